@@ -1,0 +1,1 @@
+"""Depth and normal maps that are right, from any picture."""

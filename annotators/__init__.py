@@ -1,0 +1,1 @@
+"""One file a model family: pixels in, `Estimate` out. No disk, no network, no ComfyUI."""

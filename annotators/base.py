@@ -1,0 +1,186 @@
+"""What every model family has in common: its entry in the table, and the way from a picture to an `Estimate`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..geometry.estimate import Axes, Estimate, Quantity
+from ..utils import resize_picture, round_to_multiple, scale_short_side
+
+MAX_NETWORK_PIXELS = 64 * 2**20
+
+StateDict = Mapping[str, Tensor]
+
+
+class CheckpointError(ValueError):
+    """A weights file that is damaged, unsafe, or of another model than the one asked for."""
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """A file of weights: where it comes from and how to know it.
+
+    Attributes:
+        filename: Its path inside the Hugging Face repository, or its plain name for a release file.
+        repo_id: The Hugging Face repository; None for a release file.
+        url: HTTPS address of a release file; None for a hub file.
+        repo_type: "model" or "space".
+        revision: The commit, tag or branch to take from the hub.
+        sha256: Hex digest of the published file, where it is known.
+        size: Bytes, where known.
+        aliases: Other names users have it under (plain names, no folders).
+        role: What it is to its model: "network", "vae", ...
+        folders: ComfyUI model folders in which users keep such a file, besides the pack's own.
+    """
+
+    filename: str
+    repo_id: str | None = None
+    url: str | None = None
+    repo_type: str = "model"
+    revision: str = "main"
+    sha256: str | None = None
+    size: int | None = None
+    aliases: tuple[str, ...] = ()
+    role: str = "network"
+    folders: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The plain file name."""
+        return self.filename.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One entry of the table of models.
+
+    Attributes:
+        id: The name users type: `depth-normal estimate --model <id>`.
+        family: The key of `registry.FAMILIES`.
+        files: The weights; the first is the network.
+        licence: SPDX identifier, or the name of the weights' licence.
+        quantity: What its depth means; None if it gives none.
+        axes: The native axes of its normals; None if it gives none.
+        licence_url: Where to read (and, for a gated model, accept) the licence.
+        dtypes: What it may run in; `auto` takes the first that the device has.
+        multiple_of: Sides of the network's input are multiples of this.
+        default_size: Length in pixels of the input's side that the family resizes by.
+        config: The family's own description of the architecture.
+    """
+
+    id: str
+    family: str
+    files: tuple[WeightFile, ...]
+    licence: str
+    quantity: Quantity | None = None
+    axes: Axes | None = None
+    licence_url: str | None = None
+    dtypes: tuple[torch.dtype, ...] = (torch.float32, torch.bfloat16, torch.float16)
+    multiple_of: int = 32
+    default_size: int = 384
+    config: Any = None
+
+    @property
+    def file(self) -> WeightFile:
+        """The network's weights."""
+        return self.files[0]
+
+    @property
+    def non_commercial(self) -> bool:
+        """Whether the weights may not be used commercially."""
+        return "NC" in self.licence.upper().split("-")
+
+    @property
+    def gives(self) -> str:
+        """What comes out, in words: "disparity", "metric_depth, normals", ..."""
+        return ", ".join(([self.quantity.value] if self.quantity else []) + (["normals"] if self.axes else []))
+
+
+class Annotator(ABC):
+    """A network with the pre- and post-processing of its family.
+
+    A family implements `build` and `predict`, and overrides `network_size` where its authors resize in another way.
+
+    Attributes:
+        spec: Its entry in the table.
+        network: The module. The loader moves it between devices; nobody else does.
+        bytes_per_pixel: Measured need of working memory, per pixel of the network's input, in float32.
+    """
+
+    bytes_per_pixel: ClassVar[int] = 2000
+
+    def __init__(self, spec: ModelSpec, network: nn.Module) -> None:
+        self.spec = spec
+        self.network = network.eval().requires_grad_(False)
+
+    @classmethod
+    @abstractmethod
+    def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> Annotator:
+        """Builds the network from its checkpoints, strictly, on the CPU.
+
+        Args:
+            spec: The entry of the table.
+            states: State dict by the role of its file ("network" first of all), as read from disk, unwrapped.
+            dtype: What the network computes in.
+
+        Raises:
+            CheckpointError: The tensors are not those of this architecture; the message names the first that differ.
+        """
+
+    @abstractmethod
+    def predict(self, pixels: Tensor) -> Estimate:
+        """Runs the network.
+
+        Args:
+            pixels: (B, 3, h, w) float32 RGB in [0, 1] on the network's device; h and w as `network_size` gave them.
+
+        Returns:
+            The raw estimate, float32, at the network's output size.
+        """
+
+    def network_size(self, height: int, width: int, size: int) -> tuple[int, int]:
+        """Size of the network's input: short side `size`, aspect kept, sides rounded to the spec's multiple."""
+        scaled = scale_short_side(height, width, size)
+        return round_to_multiple(scaled[0], self.spec.multiple_of), round_to_multiple(scaled[1], self.spec.multiple_of)
+
+    def estimate(self, images: Tensor, size: int | None = None) -> Estimate:
+        """Estimates a batch of pictures in one forward.
+
+        Args:
+            images: (B, 3, H, W) float32 RGB in [0, 1], on the network's device.
+            size: What `network_size` takes; None = the spec's default.
+
+        Returns:
+            An estimate at the network's size, all maps float32 and finite.
+
+        Raises:
+            ValueError: The network's input would exceed MAX_NETWORK_PIXELS.
+            ArithmeticError: The network gave NaN or infinity.
+        """
+        height, width = self.checked_network_size(*images.shape[-2:], size)
+        estimate = self.predict(resize_picture(images, height, width))
+        self._check_finite(estimate)
+        return estimate
+
+    def checked_network_size(self, height: int, width: int, size: int | None) -> tuple[int, int]:
+        """`network_size`, refused where it is beyond what any machine holds."""
+        net_height, net_width = self.network_size(height, width, size or self.spec.default_size)
+        if net_height * net_width > MAX_NETWORK_PIXELS:
+            raise ValueError(
+                f"a picture of {width}x{height} at resolution {size or self.spec.default_size} makes {self.spec.id} run at {net_width}x{net_height}, "
+                f"more than {MAX_NETWORK_PIXELS // 2**20} megapixels: lower the resolution or crop the picture"
+            )
+        return net_height, net_width
+
+    def _check_finite(self, estimate: Estimate) -> None:
+        for name in ("depth", "normals"):
+            value = getattr(estimate, name)
+            if value is not None and not torch.isfinite(value).all():
+                dtype = next(self.network.parameters()).dtype
+                raise ArithmeticError(f"{self.spec.id} in {dtype} gave {name} that is not finite: use float32, or check the weights file")

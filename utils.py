@@ -1,0 +1,114 @@
+"""Image tensors: layout, resizing, rounding. torch and numpy only."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def round_to_multiple(length: float, multiple: int) -> int:
+    """The multiple of `multiple` nearest to `length`, at least one of it."""
+    return max(multiple, round(length / multiple) * multiple)
+
+
+def scale_short_side(height: int, width: int, short_side: int) -> tuple[int, int]:
+    """(height, width) with the shorter side made `short_side` and the aspect kept; each at least 1."""
+    scale = short_side / min(height, width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def to_rgb(image: Tensor) -> Tensor:
+    """Any ComfyUI picture as planar RGB.
+
+    Args:
+        image: (B, H, W, C) or (H, W, C), C = 1 (grey), 3 (RGB) or 4 (RGBA, laid on white), values in [0, 1], any float dtype.
+
+    Returns:
+        (B, 3, H, W) float32 in [0, 1].
+
+    Raises:
+        ValueError: Wrong rank, channel count, an empty batch or picture, or pixels that are NaN or infinite.
+        TypeError: Not a floating-point tensor.
+    """
+    if not image.is_floating_point():
+        raise TypeError(f"the picture has dtype {image.dtype}; expected floating point values in [0, 1]")
+    if image.ndim == 3:
+        image = image[None]
+    if image.ndim != 4 or image.shape[-1] not in (1, 3, 4):
+        raise ValueError(f"the picture has shape {tuple(image.shape)}; expected (batch, height, width, channels) with 1, 3 or 4 channels")
+    if image.numel() == 0:
+        raise ValueError(f"the batch is empty (shape {tuple(image.shape)}); give at least one picture of at least 1x1 pixel")
+    planar = image.movedim(-1, 1).to(torch.float32)
+    if not torch.isfinite(planar).all():
+        bad = int((~torch.isfinite(planar)).sum())
+        raise ValueError(f"the picture holds {bad} NaN or infinite values of {planar.numel()}; every pixel must be a number in [0, 1]")
+    planar = planar.clamp(0, 1)
+    if planar.shape[1] == 4:
+        alpha = planar[:, 3:]
+        return planar[:, :3] * alpha + (1 - alpha)
+    return planar.expand(-1, 3, -1, -1)
+
+
+def as_batch(images: Tensor | np.ndarray) -> Tensor:
+    """Pictures from Python code as planar RGB.
+
+    Args:
+        images: a tensor (B, 3, H, W) in [0, 1], or an array (H, W, C) or (B, H, W, C) of uint8, uint16 or floats in [0, 1].
+
+    Returns:
+        (B, 3, H, W) float32 in [0, 1].
+
+    Raises:
+        ValueError, TypeError: As `to_rgb`.
+    """
+    if isinstance(images, np.ndarray):
+        if np.issubdtype(images.dtype, np.unsignedinteger):
+            images = images.astype(np.float32) / np.iinfo(images.dtype).max
+        return to_rgb(torch.from_numpy(np.ascontiguousarray(images)))
+    if images.ndim != 4:
+        raise ValueError(f"the tensor has shape {tuple(images.shape)}; expected (batch, channels, height, width)")
+    return to_rgb(images.movedim(1, -1))
+
+
+def to_image(planar: Tensor) -> Tensor:
+    """(B, 1 or 3, H, W) in [0, 1] to ComfyUI's IMAGE (B, H, W, 3), clamped."""
+    return planar.clamp(0, 1).expand(-1, 3, -1, -1).movedim(1, -1).contiguous()
+
+
+def resize_picture(picture: Tensor, height: int, width: int) -> Tensor:
+    """Resamples pictures for a network: each axis cubic where it grows, area average where it shrinks.
+
+    Args:
+        picture: (B, C, H, W) in [0, 1].
+
+    Returns:
+        (B, C, height, width) in [0, 1] (cubic overshoot is clamped).
+
+    Source:
+        The kernels are those of OpenCV's INTER_CUBIC (a = -0.75) and INTER_AREA.
+    """
+    old_height, old_width = picture.shape[-2:]
+    if height < old_height:
+        picture = _area_weights(old_height, height, picture) @ picture
+    if width < old_width:
+        picture = picture @ _area_weights(old_width, width, picture).T
+    if (height, width) != picture.shape[-2:]:
+        picture = F.interpolate(picture, size=(height, width), mode="bicubic", align_corners=False).clamp(0, 1)
+    return picture
+
+
+def resize_map(values: Tensor, height: int, width: int) -> Tensor:
+    """Resamples a finished map (B, C, H, W): bilinear, never outside the range of its neighbours."""
+    if values.shape[-2:] == (height, width):
+        return values
+    return F.interpolate(values, size=(height, width), mode="bilinear", align_corners=False)
+
+
+def _area_weights(old: int, new: int, like: Tensor) -> Tensor:
+    """(new, old) matrix whose row i averages the source interval [i, i + 1) * old / new, border pixels by their share."""
+    edges = torch.arange(new + 1, dtype=torch.float64) * (old / new)
+    cells = torch.arange(old, dtype=torch.float64)
+    overlap = torch.minimum(edges[1:, None], cells + 1) - torch.maximum(edges[:-1, None], cells)
+    return (overlap.clamp(min=0) * (new / old)).to(like)
