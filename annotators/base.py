@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ class ModelSpec:
         quantity: What its depth means; None if it gives none.
         axes: The native axes of its normals; None if it gives none.
         licence_url: Where to read (and, for a gated model, accept) the licence.
-        dtypes: What it may run in; `auto` takes the first that the device has.
+        auto_dtypes: What dtype "auto" may choose, best first, where it leaves the picture the same; float32 comes last by itself.
         multiple_of: Sides of the network's input are multiples of this.
         default_size: Length in pixels of the input's side that the family resizes by.
         config: The family's own description of the architecture.
@@ -81,7 +82,7 @@ class ModelSpec:
     quantity: Quantity | None = None
     axes: Axes | None = None
     licence_url: str | None = None
-    dtypes: tuple[torch.dtype, ...] = (torch.float32, torch.bfloat16, torch.float16)
+    auto_dtypes: tuple[torch.dtype, ...] = ()
     multiple_of: int = 32
     default_size: int = 384
     config: Any = None
@@ -111,9 +112,11 @@ class Annotator(ABC):
         spec: Its entry in the table.
         network: The module. The loader moves it between devices; nobody else does.
         bytes_per_pixel: Measured need of working memory, per pixel of the network's input, in float32.
+        resampling: How its depth is brought to another size, "bilinear" or "bicubic", as its authors do.
     """
 
     bytes_per_pixel: ClassVar[int] = 2000
+    resampling: ClassVar[str] = "bilinear"
 
     def __init__(self, spec: ModelSpec, network: nn.Module) -> None:
         self.spec = spec
@@ -163,17 +166,18 @@ class Annotator(ABC):
             ValueError: The network's input would exceed MAX_NETWORK_PIXELS.
             ArithmeticError: The network gave NaN or infinity.
         """
-        height, width = self.checked_network_size(*images.shape[-2:], size)
+        height, width = self.checked_network_size(images.shape[-2], images.shape[-1], size)
         estimate = self.predict(resize_picture(images, height, width))
         self._check_finite(estimate)
         return estimate
 
     def checked_network_size(self, height: int, width: int, size: int | None) -> tuple[int, int]:
         """`network_size`, refused where it is beyond what any machine holds."""
-        net_height, net_width = self.network_size(height, width, size or self.spec.default_size)
+        size = size or self.spec.default_size
+        net_height, net_width = self.network_size(height, width, size)
         if net_height * net_width > MAX_NETWORK_PIXELS:
             raise ValueError(
-                f"a picture of {width}x{height} at resolution {size or self.spec.default_size} makes {self.spec.id} run at {net_width}x{net_height}, "
+                f"a picture of {width}x{height} at resolution {size} makes {self.spec.id} run at {net_width}x{net_height}, "
                 f"more than {MAX_NETWORK_PIXELS // 2**20} megapixels: lower the resolution or crop the picture"
             )
         return net_height, net_width
@@ -184,3 +188,44 @@ class Annotator(ABC):
             if value is not None and not torch.isfinite(value).all():
                 dtype = next(self.network.parameters()).dtype
                 raise ArithmeticError(f"{self.spec.id} in {dtype} gave {name} that is not finite: use float32, or check the weights file")
+
+
+def checkpoint_mismatch(expected: StateDict, found: StateDict) -> str | None:
+    """What keeps `found` from being loaded strictly in place of `expected`, in words; None where nothing does."""
+    unexpected = sorted(found.keys() - expected.keys())
+    missing = sorted(expected.keys() - found.keys())
+    differing = sorted(key for key in expected.keys() & found.keys() if expected[key].shape != found[key].shape)
+    parts = [f"{len(keys)} {kind} keys (first: {keys[0]})" for kind, keys in (("unexpected", unexpected), ("missing", missing)) if keys]
+    if differing:
+        key = differing[0]
+        shapes = f"{tuple(found[key].shape)} instead of {tuple(expected[key].shape)}"
+        parts.append(f"{len(differing)} tensors of another shape (first: {key}, {shapes})")
+    return ", ".join(parts) or None
+
+
+def from_transformers(*names: str) -> tuple[Any, ...]:
+    """Classes of the transformers library, imported on first use.
+
+    Raises:
+        ImportError: The library is absent, or broken by a torchvision that does not fit torch; the message says how to mend it.
+    """
+    try:
+        library = importlib.import_module("transformers")
+        return tuple(getattr(library, name) for name in names)
+    except (ImportError, RuntimeError) as error:
+        raise ImportError(_explain_import_error(error)) from error
+
+
+def _explain_import_error(error: BaseException) -> str:
+    causes: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        causes.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    if any("torchvision" in str(each) for each in causes):
+        return (
+            f"the transformers library cannot be imported because the installed torchvision does not fit torch {torch.__version__} "
+            f"({causes[-1]}). Install the torchvision made for this torch, or remove it (pip uninstall torchvision): "
+            "this pack does not need it"
+        )
+    return f"the transformers library cannot be imported ({causes[-1]}): pip install 'transformers>=4.57'"

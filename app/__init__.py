@@ -1,0 +1,1 @@
+"""The pack without ComfyUI: the command line."""

@@ -101,22 +101,33 @@ class Estimate:
         """The same estimate on another device."""
         return self._map(lambda value: value.to(device))
 
-    def resized(self, height: int, width: int) -> Estimate:
-        """The estimate resampled to another size: values bilinear, mask nearest, normals made unit again, intrinsics scaled.
+    def resized(self, height: int, width: int, resampling: str = "bilinear") -> Estimate:
+        """The estimate resampled to another size: values smoothly, mask nearest, normals made unit again, intrinsics scaled.
 
-        Convention: pixel centres, corners not aligned; the intrinsics follow the same mapping.
+        Args:
+            height: New height in pixels.
+            width: New width in pixels.
+            resampling: For depth, "bilinear" or "bicubic" (the latter never leaves the range of the map).
+
+        Convention:
+            Pixel centres, corners not aligned; the intrinsics follow the same mapping.
         """
         if (height, width) == (self.height, self.width):
             return self
         size = (height, width)
 
-        def smooth(value: Tensor | None) -> Tensor | None:
-            return None if value is None else F.interpolate(value, size=size, mode="bilinear", align_corners=False)
+        def smooth(value: Tensor | None, mode: str = "bilinear") -> Tensor | None:
+            if value is None:
+                return None
+            resampled = F.interpolate(value, size=size, mode=mode, align_corners=False)
+            if mode == "bilinear":
+                return resampled
+            return torch.maximum(torch.minimum(resampled, value.amax((2, 3), keepdim=True)), value.amin((2, 3), keepdim=True))
 
         normals = smooth(self.normals)
         return replace(
             self,
-            depth=smooth(self.depth),
+            depth=smooth(self.depth, resampling),
             normals=None if normals is None else F.normalize(normals, dim=1),
             mask=None if self.mask is None else F.interpolate(self.mask.float(), size=size, mode="nearest-exact") > 0.5,
             intrinsics=None if self.intrinsics is None else _scaled_intrinsics(self.intrinsics, width / self.width, height / self.height),

@@ -1,0 +1,99 @@
+"""The table of models: one entry a checkpoint. The loader, the nodes' lists, `depth-normal models` and the docs read it."""
+
+from __future__ import annotations
+
+from ..geometry.estimate import Quantity
+from .base import Annotator, ModelSpec, WeightFile
+from .midas import DPT_BEIT_LARGE, DPT_HYBRID, DPT_LARGE, DPT_SWIN2_TINY, MIDAS_SMALL, MidasAnnotator
+
+FAMILIES: dict[str, type[Annotator]] = {"midas": MidasAnnotator}
+
+_MIDAS_RELEASES = "https://github.com/isl-org/MiDaS/releases/download"
+
+_SPECS = (
+    ModelSpec(
+        id="midas-dpt-hybrid",
+        family="midas",
+        files=(
+            WeightFile(
+                repo_id="lllyasviel/Annotators",
+                filename="dpt_hybrid-midas-501f0c75.pt",
+                aliases=("dpt_hybrid_384.pt", "dpt_hybrid-midas.safetensors"),
+                sha256="501f0c75b3bca7daec6b3682c5054c09b366765aef6fa3a09d03a5cb4b230853",
+                size=492_757_791,
+            ),
+        ),
+        licence="MIT",
+        quantity=Quantity.DISPARITY,
+        config=DPT_HYBRID,
+    ),
+    ModelSpec(
+        id="midas-dpt-large",
+        family="midas",
+        files=(
+            WeightFile(
+                url=f"{_MIDAS_RELEASES}/v3/dpt_large_384.pt",
+                filename="dpt_large_384.pt",
+                aliases=("dpt_large-midas-2f21e586.pt",),
+                sha256="2f21e586477d90cb9624c7eef5df7891edca49a1c4795ee2cb631fd4daa6ca69",
+                size=1_376_378_527,
+            ),
+        ),
+        licence="MIT",
+        quantity=Quantity.DISPARITY,
+        config=DPT_LARGE,
+    ),
+    ModelSpec(
+        id="midas-v2.1-small",
+        family="midas",
+        files=(
+            WeightFile(
+                url=f"{_MIDAS_RELEASES}/v2_1/midas_v21_small_256.pt",
+                filename="midas_v21_small_256.pt",
+                aliases=("midas_v21_small-70d6b9c8.pt",),
+                sha256="70d6b9c891758c67f974a6097fb0c608c7ee67fb81ac3e5588847d5596d56fca",
+                size=85_761_505,
+            ),
+        ),
+        licence="MIT",
+        quantity=Quantity.DISPARITY,
+        default_size=256,
+        config=MIDAS_SMALL,
+    ),
+    ModelSpec(
+        id="midas-swin2-tiny",
+        family="midas",
+        files=(WeightFile(url=f"{_MIDAS_RELEASES}/v3_1/dpt_swin2_tiny_256.pt", filename="dpt_swin2_tiny_256.pt"),),
+        licence="MIT",
+        quantity=Quantity.DISPARITY,
+        default_size=256,
+        config=DPT_SWIN2_TINY,
+    ),
+    ModelSpec(
+        id="midas-beit-large-512",
+        family="midas",
+        files=(WeightFile(url=f"{_MIDAS_RELEASES}/v3_1/dpt_beit_large_512.pt", filename="dpt_beit_large_512.pt"),),
+        licence="MIT",
+        quantity=Quantity.DISPARITY,
+        default_size=512,
+        config=DPT_BEIT_LARGE,
+    ),
+)
+
+MODELS: dict[str, ModelSpec] = {spec.id: spec for spec in _SPECS}
+
+
+def find_spec(model_id: str) -> ModelSpec:
+    """The entry of a model.
+
+    Raises:
+        ValueError: No such model; the message lists those there are.
+    """
+    if model_id not in MODELS:
+        raise ValueError(f"unknown model {model_id!r}; known models: {', '.join(MODELS)}")
+    return MODELS[model_id]
+
+
+def models_of_family(*families: str) -> list[str]:
+    """Ids of all models of the given families, in the table's order."""
+    return [spec.id for spec in MODELS.values() if spec.family in families]

@@ -1,0 +1,190 @@
+"""The command `depth-normal`: depth and normal maps of pictures, the list of models, downloads.
+
+Exit codes: 0 all done; 1 some pictures or downloads failed, the others are done; 2 nothing could be done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from ..annotators.base import ModelSpec
+from ..annotators.registry import MODELS, find_spec
+from ..geometry.conventions import encode_normal_map
+from ..geometry.derive import with_normals
+from ..geometry.estimate import Estimate
+from ..geometry.files import read_picture, write_depth_png, write_normal_png, write_npz
+from ..geometry.render import depth_to_image
+from ..model_loader import DEVICE_CHOICES, DTYPE_CHOICES, Model, load_model
+from ..model_loader.download import download_weights
+from ..model_loader.find import find_weights
+from ..utils import as_batch
+
+DEFAULT_MODEL = "midas-dpt-hybrid"
+DONE, SOME_FAILED, NOTHING_DONE = 0, 1, 2
+
+# What a bad picture, file, model or machine raises; anything else is a fault of this program and shows its traceback.
+EXPECTED_ERRORS = (ValueError, OSError, RuntimeError, ArithmeticError, MemoryError, ImportError)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+        arguments: The words after `depth-normal`; None = those the program was started with.
+
+    Returns:
+        The exit code.
+    """
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger(__name__.partition(".")[0]).setLevel(logging.INFO)
+    parsed = _parser().parse_args(arguments)
+    try:
+        return parsed.run(parsed)
+    except EXPECTED_ERRORS as error:
+        return _complain(str(error))
+    except KeyboardInterrupt:
+        return _complain("stopped")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="depth-normal", description="Depth and normal maps from any picture.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    estimate = commands.add_parser("estimate", help="write depth and normal maps of pictures")
+    estimate.add_argument("pictures", nargs="+", type=Path, metavar="IMAGE")
+    estimate.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results; made if absent")
+    estimate.add_argument("--model", default=DEFAULT_MODEL, metavar="ID", help=f"see `depth-normal models` (default: {DEFAULT_MODEL})")
+    estimate.add_argument("--weights", type=Path, metavar="FILE", help="weights to use in place of the published file")
+    estimate.add_argument("--size", type=_positive, metavar="N", help="side of the network's input in pixels (default: the model's)")
+    estimate.add_argument("--device", default="auto", choices=DEVICE_CHOICES)
+    estimate.add_argument("--dtype", default="auto", choices=DTYPE_CHOICES, help="what the network computes in")
+    estimate.set_defaults(run=_estimate)
+
+    models = commands.add_parser("models", help="list the models: what they give, size, licence, where the file is")
+    models.add_argument("--json", action="store_true", help="as JSON")
+    models.set_defaults(run=_models)
+
+    download = commands.add_parser("download", help="download the weights of models")
+    download.add_argument("models", nargs="+", metavar="ID")
+    download.set_defaults(run=_download)
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of pixels above 0")
+    return int(text)
+
+
+def _estimate(arguments: argparse.Namespace) -> int:
+    _refuse_same_stems(arguments.pictures)
+    model = load_model(arguments.model, arguments.dtype, arguments.device, arguments.weights)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    from tqdm import tqdm
+
+    failed = 0
+    for path in tqdm(arguments.pictures, unit="picture", disable=len(arguments.pictures) == 1):
+        try:
+            written = estimate_file(model, path, arguments.out, arguments.size)
+        except EXPECTED_ERRORS as error:
+            failed += 1
+            _complain(f"{path}: skipped: {error}")
+        else:
+            tqdm.write(f"{path}: {', '.join(str(each) for each in written)}")
+    if failed:
+        _complain(f"{failed} of {len(arguments.pictures)} pictures failed")
+    return SOME_FAILED if failed else DONE
+
+
+def estimate_file(model: Model, path: Path, folder: Path, size: int | None = None) -> list[Path]:
+    """Writes `<stem>_depth.png`, `<stem>_normals.png` and `<stem>.npz` for one picture.
+
+    Args:
+        model: The model to run.
+        path: The picture.
+        folder: An existing folder.
+        size: Side of the network's input in pixels; None = the model's default.
+
+    Returns:
+        The files written. Each is written whole or not at all.
+
+    Raises:
+        ValueError, OSError: The picture cannot be read, or the results cannot be written.
+    """
+    estimate = _with_maps(model, as_batch(read_picture(path)), size)
+    depth_file, normal_file, raw_file = (folder / f"{path.stem}{ending}" for ending in ("_depth.png", "_normals.png", ".npz"))
+    assert estimate.depth is not None and estimate.quantity is not None and estimate.normals is not None
+    write_depth_png(depth_file, depth_to_image(estimate.depth, estimate.quantity))
+    write_normal_png(normal_file, encode_normal_map(estimate.normals)[0])
+    write_npz(raw_file, estimate)
+    return [depth_file, normal_file, raw_file]
+
+
+def _with_maps(model: Model, picture: Any, size: int | None) -> Estimate:
+    """Normals are taken at the network's size: those of enlarged depth would show its grid."""
+    (estimate,) = model.estimates(picture, size)
+    return with_normals(estimate).resized(picture.shape[-2], picture.shape[-1], model.resampling).to("cpu")
+
+
+def _models(arguments: argparse.Namespace) -> int:
+    rows = [_model_row(spec) for spec in MODELS.values()]
+    if arguments.json:
+        print(json.dumps(rows, indent=2))  # noqa: T201
+        return DONE
+    header = {"id": "MODEL", "gives": "GIVES", "size": "SIZE", "licence": "LICENCE", "file": "FILE"}
+    lines = [header, *({**row, "size": _megabytes(row["size"]), "file": row["file"] or "not downloaded"} for row in rows)]
+    widths = {key: max(len(str(line[key])) for line in lines) for key in header}
+    for line in lines:
+        print("  ".join(str(line[key]).ljust(widths[key]) for key in header).rstrip())  # noqa: T201
+    return DONE
+
+
+def _model_row(spec: ModelSpec) -> dict[str, Any]:
+    path = find_weights(spec.file)
+    size = spec.file.size or (path.stat().st_size if path else None)
+    return {
+        "id": spec.id,
+        "gives": spec.gives,
+        "size": size,
+        "licence": spec.licence,
+        "commercial_use": not spec.non_commercial,
+        "file": str(path) if path else None,
+    }
+
+
+def _megabytes(size: int | None) -> str:
+    return "unknown" if size is None else f"{size / 1e6:.0f} MB"
+
+
+def _download(arguments: argparse.Namespace) -> int:
+    failed = 0
+    for spec in [find_spec(model_id) for model_id in arguments.models]:
+        for file in spec.files:
+            try:
+                path = find_weights(file) or download_weights(file, spec.licence, spec.licence_url)
+            except EXPECTED_ERRORS as error:
+                failed += 1
+                _complain(f"{spec.id}: {error}")
+            else:
+                print(f"{spec.id}: {path}")  # noqa: T201
+    return SOME_FAILED if failed else DONE
+
+
+def _refuse_same_stems(pictures: list[Path]) -> None:
+    by_stem = defaultdict(set)
+    for path in pictures:
+        by_stem[path.stem].add(path)
+    for paths in by_stem.values():
+        if len(paths) > 1:
+            raise ValueError(f"these pictures would write the same files: {', '.join(map(str, sorted(paths)))}; give them in separate runs")
+
+
+def _complain(message: str) -> int:
+    print(f"depth-normal: {message}", file=sys.stderr)  # noqa: T201
+    return NOTHING_DONE

@@ -1,0 +1,159 @@
+"""The door to ComfyUI: its memory manager, progress bar and interruption, or what stands in for them outside it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+logger = logging.getLogger(__name__)
+
+# Working memory for one forward on a CPU: larger batches are not faster there.
+CPU_WORKING_BYTES = 4 * 2**30
+
+
+def memory_manager() -> Any | None:
+    """ComfyUI's `comfy.model_management`, or None outside ComfyUI.
+
+    ComfyUI has imported it before it loads any pack; importing it here would start ComfyUI where there is none.
+    """
+    return sys.modules.get("comfy.model_management")
+
+
+def default_device() -> torch.device:
+    """The device that models run on: ComfyUI's choice inside it, else the first of CUDA, MPS, CPU that there is."""
+    if (manager := memory_manager()) is not None:
+        return manager.get_torch_device()
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def image_placement() -> tuple[torch.device, torch.dtype]:
+    """Device and dtype in which nodes hand pictures on."""
+    if (manager := memory_manager()) is None:
+        return torch.device("cpu"), torch.float32
+    # intermediate_dtype came with ComfyUI 0.3.77
+    dtype = manager.intermediate_dtype() if hasattr(manager, "intermediate_dtype") else torch.float32
+    return manager.intermediate_device(), dtype
+
+
+def supports_dtype(dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether the device computes in this dtype at least as fast as in float32."""
+    if dtype == torch.float32:
+        return True
+    if device.type == "cpu":
+        # AVX512-BF16 or AMX; float16 and emulated bfloat16 are many times slower than float32
+        return dtype == torch.bfloat16 and torch.cpu._is_avx512_bf16_supported()
+    if (manager := memory_manager()) is not None:
+        return (manager.should_use_bf16 if dtype == torch.bfloat16 else manager.should_use_fp16)(device)
+    if device.type == "cuda":
+        return dtype == torch.float16 or torch.cuda.is_bf16_supported(including_emulation=False)
+    return False
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that one forward may use on the device."""
+    if device.type == "cpu":
+        return CPU_WORKING_BYTES
+    if (manager := memory_manager()) is not None:
+        return int(manager.get_free_memory(device))
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return CPU_WORKING_BYTES
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that the device or the machine has no memory left."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in ("out of memory", "can't allocate memory"))
+
+
+def release_cached_memory() -> None:
+    """Gives memory that torch keeps for later back to the device."""
+    if (manager := memory_manager()) is not None:
+        manager.soft_empty_cache()
+    elif torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def progress_bar(total: int) -> Callable[[int, int], None] | None:
+    """A function (done, total) that moves ComfyUI's progress bar; None outside ComfyUI."""
+    if memory_manager() is None:
+        return None
+    bar = sys.modules["comfy.utils"].ProgressBar(total)
+    return lambda done, all_of_it: bar.update_absolute(done, all_of_it)
+
+
+def throw_if_interrupted() -> None:
+    """Raises ComfyUI's InterruptProcessingException where the user pressed cancel. Nothing outside ComfyUI."""
+    if (manager := memory_manager()) is not None:
+        manager.throw_exception_if_processing_interrupted()
+
+
+def make_interruptible(network: nn.Module) -> None:
+    """Lets every layer of the network look for an interruption before it runs."""
+    if memory_manager() is None:
+        return
+    for module in network.modules():
+        if isinstance(module, (nn.ModuleList, nn.Sequential)):
+            for layer in module:
+                layer.register_forward_pre_hook(lambda _module, _inputs: throw_if_interrupted())
+
+
+class Placement:
+    """Keeps a network where it can run: through ComfyUI's memory manager inside ComfyUI, else on one device."""
+
+    def __init__(self, network: nn.Module, device: torch.device) -> None:
+        self._network = network
+        self._device = device
+        self._patcher: Any = None
+        if (manager := memory_manager()) is not None:
+            patchers = sys.modules["comfy.model_patcher"]
+            # read at call time: ComfyUI rebinds it at start-up
+            patcher_class = getattr(patchers, "CoreModelPatcher", patchers.ModelPatcher)
+            self._patcher = patcher_class(network, load_device=device, offload_device=manager.unet_offload_device())
+
+    def ready(self, working_bytes: int) -> torch.device:
+        """Brings the network to its device, with room for a forward, and returns where it is."""
+        if self._patcher is None:
+            self._network.to(self._device)
+            return self._device
+        manager = memory_manager()
+        assert manager is not None
+        manager.load_models_gpu([self._patcher], memory_required=working_bytes, force_full_load=True)
+        return self._gather()
+
+    def _gather(self) -> torch.device:
+        """Under memory pressure, and with --novram, ComfyUI leaves a plain torch module's weights where they were: moves them."""
+        target = self._patcher.load_device
+        places = {tensor.device for tensor in (*self._network.parameters(), *self._network.buffers())}
+        if places == {target}:
+            return target
+        try:
+            self._network.to(target)
+            return target
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        logger.warning("%s does not fit on %s: running on the CPU", type(self._network).__name__, target)
+        release_cached_memory()
+        self._network.to("cpu")
+        return torch.device("cpu")
+
+    def release(self) -> None:
+        """Takes the network off its device and out of ComfyUI's list of loaded models."""
+        manager = memory_manager()
+        if self._patcher is None or manager is None:
+            self._network.to("cpu")
+        else:
+            for loaded in [entry for entry in manager.current_loaded_models if entry.model is self._patcher]:
+                loaded.model_unload()
+                manager.current_loaded_models.remove(loaded)
+            self._patcher = None
+        release_cached_memory()

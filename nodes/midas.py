@@ -1,0 +1,130 @@
+"""The old pack's MiDaS nodes: same ids, widgets, sizes and looks."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from ..annotators.registry import models_of_family
+from ..geometry.conventions import NormalMapCoding, encode_normal_map
+from ..geometry.estimate import Axes, Estimate
+from ..geometry.normals import midas_normals
+from ..geometry.render import normalise_per_image
+from ..model_loader import load_model
+from .common import LEGACY_CATEGORY, annotate, check_choice, check_range, precision_widget, resolution_widget
+
+DEFAULT_MODEL = "midas-dpt-hybrid"
+DEFAULT_A, MAX_A = math.tau, math.pi * 5
+DEFAULT_THRESHOLD = 0.1
+OLD_CODING = NormalMapCoding.CONTROLNET_1_0_NORMAL
+
+
+def _inputs(a_tooltip: str, threshold_tooltip: str) -> dict[str, dict[str, Any]]:
+    """The old widgets, which graphs store by position, and behind them the new ones."""
+    model_tooltip = "Which MiDaS. dpt-hybrid is the old nodes'; its weights (493 MB) are downloaded once if no installed pack has them."
+    a_widget = {"default": DEFAULT_A, "min": 0.0, "max": MAX_A, "step": 0.05, "tooltip": a_tooltip}
+    threshold_widget = {"default": DEFAULT_THRESHOLD, "min": 0.0, "max": 1.0, "step": 0.05, "tooltip": threshold_tooltip}
+    return {
+        "required": {"image": ("IMAGE", {"tooltip": "One picture or a batch."})},
+        "optional": {
+            "a": ("FLOAT", a_widget),
+            "bg_threshold": ("FLOAT", threshold_widget),
+            "resolution": resolution_widget(),
+            "model": (models_of_family("midas"), {"default": DEFAULT_MODEL, "tooltip": model_tooltip}),
+            "precision": precision_widget(),
+        },
+    }
+
+
+class MidasNormalMap:
+    """MiDaS disparity's slopes as a normal map."""
+
+    NODE_ID = "MiDaS-NormalMapPreprocessor"
+    DISPLAY_NAME = "MiDaS Normal Map"
+    DESCRIPTION = (
+        "Normal map from MiDaS depth, as ControlNet 1.0's normal model (control_sd15_normal) expects it. "
+        "Choose another coding for control_v11p_sd15_normalbae, Blender or a game engine."
+    )
+    CATEGORY, FUNCTION = LEGACY_CATEGORY, "execute"
+    RETURN_TYPES: ClassVar = ("IMAGE",)
+    OUTPUT_TOOLTIPS: ClassVar = ("The normal map: short side = resolution, aspect kept.",)
+    SEARCH_ALIASES: ClassVar = ["normal map", "midas", "bump", "controlnet normal", "surface normals"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        inputs = _inputs(
+            "How flat the surface looks: the length given to the axis towards the viewer, beside the depth's slopes. Larger = flatter.",
+            "What is farther than this (0 = farthest, 1 = nearest) counts as background and faces the viewer.",
+        )
+        tooltip = "How the vectors are stored in R, G, B. The first is the old node's; normalbae is for control_v11p_sd15_normalbae."
+        inputs["optional"]["coding"] = (_codings(), {"default": OLD_CODING.value, "tooltip": tooltip})
+        return inputs
+
+    def execute(
+        self,
+        image: Tensor,
+        a: float = DEFAULT_A,
+        bg_threshold: float = DEFAULT_THRESHOLD,
+        resolution: int = 512,
+        model: str = DEFAULT_MODEL,
+        precision: str = "auto",
+        coding: str = OLD_CODING.value,
+    ) -> tuple[Tensor]:
+        """One normal map a picture."""
+        check_range("a", a, 0, MAX_A)
+        check_range("bg_threshold", bg_threshold, 0, 1)
+        check_choice("coding", coding, _codings())
+        render = partial(_render_normals, a=a, bg_threshold=bg_threshold, coding=NormalMapCoding(coding))
+        return (annotate(image, load_model(model, precision), resolution, render),)
+
+
+class MidasDepthMap:
+    """MiDaS disparity as a picture."""
+
+    NODE_ID = "MiDaS-DepthMapPreprocessor"
+    DISPLAY_NAME = "MiDaS Depth Map"
+    DESCRIPTION = "Depth picture from MiDaS, near = white, as ControlNet's depth models expect it."
+    CATEGORY, FUNCTION = LEGACY_CATEGORY, "execute"
+    RETURN_TYPES: ClassVar = ("IMAGE",)
+    OUTPUT_TOOLTIPS: ClassVar = ("Relative disparity, each picture from 0 (farthest, black) to 1 (nearest, white).",)
+    SEARCH_ALIASES: ClassVar = ["depth map", "midas", "disparity", "controlnet depth"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        unused = "Has no effect on the depth picture; here so that old graphs open unchanged."
+        return _inputs(unused, unused)
+
+    def execute(
+        self,
+        image: Tensor,
+        a: float = DEFAULT_A,
+        bg_threshold: float = DEFAULT_THRESHOLD,
+        resolution: int = 512,
+        model: str = DEFAULT_MODEL,
+        precision: str = "auto",
+    ) -> tuple[Tensor]:
+        """One depth picture a picture."""
+        return (annotate(image, load_model(model, precision), resolution, _render_depth),)
+
+
+def _codings() -> list[str]:
+    others = [coding.value for coding in NormalMapCoding if coding not in (OLD_CODING, NormalMapCoding.SCANNET)]
+    return [OLD_CODING.value, *others]
+
+
+def _render_normals(estimate: Estimate, a: float, bg_threshold: float, coding: NormalMapCoding) -> Tensor:
+    assert estimate.depth is not None
+    return encode_normal_map(midas_normals(estimate.depth, a, bg_threshold), coding, source=Axes.SCANNET)
+
+
+def _render_depth(estimate: Estimate) -> Tensor:
+    assert estimate.depth is not None
+    return normalise_per_image(estimate.depth)
+
+
+NODES = (MidasNormalMap, MidasDepthMap)

@@ -1,0 +1,58 @@
+"""Fixtures for all tests, and a mended torchvision: its compiled part cannot load beside the CPU torch."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+ABSENT_FROM_PARTIAL = {
+    "scratch.layer4_rn.weight": (512, 384, 3, 3),
+    "scratch.refinenet4.resConfUnit1.conv1.weight": (512, 512, 3, 3),
+    "scratch.refinenet4.resConfUnit1.conv2.weight": (512, 512, 3, 3),
+    "scratch.refinenet4.resConfUnit2.conv1.weight": (512, 512, 3, 3),
+    "scratch.refinenet4.resConfUnit2.conv2.weight": (512, 512, 3, 3),
+}
+
+if importlib.util.find_spec("torchvision"):
+    _operators = torch.library.Library("torchvision", "FRAGMENT")
+    _operators.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _operators.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
+
+@pytest.fixture(autouse=True)
+def forget_models():
+    yield
+    import depth_normal
+
+    depth_normal.free()
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of other people's weights and scenes beside the checkout; not part of the project."""
+    folder = ROOT.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip(f"needs the folder of real weights and scenes beside the checkout ({folder}), which is not there")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def partial_midas_small(shared, tmp_path_factory) -> Path:
+    """MiDaS v2.1 small with its 1/32 branch zero: real weights, but not the whole of the authors' checkpoint."""
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(shared / "weights" / "midas_v21_small_256_partial.safetensors")
+    assert not ABSENT_FROM_PARTIAL.keys() & tensors.keys()
+    tensors.update({key: torch.zeros(shape) for key, shape in ABSENT_FROM_PARTIAL.items()})
+    path = tmp_path_factory.mktemp("weights") / "midas_v21_small_256_partial.safetensors"
+    save_file(tensors, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def photo():
+    """(512, 512, 3) uint8: a person in front of a rocket, public domain (NASA)."""
+    data = pytest.importorskip("skimage.data", reason="scikit-image carries the photograph")
+    return data.astronaut()

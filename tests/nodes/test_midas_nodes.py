@@ -1,0 +1,227 @@
+"""The old nodes' contract: ids, widgets, sizes, looks; and what the old ones did wrong."""
+
+import math
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import depth_normal
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.nodes import midas as nodes
+from depth_normal.nodes.common import annotate
+
+NORMAL, DEPTH = nodes.MidasNormalMap, nodes.MidasDepthMap
+SMALL = "midas-v2.1-small"
+
+
+class Pretend:
+    """Stands in for a loaded model: disparity known in advance, at the picture's own size."""
+
+    def __init__(self, disparity):
+        self.disparity = disparity
+
+    def estimates(self, images, size, progress):
+        yield Estimate(depth=self.disparity, quantity=Quantity.DISPARITY)
+
+
+@pytest.fixture
+def small(partial_midas_small, monkeypatch):
+    """The nodes with real weights behind every model name."""
+    monkeypatch.setattr(
+        nodes, "load_model", lambda model, precision: depth_normal.load_model(SMALL, precision, weights=partial_midas_small)
+    )
+
+
+def test_ids_and_front_door():
+    assert depth_normal.NODE_CLASS_MAPPINGS["MiDaS-NormalMapPreprocessor"] is NORMAL
+    assert depth_normal.NODE_CLASS_MAPPINGS["MiDaS-DepthMapPreprocessor"] is DEPTH
+    assert depth_normal.NODE_DISPLAY_NAME_MAPPINGS["MiDaS-NormalMapPreprocessor"] == "MiDaS Normal Map"
+    assert depth_normal.NODE_DISPLAY_NAME_MAPPINGS["MiDaS-DepthMapPreprocessor"] == "MiDaS Depth Map"
+
+
+@pytest.mark.parametrize("node", [NORMAL, DEPTH])
+def test_contract(node):
+    inputs = node.INPUT_TYPES()
+    assert list(inputs["required"]) == ["image"] and inputs["required"]["image"][0] == "IMAGE"
+    optional = inputs["optional"]
+    assert list(optional)[:3] == ["a", "bg_threshold", "resolution"], "graphs store widgets by position"
+
+    def limits(name):
+        kind, options = optional[name]
+        return kind, *(options[key] for key in ("default", "min", "max", "step"))
+
+    assert limits("a") == ("FLOAT", 6.283185307179586, 0.0, 15.707963267948966, 0.05)
+    assert limits("bg_threshold") == ("FLOAT", 0.1, 0.0, 1.0, 0.05)
+    assert limits("resolution") == ("INT", 512, 64, 16384, 64)
+    assert node.CATEGORY == "ControlNet Preprocessors/Normal and Depth Estimators"
+    assert node.FUNCTION == "execute" and node.RETURN_TYPES == ("IMAGE",)
+    assert optional["model"][1]["default"] == "midas-dpt-hybrid"
+
+
+@pytest.mark.parametrize("node", depth_normal.NODE_CLASS_MAPPINGS.values(), ids=depth_normal.NODE_CLASS_MAPPINGS)
+def test_every_node_explains_itself(node):
+    assert node.DESCRIPTION and node.SEARCH_ALIASES and len(node.OUTPUT_TOOLTIPS) == len(node.RETURN_TYPES)
+    for group in node.INPUT_TYPES().values():
+        for name, widget in group.items():
+            assert widget[1].get("tooltip"), f"{node.NODE_ID}.{name} has no tooltip"
+
+
+def sphere(size=201):
+    """Disparity of a ball before a far wall, scaled so that at 95 % of its radius it changes by 10 a pixel.
+
+    Sobel's sum of weights is 8, so a slope there is 80 against a = 2 pi: z = 0.078 of the unit vector, stored as 137.
+    """
+    axis = torch.linspace(-1.25, 1.25, size)
+    height = (1 - (axis[:, None] ** 2 + axis[None] ** 2)).clamp(min=0).sqrt()
+    slope = 0.95 / (1 - 0.95**2) ** 0.5 * (2.5 / (size - 1))
+    return (height * 10 / slope)[None, None]
+
+
+def test_sphere_has_the_five_colours():
+    disparity = sphere()
+    image = annotate(
+        torch.rand(1, 201, 201, 3), Pretend(disparity), 201, lambda e: nodes._render_normals(e, math.tau, 0.1, nodes.OLD_CODING)
+    )
+    codes = (image[0] * 255).to(torch.uint8)
+    middle = 100
+
+    def code(row, column):
+        return tuple(codes[row, column].tolist())
+
+    assert code(0, 0) == (255, 127, 127), "background faces the viewer"
+    for place, expected in {
+        (middle, 24): (137, 127, 254),
+        (middle, 176): (137, 127, 0),
+        (24, middle): (137, 254, 127),
+        (176, middle): (137, 0, 127),
+    }.items():
+        assert max(abs(a - b) for a, b in zip(code(*place), expected, strict=True)) <= 1, (place, code(*place), expected)
+
+
+def old_normal_map(disparity, a, bg_threshold):
+    """The old pack's formula, on one disparity map, as its documentation and contract give it (independent of our torch code)."""
+    normalised = (disparity - disparity.min()) / (disparity.max() - disparity.min())
+    x, y = (cv2.Sobel(disparity, cv2.CV_32F, *order, ksize=3) for order in ((1, 0), (0, 1)))
+    x[normalised < bg_threshold] = 0
+    y[normalised < bg_threshold] = 0
+    normal = np.stack([x, y, np.full_like(x, a)], 2)
+    normal /= np.linalg.norm(normal, axis=2, keepdims=True)
+    return (normal * 127.5 + 127.5).clip(0, 255).astype(np.uint8)[:, :, ::-1]
+
+
+@pytest.mark.parametrize(("a", "bg_threshold"), [(math.tau, 0.1), (0.5, 0.0), (15.7, 0.6)])
+def test_normal_map_is_the_old_one(a, bg_threshold):
+    generator = torch.Generator().manual_seed(0)
+    disparity = torch.nn.functional.interpolate(torch.rand(3, 1, 9, 12, generator=generator) * 900, size=(96, 128), mode="bicubic")
+    ours = annotate(
+        torch.rand(3, 96, 128, 3), Pretend(disparity), 96, lambda e: nodes._render_normals(e, a, bg_threshold, nodes.OLD_CODING)
+    )
+    for mine, map_ in zip(ours, disparity, strict=True):
+        old = old_normal_map(map_[0].numpy().copy(), a, bg_threshold)
+        assert np.abs(np.floor(mine.numpy() * 255 + 1e-3) - old).max() <= 1
+
+
+def test_codings_are_the_same_vectors():
+    disparity = sphere()
+    maps = {
+        c: nodes._render_normals(Estimate(depth=disparity, quantity=Quantity.DISPARITY), 6.28, 0.1, nodes.NormalMapCoding(c))
+        for c in nodes._codings()
+    }
+    old = maps["controlnet-1.0-normal"]
+    assert torch.allclose(maps["opengl"], torch.stack((1 - old[:, 2], old[:, 1], old[:, 0]), 1), atol=1e-6), (
+        "contract: OpenGL = (1-B, G, R)"
+    )
+    assert torch.allclose(maps["controlnet-normalbae"], old.flip(1), atol=1e-6)
+    assert torch.allclose(maps["directx"][:, 1], 1 - maps["opengl"][:, 1], atol=1e-6)
+    assert nodes._codings()[0] == "controlnet-1.0-normal"
+
+
+@pytest.mark.parametrize("node", [NORMAL, DEPTH])
+@pytest.mark.parametrize(
+    ("shape", "resolution", "expected"),
+    [
+        ((1, 1080, 1920, 3), 128, (128, 228)),
+        ((2, 60, 40, 3), 128, (192, 128)),
+        ((1, 1, 1, 3), 64, (64, 64)),
+        ((1, 64, 64, 4), 64, (64, 64)),
+        ((1, 50, 64, 1), 64, (64, 82)),
+    ],
+)
+def test_sizes_batches_and_channels(small, node, shape, resolution, expected):
+    (image,) = node().execute(torch.rand(shape), resolution=resolution)
+    assert image.shape == (shape[0], *expected, 3) and image.dtype == torch.float32
+    assert 0 <= image.min() and image.max() <= 1 and torch.isfinite(image).all()
+
+
+def test_the_contracts_own_size(small):
+    (image,) = DEPTH().execute(torch.rand(1, 1080, 1920, 3))
+    assert image.shape == (1, 512, 910, 3)
+
+
+@pytest.mark.parametrize("node", [NORMAL, DEPTH])
+def test_constant_and_half_precision_pictures_are_finite(small, node):
+    (constant,) = node().execute(torch.full((1, 64, 64, 3), 0.5), resolution=64)
+    assert torch.isfinite(constant).all()
+    picture = torch.rand(1, 64, 96, 3)
+    (half,) = node().execute(picture.half(), resolution=64)
+    (full,) = node().execute(picture, resolution=64)
+    assert (half - full).abs().mean() < 2 / 255
+
+
+def test_a_constant_disparity_gives_a_constant_picture():
+    flat = Estimate(depth=torch.full((1, 1, 64, 64), 7.0), quantity=Quantity.DISPARITY)
+    assert nodes._render_depth(flat).unique().numel() == 1
+    assert nodes._render_normals(flat, 0.0, 0.0, nodes.OLD_CODING).mul(255).int().flatten(2)[0, :, 0].tolist() == [255, 127, 127]
+
+
+def test_a_zero_is_finite(small):
+    """Scripts post a = 0."""
+    (image,) = NORMAL().execute(torch.rand(1, 64, 64, 3), a=0, bg_threshold=0.1, resolution=64)
+    assert torch.isfinite(image).all()
+
+
+def test_a_batch_is_its_pictures_one_by_one(small):
+    pictures = torch.rand(3, 64, 96, 3, generator=torch.Generator().manual_seed(1))
+    (batch,) = NORMAL().execute(pictures, resolution=64)
+    singles = torch.cat([NORMAL().execute(picture[None], resolution=64)[0] for picture in pictures])
+    assert (batch - singles).abs().max() < 2e-3
+
+
+def test_depth_shows_near_as_white(small, photo):
+    (depth,) = DEPTH().execute(torch.from_numpy(photo / 255.0).float()[None], resolution=256)
+    face, wall = depth[0, 40:70, 105:120].mean(), depth[0, 10:40, 150:165].mean()
+    assert face > wall + 0.4
+
+
+@pytest.mark.parametrize(
+    ("picture", "message"),
+    [
+        (torch.full((1, 64, 64, 3), float("nan")), "12288 NaN or infinite values"),
+        (torch.full((1, 64, 64, 3), float("inf")), "NaN or infinite"),
+        (torch.rand(0, 64, 64, 3), "batch is empty"),
+        (torch.rand(1, 64, 64, 2), r"\(1, 64, 64, 2\).*1, 3 or 4 channels"),
+        (torch.rand(64, 64), "shape"),
+    ],
+)
+def test_bad_pictures_are_named(small, picture, message):
+    with pytest.raises(ValueError, match=message):
+        NORMAL().execute(picture, resolution=64)
+
+
+@pytest.mark.parametrize("resolution", [0, 63, 16385, 512.0, "512", None])
+def test_bad_resolutions_are_named(small, resolution):
+    with pytest.raises(ValueError, match=r"resolution is .*accepted: (whole numbers from )?64 to 16384"):
+        DEPTH().execute(torch.rand(1, 64, 64, 3), resolution=resolution)
+
+
+@pytest.mark.parametrize("bad", [{"a": float("nan")}, {"a": float("inf")}, {"bg_threshold": float("nan")}, {"coding": "purple"}])
+def test_bad_widget_values_are_named(small, bad):
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        NORMAL().execute(torch.rand(1, 64, 64, 3), resolution=64, **bad)
+
+
+def test_an_absurdly_long_picture_is_refused_with_what_to_do(small):
+    with pytest.raises(ValueError, match=r"5000x7 .*lower the resolution or crop"):
+        DEPTH().execute(torch.rand(1, 7, 5000, 3))

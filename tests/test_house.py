@@ -1,0 +1,113 @@
+"""The rules of the house: who may import whom, what importing costs, what the folder must not contain."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+# each room may import itself and those to its right
+ORDER = {"": 0, "nodes": 1, "app": 1, "model_loader": 2, "annotators": 3, "geometry": 4, "utils": 5}
+HEAVY = {
+    "transformers",
+    "diffusers",
+    "timm",
+    "cv2",
+    "ray",
+    "bpy",
+    "huggingface_hub",
+    "safetensors",
+    "OpenEXR",
+    "tqdm",
+    "filelock",
+    "torchvision",
+}
+
+
+def modules() -> list[Path]:
+    rooms = [ROOT / room for room in ("nodes", "app", "model_loader", "annotators", "geometry")]
+    return [ROOT / "__init__.py", ROOT / "utils.py", *(path for room in rooms for path in sorted(room.rglob("*.py")))]
+
+
+def room_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return "" if parts == ("__init__",) else parts[0]
+
+
+def imports(path: Path, top_level_only: bool = False):
+    tree = ast.parse(path.read_text())
+    nodes = tree.body if top_level_only else list(ast.walk(tree))
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from ((0, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module] if node.module else [alias.name for alias in node.names]
+            yield from ((node.level, name) for name in names)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_one_way(path):
+    room, depth = room_of(path), len(path.relative_to(ROOT).parts)
+    for level, name in imports(path):
+        if level != depth:
+            continue  # inside its own room, or a library
+        target = name.split(".")[0]
+        assert ORDER[target] > ORDER[room] or target == room, f"{path.name} in {room or 'the front door'} imports {target}"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_inside_the_pack_imports_are_relative_and_heavy_ones_late(path):
+    names = {name.split(".")[0] for level, name in imports(path) if level == 0}
+    assert not names & {"depth_normal", *(ORDER.keys() - {""})}
+    assert "folder_paths" not in names and "comfy" not in names, "ComfyUI is reached through sys.modules in model_loader"
+    assert not {name.split(".")[0] for level, name in imports(path, top_level_only=True) if level == 0} & HEAVY
+
+
+def run_python(code: str, *options: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, *options, "-c", code], capture_output=True, text=True, check=True, cwd="/")
+
+
+def test_importing_costs_little_beyond_torch_and_numpy():
+    def milliseconds() -> float:
+        code = "import time, torch, numpy, torch.nn.functional; t = time.perf_counter(); import depth_normal; print(1e3 * (time.perf_counter() - t))"
+        return float(run_python(code).stdout)
+
+    assert min(milliseconds() for _ in range(3)) < 200
+
+
+def test_importing_loads_no_heavy_library():
+    loaded = run_python("import sys, json, depth_normal; json.dump([*sys.modules], sys.stdout)").stdout
+    baseline = run_python("import sys, json, torch; json.dump([*sys.modules], sys.stdout)").stdout
+    assert not (set(json.loads(loaded)) - set(json.loads(baseline))) & HEAVY
+
+
+def test_importing_and_listing_the_nodes_touches_no_disk(tmp_path):
+    code = (
+        "import sys, torch\n"
+        "writes = []\n"
+        "def watch(event, args):\n"
+        "    if event in ('os.mkdir', 'os.rename', 'os.remove', 'socket.connect') or (event == 'open' and isinstance(args[1], str) and set(args[1]) & set('wax+')):\n"
+        "        writes.append((event, str(args[0])))\n"
+        "sys.dont_write_bytecode = True\n"
+        "sys.addaudithook(watch)\n"
+        "import depth_normal\n"
+        "for node in depth_normal.NODE_CLASS_MAPPINGS.values(): node.INPUT_TYPES()\n"
+        "assert not writes, writes\n"
+    )
+    run_python(code)
+
+
+def test_the_packages_list_names_every_room():
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.11 and later")
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    rooms = {path.parent.relative_to(ROOT) for path in modules()}
+    assert listed == {".".join(("depth_normal", *room.parts)) for room in rooms}
+
+
+def test_no_file_becomes_a_drawer():
+    too_long = {str(path.relative_to(ROOT)): lines for path in modules() if (lines := len(path.read_text().splitlines())) > 450}
+    assert not too_long
+    assert len((ROOT / "utils.py").read_text().splitlines()) < 250
