@@ -12,8 +12,8 @@ from torch import nn
 
 logger = logging.getLogger(__name__)
 
-# Working memory for one forward on a CPU: larger batches are not faster there.
-CPU_WORKING_BYTES = 4 * 2**30
+# Working memory for one forward on a CPU: larger batches are not faster there, and cannot be cancelled as soon.
+CPU_WORKING_BYTES = 2**30
 
 
 def memory_manager() -> Any | None:
@@ -100,10 +100,9 @@ def make_interruptible(network: nn.Module) -> None:
     """Lets every layer of the network look for an interruption before it runs."""
     if memory_manager() is None:
         return
-    for module in network.modules():
-        if isinstance(module, (nn.ModuleList, nn.Sequential)):
-            for layer in module:
-                layer.register_forward_pre_hook(lambda _module, _inputs: throw_if_interrupted())
+    for layer in network.modules():
+        if not any(layer.children()):
+            layer.register_forward_pre_hook(lambda _module, _inputs: throw_if_interrupted())
 
 
 class Placement:

@@ -1,0 +1,191 @@
+"""Reading weight files: by their content, whatever their extension, and without running any code in them."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import pickletools
+import re
+import zipfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..annotators.base import CheckpointError
+
+_WRAPPERS = ("model", "state_dict", "model_state_dict")
+_MAX_HEADER = 100_000_000
+_LFS_POINTER = b"version https://git-lfs.github.com/spec"
+_OTHER_FORMATS = {
+    b"\x89PNG": "a PNG picture",
+    b"\xff\xd8\xff": "a JPEG picture",
+    b"GGUF": "a GGUF file",
+    b"\x89HDF": "an HDF5 (Keras) file",
+    b"%PDF": "a PDF document",
+    b"\x1f\x8b": "a gzip archive",
+    b"7z\xbc\xaf": "a 7-Zip archive",
+    b"Rar!": "a RAR archive",
+}
+
+
+def read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """Reads the tensors of a weights file onto the CPU, memory-mapped where the format allows.
+
+    The format is known by the content: safetensors, or PyTorch's zip or legacy pickle, read by its restricted unpickler. A dictionary
+    wrapped as "model", "state_dict" or "model_state_dict" is unwrapped, and a prefix "module." that all names share is dropped, as are
+    entries that are no tensors.
+
+    Returns:
+        Tensors by name.
+
+    Raises:
+        CheckpointError: The file is missing, cannot be read, is damaged, holds code, or is not a checkpoint; the message names the file,
+            what was found and what to do.
+    """
+    try:
+        size = path.stat().st_size
+        if path.is_dir():
+            raise CheckpointError(f"{path} is a folder; expected a weights file (.safetensors, .pth, .pt, .bin)")
+        with path.open("rb") as stream:
+            head = stream.read(512)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} does not exist; give the path of a weights file (.safetensors, .pth, .pt, .bin)") from error
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}. Check the file's permissions and its disk") from error
+    if head[8:9] == b"{":
+        state = _read_safetensors(path, size, int.from_bytes(head[:8], "little"))
+    elif head.startswith(b"PK\x03\x04"):
+        state = _read_zip(path, size)
+    elif head.startswith(b"\x80") and head[1:2] <= b"\x05":
+        state = _torch_load(path, mmap=False)
+    else:
+        raise CheckpointError(f"{path} is {_describe(head, size)}")
+    return _tensors(path, state)
+
+
+def looks_like_html(head: bytes) -> bool:
+    """Whether a file that starts so is a web page, which is what a failed download often leaves."""
+    return (
+        re.match(rb"\s*(<!--.*?-->\s*)?<(!doctype|html|head|\?xml)", head.removeprefix(b"\xef\xbb\xbf"), re.IGNORECASE | re.DOTALL)
+        is not None
+    )
+
+
+def _describe(head: bytes, size: int) -> str:
+    if size == 0:
+        return "empty (0 bytes): a download or copy that failed. Delete it and fetch it again"
+    if looks_like_html(head):
+        return f"a web page (HTML, {size} bytes), not weights: save the file itself, by the page's download link, not the page"
+    if head.startswith(_LFS_POINTER):
+        true_size = re.search(rb"^size (\d+)", head, re.MULTILINE)
+        of = f" of a file of {int(true_size[1])} bytes" if true_size else ""
+        return f"only a Git LFS pointer ({size} bytes){of}: run `git lfs pull` in its repository, or download the file itself"
+    if not any(head):
+        return f"filled with zeros ({size} bytes): a download that reserved its space and never ended. Delete it and fetch it again"
+    kind = next((kind for magic, kind in _OTHER_FORMATS.items() if head.startswith(magic)), f"{size} bytes starting with {head[:8]!r}")
+    return f"{kind}, not a checkpoint; accepted are safetensors and PyTorch files (.pth, .pt, .bin, .ckpt)"
+
+
+def _read_safetensors(path: Path, size: int, header_length: int) -> Mapping[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if header_length > _MAX_HEADER:
+        raise CheckpointError(
+            f"{path} claims a safetensors header of {header_length} bytes, more than the {_MAX_HEADER} that the format allows: "
+            "the file is damaged or is not safetensors. Fetch it again"
+        )
+    try:
+        with path.open("rb") as stream:
+            stream.seek(8)
+            header = json.loads(stream.read(header_length)) if 8 + header_length <= size else {}
+        end = max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
+        if size < 8 + header_length + end:
+            needed = f"its header says {8 + header_length + end}" if header else f"its header alone needs {8 + header_length}"
+            raise CheckpointError(f"{path} is cut short: found {size} bytes, {needed}. Delete it and fetch it again")
+        return load_file(path)
+    except (SafetensorError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{path} is a damaged safetensors file ({error}). Delete it and fetch it again") from error
+
+
+def _read_zip(path: Path, size: int) -> Any:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is cut short or damaged: found {size} bytes of a PyTorch (zip) file without the index at its end. "
+            "Delete it and fetch it again"
+        ) from error
+    if any(name.endswith("/constants.pkl") for name in names):
+        raise CheckpointError(f"{path} is a TorchScript program, not plain weights; get the state dict (.safetensors, .pth) of the model")
+    if not any(name.endswith("/data.pkl") for name in names):
+        raise CheckpointError(f"{path} is a zip archive without weights (first entries: {names[:3]}); unpack it and give the file inside")
+    return _torch_load(path, mmap=True)
+
+
+def _torch_load(path: Path, *, mmap: bool) -> Any:
+    try:
+        if mmap and path.suffix.lower() != ".safetensors":  # torch >= 2.13 goes by that extension
+            return torch.load(os.fspath(path), map_location="cpu", mmap=True, weights_only=True)
+        with path.open("rb") as stream:
+            return torch.load(stream, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged or hostile pickle can raise anything
+        message = str(error)
+        forbidden = re.search(r"GLOBAL\s+([\w.]+)", message)
+        if name := forbidden[1] if forbidden else _new_style_global(path):
+            raise CheckpointError(
+                f"{path} holds more than weights: loading it would call {name}, and such a file can run any program. "
+                "It was not loaded; get the weights as .safetensors or as a plain state dict"
+            ) from error
+        if isinstance(error, pickle.UnpicklingError) and not re.search(r"EOF|truncated|ran out", message):
+            reason = re.search(r"WeightsUnpickler error: (.*)", message)
+            raise CheckpointError(
+                f"{path} is a pickle that PyTorch's safe reader refuses ({reason[1] if reason else _first_line(message)}). "
+                "It was not loaded; get the weights as .safetensors or as a plain state dict saved by torch.save"
+            ) from error
+        raise CheckpointError(
+            f"{path} is cut short or damaged: reading its {path.stat().st_size} bytes failed with {type(error).__name__}"
+            f" ({_first_line(message)}). Delete it and fetch it again"
+        ) from error
+
+
+def _new_style_global(path: Path) -> str | None:
+    """What a bare pickle of protocol 4 or later would call first; torch's reader gives up before it can tell."""
+    strings: list[str] = []
+    with path.open("rb") as stream, suppress(Exception):
+        for opcode, argument, _ in pickletools.genops(stream):
+            if isinstance(argument, str):
+                strings.append(argument)
+            if opcode.name == "STACK_GLOBAL" and len(strings) > 1:
+                return ".".join(strings[-2:])
+    return None
+
+
+def _first_line(message: str) -> str:
+    return message.strip().split("\n", 1)[0][:200]
+
+
+def _tensors(path: Path, state: Any) -> dict[str, Tensor]:
+    for _ in range(3):  # a hostile file can hold itself
+        if isinstance(state, Mapping):
+            state = next((state[key] for key in _WRAPPERS if isinstance(state.get(key), Mapping)), state)
+    if not isinstance(state, Mapping):
+        raise CheckpointError(f"{path} holds a {type(state).__name__}, not weights; expected a dictionary of tensors by name")
+    tensors = {str(name): value.detach() for name, value in state.items() if isinstance(value, Tensor)}
+    if not tensors:
+        keys = ", ".join(map(str, list(state)[:5])) or "none"
+        raise CheckpointError(
+            f"{path} holds no weights: its keys ({keys}) lead to no tensors; expected a dictionary of tensors, "
+            f"at the top or under one of {', '.join(_WRAPPERS)}"
+        )
+    if all(name.startswith("module.") for name in tensors):
+        tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
+    return tensors

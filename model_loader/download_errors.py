@@ -1,0 +1,154 @@
+"""What can go wrong with a download, in words that say what to do."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import URLError
+
+from ..annotators.base import WeightFile
+from .find import download_path, search_places
+from .release import UnexpectedContentError
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class DownloadError(RuntimeError):
+    """A weights file could not be fetched; the message says why and what to do."""
+
+
+class NoNetworkError(DownloadError):
+    """The server cannot be reached, or the network is switched off."""
+
+
+class AccessDeniedError(DownloadError):
+    """The server refuses: a licence to accept, a login missing."""
+
+
+class CorruptDownloadError(DownloadError):
+    """What arrived is not the published file; it has been deleted."""
+
+
+class DiskFullError(DownloadError):
+    """The file does not fit; nothing of it is left behind."""
+
+
+def source_url(file: WeightFile) -> str:
+    """The address of a file, for people and for the log."""
+    if not file.repo_id:
+        return file.url or ""
+    from huggingface_hub import hf_hub_url
+
+    return hf_hub_url(file.repo_id, file.filename, repo_type=file.repo_type, revision=file.revision)
+
+
+def explained(error: BaseException, file: WeightFile, root: Path, licence_url: str | None) -> DownloadError:
+    """The error a person can act on, for one of a library or of the operating system.
+
+    Args:
+        error: What was raised.
+        file: What was being fetched.
+        root: The folder it was to be stored below.
+        licence_url: Where to accept its licence.
+    """
+    status, url = status_of(error), source_url(file)
+    if is_disk_full(error):
+        return disk_full(file, root)
+    if is_local(error):
+        return DownloadError(
+            f"{file.name} cannot be stored below {root}: {error}. Make the folder writable, or set DEPTH_NORMAL_HOME or HF_HOME"
+        )
+    if isinstance(error, UnexpectedContentError):
+        return corrupt(file, str(error))
+    if status in (401, 403):
+        return AccessDeniedError(_denied(file, status, licence_url))
+    if status in (404, 410):
+        return DownloadError(
+            f"{url} does not exist (HTTP {status}): its publisher moved or deleted it. Put {file.name} at {download_path(file)} yourself"
+        )
+    reason = str(list(_chain(error))[-1]).strip() or type(error).__name__
+    kind = NoNetworkError if status is None else DownloadError
+    return kind(f"{file.name} is not on this computer (looked in: {_places(file)}) and {url} cannot be fetched: {reason}. {_by_hand(file)}")
+
+
+def offline(file: WeightFile) -> NoNetworkError:
+    """The error where HF_HUB_OFFLINE is set."""
+    return NoNetworkError(
+        f"{file.name} is not on this computer (looked in: {_places(file)}) and HF_HUB_OFFLINE forbids to fetch it: unset it. "
+        f"{_by_hand(file)}"
+    )
+
+
+def corrupt(file: WeightFile, problem: str) -> CorruptDownloadError:
+    """The error for content that is not the file; `problem` says how one knows."""
+    return CorruptDownloadError(
+        f"what {source_url(file)} sent is not the published {file.name}: {problem}. It was deleted; try again. "
+        f"If you trust another copy, put it at {download_path(file)} yourself"
+    )
+
+
+def disk_full(file: WeightFile, root: Path) -> DiskFullError:
+    """The error for a folder without room."""
+    needed = f"{file.size} bytes are needed" if file.size else "the size is not known"
+    return DiskFullError(
+        f"no room for {file.name} in {root}: {needed}, {free_space(root)} are free, or the file system takes no file so large. "
+        "Nothing of it was left there; free some space, or set DEPTH_NORMAL_HOME or HF_HOME to another disk"
+    )
+
+
+def free_space(folder: Path) -> int:
+    """Bytes free where a folder is, or where it is to be."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def status_of(error: BaseException) -> int | None:
+    """The HTTP status that an error stands for, by urllib's or the hub client's attribute."""
+    for link in _chain(error):
+        status = getattr(getattr(link, "response", None), "status_code", None) or getattr(link, "code", None)
+        if isinstance(status, int):
+            return status
+    return None
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether the disk, the user's quota or the file system's largest file was the end of it."""
+    by_text = "No space left on device" in str(error)  # hf_xet has no errno
+    return by_text or getattr(error, "errno", None) in _DISK_FULL
+
+
+def is_local(error: BaseException) -> bool:
+    """Whether this machine's files are at fault: then the error has a file's name, or the disk is full."""
+    if is_disk_full(error):
+        return True
+    return isinstance(error, OSError) and not isinstance(error, URLError) and error.filename is not None
+
+
+def _denied(file: WeightFile, status: int, licence_url: str | None) -> str:
+    if not file.repo_id:
+        return f"{file.url} refuses access (HTTP {status}). {_by_hand(file)}"
+    from huggingface_hub import get_token
+
+    token = "the token that was sent gives no access" if get_token() else "no token was sent"
+    page = licence_url or source_url(file).split("/resolve/")[0]
+    return (
+        f"{source_url(file)} refuses access (HTTP {status}; {token}). If the model is gated: accept its licence at {page} with your "
+        f"Hugging Face account, then run `hf auth login` or set HF_TOKEN, and try again. {_by_hand(file)}"
+    )
+
+
+def _places(file: WeightFile) -> str:
+    return ", ".join(map(str, search_places(file)))
+
+
+def _by_hand(file: WeightFile) -> str:
+    return f"Or download {source_url(file)} by hand and put it at {download_path(file)}"

@@ -1,0 +1,187 @@
+"""A real local HTTP server that speaks enough of the hub's protocol, and caches that are not the user's."""
+
+import hashlib
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+
+@dataclass
+class Served:
+    """One file of the server, and the trouble it makes."""
+
+    body: bytes
+    content_type: str = "application/octet-stream"
+    etag: str | None = None
+    commit: str | None = None
+    statuses: list[int] = field(default_factory=list)
+    """Answers of failure before the first good one; the last one stays if `always`."""
+    always: bool = False
+    error_code: str | None = None
+    token: str | None = None
+    drops: list[int] = field(default_factory=list)
+    """After how many bytes to hang up, one GET each."""
+    ranges: bool = True
+    seconds: float = 0.0
+    """How long a whole body takes."""
+
+    def __post_init__(self):
+        self.etag = self.etag or f'"{hashlib.sha256(self.body).hexdigest()}"'
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def do_HEAD(self):
+        self.answer(with_body=False)
+
+    def do_GET(self):
+        self.answer(with_body=True)
+
+    def answer(self, with_body):
+        self.server.requests.append((self.command, self.path, self.headers.get("Range")))
+        served = self.server.files.get(self.path)
+        if served is None:
+            return self.refuse(404, "EntryNotFound")
+        if served.token and self.headers.get("Authorization") != f"Bearer {served.token}":
+            return self.refuse(403, "GatedRepo")
+        if served.statuses:
+            return self.refuse(served.statuses[0] if served.always else served.statuses.pop(0), served.error_code)
+        start = self.range_start(served)
+        if start >= len(served.body) > 0:
+            return self.refuse(416, None)
+        rest = served.body[start:]
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Type", served.content_type)
+        self.send_header("Content-Length", str(len(rest)))
+        self.send_header("ETag", served.etag)
+        if served.commit:
+            self.send_header("X-Repo-Commit", served.commit)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(served.body) - 1}/{len(served.body)}")
+        self.end_headers()
+        if with_body:
+            self.send_body(served, rest)
+        return None
+
+    def range_start(self, served):
+        wanted = self.headers.get("Range")
+        if not wanted or not served.ranges or self.headers.get("If-Range", served.etag) != served.etag:
+            return 0
+        return int(wanted.removeprefix("bytes=").split("-")[0])
+
+    def send_body(self, served, rest):
+        stop = served.drops.pop(0) if served.drops else None
+        pieces = 20 if served.seconds else 1
+        step = -(-len(rest) // pieces)
+        try:
+            for i in range(0, len(rest) if stop is None else min(stop, len(rest)), step):
+                self.wfile.write(rest[i : min(i + step, stop if stop is not None else len(rest))])
+                time.sleep(served.seconds / pieces)
+        except ConnectionError:
+            stop = 0
+        if stop is not None:
+            self.wfile.flush()
+            self.close_connection = True
+
+    def refuse(self, status, error_code):
+        self.send_response(status)
+        if error_code:
+            self.send_header("X-Error-Code", error_code)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+
+class FileServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files: dict[str, Served] = {}
+        self.requests: list[tuple[str, str, str | None]] = []
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+    def handle_error(self, *_):
+        """A client that hangs up is part of the game."""
+
+    def serve(self, path, body, **trouble):
+        self.files[path] = Served(body, **trouble)
+        return self.files[path]
+
+    def serve_hub(self, repo_id, filename, body, *, revision="main", **trouble):
+        return self.serve(f"/{repo_id}/resolve/{revision}/{filename}", body, commit="c" * 40, **trouble)
+
+    def gets(self):
+        """The Range headers of the GET requests for files that exist, in order."""
+        return [wanted for method, path, wanted in self.requests if method == "GET" and path in self.files]
+
+
+@pytest.fixture
+def caches(tmp_path, monkeypatch):
+    """Points every cache at a temporary folder, and makes the pauses between attempts short."""
+    import torch
+    from depth_normal.model_loader import release
+    from huggingface_hub import constants, file_download
+    from huggingface_hub.utils import _http
+
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "AUX_ANNOTATOR_CKPTS_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
+    monkeypatch.setenv("DEPTH_NORMAL_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    monkeypatch.delitem(sys.modules, "folder_paths", raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    point_hub_at("http://127.0.0.1:9", monkeypatch)  # the discard port: nobody there
+    monkeypatch.setattr(release, "FIRST_PAUSE", 0.01)
+    impatient = SimpleNamespace(**{**vars(time), "sleep": lambda _: None})
+    monkeypatch.setattr(file_download, "time", impatient)
+    monkeypatch.setattr(_http, "time", impatient)
+    return SimpleNamespace(home=tmp_path / "home", hub=tmp_path / "hub", torch=tmp_path / "torch" / "hub" / "checkpoints")
+
+
+def point_hub_at(url, monkeypatch):
+    """What HF_ENDPOINT does at import."""
+    from huggingface_hub import constants, file_download
+
+    template = url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "ENDPOINT", url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    if hasattr(file_download, "HUGGINGFACE_CO_URL_TEMPLATE"):
+        monkeypatch.setattr(file_download, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+
+
+@pytest.fixture
+def server(caches, monkeypatch):
+    """The server, running, and the hub client pointed at it."""
+    server = FileServer()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    point_hub_at(server.url, monkeypatch)
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def comfyui(caches, tmp_path, monkeypatch):
+    """Stands in for ComfyUI's `folder_paths`: folders by name, KeyError for a name that nobody registered."""
+    module = ModuleType("folder_paths")
+    module.models_dir = str(tmp_path / "ComfyUI" / "models")
+    module.folders = {"custom_nodes": [str(tmp_path / "ComfyUI" / "custom_nodes")]}
+    module.get_folder_paths = lambda name: module.folders[name][:]
+    monkeypatch.setitem(sys.modules, "folder_paths", module)
+    return SimpleNamespace(
+        models=tmp_path / "ComfyUI" / "models", custom_nodes=tmp_path / "ComfyUI" / "custom_nodes", folders=module.folders
+    )

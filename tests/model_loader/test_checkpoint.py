@@ -1,0 +1,227 @@
+import json
+import os
+import pickle
+import struct
+import zipfile
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import torch
+from depth_normal.annotators.base import CheckpointError
+from depth_normal.model_loader.checkpoint import read_checkpoint
+from safetensors.torch import save_file
+
+STATE = {"conv.weight": torch.arange(12.0).reshape(3, 4), "conv.bias": torch.tensor([1, 2], dtype=torch.float16)}
+
+
+def torch_zip(state, path):
+    torch.save(state, path)
+
+
+def torch_legacy(state, path):
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+
+
+def assert_is_state(found):
+    assert found.keys() == STATE.keys()
+    for name, value in STATE.items():
+        assert found[name].dtype == value.dtype
+        assert torch.equal(found[name], value)
+        assert not found[name].requires_grad
+
+
+def refusal(path):
+    with pytest.raises(CheckpointError) as caught:
+        read_checkpoint(path)
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("extension", [".pth", ".safetensors", ".bin", ""])
+@pytest.mark.parametrize("save", [torch_zip, torch_legacy, save_file])
+def test_the_content_tells_the_format_whatever_the_extension(tmp_path, save, extension):
+    path = tmp_path / f"weights{extension}"
+    save(STATE, path)
+    assert_is_state(read_checkpoint(path))
+
+
+@pytest.mark.parametrize("save", [torch_zip, torch_legacy])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda s: {"model": s, "epoch": 3},
+        lambda s: {"state_dict": OrderedDict(s), "optimizer": {"state": {}}},
+        lambda s: {"model_state_dict": {f"module.{k}": v for k, v in s.items()}},
+        lambda s: {"model": {"state_dict": s}},
+        lambda s: {k: torch.nn.Parameter(v) for k, v in s.items()},
+        lambda s: {**s, "version": 2, "name": "x"},
+    ],
+    ids=["model", "state_dict", "module-prefix", "twice", "parameters", "extras"],
+)
+def test_wrappers_come_off(tmp_path, save, wrap):
+    save(wrap(STATE), tmp_path / "w.pt")
+    assert_is_state(read_checkpoint(tmp_path / "w.pt"))
+
+
+def test_a_prefix_that_only_some_names_have_stays(tmp_path):
+    torch.save({"module.a": torch.zeros(1), "b": torch.zeros(1)}, tmp_path / "w.pt")
+    assert read_checkpoint(tmp_path / "w.pt").keys() == {"module.a", "b"}
+
+
+def test_a_network_with_a_part_called_model_is_not_unwrapped(tmp_path):
+    torch.save({"model": torch.zeros(1), "state_dict.x": torch.zeros(1)}, tmp_path / "w.pt")
+    assert read_checkpoint(tmp_path / "w.pt").keys() == {"model", "state_dict.x"}
+
+
+def test_a_dictionary_that_holds_itself_ends(tmp_path):
+    circle = {}
+    circle["model"] = circle
+    torch.save(circle, tmp_path / "w.pt")
+    assert "no tensors" in refusal(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "empty (0 bytes)"),
+        (b"<!DOCTYPE html><html><body>Sign in</body></html>", "web page"),
+        (b"\n  <html lang='en'>\n", "web page"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:501f\nsize 492757791\n",
+            "Git LFS pointer (74 bytes) of a file of 492757791",
+        ),
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), "a PNG picture"),
+        (bytes(4096), "filled with zeros (4096 bytes)"),
+        (b"hello, world", "12 bytes starting with b'hello, w'"),
+        (b"\x80", "1 bytes"),
+    ],
+    ids=["empty", "html", "html-indented", "lfs", "png", "zeros", "text", "one-byte"],
+)
+def test_what_is_no_checkpoint_is_named(tmp_path, content, said):
+    path = tmp_path / "dpt_hybrid.pth"
+    path.write_bytes(content)
+    assert said in refusal(path)
+
+
+def test_no_file_a_folder_and_a_forbidden_file(tmp_path, monkeypatch):
+    assert "does not exist" in refusal(tmp_path / "none.pt")
+    assert "is a folder" in refusal(tmp_path)
+    path = tmp_path / "locked.pt"
+    torch.save(STATE, path)
+    path.chmod(0)
+    if os.access(path, os.R_OK):  # root reads everything
+
+        def forbidden(self, *_, **__):
+            raise PermissionError(13, "Permission denied", str(self))
+
+        monkeypatch.setattr(type(path), "open", forbidden)
+    message = refusal(path)
+    assert "Permission denied" in message
+    assert "permissions" in message
+
+
+@pytest.mark.parametrize("keep", [0.02, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("save", [torch_zip, torch_legacy, save_file])
+def test_a_file_cut_short_says_how_much_was_found(tmp_path, save, keep):
+    path = tmp_path / "w.pt"
+    save({"a": torch.randn(4000)}, path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: max(10, int(len(whole) * keep))])
+    message = refusal(path)
+    assert "cut short" in message
+    assert str(path.stat().st_size) in message
+    if save is save_file and keep > 0.02:
+        assert str(len(whole)) in message
+
+
+def test_absurd_safetensors_headers(tmp_path):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(struct.pack("<Q", 2**50) + b'{"a":1}')
+    assert f"{2**50} bytes" in refusal(path)
+    path.write_bytes(struct.pack("<Q", 5000) + b'{"a":1}')
+    assert "needs 5008" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'{"a":1}',
+        b'{"a":{"dtype":"F32"}}',
+        b"{not json",
+        b'{"a":{"dtype":"F99","shape":[1],"data_offsets":[0,4]}}',
+        b'{"a":{"dtype":"F32","shape":[1],"data_offsets":"xy"}}',
+        b'{"a":' * 50000,
+    ],
+)
+def test_damaged_safetensors_headers(tmp_path, header):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
+    assert "damaged safetensors" in refusal(path)
+
+
+def test_safetensors_without_tensors(tmp_path):
+    header = json.dumps({"__metadata__": {"format": "pt"}}).encode()
+    (tmp_path / "w.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+    assert "holds no weights" in refusal(tmp_path / "w.safetensors")
+
+
+class Payload:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.marker}",)
+
+
+@pytest.mark.parametrize("disguise", ["zip", "legacy", "pickle2", "pickle4"])
+def test_code_in_a_pickle_is_never_run(tmp_path, disguise):
+    marker, path = tmp_path / "ran", tmp_path / "w.pt"
+    state = {**STATE, "payload": Payload(marker)}
+    if disguise == "zip":
+        torch_zip(state, path)
+    elif disguise == "legacy":
+        torch_legacy(state, path)
+    else:
+        path.write_bytes(pickle.dumps({"payload": Payload(marker)}, protocol=int(disguise[-1])))
+    message = refusal(path)
+    assert not marker.exists()
+    assert f"call {os.system.__module__}.system" in message
+    assert "It was not loaded" in message
+    torch.load(path, weights_only=False) if disguise in ("zip", "legacy") else pickle.loads(path.read_bytes())
+    assert marker.exists(), "the pickle was harmless"
+
+
+def test_a_whole_module_is_refused_by_the_name_of_its_class(tmp_path):
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "w.pt")
+    assert "torch.nn.modules.linear.Linear" in refusal(tmp_path / "w.pt")
+
+
+def test_a_torchscript_program_and_a_plain_zip(tmp_path):
+    torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)), tmp_path / "script.pt")
+    assert "TorchScript" in refusal(tmp_path / "script.pt")
+    with zipfile.ZipFile(tmp_path / "w.zip", "w") as archive:
+        archive.writestr("readme.txt", "x")
+    assert "['readme.txt']" in refusal(tmp_path / "w.zip")
+
+
+@pytest.mark.parametrize(("content", "said"), [([1, 2], "a list"), (torch.zeros(2), "a Tensor"), ({"a": 1}, "(a)"), ({}, "(none)")])
+def test_a_file_without_named_tensors(tmp_path, content, said):
+    torch.save(content, tmp_path / "w.pt")
+    assert said in refusal(tmp_path / "w.pt")
+
+
+def test_random_damage_is_a_clear_error_or_a_dictionary(tmp_path):
+    rng = np.random.default_rng(0)
+    for save in (torch_zip, torch_legacy, save_file):
+        path = tmp_path / "w"
+        save({"a": torch.zeros(8)}, path)
+        whole = np.frombuffer(path.read_bytes(), np.uint8)
+        for _ in range(60):
+            damaged = whole.copy()
+            damaged[rng.integers(len(whole), size=8)] = rng.integers(256, size=8)
+            path.write_bytes(damaged.tobytes())
+            try:
+                assert isinstance(read_checkpoint(path), dict)
+            except CheckpointError as error:
+                assert str(path) in str(error)

@@ -1,0 +1,176 @@
+import sys
+
+import pytest
+from depth_normal.annotators.base import WeightFile
+from depth_normal.model_loader.find import download_folder, download_path, find_weights, search_places, user_cache
+
+HYBRID = WeightFile(
+    "dpt_hybrid-midas-501f0c75.pt",
+    repo_id="lllyasviel/Annotators",
+    aliases=("dpt_hybrid_384.pt",),
+    size=7,
+    folders=("geometry_estimation",),
+)
+HF_OWN = WeightFile("model.safetensors", repo_id="Intel/dpt-hybrid-midas", folders=("diffusers",))
+NESTED = WeightFile("checkpoints/depth_anything_vitl14.pth", repo_id="LiheYoung/Depth-Anything", repo_type="space")
+RELEASE = WeightFile("midas_v21_small_256.pt", url="https://example.org/midas_v21_small_256.pt")
+
+
+def put(path, content=b"weights"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def hub_cached(caches, file, revision="main", commit="a" * 40):
+    root = caches.hub / f"{file.repo_type}s--{file.repo_id.replace('/', '--')}"
+    put(root / "refs" / revision, commit.encode())
+    return put(root / "snapshots" / commit / file.filename)
+
+
+@pytest.mark.parametrize("file", [HYBRID, HF_OWN, NESTED, RELEASE], ids=lambda file: file.name)
+def test_looking_finds_nothing_and_creates_nothing(caches, comfyui, tmp_path, file):
+    before = sorted(tmp_path.rglob("*"))
+    assert find_weights(file) is None
+    assert search_places(file)
+    assert download_folder() == comfyui.models / "depth_normal"
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "models/depth_normal/dpt_hybrid-midas-501f0c75.pt",
+        "models/depth_normal/lllyasviel/Annotators/dpt_hybrid-midas-501f0c75.pt",
+        "models/depth_normal/DPT_Hybrid-MiDaS-501f0c75.PT",
+        "models/geometry_estimation/midas/dpt_hybrid_384.pt",
+        "custom_nodes/comfyui_controlnet_aux/ckpts/lllyasviel/Annotators/dpt_hybrid-midas-501f0c75.pt",
+        "custom_nodes/ComfyUI-ControlNet-Aux/ckpts/lllyasviel/Annotators/dpt_hybrid-midas-501f0c75.pt",
+        "custom_nodes/.disabled/comfyui_controlnet_aux@1_1_0/ckpts/lllyasviel/Annotators/dpt_hybrid-midas-501f0c75.pt",
+        "custom_nodes/comfyui_controlnet_aux/ckpts/models--x/snapshots/1/dpt_hybrid-midas-501f0c75.pt",
+    ],
+)
+def test_every_place_inside_comfyui(comfyui, place):
+    path = put(comfyui.models.parent / place)
+    assert find_weights(HYBRID) == path
+
+
+def test_the_folders_of_extra_model_paths(comfyui, tmp_path):
+    comfyui.folders["geometry_estimation"] = [str(tmp_path / "nas" / "geo")]
+    comfyui.folders["depth_normal"] = [str(tmp_path / "nas" / "dn"), str(tmp_path / "nas" / "dn2")]
+    assert download_folder() == tmp_path / "nas" / "dn"
+    in_core = put(tmp_path / "nas" / "geo" / "dpt_hybrid_384.pt")
+    assert find_weights(HYBRID) == in_core
+    own = put(tmp_path / "nas" / "dn2" / "dpt_hybrid_384.pt")
+    assert find_weights(HYBRID) == own
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "annotator_ckpts_path: ../../elsewhere/ckpts",
+        'annotator_ckpts_path: "../../elsewhere/ckpts"  # moved',
+        "annotator_ckpts_path: '../../elsewhere/ckpts'",
+    ],
+)
+def test_where_controlnet_aux_was_told_to_keep_its_files(comfyui, line):
+    put(comfyui.custom_nodes / "comfyui_controlnet_aux" / "config.yaml", f"# settings\n{line}\ncustom_temp_path:\n".encode())
+    path = put(comfyui.custom_nodes.parent / "elsewhere" / "ckpts" / "lllyasviel" / "Annotators" / HYBRID.name)
+    assert find_weights(HYBRID).resolve() == path
+
+
+def test_the_environment_variable_of_controlnet_aux(caches, tmp_path, monkeypatch):
+    monkeypatch.setenv("AUX_ANNOTATOR_CKPTS_PATH", str(tmp_path / "aux"))
+    path = put(tmp_path / "aux" / "LiheYoung" / "Depth-Anything" / "checkpoints" / "depth_anything_vitl14.pth")
+    assert find_weights(NESTED) == path
+
+
+def test_the_places_outside_comfyui(caches):
+    in_torch = put(caches.torch / "dpt_hybrid_384.pt")
+    assert find_weights(HYBRID) == in_torch
+    in_cache = put(caches.home / "dpt_hybrid-midas-501f0c75.pt")
+    assert find_weights(HYBRID) == in_cache
+
+
+@pytest.mark.parametrize("file", [HYBRID, HF_OWN, NESTED], ids=lambda file: file.name)
+def test_the_hugging_face_cache(caches, file):
+    path = hub_cached(caches, file)
+    assert find_weights(file) == path
+    assert path.parents[len(file.filename.split("/")) + 1] in search_places(file)
+
+
+def test_a_pinned_revision_falls_back_to_main(caches):
+    pinned = WeightFile("a.pt", repo_id="x/y", revision="b" * 40)
+    main = hub_cached(caches, pinned)
+    assert find_weights(pinned) == main
+    exact = hub_cached(caches, pinned, revision="v1", commit="b" * 40)
+    assert find_weights(pinned) == exact
+
+
+def test_a_generic_name_counts_only_in_its_repository(comfyui):
+    put(comfyui.models / "diffusers" / "marigold-depth-v1-1" / "model.safetensors")
+    put(comfyui.models / "depth_normal" / "model.safetensors")
+    assert find_weights(HF_OWN) is None
+    path = put(comfyui.models / "diffusers" / "dpt-hybrid-midas" / "model.safetensors")
+    assert find_weights(HF_OWN) == path
+
+
+def test_another_files_name_within_a_name_does_not_match(caches):
+    put(caches.home / "my_dpt_hybrid_384.pt")
+    assert find_weights(HYBRID) is None
+
+
+@pytest.mark.parametrize("name", [f"{HYBRID.name}.part", f"{HYBRID.name}.incomplete", f"{HYBRID.name}.crdownload"])
+def test_unfinished_downloads_do_not_count(caches, name):
+    put(caches.home / name)
+    assert find_weights(HYBRID) is None
+
+
+def test_empty_files_dead_links_and_folders_do_not_count(caches):
+    put(caches.home / "dpt_hybrid_384.pt", b"")
+    (caches.home / HYBRID.name).mkdir()
+    (caches.home / "more").mkdir()
+    (caches.home / "more" / HYBRID.name).symlink_to(caches.home / "gone")
+    assert find_weights(HYBRID) is None
+
+
+def test_the_file_of_the_published_size_wins(caches):
+    put(caches.home / HYBRID.name, b"another size")
+    right = put(caches.home / "old" / "dpt_hybrid_384.pt", b"weights")
+    assert find_weights(HYBRID) == right
+
+
+def test_a_folder_that_holds_itself_ends(caches):
+    put(caches.home / "sub" / "x.txt")
+    (caches.home / "sub" / "loop").symlink_to(caches.home, target_is_directory=True)
+    assert find_weights(HYBRID) is None
+
+
+def test_a_stranger_named_folder_paths_is_left_alone(caches, monkeypatch):
+    monkeypatch.setitem(sys.modules, "folder_paths", object())
+    assert download_folder() == caches.home
+
+
+def test_a_file_put_where_the_messages_say_is_found(caches):
+    for file in (HYBRID, HF_OWN, NESTED, RELEASE):
+        path = put(download_path(file))
+        assert find_weights(file) == path
+
+
+@pytest.mark.parametrize(
+    ("platform", "variables", "expected"),
+    [
+        ("linux", {"XDG_CACHE_HOME": "/x"}, "/x/depth_normal"),
+        ("linux", {"HOME": "/h"}, "/h/.cache/depth_normal"),
+        ("darwin", {"HOME": "/h"}, "/h/Library/Caches/depth_normal"),
+        ("win32", {"LOCALAPPDATA": "/l"}, "/l/depth_normal"),
+        ("linux", {"HOME": "/h", "DEPTH_NORMAL_HOME": "~/dn"}, "/h/dn"),
+    ],
+)
+def test_the_users_cache(monkeypatch, platform, variables, expected):
+    for name in ("DEPTH_NORMAL_HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "platform", platform)
+    assert user_cache().as_posix() == expected
