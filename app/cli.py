@@ -188,3 +188,7 @@ def _refuse_same_stems(pictures: list[Path]) -> None:
 def _complain(message: str) -> int:
     print(f"depth-normal: {message}", file=sys.stderr)  # noqa: T201
     return NOTHING_DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""The command line, as a person uses it: real files in, real files out, exit codes and messages."""
+
+import json
+import os
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from depth_normal.app import cli
+
+MODEL = ("--model", "midas-v2.1-small")
+
+
+@pytest.fixture
+def picture(tmp_path, photo):
+    path = tmp_path / "astronaut.png"
+    cv2.imwrite(str(path), photo[..., ::-1])
+    return path
+
+
+@pytest.fixture
+def estimate(partial_midas_small, tmp_path):
+    def run(*words):
+        return cli.main(["estimate", *map(str, words), "--out", str(tmp_path / "out"), *MODEL, "--weights", str(partial_midas_small)])
+
+    return run
+
+
+def test_three_files_that_hold_what_they_say(estimate, picture, tmp_path):
+    assert estimate(picture) == 0
+    depth = cv2.imread(str(tmp_path / "out" / "astronaut_depth.png"), cv2.IMREAD_UNCHANGED)
+    assert depth.dtype == np.uint16 and depth.shape == (512, 512) and depth.min() == 0 and depth.max() == 65535
+    raw = np.load(tmp_path / "out" / "astronaut.npz")
+    assert raw["quantity"] == "disparity" and raw["depth"].dtype == np.float32 and raw["depth"].shape == (512, 512)
+    assert raw["normals"].shape == (512, 512, 3)
+    assert np.abs(np.linalg.norm(raw["normals"], axis=-1) - 1).max() < 1e-4
+    picture_of_disparity = (raw["depth"] - raw["depth"].min()) / np.ptp(raw["depth"])
+    assert np.abs(depth / 65535 - picture_of_disparity).max() < 1e-4, "near = white is large disparity"
+    normal_map = cv2.imread(str(tmp_path / "out" / "astronaut_normals.png"), cv2.IMREAD_UNCHANGED)[..., ::-1]
+    assert normal_map.dtype == np.uint8
+    assert np.abs(normal_map - np.rint(raw["normals"] * 127.5 + 127.5)).max() <= 1, "OpenGL colours, rounded"
+
+
+def test_normals_face_the_way_the_surface_does(estimate, picture, tmp_path):
+    """The helmet is a ball: red to its right, green at its top (OpenGL)."""
+    estimate(picture)
+    normals = np.load(tmp_path / "out" / "astronaut.npz")["normals"]
+    # its rim, where disparity falls away from the ball
+    right, top = normals[400:460, 478:490].mean((0, 1)), normals[350:362, 360:420].mean((0, 1))
+    assert right[0] > 0.2 and top[1] > 0.2
+
+
+def test_a_bad_picture_is_named_and_the_rest_goes_on(estimate, picture, tmp_path, capsys):
+    (tmp_path / "notes.jpg").write_text("not a picture")
+    assert estimate(tmp_path / "notes.jpg", tmp_path / "absent.png", tmp_path, picture) == 1
+    said = capsys.readouterr()
+    for name in ("notes.jpg", "absent.png", "3 of 4 pictures failed"):
+        assert name in said.err
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["astronaut.npz", "astronaut_depth.png", "astronaut_normals.png"]
+
+
+def test_pictures_of_one_name_are_refused_before_anything_is_written(estimate, picture, tmp_path, capsys):
+    twin = tmp_path / "b" / "astronaut.jpg"
+    twin.parent.mkdir()
+    twin.write_bytes(picture.read_bytes())
+    assert estimate(picture, twin) == 2
+    assert "write the same files" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--model", "midas-v9"), "unknown model 'midas-v9'; known models: midas-dpt-hybrid"),
+        (("--device", "cuda"), "device 'cuda' is not available"),
+        (("--weights", "/nowhere/weights.pt"), "/nowhere/weights.pt"),
+    ],
+)
+def test_what_nothing_can_be_done_with(words, message, picture, tmp_path, capsys):
+    assert cli.main(["estimate", str(picture), "--out", str(tmp_path / "out"), *MODEL, *words]) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("words", [("--size", "0"), ("--size", "ten"), ("--dtype", "int8"), ("--device", "tpu"), ()])
+def test_wrong_words_are_explained(words, picture, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["estimate", str(picture), *words])
+    assert stopped.value.code == 2 and "usage: depth-normal estimate" in capsys.readouterr().err
+
+
+def test_the_size_of_the_network_is_a_choice(estimate, picture, tmp_path):
+    estimate(picture, "--size", "64")
+    coarse = np.load(tmp_path / "out" / "astronaut.npz")["depth"]
+    estimate(picture, "--size", "256")
+    fine = np.load(tmp_path / "out" / "astronaut.npz")["depth"]
+    assert coarse.shape == fine.shape == (512, 512)
+    assert np.abs(np.diff(fine)).max() > 2 * np.abs(np.diff(coarse)).max()
+
+
+def test_an_out_folder_that_is_a_file(estimate, picture, tmp_path, capsys):
+    (tmp_path / "out").write_text("")
+    assert estimate(picture) == 2
+    assert "out" in capsys.readouterr().err
+
+
+def test_models_as_a_table_and_as_json(capsys):
+    assert cli.main(["models"]) == 0
+    table = capsys.readouterr().out
+    assert "midas-dpt-hybrid" in table and "493 MB" in table and "MIT" in table and "disparity" in table
+    assert cli.main(["models", "--json"]) == 0
+    rows = {row["id"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["midas-dpt-hybrid"] | {"file": None} == {
+        "id": "midas-dpt-hybrid",
+        "gives": "disparity",
+        "size": 492757791,
+        "licence": "MIT",
+        "commercial_use": True,
+        "file": None,
+    }
+
+
+def test_models_says_where_a_file_lies(monkeypatch, tmp_path, partial_midas_small, capsys):
+    (tmp_path / "midas_v21_small_256.pt").write_bytes(partial_midas_small.read_bytes())
+    monkeypatch.setenv("DEPTH_NORMAL_HOME", str(tmp_path))
+    cli.main(["models", "--json"])
+    rows = {row["id"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["midas-v2.1-small"]["file"] == str(tmp_path / "midas_v21_small_256.pt")
+
+
+def test_download_of_an_unknown_model(capsys):
+    assert cli.main(["download", "midas-v9"]) == 2
+    assert "known models" in capsys.readouterr().err
+
+
+def test_no_file_and_no_network_says_what_to_do(tmp_path, picture):
+    """In a process of its own, with caches of its own, offline."""
+    environment = {
+        **os.environ,
+        "HF_HOME": str(tmp_path / "hf"),
+        "DEPTH_NORMAL_HOME": str(tmp_path / "dn"),
+        "TORCH_HOME": str(tmp_path / "th"),
+    }
+    command = [sys.executable, "-m", "depth_normal.app.cli", "estimate", str(picture), "--out", str(tmp_path / "out")]
+    run = subprocess.run(command, env=environment | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, cwd=tmp_path)
+    assert run.returncode == 2 and "Traceback" not in run.stderr
+    for words in ("dpt_hybrid-midas-501f0c75.pt", "lllyasviel/Annotators", str(tmp_path / "dn")):
+        assert words in run.stderr, run.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_readmes_three_lines(partial_midas_small, photo):
+    import depth_normal
+
+    model = depth_normal.load_model("midas-v2.1-small", weights=partial_midas_small)
+    estimate = model.estimate(photo)
+    assert estimate.depth.shape == (1, 1, 512, 512) and estimate.quantity is depth_normal.Quantity.DISPARITY

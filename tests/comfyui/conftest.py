@@ -1,0 +1,120 @@
+"""A real ComfyUI server with the pack in its custom_nodes, on the CPU, in folders of its own."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+COMFYUI_HOME = Path(os.environ.get("COMFYUI_HOME", Path.home() / ".cache" / "comfyref"))
+
+
+class Server:
+    """A running server; `prompt` is ComfyUI's API format."""
+
+    def __init__(self, base: Path, process: subprocess.Popen, port: int) -> None:
+        self.base, self.process, self.address = base, process, f"http://127.0.0.1:{port}"
+
+    @property
+    def log(self) -> str:
+        return (self.base / "server.log").read_text(errors="replace")
+
+    def request(self, path: str, body: dict | None = None):
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.address + path, data=data, headers={"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            text = answer.read()
+        return json.loads(text) if text else None
+
+    def submit(self, prompt: dict) -> str:
+        return self.request("/prompt", {"prompt": prompt})["prompt_id"]
+
+    def wait(self, prompt_id: str, timeout: float = 120) -> dict:
+        """The history entry of a prompt that ended: `status.status_str`, `status.messages`, `outputs`."""
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            history = self.request(f"/history/{prompt_id}")
+            if prompt_id in history:
+                return history[prompt_id]
+            time.sleep(0.05)
+        raise TimeoutError(self.log[-3000:])
+
+    def run(self, prompt: dict) -> dict:
+        return self.wait(self.submit(prompt))
+
+    def bytes_read(self) -> int:
+        """What the server has read so far from files and pipes, page cache included."""
+        return int(Path(f"/proc/{self.process.pid}/io").read_text().split("rchar: ")[1].split()[0])
+
+
+@pytest.fixture(scope="session")
+def comfyui_python() -> Path:
+    """The interpreter of a ComfyUI installation; ComfyUI itself lies beside its virtual environment."""
+    python = COMFYUI_HOME / "venv" / "bin" / "python"
+    if not (COMFYUI_HOME / "ComfyUI" / "main.py").exists() or not python.exists():
+        pytest.skip(f"needs a ComfyUI installation in {COMFYUI_HOME} (ComfyUI/ and venv/; set COMFYUI_HOME), which is not there")
+    return python
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory, partial_midas_small, comfyui_python):
+    base = tmp_path_factory.mktemp("comfyui")
+    for folder in ("custom_nodes", "input", "output", "temp", "user", "models/depth_normal"):
+        (base / folder).mkdir(parents=True)
+    (base / "custom_nodes" / "ComfyUI-Depth-Normal").symlink_to(ROOT)
+    shutil.copy(partial_midas_small, base / "models" / "depth_normal" / "midas_v21_small_256.pt")
+    port = free_port()
+    words = [
+        "--cpu",
+        "--listen",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--disable-auto-launch",
+        "--disable-api-nodes",
+        "--base-directory",
+        str(base),
+    ]
+    environment = {
+        **os.environ,
+        "HF_HUB_OFFLINE": "1",
+        "HF_HOME": str(base / "hf"),
+        "DEPTH_NORMAL_HOME": str(base / "cache"),
+        "TORCH_HOME": str(base / "hub"),
+    }
+    with (base / "server.log").open("w") as log:
+        process = subprocess.Popen(
+            [comfyui_python, "main.py", *words], cwd=COMFYUI_HOME / "ComfyUI", stdout=log, stderr=subprocess.STDOUT, env=environment
+        )
+    running = Server(base, process, port)
+    try:
+        wait_until_up(running)
+        yield running
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def wait_until_up(server: Server) -> None:
+    for _ in range(240):
+        try:
+            server.request("/system_stats")
+        except (urllib.error.URLError, ConnectionError):
+            assert server.process.poll() is None, server.log[-3000:]
+            time.sleep(0.5)
+        else:
+            return
+    raise TimeoutError(server.log[-3000:])

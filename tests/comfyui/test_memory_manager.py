@@ -1,0 +1,52 @@
+"""ComfyUI's own memory manager, in a process of its own: models are registered with it, and freed by it and by us."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+pytestmark = pytest.mark.comfyui
+
+SCRIPT = """
+import gc, importlib.util, sys, weakref
+sys.argv = ["main.py", "--cpu"]
+import comfy.options
+comfy.options.enable_args_parsing()
+import comfy.utils, comfy.model_management as mm, comfy.model_patcher, folder_paths, torch
+pack, weights = {pack!r}, {weights!r}
+spec = importlib.util.spec_from_file_location("pack_under_test", pack + "/__init__.py", submodule_search_locations=[pack])
+module = sys.modules["pack_under_test"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+
+def estimate(model):
+    with torch.inference_mode():
+        return next(model.estimates(torch.rand(2, 3, 64, 64), 64)).depth
+
+model = module.load_model("midas-v2.1-small", weights=weights)
+assert module.load_model("midas-v2.1-small", weights=weights) is model
+assert not mm.current_loaded_models, "nothing is placed before it is asked to run"
+estimate(model)
+(loaded,) = mm.current_loaded_models
+assert isinstance(loaded.model, comfy.model_patcher.CoreModelPatcher)
+estimate(model)
+assert len(mm.current_loaded_models) == 1
+mm.unload_all_models()
+assert not mm.current_loaded_models
+assert torch.isfinite(estimate(model)).all(), "runs again after ComfyUI unloaded it"
+assert len(mm.current_loaded_models) == 1
+network = weakref.ref(loaded.model.model if loaded.model else model._annotator.network)
+del loaded, model
+module.free()
+gc.collect()
+assert not mm.current_loaded_models and network() is None, "free() really frees"
+print("all good")
+"""
+
+
+def test_models_live_under_comfyuis_memory_manager(partial_midas_small, comfyui_python):
+    script = SCRIPT.format(pack=str(ROOT), weights=str(partial_midas_small))
+    comfyui = comfyui_python.parents[2] / "ComfyUI"
+    run = subprocess.run([comfyui_python, "-c", script], cwd=comfyui, capture_output=True, text=True)
+    assert run.stdout.endswith("all good\n"), run.stderr[-3000:]

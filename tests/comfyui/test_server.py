@@ -1,0 +1,154 @@
+"""The pack in a real ComfyUI server: loads, runs old graphs and the bundled workflow, loads once, stops when told."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.comfyui
+
+SMALL = "midas-v2.1-small"
+NORMAL, DEPTH = "MiDaS-NormalMapPreprocessor", "MiDaS-DepthMapPreprocessor"
+
+
+@pytest.fixture(scope="module")
+def picture(server, photo) -> str:
+    cv2.imwrite(str(server.base / "input" / "astronaut.png"), photo[64:448, :, ::-1])
+    return "astronaut.png"
+
+
+def graph(picture: str, node: str, count: int = 1, **widgets) -> dict:
+    """Load a picture, repeat it `count` times, run the node on it, preview."""
+    return {
+        "1": {"class_type": "LoadImage", "inputs": {"image": picture}},
+        "2": {"class_type": "RepeatImageBatch", "inputs": {"image": ["1", 0], "amount": count}},
+        "3": {"class_type": node, "inputs": {"image": ["2", 0], **widgets}},
+        "4": {"class_type": "PreviewImage", "inputs": {"images": ["3", 0]}},
+    }
+
+
+def previews(server, history: dict) -> list[Path]:
+    assert history["status"]["status_str"] == "success", history["status"]["messages"]
+    return [server.base / "temp" / image["filename"] for image in history["outputs"]["4"]["images"]]
+
+
+def error_of(history: dict) -> str:
+    return next(body["exception_message"] for kind, body in history["status"]["messages"] if kind == "execution_error")
+
+
+def test_the_pack_is_imported(server):
+    assert "IMPORT FAILED" not in server.log
+    assert "ComfyUI-Depth-Normal" in server.log
+
+
+def test_describing_the_nodes_creates_nothing(server):
+    before = sorted(server.base.rglob("models/**/*"))
+    info = server.request("/object_info")
+    assert sorted(server.base.rglob("models/**/*")) == before
+    assert not (server.base / "cache").exists() and not (server.base / "hf").exists()
+    assert info[NORMAL]["display_name"] == "MiDaS Normal Map" and info[NORMAL]["description"]
+    assert list(info[NORMAL]["input"]["optional"])[:3] == ["a", "bg_threshold", "resolution"]
+
+
+def test_the_bundled_workflow_runs(server, shared, picture, tmp_path):
+    workflow = ROOT / "workflows" / "MiDaS_Depth-Normal_Map.json"
+    runner = shared / "comfyui" / "run_workflow.py"
+    image = server.base / "input" / picture
+    words = ["--image", image, "--out", tmp_path, "--server", server.address, "--set", f'2.model="{SMALL}"', "--set", f'3.model="{SMALL}"']
+    run = subprocess.run([sys.executable, runner, workflow, *map(str, words)], capture_output=True, text=True)
+    assert run.returncode == 0 and "PROBLEM" not in run.stdout, run.stdout + run.stderr
+    normal, depth = (cv2.imread(str(path)) for path in sorted(tmp_path.glob("*.png")))
+    assert normal.shape == depth.shape == (512, 683, 3)
+    assert depth[..., 0].min() == 0 and depth[..., 0].max() >= 253 and (depth[..., 0] == depth[..., 1]).all()
+    assert normal[..., 2].mean() > 127, "red holds the axis to the viewer"
+
+
+def test_the_second_run_reads_no_weights(server, picture):
+    previews(server, server.run(graph(picture, DEPTH, model=SMALL, resolution=128)))
+    loads, read = server.log.count(f"loading {SMALL}"), server.bytes_read()
+    previews(server, server.run(graph(picture, NORMAL, model=SMALL, resolution=192, a=5.0)))
+    assert server.log.count(f"loading {SMALL}") == loads == 1
+    assert server.bytes_read() - read < 20e6, "the weights alone are 86 MB"
+
+
+@pytest.mark.parametrize(("node", "widgets"), [(NORMAL, {"a": 3.0, "bg_threshold": 0.2}), (NORMAL, {"a": 0}), (DEPTH, {})])
+def test_prompts_of_old_scripts_run(server, picture, node, widgets):
+    """Any subset of the old inputs; the model is the small one, for the default's file is not on this machine."""
+    (path,) = previews(server, server.run(graph(picture, node, model=SMALL, **widgets)))
+    assert cv2.imread(str(path)).shape == (512, 683, 3)
+
+
+def test_a_graph_saved_before_resolution_existed_opens(server, shared, picture, tmp_path):
+    saved = json.loads((ROOT / "workflows" / "MiDaS_Depth-Normal_Map.json").read_text())
+    for node in saved["nodes"]:
+        if node["type"] in (NORMAL, DEPTH):
+            node["widgets_values"] = node["widgets_values"][:2]
+            node["inputs"] = node["inputs"][:1]
+    (tmp_path / "old.json").write_text(json.dumps(saved))
+    words = [
+        "--image",
+        server.base / "input" / picture,
+        "--out",
+        tmp_path,
+        "--server",
+        server.address,
+        "--set",
+        f'2.model="{SMALL}"',
+        "--set",
+        f'3.model="{SMALL}"',
+    ]
+    run = subprocess.run(
+        [sys.executable, shared / "comfyui" / "run_workflow.py", tmp_path / "old.json", *map(str, words)], capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert all(cv2.imread(str(path)).shape == (512, 683, 3) for path in tmp_path.glob("*.png"))
+
+
+def test_a_batch_gives_as_many_pictures(server, picture):
+    assert len(previews(server, server.run(graph(picture, DEPTH, count=3, model=SMALL, resolution=64)))) == 3
+
+
+def test_cancel_stops_within_a_second(server, picture):
+    previews(server, server.run(graph(picture, DEPTH, model=SMALL, resolution=64)))
+    prompt = server.submit(graph(picture, DEPTH, count=400, model=SMALL, resolution=128))
+    time.sleep(2.5)
+    asked = time.monotonic()
+    server.request("/interrupt", {})
+    history = server.wait(prompt)
+    took = time.monotonic() - asked
+    assert any(kind == "execution_interrupted" for kind, _ in history["status"]["messages"]), "it ended before it was cancelled"
+    assert took < 1
+    previews(server, server.run(graph(picture, DEPTH, model=SMALL, resolution=64, a=1.0)))
+
+
+def test_without_file_and_network_the_error_helps_and_the_next_run_works(server, picture):
+    message = error_of(server.run(graph(picture, DEPTH, resolution=64)))
+    for words in ("dpt_hybrid-midas-501f0c75.pt", "lllyasviel/Annotators", str(server.base / "models" / "depth_normal")):
+        assert words in message, message
+    left = {path.name for path in (server.base / "models" / "depth_normal").rglob("*") if path.is_file() and path.suffix != ".lock"}
+    assert left == {"midas_v21_small_256.pt"}
+    previews(server, server.run(graph(picture, DEPTH, model=SMALL, resolution=64, a=2.0)))
+
+
+def test_a_web_page_saved_as_weights_is_named(server, picture):
+    page = server.base / "models" / "depth_normal" / "dpt_large_384.pt"
+    page.write_text("<!DOCTYPE html><html><body>Log in</body></html>")
+    try:
+        message = error_of(server.run(graph(picture, DEPTH, model="midas-dpt-large", resolution=64)))
+    finally:
+        page.unlink()
+    assert "dpt_large_384.pt" in message and "HTML" in message
+
+
+@pytest.mark.parametrize("bad", [{"resolution": 63}, {"a": 99.0}, {"model": "midas-v9"}, {"coding": "purple"}])
+def test_bad_widget_values_are_refused_before_the_run(server, picture, bad):
+    import urllib.error
+
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        server.submit(graph(picture, NORMAL, **bad))
+    assert refused.value.code == 400 and next(iter(bad)) in refused.value.read().decode()
