@@ -1,0 +1,62 @@
+"""Makes the pictures of the README and the workflows' thumbnails, with the pack itself, from a free photograph.
+
+    python docs/make_pictures.py --model ID [--weights FILE]
+
+The photograph is scikit-image's `coffee` (Rachel Michetti, CC0). Needs the `test` extra.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from skimage import data
+
+import depth_normal
+from depth_normal.geometry.conventions import encode_normal_map
+from depth_normal.geometry.derive import with_normals
+from depth_normal.geometry.estimate import Axes
+from depth_normal.geometry.normals import midas_normals
+from depth_normal.geometry.render import depth_to_image
+from depth_normal.utils import as_batch, to_image
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main() -> None:
+    """Writes all pictures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="midas-dpt-hybrid")
+    parser.add_argument("--weights", type=Path)
+    arguments = parser.parse_args()
+    photo = as_batch(data.coffee())
+    model = depth_normal.load_model(arguments.model, weights=arguments.weights)
+    (estimate,) = model.estimates(photo, 384)
+    maps = with_normals(estimate)
+    old = encode_normal_map(midas_normals(estimate.depth), "controlnet-1.0-normal", source=Axes.SCANNET)
+    pictures = (photo, depth_to_image(maps.depth, maps.quantity), encode_normal_map(maps.normals), old)
+    photo, depth, normals, old = map(at_size, pictures)
+    save(ROOT / "docs" / "images" / "photo_depth_normals.jpg", [photo, depth, normals])
+    for node, picture in (("MiDaS-DepthMapPreprocessor", depth), ("MiDaS-NormalMapPreprocessor", old)):
+        save(ROOT / "web" / "docs" / node / "example.jpg", [photo, picture])
+    save(ROOT / "workflows" / "MiDaS_Depth-Normal_Map.jpg", [depth[:, 100:380], old[:, 100:380]])
+
+
+def at_size(picture: torch.Tensor, height: int = 320) -> np.ndarray:
+    """(1, C, H, W) in [0, 1] as (height, W, 3) uint8 RGB."""
+    pixels = (to_image(picture)[0].numpy() * 255).round().astype(np.uint8)
+    return cv2.resize(pixels, (round(pixels.shape[1] * height / pixels.shape[0]), height), interpolation=cv2.INTER_AREA)
+
+
+def save(path: Path, pictures: list[np.ndarray]) -> None:
+    """Writes pictures side by side."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    height = min(picture.shape[0] for picture in pictures)
+    cv2.imwrite(str(path), np.hstack([picture[:height] for picture in pictures])[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
+
+
+if __name__ == "__main__":
+    main()
