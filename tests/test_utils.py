@@ -1,0 +1,91 @@
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from depth_normal.utils import as_batch, resize_map, resize_picture, round_to_multiple, scale_short_side, to_image, to_rgb
+
+
+@pytest.mark.parametrize(
+    ("size", "short_side", "expected"),
+    [
+        ((1080, 1920), 512, (512, 910)),
+        ((60, 40), 128, (192, 128)),
+        ((1, 1), 64, (64, 64)),
+        ((7, 5000), 64, (64, 45714)),
+        ((5000, 3), 1, (1667, 1)),
+    ],
+)
+def test_the_short_side_becomes_what_is_asked(size, short_side, expected):
+    assert scale_short_side(*size, short_side) == expected
+
+
+@pytest.mark.parametrize(("length", "expected"), [(910, 896), (912.1, 928), (1, 32), (48, 64), (47.9, 32)])
+def test_rounding_never_gives_nothing(length, expected):
+    assert round_to_multiple(length, 32) == expected
+
+
+@pytest.mark.parametrize(("height", "width"), [(50, 100), (33, 64), (1, 1), (107, 64), (50, 211)])
+def test_shrinking_is_opencvs_area_average(height, width):
+    picture = torch.rand(2, 3, 107, 211, generator=torch.Generator().manual_seed(0))
+    ours = resize_picture(picture, height, width)
+    for mine, source in zip(ours, picture, strict=True):
+        reference = cv2.resize(source.movedim(0, -1).numpy().copy(), (width, height), interpolation=cv2.INTER_AREA)
+        assert np.abs(mine.movedim(0, -1).numpy() - reference).max() < 1e-5
+
+
+def test_enlarging_is_opencvs_cubic_without_its_overshoot():
+    picture = torch.rand(1, 3, 40, 30, generator=torch.Generator().manual_seed(0))
+    reference = cv2.resize(picture[0].movedim(0, -1).numpy().copy(), (75, 96), interpolation=cv2.INTER_CUBIC)
+    assert reference.max() > 1.01, "the test picture must make it overshoot"
+    assert np.abs(resize_picture(picture, 96, 75)[0].movedim(0, -1).numpy() - reference.clip(0, 1)).max() < 1e-4
+
+
+def test_a_constant_picture_stays_constant():
+    assert torch.allclose(resize_picture(torch.full((1, 3, 97, 203), 0.3), 32, 320), torch.tensor(0.3), atol=1e-6)
+
+
+def test_maps_never_leave_their_range():
+    values = torch.rand(1, 1, 9, 9)
+    larger = resize_map(values, 64, 80)
+    assert larger.shape == (1, 1, 64, 80) and values.min() <= larger.min() and larger.max() <= values.max()
+
+
+def test_transparency_is_laid_on_white_and_grey_becomes_three_channels():
+    assert to_rgb(torch.tensor([[[[0.2, 0.4, 0.6, 0.25]]]])).flatten().tolist() == pytest.approx([0.8, 0.85, 0.9])
+    assert to_rgb(torch.tensor([[[[0.7]]]])).flatten().tolist() == pytest.approx([0.7] * 3)
+
+
+def test_values_outside_the_range_are_clamped_and_half_becomes_float():
+    planar = to_rgb(torch.tensor([[[[-1.0, 0.5, 2.0]]]], dtype=torch.float16))
+    assert planar.dtype == torch.float32 and planar.flatten().tolist() == [0.0, 0.5, 1.0]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
+def test_arrays_of_any_kind_mean_the_same(dtype):
+    scale = np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else 1.0
+    array = (np.array([[[0.0, 0.2, 1.0]]]) * scale).astype(dtype)
+    assert as_batch(array).flatten().tolist() == pytest.approx([0.0, 0.2, 1.0], abs=0.002)
+
+
+def test_a_tensor_is_planar_and_an_array_is_not():
+    assert as_batch(torch.rand(2, 3, 5, 7)).shape == (2, 3, 5, 7)
+    assert as_batch(np.random.default_rng(0).random((5, 7, 3))).shape == (1, 3, 5, 7)
+
+
+@pytest.mark.parametrize(
+    ("images", "error", "message"),
+    [
+        (torch.rand(3, 5, 7), ValueError, r"\(3, 5, 7\)"),
+        (np.zeros((5, 7, 2)), ValueError, "1, 3 or 4 channels"),
+        (np.zeros((5, 7, 3), np.int32), TypeError, "int32"),
+        (torch.zeros(1, 3, 5, 7, dtype=torch.uint8), TypeError, "uint8"),
+    ],
+)
+def test_what_is_no_picture_is_refused(images, error, message):
+    with pytest.raises(error, match=message):
+        as_batch(images)
+
+
+def test_images_go_back_channel_last():
+    assert to_image(torch.rand(2, 1, 4, 6)).shape == (2, 4, 6, 3)
