@@ -10,15 +10,18 @@ import json
 import logging
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..annotators.base import ModelSpec
 from ..annotators.registry import MODELS, find_spec
+from ..geometry.compare import compare_depth, compare_normals
 from ..geometry.conventions import encode_normal_map
 from ..geometry.derive import with_normals
 from ..geometry.estimate import Estimate
-from ..geometry.files import read_picture, write_depth_png, write_normal_png, write_npz
+from ..geometry.files import FORMATS, SaveOptions, load_estimate, read_picture, save_estimate, write_depth_png, write_normal_png, write_npz
 from ..geometry.render import depth_to_image
 from ..model_loader import DEVICE_CHOICES, DTYPE_CHOICES, Model, load_model
 from ..model_loader.download import download_weights
@@ -64,11 +67,20 @@ def _parser() -> argparse.ArgumentParser:
     estimate.add_argument("--size", type=_positive, metavar="N", help="side of the network's input in pixels (default: the model's)")
     estimate.add_argument("--device", default="auto", choices=DEVICE_CHOICES)
     estimate.add_argument("--dtype", default="auto", choices=DTYPE_CHOICES, help="what the network computes in")
+    extra = [extension.lstrip(".") for extension in FORMATS if extension not in (".png", ".npz")]
+    estimate.add_argument("--also", action="append", default=[], choices=extra, help="write <stem>.<format> too; may be given again")
     estimate.set_defaults(run=_estimate)
 
     models = commands.add_parser("models", help="list the models: what they give, size, licence, where the file is")
     models.add_argument("--json", action="store_true", help="as JSON")
     models.set_defaults(run=_models)
+
+    compare = commands.add_parser("compare", help="how far two files of depth and/or normals of one view are apart")
+    compare.add_argument("found", type=Path, metavar="A", help="the file that is judged (.npz, .exr, .png, .pfm)")
+    compare.add_argument("truth", type=Path, metavar="B", help="the file that it is judged by")
+    compare.add_argument("--normals-from-depth", action="store_true", help="judge normals derived from A's depth, not those in the file")
+    compare.add_argument("--json", action="store_true", help="as JSON")
+    compare.set_defaults(run=_compare)
 
     download = commands.add_parser("download", help="download the weights of models")
     download.add_argument("models", nargs="+", metavar="ID")
@@ -91,7 +103,7 @@ def _estimate(arguments: argparse.Namespace) -> int:
     failed = 0
     for path in tqdm(arguments.pictures, unit="picture", disable=len(arguments.pictures) == 1):
         try:
-            written = estimate_file(model, path, arguments.out, arguments.size)
+            written = estimate_file(model, path, arguments.out, arguments.size, arguments.also)
         except EXPECTED_ERRORS as error:
             failed += 1
             _complain(f"{path}: skipped: {error}")
@@ -102,7 +114,7 @@ def _estimate(arguments: argparse.Namespace) -> int:
     return SOME_FAILED if failed else DONE
 
 
-def estimate_file(model: Model, path: Path, folder: Path, size: int | None = None) -> list[Path]:
+def estimate_file(model: Model, path: Path, folder: Path, size: int | None = None, also: Sequence[str] = ()) -> list[Path]:
     """Writes `<stem>_depth.png`, `<stem>_normals.png` and `<stem>.npz` for one picture.
 
     Args:
@@ -110,6 +122,7 @@ def estimate_file(model: Model, path: Path, folder: Path, size: int | None = Non
         path: The picture.
         folder: An existing folder.
         size: Side of the network's input in pixels; None = the model's default.
+        also: Further formats of `geometry.files.FORMATS`, without their dot.
 
     Returns:
         The files written. Each is written whole or not at all.
@@ -117,13 +130,15 @@ def estimate_file(model: Model, path: Path, folder: Path, size: int | None = Non
     Raises:
         ValueError, OSError: The picture cannot be read, or the results cannot be written.
     """
-    estimate = _with_maps(model, as_batch(read_picture(path)), size)
+    picture = as_batch(read_picture(path))
+    estimate = _with_maps(model, picture, size)
     depth_file, normal_file, raw_file = (folder / f"{path.stem}{ending}" for ending in ("_depth.png", "_normals.png", ".npz"))
     assert estimate.depth is not None and estimate.quantity is not None and estimate.normals is not None
     write_depth_png(depth_file, depth_to_image(estimate.depth, estimate.quantity))
     write_normal_png(normal_file, encode_normal_map(estimate.normals)[0])
     write_npz(raw_file, estimate)
-    return [depth_file, normal_file, raw_file]
+    others = [save_estimate(folder / f"{path.stem}.{extension}", estimate, SaveOptions(picture=picture)) for extension in also]
+    return [depth_file, normal_file, raw_file, *(file for files in others for file in files)]
 
 
 def _with_maps(model: Model, picture: Any, size: int | None) -> Estimate:
@@ -160,6 +175,26 @@ def _model_row(spec: ModelSpec) -> dict[str, Any]:
 
 def _megabytes(size: int | None) -> str:
     return "unknown" if size is None else f"{size / 1e6:.0f} MB"
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    found, truth = load_estimate(arguments.found), load_estimate(arguments.truth)
+    if arguments.normals_from_depth:
+        found = with_normals(replace(found, normals=None), edges="sharp")
+    errors = {}
+    if found.depth is not None and truth.depth is not None:
+        errors["depth"] = compare_depth(found, truth)
+    if found.normals is not None and truth.normals is not None:
+        errors["normals"] = compare_normals(found, truth)
+    if not errors:
+        raise ValueError(f"{arguments.found} and {arguments.truth} hold nothing of the same kind: one has depth, the other normals")
+    if arguments.json:
+        print(json.dumps(errors, indent=2))  # noqa: T201
+        return DONE
+    for kind, row in errors.items():
+        unit = " (degrees)" if kind == "normals" else ""
+        print(f"{kind}{unit}: " + ", ".join(f"{name} {value:.4g}" for name, value in row.items()))  # noqa: T201
+    return DONE
 
 
 def _download(arguments: argparse.Namespace) -> int:

@@ -156,3 +156,36 @@ def test_the_readmes_three_lines(partial_midas_small, photo):
     model = depth_normal.load_model("midas-v2.1-small", weights=partial_midas_small)
     estimate = model.estimate(photo)
     assert estimate.depth.shape == (1, 1, 512, 512) and estimate.quantity is depth_normal.Quantity.DISPARITY
+
+
+def write_plane(path, with_normals=True):
+    """A plane 2 m away that faces the camera, in the pack's own file."""
+    maps = {
+        "depth": np.full((8, 8), 2.0, np.float32),
+        "quantity": "metric_depth",
+        "intrinsics": np.array([[9, 0, 3.5], [0, 9, 3.5], [0, 0, 1.0]]),
+    }
+    if with_normals:
+        maps |= {"normals": np.broadcast_to(np.float32([0, 0, 1]), (8, 8, 3)), "axes": "opengl"}
+    np.savez(path, **maps)
+    return str(path)
+
+
+def test_compare_prints_both_tables(tmp_path, capsys):
+    plane = write_plane(tmp_path / "plane.npz")
+    assert cli.main(["compare", plane, plane, "--normals-from-depth"]) == 0
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == ["depth", "normals (degrees)"]
+    assert cli.main(["compare", plane, plane, "--normals-from-depth", "--json"]) == 0
+    errors = json.loads(capsys.readouterr().out)
+    assert errors["depth"]["AbsRel"] == 0 and errors["normals"]["mean"] < 0.01
+
+
+def test_compare_of_what_has_nothing_in_common(tmp_path, capsys):
+    np.savez(tmp_path / "normals.npz", normals=np.broadcast_to(np.float32([0, 0, 1]), (8, 8, 3)), axes="opengl")
+    assert cli.main(["compare", write_plane(tmp_path / "depth.npz", with_normals=False), str(tmp_path / "normals.npz")]) == 2
+    assert "nothing of the same kind" in capsys.readouterr().err
+
+
+def test_other_formats_are_written_beside(estimate, picture, tmp_path):
+    assert estimate(picture, "--also", "pfm", "--also", "exr") == 0
+    assert {"astronaut.pfm", "astronaut.exr"} <= {path.name for path in (tmp_path / "out").iterdir()}

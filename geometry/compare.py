@@ -1,0 +1,109 @@
+"""How far two estimates of one view are apart: the usual measures of depth and normals."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .conventions import convert_normals
+from .estimate import Axes, Estimate, Quantity
+
+
+def compare_normals(found: Estimate, truth: Estimate) -> dict[str, float]:
+    """Angles between two normal maps, in degrees.
+
+    Args:
+        found: An estimate with normals, in any axes.
+        truth: Another of the same size, in any axes.
+
+    Returns:
+        "mean", "median", and the percentage of pixels below 11.25, 22.5 and 30 degrees, over the pixels that both masks allow.
+
+    Raises:
+        ValueError: Normals missing, sizes that differ, or no pixel to compare.
+    """
+    if found.normals is None or truth.normals is None:
+        raise ValueError("both files need normals; give a file that has them, or have them derived from depth")
+    valid = _common(found, truth)[:, 0]
+    a, b = (convert_normals(each.normals.double(), each.axes, Axes.OPENGL) for each in (found, truth) if each.normals is not None)
+    angles = torch.rad2deg(torch.atan2(torch.linalg.cross(a, b, dim=1).norm(dim=1), (a * b).sum(1)))[valid]
+    shares = {f"below {limit:g} %": 100 * (angles < limit).double().mean().item() for limit in (11.25, 22.5, 30)}
+    return {"mean": angles.mean().item(), "median": angles.median().item(), **shares}
+
+
+def compare_depth(found: Estimate, truth: Estimate) -> dict[str, float]:
+    """Errors of a depth map against another.
+
+    Two metric maps are compared as they are. Where either is known up to scale and shift only, `found` is first brought to `truth` by
+    the scale and shift that fit best, in disparity if either is disparity, else in depth.
+
+    Args:
+        found: An estimate with depth.
+        truth: Another of the same size; if one of the two is relative, this should be the metric one.
+
+    Returns:
+        "correlation" (before fitting; negative: near and far are swapped) and "RMSE" (in the truth's unit); against metric depth also "AbsRel" and "delta1 %", the percentage of pixels whose
+        ratio to the truth is below 1.25.
+
+    Raises:
+        ValueError: Depth missing, sizes that differ, or no pixel to compare.
+    """
+    if found.depth is None or truth.depth is None:
+        raise ValueError("both files need depth; one of them has none")
+    valid = _common(found, truth)
+    for each in (found, truth):
+        if each.quantity is Quantity.METRIC_DEPTH and each.depth is not None:
+            valid = valid & (each.depth > 0)
+    _require_pixels(valid)
+    a, b = found.depth[valid].double(), truth.depth[valid].double()
+    quantities = (found.quantity, truth.quantity)
+    correlation = _correlation(a, b)
+    if quantities != (Quantity.METRIC_DEPTH, Quantity.METRIC_DEPTH):
+        inverse = Quantity.DISPARITY in quantities
+        a, b = (_as_disparity(v, q) if inverse else v for v, q in zip((a, b), quantities, strict=True))
+        correlation = _correlation(a, b)
+        a = _fitted(a, b)
+        if inverse and truth.quantity is Quantity.METRIC_DEPTH:
+            a, b = 1 / a.clamp(min=b.min() * 0.1), 1 / b
+    errors = {"correlation": correlation, "RMSE": (a - b).square().mean().sqrt().item()}
+    if truth.quantity is Quantity.METRIC_DEPTH:
+        close = torch.maximum(a / b, b / a) < 1.25
+        errors |= {"AbsRel": ((a - b).abs() / b).mean().item(), "delta1 %": 100 * (close & (a > 0)).double().mean().item()}
+    return errors
+
+
+def _common(found: Estimate, truth: Estimate) -> Tensor:
+    sizes = [(each.batch, each.height, each.width) for each in (found, truth)]
+    if sizes[0] != sizes[1]:
+        (b1, h1, w1), (b2, h2, w2) = sizes
+        raise ValueError(f"the files differ in size: {b1} of {w1}x{h1} against {b2} of {w2}x{h2}; compare maps of one size")
+    valid = torch.ones(sizes[0][0], 1, *sizes[0][1:], dtype=torch.bool)
+    for each in (found, truth):
+        if each.mask is not None:
+            valid = valid & each.mask
+        for values in (each.depth, each.normals):
+            if values is not None:
+                valid = valid & torch.isfinite(values).all(1, keepdim=True)
+    _require_pixels(valid)
+    return valid
+
+
+def _require_pixels(valid: Tensor) -> None:
+    if not valid.any():
+        raise ValueError("there is nothing to compare: no pixel is valid in both files")
+
+
+def _as_disparity(values: Tensor, quantity: Quantity | None) -> Tensor:
+    return values if quantity is Quantity.DISPARITY else 1 / values
+
+
+def _fitted(values: Tensor, target: Tensor) -> Tensor:
+    """`values` with the scale and shift of least squares to `target`; the scale never turns near into far."""
+    centred = values - values.mean()
+    scale = (centred * (target - target.mean())).sum() / centred.square().sum().clamp(min=1e-30)
+    return target.mean() + scale.clamp(min=0) * centred
+
+
+def _correlation(a: Tensor, b: Tensor) -> float:
+    a, b = a - a.mean(), b - b.mean()
+    return ((a * b).sum() / (a.square().sum() * b.square().sum()).sqrt().clamp(min=1e-30)).item()

@@ -1,0 +1,76 @@
+import math
+
+import pytest
+import torch
+
+from depth_normal.geometry.compare import compare_depth, compare_normals
+from depth_normal.geometry.estimate import Axes, Estimate, Quantity
+
+
+def normals_at(degrees: float, axes: Axes = Axes.OPENGL) -> Estimate:
+    """Every pixel leans to the right by so much."""
+    x, z = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
+    vector = {Axes.OPENGL: (x, 0, z), Axes.SCANNET: (-x, 0, z), Axes.OPENCV: (x, 0, -z)}[axes]
+    return Estimate(normals=torch.tensor(vector).view(1, 3, 1, 1).expand(1, 3, 4, 6), axes=axes)
+
+
+@pytest.mark.parametrize("axes", [Axes.OPENGL, Axes.SCANNET, Axes.OPENCV])
+def test_angles_are_angles_in_any_axes(axes):
+    errors = compare_normals(normals_at(20, axes), normals_at(0))
+    assert errors["mean"] == pytest.approx(20, abs=1e-4) and errors["median"] == pytest.approx(20, abs=1e-4)
+    assert (errors["below 11.25 %"], errors["below 22.5 %"]) == (0, 100)
+
+
+def test_tiny_angles_are_not_lost():
+    assert compare_normals(normals_at(0.001), normals_at(0))["mean"] == pytest.approx(0.001, rel=1e-2)
+
+
+def depth(values: torch.Tensor, quantity=Quantity.METRIC_DEPTH, mask=None) -> Estimate:
+    return Estimate(depth=values.view(1, 1, 2, -1), quantity=quantity, mask=mask)
+
+
+TRUTH = torch.tensor([1.0, 2.0, 4.0, 8.0])
+
+
+def test_metric_depth_is_compared_as_it_is():
+    errors = compare_depth(depth(TRUTH * 1.2), depth(TRUTH))
+    assert errors["AbsRel"] == pytest.approx(0.2) and errors["delta1 %"] == 100
+    assert compare_depth(depth(TRUTH * 1.3), depth(TRUTH))["delta1 %"] == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "quantity"),
+    [(5 / TRUTH + 3, Quantity.DISPARITY), (TRUTH * 7 - 2, Quantity.RELATIVE_DEPTH)],
+)
+def test_unknown_scale_and_shift_do_not_count(values, quantity):
+    errors = compare_depth(depth(values, quantity), depth(TRUTH))
+    assert errors["AbsRel"] < 1e-5 and errors["delta1 %"] == 100 and errors["correlation"] == pytest.approx(1)
+
+
+def test_wrong_polarity_shows():
+    assert compare_depth(depth(TRUTH, Quantity.DISPARITY), depth(TRUTH))["correlation"] < 0
+
+
+def test_only_what_both_masks_allow_counts():
+    spoiled = TRUTH.clone()
+    spoiled[3] = 1000
+    errors = compare_depth(depth(spoiled, mask=torch.tensor([True, True, True, False]).view(1, 1, 2, 2)), depth(TRUTH))
+    assert errors["AbsRel"] == 0
+
+
+def test_holes_do_not_count():
+    assert compare_depth(depth(torch.tensor([0.0, 2, 4, 8])), depth(TRUTH))["AbsRel"] == 0
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: compare_depth(normals_at(1), depth(TRUTH)), "need depth"),
+        (lambda: compare_normals(normals_at(1), depth(TRUTH)), "need normals"),
+        (lambda: compare_depth(depth(TRUTH), depth(torch.cat([TRUTH, TRUTH]))), "1 of 2x2 against 1 of 4x2"),
+        (lambda: compare_depth(depth(TRUTH * 0), depth(TRUTH)), "no pixel"),
+    ],
+)
+def test_what_cannot_be_compared_says_why(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
