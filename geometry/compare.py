@@ -42,8 +42,8 @@ def compare_depth(found: Estimate, truth: Estimate) -> dict[str, float]:
         truth: Another of the same size; if one of the two is relative, this should be the metric one.
 
     Returns:
-        "correlation" (before fitting; negative: near and far are swapped) and "RMSE" (in the truth's unit); against metric depth also "AbsRel" and "delta1 %", the percentage of pixels whose
-        ratio to the truth is below 1.25.
+        "correlation" (before fitting; negative: near and far are swapped) and "RMSE" (in the truth's unit); against metric depth also
+        "AbsRel" and "delta1 %", the percentage of pixels whose ratio to the truth is below 1.25.
 
     Raises:
         ValueError: Depth missing, sizes that differ, or no pixel to compare.

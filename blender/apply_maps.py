@@ -1,0 +1,315 @@
+"""Depth and normal maps become Blender objects: a displaced grid and a normal-mapped material.
+
+Blender:          blender -b scene.blend -P apply_maps.py -- --depth depth.npz --normals normals.png --out result.blend
+bpy as a module:  python apply_maps.py scene.blend --depth depth.npz --normals normals.png --out result.blend
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import bpy
+import numpy as np
+
+if __package__:
+    from .geometry_files import MapFileError
+    from .read_maps import DepthMap, load_normal_image, read_depth
+    from .render_geometry import GeometryError, metres_per_unit, open_blend, script_arguments, writable_folder
+else:
+    # Run as a script the file has no package, and Blender does not look for modules beside it.
+    sys.path.insert(0, str(Path(__file__).resolve().parent))
+    from geometry_files import MapFileError
+    from read_maps import DepthMap, load_normal_image, read_depth
+    from render_geometry import GeometryError, metres_per_unit, open_blend, script_arguments, writable_folder
+
+FLIPPED_CHANNELS = {"opengl": (), "directx": ("Green",), "opencv": ("Green", "Blue"), "scannet": ("Red",)}
+"""Colour channels of a normal map that point against Blender's axes, by the map's convention."""
+
+PLANE_SIZE = 2.0
+"""Length in Blender units of the longer side of a plane whose true size is unknown, as Blender's own plane."""
+
+MAX_GRID_SIDE = 1024
+"""Most vertices along a side of a mesh, unless asked otherwise."""
+
+
+def points_from_depth(depth: DepthMap, step: int = 1) -> np.ndarray:
+    """Back-projects metric depth, every `step`-th pixel.
+
+    Returns:
+        (h, w, 3) points in metres; anything where the mask is False.
+
+    Convention:
+        The camera's OpenGL axes: +X right, +Y up, -Z into the picture, the camera at the origin.
+
+    Raises:
+        ValueError: The depth is not metric or has no intrinsics.
+    """
+    if depth.quantity != "metric_depth" or depth.intrinsics is None:
+        raise ValueError(f"only metric depth with intrinsics has points; found {depth.quantity}, intrinsics {depth.intrinsics is not None}")
+    (fx, _, cx), (_, fy, cy), _ = depth.intrinsics.astype(np.float64)
+    rows, columns = _grid(depth.values.shape, step)
+    z = depth.values[rows, columns].astype(np.float64)
+    return np.stack(((columns - cx) / fx * z, (cy - rows) / fy * z, -z), axis=-1)
+
+
+def relief_from_depth(depth: DepthMap, strength: float, step: int = 1) -> np.ndarray:
+    """A plane of the picture's aspect, PLANE_SIZE long, raised towards the viewer: farthest 0, nearest `strength` Blender units.
+
+    Returns:
+        (h, w, 3) points in Blender units, +X right, +Y up, +Z towards the viewer; anything where the mask is False.
+    """
+    height, width = depth.values.shape
+    rows, columns = _grid(depth.values.shape, step)
+    valid = depth.values[depth.mask].astype(np.float64)
+    far, near = (valid.min(), valid.max()) if depth.quantity == "disparity" else (valid.max(), valid.min())
+    span = near - far if near != far else 1.0
+    pitch = PLANE_SIZE / max(height, width)
+    z = (depth.values[rows, columns] - far) / span * strength
+    return np.stack(((columns - (width - 1) / 2) * pitch, ((height - 1) / 2 - rows) * pitch, z), axis=-1)
+
+
+def add_depth_mesh(
+    depth: DepthMap, name: str, strength: float = 0.5, max_side: int = MAX_GRID_SIDE, at_camera: bool = False
+) -> bpy.types.Object:
+    """Adds a depth map to the scene as a grid with one vertex a pixel, or every n-th where that is more than `max_side` a side.
+
+    Metric depth with intrinsics becomes its true surface in the scene's units, seen from the object's origin along its -Z; anything
+    else a raised plane (`relief_from_depth`). Scale the object along its Z to change the relief. UVs span the picture.
+
+    Args:
+        depth: The map.
+        name: Of the object.
+        strength: Height of the relief in Blender units; true surfaces ignore it.
+        max_side: Most vertices along the longer side.
+        at_camera: Put the object where the scene's camera is, so that a true surface fills its view; else upright at the world's origin.
+
+    Raises:
+        GeometryError: `at_camera` without a camera in the scene.
+    """
+    step = max(1, math.ceil(max(depth.values.shape) / max_side))
+    if depth.quantity == "metric_depth" and depth.intrinsics is not None:
+        points = points_from_depth(depth, step) / metres_per_unit(bpy.context.scene)
+    else:
+        points = relief_from_depth(depth, strength, step)
+    mesh = _grid_mesh(name, points, depth.mask[::step, ::step], _uvs(depth.values.shape, step))
+    return _add_object(name, mesh, at_camera)
+
+
+def add_plane(name: str, height: int, width: int) -> bpy.types.Object:
+    """Adds an upright flat plane of the aspect of a picture, PLANE_SIZE long, UVs from corner to corner."""
+    x, y = (PLANE_SIZE / 2 * side / max(height, width) for side in (width, height))
+    points = np.array([[[-x, y, 0], [x, y, 0]], [[-x, -y, 0], [x, -y, 0]]])
+    uvs = np.array([[[0, 1], [1, 1]], [[0, 0], [1, 0]]], np.float64)
+    return _add_object(name, _grid_mesh(name, points, np.ones((2, 2), bool), uvs))
+
+
+def normal_material(image: bpy.types.Image, axes: str = "opengl", space: str = "TANGENT") -> bpy.types.Material:
+    """A material whose shading normal comes from a normal map.
+
+    Args:
+        image: n * 0.5 + 0.5, Non-Color.
+        axes: The map's convention: a key of FLIPPED_CHANNELS.
+        space: "TANGENT" for any surface with UVs; "OBJECT" for the meshes of this module, whose axes are the map's camera axes, so that
+            the normals come out as they are in the map whatever the mesh's own relief.
+
+    Raises:
+        GeometryError: Unknown axes.
+    """
+    if axes not in FLIPPED_CHANNELS:
+        raise GeometryError(f"normal maps with axes {axes!r} are not supported; accepted are {', '.join(FLIPPED_CHANNELS)}")
+    material = bpy.data.materials.new(image.name)
+    if bpy.app.version < (5, 0, 0):
+        material.use_nodes = True
+    nodes, links = material.node_tree.nodes, material.node_tree.links
+    nodes.clear()
+    texture = nodes.new("ShaderNodeTexImage")
+    texture.image = image
+    normal_map = nodes.new("ShaderNodeNormalMap")
+    normal_map.space = space
+    shader = nodes.new("ShaderNodeBsdfPrincipled")
+    output = nodes.new("ShaderNodeOutputMaterial")
+    links.new(_flipped(nodes, links, texture.outputs["Color"], FLIPPED_CHANNELS[axes]), normal_map.inputs["Color"])
+    links.new(normal_map.outputs["Normal"], shader.inputs["Normal"])
+    links.new(shader.outputs["BSDF"], output.inputs["Surface"])
+    for place, node in enumerate((texture, normal_map, shader, output)):
+        node.location = (300 * place, 0)
+    return material
+
+
+def apply_maps(
+    depth_path: str | os.PathLike[str] | None = None,
+    normals_path: str | os.PathLike[str] | None = None,
+    *,
+    axes: str = "opengl",
+    near_white: bool = True,
+    strength: float = 0.5,
+    max_side: int = MAX_GRID_SIDE,
+    at_camera: bool = False,
+    target: bpy.types.Object | None = None,
+) -> bpy.types.Object:
+    """Brings a depth map, a normal map or both into the scene.
+
+    Args:
+        depth_path: What becomes a mesh (`read_depth`, `add_depth_mesh`).
+        normals_path: What becomes a material (`load_normal_image`): of that mesh; without depth, of `target` or of a new flat plane.
+        axes: Convention of the normal map, unless the file names it.
+        near_white: Whether near is white in a depth picture.
+        strength: Height of the relief where the depth has no unit.
+        max_side: Most vertices along a side.
+        at_camera: Put the mesh where the scene's camera is.
+        target: A mesh object with UVs that takes the material, where no depth is given.
+
+    Returns:
+        The object made, or `target`.
+
+    Raises:
+        GeometryError: Neither path is given, unknown axes, no camera to place at, a grid below 2, or a target that is no mesh with UVs.
+        MapFileError: A file cannot be read.
+    """
+    if not depth_path and not normals_path:
+        raise GeometryError("there is nothing to apply; choose a depth map, a normal map or both")
+    if max_side < 2:
+        raise GeometryError(f"a grid of {max_side} vertices a side was asked for; at least 2 are needed")
+    if not depth_path and target is not None and (target.type != "MESH" or not target.data.uv_layers):
+        raise GeometryError(f"the object '{target.name}' is no mesh with UVs, which a normal map needs; unwrap it first")
+    if depth_path and at_camera:
+        _scene_camera()
+    # Everything is read before anything is added to the scene: an error leaves it as it was.
+    depth = read_depth(depth_path, near_white) if depth_path else None
+    image, own_axes = load_normal_image(normals_path) if normals_path else (None, None)
+    space = "TANGENT" if depth is None and target is not None else "OBJECT"
+    material = normal_material(image, own_axes or axes, space) if image is not None else None
+    if depth is not None:
+        target = add_depth_mesh(depth, Path(depth_path).stem, strength, max_side, at_camera)
+    elif target is None:
+        target = add_plane(image.name, image.size[1], image.size[0])
+    if material is not None:
+        target.active_material = material
+    return target
+
+
+def _grid(shape: Sequence[int], step: int) -> tuple[np.ndarray, np.ndarray]:
+    """Row and column of every `step`-th pixel, each (h, w)."""
+    return tuple(np.mgrid[0 : shape[0] : step, 0 : shape[1] : step])
+
+
+def _uvs(shape: Sequence[int], step: int) -> np.ndarray:
+    """(h, w, 2) texture coordinates of the pixels' centres; v grows upwards."""
+    rows, columns = _grid(shape, step)
+    return np.stack(((columns + 0.5) / shape[1], 1 - (rows + 0.5) / shape[0]), axis=-1)
+
+
+def _grid_mesh(name: str, points: np.ndarray, mask: np.ndarray, uvs: np.ndarray) -> bpy.types.Mesh:
+    """A mesh of (h, w) points: a quad where all four corners are valid, facing +Z where the grid is seen from +Z; no vertex of the rest."""
+    index = np.cumsum(mask.ravel()).reshape(mask.shape) - 1
+    whole = mask[1:, :-1] & mask[1:, 1:] & mask[:-1, 1:] & mask[:-1, :-1]
+    corners = np.stack((index[1:, :-1], index[1:, 1:], index[:-1, 1:], index[:-1, :-1]), axis=-1)[whole]
+    mesh = bpy.data.meshes.new(name)
+    mesh.vertices.add(int(mask.sum()))
+    mesh.vertices.foreach_set("co", points[mask].astype(np.float32).ravel())
+    mesh.loops.add(corners.size)
+    mesh.loops.foreach_set("vertex_index", corners.astype(np.int32).ravel())
+    mesh.polygons.add(len(corners))
+    mesh.polygons.foreach_set("loop_start", np.arange(0, corners.size, 4, dtype=np.int32))
+    mesh.polygons.foreach_set("use_smooth", np.ones(len(corners), bool))
+    layer = mesh.uv_layers.new(name="UVMap")
+    layer.data.foreach_set("uv", uvs[mask][corners.ravel()].astype(np.float32).ravel())
+    mesh.update(calc_edges=True)
+    return mesh
+
+
+def _scene_camera() -> bpy.types.Object:
+    camera = bpy.context.scene.camera
+    if camera is None:
+        raise GeometryError("the scene has no camera to place the mesh at; add one, or place the mesh at the origin")
+    return camera
+
+
+def _add_object(name: str, mesh: bpy.types.Mesh, at_camera: bool = False) -> bpy.types.Object:
+    """An object in camera axes: where the scene's camera is, or upright at the origin, seen along the world's +Y."""
+    added = bpy.data.objects.new(name, mesh)
+    if at_camera:
+        bpy.context.view_layer.update()
+        added.matrix_world = _scene_camera().matrix_world.normalized()
+    else:
+        added.rotation_euler = (math.pi / 2, 0, 0)
+    bpy.context.scene.collection.objects.link(added)
+    return added
+
+
+def _flipped(
+    nodes: bpy.types.Nodes, links: bpy.types.NodeLinks, color: bpy.types.NodeSocket, channels: Sequence[str]
+) -> bpy.types.NodeSocket:
+    """The colour with some channels c replaced by 1 - c."""
+    if not channels:
+        return color
+    parts, whole = nodes.new("ShaderNodeSeparateColor"), nodes.new("ShaderNodeCombineColor")
+    links.new(color, parts.inputs["Color"])
+    for channel in ("Red", "Green", "Blue"):
+        value = parts.outputs[channel]
+        if channel in channels:
+            invert = nodes.new("ShaderNodeMath")
+            invert.operation = "SUBTRACT"
+            invert.inputs[0].default_value = 1.0
+            links.new(value, invert.inputs[1])
+            value = invert.outputs["Value"]
+        links.new(value, whole.inputs[channel])
+    return whole.outputs["Color"]
+
+
+def save_blend(path: str | os.PathLike[str]) -> None:
+    """Saves a copy of the open file, atomically.
+
+    Raises:
+        MapFileError: The folder is not writable.
+    """
+    path = Path(path).resolve()
+    writable_folder(path.parent)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.blend")
+    try:
+        bpy.ops.wm.save_as_mainfile(filepath=str(temporary), copy=True, check_existing=False)
+        temporary.replace(path)
+    except (RuntimeError, OSError) as error:
+        raise MapFileError(f"cannot write {path}: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="apply_maps.py", description="Bring a depth map, a normal map or both into a scene.")
+    parser.add_argument("scene", nargs="?", help=".blend file; without it, the scene that is open")
+    parser.add_argument("--depth", help="NPZ, EXR, or a picture of 8 or 16 bits: becomes a mesh")
+    parser.add_argument("--normals", help="picture, EXR or NPZ: becomes a material")
+    parser.add_argument("--axes", choices=sorted(FLIPPED_CHANNELS), default="opengl", help="convention of the normal map")
+    parser.add_argument("--far-white", action="store_true", help="in the depth picture far is white")
+    parser.add_argument("--strength", type=float, default=0.5, help="height of the relief in Blender units, where the depth has no unit")
+    parser.add_argument("--max-side", type=int, default=MAX_GRID_SIDE, help="most vertices along a side")
+    parser.add_argument("--at-camera", action="store_true", help="put the mesh where the scene's camera is")
+    parser.add_argument("--out", required=True, help=".blend file to write")
+    options = parser.parse_args(arguments)
+    try:
+        if options.scene:
+            open_blend(options.scene)
+        apply_maps(
+            options.depth,
+            options.normals,
+            axes=options.axes,
+            near_white=not options.far_white,
+            strength=options.strength,
+            max_side=options.max_side,
+            at_camera=options.at_camera,
+        )
+        save_blend(options.out)
+        print(options.out)
+    except (GeometryError, MapFileError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main(script_arguments())

@@ -1,0 +1,47 @@
+"""Runs code inside Blender: bpy lives in an interpreter of its own, named by DEPTH_NORMAL_BPY_PYTHON."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOM = Path(__file__).parents[2] / "blender"
+INSIDE = Path(__file__).with_name("inside_blender.py")
+
+
+@pytest.fixture(scope="session")
+def bpy_python():
+    """Path of a Python that has bpy."""
+    named = os.environ.get("DEPTH_NORMAL_BPY_PYTHON")
+    if named:
+        assert Path(named).is_file(), f"DEPTH_NORMAL_BPY_PYTHON={named}: no such file"
+        return named
+    if importlib.util.find_spec("bpy") is None:
+        pytest.skip("needs bpy: set DEPTH_NORMAL_BPY_PYTHON to a Python 3.11 with 'bpy==4.5.*' installed")
+    return sys.executable
+
+
+@pytest.fixture(scope="session")
+def run_python(bpy_python):
+    """Runs a file of this room's, or of the tests', in Blender's Python; returns the finished process."""
+
+    def run(script, *arguments):
+        return subprocess.run([bpy_python, str(script), *map(str, arguments)], capture_output=True, text=True, timeout=300, check=False)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def inside_blender(run_python):
+    """Runs one job of inside_blender.py; returns what it wrote to `result.json`."""
+
+    def run(job, folder):
+        done = run_python(INSIDE, job, folder)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+        return json.loads((Path(folder) / "result.json").read_text())
+
+    return run

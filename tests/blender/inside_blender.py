@@ -1,0 +1,337 @@
+"""Jobs that the tests of the Blender room run inside Blender: python inside_blender.py JOB FOLDER. Not a test file."""
+
+import importlib
+import json
+import math
+import os
+import sys
+import traceback
+from pathlib import Path
+
+import bpy
+import numpy as np
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "blender")]
+
+
+def new_scene(width=64, height=48):
+    """An empty scene with a 50 mm perspective camera at the origin that looks down."""
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    scene = bpy.context.scene
+    scene.render.resolution_x, scene.render.resolution_y = width, height
+    camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
+    scene.collection.objects.link(camera)
+    scene.camera = camera
+    return scene, camera
+
+
+def place(thing, location, rotation=(0, 0, 0)):
+    thing.location, thing.rotation_euler = location, rotation
+
+
+def tilted_plane(scene, camera):
+    bpy.ops.mesh.primitive_plane_add(size=100)
+    place(camera, (0.5, -1, 4), (0.4, 0.2, 0.7))
+
+
+def cube(scene, camera):
+    bpy.ops.mesh.primitive_cube_add(size=2)
+    place(camera, (3, -4, 2.5), (math.radians(65), 0, math.radians(37)))
+
+
+def cube_shifted(scene, camera):
+    cube(scene, camera)
+    camera.data.shift_x, camera.data.shift_y = 0.15, -0.08
+
+
+def cube_vertical_fit(scene, camera):
+    cube(scene, camera)
+    camera.data.sensor_fit, camera.data.sensor_height, camera.data.lens = "VERTICAL", 18, 30
+    camera.data.shift_x, camera.data.shift_y = -0.1, 0.05
+    scene.render.pixel_aspect_x, scene.render.pixel_aspect_y = 1.0, 1.5
+    scene.render.resolution_x, scene.render.resolution_y, scene.render.resolution_percentage = 131, 97, 50
+
+
+def cube_portrait(scene, camera):
+    cube(scene, camera)
+    scene.render.resolution_x, scene.render.resolution_y = 40, 64
+    scene.render.pixel_aspect_x, scene.render.pixel_aspect_y = 2.0, 1.0
+    camera.data.shift_y = 0.1
+
+
+def cube_in_centimetres(scene, camera):
+    cube(scene, camera)
+    scene.unit_settings.scale_length = 0.01
+
+
+def cube_moved_camera(scene, camera):
+    """The same view, but the camera gets there by a scaled parent, and depth of field, border, blur and a marker are in the way."""
+    cube(scene, camera)
+    parent = bpy.data.objects.new("Parent", None)
+    scene.collection.objects.link(parent)
+    parent.location, parent.scale = (1, 1, 1), (2, 2, 2)
+    camera.parent = parent
+    camera.location = (np.array(camera.location) - 1) / 2
+    camera.data.dof.use_dof, camera.data.dof.aperture_fstop, camera.data.dof.focus_distance = True, 0.1, 2
+    render = scene.render
+    render.use_border, render.border_max_x, render.use_crop_to_border = True, 0.5, True
+    render.use_motion_blur = render.use_multiview = True
+    scene.timeline_markers.new("other", frame=1).camera = camera
+    scene.view_layers[0].name = "Odd näme.001"
+    scene.view_layers.new("Second")
+
+
+def sphere(scene, camera):
+    bpy.ops.mesh.primitive_uv_sphere_add(segments=256, ring_count=128, radius=1)
+    bpy.ops.object.shade_smooth()
+    place(camera, (0, -4, 0), (math.pi / 2, 0, 0))
+
+
+def smooth(scene, camera):
+    """A subdivided monkey before a sphere, smooth-shaded, where the default scene's camera stands."""
+    bpy.ops.mesh.primitive_monkey_add(size=3, rotation=(0, 0, 0.6))
+    bpy.context.object.modifiers.new("Subdivision", "SUBSURF").render_levels = 4
+    bpy.ops.object.shade_smooth()
+    bpy.ops.mesh.primitive_uv_sphere_add(segments=256, ring_count=128, radius=1, location=(-1.5, 2, 0))
+    bpy.ops.object.shade_smooth()
+    place(camera, (7.3589, -6.9258, 4.9583), (1.1093, 0, 0.8149))
+    camera.data.lens = 85
+    scene.render.resolution_x, scene.render.resolution_y = 640, 480
+
+
+def inside_box(scene, camera):
+    """Walls seen from within: their faces point outwards, the normals must still come towards the viewer."""
+    bpy.ops.mesh.primitive_cube_add(size=6)
+    place(camera, (0.3, 0.2, 0.1), (1.2, 0.1, 0.5))
+
+
+SCENES = (
+    tilted_plane,
+    cube,
+    cube_shifted,
+    cube_vertical_fit,
+    cube_portrait,
+    cube_in_centimetres,
+    cube_moved_camera,
+    sphere,
+    smooth,
+    inside_box,
+)
+
+
+def render(folder):
+    """Every scene of SCENES to FOLDER/<name>.npz (and .exr, d.npz)."""
+    from render_geometry import render_geometry, write_geometry
+
+    cameras = {}
+    for build in SCENES:
+        scene, camera = new_scene()
+        build(scene, camera)
+        bpy.context.view_layer.update()
+        cameras[build.__name__] = [list(row) for row in camera.matrix_world.normalized()]
+        write_geometry(render_geometry(scene), folder, build.__name__)
+    return cameras
+
+
+def save(folder):
+    """FOLDER/start.blend: the cube."""
+    cube(*new_scene())
+    bpy.ops.wm.save_as_mainfile(filepath=str(Path(folder) / "start.blend"))
+    return {}
+
+
+def _snapshot():
+    """Every plain setting that the renderer could touch, and how many data-blocks of each kind there are."""
+
+    def settings(struct):
+        found = {}
+        for prop in struct.bl_rna.properties:
+            if prop.type in ("BOOLEAN", "INT", "FLOAT", "STRING", "ENUM"):
+                value = getattr(struct, prop.identifier)
+                found[prop.identifier] = repr(list(value) if getattr(prop, "is_array", False) else value)
+        return found
+
+    scene = bpy.context.scene
+    tree = scene.compositing_node_group if bpy.app.version >= (5, 0, 0) else scene.node_tree
+    kinds = [prop.identifier for prop in bpy.data.bl_rna.properties if prop.type == "COLLECTION" and prop.identifier != "images"]
+    return {
+        "scene": settings(scene),
+        "render": settings(scene.render),
+        "image": settings(scene.render.image_settings),
+        "cycles": settings(scene.cycles),
+        "layers": [settings(layer) for layer in scene.view_layers],
+        "camera": settings(scene.camera.data),
+        "dof": settings(scene.camera.data.dof),
+        "camera_name": scene.camera.name,
+        "nodes": [(node.bl_idname, node.name, node.mute) for node in tree.nodes],
+        "links": [(link.from_node.name, link.to_node.name) for link in tree.links],
+        "markers": [(marker.name, marker.frame, marker.camera.name) for marker in scene.timeline_markers],
+        "blocks": {kind: sorted(block.name for block in getattr(bpy.data, kind)) for kind in kinds},
+    }
+
+
+def _user_compositor(scene):
+    if bpy.app.version >= (5, 0, 0):
+        tree = bpy.data.node_groups.new("Mine", "CompositorNodeTree")
+        scene.compositing_node_group = tree
+    else:
+        scene.use_nodes = True
+        tree = scene.node_tree
+    layers, blur = tree.nodes.new("CompositorNodeRLayers"), tree.nodes.new("CompositorNodeBlur")
+    tree.links.new(layers.outputs["Image"], blur.inputs["Image"])
+
+
+def restore(folder):
+    """Snapshots before and after a render, and after one that fails halfway."""
+    import render_geometry
+
+    scene, camera = new_scene()
+    cube_moved_camera(scene, camera)
+    _user_compositor(scene)
+    scene.render.engine = "BLENDER_WORKBENCH"
+    scene.render.filepath = "//mine"
+    before = _snapshot()
+    render_geometry.render_geometry(scene)
+    after = _snapshot()
+
+    def fail(path):
+        raise OSError("disk full")
+
+    render_geometry.read_exr = fail
+    try:
+        render_geometry.render_geometry(scene)
+    except OSError as error:
+        failed = str(error)
+    return {"before": before, "after": after, "after_failure": _snapshot(), "failed": failed}
+
+
+def errors(folder):
+    """The message of each thing that cannot be rendered."""
+    from render_geometry import GeometryError, render_geometry, write_geometry
+
+    messages = {}
+
+    def attempt(name, prepare, layer=None):
+        scene, camera = new_scene()
+        prepare(scene, camera)
+        try:
+            write_geometry(render_geometry(scene, layer), folder, "scene")
+        except GeometryError as error:
+            messages[name] = str(error)
+
+    attempt("no camera", lambda scene, camera: bpy.data.objects.remove(camera))
+    attempt("light as camera", lambda scene, camera: setattr(scene, "camera", _light(scene)))
+    attempt("orthographic", lambda scene, camera: setattr(camera.data, "type", "ORTHO"))
+    attempt("panoramic", lambda scene, camera: setattr(camera.data, "type", "PANO"))
+    attempt("no pixels", lambda scene, camera: setattr(scene.render, "resolution_percentage", 1))
+    attempt("layer", lambda scene, camera: None, layer="Nowhere")
+    return messages
+
+
+def _light(scene):
+    light = bpy.data.objects.new("Lamp", bpy.data.lights.new("Lamp", "POINT"))
+    scene.collection.objects.link(light)
+    return light
+
+
+def _world_vertices(thing):
+    bpy.context.view_layer.update()
+    vertices = np.empty(len(thing.data.vertices) * 3, np.float32)
+    thing.data.vertices.foreach_get("co", vertices)
+    return vertices.reshape(-1, 3), np.array(thing.matrix_world)
+
+
+def meshes(folder):
+    """The maps that the test wrote to FOLDER as meshes: vertices and faces to FOLDER/mesh_<name>.npz."""
+    from apply_maps import apply_maps
+
+    for path in sorted(Path(folder).glob("map_*")):
+        scene, camera = new_scene()
+        place(camera, (1, 2, 3), (0.3, 0.4, 0.5))
+        scene.unit_settings.scale_length = 0.5
+        thing = apply_maps(path, strength=0.25, at_camera="camera" in path.stem)
+        vertices, matrix = _world_vertices(thing)
+        loops = np.array([list(face.vertices) for face in thing.data.polygons], int)
+        normals = np.array([face.normal[:] for face in thing.data.polygons])
+        uvs = np.zeros((len(vertices), 2))
+        for loop, uv in zip(thing.data.loops, thing.data.uv_layers[0].data, strict=True):
+            uvs[loop.vertex_index] = uv.uv
+        valid = not thing.data.validate(verbose=True)
+        np.savez(
+            Path(folder) / f"mesh_{path.name}.npz", vertices=vertices, matrix=matrix, faces=loops, normals=normals, uvs=uvs, valid=valid
+        )
+    return {}
+
+
+def shading(folder):
+    """What Cycles sees of the normal maps FOLDER/normals_<axes>_*, on a plane that fills the view: FOLDER/seen_<name>.npz."""
+    from apply_maps import apply_maps
+    from render_geometry import render_geometry, write_geometry
+
+    for path in sorted(Path(folder).glob("normals_*")):
+        scene, camera = new_scene(32, 32)
+        camera.data.lens = 36
+        place(camera, (0, -2, 0), (math.pi / 2, 0, 0))
+        apply_maps(normals_path=path, axes=path.stem.split("_")[1])
+        write_geometry(render_geometry(scene), folder, f"seen_{path.name}")
+    return {}
+
+
+def addon(folder):
+    """The add-on as a user meets it: switched on, both buttons, an error, undo, switched off."""
+    import blender as package
+
+    module = importlib.reload(package)
+    module.register()
+    scene, camera = new_scene()
+    cube(scene, camera)
+    settings = bpy.context.scene.depth_normal
+
+    def set_paths(depth, normals):
+        settings.depth_path, settings.normals_path = str(depth), str(normals)
+
+    depth_path = Path(folder) / "flat.npz"
+    np.savez(depth_path, depth=np.ones((4, 4), np.float32), quantity="disparity")
+    said = {"objects": len(bpy.data.objects)}
+    for name, prepare, operator in (
+        ("unsaved", lambda: None, "render"),
+        ("nothing to apply", lambda: None, "apply"),
+        ("missing file", lambda: set_paths("/no/such.npz", ""), "apply"),
+        (
+            "second missing",
+            lambda: set_paths(depth_path, "/no/such.exr"),
+            "apply",
+        ),
+    ):
+        prepare()
+        try:
+            getattr(bpy.ops.depth_normal, operator)()
+        except RuntimeError as error:
+            said[name] = str(error)
+    said["objects after errors"] = len(bpy.data.objects)
+    settings.directory = folder
+    said["rendered"] = sorted(bpy.ops.depth_normal.render())
+    set_paths(Path(folder) / "scene.npz", Path(folder) / "scene.exr")
+    settings.at_camera = True
+    said["applied"] = sorted(bpy.ops.depth_normal.apply())
+    mesh = bpy.data.objects["scene"]
+    vertices, matrix = _world_vertices(mesh)
+    said["world"] = (vertices @ matrix[:3, :3].T + matrix[:3, 3]).tolist()
+    said["material"] = mesh.active_material.name
+    said["undo"] = all("UNDO" in each.bl_options for each in (module.DEPTH_NORMAL_OT_render, module.DEPTH_NORMAL_OT_apply))
+    module.unregister()
+    said["gone"] = not hasattr(bpy.types.Scene, "depth_normal")
+    return said
+
+
+if __name__ == "__main__":
+    job, out = sys.argv[1:]
+    try:
+        result = globals()[job](out)
+    except Exception:  # noqa: BLE001
+        traceback.print_exc()
+        sys.stderr.flush()
+        # Where a traceback keeps hold of its data, bpy lists every block of memory when the interpreter ends, for minutes.
+        os._exit(1)
+    (Path(out) / "result.json").write_text(json.dumps(result))

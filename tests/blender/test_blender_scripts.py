@@ -1,0 +1,96 @@
+import ast
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOM = Path(__file__).parents[2] / "blender"
+
+
+def imported(path):
+    """Top-level modules that a file imports, its own folder's left out."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found.add(node.module.split(".")[0])
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 1, f"{path.name} imports from outside its folder"
+    return found - {each.stem for each in ROOM.glob("*.py")}
+
+
+def test_the_room_needs_nothing_but_blender_and_numpy():
+    files = sorted(ROOM.glob("*.py"))
+    assert len(files) >= 4
+    for path in files:
+        assert imported(path) <= {"bpy", "numpy"} | sys.stdlib_module_names, path.name
+
+
+@pytest.fixture(scope="module")
+def blend(run_python, inside_blender, tmp_path_factory):
+    """A cube back-projected onto itself: rendered from a .blend, then applied to the same .blend, by the two scripts."""
+    folder, saved = tmp_path_factory.mktemp("blend"), tmp_path_factory.mktemp("saved")
+    inside_blender("save", saved)
+    done = run_python(ROOM / "render_geometry.py", "--", saved / "start.blend", "--out", folder / "out")
+    assert done.returncode == 0, done.stderr
+    done = run_python(
+        *(
+            ROOM / "apply_maps.py",
+            saved / "start.blend",
+            "--depth",
+            folder / "out" / "start.npz",
+            "--normals",
+            folder / "out" / "start.exr",
+        ),
+        *("--at-camera", "--out", folder / "room.blend"),
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_the_scripts_write_what_they_say_and_nothing_else(blend):
+    assert sorted(path.name for path in blend.iterdir()) == ["out", "room.blend"]
+    assert sorted(path.name for path in (blend / "out").iterdir()) == ["d.npz", "start.exr", "start.npz"]
+
+
+def test_a_saved_scene_is_rendered_by_name_with_the_same_answer(blend, run_python):
+    """Cube and mesh coincide, a vertex of the mesh on the ray of each pixel, so the depth stays as it was."""
+    done = run_python(ROOM / "render_geometry.py", blend / "room.blend", "--out", blend / "again")
+    assert done.returncode == 0, done.stderr
+    with np.load(blend / "again" / "room.npz") as again, np.load(blend / "out" / "start.npz") as first:
+        np.testing.assert_array_equal(again["intrinsics"], first["intrinsics"])
+        assert (again["mask"] != first["mask"]).sum() <= 2
+        both = again["mask"] & first["mask"]
+        assert both.sum() > 200
+        assert np.abs(again["depth"] - first["depth"])[both].max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "words"),
+    [
+        ("render_geometry.py", ["{tmp}/none.blend", "--out", "{tmp}/out"], "no such file"),
+        ("render_geometry.py", ["--out", "{tmp}/file/out"], "cannot write into the folder"),
+        ("render_geometry.py", ["--out", "{tmp}/out", "--name", "../up"], "not a plain file name"),
+        ("render_geometry.py", ["--out", "{tmp}/out", "--name", "d"], "clash"),
+        ("render_geometry.py", ["{tmp}/file", "--out", "{tmp}/out"], "as a .blend file"),
+        ("apply_maps.py", ["--out", "{tmp}/out/x.blend"], "nothing to apply"),
+        ("apply_maps.py", ["--depth", "{tmp}/file", "--out", "{tmp}/out/x.blend"], "not a picture that Blender reads"),
+        ("apply_maps.py", ["--depth", "{tmp}/pickled.npz", "--out", "{tmp}/out/x.blend"], "cannot read"),
+        ("apply_maps.py", ["--depth", "{tmp}/sky.npz", "--out", "{tmp}/out/x.blend"], "no pixel has a valid depth"),
+        ("apply_maps.py", ["--depth", "{tmp}/cut.exr", "--out", "{tmp}/out/x.blend"], "damaged"),
+        ("apply_maps.py", ["--depth", "{tmp}/unnamed.npz", "--out", "{tmp}/out/x.blend"], "without 'quantity'"),
+    ],
+)
+def test_errors_are_one_clear_line_and_leave_nothing(run_python, tmp_path, script, arguments, words):
+    (tmp_path / "file").write_text("not a folder, not a picture")
+    np.savez(tmp_path / "pickled.npz", depth=np.array([{}], object))
+    np.savez(tmp_path / "sky.npz", depth=np.zeros((4, 4), np.float32), quantity="metric_depth")
+    np.savez(tmp_path / "unnamed.npz", depth=np.ones((4, 4), np.float32))
+    (tmp_path / "cut.exr").write_bytes(b"\x76\x2f\x31\x01\x02\x00\x00\x00channels\x00")
+    done = run_python(ROOM / script, *(argument.format(tmp=tmp_path) for argument in arguments))
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "out").glob("*"))

@@ -1,0 +1,92 @@
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SPEC = importlib.util.spec_from_file_location("blender_geometry_files", Path(__file__).parents[2] / "blender" / "geometry_files.py")
+files = importlib.util.module_from_spec(SPEC)
+sys.modules[SPEC.name] = files
+SPEC.loader.exec_module(files)
+
+
+@pytest.fixture
+def openexr():
+    return pytest.importorskip("OpenEXR", reason="needs the package OpenEXR, the reference reader and writer")
+
+
+def maps(height=37, width=53):
+    numbers = np.random.default_rng(0).standard_normal((height, width, 2), np.float32)
+    flat = np.zeros((height, width), np.float32)
+    return {"Z": numbers[..., 0], "N.X": numbers[..., 1], "mask": flat}
+
+
+def test_openexr_reads_what_is_written(openexr, tmp_path):
+    files.write_exr(tmp_path / "a.exr", maps(), "metric_depth", "opengl", np.arange(9.0).reshape(3, 3))
+    with openexr.File(str(tmp_path / "a.exr"), separate_channels=True) as file:
+        assert file.header()["depthNormalQuantity"] == "metric_depth"
+        assert file.header()["depthNormalAxes"] == "opengl"
+        np.testing.assert_array_equal(np.array(file.header()["depthNormalIntrinsics"]).reshape(3, 3), np.arange(9.0).reshape(3, 3))
+        for name, values in maps().items():
+            np.testing.assert_array_equal(file.channels()[name].pixels, values)
+            assert file.channels()[name].pixels.dtype == np.float32
+
+
+@pytest.mark.parametrize("compression", ["NO", "ZIPS", "ZIP"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_what_openexr_writes_is_read(openexr, tmp_path, compression, dtype):
+    header = {"compression": getattr(openexr, f"{compression}_COMPRESSION"), "type": openexr.scanlineimage, "note": "here"}
+    written = {name: values.astype(dtype if name == "Z" else np.float32) for name, values in maps().items()}
+    openexr.File(header, dict(written)).write(str(tmp_path / "b.exr"))
+    read, attributes = files.read_exr(tmp_path / "b.exr")
+    assert read.keys() == written.keys()
+    assert attributes["note"] == b"here"
+    for name, values in written.items():
+        np.testing.assert_array_equal(read[name], values.astype(np.float32))
+
+
+def test_other_compressions_are_named(openexr, tmp_path):
+    openexr.File({"compression": openexr.PIZ_COMPRESSION, "type": openexr.scanlineimage}, maps()).write(str(tmp_path / "c.exr"))
+    with pytest.raises(files.MapFileError, match="PIZ"):
+        files.read_exr(tmp_path / "c.exr")
+
+
+def test_every_cut_of_an_exr_is_refused(tmp_path):
+    path = tmp_path / "a.exr"
+    files.write_exr(path, maps(20, 7), "metric_depth", "opengl", np.eye(3))
+    data = path.read_bytes()
+    for length in range(0, len(data) - 1, 7):
+        path.write_bytes(data[:length])
+        with pytest.raises(files.MapFileError):
+            files.read_exr(path)
+
+
+def test_an_absurd_size_is_refused_before_memory_is_taken(tmp_path):
+    path = tmp_path / "a.exr"
+    files.write_exr(path, maps(2, 2), "metric_depth", "opengl", np.eye(3))
+    window = np.array([0, 0, 1, 1], "<i4").tobytes()
+    path.write_bytes(path.read_bytes().replace(window, np.array([0, 0, 2**30, 2**30], "<i4").tobytes()))
+    with pytest.raises(files.MapFileError, match="megapixels"):
+        files.read_exr(path)
+
+
+def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_else(tmp_path):
+    path = tmp_path / "a.npz"
+    files.write_npz(path, {"depth": np.ones(3)})
+    before = path.read_bytes()
+
+    def fail(file):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(files.MapFileError, match="No space left"):
+        files.write_atomically(path, fail)
+    assert path.read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == ["a.npz"]
+
+
+def test_pickles_are_never_loaded(tmp_path):
+    np.savez(tmp_path / "a.npz", depth=np.array([{}], object))
+    with pytest.raises(files.MapFileError, match="plain arrays"):
+        files.read_npz(tmp_path / "a.npz")
