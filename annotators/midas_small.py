@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .base import StateDict
+
 STEM_CHANNELS = 32
 # (repeats, kernel, stride, expansion, output channels) of each stage, EfficientNet-Lite3
 STAGES = ((1, 3, 1, 1, 24), (3, 3, 2, 6, 32), (3, 5, 2, 6, 48), (5, 3, 2, 6, 96), (5, 5, 1, 6, 136), (6, 5, 2, 6, 232), (1, 3, 1, 6, 384))
@@ -28,10 +30,15 @@ class DisparityHead(nn.Sequential):
     Disparity reaches thousands, beyond float16, and bfloat16's eight bits of mantissa would show as steps in normals.
     """
 
-    def keep_float32(self) -> None:
-        """Brings those layers back to float32, to be called after the network was moved to another dtype."""
+    def keep_float32(self, state: StateDict) -> None:
+        """Brings those layers back to float32, after the network was moved to another dtype.
+
+        Args:
+            state: The head's `state_dict()` from before the move: what was rounded does not come back.
+        """
         for layer in list(self)[1:]:
             layer.float()
+        self.load_state_dict(dict(state))
 
     def forward(self, input: Tensor) -> Tensor:
         """Disparity (B, 1, H, W) float32 of features (B, C, H / 2, W / 2) of any float dtype."""

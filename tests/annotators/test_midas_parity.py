@@ -1,0 +1,264 @@
+"""MiDaS against the authors' networks, at the same random weights: controlnet-aux's copy of them, and timm's encoders."""
+
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from depth_normal.annotators.base import CheckpointError, from_transformers
+from depth_normal.annotators.midas import DPT_BEIT_LARGE, MidasAnnotator, _official_to_hub, _transformers_config
+from depth_normal.annotators.registry import MODELS
+
+timm = pytest.importorskip("timm", reason="the oracle's encoders are timm's (extra 'test')")
+dpt_depth = pytest.importorskip("controlnet_aux.midas.midas.dpt_depth", reason="the oracle is controlnet-aux (extra 'test')")
+from controlnet_aux.midas.midas import blocks as oracle_blocks  # noqa: E402
+from controlnet_aux.midas.midas.vit import ProjectReadout, Transpose  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+# the last layer's bias: so large that the final ReLU hides nothing
+LIFT = 10.0
+
+
+def pictures(*shape):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(1))
+
+
+@torch.no_grad()
+def randomise(network):
+    """Gives every parameter a value of its own, so that no two can be confused: at their start norms are all ones, biases all zeros.
+
+    The numbers are drawn from one pool, whose length is no multiple of any row's: fresh ones for a large network take long.
+    """
+    pool = torch.randn(2**18 + 7, generator=torch.Generator().manual_seed(0))
+    start = 0
+    for name, value in network.state_dict().items():
+        wanted = pool.roll(start).repeat(-(-value.numel() // len(pool)))[: value.numel()].view_as(value)
+        start += 1001
+        if value.ndim == 1:
+            base = 1.0 if name.endswith("weight") or "gamma" in name else 0.0
+            value.copy_(base + 0.2 * wanted)
+        elif name.endswith(("token", "pos_embed", "table")):
+            value.copy_(0.5 * wanted)
+        elif name.endswith("logit_scale"):
+            value.copy_(2 + 0.2 * wanted)
+        else:
+            value.copy_(wanted / value[0].numel() ** 0.5)
+    network.scratch.output_conv[4].bias.fill_(LIFT)
+    return network.eval().requires_grad_(False)
+
+
+def assert_same(found, expected):
+    assert found.dtype == torch.float32
+    assert found.shape == expected.shape
+    assert expected.min() > 0, "the ReLU hides errors: lift the oracle's output"
+    error = (found - expected).abs().max()
+    assert error < 1e-4 * expected.max()
+    assert error < 1e-3 * expected.std(), "right on average, wrong in its structure"
+
+
+def annotator(model_id, state, config=None):
+    spec = MODELS[model_id]
+    return MidasAnnotator.build(replace(spec, config=config or spec.config), {"network": state}, torch.float32)
+
+
+def dpt_oracle(backbone):
+    with torch.device("meta"):
+        network = dpt_depth.DPTDepthModel(path=None, backbone=backbone, non_negative=True)
+    return randomise(network.to_empty(device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def hybrid():
+    oracle = dpt_oracle("vitb_rn50_384")
+    state = oracle.state_dict()
+    assert {"pretrained.model.head.weight", "pretrained.model.norm.weight"} < state.keys()
+    return oracle, annotator("midas-dpt-hybrid", state)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 64, 64), (2, 3, 64, 96)], ids=str)
+def test_dpt_hybrid(hybrid, shape):
+    oracle, ours = hybrid
+    images = pictures(*shape)
+    assert_same(ours.predict(images).depth[:, 0], oracle(images * 2 - 1))
+
+
+def test_dpt_large():
+    oracle = dpt_oracle("vitl16_384")
+    images = pictures(1, 3, 64, 96)
+    assert_same(annotator("midas-dpt-large", oracle.state_dict()).predict(images).depth[:, 0], oracle(images * 2 - 1))
+
+
+class Encoder(nn.Module):
+    """A timm encoder whose blocks' outputs are kept, under the names of the official checkpoints."""
+
+    def __init__(self, model, blocks, tokens_to_map):
+        super().__init__()
+        self.model = model
+        self.maps = {}
+        for level, block in enumerate(blocks, start=1):
+            block.register_forward_hook(lambda _block, _inputs, output, level=level: self.maps.update({level: output}))
+            setattr(self, f"act_postprocess{level}", tokens_to_map(level))
+
+    def forward(self, x):
+        self.model.forward_features(x)
+        return [self.get_submodule(f"act_postprocess{level}")(self.maps[level]) for level in (1, 2, 3, 4)]
+
+
+class Oracle(nn.Module):
+    """MiDaS 3.1's network, put together from timm's encoder and controlnet-aux's decoder as the authors' dpt_depth.py does."""
+
+    def __init__(self, encoder, channels, features):
+        super().__init__()
+        self.pretrained = encoder
+        self.scratch = oracle_blocks._make_scratch(channels, features)
+        for level in (1, 2, 3, 4):
+            block = oracle_blocks.FeatureFusionBlock_custom(features, nn.ReLU(False), align_corners=True)
+            setattr(self.scratch, f"refinenet{level}", block)
+        self.scratch.output_conv = nn.Sequential(
+            nn.Conv2d(features, features // 2, 3, padding=1),
+            oracle_blocks.Interpolate(scale_factor=2, mode="bilinear", align_corners=True),
+            nn.Conv2d(features // 2, 32, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(32, 1, 1),
+            nn.ReLU(),
+        )
+
+    def forward(self, x):
+        maps = [self.scratch.get_submodule(f"layer{level}_rn")(found) for level, found in enumerate(self.pretrained(x), start=1)]
+        path = self.scratch.get_submodule("refinenet4")(maps[3])
+        for level in (3, 2, 1):
+            path = self.scratch.get_submodule(f"refinenet{level}")(path, maps[level - 1])
+        return self.scratch.get_submodule("output_conv")(path)
+
+    def official_state(self):
+        """The state dict as timm 0.6 wrote it: a stage's downsampling at its end, and what the network does not use."""
+        state = {}
+        for key, value in self.state_dict().items():
+            state[re.sub(r"layers\.(\d)\.downsample", lambda found: f"layers.{int(found[1]) - 1}.downsample", key)] = value
+        table = next(key for key in state if key.endswith(("relative_position_bias_table", "logit_scale")))
+        prefix = table.rsplit(".", 1)[0]
+        for buffer in ("relative_position_index", "relative_coords_table", "k_bias"):
+            state[f"{prefix}.{buffer}"] = torch.zeros(4)
+        state[f"{prefix.removesuffix('.attn')}.attn_mask"] = torch.zeros(4)
+        return state
+
+
+def beit_map(level, width, channels, grid):
+    resize = {
+        1: nn.ConvTranspose2d(channels, channels, 4, stride=4),
+        2: nn.ConvTranspose2d(channels, channels, 2, stride=2),
+        3: nn.Identity(),
+        4: nn.Conv2d(channels, channels, 3, stride=2, padding=1),
+    }[level]
+    return nn.Sequential(ProjectReadout(width), Transpose(1, 2), nn.Unflatten(2, grid), nn.Conv2d(width, channels, 1), resize)
+
+
+def beit_oracle(height, width):
+    """Four blocks of 64 channels; the authors' large one has 24 of 1024."""
+    channels = (32, 48, 64, 64)
+    model = timm.models.beit.Beit(
+        img_size=(height, width), embed_dim=64, depth=4, num_heads=4, init_values=0.1, use_abs_pos_emb=False, use_rel_pos_bias=True
+    )
+    grid = (height // 16, width // 16)
+    encoder = Encoder(model, model.blocks, lambda level: beit_map(level, 64, channels[level - 1], grid))
+    return randomise(Oracle(encoder, channels, 32))
+
+
+SMALL_BEIT = replace(
+    DPT_BEIT_LARGE,
+    dpt={**DPT_BEIT_LARGE.dpt, "neck_hidden_sizes": [32, 48, 64, 64], "fusion_hidden_size": 32},
+    backbone_config={
+        **DPT_BEIT_LARGE.backbone_config,
+        "image_size": 128,
+        "hidden_size": 64,
+        "intermediate_size": 256,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "out_features": ["stage1", "stage2", "stage3", "stage4"],
+    },
+)
+
+
+def test_beit():
+    oracle = beit_oracle(128, 128)
+    images = pictures(2, 3, 128, 128)
+    ours = annotator("midas-beit-large-512", oracle.official_state(), SMALL_BEIT)
+    assert_same(ours.predict(images).depth, oracle(images * 2 - 1))
+
+
+def test_beit_of_another_size_stretches_the_table_of_relative_positions():
+    trained, oracle = beit_oracle(128, 128), beit_oracle(96, 160)
+    state = {key: value for key, value in trained.state_dict().items() if not key.endswith("table")}
+    for key, table in trained.state_dict().items():
+        if key.endswith("table"):  # 15 x 15 offsets between the patches of an 8 x 8 grid, and three of the class token
+            offsets = table[:-3].T.reshape(1, 4, 15, 15)
+            stretched = F.interpolate(offsets, size=(11, 19), mode="bilinear", align_corners=False)
+            state[key] = torch.cat((stretched.flatten(2)[0].T, table[-3:]))
+    oracle.load_state_dict(state)
+    images = pictures(1, 3, 96, 160)
+    ours = annotator("midas-beit-large-512", trained.official_state(), SMALL_BEIT)
+    assert_same(ours.predict(images).depth, oracle(images * 2 - 1))
+
+
+def test_the_large_beit_has_the_tensors_of_timms_and_the_authors_hooks():
+    channels = (256, 512, 1024, 1024)
+    with torch.device("meta"):
+        model = timm.create_model("beit_large_patch16_512")
+        encoder = Encoder(model, model.blocks[5::6], lambda level: beit_map(level, 1024, channels[level - 1], (32, 32)))
+        oracle = Oracle(encoder, channels, 256)
+        ours = from_transformers("DPTForDepthEstimation")[0](_transformers_config(DPT_BEIT_LARGE))
+    expected = _official_to_hub(oracle.state_dict(), "beit")
+    assert sorted(value.shape for value in expected.values()) == sorted(value.shape for value in ours.state_dict().values())
+    # hooks = [5, 11, 17, 23] in the authors' beit.py, counted from 0
+    assert DPT_BEIT_LARGE.backbone_config["out_features"] == ["stage6", "stage12", "stage18", "stage24"]
+
+
+@pytest.fixture(scope="module")
+def swin2_oracle():
+    """The tiny one, whole: it is small enough."""
+    model = timm.create_model("swinv2_tiny_window16_256")
+    encoder = Encoder(model, [layer.blocks[-1] for layer in model.layers], lambda _level: nn.Identity())
+    encoder.register_forward_hook(lambda _encoder, _inputs, maps: [each.permute(0, 3, 1, 2) for each in maps])
+    return randomise(Oracle(encoder, (96, 192, 384, 768), 256))
+
+
+def test_swin2(swin2_oracle):
+    images = pictures(1, 3, 256, 256)
+    ours = annotator("midas-swin2-tiny", swin2_oracle.official_state())
+    assert_same(ours.predict(images).depth, swin2_oracle(images * 2 - 1))
+
+
+def test_swin2_takes_other_sizes_than_its_authors_did(swin2_oracle):
+    depth = annotator("midas-swin2-tiny", swin2_oracle.official_state()).predict(pictures(2, 3, 96, 160)).depth
+    assert depth.shape == (2, 1, 96, 160)
+    assert torch.isfinite(depth).all()
+    assert depth.std() > 0
+
+
+def spoiled(state, key, value=None):
+    return {**{name: each for name, each in state.items() if name != key}, **({} if value is None else {key: value})}
+
+
+STRICTNESS = {
+    "missing": ("pretrained.model.layers.1.blocks.1.mlp.fc2.weight", None, "layers.1.blocks.1.output.dense.weight"),
+    "wrong shape": ("pretrained.model.patch_embed.norm.weight", torch.zeros(95), "embeddings.norm.weight"),
+    "extra": ("pretrained.model.layers.4.blocks.0.norm1.weight", torch.zeros(96), "layers.4.blocks.0"),
+    "unknown": ("scratch.stem_transpose.conv.weight", torch.zeros(3), "scratch.stem_transpose.conv.weight"),
+    "not three parts": (
+        "pretrained.model.layers.0.blocks.0.attn.qkv.weight",
+        torch.zeros(2, 96),
+        "pretrained.model.layers.0.blocks.0.attn.qkv.weight",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", STRICTNESS)
+def test_a_checkpoint_that_differs_is_refused_by_name(swin2_oracle, kind):
+    key, value, named = STRICTNESS[kind]
+    with pytest.raises(CheckpointError, match="not a checkpoint of midas-swin2-tiny") as refused:
+        annotator("midas-swin2-tiny", spoiled(swin2_oracle.official_state(), key, value))
+    assert named in str(refused.value)

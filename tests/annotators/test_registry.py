@@ -1,0 +1,82 @@
+"""The table of models is pinned: an id, a hash or a default that changes must be changed here too, on purpose."""
+
+import re
+
+import pytest
+import torch
+
+from depth_normal.annotators.base import Annotator, ModelSpec
+from depth_normal.annotators.registry import FAMILIES, MODELS, find_spec, models_of_family
+from depth_normal.geometry.estimate import Quantity
+
+# id, file, sha256 (first eight digits: those the authors put into the names), bytes, default size
+PUBLISHED = [
+    ("midas-dpt-hybrid", "dpt_hybrid-midas-501f0c75.pt", "501f0c75", 492_757_791, 384),
+    ("midas-dpt-large", "dpt_large_384.pt", "2f21e586", 1_376_378_527, 384),
+    ("midas-v2.1-small", "midas_v21_small_256.pt", "70d6b9c8", 85_761_505, 256),
+    ("midas-swin2-tiny", "dpt_swin2_tiny_256.pt", None, None, 256),
+    ("midas-beit-large-512", "dpt_beit_large_512.pt", None, None, 512),
+]
+
+
+@pytest.mark.parametrize(("model_id", "name", "sha256", "size", "side"), PUBLISHED, ids=lambda value: str(value))
+def test_midas_files_are_those_that_its_authors_published(model_id, name, sha256, size, side):
+    spec = MODELS[model_id]
+    assert spec.file.name == name
+    assert (spec.file.sha256 or "")[:8] == (sha256 or "")
+    assert spec.file.size == size
+    assert spec.default_size == side
+    assert spec.quantity is Quantity.DISPARITY
+    assert spec.licence == "MIT"
+    assert not spec.non_commercial
+    assert spec.multiple_of == 32
+
+
+def test_midas_is_whole_and_begins_with_the_nodes_default():
+    assert models_of_family("midas") == [model_id for model_id, *_ in PUBLISHED]
+
+
+@pytest.mark.parametrize("spec", MODELS.values(), ids=lambda spec: spec.id)
+def test_an_entry_is_complete(spec: ModelSpec):
+    assert re.fullmatch(r"[a-z0-9][a-z0-9.-]*", spec.id)
+    assert issubclass(FAMILIES[spec.family], Annotator)
+    assert spec.files
+    assert len({file.role for file in spec.files}) == len(spec.files)
+    assert spec.quantity or spec.axes
+    assert spec.gives
+    assert spec.licence
+    assert spec.default_size >= spec.multiple_of > 0
+    assert all(isinstance(dtype, torch.dtype) for dtype in spec.auto_dtypes)
+    for file in spec.files:
+        assert (file.repo_id is None) != (file.url is None), "a file is on the hub or at an address"
+        assert file.url is None or file.url.startswith("https://")
+        assert file.url is None or file.url.endswith("/" + file.name)
+        assert file.repo_type in ("model", "space")
+        assert file.sha256 is None or re.fullmatch(r"[0-9a-f]{64}", file.sha256)
+        assert file.size is None or file.size > 0
+        assert all("/" not in alias for alias in file.aliases)
+
+
+def test_ids_are_keys():
+    assert all(key == spec.id for key, spec in MODELS.items())
+
+
+def test_no_two_architectures_answer_to_one_file_name():
+    owners: dict[str, object] = {}
+    for spec in MODELS.values():
+        for name in (spec.file.name, *spec.file.aliases):
+            if name not in ("model.safetensors", "pytorch_model.bin"):
+                assert owners.setdefault(name.lower(), spec.config) is spec.config, f"{name} is claimed twice"
+
+
+def test_an_unknown_model_is_answered_with_those_there_are():
+    with pytest.raises(ValueError, match="unknown model 'midas-dpt-hybird'; known models: ") as refused:
+        find_spec("midas-dpt-hybird")
+    assert all(model_id in str(refused.value) for model_id in MODELS)
+    assert find_spec("midas-dpt-hybrid") is MODELS["midas-dpt-hybrid"]
+
+
+def test_families_are_told_apart():
+    assert models_of_family() == []
+    assert models_of_family("no such family") == []
+    assert set(models_of_family(*FAMILIES)) == set(MODELS)

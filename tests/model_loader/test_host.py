@@ -1,0 +1,329 @@
+"""The door to ComfyUI, with a stand-in behind it, and the way without ComfyUI."""
+
+import gc
+import logging
+import sys
+import weakref
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from depth_normal.model_loader import host
+
+META, CPU = torch.device("meta"), torch.device("cpu")
+
+
+class Interrupted(BaseException):
+    """ComfyUI's InterruptProcessingException is no Exception either."""
+
+
+class Loaded:
+    """An entry of ComfyUI's list of loaded models: it only refers weakly to its patcher."""
+
+    def __init__(self, patcher):
+        self._patcher = weakref.ref(patcher)
+
+    @property
+    def model(self) -> Any:
+        return self._patcher()
+
+    def model_unload(self):
+        self.model.unloaded += 1
+        self.model.model.to(self.model.offload_device)
+
+
+class Patcher:
+    def __init__(self, model, load_device, offload_device):
+        self.model, self.load_device, self.offload_device = model, load_device, offload_device
+        self.unloaded = 0
+
+
+class NewerPatcher(Patcher):
+    """What ComfyUI rebinds CoreModelPatcher to."""
+
+
+@pytest.fixture
+def comfy(monkeypatch):
+    """ComfyUI's memory manager, in small. `leaves`: weights stay where they were, as with --novram."""
+    manager: Any = ModuleType("comfy.model_management")
+    manager.calls, manager.current_loaded_models, manager.emptied = [], [], 0
+    manager.leaves, manager.interrupted, manager.device = False, False, CPU
+
+    def load_models_gpu(models, memory_required=0, force_full_load=False):
+        manager.calls.append(SimpleNamespace(models=models, memory_required=memory_required, force_full_load=force_full_load))
+        for patcher in models:
+            if all(entry.model is not patcher for entry in manager.current_loaded_models):
+                manager.current_loaded_models.insert(0, Loaded(patcher))
+            if not manager.leaves:
+                patcher.model.to(patcher.load_device)
+
+    def throw_exception_if_processing_interrupted():
+        if manager.interrupted:
+            raise Interrupted
+
+    def soft_empty_cache():
+        manager.emptied += 1
+
+    manager.load_models_gpu = load_models_gpu
+    manager.throw_exception_if_processing_interrupted = throw_exception_if_processing_interrupted
+    manager.soft_empty_cache = soft_empty_cache
+    manager.get_torch_device = lambda: manager.device
+    manager.unet_offload_device = lambda: CPU
+    manager.intermediate_device = lambda: CPU
+    manager.get_free_memory = lambda _device: 12345
+    manager.should_use_bf16 = lambda _device: True
+    manager.should_use_fp16 = lambda _device: False
+
+    patchers: Any = ModuleType("comfy.model_patcher")
+    patchers.ModelPatcher = patchers.CoreModelPatcher = Patcher
+    monkeypatch.setitem(sys.modules, "comfy.model_management", manager)
+    monkeypatch.setitem(sys.modules, "comfy.model_patcher", patchers)
+    manager.patchers = patchers
+    return manager
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    """No ComfyUI, whatever ran before."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "comfy"]:
+        monkeypatch.delitem(sys.modules, name)
+
+
+class Counting(nn.Linear):
+    """A layer that knows how often it ran, and can press the user's cancel button."""
+
+    def __init__(self, manager=None):
+        super().__init__(2, 2)
+        self.runs, self.manager = 0, manager
+
+    def forward(self, input):
+        self.runs += 1
+        if self.manager is not None:
+            self.manager.interrupted = True
+        return super().forward(input)
+
+
+def place(network, device=CPU):
+    return host.Placement(network, device)
+
+
+def test_outside_comfyui_nothing_of_it_is_imported(alone):
+    host.default_device()
+    host.image_placement()
+    host.throw_if_interrupted()
+    assert host.memory_manager() is None
+    assert not [name for name in sys.modules if name.split(".")[0] == "comfy"]
+
+
+@pytest.mark.parametrize(("cuda", "mps", "expected"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")])
+def test_the_default_device_outside_comfyui(alone, monkeypatch, cuda, mps, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert host.default_device() == torch.device(expected)
+
+
+def test_outside_comfyui(alone):
+    assert host.image_placement() == (CPU, torch.float32)
+    assert host.progress_bar(10) is None
+    assert host.supports_dtype(torch.float32, CPU)
+    assert not host.supports_dtype(torch.float16, CPU)
+    assert host.free_memory(CPU) == host.CPU_WORKING_BYTES
+
+
+def test_outside_comfyui_a_network_stays_on_its_device(alone):
+    network = nn.Linear(2, 2)
+    placement = place(network, META)
+    assert placement.ready(10) == META
+    assert network.weight.device == META
+
+
+def test_outside_comfyui_a_network_gets_no_hooks(alone):
+    network = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    host.make_interruptible(network)
+    assert not any(module._forward_pre_hooks for module in network.modules())
+
+
+def test_comfyuis_devices_and_dtypes(comfy):
+    comfy.device = torch.device("cuda:1")
+    assert host.default_device() == torch.device("cuda:1")
+    assert host.image_placement() == (CPU, torch.float32)  # a ComfyUI from before intermediate_dtype
+    comfy.intermediate_dtype = lambda: torch.float16
+    assert host.image_placement() == (CPU, torch.float16)
+    cuda = torch.device("cuda")
+    assert host.supports_dtype(torch.bfloat16, cuda)
+    assert not host.supports_dtype(torch.float16, cuda)
+    assert host.free_memory(cuda) == 12345
+    host.release_cached_memory()
+    assert comfy.emptied == 1
+
+
+def test_comfyuis_progress_bar(comfy, monkeypatch):
+    steps = []
+    utils: Any = ModuleType("comfy.utils")
+    utils.ProgressBar = lambda total: SimpleNamespace(update_absolute=lambda done, of: steps.append((total, done, of)))
+    monkeypatch.setitem(sys.modules, "comfy.utils", utils)
+    move = host.progress_bar(100)
+    move(3, 50)
+    assert steps == [(100, 3, 50)]
+
+
+def test_the_memory_manager_is_asked_for_room(comfy):
+    network = nn.Linear(2, 2)
+    placement = place(network)
+    assert placement.ready(777) == CPU
+    (call,) = comfy.calls
+    assert call.memory_required == 777
+    assert call.force_full_load
+    (patcher,) = call.models
+    assert type(patcher) is Patcher
+    assert patcher.model is network
+    assert patcher.load_device == CPU
+
+
+def test_one_patcher_serves_all_runs(comfy):
+    placement = place(nn.Linear(2, 2))
+    placement.ready(1)
+    placement.ready(2)
+    assert comfy.calls[0].models[0] is comfy.calls[1].models[0]
+    assert len(comfy.current_loaded_models) == 1
+
+
+def test_the_patchers_class_is_read_when_it_is_needed(comfy):
+    comfy.patchers.CoreModelPatcher = NewerPatcher
+    place(nn.Linear(2, 2)).ready(1)
+    assert type(comfy.calls[0].models[0]) is NewerPatcher
+
+
+def test_an_older_comfyui_has_only_the_old_patcher(comfy):
+    del comfy.patchers.CoreModelPatcher
+    place(nn.Linear(2, 2)).ready(1)
+    assert type(comfy.calls[0].models[0]) is Patcher
+
+
+def test_weights_that_the_manager_left_behind_are_fetched(comfy):
+    comfy.leaves = True
+    network = nn.BatchNorm1d(2)
+    assert place(network, META).ready(1) == META
+    assert {tensor.device for tensor in (*network.parameters(), *network.buffers())} == {META}
+
+
+def test_weights_that_the_manager_left_half_way_are_fetched(comfy):
+    comfy.leaves = True
+    network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    network[0].to(META)
+    assert place(network, META).ready(1) == META
+    assert {tensor.device for tensor in network.parameters()} == {META}
+
+
+class TooLarge(nn.Linear):
+    """Does not fit on any device but the CPU."""
+
+    def to(self, *args, **options):
+        if torch.device(args[0]) != CPU:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        return super().to(*args, **options)
+
+
+def test_a_network_that_does_not_fit_runs_on_the_cpu_and_says_so(comfy, caplog):
+    comfy.leaves = True
+    network = TooLarge(2, 2)
+    with caplog.at_level(logging.WARNING):
+        assert place(network, META).ready(1) == CPU
+    assert network.weight.device == CPU
+    assert "TooLarge does not fit on meta: running on the CPU" in caplog.text
+
+
+def test_another_error_while_moving_is_not_hidden(comfy):
+    class Broken(nn.Linear):
+        def to(self, *args, **options):
+            raise RuntimeError("device-side assert triggered")
+
+    comfy.leaves = True
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        place(Broken(2, 2), META).ready(1)
+
+
+def test_release_takes_the_model_out_of_comfyuis_list_and_leaves_the_others(comfy):
+    first, second = place(nn.Linear(2, 2)), place(nn.Linear(2, 2))
+    first.ready(1)
+    second.ready(1)
+    patcher = comfy.calls[0].models[0]
+    first.release()
+    assert patcher.unloaded == 1
+    assert [entry.model for entry in comfy.current_loaded_models] == [comfy.calls[1].models[0]]
+    assert comfy.emptied == 1
+
+
+def test_a_released_network_is_free_to_die(comfy):
+    network = nn.Sequential(nn.Linear(2, 2))
+    host.make_interruptible(network)
+    placement = place(network)
+    placement.ready(1)
+    alive = weakref.ref(network)
+    placement.release()
+    comfy.calls.clear()
+    del network, placement
+    gc.collect()
+    assert alive() is None
+
+
+def test_release_of_what_never_ran(comfy):
+    place(nn.Linear(2, 2)).release()
+    assert comfy.current_loaded_models == []
+
+
+def test_a_released_network_runs_again(comfy):
+    network = nn.Linear(2, 2)
+    placement = place(network)
+    placement.ready(1)
+    placement.release()
+    assert placement.ready(1) == CPU
+    placement.release()
+
+
+def test_an_interruption_in_the_middle_of_a_forward_stops_it(comfy):
+    layers = [Counting(), Counting(comfy), Counting(), Counting()]
+    network = nn.Sequential(*layers)
+    host.make_interruptible(network)
+    with pytest.raises(Interrupted):
+        network(torch.zeros(1, 2))
+    assert [layer.runs for layer in layers] == [1, 1, 0, 0]
+    comfy.interrupted, layers[1].manager = False, None
+    assert network(torch.zeros(1, 2)).shape == (1, 2)
+
+
+def test_an_interruption_between_the_blocks_of_a_list_stops_it(comfy):
+    class Stack(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.ModuleList([Counting(comfy), Counting()])
+
+        def forward(self, x):
+            for layer in self.layers:
+                x = layer(x)
+            return x
+
+    network = Stack()
+    host.make_interruptible(network)
+    with pytest.raises(Interrupted):
+        network(torch.zeros(1, 2))
+    assert [layer.runs for layer in network.layers] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (MemoryError(), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 17 GB)"), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("out of memory"), False),
+    ],
+    ids=str,
+)
+def test_want_of_memory_is_known(error, expected):
+    assert host.is_out_of_memory(error) is expected
