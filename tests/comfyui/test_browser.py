@@ -47,7 +47,7 @@ def test_templates_open_from_the_template_browser(browse, workflow):
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
 def test_saved_widget_values_stay_what_they_were(browse, workflow):
     report = browse(workflow)
-    assert not report["missing"] and not report["dialogs"]
+    assert not report["missing"] and not any(report["dialogs"])
     shown = {node["id"]: node["widgets"] for node in report["nodes"]}
     for node in json.loads(workflow.read_text())["nodes"]:
         if isinstance(node.get("widgets_values"), list) and node["type"] not in ("LoadImage", "MarkdownNote"):
