@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .camera import resize_intrinsics
+
 
 class Quantity(str, Enum):
     """What the numbers of `Estimate.depth` mean."""
@@ -130,7 +132,7 @@ class Estimate:
             depth=smooth(self.depth, resampling),
             normals=None if normals is None else F.normalize(normals, dim=1),
             mask=None if self.mask is None else F.interpolate(self.mask.float(), size=size, mode="nearest-exact") > 0.5,
-            intrinsics=None if self.intrinsics is None else _scaled_intrinsics(self.intrinsics, width / self.width, height / self.height),
+            intrinsics=None if self.intrinsics is None else resize_intrinsics(self.intrinsics, (self.height, self.width), size),
             confidence=smooth(self.confidence),
         )
 
@@ -156,13 +158,3 @@ class Estimate:
 
     def _map(self, function) -> Estimate:
         return replace(self, **{f.name: function(v) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)})
-
-
-def _scaled_intrinsics(intrinsics: Tensor, scale_x: float, scale_y: float) -> Tensor:
-    """Intrinsics after a resize with pixel centres kept, i.e. u' + 0.5 = scale * (u + 0.5)."""
-    scaled = intrinsics.clone()
-    scaled[:, 0] *= scale_x
-    scaled[:, 1] *= scale_y
-    scaled[:, 0, 2] += 0.5 * (scale_x - 1)
-    scaled[:, 1, 2] += 0.5 * (scale_y - 1)
-    return scaled

@@ -1,0 +1,203 @@
+"""Normals from depth on scenes with known normals: accuracy of our method beside others, and time, in one run.
+
+    python benchmarks/normals.py [SCENES] [--threads N] [--device cpu|cuda]
+
+SCENES is a folder of .npz files with `depth` (planar, metres), `normal` (OpenGL axes, int16 / 32767), `mask` and `K` = [fx, fy, cx, cy].
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import math
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from depth_normal.geometry.camera import depth_to_points, intrinsics_from_fov
+from depth_normal.geometry.conventions import convert_normals
+from depth_normal.geometry.estimate import Axes
+from depth_normal.geometry.normals import depth_to_normals, disparity_to_normals, dmap2norm, midas_normals
+
+DEFAULT_SCENES = Path(__file__).resolve().parents[2] / "shared" / "groundtruth" / "public"
+CONDITIONS = ("clean", "noise 0.1 %", "noise 0.5 %", "16-bit", "8-bit", "half size", "relative")
+MIDAS_Z = tuple(2.0**k for k in range(-12, 5))
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A rendered picture's depth (1, 1, H, W), mask, normals (1, 3, H, W) in OpenGL axes, and intrinsics (1, 3, 3)."""
+
+    depth: Tensor
+    mask: Tensor
+    normals: Tensor
+    intrinsics: Tensor
+
+
+def main() -> int:
+    """Prints both tables; 1 if there are no scenes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scenes", nargs="?", type=Path, default=DEFAULT_SCENES)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    paths = sorted(arguments.scenes.glob("*.npz"))
+    if paths:
+        print_accuracy([load_scene(path) for path in paths])
+    else:
+        print(f"no accuracy table: {arguments.scenes} holds no .npz scenes; give a folder that does", file=sys.stderr)
+    print_times(arguments.device)
+    return 0 if paths else 1
+
+
+def load_scene(path: Path) -> Scene:
+    """Reads one .npz file."""
+    with np.load(path) as file:
+        fx, fy, cx, cy = (float(value) for value in file["K"])
+        normals = torch.from_numpy(file["normal"].astype(np.float32) / 32767).movedim(-1, 0)[None]
+        depth, mask = (torch.from_numpy(file[name])[None, None] for name in ("depth", "mask"))
+    return Scene(depth, mask, normals, torch.tensor([[[fx, 0, cx], [0, fy, cy], [0, 0, 1]]]))
+
+
+def degraded(scene: Scene, condition: str) -> Tensor:
+    """Inverse depth as a sensor, a file or a network would give it, float32."""
+    depth = scene.depth.double()
+    inverse = 1 / torch.where(scene.mask, depth, depth[scene.mask].max() * 4)
+    low, high = inverse[scene.mask].min(), inverse[scene.mask].max()
+    if condition.startswith("noise"):
+        noise = torch.randn(inverse.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        inverse = inverse / (1 + float(condition.split()[1]) / 100 * noise)
+    elif condition.endswith("-bit"):
+        levels = 2 ** int(condition.split("-")[0]) - 1
+        inverse = low + ((inverse - low).clamp(min=0) / (high - low) * levels).round() / levels * (high - low)
+    elif condition == "half size":
+        half = F.interpolate(inverse, scale_factor=0.5, mode="area")
+        inverse = F.interpolate(half, size=inverse.shape[-2:], mode="bicubic", align_corners=False).clamp(min=float(low) * 0.25)
+    elif condition == "relative":
+        inverse = ((inverse - low) / (high - low)).clamp(0, 1) * 1000
+    return inverse.float()
+
+
+def ours(scene: Scene, inverse: Tensor, condition: str) -> Tensor:
+    """This pack's method, told only whether edges are soft."""
+    if condition == "relative":
+        return disparity_to_normals(inverse, scene.mask)
+    return depth_to_normals(1 / inverse, scene.intrinsics, scene.mask, "soft" if condition == "half size" else "sharp")
+
+
+def kornia_normals(scene: Scene, inverse: Tensor, condition: str) -> Tensor | None:
+    """Kornia's Sobel on points; it has nothing to say without a camera."""
+    from kornia.geometry.depth import depth_to_normals as kornia_depth_to_normals
+
+    if condition == "relative":
+        return None
+    # kornia's normals point away from the camera, in OpenCV axes.
+    return convert_normals(-kornia_depth_to_normals(1 / inverse, scene.intrinsics), Axes.OPENCV, Axes.OPENGL)
+
+
+def open3d_normals(scene: Scene, inverse: Tensor, condition: str) -> Tensor | None:
+    """Open3D's principal components of the 30 nearest points."""
+    import open3d
+
+    if condition == "relative":
+        return None
+    points = depth_to_points(1 / inverse, scene.intrinsics)[0].flatten(1).T[scene.mask.flatten()].double().numpy()
+    cloud = open3d.geometry.PointCloud(open3d.utility.Vector3dVector(points))
+    cloud.estimate_normals(open3d.geometry.KDTreeSearchParamKNN(30))
+    cloud.orient_normals_towards_camera_location(np.zeros(3))
+    normals = torch.zeros(scene.mask.numel(), 3)
+    normals[scene.mask.flatten()] = torch.from_numpy(np.asarray(cloud.normals)).float()
+    return convert_normals(normals.T.reshape(scene.normals.shape), Axes.OPENCV, Axes.OPENGL)
+
+
+def old_midas(scene: Scene, inverse: Tensor, condition: str) -> Tensor:
+    """The old formula with the `a` that suits this very picture best, which nobody has in practice."""
+    span = inverse[scene.mask].max() - inverse[scene.mask].min()
+    maps = [convert_normals(midas_normals(inverse, float(span) * z, 0.0), Axes.SCANNET, Axes.OPENGL) for z in MIDAS_Z]
+    return min(maps, key=lambda normals: mean_error(normals, scene))
+
+
+def tutorial(scene: Scene, inverse: Tensor, condition: str) -> Tensor | None:
+    """The Blender tutorial's formula, its x turned the right way round."""
+    if condition == "relative":
+        return None
+    return convert_normals(dmap2norm(1 / inverse), Axes.SCANNET, Axes.OPENGL)
+
+
+METHODS: dict[str, Callable[[Scene, Tensor, str], Tensor | None]] = {
+    "this pack": ours,
+    "kornia": kornia_normals,
+    "Open3D, knn 30": open3d_normals,
+    "old MiDaS, best a": old_midas,
+    "dmap2norm": tutorial,
+}
+NEEDS = {"kornia": "kornia", "Open3D, knn 30": "open3d"}
+
+
+def mean_error(normals: Tensor, scene: Scene) -> float:
+    """Mean angle in degrees to the true normals, where the mask is True; what is not a number counts 90."""
+    cross = torch.linalg.vector_norm(torch.linalg.cross(normals, scene.normals, dim=1), dim=1)
+    angle = torch.rad2deg(torch.atan2(cross, (normals * scene.normals).sum(1))).nan_to_num(90.0)
+    return float(angle[scene.mask[:, 0]].mean())
+
+
+def print_accuracy(scenes: list[Scene]) -> None:
+    """A row a method, a column a condition."""
+    print(f"mean error in degrees on {len(scenes)} scenes")
+    print(f"{'':20s}" + "".join(f"{condition:>13s}" for condition in CONDITIONS))
+    for name, method in METHODS.items():
+        if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
+            print(f"{name:20s}  not installed")
+            continue
+        cells = []
+        for condition in CONDITIONS:
+            found = [(scene, method(scene, degraded(scene, condition), condition)) for scene in scenes]
+            errors = [mean_error(normals, scene) for scene, normals in found if normals is not None]
+            cells.append(f"{np.mean(errors):13.2f}" if errors else f"{'':>13s}")
+        print(f"{name:20s}" + "".join(cells), flush=True)
+
+
+def print_times(device: str, repeats: int = 5) -> None:
+    """Best of `repeats`, taken in turns, so that a busy machine is busy for all."""
+    v, u = torch.meshgrid(torch.arange(1080.0), torch.arange(1920.0), indexing="ij")
+    smooth = (3 + 0.3 * torch.sin(u / 200) * torch.cos(v / 150))[None, None]
+    intrinsics = intrinsics_from_fov(60, 1080, 1920).to(device)
+    depths = {f"noise {noise * 100:g} %": smooth * (1 + noise * torch.randn(smooth.shape)) for noise in (0.0, 0.001, 0.005, 0.02)}
+    runs = {f"this pack, {name}": (depth_to_normals, depth.to(device)) for name, depth in depths.items()}
+    if importlib.util.find_spec("kornia"):
+        from kornia.geometry.depth import depth_to_normals as kornia_depth_to_normals
+
+        runs = {"kornia": (kornia_depth_to_normals, smooth.to(device)), **runs}
+    best = dict.fromkeys(runs, math.inf)
+    for _ in range(repeats):
+        for name, (method, depth) in runs.items():
+            best[name] = min(best[name], seconds(lambda method=method, depth=depth: method(depth, intrinsics), device))
+    print(f"time at 1920x1080 on {device}, {torch.get_num_threads()} thread(s)")
+    for name, time_taken in best.items():
+        ratio = f"  {time_taken / best['kornia']:5.2f} x kornia" if "kornia" in best else ""
+        print(f"{name:24s} {time_taken * 1000:8.1f} ms{ratio}")
+
+
+def seconds(function: Callable[[], Tensor], device: str) -> float:
+    """Time of one call; on a CPU the processor's time, which other processes do not lengthen."""
+    if device == "cpu":
+        start = time.process_time()
+        function()
+        return time.process_time() - start
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    function()
+    torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,375 @@
+"""The pinhole camera: intrinsics, pixels and rays, depth and points.
+
+Convention: intrinsics are in pixels, the centre of the first pixel is (0, 0), so the middle of a picture is ((W - 1) / 2, (H - 1) / 2).
+Rays and points are in OPENCV axes (+X right, +Y down, +Z away from the viewer), in which depth is Z.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+DEFAULT_FOV = 55.0
+"""Degrees on the longer side, assumed where the camera is unknown: about a 35 mm lens on full frame, a phone's main camera."""
+
+
+def intrinsics_from_focal_length(
+    focal_length: float | Tensor, height: int, width: int, *, focal_length_y: float | Tensor | None = None, batch: int = 1
+) -> Tensor:
+    """Intrinsics of a camera whose axis goes through the middle of the picture.
+
+    Args:
+        focal_length: In pixels; a number, or (B,) for one each.
+        height: Of the picture, in pixels.
+        width: Of the picture, in pixels.
+        focal_length_y: Vertical focal length where pixels are not square; None = the same.
+        batch: How many copies, where the focal lengths are numbers.
+
+    Returns:
+        (B, 3, 3) float32.
+
+    Raises:
+        ValueError: A focal length that is not positive and finite, or an empty picture.
+    """
+    _check_size(height, width)
+    fx = torch.as_tensor(focal_length, dtype=torch.float32).reshape(-1)
+    fy = fx if focal_length_y is None else torch.as_tensor(focal_length_y, dtype=torch.float32).reshape(-1).to(fx.device)
+    fx, fy = torch.broadcast_tensors(fx, fy)
+    if fx.numel() == 1:
+        fx, fy = fx.expand(batch), fy.expand(batch)
+    zero, one = torch.zeros_like(fx), torch.ones_like(fx)
+    cx, cy = one * ((width - 1) / 2), one * ((height - 1) / 2)
+    intrinsics = torch.stack((fx, zero, cx, zero, fy, cy, zero, zero, one), -1).view(-1, 3, 3)
+    check_intrinsics(intrinsics, fx.shape[0])
+    return intrinsics
+
+
+def intrinsics_from_fov(fov: float | Tensor, height: int, width: int, *, side: str = "longer", batch: int = 1) -> Tensor:
+    """Intrinsics from a field of view.
+
+    Args:
+        fov: Degrees, between 0 and 180 exclusive; a number, or (B,) for one each.
+        height: Of the picture, in pixels.
+        width: Of the picture, in pixels.
+        side: Which side of the picture it spans: "longer", "shorter", "horizontal", "vertical" or "diagonal".
+        batch: How many copies, where `fov` is a number.
+
+    Returns:
+        (B, 3, 3) float32.
+
+    Raises:
+        ValueError: `fov` out of range, unknown side, or an empty picture.
+    """
+    _check_size(height, width)
+    degrees = torch.as_tensor(fov, dtype=torch.float32)
+    if not bool(((degrees > 0) & (degrees < 180)).all()):
+        raise ValueError(f"the field of view is {fov} degrees; expected between 0 and 180")
+    length = _side_length(side, height, width)
+    return intrinsics_from_focal_length(0.5 * length / torch.tan(torch.deg2rad(degrees) / 2), height, width, batch=batch)
+
+
+def intrinsics_from_sensor(
+    focal_length_mm: float, height: int, width: int, *, sensor_mm: float = 36.0, side: str = "longer", batch: int = 1
+) -> Tensor:
+    """Intrinsics from a lens and a sensor.
+
+    Args:
+        focal_length_mm: Of the lens, in millimetres.
+        height: Of the picture, in pixels.
+        width: Of the picture, in pixels.
+        sensor_mm: Length in millimetres of the sensor along `side`; 36 = full frame, Blender's default, and "35 mm equivalent".
+        side: "longer" (Blender's "auto"), "shorter", "horizontal", "vertical" or "diagonal".
+        batch: How many copies.
+
+    Returns:
+        (B, 3, 3) float32.
+
+    Raises:
+        ValueError: A length that is not positive, unknown side, or an empty picture.
+    """
+    _check_size(height, width)
+    if not (focal_length_mm > 0 and sensor_mm > 0):
+        raise ValueError(f"focal length {focal_length_mm} mm and sensor {sensor_mm} mm must both be positive")
+    return intrinsics_from_focal_length(focal_length_mm / sensor_mm * _side_length(side, height, width), height, width, batch=batch)
+
+
+def fov_from_intrinsics(intrinsics: Tensor, height: int, width: int, *, side: str = "longer") -> Tensor:
+    """Field of view that a picture spans if the camera's axis goes through its middle.
+
+    Args:
+        intrinsics: (B, 3, 3), pixels.
+        height: Of the picture, in pixels.
+        width: Of the picture, in pixels.
+        side: "longer", "shorter", "horizontal" or "vertical".
+
+    Returns:
+        (B,) degrees.
+
+    Raises:
+        ValueError: Intrinsics that do not fit, or unknown side.
+    """
+    check_intrinsics(intrinsics, intrinsics.shape[0])
+    _check_size(height, width)
+    if side == "diagonal":
+        raise ValueError("the diagonal has no focal length of its own; expected 'longer', 'shorter', 'horizontal' or 'vertical'")
+    length = _side_length(side, height, width)
+    horizontal = side == "horizontal" or (side == "longer" and width >= height) or (side == "shorter" and width < height)
+    focal_length = intrinsics[:, 0, 0] if horizontal else intrinsics[:, 1, 1]
+    return torch.rad2deg(2 * torch.atan(0.5 * length / focal_length))
+
+
+def resize_intrinsics(intrinsics: Tensor, old_size: Sequence[int], new_size: Sequence[int]) -> Tensor:
+    """Intrinsics of a picture after resizing it.
+
+    Args:
+        intrinsics: (B, 3, 3), pixels of the old size.
+        old_size: (height, width) before.
+        new_size: (height, width) after.
+
+    Returns:
+        (B, 3, 3), pixels of the new size.
+
+    Convention:
+        Pixel centres, corners not aligned: u' + 0.5 = scale * (u + 0.5).
+
+    Raises:
+        ValueError: Intrinsics that do not fit, or an empty picture.
+    """
+    check_intrinsics(intrinsics, intrinsics.shape[0])
+    _check_size(*old_size)
+    _check_size(*new_size)
+    scale_x, scale_y = new_size[1] / old_size[1], new_size[0] / old_size[0]
+    scale = intrinsics.new_tensor([[scale_x, 1, scale_x], [1, scale_y, scale_y], [1, 1, 1]])
+    shift = intrinsics.new_tensor([[0, 0, 0.5 * (scale_x - 1)], [0, 0, 0.5 * (scale_y - 1)], [0, 0, 0]])
+    return intrinsics * scale + shift
+
+
+def crop_intrinsics(intrinsics: Tensor, left: float, top: float) -> Tensor:
+    """Intrinsics of a picture after cropping it; negative numbers pad.
+
+    Args:
+        intrinsics: (B, 3, 3), pixels.
+        left: Columns taken off at the left.
+        top: Rows taken off at the top.
+
+    Returns:
+        (B, 3, 3), pixels of the crop.
+
+    Raises:
+        ValueError: Intrinsics that do not fit.
+    """
+    check_intrinsics(intrinsics, intrinsics.shape[0])
+    return intrinsics - intrinsics.new_tensor([[0, 0, left], [0, 0, top], [0, 0, 0]])
+
+
+def pixel_rays(intrinsics: Tensor, height: int, width: int) -> Tensor:
+    """The ray through every pixel's centre.
+
+    Args:
+        intrinsics: (B, 3, 3), pixels.
+        height: Of the picture, in pixels.
+        width: Of the picture, in pixels.
+
+    Returns:
+        (B, 3, height, width), OPENCV axes, Z = 1 (not unit length): times depth they are points.
+
+    Raises:
+        ValueError: Intrinsics that do not fit, or an empty picture.
+    """
+    check_intrinsics(intrinsics, intrinsics.shape[0])
+    _check_size(height, width)
+    batch = intrinsics.shape[0]
+    fx, fy, skew, cx, cy = (intrinsics[:, i, j].view(-1, 1, 1) for i, j in ((0, 0), (1, 1), (0, 1), (0, 2), (1, 2)))
+    v = torch.arange(height, device=intrinsics.device, dtype=intrinsics.dtype).view(1, -1, 1)
+    u = torch.arange(width, device=intrinsics.device, dtype=intrinsics.dtype).view(1, 1, -1)
+    y = ((v - cy) / fy).expand(batch, height, width)
+    x = (u - cx - skew * y) / fx
+    return torch.stack((x, y, torch.ones_like(x)), 1)
+
+
+def pixel_to_ray(pixels: Tensor, intrinsics: Tensor) -> Tensor:
+    """The rays through given pixel positions.
+
+    Args:
+        pixels: (B, N, 2) columns and rows (u, v); fractions allowed.
+        intrinsics: (B, 3, 3), pixels.
+
+    Returns:
+        (B, N, 3), OPENCV axes, Z = 1.
+
+    Raises:
+        ValueError: Shapes that do not fit.
+    """
+    check_intrinsics(intrinsics, pixels.shape[0], pixels)
+    _check_last(pixels, 2, "pixels")
+    y = (pixels[..., 1] - intrinsics[:, 1, 2, None]) / intrinsics[:, 1, 1, None]
+    x = (pixels[..., 0] - intrinsics[:, 0, 2, None] - intrinsics[:, 0, 1, None] * y) / intrinsics[:, 0, 0, None]
+    return torch.stack((x, y, torch.ones_like(x)), -1)
+
+
+def ray_to_pixel(rays: Tensor, intrinsics: Tensor) -> Tensor:
+    """Where rays or points meet the picture: the inverse of `pixel_to_ray`.
+
+    Args:
+        rays: (B, N, 3), OPENCV axes, any length.
+        intrinsics: (B, 3, 3), pixels.
+
+    Returns:
+        (B, N, 2) columns and rows (u, v); NaN for what is not in front of the camera (Z <= 0).
+
+    Raises:
+        ValueError: Shapes that do not fit.
+    """
+    check_intrinsics(intrinsics, rays.shape[0], rays)
+    _check_last(rays, 3, "rays")
+    z = torch.where(rays[..., 2] > 0, rays[..., 2], float("nan"))
+    x, y = rays[..., 0] / z, rays[..., 1] / z
+    u = intrinsics[:, 0, 0, None] * x + intrinsics[:, 0, 1, None] * y + intrinsics[:, 0, 2, None]
+    return torch.stack((u, intrinsics[:, 1, 1, None] * y + intrinsics[:, 1, 2, None]), -1)
+
+
+def depth_to_ray_distance(depth: Tensor, intrinsics: Tensor) -> Tensor:
+    """Planar depth (along the optical axis) to distance from the camera (along each pixel's ray).
+
+    Args:
+        depth: (B, 1, H, W), any unit.
+        intrinsics: (B, 3, 3), pixels.
+
+    Returns:
+        (B, 1, H, W), the same unit.
+
+    Raises:
+        ValueError: Shapes that do not fit.
+    """
+    return depth * _ray_length(depth, intrinsics)
+
+
+def ray_distance_to_depth(ray_distance: Tensor, intrinsics: Tensor) -> Tensor:
+    """Distance from the camera to planar depth: the inverse of `depth_to_ray_distance`.
+
+    Args:
+        ray_distance: (B, 1, H, W), any unit.
+        intrinsics: (B, 3, 3), pixels.
+
+    Returns:
+        (B, 1, H, W), the same unit.
+
+    Raises:
+        ValueError: Shapes that do not fit.
+    """
+    return ray_distance / _ray_length(ray_distance, intrinsics)
+
+
+def depth_to_points(depth: Tensor, intrinsics: Tensor) -> Tensor:
+    """The point in space that every pixel shows.
+
+    Args:
+        depth: (B, 1, H, W) planar depth, any unit.
+        intrinsics: (B, 3, 3), pixels.
+
+    Returns:
+        (B, 3, H, W), OPENCV axes, the same unit. `convert_normals` takes them to other axes.
+
+    Raises:
+        ValueError: Shapes that do not fit.
+    """
+    check_map(depth, 1, "depth")
+    check_intrinsics(intrinsics, depth.shape[0], depth)
+    return pixel_rays(intrinsics.to(depth.dtype), *depth.shape[-2:]) * depth
+
+
+def points_to_depth(points: Tensor) -> Tensor:
+    """Planar depth of a point map.
+
+    Args:
+        points: (B, 3, H, W), OPENCV axes.
+
+    Returns:
+        (B, 1, H, W), the same unit.
+
+    Raises:
+        ValueError: Not (B, 3, H, W).
+    """
+    check_map(points, 3, "points")
+    return points[:, 2:]
+
+
+def check_map(values: Tensor, channels: int, name: str) -> None:
+    """Refuses what is not a batch of maps.
+
+    Raises:
+        ValueError: `values` is not floating point, not (B, channels, H, W), or empty.
+    """
+    if values.ndim != 4 or values.shape[1] != channels:
+        raise ValueError(f"{name} has shape {tuple(values.shape)}; expected (batch, {channels}, height, width)")
+    if values.numel() == 0:
+        raise ValueError(f"{name} is empty (shape {tuple(values.shape)}); give at least one pixel")
+    if not values.is_floating_point():
+        raise ValueError(f"{name} has dtype {values.dtype}; expected floating point")
+
+
+def check_mask(mask: Tensor | None, like: Tensor) -> None:
+    """Refuses a mask that does not belong to a map; None is no mask.
+
+    Raises:
+        ValueError: Another shape or device than the map, or not bool.
+    """
+    if mask is None:
+        return
+    if mask.shape != like.shape or mask.dtype != torch.bool or mask.device != like.device:
+        found = f"shape {tuple(mask.shape)}, {mask.dtype}, on {mask.device}"
+        raise ValueError(f"mask has {found}; expected shape {tuple(like.shape)}, torch.bool, on {like.device}, like the map")
+
+
+def check_intrinsics(intrinsics: Tensor, batch: int, like: Tensor | None = None) -> None:
+    """Refuses intrinsics that belong to no camera, or not to these maps.
+
+    Args:
+        intrinsics: (B, 3, 3).
+        batch: How many there must be.
+        like: The maps they go with, which must be on the same device.
+
+    Raises:
+        ValueError: Wrong shape, batch or device, a focal length that is not positive and finite, or a principal point that is not finite.
+    """
+    if intrinsics.ndim != 3 or intrinsics.shape != (batch, 3, 3):
+        raise ValueError(f"intrinsics have shape {tuple(intrinsics.shape)}; expected ({batch}, 3, 3), one matrix for each picture")
+    if like is not None and intrinsics.device != like.device:
+        raise ValueError(f"intrinsics are on {intrinsics.device}, the map on {like.device}; move one to the other's device")
+    focal_lengths = torch.stack((intrinsics[:, 0, 0], intrinsics[:, 1, 1]))
+    if not bool((focal_lengths > 0).all() & torch.isfinite(intrinsics).all()):
+        raise ValueError(
+            f"intrinsics are not a camera's: {intrinsics.tolist()}; expected [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] in pixels, fx and fy > 0"
+        )
+
+
+def _ray_length(depth: Tensor, intrinsics: Tensor) -> Tensor:
+    check_map(depth, 1, "depth")
+    check_intrinsics(intrinsics, depth.shape[0], depth)
+    return torch.linalg.vector_norm(pixel_rays(intrinsics.to(depth.dtype), *depth.shape[-2:]), dim=1, keepdim=True)
+
+
+def _side_length(side: str, height: int, width: int) -> float:
+    lengths = {
+        "longer": max(height, width),
+        "shorter": min(height, width),
+        "horizontal": width,
+        "vertical": height,
+        "diagonal": math.hypot(height, width),
+    }
+    if side not in lengths:
+        raise ValueError(f"unknown side {side!r}; expected one of {', '.join(lengths)}")
+    return lengths[side]
+
+
+def _check_size(height: int, width: int) -> None:
+    if height < 1 or width < 1:
+        raise ValueError(f"the picture's size is {width}x{height}; expected at least 1x1 pixel")
+
+
+def _check_last(values: Tensor, length: int, name: str) -> None:
+    if values.ndim != 3 or values.shape[-1] != length:
+        raise ValueError(f"{name} has shape {tuple(values.shape)}; expected (batch, count, {length})")

@@ -1,0 +1,256 @@
+"""Normals from one convention to another: camera axes, world space, pictures, strength and blending."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import torch
+from torch import Tensor
+
+from .estimate import Axes
+
+_OPENGL_SIGNS = {
+    Axes.OPENGL: (1.0, 1.0, 1.0),
+    Axes.DIRECTX: (1.0, -1.0, 1.0),
+    Axes.OPENCV: (1.0, -1.0, -1.0),
+    Axes.SCANNET: (-1.0, 1.0, 1.0),
+}
+
+
+class NormalMapCoding(str, Enum):
+    """How unit vectors are stored in the channels of a picture: (vector + 1) / 2, in the axes and the order named here."""
+
+    OPENGL = "opengl"
+    """R, G, B = x right, y up, z towards the viewer: Blender, glTF, Marigold."""
+    DIRECTX = "directx"
+    """As OPENGL with green inverted: Unreal."""
+    OPENCV = "opencv"
+    """R, G, B = x right, y down, z away from the viewer."""
+    SCANNET = "scannet"
+    """As OPENGL with red inverted: BAE, DSINE, Lotus, LBM."""
+    CONTROLNET_NORMALBAE = "controlnet-normalbae"
+    """What control_v11p_sd15_normalbae expects: the same picture as SCANNET."""
+    CONTROLNET_1_0_NORMAL = "controlnet-1.0-normal"
+    """What control_sd15_normal (ControlNet 1.0) expects, the MiDaS normal map: SCANNET stored reversed, R, G, B = z, y, x."""
+
+    @property
+    def axes(self) -> Axes:
+        """The camera axes of the stored vectors."""
+        return _CODINGS[self][0]
+
+    @property
+    def channels_reversed(self) -> bool:
+        """Whether R, G, B hold z, y, x instead of x, y, z."""
+        return _CODINGS[self][1]
+
+
+_CODINGS = {
+    NormalMapCoding.OPENGL: (Axes.OPENGL, False),
+    NormalMapCoding.DIRECTX: (Axes.DIRECTX, False),
+    NormalMapCoding.OPENCV: (Axes.OPENCV, False),
+    NormalMapCoding.SCANNET: (Axes.SCANNET, False),
+    NormalMapCoding.CONTROLNET_NORMALBAE: (Axes.SCANNET, False),
+    NormalMapCoding.CONTROLNET_1_0_NORMAL: (Axes.SCANNET, True),
+}
+
+
+def convert_normals(normals: Tensor, source: Axes | str, target: Axes | str) -> Tensor:
+    """Vectors expressed in one kind of camera axes, in another.
+
+    Args:
+        normals: (B, 3, H, W) vectors in `source` axes; any length.
+        source: The axes they are in.
+        target: The axes wanted.
+
+    Returns:
+        (B, 3, H, W) in `target` axes; the same numbers with signs changed, so the way back is exact.
+
+    Raises:
+        ValueError: Not (B, 3, H, W), or unknown axes.
+    """
+    _check_vectors(normals, "normals")
+    source, target = Axes(source), Axes(target)
+    if source == target:
+        return normals
+    signs = [a * b for a, b in zip(_OPENGL_SIGNS[source], _OPENGL_SIGNS[target], strict=True)]
+    return normals * normals.new_tensor(signs).view(1, 3, 1, 1)
+
+
+def encode_normal_map(
+    normals: Tensor, target: NormalMapCoding | Axes | str = NormalMapCoding.OPENGL, source: Axes | str = Axes.OPENGL
+) -> Tensor:
+    """Unit vectors as a picture.
+
+    Args:
+        normals: (B, 3, H, W) unit vectors in `source` axes.
+        target: How the picture shall store them.
+        source: The axes of `normals`.
+
+    Returns:
+        (B, 3, H, W) in [0, 1]: (vector + 1) / 2, not rounded. 8-bit files of it are better rounded (0.22 degrees) than
+        truncated (0.25 degrees of error).
+
+    Raises:
+        ValueError: Not (B, 3, H, W), unknown axes or coding.
+    """
+    coding = _as_coding(target)
+    stored = convert_normals(normals, source, coding.axes)
+    if coding.channels_reversed:
+        stored = stored.flip(1)
+    return (stored * 0.5 + 0.5).clamp(0, 1)
+
+
+def decode_normal_map(
+    picture: Tensor, source: NormalMapCoding | Axes | str = NormalMapCoding.OPENGL, target: Axes | str = Axes.OPENGL
+) -> Tensor:
+    """The unit vectors that a picture stores.
+
+    Args:
+        picture: (B, 3, H, W) in [0, 1].
+        source: How the picture stores them.
+        target: The axes wanted.
+
+    Returns:
+        (B, 3, H, W) unit vectors in `target` axes; where the picture holds no direction (mid grey), the direction to the viewer.
+
+    Raises:
+        ValueError: Not (B, 3, H, W), unknown axes or coding.
+    """
+    _check_vectors(picture, "picture")
+    coding = _as_coding(source)
+    stored = picture * 2 - 1
+    if coding.channels_reversed:
+        stored = stored.flip(1)
+    return unit_normals(convert_normals(stored, coding.axes, target), target)
+
+
+def unit_normals(vectors: Tensor, axes: Axes | str = Axes.OPENGL) -> Tensor:
+    """Vectors made unit length; those without a direction made to face the viewer.
+
+    Args:
+        vectors: (B, 3, H, W), any length.
+        axes: The axes they are in, which say where the viewer is.
+
+    Returns:
+        (B, 3, H, W) unit vectors; (0, 0, 1) (OPENCV: (0, 0, -1)) where a vector is zero or not finite.
+
+    Raises:
+        ValueError: Not (B, 3, H, W), or unknown axes.
+    """
+    _check_vectors(vectors, "vectors")
+    x, y, z = vectors.split(1, 1)
+    largest = torch.maximum(torch.maximum(x.abs(), y.abs()), z.abs())
+    usable = (largest > 0) & (largest < float("inf"))
+    # Dividing by the largest component first keeps the squares of tiny and huge vectors inside float32.
+    scaled = vectors / torch.where(usable, largest, 1)
+    to_viewer = vectors.new_tensor((0.0, 0.0, _OPENGL_SIGNS[Axes(axes)][2])).view(1, 3, 1, 1)
+    safe = torch.where(usable, scaled, to_viewer)
+    x, y, z = safe.split(1, 1)
+    return safe / (x * x + y * y + z * z).sqrt()
+
+
+def camera_to_world_normals(normals: Tensor, camera_to_world: Tensor) -> Tensor:
+    """Camera-space normals turned into world space.
+
+    Args:
+        normals: (B, 3, H, W) in the camera's own axes (OPENGL for a Blender or OpenGL camera, OPENCV for a COLMAP one).
+        camera_to_world: (3, 3) or (4, 4), or a batch of them: the camera's pose; of Blender, `matrix_world`.
+
+    Returns:
+        (B, 3, H, W): R @ n in world axes.
+
+    Raises:
+        ValueError: Wrong shapes, or the 3x3 part is no rotation.
+    """
+    return _rotate(normals, _rotation(camera_to_world, normals))
+
+
+def world_to_camera_normals(normals: Tensor, camera_to_world: Tensor) -> Tensor:
+    """World-space normals turned into camera space: the inverse of `camera_to_world_normals`, with the same matrix.
+
+    Args:
+        normals: (B, 3, H, W) in world axes.
+        camera_to_world: (3, 3) or (4, 4), or a batch of them: the camera's pose.
+
+    Returns:
+        (B, 3, H, W): transpose(R) @ n in the camera's own axes.
+
+    Raises:
+        ValueError: Wrong shapes, or the 3x3 part is no rotation.
+    """
+    return _rotate(normals, _rotation(camera_to_world, normals).transpose(1, 2))
+
+
+def scale_normal_strength(normals: Tensor, strength: float | Tensor, axes: Axes | str = Axes.OPENGL) -> Tensor:
+    """Relief made stronger or weaker: the surface's slopes times `strength`.
+
+    Args:
+        normals: (B, 3, H, W) unit vectors.
+        strength: 1 keeps them, 0 flattens, negative numbers turn bumps into dents; or a tensor that broadcasts to (B, 1, H, W).
+        axes: The axes of `normals`.
+
+    Returns:
+        (B, 3, H, W) unit vectors in the same axes.
+
+    Raises:
+        ValueError: Not (B, 3, H, W), or unknown axes.
+    """
+    _check_vectors(normals, "normals")
+    return unit_normals(torch.cat((normals[:, :2] * strength, normals[:, 2:]), 1), axes)
+
+
+def blend_normals(base: Tensor, detail: Tensor, axes: Axes | str = Axes.OPENGL) -> Tensor:
+    """Detail normals laid on base normals by reoriented normal mapping: the rotation that takes "flat" to the base, applied to the detail.
+
+    Args:
+        base: (B, 3, H, W) unit vectors of the large shape.
+        detail: (B, 3, H, W) unit vectors of the fine relief, measured from a flat surface that faces the viewer.
+        axes: The axes of both.
+
+    Returns:
+        (B, 3, H, W) unit vectors in the same axes. A flat detail gives the base; a flat base gives the detail.
+
+    Raises:
+        ValueError: Shapes that are not (B, 3, H, W) or not the same, or unknown axes.
+
+    Source:
+        C. Barre-Brisebois and S. Hill, "Blending in Detail" (2012), the version for unit vectors, multiplied by t.z.
+    """
+    _check_vectors(base, "base")
+    _check_vectors(detail, "detail")
+    if base.shape != detail.shape:
+        raise ValueError(
+            f"the two maps differ: base {tuple(base.shape)}, detail {tuple(detail.shape)}; resize one to the other's size first"
+        )
+    facing = _OPENGL_SIGNS[Axes(axes)][2]
+    flip = base.new_tensor((1.0, 1.0, facing)).view(1, 3, 1, 1)
+    t = base * flip + base.new_tensor((0.0, 0.0, 1.0)).view(1, 3, 1, 1)
+    u = detail * base.new_tensor((-1.0, -1.0, facing)).view(1, 3, 1, 1)
+    return unit_normals((t * (t * u).sum(1, keepdim=True) - u * t[:, 2:]) * flip, axes)
+
+
+def _rotate(normals: Tensor, rotation: Tensor) -> Tensor:
+    return torch.einsum("bij,bjhw->bihw", rotation, normals)
+
+
+def _rotation(matrix: Tensor, normals: Tensor) -> Tensor:
+    _check_vectors(normals, "normals")
+    batch = normals.shape[0]
+    matrices = matrix[None] if matrix.ndim == 2 else matrix
+    if matrices.ndim != 3 or matrices.shape[1:] not in ((3, 3), (4, 4)) or matrices.shape[0] not in (1, batch):
+        raise ValueError(f"camera_to_world has shape {tuple(matrix.shape)}; expected (3, 3) or (4, 4), or {batch} of them")
+    rotation = matrices[:, :3, :3].to(normals)
+    if not torch.allclose(rotation @ rotation.transpose(1, 2), torch.eye(3).to(rotation).expand_as(rotation), atol=1e-4):
+        raise ValueError(
+            "the 3x3 part of camera_to_world is no rotation (its rows are not unit and at right angles): take the scale out of it"
+        )
+    return rotation.expand(batch, 3, 3)
+
+
+def _as_coding(name: NormalMapCoding | Axes | str) -> NormalMapCoding:
+    return NormalMapCoding(name.value if isinstance(name, Enum) else name)
+
+
+def _check_vectors(vectors: Tensor, name: str) -> None:
+    if vectors.ndim != 4 or vectors.shape[1] != 3:
+        raise ValueError(f"{name} has shape {tuple(vectors.shape)}; expected (batch, 3, height, width)")

@@ -1,0 +1,231 @@
+"""Normals from depth."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .camera import DEFAULT_FOV, check_intrinsics, check_map, check_mask, intrinsics_from_fov
+from .conventions import unit_normals
+from .estimate import Axes
+from .plane_fit import fit_planes, measure_disturbance
+from .render import normalise_per_image
+
+EDGES = ("sharp", "soft", "auto")
+
+_RATIO = 3.0
+_SKY_RATIO = 30.0
+
+_SMOOTH = {3: (1.0, 2.0, 1.0), 5: (1.0, 4.0, 6.0, 4.0, 1.0)}
+_DIFFERENCE = {3: (-1.0, 0.0, 1.0), 5: (-1.0, -2.0, 0.0, 2.0, 1.0)}
+
+
+def midas_normals(disparity: Tensor, a: float = 6.283185307179586, bg_threshold: float = 0.1) -> Tensor:
+    """The MiDaS normal map's vectors: Sobel slopes of raw disparity against a constant z.
+
+    The formula of ControlNet 1.0's annotator, kept for the pictures its `normal` model was trained on. It knows no camera; for
+    normals that are right see `disparity_to_normals`.
+
+    Args:
+        disparity: (B, 1, H, W), large = near, in the network's own unit (the result depends on it).
+        a: The z of every vector before it is made unit; smaller = stronger relief.
+        bg_threshold: Slopes are zero where the disparity, min-max normalised per image, is below this.
+
+    Returns:
+        (B, 3, H, W) float32 unit vectors in SCANNET axes; zero vectors (`a` = 0 on flat parts) become (0, 0, 1).
+
+    Convention:
+        The ControlNet picture is `encode_normal_map(vectors, "controlnet-1.0-normal", source=Axes.SCANNET)`.
+
+    Source:
+        lllyasviel/ControlNet, annotator/midas (Sobel with ksize 3 and OpenCV's default border, reflect without the edge).
+
+    Raises:
+        ValueError: `disparity` is not (B, 1, H, W) floating point.
+    """
+    check_map(disparity, 1, "disparity")
+    disparity = _finite(disparity.float())
+    background = normalise_per_image(disparity) < bg_threshold
+    slopes = _sobel(disparity, 3).masked_fill(background, 0)
+    return unit_normals(torch.cat((slopes, torch.full_like(disparity, a)), 1), Axes.SCANNET)
+
+
+def dmap2norm(depth: Tensor) -> Tensor:
+    """The normals of the Blender tutorial's `dmap2norm`: 5x5 Sobel slopes of depth against z = 1.
+
+    Args:
+        depth: (B, 1, H, W), large = far; the result depends on its unit.
+
+    Returns:
+        (B, 3, H, W) float32 unit vectors in SCANNET axes (the tutorial's x points left). Its `nmap` array, x last, is
+        `encode_normal_map(vectors, "controlnet-1.0-normal", source=Axes.SCANNET)`.
+
+    Source:
+        S. Khichi, "Generate Depth and Normal Maps with Blender" (2021), https://www.saifkhichi.com/blog/blender-depth-map-surface-normals
+
+    Raises:
+        ValueError: `depth` is not (B, 1, H, W) floating point.
+    """
+    check_map(depth, 1, "depth")
+    depth = _finite(depth.float())
+    return unit_normals(torch.cat((-_sobel(depth, 5), torch.ones_like(depth)), 1), Axes.SCANNET)
+
+
+def depth_to_normals(depth: Tensor, intrinsics: Tensor, mask: Tensor | None = None, edges: str = "sharp") -> Tensor:
+    """Normals of the surface that a depth map shows.
+
+    Exact on planes up to the border and up to edges, whatever the tilt; does not depend on the depth's scale. How far it looks
+    around follows from the noise it finds: 3x3 pixels where depth is clean, more where it is noisy or quantised and the surface is flat.
+
+    Args:
+        depth: (B, 1, H, W) planar depth (along the optical axis), any unit, large = far. NaN, infinite, zero and negative
+            values are holes.
+        intrinsics: (B, 3, 3), in pixels of this size, centre of the first pixel = (0, 0).
+        mask: (B, 1, H, W) bool, True where depth can be trusted; None = everywhere. What is masked is never looked at.
+        edges: "sharp" for true or measured depth; "soft" for depth whose edges are ramps (most networks' depth, resized depth):
+            pixels on a ramp take over the normal from beside it; "auto" looks which of both it is, picture by picture.
+
+    Returns:
+        (B, 3, H, W) unit vectors in OPENGL axes, facing the camera, float32 (float64 for float64 depth); (0, 0, 1) where there is no depth.
+
+    Convention:
+        Facing the camera means normal . ray < 0. In perspective a visible surface (a ceiling) may have z < 0.
+
+    Source:
+        Inverse depth of a plane is linear in pixels; its slopes times the camera matrix are the normal. For the slopes see `plane_fit`.
+
+    Raises:
+        ValueError: Maps or intrinsics of the wrong shape, dtype or device, intrinsics of no camera, or unknown `edges`.
+    """
+    check_map(depth, 1, "depth")
+    check_intrinsics(intrinsics, depth.shape[0], depth)
+    check_mask(mask, depth)
+    if edges not in EDGES:
+        raise ValueError(f"edges is {edges!r}; expected one of {', '.join(EDGES)}")
+    depth = depth if depth.dtype == torch.float64 else depth.float()
+    valid = torch.isfinite(depth) & (depth > 0)
+    valid = valid if mask is None else valid & mask
+    normals = [
+        _picture_normals(*picture, edges) for picture in zip(depth.split(1), intrinsics.to(depth.dtype), valid.split(1), strict=True)
+    ]
+    return torch.cat(normals)
+
+
+def disparity_to_normals(
+    disparity: Tensor,
+    mask: Tensor | None = None,
+    fov: float | None = None,
+    near_far_ratio: float | None = None,
+    edges: str = "auto",
+) -> Tensor:
+    """Normals from disparity of unknown scale and shift (MiDaS, Depth Anything), with a camera and a shift that are likely.
+
+    Scale cancels. The shift is fixed by an assumed ratio of far to near depth; it matters most, the field of view next
+    (15 degrees too many or too few cost about 4 degrees of normal).
+
+    Args:
+        disparity: (B, 1, H, W), large = near, any scale and shift.
+        mask: (B, 1, H, W) bool, True where disparity can be trusted; None = everywhere.
+        fov: Degrees on the longer side; None or 0 = 55.
+        near_far_ratio: How many times farther the far end (2nd percentile of disparity) is than the near end (98th), above 1;
+            None or 0 = 3, or 30 where sky is seen: a region along the top border, masked or not, that is as far as anything gets.
+        edges: As `depth_to_normals`.
+
+    Returns:
+        (B, 3, H, W) unit vectors in OPENGL axes, as `depth_to_normals`.
+
+    Raises:
+        ValueError: Maps of the wrong shape, dtype or device, `fov` not below 180, or a ratio that is not above 1.
+    """
+    check_map(disparity, 1, "disparity")
+    check_mask(mask, disparity)
+    if near_far_ratio and not near_far_ratio > 1:
+        raise ValueError(f"near_far_ratio is {near_far_ratio}; expected a number above 1, or 0 to choose it automatically")
+    disparity = disparity if disparity.dtype == torch.float64 else disparity.float()
+    valid = torch.isfinite(disparity)
+    valid = valid if mask is None else valid & mask
+    inverse = torch.cat([likely_inverse_depth(d, v, near_far_ratio) for d, v in zip(disparity.split(1), valid.split(1), strict=True)])
+    height, width = disparity.shape[-2:]
+    intrinsics = intrinsics_from_fov(fov or DEFAULT_FOV, height, width, batch=disparity.shape[0]).to(disparity)
+    return depth_to_normals(1 / inverse, intrinsics, valid, edges)
+
+
+def _picture_normals(depth: Tensor, intrinsics: Tensor, valid: Tensor, edges: str) -> Tensor:
+    """Normals of one picture: depth (1, 1, H, W), intrinsics (3, 3), valid (1, 1, H, W) bool."""
+    weight = valid.to(depth)
+    # A power of two takes the unit away without rounding anything.
+    unit = torch.exp2(torch.log2(_sampled(depth, valid).median()).round()) if bool(valid.any()) else depth.new_ones(())
+    # Beyond a millionth or a million times the usual depth, squares would leave float32.
+    inverse = (1 / torch.where(valid, depth / unit, 1)).clamp(1e-6, 1e6)
+    fx, skew, cx, fy, cy = intrinsics[0, 0], intrinsics[0, 1], intrinsics[0, 2], intrinsics[1, 1], intrinsics[1, 2]
+    disturbance = measure_disturbance(inverse, weight)
+    soft = edges == "soft" or (edges == "auto" and disturbance.soft)
+    value, slope_x, slope_y = fit_planes(inverse, weight, float((fx + fy) / 2), disturbance, soft)
+    v = torch.arange(depth.shape[-2], device=depth.device, dtype=depth.dtype).view(-1, 1) - cy
+    u = torch.arange(depth.shape[-1], device=depth.device, dtype=depth.dtype) - cx
+    x = -fx * slope_x * weight
+    y = (fy * slope_y + skew * slope_x) * weight
+    z = torch.lerp(torch.ones_like(value), value - u * slope_x - v * slope_y, weight)
+    return torch.cat((x, y, z), 1) * torch.rsqrt(x * x + y * y + z * z)
+
+
+def likely_inverse_depth(disparity: Tensor, valid: Tensor, near_far_ratio: float | None) -> Tensor:
+    """Disparity of unknown scale and shift as inverse depth, by an assumed ratio of far to near.
+
+    Args:
+        disparity: (1, 1, H, W), large = near.
+        valid: (1, 1, H, W) bool, True where disparity can be trusted.
+        near_far_ratio: As `disparity_to_normals`.
+
+    Returns:
+        (1, 1, H, W), positive everywhere, 1 at the near end (the 98th percentile).
+    """
+    if not bool(valid.any()):
+        return torch.ones_like(disparity)
+    far, near = torch.quantile(_sampled(disparity, valid), disparity.new_tensor((0.02, 0.98)))
+    span = near - far
+    ratio = near_far_ratio or (_SKY_RATIO if _sees_sky(disparity, far, span) else _RATIO)
+    share = torch.where(valid & (span > 0), (disparity - far) / torch.where(span > 0, span, 1), 1)
+    return (share * (1 - 1 / ratio) + 1 / ratio).clamp(min=0.1 / ratio)
+
+
+def _sees_sky(disparity: Tensor, far: Tensor, span: Tensor) -> bool:
+    """Whether a tenth of the top border is as far as anything gets; the mask, which may leave out the sky, does not matter."""
+    farthest = torch.where(torch.isfinite(disparity), disparity, float("inf")).amin()
+    sky = disparity[..., 0, :] - farthest < 0.005 * (far + span - farthest)
+    return float(sky.float().mean()) > 0.1
+
+
+def _sampled(values: Tensor, valid: Tensor) -> Tensor:
+    """Some thousand of the valid values; all of them where a sparse grid misses them."""
+    stride = max(1, int((values.numel() / 2**16) ** 0.5))
+    sample = values[..., ::stride, ::stride][valid[..., ::stride, ::stride]].detach()
+    return sample if sample.numel() else values[valid].detach()
+
+
+def _sobel(values: Tensor, size: int) -> Tensor:
+    """(B, 2, H, W) derivatives along columns and rows, not normalised, OpenCV's kernels and default border."""
+    smooth, difference = values.new_tensor(_SMOOTH[size]), values.new_tensor(_DIFFERENCE[size])
+    padded = _reflect(values, size // 2)
+    gx = F.conv2d(F.conv2d(padded, smooth.view(1, 1, -1, 1)), difference.view(1, 1, 1, -1))
+    gy = F.conv2d(F.conv2d(padded, difference.view(1, 1, -1, 1)), smooth.view(1, 1, 1, -1))
+    return torch.cat((gx, gy), 1)
+
+
+def _reflect(values: Tensor, radius: int) -> Tensor:
+    """Padding that mirrors without repeating the edge, for maps of any size: a side of 1 repeats its only pixel."""
+    height, width = values.shape[-2:]
+    rows = _reflected_index(height, radius, values.device)
+    columns = _reflected_index(width, radius, values.device)
+    return values.index_select(-2, rows).index_select(-1, columns)
+
+
+def _reflected_index(length: int, radius: int, device: torch.device) -> Tensor:
+    period = max(1, 2 * length - 2)
+    index = torch.arange(-radius, length + radius, device=device).remainder(period)
+    return torch.where(index < length, index, period - index)
+
+
+def _finite(values: Tensor) -> Tensor:
+    return torch.where(torch.isfinite(values), values, 0)

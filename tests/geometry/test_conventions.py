@@ -1,0 +1,162 @@
+"""Conventions: which way is left, up and towards the viewer, on a sphere whose normals everybody knows."""
+
+import math
+
+import pytest
+import torch
+
+from depth_normal.geometry.conventions import (
+    NormalMapCoding,
+    blend_normals,
+    camera_to_world_normals,
+    convert_normals,
+    decode_normal_map,
+    encode_normal_map,
+    scale_normal_strength,
+    unit_normals,
+    world_to_camera_normals,
+)
+from depth_normal.geometry.estimate import Axes
+
+LEFT, RIGHT, UP, DOWN, FACING = (-1.0, 0.0, 0.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, -1.0, 0.0), (0.0, 0.0, 1.0)
+
+
+def vectors(*rows):
+    """(1, 3, 1, N) of N vectors."""
+    return torch.tensor(rows).T.reshape(1, 3, 1, -1)
+
+
+def random_units(count=500, seed=0, facing=False):
+    values = torch.randn(1, 3, 1, count, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    if facing:
+        values[:, 2] = values[:, 2].abs() + 0.1
+    return values / torch.linalg.vector_norm(values, dim=1, keepdim=True)
+
+
+@pytest.mark.parametrize(
+    ("axes", "left", "up", "facing"),
+    [
+        (Axes.OPENGL, (-1, 0, 0), (0, 1, 0), (0, 0, 1)),
+        (Axes.DIRECTX, (-1, 0, 0), (0, -1, 0), (0, 0, 1)),
+        (Axes.OPENCV, (-1, 0, 0), (0, -1, 0), (0, 0, -1)),
+        (Axes.SCANNET, (1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    ],
+)
+def test_each_convention_names_left_up_and_the_viewer_its_own_way(axes, left, up, facing):
+    converted = convert_normals(vectors(LEFT, UP, FACING), Axes.OPENGL, axes)[0, :, 0].T
+    torch.testing.assert_close(converted, torch.tensor([left, up, facing], dtype=torch.float32))
+
+
+@pytest.mark.parametrize("source", list(Axes))
+@pytest.mark.parametrize("target", list(Axes))
+def test_the_way_there_and_back_is_exact(source, target):
+    normals = random_units()
+    assert torch.equal(convert_normals(convert_normals(normals, source, target), target, source), normals)
+
+
+@pytest.mark.parametrize(
+    ("coding", "left", "up", "facing"),
+    [
+        ("opengl", (0, 0.5, 0.5), (0.5, 1, 0.5), (0.5, 0.5, 1)),
+        ("directx", (0, 0.5, 0.5), (0.5, 0, 0.5), (0.5, 0.5, 1)),
+        ("opencv", (0, 0.5, 0.5), (0.5, 0, 0.5), (0.5, 0.5, 0)),
+        ("scannet", (1, 0.5, 0.5), (0.5, 1, 0.5), (0.5, 0.5, 1)),
+        ("controlnet-normalbae", (1, 0.5, 0.5), (0.5, 1, 0.5), (0.5, 0.5, 1)),
+        ("controlnet-1.0-normal", (0.5, 0.5, 1), (0.5, 1, 0.5), (1, 0.5, 0.5)),
+    ],
+)
+def test_each_target_colours_left_up_and_the_viewer_its_own_way(coding, left, up, facing):
+    picture = encode_normal_map(vectors(LEFT, UP, FACING), coding)[0, :, 0].T
+    torch.testing.assert_close(picture, torch.tensor([left, up, facing]))
+
+
+def test_the_controlnet_1_0_picture_becomes_opengl_by_the_published_formula():
+    normals = random_units()
+    r, g, b = encode_normal_map(normals, NormalMapCoding.CONTROLNET_1_0_NORMAL).unbind(1)
+    torch.testing.assert_close(torch.stack((1 - b, g, r), 1), encode_normal_map(normals))
+
+
+@pytest.mark.parametrize("coding", list(NormalMapCoding))
+@pytest.mark.parametrize("axes", list(Axes))
+def test_decoding_gives_back_what_was_encoded(coding, axes):
+    normals = random_units()
+    torch.testing.assert_close(decode_normal_map(encode_normal_map(normals, coding, axes), coding, axes), normals, atol=1e-12, rtol=0)
+
+
+def test_every_axes_is_also_a_coding():
+    assert {coding.value for coding in NormalMapCoding} >= {axes.value for axes in Axes}
+    assert all(NormalMapCoding(axes.value).axes is axes for axes in Axes)
+
+
+def test_mid_grey_decodes_to_the_viewer_not_to_nan():
+    assert decode_normal_map(torch.full((1, 3, 1, 1), 0.5)).flatten().tolist() == [0, 0, 1]
+    assert decode_normal_map(torch.full((1, 3, 1, 1), 0.5), "opencv", Axes.OPENCV).flatten().tolist() == [0, 0, -1]
+
+
+def test_unit_normals_survive_tiny_huge_and_broken_vectors():
+    broken = vectors((0.0, 0.0, 0.0), (math.nan, 1.0, 0.0), (math.inf, 0.0, 0.0), (3e-30, 4e-30, 0.0), (0.0, 3e30, -4e30))
+    expected = torch.tensor([FACING, FACING, FACING, (0.6, 0.8, 0.0), (0.0, 0.6, -0.8)])
+    torch.testing.assert_close(unit_normals(broken)[0, :, 0].T, expected)
+
+
+def test_a_camera_looking_along_world_minus_x_sees_world_x_as_facing():
+    # Columns: where the camera's right, up and backwards point in the world (Z up).
+    pose = torch.eye(4)
+    pose[:3, :3] = torch.tensor([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]])
+    pose[:3, 3] = torch.tensor([5.0, 1, 2])
+    world = camera_to_world_normals(vectors(FACING, UP, RIGHT), pose)[0, :, 0].T
+    torch.testing.assert_close(world, torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, 1, 0]]))
+    torch.testing.assert_close(world_to_camera_normals(world.T.reshape(1, 3, 1, 3), pose), vectors(FACING, UP, RIGHT))
+
+
+@pytest.mark.parametrize("matrix", [torch.eye(3) * 2, torch.ones(3, 4), torch.eye(3).expand(5, 3, 3)])
+def test_what_is_no_rotation_is_refused(matrix):
+    with pytest.raises(ValueError, match="camera_to_world"):
+        camera_to_world_normals(random_units(), matrix)
+
+
+@pytest.mark.parametrize("axes", list(Axes))
+def test_strength_scales_the_slope(axes):
+    half = math.atan(0.5)
+    normal = convert_normals(vectors((math.sin(half), 0.0, math.cos(half))), Axes.OPENGL, axes)
+    double = convert_normals(scale_normal_strength(normal, 2, axes), axes, Axes.OPENGL)
+    torch.testing.assert_close(double, vectors((math.sqrt(0.5), 0.0, math.sqrt(0.5))))
+    torch.testing.assert_close(convert_normals(scale_normal_strength(normal, 0, axes), axes, Axes.OPENGL), vectors(FACING))
+    torch.testing.assert_close(scale_normal_strength(normal, 1, axes), normal)
+
+
+@pytest.mark.parametrize("axes", list(Axes))
+def test_blending_with_flat_changes_nothing(axes):
+    normals = convert_normals(random_units(facing=True), Axes.OPENGL, axes)
+    flat = convert_normals(vectors(FACING).double().expand_as(normals), Axes.OPENGL, axes)
+    torch.testing.assert_close(blend_normals(normals, flat, axes), normals)
+    torch.testing.assert_close(blend_normals(flat, normals, axes), normals)
+
+
+def test_blending_turns_the_detail_by_the_rotation_that_tilts_the_base():
+    angle = math.radians(40)
+    base = vectors((math.sin(angle), 0.0, math.cos(angle))).double()
+    detail = random_units(50, seed=3, facing=True)
+    turn = torch.tensor([[math.cos(angle), 0, math.sin(angle)], [0, 1, 0], [-math.sin(angle), 0, math.cos(angle)]], dtype=torch.float64)
+    expected = torch.einsum("ij,bjhw->bihw", turn, detail)
+    torch.testing.assert_close(blend_normals(base.expand_as(detail), detail), expected)
+
+
+def test_blending_with_a_base_that_faces_away_stays_finite():
+    assert torch.isfinite(blend_normals(-vectors(FACING), vectors(UP))).all()
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: convert_normals(torch.zeros(1, 4, 2, 2), Axes.OPENGL, Axes.OPENCV), r"\(1, 4, 2, 2\)"),
+        (lambda: convert_normals(torch.zeros(1, 3, 2, 2), "upside-down", Axes.OPENCV), "upside-down"),
+        (lambda: encode_normal_map(torch.zeros(3, 2, 2)), r"\(3, 2, 2\)"),
+        (lambda: encode_normal_map(torch.zeros(1, 3, 2, 2), "unity"), "unity"),
+        (lambda: decode_normal_map(torch.zeros(1, 2, 2, 3)), r"\(1, 2, 2, 3\)"),
+        (lambda: blend_normals(torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2, 3)), "resize"),
+    ],
+)
+def test_what_is_no_normal_map_is_refused(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
