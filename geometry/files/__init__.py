@@ -1,0 +1,38 @@
+"""Files of depth and normals: numbers go out and come back whole."""
+
+from .exr import read_exr, write_exr
+from .formats import FORMATS, FileFormat, SaveOptions, load_estimate, save_estimate
+from .mesh import Mesh, depth_to_mesh, write_glb, write_ply
+from .npz import read_npz, write_npz
+from .paths import MAX_PIXELS, FileFormatError, atomic_path, resolve_inside
+from .pfm import read_pfm, write_pfm
+from .pictures import read_picture
+from .png import read_values_png, write_depth_png, write_depth_values_png, write_normal_png, write_normal_values_png
+
+__all__ = [
+    "FORMATS",
+    "MAX_PIXELS",
+    "FileFormat",
+    "FileFormatError",
+    "Mesh",
+    "SaveOptions",
+    "atomic_path",
+    "depth_to_mesh",
+    "load_estimate",
+    "read_exr",
+    "read_npz",
+    "read_pfm",
+    "read_picture",
+    "read_values_png",
+    "resolve_inside",
+    "save_estimate",
+    "write_depth_png",
+    "write_depth_values_png",
+    "write_exr",
+    "write_glb",
+    "write_normal_png",
+    "write_normal_values_png",
+    "write_npz",
+    "write_pfm",
+    "write_ply",
+]

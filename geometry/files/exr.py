@@ -1,0 +1,238 @@
+"""OpenEXR: linear numbers in named channels, 32 or 16 bits, never a gamma."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..camera import check_intrinsics
+from ..estimate import Axes, Estimate, Quantity
+from .foreign import metric_mask, planes_to_map, unnamed_map
+from .paths import MAX_PIXELS, FileFormatError, atomic_path, check_size, checked_file, one_picture
+
+logger = logging.getLogger(__name__)
+
+MAX_NUMBERS = 4 * MAX_PIXELS
+"""Most numbers that all channels of a file may hold together."""
+
+_MAGIC = b"v/1\x01"
+_HALF_MAX = 65504.0
+_QUANTITY, _AXES, _INTRINSICS = "depthNormalQuantity", "depthNormalAxes", "depthNormalIntrinsics"
+_NORMAL = re.compile(r"(?:.*\.)?(?:n|normals?)\.([xyz])", re.IGNORECASE)
+_DEPTH = re.compile(r"z|depth|(?:.*\.)?depth\.[zvyr]", re.IGNORECASE)
+_BLENDER = "BlenderMultiChannel"
+
+
+def write_exr(path: str | os.PathLike[str], estimate: Estimate, half: bool = False) -> None:
+    """Writes an estimate as an OpenEXR file, atomically, compressed without loss (ZIP).
+
+    Channels: `Z` depth, `N.X`, `N.Y`, `N.Z` normals, `mask` (16 bits, 1 = trusted), `confidence`; what the estimate lacks is left out.
+    `R`, `G`, `B` repeat the depth (where there is none, the normals' X, Y, Z), since viewers, OpenCV and ComfyUI's Load Image look at
+    these alone; they are 32 bits even beside 16. Header attributes: `depthNormalQuantity`, `depthNormalAxes` (strings, as the
+    values of `Quantity` and `Axes`), `depthNormalIntrinsics` (m33f, pixels, centre of the first pixel = (0, 0)).
+
+    ComfyUI's Load Image gives the numbers of R, G, B where the width is a multiple of 32; at other widths it clips them to 0..1.
+
+    Args:
+        path: The file.
+        estimate: One picture.
+        half: 16-bit instead of 32-bit floats: 11 significant bits, up to 65504.
+
+    Raises:
+        ValueError: More than one picture, or values in trusted pixels that 16 bits cannot hold.
+        ImportError: OpenEXR is not installed.
+    """
+    openexr = _openexr()
+    one_picture(estimate, "an .exr file")
+    channels = _channels(estimate)
+    if half:
+        _check_half(estimate, channels)
+    pixels = {name: _as_stored(name, values, half) for name, values in channels.items()}
+    header: dict[str, Any] = {"compression": openexr.ZIP_COMPRESSION, "type": openexr.scanlineimage}
+    if estimate.quantity is not None:
+        header[_QUANTITY] = estimate.quantity.value
+    if estimate.normals is not None:
+        header[_AXES] = estimate.axes.value
+    if estimate.intrinsics is not None:
+        header[_INTRINSICS] = estimate.intrinsics[0].detach().cpu().float().numpy()
+    with atomic_path(path) as temporary, openexr.File(header, pixels) as file:
+        file.write(str(temporary))
+
+
+def read_exr(path: str | os.PathLike[str], quantity: Quantity | None = None, axes: Axes | None = None) -> Estimate:
+    """Reads depth and normals from an OpenEXR file: ours, Blender's (single or multilayer), ComfyUI's Save Image, and the like.
+
+    Depth is `Z`, `depth` or a layer's `Depth.Z` (`.V`, `.Y`, `.R`); normals are `N.X`, `Normal.X`, ... Files with none of these names:
+    a lone channel (`Y`, `V`, ...) or equal R, G, B are depth; R, G, B that are unit vectors are normals. Where the file does not say,
+    depth is in metres, and not trusted where it is not finite, not positive or beyond 1e9 (a renderer's background).
+
+    Args:
+        path: The file.
+        quantity: What depth holds, where the file does not say (None = metres).
+        axes: The axes of the normals, where the file does not say (None = OPENGL). Blender's Normal pass is in world axes: in Blender's
+            multilayer files normals are left out unless `axes` says that they are the camera's.
+
+    Returns:
+        The estimate, one picture, on the CPU; 32-bit values bit for bit.
+
+    Raises:
+        FileNotFoundError: No such file.
+        FileFormatError: Not an EXR, damaged, too large, deep, or without channels that can be depth or normals.
+        ImportError: OpenEXR is not installed.
+    """
+    path = checked_file(path)
+    header, channels = _read_channels(path)
+    words = {key: header.get(key) for key in (_QUANTITY, _AXES)}
+    try:
+        quantity = Quantity(words[_QUANTITY]) if words[_QUANTITY] else quantity
+        known_axes = Axes(words[_AXES]) if words[_AXES] else axes
+    except ValueError as error:
+        raise FileFormatError(f"{path}: the header says {error}") from error
+    depth, normals = _named_maps(path, channels, world_normals=_BLENDER in header and known_axes is None)
+    if depth is None and normals is None:
+        depth, normals = unnamed_map(path, channels, metric=quantity is None)
+    mask = planes_to_map([channels["mask"]]) > 0.5 if "mask" in channels else None
+    if depth is not None and mask is None and not words[_QUANTITY] and quantity in (None, Quantity.METRIC_DEPTH):
+        mask = metric_mask(depth)
+    estimate = Estimate(
+        depth=depth,
+        quantity=None if depth is None else quantity or Quantity.METRIC_DEPTH,
+        normals=normals,
+        axes=known_axes or Axes.OPENGL,
+        mask=mask,
+        confidence=planes_to_map([channels["confidence"]]) if "confidence" in channels else None,
+    )
+    return _with_intrinsics(path, estimate, header.get(_INTRINSICS))
+
+
+def _openexr() -> Any:
+    try:
+        import OpenEXR
+    except ImportError as error:
+        raise ImportError("EXR files need the package OpenEXR: pip install 'OpenEXR>=3.4'") from error
+    # 3.3 has no way to read a header without its pixels.
+    if tuple(map(int, OpenEXR.__version__.split(".")[:2])) < (3, 4):
+        raise ImportError(f"OpenEXR {OpenEXR.__version__} is installed, 3.4 is needed: pip install -U 'OpenEXR>=3.4'")
+    return OpenEXR
+
+
+def _channels(estimate: Estimate) -> dict[str, np.ndarray]:
+    """The channels of one picture, float32 (H, W)."""
+    channels: dict[str, np.ndarray] = {}
+
+    def add(names: tuple[str, ...], values: Tensor) -> None:
+        planes = values[0].detach().cpu().float().contiguous().numpy()
+        channels.update({name: planes[i % len(planes)] for i, name in enumerate(names)})
+
+    if estimate.normals is not None:
+        add(("N.X", "N.Y", "N.Z"), estimate.normals)
+        add(("R", "G", "B"), estimate.normals)
+    if estimate.depth is not None:
+        add(("Z", "R", "G", "B"), estimate.depth)
+    if estimate.mask is not None:
+        add(("mask",), estimate.mask)
+    if estimate.confidence is not None:
+        add(("confidence",), estimate.confidence)
+    return channels
+
+
+def _as_stored(name: str, values: np.ndarray, half: bool) -> np.ndarray:
+    if name == "mask":
+        return values.astype(np.float16)
+    if not half:
+        return values
+    with np.errstate(over="ignore"):
+        rounded = values.astype(np.float16)
+    # ComfyUI's Load Image clips 16-bit channels to 0..1; the rounded numbers in 32 bits come through, and compress nearly as well.
+    return rounded.astype(np.float32) if name in "RGB" else rounded
+
+
+def _check_half(estimate: Estimate, channels: Mapping[str, np.ndarray]) -> None:
+    trusted = channels["mask"] > 0.5 if estimate.mask is not None else np.ones((estimate.height, estimate.width), bool)
+    for name, values in channels.items():
+        largest = np.abs(values, where=trusted & np.isfinite(values), out=np.zeros_like(values)).max()
+        if largest > _HALF_MAX:
+            raise ValueError(f"channel {name} reaches {largest:g}, 16 bits hold up to {_HALF_MAX:g}; write 32 bits, or mask the background")
+
+
+def _read_channels(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """First header and all channels, float32 (H, W), refused by their headers before pixels are read."""
+    openexr = _openexr()
+    with path.open("rb") as file:
+        if file.read(4) != _MAGIC:
+            raise FileFormatError(f"{path}: not an OpenEXR file")
+    try:
+        with openexr.File(str(path), separate_channels=True, header_only=True) as file:
+            headers = [dict(part.header) for part in file.parts]
+        _check_headers(path, openexr, headers)
+        with openexr.File(str(path), separate_channels=True) as file:
+            # OpenEXR leaves out parts that it could not read.
+            if len(file.parts) != len(headers):
+                raise FileFormatError(f"{path}: the file is cut off or damaged; write it again")
+            # The first part wins where two use a name.
+            channels = {name: channel.pixels for part in reversed(file.parts) for name, channel in part.channels.items()}
+    except (RuntimeError, ValueError, TypeError) as error:
+        if isinstance(error, FileFormatError):
+            raise
+        raise FileFormatError(f"{path}: OpenEXR cannot read the file: {error}") from error
+    return headers[0], {name: pixels.astype(np.float32, copy=False) for name, pixels in channels.items()}
+
+
+def _check_headers(path: os.PathLike[str], openexr: Any, headers: list[dict[str, Any]]) -> None:
+    numbers = 0
+    sizes = set()
+    for header in headers:
+        if header.get("type") in (openexr.deepscanline, openexr.deeptile):
+            raise FileFormatError(f"{path}: a deep EXR; flatten it first, one value a pixel is read")
+        (left, top), (right, bottom) = (corner.tolist() for corner in header["dataWindow"])
+        width, height = right - left + 1, bottom - top + 1
+        check_size(path, width, height)
+        if any((channel.xSampling, channel.ySampling) != (1, 1) for channel in header["channels"]):
+            raise FileFormatError(f"{path}: channels of lower resolution (luminance/chroma); save it with full channels")
+        numbers += width * height * len(header["channels"])
+        sizes.add((width, height))
+    if len(sizes) != 1:
+        raise FileFormatError(f"{path}: parts of different sizes {sorted(sizes)}; one size is read")
+    if numbers > MAX_NUMBERS:
+        raise FileFormatError(f"{path}: {numbers} numbers in all channels; at most {MAX_NUMBERS} are read")
+
+
+def _named_maps(path: os.PathLike[str], channels: Mapping[str, np.ndarray], world_normals: bool) -> tuple[Tensor | None, Tensor | None]:
+    """Depth and normals, where channels are named as such."""
+    depth = next((channels[name] for name in sorted(channels, key=lambda name: (name != "Z", name)) if _DEPTH.fullmatch(name)), None)
+    layers: dict[str, dict[str, np.ndarray]] = {}
+    for name, values in channels.items():
+        if match := _NORMAL.fullmatch(name):
+            layers.setdefault(name[:-2], {})[match[1].lower()] = values
+    whole = next((layers[layer] for layer in sorted(layers) if len(layers[layer]) == 3), None)
+    if whole is not None and world_normals:
+        if depth is None:
+            raise FileFormatError(
+                f"{path}: Blender's Normal pass is in world axes, and there is no depth. Name the axes if they are the camera's"
+            )
+        logger.warning("%s: Blender's Normal pass is in world axes and is left out; compute the normals from the depth", path)
+        whole = None
+    return (
+        None if depth is None else planes_to_map([depth]),
+        None if whole is None else planes_to_map([whole[axis] for axis in "xyz"]),
+    )
+
+
+def _with_intrinsics(path: os.PathLike[str], estimate: Estimate, matrix: Any) -> Estimate:
+    if matrix is None:
+        return estimate
+    try:
+        intrinsics = torch.from_numpy(np.array(matrix, np.float32)).reshape(1, 3, 3)
+        check_intrinsics(intrinsics, 1)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise FileFormatError(f"{path}: {error}") from error
+    return replace(estimate, intrinsics=intrinsics)

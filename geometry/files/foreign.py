@@ -1,0 +1,74 @@
+"""What files mean by numbers of which they do not say what they are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .paths import FileFormatError
+
+FAR_AWAY = 1e9
+"""Metres from which a renderer's depth means "nothing hit": Blender writes 1e10, others more."""
+
+_UNIT_TOLERANCE = 0.02
+
+
+def metric_mask(depth: Tensor) -> Tensor | None:
+    """Where a depth in metres that came without a mask can be trusted.
+
+    Args:
+        depth: (B, 1, H, W) metres.
+
+    Returns:
+        (B, 1, H, W) bool, False where the depth is not finite, not positive, or FAR_AWAY; None if it can be trusted everywhere.
+    """
+    mask = torch.isfinite(depth) & (depth > 0) & (depth < FAR_AWAY)
+    return None if bool(mask.all()) else mask
+
+
+def planes_to_map(planes: Sequence[np.ndarray]) -> Tensor:
+    """C planes (H, W) as (1, C, H, W)."""
+    return torch.from_numpy(np.stack(planes))[None]
+
+
+def unnamed_map(path: str | os.PathLike[str], channels: Mapping[str, np.ndarray], metric: bool) -> tuple[Tensor | None, Tensor | None]:
+    """Tells depth from normals by their values, where no channel is named as either.
+
+    Args:
+        path: The file, for messages.
+        channels: Float32 (H, W) by name; `A` is not looked at.
+        metric: Whether depth would be taken for metres, because nobody said otherwise.
+
+    Returns:
+        (depth, None) or (None, normals).
+
+    Raises:
+        FileFormatError: Neither; or what would be metres lies within [0, 1] as pictures do.
+    """
+    names = sorted(set(channels) - {"A", "mask", "confidence"})
+    if len(names) == 1 or (names == ["B", "G", "R"] and _equal(channels["R"], channels["G"]) and _equal(channels["R"], channels["B"])):
+        depth = channels[names[0]]
+        if metric and bool(((depth >= 0) & (depth <= 1)).all()):
+            raise FileFormatError(
+                f"{path}: all values lie within 0..1, as a depth picture's do, and nothing says that they are metres; "
+                "name the quantity on loading (relative_depth if far is white, disparity if near is white, metric_depth if they are metres)"
+            )
+        return planes_to_map([depth]), None
+    if names == ["B", "G", "R"]:
+        normals = planes_to_map([channels[name] for name in "RGB"])
+        length = normals.square().sum(1).sqrt()
+        unit = (length - 1).abs() < _UNIT_TOLERANCE
+        if bool(unit.any()) and bool((unit | (length == 0)).all()):
+            return None, normals
+    raise FileFormatError(
+        f"{path}: no depth or normals among the channels {sorted(channels)}; expected Z or a Depth layer, N.X/N.Y/N.Z or a Normal layer, "
+        "one channel, or R, G, B that are equal (depth) or unit vectors (normals)"
+    )
+
+
+def _equal(first: np.ndarray, second: np.ndarray) -> bool:
+    return np.array_equal(first, second, equal_nan=True)

@@ -1,0 +1,182 @@
+"""One door to all formats: the extension decides."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..estimate import Axes, Estimate, Quantity
+from .exr import read_exr, write_exr
+from .foreign import metric_mask
+from .mesh import depth_to_mesh, write_glb, write_ply
+from .npz import read_npz, write_npz
+from .paths import FileFormatError, atomic_path, one_picture
+from .pfm import read_pfm, write_pfm
+from .png import read_values_png, write_depth_values_png, write_normal_values_png
+
+NORMALS_SUFFIX = "_normals"
+"""What is added to the name of the second file where a format holds one map and the estimate has depth and normals."""
+
+Reader = Callable[[Path, Quantity | None, Axes | None], Estimate]
+
+
+@dataclass(frozen=True)
+class SaveOptions:
+    """What only some formats can use.
+
+    Attributes:
+        half: EXR in 16-bit instead of 32-bit floats.
+        picture: (1, 3, H, W) RGB in [0, 1]: the colours of a PLY or GLB.
+    """
+
+    half: bool = False
+    picture: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class FileFormat:
+    """One entry of the table of formats.
+
+    Attributes:
+        description: What it is and what it keeps, for menus and messages.
+        write: Writes an estimate; returns the files.
+        read: Reads it back, given what the file may not say; None where it is only written.
+        batches: Whether a file holds more than one picture.
+    """
+
+    description: str
+    write: Callable[[Path, Estimate, SaveOptions], tuple[Path, ...]]
+    read: Reader | None = None
+    batches: bool = False
+
+
+def save_estimate(path: str | os.PathLike[str], estimate: Estimate, options: SaveOptions | None = None) -> tuple[Path, ...]:
+    """Writes an estimate in the format that the extension names, atomically.
+
+    Args:
+        path: The file; its folder exists. PNG and PFM hold one map: of depth and normals, the normals go to `<stem>_normals` beside it.
+        estimate: On any device. One picture, except for `.npz`.
+        options: What only some formats can use.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ValueError: An extension that FORMATS does not have, or an estimate that the format cannot hold.
+        ImportError: `.exr` without OpenEXR.
+    """
+    path = Path(path)
+    chosen = _format(path)
+    if not chosen.batches:
+        one_picture(estimate, f"a {path.suffix} file")
+    return chosen.write(path, estimate, options or SaveOptions())
+
+
+def load_estimate(path: str | os.PathLike[str], quantity: Quantity | None = None, axes: Axes | None = None) -> Estimate:
+    """Reads an estimate in the format that the extension names. Nothing is ever unpickled, and sizes are checked before pixels are read.
+
+    Args:
+        path: The file.
+        quantity: What depth holds, where the file does not say (None = what the format's reader takes it for).
+        axes: The axes of the normals, where the file does not say (None = OPENGL).
+
+    Returns:
+        The estimate, on the CPU.
+
+    Raises:
+        FileNotFoundError: No such file.
+        FileFormatError: An extension that cannot be read, or a file that is not what its name says, damaged or too large.
+        ImportError: `.exr` without OpenEXR.
+    """
+    path = Path(path)
+    read = _format(path).read
+    if read is None:
+        readable = ", ".join(suffix for suffix, entry in FORMATS.items() if entry.read)
+        raise FileFormatError(f"{path}: {path.suffix} files are only written; depth and normals are read from {readable}")
+    return read(path, quantity, axes)
+
+
+def _format(path: Path) -> FileFormat:
+    try:
+        return FORMATS[path.suffix.lower()]
+    except KeyError:
+        raise FileFormatError(f"{path}: the extension '{path.suffix}' is not known; known are {', '.join(FORMATS)}") from None
+
+
+def _write_npz(path: Path, estimate: Estimate, _: SaveOptions) -> tuple[Path, ...]:
+    write_npz(path, estimate)
+    return (path,)
+
+
+def _write_exr(path: Path, estimate: Estimate, options: SaveOptions) -> tuple[Path, ...]:
+    write_exr(path, estimate, options.half)
+    return (path,)
+
+
+def _write_png(path: Path, estimate: Estimate, _: SaveOptions) -> tuple[Path, ...]:
+    return _write_maps(path, estimate, write_depth_values_png, write_normal_values_png)
+
+
+def _write_pfm(path: Path, estimate: Estimate, _: SaveOptions) -> tuple[Path, ...]:
+    def write_depth(at: Path, e: Estimate) -> None:
+        assert e.depth is not None
+        # Infinity is what the format's users (Middlebury) write for "no value".
+        write_pfm(at, e.depth if e.mask is None else e.depth.where(e.mask, math.inf))
+
+    return _write_maps(path, estimate, write_depth, lambda at, e: write_pfm(at, e.normals))
+
+
+def _write_maps(path: Path, estimate: Estimate, write_depth: Callable, write_normals: Callable) -> tuple[Path, ...]:
+    """Depth to `path`, normals beside it; normals alone to `path`. Neither appears unless both could be written."""
+    if estimate.depth is None:
+        write_normals(path, estimate)
+        return (path,)
+    if estimate.normals is None:
+        write_depth(path, estimate)
+        return (path,)
+    beside = path.with_name(f"{path.stem}{NORMALS_SUFFIX}{path.suffix}")
+    with atomic_path(path) as depth_path, atomic_path(beside) as normals_path:
+        write_depth(depth_path, estimate)
+        write_normals(normals_path, estimate)
+    return path, beside
+
+
+def _write_ply(path: Path, estimate: Estimate, options: SaveOptions) -> tuple[Path, ...]:
+    write_ply(path, depth_to_mesh(estimate, options.picture))
+    return (path,)
+
+
+def _write_glb(path: Path, estimate: Estimate, options: SaveOptions) -> tuple[Path, ...]:
+    write_glb(path, depth_to_mesh(estimate, options.picture))
+    return (path,)
+
+
+def _read_pfm(path: Path, quantity: Quantity | None, axes: Axes | None) -> Estimate:
+    values = read_pfm(path)
+    if values.shape[1] == 3:
+        return Estimate(normals=values, axes=axes or Axes.OPENGL)
+    quantity = quantity or Quantity.METRIC_DEPTH
+    valid = torch.isfinite(values)
+    mask = metric_mask(values) if quantity is Quantity.METRIC_DEPTH else (None if bool(valid.all()) else valid)
+    return Estimate(depth=values, quantity=quantity, mask=mask)
+
+
+def _read_png(path: Path, _quantity: Quantity | None, _axes: Axes | None) -> Estimate:
+    return read_values_png(path)
+
+
+FORMATS: dict[str, FileFormat] = {
+    ".npz": FileFormat("NumPy archive: every map, float32, bit for bit; batches", _write_npz, read_npz, batches=True),
+    ".exr": FileFormat("OpenEXR: every map in named channels, 32- or 16-bit float, linear", _write_exr, read_exr),
+    ".png": FileFormat("16-bit PNG: depth with its range, or normals in OpenGL colours", _write_png, _read_png),
+    ".pfm": FileFormat("Portable float map: depth (infinite where masked) or normals, float32, bit for bit", _write_pfm, _read_pfm),
+    ".ply": FileFormat("PLY mesh from depth and intrinsics", _write_ply),
+    ".glb": FileFormat("Binary glTF mesh from depth and intrinsics", _write_glb),
+}
+"""By extension, lower case; the order is the order in menus."""

@@ -1,0 +1,199 @@
+"""NumPy archives: every map of an estimate, float32, bit for bit."""
+
+from __future__ import annotations
+
+import math
+import os
+import zipfile
+import zlib
+from dataclasses import replace
+from typing import IO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..camera import check_intrinsics
+from ..conventions import unit_normals
+from ..estimate import Axes, Estimate, Quantity
+from .foreign import metric_mask
+from .paths import MAX_PIXELS, FileFormatError, atomic_path, checked_file
+
+_MAPS = ("depth", "normals", "mask", "intrinsics", "confidence", "dmap", "nmap")
+_WORDS = ("quantity", "axes")
+_MAX_WORD_BYTES = 256
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError)
+
+
+def write_npz(path: str | os.PathLike[str], estimate: Estimate) -> None:
+    """Writes an estimate as a NumPy archive, atomically; `np.load(path)` reads it anywhere.
+
+    Keys: `depth` (H, W) and `quantity`, `normals` (H, W, 3) and `axes`, `confidence` (H, W): float32; `mask` (H, W): bool;
+    `intrinsics` (3, 3): float32, pixels, centre of the first pixel = (0, 0). What the estimate lacks is left out. A batch of more than
+    one picture puts B in front of every shape. `quantity` and `axes` are strings, as the values of `Quantity` and `Axes`.
+
+    Args:
+        path: The file, named as given (no `.npz` is added).
+        estimate: On any device.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    if estimate.depth is not None and estimate.quantity is not None:
+        arrays["depth"] = _channel_last(estimate.depth)
+        arrays["quantity"] = np.array(estimate.quantity.value)
+    if estimate.normals is not None:
+        arrays["normals"] = _channel_last(estimate.normals)
+        arrays["axes"] = np.array(estimate.axes.value)
+    if estimate.mask is not None:
+        arrays["mask"] = _channel_last(estimate.mask)
+    if estimate.confidence is not None:
+        arrays["confidence"] = _channel_last(estimate.confidence)
+    if estimate.intrinsics is not None:
+        intrinsics = estimate.intrinsics.detach().cpu().numpy()
+        arrays["intrinsics"] = intrinsics[0] if estimate.batch == 1 else intrinsics
+    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "x") as archive:
+        for key, array in arrays.items():
+            with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+
+
+def read_npz(path: str | os.PathLike[str], quantity: Quantity | None = None, axes: Axes | None = None) -> Estimate:
+    """Reads an estimate from a NumPy archive. Nothing is ever unpickled.
+
+    Also read is the `d.npz` of the Blender depth-map tutorial: `dmap` (H, W), large = far, and `nmap` (H, W, 3). Where the archive does
+    not say what it holds: a `dmap` within [0, 1] is relative depth, any other is metres with sky and holes masked; an `nmap` without a
+    negative number is the tutorial's picture, n * 0.5 + 0.5 in the order z, y, x with +x left (SCANNET), any other holds vectors.
+
+    Args:
+        path: The file.
+        quantity: What `depth` holds, where the archive does not say.
+        axes: The axes of the normals, where the archive does not say.
+
+    Returns:
+        The estimate as `write_npz` describes the keys, on the CPU, values bit for bit (the tutorial's picture: made unit vectors).
+
+    Raises:
+        FileNotFoundError: No such file.
+        FileFormatError: Not an archive, damaged, hostile, too large, without a known key, or with maps that do not fit together.
+
+    Source:
+        https://www.saifkhichi.com/blog/blender-depth-map-surface-normals (the tutorial).
+    """
+    path = checked_file(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = set(archive.namelist())
+            words = {key: _read_word(path, archive, key) for key in _WORDS if f"{key}.npy" in members}
+            maps = {key: _read_map(path, archive, key) for key in _MAPS if f"{key}.npy" in members}
+        quantity = Quantity(words["quantity"]) if "quantity" in words else quantity
+        axes = Axes(words["axes"]) if "axes" in words else axes
+        return _to_estimate(path, maps, quantity, axes)
+    except FileFormatError:
+        raise
+    except _DAMAGE as error:
+        raise FileFormatError(f"{path}: not a whole NumPy archive (.npz) of depth or normals: {error}") from error
+
+
+def _channel_last(maps: Tensor) -> np.ndarray:
+    """(B, C, H, W) as (H, W), (H, W, C), or the same with B in front when there are several."""
+    values = maps.detach().cpu()
+    values = values[:, 0] if values.shape[1] == 1 else values.movedim(1, -1)
+    return np.ascontiguousarray((values[0] if values.shape[0] == 1 else values).numpy())
+
+
+def _channel_first(path: os.PathLike[str], key: str, array: np.ndarray, channels: int) -> Tensor:
+    """The inverse of `_channel_last`."""
+    single = 2 if channels == 1 else 3
+    if array.ndim not in (single, single + 1) or (channels > 1 and array.shape[-1] != channels):
+        tail = "" if channels == 1 else f", {channels}"
+        raise FileFormatError(f"{path}: '{key}' has shape {array.shape}; expected (H, W{tail}) or (B, H, W{tail})")
+    values = torch.from_numpy(np.ascontiguousarray(array if array.ndim > single else array[None]))
+    return values[:, None] if channels == 1 else values.movedim(-1, 1).contiguous()
+
+
+def _read_header(path: os.PathLike[str], key: str, member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    version = np.lib.format.read_magic(member)
+    if version not in readers:
+        raise FileFormatError(f"{path}: '{key}' is of .npy version {version}; 1.0 and 2.0 are read")
+    shape, _, dtype = readers[version](member)
+    if dtype.hasobject:
+        raise FileFormatError(f"{path}: '{key}' holds Python objects, which are never loaded; save it as plain float32 numbers")
+    return shape, dtype
+
+
+def _read_word(path: os.PathLike[str], archive: zipfile.ZipFile, key: str) -> str:
+    with archive.open(f"{key}.npy") as member:
+        shape, dtype = _read_header(path, key, member)
+    if shape != () or dtype.kind != "U" or dtype.itemsize > _MAX_WORD_BYTES:
+        raise FileFormatError(f"{path}: '{key}' has shape {shape} and dtype {dtype}; expected one short string")
+    with archive.open(f"{key}.npy") as member:
+        return str(np.lib.format.read_array(member, allow_pickle=False))
+
+
+def _read_map(path: os.PathLike[str], archive: zipfile.ZipFile, key: str) -> np.ndarray:
+    """One array, refused by its header before anything is allocated for it; float32, the mask bool."""
+    with archive.open(f"{key}.npy") as member:
+        shape, dtype = _read_header(path, key, member)
+    kinds = "bu" if key == "mask" else "fiu"
+    if dtype.kind not in kinds or not 2 <= len(shape) <= 4:
+        raise FileFormatError(
+            f"{path}: '{key}' has shape {shape} and dtype {dtype}; expected a {'bool' if key == 'mask' else 'float32'} map"
+        )
+    if min(shape) < 1:
+        raise FileFormatError(f"{path}: '{key}' is empty: shape {shape}")
+    limit = MAX_PIXELS * (3 if key in ("normals", "nmap") else 1)
+    if math.prod(shape) > limit:
+        raise FileFormatError(f"{path}: '{key}' has shape {shape}; at most {MAX_PIXELS // 2**20} megapixels are read")
+    with archive.open(f"{key}.npy") as member:
+        array = np.lib.format.read_array(member, allow_pickle=False)
+    return array.astype(bool if key == "mask" else np.float32, copy=False)
+
+
+def _to_estimate(path: os.PathLike[str], maps: dict[str, np.ndarray], quantity: Quantity | None, axes: Axes | None) -> Estimate:
+    if not {"depth", "normals", "dmap", "nmap"} & maps.keys():
+        raise FileFormatError(f"{path}: neither depth nor normals: expected the keys 'depth' and/or 'normals' (or 'dmap', 'nmap')")
+    planes = {key: _channel_first(path, key, maps[key], 1) for key in ("depth", "mask", "confidence") if key in maps}
+    depth, mask = planes.get("depth"), planes.get("mask")
+    if depth is None and "dmap" in maps:
+        depth = _channel_first(path, "dmap", maps["dmap"], 1)
+        quantity, mask = _judge_dmap(depth, quantity, mask)
+    elif depth is not None and quantity is None:
+        raise FileFormatError(
+            f"{path}: 'depth' without 'quantity'; add one of {', '.join(q.value for q in Quantity)}, or name it on loading"
+        )
+    normals = None
+    if "normals" in maps:
+        normals = _channel_first(path, "normals", maps["normals"], 3)
+    elif "nmap" in maps:
+        normals, axes = _decode_nmap(_channel_first(path, "nmap", maps["nmap"], 3), axes)
+    estimate = Estimate(
+        depth=depth,
+        quantity=None if depth is None else quantity,
+        normals=normals,
+        axes=axes or Axes.OPENGL,
+        mask=mask,
+        confidence=planes.get("confidence"),
+    )
+    if "intrinsics" not in maps:
+        return estimate
+    matrices = maps["intrinsics"]
+    intrinsics = torch.from_numpy(np.ascontiguousarray(matrices if matrices.ndim > 2 else matrices[None]))
+    check_intrinsics(intrinsics, estimate.batch)
+    return replace(estimate, intrinsics=intrinsics)
+
+
+def _judge_dmap(depth: Tensor, quantity: Quantity | None, mask: Tensor | None) -> tuple[Quantity, Tensor | None]:
+    """What a `dmap` holds, and where."""
+    if quantity is None:
+        within_one = bool(((depth >= 0) & (depth <= 1)).all())
+        quantity = Quantity.RELATIVE_DEPTH if within_one else Quantity.METRIC_DEPTH
+    if mask is None and quantity is Quantity.METRIC_DEPTH:
+        mask = metric_mask(depth)
+    return quantity, mask
+
+
+def _decode_nmap(nmap: Tensor, axes: Axes | None) -> tuple[Tensor, Axes]:
+    """The tutorial's colours as vectors in SCANNET axes; vectors as they are."""
+    if axes is not None or bool((nmap < 0).any()):
+        return nmap, axes or Axes.OPENGL
+    return unit_normals(nmap.flip(1) * 2 - 1, Axes.SCANNET), Axes.SCANNET

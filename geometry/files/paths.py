@@ -1,0 +1,157 @@
+"""Where files may go, and how they get there whole: names from users, atomic writes, limits on what is read."""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from ..estimate import Estimate
+
+MAX_PIXELS = 2**27
+"""Most pixels (all pictures of a file together) that a file may hold: 16384 x 8192."""
+
+MAX_FILE_BYTES = 2**32
+"""Longest file that is read at all."""
+
+_WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])", re.IGNORECASE)
+_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"|?*]')
+
+
+class FileFormatError(ValueError):
+    """A file that is not what its name says, is damaged, or is beyond the limits; the message begins with its path."""
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary path beside `path`, moved onto it when the block ends well and removed when it does not.
+
+    Readers see the old file or the whole new one, never a part. The temporary name keeps the extension.
+
+    Args:
+        path: Where the file shall be; its folder exists.
+
+    Yields:
+        The path to write to. Nothing exists there yet.
+
+    Raises:
+        FileNotFoundError: The folder does not exist.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {path}: the folder {path.parent} does not exist")
+    temporary = path.parent / f".{uuid.uuid4().hex}{path.suffix}"
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | os.PathLike[str], *chunks: bytes | memoryview) -> None:
+    """Writes `chunks` one after the other to `path`, atomically."""
+    with atomic_path(path) as temporary, temporary.open("xb") as file:
+        for chunk in chunks:
+            file.write(chunk)
+
+
+def resolve_inside(folder: str | os.PathLike[str], name: str) -> Path:
+    r"""The path of the file `name` below `folder`, for names that come from users or from saved graphs.
+
+    The name is held to what every system can store, so that a graph made on one machine runs on another.
+
+    Args:
+        folder: The folder that must not be left.
+        name: A relative path, parts divided by `/` or `\`.
+
+    Returns:
+        The absolute path, links followed. The file need not exist.
+
+    Raises:
+        ValueError: The name is empty, absolute, has a drive letter, `..`, control characters or characters and device names that
+            Windows reserves, or leads out of the folder through a link.
+    """
+    parts = name.replace("\\", "/").split("/")
+    problem = _name_problem(name, parts)
+    if problem:
+        raise ValueError(f"the file name {name!r} {problem}; give a path below {folder}, such as 'maps/depth.npz'")
+    root = Path(folder).resolve()
+    try:
+        target = root.joinpath(*parts).resolve()
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"the file name {name!r} cannot be followed ({error}); give a path below {folder}") from error
+    if target == root or not target.is_relative_to(root):
+        raise ValueError(f"the file name {name!r} leads out of {folder} through a link; copy the file into the folder")
+    return target
+
+
+def _name_problem(name: str, parts: list[str]) -> str | None:
+    """What is wrong with a relative name, or None."""
+    if not name:
+        return "is empty"
+    if PurePosixPath(name.replace("\\", "/")).is_absolute():
+        return "is absolute"
+    if found := _FORBIDDEN.search(name):
+        return f"holds the character {found.group()!r}"
+    for part in parts:
+        if part == "..":
+            return "holds '..'"
+        if part in ("", "."):
+            return "has an empty part"
+        if part[-1] in ". ":
+            return f"has a part that ends with {part[-1]!r}"
+        if _WINDOWS_DEVICE.fullmatch(part.split(".")[0].rstrip()):
+            return f"holds {part!r}, a device on Windows"
+        if len(part.encode("utf-8", "surrogatepass")) > 255:
+            return "has a part of more than 255 bytes"
+    if any("\ud800" <= letter <= "\udfff" for letter in name):
+        return "is not valid Unicode"
+    return None
+
+
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a regular file that is neither empty nor absurdly long.
+
+    Raises:
+        FileNotFoundError: No such file.
+        FileFormatError: A folder or a device, empty, or longer than MAX_FILE_BYTES.
+    """
+    return checked_file(path).read_bytes()
+
+
+def checked_file(path: str | os.PathLike[str]) -> Path:
+    """`path`, if it is a regular file of sensible length; raises as `read_bytes`."""
+    path = Path(path)
+    size = path.stat().st_size
+    if not path.is_file():
+        raise FileFormatError(f"{path}: not a file")
+    if size == 0:
+        raise FileFormatError(f"{path}: the file is empty")
+    if size > MAX_FILE_BYTES:
+        raise FileFormatError(f"{path}: {size / 2**30:.1f} GiB; at most {MAX_FILE_BYTES // 2**30} GiB are read")
+    return path
+
+
+def check_size(path: str | os.PathLike[str], width: int, height: int) -> None:
+    """Refuses sizes that a header claims before anything is allocated for them.
+
+    Raises:
+        FileFormatError: A side below 1, or more than MAX_PIXELS.
+    """
+    if min(width, height) < 1:
+        raise FileFormatError(f"{path}: a picture of {width}x{height} pixels; at least 1x1 is needed")
+    if width * height > MAX_PIXELS:
+        raise FileFormatError(f"{path}: {width}x{height} pixels; at most {MAX_PIXELS // 2**20} megapixels are read; scale it down")
+
+
+def one_picture(estimate: Estimate, holder: str) -> None:
+    """Refuses a batch where `holder` has room for one picture.
+
+    Raises:
+        ValueError: More than one picture.
+    """
+    if estimate.batch != 1:
+        raise ValueError(f"{holder} holds one picture, the batch has {estimate.batch}; write each to its own, or all to one .npz")

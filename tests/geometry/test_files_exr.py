@@ -1,0 +1,259 @@
+import struct
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from depth_normal.geometry.estimate import Axes, Estimate, Quantity
+from depth_normal.geometry.files import FileFormatError, read_exr, write_exr
+
+OpenEXR = pytest.importorskip("OpenEXR", reason="EXR files need the package OpenEXR (extra 'exr')")
+
+# OpenCV reads the switch once, when it is imported.
+OPENCV_READER = """
+import os, sys
+os.environ["OPENCV_IO_ENABLE_OPENEXR"] = "1"
+import cv2, numpy as np
+np.save(sys.argv[2], cv2.imread(sys.argv[1], cv2.IMREAD_UNCHANGED))
+"""
+
+
+def full_estimate(height=20, width=64):
+    generator = torch.Generator().manual_seed(0)
+    depth = 0.3 + torch.rand(1, 1, height, width, generator=generator) * 50
+    mask = torch.rand(1, 1, height, width, generator=generator) > 0.1
+    depth[~mask] = 1e10
+    return Estimate(
+        depth=depth,
+        quantity=Quantity.METRIC_DEPTH,
+        normals=torch.nn.functional.normalize(torch.randn(1, 3, height, width, generator=generator), dim=1),
+        axes=Axes.SCANNET,
+        mask=mask,
+        intrinsics=torch.tensor([[[500.1, 0, 31.5], [0, 499.9, 9.5], [0, 0, 1]]]),
+        confidence=torch.rand(1, 1, height, width, generator=generator),
+    )
+
+
+def planes(maps):
+    return list(maps[0].numpy())
+
+
+def write_channels(path, header=None, **channels):
+    options = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage} | (header or {})
+    named = {name.replace("__", "."): values for name, values in channels.items()}
+    with OpenEXR.File(options, named) as file:
+        file.write(str(path))
+
+
+@pytest.mark.parametrize("size", [(20, 64), (1, 1), (37, 5)])
+def test_round_trip_in_32_bits_is_bit_exact(tmp_path, size):
+    estimate = full_estimate(*size)
+    odd = torch.tensor([float("nan"), float("inf"), -0.0])[: estimate.depth.numel()]
+    estimate.depth.view(-1)[: len(odd)] = odd
+    write_exr(tmp_path / "e.exr", estimate)
+    back = read_exr(tmp_path / "e.exr")
+    assert (back.quantity, back.axes) == (Quantity.METRIC_DEPTH, Axes.SCANNET)
+    for name in ("depth", "normals", "mask", "intrinsics", "confidence"):
+        assert getattr(back, name).numpy().tobytes() == getattr(estimate, name).numpy().tobytes(), name
+    assert list(tmp_path.iterdir()) == [tmp_path / "e.exr"]
+
+
+def test_half_is_the_nearest_half(tmp_path):
+    estimate = full_estimate()
+    write_exr(tmp_path / "e.exr", estimate, half=True)
+    back = read_exr(tmp_path / "e.exr")
+    trusted = estimate.mask
+    assert torch.equal(back.depth[trusted], estimate.depth[trusted].half().float())
+    assert torch.equal(back.normals, estimate.normals.half().float())
+    assert torch.equal(back.mask, trusted)
+    with OpenEXR.File(str(tmp_path / "e.exr"), separate_channels=True) as file:
+        assert file.channels()["Z"].pixels.dtype == np.float16
+
+
+def test_half_refuses_what_it_cannot_hold(tmp_path):
+    estimate = Estimate(depth=torch.full((1, 1, 2, 2), 70000.0), quantity=Quantity.METRIC_DEPTH)
+    with pytest.raises(ValueError, match="16 bits hold up to 65504"):
+        write_exr(tmp_path / "e.exr", estimate, half=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_channels_are_the_documented_ones(tmp_path):
+    estimate = full_estimate()
+    write_exr(tmp_path / "e.exr", estimate)
+    with OpenEXR.File(str(tmp_path / "e.exr"), separate_channels=True) as file:
+        header = dict(file.header())
+        channels = {name: channel.pixels for name, channel in file.channels().items()}
+    assert set(channels) == {"R", "G", "B", "Z", "N.X", "N.Y", "N.Z", "mask", "confidence"}
+    for name in "RGBZ":
+        np.testing.assert_array_equal(channels[name], estimate.depth[0, 0])
+    for axis, expected in zip("XYZ", planes(estimate.normals), strict=True):
+        np.testing.assert_array_equal(channels[f"N.{axis}"], expected)
+    assert header["depthNormalQuantity"] == "metric_depth"
+    assert header["depthNormalAxes"] == "scannet"
+    np.testing.assert_array_equal(header["depthNormalIntrinsics"], estimate.intrinsics[0])
+
+
+def expected_rgb(estimate, half):
+    values = estimate.normals if estimate.depth is None else estimate.depth.expand(-1, 3, -1, -1)
+    values = values.half().float() if half else values
+    return values[0].movedim(0, -1).numpy()
+
+
+def for_viewers(kind):
+    full = full_estimate()
+    trusted_depth = full.depth.clamp(max=100.0)
+    return (
+        Estimate(depth=trusted_depth, quantity=Quantity.METRIC_DEPTH, normals=full.normals)
+        if kind == "both"
+        else Estimate(normals=full.normals)
+    )
+
+
+@pytest.mark.skipif(
+    "OpenEXR:                     NO" in cv2.getBuildInformation(), reason="this OpenCV is built without EXR; 4.x wheels have it"
+)
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("kind", ["both", "normals"])
+def test_opencv_reads_the_same_numbers(tmp_path, kind, half):
+    estimate = for_viewers(kind)
+    write_exr(tmp_path / "e.exr", estimate, half)
+    subprocess.run([sys.executable, "-c", OPENCV_READER, str(tmp_path / "e.exr"), str(tmp_path / "e.npy")], check=True)
+    np.testing.assert_array_equal(np.load(tmp_path / "e.npy")[..., ::-1], expected_rgb(estimate, half))
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("kind", ["both", "normals"])
+def test_ffmpeg_reads_the_same_numbers_as_comfyui_does(tmp_path, kind, half):
+    av = pytest.importorskip("av", reason="ComfyUI reads pictures with PyAV (pip install av)")
+    estimate = for_viewers(kind)
+    write_exr(tmp_path / "e.exr", estimate, half)
+    with av.open(str(tmp_path / "e.exr")) as container:
+        frame = next(container.decode(video=0))
+        np.testing.assert_array_equal(frame.to_ndarray(format="gbrpf32le"), expected_rgb(estimate, half))
+
+
+def plane(*shape, seed=0):
+    return np.random.default_rng(seed).random(shape or (4, 6), np.float32) * 9 + 1
+
+
+@pytest.mark.parametrize("name", ["Z", "depth", "Y", "V", "ViewLayer__Depth__Z", "RenderLayer__Depth__V", "depth__Z"])
+def test_depth_is_found_under_the_names_that_others_use(tmp_path, name):
+    depth = plane()
+    depth[0, 0] = 1e10
+    write_channels(tmp_path / "e.exr", **{name: depth})
+    estimate = read_exr(tmp_path / "e.exr")
+    np.testing.assert_array_equal(estimate.depth[0, 0], depth)
+    assert estimate.quantity is Quantity.METRIC_DEPTH
+    assert estimate.mask[0, 0].sum() == 23
+    assert read_exr(tmp_path / "e.exr", quantity=Quantity.DISPARITY).quantity is Quantity.DISPARITY
+
+
+@pytest.mark.parametrize("layer", ["N", "Normal", "View__Normal", "normals"])
+def test_normals_are_found_under_the_names_that_others_use(tmp_path, layer):
+    x, y, z = (plane(seed=i) for i in range(3))
+    write_channels(tmp_path / "e.exr", **{f"{layer}__X": x, f"{layer}__Y": y, f"{layer}__Z": z, "R": z})
+    estimate = read_exr(tmp_path / "e.exr", axes=Axes.OPENCV)
+    np.testing.assert_array_equal(estimate.normals[0], [x, y, z])
+    assert estimate.axes is Axes.OPENCV
+    assert estimate.depth is None
+
+
+def test_blenders_world_normals_are_left_out_unless_they_are_said_to_be_the_cameras(tmp_path):
+    names = {f"ViewLayer__{name}": plane() for name in ("Combined__R", "Combined__A", "Depth__Z", "Normal__X", "Normal__Y", "Normal__Z")}
+    write_channels(tmp_path / "e.exr", {"BlenderMultiChannel": "Blender V2.55.1 and newer"}, **names)
+    assert read_exr(tmp_path / "e.exr").normals is None
+    assert read_exr(tmp_path / "e.exr", axes=Axes.OPENGL).normals is not None
+    del names["ViewLayer__Depth__Z"]
+    write_channels(tmp_path / "n.exr", {"BlenderMultiChannel": "Blender V2.55.1 and newer"}, **names)
+    with pytest.raises(FileFormatError, match="world axes"):
+        read_exr(tmp_path / "n.exr")
+
+
+def test_blender_5_multi_part_files_are_read(tmp_path):
+    depth = plane()
+    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+    parts = [
+        OpenEXR.Part(dict(header), {f"V.{name}": values}, name) for name, values in (("Combined.R", plane(seed=1)), ("Depth.Z", depth))
+    ]
+    with OpenEXR.File(parts) as file:
+        file.write(str(tmp_path / "e.exr"))
+    np.testing.assert_array_equal(read_exr(tmp_path / "e.exr").depth[0, 0], depth)
+
+
+def test_rgb_is_told_apart_by_its_values(tmp_path):
+    depth = plane()
+    write_channels(tmp_path / "d.exr", R=depth, G=depth, B=depth)
+    np.testing.assert_array_equal(read_exr(tmp_path / "d.exr").depth[0, 0], depth)
+    vectors = torch.nn.functional.normalize(torch.randn(3, 4, 6), dim=0).numpy()
+    write_channels(tmp_path / "n.exr", R=vectors[0], G=vectors[1], B=vectors[2], A=np.ones((4, 6), np.float32))
+    np.testing.assert_array_equal(read_exr(tmp_path / "n.exr").normals[0], vectors)
+    write_channels(tmp_path / "c.exr", R=depth, G=plane(seed=1), B=plane(seed=2))
+    with pytest.raises(FileFormatError, match="no depth or normals among the channels"):
+        read_exr(tmp_path / "c.exr")
+
+
+def test_a_picture_is_not_taken_for_metres(tmp_path):
+    write_channels(tmp_path / "p.exr", Y=plane() / 10)
+    with pytest.raises(FileFormatError, match=r"within 0\.\.1"):
+        read_exr(tmp_path / "p.exr")
+    assert read_exr(tmp_path / "p.exr", quantity=Quantity.METRIC_DEPTH).depth is not None
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ({"depthNormalQuantity": "furlongs"}, "furlongs"),
+        ({"depthNormalAxes": "sideways"}, "sideways"),
+        ({"depthNormalIntrinsics": np.zeros((3, 3), np.float32)}, "not a camera's"),
+        ({"depthNormalIntrinsics": "none"}, "none"),
+    ],
+)
+def test_wrong_notes_in_the_header_are_refused(tmp_path, header, message):
+    write_channels(tmp_path / "e.exr", header, Z=plane())
+    with pytest.raises(FileFormatError, match=message):
+        read_exr(tmp_path / "e.exr")
+
+
+def test_absurd_sizes_are_refused_by_the_header(tmp_path):
+    write_channels(tmp_path / "e.exr", Z=plane(4, 6))
+    content = (tmp_path / "e.exr").read_bytes()
+    window = struct.pack("<4i", 0, 0, 5, 3)
+    assert content.count(window) == 2
+    (tmp_path / "huge.exr").write_bytes(content.replace(window, struct.pack("<4i", 0, 0, 99_999, 99_999)))
+    with pytest.raises(FileFormatError, match="megapixels"):
+        read_exr(tmp_path / "huge.exr")
+
+
+@pytest.mark.parametrize("keep", [0, 3, 40, 200, -20, -1])
+def test_cut_off_files_are_refused(tmp_path, keep):
+    write_channels(tmp_path / "e.exr", Z=plane(64, 64))
+    (tmp_path / "cut.exr").write_bytes((tmp_path / "e.exr").read_bytes()[:keep])
+    with pytest.raises(FileFormatError):
+        read_exr(tmp_path / "cut.exr")
+
+
+def test_what_is_no_exr_is_refused(tmp_path):
+    (tmp_path / "html.exr").write_text("<html>")
+    with pytest.raises(FileFormatError, match="not an OpenEXR file"):
+        read_exr(tmp_path / "html.exr")
+    with pytest.raises(FileNotFoundError):
+        read_exr(tmp_path / "none.exr")
+
+
+def test_a_batch_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="holds one picture, the batch has 2"):
+        write_exr(tmp_path / "e.exr", Estimate(normals=torch.zeros(2, 3, 4, 4)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_openexr_the_error_says_what_to_install(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "OpenEXR", None)
+        with pytest.raises(ImportError, match="pip install"):
+            write_exr(tmp_path / "e.exr", full_estimate())
+    monkeypatch.setattr(OpenEXR, "__version__", "3.3.14")
+    with pytest.raises(ImportError, match=r"OpenEXR 3\.3\.14 is installed, 3\.4 is needed"):
+        write_exr(tmp_path / "e.exr", full_estimate())

@@ -1,0 +1,113 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.files import FORMATS, FileFormatError, SaveOptions, load_estimate, save_estimate
+
+INTRINSICS = torch.tensor([[[50.0, 0, 3], [0, 50, 2], [0, 0, 1]]])
+
+
+def full_estimate():
+    generator = torch.Generator().manual_seed(0)
+    return Estimate(
+        depth=1 + torch.rand(1, 1, 5, 7, generator=generator),
+        quantity=Quantity.METRIC_DEPTH,
+        normals=torch.nn.functional.normalize(torch.randn(1, 3, 5, 7, generator=generator), dim=1),
+        intrinsics=INTRINSICS,
+    )
+
+
+@pytest.fixture(params=list(FORMATS))
+def suffix(request):
+    if request.param == ".exr":
+        pytest.importorskip("OpenEXR", reason="EXR files need the package OpenEXR (extra 'exr')")
+    return request.param
+
+
+def test_every_format_writes_and_the_readable_ones_read_back(tmp_path, suffix):
+    estimate = full_estimate()
+    paths = save_estimate(tmp_path / f"map{suffix.upper()}", estimate, SaveOptions(picture=torch.rand(1, 3, 5, 7)))
+    assert sorted(tmp_path.iterdir()) == sorted(paths)
+    assert all(path.stat().st_size for path in paths)
+    if FORMATS[suffix].read is None:
+        with pytest.raises(FileFormatError, match="only written"):
+            load_estimate(paths[0])
+        return
+    back = load_estimate(paths[0])
+    assert back.quantity is Quantity.METRIC_DEPTH
+    torch.testing.assert_close(back.depth, estimate.depth, atol=1e-5, rtol=0)
+    normals = back.normals if back.normals is not None else load_estimate(paths[1]).normals
+    torch.testing.assert_close(normals, estimate.normals, atol=5e-5, rtol=0)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".pfm"])
+def test_normals_alone_take_the_name_itself(tmp_path, suffix):
+    estimate = Estimate(normals=full_estimate().normals)
+    assert save_estimate(tmp_path / f"n{suffix}", estimate) == (tmp_path / f"n{suffix}",)
+    torch.testing.assert_close(load_estimate(tmp_path / f"n{suffix}").normals, estimate.normals, atol=5e-5, rtol=0)
+
+
+def test_of_two_files_both_appear_or_none(tmp_path):
+    (tmp_path / "map_normals.png").mkdir()
+    with pytest.raises(OSError):
+        save_estimate(tmp_path / "map.png", full_estimate())
+    assert list(tmp_path.iterdir()) == [tmp_path / "map_normals.png"]
+
+
+def test_batches_go_to_one_npz_only(tmp_path, suffix):
+    estimate = Estimate.cat([full_estimate(), full_estimate()])
+    if FORMATS[suffix].batches:
+        assert load_estimate(save_estimate(tmp_path / f"map{suffix}", estimate)[0]).batch == 2
+    else:
+        with pytest.raises(ValueError, match=f"a {suffix} file holds one picture, the batch has 2"):
+            save_estimate(tmp_path / f"map{suffix}", estimate)
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", [".png", ".ply", ".glb"])
+def test_what_a_format_cannot_hold_writes_nothing(tmp_path, suffix):
+    masked = replace(full_estimate(), mask=torch.zeros(1, 1, 5, 7, dtype=torch.bool))
+    with pytest.raises(ValueError, match="no pixel has a"):
+        save_estimate(tmp_path / f"map{suffix}", masked)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pfm_without_a_quantity_is_metres_and_holes_are_masked(tmp_path):
+    depth = torch.tensor([[[[2.0, 0.0, float("inf")]]]])
+    save_estimate(tmp_path / "d.pfm", Estimate(depth=depth, quantity=Quantity.METRIC_DEPTH))
+    back = load_estimate(tmp_path / "d.pfm")
+    assert back.quantity is Quantity.METRIC_DEPTH
+    assert back.mask.flatten().tolist() == [True, False, False]
+    disparity = load_estimate(tmp_path / "d.pfm", quantity=Quantity.DISPARITY)
+    assert disparity.quantity is Quantity.DISPARITY
+    assert disparity.mask.flatten().tolist() == [True, True, False]
+
+
+def test_a_pfm_keeps_the_mask(tmp_path):
+    mask = torch.rand(1, 1, 5, 7, generator=torch.Generator().manual_seed(1)) > 0.5
+    estimate = replace(full_estimate(), normals=None, mask=mask)
+    back = load_estimate(save_estimate(tmp_path / "d.pfm", estimate)[0])
+    assert torch.equal(back.mask, mask)
+    assert torch.equal(back.depth[mask], estimate.depth[mask])
+
+
+def test_unknown_extensions_are_named_with_the_known_ones(tmp_path):
+    for function in (lambda path: save_estimate(path, full_estimate()), load_estimate):
+        with pytest.raises(FileFormatError, match=r"'.xyz' is not known; known are .npz, .exr"):
+            function(tmp_path / "map.xyz")
+
+
+def test_a_missing_file_stays_a_missing_file(tmp_path, suffix):
+    if FORMATS[suffix].read is not None:
+        with pytest.raises(FileNotFoundError):
+            load_estimate(tmp_path / f"none{suffix}")
+
+
+def test_contents_of_another_format_are_refused(tmp_path, suffix):
+    if FORMATS[suffix].read is None:
+        return
+    (tmp_path / f"html{suffix}").write_text("<!DOCTYPE html><html></html>")
+    with pytest.raises(FileFormatError, match="html"):
+        load_estimate(tmp_path / f"html{suffix}")

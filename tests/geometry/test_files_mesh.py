@@ -1,0 +1,151 @@
+import json
+import struct
+
+import numpy as np
+import pytest
+import torch
+
+from depth_normal.geometry.estimate import Axes, Estimate, Quantity
+from depth_normal.geometry.files import depth_to_mesh, write_glb, write_ply
+
+# Focal length 10 and the centre on pixel (1, 1): a pixel to the right or down is 0.1 per unit of depth.
+INTRINSICS = torch.tensor([[[10.0, 0, 1], [0, 10, 1], [0, 0, 1]]])
+
+
+def plane(depth=2.0, height=3, width=3, **kwargs):
+    return Estimate(depth=torch.full((1, 1, height, width), depth), quantity=Quantity.METRIC_DEPTH, intrinsics=INTRINSICS, **kwargs)
+
+
+def read_glb(path):
+    data = path.read_bytes()
+    magic, version, total = struct.unpack_from("<4sII", data)
+    assert (magic, version, total) == (b"glTF", 2, len(data))
+    length, kind = struct.unpack_from("<I4s", data, 12)
+    assert kind == b"JSON"
+    assert length % 4 == 0
+    document = json.loads(data[20 : 20 + length])
+    binary_length, kind = struct.unpack_from("<I4s", data, 20 + length)
+    assert (kind, binary_length) == (b"BIN\0", document["buffers"][0]["byteLength"])
+    binary = data[28 + length :]
+    assert len(binary) == binary_length
+    assert binary_length % 4 == 0
+
+    def array(index):
+        accessor = document["accessors"][index]
+        view = document["bufferViews"][accessor["bufferView"]]
+        dtype = {5126: "<f4", 5123: "<u2", 5125: "<u4"}[accessor["componentType"]]
+        width = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}[accessor["type"]]
+        block = binary[view["byteOffset"] : view["byteOffset"] + view["byteLength"]]
+        return np.frombuffer(block, dtype).reshape(accessor["count"], width)
+
+    return document, array
+
+
+def test_points_lie_where_the_camera_saw_them_in_opengl_axes():
+    mesh = depth_to_mesh(plane())
+    assert mesh.points.shape == (9, 3)
+    np.testing.assert_allclose(mesh.points[0], [-0.2, 0.2, -2.0], atol=1e-6)
+    np.testing.assert_allclose(mesh.points[5], [0.2, 0.0, -2.0], atol=1e-6)
+
+
+def test_triangles_face_the_camera_and_cover_the_picture():
+    mesh = depth_to_mesh(plane())
+    assert mesh.triangles.shape == (8, 3)
+    a, b, c = (mesh.points[mesh.triangles[:, i]] for i in range(3))
+    twice_area = np.cross(b - a, c - a)
+    assert (twice_area[:, 2] > 0).all()
+    np.testing.assert_allclose(twice_area[:, 2].sum() / 2, 0.4 * 0.4, atol=1e-6)
+
+
+def test_triangles_do_not_span_jumps_holes_or_sky():
+    depth = torch.tensor([[1.0, 1.0, 3.0, 3.0]]).repeat(3, 1)[None, None]
+    estimate = Estimate(depth=depth, quantity=Quantity.METRIC_DEPTH, intrinsics=INTRINSICS)
+    mesh = depth_to_mesh(estimate)
+    z = mesh.points[mesh.triangles][..., 2]
+    assert len(mesh.triangles) == 8
+    assert (z.max(1) == z.min(1)).all()
+
+    holed = depth.clone()
+    holed[0, 0, 0, 0], holed[0, 0, 2, 0], holed[0, 0, 0, 3] = float("nan"), -1.0, float("inf")
+    mask = torch.ones_like(depth, dtype=torch.bool)
+    mask[0, 0, 2, 3] = False
+    mesh = depth_to_mesh(Estimate(depth=holed, quantity=Quantity.METRIC_DEPTH, intrinsics=INTRINSICS, mask=mask))
+    assert len(mesh.points) == 8
+    assert np.isfinite(mesh.points).all()
+    # Quads are cut from top right to bottom left: a lost corner on the cut takes both triangles, another leaves one.
+    assert len(mesh.triangles) == 2
+    assert mesh.triangles.max() < 8
+
+
+def test_a_slanted_surface_within_the_allowed_jump_stays_whole():
+    depth = (torch.arange(4.0) * 0.04 + 1)[None].repeat(3, 1)[None, None]
+    estimate = Estimate(depth=depth, quantity=Quantity.RELATIVE_DEPTH, intrinsics=INTRINSICS)
+    assert len(depth_to_mesh(estimate).triangles) == 12
+    assert len(depth_to_mesh(estimate, max_jump=0.01).triangles) == 0
+
+
+def test_glb_holds_points_triangles_normals_and_linear_colours(tmp_path):
+    facing = torch.tensor([0.0, 0.0, -1.0]).reshape(1, 3, 1, 1).expand(1, 3, 3, 3)
+    picture = torch.tensor([1.0, 0.5, 0.0]).reshape(1, 3, 1, 1).expand(1, 3, 3, 3)
+    mesh = depth_to_mesh(plane(normals=facing, axes=Axes.OPENCV), picture)
+    write_glb(tmp_path / "m.glb", mesh)
+    document, array = read_glb(tmp_path / "m.glb")
+    primitive = document["meshes"][0]["primitives"][0]
+    assert primitive["mode"] == 4
+    attributes = primitive["attributes"]
+    np.testing.assert_array_equal(array(attributes["POSITION"]), mesh.points)
+    np.testing.assert_array_equal(array(primitive["indices"]).reshape(-1, 3), mesh.triangles)
+    np.testing.assert_array_equal(array(attributes["NORMAL"]), np.tile([0, 0, 1], (9, 1)))
+    # sRGB 0.5 is 0.2140 linear (IEC 61966-2-1).
+    np.testing.assert_allclose(array(attributes["COLOR_0"])[0] / 65535, [1, 0.21404, 0, 1], atol=2e-5)
+    extent = document["accessors"][attributes["POSITION"]]
+    np.testing.assert_allclose([extent["min"], extent["max"]], [mesh.points.min(0), mesh.points.max(0)])
+
+
+def test_glb_without_triangles_is_a_point_cloud(tmp_path):
+    write_glb(tmp_path / "m.glb", depth_to_mesh(plane(height=1)))
+    primitive = read_glb(tmp_path / "m.glb")[0]["meshes"][0]["primitives"][0]
+    assert primitive["mode"] == 0
+    assert "indices" not in primitive
+
+
+def test_ply_holds_the_same(tmp_path):
+    picture = torch.tensor([1.0, 0.5, 0.0]).reshape(1, 3, 1, 1).expand(1, 3, 3, 3)
+    mesh = depth_to_mesh(plane(), picture)
+    write_ply(tmp_path / "m.ply", mesh)
+    header, _, body = (tmp_path / "m.ply").read_bytes().partition(b"end_header\n")
+    assert header.decode().splitlines() == [
+        "ply",
+        "format binary_little_endian 1.0",
+        "element vertex 9",
+        *(f"property float {name}" for name in "xyz"),
+        *(f"property uchar {name}" for name in ("red", "green", "blue")),
+        "element face 8",
+        "property list uchar uint vertex_indices",
+    ]
+    assert len(body) == 9 * 15 + 8 * 13
+    x, y, z, r, g, b = struct.unpack_from("<3f3B", body, 15)
+    assert (r, g, b) == (255, 128, 0)
+    np.testing.assert_array_equal(np.float32([x, y, z]), mesh.points[1])
+    assert struct.unpack_from("<B3I", body, 9 * 15) == (3, *mesh.triangles[0])
+
+
+@pytest.mark.parametrize(
+    ("estimate", "message"),
+    [
+        (Estimate(depth=torch.ones(1, 1, 3, 3), quantity=Quantity.METRIC_DEPTH), "intrinsics"),
+        (Estimate(depth=torch.ones(1, 1, 3, 3), quantity=Quantity.DISPARITY, intrinsics=INTRINSICS), "found disparity"),
+        (Estimate(normals=torch.ones(1, 3, 3, 3), intrinsics=INTRINSICS), "found no depth"),
+        (plane(depth=float("nan")), "no pixel has a depth"),
+        (Estimate(depth=torch.ones(2, 1, 3, 3), quantity=Quantity.METRIC_DEPTH, intrinsics=INTRINSICS.expand(2, 3, 3)), "one picture"),
+        (Estimate(depth=torch.ones(1, 1, 3, 3), quantity=Quantity.METRIC_DEPTH, intrinsics=torch.zeros(1, 3, 3)), "not a camera's"),
+    ],
+)
+def test_what_is_no_surface_is_refused(estimate, message):
+    with pytest.raises(ValueError, match=message):
+        depth_to_mesh(estimate)
+
+
+def test_a_picture_of_another_size_is_refused():
+    with pytest.raises(ValueError, match="as the depth"):
+        depth_to_mesh(plane(), torch.zeros(1, 3, 4, 4))

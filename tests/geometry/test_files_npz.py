@@ -1,0 +1,177 @@
+import io
+import os
+import pickle
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+
+from depth_normal.geometry.conventions import convert_normals
+from depth_normal.geometry.estimate import Axes, Estimate, Quantity
+from depth_normal.geometry.files import FileFormatError, read_npz, write_npz
+
+
+def full_estimate(batch=1, height=5, width=7):
+    generator = torch.Generator().manual_seed(0)
+    depth = torch.rand(batch, 1, height, width, generator=generator) * 100
+    odd = torch.tensor([float("nan"), float("inf"), -0.0])[: depth.numel()]
+    depth.view(-1)[: len(odd)] = odd
+    return Estimate(
+        depth=depth,
+        quantity=Quantity.METRIC_DEPTH,
+        normals=torch.nn.functional.normalize(torch.randn(batch, 3, height, width, generator=generator), dim=1),
+        axes=Axes.SCANNET,
+        mask=torch.rand(batch, 1, height, width, generator=generator) > 0.5,
+        intrinsics=torch.tensor([[500.1, 0, 3], [0, 499.9, 2], [0, 0, 1]]).expand(batch, 3, 3).contiguous(),
+        confidence=torch.rand(batch, 1, height, width, generator=generator),
+    )
+
+
+def same_bits(a, b):
+    return a.dtype == b.dtype and a.shape == b.shape and a.numpy().tobytes() == b.numpy().tobytes()
+
+
+@pytest.mark.parametrize("size", [(1, 5, 7), (1, 1, 1), (2, 5, 1), (3, 1, 7)])
+def test_round_trip_is_bit_exact(tmp_path, size):
+    estimate = full_estimate(*size)
+    write_npz(tmp_path / "e.npz", estimate)
+    back = read_npz(tmp_path / "e.npz")
+    assert (back.quantity, back.axes) == (Quantity.METRIC_DEPTH, Axes.SCANNET)
+    for name in ("depth", "normals", "mask", "intrinsics", "confidence"):
+        assert same_bits(getattr(estimate, name), getattr(back, name)), name
+    assert list(tmp_path.iterdir()) == [tmp_path / "e.npz"]
+
+
+def test_numpy_sees_the_documented_keys_channel_last(tmp_path):
+    estimate = full_estimate()
+    write_npz(tmp_path / "e.npz", estimate)
+    with np.load(tmp_path / "e.npz", allow_pickle=False) as arrays:
+        assert {key: value.shape for key, value in arrays.items()} == {
+            "depth": (5, 7),
+            "quantity": (),
+            "normals": (5, 7, 3),
+            "axes": (),
+            "mask": (5, 7),
+            "confidence": (5, 7),
+            "intrinsics": (3, 3),
+        }
+        assert str(arrays["quantity"]) == "metric_depth"
+        assert str(arrays["axes"]) == "scannet"
+        assert arrays["mask"].dtype == bool
+        assert arrays["normals"][2, 4, 1] == estimate.normals[0, 1, 2, 4]
+
+
+@pytest.mark.parametrize("keep", ["depth", "normals"])
+def test_one_map_alone_is_enough(tmp_path, keep):
+    full = full_estimate()
+    estimate = Estimate(depth=full.depth, quantity=Quantity.DISPARITY) if keep == "depth" else Estimate(normals=full.normals)
+    write_npz(tmp_path / "e.npz", estimate)
+    back = read_npz(tmp_path / "e.npz")
+    assert (back.depth is None, back.normals is None) == (keep != "depth", keep != "normals")
+    assert back.quantity == estimate.quantity
+    assert back.mask is None
+
+
+def test_the_tutorials_archive_is_read(tmp_path):
+    # The tutorial stores ((-dz/dx, -dz/dy, 1) / length + 1) / 2 with y down the picture, channels reversed.
+    # Depth that grows to the right is a wall on the left: it faces right, which is minus in SCANNET's axes (+x left).
+    # Depth that grows downwards is a ceiling: it faces down, which is minus where +y is up.
+    depth = np.tile(np.linspace(0, 1, 9, dtype=np.float32), (6, 1))
+    coded = np.zeros((6, 9, 3), np.float32)
+    coded[:3] = (np.array([0.8, 0.0, -0.6]) + 1) / 2
+    coded[3:] = (np.array([0.8, -0.6, 0.0]) + 1) / 2
+    np.savez_compressed(tmp_path / "d.npz", dmap=depth, nmap=coded)
+    estimate = read_npz(tmp_path / "d.npz")
+    assert estimate.quantity is Quantity.RELATIVE_DEPTH
+    assert estimate.mask is None
+    np.testing.assert_array_equal(estimate.depth[0, 0], depth)
+    opengl = convert_normals(estimate.normals, estimate.axes, Axes.OPENGL)
+    torch.testing.assert_close(opengl[0, :, 0, 3], torch.tensor([0.6, 0.0, 0.8]))
+    torch.testing.assert_close(opengl[0, :, 5, 3], torch.tensor([0.0, -0.6, 0.8]))
+
+
+def test_a_metric_dmap_masks_the_background_and_vectors_stay_vectors(tmp_path):
+    depth = np.array([[2.5, 1e10], [0.0, np.nan]])
+    normals = np.array([[[0, -0.6, 0.8]] * 2] * 2)
+    np.savez(tmp_path / "d.npz", dmap=depth, nmap=normals)
+    estimate = read_npz(tmp_path / "d.npz")
+    assert estimate.quantity is Quantity.METRIC_DEPTH
+    assert estimate.mask[0, 0].tolist() == [[True, False], [False, False]]
+    assert estimate.depth.dtype == torch.float32
+    assert estimate.axes is Axes.OPENGL
+    torch.testing.assert_close(estimate.normals[0, :, 0, 1], torch.tensor([0.0, -0.6, 0.8]))
+
+
+def test_depth_without_a_quantity_needs_to_be_told(tmp_path):
+    np.savez(tmp_path / "e.npz", depth=np.ones((2, 2), np.float32))
+    with pytest.raises(FileFormatError, match="'depth' without 'quantity'"):
+        read_npz(tmp_path / "e.npz")
+    assert read_npz(tmp_path / "e.npz", quantity=Quantity.DISPARITY).quantity is Quantity.DISPARITY
+
+
+class Bomb:
+    def __reduce__(self):
+        return (os.system, ("touch exploded",))
+
+
+def npy_header(shape, kind="<f4", version=(1, 0)):
+    text = f"{{'descr': {kind!r}, 'fortran_order': False, 'shape': {shape}, }}".encode().ljust(117) + b"\n"
+    return b"\x93NUMPY" + bytes(version) + struct.pack("<H", len(text)) + text
+
+
+def archive(**members):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        for name, content in members.items():
+            file.writestr(f"{name}.npy", content)
+    return buffer.getvalue()
+
+
+def npz(**arrays):
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+ONES = np.ones((2, 3), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "empty"),
+        (b"PK\x03\x04 not a zip", "not a whole NumPy archive"),
+        (npz(depth=ONES, quantity="disparity")[:-30], "not a whole NumPy archive"),
+        (pickle.dumps(Bomb()), "not a whole NumPy archive"),
+        (npz(depth=np.array([[Bomb()]], dtype=object), quantity="disparity"), "Python objects, which are never loaded"),
+        (npz(depth=ONES, quantity=np.array(Bomb(), dtype=object)), "Python objects, which are never loaded"),
+        (archive(depth=npy_header((2**20, 2**20))), "megapixels"),
+        (archive(depth=npy_header((2**62, 2**62))), "megapixels"),
+        (archive(normals=npy_header((20_000, 20_000, 3))), "megapixels"),
+        (archive(depth=npy_header((0, 5))), "empty: shape"),
+        (archive(depth=npy_header((-1, 5))), "empty: shape"),
+        (archive(depth=npy_header((4, 4)) + b"\0" * 10), "not a whole NumPy archive"),
+        (archive(depth=npy_header("().__class__")), "not a whole NumPy archive"),
+        (archive(depth=npy_header((4, 4), version=(9, 9))), "not a whole NumPy archive|version"),
+        (npz(other=ONES), "neither depth nor normals"),
+        (npz(depth=ONES, quantity="furlongs"), "furlongs"),
+        (npz(depth=ONES, quantity=np.zeros(3)), "expected one short string"),
+        (npz(depth=ONES.astype(complex), quantity="disparity"), "expected a float32 map"),
+        (npz(depth=ONES[None, None], quantity="disparity"), r"expected \(H, W\)"),
+        (npz(normals=ONES, axes="opengl"), r"expected \(H, W, 3\)"),
+        (npz(normals=np.ones((2, 3, 4), np.float32)), r"expected \(H, W, 3\)"),
+        (npz(depth=ONES, quantity="disparity", mask=ONES), "expected a bool map"),
+        (npz(depth=ONES, quantity="disparity", mask=np.ones((3, 3), bool)), "Estimate.mask"),
+        (npz(depth=ONES, quantity="disparity", intrinsics=np.ones((2, 2))), "intrinsics have shape"),
+        (npz(depth=ONES, quantity="disparity", intrinsics=np.zeros((3, 3))), "not a camera's"),
+    ],
+)
+def test_damaged_and_hostile_archives_are_refused(tmp_path, monkeypatch, content, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.npz").write_bytes(content)
+    with pytest.raises(FileFormatError, match=message) as caught:
+        read_npz(tmp_path / "bad.npz")
+    assert str(tmp_path / "bad.npz") in str(caught.value)
+    assert not (tmp_path / "exploded").exists()

@@ -1,0 +1,122 @@
+import os
+
+import pytest
+
+from depth_normal.geometry.files import atomic_path, resolve_inside
+
+
+def test_atomic_path_moves_the_whole_file_into_place(tmp_path):
+    target = tmp_path / "map.npz"
+    target.write_bytes(b"old")
+    with atomic_path(target) as temporary:
+        assert temporary.parent == tmp_path
+        assert temporary.suffix == ".npz"
+        temporary.write_bytes(b"new")
+        assert target.read_bytes() == b"old"
+    assert target.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [tmp_path / "map.npz"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_atomic_path_leaves_nothing_behind_on_failure(tmp_path, error):
+    target = tmp_path / "map.npz"
+    target.write_bytes(b"old")
+    with pytest.raises(error), atomic_path(target) as temporary:
+        temporary.write_bytes(b"half")
+        raise error
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [tmp_path / "map.npz"]
+
+
+def test_atomic_path_names_the_missing_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"), atomic_path(tmp_path / "nowhere" / "map.npz"):
+        pass
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file permissions of POSIX")
+def test_written_files_get_the_permissions_that_others_get(tmp_path):
+    (tmp_path / "plain").touch()
+    with atomic_path(tmp_path / "atomic") as temporary:
+        temporary.touch()
+    assert (tmp_path / "atomic").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.mark.parametrize(
+    "name", ["a.npz", "sub/a.npz", "sub\\a.npz", "unicode é 深度.exr", ".hidden", "comma,;'()[] {}.png", "con_fused.npz", "a..b.npz"]
+)
+def test_plain_names_resolve_below_the_folder(tmp_path, name):
+    assert resolve_inside(tmp_path, name) == tmp_path.resolve().joinpath(*name.replace("\\", "/").split("/"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        "../a.npz",
+        "sub/../../a.npz",
+        "sub/../a.npz",
+        "..\\a.npz",
+        "/etc/passwd",
+        "\\a.npz",
+        "\\\\server\\share\\a.npz",
+        "//server/share",
+        "C:\\a.npz",
+        "c:a.npz",
+        "a.npz:stream",
+        "a\0.npz",
+        "a\n.npz",
+        "a//b",
+        "a/./b",
+        "a/",
+        "CON",
+        "con.npz",
+        "sub/NUL.tar.gz",
+        "aux .npz",
+        "COM1.exr",
+        "lpt¹.exr",
+        "CONIN$",
+        "a.npz.",
+        "a.npz ",
+        "what?.npz",
+        "a*.npz",
+        "a|b",
+        "a\ud800.npz",
+        "x" * 256,
+        "深" * 86,
+    ],
+)
+def test_names_that_leave_the_folder_or_are_odd_are_refused(tmp_path, name):
+    with pytest.raises(ValueError, match="give a path below"):
+        resolve_inside(tmp_path, name)
+
+
+def test_links_are_followed_only_inside_the_folder(tmp_path):
+    folder, outside = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    outside.mkdir()
+    (folder / "real.npz").touch()
+    try:
+        (folder / "inner.npz").symlink_to(folder / "real.npz")
+        (folder / "outer").symlink_to(outside)
+        (folder / "dangling.npz").symlink_to(outside / "not there.npz")
+        (folder / "loop").symlink_to(folder / "loop")
+        (folder / "self").symlink_to(folder)
+    except OSError as error:
+        pytest.skip(f"this account may not make links: {error}")
+    assert resolve_inside(folder, "inner.npz") == (folder / "real.npz").resolve()
+    for name in ("outer/a.npz", "outer", "dangling.npz", "self"):
+        with pytest.raises(ValueError, match="through a link"):
+            resolve_inside(folder, name)
+    with pytest.raises(ValueError, match=r"cannot be followed|through a link"):
+        resolve_inside(folder, "loop/a")
+
+
+def test_the_folder_itself_may_be_a_link(tmp_path):
+    (tmp_path / "real").mkdir()
+    try:
+        (tmp_path / "link").symlink_to(tmp_path / "real")
+    except OSError as error:
+        pytest.skip(f"this account may not make links: {error}")
+    assert resolve_inside(tmp_path / "link", "a.npz") == (tmp_path / "real" / "a.npz").resolve()
