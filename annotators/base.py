@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,6 +17,7 @@ from ..utils import resize_picture, round_to_multiple, scale_short_side
 MAX_NETWORK_PIXELS = 64 * 2**20
 
 StateDict = Mapping[str, Tensor]
+Progress = Callable[[int, int], None]
 
 
 class CheckpointError(ValueError):
@@ -106,7 +107,7 @@ class ModelSpec:
 class Annotator(ABC):
     """A network with the pre- and post-processing of its family.
 
-    A family implements `build` and `predict`, and overrides `network_size` where its authors resize in another way.
+    A family implements `build` and `predict`, and overrides `network_size` or `run` where its authors resize in another way.
 
     Attributes:
         spec: Its entry in the table.
@@ -152,24 +153,38 @@ class Annotator(ABC):
         scaled = scale_short_side(height, width, size)
         return round_to_multiple(scaled[0], self.spec.multiple_of), round_to_multiple(scaled[1], self.spec.multiple_of)
 
-    def estimate(self, images: Tensor, size: int | None = None) -> Estimate:
-        """Estimates a batch of pictures in one forward.
+    def estimate(self, images: Tensor, size: int | None = None, *, options: Any = None, progress: Progress | None = None) -> Estimate:
+        """Estimates a batch of pictures at once.
 
         Args:
             images: (B, 3, H, W) float32 RGB in [0, 1], on the network's device.
             size: What `network_size` takes; None = the spec's default.
+            options: The family's own, where it has any.
+            progress: Called with (passes done, passes in all) by families that take several for one picture.
 
         Returns:
             An estimate at the network's size, all maps float32 and finite.
 
         Raises:
             ValueError: The network's input would exceed MAX_NETWORK_PIXELS.
+            TypeError: Options for a family that has none.
             ArithmeticError: The network gave NaN or infinity.
         """
-        height, width = self.checked_network_size(images.shape[-2], images.shape[-1], size)
-        estimate = self.predict(resize_picture(images, height, width))
+        if options is not None:
+            raise TypeError(f"{self.spec.id} takes no options; found {type(options).__name__}")
+        estimate = self.run(images, size)
         self._check_finite(estimate)
         return estimate
+
+    def run(self, images: Tensor, size: int | None) -> Estimate:
+        """The way from pictures to an estimate; families whose authors resize in another way override it.
+
+        Args:
+            images: As `estimate`.
+            size: As `estimate`.
+        """
+        height, width = self.checked_network_size(images.shape[-2], images.shape[-1], size)
+        return self.predict(resize_picture(images, height, width))
 
     def checked_network_size(self, height: int, width: int, size: int | None) -> tuple[int, int]:
         """`network_size`, refused where it is beyond what any machine holds."""

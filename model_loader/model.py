@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..annotators.base import Annotator, CheckpointError, ModelSpec
+from ..annotators.base import Annotator, CheckpointError, ModelSpec, Progress
 from ..annotators.registry import FAMILIES, find_spec
 from ..geometry.estimate import Estimate
 from ..utils import as_batch
@@ -28,8 +29,6 @@ DEVICE_CHOICES = ("auto", "cpu", "cuda", "mps")
 
 # How many pictures' working memory is asked for before a run: more would push other models out for little.
 ROOM_FOR = 4
-
-Progress = Callable[[int, int], None]
 
 
 class Model:
@@ -49,13 +48,16 @@ class Model:
         host.make_interruptible(annotator.network)
         self._placement = host.Placement(annotator.network, device)
 
-    def estimate(self, images: Tensor | np.ndarray, size: int | None = None, progress: Progress | None = None) -> Estimate:
+    def estimate(
+        self, images: Tensor | np.ndarray, size: int | None = None, progress: Progress | None = None, *, options: Any = None
+    ) -> Estimate:
         """Depth and/or normals of pictures, at the pictures' own size.
 
         Args:
             images: (B, 3, H, W) tensor with values in [0, 1], or array (H, W, C) or (B, H, W, C) of uint8, uint16 or floats in [0, 1].
             size: Side of the network's input in pixels (for most families the shorter one); None = the model's default.
-            progress: Called with (pictures done, pictures in all).
+            progress: Called with (work done, work in all), in pictures or in a family's passes over them.
+            options: The family's own (`annotators.marigold.MarigoldOptions`, ...); None = its defaults.
 
         Returns:
             An estimate of B pictures, H x W, float32, on the CPU or where the images were.
@@ -67,16 +69,19 @@ class Model:
         """
         batch = as_batch(images)
         height, width = batch.shape[-2:]
-        parts = self.estimates(batch, size, progress)
+        parts = self.estimates(batch, size, progress, options=options)
         return Estimate.cat([part.resized(height, width, self.resampling).to(batch.device) for part in parts])
 
-    def estimates(self, images: Tensor, size: int | None = None, progress: Progress | None = None) -> Iterator[Estimate]:
+    def estimates(
+        self, images: Tensor, size: int | None = None, progress: Progress | None = None, *, options: Any = None
+    ) -> Iterator[Estimate]:
         """The estimates at the network's size, on its device, in parts: as many pictures at once as the memory holds.
 
         Args:
             images: (B, 3, H, W) float32 RGB in [0, 1].
             size: As in `estimate`.
             progress: As in `estimate`.
+            options: As in `estimate`.
 
         Yields:
             Estimates of one or more pictures, in order.
@@ -89,8 +94,9 @@ class Model:
         while done < total:
             host.throw_if_interrupted()
             try:
+                chunk = images[done : done + at_once].to(device)
                 with torch.no_grad():
-                    part = self._annotator.estimate(images[done : done + at_once].to(device), size)
+                    part = self._annotator.estimate(chunk, size, options=options, progress=_scaled(progress, done, len(chunk), total))
             except RuntimeError as error:
                 if not host.is_out_of_memory(error):
                     raise
@@ -116,6 +122,13 @@ class Model:
     def release(self) -> None:
         """Takes the model off its device. It can still be used: it goes back when it is asked to run."""
         self._placement.release()
+
+
+def _scaled(progress: Progress | None, done: int, chunk: int, total: int) -> Progress | None:
+    """Progress within a part of the batch as progress of the whole."""
+    if progress is None:
+        return None
+    return lambda passes, of_passes: progress(done * of_passes + passes * chunk, total * of_passes)
 
 
 _cache: dict[tuple[str, torch.dtype, torch.device, str], Model] = {}

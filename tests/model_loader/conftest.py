@@ -128,9 +128,10 @@ class FileServer(ThreadingHTTPServer):
 def caches(tmp_path, monkeypatch):
     """Points every cache at a temporary folder, and makes the pauses between attempts short."""
     import torch
-    from depth_normal.model_loader import release
     from huggingface_hub import constants, file_download
     from huggingface_hub.utils import _http
+
+    from depth_normal.model_loader import release
 
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "AUX_ANNOTATOR_CKPTS_PATH"):
         monkeypatch.delenv(name, raising=False)

@@ -8,9 +8,10 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
+
 from depth_normal.annotators.base import CheckpointError
 from depth_normal.model_loader.checkpoint import read_checkpoint
-from safetensors.torch import save_file
 
 STATE = {"conv.weight": torch.arange(12.0).reshape(3, 4), "conv.bias": torch.tensor([1, 2], dtype=torch.float16)}
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+
 from depth_normal.annotators.base import WeightFile
 from depth_normal.model_loader import download, release
 from depth_normal.model_loader.download import download_weights, verify

@@ -1,6 +1,7 @@
 import sys
 
 import pytest
+
 from depth_normal.annotators.base import WeightFile
 from depth_normal.model_loader.find import download_folder, download_path, find_weights, search_places, user_cache
 
