@@ -1,0 +1,215 @@
+"""Files of raw depth and normals in ComfyUI's own folders, and nowhere else."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable
+from itertools import repeat
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from ..geometry.estimate import Axes, Estimate, Quantity
+from ..geometry.files import FORMATS, SaveOptions, load_estimate, resolve_inside, save_estimate
+from ..model_loader.folders import USER_FOLDERS, user_folder
+from ..model_loader.host import image_placement
+from ..utils import resize_picture, to_rgb
+from .common import check_choice
+from .sockets import CATEGORY, GEOMETRY, check_geometry, geometry_input, one_by_one
+
+FORMAT_NAMES = tuple(suffix.lstrip(".") for suffix in FORMATS)
+READABLE = tuple(suffix for suffix, entry in FORMATS.items() if entry.read)
+DEFAULT_PREFIX = "geometry/geometry"
+AUTO = "auto"
+QUANTITIES = (AUTO, *(quantity.value for quantity in Quantity))
+AXES = (AUTO, *(axes.value for axes in Axes))
+
+# What ComfyUI's page shows of a node's results, by the key they come under.
+_SHOWN_AS = {".png": "images", ".glb": "3d"}
+_ANNOTATED = re.compile(rf"(.*) \[({'|'.join(USER_FOLDERS)})\]", re.DOTALL)
+_LISTED_DEPTH = 3
+
+
+class SaveGeometry:
+    """Raw depth and normals into ComfyUI's output folder."""
+
+    NODE_ID = "DepthNormal_SaveGeometry"
+    DISPLAY_NAME = "Save Geometry"
+    DESCRIPTION = (
+        "Writes raw depth and normals to ComfyUI's output folder. EXR, NPZ and PFM keep every bit, PNG 16 bits; PLY and GLB are meshes."
+    )
+    CATEGORY, FUNCTION, OUTPUT_NODE = CATEGORY, "execute", True
+    RETURN_TYPES: ClassVar = ()
+    OUTPUT_TOOLTIPS: ClassVar = ()
+    SEARCH_ALIASES: ClassVar = ["save depth", "save normals", "exr", "npz", "pfm", "16-bit png", "ply", "glb", "point cloud", "export mesh"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        prefix = "Folders below the output folder and the beginning of the name; a number is added: geometry/geometry_00001.exr."
+        formats = "; ".join(f"{suffix.lstrip('.')}: {entry.description}" for suffix, entry in FORMATS.items())
+        picture = "The colours of a PLY or GLB: the picture that the geometry was made of."
+        return {
+            "required": {
+                "geometry": geometry_input("Raw depth, normals or both. Each picture of a batch goes to its own file, except in npz."),
+                "filename_prefix": ("STRING", {"default": DEFAULT_PREFIX, "tooltip": prefix}),
+                "format": (list(FORMAT_NAMES), {"default": "exr", "tooltip": formats}),
+            },
+            "optional": {
+                "half": ("BOOLEAN", {"default": False, "tooltip": "EXR in 16-bit floats: half the size, 3 digits, up to 65504."}),
+                "image": ("IMAGE", {"tooltip": picture}),
+            },
+        }
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, filename_prefix: str | None) -> bool | str:  # noqa: N802
+        """Refuses names that leave the output folder before anything runs; None comes from another node."""
+        return filename_prefix is None or _problem(lambda: resolve_inside(user_folder("output"), filename_prefix))
+
+    def execute(
+        self, geometry: Any, filename_prefix: str, format: str, half: bool = False, image: Tensor | None = None
+    ) -> dict[str, dict[str, list[dict[str, str]]]]:
+        """Writes the files and names them to ComfyUI's page."""
+        estimate = check_geometry(geometry)
+        check_choice("format", format, FORMAT_NAMES)
+        suffix, root = f".{format}", user_folder("output")
+        parts = [estimate] if FORMATS[suffix].batches else one_by_one(estimate)
+        pictures = repeat(None) if image is None else _pictures_for(estimate, image)
+        first = _next_number(resolve_inside(root, filename_prefix))
+        written: list[Path] = []
+        try:
+            for number, (part, picture) in enumerate(zip(parts, pictures, strict=False), first):
+                path = resolve_inside(root, f"{filename_prefix}_{number:05}{suffix}")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                written += save_estimate(path, part, SaveOptions(half, picture))
+        except BaseException:
+            for path in written:
+                path.unlink(missing_ok=True)
+            raise
+        return {"ui": {_SHOWN_AS.get(suffix, "files"): [_shown(path, root) for path in written]}}
+
+
+class LoadGeometry:
+    """Raw depth and normals from ComfyUI's input or output folder."""
+
+    NODE_ID = "DepthNormal_LoadGeometry"
+    DISPLAY_NAME = "Load Geometry"
+    DESCRIPTION = (
+        "Reads raw depth and normals from ComfyUI's input or output folder: files of Save Geometry, Blender, renderers and datasets."
+    )
+    CATEGORY, FUNCTION = CATEGORY, "execute"
+    RETURN_TYPES: ClassVar = (GEOMETRY,)
+    RETURN_NAMES: ClassVar = ("geometry",)
+    OUTPUT_TOOLTIPS: ClassVar = ("What the file holds, number by number.",)
+    SEARCH_ALIASES: ClassVar = ["load depth", "load normals", "exr", "npz", "pfm", "16-bit png", "blender", "d.npz", "import depth"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        file = "A file in the input folder, or in the output folder where [output] follows the name (its PNGs are not listed: copy them)."
+        quantity = "What the depth is, where the file does not say. auto: metres, unless the format's page says otherwise."
+        axes = "The axes of the normals, where the file does not say. auto: OpenGL."
+        return {
+            "required": {"file": (_listed_files(), {"tooltip": file})},
+            "optional": {
+                "quantity": (list(QUANTITIES), {"default": AUTO, "tooltip": quantity}),
+                "axes": (list(AXES), {"default": AUTO, "tooltip": axes}),
+            },
+        }
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, file: str | None) -> bool | str:  # noqa: N802
+        """Refuses names that leave the folders, and files that are not there, before anything runs; None comes from another node."""
+        return file is None or _problem(lambda: _existing(file))
+
+    @classmethod
+    def IS_CHANGED(cls, file: str | None, quantity: str = AUTO, axes: str = AUTO) -> str | float:  # noqa: N802
+        """Changes when the file does; a name that comes from another node is not known yet, and NaN equals nothing."""
+        if file is None:
+            return math.nan
+        status = _existing(file).stat()
+        return f"{status.st_mtime_ns} {status.st_size}"
+
+    def execute(self, file: str, quantity: str = AUTO, axes: str = AUTO) -> tuple[Estimate]:
+        """The estimate."""
+        check_choice("quantity", quantity, QUANTITIES)
+        check_choice("axes", axes, AXES)
+        known_quantity = None if quantity == AUTO else Quantity(quantity)
+        known_axes = None if axes == AUTO else Axes(axes)
+        return (load_estimate(_existing(file), known_quantity, known_axes).to(image_placement()[0]),)
+
+
+def _problem(check: Callable[[], object]) -> bool | str:
+    """ComfyUI's answer: True, or what is wrong."""
+    try:
+        check()
+    except (ValueError, OSError) as error:
+        return str(error)
+    return True
+
+
+def _existing(file: str) -> Path:
+    """The file that a name means: below the input folder, or below the one that follows it in brackets.
+
+    Raises:
+        ValueError: A name that leaves the folder, or an extension that is not read.
+        FileNotFoundError: No such file.
+    """
+    match = _ANNOTATED.fullmatch(file)
+    name, kind = match.groups() if match else (file, "input")
+    folder = user_folder(kind)
+    path = resolve_inside(folder, name)
+    if path.suffix.lower() not in READABLE:
+        raise ValueError(f"the file name {name!r} ends in '{path.suffix}'; depth and normals are read from {', '.join(READABLE)}")
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {name!r} in the {kind} folder ({folder})")
+    return path
+
+
+def _listed_files() -> list[str]:
+    """Files of the input folder, and, marked, of the output folder, where PNGs are everybody's pictures. Empty outside ComfyUI."""
+    try:
+        outputs = [name for name in _files_below(user_folder("output")) if not name.lower().endswith(".png")]
+        return [*_files_below(user_folder("input")), *(f"{name} [output]" for name in outputs)]
+    except RuntimeError:
+        return []
+
+
+def _files_below(folder: Path) -> list[str]:
+    found = []
+    for root, folders, names in os.walk(folder):
+        place = Path(root).relative_to(folder)
+        folders[:] = [] if len(place.parts) >= _LISTED_DEPTH else [name for name in folders if not name.startswith(".")]
+        found += [(place / name).as_posix() for name in names if name.lower().endswith(READABLE) and not name.startswith(".")]
+    return sorted(found)
+
+
+def _next_number(prefix: Path) -> int:
+    """One more than the highest number in use behind this prefix."""
+    numbered = re.compile(rf"{re.escape(prefix.name)}_(\d+)", re.IGNORECASE)
+    names = [path.name for path in prefix.parent.iterdir()] if prefix.parent.is_dir() else []
+    return 1 + max((int(match[1]) for name in names if (match := numbered.match(name))), default=0)
+
+
+def _pictures_for(estimate: Estimate, image: Tensor) -> list[Tensor]:
+    """(1, 3, H, W) for each picture of the estimate.
+
+    Raises:
+        ValueError: Another number of pictures.
+    """
+    pictures = resize_picture(to_rgb(image), estimate.height, estimate.width)
+    if len(pictures) != estimate.batch:
+        raise ValueError(f"{len(pictures)} pictures for a geometry of {estimate.batch}; give as many")
+    return list(pictures.split(1))
+
+
+def _shown(path: Path, root: Path) -> dict[str, str]:
+    place = path.relative_to(root.resolve())
+    subfolder = "" if place.parent == Path() else place.parent.as_posix()
+    return {"filename": place.name, "subfolder": subfolder, "type": "output"}
+
+
+NODES = (SaveGeometry, LoadGeometry)

@@ -1,0 +1,332 @@
+"""Depth and normals as numbers: models, estimates, depth pictures read as geometry, normals from depth."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ..annotators.registry import MODELS
+from ..geometry.camera import intrinsics_from_fov
+from ..geometry.depth_image import LINEAR_IN, image_to_depth
+from ..geometry.derive import with_normals
+from ..geometry.estimate import Axes, Estimate, Quantity
+from ..geometry.files.foreign import metric_mask
+from ..geometry.likely import likely_depth, likely_intrinsics
+from ..geometry.normals import EDGES, depth_to_normals, dmap2norm, midas_normals
+from ..model_loader import Model, load_model
+from ..model_loader.host import default_device, image_placement, progress_bar
+from ..utils import to_rgb
+from .common import MAX_RESOLUTION, check_choice, check_range, precision_widget
+from .sockets import (
+    CATEGORY,
+    DEPTH_NORMAL_MODEL,
+    GEOMETRY,
+    MAX_FOV,
+    MAX_RATIO,
+    check_geometry,
+    fov_widget,
+    geometry_input,
+    near_far_ratio_widget,
+    one_by_one,
+)
+
+DEFAULT_MODEL = "midas-dpt-hybrid"
+AUTO, MODEL_ONLY = "auto", "model only"
+METRES = "metres"
+VALUES = (*LINEAR_IN, METRES)
+PLANE_FIT, MIDAS, DMAP2NORM = METHODS = ("plane fit", "midas", "dmap2norm")
+MAX_METRES = 1e6
+MAX_A = 1000.0
+
+# Beyond what resampling overshoots, and what JPEG's colours and 8-bit rounding add to grey.
+_OVERSHOOT = 0.01
+_COLOUR = 0.02
+
+
+class LoadDepthNormalModel:
+    """A model of the table, ready to run."""
+
+    NODE_ID = "DepthNormal_LoadModel"
+    DISPLAY_NAME = "Load Depth/Normal Model"
+    DESCRIPTION = "Loads a model that estimates depth, normals or both. Its weights are downloaded once if no installed pack has them."
+    CATEGORY, FUNCTION = CATEGORY, "execute"
+    RETURN_TYPES: ClassVar = (DEPTH_NORMAL_MODEL,)
+    RETURN_NAMES: ClassVar = ("model",)
+    OUTPUT_TOOLTIPS: ClassVar = ("The model, for Estimate Geometry.",)
+    SEARCH_ALIASES: ClassVar = ["depth anything", "midas", "zoe", "marigold", "lotus", "depth model", "normal model", "depth estimation"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        tooltip = "Which model. `depth-normal models` on the command line lists what each gives, its size and licence."
+        return {
+            "required": {"model": (list(MODELS), {"default": DEFAULT_MODEL, "tooltip": tooltip})},
+            "optional": {"precision": precision_widget()},
+        }
+
+    def execute(self, model: str, precision: str = AUTO) -> tuple[Model]:
+        """The model, kept for the next call."""
+        return (load_model(model, precision),)
+
+
+class EstimateGeometry:
+    """A model's raw depth and normals of pictures."""
+
+    NODE_ID = "DepthNormal_EstimateGeometry"
+    DISPLAY_NAME = "Estimate Geometry"
+    DESCRIPTION = "Runs a depth or normal model and hands its numbers on, unrounded: metres stay metres, vectors stay vectors."
+    CATEGORY, FUNCTION = CATEGORY, "execute"
+    RETURN_TYPES: ClassVar = (GEOMETRY,)
+    RETURN_NAMES: ClassVar = ("geometry",)
+    OUTPUT_TOOLTIPS: ClassVar = ("Depth and/or normals at the pictures' own size.",)
+    SEARCH_ALIASES: ClassVar = ["depth estimation", "normal estimation", "depth map", "normal map", "monocular depth", "metric depth"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        resolution = "Side of the network's input in pixels (for most models the shorter one). 0: the model's own size."
+        normals = (
+            "auto: where the model gives no normals, they are computed from its depth (not from relative depth), at the network's size: "
+            "those of enlarged depth would show its grid. model only: nothing is added."
+        )
+        return {
+            "required": {
+                "model": (DEPTH_NORMAL_MODEL, {"tooltip": "From Load Depth/Normal Model."}),
+                "image": ("IMAGE", {"tooltip": "One picture or a batch."}),
+            },
+            "optional": {
+                "resolution": ("INT", {"default": 0, "min": 0, "max": MAX_RESOLUTION, "tooltip": resolution}),
+                "normals": ([AUTO, MODEL_ONLY], {"default": AUTO, "tooltip": normals}),
+            },
+        }
+
+    def execute(self, model: Model, image: Tensor, resolution: int = 0, normals: str = AUTO) -> tuple[Estimate]:
+        """The estimate."""
+        check_range("resolution", resolution, 0, MAX_RESOLUTION)
+        check_choice("normals", normals, (AUTO, MODEL_ONLY))
+        pictures = to_rgb(image)
+        height, width = pictures.shape[-2:]
+        device, _ = image_placement()
+        parts = []
+        for part in model.estimates(pictures, resolution or None, progress_bar(pictures.shape[0])):
+            if normals == AUTO and part.quantity is not Quantity.RELATIVE_DEPTH:
+                part = with_normals(part)
+            parts.append(part.resized(height, width, model.resampling).to(device))
+        return (Estimate.cat(parts),)
+
+
+class DepthImageToGeometry:
+    """Any pack's depth picture as numbers."""
+
+    NODE_ID = "DepthNormal_DepthImageToGeometry"
+    DISPLAY_NAME = "Depth Image to Geometry"
+    DESCRIPTION = (
+        "Reads a depth picture, of any pack or renderer, as raw depth: near white or far white, with or without a range in metres."
+    )
+    CATEGORY, FUNCTION = CATEGORY, "execute"
+    RETURN_TYPES: ClassVar = (GEOMETRY,)
+    RETURN_NAMES: ClassVar = ("geometry",)
+    OUTPUT_TOOLTIPS: ClassVar = ("Metric depth where the range is known, else disparity or relative depth.",)
+    SEARCH_ALIASES: ClassVar = ["depth map", "depth image", "z-depth", "depth pass", "import depth"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        values = (
+            "What equal steps of grey mean. disparity: of 1 / depth (MiDaS, Depth Anything, ControlNet). depth: of depth (most renderers, "
+            "depth cameras). metres: the values are metres as they are, as from an EXR."
+        )
+        near_metres = "Metres that the near end of the grey levels stands for; for disparity above 0."
+        far_metres = (
+            "Metres that the far end of the grey levels stands for. 0: the range is not known. "
+            "16-bit millimetres: depth, near black, 0 to 65.535."
+        )
+        mask = "White where the depth can be trusted, of the picture's size."
+        metres: dict[str, Any] = {"default": 0.0, "min": 0.0, "max": MAX_METRES, "step": 0.01}
+        return {
+            "required": {
+                "image": ("IMAGE", {"tooltip": "Grey depth pictures. An alpha channel below a half means: no value here."}),
+                "near": (["white", "black"], {"default": "white", "tooltip": "Which end of the grey levels is near."}),
+                "values": (list(VALUES), {"default": "disparity", "tooltip": values}),
+            },
+            "optional": {
+                "near_metres": ("FLOAT", {**metres, "tooltip": near_metres}),
+                "far_metres": ("FLOAT", {**metres, "tooltip": far_metres}),
+                "fov": (
+                    "FLOAT",
+                    {**fov_widget()[1], "tooltip": "Field of view of the longer side in degrees, kept as the camera. 0: not known."},
+                ),
+                "mask": ("MASK", {"tooltip": mask}),
+            },
+        }
+
+    def execute(
+        self,
+        image: Tensor,
+        near: str,
+        values: str,
+        near_metres: float = 0.0,
+        far_metres: float = 0.0,
+        fov: float = 0.0,
+        mask: Tensor | None = None,
+    ) -> tuple[Estimate]:
+        """The estimate."""
+        check_choice("near", near, ("white", "black"))
+        check_choice("values", values, VALUES)
+        check_range("near_metres", near_metres, 0, MAX_METRES)
+        check_range("far_metres", far_metres, 0, MAX_METRES)
+        check_range("fov", fov, 0, MAX_FOV)
+        grey, trusted = _grey(image, mask)
+        if values == METRES:
+            depth, quantity = _metres(grey), Quantity.METRIC_DEPTH
+            seen = metric_mask(depth)
+            trusted = trusted if seen is None else trusted & seen
+        else:
+            metric_range = (near_metres, far_metres) if far_metres > 0 or near_metres > 0 else None
+            depth, quantity = image_to_depth(_levels(grey), near=near, linear_in=values, metric_range=metric_range)
+        intrinsics = intrinsics_from_fov(fov, *depth.shape[-2:], batch=depth.shape[0]) if fov else None
+        estimate = Estimate(depth, quantity, mask=None if bool(trusted.all()) else trusted, intrinsics=intrinsics)
+        return (estimate.to(image_placement()[0]),)
+
+
+class NormalsFromDepth:
+    """Normals computed from raw depth."""
+
+    NODE_ID = "DepthNormal_NormalsFromDepth"
+    DISPLAY_NAME = "Normals from Depth"
+    DESCRIPTION = "Computes normals from raw depth: exact on planes, sharp at edges, calm in noise. Replaces normals that were there."
+    CATEGORY, FUNCTION = CATEGORY, "execute"
+    RETURN_TYPES: ClassVar = (GEOMETRY,)
+    RETURN_NAMES: ClassVar = ("geometry",)
+    OUTPUT_TOOLTIPS: ClassVar = ("The same geometry with normals of its depth.",)
+    SEARCH_ALIASES: ClassVar = ["normal map from depth", "depth to normal", "surface normals", "bump", "dmap2norm"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        method = (
+            "plane fit: the true surface. midas: ControlNet 1.0's slopes of raw disparity. dmap2norm: the Blender tutorial's slopes of "
+            "depth. The last two know no camera."
+        )
+        edges = (
+            "Of plane fit. sharp: true or measured depth. soft: depth whose edges are ramps, as of most networks. auto: looks at the depth."
+        )
+        a = "Of midas: how flat the surface looks; larger = flatter."
+        background = "Of midas: what is farther than this (0 = farthest, 1 = nearest) faces the viewer."
+        return {
+            "required": {
+                "geometry": geometry_input("Raw depth."),
+                "method": (list(METHODS), {"default": PLANE_FIT, "tooltip": method}),
+            },
+            "optional": {
+                "edges": (["auto", "sharp", "soft"], {"default": "auto", "tooltip": edges}),
+                "fov": fov_widget(),
+                "near_far_ratio": near_far_ratio_widget(),
+                "a": ("FLOAT", {"default": math.tau, "min": 0.0, "max": MAX_A, "step": 0.05, "tooltip": a, "advanced": True}),
+                "bg_threshold": (
+                    "FLOAT",
+                    {"default": 0.1, "min": 0.0, "max": 1.0, "step": 0.05, "tooltip": background, "advanced": True},
+                ),
+            },
+        }
+
+    def execute(
+        self,
+        geometry: Any,
+        method: str,
+        edges: str = "auto",
+        fov: float = 0.0,
+        near_far_ratio: float = 0.0,
+        a: float = math.tau,
+        bg_threshold: float = 0.1,
+    ) -> tuple[Estimate]:
+        """The estimate with normals."""
+        estimate = check_geometry(geometry)
+        check_choice("method", method, METHODS)
+        check_choice("edges", edges, EDGES)
+        check_range("fov", fov, 0, MAX_FOV)
+        check_range("near_far_ratio", near_far_ratio, 0, MAX_RATIO)
+        check_range("a", a, 0, MAX_A)
+        check_range("bg_threshold", bg_threshold, 0, 1)
+        if method == PLANE_FIT:
+            derive, axes = partial(_plane_fit, edges=edges, fov=fov, near_far_ratio=near_far_ratio), Axes.OPENGL
+        else:
+            derive, axes = partial(_slopes, method=method, a=a, bg_threshold=bg_threshold), Axes.SCANNET
+        progress, normals = progress_bar(estimate.batch), []
+        for picture in one_by_one(estimate, default_device()):
+            normals.append(derive(picture).to(image_placement()[0]))
+            if progress is not None:
+                progress(len(normals), estimate.batch)
+        camera = likely_intrinsics(estimate, fov) if fov else estimate.intrinsics
+        return (replace(estimate, normals=torch.cat(normals), axes=axes, intrinsics=camera),)
+
+
+def _plane_fit(estimate: Estimate, edges: str, fov: float, near_far_ratio: float) -> Tensor:
+    depth, intrinsics = likely_depth(estimate, near_far_ratio), likely_intrinsics(estimate, fov)
+    return depth_to_normals(depth, intrinsics, estimate.mask, edges)
+
+
+def _slopes(estimate: Estimate, method: str, a: float, bg_threshold: float) -> Tensor:
+    depth = _slope_depth(estimate, method)
+    return midas_normals(depth, a, bg_threshold) if method == MIDAS else dmap2norm(depth)
+
+
+def _slope_depth(estimate: Estimate, method: str) -> Tensor:
+    """The depth that one of the old methods is made for."""
+    accepted = (Quantity.DISPARITY,) if method == MIDAS else (Quantity.METRIC_DEPTH, Quantity.RELATIVE_DEPTH)
+    if estimate.depth is None or estimate.quantity not in accepted:
+        found = "no depth" if estimate.quantity is None else estimate.quantity.value
+        raise ValueError(f"the geometry holds {found}; {method} is made for {' or '.join(accepted)}; use {PLANE_FIT}")
+    return estimate.depth
+
+
+def _grey(image: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """(B, 1, H, W) values as they are, and where they count."""
+    to_rgb(torch.nan_to_num(image, 0.0, 0.0, 0.0) if image.is_floating_point() else image)
+    planar = (image if image.ndim == 4 else image[None]).movedim(-1, 1).float()
+    colours = planar[:, :3]
+    spread = (colours.amax(1) - colours.amin(1)).nan_to_num(0.0, 0.0, 0.0).mean().item()
+    if spread > _COLOUR * max(1.0, colours.nan_to_num(0.0, 0.0, 0.0).abs().mean().item()):
+        raise ValueError(
+            f"the picture is coloured (its channels differ by {spread:.2f} on average), a depth picture is grey; "
+            "give the depth without a colour map, and a normal map to Convert Normal Map"
+        )
+    trusted = planar[:, 3:] >= 0.5 if planar.shape[1] == 4 else torch.ones_like(planar[:, :1], dtype=torch.bool)
+    if mask is not None:
+        stack = (mask if mask.ndim == 3 else mask[None])[:, None]
+        if stack.shape[-2:] != trusted.shape[-2:] or stack.shape[0] not in (1, trusted.shape[0]):
+            raise ValueError(
+                f"the mask has shape {tuple(mask.shape)}; expected {tuple(trusted[:, 0].shape)} or one for all, as the pictures "
+                "(Load Image's mask of a picture without alpha is 64x64: leave it unconnected)"
+            )
+        trusted = trusted & (stack.to(trusted.device) >= 0.5)
+    return colours[:, :1].contiguous(), trusted
+
+
+def _levels(grey: Tensor) -> Tensor:
+    """Grey levels, refused where they are none."""
+    low, high = grey.min().item(), grey.max().item()
+    if not (low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT):
+        raise ValueError(
+            f"the picture's values go from {low:g} to {high:g}, grey levels from 0 to 1; if they are metres, choose values = {METRES}"
+        )
+    return grey.clamp(0, 1)
+
+
+def _metres(grey: Tensor) -> Tensor:
+    """Metres, refused where they are a picture's grey levels."""
+    finite = grey[torch.isfinite(grey)]
+    if bool(((finite >= 0) & (finite <= 1)).all()):
+        raise ValueError(
+            "all values lie within 0..1, as a picture's grey levels do, not metres; choose values = disparity or depth "
+            "(metres below 1: depth, near black, near_metres 0, far_metres 1)"
+        )
+    return grey
+
+
+NODES = (LoadDepthNormalModel, EstimateGeometry, DepthImageToGeometry, NormalsFromDepth)

@@ -1,0 +1,134 @@
+"""Raw geometry to and from core ComfyUI's MoGe and Depth Anything 3 nodes."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from ..geometry.core_dicts import da3_to_estimate, estimate_to_da3, estimate_to_moge, moge_to_estimate
+from ..geometry.estimate import Estimate, Quantity
+from ..model_loader.host import image_placement
+from ..utils import resize_picture, to_rgb
+from .common import check_choice, check_range
+from .sockets import CATEGORY, GEOMETRY, MAX_FOV, MAX_RATIO, check_geometry, fov_widget, geometry_input, near_far_ratio_widget
+
+MOGE_GEOMETRY, DA3_GEOMETRY = "MOGE_GEOMETRY", "DA3_GEOMETRY"
+AUTO = "auto"
+DEPTH_QUANTITIES = (AUTO, Quantity.METRIC_DEPTH.value, Quantity.RELATIVE_DEPTH.value)
+
+
+def _inputs() -> dict[str, dict[str, Any]]:
+    picture = "The picture that the geometry was made of: core's meshes wear it. Resized to the geometry's size."
+    return {
+        "required": {"geometry": geometry_input("Raw depth, normals or both."), "image": ("IMAGE", {"tooltip": picture})},
+        "optional": {"fov": fov_widget(), "near_far_ratio": near_far_ratio_widget()},
+    }
+
+
+def _picture_for(estimate: Estimate, image: Tensor) -> Tensor:
+    return resize_picture(to_rgb(image), estimate.height, estimate.width)
+
+
+def _check(geometry: Any, fov: float, near_far_ratio: float) -> Estimate:
+    check_range("fov", fov, 0, MAX_FOV)
+    check_range("near_far_ratio", near_far_ratio, 0, MAX_RATIO)
+    return check_geometry(geometry)
+
+
+class GeometryToMoge:
+    """An estimate for core's MoGe nodes."""
+
+    NODE_ID = "DepthNormal_GeometryToMoGe"
+    DISPLAY_NAME = "Geometry to MoGe"
+    DESCRIPTION = "Hands raw depth and normals to ComfyUI's own MoGe nodes: Render MoGe Geometry, Convert MoGe Point Map to Mesh."
+    CATEGORY, FUNCTION = CATEGORY, "execute"
+    RETURN_TYPES: ClassVar = (MOGE_GEOMETRY,)
+    RETURN_NAMES: ClassVar = ("moge_geometry",)
+    OUTPUT_TOOLTIPS: ClassVar = ("What Run MoGe Inference gives, made of this geometry.",)
+    SEARCH_ALIASES: ClassVar = ["moge", "mesh", "point cloud", "3d", "glb", "convert geometry"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        return _inputs()
+
+    def execute(self, geometry: Any, image: Tensor, fov: float = 0.0, near_far_ratio: float = 0.0) -> tuple[dict[str, Tensor]]:
+        """Core's dictionary."""
+        estimate = _check(geometry, fov, near_far_ratio)
+        return (estimate_to_moge(estimate, _picture_for(estimate, image), fov, near_far_ratio),)
+
+
+class MogeToGeometry:
+    """Core's MoGe geometry as an estimate."""
+
+    NODE_ID = "DepthNormal_MoGeToGeometry"
+    DISPLAY_NAME = "MoGe to Geometry"
+    DESCRIPTION = "Takes depth, normals, mask and camera from ComfyUI's own Run MoGe Inference. No panoramas. MoGe 1: metres up to scale."
+    CATEGORY, FUNCTION = CATEGORY, "execute"
+    RETURN_TYPES: ClassVar = (GEOMETRY,)
+    RETURN_NAMES: ClassVar = ("geometry",)
+    OUTPUT_TOOLTIPS: ClassVar = ("Metric depth, and normals where MoGe gives them.",)
+    SEARCH_ALIASES: ClassVar = ["moge", "convert geometry", "depth", "normals"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        return {"required": {"moge_geometry": (MOGE_GEOMETRY, {"tooltip": "The output of Run MoGe Inference."})}}
+
+    def execute(self, moge_geometry: dict[str, Any]) -> tuple[Estimate]:
+        """The estimate."""
+        return (moge_to_estimate(moge_geometry).to(image_placement()[0]),)
+
+
+class GeometryToDa3:
+    """An estimate for core's Depth Anything 3 nodes."""
+
+    NODE_ID = "DepthNormal_GeometryToDA3"
+    DISPLAY_NAME = "Geometry to Depth Anything 3"
+    DESCRIPTION = "Hands raw depth to ComfyUI's own Depth Anything 3 nodes: Render Depth Anything 3, Convert DA3 Geometry to Mesh."
+    CATEGORY, FUNCTION = CATEGORY, "execute"
+    RETURN_TYPES: ClassVar = (DA3_GEOMETRY,)
+    RETURN_NAMES: ClassVar = ("da3_geometry",)
+    OUTPUT_TOOLTIPS: ClassVar = ("What Run Depth Anything 3 gives, made of this geometry.",)
+    SEARCH_ALIASES: ClassVar = ["da3", "depth anything", "mesh", "point cloud", "3d", "glb", "convert geometry"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        return _inputs()
+
+    def execute(self, geometry: Any, image: Tensor, fov: float = 0.0, near_far_ratio: float = 0.0) -> tuple[dict[str, Tensor | str]]:
+        """Core's dictionary."""
+        estimate = _check(geometry, fov, near_far_ratio)
+        return (estimate_to_da3(estimate, _picture_for(estimate, image), fov, near_far_ratio),)
+
+
+class Da3ToGeometry:
+    """Core's Depth Anything 3 geometry as an estimate."""
+
+    NODE_ID = "DepthNormal_DA3ToGeometry"
+    DISPLAY_NAME = "Depth Anything 3 to Geometry"
+    DESCRIPTION = "Takes depth, sky, confidence and camera from ComfyUI's own Depth Anything 3 inference."
+    CATEGORY, FUNCTION = CATEGORY, "execute"
+    RETURN_TYPES: ClassVar = (GEOMETRY,)
+    RETURN_NAMES: ClassVar = ("geometry",)
+    OUTPUT_TOOLTIPS: ClassVar = ("Depth, masked where there is sky.",)
+    SEARCH_ALIASES: ClassVar = ["da3", "depth anything", "convert geometry", "depth"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        quantity = "What the depth is. auto: with a camera (multiview) depth whose zero is the camera, up to scale; else relative depth."
+        return {
+            "required": {"da3_geometry": (DA3_GEOMETRY, {"tooltip": "The output of ComfyUI's Depth Anything 3 inference."})},
+            "optional": {"quantity": (list(DEPTH_QUANTITIES), {"default": AUTO, "tooltip": quantity})},
+        }
+
+    def execute(self, da3_geometry: dict[str, Any], quantity: str = AUTO) -> tuple[Estimate]:
+        """The estimate."""
+        check_choice("quantity", quantity, DEPTH_QUANTITIES)
+        return (da3_to_estimate(da3_geometry, None if quantity == AUTO else quantity).to(image_placement()[0]),)
+
+
+NODES = (GeometryToMoge, MogeToGeometry, GeometryToDa3, Da3ToGeometry)

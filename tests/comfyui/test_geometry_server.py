@@ -1,0 +1,254 @@
+"""Raw geometry in a real ComfyUI server: core's MoGe, Depth Anything 3 and mesh nodes take it and give it, files bring it back."""
+
+import json
+import struct
+import subprocess
+import urllib.error
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.files import read_npz, write_npz
+
+pytestmark = pytest.mark.comfyui
+
+HEIGHT, WIDTH = 48, 64
+NORMAL = torch.nn.functional.normalize(torch.tensor([0.3, 0.4, 0.8]), dim=0)
+SMALL = "midas-v2.1-small"
+
+
+def plane() -> Estimate:
+    """A tilted plane 3 m away, with its camera and a masked corner."""
+    intrinsics = intrinsics_from_fov(60, HEIGHT, WIDTH)
+    direction = (NORMAL * torch.tensor([1.0, -1.0, -1.0])).view(1, 3, 1, 1)
+    depth = 3 * direction[:, 2:] / (pixel_rays(intrinsics, HEIGHT, WIDTH) * direction).sum(1, keepdim=True)
+    mask = torch.ones(1, 1, HEIGHT, WIDTH, dtype=torch.bool)
+    mask[:, :, :8, :8] = False
+    return Estimate(depth, Quantity.METRIC_DEPTH, mask=mask, intrinsics=intrinsics)
+
+
+@pytest.fixture(scope="module")
+def scene(server) -> dict:
+    """Nodes 1 to 3: the plane's depth from a file, its normals, a picture of its size."""
+    write_npz(server.base / "input" / "plane.npz", plane())
+    picture = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
+    cv2.imwrite(str(server.base / "input" / "texture.png"), picture)
+    return {
+        "1": node("LoadGeometry", file="plane.npz"),
+        "2": node("NormalsFromDepth", geometry=["1", 0], method="plane fit"),
+        "3": {"class_type": "LoadImage", "inputs": {"image": "texture.png"}},
+    }
+
+
+def node(name: str, **inputs) -> dict:
+    return {"class_type": f"DepthNormal_{name}", "inputs": inputs}
+
+
+def core(name: str, **inputs) -> dict:
+    return {"class_type": name, "inputs": inputs}
+
+
+def shown(server, graph: dict, *ends: str) -> list[np.ndarray]:
+    """Runs the graph with previews on the ends; the pictures as RGB."""
+    previews = {f"p{end}": core("PreviewImage", images=[end, 0]) for end in ends}
+    outputs = done(server, graph | previews)
+    paths = [server.base / "temp" / outputs[f"p{end}"]["images"][0]["filename"] for end in ends]
+    return [cv2.imread(str(path))[..., ::-1].astype(int) for path in paths]
+
+
+def done(server, graph: dict) -> dict:
+    history = server.run(graph)
+    assert history["status"]["status_str"] == "success", history["status"]["messages"]
+    return history["outputs"]
+
+
+def error_of(server, graph: dict) -> str:
+    messages = server.run(graph)["status"]["messages"]
+    return next(body["exception_message"] for kind, body in messages if kind == "execution_error")
+
+
+def path_of(server, entry: dict):
+    return server.base / "output" / entry["subfolder"] / entry["filename"]
+
+
+def glb_points(path) -> np.ndarray:
+    data = path.read_bytes()
+    (length,) = struct.unpack("<I", data[12:16])
+    document = json.loads(data[20 : 20 + length])
+    accessor = document["accessors"][document["meshes"][0]["primitives"][0]["attributes"]["POSITION"]]
+    start = 28 + length + document["bufferViews"][accessor["bufferView"]].get("byteOffset", 0) + accessor.get("byteOffset", 0)
+    return np.frombuffer(data, np.float32, 3 * accessor["count"], start).reshape(-1, 3)
+
+
+def test_every_node_is_described(server):
+    described = server.request("/object_info")
+    ours = [name for name in described if name.startswith("DepthNormal_")]
+    assert len(ours) >= 13
+    for name in ours:
+        assert described[name]["description"] and described[name]["category"] == "Depth & Normals"
+
+
+def test_core_renders_our_geometry_as_we_do(server, scene):
+    graph = scene | {
+        "moge": node("GeometryToMoGe", geometry=["2", 0], image=["3", 0]),
+        "a": core("MoGeRender", moge_geometry=["moge", 0], output="normal_opengl"),
+        "b": node("RenderNormals", geometry=["2", 0], coding="opengl"),
+        "c": core("MoGeRender", moge_geometry=["moge", 0], output="normal_directx"),
+        "d": node("RenderNormals", geometry=["2", 0], coding="directx"),
+        "e": core("MoGeRender", moge_geometry=["moge", 0], output="depth"),
+        "f": node("RenderDepth", geometry=["1", 0], near="white", normalisation="per_image", percentile_low=0.1, percentile_high=99.9),
+        "g": core("MoGeRender", moge_geometry=["moge", 0], output="mask"),
+    }
+    opengl, ours_opengl, directx, ours_directx, depth, ours_depth, mask = shown(server, graph, *"abcdefg")
+    trusted = plane().mask[0, 0].numpy()
+    assert abs(opengl - ours_opengl)[trusted].max() <= 1 and abs(directx - ours_directx)[trusted].max() <= 1
+    assert abs(opengl[trusted] - (NORMAL * 0.5 + 0.5).numpy() * 255).max() <= 1.5, "and it is the plane's"
+    assert abs(depth - ours_depth).max() <= 2, "black where masked, too"
+    assert ((mask[..., 0] > 127) == trusted).all()
+
+
+def test_core_renders_our_depth_as_depth_anything_3(server, scene):
+    graph = scene | {
+        "da3": node("GeometryToDA3", geometry=["1", 0], image=["3", 0]),
+        "a": core(
+            "DA3Render",
+            da3_geometry=["da3", 0],
+            output="depth",
+            **{"output.normalization": "min_max", "output.apply_sky_clip": False},
+        ),
+        "b": node("RenderDepth", geometry=["1", 0], near="white", normalisation="per_image", metric_as_disparity=False),
+        "c": core("DA3Render", da3_geometry=["da3", 0], output="sky_mask", **{"output.colored": False}),
+    }
+    depth, ours, sky = shown(server, graph, *"abc")
+    assert abs(depth - ours).max() <= 1 and ((sky[..., 0] < 127) == plane().mask[0, 0].numpy()).all()
+
+
+@pytest.mark.parametrize(
+    ("there", "socket", "mesher"),
+    [("GeometryToMoGe", "moge_geometry", "MoGePointMapToMesh"), ("GeometryToDA3", "da3_geometry", "DA3GeometryToMesh")],
+)
+def test_core_makes_meshes_of_our_geometry(server, scene, there, socket, mesher):
+    """Every vertex of the GLB lies on the plane, in glTF's axes, which are OpenGL's."""
+    widgets = {"batch_index": 0, "decimation": 1, "discontinuity_threshold": 0.5, "texture": True}
+    if mesher.startswith("DA3"):
+        widgets |= {"confidence_threshold": 0.1, "use_sky_mask": True}
+    graph = scene | {
+        "to": node(there, geometry=["1", 0], image=["3", 0]),
+        "mesh": core(mesher, **{socket: ["to", 0]}, **widgets),
+        "save": core("SaveGLB", mesh=["mesh", 0], filename_prefix=f"core/{there}"),
+    }
+    (entry,) = done(server, graph)["save"]["3d"]
+    points = glb_points(path_of(server, entry))
+    assert len(points) > 0.8 * HEIGHT * WIDTH
+    assert abs(points @ NORMAL.numpy() + 3 * NORMAL[2].item()).max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("there", "back", "socket"),
+    [("GeometryToMoGe", "MoGeToGeometry", "moge_geometry"), ("GeometryToDA3", "DA3ToGeometry", "da3_geometry")],
+)
+def test_cores_geometry_comes_back(server, scene, there, back, socket):
+    graph = scene | {
+        "to": node(there, geometry=["1", 0], image=["3", 0]),
+        "from": node(back, **{socket: ["to", 0]}),
+        "save": node("SaveGeometry", geometry=["from", 0], filename_prefix=f"back/{there}", format="npz"),
+    }
+    (entry,) = done(server, graph)["save"]["files"]
+    estimate, given = read_npz(path_of(server, entry)), plane()
+    assert torch.equal(estimate.mask, given.mask) and torch.equal(estimate.depth[given.mask], given.depth[given.mask])
+    assert torch.allclose(estimate.intrinsics, given.intrinsics, atol=1e-4) and estimate.quantity is Quantity.METRIC_DEPTH
+
+
+@pytest.fixture(scope="module")
+def exr(server, scene, comfyui_python):
+    """Our EXR of the plane, written by the server."""
+    if subprocess.run([comfyui_python, "-c", "import OpenEXR"], capture_output=True, check=False).returncode:
+        pytest.skip("EXR files need the package OpenEXR in ComfyUI's own Python, which has none")
+    graph = scene | {"save": node("SaveGeometry", geometry=["2", 0], filename_prefix="exr/plane", format="exr")}
+    (entry,) = done(server, graph)["save"]["files"]
+    return path_of(server, entry)
+
+
+def test_our_exr_loads_back_the_same(server, exr):
+    graph = {
+        "1": node("LoadGeometry", file=f"exr/{exr.name} [output]"),
+        "2": node("SaveGeometry", geometry=["1", 0], filename_prefix="exr/again", format="npz"),
+    }
+    (entry,) = done(server, graph)["2"]["files"]
+    estimate, given = read_npz(path_of(server, entry)), plane()
+    assert torch.equal(estimate.depth, given.depth) and torch.equal(estimate.mask, given.mask)
+    assert torch.equal(estimate.intrinsics, given.intrinsics)
+    assert (estimate.normals * NORMAL.view(1, 3, 1, 1)).sum(1, keepdim=True)[given.mask].min() > 0.9999
+
+
+def test_our_exr_has_the_same_numbers_in_other_readers(server, exr):
+    openexr = pytest.importorskip("OpenEXR", reason="the reader to compare with")
+    with openexr.File(str(exr), separate_channels=True) as file:
+        assert np.array_equal(file.channels()["Z"].pixels, plane().depth[0, 0].numpy())
+    (server.base / "input" / "plane.exr").write_bytes(exr.read_bytes())
+    graph = {
+        "1": core("LoadImage", image="plane.exr"),
+        "2": node("DepthImageToGeometry", image=["1", 0], near="white", values="metres"),
+        "3": node("SaveGeometry", geometry=["2", 0], filename_prefix="exr/core", format="npz"),
+    }
+    (entry,) = done(server, graph)["3"]["files"]
+    assert torch.equal(read_npz(path_of(server, entry)).depth, plane().depth), "ComfyUI's own loader"
+
+
+def test_a_model_of_the_table(server, photo):
+    cv2.imwrite(str(server.base / "input" / "portrait.png"), photo[:256, 128:384, ::-1])
+    graph = {
+        "1": core("LoadImage", image="portrait.png"),
+        "2": node("LoadModel", model=SMALL, precision="float32"),
+        "3": node("EstimateGeometry", model=["2", 0], image=["1", 0]),
+        "4": node("RenderDepth", geometry=["3", 0], near="white", normalisation="per_image"),
+        "5": node("RenderNormals", geometry=["3", 0], coding="controlnet-normalbae"),
+    }
+    depth, normals = shown(server, graph, "4", "5")
+    assert depth.shape == normals.shape == (256, 256, 3)
+    assert depth.min() == 0 and depth.max() == 255 and normals[..., 2].mean() > 150, "blue holds the axis to the viewer"
+
+
+@pytest.mark.parametrize("name", ["../plane.npz", "/etc/hostname.npz", "absent.npz", "texture.jpg", "../x.npz [output]"])
+def test_bad_names_are_refused_before_the_run(server, scene, name):
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        server.submit(
+            scene | {"1": node("LoadGeometry", file=name), "p": node("SaveGeometry", geometry=["2", 0], filename_prefix="x", format="npz")}
+        )
+    assert refused.value.code == 400 and "file" in refused.value.read().decode()
+
+
+def test_saving_outside_the_output_folder_is_refused(server, scene):
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        server.submit(scene | {"4": node("SaveGeometry", geometry=["1", 0], filename_prefix="../x", format="npz")})
+    assert "holds '..'" in refused.value.read().decode()
+
+
+def test_what_does_not_fit_is_said_in_the_graph(server, scene):
+    graph = {
+        "1": core("LoadImage", image="texture.png"),
+        "2": node("DepthImageToGeometry", image=["1", 0], near="white", values="depth"),
+        "3": node("SaveGeometry", geometry=["2", 0], filename_prefix="x", format="npz"),
+    }
+    assert "coloured" in error_of(server, scene | graph)
+    assert not (server.base / "output" / "x_00001.npz").exists()
+
+
+def test_a_changed_file_is_read_again(server, scene):
+    graph = {
+        "1": node("LoadGeometry", file="changing.npz"),
+        "2": node(
+            "RenderDepth", geometry=["1", 0], near="white", normalisation="fixed", range_low=1.0, range_high=3.0, metric_as_disparity=False
+        ),
+    }
+    seen = []
+    for metres in (1.0, 3.0):
+        flat = Estimate(torch.full((1, 1, 4, 4), metres), Quantity.METRIC_DEPTH)
+        write_npz(server.base / "input" / "changing.npz", flat)
+        (picture,) = shown(server, graph, "2")
+        seen.append(picture.mean())
+    assert seen == [255, 0]

@@ -1,0 +1,197 @@
+"""Files in ComfyUI's own folders: whole, numbered, and nowhere else."""
+
+import math
+import os
+import sys
+import types
+
+import numpy as np
+import pytest
+import torch
+
+from depth_normal.geometry.camera import intrinsics_from_fov
+from depth_normal.geometry.estimate import Axes, Estimate, Quantity
+from depth_normal.nodes import files
+from depth_normal.nodes.files import LoadGeometry, SaveGeometry
+
+HOSTILE = ["../x", "/tmp/x", "C:\\x", "a/../../x", "a\x00b", "con", "", "a//b", "x:y", "~/../x"]
+
+
+@pytest.fixture(autouse=True)
+def comfyui(tmp_path, monkeypatch):
+    """ComfyUI's folders below a temporary one."""
+    module = types.ModuleType("folder_paths")
+    module.get_folder_paths = lambda name: []
+    for kind in ("input", "output", "temp"):
+        (tmp_path / kind).mkdir()
+        setattr(module, f"get_{kind}_directory", lambda kind=kind: str(tmp_path / kind))
+    monkeypatch.setitem(sys.modules, "folder_paths", module)
+    return tmp_path
+
+
+def estimate(batch=1, **more):
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.ones(batch, 1, 4, 6, dtype=torch.bool)
+    mask[:, :, 0, 0] = False
+    maps = {
+        "normals": torch.nn.functional.normalize(torch.randn(batch, 3, 4, 6, generator=generator), dim=1),
+        "mask": mask,
+        "intrinsics": intrinsics_from_fov(60, 4, 6, batch=batch),
+    }
+    return Estimate(torch.rand(batch, 1, 4, 6, generator=generator) + 1, Quantity.METRIC_DEPTH, **(maps | more))
+
+
+def below(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def same(first, second):
+    for name in ("depth", "normals", "mask", "intrinsics"):
+        assert torch.equal(getattr(first, name), getattr(second, name)), name
+    assert (first.quantity, first.axes) == (second.quantity, second.axes)
+
+
+@pytest.mark.parametrize("format", ["exr", "npz"])
+def test_saved_and_loaded_bit_for_bit(comfyui, format):
+    if format == "exr":
+        pytest.importorskip("OpenEXR", reason="EXR files need the package OpenEXR")
+    results = SaveGeometry().execute(estimate(axes=Axes.SCANNET), "a/b", format)
+    assert results == {"ui": {"files": [{"filename": f"b_00001.{format}", "subfolder": "a", "type": "output"}]}}
+    assert below(comfyui) == [f"output/a/b_00001.{format}"]
+    (loaded,) = LoadGeometry().execute(f"a/b_00001.{format} [output]")
+    same(loaded, estimate(axes=Axes.SCANNET))
+
+
+def test_png_and_pfm_hold_one_map_a_file(comfyui):
+    results = SaveGeometry().execute(estimate(), "g", "png")
+    assert [shown["filename"] for shown in results["ui"]["images"]] == ["g_00001.png", "g_00001_normals.png"]
+    (depth,) = LoadGeometry().execute("g_00001.png [output]")
+    (normals,) = LoadGeometry().execute("g_00001_normals.png [output]")
+    trusted = estimate().mask
+    step = 1 / 65534
+    assert (depth.depth - estimate().depth)[trusted].abs().max() <= step / 2 + 1e-6 and torch.equal(depth.mask, trusted)
+    assert (normals.normals - estimate().normals).where(trusted, 0).abs().max() < 1e-4
+    SaveGeometry().execute(estimate(mask=None), "g", "pfm")
+    (exact,) = LoadGeometry().execute("g_00002.pfm [output]")
+    assert torch.equal(exact.depth, estimate().depth)
+
+
+def test_a_batch_is_one_npz_and_else_a_file_each(comfyui):
+    SaveGeometry().execute(estimate(3), "clip", "npz")
+    SaveGeometry().execute(estimate(3, normals=None), "clip", "pfm")
+    assert below(comfyui / "output") == ["clip_00001.npz", "clip_00002.pfm", "clip_00003.pfm", "clip_00004.pfm"]
+    assert LoadGeometry().execute("clip_00001.npz [output]")[0].batch == 3
+    assert torch.equal(LoadGeometry().execute("clip_00003.pfm [output]")[0].depth[0, 0, 1], estimate(3).depth[1, 0, 1])
+
+
+def test_nothing_is_overwritten(comfyui):
+    for _ in range(2):
+        SaveGeometry().execute(estimate(), "x", "npz")
+    (comfyui / "output" / "x_00041_normals.png").touch()
+    (comfyui / "output" / "xy_00099.npz").touch()
+    SaveGeometry().execute(estimate(), "x", "npz")
+    assert below(comfyui / "output") == ["x_00001.npz", "x_00002.npz", "x_00041_normals.png", "x_00042.npz", "xy_00099.npz"]
+
+
+@pytest.mark.parametrize("format", ["ply", "glb"])
+def test_meshes_wear_the_picture(comfyui, format):
+    results = SaveGeometry().execute(estimate(2), "mesh", format, image=torch.rand(2, 8, 12, 3))
+    assert list(results["ui"]) == ["3d" if format == "glb" else "files"] and len(below(comfyui / "output")) == 2
+    with pytest.raises(ValueError, match=r"1 pictures for a geometry of 2"):
+        SaveGeometry().execute(estimate(2), "mesh", format, image=torch.rand(1, 8, 12, 3))
+
+
+def test_a_failure_leaves_nothing(comfyui):
+    """The second picture has no value at all, which a PNG cannot hold."""
+    mask = torch.ones(2, 1, 4, 6, dtype=torch.bool)
+    mask[1] = False
+    with pytest.raises(ValueError, match=r"no pixel has a value"):
+        SaveGeometry().execute(estimate(2, mask=mask), "x", "png")
+    assert below(comfyui) == []
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_that_leave_the_folders_are_refused(comfyui, name):
+    with pytest.raises(ValueError, match="file name"):
+        SaveGeometry().execute(estimate(), name, "npz")
+    assert "file name" in SaveGeometry.VALIDATE_INPUTS(name)
+    for suffix in ("", " [output]", " [temp]"):
+        with pytest.raises(ValueError, match="file name"):
+            LoadGeometry().execute(f"{name}{suffix}")
+        assert "file name" in LoadGeometry.VALIDATE_INPUTS(f"{name}{suffix}")
+    assert below(comfyui) == []
+
+
+def test_links_out_of_the_folder_are_refused(comfyui):
+    outside = comfyui / "secret"
+    outside.mkdir()
+    SaveGeometry().execute(estimate(), "x", "npz")
+    (comfyui / "output" / "x_00001.npz").rename(outside / "x.npz")
+    (comfyui / "input" / "door").symlink_to(outside)
+    (comfyui / "output" / "door").symlink_to(outside)
+    with pytest.raises(ValueError, match="through a link"):
+        LoadGeometry().execute("door/x.npz")
+    with pytest.raises(ValueError, match="through a link"):
+        SaveGeometry().execute(estimate(), "door/x", "npz")
+    assert below(outside) == ["x.npz"]
+    assert LoadGeometry.INPUT_TYPES()["required"]["file"][0] == [], "and are not listed"
+
+
+def test_what_is_listed(comfyui):
+    for name in ("input/b.npz", "input/sub/a.EXR", "input/photo.jpg", "input/d.png", "input/.hidden.npz", "input/1/2/3/4/deep.npz"):
+        path = comfyui / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    for name in ("output/g.npz", "output/everyones.png", "output/mesh.glb"):
+        (comfyui / name).touch()
+    assert LoadGeometry.INPUT_TYPES()["required"]["file"][0] == ["b.npz", "d.png", "sub/a.EXR", "g.npz [output]"]
+
+
+def test_validation_names_what_is_missing(comfyui):
+    assert "there is no file 'x.npz' in the input folder" in LoadGeometry.VALIDATE_INPUTS("x.npz")
+    (comfyui / "input" / "x.jpg").touch()
+    assert "ends in '.jpg'; depth and normals are read from .npz, .exr, .png, .pfm" in LoadGeometry.VALIDATE_INPUTS("x.jpg")
+    SaveGeometry().execute(estimate(), "x", "npz")
+    assert LoadGeometry.VALIDATE_INPUTS("x_00001.npz [output]") is True
+    assert LoadGeometry.VALIDATE_INPUTS(None) is True and SaveGeometry.VALIDATE_INPUTS(None) is True
+
+
+def test_a_changed_file_is_read_again(comfyui):
+    SaveGeometry().execute(estimate(), "x", "npz")
+    name, path = "x_00001.npz [output]", comfyui / "output" / "x_00001.npz"
+    before = LoadGeometry.IS_CHANGED(name)
+    assert LoadGeometry.IS_CHANGED(name) == before
+    os.utime(path, ns=(1, 1))
+    assert LoadGeometry.IS_CHANGED(name) != before
+    assert math.isnan(LoadGeometry.IS_CHANGED(None))
+
+
+def test_what_the_file_does_not_say_can_be_said(comfyui):
+    np.savez(comfyui / "input" / "d.npz", depth=np.linspace(1, 2, 24, dtype=np.float32).reshape(4, 6))
+    with pytest.raises(ValueError, match=r"without 'quantity'"):
+        LoadGeometry().execute("d.npz")
+    (loaded,) = LoadGeometry().execute("d.npz", quantity="disparity")
+    assert loaded.quantity is Quantity.DISPARITY and loaded.depth.shape == (1, 1, 4, 6)
+
+
+def test_bad_files_are_named(comfyui):
+    (comfyui / "input" / "cut.npz").write_bytes(b"PK\x03\x04 and nothing more")
+    with pytest.raises(ValueError, match=r"cut.npz: not a whole NumPy archive"):
+        LoadGeometry().execute("cut.npz")
+    with pytest.raises(ValueError, match=r"format is 'jpg'; accepted: npz, exr, png, pfm, ply, glb"):
+        SaveGeometry().execute(estimate(), "x", "jpg")
+    with pytest.raises(TypeError, match=r"expected GEOMETRY"):
+        SaveGeometry().execute(torch.rand(1, 4, 4, 3), "x", "npz")
+
+
+def test_outside_comfyui_the_nodes_say_so(monkeypatch):
+    monkeypatch.delitem(sys.modules, "folder_paths")
+    assert LoadGeometry.INPUT_TYPES()["required"]["file"][0] == []
+    with pytest.raises(RuntimeError, match=r"ComfyUI is not running"):
+        SaveGeometry().execute(estimate(), "x", "npz")
+
+
+def test_the_folder_helper_knows_three_folders(comfyui):
+    assert files.user_folder("temp") == comfyui / "temp"
+    with pytest.raises(ValueError, match=r"accepted: input, output, temp"):
+        files.user_folder("models")

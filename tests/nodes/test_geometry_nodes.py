@@ -1,0 +1,242 @@
+"""Numbers between the nodes: estimates of models, depth pictures, normals of planes whose tilt is known."""
+
+import math
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
+from depth_normal.geometry.estimate import Axes, Estimate, Quantity
+from depth_normal.geometry.normals import disparity_to_normals, dmap2norm, midas_normals
+from depth_normal.nodes import files, geometry, interop, render
+from depth_normal.nodes.geometry import DepthImageToGeometry, EstimateGeometry, LoadDepthNormalModel, NormalsFromDepth
+
+NODES = (*geometry.NODES, *render.NODES, *interop.NODES, *files.NODES)
+HEIGHT, WIDTH = 48, 64
+HELP = Path(__file__).resolve().parents[2] / "web" / "docs"
+
+
+class Pretend:
+    """Stands in for a loaded model: half the pictures' size, one part for each picture."""
+
+    resampling = "bilinear"
+
+    def __init__(self, depth, quantity, **more):
+        self.depth, self.quantity, self.more, self.sizes = depth, quantity, more, []
+
+    def estimates(self, images, size, progress):
+        self.sizes.append(size)
+        for _ in images:
+            yield Estimate(self.depth, self.quantity, **self.more)
+
+
+def plane(normal, fov=60.0, distance=3.0):
+    """Depth of a plane with this OPENGL normal, through the point (0, 0, -distance), and the camera."""
+    intrinsics = intrinsics_from_fov(fov, HEIGHT, WIDTH)
+    direction = torch.tensor(normal) * torch.tensor([1.0, -1.0, -1.0])
+    direction = (direction / direction.norm()).view(1, 3, 1, 1)
+    depth = distance * direction[:, 2:] / (pixel_rays(intrinsics, HEIGHT, WIDTH) * direction).sum(1, keepdim=True)
+    return depth, intrinsics
+
+
+def degrees(normals, expected):
+    expected = torch.nn.functional.normalize(torch.tensor(expected), dim=0).view(1, 3, 1, 1)
+    return torch.rad2deg(torch.linalg.vector_norm(torch.linalg.cross(normals, expected.expand_as(normals), dim=1), dim=1).asin()).max()
+
+
+@pytest.mark.parametrize("node", NODES, ids=lambda node: node.NODE_ID)
+def test_contract(node):
+    assert node.NODE_ID.startswith("DepthNormal_") and node.CATEGORY == "Depth & Normals" and node.FUNCTION == "execute"
+    assert node.DESCRIPTION and node.SEARCH_ALIASES and len(node.OUTPUT_TOOLTIPS) == len(node.RETURN_TYPES)
+    for group in node.INPUT_TYPES().values():
+        for name, widget in group.items():
+            assert widget[1].get("tooltip"), f"{node.NODE_ID}.{name} has no tooltip"
+
+
+@pytest.mark.parametrize("node", NODES, ids=lambda node: node.NODE_ID)
+def test_the_help_page_names_every_input_and_its_pictures_are_there(node):
+    page = (HELP / f"{node.NODE_ID}.md").read_text()
+    assert page.startswith(f"# {node.DISPLAY_NAME}\n")
+    for name in [name for group in node.INPUT_TYPES().values() for name in group]:
+        assert f"| {name} |" in page, name
+    for picture in re.findall(r"!\[.*?\]\((.*?)\)", page):
+        assert (HELP / picture).is_file(), picture
+
+
+def test_ids_and_names():
+    assert {node.NODE_ID.removeprefix("DepthNormal_"): node.DISPLAY_NAME for node in NODES} == {
+        "LoadModel": "Load Depth/Normal Model",
+        "EstimateGeometry": "Estimate Geometry",
+        "DepthImageToGeometry": "Depth Image to Geometry",
+        "NormalsFromDepth": "Normals from Depth",
+        "RenderDepth": "Render Depth",
+        "RenderNormals": "Render Normals",
+        "ConvertNormalMap": "Convert Normal Map",
+        "GeometryToMoGe": "Geometry to MoGe",
+        "MoGeToGeometry": "MoGe to Geometry",
+        "GeometryToDA3": "Geometry to Depth Anything 3",
+        "DA3ToGeometry": "Depth Anything 3 to Geometry",
+        "SaveGeometry": "Save Geometry",
+        "LoadGeometry": "Load Geometry",
+    }
+
+
+def test_the_model_node_lists_the_table_and_loads(partial_midas_small, monkeypatch):
+    from depth_normal.annotators.registry import MODELS
+    from depth_normal.model_loader import load_model
+
+    names, options = LoadDepthNormalModel.INPUT_TYPES()["required"]["model"]
+    assert names == list(MODELS) and options["default"] in names
+    monkeypatch.setattr(geometry, "load_model", lambda model, precision: load_model(model, precision, weights=partial_midas_small))
+    (model,) = LoadDepthNormalModel().execute("midas-v2.1-small")
+    (estimate,) = EstimateGeometry().execute(model, torch.rand(2, 40, 56, 3), resolution=64)
+    assert estimate.depth.shape == (2, 1, 40, 56) and estimate.quantity is Quantity.DISPARITY
+    assert estimate.normals.shape == (2, 3, 40, 56) and estimate.axes is Axes.OPENGL
+    assert estimate.depth.dtype == torch.float32 and estimate.depth.amax() > 1, "raw numbers, not a picture"
+
+
+def test_estimate_joins_parts_at_the_pictures_size():
+    depth, intrinsics = plane([0.0, 0.0, 1.0])
+    model = Pretend(depth, Quantity.METRIC_DEPTH, intrinsics=intrinsics)
+    (estimate,) = EstimateGeometry().execute(model, torch.rand(3, 2 * HEIGHT, 2 * WIDTH, 4))
+    assert estimate.depth.shape == (3, 1, 2 * HEIGHT, 2 * WIDTH) and model.sizes == [None]
+    assert torch.allclose(estimate.depth, torch.tensor(3.0)), "metres stay metres"
+    assert estimate.intrinsics[0, 0, 0] == pytest.approx(2 * float(intrinsics[0, 0, 0]))
+    assert degrees(estimate.normals, [0.0, 0.0, 1.0]) < 0.1
+    (bare,) = EstimateGeometry().execute(model, torch.rand(1, HEIGHT, WIDTH, 3), normals="model only", resolution=300)
+    assert bare.normals is None and model.sizes[-1] == 300
+
+
+def test_relative_depth_is_estimated_without_normals():
+    (estimate,) = EstimateGeometry().execute(Pretend(plane([0.0, 0.0, 1.0])[0], Quantity.RELATIVE_DEPTH), torch.rand(1, HEIGHT, WIDTH, 3))
+    assert estimate.quantity is Quantity.RELATIVE_DEPTH and estimate.normals is None
+
+
+@pytest.mark.parametrize("normal", [[0.0, 0.0, 1.0], [0.5, 0.2, 0.8], [-0.6, 0.5, 0.6]])
+def test_normals_of_a_plane_with_its_camera(normal):
+    depth, intrinsics = plane(normal)
+    known = Estimate(depth, Quantity.METRIC_DEPTH, intrinsics=intrinsics)
+    (estimate,) = NormalsFromDepth().execute(known, "plane fit")
+    assert degrees(estimate.normals, normal) < 0.1 and estimate.intrinsics is intrinsics and estimate.depth is depth
+    (told,) = NormalsFromDepth().execute(Estimate(depth, Quantity.METRIC_DEPTH), "plane fit", fov=60.0)
+    assert degrees(told.normals, normal) < 0.1
+    assert torch.equal(told.intrinsics, intrinsics), "the field of view asked for is kept as the camera"
+    (guessed,) = NormalsFromDepth().execute(Estimate(depth, Quantity.METRIC_DEPTH), "plane fit")
+    assert guessed.intrinsics is None, "what is only assumed is not handed on as known"
+
+
+@pytest.mark.parametrize("quantity", [Quantity.DISPARITY, Quantity.RELATIVE_DEPTH])
+def test_the_shift_follows_from_the_ratio(quantity):
+    """Any scale and shift of the true plane: the ratio between its own 2nd and 98th percentile brings it back."""
+    normal = [0.3, 0.7, 0.6]
+    depth, intrinsics = plane(normal)
+    low, high = (float(torch.quantile(depth, share)) for share in (0.02, 0.98))
+    value = 40 / depth + 7 if quantity is Quantity.DISPARITY else 12 * depth - 5
+    (estimate,) = NormalsFromDepth().execute(
+        Estimate(value, quantity, intrinsics=intrinsics), "plane fit", edges="sharp", near_far_ratio=high / low
+    )
+    assert degrees(estimate.normals, normal) < 1
+
+
+def test_disparity_without_camera_is_the_geometrys_own_function():
+    disparity = torch.rand(2, 1, 24, 32, generator=torch.Generator().manual_seed(0)).cumsum(2)
+    mask = torch.ones(2, 1, 24, 32, dtype=torch.bool)
+    mask[0, 0, :4] = False
+    (estimate,) = NormalsFromDepth().execute(Estimate(disparity, Quantity.DISPARITY, mask=mask), "plane fit")
+    assert torch.equal(estimate.normals, disparity_to_normals(disparity, mask))
+
+
+def test_the_old_methods():
+    disparity = torch.rand(1, 1, 24, 32, generator=torch.Generator().manual_seed(0)) * 300
+    (midas,) = NormalsFromDepth().execute(Estimate(disparity, Quantity.DISPARITY), "midas", a=3.0, bg_threshold=0.3)
+    assert torch.equal(midas.normals, midas_normals(disparity, 3.0, 0.3)) and midas.axes is Axes.SCANNET
+    (tutorial,) = NormalsFromDepth().execute(Estimate(disparity, Quantity.METRIC_DEPTH), "dmap2norm")
+    assert torch.equal(tutorial.normals, dmap2norm(disparity)) and tutorial.axes is Axes.SCANNET
+    with pytest.raises(ValueError, match=r"holds metric_depth; midas is made for disparity"):
+        NormalsFromDepth().execute(Estimate(disparity, Quantity.METRIC_DEPTH), "midas")
+    with pytest.raises(ValueError, match=r"holds disparity; dmap2norm is made for metric_depth or relative_depth"):
+        NormalsFromDepth().execute(Estimate(disparity, Quantity.DISPARITY), "dmap2norm")
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        (Estimate(torch.rand(1, 1, 8, 8), Quantity.RELATIVE_DEPTH), ValueError, r"relative depth has an unknown zero.*near_far_ratio"),
+        (Estimate(normals=torch.rand(1, 3, 8, 8)), ValueError, r"normals but no depth"),
+        ({"depth": torch.rand(1, 8, 8), "mode": "mono"}, TypeError, r"a dictionary with depth, mode; expected GEOMETRY"),
+        (torch.rand(1, 8, 8, 3), TypeError, r"a Tensor; expected GEOMETRY"),
+    ],
+)
+def test_geometry_that_does_not_fit_is_named(value, error, message):
+    with pytest.raises(error, match=message):
+        NormalsFromDepth().execute(value, "plane fit")
+
+
+@pytest.mark.parametrize(
+    "bad", [{"fov": 180.0}, {"fov": math.nan}, {"near_far_ratio": -1.0}, {"near_far_ratio": 0.5}, {"edges": "hard"}, {"a": -1.0}]
+)
+def test_bad_widgets_are_named(bad):
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        NormalsFromDepth().execute(Estimate(torch.rand(1, 1, 8, 8), Quantity.DISPARITY), "plane fit", **bad)
+
+
+def grey(*levels):
+    return torch.tensor(levels, dtype=torch.float32).view(1, 1, -1, 1).expand(-1, -1, -1, 3).contiguous()
+
+
+@pytest.mark.parametrize(
+    ("widgets", "expected", "quantity"),
+    [
+        ({"near": "white", "values": "disparity"}, [0, 0.25, 1], Quantity.DISPARITY),
+        ({"near": "black", "values": "disparity"}, [1, 0.75, 0], Quantity.DISPARITY),
+        ({"near": "white", "values": "depth"}, [1, 0.75, 0], Quantity.RELATIVE_DEPTH),
+        ({"near": "black", "values": "depth", "far_metres": 65.535}, [0, 16.38375, 65.535], Quantity.METRIC_DEPTH),
+        ({"near": "white", "values": "disparity", "near_metres": 2.0, "far_metres": 10.0}, [10, 5, 2], Quantity.METRIC_DEPTH),
+    ],
+)
+def test_depth_pictures_become_numbers(widgets, expected, quantity):
+    (estimate,) = DepthImageToGeometry().execute(grey(0, 0.25, 1), **widgets)
+    assert estimate.quantity is quantity and estimate.mask is None and estimate.intrinsics is None
+    assert torch.allclose(estimate.depth.flatten(), torch.tensor(expected, dtype=torch.float32), atol=1e-5)
+
+
+def test_metres_as_they_are():
+    (estimate,) = DepthImageToGeometry().execute(grey(0.5, 7.25, math.inf, 1e10, 0), "white", "metres", fov=60.0)
+    assert estimate.quantity is Quantity.METRIC_DEPTH and estimate.depth.flatten().tolist()[:2] == [0.5, 7.25]
+    assert estimate.mask.flatten().tolist() == [True, True, False, False, False]
+    assert torch.equal(estimate.intrinsics, intrinsics_from_fov(60, 1, 5))
+
+
+def test_masks_and_alpha():
+    picture = torch.cat((grey(0, 0.25, 1), torch.tensor([1.0, 0.0, 1.0]).view(1, 1, 3, 1)), -1)
+    (estimate,) = DepthImageToGeometry().execute(picture, "white", "disparity", mask=torch.tensor([[[0.0, 1.0, 1.0]]]))
+    assert estimate.mask.flatten().tolist() == [False, False, True]
+    assert estimate.depth.flatten().tolist() == [0, 0.25, 1], "alpha does not tint the numbers"
+    with pytest.raises(ValueError, match=r"\(1, 64, 64\); expected \(1, 1, 3\)"):
+        DepthImageToGeometry().execute(picture, "white", "disparity", mask=torch.zeros(1, 64, 64))
+
+
+@pytest.mark.parametrize(
+    ("picture", "widgets", "message"),
+    [
+        (grey(0, 0.25, 1), {"values": "metres"}, r"within 0..1, as a picture's grey levels"),
+        (grey(0.5, 7.25), {"values": "disparity"}, r"from 0.5 to 7.25, grey levels from 0 to 1; .*values = metres"),
+        (grey(0.5, math.nan), {"values": "disparity"}, r"nan"),
+        (torch.eye(3).view(1, 1, 3, 3), {"values": "depth"}, r"coloured.*Convert Normal Map"),
+        (torch.rand(1, 4, 4, 2), {"values": "depth"}, r"1, 3 or 4 channels"),
+        (torch.rand(0, 4, 4, 3), {"values": "depth"}, r"batch is empty"),
+        (grey(0, 1), {"values": "disparity", "far_metres": 5.0}, r"begins at 0 m"),
+        (grey(0, 1), {"values": "depth", "near_metres": 5.0}, r"expected 0 <= near < far"),
+        (grey(0, 1), {"values": "depth", "far_metres": math.nan}, r"far_metres is nan"),
+    ],
+)
+def test_bad_depth_pictures_are_named(picture, widgets, message):
+    with pytest.raises(ValueError, match=message):
+        DepthImageToGeometry().execute(picture, "white", **widgets)
+
+
+def test_half_precision_pictures_are_taken():
+    (estimate,) = DepthImageToGeometry().execute(grey(0, 0.25, 1).half(), "white", "disparity")
+    assert estimate.depth.dtype == torch.float32 and estimate.depth.flatten().tolist() == [0, 0.25, 1]

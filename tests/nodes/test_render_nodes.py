@@ -1,0 +1,177 @@
+"""Which way is near, up and white; normal maps converted, strengthened and blended."""
+
+import math
+
+import pytest
+import torch
+
+from depth_normal.geometry.conventions import blend_normals, decode_normal_map, encode_normal_map
+from depth_normal.geometry.estimate import Axes, Estimate, Quantity
+from depth_normal.nodes.render import CODINGS, ConvertNormalMap, RenderDepth, RenderNormals
+
+
+def metric(*depth, mask=None):
+    values = torch.tensor(depth, dtype=torch.float32).view(1, 1, 1, -1)
+    return Estimate(values, Quantity.METRIC_DEPTH, mask=None if mask is None else torch.tensor(mask).view(1, 1, 1, -1))
+
+
+def levels(image):
+    assert image.shape[-1] == 3 and torch.equal(image[..., 0], image[..., 2])
+    return image[..., 0].flatten().tolist()
+
+
+def test_metric_depth_is_shown_as_disparity():
+    """Disparities of 1, 2 and 4 m are 1, 1/2, 1/4: the middle lies at a third."""
+    image, mask = RenderDepth().execute(metric(1, 2, 4), "white", "per_image")
+    assert levels(image) == pytest.approx([1, 1 / 3, 0]) and mask.flatten().tolist() == [1, 1, 1] and mask.shape == (1, 1, 3)
+    image, _ = RenderDepth().execute(metric(1, 2, 4), "white", "per_image", metric_as_disparity=False)
+    assert levels(image) == pytest.approx([1, 2 / 3, 0])
+    image, _ = RenderDepth().execute(metric(1, 2, 4), "black", "per_image", metric_as_disparity=False)
+    assert levels(image) == pytest.approx([0, 1 / 3, 1])
+
+
+def test_a_fixed_range_is_in_metres():
+    image, _ = RenderDepth().execute(metric(1, 2, 4, 9), "white", "fixed", metric_as_disparity=False, range_low=1.0, range_high=5.0)
+    assert levels(image) == pytest.approx([1, 0.75, 0.25, 0])
+
+
+def test_disparity_and_relative_depth_need_no_switch():
+    values = torch.tensor([10.0, 20.0, 50.0]).view(1, 1, 1, 3)
+    image, _ = RenderDepth().execute(Estimate(values, Quantity.DISPARITY), "white", "per_image")
+    assert levels(image) == pytest.approx([0, 0.25, 1])
+    image, _ = RenderDepth().execute(Estimate(values, Quantity.RELATIVE_DEPTH), "white", "per_image")
+    assert levels(image) == pytest.approx([1, 0.75, 0])
+
+
+def test_a_clip_keeps_one_range():
+    clip = Estimate(torch.tensor([[0.0, 1.0], [2.0, 4.0]]).view(2, 1, 1, 2), Quantity.DISPARITY)
+    assert levels(RenderDepth().execute(clip, "white", "per_clip")[0]) == pytest.approx([0, 0.25, 0.5, 1])
+    assert levels(RenderDepth().execute(clip, "white", "per_image")[0]) == pytest.approx([0, 1, 0, 1])
+
+
+def test_masked_depth_is_black_and_out_of_the_mask():
+    image, mask = RenderDepth().execute(metric(1, 2, 4, 0, math.inf, mask=[True, True, False, True, True]), "black", "per_image")
+    assert levels(image) == pytest.approx([0, 1, 0, 0, 0]) and mask.flatten().tolist() == [1, 1, 0, 0, 0]
+
+
+def test_colours_and_percentiles():
+    depth = Estimate(torch.arange(101.0).view(1, 1, 1, 101), Quantity.DISPARITY)
+    image, _ = RenderDepth().execute(depth, "white", "per_image", colour_map="turbo")
+    assert [round(255 * value) for value in image[0, 0, 0].tolist()] == [0x30, 0x12, 0x3B]
+    image, _ = RenderDepth().execute(depth, "white", "per_image", percentile_low=10.0, percentile_high=60.0)
+    assert (
+        levels(image)[10] == pytest.approx(0, abs=1e-6)
+        and levels(image)[35] == pytest.approx(0.5)
+        and levels(image)[60] == pytest.approx(1)
+    )
+
+
+@pytest.mark.parametrize(
+    ("widgets", "message"),
+    [
+        ({"near": "red"}, "near is 'red'"),
+        ({"normalisation": "median"}, "normalisation is 'median'"),
+        ({"percentile_low": 90.0, "percentile_high": 10.0}, "percentiles"),
+        ({"normalisation": "fixed", "range_low": 5.0, "range_high": 1.0}, "value_range"),
+        ({"colour_map": "jet"}, "colour_map is 'jet'.*turbo"),
+    ],
+)
+def test_bad_widgets_are_named(widgets, message):
+    with pytest.raises(ValueError, match=message):
+        RenderDepth().execute(metric(1, 2), **({"near": "white", "normalisation": "per_image"} | widgets))
+
+
+def test_what_is_missing_is_named():
+    with pytest.raises(ValueError, match=r"normals and no depth; use Render Normals"):
+        RenderDepth().execute(Estimate(normals=torch.rand(1, 3, 4, 4)), "white", "per_image")
+    with pytest.raises(ValueError, match=r"depth and no normals; put Normals from Depth"):
+        RenderNormals().execute(metric(1, 2), "opengl")
+    with pytest.raises(TypeError, match=r"expected GEOMETRY"):
+        RenderNormals().execute("depth", "opengl")
+
+
+RIGHT, UP, VIEWER = [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("coding", "right", "up", "viewer"),
+    [
+        ("opengl", (1, 0.5, 0.5), (0.5, 1, 0.5), (0.5, 0.5, 1)),
+        ("directx", (1, 0.5, 0.5), (0.5, 0, 0.5), (0.5, 0.5, 1)),
+        ("opencv", (1, 0.5, 0.5), (0.5, 0, 0.5), (0.5, 0.5, 0)),
+        ("controlnet-normalbae", (0, 0.5, 0.5), (0.5, 1, 0.5), (0.5, 0.5, 1)),
+        ("controlnet-1.0-normal", (0.5, 0.5, 0), (0.5, 1, 0.5), (1, 0.5, 0.5)),
+    ],
+)
+@pytest.mark.parametrize("axes", Axes)
+def test_normals_in_every_coding(coding, right, up, viewer, axes):
+    signs = {Axes.OPENGL: (1, 1, 1), Axes.DIRECTX: (1, -1, 1), Axes.OPENCV: (1, -1, -1), Axes.SCANNET: (-1, 1, 1)}[axes]
+    vectors = torch.tensor([RIGHT, UP, VIEWER]).T.reshape(1, 3, 1, 3) * torch.tensor(signs).view(1, 3, 1, 1)
+    (image,) = RenderNormals().execute(Estimate(normals=vectors, axes=axes), coding)
+    assert [tuple(pixel) for pixel in image[0, 0].tolist()] == [right, up, viewer]
+
+
+def test_the_background_is_black_or_faces_the_viewer():
+    vectors = torch.tensor([RIGHT, UP]).T.reshape(1, 3, 1, 2) * torch.tensor([1.0, -1.0, -1.0]).view(1, 3, 1, 1)
+    estimate = Estimate(normals=vectors, axes=Axes.OPENCV, mask=torch.tensor([True, False]).view(1, 1, 1, 2))
+    assert RenderNormals().execute(estimate, "opengl")[0][0, 0].tolist() == [[1, 0.5, 0.5], [0, 0, 0]]
+    assert RenderNormals().execute(estimate, "opengl", "facing the viewer")[0][0, 0].tolist() == [[1, 0.5, 0.5], [0.5, 0.5, 1]]
+
+
+def unit(*shape):
+    return torch.nn.functional.normalize(torch.randn(1, 3, *shape, generator=torch.Generator().manual_seed(0)), dim=1)
+
+
+def as_image(normals, coding="opengl"):
+    return encode_normal_map(normals, coding).movedim(1, -1)
+
+
+@pytest.mark.parametrize("source", CODINGS)
+@pytest.mark.parametrize("target", CODINGS)
+def test_any_coding_to_any_other(source, target):
+    normals = unit(5, 7)
+    (converted,) = ConvertNormalMap().execute(as_image(normals, source), source, target)
+    assert torch.allclose(converted, as_image(normals, target), atol=1e-6)
+
+
+def test_eight_bits_come_back_exactly():
+    stored = (as_image(unit(32, 32)) * 255).round() / 255
+    (there,) = ConvertNormalMap().execute(stored, "opengl", "controlnet-1.0-normal")
+    rounded = (there * 255).round() / 255
+    (back,) = ConvertNormalMap().execute(rounded, "controlnet-1.0-normal", "opengl")
+    assert ((back - stored).abs() * 255).max() <= 1
+
+
+def test_strength_scales_the_slopes():
+    """A slope of 45 degrees, doubled: tan = 2."""
+    tilted = torch.tensor([1.0, 0.0, 1.0]).div(math.sqrt(2)).view(1, 3, 1, 1)
+    (image,) = ConvertNormalMap().execute(as_image(tilted), "opengl", "opengl", strength=2.0)
+    x, y, z = decode_normal_map(image.movedim(-1, 1)).flatten().tolist()
+    assert x / z == pytest.approx(2, rel=1e-4) and y == pytest.approx(0, abs=1e-6)
+    (flat,) = ConvertNormalMap().execute(as_image(tilted), "opengl", "opengl", strength=0.0)
+    assert flat.flatten().tolist() == pytest.approx([0.5, 0.5, 1])
+
+
+def test_detail_is_laid_on_the_shape():
+    base, detail = unit(4, 4).abs(), unit(4, 4).abs().flip(1)
+    (image,) = ConvertNormalMap().execute(as_image(base, "directx"), "directx", "opengl", detail=as_image(detail, "directx"))
+    assert torch.allclose(image.movedim(-1, 1), encode_normal_map(blend_normals(base, detail)), atol=1e-5)
+    (same,) = ConvertNormalMap().execute(as_image(base), "opengl", "opengl", detail=as_image(detail), detail_strength=0.0)
+    assert torch.allclose(same, as_image(base), atol=1e-5), "a flat detail changes nothing"
+    two = as_image(torch.cat((base, base.flip(2))))
+    assert ConvertNormalMap().execute(two, "opengl", "opengl", detail=as_image(detail))[0].shape == (2, 4, 4, 3)
+    with pytest.raises(ValueError, match=r"the two maps differ.*resize"):
+        ConvertNormalMap().execute(as_image(base), "opengl", "opengl", detail=as_image(unit(8, 8)))
+
+
+def test_black_stays_black():
+    picture = as_image(unit(2, 2))
+    picture[0, 0, 0] = 0
+    (image,) = ConvertNormalMap().execute(picture, "opengl", "directx", strength=3.0, detail=as_image(unit(2, 2)))
+    assert image[0, 0, 0].tolist() == [0, 0, 0] and (image.flatten(0, 2)[1:].amax(1) > 0).all()
+
+
+@pytest.mark.parametrize("bad", [{"source": "gl"}, {"target": "dx"}, {"strength": math.inf}, {"detail_strength": math.nan}])
+def test_bad_choices_are_named(bad):
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        ConvertNormalMap().execute(**({"image": as_image(unit(2, 2)), "source": "opengl", "target": "directx"} | bad))
