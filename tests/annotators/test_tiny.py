@@ -1,0 +1,137 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from depth_normal.annotators.base import CheckpointError, ModelSpec, WeightFile
+from depth_normal.annotators.tiny import COUNTER, TinyAnnotator, TinyConfig, TinyNetwork, _positions
+from depth_normal.geometry.estimate import Axes, Quantity
+
+SPEC = ModelSpec(id="tiny", family="tiny", files=(WeightFile("tiny.safetensors"),), licence="Apache-2.0", quantity=Quantity.DISPARITY,
+                 axes=Axes.OPENGL, default_size=192)  # fmt: skip
+SHIPPED = Path(__file__).parents[2] / "annotators" / "tiny.safetensors"
+
+
+def random_state(seed=0):
+    torch.manual_seed(seed)
+    return {key: value for key, value in TinyNetwork().state_dict().items() if not key.endswith(COUNTER)}
+
+
+def annotator(dtype=torch.float32):
+    return TinyAnnotator.build(SPEC, {"network": random_state()}, dtype)
+
+
+def test_the_weights_fit_in_six_megabytes_of_fp16():
+    assert 2 * sum(value.numel() for value in random_state().values()) < 5_950_000
+
+
+def test_the_network_answers_at_half_its_input_in_float32():
+    with torch.inference_mode():
+        output = TinyNetwork().eval()(torch.rand(2, 3, 64, 96))
+    assert output.shape == (2, 4, 32, 48)
+    assert output.dtype == torch.float32
+
+
+def test_positions_run_from_minus_one_to_one_and_know_the_aspect():
+    x, y, xx, yy, tall = _positions(torch.zeros(1, 1, 32, 64))[0]
+    assert x[0, 0] == -1
+    assert x[5, -1] == 1
+    assert y[0, 7] == -1
+    assert y[-1, 3] == 1
+    torch.testing.assert_close(xx, x * x)
+    torch.testing.assert_close(yy, y * y)
+    torch.testing.assert_close(tall, 0.5 * y)
+
+
+def test_a_plain_picture_still_has_an_up_and_a_down():
+    network = TinyNetwork().eval()
+    with torch.inference_mode():
+        output = network(torch.full((1, 3, 64, 64), 0.5))[0, 0]
+    assert (output[4:28].mean(1) - output[4:28].mean()).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "expected"),
+    [
+        (480, 640, (192, 256)),
+        (640, 480, (256, 192)),
+        (500, 500, (192, 192)),
+        (1, 1, (192, 192)),
+        (720, 1280, (192, 352)),
+        (100, 800, (96, 768)),
+    ],
+)
+def test_the_short_side_is_the_default_size_and_the_aspect_stays(height, width, expected):
+    assert annotator().network_size(height, width, 192) == expected
+
+
+def test_a_very_long_picture_does_not_make_the_input_huge():
+    height, width = annotator().network_size(7, 5000, 192)
+    assert height == 32
+    assert width == 22848  # 32 / 7 * 5000 to a multiple of 32
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 500), (65, 33)])
+def test_odd_pictures_give_finite_maps_and_unit_normals(shape):
+    with torch.inference_mode():
+        estimate = annotator().estimate(torch.rand(2, 3, *shape), 64)
+    assert estimate.depth is not None
+    assert estimate.normals is not None
+    assert estimate.quantity is Quantity.DISPARITY
+    assert estimate.axes is Axes.OPENGL
+    assert torch.isfinite(estimate.depth).all()
+    torch.testing.assert_close(estimate.normals.norm(dim=1), torch.ones_like(estimate.depth[:, 0]), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_gives_the_same_maps(dtype):
+    picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected, found = (annotator(kind).predict(picture) for kind in (torch.float32, dtype))
+    assert found.depth is not None
+    assert expected.depth is not None
+    assert found.depth.dtype == torch.float32
+    assert torch.corrcoef(torch.stack((found.depth.flatten(), expected.depth.flatten())))[0, 1] > 0.98
+
+
+def test_a_batch_is_its_pictures():
+    pictures = torch.rand(3, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    tiny = annotator()
+    with torch.inference_mode():
+        together, alone = tiny.predict(pictures).depth, tiny.predict(pictures[1:2]).depth
+    assert together is not None
+    assert alone is not None
+    torch.testing.assert_close(together[1:2], alone, atol=1e-4, rtol=1e-4)
+
+
+def test_damaged_weights_are_named():
+    for change, words in (
+        (lambda state: state.pop("merge.weight"), r"1 missing keys \(first: merge.weight\)"),
+        (lambda state: state.update(other=torch.zeros(1)), r"1 unexpected keys \(first: other\)"),
+        (lambda state: state.update({"merge.bias": torch.zeros(3)}), r"merge.bias, \(3,\) instead of \(16,\)"),
+    ):
+        state = random_state()
+        change(state)
+        with pytest.raises(CheckpointError, match=words):
+            TinyAnnotator.build(SPEC, {"network": state}, torch.float32)
+
+
+def test_the_weights_are_used():
+    first, second = (TinyAnnotator.build(SPEC, {"network": random_state(seed)}, torch.float32) for seed in (0, 1))
+    picture = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert not torch.equal(first.network(picture), second.network(picture))
+        assert torch.equal(first.network.merge.weight, random_state()["merge.weight"])
+
+
+def test_other_sizes_are_a_matter_of_the_config():
+    network = TinyNetwork(TinyConfig(channels=(8, 8, 16, 16, 24), decoder=8, head=8, attention_blocks=1, attention_heads=2))
+    assert network(torch.rand(2, 3, 64, 64)).shape == (2, 4, 32, 32)
+
+
+@pytest.mark.skipif(not SHIPPED.exists(), reason="annotators/tiny.safetensors is not there yet: see training/README.md")
+def test_the_shipped_weights_load():
+    from safetensors.torch import load_file
+
+    assert SHIPPED.stat().st_size <= 6_000_000
+    TinyAnnotator.build(SPEC, {"network": load_file(SHIPPED)}, torch.float32)

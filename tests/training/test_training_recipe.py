@@ -1,0 +1,194 @@
+"""The recipe's parts, without bpy, photographs or the teacher's weights."""
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip(
+    "depth_normal.training.data", reason="training/ is not installed with the package: install it editable (pip install -e .)"
+)
+
+from depth_normal.training import batches, data, evaluate, export, losses, teacher, train
+
+CLEAR_LICENCES = {"MIT", "Apache-2.0", "BSD", "BSD-3-Clause", "ISC", "CC0-1.0", "CC-BY-4.0"}
+
+
+def crop(rng, normals=False):
+    picture = rng.integers(0, 255, (data.CROP_SHORT, data.CROP_LONG, 3), dtype=np.uint8)
+    disparity = np.repeat(np.linspace(0, 1, data.CROP_SHORT, dtype=np.float16)[:, None], data.CROP_LONG, 1)
+    maps = {"rgb": picture, "disparity": disparity}
+    if normals:
+        maps["normals"] = np.broadcast_to(np.array([76, 0, 101], np.int8), picture.shape).copy()
+    return maps
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "renders").mkdir()
+    for split in ("train", "val"):
+        for photo in data.read_photos(split=split)[:2]:
+            data.save_npz(tmp_path / "labels" / f"{photo.id}_0.npz", **crop(rng))
+    data.save_npz(tmp_path / "renders" / "000000_0.npz", **crop(rng, normals=True))
+    return tmp_path
+
+
+def test_the_list_has_clear_licences_and_enough_kept_out():
+    photos = data.read_photos()
+    assert {photo.licence for photo in photos} <= CLEAR_LICENCES
+    assert {photo.registry for photo in photos} <= data.COMMANDS.keys()
+    assert len({photo.id for photo in photos}) == len(photos)
+    assert len(data.read_photos(split="test")) >= 30
+    assert len(data.read_photos(split="val")) >= 30
+    assert not any("nyu" in photo.file.lower() or "motorcycle" in photo.file.lower() for photo in photos)
+
+
+def test_an_unknown_registry_is_named(tmp_path):
+    with pytest.raises(ValueError, match="unknown registry 'gems' of pack; known: npm, debian"):
+        data.fetch("gems", "pack", "1", tmp_path)
+
+
+@pytest.mark.parametrize(("shape", "expected"), [((320, 500), (240, 320)), ((500, 320), (320, 240))])
+def test_crops_lie_as_the_photograph_and_repeat(shape, expected):
+    picture = np.random.default_rng(0).integers(0, 255, (*shape, 3), dtype=np.uint8)
+    for index in (0, 1):
+        first = data.random_crop(picture, "name", index)
+        assert first.shape[:2] == expected
+        np.testing.assert_array_equal(first, data.random_crop(picture, "name", index))
+    assert not np.array_equal(data.random_crop(picture, "name", 1), data.random_crop(picture, "name", 2))
+
+
+def test_the_first_crop_is_the_middle():
+    picture = np.zeros((240, 640, 3), np.uint8)
+    picture[:, 160:480] = 200
+    assert (data.random_crop(picture, "name", 0) == 200).all()
+
+
+def test_the_target_has_median_zero_and_deviation_one():
+    disparity = 7 + 3 * torch.rand(2, 1, 40, 50)
+    target = losses.normalised_target(disparity)
+    assert target.flatten(1).median(1).values.abs().max() < 1e-6
+    torch.testing.assert_close(target.abs().mean((1, 2, 3)), torch.ones(2))
+    torch.testing.assert_close(losses.correlation(target, disparity), torch.ones(2), atol=1e-5, rtol=0)
+
+
+def test_a_right_answer_costs_nothing_and_a_wrong_one_does():
+    disparity, normals = torch.rand(2, 1, 32, 32), torch.zeros(2, 3, 32, 32)
+    normals[:, 2] = 1
+    batch = batches.Batch(torch.zeros(2, 3, 64, 64), disparity, normals)
+    right = torch.cat((losses.normalised_target(disparity), 5 * normals), 1)
+    assert losses.training_loss(right, batch)[0] < 1e-4
+    _, figures = losses.training_loss(-right, batch)
+    assert figures["correlation"] == pytest.approx(2, abs=1e-4)
+    assert figures["normal"] == pytest.approx(2 * losses.NORMAL_WEIGHT, abs=1e-4)
+    assert "normal" not in losses.training_loss(right, batches.Batch(batch.pictures, disparity, 0 * normals))[1]
+
+
+def test_a_ramp_gradient_is_measured_at_every_scale():
+    ramp = torch.arange(32.0).expand(1, 1, 32, 32)
+    # one per pixel, two per pixel of half the size, ...: (1 + 2 + 4 + 8) / 4
+    torch.testing.assert_close(losses.gradient_loss(ramp, torch.zeros_like(ramp)), torch.tensor(3.75))
+
+
+def test_batches_repeat_and_mirrored_normals_turn(prepared):
+    crops = batches.load_crops(prepared, "train", 0, 1)
+    first, second = (batches.sample_batch(crops, 16, 96, 128, torch.Generator().manual_seed(3)) for _ in range(2))
+    torch.testing.assert_close(vars(first), vars(second))
+    assert first.pictures.shape == (16, 3, 96, 128)
+    assert first.disparity.shape == (16, 1, 48, 64)
+    rendered = first.normals[12:]
+    assert first.normals[:12].abs().max() == 0
+    assert {round(float(value), 1) for value in rendered[:, 0, 0, 0]} == {-0.6, 0.6}
+    assert (rendered[:, 2] > 0.79).all()
+
+
+def test_halved_crops_are_the_means_of_four_pixels(prepared):
+    crops = batches.load_crops(prepared, "train", 0, 1)
+    whole, half = crops.photographs[0], crops.halved().photographs[0]
+    assert whole is not None
+    assert half is not None
+    expected = whole.rgb[0, :2, :2].float().mean((0, 1)).round()
+    torch.testing.assert_close(half.rgb[0, 0, 0].float(), expected)
+    assert half.disparity.shape == (2, 120, 160)
+
+
+def test_crops_of_another_size_are_refused(tmp_path):
+    (tmp_path / "renders").mkdir()
+    data.save_npz(tmp_path / "renders" / "x.npz", rgb=np.zeros((8, 8, 3), np.uint8), disparity=np.zeros((8, 8), np.float16))
+    with pytest.raises(ValueError, match=r"x.npz is \(8, 8\); expected 240x320 or upright"):
+        batches.load_crops(tmp_path, "train", 0, 1)
+
+
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def options(prepared, run, steps):
+    run.mkdir(exist_ok=True)
+    return train.Options(prepared, run, 1, steps, 1, 0, 99, 5e-4)
+
+
+def test_a_run_goes_on_where_it_was_stopped(prepared, tmp_path, monkeypatch, one_thread):
+    monkeypatch.setattr(train, "PIXELS_PER_BATCH", 4 * 96 * 128)
+    monkeypatch.setattr(train, "CURRICULUM", ((1.0, ((96, 128),)),))
+    crops = batches.load_crops(prepared, "train", 0, 1)
+    small = crops.halved()
+    straight = train.Run(options(prepared, tmp_path / "a", 4), 0)
+    for _ in range(4):
+        straight.train_step(crops, small)
+    begun = train.Run(options(prepared, tmp_path / "b", 4), 0)
+    for _ in range(2):
+        begun.train_step(crops, small)
+    train.save(begun.state(), tmp_path / "b" / "checkpoint.pt")
+    resumed = train.Run(options(prepared, tmp_path / "b", 4), 0)
+    assert resumed.step == 2
+    for _ in range(2):
+        resumed.train_step(crops, small)
+    for key in ("network", "average"):
+        torch.testing.assert_close(resumed.state()[key], straight.state()[key], atol=1e-5, rtol=1e-3)
+
+
+def test_a_run_leaves_what_export_needs(prepared, tmp_path, monkeypatch, one_thread):
+    monkeypatch.setattr(train, "PIXELS_PER_BATCH", 192 * 256)
+    run = tmp_path / "run"
+    train.work(0, options(prepared, run, 2))
+    assert {"best.pt", "checkpoint.pt", "log.jsonl"} <= {path.name for path in run.iterdir()}
+    export.export(run / "best.pt", tmp_path / "tiny.safetensors")
+    assert (tmp_path / "tiny.safetensors").stat().st_size <= export.LARGEST_FILE
+    disparity, normals = evaluate.run_tiny(evaluate.load_tiny(tmp_path / "tiny.safetensors", 64), np.zeros((50, 70, 3), np.uint8))
+    assert disparity.shape == (50, 70)
+    assert normals.shape == (50, 70, 3)
+
+
+def test_weights_that_do_not_fit_fp16_are_refused(tmp_path):
+    torch.save({"stem.weight": torch.tensor([1e6])}, tmp_path / "best.pt")
+    with pytest.raises(ValueError, match=r"stem.weight of .*best.pt does not fit fp16"):
+        export.export(tmp_path / "best.pt", tmp_path / "out.safetensors")
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_the_filter_keeps_what_is_linear_in_its_guide():
+    guide = np.random.default_rng(0).standard_normal((40, 50)).astype(np.float32)
+    np.testing.assert_allclose(teacher.guided_filter(3 * guide + 1, guide, 4, 0.0), 3 * guide + 1, atol=1e-3)
+    flat = teacher.guided_filter(np.full_like(guide, 2), guide, 4, 0.05)
+    np.testing.assert_allclose(flat, 2, atol=1e-4)
+
+
+def test_scores_of_known_maps():
+    truth = 1 + np.random.default_rng(0).random((20, 30))
+    valid = np.ones_like(truth, bool)
+    assert evaluate.aligned_depth_scores(5 * truth - 2, truth, valid) == pytest.approx((1, 0), abs=1e-9)
+    assert evaluate.spearman(np.exp(truth), truth) == pytest.approx(1)
+    assert evaluate.spearman(-(truth**3), truth) == pytest.approx(-1)
+    error = evaluate.angular_error(np.array([0.0, 0, 1]), np.array([[0.0, 0, 1], [1.0, 0, 0], [0, 0.5**0.5, 0.5**0.5]]))
+    np.testing.assert_allclose(error, [0, 90, 45], atol=1e-9)
+
+
+def test_the_ramp_is_near_at_the_bottom():
+    ramp = evaluate.ramp(np.zeros((3, 2, 3), np.uint8))
+    np.testing.assert_allclose(ramp, [[0, 0], [0.5, 0.5], [1, 1]])

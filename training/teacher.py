@@ -1,0 +1,154 @@
+"""Labels photographs with disparity: an ensemble of MiDaS at three sizes and FastDepth.
+
+    python -m training.teacher --data DIR --weights DIR [--crops 4] [--part 0/1]
+
+Reads DIR/photos.tsv and DIR/photos/, writes one .npz a crop to DIR/labels/; what is there already is not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from depth_normal.annotators.midas import IMAGENET_MEAN, IMAGENET_STD
+from depth_normal.annotators.midas_small import MidasSmall
+
+from .data import CROP_LONG, CROP_SHORT, Photo, random_crop, read_photos, save_npz
+
+MIDAS_FILE = "midas_v21_small_256_partial.safetensors"
+FASTDEPTH_FILE = "fastdepth_7.onnx"
+SIZES = ((256, 352), (192, 256), (128, 192))
+
+logger = logging.getLogger(__name__)
+
+
+def load_midas(path: Path) -> MidasSmall:
+    """MiDaS v2.1 small from its checkpoint; the convolutions that the partial file lacks are zero."""
+    from safetensors.torch import load_file
+
+    network = MidasSmall()
+    state = load_file(path)
+    missing = network.state_dict().keys() - state.keys()
+    allowed = {key for key in missing if key.startswith(("scratch.layer4_rn", "scratch.refinenet4.resConfUnit"))}
+    if missing != allowed:
+        raise ValueError(f"{path} lacks {sorted(missing - allowed)}: not the MiDaS v2.1 small checkpoint")
+    expected = network.state_dict()
+    network.load_state_dict(state | {key: torch.zeros_like(expected[key]) for key in missing})
+    return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+def normalise(disparity: Tensor) -> Tensor:
+    """Median 0 and mean absolute deviation 1 over the last two dimensions."""
+    flat = disparity.flatten(-2)
+    centred = disparity - flat.median(-1).values[..., None, None]
+    return centred / centred.abs().mean((-2, -1), keepdim=True).clamp(min=1e-6)
+
+
+class Teacher:
+    """The ensemble.
+
+    MiDaS without its widest context is better on smaller pictures, and sharper on larger ones; FastDepth knows rooms, and is left
+    out where the two disagree. Half of the result is filtered with the sharp one as guide.
+    """
+
+    def __init__(self, weights: Path) -> None:
+        self.midas = load_midas(weights / MIDAS_FILE)
+        self.fastdepth = cv2.dnn.readNet(str(weights / FASTDEPTH_FILE))
+
+    @torch.inference_mode()
+    def __call__(self, picture: np.ndarray) -> np.ndarray:
+        """Disparity of a picture.
+
+        Args:
+            picture: (H, W, 3) uint8 RGB.
+
+        Returns:
+            (H, W) float32, large = near, median 0, mean absolute deviation 1.
+        """
+        height, width = picture.shape[:2]
+        sizes = SIZES if width >= height else [(long, short) for short, long in SIZES]
+        high, middle, low = (normalise(resize(self.midas_disparity(picture, size), height, width)) for size in sizes)
+        base = normalise(high + middle + 2 * low)
+        fast = normalise(resize(self.fastdepth_disparity(picture), height, width))
+        agreement = float(torch.corrcoef(torch.stack((base.flatten(), fast.flatten())))[0, 1])
+        mixed = normalise(high + middle + 2 * low + 3 * np.clip((agreement - 0.2) / 0.4, 0, 1) * fast)
+        smooth = guided_filter(mixed[0, 0].numpy(), normalise(high + middle)[0, 0].numpy(), round(height / 12), 0.05)
+        return normalise(mixed[0, 0] + torch.from_numpy(smooth)).numpy()
+
+    @torch.inference_mode()
+    def midas_disparity(self, picture: np.ndarray, size: tuple[int, int]) -> Tensor:
+        """(1, 1, h, w) float32 of MiDaS at (h, w), multiples of 32."""
+        resized = cv2.resize(picture, size[::-1], interpolation=cv2.INTER_CUBIC)
+        mean, std = np.float32(IMAGENET_MEAN), np.float32(IMAGENET_STD)
+        pixels = torch.from_numpy((resized.astype(np.float32) / 255 - mean) / std).permute(2, 0, 1)[None]
+        with torch.autocast("cpu", torch.bfloat16):
+            return self.midas(pixels.contiguous(memory_format=torch.channels_last)).float()
+
+    def fastdepth_disparity(self, picture: np.ndarray) -> Tensor:
+        """(1, 1, 224, 224) float32: the inverse of FastDepth's metres."""
+        resized = cv2.resize(picture, (224, 224), interpolation=cv2.INTER_AREA)
+        self.fastdepth.setInput(np.ascontiguousarray(resized.transpose(2, 0, 1)[None], np.float32) / 255)
+        return 1 / torch.from_numpy(self.fastdepth.forward()).float().clamp(min=0.1)
+
+
+def resize(values: Tensor, height: int, width: int) -> Tensor:
+    """Cubic, as MiDaS's authors do."""
+    return F.interpolate(values, size=(height, width), mode="bicubic", align_corners=False)
+
+
+def guided_filter(values: np.ndarray, guide: np.ndarray, radius: int, epsilon: float) -> np.ndarray:
+    """Values made locally linear in the guide; both (H, W) float32.
+
+    Source:
+        He, Sun, Tang, "Guided Image Filtering" (2010).
+    """
+
+    def mean(x: np.ndarray) -> np.ndarray:
+        return cv2.blur(x, (2 * radius + 1, 2 * radius + 1))
+
+    mean_guide, mean_values = mean(guide), mean(values)
+    slope = (mean(guide * values) - mean_guide * mean_values) / (mean(guide * guide) - mean_guide**2 + epsilon)
+    return mean(slope) * guide + mean(mean_values - slope * mean_guide)
+
+
+def label(photo: Photo, index: int, data: Path, teacher: Teacher) -> None:
+    """Writes crop number `index` of a photograph with its disparity."""
+    target = data / "labels" / f"{photo.id}_{index}.npz"
+    if target.exists():
+        return
+    crop = random_crop(photo.read(data), photo.id, index)
+    save_npz(target, rgb=crop, disparity=teacher(crop).clip(-6, 8).astype(np.float16))
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, required=True, help=f"folder with {MIDAS_FILE} and {FASTDEPTH_FILE}")
+    parser.add_argument("--crops", type=int, default=4, help=f"crops a photograph, {CROP_SHORT}x{CROP_LONG}; the first is the largest")
+    parser.add_argument("--part", default="0/1", help="i/n: only every n-th photograph, for several processes")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    (arguments.data / "labels").mkdir(parents=True, exist_ok=True)
+    part, parts = map(int, arguments.part.split("/"))
+    photos = read_photos(arguments.data)[part::parts]
+    teacher = Teacher(arguments.weights)
+    for index in range(arguments.crops):
+        for photo in tqdm(photos, desc=f"crop {index}"):
+            if index == 0 or photo.split == "train":
+                label(photo, index, arguments.data, teacher)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,265 @@
+"""Trains the network; stop it at any time and start it again with the same command, also with more data or other minutes.
+
+    python -m training.train --data DIR --run DIR [--minutes 240 | --steps 200] [--processes 2]
+
+Learns from DIR/labels (training.teacher) and DIR/renders (training.scenes). Writes to the run's folder: checkpoint.pt (everything
+to go on), best.pt (weights with the best correlation on the validation photographs), log.jsonl (figures), train.pid.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn
+from tqdm import tqdm
+
+from depth_normal.annotators.tiny import TinyNetwork
+
+from .batches import Crops, load_crops, sample_batch
+from .data import CROP_SHORT
+from .losses import correlation, normalised_target, training_loss
+
+# (progress up to which, (short, long) sides that are drawn from): small pictures are quick, the last quarter is at the size of use
+CURRICULUM = (
+    (0.5, ((96, 128), (96, 160))),
+    (0.75, ((128, 160), (160, 192), (128, 192))),
+    (1.0, ((192, 256), (192, 256), (160, 256), (192, 224))),
+)
+VALIDATION_SIZE = (192, 256)
+PEAK_RATE, LAST_RATE, WARM_UP_STEPS = 5e-4, 5e-6, 200
+WEIGHT_DECAY, CLIP, EMA_DECAY = 0.03, 1.0, 0.998
+PIXELS_PER_BATCH = 8 * 192 * 256  # of each process
+LONGEST_STEP = 60.0  # seconds that count at most, so that a stopped process does not use up its minutes
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Options:
+    """The command line, see the module."""
+
+    data: Path
+    run: Path
+    minutes: float
+    steps: int | None
+    processes: int
+    seed: int
+    save_minutes: float
+    peak_rate: float
+
+
+class Run:
+    """A training run, as one of its processes sees it."""
+
+    def __init__(self, options: Options, rank: int) -> None:
+        self.options, self.rank = options, rank
+        torch.manual_seed(options.seed)
+        self.network = TinyNetwork().to(memory_format=torch.channels_last)
+        self.average = TinyNetwork().to(memory_format=torch.channels_last).eval().requires_grad_(False)
+        self.average.load_state_dict(self.network.state_dict())
+        weights = [p for p in self.network.parameters() if p.ndim > 1]
+        others = [p for p in self.network.parameters() if p.ndim <= 1]
+        groups = [{"params": weights, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
+        self.optimiser = torch.optim.AdamW(groups, lr=options.peak_rate, fused=True)
+        self.followed = floating(self.network), floating(self.average)
+        self.step, self.seconds, self.best = 0, 0.0, -1.0
+        if (path := options.run / "checkpoint.pt").exists():
+            self.load(torch.load(path, weights_only=True))
+
+    @property
+    def progress(self) -> float:
+        """What part of the training is done, 0 to 1."""
+        if self.options.steps:
+            return self.step / self.options.steps
+        return self.seconds / (60 * self.options.minutes)
+
+    def rate(self) -> float:
+        """The learning rate now: a short rise, then a cosine."""
+        cosine = 0.5 + 0.5 * float(torch.cos(torch.tensor(min(1.0, self.progress) * torch.pi)))
+        return (LAST_RATE + (self.options.peak_rate - LAST_RATE) * cosine) * min(1.0, (self.step + 1) / WARM_UP_STEPS)
+
+    def train_step(self, crops: Crops, small: Crops) -> dict[str, float]:
+        """One step on one batch of this process, gradients averaged over all; small pictures are drawn from the halved crops."""
+        random = torch.Generator().manual_seed((self.options.seed * 1_000_003 + self.step) * 64 + self.rank)
+        shared = torch.Generator().manual_seed(self.options.seed * 7_000_003 + self.step)
+        sizes = next((sizes for until, sizes in CURRICULUM if self.progress < until), CURRICULUM[-1][1])
+        short, long = sizes[int(torch.randint(len(sizes), (), generator=shared))]
+        batch = sample_batch(small if 2 * short <= CROP_SHORT else crops, PIXELS_PER_BATCH // (short * long), short, long, random)
+        with torch.autocast("cpu", torch.bfloat16):
+            output = self.network(batch.pictures)
+        loss, figures = training_loss(output, batch)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.options.processes > 1:
+            average_gradients(self.network, self.options.processes)
+        nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate()
+        self.optimiser.step()
+        self.step += 1
+        self._follow()
+        return figures
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        decay = min(EMA_DECAY, (self.step + 1) / (self.step + 10))
+        for value, mean in zip(*self.followed, strict=True):
+            mean.lerp_(value, 1 - decay)
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to go on."""
+        return {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "best": self.best,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Goes on from `state()`."""
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+
+
+def floating(network: nn.Module) -> list[Tensor]:
+    """Parameters and running statistics, without the counters."""
+    return [value.detach() for value in network.state_dict().values() if value.is_floating_point()]
+
+
+def average_gradients(network: nn.Module, processes: int) -> None:
+    """Replaces the gradients by their mean over all processes."""
+    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    for gradient, mean in zip(gradients, (flat / processes).split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
+
+
+def shared_clock(seconds: float, stop: bool, processes: int) -> tuple[float, bool]:
+    """The first process's seconds, and whether any wants to stop: all must take the same decisions."""
+    if processes == 1:
+        return seconds, stop
+    values = torch.tensor([seconds if dist.get_rank() == 0 else 0.0, float(stop)], dtype=torch.float64)
+    dist.all_reduce(values)
+    return float(values[0]), bool(values[1])
+
+
+@torch.inference_mode()
+def validate(network: nn.Module, crops: Crops) -> float:
+    """Mean correlation with the teacher on the largest crops of the validation photographs."""
+    scores = []
+    for pictures, targets in crops.whole(*VALIDATION_SIZE):
+        disparity = network(pictures)[:, :1]
+        scores += correlation(disparity, normalised_target(targets)).tolist()
+    return sum(scores) / max(1, len(scores))
+
+
+def save(state: object, path: Path) -> None:
+    """Writes a checkpoint whole or not at all."""
+    temporary = path.with_suffix(".part")
+    torch.save(state, temporary)
+    temporary.replace(path)
+
+
+def work(rank: int, options: Options) -> None:
+    """One process of the training."""
+    torch.set_num_threads(1)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+    stopping: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: stopping.append(number))
+    if options.processes > 1:
+        dist.init_process_group("gloo", init_method=f"file://{options.run.resolve()}/rendezvous", rank=rank, world_size=options.processes)
+    run = Run(options, rank)
+    crops = load_crops(options.data, "train", rank, options.processes)
+    small = crops.halved()
+    validation = load_crops(options.data, "val", 0, 1, photographs_only=True, first_only=True) if rank == 0 else None
+    bar = tqdm(total=1.0, initial=min(1.0, run.progress), disable=rank > 0, bar_format="{l_bar}{bar}| {elapsed} {postfix}")
+    saved, sums, count, began = time.monotonic(), {}, 0, time.monotonic()
+    stop = False
+    while run.progress < 1 and not stop:
+        start = time.monotonic()
+        for name, value in run.train_step(crops, small).items():
+            sums[name] = sums.get(name, 0.0) + value
+        count += 1
+        run.seconds, stop = shared_clock(run.seconds + min(LONGEST_STEP, time.monotonic() - start), bool(stopping), options.processes)
+        if rank == 0 and run.step % 50 == 0:
+            means = {name: round(value / count, 4) for name, value in sums.items()}
+            speed = round(count / (time.monotonic() - began), 2)
+            report(options.run, step=run.step, progress=round(run.progress, 4), rate=run.rate(), steps_per_second=speed, **means)
+            bar.update(min(1.0, run.progress) - bar.n)
+            bar.set_postfix(step=run.step, **means)
+            sums, count, began = {}, 0, time.monotonic()
+        if validation is not None and (stop or run.progress >= 1 or time.monotonic() - saved > 60 * options.save_minutes):
+            checkpoint(run, validation)
+            saved = time.monotonic()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it may come twice, from outside and from the first process
+    if options.processes > 1:
+        dist.destroy_process_group()
+
+
+def checkpoint(run: Run, validation: Crops) -> None:
+    """Validates the averaged weights and saves; the best are kept apart."""
+    score = validate(run.average, validation)
+    report(run.options.run, step=run.step, progress=round(run.progress, 4), validation=round(score, 4))
+    if score > run.best:
+        run.best = score
+        save(run.average.state_dict(), run.options.run / "best.pt")
+    save(run.state(), run.options.run / "checkpoint.pt")
+
+
+def report(folder: Path, **figures: object) -> None:
+    """Adds a line to the log of figures."""
+    with (folder / "log.jsonl").open("a") as file:
+        file.write(json.dumps(figures) + "\n")
+
+
+def parse() -> Options:
+    """The options of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=240, help="of training in all, earlier parts of the run included")
+    parser.add_argument("--steps", type=int, help="instead of minutes")
+    parser.add_argument("--processes", type=int, default=2, help="one thread each")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--save-minutes", type=float, default=4)
+    parser.add_argument("--peak-rate", type=float, default=PEAK_RATE)
+    return Options(**vars(parser.parse_args()))
+
+
+def main() -> None:
+    """See the module."""
+    options = parse()
+    options.run.mkdir(parents=True, exist_ok=True)
+    (options.run / "rendezvous").unlink(missing_ok=True)
+    if options.processes == 1:
+        (options.run / "train.pid").write_text(f"{os.getpid()}\n")
+        work(0, options)
+        return
+    context = spawn(work, (options,), options.processes, join=False)
+    assert context is not None
+    (options.run / "train.pid").write_text(" ".join(map(str, [os.getpid(), *context.pids()])) + "\n")
+    signal.signal(signal.SIGTERM, lambda number, _: [os.kill(pid, number) for pid in context.pids()])
+    while not context.join():
+        pass
+
+
+if __name__ == "__main__":
+    main()
