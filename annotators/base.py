@@ -15,6 +15,8 @@ from ..geometry.estimate import Axes, Estimate, Quantity
 from ..utils import resize_picture, round_to_multiple, scale_short_side
 
 MAX_NETWORK_PIXELS = 64 * 2**20
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of RGB values in [0, 1]."""
 
 StateDict = Mapping[str, Tensor]
 Progress = Callable[[int, int], None]
@@ -136,6 +138,11 @@ class Annotator(ABC):
         Raises:
             CheckpointError: The tensors are not those of this architecture; the message names the first that differ.
         """
+
+    @classmethod
+    def doubt(cls, spec: ModelSpec, path: str) -> str | None:
+        """What a file's name says against its being `spec`'s, where the tensors of several models look alike; None where nothing does."""
+        return None
 
     @abstractmethod
     def predict(self, pixels: Tensor) -> Estimate:

@@ -16,12 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from ..geometry.estimate import Estimate, Quantity
-from .base import Annotator, CheckpointError, ModelSpec, StateDict, checkpoint_mismatch, from_transformers
+from .base import IMAGENET_MEAN, IMAGENET_STD, Annotator, CheckpointError, ModelSpec, StateDict, checkpoint_mismatch, from_transformers
 from .hub import from_state_dict
 from .midas_small import DisparityHead, meta_network
 
 HALF = (0.5, 0.5, 0.5)
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -155,7 +154,7 @@ def _build_dpt(spec: ModelSpec, state: StateDict) -> nn.Module:
 
     state = {key: value for key, value in state.items() if not _TABLES.search(key)}
     official = any(key.startswith(("pretrained.", "scratch.")) for key in state)
-    hub_state = _official_to_hub(state, spec.config.backbone) if official else state
+    hub_state = dpt_official_to_hub(state, spec.config.backbone) if official else state
     network = from_state_dict(Dpt, _transformers_config(spec.config), hub_state, spec.id)
     network.head.head = DisparityHead(*network.head.head)
     return network
@@ -248,7 +247,7 @@ _TABLES = re.compile(r"\.(relative_position_index|relative_coords_table)$")
 _UNUSED_NORM = re.compile(r"^pretrained\.model\.norm\.")
 
 
-def _official_to_hub(state: StateDict, backbone: str) -> dict[str, Tensor]:
+def dpt_official_to_hub(state: StateDict, backbone: str) -> dict[str, Tensor]:
     """The authors' state dict under transformers' names, without what the network never uses."""
     rules = (_BLOCK[backbone], *_RULES[backbone], *_IN_BLOCK_VIT, *_NECK)
     renamed: dict[str, Tensor] = {}

@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 from ..geometry.estimate import Quantity
+from . import specs_depth_anything, specs_diffusion, specs_zoe
 from .base import Annotator, ModelSpec, WeightFile
+from .depth_anything import DepthAnythingAnnotator
+from .depth_anything_v3 import DepthAnything3Annotator
+from .lbm import LbmAnnotator
+from .lotus import LotusAnnotator
+from .marigold import MarigoldAnnotator
 from .midas import DPT_BEIT_LARGE, DPT_HYBRID, DPT_LARGE, DPT_SWIN2_TINY, MIDAS_SMALL, MidasAnnotator
+from .zoe import ZoeAnnotator
+from .zoe_depth_anything import ZoeDepthAnythingAnnotator
 
-FAMILIES: dict[str, type[Annotator]] = {"midas": MidasAnnotator}
+FAMILIES: dict[str, type[Annotator]] = {
+    "midas": MidasAnnotator,
+    "zoedepth": ZoeAnnotator,
+    "depth-anything": DepthAnythingAnnotator,
+    "zoe-depth-anything": ZoeDepthAnythingAnnotator,
+    "depth-anything-3": DepthAnything3Annotator,
+    "marigold": MarigoldAnnotator,
+    "lotus": LotusAnnotator,
+    "lbm": LbmAnnotator,
+}
 
 _MIDAS_RELEASES = "https://github.com/isl-org/MiDaS/releases/download"
 
@@ -80,7 +97,8 @@ _SPECS = (
     ),
 )
 
-MODELS: dict[str, ModelSpec] = {spec.id: spec for spec in _SPECS}
+_ALL_SPECS = (*_SPECS, *specs_zoe.SPECS, *specs_depth_anything.SPECS, *specs_diffusion.SPECS)
+MODELS: dict[str, ModelSpec] = {spec.id: spec for spec in _ALL_SPECS}
 
 
 def find_spec(model_id: str) -> ModelSpec:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -16,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from ..annotators.base import ModelSpec
+from ..annotators.fov import with_fov
 from ..annotators.registry import MODELS, find_spec
 from ..geometry.compare import compare_depth, compare_normals
-from ..geometry.conventions import encode_normal_map
 from ..geometry.derive import with_normals
 from ..geometry.estimate import Estimate
 from ..geometry.files import FORMATS, SaveOptions, load_estimate, read_picture, save_estimate, write_depth_png, write_normal_png, write_npz
-from ..geometry.render import depth_to_image
+from ..geometry.render import depth_to_image, normals_to_image
 from ..model_loader import DEVICE_CHOICES, DTYPE_CHOICES, Model, load_model
 from ..model_loader.download import download_weights
 from ..model_loader.find import find_weights
@@ -65,6 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     estimate.add_argument("--model", default=DEFAULT_MODEL, metavar="ID", help=f"see `depth-normal models` (default: {DEFAULT_MODEL})")
     estimate.add_argument("--weights", type=Path, metavar="FILE", help="weights to use in place of the published file")
     estimate.add_argument("--size", type=_positive, metavar="N", help="side of the network's input in pixels (default: the model's)")
+    fov = "field of view of the pictures' longer side, where the camera is known (makes Depth Anything 3's metres right)"
+    estimate.add_argument("--fov", type=_degrees, default=0.0, metavar="DEGREES", help=fov)
     estimate.add_argument("--device", default="auto", choices=DEVICE_CHOICES)
     estimate.add_argument("--dtype", default="auto", choices=DTYPE_CHOICES, help="what the network computes in")
     extra = [extension.lstrip(".") for extension in FORMATS if extension not in (".png", ".npz")]
@@ -94,6 +97,16 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _degrees(text: str) -> float:
+    try:
+        degrees = float(text)
+    except ValueError:
+        degrees = math.nan
+    if not 0 < degrees < 180:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an angle between 0 and 180 degrees")
+    return degrees
+
+
 def _estimate(arguments: argparse.Namespace) -> int:
     _refuse_same_stems(arguments.pictures)
     model = load_model(arguments.model, arguments.dtype, arguments.device, arguments.weights)
@@ -103,7 +116,7 @@ def _estimate(arguments: argparse.Namespace) -> int:
     failed = 0
     for path in tqdm(arguments.pictures, unit="picture", disable=len(arguments.pictures) == 1):
         try:
-            written = estimate_file(model, path, arguments.out, arguments.size, arguments.also)
+            written = estimate_file(model, path, arguments.out, arguments.size, arguments.also, arguments.fov)
         except EXPECTED_ERRORS as error:
             failed += 1
             _complain(f"{path}: skipped: {error}")
@@ -114,8 +127,10 @@ def _estimate(arguments: argparse.Namespace) -> int:
     return SOME_FAILED if failed else DONE
 
 
-def estimate_file(model: Model, path: Path, folder: Path, size: int | None = None, also: Sequence[str] = ()) -> list[Path]:
-    """Writes `<stem>_depth.png`, `<stem>_normals.png` and `<stem>.npz` for one picture.
+def estimate_file(
+    model: Model, path: Path, folder: Path, size: int | None = None, also: Sequence[str] = (), fov: float = 0.0
+) -> list[Path]:
+    """Writes `<stem>_depth.png`, `<stem>_normals.png` and `<stem>.npz` for one picture: what of these the model gives.
 
     Args:
         model: The model to run.
@@ -123,6 +138,7 @@ def estimate_file(model: Model, path: Path, folder: Path, size: int | None = Non
         folder: An existing folder.
         size: Side of the network's input in pixels; None = the model's default.
         also: Further formats of `geometry.files.FORMATS`, without their dot.
+        fov: Degrees that the longer side of the picture spans; 0 = not known.
 
     Returns:
         The files written. Each is written whole or not at all.
@@ -131,20 +147,26 @@ def estimate_file(model: Model, path: Path, folder: Path, size: int | None = Non
         ValueError, OSError: The picture cannot be read, or the results cannot be written.
     """
     picture = as_batch(read_picture(path))
-    estimate = _with_maps(model, picture, size)
-    depth_file, normal_file, raw_file = (folder / f"{path.stem}{ending}" for ending in ("_depth.png", "_normals.png", ".npz"))
-    assert estimate.depth is not None and estimate.quantity is not None and estimate.normals is not None
-    write_depth_png(depth_file, depth_to_image(estimate.depth, estimate.quantity))
-    write_normal_png(normal_file, encode_normal_map(estimate.normals)[0])
-    write_npz(raw_file, estimate)
-    others = [save_estimate(folder / f"{path.stem}.{extension}", estimate, SaveOptions(picture=picture)) for extension in also]
-    return [depth_file, normal_file, raw_file, *(file for files in others for file in files)]
+    estimate = _with_maps(model, picture, size, fov)
+    written = []
+    if estimate.depth is not None and estimate.quantity is not None:
+        written.append(folder / f"{path.stem}_depth.png")
+        write_depth_png(written[-1], depth_to_image(estimate.depth, estimate.quantity, mask=estimate.mask))
+    if estimate.normals is not None:
+        written.append(folder / f"{path.stem}_normals.png")
+        write_normal_png(written[-1], normals_to_image(estimate.normals, source=estimate.axes, mask=estimate.mask)[0])
+    written.append(folder / f"{path.stem}.npz")
+    write_npz(written[-1], estimate)
+    for extension in also:
+        written += save_estimate(folder / f"{path.stem}.{extension}", estimate, SaveOptions(picture=picture))
+    return written
 
 
-def _with_maps(model: Model, picture: Any, size: int | None) -> Estimate:
+def _with_maps(model: Model, picture: Any, size: int | None, fov: float) -> Estimate:
     """Normals are taken at the network's size: those of enlarged depth would show its grid."""
+    height, width = picture.shape[-2:]
     (estimate,) = model.estimates(picture, size)
-    return with_normals(estimate).resized(picture.shape[-2], picture.shape[-1], model.resampling).to("cpu")
+    return with_normals(with_fov(estimate, fov, height, width)).resized(height, width, model.resampling).to("cpu")
 
 
 def _models(arguments: argparse.Namespace) -> int:

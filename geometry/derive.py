@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .estimate import Axes, Estimate
+from .estimate import Axes, Estimate, Quantity
 from .likely import likely_depth, likely_intrinsics
 from .normals import depth_to_normals
 
 
 def with_normals(estimate: Estimate, edges: str = "auto") -> Estimate:
-    """The estimate with normals of its own depth, unless it has normals already.
+    """The estimate with normals of its own depth.
+
+    Nothing is added where there are normals already, or where the depth is relative: nothing tells its zero, and with it its slopes.
 
     Args:
         estimate: Any estimate; where it does not know its camera or the zero of its depth, the likely ones are taken.
@@ -18,11 +20,8 @@ def with_normals(estimate: Estimate, edges: str = "auto") -> Estimate:
 
     Returns:
         An estimate whose `normals` are unit vectors in OPENGL axes if they were derived here.
-
-    Raises:
-        ValueError: Relative depth, whose zero nothing tells.
     """
-    if estimate.normals is not None or estimate.depth is None:
+    if estimate.normals is not None or estimate.depth is None or estimate.quantity is Quantity.RELATIVE_DEPTH:
         return estimate
     normals = depth_to_normals(likely_depth(estimate), likely_intrinsics(estimate), estimate.mask, edges)
     return replace(estimate, normals=normals, axes=Axes.OPENGL)

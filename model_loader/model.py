@@ -176,6 +176,8 @@ def _load(spec: ModelSpec, dtype: torch.dtype, device: torch.device, weights: Pa
             verify(path, file)
         first = first or path
         logger.info("loading %s from %s", spec.id, path)
+        if file is spec.file and (doubt := FAMILIES[spec.family].doubt(spec, str(path))):
+            logger.warning(doubt)
         states[file.role] = read_checkpoint(path)
     assert first is not None
     try:

@@ -17,9 +17,11 @@ LEGACY_CATEGORY = "ControlNet Preprocessors/Normal and Depth Estimators"
 MIN_RESOLUTION, MAX_RESOLUTION = 64, 16384
 
 
-def resolution_widget() -> tuple[str, dict[str, Any]]:
+BOTH_SIZES = "Short side of the result in pixels, aspect kept. The network runs at this size too: larger shows more and takes longer."
+
+
+def resolution_widget(tooltip: str = BOTH_SIZES) -> tuple[str, dict[str, Any]]:
     """The widget that says how long the output's short side is."""
-    tooltip = "Short side of the result in pixels, aspect kept. The network runs at this size too: larger shows more and takes longer."
     return "INT", {"default": 512, "min": MIN_RESOLUTION, "max": MAX_RESOLUTION, "step": 64, "tooltip": tooltip}
 
 
@@ -49,14 +51,15 @@ def check_choice(name: str, value: str, accepted: Sequence[str]) -> None:
         raise ValueError(f"{name} is {value!r}; accepted: {', '.join(accepted)}")
 
 
-def annotate(image: Tensor, model: Model, resolution: int, render: Callable[[Estimate], Tensor]) -> Tensor:
+def annotate(image: Tensor, model: Model, resolution: int, render: Callable[[Estimate], Tensor], network_size: int | None = None) -> Tensor:
     """Estimates a batch of pictures and renders what was found.
 
     Args:
         image: ComfyUI's IMAGE, (B, H, W, C), C = 1, 3 or 4, values in [0, 1], any float dtype.
         model: The model to run.
-        resolution: Short side of the result and of the network's input, in pixels.
+        resolution: Short side of the result in pixels.
         render: Makes a picture (B, 1 or 3, h, w) in [0, 1] of an estimate at the network's size.
+        network_size: Side of the network's input in pixels; None = the size of the model's authors.
 
     Returns:
         (B, h, w, 3) in [0, 1], on ComfyUI's intermediate device and in its dtype.
@@ -70,9 +73,5 @@ def annotate(image: Tensor, model: Model, resolution: int, render: Callable[[Est
     pictures = to_rgb(image)
     height, width = scale_short_side(pictures.shape[-2], pictures.shape[-1], resolution)
     device, dtype = image_placement()
-    progress = progress_bar(pictures.shape[0])
-    rendered = [
-        to_image(resize_map(render(estimate), height, width)).to(device, dtype)
-        for estimate in model.estimates(pictures, resolution, progress)
-    ]
-    return torch.cat(rendered)
+    estimates = model.estimates(pictures, network_size, progress_bar(pictures.shape[0]))
+    return torch.cat([to_image(resize_map(render(estimate), height, width)).to(device, dtype) for estimate in estimates])

@@ -79,7 +79,7 @@ class MidasNormalMap:
         check_range("bg_threshold", bg_threshold, 0, 1)
         check_choice("coding", coding, _codings())
         render = partial(_render_normals, a=a, bg_threshold=bg_threshold, coding=NormalMapCoding(coding))
-        return (annotate(image, load_model(model, precision), resolution, render),)
+        return (annotate(image, load_model(model, precision), resolution, render, resolution),)
 
 
 class MidasDepthMap:
@@ -109,7 +109,7 @@ class MidasDepthMap:
         precision: str = "auto",
     ) -> tuple[Tensor]:
         """One depth picture a picture."""
-        return (annotate(image, load_model(model, precision), resolution, _render_depth),)
+        return (annotate(image, load_model(model, precision), resolution, _render_depth, resolution),)
 
 
 def _codings() -> list[str]:

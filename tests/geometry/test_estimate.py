@@ -89,8 +89,6 @@ def test_normals_of_disparity_lean_the_way_the_plane_does():
     assert (normals[:, 0] > 0).all() and (normals[:, 1] > 0).all() and (normals[:, 2] > 0).all()
 
 
-def test_known_normals_are_kept_and_relative_depth_is_refused():
-    estimate = full()
+@pytest.mark.parametrize("estimate", [full(), Estimate(depth=DEPTH, quantity=Quantity.RELATIVE_DEPTH)], ids=["known", "relative"])
+def test_known_normals_are_kept_and_relative_depth_gives_none(estimate):
     assert with_normals(estimate) is estimate
-    with pytest.raises(ValueError, match="relative depth"):
-        with_normals(Estimate(depth=DEPTH, quantity=Quantity.RELATIVE_DEPTH))

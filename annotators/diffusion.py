@@ -1,0 +1,224 @@
+"""What Marigold, Lotus and LBM share: a UNet that works on the latents of a VAE, and the way from pixels to latents and back.
+
+The networks are those of the diffusers library; its pipelines are not used, for they know neither a seed a picture, nor progress, nor tiles
+when the memory ends.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..geometry.conventions import convert_normals
+from ..geometry.estimate import Axes, Estimate
+from .base import Annotator, ModelSpec, Progress, StateDict
+from .diffusion_parts import LatentDiffusion, build_network
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DiffusionOptions:
+    """What can be chosen anew for each picture.
+
+    Attributes:
+        seed: Of the noise. Every picture gets the same noise, so that a batch, or a film, equals its pictures one by one.
+        tiled: Encode and decode in tiles: less memory, faint differences between the tiles. Happens by itself when the memory ends.
+
+    Raises:
+        ValueError: A value outside its range.
+    """
+
+    seed: int = 0
+    tiled: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**64:
+            raise ValueError(f"seed is {self.seed}; accepted: 0 to 2^64 - 1")
+
+
+def check_range(name: str, value: int, low: int, high: int) -> None:
+    """Raises a ValueError where an option is outside its range."""
+    if not low <= value <= high:
+        raise ValueError(f"{name} is {value}; accepted: {low} to {high}")
+
+
+class DiffusionAnnotator(Annotator):
+    """A network that paints depth or normals in the latents of a VAE.
+
+    A family implements `sample` and `read`, and `merge` where it samples more than once.
+
+    Convention:
+        Gives depth where its entry names a quantity, else normals, converted from the entry's native axes to OPENGL.
+
+    Attributes:
+        options_type: What `estimate` takes as `options`.
+    """
+
+    # measured: the decoder of the VAE 4100 to 5800, the UNet 950
+    bytes_per_pixel = 6000
+    options_type: ClassVar[type[DiffusionOptions]] = DiffusionOptions
+
+    @classmethod
+    def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> DiffusionAnnotator:
+        """See `Annotator.build`. Roles: "network" (the UNet), "vae", and "text_encoder" where the UNet takes a prompt.
+
+        The VAE may have the names of diffusers or of the original Stable Diffusion (as in ComfyUI's `models/vae`). The text encoder is
+        released once the prompt's embedding is computed.
+        """
+        return cls(spec, build_network(spec, cls.split_states(spec, states), dtype))
+
+    @classmethod
+    def split_states(cls, spec: ModelSpec, states: Mapping[str, StateDict]) -> Mapping[str, StateDict]:
+        """State dicts by role, where the family's files hold several parts in one."""
+        return states
+
+    @property
+    def parts(self) -> LatentDiffusion:
+        """The network's parts."""
+        assert isinstance(self.network, LatentDiffusion)
+        return self.network
+
+    @abstractmethod
+    def sample(self, latents: Tensor, options: Any, step: Callable[[], None]) -> Iterator[Tensor]:
+        """Paints the answer's latents.
+
+        Args:
+            latents: (B, 4, h, w) float32: the pictures, scaled as the UNet expects.
+            options: Of the family's `options_type`.
+            step: To be called after each pass through the UNet.
+
+        Yields:
+            (B, 4, h, w) float32, once for each member of the ensemble.
+        """
+
+    @abstractmethod
+    def read(self, decoded: Tensor) -> Tensor:
+        """The answer in a decoded picture (B, 3, H, W) of values about [-1, 1]: depth (B, 1, H, W) or native normals (B, 3, H, W)."""
+
+    def passes(self, options: Any) -> int:
+        """How often the UNet runs for one picture."""
+        return 1
+
+    def merge(self, members: list[Tensor]) -> tuple[Tensor, Tensor | None]:
+        """One answer, and its confidence, from the ensemble's."""
+        return members[0], None
+
+    def estimate(
+        self, images: Tensor, size: int | None = None, *, options: DiffusionOptions | None = None, progress: Progress | None = None
+    ) -> Estimate:
+        """As `Annotator.estimate`, with the family's options.
+
+        Args:
+            images: (B, 3, H, W) float32 RGB in [0, 1], on the network's device.
+            size: What `network_size` takes; None = the spec's default.
+            options: Of `options_type`; None = its defaults.
+            progress: Called after each pass through the UNet with (passes done, passes in all); what it raises ends the work.
+
+        Returns:
+            Depth or normals, at the network's size.
+
+        Raises:
+            TypeError: Options of another family.
+            ValueError: As `Annotator.estimate`.
+            ArithmeticError: The network gave NaN or infinity.
+        """
+        height, width = self.checked_network_size(images.shape[-2], images.shape[-1], size)
+        estimate = self.predict(self.resize(images, height, width), options=options, progress=progress)
+        self._check_finite(estimate)
+        return estimate
+
+    def network_size(self, height: int, width: int, size: int) -> tuple[int, int]:
+        """Size of the picture the network sees: long side `size`, aspect kept; `predict` fills it up to the spec's multiple."""
+        longest = max(height, width)
+        return max(1, height * size // longest), max(1, width * size // longest)
+
+    def resize(self, images: Tensor, height: int, width: int) -> Tensor:
+        """Brings pictures (B, 3, H, W) to the network's size, as the family's authors do."""
+        return F.interpolate(images, (height, width), mode="bilinear", antialias=True)
+
+    def predict(self, pixels: Tensor, *, options: DiffusionOptions | None = None, progress: Progress | None = None) -> Estimate:
+        """See `Annotator.predict`; `options` and `progress` as in `estimate`."""
+        chosen = self._checked(options)
+        height, width = pixels.shape[-2:]
+        multiple = self.spec.multiple_of
+        padded = F.pad(pixels * 2 - 1, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+        done, total = 0, self.passes(chosen)
+
+        def step() -> None:
+            nonlocal done
+            done += 1
+            if progress is not None:
+                progress(done, total)
+
+        answers = self.sample(self._encode(padded, chosen.tiled), chosen, step)
+        value, confidence = self.merge([self.read(self._decode(latents, chosen.tiled)[..., :height, :width]) for latents in answers])
+        if self.spec.quantity is not None:
+            return Estimate(depth=value, quantity=self.spec.quantity, confidence=confidence)
+        assert self.spec.axes is not None
+        return Estimate(normals=convert_normals(value, self.spec.axes, Axes.OPENGL), confidence=confidence)
+
+    def run_unet(self, latents: Tensor, timestep: Tensor | float, class_labels: Tensor | None = None) -> Tensor:
+        """The UNet's answer (B, 4, h, w), float32, to latents (B, C, h, w)."""
+        unet, prompt = self.parts.unet, self.parts.prompt
+        text = None if prompt is None else prompt.expand(latents.shape[0], -1, -1)
+        first = next(unet.parameters())
+        return unet(latents.to(first.dtype), timestep, text, class_labels=class_labels, return_dict=False)[0].float()
+
+    def _checked(self, options: DiffusionOptions | None) -> Any:
+        if options is None:
+            return self.options_type()
+        if type(options) is not self.options_type:
+            raise TypeError(f"{self.spec.id} takes {self.options_type.__name__}, found {type(options).__name__}")
+        return options
+
+    def _encode(self, pixels: Tensor, tiled: bool) -> Tensor:
+        vae: Any = self.parts.vae
+        # the mean, where some of the authors draw from the distribution: the same picture then gives the same answer
+        return self._run_vae(lambda part: vae.encode(part).latent_dist.mode(), pixels, tiled) * vae.config.scaling_factor
+
+    def _decode(self, latents: Tensor, tiled: bool) -> Tensor:
+        vae: Any = self.parts.vae
+        return self._run_vae(lambda part: vae.decode(part, return_dict=False)[0], latents / vae.config.scaling_factor, tiled)
+
+    def _run_vae(self, run: Callable[[Tensor], Tensor], batch: Tensor, tiled: bool) -> Tensor:
+        """One picture at a time, for the VAE is what needs the memory; in tiles where one does not fit."""
+        vae: Any = self.parts.vae
+        vae.use_tiling = tiled
+        outputs = []
+        for part in batch.to(next(vae.parameters()).dtype).split(1):
+            output = None
+            try:
+                output = run(part)
+            except RuntimeError as error:
+                if vae.use_tiling or not any(words in str(error) for words in ("out of memory", "allocate memory")):
+                    raise
+                logger.warning("%s: not enough memory for the VAE at once: going on in tiles", self.spec.id)
+                vae.use_tiling = True
+            if output is None:  # here and not above, where the error still holds what the first try had allocated
+                torch.cuda.empty_cache()
+                output = run(part)
+            outputs.append(output.float())
+        return torch.cat(outputs)
+
+
+def seeded_noise(shape: Sequence[int], pictures: int, seed: int) -> tuple[Tensor, list[torch.Generator]]:
+    """The same noise for each picture, whatever the device, and generators that go on from there.
+
+    Args:
+        shape: Of one picture's noise.
+        pictures: How many pictures.
+        seed: Of all of them.
+
+    Returns:
+        (pictures, *shape) float32 on the CPU, and one generator a picture.
+    """
+    generators = [torch.Generator().manual_seed(seed) for _ in range(pictures)]
+    return torch.stack([torch.randn(tuple(shape), generator=generator) for generator in generators]), generators

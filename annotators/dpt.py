@@ -1,0 +1,173 @@
+"""The dense prediction head of Depth Anything: four feature maps of a transformer become one map at the picture's size.
+
+Parameter names are those of the official checkpoints.
+
+Source:
+    Ranftl et al., "Vision Transformers for Dense Prediction" (2021); code DepthAnything/Depth-Anything-V2 (V1's head is the same) and
+    ByteDance-Seed/Depth-Anything-3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+HEAD_CHANNELS = 32
+"""Channels before the last convolution."""
+_POSITION_WEIGHT, _POSITION_BASE = 0.1, 100.0
+
+
+@dataclass(frozen=True)
+class DptConfig:
+    """An architecture of the head.
+
+    Attributes:
+        channels: Of the four maps, from the finest to the coarsest.
+        features: Channels of the fusion path.
+        outputs: Channels that come out.
+        positions: Whether tokens are normalised and positions added to the maps.
+        sky: Whether a second output tells the sky.
+    """
+
+    channels: tuple[int, int, int, int]
+    features: int
+    outputs: int = 1
+    positions: bool = False
+    sky: bool = False
+
+
+class _ResidualUnit(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(F.relu(self.conv1(F.relu(x))))
+
+
+class _Fusion(nn.Module):
+    """Adds a finer map to the path, refines it and brings it to the size of the next."""
+
+    def __init__(self, channels: int, joins: bool) -> None:
+        super().__init__()
+        if joins:
+            self.resConfUnit1 = _ResidualUnit(channels)
+        self.resConfUnit2 = _ResidualUnit(channels)
+        self.out_conv = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, path: Tensor, finer: Tensor | None, size: Sequence[int]) -> Tensor:
+        if finer is not None:
+            path = path + self.resConfUnit1(finer)
+        return self.out_conv(_resize(self.resConfUnit2(path), size))
+
+
+class _Scratch(nn.Module):
+    """The fusion path and what follows; the name is the checkpoints'."""
+
+    def __init__(self, config: DptConfig) -> None:
+        super().__init__()
+        for level, channels in enumerate(config.channels, 1):
+            self.add_module(f"layer{level}_rn", nn.Conv2d(channels, config.features, 3, padding=1, bias=False))
+            self.add_module(f"refinenet{level}", _Fusion(config.features, joins=level < 4))
+        half = config.features // 2
+        self.output_conv1 = nn.Conv2d(config.features, half, 3, padding=1)
+        self.output_conv2 = _last_convolutions(half, config.outputs)
+        if config.sky:
+            self.sky_output_conv2 = _last_convolutions(half, 1)
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """See `DptHead.pyramid`; the maps come at their four sizes."""
+        maps = [self.get_submodule(f"layer{level}_rn")(x) for level, x in enumerate(maps, 1)]
+        sizes = [[2 * side for side in maps[0].shape[-2:]], *(x.shape[-2:] for x in maps[:3])]
+        levels = [maps[3], self.get_submodule("refinenet4")(maps[3], None, sizes[3])]
+        for index in (2, 1, 0):
+            levels.append(self.get_submodule(f"refinenet{index + 1}")(levels[-1], maps[index], sizes[index]))
+        return levels
+
+
+class DptHead(nn.Module):
+    """The head. Its last convolutions, at the picture's size, compute in float32 whatever the rest does: see `set_dtype`."""
+
+    def __init__(self, inputs: int, config: DptConfig) -> None:
+        super().__init__()
+        self.config = config
+        first, second, _, last = config.channels
+        if config.positions:
+            self.norm = nn.LayerNorm(inputs)
+        self.projects = nn.ModuleList(nn.Conv2d(inputs, channels, 1) for channels in config.channels)
+        self.resize_layers = nn.ModuleList(
+            (
+                nn.ConvTranspose2d(first, first, 4, 4),
+                nn.ConvTranspose2d(second, second, 2, 2),
+                nn.Identity(),
+                nn.Conv2d(last, last, 3, 2, 1),
+            )
+        )
+        self.scratch = _Scratch(config)
+
+    def set_dtype(self, dtype: torch.dtype) -> None:
+        """Brings all but the last convolutions to a dtype: there, half precision would show as steps in the map, and thus in normals."""
+        exact = [self.scratch.output_conv2, *([self.scratch.sky_output_conv2] if self.config.sky else [])]
+        for module in (*self.children(), *self.scratch.children()):
+            if module is not self.scratch:
+                module.to(torch.float32 if module in exact else dtype)
+
+    def forward(self, maps: Sequence[Tensor], height: int, width: int) -> Tensor:
+        """What comes out for the transformer's four maps, before any activation.
+
+        Args:
+            maps: (B, inputs, rows, columns) each.
+            height: Of the output.
+            width: Of the output.
+
+        Returns:
+            (B, outputs, height, width) float32.
+        """
+        return self.scratch.output_conv2(self.full_size(self.pyramid(maps, height, width)[-1], height, width))
+
+    def pyramid(self, maps: Sequence[Tensor], height: int, width: int) -> list[Tensor]:
+        """The coarsest map, then the fusion path from its coarsest to its finest level (B, features, h, w)."""
+        resized = []
+        for x, project, resize in zip(maps, self.projects, self.resize_layers, strict=True):
+            if self.config.positions:
+                x = self.norm(x.movedim(1, -1)).movedim(-1, 1)
+            x = project(x)
+            if self.config.positions:
+                x = x + _position_map(x, width / height).to(x.dtype)
+            resized.append(resize(x))
+        return self.scratch(resized)
+
+    def full_size(self, path: Tensor, height: int, width: int) -> Tensor:
+        """The finest level of the path as (B, features / 2, height, width) float32: what the last convolutions take."""
+        x = _resize(self.scratch.output_conv1(path).float(), (height, width))
+        return x + _position_map(x, width / height) if self.config.positions else x
+
+
+def _last_convolutions(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, HEAD_CHANNELS, 3, padding=1), nn.ReLU(), nn.Conv2d(HEAD_CHANNELS, outputs, 1))
+
+
+def _resize(x: Tensor, size: Sequence[int]) -> Tensor:
+    return F.interpolate(x, size=list(size), mode="bilinear", align_corners=True)
+
+
+def _position_map(like: Tensor, aspect: float) -> Tensor:
+    """Sines and cosines (1, C, H, W) of where a pixel lies, in units of half the picture's diagonal, for adding to a map."""
+    _, channels, height, width = like.shape
+    diagonal = (aspect**2 + 1) ** 0.5
+    quarter = channels // 4
+    frequencies = _POSITION_BASE ** -(torch.arange(quarter, device=like.device) / quarter)
+
+    def waves(length: int, span: float) -> Tensor:
+        edge = span * (length - 1) / length
+        phases = frequencies[:, None] * torch.linspace(-edge, edge, length, device=like.device)
+        return torch.cat((phases.sin(), phases.cos()))
+
+    across = waves(width, aspect / diagonal)[:, None, :].expand(-1, height, -1)
+    down = waves(height, 1 / diagonal)[:, :, None].expand(-1, -1, width)
+    return _POSITION_WEIGHT * torch.cat((across, down))[None]

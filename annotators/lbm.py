@@ -1,0 +1,168 @@
+"""LBM: depth or normals reached from the picture's own latents along a bridge, in one step or a few.
+
+Source:
+    Chadebec et al., "LBM: Latent Bridge Matching for Fast Image-to-Image Translation" (2025); code gojasper/LBM.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..geometry.conventions import convert_normals
+from ..geometry.estimate import Axes, Estimate, Quantity
+from ..utils import resize_picture, round_to_multiple
+from .base import ModelSpec, StateDict
+from .diffusion import DiffusionAnnotator, DiffusionOptions, check_range, seeded_noise
+from .diffusion_parts import SD_VAE, DiffusionConfig
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LbmConfig(DiffusionConfig):
+    """An architecture of LBM.
+
+    Attributes:
+        bridge_noise: Between steps, noise of this times sqrt(sigma (1 - sigma)) as standard deviation is added.
+    """
+
+    bridge_noise: float = 0.005
+
+
+LBM = LbmConfig(
+    unet={
+        "in_channels": 4,
+        "out_channels": 4,
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "block_out_channels": (320, 640, 1280),
+        # each level's own width: attention to the picture itself in place of a text
+        "cross_attention_dim": (320, 640, 1280),
+        "transformer_layers_per_block": (1, 2, 10),
+        "attention_head_dim": (5, 10, 20),
+        "use_linear_projection": True,
+    },
+    vae={**SD_VAE, "scaling_factor": 0.13025},
+    # SDXL's VAE gives NaN in float16
+    float16_vae=False,
+)
+
+
+@dataclass(frozen=True)
+class LbmOptions(DiffusionOptions):
+    """What can be chosen anew for each picture.
+
+    Attributes:
+        steps: Passes through the UNet; the authors trained for 1 to 4. With 1 the seed changes nothing.
+    """
+
+    steps: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("steps", self.steps, 1, 1000)
+
+
+class LbmAnnotator(DiffusionAnnotator):
+    """LBM, depth or normals.
+
+    Convention:
+        Depth in [0, 1], 0 = near, unknown scale and shift. Its normals' native axes are doubtful: published pictures disagree about X.
+        They are one field of the entry in the table (`axes`); `disagreeing_axes` tells when it is wrong.
+    """
+
+    options_type = LbmOptions
+
+    @classmethod
+    def split_states(cls, spec: ModelSpec, states: Mapping[str, StateDict]) -> Mapping[str, StateDict]:
+        """The authors' single file as UNet and VAE; a bare UNet is left as it is."""
+        state = states["network"]
+        parts = {"network": "denoiser.", "vae": "vae.vae_model."}
+        if not any(key.startswith("denoiser.") for key in state):
+            return states
+        used = tuple(parts.values())
+        # left by training: a counter and the network of its loss
+        rest = {key: value for key, value in state.items() if not key.startswith((*used, "lpips_loss.")) and key != "num_iterations"}
+        split = {
+            role: {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+            for role, prefix in parts.items()
+        }
+        return {**states, "network": {**split["network"], **rest}, **({"vae": split["vae"]} if split["vae"] else {})}
+
+    def network_size(self, height: int, width: int, size: int) -> tuple[int, int]:
+        """Own aspect, as many pixels as a square of `size`, sides rounded to the spec's multiple."""
+        scale = size / math.sqrt(height * width)
+        return round_to_multiple(height * scale, self.spec.multiple_of), round_to_multiple(width * scale, self.spec.multiple_of)
+
+    def resize(self, images: Tensor, height: int, width: int) -> Tensor:
+        """See `DiffusionAnnotator.resize`."""
+        return resize_picture(images, height, width)
+
+    def passes(self, options: LbmOptions) -> int:
+        """See `DiffusionAnnotator.passes`."""
+        return options.steps
+
+    def sample(self, latents: Tensor, options: LbmOptions, step: Callable[[], None]) -> Iterator[Tensor]:
+        """See `DiffusionAnnotator.sample`: Euler steps from the picture (sigma 1) to the answer (sigma 0)."""
+        noise, _ = seeded_noise((options.steps, *latents.shape[1:]), latents.shape[0], options.seed)
+        for index in range(options.steps):
+            sigma, next_sigma = 1 - index / options.steps, 1 - (index + 1) / options.steps
+            latents = latents + (next_sigma - sigma) * self.run_unet(latents, 1000 * sigma)
+            spread = self.spec.config.bridge_noise * math.sqrt(next_sigma * (1 - next_sigma))
+            latents = latents + spread * noise[:, index].to(latents.device)
+            step()
+        yield latents
+
+    def read(self, decoded: Tensor) -> Tensor:
+        """See `DiffusionAnnotator.read`."""
+        if self.spec.quantity is not None:
+            return (decoded.clamp(-1, 1).mean(1, keepdim=True) + 1) / 2
+        return F.normalize(decoded.clamp(-1, 1), dim=1, eps=1e-6)
+
+
+def disagreeing_axes(normals: Estimate, depth: Estimate) -> tuple[str, ...]:
+    """Tells, and warns, when normals point the other way than a depth of the same pictures says.
+
+    A surface that faces right gets farther to the right, one that faces up gets nearer downwards: over all pixels, the correlation of each
+    component with the depth's slope has a known sign. Steps of the depth count no more than its mean slope.
+
+    Args:
+        normals: In any axes.
+        depth: Of the same pictures, any quantity, any size.
+
+    Returns:
+        Those of "x" and "y" that disagree, i.e. whose correlation is below -0.2.
+
+    Raises:
+        ValueError: No normals, or no depth, or not the same number of pictures.
+    """
+    if normals.normals is None or depth.depth is None or normals.batch != depth.batch:
+        raise ValueError(
+            f"needs normals and a depth of the same pictures; found {normals.batch} pictures with normals: {normals.normals is not None}, "
+            f"{depth.batch} with depth: {depth.depth is not None}"
+        )
+    value = depth.to(normals.normals.device).resized(normals.height, normals.width).depth
+    assert value is not None
+    farness = -value if depth.quantity is Quantity.DISPARITY else value
+    vectors = convert_normals(normals.normals, normals.axes, Axes.OPENGL)
+    slopes = {"x": farness[..., 1:-1, 2:] - farness[..., 1:-1, :-2], "y": farness[..., :-2, 1:-1] - farness[..., 2:, 1:-1]}
+    wrong = []
+    for index, (axis, slope) in enumerate(slopes.items()):
+        limit = slope.abs().mean()
+        slope = slope.clamp(-limit, limit)
+        component = vectors[:, index : index + 1, 1:-1, 1:-1]
+        correlation = float((slope * component).sum() / (slope.norm() * component.norm()).clamp(min=1e-12))
+        if correlation < -0.2:
+            wrong.append(axis)
+            logger.warning(
+                "the normals disagree with the depth about %s (correlation %.2f): probably their native axes are not what their entry says",
+                axis.upper(),
+                correlation,
+            )
+    return tuple(wrong)

@@ -1,0 +1,50 @@
+"""Lotus: depth, disparity or normals painted by Stable Diffusion 2 in a single pass, which predicts the answer itself.
+
+Source:
+    He et al., "Lotus: Diffusion-based Visual Foundation Model for High-quality Dense Prediction" (2024); code EnVision-Research/Lotus,
+    which has no pipeline in diffusers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from math import cos, sin
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .diffusion import DiffusionAnnotator, DiffusionOptions, seeded_noise
+from .diffusion_parts import EMPTY_PROMPT, SD2_TEXT_ENCODER, SD2_UNET, SD_VAE, DiffusionConfig
+
+TIMESTEP = 999
+_UNET = {**SD2_UNET, "class_embed_type": "projection", "projection_class_embeddings_input_dim": 4}
+# unlike Marigold's, the prompt is padded; SD 2 pads with token 0
+_PROMPT = EMPTY_PROMPT + (0,) * 75
+LOTUS_D = DiffusionConfig(_UNET, SD_VAE, SD2_TEXT_ENCODER, _PROMPT)
+LOTUS_G = DiffusionConfig({**_UNET, "in_channels": 8}, SD_VAE, SD2_TEXT_ENCODER, _PROMPT)
+
+
+class LotusAnnotator(DiffusionAnnotator):
+    """Lotus D (the answer follows from the picture) and G (it follows from the picture and the seed's noise).
+
+    Convention:
+        Depth and disparity in [0, 1], unknown scale and shift: depth models 0 = near, disparity models 1 = near.
+    """
+
+    def sample(self, latents: Tensor, options: DiffusionOptions, step: Callable[[], None]) -> Iterator[Tensor]:
+        """See `DiffusionAnnotator.sample`."""
+        if self.spec.config.unet["in_channels"] == 2 * latents.shape[1]:
+            noise, _ = seeded_noise(latents.shape[1:], latents.shape[0], options.seed)
+            latents = torch.cat([latents, noise.to(latents.device)], 1)
+        # the task (1, 0): depth or normals; (0, 1) would give the picture back
+        task = torch.tensor([sin(1), sin(0), cos(1), cos(0)], device=latents.device, dtype=next(self.network.parameters()).dtype)
+        answer = self.run_unet(latents, TIMESTEP, task.expand(latents.shape[0], -1))
+        step()
+        yield answer
+
+    def read(self, decoded: Tensor) -> Tensor:
+        """See `DiffusionAnnotator.read`."""
+        if self.spec.quantity is not None:
+            return (decoded / 2 + 0.5).clamp(0, 1).mean(1, keepdim=True)
+        return F.normalize(decoded.clamp(-1, 1), dim=1, eps=1e-6)

@@ -1,0 +1,117 @@
+"""The Depth Anything family's entries in the table of models."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..geometry.estimate import Quantity
+from . import depth_anything as da
+from . import depth_anything_v3 as da3
+from .base import ModelSpec, WeightFile
+
+_FOLDERS = ("depthanything",)
+_APACHE, _NON_COMMERCIAL = "Apache-2.0", "CC-BY-NC-4.0"
+
+
+def _v1(size: str, letter: str, config: da.DepthAnythingConfig, sha256: str, length: int | None = None) -> ModelSpec:
+    file = WeightFile(
+        repo_id="LiheYoung/Depth-Anything",
+        repo_type="space",
+        filename=f"checkpoints/depth_anything_vit{letter}14.pth",
+        sha256=sha256,
+        size=length,
+        folders=_FOLDERS,
+    )
+    return _spec(f"depth-anything-{size}", file, _APACHE, Quantity.DISPARITY, config)
+
+
+def _v2(size: str, letter: str, config: da.DepthAnythingConfig, licence: str, sha256: str | None, length: int | None) -> ModelSpec:
+    file = WeightFile(
+        repo_id=f"depth-anything/Depth-Anything-V2-{size.capitalize()}",
+        filename=f"depth_anything_v2_vit{letter}.pth",
+        aliases=tuple(f"depth_anything_v2_vit{letter}_{dtype}.safetensors" for dtype in ("fp32", "fp16")),
+        sha256=sha256,
+        size=length,
+        folders=_FOLDERS,
+    )
+    return _spec(f"depth-anything-v2-{size}", file, licence, Quantity.DISPARITY, config)
+
+
+def _v2_metric(
+    scene: str, size: str, letter: str, config: da.DepthAnythingConfig, sha256: str | None = None, length: int | None = None
+) -> ModelSpec:
+    dataset, max_depth = {"indoor": ("Hypersim", 20.0), "outdoor": ("VKITTI", 80.0)}[scene]
+    name = f"depth_anything_v2_metric_{dataset.lower()}_vit{letter}"
+    file = WeightFile(
+        repo_id=f"depth-anything/Depth-Anything-V2-Metric-{dataset}-{size.capitalize()}",
+        filename=f"{name}.pth",
+        aliases=tuple(f"{name}_{dtype}.safetensors" for dtype in ("fp32", "fp16")),
+        sha256=sha256,
+        size=length,
+        folders=_FOLDERS,
+    )
+    # The hub's pages say Apache-2.0, the project's README that all base and large networks are non-commercial: the stricter holds.
+    licence = _APACHE if size == "small" else _NON_COMMERCIAL
+    config = replace(config, max_depth=max_depth)
+    return _spec(f"depth-anything-v2-metric-{scene}-{size}", file, licence, Quantity.METRIC_DEPTH, config)
+
+
+def _v1_metric(scene: str) -> ModelSpec:
+    file = WeightFile(
+        repo_id="LiheYoung/Depth-Anything",
+        repo_type="space",
+        filename=f"checkpoints_metric_depth/depth_anything_metric_depth_{scene}.pt",
+        folders=_FOLDERS,
+    )
+    spec = _spec(f"zoe-depth-anything-{scene}", file, _APACHE, Quantity.METRIC_DEPTH, da.V1_LARGE)
+    return replace(spec, family="zoe-depth-anything", default_size=392)
+
+
+def _v3(
+    name: str, config: da.DepthAnythingConfig, sha256: str | None, length: int, quantity: Quantity = Quantity.RELATIVE_DEPTH
+) -> ModelSpec:
+    file = WeightFile(
+        repo_id="Comfy-Org/Depth-Anything-3",
+        filename=f"geometry_estimation/depth_anything_3_{name.replace('-', '_')}.safetensors",
+        sha256=sha256,
+        size=length,
+        folders=("geometry_estimation",),
+    )
+    spec = _spec(f"depth-anything-3-{name}", file, _APACHE, quantity, config)
+    return replace(spec, family="depth-anything-3", default_size=504)
+
+
+def _spec(model_id: str, file: WeightFile, licence: str, quantity: Quantity, config: da.DepthAnythingConfig) -> ModelSpec:
+    return ModelSpec(
+        id=model_id,
+        family="depth-anything",
+        files=(file,),
+        licence=licence,
+        quantity=quantity,
+        multiple_of=14,
+        default_size=518,
+        config=config,
+    )
+
+
+SPECS = (
+    _v1("small", "s", da.V1_SMALL, "59afe57cfd9f4284deaf5b753d954723d7136ae842fba3e068ba03537ca1e60e"),
+    _v1("base", "b", da.V1_BASE, "64ae214ae4e27424b644c49464c0aa243016f6f753d95097c8eb9ad0b9cb2d9b"),
+    _v1("large", "l", da.V1_LARGE, "6c6a383e33e51c5fdfbf31e7ebcda943973a9e6a1cbef1564afe58d7f2e8fe63", 1_341_401_882),
+    _v2("small", "s", da.V2_SMALL, _APACHE, "715fade13be8f229f8a70cc02066f656f2423a59effd0579197bbf57860e1378", 99_218_434),
+    _v2("base", "b", da.V2_BASE, _NON_COMMERCIAL, "0d2b7002e62d39d655571c371333340bd88f67ab95050c03591555aa05645328", 389_961_218),
+    _v2("large", "l", da.V2_LARGE, _NON_COMMERCIAL, "a7ea19fa0ed99244e67b624c72b8580b7e9553043245905be58796a608eb9345", 1_341_395_338),
+    _v2("giant", "g", da.V2_GIANT, _NON_COMMERCIAL, None, None),
+    _v2_metric("indoor", "small", "s", da.V2_SMALL),
+    _v2_metric("indoor", "base", "b", da.V2_BASE, "9dc9e274c5eff55c6daf27b660c0ced0eca4e8593a6da90cdcb04d2b4d3f3fa2"),
+    _v2_metric("indoor", "large", "l", da.V2_LARGE),
+    _v2_metric("outdoor", "small", "s", da.V2_SMALL),
+    _v2_metric("outdoor", "base", "b", da.V2_BASE),
+    _v2_metric("outdoor", "large", "l", da.V2_LARGE, "239b1054a369e66da2576e9a118d6d7c12d90dc8ebe609579a9a09cd8e05fe38", 1_341_401_064),
+    _v1_metric("indoor"),
+    _v1_metric("outdoor"),
+    _v3("small", da3.V3_SMALL, "9c0a53d157c5b315d4c82908a43d93eeaa3a9ac3de9d15c2b4242ef46b5508ad", 137_254_980),
+    _v3("base", da3.V3_BASE, "418c0d2ea857e2d1215fa51baa46833f499a62eb2400ec63d337aa20d326414f", 541_524_124),
+    _v3("mono-large", da3.V3_LARGE, "9b44eda5bedba5b4e125686fdb79d1db309c1b9785277576eb930f885b008f96", 1_336_748_056),
+    _v3("metric-large", da3.V3_LARGE, None, 1_336_748_056, Quantity.METRIC_DEPTH),
+)

@@ -1,0 +1,231 @@
+"""DINOv2's vision transformer, as all versions of Depth Anything use it, with the additions of version 3's small networks.
+
+Parameter names are those of the official checkpoints, so that these load without a key map.
+
+Source:
+    Oquab et al., "DINOv2" (2023), code facebookresearch/dinov2; Lin et al., "Depth Anything 3" (2025), code
+    ByteDance-Seed/Depth-Anything-3; rotary positions: Heo et al., "Rotary Position Embedding for Vision Transformer" (2024).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .base import StateDict
+
+PATCH = 14
+"""Pixels along the side of one token's patch."""
+_ROPE_BASE = 100.0
+# DINOv2 resizes its position embedding by (size + 0.1) / grid; that tenth moves every value, and the networks were trained with it
+_POSITION_OFFSET = 0.1
+
+
+@dataclass(frozen=True)
+class VitConfig:
+    """An architecture of the transformer.
+
+    Attributes:
+        width: Channels of a token.
+        depth: Number of blocks.
+        heads: Attention heads of a block.
+        taken: Indices, from 0, of the blocks whose outputs are handed on.
+        swiglu: Whether the blocks' perceptrons are gated (the giant network).
+        alternating_from: The block from which on queries and keys are normalised and rotated by their positions, blocks of odd index see
+            all patches at one position ("global"), and token 0 is the camera's. None: none of this.
+        norm_eps: Of the last normalisation.
+        grid: Side of the grid of positions in the checkpoint.
+    """
+
+    width: int
+    depth: int
+    heads: int
+    taken: tuple[int, ...]
+    swiglu: bool = False
+    alternating_from: int | None = None
+    norm_eps: float = 1e-6
+    grid: int = 37
+
+    @property
+    def channels(self) -> int:
+        """Channels of what is handed on."""
+        return self.width if self.alternating_from is None else 2 * self.width
+
+
+class _PatchEmbedding(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, width, PATCH, PATCH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.proj(x).flatten(2).transpose(1, 2)
+
+
+class _Attention(nn.Module):
+    def __init__(self, width: int, heads: int, normalised: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.q_norm = nn.LayerNorm(width // heads) if normalised else nn.Identity()
+        self.k_norm = nn.LayerNorm(width // heads) if normalised else nn.Identity()
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, tokens: Tensor, angles: Tensor | None) -> Tensor:
+        query, key, value = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        query, key = self.q_norm(query), self.k_norm(key)
+        if angles is not None:
+            query, key = _rotate(query, angles), _rotate(key, angles)
+        return self.proj(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))
+
+
+class _Scale(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gamma
+
+
+class _Mlp(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, 4 * width)
+        self.fc2 = nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class _SwiGlu(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        inner = -(-(4 * width * 2 // 3) // 8) * 8
+        self.w12 = nn.Linear(width, 2 * inner)
+        self.w3 = nn.Linear(inner, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, value = self.w12(x).chunk(2, -1)
+        return self.w3(F.silu(gate) * value)
+
+
+class _Block(nn.Module):
+    def __init__(self, config: VitConfig, alternating: bool) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(config.width, eps=1e-6)
+        self.attn = _Attention(config.width, config.heads, normalised=alternating)
+        self.ls1 = _Scale(config.width)
+        self.norm2 = nn.LayerNorm(config.width, eps=1e-6)
+        self.mlp = _SwiGlu(config.width) if config.swiglu else _Mlp(config.width)
+        self.ls2 = _Scale(config.width)
+
+    def forward(self, tokens: Tensor, angles: Tensor | None) -> Tensor:
+        tokens = tokens + self.ls1(self.attn(self.norm1(tokens), angles))
+        return tokens + self.ls2(self.mlp(self.norm2(tokens)))
+
+
+class VisionTransformer(nn.Module):
+    """DINOv2, for pictures of any size.
+
+    Convention:
+        Input (B, 3, H, W), normalised by ImageNet's mean and deviation, H and W multiples of `PATCH`.
+    """
+
+    def __init__(self, config: VitConfig) -> None:
+        super().__init__()
+        self.config = config
+        first = config.depth if config.alternating_from is None else config.alternating_from
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, config.width))
+        self.pos_embed = nn.Parameter(torch.zeros(1, config.grid**2 + 1, config.width))
+        if config.alternating_from is not None:
+            self.camera_token = nn.Parameter(torch.zeros(1, 2, config.width))  # of the reference picture, and of the others of a set
+        self.patch_embed = _PatchEmbedding(config.width)
+        self.blocks = nn.ModuleList(_Block(config, alternating=index >= first) for index in range(config.depth))
+        self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
+
+    def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Features of normalised pictures; see the class.
+
+        Returns:
+            Maps (B, channels, H / PATCH, W / PATCH), one for each block taken, normalised; and token 0 of the last of them (B, channels),
+            not normalised. From an alternating network, channels are the last local block's, never normalised, then the taken block's.
+        """
+        rows, columns = x.shape[-2] // PATCH, x.shape[-1] // PATCH
+        tokens = torch.cat((self.cls_token.expand(len(x), -1, -1), self.patch_embed(x)), 1) + self._positions(rows, columns)
+        alternating_from = self.config.alternating_from
+        angles, local = (None, None), tokens
+        features = []
+        for index, block in enumerate(self.blocks):
+            if index == alternating_from:
+                tokens = torch.cat((self.camera_token[:, :1].expand(len(x), -1, -1), tokens[:, 1:]), 1)
+                angles = _angles(rows, columns, self.config.width // self.config.heads, x.device)
+            is_global = alternating_from is not None and index >= alternating_from and index % 2 == 1
+            tokens = block(tokens, angles[is_global])
+            local = local if is_global else tokens
+            if index in self.config.taken:
+                taken = self.norm(tokens)
+                if alternating_from is not None:
+                    taken = torch.cat((local, taken), -1)
+                features.append(taken[:, 1:].transpose(1, 2).unflatten(2, (rows, columns)))
+        last = tokens[:, 0] if alternating_from is None else torch.cat((local[:, 0], tokens[:, 0]), -1)
+        return features, last
+
+    def _positions(self, rows: int, columns: int) -> Tensor:
+        """The position embedding (1, 1 + rows * columns, width) for a grid of another size."""
+        grid = self.config.grid
+        if (rows, columns) == (grid, grid):
+            return self.pos_embed
+        patches = self.pos_embed[:, 1:].float().unflatten(1, (grid, grid)).permute(0, 3, 1, 2)
+        scale = ((rows + _POSITION_OFFSET) / grid, (columns + _POSITION_OFFSET) / grid)
+        resized = F.interpolate(patches, scale_factor=scale, mode="bicubic").flatten(2).transpose(1, 2)
+        return torch.cat((self.pos_embed[:, :1], resized.to(self.pos_embed.dtype)), 1)
+
+
+def _angles(rows: int, columns: int, head_width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Rotations (tokens, 2, head_width / 4) by row and column: for local blocks each patch at its place, for global ones all at (1, 1)."""
+    half = head_width // 2
+    frequencies = _ROPE_BASE ** -(torch.arange(0, half, 2, device=device) / half)
+    places = torch.cartesian_prod(torch.arange(rows, device=device), torch.arange(columns, device=device)) + 1
+    local = F.pad(places, (0, 0, 1, 0))  # token 0 is at (0, 0)
+    return local[..., None] * frequencies, local.clamp(max=1)[..., None] * frequencies
+
+
+def _rotate(vectors: Tensor, angles: Tensor) -> Tensor:
+    """Rotates (B, heads, tokens, head_width): the first half of each vector by the row's angles, the second by the column's."""
+    first, second = vectors.float().unflatten(-1, (2, 2, -1)).unbind(-2)
+    cos, sin = angles.cos(), angles.sin()
+    return torch.stack((first * cos - second * sin, second * cos + first * sin), -2).flatten(-3).to(vectors.dtype)
+
+
+_HUB_NAMES = (
+    (r"^backbone\.embeddings\.patch_embeddings\.projection\.", "pretrained.patch_embed.proj."),
+    (r"^backbone\.embeddings\.position_embeddings$", "pretrained.pos_embed"),
+    (r"^backbone\.embeddings\.", "pretrained."),
+    (r"^backbone\.layernorm\.", "pretrained.norm."),
+    (r"^backbone\.encoder\.layer\.", "pretrained.blocks."),
+    (r"\.attention\.attention\.(query|key|value)\.", r".attn.\1."),
+    (r"\.attention\.output\.dense\.", ".attn.proj."),
+    (r"\.attention\.([qk]_norm)\.", r".attn.\1."),
+    (r"\.layer_scale([12])\.lambda1$", r".ls\1.gamma"),
+    (r"\.mlp\.weights_in\.", ".mlp.w12."),
+    (r"\.mlp\.weights_out\.", ".mlp.w3."),
+)
+
+
+def hub_to_official(state: StateDict) -> dict[str, Tensor]:
+    """A state dict with the transformer under transformers' names (`backbone.*`), with the authors' (`pretrained.*`) instead."""
+    renamed: dict[str, Tensor] = {}
+    for key, value in state.items():
+        if key.startswith("backbone."):
+            for pattern, replacement in _HUB_NAMES:
+                key = re.sub(pattern, replacement, key)
+        renamed[key] = value
+    for key in [key for key in renamed if ".attn.query." in key]:
+        parts = [key.replace(".query.", f".{name}.") for name in ("query", "key", "value")]
+        if all(part in renamed for part in parts):
+            renamed[key.replace(".query.", ".qkv.")] = torch.cat([renamed.pop(part) for part in parts])
+    return renamed

@@ -1,0 +1,172 @@
+"""The old pack's depth nodes of ZoeDepth and Depth Anything: same ids, widgets, sizes and looks."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from ..geometry.estimate import Estimate, Quantity
+from ..geometry.render import depth_to_image
+from ..model_loader import load_model
+from .common import LEGACY_CATEGORY, annotate, check_choice, check_range, precision_widget, resolution_widget
+
+MAX_NETWORK_SIZE = 4096
+# ZoeDepth's display: from the 2nd to the 85th percentile of the metres, near = white
+ZOE_PERCENTILES = (2.0, 85.0)
+
+V1_FILES = {
+    "depth_anything_vitl14.pth": "depth-anything-large",
+    "depth_anything_vitb14.pth": "depth-anything-base",
+    "depth_anything_vits14.pth": "depth-anything-small",
+}
+V2_FILES = {
+    "depth_anything_v2_vitg.pth": "depth-anything-v2-giant",
+    "depth_anything_v2_vitl.pth": "depth-anything-v2-large",
+    "depth_anything_v2_vitb.pth": "depth-anything-v2-base",
+    "depth_anything_v2_vits.pth": "depth-anything-v2-small",
+}
+V2_DEFAULT = "depth_anything_v2_vitl.pth"
+ZOE_MODELS = ("zoedepth-nyu", "zoedepth-kitti", "zoedepth-nyu-kitti")
+ENVIRONMENTS = ("indoor", "outdoor")
+
+
+def _inputs(before: dict[str, Any], after: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The old widgets, which graphs store by position, and behind `resolution` the new ones."""
+    size = "Side of the network's input in pixels; 0: the size its authors use, whatever the resolution."
+    return {
+        "required": {"image": ("IMAGE", {"tooltip": "One picture or a batch."})},
+        "optional": {
+            **before,
+            "resolution": resolution_widget("Short side of the result in pixels, aspect kept."),
+            **after,
+            "network_size": ("INT", {"default": 0, "min": 0, "max": MAX_NETWORK_SIZE, "step": 2, "tooltip": size, "advanced": True}),
+            "precision": precision_widget(),
+        },
+    }
+
+
+def _depth_map(image: Tensor, model: str, precision: str, resolution: int, network_size: int) -> tuple[Tensor]:
+    check_range("network_size", network_size, 0, MAX_NETWORK_SIZE)
+    return (annotate(image, load_model(model, precision), resolution, render_depth, network_size or None),)
+
+
+def render_depth(estimate: Estimate) -> Tensor:
+    """The old nodes' picture: disparity from its least to its greatest value, metres by ZoeDepth's percentiles; near = white."""
+    assert estimate.depth is not None and estimate.quantity is not None
+    percentiles = ZOE_PERCENTILES if estimate.quantity is Quantity.METRIC_DEPTH else (0.0, 100.0)
+    return depth_to_image(estimate.depth, estimate.quantity, percentiles=percentiles, mask=estimate.mask)
+
+
+class _DepthMap:
+    CATEGORY, FUNCTION = LEGACY_CATEGORY, "execute"
+    RETURN_TYPES: ClassVar = ("IMAGE",)
+    OUTPUT_TOOLTIPS: ClassVar = ("The depth picture, near = white: short side = resolution, aspect kept.",)
+
+
+class ZoeDepthMap(_DepthMap):
+    """ZoeDepth's metres as a picture."""
+
+    NODE_ID = "Zoe-DepthMapPreprocessor"
+    DISPLAY_NAME = "Zoe Depth Map"
+    DESCRIPTION = "Depth picture from ZoeDepth, near = white. For the metres themselves use Estimate Geometry."
+    SEARCH_ALIASES: ClassVar = ["depth map", "zoe", "zoedepth", "metric depth", "controlnet depth"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        model = "nyu: rooms, to 10 m (the old node's). kitti: streets, to 80 m. nyu-kitti: chooses by the picture. About 1.4 GB each."
+        return _inputs({}, {"model": (list(ZOE_MODELS), {"default": ZOE_MODELS[0], "tooltip": model})})
+
+    def execute(
+        self, image: Tensor, resolution: int = 512, model: str = ZOE_MODELS[0], network_size: int = 0, precision: str = "auto"
+    ) -> tuple[Tensor]:
+        """One depth picture a picture."""
+        check_choice("model", model, ZOE_MODELS)
+        return _depth_map(image, model, precision, resolution, network_size)
+
+
+class DepthAnythingMap(_DepthMap):
+    """Depth Anything V1's disparity as a picture."""
+
+    NODE_ID = "DepthAnythingPreprocessor"
+    DISPLAY_NAME = "Depth Anything"
+    DESCRIPTION = "Depth picture from Depth Anything V1, near = white."
+    SEARCH_ALIASES: ClassVar = ["depth map", "depth anything", "disparity", "controlnet depth"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        tooltip = "Which network: large (1.34 GB), base (390 MB), small (99 MB); Apache-2.0."
+        files = list(V1_FILES)
+        return _inputs({"ckpt_name": (files, {"default": files[0], "tooltip": tooltip})}, {})
+
+    def execute(
+        self,
+        image: Tensor,
+        ckpt_name: str = "depth_anything_vitl14.pth",
+        resolution: int = 512,
+        network_size: int = 0,
+        precision: str = "auto",
+    ) -> tuple[Tensor]:
+        """One depth picture a picture."""
+        check_choice("ckpt_name", ckpt_name, list(V1_FILES))
+        return _depth_map(image, V1_FILES[ckpt_name], precision, resolution, network_size)
+
+
+class DepthAnythingV2Map(_DepthMap):
+    """Depth Anything V2's disparity as a picture."""
+
+    NODE_ID = "DepthAnythingV2Preprocessor"
+    DISPLAY_NAME = "Depth Anything V2 - Relative"
+    DESCRIPTION = (
+        "Depth picture from Depth Anything V2, near = white. The base, large and giant weights are CC BY-NC 4.0: not for commercial use; "
+        "small is Apache-2.0."
+    )
+    SEARCH_ALIASES: ClassVar = ["depth map", "depth anything v2", "disparity", "controlnet depth"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        tooltip = (
+            "Which network. vits: 99 MB, Apache-2.0. vitb (390 MB), vitl (1.34 GB), vitg (not published by its authors: bring the file): "
+            "CC BY-NC 4.0, not for commercial use."
+        )
+        return _inputs({"ckpt_name": (list(V2_FILES), {"default": V2_DEFAULT, "tooltip": tooltip})}, {})
+
+    def execute(
+        self, image: Tensor, ckpt_name: str = V2_DEFAULT, resolution: int = 512, network_size: int = 0, precision: str = "auto"
+    ) -> tuple[Tensor]:
+        """One depth picture a picture."""
+        check_choice("ckpt_name", ckpt_name, list(V2_FILES))
+        return _depth_map(image, V2_FILES[ckpt_name], precision, resolution, network_size)
+
+
+class ZoeDepthAnythingMap(_DepthMap):
+    """The metres of Depth Anything V1 with ZoeDepth's head as a picture."""
+
+    NODE_ID = "Zoe_DepthAnythingPreprocessor"
+    DISPLAY_NAME = "Zoe Depth Anything"
+    DESCRIPTION = "Depth picture from Depth Anything V1's metric networks (ZoeDepth's head on its encoder), near = white."
+    SEARCH_ALIASES: ClassVar = ["depth map", "zoe", "depth anything", "metric depth", "controlnet depth"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        tooltip = "indoor: trained on rooms, to 10 m. outdoor: trained on streets, to 80 m. About 1.3 GB each, Apache-2.0."
+        return _inputs({"environment": (list(ENVIRONMENTS), {"default": ENVIRONMENTS[0], "tooltip": tooltip})}, {})
+
+    def execute(
+        self,
+        image: Tensor,
+        environment: str = ENVIRONMENTS[0],
+        resolution: int = 512,
+        network_size: int = 0,
+        precision: str = "auto",
+    ) -> tuple[Tensor]:
+        """One depth picture a picture."""
+        check_choice("environment", environment, ENVIRONMENTS)
+        return _depth_map(image, f"zoe-depth-anything-{environment}", precision, resolution, network_size)
+
+
+NODES = (ZoeDepthMap, DepthAnythingMap, ZoeDepthAnythingMap, DepthAnythingV2Map)

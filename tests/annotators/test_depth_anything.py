@@ -1,0 +1,313 @@
+"""Depth Anything V1 and V2: against transformers' class, in every layout of file, and at every size."""
+
+import logging
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from depth_normal.annotators import depth_anything as da
+from depth_normal.annotators.base import CheckpointError, ModelSpec, WeightFile, from_transformers
+from depth_normal.annotators.dpt import DptConfig
+from depth_normal.annotators.specs_depth_anything import SPECS
+from depth_normal.annotators.vit import VitConfig
+from depth_normal.geometry.estimate import Quantity
+from depth_normal.model_loader.checkpoint import read_checkpoint
+
+HEAD = DptConfig((16, 24, 32, 40), 16)
+SPREAD = da.DepthAnythingConfig(VitConfig(32, 4, 2, (0, 1, 2, 3)), HEAD)
+CONFIGS = {
+    "relative": da.DepthAnythingConfig(VitConfig(32, 6, 2, (1, 2, 4, 5)), HEAD),
+    "metric": replace(SPREAD, max_depth=20.0),
+    "gated": da.DepthAnythingConfig(VitConfig(32, 4, 2, (0, 1, 2, 3), swiglu=True), HEAD),
+}
+BY_ID = {spec.id: spec for spec in SPECS}
+
+
+def tiny_spec(config=SPREAD, **changes):
+    file = WeightFile("depth_anything_v2_vits.pth")
+    return ModelSpec("tiny", "depth-anything", (file,), "MIT", multiple_of=14, default_size=28, config=config, **changes)
+
+
+def randomise(network):
+    generator = torch.Generator().manual_seed(0)
+    for name, value in network.state_dict().items():
+        noise = torch.randn(value.shape, generator=generator)
+        if value.ndim == 1:
+            scale_like = name.endswith(("gamma", "lambda1")) or ("norm" in name and name.endswith("weight"))
+            value.copy_((1 if scale_like else 0) + 0.2 * noise)
+        else:
+            value.copy_(noise / value[0].numel() ** 0.5)
+    return network.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def official():
+    """A state dict as the authors write it, with what they leave in it."""
+    state = dict(randomise(da.DepthAnything(SPREAD.vit, SPREAD.dpt)).state_dict())
+    state["pretrained.mask_token"] = torch.zeros(1, 32)
+    for conv in ("conv1", "conv2"):
+        state[f"depth_head.scratch.refinenet4.resConfUnit1.{conv}.weight"] = torch.zeros(16, 16, 3, 3)
+        state[f"depth_head.scratch.refinenet4.resConfUnit1.{conv}.bias"] = torch.zeros(16)
+    return state
+
+
+def build(state, config=SPREAD, dtype=torch.float32):
+    return da.DepthAnythingAnnotator.build(tiny_spec(config), {"network": state}, dtype)
+
+
+def pictures(*shape):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(params=CONFIGS)
+def hub_model(request):
+    config = CONFIGS[request.param]
+    base, config_class, backbone_class = from_transformers("DepthAnythingForDepthEstimation", "DepthAnythingConfig", "Dinov2Config")
+    backbone = backbone_class(
+        image_size=518,
+        patch_size=14,
+        hidden_size=config.vit.width,
+        num_hidden_layers=config.vit.depth,
+        num_attention_heads=config.vit.heads,
+        out_indices=[index + 1 for index in config.vit.taken],
+        apply_layernorm=True,
+        reshape_hidden_states=False,
+        use_swiglu_ffn=config.vit.swiglu,
+    )
+    kind = {"depth_estimation_type": "metric", "max_depth": 20} if config.max_depth else {}
+    model = base(
+        config_class(
+            backbone_config=backbone,
+            reassemble_hidden_size=config.vit.width,
+            fusion_hidden_size=config.dpt.features,
+            neck_hidden_sizes=list(config.dpt.channels),
+            **kind,
+        )
+    )
+    randomise(model)
+    model.state_dict()["head.conv3.bias"].fill_(0.0 if config.max_depth else 4.0)  # so that the ReLU hides little
+    return model, config
+
+
+def test_it_agrees_with_transformers_at_its_native_size_and_loads_its_files(hub_model, tmp_path):
+    model, config = hub_model
+    model.save_pretrained(tmp_path)
+    state = read_checkpoint(tmp_path / "model.safetensors")
+    assert "backbone.encoder.layer.0.attention.attention.query.weight" in state, "not the layout of the hub"
+    annotator = build(state, config)
+    images = pictures(1, 3, 518, 518)
+    expected = model(annotator.normalised(images)).predicted_depth[:, None]
+    found = annotator.predict(images)
+    assert found.quantity == (Quantity.METRIC_DEPTH if config.max_depth else Quantity.DISPARITY)
+    assert found.depth is not None
+    assert (expected > 0).float().mean() > 0.5
+    assert (found.depth - expected).abs().max() < 1e-5 * expected.abs().max()
+    assert (found.depth - expected).abs().max() < 1e-4 * expected.std()
+
+
+def test_every_layout_of_the_authors_file_loads_alike(official, tmp_path):
+    images = pictures(1, 3, 42, 56)
+    expected = build(official).predict(images).depth
+    module = {f"module.{key}": value for key, value in official.items()}
+    torch.save(official, tmp_path / "plain.pth")
+    torch.save({"model": module, "epoch": 3}, tmp_path / "wrapped.pth")
+    save_file(official, tmp_path / "kijai_fp32.safetensors")
+    for path in tmp_path.iterdir():
+        assert torch.equal(build(read_checkpoint(path)).predict(images).depth, expected), path.name
+
+
+def test_a_file_in_half_precision_computes_in_float32(official, tmp_path):
+    save_file({key: value.half() for key, value in official.items()}, tmp_path / "kijai_fp16.safetensors")
+    annotator = build(load_file(tmp_path / "kijai_fp16.safetensors"))
+    assert {parameter.dtype for parameter in annotator.network.parameters()} == {torch.float32}
+    images = pictures(1, 3, 42, 56)
+    expected = build(official).predict(images).depth
+    torch.testing.assert_close(annotator.predict(images).depth, expected, rtol=0, atol=5e-3 * float(expected.max()))
+
+
+SPOILED = {
+    "missing": ("pretrained.blocks.2.mlp.fc2.weight", None),
+    "unexpected": ("pretrained.blocks.4.norm1.weight", torch.zeros(32)),
+    "unknown": ("pretrained.register_tokens", torch.zeros(1, 4, 32)),
+    "another shape": ("depth_head.projects.3.weight", torch.zeros(40, 64, 1, 1)),
+    "half a triple": ("backbone.encoder.layer.0.attention.attention.query.weight", torch.zeros(32, 32)),
+}
+
+
+@pytest.mark.parametrize("kind", SPOILED)
+def test_a_checkpoint_that_differs_is_refused_by_name(official, kind):
+    key, value = SPOILED[kind]
+    state = {**{name: each for name, each in official.items() if name != key}, **({} if value is None else {key: value})}
+    named = "pretrained.blocks.0.attn.query.weight" if kind == "half a triple" else key
+    with pytest.raises(CheckpointError, match="not a checkpoint of tiny") as refused:
+        build(state)
+    assert named in str(refused.value)
+
+
+def test_a_picture_is_estimated_alike_alone_and_in_a_batch(official):
+    annotator = build(official)
+    images = pictures(3, 3, 40, 70)
+    together = annotator.estimate(images).depth
+    assert together.shape == (3, 1, 28, 56)
+    for index in range(3):
+        alone = annotator.estimate(images[index : index + 1]).depth
+        torch.testing.assert_close(together[index : index + 1], alone, rtol=0, atol=1e-5 * float(alone.max()))
+
+
+@pytest.mark.parametrize(
+    "height, width, size, expected",
+    [
+        (480, 640, 518, (518, 686)),
+        (1080, 1920, 518, (518, 924)),
+        (1920, 1080, 518, (924, 518)),
+        (518, 518, 518, (518, 518)),
+        (100, 100, 512, (518, 518)),
+        (100, 100, 520, (532, 532)),  # 518 is nearer, and below what was asked for
+        (1, 1, 14, (14, 14)),
+    ],
+)
+def test_the_network_sees_at_least_the_size_asked_for(official, height, width, size, expected):
+    assert build(official).network_size(height, width, size) == expected
+
+
+def test_pictures_are_resized_as_opencv_does(official):
+    image = pictures(1, 3, 61, 83)
+    found = build(official).resize(image, 42, 98)[0].permute(1, 2, 0).numpy()
+    expected = cv2.resize(image[0].permute(1, 2, 0).numpy(), (98, 42), interpolation=cv2.INTER_CUBIC)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert expected.max() > 1, "the overshoot of the cubic kernel is kept, as the authors keep it"
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float16, 0.01), (torch.bfloat16, 0.08)])
+def test_half_precision_ends_in_float32(official, dtype, tolerance):
+    images = pictures(1, 3, 42, 56)
+    expected = build(official).predict(images).depth
+    annotator = build(official, dtype=dtype)
+    assert annotator.network.depth_head.scratch.output_conv2[0].weight.dtype == torch.float32
+    found = annotator.predict(images).depth
+    assert found.dtype == torch.float32
+    assert (found - expected).abs().max() < tolerance * expected.max()
+
+
+def test_infinite_output_is_an_error_that_names_model_and_dtype(official):
+    state = {**official, "depth_head.scratch.output_conv2.2.bias": torch.tensor([float("inf")])}
+    with pytest.raises(ArithmeticError, match=r"tiny in torch\.float32"):
+        build(state).estimate(pictures(1, 3, 28, 28))
+
+
+class Constant(nn.Module):
+    def __init__(self, logit):
+        super().__init__()
+        self.logit = nn.Parameter(torch.tensor(float(logit)))
+
+    def forward(self, x):
+        return self.logit.expand(len(x), 1, *x.shape[-2:])
+
+
+@pytest.mark.parametrize(
+    "max_depth, logit, words",
+    [(None, -2.0, "of a metric model"), (20.0, 30.0, "of a relative model"), (None, 2.0, None), (20.0, -2.0, None)],
+)
+def test_weights_whose_output_makes_no_sense_for_the_model_are_warned_of_once(caplog, max_depth, logit, words):
+    annotator = da.DepthAnythingAnnotator(tiny_spec(replace(SPREAD, max_depth=max_depth)), Constant(logit))
+    with caplog.at_level(logging.WARNING):
+        annotator.predict(pictures(1, 3, 14, 14))
+        annotator.predict(pictures(1, 3, 14, 14))
+    assert len(caplog.records) == (words is not None)
+    assert words is None or words in caplog.text
+
+
+def test_metric_networks_end_at_their_greatest_depth():
+    annotator = da.DepthAnythingAnnotator(tiny_spec(replace(SPREAD, max_depth=80.0)), Constant(0.0))
+    depth = annotator.predict(pictures(1, 3, 14, 14)).depth
+    assert depth.unique().tolist() == [40.0]
+
+
+V2_LARGE, V1_LARGE = "depth-anything-v2-large", "depth-anything-large"
+
+
+@pytest.mark.parametrize(
+    "model_id, path, words",
+    [
+        (V2_LARGE, "depth_anything_v2_vitl.pth", None),
+        (V2_LARGE, "depth_anything_v2_vitl_fp16.safetensors", None),
+        (V2_LARGE, "/models/depthanything/my_tune.safetensors", None),
+        (V2_LARGE, "models/depthanything/model.safetensors", None),
+        (V2_LARGE, "hub/models--depth-anything--Depth-Anything-V2-Large-hf/snapshots/1a2b3c/model.safetensors", None),
+        (V2_LARGE, "C:\\ckpts\\LiheYoung\\Depth-Anything\\depth_anything_vitl14.pth", "version 1 instead of version 2"),
+        (V2_LARGE, "LiheYoung/depth-anything-large-hf/model.safetensors", "version 1 instead of version 2"),
+        (V2_LARGE, "depth_anything_v2_metric_hypersim_vitl.pth", "metric indoor instead of relative"),
+        (V2_LARGE, "Depth-Anything-V2-Metric-Outdoor-Large-hf/model.safetensors", "metric outdoor instead of relative"),
+        (V1_LARGE, "depth_anything_v2_vitl.pth", "version 2 instead of version 1"),
+        (V1_LARGE, "depth_anything_vitl14.pth", None),
+        ("depth-anything-v2-metric-indoor-large", "depth_anything_v2_metric_vkitti_vitl.pth", "outdoor instead of metric indoor"),
+        ("depth-anything-v2-metric-indoor-large", "depth_anything_v2_vitl.pth", "relative instead of metric indoor"),
+        ("depth-anything-v2-metric-indoor-large", "Depth-Anything-V2-Metric-Indoor-Large-hf/model.safetensors", None),
+        ("zoe-depth-anything-outdoor", "depth_anything_metric_depth_indoor.pt", "metric indoor instead of metric outdoor"),
+        ("zoe-depth-anything-outdoor", "depth_anything_metric_depth_outdoor.pt", None),
+        ("depth-anything-3-mono-large", "depth_anything_3_metric_large.safetensors", "metric instead of mono"),
+        ("depth-anything-3-metric-large", "depth-anything/DA3MONO-LARGE/model.safetensors", "mono instead of metric"),
+        ("depth-anything-3-metric-large", "depth-anything/DA3METRIC-LARGE/model.safetensors", None),
+        ("depth-anything-3-small", "depth_anything_3_small.safetensors", None),
+    ],
+)
+def test_a_name_that_contradicts_the_model_is_doubted(model_id, path, words):
+    doubt = da.doubt(BY_ID[model_id], path)
+    assert (doubt is None) if words is None else (words in doubt and path in doubt and model_id in doubt)
+
+
+def test_no_model_doubts_its_own_file():
+    for spec in SPECS:
+        for name in (spec.file.name, *spec.file.aliases):
+            assert da.doubt(spec, name) is None
+
+
+def test_the_table():
+    expected = {f"depth-anything-{size}" for size in ("small", "base", "large")}
+    expected |= {f"depth-anything-v2-{size}" for size in ("small", "base", "large", "giant")}
+    expected |= {f"depth-anything-v2-metric-{scene}-{size}" for scene in ("indoor", "outdoor") for size in ("small", "base", "large")}
+    expected |= {"zoe-depth-anything-indoor", "zoe-depth-anything-outdoor"}
+    expected |= {f"depth-anything-3-{name}" for name in ("small", "base", "mono-large", "metric-large")}
+    assert set(BY_ID) == expected
+    assert len(BY_ID) == len(SPECS)
+    free = {spec.id for spec in SPECS if not spec.non_commercial}
+    closed = {"depth-anything-v2-base", "depth-anything-v2-large", "depth-anything-v2-giant"}
+    closed |= {f"depth-anything-v2-metric-{scene}-{size}" for scene in ("indoor", "outdoor") for size in ("base", "large")}
+    assert free == expected - closed
+    assert all(spec.licence == "Apache-2.0" for spec in SPECS if spec.id in free)
+    assert all((spec.quantity == Quantity.METRIC_DEPTH) == ("metric" in spec.id or "zoe" in spec.id) for spec in SPECS)
+
+
+# bytes of the published files: four a parameter, some hundred for a tensor's name; they hold two things that the networks do not
+@pytest.mark.parametrize(
+    "model_id", ["depth-anything-large", "depth-anything-v2-small", "depth-anything-v2-base", "depth-anything-v2-large"]
+)
+def test_networks_have_the_published_files_number_of_parameters(model_id):
+    spec = BY_ID[model_id]
+    with torch.device("meta"):
+        network = da.DepthAnything(spec.config.vit, spec.config.dpt)
+    features = spec.config.dpt.features
+    unused = spec.config.vit.width + 2 * (9 * features**2 + features)
+    counted = 4 * (sum(value.numel() for value in network.parameters()) + unused)
+    assert 0 < spec.file.size - counted < 400 * len(network.state_dict())
+
+
+def test_the_giant_network():
+    spec = BY_ID["depth-anything-v2-giant"]
+    with torch.device("meta"):
+        network = da.DepthAnything(spec.config.vit, spec.config.dpt)
+    # the project's page says 1.3 billion
+    assert 1.25e9 < sum(value.numel() for value in network.parameters()) < 1.35e9
+    assert network.state_dict()["pretrained.blocks.39.mlp.w12.weight"].shape == (8192, 1536)
+
+
+def test_the_last_convolutions_keep_their_exact_weights_in_half_precision(official):
+    key = "depth_head.scratch.output_conv2.0.weight"
+    half = build(official, dtype=torch.float16).network.state_dict()
+    assert torch.equal(half[key], official[key])
+    assert {name for name, value in half.items() if value.dtype == torch.float32} == {name for name in half if ".output_conv2." in name}

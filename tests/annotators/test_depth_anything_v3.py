@@ -1,0 +1,370 @@
+"""Depth Anything 3: its head against a transcription, its two layouts of file, its resizing, sky, camera and metres."""
+
+import math
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from depth_normal.annotators import depth_anything_v3 as da3
+from depth_normal.annotators.base import CheckpointError, ModelSpec, WeightFile
+from depth_normal.annotators.depth_anything import DepthAnythingConfig
+from depth_normal.annotators.dpt import DptConfig
+from depth_normal.annotators.specs_depth_anything import SPECS
+from depth_normal.annotators.vit import VitConfig
+from depth_normal.geometry.camera import DEFAULT_FOV, intrinsics_from_fov
+from depth_normal.geometry.estimate import Estimate, Quantity
+
+SMALL = DepthAnythingConfig(
+    VitConfig(16, 6, 2, (2, 3, 4, 5), alternating_from=2, norm_eps=1e-5, grid=3), DptConfig((8, 12, 16, 20), 8, outputs=2, positions=True)
+)
+LARGE = DepthAnythingConfig(VitConfig(16, 4, 2, (0, 1, 2, 3), norm_eps=1e-5, grid=3), DptConfig((8, 12, 16, 20), 8, sky=True))
+CONFIGS = {"small": SMALL, "large": LARGE}
+
+
+def spec(config, quantity=Quantity.RELATIVE_DEPTH):
+    file = WeightFile("depth_anything_3_tiny.safetensors")
+    return ModelSpec("tiny", "depth-anything-3", (file,), "MIT", quantity=quantity, multiple_of=14, default_size=42, config=config)
+
+
+def tiny_network(config):
+    network = da3.DepthAnything3(config.vit, config.dpt).eval().requires_grad_(False)
+    generator = torch.Generator().manual_seed(0)
+    for name, value in network.named_parameters():
+        noise = torch.randn(value.shape, generator=generator)
+        if value.ndim == 1:
+            scale_like = name.endswith("gamma") or ("norm" in name and name.endswith("weight"))
+            value.copy_((1 if scale_like else 0) + 0.2 * noise)
+        else:
+            value.copy_(noise / value[0].numel() ** 0.5)
+    return network
+
+
+def official_state(network):
+    """As the authors write it: everything below `model.`, with the parts for several views and rays."""
+    state = {}
+    for key, value in network.state_dict().items():
+        place = key if key.startswith("cam_dec.") else key.replace("depth_head.", "head.").replace("pretrained.", "backbone.pretrained.")
+        state[f"model.{place}"] = value
+    if network.cam_dec is not None:
+        for unused in (
+            "cam_enc.pose_branch.fc1.weight",
+            "cam_dec.fc_t.weight",
+            "cam_dec.fc_qvec.bias",
+            "head.scratch.output_conv1_aux.0.0.bias",
+        ):
+            state[f"model.{unused}"] = torch.zeros(3)
+        state["model.head.scratch.refinenet4_aux.out_conv.bias"] = torch.zeros(8)
+    return state
+
+
+def comfyui_state(network):
+    """As repackaged for ComfyUI: the transformer under the names of the transformers library, queries, keys and values apart."""
+    renamed = {}
+    for key, value in official_state(network).items():
+        key = key.removeprefix("model.")
+        for old, new in (
+            ("backbone.pretrained.patch_embed.proj", "backbone.embeddings.patch_embeddings.projection"),
+            ("backbone.pretrained.pos_embed", "backbone.embeddings.position_embeddings"),
+            ("backbone.pretrained.cls_token", "backbone.embeddings.cls_token"),
+            ("backbone.pretrained.camera_token", "backbone.embeddings.camera_token"),
+            ("backbone.pretrained.norm.", "backbone.layernorm."),
+            ("backbone.pretrained.blocks.", "backbone.encoder.layer."),
+            (".attn.proj.", ".attention.output.dense."),
+            (".attn.q_norm.", ".attention.q_norm."),
+            (".attn.k_norm.", ".attention.k_norm."),
+            (".ls1.gamma", ".layer_scale1.lambda1"),
+            (".ls2.gamma", ".layer_scale2.lambda1"),
+        ):
+            key = key.replace(old, new)
+        if ".attn.qkv." in key:
+            for name, part in zip(("query", "key", "value"), value.chunk(3), strict=True):
+                renamed[key.replace(".attn.qkv.", f".attention.attention.{name}.")] = part
+        else:
+            renamed[key] = value
+    return renamed
+
+
+def build(config, state, dtype=torch.float32, quantity=Quantity.RELATIVE_DEPTH):
+    return da3.DepthAnything3Annotator.build(spec(config, quantity), {"network": state}, dtype)
+
+
+def pictures(*shape):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+@pytest.mark.parametrize("layout", [official_state, comfyui_state])
+def test_both_layouts_give_the_networks_own_output(config, layout):
+    network = tiny_network(config)
+    annotator = build(config, layout(network))
+    images = pictures(2, 3, 28, 56)
+    expected, found = network(annotator.normalised(images)), annotator.network(annotator.normalised(images))
+    for name, value in expected._asdict().items():
+        if value is not None:
+            torch.testing.assert_close(getattr(found, name), value, rtol=1e-4, atol=1e-5)
+    present = {"small": {"depth", "confidence", "fov"}, "large": {"depth", "sky"}}["small" if config is SMALL else "large"]
+    assert {name for name, value in expected._asdict().items() if value is not None} == present
+
+
+@pytest.mark.parametrize("key", ["model.head.scratch.output_conv2.2.bias", "model.backbone.pretrained.camera_token"])
+def test_a_checkpoint_that_lacks_something_is_refused(key):
+    state = {name: value for name, value in official_state(tiny_network(SMALL)).items() if name != key}
+    with pytest.raises(CheckpointError, match="not a checkpoint of tiny: 1 missing keys"):
+        build(SMALL, state)
+
+
+def test_the_small_and_the_large_checkpoint_are_not_confused():
+    with pytest.raises(CheckpointError, match="sky_output_conv2"):
+        build(SMALL, official_state(tiny_network(LARGE)))
+    with pytest.raises(CheckpointError, match=r"camera_token|cam_dec"):
+        build(LARGE, official_state(tiny_network(SMALL)))
+
+
+def position_wave(height, width, aspect, channels):
+    """Sines and cosines of x, then of y, pixel by pixel; the corners of the outermost pixels lie on the unit circle."""
+    diagonal = math.hypot(aspect, 1)
+    out = np.zeros((channels, height, width))
+    for row in range(height):
+        for column in range(width):
+            x = ((2 * column + 1) / width - 1) * aspect / diagonal
+            y = ((2 * row + 1) / height - 1) / diagonal
+            waves = []
+            for place in (x, y):
+                phases = [place / 100 ** (i / (channels // 4)) for i in range(channels // 4)]
+                waves += [math.sin(phase) for phase in phases] + [math.cos(phase) for phase in phases]
+            out[:, row, column] = waves
+    return torch.from_numpy(out)[None]
+
+
+def transcribed_head(network, maps, height, width):
+    """The dense prediction head in float64, written out from the state dict alone."""
+    p = {name: value.double() for name, value in network.depth_head.state_dict().items()}
+    positions = "norm.weight" in p
+
+    def conv(x, name, **options):
+        return F.conv2d(x, p[f"{name}.weight"], p.get(f"{name}.bias"), **options)
+
+    def grown(x, size):
+        return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
+
+    def unit(x, name):
+        inner = conv(F.relu(x), f"{name}.conv1", padding=1)
+        return x + conv(F.relu(inner), f"{name}.conv2", padding=1)
+
+    layers = []
+    for i, x in enumerate(maps):
+        x = x.double()
+        if positions:
+            x = F.layer_norm(x.permute(0, 2, 3, 1), x.shape[1:2], p["norm.weight"], p["norm.bias"]).permute(0, 3, 1, 2)
+        x = conv(x, f"projects.{i}")
+        if positions:
+            x = x + 0.1 * position_wave(*x.shape[-2:], width / height, x.shape[1])
+        if i < 2:
+            x = F.conv_transpose2d(x, p[f"resize_layers.{i}.weight"], p[f"resize_layers.{i}.bias"], stride=4 // (i + 1))
+        elif i == 3:
+            x = conv(x, "resize_layers.3", stride=2, padding=1)
+        layers.append(conv(x, f"scratch.layer{i + 1}_rn", padding=1))
+    path = unit(layers[3], "scratch.refinenet4.resConfUnit2")
+    path = conv(grown(path, layers[2].shape[-2:]), "scratch.refinenet4.out_conv")
+    for i in (2, 1, 0):
+        name = f"scratch.refinenet{i + 1}"
+        path = unit(path + unit(layers[i], f"{name}.resConfUnit1"), f"{name}.resConfUnit2")
+        size = layers[i - 1].shape[-2:] if i else [2 * side for side in layers[0].shape[-2:]]
+        path = conv(grown(path, size), f"{name}.out_conv")
+    x = grown(conv(path, "scratch.output_conv1", padding=1), (height, width))
+    if positions:
+        x = x + 0.1 * position_wave(height, width, width / height, x.shape[1])
+    outputs = {}
+    for name in ("output_conv2", "sky_output_conv2"):
+        if f"scratch.{name}.0.weight" in p:
+            outputs[name] = conv(F.relu(conv(x, f"scratch.{name}.0", padding=1)), f"scratch.{name}.2")
+    return outputs
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_the_head_is_the_papers(config):
+    network = tiny_network(config)
+    pixels = torch.randn(1, 3, 28, 56, generator=torch.Generator().manual_seed(2))
+    maps, token = network.pretrained(pixels)
+    expected = transcribed_head(network, maps, 28, 56)
+    found = network(pixels)
+    torch.testing.assert_close(found.depth.double(), expected["output_conv2"][:, :1].exp(), rtol=1e-4, atol=1e-5)
+    if config is LARGE:
+        torch.testing.assert_close(found.sky.double(), expected["sky_output_conv2"].clamp(min=0), rtol=1e-4, atol=1e-5)
+    else:
+        torch.testing.assert_close(found.confidence.double(), expected["output_conv2"][:, 1:].exp() + 1, rtol=1e-4, atol=1e-5)
+        p = network.cam_dec.state_dict()
+        for layer in ("backbone.0", "backbone.2", "fc_fov.0"):
+            token = (token @ p[f"{layer}.weight"].T + p[f"{layer}.bias"]).clamp(min=0)
+        torch.testing.assert_close(found.fov, token, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "height, width, expected",
+    [
+        (720, 1280, (280, 504)),
+        (480, 640, (378, 504)),
+        (640, 480, (504, 378)),
+        (300, 300, (504, 504)),
+        (10, 2000, (14, 504)),
+        (1, 1, (504, 504)),
+    ],
+)
+def test_the_longer_side_is_bounded(height, width, expected):
+    assert build(LARGE, official_state(tiny_network(LARGE))).network_size(height, width, 504) == expected
+
+
+def test_half_a_patch_rounds_up():
+    # 504 x 287: 287 lies between 280 and 294
+    assert build(LARGE, official_state(tiny_network(LARGE))).network_size(287, 504, 504) == (294, 504)
+
+
+class Seen(nn.Module):
+    """Keeps what the network is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x):
+        self.pixels = x * torch.tensor([0.229, 0.224, 0.225])[:, None, None] + torch.tensor([0.485, 0.456, 0.406])[:, None, None]
+        return da3.Prediction(torch.ones(len(x), 1, *x.shape[-2:]), None, None, None)
+
+
+@pytest.mark.parametrize("height, width", [(200, 333), (90, 60), (400, 301)])
+def test_pictures_are_resized_in_the_authors_two_steps(height, width):
+    smooth = cv2.GaussianBlur(np.random.default_rng(0).random((height, width, 3)), (0, 0), 2)
+    picture = ((smooth - smooth.min()) / np.ptp(smooth) * 255).round().astype(np.uint8)
+    scale = 126 / max(height, width)
+    first = (round(width * scale), round(height * scale))
+    expected = cv2.resize(picture, first, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
+    second = tuple(math.floor(side / 14 + 0.5) * 14 for side in first)
+    if second != first:
+        grows = second[0] > first[0] or second[1] > first[1]
+        expected = cv2.resize(expected, second, interpolation=cv2.INTER_CUBIC if grows else cv2.INTER_AREA)
+    seen = Seen()
+    images = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
+    da3.DepthAnything3Annotator(spec(LARGE), seen).estimate(images, 126)
+    found = seen.pixels[0].permute(1, 2, 0).numpy()
+    assert found.shape == expected.shape
+    # the authors round to 8 bits after each step
+    np.testing.assert_allclose(found, expected / 255, atol=1.6 / 255)
+
+
+class Says(nn.Module):
+    def __init__(self, prediction):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.prediction = prediction
+
+    def forward(self, _x):
+        return self.prediction
+
+
+def annotated(prediction, quantity=Quantity.RELATIVE_DEPTH):
+    size = prediction.depth.shape[-2:]
+    return da3.DepthAnything3Annotator(spec(LARGE, quantity), Says(prediction)).predict(torch.zeros(len(prediction.depth), 3, *size))
+
+
+def test_the_sky_of_each_picture_is_as_far_as_its_farthest_hundredth():
+    depth = torch.ones(2, 1, 20, 101)
+    depth[0, 0, 10:] = torch.arange(101.0)
+    depth[1, 0, 10:] = 2 * torch.arange(101.0)
+    sky = torch.zeros(2, 1, 20, 101)
+    sky[:, :, :10] = 0.31
+    estimate = annotated(da3.Prediction(depth, sky, None, None))
+    assert estimate.depth[0, 0, :10].unique().tolist() == [99.0]
+    assert estimate.depth[1, 0, :10].unique().tolist() == [198.0]
+    assert torch.equal(estimate.depth[:, :, 10:], depth[:, :, 10:])
+    assert not estimate.mask[:, :, :10].any()
+    assert estimate.mask[:, :, 10:].all()
+
+
+@pytest.mark.parametrize("level, trusted", [(0.0, True), (5.0, False)])
+def test_a_picture_of_nothing_but_sky_or_without_any_keeps_its_depth(level, trusted):
+    depth = pictures(1, 1, 14, 14)
+    estimate = annotated(da3.Prediction(depth, torch.full_like(depth, level), None, None))
+    assert torch.equal(estimate.depth, depth)
+    assert estimate.mask.unique().tolist() == [trusted]
+
+
+def test_metres_are_proportional_to_the_focal_length():
+    depth = torch.full((1, 1, 378, 504), 2.0)
+    estimate = annotated(da3.Prediction(depth, None, None, None), Quantity.METRIC_DEPTH)
+    focal = 252 / math.tan(math.radians(DEFAULT_FOV / 2))
+    torch.testing.assert_close(estimate.depth, torch.full_like(depth, 2 * focal / 300))
+    # at a focal length of 300 pixels, the output is in metres
+    real = torch.tensor([[[310.0, 0, 251.5], [0, 290.0, 188.5], [0, 0, 1]]])
+    torch.testing.assert_close(da3.for_camera(estimate, real).depth, depth)
+    assert torch.equal(da3.for_camera(estimate, real).intrinsics, real)
+
+
+def test_metres_do_not_depend_on_when_the_estimate_was_resized():
+    depth = 1 + pictures(2, 1, 42, 56)
+    estimate = annotated(da3.Prediction(depth, None, None, None), Quantity.METRIC_DEPTH)
+    before = da3.for_camera(estimate, intrinsics_from_fov(70.0, 42, 56)).resized(84, 112)
+    after = da3.for_camera(estimate.resized(84, 112), intrinsics_from_fov(70.0, 84, 112))
+    torch.testing.assert_close(before.depth, after.depth)
+    torch.testing.assert_close(before.intrinsics, after.intrinsics)
+
+
+def test_only_metric_estimates_can_be_given_a_camera():
+    estimate = Estimate(depth=torch.ones(1, 1, 4, 4), quantity=Quantity.RELATIVE_DEPTH)
+    with pytest.raises(ValueError, match="expected metric depth with intrinsics"):
+        da3.for_camera(estimate, intrinsics_from_fov(60.0, 4, 4))
+
+
+def test_the_small_networks_know_the_camera():
+    depth = torch.ones(2, 1, 28, 56)
+    fov = torch.deg2rad(torch.tensor([[60.0, 90.0], [30.0, 60.0]]))
+    intrinsics = annotated(da3.Prediction(depth, None, depth + 1, fov)).intrinsics
+    expected = torch.tensor([[28.0, 14 * 3**0.5], [28 * 3**0.5, 14 / math.tan(math.radians(15))]])
+    torch.testing.assert_close(intrinsics[:, [0, 1], [0, 1]], expected)
+    assert intrinsics[:, :2, 2].unique(dim=0).tolist() == [[27.5, 13.5]]
+
+
+def test_a_picture_is_estimated_alike_alone_and_in_a_batch():
+    annotator = build(SMALL, official_state(tiny_network(SMALL)))
+    images = pictures(3, 3, 40, 70)
+    together = annotator.estimate(images)
+    for index in range(3):
+        alone = annotator.estimate(images[index : index + 1])
+        for name in ("depth", "confidence", "intrinsics"):
+            torch.testing.assert_close(getattr(together, name)[index : index + 1], getattr(alone, name), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float16, 0.01), (torch.bfloat16, 0.1)])
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_half_precision_ends_in_float32(config, dtype, tolerance):
+    state = official_state(tiny_network(config))
+    images = pictures(1, 3, 28, 56)
+    annotators = [build(config, state), build(config, state, dtype)]
+    # before the sky is set: one pixel more or less of it would show as a large difference
+    expected, found = [each.network(each.normalised(images)) for each in annotators]
+    assert found.depth.dtype == torch.float32
+    assert (found.depth - expected.depth).abs().max() < tolerance * expected.depth.max()
+
+
+# DA3MONO-LARGE and DA3METRIC-LARGE whole; of DA3-SMALL and DA3-BASE what depth takes, without the camera
+@pytest.mark.parametrize(
+    "name, expected", [("mono-large", 334_171_394), ("metric-large", 334_171_394), ("small", 24_991_714), ("base", 98_287_458)]
+)
+def test_networks_have_the_published_number_of_parameters(name, expected):
+    config = next(spec.config for spec in SPECS if spec.id == f"depth-anything-3-{name}")
+    with torch.device("meta"):
+        network = da3.DepthAnything3(config.vit, config.dpt)
+    assert sum(value.numel() for key, value in network.named_parameters() if not key.startswith("cam_dec.")) == expected
+
+
+def test_the_published_networks_differ_from_the_tiny_ones_only_in_size():
+    for name, tiny in (("small", SMALL), ("base", SMALL), ("mono-large", LARGE), ("metric-large", LARGE)):
+        config = next(spec.config for spec in SPECS if spec.id == f"depth-anything-3-{name}")
+        vit = replace(config.vit, width=16, depth=tiny.vit.depth, heads=2, taken=tiny.vit.taken, grid=3)
+        assert replace(vit, alternating_from=tiny.vit.alternating_from) == tiny.vit
+        assert (config.vit.alternating_from, config.vit.taken) == ((4, (5, 7, 9, 11)) if tiny is SMALL else (None, (4, 11, 17, 23)))
+        assert replace(config.dpt, channels=tiny.dpt.channels, features=8) == tiny.dpt

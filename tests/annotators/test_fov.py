@@ -1,0 +1,82 @@
+"""A known field of view: what it changes in the estimates of each kind of model."""
+
+import math
+
+import pytest
+import torch
+
+from depth_normal.annotators.depth_anything_v3 import CANONICAL_FOCAL_LENGTH
+from depth_normal.annotators.fov import with_fov
+from depth_normal.geometry.camera import DEFAULT_FOV, fov_from_intrinsics, intrinsics_from_fov
+from depth_normal.geometry.estimate import Estimate, Quantity
+
+HEIGHT, WIDTH = 42, 56
+
+
+def depth(value=2.0):
+    return torch.full((2, 1, HEIGHT, WIDTH), value)
+
+
+def assumed():
+    """What Depth Anything 3's metric network gives: metres of a camera of the default field of view."""
+    return Estimate(depth(), Quantity.METRIC_DEPTH, intrinsics=intrinsics_from_fov(DEFAULT_FOV, HEIGHT, WIDTH, batch=2))
+
+
+def half_tangent(degrees):
+    return math.tan(math.radians(degrees / 2))
+
+
+@pytest.mark.parametrize("fov", [20.0, 55.0, 90.0])
+def test_metres_that_came_with_a_camera_are_rescaled(fov):
+    found = with_fov(assumed(), fov, HEIGHT * 10, WIDTH * 10)
+    assert found.depth[0, 0, 0, 0] == pytest.approx(2 * half_tangent(DEFAULT_FOV) / half_tangent(fov), rel=1e-5)
+    assert found.depth.std() < 1e-5 and fov_from_intrinsics(found.intrinsics, HEIGHT, WIDTH).tolist() == pytest.approx([fov, fov], rel=1e-5)
+
+
+def test_the_authors_rule_holds_where_the_networks_sides_are_rounded():
+    """Metres are the output times the mean of the two focal lengths, in pixels of the network's input, over 300."""
+    height, width, fov = 333, 512, 40.0
+    output = 1.5
+    focal = intrinsics_from_fov(DEFAULT_FOV, HEIGHT, WIDTH)[0, 0, 0]
+    given = Estimate(
+        depth(output * float(focal) / CANONICAL_FOCAL_LENGTH),
+        Quantity.METRIC_DEPTH,
+        intrinsics=intrinsics_from_fov(DEFAULT_FOV, HEIGHT, WIDTH, batch=2),
+    )
+    in_picture = width / 2 / half_tangent(fov)
+    mean = (in_picture * WIDTH / width + in_picture * HEIGHT / height) / 2
+    found = with_fov(given, fov, height, width)
+    assert found.depth[0, 0, 0, 0] == pytest.approx(output * mean / 300, rel=1e-5)
+    back = found.resized(height, width).intrinsics
+    torch.testing.assert_close(back, intrinsics_from_fov(fov, height, width, batch=2), rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "estimate",
+    [
+        Estimate(depth(), Quantity.METRIC_DEPTH),
+        Estimate(depth(), Quantity.DISPARITY),
+        Estimate(depth(), Quantity.RELATIVE_DEPTH, intrinsics=intrinsics_from_fov(80, HEIGHT, WIDTH, batch=2)),
+    ],
+    ids=["metres of no camera", "disparity", "relative depth"],
+)
+def test_other_depth_stays_and_the_camera_is_noted(estimate):
+    found = with_fov(estimate, 40.0, HEIGHT, WIDTH)
+    assert torch.equal(found.depth, estimate.depth) and found.quantity is estimate.quantity
+    torch.testing.assert_close(found.intrinsics, intrinsics_from_fov(40.0, HEIGHT, WIDTH, batch=2))
+
+
+def test_normals_alone_get_a_camera_too():
+    normals = torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1).expand(1, 3, HEIGHT, WIDTH)
+    assert with_fov(Estimate(normals=normals), 40.0, HEIGHT, WIDTH).intrinsics.shape == (1, 3, 3)
+
+
+def test_not_known_changes_nothing():
+    estimate = assumed()
+    assert with_fov(estimate, 0.0, HEIGHT, WIDTH) is estimate
+
+
+@pytest.mark.parametrize("fov", [-1.0, 180.0, math.nan])
+def test_what_is_no_angle_is_named(fov):
+    with pytest.raises(ValueError, match="field of view"):
+        with_fov(assumed(), fov, HEIGHT, WIDTH)

@@ -1,0 +1,243 @@
+"""LBM on a tiny random network against the published equations, and the check of its normals' signs."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+
+from depth_normal.annotators.base import CheckpointError
+from depth_normal.annotators.diffusion import DiffusionOptions
+from depth_normal.annotators.diffusion_parts import SD_VAE
+from depth_normal.annotators.lbm import LBM, LbmAnnotator, LbmOptions, disagreeing_axes
+from depth_normal.annotators.specs_diffusion import SPECS
+from depth_normal.geometry.estimate import Axes, Estimate, Quantity
+from depth_normal.model_loader.checkpoint import read_checkpoint
+from depth_normal.model_loader.find import find_weights
+
+diffusers = pytest.importorskip("diffusers", reason="the diffusion models need the extra [diffusion]")
+
+UNET = {
+    **LBM.unet,
+    "block_out_channels": (8, 16, 32),
+    "cross_attention_dim": (8, 16, 32),
+    "transformer_layers_per_block": (1, 1, 2),
+    "attention_head_dim": (1, 2, 4),
+    "layers_per_block": 1,
+    "norm_num_groups": 4,
+}
+VAE = {**SD_VAE, "scaling_factor": 0.13025, "block_out_channels": (8, 8, 8, 16), "layers_per_block": 1, "norm_num_groups": 4}
+SIDE = 48
+
+
+@pytest.fixture(scope="module")
+def parts():
+    torch.manual_seed(0)
+    unet = diffusers.UNet2DConditionModel(**UNET).eval()
+    vae = diffusers.AutoencoderKL(**VAE).eval()
+    with torch.no_grad():
+        vae.encoder.conv_out.weight *= 4  # random weights alone give a flat picture
+        vae.decoder.conv_out.weight *= 4
+    return unet, vae
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return torch.rand(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+
+
+def spec(kind: str = "depth", bridge_noise: float = LBM.bridge_noise):
+    published = next(each for each in SPECS if each.id == f"lbm-{kind}")
+    return replace(published, config=replace(LBM, unet=UNET, vae=VAE, bridge_noise=bridge_noise))
+
+
+def official_state(parts) -> dict[str, torch.Tensor]:
+    unet, vae = parts
+    state = {f"denoiser.{key}": value for key, value in unet.state_dict().items()}
+    state.update({f"vae.vae_model.{key}": value for key, value in vae.state_dict().items()})
+    state["num_iterations"] = torch.zeros(())
+    state["lpips_loss.net.slice1.0.weight"] = torch.zeros(4)
+    return state
+
+
+def build(parts, **kwargs) -> LbmAnnotator:
+    return LbmAnnotator.build(spec(**kwargs), {"network": official_state(parts)}, torch.float32)
+
+
+@torch.no_grad()
+def published_equations(parts, picture, steps, bridge_noise, seed):
+    """gojasper/LBM, lbm_model.py `sample`, with its scheduler; the mean of the VAE's distribution."""
+    unet, vae = parts
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=1.0)
+    scheduler.set_timesteps(sigmas=np.linspace(1, 1 / steps, steps))
+    sample = vae.encode(picture * 2 - 1).latent_dist.mean * 0.13025
+    noise = torch.randn((steps, *sample.shape[1:]), generator=torch.Generator().manual_seed(seed))
+    for i, t in enumerate(scheduler.timesteps):
+        pred = unet(sample, t.repeat(1), encoder_hidden_states=None).sample
+        sample = scheduler.step(pred, t, sample, return_dict=False)[0]
+        if i < steps - 1:
+            sigma = scheduler.sigmas[i + 1]
+            sample = sample + bridge_noise * (sigma * (1.0 - sigma)) ** 0.5 * noise[i]
+    return (vae.decode(sample / 0.13025).sample.clamp(-1, 1) + 1) / 2
+
+
+@pytest.mark.parametrize(("steps", "bridge_noise"), [(1, 0.005), (4, 0.005), (4, 1.0)])
+def test_depth_equals_the_published_equations(parts, pictures, steps, bridge_noise):
+    found = build(parts, bridge_noise=bridge_noise).estimate(pictures[:1], SIDE, options=LbmOptions(steps=steps, seed=3))
+    expected = published_equations(parts, pictures[:1], steps, bridge_noise, seed=3).mean(1, keepdim=True)
+    assert expected.std() > 0.05
+    assert torch.allclose(found.depth, expected, atol=1e-5, rtol=0)
+    assert found.quantity is Quantity.RELATIVE_DEPTH
+
+
+def test_one_step_is_the_latents_less_the_networks_answer(parts, pictures):
+    unet, vae = parts
+    with torch.no_grad():
+        z = vae.encode(pictures[:1] * 2 - 1).latent_dist.mean * 0.13025
+        decoded = vae.decode((z - unet(z, 1000, None).sample) / 0.13025).sample
+    found = build(parts).estimate(pictures[:1], SIDE).depth
+    assert torch.allclose(found, (decoded.clamp(-1, 1).mean(1, keepdim=True) + 1) / 2, atol=1e-5)
+
+
+def test_normals_come_out_in_opengl_axes_by_the_one_field_of_the_entry(parts, pictures):
+    picture = published_equations(parts, pictures[:1], 1, 0.0, seed=0)
+    raw = F.normalize(picture * 2 - 1, dim=1)
+    found = build(parts, kind="normals").estimate(pictures[:1], SIDE)
+    assert found.axes is Axes.OPENGL
+    assert torch.allclose(found.normals * torch.tensor([-1.0, 1, 1]).view(1, 3, 1, 1), raw, atol=1e-3)
+    flipped = replace(spec("normals"), axes=Axes.OPENGL)
+    unflipped = LbmAnnotator.build(flipped, {"network": official_state(parts)}, torch.float32).estimate(pictures[:1], SIDE)
+    assert torch.allclose(unflipped.normals, raw, atol=1e-3)
+
+
+def test_the_seed_counts_between_steps_only_and_a_batch_equals_its_pictures(parts, pictures):
+    annotator = build(parts, bridge_noise=1.0)
+    for steps, same in ((1, True), (2, False)):
+        one, two = (annotator.estimate(pictures, SIDE, options=LbmOptions(steps=steps, seed=seed)).depth for seed in (1, 2))
+        assert torch.equal(one, two) is same
+        assert torch.equal(one, annotator.estimate(pictures, SIDE, options=LbmOptions(steps=steps, seed=1)).depth)
+        singles = [annotator.estimate(picture[None], SIDE, options=LbmOptions(steps=steps, seed=1)).depth for picture in pictures]
+        assert torch.allclose(one, torch.cat(singles), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "expected"),
+    # as many pixels as a square of 1024, at the picture's aspect, in eighths
+    [(1024, 1024, (1024, 1024)), (512, 512, (1024, 1024)), (1080, 1920, (768, 1368)), (4000, 1000, (2048, 512))],
+)
+def test_keeps_the_aspect_at_one_megapixel(parts, height, width, expected):
+    annotator = build(parts)
+    assert annotator.spec.default_size == 1024
+    assert annotator.network_size(height, width, 1024) == expected
+
+
+def test_the_files_that_users_have_are_found_and_load(parts, pictures, tmp_path, monkeypatch):
+    monkeypatch.setenv("DEPTH_NORMAL_HOME", str(tmp_path))
+    expected = build(parts).estimate(pictures, SIDE).depth
+    for place in ("diffusion_models/LBM/LBM_depth.safetensors", "LBM_depth/model.safetensors"):
+        path = tmp_path / place
+        path.parent.mkdir(parents=True)
+        save_file(official_state(parts), path)
+        (file,) = spec().files
+        assert find_weights(file) == path
+        annotator = LbmAnnotator.build(spec(), {"network": read_checkpoint(path)}, torch.float32)
+        assert torch.equal(annotator.estimate(pictures, SIDE).depth, expected)
+        path.unlink()
+
+
+def test_a_bare_unet_takes_a_vae_beside_it(parts, pictures):
+    unet, vae = parts
+    states = {"network": dict(unet.state_dict()), "vae": dict(vae.state_dict())}
+    annotator = LbmAnnotator.build(spec(), states, torch.float32)
+    assert torch.equal(annotator.estimate(pictures, SIDE).depth, build(parts).estimate(pictures, SIDE).depth)
+    with pytest.raises(CheckpointError, match="used without a vae, which lbm-depth needs"):
+        LbmAnnotator.build(spec(), {"network": states["network"]}, torch.float32)
+
+
+def test_other_checkpoints_are_named(parts):
+    surplus = {**official_state(parts), "discriminator.weight": torch.zeros(1)}
+    with pytest.raises(CheckpointError, match=r"1 unexpected keys \(first: discriminator.weight\)"):
+        LbmAnnotator.build(spec(), {"network": surplus}, torch.float32)
+    sdxl = {**LBM.unet, "cross_attention_dim": 2048}
+    published = next(each for each in SPECS if each.id == "lbm-depth")
+    with torch.device("meta"):
+        state = diffusers.UNet2DConditionModel(**sdxl).state_dict()
+    with pytest.raises(CheckpointError) as error:
+        LbmAnnotator.build(published, {"network": state, "vae": {}}, torch.float32)
+    found, expected = "text of width 2048 (SDXL)", "no text"
+    message = (
+        "found a UNet with 4 input channels, {} and no task embedding, expected a UNet with 4 input channels, {} and no task embedding ("
+    )
+    assert message.format(found, expected) in str(error.value)
+    with pytest.raises(CheckpointError, match=r"stored in torch\.float8_e4m3fn"):
+        small = {key: value.to(torch.float8_e4m3fn) for key, value in official_state(parts).items()}
+        LbmAnnotator.build(spec(), {"network": small}, torch.float32)
+
+
+def test_bad_options(parts, pictures):
+    with pytest.raises(ValueError, match="steps is 0; accepted: 1 to 1000"):
+        LbmOptions(steps=0)
+    with pytest.raises(TypeError, match="lbm-depth takes LbmOptions, found DiffusionOptions"):
+        build(parts).estimate(pictures, SIDE, options=DiffusionOptions())
+
+
+def test_progress_counts_each_pass(parts, pictures):
+    seen = []
+    build(parts).estimate(pictures, SIDE, options=LbmOptions(steps=3), progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_the_vae_of_sdxl_never_runs_in_float16(parts, pictures):
+    exact = build(parts).estimate(pictures, SIDE).depth
+    for dtype, expected, tolerance in ((torch.float16, torch.float32, 0.01), (torch.bfloat16, torch.bfloat16, 0.05)):
+        annotator = LbmAnnotator.build(spec(), {"network": official_state(parts)}, dtype)
+        assert {value.dtype for value in annotator.network.unet.parameters()} == {dtype}
+        assert {value.dtype for value in annotator.network.vae.parameters()} == {expected}
+        assert (annotator.estimate(pictures, SIDE).depth - exact).abs().mean() < tolerance
+
+
+def test_the_full_size_network_has_the_published_numbers():
+    with torch.device("meta"):
+        state = diffusers.UNet2DConditionModel(**LBM.unet).state_dict()
+    assert len(state) == 1676
+    assert sum(value.numel() for value in state.values()) == 2_426_231_044
+    assert state["down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k.weight"].shape == (640, 640)
+    assert "mid_block.attentions.0.transformer_blocks.9.attn2.to_k.weight" in state
+
+
+def hemisphere() -> tuple[torch.Tensor, torch.Tensor]:
+    """Normals, OPENGL, and depth of the front of a ball that fills the picture's middle square."""
+    x, y = torch.meshgrid(torch.linspace(-0.7, 0.7, 64), torch.linspace(0.7, -0.7, 64), indexing="xy")
+    z = (1 - x**2 - y**2).sqrt()
+    return torch.stack([x, y, z])[None], (3 - z)[None, None]
+
+
+@pytest.mark.parametrize("quantity", list(Quantity))
+def test_signs_that_agree_pass_and_flipped_ones_are_named(quantity, caplog):
+    vectors, distance = hemisphere()
+    depth = Estimate(depth=1 / distance if quantity is Quantity.DISPARITY else distance, quantity=quantity)
+    assert disagreeing_axes(Estimate(normals=vectors), depth) == ()
+    assert not caplog.records
+    flip = torch.tensor([[-1.0, 1, 1], [1, -1, 1], [-1, -1, 1]])
+    for signs, expected in zip(flip, (("x",), ("y",), ("x", "y")), strict=True):
+        caplog.clear()
+        assert disagreeing_axes(Estimate(normals=vectors * signs.view(1, 3, 1, 1)), depth) == expected
+        assert len(caplog.records) == len(expected)
+    scannet = Estimate(normals=vectors * flip[0].view(1, 3, 1, 1), axes=Axes.SCANNET)
+    assert disagreeing_axes(scannet, depth) == ()
+
+
+def test_signs_are_not_doubted_without_reason():
+    vectors, distance = hemisphere()
+    other_size = Estimate(depth=F.interpolate(distance, (48, 80), mode="bilinear"), quantity=Quantity.RELATIVE_DEPTH)
+    assert disagreeing_axes(Estimate(normals=vectors), other_size) == ()
+    flat = Estimate(depth=torch.ones(1, 1, 64, 64), quantity=Quantity.METRIC_DEPTH)
+    assert disagreeing_axes(Estimate(normals=vectors), flat) == ()
+    step = distance.clone()
+    step[..., 32:] += 100  # a far wall behind the right half: one steep contour must not outvote the surfaces
+    step[..., :32] = distance[..., :32]
+    assert disagreeing_axes(Estimate(normals=vectors), Estimate(depth=step, quantity=Quantity.METRIC_DEPTH)) == ()
+    with pytest.raises(ValueError, match="needs normals and a depth"):
+        disagreeing_axes(other_size, other_size)

@@ -1,0 +1,204 @@
+"""Lotus on tiny random networks against the published equations written out in a straight line."""
+
+from dataclasses import replace
+from math import cos, sin
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+
+from depth_normal.annotators.base import CheckpointError
+from depth_normal.annotators.diffusion import DiffusionOptions
+from depth_normal.annotators.diffusion_parts import SD2_UNET, SD_VAE
+from depth_normal.annotators.lotus import LOTUS_D, LOTUS_G, LotusAnnotator
+from depth_normal.annotators.specs_diffusion import SPECS
+from depth_normal.geometry.estimate import Axes, Quantity
+from depth_normal.model_loader.checkpoint import read_checkpoint
+from depth_normal.model_loader.find import find_weights
+
+diffusers = pytest.importorskip("diffusers", reason="the diffusion models need the extra [diffusion]")
+from transformers import CLIPTextConfig, CLIPTextModel  # noqa: E402
+
+UNET = {
+    "in_channels": 4,
+    "out_channels": 4,
+    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+    "block_out_channels": (16, 32),
+    "layers_per_block": 1,
+    "cross_attention_dim": 16,
+    "attention_head_dim": (2, 4),
+    "norm_num_groups": 8,
+    "use_linear_projection": True,
+    "class_embed_type": "projection",
+    "projection_class_embeddings_input_dim": 4,
+}
+VAE = {**SD_VAE, "block_out_channels": (8, 8, 8, 16), "layers_per_block": 1, "norm_num_groups": 4}
+TEXT = {
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "hidden_act": "gelu",
+    "projection_dim": 8,
+    "vocab_size": 64,
+}
+PROMPT = (62, 63) + (0,) * 75
+
+
+def make_parts(in_channels: int):
+    torch.manual_seed(in_channels)
+    unet = diffusers.UNet2DConditionModel(**{**UNET, "in_channels": in_channels}).eval()
+    vae = diffusers.AutoencoderKL(**VAE).eval()
+    with torch.no_grad():
+        vae.encoder.conv_out.weight *= 4  # random weights alone give a flat picture
+        vae.decoder.conv_out.weight *= 4
+    return {"network": unet, "vae": vae, "text_encoder": CLIPTextModel(CLIPTextConfig(**TEXT)).eval()}
+
+
+@pytest.fixture(scope="module")
+def both():
+    return {"d": make_parts(4), "g": make_parts(8)}
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return torch.rand(2, 3, 40, 56, generator=torch.Generator().manual_seed(1))
+
+
+def spec(model_id: str):
+    published = next(each for each in SPECS if each.id == model_id)
+    unet = {**UNET, "in_channels": published.config.unet["in_channels"]}
+    return replace(published, config=replace(published.config, unet=unet, vae=VAE, text_encoder=TEXT, prompt=PROMPT))
+
+
+def build(both, model_id: str) -> LotusAnnotator:
+    published = spec(model_id)
+    parts = both["d" if published.config.unet["in_channels"] == 4 else "g"]
+    return LotusAnnotator.build(published, {role: dict(part.state_dict()) for role, part in parts.items()}, torch.float32)
+
+
+@torch.no_grad()
+def published_equations(parts, picture, seed):
+    """EnVision-Research/Lotus, pipeline.py, for one picture whose sides are multiples of 8; the mean of the VAE's distribution."""
+    unet, vae, text_encoder = parts["network"], parts["vae"], parts["text_encoder"]
+    z = vae.encode(picture / 0.5 - 1).latent_dist.mean * 0.18215
+    text = text_encoder(torch.tensor([PROMPT])).last_hidden_state
+    task = torch.tensor([[1.0, 0.0]])
+    task = torch.cat([torch.sin(task), torch.cos(task)], dim=-1)
+    assert task[0].tolist() == pytest.approx([sin(1), 0, cos(1), 1])
+    if seed is not None:
+        z = torch.cat([z, torch.randn(z.shape, generator=torch.Generator().manual_seed(seed))], dim=1)
+    x0 = unet(z, torch.tensor(999), encoder_hidden_states=text, class_labels=task).sample
+    return ((vae.decode(x0 / 0.18215).sample + 1) / 2).clamp(0, 1)
+
+
+@pytest.mark.parametrize("model_id", ["lotus-depth-d", "lotus-depth-g", "lotus-disparity-d", "lotus-disparity-g"])
+def test_depth_equals_the_published_equations(both, pictures, model_id):
+    kind = model_id[-1]
+    found = build(both, model_id).estimate(pictures[:1], 56, options=DiffusionOptions(seed=5))
+    expected = published_equations(both[kind], pictures[:1], 5 if kind == "g" else None).mean(1, keepdim=True)
+    assert expected.std() > 0.05
+    assert torch.allclose(found.depth, expected, atol=1e-5, rtol=0)
+    assert found.quantity is (Quantity.DISPARITY if "disparity" in model_id else Quantity.RELATIVE_DEPTH)
+
+
+@pytest.mark.parametrize("model_id", ["lotus-normals-d", "lotus-normals-g"])
+def test_normals_equal_the_published_equations_with_x_turned_to_opengl(both, pictures, model_id):
+    kind = model_id[-1]
+    found = build(both, model_id).estimate(pictures[:1], 56, options=DiffusionOptions(seed=5))
+    left_up_viewer = F.normalize(published_equations(both[kind], pictures[:1], 5 if kind == "g" else None) * 2 - 1, dim=1)
+    assert torch.allclose(found.normals[:, 0], -left_up_viewer[:, 0], atol=1e-4)
+    assert torch.allclose(found.normals[:, 1:], left_up_viewer[:, 1:], atol=1e-4)
+    assert found.axes is Axes.OPENGL
+
+
+def test_d_needs_no_seed_and_g_obeys_it(both, pictures):
+    one, two = DiffusionOptions(seed=1), DiffusionOptions(seed=2)
+    d, g = build(both, "lotus-depth-d"), build(both, "lotus-depth-g")
+    assert torch.equal(d.estimate(pictures, 48, options=one).depth, d.estimate(pictures, 48, options=two).depth)
+    assert torch.equal(g.estimate(pictures, 48, options=one).depth, g.estimate(pictures, 48, options=one).depth)
+    assert not torch.allclose(g.estimate(pictures, 48, options=one).depth, g.estimate(pictures, 48, options=two).depth, atol=1e-3)
+
+
+@pytest.mark.parametrize("model_id", ["lotus-depth-d", "lotus-depth-g"])
+def test_a_batch_equals_its_pictures(both, pictures, model_id):
+    annotator = build(both, model_id)
+    batch = annotator.estimate(pictures, 48).depth
+    assert batch.shape == (2, 1, 34, 48)
+    assert torch.allclose(batch, torch.cat([annotator.estimate(picture[None], 48).depth for picture in pictures]), atol=1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 0.01), (torch.bfloat16, 0.05)])
+def test_half_precision_stays_near(both, pictures, dtype, tolerance):
+    exact = build(both, "lotus-depth-g")
+    states = {role: dict(part.state_dict()) for role, part in both["g"].items()}
+    rounded = LotusAnnotator.build(spec("lotus-depth-g"), states, dtype)
+    assert {value.dtype for value in rounded.network.parameters()} == {dtype}
+    found = rounded.estimate(pictures, 48).depth
+    assert found.dtype == torch.float32
+    assert (found - exact.estimate(pictures, 48).depth).abs().mean() < tolerance
+
+
+def test_progress_is_one_pass(both, pictures):
+    seen = []
+    build(both, "lotus-depth-g").estimate(pictures, 48, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 1)]
+
+
+@pytest.mark.parametrize("layout", ["folders", "single file"])
+def test_the_layouts_that_users_have_are_found_and_load(both, pictures, tmp_path, monkeypatch, layout):
+    monkeypatch.setenv("DEPTH_NORMAL_HOME", str(tmp_path))
+    published = spec("lotus-depth-d")
+    places = {
+        "folders": {file.role: f"diffusers/lotus-depth-d-v1-1/{file.filename}" for file in published.files},
+        "single file": {
+            "network": "diffusion_models/lotus-depth-d-v1-1.safetensors",
+            "vae": "vae/vae-ft-mse-840000-ema-pruned.safetensors",
+            "text_encoder": "lotus-depth-d-v1-1/text_encoder/model.safetensors",
+        },
+    }[layout]
+    for role, place in places.items():
+        (tmp_path / place).parent.mkdir(parents=True)
+        save_file(dict(both["d"][role].state_dict()), tmp_path / place)
+    found = {file.role: find_weights(file) for file in published.files}
+    assert found == {role: tmp_path / place for role, place in places.items()}
+    annotator = LotusAnnotator.build(published, {role: read_checkpoint(path) for role, path in found.items()}, torch.float32)
+    assert torch.equal(annotator.estimate(pictures, 48).depth, build(both, "lotus-depth-d").estimate(pictures, 48).depth)
+
+
+@pytest.mark.parametrize(("config", "channels", "numbers"), [(LOTUS_D, 4, 867_556_804), (LOTUS_G, 8, 867_568_324)])
+def test_the_full_size_unet_has_the_published_numbers(config, channels, numbers):
+    with torch.device("meta"):
+        state = diffusers.UNet2DConditionModel(**config.unet).state_dict()
+    assert len(state) == 690
+    assert sum(value.numel() for value in state.values()) == numbers
+    assert state["conv_in.weight"].shape == (320, channels, 3, 3)
+    assert state["class_embedding.linear_1.weight"].shape == (1280, 4)
+    assert state["mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"].shape == (1280, 1024)
+    assert 2 * numbers < 1_735_197_352 + 8 * (channels - 4) * 320 * 9  # Comfy-Org's float16 file of D: the rest is its header
+
+
+def unet_state(**config) -> dict[str, torch.Tensor]:
+    with torch.device("meta"):
+        return diffusers.UNet2DConditionModel(**config).state_dict()
+
+
+@pytest.mark.parametrize(
+    ("config", "found"),
+    [
+        (LOTUS_G.unet, "a UNet with 8 input channels, text of width 1024 (SD 2) and a task embedding"),
+        (SD2_UNET, "a UNet with 4 input channels, text of width 1024 (SD 2) and no task embedding"),
+        (
+            {**SD2_UNET, "cross_attention_dim": 768, "use_linear_projection": False},
+            "a UNet with 4 input channels, text of width 768 (SD 1) and no task embedding",
+        ),
+    ],
+)
+def test_another_unet_is_named(config, found):
+    published = next(each for each in SPECS if each.id == "lotus-depth-d")
+    with pytest.raises(CheckpointError) as error:
+        LotusAnnotator.build(published, {"network": unet_state(**config), "vae": {}, "text_encoder": {}}, torch.float32)
+    expected = "a UNet with 4 input channels, text of width 1024 (SD 2) and a task embedding"
+    assert f"not a UNet of lotus-depth-d: found {found}, expected {expected} (" in str(error.value)

@@ -1,0 +1,154 @@
+"""The transformer against a transcription of the papers' formulas in numpy, one token at a time."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from depth_normal.annotators.vit import VisionTransformer, VitConfig, hub_to_official
+
+PLAIN = VitConfig(16, 4, 2, (1, 3), grid=3)
+GATED = VitConfig(16, 4, 2, (1, 3), swiglu=True, grid=3)
+ALTERNATING = VitConfig(16, 6, 2, (3, 5), alternating_from=2, norm_eps=1e-5, grid=3)
+
+
+def random_network(config):
+    network = VisionTransformer(config).eval().requires_grad_(False)
+    generator = torch.Generator().manual_seed(0)
+    for name, value in network.named_parameters():
+        noise = torch.randn(value.shape, generator=generator)
+        value.copy_((1 + 0.3 * noise) if value.ndim == 1 and name.endswith(("weight", "gamma")) else 0.4 * noise)
+    return network
+
+
+def layer_norm(x, p, name, eps):
+    x = x - x.mean(-1, keepdims=True)
+    return x / np.sqrt((x**2).mean(-1, keepdims=True) + eps) * p[f"{name}.weight"] + p[f"{name}.bias"]
+
+
+def linear(x, p, name):
+    return x @ p[f"{name}.weight"].T + p[f"{name}.bias"]
+
+
+def cubic(t):
+    """The cubic convolution kernel with a = -0.75."""
+    t = abs(t)
+    if t <= 1:
+        return 1.25 * t**3 - 2.25 * t**2 + 1
+    return -0.75 * (t**3 - 5 * t**2 + 8 * t - 4) if t < 2 else 0.0
+
+
+def cubic_weights(old, new):
+    """DINOv2's stretch: sampled as if the new grid had a tenth of a patch more."""
+    weights = np.zeros((new, old))
+    for i in range(new):
+        place = (i + 0.5) * old / (new + 0.1) - 0.5
+        for j in range(math.floor(place) - 1, math.floor(place) + 3):
+            weights[i, min(max(j, 0), old - 1)] += cubic(place - j)
+    return weights
+
+
+def rotated(vector, row, column):
+    """Each half of the vector as complex numbers (i-th and middle + i-th entry), turned by the angle of its axis."""
+    halves = []
+    for half, position in ((vector[: len(vector) // 2], row), (vector[len(vector) // 2 :], column)):
+        count = len(half) // 2
+        turned = (half[:count] + 1j * half[count:]) * np.exp(1j * position * 100.0 ** (-np.arange(count) / count))
+        halves += [turned.real, turned.imag]
+    return np.concatenate(halves)
+
+
+def attention(x, p, name, heads, places):
+    width = x.shape[-1] // heads
+    out = np.zeros_like(x)
+    for head in range(heads):
+        part = slice(head * width, (head + 1) * width)
+        query, key, value = (linear(x, p, f"{name}.qkv")[:, i * x.shape[-1] :][:, part] for i in range(3))
+        if places is not None:
+            query, key = layer_norm(query, p, f"{name}.q_norm", 1e-5), layer_norm(key, p, f"{name}.k_norm", 1e-5)
+            query = np.stack([rotated(each, *place) for each, place in zip(query, places, strict=True)])
+            key = np.stack([rotated(each, *place) for each, place in zip(key, places, strict=True)])
+        scores = np.exp(query @ key.T / math.sqrt(width))
+        out[:, part] = scores / scores.sum(-1, keepdims=True) @ value
+    return linear(out, p, f"{name}.proj")
+
+
+def perceptron(x, p, name):
+    if f"{name}.w12.weight" in p:
+        gate, value = np.split(linear(x, p, f"{name}.w12"), 2, -1)
+        return linear(gate / (1 + np.exp(-gate)) * value, p, f"{name}.w3")
+    inner = linear(x, p, f"{name}.fc1")
+    return linear(inner * 0.5 * (1 + np.vectorize(math.erf)(inner / math.sqrt(2))), p, f"{name}.fc2")
+
+
+def transcription(network, picture):
+    config = network.config
+    p = {name: value.double().numpy() for name, value in network.state_dict().items()}
+    rows, columns = picture.shape[1] // 14, picture.shape[2] // 14
+    grid = p["pos_embed"][0, 1:].reshape(config.grid, config.grid, -1)
+    if (rows, columns) != (config.grid, config.grid):
+        grid = np.einsum("ri,cj,ijw->rcw", cubic_weights(config.grid, rows), cubic_weights(config.grid, columns), grid)
+    x = [p["cls_token"][0, 0] + p["pos_embed"][0, 0]]
+    for row in range(rows):
+        for column in range(columns):
+            patch = picture[:, 14 * row : 14 * row + 14, 14 * column : 14 * column + 14]
+            x.append((p["patch_embed.proj.weight"] * patch).sum((1, 2, 3)) + p["patch_embed.proj.bias"] + grid[row, column])
+    x = np.stack(x)
+    own_places = [(0, 0), *((row + 1, column + 1) for row in range(rows) for column in range(columns))]
+    one_place = [(0, 0), *((1, 1) for _ in own_places[1:])]
+    taken, start = [], config.alternating_from
+    for index in range(config.depth):
+        is_global = start is not None and index >= start and index % 2 == 1
+        places = None if start is None or index < start else one_place if is_global else own_places
+        if index == start:
+            x[0] = p["camera_token"][0, 0]
+        name = f"blocks.{index}"
+        x = x + p[f"{name}.ls1.gamma"] * attention(layer_norm(x, p, f"{name}.norm1", 1e-6), p, f"{name}.attn", config.heads, places)
+        x = x + p[f"{name}.ls2.gamma"] * perceptron(layer_norm(x, p, f"{name}.norm2", 1e-6), p, f"{name}.mlp")
+        if not is_global:
+            local = x
+        if index in config.taken:
+            normed = layer_norm(x, p, "norm", config.norm_eps)
+            both = normed if start is None else np.concatenate((local, normed), -1)
+            taken.append(both[1:].T.reshape(-1, rows, columns))
+    return taken, x[0] if start is None else np.concatenate((local[0], x[0]))
+
+
+@pytest.mark.parametrize("config", [PLAIN, GATED, ALTERNATING], ids=["plain", "gated", "alternating"])
+@pytest.mark.parametrize("rows, columns", [(3, 3), (2, 5)])
+def test_the_transformer_is_the_papers(config, rows, columns):
+    network = random_network(config)
+    pictures = torch.randn(2, 3, 14 * rows, 14 * columns, generator=torch.Generator().manual_seed(1))
+    maps, last = network(pictures)
+    for index, picture in enumerate(pictures):
+        expected_maps, expected_last = transcription(network, picture.double().numpy())
+        assert len(maps) == len(expected_maps) == 2
+        for found, expected in zip(maps, expected_maps, strict=True):
+            assert found.shape[1] == config.channels
+            np.testing.assert_allclose(found[index].numpy(), expected, atol=2e-5 * np.abs(expected).max())
+        np.testing.assert_allclose(last[index].numpy(), expected_last, atol=2e-5 * np.abs(expected_last).max())
+
+
+def test_the_official_names():
+    names = set(VisionTransformer(ALTERNATING).state_dict())
+    block = "norm1.weight norm1.bias attn.qkv.weight attn.qkv.bias attn.proj.weight attn.proj.bias ls1.gamma norm2.weight norm2.bias "
+    block += "mlp.fc1.weight mlp.fc1.bias mlp.fc2.weight mlp.fc2.bias ls2.gamma"
+    extra = "attn.q_norm.weight attn.q_norm.bias attn.k_norm.weight attn.k_norm.bias"
+    expected = {"cls_token", "pos_embed", "camera_token", "patch_embed.proj.weight", "patch_embed.proj.bias", "norm.weight", "norm.bias"}
+    expected |= {f"blocks.{i}.{name}" for i in range(6) for name in block.split()}
+    expected |= {f"blocks.{i}.{name}" for i in range(2, 6) for name in extra.split()}
+    assert names == expected
+
+
+def test_an_incomplete_triple_of_query_key_value_stays_visible():
+    prefix = "backbone.encoder.layer.0.attention.attention"
+    state = hub_to_official({f"{prefix}.{name}.weight": torch.zeros(2, 2) for name in ("query", "value")})
+    assert sorted(state) == ["pretrained.blocks.0.attn.query.weight", "pretrained.blocks.0.attn.value.weight"]
+
+
+def test_query_key_and_value_are_joined_in_this_order():
+    prefix = "backbone.encoder.layer.3.attention.attention"
+    state = hub_to_official({f"{prefix}.{name}.bias": torch.full((2,), float(i)) for i, name in enumerate(("query", "key", "value"))})
+    assert state.keys() == {"pretrained.blocks.3.attn.qkv.bias"}
+    assert state["pretrained.blocks.3.attn.qkv.bias"].tolist() == [0, 0, 1, 1, 2, 2]

@@ -1,0 +1,318 @@
+"""ZoeDepth against the authors' networks, at the same random weights, and its head on Depth Anything against transformers'."""
+
+import contextlib
+import importlib
+import io
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from depth_normal.annotators import depth_anything as da
+from depth_normal.annotators import zoe, zoe_depth_anything
+from depth_normal.annotators.base import CheckpointError, ModelSpec, WeightFile, from_transformers
+from depth_normal.annotators.dpt import DptConfig
+from depth_normal.annotators.specs_depth_anything import SPECS as DEPTH_ANYTHING_SPECS
+from depth_normal.annotators.specs_zoe import SPECS
+from depth_normal.annotators.vit import VitConfig
+from depth_normal.geometry.estimate import Quantity
+from depth_normal.model_loader.checkpoint import read_checkpoint
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+FEATURES = 32
+BACKBONE = {
+    "image_size": 96,
+    "hidden_size": 64,
+    "intermediate_size": 256,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "use_relative_position_bias": True,
+    "reshape_hidden_states": False,
+    "out_features": ["stage1", "stage2", "stage3", "stage4"],
+}
+NYU = {"bin_centers_type": "softplus", "attractor_kind": "mean", "attractor_type": "inv", "min_temp": 0.0212, "max_temp": 50.0}
+PUBLISHED = {"nyu": zoe.ZOE_NYU, "kitti": zoe.ZOE_KITTI, "nyu-kitti": zoe.ZOE_NYU_KITTI}
+
+
+def tiny_config(name):
+    return replace(PUBLISHED[name], backbone=BACKBONE, neck=(32, 48, 64, 64), features=FEATURES)
+
+
+def build(state, name="nyu", dtype=torch.float32):
+    spec = ModelSpec("tiny", "zoedepth", (WeightFile("tiny.pt"),), "MIT", config=tiny_config(name), default_size=64)
+    return zoe.ZoeAnnotator.build(spec, {"network": state}, dtype)
+
+
+def pictures(*shape):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(1))
+
+
+@torch.no_grad()
+def randomise(network, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    for name, value in network.named_parameters():
+        noise = torch.randn(value.shape, generator=generator)
+        if value.ndim == 1:
+            scale_like = "gamma" in name or "lambda" in name or ("norm" in name and name.endswith("weight"))
+            value.copy_((1 if scale_like else 0) + 0.2 * noise)
+        else:
+            value.copy_(noise / (1 if "table" in name else value[0].numel() ** 0.5))
+    return network.eval().requires_grad_(False)
+
+
+def authors_core():
+    """MiDaS on a BEiT of four blocks, as controlnet-aux's copy of the authors' code builds it on one of twenty-four."""
+    timm = pytest.importorskip("timm", reason="the oracle's encoder is timm's (extra 'test')")
+    package = "controlnet_aux.zoe.zoedepth.models.base_models"
+    pytest.importorskip(package, reason="the oracle is controlnet-aux (extra 'test')")
+    beit, blocks, dpt_depth = (
+        importlib.import_module(f"{package}.midas_repo.midas.{name}") for name in ("backbones.beit", "blocks", "dpt_depth")
+    )
+    midas_core = importlib.import_module(f"{package}.midas").MidasCore
+    channels = [32, 48, 64, 64]
+    encoder = timm.models.beit.Beit(
+        img_size=96, embed_dim=64, depth=4, num_heads=4, init_values=0.1, use_abs_pos_emb=False, use_rel_pos_bias=True
+    )
+
+    class Midas(nn.Module):
+        number_layers = 4
+        channels_last = False
+        forward_transformer = staticmethod(blocks.forward_beit)
+
+        def __init__(self):
+            super().__init__()
+            self.pretrained = beit._make_beit_backbone(encoder, channels, [96, 96], [0, 1, 2, 3], 64, use_readout="project")
+            self.scratch = blocks._make_scratch(channels, FEATURES)
+            self.scratch.stem_transpose = None
+            for level in (1, 2, 3, 4):
+                setattr(self.scratch, f"refinenet{level}", dpt_depth._make_fusion_block(FEATURES, False))
+            self.scratch.output_conv = nn.Sequential(
+                nn.Conv2d(FEATURES, FEATURES // 2, 3, padding=1),
+                dpt_depth.Interpolate(scale_factor=2, mode="bilinear", align_corners=True),
+                nn.Conv2d(FEATURES // 2, 32, 3, padding=1),
+                nn.ReLU(),
+                nn.Conv2d(32, 1, 1),
+                nn.ReLU(),
+            )
+
+        def forward(self, x):
+            return dpt_depth.DPT.forward(self, x).squeeze(1)
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        core = midas_core(Midas(), fetch_features=True, keep_aspect_ratio=True, img_size=(64, 85))
+    core.output_channels = [FEATURES] * 5
+    return core
+
+
+@pytest.fixture(scope="module", params=PUBLISHED)
+def oracle(request):
+    """The authors' network and its name; the frame is 64 high, and (by the rounding to 32) 96 wide."""
+    core = authors_core()
+    core.prep.resizer._Resize__width = 96
+    package = importlib.import_module("controlnet_aux.zoe.zoedepth.utils.config")
+    models = "controlnet_aux.zoe.zoedepth.models"
+    name = request.param
+    if name == "nyu-kitti":
+        config = package.get_config("zoedepth_nk", "infer")
+        network = importlib.import_module(f"{models}.zoedepth_nk.zoedepth_nk_v1").ZoeDepthNK(core, **config)
+    else:
+        config = package.get_config("zoedepth", "infer")
+        if name == "kitti":
+            config.update(bin_centers_type="normed", max_depth=80, min_depth=1e-3)
+        network = importlib.import_module(f"{models}.zoedepth.zoedepth_v1").ZoeDepth(core, **config)
+    return randomise(network), name
+
+
+@pytest.mark.parametrize("size", [(48, 64), (75, 50)], ids=str)
+def test_it_infers_as_the_authors_do(oracle, size):
+    network, name = oracle
+    images = pictures(1, 3, *size)
+    expected = network.infer(images)
+    estimate = build(network.state_dict(), name).estimate(images)
+    assert estimate.quantity == Quantity.METRIC_DEPTH
+    assert estimate.depth.shape == (1, 1, *size)
+    error = (estimate.depth - expected).abs().max()
+    assert error < 1e-5 * expected.max()
+    assert error < 1e-3 * expected.std()
+
+
+@pytest.fixture(scope="module")
+def official():
+    core = authors_core()
+    return randomise(importlib.import_module("controlnet_aux.zoe.zoedepth.models.zoedepth.zoedepth_v1").ZoeDepth(core, **NYU))
+
+
+def test_the_authors_wrapped_file_loads(official, tmp_path):
+    expected = build(official.state_dict()).estimate(pictures(1, 3, 40, 50)).depth
+    torch.save({"model": {f"module.{key}": value for key, value in official.state_dict().items()}, "epoch": 5}, tmp_path / "ZoeD.pt")
+    assert torch.equal(build(read_checkpoint(tmp_path / "ZoeD.pt")).estimate(pictures(1, 3, 40, 50)).depth, expected)
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("core.core.pretrained.model.blocks.3.mlp.fc2.weight", None),
+        ("seed_projector._net.0.bias", None),
+        ("patch_transformer.x", torch.zeros(2)),
+    ],
+)
+def test_a_checkpoint_that_differs_is_refused(official, key, value):
+    state = {**{name: each for name, each in official.state_dict().items() if name != key}, **({} if value is None else {key: value})}
+    with pytest.raises(CheckpointError, match=r"not a checkpoint of tiny: 1 (missing|unexpected) keys"):
+        build(state)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_hub_files_load(name, tmp_path):
+    (network_class,) = from_transformers("ZoeDepthForDepthEstimation")
+    model = randomise(network_class(zoe._transformers_config(tiny_config(name))))
+    model.save_pretrained(tmp_path)
+    annotator = build(read_checkpoint(tmp_path / "model.safetensors"), name)
+    images = pictures(1, 3, 64, 96)
+    torch.testing.assert_close(annotator.predict(images).depth[:, 0], model(2 * images - 1).predicted_depth, rtol=1e-5, atol=0)
+
+
+@pytest.fixture(scope="module")
+def both_scenes():
+    """A network for both kinds of scene that takes some of `different_pictures` for one and some for the other."""
+    (network_class,) = from_transformers("ZoeDepthForDepthEstimation")
+    model = randomise(network_class(zoe._transformers_config(tiny_config("nyu-kitti"))))
+    seen = [model(2 * image[None] - 1).domain_logits[0] for image in different_pictures()]
+    votes = torch.stack([logits[0] - logits[1] for logits in seen])
+    model.metric_head.mlp_classifier.linear2.bias[1] += (votes.min() + votes.max()) / 2
+    return build(model.state_dict(), "nyu-kitti")
+
+
+def different_pictures():
+    return torch.stack([torch.zeros(3, 64, 96), torch.ones(3, 64, 96), pictures(3, 64, 96)])
+
+
+def test_the_kind_of_scene_is_each_pictures_own(both_scenes):
+    images = different_pictures()
+    kinds = {int(both_scenes.network(2 * image[None] - 1).domain_logits.argmax()) for image in images}
+    assert kinds == {0, 1}, "the test needs pictures of both kinds"
+    together = both_scenes.predict(images).depth
+    for index in range(len(images)):
+        torch.testing.assert_close(together[index : index + 1], both_scenes.predict(images[index : index + 1]).depth)
+
+
+def test_a_mirrored_picture_gives_the_mirrored_depth(official):
+    annotator = build(official.state_dict())
+    images = pictures(2, 3, 40, 60)
+    torch.testing.assert_close(annotator.estimate(images.flip(-1)).depth, annotator.estimate(images).depth.flip(-1), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 200), (5, 4)], ids=str)
+def test_the_smallest_pictures(official, size):
+    depth = build(official.state_dict()).estimate(pictures(1, 3, *size)).depth
+    assert depth.shape == (1, 1, *size)
+    assert torch.isfinite(depth).all()
+
+
+@pytest.mark.parametrize(
+    "height, width, expected",
+    # with their borders 572 x 746 (512 / 746 is nearer to 1 than 384 / 572), 1218 x 2104 (384 / 1218), 746 x 572 (512 / 572)
+    [(480, 640, (384, 512)), (1080, 1920, (384, 672)), (640, 480, (672, 512))],
+)
+def test_the_size_of_the_network(official, height, width, expected):
+    assert build(official.state_dict()).network_size(height, width, 384) == expected
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float16, 0.01), (torch.bfloat16, 0.05)])
+def test_half_precision_keeps_the_heads_in_float32(official, dtype, tolerance):
+    images = pictures(1, 3, 40, 60)
+    expected = build(official.state_dict()).estimate(images).depth
+    annotator = build(official.state_dict(), dtype=dtype)
+    assert {value.dtype for value in annotator.network.metric_head.parameters()} == {torch.float32}
+    found = annotator.estimate(images).depth
+    assert found.dtype == torch.float32
+    assert (found - expected).abs().max() < tolerance * expected.max()
+
+
+def test_the_table():
+    assert [spec.id for spec in SPECS] == ["zoedepth-nyu", "zoedepth-kitti", "zoedepth-nyu-kitti"]
+    assert {spec.file.name for spec in SPECS} == {"ZoeD_M12_N.pt", "ZoeD_M12_K.pt", "ZoeD_M12_NK.pt"}
+    assert dict(SPECS[1].config.ranges) == {"kitti": 80.0}
+    assert {spec.quantity for spec in SPECS} == {Quantity.METRIC_DEPTH}
+
+
+DINO = da.DepthAnythingConfig(VitConfig(32, 4, 2, (0, 1, 2, 3), grid=5), DptConfig((16, 24, 32, 40), FEATURES))
+
+
+def dino_spec():
+    return ModelSpec("tiny", "zoe-depth-anything", (WeightFile("x.pt"),), "Apache-2.0", multiple_of=14, default_size=56, config=DINO)
+
+
+@pytest.fixture(scope="module")
+def dino_state():
+    network = randomise(zoe_depth_anything.ZoeDepthAnything(DINO))
+    state = {key.replace("core.", "core.core.", 1): value for key, value in network.state_dict().items()}
+    state["core.core.pretrained.mask_token"] = torch.zeros(1, 32)
+    state["core.core.depth_head.scratch.refinenet4.resConfUnit1.conv1.bias"] = torch.zeros(FEATURES)
+    state["conditional_log_binomial.log_binomial_transform.k_idx"] = torch.arange(64)
+    state["conditional_log_binomial.log_binomial_transform.K_minus_1"] = torch.tensor([63.0])
+    return state
+
+
+def dino_annotator(state, dtype=torch.float32):
+    return zoe_depth_anything.ZoeDepthAnythingAnnotator.build(dino_spec(), {"network": state}, dtype)
+
+
+def test_the_metric_head_on_depth_anything_is_transformers(dino_state):
+    (config_class,) = from_transformers("ZoeDepthConfig")
+    modeling = importlib.import_module("transformers.models.zoedepth.modeling_zoedepth")
+    oracle = modeling.ZoeDepthMetricDepthEstimationHead(config_class(fusion_hidden_size=FEATURES, bottleneck_features=FEATURES)).eval()
+    renamed = zoe.official_to_hub({key: value for key, value in dino_state.items() if not key.startswith("core.")})
+    oracle.load_state_dict({key.removeprefix("metric_head."): value for key, value in renamed.items()})
+    network = dino_annotator(dino_state).network
+    pixels = torch.randn(2, 3, 56, 84, generator=torch.Generator().manual_seed(2))
+    head = network.core.depth_head
+    bottleneck, *blocks = head.pyramid(network.core.pretrained(pixels)[0], 56, 84)
+    features = F.relu(head.scratch.output_conv2[0](head.full_size(blocks[-1], 56, 84)))
+    relative = F.relu(head.scratch.output_conv2[2](features))[:, 0]
+    with torch.no_grad():
+        expected, _ = oracle(features, bottleneck, blocks, relative)
+    torch.testing.assert_close(network(pixels), expected, rtol=1e-5, atol=0)
+    assert expected.std() > 1e-3
+
+
+def test_a_picture_and_its_mirror_image_are_averaged(dino_state):
+    annotator = dino_annotator(dino_state)
+    images = pictures(2, 3, 56, 84)
+    depth = annotator.predict(images).depth
+    straight = annotator.network(annotator.normalised(images))
+    mirrored = annotator.network(annotator.normalised(images.flip(-1))).flip(-1)
+    torch.testing.assert_close(depth, (straight + mirrored) / 2)
+    assert (straight - mirrored).abs().max() > 1e-3 * straight.max()
+
+
+@pytest.mark.parametrize("height, width, expected", [(480, 640, (392, 518)), (392, 518, (392, 518)), (1080, 1920, (392, 700))])
+def test_depth_anythings_frame(dino_state, height, width, expected):
+    assert dino_annotator(dino_state).network_size(height, width, 392) == expected
+
+
+def test_normed_bins_are_refused_where_softplus_bins_belong(dino_state):
+    state = {**dino_state, "attractors.0._net.2.weight": torch.zeros(32, 128, 1, 1)}
+    with pytest.raises(CheckpointError, match=r"attractors\.0\._net\.2\.weight, \(32, 128, 1, 1\) instead of \(16, 128, 1, 1\)"):
+        dino_annotator(state)
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float16, 0.01), (torch.bfloat16, 0.05)])
+def test_half_precision_on_depth_anything(dino_state, dtype, tolerance):
+    images = pictures(1, 3, 56, 84)
+    expected, found = dino_annotator(dino_state).predict(images).depth, dino_annotator(dino_state, dtype).predict(images).depth
+    assert found.dtype == torch.float32
+    assert (found - expected).abs().max() < tolerance * expected.max()
+
+
+def test_the_published_network_has_its_number_of_parameters():
+    spec = next(spec for spec in DEPTH_ANYTHING_SPECS if spec.id == "zoe-depth-anything-indoor")
+    with torch.device("meta"):
+        network = zoe_depth_anything.ZoeDepthAnything(spec.config)
+    # 455 tensors, 335,793,859 numbers: with an unused token, an unused unit of four tensors, and the distribution's two constants
+    unused = 1024 + 2 * (9 * 256**2 + 256) + 65
+    assert sum(value.numel() for value in network.parameters()) + unused == 335_793_859
+    assert len(network.state_dict()) + 7 == 455
