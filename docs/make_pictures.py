@@ -21,6 +21,7 @@ from depth_normal.geometry.derive import with_normals
 from depth_normal.geometry.estimate import Axes
 from depth_normal.geometry.normals import midas_normals
 from depth_normal.geometry.render import depth_to_image
+from depth_normal.nodes.relight import DepthParallax, Relight
 from depth_normal.utils import as_batch, to_image
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,15 +35,40 @@ def main() -> None:
     arguments = parser.parse_args()
     photo = as_batch(data.coffee())
     model = depth_normal.load_model(arguments.model, weights=arguments.weights)
-    (estimate,) = model.estimates(photo, 384)
+    (estimate,) = model.estimates(photo)
     maps = with_normals(estimate)
     old = encode_normal_map(midas_normals(estimate.depth), "controlnet-1.0-normal", source=Axes.SCANNET)
+    opengl = encode_normal_map(midas_normals(estimate.depth, bg_threshold=0.0), "opengl", source=Axes.SCANNET)
+    image, depth_image, normal_image = (to_image(each) for each in (photo, depth_to_image(maps.depth, maps.quantity), opengl))
+    relit, moved = use_maps(image, depth_image, normal_image)
     pictures = (photo, depth_to_image(maps.depth, maps.quantity), encode_normal_map(maps.normals), old)
     photo, depth, normals, old = map(at_size, pictures)
     save(ROOT / "docs" / "images" / "photo_depth_normals.jpg", [photo, depth, normals])
-    for node, picture in (("MiDaS-DepthMapPreprocessor", depth), ("MiDaS-NormalMapPreprocessor", old)):
-        save(ROOT / "web" / "docs" / node / "example.jpg", [photo, picture])
-    save(ROOT / "workflows" / "MiDaS_Depth-Normal_Map.jpg", [depth[:, 100:380], old[:, 100:380]])
+    for node, shown in (
+        ("MiDaS-DepthMapPreprocessor", [photo, depth]),
+        ("MiDaS-NormalMapPreprocessor", [photo, old]),
+        ("DepthNormal_Relight", [photo, *relit]),
+        ("DepthNormal_DepthParallax", [depth, *moved]),
+    ):
+        save(ROOT / "web" / "docs" / node / "example.jpg", shown)
+    for workflow, shown in (
+        ("MiDaS_Depth-Normal_Map", [depth, old]),
+        ("Geometry_Normals_Relight", [normals, relit[0]]),
+        ("Relight", [photo, relit[1]]),
+        ("Depth_Parallax", moved),
+    ):
+        save(ROOT / "workflows" / f"{workflow}.jpg", [picture[:, 100:380] for picture in shown])
+
+
+def use_maps(image: torch.Tensor, depth: torch.Tensor, normals: torch.Tensor) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Two relit pictures and two frames of a camera move, of IMAGEs."""
+    lights = (
+        {"azimuth": 180.0, "elevation": 35.0, "ambient": 0.2, "shadows": 0.7},
+        {"light": "point", "colour": "#ffb46b", "light_x": 0.25, "light_y": 0.3, "light_depth": 0.7, "ambient": 0.12, "shadows": 0.7},
+    )
+    relit = [Relight().execute(image, normal_map=normals, depth=depth, **light)[0] for light in lights]
+    (frames,) = DepthParallax().execute(image, move="swing", frames=4, amount=0.08, focus=0.5, depth=depth)
+    return [at_size(each.movedim(-1, 1)) for each in relit], [at_size(frames[i : i + 1].movedim(-1, 1)) for i in (1, 3)]
 
 
 def at_size(picture: torch.Tensor, height: int = 320) -> np.ndarray:

@@ -1,0 +1,300 @@
+"""What the maps are for: the picture under another light, and a small camera move through it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ..geometry.conventions import NormalMapCoding, convert_normals, decode_normal_map, unit_normals
+from ..geometry.depth_image import image_to_depth
+from ..geometry.derive import with_normals
+from ..geometry.estimate import Axes, Estimate
+from ..geometry.likely import likely_intrinsics
+from ..geometry.parallax import MOVES, camera_path, near_unit_depth, parallax_frames, sharpen_depth_edges
+from ..geometry.relight import Light, light_direction, light_position, relight, srgb_to_linear
+from ..model_loader.host import default_device, progress_bar, throw_if_interrupted
+from ..utils import resize_map, to_rgb
+from .common import check_choice, check_range
+from .sockets import CATEGORY, check_geometry, geometry_input, to_output
+
+LIGHTS = ("directional", "point")
+CODINGS = [coding.value for coding in NormalMapCoding]
+MAX_FRAMES = 480
+
+# name: (default, lowest, highest, step, tooltip)
+_LIGHT_NUMBERS = {
+    "azimuth": (135.0, -360.0, 360.0, 1.0, "Directional light: where it comes from, in degrees. 0 right, 90 above, 180 left, 270 below."),
+    "elevation": (
+        40.0,
+        -90.0,
+        90.0,
+        1.0,
+        "Directional light: degrees out of the picture. 0 grazing, 90 from the viewer, below 0 from behind.",
+    ),
+    "light_x": (0.3, -2.0, 3.0, 0.01, "Point light: where it stands from left (0) to right (1) of the picture."),
+    "light_y": (0.25, -2.0, 3.0, 0.01, "Point light: where it stands from top (0) to bottom (1) of the picture."),
+    "light_depth": (
+        0.6,
+        0.05,
+        100.0,
+        0.05,
+        "Point light: how far from the viewer. 1 is the near end of the scene, larger stands among the things.",
+    ),
+    "intensity": (
+        1.0,
+        0.0,
+        100.0,
+        0.05,
+        "1 shows a surface that faces the light as bright as it is in the picture. A point light fades with distance.",
+    ),
+    "ambient": (0.3, 0.0, 2.0, 0.05, "How much of the picture's own light stays. 1 with intensity 0 is the picture itself."),
+    "specular": (
+        0.0,
+        0.0,
+        1.0,
+        0.05,
+        "Share of the light that is mirrored: 0 chalk, 0.1 to 0.3 skin, wood, paint, more is wet or polished.",
+    ),
+    "shininess": (32.0, 1.0, 1000.0, 1.0, "How small highlights are: 5 broad and dull, 200 small and bright."),
+    "shadows": (0.5, 0.0, 1.0, 0.05, "How dark cast shadows are. They are found in the depth; without any, nothing casts shadows."),
+}
+_MOVE_NUMBERS = {
+    "amount": (
+        0.05,
+        0.0,
+        0.4,
+        0.01,
+        "How far the camera goes; 1 would be as far as the near end of the scene is. Above 0.1 the guessed background shows.",
+    ),
+    "focus": (0.5, 0.0, 1.0, 0.05, "What stays still while the camera goes sideways: 0 the farthest, 1 the nearest."),
+}
+
+
+class Relight:
+    """A new lamp for an old picture."""
+
+    NODE_ID = "DepthNormal_Relight"
+    DISPLAY_NAME = "Relight"
+    DESCRIPTION = (
+        "Puts a picture under another light, by its normals and depth: directional or point light of any colour, highlights, cast shadows. "
+        "Takes any pack's normal map and depth map, or this pack's geometry. Works in linear light."
+    )
+    CATEGORY, FUNCTION = CATEGORY, "execute"
+    RETURN_TYPES: ClassVar = ("IMAGE",)
+    OUTPUT_TOOLTIPS: ClassVar = ("The picture under the new light, at its own size. Masked pixels of the geometry stay as they are.",)
+    SEARCH_ALIASES: ClassVar = ["relight", "light", "lighting", "shading", "lambert", "phong", "specular", "shadow", "normal map"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        kind = "directional: as far as the sun. point: a lamp in the scene."
+        colour = {"default": "#ffffff", "tooltip": "Colour of the light as #rrggbb, e.g. #ffb46b for a candle, #9ec3ff for the sky."}
+        coding = "How the normal map stores its vectors: opengl for Blender and Marigold, controlnet-normalbae for BAE, DSINE, Lotus."
+        return {
+            "required": {
+                "image": ("IMAGE", {"tooltip": "The picture to light, or a batch."}),
+                "light": (list(LIGHTS), {"default": LIGHTS[0], "tooltip": kind}),
+                "colour": ("STRING", colour),
+                **_number_widgets(_LIGHT_NUMBERS),
+            },
+            "optional": {
+                "normal_map": ("IMAGE", {"tooltip": "Any normal map of the picture, any size. Without one, normals come from the depth."}),
+                "normal_coding": (CODINGS, {"default": CODINGS[0], "tooltip": coding}),
+                "depth": _depth_input("For cast shadows and point lights; and for normals where there is no normal map."),
+                "geometry": geometry_input(
+                    "Raw depth and normals of the picture. Where it is given, normal_map and depth are not looked at."
+                ),
+            },
+        }
+
+    def execute(
+        self,
+        image: Tensor,
+        light: str = LIGHTS[0],
+        colour: str = "#ffffff",
+        azimuth: float = 135.0,
+        elevation: float = 40.0,
+        light_x: float = 0.3,
+        light_y: float = 0.25,
+        light_depth: float = 0.6,
+        intensity: float = 1.0,
+        ambient: float = 0.3,
+        specular: float = 0.0,
+        shininess: float = 32.0,
+        shadows: float = 0.5,
+        normal_map: Tensor | None = None,
+        normal_coding: str = CODINGS[0],
+        depth: Tensor | None = None,
+        geometry: Estimate | None = None,
+    ) -> tuple[Tensor]:
+        """One relit picture a picture."""
+        check_choice("light", light, LIGHTS)
+        check_choice("normal_coding", normal_coding, CODINGS)
+        numbers = (azimuth, elevation, light_x, light_y, light_depth, intensity, ambient, specular, shininess, shadows)
+        _check_numbers(_LIGHT_NUMBERS, dict(zip(_LIGHT_NUMBERS, numbers, strict=True)))
+        pictures = to_rgb(image)
+        whole = _estimate_of(pictures, geometry, normal_map, normal_coding, depth)
+        height, width = pictures.shape[-2:]
+        progress, lit = progress_bar(len(pictures)), []
+        for picture, estimate in _one_by_one(pictures, whole):
+            normals, near_depth, intrinsics = _surfaces(estimate, height, width)
+            if light == "point":
+                position = light_position(light_x * width - 0.5, light_y * height - 0.5, light_depth, intrinsics)
+            else:
+                position = light_direction(azimuth, elevation)
+            lamp = Light(position, light == "point", _linear_colour(colour), intensity)
+            looks = {"ambient": ambient, "specular": specular, "shininess": shininess, "shadow": shadows}
+            mask = estimate.resized(height, width).mask
+            lit.append(to_output(relight(picture, normals, lamp, depth=near_depth, intrinsics=intrinsics, mask=mask, **looks)))
+            if progress:
+                progress(len(lit), len(pictures))
+        return (torch.cat(lit),)
+
+
+class DepthParallax:
+    """A small camera move through a still picture."""
+
+    NODE_ID = "DepthNormal_DepthParallax"
+    DISPLAY_NAME = "Depth Parallax"
+    DESCRIPTION = (
+        "Moves the camera a little through a picture, by its depth: frames of an orbit, a swing or a dolly, to be played in a loop. Near "
+        "things pass before far ones, and the background continues behind them. Takes any pack's depth map, or this pack's geometry."
+    )
+    CATEGORY, FUNCTION = CATEGORY, "execute"
+    RETURN_TYPES: ClassVar = ("IMAGE",)
+    RETURN_NAMES: ClassVar = ("frames",)
+    OUTPUT_TOOLTIPS: ClassVar = (
+        "The frames in order, at the picture's size; of a batch, those of the first picture first. For Create Video.",
+    )
+    SEARCH_ALIASES: ClassVar = ["parallax", "3d photo", "ken burns", "camera move", "orbit", "dolly", "wiggle", "2.5d", "depth video"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        move = "orbit: a circle. swing: left and right. dolly: forward and back. All end where they begin, to be played in a loop."
+        frames = {"default": 24, "min": 1, "max": MAX_FRAMES, "step": 1, "tooltip": "How many frames one round has."}
+        return {
+            "required": {
+                "image": ("IMAGE", {"tooltip": "The picture to move through, or a batch."}),
+                "move": (list(MOVES), {"default": MOVES[0], "tooltip": move}),
+                "frames": ("INT", frames),
+                **_number_widgets(_MOVE_NUMBERS),
+            },
+            "optional": {
+                "depth": _depth_input("Depth of the picture."),
+                "geometry": geometry_input("Raw depth of the picture, with its camera. Where it is given, depth is not looked at."),
+            },
+        }
+
+    def execute(
+        self,
+        image: Tensor,
+        move: str = MOVES[0],
+        frames: int = 24,
+        amount: float = 0.05,
+        focus: float = 0.5,
+        depth: Tensor | None = None,
+        geometry: Estimate | None = None,
+    ) -> tuple[Tensor]:
+        """All frames of all pictures."""
+        check_choice("move", move, MOVES)
+        check_range("frames", frames, 1, MAX_FRAMES)
+        _check_numbers(_MOVE_NUMBERS, {"amount": amount, "focus": focus})
+        pictures = to_rgb(image)
+        if depth is None and geometry is None:
+            raise ValueError("there is no depth: link a depth picture (near = white) to depth, or raw depth to geometry")
+        whole = _estimate_of(pictures, geometry, None, CODINGS[0], depth)
+        path = camera_path(move, int(frames), amount)
+        progress, done = progress_bar(len(pictures) * len(path)), 0
+        rendered = []
+        for picture, estimate in _one_by_one(pictures, whole):
+            sized = estimate.resized(picture.shape[-2], picture.shape[-1])
+            radius = _edge_radius(picture)
+            near_depth = sharpen_depth_edges(near_unit_depth(sized), radius, growth=max(1, radius // 3))
+            inverse = 1 / near_depth
+            still = 1 / torch.lerp(inverse.amin(), inverse.amax(), focus)
+            for frame in parallax_frames(picture, near_depth, likely_intrinsics(sized), path, still):
+                throw_if_interrupted()
+                rendered.append(to_output(frame))
+                done += 1
+                if progress:
+                    progress(done, len(pictures) * len(path))
+        return (torch.cat(rendered),)
+
+
+def _number_widgets(numbers: dict[str, tuple]) -> dict[str, tuple[str, dict[str, Any]]]:
+    keys = ("default", "min", "max", "step", "tooltip")
+    return {name: ("FLOAT", dict(zip(keys, values, strict=True))) for name, values in numbers.items()}
+
+
+def _check_numbers(numbers: dict[str, tuple], values: dict[str, float]) -> None:
+    for name, value in values.items():
+        check_range(name, value, *numbers[name][1:3])
+
+
+def _depth_input(purpose: str) -> tuple[str, dict[str, Any]]:
+    return "IMAGE", {"tooltip": f"{purpose} Any pack's depth map, near = white, any size; read as disparity, which most networks give."}
+
+
+def _linear_colour(colour: str) -> tuple[float, float, float]:
+    if not re.fullmatch("#[0-9a-fA-F]{6}", colour.strip()):
+        raise ValueError(f"colour is {colour!r}; accepted: # and six hexadecimal digits, such as #ffb46b")
+    levels = torch.tensor([int(colour.strip()[start : start + 2], 16) / 255 for start in (1, 3, 5)])
+    red, green, blue = srgb_to_linear(levels).tolist()
+    return red, green, blue
+
+
+def _estimate_of(pictures: Tensor, geometry: Any, normal_map: Tensor | None, coding: str, depth: Tensor | None) -> Estimate:
+    """What is known of the pictures, one estimate each: the geometry if there is one, else what the maps show, at the pictures' size."""
+    batch, _, height, width = pictures.shape
+    if geometry is not None:
+        return _for_batch(check_geometry(geometry), batch, "geometry")
+    known = []
+    if normal_map is not None:
+        normals = decode_normal_map(resize_map(to_rgb(normal_map), height, width), coding)
+        known.append(_for_batch(Estimate(normals=normals), batch, "normal_map"))
+    if depth is not None:
+        values, quantity = image_to_depth(resize_map(to_rgb(depth).mean(1, keepdim=True), height, width))
+        known.append(_for_batch(Estimate(depth=values, quantity=quantity), batch, "depth"))
+    if not known:
+        raise ValueError("there is nothing to light by: link a normal map, a depth picture (near = white), or geometry")
+    return known[0] if len(known) == 1 else replace(known[1], normals=known[0].normals)
+
+
+def _for_batch(estimate: Estimate, batch: int, name: str) -> Estimate:
+    if estimate.batch not in (1, batch):
+        raise ValueError(f"{name} holds {estimate.batch} pictures, image {batch}; expected as many, or one for all")
+    return estimate if estimate.batch == batch else Estimate.cat([estimate] * batch)
+
+
+def _one_by_one(pictures: Tensor, whole: Estimate) -> Iterator[tuple[Tensor, Estimate]]:
+    """Each picture with its estimate, on the device that computes: a long batch at once would not fit there."""
+    device = default_device()
+    for index, picture in enumerate(pictures.split(1)):
+        throw_if_interrupted()
+        maps = {field.name: getattr(whole, field.name) for field in fields(whole)}
+        own = {name: value[index : index + 1].to(device) for name, value in maps.items() if isinstance(value, Tensor)}
+        yield picture.to(device), replace(whole, **own)
+
+
+def _surfaces(estimate: Estimate, height: int, width: int) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Normals in OPENGL axes, depth (None if unknown) and intrinsics of a picture of that size."""
+    sized = with_normals(estimate).resized(height, width)
+    assert sized.normals is not None
+    normals = unit_normals(convert_normals(sized.normals, sized.axes, Axes.OPENGL))
+    if sized.depth is None:
+        return normals, None, likely_intrinsics(sized)
+    return normals, sharpen_depth_edges(near_unit_depth(sized), _edge_radius(normals)), likely_intrinsics(sized)
+
+
+def _edge_radius(picture: Tensor) -> int:
+    """Half of the width that depth edges have in networks' maps, in pixels of the picture."""
+    return max(1, round(max(picture.shape[-2:]) / 100))
+
+
+NODES = (Relight, DepthParallax)

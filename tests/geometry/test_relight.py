@@ -1,0 +1,185 @@
+"""Relighting against the formulas, worked out here in numpy."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from depth_normal.geometry.camera import intrinsics_from_focal_length
+from depth_normal.geometry.relight import Light, cast_shadow, light_direction, light_position, linear_to_srgb, relight, srgb_to_linear
+
+FROM_LEFT = Light(light_direction(180, 0))
+
+
+def sphere(size=65):
+    """Normals of a ball that fills the picture, OPENGL axes, and where it is."""
+    axis = torch.linspace(-1, 1, size)
+    x, y = axis[None].expand(size, size), -axis[:, None].expand(size, size)
+    on_it = x**2 + y**2 < 0.98
+    z = (1 - x**2 - y**2).clamp(min=0).sqrt()
+    flat = torch.tensor((0.0, 0.0, 1.0)).view(3, 1, 1)
+    return torch.where(on_it, torch.stack((x, y, z)), flat)[None], on_it
+
+
+def to_linear(srgb):
+    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+
+
+def grey(normals, level=0.5):
+    return torch.full_like(normals, level)
+
+
+@pytest.mark.parametrize(("azimuth", "elevation"), [(180, 0), (0, 30), (90, 60), (225, -20), (10, 90)])
+def test_lambert_on_a_sphere(azimuth, elevation):
+    normals, on_it = sphere()
+    around, out = np.radians(azimuth), np.radians(elevation)
+    to_light = np.array([np.cos(out) * np.cos(around), np.cos(out) * np.sin(around), np.sin(out)])
+    lit = relight(grey(normals), normals, Light(light_direction(azimuth, elevation), colour=(1, 0.5, 0.25), intensity=1.2), ambient=0.2)
+    cosine = np.clip(np.einsum("chw,c->hw", normals[0].double().numpy(), to_light), 0, None)
+    for channel, share in enumerate((1, 0.5, 0.25)):
+        expected = to_linear(0.5) * (0.2 + 1.2 * share * cosine)
+        assert np.abs(to_linear(lit[0, channel].numpy()) - expected)[on_it].max() < 1e-5
+
+
+def test_light_from_the_left_brightens_the_left_and_from_above_the_top():
+    normals, _ = sphere()
+    left = relight(grey(normals), normals, FROM_LEFT)[0, 0]
+    above = relight(grey(normals), normals, Light(light_direction(90, 0)))[0, 0]
+    assert left[32, 5] > left[32, 32] + 0.1 and left[32, 59] == left[32, 50]
+    assert above[5, 32] > above[32, 32] + 0.1 and above[59, 32] == above[50, 32]
+
+
+def test_srgb_is_the_standards():
+    assert srgb_to_linear(torch.tensor([0.0, 0.04045, 0.5, 1.0])).tolist() == pytest.approx([0, 0.0031308, 0.2140411, 1], abs=1e-6)
+    levels = torch.linspace(0, 1, 1001, dtype=torch.float64)
+    assert (linear_to_srgb(srgb_to_linear(levels)) - levels).abs().max() < 1e-7
+
+
+def test_without_a_lamp_the_picture_stays_and_masked_pixels_always():
+    normals, _ = sphere(17)
+    picture = torch.rand(1, 3, 17, 17, generator=torch.Generator().manual_seed(0))
+    assert (relight(picture, normals, Light((0, 0, 1), intensity=0), ambient=1) - picture).abs().max() < 1e-6
+    mask = torch.zeros(1, 1, 17, 17, dtype=torch.bool)
+    mask[..., :8] = True
+    lit = relight(picture, normals, FROM_LEFT, mask=mask)
+    assert torch.equal(lit[..., 8:], picture[..., 8:]) and not torch.equal(lit[..., :8], picture[..., :8])
+
+
+def test_a_point_light_fades_with_the_square_of_the_distance():
+    """A wall at 2 and a lamp at 1 before column 20, row 30: the cosine is 1 / distance, so the light is intensity / distance^3."""
+    height, width = 61, 81
+    intrinsics = intrinsics_from_focal_length(50.0, height, width)
+    flat = torch.tensor((0.0, 0.0, 1.0)).view(1, 3, 1, 1).expand(1, 3, height, width)
+    depth = torch.full((1, 1, height, width), 2.0)
+    lamp = Light(light_position(20, 30, 1.0, intrinsics), is_point=True, intensity=0.9)
+    lit = to_linear(relight(grey(flat), flat, lamp, ambient=0, depth=depth, intrinsics=intrinsics)[0, 0].numpy())
+    columns, rows = np.meshgrid(np.arange(width), np.arange(height))
+    across, down = (columns - 40) / 50 * 2 - (20 - 40) / 50, (rows - 30) / 50 * 2
+    assert np.abs(lit - to_linear(0.5) * 0.9 / (across**2 + down**2 + 1) ** 1.5).max() < 1e-5
+
+
+def test_the_highlight_sits_where_half_vector_and_normal_meet():
+    """Seen from the middle of a long lens, a light from the right at 30 degrees mirrors where the normal leans 30 degrees to the right."""
+    normals, on_it = sphere(101)
+    light = Light(light_direction(0, 30))
+    options = {"ambient": 0.0, "intrinsics": intrinsics_from_focal_length(1e5, 101, 101)}
+    gloss = relight(grey(normals, 0.0), normals, light, specular=0.05, shininess=200, **options)[0, 0]
+    row, column = divmod(int(torch.where(on_it, gloss, 0).argmax()), 101)
+    assert abs(row - 50) <= 1 and column == pytest.approx(50 + 50 * math.sin(math.radians(30)), abs=1.5)
+
+
+@pytest.mark.parametrize("shininess", [1, 20, 300])
+@pytest.mark.parametrize("specular", [0.0, 0.3, 1.0])
+def test_a_white_surface_gives_back_all_light_and_none_more(shininess, specular):
+    """By reciprocity the reflected share is the integral over all lamps of what is seen, over pi."""
+    flat = torch.tensor((0.0, 0.0, 1.0)).view(1, 3, 1, 1).expand(1, 3, 1, 1)
+    steps = (torch.arange(60) + 0.5) / 60
+    total = 0.0
+    for step in steps.tolist():  # equal heights are equal areas of the hemisphere; steps are short where highlights are
+        height = 1 - step**2
+        lamp = Light((math.sqrt(1 - height**2), 0.0, height), intensity=0.01)
+        seen = relight(torch.ones(1, 3, 1, 1), flat, lamp, ambient=0, specular=specular, shininess=shininess)
+        total += to_linear(seen[0, 0].numpy()).item() / 0.01 * 2 * 2 * step / 60
+    assert total == pytest.approx(1, abs=0.01)
+
+
+def plate_before_wall():
+    """A plate of 40x40 pixels at depth 1, in the middle of a wall at depth 2, focal length 100."""
+    depth = torch.full((1, 1, 161, 201), 2.0)
+    depth[..., 60:101, 80:121] = 1.0
+    return depth, intrinsics_from_focal_length(100.0, 161, 201)
+
+
+@pytest.mark.parametrize(("azimuth", "side"), [(180, 1), (0, -1)])
+def test_the_shadow_of_a_plate_falls_where_rays_say(azimuth, side):
+    """Light at 45 degrees out of the picture: at the wall, 1 behind the plate, the shadow is moved by 1, which is 50 pixels.
+
+    Its half width is 0.2, 10 pixels. The plate's assumed thickness, 0.2, draws it out towards the plate, to 28.
+    """
+    depth, intrinsics = plate_before_wall()
+    shadow = cast_shadow(depth, intrinsics, Light(light_direction(azimuth, 45)), thickness=0.2)[0, 0, 80]
+    assert all(shadow[100 + side * aside] > 0.9 for aside in (36, 45, 50, 55)), shadow
+    assert all(shadow[100 + side * aside] == 0 for aside in (-50, 22, 64)), shadow
+    assert shadow[100] == 0, "the plate itself"
+
+
+def test_a_lamp_before_the_plate_shadows_around_its_axis():
+    """On the axis at 0.5: the rim (0.2 aside, 0.5 behind it) throws to 0.6 aside on the wall, column 130; the plate hides to 120."""
+    depth, intrinsics = plate_before_wall()
+    lamp = Light((0.0, 0.0, -0.5), is_point=True)
+    shadow = cast_shadow(depth, intrinsics, lamp, thickness=2.0)[0, 0, 80]
+    assert shadow[124:127].min() > 0.9 and shadow[74:77].min() > 0.9 and shadow[135:].max() == 0 and shadow[:66].max() == 0
+
+
+@pytest.mark.parametrize("elevation", [5, 45, 90])
+def test_a_wall_and_a_slope_cast_no_shadow_on_themselves(elevation):
+    """Inverse depth that is linear in columns is a plane; this one is nearer on the right, and lit from the left."""
+    wall = torch.full((1, 1, 60, 80), 2.0)
+    slope = 1 / torch.linspace(0.2, 1, 80).expand(1, 1, 60, 80)
+    intrinsics = intrinsics_from_focal_length(80.0, 60, 80, batch=2)
+    shadow = cast_shadow(torch.cat((wall, slope)), intrinsics, Light(light_direction(180, elevation)))
+    assert shadow.max() == 0
+
+
+def test_a_batch_is_its_pictures_one_by_one_and_all_is_in_range():
+    generator = torch.Generator().manual_seed(1)
+    picture = torch.rand(2, 3, 20, 30, generator=generator)
+    normals = torch.nn.functional.normalize(torch.randn(2, 3, 20, 30, generator=generator), dim=1)
+    depth = torch.rand(2, 1, 20, 30, generator=generator) + 0.5
+    lamp = Light((0.3, 0.2, -0.7), is_point=True, colour=(3, 0, 1), intensity=50)
+    options = {"ambient": 2, "specular": 1.0, "shininess": 1000, "shadow": 1.0}
+    batch = relight(picture, normals, lamp, depth=depth, **options)
+    singles = [relight(*one, lamp, depth=d, **options) for *one, d in zip(picture.split(1), normals.split(1), depth.split(1), strict=True)]
+    assert torch.isfinite(batch).all() and batch.min() >= 0 and batch.max() <= 1
+    assert (batch - torch.cat(singles)).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 6), (7, 2)])
+def test_tiny_pictures_work(size):
+    normals = torch.tensor((0.0, 0.0, 1.0)).view(1, 3, 1, 1).expand(1, 3, *size)
+    lit = relight(torch.rand(1, 3, *size), normals, Light(light_direction(30, 40)), shadow=1.0, depth=torch.rand(1, 1, *size) + 0.5)
+    assert torch.isfinite(lit).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"specular": 1.5}, "specular is 1.5; expected 0 to 1"),
+        ({"shininess": float("nan")}, "shininess is nan"),
+        ({"depth": torch.zeros(1, 1, 8, 8)}, "not positive and finite"),
+        ({"depth": torch.ones(1, 1, 8, 9)}, "do not fit the picture"),
+        ({"normals": torch.ones(1, 2, 8, 8)}, r"normals has shape \(1, 2, 8, 8\)"),
+        ({"mask": torch.ones(1, 1, 8, 8)}, "mask"),
+    ],
+)
+def test_bad_input_is_named(change, message):
+    inputs = {"picture": torch.rand(1, 3, 8, 8), "normals": torch.ones(1, 3, 8, 8), "light": FROM_LEFT, **change}
+    with pytest.raises(ValueError, match=message):
+        relight(**inputs)
+
+
+@pytest.mark.parametrize("bad", [{"position": (0, 0, 0)}, {"position": (0, 0, float("nan"))}, {"position": (0, 0, 1), "intensity": -1}])
+def test_bad_lamps_are_named(bad):
+    with pytest.raises(ValueError, match=r"nowhere|not finite|0 or more"):
+        Light(**bad)

@@ -1,0 +1,164 @@
+"""Relight and Depth Parallax as ComfyUI calls them: contract, plain pictures of any pack, raw geometry, errors."""
+
+import inspect
+
+import pytest
+import torch
+
+from depth_normal.geometry.conventions import NormalMapCoding, encode_normal_map
+from depth_normal.geometry.estimate import Axes, Estimate, Quantity
+from depth_normal.nodes import relight as nodes
+
+RELIGHT, PARALLAX = nodes.Relight, nodes.DepthParallax
+
+
+def ball(size=48):
+    """Unit normals of a ball in the middle, (1, 3, size, size), OPENGL axes."""
+    axis = torch.linspace(-1.2, 1.2, size)
+    x, y = axis[None].expand(size, size), -axis[:, None].expand(size, size)
+    z = (1 - x**2 - y**2).clamp(min=0).sqrt()
+    flat = torch.tensor((0.0, 0.0, 1.0)).view(3, 1, 1)
+    return torch.where(z > 0, torch.stack((x, y, z)), flat)[None]
+
+
+def normal_map(coding="opengl", size=48):
+    return encode_normal_map(ball(size), coding).movedim(1, -1)
+
+
+def depth_image(size=48):
+    """A near square in the middle of a far wall, near = white."""
+    image = torch.zeros(1, size, size, 3)
+    image[:, size // 3 : 2 * size // 3, size // 3 : 2 * size // 3] = 1
+    return image
+
+
+def picture(batch=1, size=48):
+    return torch.rand(batch, size, size, 3, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("node", nodes.NODES)
+def test_contract(node):
+    inputs = node.INPUT_TYPES()
+    assert node.NODE_ID.startswith("DepthNormal_") and node.CATEGORY == "Depth & Normals" and node.RETURN_TYPES == ("IMAGE",)
+    assert node.DESCRIPTION and node.SEARCH_ALIASES and len(node.OUTPUT_TOOLTIPS) == 1
+    widgets = {**inputs["required"], **inputs["optional"]}
+    assert all(options[1].get("tooltip") for options in widgets.values())
+    assert inputs["required"]["image"][0] == "IMAGE" and inputs["optional"]["depth"][0] == "IMAGE"
+    assert inputs["optional"]["geometry"][0] == "GEOMETRY"
+    defaults = {name: parameter.default for name, parameter in inspect.signature(node.execute).parameters.items()}
+    assert {**defaults, **{name: options[1]["default"] for name, options in widgets.items() if "default" in options[1]}} == defaults
+    assert list(defaults)[1:] == [*inputs["required"], *inputs["optional"]]
+
+
+@pytest.mark.parametrize("coding", [coding.value for coding in NormalMapCoding])
+def test_any_coding_of_the_normal_map_gives_the_same_light(coding):
+    grey = torch.full((1, 48, 48, 3), 0.5)
+    (lit,) = RELIGHT().execute(grey, azimuth=180, elevation=0, normal_map=normal_map(coding), normal_coding=coding)
+    (expected,) = RELIGHT().execute(grey, azimuth=180, elevation=0, normal_map=normal_map())
+    assert (lit - expected).abs().max() < 1e-4
+    assert lit[0, 24, 8, 0] > lit[0, 24, 24, 0] + 0.1 > lit[0, 24, 40, 0], "the left is bright"
+
+
+def test_geometry_goes_before_the_pictures_and_keeps_its_mask():
+    mask = torch.zeros(1, 1, 48, 48, dtype=torch.bool)
+    mask[..., :24] = True
+    flipped = Estimate(normals=ball() * torch.tensor((-1.0, 1.0, 1.0)).view(3, 1, 1), axes=Axes.SCANNET, mask=mask)
+    image = picture()
+    options = {"azimuth": 180, "elevation": 0, "normal_map": torch.zeros(1, 9, 9, 3)}
+    (lit,) = RELIGHT().execute(image, geometry=flipped, **options)
+    (expected,) = RELIGHT().execute(image, azimuth=180, elevation=0, normal_map=normal_map())
+    assert (lit - expected)[:, :, :24].abs().max() < 1e-4 and torch.equal(lit[:, :, 24:], image[:, :, 24:])
+
+
+@pytest.mark.parametrize("light", nodes.LIGHTS)
+@pytest.mark.parametrize("maps", [("normal_map",), ("depth",), ("normal_map", "depth")])
+def test_any_maps_of_any_size_do(light, maps):
+    given = {"normal_map": normal_map(size=20), "depth": depth_image(30)}
+    (lit,) = RELIGHT().execute(picture(2), light=light, specular=0.2, **{name: given[name] for name in maps})
+    assert lit.shape == (2, 48, 48, 3) and torch.isfinite(lit).all() and lit.min() >= 0 and lit.max() <= 1
+
+
+def test_colour_and_shadows_reach_the_picture():
+    grey = torch.full((1, 48, 48, 3), 0.5)
+    (red,) = RELIGHT().execute(grey, colour="#FF0000", ambient=0, elevation=90, normal_map=normal_map())
+    assert red[..., 0].max() == pytest.approx(0.5, abs=1e-3) and red[..., 1:].max() == 0
+
+
+def test_shadows_fall_on_what_is_behind():
+    """A square at depth 1 before a wall at 1.5, light from the left at 40 degrees: 18 pixels to the right, columns 37 to 47."""
+    depth = torch.where(depth_image().movedim(-1, 1)[:, :1] == 1, 1.0, 1.5)
+    flat = Estimate(
+        depth=depth, quantity=Quantity.METRIC_DEPTH, normals=torch.tensor((0.0, 0.0, 1.0)).view(1, 3, 1, 1).expand(1, 3, 48, 48)
+    )
+    grey = torch.full((1, 48, 48, 3), 0.5)
+    (shadowed,), (bare,) = (RELIGHT().execute(grey, azimuth=180, geometry=flat, shadows=strength) for strength in (1.0, 0.0))
+    darker = (bare - shadowed)[0, 24, :, 0]
+    assert darker[38:45].min() > 0.1 and darker[:31].max() < 1e-5, darker
+
+
+def test_parallax_moves_the_near_square_and_loops_from_the_picture():
+    image = torch.zeros(1, 48, 48, 3)
+    image[..., 1] = 1
+    image[depth_image()[..., 0] == 1] = torch.tensor((1.0, 0.0, 0.0))
+    (frames,) = PARALLAX().execute(image, move="swing", frames=4, amount=0.1, focus=0.0, depth=depth_image())
+    assert frames.shape == (4, 48, 48, 3)
+    assert (frames[0] - image[0]).abs().max() < 1e-5 and (frames[2] - image[0]).abs().max() < 1e-4
+    red = [(frame[..., 0] > 0.5).float().mean(0) for frame in frames]
+    middle = [float((row * torch.arange(48)).sum() / row.sum()) for row in red]
+    assert middle[1] < middle[0] - 1 and middle[3] > middle[0] + 1, "the camera goes right first, so near things go left"
+    mixed = (frames[..., 0] > 0.01) & (frames[..., 0] < 0.99)
+    assert frames[..., 2].max() < 1e-3 and mixed.sum(2).max() <= 2, "rims are no wider than a pixel on each side"
+
+
+def test_parallax_takes_geometry_with_its_camera_and_holes():
+    depth = torch.rand(2, 1, 24, 24) * 3 + 1
+    depth[..., :2, :] = float("nan")
+    geometry = Estimate(
+        depth=depth, quantity=Quantity.METRIC_DEPTH, intrinsics=torch.tensor([[30.0, 0, 11.5], [0, 30, 11.5], [0, 0, 1]]).repeat(2, 1, 1)
+    )
+    for move in nodes.MOVES:
+        (frames,) = PARALLAX().execute(picture(2), move=move, frames=3, geometry=geometry, amount=0.4)
+        assert frames.shape == (6, 48, 48, 3) and torch.isfinite(frames).all() and frames.min() >= 0 and frames.max() <= 1
+
+
+def test_one_map_serves_a_batch_and_other_counts_are_named():
+    (lit,) = RELIGHT().execute(picture(3), normal_map=normal_map(), depth=depth_image())
+    assert lit.shape[0] == 3
+    with pytest.raises(ValueError, match="depth holds 2 pictures, image 3; expected as many, or one for all"):
+        PARALLAX().execute(picture(3), depth=depth_image().repeat(2, 1, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("node", "bad", "message"),
+    [
+        (RELIGHT, {}, "nothing to light by: link a normal map"),
+        (PARALLAX, {}, "there is no depth: link a depth picture"),
+        (PARALLAX, {"geometry": Estimate(normals=ball())}, "normals but no depth"),
+        (RELIGHT, {"normal_map": normal_map(), "colour": "red"}, "colour is 'red'; accepted: #"),
+        (RELIGHT, {"normal_map": normal_map(), "light": "sun"}, "light is 'sun'; accepted: directional, point"),
+        (RELIGHT, {"normal_map": normal_map(), "normal_coding": "purple"}, "normal_coding is 'purple'"),
+        (RELIGHT, {"normal_map": normal_map(), "specular": float("nan")}, "specular is nan; accepted: 0 to 1"),
+        (RELIGHT, {"normal_map": torch.full((1, 4, 4, 3), float("nan"))}, "NaN"),
+        (PARALLAX, {"depth": depth_image(), "frames": 0}, "frames is 0; accepted: 1 to 480"),
+        (PARALLAX, {"depth": depth_image(), "amount": 2.0}, "amount is 2.0; accepted: 0 to 0.4"),
+        (PARALLAX, {"depth": depth_image(), "move": "fly"}, "move is 'fly'; accepted: orbit, swing, dolly"),
+    ],
+)
+def test_bad_input_is_named(node, bad, message):
+    with pytest.raises(ValueError, match=message):
+        node().execute(picture(), **bad)
+
+
+def test_another_packs_geometry_is_named():
+    with pytest.raises(TypeError, match="geometry input is a dictionary with points"):
+        RELIGHT().execute(picture(), geometry={"points": 1})
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [((1, 20, 30, 4), torch.float32), ((1, 20, 30, 1), torch.float32), ((1, 20, 30, 3), torch.float16)]
+)
+def test_alpha_grey_and_half_precision_pictures_do(shape, dtype):
+    image = torch.rand(shape).to(dtype)
+    for node, options in ((RELIGHT, {}), (PARALLAX, {"frames": 2})):
+        (result,) = node().execute(image, depth=depth_image(), **options)
+        assert result.shape[1:] == (20, 30, 3) and torch.isfinite(result).all()
