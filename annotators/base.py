@@ -140,6 +140,14 @@ class Annotator(ABC):
         """
 
     @classmethod
+    def check_requirements(cls, spec: ModelSpec) -> None:
+        """Imports the libraries that the family needs beyond torch, so that nothing is downloaded in vain.
+
+        Raises:
+            ImportError: One is absent or broken; the message says how to mend it.
+        """
+
+    @classmethod
     def doubt(cls, spec: ModelSpec, path: str) -> str | None:
         """What a file's name says against its being `spec`'s, where the tensors of several models look alike; None where nothing does."""
         return None

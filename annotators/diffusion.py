@@ -19,7 +19,7 @@ from torch import Tensor
 from ..geometry.conventions import convert_normals
 from ..geometry.estimate import Axes, Estimate
 from .base import Annotator, ModelSpec, Progress, StateDict
-from .diffusion_parts import LatentDiffusion, build_network
+from .diffusion_parts import LatentDiffusion, build_network, from_diffusers
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +74,11 @@ class DiffusionAnnotator(Annotator):
         released once the prompt's embedding is computed.
         """
         return cls(spec, build_network(spec, cls.split_states(spec, states), dtype))
+
+    @classmethod
+    def check_requirements(cls, spec: ModelSpec) -> None:
+        """See `Annotator.check_requirements`."""
+        from_diffusers("UNet2DConditionModel")
 
     @classmethod
     def split_states(cls, spec: ModelSpec, states: Mapping[str, StateDict]) -> Mapping[str, StateDict]:

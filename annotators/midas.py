@@ -113,6 +113,12 @@ class MidasAnnotator(Annotator):
             network.get_submodule("backbone").float()
         return cls(spec, network)
 
+    @classmethod
+    def check_requirements(cls, spec: ModelSpec) -> None:
+        """See `Annotator.check_requirements`."""
+        if spec.config.backbone != "efficientnet-lite3":
+            from_transformers("DPTForDepthEstimation")
+
     def predict(self, pixels: Tensor) -> Estimate:
         """See `Annotator.predict`."""
         config = self.spec.config

@@ -83,6 +83,11 @@ class ZoeAnnotator(Annotator):
             head.float().register_forward_pre_hook(_to_float32, with_kwargs=True)
         return cls(spec, network)
 
+    @classmethod
+    def check_requirements(cls, spec: ModelSpec) -> None:
+        """See `Annotator.check_requirements`."""
+        from_transformers("ZoeDepthForDepthEstimation")
+
     def network_size(self, height: int, width: int, size: int) -> tuple[int, int]:
         """Size of the network's input, border included; see `minimal_size`."""
         top, left = _border(height, width)

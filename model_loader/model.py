@@ -167,6 +167,7 @@ def free(model_id: str | None = None) -> None:
 
 
 def _load(spec: ModelSpec, dtype: torch.dtype, device: torch.device, weights: Path | None) -> Model:
+    FAMILIES[spec.family].check_requirements(spec)
     states, first = {}, None
     for file in spec.files:
         path = weights if weights is not None and file is spec.file else find_weights(file)

@@ -1,8 +1,17 @@
 """What ComfyUI sees: one file a family; the order of the tuples is the order in the menu."""
 
-from . import files, geometry, interop, midas, render
+from . import depth_maps, diffusion, files, geometry, interop, midas, relight, render
 
-NODES = (*midas.NODES, *geometry.NODES, *render.NODES, *interop.NODES, *files.NODES)
+NODES = (
+    *midas.NODES,
+    *depth_maps.NODES,
+    *diffusion.NODES,
+    *geometry.NODES,
+    *render.NODES,
+    *relight.NODES,
+    *interop.NODES,
+    *files.NODES,
+)
 
 NODE_CLASS_MAPPINGS = {node.NODE_ID: node for node in NODES}
 NODE_DISPLAY_NAME_MAPPINGS = {node.NODE_ID: node.DISPLAY_NAME for node in NODES}

@@ -1,6 +1,8 @@
 """The table of models is pinned: an id, a hash or a default that changes must be changed here too, on purpose."""
 
+import importlib.util
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -80,3 +82,18 @@ def test_families_are_told_apart():
     assert models_of_family() == []
     assert models_of_family("no such family") == []
     assert set(models_of_family(*FAMILIES)) == set(MODELS)
+
+
+def test_the_page_of_models_is_up_to_date():
+    """`python docs/make_models.py` writes it."""
+    path = Path(__file__).resolve().parents[2] / "docs" / "make_models.py"
+    spec = importlib.util.spec_from_file_location("make_models", path)
+    make_models = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make_models)
+    assert make_models.PAGE.read_text(encoding="utf-8") == make_models.page()
+
+
+def test_non_commercial_weights_say_so():
+    licences = {model_id: spec.licence for model_id, spec in MODELS.items() if spec.non_commercial}
+    assert {"depth-anything-v2-base", "depth-anything-v2-large", "lbm-depth", "lbm-normals"} <= licences.keys()
+    assert "depth-anything-v2-small" not in licences

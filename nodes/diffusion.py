@@ -1,0 +1,368 @@
+"""Marigold, Lotus and LBM: depth and normals painted by diffusion models.
+
+They have nodes of their own because steps, seed and ensemble mean something to them alone; Estimate Geometry runs them with their defaults.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from ..annotators.diffusion import DiffusionOptions
+from ..annotators.lbm import LbmOptions, disagreeing_axes
+from ..annotators.marigold import MarigoldOptions
+from ..annotators.registry import MODELS, models_of_family
+from ..geometry.conventions import NormalMapCoding
+from ..geometry.estimate import Estimate
+from ..geometry.render import NORMALISATIONS, depth_to_image, normals_to_image
+from ..model_loader import load_model
+from ..model_loader.host import image_placement, progress_bar
+from ..utils import to_rgb
+from .common import MAX_RESOLUTION, check_choice, check_range, precision_widget
+from .render import CODINGS
+from .sockets import CATEGORY, GEOMETRY, check_geometry, geometry_input, to_output
+
+OPENGL = NormalMapCoding.OPENGL.value
+PER_IMAGE = "per_image"
+MAX_STEPS, MAX_ENSEMBLE, MAX_SEED = 50, 20, 2**64 - 1
+
+_NON_COMMERCIAL = "The weights' licence is CC BY-NC 4.0: not for commercial use."
+_LONG_SIDE = "Long side of the picture that the network sees. 0: 768, what it was trained with. The result has the picture's own size."
+_NOISE_SEED = "Of the noise. The same seed gives the same result; every picture of a batch gets the same noise."
+_Inputs = dict[str, dict[str, Any]]
+
+
+def _seed_widget(tooltip: str) -> tuple[str, dict[str, Any]]:
+    # a seed that changes by itself would have the same picture estimated anew at each run
+    return "INT", {"default": 0, "min": 0, "max": MAX_SEED, "control_after_generate": False, "tooltip": tooltip}
+
+
+def _marigold_widgets() -> dict[str, Any]:
+    steps = "Passes through the network. 0: what the authors recommend, 4, for the LCM models 1."
+    ensemble = "How many answers to merge. 2 or more give the geometry a confidence, 3 or more a better answer; the time grows as much."
+    return {
+        "steps": ("INT", {"default": 0, "min": 0, "max": MAX_STEPS, "tooltip": steps}),
+        "ensemble_size": ("INT", {"default": 1, "min": 1, "max": MAX_ENSEMBLE, "tooltip": ensemble}),
+        "seed": _seed_widget(_NOISE_SEED),
+    }
+
+
+def _lotus_widgets() -> dict[str, Any]:
+    return {"seed": _seed_widget(f"{_NOISE_SEED} The models with -d take no noise: there it changes nothing.")}
+
+
+def _lbm_widgets() -> dict[str, Any]:
+    steps = "Passes through the network; it was trained for 1 to 4."
+    return {
+        "steps": ("INT", {"default": 1, "min": 1, "max": MAX_STEPS, "tooltip": steps}),
+        "seed": _seed_widget("Of the noise between steps; with 1 step it changes nothing."),
+    }
+
+
+def _inputs(models: list[str], look: dict[str, Any], own: dict[str, Any], resolution: str) -> _Inputs:
+    """The widgets of one node: what all have, and between them the picture's and the family's own."""
+    model = "Which model. Its weights are downloaded once if they are in none of ComfyUI's model folders."
+    tiled = "Encodes and decodes in tiles: less memory, faint differences between the tiles. Happens by itself when the memory ends."
+    return {
+        "required": {
+            "image": ("IMAGE", {"tooltip": "One picture or a batch."}),
+            "model": (models, {"default": models[0], "tooltip": model}),
+            **look,
+        },
+        "optional": {
+            **own,
+            "resolution": ("INT", {"default": 0, "min": 0, "max": MAX_RESOLUTION, "tooltip": resolution}),
+            "precision": precision_widget(),
+            "tiled": ("BOOLEAN", {"default": False, "tooltip": tiled, "advanced": True}),
+        },
+    }
+
+
+def _estimate(image: Tensor, model: str, models: list[str], options: DiffusionOptions, resolution: int, precision: str) -> Estimate:
+    """The estimate at the pictures' own size, where nodes hand pictures on."""
+    check_choice("model", model, models)
+    check_range("resolution", resolution, 0, MAX_RESOLUTION)
+    pictures = to_rgb(image)
+    progress = progress_bar(pictures.shape[0])
+    estimate = load_model(model, precision).estimate(pictures, resolution or None, progress, options=options)
+    return estimate.to(image_placement()[0])
+
+
+class _DepthNode:
+    """What the nodes of depth have in common."""
+
+    CATEGORY, FUNCTION = CATEGORY, "execute"
+    RETURN_TYPES: ClassVar = ("IMAGE", GEOMETRY)
+    RETURN_NAMES: ClassVar = ("image", "geometry")
+    OUTPUT_TOOLTIPS: ClassVar = (
+        "The depth picture, near = white, at the picture's own size.",
+        "The raw depth, 0 to 1 of unknown scale and shift: relative depth (0 = near), of the disparity models disparity (1 = near).",
+    )
+    FAMILY: ClassVar[str]
+
+    @classmethod
+    def models(cls) -> list[str]:
+        """Ids of the family's models that give depth."""
+        return [model for model in models_of_family(cls.FAMILY) if MODELS[model].quantity is not None]
+
+    @staticmethod
+    def look() -> dict[str, Any]:
+        """The widget that says how the picture looks."""
+        tooltip = (
+            "Where the range between black and white comes from. per_image: each picture. per_clip: the whole batch. "
+            "fixed: the model's own 0 to 1."
+        )
+        return {"normalisation": (list(NORMALISATIONS), {"default": PER_IMAGE, "tooltip": tooltip})}
+
+    def run(
+        self, image: Tensor, model: str, normalisation: str, options: DiffusionOptions, resolution: int, precision: str
+    ) -> tuple[Tensor, Estimate]:
+        """The picture and the raw depth."""
+        check_choice("normalisation", normalisation, NORMALISATIONS)
+        estimate = _estimate(image, model, self.models(), options, resolution, precision)
+        assert estimate.depth is not None and estimate.quantity is not None
+        ends = (0.0, 1.0) if normalisation == "fixed" else None
+        return to_output(depth_to_image(estimate.depth, estimate.quantity, normalisation=normalisation, value_range=ends)), estimate
+
+
+class _NormalsNode:
+    """What the nodes of normals have in common."""
+
+    CATEGORY, FUNCTION = CATEGORY, "execute"
+    RETURN_TYPES: ClassVar = ("IMAGE", GEOMETRY)
+    RETURN_NAMES: ClassVar = ("image", "geometry")
+    OUTPUT_TOOLTIPS: ClassVar = ("The normal map, at the picture's own size.", "The raw normals: unit vectors in OpenGL's axes.")
+    FAMILY: ClassVar[str]
+
+    @classmethod
+    def models(cls) -> list[str]:
+        """Ids of the family's models that give normals."""
+        return [model for model in models_of_family(cls.FAMILY) if MODELS[model].axes is not None]
+
+    @staticmethod
+    def look() -> dict[str, Any]:
+        """The widget that says how the picture looks."""
+        tooltip = (
+            "How the vectors are stored in R, G, B. opengl: Blender, glTF. directx: Unreal. controlnet-normalbae: "
+            "control_v11p_sd15_normalbae. controlnet-1.0-normal: control_sd15_normal."
+        )
+        return {"coding": (list(CODINGS), {"default": OPENGL, "tooltip": tooltip})}
+
+    def run(
+        self, image: Tensor, model: str, coding: str, options: DiffusionOptions, resolution: int, precision: str
+    ) -> tuple[Tensor, Estimate]:
+        """The picture and the raw normals."""
+        check_choice("coding", coding, CODINGS)
+        estimate = _estimate(image, model, self.models(), options, resolution, precision)
+        assert estimate.normals is not None
+        return to_output(normals_to_image(estimate.normals, NormalMapCoding(coding), estimate.axes)), estimate
+
+
+class MarigoldDepth(_DepthNode):
+    """Marigold's depth."""
+
+    NODE_ID = "DepthNormal_MarigoldDepth"
+    DISPLAY_NAME = "Marigold Depth"
+    DESCRIPTION = "Fine relative depth from Marigold (Stable Diffusion 2), in a few steps; an ensemble adds a confidence."
+    SEARCH_ALIASES: ClassVar = ["marigold", "depth map", "diffusion depth", "affine-invariant depth", "depth estimation"]
+    FAMILY = "marigold"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> _Inputs:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        return _inputs(cls.models(), cls.look(), _marigold_widgets(), _LONG_SIDE)
+
+    def execute(
+        self,
+        image: Tensor,
+        model: str = "marigold-depth",
+        normalisation: str = PER_IMAGE,
+        steps: int = 0,
+        ensemble_size: int = 1,
+        seed: int = 0,
+        resolution: int = 0,
+        precision: str = "auto",
+        tiled: bool = False,
+    ) -> tuple[Tensor, Estimate]:
+        """One depth picture a picture, and the numbers."""
+        options = _marigold_options(steps, ensemble_size, seed, tiled)
+        return self.run(image, model, normalisation, options, resolution, precision)
+
+
+class MarigoldNormals(_NormalsNode):
+    """Marigold's normals."""
+
+    NODE_ID = "DepthNormal_MarigoldNormals"
+    DISPLAY_NAME = "Marigold Normals"
+    DESCRIPTION = "Normals from Marigold (Stable Diffusion 2), in a few steps; an ensemble adds a confidence."
+    SEARCH_ALIASES: ClassVar = ["marigold", "normal map", "diffusion normals", "surface normals", "normal estimation"]
+    FAMILY = "marigold"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> _Inputs:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        return _inputs(cls.models(), cls.look(), _marigold_widgets(), _LONG_SIDE)
+
+    def execute(
+        self,
+        image: Tensor,
+        model: str = "marigold-normals",
+        coding: str = OPENGL,
+        steps: int = 0,
+        ensemble_size: int = 1,
+        seed: int = 0,
+        resolution: int = 0,
+        precision: str = "auto",
+        tiled: bool = False,
+    ) -> tuple[Tensor, Estimate]:
+        """One normal map a picture, and the vectors."""
+        options = _marigold_options(steps, ensemble_size, seed, tiled)
+        return self.run(image, model, coding, options, resolution, precision)
+
+
+class LotusDepth(_DepthNode):
+    """Lotus' depth or disparity."""
+
+    NODE_ID = "DepthNormal_LotusDepth"
+    DISPLAY_NAME = "Lotus Depth"
+    DESCRIPTION = "Fine relative depth or disparity from Lotus (Stable Diffusion 2), in a single step."
+    SEARCH_ALIASES: ClassVar = ["lotus", "depth map", "disparity", "diffusion depth", "depth estimation"]
+    FAMILY = "lotus"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> _Inputs:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        return _inputs(cls.models(), cls.look(), _lotus_widgets(), _LONG_SIDE)
+
+    def execute(
+        self,
+        image: Tensor,
+        model: str = "lotus-depth-d",
+        normalisation: str = PER_IMAGE,
+        seed: int = 0,
+        resolution: int = 0,
+        precision: str = "auto",
+        tiled: bool = False,
+    ) -> tuple[Tensor, Estimate]:
+        """One depth picture a picture, and the numbers."""
+        return self.run(image, model, normalisation, DiffusionOptions(seed, tiled), resolution, precision)
+
+
+class LotusNormals(_NormalsNode):
+    """Lotus' normals."""
+
+    NODE_ID = "DepthNormal_LotusNormals"
+    DISPLAY_NAME = "Lotus Normals"
+    DESCRIPTION = "Normals from Lotus (Stable Diffusion 2), in a single step."
+    SEARCH_ALIASES: ClassVar = ["lotus", "normal map", "diffusion normals", "surface normals", "normal estimation"]
+    FAMILY = "lotus"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> _Inputs:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        return _inputs(cls.models(), cls.look(), _lotus_widgets(), _LONG_SIDE)
+
+    def execute(
+        self,
+        image: Tensor,
+        model: str = "lotus-normals-d",
+        coding: str = OPENGL,
+        seed: int = 0,
+        resolution: int = 0,
+        precision: str = "auto",
+        tiled: bool = False,
+    ) -> tuple[Tensor, Estimate]:
+        """One normal map a picture, and the vectors."""
+        return self.run(image, model, coding, DiffusionOptions(seed, tiled), resolution, precision)
+
+
+_SQUARE_SIDE = "The network sees as many pixels as a square of this side, at the picture's aspect. 0: 1024, what it was trained with."
+
+
+class LbmDepth(_DepthNode):
+    """LBM's depth."""
+
+    NODE_ID = "DepthNormal_LBMDepth"
+    DISPLAY_NAME = "LBM Depth"
+    DESCRIPTION = f"Fine relative depth from LBM (latent bridge matching, SDXL's size), in a single step or a few. {_NON_COMMERCIAL}"
+    SEARCH_ALIASES: ClassVar = ["lbm", "latent bridge matching", "depth map", "diffusion depth", "depth estimation"]
+    FAMILY = "lbm"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> _Inputs:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        return _inputs(cls.models(), cls.look(), _lbm_widgets(), _SQUARE_SIDE)
+
+    def execute(
+        self,
+        image: Tensor,
+        model: str = "lbm-depth",
+        normalisation: str = PER_IMAGE,
+        steps: int = 1,
+        seed: int = 0,
+        resolution: int = 0,
+        precision: str = "auto",
+        tiled: bool = False,
+    ) -> tuple[Tensor, Estimate]:
+        """One depth picture a picture, and the numbers."""
+        check_range("steps", steps, 1, MAX_STEPS)
+        return self.run(image, model, normalisation, LbmOptions(seed, tiled, steps), resolution, precision)
+
+
+class LbmNormals(_NormalsNode):
+    """LBM's normals, whose signs a depth can check."""
+
+    NODE_ID = "DepthNormal_LBMNormals"
+    DISPLAY_NAME = "LBM Normals"
+    DESCRIPTION = f"Normals from LBM (latent bridge matching, SDXL's size), in a single step or a few. {_NON_COMMERCIAL}"
+    SEARCH_ALIASES: ClassVar = ["lbm", "latent bridge matching", "normal map", "surface normals", "normal estimation"]
+    FAMILY = "lbm"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> _Inputs:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        depth = (
+            "Raw depth of the same pictures, of any model. If the normals point the other way than it says (published pictures of LBM "
+            "disagree about left and right), the log warns."
+        )
+        return _inputs(cls.models(), cls.look(), {**_lbm_widgets(), "depth": geometry_input(depth)}, _SQUARE_SIDE)
+
+    def execute(
+        self,
+        image: Tensor,
+        model: str = "lbm-normals",
+        coding: str = OPENGL,
+        steps: int = 1,
+        seed: int = 0,
+        depth: Any = None,
+        resolution: int = 0,
+        precision: str = "auto",
+        tiled: bool = False,
+    ) -> tuple[Tensor, Estimate]:
+        """One normal map a picture, and the vectors."""
+        check_range("steps", steps, 1, MAX_STEPS)
+        given = None if depth is None else _check_depth(depth, image)
+        picture, estimate = self.run(image, model, coding, LbmOptions(seed, tiled, steps), resolution, precision)
+        if given is not None:
+            disagreeing_axes(estimate, given)
+        return picture, estimate
+
+
+def _marigold_options(steps: int, ensemble_size: int, seed: int, tiled: bool) -> MarigoldOptions:
+    check_range("steps", steps, 0, MAX_STEPS)
+    check_range("ensemble_size", ensemble_size, 1, MAX_ENSEMBLE)
+    return MarigoldOptions(seed, tiled, steps or None, ensemble_size)
+
+
+def _check_depth(depth: Any, image: Tensor) -> Estimate:
+    """Refuses before the run what cannot be compared after it."""
+    estimate = check_geometry(depth)
+    pictures = len(to_rgb(image))
+    if estimate.depth is None or estimate.batch != pictures:
+        found = "no depth" if estimate.depth is None else f"{estimate.batch} pictures"
+        raise ValueError(f"the depth to check with holds {found}; expected raw depth of the same {pictures} pictures")
+    return estimate
+
+
+NODES = (MarigoldDepth, MarigoldNormals, LotusDepth, LotusNormals, LbmDepth, LbmNormals)

@@ -1,0 +1,162 @@
+"""Marigold, Lotus and LBM in a real ComfyUI server: the workflows as published, with tiny models in ComfyUI's own folders.
+
+A file of tiny tensors does not fit the published architectures, which are loaded strictly. So a pack beside ours (tests/tiny_diffusion.py)
+shrinks the architectures in the server's table of models; ids, file names and folders, and the way through the loader, are the real ones.
+"""
+
+import json
+import runpy
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from depth_normal.annotators.registry import MODELS
+from depth_normal.nodes import diffusion
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "tiny_diffusion.py")))
+NODES = {node.NODE_ID: node for node in diffusion.NODES}
+RENAMED = {
+    "marigold-depth": {},
+    "marigold-normals": {},
+    # as users have them who took the single files of others
+    "lotus-depth-d": {
+        "diffusers/lotus-depth-d-v1-1/unet/diffusion_pytorch_model.safetensors": "diffusion_models/lotus-depth-d-v1-1.safetensors",
+        "diffusers/lotus-depth-d-v1-1/vae/diffusion_pytorch_model.safetensors": "vae/vae-ft-mse-840000-ema-pruned.safetensors",
+    },
+    "lotus-normals-d": {
+        "diffusers/lotus-depth-d-v1-1/vae/diffusion_pytorch_model.safetensors": "vae/vae-ft-mse-840000-ema-pruned.safetensors",
+    },
+    "lbm-depth": {"diffusers/LBM_depth/model.safetensors": "diffusion_models/LBM/LBM_depth.safetensors"},
+    "lbm-normals": {"diffusers/LBM_normals/model.safetensors": "diffusion_models/LBM/LBM_normals.safetensors"},
+}
+pytestmark = pytest.mark.comfyui
+
+
+@pytest.fixture(scope="module")
+def tiny_server(server, comfyui_python):
+    pytest.importorskip("diffusers", reason="the diffusion models need the extra [diffusion]")
+    if subprocess.run([comfyui_python, "-c", "import diffusers, scipy"], capture_output=True, check=False).returncode:
+        pytest.skip("the diffusion models need diffusers and scipy in ComfyUI's own Python, which has them not")
+    models = server.base / "models"
+    for model_id, moves in RENAMED.items():
+        TINY.write_files(TINY.shrunk(MODELS[model_id]), models / "diffusers")
+        for source, target in moves.items():
+            (models / target).parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(models / source, models / target)
+    finished(server, {"1": {"class_type": "Test_UseTinyModels", "inputs": {}}})
+    return server
+
+
+@pytest.fixture(scope="module")
+def picture(server) -> Path:
+    path = server.base / "input" / "small.png"
+    coarse = np.random.default_rng(0).integers(0, 255, (9, 12, 3), np.uint8)
+    cv2.imwrite(str(path), cv2.resize(coarse, (96, 72), interpolation=cv2.INTER_CUBIC))
+    return path
+
+
+@pytest.fixture
+def here(tiny_server, monkeypatch):
+    """The same models in this process."""
+    monkeypatch.setenv("DEPTH_NORMAL_HOME", str(tiny_server.base / "models"))
+    for model_id in RENAMED:
+        monkeypatch.setitem(MODELS, model_id, TINY.shrunk(MODELS[model_id]))
+
+
+def finished(server, graph: dict) -> dict:
+    history = server.run(graph)
+    assert history["status"]["status_str"] == "success", history["status"]["messages"]
+    return history
+
+
+def graph(picture: Path, node: str, count: int = 1, **widgets) -> dict:
+    required = NODES[f"DepthNormal_{node}"].INPUT_TYPES()["required"]
+    defaults = {name: widget[1]["default"] for name, widget in required.items() if name != "image"}
+    return {
+        "1": {"class_type": "LoadImage", "inputs": {"image": picture.name}},
+        "2": {"class_type": "RepeatImageBatch", "inputs": {"image": ["1", 0], "amount": count}},
+        "3": {"class_type": f"DepthNormal_{node}", "inputs": {"image": ["2", 0], "precision": "float32", **defaults, **widgets}},
+        "4": {"class_type": "PreviewImage", "inputs": {"images": ["3", 0]}},
+    }
+
+
+@pytest.mark.parametrize("family", ["Marigold", "Lotus", "LBM"])
+def test_the_workflow_runs_and_gives_what_the_nodes_give_here(tiny_server, here, shared, picture, family, tmp_path):
+    workflow = ROOT / "workflows" / f"{family}_Depth-Normal.json"
+    words = ["--image", picture, "--out", tmp_path, "--server", tiny_server.address, "--dump", tmp_path / "api.json"]
+    words += ["--set", '2.precision="float32"', "--set", '3.precision="float32"']
+    runner = shared / "comfyui" / "run_workflow.py"
+    run = subprocess.run([sys.executable, runner, workflow, *map(str, words)], capture_output=True, text=True)
+    assert run.returncode == 0 and "PROBLEM" not in run.stdout and "note node" not in run.stdout, run.stdout + run.stderr
+    sent = json.loads((tmp_path / "api.json").read_text())
+    image = torch.from_numpy(cv2.imread(str(picture))[None, ..., ::-1].copy()).float() / 255
+    depth = None
+    for number, name, shown in (("2", "Depth", "4"), ("3", "Normals", "5")):
+        (path,) = tmp_path.glob(f"{shown}_*.png")
+        found = cv2.imread(str(path))[..., ::-1].astype(int)
+        call = sent[number]
+        widgets = {key: value for key, value in call["inputs"].items() if not isinstance(value, list)}
+        links = {"depth": depth} if "depth" in call["inputs"] else {}
+        expected, depth = NODES[call["class_type"]]().execute(image, **widgets, **links)
+        assert call["class_type"] == f"DepthNormal_{family}{name}" and found.shape == (72, 96, 3)
+        assert found.std() > 5 and np.abs(found - expected[0].numpy() * 255).max() <= 2
+        if name == "Depth":
+            assert found.min() == 0 and found.max() == 255
+    assert ("depth" in sent["3"]["inputs"]) is (family == "LBM")
+
+
+def test_the_models_come_from_comfyuis_own_folders(tiny_server, picture):
+    for name, places in {
+        "LotusDepth": ["diffusion_models/lotus-depth-d-v1-1.safetensors"],
+        "LBMNormals": ["diffusion_models/LBM/LBM_normals.safetensors"],
+        "MarigoldDepth": ["diffusers/marigold-depth-v1-1/vae/diffusion_pytorch_model.fp16.safetensors"],
+    }.items():
+        finished(tiny_server, graph(picture, name, resolution=48))
+        for place in places:
+            assert f"from {tiny_server.base / 'models' / place}" in tiny_server.log
+    assert "vae/vae-ft-mse-840000-ema-pruned.safetensors" in tiny_server.log
+
+
+def test_the_geometry_goes_on_to_the_other_nodes(tiny_server, picture):
+    chain = graph(picture, "MarigoldDepth", steps=1, ensemble_size=3, resolution=64) | {
+        "5": {"class_type": "DepthNormal_RenderDepth", "inputs": {"geometry": ["3", 1], "near": "white", "normalisation": "per_image"}},
+        "6": {"class_type": "PreviewImage", "inputs": {"images": ["5", 0]}},
+    }
+    outputs = finished(tiny_server, chain)["outputs"]
+    own, rendered = (cv2.imread(str(tiny_server.base / "temp" / outputs[end]["images"][0]["filename"])) for end in "46")
+    assert np.array_equal(own, rendered)
+
+
+def progress(log: str) -> list[str]:
+    return [line.split("progress: ")[1].strip() for line in log.splitlines() if "progress: " in line]
+
+
+def test_the_bar_moves_with_each_step(tiny_server, picture):
+    before = len(tiny_server.log)
+    finished(tiny_server, graph(picture, "MarigoldNormals", steps=3, ensemble_size=2, seed=11, resolution=64))
+    assert progress(tiny_server.log[before:])[:6] == [f"{step} of 6" for step in range(1, 7)]
+
+
+def test_cancel_stops_between_steps_and_the_next_run_works(tiny_server, picture):
+    before = len(tiny_server.log)
+    prompt = tiny_server.submit(graph(picture, "LBMDepth", count=4, steps=50, seed=12, resolution=512))
+    end = time.monotonic() + 60
+    while not progress(tiny_server.log[before:]) and time.monotonic() < end:
+        time.sleep(0.05)
+    asked = time.monotonic()
+    tiny_server.request("/interrupt", {})
+    history = tiny_server.wait(prompt)
+    assert any(kind == "execution_interrupted" for kind, _ in history["status"]["messages"]), history["status"]["messages"]
+    assert time.monotonic() - asked < 2
+    seen = progress(tiny_server.log[before:])
+    assert 0 < len(seen) < 50, seen
+    finished(tiny_server, graph(picture, "LBMDepth", steps=1, seed=13, resolution=64))

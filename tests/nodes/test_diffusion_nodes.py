@@ -1,0 +1,290 @@
+"""The nodes of Marigold, Lotus and LBM, with tiny random networks in files of the published layouts."""
+
+import inspect
+import logging
+import runpy
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from depth_normal.annotators.diffusion import DiffusionOptions
+from depth_normal.annotators.lbm import LbmOptions
+from depth_normal.annotators.marigold import MarigoldOptions
+from depth_normal.annotators.registry import MODELS
+from depth_normal.geometry.estimate import Axes, Estimate, Quantity
+from depth_normal.model_loader import download, load_model
+from depth_normal.nodes import diffusion
+from depth_normal.nodes.diffusion import LbmDepth, LbmNormals, LotusDepth, LotusNormals, MarigoldDepth, MarigoldNormals
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "tiny_diffusion.py")))
+DEPTH = (MarigoldDepth, LotusDepth, LbmDepth)
+NORMALS = (MarigoldNormals, LotusNormals, LbmNormals)
+HEIGHT, WIDTH, SIDE = 37, 52, 48
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    """A folder with the files of all fourteen models, tiny."""
+    pytest.importorskip("diffusers", reason="the diffusion models need the extra [diffusion]")
+    folder = tmp_path_factory.mktemp("diffusion")
+    for spec in diffusion_specs():
+        TINY.write_files(TINY.shrunk(spec), folder)
+    return folder
+
+
+@pytest.fixture
+def tiny(weights, monkeypatch):
+    monkeypatch.setenv("DEPTH_NORMAL_HOME", str(weights))
+    for spec in diffusion_specs():
+        monkeypatch.setitem(MODELS, spec.id, TINY.shrunk(spec))
+
+
+@pytest.fixture
+def no_models(monkeypatch):
+    """Whoever loads a model fails the test."""
+    monkeypatch.setattr(diffusion, "load_model", lambda *_: pytest.fail("a model was loaded"))
+
+
+@pytest.fixture(scope="module")
+def image():
+    return torch.rand(2, HEIGHT, WIDTH, 3, generator=torch.Generator().manual_seed(2))
+
+
+def diffusion_specs():
+    return [spec for spec in MODELS.values() if spec.family in TINY.FAMILIES]
+
+
+def planar(image):
+    return image.movedim(-1, 1)
+
+
+@pytest.mark.parametrize("node", diffusion.NODES, ids=lambda node: node.NODE_ID)
+def test_contract(node):
+    assert node.NODE_ID.removeprefix("DepthNormal_") == node.DISPLAY_NAME.replace(" ", "")
+    assert node.CATEGORY == "Depth & Normals" and node.RETURN_TYPES == ("IMAGE", "GEOMETRY")
+    assert node.DESCRIPTION and node.SEARCH_ALIASES and len(node.OUTPUT_TOOLTIPS) == len(node.RETURN_NAMES) == 2
+    groups = node.INPUT_TYPES()
+    page = (ROOT / "web" / "docs" / f"{node.NODE_ID}.md").read_text()
+    assert page.startswith(f"# {node.DISPLAY_NAME}\n") and "![" not in page
+    for name, widget in [item for group in groups.values() for item in group.items()]:
+        assert widget[1].get("tooltip"), name
+        assert f"| {name} |" in page, name
+    declared = {name: widget[1].get("default") for group in groups.values() for name, widget in group.items()}
+    called = {name: parameter.default for name, parameter in inspect.signature(node.execute).parameters.items() if name != "self"}
+    assert list(declared) == list(called)
+    assert {name: value for name, value in declared.items() if name != "image"} == {k: v for k, v in called.items() if k != "image"}
+
+
+def test_each_node_lists_the_models_of_its_family_and_kind():
+    assert [node.DISPLAY_NAME for node in diffusion.NODES] == [
+        "Marigold Depth",
+        "Marigold Normals",
+        "Lotus Depth",
+        "Lotus Normals",
+        "LBM Depth",
+        "LBM Normals",
+    ]
+    listed = [node.INPUT_TYPES()["required"]["model"][0] for node in diffusion.NODES]
+    assert listed == [
+        ["marigold-depth", "marigold-depth-lcm"],
+        ["marigold-normals", "marigold-normals-lcm"],
+        ["lotus-depth-d", "lotus-depth-g", "lotus-disparity-d", "lotus-disparity-g"],
+        ["lotus-normals-d", "lotus-normals-g", "lotus-normals-d-v1.0", "lotus-normals-g-v1.0"],
+        ["lbm-depth"],
+        ["lbm-normals"],
+    ]
+    assert sorted(model for models in listed for model in models) == sorted(spec.id for spec in diffusion_specs()), (
+        "every model has its node"
+    )
+
+
+def test_seeds_stay_as_they_are():
+    for node in diffusion.NODES:
+        assert node.INPUT_TYPES()["optional"]["seed"][1]["control_after_generate"] is False
+
+
+@pytest.mark.parametrize("node", [LbmDepth, LbmNormals])
+def test_the_licence_of_lbm_is_shown_in_the_node_on_its_page_and_before_the_download(node, tmp_path, monkeypatch, caplog):
+    pytest.importorskip("diffusers", reason="the diffusion models need the extra [diffusion]")
+    assert "CC BY-NC 4.0" in node.DESCRIPTION and "not for commercial use" in node.DESCRIPTION
+    assert "CC BY-NC 4.0" in (ROOT / "web" / "docs" / f"{node.NODE_ID}.md").read_text()
+    monkeypatch.setenv("DEPTH_NORMAL_HOME", str(tmp_path))
+    seen = []
+
+    def fetch(file, _meter):
+        seen.extend(caplog.messages)
+        raise RuntimeError("the download would begin here")
+
+    monkeypatch.setattr(download, "_fetch_from_hub", fetch)
+    with caplog.at_level(logging.INFO), pytest.raises(RuntimeError, match="would begin here"):
+        node().execute(torch.rand(1, 8, 8, 3))
+    assert any("licence: CC-BY-NC-4.0 (https://github.com/gojasper/LBM" in message for message in seen), seen
+
+
+@pytest.mark.parametrize("model", [spec.id for spec in diffusion_specs() if spec.quantity])
+def test_depth_near_is_white_and_the_geometry_is_raw(tiny, image, model):
+    node = next(node for node in DEPTH if MODELS[model].family == node.FAMILY)
+    picture, geometry = node().execute(image, model, resolution=SIDE, precision="float32")
+    expected = load_model(model, "float32").estimate(planar(image), SIDE)
+    assert torch.equal(geometry.depth, expected.depth)
+    assert geometry.quantity is (Quantity.DISPARITY if "disparity" in model else Quantity.RELATIVE_DEPTH)
+    assert picture.shape == (2, HEIGHT, WIDTH, 3) and geometry.depth.shape == (2, 1, HEIGHT, WIDTH)
+    assert geometry.depth.std() > 0.01, "a flat map would pass anything"
+    sign = 1 if "disparity" in model else -1
+    for grey, depth in zip(picture, geometry.depth[:, 0], strict=True):
+        assert grey.amin() == 0 and grey.amax() == 1
+        assert torch.corrcoef(torch.stack([grey[..., 0].flatten(), depth.flatten()]))[0, 1] == pytest.approx(sign, abs=1e-4)
+
+
+def test_normalisations(tiny, image):
+    calls = {"resolution": SIDE, "precision": "float32"}
+    two = torch.stack([image[0], image[0] * 0.2])
+    fixed, geometry = LbmDepth().execute(two, normalisation="fixed", **calls)
+    assert torch.allclose(planar(fixed)[:, :1], 1 - geometry.depth, atol=1e-6)
+    clip, _ = LbmDepth().execute(two, normalisation="per_clip", **calls)
+    low, high = geometry.depth.amin(), geometry.depth.amax()
+    assert torch.allclose(planar(clip)[:, :1], (high - geometry.depth) / (high - low), atol=1e-5)
+    assert clip[0].amax() < 1 or clip[1].amax() < 1, "one range for both pictures"
+
+
+@pytest.mark.parametrize("node", NORMALS)
+def test_normals_are_opengl_and_the_picture_is_coded_as_chosen(tiny, image, node):
+    picture, geometry = node().execute(image, resolution=SIDE, precision="float32")
+    model = inspect.signature(node.execute).parameters["model"].default
+    expected = load_model(model, "float32").estimate(planar(image), SIDE)
+    assert torch.equal(geometry.normals, expected.normals) and geometry.axes is Axes.OPENGL and geometry.depth is None
+    assert torch.allclose(geometry.normals.norm(dim=1), torch.ones(2, HEIGHT, WIDTH), atol=1e-4)
+    assert torch.allclose(planar(picture), geometry.normals / 2 + 0.5, atol=1e-6)
+    x, y, z = picture.unbind(-1)
+    for coding, channels in {
+        "directx": (x, 1 - y, z),
+        "controlnet-normalbae": (1 - x, y, z),
+        "controlnet-1.0-normal": (z, y, 1 - x),
+    }.items():
+        coded, _ = node().execute(image, coding=coding, resolution=SIDE, precision="float32")
+        assert torch.allclose(coded, torch.stack(channels, -1), atol=1e-5), coding
+
+
+CHOICES = [
+    (MarigoldDepth, {"steps": 2, "ensemble_size": 3, "seed": 5, "tiled": True}, MarigoldOptions(5, True, 2, 3)),
+    (MarigoldNormals, {"steps": 0, "seed": 2**64 - 1}, MarigoldOptions(2**64 - 1)),
+    (LotusDepth, {"seed": 5, "tiled": True}, DiffusionOptions(5, True)),
+    (LotusNormals, {"seed": 5}, DiffusionOptions(5)),
+    (LbmDepth, {"steps": 4, "seed": 5, "tiled": True}, LbmOptions(5, True, 4)),
+    (LbmNormals, {"steps": 3}, LbmOptions(0, False, 3)),
+]
+
+
+class Pretend:
+    """Stands in for a loaded model: notes what it is asked, gives what it is told."""
+
+    def __init__(self, answer=None):
+        self.answer, self.asked = answer, []
+
+    def estimate(self, images, size, progress, *, options):
+        self.asked.append((size, options))
+        return self.answer
+
+
+@pytest.mark.parametrize(("node", "widgets", "options"), CHOICES)
+def test_the_widgets_reach_the_model(node, widgets, options, monkeypatch):
+    pytest.importorskip("diffusers", reason="the diffusion models need the extra [diffusion]")
+    ones = torch.ones(1, 1, 8, 8)
+    answer = Estimate(ones, Quantity.RELATIVE_DEPTH) if node in DEPTH else Estimate(normals=ones.expand(1, 3, 8, 8) / 3**0.5)
+    model, loaded = Pretend(answer), []
+    monkeypatch.setattr(diffusion, "load_model", lambda *words: loaded.append(words) or model)
+    node().execute(torch.rand(1, 8, 8, 4), resolution=512, precision="float16", **widgets)
+    node().execute(torch.rand(1, 8, 8, 1))
+    assert model.asked[0] == (512, options) and model.asked[1][0] is None
+    assert [precision for _, precision in loaded] == ["float16", "auto"]
+
+
+def test_an_ensemble_gives_a_confidence(tiny, image):
+    pytest.importorskip("scipy", reason="merging depths needs the extra [diffusion]")
+    _, geometry = MarigoldDepth().execute(image[:1], steps=1, ensemble_size=3, resolution=SIDE, precision="float32")
+    assert geometry.confidence.shape == (1, 1, HEIGHT, WIDTH) and geometry.confidence.amax() <= 1
+
+
+def test_the_progress_bar_moves_with_each_step_and_stops_the_work_there(tiny, image, monkeypatch):
+    shares = []
+    monkeypatch.setattr(diffusion, "progress_bar", lambda _total: lambda done, total: shares.append(done / total))
+    widgets = {"steps": 4, "resolution": SIDE, "precision": "float32"}
+    MarigoldNormals().execute(image, **widgets)
+    assert shares[:4] == [0.25, 0.5, 0.75, 1]
+    shares.clear()
+
+    def cancelled(done, total):
+        shares.append(done / total)
+        if len(shares) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(diffusion, "progress_bar", lambda _total: cancelled)
+    with pytest.raises(KeyboardInterrupt):
+        MarigoldNormals().execute(image, **widgets)
+    assert shares == [0.25, 0.5]
+
+
+def ball():
+    """Normals, OPENGL, and depth of the front of a ball."""
+    x, y = torch.meshgrid(torch.linspace(-0.7, 0.7, 32), torch.linspace(0.7, -0.7, 32), indexing="xy")
+    z = (1 - x**2 - y**2).sqrt()
+    return torch.stack([x, y, z])[None], Estimate((3 - z)[None, None], Quantity.METRIC_DEPTH)
+
+
+def test_lbm_normals_that_a_depth_contradicts_are_warned_of(monkeypatch, caplog):
+    pytest.importorskip("diffusers", reason="the diffusion models need the extra [diffusion]")
+    vectors, depth = ball()
+    mirrored = vectors * torch.tensor([-1.0, 1, 1]).view(1, 3, 1, 1)
+    for normals, warnings in ((vectors, 0), (mirrored, 1)):
+        caplog.clear()
+        monkeypatch.setattr(diffusion, "load_model", lambda *_, normals=normals: Pretend(Estimate(normals=normals)))
+        _, geometry = LbmNormals().execute(torch.rand(1, 32, 32, 3), depth=depth)
+        assert torch.equal(geometry.normals, normals), "warned of, not changed"
+        assert len([record for record in caplog.records if "disagree with the depth about X" in record.message]) == warnings
+
+
+@pytest.mark.parametrize(
+    ("depth", "message"),
+    [
+        (Estimate(normals=ball()[0]), "holds no depth; expected raw depth of the same 2 pictures"),
+        (ball()[1], "holds 1 pictures; expected raw depth of the same 2 pictures"),
+    ],
+)
+def test_a_depth_that_cannot_be_compared_is_refused_before_the_run(depth, message, no_models, image):
+    with pytest.raises(ValueError, match=message):
+        LbmNormals().execute(image, depth=depth)
+    with pytest.raises(TypeError, match="expected GEOMETRY of this pack"):
+        LbmNormals().execute(image, depth={"depth": 1})
+
+
+@pytest.mark.parametrize(
+    ("node", "bad"),
+    [
+        (MarigoldDepth, {"model": "marigold-normals"}),
+        (LotusNormals, {"model": "lotus-depth-d"}),
+        (LbmDepth, {"normalisation": "loud"}),
+        (MarigoldNormals, {"coding": "purple"}),
+        (MarigoldDepth, {"steps": -1}),
+        (LbmDepth, {"steps": 0}),
+        (LbmNormals, {"steps": 51}),
+        (MarigoldNormals, {"ensemble_size": 21}),
+        (LotusDepth, {"seed": -1}),
+        (LotusDepth, {"resolution": -1}),
+    ],
+)
+def test_bad_values_are_refused_before_anything_is_loaded(node, bad, no_models, image):
+    (name,) = bad
+    with pytest.raises(ValueError, match=rf"{name} is .*; accepted: "):
+        node().execute(image, **bad)
+
+
+@pytest.mark.parametrize("node", diffusion.NODES)
+def test_without_diffusers_the_error_says_what_to_install_before_anything_is_downloaded(node, no_models, image, monkeypatch):
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    with pytest.raises(ImportError) as error:
+        node().execute(image)
+    assert f'"{sys.executable}" -m pip install "diffusers>=0.35" "scipy>=1.11"' in str(error.value)
