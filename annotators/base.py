@@ -146,6 +146,7 @@ class Annotator(ABC):
         Raises:
             ImportError: One is absent or broken; the message says how to mend it.
         """
+        return
 
     @classmethod
     def doubt(cls, spec: ModelSpec, path: str) -> str | None:

@@ -1,7 +1,4 @@
-"""Writes docs/models.md from the table of models, so that the two never differ (a test compares them).
-
-python docs/make_models.py
-"""
+"""Writes docs/models.md from the table of models, so that the two never differ (a test compares them)."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ def page() -> str:
     lines = [
         "# Models",
         "",
-        "Written by `python docs/make_models.py` from the pack's table of models. Weights marked *non-commercial* may not be used commercially.",
+        "Written by `python docs/make_models.py` from the pack's table. Weights marked *non-commercial* may not be used commercially.",
         "",
         "| model | gives | licence of the weights | size | file | from |",
         "| --- | --- | --- | --- | --- | --- |",

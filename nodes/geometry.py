@@ -96,8 +96,8 @@ class EstimateGeometry:
             "those of enlarged depth would show its grid. model only: nothing is added."
         )
         fov = (
-            "Field of view of the picture's longer side in degrees, where the camera is known: a phone's main camera 65 to 70, 50 mm on full "
-            "frame 40. Depth Anything 3's metres are right only with it; normals of depth too. 0: not known."
+            "Field of view of the picture's longer side in degrees, where the camera is known: a phone's main camera 65 to 70, 50 mm on "
+            "full frame 40. Depth Anything 3's metres are right only with it; normals of depth too. 0: not known."
         )
         return {
             "required": {
