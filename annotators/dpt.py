@@ -40,13 +40,16 @@ class DptConfig:
     sky: bool = False
 
 
-class _ResidualUnit(nn.Module):
+class ResidualUnit(nn.Module):
+    """Two convolutions, each behind a ReLU, and a shortcut."""
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) of the same size."""
         return x + self.conv2(F.relu(self.conv1(F.relu(x))))
 
 
@@ -56,8 +59,8 @@ class _Fusion(nn.Module):
     def __init__(self, channels: int, joins: bool) -> None:
         super().__init__()
         if joins:
-            self.resConfUnit1 = _ResidualUnit(channels)
-        self.resConfUnit2 = _ResidualUnit(channels)
+            self.resConfUnit1 = ResidualUnit(channels)
+        self.resConfUnit2 = ResidualUnit(channels)
         self.out_conv = nn.Conv2d(channels, channels, 1)
 
     def forward(self, path: Tensor, finer: Tensor | None, size: Sequence[int]) -> Tensor:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .base import StateDict
+from .dpt import ResidualUnit
 
 STEM_CHANNELS = 32
 # (repeats, kernel, stride, expansion, output channels) of each stage, EfficientNet-Lite3
@@ -92,25 +93,13 @@ class _InvertedResidual(nn.Module):
         return x + y if self.shortcut else y
 
 
-class _ResidualConvUnit(nn.Module):
-    """Two convolutions, each behind a ReLU, and a shortcut."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(F.relu(self.conv1(F.relu(x))))
-
-
 class _FusionBlock(nn.Module):
     """Adds the encoder's features to the coarser path, refines and doubles the size."""
 
     def __init__(self, channels: int, outputs: int) -> None:
         super().__init__()
-        self.resConfUnit1 = _ResidualConvUnit(channels)  # the coarsest block has one in the checkpoint and does not use it
-        self.resConfUnit2 = _ResidualConvUnit(channels)
+        self.resConfUnit1 = ResidualUnit(channels)  # the coarsest block has one in the checkpoint and does not use it
+        self.resConfUnit2 = ResidualUnit(channels)
         self.out_conv = nn.Conv2d(channels, outputs, 1)
 
     def forward(self, path: Tensor, skip: Tensor | None = None) -> Tensor:

@@ -67,6 +67,12 @@ def free_memory(device: torch.device) -> int:
     return CPU_WORKING_BYTES
 
 
+def free_main_memory() -> float:
+    """Bytes of main memory that models may still take; outside ComfyUI that is the caller's business."""
+    manager = memory_manager()
+    return float("inf") if manager is None else manager.get_free_memory(torch.device("cpu"))
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that the device or the machine has no memory left."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
@@ -105,6 +111,14 @@ def make_interruptible(network: nn.Module) -> None:
             layer.register_forward_pre_hook(lambda _module, _inputs: throw_if_interrupted())
 
 
+class ManagedNetwork(nn.Module):
+    """A network as ComfyUI's memory manager gets it: the manager writes attributes on it, `device` too, which transformers' models refuse."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+
 class Placement:
     """Keeps a network where it can run: through ComfyUI's memory manager inside ComfyUI, else on one device."""
 
@@ -116,7 +130,7 @@ class Placement:
             patchers = sys.modules["comfy.model_patcher"]
             # read at call time: ComfyUI rebinds it at start-up
             patcher_class = getattr(patchers, "CoreModelPatcher", patchers.ModelPatcher)
-            self._patcher = patcher_class(network, load_device=device, offload_device=manager.unet_offload_device())
+            self._patcher = patcher_class(ManagedNetwork(network), load_device=device, offload_device=manager.unet_offload_device())
 
     def ready(self, working_bytes: int) -> torch.device:
         """Brings the network to its device, with room for a forward, and returns where it is."""

@@ -154,9 +154,12 @@ def load_model(model_id: str, dtype: str = "auto", device: str | torch.device = 
     number = _parse_dtype(dtype, spec, place)
     key = (spec.id, number, place, str(weights or ""))
     with _lock:
-        if key not in _cache:
-            _cache[key] = _load(spec, number, place, Path(weights) if weights else None)
-        return _cache[key]
+        model = _cache.pop(key, None)
+        if model is None:
+            _make_room(spec)
+            model = _load(spec, number, place, Path(weights) if weights else None)
+        _cache[key] = model  # the last in order is the last used
+        return model
 
 
 def free(model_id: str | None = None) -> None:
@@ -164,6 +167,13 @@ def free(model_id: str | None = None) -> None:
     with _lock:
         for key in [key for key in _cache if model_id in (None, key[0])]:
             _cache.pop(key).release()
+
+
+def _make_room(spec: ModelSpec) -> None:
+    """Forgets the models used longest ago while main memory is short of what a new one takes to read and to build."""
+    needed = 2 * sum(file.size or 0 for file in spec.files)
+    while _cache and host.free_main_memory() < needed:
+        _cache.pop(next(iter(_cache))).release()
 
 
 def _load(spec: ModelSpec, dtype: torch.dtype, device: torch.device, weights: Path | None) -> Model:

@@ -5,6 +5,7 @@ import logging
 import threading
 import time
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -135,6 +136,22 @@ def test_free_forgets_and_gives_the_memory_back(load, family):
     assert network() is None
     load()
     assert family.built == 2
+
+
+def test_the_model_used_longest_ago_makes_room_where_main_memory_is_short(load, family, monkeypatch):
+    size = 1_000_000
+    for model_id in ("weighted", "other"):
+        files = (replace(registry.MODELS[model_id].file, size=size),)
+        monkeypatch.setitem(registry.MODELS, model_id, replace(registry.MODELS[model_id], files=files))
+    oldest, newest = load("weighted"), load("weighted", "bfloat16")
+    assert load("weighted") is oldest, "used again, it is no longer the oldest"
+    free_bytes = iter([size, 3 * size])  # too little for the third model, enough after one is gone
+    monkeypatch.setattr(host, "free_main_memory", lambda: next(free_bytes))
+    third = load("other")
+    monkeypatch.setattr(host, "free_main_memory", lambda: float("inf"))
+    assert load("weighted") is oldest
+    assert load("other") is third
+    assert load("weighted", "bfloat16") is not newest
 
 
 def test_free_by_id_leaves_the_others(load, family):
