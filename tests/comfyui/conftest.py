@@ -75,7 +75,8 @@ def server(tmp_path_factory, partial_midas_small, comfyui_python):
     for folder in ("custom_nodes", "input", "output", "temp", "user", "models/depth_normal"):
         (base / folder).mkdir(parents=True)
     (base / "custom_nodes" / "ComfyUI-Depth-Normal").symlink_to(ROOT)
-    shutil.copy(ROOT / "tests" / "tiny_diffusion.py", base / "custom_nodes")
+    for pack in ("tiny_depth.py", "tiny_diffusion.py"):
+        shutil.copy(ROOT / "tests" / pack, base / "custom_nodes")
     shutil.copy(partial_midas_small, base / "models" / "depth_normal" / "midas_v21_small_256.pt")
     port = free_port()
     words = [

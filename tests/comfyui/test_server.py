@@ -152,3 +152,24 @@ def test_bad_widget_values_are_refused_before_the_run(server, picture, bad):
     with pytest.raises(urllib.error.HTTPError) as refused:
         server.submit(graph(picture, NORMAL, **bad))
     assert refused.value.code == 400 and next(iter(bad)) in refused.value.read().decode()
+
+
+@pytest.mark.parametrize(
+    ("workflow", "settings", "count"),
+    [
+        ("Geometry_Normals_Relight", ('2.model="midas-v2.1-small"',), 3),
+        ("Relight", (), 1),
+        ("Depth_Parallax", (), 1),
+    ],
+)
+def test_the_workflows_that_use_the_maps_run(server, shared, picture, tmp_path, workflow, settings, count):
+    graph_file = ROOT / "workflows" / f"{workflow}.json"
+    nodes = json.loads(graph_file.read_text())["nodes"]
+    small = [f'{node["id"]}.model="{SMALL}"' for node in nodes if node["type"] in (NORMAL, DEPTH)]
+    short = [f"{node['id']}.frames=4" for node in nodes if node["type"] == "DepthNormal_DepthParallax"]
+    words = ["--image", server.base / "input" / picture, "--out", tmp_path, "--server", server.address]
+    words += [word for setting in (*settings, *small, *short) for word in ("--set", setting)]
+    runner = shared / "comfyui" / "run_workflow.py"
+    run = subprocess.run([sys.executable, runner, graph_file, *map(str, words)], capture_output=True, text=True, check=False)
+    assert run.returncode == 0 and "PROBLEM" not in run.stdout, run.stdout + run.stderr
+    assert len(list(tmp_path.iterdir())) >= count, run.stdout

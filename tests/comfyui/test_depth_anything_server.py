@@ -1,0 +1,265 @@
+"""ZoeDepth and Depth Anything in a real ComfyUI server: the old nodes and the workflows, with tiny models where users have the files.
+
+The networks are those of tests/tiny_depth.py, which is a pack in the server's custom_nodes as well.
+"""
+
+import json
+import runpy
+import subprocess
+import sys
+import urllib.error
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from depth_normal import load_model
+from depth_normal.annotators.registry import MODELS
+from depth_normal.geometry.camera import DEFAULT_FOV
+from depth_normal.geometry.files import load_estimate, read_npz
+from depth_normal.nodes import depth_maps
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "tiny_depth.py")))
+NODES = {node.NODE_ID: node for node in depth_maps.NODES}
+ZOE, V1, V2, ZOE_V1 = (
+    "Zoe-DepthMapPreprocessor",
+    "DepthAnythingPreprocessor",
+    "DepthAnythingV2Preprocessor",
+    "Zoe_DepthAnythingPreprocessor",
+)
+AUX = "custom_nodes/comfyui_controlnet_aux/ckpts"
+# where the packs that came before keep them
+PLACES = {
+    "zoedepth-nyu": f"{AUX}/lllyasviel/Annotators/ZoeD_M12_N.pt",
+    "depth-anything-large": f"{AUX}/LiheYoung/Depth-Anything/checkpoints/depth_anything_vitl14.pth",
+    "zoe-depth-anything-indoor": f"{AUX}/LiheYoung/Depth-Anything/checkpoints_metric_depth/depth_anything_metric_depth_indoor.pt",
+    "zoe-depth-anything-outdoor": f"{AUX}/LiheYoung/Depth-Anything/checkpoints_metric_depth/depth_anything_metric_depth_outdoor.pt",
+    "depth-anything-v2-large": f"{AUX}/depth-anything/Depth-Anything-V2-Large/depth_anything_v2_vitl.pth",
+    "depth-anything-v2-small": "models/depthanything/depth_anything_v2_vits_fp32.safetensors",
+    "depth-anything-3-metric-large": "models/geometry_estimation/depth_anything_3_metric_large.safetensors",
+}
+OLD = {ZOE: ([512], "zoedepth-nyu"), V1: (["depth_anything_vitl14.pth", 512], "depth-anything-large")} | {
+    ZOE_V1: (["indoor", 512], "zoe-depth-anything-indoor"),
+    V2: (["depth_anything_v2_vitl.pth", 512], "depth-anything-v2-large"),
+}
+HEIGHT, WIDTH = 72, 96
+pytestmark = pytest.mark.comfyui
+
+
+@pytest.fixture(scope="module")
+def tiny_server(server):
+    for model_id, place in PLACES.items():
+        TINY.write_file(TINY.shrunk(MODELS[model_id]), server.base / place)
+    finished(server, {"1": {"class_type": "Test_UseTinyDepthModels", "inputs": {}}})
+    return server
+
+
+@pytest.fixture(scope="module")
+def picture(server) -> Path:
+    path = server.base / "input" / "view.png"
+    coarse = np.random.default_rng(1).integers(0, 255, (9, 12, 3), np.uint8)
+    cv2.imwrite(str(path), cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC))
+    return path
+
+
+@pytest.fixture
+def image(picture) -> torch.Tensor:
+    return torch.from_numpy(cv2.imread(str(picture))[None, ..., ::-1].copy()).float() / 255
+
+
+@pytest.fixture
+def here(tiny_server, monkeypatch):
+    """The same models in this process."""
+    monkeypatch.setenv("DEPTH_NORMAL_HOME", str(tiny_server.base / "models"))
+    monkeypatch.setenv("AUX_ANNOTATOR_CKPTS_PATH", str(tiny_server.base / AUX))
+    for model_id in PLACES:
+        monkeypatch.setitem(MODELS, model_id, TINY.shrunk(MODELS[model_id]))
+
+
+@pytest.fixture
+def run_workflow(tiny_server, shared, picture, tmp_path):
+    """Runs a workflow as published, but for the settings; its previews by the number of the node, as RGB."""
+
+    def run(workflow: Path, *settings: str) -> dict[str, np.ndarray]:
+        folder = tmp_path / f"run{len(list(tmp_path.glob('run*')))}"
+        folder.mkdir()
+        words = ["--image", picture, "--out", folder, "--server", tiny_server.address]
+        words += [word for setting in settings for word in ("--set", setting)]
+        runner = shared / "comfyui" / "run_workflow.py"
+        done = subprocess.run([sys.executable, runner, workflow, *map(str, words)], capture_output=True, text=True)
+        assert done.returncode == 0 and "PROBLEM" not in done.stdout, done.stdout + done.stderr
+        run.notes = [line for line in done.stdout.splitlines() if "note node" in line]
+        return {path.name.split("_")[0]: cv2.imread(str(path))[..., ::-1].astype(int) for path in folder.glob("*.png")}
+
+    return run
+
+
+def finished(server, graph: dict) -> dict:
+    history = server.run(graph)
+    assert history["status"]["status_str"] == "success", history["status"]["messages"]
+    return history["outputs"]
+
+
+def graph(picture: Path, node: str, count: int = 1, **widgets) -> dict:
+    return {
+        "1": {"class_type": "LoadImage", "inputs": {"image": picture.name}},
+        "2": {"class_type": "RepeatImageBatch", "inputs": {"image": ["1", 0], "amount": count}},
+        "3": {"class_type": node, "inputs": {"image": ["2", 0], **widgets}},
+        "4": {"class_type": "PreviewImage", "inputs": {"images": ["3", 0]}},
+    }
+
+
+def shown(server, outputs: dict) -> list[np.ndarray]:
+    paths = [server.base / "temp" / entry["filename"] for entry in outputs["4"]["images"]]
+    return [cv2.imread(str(path))[..., ::-1].astype(int) for path in paths]
+
+
+def workflow(name: str) -> Path:
+    return ROOT / "workflows" / f"{name}.json"
+
+
+@pytest.mark.parametrize("node", OLD)
+def test_prompts_of_old_scripts_run_with_the_old_packs_files(tiny_server, here, picture, image, node):
+    """Only the picture is given; everything else is the old node's default."""
+    (found,) = shown(tiny_server, finished(tiny_server, graph(picture, node)))
+    (expected,) = NODES[node]().execute(image)
+    assert found.shape == (512, 683, 3) and np.abs(found - expected[0].numpy() * 255).max() <= 2
+    model_id = OLD[node][1]
+    assert f"loading {model_id} from {tiny_server.base / PLACES[model_id]}" in tiny_server.log
+
+
+def old_graph(picture: Path) -> dict:
+    """What the old pack's users have saved: its four nodes, each with its old widgets only, and a preview."""
+    nodes = [{"id": 1, "type": "LoadImage", "outputs": [{"name": "IMAGE", "type": "IMAGE"}], "widgets_values": [picture.name, "image"]}]
+    links = []
+    for number, (node, (values, _)) in enumerate(OLD.items()):
+        own, preview = 2 + 2 * number, 3 + 2 * number
+        links += [[own, 1, 0, own, 0, "IMAGE"], [preview, own, 0, preview, 0, "IMAGE"]]
+        nodes.append({"id": own, "type": node, "inputs": [{"name": "image", "type": "IMAGE", "link": own}], "widgets_values": values})
+        nodes.append({"id": preview, "type": "PreviewImage", "inputs": [{"name": "images", "type": "IMAGE", "link": preview}]})
+    return {"nodes": nodes, "links": links, "version": 0.4}
+
+
+def test_a_graph_saved_with_the_old_pack_opens(run_workflow, here, picture, image, tmp_path):
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps(old_graph(picture)))
+    previews = run_workflow(path)
+    assert len(previews) == len(OLD)
+    for number, node in enumerate(OLD):
+        (expected,) = NODES[node]().execute(image)
+        assert np.abs(previews[str(3 + 2 * number)] - expected[0].numpy() * 255).max() <= 2, node
+
+
+def test_the_environment_is_another_model(tiny_server, picture):
+    indoor, outdoor = (
+        shown(tiny_server, finished(tiny_server, graph(picture, ZOE_V1, environment=place, resolution=64)))[0]
+        for place in ("indoor", "outdoor")
+    )
+    assert np.abs(indoor - outdoor).max() > 20
+
+
+@pytest.mark.parametrize("node", OLD)
+def test_a_batch_and_a_second_run_load_nothing(tiny_server, picture, node):
+    pictures = shown(tiny_server, finished(tiny_server, graph(picture, node, count=3, resolution=128, network_size=56)))
+    assert len(pictures) == 3 and all(np.array_equal(each, pictures[0]) for each in pictures)
+    assert tiny_server.log.count(f"loading {OLD[node][1]} ") == 1
+
+
+@pytest.mark.parametrize(
+    ("node", "bad"),
+    [
+        (V1, {"ckpt_name": "depth_anything_v2_vits.pth"}),
+        (V2, {"ckpt_name": "depth_anything_vits14.pth"}),
+        (ZOE_V1, {"environment": "underwater"}),
+        (ZOE, {"model": "midas-dpt-hybrid"}),
+        (ZOE, {"resolution": 63}),
+        (V2, {"network_size": 5000}),
+    ],
+    ids=str,
+)
+def test_bad_widget_values_are_refused_before_the_run(tiny_server, picture, node, bad):
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        tiny_server.submit(graph(picture, node, **bad))
+    assert refused.value.code == 400 and next(iter(bad)) in refused.value.read().decode()
+
+
+def test_a_file_that_is_not_there_is_named(tiny_server, picture):
+    messages = tiny_server.run(graph(picture, V1, ckpt_name="depth_anything_vits14.pth"))["status"]["messages"]
+    message = next(body["exception_message"] for kind, body in messages if kind == "execution_error")
+    for words in ("depth_anything_vits14.pth", "LiheYoung/Depth-Anything", str(tiny_server.base / "models" / "depth_normal")):
+        assert words in message, message
+
+
+def test_the_v2_workflow(run_workflow, here, image, tiny_server):
+    previews = run_workflow(workflow("Depth_Anything_V2"), '2.precision="float32"', '3.precision="float32"')
+    assert not run_workflow.notes, "a widget without a saved value"
+    (expected,) = NODES[V2]().execute(image, ckpt_name="depth_anything_v2_vits.pth", precision="float32")
+    depth, normals = previews["6"], previews["7"]
+    assert np.abs(depth - expected[0].numpy() * 255).max() <= 2 and depth.min() <= 2 and depth.max() >= 253
+    assert normals.shape == (HEIGHT, WIDTH, 3) and normals[..., 2].mean() > 127, "blue holds the axis to the viewer"
+    assert tiny_server.log.count("loading depth-anything-v2-small ") == 1, "the old node and the new one share the model"
+
+
+def test_the_v3_workflow(run_workflow, here, image, tiny_server):
+    assert DEFAULT_FOV == 55
+    previews = run_workflow(workflow("Depth_Anything_V3"), '2.precision="float32"')
+    assert not run_workflow.notes
+    depth, normals = previews["6"], previews["7"]
+    estimate = load_model("depth-anything-3-metric-large", "float32").estimate(image.movedim(-1, 1))
+    trusted = estimate.mask[0, 0].numpy()
+    nearness = 1 / estimate.depth[0, 0].numpy()
+    low, high = nearness[trusted].min(), nearness[trusted].max()
+    expected = np.where(trusted, (nearness - low) / (high - low), 0)
+    assert trusted.mean() > 0.05 and np.abs(depth[..., 0] - expected * 255).max() <= 2
+    assert normals.shape == (HEIGHT, WIDTH, 3) and normals[trusted][:, 2].mean() > 127
+    narrow = run_workflow(workflow("Depth_Anything_V3"), '2.precision="float32"', "3.fov=20.0")
+    assert np.abs(narrow["6"] - depth).max() <= 2, "the metres grow, the picture of their range does not"
+    assert np.abs(narrow["7"] - normals).max() > 20, "a narrower camera sees the same shape elsewhere"
+
+
+def test_the_metres_of_a_known_camera(tiny_server, here, picture, image):
+    """Depth Anything 3's metres are proportional to the focal length."""
+    chain = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": picture.name}},
+        "2": {"class_type": "DepthNormal_LoadModel", "inputs": {"model": "depth-anything-3-metric-large", "precision": "float32"}},
+        "3": {"class_type": "DepthNormal_EstimateGeometry", "inputs": {"model": ["2", 0], "image": ["1", 0], "fov": 30.0}},
+        "4": {
+            "class_type": "DepthNormal_SaveGeometry",
+            "inputs": {"geometry": ["3", 0], "filename_prefix": "da3/metres", "format": "npz"},
+        },
+    }
+    (entry,) = finished(tiny_server, chain)["4"]["files"]
+    saved = read_npz(tiny_server.base / "output" / entry["subfolder"] / entry["filename"])
+    assumed = load_model("depth-anything-3-metric-large", "float32").estimate(image.movedim(-1, 1))
+    ratio = np.tan(np.radians(DEFAULT_FOV / 2)) / np.tan(np.radians(15))
+    torch.testing.assert_close(saved.depth, assumed.depth * ratio, rtol=1e-3, atol=0)
+    assert float(saved.intrinsics[0, 0, 0]) == pytest.approx(WIDTH / 2 / np.tan(np.radians(15)), rel=1e-4)
+
+
+@pytest.mark.parametrize("exr", [False, True], ids=["as published", "EXR unmuted"])
+def test_the_zoe_workflow(run_workflow, here, image, tiny_server, comfyui_python, tmp_path, exr):
+    path = workflow("ZoeDepth_Metric")
+    if exr:
+        if subprocess.run([comfyui_python, "-c", "import OpenEXR"], capture_output=True, check=False).returncode:
+            pytest.skip("EXR files need the package OpenEXR in ComfyUI's own Python, which has none")
+        graph = json.loads(path.read_text())
+        for node in graph["nodes"]:
+            node["mode"] = 0
+        path = tmp_path / "unmuted.json"
+        path.write_text(json.dumps(graph))
+    before = set(tiny_server.base.glob("output/geometry/zoe_*"))
+    previews = run_workflow(path, '2.precision="float32"', '3.normals="auto"' if exr else '3.normals="model only"')
+    assert not run_workflow.notes
+    written = {each.suffix: each for each in set(tiny_server.base.glob("output/geometry/zoe_*")) - before}
+    assert set(written) == ({".npz", ".exr"} if exr else {".npz"})
+    metres = load_model("zoedepth-nyu", "float32").estimate(image.movedim(-1, 1)).depth
+    for each in written.values():
+        found = load_estimate(each)
+        assert found.quantity.value == "metric_depth"
+        torch.testing.assert_close(found.depth, metres, rtol=1e-4, atol=1e-5)
+    (expected,) = NODES[ZOE]().execute(image, resolution=HEIGHT, precision="float32")
+    assert np.abs(previews["5"] - expected[0].numpy() * 255).max() <= 2, "the picture of the old node"
