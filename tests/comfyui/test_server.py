@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.comfyui
@@ -173,3 +174,18 @@ def test_the_workflows_that_use_the_maps_run(server, shared, picture, tmp_path, 
     run = subprocess.run([sys.executable, runner, graph_file, *map(str, words)], capture_output=True, text=True, check=False)
     assert run.returncode == 0 and "PROBLEM" not in run.stdout, run.stdout + run.stderr
     assert len(list(tmp_path.iterdir())) >= count, run.stdout
+
+
+def test_the_default_model_runs(server, picture):
+    """With random weights in the authors' layout: what a graph of the old pack asks for when it names no model."""
+    dpt = pytest.importorskip("controlnet_aux.midas.midas.dpt_depth", reason="controlnet-aux writes the authors' layout (extra 'test')")
+    torch.manual_seed(0)
+    network = dpt.DPTDepthModel(path=None, backbone="vitb_rn50_384", non_negative=True)
+    path = server.base / "models" / "depth_normal" / "dpt_hybrid-midas-501f0c75.pt"
+    torch.save(network.state_dict(), path)
+    try:
+        for node in (NORMAL, DEPTH):
+            (shown,) = previews(server, server.run(graph(picture, node, resolution=64)))
+            assert cv2.imread(str(shown)).shape == (64, 85, 3)
+    finally:
+        path.unlink()
