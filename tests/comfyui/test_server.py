@@ -116,7 +116,7 @@ def test_a_batch_gives_as_many_pictures(server, picture):
 
 def test_cancel_stops_within_a_second(server, picture):
     previews(server, server.run(graph(picture, DEPTH, model=SMALL, resolution=64)))
-    prompt = server.submit(graph(picture, DEPTH, count=400, model=SMALL, resolution=128))
+    prompt = server.submit(graph(picture, DEPTH, count=80, model=SMALL, resolution=256))
     time.sleep(2.5)
     asked = time.monotonic()
     server.request("/interrupt", {})

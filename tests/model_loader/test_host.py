@@ -57,6 +57,7 @@ def comfy(monkeypatch):
         for patcher in models:
             if all(entry.model is not patcher for entry in manager.current_loaded_models):
                 manager.current_loaded_models.insert(0, Loaded(patcher))
+            patcher.model.device = patcher.load_device
             if not manager.leaves:
                 patcher.model.to(patcher.load_device)
 
@@ -179,8 +180,17 @@ def test_the_memory_manager_is_asked_for_room(comfy):
     assert call.force_full_load
     (patcher,) = call.models
     assert type(patcher) is Patcher
-    assert patcher.model is network
+    assert list(patcher.model.children()) == [network]
     assert patcher.load_device == CPU
+
+
+def test_a_network_that_does_not_let_its_device_be_set(comfy):
+    """The models of transformers; ComfyUI's manager sets it on whatever it is given."""
+
+    class Fixed(nn.Linear):
+        device = property(lambda self: self.weight.device)
+
+    assert place(Fixed(2, 2)).ready(1) == CPU
 
 
 def test_one_patcher_serves_all_runs(comfy):
