@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 DEFAULT_FOV = 55.0
-"""Degrees on the longer side, assumed where the camera is unknown: about a 35 mm lens on full frame, a phone's main camera."""
+"""Degrees on the longer side, assumed where the camera is unknown: about a 35 mm lens on full frame."""
 
 
 def intrinsics_from_focal_length(

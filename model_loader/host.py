@@ -112,7 +112,7 @@ def make_interruptible(network: nn.Module) -> None:
 
 
 class ManagedNetwork(nn.Module):
-    """A network as ComfyUI's memory manager gets it: the manager writes attributes on it, `device` too, which transformers' models refuse."""
+    """A network as ComfyUI's memory manager gets it: the manager sets attributes on it, `device` too, which transformers' models refuse."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

@@ -83,7 +83,10 @@ def test_what_nothing_can_be_done_with(words, message, picture, tmp_path, capsys
     assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("words", [("--size", "0"), ("--size", "ten"), ("--dtype", "int8"), ("--device", "tpu"), ()])
+@pytest.mark.parametrize(
+    "words",
+    [("--size", "0"), ("--size", "ten"), ("--fov", "0"), ("--fov", "180"), ("--fov", "wide"), ("--dtype", "int8"), ("--device", "tpu"), ()],
+)
 def test_wrong_words_are_explained(words, picture, capsys):
     with pytest.raises(SystemExit) as stopped:
         cli.main(["estimate", str(picture), *words])
@@ -97,6 +100,13 @@ def test_the_size_of_the_network_is_a_choice(estimate, picture, tmp_path):
     fine = np.load(tmp_path / "out" / "astronaut.npz")["depth"]
     assert coarse.shape == fine.shape == (512, 512)
     assert np.abs(np.diff(fine)).max() > 2 * np.abs(np.diff(coarse)).max()
+
+
+def test_a_known_field_of_view_is_written(estimate, picture, tmp_path):
+    estimate(picture, "--size", "64", "--fov", "40")
+    raw = np.load(tmp_path / "out" / "astronaut.npz")
+    focal_length = 256 / np.tan(np.radians(20))
+    assert np.abs(raw["intrinsics"] - [[focal_length, 0, 255.5], [0, focal_length, 255.5], [0, 0, 1]]).max() < 1e-2
 
 
 def test_an_out_folder_that_is_a_file(estimate, picture, tmp_path, capsys):
@@ -142,10 +152,10 @@ def test_no_file_and_no_network_says_what_to_do(tmp_path, picture):
         "DEPTH_NORMAL_HOME": str(tmp_path / "dn"),
         "TORCH_HOME": str(tmp_path / "th"),
     }
-    command = [sys.executable, "-m", "depth_normal.app.cli", "estimate", str(picture), "--out", str(tmp_path / "out")]
+    command = [sys.executable, "-m", "depth_normal.app.cli", "estimate", str(picture), "--out", str(tmp_path / "out"), *MODEL]
     run = subprocess.run(command, env=environment | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, cwd=tmp_path)
     assert run.returncode == 2 and "Traceback" not in run.stderr
-    for words in ("dpt_hybrid-midas-501f0c75.pt", "lllyasviel/Annotators", str(tmp_path / "dn")):
+    for words in ("midas_v21_small_256.pt", "isl-org/MiDaS", str(tmp_path / "dn")):
         assert words in run.stderr, run.stderr
     assert not (tmp_path / "out").exists()
 

@@ -109,6 +109,28 @@ def test_estimate_joins_parts_at_the_pictures_size():
     assert bare.normals is None and model.sizes[-1] == 300
 
 
+def test_a_known_field_of_view_is_the_camera():
+    """The plane is tilted for a camera of 60 degrees; a metric model that assumed 90 takes it for another, and tan(45) / tan(30) nearer."""
+    normal = [0.5, 0.2, 0.8]
+    depth, intrinsics = plane(normal)
+    picture = torch.rand(1, HEIGHT, WIDTH, 3)
+    (of_zoe,) = EstimateGeometry().execute(Pretend(depth, Quantity.METRIC_DEPTH), picture, fov=60.0)
+    assert torch.equal(of_zoe.depth, depth) and torch.allclose(of_zoe.intrinsics, intrinsics)
+    assert degrees(of_zoe.normals, normal) < 0.1
+    nearer = Pretend(depth / 3**0.5, Quantity.METRIC_DEPTH, intrinsics=intrinsics_from_fov(90, HEIGHT, WIDTH))
+    (of_da3,) = EstimateGeometry().execute(nearer, picture, fov=60.0)
+    assert torch.allclose(of_da3.depth, depth, rtol=1e-5) and torch.allclose(of_da3.intrinsics, intrinsics)
+    assert degrees(of_da3.normals, normal) < 0.1
+    (untold,) = EstimateGeometry().execute(nearer, picture)
+    assert torch.equal(untold.depth, nearer.depth) and degrees(untold.normals, normal) > 3
+
+
+@pytest.mark.parametrize("fov", [-1.0, 180.0, math.nan])
+def test_a_field_of_view_out_of_range_is_named(fov):
+    with pytest.raises(ValueError, match=r"fov is .*accepted: 0 to 175"):
+        EstimateGeometry().execute(Pretend(plane([0.0, 0.0, 1.0])[0], Quantity.METRIC_DEPTH), torch.rand(1, HEIGHT, WIDTH, 3), fov=fov)
+
+
 def test_relative_depth_is_estimated_without_normals():
     (estimate,) = EstimateGeometry().execute(Pretend(plane([0.0, 0.0, 1.0])[0], Quantity.RELATIVE_DEPTH), torch.rand(1, HEIGHT, WIDTH, 3))
     assert estimate.quantity is Quantity.RELATIVE_DEPTH and estimate.normals is None

@@ -1,0 +1,250 @@
+"""The discriminative families at work: pictures a second, the share of our own code, peak memory, and what half precision changes.
+
+    python benchmarks/families.py [--models ID ...] [--full] [--size N] [--height 480 --width 640] [--rounds 3] [--dtype float32]
+
+Without --models: the small member of each family that has one; --full: one more large one of each, and ZoeDepth, which is large only
+(1.4 GB each, minutes on a CPU). The weights are random, loaded as a file's would be; neither time nor memory depend on them.
+
+- pictures/s: of warm calls of `Model.estimates`, from a picture in [0, 1] to an estimate of raw depth.
+- to bare: how many times longer a call takes than the bare forward, the network alone on the same normalised input, both measured in turn,
+  the best of the rounds.
+- outside: the share of a call that is not spent in the network's forward.
+- peak: memory at its highest during a call beyond what was taken before it (weights, Python), and how many times that of the bare
+  forward. On CUDA torch's own count; on a CPU the resident set of a fresh process each (Linux only).
+- dtypes: largest difference from the float32 depth of the same random weights, relative to its largest value and to its deviation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from depth_normal.annotators.base import ModelSpec, from_transformers
+from depth_normal.annotators.registry import FAMILIES, MODELS
+from depth_normal.model_loader import host
+from depth_normal.model_loader.model import DTYPES, Model
+
+SMALL = ("midas-v2.1-small", "depth-anything-small", "depth-anything-v2-small", "depth-anything-3-small")
+LARGE = (
+    "midas-dpt-hybrid",
+    "depth-anything-v2-large",
+    "depth-anything-v2-metric-indoor-large",
+    "depth-anything-3-metric-large",
+    "zoedepth-nyu",
+    "zoe-depth-anything-indoor",
+)
+BATCHES = (1, 4)
+MEGABYTE = 2**20
+Calls = list[tuple[tuple[Any, ...], dict[str, Any]]]
+
+
+def main() -> None:
+    """Prints the tables."""
+    arguments = parse()
+    if arguments.peak:
+        print(peak_on_cpu(load(arguments.models[0], arguments.dtype), arguments))
+        return
+    device = host.default_device()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    print(f"{name}; torch {torch.__version__}; pictures of {arguments.width}x{arguments.height}, {arguments.dtype}")
+    print(f"{'model':32} {'batch':>5} {'network':>9} {'pictures/s':>10} {'to bare':>7} {'outside':>7} {'peak MB':>8} {'to bare':>7}")
+    for model_id in arguments.models:
+        model = load(model_id, arguments.dtype)
+        for batch in BATCHES:
+            arguments.batch = batch
+            calls = network_calls(model, pictures(arguments), arguments.size)
+            print(f"{model_id:32} {batch:5} {speed(model, calls, arguments)} {memory(model, calls, arguments)}", flush=True)
+        del model
+    print(f"\n{'model':32} {'dtype':>9} {'of max':>8} {'of std':>8}   difference from float32, largest")
+    arguments.batch = 1
+    for model_id in arguments.models:
+        compare_dtypes(model_id, arguments)
+
+
+def parse() -> argparse.Namespace:
+    """The command line's words."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", choices=MODELS, metavar="ID")
+    parser.add_argument("--full", action="store_true")
+    parser.add_argument("--size", type=int, help="of the network's input, as in `depth-normal estimate`; default: each model's own")
+    parser.add_argument("--height", type=int, default=480)
+    parser.add_argument("--width", type=int, default=640)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--dtype", choices=DTYPES, default="float32")
+    parser.add_argument("--batch", type=int, default=1, help=argparse.SUPPRESS)
+    parser.add_argument("--peak", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    arguments.models = arguments.models or (*SMALL, *(LARGE if arguments.full else ()))
+    return arguments
+
+
+def load(model_id: str, dtype: str) -> Model:
+    """A model of the table with random weights, built and placed as `load_model` does it."""
+    spec = MODELS[model_id]
+    annotator = FAMILIES[spec.family].build(spec, {"network": random_state(spec)}, DTYPES[dtype])
+    return Model(annotator, DTYPES[dtype], host.default_device(), Path())
+
+
+def empty_network(spec: ModelSpec) -> nn.Module:
+    """The network of a spec, without memory, under names that its annotator loads."""
+    module = importlib.import_module(FAMILIES[spec.family].__module__)
+    config = spec.config
+    with torch.device("meta"):
+        if spec.family == "midas" and config.backbone == "efficientnet-lite3":
+            return module.meta_network()
+        if spec.family in ("midas", "zoedepth"):
+            (network_class,) = from_transformers(f"{'DPT' if spec.family == 'midas' else 'ZoeDepth'}ForDepthEstimation")
+            return network_class(module._transformers_config(config))
+        if spec.family == "zoe-depth-anything":
+            return module.ZoeDepthAnything(config)
+        return (module.DepthAnything3 if spec.family == "depth-anything-3" else module.DepthAnything)(config.vit, config.dpt)
+
+
+def random_state(spec: ModelSpec) -> dict[str, Tensor]:
+    """Weights for which signals neither die nor grow, so that errors of precision are those of a network at work."""
+    generator = torch.Generator().manual_seed(0)
+    state = {}
+    for name, value in empty_network(spec).state_dict().items():
+        if not value.is_floating_point():
+            state[name] = torch.zeros(value.shape, dtype=value.dtype)
+            continue
+        noise = torch.randn(value.shape, generator=generator)
+        if value.ndim > 1:
+            state[name] = noise / (1 if "table" in name else value[0].numel() ** 0.5)
+        elif name.endswith("running_var"):
+            state[name] = 1 + 0.2 * noise.abs()
+        else:
+            scale_like = name.endswith(("gamma", "lambda1", "lambda_1", "lambda_2")) or ("norm" in name and name.endswith("weight"))
+            state[name] = (1 if scale_like else 0) + 0.2 * noise
+    last = next((key for key in reversed(state) if state[key].shape == (1,) and key.endswith("bias")), None)
+    if last is not None and spec.quantity == "disparity":
+        state[last] += 3  # above the ReLU that ends the network
+    return state
+
+
+def pictures(arguments: argparse.Namespace) -> Tensor:
+    """Smooth random pictures."""
+    coarse = torch.rand(arguments.batch, 3, 9, 12, generator=torch.Generator().manual_seed(0))
+    size = (arguments.height, arguments.width)
+    return nn.functional.interpolate(coarse, size=size, mode="bicubic").clamp(0, 1)
+
+
+def network_calls(model: Model, images: Tensor, size: int | None) -> Calls:
+    """What the network is called with in one call of the model."""
+    calls: Calls = []
+    network = model._annotator.network
+    hook = network.register_forward_pre_hook(lambda _, args, kwargs: calls.append((args, kwargs)), with_kwargs=True)
+    run(model, images, size)
+    hook.remove()
+    return calls
+
+
+def run(model: Model, images: Tensor, size: int | None) -> Tensor:
+    """The whole way; the depth, on the device."""
+    parts = [part.depth for part in model.estimates(images, size)]
+    return torch.cat([part for part in parts if part is not None])
+
+
+@torch.no_grad()
+def run_bare(model: Model, calls: Calls) -> None:
+    """The network alone."""
+    for args, kwargs in calls:
+        model._annotator.network(*args, **kwargs)
+
+
+def clock() -> float:
+    """Seconds, once the device has done its work."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    """How long a call takes."""
+    start = clock()
+    call()
+    return clock() - start
+
+
+def speed(model: Model, calls: Calls, arguments: argparse.Namespace) -> str:
+    """The columns of time."""
+    images, network = pictures(arguments), model._annotator.network
+    whole, bare = [], []
+    marks: list[float] = []
+    for _ in range(arguments.rounds):
+        marks.clear()
+        before = network.register_forward_pre_hook(lambda *_: marks.append(clock()))
+        after = network.register_forward_hook(lambda *_: marks.append(clock()))
+        total = seconds(lambda: run(model, images, arguments.size))
+        before.remove()
+        after.remove()
+        whole.append((total, 1 - (sum(marks[1::2]) - sum(marks[::2])) / total))
+        bare.append(seconds(lambda: run_bare(model, calls)))
+    best, outside = min(whole)
+    height, width = model._annotator.checked_network_size(arguments.height, arguments.width, arguments.size)
+    return f"{f'{width}x{height}':>9} {arguments.batch / best:10.3g} {best / min(bare):7.2f} {outside:7.1%}"
+
+
+def memory(model: Model, calls: Calls, arguments: argparse.Namespace) -> str:
+    """The columns of memory."""
+    if torch.cuda.is_available():
+        whole = peak_on_cuda(lambda: run(model, pictures(arguments), arguments.size))
+        bare = peak_on_cuda(lambda: run_bare(model, calls))
+    else:
+        words = [sys.executable, __file__, "--models", model.spec.id, "--dtype", arguments.dtype, "--batch", arguments.batch]
+        words += ["--height", arguments.height, "--width", arguments.width, *(["--size", arguments.size] if arguments.size else [])]
+        shape = "x".join(map(str, calls[0][0][0].shape))
+        runs = [subprocess.run([*map(str, words), "--peak", kind], capture_output=True, text=True, check=True) for kind in ("whole", shape)]
+        whole, bare = (float(each.stdout) for each in runs)
+    return f"{whole:8.0f} {whole / bare:7.2f}"
+
+
+def peak_on_cuda(call: Callable[[], Any]) -> float:
+    """MB that a call takes at its highest."""
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    call()
+    return (torch.cuda.max_memory_allocated() - before) / MEGABYTE
+
+
+def peak_on_cpu(model: Model, arguments: argparse.Namespace) -> float:
+    """MB that the first call in this process takes at its highest: of the model, or of its network on an input of the given shape."""
+    dtype = next(model._annotator.network.parameters()).dtype
+    images = pictures(arguments)
+    inputs = () if arguments.peak == "whole" else (torch.rand([int(side) for side in arguments.peak.split("x")]).to(dtype),)
+    Path("/proc/self/clear_refs").write_text("5")  # the highest is now what is
+    before = resident("VmRSS")
+    run_bare(model, [(inputs, {})]) if inputs else run(model, images, arguments.size)
+    return resident("VmHWM") - before
+
+
+def resident(field: str) -> float:
+    """A line of the kernel's account of this process, in MB; the usual ru_maxrss would begin with the parent's."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+    return int(line.split()[1]) / 1024
+
+
+def compare_dtypes(model_id: str, arguments: argparse.Namespace) -> None:
+    """Prints how far half precision is from float32."""
+    images = pictures(arguments)
+    expected = run(load(model_id, "float32"), images, arguments.size)
+    for dtype in ("bfloat16", "float16"):
+        try:
+            error = (run(load(model_id, dtype), images, arguments.size) - expected).abs().amax()
+        except ArithmeticError as overflow:
+            print(f"{model_id:32} {dtype:>9} {overflow}", flush=True)
+            continue
+        print(f"{model_id:32} {dtype:>9} {error / expected.abs().amax():8.1e} {error / expected.std():8.1e}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

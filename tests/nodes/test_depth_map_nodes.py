@@ -1,0 +1,313 @@
+"""The old depth nodes of ZoeDepth and Depth Anything: their contract, pictures known in advance, and tiny networks behind every name."""
+
+import inspect
+import math
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+import depth_normal
+from depth_normal.annotators.registry import MODELS
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.nodes import depth_maps as nodes
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "tiny_depth.py")))
+ZOE, V1, V2, ZOE_V1 = nodes.ZoeDepthMap, nodes.DepthAnythingMap, nodes.DepthAnythingV2Map, nodes.ZoeDepthAnythingMap
+ALL = pytest.mark.parametrize("node", nodes.NODES, ids=lambda node: node.NODE_ID)
+METRIC = (ZOE, ZOE_V1)
+
+V1_FILES = ["depth_anything_vitl14.pth", "depth_anything_vitb14.pth", "depth_anything_vits14.pth"]
+V2_FILES = ["depth_anything_v2_vitg.pth", "depth_anything_v2_vitl.pth", "depth_anything_v2_vitb.pth", "depth_anything_v2_vits.pth"]
+CONTRACT = {
+    "Zoe-DepthMapPreprocessor": [],
+    "DepthAnythingPreprocessor": [("ckpt_name", V1_FILES, "depth_anything_vitl14.pth")],
+    "Zoe_DepthAnythingPreprocessor": [("environment", ["indoor", "outdoor"], "indoor")],
+    "DepthAnythingV2Preprocessor": [("ckpt_name", V2_FILES, "depth_anything_v2_vitl.pth")],
+}
+CHOICES = {
+    (ZOE, None, None): "zoedepth-nyu",
+    (ZOE, "model", "zoedepth-kitti"): "zoedepth-kitti",
+    (ZOE, "model", "zoedepth-nyu-kitti"): "zoedepth-nyu-kitti",
+    (V1, None, None): "depth-anything-large",
+    (V1, "ckpt_name", "depth_anything_vitl14.pth"): "depth-anything-large",
+    (V1, "ckpt_name", "depth_anything_vitb14.pth"): "depth-anything-base",
+    (V1, "ckpt_name", "depth_anything_vits14.pth"): "depth-anything-small",
+    (V2, None, None): "depth-anything-v2-large",
+    (V2, "ckpt_name", "depth_anything_v2_vitg.pth"): "depth-anything-v2-giant",
+    (V2, "ckpt_name", "depth_anything_v2_vitl.pth"): "depth-anything-v2-large",
+    (V2, "ckpt_name", "depth_anything_v2_vitb.pth"): "depth-anything-v2-base",
+    (V2, "ckpt_name", "depth_anything_v2_vits.pth"): "depth-anything-v2-small",
+    (ZOE_V1, None, None): "zoe-depth-anything-indoor",
+    (ZOE_V1, "environment", "outdoor"): "zoe-depth-anything-outdoor",
+}
+EACH_CHOICE = pytest.mark.parametrize(("choice", "model_id"), CHOICES.items(), ids=lambda value: value if isinstance(value, str) else "")
+
+
+class Pretend:
+    """Stands in for a loaded model: gives one estimate, and notes how it was asked."""
+
+    def __init__(self, estimate):
+        self.estimate, self.asked, self.sizes = estimate, [], []
+
+    def __call__(self, model, precision):
+        self.asked.append((model, precision))
+        return self
+
+    def estimates(self, images, size, progress):
+        self.sizes.append(size)
+        yield self.estimate
+
+
+@pytest.fixture
+def pretend(monkeypatch):
+    def use(depth, quantity=Quantity.DISPARITY, **more):
+        model = Pretend(Estimate(depth, quantity, **more))
+        monkeypatch.setattr(nodes, "load_model", model)
+        return model
+
+    return use
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    """A folder with the files of all models that the nodes can choose, tiny."""
+    folder = tmp_path_factory.mktemp("depth")
+    for model_id in set(CHOICES.values()):
+        spec = TINY.shrunk(MODELS[model_id])
+        TINY.write_file(spec, folder / spec.file.name)
+    return folder
+
+
+@pytest.fixture
+def tiny(weights, monkeypatch):
+    monkeypatch.setenv("DEPTH_NORMAL_HOME", str(weights))
+    for model_id in set(CHOICES.values()):
+        monkeypatch.setitem(MODELS, model_id, TINY.shrunk(MODELS[model_id]))
+
+
+def random_depth(count=2, height=64, width=96, low=0.5, high=9.0):
+    coarse = torch.rand(count, 1, 8, 12, generator=torch.Generator().manual_seed(3))
+    return low + (high - low) * torch.nn.functional.interpolate(coarse, size=(height, width), mode="bilinear")
+
+
+def test_ids_and_front_door():
+    assert {node.NODE_ID for node in nodes.NODES} == set(CONTRACT)
+    for node in nodes.NODES:
+        assert depth_normal.NODE_CLASS_MAPPINGS[node.NODE_ID] is node
+        assert depth_normal.NODE_DISPLAY_NAME_MAPPINGS[node.NODE_ID] == node.DISPLAY_NAME
+
+
+@ALL
+def test_contract(node):
+    assert node.CATEGORY == "ControlNet Preprocessors/Normal and Depth Estimators"
+    assert node.FUNCTION == "execute" and node.RETURN_TYPES == ("IMAGE",)
+    inputs = node.INPUT_TYPES()
+    assert list(inputs) == ["required", "optional"]
+    assert list(inputs["required"]) == ["image"] and inputs["required"]["image"][0] == "IMAGE"
+    optional, old = inputs["optional"], CONTRACT[node.NODE_ID]
+    assert list(optional)[: len(old) + 1] == [*(name for name, _, _ in old), "resolution"], "graphs store widgets by position"
+    for name, choices, default in old:
+        assert optional[name][0] == choices and optional[name][1]["default"] == default
+    kind, options = optional["resolution"]
+    assert (kind, *(options[key] for key in ("default", "min", "max", "step"))) == ("INT", 512, 64, 16384, 64)
+
+
+@ALL
+def test_what_a_script_leaves_out_is_the_widgets_default(node):
+    optional = node.INPUT_TYPES()["optional"]
+    parameters = list(inspect.signature(node.execute).parameters.values())[1:]
+    assert [parameter.name for parameter in parameters] == ["image", *optional]
+    for parameter in parameters[1:]:
+        kind, options = optional[parameter.name]
+        assert parameter.default == options.get("default", kind[0] if isinstance(kind, list) else None)
+
+
+@EACH_CHOICE
+def test_each_choice_is_its_own_model(choice, model_id, pretend):
+    node, widget, value = choice
+    model = pretend(random_depth(1))
+    node().execute(torch.rand(1, 64, 96, 3), resolution=64, precision="bfloat16", **({widget: value} if widget else {}))
+    assert model.asked == [(model_id, "bfloat16")]
+
+
+def test_the_models_give_what_the_pictures_take_them_for():
+    for (node, _, _), model_id in CHOICES.items():
+        assert MODELS[model_id].quantity is (Quantity.METRIC_DEPTH if node in METRIC else Quantity.DISPARITY)
+
+
+@ALL
+def test_the_network_runs_at_its_authors_size_whatever_the_resolution(node, pretend):
+    model = pretend(random_depth(1))
+    for widgets in ({}, {"resolution": 1024}, {"network_size": 0}, {"network_size": 700}):
+        node().execute(torch.rand(1, 64, 96, 3), **widgets)
+    assert model.sizes == [None, None, None, 700]
+
+
+@pytest.mark.parametrize("node", [V1, V2], ids=lambda node: node.NODE_ID)
+def test_disparity_spans_black_to_white_near_is_white(node, pretend):
+    disparity = random_depth()
+    pretend(disparity)
+    (picture,) = node().execute(torch.rand(2, 64, 96, 3), resolution=64)
+    numbers = disparity[:, 0].numpy().astype(np.float64)
+    low, high = numbers.min((1, 2), keepdims=True), numbers.max((1, 2), keepdims=True)
+    assert np.abs(picture.numpy() - ((numbers - low) / (high - low))[..., None]).max() < 1e-6
+
+
+@pytest.mark.parametrize("node", METRIC, ids=lambda node: node.NODE_ID)
+def test_metres_between_zoes_percentiles_near_is_white(node, pretend):
+    metres = random_depth()
+    pretend(metres, Quantity.METRIC_DEPTH)
+    (picture,) = node().execute(torch.rand(2, 64, 96, 3), resolution=64)
+    for mine, depth in zip(picture.numpy(), metres[:, 0].numpy().astype(np.float64), strict=True):
+        near, far = np.percentile(depth, [2, 85])
+        expected = np.clip(1 - (depth - near) / (far - near), 0, 1)
+        assert np.abs(mine - expected[..., None]).max() < 1e-5
+        assert (expected == 0).mean() == pytest.approx(0.15, abs=0.01) and (expected == 1).mean() == pytest.approx(0.02, abs=0.01)
+
+
+@ALL
+def test_what_is_masked_is_black_and_sets_no_range(node, pretend):
+    depth = random_depth(1)
+    mask = torch.ones_like(depth, dtype=torch.bool)
+    mask[..., :20, :] = False
+    quantity = Quantity.METRIC_DEPTH if node in METRIC else Quantity.DISPARITY
+    pretend(torch.where(mask, depth, 500.0), quantity, mask=mask)
+    (picture,) = node().execute(torch.rand(1, 64, 96, 3), resolution=64)
+    assert (picture[:, :20] == 0).all()
+    trusted = depth[0, 0, 20:].numpy()
+    white, black = np.percentile(trusted, [2, 85]) if node in METRIC else (trusted.max(), trusted.min())
+    expected = ((trusted - black) / (white - black)).clip(0, 1)
+    assert np.abs(picture[0, 20:, :, 0].numpy() - expected).max() < 1e-5
+
+
+@ALL
+def test_constant_depth_is_a_constant_finite_picture(node, pretend):
+    pretend(torch.full((1, 1, 64, 64), 3.0), Quantity.METRIC_DEPTH if node in METRIC else Quantity.DISPARITY)
+    (picture,) = node().execute(torch.rand(1, 64, 64, 3), resolution=64)
+    assert picture.unique().numel() == 1 and torch.isfinite(picture).all()
+
+
+@ALL
+def test_the_contracts_own_size(node, pretend):
+    pretend(random_depth(1, 37, 66))
+    (picture,) = node().execute(torch.rand(1, 1080, 1920, 3))
+    assert picture.shape == (1, 512, 910, 3)
+
+
+@EACH_CHOICE
+def test_every_file_loads_by_its_name_and_gives_pictures(choice, model_id, tiny, weights, caplog):
+    node, widget, value = choice
+    caplog.set_level("INFO", logger="depth_normal")
+    widgets = {"resolution": 64, "network_size": 56, "precision": "float32", **({widget: value} if widget else {})}
+    picture = torch.rand(2, 40, 56, 3, generator=torch.Generator().manual_seed(0))
+    (shown,) = node().execute(picture, **widgets)
+    assert shown.shape == (2, 64, 90, 3) and shown.dtype == torch.float32
+    assert torch.isfinite(shown).all() and 0 <= shown.amin() < 0.1 and 0.9 < shown.amax() <= 1
+    assert f"loading {model_id} from {weights / MODELS[model_id].file.name}" in caplog.text
+    assert "the tensors of" not in caplog.text, "the published name raises a doubt"
+    (again,) = node().execute(picture, **widgets)
+    assert torch.equal(again, shown) and caplog.text.count(f"loading {model_id}") == 1, "read once"
+
+
+@ALL
+@pytest.mark.parametrize("shape", [(1, 1, 1, 3), (1, 300, 20, 4), (1, 20, 30, 1)], ids=str)
+def test_odd_pictures(node, shape, tiny):
+    (shown,) = node().execute(torch.rand(shape), resolution=64, network_size=28)
+    assert shown.shape[0] == 1 and min(shown.shape[1:3]) == 64 and shown.shape[3] == 3 and torch.isfinite(shown).all()
+
+
+@ALL
+def test_a_batch_is_its_pictures_one_by_one(node, tiny):
+    pictures = torch.rand(3, 40, 56, 3, generator=torch.Generator().manual_seed(1))
+    (batch,) = node().execute(pictures, resolution=64, network_size=56)
+    singles = torch.cat([node().execute(picture[None], resolution=64, network_size=56)[0] for picture in pictures])
+    assert (batch - singles).abs().max() < 2e-3
+
+
+@ALL
+def test_finer_than_256_grey_levels(node, tiny):
+    (shown,) = node().execute(torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(2)), resolution=128, network_size=56)
+    assert shown.unique().numel() > 1000
+
+
+@ALL
+@pytest.mark.parametrize("resolution", [0, 63, 16385, 512.0, "512", None])
+def test_bad_resolutions_are_named(node, resolution, pretend):
+    pretend(random_depth(1))
+    with pytest.raises(ValueError, match=r"resolution is .*accepted: (whole numbers from )?64 to 16384"):
+        node().execute(torch.rand(1, 64, 64, 3), resolution=resolution)
+
+
+@ALL
+@pytest.mark.parametrize("network_size", [-1, 4097, math.nan])
+def test_bad_network_sizes_are_named(node, network_size, pretend):
+    pretend(random_depth(1))
+    with pytest.raises(ValueError, match=r"network_size is .*accepted: 0 to 4096"):
+        node().execute(torch.rand(1, 64, 64, 3), network_size=network_size)
+
+
+@pytest.mark.parametrize(
+    ("node", "bad", "accepted"),
+    [
+        (V1, {"ckpt_name": "depth_anything_v2_vits.pth"}, "depth_anything_vitl14.pth"),
+        (V2, {"ckpt_name": "depth_anything_vits14.pth"}, "depth_anything_v2_vitg.pth"),
+        (ZOE_V1, {"environment": "underwater"}, "indoor, outdoor"),
+        (ZOE, {"model": "midas-dpt-hybrid"}, "zoedepth-nyu, zoedepth-kitti"),
+    ],
+    ids=str,
+)
+def test_another_familys_choice_is_refused(node, bad, accepted, pretend):
+    model = pretend(random_depth(1))
+    ((name, value),) = bad.items()
+    with pytest.raises(ValueError, match=rf"{name} is '{value}'; accepted: .*{accepted}"):
+        node().execute(torch.rand(1, 64, 64, 3), **bad)
+    assert not model.asked, "nothing is loaded for it"
+
+
+@ALL
+def test_an_unknown_precision_is_named(node, tiny):
+    with pytest.raises(ValueError, match="unknown dtype 'int8'; accepted: auto, float32"):
+        node().execute(torch.rand(1, 64, 64, 3), precision="int8")
+
+
+@ALL
+@pytest.mark.parametrize(
+    ("picture", "message"),
+    [
+        (torch.full((1, 64, 64, 3), math.nan), "NaN or infinite"),
+        (torch.rand(0, 64, 64, 3), "batch is empty"),
+        (torch.rand(1, 64, 64, 2), "1, 3 or 4 channels"),
+    ],
+    ids=["nan", "empty", "two channels"],
+)
+def test_bad_pictures_are_named(node, picture, message, pretend):
+    pretend(random_depth(1))
+    with pytest.raises(ValueError, match=message):
+        node().execute(picture)
+
+
+def test_the_non_commercial_weights_say_so():
+    assert {model_id: MODELS[model_id].licence for model_id in CHOICES.values() if MODELS[model_id].non_commercial} == {
+        f"depth-anything-v2-{size}": "CC-BY-NC-4.0" for size in ("base", "large", "giant")
+    }
+    tooltip = V2.INPUT_TYPES()["optional"]["ckpt_name"][1]["tooltip"]
+    assert "CC BY-NC 4.0" in tooltip and "CC BY-NC 4.0" in V2.DESCRIPTION
+
+
+@ALL
+def test_the_help_page_names_every_input_and_choice(node):
+    page = (ROOT / "web" / "docs" / f"{node.NODE_ID}.md").read_text()
+    assert page.startswith(f"# {node.DISPLAY_NAME}\n")
+    inputs = node.INPUT_TYPES()
+    for name, (kind, _) in (inputs["required"] | inputs["optional"]).items():
+        assert f"| {name} |" in page, name
+        for choice in kind if isinstance(kind, list) and name != "precision" else ():
+            assert f"| {choice} |" in page or f"`{choice}`" in page, choice
+    for line in page.splitlines():
+        if line.startswith("| depth_anything_v2_vit"):
+            assert ("not for commercial use" in line) == ("_vits.pth" not in line), line

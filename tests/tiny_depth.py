@@ -1,0 +1,117 @@
+"""ZoeDepth and Depth Anything with networks of a few hundred kB instead of gigabytes, and their files in the published layouts.
+
+Copied into a ComfyUI server's `custom_nodes`, this file is a node pack as well: its node makes the server's table of models as tiny.
+Only the sizes in the entries change; ids, file names, licences and everything the pack does with them stay the published ones.
+"""
+
+import sys
+import tempfile
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+ZOE_BACKBONE = {
+    "image_size": 96,
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "use_relative_position_bias": True,
+    "reshape_hidden_states": False,
+    "out_features": ["stage1", "stage2", "stage3", "stage4"],
+}
+FAMILIES = ("depth-anything", "zoe-depth-anything", "depth-anything-3", "zoedepth")
+
+
+def shrunk(spec):
+    """An entry of the table with a tiny architecture; ZoeDepth's heads, which are slow however narrow, see small pictures as well."""
+    if spec.family in ("zoedepth", "zoe-depth-anything"):
+        spec = replace(spec, default_size=spec.default_size // 4)
+    if spec.family == "zoedepth":
+        return replace(spec, config=replace(spec.config, backbone=ZOE_BACKBONE, neck=(32, 48, 64, 64), features=32))
+    vit, dpt = spec.config.vit, spec.config.dpt
+    alternating_from = None if vit.alternating_from is None else 2
+    vit = replace(vit, width=32, depth=6, heads=2, taken=(2, 3, 4, 5), alternating_from=alternating_from, grid=5)
+    return replace(spec, config=replace(spec.config, vit=vit, dpt=replace(dpt, channels=(16, 24, 32, 40), features=32)))
+
+
+def random_states(spec) -> dict:
+    """State dicts of a shrunk entry by role, as its published file holds them."""
+    import torch
+
+    from depth_normal.annotators.depth_anything import DepthAnything
+    from depth_normal.annotators.depth_anything_v3 import DepthAnything3
+    from depth_normal.annotators.zoe_depth_anything import ZoeDepthAnything
+
+    seed = zlib.crc32(spec.id.encode())  # so that no model passes for another
+    if spec.family == "zoedepth":
+        return {"network": zoe_state(spec, seed)}
+    if spec.family == "zoe-depth-anything":
+        state = randomise(ZoeDepthAnything(spec.config), seed).state_dict()
+        return {"network": {key.replace("core.", "core.core.", 1): value for key, value in state.items()}}
+    network_class = DepthAnything3 if spec.family == "depth-anything-3" else DepthAnything
+    state = randomise(network_class(spec.config.vit, spec.config.dpt), seed).state_dict()
+    if spec.family == "depth-anything":
+        torch.nn.init.constant_(state["depth_head.scratch.output_conv2.2.bias"], 0.0 if spec.config.max_depth else 4.0)  # above the ReLU
+    return {"network": state}
+
+
+def zoe_state(spec, seed) -> dict:
+    """As transformers writes it, for only that has the names of the published conversions."""
+    from safetensors.torch import load_file
+    from transformers import ZoeDepthForDepthEstimation
+
+    from depth_normal.annotators import zoe
+
+    network = randomise(ZoeDepthForDepthEstimation(zoe._transformers_config(spec.config)), seed)
+    with tempfile.TemporaryDirectory() as folder:
+        network.save_pretrained(folder)
+        return load_file(Path(folder, "model.safetensors"))
+
+
+def randomise(network, seed):
+    """Weights for which signals neither die nor grow, so that the depth is no flat picture."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, value in network.named_parameters():
+            noise = torch.randn(value.shape, generator=generator)
+            if value.ndim == 1:
+                scale_like = any(word in name for word in ("gamma", "lambda")) or ("norm" in name and name.endswith("weight"))
+                value.copy_((1 if scale_like else 0) + 0.2 * noise)
+            else:
+                value.copy_(noise / (1 if "table" in name else value[0].numel() ** 0.5))
+    return network.eval().requires_grad_(False)
+
+
+def write_file(spec, path: Path) -> None:
+    """Writes a shrunk entry's weights to a file of either format."""
+    import torch
+    from safetensors.torch import save_file
+
+    state = {key: value.contiguous() for key, value in random_states(spec)["network"].items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".safetensors":
+        save_file(state, path)
+    else:
+        torch.save({"model": state} if spec.family == "zoedepth" else state, path)
+
+
+class UseTinyDepthModels:
+    """Replaces ZoeDepth and Depth Anything in the running server's table of models by tiny ones."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES, OUTPUT_NODE = "tests", "execute", (), True
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {"required": {}}
+
+    def execute(self):
+        registry = next(module for name, module in list(sys.modules.items()) if name.endswith(".annotators.registry"))
+        for spec in [spec for spec in registry.MODELS.values() if spec.family in FAMILIES]:
+            registry.MODELS[spec.id] = shrunk(spec)
+        return ()
+
+
+NODE_CLASS_MAPPINGS = {"Test_UseTinyDepthModels": UseTinyDepthModels}
