@@ -56,8 +56,8 @@ class RenderDepth:
             "Metric depth only: shows 1 / depth, which spends the grey levels on what is near, as ControlNet's depth models know it."
         )
         colours = "Colours instead of grey; the last colour of the map is white's."
-        low = "Share of the pixels, in percent, that the dark end may swallow (outliers)."
-        high = "Share of the pixels, in percent, from which on all is at the bright end (outliers)."
+        low = "Percentile of the values shown (depth, or disparity where that is shown) at which the range begins: above 0 cuts outliers."
+        high = "Percentile of the values shown at which the range ends: below 100 cuts outliers. ZoeDepth's picture: depth, 2 and 85."
         ends = "Of fixed: one end of the range in the geometry's own unit (metres for metric depth)."
         percent: dict[str, Any] = {"min": 0.0, "max": 100.0, "step": 0.1, "advanced": True}
         value: dict[str, Any] = {"min": -MAX_VALUE, "max": MAX_VALUE, "step": 0.01}
