@@ -244,10 +244,17 @@ def from_transformers(*names: str) -> tuple[Any, ...]:
         library = importlib.import_module("transformers")
         return tuple(getattr(library, name) for name in names)
     except (ImportError, RuntimeError) as error:
-        raise ImportError(_explain_import_error(error)) from error
+        raise ImportError(explain_import_error("transformers", error, "pip install 'transformers>=4.57'")) from error
 
 
-def _explain_import_error(error: BaseException) -> str:
+def explain_import_error(library: str, error: BaseException, remedy: str) -> str:
+    """Why a library cannot be imported, in words that say what to do.
+
+    Args:
+        library: Its name.
+        error: What the import raised.
+        remedy: What to do where it is absent or too old.
+    """
     causes: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None:
@@ -255,8 +262,8 @@ def _explain_import_error(error: BaseException) -> str:
         cause = cause.__cause__ or cause.__context__
     if any("torchvision" in str(each) for each in causes):
         return (
-            f"the transformers library cannot be imported because the installed torchvision does not fit torch {torch.__version__} "
+            f"the {library} library cannot be imported because the installed torchvision does not fit torch {torch.__version__} "
             f"({causes[-1]}). Install the torchvision made for this torch, or remove it (pip uninstall torchvision): "
             "this pack does not need it"
         )
-    return f"the transformers library cannot be imported ({causes[-1]}): pip install 'transformers>=4.57'"
+    return f"the {library} library cannot be imported ({causes[-1]}): {remedy}"

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .base import CheckpointError, ModelSpec, StateDict, checkpoint_mismatch, from_transformers
+from .base import CheckpointError, ModelSpec, StateDict, checkpoint_mismatch, explain_import_error, from_transformers
 from .hub import from_state_dict
 
 SD2_UNET = {
@@ -108,9 +108,7 @@ def from_diffusers(*names: str) -> tuple[Any, ...]:
         library = importlib.import_module("diffusers")
         return tuple(getattr(library, name) for name in names)
     except (ImportError, RuntimeError, AttributeError) as error:
-        raise ImportError(
-            f"the diffusers library, which Marigold, Lotus and LBM need, cannot be imported ({error}): {how_to_install()}"
-        ) from error
+        raise ImportError(explain_import_error("diffusers", error, how_to_install())) from error
 
 
 def how_to_install() -> str:
