@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -20,7 +20,7 @@ from ..geometry.relight import Light, light_direction, light_position, relight, 
 from ..model_loader.host import default_device, progress_bar, throw_if_interrupted
 from ..utils import resize_map, to_rgb
 from .common import check_choice, check_range
-from .sockets import CATEGORY, check_geometry, geometry_input, to_output
+from .sockets import CATEGORY, check_geometry, geometry_input, one_by_one, to_output
 
 LIGHTS = ("directional", "point")
 CODINGS = [coding.value for coding in NormalMapCoding]
@@ -275,11 +275,8 @@ def _for_batch(estimate: Estimate, batch: int, name: str) -> Estimate:
 def _one_by_one(pictures: Tensor, whole: Estimate) -> Iterator[tuple[Tensor, Estimate]]:
     """Each picture with its estimate, on the device that computes: a long batch at once would not fit there."""
     device = default_device()
-    for index, picture in enumerate(pictures.split(1)):
-        throw_if_interrupted()
-        maps = {field.name: getattr(whole, field.name) for field in fields(whole)}
-        own = {name: value[index : index + 1].to(device) for name, value in maps.items() if isinstance(value, Tensor)}
-        yield picture.to(device), replace(whole, **own)
+    for picture, estimate in zip(pictures.split(1), one_by_one(whole, device), strict=True):
+        yield picture.to(device), estimate
 
 
 def _surfaces(estimate: Estimate, height: int, width: int) -> tuple[Tensor, Tensor | None, Tensor]:
