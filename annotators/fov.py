@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from torch import Tensor
-
 from ..geometry.camera import intrinsics_from_fov, resize_intrinsics
 from ..geometry.estimate import Estimate, Quantity
 from .depth_anything_v3 import for_camera
@@ -34,14 +32,8 @@ def with_fov(estimate: Estimate, fov: float, height: int, width: int) -> Estimat
     """
     if not fov:
         return estimate
-    intrinsics = _intrinsics(estimate, fov, height, width)
+    of_picture = intrinsics_from_fov(fov, height, width, batch=estimate.batch)
+    intrinsics = resize_intrinsics(of_picture, (height, width), (estimate.height, estimate.width)).to(estimate.device)
     if estimate.quantity is Quantity.METRIC_DEPTH and estimate.intrinsics is not None:
         return for_camera(estimate, intrinsics)
     return replace(estimate, intrinsics=intrinsics)
-
-
-def _intrinsics(estimate: Estimate, fov: float, height: int, width: int) -> Tensor:
-    reference = estimate.depth if estimate.depth is not None else estimate.normals
-    assert reference is not None
-    of_picture = intrinsics_from_fov(fov, height, width, batch=estimate.batch)
-    return resize_intrinsics(of_picture, (height, width), (estimate.height, estimate.width)).to(reference.device)

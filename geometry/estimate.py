@@ -99,6 +99,11 @@ class Estimate:
         """Width of the maps in pixels."""
         return self._reference.shape[3]
 
+    @property
+    def device(self) -> torch.device:
+        """Where the maps are."""
+        return self._reference.device
+
     def to(self, device: torch.device | str) -> Estimate:
         """The same estimate on another device."""
         return self._map(lambda value: value.to(device))

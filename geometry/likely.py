@@ -67,9 +67,7 @@ def likely_intrinsics(estimate: Estimate, fov: float | None = None) -> Tensor:
     """
     if not fov and estimate.intrinsics is not None:
         return estimate.intrinsics
-    reference = estimate.depth if estimate.depth is not None else estimate.normals
-    assert reference is not None
-    return intrinsics_from_fov(fov or DEFAULT_FOV, estimate.height, estimate.width, batch=estimate.batch).to(reference.device)
+    return intrinsics_from_fov(fov or DEFAULT_FOV, estimate.height, estimate.width, batch=estimate.batch).to(estimate.device)
 
 
 def _stretched(depth: Tensor, valid: Tensor, ratio: float) -> Tensor:
