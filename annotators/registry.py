@@ -14,6 +14,9 @@ from .midas import DPT_BEIT_LARGE, DPT_HYBRID, DPT_LARGE, DPT_SWIN2_TINY, MIDAS_
 from .zoe import ZoeAnnotator
 from .zoe_depth_anything import ZoeDepthAnythingAnnotator
 
+DEFAULT_MODEL = "midas-dpt-hybrid"
+"""The old nodes' model, and what is taken where nobody chooses."""
+
 FAMILIES: dict[str, type[Annotator]] = {
     "midas": MidasAnnotator,
     "zoedepth": ZoeAnnotator,

@@ -18,10 +18,9 @@ from typing import Any
 
 from ..annotators.base import ModelSpec
 from ..annotators.fov import with_fov
-from ..annotators.registry import MODELS, find_spec
+from ..annotators.registry import DEFAULT_MODEL, MODELS, find_spec
 from ..geometry.compare import compare_depth, compare_normals
 from ..geometry.derive import with_normals
-from ..geometry.estimate import Estimate
 from ..geometry.files import FORMATS, SaveOptions, load_estimate, read_picture, save_estimate, write_depth_png, write_normal_png, write_npz
 from ..geometry.render import depth_to_image, normals_to_image
 from ..model_loader import DEVICE_CHOICES, DTYPE_CHOICES, Model, load_model
@@ -29,7 +28,6 @@ from ..model_loader.download import download_weights
 from ..model_loader.find import find_weights
 from ..utils import as_batch
 
-DEFAULT_MODEL = "midas-dpt-hybrid"
 DONE, SOME_FAILED, NOTHING_DONE = 0, 1, 2
 
 # What a bad picture, file, model or machine raises; anything else is a fault of this program and shows its traceback.
@@ -147,7 +145,8 @@ def estimate_file(
         ValueError, OSError: The picture cannot be read, or the results cannot be written.
     """
     picture = as_batch(read_picture(path))
-    estimate = _with_maps(model, picture, size, fov)
+    height, width = picture.shape[-2:]
+    estimate = model.estimate(picture, size, derive=lambda part: with_normals(with_fov(part, fov, height, width)))
     written = []
     if estimate.depth is not None and estimate.quantity is not None:
         written.append(folder / f"{path.stem}_depth.png")
@@ -160,13 +159,6 @@ def estimate_file(
     for extension in also:
         written += save_estimate(folder / f"{path.stem}.{extension}", estimate, SaveOptions(picture=picture))
     return written
-
-
-def _with_maps(model: Model, picture: Any, size: int | None, fov: float) -> Estimate:
-    """Normals are taken at the network's size: those of enlarged depth would show its grid."""
-    height, width = picture.shape[-2:]
-    (estimate,) = model.estimates(picture, size)
-    return with_normals(with_fov(estimate, fov, height, width)).resized(height, width, model.resampling).to("cpu")
 
 
 def _models(arguments: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,13 @@ class Model:
         self._placement = host.Placement(annotator.network, device)
 
     def estimate(
-        self, images: Tensor | np.ndarray, size: int | None = None, progress: Progress | None = None, *, options: Any = None
+        self,
+        images: Tensor | np.ndarray,
+        size: int | None = None,
+        progress: Progress | None = None,
+        *,
+        options: Any = None,
+        derive: Callable[[Estimate], Estimate] | None = None,
     ) -> Estimate:
         """Depth and/or normals of pictures, at the pictures' own size.
 
@@ -58,6 +64,7 @@ class Model:
             size: Side of the network's input in pixels (for most families the shorter one); None = the model's default.
             progress: Called with (work done, work in all), in pictures or in a family's passes over them.
             options: The family's own (`annotators.marigold.MarigoldOptions`, ...); None = its defaults.
+            derive: What is to follow from the estimate at the network's size, as normals are: those of enlarged depth would show its grid.
 
         Returns:
             An estimate of B pictures, H x W, float32, on the CPU or where the images were.
@@ -70,7 +77,8 @@ class Model:
         batch = as_batch(images)
         height, width = batch.shape[-2:]
         parts = self.estimates(batch, size, progress, options=options)
-        return Estimate.cat([part.resized(height, width, self.resampling).to(batch.device) for part in parts])
+        derived = parts if derive is None else map(derive, parts)
+        return Estimate.cat([part.resized(height, width, self.resampling).to(batch.device) for part in derived])
 
     def estimates(
         self, images: Tensor, size: int | None = None, progress: Progress | None = None, *, options: Any = None

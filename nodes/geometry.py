@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..annotators.fov import with_fov
-from ..annotators.registry import MODELS
+from ..annotators.registry import DEFAULT_MODEL, MODELS
 from ..geometry.camera import intrinsics_from_fov
 from ..geometry.depth_image import LINEAR_IN, image_to_depth
 from ..geometry.derive import with_normals
@@ -36,7 +36,6 @@ from .sockets import (
     one_by_one,
 )
 
-DEFAULT_MODEL = "midas-dpt-hybrid"
 AUTO, MODEL_ONLY = "auto", "model only"
 METRES = "metres"
 VALUES = (*LINEAR_IN, METRES)
@@ -118,14 +117,13 @@ class EstimateGeometry:
         check_choice("normals", normals, (AUTO, MODEL_ONLY))
         pictures = to_rgb(image)
         height, width = pictures.shape[-2:]
-        device, _ = image_placement()
-        parts = []
-        for part in model.estimates(pictures, resolution or None, progress_bar(pictures.shape[0])):
+
+        def derive(part: Estimate) -> Estimate:
             part = with_fov(part, fov, height, width)
-            if normals == AUTO and part.quantity is not Quantity.RELATIVE_DEPTH:
-                part = with_normals(part)
-            parts.append(part.resized(height, width, model.resampling).to(device))
-        return (Estimate.cat(parts),)
+            return with_normals(part) if normals == AUTO else part
+
+        estimate = model.estimate(pictures, resolution or None, progress_bar(pictures.shape[0]), derive=derive)
+        return (estimate.to(image_placement()[0]),)
 
 
 class DepthImageToGeometry:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..annotators.registry import models_of_family
+from ..annotators.registry import DEFAULT_MODEL, models_of_family
 from ..geometry.conventions import NormalMapCoding, encode_normal_map
 from ..geometry.estimate import Axes, Estimate
 from ..geometry.normals import midas_normals
@@ -16,7 +16,6 @@ from ..geometry.render import normalise_per_image
 from ..model_loader import load_model
 from .common import LEGACY_CATEGORY, annotate, check_choice, check_range, precision_widget, resolution_widget
 
-DEFAULT_MODEL = "midas-dpt-hybrid"
 DEFAULT_A, MAX_A = math.tau, math.pi * 5
 DEFAULT_THRESHOLD = 0.1
 OLD_CODING = NormalMapCoding.CONTROLNET_1_0_NORMAL

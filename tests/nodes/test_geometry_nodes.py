@@ -10,6 +10,7 @@ import torch
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.normals import disparity_to_normals, dmap2norm, midas_normals
+from depth_normal.model_loader import Model
 from depth_normal.nodes import files, geometry, interop, render
 from depth_normal.nodes.geometry import DepthImageToGeometry, EstimateGeometry, LoadDepthNormalModel, NormalsFromDepth
 
@@ -18,15 +19,15 @@ HEIGHT, WIDTH = 48, 64
 HELP = Path(__file__).resolve().parents[2] / "web" / "docs"
 
 
-class Pretend:
-    """Stands in for a loaded model: half the pictures' size, one part for each picture."""
+class Pretend(Model):
+    """A loaded model without its network: half the pictures' size, one part for each picture."""
 
     resampling = "bilinear"
 
     def __init__(self, depth, quantity, **more):
         self.depth, self.quantity, self.more, self.sizes = depth, quantity, more, []
 
-    def estimates(self, images, size, progress):
+    def estimates(self, images, size=None, progress=None, *, options=None):
         self.sizes.append(size)
         for _ in images:
             yield Estimate(self.depth, self.quantity, **self.more)
