@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,10 @@ from torch import Tensor
 from .data import CROP_LONG, CROP_SHORT, read_photos
 
 RENDER_SHARE = 0.25
-SMALLEST_WINDOW = 0.7
+SMALLEST_WINDOW = 0.5  # of the crop; most are near 1
+MOST_STRETCH = 0.12  # of the aspect, as a logarithm
+MOST_TILT = 7.0  # degrees
+PERMUTED = 0.1  # share of the pictures whose colours change places
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ def _stack(crops: list[dict[str, np.ndarray]]) -> Stack | None:
 
 
 def sample_batch(crops: Crops, size: int, short: int, long: int, random: torch.Generator) -> Batch:
-    """A batch of windows of random crops, all of one orientation, some mirrored, with changed colours.
+    """A batch of windows of random crops, all of one orientation, with changed colours.
 
     Args:
         crops: Where to draw from.
@@ -135,37 +139,46 @@ def sample_batch(crops: Crops, size: int, short: int, long: int, random: torch.G
     shares = ((photographs, size - rendered), (renders, rendered))
     parts = [_windows(stack, count, target, random) for stack, count in shares if stack and count]
     pictures, disparity, normals = (torch.cat(maps) for maps in zip(*parts, strict=True))
-    mirrored = torch.rand(size, generator=random) < 0.5
-    pictures, disparity, normals = (torch.where(mirrored[:, None, None, None], x.flip(-1), x) for x in (pictures, disparity, normals))
-    normals = torch.where(mirrored[:, None, None, None], normals * torch.tensor([-1.0, 1, 1])[:, None, None], normals)
     return Batch(recolour(pictures, random).contiguous(memory_format=torch.channels_last), disparity, normals)
 
 
 def _windows(stack: Stack, count: int, size: tuple[int, int], random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Windows of random crops, each with its own place, zoom, aspect, tilt and mirroring."""
     height, width = stack.rgb.shape[1:3]
-    scale = SMALLEST_WINDOW + (1 - SMALLEST_WINDOW) * float(torch.rand((), generator=random))
-    rows, columns = round(height * scale), round(width * scale)
+    draw = torch.rand(6, count, generator=random)
+    aspect = size[1] / size[0] * torch.exp((draw[0] - 0.5) * 2 * MOST_STRETCH)
+    zoom = 1 - (1 - SMALLEST_WINDOW) * draw[1].square()
+    columns = torch.minimum(aspect * height, torch.tensor(float(width))) * zoom
+    rows = columns / aspect
+    cosine, sine = (f((draw[2] - 0.5) * 2 * math.radians(MOST_TILT)) for f in (torch.cos, torch.sin))
+    mirror = torch.where(draw[3] < 0.5, -1.0, 1.0)
+    across = torch.stack((mirror * cosine * columns / width, -sine * rows / width, (2 * draw[4] - 1) * (1 - columns / width)), 1)
+    down = torch.stack((mirror * sine * columns / height, cosine * rows / height, (2 * draw[5] - 1) * (1 - rows / height)), 1)
+    window = torch.stack((across, down), 1)
+    index = torch.randint(len(stack.rgb), (count,), generator=random)
     half = (size[0] // 2, size[1] // 2)
-    pictures, disparity, normals = [], [], []
-    for index in torch.randint(len(stack.rgb), (count,), generator=random).tolist():
-        y = int(torch.randint(height - rows + 1, (), generator=random))
-        x = int(torch.randint(width - columns + 1, (), generator=random))
-        window = (index, slice(y, y + rows), slice(x, x + columns))
-        pictures.append(stack.rgb[window])
-        disparity.append(stack.disparity[window])
-        if stack.normals is not None:
-            normals.append(stack.normals[window])
-    rgb = resize(torch.stack(pictures).movedim(-1, 1).float() / 255, size)
-    target = resize(torch.stack(disparity)[:, None].float(), half)
-    if not normals:
-        return rgb, target, rgb.new_zeros(count, 3, *half)
-    return rgb, target, resize(torch.stack(normals).movedim(-1, 1).float() / 127, half)
+    rgb = _sample(stack.rgb[index].movedim(-1, 1).float() / 255, window, size)
+    disparity = _sample(stack.disparity[index][:, None].float(), window, half)
+    if stack.normals is None:
+        return rgb, disparity, rgb.new_zeros(count, 3, *half)
+    x, y, z = _sample(stack.normals[index].movedim(-1, 1).float() / 127, window, half).unbind(1)
+    cosine, sine, mirror = (value[:, None, None] for value in (cosine, sine, mirror))
+    return rgb, disparity, torch.stack((mirror * (cosine * x - sine * y), sine * x + cosine * y, z), 1)
+
+
+def _sample(maps: Tensor, window: Tensor, size: tuple[int, int]) -> Tensor:
+    """(B, C, h, w) through affine windows (B, 2, 3) in [-1, 1]; a tilted corner outside repeats the border."""
+    grid = F.affine_grid(window, [len(maps), 1, *size], align_corners=False)
+    return F.grid_sample(maps, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def recolour(pictures: Tensor, random: torch.Generator) -> Tensor:
     """Random brightness, contrast, gamma, saturation, tint and noise, each picture its own."""
     draw = torch.rand(8, len(pictures), 1, 1, 1, generator=random)
     pictures = pictures.clamp(1e-4, 1) ** torch.exp((draw[0] - 0.5) * 0.8)
+    order = torch.rand(len(pictures), 3, generator=random).argsort(1)
+    order[torch.rand(len(pictures), generator=random) >= PERMUTED] = torch.arange(3)
+    pictures = pictures.gather(1, order[:, :, None, None].expand_as(pictures))
     grey = pictures.mean(1, keepdim=True)
     saturation = torch.where(draw[1] < 0.08, torch.zeros_like(draw[1]), 0.6 + 0.7 * draw[2])
     pictures = grey + (pictures - grey) * saturation

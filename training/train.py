@@ -31,10 +31,10 @@ from .batches import Crops, load_crops, sample_batch
 from .data import CROP_SHORT
 from .losses import correlation, normalised_target, training_loss
 
-# (progress up to which, (short, long) sides that are drawn from): small pictures are quick, the last quarter is at the size of use
+# (progress up to which, (short, long) sides that are drawn from): small pictures are quick, the last third is at the size of use
 CURRICULUM = (
-    (0.5, ((96, 128), (96, 160))),
-    (0.75, ((128, 160), (160, 192), (128, 192))),
+    (0.4, ((96, 128), (96, 160))),
+    (0.65, ((128, 160), (160, 192), (128, 192))),
     (1.0, ((192, 256), (192, 256), (160, 256), (192, 224))),
 )
 VALIDATION_SIZE = (192, 256)
