@@ -106,6 +106,34 @@ def resize_map(values: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(values, size=(height, width), mode="bilinear", align_corners=False)
 
 
+def guided_upsample(values: Tensor, guide: Tensor, radius: int, epsilon: float) -> Tensor:
+    """Enlarges maps so that their edges follow those of a picture: around each point they are made linear in its brightness.
+
+    Args:
+        values: (B, C, h, w).
+        guide: (B, 3, H, W) in [0, 1], of any larger size.
+        radius: Of the neighbourhoods, in pixels of the values.
+        epsilon: Variance of brightness below which the picture is taken for flat: its texture leaves no trace.
+
+    Returns:
+        (B, C, H, W).
+
+    Source:
+        He, Sun, "Fast Guided Filter" (2015).
+    """
+    size = guide.shape[-2:]
+    bright = guide.mean(1, keepdim=True)
+    small = resize_picture(bright, *values.shape[-2:])
+
+    def mean(x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, 2 * radius + 1, 1, radius, count_include_pad=False)
+
+    mean_small, mean_values = mean(small), mean(values)
+    slope = (mean(small * values) - mean_small * mean_values) / (mean(small * small) - mean_small**2 + epsilon)
+    offset = mean_values - slope * mean_small
+    return resize_map(mean(slope), *size) * bright + resize_map(mean(offset), *size)
+
+
 def _area_weights(old: int, new: int, like: Tensor) -> Tensor:
     """(new, old) matrix whose row i averages the source interval [i, i + 1) * old / new, border pixels by their share."""
     edges = torch.arange(new + 1, dtype=torch.float64) * (old / new)
