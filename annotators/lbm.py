@@ -6,7 +6,6 @@ Source:
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,14 +13,10 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..geometry.conventions import convert_normals
-from ..geometry.estimate import Axes, Estimate, Quantity
 from ..utils import resize_picture, round_to_multiple
 from .base import ModelSpec, StateDict
 from .diffusion import DiffusionAnnotator, DiffusionOptions, check_range, seeded_noise
 from .diffusion_parts import SD_VAE, DiffusionConfig
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -74,7 +69,7 @@ class LbmAnnotator(DiffusionAnnotator):
 
     Convention:
         Depth in [0, 1], 0 = near, unknown scale and shift. Its normals' native axes are doubtful: published pictures disagree about X.
-        They are one field of the entry in the table (`axes`); `disagreeing_axes` tells when it is wrong.
+        They are one field of the entry in the table (`axes`); `geometry.compare.disagreeing_axes` tells when it is wrong.
     """
 
     options_type = LbmOptions
@@ -124,45 +119,3 @@ class LbmAnnotator(DiffusionAnnotator):
         if self.spec.quantity is not None:
             return (decoded.clamp(-1, 1).mean(1, keepdim=True) + 1) / 2
         return F.normalize(decoded.clamp(-1, 1), dim=1, eps=1e-6)
-
-
-def disagreeing_axes(normals: Estimate, depth: Estimate) -> tuple[str, ...]:
-    """Tells, and warns, when normals point the other way than a depth of the same pictures says.
-
-    A surface that faces right gets farther to the right, one that faces up gets nearer downwards: over all pixels, the correlation of each
-    component with the depth's slope has a known sign. Steps of the depth count no more than its mean slope.
-
-    Args:
-        normals: In any axes.
-        depth: Of the same pictures, any quantity, any size.
-
-    Returns:
-        Those of "x" and "y" that disagree, i.e. whose correlation is below -0.2.
-
-    Raises:
-        ValueError: No normals, or no depth, or not the same number of pictures.
-    """
-    if normals.normals is None or depth.depth is None or normals.batch != depth.batch:
-        raise ValueError(
-            f"needs normals and a depth of the same pictures; found {normals.batch} pictures with normals: {normals.normals is not None}, "
-            f"{depth.batch} with depth: {depth.depth is not None}"
-        )
-    value = depth.to(normals.normals.device).resized(normals.height, normals.width).depth
-    assert value is not None
-    farness = -value if depth.quantity is Quantity.DISPARITY else value
-    vectors = convert_normals(normals.normals, normals.axes, Axes.OPENGL)
-    slopes = {"x": farness[..., 1:-1, 2:] - farness[..., 1:-1, :-2], "y": farness[..., :-2, 1:-1] - farness[..., 2:, 1:-1]}
-    wrong = []
-    for index, (axis, slope) in enumerate(slopes.items()):
-        limit = slope.abs().mean()
-        slope = slope.clamp(-limit, limit)
-        component = vectors[:, index : index + 1, 1:-1, 1:-1]
-        correlation = float((slope * component).sum() / (slope.norm() * component.norm()).clamp(min=1e-12))
-        if correlation < -0.2:
-            wrong.append(axis)
-            logger.warning(
-                "the normals disagree with the depth about %s (correlation %.2f): probably their native axes are not what their entry says",
-                axis.upper(),
-                correlation,
-            )
-    return tuple(wrong)

@@ -1,12 +1,16 @@
-"""How far two estimates of one view are apart: the usual measures of depth and normals."""
+"""How far two estimates of one view are apart: the usual measures of depth and normals, and whether their axes agree."""
 
 from __future__ import annotations
+
+import logging
 
 import torch
 from torch import Tensor
 
 from .conventions import convert_normals
 from .estimate import Axes, Estimate, Quantity
+
+logger = logging.getLogger(__name__)
 
 
 def compare_normals(found: Estimate, truth: Estimate) -> dict[str, float]:
@@ -70,6 +74,48 @@ def compare_depth(found: Estimate, truth: Estimate) -> dict[str, float]:
         close = torch.maximum(a / b, b / a) < 1.25
         errors |= {"AbsRel": ((a - b).abs() / b).mean().item(), "delta1 %": 100 * (close & (a > 0)).double().mean().item()}
     return errors
+
+
+def disagreeing_axes(normals: Estimate, depth: Estimate) -> tuple[str, ...]:
+    """Tells, and warns, when normals point the other way than a depth of the same pictures says.
+
+    A surface that faces right gets farther to the right, one that faces up gets nearer downwards: over all pixels, the correlation of each
+    component with the depth's slope has a known sign. Steps of the depth count no more than its mean slope.
+
+    Args:
+        normals: In any axes.
+        depth: Of the same pictures, any quantity, any size.
+
+    Returns:
+        Those of "x" and "y" that disagree, i.e. whose correlation is below -0.2.
+
+    Raises:
+        ValueError: No normals, or no depth, or not the same number of pictures.
+    """
+    if normals.normals is None or depth.depth is None or normals.batch != depth.batch:
+        raise ValueError(
+            f"needs normals and a depth of the same pictures; found {normals.batch} pictures with normals: {normals.normals is not None}, "
+            f"{depth.batch} with depth: {depth.depth is not None}"
+        )
+    value = depth.to(normals.normals.device).resized(normals.height, normals.width).depth
+    assert value is not None
+    farness = -value if depth.quantity is Quantity.DISPARITY else value
+    vectors = convert_normals(normals.normals, normals.axes, Axes.OPENGL)
+    slopes = {"x": farness[..., 1:-1, 2:] - farness[..., 1:-1, :-2], "y": farness[..., :-2, 1:-1] - farness[..., 2:, 1:-1]}
+    wrong = []
+    for index, (axis, slope) in enumerate(slopes.items()):
+        limit = slope.abs().mean()
+        slope = slope.clamp(-limit, limit)
+        component = vectors[:, index : index + 1, 1:-1, 1:-1]
+        correlation = float((slope * component).sum() / (slope.norm() * component.norm()).clamp(min=1e-12))
+        if correlation < -0.2:
+            wrong.append(axis)
+            logger.warning(
+                "the normals disagree with the depth about %s (correlation %.2f): probably their native axes are not what their entry says",
+                axis.upper(),
+                correlation,
+            )
+    return tuple(wrong)
 
 
 def _common(found: Estimate, truth: Estimate) -> Tensor:

@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ..annotators.diffusion import DiffusionOptions
-from ..annotators.lbm import LbmOptions, disagreeing_axes
+from ..annotators.lbm import LbmOptions
 from ..annotators.marigold import MarigoldOptions
 from ..annotators.registry import MODELS, models_of_family
+from ..geometry.compare import disagreeing_axes
 from ..geometry.conventions import NormalMapCoding
 from ..geometry.estimate import Estimate
 from ..geometry.render import NORMALISATIONS, depth_to_image, normals_to_image

@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 from depth_normal.annotators.base import CheckpointError
 from depth_normal.annotators.diffusion import DiffusionOptions
 from depth_normal.annotators.diffusion_parts import SD_VAE
-from depth_normal.annotators.lbm import LBM, LbmAnnotator, LbmOptions, disagreeing_axes
+from depth_normal.annotators.lbm import LBM, LbmAnnotator, LbmOptions
 from depth_normal.annotators.specs_diffusion import SPECS
-from depth_normal.geometry.estimate import Axes, Estimate, Quantity
+from depth_normal.geometry.estimate import Axes, Quantity
 from depth_normal.model_loader.checkpoint import read_checkpoint
 from depth_normal.model_loader.find import find_weights
 
@@ -205,39 +205,3 @@ def test_the_full_size_network_has_the_published_numbers():
     assert sum(value.numel() for value in state.values()) == 2_426_231_044
     assert state["down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k.weight"].shape == (640, 640)
     assert "mid_block.attentions.0.transformer_blocks.9.attn2.to_k.weight" in state
-
-
-def hemisphere() -> tuple[torch.Tensor, torch.Tensor]:
-    """Normals, OPENGL, and depth of the front of a ball that fills the picture's middle square."""
-    x, y = torch.meshgrid(torch.linspace(-0.7, 0.7, 64), torch.linspace(0.7, -0.7, 64), indexing="xy")
-    z = (1 - x**2 - y**2).sqrt()
-    return torch.stack([x, y, z])[None], (3 - z)[None, None]
-
-
-@pytest.mark.parametrize("quantity", list(Quantity))
-def test_signs_that_agree_pass_and_flipped_ones_are_named(quantity, caplog):
-    vectors, distance = hemisphere()
-    depth = Estimate(depth=1 / distance if quantity is Quantity.DISPARITY else distance, quantity=quantity)
-    assert disagreeing_axes(Estimate(normals=vectors), depth) == ()
-    assert not caplog.records
-    flip = torch.tensor([[-1.0, 1, 1], [1, -1, 1], [-1, -1, 1]])
-    for signs, expected in zip(flip, (("x",), ("y",), ("x", "y")), strict=True):
-        caplog.clear()
-        assert disagreeing_axes(Estimate(normals=vectors * signs.view(1, 3, 1, 1)), depth) == expected
-        assert len(caplog.records) == len(expected)
-    scannet = Estimate(normals=vectors * flip[0].view(1, 3, 1, 1), axes=Axes.SCANNET)
-    assert disagreeing_axes(scannet, depth) == ()
-
-
-def test_signs_are_not_doubted_without_reason():
-    vectors, distance = hemisphere()
-    other_size = Estimate(depth=F.interpolate(distance, (48, 80), mode="bilinear"), quantity=Quantity.RELATIVE_DEPTH)
-    assert disagreeing_axes(Estimate(normals=vectors), other_size) == ()
-    flat = Estimate(depth=torch.ones(1, 1, 64, 64), quantity=Quantity.METRIC_DEPTH)
-    assert disagreeing_axes(Estimate(normals=vectors), flat) == ()
-    step = distance.clone()
-    step[..., 32:] += 100  # a far wall behind the right half: one steep contour must not outvote the surfaces
-    step[..., :32] = distance[..., :32]
-    assert disagreeing_axes(Estimate(normals=vectors), Estimate(depth=step, quantity=Quantity.METRIC_DEPTH)) == ()
-    with pytest.raises(ValueError, match="needs normals and a depth"):
-        disagreeing_axes(other_size, other_size)

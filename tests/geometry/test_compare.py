@@ -2,8 +2,9 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from depth_normal.geometry.compare import compare_depth, compare_normals
+from depth_normal.geometry.compare import compare_depth, compare_normals, disagreeing_axes
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 
 
@@ -74,3 +75,39 @@ def test_holes_do_not_count():
 def test_what_cannot_be_compared_says_why(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def hemisphere() -> tuple[torch.Tensor, torch.Tensor]:
+    """Normals, OPENGL, and depth of the front of a ball that fills the picture's middle square."""
+    x, y = torch.meshgrid(torch.linspace(-0.7, 0.7, 64), torch.linspace(0.7, -0.7, 64), indexing="xy")
+    z = (1 - x**2 - y**2).sqrt()
+    return torch.stack([x, y, z])[None], (3 - z)[None, None]
+
+
+@pytest.mark.parametrize("quantity", list(Quantity))
+def test_signs_that_agree_pass_and_flipped_ones_are_named(quantity, caplog):
+    vectors, distance = hemisphere()
+    depth = Estimate(depth=1 / distance if quantity is Quantity.DISPARITY else distance, quantity=quantity)
+    assert disagreeing_axes(Estimate(normals=vectors), depth) == ()
+    assert not caplog.records
+    flip = torch.tensor([[-1.0, 1, 1], [1, -1, 1], [-1, -1, 1]])
+    for signs, expected in zip(flip, (("x",), ("y",), ("x", "y")), strict=True):
+        caplog.clear()
+        assert disagreeing_axes(Estimate(normals=vectors * signs.view(1, 3, 1, 1)), depth) == expected
+        assert len(caplog.records) == len(expected)
+    scannet = Estimate(normals=vectors * flip[0].view(1, 3, 1, 1), axes=Axes.SCANNET)
+    assert disagreeing_axes(scannet, depth) == ()
+
+
+def test_signs_are_not_doubted_without_reason():
+    vectors, distance = hemisphere()
+    other_size = Estimate(depth=F.interpolate(distance, (48, 80), mode="bilinear"), quantity=Quantity.RELATIVE_DEPTH)
+    assert disagreeing_axes(Estimate(normals=vectors), other_size) == ()
+    flat = Estimate(depth=torch.ones(1, 1, 64, 64), quantity=Quantity.METRIC_DEPTH)
+    assert disagreeing_axes(Estimate(normals=vectors), flat) == ()
+    step = distance.clone()
+    step[..., 32:] += 100  # a far wall behind the right half: one steep contour must not outvote the surfaces
+    step[..., :32] = distance[..., :32]
+    assert disagreeing_axes(Estimate(normals=vectors), Estimate(depth=step, quantity=Quantity.METRIC_DEPTH)) == ()
+    with pytest.raises(ValueError, match="needs normals and a depth"):
+        disagreeing_axes(other_size, other_size)
