@@ -234,6 +234,13 @@ def checkpoint_mismatch(expected: StateDict, found: StateDict) -> str | None:
     return ", ".join(parts) or None
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that the device or the machine has no memory left."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in ("out of memory", "allocate memory"))
+
+
 def from_transformers(*names: str) -> tuple[Any, ...]:
     """Classes of the transformers library, imported on first use.
 

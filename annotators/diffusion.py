@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..geometry.conventions import convert_normals
 from ..geometry.estimate import Axes, Estimate
-from .base import Annotator, ModelSpec, Progress, StateDict
+from .base import Annotator, ModelSpec, Progress, StateDict, is_out_of_memory
 from .diffusion_parts import LatentDiffusion, build_network, from_diffusers
 
 logger = logging.getLogger(__name__)
@@ -203,7 +203,7 @@ class DiffusionAnnotator(Annotator):
             try:
                 output = run(part)
             except RuntimeError as error:
-                if vae.use_tiling or not any(words in str(error) for words in ("out of memory", "allocate memory")):
+                if vae.use_tiling or not is_out_of_memory(error):
                     raise
                 logger.warning("%s: not enough memory for the VAE at once: going on in tiles", self.spec.id)
                 vae.use_tiling = True

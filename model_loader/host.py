@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..annotators.base import is_out_of_memory
+
 logger = logging.getLogger(__name__)
 
 # Working memory for one forward on a CPU: larger batches are not faster there, and cannot be cancelled as soon.
@@ -71,13 +73,6 @@ def free_main_memory() -> float:
     """Bytes of main memory that models may still take; outside ComfyUI that is the caller's business."""
     manager = memory_manager()
     return float("inf") if manager is None else manager.get_free_memory(torch.device("cpu"))
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that the device or the machine has no memory left."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in ("out of memory", "can't allocate memory"))
 
 
 def release_cached_memory() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..annotators.base import Annotator, CheckpointError, ModelSpec, Progress
+from ..annotators.base import Annotator, CheckpointError, ModelSpec, Progress, is_out_of_memory
 from ..annotators.registry import FAMILIES, find_spec
 from ..geometry.estimate import Estimate
 from ..utils import as_batch
@@ -106,7 +106,7 @@ class Model:
                 with torch.no_grad():
                     part = self._annotator.estimate(chunk, size, options=options, progress=_scaled(progress, done, len(chunk), total))
             except RuntimeError as error:
-                if not host.is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 host.release_cached_memory()
                 if at_once == 1:

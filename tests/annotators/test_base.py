@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from depth_normal.annotators.base import Annotator, ModelSpec, WeightFile, checkpoint_mismatch, from_transformers
+from depth_normal.annotators.base import Annotator, ModelSpec, WeightFile, checkpoint_mismatch, from_transformers, is_out_of_memory
 from depth_normal.annotators.midas_small import MidasSmall
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 
@@ -188,3 +188,19 @@ def test_a_torchvision_that_does_not_fit_is_named_and_the_small_model_works_all_
     assert "pip uninstall torchvision" in answer["said"]
     assert answer["shape"] == [1, 1, 40, 60]
     assert answer["finite"]
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (MemoryError(), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 17 GB)"), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("out of memory"), False),
+    ],
+    ids=str,
+)
+def test_want_of_memory_is_known(error, expected):
+    assert is_out_of_memory(error) is expected

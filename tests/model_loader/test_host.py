@@ -321,19 +321,3 @@ def test_an_interruption_between_the_blocks_of_a_list_stops_it(comfy):
     with pytest.raises(Interrupted):
         network(torch.zeros(1, 2))
     assert [layer.runs for layer in network.layers] == [1, 0]
-
-
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [
-        (torch.OutOfMemoryError("CUDA out of memory"), True),
-        (MemoryError(), True),
-        (RuntimeError("MPS backend out of memory (MPS allocated: 17 GB)"), True),
-        (RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory"), True),
-        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
-        (ValueError("out of memory"), False),
-    ],
-    ids=str,
-)
-def test_want_of_memory_is_known(error, expected):
-    assert host.is_out_of_memory(error) is expected
