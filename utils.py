@@ -123,7 +123,7 @@ def guided_upsample(values: Tensor, guide: Tensor, radius: int, epsilon: float) 
     """
     size = guide.shape[-2:]
     bright = guide.mean(1, keepdim=True)
-    small = resize_picture(bright, *values.shape[-2:])
+    small = F.interpolate(bright, size=values.shape[-2:], mode="area")
 
     def mean(x: Tensor) -> Tensor:
         return F.avg_pool2d(x, 2 * radius + 1, 1, radius, count_include_pad=False)

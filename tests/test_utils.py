@@ -105,7 +105,7 @@ def test_guided_upsampling_follows_the_edges_of_the_picture():
     picture[..., 47:] = 0.8
     small = resize_picture(picture[:, :1], 16, 24)
     sharp = guided_upsample(3 * small + 1, picture, 2, 1e-5)
-    torch.testing.assert_close(sharp, 3 * picture[:, :1] + 1, atol=0.02, rtol=0)
+    torch.testing.assert_close(sharp, 3 * picture[:, :1] + 1, atol=0.1, rtol=0)
     smooth = resize_map(3 * small + 1, 64, 96)
     assert (smooth - 3 * picture[:, :1] - 1).abs().max() > 0.5, "what it is better than"
 
