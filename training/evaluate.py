@@ -13,6 +13,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -21,9 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from depth_normal.annotators.base import ModelSpec, WeightFile
+from depth_normal.annotators.registry import BUNDLED_MODEL, MODELS
 from depth_normal.annotators.tiny import TinyAnnotator
-from depth_normal.geometry.estimate import Axes, Quantity
 from depth_normal.geometry.normals import disparity_to_normals
 from depth_normal.utils import as_batch
 
@@ -38,8 +38,7 @@ logger = logging.getLogger(__name__)
 
 def load_tiny(path: Path, size: int) -> TinyAnnotator:
     """The network of an exported file or of a run's best.pt."""
-    spec = ModelSpec(id="tiny", family="tiny", files=(WeightFile(path.name),), licence="Apache-2.0", quantity=Quantity.DISPARITY,
-                     axes=Axes.OPENGL, default_size=size)  # fmt: skip
+    spec = replace(MODELS[BUNDLED_MODEL], default_size=size)
     return TinyAnnotator.build(spec, {"network": read_state(path)}, torch.float32)
 
 
@@ -146,14 +145,14 @@ def geometric_normals(disparity: np.ndarray) -> np.ndarray:
 
 
 def time_ratio(tiny: TinyAnnotator, teacher: Teacher, picture: np.ndarray) -> str:
-    """Milliseconds of a forward on one thread beside partial MiDaS at 256, taken in turns."""
-    pixels = [torch.rand(1, 3, *size) for size in (tiny.network_size(*picture.shape[:2], tiny.spec.default_size), midas_size(picture))]
-    networks, times = (tiny.network, teacher.midas), ([], [])
+    """Milliseconds of one picture on one thread beside a forward of partial MiDaS at 256, taken in turns."""
+    pictures, pixels = as_batch(picture), torch.rand(1, 3, *midas_size(picture))
+    works, times = (lambda: tiny.estimate(pictures), lambda: teacher.midas(pixels)), ([], [])
     with torch.inference_mode():
         for _ in range(12):
-            for network, batch, taken in zip(networks, pixels, times, strict=True):
+            for work, taken in zip(works, times, strict=True):
                 start = time.perf_counter()
-                network(batch)
+                work()
                 taken.append(time.perf_counter() - start)
     ours, theirs = (1000 * median(taken[2:]) for taken in times)
     return f"{ours:.0f} ms, MiDaS {theirs:.0f} ms: {ours / theirs:.2f}"
