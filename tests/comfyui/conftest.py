@@ -8,6 +8,8 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -69,15 +71,16 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory, partial_midas_small, comfyui_python):
-    base = tmp_path_factory.mktemp("comfyui")
+@contextmanager
+def serving(base: Path, python: Path, packs: Sequence[Path] = (), weights: Sequence[tuple[Path, str]] = ()) -> Iterator[Server]:
+    """A server with the pack, further node files, and weights (file, name) in the pack's model folder; no network."""
     for folder in ("custom_nodes", "input", "output", "temp", "user", "models/depth_normal"):
         (base / folder).mkdir(parents=True)
     (base / "custom_nodes" / "ComfyUI-Depth-Normal").symlink_to(ROOT)
-    for pack in ("tiny_depth.py", "tiny_diffusion.py"):
-        shutil.copy(ROOT / "tests" / pack, base / "custom_nodes")
-    shutil.copy(partial_midas_small, base / "models" / "depth_normal" / "midas_v21_small_256.pt")
+    for pack in packs:
+        shutil.copy(pack, base / "custom_nodes")
+    for path, name in weights:
+        shutil.copy(path, base / "models" / "depth_normal" / name)
     port = free_port()
     words = [
         "--cpu",
@@ -99,7 +102,7 @@ def server(tmp_path_factory, partial_midas_small, comfyui_python):
     }
     with (base / "server.log").open("w") as log:
         process = subprocess.Popen(
-            [comfyui_python, "main.py", *words], cwd=COMFYUI_HOME / "ComfyUI", stdout=log, stderr=subprocess.STDOUT, env=environment
+            [python, "main.py", *words], cwd=COMFYUI_HOME / "ComfyUI", stdout=log, stderr=subprocess.STDOUT, env=environment
         )
     running = Server(base, process, port)
     try:
@@ -108,6 +111,21 @@ def server(tmp_path_factory, partial_midas_small, comfyui_python):
     finally:
         process.terminate()
         process.wait(20)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory, partial_midas_small, comfyui_python):
+    packs = [ROOT / "tests" / name for name in ("tiny_depth.py", "tiny_diffusion.py")]
+    weights = [(partial_midas_small, "midas_v21_small_256.pt")]
+    with serving(tmp_path_factory.mktemp("comfyui"), comfyui_python, packs, weights) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def bare_server(tmp_path_factory, comfyui_python):
+    """The server as it is after the pack's installation: no weights anywhere, no network."""
+    with serving(tmp_path_factory.mktemp("bare"), comfyui_python) as running:
+        yield running
 
 
 def wait_until_up(server: Server) -> None:
