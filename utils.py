@@ -111,7 +111,7 @@ def guided_upsample(values: Tensor, guide: Tensor, radius: int, epsilon: float) 
 
     Args:
         values: (B, C, h, w).
-        guide: (B, 3, H, W) in [0, 1], of any larger size.
+        guide: (B, 1, H, W), the picture's brightness in [0, 1], of any larger size.
         radius: Of the neighbourhoods, in pixels of the values.
         epsilon: Variance of brightness below which the picture is taken for flat: its texture leaves no trace.
 
@@ -122,8 +122,7 @@ def guided_upsample(values: Tensor, guide: Tensor, radius: int, epsilon: float) 
         He, Sun, "Fast Guided Filter" (2015).
     """
     size = guide.shape[-2:]
-    bright = guide.mean(1, keepdim=True)
-    small = F.interpolate(bright, size=values.shape[-2:], mode="area")
+    small = F.interpolate(guide, size=values.shape[-2:], mode="area")
 
     def mean(x: Tensor) -> Tensor:
         return F.avg_pool2d(x, 2 * radius + 1, 1, radius, count_include_pad=False)
@@ -131,7 +130,7 @@ def guided_upsample(values: Tensor, guide: Tensor, radius: int, epsilon: float) 
     mean_small, mean_values = mean(small), mean(values)
     slope = (mean(small * values) - mean_small * mean_values) / (mean(small * small) - mean_small**2 + epsilon)
     offset = mean_values - slope * mean_small
-    return resize_map(mean(slope), *size) * bright + resize_map(mean(offset), *size)
+    return resize_map(mean(slope), *size) * guide + resize_map(mean(offset), *size)
 
 
 def _area_weights(old: int, new: int, like: Tensor) -> Tensor:
