@@ -46,7 +46,7 @@ def export(source: Path, target: Path) -> None:
         temporary.unlink()
         raise ValueError(f"the weights take {size} bytes; at most {LARGEST_FILE} are allowed: make the network smaller")
     temporary.replace(target)
-    logger.info("%s: %d bytes", target, size)
+    logger.info("%s: %d values, %d bytes", target, sum(value.numel() for value in state.values()), size)
 
 
 def main() -> None:
