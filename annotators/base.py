@@ -30,10 +30,12 @@ class CheckpointError(ValueError):
 class WeightFile:
     """A file of weights: where it comes from and how to know it.
 
+    It is on the hub, at an address, or, where it has neither, beside this module as a part of the pack.
+
     Attributes:
-        filename: Its path inside the Hugging Face repository, or its plain name for a release file.
-        repo_id: The Hugging Face repository; None for a release file.
-        url: HTTPS address of a release file; None for a hub file.
+        filename: Its path inside the Hugging Face repository, or its plain name.
+        repo_id: The Hugging Face repository; None for the others.
+        url: HTTPS address of a release file; None for the others.
         repo_type: "model" or "space".
         revision: The commit, tag or branch to take from the hub.
         sha256: Hex digest of the published file, where it is known.
@@ -58,6 +60,11 @@ class WeightFile:
     def name(self) -> str:
         """The plain file name."""
         return self.filename.rsplit("/", 1)[-1]
+
+    @property
+    def bundled(self) -> bool:
+        """Whether it is a part of the pack."""
+        return not self.repo_id and not self.url
 
 
 @dataclass(frozen=True)

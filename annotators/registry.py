@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..geometry.estimate import Quantity
+from ..geometry.estimate import Axes, Quantity
 from . import specs_depth_anything, specs_diffusion, specs_zoe
 from .base import Annotator, ModelSpec, WeightFile
 from .depth_anything import DepthAnythingAnnotator
@@ -11,11 +11,15 @@ from .lbm import LbmAnnotator
 from .lotus import LotusAnnotator
 from .marigold import MarigoldAnnotator
 from .midas import DPT_BEIT_LARGE, DPT_HYBRID, DPT_LARGE, DPT_SWIN2_TINY, MIDAS_SMALL, MidasAnnotator
+from .tiny import TINY, TinyAnnotator
 from .zoe import ZoeAnnotator
 from .zoe_depth_anything import ZoeDepthAnythingAnnotator
 
 DEFAULT_MODEL = "midas-dpt-hybrid"
 """The old nodes' model, and what is taken where nobody chooses."""
+
+BUNDLED_MODEL = "tiny"
+"""The model whose weights are a part of the pack."""
 
 FAMILIES: dict[str, type[Annotator]] = {
     "midas": MidasAnnotator,
@@ -26,6 +30,7 @@ FAMILIES: dict[str, type[Annotator]] = {
     "marigold": MarigoldAnnotator,
     "lotus": LotusAnnotator,
     "lbm": LbmAnnotator,
+    "tiny": TinyAnnotator,
 }
 
 _MIDAS_RELEASES = "https://github.com/isl-org/MiDaS/releases/download"
@@ -100,7 +105,18 @@ _SPECS = (
     ),
 )
 
-_ALL_SPECS = (*_SPECS, *specs_zoe.SPECS, *specs_depth_anything.SPECS, *specs_diffusion.SPECS)
+_TINY = ModelSpec(
+    id=BUNDLED_MODEL,
+    family="tiny",
+    files=(WeightFile("tiny.safetensors", sha256="3b485f92e598795565434ef79b13bdc487182b2e040c224942ee21ca5f8d82c6", size=5_887_824),),
+    licence="Apache-2.0",
+    quantity=Quantity.DISPARITY,
+    axes=Axes.OPENGL,
+    default_size=192,
+    config=TINY,
+)
+
+_ALL_SPECS = (*_SPECS, *specs_zoe.SPECS, *specs_depth_anything.SPECS, *specs_diffusion.SPECS, _TINY)
 MODELS: dict[str, ModelSpec] = {spec.id: spec for spec in _ALL_SPECS}
 
 

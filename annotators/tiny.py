@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..geometry.estimate import Axes, Estimate, Quantity
-from ..utils import round_to_multiple
+from ..utils import guided_upsample, resize_picture, round_to_multiple
 from .base import Annotator, CheckpointError, ModelSpec, StateDict, checkpoint_mismatch
 
 LONGEST_ASPECT = 4.0
+LARGEST_SIZE = 256
+ENLARGED = 2
+GUIDE_RADIUS, GUIDE_EPSILON = 2, 0.01
+# mean deviation of MiDaS v2.1 small's disparity at 512 on photographs: the old normal-map formula is made for slopes of that size
+MIDAS_DEVIATION = 130.0
 COUNTER = "num_batches_tracked"
 POSITIONS = 5
 
@@ -106,6 +111,11 @@ def _positions(like: Tensor) -> Tensor:
     return stacked.to(like.dtype)[None].expand(like.shape[0], -1, -1, -1)
 
 
+def _unit(vectors: Tensor) -> Tensor:
+    """Of length 1 along the channels; several times as fast as `F.normalize` there."""
+    return vectors * vectors.square().sum(1, keepdim=True).clamp(min=1e-12).rsqrt()
+
+
 def _twice(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
@@ -153,10 +163,10 @@ class TinyAnnotator(Annotator):
     """The pack's own network: a preview of depth and normals, with nothing to download.
 
     Convention:
-        Disparity: large = near, unknown scale and shift, about -2 to 6, median near 0. Normals: OpenGL axes.
+        Disparity: large = near, unknown scale and shift; median near 0, mean deviation near MiDaS's. Normals: OpenGL axes.
     """
 
-    bytes_per_pixel = 900
+    bytes_per_pixel = 400
 
     @classmethod
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> TinyAnnotator:
@@ -170,14 +180,27 @@ class TinyAnnotator(Annotator):
         return cls(spec, network)
 
     def network_size(self, height: int, width: int, size: int) -> tuple[int, int]:
-        """As `Annotator.network_size`, but the longer side is at most four times `size`, as far as the shorter one allows."""
+        """As `Annotator.network_size`, in the range the network was trained for.
+
+        The shorter side is at most `LARGEST_SIZE`; the longer one at most four times `size`, as far as the shorter one allows.
+        """
+        size = min(size, LARGEST_SIZE)
         short = min(height, width)
         scale = min(size / short, max(LONGEST_ASPECT * size / max(height, width), self.spec.multiple_of / short))
         return round_to_multiple(height * scale, self.spec.multiple_of), round_to_multiple(width * scale, self.spec.multiple_of)
+
+    def run(self, images: Tensor, size: int | None) -> Estimate:
+        """See `Annotator.run`. The estimate has twice the size of the network's input; its edges are the picture's."""
+        height, width = self.checked_network_size(images.shape[-2], images.shape[-1], size)
+        estimate = self.predict(resize_picture(images, height, width))
+        brightness = resize_picture(images.mean(1, keepdim=True), ENLARGED * height, ENLARGED * width)
+        assert estimate.depth is not None and estimate.normals is not None
+        maps = guided_upsample(torch.cat((estimate.depth, estimate.normals), 1), brightness, GUIDE_RADIUS, GUIDE_EPSILON)
+        return replace(estimate, depth=maps[:, :1], normals=_unit(maps[:, 1:]))
 
     def predict(self, pixels: Tensor) -> Estimate:
         """See `Annotator.predict`. The estimate has half the size of the pixels."""
         dtype = next(self.network.parameters()).dtype
         output = self.network(pixels.to(dtype).contiguous(memory_format=torch.channels_last)).contiguous()
-        disparity, normals = output[:, :1], F.normalize(output[:, 1:], dim=1)
+        disparity, normals = MIDAS_DEVIATION * output[:, :1], _unit(output[:, 1:])
         return Estimate(depth=disparity, quantity=Quantity.DISPARITY, normals=normals, axes=Axes.OPENGL)

@@ -33,7 +33,7 @@ def row(spec: ModelSpec) -> str:
     sizes = [file.size for file in spec.files]
     size = f"{sum(filter(None, sizes)) / 1e6:.0f} MB" if all(sizes) else "unknown"
     licence = spec.licence + (" (*non-commercial*)" if spec.non_commercial else "")
-    source = spec.file.repo_id or "GitHub release"
+    source = spec.file.repo_id or ("comes with the pack" if spec.file.bundled else "GitHub release")
     return f"| `{spec.id}` | {spec.gives} | {licence} | {size} | {spec.file.filename} | {source} |"
 
 

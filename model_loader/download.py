@@ -12,7 +12,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from ..annotators.base import WeightFile
+from ..annotators.base import CheckpointError, WeightFile
 from . import release
 from .checkpoint import looks_like_html
 from .download_errors import (
@@ -27,7 +27,7 @@ from .download_errors import (
     source_url,
     status_of,
 )
-from .find import download_folder, download_path, find_in_hub_cache, folder_paths, hub_cache_folder
+from .find import bundled_path, download_folder, download_path, find_in_hub_cache, folder_paths, hub_cache_folder
 
 logger = logging.getLogger(__name__)
 
@@ -59,9 +59,10 @@ def download_weights(file: WeightFile, licence: str, licence_url: str | None = N
         CorruptDownloadError: Wrong size, wrong sha256, or a web page instead of the file.
         DiskFullError: Not enough space.
         DownloadError: Anything else: not found, no right to write there, ...
+        CheckpointError: As `bundled_weights`.
     """
-    if bool(file.repo_id) == bool(file.url):
-        raise ValueError(f"{file.filename}: a weights file has either a repo_id or a url; found {file.repo_id!r} and {file.url!r}")
+    if file.bundled:
+        return bundled_weights(file)
     from huggingface_hub import constants
 
     root = hub_cache_folder(file).parent if _uses_hub_cache(file) else download_folder()
@@ -85,6 +86,19 @@ def download_weights(file: WeightFile, licence: str, licence_url: str | None = N
         raise explained(error, file, root, licence_url) from error
     finally:
         meter.close()
+
+
+def bundled_weights(file: WeightFile) -> Path:
+    """A file that is a part of the pack, complete and unchanged.
+
+    Raises:
+        CheckpointError: It is missing or damaged.
+    """
+    path = bundled_path(file)
+    problem = _difference(path, file) if path.is_file() else "it is missing"
+    if problem:
+        raise CheckpointError(f"{path} is not the file that the pack came with: {problem}. Install the pack again")
+    return path
 
 
 def verify(path: Path, file: WeightFile) -> bool:

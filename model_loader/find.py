@@ -11,9 +11,11 @@ from types import ModuleType
 
 import torch
 
+from ..annotators import base
 from ..annotators.base import WeightFile
 
 PACK_FOLDER = "depth_normal"
+BUNDLED_FOLDER = Path(base.__file__).parent
 _AUX_PACK = "comfyui_controlnet_aux"
 _MAX_DEPTH = 5
 
@@ -25,15 +27,23 @@ def find_weights(file: WeightFile) -> Path | None:
     """Looks for a weights file in every place where users have it, without network and without creating anything.
 
     Names are compared without case, at most five folders deep. Files of generic names ("model.safetensors") count only inside a folder
-    of their repository's name. Empty files do not count; among several of one place, the file of the published size wins.
+    of their repository's name. Empty files do not count; among several of one place, the file of the published size wins. A file that
+    is a part of the pack is nowhere else.
 
     Returns:
         The file, or None.
     """
+    if file.bundled:
+        return path if (path := bundled_path(file)).is_file() else None
     for folder in _folders(file):
         if found := _find_in(folder, file):
             return found
     return find_in_hub_cache(file)
+
+
+def bundled_path(file: WeightFile) -> Path:
+    """Where a file is that is a part of the pack."""
+    return BUNDLED_FOLDER / file.name
 
 
 def search_places(file: WeightFile) -> list[Path]:

@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..annotators.base import Annotator, CheckpointError, ModelSpec, Progress, is_out_of_memory
-from ..annotators.registry import FAMILIES, find_spec
+from ..annotators.base import Annotator, CheckpointError, ModelSpec, Progress, WeightFile, is_out_of_memory
+from ..annotators.registry import BUNDLED_MODEL, FAMILIES, find_spec
 from ..geometry.estimate import Estimate
 from ..utils import as_batch
 from . import host
 from .checkpoint import read_checkpoint
-from .download import download_weights, verify
+from .download import bundled_weights, download_weights, verify
+from .download_errors import DownloadError
 from .find import find_weights
 
 logger = logging.getLogger(__name__)
@@ -155,7 +156,7 @@ def load_model(model_id: str, dtype: str = "auto", device: str | torch.device = 
     Raises:
         ValueError: Unknown model, dtype or device.
         DownloadError: The weights are nowhere and cannot be downloaded.
-        CheckpointError: The file is damaged, unsafe, or of another model.
+        CheckpointError: The file is damaged, unsafe, or of another model; or a file of the pack itself is missing.
     """
     spec = find_spec(model_id)
     place = _parse_device(device)
@@ -188,11 +189,7 @@ def _load(spec: ModelSpec, dtype: torch.dtype, device: torch.device, weights: Pa
     FAMILIES[spec.family].check_requirements(spec)
     states, first = {}, None
     for file in spec.files:
-        path = weights if weights is not None and file is spec.file else find_weights(file)
-        if path is None:
-            path = download_weights(file, spec.licence, spec.licence_url, progress=host.progress_bar(100))
-        elif weights is None:
-            verify(path, file)
+        path = weights if weights is not None and file is spec.file else _weights_of(spec, file)
         first = first or path
         logger.info("loading %s from %s", spec.id, path)
         if file is spec.file and (doubt := FAMILIES[spec.family].doubt(spec, str(path))):
@@ -202,8 +199,22 @@ def _load(spec: ModelSpec, dtype: torch.dtype, device: torch.device, weights: Pa
     try:
         annotator = FAMILIES[spec.family].build(spec, states, dtype)
     except CheckpointError as error:
-        raise CheckpointError(f"{first} is {error}. Give the file of {spec.id}, or remove it so that it is downloaded again") from error
+        others = "leave it out to have the pack's own" if spec.file.bundled else "remove it so that it is downloaded again"
+        raise CheckpointError(f"{first} is {error}. Give the file of {spec.id}, or {others}") from error
     return Model(annotator, dtype, device, first)
+
+
+def _weights_of(spec: ModelSpec, file: WeightFile) -> Path:
+    """A model's file, from the pack, the user's folders or the network."""
+    if file.bundled:
+        return bundled_weights(file)
+    if path := find_weights(file):
+        verify(path, file)
+        return path
+    try:
+        return download_weights(file, spec.licence, spec.licence_url, progress=host.progress_bar(100))
+    except DownloadError as error:
+        raise type(error)(f"{error}. To go on without a download, choose the model {BUNDLED_MODEL!r}: it comes with the pack") from error
 
 
 def _parse_device(device: str | torch.device) -> torch.device:

@@ -1,5 +1,6 @@
 """The table of models is pinned: an id, a hash or a default that changes must be changed here too, on purpose."""
 
+import hashlib
 import importlib.util
 import re
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from depth_normal.annotators.base import Annotator, ModelSpec
-from depth_normal.annotators.registry import FAMILIES, MODELS, find_spec, models_of_family
+from depth_normal.annotators.registry import BUNDLED_MODEL, FAMILIES, MODELS, find_spec, models_of_family
 from depth_normal.geometry.estimate import Quantity
 
 # id, file, sha256 (first eight digits: those the authors put into the names), bytes, default size
@@ -50,13 +51,21 @@ def test_an_entry_is_complete(spec: ModelSpec):
     assert spec.default_size >= spec.multiple_of > 0
     assert all(isinstance(dtype, torch.dtype) for dtype in spec.auto_dtypes)
     for file in spec.files:
-        assert (file.repo_id is None) != (file.url is None), "a file is on the hub or at an address"
+        assert file.repo_id is None or file.url is None, "a file is on the hub, at an address or in the pack"
         assert file.url is None or file.url.startswith("https://")
         assert file.url is None or file.url.endswith("/" + file.name)
         assert file.repo_type in ("model", "space")
         assert file.sha256 is None or re.fullmatch(r"[0-9a-f]{64}", file.sha256)
         assert file.size is None or file.size > 0
         assert all("/" not in alias for alias in file.aliases)
+
+
+def test_only_the_packs_own_model_comes_with_it():
+    assert [spec.id for spec in MODELS.values() if any(file.bundled for file in spec.files)] == [BUNDLED_MODEL]
+    file = MODELS[BUNDLED_MODEL].file
+    content = (Path(__file__).parents[2] / "annotators" / file.name).read_bytes()
+    assert (len(content), hashlib.sha256(content).hexdigest()) == (file.size, file.sha256)
+    assert len(content) <= 6_000_000
 
 
 def test_ids_are_keys():

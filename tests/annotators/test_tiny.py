@@ -1,15 +1,13 @@
-from pathlib import Path
-
 import pytest
 import torch
 
-from depth_normal.annotators.base import CheckpointError, ModelSpec, WeightFile
+import depth_normal
+from depth_normal.annotators.base import CheckpointError
+from depth_normal.annotators.registry import MODELS
 from depth_normal.annotators.tiny import COUNTER, TinyAnnotator, TinyConfig, TinyNetwork, _positions
 from depth_normal.geometry.estimate import Axes, Quantity
 
-SPEC = ModelSpec(id="tiny", family="tiny", files=(WeightFile("tiny.safetensors"),), licence="Apache-2.0", quantity=Quantity.DISPARITY,
-                 axes=Axes.OPENGL, default_size=192)  # fmt: skip
-SHIPPED = Path(__file__).parents[2] / "annotators" / "tiny.safetensors"
+SPEC = MODELS["tiny"]
 
 
 def random_state(seed=0):
@@ -63,6 +61,17 @@ def test_a_plain_picture_still_has_an_up_and_a_down():
 )
 def test_the_short_side_is_the_default_size_and_the_aspect_stays(height, width, expected):
     assert annotator().network_size(height, width, 192) == expected
+
+
+def test_it_is_not_run_larger_than_it_was_trained():
+    assert annotator().network_size(480, 640, 512) == annotator().network_size(480, 640, 256) == (256, 352)
+
+
+def test_the_estimate_has_twice_the_size_of_the_networks_input():
+    with torch.inference_mode():
+        estimate = annotator().estimate(torch.rand(2, 3, 50, 70), 64)
+    assert estimate.depth is not None
+    assert estimate.depth.shape == (2, 1, 128, 192)
 
 
 def test_a_very_long_picture_does_not_make_the_input_huge():
@@ -129,9 +138,38 @@ def test_other_sizes_are_a_matter_of_the_config():
     assert network(torch.rand(2, 3, 64, 64)).shape == (2, 4, 32, 32)
 
 
-@pytest.mark.skipif(not SHIPPED.exists(), reason="annotators/tiny.safetensors is not there yet: see training/README.md")
-def test_the_shipped_weights_load():
-    from safetensors.torch import load_file
+@pytest.fixture(scope="module")
+def shipped():
+    """The pack's own weights, loaded as everybody does."""
+    return depth_normal.load_model("tiny", "float32", "cpu")
 
-    assert SHIPPED.stat().st_size <= 6_000_000
-    TinyAnnotator.build(SPEC, {"network": load_file(SHIPPED)}, torch.float32)
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        torch.rand(1, 3, 1, 1),
+        torch.rand(1, 3, 7, 5000),
+        torch.rand(2, 3, 33, 65),
+        torch.full((1, 3, 64, 64), 0.5),
+        torch.zeros(1, 3, 480, 640),
+        torch.rand(1, 3, 64, 96).half(),
+        torch.rand(1, 4, 64, 96),
+    ],
+    ids=lambda picture: f"{'x'.join(map(str, picture.shape))}-{picture.dtype}",
+)
+def test_the_shipped_network_takes_any_picture(shipped, picture):
+    estimate = shipped.estimate(picture)
+    assert estimate.depth.shape == (len(picture), 1, *picture.shape[2:])
+    assert torch.isfinite(estimate.depth).all()
+
+
+@pytest.mark.parametrize(
+    ("picture", "words"),
+    [
+        (torch.full((1, 3, 64, 64), float("nan")), "12288 NaN or infinite values"),
+        (torch.rand(0, 3, 64, 64), "empty"),
+    ],
+)
+def test_the_shipped_network_refuses_what_is_no_picture(shipped, picture, words):
+    with pytest.raises(ValueError, match=words):
+        shipped.estimate(picture)

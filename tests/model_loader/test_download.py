@@ -16,9 +16,9 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
-from depth_normal.annotators.base import WeightFile
-from depth_normal.model_loader import download, release
-from depth_normal.model_loader.download import download_weights, verify
+from depth_normal.annotators.base import CheckpointError, WeightFile
+from depth_normal.model_loader import download, find, release
+from depth_normal.model_loader.download import bundled_weights, download_weights, verify
 from depth_normal.model_loader.download_errors import AccessDeniedError, CorruptDownloadError, DiskFullError, DownloadError, NoNetworkError
 from depth_normal.model_loader.find import download_path, find_weights
 
@@ -202,9 +202,34 @@ def test_a_folder_that_takes_no_files(kind, tmp_path, monkeypatch):
         download_weights(file, "MIT")
 
 
-def test_a_file_needs_one_source(caches):
-    with pytest.raises(ValueError, match="either a repo_id or a url"):
-        download_weights(WeightFile("a.pt"), "MIT")
+@pytest.fixture
+def bundled(caches, tmp_path, monkeypatch):
+    """A file of the pack itself, in a folder that stands in for the pack's."""
+    monkeypatch.setattr(find, "BUNDLED_FOLDER", tmp_path)
+    content = b"weights of the pack"
+    (tmp_path / "own.safetensors").write_bytes(content)
+    return WeightFile("own.safetensors", sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+
+
+def test_a_file_of_the_pack_is_taken_from_nowhere_else(bundled, server, tmp_path):
+    assert find.find_weights(bundled) == bundled_weights(bundled) == download_weights(bundled, "MIT") == tmp_path / "own.safetensors"
+    (tmp_path / "home").mkdir()
+    (tmp_path / "own.safetensors").rename(tmp_path / "home" / "own.safetensors")
+    assert find.find_weights(bundled) is None
+    for fetch in (bundled_weights, lambda file: download_weights(file, "MIT")):
+        with pytest.raises(CheckpointError, match=r"own.safetensors is not the file .*: it is missing. Install the pack again"):
+            fetch(bundled)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"weights of the p", "it has 16 bytes, the published file 19"), (b"wEights of the pack", "its sha256 is "), (b"", "it has 0 bytes")],
+)
+def test_a_damaged_file_of_the_pack_is_named(bundled, tmp_path, content, words):
+    (tmp_path / "own.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"{tmp_path}/own.safetensors is not the file .*: {words}.*Install the pack again"):
+        bundled_weights(bundled)
 
 
 # --- release files ---

@@ -1,0 +1,39 @@
+"""What the shipped network is worth, on pictures with a truth; training/evaluate.py prints the whole table."""
+
+import pytest
+
+pytest.importorskip(
+    "depth_normal.training.evaluate", reason="training/ is not installed with the package: install it editable (pip install -e .)"
+)
+
+from depth_normal.training import evaluate, export
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return evaluate.load_tiny(export.SHIPPED, 192)
+
+
+@pytest.fixture(scope="module")
+def scenes(shared):
+    return evaluate.scenes_with_truth(shared / "groundtruth" / "public")
+
+
+def first(figures: dict[str, str], name: str = "tiny") -> float:
+    return float(figures[name].split()[0])
+
+
+def test_a_photograph_with_measured_disparity(tiny):
+    pytest.importorskip("skimage.data", reason="scikit-image carries the photograph")
+    figures = evaluate.motorcycle({"tiny": lambda picture: evaluate.run_tiny(tiny, picture)[0], "ramp": evaluate.ramp})
+    assert first(figures) >= 0.83 > first(figures, "ramp")
+
+
+def test_near_and_far_in_rendered_scenes(tiny, scenes):
+    figures = evaluate.ranks({"tiny": lambda picture: evaluate.run_tiny(tiny, picture)[0], "ramp": evaluate.ramp}, scenes)
+    assert first(figures) >= 0.8 > first(figures, "ramp")
+
+
+def test_normals_of_rendered_scenes(tiny, scenes):
+    figures = evaluate.normal_errors({"tiny": lambda picture: evaluate.run_tiny(tiny, picture)[1]}, scenes)
+    assert first(figures) <= 33
