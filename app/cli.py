@@ -18,7 +18,7 @@ from typing import Any
 
 from ..annotators.base import ModelSpec
 from ..annotators.fov import with_fov
-from ..annotators.registry import DEFAULT_MODEL, MODELS, find_spec
+from ..annotators.registry import BUNDLED_MODEL, DEFAULT_MODEL, MODELS, find_spec
 from ..geometry.compare import compare_depth, compare_normals
 from ..geometry.derive import with_normals
 from ..geometry.files import FORMATS, SaveOptions, load_estimate, read_picture, save_estimate, write_depth_png, write_normal_png, write_npz
@@ -27,6 +27,8 @@ from ..model_loader import DEVICE_CHOICES, DTYPE_CHOICES, Model, load_model
 from ..model_loader.download import download_weights
 from ..model_loader.find import find_weights
 from ..utils import as_batch
+
+DEMO_PICTURE = Path(__file__).parent / "coffee.jpg"
 
 DONE, SOME_FAILED, NOTHING_DONE = 0, 1, 2
 
@@ -71,6 +73,11 @@ def _parser() -> argparse.ArgumentParser:
     extra = [extension.lstrip(".") for extension in FORMATS if extension not in (".png", ".npz")]
     estimate.add_argument("--also", action="append", default=[], choices=extra, help="write <stem>.<format> too; may be given again")
     estimate.set_defaults(run=_estimate)
+
+    demo = commands.add_parser("demo", help="depth and normals of a photograph that comes with the pack, without a download")
+    out = "folder for the results (default: %(default)s)"
+    demo.add_argument("--out", type=Path, default=Path("depth-normal-demo"), metavar="DIR", help=out)
+    demo.set_defaults(run=_demo)
 
     models = commands.add_parser("models", help="list the models: what they give, size, licence, where the file is")
     models.add_argument("--json", action="store_true", help="as JSON")
@@ -159,6 +166,21 @@ def estimate_file(
     for extension in also:
         written += save_estimate(folder / f"{path.stem}.{extension}", estimate, SaveOptions(picture=picture))
     return written
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    written = estimate_file(load_model(BUNDLED_MODEL), DEMO_PICTURE, arguments.out)
+    for path in written:
+        print(path)  # noqa: T201
+    print(f"""
+The photograph is {DEMO_PICTURE} (by Rachel Michetti, CC0).
+These maps are a preview, by {BUNDLED_MODEL!r}, the small network that comes with the pack. Of your own picture, with a larger network:
+
+    depth-normal estimate photo.jpg --out maps --model {DEFAULT_MODEL}
+
+downloads {_megabytes(find_spec(DEFAULT_MODEL).file.size)} once; `depth-normal models` lists all models with their sizes and licences.""")  # noqa: T201
+    return DONE
 
 
 def _models(arguments: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ import pytest
 
 from depth_normal.app import cli
 
-MODEL = ("--model", "midas-v2.1-small")
+MODEL = ("--model", "midas-v2.1-small")  # whose file is not on a test machine
 
 
 @pytest.fixture
@@ -22,9 +22,9 @@ def picture(tmp_path, photo):
 
 
 @pytest.fixture
-def estimate(partial_midas_small, tmp_path):
+def estimate(tmp_path):
     def run(*words):
-        return cli.main(["estimate", *map(str, words), "--out", str(tmp_path / "out"), *MODEL, "--weights", str(partial_midas_small)])
+        return cli.main(["estimate", *map(str, words), "--out", str(tmp_path / "out"), "--model", "tiny"])
 
     return run
 
@@ -131,12 +131,13 @@ def test_models_as_a_table_and_as_json(capsys):
     }
 
 
-def test_models_says_where_a_file_lies(monkeypatch, tmp_path, partial_midas_small, capsys):
-    (tmp_path / "midas_v21_small_256.pt").write_bytes(partial_midas_small.read_bytes())
+def test_models_says_where_a_file_lies(monkeypatch, tmp_path, capsys):
+    (tmp_path / "midas_v21_small_256.pt").write_bytes(b"weights")
     monkeypatch.setenv("DEPTH_NORMAL_HOME", str(tmp_path))
     cli.main(["models", "--json"])
     rows = {row["id"]: row for row in json.loads(capsys.readouterr().out)}
     assert rows["midas-v2.1-small"]["file"] == str(tmp_path / "midas_v21_small_256.pt")
+    assert rows["tiny"]["file"].endswith("tiny.safetensors")
 
 
 def test_download_of_an_unknown_model(capsys):
@@ -155,15 +156,41 @@ def test_no_file_and_no_network_says_what_to_do(tmp_path, picture):
     command = [sys.executable, "-m", "depth_normal.app.cli", "estimate", str(picture), "--out", str(tmp_path / "out"), *MODEL]
     run = subprocess.run(command, env=environment | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, cwd=tmp_path)
     assert run.returncode == 2 and "Traceback" not in run.stderr
-    for words in ("midas_v21_small_256.pt", "isl-org/MiDaS", str(tmp_path / "dn")):
+    for words in ("midas_v21_small_256.pt", "isl-org/MiDaS", str(tmp_path / "dn"), "without a download, choose the model 'tiny'"):
         assert words in run.stderr, run.stderr
     assert not (tmp_path / "out").exists()
 
 
-def test_the_readmes_three_lines(partial_midas_small, photo):
+WITHOUT_NETWORK = """
+import socket, sys
+def refuse(*_): raise AssertionError("the network was touched")
+socket.socket.connect = socket.getaddrinfo = refuse
+from depth_normal.app import cli
+code = cli.main(sys.argv[1:])
+print("imported:", *sorted({"transformers", "timm", "torchvision", "huggingface_hub", "diffusers"} & sys.modules.keys()))
+sys.exit(code)
+"""
+
+
+def test_the_demo_needs_neither_network_nor_other_libraries(tmp_path):
+    words = [sys.executable, "-c", WITHOUT_NETWORK, "demo", "--out", str(tmp_path / "demo")]
+    run = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "DEPTH_NORMAL_HOME": str(tmp_path / "dn")})
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines()[-1] == "imported:"
+    for words in ("coffee_depth.png", "coffee_normals.png", "coffee.npz", "midas-dpt-hybrid", "493 MB", "depth-normal models"):
+        assert words in run.stdout
+    assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == ["coffee.npz", "coffee_depth.png", "coffee_normals.png"]
+    assert [path.name for path in tmp_path.iterdir()] == ["demo"]
+    maps = np.load(tmp_path / "demo" / "coffee.npz")
+    assert maps["depth"].shape == (400, 600)
+    cup, table = maps["depth"][100:160, 230:350].mean(), maps["depth"][:80, :80].mean()
+    assert cup > table + maps["depth"].std(), "the cup stands nearer than the table behind it"
+
+
+def test_the_readmes_three_lines(photo):
     import depth_normal
 
-    model = depth_normal.load_model("midas-v2.1-small", weights=partial_midas_small)
+    model = depth_normal.load_model("tiny")
     estimate = model.estimate(photo)
     assert estimate.depth.shape == (1, 1, 512, 512) and estimate.quantity is depth_normal.Quantity.DISPARITY
 
