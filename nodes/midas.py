@@ -23,7 +23,10 @@ OLD_CODING = NormalMapCoding.CONTROLNET_1_0_NORMAL
 
 def _inputs(a_tooltip: str, threshold_tooltip: str) -> dict[str, dict[str, Any]]:
     """The old widgets, which graphs store by position, and behind them the new ones."""
-    model_tooltip = "Which MiDaS. dpt-hybrid is the old nodes'; its weights (493 MB) are downloaded once if no installed pack has them."
+    model_tooltip = (
+        "Which MiDaS. dpt-hybrid is the old nodes'; its weights (493 MB) are downloaded once if no installed pack has them. "
+        "tiny is the pack's own small network: a preview, without a download."
+    )
     a_widget = {"default": DEFAULT_A, "min": 0.0, "max": MAX_A, "step": 0.05, "tooltip": a_tooltip}
     threshold_widget = {"default": DEFAULT_THRESHOLD, "min": 0.0, "max": 1.0, "step": 0.05, "tooltip": threshold_tooltip}
     return {
@@ -32,7 +35,7 @@ def _inputs(a_tooltip: str, threshold_tooltip: str) -> dict[str, dict[str, Any]]
             "a": ("FLOAT", a_widget),
             "bg_threshold": ("FLOAT", threshold_widget),
             "resolution": resolution_widget(),
-            "model": (models_of_family("midas"), {"default": DEFAULT_MODEL, "tooltip": model_tooltip}),
+            "model": (models_of_family("midas", "tiny"), {"default": DEFAULT_MODEL, "tooltip": model_tooltip}),
             "precision": precision_widget(),
         },
     }

@@ -129,7 +129,12 @@ def test_cancel_stops_within_a_second(server, picture):
 
 def test_without_file_and_network_the_error_helps_and_the_next_run_works(server, picture):
     message = error_of(server.run(graph(picture, DEPTH, resolution=64)))
-    for words in ("dpt_hybrid-midas-501f0c75.pt", "lllyasviel/Annotators", str(server.base / "models" / "depth_normal")):
+    for words in (
+        "dpt_hybrid-midas-501f0c75.pt",
+        "lllyasviel/Annotators",
+        str(server.base / "models" / "depth_normal"),
+        "choose the model 'tiny'",
+    ):
         assert words in message, message
     left = {path.name for path in (server.base / "models" / "depth_normal").rglob("*") if path.is_file() and path.suffix != ".lock"}
     assert left == {"midas_v21_small_256.pt"}

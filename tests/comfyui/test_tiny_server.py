@@ -1,0 +1,32 @@
+"""The pack's own network in a real ComfyUI server on which no model file lies."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.comfyui
+
+
+@pytest.mark.parametrize(
+    ("workflow", "settings"),
+    [("MiDaS_Depth-Normal_Map", ('2.model="tiny"', '3.model="tiny"')), ("Tiny_Preview", ())],
+)
+def test_a_workflow_runs_without_any_model_file(bare_server, shared, photo, tmp_path, workflow, settings):
+    picture = bare_server.base / "input" / "astronaut.png"
+    cv2.imwrite(str(picture), photo[64:448, :, ::-1])
+    words = ["--image", picture, "--out", tmp_path, "--server", bare_server.address]
+    words += [word for setting in settings for word in ("--set", setting)]
+    runner, graph = shared / "comfyui" / "run_workflow.py", ROOT / "workflows" / f"{workflow}.json"
+    run = subprocess.run([sys.executable, runner, graph, *map(str, words)], capture_output=True, text=True, check=False)
+    assert run.returncode == 0 and "PROBLEM" not in run.stdout, run.stdout + run.stderr
+    maps = [cv2.imread(str(path)) for path in tmp_path.glob("*.png")]
+    (depth,) = (each for each in maps if (each[..., 0] == each[..., 2]).all())
+    (normals,) = (each for each in maps if not (each[..., 0] == each[..., 2]).all())
+    assert depth.min() == 0 and depth.max() >= 253
+    assert normals.shape == depth.shape and normals.std() > 5
+    assert [path for path in bare_server.base.glob("models/**/*") if path.is_file()] == []
+    assert not any((bare_server.base / folder).exists() for folder in ("cache", "hf", "hub"))
