@@ -1,8 +1,6 @@
-"""Makes the pictures of the README and the workflows' thumbnails, with the pack itself, from a free photograph.
+"""Makes the README's picture, and with `--model` those of help pages and workflows, with the pack itself, from the demo's photograph.
 
-    python docs/make_pictures.py --model ID [--weights FILE]
-
-The photograph is scikit-image's `coffee` (Rachel Michetti, CC0). Needs the `test` extra.
+python docs/make_pictures.py [--model ID [--weights FILE]]
 """
 
 from __future__ import annotations
@@ -16,25 +14,44 @@ import torch
 from skimage import data
 
 import depth_normal
+from depth_normal.app.cli import DEMO_PICTURE
 from depth_normal.geometry.conventions import encode_normal_map
 from depth_normal.geometry.derive import with_normals
 from depth_normal.geometry.estimate import Axes
+from depth_normal.geometry.files import read_picture
 from depth_normal.geometry.normals import midas_normals
 from depth_normal.geometry.render import depth_to_image
 from depth_normal.nodes.relight import DepthParallax, Relight
 from depth_normal.utils import as_batch, to_image
 
 ROOT = Path(__file__).resolve().parent.parent
+TINY_EXAMPLES = ("astronaut", "chelsea", "rocket", "brick")  # of scikit-image: public domain (NASA), and CC0
 
 
 def main() -> None:
     """Writes all pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="midas-dpt-hybrid")
+    parser.add_argument("--model", help="what the pictures of help pages and workflows are made with; none: only the README's, by tiny")
     parser.add_argument("--weights", type=Path)
     arguments = parser.parse_args()
-    photo = as_batch(data.coffee())
-    model = depth_normal.load_model(arguments.model, weights=arguments.weights)
+    photo = as_batch(read_picture(DEMO_PICTURE))
+    shown = tiny_maps(photo)
+    save(ROOT / "docs" / "images" / "photo_depth_normals.jpg", shown)
+    save(ROOT / "workflows" / "Tiny_Preview.jpg", [picture[:, 100:380] for picture in shown[1:]])
+    for name in TINY_EXAMPLES:
+        save(ROOT / "docs" / "images" / f"tiny_{name}.jpg", tiny_maps(as_batch(np.atleast_3d(getattr(data, name)()))))
+    if arguments.model:
+        save_examples(photo, depth_normal.load_model(arguments.model, weights=arguments.weights))
+
+
+def tiny_maps(photo: torch.Tensor) -> list[np.ndarray]:
+    """A photograph, its depth and its normals by the pack's own network."""
+    estimate = depth_normal.load_model("tiny").estimate(photo)
+    return [at_size(each) for each in (photo, depth_to_image(estimate.depth, estimate.quantity), encode_normal_map(estimate.normals))]
+
+
+def save_examples(photo: torch.Tensor, model: depth_normal.Model) -> None:
+    """Writes what the nodes make of one photograph."""
     (estimate,) = model.estimates(photo)
     maps = with_normals(estimate)
     old = encode_normal_map(midas_normals(estimate.depth), "controlnet-1.0-normal", source=Axes.SCANNET)
@@ -43,7 +60,6 @@ def main() -> None:
     relit, moved = use_maps(image, depth_image, normal_image)
     pictures = (photo, depth_to_image(maps.depth, maps.quantity), encode_normal_map(maps.normals), old)
     photo, depth, normals, old = map(at_size, pictures)
-    save(ROOT / "docs" / "images" / "photo_depth_normals.jpg", [photo, depth, normals])
     for node, shown in (
         ("MiDaS-DepthMapPreprocessor", [photo, depth]),
         ("MiDaS-NormalMapPreprocessor", [photo, old]),
