@@ -56,6 +56,10 @@ class WeightFile:
     role: str = "network"
     folders: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        if self.repo_id and self.url:
+            raise ValueError(f"{self.filename}: a weights file has a repo_id or a url, not both; found {self.repo_id!r} and {self.url!r}")
+
     @property
     def name(self) -> str:
         """The plain file name."""

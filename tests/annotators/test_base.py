@@ -190,6 +190,11 @@ def test_a_torchvision_that_does_not_fit_is_named_and_the_small_model_works_all_
     assert answer["finite"]
 
 
+def test_a_file_has_one_source_at_most():
+    with pytest.raises(ValueError, match=r"a\.pt: .* a repo_id or a url, not both; found 'x/y' and 'https://example\.org/a\.pt'"):
+        WeightFile("a.pt", repo_id="x/y", url="https://example.org/a.pt")
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
