@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..geometry.conventions import unit_normals
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..utils import guided_upsample, resize_picture, round_to_multiple
 from .base import Annotator, CheckpointError, ModelSpec, StateDict, checkpoint_mismatch
@@ -111,11 +112,6 @@ def _positions(like: Tensor) -> Tensor:
     return stacked.to(like.dtype)[None].expand(like.shape[0], -1, -1, -1)
 
 
-def _unit(vectors: Tensor) -> Tensor:
-    """Of length 1 along the channels; several times as fast as `F.normalize` there."""
-    return vectors * vectors.square().sum(1, keepdim=True).clamp(min=1e-12).rsqrt()
-
-
 def _twice(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
@@ -196,11 +192,11 @@ class TinyAnnotator(Annotator):
         brightness = resize_picture(images.mean(1, keepdim=True), ENLARGED * height, ENLARGED * width)
         assert estimate.depth is not None and estimate.normals is not None
         maps = guided_upsample(torch.cat((estimate.depth, estimate.normals), 1), brightness, GUIDE_RADIUS, GUIDE_EPSILON)
-        return replace(estimate, depth=maps[:, :1], normals=_unit(maps[:, 1:]))
+        return replace(estimate, depth=maps[:, :1], normals=unit_normals(maps[:, 1:]))
 
     def predict(self, pixels: Tensor) -> Estimate:
         """See `Annotator.predict`. The estimate has half the size of the pixels."""
         dtype = next(self.network.parameters()).dtype
         output = self.network(pixels.to(dtype).contiguous(memory_format=torch.channels_last)).contiguous()
-        disparity, normals = MIDAS_DEVIATION * output[:, :1], _unit(output[:, 1:])
+        disparity, normals = MIDAS_DEVIATION * output[:, :1], unit_normals(output[:, 1:])
         return Estimate(depth=disparity, quantity=Quantity.DISPARITY, normals=normals, axes=Axes.OPENGL)
