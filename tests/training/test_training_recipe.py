@@ -103,6 +103,24 @@ def test_batches_repeat_and_mirrored_normals_turn(prepared):
     assert (rendered[:, 2] > 0.79).all()
 
 
+def test_normals_tilt_with_their_picture(tmp_path):
+    """Disparity that grows to the right belongs to a surface that looks left; both lean the same way in every window."""
+    (tmp_path / "renders").mkdir()
+    tilted = crop(np.random.default_rng(0), normals=True)
+    tilted["disparity"] = np.repeat(np.linspace(0, 1, data.CROP_LONG, dtype=np.float16)[None], data.CROP_SHORT, 0)
+    tilted["normals"][..., 0] *= -1
+    data.save_npz(tmp_path / "renders" / "000000_0.npz", **tilted)
+    crops = batches.load_crops(tmp_path, "train", 0, 1)
+    batch = batches.sample_batch(crops, 32, 96, 128, torch.Generator().manual_seed(5))
+    right = batch.disparity.diff(dim=-1).mean((1, 2, 3))
+    up = -batch.disparity.diff(dim=-2).mean((1, 2, 3))
+    x, y = batch.normals[:, :2].mean((2, 3)).unbind(1)
+    leaning = y.abs() > 0.01
+    assert leaning.sum() > 16
+    assert torch.equal(x.sign(), -right.sign())
+    assert torch.equal(y.sign()[leaning], -up.sign()[leaning])
+
+
 def test_halved_crops_are_the_means_of_four_pixels(prepared):
     crops = batches.load_crops(prepared, "train", 0, 1)
     whole, half = crops.photographs[0], crops.halved().photographs[0]
