@@ -55,15 +55,24 @@ def random_states(spec) -> dict:
     from transformers import CLIPTextConfig, CLIPTextModel
 
     torch.manual_seed(0)
-    unet, vae = diffusers.UNet2DConditionModel(**spec.config.unet), diffusers.AutoencoderKL(**spec.config.vae)
-    with torch.no_grad():
-        vae.encoder.conv_out.weight *= 4  # random weights alone give a flat picture
-        vae.decoder.conv_out.weight *= 4
+    unet, vae = diffusers.UNet2DConditionModel(**spec.config.unet), random_vae(spec.config.vae)
     if not spec.config.text_encoder:
         parts = {"denoiser.": unet, "vae.vae_model.": vae}
         return {"network": {prefix + key: value for prefix, part in parts.items() for key, value in part.state_dict().items()}}
     text = CLIPTextModel(CLIPTextConfig(**spec.config.text_encoder))
     return {"network": unet.state_dict(), "vae": vae.state_dict(), "text_encoder": text.state_dict()}
+
+
+def random_vae(config: dict):
+    """An autoencoder whose pictures have contrast."""
+    import diffusers
+    import torch
+
+    vae = diffusers.AutoencoderKL(**config)
+    with torch.no_grad():
+        vae.encoder.conv_out.weight *= 4  # random weights alone give a flat picture
+        vae.decoder.conv_out.weight *= 4
+    return vae
 
 
 def write_files(spec, folder: Path) -> None:

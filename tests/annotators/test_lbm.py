@@ -1,6 +1,9 @@
 """LBM on a tiny random network against the published equations, and the check of its normals' signs."""
 
+import runpy
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,16 +22,9 @@ from depth_normal.model_loader.find import find_weights
 
 diffusers = pytest.importorskip("diffusers", reason="the diffusion models need the extra [diffusion]")
 
-UNET = {
-    **LBM.unet,
-    "block_out_channels": (8, 16, 32),
-    "cross_attention_dim": (8, 16, 32),
-    "transformer_layers_per_block": (1, 1, 2),
-    "attention_head_dim": (1, 2, 4),
-    "layers_per_block": 1,
-    "norm_num_groups": 4,
-}
-VAE = {**SD_VAE, "scaling_factor": 0.13025, "block_out_channels": (8, 8, 8, 16), "layers_per_block": 1, "norm_num_groups": 4}
+TINY = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "tiny_diffusion.py")))
+UNET = {**LBM.unet, **TINY.LBM_UNET}
+VAE = {**SD_VAE, "scaling_factor": 0.13025, **TINY.VAE}
 SIDE = 48
 
 
@@ -36,10 +32,7 @@ SIDE = 48
 def parts():
     torch.manual_seed(0)
     unet = diffusers.UNet2DConditionModel(**UNET).eval()
-    vae = diffusers.AutoencoderKL(**VAE).eval()
-    with torch.no_grad():
-        vae.encoder.conv_out.weight *= 4  # random weights alone give a flat picture
-        vae.decoder.conv_out.weight *= 4
+    vae = TINY.random_vae(VAE).eval()
     return unet, vae
 
 

@@ -1,7 +1,10 @@
 """Marigold on tiny random networks against diffusers' own pipelines, and what the three diffusion families share."""
 
+import runpy
 import sys
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,39 +22,17 @@ from depth_normal.model_loader.find import find_weights
 diffusers = pytest.importorskip("diffusers", reason="the diffusion models need the extra [diffusion]")
 from transformers import CLIPTextConfig, CLIPTextModel  # noqa: E402
 
-UNET = {
-    "in_channels": 8,
-    "out_channels": 4,
-    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
-    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
-    "block_out_channels": (16, 32),
-    "layers_per_block": 1,
-    "cross_attention_dim": 16,
-    "attention_head_dim": (2, 4),
-    "norm_num_groups": 8,
-    "use_linear_projection": True,
-}
-VAE = {**SD_VAE, "block_out_channels": (8, 8, 8, 16), "layers_per_block": 1, "norm_num_groups": 4, "sample_size": 32}
-TEXT = {
-    "hidden_size": 16,
-    "intermediate_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "hidden_act": "gelu",
-    "projection_dim": 8,
-    "vocab_size": 64,
-}
-PROMPT = (62, 63)
+TINY = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "tiny_diffusion.py")))
+UNET = {**TINY.UNET, "in_channels": 8, "out_channels": 4, "use_linear_projection": True}
+VAE = {**SD_VAE, **TINY.VAE}
+TEXT, PROMPT = TINY.TEXT, TINY.PROMPT
 
 
 @pytest.fixture(scope="module")
 def parts():
     torch.manual_seed(0)
     unet = diffusers.UNet2DConditionModel(**UNET).eval()
-    vae = diffusers.AutoencoderKL(**VAE).eval()
-    with torch.no_grad():
-        vae.encoder.conv_out.weight *= 4  # random weights alone give a flat picture
-        vae.decoder.conv_out.weight *= 4
+    vae = TINY.random_vae(VAE).eval()
     return {"network": unet, "vae": vae, "text_encoder": CLIPTextModel(CLIPTextConfig(**TEXT)).eval()}
 
 
