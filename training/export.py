@@ -16,9 +16,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from depth_normal.annotators.registry import BUNDLED_MODEL, MODELS
 from depth_normal.annotators.tiny import COUNTER
+from depth_normal.model_loader.find import bundled_path
 
-SHIPPED = Path(__file__).parents[1] / "annotators" / "tiny.safetensors"
+SHIPPED = bundled_path(MODELS[BUNDLED_MODEL].file)
 LARGEST_FILE = 6_000_000
 
 logger = logging.getLogger(__name__)
