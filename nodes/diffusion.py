@@ -30,6 +30,8 @@ MAX_STEPS, MAX_ENSEMBLE, MAX_SEED = 50, 20, 2**64 - 1
 
 _NON_COMMERCIAL = "The weights' licence is CC BY-NC 4.0: not for commercial use."
 _LONG_SIDE = "Long side of the picture that the network sees. 0: 768, what it was trained with. The result has the picture's own size."
+_SQUARE_SIDE = "The network sees as many pixels as a square of this side, at the picture's aspect. 0: 1024, what it was trained with."
+_SIDES = {"marigold": _LONG_SIDE, "lotus": _LONG_SIDE, "lbm": _SQUARE_SIDE}
 _NOISE_SEED = "Of the noise. The same seed gives the same result; every picture of a batch gets the same noise."
 _Inputs = dict[str, dict[str, Any]]
 
@@ -61,23 +63,7 @@ def _lbm_widgets() -> dict[str, Any]:
     }
 
 
-def _inputs(models: list[str], look: dict[str, Any], own: dict[str, Any], resolution: str) -> _Inputs:
-    """The widgets of one node: what all have, and between them the picture's and the family's own."""
-    model = "Which model. Its weights are downloaded once if they are in none of ComfyUI's model folders."
-    tiled = "Encodes and decodes in tiles: less memory, faint differences between the tiles. Happens by itself when the memory ends."
-    return {
-        "required": {
-            "image": ("IMAGE", {"tooltip": "One picture or a batch."}),
-            "model": (models, {"default": models[0], "tooltip": model}),
-            **look,
-        },
-        "optional": {
-            **own,
-            "resolution": ("INT", {"default": 0, "min": 0, "max": MAX_RESOLUTION, "tooltip": resolution}),
-            "precision": precision_widget(),
-            "tiled": ("BOOLEAN", {"default": False, "tooltip": tiled, "advanced": True}),
-        },
-    }
+_WIDGETS = {"marigold": _marigold_widgets, "lotus": _lotus_widgets, "lbm": _lbm_widgets}
 
 
 def _estimate(image: Tensor, model: str, models: list[str], options: DiffusionOptions, resolution: int, precision: str) -> Estimate:
@@ -90,17 +76,57 @@ def _estimate(image: Tensor, model: str, models: list[str], options: DiffusionOp
     return estimate.to(image_placement()[0])
 
 
-class _DepthNode:
-    """What the nodes of depth have in common."""
+class _DiffusionNode:
+    """What all of them have in common."""
 
     CATEGORY, FUNCTION = CATEGORY, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE", GEOMETRY)
     RETURN_NAMES: ClassVar = ("image", "geometry")
+    FAMILY: ClassVar[str]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> _Inputs:  # noqa: N802
+        """ComfyUI's description of the inputs: what all have, and between them the picture's and the family's own."""
+        models = cls.models()
+        model = "Which model. Its weights are downloaded once if they are in none of ComfyUI's model folders."
+        tiled = "Encodes and decodes in tiles: less memory, faint differences between the tiles. Happens by itself when the memory ends."
+        return {
+            "required": {
+                "image": ("IMAGE", {"tooltip": "One picture or a batch."}),
+                "model": (models, {"default": models[0], "tooltip": model}),
+                **cls.look(),
+            },
+            "optional": {
+                **cls.own(),
+                "resolution": ("INT", {"default": 0, "min": 0, "max": MAX_RESOLUTION, "tooltip": _SIDES[cls.FAMILY]}),
+                "precision": precision_widget(),
+                "tiled": ("BOOLEAN", {"default": False, "tooltip": tiled, "advanced": True}),
+            },
+        }
+
+    @classmethod
+    def models(cls) -> list[str]:
+        """Ids of the family's models that give what the node shows."""
+        raise NotImplementedError
+
+    @staticmethod
+    def look() -> dict[str, Any]:
+        """The widget that says how the picture looks."""
+        raise NotImplementedError
+
+    @classmethod
+    def own(cls) -> dict[str, Any]:
+        """The family's own widgets."""
+        return _WIDGETS[cls.FAMILY]()
+
+
+class _DepthNode(_DiffusionNode):
+    """What the nodes of depth have in common."""
+
     OUTPUT_TOOLTIPS: ClassVar = (
         "The depth picture, near = white, at the picture's own size.",
         "The raw depth, 0 to 1 of unknown scale and shift: relative depth (0 = near), of the disparity models disparity (1 = near).",
     )
-    FAMILY: ClassVar[str]
 
     @classmethod
     def models(cls) -> list[str]:
@@ -127,14 +153,10 @@ class _DepthNode:
         return to_output(depth_to_image(estimate.depth, estimate.quantity, normalisation=normalisation, value_range=ends)), estimate
 
 
-class _NormalsNode:
+class _NormalsNode(_DiffusionNode):
     """What the nodes of normals have in common."""
 
-    CATEGORY, FUNCTION = CATEGORY, "execute"
-    RETURN_TYPES: ClassVar = ("IMAGE", GEOMETRY)
-    RETURN_NAMES: ClassVar = ("image", "geometry")
     OUTPUT_TOOLTIPS: ClassVar = ("The normal map, at the picture's own size.", "The raw normals: unit vectors in OpenGL's axes.")
-    FAMILY: ClassVar[str]
 
     @classmethod
     def models(cls) -> list[str]:
@@ -169,11 +191,6 @@ class MarigoldDepth(_DepthNode):
     SEARCH_ALIASES: ClassVar = ["marigold", "depth map", "diffusion depth", "affine-invariant depth", "depth estimation"]
     FAMILY = "marigold"
 
-    @classmethod
-    def INPUT_TYPES(cls) -> _Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
-        return _inputs(cls.models(), cls.look(), _marigold_widgets(), _LONG_SIDE)
-
     def execute(
         self,
         image: Tensor,
@@ -199,11 +216,6 @@ class MarigoldNormals(_NormalsNode):
     DESCRIPTION = "Normals from Marigold (Stable Diffusion 2), in a few steps; an ensemble adds a confidence."
     SEARCH_ALIASES: ClassVar = ["marigold", "normal map", "diffusion normals", "surface normals", "normal estimation"]
     FAMILY = "marigold"
-
-    @classmethod
-    def INPUT_TYPES(cls) -> _Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
-        return _inputs(cls.models(), cls.look(), _marigold_widgets(), _LONG_SIDE)
 
     def execute(
         self,
@@ -231,11 +243,6 @@ class LotusDepth(_DepthNode):
     SEARCH_ALIASES: ClassVar = ["lotus", "depth map", "disparity", "diffusion depth", "depth estimation"]
     FAMILY = "lotus"
 
-    @classmethod
-    def INPUT_TYPES(cls) -> _Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
-        return _inputs(cls.models(), cls.look(), _lotus_widgets(), _LONG_SIDE)
-
     def execute(
         self,
         image: Tensor,
@@ -259,11 +266,6 @@ class LotusNormals(_NormalsNode):
     SEARCH_ALIASES: ClassVar = ["lotus", "normal map", "diffusion normals", "surface normals", "normal estimation"]
     FAMILY = "lotus"
 
-    @classmethod
-    def INPUT_TYPES(cls) -> _Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
-        return _inputs(cls.models(), cls.look(), _lotus_widgets(), _LONG_SIDE)
-
     def execute(
         self,
         image: Tensor,
@@ -278,9 +280,6 @@ class LotusNormals(_NormalsNode):
         return self.run(image, model, coding, DiffusionOptions(seed, tiled), resolution, precision)
 
 
-_SQUARE_SIDE = "The network sees as many pixels as a square of this side, at the picture's aspect. 0: 1024, what it was trained with."
-
-
 class LbmDepth(_DepthNode):
     """LBM's depth."""
 
@@ -289,11 +288,6 @@ class LbmDepth(_DepthNode):
     DESCRIPTION = f"Fine relative depth from LBM (latent bridge matching, SDXL's size), in a single step or a few. {_NON_COMMERCIAL}"
     SEARCH_ALIASES: ClassVar = ["lbm", "latent bridge matching", "depth map", "diffusion depth", "depth estimation"]
     FAMILY = "lbm"
-
-    @classmethod
-    def INPUT_TYPES(cls) -> _Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
-        return _inputs(cls.models(), cls.look(), _lbm_widgets(), _SQUARE_SIDE)
 
     def execute(
         self,
@@ -321,13 +315,13 @@ class LbmNormals(_NormalsNode):
     FAMILY = "lbm"
 
     @classmethod
-    def INPUT_TYPES(cls) -> _Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
+    def own(cls) -> dict[str, Any]:
+        """The family's own widgets, and a depth to check with."""
         depth = (
             "Raw depth of the same pictures, of any model. If the normals point the other way than it says (published pictures of LBM "
             "disagree about left and right), the log warns."
         )
-        return _inputs(cls.models(), cls.look(), {**_lbm_widgets(), "depth": geometry_input(depth)}, _SQUARE_SIDE)
+        return {**super().own(), "depth": geometry_input(depth)}
 
     def execute(
         self,
