@@ -22,8 +22,9 @@ LONGEST_ASPECT = 4.0
 LARGEST_SIZE = 256
 ENLARGED = 2
 GUIDE_RADIUS, GUIDE_EPSILON = 2, 0.01
-# mean deviation of MiDaS v2.1 small's disparity at 512 on photographs: the old normal-map formula is made for slopes of that size
-MIDAS_DEVIATION = 130.0
+# brings disparity to the mean deviation of MiDaS v2.1 small's at 512 (training/evaluate.py prints both), whose slopes the old normal-map
+# formula is made for
+TO_MIDAS_SCALE = 130.0
 COUNTER = "num_batches_tracked"
 POSITIONS = 5
 
@@ -198,5 +199,5 @@ class TinyAnnotator(Annotator):
         """See `Annotator.predict`. The estimate has half the size of the pixels."""
         dtype = next(self.network.parameters()).dtype
         output = self.network(pixels.to(dtype).contiguous(memory_format=torch.channels_last)).contiguous()
-        disparity, normals = MIDAS_DEVIATION * output[:, :1], unit_normals(output[:, 1:])
+        disparity, normals = TO_MIDAS_SCALE * output[:, :1], unit_normals(output[:, 1:])
         return Estimate(depth=disparity, quantity=Quantity.DISPARITY, normals=normals, axes=Axes.OPENGL)

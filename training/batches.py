@@ -64,6 +64,11 @@ class Crops:
     photographs: tuple[Stack | None, Stack | None]
     renders: tuple[Stack | None, Stack | None]
 
+    def counts(self) -> tuple[int, int]:
+        """How many crops of photographs there are, and how many renders."""
+        photographs, renders = (sum(len(stack.rgb) for stack in kind if stack) for kind in (self.photographs, self.renders))
+        return photographs, renders
+
     def halved(self) -> Crops:
         """The same at half the size."""
         photographs, renders = ([stack and stack.halved() for stack in kind] for kind in (self.photographs, self.renders))

@@ -18,7 +18,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -216,6 +216,9 @@ def main() -> None:
         except (OSError, ValueError) as error:
             failed += 1
             logger.error("%s", error)
+    listed = read_photos()
+    for name in ("split", "registry", "licence"):
+        logger.info("listed by %s: %s", name, dict(Counter(getattr(photo, name) for photo in listed).most_common()))
     logger.info("%d photographs in %s, %d packages failed", len(read_photos(arguments.data)), arguments.data, failed)
 
 

@@ -188,6 +188,7 @@ def work(rank: int, options: Options) -> None:
         dist.init_process_group("gloo", init_method=f"file://{options.run.resolve()}/rendezvous", rank=rank, world_size=options.processes)
     run = Run(options, rank)
     crops = load_crops(options.data, "train", rank, options.processes)
+    logger.info("process %d learns from %d crops of photographs and %d renders", rank, *crops.counts())
     small = crops.halved()
     validation = load_crops(options.data, "val", 0, 1, photographs_only=True, first_only=True) if rank == 0 else None
     bar = tqdm(total=1.0, initial=min(1.0, run.progress), disable=rank > 0, bar_format="{l_bar}{bar}| {elapsed} {postfix}")
