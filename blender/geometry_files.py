@@ -1,4 +1,8 @@
-"""Depth and normals on disk without a library: EXR and NPZ, read and written with numpy alone, always atomically."""
+"""Depth and normals on disk without a library: EXR and NPZ, read and written with numpy alone, always atomically.
+
+OpenImageIO would read and write these EXR files, but a script cannot count on it: the bpy module 4.2 comes without its Python package, and
+bpy 4.5 and 5.0 keep it in a folder that Python does not search. Blender's own images hold no channels by name and no header attributes.
+"""
 
 from __future__ import annotations
 
