@@ -15,17 +15,20 @@ from pathlib import Path
 
 import bpy
 import numpy as np
+from mathutils import Matrix
 
 if __package__:
     from .geometry_files import MapFileError
+    from .pass_scene import GeometryError
     from .read_maps import DepthMap, load_normal_image, read_depth
-    from .render_geometry import GeometryError, metres_per_unit, open_blend, script_arguments, writable_folder
+    from .render_geometry import metres_per_unit, open_blend, script_arguments, unscaled_matrix, writable_folder
 else:
     # Run as a script the file has no package, and Blender does not look for modules beside it.
     sys.path.insert(0, str(Path(__file__).resolve().parent))
     from geometry_files import MapFileError
+    from pass_scene import GeometryError
     from read_maps import DepthMap, load_normal_image, read_depth
-    from render_geometry import GeometryError, metres_per_unit, open_blend, script_arguments, writable_folder
+    from render_geometry import metres_per_unit, open_blend, script_arguments, unscaled_matrix, writable_folder
 
 FLIPPED_CHANNELS = {"opengl": (), "directx": ("Green",), "opencv": ("Green", "Blue"), "scannet": ("Red",)}
 """Colour channels of a normal map that point against Blender's axes, by the map's convention."""
@@ -89,7 +92,7 @@ def add_depth_mesh(
         at_camera: Put the object where the scene's camera is, so that a true surface fills its view; else upright at the world's origin.
 
     Raises:
-        GeometryError: `at_camera` without a camera in the scene.
+        GeometryError: `at_camera` without a camera in the scene, or with a sheared one.
     """
     step = max(1, math.ceil(max(depth.values.shape) / max_side))
     if depth.quantity == "metric_depth" and depth.intrinsics is not None:
@@ -168,7 +171,8 @@ def apply_maps(
         The object made, or `target`.
 
     Raises:
-        GeometryError: Neither path is given, unknown axes, no camera to place at, a grid below 2, or a target that is no mesh with UVs.
+        GeometryError: Neither path is given, unknown axes, no camera to place at or a sheared one, a grid below 2, or a target that is no
+            mesh with UVs.
         MapFileError: A file cannot be read.
     """
     if not depth_path and not normals_path:
@@ -178,7 +182,7 @@ def apply_maps(
     if not depth_path and target is not None and (target.type != "MESH" or not target.data.uv_layers):
         raise GeometryError(f"the object '{target.name}' is no mesh with UVs, which a normal map needs; unwrap it first")
     if depth_path and at_camera:
-        _scene_camera()
+        _camera_place()
     # Everything is read before anything is added to the scene: an error leaves it as it was.
     depth = read_depth(depth_path, near_white) if depth_path else None
     image, own_axes = load_normal_image(normals_path) if normals_path else (None, None)
@@ -223,19 +227,20 @@ def _grid_mesh(name: str, points: np.ndarray, mask: np.ndarray, uvs: np.ndarray)
     return mesh
 
 
-def _scene_camera() -> bpy.types.Object:
+def _camera_place() -> Matrix:
+    """World matrix of an object in camera axes that stands where the scene's camera does."""
     camera = bpy.context.scene.camera
     if camera is None:
         raise GeometryError("the scene has no camera to place the mesh at; add one, or place the mesh at the origin")
-    return camera
+    bpy.context.view_layer.update()
+    return unscaled_matrix(camera, camera.matrix_world)
 
 
 def _add_object(name: str, mesh: bpy.types.Mesh, at_camera: bool = False) -> bpy.types.Object:
     """An object in camera axes: where the scene's camera is, or upright at the origin, seen along the world's +Y."""
     added = bpy.data.objects.new(name, mesh)
     if at_camera:
-        bpy.context.view_layer.update()
-        added.matrix_world = _scene_camera().matrix_world.normalized()
+        added.matrix_world = _camera_place()
     else:
         added.rotation_euler = (math.pi / 2, 0, 0)
     bpy.context.scene.collection.objects.link(added)

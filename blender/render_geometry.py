@@ -10,34 +10,35 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import bpy
 import numpy as np
+from mathutils import Matrix
 
 if __package__:
     from .geometry_files import MapFileError, read_exr, write_exr, write_npz
+    from .pass_scene import GeometryError, pass_scene
 else:
     # Run as a script the file has no package, and Blender does not look for modules beside it.
     sys.path.insert(0, str(Path(__file__).resolve().parent))
     from geometry_files import MapFileError, read_exr, write_exr, write_npz
+    from pass_scene import GeometryError, pass_scene
 
 NOTHING_HIT = 1e9
 """Depth in Blender units from which on a ray hit nothing: Cycles writes 1e10 there."""
 
 TUTORIAL_NAME = "d"
 
-
-class GeometryError(RuntimeError):
-    """The scene cannot be rendered as it is; the message says what to change."""
+SQUARE = 1e-4
+"""Most that the axes of a camera may miss right angles, as a cosine; rounding in a chain of parents gives 1e-6."""
 
 
 @dataclass(frozen=True)
 class SceneGeometry:
-    """What the camera of a scene sees, one ray through each pixel's centre.
+    """What the camera of a scene sees, one ray through each pixel's centre: all three maps of the same surface.
 
     Attributes:
         depth: (H, W) float32, metres along the optical axis (not along the ray); 0 where nothing is hit.
@@ -59,31 +60,37 @@ class SceneGeometry:
 def render_geometry(scene: bpy.types.Scene | None = None, view_layer: str | None = None) -> SceneGeometry:
     """Renders depth and normals of the current frame with Cycles on the CPU, one sample a pixel.
 
-    A copy of the scene is rendered and removed again, so the scene's own settings are never touched, whatever happens.
-    The whole picture is rendered at the scene's resolution percentage, without depth of field, motion blur, border, stereo,
-    compositor and sequencer.
+    A pixel shows the first surface on its ray that is not fully transparent: glass and half transparent surfaces count, what an alpha
+    texture cuts out does not. Fog, smoke and clouds are no surfaces and are left out.
+
+    A copy of the scene is rendered and removed again, so the scene's own settings are never touched, whatever happens; what it shares
+    with the scene is as it was (`pass_scene`). The whole picture is rendered at the scene's resolution percentage, without depth of
+    field, motion blur, border, stereo, compositor and sequencer.
 
     Args:
         scene: The scene; None = the one in the context.
         view_layer: Name of the view layer; None = the first that is enabled for rendering.
 
     Raises:
-        GeometryError: No camera or not a perspective one, no such view layer, a picture of no pixels, or Cycles is not there.
+        GeometryError: No camera, or not a perspective one, or a sheared one; no such view layer, a picture of no pixels, or Cycles is not
+            there.
     """
     scene = scene or bpy.context.scene
     _check_camera(scene)
     _check_size(scene)
     layer = _view_layer_name(scene, view_layer)
-    with _pass_scene(scene, layer) as copy, tempfile.TemporaryDirectory(prefix="geometry") as folder:
+    with pass_scene(scene, layer) as copy, tempfile.TemporaryDirectory(prefix="geometry") as folder:
         passes = _render_passes(copy, Path(folder))
         depth = _channel(passes, f"{layer}.Depth.Z")
         normals = np.stack([_channel(passes, f"{layer}.Normal.{axis}") for axis in "XYZ"], axis=-1)
         height, width = depth.shape
-        camera_axes, intrinsics = _camera_geometry(copy, copy.view_layers[layer], width, height)
-    mask = (depth > 0) & (depth < NOTHING_HIT)
-    normals = normals @ camera_axes
+        # After the render, so that its memory and that of the evaluated scene are not held at once.
+        matrix, intrinsics = _camera_geometry(copy, copy.view_layers[layer], width, height)
+    normals = normals @ np.array(unscaled_matrix(scene.camera, matrix).to_3x3(), np.float64)
     lengths = np.linalg.norm(normals, axis=-1, keepdims=True)
-    normals = np.where(mask[..., None] & (lengths > 0), normals / np.where(lengths > 0, lengths, 1), 0)
+    # Cycles writes depth, without a normal, where a ray ends behind more transparent surfaces than it may pass.
+    mask = (depth > 0) & (depth < NOTHING_HIT) & (lengths[..., 0] > 0)
+    normals = np.where(mask[..., None], normals / np.where(lengths > 0, lengths, 1), 0)
     return SceneGeometry(
         depth=np.where(mask, depth * metres_per_unit(scene), 0).astype(np.float32),
         normals=normals.astype(np.float32),
@@ -151,6 +158,33 @@ def metres_per_unit(scene: bpy.types.Scene) -> float:
     return 1.0 if units.system == "NONE" else units.scale_length
 
 
+def unscaled_matrix(camera: bpy.types.Object, matrix_world: Matrix) -> Matrix:
+    """Camera-to-world matrix (4, 4) without scale, which does not change what a camera sees.
+
+    Args:
+        camera: The camera, to be named where it is refused.
+        matrix_world: Its evaluated world matrix.
+
+    Raises:
+        GeometryError: The camera's axes are not at right angles, or have no length: its picture has no optical axis to measure along.
+    """
+    matrix = matrix_world.normalized()
+    axes = np.array(matrix.to_3x3(), np.float64)
+    if np.abs(axes.T @ axes - np.eye(3)).max() <= SQUARE:
+        return matrix
+    uneven, above = [], camera.parent
+    while above is not None:
+        sizes = np.abs(above.scale)
+        if sizes.max() > (1 + SQUARE) * sizes.min():
+            uneven.append(f"'{above.name}'")
+        above = above.parent
+    cause = f"the uneven scale of {', '.join(uneven)}" if uneven else "its parents, its constraints or a scale of 0"
+    raise GeometryError(
+        f"the camera '{camera.name}' is sheared by {cause}, so that its picture has no optical axis; "
+        "apply that scale (Object > Apply > Scale), or clear the camera's parent and keep its transformation"
+    )
+
+
 def default_name() -> str:
     """The name of the open .blend file without its extension; "scene" if it was never saved."""
     return Path(bpy.data.filepath).stem or "scene"
@@ -209,65 +243,6 @@ def _view_layer_name(scene: bpy.types.Scene, wanted: str | None) -> str:
     return wanted
 
 
-@contextmanager
-def _pass_scene(scene: bpy.types.Scene, layer_name: str) -> Iterator[bpy.types.Scene]:
-    """A copy of the scene set up for exact passes, removed at the end. Objects and materials are shared, none is changed."""
-    copy = scene.copy()
-    camera = None
-    try:
-        # A marker can bind another camera to the frame, which would replace the sharp copy below.
-        copy.timeline_markers.clear()
-        _set_sampling(copy)
-        for layer in copy.view_layers:
-            layer.use = layer.name == layer_name
-        layer = copy.view_layers[layer_name]
-        layer.use_pass_z = layer.use_pass_normal = True
-        layer.samples = 0
-        if scene.camera.data.dof.use_dof:
-            camera = _sharp_camera(scene.camera)
-            copy.camera = camera
-        yield copy
-    finally:
-        bpy.data.scenes.remove(copy)
-        if camera is not None:
-            bpy.data.cameras.remove(camera.data)
-
-
-def _sharp_camera(camera: bpy.types.Object) -> bpy.types.Object:
-    """A copy of a camera without depth of field; removing its data removes both."""
-    sharp = camera.copy()
-    sharp.data = camera.data.copy()
-    sharp.data.dof.use_dof = False
-    return sharp
-
-
-def _set_sampling(copy: bpy.types.Scene) -> None:
-    """One ray through each pixel's centre: the first sample of a narrow box filter; more would average the normals."""
-    render = copy.render
-    try:
-        render.engine = "CYCLES"
-    except TypeError as error:
-        raise GeometryError("Cycles is not available; enable it in Edit > Preferences > Add-ons ('Cycles Render Engine')") from error
-    for name in (
-        "use_border",
-        "use_multiview",
-        "use_motion_blur",
-        "use_freestyle",
-        "use_compositing",
-        "use_sequencer",
-        "use_persistent_data",
-    ):
-        setattr(render, name, False)
-    cycles = copy.cycles
-    cycles.device = "CPU"
-    cycles.samples = 1
-    cycles.max_bounces = 0
-    cycles.time_limit = 0
-    cycles.use_adaptive_sampling = cycles.use_denoising = False
-    cycles.pixel_filter_type = "BOX"
-    cycles.filter_width = 0.01
-
-
 def _render_passes(copy: bpy.types.Scene, folder: Path) -> dict[str, np.ndarray]:
     """Renders into a 32-bit multi-layer EXR and reads it back: what the Viewer node shows is not to be had without a display."""
     render, settings = copy.render, copy.render.image_settings
@@ -296,8 +271,8 @@ def _channel(passes: dict[str, np.ndarray], name: str) -> np.ndarray:
     return passes[name]
 
 
-def _camera_geometry(scene: bpy.types.Scene, layer: bpy.types.ViewLayer, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
-    """Camera-to-world rotation (3, 3) and intrinsics (3, 3) of the evaluated camera: parents, constraints and drivers included."""
+def _camera_geometry(scene: bpy.types.Scene, layer: bpy.types.ViewLayer, width: int, height: int) -> tuple[Matrix, np.ndarray]:
+    """World matrix (4, 4) and intrinsics (3, 3) of the evaluated camera: parents, constraints and drivers included."""
     layer.update()
     camera = scene.camera.evaluated_get(layer.depsgraph)
     render = scene.render
@@ -312,7 +287,7 @@ def _camera_geometry(scene: bpy.types.Scene, layer: bpy.types.ViewLayer, width: 
             [0, 0, 1],
         ]
     )
-    return np.array(camera.matrix_world.normalized().to_3x3(), np.float64), intrinsics
+    return camera.matrix_world.copy(), intrinsics
 
 
 def main(arguments: Sequence[str]) -> None:

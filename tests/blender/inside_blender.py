@@ -10,114 +10,10 @@ from pathlib import Path
 
 import bpy
 import numpy as np
+from scenes import SCENES, cube, cube_half_transparent, cube_in_a_foggy_world, cube_in_fog, cube_moved_camera, new_scene, place
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "blender")]
-
-
-def new_scene(width=64, height=48):
-    """An empty scene with a 50 mm perspective camera at the origin that looks down."""
-    bpy.ops.wm.read_factory_settings(use_empty=True)
-    scene = bpy.context.scene
-    scene.render.resolution_x, scene.render.resolution_y = width, height
-    camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
-    scene.collection.objects.link(camera)
-    scene.camera = camera
-    return scene, camera
-
-
-def place(thing, location, rotation=(0, 0, 0)):
-    thing.location, thing.rotation_euler = location, rotation
-
-
-def tilted_plane(scene, camera):
-    bpy.ops.mesh.primitive_plane_add(size=100)
-    place(camera, (0.5, -1, 4), (0.4, 0.2, 0.7))
-
-
-def cube(scene, camera):
-    bpy.ops.mesh.primitive_cube_add(size=2)
-    place(camera, (3, -4, 2.5), (math.radians(65), 0, math.radians(37)))
-
-
-def cube_shifted(scene, camera):
-    cube(scene, camera)
-    camera.data.shift_x, camera.data.shift_y = 0.15, -0.08
-
-
-def cube_vertical_fit(scene, camera):
-    cube(scene, camera)
-    camera.data.sensor_fit, camera.data.sensor_height, camera.data.lens = "VERTICAL", 18, 30
-    camera.data.shift_x, camera.data.shift_y = -0.1, 0.05
-    scene.render.pixel_aspect_x, scene.render.pixel_aspect_y = 1.0, 1.5
-    scene.render.resolution_x, scene.render.resolution_y, scene.render.resolution_percentage = 131, 97, 50
-
-
-def cube_portrait(scene, camera):
-    cube(scene, camera)
-    scene.render.resolution_x, scene.render.resolution_y = 40, 64
-    scene.render.pixel_aspect_x, scene.render.pixel_aspect_y = 2.0, 1.0
-    camera.data.shift_y = 0.1
-
-
-def cube_in_centimetres(scene, camera):
-    cube(scene, camera)
-    scene.unit_settings.scale_length = 0.01
-
-
-def cube_moved_camera(scene, camera):
-    """The same view, but the camera gets there by a scaled parent, and depth of field, border, blur and a marker are in the way."""
-    cube(scene, camera)
-    parent = bpy.data.objects.new("Parent", None)
-    scene.collection.objects.link(parent)
-    parent.location, parent.scale = (1, 1, 1), (2, 2, 2)
-    camera.parent = parent
-    camera.location = (np.array(camera.location) - 1) / 2
-    camera.data.dof.use_dof, camera.data.dof.aperture_fstop, camera.data.dof.focus_distance = True, 0.1, 2
-    render = scene.render
-    render.use_border, render.border_max_x, render.use_crop_to_border = True, 0.5, True
-    render.use_motion_blur = render.use_multiview = True
-    scene.timeline_markers.new("other", frame=1).camera = camera
-    scene.view_layers[0].name = "Odd näme.001"
-    scene.view_layers.new("Second")
-
-
-def sphere(scene, camera):
-    bpy.ops.mesh.primitive_uv_sphere_add(segments=256, ring_count=128, radius=1)
-    bpy.ops.object.shade_smooth()
-    place(camera, (0, -4, 0), (math.pi / 2, 0, 0))
-
-
-def smooth(scene, camera):
-    """A subdivided monkey before a sphere, smooth-shaded, where the default scene's camera stands."""
-    bpy.ops.mesh.primitive_monkey_add(size=3, rotation=(0, 0, 0.6))
-    bpy.context.object.modifiers.new("Subdivision", "SUBSURF").render_levels = 4
-    bpy.ops.object.shade_smooth()
-    bpy.ops.mesh.primitive_uv_sphere_add(segments=256, ring_count=128, radius=1, location=(-1.5, 2, 0))
-    bpy.ops.object.shade_smooth()
-    place(camera, (7.3589, -6.9258, 4.9583), (1.1093, 0, 0.8149))
-    camera.data.lens = 85
-    scene.render.resolution_x, scene.render.resolution_y = 640, 480
-
-
-def inside_box(scene, camera):
-    """Walls seen from within: their faces point outwards, the normals must still come towards the viewer."""
-    bpy.ops.mesh.primitive_cube_add(size=6)
-    place(camera, (0.3, 0.2, 0.1), (1.2, 0.1, 0.5))
-
-
-SCENES = (
-    tilted_plane,
-    cube,
-    cube_shifted,
-    cube_vertical_fit,
-    cube_portrait,
-    cube_in_centimetres,
-    cube_moved_camera,
-    sphere,
-    smooth,
-    inside_box,
-)
 
 
 def render(folder):
@@ -167,8 +63,15 @@ def _snapshot():
         "nodes": [(node.bl_idname, node.name, node.mute) for node in tree.nodes],
         "links": [(link.from_node.name, link.to_node.name) for link in tree.links],
         "markers": [(marker.name, marker.frame, marker.camera.name) for marker in scene.timeline_markers],
+        "world": scene.world.name,
+        "materials": {material.name: _tree(material.node_tree) for material in bpy.data.materials},
         "blocks": {kind: sorted(block.name for block in getattr(bpy.data, kind)) for kind in kinds},
     }
+
+
+def _tree(tree):
+    nodes = [(node.name, node.select, node == tree.nodes.active, getattr(node, "is_active_output", None)) for node in tree.nodes]
+    return {"nodes": nodes, "links": [(link.from_socket.path_from_id(), link.to_socket.path_from_id()) for link in tree.links]}
 
 
 def _user_compositor(scene):
@@ -187,7 +90,8 @@ def restore(folder):
     import render_geometry
 
     scene, camera = new_scene()
-    cube_moved_camera(scene, camera)
+    for build in (cube_in_a_foggy_world, cube_in_fog, cube_half_transparent, cube_moved_camera):
+        build(scene, camera)
     _user_compositor(scene)
     scene.render.engine = "BLENDER_WORKBENCH"
     scene.render.filepath = "//mine"
@@ -226,7 +130,48 @@ def errors(folder):
     attempt("panoramic", lambda scene, camera: setattr(camera.data, "type", "PANO"))
     attempt("no pixels", lambda scene, camera: setattr(scene.render, "resolution_percentage", 1))
     attempt("layer", lambda scene, camera: None, layer="Nowhere")
+    attempt("sheared", _shear)
+    attempt("no scale", lambda scene, camera: setattr(camera, "scale", (0, 1, 1)))
     return messages
+
+
+def _shear(scene, camera):
+    """Under an unevenly scaled rig, and with depth of field, for which a copy of the camera is rendered."""
+    cube(scene, camera)
+    rig = bpy.data.objects.new("Rig", None)
+    scene.collection.objects.link(rig)
+    rig.scale = (1, 2, 1)
+    camera.parent, camera.data.dof.use_dof = rig, True
+
+
+def placed(folder):
+    """What is said of a mesh at a sheared camera, and how many objects there are before and after."""
+    from apply_maps import apply_maps
+    from render_geometry import GeometryError
+
+    path = Path(folder) / "flat.npz"
+    np.savez(path, depth=np.ones((4, 4), np.float32), quantity="disparity")
+    _shear(*new_scene())
+    before = len(bpy.data.objects), len(bpy.data.meshes)
+    try:
+        apply_maps(path, at_camera=True)
+    except GeometryError as error:
+        return {"said": str(error), "before": before, "after": (len(bpy.data.objects), len(bpy.data.meshes))}
+
+
+def imported(folder):
+    """World coordinates of the vertices of FOLDER/*.ply and *.glb, as Blender's own importers bring them in."""
+    bpy.ops.preferences.addon_enable(module="io_scene_gltf2")
+    found = {}
+    for path in sorted(Path(folder).glob("*.[pg]l[yb]")):
+        new_scene()
+        if path.suffix == ".ply":
+            bpy.ops.wm.ply_import(filepath=str(path))
+        else:
+            bpy.ops.import_scene.gltf(filepath=str(path))
+        vertices, matrix = _world_vertices(next(thing for thing in bpy.data.objects if thing.type == "MESH"))
+        found[path.name] = (vertices @ matrix[:3, :3].T + matrix[:3, 3]).tolist()
+    return found
 
 
 def _light(scene):

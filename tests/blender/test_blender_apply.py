@@ -155,3 +155,9 @@ def test_the_add_on_does_both_and_reports_what_is_wrong(inside_blender, tmp_path
     distance = np.abs(np.abs(said["world"]).max(-1) - 1)
     assert len(distance) > 200
     assert distance.max() < 1e-4
+
+
+def test_no_mesh_is_placed_at_a_sheared_camera(inside_blender, tmp_path):
+    told = inside_blender("placed", tmp_path)
+    assert "'Camera' is sheared by the uneven scale of 'Rig'" in told["said"]
+    assert told["after"] == told["before"]

@@ -64,7 +64,18 @@ def load(rendered, name):
         return dict(archive), np.array(cameras[name])
 
 
-@pytest.mark.parametrize("name", ["cube", "cube_shifted", "cube_vertical_fit", "cube_portrait", "cube_in_centimetres", "cube_moved_camera"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cube",
+        "cube_shifted",
+        "cube_vertical_fit",
+        "cube_portrait",
+        "cube_in_centimetres",
+        "cube_moved_camera",
+        "cube_mirrored_camera",
+    ],
+)
 def test_a_cube_has_its_true_depth_normals_and_intrinsics(rendered, name):
     found, camera = load(rendered, name)
     intrinsics, shape = expected_intrinsics(name)
@@ -128,6 +139,18 @@ def test_what_is_in_the_cameras_way_changes_nothing(rendered):
     np.testing.assert_allclose(other["normals"], plain["normals"], atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "name", ["cube_in_a_foggy_world", "cube_in_fog", "cube_behind_a_cloud", "cube_half_transparent", "cube_behind_leaves"]
+)
+def test_every_pixel_shows_the_first_surface_that_is_not_fully_transparent(rendered, name):
+    """Fog, clouds and what alpha cuts away are looked through, a half transparent surface is not: the same picture as the plain cube's."""
+    plain, _ = load(rendered, "cube")
+    other, _ = load(rendered, name)
+    np.testing.assert_array_equal(other["mask"], plain["mask"])
+    np.testing.assert_allclose(other["depth"], plain["depth"], rtol=1e-5)
+    np.testing.assert_allclose(other["normals"], plain["normals"], atol=1e-5)
+
+
 @pytest.mark.parametrize("suffix", [".npz", ".exr"])
 def test_the_pack_reads_the_files(rendered, suffix):
     found, _ = load(rendered, "cube_in_centimetres")
@@ -167,6 +190,8 @@ def test_the_scene_is_left_as_it_was(inside_blender, tmp_path):
         ("panoramic", "PANO"),
         ("no pixels", "picture of 0x0 pixels"),
         ("layer", "Nowhere"),
+        ("sheared", "'Camera' is sheared by the uneven scale of 'Rig'"),
+        ("no scale", "a scale of 0"),
     ],
 )
 def test_what_cannot_be_rendered_is_said(refused, case, words):

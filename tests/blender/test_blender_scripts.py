@@ -25,7 +25,7 @@ def test_the_room_needs_nothing_but_blender_and_numpy():
     files = sorted(ROOM.glob("*.py"))
     assert len(files) >= 4
     for path in files:
-        assert imported(path) <= {"bpy", "numpy"} | sys.stdlib_module_names, path.name
+        assert imported(path) <= {"bpy", "mathutils", "numpy"} | sys.stdlib_module_names, path.name
 
 
 @pytest.fixture(scope="module")
