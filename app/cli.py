@@ -21,7 +21,17 @@ from ..annotators.fov import with_fov
 from ..annotators.registry import BUNDLED_MODEL, DEFAULT_MODEL, MODELS, find_spec
 from ..geometry.compare import compare_depth, compare_normals
 from ..geometry.derive import with_normals
-from ..geometry.files import FORMATS, SaveOptions, load_estimate, read_picture, save_estimate, write_depth_png, write_normal_png, write_npz
+from ..geometry.files import (
+    FORMATS,
+    PLY_AXES,
+    SaveOptions,
+    load_estimate,
+    read_picture,
+    save_estimate,
+    write_depth_png,
+    write_normal_png,
+    write_npz,
+)
 from ..geometry.render import depth_to_image, normals_to_image
 from ..model_loader import DEVICE_CHOICES, DTYPE_CHOICES, Model, load_model
 from ..model_loader.download import download_weights
@@ -72,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     estimate.add_argument("--dtype", default="auto", choices=DTYPE_CHOICES, help="what the network computes in")
     extra = [extension.lstrip(".") for extension in FORMATS if extension not in (".png", ".npz")]
     estimate.add_argument("--also", action="append", default=[], choices=extra, help="write <stem>.<format> too; may be given again")
+    estimate.add_argument("--ply-up", default="y", choices=PLY_AXES, help="what points up in a PLY: y (the default), or z as in Blender")
     estimate.set_defaults(run=_estimate)
 
     demo = commands.add_parser("demo", help="depth and normals of a photograph that comes with the pack, without a download")
@@ -121,7 +132,7 @@ def _estimate(arguments: argparse.Namespace) -> int:
     failed = 0
     for path in tqdm(arguments.pictures, unit="picture", disable=len(arguments.pictures) == 1):
         try:
-            written = estimate_file(model, path, arguments.out, arguments.size, arguments.also, arguments.fov)
+            written = estimate_file(model, path, arguments.out, arguments.size, arguments.also, arguments.fov, arguments.ply_up)
         except EXPECTED_ERRORS as error:
             failed += 1
             _complain(f"{path}: skipped: {error}")
@@ -133,7 +144,7 @@ def _estimate(arguments: argparse.Namespace) -> int:
 
 
 def estimate_file(
-    model: Model, path: Path, folder: Path, size: int | None = None, also: Sequence[str] = (), fov: float = 0.0
+    model: Model, path: Path, folder: Path, size: int | None = None, also: Sequence[str] = (), fov: float = 0.0, ply_up: str = "y"
 ) -> list[Path]:
     """Writes `<stem>_depth.png`, `<stem>_normals.png` and `<stem>.npz` for one picture: what of these the model gives.
 
@@ -144,6 +155,7 @@ def estimate_file(
         size: Side of the network's input in pixels; None = the model's default.
         also: Further formats of `geometry.files.FORMATS`, without their dot.
         fov: Degrees that the longer side of the picture spans; 0 = not known.
+        ply_up: What points up in a PLY: "y" or "z".
 
     Returns:
         The files written. Each is written whole or not at all.
@@ -164,7 +176,7 @@ def estimate_file(
     written.append(folder / f"{path.stem}.npz")
     write_npz(written[-1], estimate)
     for extension in also:
-        written += save_estimate(folder / f"{path.stem}.{extension}", estimate, SaveOptions(picture=picture))
+        written += save_estimate(folder / f"{path.stem}.{extension}", estimate, SaveOptions(picture=picture, ply_up=ply_up))
     return written
 
 

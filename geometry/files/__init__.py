@@ -2,7 +2,7 @@
 
 from .exr import read_exr, write_exr
 from .formats import FORMATS, FileFormat, SaveOptions, load_estimate, save_estimate
-from .mesh import Mesh, depth_to_mesh, write_glb, write_ply
+from .mesh import PLY_AXES, Mesh, depth_to_mesh, write_glb, write_ply
 from .npz import read_npz, write_npz
 from .paths import MAX_PIXELS, FileFormatError, atomic_path, resolve_inside
 from .pfm import read_pfm, write_pfm
@@ -12,6 +12,7 @@ from .png import read_values_png, write_depth_png, write_depth_values_png, write
 __all__ = [
     "FORMATS",
     "MAX_PIXELS",
+    "PLY_AXES",
     "FileFormat",
     "FileFormatError",
     "Mesh",

@@ -33,10 +33,12 @@ class SaveOptions:
     Attributes:
         half: EXR in 16-bit instead of 32-bit floats.
         picture: (1, 3, H, W) RGB in [0, 1]: the colours of a PLY or GLB.
+        ply_up: What points up in a PLY: "y", or "z" as in Blender. A GLB is Y up by its standard.
     """
 
     half: bool = False
     picture: Tensor | None = None
+    ply_up: str = "y"
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ def _write_maps(path: Path, estimate: Estimate, write_depth: Callable, write_nor
 
 
 def _write_ply(path: Path, estimate: Estimate, options: SaveOptions) -> tuple[Path, ...]:
-    write_ply(path, depth_to_mesh(estimate, options.picture))
+    write_ply(path, depth_to_mesh(estimate, options.picture), options.ply_up)
     return (path,)
 
 

@@ -20,6 +20,9 @@ from .paths import one_picture, write_bytes
 MAX_JUMP = 0.05
 """Share by which depth may differ between the corners of a triangle."""
 
+PLY_AXES = {"y": ((1, 0), (1, 1), (1, 2)), "z": ((1, 0), (-1, 2), (1, 1))}
+"""Sign and OPENGL axis of a PLY's x, y and z, by what points up: "y" in most viewers, "z" in Blender, where the camera looks along +Y."""
+
 _GLB_LIMIT = 2**32 - 1
 _FLOAT, _USHORT, _UINT = 5126, 5123, 5125
 _DTYPES = {_FLOAT: "<f4", _USHORT: "<u2", _UINT: "<u4"}
@@ -87,15 +90,25 @@ def depth_to_mesh(estimate: Estimate, picture: Tensor | None = None, max_jump: f
     )
 
 
-def write_ply(path: str | os.PathLike[str], mesh: Mesh) -> None:
+def write_ply(path: str | os.PathLike[str], mesh: Mesh, up: str = "y") -> None:
     """Writes a point cloud, or with triangles a mesh, as binary little-endian PLY, atomically.
 
     Colours are 8-bit sRGB, as PLY viewers expect.
+
+    Args:
+        path: The file.
+        mesh: The surface.
+        up: What points up in the file, which cannot say it: a key of PLY_AXES.
+
+    Raises:
+        ValueError: Another `up`.
     """
+    if up not in PLY_AXES:
+        raise ValueError(f"up is {up!r}; accepted: {', '.join(PLY_AXES)}")
     fields: list[tuple[str, str, str, np.ndarray]] = []
     for names, values in (("xyz", mesh.points), (("nx", "ny", "nz"), mesh.normals)):
         if values is not None:
-            fields += [(name, "<f4", "float", values[:, i]) for i, name in enumerate(names)]
+            fields += [(name, "<f4", "float", sign * values[:, i]) for name, (sign, i) in zip(names, PLY_AXES[up], strict=True)]
     if mesh.colours is not None:
         levels = np.round(mesh.colours * 255).astype(np.uint8)
         fields += [(name, "u1", "uchar", levels[:, i]) for i, name in enumerate(("red", "green", "blue"))]

@@ -4,12 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from depth_normal.app import cli
+from depth_normal.geometry.camera import intrinsics_from_fov
+from depth_normal.geometry.estimate import Estimate, Quantity
 
 MODEL = ("--model", "midas-v2.1-small")  # whose file is not on a test machine
 
@@ -226,3 +230,18 @@ def test_compare_of_what_has_nothing_in_common(tmp_path, capsys):
 def test_other_formats_are_written_beside(estimate, picture, tmp_path):
     assert estimate(picture, "--also", "pfm", "--also", "exr") == 0
     assert {"astronaut.pfm", "astronaut.exr"} <= {path.name for path in (tmp_path / "out").iterdir()}
+
+
+@pytest.mark.parametrize("words", [(), ("--ply-up", "z")])
+def test_what_points_up_in_a_ply_is_a_choice(estimate, picture, tmp_path, monkeypatch, words):
+    """A model of metric depth stands in: the bundled one has no metres, and no other is on a test machine."""
+    plane = Estimate(
+        depth=torch.full((1, 1, 512, 512), 2.0), quantity=Quantity.METRIC_DEPTH, intrinsics=intrinsics_from_fov(50.0, 512, 512)
+    )
+    model = SimpleNamespace(estimate=lambda pictures, size, derive: derive(plane))
+    monkeypatch.setattr(cli, "load_model", lambda *_: model)
+    assert estimate(picture, "--also", "ply", *words) == 0
+    data = (tmp_path / "out" / "astronaut.ply").read_bytes()
+    first = np.frombuffer(data, "<f4", 3, data.index(b"end_header\n") + len(b"end_header\n"))
+    depth_axis, up_axis = (1, 2) if words else (2, 1)
+    assert abs(first[depth_axis]) == 2 and first[up_axis] > 0.9

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
-from depth_normal.geometry.files import depth_to_mesh, write_glb, write_ply
+from depth_normal.geometry.files import SaveOptions, depth_to_mesh, save_estimate, write_glb, write_ply
 
 # Focal length 10 and the centre on pixel (1, 1): a pixel to the right or down is 0.1 per unit of depth.
 INTRINSICS = torch.tensor([[[10.0, 0, 1], [0, 10, 1], [0, 0, 1]]])
@@ -128,6 +128,28 @@ def test_ply_holds_the_same(tmp_path):
     assert (r, g, b) == (255, 128, 0)
     np.testing.assert_array_equal(np.float32([x, y, z]), mesh.points[1])
     assert struct.unpack_from("<B3I", body, 9 * 15) == (3, *mesh.triangles[0])
+
+
+def read_ply_vertices(path, columns):
+    header, _, body = path.read_bytes().partition(b"end_header\n")
+    count = int(header.split(b"element vertex ")[1].split()[0])
+    return np.frombuffer(body, "<f4", count * columns).reshape(count, columns)
+
+
+def test_a_ply_with_z_up_stands_before_a_camera_that_looks_along_y(tmp_path):
+    facing = torch.tensor([0.0, 0.6, -0.8]).reshape(1, 3, 1, 1).expand(1, 3, 3, 3)
+    estimate = plane(normals=facing, axes=Axes.OPENCV)
+    save_estimate(tmp_path / "y.ply", estimate)
+    save_estimate(tmp_path / "z.ply", estimate, SaveOptions(ply_up="z"))
+    y, z = (read_ply_vertices(tmp_path / f"{up}.ply", 6) for up in "yz")
+    # Top left pixel, 2 before the camera; its normal points down and back to the camera.
+    np.testing.assert_allclose(y[0], [-0.2, 0.2, -2, 0, -0.6, 0.8], atol=1e-6)
+    np.testing.assert_allclose(z[0], [-0.2, 2, 0.2, 0, -0.8, -0.6], atol=1e-6)
+    tail = 8 * 13
+    assert (tmp_path / "y.ply").read_bytes()[-tail:] == (tmp_path / "z.ply").read_bytes()[-tail:]
+    with pytest.raises(ValueError, match="'x'; accepted: y, z"):
+        save_estimate(tmp_path / "x.ply", estimate, SaveOptions(ply_up="x"))
+    assert not (tmp_path / "x.ply").exists()
 
 
 @pytest.mark.parametrize(
