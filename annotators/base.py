@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ..geometry.estimate import Axes, Estimate, Quantity
-from ..utils import resize_picture, round_to_multiple, scale_short_side
+from .resizing import SHORT_SIDE, Fit, Resizing
 
 MAX_NETWORK_PIXELS = 64 * 2**20
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -85,7 +86,8 @@ class ModelSpec:
         licence_url: Where to read (and, for a gated model, accept) the licence.
         auto_dtypes: What dtype "auto" may choose, best first, where it leaves the picture the same; float32 comes last by itself.
         multiple_of: Sides of the network's input are multiples of this.
-        default_size: Length in pixels of the input's side that the family resizes by.
+        resizing: How pictures are brought to the size of the network's input.
+        default_size: Height in pixels of the frame that `resizing` speaks of, or whatever side the family resizes by.
         config: The family's own description of the architecture.
     """
 
@@ -98,6 +100,7 @@ class ModelSpec:
     licence_url: str | None = None
     auto_dtypes: tuple[torch.dtype, ...] = ()
     multiple_of: int = 32
+    resizing: Resizing = SHORT_SIDE
     default_size: int = 384
     config: Any = None
 
@@ -120,7 +123,8 @@ class ModelSpec:
 class Annotator(ABC):
     """A network with the pre- and post-processing of its family.
 
-    A family implements `build` and `predict`, and overrides `network_size` or `run` where its authors resize in another way.
+    A family implements `build` and `predict`. Where its authors resize in a way that no `Resizing` describes, it overrides `network_size`,
+    `resize` or `run`.
 
     Attributes:
         spec: Its entry in the table.
@@ -176,9 +180,18 @@ class Annotator(ABC):
         """
 
     def network_size(self, height: int, width: int, size: int) -> tuple[int, int]:
-        """Size of the network's input: short side `size`, aspect kept, sides rounded to the spec's multiple."""
-        scaled = scale_short_side(height, width, size)
-        return round_to_multiple(scaled[0], self.spec.multiple_of), round_to_multiple(scaled[1], self.spec.multiple_of)
+        """(height, width) of the network's input for pictures of a size; `size` is the height of the frame of the spec's `resizing`."""
+        return self.spec.resizing.input_size(height, width, size, self.spec.multiple_of)
+
+    def resize(self, images: Tensor, height: int, width: int) -> Tensor:
+        """Pictures (B, 3, H, W) at the network's size."""
+        return self.spec.resizing.resample(images, height, width)
+
+    def with_resizing(self, resizing: Resizing) -> Annotator:
+        """The same network, fed with pictures that are resized in another way; families with a way of their own keep it."""
+        other = copy.copy(self)
+        other.spec = replace(self.spec, resizing=resizing)
+        return other
 
     def estimate(self, images: Tensor, size: int | None = None, *, options: Any = None, progress: Progress | None = None) -> Estimate:
         """Estimates a batch of pictures at once.
@@ -204,14 +217,16 @@ class Annotator(ABC):
         return estimate
 
     def run(self, images: Tensor, size: int | None) -> Estimate:
-        """The way from pictures to an estimate; families whose authors resize in another way override it.
+        """The way from pictures to an estimate, at the network's size; at the pictures' own where that one is stretched.
 
         Args:
             images: As `estimate`.
             size: As `estimate`.
         """
-        height, width = self.checked_network_size(images.shape[-2], images.shape[-1], size)
-        return self.predict(resize_picture(images, height, width))
+        height, width = images.shape[-2:]
+        estimate = self.predict(self.resize(images, *self.checked_network_size(height, width, size)))
+        # normals that follow from a stretched map would lean
+        return estimate.resized(height, width, self.resampling) if self.spec.resizing.fit is Fit.STRETCHED else estimate
 
     def checked_network_size(self, height: int, width: int, size: int | None) -> tuple[int, int]:
         """`network_size`, refused where it is beyond what any machine holds."""

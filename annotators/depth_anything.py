@@ -21,9 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..geometry.estimate import Estimate, Quantity
-from ..utils import round_to_multiple
 from .base import IMAGENET_MEAN, IMAGENET_STD, Annotator, CheckpointError, ModelSpec, StateDict, checkpoint_mismatch
 from .dpt import DptConfig, DptHead
+from .resizing import Fit, Resizing, cubic
 from .vit import VisionTransformer, VitConfig, hub_to_official
 
 logger = logging.getLogger(__name__)
@@ -46,6 +46,8 @@ class DepthAnythingConfig:
     dpt: DptConfig
     max_depth: float | None = None
 
+
+RESIZING = Resizing(Fit.LOWER_BOUND, resample=cubic)
 
 _LAST_OF_12, _SPREAD_OF_12 = (8, 9, 10, 11), (2, 5, 8, 11)
 _DPT_SMALL = DptConfig((48, 96, 192, 384), 64)
@@ -86,7 +88,7 @@ class DepthAnything(nn.Module):
 
 
 class DinoAnnotator(Annotator):
-    """What all annotators on DINOv2 share: resizing as their authors do, and ImageNet's normalisation."""
+    """What all annotators on DINOv2 share: what their files' names say, and ImageNet's normalisation."""
 
     bytes_per_pixel = 2200
 
@@ -94,26 +96,6 @@ class DinoAnnotator(Annotator):
     def doubt(cls, spec: ModelSpec, path: str) -> str | None:
         """See `Annotator.doubt`."""
         return doubt(spec, path)
-
-    def network_size(self, height: int, width: int, size: int) -> tuple[int, int]:
-        """Size of the network's input: neither side below `size`, aspect kept, sides rounded to the spec's multiple."""
-        scale = max(size / height, size / width)
-        multiple = self.spec.multiple_of
-
-        def bounded(length: float) -> int:
-            rounded = round_to_multiple(length, multiple)
-            return rounded if rounded >= size else rounded + multiple
-
-        return bounded(scale * height), bounded(scale * width)
-
-    def resize(self, images: Tensor, height: int, width: int) -> Tensor:
-        """The pictures at the network's size: cubic without antialiasing, as OpenCV's INTER_CUBIC on floats."""
-        return F.interpolate(images, size=(height, width), mode="bicubic", align_corners=False)
-
-    def run(self, images: Tensor, size: int | None) -> Estimate:
-        """See `Annotator.run`."""
-        height, width = self.checked_network_size(images.shape[-2], images.shape[-1], size)
-        return self.predict(self.resize(images, height, width))
 
     def normalised(self, pixels: Tensor) -> Tensor:
         """Pictures in [0, 1] as the network takes them, in its dtype."""

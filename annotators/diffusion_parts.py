@@ -43,7 +43,7 @@ SD2_TEXT_ENCODER = {
     "vocab_size": 49408,
 }
 EMPTY_PROMPT = (49406, 49407)
-"""What CLIP's tokenizer makes of "": the tokens for start and end."""
+"""What CLIP's tokenizer makes of "" without padding, as Marigold and Lotus want it: the tokens for start and end."""
 
 
 @dataclass(frozen=True)

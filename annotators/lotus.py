@@ -15,14 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .diffusion import DiffusionAnnotator, DiffusionOptions, seeded_noise
-from .diffusion_parts import EMPTY_PROMPT, SD2_TEXT_ENCODER, SD2_UNET, SD_VAE, DiffusionConfig
+from .diffusion_parts import SD2_TEXT_ENCODER, SD2_UNET, SD_VAE, DiffusionConfig
 
 TIMESTEP = 999
 _UNET = {**SD2_UNET, "class_embed_type": "projection", "projection_class_embeddings_input_dim": 4}
-# unlike Marigold's, the prompt is padded; SD 2 pads with token 0
-_PROMPT = EMPTY_PROMPT + (0,) * 75
-LOTUS_D = DiffusionConfig(_UNET, SD_VAE, SD2_TEXT_ENCODER, _PROMPT)
-LOTUS_G = DiffusionConfig({**_UNET, "in_channels": 8}, SD_VAE, SD2_TEXT_ENCODER, _PROMPT)
+LOTUS_D = DiffusionConfig(_UNET, SD_VAE, SD2_TEXT_ENCODER)
+LOTUS_G = DiffusionConfig({**_UNET, "in_channels": 8}, SD_VAE, SD2_TEXT_ENCODER)
 
 
 class LotusAnnotator(DiffusionAnnotator):

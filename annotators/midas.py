@@ -19,6 +19,7 @@ from ..geometry.estimate import Estimate, Quantity
 from .base import IMAGENET_MEAN, IMAGENET_STD, Annotator, CheckpointError, ModelSpec, StateDict, checkpoint_mismatch, from_transformers
 from .hub import from_state_dict
 from .midas_small import DisparityHead, meta_network
+from .resizing import Fit, Resizing, cubic
 
 HALF = (0.5, 0.5, 0.5)
 
@@ -85,6 +86,11 @@ DPT_BEIT_LARGE = MidasConfig(
     },
 )
 MIDAS_SMALL = MidasConfig(backbone="efficientnet-lite3", mean=IMAGENET_MEAN, std=IMAGENET_STD)
+
+# of the authors' run.py, by version
+DPT_RESIZING = Resizing(Fit.MINIMAL, resample=cubic)
+SWIN2_RESIZING = Resizing(Fit.STRETCHED, resample=cubic)
+SMALL_RESIZING = Resizing(Fit.UPPER_BOUND, resample=cubic)
 
 
 class MidasAnnotator(Annotator):

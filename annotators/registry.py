@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from ..geometry.estimate import Axes, Quantity
-from . import specs_depth_anything, specs_diffusion, specs_zoe
+from . import midas, specs_depth_anything, specs_diffusion, specs_zoe
 from .base import Annotator, ModelSpec, WeightFile
 from .depth_anything import DepthAnythingAnnotator
 from .depth_anything_v3 import DepthAnything3Annotator
 from .lbm import LbmAnnotator
 from .lotus import LotusAnnotator
 from .marigold import MarigoldAnnotator
-from .midas import DPT_BEIT_LARGE, DPT_HYBRID, DPT_LARGE, DPT_SWIN2_TINY, MIDAS_SMALL, MidasAnnotator
 from .tiny import TINY, TinyAnnotator
 from .zoe import ZoeAnnotator
 from .zoe_depth_anything import ZoeDepthAnythingAnnotator
@@ -22,7 +21,7 @@ BUNDLED_MODEL = "tiny"
 """The model whose weights are a part of the pack."""
 
 FAMILIES: dict[str, type[Annotator]] = {
-    "midas": MidasAnnotator,
+    "midas": midas.MidasAnnotator,
     "zoedepth": ZoeAnnotator,
     "depth-anything": DepthAnythingAnnotator,
     "zoe-depth-anything": ZoeDepthAnythingAnnotator,
@@ -50,7 +49,8 @@ _SPECS = (
         ),
         licence="MIT",
         quantity=Quantity.DISPARITY,
-        config=DPT_HYBRID,
+        resizing=midas.DPT_RESIZING,
+        config=midas.DPT_HYBRID,
     ),
     ModelSpec(
         id="midas-dpt-large",
@@ -66,7 +66,8 @@ _SPECS = (
         ),
         licence="MIT",
         quantity=Quantity.DISPARITY,
-        config=DPT_LARGE,
+        resizing=midas.DPT_RESIZING,
+        config=midas.DPT_LARGE,
     ),
     ModelSpec(
         id="midas-v2.1-small",
@@ -83,7 +84,8 @@ _SPECS = (
         licence="MIT",
         quantity=Quantity.DISPARITY,
         default_size=256,
-        config=MIDAS_SMALL,
+        resizing=midas.SMALL_RESIZING,
+        config=midas.MIDAS_SMALL,
     ),
     ModelSpec(
         id="midas-swin2-tiny",
@@ -92,7 +94,8 @@ _SPECS = (
         licence="MIT",
         quantity=Quantity.DISPARITY,
         default_size=256,
-        config=DPT_SWIN2_TINY,
+        resizing=midas.SWIN2_RESIZING,
+        config=midas.DPT_SWIN2_TINY,
     ),
     ModelSpec(
         id="midas-beit-large-512",
@@ -101,7 +104,8 @@ _SPECS = (
         licence="MIT",
         quantity=Quantity.DISPARITY,
         default_size=512,
-        config=DPT_BEIT_LARGE,
+        resizing=midas.DPT_RESIZING,
+        config=midas.DPT_BEIT_LARGE,
     ),
 )
 

@@ -7,7 +7,9 @@ from dataclasses import replace
 from ..geometry.estimate import Quantity
 from . import depth_anything as da
 from . import depth_anything_v3 as da3
+from . import zoe_depth_anything as zoe
 from .base import ModelSpec, WeightFile
+from .resizing import SHORT_SIDE
 
 _FOLDERS = ("depthanything",)
 _APACHE, _NON_COMMERCIAL = "Apache-2.0", "CC-BY-NC-4.0"
@@ -64,7 +66,7 @@ def _v1_metric(scene: str) -> ModelSpec:
         folders=_FOLDERS,
     )
     spec = _spec(f"zoe-depth-anything-{scene}", file, _APACHE, Quantity.METRIC_DEPTH, da.V1_LARGE)
-    return replace(spec, family="zoe-depth-anything", default_size=392)
+    return replace(spec, family="zoe-depth-anything", resizing=zoe.RESIZING, default_size=392)
 
 
 def _v3(
@@ -78,7 +80,7 @@ def _v3(
         folders=("geometry_estimation",),
     )
     spec = _spec(f"depth-anything-3-{name}", file, _APACHE, quantity, config)
-    return replace(spec, family="depth-anything-3", default_size=504)
+    return replace(spec, family="depth-anything-3", resizing=SHORT_SIDE, default_size=504)
 
 
 def _spec(model_id: str, file: WeightFile, licence: str, quantity: Quantity, config: da.DepthAnythingConfig) -> ModelSpec:
@@ -89,6 +91,7 @@ def _spec(model_id: str, file: WeightFile, licence: str, quantity: Quantity, con
         licence=licence,
         quantity=quantity,
         multiple_of=14,
+        resizing=da.RESIZING,
         default_size=518,
         config=config,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..geometry.estimate import Quantity
 from .base import ModelSpec, WeightFile
-from .zoe import ZOE_KITTI, ZOE_NYU, ZOE_NYU_KITTI, ZoeConfig
+from .zoe import ZOE_KITTI, ZOE_NYU, ZOE_NYU_KITTI, ZoeConfig, resizing
 
 _RELEASE = "https://github.com/isl-org/ZoeDepth/releases/download/v1.0"
 
@@ -16,6 +16,7 @@ def _spec(name: str, file: WeightFile, config: ZoeConfig) -> ModelSpec:
         files=(file,),
         licence="MIT",
         quantity=Quantity.METRIC_DEPTH,
+        resizing=resizing(config),
         config=config,
     )
 

@@ -13,16 +13,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..geometry.estimate import Estimate, Quantity
-from .base import Annotator, ModelSpec, StateDict, from_transformers
+from .base import ModelSpec, StateDict, from_transformers
 from .hub import from_state_dict
 from .midas import DPT_BEIT_LARGE, dpt_official_to_hub
-from .zoe_depth_anything import BINS, minimal_size
-
-_PADDING = 3.0  # borders of sqrt(side / 2) times this, which the network sees worse than the rest
+from .resizing import Fit, Resizing, linear_to_corners
+from .zoe_depth_anything import BINS
+from .zoe_inference import ZoeInference
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,7 @@ class ZoeConfig:
         backbone: Keyword arguments of transformers' BeitConfig.
         neck: Channels of the neck's four levels.
         features: Channels of the fusion path.
+        frame: Height and width that pictures are fitted to.
     """
 
     bin_centres: str
@@ -42,6 +42,7 @@ class ZoeConfig:
     backbone: Mapping[str, Any]
     neck: tuple[int, int, int, int] = (256, 512, 1024, 1024)
     features: int = 256
+    frame: tuple[int, int] = (384, 512)
 
 
 _CLASSIFIER = {
@@ -53,19 +54,17 @@ _CLASSIFIER = {
 _BEIT_LARGE_384 = {**(DPT_BEIT_LARGE.backbone_config or {}), "image_size": 384}
 ZOE_NYU = ZoeConfig("softplus", (("nyu", 10.0),), _BEIT_LARGE_384)
 # 80 as in the authors' evaluation: their default, and the Hugging Face configuration, cut everything beyond 10 m off
-ZOE_KITTI = ZoeConfig("normed", (("kitti", 80.0),), _BEIT_LARGE_384)
+ZOE_KITTI = ZoeConfig("normed", (("kitti", 80.0),), _BEIT_LARGE_384, frame=(384, 768))
 ZOE_NYU_KITTI = ZoeConfig("softplus", (("nyu", 10.0), ("kitti", 80.0)), _BEIT_LARGE_384)
 
 
-class ZoeAnnotator(Annotator):
-    """ZoeDepth, any version: the mean of a picture and its mirror image, both with a reflected border.
+def resizing(config: ZoeConfig) -> Resizing:
+    """How the authors bring pictures to the size of a network's input."""
+    return Resizing(Fit.MINIMAL, config.frame[1] / config.frame[0], linear_to_corners)
 
-    Convention:
-        Metres, large = far. The estimate has the pictures' own size, as the authors' has.
-    """
 
-    bytes_per_pixel = 7200
-    resampling = "bicubic"
+class ZoeAnnotator(ZoeInference):
+    """ZoeDepth, any version."""
 
     @classmethod
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> ZoeAnnotator:
@@ -88,24 +87,6 @@ class ZoeAnnotator(Annotator):
         """See `Annotator.check_requirements`."""
         from_transformers("ZoeDepthForDepthEstimation")
 
-    def network_size(self, height: int, width: int, size: int) -> tuple[int, int]:
-        """Size of the network's input, border included; see `minimal_size`."""
-        top, left = _border(height, width)
-        return minimal_size(height + 2 * top, width + 2 * left, size, self.spec.multiple_of)
-
-    def run(self, images: Tensor, size: int | None) -> Estimate:
-        """See `Annotator.run`; the estimate has the pictures' own size."""
-        height, width = images.shape[-2:]
-        top, left = _border(height, width)
-        network_size = self.checked_network_size(height, width, size)
-        padded = F.pad(images, (left, left, top, top), mode="reflect")
-        pixels = F.interpolate(padded, size=network_size, mode="bilinear", align_corners=True)
-        depth = self.predict(torch.cat((pixels, pixels.flip(-1)))).depth
-        assert depth is not None
-        depth = F.interpolate(depth, size=padded.shape[-2:], mode="bicubic", align_corners=False)
-        straight, mirrored = depth[:, :, top : top + height, left : left + width].chunk(2)
-        return Estimate(depth=(straight + mirrored.flip(-1)) / 2, quantity=Quantity.METRIC_DEPTH)
-
     def predict(self, pixels: Tensor) -> Estimate:
         """See `Annotator.predict`."""
         dtype = next(self.network.parameters()).dtype
@@ -114,12 +95,6 @@ class ZoeAnnotator(Annotator):
         parts = normalised.split(1) if len(self.spec.config.ranges) > 1 else (normalised,)
         depth = torch.cat([self.network(part).predicted_depth for part in parts])
         return Estimate(depth=depth[:, None].contiguous(), quantity=Quantity.METRIC_DEPTH)
-
-
-def _border(height: int, width: int) -> tuple[int, int]:
-    """Pixels above and below, left and right; a reflection cannot be as long as the picture."""
-    rows, columns = (min(int((side / 2) ** 0.5 * _PADDING), side - 1) for side in (height, width))
-    return rows, columns
 
 
 def _to_float32(_module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:

@@ -14,11 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..geometry.estimate import Estimate, Quantity
-from ..utils import round_to_multiple
 from .base import ModelSpec, StateDict
 from .depth_anything import DepthAnything, DepthAnythingConfig, DinoAnnotator, fill, without_unused
 from .dpt import HEAD_CHANNELS
+from .resizing import Fit, Resizing, linear_to_corners
+from .zoe_inference import ZoeInference
 
+RESIZING = Resizing(Fit.MINIMAL, 518 / 392, linear_to_corners)
 BINS = 64
 _EMBEDDING = 128
 _ATTRACTORS = (16, 8, 4, 1)
@@ -116,30 +118,8 @@ def _resized(x: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(x, size=(height, width), mode="bilinear", align_corners=True)
 
 
-def minimal_size(height: int, width: int, size: int, multiple: int) -> tuple[int, int]:
-    """ZoeDepth's size of the network's input: a 4:3 frame of height `size` is met on the side that needs the lesser scaling.
-
-    Args:
-        height: Of the picture.
-        width: Of the picture.
-        size: Height of the frame.
-        multiple: What both sides are rounded to.
-
-    Returns:
-        (height, width), aspect kept up to the rounding.
-    """
-    scale = min(size / height, round_to_multiple(size * 4 / 3, multiple) / width, key=lambda each: abs(1 - each))
-    return round_to_multiple(scale * height, multiple), round_to_multiple(scale * width, multiple)
-
-
-class ZoeDepthAnythingAnnotator(DinoAnnotator):
-    """Depth Anything V1's metric networks: the mean of a picture and its mirror image.
-
-    Convention:
-        Metres, large = far.
-    """
-
-    bytes_per_pixel = 6000
+class ZoeDepthAnythingAnnotator(ZoeInference, DinoAnnotator):
+    """Depth Anything V1's metric networks."""
 
     @classmethod
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> ZoeDepthAnythingAnnotator:
@@ -153,16 +133,6 @@ class ZoeDepthAnythingAnnotator(DinoAnnotator):
         network.set_dtype(dtype)
         return cls(spec, network)
 
-    def network_size(self, height: int, width: int, size: int) -> tuple[int, int]:
-        """See `minimal_size`."""
-        return minimal_size(height, width, size, self.spec.multiple_of)
-
-    def resize(self, images: Tensor, height: int, width: int) -> Tensor:
-        """The pictures at the network's size: bilinear, corners aligned."""
-        return _resized(images, height, width)
-
     def predict(self, pixels: Tensor) -> Estimate:
         """See `Annotator.predict`."""
-        both = self.network(self.normalised(torch.cat((pixels, pixels.flip(-1)))))
-        straight, mirrored = both.chunk(2)
-        return Estimate(depth=((straight + mirrored.flip(-1)) / 2).contiguous(), quantity=Quantity.METRIC_DEPTH)
+        return Estimate(depth=self.network(self.normalised(pixels)).contiguous(), quantity=Quantity.METRIC_DEPTH)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from ..annotators.base import Annotator, CheckpointError, ModelSpec, Progress, WeightFile, is_out_of_memory
 from ..annotators.registry import BUNDLED_MODEL, FAMILIES, find_spec
+from ..annotators.resizing import Resizing
 from ..geometry.estimate import Estimate
 from ..utils import as_batch
 from . import host
@@ -62,7 +64,7 @@ class Model:
 
         Args:
             images: (B, 3, H, W) tensor with values in [0, 1], or array (H, W, C) or (B, H, W, C) of uint8, uint16 or floats in [0, 1].
-            size: Side of the network's input in pixels (for most families the shorter one); None = the model's default.
+            size: Side in pixels of the frame that the network's input is fitted to (the entry's `resizing`); None = the model's default.
             progress: Called with (work done, work in all), in pictures or in a family's passes over them.
             options: The family's own (`annotators.marigold.MarigoldOptions`, ...); None = its defaults.
             derive: What is to follow from the estimate at the network's size, as normals are: those of enlarged depth would show its grid.
@@ -122,6 +124,12 @@ class Model:
             done += part.batch
             if progress is not None:
                 progress(done, total)
+
+    def with_resizing(self, resizing: Resizing) -> Model:
+        """The same model, fed with pictures that are resized in another way than its authors'; see `Annotator.with_resizing`."""
+        other = copy.copy(self)
+        other._annotator = self._annotator.with_resizing(resizing)
+        return other
 
     @property
     def resampling(self) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
 from torch import Tensor
 
 from ..annotators.registry import DEFAULT_MODEL, models_of_family
+from ..annotators.resizing import SHORT_SIDE
 from ..geometry.conventions import NormalMapCoding, encode_normal_map
 from ..geometry.estimate import Axes, Estimate
 from ..geometry.normals import midas_normals
@@ -81,7 +83,7 @@ class MidasNormalMap:
         check_range("bg_threshold", bg_threshold, 0, 1)
         check_choice("coding", coding, _codings())
         render = partial(_render_normals, a=a, bg_threshold=bg_threshold, coding=NormalMapCoding(coding))
-        return (annotate(image, load_model(model, precision), resolution, render, resolution),)
+        return (_annotate(image, model, precision, resolution, render),)
 
 
 class MidasDepthMap:
@@ -111,7 +113,12 @@ class MidasDepthMap:
         precision: str = "auto",
     ) -> tuple[Tensor]:
         """One depth picture a picture."""
-        return (annotate(image, load_model(model, precision), resolution, _render_depth, resolution),)
+        return (_annotate(image, model, precision, resolution, _render_depth),)
+
+
+def _annotate(image: Tensor, model: str, precision: str, resolution: int, render: Callable[[Estimate], Tensor]) -> Tensor:
+    """As the old nodes: the network's short side is the resolution, and not what its authors would choose."""
+    return annotate(image, load_model(model, precision).with_resizing(SHORT_SIDE), resolution, render, resolution)
 
 
 def _codings() -> list[str]:
