@@ -34,7 +34,9 @@ UNET = {
 }
 VAE = {**SD_VAE, **TINY.VAE}
 TEXT = TINY.TEXT
-PROMPT = TINY.PROMPT + (0,) * 75
+PROMPT = TINY.PROMPT
+IDS = [each.id for each in SPECS if each.family == "lotus"]
+DEPTH_IDS, NORMAL_IDS = ([name for name in IDS if ("normals" in name) is normals] for normals in (False, True))
 
 
 def make_parts(in_channels: int):
@@ -81,7 +83,7 @@ def published_equations(parts, picture, seed):
     return ((vae.decode(x0 / 0.18215).sample + 1) / 2).clamp(0, 1)
 
 
-@pytest.mark.parametrize("model_id", ["lotus-depth-d", "lotus-depth-g", "lotus-disparity-d", "lotus-disparity-g"])
+@pytest.mark.parametrize("model_id", DEPTH_IDS)
 def test_depth_equals_the_published_equations(both, pictures, model_id):
     kind = model_id[-1]
     found = build(both, model_id).estimate(pictures[:1], 56, options=DiffusionOptions(seed=5))
@@ -91,14 +93,34 @@ def test_depth_equals_the_published_equations(both, pictures, model_id):
     assert found.quantity is (Quantity.DISPARITY if "disparity" in model_id else Quantity.RELATIVE_DEPTH)
 
 
-@pytest.mark.parametrize("model_id", ["lotus-normals-d", "lotus-normals-g"])
+@pytest.mark.parametrize("model_id", NORMAL_IDS)
 def test_normals_equal_the_published_equations_with_x_turned_to_opengl(both, pictures, model_id):
-    kind = model_id[-1]
+    kind = model_id.removesuffix("-v1.0")[-1]
     found = build(both, model_id).estimate(pictures[:1], 56, options=DiffusionOptions(seed=5))
     left_up_viewer = F.normalize(published_equations(both[kind], pictures[:1], 5 if kind == "g" else None) * 2 - 1, dim=1)
     assert torch.allclose(found.normals[:, 0], -left_up_viewer[:, 0], atol=1e-4)
     assert torch.allclose(found.normals[:, 1:], left_up_viewer[:, 1:], atol=1e-4)
     assert found.axes is Axes.OPENGL
+
+
+def test_all_eight_models_are_compared():
+    assert len(IDS) == 8
+    assert {model_id.removesuffix("-v1.0")[-1] for model_id in IDS} == {"d", "g"}
+
+
+@pytest.mark.parametrize("model_id", IDS)
+def test_the_empty_prompt_is_two_tokens_without_padding(model_id):
+    config = next(each for each in SPECS if each.id == model_id).config
+    # the authors' tokenizer call: padding="do_not_pad"
+    assert config.prompt == (49406, 49407)
+
+
+def test_the_padding_would_change_the_answer(both, pictures):
+    published = spec("lotus-depth-d")
+    padded = replace(published, config=replace(published.config, prompt=PROMPT + (0,) * 75))
+    states = {role: dict(part.state_dict()) for role, part in both["d"].items()}
+    found = LotusAnnotator.build(padded, states, torch.float32).estimate(pictures[:1], 56).depth
+    assert (found - build(both, "lotus-depth-d").estimate(pictures[:1], 56).depth).abs().max() > 1e-3
 
 
 def test_d_needs_no_seed_and_g_obeys_it(both, pictures):

@@ -12,7 +12,7 @@ from torch import nn
 
 from depth_normal.annotators import depth_anything as da
 from depth_normal.annotators import zoe, zoe_depth_anything
-from depth_normal.annotators.base import CheckpointError, ModelSpec, WeightFile, from_transformers
+from depth_normal.annotators.base import IMAGENET_MEAN, IMAGENET_STD, CheckpointError, ModelSpec, WeightFile, from_transformers
 from depth_normal.annotators.dpt import DptConfig
 from depth_normal.annotators.specs_depth_anything import SPECS as DEPTH_ANYTHING_SPECS
 from depth_normal.annotators.specs_zoe import SPECS
@@ -42,7 +42,8 @@ def tiny_config(name):
 
 
 def build(state, name="nyu", dtype=torch.float32):
-    spec = ModelSpec("tiny", "zoedepth", (WeightFile("tiny.pt"),), "MIT", config=tiny_config(name), default_size=64)
+    config = tiny_config(name)
+    spec = ModelSpec("tiny", "zoedepth", (WeightFile("tiny.pt"),), "MIT", config=config, resizing=zoe.resizing(config), default_size=64)
     return zoe.ZoeAnnotator.build(spec, {"network": state}, dtype)
 
 
@@ -109,9 +110,9 @@ def authors_core():
 
 @pytest.fixture(scope="module", params=PUBLISHED)
 def oracle(request):
-    """The authors' network and its name; the frame is 64 high, and (by the rounding to 32) 96 wide."""
+    """The authors' network and its name; its frame is a sixth of theirs: 64 high, and 85.3 or (KITTI) 128 wide."""
     core = authors_core()
-    core.prep.resizer._Resize__width = 96
+    core.prep.resizer._Resize__width = 64 * (2 if request.param == "kitti" else 4 / 3)
     package = importlib.import_module("controlnet_aux.zoe.zoedepth.utils.config")
     models = "controlnet_aux.zoe.zoedepth.models"
     name = request.param
@@ -126,7 +127,7 @@ def oracle(request):
     return randomise(network), name
 
 
-@pytest.mark.parametrize("size", [(48, 64), (75, 50)], ids=str)
+@pytest.mark.parametrize("size", [(48, 64), (54, 96), (75, 50)], ids=str)
 def test_it_infers_as_the_authors_do(oracle, size):
     network, name = oracle
     images = pictures(1, 3, *size)
@@ -213,12 +214,21 @@ def test_the_smallest_pictures(official, size):
 
 
 @pytest.mark.parametrize(
-    "height, width, expected",
+    "name, height, width, expected",
     # with their borders 572 x 746 (512 / 746 is nearer to 1 than 384 / 572), 1218 x 2104 (384 / 1218), 746 x 572 (512 / 572)
-    [(480, 640, (384, 512)), (1080, 1920, (384, 672)), (640, 480, (672, 512))],
+    [
+        ("nyu", 480, 640, (384, 512)),
+        ("nyu", 1080, 1920, (384, 672)),
+        ("nyu", 640, 480, (672, 512)),
+        ("kitti", 480, 640, (576, 768)),
+        # 768 / 2104 is nearer to 1 than 384 / 1218; the network for both kinds of scene has NYU's frame
+        ("kitti", 1080, 1920, (448, 768)),
+        ("nyu-kitti", 480, 640, (384, 512)),
+    ],
 )
-def test_the_size_of_the_network(official, height, width, expected):
-    assert build(official.state_dict()).network_size(height, width, 384) == expected
+def test_the_frame_is_that_of_the_data_trained_on(name, height, width, expected):
+    spec = next(each for each in SPECS if each.id == f"zoedepth-{name}")
+    assert zoe.ZoeAnnotator(spec, nn.Identity()).network_size(height, width, 384) == expected
 
 
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float16, 0.01), (torch.bfloat16, 0.05)])
@@ -243,7 +253,16 @@ DINO = da.DepthAnythingConfig(VitConfig(32, 4, 2, (0, 1, 2, 3), grid=5), DptConf
 
 
 def dino_spec():
-    return ModelSpec("tiny", "zoe-depth-anything", (WeightFile("x.pt"),), "Apache-2.0", multiple_of=14, default_size=56, config=DINO)
+    return ModelSpec(
+        "tiny",
+        "zoe-depth-anything",
+        (WeightFile("x.pt"),),
+        "Apache-2.0",
+        multiple_of=14,
+        resizing=zoe_depth_anything.RESIZING,
+        default_size=56,
+        config=DINO,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -279,19 +298,34 @@ def test_the_metric_head_on_depth_anything_is_transformers(dino_state):
     assert expected.std() > 1e-3
 
 
-def test_a_picture_and_its_mirror_image_are_averaged(dino_state):
+@pytest.mark.parametrize("size", [(48, 64), (54, 96), (75, 50)], ids=str)
+def test_depth_anything_infers_as_the_authors_do(dino_state, size):
+    package = "controlnet_aux.zoe.zoedepth.models"
+    pytest.importorskip(package, reason="the oracle is controlnet-aux (extra 'test')")
+    base = importlib.import_module(f"{package}.depth_model").DepthModel
+    resize = importlib.import_module(f"{package}.base_models.midas").Resize
     annotator = dino_annotator(dino_state)
-    images = pictures(2, 3, 56, 84)
-    depth = annotator.predict(images).depth
-    straight = annotator.network(annotator.normalised(images))
-    mirrored = annotator.network(annotator.normalised(images.flip(-1))).flip(-1)
-    torch.testing.assert_close(depth, (straight + mirrored) / 2)
-    assert (straight - mirrored).abs().max() > 1e-3 * straight.max()
+    mean, std = (torch.tensor(value)[:, None, None] for value in (IMAGENET_MEAN, IMAGENET_STD))
 
+    class Authors(base):
+        """Their `infer`, and their core's resizing and normalisation, around a network that is compared by itself above."""
 
-@pytest.mark.parametrize("height, width, expected", [(480, 640, (392, 518)), (392, 518, (392, 518)), (1080, 1920, (392, 700))])
-def test_depth_anythings_frame(dino_state, height, width, expected):
-    assert dino_annotator(dino_state).network_size(height, width, 392) == expected
+        def __init__(self):
+            super().__init__()
+            with contextlib.redirect_stdout(io.StringIO()):
+                # their frame is 392 x 518
+                self.resize = resize(56 * 518 / 392, 56, keep_aspect_ratio=True, ensure_multiple_of=14, resize_method="minimal")
+
+        def forward(self, x):
+            return {"metric_depth": annotator.network((self.resize(x) - mean) / std)}
+
+    images = pictures(1, 3, *size)
+    expected, estimate = Authors().infer(images), annotator.estimate(images)
+    assert estimate.quantity == Quantity.METRIC_DEPTH
+    assert estimate.depth.shape == (1, 1, *size)
+    error = (estimate.depth - expected).abs().max()
+    assert error < 1e-5 * expected.max()
+    assert error < 1e-3 * expected.std()
 
 
 def test_normed_bins_are_refused_where_softplus_bins_belong(dino_state):
