@@ -89,7 +89,7 @@ class EstimateGeometry:
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        resolution = "Side of the network's input in pixels (for most models the shorter one). 0: the model's own size."
+        resolution = "Side of the network's input in pixels, as its authors count it (see the help page). 0: the model's own size."
         normals = (
             "auto: where the model gives no normals, they are computed from its depth (not from relative depth), at the network's size: "
             "those of enlarged depth would show its grid. model only: nothing is added."

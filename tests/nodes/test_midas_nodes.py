@@ -11,6 +11,7 @@ import depth_normal
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.nodes import midas as nodes
 from depth_normal.nodes.common import annotate
+from depth_normal.utils import resize_picture
 
 NORMAL, DEPTH = nodes.MidasNormalMap, nodes.MidasDepthMap
 SMALL = "midas-v2.1-small"
@@ -153,6 +154,22 @@ def test_sizes_batches_and_channels(small, node, shape, resolution, expected):
     (image,) = node().execute(torch.rand(shape), resolution=resolution)
     assert image.shape == (shape[0], *expected, 3) and image.dtype == torch.float32
     assert image.min() >= 0 and image.max() <= 1 and torch.isfinite(image).all()
+
+
+@pytest.mark.parametrize("node", [NORMAL, DEPTH])
+def test_the_networks_short_side_is_the_resolution_whatever_its_authors_do(small, node, partial_midas_small, monkeypatch):
+    seen = []
+    annotator = type(depth_normal.load_model(SMALL, weights=partial_midas_small)._annotator)
+    predict = annotator.predict
+    monkeypatch.setattr(annotator, "predict", lambda self, pixels: seen.append((self.spec, pixels)) or predict(self, pixels))
+    image = torch.rand(1, 120, 180, 3, generator=torch.Generator().manual_seed(0))
+    node().execute(image, resolution=64)
+    depth_normal.load_model(SMALL, weights=partial_midas_small).estimate(image.movedim(-1, 1), 64)
+    (_, old), (spec, new) = seen
+    assert tuple(old.shape[-2:]) == (64, 96)
+    torch.testing.assert_close(old, resize_picture(image.movedim(-1, 1), 64, 96), rtol=0, atol=0)
+    assert tuple(new.shape[-2:]) == (32, 64), "upper bound 64: 42.7 x 64"
+    assert spec is depth_normal.load_model(SMALL, weights=partial_midas_small).spec
 
 
 def test_the_contracts_own_size(small):
