@@ -86,7 +86,7 @@ class ModelSpec:
         licence_url: Where to read (and, for a gated model, accept) the licence.
         auto_dtypes: What dtype "auto" may choose, best first, where it leaves the picture the same; float32 comes last by itself.
         multiple_of: Sides of the network's input are multiples of this.
-        resizing: How pictures are brought to the size of the network's input.
+        resizing: How pictures are brought to the size of the network's input, where the family has no way of its own.
         default_size: Height in pixels of the frame that `resizing` speaks of, or whatever side the family resizes by.
         config: The family's own description of the architecture.
     """
