@@ -75,9 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     estimate.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results; made if absent")
     estimate.add_argument("--model", default=DEFAULT_MODEL, metavar="ID", help=f"see `depth-normal models` (default: {DEFAULT_MODEL})")
     estimate.add_argument("--weights", type=Path, metavar="FILE", help="weights to use in place of the published file")
-    estimate.add_argument(
-        "--size", type=_positive, metavar="N", help="side of the network's input, as its authors count (default: the model's)"
-    )
+    estimate.add_argument("--size", type=_positive, metavar="N", help="network's side in pixels, as its authors count (default: theirs)")
     fov = "field of view of the pictures' longer side, where the camera is known (makes Depth Anything 3's metres right)"
     estimate.add_argument("--fov", type=_degrees, default=0.0, metavar="DEGREES", help=fov)
     estimate.add_argument("--device", default="auto", choices=DEVICE_CHOICES)
