@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -77,33 +79,35 @@ def to_image(planar: Tensor) -> Tensor:
     return planar.clamp(0, 1).expand(-1, 3, -1, -1).movedim(1, -1).contiguous()
 
 
-def resize_picture(picture: Tensor, height: int, width: int) -> Tensor:
-    """Resamples pictures for a network: each axis cubic where it grows, area average where it shrinks.
+def resize_map(values: Tensor, height: int, width: int, growing: str = "bilinear") -> Tensor:
+    """Resamples maps or pictures: each axis an area average where it shrinks, interpolated where it grows.
 
     Args:
-        picture: (B, C, H, W) in [0, 1].
+        values: (B, C, H, W).
+        height: New height in pixels.
+        width: New width in pixels.
+        growing: "bilinear" (never outside the range of the neighbours), "bicubic" or "nearest-exact".
 
     Returns:
-        (B, C, height, width) in [0, 1] (cubic overshoot is clamped).
+        (B, C, height, width). Pixel centres, corners not aligned.
 
     Source:
-        The kernels are those of OpenCV's INTER_CUBIC (a = -0.75) and INTER_AREA.
+        The kernels are those of OpenCV's INTER_AREA, and of INTER_LINEAR or INTER_CUBIC (a = -0.75).
     """
-    old_height, old_width = picture.shape[-2:]
-    if height < old_height:
-        picture = _area_weights(old_height, height, picture) @ picture
-    if width < old_width:
-        picture = picture @ _area_weights(old_width, width, picture).T
-    if (height, width) != picture.shape[-2:]:
-        picture = F.interpolate(picture, size=(height, width), mode="bicubic", align_corners=False).clamp(0, 1)
-    return picture
-
-
-def resize_map(values: Tensor, height: int, width: int) -> Tensor:
-    """Resamples a finished map (B, C, H, W): bilinear, never outside the range of its neighbours."""
-    if values.shape[-2:] == (height, width):
+    if height < values.shape[-2]:
+        values = _area_average(values, height, -2)
+    if width < values.shape[-1]:
+        values = _area_average(values, width, -1)
+    if (height, width) == values.shape[-2:]:
         return values
-    return F.interpolate(values, size=(height, width), mode="bilinear", align_corners=False)
+    corners = None if growing == "nearest-exact" else False
+    return F.interpolate(values, size=(height, width), mode=growing, align_corners=corners)
+
+
+def resize_picture(picture: Tensor, height: int, width: int) -> Tensor:
+    """Resamples pictures (B, C, H, W) in [0, 1] for a network: cubic where an axis grows (overshoot is clamped), area where it shrinks."""
+    resized = resize_map(picture, height, width, "bicubic")
+    return resized.clamp(0, 1) if height > picture.shape[-2] or width > picture.shape[-1] else resized
 
 
 def guided_upsample(values: Tensor, guide: Tensor, radius: int, epsilon: float) -> Tensor:
@@ -133,9 +137,22 @@ def guided_upsample(values: Tensor, guide: Tensor, radius: int, epsilon: float) 
     return resize_map(mean(slope), *size) * guide + resize_map(mean(offset), *size)
 
 
-def _area_weights(old: int, new: int, like: Tensor) -> Tensor:
-    """(new, old) matrix whose row i averages the source interval [i, i + 1) * old / new, border pixels by their share."""
-    edges = torch.arange(new + 1, dtype=torch.float64) * (old / new)
-    cells = torch.arange(old, dtype=torch.float64)
-    overlap = torch.minimum(edges[1:, None], cells + 1) - torch.maximum(edges[:-1, None], cells)
-    return (overlap.clamp(min=0) * (new / old)).to(like)
+def _area_average(values: Tensor, length: int, axis: int) -> Tensor:
+    """An axis made shorter: pixel i is the mean of the source interval [i, i + 1) * old / new, border pixels by their share.
+
+    The first rows of all intervals are taken together, then the second ones: little more than the result is held in memory.
+    """
+    old = values.shape[axis]
+    # On the CPU whatever the device: not every one has float64, which places borders exactly.
+    edges = torch.arange(length + 1, dtype=torch.float64) * (old / length)
+    first, last = edges[:-1].floor().long(), (edges[1:].ceil().long() - 1).clamp(max=old - 1)
+    total = None
+    for tap in range(old // length if old % length == 0 else math.ceil(old / length) + 1):
+        # Where an interval has fewer rows, its last one again, without weight.
+        row = torch.minimum(first + tap, last)
+        overlap = torch.minimum(edges[1:], row + 1.0) - torch.maximum(edges[:-1], row.double())
+        weight = torch.where(first + tap <= last, overlap * (length / old), 0).to(values.dtype).to(values.device)
+        share = values.index_select(axis, row.to(values.device)).mul_(weight[:, None] if axis == -2 else weight)
+        total = share if total is None else total.add_(share)
+    assert total is not None
+    return total

@@ -7,7 +7,7 @@ from enum import Enum
 import torch
 from torch import Tensor
 
-from .estimate import Axes
+from .kinds import Axes
 
 _OPENGL_SIGNS = {
     Axes.OPENGL: (1.0, 1.0, 1.0),

@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from enum import Enum
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..utils import resize_map
 from .camera import resize_intrinsics
-
-
-class Quantity(str, Enum):
-    """What the numbers of `Estimate.depth` mean."""
-
-    METRIC_DEPTH = "metric_depth"
-    """Metres along the optical axis; large = far."""
-    RELATIVE_DEPTH = "relative_depth"
-    """Depth up to an unknown scale and shift; large = far."""
-    DISPARITY = "disparity"
-    """Inverse depth up to an unknown scale and shift; large = near."""
-
-
-class Axes(str, Enum):
-    """Camera axes in which normals are expressed. All are seen from the camera, looking at the picture."""
-
-    OPENGL = "opengl"
-    """+X right, +Y up, +Z towards the viewer. The pack's default; Blender's and Marigold's."""
-    DIRECTX = "directx"
-    """+X right, +Y down, +Z towards the viewer."""
-    OPENCV = "opencv"
-    """+X right, +Y down, +Z away from the viewer."""
-    SCANNET = "scannet"
-    """+X left, +Y up, +Z towards the viewer: what ControlNet's normalbae, Lotus and LBM use."""
+from .conventions import unit_normals
+from .kinds import Axes, Quantity
+from .valid import valid_depth, valid_normals
 
 
 @dataclass(frozen=True)
@@ -46,7 +25,8 @@ class Estimate:
         quantity: What `depth` holds; given exactly when `depth` is.
         normals: (B, 3, H, W) float32 unit vectors; None where only depth is known.
         axes: The camera axes of `normals`.
-        mask: (B, 1, H, W) bool, True where the values can be trusted (False: sky, holes); None = everywhere.
+        mask: (B, 1, H, W) bool, True where the values can be trusted (False: sky, holes); None = everywhere. What counts is less
+            than that where a value is missing: see `valid`.
         intrinsics: (B, 3, 3) float32, in pixels of this size, centre of the first pixel = (0, 0).
         confidence: (B, 1, H, W) float32, larger = surer; the scale is the model's own.
 
@@ -104,17 +84,54 @@ class Estimate:
         """Where the maps are."""
         return self._reference.device
 
+    @property
+    def valid(self) -> Tensor:
+        """Where all maps count: (B, 1, H, W) bool.
+
+        Each map is judged by itself, so that one that is broken takes nothing from the other: depth counts where it is finite, positive
+        if metric, and unmasked (`depth_valid`), normals where they are finite, not zero, and unmasked (`normals_valid`). Who needs both
+        at a pixel (meshes, light, comparisons) asks here; who needs one asks for that one.
+        """
+        known = [valid for valid in (self.depth_valid, self.normals_valid) if valid is not None]
+        return known[0] if len(known) == 1 else known[0] & known[1]
+
+    @property
+    def depth_valid(self) -> Tensor | None:
+        """Where depth counts: (B, 1, H, W) bool; None without depth."""
+        return None if self.depth is None or self.quantity is None else valid_depth(self.depth, self.quantity, self.mask)
+
+    @property
+    def normals_valid(self) -> Tensor | None:
+        """Where normals count: (B, 1, H, W) bool; None without normals."""
+        return None if self.normals is None else valid_normals(self.normals, self.mask)
+
     def to(self, device: torch.device | str) -> Estimate:
         """The same estimate on another device."""
         return self._map(lambda value: value.to(device))
 
+    def expanded(self, batch: int) -> Estimate:
+        """The estimate of one picture, standing for `batch` equal ones; they share its memory.
+
+        Raises:
+            ValueError: It holds more than one picture.
+        """
+        if self.batch != 1:
+            raise ValueError(f"an estimate of {self.batch} pictures cannot stand for {batch}; expected one of a single picture")
+        return self._map(lambda value: value.expand(batch, *value.shape[1:]))
+
     def resized(self, height: int, width: int, resampling: str = "bilinear") -> Estimate:
-        """The estimate resampled to another size: values smoothly, mask nearest, normals made unit again, intrinsics scaled.
+        """The estimate resampled to another size: averages where an axis shrinks, smooth values where it grows.
+
+        Only what counts (see `valid`) goes into the values of the pixels that count. A new pixel counts where at least half of the old
+        ones it covers do; where it grows, where the nearest old one does. Other pixels keep the number (or NaN) of the nearest old one.
 
         Args:
             height: New height in pixels.
             width: New width in pixels.
-            resampling: For depth, "bilinear" or "bicubic" (the latter never leaves the range of the map).
+            resampling: For depth where it grows, "bilinear" or "bicubic" (the latter never leaves the range of the map).
+
+        Returns:
+            The estimate, normals made unit again (to the viewer where opposite ones cancel), intrinsics scaled.
 
         Convention:
             Pixel centres, corners not aligned; the intrinsics follow the same mapping.
@@ -122,23 +139,22 @@ class Estimate:
         if (height, width) == (self.height, self.width):
             return self
         size = (height, width)
+        # To ask once whether there are holes costs less than what they would cost every map without any.
+        whole = bool(self.valid.all())
 
-        def smooth(value: Tensor | None, mode: str = "bilinear") -> Tensor | None:
-            if value is None:
+        def smooth(value: Tensor | None, valid: Tensor | None, growing: str = "bilinear") -> Tensor | None:
+            if value is None or valid is None:
                 return None
-            resampled = F.interpolate(value, size=size, mode=mode, align_corners=False)
-            if mode == "bilinear":
-                return resampled
-            return torch.maximum(torch.minimum(resampled, value.amax((2, 3), keepdim=True)), value.amin((2, 3), keepdim=True))
+            return _resized_whole(value, size, growing) if whole else _resized_with_holes(value, valid, size, growing)
 
-        normals = smooth(self.normals)
+        normals = smooth(self.normals, self.normals_valid)
         return replace(
             self,
-            depth=smooth(self.depth, resampling),
-            normals=None if normals is None else F.normalize(normals, dim=1),
-            mask=None if self.mask is None else F.interpolate(self.mask.float(), size=size, mode="nearest-exact") > 0.5,
+            depth=smooth(self.depth, self.depth_valid, resampling),
+            normals=None if normals is None else torch.where(valid_normals(normals), unit_normals(normals, self.axes), normals),
+            mask=None if self.mask is None else _resized_mask(self.mask, size),
             intrinsics=None if self.intrinsics is None else resize_intrinsics(self.intrinsics, (self.height, self.width), size),
-            confidence=smooth(self.confidence),
+            confidence=smooth(self.confidence, self.valid),
         )
 
     @staticmethod
@@ -161,5 +177,27 @@ class Estimate:
         }
         return replace(first, **tensors)
 
-    def _map(self, function) -> Estimate:
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Estimate:
         return replace(self, **{f.name: function(v) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)})
+
+
+def _resized_whole(values: Tensor, size: tuple[int, int], growing: str) -> Tensor:
+    # Neither the cubic's overshoot nor rounding leaves the range.
+    return resize_map(values, *size, growing).clamp(values.amin((2, 3), keepdim=True), values.amax((2, 3), keepdim=True))
+
+
+def _resized_with_holes(values: Tensor, valid: Tensor, size: tuple[int, int], growing: str) -> Tensor:
+    """The mean of what is valid, each pixel with its weight; beside holes bilinear, whose weights are all positive."""
+    filled, weight = values.where(valid, 0), valid.to(values)
+    mean = resize_map(filled, *size) / resize_map(weight, *size)
+    if growing != "bilinear":
+        inside = resize_map(weight, *size, growing)
+        mean = torch.where(inside > 0.5, resize_map(filled, *size, growing) / inside, mean)
+    low = values.where(valid, torch.inf).amin((2, 3), keepdim=True)
+    high = values.where(valid, -torch.inf).amax((2, 3), keepdim=True)
+    nearest = F.interpolate(values, size=size, mode="nearest-exact")
+    return torch.where(_resized_mask(valid, size), mean.clamp(low, high), nearest)
+
+
+def _resized_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    return resize_map(mask.float(), *size, "nearest-exact") >= 0.5

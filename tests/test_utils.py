@@ -124,3 +124,28 @@ def test_guided_upsampling_leaves_texture_out():
 def test_guided_upsampling_of_a_constant_is_constant(shape):
     found = guided_upsample(torch.full((2, 1, 3, 5), 7.0), torch.rand(2, 1, *shape), 2, 0.01)
     torch.testing.assert_close(found, torch.full((2, 1, *shape), 7.0), atol=1e-4, rtol=0)
+
+
+def test_maps_shrink_as_pictures_do():
+    values = torch.rand(2, 3, 107, 211, generator=torch.Generator().manual_seed(0))
+    for size in ((50, 100), (33, 64), (1, 1), (107, 64)):
+        assert torch.equal(resize_map(values, *size), resize_picture(values, *size))
+    taller = resize_map(values, 300, 100)
+    torch.testing.assert_close(taller, torch.nn.functional.interpolate(resize_picture(values, 107, 100), (300, 100), mode="bilinear"))
+
+
+@pytest.mark.parametrize(("old", "new"), [(16384, 8192), (16384, 8191), (5000, 4999), (4999, 3), (7, 6)])
+def test_every_source_pixel_counts_by_its_share(old, new):
+    ramp = torch.arange(old, dtype=torch.float32).view(1, 1, 1, -1)
+    middles = (torch.arange(new, dtype=torch.float64) + 0.5) * old / new - 0.5
+    overlap_is_exact = old % new == 0
+    shrunk = resize_map(ramp, 1, new)[0, 0, 0].double()
+    # The mean of a staircase over an interval is off the straight line's by at most an eighth of a step for each of its two ends.
+    assert (shrunk - middles).abs().max() < (1e-3 if overlap_is_exact else 0.25 + 1e-3)
+    assert shrunk.mean() == pytest.approx((old - 1) / 2, rel=1e-6), "nothing is lost, nothing counted twice"
+
+
+def test_a_missing_value_spoils_only_the_pixels_that_cover_it():
+    values = torch.ones(1, 1, 9, 50)
+    values[..., 20] = float("nan")
+    assert resize_map(values, 9, 21).isnan()[0, 0, 0].sum() <= 2

@@ -92,3 +92,94 @@ def test_normals_of_disparity_lean_the_way_the_plane_does():
 @pytest.mark.parametrize("estimate", [full(), Estimate(depth=DEPTH, quantity=Quantity.RELATIVE_DEPTH)], ids=["known", "relative"])
 def test_known_normals_are_kept_and_relative_depth_gives_none(estimate):
     assert with_normals(estimate) is estimate
+
+
+HOLES = [float("nan"), float("inf"), 0.0, -3.0]
+
+
+@pytest.mark.parametrize("hole", HOLES)
+def test_a_depth_counts_where_it_is_finite_positive_if_metric_and_unmasked(hole):
+    depth = torch.full((1, 1, 2, 3), 5.0)
+    depth[..., 0, 0] = hole
+    mask = torch.ones(1, 1, 2, 3, dtype=torch.bool)
+    mask[..., 1, 2] = False
+    metric = Estimate(depth=depth, quantity=Quantity.METRIC_DEPTH, mask=mask).valid
+    assert metric.flatten().tolist() == [False, True, True, True, True, False]
+    finite = Estimate(depth=depth, quantity=Quantity.DISPARITY).valid
+    assert finite.flatten().tolist() == [hole in (0.0, -3.0), True, True, True, True, True]
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("-inf"), 0.0])
+def test_a_broken_map_takes_nothing_from_the_other(broken):
+    normals = torch.zeros(1, 3, 1, 3)
+    normals[:, 2] = 1
+    normals[..., 0] = broken
+    depth = torch.tensor([1.0, float("nan"), 1.0]).view(1, 1, 1, 3)
+    estimate = Estimate(depth=depth, quantity=Quantity.METRIC_DEPTH, normals=normals)
+    assert estimate.depth_valid.flatten().tolist() == [True, False, True]
+    assert estimate.normals_valid.flatten().tolist() == [False, True, True]
+    assert estimate.valid.flatten().tolist() == [False, False, True]
+    assert Estimate(normals=normals).depth_valid is None
+
+
+@pytest.mark.parametrize("resampling", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("size", [(12, 16), (24, 8), (3, 4), (5, 7), (9, 3)])
+@pytest.mark.parametrize("hole", [*HOLES, "masked"])
+def test_holes_do_not_mix_into_what_is_trusted(hole, size, resampling):
+    depth = torch.full((1, 1, 6, 8), 5.0)
+    mask = torch.ones(1, 1, 6, 8, dtype=torch.bool)
+    mask[..., 2:5, 1:4] = mask[..., 0, 7] = False
+    depth = torch.where(mask, depth, 1000.0 if hole == "masked" else hole)
+    estimate = Estimate(depth=depth, quantity=Quantity.METRIC_DEPTH, mask=mask if hole == "masked" else None)
+    resized = estimate.resized(*size, resampling)
+    trusted = resized.depth_valid
+    assert trusted.any() and not trusted.all()
+    torch.testing.assert_close(resized.depth[trusted], torch.full_like(resized.depth[trusted], 5.0))
+    if size == (12, 16):
+        assert torch.equal(trusted, mask.repeat_interleave(2, 2).repeat_interleave(2, 3)), "the border stays where it was"
+
+
+def test_a_shrunk_pixel_counts_where_half_of_what_it_covers_does():
+    depth = torch.arange(1.0, 17).view(1, 1, 4, 4)
+    depth[..., 0, 0] = depth[..., 2:, 2:] = float("nan")
+    shrunk = Estimate(depth=depth, quantity=Quantity.METRIC_DEPTH).resized(2, 2).depth.flatten().tolist()
+    assert shrunk[:3] == pytest.approx([(2 + 5 + 6) / 3, (3 + 4 + 7 + 8) / 4, (9 + 10 + 13 + 14) / 4]) and shrunk[3] != shrunk[3]
+
+
+def test_broken_normals_stay_where_they_are():
+    normals = torch.nn.functional.normalize(torch.tensor([0.3, 0.2, 0.9]), dim=0).view(1, 3, 1, 1).repeat(1, 1, 6, 8)
+    normals[..., 2:4, 2:5] = float("nan")
+    estimate = Estimate(depth=torch.ones(1, 1, 6, 8), quantity=Quantity.DISPARITY, normals=normals)
+    for size in ((12, 16), (3, 4), (7, 5)):
+        resized = estimate.resized(*size)
+        valid = resized.normals_valid
+        assert valid.any() and not valid.all() and resized.depth_valid.all()
+        found = resized.normals.movedim(1, -1)[valid[:, 0]]
+        torch.testing.assert_close(found, normals[0, :, 0, 0].expand_as(found))
+
+
+def test_shrinking_averages_instead_of_picking_lines():
+    stripes = ((torch.arange(518) // 3) % 2).float().expand(1, 1, 518, 518)
+    for resampling in ("bilinear", "bicubic"):
+        shrunk = Estimate(depth=stripes, quantity=Quantity.DISPARITY).resized(64, 64, resampling).depth
+        assert shrunk.std() < 0.12, "one line of each would leave 0.44"
+    one_way = Estimate(depth=stripes, quantity=Quantity.DISPARITY).resized(700, 64).depth
+    torch.testing.assert_close(one_way, shrunk[..., :1, :].expand(1, 1, 700, 64))
+
+
+@pytest.mark.parametrize("size", [(9, 12), (40, 6), (4, 31)])
+def test_without_holes_growing_is_plain_interpolation(size):
+    estimate = Estimate(depth=DEPTH, quantity=Quantity.METRIC_DEPTH, normals=NORMALS, confidence=DEPTH)
+    resized = estimate.resized(*size)
+    expected = torch.nn.functional.interpolate(DEPTH, size, mode="bilinear", align_corners=False)
+    assert torch.equal(resized.depth, expected) and torch.equal(resized.confidence, expected) and resized.mask is None
+    normals = torch.nn.functional.interpolate(NORMALS, size, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(resized.normals, torch.nn.functional.normalize(normals, dim=1), atol=2e-7, rtol=0)
+
+
+def test_one_for_all_shares_its_memory():
+    one = Estimate(depth=DEPTH[:1], quantity=Quantity.METRIC_DEPTH, mask=DEPTH[:1] > 1.2)
+    many = one.expanded(50)
+    assert many.batch == 50 and many.depth.data_ptr() == one.depth.data_ptr() and torch.equal(many.mask[49], one.mask[0])
+    with pytest.raises(ValueError, match="single picture"):
+        full().expanded(3)

@@ -1,0 +1,41 @@
+"""Which pixels count: the one rule, for maps that are not (yet) in an `Estimate`. Those that are ask `Estimate.valid`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .kinds import Quantity
+
+_INFINITY = float("inf")
+
+
+def valid_depth(depth: Tensor, quantity: Quantity, mask: Tensor | None = None) -> Tensor:
+    """Where a depth map has a value.
+
+    Args:
+        depth: (B, 1, H, W), in the unit that `quantity` names.
+        quantity: What `depth` holds. Of metric depth, zero and below is no value; the zero of the others is unknown.
+        mask: (B, 1, H, W) bool, True where depth can be trusted; None = everywhere.
+
+    Returns:
+        (B, 1, H, W) bool: finite, positive where it is metric, unmasked.
+    """
+    finite = (depth > 0) & (depth < _INFINITY) if quantity is Quantity.METRIC_DEPTH else torch.isfinite(depth)
+    return finite if mask is None else finite & mask
+
+
+def valid_normals(normals: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Where normals have a direction.
+
+    Args:
+        normals: (B, 3, H, W) unit vectors.
+        mask: (B, 1, H, W) bool, True where normals can be trusted; None = everywhere.
+
+    Returns:
+        (B, 1, H, W) bool: all three numbers finite, not all zero, unmasked.
+    """
+    x, y, z = normals.split(1, 1)
+    length = x.abs() + y.abs() + z.abs()
+    pointing = (length > 0) & (length < _INFINITY)
+    return pointing if mask is None else pointing & mask
