@@ -21,6 +21,30 @@ def scale_short_side(height: int, width: int, short_side: int) -> tuple[int, int
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
+def to_planar(image: Tensor) -> Tensor:
+    """Any ComfyUI picture as a view with its channels first; its values are not looked at, which whoever takes it must do.
+
+    Args:
+        image: As `to_rgb`.
+
+    Returns:
+        (B, C, H, W), C = 1, 3 or 4.
+
+    Raises:
+        ValueError: Wrong rank, channel count, or an empty batch or picture.
+        TypeError: Not a floating-point tensor.
+    """
+    if not image.is_floating_point():
+        raise TypeError(f"the picture has dtype {image.dtype}; expected floating point values in [0, 1]")
+    if image.ndim == 3:
+        image = image[None]
+    if image.ndim != 4 or image.shape[-1] not in (1, 3, 4):
+        raise ValueError(f"the picture has shape {tuple(image.shape)}; expected (batch, height, width, channels) with 1, 3 or 4 channels")
+    if image.numel() == 0:
+        raise ValueError(f"the batch is empty (shape {tuple(image.shape)}); give at least one picture of at least 1x1 pixel")
+    return image.movedim(-1, 1)
+
+
 def to_rgb(image: Tensor) -> Tensor:
     """Any ComfyUI picture as planar RGB.
 
@@ -34,15 +58,7 @@ def to_rgb(image: Tensor) -> Tensor:
         ValueError: Wrong rank, channel count, an empty batch or picture, or pixels that are NaN or infinite.
         TypeError: Not a floating-point tensor.
     """
-    if not image.is_floating_point():
-        raise TypeError(f"the picture has dtype {image.dtype}; expected floating point values in [0, 1]")
-    if image.ndim == 3:
-        image = image[None]
-    if image.ndim != 4 or image.shape[-1] not in (1, 3, 4):
-        raise ValueError(f"the picture has shape {tuple(image.shape)}; expected (batch, height, width, channels) with 1, 3 or 4 channels")
-    if image.numel() == 0:
-        raise ValueError(f"the batch is empty (shape {tuple(image.shape)}); give at least one picture of at least 1x1 pixel")
-    planar = image.movedim(-1, 1).to(torch.float32)
+    planar = to_planar(image).to(torch.float32)
     if not torch.isfinite(planar).all():
         bad = int((~torch.isfinite(planar)).sum())
         raise ValueError(f"the picture holds {bad} NaN or infinite values of {planar.numel()}; every pixel must be a number in [0, 1]")

@@ -1,4 +1,7 @@
-"""How far two estimates of one view are apart: the usual measures of depth and normals, and whether their axes agree."""
+"""How far two estimates of one view are apart: the usual measures of depth and normals, and whether their axes agree.
+
+The measures are taken on the CPU wherever the estimates are: their sums are in float64, which not every device has.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +24,14 @@ def compare_normals(found: Estimate, truth: Estimate) -> dict[str, float]:
         truth: Another of the same size, in any axes.
 
     Returns:
-        "mean", "median", and the percentage of pixels below 11.25, 22.5 and 30 degrees, over the pixels that both masks allow.
+        "mean", "median", and the percentage of pixels below 11.25, 22.5 and 30 degrees, over the pixels that count (`Estimate.valid`) in both.
 
     Raises:
         ValueError: Normals missing, sizes that differ, or no pixel to compare.
     """
     if found.normals is None or truth.normals is None:
         raise ValueError("both files need normals; give a file that has them, or have them derived from depth")
+    found, truth = found.to("cpu"), truth.to("cpu")
     valid = _common(found, truth)[:, 0]
     a, b = (convert_normals(each.normals.double(), each.axes, Axes.OPENGL) for each in (found, truth) if each.normals is not None)
     angles = torch.rad2deg(torch.atan2(torch.linalg.cross(a, b, dim=1).norm(dim=1), (a * b).sum(1)))[valid]
@@ -54,11 +58,9 @@ def compare_depth(found: Estimate, truth: Estimate) -> dict[str, float]:
     """
     if found.depth is None or truth.depth is None:
         raise ValueError("both files need depth; one of them has none")
+    found, truth = found.to("cpu"), truth.to("cpu")
     valid = _common(found, truth)
-    for each in (found, truth):
-        if each.quantity is Quantity.METRIC_DEPTH and each.depth is not None:
-            valid = valid & (each.depth > 0)
-    _require_pixels(valid)
+    assert found.depth is not None and truth.depth is not None
     a, b = found.depth[valid].double(), truth.depth[valid].double()
     quantities = (found.quantity, truth.quantity)
     correlation = _correlation(a, b)
@@ -80,7 +82,8 @@ def disagreeing_axes(normals: Estimate, depth: Estimate) -> tuple[str, ...]:
     """Tells, and warns, when normals point the other way than a depth of the same pictures says.
 
     A surface that faces right gets farther to the right, one that faces up gets nearer downwards: over all pixels, the correlation of each
-    component with the depth's slope has a known sign. Steps of the depth count no more than its mean slope.
+    component with the depth's slope has a known sign. Steps of the depth count no more than its mean slope; pixels that do not count, and
+    slopes beside them, are left out.
 
     Args:
         normals: In any axes.
@@ -97,16 +100,20 @@ def disagreeing_axes(normals: Estimate, depth: Estimate) -> tuple[str, ...]:
             f"needs normals and a depth of the same pictures; found {normals.batch} pictures with normals: {normals.normals is not None}, "
             f"{depth.batch} with depth: {depth.depth is not None}"
         )
-    value = depth.to(normals.normals.device).resized(normals.height, normals.width).depth
-    assert value is not None
-    farness = -value if depth.quantity is Quantity.DISPARITY else value
+    depth = depth.to(normals.device).resized(normals.height, normals.width)
+    assert depth.depth is not None and depth.depth_valid is not None and normals.normals_valid is not None
+    value, valid = depth.depth, depth.depth_valid
+    farness = torch.where(valid, -value if depth.quantity is Quantity.DISPARITY else value, 0)
     vectors = convert_normals(normals.normals, normals.axes, Axes.OPENGL)
-    slopes = {"x": farness[..., 1:-1, 2:] - farness[..., 1:-1, :-2], "y": farness[..., :-2, 1:-1] - farness[..., 2:, 1:-1]}
+    right, left = (..., slice(1, -1), slice(2, None)), (..., slice(1, -1), slice(-2))
+    above, below = (..., slice(-2), slice(1, -1)), (..., slice(2, None), slice(1, -1))
     wrong = []
-    for index, (axis, slope) in enumerate(slopes.items()):
-        limit = slope.abs().mean()
+    for index, (axis, plus, minus) in enumerate((("x", right, left), ("y", above, below))):
+        counts = valid[plus] & valid[minus] & normals.normals_valid[..., 1:-1, 1:-1]
+        slope = torch.where(counts, farness[plus] - farness[minus], 0)
+        limit = slope.abs().sum() / counts.sum().clamp(min=1)
         slope = slope.clamp(-limit, limit)
-        component = vectors[:, index : index + 1, 1:-1, 1:-1]
+        component = torch.where(counts, vectors[:, index : index + 1, 1:-1, 1:-1], 0)
         correlation = float((slope * component).sum() / (slope.norm() * component.norm()).clamp(min=1e-12))
         if correlation < -0.2:
             wrong.append(axis)
@@ -123,20 +130,10 @@ def _common(found: Estimate, truth: Estimate) -> Tensor:
     if sizes[0] != sizes[1]:
         (b1, h1, w1), (b2, h2, w2) = sizes
         raise ValueError(f"the files differ in size: {b1} of {w1}x{h1} against {b2} of {w2}x{h2}; compare maps of one size")
-    valid = torch.ones(sizes[0][0], 1, *sizes[0][1:], dtype=torch.bool)
-    for each in (found, truth):
-        if each.mask is not None:
-            valid = valid & each.mask
-        for values in (each.depth, each.normals):
-            if values is not None:
-                valid = valid & torch.isfinite(values).all(1, keepdim=True)
-    _require_pixels(valid)
-    return valid
-
-
-def _require_pixels(valid: Tensor) -> None:
+    valid = found.valid & truth.valid
     if not valid.any():
         raise ValueError("there is nothing to compare: no pixel is valid in both files")
+    return valid
 
 
 def _as_disparity(values: Tensor, quantity: Quantity | None) -> Tensor:

@@ -13,6 +13,7 @@ from .camera import check_intrinsics, depth_to_points
 from .conventions import convert_normals, unit_normals
 from .estimate import Axes, Estimate, Quantity
 from .likely import likely_depth, likely_intrinsics
+from .valid import valid_depth
 
 _SKY = 0.5
 _OFF_CENTRE = 0.1
@@ -31,8 +32,8 @@ def estimate_to_moge(
 
     Returns:
         All on the CPU: `image` (B, H, W, 3), `mask` (B, H, W) bool; of depth: `depth` (B, H, W), planar, and `points` (B, H, W, 3), OPENCV
-        axes, both infinite where masked, `intrinsics` (B, 3, 3) in shares of width and height; of normals: `normal` (B, H, W, 3)
-        OPENCV axes, zero where masked, as MoGe gives them.
+        axes, both infinite where depth does not count, `intrinsics` (B, 3, 3) in shares of width and height; of normals: `normal` (B, H, W, 3)
+        OPENCV axes, zero where either does not count, as MoGe gives them.
 
     Convention:
         Normalised intrinsics put the picture's corners at 0 and 1: cx = (cx in pixels + 0.5) / W.
@@ -43,7 +44,6 @@ def estimate_to_moge(
     _check_picture(picture, estimate)
     estimate = estimate.to("cpu")
     converted = {"image": picture.movedim(1, -1).contiguous().cpu()}
-    mask = estimate.mask
     if estimate.depth is not None:
         depth = likely_depth(estimate, near_far_ratio)
         mask = ~torch.isnan(depth)
@@ -55,9 +55,10 @@ def estimate_to_moge(
         converted["intrinsics"] = _normalised(intrinsics, estimate.height, estimate.width)
     if estimate.normals is not None:
         normals = convert_normals(estimate.normals, estimate.axes, Axes.OPENCV)
-        converted["normal"] = (normals if mask is None else normals.where(mask, 0)).movedim(1, -1).contiguous()
-    everywhere = torch.ones(estimate.batch, 1, estimate.height, estimate.width, dtype=torch.bool)
-    converted["mask"] = (everywhere if mask is None else mask)[:, 0]
+        converted["normal"] = normals.where(estimate.valid, 0).movedim(1, -1).contiguous()
+    counts = estimate.normals_valid if estimate.depth_valid is None else estimate.depth_valid
+    assert counts is not None
+    converted["mask"] = counts[:, 0]
     return converted
 
 
@@ -88,8 +89,7 @@ def moge_to_estimate(geometry: Mapping[str, Any]) -> Estimate:
     mask = _plane(geometry, "mask", "MOGE_GEOMETRY")
     mask = None if mask is None else mask > 0
     if depth is not None:
-        finite = torch.isfinite(depth)
-        mask = finite if mask is None else mask & finite
+        mask = valid_depth(depth, Quantity.METRIC_DEPTH, mask)
     quantity = None if depth is None else Quantity.METRIC_DEPTH
     estimate = Estimate(depth=depth, quantity=quantity, normals=normals, axes=Axes.OPENCV, mask=mask)
     if geometry.get("intrinsics") is None:
@@ -154,9 +154,7 @@ def da3_to_estimate(geometry: Mapping[str, Any], quantity: Quantity | str | None
     depth = _plane(geometry, "depth", "DA3_GEOMETRY")
     if depth is None:
         raise ValueError(f"the Depth Anything 3 geometry has no depth; it has {', '.join(sorted(geometry))}")
-    finite, sky = torch.isfinite(depth), _plane(geometry, "sky", "DA3_GEOMETRY")
-    mask = finite if sky is None else finite & (sky < _SKY)
-    intrinsics = None
+    sky, intrinsics = _plane(geometry, "sky", "DA3_GEOMETRY"), None
     if geometry.get("intrinsics") is not None:
         matrices = _tensor(geometry, "intrinsics", 4, "DA3_GEOMETRY").float()[0]
         intrinsics = _of_this_size(matrices, *depth.shape[-2:])
@@ -164,6 +162,7 @@ def da3_to_estimate(geometry: Mapping[str, Any], quantity: Quantity | str | None
     quantity = Quantity(quantity or (Quantity.RELATIVE_DEPTH if intrinsics is None else Quantity.METRIC_DEPTH))
     if quantity is Quantity.DISPARITY:
         raise ValueError("Depth Anything 3's depth is large where it is far; accepted: metric_depth, relative_depth")
+    mask = valid_depth(depth, quantity, None if sky is None else sky < _SKY)
     return Estimate(
         depth=depth,
         quantity=quantity,

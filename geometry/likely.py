@@ -24,7 +24,7 @@ def likely_depth(estimate: Estimate, near_far_ratio: float | None = None) -> Ten
         near_far_ratio: Above 1; None or 0 = for disparity 3, or 30 where sky is seen, as `disparity_to_normals`.
 
     Returns:
-        (B, 1, H, W), positive; NaN where it is masked, not finite, or for metric depth not positive.
+        (B, 1, H, W), positive; NaN where depth does not count (`Estimate.depth_valid`).
 
     Raises:
         ValueError: No depth, a ratio that is not above 1, or relative depth without a ratio: nothing says how deep it is.
@@ -34,10 +34,10 @@ def likely_depth(estimate: Estimate, near_far_ratio: float | None = None) -> Ten
         raise ValueError("there are normals but no depth, and depth is needed here")
     if near_far_ratio and not near_far_ratio > 1:
         raise ValueError(f"near_far_ratio is {near_far_ratio}; expected a number above 1, or 0 to choose it automatically")
-    valid = torch.isfinite(depth)
-    valid = valid if estimate.mask is None else valid & estimate.mask
+    valid = estimate.depth_valid
+    assert valid is not None
     if estimate.quantity is Quantity.METRIC_DEPTH:
-        return torch.where(valid & (depth > 0), depth, torch.nan)
+        return torch.where(valid, depth, torch.nan)
     if estimate.quantity is Quantity.DISPARITY:
         pairs = zip(depth.split(1), valid.split(1), strict=True)
         likely = torch.cat([1 / likely_inverse_depth(values, usable, near_far_ratio) for values, usable in pairs])

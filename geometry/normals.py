@@ -8,9 +8,10 @@ from torch import Tensor
 
 from .camera import DEFAULT_FOV, check_intrinsics, check_map, check_mask, intrinsics_from_fov
 from .conventions import unit_normals
-from .estimate import Axes
+from .kinds import Axes, Quantity
 from .plane_fit import fit_planes, measure_disturbance
 from .render import normalise_per_image
+from .valid import valid_depth
 
 EDGES = ("sharp", "soft", "auto")
 
@@ -104,8 +105,7 @@ def depth_to_normals(depth: Tensor, intrinsics: Tensor, mask: Tensor | None = No
     if edges not in EDGES:
         raise ValueError(f"edges is {edges!r}; expected one of {', '.join(EDGES)}")
     depth = depth if depth.dtype == torch.float64 else depth.float()
-    valid = torch.isfinite(depth) & (depth > 0)
-    valid = valid if mask is None else valid & mask
+    valid = valid_depth(depth, Quantity.METRIC_DEPTH, mask)
     normals = [
         _picture_normals(*picture, edges) for picture in zip(depth.split(1), intrinsics.to(depth.dtype), valid.split(1), strict=True)
     ]
@@ -143,8 +143,7 @@ def disparity_to_normals(
     if near_far_ratio and not near_far_ratio > 1:
         raise ValueError(f"near_far_ratio is {near_far_ratio}; expected a number above 1, or 0 to choose it automatically")
     disparity = disparity if disparity.dtype == torch.float64 else disparity.float()
-    valid = torch.isfinite(disparity)
-    valid = valid if mask is None else valid & mask
+    valid = valid_depth(disparity, Quantity.DISPARITY, mask)
     inverse = torch.cat([likely_inverse_depth(d, v, near_far_ratio) for d, v in zip(disparity.split(1), valid.split(1), strict=True)])
     height, width = disparity.shape[-2:]
     intrinsics = intrinsics_from_fov(fov or DEFAULT_FOV, height, width, batch=disparity.shape[0]).to(disparity)

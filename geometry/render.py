@@ -7,7 +7,9 @@ from torch import Tensor
 
 from .camera import check_map, check_mask
 from .conventions import NormalMapCoding, encode_normal_map
-from .estimate import Axes, Quantity
+from .kinds import Axes, Quantity
+from .levels import value_range as measure_range
+from .valid import valid_depth, valid_normals
 
 NORMALISATIONS = ("per_image", "per_clip", "fixed")
 """Where the range between black and white comes from: each picture, the whole batch, or the caller."""
@@ -45,7 +47,7 @@ def normalise_per_image(values: Tensor, mask: Tensor | None = None) -> Tensor:
     """
     check_map(values, 1, "values")
     check_mask(mask, values)
-    low, high = _value_range(values, _valid(values, mask), (0.0, 100.0), per_clip=False)
+    low, high = measure_range(values, valid_depth(values, Quantity.RELATIVE_DEPTH, mask))
     return _normalise(values, low, high)
 
 
@@ -88,9 +90,7 @@ def depth_to_image(
     check_mask(mask, depth)
     quantity = Quantity(quantity)
     _check_choices(quantity, near, normalisation, percentiles, value_range, as_disparity)
-    valid = _valid(depth, mask)
-    if quantity is Quantity.METRIC_DEPTH:
-        valid = valid & (depth > 0)
+    valid = valid_depth(depth, quantity, mask)
     nearness = _nearness(torch.where(valid, depth, 1), quantity, as_disparity)
     if value_range is not None:
         ends = _nearness(depth.new_tensor(value_range), quantity, as_disparity).sort().values
@@ -98,7 +98,7 @@ def depth_to_image(
     else:
         if quantity is not Quantity.DISPARITY and not as_disparity:
             percentiles = (100 - percentiles[1], 100 - percentiles[0])
-        low, high = _value_range(nearness, valid, percentiles, normalisation == "per_clip")
+        low, high = measure_range(nearness, valid, percentiles, normalisation == "per_clip")
     image = _normalise(nearness, low, high)
     if near == "black":
         image = 1 - image
@@ -113,7 +113,7 @@ def normals_to_image(
     source: Axes | str = Axes.OPENGL,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """Normals as a picture, black where masked.
+    """Normals as a picture, black where masked or without a direction.
 
     Args:
         normals: (B, 3, H, W) unit vectors in `source` axes.
@@ -129,7 +129,7 @@ def normals_to_image(
     """
     picture = encode_normal_map(normals, target, source)
     check_mask(mask, normals[:, :1])
-    return picture if mask is None else torch.where(mask, picture, 0)
+    return torch.where(valid_normals(normals, mask), picture, 0)
 
 
 def colourise(image: Tensor, colour_map: str) -> Tensor:
@@ -195,27 +195,3 @@ def _normalise(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
     span = torch.where(usable, high / 2 - low / 2, 1)
     share = ((values / 2 - torch.where(usable, low, 0) / 2) / span).clamp(0, 1)
     return torch.where(usable & ~torch.isnan(values), share, 0)
-
-
-def _valid(values: Tensor, mask: Tensor | None) -> Tensor:
-    valid = torch.isfinite(values)
-    return valid if mask is None else valid & mask
-
-
-def _value_range(values: Tensor, valid: Tensor, percentiles: tuple[float, float], per_clip: bool) -> tuple[Tensor, Tensor]:
-    """(B or 1, 1, 1, 1) ends of the range; infinite where no value counts."""
-    groups = 1 if per_clip else values.shape[0]
-    if percentiles == (0.0, 100.0):
-        low = torch.where(valid, values, float("inf")).reshape(groups, -1).amin(1)
-        high = torch.where(valid, values, float("-inf")).reshape(groups, -1).amax(1)
-        return low.view(-1, 1, 1, 1), high.view(-1, 1, 1, 1)
-    ordered = torch.where(valid, values, float("inf")).reshape(groups, -1).sort(1).values
-    last = valid.reshape(groups, -1).sum(1, keepdim=True) - 1
-    ends = []
-    for percentile in percentiles:
-        position = last.clamp(min=0) * (percentile / 100)
-        below = position.floor().long()
-        above = torch.minimum(below + 1, last.clamp(min=0))
-        value = torch.lerp(ordered.gather(1, below), ordered.gather(1, above), (position - below).to(values))
-        ends.append(value.view(-1, 1, 1, 1))
-    return ends[0], ends[1]

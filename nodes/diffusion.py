@@ -19,7 +19,7 @@ from ..geometry.estimate import Estimate
 from ..geometry.render import NORMALISATIONS, depth_to_image, normals_to_image
 from ..model_loader import load_model
 from ..model_loader.host import image_placement, progress_bar
-from ..utils import to_rgb
+from ..utils import to_planar
 from .common import MAX_RESOLUTION, check_choice, check_range, precision_widget
 from .render import CODINGS
 from .sockets import CATEGORY, GEOMETRY, check_geometry, geometry_input, to_output
@@ -70,7 +70,7 @@ def _estimate(image: Tensor, model: str, models: list[str], options: DiffusionOp
     """The estimate at the pictures' own size, where nodes hand pictures on."""
     check_choice("model", model, models)
     check_range("resolution", resolution, 0, MAX_RESOLUTION)
-    pictures = to_rgb(image)
+    pictures = to_planar(image)
     progress = progress_bar(pictures.shape[0])
     estimate = load_model(model, precision).estimate(pictures, resolution or None, progress, options=options)
     return estimate.to(image_placement()[0])
@@ -353,7 +353,7 @@ def _marigold_options(steps: int, ensemble_size: int, seed: int, tiled: bool) ->
 def _check_depth(depth: Any, image: Tensor) -> Estimate:
     """Refuses before the run what cannot be compared after it."""
     estimate = check_geometry(depth)
-    pictures = len(to_rgb(image))
+    pictures = len(to_planar(image))
     if estimate.depth is None or estimate.batch != pictures:
         found = "no depth" if estimate.depth is None else f"{estimate.batch} pictures"
         raise ValueError(f"the depth to check with holds {found}; expected raw depth of the same {pictures} pictures")

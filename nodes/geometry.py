@@ -16,12 +16,12 @@ from ..geometry.camera import intrinsics_from_fov
 from ..geometry.depth_image import LINEAR_IN, image_to_depth
 from ..geometry.derive import with_normals
 from ..geometry.estimate import Axes, Estimate, Quantity
-from ..geometry.files.foreign import metric_mask
+from ..geometry.files.foreign import depth_mask
 from ..geometry.likely import likely_depth, likely_intrinsics
 from ..geometry.normals import EDGES, depth_to_normals, dmap2norm, midas_normals
 from ..model_loader import Model, load_model
 from ..model_loader.host import default_device, image_placement, progress_bar
-from ..utils import to_rgb
+from ..utils import to_planar, to_rgb
 from .common import MAX_RESOLUTION, check_choice, check_range, precision_widget
 from .sockets import (
     CATEGORY,
@@ -115,7 +115,7 @@ class EstimateGeometry:
         check_range("resolution", resolution, 0, MAX_RESOLUTION)
         check_range("fov", fov, 0, MAX_FOV)
         check_choice("normals", normals, (AUTO, MODEL_ONLY))
-        pictures = to_rgb(image)
+        pictures = to_planar(image)
         height, width = pictures.shape[-2:]
 
         def derive(part: Estimate) -> Estimate:
@@ -190,7 +190,7 @@ class DepthImageToGeometry:
         grey, trusted = _grey(image, mask)
         if values == METRES:
             depth, quantity = _metres(grey), Quantity.METRIC_DEPTH
-            seen = metric_mask(depth)
+            seen = depth_mask(depth, quantity)
             trusted = trusted if seen is None else trusted & seen
         else:
             metric_range = (near_metres, far_metres) if far_metres > 0 or near_metres > 0 else None

@@ -86,7 +86,7 @@ class Relight:
     )
     CATEGORY, FUNCTION = CATEGORY, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE",)
-    OUTPUT_TOOLTIPS: ClassVar = ("The picture under the new light, at its own size. Masked pixels of the geometry stay as they are.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("The picture under the new light, at its own size. Pixels that the geometry masks or knows nothing of stay as they are.",)
     SEARCH_ALIASES: ClassVar = ["relight", "light", "lighting", "shading", "lambert", "phong", "specular", "shadow", "normal map"]
 
     @classmethod
@@ -142,15 +142,14 @@ class Relight:
         height, width = pictures.shape[-2:]
         progress, lit = progress_bar(len(pictures)), []
         for picture, estimate in _one_by_one(pictures, whole):
-            normals, near_depth, intrinsics = _surfaces(estimate, height, width)
+            normals, near_depth, intrinsics, valid = _surfaces(estimate, height, width)
             if light == "point":
                 position = light_position(light_x * width - 0.5, light_y * height - 0.5, light_depth, intrinsics)
             else:
                 position = light_direction(azimuth, elevation)
             lamp = Light(position, light == "point", _linear_colour(colour), intensity)
             looks = {"ambient": ambient, "specular": specular, "shininess": shininess, "shadow": shadows}
-            mask = estimate.resized(height, width).mask
-            lit.append(to_output(relight(picture, normals, lamp, depth=near_depth, intrinsics=intrinsics, mask=mask, **looks)))
+            lit.append(to_output(relight(picture, normals, lamp, depth=near_depth, intrinsics=intrinsics, mask=valid, **looks)))
             if progress:
                 progress(len(lit), len(pictures))
         return (torch.cat(lit),)
@@ -269,7 +268,7 @@ def _estimate_of(pictures: Tensor, geometry: Any, normal_map: Tensor | None, cod
 def _for_batch(estimate: Estimate, batch: int, name: str) -> Estimate:
     if estimate.batch not in (1, batch):
         raise ValueError(f"{name} holds {estimate.batch} pictures, image {batch}; expected as many, or one for all")
-    return estimate if estimate.batch == batch else Estimate.cat([estimate] * batch)
+    return estimate if estimate.batch == batch else estimate.expanded(batch)
 
 
 def _one_by_one(pictures: Tensor, whole: Estimate) -> Iterator[tuple[Tensor, Estimate]]:
@@ -279,14 +278,14 @@ def _one_by_one(pictures: Tensor, whole: Estimate) -> Iterator[tuple[Tensor, Est
         yield picture.to(device), estimate
 
 
-def _surfaces(estimate: Estimate, height: int, width: int) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Normals in OPENGL axes, depth (None if unknown) and intrinsics of a picture of that size."""
+def _surfaces(estimate: Estimate, height: int, width: int) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+    """Normals in OPENGL axes, depth (None if unknown), intrinsics, and where they count, of a picture of that size."""
     sized = with_normals(estimate).resized(height, width)
     assert sized.normals is not None
     normals = unit_normals(convert_normals(sized.normals, sized.axes, Axes.OPENGL))
     if sized.depth is None:
-        return normals, None, likely_intrinsics(sized)
-    return normals, sharpen_depth_edges(near_unit_depth(sized), _edge_radius(normals)), likely_intrinsics(sized)
+        return normals, None, likely_intrinsics(sized), sized.valid
+    return normals, sharpen_depth_edges(near_unit_depth(sized), _edge_radius(normals)), likely_intrinsics(sized), sized.valid
 
 
 def _edge_radius(picture: Tensor) -> int:

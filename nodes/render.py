@@ -15,7 +15,7 @@ from ..geometry.conventions import (
     scale_normal_strength,
     unit_normals,
 )
-from ..geometry.estimate import Estimate, Quantity
+from ..geometry.estimate import Quantity
 from ..geometry.render import COLOUR_MAPS, NORMALISATIONS, depth_to_image, normals_to_image
 from ..utils import to_rgb
 from .common import check_choice, check_range
@@ -105,7 +105,9 @@ class RenderDepth:
             colour_map=None if colour_map == GREY else colour_map,
             mask=estimate.mask,
         )
-        return to_output(image), to_output(_trusted(estimate).float())[..., 0]
+        trusted = estimate.depth_valid
+        assert trusted is not None
+        return to_output(image), to_output(trusted.float())[..., 0]
 
 
 class RenderNormals:
@@ -131,7 +133,7 @@ class RenderNormals:
                 "geometry": geometry_input("Raw normals."),
                 "coding": (list(CODINGS), {"default": NormalMapCoding.OPENGL.value, "tooltip": coding}),
             },
-            "optional": {"background": (list(BACKGROUNDS), {"default": BLACK, "tooltip": "What is shown where the geometry is masked."})},
+            "optional": {"background": (list(BACKGROUNDS), {"default": BLACK, "tooltip": "What is shown where the geometry is masked or has no direction."})},
         }
 
     def execute(self, geometry: Any, coding: str, background: str = BLACK) -> tuple[Tensor]:
@@ -141,10 +143,11 @@ class RenderNormals:
         check_choice("background", background, BACKGROUNDS)
         if estimate.normals is None:
             raise ValueError("the geometry holds depth and no normals; put Normals from Depth in between")
-        normals, mask = estimate.normals, estimate.mask
-        if background == FACING and mask is not None:
-            normals, mask = unit_normals(torch.where(mask, normals, 0), estimate.axes), None
-        return (to_output(normals_to_image(normals, NormalMapCoding(coding), estimate.axes, mask)),)
+        normals, valid = estimate.normals, estimate.normals_valid
+        if background == FACING and valid is not None:
+            facing = unit_normals(torch.zeros_like(normals[:1, :, :1, :1]), estimate.axes)
+            normals, valid = torch.where(valid, normals, facing), None
+        return (to_output(normals_to_image(normals, NormalMapCoding(coding), estimate.axes, valid)),)
 
 
 class ConvertNormalMap:
@@ -200,15 +203,6 @@ def _with_strength(picture: Tensor, source: str, strength: float) -> Tensor:
     """(B, 3, H, W) vectors in OPENGL axes; where the picture is black, towards the viewer."""
     stored = picture.where(picture.amax(1, keepdim=True) > _NO_DIRECTION, 0.5)
     return scale_normal_strength(decode_normal_map(stored, NormalMapCoding(source)), strength)
-
-
-def _trusted(estimate: Estimate) -> Tensor:
-    """(B, 1, H, W) bool: where depth has a value."""
-    assert estimate.depth is not None
-    valid = torch.isfinite(estimate.depth)
-    if estimate.quantity is Quantity.METRIC_DEPTH:
-        valid = valid & (estimate.depth > 0)
-    return valid if estimate.mask is None else valid & estimate.mask
 
 
 NODES = (RenderDepth, RenderNormals, ConvertNormalMap)

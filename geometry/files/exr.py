@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..camera import check_intrinsics
 from ..estimate import Axes, Estimate, Quantity
-from .foreign import metric_mask, planes_to_map, unnamed_map
+from .foreign import depth_mask, planes_to_map, unnamed_map
 from .paths import MAX_PIXELS, FileFormatError, atomic_path, check_size, checked_file, one_picture
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,8 @@ def read_exr(path: str | os.PathLike[str], quantity: Quantity | None = None, axe
 
     Depth is `Z`, `depth` or a layer's `Depth.Z` (`.V`, `.Y`, `.R`); normals are `N.X`, `Normal.X`, ... Files with none of these names:
     a lone channel (`Y`, `V`, ...) or equal R, G, B are depth; R, G, B that are unit vectors are normals. Where the file does not say,
-    depth is in metres, and not trusted where it is not finite, not positive or beyond 1e9 (a renderer's background).
+    depth is in metres. Metres without a mask are not trusted where they are not finite, not positive or beyond 1e9 (a renderer's
+    background).
 
     Args:
         path: The file.
@@ -101,8 +102,8 @@ def read_exr(path: str | os.PathLike[str], quantity: Quantity | None = None, axe
     if depth is None and normals is None:
         depth, normals = unnamed_map(path, channels, metric=quantity is None)
     mask = planes_to_map([channels["mask"]]) > 0.5 if "mask" in channels else None
-    if depth is not None and mask is None and not words[_QUANTITY] and quantity in (None, Quantity.METRIC_DEPTH):
-        mask = metric_mask(depth)
+    if depth is not None and mask is None and quantity in (None, Quantity.METRIC_DEPTH):
+        mask = depth_mask(depth, Quantity.METRIC_DEPTH)
     estimate = Estimate(
         depth=depth,
         quantity=None if depth is None else quantity or Quantity.METRIC_DEPTH,

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..kinds import Quantity
+from ..valid import valid_depth
 from .paths import FileFormatError
 
 FAR_AWAY = 1e9
@@ -17,16 +19,20 @@ FAR_AWAY = 1e9
 _UNIT_TOLERANCE = 0.02
 
 
-def metric_mask(depth: Tensor) -> Tensor | None:
-    """Where a depth in metres that came without a mask can be trusted.
+def depth_mask(depth: Tensor, quantity: Quantity) -> Tensor | None:
+    """Where a depth that came without a mask can be trusted.
 
     Args:
-        depth: (B, 1, H, W) metres.
+        depth: (B, 1, H, W), in the unit that `quantity` names.
+        quantity: What `depth` holds.
 
     Returns:
-        (B, 1, H, W) bool, False where the depth is not finite, not positive, or FAR_AWAY; None if it can be trusted everywhere.
+        (B, 1, H, W) bool, False where the depth has no value (`valid_depth`) or is metric and FAR_AWAY; None if it can be trusted
+        everywhere.
     """
-    mask = torch.isfinite(depth) & (depth > 0) & (depth < FAR_AWAY)
+    mask = valid_depth(depth, quantity)
+    if quantity is Quantity.METRIC_DEPTH:
+        mask = mask & (depth < FAR_AWAY)
     return None if bool(mask.all()) else mask
 
 

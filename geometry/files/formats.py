@@ -8,12 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from ..estimate import Axes, Estimate, Quantity
 from .exr import read_exr, write_exr
-from .foreign import metric_mask
+from .foreign import depth_mask
 from .mesh import depth_to_mesh, write_glb, write_ply
 from .npz import read_npz, write_npz
 from .paths import FileFormatError, atomic_path, one_picture
@@ -164,9 +163,7 @@ def _read_pfm(path: Path, quantity: Quantity | None, axes: Axes | None) -> Estim
     if values.shape[1] == 3:
         return Estimate(normals=values, axes=axes or Axes.OPENGL)
     quantity = quantity or Quantity.METRIC_DEPTH
-    valid = torch.isfinite(values)
-    mask = metric_mask(values) if quantity is Quantity.METRIC_DEPTH else (None if bool(valid.all()) else valid)
-    return Estimate(depth=values, quantity=quantity, mask=mask)
+    return Estimate(depth=values, quantity=quantity, mask=depth_mask(values, quantity))
 
 
 def _read_png(path: Path, _quantity: Quantity | None, _axes: Axes | None) -> Estimate:

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..camera import check_intrinsics
 from ..conventions import unit_normals
 from ..estimate import Axes, Estimate, Quantity
-from .foreign import metric_mask
+from .foreign import depth_mask
 from .paths import MAX_PIXELS, FileFormatError, atomic_path, checked_file
 
 _MAPS = ("depth", "normals", "mask", "intrinsics", "confidence", "dmap", "nmap")
@@ -60,8 +60,9 @@ def read_npz(path: str | os.PathLike[str], quantity: Quantity | None = None, axe
     """Reads an estimate from a NumPy archive. Nothing is ever unpickled.
 
     Also read is the `d.npz` of the Blender depth-map tutorial: `dmap` (H, W), large = far, and `nmap` (H, W, 3). Where the archive does
-    not say what it holds: a `dmap` within [0, 1] is relative depth, any other is metres with sky and holes masked; an `nmap` without a
-    negative number is the tutorial's picture, n * 0.5 + 0.5 in the order z, y, x with +x left (SCANNET), any other holds vectors.
+    not say what it holds: a `dmap` within [0, 1] is relative depth, any other is metres; an `nmap` without a negative number is the
+    tutorial's picture, n * 0.5 + 0.5 in the order z, y, x with +x left (SCANNET), any other holds vectors. Metres without a mask
+    are masked where they are not finite, not positive or beyond 1e9 (a renderer's background).
 
     Args:
         path: The file.
@@ -156,11 +157,13 @@ def _to_estimate(path: os.PathLike[str], maps: dict[str, np.ndarray], quantity: 
     depth, mask = planes.get("depth"), planes.get("mask")
     if depth is None and "dmap" in maps:
         depth = _channel_first(path, "dmap", maps["dmap"], 1)
-        quantity, mask = _judge_dmap(depth, quantity, mask)
+        quantity = quantity or _judge_dmap(depth)
     elif depth is not None and quantity is None:
         raise FileFormatError(
             f"{path}: 'depth' without 'quantity'; add one of {', '.join(q.value for q in Quantity)}, or name it on loading"
         )
+    if depth is not None and quantity is Quantity.METRIC_DEPTH and mask is None:
+        mask = depth_mask(depth, quantity)
     normals = None
     if "normals" in maps:
         normals = _channel_first(path, "normals", maps["normals"], 3)
@@ -182,14 +185,10 @@ def _to_estimate(path: os.PathLike[str], maps: dict[str, np.ndarray], quantity: 
     return replace(estimate, intrinsics=intrinsics)
 
 
-def _judge_dmap(depth: Tensor, quantity: Quantity | None, mask: Tensor | None) -> tuple[Quantity, Tensor | None]:
-    """What a `dmap` holds, and where."""
-    if quantity is None:
-        within_one = bool(((depth >= 0) & (depth <= 1)).all())
-        quantity = Quantity.RELATIVE_DEPTH if within_one else Quantity.METRIC_DEPTH
-    if mask is None and quantity is Quantity.METRIC_DEPTH:
-        mask = metric_mask(depth)
-    return quantity, mask
+def _judge_dmap(depth: Tensor) -> Quantity:
+    """What a `dmap` holds that does not say it."""
+    within_one = bool(((depth >= 0) & (depth <= 1)).all())
+    return Quantity.RELATIVE_DEPTH if within_one else Quantity.METRIC_DEPTH
 
 
 def _decode_nmap(nmap: Tensor, axes: Axes | None) -> tuple[Tensor, Axes]:

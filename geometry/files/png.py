@@ -14,6 +14,7 @@ from torch import Tensor
 from ..camera import check_intrinsics
 from ..conventions import decode_normal_map, encode_normal_map
 from ..estimate import Axes, Estimate, Quantity
+from ..valid import valid_normals
 from .foreign import FAR_AWAY
 from .paths import FileFormatError, one_picture, read_bytes, write_bytes
 from .pictures import PNG_SIGNATURE, decode_pixels, png_chunks
@@ -64,7 +65,7 @@ def write_depth_values_png(path: str | os.PathLike[str], estimate: Estimate) -> 
 
     Args:
         path: The file.
-        estimate: One picture with depth; where it is masked, not finite or FAR_AWAY, no value is kept.
+        estimate: One picture with depth; where it is it does not count (`Estimate.depth_valid`) or is FAR_AWAY, no value is kept.
 
     Raises:
         ValueError: More than one picture, no depth, or no pixel with a value.
@@ -72,10 +73,10 @@ def write_depth_values_png(path: str | os.PathLike[str], estimate: Estimate) -> 
     one_picture(estimate, "a PNG")
     if estimate.depth is None or estimate.quantity is None:
         raise ValueError("the estimate has no depth to write; it has normals, write those")
-    depth = estimate.depth.detach().to("cpu", torch.float64)[0, 0]
-    valid = depth.abs() < FAR_AWAY
-    if estimate.mask is not None:
-        valid &= estimate.mask[0, 0].cpu()
+    estimate = estimate.to("cpu")
+    assert estimate.depth is not None and estimate.depth_valid is not None
+    depth = estimate.depth.detach().double()[0, 0]
+    valid = estimate.depth_valid[0, 0] & (depth.abs() < FAR_AWAY)
     if not valid.any():
         raise ValueError(f"no pixel has a value (all are masked, not finite or beyond {FAR_AWAY:g}): there is no depth to write")
     low, high = depth[valid].min().item(), depth[valid].max().item()
@@ -88,7 +89,7 @@ def write_depth_values_png(path: str | os.PathLike[str], estimate: Estimate) -> 
 
 
 def write_normal_values_png(path: str | os.PathLike[str], estimate: Estimate, bits: int = 16) -> None:
-    """Writes normals as an RGB PNG in OpenGL colours, rounded, atomically; masked pixels are black, which is no direction.
+    """Writes normals as an RGB PNG in OpenGL colours, rounded, atomically; pixels that do not count are black, which is no direction.
 
     Text chunks: `depth_normal.axes` = opengl, `depth_normal.invalid` and `depth_normal.intrinsics` as in `write_depth_values_png`.
 
@@ -103,10 +104,10 @@ def write_normal_values_png(path: str | os.PathLike[str], estimate: Estimate, bi
     one_picture(estimate, "a PNG")
     if estimate.normals is None:
         raise ValueError("the estimate has no normals to write; compute them from the depth, or write that")
-    picture = encode_normal_map(estimate.normals, source=estimate.axes)
     text = {_AXES: Axes.OPENGL.value} | _intrinsics_text(estimate)
-    if estimate.mask is not None:
-        picture = picture * estimate.mask
+    valid = valid_normals(estimate.normals, estimate.mask)
+    picture = torch.where(valid, encode_normal_map(estimate.normals, source=estimate.axes), 0)
+    if not bool(valid.all()):
         text[_INVALID] = "0"
     write_normal_png(path, picture, bits, text)
 
@@ -177,7 +178,7 @@ def _rounded(image: Tensor, channels: int, dtype: type[np.unsignedinteger]) -> n
         raise ValueError(f"the picture has shape {tuple(image.shape)}; one picture ({channels}, height, width) is written to a file")
     top = np.iinfo(dtype).max
     # float64: 65535 steps and their halves are exact.
-    values = planes.detach().to("cpu", torch.float64).nan_to_num(nan=0.0).clamp(0, 1).mul(top).round()
+    values = planes.detach().cpu().double().nan_to_num(nan=0.0).clamp(0, 1).mul(top).round()
     return values.movedim(0, -1).squeeze(-1).numpy().astype(dtype)
 
 

@@ -111,3 +111,28 @@ def test_signs_are_not_doubted_without_reason():
     assert disagreeing_axes(Estimate(normals=vectors), Estimate(depth=step, quantity=Quantity.METRIC_DEPTH)) == ()
     with pytest.raises(ValueError, match="needs normals and a depth"):
         disagreeing_axes(other_size, other_size)
+
+
+@pytest.mark.parametrize("hole", [float("nan"), float("inf"), 0.0, 1e10])
+@pytest.mark.parametrize("scale", [1.0, 0.5, 1.5])
+def test_signs_are_looked_at_between_holes(hole, scale):
+    vectors, distance = hemisphere()
+    holes = torch.zeros_like(distance, dtype=torch.bool)
+    holes[..., 20:40, 10:30] = holes[..., ::9, ::7] = True
+    depth = Estimate(depth=torch.where(holes, hole, distance), quantity=Quantity.METRIC_DEPTH, mask=~holes)
+    depth = depth.resized(round(64 * scale), round(64 * scale))
+    broken = vectors.clone()
+    broken[..., 50:60, 50:60] = float("nan")
+    assert disagreeing_axes(Estimate(normals=broken), depth) == ()
+    assert disagreeing_axes(Estimate(normals=broken * torch.tensor([-1.0, -1, 1]).view(1, 3, 1, 1)), depth) == ("x", "y")
+    nothing = Estimate(depth=distance, quantity=Quantity.METRIC_DEPTH, mask=torch.zeros_like(holes))
+    assert disagreeing_axes(Estimate(normals=vectors), nothing) == ()
+
+
+def test_a_normal_without_a_direction_is_not_compared():
+    found, truth = normals_at(20), normals_at(0)
+    broken = found.normals.clone()
+    broken[..., 0, 0] = 0.0
+    broken[..., 0, 1] = float("nan")
+    errors = compare_normals(Estimate(normals=broken), truth)
+    assert errors["mean"] == pytest.approx(20, abs=1e-4) and errors["below 11.25 %"] == 0

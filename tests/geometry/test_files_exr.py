@@ -257,3 +257,9 @@ def test_without_openexr_the_error_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(OpenEXR, "__version__", "3.3.14")
     with pytest.raises(ImportError, match=r"OpenEXR 3\.3\.14 is installed, 3\.4 is needed"):
         write_exr(tmp_path / "e.exr", full_estimate())
+
+
+def test_our_own_metres_with_holes_are_masked_too(tmp_path):
+    depth = torch.tensor([[[[1.0, float("nan"), 0.0, 1e10]]]])
+    write_exr(tmp_path / "d.exr", Estimate(depth=depth, quantity=Quantity.METRIC_DEPTH))
+    assert read_exr(tmp_path / "d.exr").mask.flatten().tolist() == [True, False, False, False]

@@ -175,3 +175,12 @@ def test_damaged_and_hostile_archives_are_refused(tmp_path, monkeypatch, content
         read_npz(tmp_path / "bad.npz")
     assert str(tmp_path / "bad.npz") in str(caught.value)
     assert not (tmp_path / "exploded").exists()
+
+
+@pytest.mark.parametrize("key", ["depth", "dmap"])
+def test_metres_without_a_mask_get_one_where_there_is_no_value(tmp_path, key):
+    values = np.array([[1.0, np.nan, np.inf], [-2.0, 0.0, 1e10]], np.float32)
+    np.savez(tmp_path / "d.npz", **{key: values}, **({"quantity": "metric_depth"} if key == "depth" else {}))
+    back = read_npz(tmp_path / "d.npz")
+    assert back.mask.flatten().tolist() == [True] + [False] * 5
+    assert np.array_equal(back.depth[0, 0].numpy(), values, equal_nan=True)

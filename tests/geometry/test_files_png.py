@@ -170,3 +170,14 @@ def test_cut_off_files_are_refused(tmp_path):
     (tmp_path / "text.png").write_text("not a picture at all")
     with pytest.raises(FileFormatError, match="not a picture"):
         read_values_png(tmp_path / "text.png")
+
+
+def test_what_has_no_value_is_marked_in_the_file_whatever_the_mask(tmp_path):
+    depth = torch.tensor([[[[1.0, 3.0, float("nan"), 0.0]]]])
+    write_depth_values_png(tmp_path / "d.png", Estimate(depth=depth, quantity=Quantity.METRIC_DEPTH))
+    back = read_values_png(tmp_path / "d.png")
+    assert back.mask.flatten().tolist() == [True, True, False, False]
+    assert back.depth[back.mask].tolist() == pytest.approx([1, 3], abs=1e-4)
+    normals = torch.tensor([[0.0, 0.6, 0.8], [float("nan")] * 3, [0.0] * 3]).T.view(1, 3, 1, 3)
+    write_normal_values_png(tmp_path / "n.png", Estimate(normals=normals))
+    assert read_values_png(tmp_path / "n.png").mask.flatten().tolist() == [True, False, False]

@@ -162,3 +162,20 @@ def test_alpha_grey_and_half_precision_pictures_do(shape, dtype):
     for node, options in ((RELIGHT, {}), (PARALLAX, {"frames": 2})):
         (result,) = node().execute(image, depth=depth_image(), **options)
         assert result.shape[1:] == (20, 30, 3) and torch.isfinite(result).all()
+
+
+@pytest.mark.parametrize("hole", [float("nan"), float("inf"), -1.0])
+def test_what_the_geometry_knows_nothing_of_stays_as_it_is(hole):
+    depth = torch.full((1, 1, 48, 48), 2.0)
+    depth[..., :10, :] = hole
+    (lit,) = RELIGHT().execute(picture(), azimuth=0, elevation=10, geometry=Estimate(depth, Quantity.METRIC_DEPTH))
+    assert torch.equal(lit[:, :10], picture()[:, :10]) and not torch.allclose(lit[:, 10:], picture()[:, 10:], atol=0.1)
+
+
+def test_one_geometry_for_a_batch_is_not_copied():
+    one = Estimate(torch.ones(1, 1, 48, 48), Quantity.METRIC_DEPTH, normals=ball())
+    whole = nodes._for_batch(one, 1000, "geometry")
+    assert whole.batch == 1000 and whole.depth.untyped_storage().nbytes() == one.depth.untyped_storage().nbytes()
+    (many,) = RELIGHT().execute(picture(3), geometry=one)
+    (alone,) = RELIGHT().execute(picture(3)[2:], geometry=one)
+    assert torch.equal(many[2:], alone)

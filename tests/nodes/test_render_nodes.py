@@ -7,7 +7,7 @@ import torch
 
 from depth_normal.geometry.conventions import blend_normals, decode_normal_map, encode_normal_map
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
-from depth_normal.nodes.render import CODINGS, ConvertNormalMap, RenderDepth, RenderNormals
+from depth_normal.nodes.render import BACKGROUNDS, CODINGS, ConvertNormalMap, RenderDepth, RenderNormals
 
 
 def metric(*depth, mask=None):
@@ -175,3 +175,13 @@ def test_black_stays_black():
 def test_bad_choices_are_named(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         ConvertNormalMap().execute(**({"image": as_image(unit(2, 2)), "source": "opengl", "target": "directx"} | bad))
+
+
+@pytest.mark.parametrize("background", BACKGROUNDS)
+def test_normals_that_are_not_numbers_are_shown_as_masked_ones(background):
+    normals = torch.tensor([[0.0, 0.6, 0.8], [math.nan, 0.0, 1.0], [0.0, 0.0, 0.0]]).T.reshape(1, 3, 1, 3).contiguous()
+    masked = torch.tensor([True, False, False]).view(1, 1, 1, 3)
+    plain = normals.nan_to_num(0.5)
+    (broken,) = RenderNormals().execute(Estimate(normals=normals), "opengl", background)
+    (expected,) = RenderNormals().execute(Estimate(normals=plain, mask=masked), "opengl", background)
+    assert torch.equal(broken, expected) and torch.isfinite(broken).all()

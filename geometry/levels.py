@@ -1,0 +1,86 @@
+"""The range between black and white: extremes or percentiles of a picture or of a clip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+_DIGITS = 2**16
+
+
+def value_range(
+    values: Tensor, valid: Tensor, percentiles: tuple[float, float] = (0.0, 100.0), per_clip: bool = False
+) -> tuple[Tensor, Tensor]:
+    """The ends of the range of values.
+
+    Args:
+        values: (B, 1, H, W).
+        valid: (B, 1, H, W) bool, where values count.
+        percentiles: (low, high), 0 to 100; between two values they are interpolated.
+        per_clip: One range for all pictures instead of one each.
+
+    Returns:
+        Low and high, (B, 1, 1, 1), of a clip (1, 1, 1, 1); infinite where no value counts.
+    """
+    if percentiles == (0.0, 100.0):
+        dimensions = (0, 1, 2, 3) if per_clip else (1, 2, 3)
+        low = torch.where(valid, values, float("inf")).amin(dimensions, keepdim=True)
+        return low, torch.where(valid, values, float("-inf")).amax(dimensions, keepdim=True)
+    pictures = [(value.flatten().float(), counts.flatten()) for value, counts in zip(values, valid, strict=True)]
+    groups = [pictures] if per_clip else [[picture] for picture in pictures]
+    ends = torch.stack([_percentiles(group, percentiles) for group in groups]).to(values).view(-1, 2, 1, 1, 1)
+    return ends[:, 0], ends[:, 1]
+
+
+def _percentiles(pictures: Sequence[tuple[Tensor, Tensor]], percentiles: tuple[float, float]) -> Tensor:
+    """(2,) percentiles of the valid values of all pictures together; infinite where there are none."""
+    device = pictures[0][0].device
+    total = torch.stack([valid.sum() for _, valid in pictures]).sum()
+    last = (total - 1).clamp(min=0)
+    position = last * torch.tensor(percentiles, dtype=torch.float32).div(100).to(device)
+    below = position.floor().long()
+    low, high = _ranked(pictures, torch.stack((below, torch.minimum(below + 1, last)))).unbind()
+    return torch.where(total > 0, torch.lerp(low, high, position - below), float("inf"))
+
+
+def _ranked(pictures: Sequence[tuple[Tensor, Tensor]], ranks: Tensor) -> Tensor:
+    """The valid values that would stand at `ranks` (any shape, from 0) if all were sorted, exactly; any number where there are fewer.
+
+    A radix select: 16 binary digits of the numbers are counted, then 16 more of those that share the first with one that is looked for.
+    Nothing is sorted, and of a clip one picture at a time is looked at.
+    """
+    wanted = ranks.flatten()
+    first = _counts(pictures, lambda upper, lower: upper, _DIGITS)
+    upper, inside = _find(first.expand(len(wanted), -1), wanted)
+    # Ranks that share their first digits share a histogram of the rest; the last histogram is of all other numbers.
+    places = torch.arange(len(wanted), device=wanted.device)
+    histogram = torch.full((_DIGITS,), len(wanted), device=wanted.device).index_put((upper,), places)
+    rest = _counts(pictures, lambda upper, lower: histogram[upper] * _DIGITS + lower, (len(wanted) + 1) * _DIGITS)
+    lower, _ = _find(rest.view(-1, _DIGITS)[histogram[upper]], inside)
+    bits = (upper - _DIGITS // 2) * _DIGITS + lower
+    return _ordered_bits(bits.to(torch.int32)).view(torch.float32).view(ranks.shape)
+
+
+def _counts(pictures: Sequence[tuple[Tensor, Tensor]], bin_of: Callable[[Tensor, Tensor], Tensor], bins: int) -> Tensor:
+    """How many valid values fall into each bin, which `bin_of` tells from the upper and lower digits of their order."""
+    counts = torch.zeros(bins + 1, dtype=torch.int64, device=pictures[0][0].device)
+    one = torch.ones((), dtype=torch.int64, device=counts.device)
+    for values, valid in pictures:
+        order = _ordered_bits(values.contiguous().view(torch.int32)).long()
+        index = torch.where(valid, bin_of((order >> 16) + _DIGITS // 2, order & (_DIGITS - 1)), bins)
+        counts.scatter_add_(0, index, one.expand_as(index))
+    return counts[:-1]
+
+
+def _find(counts: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor]:
+    """For each row of counts (N, bins): the bin that holds the rank, and the rank within that bin."""
+    reached = counts.cumsum(1)
+    bins = torch.searchsorted(reached, ranks[:, None], right=True).clamp(max=counts.shape[1] - 1)
+    return bins[:, 0], ranks - (reached - counts).gather(1, bins)[:, 0]
+
+
+def _ordered_bits(bits: Tensor) -> Tensor:
+    """Bits of float32 numbers as integers in the numbers' order, and those as bits again."""
+    return bits ^ ((bits >> 31) & 0x7FFFFFFF)
