@@ -21,7 +21,7 @@ from ..geometry.likely import likely_depth, likely_intrinsics
 from ..geometry.normals import EDGES, depth_to_normals, dmap2norm, midas_normals
 from ..model_loader import Model, load_model
 from ..model_loader.host import default_device, image_placement, progress_bar
-from ..utils import to_planar, to_rgb
+from ..utils import to_planar
 from .common import MAX_RESOLUTION, check_choice, check_range, precision_widget
 from .sockets import (
     CATEGORY,
@@ -293,8 +293,7 @@ def _slope_depth(estimate: Estimate, method: str) -> Tensor:
 
 def _grey(image: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     """(B, 1, H, W) values as they are, and where they count."""
-    to_rgb(torch.nan_to_num(image, 0.0, 0.0, 0.0) if image.is_floating_point() else image)
-    planar = (image if image.ndim == 4 else image[None]).movedim(-1, 1).float()
+    planar = to_planar(image).float()
     colours = planar[:, :3]
     spread = (colours.amax(1) - colours.amin(1)).nan_to_num(0.0, 0.0, 0.0).mean().item()
     if spread > _COLOUR * max(1.0, colours.nan_to_num(0.0, 0.0, 0.0).abs().mean().item()):

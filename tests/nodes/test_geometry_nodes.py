@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from depth_normal import utils
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.normals import disparity_to_normals, dmap2norm, midas_normals
@@ -263,3 +264,14 @@ def test_bad_depth_pictures_are_named(picture, widgets, message):
 def test_half_precision_pictures_are_taken():
     (estimate,) = DepthImageToGeometry().execute(grey(0, 0.25, 1).half(), "white", "disparity")
     assert estimate.depth.dtype == torch.float32 and estimate.depth.flatten().tolist() == [0, 0.25, 1]
+
+
+def test_a_picture_is_checked_and_clamped_once_on_its_way_to_the_model(monkeypatch):
+    checked, to_rgb = [], utils.to_rgb
+    monkeypatch.setattr(utils, "to_rgb", lambda image: checked.append(image.shape) or to_rgb(image))
+    monkeypatch.setattr(geometry, "to_rgb", utils.to_rgb, raising=False)
+    pretend = Pretend(torch.ones(1, 1, 4, 4), Quantity.DISPARITY)
+    (estimate,) = EstimateGeometry().execute(pretend, torch.rand(2, 8, 6, 4))
+    assert checked == [(2, 8, 6, 4)] and (estimate.batch, estimate.height, estimate.width) == (2, 8, 6)
+    with pytest.raises(ValueError, match="NaN"):
+        EstimateGeometry().execute(pretend, torch.full((1, 8, 6, 3), math.nan))
