@@ -24,7 +24,8 @@ def compare_normals(found: Estimate, truth: Estimate) -> dict[str, float]:
         truth: Another of the same size, in any axes.
 
     Returns:
-        "mean", "median", and the percentage of pixels below 11.25, 22.5 and 30 degrees, over the pixels that count (`Estimate.valid`) in both.
+        "mean", "median", and the percentage of pixels below 11.25, 22.5 and 30 degrees, over the pixels that are
+        valid in both.
 
     Raises:
         ValueError: Normals missing, sizes that differ, or no pixel to compare.

@@ -32,7 +32,7 @@ def estimate_to_moge(
 
     Returns:
         All on the CPU: `image` (B, H, W, 3), `mask` (B, H, W) bool; of depth: `depth` (B, H, W), planar, and `points` (B, H, W, 3), OPENCV
-        axes, both infinite where depth does not count, `intrinsics` (B, 3, 3) in shares of width and height; of normals: `normal` (B, H, W, 3)
+        axes, both infinite where there is no depth, `intrinsics` (B, 3, 3) in shares of width and height; of normals: `normal` (B, H, W, 3)
         OPENCV axes, zero where either does not count, as MoGe gives them.
 
     Convention:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,44 +19,14 @@ from torch import Tensor
 from .camera import check_intrinsics, check_map
 from .estimate import Estimate, Quantity
 from .likely import likely_depth
+from .splat import EDGE, Layer, View, pixel_grid, render_layers, values_at
 
 MOVES = ("orbit", "swing", "dolly")
 """orbit: a circle in the picture's plane; swing: left and right; dolly: forward and back. All end where they begin."""
 
-# Neighbours whose depths differ by more than this factor are different things: nothing is stretched between them.
-_EDGE = 1.05
-# A step that is smaller than this, and opens by three pixels at most, is noise, through which nothing is to shine.
-_SMALL_STEP = 1.15
-_OVERLAP = 0.25
 _RELATIVE_DEPTH_RATIO = 3.0
 _NEAR_END = 0.02
 _NEAREST, _FARTHEST = 0.5, 1e6
-
-
-class _Layer(NamedTuple):
-    """Surfaces as the source camera sees them, with a margin around the picture.
-
-    Attributes:
-        colour: (B, 3, h, w).
-        inverse: (B, 1, h, w) inverse depth.
-        margin: Pixels that were added on each side: (columns, rows).
-    """
-
-    colour: Tensor
-    inverse: Tensor
-    margin: tuple[int, int]
-
-
-class _View(NamedTuple):
-    """The camera's move, per picture (B, 1, 1, 1): pixels moved by one unit of inverse depth, the shift of all, and the way forward."""
-
-    across: Tensor
-    down: Tensor
-    shift_x: Tensor
-    shift_y: Tensor
-    forward: float
-    centre_x: Tensor
-    centre_y: Tensor
 
 
 def near_unit_depth(estimate: Estimate) -> Tensor:
@@ -96,10 +65,10 @@ def sharpen_depth_edges(depth: Tensor, radius: int, growth: int = 0) -> Tensor:
     low, high = -_largest(-inverse, radius), _largest(inverse, radius)
     wide_span = _largest(inverse, 2 * radius) + _largest(-inverse, 2 * radius)
     # Twice the window sees twice the span of a slope, but no more of a ramp that the window holds already.
-    ramp = (high > low * _EDGE) & (wide_span < 1.5 * (high - low))
+    ramp = (high > low * EDGE) & (wide_span < 1.5 * (high - low))
     inverse = torch.where(ramp, torch.where(inverse - low > high - inverse, high, low), inverse)
     grown = _largest(inverse, growth)
-    return 1 / torch.where(grown > inverse * _EDGE, grown, inverse)
+    return 1 / torch.where(grown > inverse * EDGE, grown, inverse)
 
 
 def camera_path(move: str, frames: int, amount: float) -> Tensor:
@@ -151,23 +120,22 @@ def parallax_frames(picture: Tensor, depth: Tensor, intrinsics: Tensor, path: Te
     check_intrinsics(intrinsics, picture.shape[0], picture)
     if depth.shape[0] != picture.shape[0] or depth.shape[-2:] != picture.shape[-2:]:
         raise ValueError(f"depth {tuple(depth.shape)} does not fit the picture {tuple(picture.shape)}; resize it first")
-    if path.ndim != 2 or path.shape[1] != 3 or not bool(torch.isfinite(path).all()):
+    if path.ndim != 2 or path.shape[1] != 3:
         raise ValueError(f"the path has shape {tuple(path.shape)}; expected (frames, 3), finite")
-    inverse = 1 / depth
-    if float(path[:, 2].amax()) * float(inverse.amax()) > 0.9:
-        raise ValueError(
-            f"the camera goes {float(path[:, 2].amax()):g} forward, into what stands at {float(depth.amin()):g}; make the move smaller"
-        )
-    views = [_view(position, intrinsics.to(picture), focus) for position in path.tolist()]
+    positions = path.tolist()
+    if not all(math.isfinite(number) for position in positions for number in position):
+        raise ValueError("the path holds numbers that are not finite; expected (frames, 3), finite")
+    inverse, ahead = 1 / depth, max(z for _, _, z in positions)
+    if ahead > 0 and ahead * float(inverse.amax()) > 0.9:
+        raise ValueError(f"the camera goes {ahead:g} forward, into what stands at {float(depth.amin()):g}; make the move smaller")
+    views = _views(positions, intrinsics.to(picture), focus, max(picture.shape[-2:]))
     margin, radius = _reach(inverse, views)
     front = _with_margin(picture, inverse, margin)
-    backs: dict[str, _Layer] = {}
+    backs: dict[str, Layer] = {}
     for view in views:
-        side = _uncovered_side(view, max(picture.shape[-2:]))
-        if side not in backs:
-            backs[side] = _background(front, side, radius)
-        seen, covered = _render(front, view, *picture.shape[-2:])
-        behind, _ = _render(backs[side], view, *picture.shape[-2:])
+        if view.side not in backs:
+            backs[view.side] = _background(front, view.side, radius)
+        (seen, covered), (behind, _) = render_layers((front, backs[view.side]), view, *picture.shape[-2:])
         yield torch.where(covered, seen, behind)
 
 
@@ -183,68 +151,78 @@ def check_depth(depth: Tensor) -> None:
 
 
 def _filled_and_scaled(depth: Tensor) -> Tensor:
+    """One picture (1, 1, H, W), NaN where it has no value; nothing is asked of the device."""
     valid = torch.isfinite(depth)
-    if not bool(valid.any()):
-        return torch.ones_like(depth)
     stride = max(1, int((depth.numel() / 2**16) ** 0.5))
-    sample = depth[..., ::stride, ::stride]
-    near = torch.nanquantile(sample, _NEAR_END) if bool(torch.isfinite(sample).any()) else depth[valid].amin()
-    return (torch.where(valid, depth, depth[valid].amax()) / near).clamp(_NEAREST, _FARTHEST)
+    near = torch.nanquantile(depth[..., ::stride, ::stride], _NEAR_END)
+    # A coarse grid may miss the few values there are.
+    near = torch.where(torch.isnan(near), torch.where(valid, depth, torch.inf).amin(), near)
+    scaled = torch.where(valid, depth, torch.where(valid, depth, -torch.inf).amax()) / near
+    return torch.where(valid.any(), scaled.clamp(_NEAREST, _FARTHEST), 1)
 
 
-def _view(position: list[float], intrinsics: Tensor, focus: Tensor | float) -> _View:
-    x, y, z = position
-    across, down = (intrinsics[:, axis, axis].view(-1, 1, 1, 1) * way for axis, way in ((0, x), (1, y)))
-    still = (1 / torch.as_tensor(focus, dtype=intrinsics.dtype, device=intrinsics.device)).reshape(-1, 1, 1, 1)
+def _views(positions: list[list[float]], intrinsics: Tensor, focus: Tensor | float, length: int) -> list[View]:
+    """The camera at each position; `length` is the picture's longer side."""
+    focal_x, focal_y = (intrinsics[:, axis, axis].view(-1, 1, 1, 1) for axis in (0, 1))
     centre_x, centre_y = (intrinsics[:, axis, 2].view(-1, 1, 1, 1) for axis in (0, 1))
-    return _View(across, down, across * still, down * still, z, centre_x, centre_y)
+    still = (1 / torch.as_tensor(focus, dtype=intrinsics.dtype, device=intrinsics.device)).reshape(-1, 1, 1, 1)
+    mean_x, mean_y = torch.stack((focal_x.mean(), focal_y.mean())).tolist()
+    views = []
+    for x, y, z in positions:
+        across, down = focal_x * x, focal_y * y
+        side = _uncovered_side(mean_x * x, mean_y * y, z * length / 2)
+        views.append(View(across, down, across * still, down * still, z, centre_x, centre_y, side))
+    return views
 
 
-def _reach(inverse: Tensor, views: list[_View]) -> tuple[tuple[int, int], int]:
+def _reach(inverse: Tensor, views: list[View]) -> tuple[tuple[int, int], int]:
     """How many (columns, rows) beyond the border are looked at, and how many pixels two depths part at most."""
     height, width = inverse.shape[-2:]
     low, high = inverse.amin((1, 2, 3), keepdim=True), inverse.amax((1, 2, 3), keepdim=True)
-    columns = rows = apart = 0.0
+    moves = [high.amax()]
     for view in views:
-        backward = max(0.0, -view.forward) * float(high.amax())
-        for ends in (low, high):
-            columns = max(columns, float((view.across * ends - view.shift_x).abs().amax()) + backward * width)
-            rows = max(rows, float((view.down * ends - view.shift_y).abs().amax()) + backward * height)
+        for way, shift in ((view.across, view.shift_x), (view.down, view.shift_y)):
+            moves.append(torch.maximum((way * low - shift).abs(), (way * high - shift).abs()).amax())
         speed = (view.across.abs() + view.down.abs() + abs(view.forward) * max(height, width) / 2) * (high - low)
-        apart = max(apart, float((speed / (1 - view.forward * high).clamp(min=0.1)).amax()))
+        moves.append((speed / (1 - view.forward * high).clamp(min=0.1)).amax())
+    # Asked of the device once for all frames.
+    highest, *numbers = torch.stack(moves).tolist()
+    backward = [max(0.0, -view.forward) * highest for view in views]
+    columns = max(move + back * width for move, back in zip(numbers[0::3], backward, strict=True))
+    rows = max(move + back * height for move, back in zip(numbers[1::3], backward, strict=True))
+    apart = max(numbers[2::3])
     margin = (min(math.ceil(columns), width - 1), min(math.ceil(rows), height - 1))
     return margin, min(math.ceil(apart) + 2, max(height, width))
 
 
-def _with_margin(picture: Tensor, inverse: Tensor, margin: tuple[int, int]) -> _Layer:
+def _with_margin(picture: Tensor, inverse: Tensor, margin: tuple[int, int]) -> Layer:
     sides = (margin[0], margin[0], margin[1], margin[1])
-    return _Layer(F.pad(picture, sides, mode="reflect"), F.pad(inverse, sides, mode="reflect"), margin)
+    return Layer(F.pad(picture, sides, mode="reflect"), F.pad(inverse, sides, mode="reflect"), margin)
 
 
-def _uncovered_side(view: _View, length: int) -> str:
-    """On which side of near things this view uncovers the background; "inner" is towards the middle."""
-    across, down = float(view.across.mean()), float(view.down.mean())
-    if abs(view.forward) * length / 2 > max(abs(across), abs(down)):
-        return "inner" if view.forward > 0 else "outer"
+def _uncovered_side(across: float, down: float, forward: float) -> str:
+    """On which side of near things a move uncovers the background, by the pixels it moves what is at depth 1."""
+    if abs(forward) > max(abs(across), abs(down)):
+        return "inner" if forward > 0 else "outer"
     if abs(across) >= abs(down):
         return "right" if across > 0 else "left"
     return "below" if down > 0 else "above"
 
 
-def _background(front: _Layer, side: str, radius: int) -> _Layer:
+def _background(front: Layer, side: str, radius: int) -> Layer:
     """The scene without what stands before an edge: within `radius` of it, the far side's depth and the mirror image of its colours."""
     inverse = front.inverse
     height, width = inverse.shape[-2:]
-    rows, columns = _pixel_grid(inverse, (0, 0))
+    rows, columns = pixel_grid(inverse, (0, 0))
     row, column = _nearest_far_side(inverse, side, radius)
-    beside = _at(inverse, row, column)
-    behind = (row >= 0) & (beside * _EDGE < inverse) & ((row - rows) ** 2 + (column - columns) ** 2 <= radius**2)
+    beside = values_at(inverse, row, column)
+    behind = (row >= 0) & (beside * EDGE < inverse) & ((row - rows) ** 2 + (column - columns) ** 2 <= radius**2)
     mirrored_row, mirrored_column = 2 * row - rows, 2 * column - columns
     usable = (mirrored_row >= 0) & (mirrored_row < height) & (mirrored_column >= 0) & (mirrored_column < width)
-    usable = usable & (_at(inverse, mirrored_row, mirrored_column) < beside * _EDGE)
+    usable = usable & (values_at(inverse, mirrored_row, mirrored_column) < beside * EDGE)
     row, column = torch.where(usable, mirrored_row, row), torch.where(usable, mirrored_column, column)
-    colour = torch.where(behind, _at(front.colour, row, column), front.colour)
-    return _Layer(colour, torch.where(behind, beside, inverse), front.margin)
+    colour = torch.where(behind, values_at(front.colour, row, column), front.colour)
+    return Layer(colour, torch.where(behind, beside, inverse), front.margin)
 
 
 def _nearest_far_side(inverse: Tensor, side: str, radius: int) -> tuple[Tensor, Tensor]:
@@ -256,8 +234,8 @@ def _nearest_far_side(inverse: Tensor, side: str, radius: int) -> tuple[Tensor, 
     Source:
         G. Rong and T. Tan, "Jump flooding in GPU with applications to Voronoi diagram and distance transform" (2006).
     """
-    rows, columns = _pixel_grid(inverse, (0, 0))
-    far_side = _largest(inverse, 1) > inverse * _EDGE
+    rows, columns = pixel_grid(inverse, (0, 0))
+    far_side = _largest(inverse, 1) > inverse * EDGE
     row = torch.where(far_side, rows, -1).expand_as(inverse)
     column = torch.where(far_side, columns, -1).expand_as(inverse)
     worst = (inverse.shape[-2] + inverse.shape[-1]) ** 2
@@ -266,7 +244,7 @@ def _nearest_far_side(inverse: Tensor, side: str, radius: int) -> tuple[Tensor, 
     def cost(row: Tensor, column: Tensor) -> Tensor:
         down, right = row - rows, column - columns
         wrong_side = down * towards_row + right * towards_column <= 0
-        not_behind = _at(inverse, row, column) * _EDGE >= inverse
+        not_behind = values_at(inverse, row, column) * EDGE >= inverse
         distance = down**2 + right**2
         penalty = wrong_side * 1 + (distance > radius**2) * 2 + not_behind * 4
         return torch.where(row >= 0, distance + penalty * worst, 8 * worst)
@@ -290,92 +268,6 @@ def _directions(side: str, rows: Tensor, columns: Tensor) -> tuple[Tensor | int,
     return {"right": (0, 1), "left": (0, -1), "below": (1, 0), "above": (-1, 0)}[side]
 
 
-def _render(layer: _Layer, view: _View, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """The layer as the moved camera sees it, (B, 3, height, width), and (B, 1, height, width) where it has a surface there."""
-    nearest = _splat(layer.inverse, view, layer.margin, height, width)
-    covered = nearest > 0
-    nearest = torch.where(covered, nearest, layer.inverse.amin((1, 2, 3), keepdim=True))
-    rows, columns = torch.meshgrid(*(torch.arange(n, device=nearest.device).to(nearest) for n in (height, width)), indexing="ij")
-    # Written as the pixel plus its move, so that without a move it is exact.
-    u = columns - view.shift_x - (columns - view.centre_x - view.shift_x) * view.forward * nearest + view.across * nearest
-    v = rows - view.shift_y - (rows - view.centre_y - view.shift_y) * view.forward * nearest + view.down * nearest
-    return _sample(layer, u + layer.margin[0], v + layer.margin[1], nearest), covered
-
-
-def _splat(inverse: Tensor, view: _View, margin: tuple[int, int], height: int, width: int) -> Tensor:
-    """(B, 1, height, width) inverse depth in the new picture, 0 where there is no surface.
-
-    Each pixel is a cell that reaches half way to its neighbours on the same surface, and half a pixel towards others.
-    """
-    rows, columns = _pixel_grid(inverse, margin)
-    closer = 1 / (1 - view.forward * inverse)
-    x = (columns - view.centre_x - view.across * inverse) * closer + view.centre_x + view.shift_x
-    y = (rows - view.centre_y - view.down * inverse) * closer + view.centre_y + view.shift_y
-    left, right = _half_extents(x, inverse, closer, -1)
-    up, down = _half_extents(y, inverse, closer, -2)
-    middle_x, middle_y = x.round(), y.round()
-    first = torch.arange(inverse.shape[0], device=inverse.device).view(-1, 1, 1, 1) * (height * width)
-    target = inverse.new_zeros(inverse.shape[0] * height * width)
-    for offset_y in _offsets(up, down):
-        for offset_x in _offsets(left, right):
-            i, j = middle_y + offset_y, middle_x + offset_x
-            covered = (j >= x - left) & (j <= x + right) & (i >= y - up) & (i <= y + down)
-            covered = covered & (i >= 0) & (i < height) & (j >= 0) & (j < width)
-            index = (first + i.long() * width + j.long())[covered]
-            target.scatter_reduce_(0, index, inverse[covered], "amax")
-    return target.view(-1, 1, height, width)
-
-
-def _offsets(before: Tensor, after: Tensor) -> range:
-    """The pixels, counted from the one that the middle of a cell lies in, which cells reach; three at most, as wider ones are rare."""
-    reach = min(3, math.floor(float(torch.maximum(before, after).amax()) + 0.5))
-    return range(-reach, reach + 1)
-
-
-def _half_extents(position: Tensor, inverse: Tensor, size: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-    """How far each cell reaches to both sides along an axis, in pixels of the new picture.
-
-    On one surface they overlap: cells of a surface that is sheared or turned do not tile it.
-    """
-    count = position.shape[axis] - 1
-    gap = position.diff(dim=axis)
-    one, other = inverse.narrow(axis, 0, count), inverse.narrow(axis, 1, count)
-    step = torch.maximum(one, other) / torch.minimum(one, other)
-    same = (step < _EDGE) | ((step < _SMALL_STEP) & (gap < 4))
-    gap = gap / 2 + _OVERLAP
-    own = size / 2
-    after, before = own.clone(), own.clone()
-    after.narrow(axis, 0, count).copy_(torch.where(same, gap, own.narrow(axis, 0, count)))
-    before.narrow(axis, 1, count).copy_(torch.where(same, gap, own.narrow(axis, 1, count)))
-    # Rounding must not open cracks between cells that touch.
-    return before + 1e-3, after + 1e-3
-
-
-def _sample(layer: _Layer, u: Tensor, v: Tensor, nearest: Tensor) -> Tensor:
-    """Bilinear colours at columns u and rows v, of the pixels only that belong to the surface at inverse depth `nearest`."""
-    height, width = layer.inverse.shape[-2:]
-    u, v = u.clamp(0, width - 1), v.clamp(0, height - 1)
-    left, top = u.floor(), v.floor()
-    total, weights = torch.zeros_like(layer.colour[..., :1, :1]), torch.zeros_like(nearest)
-    for row, weight_y in ((top, 1 - (v - top)), (top + 1, v - top)):
-        for column, weight_x in ((left, 1 - (u - left)), (left + 1, u - left)):
-            i, j = row.long().clamp(max=height - 1), column.long().clamp(max=width - 1)
-            inverse = _at(layer.inverse, i, j)
-            same = torch.maximum(inverse, nearest) < torch.minimum(inverse, nearest) * _EDGE
-            weight = weight_x * weight_y * torch.where(same, 1.0, 1e-6)
-            total = total + _at(layer.colour, i, j) * weight
-            weights = weights + weight
-    return total / weights
-
-
-def _at(values: Tensor, row: Tensor, column: Tensor) -> Tensor:
-    """(B, C, h, w) values at rows and columns (B, 1, h', w'), which are brought inside."""
-    height, width = values.shape[-2:]
-    index = (row.clamp(0, height - 1) * width + column.clamp(0, width - 1)).flatten(1)
-    picked = values.flatten(2).gather(2, index[:, None].expand(-1, values.shape[1], -1))
-    return picked.unflatten(2, row.shape[-2:])
-
-
 def _shifted(index: Tensor, down: int, right: int) -> Tensor:
     """Indices of the pixel that many rows and columns away; -1 beyond the border."""
     height, width = index.shape[-2:]
@@ -388,9 +280,3 @@ def _largest(values: Tensor, radius: int) -> Tensor:
     size = 2 * radius + 1
     rows = F.max_pool2d(values, (size, 1), stride=1, padding=(radius, 0))
     return F.max_pool2d(rows, (1, size), stride=1, padding=(0, radius))
-
-
-def _pixel_grid(like: Tensor, margin: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Row and column numbers of a map with a margin, counted from the picture's first pixel."""
-    rows = torch.arange(like.shape[-2], device=like.device).view(-1, 1) - margin[1]
-    return rows, torch.arange(like.shape[-1], device=like.device) - margin[0]

@@ -86,7 +86,9 @@ class Relight:
     )
     CATEGORY, FUNCTION = CATEGORY, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE",)
-    OUTPUT_TOOLTIPS: ClassVar = ("The picture under the new light, at its own size. Pixels that the geometry masks or knows nothing of stay as they are.",)
+    OUTPUT_TOOLTIPS: ClassVar = (
+        "The picture under the new light, at its own size. Pixels that the geometry knows nothing of stay as they are.",
+    )
     SEARCH_ALIASES: ClassVar = ["relight", "light", "lighting", "shading", "lambert", "phong", "specular", "shadow", "normal map"]
 
     @classmethod

@@ -133,7 +133,7 @@ class RenderNormals:
                 "geometry": geometry_input("Raw normals."),
                 "coding": (list(CODINGS), {"default": NormalMapCoding.OPENGL.value, "tooltip": coding}),
             },
-            "optional": {"background": (list(BACKGROUNDS), {"default": BLACK, "tooltip": "What is shown where the geometry is masked or has no direction."})},
+            "optional": {"background": (list(BACKGROUNDS), {"default": BLACK, "tooltip": "What is shown where there is no normal."})},
         }
 
     def execute(self, geometry: Any, coding: str, background: str = BLACK) -> tuple[Tensor]:

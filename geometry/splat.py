@@ -1,0 +1,178 @@
+"""Surfaces as a moved camera sees them: a z-buffer of cells that reach half way to their neighbours, and the colours read back.
+
+Convention: as `parallax`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+EDGE = 1.05
+"""Neighbours whose depths differ by more than this factor are different things: nothing is stretched between them."""
+
+# A step that is smaller than this, and opens by three pixels at most, is noise, through which nothing is to shine.
+_SMALL_STEP = 1.15
+_OVERLAP = 0.25
+
+
+class Layer(NamedTuple):
+    """Surfaces as the source camera sees them, with a margin around the picture.
+
+    Attributes:
+        colour: (B, 3, h, w).
+        inverse: (B, 1, h, w) inverse depth.
+        margin: Pixels that were added on each side: (columns, rows).
+    """
+
+    colour: Tensor
+    inverse: Tensor
+    margin: tuple[int, int]
+
+
+class View(NamedTuple):
+    """The camera's move, per picture (B, 1, 1, 1): pixels moved by one unit of inverse depth, the shift of all, and the way forward.
+
+    `side` is the side of near things on which it uncovers the background; "inner" is towards the middle.
+    """
+
+    across: Tensor
+    down: Tensor
+    shift_x: Tensor
+    shift_y: Tensor
+    forward: float
+    centre_x: Tensor
+    centre_y: Tensor
+    side: str
+
+
+class _Cells(NamedTuple):
+    """A layer's pixels in the new picture, all (B, 1, h, w): the middle of each, and how far it reaches to each side."""
+
+    x: Tensor
+    y: Tensor
+    left: Tensor
+    right: Tensor
+    up: Tensor
+    down: Tensor
+
+
+def render_layers(layers: Sequence[Layer], view: View, height: int, width: int) -> list[tuple[Tensor, Tensor]]:
+    """Each layer as the moved camera sees it, (B, 3, height, width), and (B, 1, height, width) where it has a surface there."""
+    cells = [_cells(layer, view) for layer in layers]
+    extents = [torch.stack((torch.maximum(c.left, c.right).amax(), torch.maximum(c.up, c.down).amax())) for c in cells]
+    # The one question a frame that the device has to answer: by it the work is chosen.
+    reaches = torch.stack(extents).tolist()
+    return [
+        _seen(layer, _splat(layer.inverse, own, reach, height, width), view)
+        for layer, own, reach in zip(layers, cells, reaches, strict=True)
+    ]
+
+
+def _seen(layer: Layer, nearest: Tensor, view: View) -> tuple[Tensor, Tensor]:
+    """The layer's colours at the surfaces `nearest` (B, 1, height, width), inverse depth in the new picture; and where there are any."""
+    covered = nearest > 0
+    nearest = torch.where(covered, nearest, layer.inverse.amin((1, 2, 3), keepdim=True))
+    rows, columns = torch.meshgrid(*(torch.arange(n, device=nearest.device).to(nearest) for n in nearest.shape[-2:]), indexing="ij")
+    # Written as the pixel plus its move, so that without a move it is exact.
+    u = columns - view.shift_x - (columns - view.centre_x - view.shift_x) * view.forward * nearest + view.across * nearest
+    v = rows - view.shift_y - (rows - view.centre_y - view.shift_y) * view.forward * nearest + view.down * nearest
+    return _sample(layer, u + layer.margin[0], v + layer.margin[1], nearest), covered
+
+
+def _cells(layer: Layer, view: View) -> _Cells:
+    """Each pixel is a cell that reaches half way to its neighbours on the same surface, and half a pixel towards others."""
+    inverse = layer.inverse
+    rows, columns = pixel_grid(inverse, layer.margin)
+    closer = 1 / (1 - view.forward * inverse)
+    x = (columns - view.centre_x - view.across * inverse) * closer + view.centre_x + view.shift_x
+    y = (rows - view.centre_y - view.down * inverse) * closer + view.centre_y + view.shift_y
+    return _Cells(x, y, *_half_extents(x, inverse, closer, -1), *_half_extents(y, inverse, closer, -2))
+
+
+def _splat(inverse: Tensor, cells: _Cells, reach: Sequence[float], height: int, width: int) -> Tensor:
+    """(B, 1, height, width) inverse depth in the new picture, 0 where there is no surface.
+
+    Args:
+        inverse: (B, 1, h, w), of the cells.
+        cells: Where they lie.
+        reach: How far the widest and the highest cell reach.
+        height: Of the new picture.
+        width: Of the new picture.
+    """
+    x, y, left, right, up, down = cells
+    middle_x, middle_y = x.round(), y.round()
+    first = torch.arange(inverse.shape[0], device=inverse.device).view(-1, 1, 1, 1) * (height * width)
+    target = inverse.new_zeros(inverse.shape[0] * height * width)
+    for offset_y in _offsets(reach[1]):
+        for offset_x in _offsets(reach[0]):
+            i, j = middle_y + offset_y, middle_x + offset_x
+            covered = (j >= x - left) & (j <= x + right) & (i >= y - up) & (i <= y + down)
+            covered = covered & (i >= 0) & (i < height) & (j >= 0) & (j < width)
+            index = first + i.long() * width + j.long()
+            if inverse.device.type == "cpu":
+                target.scatter_reduce_(0, index[covered], inverse[covered], "amax")
+            else:
+                # To pick the covered ones would make the device wait; a 0 changes nothing.
+                target.scatter_reduce_(0, torch.where(covered, index, 0).flatten(), torch.where(covered, inverse, 0).flatten(), "amax")
+    return target.view(-1, 1, height, width)
+
+
+def _offsets(reach: float) -> range:
+    """The pixels, counted from the one that the middle of a cell lies in, which cells reach; three at most, as wider ones are rare."""
+    pixels = min(3, math.floor(reach + 0.5))
+    return range(-pixels, pixels + 1)
+
+
+def _half_extents(position: Tensor, inverse: Tensor, size: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """How far each cell reaches to both sides along an axis, in pixels of the new picture.
+
+    On one surface they overlap: cells of a surface that is sheared or turned do not tile it.
+    """
+    count = position.shape[axis] - 1
+    gap = position.diff(dim=axis)
+    one, other = inverse.narrow(axis, 0, count), inverse.narrow(axis, 1, count)
+    step = torch.maximum(one, other) / torch.minimum(one, other)
+    same = (step < EDGE) | ((step < _SMALL_STEP) & (gap < 4))
+    gap = gap / 2 + _OVERLAP
+    own = size / 2
+    after, before = own.clone(), own.clone()
+    after.narrow(axis, 0, count).copy_(torch.where(same, gap, own.narrow(axis, 0, count)))
+    before.narrow(axis, 1, count).copy_(torch.where(same, gap, own.narrow(axis, 1, count)))
+    # Rounding must not open cracks between cells that touch.
+    return before + 1e-3, after + 1e-3
+
+
+def _sample(layer: Layer, u: Tensor, v: Tensor, nearest: Tensor) -> Tensor:
+    """Bilinear colours at columns u and rows v, of the pixels only that belong to the surface at inverse depth `nearest`."""
+    height, width = layer.inverse.shape[-2:]
+    u, v = u.clamp(0, width - 1), v.clamp(0, height - 1)
+    left, top = u.floor(), v.floor()
+    total, weights = torch.zeros_like(layer.colour[..., :1, :1]), torch.zeros_like(nearest)
+    for row, weight_y in ((top, 1 - (v - top)), (top + 1, v - top)):
+        for column, weight_x in ((left, 1 - (u - left)), (left + 1, u - left)):
+            i, j = row.long().clamp(max=height - 1), column.long().clamp(max=width - 1)
+            inverse = values_at(layer.inverse, i, j)
+            same = torch.maximum(inverse, nearest) < torch.minimum(inverse, nearest) * EDGE
+            weight = weight_x * weight_y * torch.where(same, 1.0, 1e-6)
+            total = total + values_at(layer.colour, i, j) * weight
+            weights = weights + weight
+    return total / weights
+
+
+def values_at(values: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    """(B, C, h, w) values at rows and columns (B, 1, h', w'), which are brought inside."""
+    height, width = values.shape[-2:]
+    index = (row.clamp(0, height - 1) * width + column.clamp(0, width - 1)).flatten(1)
+    picked = values.flatten(2).gather(2, index[:, None].expand(-1, values.shape[1], -1))
+    return picked.unflatten(2, row.shape[-2:])
+
+
+def pixel_grid(like: Tensor, margin: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Row and column numbers of a map with a margin, counted from the picture's first pixel."""
+    rows = torch.arange(like.shape[-2], device=like.device).view(-1, 1) - margin[1]
+    return rows, torch.arange(like.shape[-1], device=like.device) - margin[0]

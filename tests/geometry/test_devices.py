@@ -1,0 +1,272 @@
+"""Every public function of `geometry/` on a device that this machine need not have: no op mixes devices, and who waits for values says so.
+
+Fake tensors know shape, dtype and device but hold no numbers. Where a function asks for a number all the same, on a GPU the program waits
+until everything before is computed; here the question is answered and noted.
+"""
+
+import importlib
+import inspect
+import pkgutil
+
+import numpy as np
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from depth_normal import geometry
+from depth_normal.geometry import (
+    camera,
+    compare,
+    conventions,
+    core_dicts,
+    depth_image,
+    derive,
+    levels,
+    likely,
+    normals,
+    parallax,
+    plane_fit,
+    relight,
+    render,
+    splat,
+    valid,
+)
+from depth_normal.geometry.estimate import Estimate, Quantity
+
+# A torch built without CUDA cannot slice even fake tensors on it; "lazy" is the other device it knows without its driver.
+DEVICE = torch.device("cuda:0" if torch.backends.cuda.is_built() else "lazy:0")
+BATCH, HEIGHT, WIDTH = 2, 24, 32
+aten = torch.ops.aten
+
+
+class Questions(TorchDispatchMode):
+    """Answers what fake tensors cannot, as if everything were valid and every number 0.25, and counts it."""
+
+    def __init__(self, truth=True):
+        super().__init__()
+        self.truth, self.asked = truth, 0
+
+    def number(self, values):
+        self.asked += values.device == DEVICE
+        return self.truth if values.dtype is torch.bool else (0.25 if values.dtype.is_floating_point else 1)
+
+    def numbers(self, values):
+        """`Tensor.tolist`: one question for all its numbers."""
+        return np.full(values.shape, self.number(values)).tolist()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is aten._local_scalar_dense.default:
+            return self.number(args[0])
+        if func is aten.allclose.default:
+            return bool(self.number(args[0]))
+        if func is aten.index.Tensor and any(index is not None and index.dtype is torch.bool for index in args[1]):
+            values, ((mask,)) = args
+            self.asked += values.device == DEVICE
+            assert values.device == mask.device and values.shape[: mask.ndim] == mask.shape
+            return values.reshape(-1, *values.shape[mask.ndim :])
+        if func is aten._unique2.default:
+            self.asked += args[0].device == DEVICE
+            return args[0].flatten(), args[0].new_empty(0), args[0].new_empty(0)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def ask(monkeypatch):
+    """Runs a function on fake tensors; gives its result and how often it asked."""
+
+    def run(call, truth=True):
+        with FakeTensorMode(), Questions(truth) as questions:
+            monkeypatch.setattr(FakeTensor, "tolist", questions.numbers)
+            return call(), questions.asked
+
+    return run
+
+
+def maps(channels=1):
+    return torch.rand(BATCH, channels, HEIGHT, WIDTH, device=DEVICE)
+
+
+def mask():
+    return maps() > 0.5
+
+
+def matrices(batch=BATCH):
+    return torch.eye(3, device=DEVICE).repeat(batch, 1, 1)
+
+
+def estimate(quantity=Quantity.METRIC_DEPTH):
+    return Estimate(maps(), quantity, normals=maps(3), mask=mask(), intrinsics=matrices(), confidence=maps())
+
+
+def depth_only(quantity):
+    return Estimate(maps(), quantity, mask=mask())
+
+
+def surface():
+    return splat.Layer(maps(3), maps(), (2, 1))
+
+
+def view():
+    one = torch.ones(BATCH, 1, 1, 1, device=DEVICE)
+    return splat.View(one, one, one, one, 0.1, one, one, "left")
+
+
+def lamp(is_point):
+    return relight.Light((0.1, 0.2, 0.3), is_point)
+
+
+CAMERA = "refuses intrinsics that are no camera's"
+DEPTH = "refuses depth with holes"
+ANGLE = "refuses angles out of range"
+ROTATION = "refuses matrices that are no rotation"
+HOLES = "asks once whether there are any holes"
+ONE_BY_ONE = "looks at each picture's noise and range and chooses the work by them"
+NUMBERS = "gives numbers, not maps"
+
+# function: how it is called, and why it waits for the device where it does
+CASES = {
+    "camera.intrinsics_from_focal_length": (lambda: camera.intrinsics_from_focal_length(torch.ones(2, device=DEVICE), 4, 6), CAMERA),
+    "camera.intrinsics_from_fov": (lambda: camera.intrinsics_from_fov(torch.ones(2, device=DEVICE), 4, 6), ANGLE),
+    "camera.intrinsics_from_sensor": (lambda: camera.intrinsics_from_sensor(35.0, 4, 6), None),
+    "camera.fov_from_intrinsics": (lambda: camera.fov_from_intrinsics(matrices(), 4, 6), CAMERA),
+    "camera.resize_intrinsics": (lambda: camera.resize_intrinsics(matrices(), (4, 6), (8, 9)), CAMERA),
+    "camera.crop_intrinsics": (lambda: camera.crop_intrinsics(matrices(), 1, 2), CAMERA),
+    "camera.pixel_rays": (lambda: camera.pixel_rays(matrices(), HEIGHT, WIDTH), CAMERA),
+    "camera.pixel_to_ray": (lambda: camera.pixel_to_ray(torch.rand(BATCH, 5, 2, device=DEVICE), matrices()), CAMERA),
+    "camera.ray_to_pixel": (lambda: camera.ray_to_pixel(torch.rand(BATCH, 5, 3, device=DEVICE), matrices()), CAMERA),
+    "camera.depth_to_ray_distance": (lambda: camera.depth_to_ray_distance(maps(), matrices()), CAMERA),
+    "camera.ray_distance_to_depth": (lambda: camera.ray_distance_to_depth(maps(), matrices()), CAMERA),
+    "camera.depth_to_points": (lambda: camera.depth_to_points(maps(), matrices()), CAMERA),
+    "camera.points_to_depth": (lambda: camera.points_to_depth(maps(3)), None),
+    "camera.check_map": (lambda: camera.check_map(maps(), 1, "depth"), None),
+    "camera.check_mask": (lambda: camera.check_mask(mask(), maps()), None),
+    "camera.check_intrinsics": (lambda: camera.check_intrinsics(matrices(), BATCH, maps()), CAMERA),
+    "compare.compare_normals": (lambda: compare.compare_normals(estimate(), estimate()), None),
+    "compare.compare_depth": (lambda: compare.compare_depth(estimate(Quantity.DISPARITY), estimate()), None),
+    "compare.disagreeing_axes": (lambda: compare.disagreeing_axes(estimate(), estimate()), NUMBERS),
+    "conventions.convert_normals": (lambda: conventions.convert_normals(maps(3), "opengl", "scannet"), None),
+    "conventions.encode_normal_map": (lambda: conventions.encode_normal_map(maps(3), "controlnet-1.0-normal"), None),
+    "conventions.decode_normal_map": (lambda: conventions.decode_normal_map(maps(3), "directx"), None),
+    "conventions.unit_normals": (lambda: conventions.unit_normals(maps(3)), None),
+    "conventions.camera_to_world_normals": (lambda: conventions.camera_to_world_normals(maps(3), torch.eye(4)), ROTATION),
+    "conventions.world_to_camera_normals": (lambda: conventions.world_to_camera_normals(maps(3), torch.eye(4)), ROTATION),
+    "conventions.scale_normal_strength": (lambda: conventions.scale_normal_strength(maps(3), 2.0), None),
+    "conventions.blend_normals": (lambda: conventions.blend_normals(maps(3), maps(3)), None),
+    "core_dicts.estimate_to_moge": (lambda: core_dicts.estimate_to_moge(estimate(), maps(3)), None),
+    "core_dicts.moge_to_estimate": (
+        lambda: core_dicts.moge_to_estimate({"depth": maps()[:, 0], "mask": mask()[:, 0], "intrinsics": matrices()}),
+        CAMERA,
+    ),
+    "core_dicts.estimate_to_da3": (lambda: core_dicts.estimate_to_da3(estimate(), maps(3)), None),
+    "core_dicts.da3_to_estimate": (
+        lambda: core_dicts.da3_to_estimate({"depth": maps()[:, 0], "sky": maps()[:, 0], "intrinsics": matrices()[None]}),
+        CAMERA,
+    ),
+    "depth_image.image_to_depth": (lambda: depth_image.image_to_depth(maps(), metric_range=(1.0, 5.0)), None),
+    "derive.with_normals": (lambda: derive.with_normals(depth_only(Quantity.DISPARITY)), ONE_BY_ONE),
+    "estimate.Estimate.cat": (lambda: Estimate.cat([estimate(), estimate()]), None),
+    "estimate.Estimate.expanded": (lambda: Estimate(maps()[:1], Quantity.DISPARITY).expanded(3), None),
+    "estimate.Estimate.resized": (lambda: (estimate().resized(48, 20), estimate().resized(9, 70, "bicubic")), HOLES),
+    "estimate.Estimate.to": (lambda: estimate().to("cpu").to(DEVICE), None),
+    "levels.value_range": (lambda: (levels.value_range(maps(), mask()), levels.value_range(maps(), mask(), (2, 85), True)), None),
+    "likely.likely_depth": (lambda: likely.likely_depth(estimate(Quantity.RELATIVE_DEPTH), 3.0), ONE_BY_ONE),
+    "likely.likely_intrinsics": (lambda: likely.likely_intrinsics(depth_only(Quantity.DISPARITY), 60.0), None),
+    "normals.midas_normals": (lambda: normals.midas_normals(maps()), None),
+    "normals.dmap2norm": (lambda: normals.dmap2norm(maps()), None),
+    "normals.depth_to_normals": (lambda: normals.depth_to_normals(maps(), matrices(), mask(), "auto"), ONE_BY_ONE),
+    "normals.disparity_to_normals": (lambda: normals.disparity_to_normals(maps(), mask(), 60.0), ONE_BY_ONE),
+    "normals.likely_inverse_depth": (lambda: normals.likely_inverse_depth(maps()[:1], mask()[:1], None), ONE_BY_ONE),
+    "parallax.near_unit_depth": (lambda: parallax.near_unit_depth(estimate()), None),
+    "parallax.sharpen_depth_edges": (lambda: parallax.sharpen_depth_edges(maps(), 2, 1), DEPTH),
+    "parallax.camera_path": (lambda: parallax.camera_path("orbit", 4, 0.1), None),
+    "parallax.parallax_frames": (
+        lambda: list(parallax.parallax_frames(maps(3), maps(), matrices(), parallax.camera_path("dolly", 2, 0.1))),
+        "asks before the first frame how far the move reaches, and once a frame how wide pixels become",
+    ),
+    "parallax.check_depth": (lambda: parallax.check_depth(maps()), DEPTH),
+    "plane_fit.measure_disturbance": (lambda: plane_fit.measure_disturbance(maps()[:1], maps()[:1]), ONE_BY_ONE),
+    "plane_fit.fit_planes": (
+        lambda: plane_fit.fit_planes(maps()[:1], maps()[:1], 30.0, plane_fit.Disturbance(0.1, 0.01, 2, True), True),
+        ONE_BY_ONE,
+    ),
+    "relight.light_direction": (lambda: relight.light_direction(90.0, 30.0), None),
+    "relight.light_position": (lambda: relight.light_position(3.0, 4.0, 1.0, matrices(1)), NUMBERS),
+    "relight.srgb_to_linear": (lambda: relight.srgb_to_linear(maps(3)), None),
+    "relight.linear_to_srgb": (lambda: relight.linear_to_srgb(maps(3)), None),
+    "relight.relight": (
+        lambda: relight.relight(
+            maps(3), maps(3), lamp(True), specular=0.2, shadow=0.5, depth=maps(), intrinsics=matrices(), mask=mask()
+        ),
+        f"{CAMERA}, {DEPTH}, and chooses the steps of shadows",
+    ),
+    "relight.cast_shadow": (lambda: relight.cast_shadow(maps(), matrices(), lamp(False)), f"{DEPTH}, and chooses its steps"),
+    "render.normalise_per_image": (lambda: render.normalise_per_image(maps(), mask()), None),
+    "render.depth_to_image": (
+        lambda: render.depth_to_image(
+            maps(), "metric_depth", percentiles=(2, 85), as_disparity=True, near="black", colour_map="turbo", mask=mask()
+        ),
+        None,
+    ),
+    "render.normals_to_image": (lambda: render.normals_to_image(maps(3), mask=mask()), None),
+    "render.colourise": (lambda: render.colourise(maps(), "spectral"), None),
+    "splat.render_layers": (lambda: splat.render_layers((surface(), surface()), view(), 22, 28), "asks once how wide pixels become"),
+    "splat.values_at": (lambda: splat.values_at(maps(3), maps().long(), maps().long()), None),
+    "splat.pixel_grid": (lambda: splat.pixel_grid(maps(), (2, 1)), None),
+    "valid.valid_depth": (lambda: valid.valid_depth(maps(), Quantity.METRIC_DEPTH, mask()), None),
+    "valid.valid_normals": (lambda: valid.valid_normals(maps(3), mask()), None),
+}
+
+
+def public_functions():
+    for found in pkgutil.iter_modules(geometry.__path__):
+        if found.ispkg:
+            continue
+        module = importlib.import_module(f"{geometry.__name__}.{found.name}")
+        for name, function in inspect.getmembers(module, inspect.isfunction):
+            if function.__module__ == module.__name__ and not name.startswith("_"):
+                yield f"{found.name}.{name}"
+    for name, _ in inspect.getmembers(Estimate, inspect.isfunction):
+        if not name.startswith("_"):
+            yield f"estimate.Estimate.{name}"
+
+
+def devices_of(value):
+    if isinstance(value, torch.Tensor):
+        return {value.device}
+    if isinstance(value, Estimate):
+        return devices_of([value.depth, value.normals, value.mask, value.intrinsics, value.confidence])
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (tuple, list)) else ()
+    return set().union(*map(devices_of, parts))
+
+
+@pytest.mark.parametrize("name", sorted({*public_functions(), *CASES}))
+def test_it_runs_on_a_device_and_says_why_it_waits(name, ask):
+    assert name in CASES, "a public function without a case: add how it is called, and why it waits for the device if it does"
+    call, reason = CASES[name]
+    result, asked = ask(call)
+    assert (asked > 0) == (reason is not None), f"{asked} questions to the device; the stated reason is {reason!r}"
+    if not name.startswith(("core_dicts.estimate_to", "camera.intrinsics_from_sensor", "parallax.camera_path")):
+        assert devices_of(result) <= {DEVICE}, "the result stays on the device of what came in"
+
+
+@pytest.mark.parametrize("resampling", ["bilinear", "bicubic"])
+def test_resizing_around_holes_asks_only_whether_there_are_any(resampling, ask):
+    def resized():
+        return Estimate(maps(), Quantity.METRIC_DEPTH, normals=maps(3), mask=mask(), confidence=maps()).resized(40, 9, resampling)
+
+    result, asked = ask(resized, truth=False)
+    assert devices_of(result) == {DEVICE} and asked == 1
+
+
+def test_a_tensor_left_on_the_cpu_is_found(ask):
+    with pytest.raises(RuntimeError, match="device"):
+        ask(lambda: maps() + torch.ones(BATCH, 1, HEIGHT, WIDTH))
+
+
+def test_a_frame_asks_the_device_once(ask):
+    def frames(count):
+        return lambda: len(list(parallax.parallax_frames(maps(3), maps(), matrices(), parallax.camera_path("swing", count, 0.1))))
+
+    (one, asked_for_one), (five, asked_for_five) = ask(frames(1)), ask(frames(5))
+    assert (one, five) == (1, 5) and asked_for_five - asked_for_one == 4
