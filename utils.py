@@ -141,7 +141,6 @@ def guided_upsample(values: Tensor, guide: Tensor, radius: int, epsilon: float) 
     Source:
         He, Sun, "Fast Guided Filter" (2015).
     """
-    size = guide.shape[-2:]
     small = F.interpolate(guide, size=values.shape[-2:], mode="area")
 
     def mean(x: Tensor) -> Tensor:
@@ -150,7 +149,8 @@ def guided_upsample(values: Tensor, guide: Tensor, radius: int, epsilon: float) 
     mean_small, mean_values = mean(small), mean(values)
     slope = (mean(small * values) - mean_small * mean_values) / (mean(small * small) - mean_small**2 + epsilon)
     offset = mean_values - slope * mean_small
-    return resize_map(mean(slope), *size) * guide + resize_map(mean(offset), *size)
+    height, width = guide.shape[-2:]
+    return resize_map(mean(slope), height, width) * guide + resize_map(mean(offset), height, width)
 
 
 def _area_average(values: Tensor, length: int, axis: int) -> Tensor:

@@ -148,10 +148,13 @@ class Estimate:
             return _resized_whole(value, size, growing) if whole else _resized_with_holes(value, valid, size, growing)
 
         normals = smooth(self.normals, self.normals_valid)
+        if normals is not None:
+            unit = unit_normals(normals, self.axes)
+            normals = unit if whole else torch.where(valid_normals(normals), unit, normals)
         return replace(
             self,
             depth=smooth(self.depth, self.depth_valid, resampling),
-            normals=None if normals is None else torch.where(valid_normals(normals), unit_normals(normals, self.axes), normals),
+            normals=normals,
             mask=None if self.mask is None else _resized_mask(self.mask, size),
             intrinsics=None if self.intrinsics is None else resize_intrinsics(self.intrinsics, (self.height, self.width), size),
             confidence=smooth(self.confidence, self.valid),

@@ -113,12 +113,9 @@ def _splat(inverse: Tensor, cells: _Cells, reach: Sequence[float], height: int, 
             i, j = middle_y + offset_y, middle_x + offset_x
             covered = (j >= x - left) & (j <= x + right) & (i >= y - up) & (i <= y + down)
             covered = covered & (i >= 0) & (i < height) & (j >= 0) & (j < width)
-            index = first + i.long() * width + j.long()
-            if inverse.device.type == "cpu":
-                target.scatter_reduce_(0, index[covered], inverse[covered], "amax")
-            else:
-                # To pick the covered ones would make the device wait; a 0 changes nothing.
-                target.scatter_reduce_(0, torch.where(covered, index, 0).flatten(), torch.where(covered, inverse, 0).flatten(), "amax")
+            # To pick out the covered ones would make a device wait; a 0 changes nothing.
+            index = torch.where(covered, first + i.long() * width + j.long(), 0)
+            target.scatter_reduce_(0, index.flatten(), torch.where(covered, inverse, 0).flatten(), "amax")
     return target.view(-1, 1, height, width)
 
 

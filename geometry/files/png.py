@@ -14,7 +14,7 @@ from torch import Tensor
 from ..camera import check_intrinsics
 from ..conventions import decode_normal_map, encode_normal_map
 from ..estimate import Axes, Estimate, Quantity
-from ..valid import valid_normals
+from ..valid import valid_depth, valid_normals
 from .foreign import FAR_AWAY
 from .paths import FileFormatError, one_picture, read_bytes, write_bytes
 from .pictures import PNG_SIGNATURE, decode_pixels, png_chunks
@@ -65,7 +65,7 @@ def write_depth_values_png(path: str | os.PathLike[str], estimate: Estimate) -> 
 
     Args:
         path: The file.
-        estimate: One picture with depth; where it is it does not count (`Estimate.depth_valid`) or is FAR_AWAY, no value is kept.
+        estimate: One picture with depth; where it does not count (`Estimate.depth_valid`) or is FAR_AWAY, no value is kept.
 
     Raises:
         ValueError: More than one picture, no depth, or no pixel with a value.
@@ -73,10 +73,8 @@ def write_depth_values_png(path: str | os.PathLike[str], estimate: Estimate) -> 
     one_picture(estimate, "a PNG")
     if estimate.depth is None or estimate.quantity is None:
         raise ValueError("the estimate has no depth to write; it has normals, write those")
-    estimate = estimate.to("cpu")
-    assert estimate.depth is not None and estimate.depth_valid is not None
-    depth = estimate.depth.detach().double()[0, 0]
-    valid = estimate.depth_valid[0, 0] & (depth.abs() < FAR_AWAY)
+    depth = estimate.depth.detach().cpu().double()[0, 0]
+    valid = valid_depth(estimate.depth, estimate.quantity, estimate.mask)[0, 0].cpu() & (depth.abs() < FAR_AWAY)
     if not valid.any():
         raise ValueError(f"no pixel has a value (all are masked, not finite or beyond {FAR_AWAY:g}): there is no depth to write")
     low, high = depth[valid].min().item(), depth[valid].max().item()

@@ -77,7 +77,7 @@ def ask(monkeypatch):
 
     def run(call, truth=True):
         with FakeTensorMode(), Questions(truth) as questions:
-            monkeypatch.setattr(FakeTensor, "tolist", questions.numbers)
+            monkeypatch.setattr(FakeTensor, "tolist", lambda values: questions.numbers(values))
             return call(), questions.asked
 
     return run
@@ -195,9 +195,7 @@ CASES = {
     "relight.srgb_to_linear": (lambda: relight.srgb_to_linear(maps(3)), None),
     "relight.linear_to_srgb": (lambda: relight.linear_to_srgb(maps(3)), None),
     "relight.relight": (
-        lambda: relight.relight(
-            maps(3), maps(3), lamp(True), specular=0.2, shadow=0.5, depth=maps(), intrinsics=matrices(), mask=mask()
-        ),
+        lambda: relight.relight(maps(3), maps(3), lamp(True), specular=0.2, shadow=0.5, depth=maps(), intrinsics=matrices(), mask=mask()),
         f"{CAMERA}, {DEPTH}, and chooses the steps of shadows",
     ),
     "relight.cast_shadow": (lambda: relight.cast_shadow(maps(), matrices(), lamp(False)), f"{DEPTH}, and chooses its steps"),
