@@ -19,9 +19,12 @@ def with_normals(estimate: Estimate, edges: str = "auto") -> Estimate:
         edges: As `depth_to_normals`.
 
     Returns:
-        An estimate whose `normals` are unit vectors in OPENGL axes if they were derived here.
+        An estimate whose `normals` are unit vectors in OPENGL axes if they were derived here; pixels without depth are masked then.
     """
     if estimate.normals is not None or estimate.depth is None or estimate.quantity is Quantity.RELATIVE_DEPTH:
         return estimate
     normals = depth_to_normals(likely_depth(estimate), likely_intrinsics(estimate), estimate.mask, edges)
-    return replace(estimate, normals=normals, axes=Axes.OPENGL)
+    # Where there is no depth the normals are made up, and only the mask can say so.
+    valid = estimate.depth_valid
+    assert valid is not None
+    return replace(estimate, normals=normals, axes=Axes.OPENGL, mask=estimate.mask if bool(valid.all()) else valid)

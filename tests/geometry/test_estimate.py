@@ -183,3 +183,14 @@ def test_one_for_all_shares_its_memory():
     assert many.batch == 50 and many.depth.data_ptr() == one.depth.data_ptr() and torch.equal(many.mask[49], one.mask[0])
     with pytest.raises(ValueError, match="single picture"):
         full().expanded(3)
+
+
+def test_normals_made_up_in_holes_are_masked_and_do_not_spread():
+    estimate, normal = tilted_plane(Quantity.METRIC_DEPTH)
+    holes = torch.zeros(1, 1, 48, 64, dtype=torch.bool)
+    holes[..., 10:20, 10:30] = True
+    derived = with_normals(Estimate(depth=estimate.depth.masked_fill(holes, float("nan")), quantity=Quantity.METRIC_DEPTH))
+    assert torch.equal(derived.mask, ~holes) and with_normals(estimate).mask is None
+    larger = derived.resized(96, 128)
+    cosine = (larger.normals[0] * normal[:, None, None]).sum(0)[larger.valid[0, 0]]
+    assert torch.rad2deg(torch.acos(cosine.clamp(-1, 1))).max() < 0.1
