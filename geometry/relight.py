@@ -112,6 +112,7 @@ def relight(
     depth: Tensor | None = None,
     intrinsics: Tensor | None = None,
     mask: Tensor | None = None,
+    sky: Tensor | None = None,
 ) -> Tensor:
     """The picture under a new lamp. What it shows is taken for the colour of the surfaces, and light is added in linear space.
 
@@ -126,6 +127,7 @@ def relight(
         depth: (B, 1, H, W) planar depth, positive and finite, in the unit of the lamp's position; None = a wall at 1.
         intrinsics: (B, 3, 3), pixels; None = a camera of `DEFAULT_FOV`.
         mask: (B, 1, H, W) bool, False where the picture is to stay as it is; None = light everywhere.
+        sky: (B, 1, H, W) bool, True where no shadow can fall (see `sky.find_sky`); None = nowhere.
 
     Returns:
         (B, 3, H, W) sRGB in [0, 1].
@@ -137,6 +139,7 @@ def relight(
         ValueError: Maps or intrinsics of the wrong shape or device, depth that is not positive and finite, or a number out of range.
     """
     depth, intrinsics = _check_inputs(picture, normals, depth, intrinsics, mask)
+    check_mask(sky, picture[:, :1])
     for name, value, low, high in (
         ("ambient", ambient, 0, 100),
         ("specular", specular, 0, 1),
@@ -149,7 +152,8 @@ def relight(
     to_light, strength = _towards(light, points)
     received = (normals * to_light).sum(1, keepdim=True).clamp(min=0) * strength
     if shadow > 0:
-        received = received * (1 - shadow * cast_shadow(depth, intrinsics, light))
+        cast = cast_shadow(depth, intrinsics, light)
+        received = received * (1 - shadow * (cast if sky is None else cast.masked_fill(sky, 0)))
     half = _unit(to_light + _unit(-points))
     facing = (normals * half).sum(1, keepdim=True).clamp(min=0)
     highlight = specular * _energy(shininess) * facing**shininess

@@ -17,12 +17,14 @@ from ..geometry.estimate import Axes, Estimate
 from ..geometry.likely import likely_intrinsics
 from ..geometry.parallax import MOVES, camera_path, near_unit_depth, parallax_frames, sharpen_depth_edges
 from ..geometry.relight import Light, light_direction, light_position, relight, srgb_to_linear
+from ..geometry.sky import find_sky
 from ..model_loader.host import default_device, progress_bar, throw_if_interrupted
 from ..utils import resize_map, to_rgb
 from .common import check_choice, check_range
 from .sockets import CATEGORY, check_geometry, geometry_input, one_by_one, to_output
 
 LIGHTS = ("directional", "point")
+SKIES = ("auto", "none")
 CODINGS = [coding.value for coding in NormalMapCoding]
 MAX_FRAMES = 480
 
@@ -96,6 +98,10 @@ class Relight:
         """ComfyUI's description of the inputs."""
         kind = "directional: as far as the sun. point: a lamp in the scene."
         colour = {"default": "#ffffff", "tooltip": "Colour of the light as #rrggbb, e.g. #ffb46b for a candle, #9ec3ff for the sky."}
+        sky = (
+            "auto: no shadow falls on what looks like sky (far along the top border, brighter or bluer than the rest, the bottom near). "
+            "none: there is no sky; choose it where a far wall misses its shadows."
+        )
         coding = "How the normal map stores its vectors: opengl for Blender and Marigold, controlnet-normalbae for BAE, DSINE, Lotus."
         return {
             "required": {
@@ -111,6 +117,7 @@ class Relight:
                 "geometry": geometry_input(
                     "Raw depth and normals of the picture. Where it is given, normal_map and depth are not looked at."
                 ),
+                "sky": (list(SKIES), {"default": SKIES[0], "tooltip": sky, "advanced": True}),
             },
         }
 
@@ -133,9 +140,11 @@ class Relight:
         normal_coding: str = CODINGS[0],
         depth: Tensor | None = None,
         geometry: Estimate | None = None,
+        sky: str = SKIES[0],
     ) -> tuple[Tensor]:
         """One relit picture a picture."""
         check_choice("light", light, LIGHTS)
+        check_choice("sky", sky, SKIES)
         check_choice("normal_coding", normal_coding, CODINGS)
         numbers = (azimuth, elevation, light_x, light_y, light_depth, intensity, ambient, specular, shininess, shadows)
         _check_numbers(_LIGHT_NUMBERS, dict(zip(_LIGHT_NUMBERS, numbers, strict=True)))
@@ -144,14 +153,17 @@ class Relight:
         height, width = pictures.shape[-2:]
         progress, lit = progress_bar(len(pictures)), []
         for picture, estimate in _one_by_one(pictures, whole):
-            normals, near_depth, intrinsics, valid = _surfaces(estimate, height, width)
+            sized = with_normals(estimate).resized(height, width)
+            normals, near_depth, intrinsics = _surfaces(sized)
             if light == "point":
                 position = light_position(light_x * width - 0.5, light_y * height - 0.5, light_depth, intrinsics)
             else:
                 position = light_direction(azimuth, elevation)
             lamp = Light(position, light == "point", _linear_colour(colour), intensity)
             looks = {"ambient": ambient, "specular": specular, "shininess": shininess, "shadow": shadows}
-            lit.append(to_output(relight(picture, normals, lamp, depth=near_depth, intrinsics=intrinsics, mask=valid, **looks)))
+            shadowless = find_sky(picture, sized) if sky == "auto" and shadows and near_depth is not None else None
+            maps = {"depth": near_depth, "intrinsics": intrinsics, "mask": sized.valid, "sky": shadowless}
+            lit.append(to_output(relight(picture, normals, lamp, **maps, **looks)))
             if progress:
                 progress(len(lit), len(pictures))
         return (torch.cat(lit),)
@@ -280,14 +292,12 @@ def _one_by_one(pictures: Tensor, whole: Estimate) -> Iterator[tuple[Tensor, Est
         yield picture.to(device), estimate
 
 
-def _surfaces(estimate: Estimate, height: int, width: int) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
-    """Normals in OPENGL axes, depth (None if unknown), intrinsics, and where they count, of a picture of that size."""
-    sized = with_normals(estimate).resized(height, width)
-    assert sized.normals is not None
-    normals = unit_normals(convert_normals(sized.normals, sized.axes, Axes.OPENGL))
-    if sized.depth is None:
-        return normals, None, likely_intrinsics(sized), sized.valid
-    return normals, sharpen_depth_edges(near_unit_depth(sized), _edge_radius(normals)), likely_intrinsics(sized), sized.valid
+def _surfaces(estimate: Estimate) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Normals in OPENGL axes, depth (None if unknown) and intrinsics of an estimate with normals."""
+    assert estimate.normals is not None
+    normals = unit_normals(convert_normals(estimate.normals, estimate.axes, Axes.OPENGL))
+    depth = None if estimate.depth is None else sharpen_depth_edges(near_unit_depth(estimate), _edge_radius(normals))
+    return normals, depth, likely_intrinsics(estimate)
 
 
 def _edge_radius(picture: Tensor) -> int:

@@ -29,6 +29,7 @@ from depth_normal.geometry import (
     plane_fit,
     relight,
     render,
+    sky,
     splat,
     valid,
 )
@@ -208,6 +209,7 @@ CASES = {
     ),
     "render.normals_to_image": (lambda: render.normals_to_image(maps(3), mask=mask()), None),
     "render.colourise": (lambda: render.colourise(maps(), "spectral"), None),
+    "sky.find_sky": (lambda: sky.find_sky(maps(3), Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), None),
     "splat.render_layers": (lambda: splat.render_layers((surface(), surface()), view(), 22, 28), "asks once how wide pixels become"),
     "splat.values_at": (lambda: splat.values_at(maps(3), maps().long(), maps().long()), None),
     "splat.pixel_grid": (lambda: splat.pixel_grid(maps(), (2, 1)), None),

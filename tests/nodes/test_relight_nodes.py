@@ -179,3 +179,28 @@ def test_one_geometry_for_a_batch_is_not_copied():
     (many,) = RELIGHT().execute(picture(3), geometry=one)
     (alone,) = RELIGHT().execute(picture(3)[2:], geometry=one)
     assert torch.equal(many[2:], alone)
+
+
+def test_no_shadow_falls_on_the_sky():
+    """A tower before the sky, lit from the right: its shadow falls to the left."""
+    rows = torch.linspace(0, 1, 96).view(1, -1, 1, 1).expand(1, 96, 128, 1)
+    sky = (rows < 0.4).expand(1, 96, 128, 3)
+    image = torch.where(sky, 0.9, 0.4)
+    wavering = 0.02 + 0.06 * torch.linspace(0, 1, 128).view(1, 1, -1, 1)
+    depth = torch.where(sky, wavering, (0.2 + rows * 0.8).expand(1, 96, 128, 3))
+    depth[:, 10:, 60:70], image[:, 10:, 60:70] = 0.15, 0.3
+    settings = {
+        "depth": depth,
+        "light": "directional",
+        "azimuth": 0,
+        "elevation": 10,
+        "normal_map": torch.tensor((0.5, 0.5, 1.0)).expand(1, 96, 128, 3),
+    }
+    lit = {
+        (sky, shadows): RELIGHT().execute(image, sky=sky, shadows=shadows, **settings)[0] for sky in nodes.SKIES for shadows in (0.0, 1.0)
+    }
+    left_of_it = (slice(None), slice(14, 34), slice(40, 58))
+    assert (lit["none", 0.0] - lit["none", 1.0])[left_of_it].mean() > 0.05, "without the rule there is a shadow"
+    assert torch.equal(lit["auto", 0.0][left_of_it], lit["auto", 1.0][left_of_it])
+    ground = (slice(None), slice(60, 96), slice(40, 58))
+    assert torch.equal(lit["auto", 1.0][ground], lit["none", 1.0][ground])

@@ -1,0 +1,80 @@
+"""Where a photograph shows the sky, judged by the picture and its depth together.
+
+Networks that were not trained to tell the sky make it the farthest thing of the picture, but rarely one constant value, and a wall
+behind a person looks the same to them. Depth alone therefore does not tell; with the picture three signs together do: the top border
+is far, what is far there is brighter or bluer than the rest, and the bottom border is near, as the ground in front of a camera is.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .camera import check_map
+from .estimate import Estimate, Quantity
+
+_ENDS = (0.02, 0.98)
+_SAMPLES = 2**16
+# What is far, as a share of the way from the far end to the near end. It and the signs were chosen on the photographs of training/sky.tsv.
+_FAR = 0.12
+_TOP_IS_FAR = 0.5
+_BRIGHTER = _BLUER = 0.1
+_BOTTOM_IS_NEAR = 0.85
+_BORDER = 1 / 64
+
+
+def find_sky(picture: Tensor, estimate: Estimate) -> Tensor:
+    """Where the sky is.
+
+    A guess from three signs, for estimates whose network does not tell the sky itself: `python -m training.sky` prints how often it is
+    right. Night skies and skies as dark as the ground are missed; a bright or blue wall behind near things can pass for sky.
+
+    Args:
+        picture: (B, 3, H, W) RGB in [0, 1], of the estimate's size.
+        estimate: With depth, of any quantity.
+
+    Returns:
+        (B, 1, H, W) bool; nowhere True in a picture that seems to show no sky, or where the depth has no value.
+
+    Raises:
+        ValueError: No depth, or a picture of another batch or size.
+    """
+    check_map(picture, 3, "picture")
+    if estimate.depth is None:
+        raise ValueError("there are normals but no depth, and depth is needed to find the sky")
+    if picture[:, :1].shape != estimate.depth.shape:
+        raise ValueError(f"the picture has shape {tuple(picture.shape)}, the depth {tuple(estimate.depth.shape)}; resize one of them first")
+    share, valid = _nearness(estimate)
+    far = valid & (share < _FAR)
+    brightness, blueness = picture.mean(1, keepdim=True), picture[:, 2:] - picture[:, :1]
+    rows = max(1, round(estimate.height * _BORDER))
+    # Down each column, what is far without a break from the top border on.
+    from_top = far.int().cumprod(2).bool()
+    brighter, bluer = (_mean(each, from_top) - _mean(each, ~from_top) for each in (brightness, blueness))
+    top, bottom = far[:, :, :rows], share[:, :, -rows:]
+    shown = (
+        (top.float().mean((1, 2, 3)) > _TOP_IS_FAR)
+        & ((brighter > _BRIGHTER) | (bluer > _BLUER))
+        & (_mean(bottom, valid[:, :, -rows:]) > _BOTTOM_IS_NEAR)
+    )
+    return far & shown.view(-1, 1, 1, 1)
+
+
+def _nearness(estimate: Estimate) -> tuple[Tensor, Tensor]:
+    """How near everything is, 0 at the far end of each picture and 1 at its near end, and where that is known."""
+    depth = estimate.depth
+    assert depth is not None
+    valid = estimate.depth_valid
+    assert valid is not None
+    depth = torch.where(valid, depth, 1)
+    near = {Quantity.DISPARITY: depth, Quantity.RELATIVE_DEPTH: -depth}.get(estimate.quantity, 1 / depth)
+    stride = max(1, int((estimate.height * estimate.width / _SAMPLES) ** 0.5))
+    sample = torch.where(valid, near, torch.nan)[..., ::stride, ::stride].flatten(1)
+    far_end, near_end = sample.nanquantile(near.new_tensor(_ENDS), dim=1).view(2, -1, 1, 1, 1)
+    span = near_end - far_end
+    return (near - far_end) / torch.where(span > 0, span, 1), valid & (span > 0)
+
+
+def _mean(values: Tensor, where: Tensor) -> Tensor:
+    """(B,) mean of each picture's values there; 0 where there are none."""
+    return torch.where(where, values, 0).sum((1, 2, 3)) / where.sum((1, 2, 3)).clamp(min=1)
