@@ -6,11 +6,12 @@ import errno
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 
 from ..annotators.base import WeightFile
+from . import hub
 from .find import download_path, search_places
-from .release import UnexpectedContentError
+from .https import AddressError, BusyError, UnexpectedContentError, without_credentials
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -36,12 +37,8 @@ class DiskFullError(DownloadError):
 
 
 def source_url(file: WeightFile) -> str:
-    """The address of a file, for people and for the log."""
-    if not file.repo_id:
-        return file.url or ""
-    from huggingface_hub import hf_hub_url
-
-    return hf_hub_url(file.repo_id, file.filename, repo_type=file.repo_type, revision=file.revision)
+    """The address of a file, for people and for the log: without the user's name and password."""
+    return hub.public_url(file) if file.repo_id else file.url or ""
 
 
 def explained(error: BaseException, file: WeightFile, root: Path, licence_url: str | None) -> DownloadError:
@@ -62,13 +59,15 @@ def explained(error: BaseException, file: WeightFile, root: Path, licence_url: s
         )
     if isinstance(error, UnexpectedContentError):
         return corrupt(file, str(error))
+    if isinstance(error, AddressError | BusyError):
+        return DownloadError(f"{file.name} cannot be fetched: {error}. {_by_hand(file)}")
     if status in (401, 403):
         return AccessDeniedError(_denied(file, status, licence_url))
     if status in (404, 410):
         return DownloadError(
             f"{url} does not exist (HTTP {status}): its publisher moved or deleted it. Put {file.name} at {download_path(file)} yourself"
         )
-    reason = str(list(_chain(error))[-1]).strip() or type(error).__name__
+    reason = without_credentials(str(list(_chain(error))[-1])).strip() or type(error).__name__
     kind = NoNetworkError if status is None else DownloadError
     return kind(f"{file.name} is not on this computer (looked in: {_places(file)}) and {url} cannot be fetched: {reason}. {_by_hand(file)}")
 
@@ -89,9 +88,18 @@ def corrupt(file: WeightFile, problem: str) -> CorruptDownloadError:
     )
 
 
-def disk_full(file: WeightFile, root: Path) -> DiskFullError:
-    """The error for a folder without room."""
-    needed = f"{file.size} bytes are needed" if file.size else "the size is not known"
+def users_file(file: WeightFile, path: Path) -> DownloadError:
+    """The error for a file that cannot be used, lies where the download belongs, and is not the pack's to replace."""
+    return DownloadError(
+        f"{path} cannot be read as weights and was not downloaded by this pack, so it is left as it is (the log says what it is): "
+        f"move it away to have {file.name} downloaded"
+    )
+
+
+def disk_full(file: WeightFile, root: Path, size: int | None = None) -> DiskFullError:
+    """The error for a folder without room; `size` is what the server says where the table does not know."""
+    size = file.size or size
+    needed = f"{size} bytes are needed" if size else "the size is not known"
     return DiskFullError(
         f"no room for {file.name} in {root}: {needed}, {free_space(root)} are free, or the file system takes no file so large. "
         "Nothing of it was left there; free some space, or set DEPTH_NORMAL_HOME or HF_HOME to another disk"
@@ -112,18 +120,13 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def status_of(error: BaseException) -> int | None:
-    """The HTTP status that an error stands for, by urllib's or the hub client's attribute."""
-    for link in _chain(error):
-        status = getattr(getattr(link, "response", None), "status_code", None) or getattr(link, "code", None)
-        if isinstance(status, int):
-            return status
-    return None
+    """The HTTP status that an error stands for."""
+    return next((link.code for link in _chain(error) if isinstance(link, HTTPError)), None)
 
 
 def is_disk_full(error: BaseException) -> bool:
     """Whether the disk, the user's quota or the file system's largest file was the end of it."""
-    by_text = "No space left on device" in str(error)  # hf_xet has no errno
-    return by_text or getattr(error, "errno", None) in _DISK_FULL
+    return getattr(error, "errno", None) in _DISK_FULL
 
 
 def is_local(error: BaseException) -> bool:

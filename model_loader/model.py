@@ -20,9 +20,10 @@ from ..geometry.estimate import Estimate
 from ..utils import as_batch
 from . import host
 from .checkpoint import read_checkpoint
-from .download import bundled_weights, download_weights, verify
+from .download import bundled_weights, download_weights
 from .download_errors import DownloadError
 from .find import find_weights
+from .verify import verify
 
 logger = logging.getLogger(__name__)
 

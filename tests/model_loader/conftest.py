@@ -1,14 +1,21 @@
 """A real local HTTP server that speaks enough of the hub's protocol, and caches that are not the user's."""
 
 import hashlib
+import runpy
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
+
+from depth_normal.annotators.base import WeightFile
+
+FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "whole_files.py")))
 
 
 @dataclass
@@ -29,9 +36,17 @@ class Served:
     ranges: bool = True
     seconds: float = 0.0
     """How long a whole body takes."""
+    headers: dict[str, str] = field(default_factory=dict)
+    """More headers, of answers of failure too."""
+    redirect: str | None = None
+    length: bool = True
+    """Whether the body's length is told; else its end is where the connection closes."""
+    silent: bool = False
+    """Whether the connection stays open without any answer."""
 
-    def __post_init__(self):
-        self.etag = self.etag or f'"{hashlib.sha256(self.body).hexdigest()}"'
+    def name(self):
+        """The ETag: as the hub has it, where the test wants no other."""
+        return self.etag or f'"{hashlib.sha256(self.body).hexdigest()}"'
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -48,21 +63,32 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self, with_body):
         self.server.requests.append((self.command, self.path, self.headers.get("Range")))
-        served = self.server.files.get(self.path)
+        self.server.tokens.append(self.headers.get("Authorization"))
+        served = self.server.files.get(self.path.partition("?")[0])
         if served is None:
             return self.refuse(404, "EntryNotFound")
+        if served.silent:
+            return self.server.closed.wait()
+        if served.redirect:
+            return self.refuse(302, None, {**served.headers, "Location": served.redirect})
         if served.token and self.headers.get("Authorization") != f"Bearer {served.token}":
             return self.refuse(403, "GatedRepo")
         if served.statuses:
-            return self.refuse(served.statuses[0] if served.always else served.statuses.pop(0), served.error_code)
+            status = served.statuses[0] if served.always else served.statuses.pop(0)
+            return self.refuse(status, served.error_code, served.headers)
         start = self.range_start(served)
         if start >= len(served.body) > 0:
             return self.refuse(416, None)
         rest = served.body[start:]
         self.send_response(206 if start else 200)
         self.send_header("Content-Type", served.content_type)
-        self.send_header("Content-Length", str(len(rest)))
-        self.send_header("ETag", served.etag)
+        if served.length:
+            self.send_header("Content-Length", str(len(rest)))
+        else:
+            self.close_connection = True
+        self.send_header("ETag", served.name())
+        for name, value in served.headers.items():
+            self.send_header(name, value)
         if served.commit:
             self.send_header("X-Repo-Commit", served.commit)
         if start:
@@ -74,7 +100,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def range_start(self, served):
         wanted = self.headers.get("Range")
-        if not wanted or not served.ranges or self.headers.get("If-Range", served.etag) != served.etag:
+        if not wanted or not served.ranges or self.headers.get("If-Range", served.name()) != served.name():
             return 0
         return int(wanted.removeprefix("bytes=").split("-")[0])
 
@@ -92,8 +118,10 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
             self.close_connection = True
 
-    def refuse(self, status, error_code):
+    def refuse(self, status, error_code, headers=None):
         self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
         if error_code:
             self.send_header("X-Error-Code", error_code)
         self.send_header("Content-Length", "0")
@@ -107,6 +135,8 @@ class FileServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files: dict[str, Served] = {}
         self.requests: list[tuple[str, str, str | None]] = []
+        self.tokens: list[str | None] = []
+        self.closed = threading.Event()
         self.url = f"http://127.0.0.1:{self.server_port}"
 
     def handle_error(self, *_):
@@ -128,10 +158,9 @@ class FileServer(ThreadingHTTPServer):
 def caches(tmp_path, monkeypatch):
     """Points every cache at a temporary folder, and makes the pauses between attempts short."""
     import torch
-    from huggingface_hub import constants, file_download
-    from huggingface_hub.utils import _http
+    from huggingface_hub import constants
 
-    from depth_normal.model_loader import release
+    from depth_normal.model_loader import https
 
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "AUX_ANNOTATOR_CKPTS_PATH"):
         monkeypatch.delenv(name, raising=False)
@@ -145,10 +174,7 @@ def caches(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     point_hub_at("http://127.0.0.1:9", monkeypatch)  # the discard port: nobody there
-    monkeypatch.setattr(release, "FIRST_PAUSE", 0.01)
-    impatient = SimpleNamespace(**{**vars(time), "sleep": lambda _: None})
-    monkeypatch.setattr(file_download, "time", impatient)
-    monkeypatch.setattr(_http, "time", impatient)
+    monkeypatch.setattr(https, "FIRST_PAUSE", 0.01)
     return SimpleNamespace(home=tmp_path / "home", hub=tmp_path / "hub", torch=tmp_path / "torch" / "hub" / "checkpoints")
 
 
@@ -163,16 +189,33 @@ def point_hub_at(url, monkeypatch):
         monkeypatch.setattr(file_download, "HUGGINGFACE_CO_URL_TEMPLATE", template)
 
 
-@pytest.fixture
-def server(caches, monkeypatch):
-    """The server, running, and the hub client pointed at it."""
+@contextmanager
+def running():
+    """A server that runs."""
     server = FileServer()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
-    point_hub_at(server.url, monkeypatch)
-    yield server
-    server.shutdown()
-    server.server_close()
+    try:
+        yield server
+    finally:
+        server.closed.set()
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def server(caches, monkeypatch):
+    """The server, running, as the hub."""
+    with running() as server:
+        point_hub_at(server.url, monkeypatch)
+        yield server
+
+
+@pytest.fixture
+def elsewhere(caches):
+    """A second server, of another origin, as the one that the hub sends on to."""
+    with running() as server:
+        yield server
 
 
 @pytest.fixture
@@ -186,3 +229,20 @@ def comfyui(caches, tmp_path, monkeypatch):
     return SimpleNamespace(
         models=tmp_path / "ComfyUI" / "models", custom_nodes=tmp_path / "ComfyUI" / "custom_nodes", folders=module.folders
     )
+
+
+@pytest.fixture
+def small(server):
+    """A release file of the server."""
+    server.serve("/v2_1/small.pt", FILES.BODY)
+    return WeightFile("small.pt", url=f"{server.url}/v2_1/small.pt", sha256=FILES.SHA256, size=len(FILES.BODY))
+
+
+@pytest.fixture(params=["release", "hub", "hub in ComfyUI"])
+def kind(request, server, small):
+    """Each of the ways a file comes: (the file, what the server serves for it)."""
+    if request.param == "release":
+        return small, server.files["/v2_1/small.pt"]
+    if request.param == "hub in ComfyUI":
+        request.getfixturevalue("comfyui")
+    return FILES.HUB, server.serve_hub(FILES.HUB.repo_id, FILES.HUB.filename, FILES.BODY)

@@ -1,59 +1,24 @@
 import hashlib
-import inspect
+import json
 import logging
 import os
-import random
-import socketserver
+import runpy
+import shutil
 import subprocess
 import sys
-import threading
-import time
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
 
 from depth_normal.annotators.base import CheckpointError, WeightFile
-from depth_normal.model_loader import download, find, release
-from depth_normal.model_loader.download import bundled_weights, download_weights, verify
+from depth_normal.model_loader import find
+from depth_normal.model_loader.download import bundled_weights, download_weights
 from depth_normal.model_loader.download_errors import AccessDeniedError, CorruptDownloadError, DiskFullError, DownloadError, NoNetworkError
 from depth_normal.model_loader.find import download_path, find_weights
-
-BODY = random.Random(0).randbytes(3_000_000)
-OTHER = random.Random(1).randbytes(3_000_000)
-SHA256 = hashlib.sha256(BODY).hexdigest()
-HUB = WeightFile("ckpt/hybrid.pt", repo_id="someone/Annotators", sha256=SHA256, size=len(BODY))
-HUB_PATH = "/someone/Annotators/resolve/main/ckpt/hybrid.pt"
-
-
-@pytest.fixture
-def small(server):
-    """A release file of the server."""
-    server.serve("/v2_1/small.pt", BODY)
-    return WeightFile("small.pt", url=f"{server.url}/v2_1/small.pt", sha256=SHA256, size=len(BODY))
-
-
-@pytest.fixture(params=["release", "hub", "hub in ComfyUI"])
-def kind(request, server, small):
-    """Each of the ways a file comes: (the file, what the server serves for it)."""
-    if request.param == "release":
-        return small, server.files["/v2_1/small.pt"]
-    if request.param == "hub in ComfyUI":
-        request.getfixturevalue("comfyui")
-    return HUB, server.serve_hub(HUB.repo_id, HUB.filename, BODY)
-
-
-def unknown(file):
-    """The same file when neither its size nor its hash is known."""
-    return replace(file, size=None, sha256=None)
-
-
-def leftovers(tmp_path):
-    """Every file of substance anywhere: locks, markers and metadata apart."""
-    return sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size > 1000)
 
 
 @contextmanager
@@ -66,6 +31,10 @@ def largest_file(size):
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "whole_files.py")))
+BODY, OTHER, SHA256, HUB, HUB_PATH = FILES.BODY, FILES.OTHER, FILES.SHA256, FILES.HUB, FILES.HUB_PATH
 
 
 # --- every way ---
@@ -100,13 +69,6 @@ def test_a_file_of_a_space(server):
     assert find_weights(file).read_bytes() == BODY
 
 
-def test_dropped_connections_are_taken_up_again(kind, server):
-    file, served = kind
-    served.drops = [1_000_000, 500_000]
-    assert download_weights(file, "MIT").read_bytes() == BODY
-    assert len(server.gets()) == 3
-
-
 def test_wrong_bytes_are_deleted_and_the_next_run_works(kind, tmp_path):
     file, served = kind
     served.body = OTHER
@@ -114,7 +76,7 @@ def test_wrong_bytes_are_deleted_and_the_next_run_works(kind, tmp_path):
         download_weights(file, "MIT")
     assert SHA256 in str(caught.value)
     assert hashlib.sha256(OTHER).hexdigest() in str(caught.value)
-    assert leftovers(tmp_path) == []
+    assert FILES.leftovers(tmp_path) == []
     assert find_weights(file) is None
     served.body = BODY
     assert download_weights(file, "MIT").read_bytes() == BODY
@@ -125,7 +87,7 @@ def test_another_size_is_not_taken(kind, tmp_path):
     served.body = BODY[:-1]
     with pytest.raises(CorruptDownloadError, match=r"2999999 bytes.*3000000"):
         download_weights(replace(file, sha256=None), "MIT")
-    assert leftovers(tmp_path) == []
+    assert FILES.leftovers(tmp_path) == []
 
 
 @pytest.mark.parametrize("content_type", ["text/html", "application/octet-stream"])
@@ -134,8 +96,8 @@ def test_a_web_page_instead_of_the_file(kind, tmp_path, content_type):
     served.body = b"<!doctype html><title>Please sign in</title>" + b" " * 5000
     served.content_type = content_type
     with pytest.raises(CorruptDownloadError, match="web page"):
-        download_weights(unknown(file), "MIT")
-    assert leftovers(tmp_path) == []
+        download_weights(FILES.unknown(file), "MIT")
+    assert FILES.leftovers(tmp_path) == []
 
 
 def test_a_file_that_is_gone(kind, server):
@@ -165,7 +127,7 @@ def test_no_server(kind, server, tmp_path):
     assert "refused" in message
     assert f"download {server.url}/" in message
     assert f"by hand and put it at {download_path(file)}" in message
-    assert leftovers(tmp_path) == []
+    assert FILES.leftovers(tmp_path) == []
 
 
 def test_offline_by_choice(kind, server, monkeypatch):
@@ -186,8 +148,8 @@ def test_a_disk_known_to_be_too_small_is_not_tried(kind, server):
 def test_a_disk_that_fills_up(kind, tmp_path):
     file, _ = kind
     with largest_file(1_500_000), pytest.raises(DiskFullError, match=r"no room for .* in .*free some space"):
-        download_weights(unknown(file), "MIT")
-    assert leftovers(tmp_path) == []
+        download_weights(FILES.unknown(file), "MIT")
+    assert FILES.leftovers(tmp_path) == []
     assert download_weights(file, "MIT").read_bytes() == BODY
 
 
@@ -232,103 +194,6 @@ def test_a_damaged_file_of_the_pack_is_named(bundled, tmp_path, content, words):
         bundled_weights(bundled)
 
 
-# --- release files ---
-
-
-class Stop(BaseException):
-    """What ComfyUI raises to interrupt is no Exception."""
-
-
-def stop_after(size):
-    def progress(done, total):
-        if done >= size:
-            raise Stop
-
-    return progress
-
-
-def test_a_stopped_download_goes_on_where_it_was(server, small, caches):
-    server.files["/v2_1/small.pt"].seconds = 1.0
-    with pytest.raises(Stop):
-        download_weights(small, "MIT", progress=stop_after(500_000))
-    there = (caches.home / "small.pt.part").stat().st_size
-    assert 500_000 <= there < len(BODY)
-    assert find_weights(small) is None
-    assert download_weights(small, "MIT").read_bytes() == BODY
-    assert server.gets() == [None, f"bytes={there}-"]
-    assert [path.name for path in caches.home.iterdir() if path.is_file()] == ["small.pt"]
-
-
-def test_a_file_that_changed_in_between_is_begun_anew(server, small):
-    server.files["/v2_1/small.pt"].seconds = 1.0
-    with pytest.raises(Stop):
-        download_weights(small, "MIT", progress=stop_after(500_000))
-    server.serve("/v2_1/small.pt", OTHER)
-    assert download_weights(replace(small, sha256=None), "MIT").read_bytes() == OTHER
-
-
-@pytest.mark.parametrize("trouble", [{"ranges": False}, {"etag": 'W/"weak"'}])
-def test_a_server_that_cannot_resume_sends_all_again(server, small, trouble):
-    server.serve("/v2_1/small.pt", BODY, drops=[1_000_000], **trouble)
-    assert download_weights(small, "MIT").read_bytes() == BODY
-
-
-def test_a_part_longer_than_the_file_is_begun_anew(server, small, caches):
-    caches.home.mkdir()
-    (caches.home / "small.pt.part").write_bytes(BODY + b"more")
-    (caches.home / "small.pt.part.etag").write_text(f'"{SHA256}"')
-    assert download_weights(small, "MIT").read_bytes() == BODY
-
-
-def test_a_server_that_is_busy_is_asked_again(server, small):
-    server.files["/v2_1/small.pt"].statuses = [503, 429]
-    server.files["/v2_1/small.pt"].drops = [100]
-    with pytest.raises(DownloadError, match="HTTP Error 429"):
-        download_weights(small, "MIT")
-    assert download_weights(small, "MIT").read_bytes() == BODY
-
-
-def test_giving_up_on_a_connection_that_always_breaks(server, small):
-    server.files["/v2_1/small.pt"].drops = [1_000_000] + [0] * 20
-    with pytest.raises(NoNetworkError, match="closed after"):
-        download_weights(small, "MIT")
-    assert len(server.gets()) == 5
-
-
-def test_progress_is_told_about_ten_times_a_second(server, small):
-    server.files["/v2_1/small.pt"].seconds = 1.0
-    calls, began = [], time.monotonic()
-    download_weights(small, "MIT", progress=lambda done, total: calls.append((done, total)))
-    assert 5 <= len(calls) <= 10 * (time.monotonic() - began) + 3, "about ten times a second"
-    assert calls == sorted(calls)
-    assert calls[-1] == (len(BODY), len(BODY))
-
-
-def test_a_server_that_does_not_speak_http(caches):
-    class Babble(socketserver.BaseRequestHandler):
-        def handle(self):
-            self.request.recv(10_000)
-            self.request.sendall(b"SSH-2.0-OpenSSH\r\n\r\n")
-
-    with socketserver.TCPServer(("127.0.0.1", 0), Babble) as server:
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        with pytest.raises(NoNetworkError, match=r"SSH-2\.0"):
-            download_weights(WeightFile("a.pt", url=f"http://127.0.0.1:{server.server_address[1]}/a.pt"), "MIT")
-        server.shutdown()
-
-
-def test_plain_http_is_only_for_this_machine(caches):
-    with pytest.raises(DownloadError, match="only fetched over https"):
-        download_weights(WeightFile("a.pt", url="http://example.org/a.pt"), "MIT")
-
-
-def test_a_pause_can_be_stopped():
-    began = time.monotonic()
-    with pytest.raises(Stop):
-        release.pause(60, partial(stop_after(0), 0, 0))
-    assert time.monotonic() - began < 1
-
-
 # --- hub files ---
 
 
@@ -355,20 +220,109 @@ def test_a_repository_or_revision_that_is_gone(server, code):
 
 def test_a_server_that_is_no_hub(server):
     server.serve(HUB_PATH, b"<html>hotel wifi</html>", content_type="text/html")
-    with pytest.raises(DownloadError, match=rf"{server.url}/someone.*cannot be fetched: "):
+    with pytest.raises(CorruptDownloadError, match=rf"{server.url}/someone.*it answers with a web page"):
+        download_weights(HUB, "MIT")
+    server.serve(HUB_PATH, BODY)
+    with pytest.raises(CorruptDownloadError, match="it is no hub: it names no commit"):
+        download_weights(HUB, "MIT")
+    server.serve(HUB_PATH, BODY, commit="../../../elsewhere")
+    with pytest.raises(CorruptDownloadError, match="it is no hub: it names no commit"):
         download_weights(HUB, "MIT")
 
 
-def test_progress_of_the_hub_and_stopping_it(server, tmp_path):
-    if "tqdm_class" not in inspect.signature(huggingface_hub.hf_hub_download).parameters:
-        pytest.skip("this huggingface_hub (< 1) takes no progress bar of ours: it only shows its own")
+def layout(caches):
+    """Every file and link of the hub's cache, links with what they lead to, without the locks."""
+    root = caches.hub / "models--someone--Annotators"
+    paths = [path for path in root.rglob("*") if path.is_file()]
+    return {path.relative_to(root).as_posix(): path.readlink().as_posix() if path.is_symlink() else "" for path in paths}
+
+
+@pytest.mark.parametrize("revision", ["main", "c" * 40])
+def test_the_hubs_cache_is_laid_out_as_huggingface_hub_does(server, caches, revision):
+    file = replace(HUB, revision=revision)
+    server.serve_hub(HUB.repo_id, HUB.filename, BODY, revision=revision)
+    ours = download_weights(file, "MIT")
+    found = layout(caches)
+    assert find_weights(file) == ours
+    assert huggingface_hub.try_to_load_from_cache(HUB.repo_id, HUB.filename, revision=revision) == str(ours)
+    asked = len(server.gets())
+    assert huggingface_hub.hf_hub_download(HUB.repo_id, HUB.filename, revision=revision) == str(ours)
+    assert len(server.gets()) == asked, "huggingface_hub takes the file that is there"
+    scanned = huggingface_hub.scan_cache_dir(caches.hub)
+    assert scanned.warnings == []
+    assert [repo.size_on_disk for repo in scanned.repos] == [len(BODY)]
+    shutil.rmtree(caches.hub)
+    assert huggingface_hub.hf_hub_download(HUB.repo_id, HUB.filename, revision=revision) == str(ours)
+    assert layout(caches) == found
+
+
+def test_a_file_system_without_links(server, caches, monkeypatch):
+    def refused(*_, **__):
+        raise OSError("a required privilege is not held by the client")
+
+    monkeypatch.setattr(Path, "symlink_to", refused)
     server.serve_hub(HUB.repo_id, HUB.filename, BODY)
-    with pytest.raises(Stop):
-        download_weights(HUB, "MIT", progress=stop_after(1))
-    assert leftovers(tmp_path) == []
-    calls = []
-    download_weights(HUB, "MIT", progress=lambda done, total: calls.append((done, total)))
-    assert calls[-1] == (len(BODY), len(BODY))
+    path = download_weights(HUB, "MIT")
+    assert path.read_bytes() == BODY
+    assert not path.is_symlink()
+    assert find_weights(HUB) == path
+    assert all("/blobs/" not in name for name in layout(caches))
+
+
+@pytest.mark.parametrize("etag", ['"../../../../evil"', '"a/b"', '""', f'"{"x" * 300}"'])
+def test_a_hostile_name_of_the_content_leaves_no_trace_elsewhere(server, caches, tmp_path, etag):
+    server.serve_hub(HUB.repo_id, HUB.filename, BODY, etag=etag)
+    path = download_weights(HUB, "MIT")
+    assert path.resolve() == caches.hub / "models--someone--Annotators" / "blobs" / SHA256
+    assert list(tmp_path.rglob("*evil*")) == []
+
+
+def test_where_a_file_came_from_is_noted(server, comfyui, small):
+    server.serve_hub(HUB.repo_id, HUB.filename, BODY)
+    download_weights(FILES.unknown(HUB), "MIT")
+    notes = comfyui.models / "depth_normal" / ".downloads"
+    note = json.loads((notes / "someone--Annotators--ckpt--hybrid.pt.json").read_text())
+    assert note["commit"] == "c" * 40
+    assert note["sha256"] == SHA256
+    assert note["size"] == len(BODY)
+    assert note["url"] == server.url + HUB_PATH
+    download_weights(small, "MIT")
+    assert json.loads((notes / "release--small.pt.json").read_text())["url"] == small.url
+
+
+# --- a file that is there and broken ---
+
+
+def test_a_broken_download_is_fetched_anew(kind, caplog):
+    file, _ = kind
+    path = download_weights(file, "MIT")
+    path.write_bytes(BODY[:1000])
+    assert find_weights(file) is None
+    assert f"{path} is left aside: it is cut short" in caplog.text
+    assert download_weights(file, "MIT") == path
+    assert path.read_bytes() == BODY
+    assert find_weights(file) == path
+
+
+@pytest.mark.parametrize("kind", ["release", "hub in ComfyUI"], indirect=True)
+def test_a_users_broken_file_is_named_and_left_alone(kind, server):
+    file, _ = kind
+    path = download_path(file)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b'{"error": "no"}')
+    assert find_weights(file) is None
+    with pytest.raises(DownloadError, match=rf"{path} cannot be read as weights and was not downloaded by this pack.*move it away"):
+        download_weights(file, "MIT")
+    assert path.read_bytes() == b'{"error": "no"}'
+    assert server.requests == []
+
+
+def test_what_an_older_version_of_the_pack_downloaded_is_its_own(server, comfyui):
+    server.serve_hub(HUB.repo_id, HUB.filename, BODY)
+    root = comfyui.models / "depth_normal" / "someone" / "Annotators"
+    huggingface_hub.hf_hub_download(HUB.repo_id, HUB.filename, local_dir=root)
+    (root / HUB.filename).write_bytes(b"<html>")
+    assert download_weights(HUB, "MIT").read_bytes() == BODY
 
 
 # --- two at once ---
@@ -411,45 +365,3 @@ def test_two_processes_that_want_the_same_files_fetch_them_once(server, small, t
     assert outputs[0][1].startswith(str(tmp_path / "hf" / "hub"))
     assert all(Path(path).read_bytes() == BODY for path in outputs[0])
     assert server.gets() == [None, None], "one download of each file"
-
-
-# --- files that users brought ---
-
-
-def test_a_brought_file_that_differs_is_warned_about_once(tmp_path, caplog, monkeypatch):
-    hashed = []
-    real = hashlib.sha256
-    monkeypatch.setattr(download.hashlib, "sha256", lambda *a: hashed.append(1) or real(*a))
-    path = tmp_path / "hybrid.pt"
-    path.write_bytes(OTHER)
-    for _ in range(3):
-        assert not verify(path, HUB)
-    assert len(hashed) == 1
-    assert caplog.text.count("WARNING") == 1
-    assert SHA256 in caplog.text
-    assert real(OTHER).hexdigest() in caplog.text
-    path.write_bytes(BODY)
-    os.utime(path, (1, 1))
-    assert verify(path, HUB)
-
-
-def test_another_size_is_enough_to_know(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(download.hashlib, "sha256", None)
-    path = tmp_path / "hybrid.pt"
-    path.write_bytes(BODY[:10])
-    assert not verify(path, HUB)
-    assert "it has 10 bytes, the published file 3000000" in caplog.text
-
-
-def test_what_is_not_known_or_converted_is_not_held_against_a_file(tmp_path, caplog):
-    for name in ("hybrid.pt", "hybrid.safetensors"):
-        (tmp_path / name).write_bytes(OTHER)
-    assert verify(tmp_path / "hybrid.pt", unknown(HUB))
-    assert verify(tmp_path / "hybrid.safetensors", HUB)
-    assert caplog.text == ""
-
-
-def test_a_download_is_not_hashed_again(server, small, monkeypatch):
-    path = download_weights(small, "MIT")
-    monkeypatch.setattr(download.hashlib, "sha256", None)
-    assert verify(path, small)

@@ -1,0 +1,119 @@
+"""What is known about files that lie on this computer: whether they are whole, whether they are the published ones."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from ..annotators.base import CheckpointError, WeightFile
+from .checkpoint import read_checkpoint
+
+logger = logging.getLogger(__name__)
+
+_verdicts: dict[tuple[str, int, int, WeightFile], bool] = {}
+_structures: dict[tuple[str, int, int], str | None] = {}
+
+
+def verify(path: Path, file: WeightFile) -> bool:
+    """Compares a file that the user brought with the published one; a difference is logged as a warning, never an error.
+
+    A file of another extension is a conversion and is not compared; one in the Hugging Face cache's folder of its own repository is
+    believed by the name of its blob, which is its sha256, if its size is right. The others are hashed once per process.
+
+    Returns:
+        False if it differs in size or sha256.
+    """
+    key = (*_stamp(path), file)
+    if key not in _verdicts:
+        converted = path.suffix.lower() != Path(file.name).suffix.lower()
+        problem = None if converted or _is_cached_blob(path, file) else difference(path, file)
+        if problem:
+            logger.warning(
+                "%s is not the published %s: %s. It is used all the same; delete it to have it downloaded", path, file.name, problem
+            )
+        _verdicts[key] = problem is None
+    return _verdicts[key]
+
+
+def trust(path: Path, file: WeightFile) -> None:
+    """Notes that a file has just been compared with the published one."""
+    _verdicts[(*_stamp(path), file)] = True
+
+
+def difference(path: Path, file: WeightFile, tick: Callable[[], None] | None = None) -> str | None:
+    """In words, what distinguishes a file from the published one; None where nothing known does.
+
+    Args:
+        path: The file.
+        file: The published one.
+        tick: Called between pieces; may raise to stop.
+    """
+    size = path.stat().st_size
+    if file.size is not None and size != file.size:
+        return f"it has {size} bytes, the published file {file.size}"
+    if file.sha256 and (found := sha256_of(path, tick)) != file.sha256.lower():
+        return f"its sha256 is {found}, the published file's {file.sha256}"
+    return None
+
+
+def sha256_of(path: Path, tick: Callable[[], None] | None = None) -> str:
+    """A file's hex digest."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(2**22):
+            digest.update(chunk)
+            if tick:
+                tick()
+    return digest.hexdigest()
+
+
+def structure_problem(path: Path) -> str | None:
+    """In words that begin with "it", what keeps a file from being read as weights: it is cut short, a web page, ...; None: nothing does.
+
+    Of safetensors only the header is read, of PyTorch's zip files only the index and the names; pickles of before 2020 are read whole.
+    """
+    with path.open("rb") as stream:
+        is_safetensors = stream.read(9)[8:] == b"{"
+    if is_safetensors:
+        from safetensors import SafetensorError, safe_open
+
+        with suppress(SafetensorError), safe_open(str(path), "pt") as opened:  # it compares the header's end with the file's
+            if opened.keys():
+                return None
+    try:
+        read_checkpoint(path)
+    except CheckpointError as error:
+        return str(error).replace(str(path), "it", 1)
+    return None
+
+
+def is_usable(path: Path) -> bool:
+    """Whether a file found on this computer can be read as weights; one that cannot is named in the log, once, and left alone."""
+    try:
+        key = _stamp(path)
+        if key not in _structures:
+            _structures[key] = structure_problem(path)
+            if problem := _structures[key]:
+                logger.warning("%s is left aside: %s", path, problem)
+    except OSError as error:
+        logger.warning("%s cannot be read: %s", path, error)
+        return False
+    return _structures[key] is None
+
+
+def _stamp(path: Path) -> tuple[str, int, int]:
+    stat = path.stat()
+    return str(path), stat.st_mtime_ns, stat.st_size
+
+
+def _is_cached_blob(path: Path, file: WeightFile) -> bool:
+    if not (file.repo_id and file.sha256 and path.is_symlink()):
+        return False
+    from huggingface_hub import constants
+
+    folder = Path(constants.HF_HUB_CACHE) / f"{file.repo_type}s--{file.repo_id.replace('/', '--')}"
+    blob = folder / "blobs" / file.sha256.lower()
+    return path.is_relative_to(folder / "snapshots") and path.resolve() == blob.resolve() and blob.stat().st_size == (file.size or -1)

@@ -1,0 +1,43 @@
+"""Weight files that are whole and random, and what the tests of downloads do with them; read by `runpy`."""
+
+import hashlib
+import random
+from dataclasses import replace
+
+from depth_normal.annotators.base import WeightFile
+
+
+def weights(seed, length=3_000_000):
+    """A whole safetensors file of one tensor, `length` bytes long."""
+    header = b'{"weight":{"dtype":"U8","shape":[%d],"data_offsets":[0,%d]}}'
+    size = length - 8 - len(header % (10**6, 10**6))
+    header %= (size, size)
+    return len(header).to_bytes(8, "little") + header + random.Random(seed).randbytes(size)
+
+
+BODY, OTHER = weights(0), weights(1)
+SHA256 = hashlib.sha256(BODY).hexdigest()
+HUB = WeightFile("ckpt/hybrid.pt", repo_id="someone/Annotators", sha256=SHA256, size=len(BODY))
+HUB_PATH = "/someone/Annotators/resolve/main/ckpt/hybrid.pt"
+
+
+def unknown(file):
+    """The same file when neither its size nor its hash is known."""
+    return replace(file, size=None, sha256=None)
+
+
+def leftovers(tmp_path):
+    """Every file of substance anywhere: locks, markers and metadata apart."""
+    return sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size > 1000)
+
+
+class Stop(BaseException):
+    """What ComfyUI raises to interrupt is no Exception."""
+
+
+def stop_after(size):
+    def progress(done, total):
+        if done >= size:
+            raise Stop
+
+    return progress
