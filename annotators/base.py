@@ -38,9 +38,10 @@ class WeightFile:
         repo_id: The Hugging Face repository; None for the others.
         url: HTTPS address of a release file; None for the others.
         repo_type: "model" or "space".
-        revision: The commit, tag or branch to take from the hub.
+        revision: The commit to take from the hub; "main" where none is known, which is whatever its owner puts there.
         sha256: Hex digest of the published file, where it is known.
         size: Bytes, where known.
+        approximate_size: Bytes by the number of parameters, where `size` is not known.
         aliases: Other names users have it under (plain names, no folders).
         role: What it is to its model: "network", "vae", ...
         folders: ComfyUI model folders in which users keep such a file, besides the pack's own.
@@ -56,6 +57,7 @@ class WeightFile:
     aliases: tuple[str, ...] = ()
     role: str = "network"
     folders: tuple[str, ...] = ()
+    approximate_size: int | None = None
 
     def __post_init__(self) -> None:
         if self.repo_id and self.url:
@@ -108,6 +110,18 @@ class ModelSpec:
     def file(self) -> WeightFile:
         """The network's weights."""
         return self.files[0]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its files together, as far as they are known or estimated."""
+        return sum(file.size or file.approximate_size or 0 for file in self.files)
+
+    @property
+    def size_in_words(self) -> str:
+        """The same for people: "493 MB", or "about 2.6 GB" where a part is estimated."""
+        exact = all(file.size for file in self.files)
+        number = f"{self.size / 1e9:.{2 if exact else 1}f} GB" if self.size >= 1e9 else f"{self.size / 1e6:.0f} MB"
+        return number if exact else f"about {number}"
 
     @property
     def non_commercial(self) -> bool:

@@ -43,6 +43,7 @@ _SPECS = (
                 repo_id="lllyasviel/Annotators",
                 filename="dpt_hybrid-midas-501f0c75.pt",
                 aliases=("dpt_hybrid_384.pt", "dpt_hybrid-midas.safetensors"),
+                revision=specs_zoe.ANNOTATORS_COMMIT,
                 sha256="501f0c75b3bca7daec6b3682c5054c09b366765aef6fa3a09d03a5cb4b230853",
                 size=492_757_791,
             ),
@@ -90,7 +91,9 @@ _SPECS = (
     ModelSpec(
         id="midas-swin2-tiny",
         family="midas",
-        files=(WeightFile(url=f"{_MIDAS_RELEASES}/v3_1/dpt_swin2_tiny_256.pt", filename="dpt_swin2_tiny_256.pt"),),
+        files=(
+            WeightFile(url=f"{_MIDAS_RELEASES}/v3_1/dpt_swin2_tiny_256.pt", filename="dpt_swin2_tiny_256.pt", approximate_size=170_000_000),
+        ),
         licence="MIT",
         quantity=Quantity.DISPARITY,
         default_size=256,
@@ -100,7 +103,11 @@ _SPECS = (
     ModelSpec(
         id="midas-beit-large-512",
         family="midas",
-        files=(WeightFile(url=f"{_MIDAS_RELEASES}/v3_1/dpt_beit_large_512.pt", filename="dpt_beit_large_512.pt"),),
+        files=(
+            WeightFile(
+                url=f"{_MIDAS_RELEASES}/v3_1/dpt_beit_large_512.pt", filename="dpt_beit_large_512.pt", approximate_size=1_580_000_000
+            ),
+        ),
         licence="MIT",
         quantity=Quantity.DISPARITY,
         default_size=512,

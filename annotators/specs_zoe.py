@@ -6,6 +6,9 @@ from ..geometry.estimate import Quantity
 from .base import ModelSpec, WeightFile
 from .zoe import ZOE_KITTI, ZOE_NYU, ZOE_NYU_KITTI, ZoeConfig, resizing
 
+ANNOTATORS_COMMIT = "982e7edaec38759d914a963c48c4726685de7d96"
+"""Of lllyasviel/Annotators, a collection of other authors' weights."""
+
 _RELEASE = "https://github.com/isl-org/ZoeDepth/releases/download/v1.0"
 
 
@@ -32,6 +35,7 @@ SPECS = (
         WeightFile(
             repo_id="lllyasviel/Annotators",
             filename="ZoeD_M12_N.pt",
+            revision=ANNOTATORS_COMMIT,
             sha256="c97f94c4d53c5b788af46c5da0462262aebb37ea116fd70014bcbba93146c33b",
             size=1_443_406_099,
         ),

@@ -9,9 +9,12 @@ import argparse
 import json
 import logging
 import math
+import signal
 import sys
+import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -59,11 +62,25 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger(__name__.partition(".")[0]).setLevel(logging.INFO)
     parsed = _parser().parse_args(arguments)
     try:
-        return parsed.run(parsed)
+        with _terminable():
+            return parsed.run(parsed)
     except EXPECTED_ERRORS as error:
         return _complain(str(error))
     except KeyboardInterrupt:
         return _complain("stopped")
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Lets SIGTERM end the work as Ctrl-C does, so that files half written are removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -191,7 +208,7 @@ These maps are a preview, by {BUNDLED_MODEL!r}, the small network that comes wit
 
     depth-normal estimate photo.jpg --out maps --model {DEFAULT_MODEL}
 
-downloads {_megabytes(find_spec(DEFAULT_MODEL).file.size)} once; `depth-normal models` lists all models with their sizes and licences.""")  # noqa: T201
+downloads {find_spec(DEFAULT_MODEL).size_in_words} once; `depth-normal models` lists all models with their sizes and licences.""")  # noqa: T201
     return DONE
 
 
@@ -201,7 +218,9 @@ def _models(arguments: argparse.Namespace) -> int:
         print(json.dumps(rows, indent=2))  # noqa: T201
         return DONE
     header = {"id": "MODEL", "gives": "GIVES", "size": "SIZE", "licence": "LICENCE", "file": "FILE"}
-    lines = [header, *({**row, "size": _megabytes(row["size"]), "file": row["file"] or "not downloaded"} for row in rows)]
+    lines = [header]
+    for spec, row in zip(MODELS.values(), rows, strict=True):
+        lines.append({**row, "size": spec.size_in_words, "file": row["file"] or "not downloaded"})
     widths = {key: max(len(str(line[key])) for line in lines) for key in header}
     for line in lines:
         print("  ".join(str(line[key]).ljust(widths[key]) for key in header).rstrip())  # noqa: T201
@@ -210,19 +229,15 @@ def _models(arguments: argparse.Namespace) -> int:
 
 def _model_row(spec: ModelSpec) -> dict[str, Any]:
     path = find_weights(spec.file)
-    size = spec.file.size or (path.stat().st_size if path else None)
     return {
         "id": spec.id,
         "gives": spec.gives,
-        "size": size,
+        "size": spec.size,
+        "size_is_exact": all(file.size for file in spec.files),
         "licence": spec.licence,
         "commercial_use": not spec.non_commercial,
         "file": str(path) if path else None,
     }
-
-
-def _megabytes(size: int | None) -> str:
-    return "unknown" if size is None else f"{size / 1e6:.0f} MB"
 
 
 def _compare(arguments: argparse.Namespace) -> int:

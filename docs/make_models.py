@@ -30,11 +30,9 @@ def page() -> str:
 
 def row(spec: ModelSpec) -> str:
     """One line of the table."""
-    sizes = [file.size for file in spec.files]
-    size = f"{sum(filter(None, sizes)) / 1e6:.0f} MB" if all(sizes) else "unknown"
     licence = spec.licence + (" (*non-commercial*)" if spec.non_commercial else "")
     source = spec.file.repo_id or ("comes with the pack" if spec.file.bundled else "GitHub release")
-    return f"| `{spec.id}` | {spec.gives} | {licence} | {size} | {spec.file.filename} | {source} |"
+    return f"| `{spec.id}` | {spec.gives} | {licence} | {spec.size_in_words} | {spec.file.filename} | {source} |"
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import torch
 
 from ..annotators import base
 from ..annotators.base import WeightFile
+from .verify import is_usable
 
 PACK_FOLDER = "depth_normal"
 BUNDLED_FOLDER = Path(base.__file__).parent
@@ -27,8 +28,8 @@ def find_weights(file: WeightFile) -> Path | None:
     """Looks for a weights file in every place where users have it, without network and without creating anything.
 
     Names are compared without case, at most five folders deep. Files of generic names ("model.safetensors") count only inside a folder
-    of their repository's name. Empty files do not count; among several of one place, the file of the published size wins. A file that
-    is a part of the pack is nowhere else.
+    of their repository's name. Files that are empty or cannot be read as weights do not count; among several of one place, the file of
+    the published size wins. A file that is a part of the pack is nowhere else.
 
     Returns:
         The file, or None.
@@ -95,8 +96,8 @@ def find_in_hub_cache(file: WeightFile) -> Path | None:
 
     for revision in dict.fromkeys((file.revision, "main")):
         found = try_to_load_from_cache(file.repo_id, file.filename, revision=revision, repo_type=file.repo_type)
-        if isinstance(found, str) and Path(found).stat().st_size:
-            return Path(found)
+        if isinstance(found, str) and (path := Path(found)).stat().st_size and is_usable(path):
+            return path
     return None
 
 
@@ -151,7 +152,7 @@ def _find_in(folder: Path, file: WeightFile) -> Path | None:
             continue
         if size := path.stat().st_size:
             candidates.append((size != (file.size or size), rank, len(location), location, path))
-    return min(candidates)[-1] if candidates else None
+    return next((path for *_, path in sorted(candidates) if is_usable(path)), None)
 
 
 def _wanted(file: WeightFile) -> list[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from ..estimate import Estimate
@@ -16,6 +18,9 @@ MAX_PIXELS = 2**27
 
 MAX_FILE_BYTES = 2**32
 """Longest file that is read at all."""
+
+_TEMPORARY = ".depth-normal-"
+_STALE_SECONDS = 24 * 60 * 60
 
 _WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])", re.IGNORECASE)
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"|?*]')
@@ -29,7 +34,8 @@ class FileFormatError(ValueError):
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary path beside `path`, moved onto it when the block ends well and removed when it does not.
 
-    Readers see the old file or the whole new one, never a part. The temporary name keeps the extension.
+    Readers see the old file or the whole new one, never a part. The temporary name keeps the extension. What a killed process left of
+    such files is removed a day later, when something is written to the same folder.
 
     Args:
         path: Where the file shall be; its folder exists.
@@ -43,12 +49,22 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot write {path}: the folder {path.parent} does not exist")
-    temporary = path.parent / f".{uuid.uuid4().hex}{path.suffix}"
+    _remove_leftovers(path.parent)
+    temporary = path.parent / f"{_TEMPORARY}{uuid.uuid4().hex}{path.suffix}"
     try:
         yield temporary
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@functools.cache
+def _remove_leftovers(folder: Path) -> None:
+    """Removes temporary files that nobody can be writing any more; each folder is looked through once per process."""
+    for path in folder.glob(f"{_TEMPORARY}*"):
+        with suppress(OSError):
+            if time.time() - path.lstat().st_mtime > _STALE_SECONDS:
+                path.unlink()
 
 
 def write_bytes(path: str | os.PathLike[str], *chunks: bytes | memoryview) -> None:

@@ -28,6 +28,18 @@ def test_atomic_path_leaves_nothing_behind_on_failure(tmp_path, error):
     assert list(tmp_path.iterdir()) == [tmp_path / "map.npz"]
 
 
+def test_what_a_killed_process_left_is_removed_a_day_later(tmp_path):
+    old, new, foreign = (tmp_path / name for name in (".depth-normal-1.npz", ".depth-normal-2.npz", ".mine-1.npz"))
+    for path in (old, new, foreign):
+        path.write_bytes(b"half")
+    for path in (old, foreign):
+        os.utime(path, (1e9, 1e9))
+    with atomic_path(tmp_path / "maps.npz") as temporary:
+        assert temporary.name.startswith(".depth-normal-")
+        temporary.write_bytes(b"whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".depth-normal-2.npz", ".mine-1.npz", "maps.npz"]
+
+
 def test_atomic_path_names_the_missing_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"), atomic_path(tmp_path / "nowhere" / "map.npz"):
         pass

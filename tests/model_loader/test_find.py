@@ -5,11 +5,15 @@ import pytest
 from depth_normal.annotators.base import WeightFile
 from depth_normal.model_loader.find import download_folder, download_path, find_weights, search_places, user_cache
 
+HEADER = b'{"weight":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}'
+WEIGHTS = len(HEADER).to_bytes(8, "little") + HEADER + b"\0"
+"""The smallest file that is one of weights."""
+
 HYBRID = WeightFile(
     "dpt_hybrid-midas-501f0c75.pt",
     repo_id="lllyasviel/Annotators",
     aliases=("dpt_hybrid_384.pt",),
-    size=7,
+    size=len(WEIGHTS),
     folders=("geometry_estimation",),
 )
 HF_OWN = WeightFile("model.safetensors", repo_id="Intel/dpt-hybrid-midas", folders=("diffusers",))
@@ -17,7 +21,7 @@ NESTED = WeightFile("checkpoints/depth_anything_vitl14.pth", repo_id="LiheYoung/
 RELEASE = WeightFile("midas_v21_small_256.pt", url="https://example.org/midas_v21_small_256.pt")
 
 
-def put(path, content=b"weights"):
+def put(path, content=WEIGHTS):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return path
@@ -136,9 +140,21 @@ def test_empty_files_dead_links_and_folders_do_not_count(caches):
 
 
 def test_the_file_of_the_published_size_wins(caches):
-    put(caches.home / HYBRID.name, b"another size")
-    right = put(caches.home / "old" / "dpt_hybrid_384.pt", b"weights")
+    longer = HEADER.ljust(80)
+    put(caches.home / HYBRID.name, len(longer).to_bytes(8, "little") + longer + b"\0")
+    right = put(caches.home / "old" / "dpt_hybrid_384.pt")
     assert find_weights(HYBRID) == right
+    right.unlink()
+    assert find_weights(HYBRID) == caches.home / HYBRID.name
+
+
+def test_a_file_that_is_no_weights_is_named_and_passed_over(caches, caplog):
+    broken = put(caches.home / HYBRID.name, b'{"error": "Rate limited"}'.ljust(len(WEIGHTS)))
+    assert find_weights(HYBRID) is None
+    whole = put(caches.torch / "dpt_hybrid_384.pt")
+    assert find_weights(HYBRID) == whole
+    assert caplog.text.count(f"{broken} is left aside: it is ") == 1
+    assert broken.is_file()
 
 
 def test_a_folder_that_holds_itself_ends(caches):

@@ -245,6 +245,33 @@ def test_control_c_while_nobody_answers(server, small, tmp_path):
         assert process.wait(timeout=30) == 0
 
 
+TERMINATED = """
+import sys
+from depth_normal.app import cli
+from depth_normal.annotators.base import WeightFile
+from depth_normal.model_loader.download import download_weights
+cli._models = lambda _: download_weights(WeightFile("small.pt", url=sys.argv[1]), "MIT")
+sys.exit(cli.main(["models"]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
+def test_a_terminated_download_leaves_only_what_it_goes_on_from(server, small, caches):
+    server.files[SMALL_PATH].seconds = 20.0
+    command = [sys.executable, "-c", TERMINATED, small.url]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        part = caches.home / "small.pt.part"
+        while not (part.is_file() and part.stat().st_size):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.terminate()
+        assert "depth-normal: stopped" in process.communicate(timeout=60)[1]
+    assert sorted(path.name for path in caches.home.iterdir() if path.is_file()) == ["small.pt.part", "small.pt.part.etag"]
+    server.files[SMALL_PATH].seconds = 0.0
+    assert download_weights(small, "MIT").read_bytes() == BODY
+    assert server.gets()[1].startswith("bytes=")
+
+
 # --- a server that is busy ---
 
 
