@@ -14,9 +14,10 @@ from typing import Any
 
 from ..annotators.base import CheckpointError, WeightFile
 from ..geometry.files.paths import write_bytes
-from . import https, hub, verify
+from . import https, hub
 from .download_errors import DownloadError, corrupt, disk_full, explained, free_space, is_disk_full, offline, source_url, users_file
 from .find import bundled_path, download_folder, download_path, find_in_hub_cache, folder_paths, hub_cache_folder
+from .verify import difference, is_usable, sha256_of, structure_problem, trust
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ def download_weights(file: WeightFile, licence: str, licence_url: str | None = N
             size = f"{file.size / 1e6:.1f} MB" if file.size else "size unknown"
             logger.info("downloading %s (%s) from %s; licence: %s", file.name, size, source_url(file), terms)
             path = _fetch(file, root, meter)
-            verify.trust(path, file)
+            trust(path, file)
             return path
     except DownloadError:
         raise
@@ -80,7 +81,7 @@ def bundled_weights(file: WeightFile) -> Path:
         CheckpointError: It is missing or damaged.
     """
     path = bundled_path(file)
-    problem = verify.difference(path, file) if path.is_file() else "it is missing"
+    problem = difference(path, file) if path.is_file() else "it is missing"
     if problem:
         raise CheckpointError(f"{path} is not the file that the pack came with: {problem}. Install the pack again")
     return path
@@ -165,11 +166,11 @@ def _present(file: WeightFile) -> Path | None:
     """
     if _uses_hub_cache(file):
         path = find_in_hub_cache(file)
-        return path if path and verify.is_usable(path) else None
+        return path if path and is_usable(path) else None
     path = download_path(file)
     if not path.is_file() or not path.stat().st_size:
         return None
-    if verify.is_usable(path):
+    if is_usable(path):
         return path
     if not _is_own(path, file):
         raise users_file(file, path)
@@ -193,11 +194,11 @@ def _fetch(file: WeightFile, root: Path, meter: _Meter) -> Path:
         raise
     published = replace(file, size=file.size or offer.size, sha256=file.sha256 or offer.sha256)
     there = part.stat().st_size
-    problem = verify.structure_problem(part) or verify.difference(part, published, lambda: meter.report(there, there))
+    problem = structure_problem(part) or difference(part, published, lambda: meter.report(there, there))
     if problem:
         https.discard(part)
         raise corrupt(file, problem)
-    sha256 = published.sha256 or verify.sha256_of(part)
+    sha256 = published.sha256 or sha256_of(part)
     path = hub.store(part, file, offer, sha256) if _uses_hub_cache(file) else _place(part, file, offer, sha256)
     https.discard(part)
     return path

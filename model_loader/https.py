@@ -156,6 +156,10 @@ def is_plain_http(url: str) -> bool:
     return parts.scheme == "http" and parts.hostname not in _THIS_MACHINE
 
 
+class _OtherPartError(ConnectionError):
+    """The server went on with something else than the rest of what is there."""
+
+
 @dataclass
 class _Answer:
     offer: Offer
@@ -171,11 +175,11 @@ def _fetch_once(request: Request, part: Path, report: Report, accept: Callable[[
 
     with Background(_exchange(request, there if any(known) else 0, known)) as exchange:
         try:
-            while isinstance(answer := exchange.get(tick, deadline, f"{host} did not answer in time"), str):
+            while isinstance(answer := exchange.get(tick, deadline, f"{host} did not answer within {ANSWER_WITHIN:.0f} seconds"), str):
                 host = answer
                 logger.info("connecting to %s", host)
-        except urllib.error.HTTPError as error:
-            if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
+        except (_OtherPartError, urllib.error.HTTPError) as error:
+            if getattr(error, "code", 416) == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
                 discard(part)
             raise
         offer = answer.offer
@@ -210,7 +214,7 @@ def _exchange(request: Request, start: int, known: tuple[str, str]) -> Iterator[
                 hops.append(response.headers)
                 url = _joined(url, quote(location, encoding="iso-8859-1", safe=punctuation), request)
                 continue
-            yield _read_answer(response, request, start, hops)
+            yield _read_answer(response, request, start, known, hops)
             while chunk := response.read1(_CHUNK):
                 yield chunk
             return
@@ -301,14 +305,14 @@ def _location(response: http.client.HTTPResponse) -> str | None:
     return response.headers["Location"] if 300 <= response.status < 400 else None
 
 
-def _read_answer(response: http.client.HTTPResponse, request: Request, start: int, hops: list[Message]) -> _Answer:
+def _read_answer(response: http.client.HTTPResponse, request: Request, start: int, known: tuple[str, str], hops: list[Message]) -> _Answer:
     headers = response.headers
     if response.status not in (http.client.OK, http.client.PARTIAL_CONTENT):
         raise urllib.error.HTTPError(without_credentials(request.url), response.status, response.reason, headers, None)
     continued = response.status == http.client.PARTIAL_CONTENT
     span = re.match(r"bytes (\d+)-", headers["Content-Range"] or "")
     if continued and not (span and int(span[1]) == start):
-        raise http.client.HTTPException(f"asked for the bytes from {start}, got {headers['Content-Range']!r}")
+        raise _OtherPartError(f"asked for the bytes from {start}, got {headers['Content-Range']!r}")
     if (kind := headers.get_content_type()) in _MESSAGES:
         raise UnexpectedContentError(f"it answers with {_MESSAGES[kind]} instead of the file")
     start = start if continued else 0
@@ -327,6 +331,8 @@ def _read_answer(response: http.client.HTTPResponse, request: Request, start: in
         sha256=linked if re.fullmatch(r"[0-9a-f]{64}", linked) else None,
         commit=commit or None,
     )
+    if start and offer.etag != known[0] and (offer.sha256 is None or offer.sha256 != known[1]):
+        raise _OtherPartError("the file changed on the server")
     return _Answer(offer, start)
 
 

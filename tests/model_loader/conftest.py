@@ -2,6 +2,9 @@
 
 import hashlib
 import runpy
+import shutil
+import ssl
+import subprocess
 import sys
 import threading
 import time
@@ -34,11 +37,14 @@ class Served:
     drops: list[int] = field(default_factory=list)
     """After how many bytes to hang up, one GET each."""
     ranges: bool = True
+    deaf_to_if_range: bool = False
     seconds: float = 0.0
     """How long a whole body takes."""
     headers: dict[str, str] = field(default_factory=dict)
     """More headers, of answers of failure too."""
     redirect: str | None = None
+    off_by: int = 0
+    """What it says wrongly of where a rest begins."""
     length: bool = True
     """Whether the body's length is told; else its end is where the connection closes."""
     silent: bool = False
@@ -92,7 +98,7 @@ class Handler(BaseHTTPRequestHandler):
         if served.commit:
             self.send_header("X-Repo-Commit", served.commit)
         if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(served.body) - 1}/{len(served.body)}")
+            self.send_header("Content-Range", f"bytes {start + served.off_by}-{len(served.body) - 1}/{len(served.body)}")
         self.end_headers()
         if with_body:
             self.send_body(served, rest)
@@ -100,7 +106,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def range_start(self, served):
         wanted = self.headers.get("Range")
-        if not wanted or not served.ranges or self.headers.get("If-Range", served.name()) != served.name():
+        unchanged = served.deaf_to_if_range or self.headers.get("If-Range", served.name()) == served.name()
+        if not wanted or not served.ranges or not unchanged:
             return 0
         return int(wanted.removeprefix("bytes=").split("-")[0])
 
@@ -190,9 +197,12 @@ def point_hub_at(url, monkeypatch):
 
 
 @contextmanager
-def running():
-    """A server that runs."""
+def running(context=None):
+    """A server that runs; with an SSL context, an encrypted one."""
     server = FileServer()
+    if context:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        server.url = server.url.replace("http://127.0.0.1", "https://localhost")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
@@ -219,23 +229,25 @@ def elsewhere(caches):
 
 
 @pytest.fixture
-def comfyui(caches, tmp_path, monkeypatch):
-    """Stands in for ComfyUI's `folder_paths`: folders by name, KeyError for a name that nobody registered."""
-    module = ModuleType("folder_paths")
-    module.models_dir = str(tmp_path / "ComfyUI" / "models")
-    module.folders = {"custom_nodes": [str(tmp_path / "ComfyUI" / "custom_nodes")]}
-    module.get_folder_paths = lambda name: module.folders[name][:]
-    monkeypatch.setitem(sys.modules, "folder_paths", module)
-    return SimpleNamespace(
-        models=tmp_path / "ComfyUI" / "models", custom_nodes=tmp_path / "ComfyUI" / "custom_nodes", folders=module.folders
-    )
-
-
-@pytest.fixture
 def small(server):
     """A release file of the server."""
     server.serve("/v2_1/small.pt", FILES.BODY)
     return WeightFile("small.pt", url=f"{server.url}/v2_1/small.pt", sha256=FILES.SHA256, size=len(FILES.BODY))
+
+
+@pytest.fixture
+def encrypted(caches, tmp_path_factory):
+    """An HTTPS server with a certificate of its own making, and the certificate's path."""
+    folder = tmp_path_factory.mktemp("certificate")
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    if not shutil.which("openssl"):
+        pytest.skip("needs the command openssl, to make a certificate")
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    subprocess.run([*command.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with running(context) as server:
+        yield server, certificate
 
 
 @pytest.fixture(params=["release", "hub", "hub in ComfyUI"])
@@ -246,3 +258,16 @@ def kind(request, server, small):
     if request.param == "hub in ComfyUI":
         request.getfixturevalue("comfyui")
     return FILES.HUB, server.serve_hub(FILES.HUB.repo_id, FILES.HUB.filename, FILES.BODY)
+
+
+@pytest.fixture
+def comfyui(caches, tmp_path, monkeypatch):
+    """Stands in for ComfyUI's `folder_paths`: folders by name, KeyError for a name that nobody registered."""
+    module = ModuleType("folder_paths")
+    module.models_dir = str(tmp_path / "ComfyUI" / "models")
+    module.folders = {"custom_nodes": [str(tmp_path / "ComfyUI" / "custom_nodes")]}
+    module.get_folder_paths = lambda name: module.folders[name][:]
+    monkeypatch.setitem(sys.modules, "folder_paths", module)
+    return SimpleNamespace(
+        models=tmp_path / "ComfyUI" / "models", custom_nodes=tmp_path / "ComfyUI" / "custom_nodes", folders=module.folders
+    )
