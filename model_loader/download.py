@@ -165,8 +165,7 @@ def _present(file: WeightFile) -> Path | None:
         DownloadError: Somebody else did.
     """
     if _uses_hub_cache(file):
-        path = find_in_hub_cache(file)
-        return path if path and is_usable(path) else None
+        return find_in_hub_cache(file)
     path = download_path(file)
     if not path.is_file() or not path.stat().st_size:
         return None
