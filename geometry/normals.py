@@ -8,8 +8,9 @@ from torch import Tensor
 
 from .camera import DEFAULT_FOV, check_intrinsics, check_map, check_mask, intrinsics_from_fov
 from .conventions import unit_normals
+from .disturbance import measure_disturbance
 from .kinds import Axes, Quantity
-from .plane_fit import fit_planes, measure_disturbance
+from .plane_fit import fit_planes
 from .render import normalise_per_image
 from .valid import valid_depth
 

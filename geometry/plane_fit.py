@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import reduce
 from typing import NamedTuple
 
@@ -28,10 +27,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_SAMPLE_PIXELS = 2**16
+from .disturbance import Disturbance
+
 _BAND_PIXELS = 2**17
-# A source of fewer distinct values is a quantised one.
-_QUANTISED_VALUES = 2048
 # Step 1: what a neighbour may be off the plane, as a share of inverse depth, and in second differences of a curved surface.
 _FLAT_TOLERANCE = 2.5e-4
 _CURVATURE_TOLERANCE = 3.0
@@ -55,52 +53,6 @@ class Planes(NamedTuple):
     slope_y: Tensor
 
 
-@dataclass(frozen=True)
-class Disturbance:
-    """What keeps inverse depth from being exact.
-
-    Attributes:
-        noise: Standard deviation from pixel to pixel, as a share of the value.
-        step: Distance of neighbouring values where the map has only a few (an 8-bit source), else 0.
-        step_power: How the step grows with inverse depth: 0 for quantised disparity, 2 for quantised depth.
-        soft: Whether edges are ramps of several pixels instead of jumps.
-    """
-
-    noise: float
-    step: float
-    step_power: int
-    soft: bool
-
-
-@torch.no_grad()
-def measure_disturbance(inverse: Tensor, valid: Tensor) -> Disturbance:
-    """Noise, quantisation and softness of edges, from some rows and columns.
-
-    Args:
-        inverse: (1, 1, H, W) inverse depth, positive.
-        valid: (1, 1, H, W), 1 where it can be trusted, 0 elsewhere.
-    """
-    height, width = inverse.shape[-2:]
-    row_stride = max(1, height * width // _SAMPLE_PIXELS)
-    lines = []
-    for d, v in ((inverse[0, 0], valid[0, 0]), (inverse[0, 0].T, valid[0, 0].T)):
-        offset = min(row_stride // 2, d.shape[0] - 1)
-        lines.append((d[offset::row_stride], v[offset::row_stride]))
-    bends = [_bends(d, v) for d, v in lines if d.shape[1] >= 5]
-    if not bends:
-        return Disturbance(0.0, 0.0, 0, False)
-    centre, bend, largest_share, staircase = (torch.cat(parts) for parts in zip(*bends, strict=True))
-    if centre.numel() == 0:
-        return Disturbance(0.0, 0.0, 0, False)
-    noise = float((bend / centre).median()) / (0.6745 * math.sqrt(6))
-    step, power = _quantisation_step(centre) if float(staircase.mean()) > 0.03 else (0.0, 0)
-    strong = bend > torch.clamp(centre * max(0.03, 10 * noise), min=3 * step)
-    shares = largest_share[strong]
-    # A jump rises in one step, a ramp in several.
-    soft = shares.numel() > 0 and float(shares.median()) < 0.75
-    return Disturbance(noise, step, power, soft)
-
-
 def fit_planes(inverse: Tensor, valid: Tensor, focal_length: float, disturbance: Disturbance, soft: bool) -> Planes:
     """The plane of inverse depth around every pixel.
 
@@ -115,46 +67,17 @@ def fit_planes(inverse: Tensor, valid: Tensor, focal_length: float, disturbance:
         Planes; exact (to rounding) wherever the valid surroundings are a plane. Not meaningful where not valid.
     """
     step = inverse**disturbance.step_power * disturbance.step if disturbance.step else 0.0
-    tolerance = inverse * max(3 * disturbance.noise, _FLAT_TOLERANCE) + step * 1.2
+    tolerance = inverse * max(3 * disturbance.jitter, _FLAT_TOLERANCE) + step * 1.2
     slope_x, slope_y, curvature = _one_sided_slopes(inverse, valid, tolerance)
-    expected = inverse * (3 * disturbance.noise) + step * 3.0
+    expected = inverse * (3 * disturbance.jitter) + step * 3.0
     tolerance = tolerance + _CURVATURE_TOLERANCE * (curvature - expected).clamp(min=0)
     size = 5 if soft else 3
     planes, weight = _fit_window(inverse, valid, slope_x, slope_y, tolerance, size)
-    deviation = inverse * (disturbance.noise + _LEAST_NOISE) + step * 0.9
-    planes = _widen(planes, weight, deviation, float((deviation / inverse).detach().mean()) * focal_length, focal_length, size)
+    length = disturbance.correlation
+    deviation = inverse**disturbance.power * (disturbance.noise * length) + inverse * _LEAST_NOISE + step * 0.9
+    side = math.sqrt(size**2 + length**2 - 1)
+    planes = _widen(planes, weight, deviation, float((deviation / inverse).detach().mean()) * focal_length, focal_length, side)
     return _leave_soft_edges(planes, inverse, valid) if soft else planes
-
-
-def _bends(lines: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """What bends along lines (N, L).
-
-    Returns:
-        Values of usable pixels, all (M,): themselves, |second differences|, the share of the largest step in the rise over five
-        pixels, and 1 where an equal neighbour faces an unequal one.
-    """
-    before2, before, centre, after, after2 = (lines[:, i : lines.shape[1] - 4 + i] for i in range(5))
-    usable = valid.unfold(1, 5, 1).amin(-1) > 0
-    bend = (2 * centre - before - after).abs()
-    steps = lines.diff(dim=1).abs().unfold(1, 4, 1).amax(-1)
-    largest_share = steps / (after2 - before2).abs().clamp(min=1e-12)
-    staircase = ((before == centre) != (centre == after)).to(lines)
-    return centre[usable], bend[usable], largest_share[usable], staircase[usable]
-
-
-def _quantisation_step(values: Tensor) -> tuple[float, int]:
-    """The step between the distinct values, and the power of the value it grows with; (0, 0) where they are many."""
-    distinct = torch.unique(values)
-    if not 3 <= distinct.numel() < _QUANTISED_VALUES:
-        return 0.0, 0
-    gaps, middle = distinct.diff(), (distinct[1:] + distinct[:-1]) / 2
-    best = (math.inf, 0.0, 0)
-    for power in (0, 2):
-        scaled = gaps / middle**power
-        step = scaled.median()
-        spread = float(((scaled - step).abs() / step).median())
-        best = min(best, (spread, float(step), power))
-    return best[1], best[2]
 
 
 def _pad(values: Tensor, radius: int, fill: float = 0.0) -> Tensor:
@@ -192,19 +115,20 @@ def _fit_window(inverse: Tensor, valid: Tensor, slope_x: Tensor, slope_y: Tensor
     """Least-squares planes in a size x size window, weighted by the distance from the first guess; and the share of weight left."""
     radius = size // 2
     one = torch.ones((), dtype=inverse.dtype, device=inverse.device)
+    half = [(dy, dx) for dy in range(radius + 1) for dx in range(-radius, radius + 1) if dy > 0 or dx > 0]
 
     def fit_band(inverse: Tensor, valid: Tensor, *guess: Tensor) -> tuple[Tensor, ...]:
         """Takes maps with `radius` more pixels on every side than it gives."""
         here, slope_x, slope_y, sharpness = (_shifted(m, radius, 0, 0) for m in (inverse, *guess))
         sums = _PlaneSums(torch.ones_like(here))
-        for dy in range(-radius, radius + 1):
-            for dx in range(-radius, radius + 1):
-                if dy == dx == 0:
-                    continue
-                rise = _shifted(inverse, radius, dy, dx) - here
-                residual = torch.add(torch.add(rise, slope_x, alpha=-dx), slope_y, alpha=-dy) * sharpness
+        for dy, dx in half:
+            pair = []
+            for y, x in ((dy, dx), (-dy, -dx)):
+                rise = _shifted(inverse, radius, y, x) - here
+                residual = torch.add(torch.add(rise, slope_x, alpha=-x), slope_y, alpha=-y) * sharpness
                 doubt = torch.addcmul(one, residual, residual)
-                sums.add(_shifted(valid, radius, dy, dx) / (doubt * doubt), rise, dy, dx)
+                pair.append((_shifted(valid, radius, y, x) / (doubt * doubt), rise))
+            sums.add(dy, dx, *pair)
         # The first guess decides where the neighbours leave a direction open (a line of pixels, a single pixel).
         offset, slope_x, slope_y, total = sums.solve(slope_x, slope_y, 1e-5)
         return here + offset, slope_x, slope_y, total * _shifted(valid, radius, 0, 0) / size**2
@@ -220,21 +144,22 @@ class _PlaneSums:
         self.w = weight.clamp(min=1e-6)
         self.x, self.y, self.xx, self.xy, self.yy, self.z, self.xz, self.yz = (torch.zeros_like(weight) for _ in range(8))
 
-    def add(self, weight: Tensor, height: Tensor, dy: int, dx: int) -> None:
-        """Takes in one neighbour of every pixel: its weight and its height above the pixel."""
-        weighted = weight * height
-        self.w += weight
-        self.z += weighted
+    def add(self, dy: int, dx: int, ahead: tuple[Tensor, Tensor], behind: tuple[Tensor, Tensor]) -> None:
+        """Takes in two opposite neighbours of every pixel, at (dy, dx) and at (-dy, -dx): (weight, height above the pixel) of each."""
+        risen, fallen = ahead[0] * ahead[1], behind[0] * behind[1]
+        both, lead, slope = ahead[0] + behind[0], ahead[0] - behind[0], risen - fallen
+        self.w += both
+        self.z += risen.add_(fallen)
         if dx:
-            self.x.add_(weight, alpha=dx)
-            self.xx.add_(weight, alpha=dx * dx)
-            self.xz.add_(weighted, alpha=dx)
+            self.x.add_(lead, alpha=dx)
+            self.xx.add_(both, alpha=dx * dx)
+            self.xz.add_(slope, alpha=dx)
         if dy:
-            self.y.add_(weight, alpha=dy)
-            self.yy.add_(weight, alpha=dy * dy)
-            self.yz.add_(weighted, alpha=dy)
+            self.y.add_(lead, alpha=dy)
+            self.yy.add_(both, alpha=dy * dy)
+            self.yz.add_(slope, alpha=dy)
         if dx and dy:
-            self.xy.add_(weight, alpha=dx * dy)
+            self.xy.add_(both, alpha=dx * dy)
 
     def solve(self, slope_x: Tensor, slope_y: Tensor, stiffness: Tensor | float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The plane's offset and slopes, pulled with `stiffness` towards the given slopes; and the sum of weights."""
@@ -285,27 +210,37 @@ def _join(planes: Planes, weight: Tensor, precision: Tensor, stride: int, size: 
         sums = _PlaneSums(here[3])
         slopes_x, slopes_y = here[1] * here[3], here[2] * here[3]
         for dy, dx in ((0, stride), (stride, 0), (stride, stride), (stride, -stride)):
-            agreement = _agreement((value, slope_x, slope_y), precision, dy, dx, value_scale, slope_scale)
+            agreement = _agreement((value, slope_x, slope_y), precision, dy, dx, value_scale / slope_scale)
             # Two planes agree as much seen from one as from the other: the same map serves the opposite neighbour.
             left, top = stride - max(0, -dx), stride
+            pair = []
             for sign, y0, x0 in ((1, top, left), (-1, top - dy, left - dx)):
                 there = [_shifted(m, stride, sign * dy, sign * dx) for m in (value, slope_x, slope_y, weight)]
                 share = agreement[..., y0 : y0 + here[0].shape[-2], x0 : x0 + here[0].shape[-1]] * there[3]
-                sums.add(share, there[0] - here[0], sign * dy, sign * dx)
+                pair.append((share, there[0] - here[0]))
                 slopes_x.addcmul_(share, there[1])
                 slopes_y.addcmul_(share, there[2])
+            sums.add(dy, dx, *pair)
         mean = 1 / sums.w
         offset, slope_x, slope_y, total = sums.solve(slopes_x * mean, slopes_y * mean, sums.w * slope_share)
         return here[0] + offset, slope_x, slope_y, total / 9
 
-    *joined, weight = _by_bands(join_band, stride, *planes, weight, precision)
+    *joined, weight = _by_bands(join_band, stride, *planes, weight, precision * (0.5 * slope_scale))
     return Planes(*joined), weight
 
 
 def _agreement(
-    planes: tuple[Tensor, Tensor, Tensor], precision: Tensor, dy: int, dx: int, value_scale: float, slope_scale: float
+    planes: tuple[Tensor, Tensor, Tensor], precision: Tensor, dy: int, dx: int, value_share: float
 ) -> Tensor:
-    """Weights in (0, 1] of pairs of planes, each with the one at (dy, dx) from it; only the places that have such a partner."""
+    """Weights in (0, 1] of pairs of planes, each with the one at (dy, dx) from it; only the places that have such a partner.
+
+    Args:
+        planes: Value and slopes.
+        precision: Half of how much a squared difference of slopes counts.
+        dy: Rows to the partner.
+        dx: Columns to the partner.
+        value_share: How much a squared difference of values counts beside one of slopes.
+    """
     value, slope_x, slope_y = planes
     # The mean of both slopes foretells the rise of a curved surface too: only creases and jumps disagree.
     half_rise = (slope_x * (dx / 2)).add_(slope_y, alpha=dy / 2)
@@ -313,10 +248,9 @@ def _agreement(
     residual = behind - ahead
     turn_x, turn_y = (b - a for a, b in (_pair(slope_x, dy, dx), _pair(slope_y, dy, dx)))
     first, second = _pair(precision, dy, dx)
-    difference = residual * residual * (value_scale / slope_scale)
-    difference = difference.addcmul_(turn_x, turn_x).addcmul_(turn_y, turn_y)
-    doubt = difference * (first + second) * (0.5 * slope_scale) + 1
-    return (doubt * doubt).reciprocal()
+    difference = (turn_x * turn_x).addcmul_(turn_y, turn_y).addcmul_(residual, residual, value=value_share)
+    doubt = (first + second).mul_(difference).add_(1)
+    return doubt.square_().reciprocal_()
 
 
 def _pair(values: Tensor, dy: int, dx: int) -> tuple[Tensor, Tensor]:
