@@ -1,64 +1,90 @@
-"""What disturbs inverse depth: noise, how far it is shared between neighbours, quantisation, and soft edges.
+"""What disturbs inverse depth: noise, how far neighbours share it, quantisation, soft edges.
 
-A depth camera's noise is not white. Its matching windows, its filters and resampling make neighbouring pixels share their error, so
-that the second difference of three neighbours shows only a fraction of it, and a mean over n pixels is not as calm as n pixels' mean
-should be. Taken for clean, such depth gives normals like orange peel. What tells noise from a surface is how second differences
-|D(x-k) - 2 D(x) + D(x+k)| grow with the lag k:
+The noise of depth cameras is not white. Matching windows, filters and resampling make neighbouring pixels share their error: the
+second difference of three neighbours shows a fraction of it, and a window averages less of it away than its pixels promise. What
+tells noise from a surface is how the median second difference |D(x - k) - 2 D(x) + D(x + k)| grows with the lag k:
 
-- white noise: not at all;
-- correlated noise: like k^2 at first, then not at all once k leaves the correlation behind;
-- a curved surface: like k^2, a crease, or a scene of many pieces (a network's depth): like k, however large k gets.
+- white noise: it does not;
+- correlated noise: like k^2 at first; no more where k is longer than the correlation;
+- a curved surface: like k^2; creases, and scenes of many pieces (a network's depth): like k. Both go on.
 
-So a surface at least doubles when the lag doubles, and noise, at a lag long enough, does not. With s(k) the deviation of second
-differences at lag k, a surface that doubles and noise that stays add up to s(k)^2 = n^2 + b^2 and s(2k)^2 = n^2 + 4 b^2, and
+A surface at least doubles when the lag doubles; noise stays as it is, once the lag is long enough. Let s(k) be the deviation of a
+value that the second differences at lag k speak of. From s(k)^2 = n^2 + b^2 and s(2k)^2 = n^2 + (2b)^2 follows
 
-    n(k)^2 = (4 s(k)^2 - s(2k)^2) / 3
+    n(k)^2 = (4 s(k)^2 - s(2k)^2) / 3,
 
-is the noise without the surface, nothing where all of it is a surface. For noise of deviation sigma and correlation rho(k) the same
-expression is sigma^2 (4 g(k) - g(2k)) / 3 with g(k) = 1 - 4/3 rho(k) + 1/3 rho(2k). `_plateau` finds the sigma and the length of the correlation that
-explain n(k) best. All deviations come from medians: edges and objects are few.
+what noise there is beside a surface, and nothing where all is surface. Noise of deviation sigma and correlation rho alone has
+n(k)^2 = sigma^2 (1 - 16/9 rho(k) + 8/9 rho(2k) - 1/9 rho(4k)). The sigma and the length of correlation that come closest to the
+measured n(k) are the answer (`_white_noise_alike`). Medians keep edges out of it.
 
-A correlation is described by the side L of the square that the noise is shared in: the sum of rho over all neighbours is L^2. Seen from
-far, such noise is white noise of L times the deviation which has been averaged over L x L pixels. That is all that a fit needs to know.
+Length means the side L of the square over which noise is shared: L^2 is the sum of rho over all neighbours. On scales above L such
+noise is white noise of deviation L sigma, averaged over L x L pixels; which is all that a fit has to know of it.
 
-How the noise depends on depth comes from comparing near and far pixels: the same in inverse depth (stereo, structured light),
-proportional to it, or the same in depth (time of flight).
+Depth cameras differ in how noise depends on depth: the same everywhere in inverse depth (stereo, structured light), as a share of it, or the
+same in depth (time of flight). The near and the far half of the pixels, measured for themselves, tell which.
+
+A quantised source is dithered by its own step before, since medians of a staircase are steps themselves; what dither and
+quantisation add is known and taken off again.
 
 Source:
-    Structure functions of atmospheric optics (Tatarskii 1961) and the Allan variance of clocks separate noise from drift in this way;
-    sensor noise: K. Khoshelham and S. Elberink, "Accuracy and resolution of Kinect depth data", Sensors 12 (2012).
+    Structure functions tell turbulence from drift in the same way (V. I. Tatarskii, "Wave propagation in a turbulent medium", 1961).
+    Noise of depth cameras: K. Khoshelham and S. O. Elberink, "Accuracy and resolution of Kinect depth data", Sensors 12, 2012.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 _SAMPLE_PIXELS = 2**16
-_LAGS = (1, 2, 3, 4, 6, 8, 12, 16)
-# Lags whose double is among the lags.
-_NOISE_LAGS = (1, 2, 3, 4, 6, 8)
-_LENGTHS = tuple(1.1**i for i in range(27))
-# Deviation of a value = median |second difference| / this.
-_MEDIAN_BEND = 0.6745 * math.sqrt(6)
 # A source of fewer distinct values is a quantised one.
 _QUANTISED_VALUES = 2048
+# The deviation of a value is the median |second difference| divided by this, for normally distributed noise.
+_BEND_PER_DEVIATION = 0.6745 * math.sqrt(6)
+# Places at which second differences of all lags are taken, along rows and along columns each.
+_NOISE_SAMPLES = 2**13
+_LAGS = (1, 2, 3, 4, 6, 8, 12, 16)
+_NOISE_LAGS = tuple(lag for lag in _LAGS if 2 * lag in _LAGS)
+# The variance of a uniform error of one step, twice: quantisation and dither.
+_STEP_VARIANCE = 2 / 12
+# How many times nearer the near half must be to tell how noise depends on depth.
+_DEPTH_SPAN = 1.2
 
 
 @dataclass(frozen=True)
 class Disturbance:
-    noise: float
-    jitter: float
-    correlation: float
-    power: int
-    step: float
-    step_power: int
-    soft: bool
+    """What keeps inverse depth from being exact.
 
-CLEAN = Disturbance(0.0, 0.0, 1.0, 1, 0.0, 0, False)
+    Attributes:
+        noise: Standard deviation of a value where inverse depth is 1.
+        noise_power: How the noise grows with inverse depth: 0 for stereo and structured light, 1 for a share of the value, 2 for
+            noise that is the same in depth.
+        correlation: Side of the square of pixels over which the noise is shared; 1 for white noise.
+        jitter: Standard deviation that neighbouring pixels seem to have, as a share of the value: the noise, where it is white.
+        step: Distance of neighbouring values where the map has only a few (an 8-bit source), else 0.
+        step_power: How the step grows with inverse depth: 0 for quantised disparity, 2 for quantised depth.
+        soft: Whether edges are ramps of several pixels instead of jumps.
+    """
+
+    noise: float = 0.0
+    noise_power: int = 1
+    correlation: float = 1.0
+    jitter: float = 0.0
+    step: float = 0.0
+    step_power: int = 0
+    soft: bool = False
+
+
+class _Half(NamedTuple):
+    """The nearer or the farther half of the pixels: their median value, and the deviation s(k) for each lag, as a share of the value."""
+
+    value: float
+    deviations: dict[int, float]
 
 
 @torch.no_grad()
@@ -66,98 +92,118 @@ def measure_disturbance(inverse: Tensor, valid: Tensor) -> Disturbance:
     """Noise, quantisation and softness of edges, from some rows and columns.
 
     Args:
-        inverse: (1, 1, H, W) inverse depth, positive.
+        inverse: (1, 1, H, W) inverse depth, positive and finite.
         valid: (1, 1, H, W), 1 where it can be trusted, 0 elsewhere.
     """
     height, width = inverse.shape[-2:]
     row_stride = max(1, height * width // _SAMPLE_PIXELS)
-    lines = []
-    for d, v in ((inverse[0, 0], valid[0, 0]), (inverse[0, 0].T, valid[0, 0].T)):
-        offset = min(row_stride // 2, d.shape[0] - 1)
-        lines.append((d[offset::row_stride], v[offset::row_stride]))
-    bends = [_bends(d, v) for d, v in lines if d.shape[1] >= 5]
+    bends = [
+        _bends(_every(d, row_stride), _every(v, row_stride))
+        for d, v in ((inverse[0, 0], valid[0, 0]), (inverse[0, 0].T, valid[0, 0].T))
+        if d.shape[1] >= 5
+    ]
     if not bends:
-        return CLEAN
+        return Disturbance()
     centre, bend, largest_share, staircase = (torch.cat(parts) for parts in zip(*bends, strict=True))
     if centre.numel() == 0:
-        return CLEAN
-    jitter = float((bend / centre).median()) / _MEDIAN_BEND
-    step, power = _quantisation_step(centre) if float(staircase.mean()) > 0.03 else (0.0, 0)
+        return Disturbance()
+    jitter = float((bend / centre).median()) / _BEND_PER_DEVIATION
+    step, step_power = _quantisation_step(centre) if float(staircase.mean()) > 0.03 else (0.0, 0)
     strong = bend > torch.clamp(centre * max(0.03, 10 * jitter), min=3 * step)
     shares = largest_share[strong]
     # A jump rises in one step, a ramp in several.
     soft = shares.numel() > 0 and float(shares.median()) < 0.75
-    noise, correlation, noise_power = _noise(inverse, valid, step, power)
-    return Disturbance(noise, jitter, correlation, noise_power, step, power, soft)
-
-LOG = None
-DITHER = True
-_NOISE_SAMPLES = 2**13
+    noise, noise_power, correlation = _measure_noise(inverse, valid, step, step_power)
+    return Disturbance(noise, noise_power, correlation, jitter, step, step_power, soft)
 
 
-def _noise(inverse, valid, step, step_power):
-    """."""
+def _measure_noise(inverse: Tensor, valid: Tensor, step: float, step_power: int) -> tuple[float, int, float]:
+    """The noise's deviation where inverse depth is 1, the power of inverse depth it grows with, and its correlation."""
+    found = []
+    for half in _halves(inverse, valid, step, step_power):
+        deviation, length = _white_noise_alike(half.deviations)
+        share = step * half.value ** (step_power - 1)
+        deviation = math.sqrt(max(0.0, deviation**2 - _STEP_VARIANCE * share**2))
+        if deviation > 0:
+            found.append((half.value, deviation, length))
+    if len(found) < 2:
+        # Noise that drowns in a curved surface in one half says nothing of how it depends on depth.
+        _, deviation, length = found[0] if found else (1.0, 0.0, 1.0)
+        return deviation, 1, length
+    (near, near_deviation, near_length), (far, far_deviation, far_length) = found
+    power = 1
+    if near > far * _DEPTH_SPAN:
+        power = min(2, max(0, 1 + round(math.log(near_deviation / far_deviation) / math.log(near / far))))
+    noise = math.sqrt(near_deviation * far_deviation) * math.sqrt(near * far) ** (1 - power)
+    return noise, power, math.sqrt(near_length * far_length)
+
+
+def _halves(inverse: Tensor, valid: Tensor, step: float, step_power: int) -> list[_Half]:
+    """Deviations of the near and the far half; fewer where a half is empty. One synchronisation with the device."""
     height, width = inverse.shape[-2:]
+    # Odd: patterns that repeat every second pixel are met in both phases.
     stride = round(math.sqrt(height * width / _NOISE_SAMPLES)) | 1
-    inverse = torch.where(valid > 0, inverse, math.nan)[0, 0]
-    lines = [m[min(stride // 2, m.shape[0] - 1) :: stride] for m in (inverse, inverse.T)]
-    if step and DITHER:
-        lines = [d + d**step_power * step * _dither(d) for d in lines]
+    trusted = torch.where(valid > 0, inverse, math.nan)[0, 0]
+    lines = [_every(trusted, stride), _every(trusted.T, stride)]
+    if step:
+        noise = torch.Generator().manual_seed(0)
+        lines = [d + d**step_power * step * (torch.rand(d.shape, generator=noise).to(d) - 0.5) for d in lines]
     middle = torch.cat([d[:, ::stride].flatten() for d in lines]).nanmedian()
-    medians = []
-    for lag in _LAGS:
-        parts = [_relative_bends(d, lag, stride) for d in lines if d.shape[1] > 2 * lag]
-        if not parts:
-            medians += [middle.new_zeros(())] * 2
-            continue
+    rows = []
+    for lag in (lag for lag in _LAGS if 2 * lag < max(height, width)):
+        parts = [_relative_bends(d, lag, stride) for d in lines if 2 * lag < d.shape[1]]
         centre, bend = (torch.cat(p) for p in zip(*parts, strict=True))
-        if lag == 1:
-            centres = [torch.where((centre > middle) == b, centre, math.nan).nanmedian() for b in (True, False)]
-        medians += [torch.where((centre > middle) == b, bend, math.nan).nanmedian() for b in (True, False)]
-    cn, cf, *medians = torch.stack(centres + medians).nan_to_num().tolist()
-    near, far = medians[::2], medians[1::2]
-    a = _plateau(near, DITHER * step * cn ** (step_power - 1) / math.sqrt(6))
-    b = _plateau(far, DITHER * step * cf ** (step_power - 1) / math.sqrt(6) if step else 0)
-    if LOG is not None:
-        LOG.append((a, b, cn, cf))
-    if not (a[0] > 0 and b[0] > 0):
-        s = max(a, b)
-        return (s[0], s[1], 1)
-    expo = 1 + math.log(a[0] / b[0]) / math.log(cn / cf) if cn > cf * 1.2 else 1
-    p = min(2, max(0, round(expo)))
-    if LOG is not None:
-        LOG.append(expo)
-    noise = math.sqrt(a[0] * cn ** (1 - p) * b[0] * cf ** (1 - p))
-    return noise, math.sqrt(a[1] * b[1]), p
+        near = centre > middle
+        rows += [torch.where(half, values, math.nan).nanmedian() for half in (near, ~near) for values in (centre, bend)]
+    medians = torch.stack(rows).view(-1, 2, 2).tolist()
+    halves = []
+    for i in (0, 1):
+        deviations = {lag: row[i][1] / _BEND_PER_DEVIATION for lag, row in zip(_LAGS, medians, strict=False) if row[i][1] >= 0}
+        if deviations:
+            halves.append(_Half(medians[0][i][0], deviations))
+    return halves
 
 
-def _dither(d):
-    return torch.rand(d.shape, generator=torch.Generator().manual_seed(0)).to(d) - 0.5
-
-
-def _relative_bends(lines, lag, stride):
-    end = lines.shape[1] - 2 * lag
-    before, centre, after = (lines[:, i : i + end : stride] for i in (0, lag, 2 * lag))
+def _relative_bends(lines: Tensor, lag: int, stride: int) -> tuple[Tensor, Tensor]:
+    """Values and |second differences| as a share of them at every stride-th place of lines (N, L); NaN where one of the three is."""
+    before, centre, after = (lines[:, i * lag : lines.shape[1] - (2 - i) * lag : stride] for i in range(3))
     bend = (before + after - 2 * centre).abs() / centre
-    return torch.where(bend.isnan(), math.nan, centre).flatten(), bend.flatten()
+    return (centre + 0 * bend).flatten(), bend.flatten()
 
 
-def _plateau(medians, known):
-    s = {k: (m / _MEDIAN_BEND) ** 2 for k, m in zip(_LAGS, medians)}
-    n = [max(0.0, (4 * s[k] - s[2 * k]) / 3) for k in _NOISE_LAGS]
-    best = (math.inf, 0.0, 1.0)
-    for length in _LENGTHS:
-        h = []
-        for k in _NOISE_LAGS:
-            rho = lambda x: math.exp(-math.pi * x * x / length**2) if length > 1 else 0.0
-            g = lambda x: 1 - 4 / 3 * rho(x) + rho(2 * x) / 3
-            h.append((4 * g(k) - g(2 * k)) / 3)
-        h = [max(0.0, x) for x in h]
-        w = [1 / k for k in _NOISE_LAGS]
-        var = sum(a * b * c for a, b, c in zip(n, h, w)) / sum(a * a * c for a, c in zip(h, w))
-        err = sum((a - var * b) ** 2 * c for a, b, c in zip(n, h, w))
-        best = min(best, (err, var, length))
-    return math.sqrt(max(0.0, best[1] - known**2)), best[2]
+def _white_noise_alike(deviations: dict[int, float]) -> tuple[float, float]:
+    """Standard deviation and side of the square of the noise that explains deviations s(k) best, as the head of this file says."""
+    lags = [k for k in _NOISE_LAGS if 2 * k in deviations]
+    if not lags:
+        return min(deviations.values()), 1.0
+    variances = np.array([max(0.0, (4 * deviations[k] ** 2 - deviations[2 * k] ** 2) / 3) for k in lags])
+    shapes = _NOISE_SHAPES[:, : len(lags)]
+    # What is left of the surface grows with the lag: the longer the lag, the less it counts.
+    weights = 1 / np.array(lags)
+    scales = shapes @ (weights * variances) / (shapes**2 @ weights).clip(1e-12)
+    misfits = (variances - scales[:, None] * shapes) ** 2 @ weights
+    best = min(max(int(misfits.argmin()), 1), len(_LENGTHS) - 2)
+    # Where the parabola through the best three is lowest: a rounding error in the picture must not turn the choice visibly.
+    left, lowest, right = misfits[best - 1 : best + 2].tolist()
+    bend = left - 2 * lowest + right
+    place = best + (min(1.0, max(-1.0, (left - right) / (2 * bend))) if bend > 0 else 0.0)
+    variance, length = (float(np.interp(place, range(len(_LENGTHS)), values)) for values in (scales, _LENGTHS))
+    return math.sqrt(variance), max(1.0, length)
+
+
+def _noise_shapes(lengths: np.ndarray) -> np.ndarray:
+    """n(k)^2 for each length and lag, of noise of deviation 1 whose correlation is a Gaussian of the sum length^2."""
+    rho, rho2, rho4 = (np.exp(-math.pi * (times * np.array(_NOISE_LAGS) / lengths[:, None]) ** 2) for times in (1, 2, 4))
+    return (1 - (16 * rho - 8 * rho2 + rho4) / 9).clip(0)
+
+
+# From less than a pixel, which is white noise, to twelve.
+_LENGTHS = 0.5 * 1.02 ** np.arange(161)
+_NOISE_SHAPES = _noise_shapes(_LENGTHS)
+
+
+def _every(lines: Tensor, stride: int) -> Tensor:
+    return lines[min(stride // 2, lines.shape[0] - 1) :: stride]
 
 
 def _bends(lines: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

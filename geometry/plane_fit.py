@@ -74,7 +74,7 @@ def fit_planes(inverse: Tensor, valid: Tensor, focal_length: float, disturbance:
     size = 5 if soft else 3
     planes, weight = _fit_window(inverse, valid, slope_x, slope_y, tolerance, size)
     length = disturbance.correlation
-    deviation = inverse**disturbance.power * (disturbance.noise * length) + inverse * _LEAST_NOISE + step * 0.9
+    deviation = inverse**disturbance.noise_power * (disturbance.noise * length) + inverse * _LEAST_NOISE + step * 0.9
     side = math.sqrt(size**2 + length**2 - 1)
     planes = _widen(planes, weight, deviation, float((deviation / inverse).detach().mean()) * focal_length, focal_length, side)
     return _leave_soft_edges(planes, inverse, valid) if soft else planes
