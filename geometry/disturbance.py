@@ -20,11 +20,11 @@ measured n(k) are the answer (`_white_noise_alike`). Medians keep edges out of i
 Length means the side L of the square over which noise is shared: L^2 is the sum of rho over all neighbours. On scales above L such
 noise is white noise of deviation L sigma, averaged over L x L pixels; which is all that a fit has to know of it.
 
-Depth cameras differ in how noise depends on depth: the same everywhere in inverse depth (stereo, structured light), as a share of it, or the
-same in depth (time of flight). The near and the far half of the pixels, measured for themselves, tell which.
+Depth cameras differ in how noise depends on depth: it is the same everywhere in inverse depth (stereo, structured light), a share of
+it, or the same everywhere in depth (time of flight). The near and the far half of the pixels, each measured for itself, tell which.
 
-A quantised source is dithered by its own step before, since medians of a staircase are steps themselves; what dither and
-quantisation add is known and taken off again.
+Medians of a staircase are whole steps. A quantised source is therefore dithered by its step first; the variance of the dither and of
+the rounding, a twelfth of a squared step each, is taken off again.
 
 Source:
     Structure functions tell turbulence from drift in the same way (V. I. Tatarskii, "Wave propagation in a turbulent medium", 1961).
@@ -50,8 +50,6 @@ _BEND_PER_DEVIATION = 0.6745 * math.sqrt(6)
 _NOISE_SAMPLES = 2**13
 _LAGS = (1, 2, 3, 4, 6, 8, 12, 16)
 _NOISE_LAGS = tuple(lag for lag in _LAGS if 2 * lag in _LAGS)
-# The variance of a uniform error of one step, twice: quantisation and dither.
-_STEP_VARIANCE = 2 / 12
 # How many times nearer the near half must be to tell how noise depends on depth.
 _DEPTH_SPAN = 1.2
 
@@ -122,10 +120,11 @@ def _measure_noise(inverse: Tensor, valid: Tensor, step: float, step_power: int)
     found = []
     for half in _halves(inverse, valid, step, step_power):
         deviation, length = _white_noise_alike(half.deviations)
-        share = step * half.value ** (step_power - 1)
-        deviation = math.sqrt(max(0.0, deviation**2 - _STEP_VARIANCE * share**2))
-        if deviation > 0:
-            found.append((half.value, deviation, length))
+        rounding = (step * half.value ** (step_power - 1)) ** 2 / 12
+        noise = deviation**2 - 2 * rounding
+        # Noise that is weaker than the rounding is left to the step.
+        if noise > rounding:
+            found.append((half.value, math.sqrt(noise), length))
     if len(found) < 2:
         # Noise that drowns in a curved surface in one half says nothing of how it depends on depth.
         _, deviation, length = found[0] if found else (1.0, 0.0, 1.0)
@@ -203,6 +202,7 @@ _NOISE_SHAPES = _noise_shapes(_LENGTHS)
 
 
 def _every(lines: Tensor, stride: int) -> Tensor:
+    """Every stride-th of the lines (N, L), at least one."""
     return lines[min(stride // 2, lines.shape[0] - 1) :: stride]
 
 

@@ -7,7 +7,9 @@ value + slope_x * du + slope_y * dv. Three steps:
    extrapolate to the centre, so that it does not reach over an edge.
 2. While the noise leaves the slope uncertain, the planes of 3x3 places some pixels apart are joined into one: the least-squares
    plane through their values and slopes, each weighted by how well it agrees with the centre's. The distance about doubles every time,
-   so a window of 70 pixels costs four steps, and it grows only where the surface is flat within the noise.
+   so a window of 70 pixels costs four steps, and it grows only where the surface is flat within the noise. The slope of a window of k
+   pixels has the standard deviation sqrt(12) sigma / k^2 in white noise of deviation sigma. Noise that is shared over L pixels (see
+   `disturbance`) is white noise of deviation L sigma seen through a blur of L pixels: k^2 becomes k^2 + L^2 - 1.
 3. For depth with soft edges, a pixel on the ramp between two surfaces takes over the plane of the straight place nearby that
    explains its depth best.
 
@@ -73,9 +75,9 @@ def fit_planes(inverse: Tensor, valid: Tensor, focal_length: float, disturbance:
     tolerance = tolerance + _CURVATURE_TOLERANCE * (curvature - expected).clamp(min=0)
     size = 5 if soft else 3
     planes, weight = _fit_window(inverse, valid, slope_x, slope_y, tolerance, size)
-    length = disturbance.correlation
-    deviation = inverse**disturbance.noise_power * (disturbance.noise * length) + inverse * _LEAST_NOISE + step * 0.9
-    side = math.sqrt(size**2 + length**2 - 1)
+    white = inverse**disturbance.noise_power * (disturbance.noise * disturbance.correlation)
+    deviation = white + inverse * _LEAST_NOISE + step * 0.9
+    side = math.sqrt(size**2 + disturbance.correlation**2 - 1)
     planes = _widen(planes, weight, deviation, float((deviation / inverse).detach().mean()) * focal_length, focal_length, side)
     return _leave_soft_edges(planes, inverse, valid) if soft else planes
 
@@ -145,7 +147,7 @@ class _PlaneSums:
         self.x, self.y, self.xx, self.xy, self.yy, self.z, self.xz, self.yz = (torch.zeros_like(weight) for _ in range(8))
 
     def add(self, dy: int, dx: int, ahead: tuple[Tensor, Tensor], behind: tuple[Tensor, Tensor]) -> None:
-        """Takes in two opposite neighbours of every pixel, at (dy, dx) and at (-dy, -dx): (weight, height above the pixel) of each."""
+        """Takes in the neighbours at (dy, dx) and at (-dy, -dx) of every pixel: the weight and the height above it of each."""
         risen, fallen = ahead[0] * ahead[1], behind[0] * behind[1]
         both, lead, slope = ahead[0] + behind[0], ahead[0] - behind[0], risen - fallen
         self.w += both
@@ -181,7 +183,7 @@ def _widen(planes: Planes, weight: Tensor, deviation: Tensor, angle: float, foca
     Args:
         planes: Fitted in size x size windows.
         weight: Share of the window that each rests on.
-        deviation: Standard deviation of a single pixel.
+        deviation: Standard deviation of a single pixel, of noise that is white.
         angle: That deviation, as the radians by which it tilts a surface over one pixel.
         focal_length: In pixels.
         size: Side of the windows.
@@ -229,9 +231,7 @@ def _join(planes: Planes, weight: Tensor, precision: Tensor, stride: int, size: 
     return Planes(*joined), weight
 
 
-def _agreement(
-    planes: tuple[Tensor, Tensor, Tensor], precision: Tensor, dy: int, dx: int, value_share: float
-) -> Tensor:
+def _agreement(planes: tuple[Tensor, Tensor, Tensor], precision: Tensor, dy: int, dx: int, value_share: float) -> Tensor:
     """Weights in (0, 1] of pairs of planes, each with the one at (dy, dx) from it; only the places that have such a partner.
 
     Args:
