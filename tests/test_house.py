@@ -16,6 +16,7 @@ HEAVY = {
     "diffusers",
     "timm",
     "cv2",
+    "PIL",
     "ray",
     "bpy",
     "huggingface_hub",

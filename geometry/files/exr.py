@@ -17,12 +17,9 @@ from torch import Tensor
 from ..camera import check_intrinsics
 from ..estimate import Axes, Estimate, Quantity
 from .foreign import depth_mask, planes_to_map, unnamed_map
-from .paths import MAX_PIXELS, FileFormatError, atomic_path, check_size, checked_file, one_picture
+from .paths import MAX_NUMBERS, FileFormatError, atomic_path, check_size, checked_file, damage_named, one_picture
 
 logger = logging.getLogger(__name__)
-
-MAX_NUMBERS = 4 * MAX_PIXELS
-"""Most numbers that all channels of a file may hold together."""
 
 _MAGIC = b"v/1\x01"
 _HALF_MAX = 65504.0
@@ -171,7 +168,7 @@ def _read_channels(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     with path.open("rb") as file:
         if file.read(4) != _MAGIC:
             raise FileFormatError(f"{path}: not an OpenEXR file")
-    try:
+    with damage_named(path, "OpenEXR cannot read the file"):
         with openexr.File(str(path), separate_channels=True, header_only=True) as file:
             headers = [dict(part.header) for part in file.parts]
         _check_headers(path, openexr, headers)
@@ -181,14 +178,10 @@ def _read_channels(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
                 raise FileFormatError(f"{path}: the file is cut off or damaged; write it again")
             # The first part wins where two use a name.
             channels = {name: channel.pixels for part in reversed(file.parts) for name, channel in part.channels.items()}
-    except (RuntimeError, ValueError, TypeError) as error:
-        if isinstance(error, FileFormatError):
-            raise
-        raise FileFormatError(f"{path}: OpenEXR cannot read the file: {error}") from error
     return headers[0], {name: pixels.astype(np.float32, copy=False) for name, pixels in channels.items()}
 
 
-def _check_headers(path: os.PathLike[str], openexr: Any, headers: list[dict[str, Any]]) -> None:
+def _check_headers(path: Path, openexr: Any, headers: list[dict[str, Any]]) -> None:
     numbers = 0
     sizes = set()
     for header in headers:
@@ -196,7 +189,7 @@ def _check_headers(path: os.PathLike[str], openexr: Any, headers: list[dict[str,
             raise FileFormatError(f"{path}: a deep EXR; flatten it first, one value a pixel is read")
         (left, top), (right, bottom) = (corner.tolist() for corner in header["dataWindow"])
         width, height = right - left + 1, bottom - top + 1
-        check_size(path, width, height)
+        check_size(path, width, height, path.stat().st_size)
         if any((channel.xSampling, channel.ySampling) != (1, 1) for channel in header["channels"]):
             raise FileFormatError(f"{path}: channels of lower resolution (luminance/chroma); save it with full channels")
         numbers += width * height * len(header["channels"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import zipfile
-import zlib
 from dataclasses import replace
 from typing import IO
 
@@ -17,12 +16,11 @@ from ..camera import check_intrinsics
 from ..conventions import unit_normals
 from ..estimate import Axes, Estimate, Quantity
 from .foreign import depth_mask
-from .paths import MAX_PIXELS, FileFormatError, atomic_path, checked_file
+from .paths import MAX_NUMBERS, MAX_PIXELS, FileFormatError, atomic_path, checked_file, damage_named
 
 _MAPS = ("depth", "normals", "mask", "intrinsics", "confidence", "dmap", "nmap")
 _WORDS = ("quantity", "axes")
 _MAX_WORD_BYTES = 256
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError)
 
 
 def write_npz(path: str | os.PathLike[str], estimate: Estimate) -> None:
@@ -80,18 +78,18 @@ def read_npz(path: str | os.PathLike[str], quantity: Quantity | None = None, axe
         https://www.saifkhichi.com/blog/blender-depth-map-surface-normals (the tutorial).
     """
     path = checked_file(path)
-    try:
+    with damage_named(path, "not a whole NumPy archive (.npz) of depth or normals"):
         with zipfile.ZipFile(path) as archive:
             members = set(archive.namelist())
             words = {key: _read_word(path, archive, key) for key in _WORDS if f"{key}.npy" in members}
-            maps = {key: _read_map(path, archive, key) for key in _MAPS if f"{key}.npy" in members}
+            present = [key for key in _MAPS if f"{key}.npy" in members]
+            numbers = sum(_checked_numbers(path, archive, key) for key in present)
+            if numbers > MAX_NUMBERS:
+                raise FileFormatError(f"{path}: {numbers} numbers in all maps; at most {MAX_NUMBERS} are read; split the batch")
+            maps = {key: _read_map(archive, key) for key in present}
         quantity = Quantity(words["quantity"]) if "quantity" in words else quantity
         axes = Axes(words["axes"]) if "axes" in words else axes
         return _to_estimate(path, maps, quantity, axes)
-    except FileFormatError:
-        raise
-    except _DAMAGE as error:
-        raise FileFormatError(f"{path}: not a whole NumPy archive (.npz) of depth or normals: {error}") from error
 
 
 def _channel_last(maps: Tensor) -> np.ndarray:
@@ -131,8 +129,8 @@ def _read_word(path: os.PathLike[str], archive: zipfile.ZipFile, key: str) -> st
         return str(np.lib.format.read_array(member, allow_pickle=False))
 
 
-def _read_map(path: os.PathLike[str], archive: zipfile.ZipFile, key: str) -> np.ndarray:
-    """One array, refused by its header before anything is allocated for it; float32, the mask bool."""
+def _checked_numbers(path: os.PathLike[str], archive: zipfile.ZipFile, key: str) -> int:
+    """How many float32 numbers an array takes to read, refused by its header before anything is allocated for it."""
     with archive.open(f"{key}.npy") as member:
         shape, dtype = _read_header(path, key, member)
     kinds = "bu" if key == "mask" else "fiu"
@@ -145,6 +143,12 @@ def _read_map(path: os.PathLike[str], archive: zipfile.ZipFile, key: str) -> np.
     limit = MAX_PIXELS * (3 if key in ("normals", "nmap") else 1)
     if math.prod(shape) > limit:
         raise FileFormatError(f"{path}: '{key}' has shape {shape}; at most {MAX_PIXELS // 2**20} megapixels are read")
+    # Numbers of 8 bytes take the room of two.
+    return math.prod(shape) * max(1, dtype.itemsize // 4)
+
+
+def _read_map(archive: zipfile.ZipFile, key: str) -> np.ndarray:
+    """One array, float32; the mask bool."""
     with archive.open(f"{key}.npy") as member:
         array = np.lib.format.read_array(member, allow_pickle=False)
     return array.astype(bool if key == "mask" else np.float32, copy=False)

@@ -16,9 +16,16 @@ from ..estimate import Estimate
 MAX_PIXELS = 2**27
 """Most pixels (all pictures of a file together) that a file may hold: 16384 x 8192."""
 
+MAX_NUMBERS = 4 * MAX_PIXELS
+"""Most numbers that all maps of a file may hold together."""
+
 MAX_FILE_BYTES = 2**32
 """Longest file that is read at all."""
 
+MAX_PIXELS_PER_BYTE = 2048
+"""Of a large picture: a blank page packs 1032 bytes into one, as JPEG does 512 pixels; beyond this the header lies or wants our memory."""
+
+_HARMLESS_PIXELS = 2**24
 _TEMPORARY = ".depth-normal-"
 _STALE_SECONDS = 24 * 60 * 60
 
@@ -28,6 +35,25 @@ _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"|?*]')
 
 class FileFormatError(ValueError):
     """A file that is not what its name says, is damaged, or is beyond the limits; the message begins with its path."""
+
+
+@contextmanager
+def damage_named(path: str | os.PathLike[str], problem: str) -> Iterator[None]:
+    """Around a decoder that is not ours: whatever it raises on a damaged or hostile file becomes a FileFormatError.
+
+    Args:
+        path: The file, for the message.
+        problem: What to say before the decoder's own words.
+
+    Raises:
+        FileFormatError: In place of any other exception; those of a missing library or of full memory stay what they are.
+    """
+    try:
+        yield
+    except (FileFormatError, ImportError, MemoryError):
+        raise
+    except Exception as error:
+        raise FileFormatError(f"{path}: {problem} ({str(error) or type(error).__name__})") from error
 
 
 @contextmanager
@@ -133,6 +159,7 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
 
     Raises:
         FileNotFoundError: No such file.
+        PermissionError: A file that this user may not read.
         FileFormatError: A folder or a device, empty, or longer than MAX_FILE_BYTES.
     """
     return checked_file(path).read_bytes()
@@ -141,9 +168,13 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
 def checked_file(path: str | os.PathLike[str]) -> Path:
     """`path`, if it is a regular file of sensible length; raises as `read_bytes`."""
     path = Path(path)
-    size = path.stat().st_size
-    if not path.is_file():
-        raise FileFormatError(f"{path}: not a file")
+    try:
+        size = path.stat().st_size
+        if not path.is_file():
+            raise FileFormatError(f"{path}: not a file")
+        path.open("rb").close()
+    except PermissionError as error:
+        raise PermissionError(f"{path}: this user may not read the file; change its permissions or those of its folder") from error
     if size == 0:
         raise FileFormatError(f"{path}: the file is empty")
     if size > MAX_FILE_BYTES:
@@ -151,16 +182,27 @@ def checked_file(path: str | os.PathLike[str]) -> Path:
     return path
 
 
-def check_size(path: str | os.PathLike[str], width: int, height: int) -> None:
+def check_size(path: str | os.PathLike[str], width: int, height: int, file_bytes: int) -> None:
     """Refuses sizes that a header claims before anything is allocated for them.
 
+    Args:
+        path: The file, for messages.
+        width: As the header says.
+        height: As the header says.
+        file_bytes: Length of the whole file.
+
     Raises:
-        FileFormatError: A side below 1, or more than MAX_PIXELS.
+        FileFormatError: A side below 1, more than MAX_PIXELS, or far more than a file of this length can hold.
     """
     if min(width, height) < 1:
         raise FileFormatError(f"{path}: a picture of {width}x{height} pixels; at least 1x1 is needed")
     if width * height > MAX_PIXELS:
         raise FileFormatError(f"{path}: {width}x{height} pixels; at most {MAX_PIXELS // 2**20} megapixels are read; scale it down")
+    if width * height > max(_HARMLESS_PIXELS, MAX_PIXELS_PER_BYTE * file_bytes):
+        raise FileFormatError(
+            f"{path}: the header claims {width}x{height} pixels, the file has {file_bytes} bytes: it is damaged, blank, or made to fill "
+            "the memory; save the picture again"
+        )
 
 
 def one_picture(estimate: Estimate, holder: str) -> None:

@@ -54,7 +54,7 @@ def read_pfm(path: str | os.PathLike[str]) -> Tensor:
         raise FileFormatError(f"{path}: not a PFM file (it begins with {data[:16]!r}); expected 'Pf' or 'PF', width, height, scale")
     channels = 1 if header[1] == b"Pf" else 3
     width, height = int(header[2]), int(header[3])
-    check_size(path, width, height)
+    check_size(path, width, height, len(data))
     try:
         scale = float(header[4])
     except ValueError as error:

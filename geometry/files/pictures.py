@@ -1,120 +1,211 @@
-"""Reading pictures: sizes and orientation from the header first, then the pixels through OpenCV."""
+"""Reading pictures: Pillow opens them, checks that they are whole and decodes 8 bits a channel; OpenCV decodes what Pillow would round."""
 
 from __future__ import annotations
 
+import io
 import os
-import struct
-from collections.abc import Iterator
-from typing import NamedTuple
+import re
+import threading
+import warnings
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .paths import FileFormatError, check_size, read_bytes
+from .paths import MAX_PIXELS, FileFormatError, check_size, damage_named, read_bytes
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
 
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 _ACCEPTED = "accepted are 8- and 16-bit PNG, JPEG, WebP, BMP and TIFF"
 _ORIENTATION_TAG = 0x0112
-_MAX_CHUNKS = 10_000
+_BITS_TAG, _PLANES_TAG, _EXTRA_SAMPLES_TAG = 258, 284, 338
+_SEPARATE_PLANES, _ASSOCIATED_ALPHA = 2, 1
+
+# Pillow's modes whose numbers are those of the file; La is grey with premultiplied alpha.
+_EXACT_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "I;16", "I;16B", "I;16L")
+# 15- and 16-bit BMP pixels, which the decoders scale differently.
+_PACKED = re.compile(r"BGR;1[56]")
+
+_END_OF_JPEG = b"\xff\xd9"
+_JPEG_FILLER = bytes(range(64, 128)) * 16
+_MID_GREY = 128
 
 
-class PictureHeader(NamedTuple):
-    """What a picture's header says: pixels as stored, and EXIF orientation 1..8 still to be applied."""
+class DecodedPicture(NamedTuple):
+    """A picture as stored, upright.
 
-    width: int
-    height: int
-    orientation: int = 1
+    Attributes:
+        pixels: (H, W) or (H, W, 3 or 4) uint8 or uint16; 4 channels are RGB and alpha.
+        premultiplied: Whether the colours are already multiplied by alpha.
+        text: What a PNG says in words, by keyword.
+    """
+
+    pixels: np.ndarray
+    premultiplied: bool
+    text: dict[str, str]
 
 
 def read_picture(path: str | os.PathLike[str]) -> np.ndarray:
     """Reads a picture as RGB numbers.
 
     Args:
-        path: PNG, JPEG, WebP, BMP or TIFF, 8 or 16 bits, grey or colour, with or without alpha.
+        path: PNG, JPEG, WebP, BMP or TIFF, 8 or 16 bits, grey or colour, with or without alpha. Of several pictures the first.
 
     Returns:
         (H, W, 3) float32 RGB in [0, 1], as coded in the file (no gamma applied), upright by its EXIF orientation, alpha laid on white.
 
     Raises:
         FileNotFoundError: No such file.
-        FileFormatError: Not a picture, damaged, empty, or larger than MAX_PIXELS by its header.
+        PermissionError: A file that this user may not read.
+        FileFormatError: Not a picture, damaged, cut off, empty, or larger than MAX_PIXELS by its header.
     """
-    return _as_rgb(decode_pixels(path, read_bytes(path)))
+    picture = decode_picture(path, read_bytes(path))
+    return _as_rgb(picture.pixels, picture.premultiplied)
 
 
-def decode_pixels(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
-    """Decodes a picture's bytes as stored, upright.
+def decode_picture(path: str | os.PathLike[str], data: bytes) -> DecodedPicture:
+    """Decodes a picture's bytes.
 
     Args:
         path: The file, for messages.
         data: Its bytes.
 
-    Returns:
-        (H, W) or (H, W, 3 or 4) uint8 or uint16, channels RGB(A).
-
     Raises:
         FileFormatError: As `read_picture`.
     """
+    with damage_named(path, "the picture is damaged or cut off"), _strict, _open(path, data) as image:
+        check_size(path, image.width, image.height, len(data))
+        if image.format == "PNG":
+            # Its checksums; Pillow allows nothing else of an image that it has verified.
+            with _open(path, data) as checked:
+                checked.verify()
+        exact = _is_exact(image)
+        if not exact and _SEPARATE_PLANES in _tiff_tag(image, _PLANES_TAG):
+            # OpenCV returns memory that it never wrote.
+            raise FileFormatError(f"{path}: a 16-bit TIFF with its colours in separate planes; save it with them side by side (chunky)")
+        if exact or image.format != "PNG":
+            image.load()
+        pixels = _pillow_pixels(image) if exact else _opencv_pixels(path, data)
+        if image.format in ("JPEG", "MPO"):
+            _check_jpeg_end(path, data, pixels)
+        extra = _tiff_tag(image, _EXTRA_SAMPLES_TAG)
+        if pixels.ndim == 3 and extra and not any(extra):
+            # TIFF: a sample of no stated meaning, which is no alpha.
+            pixels = pixels[..., :3]
+        premultiplied = image.mode == "La" or (not exact and _ASSOCIATED_ALPHA in extra)
+        text = {key: value for key, value in image.info.items() if isinstance(key, str) and isinstance(value, str)}
+        return DecodedPicture(np.ascontiguousarray(_upright(pixels, _orientation(image))), premultiplied, text)
+
+
+class _Strictness:
+    """Has Pillow refuse files that are cut off, and be silent, whatever the rest of the process has asked of it. Any number of threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._quiet = ExitStack()
+
+    def __enter__(self) -> None:
+        from PIL import ImageFile
+
+        with self._lock:
+            if self._users == 0:
+                self._lenient, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+                self._quiet.enter_context(warnings.catch_warnings())
+                warnings.simplefilter("ignore")
+            self._users += 1
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        from PIL import ImageFile
+
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                ImageFile.LOAD_TRUNCATED_IMAGES = self._lenient
+                self._quiet.close()
+
+
+_strict = _Strictness()
+
+
+def _open(path: str | os.PathLike[str], data: bytes) -> ImageFile:
+    """Reads the header."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        return Image.open(io.BytesIO(data), formats=_FORMATS)
+    except UnidentifiedImageError as error:
+        raise FileFormatError(
+            f"{path}: not a picture of a known kind, or one that is damaged or cut off (it begins with {data[:8]!r}); {_ACCEPTED}"
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise FileFormatError(f"{path}: {error}; at most {MAX_PIXELS // 2**20} megapixels are read; scale it down") from error
+
+
+def _tiff_tag(image: ImageFile, tag: int) -> tuple[int, ...]:
+    tags = getattr(image, "tag_v2", {})
+    value = tags.get(tag, ())
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _is_exact(image: ImageFile) -> bool:
+    """Whether Pillow gives the numbers of the file, by its header; of 16 bits it keeps those of grey pictures only."""
+    if image.mode not in _EXACT_MODES:
+        return False
+    if image.mode.startswith("I;16"):
+        return True
+    layouts = " ".join(str(tile[3]) for tile in image.tile)
+    return ";16" not in layouts and not _PACKED.search(layouts) and max(_tiff_tag(image, _BITS_TAG), default=8) <= 8
+
+
+def _pillow_pixels(image: ImageFile) -> np.ndarray:
+    if image.mode.startswith("I;16"):
+        return np.asarray(image).astype(np.uint16)
+    if image.mode in ("LA", "La"):
+        return np.asarray(image)[..., [0, 0, 0, 1]]
+    if image.mode in ("P", "PA") or (image.mode == "RGB" and "transparency" in image.info):
+        return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+    return np.asarray(image.convert("L") if image.mode == "1" else image)
+
+
+def _opencv_pixels(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
     import cv2
 
-    header = read_header(path, data)
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        raise FileFormatError(f"{path}: the picture cannot be decoded ({error.err})") from error
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise FileFormatError(f"{path}: the picture is damaged or of a kind that OpenCV cannot decode; {_ACCEPTED}")
     if pixels.dtype not in (np.uint8, np.uint16):
         raise FileFormatError(f"{path}: a picture of {pixels.dtype} numbers; {_ACCEPTED}")
-    if pixels.ndim == 3:
-        pixels = pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
-    return _upright(pixels, header.orientation).copy()
+    return pixels[..., [2, 1, 0, 3][: pixels.shape[2]]] if pixels.ndim == 3 else pixels
 
 
-def read_header(path: str | os.PathLike[str], data: bytes) -> PictureHeader:
-    """Size and orientation of a picture, read without decoding it.
+def _check_jpeg_end(path: str | os.PathLike[str], data: bytes, pixels: np.ndarray) -> None:
+    """Refuses a JPEG whose data ends before its pixels do: the decoder fills them with grey and says nothing.
 
-    Raises:
-        FileFormatError: Not a known kind of picture, a truncated header, or a size beyond the limits.
+    Where the last pixel is of that grey, the picture is decoded again with more data at its end, which a whole picture does not use.
     """
-    for signature, parse in _PARSERS:
-        if data.startswith(signature):
-            try:
-                header = parse(data)
-            except (struct.error, IndexError, ValueError) as error:
-                raise FileFormatError(f"{path}: the picture is damaged or cut off ({error})") from error
-            check_size(path, header.width, header.height)
-            return header
-    raise FileFormatError(f"{path}: not a picture (it begins with {data[:8]!r}); {_ACCEPTED}")
+    end = data.rfind(_END_OF_JPEG)
+    if end < 0:
+        raise FileFormatError(f"{path}: the picture is cut off: its end mark is missing; fetch or save it again")
+    if (pixels[-1, -1] != _MID_GREY).any():
+        return
+    with _open(path, data[:end] + _JPEG_FILLER + data[end:]) as longer:
+        if not np.array_equal(np.asarray(longer), pixels):
+            raise FileFormatError(f"{path}: the picture is cut off: the data of its last pixels is missing; fetch or save it again")
 
 
-def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and content of a PNG's chunks before its pixels.
-
-    Raises:
-        ValueError: No pixels follow.
-    """
-    position = len(PNG_SIGNATURE)
-    for _ in range(_MAX_CHUNKS):
-        if position + 8 > len(data):
-            break
-        length, kind = struct.unpack_from(">I4s", data, position)
-        if kind == b"IDAT":
-            return
-        yield kind, data[position + 8 : position + 8 + length]
-        position += 12 + length
-    raise ValueError("no pixels found")
-
-
-def _as_rgb(pixels: np.ndarray) -> np.ndarray:
-    """Any upright pixels as (H, W, 3) float32 in [0, 1], alpha laid on white."""
-    picture = pixels.astype(np.float32) / np.iinfo(pixels.dtype).max
-    if picture.ndim == 2:
-        return np.repeat(picture[..., None], 3, axis=2)
-    if picture.shape[2] == 4:
-        alpha = picture[..., 3:]
-        return picture[..., :3] * alpha + (1 - alpha)
-    return picture
+def _orientation(image: ImageFile) -> int:
+    """The EXIF orientation still to be applied, 1..8. Both decoders turn TIFF upright by themselves, and Pillow forgets it then."""
+    if image.format == "PNG" and "exif" not in image.info:
+        # Pillow would decode all pixels to look behind them.
+        return 1
+    try:
+        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # noqa: BLE001  notes that are damaged in any way say nothing; the picture is whole
+        return 1
+    return orientation if orientation in range(1, 9) else 1
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
@@ -128,98 +219,13 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return pixels
 
 
-def _png_header(data: bytes) -> PictureHeader:
-    chunks = dict(png_chunks(data))
-    width, height = struct.unpack_from(">II", chunks.get(b"IHDR", b""))
-    return PictureHeader(width, height, _exif_orientation(chunks[b"eXIf"]) if b"eXIf" in chunks else 1)
-
-
-def _jpeg_header(data: bytes) -> PictureHeader:
-    orientation, position = 1, 2
-    for _ in range(_MAX_CHUNKS):
-        marker, length = struct.unpack_from(">HH", data, position)
-        if marker == 0xFFFF:
-            position += 1
-            continue
-        if marker == 0xFFE1 and data[position + 4 : position + 10] == b"Exif\0\0":
-            orientation = _exif_orientation(data[position + 10 : position + 2 + length])
-        if 0xFFC0 <= marker <= 0xFFCF and marker not in (0xFFC4, 0xFFC8, 0xFFCC):
-            height, width = struct.unpack_from(">HH", data, position + 5)
-            # OpenCV fills what is missing with grey and says nothing.
-            if data.find(b"\xff\xd9", position) < 0:
-                raise ValueError("no end of the picture")
-            return PictureHeader(width, height, orientation)
-        if marker < 0xFF00 or length < 2:
-            break
-        position += 2 + length
-    raise ValueError("no size found")
-
-
-def _webp_header(data: bytes) -> PictureHeader:
-    if data[8:12] != b"WEBP":
-        raise ValueError(f"RIFF of kind {data[8:12]!r}")
-    kind = data[12:16]
-    if kind == b"VP8X":
-        width, height = (1 + int.from_bytes(data[at : at + 3], "little") for at in (24, 27))
-        position = 12
-        for _ in range(_MAX_CHUNKS):
-            if position + 8 > len(data):
-                break
-            chunk, length = struct.unpack_from("<4sI", data, position)
-            if chunk == b"EXIF":
-                exif = data[position + 8 : position + 8 + length].removeprefix(b"Exif\0\0")
-                return PictureHeader(width, height, _exif_orientation(exif))
-            position += 8 + length + length % 2
-        return PictureHeader(width, height)
-    if kind == b"VP8L":
-        bits = struct.unpack_from("<I", data, 21)[0]
-        return PictureHeader(1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF))
-    width, height = struct.unpack_from("<HH", data, 26)
-    return PictureHeader(width & 0x3FFF, height & 0x3FFF)
-
-
-def _bmp_header(data: bytes) -> PictureHeader:
-    if struct.unpack_from("<I", data, 14)[0] == 12:
-        width, height = struct.unpack_from("<HH", data, 18)
-    else:
-        width, height = struct.unpack_from("<ii", data, 18)
-    return PictureHeader(width, abs(height))
-
-
-def _tiff_header(data: bytes) -> PictureHeader:
-    # OpenCV turns TIFF upright by itself.
-    tags = _tiff_tags(data)
-    return PictureHeader(tags.get(256, 0), tags.get(257, 0))
-
-
-def _exif_orientation(exif: bytes) -> int:
-    try:
-        orientation = _tiff_tags(exif).get(_ORIENTATION_TAG, 1)
-    except (struct.error, ValueError):
-        return 1
-    return orientation if 1 <= orientation <= 8 else 1
-
-
-def _tiff_tags(data: bytes) -> dict[int, int]:
-    """The whole-number tags of a TIFF structure's first directory."""
-    orders = {b"II": "<", b"MM": ">"}
-    if data[:2] not in orders:
-        raise ValueError(f"TIFF byte order {data[:2]!r}")
-    order = orders[data[:2]]
-    directory = struct.unpack_from(order + "I", data, 4)[0]
-    tags = {}
-    for index in range(struct.unpack_from(order + "H", data, directory)[0]):
-        tag, kind, count = struct.unpack_from(order + "HHI", data, directory + 2 + 12 * index)
-        if kind in (3, 4) and count == 1:
-            tags[tag] = struct.unpack_from(order + ("H" if kind == 3 else "I"), data, directory + 10 + 12 * index)[0]
-    return tags
-
-
-_PARSERS = (
-    (PNG_SIGNATURE, _png_header),
-    (b"\xff\xd8\xff", _jpeg_header),
-    (b"RIFF", _webp_header),
-    (b"BM", _bmp_header),
-    (b"II*\0", _tiff_header),
-    (b"MM\0*", _tiff_header),
-)
+def _as_rgb(pixels: np.ndarray, premultiplied: bool) -> np.ndarray:
+    """Any upright pixels as (H, W, 3) float32 in [0, 1], alpha laid on white."""
+    picture = np.divide(pixels, np.iinfo(pixels.dtype).max, dtype=np.float32)
+    if picture.ndim == 2:
+        return np.repeat(picture[..., None], 3, axis=2)
+    if picture.shape[2] == 4:
+        alpha = picture[..., 3:]
+        colours = picture[..., :3] if premultiplied else picture[..., :3] * alpha
+        return np.minimum(colours + (1 - alpha), 1)
+    return picture

@@ -17,10 +17,9 @@ from ..estimate import Axes, Estimate, Quantity
 from ..valid import valid_depth, valid_normals
 from .foreign import FAR_AWAY
 from .paths import FileFormatError, one_picture, read_bytes, write_bytes
-from .pictures import PNG_SIGNATURE, decode_pixels, png_chunks
+from .pictures import decode_picture
 
 _HEADER_END = 33
-_MAX_TEXT = 1000
 _QUANTITY, _WHITE, _BLACK = "depth_normal.quantity", "depth_normal.white", "depth_normal.black"
 _AXES, _INVALID, _INTRINSICS = "depth_normal.axes", "depth_normal.invalid", "depth_normal.intrinsics"
 
@@ -123,9 +122,7 @@ def read_values_png(path: str | os.PathLike[str]) -> Estimate:
         FileNotFoundError: No such file.
         FileFormatError: Not such a file, damaged, or too large.
     """
-    data = read_bytes(path)
-    pixels = decode_pixels(path, data)
-    text = _read_text(path, data)
+    pixels, _, text = decode_picture(path, read_bytes(path))
     if _QUANTITY not in text and _AXES not in text:
         raise FileFormatError(
             f"{path}: a picture without the range of its numbers, so it cannot be read as depth or normals; "
@@ -213,15 +210,3 @@ def _parse_intrinsics(text: dict[str, str]) -> Tensor | None:
     intrinsics = torch.tensor(numbers).reshape(1, 3, 3)
     check_intrinsics(intrinsics, 1)
     return intrinsics
-
-
-def _read_text(path: str | os.PathLike[str], data: bytes) -> dict[str, str]:
-    """This pack's tEXt chunks."""
-    if not data.startswith(PNG_SIGNATURE):
-        raise FileFormatError(f"{path}: not a PNG file (it begins with {data[:8]!r})")
-    text = {}
-    for kind, body in png_chunks(data):
-        if kind == b"tEXt" and body.startswith(b"depth_normal."):
-            keyword, _, value = body[:_MAX_TEXT].decode("latin-1").partition("\0")
-            text[keyword] = value
-    return text

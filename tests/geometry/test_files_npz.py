@@ -150,6 +150,13 @@ ONES = np.ones((2, 3), np.float32)
         (archive(depth=npy_header((2**20, 2**20))), "megapixels"),
         (archive(depth=npy_header((2**62, 2**62))), "megapixels"),
         (archive(normals=npy_header((20_000, 20_000, 3))), "megapixels"),
+        (
+            archive(**{key: npy_header((2**13, 2**13), "<f8") for key in ("depth", "confidence", "dmap", "intrinsics", "nmap")}),
+            "in all maps",
+        ),
+        (archive(depth=npy_header((2**12, 2**15)), normals=npy_header((2**12, 2**15, 3)), dmap=npy_header((1, 1))), "in all maps"),
+        (archive(depth=npy_header("(4, 4")), "not a whole NumPy archive"),
+        (b"PK\x03\x04" + bytes(6), "not a whole NumPy archive"),
         (archive(depth=npy_header((0, 5))), "empty: shape"),
         (archive(depth=npy_header((-1, 5))), "empty: shape"),
         (archive(depth=npy_header((4, 4)) + b"\0" * 10), "not a whole NumPy archive"),

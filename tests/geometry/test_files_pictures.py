@@ -1,10 +1,15 @@
 import io
+import os
 import struct
 import zlib
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
+import cv2
 import numpy as np
+import PIL
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from depth_normal.geometry.files import FileFormatError, read_picture
 
@@ -94,10 +99,10 @@ def test_lossy_and_lossless_webp_are_read(tmp_path):
         (b"RIFF\0\0\0\0WAVEfmt ", "damaged or cut off"),
         (b"II*\0\xff\xff\xff\xff", "damaged or cut off"),
         (b"BM\0\0", "damaged or cut off"),
-        (png_bytes(0, 5), "at least 1"),
+        (png_bytes(0, 5), "damaged or cut off"),
         (png_bytes(2**31 - 1, 2**31 - 1), "megapixels"),
         (png_bytes(20_000, 20_000), "megapixels"),
-        (b"II*\0\x08\0\0\0\x02\0" + struct.pack("<HHIIHHII", 256, 4, 1, 90_000, 257, 4, 1, 90_000), "megapixels"),
+        (png_bytes(10_000, 10_000), "the header claims 10000x10000 pixels, the file has"),
     ],
 )
 def test_what_is_not_a_picture_is_refused_by_name(tmp_path, content, message):
@@ -116,6 +121,156 @@ def test_cut_off_files_never_pass_as_whole(tmp_path, suffix, share):
     (tmp_path / "cut").write_bytes(buffer.getvalue()[: int(len(buffer.getvalue()) * share)])
     with pytest.raises(FileFormatError):
         read_picture(tmp_path / "cut")
+
+
+def encoded(pixels, suffix, **options):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, suffix, **options)
+    return buffer.getvalue()
+
+
+def test_a_jpeg_whose_end_mark_hides_what_is_missing_is_refused(tmp_path, photo):
+    whole = encoded(photo, "jpeg", quality=85)
+    for share in (0.2, 0.5, 0.95):
+        (tmp_path / "half.jpg").write_bytes(whole[: int(len(whole) * share)] + b"\xff\xd9")
+        with pytest.raises(FileFormatError, match="the data of its last pixels is missing"):
+            read_picture(tmp_path / "half.jpg")
+    (tmp_path / "zeros.jpg").write_bytes(whole[: len(whole) // 2] + bytes(len(whole) // 2))
+    with pytest.raises(FileFormatError, match="cut off"):
+        read_picture(tmp_path / "zeros.jpg")
+
+
+def test_a_jpeg_that_is_truly_grey_is_read(tmp_path):
+    (tmp_path / "grey.jpg").write_bytes(encoded(np.full((64, 64, 3), 128, np.uint8), "jpeg"))
+    assert (read_picture(tmp_path / "grey.jpg") == np.float32(128 / 255)).all()
+
+
+@pytest.mark.parametrize("lenient", [True, False])
+def test_what_others_ask_of_pillow_changes_nothing_here_and_stays_theirs(tmp_path, monkeypatch, lenient):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", lenient)
+    whole = encoded(RAMP, "bmp")
+    (tmp_path / "cut.bmp").write_bytes(whole[:-20])
+    with pytest.raises(FileFormatError, match="cut off"):
+        read_picture(tmp_path / "cut.bmp")
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is lenient
+
+
+def test_a_small_file_that_claims_a_huge_picture_costs_nothing(tmp_path):
+    small = encoded(np.zeros((16, 16, 3), np.uint8), "jpeg")
+    at = small.index(b"\xff\xc0") + 5
+    (tmp_path / "bomb.jpg").write_bytes(small[:at] + struct.pack(">HH", 11_000, 11_000) + small[at + 4 :])
+    with pytest.raises(FileFormatError, match=r"claims 11000x11000 pixels, the file has 6\d\d bytes"):
+        read_picture(tmp_path / "bomb.jpg")
+
+
+def test_pictures_in_threads_are_those_of_one_thread(tmp_path, photo):
+    for name in ("a.png", "b.jpg", "c.webp", "d.tiff"):
+        Image.fromarray(photo).save(tmp_path / name)
+    paths = sorted(tmp_path.iterdir()) * 5
+    with ThreadPoolExecutor(4) as threads:
+        for path, picture in zip(paths, threads.map(read_picture, paths), strict=True):
+            np.testing.assert_array_equal(picture, read_picture(path))
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES
+
+
+def tiff_bytes(pixels, extra_sample=None, planar=1):
+    """An uncompressed TIFF of these numbers, by the specification: Pillow writes neither 16-bit colour nor premultiplied alpha."""
+    height, width, channels = pixels.shape
+    bits, order = pixels.dtype.itemsize * 8, np.moveaxis(pixels, -1, 0) if planar == 2 else pixels
+    body = order.astype(pixels.dtype.newbyteorder("<")).tobytes()
+    extras = 0 if extra_sample is None else 1
+    photometric = 2 if channels - extras == 3 else 1
+    at = 8 + len(body)
+    strips = channels if planar == 2 else 1
+    share = len(body) // strips
+    tags = [(256, width), (257, height), (258, [bits] * channels), (259, 1), (262, photometric)]
+    tags += [(273, [8 + i * share for i in range(strips)]), (277, channels), (278, height), (279, [share] * strips), (284, planar)]
+    tags += [] if extra_sample is None else [(338, extra_sample)]
+    entries, tail = b"", b""
+    tail_at = at + 2 + 12 * len(tags) + 4
+    for tag, value in tags:
+        values = value if isinstance(value, list) else [value]
+        packed = struct.pack(f"<{len(values)}I", *values)
+        if len(packed) > 4:
+            tail, packed = tail + packed, struct.pack("<I", tail_at + len(tail))
+        entries += struct.pack("<HHI", tag, 4, len(values)) + packed
+    return b"II*\0" + struct.pack("<I", at) + body + struct.pack("<H", len(tags)) + entries + bytes(4) + tail
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("extra_sample", [0, 1, 2])
+def test_alpha_in_tiff_is_laid_on_white_once(tmp_path, dtype, extra_sample):
+    """0 = a sample of no stated meaning, which is not alpha; 1 = premultiplied; 2 = straight."""
+    top = np.iinfo(dtype).max
+    alpha = np.linspace(0, 1, 16)[None, :, None].repeat(8, 0)
+    colours = np.random.default_rng(0).random((8, 16, 3))
+    stored = np.concatenate([colours * alpha if extra_sample == 1 else colours, alpha], -1)
+    (tmp_path / "alpha.tiff").write_bytes(tiff_bytes(np.rint(stored * top).astype(dtype), extra_sample))
+    expected = colours if extra_sample == 0 else colours * alpha + 1 - alpha
+    np.testing.assert_allclose(read_picture(tmp_path / "alpha.tiff"), expected, atol=1.1 / top if extra_sample != 1 else 1.6 / top)
+
+
+@pytest.mark.parametrize("extra_sample", [1, 2])
+def test_grey_tiff_keeps_its_alpha(tmp_path, extra_sample):
+    grey, alpha = np.full((4, 5, 1), 100, np.uint8), np.full((4, 5, 1), 127, np.uint8)
+    (tmp_path / "la.tiff").write_bytes(tiff_bytes(np.concatenate([grey, alpha], -1), extra_sample))
+    try:
+        Image.open(tmp_path / "la.tiff").close()
+    except UnidentifiedImageError:
+        pytest.skip(f"Pillow {PIL.__version__} does not know grey TIFF with premultiplied alpha; it is refused")
+    expected = (100 / 255 if extra_sample == 1 else 100 / 255 * 127 / 255) + 128 / 255
+    np.testing.assert_allclose(read_picture(tmp_path / "la.tiff"), expected, atol=1e-6)
+
+
+def test_deep_tiff_keeps_its_16_bits_and_is_refused_where_nobody_can_read_it(tmp_path):
+    levels = np.random.default_rng(0).integers(0, 65536, (8, 16, 3)).astype(np.uint16)
+    (tmp_path / "deep.tiff").write_bytes(tiff_bytes(levels))
+    np.testing.assert_allclose(read_picture(tmp_path / "deep.tiff") * 65535, levels, atol=0.01)
+    (tmp_path / "planes.tiff").write_bytes(tiff_bytes(levels, planar=2))
+    with pytest.raises(FileFormatError, match="separate planes; save it"):
+        read_picture(tmp_path / "planes.tiff")
+    (tmp_path / "grey_alpha.tiff").write_bytes(tiff_bytes(levels[..., :2].copy(), 2))
+    with pytest.raises(FileFormatError, match="not a picture of a known kind"):
+        read_picture(tmp_path / "grey_alpha.tiff")
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "LAB"])
+def test_colours_of_other_kinds_are_opencvs_as_before(tmp_path, mode):
+    suffix = "jpeg" if mode == "CMYK" else "tiff"
+    path = tmp_path / f"other.{suffix}"
+    Image.fromarray(RAMP).convert(mode).save(path)
+    stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[..., ::-1]
+    np.testing.assert_array_equal(read_picture(path), stored.astype(np.float32) / 255)
+
+
+def test_the_first_of_several_pictures_is_read(tmp_path):
+    frames = [Image.fromarray(RAMP), Image.fromarray(RAMP[::-1].copy())]
+    for suffix, options in (("webp", {"lossless": True}), ("png", {}), ("tiff", {})):
+        frames[0].save(tmp_path / f"many.{suffix}", save_all=True, append_images=frames[1:], **options)
+        np.testing.assert_array_equal(read_picture(tmp_path / f"many.{suffix}"), RAMP.astype(np.float32) / 255)
+
+
+def test_a_file_that_may_not_be_read_says_so(tmp_path):
+    path = tmp_path / "locked.png"
+    path.write_bytes(png_bytes(1, 1, rows=bytes(4)))
+    with as_nobody(path), pytest.raises(PermissionError, match=r"locked.png: this user may not read the file; change its permissions"):
+        read_picture(path)
+
+
+@contextmanager
+def as_nobody(path):
+    """Without the right to read `path`, even where the tests run as root."""
+    path.chmod(0)
+    root = hasattr(os, "geteuid") and os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        if os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
+            pytest.skip("this system lets everybody read every file")
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
 
 
 def test_folders_and_missing_files_are_named(tmp_path):
