@@ -79,15 +79,40 @@ def as_batch(images: Tensor | np.ndarray) -> Tensor:
         (B, 3, H, W) float32 in [0, 1].
 
     Raises:
-        ValueError, TypeError: As `to_rgb`.
+        TypeError: Neither a tensor nor an array (a PIL picture, a path), or numbers of another kind.
+        ValueError: Values beyond [0, 1] by more than resampling leaves; and as `to_rgb`.
     """
     if isinstance(images, np.ndarray):
-        if np.issubdtype(images.dtype, np.unsignedinteger):
-            images = images.astype(np.float32) / np.iinfo(images.dtype).max
-        return to_rgb(torch.from_numpy(np.ascontiguousarray(images)))
-    if images.ndim != 4:
-        raise ValueError(f"the tensor has shape {tuple(images.shape)}; expected (batch, channels, height, width)")
-    return to_rgb(images.movedim(1, -1))
+        pictures = torch.from_numpy(np.ascontiguousarray(_scaled(images)))
+    elif isinstance(images, Tensor):
+        if images.ndim != 4:
+            raise ValueError(f"the tensor has shape {tuple(images.shape)}; expected (batch, channels, height, width)")
+        pictures = images.movedim(1, -1)
+    else:
+        kind = f"{type(images).__module__}.{type(images).__qualname__}"
+        remedy = "of a PIL picture give numpy.asarray(picture.convert('RGB')), of a file depth_normal.geometry.files.read_picture(path)"
+        raise TypeError(f"the pictures are a {kind}; expected a tensor (B, 3, H, W) or an array (H, W, C) or (B, H, W, C): {remedy}")
+    if pictures.is_floating_point() and pictures.numel():
+        low, high = (bound.item() for bound in pictures.aminmax())
+        # Resampling overshoots by less; 0..255 and -1..1 go beyond.
+        if low < -0.5 or high > 1.5:
+            raise ValueError(
+                f"the pictures hold values from {low:g} to {high:g}; expected [0, 1]: divide what is 0..255 by 255, make -1..1 (x + 1) / 2"
+            )
+    return to_rgb(pictures)
+
+
+def _scaled(array: np.ndarray) -> np.ndarray:
+    """Whole numbers as floats in [0, 1], floats as float32.
+
+    Raises:
+        TypeError: Numbers of another kind.
+    """
+    if np.issubdtype(array.dtype, np.unsignedinteger):
+        return array.astype(np.float32) / np.iinfo(array.dtype).max
+    if np.issubdtype(array.dtype, np.floating):
+        return array.astype(np.float32, copy=False)
+    raise TypeError(f"the picture is an array of {array.dtype}; expected uint8, uint16 or floats in [0, 1]")
 
 
 def to_image(planar: Tensor) -> Tensor:

@@ -2,6 +2,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from depth_normal.utils import (
     as_batch,
@@ -89,11 +90,27 @@ def test_a_tensor_is_planar_and_an_array_is_not():
         (np.zeros((5, 7, 2)), ValueError, "1, 3 or 4 channels"),
         (np.zeros((5, 7, 3), np.int32), TypeError, "int32"),
         (torch.zeros(1, 3, 5, 7, dtype=torch.uint8), TypeError, "uint8"),
+        (np.zeros((5, 7, 3), bool), TypeError, "array of bool; expected uint8, uint16 or floats"),
+        (np.zeros((5, 7, 3), complex), TypeError, "array of complex128"),
+        (np.zeros((5, 7, 3), object), TypeError, "array of object"),
+        (torch.zeros(1, 3, 5, 7, dtype=torch.complex64), TypeError, "complex64"),
+        (np.full((5, 7, 3), 200.0, np.float32), ValueError, "from 200 to 200; expected .* divide what is 0..255 by 255"),
+        (torch.full((1, 3, 5, 7), 200.0), ValueError, "divide what is 0..255 by 255"),
+        (torch.full((1, 3, 5, 7), -1.0), ValueError, "make -1..1"),
+        (torch.full((1, 3, 5, 7), torch.nan), ValueError, "NaN"),
+        (np.zeros((0, 7, 3)), ValueError, "empty"),
+        (Image.new("RGB", (7, 5)), TypeError, r"PIL.Image.Image; .*give numpy.asarray\(picture.convert\('RGB'\)\)"),
+        ("photo.jpg", TypeError, r"builtins.str; .*files\.read_picture"),
     ],
 )
 def test_what_is_no_picture_is_refused(images, error, message):
     with pytest.raises(error, match=message):
         as_batch(images)
+
+
+def test_what_resampling_leaves_beyond_the_range_is_clamped():
+    assert as_batch(np.float64([[[-0.1, 0.5, 1.1]]])).flatten().tolist() == [0.0, 0.5, 1.0]
+    assert as_batch(np.array([[[0.0, 0.5, 1.0]]], ">f4")).flatten().tolist() == [0.0, 0.5, 1.0], "of another byte order"
 
 
 def test_images_go_back_channel_last():
