@@ -16,6 +16,9 @@ from ..geometry.estimate import Axes, Estimate, Quantity
 from .resizing import SHORT_SIDE, Fit, Resizing
 
 MAX_NETWORK_PIXELS = 64 * 2**20
+MAX_ASPECT = 1000
+"""Longer side of a picture by its shorter one: beyond it families that round a side up would run on a strip of their own making."""
+
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of RGB values in [0, 1]."""
 
@@ -243,13 +246,18 @@ class Annotator(ABC):
         return estimate.resized(height, width, self.resampling) if self.spec.resizing.fit is Fit.STRETCHED else estimate
 
     def checked_network_size(self, height: int, width: int, size: int | None) -> tuple[int, int]:
-        """`network_size`, refused where it is beyond what any machine holds."""
+        """`network_size`, refused where it is beyond what any machine holds, or the picture is a mere line."""
         size = size or self.spec.default_size
         net_height, net_width = self.network_size(height, width, size)
         if net_height * net_width > MAX_NETWORK_PIXELS:
             raise ValueError(
                 f"a picture of {width}x{height} at resolution {size} makes {self.spec.id} run at {net_width}x{net_height}, "
                 f"more than {MAX_NETWORK_PIXELS // 2**20} megapixels: lower the resolution or crop the picture"
+            )
+        if max(height, width) > MAX_ASPECT * min(height, width):
+            raise ValueError(
+                f"a picture of {width}x{height} has one side more than {MAX_ASPECT} times as long as the other: "
+                "crop it, or cut it in pieces"
             )
         return net_height, net_width
 

@@ -79,6 +79,12 @@ def test_a_strip_that_no_machine_can_hold_is_refused_with_its_numbers():
         annotator().estimate(torch.zeros(1, 3, 5000, 7), 512)
 
 
+def test_a_line_is_refused_by_every_family_and_a_strip_is_not():
+    with pytest.raises(ValueError, match=r"20000x1 has one side more than 1000 times as long as the other: crop it"):
+        annotator().estimate(torch.zeros(1, 3, 1, 20000), 32)
+    assert annotator().estimate(torch.zeros(1, 3, 1, 1000), 32).depth.shape == (1, 1, 32, 32000)
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
 def test_a_network_that_gives_no_numbers_is_named_with_its_dtype(bad, dtype):
