@@ -6,40 +6,29 @@ Exit codes: 0 all done; 1 some pictures or downloads failed, the others are done
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
 import math
 import signal
 import sys
 import threading
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..annotators.base import ModelSpec
-from ..annotators.fov import with_fov
 from ..annotators.registry import BUNDLED_MODEL, DEFAULT_MODEL, MODELS, find_spec
 from ..geometry.compare import compare_depth, compare_normals
 from ..geometry.derive import with_normals
-from ..geometry.files import (
-    FORMATS,
-    PLY_AXES,
-    SaveOptions,
-    load_estimate,
-    read_picture,
-    save_estimate,
-    write_depth_png,
-    write_normal_png,
-    write_npz,
-)
-from ..geometry.render import depth_to_image, normals_to_image
+from ..geometry.files import FORMATS, PLY_AXES, SaveOptions, load_estimate
 from ..model_loader import DEVICE_CHOICES, DTYPE_CHOICES, Model, load_model
 from ..model_loader.download import download_weights
 from ..model_loader.find import find_weights
-from ..utils import as_batch
+from . import work
+from .outputs import Outputs, plan_outputs
 
 DEMO_PICTURE = Path(__file__).parent / "coffee.jpg"
 
@@ -58,6 +47,10 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A name that the console cannot show must not stop the work.
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(format="%(message)s")
     logging.getLogger(__name__.partition(".")[0]).setLevel(logging.INFO)
     parsed = _parser().parse_args(arguments)
@@ -100,11 +93,14 @@ def _parser() -> argparse.ArgumentParser:
     extra = [extension.lstrip(".") for extension in FORMATS if extension not in (".png", ".npz")]
     estimate.add_argument("--also", action="append", default=[], choices=extra, help="write <stem>.<format> too; may be given again")
     estimate.add_argument("--ply-up", default="y", choices=PLY_AXES, help="what points up in a PLY: y (the default), or z as in Blender")
+    overwrite = "replace files of these names that this command did not make"
+    estimate.add_argument("--overwrite", action="store_true", help=overwrite)
     estimate.set_defaults(run=_estimate)
 
     demo = commands.add_parser("demo", help="depth and normals of a photograph that comes with the pack, without a download")
     out = "folder for the results (default: %(default)s)"
     demo.add_argument("--out", type=Path, default=Path("depth-normal-demo"), metavar="DIR", help=out)
+    demo.add_argument("--overwrite", action="store_true", help=overwrite)
     demo.set_defaults(run=_demo)
 
     models = commands.add_parser("models", help="list the models: what they give, size, licence, where the file is")
@@ -141,66 +137,44 @@ def _degrees(text: str) -> float:
 
 
 def _estimate(arguments: argparse.Namespace) -> int:
-    _refuse_same_stems(arguments.pictures)
+    planned = plan_outputs(arguments.pictures, arguments.out, arguments.also, arguments.overwrite)
     model = load_model(arguments.model, arguments.dtype, arguments.device, arguments.weights)
     arguments.out.mkdir(parents=True, exist_ok=True)
     from tqdm import tqdm
 
     failed = 0
-    for path in tqdm(arguments.pictures, unit="picture", disable=len(arguments.pictures) == 1):
+    for outputs in tqdm(planned, unit="picture", disable=len(planned) == 1):
         try:
-            written = estimate_file(model, path, arguments.out, arguments.size, arguments.also, arguments.fov, arguments.ply_up)
+            written = _run(model, outputs, arguments.size, arguments.fov, arguments.ply_up)
         except EXPECTED_ERRORS as error:
             failed += 1
-            _complain(f"{path}: skipped: {error}")
+            _complain(f"{outputs.picture}: skipped: {error}")
         else:
-            tqdm.write(f"{path}: {', '.join(str(each) for each in written)}")
+            tqdm.write(f"{outputs.picture}: {', '.join(str(each) for each in written)}")
     if failed:
-        _complain(f"{failed} of {len(arguments.pictures)} pictures failed")
+        _complain(f"{failed} of {len(planned)} pictures failed")
     return SOME_FAILED if failed else DONE
 
 
-def estimate_file(
-    model: Model, path: Path, folder: Path, size: int | None = None, also: Sequence[str] = (), fov: float = 0.0, ply_up: str = "y"
-) -> list[Path]:
-    """Writes `<stem>_depth.png`, `<stem>_normals.png` and `<stem>.npz` for one picture: what of these the model gives.
-
-    Args:
-        model: The model to run.
-        path: The picture.
-        folder: An existing folder.
-        size: Side of the network's input in pixels; None = the model's default.
-        also: Further formats of `geometry.files.FORMATS`, without their dot.
-        fov: Degrees that the longer side of the picture spans; 0 = not known.
-        ply_up: What points up in a PLY: "y" or "z".
-
-    Returns:
-        The files written. Each is written whole or not at all.
-
-    Raises:
-        ValueError, OSError: The picture cannot be read, or the results cannot be written.
-    """
-    picture = as_batch(read_picture(path))
-    height, width = picture.shape[-2:]
-    estimate = model.estimate(picture, size, derive=lambda part: with_normals(with_fov(part, fov, height, width)))
-    written = []
-    if estimate.depth is not None and estimate.quantity is not None:
-        written.append(folder / f"{path.stem}_depth.png")
-        write_depth_png(written[-1], depth_to_image(estimate.depth, estimate.quantity, mask=estimate.mask))
-    if estimate.normals is not None:
-        written.append(folder / f"{path.stem}_normals.png")
-        write_normal_png(written[-1], normals_to_image(estimate.normals, source=estimate.axes, mask=estimate.mask)[0])
-    written.append(folder / f"{path.stem}.npz")
-    write_npz(written[-1], estimate)
-    for extension in also:
-        written += save_estimate(folder / f"{path.stem}.{extension}", estimate, SaveOptions(picture=picture, ply_up=ply_up))
-    return written
+def _run(model: Model, outputs: Outputs, size: int | None = None, fov: float = 0.0, ply_up: str = "y") -> list[Path]:
+    """One picture; returns the files written."""
+    picture = work.read(outputs.picture)
+    settings = {
+        "model": model.spec.id,
+        "weights": str(model.weights),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "size": size,
+        "fov": fov,
+        "formats": list(outputs.formats),
+        "ply_up": ply_up,
+    }
+    return work.write(outputs, work.estimate(model, picture, size, fov), SaveOptions(picture=picture, ply_up=ply_up), settings)
 
 
 def _demo(arguments: argparse.Namespace) -> int:
+    (outputs,) = plan_outputs([DEMO_PICTURE], arguments.out, overwrite=arguments.overwrite)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    written = estimate_file(load_model(BUNDLED_MODEL), DEMO_PICTURE, arguments.out)
-    for path in written:
+    for path in _run(load_model(BUNDLED_MODEL), outputs):
         print(path)  # noqa: T201
     print(f"""
 The photograph is {DEMO_PICTURE} (by Rachel Michetti, CC0).
@@ -272,15 +246,6 @@ def _download(arguments: argparse.Namespace) -> int:
             else:
                 print(f"{spec.id}: {path}")  # noqa: T201
     return SOME_FAILED if failed else DONE
-
-
-def _refuse_same_stems(pictures: list[Path]) -> None:
-    by_stem = defaultdict(set)
-    for path in pictures:
-        by_stem[path.stem].add(path)
-    for paths in by_stem.values():
-        if len(paths) > 1:
-            raise ValueError(f"these pictures would write the same files: {', '.join(map(str, sorted(paths)))}; give them in separate runs")
 
 
 def _complain(message: str) -> int:

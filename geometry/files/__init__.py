@@ -1,7 +1,7 @@
 """Files of depth and normals: numbers go out and come back whole."""
 
 from .exr import read_exr, write_exr
-from .formats import FORMATS, FileFormat, SaveOptions, load_estimate, save_estimate
+from .formats import FORMATS, FileFormat, SaveOptions, load_estimate, possible_paths, save_estimate
 from .mesh import PLY_AXES, Mesh, depth_to_mesh, write_glb, write_ply
 from .npz import read_npz, write_npz
 from .paths import MAX_PIXELS, FileFormatError, atomic_path, resolve_inside
@@ -20,6 +20,7 @@ __all__ = [
     "atomic_path",
     "depth_to_mesh",
     "load_estimate",
+    "possible_paths",
     "read_exr",
     "read_npz",
     "read_pfm",

@@ -49,12 +49,24 @@ class FileFormat:
         write: Writes an estimate; returns the files.
         read: Reads it back, given what the file may not say; None where it is only written.
         batches: Whether a file holds more than one picture.
+        one_map: Whether a file holds depth or normals, and of both the normals go to a second one.
     """
 
     description: str
     write: Callable[[Path, Estimate, SaveOptions], tuple[Path, ...]]
     read: Reader | None = None
     batches: bool = False
+    one_map: bool = False
+
+
+def possible_paths(path: str | os.PathLike[str]) -> tuple[Path, ...]:
+    """The files that `save_estimate` may write, whatever the estimate holds, when it is given `path`.
+
+    Raises:
+        FileFormatError: An extension that FORMATS does not have.
+    """
+    path = Path(path)
+    return (path, _beside(path)) if _format(path).one_map else (path,)
 
 
 def save_estimate(path: str | os.PathLike[str], estimate: Estimate, options: SaveOptions | None = None) -> tuple[Path, ...]:
@@ -133,6 +145,10 @@ def _write_pfm(path: Path, estimate: Estimate, _: SaveOptions) -> tuple[Path, ..
     return _write_maps(path, estimate, write_depth, lambda at, e: write_pfm(at, e.normals))
 
 
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.stem}{NORMALS_SUFFIX}{path.suffix}")
+
+
 def _write_maps(path: Path, estimate: Estimate, write_depth: Callable, write_normals: Callable) -> tuple[Path, ...]:
     """Depth to `path`, normals beside it; normals alone to `path`. Neither appears unless both could be written."""
     if estimate.depth is None:
@@ -141,7 +157,7 @@ def _write_maps(path: Path, estimate: Estimate, write_depth: Callable, write_nor
     if estimate.normals is None:
         write_depth(path, estimate)
         return (path,)
-    beside = path.with_name(f"{path.stem}{NORMALS_SUFFIX}{path.suffix}")
+    beside = _beside(path)
     with atomic_path(path) as depth_path, atomic_path(beside) as normals_path:
         write_depth(depth_path, estimate)
         write_normals(normals_path, estimate)
@@ -173,8 +189,10 @@ def _read_png(path: Path, _quantity: Quantity | None, _axes: Axes | None) -> Est
 FORMATS: dict[str, FileFormat] = {
     ".npz": FileFormat("NumPy archive: every map, float32, bit for bit; batches", _write_npz, read_npz, batches=True),
     ".exr": FileFormat("OpenEXR: every map in named channels, 32- or 16-bit float, linear", _write_exr, read_exr),
-    ".png": FileFormat("16-bit PNG: depth with its range, or normals in OpenGL colours", _write_png, _read_png),
-    ".pfm": FileFormat("Portable float map: depth (infinite where masked) or normals, float32, bit for bit", _write_pfm, _read_pfm),
+    ".png": FileFormat("16-bit PNG: depth with its range, or normals in OpenGL colours", _write_png, _read_png, one_map=True),
+    ".pfm": FileFormat(
+        "Portable float map: depth (infinite where masked) or normals, float32, bit for bit", _write_pfm, _read_pfm, one_map=True
+    ),
     ".ply": FileFormat("PLY mesh from depth and intrinsics", _write_ply),
     ".glb": FileFormat("Binary glTF mesh from depth and intrinsics", _write_glb),
 }

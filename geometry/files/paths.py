@@ -26,6 +26,7 @@ MAX_PIXELS_PER_BYTE = 2048
 """Of a large picture: a blank page packs 1032 bytes into one, as JPEG does 512 pixels; beyond this the header lies or wants our memory."""
 
 _HARMLESS_PIXELS = 2**24
+
 _TEMPORARY = ".depth-normal-"
 _STALE_SECONDS = 24 * 60 * 60
 

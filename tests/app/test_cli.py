@@ -11,11 +11,18 @@ import numpy as np
 import pytest
 import torch
 
+from depth_normal.annotators.registry import find_spec
 from depth_normal.app import cli
+from depth_normal.app.outputs import RECORDS
 from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.estimate import Estimate, Quantity
 
 MODEL = ("--model", "midas-v2.1-small")  # whose file is not on a test machine
+
+
+def results(folder):
+    """The names in a folder but for that of the records."""
+    return sorted(path.name for path in folder.iterdir() if path.name != RECORDS)
 
 
 @pytest.fixture
@@ -63,7 +70,7 @@ def test_a_bad_picture_is_named_and_the_rest_goes_on(estimate, picture, tmp_path
     said = capsys.readouterr()
     for name in ("notes.jpg", "absent.png", "3 of 4 pictures failed"):
         assert name in said.err
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["astronaut.npz", "astronaut_depth.png", "astronaut_normals.png"]
+    assert results(tmp_path / "out") == ["astronaut.npz", "astronaut_depth.png", "astronaut_normals.png"]
 
 
 def test_pictures_of_one_name_are_refused_before_anything_is_written(estimate, picture, tmp_path, capsys):
@@ -71,7 +78,53 @@ def test_pictures_of_one_name_are_refused_before_anything_is_written(estimate, p
     twin.parent.mkdir()
     twin.write_bytes(picture.read_bytes())
     assert estimate(picture, twin) == 2
-    assert "write the same files" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    assert "would write the same files" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_an_input_that_is_named_like_a_result_survives(picture, tmp_path, capsys):
+    twin = tmp_path / "astronaut_depth.png"
+    twin.write_bytes(picture.read_bytes())
+    words = ["estimate", str(picture), str(twin), "--out", str(tmp_path), "--model", "tiny", "--overwrite"]
+    assert cli.main(words) == 2
+    assert "which is the picture" in capsys.readouterr().err and twin.read_bytes() == picture.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["astronaut.png", "astronaut_depth.png"]
+
+
+def test_files_of_others_are_kept_and_ours_are_made_anew(estimate, picture, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    mine = tmp_path / "out" / "astronaut.npz"
+    mine.write_text("mine")
+    assert estimate(picture, "--size", "64") == 2
+    assert "astronaut.npz is there already" in capsys.readouterr().err
+    assert mine.read_text() == "mine" and results(tmp_path / "out") == ["astronaut.npz"]
+    assert estimate(picture, "--size", "64", "--overwrite") == 0
+    assert estimate(picture, "--size", "64") == 0
+    (record,) = (tmp_path / "out" / RECORDS).iterdir()
+    settings = json.loads(record.read_text())["settings"]
+    assert settings["model"] == "tiny" and settings["size"] == 64 and settings["dtype"] == "float32"
+
+
+def test_the_demo_keeps_files_of_others(tmp_path, capsys):
+    (tmp_path / "coffee.npz").write_text("mine")
+    assert cli.main(["demo", "--out", str(tmp_path)]) == 2
+    assert "coffee.npz is there already" in capsys.readouterr().err and (tmp_path / "coffee.npz").read_text() == "mine"
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-8"])
+def test_a_name_that_the_console_cannot_show_stops_nothing(picture, tmp_path, encoding):
+    """Beside letters of another script a name that is not even Unicode, as old disks have them."""
+    names = ["深度.png", *(["\udcff.png"] if os.fsencode("\udcff") == b"\xff" else [])]
+    try:
+        for name in names:
+            (tmp_path / name).write_bytes(picture.read_bytes())
+    except OSError as error:
+        pytest.skip(f"this file system does not keep such names: {error}")
+    command = [sys.executable, "-m", "depth_normal.app.cli", "estimate", *(str(tmp_path / name) for name in names), str(picture)]
+    command += ["--out", str(tmp_path / "out"), "--model", "tiny", "--size", "64"]
+    run = subprocess.run(command, env=os.environ | {"PYTHONIOENCODING": encoding}, capture_output=True, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert len(results(tmp_path / "out")) == 3 * (len(names) + 1)
+    assert (b"\\u6df1\\u5ea6" if encoding == "cp1252" else "深度".encode()) in run.stdout
 
 
 @pytest.mark.parametrize(
@@ -184,7 +237,7 @@ def test_the_demo_needs_neither_network_nor_other_libraries(tmp_path):
     assert run.stdout.splitlines()[-1] == "imported:"
     for words in ("coffee_depth.png", "coffee_normals.png", "coffee.npz", "midas-dpt-hybrid", "493 MB", "depth-normal models"):
         assert words in run.stdout
-    assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == ["coffee.npz", "coffee_depth.png", "coffee_normals.png"]
+    assert results(tmp_path / "demo") == ["coffee.npz", "coffee_depth.png", "coffee_normals.png"]
     assert [path.name for path in tmp_path.iterdir()] == ["demo"]
     maps = np.load(tmp_path / "demo" / "coffee.npz")
     assert maps["depth"].shape == (400, 600)
@@ -239,7 +292,9 @@ def test_what_points_up_in_a_ply_is_a_choice(estimate, picture, tmp_path, monkey
     plane = Estimate(
         depth=torch.full((1, 1, 512, 512), 2.0), quantity=Quantity.METRIC_DEPTH, intrinsics=intrinsics_from_fov(50.0, 512, 512)
     )
-    model = SimpleNamespace(estimate=lambda pictures, size, derive: derive(plane))
+    model = SimpleNamespace(
+        estimate=lambda pictures, size, derive: derive(plane), spec=find_spec("tiny"), weights="tiny.safetensors", dtype=torch.float32
+    )
     monkeypatch.setattr(cli, "load_model", lambda *_: model)
     assert estimate(picture, "--also", "ply", *words) == 0
     data = (tmp_path / "out" / "astronaut.ply").read_bytes()

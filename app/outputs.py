@@ -1,0 +1,236 @@
+"""Where results go: their names, what must not be overwritten, and the record of what was made and how.
+
+Each picture has a record of its own, `.depth-normal/<stem>.json` in the folder of its results, so that two processes that work on
+different pictures never write the same file:
+
+    {"version": 1,
+     "picture": {"path": "/photos/room.jpg", "bytes": 81920, "modified_ns": 1763654400000000000},
+     "settings": {"model": "tiny", ...},                             what was asked for, as the caller says it
+     "files": {"room_depth.png": {"bytes": 4096, "modified_ns": ...}, ...},   what was written then
+     "earlier": {...}}                                               files of earlier runs that this one did not write again
+
+A file counts as made by this pack while a record has it with its length and its time of change: a file that was edited, copied without
+its time or put there by somebody else does not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import unicodedata
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+from ..geometry.files import possible_paths
+from ..geometry.files.paths import write_bytes
+
+RECORDS = ".depth-normal"
+"""The folder of the records, beside the results."""
+
+RECORD_VERSION = 1
+_NAMED_PROBLEMS = 5
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The files of one picture.
+
+    Attributes:
+        picture: The file that is read.
+        folder: Where the results go.
+        formats: Further formats of `geometry.files.FORMATS`, without their dot.
+        overwrite: Whether files that this pack did not make may be replaced.
+    """
+
+    picture: Path
+    folder: Path
+    formats: tuple[str, ...] = ()
+    overwrite: bool = False
+
+    @property
+    def depth(self) -> Path:
+        """The picture of the depth."""
+        return self._named("_depth.png")
+
+    @property
+    def normals(self) -> Path:
+        """The normal map."""
+        return self._named("_normals.png")
+
+    @property
+    def archive(self) -> Path:
+        """The numbers."""
+        return self._named(".npz")
+
+    @property
+    def others(self) -> tuple[Path, ...]:
+        """What `save_estimate` is given for the further formats."""
+        return tuple(self._named(f".{extension}") for extension in self.formats)
+
+    @property
+    def record(self) -> Path:
+        """What was made and how."""
+        return self.folder / RECORDS / f"{self.picture.stem}.json"
+
+    def paths(self) -> tuple[Path, ...]:
+        """Every file that may be written, whatever the model gives."""
+        return (self.depth, self.normals, self.archive, *(path for other in self.others for path in possible_paths(other)))
+
+    def _named(self, ending: str) -> Path:
+        return self.folder / f"{self.picture.stem}{ending}"
+
+
+def plan_outputs(pictures: Iterable[Path], folder: Path, formats: Sequence[str] = (), overwrite: bool = False) -> list[Outputs]:
+    """The files of all pictures, before anything is written. A picture that is given twice is planned once.
+
+    Args:
+        pictures: The files that will be read; they need not exist.
+        folder: Where the results go; it need not exist.
+        formats: As `Outputs.formats`; given twice counts once.
+        overwrite: As `Outputs.overwrite`.
+
+    Raises:
+        ValueError: Two pictures would write the same file (on any file system: neither case nor the coding of accents tells names
+            apart), a result would replace one of the pictures, or a file that this pack did not make; the message names them.
+    """
+    unique = {(picture.parent.resolve(), picture.name): picture for picture in pictures}
+    planned = [Outputs(picture, folder, tuple(dict.fromkeys(formats)), overwrite) for picture in unique.values()]
+    problems = [*shared_names(planned), *_replaced_pictures(planned)]
+    problems += (problem for outputs in planned for problem in refusals(outputs, outputs.paths()))
+    if problems:
+        more = f" (and {len(problems) - _NAMED_PROBLEMS} more)" if len(problems) > _NAMED_PROBLEMS else ""
+        raise ValueError(f"nothing was written: {'; '.join(problems[:_NAMED_PROBLEMS])}{more}")
+    return planned
+
+
+def shared_names(planned: Iterable[Outputs]) -> list[str]:
+    """Pictures whose results would have the same name, in words."""
+    owners: dict[str, Outputs] = {}
+    problems = {}
+    for outputs in planned:
+        for path in outputs.paths():
+            first = owners.setdefault(folded(path.name), outputs)
+            if first is not outputs:
+                text = f"{first.picture} and {outputs.picture} would write the same files ({path}); run them apart, each with its own --out"
+                problems.setdefault((first.picture, outputs.picture), text)
+    return list(problems.values())
+
+
+def folded(name: str) -> str:
+    """A name as file systems compare it that are blind to case or to the coding of accents."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
+
+
+def refusals(outputs: Outputs, paths: Iterable[Path]) -> list[str]:
+    """Which of a picture's `paths` are taken, in words."""
+    known: dict[str, Any] | None = None
+    problems = []
+    for path in paths:
+        if not os.path.lexists(path):
+            continue
+        if path.is_dir():
+            problems.append(f"{path} is a folder; move it, or choose another --out")
+        elif not outputs.overwrite:
+            known = _own_files(outputs) if known is None else known
+            mark = _mark(path)
+            if mark is None or mark != known.get(path.name):
+                advice = "move it, choose another --out, or replace it with --overwrite"
+                problems.append(f"{path} is there already, and depth-normal did not make it or it was changed since; {advice}")
+    return problems
+
+
+@contextmanager
+def staged(outputs: Outputs, settings: Mapping[str, Any]) -> Iterator[Outputs]:
+    """A place to write one picture's results, which appear together, with their record, when the block ends well; else nothing does.
+
+    Args:
+        outputs: Where they shall go; the folder exists.
+        settings: What was asked for, as JSON can hold it.
+
+    Yields:
+        The same names in an empty folder on the same disk.
+
+    Raises:
+        FileExistsError: A file came there meanwhile that this pack did not make.
+    """
+    stage = outputs.folder / RECORDS / uuid.uuid4().hex
+    stage.mkdir(parents=True)
+    try:
+        yield replace(outputs, folder=stage)
+        written = sorted(stage.iterdir())
+        targets = [outputs.folder / path.name for path in written]
+        if problems := refusals(outputs, targets):
+            raise FileExistsError("; ".join(problems))
+        # The record goes first: after a crash in between it knows what has arrived.
+        _write_record(outputs, settings, {path.name: _mark(path) for path in written})
+        for path, target in zip(written, targets, strict=True):
+            path.replace(target)
+    finally:
+        rmtree(stage, ignore_errors=True)
+
+
+def read_record(outputs: Outputs) -> dict[str, Any] | None:
+    """The record of one picture; None where there is none that can be read."""
+    try:
+        record = json.loads(outputs.record.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) and record.get("version") == RECORD_VERSION else None
+
+
+def _write_record(outputs: Outputs, settings: Mapping[str, Any], files: Mapping[str, Any]) -> None:
+    earlier = {name: mark for name, mark in _own_files(outputs).items() if name not in files and _mark(outputs.folder / name) == mark}
+    record = {
+        "version": RECORD_VERSION,
+        "picture": {"path": str(outputs.picture.absolute()), **(_mark(outputs.picture) or {})},
+        "settings": dict(settings),
+        "files": dict(files),
+        "earlier": earlier,
+    }
+    write_bytes(outputs.record, json.dumps(record, indent=1).encode())
+
+
+def _own_files(outputs: Outputs) -> dict[str, Any]:
+    """What the record says of each file that it knows."""
+    record = read_record(outputs) or {}
+    parts = (record.get(key) for key in ("earlier", "files"))
+    return {name: mark for part in parts if isinstance(part, dict) for name, mark in part.items()}
+
+
+def _mark(path: Path) -> dict[str, int] | None:
+    """By which a file is known again; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return {"bytes": status.st_size, "modified_ns": status.st_mtime_ns}
+
+
+def _replaced_pictures(planned: Sequence[Outputs]) -> list[str]:
+    """Results that are one of the pictures, by any name."""
+    pictures = {}
+    for outputs in planned:
+        if identity := _identity(outputs.picture):
+            pictures[identity] = outputs.picture
+    problems = []
+    for outputs in planned:
+        for path in outputs.paths():
+            identity = _identity(path)
+            if identity in pictures:
+                picture = pictures[identity]
+                problems.append(f"{outputs.picture} would write {path}, which is the picture {picture}; choose another folder with --out")
+    return problems
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """The same for all names of one file; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

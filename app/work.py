@@ -1,0 +1,73 @@
+"""The way of one picture: read, estimate, write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..annotators.fov import with_fov
+from ..geometry.derive import with_normals
+from ..geometry.estimate import Estimate
+from ..geometry.files import SaveOptions, read_picture, save_estimate, write_depth_png, write_normal_png, write_npz
+from ..geometry.render import depth_to_image, normals_to_image
+from ..model_loader import Model
+from ..utils import as_batch
+from .outputs import Outputs, staged
+
+
+def read(path: Path) -> Tensor:
+    """The picture as (1, 3, H, W) in [0, 1].
+
+    Raises:
+        ValueError, OSError: It cannot be read.
+    """
+    return as_batch(read_picture(path))
+
+
+def estimate(model: Model, picture: Tensor, size: int | None = None, fov: float = 0.0) -> Estimate:
+    """What the model gives of a picture, with the normals that follow from its depth.
+
+    Args:
+        model: The model to run.
+        picture: (1, 3, H, W) in [0, 1].
+        size: Side of the network's input in pixels; None = the model's default.
+        fov: Degrees that the longer side of the picture spans; 0 = not known.
+
+    Returns:
+        The estimate at the picture's size.
+    """
+    height, width = picture.shape[-2:]
+    return model.estimate(picture, size, derive=lambda part: with_normals(with_fov(part, fov, height, width)))
+
+
+def write(outputs: Outputs, found: Estimate, options: SaveOptions, settings: Mapping[str, Any]) -> list[Path]:
+    """Writes `<stem>_depth.png`, `<stem>_normals.png`, `<stem>.npz` and the further formats: what of these the estimate gives.
+
+    Args:
+        outputs: Where to; the folder exists.
+        found: The estimate of one picture.
+        options: For the further formats.
+        settings: What was asked for, for the record.
+
+    Returns:
+        The files. They appear together, each whole, or none does.
+
+    Raises:
+        ValueError, OSError: They cannot be written.
+    """
+    with staged(outputs, settings) as stage:
+        written = []
+        if found.depth is not None and found.quantity is not None:
+            written.append(stage.depth)
+            write_depth_png(stage.depth, depth_to_image(found.depth, found.quantity, mask=found.mask))
+        if found.normals is not None:
+            written.append(stage.normals)
+            write_normal_png(stage.normals, normals_to_image(found.normals, source=found.axes, mask=found.mask)[0])
+        written.append(stage.archive)
+        write_npz(stage.archive, found)
+        for path in stage.others:
+            written += save_estimate(path, found, options)
+    return [outputs.folder / path.name for path in written]
