@@ -30,7 +30,7 @@ _PACKED = re.compile(r"BGR;1[56]")
 
 _END_OF_JPEG = b"\xff\xd9"
 _JPEG_FILLER = bytes(range(64, 128)) * 16
-_MID_GREY = 128
+_MID_GREY = (127, 128)  # the former in CMYK, which is stored inverted
 
 
 class DecodedPicture(NamedTuple):
@@ -89,7 +89,7 @@ def decode_picture(path: str | os.PathLike[str], data: bytes) -> DecodedPicture:
             image.load()
         pixels = _pillow_pixels(image) if exact else _opencv_pixels(path, data)
         if image.format in ("JPEG", "MPO"):
-            _check_jpeg_end(path, data, pixels)
+            _check_jpeg_end(path, data, np.asarray(image))
         extra = _tiff_tag(image, _EXTRA_SAMPLES_TAG)
         if pixels.ndim == 3 and extra and not any(extra):
             # TIFF: a sample of no stated meaning, which is no alpha.
@@ -189,7 +189,7 @@ def _check_jpeg_end(path: str | os.PathLike[str], data: bytes, pixels: np.ndarra
     end = data.rfind(_END_OF_JPEG)
     if end < 0:
         raise FileFormatError(f"{path}: the picture is cut off: its end mark is missing; fetch or save it again")
-    if (pixels[-1, -1] != _MID_GREY).any():
+    if not np.isin(pixels[-1, -1], _MID_GREY).all():
         return
     with _open(path, data[:end] + _JPEG_FILLER + data[end:]) as longer:
         if not np.array_equal(np.asarray(longer), pixels):

@@ -140,9 +140,13 @@ def test_a_jpeg_whose_end_mark_hides_what_is_missing_is_refused(tmp_path, photo)
         read_picture(tmp_path / "zeros.jpg")
 
 
-def test_a_jpeg_that_is_truly_grey_is_read(tmp_path):
-    (tmp_path / "grey.jpg").write_bytes(encoded(np.full((64, 64, 3), 128, np.uint8), "jpeg"))
-    assert (read_picture(tmp_path / "grey.jpg") == np.float32(128 / 255)).all()
+@pytest.mark.parametrize("shape", [(64, 64), (64, 64, 3), (64, 64, 4)])
+def test_a_jpeg_that_is_truly_grey_is_read(tmp_path, shape):
+    """Of four channels: CMYK."""
+    for level in (127, 128):
+        picture = Image.fromarray(np.full(shape, level, np.uint8), "CMYK" if shape[2:] == (4,) else None)
+        picture.save(tmp_path / "grey.jpg")
+        assert np.ptp(read_picture(tmp_path / "grey.jpg")) == 0
 
 
 @pytest.mark.parametrize("lenient", [True, False])
