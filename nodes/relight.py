@@ -160,10 +160,10 @@ class Relight:
             else:
                 position = light_direction(azimuth, elevation)
             lamp = Light(position, light == "point", _linear_colour(colour), intensity)
-            looks = {"ambient": ambient, "specular": specular, "shininess": shininess, "shadow": shadows}
+            looks: dict[str, Any] = {"ambient": ambient, "specular": specular, "shininess": shininess, "shadow": shadows}
             shadowless = find_sky(picture, sized) if sky == "auto" and shadows and near_depth is not None else None
             maps = {"depth": near_depth, "intrinsics": intrinsics, "mask": sized.valid, "sky": shadowless}
-            lit.append(to_output(relight(picture, normals, lamp, **maps, **looks)))
+            lit.append(to_output(relight(picture, normals, lamp, **looks, **maps)))
             if progress:
                 progress(len(lit), len(pictures))
         return (torch.cat(lit),)
