@@ -67,10 +67,9 @@ def _nearness(estimate: Estimate) -> tuple[Tensor, Tensor]:
     valid = estimate.depth_valid
     assert valid is not None
     depth = torch.where(valid, depth, 1)
-    if estimate.quantity is Quantity.DISPARITY:
-        near = depth
-    else:
-        near = -depth if estimate.quantity is Quantity.RELATIVE_DEPTH else 1 / depth
+    near = 1 / depth
+    if estimate.quantity is not Quantity.METRIC_DEPTH:
+        near = depth if estimate.quantity is Quantity.DISPARITY else -depth
     stride = max(1, int((estimate.height * estimate.width / _SAMPLES) ** 0.5))
     sample = torch.where(valid, near, torch.nan)[..., ::stride, ::stride].flatten(1)
     far_end, near_end = sample.nanquantile(near.new_tensor(_ENDS), dim=1).view(2, -1, 1, 1, 1)
