@@ -10,6 +10,7 @@ real file of MiDaS v2.1 small also tells how far bfloat16 and float16 change the
 from __future__ import annotations
 
 import argparse
+import runpy
 import sys
 import tempfile
 import time
@@ -55,20 +56,11 @@ def save_random_weights(path: Path) -> None:
 
 
 def controlnet_aux():
-    """controlnet-aux's MiDaS, with a torchvision that need not load (see tests/conftest.py)."""
+    """controlnet-aux's MiDaS, also beside a torchvision that does not fit torch."""
     warnings.simplefilter("ignore")
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for definition in (
-        "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-        "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    ):
-        try:
-            library.define(definition)
-        except RuntimeError:
-            break  # torchvision is whole
+    runpy.run_path(str(Path(__file__).parents[1] / "tests" / "mend_torchvision.py"))
     import controlnet_aux.midas
 
-    controlnet_aux.midas.library = library  # keeps the definitions alive
     return controlnet_aux.midas
 
 

@@ -1,7 +1,8 @@
-"""Fixtures for all tests, and a mended torchvision: its compiled part cannot load beside the CPU torch."""
+"""Fixtures for all tests, and help for a torchvision that does not fit the installed torch."""
 
 import importlib.util
 import os
+import runpy
 import sys
 from pathlib import Path
 
@@ -17,10 +18,7 @@ ABSENT_FROM_PARTIAL = {
     "scratch.refinenet4.resConfUnit2.conv2.weight": (512, 512, 3, 3),
 }
 
-if importlib.util.find_spec("torchvision"):
-    _operators = torch.library.Library("torchvision", "FRAGMENT")
-    _operators.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    _operators.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+runpy.run_path(str(ROOT / "tests" / "mend_torchvision.py"))
 
 
 @pytest.fixture(autouse=True)
