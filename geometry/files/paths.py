@@ -115,17 +115,21 @@ def resolve_inside(folder: str | os.PathLike[str], name: str) -> Path:
 
     Raises:
         ValueError: The name is empty, absolute, has a drive letter, `..`, control characters or characters and device names that
-            Windows reserves, or leads out of the folder through a link.
+            Windows reserves, leads out of the folder through a link, or its links cannot be followed.
     """
     parts = name.replace("\\", "/").split("/")
     problem = _name_problem(name, parts)
     if problem:
         raise ValueError(f"the file name {name!r} {problem}; give a path below {folder}, such as 'maps/depth.npz'")
-    root = Path(folder).resolve()
     try:
+        root = Path(folder).resolve()
         target = root.joinpath(*parts).resolve()
+        # Python 3.13 leaves links that go in a circle as they are, where older versions raise
+        circle = any(step.is_symlink() for step in (target, *target.parents))
     except (OSError, RuntimeError) as error:
         raise ValueError(f"the file name {name!r} cannot be followed ({error}); give a path below {folder}") from error
+    if circle:
+        raise ValueError(f"the file name {name!r} cannot be followed (its links go in a circle); give a path below {folder}")
     if target == root or not target.is_relative_to(root):
         raise ValueError(f"the file name {name!r} leads out of {folder} through a link; copy the file into the folder")
     return target
