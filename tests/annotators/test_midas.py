@@ -1,4 +1,4 @@
-"""MiDaS on transformers' networks, whatever their version: both layouts of weights, dtypes, and what is refused."""
+"""MiDaS on transformers' networks: both layouts of weights, dtypes, and what is refused."""
 
 import importlib
 import re
@@ -12,8 +12,6 @@ from depth_normal.annotators.base import CheckpointError
 from depth_normal.annotators.midas import DPT_BEIT_LARGE, DPT_HYBRID, DPT_LARGE, DPT_SWIN2_TINY, MidasAnnotator, MidasConfig
 from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.estimate import Quantity
-
-pytestmark = pytest.mark.transformers
 
 NECK = {"neck_hidden_sizes": [16, 24, 32, 32], "fusion_hidden_size": 16}
 VIT = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "backbone_out_indices": [0, 1, 2, 3]}
