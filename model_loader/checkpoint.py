@@ -119,7 +119,7 @@ def _read_zip(path: Path, size: int) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:  # the last: an index of a later version, or a damaged one
         raise CheckpointError(
             f"{path} is cut short or damaged: found {size} bytes of a PyTorch (zip) file without the index at its end. "
             "Delete it and fetch it again"

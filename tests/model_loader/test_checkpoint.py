@@ -212,6 +212,15 @@ def test_a_file_without_named_tensors(tmp_path, content, said):
     assert said in refusal(tmp_path / "w.pt")
 
 
+def test_an_index_of_an_unknown_version(tmp_path):
+    path = tmp_path / "w.pt"
+    torch.save({"a": torch.zeros(8)}, path)
+    whole = bytearray(path.read_bytes())
+    whole[whole.index(b"PK\x01\x02") + 6] = 108  # "version needed to extract" of the index's first entry
+    path.write_bytes(whole)
+    assert "cut short or damaged" in refusal(path)
+
+
 def test_random_damage_is_a_clear_error_or_a_dictionary(tmp_path):
     rng = np.random.default_rng(0)
     for save in (torch_zip, torch_legacy, save_file):
