@@ -1,15 +1,13 @@
-"""Lets a torchvision be imported whose compiled part does not fit the installed torch; what needs that part still fails.
+"""Run by `runpy`, lets a torchvision be imported whose compiled part does not fit the installed torch; what needs that part still fails.
 
-Run before the import (by `runpy`, or as a plugin), as controlnet-aux, timm and others import torchvision without need.
+controlnet-aux and timm, with which the tests compare, import torchvision without using that part.
 """
 
 import torch
 
 try:
     import torchvision
-except ImportError:
-    pass
-except RuntimeError as error:
+except (ImportError, AttributeError, RuntimeError) as error:
     # Declared after the real import has failed for want of them, never before: what a whole torchvision then registers a second time
     # ends the process.
     if "operator torchvision::nms does not exist" in str(error):
