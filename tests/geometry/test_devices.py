@@ -36,8 +36,8 @@ from depth_normal.geometry import (
 )
 from depth_normal.geometry.estimate import Estimate, Quantity
 
-# A torch built without CUDA cannot slice even fake tensors on it; "lazy" is the other device it knows without its driver.
-DEVICE = torch.device("cuda:0" if torch.backends.cuda.is_built() else "lazy:0")
+# Without CUDA or its driver not every torch can slice even fake tensors on it; "lazy" is the other device it knows without a driver.
+DEVICE = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0")
 BATCH, HEIGHT, WIDTH = 2, 24, 32
 aten = torch.ops.aten
 
