@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -19,6 +21,8 @@ PACK_FOLDER = "depth_normal"
 BUNDLED_FOLDER = Path(base.__file__).parent
 _AUX_PACK = "comfyui_controlnet_aux"
 _MAX_DEPTH = 5
+_COARSEST_CLOCK = 2 * 10**9
+"""Nanoseconds between the ticks of the coarsest file system's clock (FAT)."""
 
 # What every repository calls its weights: only the repository tells such files apart.
 _GENERIC_NAME = re.compile(r"((diffusion_)?pytorch_model|model|weights|checkpoint)([.-].*)?\.\w+", re.IGNORECASE)
@@ -30,6 +34,8 @@ def find_weights(file: WeightFile) -> Path | None:
     Names are compared without case, at most five folders deep. Files of generic names ("model.safetensors") count only inside a folder
     of their repository's name. Files that are empty or cannot be read as weights do not count; among several of one place, the file of
     the published size wins. A file that is a part of the pack is nowhere else.
+
+    Each folder is read once for all files; a file that is put there later is found, for that changes the folder's time.
 
     Returns:
         The file, or None.
@@ -144,10 +150,11 @@ def _aux_configured(pack: Path) -> Path:
 
 def _find_in(folder: Path, file: WeightFile) -> Path | None:
     wanted = _wanted(file)
+    names = {end.rsplit("/", 1)[-1] for end in wanted}
     candidates = []
-    for path in _walk(folder):
+    for path in _named(folder, names):
         location = path.as_posix().lower()
-        rank = next((i for i, name in enumerate(wanted) if location.endswith(name)), None)
+        rank = next((i for i, end in enumerate(wanted) if location.endswith(end)), None)
         if rank is None or not path.is_file():
             continue
         if size := path.stat().st_size:
@@ -165,9 +172,71 @@ def _wanted(file: WeightFile) -> list[str]:
     return [f"/{name}".lower() for name in dict.fromkeys(wanted)]
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    for root, folders, names in os.walk(folder, followlinks=True):
-        depth = len(Path(root).relative_to(folder).parts)
-        folders[:] = [] if depth >= _MAX_DEPTH else sorted(name for name in folders if not name.startswith("."))
+@dataclass(frozen=True)
+class _Listing:
+    """What one folder held when it was read.
+
+    Attributes:
+        changed: The folder's time of change then, in nanoseconds.
+        settled: Whether a later change must show in that time: it was older than a file system's clock is coarse.
+        files: Names of all that is no folder, by their lower case.
+        folders: Names of the folders that are searched.
+    """
+
+    changed: int
+    settled: bool
+    files: Mapping[str, Sequence[str]]
+    folders: Sequence[str]
+
+
+_listings: dict[str, _Listing] = {}
+
+
+def _named(folder: Path, names: Collection[str]) -> Iterator[Path]:
+    """All that is no folder and has one of the names (lower case), at most `_MAX_DEPTH` folders deep."""
+    remaining: list[tuple[str, tuple[tuple[int, int], ...]]] = [(os.fspath(folder), ())]
+    while remaining:
+        place, above = remaining.pop()
+        try:
+            status = os.stat(place)
+            own = (status.st_dev, status.st_ino)
+            if status.st_ino and own in above:  # a link to a folder that holds it
+                continue
+            listing = _listing(place, status.st_mtime_ns)
+        except OSError:
+            _listings.pop(place, None)
+            continue
         for name in names:
-            yield Path(root, name)
+            yield from (Path(place, spelled) for spelled in listing.files.get(name, ()))
+        if len(above) < _MAX_DEPTH:
+            remaining += [(os.path.join(place, name), (*above, own)) for name in listing.folders]
+
+
+def _listing(folder: str, changed: int) -> _Listing:
+    """What a folder holds. It is read once, and again after files came or went: that changes the folder's own time.
+
+    One look at the clock a folder thus stands for reading all its names, for each of the models and each time they are asked for.
+    """
+    known = _listings.get(folder)
+    if known is not None and known.settled and known.changed == changed:
+        return known
+    now = time.time_ns()
+    files: dict[str, tuple[str, ...]] = {}
+    folders = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if _is_folder(entry):
+                if not entry.name.startswith("."):
+                    folders.append(entry.name)
+            else:
+                key = entry.name.lower()
+                files[key] = (*files.get(key, ()), entry.name)
+    found = _listings[folder] = _Listing(changed, now - changed > _COARSEST_CLOCK, files, folders)
+    return found
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False

@@ -1,8 +1,11 @@
+import os
 import sys
 
 import pytest
 
 from depth_normal.annotators.base import WeightFile
+from depth_normal.annotators.registry import MODELS
+from depth_normal.model_loader import find
 from depth_normal.model_loader.find import download_folder, download_path, find_weights, search_places, user_cache
 
 HEADER = b'{"weight":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}'
@@ -157,10 +160,13 @@ def test_a_file_that_is_no_weights_is_named_and_passed_over(caches, caplog):
     assert broken.is_file()
 
 
-def test_a_folder_that_holds_itself_ends(caches):
+def test_a_folder_that_holds_itself_ends(caches, scans):
     put(caches.home / "sub" / "x.txt")
-    (caches.home / "sub" / "loop").symlink_to(caches.home, target_is_directory=True)
+    for i in range(10):  # 10**5 ways through them
+        (caches.home / "sub" / f"loop{i}").symlink_to(caches.home, target_is_directory=True)
+    (caches.home / "itself").symlink_to(caches.home / "itself")
     assert find_weights(HYBRID) is None
+    assert set(scans) == {str(caches.home), str(caches.home / "sub")}
 
 
 def test_a_stranger_named_folder_paths_is_left_alone(caches, monkeypatch):
@@ -191,3 +197,80 @@ def test_the_users_cache(monkeypatch, platform, variables, expected):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "platform", platform)
     assert user_cache().as_posix() == expected
+
+
+OLD = 10**18  # a folder's time of change long ago, in nanoseconds
+
+
+@pytest.fixture
+def scans(monkeypatch):
+    """The folders that are read, in order."""
+    read, scandir = [], os.scandir
+    monkeypatch.setattr(find.os, "scandir", lambda folder: read.append(str(folder)) or scandir(folder))
+    return read
+
+
+def age(*folders):
+    for folder in folders:
+        os.utime(folder, ns=(OLD, OLD))
+
+
+def test_one_walk_serves_all_models(caches, scans):
+    files = [file for spec in MODELS.values() for file in spec.files if not file.bundled]
+    assert len(files) > 50
+    for i in range(20):
+        put(caches.home / f"pack{i % 4}" / f"stray{i}" / "model.safetensors")
+    wanted = put(caches.home / "pack0" / "dpt_hybrid_384.pt")
+    folders = [caches.home, *(path for path in caches.home.rglob("*") if path.is_dir())]
+    age(*folders)
+    scans.clear()
+    for file in files:
+        find_weights(file)
+    assert sorted(scans) == sorted(map(str, folders))
+    assert find_weights(HYBRID) == wanted
+    assert len(scans) == len(folders)
+
+
+def test_a_file_that_comes_or_goes_later_costs_one_folder(caches, scans):
+    near, far = caches.home / "near", caches.home / "far"
+    put(near / "x.txt")
+    put(far / "x.txt")
+    age(caches.home, near, far)
+    assert find_weights(HYBRID) is None
+    scans.clear()
+    path = put(near / HYBRID.name)
+    age(near)
+    os.utime(near, ns=(OLD, OLD + 1))
+    assert find_weights(HYBRID) == path
+    assert scans == [str(near)]
+    path.unlink()
+    assert find_weights(HYBRID) is None
+
+
+def test_a_file_within_the_same_tick_of_the_clock_is_found(caches):
+    put(caches.home / "x.txt")
+    now = os.stat(caches.home).st_mtime_ns
+    assert find_weights(HYBRID) is None
+    path = put(caches.home / HYBRID.name)
+    os.utime(caches.home, ns=(now, now))
+    assert find_weights(HYBRID) == path
+
+
+def test_a_folder_that_comes_and_one_that_goes(caches):
+    assert find_weights(HYBRID) is None
+    path = put(caches.home / "new" / "deeper" / HYBRID.name)
+    assert find_weights(HYBRID) == path
+    path.unlink()
+    path.parent.rmdir()
+    assert find_weights(HYBRID) is None
+    put(path)
+    assert find_weights(HYBRID) == path
+
+
+def test_folders_deeper_than_five_are_not_searched(caches):
+    deep = caches.home.joinpath("1", "2", "3", "4", "5")
+    assert find_weights(HYBRID) is None
+    put(deep / "6" / HYBRID.name)
+    assert find_weights(HYBRID) is None
+    path = put(deep / HYBRID.name)
+    assert find_weights(HYBRID) == path
