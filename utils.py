@@ -69,6 +69,16 @@ def to_rgb(image: Tensor) -> Tensor:
     return planar.expand(-1, 3, -1, -1)
 
 
+def to_planar(image: Tensor) -> Tensor:
+    """Any ComfyUI picture as (B, C, H, W): the same memory in another order, nothing converted.
+
+    Raises:
+        ValueError, TypeError: As `to_rgb`, of the form of all and the numbers of the first picture.
+    """
+    to_rgb(image[:1] if image.ndim == 4 else image)
+    return (image[None] if image.ndim == 3 else image).movedim(-1, 1)
+
+
 def as_batch(images: Tensor | np.ndarray) -> Tensor:
     """Pictures from Python code as planar RGB.
 
@@ -113,6 +123,23 @@ def _scaled(array: np.ndarray) -> np.ndarray:
     if np.issubdtype(array.dtype, np.floating):
         return array.astype(np.float32, copy=False)
     raise TypeError(f"the picture is an array of {array.dtype}; expected uint8, uint16 or floats in [0, 1]")
+
+
+def check_pictures(images: Tensor | np.ndarray) -> Tensor | np.ndarray:
+    """Pictures that `as_batch` takes, as a batch but not converted: parts of it can be, one by one.
+
+    Args:
+        images: As `as_batch`.
+
+    Returns:
+        The same numbers, (B, C, H, W) for a tensor, (B, H, W, C) for an array.
+
+    Raises:
+        ValueError, TypeError: As `as_batch`, of the form of all and the numbers of the first picture.
+    """
+    batch = images[None] if isinstance(images, np.ndarray) and images.ndim == 3 else images
+    as_batch(batch[:1] if batch.ndim == 4 else batch)
+    return batch
 
 
 def to_image(planar: Tensor) -> Tensor:

@@ -89,7 +89,7 @@ class ModelSpec:
         quantity: What its depth means; None if it gives none.
         axes: The native axes of its normals; None if it gives none.
         licence_url: Where to read (and, for a gated model, accept) the licence.
-        auto_dtypes: What dtype "auto" may choose, best first, where it leaves the picture the same; float32 comes last by itself.
+        auto_dtypes: What dtype "auto" may choose in place of the family's `auto_dtypes`; empty = the family's.
         multiple_of: Sides of the network's input are multiples of this.
         resizing: How pictures are brought to the size of the network's input, where the family has no way of its own.
         default_size: Height in pixels of the frame that `resizing` speaks of, or whatever side the family resizes by.
@@ -147,10 +147,13 @@ class Annotator(ABC):
         spec: Its entry in the table.
         network: The module. The loader moves it between devices; nobody else does.
         bytes_per_pixel: Measured need of working memory, per pixel of the network's input, in float32.
+        auto_dtypes: What dtype "auto" may choose on a device that is fast in it, best first, where the picture stays the same
+            (benchmarks/families.py measures it); float32 comes last by itself.
         resampling: How its depth is brought to another size, "bilinear" or "bicubic", as its authors do.
     """
 
     bytes_per_pixel: ClassVar[int] = 2000
+    auto_dtypes: ClassVar[tuple[torch.dtype, ...]] = ()
     resampling: ClassVar[str] = "bilinear"
 
     def __init__(self, spec: ModelSpec, network: nn.Module) -> None:
@@ -262,11 +265,13 @@ class Annotator(ABC):
         return net_height, net_width
 
     def _check_finite(self, estimate: Estimate) -> None:
-        for name in ("depth", "normals"):
-            value = getattr(estimate, name)
-            if value is not None and not torch.isfinite(value).all():
-                dtype = next(self.network.parameters()).dtype
-                raise ArithmeticError(f"{self.spec.id} in {dtype} gave {name} that is not finite: use float32, or check the weights file")
+        maps = {name: value for name in ("depth", "normals") if (value := getattr(estimate, name)) is not None}
+        finite = torch.stack([torch.isfinite(value).all() for value in maps.values()])
+        if finite.all():  # a GPU is waited for here alone, once it has all its work
+            return
+        name = next(name for name, good in zip(maps, finite.tolist(), strict=True) if not good)
+        dtype = next(self.network.parameters()).dtype
+        raise ArithmeticError(f"{self.spec.id} in {dtype} gave {name} that is not finite: use float32, or check the weights file")
 
 
 def checkpoint_mismatch(expected: StateDict, found: StateDict) -> str | None:

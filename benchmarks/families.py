@@ -31,7 +31,8 @@ from torch import Tensor, nn
 from depth_normal.annotators.base import ModelSpec, from_transformers
 from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.model_loader import host
-from depth_normal.model_loader.model import DTYPES, Model
+from depth_normal.model_loader.load import DTYPES
+from depth_normal.model_loader.model import Model
 
 SMALL = ("midas-v2.1-small", "depth-anything-small", "depth-anything-v2-small", "depth-anything-3-small")
 LARGE = (

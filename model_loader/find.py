@@ -189,16 +189,16 @@ class _Listing:
     folders: Sequence[str]
 
 
-_listings: dict[str, _Listing] = {}
+_listings: dict[Path, _Listing] = {}
 
 
 def _named(folder: Path, names: Collection[str]) -> Iterator[Path]:
     """All that is no folder and has one of the names (lower case), at most `_MAX_DEPTH` folders deep."""
-    remaining: list[tuple[str, tuple[tuple[int, int], ...]]] = [(os.fspath(folder), ())]
+    remaining: list[tuple[Path, tuple[tuple[int, int], ...]]] = [(folder, ())]
     while remaining:
         place, above = remaining.pop()
         try:
-            status = os.stat(place)
+            status = place.stat()
             own = (status.st_dev, status.st_ino)
             if status.st_ino and own in above:  # a link to a folder that holds it
                 continue
@@ -207,12 +207,12 @@ def _named(folder: Path, names: Collection[str]) -> Iterator[Path]:
             _listings.pop(place, None)
             continue
         for name in names:
-            yield from (Path(place, spelled) for spelled in listing.files.get(name, ()))
+            yield from (place / spelled for spelled in listing.files.get(name, ()))
         if len(above) < _MAX_DEPTH:
-            remaining += [(os.path.join(place, name), (*above, own)) for name in listing.folders]
+            remaining += [(place / name, (*above, own)) for name in listing.folders]
 
 
-def _listing(folder: str, changed: int) -> _Listing:
+def _listing(folder: Path, changed: int) -> _Listing:
     """What a folder holds. It is read once, and again after files came or went: that changes the folder's own time.
 
     One look at the clock a folder thus stands for reading all its names, for each of the models and each time they are asked for.

@@ -1,11 +1,12 @@
-"""Loaded models: one per checkpoint and dtype, kept, placed on the device, run on batches of any size."""
+"""A loaded model: placed on its device, run on batches of any size, part by part as memory allows."""
 
 from __future__ import annotations
 
 import copy
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +14,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..annotators.base import Annotator, CheckpointError, ModelSpec, Progress, WeightFile, is_out_of_memory
-from ..annotators.registry import BUNDLED_MODEL, FAMILIES, find_spec
+from ..annotators.base import Annotator, Progress, is_out_of_memory
 from ..annotators.resizing import Resizing
 from ..geometry.estimate import Estimate
-from ..utils import as_batch
+from ..utils import as_batch, check_pictures
 from . import host
-from .checkpoint import read_checkpoint
-from .download import bundled_weights, download_weights
-from .download_errors import DownloadError
-from .find import find_weights
-from .verify import verify
 
 logger = logging.getLogger(__name__)
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-DTYPE_CHOICES = ("auto", *DTYPES)
-DEVICE_CHOICES = ("auto", "cpu", "cuda", "mps")
-
 # How many pictures' working memory is asked for before a run: more would push other models out for little.
 ROOM_FOR = 4
+
+# What a pixel of the picture itself takes on the device: RGB in float32, once more while it is resized, and depth, normals, mask and
+# confidence at the picture's size, which resampling holds about twice.
+BYTES_PER_PICTURE_PIXEL = 64
 
 
 class Model:
@@ -40,17 +35,33 @@ class Model:
 
     Attributes:
         spec: Its entry in the table of models.
-        dtype: What the network computes in; estimates are float32 all the same.
+        dtype: What the network computes in; estimates are float32 all the same. A half precision that turned out too small for this
+            model's numbers has become float32.
         weights: The file the network came from.
     """
 
-    def __init__(self, annotator: Annotator, dtype: torch.dtype, device: torch.device, weights: Path) -> None:
+    def __init__(
+        self,
+        annotator: Annotator,
+        dtype: torch.dtype,
+        device: torch.device,
+        weights: Path,
+        rebuild: Callable[[torch.dtype], Annotator] | None = None,
+    ) -> None:
         self.spec = annotator.spec
-        self.dtype = dtype
         self.weights = weights
+        self._device = device
+        self._rebuild = rebuild
+        self._lock = threading.Lock()
+        self._origin: tuple[Model, Resizing] | None = None
+        self._use(annotator, dtype)
+
+    def _use(self, annotator: Annotator, dtype: torch.dtype) -> None:
         self._annotator = annotator
+        self.dtype = dtype
         host.make_interruptible(annotator.network)
-        self._placement = host.Placement(annotator.network, device)
+        self._placement = host.Placement(annotator.network, self._device)
+        self._fitted: dict[tuple[int, ...], int] = {}
 
     def estimate(
         self,
@@ -78,19 +89,20 @@ class Model:
             MemoryError: Not even one picture at a time fits.
             ArithmeticError: The network gave NaN or infinity.
         """
-        batch = as_batch(images)
-        height, width = batch.shape[-2:]
+        batch = check_pictures(images)
+        total, height, width = _sides(batch)
+        home = batch.device if isinstance(batch, Tensor) else torch.device("cpu")
         parts = self.estimates(batch, size, progress, options=options)
         derived = parts if derive is None else map(derive, parts)
-        return Estimate.cat([part.resized(height, width, self.resampling).to(batch.device) for part in derived])
+        return _joined((part.resized(height, width, self.resampling) for part in derived), total, home)
 
     def estimates(
-        self, images: Tensor, size: int | None = None, progress: Progress | None = None, *, options: Any = None
+        self, images: Tensor | np.ndarray, size: int | None = None, progress: Progress | None = None, *, options: Any = None
     ) -> Iterator[Estimate]:
         """The estimates at the network's size, on its device, in parts: as many pictures at once as the memory holds.
 
         Args:
-            images: (B, 3, H, W) float32 RGB in [0, 1].
+            images: As in `estimate`; each part is brought to float32 and to the device by itself.
             size: As in `estimate`.
             progress: As in `estimate`.
             options: As in `estimate`.
@@ -98,38 +110,72 @@ class Model:
         Yields:
             Estimates of one or more pictures, in order.
         """
-        height, width = self._annotator.checked_network_size(images.shape[-2], images.shape[-1], size)
-        bytes_each = height * width * self._annotator.bytes_per_pixel
-        done, total = 0, images.shape[0]
+        batch = check_pictures(images)
+        total, height, width = _sides(batch)
+        net_height, net_width = self._annotator.checked_network_size(height, width, size)
+        bytes_each = net_height * net_width * self._annotator.bytes_per_pixel + height * width * BYTES_PER_PICTURE_PIXEL
+        sides = (height, width, net_height, net_width)
         device = self._placement.ready(bytes_each * min(total, ROOM_FOR))
-        at_once = max(1, min(total, host.free_memory(device) // bytes_each))
+        at_once = max(1, min(total, host.free_memory(device) // bytes_each, self._fitted.get(sides, total)))
+        done = 0
         while done < total:
             host.throw_if_interrupted()
-            try:
-                chunk = images[done : done + at_once].to(device)
-                with torch.no_grad():
-                    part = self._annotator.estimate(chunk, size, options=options, progress=_scaled(progress, done, len(chunk), total))
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
+            pictures = batch[done : done + at_once]
+            part = self._attempt(pictures, device, size, options, _scaled(progress, done, len(pictures), total))
+            if isinstance(part, Estimate):
+                yield part
+                done += part.batch
+                if progress is not None:
+                    progress(done, total)
+            elif is_out_of_memory(part):
                 host.release_cached_memory()
                 if at_once == 1:
                     raise MemoryError(
-                        f"{self.spec.id} at {width}x{height} does not fit in the memory of {device}: "
+                        f"{self.spec.id} at {net_width}x{net_height} does not fit in the memory of {device}: "
                         "lower the resolution, or free other models"
-                    ) from error
-                at_once //= 2
+                    ) from part
+                self._fitted[sides] = at_once = at_once // 2
                 logger.warning("out of memory on %s: going on with %d pictures at once", device, at_once)
-                continue
-            yield part
-            done += part.batch
-            if progress is not None:
-                progress(done, total)
+            else:
+                self._widen(part)
+                device = self._placement.ready(bytes_each * min(total, ROOM_FOR))
+
+    def _attempt(
+        self, pictures: Tensor | np.ndarray, device: torch.device, size: int | None, options: Any, progress: Progress | None
+    ) -> Estimate | Exception:
+        """An estimate; or what can be helped, want of memory or of range, as an exception that keeps no tensor alive."""
+        try:
+            with torch.no_grad():
+                return self._annotator.estimate(as_batch(pictures).to(device), size, options=options, progress=progress)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return _without_frames(error)
+        except ArithmeticError as error:
+            if self.dtype == torch.float32 or self._rebuild is None:
+                raise
+            return _without_frames(error)
+
+    def _widen(self, reason: Exception) -> None:
+        """Loads the network in float32 in place of the half precision in which it failed, for good."""
+        if self._origin is not None:
+            origin, resizing = self._origin
+            origin._widen(reason)
+            self._placement, self.dtype, self._fitted = origin._placement, origin.dtype, origin._fitted
+            self._annotator = origin._annotator.with_resizing(resizing)
+            return
+        with self._lock:
+            if self._rebuild is None or self.dtype == torch.float32:  # another thread was first
+                return
+            logger.warning("%s. Computed again in float32, as is all that follows", reason)
+            self._placement.release()
+            self._use(self._rebuild(torch.float32), torch.float32)
 
     def with_resizing(self, resizing: Resizing) -> Model:
         """The same model, fed with pictures that are resized in another way than its authors'; see `Annotator.with_resizing`."""
         other = copy.copy(self)
         other._annotator = self._annotator.with_resizing(resizing)
+        other._origin = (self, resizing)
         return other
 
     @property
@@ -139,6 +185,7 @@ class Model:
 
     def release(self) -> None:
         """Takes the model off its device. It can still be used: it goes back when it is asked to run."""
+        self._fitted.clear()
         self._placement.release()
 
 
@@ -149,101 +196,30 @@ def _scaled(progress: Progress | None, done: int, chunk: int, total: int) -> Pro
     return lambda passes, of_passes: progress(done * of_passes + passes * chunk, total * of_passes)
 
 
-_cache: dict[tuple[str, torch.dtype, torch.device, str], Model] = {}
-_lock = threading.Lock()
+def _sides(batch: Tensor | np.ndarray) -> tuple[int, int, int]:
+    """Pictures, height and width of a batch: tensors are planar, arrays are not."""
+    first = 2 if isinstance(batch, Tensor) else 1
+    return batch.shape[0], batch.shape[first], batch.shape[first + 1]
 
 
-def load_model(model_id: str, dtype: str = "auto", device: str | torch.device = "auto", weights: str | Path | None = None) -> Model:
-    """Loads a model, downloading its weights if nobody has them; a second call returns the same object.
-
-    Args:
-        model_id: An id of the table of models (`depth-normal models` lists them).
-        dtype: "float32", "float16", "bfloat16", or "auto": the fastest in which the picture stays the same.
-        device: "auto" (ComfyUI's choice inside it), "cpu", "cuda", "mps" or a torch device.
-        weights: A file to use in place of the published one, of the same architecture.
-
-    Raises:
-        ValueError: Unknown model, dtype or device.
-        DownloadError: The weights are nowhere and cannot be downloaded.
-        CheckpointError: The file is damaged, unsafe, or of another model; or a file of the pack itself is missing.
-    """
-    spec = find_spec(model_id)
-    place = _parse_device(device)
-    number = _parse_dtype(dtype, spec, place)
-    key = (spec.id, number, place, str(weights or ""))
-    with _lock:
-        model = _cache.pop(key, None)
-        if model is None:
-            _make_room(spec)
-            model = _load(spec, number, place, Path(weights) if weights else None)
-        _cache[key] = model  # the last in order is the last used
-        return model
+def _joined(parts: Iterable[Estimate], total: int, device: torch.device) -> Estimate:
+    """One estimate of all parts on a device. Each goes to its place as it comes: a long batch is never held twice."""
+    whole: Estimate | None = None
+    done = 0
+    for part in parts:
+        if part.batch == total:
+            return part.to(device)
+        maps = {field.name: value for field in fields(part) if isinstance(value := getattr(part, field.name), Tensor)}
+        if whole is None:
+            whole = replace(part, **{name: value.new_empty((total, *value.shape[1:]), device=device) for name, value in maps.items()})
+        for name, value in maps.items():
+            getattr(whole, name)[done : done + part.batch] = value
+        done += part.batch
+    assert whole is not None, "the batch is not empty"
+    return whole
 
 
-def free(model_id: str | None = None) -> None:
-    """Forgets loaded models (all, or those of one id) and gives their memory back."""
-    with _lock:
-        for key in [key for key in _cache if model_id in (None, key[0])]:
-            _cache.pop(key).release()
-
-
-def _make_room(spec: ModelSpec) -> None:
-    """Forgets the models used longest ago while main memory is short of what a new one takes to read and to build."""
-    needed = 2 * sum(file.size or 0 for file in spec.files)
-    while _cache and host.free_main_memory() < needed:
-        _cache.pop(next(iter(_cache))).release()
-
-
-def _load(spec: ModelSpec, dtype: torch.dtype, device: torch.device, weights: Path | None) -> Model:
-    FAMILIES[spec.family].check_requirements(spec)
-    states, first = {}, None
-    for file in spec.files:
-        path = weights if weights is not None and file is spec.file else _weights_of(spec, file)
-        first = first or path
-        logger.info("loading %s from %s", spec.id, path)
-        if file is spec.file and (doubt := FAMILIES[spec.family].doubt(spec, str(path))):
-            logger.warning(doubt)
-        states[file.role] = read_checkpoint(path)
-    assert first is not None
-    try:
-        annotator = FAMILIES[spec.family].build(spec, states, dtype)
-    except CheckpointError as error:
-        others = "leave it out to have the pack's own" if spec.file.bundled else "remove it so that it is downloaded again"
-        raise CheckpointError(f"{first} is {error}. Give the file of {spec.id}, or {others}") from error
-    return Model(annotator, dtype, device, first)
-
-
-def _weights_of(spec: ModelSpec, file: WeightFile) -> Path:
-    """A model's file, from the pack, the user's folders or the network."""
-    if file.bundled:
-        return bundled_weights(file)
-    if path := find_weights(file):
-        verify(path, file)
-        return path
-    try:
-        return download_weights(file, spec.licence, spec.licence_url, progress=host.progress_bar(100))
-    except DownloadError as error:
-        raise type(error)(f"{error}. To go on without a download, choose the model {BUNDLED_MODEL!r}: it comes with the pack") from error
-
-
-def _parse_device(device: str | torch.device) -> torch.device:
-    if isinstance(device, torch.device):
-        return device
-    if device == "auto":
-        return host.default_device()
-    if device not in DEVICE_CHOICES:
-        raise ValueError(f"unknown device {device!r}; accepted: {', '.join(DEVICE_CHOICES)}")
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not available[device]:
-        raise ValueError(f"device {device!r} is not available to this torch ({torch.__version__}); use --device auto or cpu")
-    return torch.device(device)
-
-
-def _parse_dtype(dtype: str, spec: ModelSpec, device: torch.device) -> torch.dtype:
-    if dtype == "auto":
-        return next(each for each in (*spec.auto_dtypes, torch.float32) if host.supports_dtype(each, device))
-    if dtype not in DTYPES:
-        raise ValueError(f"unknown dtype {dtype!r}; accepted: {', '.join(DTYPE_CHOICES)}")
-    if not host.supports_dtype(DTYPES[dtype], device):
-        logger.warning("%s on %s is slower than float32 here", dtype, device)
-    return DTYPES[dtype]
+def _without_frames(error: Exception) -> Exception:
+    """The exception without what its traceback holds: the tensors of every function that it passed through."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..geometry.estimate import Estimate
 from ..model_loader import DTYPE_CHOICES, Model
 from ..model_loader.host import image_placement, progress_bar
-from ..utils import resize_map, scale_short_side, to_image, to_rgb
+from ..utils import resize_map, scale_short_side, to_image, to_planar
 
 LEGACY_CATEGORY = "ControlNet Preprocessors/Normal and Depth Estimators"
 MIN_RESOLUTION, MAX_RESOLUTION = 64, 16384
@@ -65,12 +65,12 @@ def annotate(image: Tensor, model: Model, resolution: int, render: Callable[[Est
         (B, h, w, 3) in [0, 1], on ComfyUI's intermediate device and in its dtype.
 
     Raises:
-        ValueError: A resolution out of range, or pictures that `utils.to_rgb` refuses.
+        ValueError: A resolution out of range, or pictures that `utils.as_batch` refuses.
     """
     if not isinstance(resolution, int):
         raise ValueError(f"resolution is {resolution!r}; accepted: whole numbers from {MIN_RESOLUTION} to {MAX_RESOLUTION}")
     check_range("resolution", resolution, MIN_RESOLUTION, MAX_RESOLUTION)
-    pictures = to_rgb(image)
+    pictures = to_planar(image)
     height, width = scale_short_side(pictures.shape[-2], pictures.shape[-1], resolution)
     device, dtype = image_placement()
     estimates = model.estimates(pictures, network_size, progress_bar(pictures.shape[0]))

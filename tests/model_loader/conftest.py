@@ -1,4 +1,4 @@
-"""A real local HTTP server that speaks enough of the hub's protocol, and caches that are not the user's."""
+"""A real local HTTP server that speaks enough of the hub's protocol, caches that are not the user's, and a family that counts."""
 
 import hashlib
 import runpy
@@ -15,8 +15,14 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
 
-from depth_normal.annotators.base import WeightFile
+from depth_normal.annotators import registry
+from depth_normal.annotators.base import Annotator, CheckpointError, ModelSpec, WeightFile, checkpoint_mismatch
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.model_loader import load_model
 
 FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "whole_files.py")))
 
@@ -164,7 +170,6 @@ class FileServer(ThreadingHTTPServer):
 @pytest.fixture
 def caches(tmp_path, monkeypatch):
     """Points every cache at a temporary folder, and makes the pauses between attempts short."""
-    import torch
     from huggingface_hub import constants
 
     from depth_normal.model_loader import https
@@ -271,3 +276,58 @@ def comfyui(caches, tmp_path, monkeypatch):
     return SimpleNamespace(
         models=tmp_path / "ComfyUI" / "models", custom_nodes=tmp_path / "ComfyUI" / "custom_nodes", folders=module.folders
     )
+
+
+class Weighted(Annotator):
+    """Stands in for a family: its disparity is a weighted sum of the channels. Counts what is asked of it."""
+
+    bytes_per_pixel = 100
+    built = 0
+    batches: list[int]
+    memory = 1000
+    """How many pictures at once fit."""
+
+    @classmethod
+    def build(cls, spec, states, dtype):
+        cls.built += 1
+        network = nn.Conv2d(3, 1, 1)
+        if mismatch := checkpoint_mismatch(network.state_dict(), states["network"]):
+            raise CheckpointError(f"not a checkpoint of {spec.id}: {mismatch}")
+        network.load_state_dict(dict(states["network"]))
+        return cls(spec, network.to(dtype))
+
+    def predict(self, pixels):
+        if len(pixels) > self.memory:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3.00 GiB")
+        self.batches.append(len(pixels))
+        dtype = next(self.network.parameters()).dtype
+        return Estimate(depth=self.network(pixels.to(dtype)).float(), quantity=Quantity.DISPARITY)
+
+
+@pytest.fixture
+def family(monkeypatch):
+    """A family of two models, "weighted" and "other"; the class that counts."""
+    monkeypatch.setattr(Weighted, "built", 0)
+    monkeypatch.setattr(Weighted, "batches", [], raising=False)
+    monkeypatch.setattr(Weighted, "memory", 1000)
+    monkeypatch.setitem(registry.FAMILIES, "weighted", Weighted)
+    for model_id in ("weighted", "other"):
+        files = (WeightFile(f"{model_id}.pt", url=f"https://example.org/{model_id}.pt"),)
+        spec = ModelSpec(id=model_id, family="weighted", files=files, licence="MIT", quantity=Quantity.DISPARITY, default_size=32)
+        monkeypatch.setitem(registry.MODELS, model_id, spec)
+    return Weighted
+
+
+@pytest.fixture
+def weights(tmp_path):
+    path = tmp_path / "weighted.safetensors"
+    save_file({"weight": torch.tensor([0.5, 0.25, 0.25]).view(1, 3, 1, 1), "bias": torch.tensor([1.0])}, path)
+    return path
+
+
+@pytest.fixture
+def load(family, weights):
+    def load(model_id="weighted", dtype="float32", device="cpu"):
+        return load_model(model_id, dtype, device, weights)
+
+    return load

@@ -249,7 +249,7 @@ def test_a_file_that_comes_or_goes_later_costs_one_folder(caches, scans):
 
 def test_a_file_within_the_same_tick_of_the_clock_is_found(caches):
     put(caches.home / "x.txt")
-    now = os.stat(caches.home).st_mtime_ns
+    now = caches.home.stat().st_mtime_ns
     assert find_weights(HYBRID) is None
     path = put(caches.home / HYBRID.name)
     os.utime(caches.home, ns=(now, now))

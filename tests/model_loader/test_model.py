@@ -1,11 +1,8 @@
-"""Loading once, running in as few forwards as the memory allows, letting go."""
+"""Running in as few forwards as the memory allows, converting and resizing part by part, letting go."""
 
-import gc
 import logging
-import threading
-import time
 import weakref
-from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -15,223 +12,32 @@ from torch import nn
 
 import depth_normal
 from depth_normal.annotators import registry
-from depth_normal.annotators.base import Annotator, CheckpointError, ModelSpec, WeightFile, checkpoint_mismatch
 from depth_normal.annotators.midas_small import MidasSmall
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.model_loader import free, host, load_model
-from depth_normal.model_loader.find import download_folder
-from depth_normal.model_loader.model import DTYPE_CHOICES
-
-
-class Weighted(Annotator):
-    """Stands in for a family: its disparity is a weighted sum of the channels. Counts what is asked of it."""
-
-    bytes_per_pixel = 100
-    built = 0
-    batches: list[int]
-    memory = 1000
-    """How many pictures at once fit."""
-
-    @classmethod
-    def build(cls, spec, states, dtype):
-        cls.built += 1
-        time.sleep(0.05)  # long enough for another thread to come in between
-        network = nn.Conv2d(3, 1, 1)
-        if mismatch := checkpoint_mismatch(network.state_dict(), states["network"]):
-            raise CheckpointError(f"not a checkpoint of {spec.id}: {mismatch}")
-        network.load_state_dict(dict(states["network"]))
-        return cls(spec, network.to(dtype))
-
-    def predict(self, pixels):
-        if len(pixels) > self.memory:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3.00 GiB")
-        self.batches.append(len(pixels))
-        dtype = next(self.network.parameters()).dtype
-        return Estimate(depth=self.network(pixels.to(dtype)).float(), quantity=Quantity.DISPARITY)
-
-
-@pytest.fixture
-def family(monkeypatch):
-    """A family of two models, "weighted" and "other"; the class that counts."""
-    monkeypatch.setattr(Weighted, "built", 0)
-    monkeypatch.setattr(Weighted, "batches", [], raising=False)
-    monkeypatch.setattr(Weighted, "memory", 1000)
-    monkeypatch.setitem(registry.FAMILIES, "weighted", Weighted)
-    for model_id in ("weighted", "other"):
-        files = (WeightFile(f"{model_id}.pt", url=f"https://example.org/{model_id}.pt"),)
-        spec = ModelSpec(id=model_id, family="weighted", files=files, licence="MIT", quantity=Quantity.DISPARITY, default_size=32)
-        monkeypatch.setitem(registry.MODELS, model_id, spec)
-    return Weighted
-
-
-@pytest.fixture
-def weights(tmp_path):
-    path = tmp_path / "weighted.safetensors"
-    save_file({"weight": torch.tensor([0.5, 0.25, 0.25]).view(1, 3, 1, 1), "bias": torch.tensor([1.0])}, path)
-    return path
-
-
-@pytest.fixture
-def load(family, weights):
-    def load(model_id="weighted", dtype="float32", device="cpu"):
-        return load_model(model_id, dtype, device, weights)
-
-    return load
+from depth_normal.model_loader import free, host
+from depth_normal.model_loader import model as model_module
+from depth_normal.model_loader.model import BYTES_PER_PICTURE_PIXEL
+from depth_normal.utils import as_batch
 
 
 def pictures(count, height=32, width=64):
     return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(count))
 
 
+@pytest.fixture
+def room_for(family):
+    """Bytes that as many pictures take whose network sees them as they are."""
+    return lambda count: int(count * 32 * 64 * (family.bytes_per_pixel + BYTES_PER_PICTURE_PIXEL))
+
+
 def expected(images):
     return 1 + 0.5 * images[:, :1] + 0.25 * images[:, 1:2] + 0.25 * images[:, 2:]
-
-
-def test_a_model_is_loaded_once(load, family):
-    assert load() is load()
-    assert family.built == 1
-
-
-def test_another_dtype_or_id_is_another_model(load, family):
-    models = {id(load()), id(load(dtype="bfloat16")), id(load("other"))}
-    assert len(models) == 3
-    assert load(dtype="bfloat16").dtype == torch.bfloat16
-    assert family.built == 3
-
-
-def test_another_file_is_another_model(load, family, weights, tmp_path):
-    other = tmp_path / "mine.pt"
-    torch.save({"weight": torch.zeros(1, 3, 1, 1), "bias": torch.zeros(1)}, other)
-    model = load_model("weighted", "float32", "cpu", str(other))
-    assert model is not load()
-    assert model.weights == other
-    assert load().weights == weights
-    assert model.estimate(pictures(1)).depth.abs().max() == 0
-
-
-def test_the_id_alone_finds_the_users_file(family, weights, caches):
-    download_folder().mkdir(parents=True, exist_ok=True)
-    torch.save({"weight": torch.zeros(1, 3, 1, 1), "bias": torch.ones(1)}, download_folder() / "weighted.pt")
-    assert load_model("weighted", "float32", "cpu").weights == download_folder() / "weighted.pt"
-
-
-def test_two_threads_load_once(load, family):
-    found = []
-    threads = [threading.Thread(target=lambda: found.append(load())) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(20)
-    assert family.built == 1
-    assert len(found) == 4
-    assert len(set(map(id, found))) == 1
-
-
-def test_free_forgets_and_gives_the_memory_back(load, family):
-    model = load()
-    network = weakref.ref(model._annotator.network)
-    free()
-    del model
-    gc.collect()
-    assert network() is None
-    load()
-    assert family.built == 2
-
-
-def test_the_model_used_longest_ago_makes_room_where_main_memory_is_short(load, family, monkeypatch):
-    size = 1_000_000
-    for model_id in ("weighted", "other"):
-        files = (replace(registry.MODELS[model_id].file, size=size),)
-        monkeypatch.setitem(registry.MODELS, model_id, replace(registry.MODELS[model_id], files=files))
-    oldest, newest = load("weighted"), load("weighted", "bfloat16")
-    assert load("weighted") is oldest, "used again, it is no longer the oldest"
-    free_bytes = iter([size, 3 * size])  # too little for the third model, enough after one is gone
-    monkeypatch.setattr(host, "free_main_memory", lambda: next(free_bytes))
-    third = load("other")
-    monkeypatch.setattr(host, "free_main_memory", lambda: float("inf"))
-    assert load("weighted") is oldest
-    assert load("other") is third
-    assert load("weighted", "bfloat16") is not newest
-
-
-def test_free_by_id_leaves_the_others(load, family):
-    weighted, other = load(), load("other")
-    free("weighted")
-    assert load("other") is other
-    assert load() is not weighted
-    assert family.built == 3
 
 
 def test_a_model_that_was_freed_still_runs(load):
     model, images = load(), pictures(1)
     free()
     assert torch.allclose(model.estimate(images, 32).depth, expected(images), atol=1e-5)
-
-
-@pytest.mark.parametrize("asked", ["", "midas", "MIDAS-DPT-HYBRID", "Intel/dpt-large"])
-def test_an_unknown_model(asked):
-    with pytest.raises(ValueError, match="known models: midas-dpt-hybrid, midas-dpt-large") as refused:
-        load_model(asked)
-    assert repr(asked) in str(refused.value)
-
-
-def test_an_unknown_dtype(load):
-    with pytest.raises(ValueError, match="unknown dtype 'float8'; accepted: " + ", ".join(DTYPE_CHOICES)):
-        load(dtype="float8")
-
-
-def test_an_unknown_device(load):
-    with pytest.raises(ValueError, match="unknown device 'tpu'; accepted: auto, cpu, cuda, mps"):
-        load(device="tpu")
-
-
-def test_a_device_that_is_not_there(load, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match=r"'cuda' is not available to this torch .*auto or cpu"):
-        load(device="cuda")
-
-
-def test_a_torch_device_is_taken_as_it_is(load):
-    assert load(device=torch.device("cpu")) is load(device="cpu")
-
-
-def test_dtype_auto_is_the_first_that_the_device_is_fast_in(load, monkeypatch):
-    spec = registry.MODELS["weighted"]
-    monkeypatch.setitem(registry.MODELS, "weighted", type(spec)(**{**vars(spec), "auto_dtypes": (torch.bfloat16,)}))
-    monkeypatch.setattr(host, "supports_dtype", lambda dtype, _device: dtype == torch.float32)
-    assert load(dtype="auto").dtype == torch.float32
-    monkeypatch.setattr(host, "supports_dtype", lambda _dtype, _device: True)
-    assert load(dtype="auto").dtype == torch.bfloat16
-    assert load("other", dtype="auto").dtype == torch.float32
-
-
-def test_a_dtype_that_is_slow_here_is_taken_with_a_warning(load, monkeypatch, caplog):
-    monkeypatch.setattr(host, "supports_dtype", lambda dtype, _device: dtype == torch.float32)
-    with caplog.at_level(logging.WARNING):
-        assert load(dtype="float16").dtype == torch.float16
-    assert "slower than float32" in caplog.text
-
-
-def test_another_models_file_is_refused_and_named_and_the_next_run_works(load, tmp_path):
-    other = tmp_path / "midas_small.safetensors"
-    save_file({"scratch.layer1_rn.weight": torch.zeros(64, 32, 3, 3)}, other)
-    with pytest.raises(CheckpointError, match=r"midas_small\.safetensors is not a checkpoint of weighted: 1 unexpected keys") as refused:
-        load_model("weighted", "float32", "cpu", other)
-    assert str(other) in str(refused.value)
-    assert "Give the file of weighted" in str(refused.value)
-    assert load().estimate(pictures(1)).batch == 1
-
-
-def test_a_real_networks_file_for_another_real_network_is_refused(tmp_path):
-    path = tmp_path / "weights.safetensors"
-    save_file({"pretrained.model.cls_token": torch.zeros(1, 1, 768)}, path)
-    with pytest.raises(CheckpointError, match=r"weights\.safetensors is not a checkpoint of midas-v2\.1-small: .*cls_token"):
-        load_model("midas-v2.1-small", weights=path)
-
-
-def test_a_file_that_is_not_there(family, tmp_path):
-    with pytest.raises(CheckpointError, match=r"nowhere\.pt does not exist"):
-        load_model("weighted", weights=tmp_path / "nowhere.pt")
 
 
 def test_a_batch_is_one_forward(load, family):
@@ -243,11 +49,11 @@ def test_a_batch_is_one_forward(load, family):
     assert estimate.quantity is Quantity.DISPARITY
 
 
-def test_a_batch_is_split_for_memory_alone(load, family, monkeypatch):
+def test_a_batch_is_split_for_memory_alone(load, room_for, family, monkeypatch):
     images = pictures(7)
     whole = load().estimate(images, 32).depth
     family.batches.clear()
-    monkeypatch.setattr(host, "free_memory", lambda _device: 3 * 32 * 64 * family.bytes_per_pixel + 99)
+    monkeypatch.setattr(host, "free_memory", lambda _device: room_for(3.9))
     split = load().estimate(images, 32).depth
     assert family.batches == [3, 3, 1]
     assert torch.equal(split, whole)
@@ -263,9 +69,117 @@ def test_out_of_memory_halves_the_batch(load, family, caplog):
     assert family.batches == [1] * 7  # 7 -> 3 -> 1
     assert "going on with 3 pictures at once" in caplog.text
     assert torch.equal(halved, whole)
+
+
+def test_what_fitted_is_remembered_for_this_size_until_the_model_is_released(load, family, caplog):
+    family.memory = 3
+    load().estimate(pictures(8), 32)
+    assert family.batches == [2] * 4  # 8 -> 4 -> 2
     family.batches.clear()
-    assert torch.equal(load().estimate(images[:4], 32).depth, whole[:4])
+    caplog.clear()
+    load().estimate(pictures(4), 32)
     assert family.batches == [2, 2]
+    assert not caplog.text, "no second attempt at what did not fit"
+    family.batches.clear()
+    load().estimate(pictures(3, 16, 32), 16)
+    assert family.batches == [3], "smaller pictures may fit all the same"
+    family.batches.clear()
+    family.memory = 1000
+    load().release()
+    load().estimate(pictures(8), 32)
+    assert family.batches == [8]
+
+
+@pytest.mark.parametrize("fits", [1, 0])
+def test_what_did_not_fit_is_gone_when_the_memory_is_emptied(load, family, monkeypatch, fits):
+    held, alive = [], []
+
+    def predict(self, pixels):
+        features = pixels * 2
+        held[:] = [weakref.ref(pixels), weakref.ref(features)]
+        try:
+            return family.predict(self, pixels)
+        except torch.OutOfMemoryError as error:
+            raise RuntimeError("CUDA error: out of memory") from error  # libraries dress it up
+
+    monkeypatch.setattr(host, "release_cached_memory", lambda: alive.append([each() for each in held]))
+    monkeypatch.setattr(family, "memory", fits)
+    model = load()
+    model._annotator.__class__ = type("Holding", (family,), {"predict": predict})
+    if fits:
+        model.estimate(pictures(2), 32)
+    else:
+        with pytest.raises(MemoryError, match="does not fit"):
+            model.estimate(pictures(1), 32)
+    assert alive == [[None, None]]
+
+
+def test_large_pictures_count_not_only_the_networks_input(load, family, monkeypatch):
+    images = pictures(8, 64, 128)  # four times what the network sees
+    each = 32 * 64 * family.bytes_per_pixel + 64 * 128 * BYTES_PER_PICTURE_PIXEL
+    monkeypatch.setattr(host, "free_memory", lambda _device: 3 * each)
+    load().estimate(images, 32)
+    assert family.batches == [3, 3, 2]
+
+
+def test_a_batch_is_converted_derived_and_resized_part_by_part(load, room_for, family, monkeypatch):
+    converted, derived = [], []
+    monkeypatch.setattr(model_module, "as_batch", lambda part: converted.append(len(part)) or as_batch(part))
+    monkeypatch.setattr(host, "free_memory", lambda _device: room_for(2))
+    images = np.random.default_rng(0).integers(0, 255, (5, 32, 64, 3), np.uint8)
+    estimate = load().estimate(images, 32, derive=lambda part: derived.append((part.batch, len(converted))) or part)
+    assert converted == [2, 2, 1]
+    assert derived == [(2, 1), (2, 2), (1, 3)], "each part is finished before the next begins"
+    assert torch.allclose(estimate.depth, expected(as_batch(images)), atol=1e-5)
+
+
+@pytest.fixture
+def too_large(family, monkeypatch):
+    """Makes the family's numbers too large for half precision, as those of some checkpoints are."""
+
+    class TooLarge(family):
+        dtypes: ClassVar = []
+
+        def predict(self, pixels):
+            dtype = next(self.network.parameters()).dtype
+            self.dtypes.append(dtype)
+            depth = (super().predict(pixels).depth * 60000).to(dtype).float()
+            return Estimate(depth=depth, quantity=Quantity.DISPARITY)
+
+    monkeypatch.setitem(registry.FAMILIES, "weighted", TooLarge)
+    return TooLarge
+
+
+def test_what_half_precision_cannot_hold_is_computed_in_float32_from_then_on(load, room_for, too_large, monkeypatch, caplog):
+    monkeypatch.setattr(host, "free_memory", lambda _device: room_for(2))
+    images = pictures(4)
+    model = load(dtype="float16")
+    estimate = model.estimate(images, 32)
+    assert torch.equal(estimate.depth, load(dtype="float32").estimate(images, 32).depth), "the file's float32, not the rounded weights"
+    assert too_large.dtypes[:3] == [torch.float16, torch.float32, torch.float32]
+    assert model.dtype == torch.float32
+    assert load(dtype="float16") is model
+    model.estimate(images, 32)
+    assert torch.float16 not in too_large.dtypes[1:]
+    (warning,) = [record for record in caplog.records if "not finite" in record.message]
+    assert "weighted in torch.float16 gave depth that is not finite" in warning.message
+    assert "Computed again in float32" in warning.message
+
+
+def test_what_float32_cannot_hold_either_is_an_error(load, too_large, monkeypatch):
+    monkeypatch.setattr(too_large, "predict", lambda _self, pixels: Estimate(depth=pixels[:, :1] / 0, quantity=Quantity.DISPARITY))
+    for dtype in ("float16", "float32"):
+        with pytest.raises(ArithmeticError, match=r"weighted in torch\.float32 gave depth that is not finite"):
+            load(dtype=dtype).estimate(pictures(1), 32)
+
+
+def test_the_half_network_leaves_the_device_before_the_other_is_read(load, too_large, monkeypatch):
+    model = load(dtype="float16")
+    built, released = too_large.built, []
+    monkeypatch.setattr(model._placement, "release", lambda: released.append(too_large.built))
+    model.estimate(pictures(1), 32)
+    assert released == [built]
+    assert too_large.built == built + 1
 
 
 def test_not_even_one_fits(load, family):
@@ -294,8 +208,8 @@ def test_another_error_is_not_taken_for_want_of_memory(load, family, monkeypatch
         model.estimate(pictures(2), 32)
 
 
-def test_progress_counts_pictures(load, family, monkeypatch):
-    monkeypatch.setattr(host, "free_memory", lambda _device: 2 * 32 * 64 * family.bytes_per_pixel)
+def test_progress_counts_pictures(load, room_for, family, monkeypatch):
+    monkeypatch.setattr(host, "free_memory", lambda _device: room_for(2))
     steps = []
     load().estimate(pictures(5), 32, progress=lambda done, total: steps.append((done, total)))
     assert steps == [(2, 5), (4, 5), (5, 5)]

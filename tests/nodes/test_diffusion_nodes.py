@@ -15,7 +15,7 @@ from depth_normal.annotators.lbm import LbmOptions
 from depth_normal.annotators.marigold import MarigoldOptions
 from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
-from depth_normal.model_loader import download, load_model, model
+from depth_normal.model_loader import download, load, load_model
 from depth_normal.nodes import diffusion
 from depth_normal.nodes.diffusion import LbmDepth, LbmNormals, LotusDepth, LotusNormals, MarigoldDepth, MarigoldNormals
 
@@ -285,7 +285,7 @@ def test_bad_values_are_refused_before_anything_is_loaded(node, bad, no_models, 
 @pytest.mark.parametrize("node", diffusion.NODES)
 def test_without_diffusers_the_error_says_what_to_install_before_anything_is_downloaded(node, image, monkeypatch):
     monkeypatch.setitem(sys.modules, "diffusers", None)
-    monkeypatch.setattr(model, "find_weights", lambda file: pytest.fail(f"{file.name} was looked for"))
+    monkeypatch.setattr(load, "find_weights", lambda file: pytest.fail(f"{file.name} was looked for"))
     with pytest.raises(ImportError) as error:
         node().execute(image)
     assert f'"{sys.executable}" -m pip install "diffusers>=0.35" "scipy>=1.11"' in str(error.value)

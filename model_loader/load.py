@@ -1,0 +1,171 @@
+"""Models by name: each loaded once, kept, and forgotten where main memory is short."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from ..annotators.base import Annotator, CheckpointError, ModelSpec, WeightFile
+from ..annotators.registry import BUNDLED_MODEL, FAMILIES, find_spec
+from . import host
+from .checkpoint import read_checkpoint
+from .download import bundled_weights, download_weights
+from .download_errors import DownloadError
+from .find import find_weights
+from .model import Model
+from .verify import verify
+
+logger = logging.getLogger(__name__)
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+DTYPE_CHOICES = ("auto", *DTYPES)
+DEVICE_CHOICES = ("auto", "cpu", "cuda", "mps")
+
+_Key = tuple[str, torch.dtype, torch.device, str]
+
+_cache: dict[_Key, Model] = {}
+_loading: dict[_Key, threading.Lock] = {}
+_lock = threading.Lock()
+"""Of the two tables. Nothing is loaded, released or waited for while it is held."""
+
+
+def load_model(model_id: str, dtype: str = "auto", device: str | torch.device = "auto", weights: str | Path | None = None) -> Model:
+    """Loads a model, downloading its weights if nobody has them; a second call returns the same object.
+
+    Threads that ask for the same model at once wait for the one that loads it; other models are loaded at the same time, and one that is
+    loaded is returned at once.
+
+    Args:
+        model_id: An id of the table of models (`depth-normal models` lists them).
+        dtype: "float32", "float16", "bfloat16", or "auto": the fastest in which the picture stays the same.
+        device: "auto" (ComfyUI's choice inside it), "cpu", "cuda", "mps" or a torch device.
+        weights: A file to use in place of the published one, of the same architecture.
+
+    Raises:
+        ValueError: Unknown model, dtype or device.
+        DownloadError: The weights are nowhere and cannot be downloaded.
+        CheckpointError: The file is damaged, unsafe, or of another model; or a file of the pack itself is missing.
+    """
+    spec = find_spec(model_id)
+    place = _parse_device(device)
+    number = _parse_dtype(dtype, spec, place)
+    key = (spec.id, number, place, str(weights or ""))
+    if model := _loaded(key):
+        return model
+    with _one_at_a_time(key):
+        if model := _loaded(key):
+            return model
+        model = _load(spec, number, place, Path(weights) if weights else None)
+        with _lock:
+            _cache[key] = model
+        return model
+
+
+def free(model_id: str | None = None) -> None:
+    """Forgets loaded models (all, or those of one id) and gives their memory back."""
+    with _lock:
+        models = [_cache.pop(key) for key in list(_cache) if model_id in (None, key[0])]
+    for model in models:
+        model.release()
+
+
+def _loaded(key: _Key) -> Model | None:
+    """The model, if it is loaded; it is now the last used, and so the last in order."""
+    with _lock:
+        model = _cache.pop(key, None)
+        if model is not None:
+            _cache[key] = model
+        return model
+
+
+@contextmanager
+def _one_at_a_time(key: _Key) -> Iterator[None]:
+    """Lets one thread load this model; ComfyUI's user can end the others' waiting."""
+    with _lock:
+        lock = _loading.setdefault(key, threading.Lock())
+    while not lock.acquire(timeout=0.1):
+        host.throw_if_interrupted()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _make_room(needed: int) -> None:
+    """Forgets the models used longest ago while main memory has less than `needed` bytes free."""
+    while host.free_main_memory() < needed:
+        with _lock:
+            model = _cache.pop(next(iter(_cache))) if _cache else None
+        if model is None:
+            return
+        logger.info("forgetting %s: main memory is short", model.spec.id)
+        model.release()
+        del model
+        gc.collect()  # modules and hooks refer to each other
+
+
+def _load(spec: ModelSpec, dtype: torch.dtype, device: torch.device, weights: Path | None) -> Model:
+    FAMILIES[spec.family].check_requirements(spec)
+    paths = {file.role: weights if weights is not None and file is spec.file else _weights_of(spec, file) for file in spec.files}
+    # what reading takes, and what building the network from it takes
+    _make_room(2 * sum(path.stat().st_size for path in paths.values() if path.is_file()))
+    build = partial(_build, spec, paths)
+    return Model(build(dtype), dtype, device, paths[spec.file.role], rebuild=build)
+
+
+def _build(spec: ModelSpec, paths: Mapping[str, Path], dtype: torch.dtype) -> Annotator:
+    """Reads a model's files, by their roles, and builds its network of them."""
+    family, first = FAMILIES[spec.family], paths[spec.file.role]
+    logger.info("loading %s from %s", spec.id, ", ".join(map(str, paths.values())))
+    if doubt := family.doubt(spec, str(first)):
+        logger.warning(doubt)
+    states = {role: read_checkpoint(path) for role, path in paths.items()}
+    try:
+        return family.build(spec, states, dtype)
+    except CheckpointError as error:
+        others = "leave it out to have the pack's own" if spec.file.bundled else "remove it so that it is downloaded again"
+        raise CheckpointError(f"{first} is {error}. Give the file of {spec.id}, or {others}") from error
+
+
+def _weights_of(spec: ModelSpec, file: WeightFile) -> Path:
+    """A model's file, from the pack, the user's folders or the network."""
+    if file.bundled:
+        return bundled_weights(file)
+    if path := find_weights(file):
+        verify(path, file)
+        return path
+    try:
+        return download_weights(file, spec.licence, spec.licence_url, progress=host.progress_bar(100))
+    except DownloadError as error:
+        raise type(error)(f"{error}. To go on without a download, choose the model {BUNDLED_MODEL!r}: it comes with the pack") from error
+
+
+def _parse_device(device: str | torch.device) -> torch.device:
+    if isinstance(device, torch.device):
+        return device
+    if device == "auto":
+        return host.default_device()
+    if device not in DEVICE_CHOICES:
+        raise ValueError(f"unknown device {device!r}; accepted: {', '.join(DEVICE_CHOICES)}")
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available[device]:
+        raise ValueError(f"device {device!r} is not available to this torch ({torch.__version__}); use --device auto or cpu")
+    return torch.device(device)
+
+
+def _parse_dtype(dtype: str, spec: ModelSpec, device: torch.device) -> torch.dtype:
+    if dtype == "auto":
+        wanted = spec.auto_dtypes or FAMILIES[spec.family].auto_dtypes
+        return next(each for each in (*wanted, torch.float32) if host.supports_dtype(each, device))
+    if dtype not in DTYPES:
+        raise ValueError(f"unknown dtype {dtype!r}; accepted: {', '.join(DTYPE_CHOICES)}")
+    if not host.supports_dtype(DTYPES[dtype], device):
+        logger.warning("%s on %s is slower than float32 here", dtype, device)
+    return DTYPES[dtype]

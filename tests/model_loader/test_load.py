@@ -1,0 +1,287 @@
+"""Loading once, at the same time as others, and forgetting where main memory is short."""
+
+import gc
+import logging
+import threading
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from depth_normal.annotators import registry
+from depth_normal.annotators.base import CheckpointError
+from depth_normal.annotators.midas_small import MidasSmall
+from depth_normal.model_loader import free, host, load_model
+from depth_normal.model_loader import load as load_module
+from depth_normal.model_loader.find import download_folder
+from depth_normal.model_loader.load import DTYPE_CHOICES
+
+TIMEOUT = 60
+
+
+def test_a_model_is_loaded_once(load, family):
+    assert load() is load()
+    assert family.built == 1
+
+
+def test_another_dtype_or_id_is_another_model(load, family):
+    models = {id(load()), id(load(dtype="bfloat16")), id(load("other"))}
+    assert len(models) == 3
+    assert load(dtype="bfloat16").dtype == torch.bfloat16
+    assert family.built == 3
+
+
+def test_another_file_is_another_model(load, family, weights, tmp_path):
+    other = tmp_path / "mine.pt"
+    torch.save({"weight": torch.zeros(1, 3, 1, 1), "bias": torch.zeros(1)}, other)
+    model = load_model("weighted", "float32", "cpu", str(other))
+    assert model is not load()
+    assert model.weights == other
+    assert load().weights == weights
+    assert model.estimate(torch.rand(1, 3, 32, 64)).depth.abs().max() == 0
+
+
+def test_the_id_alone_finds_the_users_file(family, weights, caches):
+    download_folder().mkdir(parents=True, exist_ok=True)
+    torch.save({"weight": torch.zeros(1, 3, 1, 1), "bias": torch.ones(1)}, download_folder() / "weighted.pt")
+    assert load_model("weighted", "float32", "cpu").weights == download_folder() / "weighted.pt"
+
+
+def test_free_forgets_and_gives_the_memory_back(load, family):
+    model = load()
+    network = weakref.ref(model._annotator.network)
+    free()
+    del model
+    gc.collect()
+    assert network() is None
+    load()
+    assert family.built == 2
+
+
+def test_free_by_id_leaves_the_others(load, family):
+    weighted, other = load(), load("other")
+    free("weighted")
+    assert load("other") is other
+    assert load() is not weighted
+    assert family.built == 3
+
+
+class Gate:
+    """Holds up whoever builds a network of a family, the real way, until it is opened."""
+
+    def __init__(self, family, monkeypatch):
+        self.reached, self.opened, self.built, self.error = threading.Event(), threading.Event(), 0, None
+        build = family.build
+
+        def held(spec, states, dtype):
+            self.built += 1
+            self.reached.set()
+            assert self.opened.wait(TIMEOUT)
+            if self.error:
+                error, self.error = self.error, None
+                raise error
+            return build(spec, states, dtype)
+
+        monkeypatch.setattr(family, "build", held)
+
+
+@pytest.fixture
+def gate(monkeypatch):
+    """Before MiDaS."""
+    gate = Gate(registry.FAMILIES["midas"], monkeypatch)
+    yield gate
+    gate.opened.set()
+
+
+@pytest.fixture
+def pool(gate):
+    with ThreadPoolExecutor(4) as pool:
+        yield pool
+        gate.opened.set()
+
+
+@pytest.fixture(scope="module")
+def midas(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    save_file(MidasSmall().state_dict(), path)
+    return lambda: load_model("midas-v2.1-small", "float32", "cpu", path)
+
+
+def test_four_threads_load_once(gate, pool, midas):
+    found = [pool.submit(midas) for _ in range(4)]
+    assert gate.reached.wait(TIMEOUT)
+    gate.opened.set()
+    assert len({id(each.result(TIMEOUT)) for each in found}) == 1
+    assert gate.built == 1
+
+
+def test_a_loaded_model_does_not_wait_for_another(gate, pool, midas):
+    tiny = load_model("tiny", "float32", "cpu")
+    loading = pool.submit(midas)
+    assert gate.reached.wait(TIMEOUT)
+    assert pool.submit(load_model, "tiny", "float32", "cpu").result(TIMEOUT) is tiny
+    assert not loading.done()
+
+
+def test_two_models_are_loaded_at_once(gate, pool, midas):
+    loading = pool.submit(midas)
+    assert gate.reached.wait(TIMEOUT)
+    assert pool.submit(load_model, "tiny", "float32", "cpu").result(TIMEOUT).spec.id == "tiny"
+    assert not loading.done()
+    gate.opened.set()
+    assert loading.result(TIMEOUT).spec.id == "midas-v2.1-small"
+
+
+def test_a_model_in_use_does_not_wait_for_a_download(server, pool, monkeypatch, family):
+    answering, answer = threading.Event(), threading.Event()
+
+    class Slow(bytes):
+        def __getitem__(self, part):
+            answering.set()
+            assert answer.wait(TIMEOUT)
+            return bytes(self)[part]
+
+    server.serve("/weighted.pt", Slow(b"no weights"))
+    spec = registry.MODELS["weighted"]
+    served = replace(spec, files=(replace(spec.file, url=f"{server.url}/weighted.pt"),))
+    monkeypatch.setitem(registry.MODELS, "weighted", served)
+    tiny = load_model("tiny", "float32", "cpu")
+    loading = pool.submit(load_model, "weighted", "float32", "cpu")
+    assert answering.wait(TIMEOUT)
+    assert pool.submit(load_model, "tiny", "float32", "cpu").result(TIMEOUT) is tiny
+    assert not loading.done()
+    answer.set()
+    with pytest.raises(CheckpointError, match="not a checkpoint"):
+        loading.result(TIMEOUT)
+
+
+def test_whoever_waited_for_a_load_that_failed_tries_it(gate, pool, midas):
+    gate.error = OSError("the disk is gone")
+    first = pool.submit(midas)
+    assert gate.reached.wait(TIMEOUT)
+    second = pool.submit(midas)
+    gate.opened.set()
+    with pytest.raises(OSError, match="the disk is gone"):
+        first.result(TIMEOUT)
+    assert second.result(TIMEOUT) is midas()
+    assert gate.built == 2
+
+
+def test_waiting_for_another_threads_load_can_be_cancelled(gate, pool, midas, monkeypatch):
+    class Cancelled(BaseException):
+        pass
+
+    def cancel():
+        raise Cancelled
+
+    loading = pool.submit(midas)
+    assert gate.reached.wait(TIMEOUT)
+    monkeypatch.setattr(host, "throw_if_interrupted", cancel)
+    with pytest.raises(Cancelled):
+        midas()
+    gate.opened.set()
+    assert loading.result(TIMEOUT).spec.id == "midas-v2.1-small"
+
+
+def test_models_are_forgotten_while_another_is_loaded(gate, pool, midas, monkeypatch):
+    tiny = load_model("tiny", "float32", "cpu")
+    loading = pool.submit(midas)
+    assert gate.reached.wait(TIMEOUT)
+    monkeypatch.setattr(host, "free_main_memory", lambda: 0)
+    other = pool.submit(load_model, "tiny", "bfloat16", "cpu").result(TIMEOUT)
+    monkeypatch.setattr(host, "free_main_memory", lambda: float("inf"))
+    assert pool.submit(load_model, "tiny", "float32", "cpu").result(TIMEOUT) is not tiny
+    pool.submit(free).result(TIMEOUT)
+    gate.opened.set()
+    assert loading.result(TIMEOUT) is midas()
+    assert load_model("tiny", "bfloat16", "cpu") is not other
+
+
+def test_the_model_used_longest_ago_makes_room_where_main_memory_is_short(load, family, weights, monkeypatch):
+    oldest, newest = load("weighted"), load("weighted", "bfloat16")
+    assert load("weighted") is oldest, "used again, it is no longer the oldest"
+    assert all(file.size is None for file in registry.MODELS["other"].files), "the file on the disk has a size"
+    twice = 2 * weights.stat().st_size
+    monkeypatch.setattr(host, "free_main_memory", lambda: twice - (len(load_module._cache) > 1))
+    third = load("other")
+    monkeypatch.setattr(host, "free_main_memory", lambda: float("inf"))
+    assert load("weighted") is oldest
+    assert load("other") is third
+    assert load("weighted", "bfloat16") is not newest
+
+
+def test_a_forgotten_model_gives_its_memory_back_before_the_next_is_read(load, family, monkeypatch):
+    network = weakref.ref(load()._annotator.network)
+    alive = []
+    monkeypatch.setattr(host, "free_main_memory", lambda: alive.append(network() is not None) or 0)
+    load("other")
+    assert alive == [True, False]
+
+
+@pytest.mark.parametrize("asked", ["", "midas", "MIDAS-DPT-HYBRID", "Intel/dpt-large"])
+def test_an_unknown_model(asked):
+    with pytest.raises(ValueError, match="known models: midas-dpt-hybrid, midas-dpt-large") as refused:
+        load_model(asked)
+    assert repr(asked) in str(refused.value)
+
+
+def test_an_unknown_dtype(load):
+    with pytest.raises(ValueError, match="unknown dtype 'float8'; accepted: " + ", ".join(DTYPE_CHOICES)):
+        load(dtype="float8")
+
+
+def test_an_unknown_device(load):
+    with pytest.raises(ValueError, match="unknown device 'tpu'; accepted: auto, cpu, cuda, mps"):
+        load(device="tpu")
+
+
+def test_a_device_that_is_not_there(load, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=r"'cuda' is not available to this torch .*auto or cpu"):
+        load(device="cuda")
+
+
+def test_a_torch_device_is_taken_as_it_is(load):
+    assert load(device=torch.device("cpu")) is load(device="cpu")
+
+
+def test_dtype_auto_is_the_first_that_the_device_is_fast_in(load, monkeypatch):
+    spec = registry.MODELS["weighted"]
+    monkeypatch.setitem(registry.MODELS, "weighted", type(spec)(**{**vars(spec), "auto_dtypes": (torch.bfloat16,)}))
+    monkeypatch.setattr(host, "supports_dtype", lambda dtype, _device: dtype == torch.float32)
+    assert load(dtype="auto").dtype == torch.float32
+    monkeypatch.setattr(host, "supports_dtype", lambda _dtype, _device: True)
+    assert load(dtype="auto").dtype == torch.bfloat16
+    assert load("other", dtype="auto").dtype == torch.float32
+
+
+def test_a_dtype_that_is_slow_here_is_taken_with_a_warning(load, monkeypatch, caplog):
+    monkeypatch.setattr(host, "supports_dtype", lambda dtype, _device: dtype == torch.float32)
+    with caplog.at_level(logging.WARNING):
+        assert load(dtype="float16").dtype == torch.float16
+    assert "slower than float32" in caplog.text
+
+
+def test_another_models_file_is_refused_and_named_and_the_next_run_works(load, tmp_path):
+    other = tmp_path / "midas_small.safetensors"
+    save_file({"scratch.layer1_rn.weight": torch.zeros(64, 32, 3, 3)}, other)
+    with pytest.raises(CheckpointError, match=r"midas_small\.safetensors is not a checkpoint of weighted: 1 unexpected keys") as refused:
+        load_model("weighted", "float32", "cpu", other)
+    assert str(other) in str(refused.value)
+    assert "Give the file of weighted" in str(refused.value)
+    assert load().estimate(torch.rand(1, 3, 32, 64)).batch == 1
+
+
+def test_a_real_networks_file_for_another_real_network_is_refused(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    save_file({"pretrained.model.cls_token": torch.zeros(1, 1, 768)}, path)
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors is not a checkpoint of midas-v2\.1-small: .*cls_token"):
+        load_model("midas-v2.1-small", weights=path)
+
+
+def test_a_file_that_is_not_there(family, tmp_path):
+    with pytest.raises(CheckpointError, match=r"nowhere\.pt does not exist"):
+        load_model("weighted", weights=tmp_path / "nowhere.pt")
