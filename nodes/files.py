@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import repeat
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 from torch import Tensor
 
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.files import FORMATS, SaveOptions, load_estimate, resolve_inside, save_estimate
+from ..geometry.files.paths import move_to_free
 from ..model_loader.folders import USER_FOLDERS, user_folder
 from ..model_loader.host import image_placement
 from ..utils import resize_picture, to_rgb
@@ -78,17 +80,15 @@ class SaveGeometry:
         suffix, root = f".{format}", user_folder("output")
         parts = [estimate] if FORMATS[suffix].batches else one_by_one(estimate)
         pictures = repeat(None) if image is None else _pictures_for(estimate, image)
-        first = _next_number(resolve_inside(root, filename_prefix))
-        written: list[Path] = []
-        try:
-            for number, (part, picture) in enumerate(zip(parts, pictures, strict=False), first):
-                path = resolve_inside(root, f"{filename_prefix}_{number:05}{suffix}")
-                path.parent.mkdir(parents=True, exist_ok=True)
-                written += save_estimate(path, part, SaveOptions(half, picture))
-        except BaseException:
-            for path in written:
-                path.unlink(missing_ok=True)
-            raise
+        prefix = resolve_inside(root, filename_prefix)
+        resolve_inside(root, f"{filename_prefix}_00000{suffix}")  # the name must not become too long by its number
+        prefix.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".", dir=prefix.parent) as aside:
+            finished = []
+            for index, (part, picture) in enumerate(zip(parts, pictures, strict=False)):
+                path = Path(aside, f"{index}{suffix}")
+                finished.append((path.stem, save_estimate(path, part, SaveOptions(half, picture))))
+            written = _number(finished, prefix)
         return {"ui": {_SHOWN_AS.get(suffix, "files"): [_shown(path, root) for path in written]}}
 
 
@@ -187,11 +187,52 @@ def _files_below(folder: Path) -> list[str]:
     return sorted(found)
 
 
+def _number(finished: Sequence[tuple[str, Sequence[Path]]], prefix: Path) -> list[Path]:
+    """Gives finished files the next free numbers behind the prefix. All get their names or none does.
+
+    Others may be saving behind the same prefix at this moment: a number belongs to whoever has its name first.
+
+    Args:
+        finished: For each picture the stem that its files have, and the files.
+        prefix: Where they go: folder and beginning of the name.
+
+    Returns:
+        Where they are now.
+    """
+    placed: list[Path] = []
+    number = _next_number(prefix)
+    try:
+        for stem, paths in finished:
+            while (names := _claim(stem, paths, prefix.with_name(f"{prefix.name}_{number:05}"))) is None:
+                number += 1
+            placed += names
+            number += 1
+    except BaseException:
+        for path in placed:
+            path.unlink(missing_ok=True)
+        raise
+    return placed
+
+
+def _claim(stem: str, paths: Sequence[Path], target: Path) -> list[Path] | None:
+    """Moves one picture's files from names that begin with `stem` to the same that begin with `target`; None where one is taken."""
+    placed: list[tuple[Path, Path]] = []
+    for path in paths:
+        name = target.with_name(target.name + path.name.removeprefix(stem))
+        try:
+            move_to_free(path, name)
+        except FileExistsError:
+            for moved, back in placed:
+                moved.replace(back)
+            return None
+        placed.append((name, path))
+    return [name for name, _ in placed]
+
+
 def _next_number(prefix: Path) -> int:
     """One more than the highest number in use behind this prefix."""
     numbered = re.compile(rf"{re.escape(prefix.name)}_(\d+)", re.IGNORECASE)
-    names = [path.name for path in prefix.parent.iterdir()] if prefix.parent.is_dir() else []
-    return 1 + max((int(match[1]) for name in names if (match := numbered.match(name))), default=0)
+    return 1 + max((int(match[1]) for path in prefix.parent.iterdir() if (match := numbered.match(path.name))), default=0)
 
 
 def _pictures_for(estimate: Estimate, image: Tensor) -> list[Tensor]:

@@ -94,6 +94,32 @@ def _remove_leftovers(folder: Path) -> None:
                 path.unlink()
 
 
+def move_to_free(source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
+    """Moves a finished file to a name that nobody has, in the same folder or its neighbourhood. Of two who try, one succeeds.
+
+    Args:
+        source: The file, whole, on the same file system.
+        path: Where it shall be.
+
+    Raises:
+        FileExistsError: Somebody has the name; both files are as they were.
+    """
+    source, path = Path(source), Path(path)
+    try:
+        os.link(source, path)
+    except FileExistsError:
+        raise
+    except OSError:  # FAT and some network shares know no links: an empty file holds the name until the whole one takes its place
+        path.open("xb").close()
+        try:
+            source.replace(path)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+    else:
+        source.unlink()
+
+
 def write_bytes(path: str | os.PathLike[str], *chunks: bytes | memoryview) -> None:
     """Writes `chunks` one after the other to `path`, atomically."""
     with atomic_path(path) as temporary, temporary.open("xb") as file:

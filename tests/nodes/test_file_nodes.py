@@ -1,9 +1,13 @@
 """Files in ComfyUI's own folders: whole, numbered, and nowhere else."""
 
+import errno
 import math
 import os
+import subprocess
 import sys
+import threading
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,6 +15,7 @@ import torch
 
 from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
+from depth_normal.geometry.files.paths import move_to_free
 from depth_normal.nodes import files
 from depth_normal.nodes.files import LoadGeometry, SaveGeometry
 
@@ -91,6 +96,97 @@ def test_nothing_is_overwritten(comfyui):
     (comfyui / "output" / "xy_00099.npz").touch()
     SaveGeometry().execute(estimate(), "x", "npz")
     assert below(comfyui / "output") == ["x_00001.npz", "x_00002.npz", "x_00041_normals.png", "x_00042.npz", "xy_00099.npz"]
+
+
+def save_at_once(count):
+    """Saves from several threads that begin together; what each of them was shown."""
+    barrier = threading.Barrier(count)
+
+    def save(depth):
+        barrier.wait(30)
+        maps = Estimate(torch.full((2, 1, 4, 6), float(depth)), Quantity.METRIC_DEPTH)
+        return [SaveGeometry().execute(maps, "x", "pfm") for _ in range(5)]
+
+    with ThreadPoolExecutor(count) as pool:
+        shown = [each for results in pool.map(save, range(1, count + 1)) for each in results]
+    return [file["filename"] for each in shown for file in each["ui"]["files"]]
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+def test_four_threads_lose_nothing(comfyui, monkeypatch, links):
+    if not links:
+        monkeypatch.setattr(os, "link", refuse_links)
+    names = save_at_once(4)
+    assert len(set(names)) == 40
+    assert below(comfyui / "output") == sorted(names)
+    depths = [float(LoadGeometry().execute(f"{name} [output]")[0].depth.unique()) for name in names]
+    assert sorted(depths) == [depth for depth in (1.0, 2.0, 3.0, 4.0) for _ in range(10)]
+
+
+def refuse_links(*_):
+    raise PermissionError(errno.EPERM, "Operation not permitted")
+
+
+PROCESS = """
+import sys, types
+import torch
+module = sys.modules["folder_paths"] = types.ModuleType("folder_paths")
+module.get_folder_paths = lambda name: []
+module.get_output_directory = lambda: sys.argv[1]
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.nodes.files import SaveGeometry
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(20):
+    SaveGeometry().execute(Estimate(torch.full((1, 1, 4, 6), float(sys.argv[2])), Quantity.METRIC_DEPTH), "x", "npz")
+"""
+
+
+def test_two_processes_lose_nothing(comfyui):
+    words = [sys.executable, "-c", PROCESS, str(comfyui / "output")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen([*words, depth], **pipes) for depth in ("1", "2")]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in processes:
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+    names = below(comfyui / "output")
+    assert names == [f"x_{number:05}.npz" for number in range(1, 41)]
+    depths = [float(LoadGeometry().execute(f"{name} [output]")[0].depth.unique()) for name in names]
+    assert sorted(depths) == [1.0] * 20 + [2.0] * 20
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+def test_a_number_that_is_taken_meanwhile_is_left_alone(comfyui, monkeypatch, links):
+    if not links:
+        monkeypatch.setattr(os, "link", refuse_links)
+    monkeypatch.setattr(files, "_next_number", lambda _: 1)
+    (comfyui / "output" / "x_00002_normals.pfm").write_text("mine")
+    results = SaveGeometry().execute(estimate(2), "x", "pfm")
+    names = ["x_00001.pfm", "x_00001_normals.pfm", "x_00003.pfm", "x_00003_normals.pfm"]
+    assert [shown["filename"] for shown in results["ui"]["files"]] == names, "both maps of a picture have one number"
+    assert below(comfyui / "output") == sorted([*names, "x_00002_normals.pfm"])
+    assert (comfyui / "output" / "x_00002_normals.pfm").read_text() == "mine"
+
+
+def test_nothing_of_a_batch_stays_where_its_end_cannot_be_placed(comfyui, monkeypatch):
+    moved = []
+
+    def full(source, path):
+        if moved:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        moved.append(path)
+        move_to_free(source, path)
+
+    monkeypatch.setattr(files, "move_to_free", full)
+    with pytest.raises(OSError, match="No space left"):
+        SaveGeometry().execute(estimate(3, normals=None), "x", "pfm")
+    assert moved
+    assert list((comfyui / "output").iterdir()) == []
 
 
 @pytest.mark.parametrize("format", ["ply", "glb"])
