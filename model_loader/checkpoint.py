@@ -20,6 +20,7 @@ from ..annotators.base import CheckpointError
 
 _WRAPPERS = ("model", "state_dict", "model_state_dict")
 _MAX_HEADER = 100_000_000
+_INTEGERS = ("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4")
 _LFS_POINTER = b"version https://git-lfs.github.com/spec"
 _OTHER_FORMATS = {
     b"\x89PNG": "a PNG picture",
@@ -44,8 +45,8 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         Tensors by name.
 
     Raises:
-        CheckpointError: The file is missing, cannot be read, is damaged, holds code, or is not a checkpoint; the message names the file,
-            what was found and what to do.
+        CheckpointError: The file is missing, cannot be read, is damaged, holds code, is not a checkpoint, or holds tensors that are no
+            weights (bool, complex, sparse, quantised, longer than the file); the message names the file, what was found and what to do.
     """
     try:
         size = path.stat().st_size
@@ -62,10 +63,11 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     elif head.startswith(b"PK\x03\x04"):
         state = _read_zip(path, size)
     elif head.startswith(b"\x80") and head[1:2] <= b"\x05":
+        _check_claims(path, size)
         state = _torch_load(path, mmap=False)
     else:
         raise CheckpointError(f"{path} is {_describe(head, size)}")
-    return _tensors(path, state)
+    return _tensors(path, state, size)
 
 
 def looks_like_html(head: bytes) -> bool:
@@ -119,6 +121,7 @@ def _read_zip(path: Path, size: int) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
+            packed = [entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:  # the last: an index of a later version, or a damaged one
         raise CheckpointError(
             f"{path} is cut short or damaged: found {size} bytes of a PyTorch (zip) file without the index at its end. "
@@ -128,7 +131,32 @@ def _read_zip(path: Path, size: int) -> Any:
         raise CheckpointError(f"{path} is a TorchScript program, not plain weights; get the state dict (.safetensors, .pth) of the model")
     if not any(name.endswith("/data.pkl") for name in names):
         raise CheckpointError(f"{path} is a zip archive without weights (first entries: {names[:3]}); unpack it and give the file inside")
+    if packed:  # its size in memory is anybody's guess, and cannot be mapped
+        raise CheckpointError(
+            f"{path} is a compressed zip archive (first entry: {packed[0]}); PyTorch writes them plain. Get the original file"
+        )
     return _torch_load(path, mmap=True)
+
+
+def _check_claims(path: Path, size: int) -> None:
+    """Refuses an old PyTorch file whose tensors are said to be longer than the file: torch takes the memory before it reads.
+
+    Raises:
+        CheckpointError: A tensor of more numbers than the file has bytes.
+    """
+    longest = number = 0
+    with path.open("rb") as stream, suppress(Exception):  # what is damaged is torch's to say
+        for _ in range(4):  # magic number, version, machine, and what was saved
+            for opcode, argument, _ in pickletools.genops(stream):
+                if opcode.name in _INTEGERS:
+                    number = int(argument or 0)
+                elif opcode.name == "BINPERSID":  # ends with the storage's length
+                    longest = max(longest, number)
+    if longest > size:
+        raise CheckpointError(
+            f"{path} is cut short or damaged: it says that a tensor has {longest} numbers, and the file has {size} bytes. "
+            "Delete it and fetch it again"
+        )
 
 
 def _torch_load(path: Path, *, mmap: bool) -> Any:
@@ -173,7 +201,7 @@ def _first_line(message: str) -> str:
     return message.strip().split("\n", 1)[0][:200]
 
 
-def _tensors(path: Path, state: Any) -> dict[str, Tensor]:
+def _tensors(path: Path, state: Any, size: int) -> dict[str, Tensor]:
     for _ in range(3):  # a hostile file can hold itself
         if isinstance(state, Mapping):
             state = next((state[key] for key in _WRAPPERS if isinstance(state.get(key), Mapping)), state)
@@ -186,6 +214,29 @@ def _tensors(path: Path, state: Any) -> dict[str, Tensor]:
             f"{path} holds no weights: its keys ({keys}) lead to no tensors; expected a dictionary of tensors, "
             f"at the top or under one of {', '.join(_WRAPPERS)}"
         )
+    for name, value in tensors.items():
+        if problem := _problem(value, size):
+            raise CheckpointError(
+                f"{path} holds {name} as {problem}; expected plain tensors of floating point numbers or integers. "
+                "It was not loaded; get the weights as they were published"
+            )
     if all(name.startswith("module.") for name in tensors):
         tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
     return tensors
+
+
+def _problem(value: Tensor, size: int) -> str | None:
+    """What keeps a tensor from being weights, without looking at its numbers; None where nothing does."""
+    if value.is_nested:
+        return "a nested tensor"
+    if value.layout != torch.strided:
+        return f"a sparse tensor ({value.layout})"
+    if value.is_quantized:
+        return f"a quantised tensor ({value.dtype})"
+    if value.is_meta:
+        return "a tensor without numbers (of torch's meta device)"
+    if value.is_complex() or value.dtype == torch.bool:
+        return f"{value.dtype} values"
+    if value.nbytes > size:  # one number, repeated without end
+        return f"a tensor of {tuple(value.shape)}, {value.nbytes} bytes, more than the {size} of the whole file"
+    return None

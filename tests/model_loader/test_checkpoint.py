@@ -221,6 +221,83 @@ def test_an_index_of_an_unknown_version(tmp_path):
     assert "cut short or damaged" in refusal(path)
 
 
+@pytest.mark.filterwarnings("ignore:.*(Sparse CSR|nested|deprecated)")
+@pytest.mark.parametrize("save", [torch_zip, torch_legacy])
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: torch.ones(3, dtype=torch.bool), "torch.bool values"),
+        (lambda: torch.ones(3, dtype=torch.complex64), "torch.complex64 values"),
+        (lambda: torch.eye(3).to_sparse(), "a sparse tensor (torch.sparse_coo)"),
+        (lambda: torch.eye(3).to_sparse_csr(), "a sparse tensor (torch.sparse_csr)"),
+        (lambda: torch.quantize_per_tensor(torch.rand(3, 3), 0.1, 0, torch.qint8), "a quantised tensor (torch.qint8)"),
+        (lambda: torch.zeros(3, device="meta"), "a tensor without numbers"),
+        (lambda: torch.zeros(1).expand(2**20, 2**16), f"a tensor of ({2**20}, {2**16}), {2**38} bytes, more than the"),
+    ],
+    ids=["bool", "complex", "sparse", "csr", "quantised", "meta", "endless"],
+)
+def test_tensors_that_are_no_weights_are_named(tmp_path, save, make, said):
+    save({**STATE, "odd.weight": make()}, tmp_path / "w.pt")
+    message = refusal(tmp_path / "w.pt")
+    assert f"holds odd.weight as {said}" in message
+    assert "get the weights as they were published" in message
+
+
+def test_odd_tensors_of_a_safetensors_file(tmp_path):
+    save_file({"odd": torch.ones(3, dtype=torch.bool)}, tmp_path / "w.safetensors")
+    assert "holds odd as torch.bool values" in refusal(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize("save", [torch_zip, torch_legacy])
+def test_tensors_may_share_memory_and_lie_in_any_order(tmp_path, save):
+    numbers = torch.arange(6.0)
+    state = {"head": numbers[:4], "tail": numbers[2:], "turned": numbers.view(2, 3).T, "every": numbers[::2], "same": numbers[:4]}
+    save(state, tmp_path / "w.pt")
+    found = read_checkpoint(tmp_path / "w.pt")
+    assert all(torch.equal(found[name], value) for name, value in state.items())
+
+
+def with_length(content, old, new):
+    """A pickle in which a tensor of `old` numbers says that it has `new`."""
+    short = b"M" + struct.pack("<H", old)
+    assert short in content
+    return content.replace(short, b"\x8a\x08" + struct.pack("<q", new))
+
+
+@pytest.mark.parametrize("length", [2**20, 2**33, 2**45])
+def test_an_old_file_that_claims_more_than_it_holds_takes_no_memory(tmp_path, monkeypatch, length):
+    torch_legacy({"a": torch.arange(7777.0)}, tmp_path / "w.pt")
+    (tmp_path / "w.pt").write_bytes(with_length((tmp_path / "w.pt").read_bytes(), 7777, length))
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("torch takes the memory before it reads"))
+    assert f"a tensor has {length} numbers" in refusal(tmp_path / "w.pt")
+
+
+def rewritten(path, change, compression=zipfile.ZIP_STORED):
+    """Writes a PyTorch zip anew with its pickle changed."""
+    with zipfile.ZipFile(path) as archive:
+        entries = {entry.filename: archive.read(entry) for entry in archive.infolist()}
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, change(content) if name.endswith("data.pkl") else content)
+
+
+@pytest.mark.parametrize("name", ["w.pt", "w.safetensors"])
+@pytest.mark.parametrize("length", [2**20, 2**33, 2**45])
+def test_a_zip_that_claims_more_than_it_holds(tmp_path, name, length):
+    torch_zip({"a": torch.arange(7777.0)}, tmp_path / name)
+    rewritten(tmp_path / name, lambda content: with_length(content, 7777, length))
+    assert "cut short or damaged" in refusal(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["w.pt", "w.safetensors"])
+def test_a_zip_that_grows_in_memory_is_refused(tmp_path, name, monkeypatch):
+    torch_zip({"a": torch.zeros(2**22)}, tmp_path / name)
+    rewritten(tmp_path / name, lambda content: content, zipfile.ZIP_DEFLATED)
+    assert (tmp_path / name).stat().st_size < 2**16
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was unpacked"))
+    assert "compressed zip" in refusal(tmp_path / name)
+
+
 def test_random_damage_is_a_clear_error_or_a_dictionary(tmp_path):
     rng = np.random.default_rng(0)
     for save in (torch_zip, torch_legacy, save_file):
