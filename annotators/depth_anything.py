@@ -91,6 +91,7 @@ class DinoAnnotator(Annotator):
     """What all annotators on DINOv2 share: what their files' names say, and ImageNet's normalisation."""
 
     bytes_per_pixel = 2200
+    auto_dtypes = (torch.float16,)
 
     @classmethod
     def doubt(cls, spec: ModelSpec, path: str) -> str | None:

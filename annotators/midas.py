@@ -101,6 +101,7 @@ class MidasAnnotator(Annotator):
     """
 
     bytes_per_pixel = 2600
+    auto_dtypes = (torch.float16,)
     resampling = "bicubic"
 
     @classmethod

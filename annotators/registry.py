@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from ..geometry.estimate import Axes, Quantity
 from . import midas, specs_depth_anything, specs_diffusion, specs_zoe
 from .base import Annotator, ModelSpec, WeightFile
@@ -85,6 +87,7 @@ _SPECS = (
         licence="MIT",
         quantity=Quantity.DISPARITY,
         default_size=256,
+        auto_dtypes=(torch.float32,),
         resizing=midas.SMALL_RESIZING,
         config=midas.MIDAS_SMALL,
     ),

@@ -1,6 +1,7 @@
 """The discriminative families at work: pictures a second, the share of our own code, peak memory, and what half precision changes.
 
-    python benchmarks/families.py [--models ID ...] [--full] [--size N] [--height 480 --width 640] [--rounds 3] [--dtype float32]
+    python benchmarks/families.py [--models ID ...] [--full] [--precision-only] [--size N]
+        [--height 480 --width 640] [--rounds 3] [--dtype float32]
 
 Without --models: the small member of each family that has one; --full: one more large one of each, and ZoeDepth, which is large only
 (1.4 GB each, minutes on a CPU). The weights are random, loaded as a file's would be; neither time nor memory depend on them.
@@ -11,7 +12,8 @@ Without --models: the small member of each family that has one; --full: one more
 - outside: the share of a call that is not spent in the network's forward.
 - peak: memory at its highest during a call beyond what was taken before it (weights, Python), and how many times that of the bare
   forward. On CUDA torch's own count; on a CPU the resident set of a fresh process each (Linux only).
-- dtypes: largest difference from the float32 depth of the same random weights, relative to its largest value and to its deviation.
+- dtypes: largest difference from the float32 depth of the same random weights, relative to its largest value and to its deviation; "auto"
+  marks what `precision auto` takes on a GPU that is fast in it.
 """
 
 from __future__ import annotations
@@ -57,6 +59,16 @@ def main() -> None:
     device = host.default_device()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     print(f"{name}; torch {torch.__version__}; pictures of {arguments.width}x{arguments.height}, {arguments.dtype}")
+    if not arguments.precision_only:
+        print_costs(arguments)
+    print(f"\n{'model':32} {'dtype':>9} {'of max':>8} {'of std':>8}   difference from float32, largest")
+    arguments.batch = 1
+    for model_id in arguments.models:
+        compare_dtypes(model_id, arguments)
+
+
+def print_costs(arguments: argparse.Namespace) -> None:
+    """The table of time and memory."""
     print(f"{'model':32} {'batch':>5} {'network':>9} {'pictures/s':>10} {'to bare':>7} {'outside':>7} {'peak MB':>8} {'to bare':>7}")
     for model_id in arguments.models:
         model = load(model_id, arguments.dtype)
@@ -65,10 +77,6 @@ def main() -> None:
             calls = network_calls(model, pictures(arguments), arguments.size)
             print(f"{model_id:32} {batch:5} {speed(model, calls, arguments)} {memory(model, calls, arguments)}", flush=True)
         del model
-    print(f"\n{'model':32} {'dtype':>9} {'of max':>8} {'of std':>8}   difference from float32, largest")
-    arguments.batch = 1
-    for model_id in arguments.models:
-        compare_dtypes(model_id, arguments)
 
 
 def parse() -> argparse.Namespace:
@@ -76,6 +84,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=MODELS, metavar="ID")
     parser.add_argument("--full", action="store_true")
+    parser.add_argument("--precision-only", action="store_true", help="no time, no memory: only what half precision changes")
     parser.add_argument("--size", type=int, help="of the network's input, as in `depth-normal estimate`; default: each model's own")
     parser.add_argument("--height", type=int, default=480)
     parser.add_argument("--width", type=int, default=640)
@@ -238,13 +247,16 @@ def compare_dtypes(model_id: str, arguments: argparse.Namespace) -> None:
     """Prints how far half precision is from float32."""
     images = pictures(arguments)
     expected = run(load(model_id, "float32"), images, arguments.size)
+    spec = MODELS[model_id]
+    automatic = spec.auto_dtypes or FAMILIES[spec.family].auto_dtypes
     for dtype in ("bfloat16", "float16"):
         try:
             error = (run(load(model_id, dtype), images, arguments.size) - expected).abs().amax()
         except ArithmeticError as overflow:
             print(f"{model_id:32} {dtype:>9} {overflow}", flush=True)
             continue
-        print(f"{model_id:32} {dtype:>9} {error / expected.abs().amax():8.1e} {error / expected.std():8.1e}", flush=True)
+        chosen = "auto" if DTYPES[dtype] in automatic else ""
+        print(f"{model_id:32} {dtype:>9} {error / expected.abs().amax():8.1e} {error / expected.std():8.1e} {chosen}", flush=True)
 
 
 if __name__ == "__main__":

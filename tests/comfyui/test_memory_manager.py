@@ -36,6 +36,27 @@ mm.unload_all_models()
 assert not mm.current_loaded_models
 assert torch.isfinite(estimate(model)).all(), "runs again after ComfyUI unloaded it"
 assert len(mm.current_loaded_models) == 1
+# a node's output that ComfyUI keeps, while this pack forgets the model to make room for another
+host = sys.modules["pack_under_test.model_loader.host"]
+patcher, enough = loaded.model or mm.current_loaded_models[0].model, host.free_main_memory
+host.free_main_memory = lambda: 0
+other = module.load_model("tiny")
+host.free_main_memory = enough
+assert not mm.current_loaded_models, "what is forgotten is unloaded by the manager"
+loads = []
+load_models_gpu = mm.load_models_gpu
+mm.load_models_gpu = lambda models, **more: loads.append((models, more)) or load_models_gpu(models, **more)
+assert torch.isfinite(estimate(model)).all(), "it still runs"
+assert loads[0][0] == [patcher] and loads[0][1]["memory_required"] > 0, "but not behind the manager's back"
+assert [entry.model for entry in mm.current_loaded_models] == [patcher]
+mm.unload_all_models()
+estimate(other), estimate(model)
+assert len(mm.current_loaded_models) == 2
+mm.free_memory(1e30, patcher.load_device)
+assert not mm.current_loaded_models, "the manager may take it off as any other"
+estimate(model)
+(loaded,) = mm.current_loaded_models
+del other, patcher, loads
 network = weakref.ref(loaded.model.model if loaded.model else model._annotator.network)
 del loaded, model
 module.free()

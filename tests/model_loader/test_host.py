@@ -134,6 +134,20 @@ def test_outside_comfyui(alone):
     assert host.free_memory(CPU) == host.CPU_WORKING_BYTES
 
 
+def test_what_torch_keeps_idle_on_a_gpu_is_free_memory(alone, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (1000, 80000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _device: 70000)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _device: 20000)
+    assert host.free_memory(torch.device("cuda")) == 51000
+
+
+@pytest.mark.parametrize(("capability", "fast"), [((6, 1), False), ((7, 0), True), ((7, 5), True), ((12, 0), True)])
+def test_float16_is_fast_since_volta(alone, monkeypatch, capability, fast):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
+    assert host.supports_dtype(torch.float16, torch.device("cuda")) is fast
+    assert not host.supports_dtype(torch.float16, torch.device("mps"))
+
+
 def test_outside_comfyui_a_network_stays_on_its_device(alone):
     network = nn.Linear(2, 2)
     placement = place(network, META)
@@ -285,13 +299,19 @@ def test_release_of_what_never_ran(comfy):
     assert comfy.current_loaded_models == []
 
 
-def test_a_released_network_runs_again(comfy):
-    network = nn.Linear(2, 2)
-    placement = place(network)
+def test_a_released_network_runs_again_under_the_manager(comfy):
+    placement = place(nn.Linear(2, 2))
     placement.ready(1)
     placement.release()
-    assert placement.ready(1) == CPU
+    assert comfy.current_loaded_models == []
+    assert placement.ready(2) == CPU
+    first, second = comfy.calls
+    assert second.models[0] is first.models[0]
+    assert second.memory_required == 2
+    assert [entry.model for entry in comfy.current_loaded_models] == first.models
     placement.release()
+    assert comfy.current_loaded_models == []
+    assert first.models[0].unloaded == 2
 
 
 def test_an_interruption_in_the_middle_of_a_forward_stops_it(comfy):

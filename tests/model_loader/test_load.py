@@ -258,6 +258,25 @@ def test_dtype_auto_is_the_first_that_the_device_is_fast_in(load, monkeypatch):
     assert load("other", dtype="auto").dtype == torch.float32
 
 
+HALF_FAMILIES = ("midas", "zoedepth", "depth-anything", "zoe-depth-anything", "depth-anything-3")
+
+
+@pytest.mark.parametrize("spec", registry.MODELS.values(), ids=lambda spec: spec.id)
+def test_dtype_auto_on_a_gpu_and_on_a_cpu(spec, monkeypatch):
+    cuda, cpu = torch.device("cuda"), torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (8, 9))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    on_gpu = load_module._parse_dtype("auto", spec, cuda)
+    if spec.family in HALF_FAMILIES:
+        assert on_gpu == (torch.float32 if spec.id == "midas-v2.1-small" else torch.float16), "transformers, not the convolutional one"
+        assert load_module._parse_dtype("auto", spec, cpu) == torch.float32
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (6, 1))
+        assert load_module._parse_dtype("auto", spec, cuda) == torch.float32, "Pascal is 64 times slower in float16"
+    else:
+        assert on_gpu == (*spec.auto_dtypes, torch.float32)[0]
+    assert load_module._parse_dtype("auto", spec, torch.device("mps")) == torch.float32
+
+
 def test_a_dtype_that_is_slow_here_is_taken_with_a_warning(load, monkeypatch, caplog):
     monkeypatch.setattr(host, "supports_dtype", lambda dtype, _device: dtype == torch.float32)
     with caplog.at_level(logging.WARNING):
