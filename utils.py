@@ -69,16 +69,6 @@ def to_rgb(image: Tensor) -> Tensor:
     return planar.expand(-1, 3, -1, -1)
 
 
-def to_planar(image: Tensor) -> Tensor:
-    """Any ComfyUI picture as (B, C, H, W): the same memory in another order, nothing converted.
-
-    Raises:
-        ValueError, TypeError: As `to_rgb`, of the form of all and the numbers of the first picture.
-    """
-    to_rgb(image[:1] if image.ndim == 4 else image)
-    return (image[None] if image.ndim == 3 else image).movedim(-1, 1)
-
-
 def as_batch(images: Tensor | np.ndarray) -> Tensor:
     """Pictures from Python code as planar RGB.
 
@@ -138,7 +128,7 @@ def check_pictures(images: Tensor | np.ndarray) -> Tensor | np.ndarray:
         ValueError, TypeError: As `as_batch`, of the form of all and the numbers of the first picture.
     """
     batch = images[None] if isinstance(images, np.ndarray) and images.ndim == 3 else images
-    as_batch(batch[:1] if batch.ndim == 4 else batch)
+    as_batch(batch[:1] if getattr(batch, "ndim", 0) == 4 else batch)
     return batch
 
 
