@@ -93,6 +93,21 @@ def test_a_network_that_gives_no_numbers_is_named_with_its_dtype(bad, dtype):
         each.estimate(torch.ones(1, 3, 32, 32), 32)
 
 
+def test_a_gpu_is_waited_for_once_a_batch(monkeypatch):
+    class Both(Brightness):
+        def predict(self, pixels):
+            return Estimate(depth=pixels[:, :1], quantity=Quantity.DISPARITY, normals=nn.functional.normalize(pixels + 1, dim=1))
+
+    each = Both(annotator().spec, nn.Conv2d(3, 1, 1))
+    waits = []
+    for name in ("__bool__", "item", "tolist", "cpu", "numpy"):
+        original = getattr(torch.Tensor, name)
+        counting = lambda self, *args, name=name, original=original: waits.append(name) or original(self, *args)  # noqa: E731
+        monkeypatch.setattr(torch.Tensor, name, counting)
+    each.estimate(torch.rand(5, 3, 32, 32), 32)
+    assert waits == ["__bool__"]
+
+
 def test_the_network_is_ready_for_inference():
     network = annotator().network
     assert not network.training
