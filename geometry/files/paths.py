@@ -94,11 +94,18 @@ def _remove_leftovers(folder: Path) -> None:
                 path.unlink()
 
 
+def write_bytes(path: str | os.PathLike[str], *chunks: bytes | memoryview) -> None:
+    """Writes `chunks` one after the other to `path`, atomically."""
+    with atomic_path(path) as temporary, temporary.open("xb") as file:
+        for chunk in chunks:
+            file.write(chunk)
+
+
 def move_to_free(source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
-    """Moves a finished file to a name that nobody has, in the same folder or its neighbourhood. Of two who try, one succeeds.
+    """Moves a finished file to a name that nobody has, whole. Of two who try, one succeeds.
 
     Args:
-        source: The file, whole, on the same file system.
+        source: The file, on the same file system.
         path: Where it shall be.
 
     Raises:
@@ -118,13 +125,6 @@ def move_to_free(source: str | os.PathLike[str], path: str | os.PathLike[str]) -
             raise
     else:
         source.unlink()
-
-
-def write_bytes(path: str | os.PathLike[str], *chunks: bytes | memoryview) -> None:
-    """Writes `chunks` one after the other to `path`, atomically."""
-    with atomic_path(path) as temporary, temporary.open("xb") as file:
-        for chunk in chunks:
-            file.write(chunk)
 
 
 def resolve_inside(folder: str | os.PathLike[str], name: str) -> Path:
