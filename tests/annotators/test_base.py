@@ -4,6 +4,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -11,6 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from depth_normal.annotators.base import Annotator, ModelSpec, WeightFile, checkpoint_mismatch, from_transformers, is_out_of_memory
+from depth_normal.annotators.hub import from_state_dict
 from depth_normal.annotators.midas_small import MidasSmall
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 
@@ -91,6 +95,26 @@ def test_a_network_that_gives_no_numbers_is_named_with_its_dtype(bad, dtype):
     each.factor = bad
     with pytest.raises(ArithmeticError, match=f"brightness in {dtype} gave depth that is not finite: use float32, or check the weights"):
         each.estimate(torch.ones(1, 3, 32, 32), 32)
+
+
+def test_the_transformers_library_builds_one_network_at_a_time():
+    """Its from_pretrained replaces functions of torch.nn.init and puts them back: two at once would leave the wrong ones there."""
+    pytest.importorskip("transformers")
+    inside, together = threading.Semaphore(1), []
+
+    class Network:
+        @classmethod
+        def from_pretrained(cls, *_, **__):
+            alone = inside.acquire(blocking=False)
+            together.append(not alone)
+            time.sleep(0.05)
+            if alone:
+                inside.release()
+            return cls(), {"unexpected_keys": (), "missing_keys": (), "mismatched_keys": ()}
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda _: from_state_dict(Network, None, {}, "m"), range(3)))
+    assert together == [False] * 3
 
 
 def test_a_gpu_is_waited_for_once_a_batch(monkeypatch):

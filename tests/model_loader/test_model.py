@@ -14,7 +14,7 @@ import depth_normal
 from depth_normal.annotators import registry
 from depth_normal.annotators.midas_small import MidasSmall
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.model_loader import free, host
+from depth_normal.model_loader import free, host, load_model
 from depth_normal.model_loader import model as model_module
 from depth_normal.model_loader.model import BYTES_PER_PICTURE_PIXEL
 from depth_normal.utils import as_batch
@@ -164,6 +164,22 @@ def test_what_half_precision_cannot_hold_is_computed_in_float32_from_then_on(loa
     (warning,) = [record for record in caplog.records if "not finite" in record.message]
     assert "weighted in torch.float16 gave depth that is not finite" in warning.message
     assert "Computed again in float32" in warning.message
+
+
+def test_a_real_network_beyond_half_precision(tmp_path, caplog):
+    torch.manual_seed(0)
+    network = MidasSmall()
+    for layer in (network.scratch.layer1_rn, network.scratch.layer2_rn, network.scratch.layer3_rn, network.scratch.layer4_rn):
+        layer.weight.data *= 1e8
+    nn.init.constant_(network.scratch.output_conv[4].bias, 1.0)
+    save_file(network.state_dict(), tmp_path / "small.safetensors")
+    half, whole = (load_model("midas-v2.1-small", dtype, "cpu", tmp_path / "small.safetensors") for dtype in ("float16", "float32"))
+    images = pictures(2)
+    assert torch.equal(half.estimate(images, 32).depth, whole.estimate(images, 32).depth)
+    assert half.estimate(images, 32).depth.amax() > torch.finfo(torch.float16).max
+    assert [record.message.split(" gave")[0] for record in caplog.records if "not finite" in record.message] == [
+        "midas-v2.1-small in torch.float16"
+    ]
 
 
 def test_what_float32_cannot_hold_either_is_an_error(load, too_large, monkeypatch):
