@@ -258,6 +258,7 @@ def test_dtype_auto_is_the_first_that_the_device_is_fast_in(load, monkeypatch):
     assert load("other", dtype="auto").dtype == torch.float32
 
 
+WHOLE = ("midas-v2.1-small", "midas-dpt-hybrid")
 HALF_FAMILIES = ("midas", "zoedepth", "depth-anything", "zoe-depth-anything", "depth-anything-3")
 
 
@@ -268,7 +269,7 @@ def test_dtype_auto_on_a_gpu_and_on_a_cpu(spec, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
     on_gpu = load_module._parse_dtype("auto", spec, cuda)
     if spec.family in HALF_FAMILIES:
-        assert on_gpu == (torch.float32 if spec.id == "midas-v2.1-small" else torch.float16), "transformers, not the convolutional one"
+        assert on_gpu == (torch.float32 if spec.id in WHOLE else torch.float16), "transformers, not those with many convolutions"
         assert load_module._parse_dtype("auto", spec, cpu) == torch.float32
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (6, 1))
         assert load_module._parse_dtype("auto", spec, cuda) == torch.float32, "Pascal is 64 times slower in float16"
