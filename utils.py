@@ -125,11 +125,19 @@ def check_pictures(images: Tensor | np.ndarray) -> Tensor | np.ndarray:
         The same numbers, (B, C, H, W) for a tensor, (B, H, W, C) for an array.
 
     Raises:
-        ValueError, TypeError: As `as_batch`, of the form of all and the numbers of the first picture.
+        ValueError, TypeError: As `as_batch`, of their form; the numbers are not looked at.
     """
-    batch = images[None] if isinstance(images, np.ndarray) and images.ndim == 3 else images
-    as_batch(batch[:1] if getattr(batch, "ndim", 0) == 4 else batch)
-    return batch
+    if isinstance(images, np.ndarray):
+        batch = images[None] if images.ndim == 3 else images
+        whole = np.issubdtype(batch.dtype, np.unsignedinteger)
+        to_planar(
+            torch.empty(batch.shape, dtype=torch.float32 if whole else torch.from_numpy(np.empty(0, batch.dtype)).dtype, device="meta")
+        )
+        return batch
+    if not isinstance(images, Tensor) or images.ndim != 4:
+        return as_batch(images)  # refuses it
+    to_planar(images.movedim(1, -1))
+    return images
 
 
 def to_image(planar: Tensor) -> Tensor:
