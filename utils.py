@@ -95,7 +95,7 @@ def as_batch(images: Tensor | np.ndarray) -> Tensor:
     if pictures.is_floating_point() and pictures.numel():
         low, high = (bound.item() for bound in pictures.aminmax())
         # Resampling overshoots by less; 0..255 and -1..1 go beyond.
-        if low < -0.5 or high > 1.5:
+        if -math.inf < low < -0.5 or 1.5 < high < math.inf:
             raise ValueError(
                 f"the pictures hold values from {low:g} to {high:g}; expected [0, 1]: divide what is 0..255 by 255, make -1..1 (x + 1) / 2"
             )
@@ -129,10 +129,8 @@ def check_pictures(images: Tensor | np.ndarray) -> Tensor | np.ndarray:
     """
     if isinstance(images, np.ndarray):
         batch = images[None] if images.ndim == 3 else images
-        whole = np.issubdtype(batch.dtype, np.unsignedinteger)
-        to_planar(
-            torch.empty(batch.shape, dtype=torch.float32 if whole else torch.from_numpy(np.empty(0, batch.dtype)).dtype, device="meta")
-        )
+        _scaled(batch[:0])
+        to_planar(torch.empty(batch.shape, device="meta"))
         return batch
     if not isinstance(images, Tensor) or images.ndim != 4:
         return as_batch(images)  # refuses it
