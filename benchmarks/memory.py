@@ -21,7 +21,7 @@ from families import resident
 from torch import Tensor
 
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.levels import value_range
+from depth_normal.geometry.levels import measure_range
 from depth_normal.utils import resize_picture
 
 HD, UHD = (1080, 1920), (2160, 3840)
@@ -87,7 +87,7 @@ for _name, _prepare, _plain, _ours in (
      lambda p: dense_area(p, 525, 700), lambda p: resize_picture(p, 525, 700)),
     ("one 1920x1080 geometry for 50 pictures", lambda: maps(1, HD), lambda e: Estimate.cat([e] * 50), lambda e: e.expanded(50)),
     ("percentiles of 8 frames of 1920x1080", lambda: torch.rand(8, 1, *HD), sorted_range,
-     lambda clip: value_range(clip, torch.ones_like(clip, dtype=torch.bool), (2, 85), per_clip=True)),
+     lambda clip: measure_range(clip, torch.ones_like(clip, dtype=torch.bool), (2, 85), per_clip=True)),
     ("geometry of 960x540 to 3840x2160", lambda: maps(1, (540, 960)), plainly_resized, lambda e: e.resized(*UHD)),
 ):  # fmt: skip
     CASES[_name] = (_prepare, _plain), (_prepare, _ours)

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from .checks import check_choice, check_intrinsics, check_map
+
 DEFAULT_FOV = 55.0
 """Degrees on the longer side, assumed where the camera is unknown: about a 35 mm lens on full frame."""
 
@@ -111,7 +113,7 @@ def fov_from_intrinsics(intrinsics: Tensor, height: int, width: int, *, side: st
     Raises:
         ValueError: Intrinsics that do not fit, or unknown side.
     """
-    check_intrinsics(intrinsics, intrinsics.shape[0])
+    check_intrinsics(intrinsics)
     _check_size(height, width)
     if side == "diagonal":
         raise ValueError("the diagonal has no focal length of its own; expected 'longer', 'shorter', 'horizontal' or 'vertical'")
@@ -138,7 +140,7 @@ def resize_intrinsics(intrinsics: Tensor, old_size: Sequence[int], new_size: Seq
     Raises:
         ValueError: Intrinsics that do not fit, or an empty picture.
     """
-    check_intrinsics(intrinsics, intrinsics.shape[0])
+    check_intrinsics(intrinsics)
     _check_size(*old_size)
     _check_size(*new_size)
     scale_x, scale_y = new_size[1] / old_size[1], new_size[0] / old_size[0]
@@ -161,7 +163,7 @@ def crop_intrinsics(intrinsics: Tensor, left: float, top: float) -> Tensor:
     Raises:
         ValueError: Intrinsics that do not fit.
     """
-    check_intrinsics(intrinsics, intrinsics.shape[0])
+    check_intrinsics(intrinsics)
     return intrinsics - intrinsics.new_tensor([[0, 0, left], [0, 0, top], [0, 0, 0]])
 
 
@@ -179,7 +181,7 @@ def pixel_rays(intrinsics: Tensor, height: int, width: int) -> Tensor:
     Raises:
         ValueError: Intrinsics that do not fit, or an empty picture.
     """
-    check_intrinsics(intrinsics, intrinsics.shape[0])
+    check_intrinsics(intrinsics)
     _check_size(height, width)
     batch = intrinsics.shape[0]
     fx, fy, skew, cx, cy = (intrinsics[:, i, j].view(-1, 1, 1) for i, j in ((0, 0), (1, 1), (0, 1), (0, 2), (1, 2)))
@@ -281,71 +283,6 @@ def depth_to_points(depth: Tensor, intrinsics: Tensor) -> Tensor:
     return pixel_rays(intrinsics.to(depth.dtype), *depth.shape[-2:]) * depth
 
 
-def points_to_depth(points: Tensor) -> Tensor:
-    """Planar depth of a point map.
-
-    Args:
-        points: (B, 3, H, W), OPENCV axes.
-
-    Returns:
-        (B, 1, H, W), the same unit.
-
-    Raises:
-        ValueError: Not (B, 3, H, W).
-    """
-    check_map(points, 3, "points")
-    return points[:, 2:]
-
-
-def check_map(values: Tensor, channels: int, name: str) -> None:
-    """Refuses what is not a batch of maps.
-
-    Raises:
-        ValueError: `values` is not floating point, not (B, channels, H, W), or empty.
-    """
-    if values.ndim != 4 or values.shape[1] != channels:
-        raise ValueError(f"{name} has shape {tuple(values.shape)}; expected (batch, {channels}, height, width)")
-    if values.numel() == 0:
-        raise ValueError(f"{name} is empty (shape {tuple(values.shape)}); give at least one pixel")
-    if not values.is_floating_point():
-        raise ValueError(f"{name} has dtype {values.dtype}; expected floating point")
-
-
-def check_mask(mask: Tensor | None, like: Tensor) -> None:
-    """Refuses a mask that does not belong to a map; None is no mask.
-
-    Raises:
-        ValueError: Another shape or device than the map, or not bool.
-    """
-    if mask is None:
-        return
-    if mask.shape != like.shape or mask.dtype != torch.bool or mask.device != like.device:
-        found = f"shape {tuple(mask.shape)}, {mask.dtype}, on {mask.device}"
-        raise ValueError(f"mask has {found}; expected shape {tuple(like.shape)}, torch.bool, on {like.device}, like the map")
-
-
-def check_intrinsics(intrinsics: Tensor, batch: int, like: Tensor | None = None) -> None:
-    """Refuses intrinsics that belong to no camera, or not to these maps.
-
-    Args:
-        intrinsics: (B, 3, 3).
-        batch: How many there must be.
-        like: The maps they go with, which must be on the same device.
-
-    Raises:
-        ValueError: Wrong shape, batch or device, a focal length that is not positive and finite, or a principal point that is not finite.
-    """
-    if intrinsics.ndim != 3 or intrinsics.shape != (batch, 3, 3):
-        raise ValueError(f"intrinsics have shape {tuple(intrinsics.shape)}; expected ({batch}, 3, 3), one matrix for each picture")
-    if like is not None and intrinsics.device != like.device:
-        raise ValueError(f"intrinsics are on {intrinsics.device}, the map on {like.device}; move one to the other's device")
-    focal_lengths = torch.stack((intrinsics[:, 0, 0], intrinsics[:, 1, 1]))
-    if not bool((focal_lengths > 0).all() & torch.isfinite(intrinsics).all()):
-        raise ValueError(
-            f"intrinsics are not a camera's: {intrinsics.tolist()}; expected [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] in pixels, fx and fy > 0"
-        )
-
-
 def _ray_length(depth: Tensor, intrinsics: Tensor) -> Tensor:
     check_map(depth, 1, "depth")
     check_intrinsics(intrinsics, depth.shape[0], depth)
@@ -360,8 +297,7 @@ def _side_length(side: str, height: int, width: int) -> float:
         "vertical": height,
         "diagonal": math.hypot(height, width),
     }
-    if side not in lengths:
-        raise ValueError(f"unknown side {side!r}; expected one of {', '.join(lengths)}")
+    check_choice("side", side, tuple(lengths))
     return lengths[side]
 
 

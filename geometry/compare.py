@@ -10,8 +10,10 @@ import logging
 import torch
 from torch import Tensor
 
+from .align import fit_scale_shift
 from .conventions import convert_normals
 from .estimate import Axes, Estimate, Quantity
+from .levels import depth_to_nearness
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +71,8 @@ def compare_depth(found: Estimate, truth: Estimate) -> dict[str, float]:
         inverse = Quantity.DISPARITY in quantities
         a, b = (_as_disparity(v, q) if inverse else v for v, q in zip((a, b), quantities, strict=True))
         correlation = _correlation(a, b)
-        a = _fitted(a, b)
+        scale, shift = fit_scale_shift(a[None], b[None])
+        a = scale[0] * a + shift[0]
         if inverse and truth.quantity is Quantity.METRIC_DEPTH:
             a, b = 1 / a.clamp(min=b.min() * 0.1), 1 / b
     errors = {"correlation": correlation, "RMSE": (a - b).square().mean().sqrt().item()}
@@ -102,9 +105,9 @@ def disagreeing_axes(normals: Estimate, depth: Estimate) -> tuple[str, ...]:
             f"{depth.batch} with depth: {depth.depth is not None}"
         )
     depth = depth.to(normals.device).resized(normals.height, normals.width)
-    assert depth.depth is not None and depth.depth_valid is not None and normals.normals_valid is not None
     value, valid = depth.depth, depth.depth_valid
-    farness = torch.where(valid, -value if depth.quantity is Quantity.DISPARITY else value, 0)
+    assert value is not None and depth.quantity is not None and valid is not None and normals.normals_valid is not None
+    farness = torch.where(valid, -depth_to_nearness(value, depth.quantity), 0)
     vectors = convert_normals(normals.normals, normals.axes, Axes.OPENGL)
     right, left = (..., slice(1, -1), slice(2, None)), (..., slice(1, -1), slice(-2))
     above, below = (..., slice(-2), slice(1, -1)), (..., slice(2, None), slice(1, -1))
@@ -139,13 +142,6 @@ def _common(found: Estimate, truth: Estimate) -> Tensor:
 
 def _as_disparity(values: Tensor, quantity: Quantity | None) -> Tensor:
     return values if quantity is Quantity.DISPARITY else 1 / values
-
-
-def _fitted(values: Tensor, target: Tensor) -> Tensor:
-    """`values` with the scale and shift of least squares to `target`; the scale never turns near into far."""
-    centred = values - values.mean()
-    scale = (centred * (target - target.mean())).sum() / centred.square().sum().clamp(min=1e-30)
-    return target.mean() + scale.clamp(min=0) * centred
 
 
 def _correlation(a: Tensor, b: Tensor) -> float:

@@ -7,6 +7,7 @@ from enum import Enum
 import torch
 from torch import Tensor
 
+from .checks import check_map
 from .kinds import Axes
 
 _OPENGL_SIGNS = {
@@ -68,7 +69,7 @@ def convert_normals(normals: Tensor, source: Axes | str, target: Axes | str) -> 
     Raises:
         ValueError: Not (B, 3, H, W), or unknown axes.
     """
-    _check_vectors(normals, "normals")
+    check_map(normals, 3, "normals")
     source, target = Axes(source), Axes(target)
     if source == target:
         return normals
@@ -116,7 +117,7 @@ def decode_normal_map(
     Raises:
         ValueError: Not (B, 3, H, W), unknown axes or coding.
     """
-    _check_vectors(picture, "picture")
+    check_map(picture, 3, "picture")
     coding = _as_coding(source)
     stored = picture * 2 - 1
     if coding.channels_reversed:
@@ -137,7 +138,7 @@ def unit_normals(vectors: Tensor, axes: Axes | str = Axes.OPENGL) -> Tensor:
     Raises:
         ValueError: Not (B, 3, H, W), or unknown axes.
     """
-    _check_vectors(vectors, "vectors")
+    check_map(vectors, 3, "vectors")
     x, y, z = vectors.split(1, 1)
     largest = torch.maximum(torch.maximum(x.abs(), y.abs()), z.abs())
     usable = (largest > 0) & (largest < float("inf"))
@@ -195,7 +196,7 @@ def scale_normal_strength(normals: Tensor, strength: float | Tensor, axes: Axes 
     Raises:
         ValueError: Not (B, 3, H, W), or unknown axes.
     """
-    _check_vectors(normals, "normals")
+    check_map(normals, 3, "normals")
     return unit_normals(torch.cat((normals[:, :2] * strength, normals[:, 2:]), 1), axes)
 
 
@@ -216,12 +217,8 @@ def blend_normals(base: Tensor, detail: Tensor, axes: Axes | str = Axes.OPENGL) 
     Source:
         C. Barre-Brisebois and S. Hill, "Blending in Detail" (2012), the version for unit vectors, multiplied by t.z.
     """
-    _check_vectors(base, "base")
-    _check_vectors(detail, "detail")
-    if base.shape != detail.shape:
-        raise ValueError(
-            f"the two maps differ: base {tuple(base.shape)}, detail {tuple(detail.shape)}; resize one to the other's size first"
-        )
+    check_map(base, 3, "base")
+    check_map(detail, 3, "detail", like=base)
     facing = _OPENGL_SIGNS[Axes(axes)][2]
     flip = base.new_tensor((1.0, 1.0, facing)).view(1, 3, 1, 1)
     t = base * flip + base.new_tensor((0.0, 0.0, 1.0)).view(1, 3, 1, 1)
@@ -234,7 +231,7 @@ def _rotate(normals: Tensor, rotation: Tensor) -> Tensor:
 
 
 def _rotation(matrix: Tensor, normals: Tensor) -> Tensor:
-    _check_vectors(normals, "normals")
+    check_map(normals, 3, "normals")
     batch = normals.shape[0]
     matrices = matrix[None] if matrix.ndim == 2 else matrix
     if matrices.ndim != 3 or matrices.shape[1:] not in ((3, 3), (4, 4)) or matrices.shape[0] not in (1, batch):
@@ -249,8 +246,3 @@ def _rotation(matrix: Tensor, normals: Tensor) -> Tensor:
 
 def _as_coding(name: NormalMapCoding | Axes | str) -> NormalMapCoding:
     return NormalMapCoding(name.value if isinstance(name, Enum) else name)
-
-
-def _check_vectors(vectors: Tensor, name: str) -> None:
-    if vectors.ndim != 4 or vectors.shape[1] != 3:
-        raise ValueError(f"{name} has shape {tuple(vectors.shape)}; expected (batch, 3, height, width)")

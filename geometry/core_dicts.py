@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .camera import check_intrinsics, depth_to_points
+from .camera import depth_to_points
+from .checks import check_intrinsics, check_map
 from .conventions import convert_normals, unit_normals
 from .estimate import Axes, Estimate, Quantity
 from .likely import likely_depth, likely_intrinsics
@@ -200,9 +201,7 @@ def _of_this_size(intrinsics: Tensor, height: int, width: int) -> Tensor:
 
 
 def _check_picture(picture: Tensor, estimate: Estimate) -> None:
-    expected = (estimate.batch, 3, estimate.height, estimate.width)
-    if picture.shape != expected:
-        raise ValueError(f"the picture has shape {tuple(picture.shape)}; expected {expected}, one for each of the geometry's")
+    check_map(picture, 3, "picture", like=estimate.depth if estimate.depth is not None else estimate.normals)
 
 
 def _check_mapping(geometry: Any, name: str) -> None:

@@ -6,8 +6,9 @@ import math
 
 from torch import Tensor
 
-from .camera import check_map
+from .checks import check_choice, check_map
 from .estimate import Quantity
+from .render import NEAR
 
 LINEAR_IN = ("disparity", "depth")
 """What equal steps of grey mean: equal steps of inverse depth (most networks' pictures) or of depth (most renderers')."""
@@ -31,10 +32,8 @@ def image_to_depth(
         ValueError: Not such a picture, unknown names, or a range that is out of order or, for disparity, begins at 0.
     """
     check_map(image, 1, "image")
-    if near not in ("white", "black"):
-        raise ValueError(f"near is {near!r}; expected 'white' or 'black'")
-    if linear_in not in LINEAR_IN:
-        raise ValueError(f"linear_in is {linear_in!r}; expected one of {', '.join(LINEAR_IN)}")
+    check_choice("near", near, NEAR)
+    check_choice("linear_in", linear_in, LINEAR_IN)
     nearness = image if near == "white" else 1 - image
     if metric_range is None:
         return (nearness, Quantity.DISPARITY) if linear_in == "disparity" else (1 - nearness, Quantity.RELATIVE_DEPTH)

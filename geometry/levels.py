@@ -1,4 +1,4 @@
-"""The range between black and white: extremes or percentiles of a picture or of a clip."""
+"""Levels of a map: what is near, the range it spans (extremes or percentiles, of a picture or of a clip), and samples of it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,29 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from .kinds import Quantity
+
 _DIGITS = 2**16
+_SAMPLES = 2**16
 
 
-def value_range(
+def depth_to_nearness(depth: Tensor, quantity: Quantity, as_disparity: bool = False) -> Tensor:
+    """Values that are larger the nearer something is.
+
+    Args:
+        depth: Any shape, in the unit that `quantity` names.
+        quantity: What `depth` holds.
+        as_disparity: Gives 1 / depth instead of -depth; disparity stays as it is.
+
+    Returns:
+        The same shape.
+    """
+    if quantity is Quantity.DISPARITY:
+        return depth
+    return 1 / depth if as_disparity else -depth
+
+
+def measure_range(
     values: Tensor, valid: Tensor, percentiles: tuple[float, float] = (0.0, 100.0), per_clip: bool = False
 ) -> tuple[Tensor, Tensor]:
     """The ends of the range of values.
@@ -22,7 +41,7 @@ def value_range(
         per_clip: One range for all pictures instead of one each.
 
     Returns:
-        Low and high, (B, 1, 1, 1), of a clip (1, 1, 1, 1); infinite where no value counts.
+        Low and high, (B, 1, 1, 1), of a clip (1, 1, 1, 1); infinite where no value counts. Nothing is asked of the device.
     """
     if percentiles == (0.0, 100.0):
         dimensions = (0, 1, 2, 3) if per_clip else (1, 2, 3)
@@ -32,6 +51,26 @@ def value_range(
     groups = [pictures] if per_clip else [[picture] for picture in pictures]
     ends = torch.stack([_percentiles(group, percentiles) for group in groups]).to(values).view(-1, 2, 1, 1, 1)
     return ends[:, 0], ends[:, 1]
+
+
+def sample_stride(pixels: int) -> int:
+    """The distance, in rows and in columns, of some ten thousand samples of a map that has so many pixels."""
+    return max(1, int((pixels / _SAMPLES) ** 0.5))
+
+
+def sampled(values: Tensor, valid: Tensor) -> Tensor:
+    """Some ten thousand of the valid values, for medians and percentiles that need not be exact.
+
+    Args:
+        values: (1, 1, H, W).
+        valid: (1, 1, H, W) bool, where values count.
+
+    Returns:
+        (N,) values of a sparse grid, without gradient; all valid values where the grid misses them. The device is asked for N.
+    """
+    stride = sample_stride(values.numel())
+    sample = values[..., ::stride, ::stride][valid[..., ::stride, ::stride]].detach()
+    return sample if sample.numel() else values[valid].detach()
 
 
 def _percentiles(pictures: Sequence[tuple[Tensor, Tensor]], percentiles: tuple[float, float]) -> Tensor:

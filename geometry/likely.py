@@ -1,4 +1,4 @@
-"""What is assumed where an estimate does not say it: the zero of its depth, and the camera."""
+"""What is assumed where an estimate does not say it: the zero of its depth, its unit, what is behind holes, and the camera."""
 
 from __future__ import annotations
 
@@ -7,21 +7,27 @@ from torch import Tensor
 
 from .camera import DEFAULT_FOV, intrinsics_from_fov
 from .estimate import Estimate, Quantity
-from .normals import likely_inverse_depth
+from .levels import sample_stride, sampled
 
+# The far and the near end of a picture, as shares of its values in order.
 _ENDS = (0.02, 0.98)
 _NEAREST = 0.1
+_RATIO, _SKY_RATIO = 3.0, 30.0
+# What is as far as anything gets, as a share of the values' span, and how much of the top border it fills where it is sky.
+_AS_FAR, _SKY_SHARE = 0.005, 0.1
+_NEAREST_FILLED, _FARTHEST_FILLED = 0.5, 1e6
 
 
 def likely_depth(estimate: Estimate, near_far_ratio: float | None = None) -> Tensor:
     """Depth that is 0 at the camera, in metres or up to scale.
 
-    Metric depth is taken as it is. Of disparity and relative depth the shift is fixed by a ratio of far to near depth, measured
-    between the 2nd and the 98th percentile of each picture, and the near end is 1.
+    Metric depth is taken as it is. Disparity and relative depth have an unknown shift; it follows from how many times farther the far
+    end of each picture is than its near end (the 2nd and the 98th percentile). The near end is at depth 1 then.
 
     Args:
         estimate: With depth.
-        near_far_ratio: Above 1; None or 0 = for disparity 3, or 30 where sky is seen, as `disparity_to_normals`.
+        near_far_ratio: Far depth divided by near depth, above 1. None or 0 = for disparity 3, or 30 where sky is seen: a region along
+            the top border, masked or not, that is as far as anything gets.
 
     Returns:
         (B, 1, H, W), positive; NaN where depth does not count (`Estimate.depth_valid`).
@@ -29,27 +35,61 @@ def likely_depth(estimate: Estimate, near_far_ratio: float | None = None) -> Ten
     Raises:
         ValueError: No depth, a ratio that is not above 1, or relative depth without a ratio: nothing says how deep it is.
     """
-    depth = estimate.depth
-    if depth is None:
+    depth, valid = estimate.depth, estimate.depth_valid
+    if depth is None or valid is None:
         raise ValueError("there are normals but no depth, and depth is needed here")
     if near_far_ratio and not near_far_ratio > 1:
         raise ValueError(f"near_far_ratio is {near_far_ratio}; expected a number above 1, or 0 to choose it automatically")
-    valid = estimate.depth_valid
-    assert valid is not None
     if estimate.quantity is Quantity.METRIC_DEPTH:
         return torch.where(valid, depth, torch.nan)
+    pictures = zip(depth.split(1), valid.split(1), strict=True)
     if estimate.quantity is Quantity.DISPARITY:
-        pairs = zip(depth.split(1), valid.split(1), strict=True)
-        likely = torch.cat([1 / likely_inverse_depth(values, usable, near_far_ratio) for values, usable in pairs])
+        likely = torch.cat([1 / likely_inverse_depth(values, usable, near_far_ratio) for values, usable in pictures])
     elif near_far_ratio:
-        pairs = zip(depth.split(1), valid.split(1), strict=True)
-        likely = torch.cat([_stretched(values, usable, near_far_ratio) for values, usable in pairs])
+        likely = torch.cat([_stretched(values, usable, near_far_ratio) for values, usable in pictures])
     else:
         raise ValueError(
             "relative depth has an unknown zero, so its shape is not known; give near_far_ratio "
             "(how many times farther the far end is than the near end), or use metric depth or disparity"
         )
     return torch.where(valid, likely, torch.nan)
+
+
+def likely_inverse_depth(disparity: Tensor, valid: Tensor, near_far_ratio: float | None) -> Tensor:
+    """Disparity of unknown scale and shift as inverse depth, by an assumed ratio of far to near.
+
+    Args:
+        disparity: (1, 1, H, W), large = near.
+        valid: (1, 1, H, W) bool, True where disparity can be trusted.
+        near_far_ratio: As `likely_depth`.
+
+    Returns:
+        (1, 1, H, W), positive everywhere, 1 at the near end (the 98th percentile).
+    """
+    if not bool(valid.any()):
+        return torch.ones_like(disparity)
+    far, near = torch.quantile(sampled(disparity, valid), disparity.new_tensor(_ENDS))
+    span = near - far
+    ratio = near_far_ratio or (_SKY_RATIO if _sees_sky(disparity, far, span) else _RATIO)
+    share = torch.where(valid & (span > 0), (disparity - far) / torch.where(span > 0, span, 1), 1)
+    return (share * (1 - 1 / ratio) + 1 / ratio).clamp(min=_NEAREST / ratio)
+
+
+def likely_filled_depth(estimate: Estimate) -> Tensor:
+    """Depth without holes whose near end is 1, so that a camera's move or a lamp's place means the same in every scene.
+
+    Args:
+        estimate: With depth of any quantity. Relative depth is taken to reach from 1 to 3.
+
+    Returns:
+        (B, 1, H, W), 0.5 to a million. The near end is the 2nd percentile of each picture; what is nearer than half of it is
+        brought there. Holes and masked pixels are as far as the farthest valid pixel; a picture without any is a wall at 1.
+
+    Raises:
+        ValueError: No depth.
+    """
+    depth = likely_depth(estimate, _RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None)
+    return torch.cat([_filled_and_scaled(picture) for picture in depth.split(1)])
 
 
 def likely_intrinsics(estimate: Estimate, fov: float | None = None) -> Tensor:
@@ -78,3 +118,21 @@ def _stretched(depth: Tensor, valid: Tensor, ratio: float) -> Tensor:
     near, far = (ordered[round(end * (ordered.numel() - 1))] for end in _ENDS)
     share = torch.where(far > near, (depth - near) / torch.where(far > near, far - near, 1), 0)
     return (1 + share * (ratio - 1)).clamp(min=_NEAREST)
+
+
+def _sees_sky(disparity: Tensor, far: Tensor, span: Tensor) -> bool:
+    """Whether a tenth of the top border is as far as anything gets. The mask may leave out the sky, so it is not asked."""
+    farthest = torch.where(torch.isfinite(disparity), disparity, float("inf")).amin()
+    sky = disparity[..., 0, :] - farthest < _AS_FAR * (far + span - farthest)
+    return float(sky.float().mean()) > _SKY_SHARE
+
+
+def _filled_and_scaled(depth: Tensor) -> Tensor:
+    """One picture (1, 1, H, W), NaN where it has no value; nothing is asked of the device."""
+    valid = torch.isfinite(depth)
+    stride = sample_stride(depth.numel())
+    near = torch.nanquantile(depth[..., ::stride, ::stride], _ENDS[0])
+    # A coarse grid may miss the few values there are.
+    near = torch.where(torch.isnan(near), torch.where(valid, depth, torch.inf).amin(), near)
+    scaled = torch.where(valid, depth, torch.where(valid, depth, -torch.inf).amax()) / near
+    return torch.where(valid.any(), scaled.clamp(_NEAREST_FILLED, _FARTHEST_FILLED), 1)

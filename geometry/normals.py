@@ -6,18 +6,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .camera import DEFAULT_FOV, check_intrinsics, check_map, check_mask, intrinsics_from_fov
+from .checks import check_choice, check_intrinsics, check_map, check_mask
 from .conventions import unit_normals
 from .disturbance import measure_disturbance
-from .kinds import Axes, Quantity
+from .estimate import Axes, Estimate, Quantity
+from .levels import sampled
+from .likely import likely_depth, likely_intrinsics
 from .plane_fit import fit_planes
 from .render import normalise_per_image
 from .valid import valid_depth
 
 EDGES = ("sharp", "soft", "auto")
-
-_RATIO = 3.0
-_SKY_RATIO = 30.0
 
 _SMOOTH = {3: (1.0, 2.0, 1.0), 5: (1.0, 4.0, 6.0, 4.0, 1.0)}
 _DIFFERENCE = {3: (-1.0, 0.0, 1.0), 5: (-1.0, -2.0, 0.0, 2.0, 1.0)}
@@ -103,8 +102,7 @@ def depth_to_normals(depth: Tensor, intrinsics: Tensor, mask: Tensor | None = No
     check_map(depth, 1, "depth")
     check_intrinsics(intrinsics, depth.shape[0], depth)
     check_mask(mask, depth)
-    if edges not in EDGES:
-        raise ValueError(f"edges is {edges!r}; expected one of {', '.join(EDGES)}")
+    check_choice("edges", edges, EDGES)
     depth = depth if depth.dtype == torch.float64 else depth.float()
     valid = valid_depth(depth, Quantity.METRIC_DEPTH, mask)
     normals = [
@@ -129,8 +127,7 @@ def disparity_to_normals(
         disparity: (B, 1, H, W), large = near, any scale and shift.
         mask: (B, 1, H, W) bool, True where disparity can be trusted; None = everywhere.
         fov: Degrees on the longer side; None or 0 = 55.
-        near_far_ratio: How many times farther the far end (2nd percentile of disparity) is than the near end (98th), above 1;
-            None or 0 = 3, or 30 where sky is seen: a region along the top border, masked or not, that is as far as anything gets.
+        near_far_ratio: As `likely_depth`.
         edges: As `depth_to_normals`.
 
     Returns:
@@ -141,21 +138,16 @@ def disparity_to_normals(
     """
     check_map(disparity, 1, "disparity")
     check_mask(mask, disparity)
-    if near_far_ratio and not near_far_ratio > 1:
-        raise ValueError(f"near_far_ratio is {near_far_ratio}; expected a number above 1, or 0 to choose it automatically")
     disparity = disparity if disparity.dtype == torch.float64 else disparity.float()
-    valid = valid_depth(disparity, Quantity.DISPARITY, mask)
-    inverse = torch.cat([likely_inverse_depth(d, v, near_far_ratio) for d, v in zip(disparity.split(1), valid.split(1), strict=True)])
-    height, width = disparity.shape[-2:]
-    intrinsics = intrinsics_from_fov(fov or DEFAULT_FOV, height, width, batch=disparity.shape[0]).to(disparity)
-    return depth_to_normals(1 / inverse, intrinsics, valid, edges)
+    estimate = Estimate(depth=disparity, quantity=Quantity.DISPARITY, mask=mask)
+    return depth_to_normals(likely_depth(estimate, near_far_ratio), likely_intrinsics(estimate, fov), edges=edges)
 
 
 def _picture_normals(depth: Tensor, intrinsics: Tensor, valid: Tensor, edges: str) -> Tensor:
     """Normals of one picture: depth (1, 1, H, W), intrinsics (3, 3), valid (1, 1, H, W) bool."""
     weight = valid.to(depth)
     # A power of two takes the unit away without rounding anything.
-    unit = torch.exp2(torch.log2(_sampled(depth, valid).median()).round()) if bool(valid.any()) else depth.new_ones(())
+    unit = torch.exp2(torch.log2(sampled(depth, valid).median()).round()) if bool(valid.any()) else depth.new_ones(())
     # Beyond a millionth or a million times the usual depth, squares would leave float32.
     inverse = (1 / torch.where(valid, depth / unit, 1)).clamp(1e-6, 1e6)
     fx, skew, cx, fy, cy = intrinsics[0, 0], intrinsics[0, 1], intrinsics[0, 2], intrinsics[1, 1], intrinsics[1, 2]
@@ -168,40 +160,6 @@ def _picture_normals(depth: Tensor, intrinsics: Tensor, valid: Tensor, edges: st
     y = (fy * slope_y + skew * slope_x) * weight
     z = torch.lerp(torch.ones_like(value), value - u * slope_x - v * slope_y, weight)
     return torch.cat((x, y, z), 1) * torch.rsqrt(x * x + y * y + z * z)
-
-
-def likely_inverse_depth(disparity: Tensor, valid: Tensor, near_far_ratio: float | None) -> Tensor:
-    """Disparity of unknown scale and shift as inverse depth, by an assumed ratio of far to near.
-
-    Args:
-        disparity: (1, 1, H, W), large = near.
-        valid: (1, 1, H, W) bool, True where disparity can be trusted.
-        near_far_ratio: As `disparity_to_normals`.
-
-    Returns:
-        (1, 1, H, W), positive everywhere, 1 at the near end (the 98th percentile).
-    """
-    if not bool(valid.any()):
-        return torch.ones_like(disparity)
-    far, near = torch.quantile(_sampled(disparity, valid), disparity.new_tensor((0.02, 0.98)))
-    span = near - far
-    ratio = near_far_ratio or (_SKY_RATIO if _sees_sky(disparity, far, span) else _RATIO)
-    share = torch.where(valid & (span > 0), (disparity - far) / torch.where(span > 0, span, 1), 1)
-    return (share * (1 - 1 / ratio) + 1 / ratio).clamp(min=0.1 / ratio)
-
-
-def _sees_sky(disparity: Tensor, far: Tensor, span: Tensor) -> bool:
-    """Whether a tenth of the top border is as far as anything gets; the mask, which may leave out the sky, does not matter."""
-    farthest = torch.where(torch.isfinite(disparity), disparity, float("inf")).amin()
-    sky = disparity[..., 0, :] - farthest < 0.005 * (far + span - farthest)
-    return float(sky.float().mean()) > 0.1
-
-
-def _sampled(values: Tensor, valid: Tensor) -> Tensor:
-    """Some thousand of the valid values; all of them where a sparse grid misses them."""
-    stride = max(1, int((values.numel() / 2**16) ** 0.5))
-    sample = values[..., ::stride, ::stride][valid[..., ::stride, ::stride]].detach()
-    return sample if sample.numel() else values[valid].detach()
 
 
 def _sobel(values: Tensor, size: int) -> Tensor:

@@ -16,59 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .camera import check_intrinsics, check_map
-from .estimate import Estimate, Quantity
-from .likely import likely_depth
-from .splat import EDGE, Layer, View, pixel_grid, render_layers, values_at
+from .checks import check_choice, check_depth, check_intrinsics, check_map
+from .edges import EDGE, largest_within
+from .splat import Layer, View, pixel_grid, render_layers, values_at
 
 MOVES = ("orbit", "swing", "dolly")
 """orbit: a circle in the picture's plane; swing: left and right; dolly: forward and back. All end where they begin."""
-
-_RELATIVE_DEPTH_RATIO = 3.0
-_NEAR_END = 0.02
-_NEAREST, _FARTHEST = 0.5, 1e6
-
-
-def near_unit_depth(estimate: Estimate) -> Tensor:
-    """Depth without holes, whose near end is 1: a camera move or a lamp's place then means the same in every scene.
-
-    Args:
-        estimate: With depth of any quantity. Relative depth is taken to reach from 1 to 3.
-
-    Returns:
-        (B, 1, H, W), 0.5 to a million. The near end is the 2nd percentile of each picture; what is nearer than half of it is
-        brought there. Holes and masked pixels are as far as the farthest valid pixel; a picture without any is a wall at 1.
-
-    Raises:
-        ValueError: No depth.
-    """
-    depth = likely_depth(estimate, _RELATIVE_DEPTH_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None)
-    return torch.cat([_filled_and_scaled(picture) for picture in depth.split(1)])
-
-
-def sharpen_depth_edges(depth: Tensor, radius: int, growth: int = 0) -> Tensor:
-    """Depth whose ramps from one thing to another are steps: networks and resizing make ramps of edges.
-
-    Args:
-        depth: (B, 1, H, W), positive and finite.
-        radius: Half the width in pixels of the ramps that are steepened.
-        growth: By how many pixels near things grow at their edges, so that the picture's mixed colours there move with them.
-
-    Returns:
-        (B, 1, H, W) of values of `depth`; slopes of surfaces stay as they are.
-
-    Raises:
-        ValueError: Not (B, 1, H, W), or depth that is not positive and finite.
-    """
-    check_depth(depth)
-    inverse = 1 / depth
-    low, high = -_largest(-inverse, radius), _largest(inverse, radius)
-    wide_span = _largest(inverse, 2 * radius) + _largest(-inverse, 2 * radius)
-    # Twice the window sees twice the span of a slope, but no more of a ramp that the window holds already.
-    ramp = (high > low * EDGE) & (wide_span < 1.5 * (high - low))
-    inverse = torch.where(ramp, torch.where(inverse - low > high - inverse, high, low), inverse)
-    grown = _largest(inverse, growth)
-    return 1 / torch.where(grown > inverse * EDGE, grown, inverse)
 
 
 def camera_path(move: str, frames: int, amount: float) -> Tensor:
@@ -85,8 +38,7 @@ def camera_path(move: str, frames: int, amount: float) -> Tensor:
     Raises:
         ValueError: Unknown move, no frames, or an amount that is not finite.
     """
-    if move not in MOVES:
-        raise ValueError(f"move is {move!r}; expected one of {', '.join(MOVES)}")
+    check_choice("move", move, MOVES)
     if frames < 1 or not math.isfinite(amount):
         raise ValueError(f"{frames} frames with a move of {amount}; expected at least 1 frame and a finite number")
     angle = torch.arange(frames, dtype=torch.float32) * (2 * math.pi / frames)
@@ -116,10 +68,8 @@ def parallax_frames(picture: Tensor, depth: Tensor, intrinsics: Tensor, path: Te
         ValueError: Maps, intrinsics or path of the wrong shape or device, or depth or a path that is not finite, or that comes too near.
     """
     check_map(picture, 3, "picture")
-    check_depth(depth)
+    check_depth(depth, like=picture)
     check_intrinsics(intrinsics, picture.shape[0], picture)
-    if depth.shape[0] != picture.shape[0] or depth.shape[-2:] != picture.shape[-2:]:
-        raise ValueError(f"depth {tuple(depth.shape)} does not fit the picture {tuple(picture.shape)}; resize it first")
     if path.ndim != 2 or path.shape[1] != 3:
         raise ValueError(f"the path has shape {tuple(path.shape)}; expected (frames, 3), finite")
     positions = path.tolist()
@@ -137,28 +87,6 @@ def parallax_frames(picture: Tensor, depth: Tensor, intrinsics: Tensor, path: Te
             backs[view.side] = _background(front, view.side, radius)
         (seen, covered), (behind, _) = render_layers((front, backs[view.side]), view, *picture.shape[-2:])
         yield torch.where(covered, seen, behind)
-
-
-def check_depth(depth: Tensor) -> None:
-    """Refuses depth with holes.
-
-    Raises:
-        ValueError: Not (B, 1, H, W), or values that are not positive and finite.
-    """
-    check_map(depth, 1, "depth")
-    if not bool(((depth > 0) & (depth < float("inf"))).all()):
-        raise ValueError("depth holds values that are not positive and finite; fill the holes first, as `near_unit_depth` does")
-
-
-def _filled_and_scaled(depth: Tensor) -> Tensor:
-    """One picture (1, 1, H, W), NaN where it has no value; nothing is asked of the device."""
-    valid = torch.isfinite(depth)
-    stride = max(1, int((depth.numel() / 2**16) ** 0.5))
-    near = torch.nanquantile(depth[..., ::stride, ::stride], _NEAR_END)
-    # A coarse grid may miss the few values there are.
-    near = torch.where(torch.isnan(near), torch.where(valid, depth, torch.inf).amin(), near)
-    scaled = torch.where(valid, depth, torch.where(valid, depth, -torch.inf).amax()) / near
-    return torch.where(valid.any(), scaled.clamp(_NEAREST, _FARTHEST), 1)
 
 
 def _views(positions: list[list[float]], intrinsics: Tensor, focus: Tensor | float, length: int) -> list[View]:
@@ -235,7 +163,7 @@ def _nearest_far_side(inverse: Tensor, side: str, radius: int) -> tuple[Tensor, 
         G. Rong and T. Tan, "Jump flooding in GPU with applications to Voronoi diagram and distance transform" (2006).
     """
     rows, columns = pixel_grid(inverse, (0, 0))
-    far_side = _largest(inverse, 1) > inverse * EDGE
+    far_side = largest_within(inverse, 1) > inverse * EDGE
     row = torch.where(far_side, rows, -1).expand_as(inverse)
     column = torch.where(far_side, columns, -1).expand_as(inverse)
     worst = (inverse.shape[-2] + inverse.shape[-1]) ** 2
@@ -273,10 +201,3 @@ def _shifted(index: Tensor, down: int, right: int) -> Tensor:
     height, width = index.shape[-2:]
     padded = F.pad(index, (max(0, -right), max(0, right), max(0, -down), max(0, down)), value=-1)
     return padded[..., max(0, down) : max(0, down) + height, max(0, right) : max(0, right) + width]
-
-
-def _largest(values: Tensor, radius: int) -> Tensor:
-    """The largest value within `radius` pixels in each direction."""
-    size = 2 * radius + 1
-    rows = F.max_pool2d(values, (size, 1), stride=1, padding=(radius, 0))
-    return F.max_pool2d(rows, (1, size), stride=1, padding=(0, radius))

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .camera import DEFAULT_FOV, check_intrinsics, check_map, check_mask, depth_to_points, intrinsics_from_fov, pixel_to_ray
+from .camera import DEFAULT_FOV, depth_to_points, intrinsics_from_fov, pixel_to_ray
+from .checks import check_depth, check_intrinsics, check_map, check_mask
 from .conventions import convert_normals
 from .estimate import Axes
-from .parallax import check_depth
 
 _MAX_STEPS, _PIXELS_A_STEP = 256, 3
 # What the ray must be behind a surface to be in its shadow, in shares of that surface's depth: 8-bit depth has steps of almost 0.01.
@@ -260,14 +260,11 @@ def _check_inputs(
     picture: Tensor, normals: Tensor, depth: Tensor | None, intrinsics: Tensor | None, mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     check_map(picture, 3, "picture")
-    check_map(normals, 3, "normals")
+    check_map(normals, 3, "normals", like=picture)
     batch, _, height, width = picture.shape
     depth = torch.ones_like(picture[:, :1]) if depth is None else depth
     intrinsics = intrinsics_from_fov(DEFAULT_FOV, height, width, batch=batch).to(picture) if intrinsics is None else intrinsics
-    check_depth(depth)
+    check_depth(depth, like=picture)
     check_intrinsics(intrinsics, batch, picture)
-    if normals.shape != picture.shape or depth[:, 0].shape != picture[:, 0].shape:
-        found = f"normals {tuple(normals.shape)}, depth {tuple(depth.shape)}"
-        raise ValueError(f"the maps do not fit the picture {tuple(picture.shape)}: {found}; resize them first")
     check_mask(mask, picture[:, :1])
     return depth, intrinsics

@@ -5,11 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .camera import check_map, check_mask
+from .checks import check_choice, check_map, check_mask
 from .conventions import NormalMapCoding, encode_normal_map
 from .kinds import Axes, Quantity
-from .levels import value_range as measure_range
+from .levels import depth_to_nearness, measure_range
 from .valid import valid_depth, valid_normals
+
+NEAR = ("white", "black")
+"""Which end of the grey levels is near."""
 
 NORMALISATIONS = ("per_image", "per_clip", "fixed")
 """Where the range between black and white comes from: each picture, the whole batch, or the caller."""
@@ -91,9 +94,9 @@ def depth_to_image(
     quantity = Quantity(quantity)
     _check_choices(quantity, near, normalisation, percentiles, value_range, as_disparity)
     valid = valid_depth(depth, quantity, mask)
-    nearness = _nearness(torch.where(valid, depth, 1), quantity, as_disparity)
+    nearness = depth_to_nearness(torch.where(valid, depth, 1), quantity, as_disparity)
     if value_range is not None:
-        ends = _nearness(depth.new_tensor(value_range), quantity, as_disparity).sort().values
+        ends = depth_to_nearness(depth.new_tensor(value_range), quantity, as_disparity).sort().values
         low, high = ends[0], ends[1]
     else:
         if quantity is not Quantity.DISPARITY and not as_disparity:
@@ -150,8 +153,7 @@ def colourise(image: Tensor, colour_map: str) -> Tensor:
         ValueError: Not (B, 1, H, W), or an unknown map.
     """
     check_map(image, 1, "image")
-    if colour_map not in _COLOUR_MAPS:
-        raise ValueError(f"unknown colour map {colour_map!r}; expected one of {', '.join(COLOUR_MAPS)}")
+    check_choice("colour_map", colour_map, COLOUR_MAPS)
     table = image.new_tensor([list(bytes.fromhex(colour)) for colour in _COLOUR_MAPS[colour_map].split()]) / 255
     position = image[:, 0].nan_to_num(0.0).clamp(0, 1) * (len(table) - 1)
     below = position.detach().floor().long().clamp(max=len(table) - 2)
@@ -166,10 +168,8 @@ def _check_choices(
     value_range: tuple[float, float] | None,
     as_disparity: bool,
 ) -> None:
-    if near not in ("white", "black"):
-        raise ValueError(f"near is {near!r}; expected 'white' or 'black'")
-    if normalisation not in NORMALISATIONS:
-        raise ValueError(f"normalisation is {normalisation!r}; expected one of {', '.join(NORMALISATIONS)}")
+    check_choice("near", near, NEAR)
+    check_choice("normalisation", normalisation, NORMALISATIONS)
     if not 0 <= percentiles[0] < percentiles[1] <= 100:
         raise ValueError(f"percentiles are {percentiles}; expected two numbers from 0 to 100, the lower first")
     if as_disparity and quantity is not Quantity.METRIC_DEPTH:
@@ -180,13 +180,6 @@ def _check_choices(
         raise ValueError(f"value_range is {value_range}; expected two numbers, the lower first")
     if value_range is not None and as_disparity and not value_range[0] > 0:
         raise ValueError(f"value_range is {value_range}; as disparity it must begin above 0 metres")
-
-
-def _nearness(depth: Tensor, quantity: Quantity, as_disparity: bool) -> Tensor:
-    """What is larger the nearer it is."""
-    if quantity is Quantity.DISPARITY:
-        return depth
-    return 1 / depth if as_disparity else -depth
 
 
 def _normalise(values: Tensor, low: Tensor, high: Tensor) -> Tensor:

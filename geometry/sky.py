@@ -10,11 +10,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .camera import check_map
+from .checks import check_map
 from .estimate import Estimate, Quantity
+from .levels import depth_to_nearness, sample_stride
 
 _ENDS = (0.02, 0.98)
-_SAMPLES = 2**16
 # What is far, as a share of the way from the far end to the near end. It and the signs were chosen on the photographs of training/sky.tsv.
 _FAR = 0.12
 _TOP_IS_FAR = 0.5
@@ -39,12 +39,10 @@ def find_sky(picture: Tensor, estimate: Estimate) -> Tensor:
     Raises:
         ValueError: No depth, or a picture of another batch or size.
     """
-    check_map(picture, 3, "picture")
     if estimate.depth is None:
         raise ValueError("there are normals but no depth, and depth is needed to find the sky")
-    if picture[:, :1].shape != estimate.depth.shape:
-        raise ValueError(f"the picture has shape {tuple(picture.shape)}, the depth {tuple(estimate.depth.shape)}; resize one of them first")
-    share, valid = _nearness(estimate)
+    check_map(picture, 3, "picture", like=estimate.depth)
+    share, valid = _share_of_nearness(estimate)
     far = valid & (share < _FAR)
     brightness, blueness = picture.mean(1, keepdim=True), picture[:, 2:] - picture[:, :1]
     rows = max(1, round(estimate.height * _BORDER))
@@ -60,17 +58,13 @@ def find_sky(picture: Tensor, estimate: Estimate) -> Tensor:
     return far & shown.view(-1, 1, 1, 1)
 
 
-def _nearness(estimate: Estimate) -> tuple[Tensor, Tensor]:
+def _share_of_nearness(estimate: Estimate) -> tuple[Tensor, Tensor]:
     """How near everything is, 0 at the far end of each picture and 1 at its near end, and where that is known."""
-    depth = estimate.depth
-    assert depth is not None
-    valid = estimate.depth_valid
-    assert valid is not None
+    depth, valid = estimate.depth, estimate.depth_valid
+    assert depth is not None and estimate.quantity is not None and valid is not None
     depth = torch.where(valid, depth, 1)
-    near = 1 / depth
-    if estimate.quantity is not Quantity.METRIC_DEPTH:
-        near = depth if estimate.quantity is Quantity.DISPARITY else -depth
-    stride = max(1, int((estimate.height * estimate.width / _SAMPLES) ** 0.5))
+    near = depth_to_nearness(depth, estimate.quantity, as_disparity=estimate.quantity is Quantity.METRIC_DEPTH)
+    stride = sample_stride(estimate.height * estimate.width)
     sample = torch.where(valid, near, torch.nan)[..., ::stride, ::stride].flatten(1)
     far_end, near_end = sample.nanquantile(near.new_tensor(_ENDS), dim=1).view(2, -1, 1, 1, 1)
     span = near_end - far_end

@@ -12,8 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-EDGE = 1.05
-"""Neighbours whose depths differ by more than this factor are different things: nothing is stretched between them."""
+from .edges import EDGE
 
 # A step that is smaller than this, and opens by three pixels at most, is noise, through which nothing is to shine.
 _SMALL_STEP = 1.15

@@ -13,9 +13,10 @@ from torch import Tensor
 from ..geometry.conventions import NormalMapCoding, convert_normals, decode_normal_map, unit_normals
 from ..geometry.depth_image import image_to_depth
 from ..geometry.derive import with_normals
+from ..geometry.edges import sharpen_depth_edges
 from ..geometry.estimate import Axes, Estimate
-from ..geometry.likely import likely_intrinsics
-from ..geometry.parallax import MOVES, camera_path, near_unit_depth, parallax_frames, sharpen_depth_edges
+from ..geometry.likely import likely_filled_depth, likely_intrinsics
+from ..geometry.parallax import MOVES, camera_path, parallax_frames
 from ..geometry.relight import Light, light_direction, light_position, relight, srgb_to_linear
 from ..geometry.sky import find_sky
 from ..model_loader.host import default_device, progress_bar, throw_if_interrupted
@@ -228,7 +229,7 @@ class DepthParallax:
         for picture, estimate in _one_by_one(pictures, whole):
             sized = estimate.resized(picture.shape[-2], picture.shape[-1])
             radius = _edge_radius(picture)
-            near_depth = sharpen_depth_edges(near_unit_depth(sized), radius, growth=max(1, radius // 3))
+            near_depth = sharpen_depth_edges(likely_filled_depth(sized), radius, growth=max(1, radius // 3))
             inverse = 1 / near_depth
             still = 1 / torch.lerp(inverse.amin(), inverse.amax(), focus)
             for frame in parallax_frames(picture, near_depth, likely_intrinsics(sized), path, still):
@@ -296,7 +297,7 @@ def _surfaces(estimate: Estimate) -> tuple[Tensor, Tensor | None, Tensor]:
     """Normals in OPENGL axes, depth (None if unknown) and intrinsics of an estimate with normals."""
     assert estimate.normals is not None
     normals = unit_normals(convert_normals(estimate.normals, estimate.axes, Axes.OPENGL))
-    depth = None if estimate.depth is None else sharpen_depth_edges(near_unit_depth(estimate), _edge_radius(normals))
+    depth = None if estimate.depth is None else sharpen_depth_edges(likely_filled_depth(estimate), _edge_radius(normals))
     return normals, depth, likely_intrinsics(estimate)
 
 

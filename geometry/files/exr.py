@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..camera import check_intrinsics
+from ..checks import check_intrinsics
 from ..estimate import Axes, Estimate, Quantity
 from .foreign import depth_mask, planes_to_map, unnamed_map
 from .paths import MAX_NUMBERS, FileFormatError, atomic_path, check_size, checked_file, damage_named, one_picture

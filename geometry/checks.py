@@ -1,0 +1,92 @@
+"""The checks of what geometry functions are given: maps, masks, depth, cameras and choices. Each refuses with what is accepted instead."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def check_map(values: Tensor, channels: int, name: str, like: Tensor | None = None) -> None:
+    """Refuses what is not a batch of maps, or does not belong to another map.
+
+    Args:
+        values: Should be (B, channels, H, W), floating point, with at least one pixel.
+        channels: How many there must be.
+        name: What the error calls `values`.
+        like: A map whose batch, height and width `values` must have; None = any.
+
+    Raises:
+        ValueError: `values` is not floating point, not (B, channels, H, W), empty, or of another batch or size than `like`.
+    """
+    if values.ndim != 4 or values.shape[1] != channels:
+        raise ValueError(f"{name} has shape {tuple(values.shape)}; expected (batch, {channels}, height, width)")
+    if values.numel() == 0:
+        raise ValueError(f"{name} is empty (shape {tuple(values.shape)}); give at least one pixel")
+    if not values.is_floating_point():
+        raise ValueError(f"{name} has dtype {values.dtype}; expected floating point")
+    if like is not None and values[:, 0].shape != like[:, 0].shape:
+        expected = (like.shape[0], channels, *like.shape[-2:])
+        raise ValueError(f"{name} has shape {tuple(values.shape)}; expected {expected}, as the map it goes with: resize one of them first")
+
+
+def check_mask(mask: Tensor | None, like: Tensor) -> None:
+    """Refuses a mask that does not belong to a map; None is no mask.
+
+    Raises:
+        ValueError: Another shape or device than the map, or not bool.
+    """
+    if mask is None:
+        return
+    if mask.shape != like.shape or mask.dtype != torch.bool or mask.device != like.device:
+        found = f"shape {tuple(mask.shape)}, {mask.dtype}, on {mask.device}"
+        raise ValueError(f"mask has {found}; expected shape {tuple(like.shape)}, torch.bool, on {like.device}, like the map")
+
+
+def check_depth(depth: Tensor, like: Tensor | None = None) -> None:
+    """Refuses depth with holes. The device is asked once.
+
+    Args:
+        depth: Should be (B, 1, H, W), positive and finite.
+        like: A map whose batch, height and width it must have; None = any.
+
+    Raises:
+        ValueError: Not (B, 1, H, W), values that are not positive and finite, or another batch or size than `like`.
+    """
+    check_map(depth, 1, "depth", like)
+    if not bool(((depth > 0) & (depth < float("inf"))).all()):
+        raise ValueError("depth holds values that are not positive and finite; fill the holes first, as `likely_filled_depth` does")
+
+
+def check_intrinsics(intrinsics: Tensor, batch: int | None = None, like: Tensor | None = None) -> None:
+    """Refuses intrinsics that belong to no camera, or not to these maps. The device is asked once.
+
+    Args:
+        intrinsics: Should be (B, 3, 3).
+        batch: How many there must be; None = any number.
+        like: The maps they go with, which must be on the same device; None = any device.
+
+    Raises:
+        ValueError: Wrong shape, batch or device, a focal length that is not positive and finite, or a principal point that is not finite.
+    """
+    if intrinsics.ndim != 3 or intrinsics.shape[1:] != (3, 3) or intrinsics.shape[0] != (batch or intrinsics.shape[0]):
+        expected = f"({batch or 'batch'}, 3, 3)"
+        raise ValueError(f"intrinsics have shape {tuple(intrinsics.shape)}; expected {expected}, one matrix for each picture")
+    if like is not None and intrinsics.device != like.device:
+        raise ValueError(f"intrinsics are on {intrinsics.device}, the map on {like.device}; move one to the other's device")
+    focal_lengths = torch.stack((intrinsics[:, 0, 0], intrinsics[:, 1, 1]))
+    if not bool((focal_lengths > 0).all() & torch.isfinite(intrinsics).all()):
+        raise ValueError(
+            f"intrinsics are not a camera's: {intrinsics.tolist()}; expected [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] in pixels, fx and fy > 0"
+        )
+
+
+def check_choice(name: str, value: str, accepted: Sequence[str]) -> None:
+    """Refuses a name that is not one of those accepted.
+
+    Raises:
+        ValueError: Says what was chosen and what is accepted.
+    """
+    if value not in accepted:
+        raise ValueError(f"{name} is {value!r}; accepted: {', '.join(accepted)}")

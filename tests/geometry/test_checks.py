@@ -1,0 +1,50 @@
+"""What geometry functions refuse, and that the refusal says what was found and what is accepted."""
+
+import pytest
+import torch
+
+from depth_normal.geometry.checks import check_choice, check_depth, check_intrinsics, check_map, check_mask
+
+K = torch.tensor([[[500.0, 0.0, 319.5], [0.0, 480.0, 239.5], [0.0, 0.0, 1.0]]])
+MAP = torch.ones(2, 1, 4, 6)
+
+
+def test_what_fits_passes():
+    check_map(MAP, 1, "depth")
+    check_map(torch.ones(2, 3, 4, 6), 3, "picture", like=MAP)
+    check_depth(MAP, like=torch.ones(2, 3, 4, 6))
+    check_mask(None, MAP)
+    check_mask(MAP > 0, MAP)
+    check_intrinsics(K)
+    check_intrinsics(K.expand(2, 3, 3), 2, MAP)
+    check_choice("near", "white", ("white", "black"))
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: check_map(MAP[0], 1, "depth"), r"depth has shape \(1, 4, 6\); expected \(batch, 1, height, width\)"),
+        (lambda: check_map(MAP, 3, "normals"), r"normals has shape \(2, 1, 4, 6\); expected \(batch, 3, height, width\)"),
+        (lambda: check_map(MAP[:, :, :0], 1, "depth"), "depth is empty"),
+        (lambda: check_map(MAP.int(), 1, "depth"), "int32; expected floating point"),
+        (lambda: check_map(MAP, 1, "depth", like=torch.ones(2, 3, 4, 5)), r"\(2, 1, 4, 6\); expected \(2, 1, 4, 5\).*resize one of them"),
+        (lambda: check_map(MAP, 1, "depth", like=torch.ones(1, 3, 4, 6)), r"\(2, 1, 4, 6\); expected \(1, 1, 4, 6\)"),
+        (lambda: check_depth(MAP, like=torch.ones(2, 3, 8, 6)), r"expected \(2, 1, 8, 6\)"),
+        (lambda: check_depth(MAP * 0), "not positive and finite"),
+        (lambda: check_depth(MAP * float("nan")), "not positive and finite"),
+        (lambda: check_depth(MAP * float("inf")), "not positive and finite"),
+        (lambda: check_mask(MAP, MAP), "torch.float32.*expected.*torch.bool"),
+        (lambda: check_mask(MAP[:1] > 0, MAP), r"\(1, 1, 4, 6\).*expected shape \(2, 1, 4, 6\)"),
+        (lambda: check_mask((MAP > 0).to("meta"), MAP), "on meta; expected .* on cpu"),
+        (lambda: check_intrinsics(K[0]), r"\(3, 3\); expected \(batch, 3, 3\)"),
+        (lambda: check_intrinsics(K[..., :2]), r"\(1, 3, 2\)"),
+        (lambda: check_intrinsics(K, 2), r"\(1, 3, 3\); expected \(2, 3, 3\)"),
+        (lambda: check_intrinsics(K, 1, MAP.to("meta")), "on cpu, the map on meta"),
+        (lambda: check_intrinsics(K * float("nan")), "not a camera's"),
+        (lambda: check_intrinsics(-K), "fx and fy > 0"),
+        (lambda: check_choice("near", "grey", ("white", "black")), "near is 'grey'; accepted: white, black"),
+    ],
+)
+def test_what_does_not_fit_is_named(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
