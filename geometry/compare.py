@@ -35,7 +35,7 @@ def compare_normals(found: Estimate, truth: Estimate) -> dict[str, float]:
     if found.normals is None or truth.normals is None:
         raise ValueError("both files need normals; give a file that has them, or have them derived from depth")
     found, truth = found.to("cpu"), truth.to("cpu")
-    valid = _common(found, truth)[:, 0]
+    valid = _both_valid(found, truth)[:, 0]
     a, b = (convert_normals(each.normals.double(), each.axes, Axes.OPENGL) for each in (found, truth) if each.normals is not None)
     angles = torch.rad2deg(torch.atan2(torch.linalg.cross(a, b, dim=1).norm(dim=1), (a * b).sum(1)))[valid]
     shares = {f"below {limit:g} %": 100 * (angles < limit).double().mean().item() for limit in (11.25, 22.5, 30)}
@@ -45,8 +45,8 @@ def compare_normals(found: Estimate, truth: Estimate) -> dict[str, float]:
 def compare_depth(found: Estimate, truth: Estimate) -> dict[str, float]:
     """Errors of a depth map against another.
 
-    Two metric maps are compared as they are. Where either is known up to scale and shift only, `found` is first brought to `truth` by
-    the scale and shift that fit best, in disparity if either is disparity, else in depth.
+    Two metric maps are compared as they are. If one of the two is known up to scale and shift only, `found` is first brought to `truth`
+    by the scale and shift that fit best (see `align`): in disparity if one of the two is disparity, else in depth.
 
     Args:
         found: An estimate with depth.
@@ -62,7 +62,7 @@ def compare_depth(found: Estimate, truth: Estimate) -> dict[str, float]:
     if found.depth is None or truth.depth is None:
         raise ValueError("both files need depth; one of them has none")
     found, truth = found.to("cpu"), truth.to("cpu")
-    valid = _common(found, truth)
+    valid = _both_valid(found, truth)
     assert found.depth is not None and truth.depth is not None
     a, b = found.depth[valid].double(), truth.depth[valid].double()
     quantities = (found.quantity, truth.quantity)
@@ -83,18 +83,18 @@ def compare_depth(found: Estimate, truth: Estimate) -> dict[str, float]:
 
 
 def disagreeing_axes(normals: Estimate, depth: Estimate) -> tuple[str, ...]:
-    """Tells, and warns, when normals point the other way than a depth of the same pictures says.
+    """Finds the axes in which normals and a depth of the same pictures contradict each other, and logs a warning for each.
 
-    A surface that faces right gets farther to the right, one that faces up gets nearer downwards: over all pixels, the correlation of each
-    component with the depth's slope has a known sign. Steps of the depth count no more than its mean slope; pixels that do not count, and
-    slopes beside them, are left out.
+    A surface that faces right gets farther to the right, and one that faces up gets farther upwards. Over all pixels, the depth's slope
+    and the normals' component therefore have a positive correlation. Steps of the depth count no more than its mean slope. Pixels that
+    do not count, and slopes beside them, are left out.
 
     Args:
         normals: In any axes.
         depth: Of the same pictures, any quantity, any size.
 
     Returns:
-        Those of "x" and "y" that disagree, i.e. whose correlation is below -0.2.
+        Which of "x" and "y" disagree: those whose correlation is below -0.2.
 
     Raises:
         ValueError: No normals, or no depth, or not the same number of pictures.
@@ -129,7 +129,7 @@ def disagreeing_axes(normals: Estimate, depth: Estimate) -> tuple[str, ...]:
     return tuple(wrong)
 
 
-def _common(found: Estimate, truth: Estimate) -> Tensor:
+def _both_valid(found: Estimate, truth: Estimate) -> Tensor:
     sizes = [(each.batch, each.height, each.width) for each in (found, truth)]
     if sizes[0] != sizes[1]:
         (b1, h1, w1), (b2, h2, w2) = sizes

@@ -56,7 +56,7 @@ _CODINGS = {
 
 
 def convert_normals(normals: Tensor, source: Axes | str, target: Axes | str) -> Tensor:
-    """Vectors expressed in one kind of camera axes, in another.
+    """Expresses vectors in other camera axes.
 
     Args:
         normals: (B, 3, H, W) vectors in `source` axes; any length.
@@ -88,8 +88,7 @@ def encode_normal_map(
         source: The axes of `normals`.
 
     Returns:
-        (B, 3, H, W) in [0, 1]: (vector + 1) / 2, not rounded. 8-bit files of it are better rounded (0.22 degrees) than
-        truncated (0.25 degrees of error).
+        (B, 3, H, W) in [0, 1]: (vector + 1) / 2, not rounded. In 8 bits, rounding costs up to 0.22 degrees and truncating 0.25.
 
     Raises:
         ValueError: Not (B, 3, H, W), unknown axes or coding.
@@ -126,11 +125,11 @@ def decode_normal_map(
 
 
 def unit_normals(vectors: Tensor, axes: Axes | str = Axes.OPENGL) -> Tensor:
-    """Vectors made unit length; those without a direction made to face the viewer.
+    """Scales vectors to unit length. Those without a direction face the viewer then.
 
     Args:
         vectors: (B, 3, H, W), any length.
-        axes: The axes they are in, which say where the viewer is.
+        axes: The axes of `vectors`; they say where the viewer is.
 
     Returns:
         (B, 3, H, W) unit vectors; (0, 0, 1) (OPENCV: (0, 0, -1)) where a vector is zero or not finite.
@@ -201,7 +200,7 @@ def scale_normal_strength(normals: Tensor, strength: float | Tensor, axes: Axes 
 
 
 def blend_normals(base: Tensor, detail: Tensor, axes: Axes | str = Axes.OPENGL) -> Tensor:
-    """Detail normals laid on base normals by reoriented normal mapping: the rotation that takes "flat" to the base, applied to the detail.
+    """Lays detail normals on base normals by reoriented normal mapping: the rotation that turns "flat" into the base turns the detail.
 
     Args:
         base: (B, 3, H, W) unit vectors of the large shape.

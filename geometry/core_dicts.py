@@ -32,9 +32,9 @@ def estimate_to_moge(
         near_far_ratio: As `likely_depth`.
 
     Returns:
-        All on the CPU: `image` (B, H, W, 3), `mask` (B, H, W) bool; of depth: `depth` (B, H, W), planar, and `points` (B, H, W, 3), OPENCV
-        axes, both infinite where there is no depth, `intrinsics` (B, 3, 3) in shares of width and height; of normals: `normal` (B, H, W, 3)
-        OPENCV axes, zero where either does not count, as MoGe gives them.
+        Tensors on the CPU. Always `image` (B, H, W, 3) and `mask` (B, H, W) bool. If there is depth: planar `depth` (B, H, W) and
+        `points` (B, H, W, 3) in OPENCV axes, both infinite where depth does not count, and `intrinsics` (B, 3, 3) in shares of width
+        and height. If there are normals: `normal` (B, H, W, 3) in OPENCV axes, zero where depth or normals do not count, as MoGe does.
 
     Convention:
         Normalised intrinsics put the picture's corners at 0 and 1: cx = (cx in pixels + 0.5) / W.
@@ -70,7 +70,7 @@ def moge_to_estimate(geometry: Mapping[str, Any]) -> Estimate:
         geometry: As `estimate_to_moge` returns it; `image` is not needed, all else as far as it is there.
 
     Returns:
-        Metric depth (MoGe 1, which knows no metres: depth up to scale) and/or normals in OPENCV axes, with mask and intrinsics.
+        Metric depth (up to scale from MoGe 1, which knows no metres) and/or normals in OPENCV axes, with mask and intrinsics.
 
     Raises:
         ValueError: Neither depth nor normals, tensors that do not fit, or a panorama, whose depth is no planar depth.
@@ -112,9 +112,9 @@ def estimate_to_da3(
         near_far_ratio: As `likely_depth`.
 
     Returns:
-        All on the CPU: `depth` (B, H, W), the farthest where masked, `image` (B, H, W, 3), `sky` (B, H, W), 1 where masked,
-        `confidence` (B, H, W) if known, `mode` "multiview", since only there core looks at a camera: `intrinsics` (1, B, 3, 3)
-        in pixels, and `extrinsics` (1, B, 3, 4), every camera at the origin.
+        Tensors on the CPU: `depth` (B, H, W), the farthest value where masked; `image` (B, H, W, 3); `sky` (B, H, W), 1 where masked;
+        `intrinsics` (1, B, 3, 3) in pixels; `extrinsics` (1, B, 3, 4), every camera at the origin; `confidence` (B, H, W) if known.
+        And `mode`, which is "multiview", as core looks at the camera in that mode only.
 
     Raises:
         ValueError: A picture of another batch or size, or as `likely_depth`.
@@ -139,7 +139,7 @@ def estimate_to_da3(
 
 
 def da3_to_estimate(geometry: Mapping[str, Any], quantity: Quantity | str | None = None) -> Estimate:
-    """Core's DA3_GEOMETRY as an estimate; where its cameras stand is left out.
+    """Core's DA3_GEOMETRY as an estimate. The places of its cameras are left out.
 
     Args:
         geometry: As `estimate_to_da3` returns it; only `depth` is needed.
@@ -174,7 +174,7 @@ def da3_to_estimate(geometry: Mapping[str, Any], quantity: Quantity | str | None
 
 
 def _normalised(intrinsics: Tensor, height: int, width: int) -> Tensor:
-    """Pixels, the first one's centre at 0, to shares of width and height, the corners at 0 and 1."""
+    """From pixels, in which the centre of the first one is 0, to shares of width and height, in which the corners are 0 and 1."""
     scale = intrinsics.new_tensor([[1 / width] * 3, [1 / height] * 3, [1.0] * 3])
     return (intrinsics + intrinsics.new_tensor([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])) * scale
 
@@ -188,8 +188,8 @@ def _in_pixels(intrinsics: Tensor, height: int, width: int) -> Tensor:
 def _of_this_size(intrinsics: Tensor, height: int, width: int) -> Tensor:
     """Intrinsics of a picture's size.
 
-    Core resizes depth to the picture and leaves the intrinsics at the network's size. There its cameras look at the middle, which tells
-    that size: a centre that is off by the same factor in both directions.
+    Core resizes the depth to the picture but leaves the intrinsics at the network's size. Its cameras look at the middle of the picture:
+    a centre that is off by the same factor in both directions gives the ratio of the two sizes.
     """
     centre = intrinsics[:, :2, 2]
     middle = intrinsics.new_tensor([width / 2, height / 2])

@@ -12,10 +12,11 @@ from .normals import depth_to_normals
 def with_normals(estimate: Estimate, edges: str = "auto") -> Estimate:
     """The estimate with normals of its own depth.
 
-    Nothing is added where there are normals already, or where the depth is relative: nothing tells its zero, and with it its slopes.
+    An estimate that has normals, or whose depth is relative, comes back as it is: relative depth has an unknown zero, so its slopes are
+    unknown too.
 
     Args:
-        estimate: Any estimate; where it does not know its camera or the zero of its depth, the likely ones are taken.
+        estimate: Any estimate. If it does not know its camera or the zero of its depth, the likely ones are taken.
         edges: As `depth_to_normals`.
 
     Returns:

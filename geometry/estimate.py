@@ -25,8 +25,8 @@ class Estimate:
         quantity: What `depth` holds; given exactly when `depth` is.
         normals: (B, 3, H, W) float32 unit vectors; None where only depth is known.
         axes: The camera axes of `normals`.
-        mask: (B, 1, H, W) bool, True where the values can be trusted (False: sky, holes); None = everywhere. What counts is less
-            than that where a value is missing: see `valid`.
+        mask: (B, 1, H, W) bool, True where the values can be trusted (False: sky, holes); None = everywhere. Pixels without
+            a value do not count either: see `valid`.
         intrinsics: (B, 3, 3) float32, in pixels of this size, centre of the first pixel = (0, 0).
         confidence: (B, 1, H, W) float32, larger = surer; the scale is the model's own.
 
@@ -88,9 +88,9 @@ class Estimate:
     def valid(self) -> Tensor:
         """Where all maps count: (B, 1, H, W) bool.
 
-        Each map is judged by itself, so that one that is broken takes nothing from the other: depth counts where it is finite, positive
-        if metric, and unmasked (`depth_valid`), normals where they are finite, not zero, and unmasked (`normals_valid`). Who needs both
-        at a pixel (meshes, light, comparisons) asks here; who needs one asks for that one.
+        Depth counts where it is finite, unmasked and, if metric, positive (`depth_valid`). Normals count where they are finite, unmasked
+        and not zero (`normals_valid`). Ask here if you need both at a pixel (meshes, light, comparisons). If you need one of them, ask
+        for that one: a fault of the other map is then no fault.
         """
         known = [valid for valid in (self.depth_valid, self.normals_valid) if valid is not None]
         return known[0] if len(known) == 1 else known[0] & known[1]
@@ -122,8 +122,9 @@ class Estimate:
     def resized(self, height: int, width: int, resampling: str = "bilinear") -> Estimate:
         """The estimate resampled to another size: averages where an axis shrinks, smooth values where it grows.
 
-        Only what counts (see `valid`) goes into the values of the pixels that count. A new pixel counts where at least half of the old
-        ones it covers do; where it grows, where the nearest old one does. Other pixels keep the number (or NaN) of the nearest old one.
+        Pixels that do not count (see `valid`) add nothing to those that do. Where the map shrinks, a new pixel counts if at least half of
+        the old pixels under it do; where it grows, if the nearest old pixel does. A new pixel that does not count takes the number (or
+        NaN) of the nearest old pixel.
 
         Args:
             height: New height in pixels.
@@ -139,7 +140,7 @@ class Estimate:
         if (height, width) == (self.height, self.width):
             return self
         size = (height, width)
-        # To ask once whether there are holes costs less than what they would cost every map without any.
+        # One question to the device costs less than to treat every map as one with holes.
         whole = bool(self.valid.all())
 
         def smooth(value: Tensor | None, valid: Tensor | None, growing: str = "bilinear") -> Tensor | None:

@@ -87,8 +87,8 @@ def _percentiles(pictures: Sequence[tuple[Tensor, Tensor]], percentiles: tuple[f
 def _ranked(pictures: Sequence[tuple[Tensor, Tensor]], ranks: Tensor) -> Tensor:
     """The valid values that would stand at `ranks` (any shape, from 0) if all were sorted, exactly; any number where there are fewer.
 
-    A radix select: 16 binary digits of the numbers are counted, then 16 more of those that share the first with one that is looked for.
-    Nothing is sorted, and of a clip one picture at a time is looked at.
+    A radix select: first the upper 16 bits of all numbers are counted, then the lower 16 bits of those numbers whose upper bits are those
+    of a wanted one. Nothing is sorted, and a clip is looked at one picture at a time.
     """
     wanted = ranks.flatten()
     first = _counts(pictures, lambda upper, lower: upper, _DIGITS)
@@ -103,7 +103,7 @@ def _ranked(pictures: Sequence[tuple[Tensor, Tensor]], ranks: Tensor) -> Tensor:
 
 
 def _counts(pictures: Sequence[tuple[Tensor, Tensor]], bin_of: Callable[[Tensor, Tensor], Tensor], bins: int) -> Tensor:
-    """How many valid values fall into each bin, which `bin_of` tells from the upper and lower digits of their order."""
+    """How many valid values fall into each bin; `bin_of` gives the bin of a value from the upper and the lower digits of its order."""
     counts = torch.zeros(bins + 1, dtype=torch.int64, device=pictures[0][0].device)
     one = torch.ones((), dtype=torch.int64, device=counts.device)
     for values, valid in pictures:
@@ -121,5 +121,5 @@ def _find(counts: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _ordered_bits(bits: Tensor) -> Tensor:
-    """Bits of float32 numbers as integers in the numbers' order, and those as bits again."""
+    """Turns the bits of float32 numbers into integers that are in the order of the numbers, and back."""
     return bits ^ ((bits >> 31) & 0x7FFFFFFF)

@@ -44,7 +44,7 @@ def likely_depth(estimate: Estimate, near_far_ratio: float | None = None) -> Ten
         return torch.where(valid, depth, torch.nan)
     pictures = zip(depth.split(1), valid.split(1), strict=True)
     if estimate.quantity is Quantity.DISPARITY:
-        likely = torch.cat([1 / likely_inverse_depth(values, usable, near_far_ratio) for values, usable in pictures])
+        likely = torch.cat([1 / _likely_inverse_depth(values, usable, near_far_ratio) for values, usable in pictures])
     elif near_far_ratio:
         likely = torch.cat([_stretched(values, usable, near_far_ratio) for values, usable in pictures])
     else:
@@ -53,26 +53,6 @@ def likely_depth(estimate: Estimate, near_far_ratio: float | None = None) -> Ten
             "(how many times farther the far end is than the near end), or use metric depth or disparity"
         )
     return torch.where(valid, likely, torch.nan)
-
-
-def likely_inverse_depth(disparity: Tensor, valid: Tensor, near_far_ratio: float | None) -> Tensor:
-    """Disparity of unknown scale and shift as inverse depth, by an assumed ratio of far to near.
-
-    Args:
-        disparity: (1, 1, H, W), large = near.
-        valid: (1, 1, H, W) bool, True where disparity can be trusted.
-        near_far_ratio: As `likely_depth`.
-
-    Returns:
-        (1, 1, H, W), positive everywhere, 1 at the near end (the 98th percentile).
-    """
-    if not bool(valid.any()):
-        return torch.ones_like(disparity)
-    far, near = torch.quantile(sampled(disparity, valid), disparity.new_tensor(_ENDS))
-    span = near - far
-    ratio = near_far_ratio or (_SKY_RATIO if _sees_sky(disparity, far, span) else _RATIO)
-    share = torch.where(valid & (span > 0), (disparity - far) / torch.where(span > 0, span, 1), 1)
-    return (share * (1 - 1 / ratio) + 1 / ratio).clamp(min=_NEAREST / ratio)
 
 
 def likely_filled_depth(estimate: Estimate) -> Tensor:
@@ -108,6 +88,17 @@ def likely_intrinsics(estimate: Estimate, fov: float | None = None) -> Tensor:
     if not fov and estimate.intrinsics is not None:
         return estimate.intrinsics
     return intrinsics_from_fov(fov or DEFAULT_FOV, estimate.height, estimate.width, batch=estimate.batch).to(estimate.device)
+
+
+def _likely_inverse_depth(disparity: Tensor, valid: Tensor, near_far_ratio: float | None) -> Tensor:
+    """Disparity of one picture (1, 1, H, W) as inverse depth: positive everywhere, 1 at the near end, 1 / ratio at the far end."""
+    if not bool(valid.any()):
+        return torch.ones_like(disparity)
+    far, near = torch.quantile(sampled(disparity, valid), disparity.new_tensor(_ENDS))
+    span = near - far
+    ratio = near_far_ratio or (_SKY_RATIO if _sees_sky(disparity, far, span) else _RATIO)
+    share = torch.where(valid & (span > 0), (disparity - far) / torch.where(span > 0, span, 1), 1)
+    return (share * (1 - 1 / ratio) + 1 / ratio).clamp(min=_NEAREST / ratio)
 
 
 def _stretched(depth: Tensor, valid: Tensor, ratio: float) -> Tensor:

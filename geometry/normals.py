@@ -85,7 +85,7 @@ def depth_to_normals(depth: Tensor, intrinsics: Tensor, mask: Tensor | None = No
         intrinsics: (B, 3, 3), in pixels of this size, centre of the first pixel = (0, 0).
         mask: (B, 1, H, W) bool, True where depth can be trusted; None = everywhere. What is masked is never looked at.
         edges: "sharp" for true or measured depth; "soft" for depth whose edges are ramps (most networks' depth, resized depth):
-            pixels on a ramp take over the normal from beside it; "auto" looks which of both it is, picture by picture.
+            pixels on a ramp take over the normal from beside it; "auto" tells the two apart, picture by picture.
 
     Returns:
         (B, 3, H, W) unit vectors in OPENGL axes, facing the camera, float32 (float64 for float64 depth); (0, 0, 1) where there is no depth.
@@ -118,10 +118,10 @@ def disparity_to_normals(
     near_far_ratio: float | None = None,
     edges: str = "auto",
 ) -> Tensor:
-    """Normals from disparity of unknown scale and shift (MiDaS, Depth Anything), with a camera and a shift that are likely.
+    """Normals from disparity of unknown scale and shift (MiDaS, Depth Anything), with a likely camera and a likely shift.
 
-    Scale cancels. The shift is fixed by an assumed ratio of far to near depth; it matters most, the field of view next
-    (15 degrees too many or too few cost about 4 degrees of normal).
+    The scale does not matter. The shift matters most; it follows from an assumed ratio of far to near depth. The field of view comes next:
+    15 degrees too many or too few cost about 4 degrees of normal.
 
     Args:
         disparity: (B, 1, H, W), large = near, any scale and shift.
@@ -172,7 +172,7 @@ def _sobel(values: Tensor, size: int) -> Tensor:
 
 
 def _reflect(values: Tensor, radius: int) -> Tensor:
-    """Padding that mirrors without repeating the edge, for maps of any size: a side of 1 repeats its only pixel."""
+    """Mirrors the map around itself without repeating the edge, for maps of any size: a side of 1 repeats its only pixel."""
     height, width = values.shape[-2:]
     rows = _reflected_index(height, radius, values.device)
     columns = _reflected_index(width, radius, values.device)

@@ -1,7 +1,7 @@
 """A small camera move through one picture, from its depth.
 
-The picture is taken apart into what is seen and, behind every depth edge, the background that may come into view; both are moved into
-each frame with a z-buffer. The background is made once for each side on which the move uncovers it, so that it does not flicker.
+The picture is split into two layers: what is seen, and the background that may come into view behind depth edges. A z-buffer moves both
+into each frame. The background is made once for each side on which the move uncovers it, so that it does not flicker.
 
 Convention: the camera's positions are in OPENCV axes (+X right, +Y down, +Z away from the viewer), in the unit of depth. The camera
 never turns: its picture is shifted so that the plane at the focus stays where it is.
@@ -61,8 +61,8 @@ def parallax_frames(picture: Tensor, depth: Tensor, intrinsics: Tensor, path: Te
         focus: Depth that stays where it is while the camera moves sideways, a number or (B,); infinity = none, the plain move.
 
     Yields:
-        F times (B, 3, H, W) in [0, 1]. The nearest surface wins. What comes into view behind an edge continues the background beside
-        it; what comes into view at the picture's border is mirrored. At (0, 0, 0) it is the picture itself.
+        F times (B, 3, H, W) in [0, 1]. The nearest surface wins. Behind an edge the background beside it is continued; beyond the
+        picture's border the picture is mirrored. At (0, 0, 0) the frame is the picture itself.
 
     Raises:
         ValueError: Maps, intrinsics or path of the wrong shape or device, or depth or a path that is not finite, or that comes too near.
@@ -104,7 +104,7 @@ def _views(positions: list[list[float]], intrinsics: Tensor, focus: Tensor | flo
 
 
 def _reach(inverse: Tensor, views: list[View]) -> tuple[tuple[int, int], int]:
-    """How many (columns, rows) beyond the border are looked at, and how many pixels two depths part at most."""
+    """How far the move reaches: the (columns, rows) needed beyond the border, and by how many pixels near and far part at most."""
     height, width = inverse.shape[-2:]
     low, high = inverse.amin((1, 2, 3), keepdim=True), inverse.amax((1, 2, 3), keepdim=True)
     moves = [high.amax()]
@@ -129,7 +129,7 @@ def _with_margin(picture: Tensor, inverse: Tensor, margin: tuple[int, int]) -> L
 
 
 def _uncovered_side(across: float, down: float, forward: float) -> str:
-    """On which side of near things a move uncovers the background, by the pixels it moves what is at depth 1."""
+    """On which side of near things a move uncovers the background. The move is given in pixels by which it shifts what is at depth 1."""
     if abs(forward) > max(abs(across), abs(down)):
         return "inner" if forward > 0 else "outer"
     if abs(across) >= abs(down):
@@ -138,7 +138,10 @@ def _uncovered_side(across: float, down: float, forward: float) -> str:
 
 
 def _background(front: Layer, side: str, radius: int) -> Layer:
-    """The scene without what stands before an edge: within `radius` of it, the far side's depth and the mirror image of its colours."""
+    """The scene with its near things taken away at their edges.
+
+    Within `radius` of an edge, a near thing gets the far side's depth and the mirror image of the far side's colours.
+    """
     inverse = front.inverse
     height, width = inverse.shape[-2:]
     rows, columns = pixel_grid(inverse, (0, 0))
@@ -154,10 +157,10 @@ def _background(front: Layer, side: str, radius: int) -> Layer:
 
 
 def _nearest_far_side(inverse: Tensor, side: str, radius: int) -> tuple[Tensor, Tensor]:
-    """(B, 1, h, w) row and column of the nearest pixel on the far side of an edge that the pixel is before; -1 where none was found.
+    """For each pixel of a near thing the nearest pixel beyond its edge: rows and columns, (B, 1, h, w); -1 where there is none.
 
-    Edges on the side that is uncovered come first; what is behind the other side of a thin thing is another background. What is
-    beyond `radius` comes last.
+    Edges on the side that is uncovered come first, as another background lies behind the other side of a thin thing. Edges beyond `radius`
+    come last.
 
     Source:
         G. Rong and T. Tan, "Jump flooding in GPU with applications to Voronoi diagram and distance transform" (2006).

@@ -15,12 +15,12 @@ from .conventions import convert_normals
 from .estimate import Axes
 
 _MAX_STEPS, _PIXELS_A_STEP = 256, 3
-# What the ray must be behind a surface to be in its shadow, in shares of that surface's depth: 8-bit depth has steps of almost 0.01.
+# How far behind a surface a ray must pass to be in its shadow, in shares of that surface's depth: 8-bit depth has steps of almost 0.01.
 _BIAS = 0.02
 _PENUMBRA = 0.02
 _BLUR = 0.004
 _NEAREST_LAMP = 0.05
-# Over this share of half the picture, shadows of things near the border fade, as what stands beyond it is not known.
+# Shadows of things near the border fade over this share of half the picture, as nobody knows what stands beyond it.
 _BORDER = 0.1
 
 
@@ -29,11 +29,11 @@ class Light:
     """A lamp.
 
     Attributes:
-        position: (x, y, z) in OPENGL camera axes: of a point light where it stands, in the unit of depth; of a directional light
-            the direction towards it, any length.
-        is_point: Whether it stands somewhere (its light falls off with the square of the distance) or is infinitely far.
+        position: (x, y, z) in OPENGL camera axes. A point light stands there, in the unit of depth; a directional light lies in this
+            direction, of any length.
+        is_point: True: it stands somewhere, and its light falls off with the square of the distance. False: it is infinitely far.
         colour: Linear R, G, B; (1, 1, 1) is white.
-        intensity: 1 shows a surface that faces the lamp (a point light's at distance 1) as bright as the picture is.
+        intensity: 1 shows a surface that faces the lamp (a point light: at distance 1) as bright as the picture is.
 
     Raises:
         ValueError: A number that is not finite, a negative colour or intensity, or a direction of no length.
@@ -68,7 +68,7 @@ def light_direction(azimuth: float, elevation: float) -> tuple[float, float, flo
 
 
 def light_position(column: float, row: float, depth: float, intrinsics: Tensor) -> tuple[float, float, float]:
-    """Where a lamp stands that is seen at a pixel.
+    """The place of a lamp that is seen at a pixel.
 
     Args:
         column: In pixels; may lie outside the picture.
@@ -114,7 +114,7 @@ def relight(
     mask: Tensor | None = None,
     sky: Tensor | None = None,
 ) -> Tensor:
-    """The picture under a new lamp. What it shows is taken for the colour of the surfaces, and light is added in linear space.
+    """The picture under a new lamp. Its colours are taken for the colours of the surfaces, and light is added in linear space.
 
     Args:
         picture: (B, 3, H, W) sRGB in [0, 1].
@@ -138,7 +138,7 @@ def relight(
     Raises:
         ValueError: Maps or intrinsics of the wrong shape or device, depth that is not positive and finite, or a number out of range.
     """
-    depth, intrinsics = _check_inputs(picture, normals, depth, intrinsics, mask)
+    depth, intrinsics = _complete_inputs(picture, normals, depth, intrinsics, mask)
     check_mask(sky, picture[:, :1])
     for name, value, low, high in (
         ("ambient", ambient, 0, 100),
@@ -156,7 +156,7 @@ def relight(
         received = received * (1 - shadow * (cast if sky is None else cast.masked_fill(sky, 0)))
     half = _unit(to_light + _unit(-points))
     facing = (normals * half).sum(1, keepdim=True).clamp(min=0)
-    highlight = specular * _energy(shininess) * facing**shininess
+    highlight = specular * _highlight_factor(shininess) * facing**shininess
     coloured = received * picture.new_tensor(light.colour).view(1, 3, 1, 1)
     base = srgb_to_linear(picture)
     lit = linear_to_srgb((base * (ambient + (1 - specular) * coloured) + highlight * coloured).clamp(0, 1))
@@ -164,7 +164,7 @@ def relight(
 
 
 def cast_shadow(depth: Tensor, intrinsics: Tensor, light: Light, *, thickness: float = 0.3) -> Tensor:
-    """Where things stand between a surface and the lamp, found by marching through the depth map.
+    """Where a thing stands between the surface and the lamp: the depth map is searched along each ray to the lamp.
 
     Args:
         depth: (B, 1, H, W) planar depth, positive and finite, in the unit of the lamp's position.
@@ -173,8 +173,8 @@ def cast_shadow(depth: Tensor, intrinsics: Tensor, light: Light, *, thickness: f
         thickness: How far things reach behind what is seen of them, in shares of their depth. A depth map does not say it.
 
     Returns:
-        (B, 1, H, W), 0 (the lamp is seen) to 1 (hidden). What stands outside the picture casts no shadow; a directional light's shadows
-        reach as far as the surface's own depth.
+        (B, 1, H, W), 0 (the lamp is seen) to 1 (hidden). Things outside the picture cast no shadow. A directional light's rays are
+        searched as far as the surface's own depth.
 
     Raises:
         ValueError: Maps or intrinsics of the wrong shape, or depth that is not positive and finite.
@@ -213,8 +213,8 @@ def _blur(values: Tensor, radius: int) -> Tensor:
     return values
 
 
-def _energy(shininess: float) -> float:
-    """What makes a mirroring surface that faces the viewer give back all light, none more: 1 over the share that cos^shininess alone does.
+def _highlight_factor(shininess: float) -> float:
+    """The factor by which a highlight of any size gives back all the light that it mirrors, and no more.
 
     Source:
         F. Giesen, "Phong and Blinn-Phong normalization factors" (2009), times pi.
@@ -256,7 +256,7 @@ def _unit(vectors: Tensor) -> Tensor:
     return vectors / (x * x + y * y + z * z).sqrt().clamp(min=1e-12)
 
 
-def _check_inputs(
+def _complete_inputs(
     picture: Tensor, normals: Tensor, depth: Tensor | None, intrinsics: Tensor | None, mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     check_map(picture, 3, "picture")

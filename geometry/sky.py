@@ -1,8 +1,8 @@
 """Where a photograph shows the sky, judged by the picture and its depth together.
 
-Networks that were not trained to tell the sky make it the farthest thing of the picture, but rarely one constant value, and a wall
-behind a person looks the same to them. Depth alone therefore does not tell; with the picture three signs together do: the top border
-is far, what is far there is brighter or bluer than the rest, and the bottom border is near, as the ground in front of a camera is.
+Networks that were not trained to tell the sky make it the farthest thing of the picture, but rarely one constant value. A wall behind a
+person looks the same to them, so depth alone does not tell. Depth and picture together give three signs: the top border is far; what is
+far there is brighter or bluer than the rest; and the bottom border is near, as is the ground in front of a camera.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .edges import EDGE
 
-# A step that is smaller than this, and opens by three pixels at most, is noise, through which nothing is to shine.
+# A step below this factor that opens by three pixels at most is taken for noise: no background may shine through it.
 _SMALL_STEP = 1.15
 _OVERLAP = 0.25
 
@@ -34,9 +34,18 @@ class Layer(NamedTuple):
 
 
 class View(NamedTuple):
-    """The camera's move, per picture (B, 1, 1, 1): pixels moved by one unit of inverse depth, the shift of all, and the way forward.
+    """A moved camera. All tensors are (B, 1, 1, 1).
 
-    `side` is the side of near things on which it uncovers the background; "inner" is towards the middle.
+    Attributes:
+        across: How many columns the camera's move shifts what is at inverse depth 1.
+        down: How many rows it shifts what is at inverse depth 1.
+        shift_x: How many columns the whole picture is shifted back, so that the focus stays.
+        shift_y: How many rows the whole picture is shifted back.
+        forward: How far the camera goes forward, in the unit of depth.
+        centre_x: The column of the optical axis.
+        centre_y: The row of the optical axis.
+        side: On which side of near things the move uncovers the background: "left", "right", "above", "below", or "inner" (towards the
+            middle) and "outer".
     """
 
     across: Tensor
@@ -64,7 +73,7 @@ def render_layers(layers: Sequence[Layer], view: View, height: int, width: int) 
     """Each layer as the moved camera sees it, (B, 3, height, width), and (B, 1, height, width) where it has a surface there."""
     cells = [_cells(layer, view) for layer in layers]
     extents = [torch.stack((torch.maximum(c.left, c.right).amax(), torch.maximum(c.up, c.down).amax())) for c in cells]
-    # The one question a frame that the device has to answer: by it the work is chosen.
+    # The device is asked this once a frame: the answer decides how many offsets are tried.
     reaches = torch.stack(extents).tolist()
     return [
         _seen(layer, _splat(layer.inverse, own, reach, height, width), view)
@@ -112,14 +121,14 @@ def _splat(inverse: Tensor, cells: _Cells, reach: Sequence[float], height: int, 
             i, j = middle_y + offset_y, middle_x + offset_x
             covered = (j >= x - left) & (j <= x + right) & (i >= y - up) & (i <= y + down)
             covered = covered & (i >= 0) & (i < height) & (j >= 0) & (j < width)
-            # To pick out the covered ones would make a device wait; a 0 changes nothing.
+            # Picking out the covered cells would make a device wait; a 0 changes nothing.
             index = torch.where(covered, first + i.long() * width + j.long(), 0)
             target.scatter_reduce_(0, index.flatten(), torch.where(covered, inverse, 0).flatten(), "amax")
     return target.view(-1, 1, height, width)
 
 
 def _offsets(reach: float) -> range:
-    """The pixels, counted from the one that the middle of a cell lies in, which cells reach; three at most, as wider ones are rare."""
+    """The pixels that a cell reaches, counted from the one its middle lies in. Three at most, as wider cells are rare."""
     pixels = min(3, math.floor(reach + 0.5))
     return range(-pixels, pixels + 1)
 

@@ -184,7 +184,6 @@ CASES = {
     "levels.sample_stride": (lambda: levels.sample_stride(HEIGHT * WIDTH), None),
     "levels.sampled": (lambda: levels.sampled(maps()[:1], mask()[:1]), "gives a number of values that only it knows"),
     "likely.likely_depth": (lambda: likely.likely_depth(estimate(Quantity.RELATIVE_DEPTH), 3.0), ONE_BY_ONE),
-    "likely.likely_inverse_depth": (lambda: likely.likely_inverse_depth(maps()[:1], mask()[:1], None), ONE_BY_ONE),
     "likely.likely_filled_depth": (lambda: likely.likely_filled_depth(estimate()), None),
     "likely.likely_intrinsics": (lambda: likely.likely_intrinsics(depth_only(Quantity.DISPARITY), 60.0), None),
     "normals.midas_normals": (lambda: normals.midas_normals(maps()), None),

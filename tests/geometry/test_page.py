@@ -1,0 +1,51 @@
+"""The page for callers from Python: what it names exists, what it shows runs, and no function that only they need is missing."""
+
+import ast
+import importlib
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+from depth_normal.geometry.camera import pixel_rays
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "geometry.md").read_text()
+ROOMS = ("nodes", "app", "model_loader", "annotators", "geometry")
+
+
+def words(path):
+    """How often every name occurs in a module's code, its own definitions left out."""
+    nodes = ast.walk(ast.parse(path.read_text()))
+    return Counter(node.id if isinstance(node, ast.Name) else node.attr for node in nodes if isinstance(node, (ast.Name, ast.Attribute)))
+
+
+def functions_without_a_caller():
+    used = sum((words(path) for room in ROOMS for path in (ROOT / room).rglob("*.py")), Counter())
+    for path in sorted((ROOT / "geometry").glob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and not used[node.name]:
+                yield f"{path.stem}.{node.name}"
+
+
+def test_a_public_function_has_a_caller_or_is_on_the_page():
+    assert {name for name in functions_without_a_caller() if f"`{name}`" not in PAGE} == set()
+
+
+@pytest.mark.parametrize("name", re.findall(r"`(\w+\.\w+)`", PAGE.replace("`depth_normal.geometry`", "")))
+def test_what_the_page_names_exists(name):
+    module, function = name.split(".")
+    assert callable(getattr(importlib.import_module(f"depth_normal.geometry.{module}"), function))
+
+
+def test_what_the_page_shows_runs_and_is_right():
+    found = {}
+    exec("\n".join(re.findall(r"```python\n(.*?)```", PAGE, re.S)), found)
+    estimate = found["estimate"]
+    assert torch.allclose(estimate.normals[0, :, 0, 0], torch.tensor([0.0, 1.0, 0.0])), "the floor faces up"
+    assert estimate.depth.max() == pytest.approx(5, abs=1e-3) and estimate.depth[0, 0, 0, 0] < 4.8
+    assert torch.equal(pixel_rays(found["right_half"], 90, 80), pixel_rays(estimate.intrinsics, 90, 160)[..., 80:])
+    error = (found["inverse_depth"] - found["inverse"]).square().mean((1, 2, 3))
+    assert (error <= found["inverse"].var((1, 2, 3), correction=0) * (1 + 1e-6)).all()
