@@ -70,8 +70,8 @@ def check_intrinsics(intrinsics: Tensor, batch: int | None = None, like: Tensor 
     Raises:
         ValueError: Wrong shape, batch or device, a focal length that is not positive and finite, or a principal point that is not finite.
     """
-    if intrinsics.ndim != 3 or intrinsics.shape[1:] != (3, 3) or intrinsics.shape[0] != (batch or intrinsics.shape[0]):
-        expected = f"({batch or 'batch'}, 3, 3)"
+    if intrinsics.ndim != 3 or intrinsics.shape[1:] != (3, 3) or batch not in (None, intrinsics.shape[0]):
+        expected = f"({'batch' if batch is None else batch}, 3, 3)"
         raise ValueError(f"intrinsics have shape {tuple(intrinsics.shape)}; expected {expected}, one matrix for each picture")
     if like is not None and intrinsics.device != like.device:
         raise ValueError(f"intrinsics are on {intrinsics.device}, the map on {like.device}; move one to the other's device")

@@ -88,7 +88,8 @@ def encode_normal_map(
         source: The axes of `normals`.
 
     Returns:
-        (B, 3, H, W) in [0, 1]: (vector + 1) / 2, not rounded. In 8 bits, rounding costs up to 0.22 degrees and truncating 0.25.
+        (B, 3, H, W) in [0, 1]: (vector + 1) / 2, not rounded. Rounding it to 8 bits costs 0.17 degrees on average and 0.39 at
+        most; truncating it costs twice as much.
 
     Raises:
         ValueError: Not (B, 3, H, W), unknown axes or coding.

@@ -83,6 +83,16 @@ def test_decoding_gives_back_what_was_encoded(coding, axes):
     torch.testing.assert_close(decode_normal_map(encode_normal_map(normals, coding, axes), coding, axes), normals, atol=1e-12, rtol=0)
 
 
+def test_what_8_bits_cost_is_as_stated():
+    normals = random_units(100_000)
+    levels, errors = encode_normal_map(normals) * 255, []
+    for stored in (levels.round(), levels.floor()):
+        back = decode_normal_map(stored / 255)
+        errors.append(torch.rad2deg(torch.atan2(torch.linalg.cross(back, normals, dim=1).norm(dim=1), (back * normals).sum(1))))
+    assert errors[0].mean().item() == pytest.approx(0.17, abs=0.005) and errors[0].max() < 0.39
+    assert errors[1].mean().item() == pytest.approx(2 * 0.17, abs=0.01)
+
+
 def test_every_axes_is_also_a_coding():
     assert {coding.value for coding in NormalMapCoding} >= {axes.value for axes in Axes}
     assert all(NormalMapCoding(axes.value).axes is axes for axes in Axes)
