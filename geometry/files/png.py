@@ -44,7 +44,7 @@ def write_normal_png(path: str | os.PathLike[str], picture: Tensor, bits: int = 
     Args:
         path: The file.
         picture: (3, H, W) or (1, 3, H, W) in [0, 1]; clamped, NaN becomes 0.
-        bits: 8 or 16. 8 bits cost 0.22 degrees.
+        bits: 8 or 16. 8 bits cost 0.17 degrees on average.
         text: Keywords and texts to keep in the file.
 
     Raises:
