@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -12,17 +11,21 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..geometry.camera import intrinsics_from_fov, resize_intrinsics
 from ..geometry.estimate import Axes, Estimate, Quantity
+from .networks.names import StateDict
 from .resizing import SHORT_SIDE, Fit, Resizing
 
 MAX_NETWORK_PIXELS = 64 * 2**20
 MAX_ASPECT = 1000
-"""Longer side of a picture by its shorter one: beyond it families that round a side up would run on a strip of their own making."""
+"""How many times as long as its shorter side a picture may be. Of a longer strip, most would be what a family adds by rounding sides up."""
 
+RGB = tuple[float, float, float]
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of RGB values in [0, 1]."""
+HALF = (0.5, 0.5, 0.5)
+"""Mean and deviation that bring [0, 1] to [-1, 1]."""
 
-StateDict = Mapping[str, Tensor]
 Progress = Callable[[int, int], None]
 
 
@@ -34,19 +37,19 @@ class CheckpointError(ValueError):
 class WeightFile:
     """A file of weights: where it comes from and how to know it.
 
-    It is on the hub, at an address, or, where it has neither, beside this module as a part of the pack.
+    It is on the Hugging Face hub (`repo_id`), at an address (`url`), or beside this module as a part of the pack (neither).
 
     Attributes:
         filename: Its path inside the Hugging Face repository, or its plain name.
         repo_id: The Hugging Face repository; None for the others.
         url: HTTPS address of a release file; None for the others.
         repo_type: "model" or "space".
-        revision: The commit to take from the hub; "main" where none is known, which is whatever its owner puts there.
+        revision: The commit to take from the hub. "main" stands where no commit is known: it is whatever the owner puts there.
         sha256: Hex digest of the published file, where it is known.
         size: Bytes, where known.
         approximate_size: Bytes by the number of parameters, where `size` is not known.
-        aliases: Other names users have it under (plain names, no folders).
-        role: What it is to its model: "network", "vae", ...
+        aliases: Other names that users have the file under: plain names, no folders.
+        role: The part of the model that it fills: "network", "vae", ...
         folders: ComfyUI model folders in which users keep such a file, besides the pack's own.
     """
 
@@ -89,7 +92,7 @@ class ModelSpec:
         quantity: What its depth means; None if it gives none.
         axes: The native axes of its normals; None if it gives none.
         licence_url: Where to read (and, for a gated model, accept) the licence.
-        auto_dtypes: What dtype "auto" may choose in place of the family's `auto_dtypes`; empty = the family's.
+        auto_dtypes: The dtypes that "auto" may choose, where they are not the family's `auto_dtypes`; empty = the family's.
         multiple_of: Sides of the network's input are multiples of this.
         resizing: How pictures are brought to the size of the network's input, where the family has no way of its own.
         default_size: Height in pixels of the frame that `resizing` speaks of, or whatever side the family resizes by.
@@ -141,14 +144,14 @@ class Annotator(ABC):
     """A network with the pre- and post-processing of its family.
 
     A family implements `build` and `predict`. Where its authors resize in a way that no `Resizing` describes, it overrides `network_size`,
-    `resize` or `run`.
+    `resize` or `run`; where the camera changes its numbers, `for_camera`.
 
     Attributes:
         spec: Its entry in the table.
         network: The module. The loader moves it between devices; nobody else does.
-        bytes_per_pixel: Measured need of working memory, per pixel of the network's input, in float32.
-        auto_dtypes: What dtype "auto" may choose on a device that is fast in it, best first, where the picture stays the same
-            (benchmarks/families.py measures it); float32 comes last by itself.
+        bytes_per_pixel: Working memory per pixel of the network's input, in float32, as measured.
+        auto_dtypes: The dtypes that "auto" may choose on devices that are fast in them, best first. In each of them the picture stays the
+            same (benchmarks/families.py measures it). float32 comes last by itself.
         resampling: How its depth is brought to another size, "bilinear" or "bicubic", as its authors do.
     """
 
@@ -184,8 +187,16 @@ class Annotator(ABC):
         return
 
     @classmethod
-    def doubt(cls, spec: ModelSpec, path: str) -> str | None:
-        """What a file's name says against its being `spec`'s, where the tensors of several models look alike; None where nothing does."""
+    def name_contradicts(cls, spec: ModelSpec, path: str) -> str | None:
+        """What a file's name says against its being `spec`'s, for families whose models have tensors of the same names and shapes.
+
+        Args:
+            spec: The model that the file is to be loaded as.
+            path: The file's name or path.
+
+        Returns:
+            A sentence for a warning; None where the name contradicts nothing.
+        """
         return None
 
     @abstractmethod
@@ -198,6 +209,12 @@ class Annotator(ABC):
         Returns:
             The raw estimate, float32, at the network's output size.
         """
+
+    def normalised(self, pixels: Tensor, mean: RGB = IMAGENET_MEAN, std: RGB = IMAGENET_STD) -> Tensor:
+        """Pictures in [0, 1] as most networks take them: minus `mean`, by `std`, in the network's dtype, channels last in memory."""
+        subtracted, divisor = (pixels.new_tensor(value)[:, None, None] for value in (mean, std))
+        dtype = next(self.network.parameters()).dtype
+        return ((pixels - subtracted) / divisor).to(dtype).contiguous(memory_format=torch.channels_last)
 
     def network_size(self, height: int, width: int, size: int) -> tuple[int, int]:
         """(height, width) of the network's input for pictures of a size; `size` is the height of the frame of the spec's `resizing`."""
@@ -213,12 +230,15 @@ class Annotator(ABC):
         other.spec = replace(self.spec, resizing=resizing)
         return other
 
-    def estimate(self, images: Tensor, size: int | None = None, *, options: Any = None, progress: Progress | None = None) -> Estimate:
+    def estimate(
+        self, images: Tensor, size: int | None = None, *, fov: float = 0.0, options: Any = None, progress: Progress | None = None
+    ) -> Estimate:
         """Estimates a batch of pictures at once.
 
         Args:
             images: (B, 3, H, W) float32 RGB in [0, 1], on the network's device.
             size: What `network_size` takes; None = the spec's default.
+            fov: Degrees that the longer side of the pictures spans, between 0 and 180 exclusive; 0 = not known.
             options: The family's own, where it has any.
             progress: Called with (passes done, passes in all) by families that take several for one picture.
 
@@ -226,18 +246,16 @@ class Annotator(ABC):
             An estimate at the network's size, all maps float32 and finite.
 
         Raises:
-            ValueError: The network's input would exceed MAX_NETWORK_PIXELS.
+            ValueError: The network's input would exceed MAX_NETWORK_PIXELS, or `fov` is out of range.
             TypeError: Options for a family that has none.
             ArithmeticError: The network gave NaN or infinity.
         """
         if options is not None:
             raise TypeError(f"{self.spec.id} takes no options; found {type(options).__name__}")
-        estimate = self.run(images, size)
-        self._check_finite(estimate)
-        return estimate
+        return self._finished(self.run(images, size), images, fov)
 
     def run(self, images: Tensor, size: int | None) -> Estimate:
-        """The way from pictures to an estimate, at the network's size; at the pictures' own where that one is stretched.
+        """The raw estimate of pictures, at the network's size; at the pictures' own size where they are stretched to the network's.
 
         Args:
             images: As `estimate`.
@@ -249,7 +267,7 @@ class Annotator(ABC):
         return estimate.resized(height, width, self.resampling) if self.spec.resizing.fit is Fit.STRETCHED else estimate
 
     def checked_network_size(self, height: int, width: int, size: int | None) -> tuple[int, int]:
-        """`network_size`, refused where it is beyond what any machine holds, or the picture is a mere line."""
+        """`network_size`; a ValueError where it is more than any machine holds, or where the picture is a mere line."""
         size = size or self.spec.default_size
         net_height, net_width = self.network_size(height, width, size)
         if net_height * net_width > MAX_NETWORK_PIXELS:
@@ -263,6 +281,25 @@ class Annotator(ABC):
                 "crop it, or cut it in pieces"
             )
         return net_height, net_width
+
+    def for_camera(self, estimate: Estimate, intrinsics: Tensor) -> Estimate:
+        """The family's estimate for the camera that took the pictures: its maps stay what they are, the camera is noted.
+
+        Args:
+            estimate: What `run` gave.
+            intrinsics: (B, 3, 3), in pixels of the estimate's size.
+        """
+        return replace(estimate, intrinsics=intrinsics)
+
+    def _finished(self, estimate: Estimate, images: Tensor, fov: float) -> Estimate:
+        """The estimate of pictures, checked, for the camera that took them. It is they that have square pixels, not the network's input."""
+        self._check_finite(estimate)
+        if not fov:
+            return estimate
+        height, width = images.shape[-2:]
+        of_picture = intrinsics_from_fov(fov, height, width, batch=estimate.batch)
+        intrinsics = resize_intrinsics(of_picture, (height, width), (estimate.height, estimate.width))
+        return self.for_camera(estimate, intrinsics.to(estimate.device))
 
     def _check_finite(self, estimate: Estimate) -> None:
         maps = {name: value for name in ("depth", "normals") if (value := getattr(estimate, name)) is not None}
@@ -287,43 +324,24 @@ def checkpoint_mismatch(expected: StateDict, found: StateDict) -> str | None:
     return ", ".join(parts) or None
 
 
+def fill(network: nn.Module, state: StateDict, complaint: str) -> None:
+    """Gives a network that was built on the meta device its tensors. They are taken as they are, not copied.
+
+    Args:
+        network: A module with no memory behind its parameters and buffers.
+        state: What is to become of them.
+        complaint: What to say of a file whose tensors are others: "not a checkpoint of tiny". The first that differ are added.
+
+    Raises:
+        CheckpointError: The tensors are not exactly the network's.
+    """
+    if mismatch := checkpoint_mismatch(network.state_dict(), state):
+        raise CheckpointError(f"{complaint}: {mismatch}")
+    network.load_state_dict(dict(state), assign=True)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that the device or the machine has no memory left."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in ("out of memory", "allocate memory"))
-
-
-def from_transformers(*names: str) -> tuple[Any, ...]:
-    """Classes of the transformers library, imported on first use.
-
-    Raises:
-        ImportError: The library is absent, or broken by a torchvision that does not fit torch; the message says how to mend it.
-    """
-    try:
-        library = importlib.import_module("transformers")
-        return tuple(getattr(library, name) for name in names)
-    except (ImportError, RuntimeError) as error:
-        raise ImportError(explain_import_error("transformers", error, "pip install 'transformers>=4.57'")) from error
-
-
-def explain_import_error(library: str, error: BaseException, remedy: str) -> str:
-    """Why a library cannot be imported, in words that say what to do.
-
-    Args:
-        library: Its name.
-        error: What the import raised.
-        remedy: What to do where it is absent or too old.
-    """
-    causes: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None:
-        causes.append(cause)
-        cause = cause.__cause__ or cause.__context__
-    if any("torchvision" in str(each) for each in causes):
-        return (
-            f"the {library} library cannot be imported because the installed torchvision does not fit torch {torch.__version__} "
-            f"({causes[-1]}). Install the torchvision made for this torch, or remove it (pip uninstall torchvision): "
-            "this pack does not need it"
-        )
-    return f"the {library} library cannot be imported ({causes[-1]}): {remedy}"

@@ -1,8 +1,8 @@
 """Depth Anything, versions 1 and 2: disparity from one picture, or metres from the networks trained for that.
 
-The whole family, version 3 and the metric form of version 1 included, runs on one transformer (`vit`) and one head (`dpt`) of this pack:
-that is less code than adapting transformers' classes (whose position embedding differs from the authors' at all sizes but 518 x 518, and
-which have no version 3), and it needs no library but torch.
+All versions, 3 and the metric form of version 1 included, run on one transformer (`networks.vit`) and one head (`networks.dpt`) of this
+pack. That is less code than adapting transformers' classes, which have no version 3 and embed positions otherwise than the authors at all
+sizes but 518 x 518. And it needs no library but torch.
 
 Source:
     Yang et al., "Depth Anything" (2024) and "Depth Anything V2" (2024); code LiheYoung/Depth-Anything, DepthAnything/Depth-Anything-V2.
@@ -13,22 +13,25 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..geometry.estimate import Estimate, Quantity
-from .base import IMAGENET_MEAN, IMAGENET_STD, Annotator, CheckpointError, ModelSpec, StateDict, checkpoint_mismatch
-from .dpt import DptConfig, DptHead
+from .base import Annotator, ModelSpec, WeightFile, fill
+from .networks.depth_anything import DepthAnything, DinoNetwork
+from .networks.dpt import DptConfig
+from .networks.names import StateDict
+from .networks.vit import VitConfig
 from .resizing import Fit, Resizing, cubic
-from .vit import VisionTransformer, VitConfig, hub_to_official
 
 logger = logging.getLogger(__name__)
 
-# A relative network's disparity is 0 only where it sees nothing near, a metric one's logits are mostly negative, which comes out as 0.
+# A relative network gives disparity 0 only where it sees nothing near. A metric one, run in its place, gives mostly negative logits: all 0.
 _SUSPICIOUS_SHARE = 0.75
 
 
@@ -63,46 +66,31 @@ V2_LARGE = DepthAnythingConfig(VitConfig(1024, 24, 16, (4, 11, 17, 23)), _DPT_LA
 V2_GIANT = DepthAnythingConfig(VitConfig(1536, 40, 24, (9, 19, 29, 39), swiglu=True), DptConfig((1536, 1536, 1536, 1536), 384))
 
 
-class DepthAnything(nn.Module):
-    """Transformer and head under the names of the official checkpoints.
-
-    Convention:
-        Input (B, 3, H, W), normalised by ImageNet's mean and deviation, H and W multiples of 14. Output (B, 1, H, W) float32, before
-        any activation.
-    """
-
-    def __init__(self, vit: VitConfig, dpt: DptConfig) -> None:
-        super().__init__()
-        self.pretrained = VisionTransformer(vit)
-        self.depth_head = DptHead(vit.channels, dpt)
-
-    def set_dtype(self, dtype: torch.dtype) -> None:
-        """Brings the network to a dtype, but for what `DptHead.set_dtype` leaves in float32."""
-        self.pretrained.to(dtype)
-        self.depth_head.set_dtype(dtype)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The head's output for normalised pictures; see the class."""
-        maps, _ = self.pretrained(x)
-        return self.depth_head(maps, x.shape[-2], x.shape[-1])
-
-
 class DinoAnnotator(Annotator):
-    """What all annotators on DINOv2 share: what their files' names say, and ImageNet's normalisation."""
+    """What all annotators on DINOv2 share: how their networks are built, and what their files' names say.
+
+    Attributes:
+        network_class: The network.
+    """
 
     bytes_per_pixel = 2200
     auto_dtypes = (torch.float16,)
+    network_class: ClassVar[type[DinoNetwork]]
 
     @classmethod
-    def doubt(cls, spec: ModelSpec, path: str) -> str | None:
-        """See `Annotator.doubt`."""
-        return doubt(spec, path)
+    def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> DinoAnnotator:
+        """See `Annotator.build`. Takes the names that the network's `official_names` knows."""
+        with torch.device("meta"):
+            network = cls.network_class(spec.config.vit, spec.config.dpt)
+        fill(network, cls.network_class.official_names(states["network"]), f"not a checkpoint of {spec.id}")
+        network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stubs lack it
+        network.set_dtype(dtype)
+        return cls(spec, network)
 
-    def normalised(self, pixels: Tensor) -> Tensor:
-        """Pictures in [0, 1] as the network takes them, in its dtype."""
-        mean, std = (pixels.new_tensor(value)[:, None, None] for value in (IMAGENET_MEAN, IMAGENET_STD))
-        dtype = next(self.network.parameters()).dtype
-        return ((pixels - mean) / std).to(dtype).contiguous(memory_format=torch.channels_last)
+    @classmethod
+    def name_contradicts(cls, spec: ModelSpec, path: str) -> str | None:
+        """See `Annotator.name_contradicts`."""
+        return name_contradicts(spec, path)
 
 
 class DepthAnythingAnnotator(DinoAnnotator):
@@ -113,16 +101,8 @@ class DepthAnythingAnnotator(DinoAnnotator):
         `max_depth` of their config.
     """
 
+    network_class = DepthAnything
     _warned = False
-
-    @classmethod
-    def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> DepthAnythingAnnotator:
-        """See `Annotator.build`. Takes the authors' names and those of the Hugging Face conversions."""
-        with torch.device("meta"):
-            network = DepthAnything(spec.config.vit, spec.config.dpt)
-        fill(network, official_names(states["network"]), spec)
-        network.set_dtype(dtype)
-        return cls(spec, network)
 
     def predict(self, pixels: Tensor) -> Estimate:
         """See `Annotator.predict`."""
@@ -146,49 +126,7 @@ class DepthAnythingAnnotator(DinoAnnotator):
         return Estimate(depth=depth, quantity=quantity)
 
 
-_HUB_NECK = (
-    (r"^neck\.reassemble_stage\.layers\.(\d)\.projection\.", r"depth_head.projects.\1."),
-    (r"^neck\.reassemble_stage\.layers\.(\d)\.resize\.", r"depth_head.resize_layers.\1."),
-    (r"^neck\.convs\.(\d)\.", lambda match: f"depth_head.scratch.layer{int(match[1]) + 1}_rn."),
-    (r"^neck\.fusion_stage\.layers\.(\d)\.", lambda match: f"depth_head.scratch.refinenet{4 - int(match[1])}."),
-    (r"(refinenet\d)\.projection\.", r"\1.out_conv."),
-    (r"(refinenet\d)\.residual_layer(\d)\.convolution(\d)\.", r"\1.resConfUnit\2.conv\3."),
-    (r"^head\.conv1\.", "depth_head.scratch.output_conv1."),
-    (r"^head\.conv2\.", "depth_head.scratch.output_conv2.0."),
-    (r"^head\.conv3\.", "depth_head.scratch.output_conv2.2."),
-)
-# Parameters that training or an unused path left in the files
-_UNUSED = re.compile(r"(^|\.)pretrained\.mask_token$|\.scratch\.refinenet4\.resConfUnit1\.")
-
-
-def official_names(state: StateDict) -> dict[str, Tensor]:
-    """A state dict of V1 or V2 under the authors' names, whether it has them or transformers', without what is never used."""
-    renamed: dict[str, Tensor] = {}
-    for key, value in hub_to_official(state).items():
-        for pattern, replacement in _HUB_NECK:
-            key = re.sub(pattern, replacement, key)
-        renamed[key] = value
-    return without_unused(renamed)
-
-
-def without_unused(state: StateDict) -> dict[str, Tensor]:
-    """The state dict without the parameters that official files hold and no network of the family uses."""
-    return {key: value for key, value in state.items() if not _UNUSED.search(key)}
-
-
-def fill(network: nn.Module, state: StateDict, spec: ModelSpec) -> None:
-    """Gives a network of the family, built on the meta device, the tensors of a state dict.
-
-    Raises:
-        CheckpointError: They are not exactly the network's; the message names the first that differ.
-    """
-    if mismatch := checkpoint_mismatch(network.state_dict(), state):
-        raise CheckpointError(f"not a checkpoint of {spec.id}: {mismatch}")
-    network.load_state_dict(dict(state), assign=True)
-    network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stubs lack it
-
-
-def doubt(spec: ModelSpec, path: str) -> str | None:
+def name_contradicts(spec: ModelSpec, path: str) -> str | None:
     """What in a file's name contradicts the model it is to be loaded as, where their tensors do not tell.
 
     V1 and V2, relative, indoor and outdoor networks of one size have the same tensors; so have DA3's mono and metric ones.
@@ -228,3 +166,148 @@ def _claims(name: str) -> dict[str, str]:
         indoor, outdoor = re.search("indoor|hypersim|nyu", text), re.search("outdoor|kitti", text)
         kind = "metric indoor" if indoor else "metric outdoor" if outdoor else kind
     return {"version": f"version {version}", "kind": kind}
+
+
+FOLDERS = ("depthanything",)
+_APACHE, _NON_COMMERCIAL = "Apache-2.0", "CC-BY-NC-4.0"
+
+
+def _v1(size: str, letter: str, config: DepthAnythingConfig, sha256: str, length: int | None = None, about: int | None = None) -> ModelSpec:
+    file = WeightFile(
+        repo_id="LiheYoung/Depth-Anything",
+        repo_type="space",
+        filename=f"checkpoints/depth_anything_vit{letter}14.pth",
+        sha256=sha256,
+        size=length,
+        approximate_size=about,
+        folders=FOLDERS,
+    )
+    return _spec(f"depth-anything-{size}", file, _APACHE, Quantity.DISPARITY, config)
+
+
+def _v2(name: str, letter: str, config: DepthAnythingConfig, licence: str, **published: Any) -> ModelSpec:
+    file = WeightFile(
+        repo_id=f"depth-anything/Depth-Anything-V2-{name.capitalize()}",
+        filename=f"depth_anything_v2_vit{letter}.pth",
+        aliases=tuple(f"depth_anything_v2_vit{letter}_{dtype}.safetensors" for dtype in ("fp32", "fp16")),
+        folders=FOLDERS,
+        **published,
+    )
+    return _spec(f"depth-anything-v2-{name}", file, licence, Quantity.DISPARITY, config)
+
+
+def _v2_metric(scene: str, size: str, config: DepthAnythingConfig, revision: str, sha256: str, length: int) -> ModelSpec:
+    dataset, max_depth = {"indoor": ("Hypersim", 20.0), "outdoor": ("VKITTI", 80.0)}[scene]
+    name = f"depth_anything_v2_metric_{dataset.lower()}_vit{size[0]}"
+    file = WeightFile(
+        repo_id=f"depth-anything/Depth-Anything-V2-Metric-{dataset}-{size.capitalize()}",
+        filename=f"{name}.pth",
+        revision=revision,
+        aliases=tuple(f"{name}_{dtype}.safetensors" for dtype in ("fp32", "fp16")),
+        sha256=sha256,
+        size=length,
+        folders=FOLDERS,
+    )
+    # The hub's pages say Apache-2.0, the project's README that all base and large networks are non-commercial: the stricter holds.
+    licence = _APACHE if size == "small" else _NON_COMMERCIAL
+    config = replace(config, max_depth=max_depth)
+    return _spec(f"depth-anything-v2-metric-{scene}-{size}", file, licence, Quantity.METRIC_DEPTH, config)
+
+
+def _spec(model_id: str, file: WeightFile, licence: str, quantity: Quantity, config: DepthAnythingConfig) -> ModelSpec:
+    return ModelSpec(
+        id=model_id,
+        family="depth-anything",
+        files=(file,),
+        licence=licence,
+        quantity=quantity,
+        multiple_of=14,
+        resizing=RESIZING,
+        default_size=518,
+        config=config,
+    )
+
+
+# The Space of V1 names no commit that is known here: its files are held to their sha256, and without one to what the hub states.
+SPECS = (
+    _v1("small", "s", V1_SMALL, "59afe57cfd9f4284deaf5b753d954723d7136ae842fba3e068ba03537ca1e60e", about=99_200_000),
+    _v1("base", "b", V1_BASE, "64ae214ae4e27424b644c49464c0aa243016f6f753d95097c8eb9ad0b9cb2d9b", about=390_000_000),
+    _v1("large", "l", V1_LARGE, "6c6a383e33e51c5fdfbf31e7ebcda943973a9e6a1cbef1564afe58d7f2e8fe63", 1_341_401_882),
+    _v2(
+        "small",
+        "s",
+        V2_SMALL,
+        _APACHE,
+        revision="03876f8651c73a60fe4c2c48294e09fcb6838fcf",
+        sha256="715fade13be8f229f8a70cc02066f656f2423a59effd0579197bbf57860e1378",
+        size=99_218_434,
+    ),
+    _v2(
+        "base",
+        "b",
+        V2_BASE,
+        _NON_COMMERCIAL,
+        revision="a4e71a6c2ce52fe50df0f212066b0d4a87be9b5e",
+        sha256="0d2b7002e62d39d655571c371333340bd88f67ab95050c03591555aa05645328",
+        size=389_961_218,
+    ),
+    _v2(
+        "large",
+        "l",
+        V2_LARGE,
+        _NON_COMMERCIAL,
+        revision="cbbb86a30ce19b5684b7a05155dc7e6cbc7685b9",
+        sha256="a7ea19fa0ed99244e67b624c72b8580b7e9553043245905be58796a608eb9345",
+        size=1_341_395_338,
+    ),
+    # announced by its authors, not published so far
+    _v2("giant", "g", V2_GIANT, _NON_COMMERCIAL, approximate_size=5_030_000_000),
+    _v2_metric(
+        "indoor",
+        "small",
+        V2_SMALL,
+        "3bc65d4e14a6786a61acec16453c50e12bf5f338",
+        "b782898d8a3e8be1f639de33837ed85e9b4b73e40f8f5e5cd99067588d722545",
+        99_222_290,
+    ),
+    _v2_metric(
+        "indoor",
+        "base",
+        V2_BASE,
+        "4ebcd7fd0858cbb953451619ca943ea39ec08e00",
+        "9dc9e274c5eff55c6daf27b660c0ced0eca4e8593a6da90cdcb04d2b4d3f3fa2",
+        389_965_138,
+    ),
+    _v2_metric(
+        "indoor",
+        "large",
+        V2_LARGE,
+        "79720800638389a78b2defc92caa885104f69974",
+        "6f82ff2bc543ac02ddff4aa31fa363676a8305dd3ccf04e80e2af115a044cb6d",
+        1_341_401_882,
+    ),
+    _v2_metric(
+        "outdoor",
+        "small",
+        V2_SMALL,
+        "c725b8589bdf6ab04072cab74c0467830db80d6d",
+        "9203e538d35255c90dda4b7fedb47ff33fe725497bcca3b1e53b3a65ee63f0cb",
+        99_221_808,
+    ),
+    _v2_metric(
+        "outdoor",
+        "base",
+        V2_BASE,
+        "e96fd0c8cedf1825a55b9c61309f754982948df0",
+        "4dad67a7cc10b462bca48e6b8569c762b8eb3c1adada170a3851a6d3ba37bb3e",
+        389_964_656,
+    ),
+    _v2_metric(
+        "outdoor",
+        "large",
+        V2_LARGE,
+        "070e97e4b80e317ec1d03c19927304f4091a180b",
+        "239b1054a369e66da2576e9a118d6d7c12d90dc8ebe609579a9a09cd8e05fe38",
+        1_341_401_064,
+    ),
+)

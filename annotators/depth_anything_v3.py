@@ -6,22 +6,20 @@ Source:
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..geometry.camera import DEFAULT_FOV, intrinsics_from_focal_length, intrinsics_from_fov
 from ..geometry.estimate import Estimate, Quantity
 from ..utils import resize_picture
-from .base import ModelSpec, StateDict
-from .depth_anything import DepthAnythingConfig, DinoAnnotator, fill
-from .dpt import DptConfig, DptHead
-from .vit import VisionTransformer, VitConfig, hub_to_official
+from .base import ModelSpec, WeightFile
+from .depth_anything import DepthAnythingConfig, DinoAnnotator
+from .networks.depth_anything_v3 import DepthAnything3
+from .networks.dpt import DptConfig
+from .networks.vit import VitConfig
 
 CANONICAL_FOCAL_LENGTH = 300.0
 """Focal length in pixels, at the network's size, at which the metric network's output is in metres."""
@@ -45,86 +43,16 @@ V3_LARGE = DepthAnythingConfig(
 )
 
 
-class Prediction(NamedTuple):
-    """What the network says of B pictures, float32.
-
-    Attributes:
-        depth: (B, 1, H, W), large = far, positive.
-        sky: (B, 1, H, W), from 0 (none) upwards; None from the small networks.
-        confidence: (B, 1, H, W), at least 1; None from the large networks.
-        fov: (B, 2) radians, vertical and horizontal; None from the large networks.
-    """
-
-    depth: Tensor
-    sky: Tensor | None
-    confidence: Tensor | None
-    fov: Tensor | None
-
-
-class _CameraDecoder(nn.Module):
-    """Fields of view from the camera's token."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.backbone = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
-        self.fc_fov = nn.Sequential(nn.Linear(width, 2), nn.ReLU())
-
-    def forward(self, token: Tensor) -> Tensor:
-        return self.fc_fov(self.backbone(token))
-
-
-class DepthAnything3(nn.Module):
-    """Depth Anything 3's part for one picture.
-
-    Convention:
-        Input as `DepthAnything`.
-    """
-
-    def __init__(self, vit: VitConfig, dpt: DptConfig) -> None:
-        super().__init__()
-        self.pretrained = VisionTransformer(vit)
-        self.depth_head = DptHead(vit.channels, dpt)
-        self.cam_dec = _CameraDecoder(vit.channels) if vit.alternating_from is not None else None
-
-    def set_dtype(self, dtype: torch.dtype) -> None:
-        """Brings the network to a dtype, but for the camera's decoder and what `DptHead.set_dtype` leaves in float32."""
-        self.pretrained.to(dtype)
-        self.depth_head.set_dtype(dtype)
-        if self.cam_dec is not None:
-            self.cam_dec.float()
-
-    def forward(self, x: Tensor) -> Prediction:
-        """The prediction for normalised pictures; see the class."""
-        maps, camera = self.pretrained(x)
-        height, width = x.shape[-2:]
-        head = self.depth_head
-        features = head.full_size(head.pyramid(maps, height, width)[-1], height, width)
-        logits = head.scratch.output_conv2(features)
-        sky = confidence = None
-        if head.config.sky:
-            sky = F.relu(head.scratch.sky_output_conv2(features))
-        if logits.shape[1] == 2:
-            confidence = logits[:, 1:].exp() + 1
-        return Prediction(logits[:, :1].exp(), sky, confidence, None if self.cam_dec is None else self.cam_dec(camera.float()))
-
-
 class DepthAnything3Annotator(DinoAnnotator):
     """Depth Anything 3, one picture at a time.
 
     Convention:
         Depth, large = far. `small`, `base` and `mono` networks: up to scale (and shift). `metric`: metres for a camera whose longer side
-        spans `geometry.camera.DEFAULT_FOV`, which the estimate's intrinsics say; `for_camera` gives the metres of another camera.
+        spans `geometry.camera.DEFAULT_FOV`, which the estimate's intrinsics say; where the field of view is given, metres for that.
         Sky is not trusted (mask False) and as far as the farthest hundredth of the rest. `small` and `base` also estimate the camera.
     """
 
-    @classmethod
-    def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> DepthAnything3Annotator:
-        """See `Annotator.build`. Takes the authors' names and those of the files repackaged for ComfyUI."""
-        with torch.device("meta"):
-            network = DepthAnything3(spec.config.vit, spec.config.dpt)
-        fill(network, official_names(states["network"]), spec)
-        network.set_dtype(dtype)
-        return cls(spec, network)
+    network_class = DepthAnything3
 
     def network_size(self, height: int, width: int, size: int) -> tuple[int, int]:
         """Size of the network's input: longer side `size`, aspect kept, sides to the nearest multiple (ties up)."""
@@ -160,39 +88,14 @@ class DepthAnything3Annotator(DinoAnnotator):
             depth = depth * (intrinsics[0, 0, 0] / CANONICAL_FOCAL_LENGTH)
         return Estimate(depth=depth.contiguous(), quantity=self.spec.quantity, mask=mask, confidence=confidence, intrinsics=intrinsics)
 
-
-def for_camera(estimate: Estimate, intrinsics: Tensor) -> Estimate:
-    """Metres of the metric network for the camera that took the picture: they are proportional to its focal length.
-
-    Args:
-        estimate: What the metric network gave, at any size, with the intrinsics that it assumed.
-        intrinsics: (B, 3, 3) or (1, 3, 3) of the real camera, in pixels of the estimate's size.
-
-    Returns:
-        The estimate with its depth scaled and these intrinsics.
-
-    Raises:
-        ValueError: The estimate is not of metric depth, or has no intrinsics.
-    """
-    if estimate.depth is None or estimate.quantity != Quantity.METRIC_DEPTH or estimate.intrinsics is None:
-        raise ValueError(f"expected metric depth with intrinsics, as depth-anything-3-metric-large gives; found {estimate.quantity}")
-    intrinsics = intrinsics.to(estimate.depth).expand(estimate.batch, 3, 3)
-    ratio = _mean_focal_length(intrinsics) / _mean_focal_length(estimate.intrinsics)
-    return replace(estimate, depth=estimate.depth * ratio[:, None, None, None], intrinsics=intrinsics)
-
-
-# Cameras given from outside, the camera's pose, and rays
-_UNUSED = re.compile(r"^cam_enc\.|^cam_dec\.fc_(t|qvec)\.|_aux\.")
-
-
-def official_names(state: StateDict) -> dict[str, Tensor]:
-    """A state dict of version 3 under the names of `DepthAnything3`, without what one picture's depth does not need."""
-    renamed: dict[str, Tensor] = {}
-    for key, value in hub_to_official({key.removeprefix("model."): value for key, value in state.items()}).items():
-        key = re.sub(r"^head\.", "depth_head.", key.removeprefix("backbone."))
-        if not _UNUSED.search(key):
-            renamed[key] = value
-    return renamed
+    def for_camera(self, estimate: Estimate, intrinsics: Tensor) -> Estimate:
+        """See `Annotator.for_camera`. The metric network's metres are proportional to the camera's focal length."""
+        found = super().for_camera(estimate, intrinsics)
+        if self.spec.quantity != Quantity.METRIC_DEPTH:
+            return found
+        assert estimate.depth is not None and estimate.intrinsics is not None
+        ratio = _mean_focal_length(intrinsics) / _mean_focal_length(estimate.intrinsics)
+        return replace(found, depth=estimate.depth * ratio[:, None, None, None])
 
 
 def _mean_focal_length(intrinsics: Tensor) -> Tensor:
@@ -213,3 +116,38 @@ def _with_far_sky(depth: Tensor, clear: Tensor) -> Tensor:
             sample = values[:: max(1, len(values) // _SKY_SAMPLES)]
             picture[~is_clear] = torch.quantile(sample, _SKY_QUANTILE)
     return depth
+
+
+# Of the repository, which holds all four; they came one after the other
+_FIRST, _MONO = "1aaeea516f22fb2f4c7fae761c8ed470c6cf9f93", "913d1a7ab58ddbfbf94a33bf536c4fc2ff25465d"
+
+
+def _spec(
+    name: str, config: DepthAnythingConfig, length: int, revision: str, sha256: str | None, quantity: Quantity = Quantity.RELATIVE_DEPTH
+) -> ModelSpec:
+    file = WeightFile(
+        repo_id="Comfy-Org/Depth-Anything-3",
+        filename=f"geometry_estimation/depth_anything_3_{name.replace('-', '_')}.safetensors",
+        revision=revision,
+        sha256=sha256,
+        size=length,
+        folders=("geometry_estimation",),
+    )
+    return ModelSpec(
+        id=f"depth-anything-3-{name}",
+        family="depth-anything-3",
+        files=(file,),
+        licence="Apache-2.0",
+        quantity=quantity,
+        multiple_of=14,
+        default_size=504,
+        config=config,
+    )
+
+
+SPECS = (
+    _spec("small", V3_SMALL, 137_254_980, _FIRST, "9c0a53d157c5b315d4c82908a43d93eeaa3a9ac3de9d15c2b4242ef46b5508ad"),
+    _spec("base", V3_BASE, 541_524_124, _FIRST, "418c0d2ea857e2d1215fa51baa46833f499a62eb2400ec63d337aa20d326414f"),
+    _spec("mono-large", V3_LARGE, 1_336_748_056, _MONO, "9b44eda5bedba5b4e125686fdb79d1db309c1b9785277576eb930f885b008f96"),
+    _spec("metric-large", V3_LARGE, 1_336_748_056, "main", None, Quantity.METRIC_DEPTH),
+)

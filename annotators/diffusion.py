@@ -1,6 +1,6 @@
 """What Marigold, Lotus and LBM share: a UNet that works on the latents of a VAE, and the way from pixels to latents and back.
 
-The networks are those of the diffusers library; its pipelines are not used, for they know neither a seed a picture, nor progress, nor tiles
+The networks are those of the diffusers library. Its pipelines are not used: they have no seed for each picture, no progress, and no tiles
 when the memory ends.
 """
 
@@ -18,8 +18,11 @@ from torch import Tensor
 
 from ..geometry.conventions import convert_normals
 from ..geometry.estimate import Axes, Estimate
-from .base import Annotator, ModelSpec, Progress, StateDict, is_out_of_memory
-from .diffusion_parts import LatentDiffusion, build_network, from_diffusers
+from .base import Annotator, ModelSpec, Progress, is_out_of_memory
+from .diffusion_parts import build_network
+from .libraries import from_diffusers
+from .networks.latent_diffusion import LatentDiffusion
+from .networks.names import StateDict
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +56,7 @@ def check_range(name: str, value: int, low: int, high: int) -> None:
 class DiffusionAnnotator(Annotator):
     """A network that paints depth or normals in the latents of a VAE.
 
-    A family implements `sample` and `read`, and `merge` where it samples more than once.
+    A family implements `sample` and `read_depth`, and `merge` where it samples more than once.
 
     Convention:
         Gives depth where its entry names a quantity, else normals, converted from the entry's native axes to OPENGL.
@@ -105,8 +108,14 @@ class DiffusionAnnotator(Annotator):
         """
 
     @abstractmethod
+    def read_depth(self, decoded: Tensor) -> Tensor:
+        """The depth (B, 1, H, W) that a decoded picture (B, 3, H, W) of values about [-1, 1] shows."""
+
     def read(self, decoded: Tensor) -> Tensor:
-        """The answer in a decoded picture (B, 3, H, W) of values about [-1, 1]: depth (B, 1, H, W) or native normals (B, 3, H, W)."""
+        """The answer that a decoded picture shows: depth, or normals (B, 3, H, W) in the entry's native axes."""
+        if self.spec.quantity is not None:
+            return self.read_depth(decoded)
+        return F.normalize(decoded.clamp(-1, 1), dim=1, eps=1e-6)
 
     def passes(self, options: Any) -> int:
         """How often the UNet runs for one picture."""
@@ -117,13 +126,20 @@ class DiffusionAnnotator(Annotator):
         return members[0], None
 
     def estimate(
-        self, images: Tensor, size: int | None = None, *, options: DiffusionOptions | None = None, progress: Progress | None = None
+        self,
+        images: Tensor,
+        size: int | None = None,
+        *,
+        fov: float = 0.0,
+        options: DiffusionOptions | None = None,
+        progress: Progress | None = None,
     ) -> Estimate:
         """As `Annotator.estimate`, with the family's options.
 
         Args:
             images: (B, 3, H, W) float32 RGB in [0, 1], on the network's device.
             size: What `network_size` takes; None = the spec's default.
+            fov: As `Annotator.estimate`.
             options: Of `options_type`; None = its defaults.
             progress: Called after each pass through the UNet with (passes done, passes in all); what it raises ends the work.
 
@@ -137,8 +153,7 @@ class DiffusionAnnotator(Annotator):
         """
         height, width = self.checked_network_size(images.shape[-2], images.shape[-1], size)
         estimate = self.predict(self.resize(images, height, width), options=options, progress=progress)
-        self._check_finite(estimate)
-        return estimate
+        return self._finished(estimate, images, fov)
 
     def network_size(self, height: int, width: int, size: int) -> tuple[int, int]:
         """Size of the picture the network sees: long side `size`, aspect kept; `predict` fills it up to the spec's multiple."""
@@ -186,7 +201,7 @@ class DiffusionAnnotator(Annotator):
 
     def _encode(self, pixels: Tensor, tiled: bool) -> Tensor:
         vae: Any = self.parts.vae
-        # the mean, where some of the authors draw from the distribution: the same picture then gives the same answer
+        # the mean: some of the authors draw from the distribution, but the same picture shall give the same answer
         return self._run_vae(lambda part: vae.encode(part).latent_dist.mode(), pixels, tiled) * vae.config.scaling_factor
 
     def _decode(self, latents: Tensor, tiled: bool) -> Tensor:
@@ -194,7 +209,7 @@ class DiffusionAnnotator(Annotator):
         return self._run_vae(lambda part: vae.decode(part, return_dict=False)[0], latents / vae.config.scaling_factor, tiled)
 
     def _run_vae(self, run: Callable[[Tensor], Tensor], batch: Tensor, tiled: bool) -> Tensor:
-        """One picture at a time, for the VAE is what needs the memory; in tiles where one does not fit."""
+        """Runs the VAE, which needs the most memory, on one picture at a time, and in tiles where one does not fit."""
         vae: Any = self.parts.vae
         vae.use_tiling = tiled
         outputs = []

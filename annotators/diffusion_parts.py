@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .base import CheckpointError, ModelSpec, StateDict, checkpoint_mismatch, explain_import_error, from_transformers
-from .hub import from_state_dict
+from .base import CheckpointError, ModelSpec, fill
+from .libraries import from_diffusers, from_state_dict, from_transformers
+from .networks.latent_diffusion import LatentDiffusion, describe_unet, vae_to_diffusers
+from .networks.names import StateDict
 
 SD2_UNET = {
     "in_channels": 4,
@@ -42,6 +41,8 @@ SD2_TEXT_ENCODER = {
     "projection_dim": 512,
     "vocab_size": 49408,
 }
+SD2_SIZES = {"network": 1_735_000_000, "vae": 167_300_000, "text_encoder": 681_000_000}
+"""Bytes of the parts by role, from the number of their parameters, in float16."""
 EMPTY_PROMPT = (49406, 49407)
 """What CLIP's tokenizer makes of "" without padding, as Marigold and Lotus want it: the tokens for start and end."""
 
@@ -65,18 +66,6 @@ class DiffusionConfig:
     float16_vae: bool = True
 
 
-class LatentDiffusion(nn.Module):
-    """UNet, VAE and the prompt's embedding (tokens, width) in one module: what the memory manager moves."""
-
-    prompt: Tensor | None
-
-    def __init__(self, unet: nn.Module, vae: nn.Module, prompt: Tensor | None) -> None:
-        super().__init__()
-        self.unet = unet
-        self.vae = vae
-        self.register_buffer("prompt", prompt, persistent=False)
-
-
 def build_network(spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> LatentDiffusion:
     """The parts of a spec, built on the CPU from their state dicts, strictly.
 
@@ -96,24 +85,6 @@ def build_network(spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch
     vae = _load_vae(spec, vae_class, states["vae"], torch.float32 if dtype == torch.float16 and not config.float16_vae else dtype)
     prompt = prompt_embedding(spec, states["text_encoder"]).to(dtype) if config.text_encoder else None
     return LatentDiffusion(unet, vae, prompt)
-
-
-def from_diffusers(*names: str) -> tuple[Any, ...]:
-    """Classes of the diffusers library, imported on first use.
-
-    Raises:
-        ImportError: The library is absent or broken; the message says how to mend it.
-    """
-    try:
-        library = importlib.import_module("diffusers")
-        return tuple(getattr(library, name) for name in names)
-    except (ImportError, RuntimeError, AttributeError) as error:
-        raise ImportError(explain_import_error("diffusers", error, how_to_install())) from error
-
-
-def how_to_install() -> str:
-    """The command that installs what the extra `[diffusion]` lists, into the Python that runs here: ComfyUI's own, inside ComfyUI."""
-    return f'run  "{sys.executable}" -m pip install "diffusers>=0.35" "scipy>=1.11"  and restart'
 
 
 def prompt_embedding(spec: ModelSpec, state: StateDict) -> Tensor:
@@ -137,10 +108,8 @@ def prompt_embedding(spec: ModelSpec, state: StateDict) -> Tensor:
 def _load_unet(spec: ModelSpec, unet_class: Any, state: StateDict, dtype: torch.dtype) -> nn.Module:
     with torch.device("meta"):
         unet = unet_class(**spec.config.unet)
-    expected = unet.state_dict()
-    if mismatch := checkpoint_mismatch(expected, state):
-        raise CheckpointError(f"not a UNet of {spec.id}: found {describe_unet(state)}, expected {describe_unet(expected)} ({mismatch})")
-    unet.load_state_dict({key: value.to(dtype) for key, value in state.items()}, assign=True)
+    found, expected = describe_unet(state), describe_unet(unet.state_dict())
+    fill(unet, _in(dtype, state), f"not a UNet of {spec.id}: found {found}, expected {expected}")
     return unet
 
 
@@ -148,10 +117,12 @@ def _load_vae(spec: ModelSpec, vae_class: Any, state: StateDict, dtype: torch.dt
     with torch.device("meta"):
         vae = vae_class(**spec.config.vae)
     state = vae_to_diffusers(state, levels=len(spec.config.vae["block_out_channels"]))
-    if mismatch := checkpoint_mismatch(vae.state_dict(), state):
-        raise CheckpointError(f"given a VAE that is not the one of {spec.id}: {mismatch}")
-    vae.load_state_dict({key: value.to(dtype) for key, value in state.items()}, assign=True)
+    fill(vae, _in(dtype, state), f"given a VAE that is not the one of {spec.id}")
     return vae
+
+
+def _in(dtype: torch.dtype, state: StateDict) -> StateDict:
+    return {key: value.to(dtype) for key, value in state.items()}
 
 
 def _check_there(spec: ModelSpec, role: str, state: StateDict | None) -> None:
@@ -161,65 +132,3 @@ def _check_there(spec: ModelSpec, role: str, state: StateDict | None) -> None:
     dtype = next((value.dtype for value in state.values() if value.is_floating_point() and value.element_size() == 1), None)
     if dtype is not None:
         raise CheckpointError(f"given a {part} stored in {dtype}; {spec.id} takes float16, bfloat16 or float32")
-
-
-_TEXT_WIDTHS = {768: "SD 1", 1024: "SD 2", 2048: "SDXL"}
-
-
-def describe_unet(state: StateDict) -> str:
-    """What kind of UNet a state dict holds, in words."""
-    if any(key.startswith(("model.diffusion_model.", "input_blocks.", "diffusion_model.")) for key in state):
-        return "a UNet with the names of the original Stable Diffusion (or a whole checkpoint) instead of diffusers'"
-    if "conv_in.weight" not in state:
-        return "no UNet of diffusers"
-    channels = state["conv_in.weight"].shape[1]
-    # keys of the middle: in a UNet without text they are as wide as its deepest level
-    deepest = state.get("mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight")
-    width = 0 if deepest is None else deepest.shape[1]
-    text = "no text" if deepest is not None and width == deepest.shape[0] else f"text of width {width}"
-    kind = f" ({_TEXT_WIDTHS[width]})" if width in _TEXT_WIDTHS else ""
-    task = "a" if "class_embedding.linear_1.weight" in state else "no"
-    return f"a UNet with {channels} input channels, {text}{kind} and {task} task embedding"
-
-
-_VAE_RULES = (
-    (r"^first_stage_model\.", ""),
-    (r"^encoder\.down\.(\d)\.block\.(\d)\.", r"encoder.down_blocks.\1.resnets.\2."),
-    (r"^encoder\.down\.(\d)\.downsample\.", r"encoder.down_blocks.\1.downsamplers.0."),
-    (r"^decoder\.up\.(\d)\.block\.(\d)\.", r"decoder.up_blocks.{\1}.resnets.\2."),
-    (r"^decoder\.up\.(\d)\.upsample\.", r"decoder.up_blocks.{\1}.upsamplers.0."),
-    (r"\.nin_shortcut\.", ".conv_shortcut."),
-    (r"\.mid\.block_1\.", ".mid_block.resnets.0."),
-    (r"\.mid\.block_2\.", ".mid_block.resnets.1."),
-    (r"\.mid\.attn_1\.", ".mid_block.attentions.0."),
-    (r"\.norm_out\.", ".conv_norm_out."),
-    # of the original, and of diffusers before 0.18
-    (r"(\.attentions\.0)\.norm\.", r"\1.group_norm."),
-    (r"(\.attentions\.0)\.(?:q|query)\.", r"\1.to_q."),
-    (r"(\.attentions\.0)\.(?:k|key)\.", r"\1.to_k."),
-    (r"(\.attentions\.0)\.(?:v|value)\.", r"\1.to_v."),
-    (r"(\.attentions\.0)\.(?:proj_out|proj_attn)\.", r"\1.to_out.0."),
-)
-_VAE_TRAINING = re.compile(r"^(loss|model_ema)\.")
-
-
-def vae_to_diffusers(state: StateDict, levels: int) -> dict[str, Tensor]:
-    """A VAE's state dict under today's names of diffusers, from those of the original Stable Diffusion or of older versions.
-
-    Args:
-        state: Any of the layouts.
-        levels: How many resolutions the VAE has.
-
-    Returns:
-        The same tensors; 1x1 convolutions of the attention as matrices; without what only training needed.
-    """
-    renamed = {}
-    for key, value in state.items():
-        if _VAE_TRAINING.match(key):
-            continue
-        for pattern, replacement in _VAE_RULES:
-            key = re.sub(pattern, replacement, key)
-        # the original counts the decoder's levels from the finest
-        key = re.sub(r"\{(\d)\}", lambda match: str(levels - 1 - int(match[1])), key)
-        renamed[key] = value.flatten(1) if ".attentions." in key and value.ndim == 4 else value
-    return renamed

@@ -10,13 +10,15 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor
 
+from ..geometry.estimate import Axes, Quantity
 from ..utils import resize_picture, round_to_multiple
-from .base import ModelSpec, StateDict
+from .base import ModelSpec, WeightFile
 from .diffusion import DiffusionAnnotator, DiffusionOptions, check_range, seeded_noise
 from .diffusion_parts import SD_VAE, DiffusionConfig
+from .networks.names import StateDict
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,37 @@ class LbmAnnotator(DiffusionAnnotator):
             step()
         yield latents
 
-    def read(self, decoded: Tensor) -> Tensor:
-        """See `DiffusionAnnotator.read`."""
-        if self.spec.quantity is not None:
-            return (decoded.clamp(-1, 1).mean(1, keepdim=True) + 1) / 2
-        return F.normalize(decoded.clamp(-1, 1), dim=1, eps=1e-6)
+    def read_depth(self, decoded: Tensor) -> Tensor:
+        """See `DiffusionAnnotator.read_depth`."""
+        return (decoded.clamp(-1, 1).mean(1, keepdim=True) + 1) / 2
+
+
+def _spec(kind: str, quantity: Quantity | None, axes: Axes | None) -> ModelSpec:
+    return ModelSpec(
+        id=f"lbm-{kind}",
+        family="lbm",
+        files=(
+            WeightFile(
+                "model.safetensors",
+                f"jasperai/LBM_{kind}",
+                aliases=(f"LBM_{kind}.safetensors",),
+                folders=("diffusion_models", "diffusers"),
+                approximate_size=5_020_000_000,
+            ),
+        ),
+        licence="CC-BY-NC-4.0",
+        licence_url="https://github.com/gojasper/LBM/blob/main/LICENCE.txt",
+        quantity=quantity,
+        axes=axes,
+        auto_dtypes=(torch.bfloat16,),
+        multiple_of=8,
+        default_size=1024,
+        config=LBM,
+    )
+
+
+SPECS = (
+    _spec("depth", Quantity.RELATIVE_DEPTH, None),
+    # doubtful: X is to the left in pictures of the released model, to the right in the paper's figure
+    _spec("normals", None, Axes.SCANNET),
+)

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from ..geometry.estimate import Axes, Quantity
+from .base import ModelSpec, WeightFile
 from .diffusion import DiffusionAnnotator, DiffusionOptions, check_range, seeded_noise
-from .diffusion_parts import SD2_TEXT_ENCODER, SD2_UNET, SD_VAE, DiffusionConfig, from_diffusers, how_to_install
+from .diffusion_parts import SD2_SIZES, SD2_TEXT_ENCODER, SD2_UNET, SD_VAE, DiffusionConfig
+from .libraries import from_diffusers, how_to_install_diffusion
 
 _LEADING = {
     "beta_start": 0.00085,
@@ -92,7 +94,7 @@ class MarigoldAnnotator(DiffusionAnnotator):
         (scheduler_class,) = from_diffusers(config.scheduler)
         scheduler = scheduler_class(**config.schedule)
         noise, generators = seeded_noise((options.ensemble_size, *latents.shape[1:]), latents.shape[0], options.seed)
-        # merging magnifies rounding, which differs with the size of a batch: a picture of a batch shall merge as it does alone
+        # rounding differs with the size of a batch, and merging magnifies it: one by one, a picture of a batch merges as it does alone
         at_once = latents.shape[0] if options.ensemble_size == 1 else 1
         for member in noise.to(latents.device).unbind(1):
             scheduler.set_timesteps(options.steps or config.steps, device=latents.device)
@@ -102,11 +104,9 @@ class MarigoldAnnotator(DiffusionAnnotator):
                 step()
             yield member
 
-    def read(self, decoded: Tensor) -> Tensor:
-        """See `DiffusionAnnotator.read`."""
-        if self.spec.quantity is not None:
-            return (decoded.mean(1, keepdim=True).clamp(-1, 1) + 1) / 2
-        return F.normalize(decoded.clamp(-1, 1), dim=1, eps=1e-6)
+    def read_depth(self, decoded: Tensor) -> Tensor:
+        """See `DiffusionAnnotator.read_depth`."""
+        return (decoded.mean(1, keepdim=True).clamp(-1, 1) + 1) / 2
 
     def merge(self, members: list[Tensor]) -> tuple[Tensor, Tensor | None]:
         """See `DiffusionAnnotator.merge`."""
@@ -122,4 +122,46 @@ def _check_scipy() -> None:
     try:
         importlib.import_module("scipy")
     except ImportError as error:
-        raise ImportError(f"merging an ensemble of depths needs scipy ({error}): {how_to_install()}") from error
+        raise ImportError(f"merging an ensemble of depths needs scipy ({error}): {how_to_install_diffusion()}") from error
+
+
+_DEPTH_COMMIT, _NORMALS_COMMIT = "9571e7123e258cf052b4e54241f17971c290e9a8", "09cfdd258cb281fa006cf1afcd2284376d16687d"
+_RAIL = "https://github.com/prs-eth/Marigold/blob/main/LICENSE-MODEL.txt"
+# the models' pages and the README of their code disagree
+_LCM_LICENCE = "Apache-2.0 or OpenRAIL++-M"
+
+
+def _spec(model_id: str, repo_id: str, licence: str, config: MarigoldConfig, revision: str = "main") -> ModelSpec:
+    depth = "depth" in model_id
+    names = {"network": "unet/diffusion_pytorch_model", "vae": "vae/diffusion_pytorch_model", "text_encoder": "text_encoder/model"}
+    return ModelSpec(
+        id=model_id,
+        family="marigold",
+        files=tuple(
+            WeightFile(
+                f"{name}.fp16.safetensors",
+                repo_id,
+                revision=revision,
+                role=role,
+                folders=("diffusers",),
+                approximate_size=SD2_SIZES[role],
+            )
+            for role, name in names.items()
+        ),
+        licence=licence,
+        licence_url=_RAIL,
+        quantity=Quantity.RELATIVE_DEPTH if depth else None,
+        axes=None if depth else Axes.OPENGL,
+        auto_dtypes=(torch.float16,),
+        multiple_of=8,
+        default_size=768,
+        config=config,
+    )
+
+
+SPECS = (
+    _spec("marigold-depth", "prs-eth/marigold-depth-v1-1", "OpenRAIL++-M", MARIGOLD_V1_1, _DEPTH_COMMIT),
+    _spec("marigold-normals", "prs-eth/marigold-normals-v1-1", "OpenRAIL++-M", MARIGOLD_V1_1, _NORMALS_COMMIT),
+    _spec("marigold-depth-lcm", "prs-eth/marigold-depth-lcm-v1-0", _LCM_LICENCE, MARIGOLD_LCM),
+    _spec("marigold-normals-lcm", "prs-eth/marigold-normals-lcm-v0-1", _LCM_LICENCE, MARIGOLD_LCM),
+)

@@ -7,7 +7,6 @@ Source:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from ..geometry.estimate import Estimate, Quantity
-from .base import IMAGENET_MEAN, IMAGENET_STD, Annotator, CheckpointError, ModelSpec, StateDict, checkpoint_mismatch, from_transformers
-from .hub import from_state_dict
-from .midas_small import DisparityHead, meta_network
+from .base import HALF, IMAGENET_MEAN, IMAGENET_STD, RGB, Annotator, ModelSpec, WeightFile, fill
+from .libraries import from_state_dict, from_transformers
+from .networks.midas_names import dpt_to_hub
+from .networks.midas_small import DisparityHead, MidasSmall
+from .networks.names import StateDict
 from .resizing import Fit, Resizing, cubic
-
-HALF = (0.5, 0.5, 0.5)
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,8 @@ class MidasConfig:
     backbone: str
     dpt: Mapping[str, Any] | None = None
     backbone_config: Mapping[str, Any] | None = None
-    mean: tuple[float, float, float] = HALF
-    std: tuple[float, float, float] = HALF
+    mean: RGB = HALF
+    std: RGB = HALF
 
 
 DPT_HYBRID = MidasConfig(
@@ -129,18 +128,14 @@ class MidasAnnotator(Annotator):
     def predict(self, pixels: Tensor) -> Estimate:
         """See `Annotator.predict`."""
         config = self.spec.config
-        mean, std = (pixels.new_tensor(value)[:, None, None] for value in (config.mean, config.std))
-        first = next(self.network.parameters())
-        normalised = ((pixels - mean) / std).to(first.dtype).contiguous(memory_format=torch.channels_last)
-        return Estimate(depth=self.network(normalised).contiguous(), quantity=Quantity.DISPARITY)
+        disparity = self.network(self.normalised(pixels, config.mean, config.std))
+        return Estimate(depth=disparity.contiguous(), quantity=Quantity.DISPARITY)
 
 
 def _build_small(spec: ModelSpec, state: StateDict) -> nn.Module:
-    network = meta_network()
-    expected = network.state_dict()
-    if mismatch := checkpoint_mismatch(expected, state):
-        raise CheckpointError(f"not a checkpoint of {spec.id}: {mismatch}")
-    network.load_state_dict(dict(state), assign=True)
+    with torch.device("meta"):
+        network = MidasSmall()
+    fill(network, state, f"not a checkpoint of {spec.id}")
     return network
 
 
@@ -156,7 +151,9 @@ def _build_dpt(spec: ModelSpec, state: StateDict) -> nn.Module:
                 return self.head.head(self.neck(maps, rows, columns)[-1])
             indices = self.config.backbone_out_indices
             if self.config.is_hybrid:
-                self.dpt.embeddings.image_size = tuple(x.shape[-2:])  # what it compares the picture with; the embedding is resized
+                self.dpt.embeddings.image_size = tuple(
+                    x.shape[-2:]
+                )  # it takes pictures of this size only, and resizes its embedding to them
             outputs = self.dpt(x, output_hidden_states=True)
             hidden = outputs.hidden_states[1:]
             if self.config.is_hybrid:
@@ -165,15 +162,13 @@ def _build_dpt(spec: ModelSpec, state: StateDict) -> nn.Module:
                 features = [hidden[i] for i in indices]
             return self.head.head(self.neck(features, rows, columns)[-1])
 
-    state = {key: value for key, value in state.items() if not _TABLES.search(key)}
-    official = any(key.startswith(("pretrained.", "scratch.")) for key in state)
-    hub_state = dpt_official_to_hub(state, spec.config.backbone) if official else state
-    network = from_state_dict(Dpt, _transformers_config(spec.config), hub_state, spec.id)
+    network = from_state_dict(Dpt, transformers_config(spec.config), dpt_to_hub(state, spec.config.backbone), spec.id)
     network.head.head = DisparityHead(*network.head.head)
     return network
 
 
-def _transformers_config(config: MidasConfig) -> Any:
+def transformers_config(config: MidasConfig) -> Any:
+    """The architecture as a DPTConfig of the transformers library."""
     dpt_config, swinv2_config, beit_config = from_transformers("DPTConfig", "Swinv2Config", "BeitConfig")
     backbones = {"swinv2": swinv2_config, "beit": beit_config}
     backbone = {}
@@ -183,104 +178,72 @@ def _transformers_config(config: MidasConfig) -> Any:
     return dpt_config(**(config.dpt or {}), **backbone, layer_norm_eps=1e-6, use_batch_norm_in_fusion_residual=False)
 
 
-# The authors' parameter names -> transformers'. Applied in order; group numbers may go through `_RENUMBER`.
-_VIT = r"^pretrained\.model\."
-_BLOCK = {
-    "hybrid": (_VIT + r"blocks\.(\d+)\.", r"dpt.encoder.layer.\1."),
-    "vit": (_VIT + r"blocks\.(\d+)\.", r"dpt.encoder.layer.\1."),
-    "beit": (_VIT + r"blocks\.(\d+)\.", r"backbone.encoder.layer.\1."),
-    "swinv2": (_VIT + r"layers\.(\d)\.blocks\.(\d+)\.", r"backbone.encoder.layers.\1.blocks.\2."),
-}
-_IN_BLOCK_VIT = (
-    (r"(layer\.\d+)\.norm1\.", r"\1.layernorm_before."),
-    (r"(layer\.\d+)\.norm2\.", r"\1.layernorm_after."),
-    (r"(layer\.\d+|blocks\.\d+)\.attn\.proj\.", r"\1.attention.output.dense."),
-    (r"(layer\.\d+|blocks\.\d+)\.mlp\.fc1\.", r"\1.intermediate.dense."),
-    (r"(layer\.\d+|blocks\.\d+)\.mlp\.fc2\.", r"\1.output.dense."),
-)
-_RULES: dict[str, tuple[tuple[str, str], ...]] = {
-    "vit": (
-        (_VIT + r"cls_token$", "dpt.embeddings.cls_token"),
-        (_VIT + r"pos_embed$", "dpt.embeddings.position_embeddings"),
-        (_VIT + r"norm\.", "dpt.layernorm."),
-        (_VIT + r"patch_embed\.proj\.", "dpt.embeddings.patch_embeddings.projection."),
-        (r"\.attn\.qkv\.", ".attention.attention.{qkv}."),
-    ),
-    "hybrid": (
-        (_VIT + r"cls_token$", "dpt.embeddings.cls_token"),
-        (_VIT + r"pos_embed$", "dpt.embeddings.position_embeddings"),
-        (_VIT + r"norm\.", "dpt.layernorm."),
-        (_VIT + r"patch_embed\.proj\.", "dpt.embeddings.projection."),
-        (_VIT + r"patch_embed\.backbone\.stem\.conv\.", "dpt.embeddings.backbone.bit.embedder.convolution."),
-        (_VIT + r"patch_embed\.backbone\.stem\.norm\.", "dpt.embeddings.backbone.bit.embedder.norm."),
-        (
-            _VIT + r"patch_embed\.backbone\.stages\.(\d)\.blocks\.(\d)\.",
-            r"dpt.embeddings.backbone.bit.encoder.stages.\1.layers.\2.",
+ANNOTATORS_COMMIT = "982e7edaec38759d914a963c48c4726685de7d96"
+"""Of lllyasviel/Annotators, a collection of other authors' weights."""
+
+_RELEASES = "https://github.com/isl-org/MiDaS/releases/download"
+
+
+def _release(path: str, **published: Any) -> WeightFile:
+    return WeightFile(url=f"{_RELEASES}/{path}", filename=path.rsplit("/", 1)[-1], **published)
+
+
+def _spec(name: str, file: WeightFile, config: MidasConfig, resizing: Resizing = DPT_RESIZING, **more: Any) -> ModelSpec:
+    return ModelSpec(
+        id=f"midas-{name}",
+        family="midas",
+        files=(file,),
+        licence="MIT",
+        quantity=Quantity.DISPARITY,
+        resizing=resizing,
+        config=config,
+        **more,
+    )
+
+
+SPECS = (
+    _spec(
+        "dpt-hybrid",
+        WeightFile(
+            repo_id="lllyasviel/Annotators",
+            filename="dpt_hybrid-midas-501f0c75.pt",
+            aliases=("dpt_hybrid_384.pt", "dpt_hybrid-midas.safetensors"),
+            revision=ANNOTATORS_COMMIT,
+            sha256="501f0c75b3bca7daec6b3682c5054c09b366765aef6fa3a09d03a5cb4b230853",
+            size=492_757_791,
         ),
-        (r"\.attn\.qkv\.", ".attention.attention.{qkv}."),
+        DPT_HYBRID,
+        auto_dtypes=(torch.float32,),  # float16 is off by 5 % at random weights, ten times as much as in the others
     ),
-    "beit": (
-        (_VIT + r"cls_token$", "backbone.embeddings.cls_token"),
-        (_VIT + r"patch_embed\.proj\.", "backbone.embeddings.patch_embeddings.projection."),
-        (r"\.gamma_([12])$", r".lambda_\1"),
-        (
-            r"\.attn\.relative_position_bias_table$",
-            ".attention.attention.relative_position_bias.relative_position_bias_table",
+    _spec(
+        "dpt-large",
+        _release(
+            "v3/dpt_large_384.pt",
+            aliases=("dpt_large-midas-2f21e586.pt",),
+            sha256="2f21e586477d90cb9624c7eef5df7891edca49a1c4795ee2cb631fd4daa6ca69",
+            size=1_376_378_527,
         ),
-        (r"\.attn\.q_bias$", ".attention.attention.query.bias"),
-        (r"\.attn\.v_bias$", ".attention.attention.value.bias"),
-        (r"\.attn\.qkv\.", ".attention.attention.{qkv}."),
+        DPT_LARGE,
     ),
-    "swinv2": (
-        (_VIT + r"layers\.(\d)\.downsample\.", r"backbone.encoder.layers.\1.downsample."),
-        (_VIT + r"patch_embed\.proj\.", "backbone.embeddings.patch_embeddings.projection."),
-        (_VIT + r"patch_embed\.norm\.", "backbone.embeddings.norm."),
-        (r"(blocks\.\d+)\.norm1\.", r"\1.layernorm_before."),
-        (r"(blocks\.\d+)\.norm2\.", r"\1.layernorm_after."),
-        (r"\.attn\.logit_scale$", ".attention.self.logit_scale"),
-        (r"\.attn\.cpb_mlp\.", ".attention.self.continuous_position_bias_mlp."),
-        (r"\.attn\.q_bias$", ".attention.self.query.bias"),
-        (r"\.attn\.v_bias$", ".attention.self.value.bias"),
-        (r"\.attn\.qkv\.", ".attention.self.{qkv}."),
+    _spec(
+        "v2.1-small",
+        _release(
+            "v2_1/midas_v21_small_256.pt",
+            aliases=("midas_v21_small-70d6b9c8.pt",),
+            sha256="70d6b9c891758c67f974a6097fb0c608c7ee67fb81ac3e5588847d5596d56fca",
+            size=85_761_505,
+        ),
+        MIDAS_SMALL,
+        SMALL_RESIZING,
+        default_size=256,
+        auto_dtypes=(torch.float32,),
     ),
-}
-_NECK = (
-    (r"^scratch\.layer(\d)_rn\.", "neck.convs.{dec}."),
-    (r"^scratch\.refinenet(\d)\.out_conv\.", "neck.fusion_stage.layers.{rev}.projection."),
-    (r"^scratch\.refinenet(\d)\.", "neck.fusion_stage.layers.{rev}."),
-    (r"\.resConfUnit(\d)\.conv(\d)\.", r".residual_layer\1.convolution\2."),
-    (r"^pretrained\.act_postprocess(\d)\.0\.project\.0\.", "neck.reassemble_stage.readout_projects.{dec}.0."),
-    (r"^pretrained\.act_postprocess(\d)\.3\.", "neck.reassemble_stage.layers.{dec}.projection."),
-    (r"^pretrained\.act_postprocess(\d)\.4\.", "neck.reassemble_stage.layers.{dec}.resize."),
-    (r"^scratch\.output_conv\.", "head.head."),
+    _spec(
+        "swin2-tiny",
+        _release("v3_1/dpt_swin2_tiny_256.pt", approximate_size=170_000_000),
+        DPT_SWIN2_TINY,
+        SWIN2_RESIZING,
+        default_size=256,
+    ),
+    _spec("beit-large-512", _release("v3_1/dpt_beit_large_512.pt", approximate_size=1_580_000_000), DPT_BEIT_LARGE, default_size=512),
 )
-_UNUSED = re.compile(r"^pretrained\.model\.(head|head_dist|fc_norm|patch_embed\.backbone\.norm)\.|^auxlayer\.|attn_mask$|\.k_bias$")
-# what older versions of timm and of transformers wrote, and the newer ones compute
-_TABLES = re.compile(r"\.(relative_position_index|relative_coords_table)$")
-_UNUSED_NORM = re.compile(r"^pretrained\.model\.norm\.")
-
-
-def dpt_official_to_hub(state: StateDict, backbone: str) -> dict[str, Tensor]:
-    """The authors' state dict under transformers' names, without what the network never uses."""
-    rules = (_BLOCK[backbone], *_RULES[backbone], *_IN_BLOCK_VIT, *_NECK)
-    renamed: dict[str, Tensor] = {}
-    for key, value in state.items():
-        if _UNUSED.search(key) or (backbone in ("beit", "swinv2") and _UNUSED_NORM.search(key)):
-            continue
-        new_key = key
-        for pattern, replacement in rules:
-            new_key = re.sub(pattern, lambda match, template=replacement: _expand(match, template), new_key)
-        if "{qkv}" in new_key and value.ndim and value.shape[0] % 3 == 0:
-            for name, part in zip(("query", "key", "value"), value.chunk(3), strict=True):
-                renamed[new_key.replace("{qkv}", name)] = part
-        else:
-            renamed[key if "{qkv}" in new_key else new_key] = value
-    return renamed
-
-
-def _expand(match: re.Match[str], template: str) -> str:
-    r"""Fills `\1`, and `{dec}` = first group - 1, `{rev}` = 4 - first group."""
-    if "{dec}" in template or "{rev}" in template:
-        number = int(match.group(1))
-        return template.replace("{dec}", str(number - 1)).replace("{rev}", str(4 - number))
-    return match.expand(template)

@@ -1,159 +1,27 @@
-"""The pack's own network: disparity and normals from one picture, small enough to ship with the code.
-
-The architecture is described here; how it was trained, on what, and how good it is: docs/tiny.md and training/.
-"""
+"""The pack's own model: disparity and normals from one picture, small enough to ship with the code."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..geometry.conventions import unit_normals
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..utils import guided_upsample, resize_picture, round_to_multiple
-from .base import Annotator, CheckpointError, ModelSpec, StateDict, checkpoint_mismatch
+from .base import Annotator, ModelSpec, WeightFile, fill
+from .networks.names import StateDict
+from .networks.tiny import TINY, TinyNetwork, untrained_counters
 
 LONGEST_ASPECT = 4.0
 LARGEST_SIZE = 256
 ENLARGED = 2
 GUIDE_RADIUS, GUIDE_EPSILON = 2, 0.01
-# brings disparity to the mean deviation of MiDaS v2.1 small's at 512 (training/evaluate.py prints both), whose slopes the old normal-map
-# formula is made for
+# The old formula for normal maps is made for the slopes of MiDaS v2.1 small at 512. This factor gives the network's disparity the same mean
+# deviation; training/evaluate.py prints both.
 TO_MIDAS_SCALE = 130.0
-COUNTER = "num_batches_tracked"
-POSITIONS = 5
-
-
-@dataclass(frozen=True)
-class TinyConfig:
-    """The sizes of the network.
-
-    Attributes:
-        channels: Of the encoder at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input.
-        decoder: Channels of the decoder from 1/32 to 1/4.
-        head: Channels at 1/2, before the output.
-        attention_blocks: Transformer blocks at 1/32.
-        attention_heads: Heads of each.
-        expansion: Hidden width of their perceptrons, in channels of the input.
-    """
-
-    channels: tuple[int, int, int, int, int] = (16, 32, 64, 128, 192)
-    decoder: int = 56
-    head: int = 16
-    attention_blocks: int = 2
-    attention_heads: int = 6
-    expansion: int = 3
-
-
-TINY = TinyConfig()
-
-
-class TinyNetwork(nn.Module):
-    """A residual encoder that knows where it looks, two transformer blocks at its end, and a top-down decoder.
-
-    Convention:
-        Input (B, 3, H, W): RGB in [0, 1], H and W multiples of 32. Output (B, 4, H / 2, W / 2) float32: disparity, large = near,
-        of unknown scale and shift (trained to median 0 and mean absolute deviation 1); then normals in OpenGL axes, not yet of
-        unit length.
-    """
-
-    def __init__(self, config: TinyConfig = TINY) -> None:
-        super().__init__()
-        widths = config.channels
-        self.stem = _conv(3 + POSITIONS, widths[0], stride=2)
-        self.stages = nn.ModuleList(nn.Sequential(_Residual(a, b, 2), _Residual(b, b, 1)) for a, b in itertools.pairwise(widths))
-        self.place = nn.Conv2d(POSITIONS, widths[-1], 1)
-        blocks = range(config.attention_blocks)
-        self.attention = nn.ModuleList(_Attention(widths[-1], config.attention_heads, config.expansion) for _ in blocks)
-        self.laterals = nn.ModuleList(nn.Conv2d(width, config.decoder, 1) for width in widths[1:])
-        self.refine = nn.ModuleList(_Residual(config.decoder, config.decoder, 1) for _ in widths[1:])
-        self.detail = nn.Conv2d(widths[0], config.head, 1)
-        self.merge = nn.Conv2d(config.decoder, config.head, 1)
-        self.blend = _conv(config.head, config.head)
-        self.last = nn.Conv2d(config.head, 4, 3, padding=1)
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        """See the class."""
-        return self.decode(self.encode(pictures))
-
-    def encode(self, pictures: Tensor) -> list[Tensor]:
-        """Features at 1/2, 1/4, 1/8, 1/16 and 1/32."""
-        features = [self.stem(torch.cat(((pictures - 0.45) / 0.25, _positions(pictures)), 1))]
-        for stage in self.stages:
-            features.append(stage(features[-1]))
-        deepest = features[-1] + self.place(_positions(features[-1]))
-        tokens = deepest.flatten(2).transpose(1, 2)
-        for block in self.attention:
-            tokens = block(tokens)
-        features[-1] = tokens.transpose(1, 2).reshape(deepest.shape).contiguous(memory_format=torch.channels_last)
-        return features
-
-    def decode(self, features: list[Tensor]) -> Tensor:
-        """Disparity and normals of the features."""
-        path = self.refine[3](self.laterals[3](features[4]))
-        for level in (2, 1, 0):
-            skip = self.laterals[level](features[level + 1])
-            path = self.refine[level](skip + _twice(path))
-        path = F.relu(self.detail(features[0]) + _twice(self.merge(path)))
-        assert self.last.bias is not None
-        return F.conv2d(self.blend(path).float(), self.last.weight.float(), self.last.bias.float(), padding=1)
-
-
-def _positions(like: Tensor) -> Tensor:
-    """x, y, x², y² and y in units of the longer side, x and y from -1 to 1: pictures have an up and a middle."""
-    height, width = like.shape[-2:]
-    y = torch.linspace(-1, 1, height, device=like.device)[:, None].expand(height, width)
-    x = torch.linspace(-1, 1, width, device=like.device)[None].expand(height, width)
-    stacked = torch.stack((x, y, x * x, y * y, y * (height / max(height, width))))
-    return stacked.to(like.dtype)[None].expand(like.shape[0], -1, -1, -1)
-
-
-def _twice(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-
-
-def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
-
-
-class _Residual(nn.Module):
-    """Two 3x3 convolutions and a shortcut."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.first = _conv(inputs, outputs, stride)
-        self.second = nn.Sequential(nn.Conv2d(outputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs))
-        self.shortcut = nn.Identity() if (inputs, stride) == (outputs, 1) else nn.Conv2d(inputs, outputs, 1)
-        self.stride = stride
-
-    def forward(self, x: Tensor) -> Tensor:
-        around = self.shortcut(F.avg_pool2d(x, 2) if self.stride == 2 else x)
-        return F.relu(around + self.second(self.first(x)))
-
-
-class _Attention(nn.Module):
-    """A transformer block with its normalisations in front."""
-
-    def __init__(self, channels: int, heads: int, expansion: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm1, self.norm2 = nn.LayerNorm(channels), nn.LayerNorm(channels)
-        self.qkv = nn.Linear(channels, 3 * channels)
-        self.project = nn.Linear(channels, channels)
-        self.expand = nn.Linear(channels, expansion * channels)
-        self.shrink = nn.Linear(expansion * channels, channels)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        batch, length, channels = tokens.shape
-        qkv = self.qkv(self.norm1(tokens)).view(batch, length, 3, self.heads, channels // self.heads)
-        seen = F.scaled_dot_product_attention(*qkv.permute(2, 0, 3, 1, 4).unbind(0))
-        tokens = tokens + self.project(seen.transpose(1, 2).reshape(tokens.shape))
-        return tokens + self.shrink(F.gelu(self.expand(self.norm2(tokens))))
 
 
 class TinyAnnotator(Annotator):
@@ -168,11 +36,9 @@ class TinyAnnotator(Annotator):
     @classmethod
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> TinyAnnotator:
         """See `Annotator.build`."""
-        network, state = TinyNetwork(spec.config or TINY), states["network"]
-        expected = {key: value for key, value in network.state_dict().items() if not key.endswith(COUNTER)}
-        if mismatch := checkpoint_mismatch(expected, state):
-            raise CheckpointError(f"not a checkpoint of {spec.id}: {mismatch}")
-        network.load_state_dict(dict(state), strict=False)  # strict but for the counters, which only training needs
+        with torch.device("meta"):
+            network = TinyNetwork(spec.config)
+        fill(network, {**untrained_counters(network), **states["network"]}, f"not a checkpoint of {spec.id}")
         network.to(dtype=dtype).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stubs forget it
         return cls(spec, network)
 
@@ -201,3 +67,17 @@ class TinyAnnotator(Annotator):
         output = self.network(pixels.to(dtype).contiguous(memory_format=torch.channels_last)).contiguous()
         disparity, normals = TO_MIDAS_SCALE * output[:, :1], unit_normals(output[:, 1:])
         return Estimate(depth=disparity, quantity=Quantity.DISPARITY, normals=normals, axes=Axes.OPENGL)
+
+
+SPECS = (
+    ModelSpec(
+        id="tiny",
+        family="tiny",
+        files=(WeightFile("tiny.safetensors", sha256="3b485f92e598795565434ef79b13bdc487182b2e040c224942ee21ca5f8d82c6", size=5_887_824),),
+        licence="Apache-2.0",
+        quantity=Quantity.DISPARITY,
+        axes=Axes.OPENGL,
+        default_size=192,
+        config=TINY,
+    ),
+)

@@ -7,7 +7,6 @@ Source:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,11 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from ..geometry.estimate import Estimate, Quantity
-from .base import ModelSpec, StateDict, from_transformers
-from .hub import from_state_dict
-from .midas import DPT_BEIT_LARGE, dpt_official_to_hub
+from .base import HALF, ModelSpec, WeightFile
+from .libraries import from_state_dict, from_transformers
+from .midas import ANNOTATORS_COMMIT, DPT_BEIT_LARGE
+from .networks.names import StateDict
+from .networks.zoe_depth_anything import BINS
+from .networks.zoe_names import official_to_hub
 from .resizing import Fit, Resizing, linear_to_corners
-from .zoe_depth_anything import BINS
 from .zoe_inference import ZoeInference
 
 
@@ -53,7 +54,7 @@ _CLASSIFIER = {
 }
 _BEIT_LARGE_384 = {**(DPT_BEIT_LARGE.backbone_config or {}), "image_size": 384}
 ZOE_NYU = ZoeConfig("softplus", (("nyu", 10.0),), _BEIT_LARGE_384)
-# 80 as in the authors' evaluation: their default, and the Hugging Face configuration, cut everything beyond 10 m off
+# 80 m as in the authors' evaluation; their default, and the Hugging Face configuration, cut off everything beyond 10 m
 ZOE_KITTI = ZoeConfig("normed", (("kitti", 80.0),), _BEIT_LARGE_384, frame=(384, 768))
 ZOE_NYU_KITTI = ZoeConfig("softplus", (("nyu", 10.0), ("kitti", 80.0)), _BEIT_LARGE_384)
 
@@ -73,11 +74,11 @@ class ZoeAnnotator(ZoeInference):
         state = states["network"]
         if any(key.startswith("core.") for key in state):
             state = official_to_hub(state)
-        network = from_state_dict(network_class, _transformers_config(spec.config), state, spec.id)
+        network = from_state_dict(network_class, transformers_config(spec.config), state, spec.id)
         network.to(memory_format=torch.channels_last)
         for part in (network.backbone, network.neck):
             part.to(dtype)
-        # small differences of large numbers, and divisions by less than float16 holds
+        # the heads subtract large numbers that are nearly equal, and divide by numbers too small for float16
         for head in (network.relative_head, network.metric_head):
             head.float().register_forward_pre_hook(_to_float32, with_kwargs=True)
         return cls(spec, network)
@@ -89,9 +90,8 @@ class ZoeAnnotator(ZoeInference):
 
     def predict(self, pixels: Tensor) -> Estimate:
         """See `Annotator.predict`."""
-        dtype = next(self.network.parameters()).dtype
-        normalised = ((pixels - 0.5) / 0.5).to(dtype).contiguous(memory_format=torch.channels_last)
-        # with several kinds of scene, a batch would vote for the one of all its pictures
+        normalised = self.normalised(pixels, HALF, HALF)
+        # a network for several kinds of scene would choose one kind for the whole batch
         parts = normalised.split(1) if len(self.spec.config.ranges) > 1 else (normalised,)
         depth = torch.cat([self.network(part).predicted_depth for part in parts])
         return Estimate(depth=depth[:, None].contiguous(), quantity=Quantity.METRIC_DEPTH)
@@ -104,7 +104,8 @@ def _to_float32(_module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, d
     return tuple(map(convert, args)), {name: convert(value) for name, value in kwargs.items()}
 
 
-def _transformers_config(config: ZoeConfig) -> Any:
+def transformers_config(config: ZoeConfig) -> Any:
+    """The architecture as a ZoeDepthConfig of the transformers library."""
     zoe_config, beit_config = from_transformers("ZoeDepthConfig", "BeitConfig")
     bins = [{"name": name, "n_bins": BINS, "min_depth": 1e-3, "max_depth": far} for name, far in config.ranges]
     classifier = _CLASSIFIER if len(bins) > 1 else {}
@@ -120,28 +121,38 @@ def _transformers_config(config: ZoeConfig) -> Any:
     )
 
 
-_METRIC_HEAD = (
-    (r"^mlp_classifier\.(\d)\.", lambda match: f"mlp_classifier.linear{int(match[1]) // 2 + 1}."),
-    (r"\._net\.(\d)\.", lambda match: f".conv{int(match[1]) // 2 + 1}."),
-    (r"^patch_transformer\.transformer_encoder\.layers\.", "patch_transformer.transformer_encoder."),
+_RELEASE = "https://github.com/isl-org/ZoeDepth/releases/download/v1.0"
+
+
+def _spec(name: str, file: WeightFile, config: ZoeConfig) -> ModelSpec:
+    return ModelSpec(
+        id=f"zoedepth-{name}",
+        family="zoedepth",
+        files=(file,),
+        licence="MIT",
+        quantity=Quantity.METRIC_DEPTH,
+        resizing=resizing(config),
+        config=config,
+    )
+
+
+def _release(letters: str, sha256: str, size: int) -> WeightFile:
+    filename = f"ZoeD_M12_{letters}.pt"
+    return WeightFile(url=f"{_RELEASE}/{filename}", filename=filename, sha256=sha256, size=size)
+
+
+SPECS = (
+    _spec(
+        "nyu",
+        WeightFile(
+            repo_id="lllyasviel/Annotators",
+            filename="ZoeD_M12_N.pt",
+            revision=ANNOTATORS_COMMIT,
+            sha256="c97f94c4d53c5b788af46c5da0462262aebb37ea116fd70014bcbba93146c33b",
+            size=1_443_406_099,
+        ),
+        ZOE_NYU,
+    ),
+    _spec("kitti", _release("K", "2f8e54f8de353c8e745ee2c8de03bf2181b7828c32211bb9efd7254a57a2df16", 1_443_421_075), ZOE_KITTI),
+    _spec("nyu-kitti", _release("NK", "5d26daa15d420eb2908f1f486a37cc84e7a91751b44ce4b4d104eb8e433f9813", 1_448_574_259), ZOE_NYU_KITTI),
 )
-
-
-def official_to_hub(state: StateDict) -> dict[str, Tensor]:
-    """The authors' state dict under transformers' names, without what the network never uses."""
-    core = {key.removeprefix("core.core."): value for key, value in state.items() if key.startswith("core.core.")}
-    renamed = {
-        re.sub(r"^head\.head\.(\d)\.", lambda match: f"relative_head.conv{int(match[1]) // 2 + 1}.", key): value
-        for key, value in dpt_official_to_hub(core, "beit").items()
-    }
-    for key, value in state.items():
-        if key.startswith("core.core.") or key.endswith((".k_idx", ".K_minus_1")):
-            continue
-        for pattern, replacement in _METRIC_HEAD:
-            key = re.sub(pattern, replacement, key)
-        if ".self_attn.in_proj_" in key:
-            for name, part in zip(("query", "key", "value"), value.chunk(3), strict=True):
-                renamed[f"metric_head.{key.replace('in_proj_', f'{name}.')}"] = part
-        else:
-            renamed[f"metric_head.{key}"] = value
-    return renamed

@@ -7,132 +7,51 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from typing import Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..geometry.estimate import Estimate, Quantity
-from .base import ModelSpec, StateDict
-from .depth_anything import DepthAnything, DepthAnythingConfig, DinoAnnotator, fill, without_unused
-from .dpt import HEAD_CHANNELS
+from .base import ModelSpec, WeightFile
+from .depth_anything import FOLDERS, V1_LARGE, DinoAnnotator
+from .networks.zoe_depth_anything import ZoeDepthAnything
 from .resizing import Fit, Resizing, linear_to_corners
 from .zoe_inference import ZoeInference
-
-RESIZING = Resizing(Fit.MINIMAL, 518 / 392, linear_to_corners)
-BINS = 64
-_EMBEDDING = 128
-_ATTRACTORS = (16, 8, 4, 1)
-_ATTRACTION = 300.0  # the configuration's 1000 never reaches the authors' function
-_TEMPERATURES = (0.0212, 50.0)
-_SHARE_EPS, _LOG_EPS = 1e-4, 1e-7
-
-
-class _Perceptron(nn.Module):
-    """Two 1 x 1 convolutions with a ReLU between them."""
-
-    def __init__(self, inputs: int, inner: int, outputs: int) -> None:
-        super().__init__()
-        self._net = nn.Sequential(nn.Conv2d(inputs, inner, 1), nn.ReLU(), nn.Conv2d(inner, outputs, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self._net(x)
-
-
-class _ConditionalLogBinomial(nn.Module):
-    """Weights of the bins: a binomial distribution, softened by a temperature, whose parameters a perceptron gives."""
-
-    def __init__(self, inputs: int) -> None:
-        super().__init__()
-        self.mlp = nn.Sequential(nn.Conv2d(inputs, inputs // 2, 1), nn.GELU(), nn.Conv2d(inputs // 2, 4, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        parameters = F.softplus(self.mlp(x)) + _SHARE_EPS
-        share = parameters[:, :1] / parameters[:, :2].sum(1, keepdim=True)
-        low, high = _TEMPERATURES
-        temperature = low + (high - low) * parameters[:, 2:3] / parameters[:, 2:].sum(1, keepdim=True)
-        index = torch.arange(BINS, device=x.device, dtype=x.dtype)[:, None, None]
-        rest = BINS - 1 - index
-        # logarithm of the binomial coefficient after Stirling, without what is the same for all bins
-        ways = -(index + _LOG_EPS) * (index + _LOG_EPS).log() - rest * (rest + _LOG_EPS).log()
-        likelihood = ways + index * share.clamp(_SHARE_EPS, 1).log() + rest * (1 - share).clamp(_SHARE_EPS, 1).log()
-        return (likelihood / temperature).softmax(1)
-
-
-class ZoeDepthAnything(nn.Module):
-    """Depth Anything V1 and ZoeDepth's single metric head with softplus bins, under the names of the official checkpoints.
-
-    Convention:
-        Input as `DepthAnything`. Output (B, 1, H, W) float32 metres.
-    """
-
-    def __init__(self, config: DepthAnythingConfig) -> None:
-        super().__init__()
-        width = config.dpt.features
-        self.core = DepthAnything(config.vit, config.dpt)
-        self.conv2 = nn.Conv2d(width, width, 1)
-        self.seed_bin_regressor = _Perceptron(width, 256, BINS)
-        self.seed_projector = _Perceptron(width, 128, _EMBEDDING)
-        self.projectors = nn.ModuleList(_Perceptron(width, 128, _EMBEDDING) for _ in _ATTRACTORS)
-        self.attractors = nn.ModuleList(_Perceptron(_EMBEDDING, 128, count) for count in _ATTRACTORS)
-        self.conditional_log_binomial = _ConditionalLogBinomial(HEAD_CHANNELS + 1 + _EMBEDDING)
-
-    def set_dtype(self, dtype: torch.dtype) -> None:
-        """Brings Depth Anything to a dtype (see `DepthAnything.set_dtype`), and ZoeDepth's head to float32."""
-        self.float()
-        self.core.set_dtype(dtype)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Metres of normalised pictures; see the class."""
-        head = self.core.depth_head
-        height, width = x.shape[-2:]
-        maps, _ = self.core.pretrained(x)
-        coarsest, *levels = head.pyramid(maps, height, width)
-        first, relu, last = head.scratch.output_conv2
-        features = relu(first(head.full_size(levels[-1], height, width)))
-        features = torch.cat((features, F.relu(last(features))), 1)
-        centres, embedding = self._bins(coarsest.float(), [level.float() for level in levels])
-        weights = self.conditional_log_binomial(torch.cat((features, _resized(embedding, height, width)), 1))
-        return (weights * _resized(centres, height, width)).sum(1, keepdim=True)
-
-    def _bins(self, coarsest: Tensor, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Bin centres (B, BINS, h, w) in metres and the embedding that goes with them, at the size of the finest level."""
-        seed = self.conv2(coarsest)
-        centres = F.softplus(self.seed_bin_regressor(seed))
-        embedding = self.seed_projector(seed)
-        for projector, attractor, level in zip(self.projectors, self.attractors, levels, strict=True):
-            size = level.shape[-2:]
-            previous, embedding = _resized(embedding, *size), projector(level)
-            points = F.softplus(attractor(embedding + previous))
-            centres = _resized(centres, *size)
-            shift = torch.zeros_like(centres)
-            for point in points.split(1, 1):
-                distance = point - centres
-                shift += distance / (1 + _ATTRACTION * distance**2)
-            centres = centres + shift / points.shape[1]
-        return centres, embedding
-
-
-def _resized(x: Tensor, height: int, width: int) -> Tensor:
-    return F.interpolate(x, size=(height, width), mode="bilinear", align_corners=True)
 
 
 class ZoeDepthAnythingAnnotator(ZoeInference, DinoAnnotator):
     """Depth Anything V1's metric networks."""
 
-    @classmethod
-    def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> ZoeDepthAnythingAnnotator:
-        """See `Annotator.build`. Takes the authors' checkpoints."""
-        with torch.device("meta"):
-            network = ZoeDepthAnything(spec.config)
-        state = {key.replace("core.core.", "core.", 1): value for key, value in without_unused(states["network"]).items()}
-        # constants of the authors' distribution
-        state = {key: value for key, value in state.items() if not key.endswith((".k_idx", ".K_minus_1"))}
-        fill(network, state, spec)
-        network.set_dtype(dtype)
-        return cls(spec, network)
+    network_class = ZoeDepthAnything
 
     def predict(self, pixels: Tensor) -> Estimate:
         """See `Annotator.predict`."""
         return Estimate(depth=self.network(self.normalised(pixels)).contiguous(), quantity=Quantity.METRIC_DEPTH)
+
+
+def _spec(scene: str, **published: Any) -> ModelSpec:
+    return ModelSpec(
+        id=f"zoe-depth-anything-{scene}",
+        family="zoe-depth-anything",
+        files=(
+            WeightFile(
+                repo_id="LiheYoung/Depth-Anything",
+                repo_type="space",
+                filename=f"checkpoints_metric_depth/depth_anything_metric_depth_{scene}.pt",
+                folders=FOLDERS,
+                **published,
+            ),
+        ),
+        licence="Apache-2.0",
+        quantity=Quantity.METRIC_DEPTH,
+        multiple_of=14,
+        resizing=Resizing(Fit.MINIMAL, 518 / 392, linear_to_corners),
+        default_size=392,
+        config=V1_LARGE,
+    )
+
+
+SPECS = (
+    _spec("indoor", sha256="e25a96605a2ea2dbbe57308d024e89a803fa87fe981bd51d4cee245f1de57977", size=1_343_378_277),
+    _spec("outdoor", approximate_size=1_343_000_000),
+)

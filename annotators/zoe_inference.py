@@ -9,7 +9,7 @@ from torch import Tensor
 from ..geometry.estimate import Estimate, Quantity
 from .base import Annotator
 
-_PADDING = 3.0  # borders of sqrt(side / 2) times this, which the networks see worse than the rest
+_PADDING = 3.0  # the border is sqrt(side / 2) times this wide; the networks see a picture's border worse than the rest
 
 
 class ZoeInference(Annotator):

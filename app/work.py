@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import Tensor
 
-from ..annotators.fov import with_fov
 from ..geometry.derive import with_normals
 from ..geometry.estimate import Estimate
 from ..geometry.files import SaveOptions, read_picture, save_estimate, write_depth_png, write_normal_png, write_npz
@@ -39,8 +38,7 @@ def estimate(model: Model, picture: Tensor, size: int | None = None, fov: float 
     Returns:
         The estimate at the picture's size.
     """
-    height, width = picture.shape[-2:]
-    return model.estimate(picture, size, derive=lambda part: with_normals(with_fov(part, fov, height, width)))
+    return model.estimate(picture, size, fov=fov, derive=with_normals)
 
 
 def write(outputs: Outputs, found: Estimate, options: SaveOptions, settings: Mapping[str, Any]) -> list[Path]:

@@ -19,11 +19,12 @@ import torch
 
 from depth_normal.annotators.base import ModelSpec
 from depth_normal.annotators.diffusion import DiffusionAnnotator, DiffusionOptions
-from depth_normal.annotators.diffusion_parts import LatentDiffusion, from_diffusers
 from depth_normal.annotators.lbm import LbmAnnotator, LbmOptions
+from depth_normal.annotators.libraries import from_diffusers
 from depth_normal.annotators.lotus import LotusAnnotator
 from depth_normal.annotators.marigold import MarigoldAnnotator, MarigoldOptions
-from depth_normal.annotators.specs_diffusion import SPECS
+from depth_normal.annotators.networks.latent_diffusion import LatentDiffusion
+from depth_normal.annotators.registry import find_spec
 
 RUNS: tuple[tuple[str, type[DiffusionAnnotator], DiffusionOptions], ...] = (
     ("marigold-depth", MarigoldAnnotator, MarigoldOptions(steps=1)),
@@ -94,7 +95,7 @@ def main() -> None:
     print(f"{torch.cuda.get_device_name(device) if device.type == 'cuda' else 'CPU, narrow networks'}, {arguments.size} x {arguments.size}")
     print(f"{'model':16} {'dtype':10} {'steps':>5} {'s/picture':>10} {'outside':>8}")
     for model_id, family, options in RUNS:
-        annotator = random_network(next(spec for spec in SPECS if spec.id == model_id), family, device)
+        annotator = random_network(find_spec(model_id), family, device)
         spent: list[float] = []
         parts: Any = annotator.parts
         parts.unet.forward = measured(parts.unet.forward, device, spent)

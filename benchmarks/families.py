@@ -19,7 +19,6 @@ Without --models: the small member of each family that has one; --full: one more
 from __future__ import annotations
 
 import argparse
-import importlib
 import subprocess
 import sys
 import time
@@ -30,7 +29,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from depth_normal.annotators.base import ModelSpec, from_transformers
+from depth_normal.annotators import midas, zoe
+from depth_normal.annotators.base import ModelSpec
+from depth_normal.annotators.depth_anything import DinoAnnotator
+from depth_normal.annotators.libraries import from_transformers
+from depth_normal.annotators.networks.midas_small import MidasSmall
 from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.model_loader import host
 from depth_normal.model_loader.load import DTYPES
@@ -106,17 +109,14 @@ def load(model_id: str, dtype: str) -> Model:
 
 def empty_network(spec: ModelSpec) -> nn.Module:
     """The network of a spec, without memory, under names that its annotator loads."""
-    module = importlib.import_module(FAMILIES[spec.family].__module__)
-    config = spec.config
+    family, config = FAMILIES[spec.family], spec.config
     with torch.device("meta"):
+        if issubclass(family, DinoAnnotator):
+            return family.network_class(config.vit, config.dpt)
         if spec.family == "midas" and config.backbone == "efficientnet-lite3":
-            return module.meta_network()
-        if spec.family in ("midas", "zoedepth"):
-            (network_class,) = from_transformers(f"{'DPT' if spec.family == 'midas' else 'ZoeDepth'}ForDepthEstimation")
-            return network_class(module._transformers_config(config))
-        if spec.family == "zoe-depth-anything":
-            return module.ZoeDepthAnything(config)
-        return (module.DepthAnything3 if spec.family == "depth-anything-3" else module.DepthAnything)(config.vit, config.dpt)
+            return MidasSmall()
+        (network_class,) = from_transformers(f"{'DPT' if spec.family == 'midas' else 'ZoeDepth'}ForDepthEstimation")
+        return network_class((midas if spec.family == "midas" else zoe).transformers_config(config))
 
 
 def random_state(spec: ModelSpec) -> dict[str, Tensor]:

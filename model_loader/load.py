@@ -124,8 +124,8 @@ def _build(spec: ModelSpec, paths: Mapping[str, Path], dtype: torch.dtype) -> An
     """Reads a model's files, by their roles, and builds its network of them."""
     family, first = FAMILIES[spec.family], paths[spec.file.role]
     logger.info("loading %s from %s", spec.id, ", ".join(map(str, paths.values())))
-    if doubt := family.doubt(spec, str(first)):
-        logger.warning(doubt)
+    if contradiction := family.name_contradicts(spec, str(first)):
+        logger.warning(contradiction)
     states = {role: read_checkpoint(path) for role, path in paths.items()}
     try:
         return family.build(spec, states, dtype)

@@ -69,6 +69,7 @@ class Model:
         size: int | None = None,
         progress: Progress | None = None,
         *,
+        fov: float = 0.0,
         options: Any = None,
         derive: Callable[[Estimate], Estimate] | None = None,
     ) -> Estimate:
@@ -78,6 +79,8 @@ class Model:
             images: (B, 3, H, W) tensor with values in [0, 1], or array (H, W, C) or (B, H, W, C) of uint8, uint16 or floats in [0, 1].
             size: Side in pixels of the frame that the network's input is fitted to (the entry's `resizing`); None = the model's default.
             progress: Called with (work done, work in all), in pictures or in a family's passes over them.
+            fov: Degrees that the longer side of the pictures spans, between 0 and 180 exclusive; 0 = not known. It becomes the estimate's
+                camera, and metres that depend on the camera (Depth Anything 3) follow it.
             options: The family's own (`annotators.marigold.MarigoldOptions`, ...); None = its defaults.
             derive: What is to follow from the estimate at the network's size, as normals are: those of enlarged depth would show its grid.
 
@@ -85,19 +88,25 @@ class Model:
             An estimate of B pictures, H x W, float32, on the CPU or where the images were.
 
         Raises:
-            ValueError: Pictures that `utils.as_batch` refuses, or a size beyond what a network can be run at.
+            ValueError: Pictures that `utils.as_batch` refuses, a size beyond what a network can be run at, or no field of view.
             MemoryError: Not even one picture at a time fits.
             ArithmeticError: The network gave NaN or infinity.
         """
         batch = check_pictures(images)
         total, height, width = _sides(batch)
         home = batch.device if isinstance(batch, Tensor) else torch.device("cpu")
-        parts = self.estimates(batch, size, progress, options=options)
+        parts = self.estimates(batch, size, progress, fov=fov, options=options)
         derived = parts if derive is None else map(derive, parts)
         return _joined((part.resized(height, width, self.resampling) for part in derived), total, home)
 
     def estimates(
-        self, images: Tensor | np.ndarray, size: int | None = None, progress: Progress | None = None, *, options: Any = None
+        self,
+        images: Tensor | np.ndarray,
+        size: int | None = None,
+        progress: Progress | None = None,
+        *,
+        fov: float = 0.0,
+        options: Any = None,
     ) -> Iterator[Estimate]:
         """The estimates at the network's size, on its device, in parts: as many pictures at once as the memory holds.
 
@@ -105,6 +114,7 @@ class Model:
             images: As in `estimate`; each part is brought to float32 and to the device by itself.
             size: As in `estimate`.
             progress: As in `estimate`.
+            fov: As in `estimate`.
             options: As in `estimate`.
 
         Yields:
@@ -121,7 +131,7 @@ class Model:
         while done < total:
             host.throw_if_interrupted()
             pictures = batch[done : done + at_once]
-            part = self._attempt(pictures, device, size, options, _scaled(progress, done, len(pictures), total))
+            part = self._attempt(pictures, device, size, fov, options, _scaled(progress, done, len(pictures), total))
             if isinstance(part, Estimate):
                 yield part
                 done += part.batch
@@ -141,12 +151,12 @@ class Model:
                 device = self._placement.ready(bytes_each * min(total, ROOM_FOR))
 
     def _attempt(
-        self, pictures: Tensor | np.ndarray, device: torch.device, size: int | None, options: Any, progress: Progress | None
+        self, pictures: Tensor | np.ndarray, device: torch.device, size: int | None, fov: float, options: Any, progress: Progress | None
     ) -> Estimate | Exception:
         """An estimate; or what can be helped, want of memory or of range, as an exception that keeps no tensor alive."""
         try:
             with torch.no_grad():
-                return self._annotator.estimate(as_batch(pictures).to(device), size, options=options, progress=progress)
+                return self._annotator.estimate(as_batch(pictures).to(device), size, fov=fov, options=options, progress=progress)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

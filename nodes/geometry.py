@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..annotators.fov import with_fov
 from ..annotators.registry import DEFAULT_MODEL, MODELS
 from ..geometry.camera import intrinsics_from_fov
 from ..geometry.depth_image import LINEAR_IN, image_to_depth
@@ -116,13 +115,8 @@ class EstimateGeometry:
         check_range("fov", fov, 0, MAX_FOV)
         check_choice("normals", normals, (AUTO, MODEL_ONLY))
         pictures = to_planar(image)
-        height, width = pictures.shape[-2:]
-
-        def derive(part: Estimate) -> Estimate:
-            part = with_fov(part, fov, height, width)
-            return with_normals(part) if normals == AUTO else part
-
-        estimate = model.estimate(pictures, resolution or None, progress_bar(pictures.shape[0]), derive=derive)
+        derive = with_normals if normals == AUTO else None
+        estimate = model.estimate(pictures, resolution or None, progress_bar(pictures.shape[0]), fov=fov, derive=derive)
         return (estimate.to(image_placement()[0]),)
 
 

@@ -39,18 +39,14 @@ def random_states(spec) -> dict:
     """State dicts of a shrunk entry by role, as its published file holds them."""
     import torch
 
-    from depth_normal.annotators.depth_anything import DepthAnything
-    from depth_normal.annotators.depth_anything_v3 import DepthAnything3
-    from depth_normal.annotators.zoe_depth_anything import ZoeDepthAnything
+    from depth_normal.annotators.registry import FAMILIES as ANNOTATORS
 
     seed = zlib.crc32(spec.id.encode())  # so that no model passes for another
     if spec.family == "zoedepth":
         return {"network": zoe_state(spec, seed)}
+    state = randomise(ANNOTATORS[spec.family].network_class(spec.config.vit, spec.config.dpt), seed).state_dict()
     if spec.family == "zoe-depth-anything":
-        state = randomise(ZoeDepthAnything(spec.config), seed).state_dict()
         return {"network": {key.replace("core.", "core.core.", 1): value for key, value in state.items()}}
-    network_class = DepthAnything3 if spec.family == "depth-anything-3" else DepthAnything
-    state = randomise(network_class(spec.config.vit, spec.config.dpt), seed).state_dict()
     if spec.family == "depth-anything":
         torch.nn.init.constant_(state["depth_head.scratch.output_conv2.2.bias"], 0.0 if spec.config.max_depth else 4.0)  # above the ReLU
     return {"network": state}
@@ -63,7 +59,7 @@ def zoe_state(spec, seed) -> dict:
 
     from depth_normal.annotators import zoe
 
-    network = randomise(ZoeDepthForDepthEstimation(zoe._transformers_config(spec.config)), seed)
+    network = randomise(ZoeDepthForDepthEstimation(zoe.transformers_config(spec.config)), seed)
     with tempfile.TemporaryDirectory() as folder:
         network.save_pretrained(folder)
         return load_file(Path(folder, "model.safetensors"))

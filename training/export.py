@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from depth_normal.annotators.networks.tiny import COUNTER
 from depth_normal.annotators.registry import BUNDLED_MODEL, MODELS
-from depth_normal.annotators.tiny import COUNTER
 from depth_normal.model_loader.find import bundled_path
 
 SHIPPED = bundled_path(MODELS[BUNDLED_MODEL].file)

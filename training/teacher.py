@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from depth_normal.annotators.midas import IMAGENET_MEAN, IMAGENET_STD
-from depth_normal.annotators.midas_small import MidasSmall
+from depth_normal.annotators.base import IMAGENET_MEAN, IMAGENET_STD
+from depth_normal.annotators.networks.midas_small import MidasSmall
 
 from .data import CROP_LONG, CROP_SHORT, Photo, random_crop, read_photos, save_npz
 

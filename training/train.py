@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 from tqdm import tqdm
 
-from depth_normal.annotators.tiny import TinyNetwork
+from depth_normal.annotators.networks.tiny import TinyNetwork
 
 from .batches import Crops, load_crops, sample_batch
 from .data import CROP_SHORT

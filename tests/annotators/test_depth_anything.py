@@ -9,10 +9,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from depth_normal.annotators import depth_anything as da
-from depth_normal.annotators.base import CheckpointError, ModelSpec, WeightFile, from_transformers
-from depth_normal.annotators.dpt import DptConfig
-from depth_normal.annotators.specs_depth_anything import SPECS
-from depth_normal.annotators.vit import VitConfig
+from depth_normal.annotators.base import CheckpointError, ModelSpec, WeightFile
+from depth_normal.annotators.libraries import from_transformers
+from depth_normal.annotators.networks.dpt import DptConfig
+from depth_normal.annotators.networks.vit import VitConfig
+from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.model_loader.checkpoint import read_checkpoint
 
@@ -23,6 +24,7 @@ CONFIGS = {
     "metric": replace(SPREAD, max_depth=20.0),
     "gated": da.DepthAnythingConfig(VitConfig(32, 4, 2, (0, 1, 2, 3), swiglu=True), HEAD),
 }
+SPECS = [spec for spec in MODELS.values() if issubclass(FAMILIES[spec.family], da.DinoAnnotator)]
 BY_ID = {spec.id: spec for spec in SPECS}
 
 
@@ -248,15 +250,15 @@ V2_LARGE, V1_LARGE = "depth-anything-v2-large", "depth-anything-large"
         ("depth-anything-3-small", "depth_anything_3_small.safetensors", None),
     ],
 )
-def test_a_name_that_contradicts_the_model_is_doubted(model_id, path, words):
-    doubt = da.doubt(BY_ID[model_id], path)
-    assert (doubt is None) if words is None else (words in doubt and path in doubt and model_id in doubt)
+def test_a_name_that_contradicts_the_model_is_told(model_id, path, words):
+    told = da.name_contradicts(BY_ID[model_id], path)
+    assert (told is None) if words is None else (words in told and path in told and model_id in told)
 
 
-def test_no_model_doubts_its_own_file():
+def test_no_model_contradicts_its_own_file():
     for spec in SPECS:
         for name in (spec.file.name, *spec.file.aliases):
-            assert da.doubt(spec, name) is None
+            assert da.name_contradicts(spec, name) is None
 
 
 def test_the_table():

@@ -13,11 +13,12 @@ from torch import nn
 from depth_normal.annotators import depth_anything_v3 as da3
 from depth_normal.annotators.base import CheckpointError, ModelSpec, WeightFile
 from depth_normal.annotators.depth_anything import DepthAnythingConfig
-from depth_normal.annotators.dpt import DptConfig
-from depth_normal.annotators.specs_depth_anything import SPECS
-from depth_normal.annotators.vit import VitConfig
+from depth_normal.annotators.networks.depth_anything_v3 import DepthAnything3, Prediction
+from depth_normal.annotators.networks.dpt import DptConfig
+from depth_normal.annotators.networks.vit import VitConfig
+from depth_normal.annotators.registry import find_spec
 from depth_normal.geometry.camera import DEFAULT_FOV, intrinsics_from_fov
-from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.estimate import Quantity
 
 SMALL = DepthAnythingConfig(
     VitConfig(16, 6, 2, (2, 3, 4, 5), alternating_from=2, norm_eps=1e-5, grid=3), DptConfig((8, 12, 16, 20), 8, outputs=2, positions=True)
@@ -32,7 +33,7 @@ def spec(config, quantity=Quantity.RELATIVE_DEPTH):
 
 
 def tiny_network(config):
-    network = da3.DepthAnything3(config.vit, config.dpt).eval().requires_grad_(False)
+    network = DepthAnything3(config.vit, config.dpt).eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(0)
     for name, value in network.named_parameters():
         noise = torch.randn(value.shape, generator=generator)
@@ -233,7 +234,7 @@ class Seen(nn.Module):
 
     def forward(self, x):
         self.pixels = x * torch.tensor([0.229, 0.224, 0.225])[:, None, None] + torch.tensor([0.485, 0.456, 0.406])[:, None, None]
-        return da3.Prediction(torch.ones(len(x), 1, *x.shape[-2:]), None, None, None)
+        return Prediction(torch.ones(len(x), 1, *x.shape[-2:]), None, None, None)
 
 
 @pytest.mark.parametrize("height, width", [(200, 333), (90, 60), (400, 301)])
@@ -277,7 +278,7 @@ def test_the_sky_of_each_picture_is_as_far_as_its_farthest_hundredth():
     depth[1, 0, 10:] = 2 * torch.arange(101.0)
     sky = torch.zeros(2, 1, 20, 101)
     sky[:, :, :10] = 0.31
-    estimate = annotated(da3.Prediction(depth, sky, None, None))
+    estimate = annotated(Prediction(depth, sky, None, None))
     assert estimate.depth[0, 0, :10].unique().tolist() == [99.0]
     assert estimate.depth[1, 0, :10].unique().tolist() == [198.0]
     assert torch.equal(estimate.depth[:, :, 10:], depth[:, :, 10:])
@@ -288,41 +289,40 @@ def test_the_sky_of_each_picture_is_as_far_as_its_farthest_hundredth():
 @pytest.mark.parametrize("level, trusted", [(0.0, True), (5.0, False)])
 def test_a_picture_of_nothing_but_sky_or_without_any_keeps_its_depth(level, trusted):
     depth = pictures(1, 1, 14, 14)
-    estimate = annotated(da3.Prediction(depth, torch.full_like(depth, level), None, None))
+    estimate = annotated(Prediction(depth, torch.full_like(depth, level), None, None))
     assert torch.equal(estimate.depth, depth)
     assert estimate.mask.unique().tolist() == [trusted]
 
 
 def test_metres_are_proportional_to_the_focal_length():
     depth = torch.full((1, 1, 378, 504), 2.0)
-    estimate = annotated(da3.Prediction(depth, None, None, None), Quantity.METRIC_DEPTH)
+    estimate = annotated(Prediction(depth, None, None, None), Quantity.METRIC_DEPTH)
     focal = 252 / math.tan(math.radians(DEFAULT_FOV / 2))
     torch.testing.assert_close(estimate.depth, torch.full_like(depth, 2 * focal / 300))
     # at a focal length of 300 pixels, the output is in metres
     real = torch.tensor([[[310.0, 0, 251.5], [0, 290.0, 188.5], [0, 0, 1]]])
-    torch.testing.assert_close(da3.for_camera(estimate, real).depth, depth)
-    assert torch.equal(da3.for_camera(estimate, real).intrinsics, real)
+    found = metric().for_camera(estimate, real)
+    torch.testing.assert_close(found.depth, depth)
+    assert torch.equal(found.intrinsics, real)
 
 
 def test_metres_do_not_depend_on_when_the_estimate_was_resized():
     depth = 1 + pictures(2, 1, 42, 56)
-    estimate = annotated(da3.Prediction(depth, None, None, None), Quantity.METRIC_DEPTH)
-    before = da3.for_camera(estimate, intrinsics_from_fov(70.0, 42, 56)).resized(84, 112)
-    after = da3.for_camera(estimate.resized(84, 112), intrinsics_from_fov(70.0, 84, 112))
+    estimate = annotated(Prediction(depth, None, None, None), Quantity.METRIC_DEPTH)
+    before = metric().for_camera(estimate, intrinsics_from_fov(70.0, 42, 56, batch=2)).resized(84, 112)
+    after = metric().for_camera(estimate.resized(84, 112), intrinsics_from_fov(70.0, 84, 112, batch=2))
     torch.testing.assert_close(before.depth, after.depth)
     torch.testing.assert_close(before.intrinsics, after.intrinsics)
 
 
-def test_only_metric_estimates_can_be_given_a_camera():
-    estimate = Estimate(depth=torch.ones(1, 1, 4, 4), quantity=Quantity.RELATIVE_DEPTH)
-    with pytest.raises(ValueError, match="expected metric depth with intrinsics"):
-        da3.for_camera(estimate, intrinsics_from_fov(60.0, 4, 4))
+def metric():
+    return da3.DepthAnything3Annotator(spec(LARGE, Quantity.METRIC_DEPTH), nn.Identity())
 
 
 def test_the_small_networks_know_the_camera():
     depth = torch.ones(2, 1, 28, 56)
     fov = torch.deg2rad(torch.tensor([[60.0, 90.0], [30.0, 60.0]]))
-    intrinsics = annotated(da3.Prediction(depth, None, depth + 1, fov)).intrinsics
+    intrinsics = annotated(Prediction(depth, None, depth + 1, fov)).intrinsics
     expected = torch.tensor([[28.0, 14 * 3**0.5], [28 * 3**0.5, 14 / math.tan(math.radians(15))]])
     torch.testing.assert_close(intrinsics[:, [0, 1], [0, 1]], expected)
     assert intrinsics[:, :2, 2].unique(dim=0).tolist() == [[27.5, 13.5]]
@@ -355,15 +355,15 @@ def test_half_precision_ends_in_float32(config, dtype, tolerance):
     "name, expected", [("mono-large", 334_171_394), ("metric-large", 334_171_394), ("small", 24_991_714), ("base", 98_287_458)]
 )
 def test_networks_have_the_published_number_of_parameters(name, expected):
-    config = next(spec.config for spec in SPECS if spec.id == f"depth-anything-3-{name}")
+    config = find_spec(f"depth-anything-3-{name}").config
     with torch.device("meta"):
-        network = da3.DepthAnything3(config.vit, config.dpt)
+        network = DepthAnything3(config.vit, config.dpt)
     assert sum(value.numel() for key, value in network.named_parameters() if not key.startswith("cam_dec.")) == expected
 
 
 def test_the_published_networks_differ_from_the_tiny_ones_only_in_size():
     for name, tiny in (("small", SMALL), ("base", SMALL), ("mono-large", LARGE), ("metric-large", LARGE)):
-        config = next(spec.config for spec in SPECS if spec.id == f"depth-anything-3-{name}")
+        config = find_spec(f"depth-anything-3-{name}").config
         vit = replace(config.vit, width=16, depth=tiny.vit.depth, heads=2, taken=tiny.vit.taken, grid=3)
         assert replace(vit, alternating_from=tiny.vit.alternating_from) == tiny.vit
         assert (config.vit.alternating_from, config.vit.taken) == ((4, (5, 7, 9, 11)) if tiny is SMALL else (None, (4, 11, 17, 23)))

@@ -15,7 +15,7 @@ from depth_normal.annotators.base import CheckpointError
 from depth_normal.annotators.diffusion import DiffusionOptions
 from depth_normal.annotators.diffusion_parts import SD_VAE
 from depth_normal.annotators.lbm import LBM, LbmAnnotator, LbmOptions
-from depth_normal.annotators.specs_diffusion import SPECS
+from depth_normal.annotators.registry import find_spec
 from depth_normal.geometry.estimate import Axes, Quantity
 from depth_normal.model_loader.checkpoint import read_checkpoint
 from depth_normal.model_loader.find import find_weights
@@ -42,7 +42,7 @@ def pictures():
 
 
 def spec(kind: str = "depth", bridge_noise: float = LBM.bridge_noise):
-    published = next(each for each in SPECS if each.id == f"lbm-{kind}")
+    published = find_spec(f"lbm-{kind}")
     return replace(published, config=replace(LBM, unet=UNET, vae=VAE, bridge_noise=bridge_noise))
 
 
@@ -154,14 +154,14 @@ def test_other_checkpoints_are_named(parts):
     with pytest.raises(CheckpointError, match=r"1 unexpected keys \(first: discriminator.weight\)"):
         LbmAnnotator.build(spec(), {"network": surplus}, torch.float32)
     sdxl = {**LBM.unet, "cross_attention_dim": 2048}
-    published = next(each for each in SPECS if each.id == "lbm-depth")
+    published = find_spec("lbm-depth")
     with torch.device("meta"):
         state = diffusers.UNet2DConditionModel(**sdxl).state_dict()
     with pytest.raises(CheckpointError) as error:
         LbmAnnotator.build(published, {"network": state, "vae": {}}, torch.float32)
     found, expected = "text of width 2048 (SDXL)", "no text"
     message = (
-        "found a UNet with 4 input channels, {} and no task embedding, expected a UNet with 4 input channels, {} and no task embedding ("
+        "found a UNet with 4 input channels, {} and no task embedding, expected a UNet with 4 input channels, {} and no task embedding: "
     )
     assert message.format(found, expected) in str(error.value)
     with pytest.raises(CheckpointError, match=r"stored in torch\.float8_e4m3fn"):

@@ -15,7 +15,7 @@ from depth_normal.annotators.base import CheckpointError
 from depth_normal.annotators.diffusion import DiffusionOptions
 from depth_normal.annotators.diffusion_parts import SD2_UNET, SD_VAE
 from depth_normal.annotators.lotus import LOTUS_D, LOTUS_G, LotusAnnotator
-from depth_normal.annotators.specs_diffusion import SPECS
+from depth_normal.annotators.registry import find_spec, models_of_family
 from depth_normal.geometry.estimate import Axes, Quantity
 from depth_normal.model_loader.checkpoint import read_checkpoint
 from depth_normal.model_loader.find import find_weights
@@ -35,7 +35,7 @@ UNET = {
 VAE = {**SD_VAE, **TINY.VAE}
 TEXT = TINY.TEXT
 PROMPT = TINY.PROMPT
-IDS = [each.id for each in SPECS if each.family == "lotus"]
+IDS = models_of_family("lotus")
 DEPTH_IDS, NORMAL_IDS = ([name for name in IDS if ("normals" in name) is normals] for normals in (False, True))
 
 
@@ -57,7 +57,7 @@ def pictures():
 
 
 def spec(model_id: str):
-    published = next(each for each in SPECS if each.id == model_id)
+    published = find_spec(model_id)
     unet = {**UNET, "in_channels": published.config.unet["in_channels"]}
     return replace(published, config=replace(published.config, unet=unet, vae=VAE, text_encoder=TEXT, prompt=PROMPT))
 
@@ -110,7 +110,7 @@ def test_all_eight_models_are_compared():
 
 @pytest.mark.parametrize("model_id", IDS)
 def test_the_empty_prompt_is_two_tokens_without_padding(model_id):
-    config = next(each for each in SPECS if each.id == model_id).config
+    config = find_spec(model_id).config
     # the authors' tokenizer call: padding="do_not_pad"
     assert config.prompt == (49406, 49407)
 
@@ -206,8 +206,8 @@ def unet_state(**config) -> dict[str, torch.Tensor]:
     ],
 )
 def test_another_unet_is_named(config, found):
-    published = next(each for each in SPECS if each.id == "lotus-depth-d")
+    published = find_spec("lotus-depth-d")
     with pytest.raises(CheckpointError) as error:
         LotusAnnotator.build(published, {"network": unet_state(**config), "vae": {}, "text_encoder": {}}, torch.float32)
     expected = "a UNet with 4 input channels, text of width 1024 (SD 2) and a task embedding"
-    assert f"not a UNet of lotus-depth-d: found {found}, expected {expected} (" in str(error.value)
+    assert f"not a UNet of lotus-depth-d: found {found}, expected {expected}: " in str(error.value)

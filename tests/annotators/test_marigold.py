@@ -12,9 +12,10 @@ from safetensors.torch import save_file
 
 from depth_normal.annotators.base import CheckpointError, ModelSpec
 from depth_normal.annotators.diffusion import DiffusionOptions
-from depth_normal.annotators.diffusion_parts import SD2_TEXT_ENCODER, SD2_UNET, SD_VAE, vae_to_diffusers
+from depth_normal.annotators.diffusion_parts import SD2_TEXT_ENCODER, SD2_UNET, SD_VAE
 from depth_normal.annotators.marigold import MARIGOLD_LCM, MARIGOLD_V1_1, MarigoldAnnotator, MarigoldConfig, MarigoldOptions
-from depth_normal.annotators.specs_diffusion import SPECS
+from depth_normal.annotators.networks.latent_diffusion import vae_to_diffusers
+from depth_normal.annotators.registry import find_spec
 from depth_normal.geometry.estimate import Axes, Quantity
 from depth_normal.model_loader.checkpoint import read_checkpoint
 from depth_normal.model_loader.find import find_weights
@@ -42,7 +43,7 @@ def pictures():
 
 
 def spec(kind: str = "depth", like: MarigoldConfig = MARIGOLD_V1_1) -> ModelSpec:
-    published = next(each for each in SPECS if each.id == f"marigold-{kind}")
+    published = find_spec(f"marigold-{kind}")
     return replace(published, config=replace(like, unet=UNET, vae=VAE, text_encoder=TEXT, prompt=PROMPT))
 
 
@@ -278,10 +279,10 @@ WRONG_UNETS = {
 @pytest.mark.parametrize("found", WRONG_UNETS)
 def test_another_unet_is_named(found):
     wrong = {"network": full_size_unet(**WRONG_UNETS[found]), "vae": {}, "text_encoder": {}}
-    published = next(each for each in SPECS if each.id == "marigold-depth")
+    published = find_spec("marigold-depth")
     with pytest.raises(CheckpointError) as error:
         MarigoldAnnotator.build(published, wrong, torch.float32)
-    assert f"found {found}, expected a UNet with 8 input channels, text of width 1024 (SD 2) and no task embedding (" in str(error.value)
+    assert f"found {found}, expected a UNet with 8 input channels, text of width 1024 (SD 2) and no task embedding: " in str(error.value)
 
 
 def test_other_checkpoints_are_named(parts):
@@ -366,17 +367,3 @@ def test_nan_is_an_error(parts, pictures):
         annotator.network.vae.decoder.conv_out.bias[0] = float("nan")
     with pytest.raises(ArithmeticError, match=r"marigold-normals in torch\.float32 gave normals that is not finite"):
         annotator.estimate(pictures[:1], 48)
-
-
-def test_the_entries_say_where_the_numbers_point():
-    by_family: dict[str, list[ModelSpec]] = {}
-    for entry in SPECS:
-        by_family.setdefault(entry.family, []).append(entry)
-        assert (entry.quantity is None) != (entry.axes is None)
-    assert set(by_family) == {"marigold", "lotus", "lbm"}
-    assert len({entry.id for entry in SPECS}) == len(SPECS)
-    native = {family: {entry.axes for entry in entries if entry.axes} for family, entries in by_family.items()}
-    assert native == {"marigold": {Axes.OPENGL}, "lotus": {Axes.SCANNET}, "lbm": {Axes.SCANNET}}
-    assert all((entry.quantity is Quantity.DISPARITY) == ("disparity" in entry.id) for entry in SPECS)
-    assert {entry.non_commercial for entry in by_family["lbm"]} == {True}
-    assert not any(entry.non_commercial for entry in by_family["marigold"] + by_family["lotus"])

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from depth_normal.annotators.base import CheckpointError
 from depth_normal.annotators.midas import MidasAnnotator
-from depth_normal.annotators.midas_small import MidasSmall
+from depth_normal.annotators.networks.midas_small import MidasSmall
 from depth_normal.annotators.registry import MODELS
 from depth_normal.annotators.resizing import SHORT_SIDE
 from depth_normal.geometry.estimate import Quantity

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from depth_normal.annotators import registry
 from depth_normal.annotators.base import Annotator, ModelSpec
 from depth_normal.annotators.registry import BUNDLED_MODEL, FAMILIES, MODELS, find_spec, models_of_family
-from depth_normal.geometry.estimate import Quantity
+from depth_normal.geometry.estimate import Axes, Quantity
 
 # id, file, sha256 (first eight digits: those the authors put into the names), bytes, default size
 PUBLISHED = [
@@ -106,3 +107,19 @@ def test_non_commercial_weights_say_so():
     licences = {model_id: spec.licence for model_id, spec in MODELS.items() if spec.non_commercial}
     assert {"depth-anything-v2-base", "depth-anything-v2-large", "lbm-depth", "lbm-normals"} <= licences.keys()
     assert "depth-anything-v2-small" not in licences
+
+
+def test_the_diffusion_entries_say_where_the_numbers_point():
+    by_family = {family: [MODELS[each] for each in models_of_family(family)] for family in ("marigold", "lotus", "lbm")}
+    entries = [entry for family in by_family.values() for entry in family]
+    assert all((entry.quantity is None) != (entry.axes is None) for entry in entries)
+    native = {family: {entry.axes for entry in entries if entry.axes} for family, entries in by_family.items()}
+    assert native == {"marigold": {Axes.OPENGL}, "lotus": {Axes.SCANNET}, "lbm": {Axes.SCANNET}}
+    assert all((entry.quantity is Quantity.DISPARITY) == ("disparity" in entry.id) for entry in entries)
+    assert {entry.non_commercial for entry in by_family["lbm"]} == {True}
+    assert not any(entry.non_commercial for entry in by_family["marigold"] + by_family["lotus"])
+
+
+def test_every_entry_of_every_family_is_in_the_table_under_its_family():
+    assert sum(len(specs) for *_, specs in registry._FAMILIES) == len(MODELS), "two models of one id"
+    assert all(spec.family == family for family, _, specs in registry._FAMILIES for spec in specs)

@@ -3,12 +3,13 @@
 import pytest
 import torch
 
-from depth_normal.annotators import depth_anything, depth_anything_v3, midas, zoe, zoe_depth_anything
-from depth_normal.annotators.base import WeightFile, from_transformers
-from depth_normal.annotators.diffusion_parts import from_diffusers
-from depth_normal.annotators.midas_small import meta_network
-from depth_normal.annotators.registry import MODELS
-from depth_normal.annotators.tiny import TINY, TinyNetwork
+from depth_normal.annotators import midas, zoe
+from depth_normal.annotators.base import WeightFile
+from depth_normal.annotators.depth_anything import DinoAnnotator
+from depth_normal.annotators.libraries import from_diffusers, from_transformers
+from depth_normal.annotators.networks.midas_small import MidasSmall
+from depth_normal.annotators.networks.tiny import TINY, TinyNetwork
+from depth_normal.annotators.registry import FAMILIES, MODELS
 
 FILES = [(spec, file) for spec in MODELS.values() for file in spec.files]
 HALF_PRECISION = {
@@ -38,17 +39,13 @@ def networks(spec, role):
             return diffusion_networks(spec, role)
         if spec.family == "tiny":
             return [TinyNetwork(TINY)]
-        if spec.family == "depth-anything":
-            return [depth_anything.DepthAnything(spec.config.vit, spec.config.dpt)]
-        if spec.family == "depth-anything-3":
-            return [depth_anything_v3.DepthAnything3(spec.config.vit, spec.config.dpt)]
-        if spec.family == "zoe-depth-anything":
-            return [zoe_depth_anything.ZoeDepthAnything(spec.config)]
+        if issubclass(family := FAMILIES[spec.family], DinoAnnotator):
+            return [family.network_class(spec.config.vit, spec.config.dpt)]
         if spec.family == "zoedepth":
-            return [from_transformers("ZoeDepthForDepthEstimation")[0](zoe._transformers_config(spec.config))]
+            return [from_transformers("ZoeDepthForDepthEstimation")[0](zoe.transformers_config(spec.config))]
         if spec.config.backbone == "efficientnet-lite3":
-            return [meta_network()]
-        return [from_transformers("DPTForDepthEstimation")[0](midas._transformers_config(spec.config))]
+            return [MidasSmall()]
+        return [from_transformers("DPTForDepthEstimation")[0](midas.transformers_config(spec.config))]
 
 
 def tables(spec):

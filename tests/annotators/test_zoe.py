@@ -11,12 +11,16 @@ import torch.nn.functional as F
 from torch import nn
 
 from depth_normal.annotators import depth_anything as da
-from depth_normal.annotators import zoe, zoe_depth_anything
-from depth_normal.annotators.base import IMAGENET_MEAN, IMAGENET_STD, CheckpointError, ModelSpec, WeightFile, from_transformers
-from depth_normal.annotators.dpt import DptConfig
-from depth_normal.annotators.specs_depth_anything import SPECS as DEPTH_ANYTHING_SPECS
-from depth_normal.annotators.specs_zoe import SPECS
-from depth_normal.annotators.vit import VitConfig
+from depth_normal.annotators import zoe
+from depth_normal.annotators.base import IMAGENET_MEAN, IMAGENET_STD, CheckpointError, ModelSpec, WeightFile
+from depth_normal.annotators.libraries import from_transformers
+from depth_normal.annotators.networks.dpt import DptConfig
+from depth_normal.annotators.networks.vit import VitConfig
+from depth_normal.annotators.networks.zoe_depth_anything import ZoeDepthAnything
+from depth_normal.annotators.networks.zoe_names import official_to_hub
+from depth_normal.annotators.registry import find_spec
+from depth_normal.annotators.zoe import SPECS
+from depth_normal.annotators.zoe_depth_anything import ZoeDepthAnythingAnnotator
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.model_loader.checkpoint import read_checkpoint
 
@@ -169,7 +173,7 @@ def test_a_checkpoint_that_differs_is_refused(official, key, value):
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_hub_files_load(name, tmp_path):
     (network_class,) = from_transformers("ZoeDepthForDepthEstimation")
-    model = randomise(network_class(zoe._transformers_config(tiny_config(name))))
+    model = randomise(network_class(zoe.transformers_config(tiny_config(name))))
     model.save_pretrained(tmp_path)
     annotator = build(read_checkpoint(tmp_path / "model.safetensors"), name)
     images = pictures(1, 3, 64, 96)
@@ -180,7 +184,7 @@ def test_hub_files_load(name, tmp_path):
 def both_scenes():
     """A network for both kinds of scene that takes some of `different_pictures` for one and some for the other."""
     (network_class,) = from_transformers("ZoeDepthForDepthEstimation")
-    model = randomise(network_class(zoe._transformers_config(tiny_config("nyu-kitti"))))
+    model = randomise(network_class(zoe.transformers_config(tiny_config("nyu-kitti"))))
     seen = [model(2 * image[None] - 1).domain_logits[0] for image in different_pictures()]
     votes = torch.stack([logits[0] - logits[1] for logits in seen])
     model.metric_head.mlp_classifier.linear2.bias[1] += (votes.min() + votes.max()) / 2
@@ -227,7 +231,7 @@ def test_the_smallest_pictures(official, size):
     ],
 )
 def test_the_frame_is_that_of_the_data_trained_on(name, height, width, expected):
-    spec = next(each for each in SPECS if each.id == f"zoedepth-{name}")
+    spec = find_spec(f"zoedepth-{name}")
     assert zoe.ZoeAnnotator(spec, nn.Identity()).network_size(height, width, 384) == expected
 
 
@@ -253,21 +257,12 @@ DINO = da.DepthAnythingConfig(VitConfig(32, 4, 2, (0, 1, 2, 3), grid=5), DptConf
 
 
 def dino_spec():
-    return ModelSpec(
-        "tiny",
-        "zoe-depth-anything",
-        (WeightFile("x.pt"),),
-        "Apache-2.0",
-        multiple_of=14,
-        resizing=zoe_depth_anything.RESIZING,
-        default_size=56,
-        config=DINO,
-    )
+    return replace(find_spec("zoe-depth-anything-indoor"), default_size=56, config=DINO)
 
 
 @pytest.fixture(scope="module")
 def dino_state():
-    network = randomise(zoe_depth_anything.ZoeDepthAnything(DINO))
+    network = randomise(ZoeDepthAnything(DINO.vit, DINO.dpt))
     state = {key.replace("core.", "core.core.", 1): value for key, value in network.state_dict().items()}
     state["core.core.pretrained.mask_token"] = torch.zeros(1, 32)
     state["core.core.depth_head.scratch.refinenet4.resConfUnit1.conv1.bias"] = torch.zeros(FEATURES)
@@ -277,14 +272,14 @@ def dino_state():
 
 
 def dino_annotator(state, dtype=torch.float32):
-    return zoe_depth_anything.ZoeDepthAnythingAnnotator.build(dino_spec(), {"network": state}, dtype)
+    return ZoeDepthAnythingAnnotator.build(dino_spec(), {"network": state}, dtype)
 
 
 def test_the_metric_head_on_depth_anything_is_transformers(dino_state):
     (config_class,) = from_transformers("ZoeDepthConfig")
     modeling = importlib.import_module("transformers.models.zoedepth.modeling_zoedepth")
     oracle = modeling.ZoeDepthMetricDepthEstimationHead(config_class(fusion_hidden_size=FEATURES, bottleneck_features=FEATURES)).eval()
-    renamed = zoe.official_to_hub({key: value for key, value in dino_state.items() if not key.startswith("core.")})
+    renamed = official_to_hub({key: value for key, value in dino_state.items() if not key.startswith("core.")})
     oracle.load_state_dict({key.removeprefix("metric_head."): value for key, value in renamed.items()})
     network = dino_annotator(dino_state).network
     pixels = torch.randn(2, 3, 56, 84, generator=torch.Generator().manual_seed(2))
@@ -343,9 +338,9 @@ def test_half_precision_on_depth_anything(dino_state, dtype, tolerance):
 
 
 def test_the_published_network_has_its_number_of_parameters():
-    spec = next(spec for spec in DEPTH_ANYTHING_SPECS if spec.id == "zoe-depth-anything-indoor")
+    spec = find_spec("zoe-depth-anything-indoor")
     with torch.device("meta"):
-        network = zoe_depth_anything.ZoeDepthAnything(spec.config)
+        network = ZoeDepthAnything(spec.config.vit, spec.config.dpt)
     # 455 tensors, 335,793,859 numbers: with an unused token, an unused unit of four tensors, and the distribution's two constants
     unused = 1024 + 2 * (9 * 256**2 + 256) + 65
     assert sum(value.numel() for value in network.parameters()) + unused == 335_793_859

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from depth_normal.annotators import registry
 from depth_normal.annotators.base import CheckpointError
-from depth_normal.annotators.midas_small import MidasSmall
+from depth_normal.annotators.networks.midas_small import MidasSmall
 from depth_normal.model_loader import free, host, load_model
 from depth_normal.model_loader import load as load_module
 from depth_normal.model_loader.find import download_folder

@@ -1,25 +1,20 @@
 """The network of MiDaS v2.1 small: an EfficientNet-Lite3 encoder and a light RefineNet decoder.
 
-Written here, and not taken from timm, because timm needs torchvision: this network runs on torch alone. Parameter names are
-those of the official checkpoint, so that it loads without a key map.
+Parameter names are those of the official checkpoint, so that it loads without a key map.
 
 Source:
-    Ranftl et al., "Towards Robust Monocular Depth Estimation" (2020), code isl-org/MiDaS v2.1;
-    Tan and Le, "EfficientNet" (2019), in the Lite variant (ReLU6, no squeeze-and-excite, TensorFlow "same" padding).
+    Ranftl et al., "Towards Robust Monocular Depth Estimation" (2020), code isl-org/MiDaS v2.1.
 """
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .base import StateDict
 from .dpt import ResidualUnit
+from .efficientnet import STAGES, STEM_CHANNELS, SameConv2d, batch_norm, encoder_stages
+from .names import StateDict
 
-STEM_CHANNELS = 32
-# (repeats, kernel, stride, expansion, output channels) of each stage, EfficientNet-Lite3
-STAGES = ((1, 3, 1, 1, 24), (3, 3, 2, 6, 32), (3, 5, 2, 6, 48), (5, 3, 2, 6, 96), (5, 5, 1, 6, 136), (6, 5, 2, 6, 232), (1, 3, 1, 6, 384))
 # the stages whose outputs the decoder takes, at 1/4, 1/8, 1/16 and 1/32 of the picture
 ENCODER_LAYERS = (slice(0, 2), slice(2, 3), slice(3, 5), slice(5, 7))
 DECODER_CHANNELS = (64, 128, 256, 512)
@@ -50,49 +45,6 @@ class DisparityHead(nn.Sequential):
         return values
 
 
-class _SameConv2d(nn.Conv2d):
-    """Convolution with TensorFlow's padding: the output has ceil(size / stride) pixels, the odd pixel of padding goes last."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        kernel, stride = self.kernel_size[0], self.stride[0]
-        missing = [max((-(-size // stride) - 1) * stride + kernel - size, 0) for size in (input.shape[-1], input.shape[-2])]
-        padded = F.pad(input, [side for total in missing for side in (total // 2, total - total // 2)])
-        return F.conv2d(padded, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
-
-
-class _InvertedResidual(nn.Module):
-    """Expand 1x1, depthwise, project 1x1; with a shortcut where the shape stays. Without expansion: depthwise and pointwise."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
-        super().__init__()
-        inner = inputs * expansion
-        self.shortcut = stride == 1 and inputs == outputs
-        depthwise = _SameConv2d(inner, inner, kernel, stride, groups=inner, bias=False)
-        if expansion > 1:
-            self.conv_pw = nn.Conv2d(inputs, inner, 1, bias=False)
-            self.bn1 = _batch_norm(inner)
-            self.conv_dw = depthwise
-            self.bn2 = _batch_norm(inner)
-            self.conv_pwl = nn.Conv2d(inner, outputs, 1, bias=False)
-            self.bn3 = _batch_norm(outputs)
-        else:
-            self.conv_dw = depthwise
-            self.bn1 = _batch_norm(inner)
-            self.conv_pw = nn.Conv2d(inner, outputs, 1, bias=False)
-            self.bn2 = _batch_norm(outputs)
-        self.expands = expansion > 1
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.expands:
-            y = F.relu6(self.bn1(self.conv_pw(x)))
-            y = F.relu6(self.bn2(self.conv_dw(y)))
-            y = self.bn3(self.conv_pwl(y))
-        else:
-            y = F.relu6(self.bn1(self.conv_dw(x)))
-            y = self.bn2(self.conv_pw(y))
-        return x + y if self.shortcut else y
-
-
 class _FusionBlock(nn.Module):
     """Adds the encoder's features to the coarser path, refines and doubles the size."""
 
@@ -119,8 +71,8 @@ class MidasSmall(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        stages = _encoder_stages()
-        stem = [_SameConv2d(3, STEM_CHANNELS, 3, 2, bias=False), _batch_norm(STEM_CHANNELS), nn.ReLU6()]
+        stages = encoder_stages()
+        stem = [SameConv2d(3, STEM_CHANNELS, 3, 2, bias=False), batch_norm(STEM_CHANNELS), nn.ReLU6()]
         self.pretrained = nn.Module()
         self.scratch = nn.Module()
         fused = (DECODER_CHANNELS[0], *DECODER_CHANNELS[:-1])
@@ -150,23 +102,3 @@ class MidasSmall(nn.Module):
         for level in (2, 1, 0):
             path = self.scratch.get_submodule(f"refinenet{level + 1}")(path, features[level])
         return self.scratch.get_submodule("output_conv")(path)
-
-
-def _encoder_stages() -> list[nn.Module]:
-    stages, inputs = [], STEM_CHANNELS
-    for repeats, kernel, stride, expansion, outputs in STAGES:
-        first = _InvertedResidual(inputs, outputs, kernel, stride, expansion)
-        others = [_InvertedResidual(outputs, outputs, kernel, 1, expansion) for _ in range(repeats - 1)]
-        stages.append(nn.Sequential(first, *others))
-        inputs = outputs
-    return stages
-
-
-def _batch_norm(channels: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(channels, eps=1e-3)
-
-
-def meta_network() -> MidasSmall:
-    """The network without memory behind its parameters, to be filled by `load_state_dict(assign=True)`."""
-    with torch.device("meta"):
-        return MidasSmall()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from depth_normal.annotators.vit import VisionTransformer, VitConfig, hub_to_official
+from depth_normal.annotators.networks.vit import VisionTransformer, VitConfig, hub_to_official
 
 PLAIN = VitConfig(16, 4, 2, (1, 3), grid=3)
 GATED = VitConfig(16, 4, 2, (1, 3), swiglu=True, grid=3)

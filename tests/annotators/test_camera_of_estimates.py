@@ -1,12 +1,14 @@
 """A known field of view: what it changes in the estimates of each kind of model."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from depth_normal.annotators.depth_anything_v3 import CANONICAL_FOCAL_LENGTH
-from depth_normal.annotators.fov import with_fov
+from depth_normal.annotators.registry import FAMILIES, find_spec
 from depth_normal.geometry.camera import DEFAULT_FOV, fov_from_intrinsics, intrinsics_from_fov
 from depth_normal.geometry.estimate import Estimate, Quantity
 
@@ -22,12 +24,20 @@ def assumed():
     return Estimate(depth(), Quantity.METRIC_DEPTH, intrinsics=intrinsics_from_fov(DEFAULT_FOV, HEIGHT, WIDTH, batch=2))
 
 
+def with_fov(estimate, fov, height, width, model="depth-anything-3-metric-large"):
+    """What a model says of pictures of a size, if its network gives `estimate` of them."""
+    spec = find_spec(model)
+    annotator = FAMILIES[spec.family](spec, nn.Identity())
+    annotator.run = lambda images, size: estimate
+    return annotator.estimate(torch.zeros(estimate.batch, 3, height, width), fov=fov)
+
+
 def half_tangent(degrees):
     return math.tan(math.radians(degrees / 2))
 
 
 @pytest.mark.parametrize("fov", [20.0, 55.0, 90.0])
-def test_metres_that_came_with_a_camera_are_rescaled(fov):
+def test_the_metres_of_depth_anything_3_are_rescaled(fov):
     found = with_fov(assumed(), fov, HEIGHT * 10, WIDTH * 10)
     assert found.depth[0, 0, 0, 0] == pytest.approx(2 * half_tangent(DEFAULT_FOV) / half_tangent(fov), rel=1e-5)
     assert found.depth.std() < 1e-5 and fov_from_intrinsics(found.intrinsics, HEIGHT, WIDTH).tolist() == pytest.approx([fov, fov], rel=1e-5)
@@ -52,23 +62,27 @@ def test_the_authors_rule_holds_where_the_networks_sides_are_rounded():
 
 
 @pytest.mark.parametrize(
-    "estimate",
+    ("model", "estimate"),
     [
-        Estimate(depth(), Quantity.METRIC_DEPTH),
-        Estimate(depth(), Quantity.DISPARITY),
-        Estimate(depth(), Quantity.RELATIVE_DEPTH, intrinsics=intrinsics_from_fov(80, HEIGHT, WIDTH, batch=2)),
+        ("zoedepth-nyu", Estimate(depth(), Quantity.METRIC_DEPTH)),
+        ("zoedepth-nyu", assumed()),
+        ("midas-dpt-hybrid", Estimate(depth(), Quantity.DISPARITY)),
+        ("depth-anything-3-small", replace(assumed(), quantity=Quantity.RELATIVE_DEPTH)),
     ],
-    ids=["metres of no camera", "disparity", "relative depth"],
+    ids=["metres of no camera", "metres that do not follow from the camera", "disparity", "relative depth"],
 )
-def test_other_depth_stays_and_the_camera_is_noted(estimate):
-    found = with_fov(estimate, 40.0, HEIGHT, WIDTH)
+def test_other_depth_stays_and_the_camera_is_noted(model, estimate):
+    found = with_fov(estimate, 40.0, HEIGHT, WIDTH, model)
     assert torch.equal(found.depth, estimate.depth) and found.quantity is estimate.quantity
     torch.testing.assert_close(found.intrinsics, intrinsics_from_fov(40.0, HEIGHT, WIDTH, batch=2))
 
 
 def test_normals_alone_get_a_camera_too():
-    normals = torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1).expand(1, 3, HEIGHT, WIDTH)
-    assert with_fov(Estimate(normals=normals), 40.0, HEIGHT, WIDTH).intrinsics.shape == (1, 3, 3)
+    spec = find_spec("lotus-normals-d")
+    annotator = FAMILIES[spec.family](spec, nn.Identity())
+    annotator.predict = lambda pixels, options, progress: Estimate(normals=torch.nn.functional.normalize(pixels - 2, dim=1))
+    found = annotator.estimate(torch.zeros(1, 3, HEIGHT, WIDTH), WIDTH, fov=40.0)
+    torch.testing.assert_close(found.intrinsics, intrinsics_from_fov(40.0, HEIGHT, WIDTH))
 
 
 def test_not_known_changes_nothing():

@@ -9,14 +9,13 @@ Source:
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .base import StateDict
+from .names import StateDict, rename
 
 PATCH = 14
 """Pixels along the side of one token's patch."""
@@ -35,8 +34,8 @@ class VitConfig:
         heads: Attention heads of a block.
         taken: Indices, from 0, of the blocks whose outputs are handed on.
         swiglu: Whether the blocks' perceptrons are gated (the giant network).
-        alternating_from: The block from which on queries and keys are normalised and rotated by their positions, blocks of odd index see
-            all patches at one position ("global"), and token 0 is the camera's. None: none of this.
+        alternating_from: Index of the first block with the additions of version 3: queries and keys are normalised and rotated by their
+            positions, blocks of odd index ("global") see all patches at one position, and token 0 is the camera's. None: no such block.
         norm_eps: Of the last normalisation.
         grid: Side of the grid of positions in the checkpoint.
     """
@@ -220,10 +219,7 @@ def hub_to_official(state: StateDict) -> dict[str, Tensor]:
     """A state dict with the transformer under transformers' names (`backbone.*`), with the authors' (`pretrained.*`) instead."""
     renamed: dict[str, Tensor] = {}
     for key, value in state.items():
-        if key.startswith("backbone."):
-            for pattern, replacement in _HUB_NAMES:
-                key = re.sub(pattern, replacement, key)
-        renamed[key] = value
+        renamed[rename(key, _HUB_NAMES) if key.startswith("backbone.") else key] = value
     for key in [key for key in renamed if ".attn.query." in key]:
         parts = [key.replace(".query.", f".{name}.") for name in ("query", "key", "value")]
         if all(part in renamed for part in parts):

@@ -1,0 +1,108 @@
+"""What comes from the libraries that only some families need, transformers and diffusers: imported on first use, filled strictly."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+from typing import Any
+
+import torch
+
+from .base import CheckpointError
+from .networks.names import StateDict
+
+# from_pretrained replaces functions of torch.nn.init while it works and puts back what it found: two at once would put back the wrong ones.
+_one_at_a_time = threading.Lock()
+
+
+def from_transformers(*names: str) -> tuple[Any, ...]:
+    """Classes of the transformers library.
+
+    Raises:
+        ImportError: The library is absent, too old, or broken by a torchvision that does not fit torch; the message says how to mend it.
+    """
+    return _from_library("transformers", names, "pip install 'transformers>=4.57'")
+
+
+def from_diffusers(*names: str) -> tuple[Any, ...]:
+    """Classes of the diffusers library.
+
+    Raises:
+        ImportError: As `from_transformers`.
+    """
+    return _from_library("diffusers", names, how_to_install_diffusion())
+
+
+def how_to_install_diffusion() -> str:
+    """The command that installs what the extra `[diffusion]` lists, into the Python that runs here: ComfyUI's own, inside ComfyUI."""
+    return f'run  "{sys.executable}" -m pip install "diffusers>=0.35" "scipy>=1.11"  and restart'
+
+
+def _from_library(library: str, names: tuple[str, ...], remedy: str) -> tuple[Any, ...]:
+    try:
+        module = importlib.import_module(library)
+        return tuple(getattr(module, name) for name in names)
+    except (ImportError, RuntimeError, AttributeError) as error:
+        raise ImportError(_explain_import_error(library, error, remedy)) from error
+
+
+def _explain_import_error(library: str, error: BaseException, remedy: str) -> str:
+    """Why a library cannot be imported, in words that say what to do; `remedy` is that where it is absent or too old."""
+    causes: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        causes.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    if any("torchvision" in str(each) for each in causes):
+        return (
+            f"the {library} library cannot be imported because the installed torchvision does not fit torch {torch.__version__} "
+            f"({causes[-1]}). Install the torchvision made for this torch, or remove it (pip uninstall torchvision): "
+            "this pack does not need it"
+        )
+    return f"the {library} library cannot be imported ({causes[-1]}): {remedy}"
+
+
+def from_state_dict(network_class: Any, config: Any, state: StateDict, model_id: str) -> Any:
+    """A network of the transformers library, filled strictly, and through its from_pretrained: that applies the renamings between versions.
+
+    Args:
+        network_class: A model class of the library (see `from_transformers`), or one derived from it.
+        config: Its configuration.
+        state: Tensors under the names that files on the hub have.
+        model_id: The model's name, for the message.
+
+    Raises:
+        CheckpointError: The tensors are not exactly the network's; the message names the first that differ.
+    """
+    try:
+        network, report = _fill(network_class, config, state)
+    except ValueError as error:  # version 4 gives up at once where not even the prefix of the keys fits
+        raise CheckpointError(
+            f"not a checkpoint of {model_id}: its keys (first: {min(state, default=None)}) are another network's"
+        ) from error
+    parts = []
+    for kind in ("unexpected", "missing", "mismatched"):
+        keys = sorted(str(key[0] if isinstance(key, tuple) else key) for key in report[f"{kind}_keys"])
+        if keys:
+            parts.append(f"{len(keys)} {kind} keys (first: {keys[0]})")
+    if parts:
+        raise CheckpointError(f"not a checkpoint of {model_id}: {', '.join(parts)}")
+    return network
+
+
+def _fill(network_class: Any, config: Any, state: StateDict) -> tuple[Any, dict[str, Any]]:
+    """The network and the library's report, without its log and progress bars."""
+    transformers_logging = importlib.import_module("transformers.utils.logging")
+    with _one_at_a_time:
+        verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
+        try:
+            return network_class.from_pretrained(
+                None, config=config, state_dict=dict(state), output_loading_info=True, ignore_mismatched_sizes=True
+            )
+        finally:
+            transformers_logging.set_verbosity(verbosity)
+            if bars:
+                transformers_logging.enable_progress_bar()

@@ -1,0 +1,88 @@
+"""Depth Anything, versions 1 and 2: transformer and head in one module.
+
+Source:
+    Yang et al., "Depth Anything" (2024) and "Depth Anything V2" (2024); code LiheYoung/Depth-Anything, DepthAnything/Depth-Anything-V2.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from .dpt import DptConfig, DptHead
+from .names import Rule, StateDict, rename
+from .vit import VisionTransformer, VitConfig, hub_to_official
+
+
+class DinoNetwork(nn.Module, ABC):
+    """A network of DINOv2's transformer and a dense prediction head: what all versions of Depth Anything offer for loading.
+
+    Args:
+        vit: The transformer.
+        dpt: The head.
+    """
+
+    @abstractmethod
+    def __init__(self, vit: VitConfig, dpt: DptConfig) -> None:
+        super().__init__()
+
+    @abstractmethod
+    def set_dtype(self, dtype: torch.dtype) -> None:
+        """Brings the network to a dtype, but for the layers that stay in float32."""
+
+    @staticmethod
+    @abstractmethod
+    def official_names(state: StateDict) -> dict[str, Tensor]:
+        """A published state dict under the names of this network, without what it never uses."""
+
+
+class DepthAnything(DinoNetwork):
+    """Transformer and head under the names of the official checkpoints.
+
+    Convention:
+        Input (B, 3, H, W), normalised by ImageNet's mean and deviation, H and W multiples of 14. Output (B, 1, H, W) float32, before
+        any activation.
+    """
+
+    def __init__(self, vit: VitConfig, dpt: DptConfig) -> None:
+        super().__init__(vit, dpt)
+        self.pretrained = VisionTransformer(vit)
+        self.depth_head = DptHead(vit.channels, dpt)
+
+    def set_dtype(self, dtype: torch.dtype) -> None:
+        """Brings the network to a dtype, but for what `DptHead.set_dtype` leaves in float32."""
+        self.pretrained.to(dtype)
+        self.depth_head.set_dtype(dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The head's output for normalised pictures; see the class."""
+        maps, _ = self.pretrained(x)
+        return self.depth_head(maps, x.shape[-2], x.shape[-1])
+
+    @staticmethod
+    def official_names(state: StateDict) -> dict[str, Tensor]:
+        """See `DinoNetwork.official_names`. Takes the authors' names and transformers'."""
+        return without_unused({rename(key, _HUB_NECK): value for key, value in hub_to_official(state).items()})
+
+
+_HUB_NECK: tuple[Rule, ...] = (
+    (r"^neck\.reassemble_stage\.layers\.(\d)\.projection\.", r"depth_head.projects.\1."),
+    (r"^neck\.reassemble_stage\.layers\.(\d)\.resize\.", r"depth_head.resize_layers.\1."),
+    (r"^neck\.convs\.(\d)\.", lambda match: f"depth_head.scratch.layer{int(match[1]) + 1}_rn."),
+    (r"^neck\.fusion_stage\.layers\.(\d)\.", lambda match: f"depth_head.scratch.refinenet{4 - int(match[1])}."),
+    (r"(refinenet\d)\.projection\.", r"\1.out_conv."),
+    (r"(refinenet\d)\.residual_layer(\d)\.convolution(\d)\.", r"\1.resConfUnit\2.conv\3."),
+    (r"^head\.conv1\.", "depth_head.scratch.output_conv1."),
+    (r"^head\.conv2\.", "depth_head.scratch.output_conv2.0."),
+    (r"^head\.conv3\.", "depth_head.scratch.output_conv2.2."),
+)
+# Parameters that training or an unused path left in the files
+_UNUSED = re.compile(r"(^|\.)pretrained\.mask_token$|\.scratch\.refinenet4\.resConfUnit1\.")
+
+
+def without_unused(state: StateDict) -> dict[str, Tensor]:
+    """The state dict without the parameters that official files hold and no network of the family uses."""
+    return {key: value for key, value in state.items() if not _UNUSED.search(key)}

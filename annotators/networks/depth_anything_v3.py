@@ -1,0 +1,93 @@
+"""Depth Anything 3: the part of it that one picture needs.
+
+Source:
+    Lin et al., "Depth Anything 3" (2025), code ByteDance-Seed/Depth-Anything-3.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .depth_anything import DinoNetwork
+from .dpt import DptConfig, DptHead
+from .names import StateDict, rename
+from .vit import VisionTransformer, VitConfig, hub_to_official
+
+
+class Prediction(NamedTuple):
+    """What the network says of B pictures, float32.
+
+    Attributes:
+        depth: (B, 1, H, W), large = far, positive.
+        sky: (B, 1, H, W), from 0 (none) upwards; None from the small networks.
+        confidence: (B, 1, H, W), at least 1; None from the large networks.
+        fov: (B, 2) radians, vertical and horizontal; None from the large networks.
+    """
+
+    depth: Tensor
+    sky: Tensor | None
+    confidence: Tensor | None
+    fov: Tensor | None
+
+
+class _CameraDecoder(nn.Module):
+    """Fields of view from the camera's token."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
+        self.fc_fov = nn.Sequential(nn.Linear(width, 2), nn.ReLU())
+
+    def forward(self, token: Tensor) -> Tensor:
+        return self.fc_fov(self.backbone(token))
+
+
+class DepthAnything3(DinoNetwork):
+    """Depth Anything 3's part for one picture.
+
+    Convention:
+        Input as `DepthAnything`.
+    """
+
+    def __init__(self, vit: VitConfig, dpt: DptConfig) -> None:
+        super().__init__(vit, dpt)
+        self.pretrained = VisionTransformer(vit)
+        self.depth_head = DptHead(vit.channels, dpt)
+        self.cam_dec = _CameraDecoder(vit.channels) if vit.alternating_from is not None else None
+
+    def set_dtype(self, dtype: torch.dtype) -> None:
+        """Brings the network to a dtype, but for the camera's decoder and what `DptHead.set_dtype` leaves in float32."""
+        self.pretrained.to(dtype)
+        self.depth_head.set_dtype(dtype)
+        if self.cam_dec is not None:
+            self.cam_dec.float()
+
+    def forward(self, x: Tensor) -> Prediction:
+        """The prediction for normalised pictures; see the class."""
+        maps, camera = self.pretrained(x)
+        height, width = x.shape[-2:]
+        head = self.depth_head
+        features = head.full_size(head.pyramid(maps, height, width)[-1], height, width)
+        logits = head.scratch.output_conv2(features)
+        sky = confidence = None
+        if head.config.sky:
+            sky = F.relu(head.scratch.sky_output_conv2(features))
+        if logits.shape[1] == 2:
+            confidence = logits[:, 1:].exp() + 1
+        return Prediction(logits[:, :1].exp(), sky, confidence, None if self.cam_dec is None else self.cam_dec(camera.float()))
+
+    @staticmethod
+    def official_names(state: StateDict) -> dict[str, Tensor]:
+        """See `DinoNetwork.official_names`. Takes the authors' names and those of the files repackaged for ComfyUI."""
+        official = hub_to_official({key.removeprefix("model."): value for key, value in state.items()})
+        return {name: value for key, value in official.items() if not _UNUSED.search(name := rename(key, _PARTS))}
+
+
+_PARTS = ((r"^backbone\.", ""), (r"^head\.", "depth_head."))
+# Cameras given from outside, the camera's pose, and rays
+_UNUSED = re.compile(r"^cam_enc\.|^cam_dec\.fc_(t|qvec)\.|_aux\.")

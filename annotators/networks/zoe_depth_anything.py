@@ -1,0 +1,122 @@
+"""Depth Anything V1 with ZoeDepth's metric head.
+
+Source:
+    Yang et al., "Depth Anything" (2024), code LiheYoung/Depth-Anything, metric_depth; the head: Bhat et al., "ZoeDepth" (2023), code
+    isl-org/ZoeDepth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .depth_anything import DepthAnything, DinoNetwork, without_unused
+from .dpt import HEAD_CHANNELS, DptConfig
+from .names import StateDict
+from .vit import VitConfig
+from .zoe_names import without_binomial_tables
+
+BINS = 64
+_EMBEDDING = 128
+_ATTRACTORS = (16, 8, 4, 1)
+_ATTRACTION = 300.0  # the configuration's 1000 never reaches the authors' function
+_TEMPERATURES = (0.0212, 50.0)
+_SHARE_EPS, _LOG_EPS = 1e-4, 1e-7
+
+
+class _Perceptron(nn.Module):
+    """Two 1 x 1 convolutions with a ReLU between them."""
+
+    def __init__(self, inputs: int, inner: int, outputs: int) -> None:
+        super().__init__()
+        self._net = nn.Sequential(nn.Conv2d(inputs, inner, 1), nn.ReLU(), nn.Conv2d(inner, outputs, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._net(x)
+
+
+class _ConditionalLogBinomial(nn.Module):
+    """Weights of the bins: a binomial distribution, softened by a temperature, whose parameters a perceptron gives."""
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(nn.Conv2d(inputs, inputs // 2, 1), nn.GELU(), nn.Conv2d(inputs // 2, 4, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        parameters = F.softplus(self.mlp(x)) + _SHARE_EPS
+        share = parameters[:, :1] / parameters[:, :2].sum(1, keepdim=True)
+        low, high = _TEMPERATURES
+        temperature = low + (high - low) * parameters[:, 2:3] / parameters[:, 2:].sum(1, keepdim=True)
+        index = torch.arange(BINS, device=x.device, dtype=x.dtype)[:, None, None]
+        rest = BINS - 1 - index
+        # logarithm of the binomial coefficient after Stirling, without what is the same for all bins
+        ways = -(index + _LOG_EPS) * (index + _LOG_EPS).log() - rest * (rest + _LOG_EPS).log()
+        likelihood = ways + index * share.clamp(_SHARE_EPS, 1).log() + rest * (1 - share).clamp(_SHARE_EPS, 1).log()
+        return (likelihood / temperature).softmax(1)
+
+
+class ZoeDepthAnything(DinoNetwork):
+    """Depth Anything V1 and ZoeDepth's single metric head with softplus bins, under the names of the official checkpoints.
+
+    Convention:
+        Input as `DepthAnything`. Output (B, 1, H, W) float32 metres.
+    """
+
+    def __init__(self, vit: VitConfig, dpt: DptConfig) -> None:
+        super().__init__(vit, dpt)
+        width = dpt.features
+        self.core = DepthAnything(vit, dpt)
+        self.conv2 = nn.Conv2d(width, width, 1)
+        self.seed_bin_regressor = _Perceptron(width, 256, BINS)
+        self.seed_projector = _Perceptron(width, 128, _EMBEDDING)
+        self.projectors = nn.ModuleList(_Perceptron(width, 128, _EMBEDDING) for _ in _ATTRACTORS)
+        self.attractors = nn.ModuleList(_Perceptron(_EMBEDDING, 128, count) for count in _ATTRACTORS)
+        self.conditional_log_binomial = _ConditionalLogBinomial(HEAD_CHANNELS + 1 + _EMBEDDING)
+
+    def set_dtype(self, dtype: torch.dtype) -> None:
+        """Brings Depth Anything to a dtype (see `DepthAnything.set_dtype`), and ZoeDepth's head to float32."""
+        self.float()
+        self.core.set_dtype(dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Metres of normalised pictures; see the class."""
+        head = self.core.depth_head
+        height, width = x.shape[-2:]
+        maps, _ = self.core.pretrained(x)
+        coarsest, *levels = head.pyramid(maps, height, width)
+        first, relu, last = head.scratch.output_conv2
+        features = relu(first(head.full_size(levels[-1], height, width)))
+        features = torch.cat((features, F.relu(last(features))), 1)
+        centres, embedding = self._bins(coarsest.float(), [level.float() for level in levels])
+        weights = self.conditional_log_binomial(torch.cat((features, _resized(embedding, height, width)), 1))
+        return (weights * _resized(centres, height, width)).sum(1, keepdim=True)
+
+    @staticmethod
+    def official_names(state: StateDict) -> dict[str, Tensor]:
+        """See `DinoNetwork.official_names`. Takes the authors' names."""
+        renamed = {key.replace("core.core.", "core.", 1): value for key, value in without_unused(state).items()}
+        return without_binomial_tables(renamed)
+
+    def _bins(self, coarsest: Tensor, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Bin centres (B, BINS, h, w) in metres and the embedding that goes with them, at the size of the finest level."""
+        seed = self.conv2(coarsest)
+        centres = F.softplus(self.seed_bin_regressor(seed))
+        embedding = self.seed_projector(seed)
+        for projector, attractor, level in zip(self.projectors, self.attractors, levels, strict=True):
+            size = level.shape[-2:]
+            previous, embedding = _resized(embedding, *size), projector(level)
+            points = F.softplus(attractor(embedding + previous))
+            centres = _resized(centres, *size)
+            shift = torch.zeros_like(centres)
+            for point in points.split(1, 1):
+                distance = point - centres
+                shift += distance / (1 + _ATTRACTION * distance**2)
+            centres = centres + shift / points.shape[1]
+        return centres, embedding
+
+
+def _resized(x: Tensor, height: int, width: int) -> Tensor:
+    return F.interpolate(x, size=(height, width), mode="bilinear", align_corners=True)

@@ -1,0 +1,32 @@
+import torch
+
+from depth_normal.annotators.networks.tiny import TinyNetwork, _positions
+
+
+def test_the_weights_fit_in_six_megabytes_of_fp16():
+    assert 2 * sum(value.numel() for value in TinyNetwork().parameters()) < 5_950_000
+
+
+def test_the_network_answers_at_half_its_input_in_float32():
+    with torch.inference_mode():
+        output = TinyNetwork().eval()(torch.rand(2, 3, 64, 96))
+    assert output.shape == (2, 4, 32, 48)
+    assert output.dtype == torch.float32
+
+
+def test_positions_run_from_minus_one_to_one_and_know_the_aspect():
+    x, y, xx, yy, tall = _positions(torch.zeros(1, 1, 32, 64))[0]
+    assert x[0, 0] == -1
+    assert x[5, -1] == 1
+    assert y[0, 7] == -1
+    assert y[-1, 3] == 1
+    torch.testing.assert_close(xx, x * x)
+    torch.testing.assert_close(yy, y * y)
+    torch.testing.assert_close(tall, 0.5 * y)
+
+
+def test_a_plain_picture_still_has_an_up_and_a_down():
+    network = TinyNetwork().eval()
+    with torch.inference_mode():
+        output = network(torch.full((1, 3, 64, 64), 0.5))[0, 0]
+    assert (output[4:28].mean(1) - output[4:28].mean()).abs().max() > 1e-3
