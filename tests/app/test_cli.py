@@ -293,7 +293,7 @@ def test_what_points_up_in_a_ply_is_a_choice(estimate, picture, tmp_path, monkey
         depth=torch.full((1, 1, 512, 512), 2.0), quantity=Quantity.METRIC_DEPTH, intrinsics=intrinsics_from_fov(50.0, 512, 512)
     )
     model = SimpleNamespace(
-        estimate=lambda pictures, size, derive: derive(plane), spec=find_spec("tiny"), weights="tiny.safetensors", dtype=torch.float32
+        estimate=lambda pictures, size, fov, derive: derive(plane), spec=find_spec("tiny"), weights="tiny.safetensors", dtype=torch.float32
     )
     monkeypatch.setattr(cli, "load_model", lambda *_: model)
     assert estimate(picture, "--also", "ply", *words) == 0

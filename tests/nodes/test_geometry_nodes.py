@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from depth_normal import utils
+from depth_normal.annotators.registry import FAMILIES, find_spec
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.normals import disparity_to_normals, dmap2norm, midas_normals
@@ -21,17 +23,19 @@ HELP = Path(__file__).resolve().parents[2] / "web" / "docs"
 
 
 class Pretend(Model):
-    """A loaded model without its network: half the pictures' size, one part for each picture."""
+    """A loaded model without its network, which gives the same of each picture; one part for each picture."""
 
     resampling = "bilinear"
 
-    def __init__(self, depth, quantity, **more):
-        self.depth, self.quantity, self.more, self.sizes = depth, quantity, more, []
+    def __init__(self, depth, quantity, model="zoedepth-nyu", **more):
+        spec = find_spec(model)
+        self.depth, self.sizes, self.family = depth, [], FAMILIES[spec.family](spec, nn.Identity())
+        self.family.run = lambda images, size: Estimate(depth, quantity, **more)
 
-    def estimates(self, images, size=None, progress=None, *, options=None):
+    def estimates(self, images, size=None, progress=None, *, fov=0.0, options=None):
         self.sizes.append(size)
-        for _ in images:
-            yield Estimate(self.depth, self.quantity, **self.more)
+        for picture in images.split(1):
+            yield self.family.estimate(picture, size, fov=fov, options=options)
 
 
 def plane(normal, fov=60.0, distance=3.0):
@@ -111,14 +115,15 @@ def test_estimate_joins_parts_at_the_pictures_size():
 
 
 def test_a_known_field_of_view_is_the_camera():
-    """The plane is tilted for a camera of 60 degrees; a metric model that assumed 90 takes it for another, and tan(45) / tan(30) nearer."""
+    """The plane is tilted for a camera of 60 degrees; Depth Anything 3, which assumed 90, takes it for another, and tan(45) / tan(30) nearer."""
     normal = [0.5, 0.2, 0.8]
     depth, intrinsics = plane(normal)
     picture = torch.rand(1, HEIGHT, WIDTH, 3)
     (of_zoe,) = EstimateGeometry().execute(Pretend(depth, Quantity.METRIC_DEPTH), picture, fov=60.0)
     assert torch.equal(of_zoe.depth, depth) and torch.allclose(of_zoe.intrinsics, intrinsics)
     assert degrees(of_zoe.normals, normal) < 0.1
-    nearer = Pretend(depth / 3**0.5, Quantity.METRIC_DEPTH, intrinsics=intrinsics_from_fov(90, HEIGHT, WIDTH))
+    camera = intrinsics_from_fov(90, HEIGHT, WIDTH)
+    nearer = Pretend(depth / 3**0.5, Quantity.METRIC_DEPTH, "depth-anything-3-metric-large", intrinsics=camera)
     (of_da3,) = EstimateGeometry().execute(nearer, picture, fov=60.0)
     assert torch.allclose(of_da3.depth, depth, rtol=1e-5) and torch.allclose(of_da3.intrinsics, intrinsics)
     assert degrees(of_da3.normals, normal) < 0.1
