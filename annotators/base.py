@@ -211,7 +211,7 @@ class Annotator(ABC):
         """
 
     def normalised(self, pixels: Tensor, mean: RGB = IMAGENET_MEAN, std: RGB = IMAGENET_STD) -> Tensor:
-        """Pictures in [0, 1] as most networks take them: minus `mean`, by `std`, in the network's dtype, channels last in memory."""
+        """Pictures in [0, 1] as most networks take them: normalised, in the network's dtype, with channels last in memory."""
         subtracted, divisor = (pixels.new_tensor(value)[:, None, None] for value in (mean, std))
         dtype = next(self.network.parameters()).dtype
         return ((pixels - subtracted) / divisor).to(dtype).contiguous(memory_format=torch.channels_last)
@@ -283,7 +283,7 @@ class Annotator(ABC):
         return net_height, net_width
 
     def for_camera(self, estimate: Estimate, intrinsics: Tensor) -> Estimate:
-        """The family's estimate for the camera that took the pictures: its maps stay what they are, the camera is noted.
+        """The family's estimate, for the camera that took the pictures. Here the maps stay what they are, and the camera is noted.
 
         Args:
             estimate: What `run` gave.
@@ -292,7 +292,7 @@ class Annotator(ABC):
         return replace(estimate, intrinsics=intrinsics)
 
     def _finished(self, estimate: Estimate, images: Tensor, fov: float) -> Estimate:
-        """The estimate of pictures, checked, for the camera that took them. It is they that have square pixels, not the network's input."""
+        """The estimate of pictures, checked, for the camera that took them. They have square pixels, the network's input has not quite."""
         self._check_finite(estimate)
         if not fov:
             return estimate

@@ -89,8 +89,20 @@ class DinoAnnotator(Annotator):
 
     @classmethod
     def name_contradicts(cls, spec: ModelSpec, path: str) -> str | None:
-        """See `Annotator.name_contradicts`."""
-        return name_contradicts(spec, path)
+        """See `Annotator.name_contradicts`. The path's folders count where the name says nothing ("model.safetensors").
+
+        V1 and V2, relative, indoor and outdoor networks of one size have the same tensors; so have version 3's mono and metric ones.
+        """
+        expected = _claims(spec.file.name)
+        parts = [part for part in reversed(PurePath(path.replace("\\", "/")).parts) if _squeezed(part) != "depthanything"]
+        found = next((claims for part in parts if (claims := _claims(part))), {})
+        wrong = [f"{found[kind]} instead of {expected[kind]}" for kind in found if found[kind] != expected.get(kind)]
+        if not wrong:
+            return None
+        return (
+            f"the name of {path} says {' and '.join(wrong)}: the tensors of {spec.id} have the same names and shapes, so it loads, "
+            "but the depth is wrong unless the file was misnamed. Choose the model that the file is of"
+        )
 
 
 class DepthAnythingAnnotator(DinoAnnotator):
@@ -124,30 +136,6 @@ class DepthAnythingAnnotator(DinoAnnotator):
                 other,
             )
         return Estimate(depth=depth, quantity=quantity)
-
-
-def name_contradicts(spec: ModelSpec, path: str) -> str | None:
-    """What in a file's name contradicts the model it is to be loaded as, where their tensors do not tell.
-
-    V1 and V2, relative, indoor and outdoor networks of one size have the same tensors; so have DA3's mono and metric ones.
-
-    Args:
-        spec: A model of the Depth Anything family.
-        path: The file's name or path; its folders count where the name says nothing ("model.safetensors").
-
-    Returns:
-        A sentence for a warning; None where nothing contradicts.
-    """
-    expected = _claims(spec.file.name)
-    parts = [part for part in reversed(PurePath(path.replace("\\", "/")).parts) if _squeezed(part) != "depthanything"]
-    found = next((claims for part in parts if (claims := _claims(part))), {})
-    wrong = [f"{found[kind]} instead of {expected[kind]}" for kind in found if found[kind] != expected.get(kind)]
-    if not wrong:
-        return None
-    return (
-        f"the name of {path} says {' and '.join(wrong)}: the tensors of {spec.id} have the same names and shapes, so it loads, "
-        "but the depth is wrong unless the file was misnamed. Choose the model that the file is of"
-    )
 
 
 def _squeezed(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The pack's own network: how it was trained, on what, and how good it is, say docs/tiny.md and training/."""
+"""The network of the pack's own model. docs/tiny.md and training/ say how it was trained, on what, and how good it is."""
 
 from __future__ import annotations
 

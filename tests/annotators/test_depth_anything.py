@@ -251,14 +251,14 @@ V2_LARGE, V1_LARGE = "depth-anything-v2-large", "depth-anything-large"
     ],
 )
 def test_a_name_that_contradicts_the_model_is_told(model_id, path, words):
-    told = da.name_contradicts(BY_ID[model_id], path)
+    told = da.DinoAnnotator.name_contradicts(BY_ID[model_id], path)
     assert (told is None) if words is None else (words in told and path in told and model_id in told)
 
 
 def test_no_model_contradicts_its_own_file():
     for spec in SPECS:
         for name in (spec.file.name, *spec.file.aliases):
-            assert da.name_contradicts(spec, name) is None
+            assert da.DinoAnnotator.name_contradicts(spec, name) is None
 
 
 def test_the_table():

@@ -115,7 +115,7 @@ def test_estimate_joins_parts_at_the_pictures_size():
 
 
 def test_a_known_field_of_view_is_the_camera():
-    """The plane is tilted for a camera of 60 degrees; Depth Anything 3, which assumed 90, takes it for another, and tan(45) / tan(30) nearer."""
+    """The plane is tilted for a camera of 60 degrees; Depth Anything 3 assumed 90, and takes it to be tan(45) / tan(30) nearer."""
     normal = [0.5, 0.2, 0.8]
     depth, intrinsics = plane(normal)
     picture = torch.rand(1, HEIGHT, WIDTH, 3)
