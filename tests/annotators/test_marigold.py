@@ -14,7 +14,6 @@ from depth_normal.annotators.base import CheckpointError, ModelSpec
 from depth_normal.annotators.diffusion import DiffusionOptions
 from depth_normal.annotators.diffusion_parts import SD2_TEXT_ENCODER, SD2_UNET, SD_VAE
 from depth_normal.annotators.marigold import MARIGOLD_LCM, MARIGOLD_V1_1, MarigoldAnnotator, MarigoldConfig, MarigoldOptions
-from depth_normal.annotators.networks.latent_diffusion import vae_to_diffusers
 from depth_normal.annotators.registry import find_spec
 from depth_normal.geometry.estimate import Axes, Quantity
 from depth_normal.model_loader.checkpoint import read_checkpoint
@@ -233,19 +232,6 @@ def test_a_vae_with_the_original_names_loads(parts, prefix):
     annotator = MarigoldAnnotator.build(spec(), {**states(parts), "vae": renamed}, torch.float32)
     expected = parts["vae"].state_dict()
     assert all(torch.equal(value, expected[key]) for key, value in annotator.network.vae.state_dict().items())
-
-
-def test_a_vae_with_the_names_of_older_diffusers_loads(parts):
-    old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
-    expected = parts["vae"].state_dict()
-    state = {}
-    for key, value in expected.items():
-        new = key
-        for today, then in old.items():
-            new = new.replace(f"attentions.0.{today}.", f"attentions.0.{then}.")
-        state[new] = value
-    assert state.keys() != expected.keys()
-    assert {key: id(value) for key, value in vae_to_diffusers(state, 4).items()} == {key: id(value) for key, value in expected.items()}
 
 
 def full_size_unet(**changes) -> dict[str, torch.Tensor]:
