@@ -74,6 +74,7 @@ class _Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, tokens: Tensor, angles: Tensor | None) -> Tensor:
+        # (B, tokens, 3 * width) to three of (B, heads, tokens, width of a head)
         query, key, value = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         query, key = self.q_norm(query), self.k_norm(key)
         if angles is not None:
