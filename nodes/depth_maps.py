@@ -9,7 +9,10 @@ from torch import Tensor
 from ..geometry.estimate import Estimate, Quantity
 from ..geometry.render import depth_to_image
 from ..model_loader import load_model
-from .common import LEGACY_CATEGORY, annotate, check_choice, check_range, precision_widget, resolution_widget
+from .checks import check_choice, check_range
+from .legacy import LEGACY_CATEGORY, annotate
+from .sockets import Inputs
+from .widgets import choice_widget, count_widget, image_input, precision_widget, short_side_widget
 
 MAX_NETWORK_SIZE = 4096
 # ZoeDepth's display: from the 2nd to the 85th percentile of the metres, near = white
@@ -31,16 +34,16 @@ ZOE_MODELS = ("zoedepth-nyu", "zoedepth-kitti", "zoedepth-nyu-kitti")
 ENVIRONMENTS = ("indoor", "outdoor")
 
 
-def _inputs(before: dict[str, Any], after: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _inputs(before: dict[str, Any], after: dict[str, Any]) -> Inputs:
     """The old widgets, which graphs store by position, and behind `resolution` the new ones."""
     size = "Side of the network's input in pixels; 0: the size its authors use, whatever the resolution."
     return {
-        "required": {"image": ("IMAGE", {"tooltip": "One picture or a batch."})},
+        "required": {"image": image_input()},
         "optional": {
             **before,
-            "resolution": resolution_widget("Short side of the result in pixels, aspect kept."),
+            "resolution": short_side_widget("Short side of the result in pixels, aspect kept."),
             **after,
-            "network_size": ("INT", {"default": 0, "min": 0, "max": MAX_NETWORK_SIZE, "step": 2, "tooltip": size, "advanced": True}),
+            "network_size": count_widget(0, 0, MAX_NETWORK_SIZE, size, step=2, advanced=True),
             "precision": precision_widget(),
         },
     }
@@ -73,10 +76,10 @@ class ZoeDepthMap(_DepthMap):
     SEARCH_ALIASES: ClassVar = ["depth map", "zoe", "zoedepth", "metric depth", "controlnet depth"]
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         model = "nyu: rooms, to 10 m (the old node's). kitti: streets, to 80 m. nyu-kitti: chooses by the picture. About 1.4 GB each."
-        return _inputs({}, {"model": (list(ZOE_MODELS), {"default": ZOE_MODELS[0], "tooltip": model})})
+        return _inputs({}, {"model": choice_widget(ZOE_MODELS, model)})
 
     def execute(
         self, image: Tensor, resolution: int = 512, model: str = ZOE_MODELS[0], network_size: int = 0, precision: str = "auto"
@@ -95,11 +98,10 @@ class DepthAnythingMap(_DepthMap):
     SEARCH_ALIASES: ClassVar = ["depth map", "depth anything", "disparity", "controlnet depth"]
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         tooltip = "Which network: large (1.34 GB), base (390 MB), small (99 MB); Apache-2.0."
-        files = list(V1_FILES)
-        return _inputs({"ckpt_name": (files, {"default": files[0], "tooltip": tooltip})}, {})
+        return _inputs({"ckpt_name": choice_widget(list(V1_FILES), tooltip)}, {})
 
     def execute(
         self,
@@ -126,13 +128,13 @@ class DepthAnythingV2Map(_DepthMap):
     SEARCH_ALIASES: ClassVar = ["depth map", "depth anything v2", "disparity", "controlnet depth"]
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         tooltip = (
             "Which network. vits: 99 MB, Apache-2.0. vitb (390 MB), vitl (1.34 GB), vitg (not published by its authors: bring the file): "
             "CC BY-NC 4.0, not for commercial use."
         )
-        return _inputs({"ckpt_name": (list(V2_FILES), {"default": V2_DEFAULT, "tooltip": tooltip})}, {})
+        return _inputs({"ckpt_name": choice_widget(list(V2_FILES), tooltip, V2_DEFAULT)}, {})
 
     def execute(
         self, image: Tensor, ckpt_name: str = V2_DEFAULT, resolution: int = 512, network_size: int = 0, precision: str = "auto"
@@ -151,10 +153,10 @@ class ZoeDepthAnythingMap(_DepthMap):
     SEARCH_ALIASES: ClassVar = ["depth map", "zoe", "depth anything", "metric depth", "controlnet depth"]
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         tooltip = "indoor: trained on rooms, to 10 m. outdoor: trained on streets, to 80 m. About 1.3 GB each, Apache-2.0."
-        return _inputs({"environment": (list(ENVIRONMENTS), {"default": ENVIRONMENTS[0], "tooltip": tooltip})}, {})
+        return _inputs({"environment": choice_widget(ENVIRONMENTS, tooltip)}, {})
 
     def execute(
         self,

@@ -18,14 +18,27 @@ from ..geometry.conventions import NormalMapCoding
 from ..geometry.estimate import Estimate
 from ..geometry.render import NORMALISATIONS, depth_to_image, normals_to_image
 from ..model_loader import load_model
-from ..model_loader.host import image_placement, progress_bar
+from ..model_loader.host import progress_bar
 from ..utils import to_planar
-from .common import MAX_RESOLUTION, check_choice, check_range, precision_widget
-from .render import CODINGS
-from .sockets import CATEGORY, GEOMETRY, check_geometry, geometry_input, to_output
+from .batches import geometry_output, to_output
+from .checks import check_choice, check_geometry, check_network_side, check_range
+from .sockets import CATEGORY, GEOMETRY, Inputs, Widget
+from .widgets import (
+    CODING_READERS,
+    CODINGS,
+    OPENGL,
+    PER_IMAGE,
+    choice_widget,
+    coding_widget,
+    count_widget,
+    geometry_input,
+    image_input,
+    network_side_widget,
+    normalisation_widget,
+    precision_widget,
+    switch_widget,
+)
 
-OPENGL = NormalMapCoding.OPENGL.value
-PER_IMAGE = "per_image"
 MAX_STEPS, MAX_ENSEMBLE, MAX_SEED = 50, 20, 2**64 - 1
 
 _NON_COMMERCIAL = "The weights' licence is CC BY-NC 4.0: not for commercial use."
@@ -33,10 +46,9 @@ _LONG_SIDE = "Long side of the picture that the network sees. 0: 768, what it wa
 _SQUARE_SIDE = "The network sees as many pixels as a square of this side, at the picture's aspect. 0: 1024, what it was trained with."
 _SIDES = {"marigold": _LONG_SIDE, "lotus": _LONG_SIDE, "lbm": _SQUARE_SIDE}
 _NOISE_SEED = "Of the noise. The same seed gives the same result; every picture of a batch gets the same noise."
-_Inputs = dict[str, dict[str, Any]]
 
 
-def _seed_widget(tooltip: str) -> tuple[str, dict[str, Any]]:
+def _seed_widget(tooltip: str) -> Widget:
     # a seed that changes by itself would have the same picture estimated anew at each run
     return "INT", {"default": 0, "min": 0, "max": MAX_SEED, "control_after_generate": False, "tooltip": tooltip}
 
@@ -45,8 +57,8 @@ def _marigold_widgets() -> dict[str, Any]:
     steps = "Passes through the network. 0: what the authors recommend, 4, for the LCM models 1."
     ensemble = "How many answers to merge. 2 or more give the geometry a confidence, 3 or more a better answer; the time grows as much."
     return {
-        "steps": ("INT", {"default": 0, "min": 0, "max": MAX_STEPS, "tooltip": steps}),
-        "ensemble_size": ("INT", {"default": 1, "min": 1, "max": MAX_ENSEMBLE, "tooltip": ensemble}),
+        "steps": count_widget(0, 0, MAX_STEPS, steps),
+        "ensemble_size": count_widget(1, 1, MAX_ENSEMBLE, ensemble),
         "seed": _seed_widget(_NOISE_SEED),
     }
 
@@ -58,7 +70,7 @@ def _lotus_widgets() -> dict[str, Any]:
 def _lbm_widgets() -> dict[str, Any]:
     steps = "Passes through the network; it was trained for 1 to 4."
     return {
-        "steps": ("INT", {"default": 1, "min": 1, "max": MAX_STEPS, "tooltip": steps}),
+        "steps": count_widget(1, 1, MAX_STEPS, steps),
         "seed": _seed_widget("Of the noise between steps; with 1 step it changes nothing."),
     }
 
@@ -69,11 +81,10 @@ _WIDGETS = {"marigold": _marigold_widgets, "lotus": _lotus_widgets, "lbm": _lbm_
 def _estimate(image: Tensor, model: str, models: list[str], options: DiffusionOptions, resolution: int, precision: str) -> Estimate:
     """The estimate at the pictures' own size, where nodes hand pictures on."""
     check_choice("model", model, models)
-    check_range("resolution", resolution, 0, MAX_RESOLUTION)
+    check_network_side(resolution)
     pictures = to_planar(image)
     progress = progress_bar(pictures.shape[0])
-    estimate = load_model(model, precision).estimate(pictures, resolution or None, progress, options=options)
-    return estimate.to(image_placement()[0])
+    return geometry_output(load_model(model, precision).estimate(pictures, resolution or None, progress, options=options))
 
 
 class _DiffusionNode:
@@ -85,22 +96,21 @@ class _DiffusionNode:
     FAMILY: ClassVar[str]
 
     @classmethod
-    def INPUT_TYPES(cls) -> _Inputs:  # noqa: N802
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs: what all have, and between them the picture's and the family's own."""
-        models = cls.models()
         model = "Which model. Its weights are downloaded once if they are in none of ComfyUI's model folders."
         tiled = "Encodes and decodes in tiles: less memory, faint differences between the tiles. Happens by itself when the memory ends."
         return {
             "required": {
-                "image": ("IMAGE", {"tooltip": "One picture or a batch."}),
-                "model": (models, {"default": models[0], "tooltip": model}),
+                "image": image_input(),
+                "model": choice_widget(cls.models(), model),
                 **cls.look(),
             },
             "optional": {
                 **cls.own(),
-                "resolution": ("INT", {"default": 0, "min": 0, "max": MAX_RESOLUTION, "tooltip": _SIDES[cls.FAMILY]}),
+                "resolution": network_side_widget(_SIDES[cls.FAMILY]),
                 "precision": precision_widget(),
-                "tiled": ("BOOLEAN", {"default": False, "tooltip": tiled, "advanced": True}),
+                "tiled": switch_widget(False, tiled, advanced=True),
             },
         }
 
@@ -136,11 +146,7 @@ class _DepthNode(_DiffusionNode):
     @staticmethod
     def look() -> dict[str, Any]:
         """The widget that says how the picture looks."""
-        tooltip = (
-            "Where the range between black and white comes from. per_image: each picture. per_clip: the whole batch. "
-            "fixed: the model's own 0 to 1."
-        )
-        return {"normalisation": (list(NORMALISATIONS), {"default": PER_IMAGE, "tooltip": tooltip})}
+        return {"normalisation": normalisation_widget("the model's own 0 to 1")}
 
     def run(
         self, image: Tensor, model: str, normalisation: str, options: DiffusionOptions, resolution: int, precision: str
@@ -166,11 +172,7 @@ class _NormalsNode(_DiffusionNode):
     @staticmethod
     def look() -> dict[str, Any]:
         """The widget that says how the picture looks."""
-        tooltip = (
-            "How the vectors are stored in R, G, B. opengl: Blender, glTF. directx: Unreal. controlnet-normalbae: "
-            "control_v11p_sd15_normalbae. controlnet-1.0-normal: control_sd15_normal."
-        )
-        return {"coding": (list(CODINGS), {"default": OPENGL, "tooltip": tooltip})}
+        return {"coding": coding_widget(f"How the vectors are stored in R, G, B. {CODING_READERS}")}
 
     def run(
         self, image: Tensor, model: str, coding: str, options: DiffusionOptions, resolution: int, precision: str

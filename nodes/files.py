@@ -17,15 +17,14 @@ from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.files import FORMATS, SaveOptions, load_estimate, resolve_inside, save_estimate
 from ..geometry.files.paths import move_to_free
 from ..model_loader.folders import USER_FOLDERS, user_folder
-from ..model_loader.host import image_placement
-from ..utils import resize_picture, to_rgb
-from .common import check_choice
-from .sockets import CATEGORY, GEOMETRY, check_geometry, geometry_input, one_by_one
+from .batches import geometry_output, one_by_one, picture_for
+from .checks import check_choice, check_geometry
+from .sockets import CATEGORY, GEOMETRY, Inputs
+from .widgets import AUTO, choice_widget, geometry_input, image_input, switch_widget
 
 FORMAT_NAMES = tuple(suffix.lstrip(".") for suffix in FORMATS)
 READABLE = tuple(suffix for suffix, entry in FORMATS.items() if entry.read)
 DEFAULT_PREFIX = "geometry/geometry"
-AUTO = "auto"
 QUANTITIES = (AUTO, *(quantity.value for quantity in Quantity))
 AXES = (AUTO, *(axes.value for axes in Axes))
 
@@ -49,7 +48,7 @@ class SaveGeometry:
     SEARCH_ALIASES: ClassVar = ["save depth", "save normals", "exr", "npz", "pfm", "16-bit png", "ply", "glb", "point cloud", "export mesh"]
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         prefix = "Folders below the output folder and the beginning of the name; a number is added: geometry/geometry_00001.exr."
         formats = "; ".join(f"{suffix.lstrip('.')}: {entry.description}" for suffix, entry in FORMATS.items())
@@ -58,11 +57,11 @@ class SaveGeometry:
             "required": {
                 "geometry": geometry_input("Raw depth, normals or both. Each picture of a batch goes to its own file, except in npz."),
                 "filename_prefix": ("STRING", {"default": DEFAULT_PREFIX, "tooltip": prefix}),
-                "format": (list(FORMAT_NAMES), {"default": "exr", "tooltip": formats}),
+                "format": choice_widget(FORMAT_NAMES, formats, "exr"),
             },
             "optional": {
-                "half": ("BOOLEAN", {"default": False, "tooltip": "EXR in 16-bit floats: half the size, 3 digits, up to 65504."}),
-                "image": ("IMAGE", {"tooltip": picture}),
+                "half": switch_widget(False, "EXR in 16-bit floats: half the size, 3 digits, up to 65504."),
+                "image": image_input(picture),
             },
         }
 
@@ -107,7 +106,7 @@ class LoadGeometry:
     SEARCH_ALIASES: ClassVar = ["load depth", "load normals", "exr", "npz", "pfm", "16-bit png", "blender", "d.npz", "import depth"]
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         file = "A file in the input folder, or in the output folder where [output] follows the name (its PNGs are not listed: copy them)."
         quantity = "What the depth is, where the file does not say. auto: metres, unless the format's page says otherwise."
@@ -115,8 +114,8 @@ class LoadGeometry:
         return {
             "required": {"file": (_listed_files(), {"tooltip": file})},
             "optional": {
-                "quantity": (list(QUANTITIES), {"default": AUTO, "tooltip": quantity}),
-                "axes": (list(AXES), {"default": AUTO, "tooltip": axes}),
+                "quantity": choice_widget(QUANTITIES, quantity),
+                "axes": choice_widget(AXES, axes),
             },
         }
 
@@ -139,7 +138,7 @@ class LoadGeometry:
         check_choice("axes", axes, AXES)
         known_quantity = None if quantity == AUTO else Quantity(quantity)
         known_axes = None if axes == AUTO else Axes(axes)
-        return (load_estimate(_existing(file), known_quantity, known_axes).to(image_placement()[0]),)
+        return (geometry_output(load_estimate(_existing(file), known_quantity, known_axes)),)
 
 
 def _problem(check: Callable[[], object]) -> bool | str:
@@ -241,7 +240,7 @@ def _pictures_for(estimate: Estimate, image: Tensor) -> list[Tensor]:
     Raises:
         ValueError: Another number of pictures.
     """
-    pictures = resize_picture(to_rgb(image), estimate.height, estimate.width)
+    pictures = picture_for(estimate, image)
     if len(pictures) != estimate.batch:
         raise ValueError(f"{len(pictures)} pictures for a geometry of {estimate.batch}; give as many")
     return list(pictures.split(1))

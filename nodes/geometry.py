@@ -21,21 +21,26 @@ from ..geometry.normals import EDGES, depth_to_normals, dmap2norm, midas_normals
 from ..model_loader import Model, load_model
 from ..model_loader.host import default_device, image_placement, progress_bar
 from ..utils import to_planar
-from .common import MAX_RESOLUTION, check_choice, check_range, precision_widget
-from .sockets import (
-    CATEGORY,
-    DEPTH_NORMAL_MODEL,
-    GEOMETRY,
-    MAX_FOV,
-    MAX_RATIO,
-    check_geometry,
+from .batches import counted, geometry_output, one_by_one
+from .checks import check_camera, check_choice, check_geometry, check_network_side, check_range
+from .sockets import CATEGORY, DEPTH_NORMAL_MODEL, GEOMETRY, Inputs
+from .widgets import (
+    AUTO,
+    ENDS,
+    background_widget,
+    choice_widget,
+    flatness_widget,
     fov_widget,
     geometry_input,
+    image_input,
     near_far_ratio_widget,
-    one_by_one,
+    near_widget,
+    network_side_widget,
+    number_widget,
+    precision_widget,
 )
 
-AUTO, MODEL_ONLY = "auto", "model only"
+MODEL_ONLY = "model only"
 METRES = "metres"
 VALUES = (*LINEAR_IN, METRES)
 PLANE_FIT, MIDAS, DMAP2NORM = METHODS = ("plane fit", "midas", "dmap2norm")
@@ -60,11 +65,11 @@ class LoadDepthNormalModel:
     SEARCH_ALIASES: ClassVar = ["depth anything", "midas", "zoe", "marigold", "lotus", "depth model", "normal model", "depth estimation"]
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         tooltip = "Which model. `depth-normal models` on the command line lists what each gives, its size and licence."
         return {
-            "required": {"model": (list(MODELS), {"default": DEFAULT_MODEL, "tooltip": tooltip})},
+            "required": {"model": choice_widget(list(MODELS), tooltip, DEFAULT_MODEL)},
             "optional": {"precision": precision_widget()},
         }
 
@@ -86,7 +91,7 @@ class EstimateGeometry:
     SEARCH_ALIASES: ClassVar = ["depth estimation", "normal estimation", "depth map", "normal map", "monocular depth", "metric depth"]
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         resolution = "Side of the network's input in pixels, as its authors count it (see the help page). 0: the model's own size."
         normals = (
@@ -100,24 +105,24 @@ class EstimateGeometry:
         return {
             "required": {
                 "model": (DEPTH_NORMAL_MODEL, {"tooltip": "From Load Depth/Normal Model."}),
-                "image": ("IMAGE", {"tooltip": "One picture or a batch."}),
+                "image": image_input(),
             },
             "optional": {
-                "resolution": ("INT", {"default": 0, "min": 0, "max": MAX_RESOLUTION, "tooltip": resolution}),
-                "normals": ([AUTO, MODEL_ONLY], {"default": AUTO, "tooltip": normals}),
-                "fov": ("FLOAT", {**fov_widget()[1], "tooltip": fov}),
+                "resolution": network_side_widget(resolution),
+                "normals": choice_widget((AUTO, MODEL_ONLY), normals),
+                "fov": fov_widget(fov),
             },
         }
 
     def execute(self, model: Model, image: Tensor, resolution: int = 0, normals: str = AUTO, fov: float = 0.0) -> tuple[Estimate]:
         """The estimate."""
-        check_range("resolution", resolution, 0, MAX_RESOLUTION)
-        check_range("fov", fov, 0, MAX_FOV)
+        check_network_side(resolution)
+        check_camera(fov)
         check_choice("normals", normals, (AUTO, MODEL_ONLY))
         pictures = to_planar(image)
         derive = with_normals if normals == AUTO else None
-        estimate = model.estimate(pictures, resolution or None, progress_bar(pictures.shape[0]), fov=fov, derive=derive)
-        return (estimate.to(image_placement()[0]),)
+        progress = progress_bar(pictures.shape[0])
+        return (geometry_output(model.estimate(pictures, resolution or None, progress, fov=fov, derive=derive)),)
 
 
 class DepthImageToGeometry:
@@ -135,7 +140,7 @@ class DepthImageToGeometry:
     SEARCH_ALIASES: ClassVar = ["depth map", "depth image", "z-depth", "depth pass", "import depth"]
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         values = (
             "What equal steps of grey mean. disparity: of 1 / depth (MiDaS, Depth Anything, ControlNet). depth: of depth (most renderers, "
@@ -147,20 +152,17 @@ class DepthImageToGeometry:
             "16-bit millimetres: depth, near black, 0 to 65.535."
         )
         mask = "White where the depth can be trusted, of the picture's size."
-        metres: dict[str, Any] = {"default": 0.0, "min": 0.0, "max": MAX_METRES, "step": 0.01}
+        fov = "Field of view of the longer side in degrees, kept as the camera. 0: not known."
         return {
             "required": {
-                "image": ("IMAGE", {"tooltip": "Grey depth pictures. An alpha channel below a half means: no value here."}),
-                "near": (["white", "black"], {"default": "white", "tooltip": "Which end of the grey levels is near."}),
-                "values": (list(VALUES), {"default": "disparity", "tooltip": values}),
+                "image": image_input("Grey depth pictures. An alpha channel below a half means: no value here."),
+                "near": near_widget(),
+                "values": choice_widget(VALUES, values, "disparity"),
             },
             "optional": {
-                "near_metres": ("FLOAT", {**metres, "tooltip": near_metres}),
-                "far_metres": ("FLOAT", {**metres, "tooltip": far_metres}),
-                "fov": (
-                    "FLOAT",
-                    {**fov_widget()[1], "tooltip": "Field of view of the longer side in degrees, kept as the camera. 0: not known."},
-                ),
+                "near_metres": number_widget(0.0, 0.0, MAX_METRES, 0.01, near_metres),
+                "far_metres": number_widget(0.0, 0.0, MAX_METRES, 0.01, far_metres),
+                "fov": fov_widget(fov),
                 "mask": ("MASK", {"tooltip": mask}),
             },
         }
@@ -176,11 +178,11 @@ class DepthImageToGeometry:
         mask: Tensor | None = None,
     ) -> tuple[Estimate]:
         """The estimate."""
-        check_choice("near", near, ("white", "black"))
+        check_choice("near", near, ENDS)
         check_choice("values", values, VALUES)
         check_range("near_metres", near_metres, 0, MAX_METRES)
         check_range("far_metres", far_metres, 0, MAX_METRES)
-        check_range("fov", fov, 0, MAX_FOV)
+        check_camera(fov)
         grey, trusted = _grey(image, mask)
         if values == METRES:
             depth, quantity = _metres(grey), Quantity.METRIC_DEPTH
@@ -190,8 +192,7 @@ class DepthImageToGeometry:
             metric_range = (near_metres, far_metres) if far_metres > 0 or near_metres > 0 else None
             depth, quantity = image_to_depth(_levels(grey), near=near, linear_in=values, metric_range=metric_range)
         intrinsics = intrinsics_from_fov(fov, *depth.shape[-2:], batch=depth.shape[0]) if fov else None
-        estimate = Estimate(depth, quantity, mask=None if bool(trusted.all()) else trusted, intrinsics=intrinsics)
-        return (estimate.to(image_placement()[0]),)
+        return (geometry_output(Estimate(depth, quantity, mask=None if bool(trusted.all()) else trusted, intrinsics=intrinsics)),)
 
 
 class NormalsFromDepth:
@@ -207,7 +208,7 @@ class NormalsFromDepth:
     SEARCH_ALIASES: ClassVar = ["normal map from depth", "depth to normal", "surface normals", "bump", "dmap2norm"]
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         method = (
             "plane fit: the true surface. midas: ControlNet 1.0's slopes of raw disparity. dmap2norm: the Blender tutorial's slopes of "
@@ -221,17 +222,14 @@ class NormalsFromDepth:
         return {
             "required": {
                 "geometry": geometry_input("Raw depth."),
-                "method": (list(METHODS), {"default": PLANE_FIT, "tooltip": method}),
+                "method": choice_widget(METHODS, method),
             },
             "optional": {
-                "edges": (["auto", "sharp", "soft"], {"default": "auto", "tooltip": edges}),
+                "edges": choice_widget((AUTO, "sharp", "soft"), edges),
                 "fov": fov_widget(),
                 "near_far_ratio": near_far_ratio_widget(),
-                "a": ("FLOAT", {"default": math.tau, "min": 0.0, "max": MAX_A, "step": 0.05, "tooltip": a, "advanced": True}),
-                "bg_threshold": (
-                    "FLOAT",
-                    {"default": 0.1, "min": 0.0, "max": 1.0, "step": 0.05, "tooltip": background, "advanced": True},
-                ),
+                "a": flatness_widget(a, MAX_A, advanced=True),
+                "bg_threshold": background_widget(background, advanced=True),
             },
         }
 
@@ -249,21 +247,18 @@ class NormalsFromDepth:
         estimate = check_geometry(geometry)
         check_choice("method", method, METHODS)
         check_choice("edges", edges, EDGES)
-        check_range("fov", fov, 0, MAX_FOV)
-        check_range("near_far_ratio", near_far_ratio, 0, MAX_RATIO)
+        check_camera(fov, near_far_ratio)
         check_range("a", a, 0, MAX_A)
         check_range("bg_threshold", bg_threshold, 0, 1)
         if method == PLANE_FIT:
             derive, axes = partial(_plane_fit, edges=edges, fov=fov, near_far_ratio=near_far_ratio), Axes.OPENGL
         else:
             derive, axes = partial(_slopes, method=method, a=a, bg_threshold=bg_threshold), Axes.SCANNET
-        progress, normals = progress_bar(estimate.batch), []
-        for picture in one_by_one(estimate, default_device()):
-            normals.append(derive(picture).to(image_placement()[0]))
-            if progress is not None:
-                progress(len(normals), estimate.batch)
+        home = image_placement()[0]
+        pictures = counted(one_by_one(estimate, default_device()), estimate.batch)
+        normals = torch.cat([derive(picture).to(home) for picture in pictures])
         camera = likely_intrinsics(estimate, fov) if fov else estimate.intrinsics
-        return (replace(estimate, normals=torch.cat(normals), axes=axes, intrinsics=camera),)
+        return (replace(estimate, normals=normals, axes=axes, intrinsics=camera),)
 
 
 def _plane_fit(estimate: Estimate, edges: str, fov: float, near_far_ratio: float) -> Tensor:

@@ -8,31 +8,24 @@ from torch import Tensor
 
 from ..geometry.core_dicts import da3_to_estimate, estimate_to_da3, estimate_to_moge, moge_to_estimate
 from ..geometry.estimate import Estimate, Quantity
-from ..model_loader.host import image_placement
-from ..utils import resize_picture, to_rgb
-from .common import check_choice, check_range
-from .sockets import CATEGORY, GEOMETRY, MAX_FOV, MAX_RATIO, check_geometry, fov_widget, geometry_input, near_far_ratio_widget
+from .batches import geometry_output, picture_for
+from .checks import check_camera, check_choice, check_geometry
+from .sockets import CATEGORY, DA3_GEOMETRY, GEOMETRY, MOGE_GEOMETRY, Inputs
+from .widgets import AUTO, choice_widget, fov_widget, geometry_input, image_input, near_far_ratio_widget
 
-MOGE_GEOMETRY, DA3_GEOMETRY = "MOGE_GEOMETRY", "DA3_GEOMETRY"
-AUTO = "auto"
 DEPTH_QUANTITIES = (AUTO, Quantity.METRIC_DEPTH.value, Quantity.RELATIVE_DEPTH.value)
 
 
-def _inputs() -> dict[str, dict[str, Any]]:
+def _inputs() -> Inputs:
     picture = "The picture that the geometry was made of: core's meshes wear it. Resized to the geometry's size."
     return {
-        "required": {"geometry": geometry_input("Raw depth, normals or both."), "image": ("IMAGE", {"tooltip": picture})},
+        "required": {"geometry": geometry_input("Raw depth, normals or both."), "image": image_input(picture)},
         "optional": {"fov": fov_widget(), "near_far_ratio": near_far_ratio_widget()},
     }
 
 
-def _picture_for(estimate: Estimate, image: Tensor) -> Tensor:
-    return resize_picture(to_rgb(image), estimate.height, estimate.width)
-
-
 def _check(geometry: Any, fov: float, near_far_ratio: float) -> Estimate:
-    check_range("fov", fov, 0, MAX_FOV)
-    check_range("near_far_ratio", near_far_ratio, 0, MAX_RATIO)
+    check_camera(fov, near_far_ratio)
     return check_geometry(geometry)
 
 
@@ -49,14 +42,14 @@ class GeometryToMoge:
     SEARCH_ALIASES: ClassVar = ["moge", "mesh", "point cloud", "3d", "glb", "convert geometry"]
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         return _inputs()
 
     def execute(self, geometry: Any, image: Tensor, fov: float = 0.0, near_far_ratio: float = 0.0) -> tuple[dict[str, Tensor]]:
         """Core's dictionary."""
         estimate = _check(geometry, fov, near_far_ratio)
-        return (estimate_to_moge(estimate, _picture_for(estimate, image), fov, near_far_ratio),)
+        return (estimate_to_moge(estimate, picture_for(estimate, image), fov, near_far_ratio),)
 
 
 class MogeToGeometry:
@@ -72,13 +65,13 @@ class MogeToGeometry:
     SEARCH_ALIASES: ClassVar = ["moge", "convert geometry", "depth", "normals"]
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         return {"required": {"moge_geometry": (MOGE_GEOMETRY, {"tooltip": "The output of Run MoGe Inference."})}}
 
     def execute(self, moge_geometry: dict[str, Any]) -> tuple[Estimate]:
         """The estimate."""
-        return (moge_to_estimate(moge_geometry).to(image_placement()[0]),)
+        return (geometry_output(moge_to_estimate(moge_geometry)),)
 
 
 class GeometryToDa3:
@@ -94,14 +87,14 @@ class GeometryToDa3:
     SEARCH_ALIASES: ClassVar = ["da3", "depth anything", "mesh", "point cloud", "3d", "glb", "convert geometry"]
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         return _inputs()
 
     def execute(self, geometry: Any, image: Tensor, fov: float = 0.0, near_far_ratio: float = 0.0) -> tuple[dict[str, Tensor | str]]:
         """Core's dictionary."""
         estimate = _check(geometry, fov, near_far_ratio)
-        return (estimate_to_da3(estimate, _picture_for(estimate, image), fov, near_far_ratio),)
+        return (estimate_to_da3(estimate, picture_for(estimate, image), fov, near_far_ratio),)
 
 
 class Da3ToGeometry:
@@ -117,18 +110,18 @@ class Da3ToGeometry:
     SEARCH_ALIASES: ClassVar = ["da3", "depth anything", "convert geometry", "depth"]
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         quantity = "What the depth is. auto: with a camera (multiview) depth whose zero is the camera, up to scale; else relative depth."
         return {
             "required": {"da3_geometry": (DA3_GEOMETRY, {"tooltip": "The output of ComfyUI's Depth Anything 3 inference."})},
-            "optional": {"quantity": (list(DEPTH_QUANTITIES), {"default": AUTO, "tooltip": quantity})},
+            "optional": {"quantity": choice_widget(DEPTH_QUANTITIES, quantity)},
         }
 
     def execute(self, da3_geometry: dict[str, Any], quantity: str = AUTO) -> tuple[Estimate]:
         """The estimate."""
         check_choice("quantity", quantity, DEPTH_QUANTITIES)
-        return (da3_to_estimate(da3_geometry, None if quantity == AUTO else quantity).to(image_placement()[0]),)
+        return (geometry_output(da3_to_estimate(da3_geometry, None if quantity == AUTO else quantity)),)
 
 
 NODES = (GeometryToMoge, MogeToGeometry, GeometryToDa3, Da3ToGeometry)

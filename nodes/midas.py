@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -16,28 +16,30 @@ from ..geometry.estimate import Axes, Estimate
 from ..geometry.normals import midas_normals
 from ..geometry.render import normalise_per_image
 from ..model_loader import load_model
-from .common import LEGACY_CATEGORY, annotate, check_choice, check_range, precision_widget, resolution_widget
+from .checks import check_choice, check_range
+from .legacy import LEGACY_CATEGORY, annotate
+from .sockets import Inputs
+from .widgets import background_widget, choice_widget, flatness_widget, image_input, precision_widget, short_side_widget
 
 DEFAULT_A, MAX_A = math.tau, math.pi * 5
 DEFAULT_THRESHOLD = 0.1
 OLD_CODING = NormalMapCoding.CONTROLNET_1_0_NORMAL
 
 
-def _inputs(a_tooltip: str, threshold_tooltip: str) -> dict[str, dict[str, Any]]:
+def _inputs(a_tooltip: str, threshold_tooltip: str) -> Inputs:
     """The old widgets, which graphs store by position, and behind them the new ones."""
     model_tooltip = (
         "Which MiDaS. dpt-hybrid is the old nodes'; its weights (493 MB) are downloaded once if no installed pack has them. "
         "tiny is the pack's own small network: a preview, without a download."
     )
-    a_widget = {"default": DEFAULT_A, "min": 0.0, "max": MAX_A, "step": 0.05, "tooltip": a_tooltip}
-    threshold_widget = {"default": DEFAULT_THRESHOLD, "min": 0.0, "max": 1.0, "step": 0.05, "tooltip": threshold_tooltip}
+    size = "Short side of the result in pixels, aspect kept. The network runs at this size too: larger shows more and takes longer."
     return {
-        "required": {"image": ("IMAGE", {"tooltip": "One picture or a batch."})},
+        "required": {"image": image_input()},
         "optional": {
-            "a": ("FLOAT", a_widget),
-            "bg_threshold": ("FLOAT", threshold_widget),
-            "resolution": resolution_widget(),
-            "model": (models_of_family("midas", "tiny"), {"default": DEFAULT_MODEL, "tooltip": model_tooltip}),
+            "a": flatness_widget(a_tooltip, MAX_A),
+            "bg_threshold": background_widget(threshold_tooltip),
+            "resolution": short_side_widget(size),
+            "model": choice_widget(models_of_family("midas", "tiny"), model_tooltip, DEFAULT_MODEL),
             "precision": precision_widget(),
         },
     }
@@ -58,14 +60,14 @@ class MidasNormalMap:
     SEARCH_ALIASES: ClassVar = ["normal map", "midas", "bump", "controlnet normal", "surface normals"]
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         inputs = _inputs(
             "How flat the surface looks: the length given to the axis towards the viewer, beside the depth's slopes. Larger = flatter.",
             "What is farther than this (0 = farthest, 1 = nearest) counts as background and faces the viewer.",
         )
         tooltip = "How the vectors are stored in R, G, B. The first is the old node's; normalbae is for control_v11p_sd15_normalbae."
-        inputs["optional"]["coding"] = (_codings(), {"default": OLD_CODING.value, "tooltip": tooltip})
+        inputs["optional"]["coding"] = choice_widget(_codings(), tooltip)
         return inputs
 
     def execute(
@@ -98,7 +100,7 @@ class MidasDepthMap:
     SEARCH_ALIASES: ClassVar = ["depth map", "midas", "disparity", "controlnet depth"]
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         unused = "Has no effect on the depth picture; here so that old graphs open unchanged."
         return _inputs(unused, unused)

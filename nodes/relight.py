@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from ..geometry.conventions import NormalMapCoding, convert_normals, decode_normal_map, unit_normals
+from ..geometry.conventions import convert_normals, decode_normal_map, unit_normals
 from ..geometry.depth_image import image_to_depth
 from ..geometry.derive import with_normals
 from ..geometry.edges import sharpen_depth_edges
@@ -19,14 +19,15 @@ from ..geometry.likely import likely_filled_depth, likely_intrinsics
 from ..geometry.parallax import MOVES, camera_path, parallax_frames
 from ..geometry.relight import Light, light_direction, light_position, relight, srgb_to_linear
 from ..geometry.sky import find_sky
-from ..model_loader.host import default_device, progress_bar, throw_if_interrupted
+from ..model_loader.host import default_device, throw_if_interrupted
 from ..utils import resize_map, to_rgb
-from .common import check_choice, check_range
-from .sockets import CATEGORY, check_geometry, geometry_input, one_by_one, to_output
+from .batches import counted, one_by_one, to_output
+from .checks import check_choice, check_geometry, check_range
+from .sockets import CATEGORY, Inputs, Widget
+from .widgets import CODINGS, choice_widget, coding_widget, count_widget, geometry_input, image_input, number_widget
 
 LIGHTS = ("directional", "point")
 SKIES = ("auto", "none")
-CODINGS = [coding.value for coding in NormalMapCoding]
 MAX_FRAMES = 480
 
 # name: (default, lowest, highest, step, tooltip)
@@ -95,7 +96,7 @@ class Relight:
     SEARCH_ALIASES: ClassVar = ["relight", "light", "lighting", "shading", "lambert", "phong", "specular", "shadow", "normal map"]
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         kind = "directional: as far as the sun. point: a lamp in the scene."
         colour = {"default": "#ffffff", "tooltip": "Colour of the light as #rrggbb, e.g. #ffb46b for a candle, #9ec3ff for the sky."}
@@ -106,19 +107,19 @@ class Relight:
         coding = "How the normal map stores its vectors: opengl for Blender and Marigold, controlnet-normalbae for BAE, DSINE, Lotus."
         return {
             "required": {
-                "image": ("IMAGE", {"tooltip": "The picture to light, or a batch."}),
-                "light": (list(LIGHTS), {"default": LIGHTS[0], "tooltip": kind}),
+                "image": image_input("The picture to light, or a batch."),
+                "light": choice_widget(LIGHTS, kind),
                 "colour": ("STRING", colour),
                 **_number_widgets(_LIGHT_NUMBERS),
             },
             "optional": {
-                "normal_map": ("IMAGE", {"tooltip": "Any normal map of the picture, any size. Without one, normals come from the depth."}),
-                "normal_coding": (CODINGS, {"default": CODINGS[0], "tooltip": coding}),
+                "normal_map": image_input("Any normal map of the picture, any size. Without one, normals come from the depth."),
+                "normal_coding": coding_widget(coding),
                 "depth": _depth_input("For cast shadows and point lights; and for normals where there is no normal map."),
                 "geometry": geometry_input(
                     "Raw depth and normals of the picture. Where it is given, normal_map and depth are not looked at."
                 ),
-                "sky": (list(SKIES), {"default": SKIES[0], "tooltip": sky, "advanced": True}),
+                "sky": choice_widget(SKIES, sky, advanced=True),
             },
         }
 
@@ -152,22 +153,18 @@ class Relight:
         pictures = to_rgb(image)
         whole = _estimate_of(pictures, geometry, normal_map, normal_coding, depth)
         height, width = pictures.shape[-2:]
-        progress, lit = progress_bar(len(pictures)), []
-        for picture, estimate in _one_by_one(pictures, whole):
-            sized = with_normals(estimate).resized(height, width)
-            normals, near_depth, intrinsics = _surfaces(sized)
+        shade = _linear_colour(colour)
+
+        def lamp(intrinsics: Tensor) -> Light:
             if light == "point":
                 position = light_position(light_x * width - 0.5, light_y * height - 0.5, light_depth, intrinsics)
-            else:
-                position = light_direction(azimuth, elevation)
-            lamp = Light(position, light == "point", _linear_colour(colour), intensity)
-            looks: dict[str, Any] = {"ambient": ambient, "specular": specular, "shininess": shininess, "shadow": shadows}
-            shadowless = find_sky(picture, sized) if sky == "auto" and shadows and near_depth is not None else None
-            maps = {"depth": near_depth, "intrinsics": intrinsics, "mask": sized.valid, "sky": shadowless}
-            lit.append(to_output(relight(picture, normals, lamp, **looks, **maps)))
-            if progress:
-                progress(len(lit), len(pictures))
-        return (torch.cat(lit),)
+                return Light(position, True, shade, intensity)
+            return Light(light_direction(azimuth, elevation), False, shade, intensity)
+
+        looks = {"ambient": ambient, "specular": specular, "shininess": shininess, "shadow": shadows}
+        pairs = counted(_one_by_one(pictures, whole), len(pictures))
+        with_sky = sky == "auto" and shadows > 0
+        return (torch.cat([to_output(_relit(picture, estimate, lamp, looks, with_sky)) for picture, estimate in pairs]),)
 
 
 class DepthParallax:
@@ -188,15 +185,14 @@ class DepthParallax:
     SEARCH_ALIASES: ClassVar = ["parallax", "3d photo", "ken burns", "camera move", "orbit", "dolly", "wiggle", "2.5d", "depth video"]
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         move = "orbit: a circle. swing: left and right. dolly: forward and back. All end where they begin, to be played in a loop."
-        frames = {"default": 24, "min": 1, "max": MAX_FRAMES, "step": 1, "tooltip": "How many frames one round has."}
         return {
             "required": {
-                "image": ("IMAGE", {"tooltip": "The picture to move through, or a batch."}),
-                "move": (list(MOVES), {"default": MOVES[0], "tooltip": move}),
-                "frames": ("INT", frames),
+                "image": image_input("The picture to move through, or a batch."),
+                "move": choice_widget(MOVES, move),
+                "frames": count_widget(24, 1, MAX_FRAMES, "How many frames one round has.", step=1),
                 **_number_widgets(_MOVE_NUMBERS),
             },
             "optional": {
@@ -224,26 +220,12 @@ class DepthParallax:
             raise ValueError("there is no depth: link a depth picture (near = white) to depth, or raw depth to geometry")
         whole = _estimate_of(pictures, geometry, None, CODINGS[0], depth)
         path = camera_path(move, int(frames), amount)
-        progress, done = progress_bar(len(pictures) * len(path)), 0
-        rendered = []
-        for picture, estimate in _one_by_one(pictures, whole):
-            sized = estimate.resized(picture.shape[-2], picture.shape[-1])
-            radius = _edge_radius(picture)
-            near_depth = sharpen_depth_edges(likely_filled_depth(sized), radius, growth=max(1, radius // 3))
-            inverse = 1 / near_depth
-            still = 1 / torch.lerp(inverse.amin(), inverse.amax(), focus)
-            for frame in parallax_frames(picture, near_depth, likely_intrinsics(sized), path, still):
-                throw_if_interrupted()
-                rendered.append(to_output(frame))
-                done += 1
-                if progress:
-                    progress(done, len(pictures) * len(path))
-        return (torch.cat(rendered),)
+        views = (view for picture, estimate in _one_by_one(pictures, whole) for view in _views(picture, estimate, path, focus))
+        return (torch.cat([to_output(view) for view in counted(views, len(pictures) * len(path))]),)
 
 
-def _number_widgets(numbers: dict[str, tuple]) -> dict[str, tuple[str, dict[str, Any]]]:
-    keys = ("default", "min", "max", "step", "tooltip")
-    return {name: ("FLOAT", dict(zip(keys, values, strict=True))) for name, values in numbers.items()}
+def _number_widgets(numbers: dict[str, tuple]) -> dict[str, Widget]:
+    return {name: number_widget(*values) for name, values in numbers.items()}
 
 
 def _check_numbers(numbers: dict[str, tuple], values: dict[str, float]) -> None:
@@ -251,8 +233,8 @@ def _check_numbers(numbers: dict[str, tuple], values: dict[str, float]) -> None:
         check_range(name, value, *numbers[name][1:3])
 
 
-def _depth_input(purpose: str) -> tuple[str, dict[str, Any]]:
-    return "IMAGE", {"tooltip": f"{purpose} Any pack's depth map, near = white, any size; read as disparity, which most networks give."}
+def _depth_input(purpose: str) -> Widget:
+    return image_input(f"{purpose} Any pack's depth map, near = white, any size; read as disparity, which most networks give.")
 
 
 def _linear_colour(colour: str) -> tuple[float, float, float]:
@@ -291,6 +273,26 @@ def _one_by_one(pictures: Tensor, whole: Estimate) -> Iterator[tuple[Tensor, Est
     device = default_device()
     for picture, estimate in zip(pictures.split(1), one_by_one(whole, device), strict=True):
         yield picture.to(device), estimate
+
+
+def _relit(picture: Tensor, estimate: Estimate, lamp: Callable[[Tensor], Light], looks: Mapping[str, float], with_sky: bool) -> Tensor:
+    """One picture under a lamp that is placed by the camera; `with_sky`: no shadow falls on what looks like sky."""
+    sized = with_normals(estimate).resized(picture.shape[-2], picture.shape[-1])
+    normals, near_depth, intrinsics = _surfaces(sized)
+    sky = find_sky(picture, sized) if with_sky and near_depth is not None else None
+    return relight(picture, normals, lamp(intrinsics), depth=near_depth, intrinsics=intrinsics, mask=sized.valid, sky=sky, **looks)
+
+
+def _views(picture: Tensor, estimate: Estimate, path: Tensor, focus: float) -> Iterator[Tensor]:
+    """One picture as the camera sees it from each place of its path."""
+    sized = estimate.resized(picture.shape[-2], picture.shape[-1])
+    radius = _edge_radius(picture)
+    near_depth = sharpen_depth_edges(likely_filled_depth(sized), radius, growth=max(1, radius // 3))
+    inverse = 1 / near_depth
+    still = 1 / torch.lerp(inverse.amin(), inverse.amax(), focus)
+    for view in parallax_frames(picture, near_depth, likely_intrinsics(sized), path, still):
+        throw_if_interrupted()
+        yield view
 
 
 def _surfaces(estimate: Estimate) -> tuple[Tensor, Tensor | None, Tensor]:

@@ -16,14 +16,27 @@ from ..geometry.conventions import (
     unit_normals,
 )
 from ..geometry.estimate import Quantity
-from ..geometry.render import COLOUR_MAPS, NORMALISATIONS, depth_to_image, normals_to_image
+from ..geometry.render import COLOUR_MAPS, depth_to_image, normals_to_image
 from ..utils import to_rgb
-from .common import check_choice, check_range
-from .sockets import CATEGORY, check_geometry, geometry_input, to_output
+from .batches import to_output
+from .checks import check_choice, check_geometry, check_range
+from .sockets import CATEGORY, Inputs, Widget
+from .widgets import (
+    CODING_READERS,
+    CODINGS,
+    DIRECTX,
+    choice_widget,
+    coding_widget,
+    geometry_input,
+    image_input,
+    near_widget,
+    normalisation_widget,
+    number_widget,
+    switch_widget,
+)
 
 GREY = "none"
 BLACK, FACING = BACKGROUNDS = ("black", "facing the viewer")
-CODINGS = tuple(coding.value for coding in NormalMapCoding)
 MAX_VALUE = 1e9
 MAX_STRENGTH = 100.0
 
@@ -46,12 +59,8 @@ class RenderDepth:
     SEARCH_ALIASES: ClassVar = ["depth map", "depth image", "controlnet depth", "turbo", "inferno", "z-depth"]
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        normalisation = (
-            "Where the range between black and white comes from. per_image: each picture. per_clip: the whole batch. "
-            "fixed: range_low to range_high."
-        )
         as_disparity = (
             "Metric depth only: shows 1 / depth, which spends the grey levels on what is near, as ControlNet's depth models know it."
         )
@@ -59,21 +68,19 @@ class RenderDepth:
         low = "Percentile of the values shown (depth, or disparity where that is shown) at which the range begins: above 0 cuts outliers."
         high = "Percentile of the values shown at which the range ends: below 100 cuts outliers. ZoeDepth's picture: depth, 2 and 85."
         ends = "Of fixed: one end of the range in the geometry's own unit (metres for metric depth)."
-        percent: dict[str, Any] = {"min": 0.0, "max": 100.0, "step": 0.1, "advanced": True}
-        value: dict[str, Any] = {"min": -MAX_VALUE, "max": MAX_VALUE, "step": 0.01}
         return {
             "required": {
                 "geometry": geometry_input("Raw depth."),
-                "near": (["white", "black"], {"default": "white", "tooltip": "Which end of the grey levels is near."}),
-                "normalisation": (list(NORMALISATIONS), {"default": "per_image", "tooltip": normalisation}),
+                "near": near_widget(),
+                "normalisation": normalisation_widget("range_low to range_high"),
             },
             "optional": {
-                "metric_as_disparity": ("BOOLEAN", {"default": True, "tooltip": as_disparity}),
-                "colour_map": ([GREY, *COLOUR_MAPS], {"default": GREY, "tooltip": colours}),
-                "range_low": ("FLOAT", {**value, "default": 0.1, "tooltip": ends}),
-                "range_high": ("FLOAT", {**value, "default": 10.0, "tooltip": ends}),
-                "percentile_low": ("FLOAT", {**percent, "default": 0.0, "tooltip": low}),
-                "percentile_high": ("FLOAT", {**percent, "default": 100.0, "tooltip": high}),
+                "metric_as_disparity": switch_widget(True, as_disparity),
+                "colour_map": choice_widget((GREY, *COLOUR_MAPS), colours),
+                "range_low": number_widget(0.1, -MAX_VALUE, MAX_VALUE, 0.01, ends),
+                "range_high": number_widget(10.0, -MAX_VALUE, MAX_VALUE, 0.01, ends),
+                "percentile_low": number_widget(0.0, 0.0, 100.0, 0.1, low, advanced=True),
+                "percentile_high": number_widget(100.0, 0.0, 100.0, 0.1, high, advanced=True),
             },
         }
 
@@ -122,18 +129,14 @@ class RenderNormals:
     SEARCH_ALIASES: ClassVar = ["normal map", "controlnet normal", "normalbae", "surface normals", "opengl", "directx"]
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        coding = (
-            "How the vectors are stored. opengl: Blender, glTF. directx: Unreal. controlnet-normalbae: control_v11p_sd15_normalbae. "
-            "controlnet-1.0-normal: control_sd15_normal."
-        )
         return {
             "required": {
                 "geometry": geometry_input("Raw normals."),
-                "coding": (list(CODINGS), {"default": NormalMapCoding.OPENGL.value, "tooltip": coding}),
+                "coding": coding_widget(f"How the vectors are stored. {CODING_READERS}"),
             },
-            "optional": {"background": (list(BACKGROUNDS), {"default": BLACK, "tooltip": "What is shown where there is no normal."})},
+            "optional": {"background": choice_widget(BACKGROUNDS, "What is shown where there is no normal.")},
         }
 
     def execute(self, geometry: Any, coding: str, background: str = BLACK) -> tuple[Tensor]:
@@ -164,21 +167,20 @@ class ConvertNormalMap:
     SEARCH_ALIASES: ClassVar = ["flip green", "directx to opengl", "normal strength", "blend normals", "combine normals", "rnm", "bump"]
 
     @classmethod
-    def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:  # noqa: N802
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        strength: dict[str, Any] = {"default": 1.0, "min": -MAX_STRENGTH, "max": MAX_STRENGTH, "step": 0.05}
         base = "Slopes times this: 1 keeps them, 0 flattens, negative numbers turn bumps into dents."
         detail = "A second normal map of the same size, stored as the first: its relief is laid on the first (reoriented normal mapping)."
         return {
             "required": {
-                "image": ("IMAGE", {"tooltip": "Normal maps."}),
-                "source": (list(CODINGS), {"default": NormalMapCoding.OPENGL.value, "tooltip": "How the given maps store their vectors."}),
-                "target": (list(CODINGS), {"default": NormalMapCoding.DIRECTX.value, "tooltip": "How the result shall store them."}),
+                "image": image_input("Normal maps."),
+                "source": coding_widget("How the given maps store their vectors."),
+                "target": coding_widget("How the result shall store them.", DIRECTX),
             },
             "optional": {
-                "strength": ("FLOAT", {**strength, "tooltip": base}),
-                "detail": ("IMAGE", {"tooltip": detail}),
-                "detail_strength": ("FLOAT", {**strength, "tooltip": f"Of the second map. {base}"}),
+                "strength": _strength_widget(base),
+                "detail": image_input(detail),
+                "detail_strength": _strength_widget(f"Of the second map. {base}"),
             },
         }
 
@@ -197,6 +199,10 @@ class ConvertNormalMap:
             normals = blend_normals(normals, relief.expand(len(normals), -1, -1, -1) if len(relief) == 1 else relief)
         converted = encode_normal_map(normals, NormalMapCoding(target))
         return (to_output(torch.where(picture.amax(1, keepdim=True) > _NO_DIRECTION, converted, 0)),)
+
+
+def _strength_widget(tooltip: str) -> Widget:
+    return number_widget(1.0, -MAX_STRENGTH, MAX_STRENGTH, 0.05, tooltip)
 
 
 def _with_strength(picture: Tensor, source: str, strength: float) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 import depth_normal
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.nodes import midas as nodes
-from depth_normal.nodes.common import annotate
+from depth_normal.nodes.legacy import annotate
 from depth_normal.utils import resize_picture
 
 NORMAL, DEPTH = nodes.MidasNormalMap, nodes.MidasDepthMap

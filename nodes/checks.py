@@ -1,0 +1,74 @@
+"""What nodes refuse before they run. ComfyUI checks widgets too, but scripts call the nodes without it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..geometry.estimate import Estimate
+from .widgets import MAX_FOV, MAX_RATIO, MAX_RESOLUTION, MIN_RESOLUTION
+
+
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    """Refuses a widget's value outside its range, NaN included.
+
+    Raises:
+        ValueError: Names the widget, the value and the range.
+    """
+    if not low <= value <= high:
+        raise ValueError(f"{name} is {value!r}; accepted: {low:g} to {high:g}")
+
+
+def check_choice(name: str, value: str, accepted: Sequence[str]) -> None:
+    """Refuses a choice that is not in a widget's list.
+
+    Raises:
+        ValueError: Names the widget, the value and the list.
+    """
+    if value not in accepted:
+        raise ValueError(f"{name} is {value!r}; accepted: {', '.join(accepted)}")
+
+
+def check_short_side(resolution: int) -> None:
+    """Refuses what `short_side_widget` cannot say.
+
+    Raises:
+        ValueError: No whole number, or one out of range.
+    """
+    if not isinstance(resolution, int):
+        raise ValueError(f"resolution is {resolution!r}; accepted: whole numbers from {MIN_RESOLUTION} to {MAX_RESOLUTION}")
+    check_range("resolution", resolution, MIN_RESOLUTION, MAX_RESOLUTION)
+
+
+def check_network_side(resolution: int) -> None:
+    """Refuses what `network_side_widget` cannot say.
+
+    Raises:
+        ValueError: Out of range.
+    """
+    check_range("resolution", resolution, 0, MAX_RESOLUTION)
+
+
+def check_camera(fov: float, near_far_ratio: float = 0.0) -> None:
+    """Refuses what `fov_widget` and `near_far_ratio_widget` cannot say.
+
+    Raises:
+        ValueError: Out of range.
+    """
+    check_range("fov", fov, 0, MAX_FOV)
+    check_range("near_far_ratio", near_far_ratio, 0, MAX_RATIO)
+
+
+def check_geometry(value: Any) -> Estimate:
+    """Refuses what another pack sends through a socket of the same name.
+
+    Raises:
+        TypeError: Not an `Estimate`.
+    """
+    if isinstance(value, Estimate):
+        return value
+    found = f"a dictionary with {', '.join(sorted(map(str, value)))}" if isinstance(value, Mapping) else f"a {type(value).__name__}"
+    raise TypeError(
+        f"the geometry input is {found}; expected GEOMETRY of this pack, as Estimate Geometry, Depth Image to Geometry, "
+        "MoGe to Geometry and Depth Anything 3 to Geometry give it"
+    )

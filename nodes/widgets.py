@@ -1,0 +1,116 @@
+"""The widgets of the nodes: each that several nodes have stands here once, with its range and its tooltip."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ..geometry.conventions import NormalMapCoding
+from ..geometry.render import NORMALISATIONS
+from ..model_loader import DTYPE_CHOICES
+from .sockets import GEOMETRY, Widget
+
+MIN_RESOLUTION, MAX_RESOLUTION = 64, 16384
+MAX_FOV, MAX_RATIO = 175.0, 10000.0
+AUTO = "auto"
+ENDS = ("white", "black")
+PER_IMAGE = "per_image"
+CODINGS = tuple(coding.value for coding in NormalMapCoding)
+OPENGL, DIRECTX = NormalMapCoding.OPENGL.value, NormalMapCoding.DIRECTX.value
+
+CODING_READERS = (
+    "opengl: Blender, glTF. directx: Unreal. controlnet-normalbae: control_v11p_sd15_normalbae. controlnet-1.0-normal: control_sd15_normal."
+)
+"""Who reads which coding of normal maps."""
+
+
+def choice_widget(choices: Sequence[str], tooltip: str, default: str | None = None, *, advanced: bool = False) -> Widget:
+    """A list to choose from; `default` None = its first entry."""
+    return list(choices), _options(default or choices[0], tooltip, advanced)
+
+
+def number_widget(default: float, low: float, high: float, step: float, tooltip: str, *, advanced: bool = False) -> Widget:
+    """A number between two others."""
+    return "FLOAT", {**_options(default, tooltip, advanced), "min": low, "max": high, "step": step}
+
+
+def count_widget(default: int, low: int, high: int, tooltip: str, *, step: int | None = None, advanced: bool = False) -> Widget:
+    """A whole number between two others."""
+    steps = {} if step is None else {"step": step}
+    return "INT", {**_options(default, tooltip, advanced), "min": low, "max": high, **steps}
+
+
+def switch_widget(default: bool, tooltip: str, *, advanced: bool = False) -> Widget:
+    """Yes or no."""
+    return "BOOLEAN", _options(default, tooltip, advanced)
+
+
+def image_input(tooltip: str = "One picture or a batch.") -> Widget:
+    """The input for pictures."""
+    return "IMAGE", {"tooltip": tooltip}
+
+
+def geometry_input(tooltip: str) -> Widget:
+    """The input for raw depth and normals."""
+    return GEOMETRY, {"tooltip": tooltip}
+
+
+def short_side_widget(tooltip: str) -> Widget:
+    """How long the result's short side is."""
+    return count_widget(512, MIN_RESOLUTION, MAX_RESOLUTION, tooltip, step=64)
+
+
+def network_side_widget(tooltip: str) -> Widget:
+    """How large the picture is that the network sees, in the measure of its authors; 0 = their own choice."""
+    return count_widget(0, 0, MAX_RESOLUTION, tooltip)
+
+
+def precision_widget() -> Widget:
+    """What the network computes in."""
+    tooltip = "What the network computes in. auto: the fastest in which the picture stays the same; float32 where in doubt."
+    return choice_widget(DTYPE_CHOICES, tooltip, AUTO, advanced=True)
+
+
+def fov_widget(tooltip: str | None = None) -> Widget:
+    """How wide the camera sees; `tooltip` None = where the geometry may know its camera."""
+    tooltip = tooltip or "Field of view of the picture's longer side in degrees. 0: the camera the geometry knows, else 55."
+    return number_widget(0.0, 0.0, MAX_FOV, 0.1, tooltip)
+
+
+def near_far_ratio_widget() -> Widget:
+    """How deep a scene of unknown depth is."""
+    tooltip = (
+        "How many times farther the far end of the scene is than the near end; above 1. Fixes the unknown zero of disparity and relative "
+        "depth; metric depth does not need it. 0 (automatic): 3, or 30 where sky is seen; relative depth needs a number."
+    )
+    return number_widget(0.0, 0.0, MAX_RATIO, 0.1, tooltip)
+
+
+def near_widget() -> Widget:
+    """Which end of a depth picture is near."""
+    return choice_widget(ENDS, "Which end of the grey levels is near.")
+
+
+def normalisation_widget(fixed: str) -> Widget:
+    """What is black and what is white in a depth picture; `fixed` says what range the choice of that name takes."""
+    tooltip = f"Where the range between black and white comes from. per_image: each picture. per_clip: the whole batch. fixed: {fixed}."
+    return choice_widget(NORMALISATIONS, tooltip, PER_IMAGE)
+
+
+def coding_widget(tooltip: str, default: str = OPENGL) -> Widget:
+    """How a normal map stores its vectors."""
+    return choice_widget(CODINGS, tooltip, default)
+
+
+def flatness_widget(tooltip: str, high: float, *, advanced: bool = False) -> Widget:
+    """`a` of the MiDaS formula for normals."""
+    return number_widget(math.tau, 0.0, high, 0.05, tooltip, advanced=advanced)
+
+
+def background_widget(tooltip: str, *, advanced: bool = False) -> Widget:
+    """`bg_threshold` of the MiDaS formula for normals."""
+    return number_widget(0.1, 0.0, 1.0, 0.05, tooltip, advanced=advanced)
+
+
+def _options(default: object, tooltip: str, advanced: bool) -> dict[str, object]:
+    return {"default": default, "tooltip": tooltip, **({"advanced": True} if advanced else {})}
