@@ -15,8 +15,19 @@ from typing import Any
 from ..annotators.base import CheckpointError, WeightFile
 from ..geometry.files.paths import write_bytes
 from . import https, hub
-from .download_errors import DownloadError, corrupt, disk_full, explained, free_space, is_disk_full, offline, source_url, users_file
-from .find import bundled_path, download_folder, download_path, find_in_hub_cache, folder_paths, hub_cache_folder
+from .download_errors import (
+    DownloadError,
+    corrupt_error,
+    disk_full_error,
+    explained,
+    foreign_file_error,
+    free_space,
+    is_disk_full,
+    offline_error,
+    source_url,
+)
+from .find import bundled_path, download_folder, download_path, find_in_hub_cache
+from .folders import folder_paths
 from .verify import difference, is_usable, sha256_of, structure_problem, trust
 
 logger = logging.getLogger(__name__)
@@ -27,10 +38,10 @@ Progress = Callable[[int, int], None]
 def download_weights(file: WeightFile, licence: str, licence_url: str | None = None, progress: Progress | None = None) -> Path:
     """Downloads a weights file, checks it and puts it where `find_weights` finds it.
 
-    Files of the hub (HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE and its cache hold) go outside ComfyUI into its cache, inside into
-    `models/depth_normal/<repository>/`; release files into `download_folder()`. A download that breaks off or is stopped leaves a file
-    `.part` with its `.part.etag`, and the next call goes on from there. When another process is fetching the same file, this one waits
-    and takes what came.
+    Files of the hub go outside ComfyUI into the hub's cache, inside into `models/depth_normal/<repository>/`; HF_ENDPOINT, HF_TOKEN and
+    HF_HUB_OFFLINE hold. Files of other servers go into `download_folder()`. A download that breaks off or is stopped leaves a file `.part`
+    with its `.part.etag`, and the next call goes on from there. When another process is fetching the same file, this one waits and takes
+    what came.
 
     Args:
         file: What to fetch.
@@ -51,14 +62,14 @@ def download_weights(file: WeightFile, licence: str, licence_url: str | None = N
     """
     if file.bundled:
         return bundled_weights(file)
-    root = hub_cache_folder(file).parent if _uses_hub_cache(file) else download_folder()
+    root = hub.cache_folder(file).parent if _uses_hub_cache(file) else download_folder()
     meter = _Meter(file, progress)
     try:
         with _lock(root, file, meter):
             if there := _present(file):
                 return there
             if hub.is_offline():
-                raise offline(file)
+                raise offline_error(file)
             _check_disk_space(file, root, file.size, _part(file))
             terms = f"{licence} ({licence_url})" if licence_url else licence
             size = f"{file.size / 1e6:.1f} MB" if file.size else "size unknown"
@@ -146,7 +157,7 @@ def _lock(root: Path, file: WeightFile, meter: _Meter) -> Iterator[None]:
 
 
 def _flat_name(file: WeightFile) -> str:
-    return "--".join((file.repo_id or "release", file.filename)).replace("/", "--")
+    return "--".join((file.repo_id or "web", file.filename)).replace("/", "--")
 
 
 def _uses_hub_cache(file: WeightFile) -> bool:
@@ -172,7 +183,7 @@ def _present(file: WeightFile) -> Path | None:
     if is_usable(path):
         return path
     if not _is_own(path, file):
-        raise users_file(file, path)
+        raise foreign_file_error(file, path)
     return None
 
 
@@ -196,7 +207,7 @@ def _fetch(file: WeightFile, root: Path, meter: _Meter) -> Path:
     problem = structure_problem(part) or difference(part, published, lambda: meter.report(there, there))
     if problem:
         https.discard(part)
-        raise corrupt(file, problem)
+        raise corrupt_error(file, problem)
     sha256 = published.sha256 or sha256_of(part)
     path = hub.store(part, file, offer, sha256) if _uses_hub_cache(file) else _place(part, file, offer, sha256)
     https.discard(part)
@@ -234,4 +245,4 @@ def _check_offer(file: WeightFile, offer: https.Offer) -> None:
 def _check_disk_space(file: WeightFile, root: Path, size: int | None, part: Path) -> None:
     needed = (size or 0) - (part.stat().st_size if part.is_file() else 0)
     if needed > free_space(root):
-        raise disk_full(file, root, size)
+        raise disk_full_error(file, root, size)

@@ -52,13 +52,13 @@ def explained(error: BaseException, file: WeightFile, root: Path, licence_url: s
     """
     status, url = status_of(error), source_url(file)
     if is_disk_full(error):
-        return disk_full(file, root)
+        return disk_full_error(file, root)
     if is_local(error):
         return DownloadError(
             f"{file.name} cannot be stored below {root}: {error}. Make the folder writable, or set DEPTH_NORMAL_HOME or HF_HOME"
         )
     if isinstance(error, UnexpectedContentError):
-        return corrupt(file, str(error))
+        return corrupt_error(file, str(error))
     if isinstance(error, AddressError | BusyError):
         return DownloadError(f"{file.name} cannot be fetched: {error}. {_by_hand(file)}")
     if status in (401, 403):
@@ -72,7 +72,7 @@ def explained(error: BaseException, file: WeightFile, root: Path, licence_url: s
     return kind(f"{file.name} is not on this computer (looked in: {_places(file)}) and {url} cannot be fetched: {reason}. {_by_hand(file)}")
 
 
-def offline(file: WeightFile) -> NoNetworkError:
+def offline_error(file: WeightFile) -> NoNetworkError:
     """The error where HF_HUB_OFFLINE is set."""
     return NoNetworkError(
         f"{file.name} is not on this computer (looked in: {_places(file)}) and HF_HUB_OFFLINE forbids to fetch it: unset it. "
@@ -80,7 +80,7 @@ def offline(file: WeightFile) -> NoNetworkError:
     )
 
 
-def corrupt(file: WeightFile, problem: str) -> CorruptDownloadError:
+def corrupt_error(file: WeightFile, problem: str) -> CorruptDownloadError:
     """The error for content that is not the file; `problem` says how one knows."""
     return CorruptDownloadError(
         f"what {source_url(file)} sent is not the published {file.name}: {problem}. It was deleted; try again. "
@@ -88,7 +88,7 @@ def corrupt(file: WeightFile, problem: str) -> CorruptDownloadError:
     )
 
 
-def users_file(file: WeightFile, path: Path) -> DownloadError:
+def foreign_file_error(file: WeightFile, path: Path) -> DownloadError:
     """The error for a file that cannot be used, lies where the download belongs, and is not the pack's to replace."""
     return DownloadError(
         f"{path} cannot be read as weights and was not downloaded by this pack, so it is left as it is (the log says what it is): "
@@ -96,7 +96,7 @@ def users_file(file: WeightFile, path: Path) -> DownloadError:
     )
 
 
-def disk_full(file: WeightFile, root: Path, size: int | None = None) -> DiskFullError:
+def disk_full_error(file: WeightFile, root: Path, size: int | None = None) -> DiskFullError:
     """The error for a folder without room; `size` is what the server says where the table does not know."""
     size = file.size or size
     needed = f"{size} bytes are needed" if size else "the size is not known"

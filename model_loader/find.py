@@ -9,12 +9,13 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import torch
 
 from ..annotators import base
 from ..annotators.base import WeightFile
+from . import hub
+from .folders import model_folders
 from .verify import is_usable
 
 PACK_FOLDER = "depth_normal"
@@ -55,12 +56,12 @@ def bundled_path(file: WeightFile) -> Path:
 
 def search_places(file: WeightFile) -> list[Path]:
     """The folders that `find_weights` looks through, for messages; those that do not exist included."""
-    return [*_folders(file), *([hub_cache_folder(file)] if file.repo_id else [])]
+    return [*_folders(file), *([hub.cache_folder(file)] if file.repo_id else [])]
 
 
 def download_folder() -> Path:
     """Where the pack keeps what it downloads: ComfyUI's `models/depth_normal` (the first configured), or the user's cache."""
-    return next(_comfyui_folders(PACK_FOLDER), user_cache())
+    return next(model_folders(PACK_FOLDER), user_cache())
 
 
 def download_path(file: WeightFile) -> Path:
@@ -81,19 +82,6 @@ def user_cache() -> Path:
     return Path(root).expanduser() / PACK_FOLDER
 
 
-def folder_paths() -> ModuleType | None:
-    """ComfyUI's module of that name where ComfyUI runs; never imported from here, for any other program may have one."""
-    module = sys.modules.get("folder_paths")
-    return module if hasattr(module, "get_folder_paths") else None
-
-
-def hub_cache_folder(file: WeightFile) -> Path:
-    """Where the Hugging Face cache keeps the file's repository."""
-    from huggingface_hub import constants
-
-    return Path(constants.HF_HUB_CACHE) / f"{file.repo_type}s--{str(file.repo_id).replace('/', '--')}"
-
-
 def find_in_hub_cache(file: WeightFile) -> Path | None:
     """The file in the Hugging Face cache, at the wanted revision or else at the newest the user has of `main`."""
     if not file.repo_id:
@@ -109,29 +97,17 @@ def find_in_hub_cache(file: WeightFile) -> Path | None:
 
 def _folders(file: WeightFile) -> Iterator[Path]:
     for name in (PACK_FOLDER, *file.folders):
-        yield from _comfyui_folders(name)
+        yield from model_folders(name)
     yield from _aux_folders()
     yield user_cache()
     yield Path(torch.hub.get_dir()) / "checkpoints"
-
-
-def _comfyui_folders(name: str) -> Iterator[Path]:
-    """The folders that ComfyUI has under a name; packs also fill folders of `models` that nobody registers."""
-    module = folder_paths()
-    if module is None:
-        return
-    try:
-        folders = [Path(folder) for folder in module.get_folder_paths(name)]
-    except KeyError:
-        folders = []
-    yield from dict.fromkeys((*folders, Path(module.models_dir) / name))
 
 
 def _aux_folders() -> Iterator[Path]:
     """The checkpoint folders of the pack comfyui_controlnet_aux, also where it is switched off."""
     if folder := os.environ.get("AUX_ANNOTATOR_CKPTS_PATH"):
         yield Path(folder).expanduser()
-    for custom_nodes in _comfyui_folders("custom_nodes"):
+    for custom_nodes in model_folders("custom_nodes"):
         for parent in (custom_nodes, custom_nodes / ".disabled"):
             for pack in sorted(parent.iterdir()) if parent.is_dir() else ():
                 if pack.name.lower().replace("-", "_").startswith(_AUX_PACK) and pack.is_dir():

@@ -1,12 +1,31 @@
-"""ComfyUI's folders of the user's files."""
+"""ComfyUI's folders: those of models, and those of the user's files."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
-
-from .find import folder_paths
+from types import ModuleType
 
 USER_FOLDERS = ("input", "output", "temp")
+
+
+def folder_paths() -> ModuleType | None:
+    """ComfyUI's module of that name where ComfyUI runs; never imported from here, for any other program may have one."""
+    module = sys.modules.get("folder_paths")
+    return module if hasattr(module, "get_folder_paths") else None
+
+
+def model_folders(name: str) -> Iterator[Path]:
+    """The folders that ComfyUI has for a kind of models; packs also fill folders of `models` that nobody registers."""
+    module = folder_paths()
+    if module is None:
+        return
+    try:
+        folders = [Path(folder) for folder in module.get_folder_paths(name)]
+    except KeyError:
+        folders = []
+    yield from dict.fromkeys((*folders, Path(module.models_dir) / name))
 
 
 def user_folder(kind: str) -> Path:

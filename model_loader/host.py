@@ -44,8 +44,8 @@ def image_placement() -> tuple[torch.device, torch.dtype]:
     return manager.intermediate_device(), dtype
 
 
-def supports_dtype(dtype: torch.dtype, device: torch.device) -> bool:
-    """Whether the device computes in this dtype at least as fast as in float32."""
+def is_fast(dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether the device computes in this dtype, and at least as fast as in float32."""
     if dtype == torch.float32:
         return True
     if device.type == "cpu":
@@ -60,7 +60,7 @@ def supports_dtype(dtype: torch.dtype, device: torch.device) -> bool:
     return False
 
 
-def free_memory(device: torch.device) -> int:
+def available_memory(device: torch.device) -> int:
     """Bytes that one forward may use on the device."""
     if device.type == "cpu":
         return CPU_WORKING_BYTES
@@ -73,13 +73,13 @@ def free_memory(device: torch.device) -> int:
     return CPU_WORKING_BYTES
 
 
-def free_main_memory() -> float:
+def available_main_memory() -> float:
     """Bytes of main memory that models may still take; outside ComfyUI that is the caller's business."""
     manager = memory_manager()
     return float("inf") if manager is None else manager.get_free_memory(torch.device("cpu"))
 
 
-def release_cached_memory() -> None:
+def empty_cache() -> None:
     """Gives memory that torch keeps for later back to the device."""
     if (manager := memory_manager()) is not None:
         manager.soft_empty_cache()
@@ -154,11 +154,11 @@ class Placement:
             if not is_out_of_memory(error):
                 raise
         logger.warning("%s does not fit on %s: running on the CPU", type(self._network).__name__, target)
-        release_cached_memory()
+        empty_cache()
         self._network.to("cpu")
         return torch.device("cpu")
 
-    def release(self) -> None:
+    def unload(self) -> None:
         """Takes the network off its device and out of ComfyUI's list of loaded models; `ready` brings it back the same way."""
         manager = memory_manager()
         if self._patcher is None or manager is None:
@@ -167,4 +167,4 @@ class Placement:
             for loaded in [entry for entry in manager.current_loaded_models if entry.model is self._patcher]:
                 loaded.model_unload()
                 manager.current_loaded_models.remove(loaded)
-        release_cached_memory()
+        empty_cache()

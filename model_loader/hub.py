@@ -9,7 +9,6 @@ from pathlib import Path
 from ..annotators.base import WeightFile
 from ..geometry.files.paths import atomic_path, write_bytes
 from . import https
-from .find import hub_cache_folder
 from .https import Offer, Request, UnexpectedContentError
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -37,10 +36,17 @@ def public_url(file: WeightFile) -> str:
     return https.without_credentials(_url(file))
 
 
+def cache_folder(file: WeightFile) -> Path:
+    """Where the cache keeps the file's repository."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE) / f"{file.repo_type}s--{str(file.repo_id).replace('/', '--')}"
+
+
 def part(file: WeightFile) -> Path:
     """Where a file grows that goes into the cache: on the same disk as its place there."""
     name = "--".join((file.revision, *file.filename.split("/")))
-    return hub_cache_folder(file) / "blobs" / f"depth_normal--{name}.part"
+    return cache_folder(file) / "blobs" / f"depth_normal--{name}.part"
 
 
 def commit_of(file: WeightFile, offer: Offer) -> str:
@@ -67,7 +73,7 @@ def store(path: Path, file: WeightFile, offer: Offer, sha256: str) -> Path:
     Returns:
         Its place in the snapshot.
     """
-    folder, commit = hub_cache_folder(file), commit_of(file, offer)
+    folder, commit = cache_folder(file), commit_of(file, offer)
     named = offer.sha256 or offer.etag or ""
     blob = folder / "blobs" / (named if _BLOB.fullmatch(named) else sha256)
     pointer = folder / "snapshots" / commit / file.filename

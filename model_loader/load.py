@@ -33,7 +33,7 @@ _Key = tuple[str, torch.dtype, torch.device, str]
 _cache: dict[_Key, Model] = {}
 _loading: dict[_Key, threading.Lock] = {}
 _lock = threading.Lock()
-"""Of the two tables. Nothing is loaded, released or waited for while it is held."""
+"""Of the two tables. Nothing is loaded, unloaded or waited for while it is held."""
 
 
 def load_model(model_id: str, dtype: str = "auto", device: str | torch.device = "auto", weights: str | Path | None = None) -> Model:
@@ -54,15 +54,15 @@ def load_model(model_id: str, dtype: str = "auto", device: str | torch.device = 
         CheckpointError: The file is damaged, unsafe, or of another model; or a file of the pack itself is missing.
     """
     spec = find_spec(model_id)
-    place = _parse_device(device)
-    number = _parse_dtype(dtype, spec, place)
-    key = (spec.id, number, place, str(weights or ""))
+    torch_device = _parse_device(device)
+    torch_dtype = _parse_dtype(dtype, spec, torch_device)
+    key = (spec.id, torch_dtype, torch_device, str(weights or ""))
     if model := _loaded(key):
         return model
     with _one_at_a_time(key):
         if model := _loaded(key):
             return model
-        model = _load(spec, number, place, Path(weights) if weights else None)
+        model = _load(spec, torch_dtype, torch_device, Path(weights) if weights else None)
         with _lock:
             _cache[key] = model
         return model
@@ -73,7 +73,7 @@ def free(model_id: str | None = None) -> None:
     with _lock:
         models = [_cache.pop(key) for key in list(_cache) if model_id in (None, key[0])]
     for model in models:
-        model.release()
+        model.unload()
 
 
 def _loaded(key: _Key) -> Model | None:
@@ -100,13 +100,13 @@ def _one_at_a_time(key: _Key) -> Iterator[None]:
 
 def _make_room(needed: int) -> None:
     """Forgets the models used longest ago while main memory has less than `needed` bytes free."""
-    while host.free_main_memory() < needed:
+    while host.available_main_memory() < needed:
         with _lock:
             model = _cache.pop(next(iter(_cache))) if _cache else None
         if model is None:
             return
         logger.info("forgetting %s: main memory is short", model.spec.id)
-        model.release()
+        model.unload()
         del model
         gc.collect()  # modules and hooks refer to each other
 
@@ -163,9 +163,9 @@ def _parse_device(device: str | torch.device) -> torch.device:
 def _parse_dtype(dtype: str, spec: ModelSpec, device: torch.device) -> torch.dtype:
     if dtype == "auto":
         wanted = spec.auto_dtypes or FAMILIES[spec.family].auto_dtypes
-        return next(each for each in (*wanted, torch.float32) if host.supports_dtype(each, device))
+        return next(each for each in (*wanted, torch.float32) if host.is_fast(each, device))
     if dtype not in DTYPES:
         raise ValueError(f"unknown dtype {dtype!r}; accepted: {', '.join(DTYPE_CHOICES)}")
-    if not host.supports_dtype(DTYPES[dtype], device):
+    if not host.is_fast(DTYPES[dtype], device):
         logger.warning("%s on %s is slower than float32 here", dtype, device)
     return DTYPES[dtype]

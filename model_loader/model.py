@@ -126,7 +126,7 @@ class Model:
         bytes_each = net_height * net_width * self._annotator.bytes_per_pixel + height * width * BYTES_PER_PICTURE_PIXEL
         sides = (height, width, net_height, net_width)
         device = self._placement.ready(bytes_each * min(total, ROOM_FOR))
-        at_once = max(1, min(total, host.free_memory(device) // bytes_each, self._fitted.get(sides, total)))
+        at_once = max(1, min(total, host.available_memory(device) // bytes_each, self._fitted.get(sides, total)))
         done = 0
         while done < total:
             host.throw_if_interrupted()
@@ -138,7 +138,7 @@ class Model:
                 if progress is not None:
                     progress(done, total)
             elif is_out_of_memory(part):
-                host.release_cached_memory()
+                host.empty_cache()
                 if at_once == 1:
                     raise MemoryError(
                         f"{self.spec.id} at {net_width}x{net_height} does not fit in the memory of {device}: "
@@ -178,7 +178,7 @@ class Model:
             if self._rebuild is None or self.dtype == torch.float32:  # another thread was first
                 return
             logger.warning("%s. Computed again in float32, as is all that follows", reason)
-            self._placement.release()
+            self._placement.unload()
             self._use(self._rebuild(torch.float32), torch.float32)
 
     def with_resizing(self, resizing: Resizing) -> Model:
@@ -193,10 +193,10 @@ class Model:
         """How the family's depth is brought to another size; what `Estimate.resized` takes."""
         return self._annotator.resampling
 
-    def release(self) -> None:
+    def unload(self) -> None:
         """Takes the model off its device. It can still be used: it goes back when it is asked to run."""
         self._fitted.clear()
-        self._placement.release()
+        self._placement.unload()
 
 
 def _scaled(progress: Progress | None, done: int, chunk: int, total: int) -> Progress | None:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..annotators.base import CheckpointError, WeightFile
+from . import hub
 from .checkpoint import read_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -112,8 +113,6 @@ def _stamp(path: Path) -> tuple[str, int, int]:
 def _is_cached_blob(path: Path, file: WeightFile) -> bool:
     if not (file.repo_id and file.sha256 and path.is_symlink()):
         return False
-    from huggingface_hub import constants
-
-    folder = Path(constants.HF_HUB_CACHE) / f"{file.repo_type}s--{file.repo_id.replace('/', '--')}"
+    folder = hub.cache_folder(file)
     blob = folder / "blobs" / file.sha256.lower()
     return path.is_relative_to(folder / "snapshots") and path.resolve() == blob.resolve() and blob.stat().st_size == (file.size or -1)

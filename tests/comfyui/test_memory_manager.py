@@ -38,10 +38,10 @@ assert torch.isfinite(estimate(model)).all(), "runs again after ComfyUI unloaded
 assert len(mm.current_loaded_models) == 1
 # a node's output that ComfyUI keeps, while this pack forgets the model to make room for another
 host = sys.modules["pack_under_test.model_loader.host"]
-patcher, enough = loaded.model or mm.current_loaded_models[0].model, host.free_main_memory
-host.free_main_memory = lambda: 0
+patcher, enough = loaded.model or mm.current_loaded_models[0].model, host.available_main_memory
+host.available_main_memory = lambda: 0
 other = module.load_model("tiny")
-host.free_main_memory = enough
+host.available_main_memory = enough
 assert not mm.current_loaded_models, "what is forgotten is unloaded by the manager"
 loads = []
 load_models_gpu = mm.load_models_gpu

@@ -235,7 +235,7 @@ def elsewhere(caches):
 
 @pytest.fixture
 def small(server):
-    """A release file of the server."""
+    """A file of the server that has an address of its own."""
     server.serve("/v2_1/small.pt", FILES.BODY)
     return WeightFile("small.pt", url=f"{server.url}/v2_1/small.pt", sha256=FILES.SHA256, size=len(FILES.BODY))
 
@@ -255,10 +255,10 @@ def encrypted(caches, tmp_path_factory):
         yield server, certificate
 
 
-@pytest.fixture(params=["release", "hub", "hub in ComfyUI"])
+@pytest.fixture(params=["web", "hub", "hub in ComfyUI"])
 def kind(request, server, small):
     """Each of the ways a file comes: (the file, what the server serves for it)."""
-    if request.param == "release":
+    if request.param == "web":
         return small, server.files["/v2_1/small.pt"]
     if request.param == "hub in ComfyUI":
         request.getfixturevalue("comfyui")

@@ -287,7 +287,7 @@ def test_where_a_file_came_from_is_noted(server, comfyui, small):
     assert note["size"] == len(BODY)
     assert note["url"] == server.url + HUB_PATH
     download_weights(small, "MIT")
-    assert json.loads((notes / "release--small.pt.json").read_text())["url"] == small.url
+    assert json.loads((notes / "web--small.pt.json").read_text())["url"] == small.url
 
 
 # --- a file that is there and broken ---
@@ -304,7 +304,7 @@ def test_a_broken_download_is_fetched_anew(kind, caplog):
     assert find_weights(file) == path
 
 
-@pytest.mark.parametrize("kind", ["release", "hub in ComfyUI"], indirect=True)
+@pytest.mark.parametrize("kind", ["web", "hub in ComfyUI"], indirect=True)
 def test_a_users_broken_file_is_named_and_left_alone(kind, server):
     file, _ = kind
     path = download_path(file)

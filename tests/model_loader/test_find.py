@@ -21,7 +21,7 @@ HYBRID = WeightFile(
 )
 HF_OWN = WeightFile("model.safetensors", repo_id="Intel/dpt-hybrid-midas", folders=("diffusers",))
 NESTED = WeightFile("checkpoints/depth_anything_vitl14.pth", repo_id="LiheYoung/Depth-Anything", repo_type="space")
-RELEASE = WeightFile("midas_v21_small_256.pt", url="https://example.org/midas_v21_small_256.pt")
+OF_THE_WEB = WeightFile("midas_v21_small_256.pt", url="https://example.org/midas_v21_small_256.pt")
 
 
 def put(path, content=WEIGHTS):
@@ -36,7 +36,7 @@ def hub_cached(caches, file, revision="main", commit="a" * 40):
     return put(root / "snapshots" / commit / file.filename)
 
 
-@pytest.mark.parametrize("file", [HYBRID, HF_OWN, NESTED, RELEASE], ids=lambda file: file.name)
+@pytest.mark.parametrize("file", [HYBRID, HF_OWN, NESTED, OF_THE_WEB], ids=lambda file: file.name)
 def test_looking_finds_nothing_and_creates_nothing(caches, comfyui, tmp_path, file):
     before = sorted(tmp_path.rglob("*"))
     assert find_weights(file) is None
@@ -175,7 +175,7 @@ def test_a_stranger_named_folder_paths_is_left_alone(caches, monkeypatch):
 
 
 def test_a_file_put_where_the_messages_say_is_found(caches):
-    for file in (HYBRID, HF_OWN, NESTED, RELEASE):
+    for file in (HYBRID, HF_OWN, NESTED, OF_THE_WEB):
         path = put(download_path(file))
         assert find_weights(file) == path
 

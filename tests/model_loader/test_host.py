@@ -129,23 +129,23 @@ def test_the_default_device_outside_comfyui(alone, monkeypatch, cuda, mps, expec
 def test_outside_comfyui(alone):
     assert host.image_placement() == (CPU, torch.float32)
     assert host.progress_bar(10) is None
-    assert host.supports_dtype(torch.float32, CPU)
-    assert not host.supports_dtype(torch.float16, CPU)
-    assert host.free_memory(CPU) == host.CPU_WORKING_BYTES
+    assert host.is_fast(torch.float32, CPU)
+    assert not host.is_fast(torch.float16, CPU)
+    assert host.available_memory(CPU) == host.CPU_WORKING_BYTES
 
 
 def test_what_torch_keeps_idle_on_a_gpu_is_free_memory(alone, monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (1000, 80000))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _device: 70000)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _device: 20000)
-    assert host.free_memory(torch.device("cuda")) == 51000
+    assert host.available_memory(torch.device("cuda")) == 51000
 
 
 @pytest.mark.parametrize(("capability", "fast"), [((6, 1), False), ((7, 0), True), ((7, 5), True), ((12, 0), True)])
 def test_float16_is_fast_since_volta(alone, monkeypatch, capability, fast):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
-    assert host.supports_dtype(torch.float16, torch.device("cuda")) is fast
-    assert not host.supports_dtype(torch.float16, torch.device("mps"))
+    assert host.is_fast(torch.float16, torch.device("cuda")) is fast
+    assert not host.is_fast(torch.float16, torch.device("mps"))
 
 
 def test_outside_comfyui_a_network_stays_on_its_device(alone):
@@ -168,10 +168,10 @@ def test_comfyuis_devices_and_dtypes(comfy):
     comfy.intermediate_dtype = lambda: torch.float16
     assert host.image_placement() == (CPU, torch.float16)
     cuda = torch.device("cuda")
-    assert host.supports_dtype(torch.bfloat16, cuda)
-    assert not host.supports_dtype(torch.float16, cuda)
-    assert host.free_memory(cuda) == 12345
-    host.release_cached_memory()
+    assert host.is_fast(torch.bfloat16, cuda)
+    assert not host.is_fast(torch.float16, cuda)
+    assert host.available_memory(cuda) == 12345
+    host.empty_cache()
     assert comfy.emptied == 1
 
 
@@ -270,46 +270,46 @@ def test_another_error_while_moving_is_not_hidden(comfy):
         place(Broken(2, 2), META).ready(1)
 
 
-def test_release_takes_the_model_out_of_comfyuis_list_and_leaves_the_others(comfy):
+def test_unloading_takes_the_model_out_of_comfyuis_list_and_leaves_the_others(comfy):
     first, second = place(nn.Linear(2, 2)), place(nn.Linear(2, 2))
     first.ready(1)
     second.ready(1)
     patcher = comfy.calls[0].models[0]
-    first.release()
+    first.unload()
     assert patcher.unloaded == 1
     assert [entry.model for entry in comfy.current_loaded_models] == [comfy.calls[1].models[0]]
     assert comfy.emptied == 1
 
 
-def test_a_released_network_is_free_to_die(comfy):
+def test_an_unloaded_network_is_free_to_die(comfy):
     network = nn.Sequential(nn.Linear(2, 2))
     host.make_interruptible(network)
     placement = place(network)
     placement.ready(1)
     alive = weakref.ref(network)
-    placement.release()
+    placement.unload()
     comfy.calls.clear()
     del network, placement
     gc.collect()
     assert alive() is None
 
 
-def test_release_of_what_never_ran(comfy):
-    place(nn.Linear(2, 2)).release()
+def test_unloading_what_never_ran(comfy):
+    place(nn.Linear(2, 2)).unload()
     assert comfy.current_loaded_models == []
 
 
-def test_a_released_network_runs_again_under_the_manager(comfy):
+def test_an_unloaded_network_runs_again_under_the_manager(comfy):
     placement = place(nn.Linear(2, 2))
     placement.ready(1)
-    placement.release()
+    placement.unload()
     assert comfy.current_loaded_models == []
     assert placement.ready(2) == CPU
     first, second = comfy.calls
     assert second.models[0] is first.models[0]
     assert second.memory_required == 2
     assert [entry.model for entry in comfy.current_loaded_models] == first.models
-    placement.release()
+    placement.unload()
     assert comfy.current_loaded_models == []
     assert first.models[0].unloaded == 2
 

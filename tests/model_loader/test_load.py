@@ -190,9 +190,9 @@ def test_models_are_forgotten_while_another_is_loaded(gate, pool, midas, monkeyp
     tiny = load_model("tiny", "float32", "cpu")
     loading = pool.submit(midas)
     assert gate.reached.wait(TIMEOUT)
-    monkeypatch.setattr(host, "free_main_memory", lambda: 0)
+    monkeypatch.setattr(host, "available_main_memory", lambda: 0)
     other = pool.submit(load_model, "tiny", "bfloat16", "cpu").result(TIMEOUT)
-    monkeypatch.setattr(host, "free_main_memory", lambda: float("inf"))
+    monkeypatch.setattr(host, "available_main_memory", lambda: float("inf"))
     assert pool.submit(load_model, "tiny", "float32", "cpu").result(TIMEOUT) is not tiny
     pool.submit(free).result(TIMEOUT)
     gate.opened.set()
@@ -205,9 +205,9 @@ def test_the_model_used_longest_ago_makes_room_where_main_memory_is_short(load, 
     assert load("weighted") is oldest, "used again, it is no longer the oldest"
     assert all(file.size is None for file in registry.MODELS["other"].files), "the file on the disk has a size"
     twice = 2 * weights.stat().st_size
-    monkeypatch.setattr(host, "free_main_memory", lambda: twice - (len(load_module._cache) > 1))
+    monkeypatch.setattr(host, "available_main_memory", lambda: twice - (len(load_module._cache) > 1))
     third = load("other")
-    monkeypatch.setattr(host, "free_main_memory", lambda: float("inf"))
+    monkeypatch.setattr(host, "available_main_memory", lambda: float("inf"))
     assert load("weighted") is oldest
     assert load("other") is third
     assert load("weighted", "bfloat16") is not newest
@@ -216,7 +216,7 @@ def test_the_model_used_longest_ago_makes_room_where_main_memory_is_short(load, 
 def test_a_forgotten_model_gives_its_memory_back_before_the_next_is_read(load, family, monkeypatch):
     network = weakref.ref(load()._annotator.network)
     alive = []
-    monkeypatch.setattr(host, "free_main_memory", lambda: alive.append(network() is not None) or 0)
+    monkeypatch.setattr(host, "available_main_memory", lambda: alive.append(network() is not None) or 0)
     load("other")
     assert alive == [True, False]
 
@@ -251,9 +251,9 @@ def test_a_torch_device_is_taken_as_it_is(load):
 def test_dtype_auto_is_the_first_that_the_device_is_fast_in(load, monkeypatch):
     spec = registry.MODELS["weighted"]
     monkeypatch.setitem(registry.MODELS, "weighted", type(spec)(**{**vars(spec), "auto_dtypes": (torch.bfloat16,)}))
-    monkeypatch.setattr(host, "supports_dtype", lambda dtype, _device: dtype == torch.float32)
+    monkeypatch.setattr(host, "is_fast", lambda dtype, _device: dtype == torch.float32)
     assert load(dtype="auto").dtype == torch.float32
-    monkeypatch.setattr(host, "supports_dtype", lambda _dtype, _device: True)
+    monkeypatch.setattr(host, "is_fast", lambda _dtype, _device: True)
     assert load(dtype="auto").dtype == torch.bfloat16
     assert load("other", dtype="auto").dtype == torch.float32
 
@@ -279,7 +279,7 @@ def test_dtype_auto_on_a_gpu_and_on_a_cpu(spec, monkeypatch):
 
 
 def test_a_dtype_that_is_slow_here_is_taken_with_a_warning(load, monkeypatch, caplog):
-    monkeypatch.setattr(host, "supports_dtype", lambda dtype, _device: dtype == torch.float32)
+    monkeypatch.setattr(host, "is_fast", lambda dtype, _device: dtype == torch.float32)
     with caplog.at_level(logging.WARNING):
         assert load(dtype="float16").dtype == torch.float16
     assert "slower than float32" in caplog.text

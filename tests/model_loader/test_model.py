@@ -54,7 +54,7 @@ def test_a_batch_is_split_for_memory_alone(load, room_for, family, monkeypatch):
     images = pictures(7)
     whole = load().estimate(images, 32).depth
     family.batches.clear()
-    monkeypatch.setattr(host, "free_memory", lambda _device: room_for(3.9))
+    monkeypatch.setattr(host, "available_memory", lambda _device: room_for(3.9))
     split = load().estimate(images, 32).depth
     assert family.batches == [3, 3, 1]
     assert torch.equal(split, whole)
@@ -72,7 +72,7 @@ def test_out_of_memory_halves_the_batch(load, family, caplog):
     assert torch.equal(halved, whole)
 
 
-def test_what_fitted_is_remembered_for_this_size_until_the_model_is_released(load, family, caplog):
+def test_what_fitted_is_remembered_for_this_size_until_the_model_is_unloaded(load, family, caplog):
     family.memory = 3
     load().estimate(pictures(8), 32)
     assert family.batches == [2] * 4  # 8 -> 4 -> 2
@@ -86,7 +86,7 @@ def test_what_fitted_is_remembered_for_this_size_until_the_model_is_released(loa
     assert family.batches == [3], "smaller pictures may fit all the same"
     family.batches.clear()
     family.memory = 1000
-    load().release()
+    load().unload()
     load().estimate(pictures(8), 32)
     assert family.batches == [8]
 
@@ -103,7 +103,7 @@ def test_what_did_not_fit_is_gone_when_the_memory_is_emptied(load, family, monke
         except torch.OutOfMemoryError as error:
             raise RuntimeError("CUDA error: out of memory") from error  # libraries dress it up
 
-    monkeypatch.setattr(host, "release_cached_memory", lambda: alive.append([each() for each in held]))
+    monkeypatch.setattr(host, "empty_cache", lambda: alive.append([each() for each in held]))
     monkeypatch.setattr(family, "memory", fits)
     model = load()
     model._annotator.__class__ = type("Holding", (family,), {"predict": predict})
@@ -118,7 +118,7 @@ def test_what_did_not_fit_is_gone_when_the_memory_is_emptied(load, family, monke
 def test_large_pictures_count_not_only_the_networks_input(load, family, monkeypatch):
     images = pictures(8, 64, 128)  # four times what the network sees
     each = 32 * 64 * family.bytes_per_pixel + 64 * 128 * BYTES_PER_PICTURE_PIXEL
-    monkeypatch.setattr(host, "free_memory", lambda _device: 3 * each)
+    monkeypatch.setattr(host, "available_memory", lambda _device: 3 * each)
     load().estimate(images, 32)
     assert family.batches == [3, 3, 2]
 
@@ -126,7 +126,7 @@ def test_large_pictures_count_not_only_the_networks_input(load, family, monkeypa
 def test_a_batch_is_converted_derived_and_resized_part_by_part(load, room_for, family, monkeypatch):
     converted, derived = [], []
     monkeypatch.setattr(model_module, "as_batch", lambda part: converted.append(len(part)) or as_batch(part))
-    monkeypatch.setattr(host, "free_memory", lambda _device: room_for(2))
+    monkeypatch.setattr(host, "available_memory", lambda _device: room_for(2))
     images = np.random.default_rng(0).integers(0, 255, (5, 32, 64, 3), np.uint8)
     estimate = load().estimate(images, 32, derive=lambda part: derived.append((part.batch, len(converted))) or part)
     assert converted == [2, 2, 1]
@@ -152,7 +152,7 @@ def too_large(family, monkeypatch):
 
 
 def test_what_half_precision_cannot_hold_is_computed_in_float32_from_then_on(load, room_for, too_large, monkeypatch, caplog):
-    monkeypatch.setattr(host, "free_memory", lambda _device: room_for(2))
+    monkeypatch.setattr(host, "available_memory", lambda _device: room_for(2))
     images = pictures(4)
     model = load(dtype="float16")
     estimate = model.estimate(images, 32)
@@ -202,10 +202,10 @@ def test_what_float32_cannot_hold_either_is_an_error(load, too_large, monkeypatc
 
 def test_the_half_network_leaves_the_device_before_the_other_is_read(load, too_large, monkeypatch):
     model = load(dtype="float16")
-    built, released = too_large.built, []
-    monkeypatch.setattr(model._placement, "release", lambda: released.append(too_large.built))
+    built, unloaded = too_large.built, []
+    monkeypatch.setattr(model._placement, "unload", lambda: unloaded.append(too_large.built))
     model.estimate(pictures(1), 32)
-    assert released == [built]
+    assert unloaded == [built]
     assert too_large.built == built + 1
 
 
@@ -220,7 +220,7 @@ def test_not_even_one_fits(load, family):
 
 
 def test_no_free_memory_at_all_is_one_picture_at_a_time(load, family, monkeypatch):
-    monkeypatch.setattr(host, "free_memory", lambda _device: 0)
+    monkeypatch.setattr(host, "available_memory", lambda _device: 0)
     load().estimate(pictures(2), 32)
     assert family.batches == [1, 1]
 
@@ -236,7 +236,7 @@ def test_another_error_is_not_taken_for_want_of_memory(load, family, monkeypatch
 
 
 def test_progress_counts_pictures(load, room_for, family, monkeypatch):
-    monkeypatch.setattr(host, "free_memory", lambda _device: room_for(2))
+    monkeypatch.setattr(host, "available_memory", lambda _device: room_for(2))
     steps = []
     load().estimate(pictures(5), 32, progress=lambda done, total: steps.append((done, total)))
     assert steps == [(2, 5), (4, 5), (5, 5)]
@@ -250,7 +250,7 @@ def test_an_interruption_stops_between_parts(load, family, monkeypatch):
         if len(family.batches) == 2:
             raise Stop
 
-    monkeypatch.setattr(host, "free_memory", lambda _device: 0)
+    monkeypatch.setattr(host, "available_memory", lambda _device: 0)
     monkeypatch.setattr(host, "throw_if_interrupted", interrupt)
     model = load()
     with pytest.raises(Stop):
