@@ -15,20 +15,15 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from ..annotators.base import ModelSpec
 from ..annotators.registry import BUNDLED_MODEL, DEFAULT_MODEL, MODELS, find_spec
-from ..geometry.compare import compare_depth, compare_normals
-from ..geometry.derive import with_normals
-from ..geometry.files import FORMATS, PLY_AXES, SaveOptions, load_estimate
-from ..model_loader import DEVICE_CHOICES, DTYPE_CHOICES, Model, load_model
-from ..model_loader.download import download_weights
-from ..model_loader.find import find_weights
-from . import work
-from .outputs import Outputs, plan_outputs
+from ..geometry.files import FORMATS, PLY_AXES
+from ..model_loader import DEVICE_CHOICES, DTYPE_CHOICES, load_model
+from .compare import compare_files
+from .models import describe, find_or_download
+from .outputs import plan_outputs
+from .work import run
 
 DEMO_PICTURE = Path(__file__).parent / "coffee.jpg"
 
@@ -79,45 +74,62 @@ def _terminable() -> Iterator[None]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="depth-normal", description="Depth and normal maps from any picture.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    estimate = commands.add_parser("estimate", help="write depth and normal maps of pictures")
-    estimate.add_argument("pictures", nargs="+", type=Path, metavar="IMAGE")
-    estimate.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results; made if absent")
-    estimate.add_argument("--model", default=DEFAULT_MODEL, metavar="ID", help=f"see `depth-normal models` (default: {DEFAULT_MODEL})")
-    estimate.add_argument("--weights", type=Path, metavar="FILE", help="weights to use in place of the published file")
-    estimate.add_argument("--size", type=_positive, metavar="N", help="network's side in pixels, as its authors count (default: theirs)")
-    fov = "field of view of the pictures' longer side, where the camera is known (makes Depth Anything 3's metres right)"
-    estimate.add_argument("--fov", type=_degrees, default=0.0, metavar="DEGREES", help=fov)
-    estimate.add_argument("--device", default="auto", choices=DEVICE_CHOICES)
-    estimate.add_argument("--dtype", default="auto", choices=DTYPE_CHOICES, help="what the network computes in")
-    extra = [extension.lstrip(".") for extension in FORMATS if extension not in (".png", ".npz")]
-    estimate.add_argument("--also", action="append", default=[], choices=extra, help="write <stem>.<format> too; may be given again")
-    estimate.add_argument("--ply-up", default="y", choices=PLY_AXES, help="what points up in a PLY: y (the default), or z as in Blender")
-    overwrite = "replace files of these names that this command did not make"
-    estimate.add_argument("--overwrite", action="store_true", help=overwrite)
-    estimate.set_defaults(run=_estimate)
-
-    demo = commands.add_parser("demo", help="depth and normals of a photograph that comes with the pack, without a download")
-    out = "folder for the results (default: %(default)s)"
-    demo.add_argument("--out", type=Path, default=Path("depth-normal-demo"), metavar="DIR", help=out)
-    demo.add_argument("--overwrite", action="store_true", help=overwrite)
-    demo.set_defaults(run=_demo)
-
-    models = commands.add_parser("models", help="list the models: what they give, size, licence, where the file is")
-    models.add_argument("--json", action="store_true", help="as JSON")
-    models.set_defaults(run=_models)
-
-    compare = commands.add_parser("compare", help="how far two files of depth and/or normals of one view are apart")
-    compare.add_argument("found", type=Path, metavar="A", help="the file that is judged (.npz, .exr, .png, .pfm)")
-    compare.add_argument("truth", type=Path, metavar="B", help="the file that it is judged by")
-    compare.add_argument("--normals-from-depth", action="store_true", help="judge normals derived from A's depth, not those in the file")
-    compare.add_argument("--json", action="store_true", help="as JSON")
-    compare.set_defaults(run=_compare)
-
-    download = commands.add_parser("download", help="download the weights of models")
-    download.add_argument("models", nargs="+", metavar="ID")
-    download.set_defaults(run=_download)
+    _add_estimate(commands.add_parser("estimate", help="write depth and normal maps of pictures"))
+    _add_demo(commands.add_parser("demo", help="depth and normals of a photograph that comes with the pack, without a download"))
+    _add_models(commands.add_parser("models", help="list the models: what they give, size, licence, where the file is"))
+    _add_compare(commands.add_parser("compare", help="how far two files of depth and/or normals of one view are apart"))
+    _add_download(commands.add_parser("download", help="download the weights of models"))
     return parser
+
+
+def _add_estimate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("pictures", nargs="+", type=Path, metavar="IMAGE")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results; made if absent")
+    parser.add_argument("--model", default=DEFAULT_MODEL, metavar="ID", help=f"see `depth-normal models` (default: {DEFAULT_MODEL})")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="weights to use in place of the published file")
+    parser.add_argument("--size", type=_positive, metavar="N", help="network's side in pixels, as its authors count (default: theirs)")
+    fov = "field of view of the pictures' longer side, where the camera is known (makes Depth Anything 3's metres right)"
+    parser.add_argument("--fov", type=_degrees, default=0.0, metavar="DEGREES", help=fov)
+    parser.add_argument("--device", default="auto", choices=DEVICE_CHOICES)
+    parser.add_argument("--dtype", default="auto", choices=DTYPE_CHOICES, help="what the network computes in")
+    extra = [extension.lstrip(".") for extension in FORMATS if extension not in (".png", ".npz")]
+    parser.add_argument("--also", action="append", default=[], choices=extra, help="write <stem>.<format> too; may be given again")
+    parser.add_argument("--ply-up", default="y", choices=PLY_AXES, help="what points up in a PLY: y (the default), or z as in Blender")
+    _add_overwrite(parser)
+    parser.set_defaults(run=_estimate)
+
+
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    out = "folder for the results (default: %(default)s)"
+    parser.add_argument("--out", type=Path, default=Path("depth-normal-demo"), metavar="DIR", help=out)
+    _add_overwrite(parser)
+    parser.set_defaults(run=_demo)
+
+
+def _add_models(parser: argparse.ArgumentParser) -> None:
+    _add_json(parser)
+    parser.set_defaults(run=_models)
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("found", type=Path, metavar="A", help="the file that is judged (.npz, .exr, .png, .pfm)")
+    parser.add_argument("truth", type=Path, metavar="B", help="the file that it is judged by")
+    parser.add_argument("--normals-from-depth", action="store_true", help="judge normals derived from A's depth, not those in the file")
+    _add_json(parser)
+    parser.set_defaults(run=_compare)
+
+
+def _add_download(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("models", nargs="+", metavar="ID")
+    parser.set_defaults(run=_download)
+
+
+def _add_overwrite(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--overwrite", action="store_true", help="replace files of these names that this command did not make")
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="as JSON")
 
 
 def _positive(text: str) -> int:
@@ -145,7 +157,7 @@ def _estimate(arguments: argparse.Namespace) -> int:
     failed = 0
     for outputs in tqdm(planned, unit="picture", disable=len(planned) == 1):
         try:
-            written = _run(model, outputs, arguments.size, arguments.fov, arguments.ply_up)
+            written = run(model, outputs, arguments.size, arguments.fov, arguments.ply_up)
         except EXPECTED_ERRORS as error:
             failed += 1
             _complain(f"{outputs.picture}: skipped: {error}")
@@ -156,25 +168,10 @@ def _estimate(arguments: argparse.Namespace) -> int:
     return SOME_FAILED if failed else DONE
 
 
-def _run(model: Model, outputs: Outputs, size: int | None = None, fov: float = 0.0, ply_up: str = "y") -> list[Path]:
-    """One picture; returns the files written."""
-    picture = work.read(outputs.picture)
-    settings = {
-        "model": model.spec.id,
-        "weights": str(model.weights),
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "size": size,
-        "fov": fov,
-        "formats": list(outputs.formats),
-        "ply_up": ply_up,
-    }
-    return work.write(outputs, work.estimate(model, picture, size, fov), SaveOptions(picture=picture, ply_up=ply_up), settings)
-
-
 def _demo(arguments: argparse.Namespace) -> int:
     (outputs,) = plan_outputs([DEMO_PICTURE], arguments.out, overwrite=arguments.overwrite)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    for path in _run(load_model(BUNDLED_MODEL), outputs):
+    for path in run(load_model(BUNDLED_MODEL), outputs):
         print(path)  # noqa: T201
     print(f"""
 The photograph is {DEMO_PICTURE} (by Rachel Michetti, CC0).
@@ -187,7 +184,7 @@ downloads {find_spec(DEFAULT_MODEL).size_in_words} once; `depth-normal models` l
 
 
 def _models(arguments: argparse.Namespace) -> int:
-    rows = [_model_row(spec) for spec in MODELS.values()]
+    rows = [describe(spec) for spec in MODELS.values()]
     if arguments.json:
         print(json.dumps(rows, indent=2))  # noqa: T201
         return DONE
@@ -201,30 +198,8 @@ def _models(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def _model_row(spec: ModelSpec) -> dict[str, Any]:
-    path = find_weights(spec.file)
-    return {
-        "id": spec.id,
-        "gives": spec.gives,
-        "size": spec.size,
-        "size_is_exact": all(file.size for file in spec.files),
-        "licence": spec.licence,
-        "commercial_use": not spec.non_commercial,
-        "file": str(path) if path else None,
-    }
-
-
 def _compare(arguments: argparse.Namespace) -> int:
-    found, truth = load_estimate(arguments.found), load_estimate(arguments.truth)
-    if arguments.normals_from_depth:
-        found = with_normals(replace(found, normals=None), edges="sharp")
-    errors = {}
-    if found.depth is not None and truth.depth is not None:
-        errors["depth"] = compare_depth(found, truth)
-    if found.normals is not None and truth.normals is not None:
-        errors["normals"] = compare_normals(found, truth)
-    if not errors:
-        raise ValueError(f"{arguments.found} and {arguments.truth} hold nothing of the same kind: one has depth, the other normals")
+    errors = compare_files(arguments.found, arguments.truth, arguments.normals_from_depth)
     if arguments.json:
         print(json.dumps(errors, indent=2))  # noqa: T201
         return DONE
@@ -239,7 +214,7 @@ def _download(arguments: argparse.Namespace) -> int:
     for spec in [find_spec(model_id) for model_id in arguments.models]:
         for file in spec.files:
             try:
-                path = find_weights(file) or download_weights(file, spec.licence, spec.licence_url)
+                path = find_or_download(spec, file)
             except EXPECTED_ERRORS as error:
                 failed += 1
                 _complain(f"{spec.id}: {error}")

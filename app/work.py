@@ -1,4 +1,4 @@
-"""The way of one picture: read, estimate, write."""
+"""The way of one picture: read, estimate, write; `run` does the three in one go."""
 
 from __future__ import annotations
 
@@ -15,6 +15,35 @@ from ..geometry.render import depth_to_image, normals_to_image
 from ..model_loader import Model
 from ..utils import as_batch
 from .outputs import Outputs, staged
+
+
+def run(model: Model, outputs: Outputs, size: int | None = None, fov: float = 0.0, ply_up: str = "y") -> list[Path]:
+    """The whole way of one picture.
+
+    Args:
+        model: The model to run.
+        outputs: The picture and where its results go; the folder exists.
+        size: As in `estimate`.
+        fov: As in `estimate`.
+        ply_up: Of a PLY: what points up.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ValueError, OSError: The picture cannot be read, or the results cannot be written.
+    """
+    picture = read(outputs.picture)
+    settings = {
+        "model": model.spec.id,
+        "weights": str(model.weights),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "size": size,
+        "fov": fov,
+        "formats": list(outputs.formats),
+        "ply_up": ply_up,
+    }
+    return write(outputs, estimate(model, picture, size, fov), SaveOptions(picture=picture, ply_up=ply_up), settings)
 
 
 def read(path: Path) -> Tensor:

@@ -285,8 +285,7 @@ def test_an_unknown_precision_is_named(node, tiny):
     ],
     ids=["nan", "empty", "two channels"],
 )
-def test_bad_pictures_are_named(node, picture, message, pretend):
-    pretend(random_depth(1))
+def test_bad_pictures_are_named(node, picture, message, tiny):
     with pytest.raises(ValueError, match=message):
         node().execute(picture)
 

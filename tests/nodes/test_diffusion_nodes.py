@@ -115,11 +115,11 @@ def test_the_licence_of_lbm_is_shown_in_the_node_on_its_page_and_before_the_down
     monkeypatch.setenv("DEPTH_NORMAL_HOME", str(tmp_path))
     seen = []
 
-    def fetch(file, _meter):
+    def fetch(_file, _root, _meter):
         seen.extend(caplog.messages)
         raise RuntimeError("the download would begin here")
 
-    monkeypatch.setattr(download, "_fetch_from_hub", fetch)
+    monkeypatch.setattr(download, "_fetch", fetch)
     with caplog.at_level(logging.INFO), pytest.raises(RuntimeError, match="would begin here"):
         node().execute(torch.rand(1, 8, 8, 3))
     assert any("licence: CC-BY-NC-4.0 (https://github.com/gojasper/LBM" in message for message in seen), seen

@@ -1,0 +1,37 @@
+"""Two files of one view, compared."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from ..geometry.compare import compare_depth, compare_normals
+from ..geometry.derive import with_normals
+from ..geometry.files import load_estimate
+
+
+def compare_files(found_path: Path, truth_path: Path, normals_from_depth: bool = False) -> dict[str, dict[str, float]]:
+    """How far what one file holds is from what the other holds.
+
+    Args:
+        found_path: The file that is judged.
+        truth_path: The file that it is judged by.
+        normals_from_depth: Whether to judge normals that follow from the first file's depth instead of its own.
+
+    Returns:
+        Under "depth" and "normals", for what both hold, the figures of `compare_depth` and `compare_normals`.
+
+    Raises:
+        ValueError, OSError: A file cannot be read, or the two hold nothing of the same kind.
+    """
+    found, truth = load_estimate(found_path), load_estimate(truth_path)
+    if normals_from_depth:
+        found = with_normals(replace(found, normals=None), edges="sharp")
+    errors = {}
+    if found.depth is not None and truth.depth is not None:
+        errors["depth"] = compare_depth(found, truth)
+    if found.normals is not None and truth.normals is not None:
+        errors["normals"] = compare_normals(found, truth)
+    if not errors:
+        raise ValueError(f"{found_path} and {truth_path} hold nothing of the same kind: one has depth, the other normals")
+    return errors

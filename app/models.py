@@ -1,0 +1,34 @@
+"""What the command line tells of the models, and their weights on this computer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..annotators.base import ModelSpec, WeightFile
+from ..model_loader.download import download_weights
+from ..model_loader.find import find_weights
+
+
+def describe(spec: ModelSpec) -> dict[str, Any]:
+    """What a user wants to know of a model before choosing it, as JSON can hold it; `file` is None where the weights are not here."""
+    path = find_weights(spec.file)
+    return {
+        "id": spec.id,
+        "gives": spec.gives,
+        "size": spec.size,
+        "size_is_exact": all(file.size for file in spec.files),
+        "licence": spec.licence,
+        "commercial_use": not spec.non_commercial,
+        "file": str(path) if path else None,
+    }
+
+
+def find_or_download(spec: ModelSpec, file: WeightFile) -> Path:
+    """One of a model's files: where it lies, or where the download put it.
+
+    Raises:
+        DownloadError: It is nowhere and cannot be downloaded.
+        CheckpointError: A file of the pack itself is missing or damaged.
+    """
+    return find_weights(file) or download_weights(file, spec.licence, spec.licence_url)
