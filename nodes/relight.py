@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -153,14 +154,8 @@ class Relight:
         pictures = to_rgb(image)
         whole = _estimate_of(pictures, geometry, normal_map, normal_coding, depth)
         height, width = pictures.shape[-2:]
-        shade = _linear_colour(colour)
-
-        def lamp(intrinsics: Tensor) -> Light:
-            if light == "point":
-                position = light_position(light_x * width - 0.5, light_y * height - 0.5, light_depth, intrinsics)
-                return Light(position, True, shade, intensity)
-            return Light(light_direction(azimuth, elevation), False, shade, intensity)
-
+        place = (light_x * width - 0.5, light_y * height - 0.5, light_depth) if light == "point" else None
+        lamp = partial(_lamp, place, (azimuth, elevation), _linear_colour(colour), intensity)
         looks = {"ambient": ambient, "specular": specular, "shininess": shininess, "shadow": shadows}
         pairs = counted(_one_by_one(pictures, whole), len(pictures))
         with_sky = sky == "auto" and shadows > 0
@@ -273,6 +268,19 @@ def _one_by_one(pictures: Tensor, whole: Estimate) -> Iterator[tuple[Tensor, Est
     device = default_device()
     for picture, estimate in zip(pictures.split(1), one_by_one(whole, device), strict=True):
         yield picture.to(device), estimate
+
+
+def _lamp(
+    place: tuple[float, float, float] | None,
+    angles: tuple[float, float],
+    colour: tuple[float, float, float],
+    intensity: float,
+    intrinsics: Tensor,
+) -> Light:
+    """A point light at (x, y, depth), which the camera places in space; where there is no place, a directional one."""
+    if place is None:
+        return Light(light_direction(*angles), False, colour, intensity)
+    return Light(light_position(*place, intrinsics), True, colour, intensity)
 
 
 def _relit(picture: Tensor, estimate: Estimate, lamp: Callable[[Tensor], Light], looks: Mapping[str, float], with_sky: bool) -> Tensor:
