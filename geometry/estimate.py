@@ -105,6 +105,15 @@ class Estimate:
         """Where normals count: (B, 1, H, W) bool; None without normals."""
         return None if self.normals is None else valid_normals(self.normals, self.mask)
 
+    @property
+    def maps(self) -> dict[str, Tensor]:
+        """What it holds of each picture, by name; the camera's intrinsics too."""
+        return {field.name: value for field in fields(self) if isinstance(value := getattr(self, field.name), Tensor)}
+
+    def pictures(self, start: int, stop: int) -> Estimate:
+        """The estimate of some of its pictures, from `start` up to but not including `stop`; they share its memory."""
+        return self._map(lambda value: value[start:stop])
+
     def to(self, device: torch.device | str) -> Estimate:
         """The same estimate on another device."""
         return self._map(lambda value: value.to(device))
@@ -173,16 +182,13 @@ class Estimate:
         first = parts[0]
         if len(parts) == 1:
             return first
-        kinds = {(p.quantity, p.axes, tuple(getattr(p, f.name) is None for f in fields(p))) for p in parts}
+        kinds = {(p.quantity, p.axes, tuple(p.maps)) for p in parts}
         if len(kinds) > 1:
             raise ValueError(f"estimates of different kinds cannot be joined: {sorted(str(kind[:2]) for kind in kinds)}")
-        tensors = {
-            f.name: torch.cat([getattr(p, f.name) for p in parts]) for f in fields(first) if isinstance(getattr(first, f.name), Tensor)
-        }
-        return replace(first, **tensors)
+        return replace(first, **{name: torch.cat([p.maps[name] for p in parts]) for name in first.maps})
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Estimate:
-        return replace(self, **{f.name: function(v) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)})
+        return replace(self, **{name: function(value) for name, value in self.maps.items()})
 
 
 def _resized_whole(values: Tensor, size: tuple[int, int], growing: str) -> Tensor:

@@ -69,15 +69,12 @@ def explained(error: BaseException, file: WeightFile, root: Path, licence_url: s
         )
     reason = without_credentials(str(list(_chain(error))[-1])).strip() or type(error).__name__
     kind = NoNetworkError if status is None else DownloadError
-    return kind(f"{file.name} is not on this computer (looked in: {_places(file)}) and {url} cannot be fetched: {reason}. {_by_hand(file)}")
+    return kind(f"{_nowhere(file)} and {url} cannot be fetched: {reason}. {_by_hand(file)}")
 
 
 def offline_error(file: WeightFile) -> NoNetworkError:
     """The error where HF_HUB_OFFLINE is set."""
-    return NoNetworkError(
-        f"{file.name} is not on this computer (looked in: {_places(file)}) and HF_HUB_OFFLINE forbids to fetch it: unset it. "
-        f"{_by_hand(file)}"
-    )
+    return NoNetworkError(f"{_nowhere(file)} and HF_HUB_OFFLINE forbids to fetch it: unset it. {_by_hand(file)}")
 
 
 def corrupt_error(file: WeightFile, problem: str) -> CorruptDownloadError:
@@ -149,8 +146,8 @@ def _denied(file: WeightFile, status: int, licence_url: str | None) -> str:
     )
 
 
-def _places(file: WeightFile) -> str:
-    return ", ".join(map(str, search_places(file)))
+def _nowhere(file: WeightFile) -> str:
+    return f"{file.name} is not on this computer (looked in: {', '.join(map(str, search_places(file)))})"
 
 
 def _by_hand(file: WeightFile) -> str:

@@ -208,7 +208,7 @@ def _exchange(request: Request, start: int, known: tuple[str, str]) -> Iterator[
         try:
             response = _open(_build(parts, request, not hops or _origin(parts) == _origin(urlsplit(request.url)), start, known, hops))
         except ValueError as error:  # what urllib and the idna codec make of a malformed host
-            raise AddressError(f"{without_credentials(url)} is not an address that can be gone to ({error})") from None
+            raise _malformed(without_credentials(url), error) from None
         with response:
             if location := _location(response):
                 hops.append(response.headers)
@@ -226,7 +226,11 @@ def _joined(url: str, location: str, request: Request) -> str:
         return urljoin(url, location)
     except ValueError as error:
         shown = f"{without_credentials(request.url)} redirects to {without_credentials(location)}, which"
-        raise AddressError(f"{shown} is not an address that can be gone to ({error})") from None
+        raise _malformed(shown, error) from None
+
+
+def _malformed(shown: str, reason: object) -> AddressError:
+    return AddressError(f"{shown} is not an address that can be gone to ({reason})")
 
 
 def _checked(url: str, request: Request, redirected: bool) -> SplitResult:
@@ -237,13 +241,13 @@ def _checked(url: str, request: Request, redirected: bool) -> SplitResult:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise AddressError(f"{shown} is not an address that can be gone to ({error})") from None
+        raise _malformed(shown, error) from None
     # an encrypted address never leads to one that is not, and only this machine or the user's own choice may begin with one
     plain = parts.scheme == "http" and (host in _THIS_MACHINE or request.plain_http) and urlsplit(request.url).scheme == "http"
     if parts.scheme != "https" and not plain:
         raise AddressError(f"{shown} is not an https address, and weights are only fetched over https")
     if not host:
-        raise AddressError(f"{shown} is not an address that can be gone to (it names no host)")
+        raise _malformed(shown, "it names no host")
     return parts
 
 

@@ -6,7 +6,7 @@ import copy
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -219,11 +219,10 @@ def _joined(parts: Iterable[Estimate], total: int, device: torch.device) -> Esti
     for part in parts:
         if part.batch == total:
             return part.to(device)
-        maps = {field.name: value for field in fields(part) if isinstance(value := getattr(part, field.name), Tensor)}
         if whole is None:
-            whole = replace(part, **{name: value.new_empty((total, *value.shape[1:]), device=device) for name, value in maps.items()})
-        for name, value in maps.items():
-            getattr(whole, name)[done : done + part.batch] = value
+            whole = replace(part, **{name: value.new_empty((total, *value.shape[1:]), device=device) for name, value in part.maps.items()})
+        for name, value in part.maps.items():
+            whole.maps[name][done : done + part.batch] = value
         done += part.batch
     assert whole is not None, "the batch is not empty"
     return whole

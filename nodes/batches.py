@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import fields, replace
 from typing import TypeVar
 
 import torch
@@ -18,11 +17,9 @@ Item = TypeVar("Item")
 
 def one_by_one(estimate: Estimate, device: torch.device | None = None) -> Iterator[Estimate]:
     """Each picture of a batch, on `device` (None = where it is): a long clip at once would not fit there. Stops where the user cancels."""
-    maps = {field.name: value for field in fields(estimate) if isinstance(value := getattr(estimate, field.name), Tensor)}
     for index in range(estimate.batch):
         throw_if_interrupted()
-        own = {name: value[index : index + 1].to(device or value.device) for name, value in maps.items()}
-        yield replace(estimate, **own)
+        yield estimate.pictures(index, index + 1).to(device or estimate.device)
 
 
 def counted(items: Iterable[Item], total: int) -> Iterator[Item]:

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -235,6 +236,23 @@ def test_the_length_of_a_function_is_counted_without_its_docstring():
     body = "\n".join(f"    x = {number}" for number in range(41))
     assert function_lines(f'def f():\n    """Long.\n\n    Very.\n    """\n{body}\n') == {"f": 42}
     assert function_lines("def f(\n    a,\n    b,\n):\n    return a") == {"f": 5}
+
+
+def long_sentences(path: Path) -> list[str]:
+    """The strings of a file that are a sentence, docstrings not counted."""
+    found, docstrings = [], set()
+    for node in ast.walk(ast.parse(path.read_text())):  # a definition comes before what is inside it
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and isinstance(node.body[0], ast.Expr):
+            docstrings.add(node.body[0].value)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) > 28 and node not in docstrings:
+            found.append(node.value)
+    return found
+
+
+def test_no_tooltip_of_the_nodes_stands_twice():
+    sentences = Counter(sentence for path in (ROOT / "nodes").glob("*.py") for sentence in long_sentences(path))
+    assert len(sentences) > 100
+    assert [sentence for sentence, times in sentences.items() if times > 1] == []
 
 
 def named_files() -> list[str]:
