@@ -9,8 +9,8 @@ different pictures never write the same file:
      "files": {"room_depth.png": {"bytes": 4096, "modified_ns": ...}, ...},   what was written then
      "earlier": {...}}                                               files of earlier runs that this one did not write again
 
-A file counts as made by this pack while a record has it with its length and its time of change: a file that was edited, copied without
-its time or put there by somebody else does not.
+A file counts as made by this pack as long as it has the length and the time of change that a record says. A file that was edited, copied
+without its time, or put there by somebody else does not count.
 """
 
 from __future__ import annotations
@@ -95,8 +95,9 @@ def plan_outputs(pictures: Iterable[Path], folder: Path, formats: Sequence[str] 
         overwrite: As `Outputs.overwrite`.
 
     Raises:
-        ValueError: Two pictures would write the same file (on any file system: neither case nor the coding of accents tells names
-            apart), a result would replace one of the pictures, or a file that this pack did not make; the message names them.
+        ValueError: Two pictures would write the same file, or a result would replace one of the pictures or a file that this pack did
+            not make; the message names them. Names that differ only in case or in the coding of accents are the same here, because some
+            file systems treat them so.
     """
     unique = {(picture.parent.resolve(), picture.name): picture for picture in pictures}
     planned = [Outputs(picture, folder, tuple(dict.fromkeys(formats)), overwrite) for picture in unique.values()]
@@ -122,7 +123,7 @@ def shared_names(planned: Iterable[Outputs]) -> list[str]:
 
 
 def folded(name: str) -> str:
-    """A name as file systems compare it that are blind to case or to the coding of accents."""
+    """A name as it is for file systems that do not tell case, or codings of accents, apart."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
@@ -146,7 +147,7 @@ def refusals(outputs: Outputs, paths: Iterable[Path]) -> list[str]:
 
 @contextmanager
 def staged(outputs: Outputs, settings: Mapping[str, Any]) -> Iterator[Outputs]:
-    """A place to write one picture's results, which appear together, with their record, when the block ends well; else nothing does.
+    """A place to write one picture's results. They appear together with their record when the block ends well; otherwise none appears.
 
     Args:
         outputs: Where they shall go; the folder exists.
@@ -203,7 +204,7 @@ def _own_files(outputs: Outputs) -> dict[str, Any]:
 
 
 def _mark(path: Path) -> dict[str, int] | None:
-    """By which a file is known again; None where there is none."""
+    """What tells whether a file is still the same; None if there is no file."""
     try:
         status = path.stat()
     except OSError:
@@ -228,7 +229,7 @@ def _replaced_pictures(planned: Sequence[Outputs]) -> list[str]:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """The same for all names of one file; None where there is none."""
+    """A value that all names of one file share; None if there is no file."""
     try:
         status = path.stat()
     except OSError:

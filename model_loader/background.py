@@ -16,8 +16,8 @@ _AHEAD = 32
 class Background:
     """An iterator that runs in a thread of its own.
 
-    What it is in the middle of when the caller leaves (a name that is looked up, a connection that nobody answers) is not waited for:
-    the thread sees that it is no longer wanted as soon as that ends, and closes the iterator.
+    The caller can leave while the iterator is busy (it looks up a name, it waits for a connection). Nobody waits for it then: as soon as
+    it has its next item, the thread sees that nobody wants it any more, and closes the iterator.
     """
 
     def __init__(self, items: Iterator[Any]) -> None:

@@ -47,7 +47,7 @@ def download_weights(file: WeightFile, licence: str, licence_url: str | None = N
         file: What to fetch.
         licence: Name of the weights' licence, for the log.
         licence_url: Where to read and accept it.
-        progress: Called at most ten times a second with (bytes done, bytes in all or 0); what it raises stops the download.
+        progress: Called at most ten times a second with (bytes done, bytes in all or 0); it may raise to stop the download.
 
     Returns:
         The file, complete, readable as weights, with the published size and sha256: the table's, or else those that the hub states.

@@ -32,11 +32,11 @@ _GENERIC_NAME = re.compile(r"((diffusion_)?pytorch_model|model|weights|checkpoin
 def find_weights(file: WeightFile) -> Path | None:
     """Looks for a weights file in every place where users have it, without network and without creating anything.
 
-    Names are compared without case, at most five folders deep. Files of generic names ("model.safetensors") count only inside a folder
-    of their repository's name. Files that are empty or cannot be read as weights do not count; among several of one place, the file of
-    the published size wins. A file that is a part of the pack is nowhere else.
+    The search goes at most five folders deep and ignores the case of names. A file of a generic name ("model.safetensors") counts only
+    inside a folder of its repository's name. Files that are empty or cannot be read as weights do not count. Among several in one place,
+    the file of the published size wins. A file that is a part of the pack is looked for nowhere else.
 
-    Each folder is read once for all files; a file that is put there later is found, for that changes the folder's time.
+    Each folder is read once for all files. A file that is put there later is found all the same: it changes the folder's time.
 
     Returns:
         The file, or None.
@@ -191,7 +191,7 @@ def _named(folder: Path, names: Collection[str]) -> Iterator[Path]:
 def _listing(folder: Path, changed: int) -> _Listing:
     """What a folder holds. It is read once, and again after files came or went: that changes the folder's own time.
 
-    One look at the clock a folder thus stands for reading all its names, for each of the models and each time they are asked for.
+    Otherwise every folder's names would be read for each model, each time somebody asks for one; now only the folder's time is.
     """
     known = _listings.get(folder)
     if known is not None and known.settled and known.changed == changed:

@@ -33,14 +33,14 @@ _Key = tuple[str, torch.dtype, torch.device, str]
 _cache: dict[_Key, Model] = {}
 _loading: dict[_Key, threading.Lock] = {}
 _lock = threading.Lock()
-"""Of the two tables. Nothing is loaded, unloaded or waited for while it is held."""
+"""Guards the two tables. Whoever holds it loads, unloads and waits for nothing meanwhile."""
 
 
 def load_model(model_id: str, dtype: str = "auto", device: str | torch.device = "auto", weights: str | Path | None = None) -> Model:
     """Loads a model, downloading its weights if nobody has them; a second call returns the same object.
 
-    Threads that ask for the same model at once wait for the one that loads it; other models are loaded at the same time, and one that is
-    loaded is returned at once.
+    If several threads ask for the same model, one loads it and the others wait. Different models load at the same time. A model that is
+    loaded already is returned at once.
 
     Args:
         model_id: An id of the table of models (`depth-normal models` lists them).

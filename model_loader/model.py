@@ -82,7 +82,8 @@ class Model:
             fov: Degrees that the longer side of the pictures spans, between 0 and 180 exclusive; 0 = not known. It becomes the estimate's
                 camera, and metres that depend on the camera (Depth Anything 3) follow it.
             options: The family's own (`annotators.marigold.MarigoldOptions`, ...); None = its defaults.
-            derive: What is to follow from the estimate at the network's size, as normals are: those of enlarged depth would show its grid.
+            derive: Adds to an estimate, at the network's size, what follows from it, such as normals. Normals of enlarged depth would
+                show the grid of the small one.
 
         Returns:
             An estimate of B pictures, H x W, float32, on the CPU or where the images were.
@@ -194,7 +195,7 @@ class Model:
         return self._annotator.resampling
 
     def unload(self) -> None:
-        """Takes the model off its device. It can still be used: it goes back when it is asked to run."""
+        """Takes the model off its device. It can still be used: the next run brings it back."""
         self._fitted.clear()
         self._placement.unload()
 

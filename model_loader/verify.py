@@ -21,8 +21,8 @@ _structures: dict[tuple[str, int, int], str | None] = {}
 def verify(path: Path, file: WeightFile) -> bool:
     """Compares a file that the user brought with the published one; a difference is logged as a warning, never an error.
 
-    A file of another extension is a conversion and is not compared; one in the Hugging Face cache's folder of its own repository is
-    believed by the name of its blob, which is its sha256, if its size is right. The others are hashed once per process.
+    A file of another extension is a conversion and is not compared. A file in the Hugging Face cache, in the folder of its own
+    repository, is not hashed: its blob is named by its sha256, and only its size is looked at. All others are hashed once per process.
 
     Returns:
         False if it differs in size or sha256.
@@ -45,7 +45,7 @@ def trust(path: Path, file: WeightFile) -> None:
 
 
 def difference(path: Path, file: WeightFile, tick: Callable[[], None] | None = None) -> str | None:
-    """In words, what distinguishes a file from the published one; None where nothing known does.
+    """How a file differs from the published one, in words; None if it does not in anything that is known.
 
     Args:
         path: The file.
@@ -72,9 +72,9 @@ def sha256_of(path: Path, tick: Callable[[], None] | None = None) -> str:
 
 
 def structure_problem(path: Path) -> str | None:
-    """In words that begin with "it", what keeps a file from being read as weights: it is cut short, a web page, ...; None: nothing does.
+    """Why a file cannot be read as weights, in words that begin with "it" ("it is cut short", "it is a web page"); None if it can.
 
-    Of safetensors only the header is read, of PyTorch's zip files only the index and the names; pickles of before 2020 are read whole.
+    Only the header of safetensors is read, and only the index and the names of PyTorch's zip files; pickles of before 2020 are read whole.
     """
     with path.open("rb") as stream:
         is_safetensors = stream.read(9)[8:] == b"{"

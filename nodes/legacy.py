@@ -1,4 +1,4 @@
-"""The way of the old pack's nodes: from an IMAGE through a model to a picture whose short side is the resolution."""
+"""What the old pack's nodes share: their place in the menu, and the way from an IMAGE through a model to a picture."""
 
 from __future__ import annotations
 
