@@ -1,4 +1,4 @@
-"""What ComfyUI sees: one file a family; the order of the tuples is the order in the menu."""
+"""What ComfyUI sees: one file for each kind of node; the order of the tuples is the order in the menu."""
 
 from . import depth_maps, diffusion, files, geometry, interop, midas, relight, render
 

@@ -1,0 +1,48 @@
+"""Batches on their way through a node."""
+
+import pytest
+import torch
+
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.nodes import batches
+
+
+def clip(pictures=3):
+    depth = torch.arange(1.0, pictures + 1).view(-1, 1, 1, 1).expand(-1, 1, 2, 4)
+    return Estimate(depth, Quantity.METRIC_DEPTH, mask=depth > 0, intrinsics=torch.eye(3).expand(pictures, 3, 3))
+
+
+def test_each_picture_comes_with_all_of_its_maps_in_order():
+    parts = list(batches.one_by_one(clip()))
+    assert [part.batch for part in parts] == [1, 1, 1]
+    joined = Estimate.cat(parts)
+    assert joined.quantity is Quantity.METRIC_DEPTH
+    assert all(torch.equal(value, clip().maps[name]) for name, value in joined.maps.items())
+
+
+def test_a_cancelled_clip_stops_between_two_pictures(monkeypatch):
+    asked = []
+
+    def cancel_the_second():
+        asked.append(True)
+        if len(asked) == 2:
+            raise InterruptedError
+
+    monkeypatch.setattr(batches, "throw_if_interrupted", cancel_the_second)
+    parts = batches.one_by_one(clip())
+    assert next(parts).batch == 1
+    with pytest.raises(InterruptedError):
+        next(parts)
+
+
+def test_the_bar_moves_when_an_item_is_done_and_not_when_it_begins(monkeypatch):
+    moves = []
+    monkeypatch.setattr(batches, "progress_bar", lambda _total: lambda done, total: moves.append((done, total)))
+    items = batches.counted("ab", 2)
+    assert next(items) == "a" and moves == []
+    assert next(items) == "b" and moves == [(1, 2)]
+    assert list(items) == [] and moves == [(1, 2), (2, 2)]
+
+
+def test_outside_comfyui_there_is_no_bar_to_move():
+    assert list(batches.counted("ab", 2)) == ["a", "b"]
