@@ -175,6 +175,7 @@ CASES = {
     "disturbance.measure_disturbance": (lambda: disturbance.measure_disturbance(maps()[:1], maps()[:1]), ONE_BY_ONE),
     "estimate.Estimate.cat": (lambda: Estimate.cat([estimate(), estimate()]), None),
     "estimate.Estimate.expanded": (lambda: Estimate(maps()[:1], Quantity.DISPARITY).expanded(3), None),
+    "estimate.Estimate.pictures": (lambda: estimate().pictures(1, 2), None),
     "estimate.Estimate.resized": (lambda: (estimate().resized(48, 20), estimate().resized(9, 70, "bicubic")), HOLES),
     "estimate.Estimate.to": (lambda: estimate().to("cpu").to(DEVICE), None),
     "edges.sharpen_depth_edges": (lambda: edges.sharpen_depth_edges(maps(), 2, 1), DEPTH),
