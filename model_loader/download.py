@@ -183,7 +183,7 @@ def _present(file: WeightFile) -> Path | None:
     if is_usable(path):
         return path
     if not _is_own(path, file):
-        raise foreign_file_error(file, path)
+        raise foreign_file_error(file, path, structure_problem(path))
     return None
 
 

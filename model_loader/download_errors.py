@@ -85,10 +85,10 @@ def corrupt_error(file: WeightFile, problem: str) -> CorruptDownloadError:
     )
 
 
-def foreign_file_error(file: WeightFile, path: Path) -> DownloadError:
-    """The error for a file that cannot be used, lies where the download belongs, and is not the pack's to replace."""
+def foreign_file_error(file: WeightFile, path: Path, problem: str | None) -> DownloadError:
+    """The error for a file that cannot be used, lies where the download belongs, and is not the pack's to replace; `problem` says why."""
     return DownloadError(
-        f"{path} cannot be read as weights and was not downloaded by this pack, so it is left as it is (the log says what it is): "
+        f"{path} cannot be read as weights ({problem}) and was not downloaded by this pack, so it is left as it is: "
         f"move it away to have {file.name} downloaded"
     )
 
