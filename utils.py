@@ -45,11 +45,29 @@ def to_planar(image: Tensor) -> Tensor:
     return image.movedim(-1, 1)
 
 
+def to_pictures(image: Tensor) -> Tensor:
+    """Any ComfyUI picture as a network's input: channels first; what is beyond [0, 1], as in HDR pictures, is clamped.
+
+    Args:
+        image: As `to_rgb`.
+
+    Returns:
+        (B, C, H, W) in [0, 1], C = 1, 3 or 4; a view where nothing had to be clamped.
+
+    Raises:
+        ValueError, TypeError: As `to_rgb`.
+    """
+    planar = to_planar(image)
+    low, high = _finite_bounds(planar)
+    return planar if low >= 0 and high <= 1 else planar.clamp(0, 1)
+
+
 def to_rgb(image: Tensor) -> Tensor:
     """Any ComfyUI picture as planar RGB.
 
     Args:
-        image: (B, H, W, C) or (H, W, C), C = 1 (grey), 3 (RGB) or 4 (RGBA, laid on white), values in [0, 1], any float dtype.
+        image: (B, H, W, C) or (H, W, C), C = 1 (grey), 3 (RGB) or 4 (RGBA, laid on white), values in [0, 1], any float dtype. What is
+            beyond is clamped.
 
     Returns:
         (B, 3, H, W) float32 in [0, 1].
@@ -58,15 +76,9 @@ def to_rgb(image: Tensor) -> Tensor:
         ValueError: Wrong rank, channel count, an empty batch or picture, or pixels that are NaN or infinite.
         TypeError: Not a floating-point tensor.
     """
-    planar = to_planar(image).to(torch.float32)
-    if not torch.isfinite(planar).all():
-        bad = int((~torch.isfinite(planar)).sum())
-        raise ValueError(f"the picture holds {bad} NaN or infinite values of {planar.numel()}; every pixel must be a number in [0, 1]")
-    planar = planar.clamp(0, 1)
-    if planar.shape[1] == 4:
-        alpha = planar[:, 3:]
-        return planar[:, :3] * alpha + (1 - alpha)
-    return planar.expand(-1, 3, -1, -1)
+    planar = to_planar(image)
+    _finite_bounds(planar)
+    return pictures_to_rgb(planar)
 
 
 def as_batch(images: Tensor | np.ndarray) -> Tensor:
@@ -82,24 +94,80 @@ def as_batch(images: Tensor | np.ndarray) -> Tensor:
         TypeError: Neither a tensor nor an array (a PIL picture, a path), or numbers of another kind.
         ValueError: Values beyond [0, 1] by more than resampling leaves; and as `to_rgb`.
     """
+    return pictures_to_rgb(check_pictures(images))
+
+
+def check_pictures(images: Tensor | np.ndarray) -> Tensor | np.ndarray:
+    """Pictures that `as_batch` takes, as a batch but not converted: `pictures_to_rgb` converts it, or parts of it one by one.
+
+    Args:
+        images: As `as_batch`.
+
+    Returns:
+        The same numbers, (B, C, H, W) for a tensor, (B, H, W, C) for an array.
+
+    Raises:
+        ValueError, TypeError: As `as_batch`.
+    """
     if isinstance(images, np.ndarray):
-        pictures = torch.from_numpy(np.ascontiguousarray(_scaled(images)))
+        batch = images[None] if images.ndim == 3 else images
+        _scaled(batch[:0])
+        to_planar(torch.empty(batch.shape, device="meta"))
     elif isinstance(images, Tensor):
         if images.ndim != 4:
             raise ValueError(f"the tensor has shape {tuple(images.shape)}; expected (batch, channels, height, width)")
-        pictures = images.movedim(1, -1)
+        batch = images
+        to_planar(batch.movedim(1, -1))
     else:
         kind = f"{type(images).__module__}.{type(images).__qualname__}"
         remedy = "of a PIL picture give numpy.asarray(picture.convert('RGB')), of a file depth_normal.geometry.files.read_picture(path)"
         raise TypeError(f"the pictures are a {kind}; expected a tensor (B, 3, H, W) or an array (H, W, C) or (B, H, W, C): {remedy}")
-    if pictures.is_floating_point() and pictures.numel():
-        low, high = (bound.item() for bound in pictures.aminmax())
-        # Resampling overshoots by less; 0..255 and -1..1 go beyond.
-        if -math.inf < low < -0.5 or 1.5 < high < math.inf:
-            raise ValueError(
-                f"the pictures hold values from {low:g} to {high:g}; expected [0, 1]: divide what is 0..255 by 255, make -1..1 (x + 1) / 2"
-            )
-    return to_rgb(pictures)
+    low, high = _finite_bounds(batch)
+    # Resampling overshoots by less; 0..255 and -1..1 go beyond.
+    if low < -0.5 or high > 1.5:
+        raise ValueError(
+            f"the pictures hold values from {low:g} to {high:g}; expected [0, 1]: divide what is 0..255 by 255, make -1..1 (x + 1) / 2"
+        )
+    return batch
+
+
+def pictures_to_rgb(pictures: Tensor | np.ndarray) -> Tensor:
+    """Pictures that were checked as planar RGB; nothing is asked of their device.
+
+    Args:
+        pictures: What `check_pictures` or `to_pictures` returns, or some of it.
+
+    Returns:
+        (B, 3, H, W) float32 in [0, 1], in memory of its own.
+    """
+    if isinstance(pictures, np.ndarray):
+        pictures = torch.from_numpy(np.ascontiguousarray(_scaled(pictures))).movedim(-1, 1)
+    planar = pictures.to(torch.float32).clamp(0, 1)
+    if planar.shape[1] == 4:
+        alpha = planar[:, 3:]
+        return planar[:, :3] * alpha + (1 - alpha)
+    return planar.expand(-1, 3, -1, -1)
+
+
+def _finite_bounds(pictures: Tensor | np.ndarray) -> tuple[float, float]:
+    """The least and the greatest value, in one question to the device; of arrays of whole numbers as they are scaled.
+
+    Raises:
+        ValueError: Pixels are NaN or infinite.
+    """
+    if isinstance(pictures, Tensor):
+        # One by one, as a batch with its channels first would be copied whole.
+        bounds = torch.stack([torch.stack(picture.aminmax()) for picture in pictures])
+        low, high = torch.stack((bounds[:, 0].amin(), bounds[:, 1].amax())).tolist()
+    elif np.issubdtype(pictures.dtype, np.unsignedinteger):
+        return 0.0, 1.0
+    else:
+        low, high = float(pictures.min()), float(pictures.max())
+    if math.isfinite(low) and math.isfinite(high):
+        return low, high
+    bad = int((~(torch.isfinite(pictures) if isinstance(pictures, Tensor) else np.isfinite(pictures))).sum())
+    total = math.prod(pictures.shape)
+    raise ValueError(f"the picture holds {bad} NaN or infinite values of {total}; every pixel must be a number in [0, 1]")
 
 
 def _scaled(array: np.ndarray) -> np.ndarray:
@@ -113,29 +181,6 @@ def _scaled(array: np.ndarray) -> np.ndarray:
     if np.issubdtype(array.dtype, np.floating):
         return array.astype(np.float32, copy=False)
     raise TypeError(f"the picture is an array of {array.dtype}; expected uint8, uint16 or floats in [0, 1]")
-
-
-def check_pictures(images: Tensor | np.ndarray) -> Tensor | np.ndarray:
-    """Pictures that `as_batch` takes, as a batch but not converted: parts of it can be, one by one.
-
-    Args:
-        images: As `as_batch`.
-
-    Returns:
-        The same numbers, (B, C, H, W) for a tensor, (B, H, W, C) for an array.
-
-    Raises:
-        ValueError, TypeError: As `as_batch`, of their form; the numbers are not looked at.
-    """
-    if isinstance(images, np.ndarray):
-        batch = images[None] if images.ndim == 3 else images
-        _scaled(batch[:0])
-        to_planar(torch.empty(batch.shape, device="meta"))
-        return batch
-    if not isinstance(images, Tensor) or images.ndim != 4:
-        return as_batch(images)  # refuses it
-    to_planar(images.movedim(1, -1))
-    return images
 
 
 def to_image(planar: Tensor) -> Tensor:
@@ -172,33 +217,6 @@ def resize_picture(picture: Tensor, height: int, width: int) -> Tensor:
     """Resamples pictures (B, C, H, W) in [0, 1] for a network: cubic where an axis grows (overshoot is clamped), area where it shrinks."""
     resized = resize_map(picture, height, width, "bicubic")
     return resized.clamp(0, 1) if height > picture.shape[-2] or width > picture.shape[-1] else resized
-
-
-def guided_upsample(values: Tensor, guide: Tensor, radius: int, epsilon: float) -> Tensor:
-    """Enlarges maps so that their edges follow those of a picture: around each point they are made linear in its brightness.
-
-    Args:
-        values: (B, C, h, w).
-        guide: (B, 1, H, W), the picture's brightness in [0, 1], of any larger size.
-        radius: Of the neighbourhoods, in pixels of the values.
-        epsilon: Variance of brightness below which the picture is taken for flat: its texture leaves no trace.
-
-    Returns:
-        (B, C, H, W).
-
-    Source:
-        He, Sun, "Fast Guided Filter" (2015).
-    """
-    small = F.interpolate(guide, size=values.shape[-2:], mode="area")
-
-    def mean(x: Tensor) -> Tensor:
-        return F.avg_pool2d(x, 2 * radius + 1, 1, radius, count_include_pad=False)
-
-    mean_small, mean_values = mean(small), mean(values)
-    slope = (mean(small * values) - mean_small * mean_values) / (mean(small * small) - mean_small**2 + epsilon)
-    offset = mean_values - slope * mean_small
-    height, width = guide.shape[-2:]
-    return resize_map(mean(slope), height, width) * guide + resize_map(mean(offset), height, width)
 
 
 def _area_average(values: Tensor, length: int, axis: int) -> Tensor:

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from ..geometry.conventions import unit_normals
 from ..geometry.estimate import Axes, Estimate, Quantity
-from ..utils import guided_upsample, resize_picture, round_to_multiple
+from ..utils import resize_picture, round_to_multiple
 from .base import Annotator, ModelSpec, WeightFile, fill
+from .guided import guided_upsample
 from .networks.names import StateDict
 from .networks.tiny import TINY, TinyNetwork, untrained_counters
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..annotators.base import Annotator, Progress, is_out_of_memory
 from ..annotators.resizing import Resizing
 from ..geometry.estimate import Estimate
-from ..utils import as_batch, check_pictures
+from ..utils import check_pictures, pictures_to_rgb
 from . import host
 
 logger = logging.getLogger(__name__)
@@ -93,10 +93,9 @@ class Model:
             MemoryError: Not even one picture at a time fits.
             ArithmeticError: The network gave NaN or infinity.
         """
-        batch = check_pictures(images)
-        total, height, width = _sides(batch)
-        home = batch.device if isinstance(batch, Tensor) else torch.device("cpu")
-        parts = self.estimates(batch, size, progress, fov=fov, options=options)
+        parts = self.estimates(images, size, progress, fov=fov, options=options)
+        total, height, width = _sides(images)
+        home = images.device if isinstance(images, Tensor) else torch.device("cpu")
         derived = parts if derive is None else map(derive, parts)
         return _joined((part.resized(height, width, self.resampling) for part in derived), total, home)
 
@@ -118,10 +117,18 @@ class Model:
             fov: As in `estimate`.
             options: As in `estimate`.
 
-        Yields:
-            Estimates of one or more pictures, in order.
+        Returns:
+            Estimates of one or more pictures, in order, each computed when it is asked for.
+
+        Raises:
+            As `estimate`; pictures are looked at before this returns, the others come with the parts.
         """
-        batch = check_pictures(images)
+        return self._parts(check_pictures(images), size, progress, fov, options)
+
+    def _parts(
+        self, batch: Tensor | np.ndarray, size: int | None, progress: Progress | None, fov: float, options: Any
+    ) -> Iterator[Estimate]:
+        """The estimates of a batch that was checked."""
         total, height, width = _sides(batch)
         net_height, net_width = self._annotator.checked_network_size(height, width, size)
         bytes_each = net_height * net_width * self._annotator.bytes_per_pixel + height * width * BYTES_PER_PICTURE_PIXEL
@@ -157,7 +164,8 @@ class Model:
         """An estimate; or what can be helped, want of memory or of range, as an exception that keeps no tensor alive."""
         try:
             with torch.no_grad():
-                return self._annotator.estimate(as_batch(pictures).to(device), size, fov=fov, options=options, progress=progress)
+                rgb = pictures_to_rgb(pictures).to(device)
+                return self._annotator.estimate(rgb, size, fov=fov, options=options, progress=progress)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -207,10 +215,11 @@ def _scaled(progress: Progress | None, done: int, chunk: int, total: int) -> Pro
     return lambda passes, of_passes: progress(done * of_passes + passes * chunk, total * of_passes)
 
 
-def _sides(batch: Tensor | np.ndarray) -> tuple[int, int, int]:
-    """Pictures, height and width of a batch: tensors are planar, arrays are not."""
-    first = 2 if isinstance(batch, Tensor) else 1
-    return batch.shape[0], batch.shape[first], batch.shape[first + 1]
+def _sides(images: Tensor | np.ndarray) -> tuple[int, int, int]:
+    """Pictures, height and width of a batch, or of one array: tensors are planar, arrays are not."""
+    total = images.shape[0] if images.ndim == 4 else 1
+    height, width = images.shape[-2:] if isinstance(images, Tensor) else images.shape[-3:-1]
+    return total, height, width
 
 
 def _joined(parts: Iterable[Estimate], total: int, device: torch.device) -> Estimate:

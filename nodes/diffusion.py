@@ -19,7 +19,7 @@ from ..geometry.estimate import Estimate
 from ..geometry.render import NORMALISATIONS, depth_to_image, normals_to_image
 from ..model_loader import load_model
 from ..model_loader.host import progress_bar
-from ..utils import to_planar
+from ..utils import to_pictures, to_planar
 from .batches import geometry_output, to_output
 from .checks import check_choice, check_geometry, check_network_side, check_range
 from .sockets import CATEGORY, GEOMETRY, Inputs, Widget
@@ -82,7 +82,7 @@ def _estimate(image: Tensor, model: str, models: list[str], options: DiffusionOp
     """The estimate at the pictures' own size, where nodes hand pictures on."""
     check_choice("model", model, models)
     check_network_side(resolution)
-    pictures = to_planar(image)
+    pictures = to_pictures(image)
     progress = progress_bar(pictures.shape[0])
     return geometry_output(load_model(model, precision).estimate(pictures, resolution or None, progress, options=options))
 

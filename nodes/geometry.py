@@ -20,7 +20,7 @@ from ..geometry.likely import likely_depth, likely_intrinsics
 from ..geometry.normals import EDGES, depth_to_normals, dmap2norm, midas_normals
 from ..model_loader import Model, load_model
 from ..model_loader.host import default_device, image_placement, progress_bar
-from ..utils import to_planar
+from ..utils import to_pictures, to_planar
 from .batches import counted, geometry_output, one_by_one
 from .checks import check_camera, check_choice, check_geometry, check_network_side, check_range
 from .sockets import CATEGORY, DEPTH_NORMAL_MODEL, GEOMETRY, Inputs
@@ -119,7 +119,7 @@ class EstimateGeometry:
         check_network_side(resolution)
         check_camera(fov)
         check_choice("normals", normals, (AUTO, MODEL_ONLY))
-        pictures = to_planar(image)
+        pictures = to_pictures(image)
         derive = with_normals if normals == AUTO else None
         progress = progress_bar(pictures.shape[0])
         return (geometry_output(model.estimate(pictures, resolution or None, progress, fov=fov, derive=derive)),)

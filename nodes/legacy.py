@@ -10,7 +10,7 @@ from torch import Tensor
 from ..geometry.estimate import Estimate
 from ..model_loader import Model
 from ..model_loader.host import progress_bar
-from ..utils import resize_map, scale_short_side, to_planar
+from ..utils import resize_map, scale_short_side, to_pictures
 from .batches import to_output
 from .checks import check_short_side
 
@@ -21,7 +21,7 @@ def annotate(image: Tensor, model: Model, resolution: int, render: Callable[[Est
     """Estimates a batch of pictures and renders what was found.
 
     Args:
-        image: ComfyUI's IMAGE, (B, H, W, C), C = 1, 3 or 4, values in [0, 1], any float dtype.
+        image: ComfyUI's IMAGE, (B, H, W, C), C = 1, 3 or 4, values in [0, 1] (clamped), any float dtype.
         model: The model to run.
         resolution: Short side of the result in pixels.
         render: Makes a picture (B, 1 or 3, h, w) in [0, 1] of an estimate at the network's size.
@@ -31,10 +31,10 @@ def annotate(image: Tensor, model: Model, resolution: int, render: Callable[[Est
         (B, h, w, 3) in [0, 1], on ComfyUI's intermediate device and in its dtype.
 
     Raises:
-        ValueError: A resolution out of range, or pictures that `utils.as_batch` refuses.
+        ValueError: A resolution out of range, or pictures that `utils.to_rgb` refuses.
     """
     check_short_side(resolution)
-    pictures = to_planar(image)
+    pictures = to_pictures(image)
     height, width = scale_short_side(pictures.shape[-2], pictures.shape[-1], resolution)
     estimates = model.estimates(pictures, network_size, progress_bar(pictures.shape[0]))
     return torch.cat([to_output(resize_map(render(estimate), height, width)) for estimate in estimates])

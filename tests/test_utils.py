@@ -6,12 +6,12 @@ from PIL import Image
 
 from depth_normal.utils import (
     as_batch,
-    guided_upsample,
     resize_map,
     resize_picture,
     round_to_multiple,
     scale_short_side,
     to_image,
+    to_pictures,
     to_rgb,
 )
 
@@ -71,6 +71,16 @@ def test_values_outside_the_range_are_clamped_and_half_becomes_float():
     assert planar.dtype == torch.float32 and planar.flatten().tolist() == [0.0, 0.5, 1.0]
 
 
+def test_nodes_pictures_are_clamped_and_not_copied_where_there_is_nothing_to_clamp():
+    image = torch.rand(2, 5, 7, 3)
+    assert to_pictures(image).data_ptr() == image.data_ptr() and to_pictures(image).shape == (2, 3, 5, 7)
+    hdr = torch.tensor([[[[-1.0, 0.5, 3.0]]]], dtype=torch.float16)
+    assert to_pictures(hdr).flatten().tolist() == [0, 0.5, 1] and hdr.flatten().tolist() == [-1, 0.5, 3]
+    for bad in (torch.nan, torch.inf):
+        with pytest.raises(ValueError, match="1 NaN or infinite values of 6"):
+            to_pictures(torch.tensor([[[[0.2, 0.5, 3.0]]], [[[0.2, bad, 3.0]]]]))
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
 def test_arrays_of_any_kind_mean_the_same(dtype):
     scale = np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else 1.0
@@ -115,32 +125,6 @@ def test_what_resampling_leaves_beyond_the_range_is_clamped():
 
 def test_images_go_back_channel_last():
     assert to_image(torch.rand(2, 1, 4, 6)).shape == (2, 4, 6, 3)
-
-
-def test_guided_upsampling_follows_the_edges_of_the_picture():
-    picture = torch.zeros(1, 1, 64, 96)
-    picture[..., 47:] = 0.8
-    small = resize_picture(picture, 16, 24)
-    sharp = guided_upsample(3 * small + 1, picture, 2, 1e-5)
-    torch.testing.assert_close(sharp, 3 * picture + 1, atol=0.1, rtol=0)
-    smooth = resize_map(3 * small + 1, 64, 96)
-    assert (smooth - 3 * picture - 1).abs().max() > 0.5, "what it is better than"
-
-
-def test_guided_upsampling_leaves_texture_out():
-    generator = torch.Generator().manual_seed(0)
-    ramp = torch.linspace(0, 1, 24)[None, None, None].expand(1, 2, 16, 24)
-    texture = 0.5 + 0.1 * (torch.rand(1, 1, 64, 96, generator=generator) - 0.5)
-    found = guided_upsample(ramp, texture, 2, 0.01)
-    assert found.shape == (1, 2, 64, 96)
-    steps = found[..., 20:-20].diff(dim=-1)
-    torch.testing.assert_close(steps, torch.full_like(steps, 1 / 23 / 4), atol=2e-3, rtol=0)
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (64, 96)])
-def test_guided_upsampling_of_a_constant_is_constant(shape):
-    found = guided_upsample(torch.full((2, 1, 3, 5), 7.0), torch.rand(2, 1, *shape), 2, 0.01)
-    torch.testing.assert_close(found, torch.full((2, 1, *shape), 7.0), atol=1e-4, rtol=0)
 
 
 def test_maps_shrink_as_pictures_do():

@@ -18,7 +18,7 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.model_loader import free, host, load_model
 from depth_normal.model_loader import model as model_module
 from depth_normal.model_loader.model import BYTES_PER_PICTURE_PIXEL
-from depth_normal.utils import as_batch
+from depth_normal.utils import as_batch, pictures_to_rgb
 
 
 def pictures(count, height=32, width=64):
@@ -125,7 +125,7 @@ def test_large_pictures_count_not_only_the_networks_input(load, family, monkeypa
 
 def test_a_batch_is_converted_derived_and_resized_part_by_part(load, room_for, family, monkeypatch):
     converted, derived = [], []
-    monkeypatch.setattr(model_module, "as_batch", lambda part: converted.append(len(part)) or as_batch(part))
+    monkeypatch.setattr(model_module, "pictures_to_rgb", lambda part: converted.append(len(part)) or pictures_to_rgb(part))
     monkeypatch.setattr(host, "available_memory", lambda _device: room_for(2))
     images = np.random.default_rng(0).integers(0, 255, (5, 32, 64, 3), np.uint8)
     estimate = load().estimate(images, 32, derive=lambda part: derived.append((part.batch, len(converted))) or part)
@@ -317,6 +317,19 @@ def test_pictures_in_any_form_are_the_same_picture(load, images):
 def test_pictures_that_are_none_are_refused(load, family, images, message):
     with pytest.raises(ValueError, match=message):
         load().estimate(images)
+    assert family.batches == []
+
+
+@pytest.mark.parametrize("kind", [torch.tensor, np.array])
+def test_the_range_is_judged_once_of_the_whole_batch(load, room_for, family, monkeypatch, kind):
+    """A part that is dark, of a batch of 0..255, would pass by itself."""
+    batch = np.zeros((3, 3, 32, 64), np.float32)
+    batch[2] = 200
+    images = torch.tensor(batch) if kind is torch.tensor else batch.transpose(0, 2, 3, 1)
+    monkeypatch.setattr(host, "available_memory", lambda _device: room_for(1))
+    for run in (load().estimate, load().estimates):
+        with pytest.raises(ValueError, match="from 0 to 200; expected"):
+            run(images, 32)
     assert family.batches == []
 
 

@@ -276,6 +276,13 @@ def test_an_unknown_precision_is_named(node, tiny):
 
 
 @ALL
+def test_an_hdr_picture_is_that_of_its_clamped_values(node, tiny):
+    hdr = 4 * torch.rand(1, 64, 96, 3, generator=torch.Generator().manual_seed(2)) - 1
+    (picture,) = node().execute(hdr, resolution=64)
+    assert torch.equal(picture, node().execute(hdr.clamp(0, 1), resolution=64)[0])
+
+
+@ALL
 @pytest.mark.parametrize(
     ("picture", "message"),
     [

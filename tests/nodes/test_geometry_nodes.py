@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import nn
 
-from depth_normal import utils
 from depth_normal.annotators.registry import FAMILIES, find_spec
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
@@ -270,12 +269,10 @@ def test_half_precision_pictures_are_taken():
     assert estimate.depth.dtype == torch.float32 and estimate.depth.flatten().tolist() == [0, 0.25, 1]
 
 
-def test_a_picture_is_checked_and_clamped_once_on_its_way_to_the_model(monkeypatch):
-    checked, to_rgb = [], utils.to_rgb
-    monkeypatch.setattr(utils, "to_rgb", lambda image: checked.append(image.shape) or to_rgb(image))
-    monkeypatch.setattr(geometry, "to_rgb", utils.to_rgb, raising=False)
+def test_an_hdr_picture_is_that_of_its_clamped_values():
     tiny = load_model("tiny", "float32", "cpu")
-    (estimate,) = EstimateGeometry().execute(tiny, torch.rand(2, 8, 6, 4))
-    assert sum(shape[0] for shape in checked) == 2 and (estimate.batch, estimate.height, estimate.width) == (2, 8, 6)
+    hdr = 4 * torch.rand(2, 48, 64, 4, generator=torch.Generator().manual_seed(2)) - 1
+    (found,), (expected,) = (EstimateGeometry().execute(tiny, image) for image in (hdr, hdr.clamp(0, 1)))
+    assert torch.equal(found.depth, expected.depth) and torch.equal(found.normals, expected.normals)
     with pytest.raises(ValueError, match="NaN"):
         EstimateGeometry().execute(tiny, torch.full((1, 8, 6, 3), math.nan))

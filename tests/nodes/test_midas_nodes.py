@@ -212,6 +212,13 @@ def test_depth_shows_near_as_white(small, photo):
     assert face > wall + 0.4
 
 
+@pytest.mark.parametrize("node", [NORMAL, DEPTH])
+def test_an_hdr_picture_is_that_of_its_clamped_values(small, node):
+    hdr = 4 * torch.rand(1, 64, 96, 3, generator=torch.Generator().manual_seed(2)) - 1
+    (picture,) = node().execute(hdr, resolution=64)
+    assert torch.equal(picture, node().execute(hdr.clamp(0, 1), resolution=64)[0])
+
+
 @pytest.mark.parametrize(
     ("picture", "message"),
     [
