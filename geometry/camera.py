@@ -144,7 +144,7 @@ def resize_intrinsics(intrinsics: Tensor, old_size: Sequence[int], new_size: Seq
     _check_size(*old_size)
     _check_size(*new_size)
     scale_x, scale_y = new_size[1] / old_size[1], new_size[0] / old_size[0]
-    scale = intrinsics.new_tensor([[scale_x, 1, scale_x], [1, scale_y, scale_y], [1, 1, 1]])
+    scale = intrinsics.new_tensor([[scale_x, scale_x, scale_x], [scale_y, scale_y, scale_y], [1, 1, 1]])
     shift = intrinsics.new_tensor([[0, 0, 0.5 * (scale_x - 1)], [0, 0, 0.5 * (scale_y - 1)], [0, 0, 0]])
     return intrinsics * scale + shift
 

@@ -43,6 +43,19 @@ def test_resizing_keeps_the_corners_of_the_picture_on_their_rays():
     torch.testing.assert_close(camera.pixel_to_ray(corners, K), camera.pixel_to_ray(small_corners, small))
 
 
+def test_resizing_keeps_what_a_skewed_camera_sees():
+    skewed = K.clone()
+    skewed[0, 0, 1] = 7.0
+    half = camera.resize_intrinsics(skewed, (480, 640), (240, 320))
+    assert half[0, 0, 1] == 3.5
+    points = torch.tensor([[[0.3, -0.2, 2.0], [-0.1, 0.4, 1.5]]])
+    for height, width in ((240, 320), (96, 200), (960, 320)):
+        scale = torch.tensor([width / 640, height / 480])
+        moved = (camera.ray_to_pixel(points, skewed) + 0.5) * scale - 0.5
+        small = camera.resize_intrinsics(skewed, (480, 640), (height, width))
+        torch.testing.assert_close(camera.ray_to_pixel(points, small), moved, atol=1e-4, rtol=0)
+
+
 def test_resizing_agrees_with_the_estimate():
     estimate = Estimate(depth=torch.ones(1, 1, 480, 640), quantity=Quantity.METRIC_DEPTH, intrinsics=K).resized(96, 200)
     torch.testing.assert_close(camera.resize_intrinsics(K, (480, 640), (96, 200)), estimate.intrinsics)
