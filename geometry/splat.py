@@ -117,12 +117,15 @@ def _splat(inverse: Tensor, cells: _Cells, reach: Sequence[float], height: int, 
     first = torch.arange(inverse.shape[0], device=inverse.device).view(-1, 1, 1, 1) * (height * width)
     target = inverse.new_zeros(inverse.shape[0] * height * width)
     for offset_y in _offsets(reach[1]):
+        i = middle_y + offset_y
+        rows = (i >= y - up) & (i <= y + down) & (i >= 0) & (i < height)
+        row = first + i.long().clamp_(0, height - 1) * width
         for offset_x in _offsets(reach[0]):
-            i, j = middle_y + offset_y, middle_x + offset_x
-            covered = (j >= x - left) & (j <= x + right) & (i >= y - up) & (i <= y + down)
-            covered = covered & (i >= 0) & (i < height) & (j >= 0) & (j < width)
-            # Picking out the covered cells would make a device wait; a 0 changes nothing.
-            index = torch.where(covered, first + i.long() * width + j.long(), 0)
+            j = middle_x + offset_x
+            covered = rows & (j >= x - left) & (j <= x + right) & (j >= 0) & (j < width)
+            # Picking out the covered cells would make a device wait. The others give a 0, which changes nothing, to pixels of their own:
+            # one for all would make a GPU take them one after the other.
+            index = j.long().clamp_(0, width - 1).add_(row)
             target.scatter_reduce_(0, index.flatten(), torch.where(covered, inverse, 0).flatten(), "amax")
     return target.view(-1, 1, height, width)
 
