@@ -18,16 +18,14 @@ from __future__ import annotations
 import json
 import os
 import unicodedata
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from shutil import rmtree
 from typing import Any
 
 from ..geometry.files import possible_paths
-from ..geometry.files.paths import write_bytes
+from ..geometry.files.paths import temporary_folder, write_bytes
 
 RECORDS = ".depth-normal"
 """The folder of the records, beside the results."""
@@ -159,9 +157,7 @@ def staged(outputs: Outputs, settings: Mapping[str, Any]) -> Iterator[Outputs]:
     Raises:
         FileExistsError: A file came there meanwhile that this pack did not make.
     """
-    stage = outputs.folder / RECORDS / uuid.uuid4().hex
-    stage.mkdir(parents=True)
-    try:
+    with temporary_folder(outputs.folder / RECORDS) as stage:
         yield replace(outputs, folder=stage)
         written = sorted(stage.iterdir())
         targets = [outputs.folder / path.name for path in written]
@@ -171,8 +167,6 @@ def staged(outputs: Outputs, settings: Mapping[str, Any]) -> Iterator[Outputs]:
         _write_record(outputs, settings, {path.name: _mark(path) for path in written})
         for path, target in zip(written, targets, strict=True):
             path.replace(target)
-    finally:
-        rmtree(stage, ignore_errors=True)
 
 
 def read_record(outputs: Outputs) -> dict[str, Any] | None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import os
 import re
+import stat
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
+from shutil import rmtree
 
 from ..estimate import Estimate
 
@@ -23,9 +25,10 @@ MAX_FILE_BYTES = 2**32
 """Longest file that is read at all."""
 
 MAX_PIXELS_PER_BYTE = 2048
-"""Of a large picture: a blank page packs 1032 bytes into one, as JPEG does 512 pixels; beyond this the header lies or wants our memory."""
+"""Of a picture above 8192 x 8192 pixels: beyond this its header lies, or the file is made to fill the memory."""
 
-_HARMLESS_PIXELS = 2**24
+# A blank page packs 8000 pixels of one bit into a byte as PNG, and any number as lossless WebP. Up to here they cost 800 MB as colours.
+_HARMLESS_PIXELS = 2**26
 
 _TEMPORARY = ".depth-normal-"
 _STALE_SECONDS = 24 * 60 * 60
@@ -77,7 +80,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot write {path}: the folder {path.parent} does not exist")
     _remove_leftovers(path.parent)
-    temporary = path.parent / f"{_TEMPORARY}{uuid.uuid4().hex}{path.suffix}"
+    temporary = _temporary(path.parent, path.suffix)
     try:
         yield temporary
         temporary.replace(path)
@@ -85,12 +88,43 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-@functools.cache
+@contextmanager
+def temporary_folder(parent: str | os.PathLike[str]) -> Iterator[Path]:
+    """An empty folder in `parent`, removed when the block ends; what a killed process left is removed as of `atomic_path`.
+
+    Args:
+        parent: The folder to make it in; made if absent.
+
+    Yields:
+        The folder.
+    """
+    parent = Path(parent)
+    parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(parent)
+    folder = _temporary(parent)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        rmtree(folder, ignore_errors=True)
+
+
+def _temporary(folder: Path, suffix: str = "") -> Path:
+    return folder / f"{_TEMPORARY}{uuid.uuid4().hex}{suffix}"
+
+
+# Those written to most recently: temporary folders come and go.
+@functools.lru_cache(maxsize=64)
 def _remove_leftovers(folder: Path) -> None:
-    """Removes temporary files that nobody can be writing any more; each folder is looked through once per process."""
+    """Removes temporary files and folders that nobody can be writing any more; a folder is looked through when it is first written to."""
     for path in folder.glob(f"{_TEMPORARY}*"):
         with suppress(OSError):
-            if time.time() - path.lstat().st_mtime > _STALE_SECONDS:
+            status = path.lstat()
+            if time.time() - status.st_mtime <= _STALE_SECONDS:
+                continue
+            if stat.S_ISDIR(status.st_mode):
+                rmtree(path)
+            else:
                 path.unlink()
 
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import threading
 import unicodedata
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from depth_normal.app.outputs import RECORDS, Outputs, folded, plan_outputs, read_record, refusals, shared_names, staged
+from depth_normal.geometry.files import paths
 
 SETTINGS = {"model": "tiny", "size": None}
 
@@ -140,6 +143,22 @@ def test_when_writing_fails_nothing_of_it_appears(tmp_path):
         stage.depth.write_text("second")
         raise ArithmeticError
     assert outputs.depth.read_text() == "first" and read_record(outputs) == before
+    assert [path.name for path in (tmp_path / RECORDS).iterdir()] == ["a.json"]
+
+
+def test_what_a_killed_run_left_is_removed_a_day_later(tmp_path):
+    outputs = Outputs(tmp_path / "a.png", tmp_path)
+    script = "import os, signal, sys; from pathlib import Path; from depth_normal.app.outputs import Outputs, staged\n"
+    script += "with staged(Outputs(Path('a.png'), Path(sys.argv[1])), {}) as stage:\n"
+    script += "    stage.depth.write_text('half')\n    os._exit(9)"
+    subprocess.run([sys.executable, "-c", script, tmp_path], check=False)
+    (left,) = (tmp_path / RECORDS).iterdir()
+    assert (left / outputs.depth.name).read_text() == "half"
+    put(outputs)
+    assert left.exists(), "somebody may still be writing there"
+    os.utime(left, (1e9, 1e9))
+    paths._remove_leftovers.cache_clear()
+    put(outputs)
     assert [path.name for path in (tmp_path / RECORDS).iterdir()] == ["a.json"]
 
 

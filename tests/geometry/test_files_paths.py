@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from depth_normal.geometry.files import atomic_path, resolve_inside
+from depth_normal.geometry.files import atomic_path, paths, resolve_inside
 
 
 def test_atomic_path_moves_the_whole_file_into_place(tmp_path):
@@ -38,6 +38,26 @@ def test_what_a_killed_process_left_is_removed_a_day_later(tmp_path):
         assert temporary.name.startswith(".depth-normal-")
         temporary.write_bytes(b"whole")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".depth-normal-2.npz", ".mine-1.npz", "maps.npz"]
+
+
+def test_so_are_temporary_folders(tmp_path):
+    old, new, foreign = (tmp_path / name for name in (".depth-normal-1", ".depth-normal-2", "mine"))
+    for folder in (old, new, foreign):
+        folder.mkdir()
+        (folder / "maps.npz").write_bytes(b"half")
+    for folder in (old, foreign):
+        os.utime(folder, (1e9, 1e9))
+    with paths.temporary_folder(tmp_path) as folder:
+        assert folder.parent == tmp_path and not list(folder.iterdir())
+        (folder / "maps.npz").write_bytes(b"whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".depth-normal-2", "mine"]
+
+
+def test_few_folders_are_remembered_however_many_are_written_to(tmp_path):
+    for _ in range(200):
+        with paths.temporary_folder(tmp_path) as folder, atomic_path(folder / "maps.npz") as temporary:
+            temporary.touch()
+    assert paths._remove_leftovers.cache_info().currsize <= 64
 
 
 def test_atomic_path_names_the_missing_folder(tmp_path):
