@@ -14,6 +14,7 @@ from .align import fit_scale_shift
 from .conventions import convert_normals
 from .estimate import Axes, Estimate, Quantity
 from .levels import depth_to_nearness
+from .valid import valid_normals
 
 logger = logging.getLogger(__name__)
 
@@ -105,15 +106,15 @@ def disagreeing_axes(normals: Estimate, depth: Estimate) -> tuple[str, ...]:
             f"{depth.batch} with depth: {depth.depth is not None}"
         )
     depth = depth.to(normals.device).resized(normals.height, normals.width)
-    value, valid = depth.depth, depth.depth_valid
-    assert value is not None and depth.quantity is not None and valid is not None and normals.normals_valid is not None
-    farness = torch.where(valid, -depth_to_nearness(value, depth.quantity), 0)
+    value, quantity, valid = depth.known_depth()
+    normals_valid = valid_normals(normals.normals, normals.mask)
+    farness = torch.where(valid, -depth_to_nearness(value, quantity), 0)
     vectors = convert_normals(normals.normals, normals.axes, Axes.OPENGL)
     right, left = (..., slice(1, -1), slice(2, None)), (..., slice(1, -1), slice(-2))
     above, below = (..., slice(-2), slice(1, -1)), (..., slice(2, None), slice(1, -1))
     wrong = []
     for index, (axis, plus, minus) in enumerate((("x", right, left), ("y", above, below))):
-        counts = valid[plus] & valid[minus] & normals.normals_valid[..., 1:-1, 1:-1]
+        counts = valid[plus] & valid[minus] & normals_valid[..., 1:-1, 1:-1]
         slope = torch.where(counts, farness[plus] - farness[minus], 0)
         limit = slope.abs().sum() / counts.sum().clamp(min=1)
         slope = slope.clamp(-limit, limit)

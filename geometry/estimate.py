@@ -114,6 +114,19 @@ class Estimate:
         """The estimate of some of its pictures, from `start` up to but not including `stop`; they share its memory."""
         return self._map(lambda value: value[start:stop])
 
+    def known_depth(self) -> tuple[Tensor, Quantity, Tensor]:
+        """Depth, what it holds and where it counts, for what cannot do without.
+
+        Returns:
+            `depth`, `quantity` and `depth_valid`.
+
+        Raises:
+            ValueError: There are only normals.
+        """
+        if self.depth is None or self.quantity is None:
+            raise ValueError("there are normals but no depth, and depth is needed here; use a model that gives depth")
+        return self.depth, self.quantity, valid_depth(self.depth, self.quantity, self.mask)
+
     def to(self, device: torch.device | str) -> Estimate:
         """The same estimate on another device."""
         return self._map(lambda value: value.to(device))
@@ -132,8 +145,8 @@ class Estimate:
         """The estimate resampled to another size: averages where an axis shrinks, smooth values where it grows.
 
         Pixels that do not count (see `valid`) add nothing to those that do. Where the map shrinks, a new pixel counts if at least half of
-        the old pixels under it do; where it grows, if the nearest old pixel does. A new pixel that does not count takes the number (or
-        NaN) of the nearest old pixel.
+        the old pixels under it do; where it grows, if the nearest old pixel does. A new pixel that does not count takes the number of
+        the nearest old pixel, or NaN where it would count with that number.
 
         Args:
             height: New height in pixels.
@@ -149,26 +162,43 @@ class Estimate:
         if (height, width) == (self.height, self.width):
             return self
         size = (height, width)
+        mask = None if self.mask is None else _resized_mask(self.mask, size)
         # One question to the device costs less than to treat every map as one with holes.
         whole = bool(self.valid.all())
-
-        def smooth(value: Tensor | None, valid: Tensor | None, growing: str = "bilinear") -> Tensor | None:
-            if value is None or valid is None:
-                return None
-            return _resized_whole(value, size, growing) if whole else _resized_with_holes(value, valid, size, growing)
-
-        normals = smooth(self.normals, self.normals_valid)
-        if normals is not None:
-            unit = unit_normals(normals, self.axes)
-            normals = unit if whole else torch.where(valid_normals(normals), unit, normals)
+        depth, normals, confidence = self._whole_maps(size, resampling) if whole else self._maps_with_holes(size, resampling, mask)
         return replace(
             self,
-            depth=smooth(self.depth, self.depth_valid, resampling),
+            depth=depth,
             normals=normals,
-            mask=None if self.mask is None else _resized_mask(self.mask, size),
+            mask=mask,
             intrinsics=None if self.intrinsics is None else resize_intrinsics(self.intrinsics, (self.height, self.width), size),
-            confidence=smooth(self.confidence, self.valid),
+            confidence=confidence,
         )
+
+    def _whole_maps(self, size: tuple[int, int], resampling: str) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Depth, normals and confidence of an estimate that counts everywhere, at another size."""
+        depth = None if self.depth is None else _resized_whole(self.depth, size, resampling)
+        normals = None if self.normals is None else unit_normals(_resized_whole(self.normals, size), self.axes)
+        return depth, normals, None if self.confidence is None else _resized_whole(self.confidence, size)
+
+    def _maps_with_holes(
+        self, size: tuple[int, int], resampling: str, mask: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Depth, normals and confidence at another size, where `mask` is the new one."""
+        depth, normals, confidence = self.depth, self.normals, self.confidence
+        if depth is not None:
+            depth, quantity, valid = self.known_depth()
+            mean, counts, nearest = _resized_with_holes(depth, valid, size, resampling)
+            # The mask is asked for its own share of old pixels, and so may trust one that it masked before.
+            depth = torch.where(counts, mean, nearest.masked_fill(valid_depth(nearest, quantity, mask), torch.nan))
+        if normals is not None:
+            mean, counts, nearest = _resized_with_holes(normals, valid_normals(normals, self.mask), size)
+            nearest = nearest.masked_fill(valid_normals(nearest, mask), torch.nan)
+            normals = torch.where(counts, unit_normals(mean, self.axes), nearest)
+        if confidence is not None:
+            mean, counts, nearest = _resized_with_holes(confidence, self.valid, size)
+            confidence = torch.where(counts, mean, nearest)
+        return depth, normals, confidence
 
     @staticmethod
     def cat(parts: Sequence[Estimate]) -> Estimate:
@@ -191,13 +221,16 @@ class Estimate:
         return replace(self, **{name: function(value) for name, value in self.maps.items()})
 
 
-def _resized_whole(values: Tensor, size: tuple[int, int], growing: str) -> Tensor:
+def _resized_whole(values: Tensor, size: tuple[int, int], growing: str = "bilinear") -> Tensor:
     # Neither the cubic's overshoot nor rounding leaves the range.
     return resize_map(values, *size, growing).clamp(values.amin((2, 3), keepdim=True), values.amax((2, 3), keepdim=True))
 
 
-def _resized_with_holes(values: Tensor, valid: Tensor, size: tuple[int, int], growing: str) -> Tensor:
-    """The mean of what is valid, each pixel with its weight; beside holes bilinear, whose weights are all positive."""
+def _resized_with_holes(values: Tensor, valid: Tensor, size: tuple[int, int], growing: str = "bilinear") -> tuple[Tensor, Tensor, Tensor]:
+    """The mean of what is valid, each pixel with its weight; where it counts; and the nearest old values, for where it does not.
+
+    Beside holes the mean is bilinear, whose weights are all positive.
+    """
     filled, weight = values.where(valid, 0), valid.to(values)
     mean = resize_map(filled, *size) / resize_map(weight, *size)
     if growing != "bilinear":
@@ -205,8 +238,7 @@ def _resized_with_holes(values: Tensor, valid: Tensor, size: tuple[int, int], gr
         mean = torch.where(inside > 0.5, resize_map(filled, *size, growing) / inside, mean)
     low = values.where(valid, torch.inf).amin((2, 3), keepdim=True)
     high = values.where(valid, -torch.inf).amax((2, 3), keepdim=True)
-    nearest = F.interpolate(values, size=size, mode="nearest-exact")
-    return torch.where(_resized_mask(valid, size), mean.clamp(low, high), nearest)
+    return mean.clamp(low, high), _resized_mask(valid, size), F.interpolate(values, size=size, mode="nearest-exact")
 
 
 def _resized_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:

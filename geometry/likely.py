@@ -27,7 +27,8 @@ def likely_depth(estimate: Estimate, near_far_ratio: float | None = None) -> Ten
     Args:
         estimate: With depth.
         near_far_ratio: Far depth divided by near depth, above 1. None or 0 = for disparity 3, or 30 where sky is seen: a region along
-            the top border, masked or not, that is as far as anything gets.
+            the top border, masked or not, that is one constant value, as far as anything gets. Only networks that were taught the sky
+            give it so. No picture is at hand here to tell the skies of others, as `sky.find_sky` does: give 30 for landscapes.
 
     Returns:
         (B, 1, H, W), positive; NaN where depth does not count (`Estimate.depth_valid`).
@@ -35,15 +36,13 @@ def likely_depth(estimate: Estimate, near_far_ratio: float | None = None) -> Ten
     Raises:
         ValueError: No depth, a ratio that is not above 1, or relative depth without a ratio: nothing says how deep it is.
     """
-    depth, valid = estimate.depth, estimate.depth_valid
-    if depth is None or valid is None:
-        raise ValueError("there are normals but no depth, and depth is needed here")
+    depth, quantity, valid = estimate.known_depth()
     if near_far_ratio and not near_far_ratio > 1:
         raise ValueError(f"near_far_ratio is {near_far_ratio}; expected a number above 1, or 0 to choose it automatically")
-    if estimate.quantity is Quantity.METRIC_DEPTH:
+    if quantity is Quantity.METRIC_DEPTH:
         return torch.where(valid, depth, torch.nan)
     pictures = zip(depth.split(1), valid.split(1), strict=True)
-    if estimate.quantity is Quantity.DISPARITY:
+    if quantity is Quantity.DISPARITY:
         likely = torch.cat([1 / _likely_inverse_depth(values, usable, near_far_ratio) for values, usable in pictures])
     elif near_far_ratio:
         likely = torch.cat([_stretched(values, usable, near_far_ratio) for values, usable in pictures])
@@ -112,7 +111,11 @@ def _stretched(depth: Tensor, valid: Tensor, ratio: float) -> Tensor:
 
 
 def _sees_sky(disparity: Tensor, far: Tensor, span: Tensor) -> bool:
-    """Whether a tenth of the top border is as far as anything gets. The mask may leave out the sky, so it is not asked."""
+    """Whether a tenth of the top border is one farthest value. The mask may leave out the sky, so it is not asked.
+
+    It sees the sky of networks that were taught to give it one value, and needs no picture. `sky.find_sky` sees that of the others too,
+    by the picture.
+    """
     farthest = torch.where(torch.isfinite(disparity), disparity, float("inf")).amin()
     sky = disparity[..., 0, :] - farthest < _AS_FAR * (far + span - farthest)
     return float(sky.float().mean()) > _SKY_SHARE

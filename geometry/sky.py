@@ -3,6 +3,8 @@
 Networks that were not trained to tell the sky make it the farthest thing of the picture, but rarely one constant value. A wall behind a
 person looks the same to them, so depth alone does not tell. Depth and picture together give three signs: the top border is far; what is
 far there is brighter or bluer than the rest; and the bottom border is near, as is the ground in front of a camera.
+
+`likely.likely_depth` has no picture when it chooses how deep a scene is, so it sees only a sky of one constant farthest value.
 """
 
 from __future__ import annotations
@@ -39,9 +41,8 @@ def find_sky(picture: Tensor, estimate: Estimate) -> Tensor:
     Raises:
         ValueError: No depth, or a picture of another batch or size.
     """
-    if estimate.depth is None:
-        raise ValueError("there are normals but no depth, and depth is needed to find the sky")
-    check_map(picture, 3, "picture", like=estimate.depth)
+    depth, _, _ = estimate.known_depth()
+    check_map(picture, 3, "picture", like=depth)
     share, valid = _share_of_nearness(estimate)
     far = valid & (share < _FAR)
     brightness, blueness = picture.mean(1, keepdim=True), picture[:, 2:] - picture[:, :1]
@@ -60,10 +61,8 @@ def find_sky(picture: Tensor, estimate: Estimate) -> Tensor:
 
 def _share_of_nearness(estimate: Estimate) -> tuple[Tensor, Tensor]:
     """How near everything is, 0 at the far end of each picture and 1 at its near end, and where that is known."""
-    depth, valid = estimate.depth, estimate.depth_valid
-    assert depth is not None and estimate.quantity is not None and valid is not None
-    depth = torch.where(valid, depth, 1)
-    near = depth_to_nearness(depth, estimate.quantity, as_disparity=estimate.quantity is Quantity.METRIC_DEPTH)
+    depth, quantity, valid = estimate.known_depth()
+    near = depth_to_nearness(torch.where(valid, depth, 1), quantity, as_disparity=quantity is Quantity.METRIC_DEPTH)
     stride = sample_stride(estimate.height * estimate.width)
     sample = torch.where(valid, near, torch.nan)[..., ::stride, ::stride].flatten(1)
     far_end, near_end = sample.nanquantile(near.new_tensor(_ENDS), dim=1).view(2, -1, 1, 1, 1)

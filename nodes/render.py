@@ -99,21 +99,20 @@ class RenderDepth:
         """One picture and mask for each of the geometry's."""
         estimate = check_geometry(geometry)
         check_choice("colour_map", colour_map, (GREY, *COLOUR_MAPS))
-        if estimate.depth is None or estimate.quantity is None:
+        if estimate.depth is None:
             raise ValueError("the geometry holds normals and no depth; use Render Normals, or a model that gives depth")
+        depth, quantity, trusted = estimate.known_depth()
         image = depth_to_image(
-            estimate.depth,
-            estimate.quantity,
+            depth,
+            quantity,
             near=near,
             normalisation=normalisation,
             percentiles=(percentile_low, percentile_high),
             value_range=(range_low, range_high) if normalisation == "fixed" else None,
-            as_disparity=metric_as_disparity and estimate.quantity is Quantity.METRIC_DEPTH,
+            as_disparity=metric_as_disparity and quantity is Quantity.METRIC_DEPTH,
             colour_map=None if colour_map == GREY else colour_map,
             mask=estimate.mask,
         )
-        trusted = estimate.depth_valid
-        assert trusted is not None
         return to_output(image), to_output(trusted.float())[..., 0]
 
 

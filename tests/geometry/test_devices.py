@@ -223,6 +223,7 @@ CASES = {
         None,
     ),
     "render.normals_to_image": (lambda: render.normals_to_image(maps(3), mask=mask()), None),
+    "estimate.Estimate.known_depth": (lambda: estimate().known_depth(), None),
     "render.colourise": (lambda: render.colourise(maps(), "spectral"), None),
     "sky.find_sky": (lambda: sky.find_sky(maps(3), Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), None),
     "splat.render_layers": (lambda: splat.render_layers((surface(), surface()), view(), 22, 28), "asks once how wide pixels become"),

@@ -1,8 +1,10 @@
+import numpy as np
 import pytest
 import torch
 
 from depth_normal.geometry.derive import with_normals
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
+from depth_normal.geometry.likely import likely_depth
 
 DEPTH = torch.rand(2, 1, 4, 6) + 1
 NORMALS = torch.nn.functional.normalize(torch.randn(2, 3, 4, 6), dim=1)
@@ -138,6 +140,92 @@ def test_holes_do_not_mix_into_what_is_trusted(hole, size, resampling):
     torch.testing.assert_close(resized.depth[trusted], torch.full_like(resized.depth[trusted], 5.0))
     if size == (12, 16):
         assert torch.equal(trusted, mask.repeat_interleave(2, 2).repeat_interleave(2, 3)), "the border stays where it was"
+
+
+def weights(old, new, growing):
+    """(new, old): what each old pixel of an axis gives to each new one; the mean of an interval where the axis shrinks."""
+    share = np.zeros((new, old))
+    for i in range(new):
+        if new <= old:
+            start, end = i * old / new, (i + 1) * old / new
+            share[i] = [max(0.0, min(end, j + 1) - max(start, j)) for j in range(old)]
+        elif growing == "nearest":
+            share[i, int((i + 0.5) * old / new)] = 1
+        else:
+            at = min(max((i + 0.5) * old / new - 0.5, 0), old - 1)
+            share[i] = [max(0.0, 1 - abs(at - j)) for j in range(old)]
+    return share / share.sum(1, keepdims=True)
+
+
+@pytest.mark.parametrize("masked", [0.0, 0.2, 0.5])
+@pytest.mark.parametrize("missing", [0.0, 0.4, 0.55])
+@pytest.mark.parametrize("size", [(8, 6), (1, 1), (7, 11), (23, 29), (48, 60), (31, 37), (9, 45)])
+def test_resizing_is_the_mean_of_what_counts_and_nothing_else_counts(size, missing, masked):
+    height, width = 24, 30
+    random = np.random.default_rng(round(100 * (missing + masked)) + sum(size))
+    depth = random.uniform(1, 5, (height, width))
+    mask = random.random((height, width)) >= masked
+    depth[~mask] = 100
+    depth[random.random((height, width)) < missing] = np.nan
+    estimate = Estimate(
+        torch.tensor(depth, dtype=torch.float32)[None, None],
+        Quantity.METRIC_DEPTH,
+        mask=torch.tensor(mask)[None, None] if masked else None,
+    )
+    resized = estimate.resized(*size)
+    valid = mask & np.isfinite(depth)
+
+    def resample(values, growing):
+        return weights(height, size[0], growing) @ values @ weights(width, size[1], growing).T
+
+    counts = resample(valid.astype(float), "nearest") >= 0.5 - 1e-9
+    assert np.array_equal(resized.depth_valid[0, 0].numpy(), counts)
+    mean = resample(np.where(valid, depth, 0), "linear")[counts] / resample(valid.astype(float), "linear")[counts]
+    np.testing.assert_allclose(resized.depth[0, 0].numpy()[counts], mean, rtol=2e-5)
+    if masked:
+        trusted = resample(mask.astype(float), "nearest") >= 0.5 - 1e-9
+        assert np.array_equal(resized.mask[0, 0].numpy(), trusted)
+        assert np.isnan(resized.depth[0, 0].numpy()[trusted & ~counts]).all()
+
+
+def test_what_was_masked_is_not_trusted_among_holes():
+    depth = torch.tensor([[2.0, torch.nan], [torch.nan, 1e9]])[None, None]
+    normals = torch.tensor([0.0, 0.6, 0.8]).view(1, 3, 1, 1) * torch.isfinite(depth)
+    shrunk = Estimate(depth, Quantity.METRIC_DEPTH, normals=normals, mask=depth != 1e9).resized(1, 1)
+    assert shrunk.mask.all() and shrunk.depth.isnan().all() and shrunk.normals.isnan().all() and not shrunk.valid.any()
+    masked = Estimate(depth, Quantity.METRIC_DEPTH, mask=depth.isnan()).resized(3, 3)
+    assert masked.depth[..., -1, -1] == 1e9 and not masked.mask[..., -1, -1], "behind the mask the number stays"
+
+
+@pytest.mark.parametrize("hole", [0.0, float("inf")])
+def test_what_is_no_depth_by_itself_stays_what_it_is(hole):
+    depth = torch.full((1, 1, 4, 4), 3.0)
+    depth[..., :2, :] = hole
+    assert Estimate(depth, Quantity.METRIC_DEPTH).resized(8, 8).depth.unique().tolist() == sorted((hole, 3.0))
+
+
+def test_opposite_normals_beside_a_hole_face_the_viewer():
+    normals = torch.zeros(1, 3, 2, 4)
+    normals[:, 0, :, 0], normals[:, 0, :, 1] = 1, -1
+    shrunk = Estimate(normals=normals).resized(1, 2)
+    assert shrunk.normals[0, :, 0, 0].tolist() == [0, 0, 1] and shrunk.valid.flatten().tolist() == [True, False]
+
+
+def test_who_needs_depth_is_told_that_there_is_none():
+    depth, quantity, valid = full().known_depth()
+    assert depth is DEPTH and quantity is Quantity.METRIC_DEPTH and torch.equal(valid, DEPTH > 1.2)
+    with pytest.raises(ValueError, match="there are normals but no depth"):
+        Estimate(normals=NORMALS).known_depth()
+
+
+@pytest.mark.parametrize("ratio", [2.0, 30.0])
+def test_a_ratio_says_how_deep_the_scene_is_that_normals_are_derived_from(ratio):
+    """A floor: of a scene that is deeper it is nearer to level, and relative depth says as much as disparity then."""
+    estimate, _ = tilted_plane(Quantity.DISPARITY)
+    found = with_normals(estimate, near_far_ratio=ratio).normals
+    assert torch.equal(found, with_normals(Estimate(likely_depth(estimate, ratio), Quantity.METRIC_DEPTH)).normals)
+    relative = Estimate(depth=-estimate.depth, quantity=Quantity.RELATIVE_DEPTH)
+    assert with_normals(relative, near_far_ratio=ratio).normals is not None and with_normals(relative).normals is None
 
 
 def test_a_shrunk_pixel_counts_where_half_of_what_it_covers_does():
