@@ -90,6 +90,11 @@ def _add_estimate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=_positive, metavar="N", help="network's side in pixels, as its authors count (default: theirs)")
     fov = "field of view of the pictures' longer side, where the camera is known (makes Depth Anything 3's metres right)"
     parser.add_argument("--fov", type=_degrees, default=0.0, metavar="DEGREES", help=fov)
+    ratio = (
+        "how many times farther the far end of the scene is than the near end, above 1, for normals of depth that is not metric "
+        "(default: 3, or 30 where the model itself marks the sky; 30 suits landscapes)"
+    )
+    parser.add_argument("--near-far-ratio", type=_ratio, metavar="N", help=ratio)
     parser.add_argument("--device", default="auto", choices=DEVICE_CHOICES)
     parser.add_argument("--dtype", default="auto", choices=DTYPE_CHOICES, help="what the network computes in")
     extra = [extension.lstrip(".") for extension in FORMATS if extension not in (".png", ".npz")]
@@ -139,13 +144,23 @@ def _positive(text: str) -> int:
 
 
 def _degrees(text: str) -> float:
-    try:
-        degrees = float(text)
-    except ValueError:
-        degrees = math.nan
-    if not 0 < degrees < 180:
+    if not 0 < (degrees := _number(text)) < 180:
         raise argparse.ArgumentTypeError(f"{text!r} is not an angle between 0 and 180 degrees")
     return degrees
+
+
+def _ratio(text: str) -> float:
+    if not 1 < (ratio := _number(text)) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 1")
+    return ratio
+
+
+def _number(text: str) -> float:
+    """NaN where it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def _estimate(arguments: argparse.Namespace) -> int:
@@ -157,7 +172,7 @@ def _estimate(arguments: argparse.Namespace) -> int:
     failed = 0
     for outputs in tqdm(planned, unit="picture", disable=len(planned) == 1):
         try:
-            written = run(model, outputs, arguments.size, arguments.fov, arguments.ply_up)
+            written = run(model, outputs, arguments.size, arguments.fov, arguments.ply_up, arguments.near_far_ratio)
         except EXPECTED_ERRORS as error:
             failed += 1
             _complain(f"{outputs.picture}: skipped: {error}")

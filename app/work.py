@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from ..utils import as_batch
 from .outputs import Outputs, staged
 
 
-def run(model: Model, outputs: Outputs, size: int | None = None, fov: float = 0.0, ply_up: str = "y") -> list[Path]:
+def run(
+    model: Model, outputs: Outputs, size: int | None = None, fov: float = 0.0, ply_up: str = "y", near_far_ratio: float | None = None
+) -> list[Path]:
     """The whole way of one picture.
 
     Args:
@@ -26,6 +29,7 @@ def run(model: Model, outputs: Outputs, size: int | None = None, fov: float = 0.
         size: As in `estimate`.
         fov: As in `estimate`.
         ply_up: Of a PLY: what points up.
+        near_far_ratio: As in `estimate`.
 
     Returns:
         The files written.
@@ -40,10 +44,12 @@ def run(model: Model, outputs: Outputs, size: int | None = None, fov: float = 0.
         "dtype": str(model.dtype).removeprefix("torch."),
         "size": size,
         "fov": fov,
+        "near_far_ratio": near_far_ratio,
         "formats": list(outputs.formats),
         "ply_up": ply_up,
     }
-    return write(outputs, estimate(model, picture, size, fov), SaveOptions(picture=picture, ply_up=ply_up), settings)
+    found = estimate(model, picture, size, fov, near_far_ratio)
+    return write(outputs, found, SaveOptions(picture=picture, ply_up=ply_up), settings)
 
 
 def read(path: Path) -> Tensor:
@@ -55,7 +61,7 @@ def read(path: Path) -> Tensor:
     return as_batch(read_picture(path))
 
 
-def estimate(model: Model, picture: Tensor, size: int | None = None, fov: float = 0.0) -> Estimate:
+def estimate(model: Model, picture: Tensor, size: int | None = None, fov: float = 0.0, near_far_ratio: float | None = None) -> Estimate:
     """What the model gives of a picture, with the normals that follow from its depth.
 
     Args:
@@ -63,11 +69,12 @@ def estimate(model: Model, picture: Tensor, size: int | None = None, fov: float 
         picture: (1, 3, H, W) in [0, 1].
         size: Side of the network's input in pixels; None = the model's default.
         fov: Degrees that the longer side of the picture spans; 0 = not known.
+        near_far_ratio: As `likely_depth`, for the normals of a model that gives none.
 
     Returns:
         The estimate at the picture's size.
     """
-    return model.estimate(picture, size, fov=fov, derive=with_normals)
+    return model.estimate(picture, size, fov=fov, derive=partial(with_normals, near_far_ratio=near_far_ratio))
 
 
 def write(outputs: Outputs, found: Estimate, options: SaveOptions, settings: Mapping[str, Any]) -> list[Path]:

@@ -81,7 +81,8 @@ def near_far_ratio_widget() -> Widget:
     """How deep a scene of unknown depth is."""
     tooltip = (
         "How many times farther the far end of the scene is than the near end; above 1. Fixes the unknown zero of disparity and relative "
-        "depth; metric depth does not need it. 0 (automatic): 3, or 30 where sky is seen; relative depth needs a number."
+        "depth; metric depth does not need it. 0 (automatic): 3, or 30 where the model itself marks the sky; 30 suits other landscapes "
+        "with sky; relative depth needs a number."
     )
     return number_widget(0.0, 0.0, MAX_RATIO, 0.1, tooltip)
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from types import SimpleNamespace
 
 import cv2
@@ -15,7 +16,11 @@ from depth_normal.annotators.registry import find_spec
 from depth_normal.app import cli
 from depth_normal.app.outputs import RECORDS
 from depth_normal.geometry.camera import intrinsics_from_fov
+from depth_normal.geometry.derive import with_normals
 from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.files import read_picture
+from depth_normal.model_loader import load_model
+from depth_normal.utils import as_batch
 
 MODEL = ("--model", "midas-v2.1-small")  # whose file is not on a test machine
 
@@ -142,7 +147,19 @@ def test_what_nothing_can_be_done_with(words, message, picture, tmp_path, capsys
 
 @pytest.mark.parametrize(
     "words",
-    [("--size", "0"), ("--size", "ten"), ("--fov", "0"), ("--fov", "180"), ("--fov", "wide"), ("--dtype", "int8"), ("--device", "tpu"), ()],
+    [
+        ("--size", "0"),
+        ("--size", "ten"),
+        ("--fov", "0"),
+        ("--fov", "180"),
+        ("--fov", "wide"),
+        ("--near-far-ratio", "1"),
+        ("--near-far-ratio", "inf"),
+        ("--near-far-ratio", "deep"),
+        ("--dtype", "int8"),
+        ("--device", "tpu"),
+        (),
+    ],
 )
 def test_wrong_words_are_explained(words, picture, capsys):
     with pytest.raises(SystemExit) as stopped:
@@ -164,6 +181,19 @@ def test_a_known_field_of_view_is_written(estimate, picture, tmp_path):
     raw = np.load(tmp_path / "out" / "astronaut.npz")
     focal_length = 256 / np.tan(np.radians(20))
     assert np.abs(raw["intrinsics"] - [[focal_length, 0, 255.5], [0, focal_length, 255.5], [0, 0, 1]]).max() < 1e-2
+
+
+def test_how_deep_a_scene_is_decides_its_normals(picture, tmp_path, partial_midas_small):
+    words = ["estimate", str(picture), "--out", str(tmp_path), *MODEL, "--weights", str(partial_midas_small), "--dtype", "float32"]
+    assert cli.main([*words, "--near-far-ratio", "30"]) == 0
+    found = np.load(tmp_path / "astronaut.npz")["normals"]
+    model = load_model(MODEL[1], "float32", weights=partial_midas_small)
+    derive = partial(with_normals, near_far_ratio=30)
+    expected = model.estimate(as_batch(read_picture(picture)), derive=derive).normals[0].movedim(0, -1)
+    assert np.array_equal(found, expected.numpy())
+    assert json.loads((tmp_path / RECORDS / "astronaut.json").read_text())["settings"]["near_far_ratio"] == 30
+    assert cli.main(words) == 0
+    assert np.abs(np.load(tmp_path / "astronaut.npz")["normals"] - found).mean() > 0.05, "a landscape is deeper than a room"
 
 
 def test_an_out_folder_that_is_a_file(estimate, picture, tmp_path, capsys):
