@@ -44,7 +44,9 @@ def load_model(model_id: str, dtype: str = "auto", device: str | torch.device = 
 
     Args:
         model_id: An id of the table of models (`depth-normal models` lists them).
-        dtype: "float32", "float16", "bfloat16", or "auto": the fastest in which the picture stays the same.
+        dtype: "float32", "float16", "bfloat16", or "auto": the fastest in which the picture stays the same. A half precision that turns
+            out too small for the model's numbers becomes float32 while the model runs, and stays so: whoever asks for that half precision
+            again gets the same model, in float32 (`Model.dtype` says it), until `free`.
         device: "auto" (ComfyUI's choice inside it), "cpu", "cuda", "mps" or a torch device.
         weights: A file to use in place of the published one, of the same architecture.
 
