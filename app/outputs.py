@@ -7,14 +7,19 @@ different pictures never write the same file:
      "picture": {"path": "/photos/room.jpg", "bytes": 81920, "modified_ns": 1763654400000000000},
      "settings": {"model": "tiny", ...},                             what was asked for, as the caller says it
      "files": {"room_depth.png": {"bytes": 4096, "modified_ns": ...}, ...},   what was written then
-     "earlier": {...}}                                               files of earlier runs that this one did not write again
+     "earlier": {...}}                                               the files of earlier runs, as they were before that
 
-A file counts as made by this pack as long as it has the length and the time of change that a record says. A file that was edited, copied
-without its time, or put there by somebody else does not count.
+A file counts as made by this pack as long as it has the length and the time of change that the record says, under `files` or `earlier`. A
+file that was edited, copied without its time, or put there by somebody else does not count. `earlier` has replaced files too: a process
+that is killed between the record and the last file leaves some of each.
+
+One process at a time checks, records and moves into a folder (`.depth-normal/lock`), so that of two that work on one picture the last
+one's files are there, all of them.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import unicodedata
@@ -31,6 +36,9 @@ RECORDS = ".depth-normal"
 """The folder of the records, beside the results."""
 
 RECORD_VERSION = 1
+_MAX_RECORD_BYTES = 2**20
+_LOCK = "lock"
+_LOCK_SECONDS = 60
 _NAMED_PROBLEMS = 5
 
 
@@ -93,13 +101,14 @@ def plan_outputs(pictures: Iterable[Path], folder: Path, formats: Sequence[str] 
         overwrite: As `Outputs.overwrite`.
 
     Raises:
-        ValueError: Two pictures would write the same file, or a result would replace one of the pictures or a file that this pack did
-            not make; the message names them. Names that differ only in case or in the coding of accents are the same here, because some
-            file systems treat them so.
+        ValueError: Two pictures would write the same file, a result would replace one of the pictures or a file that this pack did
+            not make, or nothing can be written to the folder or under such a name; the message says what and where. Names that differ
+            only in case or in the coding of accents are the same here, because some file systems treat them so.
     """
     unique = {(picture.parent.resolve(), picture.name): picture for picture in pictures}
     planned = [Outputs(picture, folder, tuple(dict.fromkeys(formats)), overwrite) for picture in unique.values()]
-    problems = [*shared_names(planned), *_replaced_pictures(planned)]
+    problems = [*_folder_problems(folder), *shared_names(planned), *_replaced_pictures(planned)]
+    problems += (problem for outputs in planned for problem in _name_problems(outputs))
     problems += (problem for outputs in planned for problem in refusals(outputs, outputs.paths()))
     if problems:
         more = f" (and {len(problems) - _NAMED_PROBLEMS} more)" if len(problems) > _NAMED_PROBLEMS else ""
@@ -127,19 +136,16 @@ def folded(name: str) -> str:
 
 def refusals(outputs: Outputs, paths: Iterable[Path]) -> list[str]:
     """Which of a picture's `paths` are taken, in words."""
-    known: dict[str, Any] | None = None
+    # Before the record is read: a process that replaces them now has both marks in it.
+    marks = {path: _mark(path) for path in paths if os.path.lexists(path)}
+    known = {} if outputs.overwrite or not marks else _known_marks(outputs)
     problems = []
-    for path in paths:
-        if not os.path.lexists(path):
-            continue
+    for path, mark in marks.items():
         if path.is_dir():
             problems.append(f"{path} is a folder; move it, or choose another --out")
-        elif not outputs.overwrite:
-            known = _own_files(outputs) if known is None else known
-            mark = _mark(path)
-            if mark is None or mark != known.get(path.name):
-                advice = "move it, choose another --out, or replace it with --overwrite"
-                problems.append(f"{path} is there already, and depth-normal did not make it or it was changed since; {advice}")
+        elif not outputs.overwrite and (mark is None or mark not in known.get(path.name, [])):
+            advice = "move it, choose another --out, or replace it with --overwrite"
+            problems.append(f"{path} is there already, and depth-normal did not make it or it was changed since; {advice}")
     return problems
 
 
@@ -156,54 +162,136 @@ def staged(outputs: Outputs, settings: Mapping[str, Any]) -> Iterator[Outputs]:
 
     Raises:
         FileExistsError: A file came there meanwhile that this pack did not make.
+        OSError: The system refuses to write; the message says why and what to do.
     """
-    with temporary_folder(outputs.folder / RECORDS) as stage:
+    with _refusal_in_words(outputs.folder), temporary_folder(outputs.folder / RECORDS) as stage:
         yield replace(outputs, folder=stage)
-        written = sorted(stage.iterdir())
-        targets = [outputs.folder / path.name for path in written]
-        if problems := refusals(outputs, targets):
-            raise FileExistsError("; ".join(problems))
-        # The record goes first: after a crash in between it knows what has arrived.
-        _write_record(outputs, settings, {path.name: _mark(path) for path in written})
-        for path, target in zip(written, targets, strict=True):
-            path.replace(target)
+        with _alone_in(outputs.folder):
+            _publish(outputs, settings, sorted(stage.iterdir()))
+
+
+def _publish(outputs: Outputs, settings: Mapping[str, Any], written: Sequence[Path]) -> None:
+    targets = [outputs.folder / path.name for path in written]
+    if problems := refusals(outputs, targets):
+        raise FileExistsError("; ".join(problems))
+    # The record goes first: after a crash in between it knows what has arrived and what has not.
+    _write_record(outputs, settings, {path.name: _mark(path) for path in written})
+    for path, target in zip(written, targets, strict=True):
+        path.replace(target)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keeps other processes and threads from changing the results in a folder."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / RECORDS / _LOCK)
+    try:
+        lock.acquire(timeout=_LOCK_SECONDS)
+    except Timeout as error:
+        raise TimeoutError(
+            f"cannot write to {folder}: another process has been writing there for {_LOCK_SECONDS} seconds; end it, or choose another --out"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _refusal_in_words(folder: Path) -> Iterator[None]:
+    """Says of what the system refuses in the block that it was writing to `folder`, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:  # it is in words
+            raise
+        reason = error.strerror or error
+        raise type(error)(
+            f"cannot write to {folder}: {reason}; free room there, change its permissions, or choose another --out"
+        ) from error
 
 
 def read_record(outputs: Outputs) -> dict[str, Any] | None:
     """The record of one picture; None where there is none that can be read."""
+    path = outputs.record
     try:
-        record = json.loads(outputs.record.read_bytes())
+        if not path.is_file() or path.stat().st_size > _MAX_RECORD_BYTES:
+            return None
+        record = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) and record.get("version") == RECORD_VERSION else None
 
 
 def _write_record(outputs: Outputs, settings: Mapping[str, Any], files: Mapping[str, Any]) -> None:
-    earlier = {name: mark for name, mark in _own_files(outputs).items() if name not in files and _mark(outputs.folder / name) == mark}
     record = {
         "version": RECORD_VERSION,
         "picture": {"path": str(outputs.picture.absolute()), **(_mark(outputs.picture) or {})},
         "settings": dict(settings),
         "files": dict(files),
-        "earlier": earlier,
+        "earlier": {
+            name: mark for name, marks in _known_marks(outputs).items() if (mark := _mark(outputs.folder / name)) and mark in marks
+        },
     }
     write_bytes(outputs.record, json.dumps(record, indent=1).encode())
 
 
-def _own_files(outputs: Outputs) -> dict[str, Any]:
-    """What the record says of each file that it knows."""
+def _known_marks(outputs: Outputs) -> dict[str, list[Any]]:
+    """By which marks the record knows each file."""
     record = read_record(outputs) or {}
-    parts = (record.get(key) for key in ("earlier", "files"))
-    return {name: mark for part in parts if isinstance(part, dict) for name, mark in part.items()}
+    known: dict[str, list[Any]] = {}
+    for part in (record.get("earlier"), record.get("files")):
+        for name, mark in part.items() if isinstance(part, dict) else ():
+            known.setdefault(name, []).append(mark)
+    return known
 
 
 def _mark(path: Path) -> dict[str, int] | None:
-    """What tells whether a file is still the same; None if there is no file."""
+    """What tells whether a file is still the same; None if there is no file, or none can have that name."""
     try:
         status = path.stat()
-    except OSError:
+    except (OSError, ValueError):
         return None
     return {"bytes": status.st_size, "modified_ns": status.st_mtime_ns}
+
+
+def _folder_problems(folder: Path) -> list[str]:
+    """Why results cannot be written to a folder, in words."""
+    records = folder / RECORDS
+    touched = [_nearest(folder)]
+    if not touched[0].is_dir():
+        return [f"{touched[0]} is not a folder; choose another --out"]
+    if os.path.lexists(records):
+        if not records.is_dir():
+            return [f"{records} is not a folder, and the records of what was made go there; move it, or choose another --out"]
+        if records.stat().st_dev != folder.stat().st_dev:
+            return [f"{records} is on another disk than {folder}, and results are moved from it whole; move it, or choose another --out"]
+        touched.append(records)
+    return [
+        f"this user may not write to {each}; change its permissions, or choose another --out"
+        for each in touched
+        if not os.access(each, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
+    ]
+
+
+def _name_problems(outputs: Outputs) -> list[str]:
+    """Why a picture's results or record cannot have their names, in words."""
+    if os.path.isdir(outputs.record):  # noqa: PTH112  Path.is_dir raises on names that are too long
+        return [f"{outputs.record} is a folder, and the record of what was made of {outputs.picture} goes there; move it"]
+    longest = max(outputs.paths(), key=lambda path: len(path.name))
+    try:
+        # Only the disk knows how long its names may be.
+        os.lstat(_nearest(outputs.folder) / longest.name)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return [f"the name {longest.name} is too long for the disk of {outputs.folder}; give {outputs.picture} a shorter one"]
+    return []
+
+
+def _nearest(folder: Path) -> Path:
+    """A folder, or of one that is not there the first of those above it that is."""
+    return next(each for each in (folder, *folder.parents) if os.path.lexists(each))
 
 
 def _replaced_pictures(planned: Sequence[Outputs]) -> list[str]:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import unicodedata
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -131,7 +132,7 @@ def test_the_record_says_what_was_made_and_how(tmp_path):
 def test_files_of_an_earlier_run_stay_the_packs(tmp_path):
     put(Outputs(tmp_path / "a.png", tmp_path, ("exr",)))
     put(Outputs(tmp_path / "a.png", tmp_path))
-    assert list(read_record(Outputs(tmp_path / "a.png", tmp_path))["earlier"]) == ["a.exr"]
+    assert "a.exr" in read_record(Outputs(tmp_path / "a.png", tmp_path))["earlier"]
     assert plan_outputs([tmp_path / "a.png"], tmp_path, ("exr",))
 
 
@@ -143,7 +144,7 @@ def test_when_writing_fails_nothing_of_it_appears(tmp_path):
         stage.depth.write_text("second")
         raise ArithmeticError
     assert outputs.depth.read_text() == "first" and read_record(outputs) == before
-    assert [path.name for path in (tmp_path / RECORDS).iterdir()] == ["a.json"]
+    assert sorted(path.name for path in (tmp_path / RECORDS).iterdir()) == ["a.json", "lock"]
 
 
 def test_what_a_killed_run_left_is_removed_a_day_later(tmp_path):
@@ -159,7 +160,7 @@ def test_what_a_killed_run_left_is_removed_a_day_later(tmp_path):
     os.utime(left, (1e9, 1e9))
     paths._remove_leftovers.cache_clear()
     put(outputs)
-    assert [path.name for path in (tmp_path / RECORDS).iterdir()] == ["a.json"]
+    assert sorted(path.name for path in (tmp_path / RECORDS).iterdir()) == ["a.json", "lock"]
 
 
 def test_what_came_meanwhile_is_not_replaced(tmp_path):
@@ -171,13 +172,35 @@ def test_what_came_meanwhile_is_not_replaced(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"[]", b'{"version": 2}', b"\xff\xfe", b'{"version": 1, "files": 3, "earlier": null}', b"[" * 10**5]
+    "content",
+    [
+        b"",
+        b"[]",
+        b'{"version": 2}',
+        b"\xff\xfe",
+        b'{"version": 1, "files": 3, "earlier": null}',
+        b'{"version": 1, "files": {"\\u0000": 1, "\\ud800": 2}, "earlier": {"a.npz": null}}',
+        b"[" * 10**5,
+        b" " * 2**20 + b"{}",
+    ],
 )
-def test_a_record_that_cannot_be_read_knows_nothing(tmp_path, content):
+def test_a_damaged_record_knows_nothing_and_is_replaced(tmp_path, content):
     outputs = Outputs(tmp_path / "a.png", tmp_path)
     put(outputs)
     outputs.record.write_bytes(content)
     assert len(refusals(outputs, outputs.paths())) == 3
+    put(*plan_outputs([outputs.picture], tmp_path, overwrite=True))
+    assert plan_outputs([outputs.picture], tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_record_that_is_a_pipe_is_not_waited_for(tmp_path):
+    outputs = Outputs(tmp_path / "a.png", tmp_path)
+    (tmp_path / RECORDS).mkdir()
+    os.mkfifo(outputs.record)
+    assert read_record(outputs) is None
+    put(outputs)
+    assert plan_outputs([outputs.picture], tmp_path)
 
 
 def test_two_that_write_to_one_folder_leave_whole_records(tmp_path):
@@ -193,4 +216,140 @@ def test_two_that_write_to_one_folder_leave_whole_records(tmp_path):
     for name in range(40):
         outputs = Outputs(tmp_path / f"{name}.png", tmp_path)
         assert len(read_record(outputs)["files"]) == 3 and not refusals(outputs, outputs.paths())
-    assert len(list((tmp_path / RECORDS).iterdir())) == 40
+    assert len(list((tmp_path / RECORDS).iterdir())) == 40 + len(["lock"])
+
+
+def in_another_process(folder, before_move):
+    """Writes the files of `a.png`, the text "other"; `before_move` is run before the second of them is moved to its place."""
+    program = f"""
+import os, sys
+from pathlib import Path
+from depth_normal.app.outputs import Outputs, staged
+
+replace = Path.replace
+def watched(source, target):
+    if source.name == "a_depth.png":
+        {before_move}
+    return replace(source, target)
+
+Path.replace = watched
+with staged(Outputs(Path("a.png"), Path(".")), {{"by": "other"}}) as stage:
+    for path in stage.paths():
+        path.write_text("other")
+"""
+    command = [sys.executable, "-c", program]
+    return subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def test_of_two_processes_on_one_picture_the_last_wins_as_a_whole(tmp_path):
+    outputs = Outputs(tmp_path / "a.png", tmp_path)
+    second = threading.Thread(target=put, args=(outputs, {"by": "us"}, "ours"))
+    with in_another_process(tmp_path, "print(flush=True), sys.stdin.readline()") as first:
+        assert first.stdout.readline(), "it has moved one of its files and waits"
+        assert outputs.archive.read_text() == "other" and not outputs.depth.exists()
+        second.start()
+        second.join(0.5)
+        assert outputs.archive.read_text() == "other"
+        first.communicate(b"\n")
+    second.join()
+    assert first.returncode == 0 and {path.read_text() for path in outputs.paths()} == {"ours"}
+    assert read_record(outputs)["settings"] == {"by": "us"} and not refusals(outputs, outputs.paths())
+
+
+def test_after_a_process_died_between_the_moves_all_files_are_still_the_packs(tmp_path):
+    outputs = Outputs(tmp_path / "a.png", tmp_path)
+    put(outputs)
+    for _ in range(2):
+        with in_another_process(tmp_path, "os._exit(9)") as killed:
+            killed.communicate()
+        assert killed.returncode == 9 and [path.read_text() for path in outputs.paths()] == ["made", "made", "other"]
+        assert plan_outputs([outputs.picture], tmp_path)
+    put(outputs, text="again")
+    assert {path.read_text() for path in outputs.paths()} == {"again"} and plan_outputs([outputs.picture], tmp_path)
+
+
+def refused(folder, name="a.png", overwrite=True):
+    with pytest.raises(ValueError, match="nothing was written") as caught:
+        plan_outputs([folder / name], folder, overwrite=overwrite)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("make", [Path.touch, lambda path: path.symlink_to("nowhere")], ids=["file", "dangling link"])
+def test_what_is_no_folder_is_refused_before_anything_is_loaded(tmp_path, make):
+    try:
+        make(tmp_path / "out")
+    except OSError as error:
+        pytest.skip(f"this system makes no such link: {error}")
+    assert "out is not a folder; choose another --out" in refused(tmp_path / "out" / "below")
+    make(tmp_path / RECORDS)
+    assert f"{RECORDS} is not a folder, and the records of what was made go there; move it" in refused(tmp_path)
+
+
+def test_a_folder_in_the_records_place_is_refused(tmp_path):
+    (tmp_path / RECORDS / "a.json").mkdir(parents=True)
+    assert "a.json is a folder, and the record of what was made" in refused(tmp_path)
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a second disk")
+def test_records_on_another_disk_are_refused(tmp_path):
+    if Path("/dev/shm").stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("needs a second disk")
+    (tmp_path / RECORDS).symlink_to("/dev/shm")
+    assert "is on another disk than" in refused(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell a name that is too long from one that is not there")
+def test_a_name_that_is_too_long_for_the_disk_is_refused(tmp_path):
+    assert plan_outputs([tmp_path / f"{'x' * 243}.png"], tmp_path / "out")
+    assert "too long for the disk" in refused(tmp_path / "out", f"{'x' * 244}.png")
+
+
+@contextmanager
+def read_only(folder):
+    """Without the right to write to `folder`, even where the tests run as root."""
+    folder.chmod(0o555)
+    root = hasattr(os, "geteuid") and os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        if os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+            pytest.skip("this system lets everybody write everywhere")
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+        folder.chmod(0o755)
+
+
+@pytest.mark.parametrize("name", ["", RECORDS])
+def test_a_folder_that_may_not_be_written_to_is_refused(tmp_path, name):
+    for parent in (tmp_path, *tmp_path.parents[:2]):
+        parent.chmod(0o777)
+    (tmp_path / RECORDS).mkdir()
+    with read_only(tmp_path / name):
+        assert f"this user may not write to {tmp_path / name}; change its permissions" in refused(tmp_path)
+        outputs = Outputs(tmp_path / "a.png", tmp_path)
+        with pytest.raises(
+            PermissionError, match=r"cannot write to .*: Permission denied; free room there, change its permissions"
+        ) as caught:
+            put(outputs)
+    assert "[Errno" not in str(caught.value)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the length of files, which Windows does not have")
+def test_a_full_disk_is_named(tmp_path):
+    program = """
+import resource
+from pathlib import Path
+from depth_normal.app.outputs import Outputs, staged
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+try:
+    with staged(Outputs(Path("a.png"), Path(".")), {}) as stage:
+        stage.archive.write_bytes(bytes(200))
+except OSError as error:
+    print(error)
+"""
+    run = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert run.stdout == "cannot write to .: File too large; free room there, change its permissions, or choose another --out\n"
+    assert not list((tmp_path / RECORDS).iterdir())
