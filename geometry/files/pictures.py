@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 _ACCEPTED = "accepted are 8- and 16-bit PNG, JPEG, WebP, BMP and TIFF"
 _ORIENTATION_TAG = 0x0112
+_PNG_BITS_AT = 24
 _BITS_TAG, _PLANES_TAG, _EXTRA_SAMPLES_TAG = 258, 284, 338
 _SEPARATE_PLANES, _ASSOCIATED_ALPHA = 2, 1
 
@@ -87,7 +88,7 @@ def decode_picture(path: str | os.PathLike[str], data: bytes) -> DecodedPicture:
             raise FileFormatError(f"{path}: a 16-bit TIFF with its colours in separate planes; save it with them side by side (chunky)")
         if exact or image.format != "PNG":
             image.load()
-        pixels = _pillow_pixels(image) if exact else _opencv_pixels(path, data)
+        pixels = _pillow_pixels(image, data) if exact else _opencv_pixels(path, data)
         if image.format in ("JPEG", "MPO"):
             _check_jpeg_end(path, data, np.asarray(image))
         extra = _tiff_tag(image, _EXTRA_SAMPLES_TAG)
@@ -160,14 +161,27 @@ def _is_exact(image: ImageFile) -> bool:
     return ";16" not in layouts and not _PACKED.search(layouts) and max(_tiff_tag(image, _BITS_TAG), default=8) <= 8
 
 
-def _pillow_pixels(image: ImageFile) -> np.ndarray:
-    if image.mode.startswith("I;16"):
-        return np.asarray(image).astype(np.uint16)
-    if image.mode in ("LA", "La"):
-        return np.asarray(image)[..., [0, 0, 0, 1]]
+def _pillow_pixels(image: ImageFile, data: bytes) -> np.ndarray:
     if image.mode in ("P", "PA") or (image.mode == "RGB" and "transparency" in image.info):
         return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
-    return np.asarray(image.convert("L") if image.mode == "1" else image)
+    if image.mode in ("LA", "La"):
+        return np.asarray(image)[..., [0, 0, 0, 1]]
+    pixels = np.asarray(image.convert("L") if image.mode == "1" else image)
+    if image.mode.startswith("I;16"):
+        pixels = pixels.astype(np.uint16)
+    transparent = image.info.get("transparency") if pixels.ndim == 2 else None
+    return pixels if transparent is None else _grey_with_alpha(pixels, transparent * _grey_step(image, data))
+
+
+def _grey_step(image: ImageFile, data: bytes) -> int:
+    """What one step of a PNG's grey has become in its pixels. Pillow stretches 2 and 4 bits to 8, but not which grey is transparent."""
+    return 255 // (2 ** data[_PNG_BITS_AT] - 1) if image.mode == "L" else 1
+
+
+def _grey_with_alpha(pixels: np.ndarray, transparent: int) -> np.ndarray:
+    """(H, W, 4), where one grey is transparent. Pillow's own conversion does not know 16 bits."""
+    opaque = np.iinfo(pixels.dtype).max
+    return np.dstack((pixels, pixels, pixels, np.where(pixels == transparent, 0, opaque).astype(pixels.dtype)))
 
 
 def _opencv_pixels(path: str | os.PathLike[str], data: bytes) -> np.ndarray:

@@ -16,12 +16,13 @@ from depth_normal.geometry.files import FileFormatError, read_picture
 RAMP = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3) * 2
 
 
-def png_bytes(width, height, bits=8, colour=2, rows=b""):
+def png_bytes(width, height, bits=8, colour=2, rows=b"", transparent=b""):
     def chunk(kind, body):
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
     header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    key = chunk(b"tRNS", transparent) if transparent else b""
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + key + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tiff"])
@@ -55,6 +56,25 @@ def test_alpha_is_laid_on_white(tmp_path):
     Image.fromarray(rgba).save(tmp_path / "alpha.png")
     expected = np.array([[[200, 0, 0], [255, 255, 255], [200 * 0.2 + 255 * 0.8, 204, 204]]]) / 255
     np.testing.assert_allclose(read_picture(tmp_path / "alpha.png"), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("key", [0, 1])
+def test_a_transparent_grey_is_white(tmp_path, bits, key):
+    greys = np.array([key, 2**bits - 1 - key, key, 0, 2**bits - 1, key, 2**bits // 2, 1])
+    row = int("".join(f"{grey:0{bits}b}" for grey in greys), 2).to_bytes(bits, "big")
+    (tmp_path / "grey.png").write_bytes(png_bytes(8, 1, bits, 0, b"\0" + row, transparent=struct.pack(">H", key)))
+    expected = np.where(greys == key, 1, greys / (2**bits - 1))
+    np.testing.assert_allclose(read_picture(tmp_path / "grey.png"), np.dstack([expected[None]] * 3), atol=1e-6)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_transparent_colour_is_white(tmp_path, bits):
+    row = np.array([[7, 8, 9], [7, 8, 10], [0, 0, 0]], f">u{bits // 8}")
+    key = struct.pack(">HHH", 7, 8, 9)
+    (tmp_path / "colour.png").write_bytes(png_bytes(3, 1, bits, 2, b"\0" + row.tobytes(), transparent=key))
+    expected = np.array([[1, 1, 1], *(row[1:] / (2**bits - 1))])[None]
+    np.testing.assert_allclose(read_picture(tmp_path / "colour.png"), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("mode", ["P", "1", "LA"])
