@@ -31,7 +31,7 @@ class Estimate:
         confidence: (B, 1, H, W) float32, larger = surer; the scale is the model's own.
 
     Raises:
-        ValueError: A map has the wrong rank or number of channels, or the maps do not agree in batch and size.
+        ValueError: A map has the wrong rank, number of channels or dtype, or is empty, or the maps do not agree in batch and size.
     """
 
     depth: Tensor | None = None
@@ -55,6 +55,14 @@ class Estimate:
                 raise ValueError(f"Estimate.{name} has shape {tuple(value.shape)}, expected {expected}")
         if self.intrinsics is not None and self.intrinsics.shape != (shape[0], 3, 3):
             raise ValueError(f"Estimate.intrinsics has shape {tuple(self.intrinsics.shape)}, expected {(shape[0], 3, 3)}")
+        if 0 in shape:
+            raise ValueError(f"an Estimate of {shape[0]} pictures of {shape[2]}x{shape[1]} pixels is empty; give at least one of one pixel")
+        for name in ("depth", "normals", "intrinsics", "confidence"):
+            value = getattr(self, name)
+            if value is not None and not value.is_floating_point():
+                raise ValueError(f"Estimate.{name} has dtype {value.dtype}, expected floating point; convert it with .float()")
+        if self.mask is not None and self.mask.dtype != torch.bool:
+            raise ValueError(f"Estimate.mask has dtype {self.mask.dtype}, expected torch.bool; compare it, as in mask > 0.5")
 
     @property
     def _reference(self) -> Tensor:
@@ -156,9 +164,14 @@ class Estimate:
         Returns:
             The estimate, normals made unit again (to the viewer where opposite ones cancel), intrinsics scaled.
 
+        Raises:
+            ValueError: A side below 1.
+
         Convention:
             Pixel centres, corners not aligned; the intrinsics follow the same mapping.
         """
+        if min(height, width) < 1:
+            raise ValueError(f"an estimate cannot be resized to {width}x{height} pixels; at least 1x1 is needed")
         if (height, width) == (self.height, self.width):
             return self
         size = (height, width)

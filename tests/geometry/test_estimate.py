@@ -21,6 +21,13 @@ NORMALS = torch.nn.functional.normalize(torch.randn(2, 3, 4, 6), dim=1)
         ({"depth": DEPTH, "quantity": Quantity.DISPARITY, "normals": NORMALS[:1]}, "normals has shape"),
         ({"depth": DEPTH, "quantity": Quantity.DISPARITY, "mask": DEPTH[..., :3] > 0}, "mask has shape"),
         ({"depth": DEPTH, "quantity": Quantity.DISPARITY, "intrinsics": torch.eye(3)}, "intrinsics has shape"),
+        ({"depth": DEPTH.int(), "quantity": Quantity.DISPARITY}, r"depth has dtype torch.int32, expected floating point"),
+        ({"normals": NORMALS.to(torch.uint8)}, "normals has dtype torch.uint8"),
+        ({"normals": NORMALS, "confidence": DEPTH.long()}, "confidence has dtype"),
+        ({"normals": NORMALS, "intrinsics": torch.eye(3).int().expand(2, 3, 3)}, "intrinsics has dtype"),
+        ({"normals": NORMALS, "mask": DEPTH}, r"mask has dtype torch.float32, expected torch.bool"),
+        ({"depth": DEPTH[:0], "quantity": Quantity.DISPARITY}, "an Estimate of 0 pictures of 6x4 pixels is empty"),
+        ({"normals": NORMALS[..., :0]}, "2 pictures of 0x4 pixels is empty"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(maps, message):
@@ -53,6 +60,12 @@ def test_resized_depth_stays_in_its_range(resampling):
 def test_the_same_size_is_the_same_estimate():
     estimate = full()
     assert estimate.resized(4, 6) is estimate
+
+
+@pytest.mark.parametrize("size", [(0, 6), (4, -1)])
+def test_nothing_is_resized_to_nothing(size):
+    with pytest.raises(ValueError, match="at least 1x1"):
+        full().resized(*size)
 
 
 def test_joining():
