@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import NoReturn
 
 
-class Quantity(str, Enum):
+class _Kind(str, Enum):
+    """Members that files and users name by their value."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> NoReturn:
+        raise ValueError(f"{cls.__name__.lower()} is {value!r}; accepted: {', '.join(each.value for each in cls)}")
+
+
+class Quantity(_Kind):
     """What the numbers of `Estimate.depth` mean."""
 
     METRIC_DEPTH = "metric_depth"
@@ -16,7 +25,7 @@ class Quantity(str, Enum):
     """Inverse depth up to an unknown scale and shift; large = near."""
 
 
-class Axes(str, Enum):
+class Axes(_Kind):
     """Camera axes in which normals are expressed. All are seen from the camera, looking at the picture."""
 
     OPENGL = "opengl"

@@ -78,18 +78,22 @@ def read_npz(path: str | os.PathLike[str], quantity: Quantity | None = None, axe
         https://www.saifkhichi.com/blog/blender-depth-map-surface-normals (the tutorial).
     """
     path = checked_file(path)
-    with damage_named(path, "not a whole NumPy archive (.npz) of depth or normals"):
-        with zipfile.ZipFile(path) as archive:
-            members = set(archive.namelist())
-            words = {key: _read_word(path, archive, key) for key in _WORDS if f"{key}.npy" in members}
-            present = [key for key in _MAPS if f"{key}.npy" in members]
-            numbers = sum(_checked_numbers(path, archive, key) for key in present)
-            if numbers > MAX_NUMBERS:
-                raise FileFormatError(f"{path}: {numbers} numbers in all maps; at most {MAX_NUMBERS} are read; split the batch")
-            maps = {key: _read_map(archive, key) for key in present}
+    with damage_named(path, "not a whole NumPy archive (.npz) of depth or normals"), zipfile.ZipFile(path) as archive:
+        members = set(archive.namelist())
+        words = {key: _read_word(path, archive, key) for key in _WORDS if f"{key}.npy" in members}
+        present = [key for key in _MAPS if f"{key}.npy" in members]
+        numbers = sum(_checked_numbers(path, archive, key) for key in present)
+        if numbers > MAX_NUMBERS:
+            raise FileFormatError(f"{path}: {numbers} numbers in all maps; at most {MAX_NUMBERS} are read; split the batch")
+        maps = {key: _read_map(archive, key) for key in present}
+    try:
         quantity = Quantity(words["quantity"]) if "quantity" in words else quantity
         axes = Axes(words["axes"]) if "axes" in words else axes
         return _to_estimate(path, maps, quantity, axes)
+    except FileFormatError:
+        raise
+    except ValueError as error:  # what is read well but does not fit together
+        raise FileFormatError(f"{path}: {error}") from error
 
 
 def _channel_last(maps: Tensor) -> np.ndarray:
@@ -151,7 +155,8 @@ def _read_map(archive: zipfile.ZipFile, key: str) -> np.ndarray:
     """One array, float32; the mask bool."""
     with archive.open(f"{key}.npy") as member:
         array = np.lib.format.read_array(member, allow_pickle=False)
-    return array.astype(bool if key == "mask" else np.float32, copy=False)
+    with np.errstate(over="ignore", invalid="ignore"):  # beyond float32 is infinite, which counts nowhere
+        return array.astype(bool if key == "mask" else np.float32, copy=False)
 
 
 def _to_estimate(path: os.PathLike[str], maps: dict[str, np.ndarray], quantity: Quantity | None, axes: Axes | None) -> Estimate:

@@ -163,16 +163,17 @@ ONES = np.ones((2, 3), np.float32)
         (archive(depth=npy_header("().__class__")), "not a whole NumPy archive"),
         (archive(depth=npy_header((4, 4), version=(9, 9))), "not a whole NumPy archive|version"),
         (npz(other=ONES), "neither depth nor normals"),
-        (npz(depth=ONES, quantity="furlongs"), "furlongs"),
+        (npz(depth=ONES, quantity="furlongs"), r"bad.npz: quantity is 'furlongs'; accepted: metric_depth, relative_depth, disparity$"),
+        (npz(normals=np.ones((2, 3, 3), np.float32), axes="y"), r"bad.npz: axes is 'y'; accepted: opengl, directx"),
         (npz(depth=ONES, quantity=np.zeros(3)), "expected one short string"),
         (npz(depth=ONES.astype(complex), quantity="disparity"), "expected a float32 map"),
         (npz(depth=ONES[None, None], quantity="disparity"), r"expected \(H, W\)"),
         (npz(normals=ONES, axes="opengl"), r"expected \(H, W, 3\)"),
         (npz(normals=np.ones((2, 3, 4), np.float32)), r"expected \(H, W, 3\)"),
         (npz(depth=ONES, quantity="disparity", mask=ONES), "expected a bool map"),
-        (npz(depth=ONES, quantity="disparity", mask=np.ones((3, 3), bool)), "Estimate.mask"),
-        (npz(depth=ONES, quantity="disparity", intrinsics=np.ones((2, 2))), "intrinsics have shape"),
-        (npz(depth=ONES, quantity="disparity", intrinsics=np.zeros((3, 3))), "not a camera's"),
+        (npz(depth=ONES, quantity="disparity", mask=np.ones((3, 3), bool)), r"bad.npz: Estimate.mask has shape"),
+        (npz(depth=ONES, quantity="disparity", intrinsics=np.ones((2, 2))), r"bad.npz: intrinsics have shape"),
+        (npz(depth=ONES, quantity="disparity", intrinsics=np.zeros((3, 3))), r"bad.npz: intrinsics are not a camera's"),
     ],
 )
 def test_damaged_and_hostile_archives_are_refused(tmp_path, monkeypatch, content, message):
@@ -182,6 +183,13 @@ def test_damaged_and_hostile_archives_are_refused(tmp_path, monkeypatch, content
         read_npz(tmp_path / "bad.npz")
     assert str(tmp_path / "bad.npz") in str(caught.value)
     assert not (tmp_path / "exploded").exists()
+
+
+@pytest.mark.filterwarnings("error")
+def test_numbers_beyond_float32_are_holes_without_a_word(tmp_path):
+    np.savez(tmp_path / "d.npz", depth=np.array([[1.0, 1e300, -1e300, np.nan]]), quantity="metric_depth")
+    back = read_npz(tmp_path / "d.npz")
+    assert back.depth.flatten().tolist()[:3] == [1, np.inf, -np.inf] and back.mask.flatten().tolist() == [True, False, False, False]
 
 
 @pytest.mark.parametrize("key", ["depth", "dmap"])
