@@ -15,13 +15,27 @@ value that the second differences at lag k speak of. From s(k)^2 = n^2 + b^2 and
 
 what noise there is beside a surface, and nothing where all is surface. Noise of deviation sigma and correlation rho alone has
 n(k)^2 = sigma^2 (1 - 16/9 rho(k) + 8/9 rho(2k) - 1/9 rho(4k)). The sigma and the length of correlation that come closest to the
-measured n(k) are the answer (`_white_noise_alike`). Medians keep edges out of it.
+measured n(k) are the best guess (`_white_noise_alike`). Medians keep edges out of it.
+
+Relief can look like noise: pebbles, plaster and bricks stop growing too, at the lag of their size. To take relief for noise flattens
+it; to take noise for relief only leaves the noise. So shared noise is believed only where nothing speaks against it:
+
+- Noise is everywhere, along rows and along columns; relief need not be. Only the quiet quarter of all places counts, a place being a
+  block of the picture seen along its rows or along its columns. A wall beside pebbles, or the other direction of a corrugated sheet,
+  shows that there is no noise.
+- Noise of sensors is shared over a few pixels. What stays smooth over more than `_LONGEST` of them is a surface.
+- The guess must foretell what is measured. Noise adds to the surface, so s(k) of the noise alone may nowhere be above the measured one;
+  and it must explain most of it at lags 1 and 2, where a surface adds least. Relief under white noise fails there.
+
+What is not believed is white noise, as strong as neighbouring pixels show without the part of a smooth surface (`_unshared_noise`).
+The limits: noise shared over more than 5 pixels stays, and relief that is as fine, as irregular and as omnipresent as noise (grains
+of up to about 8 pixels) goes.
 
 Length means the side L of the square over which noise is shared: L^2 is the sum of rho over all neighbours. On scales above L such
 noise is white noise of deviation L sigma, averaged over L x L pixels; which is all that a fit has to know of it.
 
 Depth cameras differ in how noise depends on depth: it is the same everywhere in inverse depth (stereo, structured light), a share of
-it, or the same everywhere in depth (time of flight). The near and the far half of the pixels, each measured for itself, tell which.
+it, or the same everywhere in depth (time of flight). The near and the far half of the blocks, each measured for itself, tell which.
 
 Medians of a staircase are whole steps. A quantised source is therefore dithered by its step first; the variance of the dither and of
 the rounding, a twelfth of a squared step each, is taken off again.
@@ -39,6 +53,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 _SAMPLE_PIXELS = 2**16
@@ -50,6 +65,14 @@ _BEND_PER_DEVIATION = 0.6745 * math.sqrt(6)
 _NOISE_SAMPLES = 2**13
 _LAGS = (1, 2, 3, 4, 6, 8, 12, 16)
 _NOISE_LAGS = tuple(lag for lag in _LAGS if 2 * lag in _LAGS)
+# Blocks a side that the picture is cut into, the places a block should have at least, and the share of quiet places that counts.
+_BLOCKS = 4
+_BLOCK_SAMPLES = 256
+_QUIET_SHARE = 0.25
+# Shared noise is believed between these lengths, and up to this factor between what it foretells and what is measured. Noise that is
+# shared over less than two pixels can hardly be told from white noise on relief; rounded noise shows a third less at lag 1 than others.
+_SHORTEST, _LONGEST = 1.8, 5.5
+_MISFIT = 1.6
 # How many times nearer the near half must be to tell how noise depends on depth.
 _DEPTH_SPAN = 1.2
 
@@ -62,8 +85,8 @@ class Disturbance:
         noise: Standard deviation of a value where inverse depth is 1.
         noise_power: How the noise grows with inverse depth: 0 for stereo and structured light, 1 for a share of the value, 2 for
             noise that is the same in depth.
-        correlation: Side of the square of pixels over which the noise is shared; 1 for white noise.
-        jitter: Standard deviation that neighbouring pixels seem to have, as a share of the value: the noise, where it is white.
+        noise_length: Side of the square of pixels over which the noise is shared; 1 for white noise.
+        pixel_noise: Standard deviation that neighbouring pixels seem to have, as a share of the value: the noise, where it is white.
         step: Distance of neighbouring values where the map has only a few (an 8-bit source), else 0.
         step_power: How the step grows with inverse depth: 0 for quantised disparity, 2 for quantised depth.
         soft: Whether edges are ramps of several pixels instead of jumps.
@@ -71,15 +94,15 @@ class Disturbance:
 
     noise: float = 0.0
     noise_power: int = 1
-    correlation: float = 1.0
-    jitter: float = 0.0
+    noise_length: float = 1.0
+    pixel_noise: float = 0.0
     step: float = 0.0
     step_power: int = 0
     soft: bool = False
 
 
-class _Half(NamedTuple):
-    """The nearer or the farther half of the pixels: their median value, and the deviation s(k) for each lag, as a share of the value."""
+class _Quiet(NamedTuple):
+    """What the quiet places of the nearer or the farther half show: their value, and the deviation s(k) for each lag as a share of it."""
 
     value: float
     deviations: dict[int, float]
@@ -87,7 +110,7 @@ class _Half(NamedTuple):
 
 @torch.no_grad()
 def measure_disturbance(inverse: Tensor, valid: Tensor) -> Disturbance:
-    """Noise, quantisation and softness of edges, from some rows and columns.
+    """Noise, quantisation and softness of edges, from some rows and columns. Waits for the device several times.
 
     Args:
         inverse: (1, 1, H, W) inverse depth, positive and finite.
@@ -105,26 +128,28 @@ def measure_disturbance(inverse: Tensor, valid: Tensor) -> Disturbance:
     centre, bend, largest_share, staircase = (torch.cat(parts) for parts in zip(*bends, strict=True))
     if centre.numel() == 0:
         return Disturbance()
-    jitter = float((bend / centre).median()) / _BEND_PER_DEVIATION
+    pixel_noise = float((bend / centre).median()) / _BEND_PER_DEVIATION
     step, step_power = _quantisation_step(centre) if float(staircase.mean()) > 0.03 else (0.0, 0)
-    strong = bend > torch.clamp(centre * max(0.03, 10 * jitter), min=3 * step)
+    strong = bend > torch.clamp(centre * max(0.03, 10 * pixel_noise), min=3 * step)
     shares = largest_share[strong]
     # A jump rises in one step, a ramp in several.
     soft = shares.numel() > 0 and float(shares.median()) < 0.75
-    noise, noise_power, correlation = _measure_noise(inverse, valid, step, step_power)
-    return Disturbance(noise, noise_power, correlation, jitter, step, step_power, soft)
+    noise, noise_power, noise_length = _measure_noise(inverse, valid, step, step_power)
+    return Disturbance(noise, noise_power, noise_length, pixel_noise, step, step_power, soft)
 
 
 def _measure_noise(inverse: Tensor, valid: Tensor, step: float, step_power: int) -> tuple[float, int, float]:
-    """The noise's deviation where inverse depth is 1, the power of inverse depth it grows with, and its correlation."""
+    """The noise's deviation where inverse depth is 1, the power of inverse depth it grows with, and its length."""
+    halves = _quiet_places(inverse, valid, step, step_power)
+    shared = [(quiet, noise) for quiet in halves if (noise := _shared_noise(quiet.deviations))]
     found = []
-    for half in _halves(inverse, valid, step, step_power):
-        deviation, length = _white_noise_alike(half.deviations)
-        rounding = (step * half.value ** (step_power - 1)) ** 2 / 12
-        noise = deviation**2 - 2 * rounding
+    # Where relief hides in one half that noise is shared, the other half speaks for both.
+    for quiet, (deviation, length) in shared or [(quiet, (_unshared_noise(quiet.deviations), 1.0)) for quiet in halves]:
+        rounding = (step * quiet.value ** (step_power - 1)) ** 2 / 12
+        variance = deviation**2 - 2 * rounding
         # Noise that is weaker than the rounding is left to the step.
-        if noise > rounding:
-            found.append((half.value, math.sqrt(noise), length))
+        if variance > rounding:
+            found.append((quiet.value, math.sqrt(variance), length))
     if len(found) < 2:
         # Noise that drowns in a curved surface in one half says nothing of how it depends on depth.
         _, deviation, length = found[0] if found else (1.0, 0.0, 1.0)
@@ -137,37 +162,96 @@ def _measure_noise(inverse: Tensor, valid: Tensor, step: float, step_power: int)
     return noise, power, math.sqrt(near_length * far_length)
 
 
-def _halves(inverse: Tensor, valid: Tensor, step: float, step_power: int) -> list[_Half]:
-    """Deviations of the near and the far half; fewer where a half is empty. One synchronisation with the device."""
-    height, width = inverse.shape[-2:]
-    # Odd: patterns that repeat every second pixel are met in both phases.
-    stride = round(math.sqrt(height * width / _NOISE_SAMPLES)) | 1
-    trusted = torch.where(valid > 0, inverse, math.nan)[0, 0]
-    lines = [_every(trusted, stride), _every(trusted.T, stride)]
-    if step:
-        noise = torch.Generator().manual_seed(0)
-        lines = [d + d**step_power * step * (torch.rand(d.shape, generator=noise).to(d) - 0.5) for d in lines]
-    middle = torch.cat([d[:, ::stride].flatten() for d in lines]).nanmedian()
-    rows = []
-    for lag in (lag for lag in _LAGS if 2 * lag < max(height, width)):
-        parts = [_relative_bends(d, lag, stride) for d in lines if 2 * lag < d.shape[1]]
-        centre, bend = (torch.cat(p) for p in zip(*parts, strict=True))
-        near = centre > middle
-        rows += [torch.where(half, values, math.nan).nanmedian() for half in (near, ~near) for values in (centre, bend)]
-    medians = torch.stack(rows).view(-1, 2, 2).tolist()
+def _quiet_places(inverse: Tensor, valid: Tensor, step: float, step_power: int) -> list[_Quiet]:
+    """The quiet quarter of the places in the near and in the far half of the blocks; fewer where a half is empty."""
+    lags, values, bends = _block_medians(inverse, valid, step, step_power)
+    nearest = [block for block in np.argsort(-values) if np.isfinite(values[block])]
+    middle = (len(nearest) + 1) // 2
     halves = []
-    for i in (0, 1):
-        deviations = {lag: row[i][1] / _BEND_PER_DEVIATION for lag, row in zip(_LAGS, medians, strict=False) if row[i][1] >= 0}
-        if deviations:
-            halves.append(_Half(medians[0][i][0], deviations))
+    for half in (nearest[:middle], nearest[middle:]):
+        places = bends[:, :, half].reshape(len(lags), -1)
+        # As many lags as some place has.
+        usable = int(np.isfinite(places).cumprod(0).any(1).sum())
+        places, owners = places[:usable], np.tile(half, 2)
+        whole = np.isfinite(places).all(0)
+        if usable == 0 or not whole.any():
+            continue
+        places, owners = places[:, whole], owners[whole]
+        order = np.log(places.clip(1e-12)).mean(0).argsort()
+        quiet = order[: max(1, round(len(order) * _QUIET_SHARE))]
+        deviations = places[:, quiet].mean(1) / _BEND_PER_DEVIATION
+        halves.append(_Quiet(float(values[owners[quiet]].mean()), dict(zip(lags, deviations.tolist(), strict=False))))
     return halves
 
 
-def _relative_bends(lines: Tensor, lag: int, stride: int) -> tuple[Tensor, Tensor]:
-    """Values and |second differences| as a share of them at every stride-th place of lines (N, L); NaN where one of the three is."""
-    before, centre, after = (lines[:, i * lag : lines.shape[1] - (2 - i) * lag : stride] for i in range(3))
-    bend = (before + after - 2 * centre).abs() / centre
-    return (centre + 0 * bend).flatten(), bend.flatten()
+def _block_medians(inverse: Tensor, valid: Tensor, step: float, step_power: int) -> tuple[list[int], np.ndarray, np.ndarray]:
+    """Medians of blocks, which leave the device together; NaN where a block has hardly any pixels.
+
+    Returns:
+        The lags that fit into the picture, the blocks' values (N,), and their second differences as a share of the value,
+        (lags, 2, N), along rows and along columns.
+    """
+    height, width = inverse.shape[-2:]
+    # Odd: patterns that repeat every second pixel are met in both phases.
+    stride = round(math.sqrt(height * width / _NOISE_SAMPLES)) | 1
+    blocks = min(_BLOCKS, max(1, math.isqrt(height * width // stride**2 // _BLOCK_SAMPLES)))
+    trusted = torch.where(valid > 0, inverse, math.nan)[0, 0]
+    rows, columns = _every(trusted, stride), _every(trusted.T, stride)
+    if step:
+        noise = torch.Generator().manual_seed(0)
+        rows, columns = (d + d**step_power * step * (torch.rand(d.shape, generator=noise).to(d) - 0.5) for d in (rows, columns))
+    lags = [lag for lag in _LAGS if 2 * lag < max(height, width)]
+    medians = [_medians(rows[:, ::stride], blocks)]
+    for lag in lags:
+        medians.append(_medians(_relative_bends(rows, lag, stride), blocks))
+        medians.append(_medians(_relative_bends(columns, lag, stride), blocks).T)
+    values, *bends = torch.stack(medians).flatten(1).tolist()
+    return lags, np.array(values), np.array(bends).reshape(len(lags), 2, -1)
+
+
+def _relative_bends(lines: Tensor, lag: int, stride: int) -> Tensor:
+    """|Second differences| as a share of the value at every stride-th place of lines (N, L); NaN where one of the three is."""
+    before, centre, after = (lines[:, i * lag : max(0, lines.shape[1] - (2 - i) * lag) : stride] for i in range(3))
+    return (before + after - 2 * centre).abs() / centre
+
+
+def _medians(samples: Tensor, blocks: int) -> Tensor:
+    """Medians (blocks, blocks) of samples (N, M) cut into so many parts a side; NaN where few of a part's samples are numbers."""
+    height, width = (max(1, -(-size // blocks)) for size in samples.shape)
+    padded = F.pad(samples, (0, width * blocks - samples.shape[1], 0, height * blocks - samples.shape[0]), value=math.nan)
+    ordered = padded.view(blocks, height, blocks, width).transpose(1, 2).flatten(2).sort(-1).values
+    counts = ordered.isfinite().sum(-1, keepdim=True)
+    medians = ordered.gather(-1, (counts - 1).clamp(min=0) // 2)
+    return torch.where(counts * 4 >= counts.to(ordered).mean(), medians, math.nan)[..., 0]
+
+
+def _shared_noise(measured: dict[int, float]) -> tuple[float, float] | None:
+    """Deviation and length of the noise that explains deviations s(k), if nothing of what the head of this file names denies it."""
+    deviation, length = _white_noise_alike(measured)
+    if not _SHORTEST < length < _LONGEST:
+        return None
+    foretold = {k: deviation * math.sqrt(max(0.0, 1 - (4 * _shared(k, length) - _shared(2 * k, length)) / 3)) for k in measured}
+    possible = all(foretold[k] <= _MISFIT * measured[k] for k in measured)
+    explained = all(foretold[k] * _MISFIT >= measured[k] for k in (1, 2))
+    return (deviation, length) if possible and explained else None
+
+
+def _unshared_noise(measured: dict[int, float]) -> float:
+    """Deviation of the white noise that neighbouring pixels show.
+
+    From s(1)^2 = n^2 + b^2 and s(2)^2 = n^2 + (4 b)^2, a smooth surface, follows n^2 = (16 s(1)^2 - s(2)^2) / 15. More than four times
+    s(1) at lag 2 is no smooth surface but jumps, which lag 1 meets less often: the more of them, the less there is to take off.
+    """
+    first = measured[1]
+    if first == 0:
+        return 0.0
+    growth = (measured.get(2, first) / first) ** 2
+    return first * math.sqrt(min(1.0, abs(16 - growth) / 15))
+
+
+def _shared(distance: float, length: float) -> float:
+    """Correlation of values `distance` pixels apart in noise of that length: a Gaussian whose sum over all neighbours is length^2."""
+    return math.exp(-math.pi * (distance / length) ** 2)
 
 
 def _white_noise_alike(deviations: dict[int, float]) -> tuple[float, float]:

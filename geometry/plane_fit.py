@@ -69,15 +69,15 @@ def fit_planes(inverse: Tensor, valid: Tensor, focal_length: float, disturbance:
         Planes; exact (to rounding) wherever the valid surroundings are a plane. Not meaningful where not valid.
     """
     step = inverse**disturbance.step_power * disturbance.step if disturbance.step else 0.0
-    tolerance = inverse * max(3 * disturbance.jitter, _FLAT_TOLERANCE) + step * 1.2
+    tolerance = inverse * max(3 * disturbance.pixel_noise, _FLAT_TOLERANCE) + step * 1.2
     slope_x, slope_y, curvature = _one_sided_slopes(inverse, valid, tolerance)
-    expected = inverse * (3 * disturbance.jitter) + step * 3.0
+    expected = inverse * (3 * disturbance.pixel_noise) + step * 3.0
     tolerance = tolerance + _CURVATURE_TOLERANCE * (curvature - expected).clamp(min=0)
     size = 5 if soft else 3
     planes, weight = _fit_window(inverse, valid, slope_x, slope_y, tolerance, size)
-    white = inverse**disturbance.noise_power * (disturbance.noise * disturbance.correlation)
+    white = inverse**disturbance.noise_power * (disturbance.noise * disturbance.noise_length)
     deviation = white + inverse * _LEAST_NOISE + step * 0.9
-    side = math.sqrt(size**2 + disturbance.correlation**2 - 1)
+    side = math.sqrt(size**2 + disturbance.noise_length**2 - 1)
     planes = _widen(planes, weight, deviation, float((deviation / inverse).detach().mean()) * focal_length, focal_length, side)
     return _leave_soft_edges(planes, inverse, valid) if soft else planes
 

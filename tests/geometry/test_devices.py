@@ -201,7 +201,7 @@ CASES = {
             maps()[:1],
             maps()[:1],
             30.0,
-            disturbance.Disturbance(noise=0.1, correlation=3.0, jitter=0.1, step=0.01, step_power=2, soft=True),
+            disturbance.Disturbance(noise=0.1, noise_length=3.0, pixel_noise=0.1, step=0.01, step_power=2, soft=True),
             True,
         ),
         ONE_BY_ONE,
