@@ -69,6 +69,8 @@ _NOISE_LAGS = tuple(lag for lag in _LAGS if 2 * lag in _LAGS)
 _BLOCKS = 4
 _BLOCK_SAMPLES = 256
 _QUIET_SHARE = 0.25
+# By how much the same noise may seem louder in one place than in another, as a logarithm.
+_LOUDNESS_SCATTER = 0.1
 # Shared noise is believed between these lengths, and up to this factor between what it foretells and what is measured. Noise that is
 # shared over less than two pixels can hardly be told from white noise on relief; rounded noise shows a third less at lag 1 than others.
 _SHORTEST, _LONGEST = 1.8, 5.5
@@ -177,8 +179,9 @@ def _quiet_places(inverse: Tensor, valid: Tensor, step: float, step_power: int) 
         if usable == 0 or not whole.any():
             continue
         places, owners = places[:, whole], owners[whole]
-        order = np.log(places.clip(1e-12)).mean(0).argsort()
-        quiet = order[: max(1, round(len(order) * _QUIET_SHARE))]
+        loudness = np.log(places.clip(1e-12)).mean(0)
+        # The quietest by chance alone would tell of too little noise: who is hardly louder counts too.
+        quiet = loudness <= np.quantile(loudness, _QUIET_SHARE) + _LOUDNESS_SCATTER
         deviations = places[:, quiet].mean(1) / _BEND_PER_DEVIATION
         halves.append(_Quiet(float(values[owners[quiet]].mean()), dict(zip(lags, deviations.tolist(), strict=False))))
     return halves
