@@ -20,9 +20,9 @@ measured n(k) are the best guess (`_white_noise_alike`). Medians keep edges out 
 Relief can look like noise: pebbles, plaster and bricks stop growing too, at the lag of their size. To take relief for noise flattens
 it; to take noise for relief only leaves the noise. So shared noise is believed only where nothing speaks against it:
 
-- Noise is everywhere, along rows and along columns; relief need not be. Only the quiet quarter of all places counts, with those
-  that are hardly louder; a place is a block of the picture seen along its rows or along its columns. A wall beside pebbles, or the other direction of a corrugated sheet,
-  shows that there is no noise.
+- Noise is everywhere, along rows and along columns; relief need not be. Only the quiet quarter of all places counts, with those that are
+  hardly louder; a place is a block of the picture seen along its rows or along its columns. A wall beside pebbles, or the other
+  direction of a corrugated sheet, shows that there is no noise.
 - Noise of sensors is shared over a few pixels. What stays smooth over more than `_LONGEST` of them is a surface.
 - The guess must foretell what is measured. Noise adds to the surface, so s(k) of the noise alone may nowhere be above the measured one;
   and it must explain most of it at lags 1 and 2, where a surface adds least. Relief under white noise fails there.
