@@ -76,16 +76,14 @@ def to_rgb(image: Tensor) -> Tensor:
         ValueError: Wrong rank, channel count, an empty batch or picture, or pixels that are NaN or infinite.
         TypeError: Not a floating-point tensor.
     """
-    planar = to_planar(image)
-    _finite_bounds(planar)
-    return pictures_to_rgb(planar)
+    return pictures_to_rgb(to_pictures(image))
 
 
 def as_batch(images: Tensor | np.ndarray) -> Tensor:
     """Pictures from Python code as planar RGB.
 
     Args:
-        images: a tensor (B, 3, H, W) in [0, 1], or an array (H, W, C) or (B, H, W, C) of uint8, uint16 or floats in [0, 1].
+        images: a tensor (B, 3, H, W) in [0, 1], or an array (H, W), (H, W, C) or (B, H, W, C) of uint8, uint16 or floats in [0, 1].
 
     Returns:
         (B, 3, H, W) float32 in [0, 1].
@@ -109,19 +107,7 @@ def check_pictures(images: Tensor | np.ndarray) -> Tensor | np.ndarray:
     Raises:
         ValueError, TypeError: As `as_batch`.
     """
-    if isinstance(images, np.ndarray):
-        batch = images[None] if images.ndim == 3 else images
-        _scaled(batch[:0])
-        to_planar(torch.empty(batch.shape, device="meta"))
-    elif isinstance(images, Tensor):
-        if images.ndim != 4:
-            raise ValueError(f"the tensor has shape {tuple(images.shape)}; expected (batch, channels, height, width)")
-        batch = images
-        to_planar(batch.movedim(1, -1))
-    else:
-        kind = f"{type(images).__module__}.{type(images).__qualname__}"
-        remedy = "of a PIL picture give numpy.asarray(picture.convert('RGB')), of a file depth_normal.geometry.files.read_picture(path)"
-        raise TypeError(f"the pictures are a {kind}; expected a tensor (B, 3, H, W) or an array (H, W, C) or (B, H, W, C): {remedy}")
+    batch = _batch_as_stored(images)
     low, high = _finite_bounds(batch)
     # Resampling overshoots by less; 0..255 and -1..1 go beyond.
     if low < -0.5 or high > 1.5:
@@ -166,8 +152,9 @@ def _finite_bounds(pictures: Tensor | np.ndarray) -> tuple[float, float]:
     if math.isfinite(low) and math.isfinite(high):
         return low, high
     bad = int((~(torch.isfinite(pictures) if isinstance(pictures, Tensor) else np.isfinite(pictures))).sum())
-    total = math.prod(pictures.shape)
-    raise ValueError(f"the picture holds {bad} NaN or infinite values of {total}; every pixel must be a number in [0, 1]")
+    raise ValueError(
+        f"the picture holds {bad} NaN or infinite values of {math.prod(pictures.shape)}; every pixel must be a number in [0, 1]"
+    )
 
 
 def _scaled(array: np.ndarray) -> np.ndarray:
@@ -181,6 +168,35 @@ def _scaled(array: np.ndarray) -> np.ndarray:
     if np.issubdtype(array.dtype, np.floating):
         return array.astype(np.float32, copy=False)
     raise TypeError(f"the picture is an array of {array.dtype}; expected uint8, uint16 or floats in [0, 1]")
+
+
+def _batch_as_stored(images: Tensor | np.ndarray) -> Tensor | np.ndarray:
+    """What `check_pictures` returns; only the form is looked at."""
+    if isinstance(images, np.ndarray):
+        _scaled(np.empty(0, images.dtype))
+        batch = images[None, ..., None] if images.ndim == 2 else images[None] if images.ndim == 3 else images
+        channels, layout, remedy = -1, "an array (H, W), (H, W, C) or (B, H, W, C)", "transpose(1, 2, 0) makes that of (C, H, W)"
+    elif isinstance(images, Tensor):
+        batch, remedy = images, "tensor[None] makes that of (C, H, W), tensor.movedim(-1, 1) of (B, H, W, C)"
+        channels, layout = 1, "a tensor (B, C, H, W)"
+    else:
+        raise TypeError(_not_pictures(images))
+    if batch.ndim != 4 or batch.shape[channels] not in (1, 3, 4):
+        raise ValueError(f"the pictures have shape {tuple(images.shape)}; expected {layout} with C = 1, 3 or 4: {remedy}")
+    if 0 in batch.shape:
+        raise ValueError(f"the batch is empty (shape {tuple(images.shape)}); give at least one picture of at least 1x1 pixel")
+    if isinstance(batch, Tensor) and not batch.is_floating_point():
+        raise TypeError(f"the pictures have dtype {batch.dtype}; expected floats in [0, 1]: tensor / 255 makes that of 8 bits")
+    return batch
+
+
+def _not_pictures(images: object) -> str:
+    kind = f"{type(images).__module__}.{type(images).__qualname__}".removeprefix("builtins.")
+    if isinstance(images, list | tuple):
+        remedy = "numpy.stack(pictures) makes one array of pictures of one size"
+    else:
+        remedy = "of a PIL picture give numpy.asarray(picture.convert('RGB')), of a file depth_normal.geometry.files.read_picture(path)"
+    return f"the pictures are a {kind}; expected a tensor (B, 3, H, W) or an array (H, W, C) or (B, H, W, C): {remedy}"
 
 
 def to_image(planar: Tensor) -> Tensor:

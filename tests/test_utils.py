@@ -91,13 +91,20 @@ def test_arrays_of_any_kind_mean_the_same(dtype):
 def test_a_tensor_is_planar_and_an_array_is_not():
     assert as_batch(torch.rand(2, 3, 5, 7)).shape == (2, 3, 5, 7)
     assert as_batch(np.random.default_rng(0).random((5, 7, 3))).shape == (1, 3, 5, 7)
+    grey = np.random.default_rng(0).random((5, 7)).astype(np.float32)
+    assert torch.equal(as_batch(grey), torch.from_numpy(grey).expand(1, 3, 5, 7)), "(H, W) is grey"
 
 
 @pytest.mark.parametrize(
     ("images", "error", "message"),
     [
-        (torch.rand(3, 5, 7), ValueError, r"\(3, 5, 7\)"),
-        (np.zeros((5, 7, 2)), ValueError, "1, 3 or 4 channels"),
+        (torch.rand(3, 5, 7), ValueError, r"shape \(3, 5, 7\); expected a tensor \(B, C, H, W\) .* tensor\[None\]"),
+        (torch.rand(2, 5, 7, 3), ValueError, r"shape \(2, 5, 7, 3\); expected a tensor \(B, C, H, W\) .* movedim\(-1, 1\)"),
+        (torch.rand(0, 3, 5, 7), ValueError, r"empty \(shape \(0, 3, 5, 7\)\)"),
+        (np.zeros((5, 7, 2)), ValueError, r"shape \(5, 7, 2\); expected an array .* with C = 1, 3 or 4"),
+        (np.zeros((3, 5, 7)), ValueError, r"shape \(3, 5, 7\); expected an array .* transpose\(1, 2, 0\)"),
+        (np.zeros(7), ValueError, r"shape \(7,\); expected an array \(H, W\)"),
+        ([np.zeros((5, 7, 3))] * 2, TypeError, r"are a list; .*numpy.stack"),
         (np.zeros((5, 7, 3), np.int32), TypeError, "int32"),
         (torch.zeros(1, 3, 5, 7, dtype=torch.uint8), TypeError, "uint8"),
         (np.zeros((5, 7, 3), bool), TypeError, "array of bool; expected uint8, uint16 or floats"),
@@ -110,7 +117,7 @@ def test_a_tensor_is_planar_and_an_array_is_not():
         (torch.full((1, 3, 5, 7), torch.nan), ValueError, "NaN"),
         (np.zeros((0, 7, 3)), ValueError, "empty"),
         (Image.new("RGB", (7, 5)), TypeError, r"PIL.Image.Image; .*give numpy.asarray\(picture.convert\('RGB'\)\)"),
-        ("photo.jpg", TypeError, r"builtins.str; .*files\.read_picture"),
+        ("photo.jpg", TypeError, r"are a str; .*files\.read_picture"),
     ],
 )
 def test_what_is_no_picture_is_refused(images, error, message):
