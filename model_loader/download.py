@@ -72,8 +72,7 @@ def download_weights(file: WeightFile, licence: str, licence_url: str | None = N
                 raise offline_error(file)
             _check_disk_space(file, root, file.size, _part(file))
             terms = f"{licence} ({licence_url})" if licence_url else licence
-            size = f"{file.size / 1e6:.1f} MB" if file.size else "size unknown"
-            logger.info("downloading %s (%s) from %s; licence: %s", file.name, size, source_url(file), terms)
+            logger.info("downloading %s (%s) from %s; licence: %s", file.name, file.size_in_words, source_url(file), terms)
             path = _fetch(file, root, meter)
             trust(path, file)
             return path

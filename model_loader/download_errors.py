@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import shutil
+import socket
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 
-from ..annotators.base import WeightFile
+from ..annotators.base import WeightFile, size_in_words
 from . import hub
 from .find import download_path, search_places
 from .https import AddressError, BusyError, UnexpectedContentError, without_credentials
@@ -60,21 +62,20 @@ def explained(error: BaseException, file: WeightFile, root: Path, licence_url: s
     if isinstance(error, UnexpectedContentError):
         return corrupt_error(file, str(error))
     if isinstance(error, AddressError | BusyError):
-        return DownloadError(f"{file.name} cannot be fetched: {error}. {_by_hand(file)}")
+        return DownloadError(f"{file.name} cannot be fetched: {error}. Or {_by_hand(file)}")
     if status in (401, 403):
         return AccessDeniedError(_denied(file, status, licence_url))
     if status in (404, 410):
         return DownloadError(
             f"{url} does not exist (HTTP {status}): its publisher moved or deleted it. Put {file.name} at {download_path(file)} yourself"
         )
-    reason = without_credentials(str(list(_chain(error))[-1])).strip() or type(error).__name__
     kind = NoNetworkError if status is None else DownloadError
-    return kind(f"{_nowhere(file)} and {url} cannot be fetched: {reason}. {_by_hand(file)}")
+    return kind(f"{file.name} cannot be fetched: {_reason(error)}. {_nowhere(file)}. Try again, or {_by_hand(file)}")
 
 
 def offline_error(file: WeightFile) -> NoNetworkError:
     """The error where HF_HUB_OFFLINE is set."""
-    return NoNetworkError(f"{_nowhere(file)} and HF_HUB_OFFLINE forbids to fetch it: unset it. {_by_hand(file)}")
+    return NoNetworkError(f"{file.name} cannot be fetched: HF_HUB_OFFLINE forbids it. {_nowhere(file)}. Unset it, or {_by_hand(file)}")
 
 
 def corrupt_error(file: WeightFile, problem: str) -> CorruptDownloadError:
@@ -96,10 +97,10 @@ def foreign_file_error(file: WeightFile, path: Path, problem: str | None) -> Dow
 def disk_full_error(file: WeightFile, root: Path, size: int | None = None) -> DiskFullError:
     """The error for a folder without room; `size` is what the server says where the table does not know."""
     size = file.size or size
-    needed = f"{size} bytes are needed" if size else "the size is not known"
+    needed = f"{size_in_words(size)} are needed" if size else "the size is not known"
     return DiskFullError(
-        f"no room for {file.name} in {root}: {needed}, {free_space(root)} are free, or the file system takes no file so large. "
-        "Nothing of it was left there; free some space, or set DEPTH_NORMAL_HOME or HF_HOME to another disk"
+        f"no room for {file.name} in {root}: {needed}, {size_in_words(free_space(root))} are free, or the file system takes no file so "
+        "large. Nothing of it was left there; free some space, or set DEPTH_NORMAL_HOME or HF_HOME to another disk"
     )
 
 
@@ -135,20 +136,36 @@ def is_local(error: BaseException) -> bool:
 
 def _denied(file: WeightFile, status: int, licence_url: str | None) -> str:
     if not file.repo_id:
-        return f"{file.url} refuses access (HTTP {status}). {_by_hand(file)}"
+        return f"{file.url} refuses access (HTTP {status}). You can {_by_hand(file)}"
     from huggingface_hub import get_token
 
     token = "the token that was sent gives no access" if get_token() else "no token was sent"
     page = licence_url or source_url(file).split("/resolve/")[0]
     return (
         f"{source_url(file)} refuses access (HTTP {status}; {token}). If the model is gated: accept its licence at {page} with your "
-        f"Hugging Face account, then run `hf auth login` or set HF_TOKEN, and try again. {_by_hand(file)}"
+        f"Hugging Face account, then run `hf auth login` or set HF_TOKEN, and try again. Or {_by_hand(file)}"
     )
 
 
 def _nowhere(file: WeightFile) -> str:
-    return f"{file.name} is not on this computer (looked in: {', '.join(map(str, search_places(file)))})"
+    return f"It is not on this computer (looked in: {', '.join(map(str, search_places(file)))})"
+
+
+def _reason(error: BaseException) -> str:
+    """Why there was no answer, in plain words where the cause is known."""
+    cause = list(_chain(error))[-1]
+    while isinstance(cause, URLError) and isinstance(cause.reason, BaseException):
+        cause = cause.reason
+    if isinstance(cause, socket.gaierror):
+        return "the server's name could not be looked up (is there a network?)"
+    if isinstance(cause, ConnectionRefusedError):
+        return "the server refused the connection (is a proxy or firewall in between?)"
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"the server's certificate is not believed: {cause.verify_message} (is the clock right? is a proxy in between?)"
+    if isinstance(cause, OSError) and cause.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH):
+        return "the server cannot be reached (is there a network?)"
+    return without_credentials(str(cause)).strip() or type(cause).__name__
 
 
 def _by_hand(file: WeightFile) -> str:
-    return f"Or download {source_url(file)} by hand and put it at {download_path(file)}"
+    return f"download {source_url(file)} by hand and put it at {download_path(file)}"

@@ -56,7 +56,7 @@ def bundled_path(file: WeightFile) -> Path:
 
 def search_places(file: WeightFile) -> list[Path]:
     """The folders that `find_weights` looks through, for messages; those that do not exist included."""
-    return [*_folders(file), *([hub.cache_folder(file)] if file.repo_id else [])]
+    return list(dict.fromkeys([*_folders(file), *([hub.cache_folder(file)] if file.repo_id else [])]))
 
 
 def download_folder() -> Path:
