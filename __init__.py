@@ -5,9 +5,13 @@ Example:
     >>> estimate = model.estimate(images)  # (B, 3, H, W) in [0, 1] -> Estimate
 """
 
-from .geometry.estimate import Axes, Estimate, Quantity
-from .model_loader import Model, free, load_model
-from .nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .geometry.estimate import Axes, Estimate, Quantity
+    from .model_loader import Model, free, load_model
+    from .nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 
 __version__ = "0.1.0"
 WEB_DIRECTORY = "./web"
@@ -23,3 +27,30 @@ __all__ = [
     "free",
     "load_model",
 ]
+
+_HOMES = {
+    "NODE_CLASS_MAPPINGS": ".nodes",
+    "NODE_DISPLAY_NAME_MAPPINGS": ".nodes",
+    "Axes": ".geometry.estimate",
+    "Estimate": ".geometry.estimate",
+    "Model": ".model_loader",
+    "Quantity": ".geometry.estimate",
+    "free": ".model_loader",
+    "load_model": ".model_loader",
+}
+_ROOMS = ("annotators", "geometry", "model_loader", "nodes")
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name when it is first asked for: torch takes seconds, and `depth-normal --help` needs none of it."""
+    if name in _HOMES:
+        value = globals()[name] = getattr(import_module(_HOMES[name], __name__), name)
+        return value
+    if name in _ROOMS:
+        import_module(".nodes", __name__)  # which needs them all
+        return globals()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -33,6 +33,12 @@ class CheckpointError(ValueError):
     """A weights file that is damaged, unsafe, or of another model than the one asked for."""
 
 
+def size_in_words(size: int, exact: bool = True) -> str:
+    """A number of bytes for people: "493 MB", or "about 2.6 GB" where it is not exact."""
+    number = f"{size / 1e9:.{2 if exact else 1}f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+    return number if exact else f"about {number}"
+
+
 @dataclass(frozen=True)
 class WeightFile:
     """A file of weights: where it comes from and how to know it.
@@ -73,6 +79,12 @@ class WeightFile:
     def name(self) -> str:
         """The plain file name."""
         return self.filename.rsplit("/", 1)[-1]
+
+    @property
+    def size_in_words(self) -> str:
+        """Its length for people, as `size_in_words` says it."""
+        size = self.size or self.approximate_size
+        return size_in_words(size, exact=bool(self.size)) if size else "size unknown"
 
     @property
     def bundled(self) -> bool:
@@ -125,9 +137,7 @@ class ModelSpec:
     @property
     def size_in_words(self) -> str:
         """The same for people: "493 MB", or "about 2.6 GB" where a part is estimated."""
-        exact = all(file.size for file in self.files)
-        number = f"{self.size / 1e9:.{2 if exact else 1}f} GB" if self.size >= 1e9 else f"{self.size / 1e6:.0f} MB"
-        return number if exact else f"about {number}"
+        return size_in_words(self.size, exact=all(file.size for file in self.files))
 
     @property
     def non_commercial(self) -> bool:
@@ -198,6 +208,11 @@ class Annotator(ABC):
             A sentence for a warning; None where the name contradicts nothing.
         """
         return None
+
+    @classmethod
+    def knows_camera(cls, spec: ModelSpec) -> bool:
+        """Whether its estimates have intrinsics even where nobody says which camera took the pictures."""
+        return False
 
     @abstractmethod
     def predict(self, pixels: Tensor) -> Estimate:

@@ -54,6 +54,11 @@ class DepthAnything3Annotator(DinoAnnotator):
 
     network_class = DepthAnything3
 
+    @classmethod
+    def knows_camera(cls, spec: ModelSpec) -> bool:
+        """See `Annotator.knows_camera`. `small` and `base` estimate it, the metric network has a usual one."""
+        return spec.config.vit.alternating_from is not None or spec.quantity is Quantity.METRIC_DEPTH
+
     def network_size(self, height: int, width: int, size: int) -> tuple[int, int]:
         """Size of the network's input: longer side `size`, aspect kept, sides to the nearest multiple (ties up)."""
         multiple = self.spec.multiple_of

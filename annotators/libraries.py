@@ -36,7 +36,7 @@ def from_diffusers(*names: str) -> tuple[Any, ...]:
 
 def how_to_install_diffusion() -> str:
     """The command that installs what the extra `[diffusion]` lists, into the Python that runs here: ComfyUI's own, inside ComfyUI."""
-    return f'run  "{sys.executable}" -m pip install "diffusers>=0.35" "scipy>=1.11"  and restart'
+    return f'run  "{sys.executable}" -m pip install "diffusers>=0.35" "scipy>=1.11"'
 
 
 def _from_library(library: str, names: tuple[str, ...], remedy: str) -> tuple[Any, ...]:

@@ -5,14 +5,13 @@ Each family's file ends with its entries; here they are only joined.
 
 from __future__ import annotations
 
+import difflib
+import textwrap
+
 from . import depth_anything, depth_anything_v3, lbm, lotus, marigold, midas, tiny, zoe, zoe_depth_anything
 from .base import Annotator, ModelSpec
-
-DEFAULT_MODEL = "midas-dpt-hybrid"
-"""The old nodes' model, and what is taken where nobody chooses."""
-
-BUNDLED_MODEL = "tiny"
-"""The model whose weights are a part of the pack."""
+from .choices import BUNDLED_MODEL as BUNDLED_MODEL
+from .choices import DEFAULT_MODEL as DEFAULT_MODEL
 
 # the order is that of the nodes' lists
 _FAMILIES: tuple[tuple[str, type[Annotator], tuple[ModelSpec, ...]], ...] = (
@@ -38,7 +37,10 @@ def find_spec(model_id: str) -> ModelSpec:
         ValueError: No such model; the message lists those there are.
     """
     if model_id not in MODELS:
-        raise ValueError(f"unknown model {model_id!r}; known models: {', '.join(MODELS)}")
+        close = difflib.get_close_matches(model_id, MODELS, 2, 0.5)
+        meant = f"; did you mean {' or '.join(close)}?" if close else ""
+        known = textwrap.fill(", ".join(MODELS), 100, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+        raise ValueError(f"unknown model {model_id!r}{meant}\nKnown models:\n{known}")
     return MODELS[model_id]
 
 

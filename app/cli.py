@@ -1,6 +1,6 @@
 """The command `depth-normal`: depth and normal maps of pictures, the list of models, downloads.
 
-Exit codes: 0 all done; 1 some pictures or downloads failed, the others are done; 2 nothing could be done.
+Nothing large is imported before a command runs: `--help`, `--version` and mistyped words are answered at once.
 """
 
 from __future__ import annotations
@@ -10,24 +10,26 @@ import io
 import json
 import logging
 import math
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..annotators.registry import BUNDLED_MODEL, DEFAULT_MODEL, MODELS, find_spec
-from ..geometry.files import FORMATS, PLY_AXES
-from ..model_loader import DEVICE_CHOICES, DTYPE_CHOICES, load_model
-from .compare import compare_files
-from .models import describe, find_or_download
-from .outputs import plan_outputs
-from .work import run
+from .. import __version__
+from ..annotators.choices import BUNDLED_MODEL, DEFAULT_MODEL, DEVICE_CHOICES, DTYPE_CHOICES
+from .pictures import find_pictures
+from .terminal import TerminatedError, complain, say, terminable
+
+if TYPE_CHECKING:
+    from .outputs import Outputs
 
 DEMO_PICTURE = Path(__file__).parent / "coffee.jpg"
 
-DONE, SOME_FAILED, NOTHING_DONE = 0, 1, 2
+DONE, SOME_FAILED, NOTHING_DONE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+EXIT_CODES = """exit codes: 0 all done; 1 some failed, the others are done; 2 nothing could be done;
+130 stopped by Ctrl-C, 143 by SIGTERM: what was finished before stays"""
+
+FURTHER_FORMATS = ("exr", "pfm", "ply", "glb")
+PLY_UP_CHOICES = ("y", "z")
 
 # What a bad picture, file, model or machine raises; anything else is a fault of this program and shows its traceback.
 EXPECTED_ERRORS = (ValueError, OSError, RuntimeError, ArithmeticError, MemoryError, ImportError)
@@ -40,8 +42,17 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: The words after `depth-normal`; None = those the program was started with.
 
     Returns:
-        The exit code.
+        The exit code, as EXIT_CODES says.
     """
+    try:
+        with terminable():
+            return _run(arguments)
+    except KeyboardInterrupt as stop:
+        complain("stopped")
+        return TERMINATED if isinstance(stop, TerminatedError) else INTERRUPTED
+
+
+def _run(arguments: list[str] | None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A name that the console cannot show must not stop the work.
@@ -50,29 +61,20 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger(__name__.partition(".")[0]).setLevel(logging.INFO)
     parsed = _parser().parse_args(arguments)
     try:
-        with _terminable():
-            return parsed.run(parsed)
+        return parsed.run(parsed)
     except EXPECTED_ERRORS as error:
-        return _complain(str(error))
-    except KeyboardInterrupt:
-        return _complain("stopped")
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Lets SIGTERM end the work as Ctrl-C does, so that files half written are removed."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        complain(str(error))
+        return NOTHING_DONE
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="depth-normal", description="Depth and normal maps from any picture.")
+    parser = argparse.ArgumentParser(
+        prog="depth-normal",
+        description="Depth and normal maps from any picture.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"depth-normal {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_estimate(commands.add_parser("estimate", help="write depth and normal maps of pictures"))
     _add_demo(commands.add_parser("demo", help="depth and normals of a photograph that comes with the pack, without a download"))
@@ -83,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_estimate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("pictures", nargs="+", type=Path, metavar="IMAGE")
+    parser.add_argument("pictures", nargs="+", type=Path, metavar="IMAGE", help="pictures, or a pattern such as 'photos/*.jpg'")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results; made if absent")
     parser.add_argument("--model", default=DEFAULT_MODEL, metavar="ID", help=f"see `depth-normal models` (default: {DEFAULT_MODEL})")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="weights to use in place of the published file")
@@ -97,9 +99,9 @@ def _add_estimate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--near-far-ratio", type=_ratio, metavar="N", help=ratio)
     parser.add_argument("--device", default="auto", choices=DEVICE_CHOICES)
     parser.add_argument("--dtype", default="auto", choices=DTYPE_CHOICES, help="what the network computes in")
-    extra = [extension.lstrip(".") for extension in FORMATS if extension not in (".png", ".npz")]
-    parser.add_argument("--also", action="append", default=[], choices=extra, help="write <stem>.<format> too; may be given again")
-    parser.add_argument("--ply-up", default="y", choices=PLY_AXES, help="what points up in a PLY: y (the default), or z as in Blender")
+    also = "write <stem>.<format> too; may be given again"
+    parser.add_argument("--also", action="append", default=[], choices=FURTHER_FORMATS, help=also)
+    parser.add_argument("--ply-up", choices=PLY_UP_CHOICES, help="what points up in a PLY: y (the default), or z as in Blender")
     _add_overwrite(parser)
     parser.set_defaults(run=_estimate)
 
@@ -117,8 +119,9 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_compare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("found", type=Path, metavar="A", help="the file that is judged (.npz, .exr, .png, .pfm)")
-    parser.add_argument("truth", type=Path, metavar="B", help="the file that it is judged by")
+    judged = "the file that is judged: .npz, .exr, .pfm, or a .png of the node Save Geometry (<stem>_depth.png has no range)"
+    parser.add_argument("found", type=Path, metavar="A", help=judged)
+    parser.add_argument("truth", type=Path, metavar="B", help="the file that it is judged by, of the same kinds")
     parser.add_argument("--normals-from-depth", action="store_true", help="judge normals derived from A's depth, not those in the file")
     _add_json(parser)
     parser.set_defaults(run=_compare)
@@ -130,7 +133,7 @@ def _add_download(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_overwrite(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--overwrite", action="store_true", help="replace files of these names that this command did not make")
+    parser.add_argument("--overwrite", action="store_true", help="replace also what this command did not make, or made of another picture")
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:
@@ -164,44 +167,80 @@ def _number(text: str) -> float:
 
 
 def _estimate(arguments: argparse.Namespace) -> int:
-    planned = plan_outputs(arguments.pictures, arguments.out, arguments.also, arguments.overwrite)
-    model = load_model(arguments.model, arguments.dtype, arguments.device, arguments.weights)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    from tqdm import tqdm
+    pictures, problems = find_pictures(arguments.pictures)
+    for problem in problems:
+        complain(problem)
+    if not pictures:
+        return NOTHING_DONE
+    if arguments.ply_up and "ply" not in arguments.also:
+        raise ValueError(f"--ply-up {arguments.ply_up} says how a PLY stands, and none is asked for: add --also ply, or leave it out")
+    from ..annotators.registry import find_spec
+    from .outputs import plan_outputs
+    from .work import check_formats
 
+    planned = plan_outputs(pictures, arguments.out, arguments.also, arguments.overwrite)
+    check_formats(arguments.also, find_spec(arguments.model), arguments.fov)
+    failed = len(problems) + _estimate_all(planned, arguments)
+    total = len(problems) + len(planned)
+    if failed and total > 1:
+        complain(f"{failed} of {total} pictures failed")
+    return (NOTHING_DONE if failed == total else SOME_FAILED) if failed else DONE
+
+
+def _estimate_all(planned: list[Outputs], arguments: argparse.Namespace) -> int:
+    """Returns how many pictures failed."""
+    from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    from ..model_loader import load_model
+    from .work import run
+
+    model = load_model(arguments.model, arguments.dtype, arguments.device, arguments.weights)
     failed = 0
-    for outputs in tqdm(planned, unit="picture", disable=len(planned) == 1):
-        try:
-            written = run(model, outputs, arguments.size, arguments.fov, arguments.ply_up, arguments.near_far_ratio)
-        except EXPECTED_ERRORS as error:
-            failed += 1
-            _complain(f"{outputs.picture}: skipped: {error}")
-        else:
-            tqdm.write(f"{outputs.picture}: {', '.join(str(each) for each in written)}")
-    if failed:
-        _complain(f"{failed} of {len(planned)} pictures failed")
-    return SOME_FAILED if failed else DONE
+    with logging_redirect_tqdm():
+        for outputs in tqdm(planned, unit="picture", disable=len(planned) == 1):
+            try:
+                written = run(model, outputs, arguments.size, arguments.fov, arguments.ply_up or "y", arguments.near_far_ratio)
+            except EXPECTED_ERRORS as error:
+                failed += 1
+                complain(_about(str(outputs.picture), error))
+            else:
+                say(f"{outputs.picture}: {', '.join(str(each) for each in written)}")
+    return failed
+
+
+def _about(name: str, error: Exception) -> str:
+    """An error with the name of what it is about, once."""
+    text = str(error) or type(error).__name__
+    return text if name in text else f"{name}: {text}"
 
 
 def _demo(arguments: argparse.Namespace) -> int:
+    from ..annotators.registry import find_spec
+    from ..model_loader import load_model
+    from .outputs import plan_outputs
+    from .work import run
+
     (outputs,) = plan_outputs([DEMO_PICTURE], arguments.out, overwrite=arguments.overwrite)
-    arguments.out.mkdir(parents=True, exist_ok=True)
     for path in run(load_model(BUNDLED_MODEL), outputs):
-        print(path)  # noqa: T201
-    print(f"""
+        say(str(path))
+    say(f"""
 The photograph is {DEMO_PICTURE} (by Rachel Michetti, CC0).
 These maps are a preview, by {BUNDLED_MODEL!r}, the small network that comes with the pack. Of your own picture, with a larger network:
 
     depth-normal estimate photo.jpg --out maps --model {DEFAULT_MODEL}
 
-downloads {find_spec(DEFAULT_MODEL).size_in_words} once; `depth-normal models` lists all models with their sizes and licences.""")  # noqa: T201
+downloads {find_spec(DEFAULT_MODEL).size_in_words} once; `depth-normal models` lists all models with their sizes and licences.""")
     return DONE
 
 
 def _models(arguments: argparse.Namespace) -> int:
+    from ..annotators.registry import MODELS
+    from .models import describe
+
     rows = [describe(spec) for spec in MODELS.values()]
     if arguments.json:
-        print(json.dumps(rows, indent=2))  # noqa: T201
+        say(json.dumps(rows, indent=2))
         return DONE
     header = {"id": "MODEL", "gives": "GIVES", "size": "SIZE", "licence": "LICENCE", "file": "FILE"}
     lines = [header]
@@ -209,38 +248,40 @@ def _models(arguments: argparse.Namespace) -> int:
         lines.append({**row, "size": spec.size_in_words, "file": row["file"] or "not downloaded"})
     widths = {key: max(len(str(line[key])) for line in lines) for key in header}
     for line in lines:
-        print("  ".join(str(line[key]).ljust(widths[key]) for key in header).rstrip())  # noqa: T201
+        say("  ".join(str(line[key]).ljust(widths[key]) for key in header).rstrip())
     return DONE
 
 
 def _compare(arguments: argparse.Namespace) -> int:
+    from .compare import compare_files
+
     errors = compare_files(arguments.found, arguments.truth, arguments.normals_from_depth)
     if arguments.json:
-        print(json.dumps(errors, indent=2))  # noqa: T201
+        say(json.dumps(errors, indent=2))
         return DONE
     for kind, row in errors.items():
         unit = " (degrees)" if kind == "normals" else ""
-        print(f"{kind}{unit}: " + ", ".join(f"{name} {value:.4g}" for name, value in row.items()))  # noqa: T201
+        say(f"{kind}{unit}: " + ", ".join(f"{name} {value:.4g}" for name, value in row.items()))
     return DONE
 
 
 def _download(arguments: argparse.Namespace) -> int:
-    failed = 0
-    for spec in [find_spec(model_id) for model_id in arguments.models]:
-        for file in spec.files:
-            try:
-                path = find_or_download(spec, file)
-            except EXPECTED_ERRORS as error:
-                failed += 1
-                _complain(f"{spec.id}: {error}")
-            else:
-                print(f"{spec.id}: {path}")  # noqa: T201
-    return SOME_FAILED if failed else DONE
+    from ..annotators.registry import find_spec
+    from ..model_loader.download_errors import NoNetworkError
+    from .models import find_or_download
 
-
-def _complain(message: str) -> int:
-    print(f"depth-normal: {message}", file=sys.stderr)  # noqa: T201
-    return NOTHING_DONE
+    files = [(spec, file) for spec in map(find_spec, arguments.models) for file in spec.files]
+    failed, no_network = 0, False
+    for spec, file in files:
+        try:
+            say(f"{spec.id}: {find_or_download(spec, file)}")
+        except EXPECTED_ERRORS as error:
+            failed += 1
+            no_network |= isinstance(error, NoNetworkError)
+            complain(f"{spec.id}: {error}")
+    if no_network:
+        complain(f"without a network, the model {BUNDLED_MODEL!r} works at once: it comes with the pack")
+    return (NOTHING_DONE if failed == len(files) else SOME_FAILED) if failed else DONE
 
 
 if __name__ == "__main__":

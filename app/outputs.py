@@ -24,7 +24,7 @@ import json
 import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -101,9 +101,10 @@ def plan_outputs(pictures: Iterable[Path], folder: Path, formats: Sequence[str] 
         overwrite: As `Outputs.overwrite`.
 
     Raises:
-        ValueError: Two pictures would write the same file, a result would replace one of the pictures or a file that this pack did
-            not make, or nothing can be written to the folder or under such a name; the message says what and where. Names that differ
-            only in case or in the coding of accents are the same here, because some file systems treat them so.
+        ValueError: Two pictures would write the same file, a result would replace one of the pictures, a file that this pack did not
+            make or one that it made of another picture, or nothing can be written to the folder or under such a name; the message says
+            what and where. Names that differ only in case or in the coding of accents are the same here, because some file systems
+            treat them so.
     """
     unique = {(picture.parent.resolve(), picture.name): picture for picture in pictures}
     planned = [Outputs(picture, folder, tuple(dict.fromkeys(formats)), overwrite) for picture in unique.values()]
@@ -138,15 +139,27 @@ def refusals(outputs: Outputs, paths: Iterable[Path]) -> list[str]:
     """Which of a picture's `paths` are taken, in words."""
     # Before the record is read: a process that replaces them now has both marks in it.
     marks = {path: _mark(path) for path in paths if os.path.lexists(path)}
-    known = {} if outputs.overwrite or not marks else _known_marks(outputs)
+    record = {} if outputs.overwrite or not marks else read_record(outputs) or {}
+    known, other = _known_marks(record), _other_picture(record, outputs.picture)
     problems = []
     for path, mark in marks.items():
         if path.is_dir():
             problems.append(f"{path} is a folder; move it, or choose another --out")
-        elif not outputs.overwrite and (mark is None or mark not in known.get(path.name, [])):
-            advice = "move it, choose another --out, or replace it with --overwrite"
-            problems.append(f"{path} is there already, and depth-normal did not make it or it was changed since; {advice}")
+        elif not outputs.overwrite:
+            own = mark is not None and mark in known.get(path.name, [])
+            owner = "depth-normal did not make it or it was changed since" if not own else other and f"shows {other}, not {outputs.picture}"
+            if owner:
+                problems.append(f"{path} is there already, and {owner}; move it, choose another --out, or replace it with --overwrite")
     return problems
+
+
+def _other_picture(record: Mapping[str, Any], picture: Path) -> str | None:
+    """The path of the picture that a record is about, where it is not this one. A picture that was moved is the same."""
+    made_of = record.get("picture")
+    if not isinstance(made_of, dict) or not isinstance(path := made_of.get("path"), str) or path == str(picture.absolute()):
+        return None
+    mark = _mark(picture)
+    return None if mark is not None and mark.items() <= made_of.items() else path
 
 
 @contextmanager
@@ -154,7 +167,7 @@ def staged(outputs: Outputs, settings: Mapping[str, Any]) -> Iterator[Outputs]:
     """A place to write one picture's results. They appear together with their record when the block ends well; otherwise none appears.
 
     Args:
-        outputs: Where they shall go; the folder exists.
+        outputs: Where they shall go; the folder is made where it is absent.
         settings: What was asked for, as JSON can hold it.
 
     Yields:
@@ -164,7 +177,7 @@ def staged(outputs: Outputs, settings: Mapping[str, Any]) -> Iterator[Outputs]:
         FileExistsError: A file came there meanwhile that this pack did not make.
         OSError: The system refuses to write; the message says why and what to do.
     """
-    with _refusal_in_words(outputs.folder), temporary_folder(outputs.folder / RECORDS) as stage:
+    with _refusal_in_words(outputs.folder), _kept_if_used(outputs.folder / RECORDS), temporary_folder(outputs.folder / RECORDS) as stage:
         yield replace(outputs, folder=stage)
         with _alone_in(outputs.folder):
             _publish(outputs, settings, sorted(stage.iterdir()))
@@ -212,6 +225,19 @@ def _refusal_in_words(folder: Path) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def _kept_if_used(folder: Path) -> Iterator[None]:
+    """Makes a folder and those above it. What is made here, and holds nothing when the block ends, is removed again."""
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # the first that holds something
+            for each in made:
+                each.rmdir()
+
+
 def read_record(outputs: Outputs) -> dict[str, Any] | None:
     """The record of one picture; None where there is none that can be read."""
     path = outputs.record
@@ -225,21 +251,24 @@ def read_record(outputs: Outputs) -> dict[str, Any] | None:
 
 
 def _write_record(outputs: Outputs, settings: Mapping[str, Any], files: Mapping[str, Any]) -> None:
+    before = read_record(outputs) or {}
+    other = _other_picture(before, outputs.picture)
     record = {
         "version": RECORD_VERSION,
         "picture": {"path": str(outputs.picture.absolute()), **(_mark(outputs.picture) or {})},
         "settings": dict(settings),
         "files": dict(files),
         "earlier": {
-            name: mark for name, marks in _known_marks(outputs).items() if (mark := _mark(outputs.folder / name)) and mark in marks
+            name: mark
+            for name, marks in _known_marks(before).items()
+            if (name in files or not other) and (mark := _mark(outputs.folder / name)) and mark in marks
         },
     }
     write_bytes(outputs.record, json.dumps(record, indent=1).encode())
 
 
-def _known_marks(outputs: Outputs) -> dict[str, list[Any]]:
-    """By which marks the record knows each file."""
-    record = read_record(outputs) or {}
+def _known_marks(record: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """By which marks a record knows each file."""
     known: dict[str, list[Any]] = {}
     for part in (record.get("earlier"), record.get("files")):
         for name, mark in part.items() if isinstance(part, dict) else ():
@@ -261,7 +290,7 @@ def _folder_problems(folder: Path) -> list[str]:
     records = folder / RECORDS
     touched = [_nearest(folder)]
     if not touched[0].is_dir():
-        return [f"{touched[0]} is not a folder; choose another --out"]
+        return [f"{touched[0]} is a file, not a folder; choose another --out"]
     if os.path.lexists(records):
         if not records.is_dir():
             return [f"{records} is not a folder, and the records of what was made go there; move it, or choose another --out"]

@@ -2,20 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from ..annotators.base import ModelSpec
+from ..annotators.registry import FAMILIES, MODELS
 from ..geometry.derive import with_normals
-from ..geometry.estimate import Estimate
-from ..geometry.files import SaveOptions, read_picture, save_estimate, write_depth_png, write_normal_png, write_npz
+from ..geometry.estimate import Estimate, Quantity
+from ..geometry.files import FORMATS, SaveOptions, read_picture, save_estimate, write_depth_png, write_normal_png, write_npz
 from ..geometry.render import depth_to_image, normals_to_image
 from ..model_loader import Model
 from ..utils import as_batch
 from .outputs import Outputs, staged
+
+
+def check_formats(formats: Sequence[str], spec: ModelSpec, fov: float = 0.0) -> None:
+    """Refuses what cannot be written of a model's estimates, before any is made.
+
+    Args:
+        formats: As `Outputs.formats`.
+        spec: The model.
+        fov: As in `estimate`.
+
+    Raises:
+        ValueError: A surface is asked for, and the model gives no distances, or nobody says which camera took the pictures.
+        ImportError: The library that writes a format is missing; the message says how to install it.
+    """
+    for name in formats:
+        chosen = FORMATS[f".{name}"]
+        chosen.check_library()
+        if not chosen.surface:
+            continue
+        if spec.quantity in (None, Quantity.DISPARITY):
+            metric = [each for each in MODELS.values() if each.quantity is Quantity.METRIC_DEPTH and not each.non_commercial]
+            smallest = min(metric, key=lambda each: each.size)
+            raise ValueError(
+                f"{spec.id} gives {spec.gives}; a mesh (--also {name}) needs metres and a camera: choose a metric model (such as "
+                f"{smallest.id}; `depth-normal models` lists all) and --fov"
+            )
+        if not fov and not FAMILIES[spec.family].knows_camera(spec):
+            raise ValueError(f"{spec.id} does not know the camera, and a mesh (--also {name}) needs it: say --fov DEGREES")
 
 
 def run(
@@ -25,7 +55,7 @@ def run(
 
     Args:
         model: The model to run.
-        outputs: The picture and where its results go; the folder exists.
+        outputs: The picture and where its results go.
         size: As in `estimate`.
         fov: As in `estimate`.
         ply_up: Of a PLY: what points up.
@@ -81,7 +111,7 @@ def write(outputs: Outputs, found: Estimate, options: SaveOptions, settings: Map
     """Writes `<stem>_depth.png`, `<stem>_normals.png`, `<stem>.npz` and the further formats: what of these the estimate gives.
 
     Args:
-        outputs: Where to; the folder exists.
+        outputs: Where to.
         found: The estimate of one picture.
         options: For the further formats.
         settings: What was asked for, for the record.

@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 
 from ..annotators.base import Annotator, CheckpointError, ModelSpec, WeightFile
-from ..annotators.registry import BUNDLED_MODEL, FAMILIES, find_spec
+from ..annotators.choices import BUNDLED_MODEL, DEVICE_CHOICES, DTYPE_CHOICES
+from ..annotators.registry import FAMILIES, find_spec
 from . import host
 from .checkpoint import read_checkpoint
 from .download import bundled_weights, download_weights
@@ -24,9 +25,7 @@ from .verify import verify
 
 logger = logging.getLogger(__name__)
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-DTYPE_CHOICES = ("auto", *DTYPES)
-DEVICE_CHOICES = ("auto", "cpu", "cuda", "mps")
+DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPE_CHOICES if name != "auto"}
 
 _Key = tuple[str, torch.dtype, torch.device, str]
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOMS = {
     "": {"nodes", "model_loader", "geometry"},
     "nodes": {"model_loader", "annotators", "geometry", "utils"},
-    "app": {"model_loader", "annotators", "geometry", "utils"},
+    "app": {"", "model_loader", "annotators", "geometry", "utils"},
     "model_loader": {"annotators", "geometry", "utils"},
     "annotators": {"annotators/networks", "geometry", "utils"},
     "annotators/networks": set(),
@@ -64,7 +64,7 @@ def blender_scripts() -> list[Path]:
 
 def room_of(path: Path) -> str:
     """The innermost room that a file, a folder or a name inside one is in."""
-    parts = [part for part in path.relative_to(ROOT).with_suffix("").parts if part != "__init__"]
+    parts = [part for part in (path.parent / path.stem).relative_to(ROOT).parts if part != "__init__"]
     while parts and "/".join(parts) not in ROOMS and len(parts) > 1:
         parts.pop()
     return "/".join(parts)

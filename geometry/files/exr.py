@@ -48,20 +48,20 @@ def write_exr(path: str | os.PathLike[str], estimate: Estimate, half: bool = Fal
         ValueError: More than one picture, or values in trusted pixels that 16 bits cannot hold.
         ImportError: OpenEXR is not installed.
     """
-    openexr = _openexr()
+    library = openexr()
     one_picture(estimate, "an .exr file")
     channels = _channels(estimate)
     if half:
         _check_half(estimate, channels)
     pixels = {name: _as_stored(name, values, half) for name, values in channels.items()}
-    header: dict[str, Any] = {"compression": openexr.ZIP_COMPRESSION, "type": openexr.scanlineimage}
+    header: dict[str, Any] = {"compression": library.ZIP_COMPRESSION, "type": library.scanlineimage}
     if estimate.quantity is not None:
         header[_QUANTITY] = estimate.quantity.value
     if estimate.normals is not None:
         header[_AXES] = estimate.axes.value
     if estimate.intrinsics is not None:
         header[_INTRINSICS] = estimate.intrinsics[0].detach().cpu().float().numpy()
-    with atomic_path(path) as temporary, openexr.File(header, pixels) as file:
+    with atomic_path(path) as temporary, library.File(header, pixels) as file:
         file.write(str(temporary))
 
 
@@ -112,7 +112,12 @@ def read_exr(path: str | os.PathLike[str], quantity: Quantity | None = None, axe
     return _with_intrinsics(path, estimate, header.get(_INTRINSICS))
 
 
-def _openexr() -> Any:
+def openexr() -> Any:
+    """The library OpenEXR, imported on first use.
+
+    Raises:
+        ImportError: It is missing or too old; the message says how to mend it.
+    """
     try:
         import OpenEXR
     except ImportError as error:
@@ -164,15 +169,15 @@ def _check_half(estimate: Estimate, channels: Mapping[str, np.ndarray]) -> None:
 
 def _read_channels(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """First header and all channels, float32 (H, W), refused by their headers before pixels are read."""
-    openexr = _openexr()
+    library = openexr()
     with path.open("rb") as file:
         if file.read(4) != _MAGIC:
             raise FileFormatError(f"{path}: not an OpenEXR file")
     with damage_named(path, "OpenEXR cannot read the file"):
-        with openexr.File(str(path), separate_channels=True, header_only=True) as file:
+        with library.File(str(path), separate_channels=True, header_only=True) as file:
             headers = [dict(part.header) for part in file.parts]
-        _check_headers(path, openexr, headers)
-        with openexr.File(str(path), separate_channels=True) as file:
+        _check_headers(path, library, headers)
+        with library.File(str(path), separate_channels=True) as file:
             # OpenEXR leaves out parts that it could not read.
             if len(file.parts) != len(headers):
                 raise FileFormatError(f"{path}: the file is cut off or damaged; write it again")
@@ -181,11 +186,11 @@ def _read_channels(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return headers[0], {name: pixels.astype(np.float32, copy=False) for name, pixels in channels.items()}
 
 
-def _check_headers(path: Path, openexr: Any, headers: list[dict[str, Any]]) -> None:
+def _check_headers(path: Path, library: Any, headers: list[dict[str, Any]]) -> None:
     numbers = 0
     sizes = set()
     for header in headers:
-        if header.get("type") in (openexr.deepscanline, openexr.deeptile):
+        if header.get("type") in (library.deepscanline, library.deeptile):
             raise FileFormatError(f"{path}: a deep EXR; flatten it first, one value a pixel is read")
         (left, top), (right, bottom) = (corner.tolist() for corner in header["dataWindow"])
         width, height = right - left + 1, bottom - top + 1

@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..estimate import Axes, Estimate, Quantity
-from .exr import read_exr, write_exr
+from .exr import openexr, read_exr, write_exr
 from .foreign import depth_mask
 from .mesh import depth_to_mesh, write_glb, write_ply
 from .npz import read_npz, write_npz
@@ -50,6 +50,8 @@ class FileFormat:
         read: Reads it back, given what the file may not say; None where it is only written.
         batches: Whether a file holds more than one picture.
         one_map: Whether a file holds depth or normals, and of both the normals go to a second one.
+        surface: Whether it is a mesh: written of depth (no disparity) and the camera alone.
+        check_library: Raises ImportError where the library that the format needs is missing.
     """
 
     description: str
@@ -57,6 +59,8 @@ class FileFormat:
     read: Reader | None = None
     batches: bool = False
     one_map: bool = False
+    surface: bool = False
+    check_library: Callable[[], object] = bool
 
 
 def possible_paths(path: str | os.PathLike[str]) -> tuple[Path, ...]:
@@ -188,12 +192,12 @@ def _read_png(path: Path, _quantity: Quantity | None, _axes: Axes | None) -> Est
 
 FORMATS: dict[str, FileFormat] = {
     ".npz": FileFormat("NumPy archive: every map, float32, bit for bit; batches", _write_npz, read_npz, batches=True),
-    ".exr": FileFormat("OpenEXR: every map in named channels, 32- or 16-bit float, linear", _write_exr, read_exr),
+    ".exr": FileFormat("OpenEXR: every map in named channels, 32- or 16-bit float, linear", _write_exr, read_exr, check_library=openexr),
     ".png": FileFormat("16-bit PNG: depth with its range, or normals in OpenGL colours", _write_png, _read_png, one_map=True),
     ".pfm": FileFormat(
         "Portable float map: depth (infinite where masked) or normals, float32, bit for bit", _write_pfm, _read_pfm, one_map=True
     ),
-    ".ply": FileFormat("PLY mesh from depth and intrinsics", _write_ply),
-    ".glb": FileFormat("Binary glTF mesh from depth and intrinsics", _write_glb),
+    ".ply": FileFormat("PLY mesh from depth and intrinsics", _write_ply, surface=True),
+    ".glb": FileFormat("Binary glTF mesh from depth and intrinsics", _write_glb, surface=True),
 }
 """By extension, lower case; the order is the order in menus."""

@@ -62,12 +62,9 @@ def depth_to_mesh(estimate: Estimate, picture: Tensor | None = None, max_jump: f
     """
     one_picture(estimate, "a mesh")
     if estimate.depth is None or estimate.quantity is Quantity.DISPARITY or estimate.intrinsics is None:
-        found = (
-            "no depth"
-            if estimate.depth is None
-            else f"{estimate.quantity and estimate.quantity.value}, intrinsics: {estimate.intrinsics is not None}"
-        )
-        raise ValueError(f"a mesh needs metric_depth or relative_depth and intrinsics; found {found}")
+        depth = estimate.quantity.value if estimate.quantity else "no depth"
+        camera = "no intrinsics" if estimate.intrinsics is None else "intrinsics"
+        raise ValueError(f"a mesh needs metric_depth or relative_depth and intrinsics; found {depth} and {camera}")
     check_intrinsics(estimate.intrinsics, 1)
     size = (estimate.height, estimate.width)
     if picture is not None and picture.shape != (1, 3, *size):

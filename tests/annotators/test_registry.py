@@ -82,9 +82,11 @@ def test_no_two_architectures_answer_to_one_file_name():
 
 
 def test_an_unknown_model_is_answered_with_those_there_are():
-    with pytest.raises(ValueError, match="unknown model 'midas-dpt-hybird'; known models: ") as refused:
+    meant = r"unknown model 'midas-dpt-hybird'; did you mean midas-dpt-hybrid or .*\?\nKnown models:\n  midas"
+    with pytest.raises(ValueError, match=meant) as refused:
         find_spec("midas-dpt-hybird")
     assert all(model_id in str(refused.value) for model_id in MODELS)
+    assert max(map(len, str(refused.value).splitlines())) <= 120, "the list is on lines of its own"
     assert find_spec("midas-dpt-hybrid") is MODELS["midas-dpt-hybrid"]
 
 

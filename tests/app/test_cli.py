@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 
+from depth_normal import model_loader
 from depth_normal.annotators.registry import find_spec
-from depth_normal.app import cli
+from depth_normal.app import cli, work
 from depth_normal.app.outputs import RECORDS
 from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.derive import with_normals
@@ -73,8 +74,11 @@ def test_a_bad_picture_is_named_and_the_rest_goes_on(estimate, picture, tmp_path
     (tmp_path / "notes.jpg").write_text("not a picture")
     assert estimate(tmp_path / "notes.jpg", tmp_path / "absent.png", tmp_path, picture) == 1
     said = capsys.readouterr()
-    for name in ("notes.jpg", "absent.png", "3 of 4 pictures failed"):
-        assert name in said.err
+    lines = said.err.splitlines()
+    assert "3 of 4 pictures failed" in lines[-1]
+    for name in ("notes.jpg", "absent.png", f"{tmp_path} is a folder; name its pictures, as {tmp_path / '*.jpg'} does"):
+        (line,) = [line for line in lines if name in line]
+        assert line.startswith("depth-normal: ") and line.count(str(tmp_path / name)) <= 1
     assert results(tmp_path / "out") == ["astronaut.npz", "astronaut_depth.png", "astronaut_normals.png"]
 
 
@@ -135,7 +139,7 @@ def test_a_name_that_the_console_cannot_show_stops_nothing(picture, tmp_path, en
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--model", "midas-v9"), "unknown model 'midas-v9'; known models: midas-dpt-hybrid"),
+        (("--model", "midas-v9"), "unknown model 'midas-v9'; did you mean midas-v2.1-small"),
         (("--device", "cuda"), "device 'cuda' is not available"),
         (("--weights", "/nowhere/weights.pt"), "/nowhere/weights.pt"),
     ],
@@ -199,7 +203,9 @@ def test_how_deep_a_scene_is_decides_its_normals(picture, tmp_path, partial_mida
 def test_an_out_folder_that_is_a_file(estimate, picture, tmp_path, capsys):
     (tmp_path / "out").write_text("")
     assert estimate(picture) == 2
-    assert "out is not a folder" in capsys.readouterr().err
+    assert f"{tmp_path / 'out'} is a file, not a folder" in capsys.readouterr().err
+    assert cli.main(["demo", "--out", str(tmp_path / "out" / "deeper")]) == 2
+    assert f"{tmp_path / 'out'} is a file, not a folder" in capsys.readouterr().err
 
 
 def test_models_as_a_table_and_as_json(capsys):
@@ -230,7 +236,7 @@ def test_models_says_where_a_file_lies(monkeypatch, tmp_path, capsys):
 
 def test_download_of_an_unknown_model(capsys):
     assert cli.main(["download", "midas-v9"]) == 2
-    assert "known models" in capsys.readouterr().err
+    assert "Known models" in capsys.readouterr().err
 
 
 def test_no_file_and_no_network_says_what_to_do(tmp_path, picture):
@@ -325,7 +331,8 @@ def test_what_points_up_in_a_ply_is_a_choice(estimate, picture, tmp_path, monkey
     model = SimpleNamespace(
         estimate=lambda pictures, size, fov, derive: derive(plane), spec=find_spec("tiny"), weights="tiny.safetensors", dtype=torch.float32
     )
-    monkeypatch.setattr(cli, "load_model", lambda *_: model)
+    monkeypatch.setattr(model_loader, "load_model", lambda *_: model)
+    monkeypatch.setattr(work, "check_formats", lambda *_: None)
     assert estimate(picture, "--also", "ply", *words) == 0
     data = (tmp_path / "out" / "astronaut.ply").read_bytes()
     first = np.frombuffer(data, "<f4", 3, data.index(b"end_header\n") + len(b"end_header\n"))

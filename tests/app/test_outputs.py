@@ -280,7 +280,7 @@ def test_what_is_no_folder_is_refused_before_anything_is_loaded(tmp_path, make):
         make(tmp_path / "out")
     except OSError as error:
         pytest.skip(f"this system makes no such link: {error}")
-    assert "out is not a folder; choose another --out" in refused(tmp_path / "out" / "below")
+    assert "out is a file, not a folder; choose another --out" in refused(tmp_path / "out" / "below")
     make(tmp_path / RECORDS)
     assert f"{RECORDS} is not a folder, and the records of what was made go there; move it" in refused(tmp_path)
 

@@ -1,0 +1,297 @@
+"""What the command does before it works, how it is stopped, and what its exit codes say."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import depth_normal
+from depth_normal import model_loader
+from depth_normal.annotators.base import size_in_words
+from depth_normal.annotators.registry import FAMILIES, MODELS, find_spec
+from depth_normal.app import cli, work
+from depth_normal.app.pictures import find_pictures
+from depth_normal.geometry.estimate import Quantity
+from depth_normal.geometry.files import FORMATS, PLY_AXES, exr
+from depth_normal.model_loader import https
+
+COMMAND = (sys.executable, "-m", "depth_normal.app.cli")
+
+
+def save_picture(path, colour=(200, 120, 40)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (48, 32), colour).save(path)
+    return path
+
+
+@pytest.fixture
+def picture(tmp_path):
+    return save_picture(tmp_path / "photo.png")
+
+
+@pytest.fixture
+def estimate(tmp_path):
+    def run(*words):
+        return cli.main(["estimate", *map(str, words), "--out", str(tmp_path / "out"), "--model", "tiny", "--size", "64"])
+
+    return run
+
+
+@pytest.fixture
+def nothing_is_loaded(monkeypatch):
+    def refuse(*_):
+        pytest.fail("a model was asked for")
+
+    monkeypatch.setattr(model_loader, "load_model", refuse)
+    monkeypatch.setattr(https, "fetch", refuse)
+
+
+LIGHT = """
+import sys
+from depth_normal.app import cli
+try:
+    cli.main(sys.argv[1:])
+finally:
+    print("large:", *sorted({"torch", "numpy", "tqdm", "PIL", "cv2", "huggingface_hub"} & sys.modules.keys()))
+    print("ours:", len([name for name in sys.modules if name.startswith("depth_normal")]))
+"""
+
+
+@pytest.mark.parametrize(
+    "words", [("--help",), ("--version",), ("estimate", "--help"), ("estimate", "x.jpg"), ("estimate", "absent.jpg", "--out", "o")]
+)
+def test_what_needs_no_network_imports_nothing_large(words, tmp_path):
+    run = subprocess.run([sys.executable, "-c", LIGHT, *words], capture_output=True, text=True, cwd=tmp_path)
+    *said, large, ours = run.stdout.splitlines()
+    assert large == "large:" and int(ours.split()[1]) <= 8, run.stderr
+    if words == ("--version",):
+        assert said == [f"depth-normal {depth_normal.__version__}"]
+
+
+def test_the_choices_are_those_of_the_tables():
+    assert set(cli.FURTHER_FORMATS) == {extension.lstrip(".") for extension in FORMATS} - {"png", "npz"}
+    assert set(cli.PLY_UP_CHOICES) == set(PLY_AXES)
+
+
+def test_pictures_are_looked_at_before_anything_is_loaded(estimate, tmp_path, nothing_is_loaded, capsys):
+    (tmp_path / "photos").mkdir()
+    assert estimate(tmp_path / "absent.jpg", tmp_path / "photos", os.devnull) == 2
+    said = capsys.readouterr().err
+    assert said.splitlines() == [
+        f"depth-normal: {tmp_path / 'absent.jpg'}: there is no such file",
+        f"depth-normal: {tmp_path / 'photos'} is a folder; name its pictures, as {tmp_path / 'photos' / '*.jpg'} does",
+        f"depth-normal: {os.devnull} is not a file",
+    ]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_pattern_is_expanded_where_no_file_has_that_name(tmp_path, monkeypatch):
+    for name in ("b.jpg", "a.jpg", "c.txt", "[x].jpg"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    assert [path.name for path in find_pictures([tmp_path / "?.jpg"])[0]] == ["a.jpg", "b.jpg"]
+    assert [str(path) for path in find_pictures([type(tmp_path)("[x].jpg")])[0]] == ["[x].jpg"], "a file's own name"
+    assert find_pictures([type(tmp_path)("*.png")]) == ([], ["*.png: there is no such file"])
+
+
+def test_another_picture_of_the_same_name_is_not_replaced_in_silence(estimate, tmp_path, capsys):
+    first, second = save_picture(tmp_path / "a" / "x.png"), save_picture(tmp_path / "b" / "x.png", (0, 0, 250))
+    os.utime(second, (1, 1))
+    assert estimate(first) == 0
+    made = (tmp_path / "out" / "x.npz").read_bytes()
+    assert estimate(second) == 2
+    said = capsys.readouterr().err
+    assert f"shows {first}, not {second}" in said and "--overwrite" in said
+    assert (tmp_path / "out" / "x.npz").read_bytes() == made
+    assert estimate(first, "--fov", "50") == 0, "the same picture with other settings"
+    assert estimate(second, "--overwrite") == 0 and estimate(second) == 0
+    assert json.loads((tmp_path / "out" / ".depth-normal" / "x.json").read_text())["picture"]["path"] == str(second)
+
+
+def test_a_picture_that_was_moved_is_the_same(estimate, tmp_path):
+    first = save_picture(tmp_path / "a" / "x.png")
+    assert estimate(first) == 0
+    (tmp_path / "b").mkdir()
+    assert estimate(first.rename(tmp_path / "b" / "x.png")) == 0
+
+
+def test_files_of_a_replaced_picture_stay_somebody_elses(estimate, tmp_path, capsys):
+    first, second = save_picture(tmp_path / "a" / "x.png"), save_picture(tmp_path / "b" / "x.png")
+    os.utime(second, (1, 1))
+    assert estimate(first, "--also", "pfm") == 0
+    assert estimate(second, "--overwrite") == 0
+    assert estimate(second, "--also", "pfm") == 2
+    assert "x.pfm is there already" in capsys.readouterr().err
+
+
+def test_the_exit_codes(estimate, picture, tmp_path, capsys):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(picture.read_bytes()[:-40])
+    assert estimate(picture) == 0
+    assert estimate(picture, broken) == 1
+    assert "1 of 2 pictures failed" in capsys.readouterr().err
+    assert estimate(broken) == 2, "nothing could be done"
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.count(str(broken)) == 1 and "skipped" not in line and "1 of 1" not in line
+
+
+def test_where_every_picture_fails_no_folder_is_left(estimate, tmp_path):
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_text("no picture")
+    assert estimate(tmp_path / "a.png", tmp_path / "b.png") == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_writing_leaves_where_it_fails(estimate, picture, tmp_path, monkeypatch):
+    monkeypatch.setattr(work, "write_npz", lambda *_: (_ for _ in ()).throw(OSError("no room")))
+    assert estimate(picture) == 2
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "out").mkdir()
+    assert estimate(picture) == 2
+    assert list((tmp_path / "out").iterdir()) == [], "a folder of the user's stays"
+
+
+def test_an_error_names_its_file_once():
+    assert cli._about("a.png", OSError("a.png: damaged")) == "a.png: damaged"
+    assert cli._about("a.png", OSError("no room")) == "a.png: no room"
+    assert cli._about("a.png", MemoryError()) == "a.png: MemoryError"
+
+
+@pytest.mark.parametrize("name", ["ply", "glb"])
+def test_a_mesh_that_cannot_be_made_is_refused_at_once(name, estimate, picture, tmp_path, nothing_is_loaded, capsys):
+    assert estimate(picture, "--also", name) == 2
+    said = capsys.readouterr().err
+    assert f"tiny gives disparity, normals; a mesh (--also {name}) needs metres and a camera: choose a metric model (such as " in said
+    suggested = said.split("such as ")[1].split(";")[0]
+    assert MODELS[suggested].quantity is Quantity.METRIC_DEPTH
+    assert not (tmp_path / "out").exists()
+
+
+def test_which_models_give_a_mesh():
+    def refused(model_id, fov=0.0):
+        try:
+            work.check_formats(["glb"], find_spec(model_id), fov)
+        except ValueError as error:
+            return str(error)
+        return None
+
+    assert "zoedepth-nyu does not know the camera, and a mesh (--also glb) needs it: say --fov" in refused("zoedepth-nyu")
+    assert refused("zoedepth-nyu", 60.0) is None and refused("marigold-depth", 60.0) is None
+    assert refused("marigold-normals", 60.0) and refused("depth-anything-3-mono-large")
+    for known in ("depth-anything-3-small", "depth-anything-3-base", "depth-anything-3-metric-large"):
+        assert refused(known) is None and FAMILIES["depth-anything-3"].knows_camera(find_spec(known))
+    work.check_formats(["pfm", "exr"], find_spec("tiny"))
+
+
+def test_a_missing_library_is_known_before_the_pictures(estimate, picture, tmp_path, nothing_is_loaded, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "OpenEXR", None)
+    with pytest.raises(ImportError):
+        exr.openexr()
+    assert estimate(picture, "--also", "exr") == 2
+    assert "pip install 'OpenEXR>=3.4'" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_ply_up_without_a_ply(estimate, picture, nothing_is_loaded, capsys):
+    assert estimate(picture, "--ply-up", "z", "--also", "pfm") == 2
+    assert "--also ply" in capsys.readouterr().err
+
+
+def test_nobody_reads_any_more(tmp_path):
+    """`depth-normal models | head -1`, and a reader that is gone from the start."""
+    with subprocess.Popen([*COMMAND, "models"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
+def test_the_work_goes_on_where_nobody_reads(tmp_path):
+    pictures = [save_picture(tmp_path / f"{name}.png") for name in "ab"]
+    words = ["estimate", *map(str, pictures), "--out", str(tmp_path / "out"), "--model", "tiny", "--size", "64"]
+    with subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert b"Broken pipe" not in process.stderr.read()
+    assert process.returncode == 0
+    assert {"a.npz", "b.npz"} <= {path.name for path in (tmp_path / "out").iterdir()}
+
+
+def test_progress_and_complaints_have_lines_of_their_own(tmp_path):
+    (tmp_path / "bad.png").write_text("no picture")
+    pictures = [save_picture(tmp_path / "a.png"), tmp_path / "bad.png", save_picture(tmp_path / "b.png")]
+    words = ["estimate", *map(str, pictures), "--out", str(tmp_path / "out"), "--model", "tiny", "--size", "64"]
+    run = subprocess.run([*COMMAND, *words], capture_output=True, text=True)
+    assert run.returncode == 1
+    (line,) = [line for line in run.stderr.replace("\r", "\n").splitlines() if "bad.png" in line]
+    assert line.startswith("depth-normal: ") and "picture/s" not in line
+    assert [line.split(":")[0] for line in run.stdout.splitlines()] == [str(pictures[0]), str(pictures[2])]
+
+
+STARTING = """
+import builtins, sys, time
+real = builtins.__import__
+def slow(name, *rest):
+    if name == "torch":
+        print("importing", flush=True)
+        time.sleep(60)
+    return real(name, *rest)
+builtins.__import__ = slow
+from depth_normal.app.cli import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_start_can_be_stopped_without_a_traceback(sent, code):
+    words = [sys.executable, "-c", STARTING, "models"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "importing\n"
+        process.send_signal(sent)
+        assert process.communicate(timeout=30)[1] == "depth-normal: stopped\n"
+        assert process.returncode == code
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")
+def test_what_was_finished_stays_where_the_user_stops(tmp_path):
+    pictures = [save_picture(tmp_path / f"{number}.png") for number in range(300)]
+    words = ["estimate", *map(str, pictures), "--out", str(tmp_path / "out"), "--model", "tiny", "--size", "64"]
+    with subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline().startswith(str(pictures[0]))
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130 and said.rstrip().endswith("depth-normal: stopped") and "Traceback" not in said
+    assert np.load(tmp_path / "out" / "0.npz")["depth"].shape == (32, 48)
+    records = tmp_path / "out" / ".depth-normal"
+    assert {path.suffix for path in records.iterdir()} == {".json"}, "nothing half-written"
+
+
+def test_the_codes_are_told():
+    parser = cli._parser()
+    assert cli.EXIT_CODES in parser.format_help()
+    for code in (cli.DONE, cli.SOME_FAILED, cli.NOTHING_DONE, cli.INTERRUPTED, cli.TERMINATED):
+        assert str(code) in cli.EXIT_CODES
+
+
+def test_downloads_that_all_fail(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("DEPTH_NORMAL_HOME", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+
+    def unreachable(*_):
+        raise OSError(101, "Network is unreachable")
+
+    monkeypatch.setattr(https, "fetch", unreachable)
+    assert cli.main(["download", "midas-v2.1-small"]) == 2
+    said = capsys.readouterr().err
+    assert "midas_v21_small_256.pt cannot be fetched: the server cannot be reached (is there a network?)" in said
+    assert said.count("https://") == 1 and "the model 'tiny' works at once" in said
+    assert cli.main(["download", "tiny", "midas-v2.1-small"]) == 1
+
+
+def test_sizes_in_words():
+    assert size_in_words(492_757_791) == "493 MB" and size_in_words(2_600_000_000, exact=False) == "about 2.6 GB"
+    assert find_spec("midas-v2.1-small").file.size_in_words == "86 MB"
+    assert find_spec("midas-swin2-tiny").file.size_in_words == "about 170 MB"
