@@ -10,6 +10,7 @@ real file of MiDaS v2.1 small also tells how far bfloat16 and float16 change the
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import runpy
 import sys
 import tempfile
@@ -39,6 +40,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--weights", type=Path)
     arguments = parser.parse_args()
+    if importlib.util.find_spec("controlnet_aux") is None:
+        parser.error(
+            "the old way is controlnet-aux's, which is not installed: python -m pip install controlnet-aux==0.0.10 timm torchvision"
+        )
+    if arguments.weights and not arguments.weights.is_file():
+        parser.error(f"{arguments.weights} is not a file; --weights takes MiDaS's midas_v21_small_256.pt")
     device = host.default_device()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type}, {torch.get_num_threads()} threads"
     print(f"device: {name}; torch {torch.__version__}; picture {arguments.size}x{arguments.size}")

@@ -2,8 +2,8 @@
 
     python benchmarks/normals.py [SCENES] [--threads N] [--device cpu|cuda]
 
-SCENES is a folder of .npz files with `depth` (planar, metres), `normal` (OpenGL axes, int16 / 32767), `mask` and `K` = [fx, fy, cx, cy].
-The default is four scenes of our own rendering (primitives, a room, terrain, monkey heads); others may be harder.
+SCENES is a folder of .npz files. The default is four scenes of our own rendering (primitives, a room, terrain, monkey heads), which are not
+part of the repository; others may be harder.
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ from depth_normal.geometry.conventions import convert_normals
 from depth_normal.geometry.estimate import Axes
 from depth_normal.geometry.normals import depth_to_normals, disparity_to_normals, dmap2norm, midas_normals
 
+SCENES = (
+    "Each .npz file in the folder is a scene: `depth` (H, W) float32, metres along the axis; `normal` (H, W, 3) int16, OpenGL axes times "
+    "32767; `mask` (H, W) bool; `K` = [fx, fy, cx, cy] in pixels"
+)
 DEFAULT_SCENES = Path(__file__).resolve().parents[2] / "shared" / "groundtruth" / "public"
 CONDITIONS = ("clean", "noise 0.1 %", "noise 0.5 %", "16-bit", "8-bit", "half size", "relative", "sensor")
 # A structured-light camera: focal length in pixels times baseline in metres, its matching noise and its step in pixels.
@@ -47,24 +51,34 @@ class Scene:
 
 def main() -> int:
     """Prints both tables; 1 if there are no scenes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, epilog=SCENES, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scenes", nargs="?", type=Path, default=DEFAULT_SCENES)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     paths = sorted(arguments.scenes.glob("*.npz"))
-    if paths:
-        print_accuracy([load_scene(path) for path in paths])
+    try:
+        scenes = [load_scene(path) for path in paths]
+    except ValueError as error:
+        parser.error(f"{error}. {SCENES}")
+    if scenes:
+        print_accuracy(scenes)
     else:
-        print(f"no accuracy table: {arguments.scenes} holds no .npz scenes; give a folder that does", file=sys.stderr)
+        print(f"no accuracy table: {arguments.scenes} holds no scenes. {SCENES}", file=sys.stderr)
     print_times(arguments.device)
     return 0 if paths else 1
 
 
 def load_scene(path: Path) -> Scene:
-    """Reads one .npz file."""
+    """Reads one .npz file.
+
+    Raises:
+        ValueError: It lacks one of the arrays.
+    """
     with np.load(path) as file:
+        if missing := sorted({"depth", "normal", "mask", "K"} - set(file.files)):
+            raise ValueError(f"{path} has no {', '.join(missing)}; found {', '.join(file.files)}")
         fx, fy, cx, cy = (float(value) for value in file["K"])
         normals = torch.from_numpy(file["normal"].astype(np.float32) / 32767).movedim(-1, 0)[None]
         depth, mask = (torch.from_numpy(file[name])[None, None] for name in ("depth", "mask"))

@@ -1,0 +1,24 @@
+"""What the benchmarks say to somebody who has not what they need."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+
+
+def test_a_scene_without_its_arrays_is_told_what_it_must_hold(tmp_path):
+    np.savez(tmp_path / "scene.npz", depth=np.ones((4, 4), np.float32))
+    run = subprocess.run([sys.executable, BENCHMARKS / "normals.py", tmp_path], capture_output=True, text=True)
+    assert run.returncode == 2 and "Traceback" not in run.stderr
+    for words in ("scene.npz has no K, mask, normal; found depth", "`normal` (H, W, 3) int16", "[fx, fy, cx, cy]"):
+        assert words in run.stderr
+
+
+def test_the_old_way_needs_controlnet_aux():
+    code = f"import runpy, sys; sys.modules['controlnet_aux'] = None; runpy.run_path({str(BENCHMARKS / 'midas.py')!r}, run_name='__main__')"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 2 and "Traceback" not in run.stderr
+    assert "pip install controlnet-aux" in run.stderr
