@@ -180,7 +180,11 @@ def _batch_as_stored(images: Tensor | np.ndarray) -> Tensor | np.ndarray:
         batch, remedy = images, "tensor[None] makes that of (C, H, W), tensor.movedim(-1, 1) of (B, H, W, C)"
         channels, layout = 1, "a tensor (B, C, H, W)"
     else:
-        raise TypeError(_not_pictures(images))
+        kind = f"{type(images).__module__}.{type(images).__qualname__}".removeprefix("builtins.")
+        remedy = "of a PIL picture give numpy.asarray(picture.convert('RGB')), of a file depth_normal.geometry.files.read_picture(path)"
+        if isinstance(images, list | tuple):
+            remedy = "numpy.stack(pictures) makes one array of pictures of one size"
+        raise TypeError(f"the pictures are a {kind}; expected a tensor (B, 3, H, W) or an array (H, W, C) or (B, H, W, C): {remedy}")
     if batch.ndim != 4 or batch.shape[channels] not in (1, 3, 4):
         raise ValueError(f"the pictures have shape {tuple(images.shape)}; expected {layout} with C = 1, 3 or 4: {remedy}")
     if 0 in batch.shape:
@@ -188,15 +192,6 @@ def _batch_as_stored(images: Tensor | np.ndarray) -> Tensor | np.ndarray:
     if isinstance(batch, Tensor) and not batch.is_floating_point():
         raise TypeError(f"the pictures have dtype {batch.dtype}; expected floats in [0, 1]: tensor / 255 makes that of 8 bits")
     return batch
-
-
-def _not_pictures(images: object) -> str:
-    kind = f"{type(images).__module__}.{type(images).__qualname__}".removeprefix("builtins.")
-    if isinstance(images, list | tuple):
-        remedy = "numpy.stack(pictures) makes one array of pictures of one size"
-    else:
-        remedy = "of a PIL picture give numpy.asarray(picture.convert('RGB')), of a file depth_normal.geometry.files.read_picture(path)"
-    return f"the pictures are a {kind}; expected a tensor (B, 3, H, W) or an array (H, W, C) or (B, H, W, C): {remedy}"
 
 
 def to_image(planar: Tensor) -> Tensor:

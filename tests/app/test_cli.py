@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -23,6 +25,7 @@ from depth_normal.geometry.files import read_picture
 from depth_normal.model_loader import load_model
 from depth_normal.utils import as_batch
 
+ROOT = Path(__file__).resolve().parents[2]
 MODEL = ("--model", "midas-v2.1-small")  # whose file is not on a test machine
 
 
@@ -281,12 +284,23 @@ def test_the_demo_needs_neither_network_nor_other_libraries(tmp_path):
     assert cup > table + maps["depth"].std(), "the cup stands nearer than the table behind it"
 
 
-def test_the_readmes_three_lines(photo):
-    import depth_normal
+def test_the_readmes_example_can_be_pasted(photo, tmp_path, monkeypatch, capsys):
+    readme = (ROOT / "README.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    cv2.imwrite(str(tmp_path / "photo.jpg"), photo[:300, :400, ::-1])
+    monkeypatch.chdir(tmp_path)
+    exec(example, {})
+    assert capsys.readouterr().out == "disparity (1, 1, 300, 400) (1, 3, 300, 400)\n"
 
-    model = depth_normal.load_model("tiny")
-    estimate = model.estimate(photo)
-    assert estimate.depth.shape == (1, 1, 512, 512) and estimate.quantity is depth_normal.Quantity.DISPARITY
+
+def test_the_readme_tells_the_exit_codes():
+    told = " ".join((ROOT / "README.md").read_text().split())
+    assert (
+        "Exit codes: 0 all done; 1 some failed, the others are done; 2 nothing could be done; 130 stopped by Ctrl-C, 143 by SIGTERM" in told
+    )
+    assert "0 all done; 1 some failed, the others are done; 2 nothing could be done; 130 stopped by Ctrl-C, 143 by SIGTERM" in " ".join(
+        cli.EXIT_CODES.split()
+    )
 
 
 def write_plane(path, with_normals=True):
