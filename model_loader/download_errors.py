@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import errno
 import shutil
-import socket
-import ssl
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 
@@ -14,6 +11,7 @@ from ..annotators.base import WeightFile, size_in_words
 from . import hub
 from .find import download_path, search_places
 from .https import AddressError, BusyError, UnexpectedContentError, without_credentials
+from .reasons import causes, plain_reason
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -70,7 +68,9 @@ def explained(error: BaseException, file: WeightFile, root: Path, licence_url: s
             f"{url} does not exist (HTTP {status}): its publisher moved or deleted it. Put {file.name} at {download_path(file)} yourself"
         )
     kind = NoNetworkError if status is None else DownloadError
-    return kind(f"{file.name} cannot be fetched: {_reason(error)}. {_nowhere(file)}. Try again, or {_by_hand(file)}")
+    return kind(
+        f"{file.name} cannot be fetched: {without_credentials(plain_reason(error))}. {_nowhere(file)}. Try again, or {_by_hand(file)}"
+    )
 
 
 def offline_error(file: WeightFile) -> NoNetworkError:
@@ -111,15 +111,9 @@ def free_space(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__
-
-
 def status_of(error: BaseException) -> int | None:
     """The HTTP status that an error stands for."""
-    return next((link.code for link in _chain(error) if isinstance(link, HTTPError)), None)
+    return next((link.code for link in causes(error) if isinstance(link, HTTPError)), None)
 
 
 def is_disk_full(error: BaseException) -> bool:
@@ -149,22 +143,6 @@ def _denied(file: WeightFile, status: int, licence_url: str | None) -> str:
 
 def _nowhere(file: WeightFile) -> str:
     return f"It is not on this computer (looked in: {', '.join(map(str, search_places(file)))})"
-
-
-def _reason(error: BaseException) -> str:
-    """Why there was no answer, in plain words where the cause is known."""
-    cause = list(_chain(error))[-1]
-    while isinstance(cause, URLError) and isinstance(cause.reason, BaseException):
-        cause = cause.reason
-    if isinstance(cause, socket.gaierror):
-        return "the server's name could not be looked up (is there a network?)"
-    if isinstance(cause, ConnectionRefusedError):
-        return "the server refused the connection (is a proxy or firewall in between?)"
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"the server's certificate is not believed: {cause.verify_message} (is the clock right? is a proxy in between?)"
-    if isinstance(cause, OSError) and cause.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH):
-        return "the server cannot be reached (is there a network?)"
-    return without_credentials(str(cause)).strip() or type(cause).__name__
 
 
 def _by_hand(file: WeightFile) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 from .background import Background
+from .reasons import plain_reason
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +125,7 @@ def fetch(request: Request, part: Path, report: Report, accept: Callable[[Offer]
             if not _may_pass(error) or failures >= (_ATTEMPTS if patient else 2) or not (patient or time.monotonic() < deadline):
                 raise
             wait = FIRST_PAUSE * 2 ** (failures - 1) if wait is None else wait
-            logger.warning("the download of %s broke off (%s); trying again in %.0f s", without_credentials(request.url), error, wait)
+            logger.warning("the download broke off: %s; trying again in %.0f s", without_credentials(plain_reason(error)), wait)
         pause(wait, lambda: report(_size(part), 0))
         if patient:
             deadline = time.monotonic() + ANSWER_WITHIN
