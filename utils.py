@@ -151,10 +151,9 @@ def _finite_bounds(pictures: Tensor | np.ndarray) -> tuple[float, float]:
         low, high = float(pictures.min()), float(pictures.max())
     if math.isfinite(low) and math.isfinite(high):
         return low, high
-    bad = int((~(torch.isfinite(pictures) if isinstance(pictures, Tensor) else np.isfinite(pictures))).sum())
-    raise ValueError(
-        f"the picture holds {bad} NaN or infinite values of {math.prod(pictures.shape)}; every pixel must be a number in [0, 1]"
-    )
+    finite = torch.isfinite(pictures) if isinstance(pictures, Tensor) else np.isfinite(pictures)
+    bad, total = int((~finite).sum()), math.prod(finite.shape)
+    raise ValueError(f"the picture holds {bad} NaN or infinite values of {total}; every pixel must be a number in [0, 1]")
 
 
 def _scaled(array: np.ndarray) -> np.ndarray:
@@ -177,8 +176,7 @@ def _batch_as_stored(images: Tensor | np.ndarray) -> Tensor | np.ndarray:
         batch = images[None, ..., None] if images.ndim == 2 else images[None] if images.ndim == 3 else images
         channels, layout, remedy = -1, "an array (H, W), (H, W, C) or (B, H, W, C)", "transpose(1, 2, 0) makes that of (C, H, W)"
     elif isinstance(images, Tensor):
-        batch, remedy = images, "tensor[None] makes that of (C, H, W), tensor.movedim(-1, 1) of (B, H, W, C)"
-        channels, layout = 1, "a tensor (B, C, H, W)"
+        batch, channels, layout, remedy = images, 1, "a tensor (B, C, H, W)", "tensor[None] adds B, tensor.movedim(-1, 1) moves C there"
     else:
         kind = f"{type(images).__module__}.{type(images).__qualname__}".removeprefix("builtins.")
         remedy = "of a PIL picture give numpy.asarray(picture.convert('RGB')), of a file depth_normal.geometry.files.read_picture(path)"

@@ -99,7 +99,7 @@ def test_a_tensor_is_planar_and_an_array_is_not():
     ("images", "error", "message"),
     [
         (torch.rand(3, 5, 7), ValueError, r"shape \(3, 5, 7\); expected a tensor \(B, C, H, W\) .* tensor\[None\]"),
-        (torch.rand(2, 5, 7, 3), ValueError, r"shape \(2, 5, 7, 3\); expected a tensor \(B, C, H, W\) .* movedim\(-1, 1\)"),
+        (torch.rand(2, 5, 7, 3), ValueError, r"shape \(2, 5, 7, 3\); expected a tensor \(B, C, H, W\) .* tensor.movedim\(-1, 1\)"),
         (torch.rand(0, 3, 5, 7), ValueError, r"empty \(shape \(0, 3, 5, 7\)\)"),
         (np.zeros((5, 7, 2)), ValueError, r"shape \(5, 7, 2\); expected an array .* with C = 1, 3 or 4"),
         (np.zeros((3, 5, 7)), ValueError, r"shape \(3, 5, 7\); expected an array .* transpose\(1, 2, 0\)"),
