@@ -154,8 +154,22 @@ def test_importing_loads_nothing_but_itself_beyond_torch_and_numpy():
     def loaded_by(name: str) -> set[str]:
         return set(json.loads(run_python(f"import sys, json, {name}; json.dump([*sys.modules], sys.stdout)").stdout))
 
-    beyond = {name.split(".")[0] for name in loaded_by("depth_normal") - loaded_by("numpy, torch")}
+    beyond = {name.split(".")[0] for name in loaded_by("depth_normal.nodes") - loaded_by("numpy, torch")}
     assert beyond - sys.stdlib_module_names == {"depth_normal"}, "import the others (and more of torch) where they are used"
+
+
+NAMES = """
+import sys, depth_normal
+assert "torch" not in sys.modules
+assert not hasattr(depth_normal, "comfy_entrypoint") and "torch" not in sys.modules
+assert callable(depth_normal.geometry.files.read_picture)
+assert all(getattr(depth_normal, name) is not None for name in depth_normal.__all__)
+assert set(depth_normal.__all__) <= set(dir(depth_normal))
+"""
+
+
+def test_the_public_names_are_there_when_they_are_asked_for():
+    run_python(NAMES)
 
 
 WATCH_DISK_AND_NETWORK = """
