@@ -222,10 +222,9 @@ def _medians(samples: Tensor, blocks: int) -> Tensor:
     """Medians (blocks, blocks) of samples (N, M) cut into so many parts a side; NaN where few of a part's samples are numbers."""
     height, width = (max(1, -(-size // blocks)) for size in samples.shape)
     padded = F.pad(samples, (0, width * blocks - samples.shape[1], 0, height * blocks - samples.shape[0]), value=math.nan)
-    ordered = padded.view(blocks, height, blocks, width).transpose(1, 2).flatten(2).sort(-1).values
-    counts = ordered.isfinite().sum(-1, keepdim=True)
-    medians = ordered.gather(-1, (counts - 1).clamp(min=0) // 2)
-    return torch.where(counts * 4 >= counts.to(ordered).mean(), medians, math.nan)[..., 0]
+    parts = padded.view(blocks, height, blocks, width).transpose(1, 2).flatten(2)
+    counts = parts.isfinite().sum(-1)
+    return torch.where(counts * 4 >= counts.to(parts).mean(), parts.nanmedian(-1).values, math.nan)
 
 
 def _shared_noise(measured: dict[int, float]) -> tuple[float, float] | None:
