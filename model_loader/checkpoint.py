@@ -7,6 +7,7 @@ import os
 import pickle
 import pickletools
 import re
+import stat
 import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -22,6 +23,13 @@ _WRAPPERS = ("model", "state_dict", "model_state_dict")
 _MAX_HEADER = 100_000_000
 _INTEGERS = ("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4")
 _LFS_POINTER = b"version https://git-lfs.github.com/spec"
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 _OTHER_FORMATS = {
     b"\x89PNG": "a PNG picture",
     b"\xff\xd8\xff": "a JPEG picture",
@@ -49,9 +57,11 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
             weights (bool, complex, sparse, quantised, longer than the file); the message names the file, what was found and what to do.
     """
     try:
-        size = path.stat().st_size
-        if path.is_dir():
-            raise CheckpointError(f"{path} is a folder; expected a weights file (.safetensors, .pth, .pt, .bin)")
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe is waited for, a device may have no end
+            kind = _KINDS.get(stat.S_IFMT(status.st_mode), "no regular file")
+            raise CheckpointError(f"{path} is {kind}; expected a weights file (.safetensors, .pth, .pt, .bin)")
+        size = status.st_size
         with path.open("rb") as stream:
             head = stream.read(512)
     except FileNotFoundError as error:

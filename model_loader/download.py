@@ -15,6 +15,7 @@ from typing import Any
 from ..annotators.base import CheckpointError, WeightFile
 from ..geometry.files.paths import write_bytes
 from . import https, hub
+from .answers import Offer, UnexpectedContentError
 from .download_errors import (
     DownloadError,
     corrupt_error,
@@ -66,7 +67,7 @@ def download_weights(file: WeightFile, licence: str, licence_url: str | None = N
     meter = _Meter(file, progress)
     try:
         with _lock(root, file, meter):
-            if there := _present(file):
+            if there := _present(file, meter):
                 return there
             if hub.is_offline():
                 raise offline_error(file)
@@ -168,7 +169,7 @@ def _part(file: WeightFile) -> Path:
     return hub.part(file) if _uses_hub_cache(file) else path.with_name(path.name + ".part")
 
 
-def _present(file: WeightFile) -> Path | None:
+def _present(file: WeightFile, meter: _Meter) -> Path | None:
     """The file at its place, whole. One that is not is fetched anew, unless somebody else put it there.
 
     Raises:
@@ -179,41 +180,49 @@ def _present(file: WeightFile) -> Path | None:
     path = download_path(file)
     if not path.is_file() or not path.stat().st_size:
         return None
-    if is_usable(path):
+
+    def tick() -> None:
+        meter.report(0, file.size or 0)
+
+    if is_usable(path, tick):
         return path
     if not _is_own(path, file):
-        raise foreign_file_error(file, path, structure_problem(path))
+        raise foreign_file_error(file, path, structure_problem(path, tick))
     return None
 
 
 def _fetch(file: WeightFile, root: Path, meter: _Meter) -> Path:
     part = _part(file)
     part.parent.mkdir(parents=True, exist_ok=True)
-    request = hub.request(file) if file.repo_id else https.Request(str(file.url))
+    request = hub.request(file) if file.repo_id else https.Request(str(file.url), size=file.size)
 
-    def accept(offer: https.Offer) -> None:
+    def accept(offer: Offer) -> None:
         _check_offer(file, offer)
         _check_disk_space(file, root, offer.size, part)
 
     try:
         offer = https.fetch(request, part, meter.show, accept)
     except OSError as error:
-        if is_disk_full(error) or isinstance(error, https.UnexpectedContentError):
+        if is_disk_full(error) or isinstance(error, UnexpectedContentError):
             https.discard(part)
         raise
     published = replace(file, size=file.size or offer.size, sha256=file.sha256 or offer.sha256)
     there = part.stat().st_size
-    problem = structure_problem(part) or difference(part, published, lambda: meter.report(there, there))
+
+    def tick() -> None:
+        meter.report(there, there)
+
+    problem = structure_problem(part, tick) or difference(part, published, tick)
     if problem:
         https.discard(part)
         raise corrupt_error(file, problem)
-    sha256 = published.sha256 or sha256_of(part)
+    sha256 = published.sha256 or sha256_of(part, tick)
     path = hub.store(part, file, offer, sha256) if _uses_hub_cache(file) else _place(part, file, offer, sha256)
     https.discard(part)
     return path
 
 
-def _place(part: Path, file: WeightFile, offer: https.Offer, sha256: str) -> Path:
+def _place(part: Path, file: WeightFile, offer: Offer, sha256: str) -> Path:
     """Moves a complete file to the pack's folder and notes where it is from."""
     path, note = download_path(file), _note(file)
     note.parent.mkdir(parents=True, exist_ok=True)
@@ -232,11 +241,11 @@ def _is_own(path: Path, file: WeightFile) -> bool:
     return _note(file).is_file() or by_hub.is_file()
 
 
-def _check_offer(file: WeightFile, offer: https.Offer) -> None:
+def _check_offer(file: WeightFile, offer: Offer) -> None:
     if file.size is not None and offer.size is not None and offer.size != file.size:
-        raise https.UnexpectedContentError(f"it offers {offer.size} bytes; the published file has {file.size}")
+        raise UnexpectedContentError(f"it offers {offer.size} bytes; the published file has {file.size}")
     if file.sha256 and offer.sha256 and offer.sha256 != file.sha256.lower():
-        raise https.UnexpectedContentError(f"its sha256 is {offer.sha256}, the published file's {file.sha256}")
+        raise UnexpectedContentError(f"its sha256 is {offer.sha256}, the published file's {file.sha256}")
     if _uses_hub_cache(file):
         hub.commit_of(file, offer)
 

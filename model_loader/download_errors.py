@@ -9,8 +9,9 @@ from urllib.error import HTTPError, URLError
 
 from ..annotators.base import WeightFile, size_in_words
 from . import hub
+from .answers import BusyError, UnexpectedContentError
 from .find import download_path, search_places
-from .https import AddressError, BusyError, UnexpectedContentError, without_credentials
+from .https import KEPT_FREE, AddressError, RefusalError, TokenError, without_credentials
 from .reasons import causes, plain_reason
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -51,6 +52,7 @@ def explained(error: BaseException, file: WeightFile, root: Path, licence_url: s
         licence_url: Where to accept its licence.
     """
     status, url = status_of(error), source_url(file)
+    authorized = any(isinstance(link, RefusalError) and link.authorized for link in _chain(error))
     if is_disk_full(error):
         return disk_full_error(file, root)
     if is_local(error):
@@ -59,10 +61,10 @@ def explained(error: BaseException, file: WeightFile, root: Path, licence_url: s
         )
     if isinstance(error, UnexpectedContentError):
         return corrupt_error(file, str(error))
-    if isinstance(error, AddressError | BusyError):
+    if isinstance(error, AddressError | BusyError | TokenError):
         return DownloadError(f"{file.name} cannot be fetched: {error}. Or {_by_hand(file)}")
     if status in (401, 403):
-        return AccessDeniedError(_denied(file, status, licence_url))
+        return AccessDeniedError(_denied(file, status, licence_url, authorized))
     if status in (404, 410):
         return DownloadError(
             f"{url} does not exist (HTTP {status}): its publisher moved or deleted it. Put {file.name} at {download_path(file)} yourself"
@@ -97,7 +99,7 @@ def foreign_file_error(file: WeightFile, path: Path, problem: str | None) -> Dow
 def disk_full_error(file: WeightFile, root: Path, size: int | None = None) -> DiskFullError:
     """The error for a folder without room; `size` is what the server says where the table does not know."""
     size = file.size or size
-    needed = f"{size_in_words(size)} are needed" if size else "the size is not known"
+    needed = f"{size_in_words(size)} are needed" if size else f"the size is not known, and {size_in_words(KEPT_FREE)} are kept free"
     return DiskFullError(
         f"no room for {file.name} in {root}: {needed}, {size_in_words(free_space(root))} are free, or the file system takes no file so "
         "large. Nothing of it was left there; free some space, or set DEPTH_NORMAL_HOME or HF_HOME to another disk"
@@ -128,12 +130,10 @@ def is_local(error: BaseException) -> bool:
     return isinstance(error, OSError) and not isinstance(error, URLError) and error.filename is not None
 
 
-def _denied(file: WeightFile, status: int, licence_url: str | None) -> str:
+def _denied(file: WeightFile, status: int, licence_url: str | None, authorized: bool) -> str:
     if not file.repo_id:
         return f"{file.url} refuses access (HTTP {status}). You can {_by_hand(file)}"
-    from huggingface_hub import get_token
-
-    token = "the token that was sent gives no access" if get_token() else "no token was sent"
+    token = "the token that was sent gives no access" if authorized else "no token was sent"
     page = licence_url or source_url(file).split("/resolve/")[0]
     return (
         f"{source_url(file)} refuses access (HTTP {status}; {token}). If the model is gated: accept its licence at {page} with your "

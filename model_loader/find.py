@@ -6,7 +6,8 @@ import os
 import re
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,9 +127,8 @@ def _aux_configured(pack: Path) -> Path:
 
 def _find_in(folder: Path, file: WeightFile) -> Path | None:
     wanted = _wanted(file)
-    names = {end.rsplit("/", 1)[-1] for end in wanted}
     candidates = []
-    for path in _named(folder, names):
+    for path in _named(folder, wanted):
         location = path.as_posix().lower()
         rank = next((i for i, end in enumerate(wanted) if location.endswith(end)), None)
         if rank is None or not path.is_file():
@@ -168,24 +168,34 @@ class _Listing:
 _listings: dict[Path, _Listing] = {}
 
 
-def _named(folder: Path, names: Collection[str]) -> Iterator[Path]:
-    """All that is no folder and has one of the names (lower case), at most `_MAX_DEPTH` folders deep."""
-    remaining: list[tuple[Path, tuple[tuple[int, int], ...]]] = [(folder, ())]
+def _named(folder: Path, wanted: Sequence[str]) -> Iterator[Path]:
+    """All that is no folder and has the last name of one of the wanted ends, at most `_MAX_DEPTH` folders deep.
+
+    Folders that links lead to again are read once, at their least depth: folders that link to each other have ways without number. Only
+    another name of a folder that the wanted ends ask for is another way.
+    """
+    names = {end.rsplit("/", 1)[-1] for end in wanted}
+    asked_for = {part for end in wanted for part in end.split("/")[1:-1]}
+    seen: set[tuple[int, int, tuple[str, ...]]] = set()
+    remaining: deque[tuple[Path, int, tuple[str, ...]]] = deque([(folder, 0, ())])
     while remaining:
-        place, above = remaining.pop()
+        place, depth, within = remaining.popleft()
         try:
             status = place.stat()
-            own = (status.st_dev, status.st_ino)
-            if status.st_ino and own in above:  # a link to a folder that holds it
+            own = (status.st_dev, status.st_ino, within)
+            if status.st_ino and own in seen:
                 continue
+            seen.add(own)
             listing = _listing(place, status.st_mtime_ns)
         except OSError:
             _listings.pop(place, None)
             continue
         for name in names:
             yield from (place / spelled for spelled in listing.files.get(name, ()))
-        if len(above) < _MAX_DEPTH:
-            remaining += [(place / name, (*above, own)) for name in listing.folders]
+        if depth < _MAX_DEPTH:
+            for name in listing.folders:
+                lower = name.lower()
+                remaining.append((place / name, depth + 1, (*within, lower) if lower in asked_for else ()))
 
 
 def _listing(folder: Path, changed: int) -> _Listing:

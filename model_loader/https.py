@@ -3,72 +3,58 @@
 from __future__ import annotations
 
 import base64
+import errno
 import http.client
 import logging
 import re
+import shutil
 import ssl
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from email.message import Message
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from string import punctuation
 from typing import Any
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
+from .answers import Answer, Offer, OtherPartError, UnexpectedContentError, asked_to_wait, linked, read_answer
 from .background import Background
 from .reasons import plain_reason
 
 logger = logging.getLogger(__name__)
 
 ANSWER_WITHIN = 9.0
-"""Seconds in which a server has to begin its answer, redirects and a second attempt included."""
+"""Seconds in which the first byte of a file has to come: the user's token, redirects and a second attempt included."""
 SILENCE = 30.0
-"""Seconds without a byte after which a connection counts as broken."""
+"""Seconds without a byte, in the middle of a file, after which a connection counts as broken."""
+KEPT_FREE = 2**30
+"""Bytes of the disk that a file of unknown size leaves free."""
 FIRST_PAUSE = 1.0
 """Seconds before the first new attempt; each further one waits twice as long."""
-LONGEST_WAIT = 60.0
-"""Seconds that a busy server may ask to wait."""
 _ATTEMPTS = 5
 _CHUNK = 2**20
 _REDIRECTS = 8
-_MESSAGES = {"text/html": "a web page (HTML)", "application/json": "a message (JSON)"}
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 _NETWORK_ERRORS = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
-
-
-class UnexpectedContentError(OSError):
-    """The server offers something else than the file that was asked for."""
 
 
 class AddressError(OSError):
     """An address, the first or one that a server redirects to, that is not gone to; the message says why."""
 
 
-class BusyError(OSError):
-    """The server asks to be left alone for longer than anybody waits."""
+class TokenError(OSError):
+    """The user's token cannot be had or sent; the message says why."""
 
 
-@dataclass(frozen=True)
-class Offer:
-    """What a server says of a file before it sends it.
+class RefusalError(urllib.error.HTTPError):
+    """An answer of failure, and whether the server was asked with a token or a password."""
 
-    Attributes:
-        url: The address that was asked, without credentials.
-        size: Bytes of the whole file; None where the server does not say.
-        etag: The server's name for this very content, without its quotes; None where it has none or only a weak one.
-        sha256: Hex digest, where a hub names the content by it.
-        commit: The commit of the hub's repository that the file is from.
-    """
-
-    url: str
-    size: int | None = None
-    etag: str | None = None
-    sha256: str | None = None
-    commit: str | None = None
+    def __init__(self, error: urllib.error.HTTPError, *, authorized: bool) -> None:
+        super().__init__(without_credentials(error.url), error.code, error.reason, error.headers, None)
+        self.authorized = authorized
 
 
 @dataclass(frozen=True)
@@ -77,13 +63,16 @@ class Request:
 
     Attributes:
         url: https; http of this very machine, or where `plain_http` allows it. A name and password in it are sent as such.
-        headers: Sent to the address's own host and port only, never to where it redirects.
+        token: Gives the user's token, if there is one, for the address's own host and port only, never for where it redirects. It may
+            ask the network itself: it is called beside the caller.
         plain_http: Whether the user chose a server without encryption.
+        size: Bytes that the file is known to have; no more are kept.
     """
 
     url: str
-    headers: dict[str, str] = field(default_factory=dict)
+    token: Callable[[], str | None] = lambda: None
     plain_http: bool = False
+    size: int | None = None
 
 
 Report = Callable[[int, int], None]
@@ -111,20 +100,18 @@ def fetch(request: Request, part: Path, report: Report, accept: Callable[[Offer]
         OSError: urllib's `HTTPError` for an answer of failure, other network errors, or the disk's.
         http.client.HTTPException: The server does not speak HTTP properly.
     """
-    failures, received, deadline = 0, False, time.monotonic() + ANSWER_WITHIN
+    attempts, deadline = _Attempts(part, _size(part)), time.monotonic() + ANSWER_WITHIN
     while True:
-        before = _size(part)
+        attempts.start = None
         try:
-            return _fetch_once(request, part, report, accept, deadline)
+            return _fetch_once(request, attempts, report, accept, deadline)
         except _NETWORK_ERRORS as error:
-            progressed = _size(part) > before
-            received = received or progressed
-            failures = 1 if progressed else failures + 1
-            wait = _asked_to_wait(error)
-            patient = received or wait is not None
-            if not _may_pass(error) or failures >= (_ATTEMPTS if patient else 2) or not (patient or time.monotonic() < deadline):
+            attempts.note(error)
+            wait = asked_to_wait(error)
+            patient = attempts.received or wait is not None
+            if not _may_pass(error) or attempts.failures >= (_ATTEMPTS if patient else 2) or not (patient or time.monotonic() < deadline):
                 raise
-            wait = FIRST_PAUSE * 2 ** (failures - 1) if wait is None else wait
+            wait = FIRST_PAUSE * 2 ** (attempts.failures - 1) if wait is None else wait
             logger.warning("the download broke off: %s; trying again in %.0f s", without_credentials(plain_reason(error)), wait)
         pause(wait, lambda: report(_size(part), 0))
         if patient:
@@ -157,17 +144,44 @@ def is_plain_http(url: str) -> bool:
     return parts.scheme == "http" and parts.hostname not in _THIS_MACHINE
 
 
-class _OtherPartError(ConnectionError):
-    """The server went on with something else than the rest of what is there."""
-
-
 @dataclass
-class _Answer:
-    offer: Offer
-    start: int
+class _Attempts:
+    """How far the attempts at one file came.
+
+    Attributes:
+        part: The file that they fill.
+        furthest: The most bytes that any of them reached.
+        start: The byte that the one under way goes on from; None before its server said so.
+        failures: How many in a row brought the file no further.
+        received: Whether any of them brought anything.
+    """
+
+    part: Path
+    furthest: int
+    start: int | None = None
+    failures: int = 0
+    received: bool = False
+
+    def note(self, error: Exception) -> None:
+        """Takes down that one broke off.
+
+        One that goes on from where the last ended, and further, does not count. One that begins anew does, or a server that always hangs
+        up and cannot go on would be asked for ever.
+
+        Raises:
+            UnexpectedContentError: It began anew and ended at the same byte as one before: there is no more to come.
+        """
+        there = _size(self.part)
+        came = self.start is not None and there > self.start
+        if came and self.start == 0 and there == self.furthest:
+            raise UnexpectedContentError(f"it ends after {there} bytes each time ({error})") from error
+        self.received = self.received or came
+        self.failures = 1 if came and self.start and there > self.furthest else self.failures + 1
+        self.furthest = max(self.furthest, there)
 
 
-def _fetch_once(request: Request, part: Path, report: Report, accept: Callable[[Offer], None], deadline: float) -> Offer:
+def _fetch_once(request: Request, attempts: _Attempts, report: Report, accept: Callable[[Offer], None], deadline: float) -> Offer:
+    part = attempts.part
     there, known = _size(part), _read_etags(part)
     total, host = 0, ""
 
@@ -179,7 +193,7 @@ def _fetch_once(request: Request, part: Path, report: Report, accept: Callable[[
             while isinstance(answer := exchange.get(tick, deadline, f"{host} did not answer within {ANSWER_WITHIN:.0f} seconds"), str):
                 host = answer
                 logger.info("connecting to %s", host)
-        except (_OtherPartError, urllib.error.HTTPError) as error:
+        except (OtherPartError, urllib.error.HTTPError) as error:
             if getattr(error, "code", 416) == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
                 discard(part)
             raise
@@ -188,34 +202,56 @@ def _fetch_once(request: Request, part: Path, report: Report, accept: Callable[[
         if answer.start != there or not there:
             discard(part)
             _write_etags(part, offer)
-        there, total = answer.start, offer.size or 0
+        there = attempts.start = answer.start
+        size = request.size if offer.size is None else offer.size
+        total, until, complaint = size or 0, deadline, f"{host} answered, and nothing of the file came within {ANSWER_WITHIN:.0f} seconds"
         with part.open("ab") as stream:
             tick()
-            while chunk := exchange.get(tick, time.monotonic() + SILENCE, f"nothing came from {host} for {SILENCE:.0f} seconds"):
+            while chunk := exchange.get(tick, until, complaint):
+                _check_room(part, there + len(chunk), size)
                 stream.write(chunk)
                 there += len(chunk)
                 tick()
-    if offer.size is not None and there != offer.size:
-        raise ConnectionError(f"the connection closed after {there} of {offer.size} bytes")
+                until, complaint = time.monotonic() + SILENCE, f"nothing came from {host} for {SILENCE:.0f} seconds"
+    if size is not None and there != size:
+        raise ConnectionError(f"the connection closed after {there} of {size} bytes")
     return offer
 
 
-def _exchange(request: Request, start: int, known: tuple[str, str]) -> Iterator[str | _Answer | bytes]:
+def _check_room(part: Path, there: int, size: int | None) -> None:
+    """Ends a body that does not end by itself.
+
+    Raises:
+        UnexpectedContentError: It is longer than the file.
+        OSError: ENOSPC, where nobody knows how long it is and the disk is nearly full.
+    """
+    if size is not None and there > size:
+        raise UnexpectedContentError(f"it sends more than the {size} bytes that the file has")
+    if size is None and shutil.disk_usage(part.parent).free < KEPT_FREE:
+        raise OSError(errno.ENOSPC, f"{there} bytes came, nobody says how many more, and less than {KEPT_FREE} are free")
+
+
+def _exchange(request: Request, start: int, known: tuple[str, str]) -> Iterator[str | Answer | bytes]:
     """Runs beside the caller: the hosts that are asked, the answer, then its body."""
-    url, hops = request.url, []
+    url, hops, authorization = request.url, [], None
     for _ in range(_REDIRECTS):
         parts = _checked(url, request, bool(hops))
         yield parts.hostname or ""
+        authorization = authorization if hops else _authorization(request)
+        at_home = _origin(parts) == _origin(urlsplit(request.url))
         try:
-            response = _open(_build(parts, request, not hops or _origin(parts) == _origin(urlsplit(request.url)), start, known, hops))
+            response = _open(_build(parts, authorization if at_home else None, start, known, hops))
+        except urllib.error.HTTPError as error:
+            error.close()
+            raise RefusalError(error, authorized=bool(authorization)) from None
         except ValueError as error:  # what urllib and the idna codec make of a malformed host
             raise _malformed(without_credentials(url), error) from None
         with response:
-            if location := _location(response):
+            if 300 <= response.status < 400 and (location := response.headers["Location"]):
                 hops.append(response.headers)
                 url = _joined(url, quote(location, encoding="iso-8859-1", safe=punctuation), request)
                 continue
-            yield _read_answer(response, request, start, known, hops)
+            yield read_answer(response, without_credentials(request.url), start, known, hops)
             while chunk := response.read1(_CHUNK):
                 yield chunk
             return
@@ -256,21 +292,29 @@ def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
     return parts.scheme, parts.hostname, parts.port
 
 
+def _authorization(request: Request) -> str | None:
+    """What proves who asks: the name and password of the address, or else the token."""
+    own = urlsplit(request.url)
+    if own.username:
+        pair = f"{unquote(own.username)}:{unquote(own.password or '')}"
+        return "Basic " + base64.b64encode(pair.encode()).decode()
+    token = request.token()
+    if token and not re.fullmatch(r"[!-~]+", token):
+        raise TokenError("the token is not one: it holds a space or a character that no token has. Set it anew")
+    return f"Bearer {token}" if token else None
+
+
 def _build(
-    parts: SplitResult, request: Request, same_origin: bool, start: int, known: tuple[str, str], hops: list[Message]
+    parts: SplitResult, authorization: str | None, start: int, known: tuple[str, str], hops: list[Message]
 ) -> urllib.request.Request:
     netloc = parts.netloc.rpartition("@")[2]
     built = urllib.request.Request(parts._replace(netloc=netloc, fragment="").geturl())
     built.add_header("User-Agent", "depth-normal")
     built.add_header("Accept-Encoding", "identity")
-    if same_origin:
-        for name, value in request.headers.items():
-            built.add_header(name, value)
-        if own := urlsplit(request.url).username:
-            pair = f"{unquote(own)}:{unquote(urlsplit(request.url).password or '')}"
-            built.add_header("Authorization", "Basic " + base64.b64encode(pair.encode()).decode())
+    if authorization:
+        built.add_header("Authorization", authorization)
     etag, sha256 = known
-    named = _linked(hops, None, "X-Linked-Etag")
+    named = linked(hops, None, "X-Linked-Etag")
     # Without a name of what is there that the server confirms, nothing says that the rest belongs to the same file.
     if start and named and named == sha256:
         built.add_header("Range", f"bytes={start}-")
@@ -306,67 +350,10 @@ def _certificates() -> ssl.SSLContext:
     return context
 
 
-def _location(response: http.client.HTTPResponse) -> str | None:
-    return response.headers["Location"] if 300 <= response.status < 400 else None
-
-
-def _read_answer(response: http.client.HTTPResponse, request: Request, start: int, known: tuple[str, str], hops: list[Message]) -> _Answer:
-    headers = response.headers
-    if response.status not in (http.client.OK, http.client.PARTIAL_CONTENT):
-        raise urllib.error.HTTPError(without_credentials(request.url), response.status, response.reason, headers, None)
-    continued = response.status == http.client.PARTIAL_CONTENT
-    span = re.match(r"bytes (\d+)-", headers["Content-Range"] or "")
-    if continued and not (span and int(span[1]) == start):
-        raise _OtherPartError(f"asked for the bytes from {start}, got {headers['Content-Range']!r}")
-    if (kind := headers.get_content_type()) in _MESSAGES:
-        raise UnexpectedContentError(f"it answers with {_MESSAGES[kind]} instead of the file")
-    start = start if continued else 0
-    length, whole = headers["Content-Length"] or "", _linked(hops, headers, "X-Linked-Size")
-    size = start + int(length) if length.isdigit() else None
-    named = int(whole) if whole.isdigit() else size
-    if size is not None and named != size:
-        raise UnexpectedContentError(f"it sends {size} bytes of a file that has {named}")
-    etag, commit = headers["ETag"] or "", _linked(hops, headers, "X-Repo-Commit")
-    # a hub names what it keeps in large-file storage by its sha256; on other servers an ETag may be anything
-    linked = _linked(hops, headers, "X-Linked-Etag") or (commit and _linked([], headers, "ETag"))
-    offer = Offer(
-        url=without_credentials(request.url),
-        size=named,
-        etag=None if etag.startswith("W/") else etag.strip('"') or None,
-        sha256=linked if re.fullmatch(r"[0-9a-f]{64}", linked) else None,
-        commit=commit or None,
-    )
-    if start and offer.etag != known[0] and (offer.sha256 is None or offer.sha256 != known[1]):
-        raise _OtherPartError("the file changed on the server")
-    return _Answer(offer, start)
-
-
-def _linked(hops: list[Message], last: Message | None, name: str) -> str:
-    """A header of the first answer that has it: the hub's own, before it sends on to where the bytes are."""
-    answers = [*hops, last] if last is not None else hops
-    return next((value.removeprefix("W/").strip('"') for headers in answers if (value := headers[name])), "")
-
-
 def _may_pass(error: BaseException) -> bool:
     if isinstance(error, urllib.error.HTTPError):
         return error.code >= 500 or error.code in (408, 416, 429)
     return not isinstance(getattr(error, "reason", None), ssl.SSLCertVerificationError)
-
-
-def _asked_to_wait(error: BaseException) -> float | None:
-    """Seconds that an answer of failure asks for by its Retry-After, a number or a date."""
-    value = error.headers["Retry-After"] if isinstance(error, urllib.error.HTTPError) and error.headers else None
-    if not value:
-        return None
-    try:
-        seconds = float(value) if value.strip().isdigit() else parsedate_to_datetime(value).timestamp() - time.time()
-    except (ValueError, TypeError):
-        return None
-    if seconds > LONGEST_WAIT:
-        raise BusyError(
-            f"the server is busy (HTTP {getattr(error, 'code', '')}) and asks to wait {seconds:.0f} s: try again then"
-        ) from error
-    return max(seconds, 0.0)
 
 
 def _etag_file(part: Path) -> Path:

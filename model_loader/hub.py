@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from ..annotators.base import WeightFile
 from ..geometry.files.paths import atomic_path, write_bytes
 from . import https
-from .https import Offer, Request, UnexpectedContentError
+from .answers import Offer, UnexpectedContentError
+from .https import Request, TokenError
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _BLOB = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
@@ -24,11 +26,8 @@ def is_offline() -> bool:
 
 def request(file: WeightFile) -> Request:
     """How to ask for a file: of HF_ENDPOINT, with the user's token."""
-    from huggingface_hub.utils import build_hf_headers
-
     url = _url(file)
-    token = {name.lower(): value for name, value in build_hf_headers().items()}.get("authorization")
-    return Request(url, {"Authorization": token} if token else {}, plain_http=https.is_plain_http(url))
+    return Request(url, _token(), plain_http=https.is_plain_http(url), size=file.size)
 
 
 def public_url(file: WeightFile) -> str:
@@ -89,6 +88,19 @@ def store(path: Path, file: WeightFile, offer: Offer, sha256: str) -> Path:
         reference.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(reference, commit.encode())
     return pointer
+
+
+def _token() -> Callable[[], str | None]:
+    """Gives the user's token; where it is one that expires, huggingface_hub first asks the network for a new one."""
+    from huggingface_hub import constants, get_token  # here, for the call comes from another thread
+
+    def token() -> str | None:
+        try:
+            return None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
+        except Exception as error:  # a file that cannot be read, a login that failed: the kinds differ by version
+            raise TokenError(f"the Hugging Face token cannot be had ({error}). Run `hf auth login`, or set HF_TOKEN") from error
+
+    return token
 
 
 def _url(file: WeightFile) -> str:

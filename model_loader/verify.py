@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from ..annotators.base import CheckpointError, WeightFile
 from . import hub
+from .background import Background
 from .checkpoint import read_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -71,14 +73,23 @@ def sha256_of(path: Path, tick: Callable[[], None] | None = None) -> str:
     return digest.hexdigest()
 
 
-def structure_problem(path: Path) -> str | None:
+def structure_problem(path: Path, tick: Callable[[], None] | None = None) -> str | None:
     """Why a file cannot be read as weights, in words that begin with "it" ("it is cut short", "it is a web page"); None if it can.
 
     Only the header of safetensors is read, and only the index and the names of PyTorch's zip files; pickles of before 2020 are read whole.
+
+    Args:
+        path: The file.
+        tick: Called about ten times a second meanwhile; may raise to stop.
     """
-    with path.open("rb") as stream:
-        is_safetensors = stream.read(9)[8:] == b"{"
-    if is_safetensors:
+    if tick is None:
+        return _structure_problem(path)
+    with Background(_structure_problem(each) for each in [path]) as reading:
+        return reading.get(tick, math.inf, "")
+
+
+def _structure_problem(path: Path) -> str | None:
+    if path.is_file() and _begins_as_safetensors(path):
         from safetensors import SafetensorError, safe_open
 
         with suppress(SafetensorError), safe_open(str(path), "pt") as opened:  # it compares the header's end with the file's
@@ -91,12 +102,22 @@ def structure_problem(path: Path) -> str | None:
     return None
 
 
-def is_usable(path: Path) -> bool:
-    """Whether a file found on this computer can be read as weights; one that cannot is named in the log, once, and left alone."""
+def _begins_as_safetensors(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(9)[8:] == b"{"
+
+
+def is_usable(path: Path, tick: Callable[[], None] | None = None) -> bool:
+    """Whether a file found on this computer can be read as weights; one that cannot is named in the log, once, and left alone.
+
+    Args:
+        path: The file.
+        tick: Called about ten times a second meanwhile; may raise to stop.
+    """
     try:
         key = _stamp(path)
         if key not in _structures:
-            _structures[key] = structure_problem(path)
+            _structures[key] = structure_problem(path, tick)
             if problem := _structures[key]:
                 logger.warning("%s is left aside: %s", path, problem)
     except OSError as error:
