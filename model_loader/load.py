@@ -140,7 +140,7 @@ def _weights_of(spec: ModelSpec, file: WeightFile) -> Path:
     if file.bundled:
         return bundled_weights(file)
     if path := find_weights(file):
-        verify(path, file)
+        verify(path, file, host.throw_if_interrupted)
         return path
     try:
         return download_weights(file, spec.licence, spec.licence_url, progress=host.progress_bar(100))

@@ -20,11 +20,16 @@ _verdicts: dict[tuple[str, int, int, WeightFile], bool] = {}
 _structures: dict[tuple[str, int, int], str | None] = {}
 
 
-def verify(path: Path, file: WeightFile) -> bool:
+def verify(path: Path, file: WeightFile, tick: Callable[[], None] | None = None) -> bool:
     """Compares a file that the user brought with the published one; a difference is logged as a warning, never an error.
 
     A file of another extension is a conversion and is not compared. A file in the Hugging Face cache, in the folder of its own
     repository, is not hashed: its blob is named by its sha256, and only its size is looked at. All others are hashed once per process.
+
+    Args:
+        path: The file.
+        file: The published one.
+        tick: Called many times a second meanwhile; may raise to stop.
 
     Returns:
         False if it differs in size or sha256.
@@ -32,7 +37,7 @@ def verify(path: Path, file: WeightFile) -> bool:
     key = (*_stamp(path), file)
     if key not in _verdicts:
         converted = path.suffix.lower() != Path(file.name).suffix.lower()
-        problem = None if converted or _is_cached_blob(path, file) else difference(path, file)
+        problem = None if converted or _is_cached_blob(path, file) else difference(path, file, tick)
         if problem:
             logger.warning(
                 "%s is not the published %s: %s. It is used all the same; delete it to have it downloaded", path, file.name, problem

@@ -55,6 +55,12 @@ class Served:
     """Whether the body's length is told; else its end is where the connection closes."""
     silent: bool = False
     """Whether the connection stays open without any answer."""
+    stalls: bool = False
+    """Whether nothing comes after the headers, and the connection stays open."""
+    endless: bool = False
+    """Whether the body goes on with zeros until nobody takes them; its length is not told."""
+    raw: bytes | None = None
+    """The whole answer, instead of all this; then the connection closes."""
 
     def name(self):
         """The ETag: as the hub has it, where the test wants no other."""
@@ -73,6 +79,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self.answer(with_body=True)
 
+    def do_POST(self):
+        self.answer(with_body=True)
+
     def answer(self, with_body):
         self.server.requests.append((self.command, self.path, self.headers.get("Range")))
         self.server.tokens.append(self.headers.get("Authorization"))
@@ -81,6 +90,9 @@ class Handler(BaseHTTPRequestHandler):
             return self.refuse(404, "EntryNotFound")
         if served.silent:
             return self.server.closed.wait()
+        if served.raw is not None:
+            self.close_connection = True
+            return self.wfile.write(served.raw)
         if served.redirect:
             return self.refuse(302, None, {**served.headers, "Location": served.redirect})
         if served.token and self.headers.get("Authorization") != f"Bearer {served.token}":
@@ -94,7 +106,7 @@ class Handler(BaseHTTPRequestHandler):
         rest = served.body[start:]
         self.send_response(206 if start else 200)
         self.send_header("Content-Type", served.content_type)
-        if served.length:
+        if served.length and not served.endless:
             self.send_header("Content-Length", str(len(rest)))
         else:
             self.close_connection = True
@@ -118,6 +130,8 @@ class Handler(BaseHTTPRequestHandler):
         return int(wanted.removeprefix("bytes=").split("-")[0])
 
     def send_body(self, served, rest):
+        if served.stalls:
+            return self.server.closed.wait()
         stop = served.drops.pop(0) if served.drops else None
         pieces = 20 if served.seconds else 1
         step = -(-len(rest) // pieces)
@@ -125,11 +139,14 @@ class Handler(BaseHTTPRequestHandler):
             for i in range(0, len(rest) if stop is None else min(stop, len(rest)), step):
                 self.wfile.write(rest[i : min(i + step, stop if stop is not None else len(rest))])
                 time.sleep(served.seconds / pieces)
+            while served.endless:
+                self.wfile.write(bytes(2**20))
         except ConnectionError:
             stop = 0
         if stop is not None:
             self.wfile.flush()
             self.close_connection = True
+        return None
 
     def refuse(self, status, error_code, headers=None):
         self.send_response(status)

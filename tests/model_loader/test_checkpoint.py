@@ -1,7 +1,9 @@
 import json
 import os
 import pickle
+import socket
 import struct
+import sys
 import zipfile
 from collections import OrderedDict
 
@@ -12,6 +14,7 @@ from safetensors.torch import save_file
 
 from depth_normal.annotators.base import CheckpointError
 from depth_normal.model_loader.checkpoint import read_checkpoint
+from depth_normal.model_loader.verify import structure_problem
 
 STATE = {"conv.weight": torch.arange(12.0).reshape(3, 4), "conv.bias": torch.tensor([1, 2], dtype=torch.float16)}
 
@@ -120,6 +123,23 @@ def test_no_file_a_folder_and_a_forbidden_file(tmp_path, monkeypatch):
     message = refusal(path)
     assert "Permission denied" in message
     assert "permissions" in message
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
+@pytest.mark.parametrize("kind", ["a pipe", "a socket", "a device"])
+def test_what_is_no_regular_file_is_not_opened(tmp_path, monkeypatch, kind):
+    path = tmp_path / "w.pt"
+    if kind == "a pipe":
+        os.mkfifo(path)
+    elif kind == "a device":
+        path.symlink_to("/dev/zero")
+    else:
+        with socket.socket(socket.AF_UNIX) as listener:
+            monkeypatch.chdir(tmp_path)  # a socket's address is at most about 100 characters long
+            listener.bind(path.name)
+    with pytest.raises(CheckpointError, match=f"{path} is {kind}; expected a weights file"):
+        read_checkpoint(path)
+    assert structure_problem(path).startswith(f"it is {kind}")
 
 
 @pytest.mark.parametrize("keep", [0.02, 0.5, 0.9, 0.999])

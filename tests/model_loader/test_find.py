@@ -1,5 +1,6 @@
 import os
 import sys
+import time
 
 import pytest
 
@@ -167,6 +168,37 @@ def test_a_folder_that_holds_itself_ends(caches, scans):
     (caches.home / "itself").symlink_to(caches.home / "itself")
     assert find_weights(HYBRID) is None
     assert set(scans) == {str(caches.home), str(caches.home / "sub")}
+
+
+def test_folders_that_link_to_each_other_are_read_once(caches, scans):
+    folders = [caches.home / f"d{i}" for i in range(16)]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        for i, other in enumerate(folders):
+            if other != folder:  # 15**5 ways through them
+                (folder / f"l{i}").symlink_to(other, target_is_directory=True)
+    path = put(folders[7] / HYBRID.name)
+    began = time.monotonic()
+    assert find_weights(HYBRID) == path
+    assert time.monotonic() - began < 1
+    assert sorted(scans) == sorted(map(str, [caches.home, *folders]))
+
+
+@pytest.mark.parametrize(("file", "inside"), [(HF_OWN, "model.safetensors"), (NESTED, "checkpoints/depth_anything_vitl14.pth")])
+def test_a_link_of_the_repositorys_name_to_a_folder_that_is_searched_already(caches, file, inside):
+    put(caches.home / "a" / inside)
+    link = caches.home / "deeper" / file.repo_id.rsplit("/", 1)[-1]
+    link.parent.mkdir()
+    link.symlink_to(caches.home / "a", target_is_directory=True)
+    assert find_weights(file) == link / inside
+
+
+def test_a_short_way_to_a_folder_that_is_too_deep_otherwise(caches):
+    deep = caches.home.joinpath("1", "2", "3", "4", "5")
+    put(deep / "6" / HYBRID.name)
+    for name in ("0", "z"):
+        (caches.home / name).symlink_to(deep, target_is_directory=True)
+    assert find_weights(HYBRID).parent.parent.parent == caches.home
 
 
 def test_a_stranger_named_folder_paths_is_left_alone(caches, monkeypatch):

@@ -2,8 +2,11 @@
 
 import email.utils
 import hashlib
+import io
 import logging
+import os
 import runpy
+import shutil
 import signal
 import socket
 import socketserver
@@ -17,13 +20,15 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import huggingface_hub
 import pytest
+import torch
 from huggingface_hub import constants
 
 from depth_normal.annotators.base import WeightFile
 from depth_normal.model_loader import https
 from depth_normal.model_loader.download import download_weights
-from depth_normal.model_loader.download_errors import CorruptDownloadError, DownloadError, NoNetworkError
+from depth_normal.model_loader.download_errors import AccessDeniedError, CorruptDownloadError, DiskFullError, DownloadError, NoNetworkError
 from depth_normal.model_loader.find import find_weights
 
 FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "whole_files.py")))
@@ -129,6 +134,47 @@ def test_giving_up_on_a_connection_that_always_breaks(kind, server):
     assert len(server.gets()) == 5
 
 
+def test_giving_up_on_a_body_that_is_cut_a_little_later_each_time_and_always_begins_anew(server, small, tmp_path):
+    served = server.serve(SMALL_PATH, BODY, etag='W/"weak"', drops=[1000 * i for i in range(1, 2000)])
+    with pytest.raises(NoNetworkError, match="closed after 5000 of 3000000 bytes"):
+        download_weights(small, "MIT")
+    assert len(server.gets()) == 5
+    served.drops = []
+    assert download_weights(small, "MIT").read_bytes() == BODY
+
+
+def test_giving_up_on_a_body_that_always_ends_at_the_same_byte(kind, server, tmp_path):
+    file, served = kind
+    head = f"HTTP/1.1 200 OK\r\nX-Repo-Commit: {'c' * 40}\r\nContent-Length: {len(BODY) + 10}\r\n\r\n"
+    served.raw = head.encode() + BODY
+    with pytest.raises(CorruptDownloadError, match=r"it ends after 3000000 bytes each time .*closed after 3000000 of 3000010"):
+        download_weights(FILES.unknown(file), "MIT")
+    assert len(server.gets()) == 2
+    assert FILES.leftovers(tmp_path) == []
+
+
+def test_a_body_without_end_is_cut_at_the_files_size(kind, server, tmp_path):
+    file, served = kind
+    served.endless = True
+    told = []
+    with pytest.raises(CorruptDownloadError, match="it sends more than the 3000000 bytes that the file has"):
+        download_weights(file, "MIT", progress=lambda done, total: told.append(done))
+    assert max(told) <= len(BODY)
+    assert len(server.gets()) == 1
+    assert FILES.leftovers(tmp_path) == []
+
+
+def test_a_body_without_end_of_unknown_size_leaves_room_on_the_disk(kind, tmp_path, monkeypatch):
+    file, served = kind
+    served.endless = True
+    monkeypatch.setattr(https, "KEPT_FREE", shutil.disk_usage(tmp_path).free - 50_000_000)
+    told = []
+    with pytest.raises(DiskFullError, match=r"the size is not known, and [0-9]+ bytes are kept free"):
+        download_weights(FILES.unknown(file), "MIT", progress=lambda done, total: told.append(done))
+    assert max(told) < 10**9
+    assert FILES.leftovers(tmp_path) == []
+
+
 @pytest.mark.parametrize("seed", [0, 2])
 def test_a_body_cut_short_whose_length_nobody_told(kind, tmp_path, seed):
     file, served = kind
@@ -183,6 +229,17 @@ def test_the_answer_is_waited_for_less_than_ten_seconds():
     assert https.ANSWER_WITHIN < 10
 
 
+def test_a_server_that_answers_and_sends_nothing(kind, server, monkeypatch):
+    file, served = kind
+    served.stalls = True
+    monkeypatch.setattr(https, "ANSWER_WITHIN", 1.0)
+    began = time.monotonic()
+    with pytest.raises(NoNetworkError, match=r"127\.0\.0\.1 answered, and nothing of the file came within 1 seconds"):
+        download_weights(file, "MIT")
+    assert time.monotonic() - began < 2
+    assert len(server.gets()) == 1
+
+
 def test_cancelling_while_nobody_answers(kind):
     file, served = kind
     served.silent = True
@@ -206,6 +263,52 @@ def test_cancelling_while_a_connection_cannot_be_made(caches, monkeypatch):
             download_weights(file, "MIT")
         for each in waiting:
             each.close()
+
+
+@pytest.fixture
+def expired_token(server, tmp_path, monkeypatch):
+    """A login of huggingface_hub whose token has run out, at a hub that never gives the next one."""
+    if not hasattr(huggingface_hub.utils._auth, "_refresh_oauth_token_if_needed"):
+        pytest.skip("this huggingface_hub has no tokens that expire")
+    (tmp_path / "token").write_text(f"hf_{tmp_path.name}")
+    stored = tmp_path / "stored_tokens"
+    stored.write_text(f"[me]\nhf_token = hf_{tmp_path.name}\nrefresh_token = next\nexpires_at = 1\n")
+    monkeypatch.setattr(constants, "HF_STORED_TOKENS_PATH", str(stored))
+    server.serve("/oauth/token", b"", silent=True)
+    return server.serve_hub(HUB.repo_id, HUB.filename, BODY)
+
+
+def test_cancelling_while_the_token_is_renewed(expired_token, server):
+    with stopped_after(0.3, within=1.0) as progress:
+        download_weights(HUB, "MIT", progress=progress)
+    assert [path for _, path, _ in server.requests] == ["/oauth/token"]
+
+
+def test_a_token_that_is_never_renewed(expired_token, monkeypatch):
+    monkeypatch.setattr(https, "ANSWER_WITHIN", 1.0)
+    with pytest.raises(NoNetworkError, match=r"127\.0\.0\.1 did not answer within 1 seconds"):
+        download_weights(HUB, "MIT")
+
+
+@pytest.mark.parametrize("stage", ["checked", "hashed"])
+def test_cancelling_while_a_file_is(stage, server, caches):
+    if stage == "hashed":
+        header = b'{"weight":{"dtype":"U8","shape":[400000000],"data_offsets":[0,400000000]}}'
+        body = len(header).to_bytes(8, "little") + header + bytes(400_000_000)
+    else:
+        stream = io.BytesIO()
+        torch.save({str(i): torch.zeros(1) for i in range(10_000)}, stream, _use_new_zipfile_serialization=False)
+        body = stream.getvalue()
+    server.serve("/big.pt", body, etag='"big"')
+    complete = []
+
+    def progress(done, total):
+        complete.append(done == len(body))
+        if complete.count(True) > 1:  # the first is the last byte's
+            raise Stop
+
+    with pytest.raises(Stop):
+        download_weights(WeightFile("big.pt", url=f"{server.url}/big.pt"), "MIT", progress=progress)
 
 
 def test_cancelling_while_a_body_trickles(kind):
@@ -328,7 +431,85 @@ def test_a_wait_that_nobody_has_time_for(kind):
     assert time.monotonic() - began < 1
 
 
+# --- numbers that are none ---
+
+NINES = "9" * 5000
+
+
+@pytest.mark.parametrize(
+    ("status", "header"),
+    [
+        ("200 OK", f"Content-Length: {NINES}"),
+        ("200 OK", "Content-Length: \xb2"),
+        ("200 OK", "Content-Length: -5"),
+        ("200 OK", "X-Linked-Size: \xb2"),
+        ("200 OK", f"X-Linked-Size: {NINES}"),
+        ("206 Partial Content", f"Content-Range: bytes 0-{NINES}/{NINES}"),
+    ],
+    ids=lambda value: value[:24],
+)
+def test_a_number_that_is_none_counts_as_not_told(kind, status, header):
+    file, served = kind
+    served.raw = f"HTTP/1.1 {status}\r\nX-Repo-Commit: {'c' * 40}\r\n{header}\r\n\r\n".encode("latin-1") + BODY
+    for each in (FILES.unknown(file), file):
+        path = download_weights(each, "MIT")
+        assert path.read_bytes() == BODY
+        path.unlink()
+
+
+@pytest.mark.parametrize("first", [NINES, "\xb2", "", "0x0"])
+def test_a_rest_that_begins_nowhere_is_not_taken(kind, first):
+    file, served = kind
+    served.raw = f"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {first}-\r\n\r\n".encode("latin-1") + BODY
+    with pytest.raises(DownloadError, match="asked for the bytes from 0, got 'bytes ") as caught:
+        download_weights(file, "MIT")
+    assert NINES not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [NINES, "\xb2", "-1", "1e9", "Fri, 99 Foo 99999 00:00:00 GMT", "Mon, 01 Jan 0001 00:00:00 -2359"])
+def test_a_wait_that_is_no_number(kind, value):
+    file, served = kind
+    served.statuses, served.headers = [429], {"Retry-After": value}
+    assert download_weights(file, "MIT").read_bytes() == BODY
+
+
 # --- redirects, and what must not be told ---
+
+
+HUB_ALONE = """
+import sys
+from depth_normal.annotators.base import WeightFile
+from depth_normal.model_loader.download import download_weights
+download_weights(WeightFile("ckpt/hybrid.pt", repo_id="someone/Annotators"), "MIT")
+"""
+
+
+def test_the_hub_is_asked_for_the_file_and_for_nothing_else(server, tmp_path):
+    server.serve_hub(HUB.repo_id, HUB.filename, BODY)
+    environment = {**os.environ, "HF_ENDPOINT": server.url, "HF_HOME": str(tmp_path / "new"), "HF_TOKEN": "hf_good"}
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        environment.pop(name, None)
+    subprocess.run([sys.executable, "-c", HUB_ALONE], env=environment, check=True, timeout=60)
+    assert [path for _, path, _ in server.requests] == [HUB_PATH]
+    assert server.tokens == ["Bearer hf_good"]
+
+
+def test_a_user_who_sends_no_token(server, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_good")
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", True)
+    server.serve_hub(HUB.repo_id, HUB.filename, BODY, token="hf_good")
+    with pytest.raises(AccessDeniedError, match="no token was sent"):
+        download_weights(HUB, "MIT")
+    assert server.tokens == [None]
+
+
+@pytest.mark.parametrize(("content", "words"), [(b"\xff\xfe", "token cannot be had"), ("hf_\xfc".encode(), "the token is not one")])
+def test_a_token_that_is_none(server, tmp_path, content, words):
+    (tmp_path / "token").write_bytes(content)
+    server.serve_hub(HUB.repo_id, HUB.filename, BODY)
+    with pytest.raises(DownloadError, match=f"hybrid.pt cannot be fetched: .*{words}.*"):
+        download_weights(HUB, "MIT")
+    assert server.requests == []
 
 
 @pytest.fixture
