@@ -81,8 +81,8 @@ Report = Callable[[int, int], None]
 def fetch(request: Request, part: Path, report: Report, accept: Callable[[Offer], None]) -> Offer:
     """Downloads an address into a file, from where an earlier attempt left it.
 
-    A connection that breaks is taken up again; an attempt that brought something does not count. What arrived stays in `part` when the
-    network fails for good or the caller stops, with the content's name beside it, and the next call goes on from there.
+    A connection that breaks is taken up again; an attempt that went on and came further does not count. What arrived stays in `part` when
+    the network fails for good or the caller stops, with the content's name beside it, and the next call goes on from there.
 
     Args:
         request: What to fetch.
@@ -94,10 +94,12 @@ def fetch(request: Request, part: Path, report: Report, accept: Callable[[Offer]
         What the server said of the file.
 
     Raises:
-        UnexpectedContentError: The server offers a web page, JSON, or another size than the hub said.
+        UnexpectedContentError: The server offers a web page, JSON, or another size than the hub said, or sends too much or never all.
         AddressError: An address that is not https, or that is malformed.
-        BusyError: The server asks to wait for longer than `LONGEST_WAIT`.
-        OSError: urllib's `HTTPError` for an answer of failure, other network errors, or the disk's.
+        TokenError: The user's token cannot be had, or is none.
+        BusyError: The server asks to wait for longer than `answers.LONGEST_WAIT`.
+        OSError: urllib's `HTTPError` for an answer of failure, other network errors, or the disk's: also where a file of unknown size
+            would leave less than `KEPT_FREE`.
         http.client.HTTPException: The server does not speak HTTP properly.
     """
     attempts, deadline = _Attempts(part, _size(part)), time.monotonic() + ANSWER_WITHIN
@@ -165,8 +167,8 @@ class _Attempts:
     def note(self, error: Exception) -> None:
         """Takes down that one broke off.
 
-        One that goes on from where the last ended, and further, does not count. One that begins anew does, or a server that always hangs
-        up and cannot go on would be asked for ever.
+        One that goes on from where the last ended and comes further is no failure. One that begins anew is: a server that cannot go on
+        and always hangs up would be asked for ever.
 
         Raises:
             UnexpectedContentError: It began anew and ended at the same byte as one before: there is no more to come.
