@@ -171,8 +171,8 @@ _listings: dict[Path, _Listing] = {}
 def _named(folder: Path, wanted: Sequence[str]) -> Iterator[Path]:
     """All that is no folder and has the last name of one of the wanted ends, at most `_MAX_DEPTH` folders deep.
 
-    Folders that links lead to again are read once, at their least depth: folders that link to each other have ways without number. Only
-    another name of a folder that the wanted ends ask for is another way.
+    A folder is read once, at its least depth: there are ways without number through folders that link to each other. A link to a folder
+    that was read already is followed only where it has a name that the wanted ends ask for.
     """
     names = {end.rsplit("/", 1)[-1] for end in wanted}
     asked_for = {part for end in wanted for part in end.split("/")[1:-1]}

@@ -34,6 +34,17 @@ def test_a_brought_file_that_differs_is_warned_about_once(tmp_path, caplog, monk
     assert verify.verify(path, HUB)
 
 
+def test_comparing_a_brought_file_can_be_stopped_and_is_done_again(tmp_path, caplog):
+    def stop():
+        raise FILES.Stop
+
+    path = tmp_path / "hybrid.pt"
+    path.write_bytes(OTHER)
+    with pytest.raises(FILES.Stop):
+        verify.verify(path, HUB, stop)
+    assert not verify.verify(path, HUB)
+
+
 def test_another_size_is_enough_to_know(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(verify.hashlib, "sha256", None)
     path = tmp_path / "hybrid.pt"
