@@ -52,7 +52,7 @@ def explained(error: BaseException, file: WeightFile, root: Path, licence_url: s
         licence_url: Where to accept its licence.
     """
     status, url = status_of(error), source_url(file)
-    authorized = any(isinstance(link, RefusalError) and link.authorized for link in _chain(error))
+    authorized = any(isinstance(link, RefusalError) and link.authorized for link in causes(error))
     if is_disk_full(error):
         return disk_full_error(file, root)
     if is_local(error):
