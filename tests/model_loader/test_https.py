@@ -169,7 +169,7 @@ def test_a_body_without_end_of_unknown_size_leaves_room_on_the_disk(kind, tmp_pa
     served.endless = True
     monkeypatch.setattr(https, "KEPT_FREE", shutil.disk_usage(tmp_path).free - 50_000_000)
     told = []
-    with pytest.raises(DiskFullError, match=r"the size is not known, and [0-9]+ bytes are kept free"):
+    with pytest.raises(DiskFullError, match=r"the size is not known, and [0-9.]+ GB are kept free"):
         download_weights(FILES.unknown(file), "MIT", progress=lambda done, total: told.append(done))
     assert max(told) < 10**9
     assert FILES.leftovers(tmp_path) == []
