@@ -9,6 +9,9 @@ from torch import Tensor
 
 from .kinds import Quantity
 
+FAR_AND_NEAR_END = (2.0, 98.0)
+"""The percentiles of nearness at which a scene ends, so that a few stray values do not count."""
+
 _DIGITS = 2**16
 _SAMPLES = 2**16
 
@@ -56,6 +59,36 @@ def measure_range(
 def sample_stride(pixels: int) -> int:
     """The distance, in rows and in columns, of some ten thousand samples of a map that has so many pixels."""
     return max(1, int((pixels / _SAMPLES) ** 0.5))
+
+
+def measure_range_of_samples(values: Tensor, valid: Tensor, percentiles: tuple[float, float]) -> tuple[Tensor, Tensor]:
+    """`measure_range` of each picture by some ten thousand of its values, for ends that need not be exact.
+
+    Args:
+        values: (B, 1, H, W).
+        valid: (B, 1, H, W) bool, where values count.
+        percentiles: As `measure_range`.
+
+    Returns:
+        Low and high, (B, 1, 1, 1); infinite where no sample counts. Nothing is asked of the device.
+    """
+    stride = sample_stride(values.shape[-2] * values.shape[-1])
+    return measure_range(values[..., ::stride, ::stride], valid[..., ::stride, ::stride], percentiles)
+
+
+def value_at_ranks(values: Tensor, valid: Tensor, ranks: Sequence[int]) -> Tensor:
+    """The valid values that would stand at `ranks` (from 0) if all were sorted, exactly.
+
+    Args:
+        values: Any shape.
+        valid: The same shape, bool, where values count; more than the highest rank.
+        ranks: Places in the ascending order.
+
+    Returns:
+        One value for each rank.
+    """
+    wanted = torch.tensor(ranks, device=values.device)
+    return _ranked([(values.flatten().float(), valid.flatten())], wanted).to(values)
 
 
 def sampled(values: Tensor, valid: Tensor) -> Tensor:

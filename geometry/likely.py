@@ -7,10 +7,8 @@ from torch import Tensor
 
 from .camera import DEFAULT_FOV, intrinsics_from_fov
 from .estimate import Estimate, Quantity
-from .levels import sample_stride, sampled
+from .levels import FAR_AND_NEAR_END, measure_range, measure_range_of_samples, value_at_ranks
 
-# The far and the near end of a picture, as shares of its values in order.
-_ENDS = (0.02, 0.98)
 _NEAREST = 0.1
 _RATIO, _SKY_RATIO = 3.0, 30.0
 # What is as far as anything gets, as a share of the values' span, and how much of the top border it fills where it is sky.
@@ -91,9 +89,11 @@ def likely_intrinsics(estimate: Estimate, fov: float | None = None) -> Tensor:
 
 def _likely_inverse_depth(disparity: Tensor, valid: Tensor, near_far_ratio: float | None) -> Tensor:
     """Disparity of one picture (1, 1, H, W) as inverse depth: positive everywhere, 1 at the near end, 1 / ratio at the far end."""
-    if not bool(valid.any()):
+    far, near = measure_range_of_samples(disparity, valid, FAR_AND_NEAR_END)
+    if not bool(torch.isfinite(far)):  # a coarse grid may miss the few values there are
+        far, near = measure_range(disparity, valid, FAR_AND_NEAR_END)
+    if not bool(torch.isfinite(far)):
         return torch.ones_like(disparity)
-    far, near = torch.quantile(sampled(disparity, valid), disparity.new_tensor(_ENDS))
     span = near - far
     ratio = near_far_ratio or (_SKY_RATIO if _sees_sky(disparity, far, span) else _RATIO)
     share = torch.where(valid & (span > 0), (disparity - far) / torch.where(span > 0, span, 1), 1)
@@ -102,10 +102,10 @@ def _likely_inverse_depth(disparity: Tensor, valid: Tensor, near_far_ratio: floa
 
 def _stretched(depth: Tensor, valid: Tensor, ratio: float) -> Tensor:
     """Relative depth of one picture (1, 1, H, W), its near end at 1 and its far end at `ratio`."""
-    ordered = depth[valid].sort().values
-    if not ordered.numel():
+    count = int(valid.sum())
+    if not count:
         return torch.ones_like(depth)
-    near, far = (ordered[round(end * (ordered.numel() - 1))] for end in _ENDS)
+    near, far = value_at_ranks(depth, valid, [round(end / 100 * (count - 1)) for end in FAR_AND_NEAR_END])
     share = torch.where(far > near, (depth - near) / torch.where(far > near, far - near, 1), 0)
     return (1 + share * (ratio - 1)).clamp(min=_NEAREST)
 
@@ -124,9 +124,8 @@ def _sees_sky(disparity: Tensor, far: Tensor, span: Tensor) -> bool:
 def _filled_and_scaled(depth: Tensor) -> Tensor:
     """One picture (1, 1, H, W), NaN where it has no value; nothing is asked of the device."""
     valid = torch.isfinite(depth)
-    stride = sample_stride(depth.numel())
-    near = torch.nanquantile(depth[..., ::stride, ::stride], _ENDS[0])
+    near, _ = measure_range_of_samples(depth, valid, FAR_AND_NEAR_END)
     # A coarse grid may miss the few values there are.
-    near = torch.where(torch.isnan(near), torch.where(valid, depth, torch.inf).amin(), near)
+    near = torch.where(torch.isfinite(near), near, torch.where(valid, depth, torch.inf).amin())
     scaled = torch.where(valid, depth, torch.where(valid, depth, -torch.inf).amax()) / near
     return torch.where(valid.any(), scaled.clamp(_NEAREST_FILLED, _FARTHEST_FILLED), 1)

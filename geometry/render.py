@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -14,7 +17,14 @@ from .valid import valid_depth, valid_normals
 NEAR = ("white", "black")
 """Which end of the grey levels is near."""
 
-NORMALISATIONS = ("per_image", "per_clip", "fixed")
+# How the range between black and white is found: from nearness, where it counts and the percentiles; None = the caller gives it.
+_RANGES: dict[str, Callable[[Tensor, Tensor, tuple[float, float]], tuple[Tensor, Tensor]] | None] = {
+    "per_image": measure_range,
+    "per_clip": partial(measure_range, per_clip=True),
+    "fixed": None,
+}
+
+NORMALISATIONS = tuple(_RANGES)
 """Where the range between black and white comes from: each picture, the whole batch, or the caller."""
 
 # Evenly spaced colours of each map, dark or red end first; between them the maps are linear to within 2 of 255 levels.
@@ -95,13 +105,13 @@ def depth_to_image(
     _check_choices(quantity, near, normalisation, percentiles, value_range, as_disparity)
     valid = valid_depth(depth, quantity, mask)
     nearness = depth_to_nearness(torch.where(valid, depth, 1), quantity, as_disparity)
-    if value_range is not None:
-        ends = depth_to_nearness(depth.new_tensor(value_range), quantity, as_disparity).sort().values
-        low, high = ends[0], ends[1]
+    measure = _RANGES[normalisation]
+    if measure is None:
+        low, high = depth_to_nearness(depth.new_tensor(value_range), quantity, as_disparity).sort().values
     else:
         if quantity is not Quantity.DISPARITY and not as_disparity:
             percentiles = (100 - percentiles[1], 100 - percentiles[0])
-        low, high = measure_range(nearness, valid, percentiles, normalisation == "per_clip")
+        low, high = measure(nearness, valid, percentiles)
     image = _normalise(nearness, low, high)
     if near == "black":
         image = 1 - image
@@ -174,7 +184,7 @@ def _check_choices(
         raise ValueError(f"percentiles are {percentiles}; expected two numbers from 0 to 100, the lower first")
     if as_disparity and quantity is not Quantity.METRIC_DEPTH:
         raise ValueError(f"as_disparity needs metric_depth, whose zero is the camera; found {quantity.value}")
-    if (normalisation == "fixed") != (value_range is not None):
+    if (_RANGES[normalisation] is None) != (value_range is not None):
         raise ValueError(f"value_range belongs to normalisation 'fixed'; found {value_range} with {normalisation!r}")
     if value_range is not None and not value_range[0] < value_range[1] < float("inf"):
         raise ValueError(f"value_range is {value_range}; expected two numbers, the lower first")

@@ -14,9 +14,8 @@ from torch import Tensor
 
 from .checks import check_map
 from .estimate import Estimate, Quantity
-from .levels import depth_to_nearness, sample_stride
+from .levels import FAR_AND_NEAR_END, depth_to_nearness, measure_range_of_samples
 
-_ENDS = (0.02, 0.98)
 # What is far, as a share of the way from the far end to the near end. It and the signs were chosen on the photographs of training/sky.tsv.
 _FAR = 0.12
 _TOP_IS_FAR = 0.5
@@ -63,9 +62,7 @@ def _share_of_nearness(estimate: Estimate) -> tuple[Tensor, Tensor]:
     """How near everything is, 0 at the far end of each picture and 1 at its near end, and where that is known."""
     depth, quantity, valid = estimate.known_depth()
     near = depth_to_nearness(torch.where(valid, depth, 1), quantity, as_disparity=quantity is Quantity.METRIC_DEPTH)
-    stride = sample_stride(estimate.height * estimate.width)
-    sample = torch.where(valid, near, torch.nan)[..., ::stride, ::stride].flatten(1)
-    far_end, near_end = sample.nanquantile(near.new_tensor(_ENDS), dim=1).view(2, -1, 1, 1, 1)
+    far_end, near_end = measure_range_of_samples(near, valid, FAR_AND_NEAR_END)
     span = near_end - far_end
     return (near - far_end) / torch.where(span > 0, span, 1), valid & (span > 0)
 

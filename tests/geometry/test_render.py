@@ -1,13 +1,14 @@
 """Pictures of depth: which end is white, what the range is, and that nothing becomes NaN."""
 
 import importlib.util
+from itertools import combinations
 
 import pytest
 import torch
 
 from depth_normal.geometry.conventions import encode_normal_map
 from depth_normal.geometry.estimate import Axes, Quantity
-from depth_normal.geometry.render import COLOUR_MAPS, colourise, depth_to_image, normalise_per_image, normals_to_image
+from depth_normal.geometry.render import COLOUR_MAPS, NORMALISATIONS, colourise, depth_to_image, normalise_per_image, normals_to_image
 
 METRES = torch.tensor([1.0, 2.0, 4.0, 5.0]).view(1, 1, 2, 2)
 
@@ -40,6 +41,14 @@ def test_per_image_and_per_clip_ranges_differ():
     torch.testing.assert_close(per_image[0], per_image[1])
     per_clip = depth_to_image(clip, Quantity.METRIC_DEPTH, normalisation="per_clip")
     assert levels(per_clip) == pytest.approx([1, 7 / 8, 5 / 8, 4 / 8, 4 / 8, 3 / 8, 1 / 8, 0])
+
+
+@pytest.mark.parametrize("pair", combinations(NORMALISATIONS, 2), ids="-".join)
+def test_every_normalisation_finds_its_own_range(pair):
+    clip = torch.cat((METRES, METRES + 4))
+    ends = {"fixed": (2.0, 3.0)}
+    first, second = (depth_to_image(clip, "metric_depth", normalisation=name, value_range=ends.get(name)) for name in pair)
+    assert not torch.equal(first, second)
 
 
 @pytest.mark.parametrize("as_disparity", [False, True])
