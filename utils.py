@@ -22,7 +22,7 @@ def scale_short_side(height: int, width: int, short_side: int) -> tuple[int, int
 
 
 def to_planar(image: Tensor) -> Tensor:
-    """Any ComfyUI picture as a view with its channels first; its values are not looked at, which whoever takes it must do.
+    """Any ComfyUI picture as a view with its channels first. Values are not checked; the caller must check them.
 
     Args:
         image: As `to_rgb`.

@@ -327,7 +327,7 @@ class Annotator(ABC):
 
 
 def checkpoint_mismatch(expected: StateDict, found: StateDict) -> str | None:
-    """What keeps `found` from being loaded strictly in place of `expected`, in words; None where nothing does."""
+    """Why `found` cannot be loaded as `expected`, in words; None if it can."""
     unexpected = sorted(found.keys() - expected.keys())
     missing = sorted(expected.keys() - found.keys())
     differing = sorted(key for key in expected.keys() & found.keys() if expected[key].shape != found[key].shape)

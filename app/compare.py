@@ -11,7 +11,7 @@ from ..geometry.files import load_estimate
 
 
 def compare_files(found_path: Path, truth_path: Path, normals_from_depth: bool = False) -> dict[str, dict[str, float]]:
-    """How far what one file holds is from what the other holds.
+    """Compares the maps of two files.
 
     Args:
         found_path: The file that is judged.

@@ -174,7 +174,7 @@ def da3_to_estimate(geometry: Mapping[str, Any], quantity: Quantity | str | None
 
 
 def _normalised(intrinsics: Tensor, height: int, width: int) -> Tensor:
-    """From pixels, in which the centre of the first one is 0, to shares of width and height, in which the corners are 0 and 1."""
+    """Converts intrinsics from pixels (first centre = 0) to fractions of width and height (corners = 0 and 1)."""
     scale = intrinsics.new_tensor([[1 / width] * 3, [1 / height] * 3, [1.0] * 3])
     return (intrinsics + intrinsics.new_tensor([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])) * scale
 

@@ -214,7 +214,7 @@ def _blur(values: Tensor, radius: int) -> Tensor:
 
 
 def _highlight_factor(shininess: float) -> float:
-    """The factor by which a highlight of any size gives back all the light that it mirrors, and no more.
+    """Normalises a highlight: whatever its size, it reflects exactly the light it receives.
 
     Source:
         F. Giesen, "Phong and Blinn-Phong normalization factors" (2009), times pi.

@@ -51,7 +51,7 @@ class SaveGeometry:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         prefix = "Folders below the output folder and the beginning of the name; a number is added: geometry/geometry_00001.exr."
-        formats = "; ".join(f"{suffix.lstrip('.')}: {entry.description}" for suffix, entry in FORMATS.items())
+        formats = "\n".join(f"{suffix.lstrip('.')}: {entry.description}" for suffix, entry in FORMATS.items())
         picture = "The colours of a PLY or GLB: the picture that the geometry was made of."
         return {
             "required": {
@@ -67,7 +67,10 @@ class SaveGeometry:
 
     @classmethod
     def VALIDATE_INPUTS(cls, filename_prefix: str | None) -> bool | str:  # noqa: N802
-        """Refuses names that leave the output folder before anything runs; None comes from another node."""
+        """Refuses names that leave the output folder before anything runs.
+
+        `None` means that the name comes from another node and is not known yet.
+        """
         return filename_prefix is None or _problem(lambda: resolve_inside(user_folder("output"), filename_prefix))
 
     def execute(
@@ -121,7 +124,10 @@ class LoadGeometry:
 
     @classmethod
     def VALIDATE_INPUTS(cls, file: str | None) -> bool | str:  # noqa: N802
-        """Refuses names that leave the folders, and files that are not there, before anything runs; None comes from another node."""
+        """Refuses names that leave the folders, and files that are not there, before anything runs.
+
+        `None` means that the name comes from another node and is not known yet.
+        """
         return file is None or _problem(lambda: _existing(file))
 
     @classmethod
