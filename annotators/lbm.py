@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..geometry.checks import check_range
 from ..geometry.estimate import Axes, Quantity
 from ..utils import resize_picture, round_to_multiple
 from .base import ModelSpec, WeightFile
-from .diffusion import DiffusionAnnotator, DiffusionOptions, check_range, seeded_noise
+from .diffusion import DiffusionAnnotator, DiffusionOptions, seeded_noise
 from .diffusion_parts import SD_VAE, DiffusionConfig
 from .networks.names import StateDict
 

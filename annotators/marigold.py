@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..geometry.checks import check_range
 from ..geometry.estimate import Axes, Quantity
 from .base import ModelSpec, WeightFile
-from .diffusion import DiffusionAnnotator, DiffusionOptions, check_range, seeded_noise
+from .diffusion import DiffusionAnnotator, DiffusionOptions, seeded_noise
 from .diffusion_parts import SD2_SIZES, SD2_TEXT_ENCODER, SD2_UNET, SD_VAE, DiffusionConfig
 from .libraries import from_diffusers, how_to_install_diffusion
 

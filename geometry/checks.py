@@ -82,6 +82,16 @@ def check_intrinsics(intrinsics: Tensor, batch: int | None = None, like: Tensor 
         )
 
 
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    """Refuses a number outside its range, NaN included.
+
+    Raises:
+        ValueError: Says which number was given and what is accepted.
+    """
+    if not low <= value <= high:
+        raise ValueError(f"{name} is {value!r}; accepted: {low:g} to {high:g}")
+
+
 def check_choice(name: str, value: str, accepted: Sequence[str]) -> None:
     """Refuses a name that is not one of those accepted.
 

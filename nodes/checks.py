@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from ..geometry.checks import check_range
 from ..geometry.estimate import Estimate
 from .widgets import MAX_FOV, MAX_RATIO, MAX_RESOLUTION, MIN_RESOLUTION
-
-
-def check_range(name: str, value: float, low: float, high: float) -> None:
-    """Refuses a widget's value outside its range, NaN included.
-
-    Raises:
-        ValueError: Names the widget, the value and the range.
-    """
-    if not low <= value <= high:
-        raise ValueError(f"{name} is {value!r}; accepted: {low:g} to {high:g}")
-
-
-def check_choice(name: str, value: str, accepted: Sequence[str]) -> None:
-    """Refuses a choice that is not in a widget's list.
-
-    Raises:
-        ValueError: Names the widget, the value and the list.
-    """
-    if value not in accepted:
-        raise ValueError(f"{name} is {value!r}; accepted: {', '.join(accepted)}")
 
 
 def check_short_side(resolution: int) -> None:

@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from ..geometry.checks import check_choice, check_range
 from ..geometry.estimate import Estimate, Quantity
 from ..geometry.render import depth_to_image
 from ..model_loader import load_model
-from .checks import check_choice, check_range
 from .legacy import LEGACY_CATEGORY, annotate
 from .sockets import Inputs
 from .widgets import choice_widget, count_widget, image_input, precision_widget, short_side_widget

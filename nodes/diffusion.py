@@ -13,6 +13,7 @@ from ..annotators.diffusion import DiffusionOptions
 from ..annotators.lbm import LbmOptions
 from ..annotators.marigold import MarigoldOptions
 from ..annotators.registry import MODELS, models_of_family
+from ..geometry.checks import check_choice, check_range
 from ..geometry.compare import disagreeing_axes
 from ..geometry.conventions import NormalMapCoding
 from ..geometry.estimate import Estimate
@@ -21,7 +22,7 @@ from ..model_loader import load_model
 from ..model_loader.host import progress_bar
 from ..utils import to_pictures, to_planar
 from .batches import geometry_output, to_output
-from .checks import check_choice, check_geometry, check_network_side, check_range
+from .checks import check_geometry, check_network_side
 from .sockets import CATEGORY, GEOMETRY, Inputs, Widget
 from .widgets import (
     CODING_READERS,

@@ -13,12 +13,13 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from ..geometry.checks import check_choice
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.files import FORMATS, SaveOptions, load_estimate, resolve_inside, save_estimate
 from ..geometry.files.paths import move_to_free
 from ..model_loader.folders import USER_FOLDERS, user_folder
 from .batches import geometry_output, one_by_one, picture_for
-from .checks import check_choice, check_geometry
+from .checks import check_geometry
 from .sockets import CATEGORY, GEOMETRY, Inputs
 from .widgets import AUTO, choice_widget, geometry_input, image_input, switch_widget
 

@@ -12,21 +12,22 @@ from torch import Tensor
 
 from ..annotators.registry import DEFAULT_MODEL, MODELS
 from ..geometry.camera import intrinsics_from_fov
+from ..geometry.checks import check_choice, check_range
 from ..geometry.depth_image import LINEAR_IN, image_to_depth
 from ..geometry.derive import with_normals
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.files.foreign import depth_mask
 from ..geometry.likely import likely_depth, likely_intrinsics
 from ..geometry.normals import EDGES, depth_to_normals, dmap2norm, midas_normals
+from ..geometry.render import NEAR
 from ..model_loader import Model, load_model
 from ..model_loader.host import default_device, image_placement, progress_bar
 from ..utils import to_pictures, to_planar
 from .batches import counted, geometry_output, one_by_one
-from .checks import check_camera, check_choice, check_geometry, check_network_side, check_range
+from .checks import check_camera, check_geometry, check_network_side
 from .sockets import CATEGORY, DEPTH_NORMAL_MODEL, GEOMETRY, Inputs
 from .widgets import (
     AUTO,
-    ENDS,
     background_widget,
     choice_widget,
     flatness_widget,
@@ -178,7 +179,7 @@ class DepthImageToGeometry:
         mask: Tensor | None = None,
     ) -> tuple[Estimate]:
         """The estimate."""
-        check_choice("near", near, ENDS)
+        check_choice("near", near, NEAR)
         check_choice("values", values, VALUES)
         check_range("near_metres", near_metres, 0, MAX_METRES)
         check_range("far_metres", far_metres, 0, MAX_METRES)

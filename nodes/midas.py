@@ -11,12 +11,12 @@ from torch import Tensor
 
 from ..annotators.registry import DEFAULT_MODEL, models_of_family
 from ..annotators.resizing import SHORT_SIDE
+from ..geometry.checks import check_choice, check_range
 from ..geometry.conventions import NormalMapCoding, encode_normal_map
 from ..geometry.estimate import Axes, Estimate
 from ..geometry.normals import midas_normals
 from ..geometry.render import normalise_per_image
 from ..model_loader import load_model
-from .checks import check_choice, check_range
 from .legacy import LEGACY_CATEGORY, annotate
 from .sockets import Inputs
 from .widgets import background_widget, choice_widget, flatness_widget, image_input, precision_widget, short_side_widget

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ..geometry.checks import check_choice, check_range
 from ..geometry.conventions import convert_normals, decode_normal_map, unit_normals
 from ..geometry.depth_image import image_to_depth
 from ..geometry.derive import with_normals
@@ -23,7 +24,7 @@ from ..geometry.sky import find_sky
 from ..model_loader.host import default_device, throw_if_interrupted
 from ..utils import resize_map, to_rgb
 from .batches import counted, one_by_one, to_output
-from .checks import check_choice, check_geometry, check_range
+from .checks import check_geometry
 from .sockets import CATEGORY, Inputs, Widget
 from .widgets import CODINGS, choice_widget, coding_widget, count_widget, geometry_input, image_input, number_widget
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ..geometry.checks import check_choice, check_range
 from ..geometry.conventions import (
     NormalMapCoding,
     blend_normals,
@@ -19,7 +20,7 @@ from ..geometry.estimate import Quantity
 from ..geometry.render import COLOUR_MAPS, depth_to_image, normals_to_image
 from ..utils import to_rgb
 from .batches import to_output
-from .checks import check_choice, check_geometry, check_range
+from .checks import check_geometry
 from .sockets import CATEGORY, Inputs, Widget
 from .widgets import (
     CODING_READERS,

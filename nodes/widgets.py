@@ -6,14 +6,13 @@ import math
 from collections.abc import Sequence
 
 from ..geometry.conventions import NormalMapCoding
-from ..geometry.render import NORMALISATIONS
+from ..geometry.render import NEAR, NORMALISATIONS
 from ..model_loader import DTYPE_CHOICES
 from .sockets import GEOMETRY, Widget
 
 MIN_RESOLUTION, MAX_RESOLUTION = 64, 16384
 MAX_FOV, MAX_RATIO = 175.0, 10000.0
 AUTO = "auto"
-ENDS = ("white", "black")
 PER_IMAGE = "per_image"
 CODINGS = tuple(coding.value for coding in NormalMapCoding)
 OPENGL, DIRECTX = NormalMapCoding.OPENGL.value, NormalMapCoding.DIRECTX.value
@@ -89,7 +88,7 @@ def near_far_ratio_widget() -> Widget:
 
 def near_widget() -> Widget:
     """Which end of a depth picture is near."""
-    return choice_widget(ENDS, "Which end of the grey levels is near.")
+    return choice_widget(NEAR, "Which end of the grey levels is near.")
 
 
 def normalisation_widget(fixed: str) -> Widget:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from depth_normal.geometry.checks import check_choice, check_depth, check_intrinsics, check_map, check_mask
+from depth_normal.geometry.checks import check_choice, check_depth, check_intrinsics, check_map, check_mask, check_range
 
 K = torch.tensor([[[500.0, 0.0, 319.5], [0.0, 480.0, 239.5], [0.0, 0.0, 1.0]]])
 MAP = torch.ones(2, 1, 4, 6)
@@ -42,6 +42,8 @@ def test_what_fits_passes():
         (lambda: check_intrinsics(K, 1, MAP.to("meta")), "on cpu, the map on meta"),
         (lambda: check_intrinsics(K * float("nan")), "not a camera's"),
         (lambda: check_intrinsics(-K), "fx and fy > 0"),
+        (lambda: check_range("share", 1.5, 0, 1), "share is 1.5; accepted: 0 to 1"),
+        (lambda: check_range("share", float("nan"), 0, 1), "share is nan; accepted: 0 to 1"),
         (lambda: check_choice("near", "grey", ("white", "black")), "near is 'grey'; accepted: white, black"),
     ],
 )
