@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -326,12 +326,16 @@ class Annotator(ABC):
         raise ArithmeticError(f"{self.spec.id} in {dtype} gave {name} that is not finite: use float32, or check the weights file")
 
 
+def count_keys(by_kind: Mapping[str, Iterable[str]]) -> list[str]:
+    """In words how many keys of a checkpoint are of each kind, and the first of them; a kind without keys is left out."""
+    ordered = {kind: sorted(keys) for kind, keys in by_kind.items()}
+    return [f"{len(keys)} {kind} keys (first: {keys[0]})" for kind, keys in ordered.items() if keys]
+
+
 def checkpoint_mismatch(expected: StateDict, found: StateDict) -> str | None:
     """Why `found` cannot be loaded as `expected`, in words; None if it can."""
-    unexpected = sorted(found.keys() - expected.keys())
-    missing = sorted(expected.keys() - found.keys())
     differing = sorted(key for key in expected.keys() & found.keys() if expected[key].shape != found[key].shape)
-    parts = [f"{len(keys)} {kind} keys (first: {keys[0]})" for kind, keys in (("unexpected", unexpected), ("missing", missing)) if keys]
+    parts = count_keys({"unexpected": found.keys() - expected.keys(), "missing": expected.keys() - found.keys()})
     if differing:
         key = differing[0]
         shapes = f"{tuple(found[key].shape)} instead of {tuple(expected[key].shape)}"

@@ -47,12 +47,6 @@ class DiffusionOptions:
             raise ValueError(f"seed is {self.seed}; accepted: 0 to 2^64 - 1")
 
 
-def check_range(name: str, value: int, low: int, high: int) -> None:
-    """Raises a ValueError where an option is outside its range."""
-    if not low <= value <= high:
-        raise ValueError(f"{name} is {value}; accepted: {low} to {high}")
-
-
 class DiffusionAnnotator(Annotator):
     """A network that paints depth or normals in the latents of a VAE.
 
@@ -223,7 +217,6 @@ class DiffusionAnnotator(Annotator):
                 logger.warning("%s: not enough memory for the VAE at once: going on in tiles", self.spec.id)
                 vae.use_tiling = True
             if output is None:  # here and not above, where the error still holds what the first try had allocated
-                torch.cuda.empty_cache()
                 output = run(part)
             outputs.append(output.float())
         return torch.cat(outputs)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from .base import CheckpointError
+from .base import CheckpointError, count_keys
 from .networks.names import StateDict
 
 # from_pretrained replaces functions of torch.nn.init while it works and puts back what it found: two at once would put back the wrong ones.
@@ -81,11 +81,8 @@ def from_state_dict(network_class: Any, config: Any, state: StateDict, model_id:
         raise CheckpointError(
             f"not a checkpoint of {model_id}: its keys (first: {min(state, default=None)}) are another network's"
         ) from error
-    parts = []
-    for kind in ("unexpected", "missing", "mismatched"):
-        keys = sorted(str(key[0] if isinstance(key, tuple) else key) for key in report[f"{kind}_keys"])
-        if keys:
-            parts.append(f"{len(keys)} {kind} keys (first: {keys[0]})")
+    kinds = ("unexpected", "missing", "mismatched")
+    parts = count_keys({kind: (str(key[0] if isinstance(key, tuple) else key) for key in report[f"{kind}_keys"]) for kind in kinds})
     if parts:
         raise CheckpointError(f"not a checkpoint of {model_id}: {', '.join(parts)}")
     return network

@@ -73,14 +73,6 @@ def test_ids_are_keys():
     assert all(key == spec.id for key, spec in MODELS.items())
 
 
-def test_no_two_architectures_answer_to_one_file_name():
-    owners: dict[str, object] = {}
-    for spec in MODELS.values():
-        for name in (spec.file.name, *spec.file.aliases):
-            if not name.startswith(("model.", "pytorch_model.", "diffusion_pytorch_model.")):
-                assert owners.setdefault(name.lower(), spec.config) is spec.config, f"{name} is claimed twice"
-
-
 def test_an_unknown_model_is_answered_with_those_there_are():
     meant = r"unknown model 'midas-dpt-hybird'; did you mean midas-dpt-hybrid or .*\?\nKnown models:\n  midas"
     with pytest.raises(ValueError, match=meant) as refused:

@@ -1,6 +1,7 @@
 import os
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -23,6 +24,24 @@ HYBRID = WeightFile(
 HF_OWN = WeightFile("model.safetensors", repo_id="Intel/dpt-hybrid-midas", folders=("diffusers",))
 NESTED = WeightFile("checkpoints/depth_anything_vitl14.pth", repo_id="LiheYoung/Depth-Anything", repo_type="space")
 OF_THE_WEB = WeightFile("midas_v21_small_256.pt", url="https://example.org/midas_v21_small_256.pt")
+
+
+def claimed_twice(specs):
+    """Ends of paths by which `find_weights` would take one file of a user for two different ones, or for the network of two models."""
+    owners, twice = {}, []
+    for spec in specs:
+        for file in spec.files:
+            owner = (file.repo_id, file.url, file.filename, spec.id if file.role == "network" else None)
+            twice += [end for end in find._wanted(file) if owners.setdefault((file.role, end), owner) != owner]
+    return twice
+
+
+def test_no_file_of_a_user_is_taken_for_two():
+    assert claimed_twice(MODELS.values()) == []
+    spec = MODELS["depth-anything-v2-small"]
+    other = replace(spec.file, repo_id="depth-anything/Depth-Anything-V2-Small-2", sha256=None)
+    second = replace(spec, id="depth-anything-v2-small-2", files=(other,))
+    assert "/depth_anything_v2_vits.pth" in claimed_twice([*MODELS.values(), second]), "a second variant needs a name of its own"
 
 
 def put(path, content=WEIGHTS):
