@@ -1,6 +1,6 @@
 """Peak memory and time of what large pictures and long clips pass through, each in a fresh process, beside the plain way to do it.
 
-    python benchmarks/memory.py [NAME ...]
+    python benchmarks/memory.py [NAME ...]        (--help lists the names)
 
 MB: the resident set at its highest beyond what was taken before, the result included (Linux only). The plain way: a matrix of all
 weights, the batch copied, everything sorted, torch's own interpolation and `normalize`.
@@ -8,6 +8,7 @@ weights, the batch copied, everything sorted, torch's own interpolation and `nor
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import time
@@ -29,16 +30,27 @@ HD, UHD = (1080, 1920), (2160, 3840)
 
 def main() -> None:
     """Prints the table."""
-    if len(sys.argv) == 4 and sys.argv[1] == "--one":
-        print(*measure(*CASES[sys.argv[2]][sys.argv[3] == "ours"]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", type=_case, help=f"what to measure (default: all): {', '.join(CASES)}")
+    parser.add_argument("--one", choices=("plain", "ours"), help=argparse.SUPPRESS)  # the fresh process of one measurement
+    arguments = parser.parse_args()
+    if arguments.one:
+        print(*measure(*CASES[arguments.names[0]][arguments.one == "ours"]))
         return
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     print(f"{'':44} {'plain MB':>9} {'ours MB':>9} {'plain s':>8} {'ours s':>8}")
-    for name in sys.argv[1:] or CASES:
-        command = [sys.executable, __file__, "--one", name]
+    for name in arguments.names or CASES:
+        command = [sys.executable, __file__, name, "--one"]
         plain, ours = (subprocess.run([*command, way], capture_output=True, text=True, check=True) for way in ("plain", "ours"))
         (plain_mb, plain_s), (ours_mb, ours_s) = (map(float, run.stdout.split()) for run in (plain, ours))
         print(f"{name:44} {plain_mb:9.0f} {ours_mb:9.0f} {plain_s:8.2f} {ours_s:8.2f}", flush=True)
+
+
+def _case(name: str) -> str:
+    """Refuses a name that is not in the table: `choices` would refuse the empty list that means all."""
+    if name not in CASES:
+        raise argparse.ArgumentTypeError(f"{name!r} is not known; known are {', '.join(CASES)}")
+    return name
 
 
 def measure(prepare: Callable[[], object], run: Callable) -> tuple[float, float]:
