@@ -82,8 +82,8 @@ class Model:
             fov: Degrees that the longer side of the pictures spans, between 0 and 180 exclusive; 0 = not known. It becomes the estimate's
                 camera, and metres that depend on the camera (Depth Anything 3) follow it.
             options: The family's own (`annotators.marigold.MarigoldOptions`, ...); None = its defaults.
-            derive: Adds to an estimate, at the network's size, what follows from it, such as normals. Normals of enlarged depth would
-                show the grid of the small one.
+            derive: Adds to an estimate what follows from it, such as normals. They are computed before the depth is enlarged; otherwise
+                the network's pixel grid would show in them.
 
         Returns:
             An estimate of B pictures, H x W, float32, on the CPU or where the images were.

@@ -35,14 +35,16 @@ _ANNOTATED = re.compile(rf"(.*) \[({'|'.join(USER_FOLDERS)})\]", re.DOTALL)
 _LISTED_DEPTH = 3
 
 
+def _names(surface: bool) -> str:
+    return ", ".join(suffix.lstrip(".") for suffix, entry in FORMATS.items() if entry.surface == surface)
+
+
 class SaveGeometry:
     """Raw depth and normals into ComfyUI's output folder."""
 
     NODE_ID = "DepthNormal_SaveGeometry"
     DISPLAY_NAME = "Save Geometry"
-    DESCRIPTION = (
-        "Writes raw depth and normals to ComfyUI's output folder. EXR, NPZ and PFM keep every bit, PNG 16 bits; PLY and GLB are meshes."
-    )
+    DESCRIPTION = f"Writes raw depth and normals to ComfyUI's output folder: as numbers ({_names(surface=False)}) or as a mesh ({_names(surface=True)})."
     CATEGORY, FUNCTION, OUTPUT_NODE = CATEGORY, "execute", True
     RETURN_TYPES: ClassVar = ()
     OUTPUT_TOOLTIPS: ClassVar = ()
@@ -113,7 +115,7 @@ class LoadGeometry:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         file = "A file in the input folder, or in the output folder where [output] follows the name (its PNGs are not listed: copy them)."
-        quantity = "What the depth is, where the file does not say. auto: metres, unless the format's page says otherwise."
+        quantity = "What the depth is, where the file does not say. auto: metres, as in exr and pfm; a png says it itself."
         axes = "The axes of the normals, where the file does not say. auto: OpenGL."
         return {
             "required": {"file": (_listed_files(), {"tooltip": file})},

@@ -96,8 +96,8 @@ class EstimateGeometry:
         """ComfyUI's description of the inputs."""
         resolution = "Side of the network's input in pixels, as its authors count it (see the help page). 0: the model's own size."
         normals = (
-            "auto: where the model gives no normals, they are computed from its depth (not from relative depth), at the network's size: "
-            "those of enlarged depth would show its grid. model only: nothing is added."
+            "auto: where the model gives no normals, they are computed from its depth (not from relative depth). They are computed before "
+            "the depth is enlarged; otherwise the network's pixel grid would show in them. model only: nothing is added."
         )
         fov = (
             "Field of view of the picture's longer side in degrees, where the camera is known: a phone's main camera 65 to 70, 50 mm on "

@@ -45,7 +45,7 @@ class FileFormat:
     """One entry of the table of formats.
 
     Attributes:
-        description: What it is and what it keeps, for menus and messages.
+        description: What it is, a comma, and what it keeps; for menus.
         write: Writes an estimate; returns the files.
         read: Reads it back, given what the file may not say; None where it is only written.
         batches: Whether a file holds more than one picture.
@@ -191,13 +191,13 @@ def _read_png(path: Path, _quantity: Quantity | None, _axes: Axes | None) -> Est
 
 
 FORMATS: dict[str, FileFormat] = {
-    ".npz": FileFormat("NumPy archive: every map, float32, bit for bit; batches", _write_npz, read_npz, batches=True),
-    ".exr": FileFormat("OpenEXR: every map in named channels, 32- or 16-bit float, linear", _write_exr, read_exr, check_library=openexr),
-    ".png": FileFormat("16-bit PNG: depth with its range, or normals in OpenGL colours", _write_png, _read_png, one_map=True),
+    ".npz": FileFormat("NumPy archive, every map in float32, bit for bit, batches too", _write_npz, read_npz, batches=True),
+    ".exr": FileFormat("OpenEXR, every map in named channels, 32- or 16-bit float, linear", _write_exr, read_exr, check_library=openexr),
+    ".png": FileFormat("16-bit PNG, depth with its range, or normals in OpenGL colours", _write_png, _read_png, one_map=True),
     ".pfm": FileFormat(
-        "Portable float map: depth (infinite where masked) or normals, float32, bit for bit", _write_pfm, _read_pfm, one_map=True
+        "portable float map, depth (infinite where masked) or normals in float32, bit for bit", _write_pfm, _read_pfm, one_map=True
     ),
-    ".ply": FileFormat("PLY mesh from depth and intrinsics", _write_ply, surface=True),
-    ".glb": FileFormat("Binary glTF mesh from depth and intrinsics", _write_glb, surface=True),
+    ".ply": FileFormat("PLY mesh, made from depth and intrinsics", _write_ply, surface=True),
+    ".glb": FileFormat("binary glTF mesh, made from depth and intrinsics", _write_glb, surface=True),
 }
 """By extension, lower case; the order is the order in menus."""

@@ -3,6 +3,7 @@
 import errno
 import math
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -54,6 +55,13 @@ def same(first, second):
     for name in ("depth", "normals", "mask", "intrinsics"):
         assert torch.equal(getattr(first, name), getattr(second, name)), name
     assert (first.quantity, first.axes) == (second.quantity, second.axes)
+
+
+def test_the_formats_are_told_one_a_line():
+    lines = SaveGeometry.INPUT_TYPES()["required"]["format"][1]["tooltip"].splitlines()
+    for name, line in zip(files.FORMAT_NAMES, lines, strict=True):
+        assert re.fullmatch(rf"{name}: [^:;,]+, [^:;]+", line)
+    assert all(name in SaveGeometry.DESCRIPTION for name in files.FORMAT_NAMES)
 
 
 @pytest.mark.parametrize("format", ["exr", "npz"])
