@@ -44,7 +44,9 @@ class SaveGeometry:
 
     NODE_ID = "DepthNormal_SaveGeometry"
     DISPLAY_NAME = "Save Geometry"
-    DESCRIPTION = f"Writes raw depth and normals to ComfyUI's output folder: as numbers ({_names(surface=False)}) or as a mesh ({_names(surface=True)})."
+    DESCRIPTION = (
+        f"Writes raw depth and normals to ComfyUI's output folder: numbers ({_names(surface=False)}) or a mesh ({_names(surface=True)})."
+    )
     CATEGORY, FUNCTION, OUTPUT_NODE = CATEGORY, "execute", True
     RETURN_TYPES: ClassVar = ()
     OUTPUT_TOOLTIPS: ClassVar = ()
