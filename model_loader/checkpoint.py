@@ -183,7 +183,7 @@ def _torch_load(path: Path, *, mmap: bool) -> Any:
                 f"{path} holds more than weights: loading it would call {name}, and such a file can run any program. "
                 "It was not loaded; get the weights as .safetensors or as a plain state dict"
             ) from error
-        if isinstance(error, pickle.UnpicklingError) and not re.search(r"EOF|truncated|ran out", message):
+        if isinstance(error, pickle.UnpicklingError) and not re.search(r"EOF|truncated|ran out|not resizable", message):
             reason = re.search(r"WeightsUnpickler error: (.*)", message)
             raise CheckpointError(
                 f"{path} is a pickle that PyTorch's safe reader refuses ({reason[1] if reason else _first_line(message)}). "

@@ -1,6 +1,7 @@
 import json
 import os
 import pickle
+import re
 import socket
 import struct
 import sys
@@ -306,7 +307,8 @@ def rewritten(path, change, compression=zipfile.ZIP_STORED):
 def test_a_zip_that_claims_more_than_it_holds(tmp_path, name, length):
     torch_zip({"a": torch.arange(7777.0)}, tmp_path / name)
     rewritten(tmp_path / name, lambda content: with_length(content, 7777, length))
-    assert "cut short or damaged" in refusal(tmp_path / name)
+    # torch 2.4 itself makes a tensor of it that is longer than its memory
+    assert re.search(rf"cut short or damaged|holds a as a tensor of \({length},\), {4 * length} bytes", refusal(tmp_path / name))
 
 
 @pytest.mark.parametrize("name", ["w.pt", "w.safetensors"])
