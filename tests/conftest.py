@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import runpy
+import signal
 import sys
 from pathlib import Path
 
@@ -19,6 +20,11 @@ ABSENT_FROM_PARTIAL = {
 }
 
 runpy.run_path(str(ROOT / "tests" / "mend_torchvision.py"))
+
+# What a script runs in the background ignores Ctrl-C, and so would every program that the tests start and stop.
+for _stop, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+    if signal.getsignal(_stop) is signal.SIG_IGN:
+        signal.signal(_stop, _handler)
 
 
 @pytest.fixture(autouse=True)
