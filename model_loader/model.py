@@ -216,9 +216,9 @@ def _scaled(progress: Progress | None, done: int, chunk: int, total: int) -> Pro
 
 
 def _sides(images: Tensor | np.ndarray) -> tuple[int, int, int]:
-    """Pictures, height and width of a batch, or of one array: tensors are planar, arrays are not."""
+    """Pictures, height and width of a batch, or of one array: tensors are planar, arrays end with their channels unless they are grey."""
     total = images.shape[0] if images.ndim == 4 else 1
-    height, width = images.shape[-2:] if isinstance(images, Tensor) else images.shape[-3:-1]
+    height, width = images.shape[-2:] if isinstance(images, Tensor) or images.ndim == 2 else images.shape[-3:-1]
     return total, height, width
 
 

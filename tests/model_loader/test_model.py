@@ -369,3 +369,18 @@ def test_the_package_gives_it_in_three_lines(tmp_path):
     assert estimate.depth.shape == (1, 1, 40, 60)
     assert estimate.quantity is depth_normal.Quantity.DISPARITY
     assert model.resampling == "bicubic"
+
+
+def test_a_picture_comes_in_every_form_that_the_docstring_names():
+    colour = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
+    model = load_model("tiny")
+    for form in (
+        colour,
+        colour[None],
+        colour[..., :1],
+        colour[..., 0],
+        torch.from_numpy(colour.astype(np.float32) / 255).movedim(-1, 0)[None],
+    ):
+        estimate = model.estimate(form)
+        assert (estimate.batch, estimate.height, estimate.width) == (1, 40, 56)
+    assert torch.equal(model.estimate(colour[..., 0]).depth, model.estimate(colour[..., :1]).depth)
