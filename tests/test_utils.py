@@ -2,6 +2,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from depth_normal.utils import (
@@ -69,6 +70,15 @@ def test_transparency_is_laid_on_white_and_grey_becomes_three_channels():
 def test_values_outside_the_range_are_clamped_and_half_becomes_float():
     planar = to_rgb(torch.tensor([[[[-1.0, 0.5, 2.0]]]], dtype=torch.float16))
     assert planar.dtype == torch.float32 and planar.flatten().tolist() == [0.0, 0.5, 1.0]
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 4, 6), (2, 3, 5, 7), (3, 1, 1, 4)])
+def test_maps_grow_as_torch_enlarges_them(shape):
+    maps = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    for layout in (torch.contiguous_format, torch.channels_last):
+        grown = resize_map(maps.contiguous(memory_format=layout), 11, 17)
+        expected = F.interpolate(maps, size=(11, 17), mode="bilinear", align_corners=False)
+        torch.testing.assert_close(grown, expected, atol=1e-6, rtol=0)
 
 
 def test_nodes_pictures_are_clamped_and_not_copied_where_there_is_nothing_to_clamp():
