@@ -8,6 +8,11 @@ from torch import Tensor
 _WITH_FLOAT64 = ("cpu", "cuda")
 # Deviations below this many roundings of the values are rounding, not shape.
 _ROUNDINGS = 8
+# Of the robust fit: how often outliers are looked for, how many mean deviations away they begin to count for little (above pi / 2, below
+# which the weights would close in on ever fewer pixels), and what keeps divisions apart from zero.
+_ROUNDS = 8
+_OUTLIER = 3.0
+_TINY = 1e-12
 
 
 def fit_scale_shift(values: Tensor, target: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -45,3 +50,62 @@ def fit_scale_shift(values: Tensor, target: Tensor, valid: Tensor | None = None)
     slope = (centred * (target - target_mean)).sum(dimensions, keepdim=True) / spread
     scale = torch.where(told, slope.clamp(min=0), 1)
     return scale, target_mean - scale * mean
+
+
+def fit_robustly(values: Tensor, target: Tensor, weight: Tensor, noise_ratio: Tensor, with_scale: bool = True) -> tuple[Tensor, Tensor]:
+    """The scale and the shift that bring one noisy map to another, whatever a part of the pixels says.
+
+    Least squares take the noise of `values` for shape and give too small a scale: along a film, of which each frame is brought to those
+    before, a little contrast would be lost with each frame. Here both maps may be noisy, and what fits badly counts for nothing.
+
+    Args:
+        values: (1, ...) float32; finite everywhere.
+        target: The same shape and device; finite everywhere.
+        weight: The same shape, 0 or more: how much each pixel counts.
+        noise_ratio: The variance of the target's noise by that of the values' once they are brought to it, (1, ...) or a number: 1 for
+            two single frames, 1 / n where the target is the mean of n.
+        with_scale: False looks for the shift alone.
+
+    Returns:
+        Scale (above 0) and shift, each (1, ...) of one number. Where nothing tells the scale (a constant map), it is 1; where no pixel
+        counts, the shift is 0. Nothing is asked of the device; float32 throughout.
+
+    Source:
+        W. E. Deming, "Statistical Adjustment of Data" (1943): a line between two noisy quantities, here with the noise of both in units of
+        the target; S. Geman and D. McClure, "Statistical methods for tomographic image reconstruction" (1987): the weight of a residual.
+    """
+    scale, shift = torch.ones_like(values.flatten(1)[:, :1]), torch.zeros_like(values.flatten(1)[:, :1])
+    values_row, target_row, weight_row = values.flatten(1), target.flatten(1), weight.flatten(1)
+    counts = weight_row
+    for _ in range(_ROUNDS):
+        scale, shift = _fit_line(values_row, target_row, counts, noise_ratio, with_scale)
+        residual = (scale * values_row + shift - target_row).abs()
+        total = counts.sum(1, keepdim=True).clamp(min=_TINY)
+        typical = (counts * residual).sum(1, keepdim=True) / total
+        counts = weight_row / (1 + (residual / (_OUTLIER * typical + _TINY)).square()).square()
+    one = (-1, *[1] * (values.ndim - 1))
+    return scale.view(one), shift.view(one)
+
+
+def _fit_line(values: Tensor, target: Tensor, weight: Tensor, noise_ratio: Tensor, with_scale: bool) -> tuple[Tensor, Tensor]:
+    """(1, 1) scale and shift of the weighted line through (1, N) noisy values and a noisy target.
+
+    With v = (t - shift) / scale + noise, and the target's noise `noise_ratio` of scale * noise, the three moments give
+    ratio * vv * scale^2 + (1 - ratio) * vt * scale - tt = 0.
+    """
+    share = weight / weight.sum(1, keepdim=True).clamp(min=_TINY)
+    mean, target_mean = ((share * each).sum(1, keepdim=True) for each in (values, target))
+    if not with_scale:
+        return torch.ones_like(mean), target_mean - mean
+    centred, target_centred = values - mean, target - target_mean
+    vv, tt, vt = ((share * a * b).sum(1, keepdim=True) for a, b in _pairs(centred, target_centred))
+    half = (1 - noise_ratio) * vt
+    scale = 2 * tt / (half + (half.square() + 4 * noise_ratio * vv * tt).sqrt())
+    rounding = (_ROUNDINGS * torch.finfo(values.dtype).eps) ** 2
+    told = (vv > rounding * mean.square()) & (tt > rounding * target_mean.square()) & torch.isfinite(scale)
+    scale = torch.where(told, scale, 1)
+    return scale, target_mean - scale * mean
+
+
+def _pairs(a: Tensor, b: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
+    return (a, a), (b, b), (a, b)

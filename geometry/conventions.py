@@ -71,10 +71,7 @@ def convert_normals(normals: Tensor, source: Axes | str, target: Axes | str) -> 
     """
     check_map(normals, 3, "normals")
     source, target = Axes(source), Axes(target)
-    if source == target:
-        return normals
-    signs = [a * b for a, b in zip(_OPENGL_SIGNS[source], _OPENGL_SIGNS[target], strict=True)]
-    return normals * normals.new_tensor(signs).view(1, 3, 1, 1)
+    return normals if source == target else normals * _signs(normals, source, target)
 
 
 def encode_normal_map(
@@ -94,11 +91,10 @@ def encode_normal_map(
     Raises:
         ValueError: Not (B, 3, H, W), unknown axes or coding.
     """
+    check_map(normals, 3, "normals")
     coding = _as_coding(target)
-    stored = convert_normals(normals, source, coding.axes)
-    if coding.channels_reversed:
-        stored = stored.flip(1)
-    return (stored * 0.5 + 0.5).clamp(0, 1)
+    stored = (normals * (_signs(normals, Axes(source), coding.axes) * 0.5)).add_(0.5).clamp_(0, 1)
+    return stored.flip(1) if coding.channels_reversed else stored
 
 
 def decode_normal_map(
@@ -119,10 +115,9 @@ def decode_normal_map(
     """
     check_map(picture, 3, "picture")
     coding = _as_coding(source)
-    stored = picture * 2 - 1
-    if coding.channels_reversed:
-        stored = stored.flip(1)
-    return unit_normals(convert_normals(stored, coding.axes, target), target)
+    signs = _signs(picture, coding.axes, Axes(target))
+    stored = picture.flip(1) if coding.channels_reversed else picture
+    return unit_normals((stored * (2 * signs)).sub_(signs), target)
 
 
 def unit_normals(vectors: Tensor, axes: Axes | str = Axes.OPENGL) -> Tensor:
@@ -139,15 +134,18 @@ def unit_normals(vectors: Tensor, axes: Axes | str = Axes.OPENGL) -> Tensor:
         ValueError: Not (B, 3, H, W), or unknown axes.
     """
     check_map(vectors, 3, "vectors")
+    viewer = _OPENGL_SIGNS[Axes(axes)][2]
+    squares = _squared_length(vectors)
+    # Only a CPU answers at once, and only there do passes over the map cost more than the question.
+    if squares.device.type == "cpu" and _all_safe(squares):
+        return vectors / squares.sqrt_()
     x, y, z = vectors.split(1, 1)
     largest = torch.maximum(torch.maximum(x.abs(), y.abs()), z.abs())
     usable = (largest > 0) & (largest < float("inf"))
     # Dividing by the largest component first keeps the squares of tiny and huge vectors inside float32.
     scaled = vectors / torch.where(usable, largest, 1)
-    to_viewer = vectors.new_tensor((0.0, 0.0, _OPENGL_SIGNS[Axes(axes)][2])).view(1, 3, 1, 1)
-    safe = torch.where(usable, scaled, to_viewer)
-    x, y, z = safe.split(1, 1)
-    return safe / (x * x + y * y + z * z).sqrt()
+    safe = torch.where(usable, scaled, vectors.new_tensor((0.0, 0.0, viewer)).view(1, 3, 1, 1))
+    return safe / _squared_length(safe).sqrt()
 
 
 def camera_to_world_normals(normals: Tensor, camera_to_world: Tensor) -> Tensor:
@@ -224,6 +222,25 @@ def blend_normals(base: Tensor, detail: Tensor, axes: Axes | str = Axes.OPENGL) 
     t = base * flip + base.new_tensor((0.0, 0.0, 1.0)).view(1, 3, 1, 1)
     u = detail * base.new_tensor((-1.0, -1.0, facing)).view(1, 3, 1, 1)
     return unit_normals((t * (t * u).sum(1, keepdim=True) - u * t[:, 2:]) * flip, axes)
+
+
+def _signs(like: Tensor, source: Axes, target: Axes) -> Tensor:
+    """(1, 3, 1, 1): what turns vectors in one kind of axes into the other."""
+    signs = [a * b for a, b in zip(_OPENGL_SIGNS[source], _OPENGL_SIGNS[target], strict=True)]
+    return like.new_tensor(signs).view(1, 3, 1, 1)
+
+
+def _squared_length(vectors: Tensor) -> Tensor:
+    """(B, 1, H, W). Written out: a sum over so few channels is many times as slow on a CPU."""
+    x, y, z = vectors.split(1, 1)
+    return (x * x).addcmul_(y, y).addcmul_(z, z)
+
+
+def _all_safe(squares: Tensor) -> bool:
+    """Whether squared lengths are finite and so far above the least number that nothing was lost in them."""
+    least, most = squares.detach().aminmax()
+    limits = torch.finfo(squares.dtype)
+    return bool(least >= limits.tiny / limits.eps) and bool(most <= limits.max)
 
 
 def _rotate(normals: Tensor, rotation: Tensor) -> Tensor:

@@ -235,8 +235,8 @@ class Estimate:
 
 
 def _resized_whole(values: Tensor, size: tuple[int, int], growing: str = "bilinear") -> Tensor:
-    # Neither the cubic's overshoot nor rounding leaves the range.
-    return resize_map(values, *size, growing).clamp(values.amin((2, 3), keepdim=True), values.amax((2, 3), keepdim=True))
+    # Neither the cubic's overshoot nor rounding leaves the range. Both ends in one clamp_ take a CPU three times as long.
+    return resize_map(values, *size, growing).clamp_min_(values.amin((2, 3), keepdim=True)).clamp_max_(values.amax((2, 3), keepdim=True))
 
 
 def _resized_with_holes(values: Tensor, valid: Tensor, size: tuple[int, int], growing: str = "bilinear") -> tuple[Tensor, Tensor, Tensor]:

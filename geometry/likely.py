@@ -9,8 +9,11 @@ from .camera import DEFAULT_FOV, intrinsics_from_fov
 from .estimate import Estimate, Quantity
 from .levels import FAR_AND_NEAR_END, measure_range, measure_range_of_samples, value_at_ranks
 
+NEAR_FAR_RATIO = 3.0
+"""How many times farther the far end of a scene is than its near end, where nothing says it."""
+
 _NEAREST = 0.1
-_RATIO, _SKY_RATIO = 3.0, 30.0
+_SKY_RATIO = 30.0
 # What is as far as anything gets, as a share of the values' span, and how much of the top border it fills where it is sky.
 _AS_FAR, _SKY_SHARE = 0.005, 0.1
 _NEAREST_FILLED, _FARTHEST_FILLED = 0.5, 1e6
@@ -65,7 +68,7 @@ def likely_filled_depth(estimate: Estimate) -> Tensor:
     Raises:
         ValueError: No depth.
     """
-    depth = likely_depth(estimate, _RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None)
+    depth = likely_depth(estimate, NEAR_FAR_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None)
     return torch.cat([_filled_and_scaled(picture) for picture in depth.split(1)])
 
 
@@ -95,7 +98,7 @@ def _likely_inverse_depth(disparity: Tensor, valid: Tensor, near_far_ratio: floa
     if not bool(torch.isfinite(far)):
         return torch.ones_like(disparity)
     span = near - far
-    ratio = near_far_ratio or (_SKY_RATIO if _sees_sky(disparity, far, span) else _RATIO)
+    ratio = near_far_ratio or (_SKY_RATIO if _sees_sky(disparity, far, span) else NEAR_FAR_RATIO)
     share = torch.where(valid & (span > 0), (disparity - far) / torch.where(span > 0, span, 1), 1)
     return (share * (1 - 1 / ratio) + 1 / ratio).clamp(min=_NEAREST / ratio)
 

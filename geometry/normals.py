@@ -12,7 +12,7 @@ from .disturbance import measure_disturbance
 from .estimate import Axes, Estimate, Quantity
 from .levels import sampled
 from .likely import likely_depth, likely_intrinsics
-from .plane_fit import fit_planes
+from .plane_fit import by_bands, fit_planes
 from .render import normalise_per_image
 from .valid import valid_depth
 
@@ -145,21 +145,25 @@ def disparity_to_normals(
 
 def _picture_normals(depth: Tensor, intrinsics: Tensor, valid: Tensor, edges: str) -> Tensor:
     """Normals of one picture: depth (1, 1, H, W), intrinsics (3, 3), valid (1, 1, H, W) bool."""
-    weight = valid.to(depth)
+    weight, one = valid.to(depth), depth.new_ones(())
     # A power of two takes the unit away without rounding anything.
-    unit = torch.exp2(torch.log2(sampled(depth, valid).median()).round()) if bool(valid.any()) else depth.new_ones(())
+    unit = torch.exp2(torch.log2(sampled(depth, valid).median()).round()) if bool(valid.any()) else one
     # Beyond a millionth or a million times the usual depth, squares would leave float32.
-    inverse = (1 / torch.where(valid, depth / unit, 1)).clamp(1e-6, 1e6)
+    inverse = (unit / torch.where(valid, depth, unit)).clamp_(1e-6, 1e6)
     fx, skew, cx, fy, cy = intrinsics[0, 0], intrinsics[0, 1], intrinsics[0, 2], intrinsics[1, 1], intrinsics[1, 2]
     disturbance = measure_disturbance(inverse, weight)
     soft = edges == "soft" or (edges == "auto" and disturbance.soft)
-    value, slope_x, slope_y = fit_planes(inverse, weight, float((fx + fy) / 2), disturbance, soft)
-    v = torch.arange(depth.shape[-2], device=depth.device, dtype=depth.dtype).view(-1, 1) - cy
+    planes = fit_planes(inverse, weight, float((fx + fy) / 2), disturbance, soft)
+    v = torch.arange(depth.shape[-2], device=depth.device, dtype=depth.dtype).view(1, 1, -1, 1) - cy
     u = torch.arange(depth.shape[-1], device=depth.device, dtype=depth.dtype) - cx
-    x = -fx * slope_x * weight
-    y = (fy * slope_y + skew * slope_x) * weight
-    z = torch.lerp(torch.ones_like(value), value - u * slope_x - v * slope_y, weight)
-    return torch.cat((x, y, z), 1) * torch.rsqrt(x * x + y * y + z * z)
+
+    def band_normals(value: Tensor, slope_x: Tensor, slope_y: Tensor, weight: Tensor, v: Tensor) -> tuple[Tensor]:
+        x = -fx * slope_x * weight
+        y = (fy * slope_y + skew * slope_x) * weight
+        z = torch.lerp(one, value - u * slope_x - v * slope_y, weight)
+        return (torch.cat((x, y, z), 1) * torch.rsqrt(x * x + y * y + z * z),)
+
+    return by_bands(band_normals, 0, *planes, weight, v)[0]
 
 
 def _sobel(values: Tensor, size: int) -> Tensor:

@@ -21,7 +21,7 @@ Source:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import NamedTuple
 
@@ -32,7 +32,9 @@ from torch import Tensor
 from .disturbance import Disturbance
 
 _BAND_PIXELS = 2**17
-# Step 1: what a neighbour may be off the plane, as a share of inverse depth, and in second differences of a curved surface.
+# Step 1: how far it looks around; what a neighbour may be off the plane, as a share of inverse depth, and in second differences of a
+# curved surface.
+_REACH = 2
 _FLAT_TOLERANCE = 2.5e-4
 _CURVATURE_TOLERANCE = 3.0
 # Step 2: the distances, the standard deviations of the slope (due to noise; due to rounding) that end it, and shares of inverse depth.
@@ -43,6 +45,7 @@ _ROUNDING = 5e-8
 _LEAST_NOISE = 1e-6
 # Step 3: how far away straight places are looked for, and a cost above all others.
 _SOFT_RADII = (3, 5)
+_BEND_REACH = 3
 _NEVER = 1e30
 _DIRECTIONS = ((0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1))
 
@@ -68,22 +71,25 @@ def fit_planes(inverse: Tensor, valid: Tensor, focal_length: float, disturbance:
     Returns:
         Planes; exact (to rounding) wherever the valid surroundings are a plane. Not meaningful where not valid.
     """
-    step = inverse**disturbance.step_power * disturbance.step if disturbance.step else 0.0
-    tolerance = inverse * max(3 * disturbance.pixel_noise, _FLAT_TOLERANCE) + step * 1.2
-    slope_x, slope_y, curvature = _one_sided_slopes(inverse, valid, tolerance)
-    expected = inverse * (3 * disturbance.pixel_noise) + step * 3.0
-    tolerance = tolerance + _CURVATURE_TOLERANCE * (curvature - expected).clamp(min=0)
     size = 5 if soft else 3
-    planes, weight = _fit_window(inverse, valid, slope_x, slope_y, tolerance, size)
-    white = inverse**disturbance.noise_power * (disturbance.noise * disturbance.noise_length)
-    deviation = white + inverse * _LEAST_NOISE + step * 0.9
+
+    def fit_band(inverse: Tensor, valid: Tensor) -> tuple[Tensor, ...]:
+        """Takes maps with `_REACH` more pixels on every side than it gives."""
+        here = _shifted(inverse, _REACH, 0, 0)
+        step = here**disturbance.step_power * disturbance.step if disturbance.step else 0.0
+        tolerance = (here * max(3 * disturbance.pixel_noise, _FLAT_TOLERANCE)).add_(step * 1.2)
+        slope_x, slope_y, curvature = _one_sided_slopes(inverse, valid, tolerance)
+        expected = (here * (3 * disturbance.pixel_noise)).add_(step * 3.0)
+        tolerance = (curvature - expected).clamp_(min=0).mul_(_CURVATURE_TOLERANCE).add_(tolerance)
+        planes, weight = _fit_window(inverse, valid, slope_x, slope_y, tolerance, size)
+        white = here**disturbance.noise_power * (disturbance.noise * disturbance.noise_length)
+        return *planes, weight, white.add_(here * _LEAST_NOISE).add_(step * 0.9)
+
+    *fitted, weight, deviation = by_bands(fit_band, _REACH, inverse, valid)
     side = math.sqrt(size**2 + disturbance.noise_length**2 - 1)
-    planes = _widen(planes, weight, deviation, float((deviation / inverse).detach().mean()) * focal_length, focal_length, side)
+    angle = float((deviation / inverse).detach().mean()) * focal_length
+    planes = _widen(Planes(*fitted), weight, deviation, angle, focal_length, side)
     return _leave_soft_edges(planes, inverse, valid) if soft else planes
-
-
-def _pad(values: Tensor, radius: int, fill: float = 0.0) -> Tensor:
-    return F.pad(values, (radius, radius, radius, radius), value=fill)
 
 
 def _shifted(padded: Tensor, radius: int, dy: int, dx: int) -> Tensor:
@@ -93,19 +99,22 @@ def _shifted(padded: Tensor, radius: int, dy: int, dx: int) -> Tensor:
 
 
 def _one_sided_slopes(inverse: Tensor, valid: Tensor, tolerance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Slopes that do not reach over edges, and how much the surface bends on its straighter sides (both axes' second differences)."""
-    padded, usable = _pad(inverse, 2), _pad(valid, 2)
+    """Slopes that do not reach over edges, and how much the surface bends on its straighter sides (both axes' second differences).
+
+    Inverse depth and where it counts have `_REACH` more pixels on every side than the tolerance and the results.
+    """
+    padded, usable, inverse = inverse, valid, _shifted(inverse, _REACH, 0, 0)
     scale = 1 / tolerance
     slopes, curvature = [], torch.zeros_like(inverse)
     for dy, dx in ((0, 1), (1, 0)):
         sides = []
         for sign in (-1, 1):
-            near, near_usable = _shifted(padded, 2, sign * dy, sign * dx), _shifted(usable, 2, sign * dy, sign * dx)
-            far, far_usable = _shifted(padded, 2, 2 * sign * dy, 2 * sign * dx), _shifted(usable, 2, 2 * sign * dy, 2 * sign * dx)
+            near, far = (_shifted(padded, _REACH, taps * sign * dy, taps * sign * dx) for taps in (1, 2))
+            near_usable, far_usable = (_shifted(usable, _REACH, taps * sign * dy, taps * sign * dx) for taps in (1, 2))
             rise = near - inverse
             # Without a second tap the first difference itself stands for the doubt.
             doubt = torch.lerp(rise, rise - (far - near), far_usable).abs()
-            trust = near_usable / ((doubt * scale) ** 2 + 0.0025) ** 2
+            trust = near_usable / (doubt * scale).square_().add_(0.0025).square_()
             sides.append((rise * sign, doubt + (1 - near_usable) * inverse, trust))
         (left, left_doubt, left_trust), (right, right_doubt, right_trust) = sides
         slopes.append((left * left_trust + right * right_trust) / (left_trust + right_trust).clamp(min=1e-30))
@@ -114,29 +123,25 @@ def _one_sided_slopes(inverse: Tensor, valid: Tensor, tolerance: Tensor) -> tupl
 
 
 def _fit_window(inverse: Tensor, valid: Tensor, slope_x: Tensor, slope_y: Tensor, tolerance: Tensor, size: int) -> tuple[Planes, Tensor]:
-    """Least-squares planes in a size x size window, weighted by the distance from the first guess; and the share of weight left."""
-    radius = size // 2
+    """Least-squares planes in a size x size window, weighted by the distance from the first guess; and the share of weight left.
+
+    Inverse depth and where it counts have `_REACH` more pixels on every side than the guess, the tolerance and the results.
+    """
+    radius, here, sharpness = size // 2, _shifted(inverse, _REACH, 0, 0), 1 / tolerance
     one = torch.ones((), dtype=inverse.dtype, device=inverse.device)
     half = [(dy, dx) for dy in range(radius + 1) for dx in range(-radius, radius + 1) if dy > 0 or dx > 0]
-
-    def fit_band(inverse: Tensor, valid: Tensor, *guess: Tensor) -> tuple[Tensor, ...]:
-        """Takes maps with `radius` more pixels on every side than it gives."""
-        here, slope_x, slope_y, sharpness = (_shifted(m, radius, 0, 0) for m in (inverse, *guess))
-        sums = _PlaneSums(torch.ones_like(here))
-        for dy, dx in half:
-            pair = []
-            for y, x in ((dy, dx), (-dy, -dx)):
-                rise = _shifted(inverse, radius, y, x) - here
-                residual = torch.add(torch.add(rise, slope_x, alpha=-x), slope_y, alpha=-y) * sharpness
-                doubt = torch.addcmul(one, residual, residual)
-                pair.append((_shifted(valid, radius, y, x) / (doubt * doubt), rise))
-            sums.add(dy, dx, *pair)
-        # The first guess decides where the neighbours leave a direction open (a line of pixels, a single pixel).
-        offset, slope_x, slope_y, total = sums.solve(slope_x, slope_y, 1e-5)
-        return here + offset, slope_x, slope_y, total * _shifted(valid, radius, 0, 0) / size**2
-
-    *planes, weight = _by_bands(fit_band, radius, inverse, valid, slope_x, slope_y, 1 / tolerance)
-    return Planes(*planes), weight
+    sums = _PlaneSums(torch.ones_like(here))
+    for dy, dx in half:
+        pair = []
+        for y, x in ((dy, dx), (-dy, -dx)):
+            rise = _shifted(inverse, _REACH, y, x) - here
+            residual = torch.add(rise, slope_x, alpha=-x).add_(slope_y, alpha=-y).mul_(sharpness)
+            doubt = torch.addcmul(one, residual, residual).square_()
+            pair.append((_shifted(valid, _REACH, y, x) / doubt, rise))
+        sums.add(dy, dx, *pair)
+    # The first guess decides where the neighbours leave a direction open (a line of pixels, a single pixel).
+    offset, slope_x, slope_y, total = sums.solve(slope_x, slope_y, 1e-5)
+    return Planes(here + offset, slope_x, slope_y), total * _shifted(valid, _REACH, 0, 0) / size**2
 
 
 class _PlaneSums:
@@ -188,17 +193,16 @@ def _widen(planes: Planes, weight: Tensor, deviation: Tensor, angle: float, foca
         focal_length: In pixels.
         size: Side of the windows.
     """
-    precision = 1 / (deviation * deviation)
     for stride in _STRIDES:
         share = math.sqrt(12) / size**2
         if angle * share < _SURE_SLOPE and focal_length * _ROUNDING * share < _EXACT_SLOPE:
             break
-        planes, weight = _join(planes, weight, precision, stride, size)
+        planes, weight = _join(planes, weight, deviation, stride, size)
         size = math.sqrt(size**2 + 8 * stride**2)
     return planes
 
 
-def _join(planes: Planes, weight: Tensor, precision: Tensor, stride: int, size: float) -> tuple[Planes, Tensor]:
+def _join(planes: Planes, weight: Tensor, deviation: Tensor, stride: int, size: float) -> tuple[Planes, Tensor]:
     """One plane through the nine planes `stride` pixels apart, each weighted by how well it agrees with the one in the middle."""
     value_variance, slope_variance = 1 / size**2, 12 / size**4
     # A neighbour at three standard deviations of what two such planes differ by has a quarter of the full weight.
@@ -206,8 +210,9 @@ def _join(planes: Planes, weight: Tensor, precision: Tensor, stride: int, size: 
     slope_scale = 1 / (9 * 2 * slope_variance)
     slope_share = value_variance / slope_variance
 
-    def join_band(value: Tensor, slope_x: Tensor, slope_y: Tensor, weight: Tensor, precision: Tensor) -> tuple[Tensor, ...]:
+    def join_band(value: Tensor, slope_x: Tensor, slope_y: Tensor, weight: Tensor, deviation: Tensor) -> tuple[Tensor, ...]:
         """Takes maps with `stride` more pixels on every side than it gives."""
+        precision = (deviation * deviation).reciprocal_().mul_(0.5 * slope_scale)
         here = [_shifted(m, stride, 0, 0) for m in (value, slope_x, slope_y, weight)]
         sums = _PlaneSums(here[3])
         slopes_x, slopes_y = here[1] * here[3], here[2] * here[3]
@@ -227,7 +232,7 @@ def _join(planes: Planes, weight: Tensor, precision: Tensor, stride: int, size: 
         offset, slope_x, slope_y, total = sums.solve(slopes_x * mean, slopes_y * mean, sums.w * slope_share)
         return here[0] + offset, slope_x, slope_y, total / 9
 
-    *joined, weight = _by_bands(join_band, stride, *planes, weight, precision * (0.5 * slope_scale))
+    *joined, weight = by_bands(join_band, stride, *planes, weight, deviation, outside=(0, 0, 0, 0, 1))
     return Planes(*joined), weight
 
 
@@ -260,42 +265,79 @@ def _pair(values: Tensor, dy: int, dx: int) -> tuple[Tensor, Tensor]:
     return values[..., :height, left : left + width], values[..., dy:, left + dx : left + dx + width]
 
 
-def _by_bands(function: Callable[..., tuple[Tensor, ...]], radius: int, *maps: Tensor) -> list[Tensor]:
-    """Runs a neighbourhood function on padded maps; on a CPU in bands of rows that stay in its cache."""
-    padded = [_pad(m, radius) for m in maps]
+def by_bands(
+    function: Callable[..., tuple[Tensor, ...]], radius: int, *maps: Tensor, outside: Sequence[float] | None = None
+) -> tuple[Tensor, ...]:
+    """Runs a function of maps; on a CPU in bands of rows that stay in its cache.
+
+    Args:
+        function: Takes maps with `radius` more pixels on every side than those it gives; all have 4 dimensions, the last two are H and W.
+        radius: How far it looks around.
+        maps: Of the first, H and W are the size of what is returned; all have that H.
+        outside: What each map holds beyond its border; None = zeros.
+
+    Returns:
+        What the function gives of the whole maps.
+    """
     height, width = maps[0].shape[-2:]
     rows = height if maps[0].device.type != "cpu" else max(2 * radius, _BAND_PIXELS // width, 1)
-    bands = [function(*(p[..., top : top + rows + 2 * radius, :] for p in padded)) for top in range(0, height, rows)]
-    return [torch.cat(parts, -2) for parts in zip(*bands, strict=True)]
+    whole: tuple[Tensor, ...] = ()
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        fills = outside or (0.0,) * len(maps)
+        given = function(*(_band(each, top, bottom, radius, fill) for each, fill in zip(maps, fills, strict=True)))
+        if bottom - top == height:
+            return given
+        whole = whole or tuple(each.new_empty((*each.shape[:-2], height, width)) for each in given)
+        for all_rows, part in zip(whole, given, strict=True):
+            all_rows[..., top:bottom, :] = part
+    return whole
+
+
+def _band(values: Tensor, top: int, bottom: int, radius: int, fill: float) -> Tensor:
+    """Rows from `top` up to but not including `bottom`, with `radius` more pixels on every side."""
+    first, end = max(0, top - radius), min(values.shape[-2], bottom + radius)
+    rows = values[..., first:end, :]
+    return F.pad(rows, (radius, radius, radius - (top - first), radius - (end - bottom)), value=fill) if radius else rows
 
 
 def _leave_soft_edges(planes: Planes, inverse: Tensor, valid: Tensor) -> Planes:
     """Gives each pixel the plane, its own or one up to a few pixels away, that is straight itself and explains the pixel's value."""
     radius = max(_SOFT_RADII)
-    bend = _bend(inverse, valid) + (1 - valid) * _NEVER
-    best, chosen = 3 * bend, planes
-    padded, padded_bend = Planes(*(_pad(p, radius) for p in planes)), _pad(3 * bend, radius, _NEVER)
-    scale = 1 / inverse
-    for distance in _SOFT_RADII:
-        for direction in _DIRECTIONS:
-            dy, dx = (distance * d for d in direction)
-            value, slope_x, slope_y = (_shifted(p, radius, dy, dx) for p in padded)
-            here = torch.add(torch.add(value, slope_x, alpha=-dx), slope_y, alpha=-dy)
-            cost = torch.addcmul(_shifted(padded_bend, radius, dy, dx) + 1e-3 * distance**2, (here - inverse).abs(), scale)
-            better = (cost < best).to(cost)
-            best = torch.minimum(best, cost)
-            candidate = Planes(here, slope_x, slope_y)
-            chosen = Planes(*(torch.lerp(old, new, better) for old, new in zip(chosen, candidate, strict=True)))
-    return chosen
+
+    def leave_band(value: Tensor, slope_x: Tensor, slope_y: Tensor, inverse: Tensor, bend: Tensor) -> tuple[Tensor, ...]:
+        """Takes maps with `radius` more pixels on every side than it gives."""
+        best, seen = (_shifted(each, radius, 0, 0) for each in (bend, inverse))
+        chosen = tuple(_shifted(each, radius, 0, 0).clone() for each in (value, slope_x, slope_y))
+        scale = 1 / seen
+        for distance in _SOFT_RADII:
+            price = bend + 1e-3 * distance**2
+            for direction in _DIRECTIONS:
+                dy, dx = (distance * d for d in direction)
+                far, far_x, far_y = (_shifted(each, radius, dy, dx) for each in (value, slope_x, slope_y))
+                here = torch.add(far, far_x, alpha=-dx).add_(far_y, alpha=-dy)
+                cost = torch.addcmul(_shifted(price, radius, dy, dx), (here - seen).abs(), scale)
+                better = (cost < best).to(cost)
+                best = torch.minimum(best, cost)
+                for old, new in zip(chosen, (here, far_x, far_y), strict=True):
+                    old.lerp_(new, better)
+        return chosen
+
+    (bend,) = by_bands(_bend, _BEND_REACH, inverse, valid, outside=(1, 0))
+    return Planes(*by_bands(leave_band, radius, *planes, inverse, bend, outside=(0, 0, 0, 1, _NEVER)))
 
 
-def _bend(inverse: Tensor, valid: Tensor) -> Tensor:
-    """The largest relative second difference in the 5x5 surroundings."""
-    padded, usable = _pad(inverse, 1), _pad(valid, 1)
-    bend = torch.zeros_like(inverse)
+def _bend(inverse: Tensor, valid: Tensor) -> tuple[Tensor]:
+    """Three times the largest relative second difference in the 5x5 surroundings; never to be chosen where not valid.
+
+    Takes maps with `_BEND_REACH` more pixels on every side than it gives.
+    """
+    here = _shifted(inverse, 1, 0, 0)
+    bend = torch.zeros_like(here)
     for dy, dx in ((0, 1), (1, 0)):
-        second = 2 * inverse - _shifted(padded, 1, dy, dx) - _shifted(padded, 1, -dy, -dx)
-        bend = torch.maximum(bend, second.abs() * _shifted(usable, 1, dy, dx) * _shifted(usable, 1, -dy, -dx))
-    padded = _pad(bend / inverse * valid, 2)
-    rows = reduce(torch.maximum, (padded[..., i : i + inverse.shape[-2], :] for i in range(5)))
-    return reduce(torch.maximum, (rows[..., i : i + inverse.shape[-1]] for i in range(5)))
+        second = 2 * here - _shifted(inverse, 1, dy, dx) - _shifted(inverse, 1, -dy, -dx)
+        bend = torch.maximum(bend, second.abs() * _shifted(valid, 1, dy, dx) * _shifted(valid, 1, -dy, -dx))
+    bend = bend / here * _shifted(valid, 1, 0, 0)
+    rows = reduce(torch.maximum, (bend[..., i : bend.shape[-2] - 4 + i, :] for i in range(5)))
+    largest = reduce(torch.maximum, (rows[..., i : bend.shape[-1] - 4 + i] for i in range(5)))
+    return (3 * (largest + (1 - _shifted(valid, _BEND_REACH, 0, 0)) * _NEVER),)

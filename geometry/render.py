@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from .checks import check_choice, check_map, check_mask
 from .conventions import NormalMapCoding, encode_normal_map
+from .film_ranges import RunningRange
 from .kinds import Axes, Quantity
 from .levels import depth_to_nearness, measure_range
 from .valid import valid_depth, valid_normals
@@ -17,15 +19,19 @@ from .valid import valid_depth, valid_normals
 NEAR = ("white", "black")
 """Which end of the grey levels is near."""
 
-# How the range between black and white is found: from nearness, where it counts and the percentiles; None = the caller gives it.
-_RANGES: dict[str, Callable[[Tensor, Tensor, tuple[float, float]], tuple[Tensor, Tensor]] | None] = {
-    "per_image": measure_range,
-    "per_clip": partial(measure_range, per_clip=True),
+MeasureRange: TypeAlias = Callable[[Tensor, Tensor, tuple[float, float]], tuple[Tensor, Tensor]]
+"""Finds the range between black and white: from values, where they count and the percentiles; low and high, (B or 1, 1, 1, 1)."""
+
+# How the range between black and white is found in a batch, by what makes the function; None = the caller gives the range.
+_RANGES: dict[str, Callable[[], MeasureRange] | None] = {
+    "per_image": lambda: measure_range,
+    "per_clip": lambda: partial(measure_range, per_clip=True),
     "fixed": None,
+    "running": lambda: RunningRange().update,
 }
 
 NORMALISATIONS = tuple(_RANGES)
-"""Where the range between black and white comes from: each picture, the whole batch, or the caller."""
+"""Where the range between black and white comes from: each picture, the whole batch, the caller, or the frames so far."""
 
 # Evenly spaced colours of each map, dark or red end first; between them the maps are linear to within 2 of 255 levels.
 _COLOUR_MAPS = {
@@ -69,7 +75,7 @@ def depth_to_image(
     quantity: Quantity | str,
     *,
     near: str = "white",
-    normalisation: str = "per_image",
+    normalisation: str | MeasureRange = "per_image",
     percentiles: tuple[float, float] = (0.0, 100.0),
     value_range: tuple[float, float] | None = None,
     as_disparity: bool = False,
@@ -83,7 +89,8 @@ def depth_to_image(
         quantity: What `depth` holds.
         near: "white" or "black".
         normalisation: "per_image": the range of each picture; "per_clip": one range for the whole batch, so that a video does not flicker;
-            "fixed": `value_range`.
+            "running": the batch is a film, whose range is followed frame by frame (`RunningRange`); "fixed": `value_range`. Or a function
+            that goes on from call to call, such as the `update` of a `RunningRange` or the `ends` of a `ClipRange`.
         percentiles: (low, high), 0 to 100: the shares of the values that give the ends of the range, instead of the extremes. For
             `as_disparity`, percentiles of the disparity.
         value_range: (low, high) in the unit of `depth`; for "fixed" only.
@@ -105,7 +112,7 @@ def depth_to_image(
     _check_choices(quantity, near, normalisation, percentiles, value_range, as_disparity)
     valid = valid_depth(depth, quantity, mask)
     nearness = depth_to_nearness(torch.where(valid, depth, 1), quantity, as_disparity)
-    measure = _RANGES[normalisation]
+    measure = _measure(normalisation)
     if measure is None:
         low, high = depth_to_nearness(depth.new_tensor(value_range), quantity, as_disparity).sort().values
     else:
@@ -142,7 +149,8 @@ def normals_to_image(
     """
     picture = encode_normal_map(normals, target, source)
     check_mask(mask, normals[:, :1])
-    return torch.where(valid_normals(normals, mask), picture, 0)
+    # On a CPU a product is several times as fast as torch.where over channels. It leaves NaN as it is.
+    return picture.mul_(valid_normals(normals, mask).to(picture)).nan_to_num_(0.0)
 
 
 def colourise(image: Tensor, colour_map: str) -> Tensor:
@@ -170,21 +178,31 @@ def colourise(image: Tensor, colour_map: str) -> Tensor:
     return torch.lerp(table[below], table[below + 1], (position - below)[..., None]).movedim(-1, 1)
 
 
+def _measure(normalisation: str | MeasureRange) -> MeasureRange | None:
+    """What finds the range; None where the caller gives it."""
+    if not isinstance(normalisation, str):
+        return normalisation
+    make = _RANGES[normalisation]
+    return None if make is None else make()
+
+
 def _check_choices(
     quantity: Quantity,
     near: str,
-    normalisation: str,
+    normalisation: str | MeasureRange,
     percentiles: tuple[float, float],
     value_range: tuple[float, float] | None,
     as_disparity: bool,
 ) -> None:
     check_choice("near", near, NEAR)
-    check_choice("normalisation", normalisation, NORMALISATIONS)
+    if isinstance(normalisation, str):
+        check_choice("normalisation", normalisation, NORMALISATIONS)
     if not 0 <= percentiles[0] < percentiles[1] <= 100:
         raise ValueError(f"percentiles are {percentiles}; expected two numbers from 0 to 100, the lower first")
     if as_disparity and quantity is not Quantity.METRIC_DEPTH:
         raise ValueError(f"as_disparity needs metric_depth, whose zero is the camera; found {quantity.value}")
-    if (_RANGES[normalisation] is None) != (value_range is not None):
+    given = isinstance(normalisation, str) and _RANGES[normalisation] is None
+    if given != (value_range is not None):
         raise ValueError(f"value_range belongs to normalisation 'fixed'; found {value_range} with {normalisation!r}")
     if value_range is not None and not value_range[0] < value_range[1] < float("inf"):
         raise ValueError(f"value_range is {value_range}; expected two numbers, the lower first")
@@ -196,5 +214,5 @@ def _normalise(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
     usable = torch.isfinite(low) & torch.isfinite(high) & (high > low)
     # Halves keep the difference of huge values finite.
     span = torch.where(usable, high / 2 - low / 2, 1)
-    share = ((values / 2 - torch.where(usable, low, 0) / 2) / span).clamp(0, 1)
-    return torch.where(usable & ~torch.isnan(values), share, 0)
+    share = (values / 2).sub_(torch.where(usable, low, 0) / 2).div_(span).clamp_(0, 1)
+    return share.nan_to_num_(0.0).mul_(usable)

@@ -5,18 +5,19 @@ Convention: as `parallax`.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from .edges import EDGE
+from .edges import EDGE, neighbours_largest
 
-# A step below this factor that opens by three pixels at most is taken for noise: no background may shine through it.
-_SMALL_STEP = 1.15
-_OVERLAP = 0.25
+SMALL_STEP = 1.15
+"""A step below this factor that opens by a few pixels is taken for noise: no background may shine through it."""
+
+# The weight of pixels of other surfaces, which are read where there are no others.
+_OTHER = 1e-6
 
 
 class Layer(NamedTuple):
@@ -44,8 +45,8 @@ class View(NamedTuple):
         forward: How far the camera goes forward, in the unit of depth.
         centre_x: The column of the optical axis.
         centre_y: The row of the optical axis.
-        side: On which side of near things the move uncovers the background: "left", "right", "above", "below", or "inner" (towards the
-            middle) and "outer".
+        sideways: Whether nothing moves up or down.
+        stretch: How many pixels wide the cracks of a stretched surface are on each side, at most.
     """
 
     across: Tensor
@@ -55,129 +56,117 @@ class View(NamedTuple):
     forward: float
     centre_x: Tensor
     centre_y: Tensor
-    side: str
+    sideways: bool
+    stretch: int
 
 
-class _Cells(NamedTuple):
-    """A layer's pixels in the new picture, all (B, 1, h, w): the middle of each, and how far it reaches to each side."""
+class Seen(NamedTuple):
+    """What a moved camera sees.
 
-    x: Tensor
-    y: Tensor
-    left: Tensor
-    right: Tensor
-    up: Tensor
-    down: Tensor
+    Attributes:
+        colour: (B, 3, height, width).
+        inverse: (B, 1, height, width) inverse depth; 0 where no surface is seen.
+        column: (B, 1, height, width), where in the source picture the colour was read: the column.
+        row: The same, the row; (B, 1, height, 1) where nothing moved up or down.
+    """
 
-
-def render_layers(layers: Sequence[Layer], view: View, height: int, width: int) -> list[tuple[Tensor, Tensor]]:
-    """Each layer as the moved camera sees it, (B, 3, height, width), and (B, 1, height, width) where it has a surface there."""
-    cells = [_cells(layer, view) for layer in layers]
-    extents = [torch.stack((torch.maximum(c.left, c.right).amax(), torch.maximum(c.up, c.down).amax())) for c in cells]
-    # The device is asked this once a frame: the answer decides how many offsets are tried.
-    reaches = torch.stack(extents).tolist()
-    return [
-        _seen(layer, _splat(layer.inverse, own, reach, height, width), view)
-        for layer, own, reach in zip(layers, cells, reaches, strict=True)
-    ]
+    colour: Tensor
+    inverse: Tensor
+    column: Tensor
+    row: Tensor
 
 
-def _seen(layer: Layer, nearest: Tensor, view: View) -> tuple[Tensor, Tensor]:
-    """The layer's colours at the surfaces `nearest` (B, 1, height, width), inverse depth in the new picture; and where there are any."""
-    covered = nearest > 0
-    nearest = torch.where(covered, nearest, layer.inverse.amin((1, 2, 3), keepdim=True))
-    rows, columns = torch.meshgrid(*(torch.arange(n, device=nearest.device).to(nearest) for n in nearest.shape[-2:]), indexing="ij")
-    # Written as the pixel plus its move, so that without a move it is exact.
-    u = columns - view.shift_x - (columns - view.centre_x - view.shift_x) * view.forward * nearest + view.across * nearest
-    v = rows - view.shift_y - (rows - view.centre_y - view.shift_y) * view.forward * nearest + view.down * nearest
-    return _sample(layer, u + layer.margin[0], v + layer.margin[1], nearest), covered
+def with_margin(picture: Tensor, inverse: Tensor, margin: tuple[int, int]) -> Layer:
+    """A picture (B, 3, H, W) and its inverse depth (B, 1, H, W), mirrored beyond the border."""
+    sides = (margin[0], margin[0], margin[1], margin[1])
+    return Layer(F.pad(picture, sides, mode="reflect"), F.pad(inverse, sides, mode="reflect"), margin)
 
 
-def _cells(layer: Layer, view: View) -> _Cells:
-    """Each pixel is a cell that reaches half way to its neighbours on the same surface, and half a pixel towards others."""
+def render_layer(layer: Layer, view: View, height: int, width: int) -> Seen:
+    """The layer as the moved camera sees it. Nothing is asked of the device."""
+    inverse = _close_cracks(layer, view, _splat(layer, view, height, width))
+    known = torch.where(inverse > 0, inverse, layer.inverse.amin((1, 2, 3), keepdim=True))
+    column, row = _source_of(known, view)
+    colour = _sample(layer, column + layer.margin[0], row + layer.margin[1], known, between_rows=not view.sideways)
+    return Seen(colour, inverse, column, row)
+
+
+def _splat(layer: Layer, view: View, height: int, width: int) -> Tensor:
+    """(B, 1, height, width) inverse depth of the nearest of the pixels that land in each place, 0 where none does."""
     inverse = layer.inverse
     rows, columns = pixel_grid(inverse, layer.margin)
-    closer = 1 / (1 - view.forward * inverse)
-    x = (columns - view.centre_x - view.across * inverse) * closer + view.centre_x + view.shift_x
-    y = (rows - view.centre_y - view.down * inverse) * closer + view.centre_y + view.shift_y
-    return _Cells(x, y, *_half_extents(x, inverse, closer, -1), *_half_extents(y, inverse, closer, -2))
-
-
-def _splat(inverse: Tensor, cells: _Cells, reach: Sequence[float], height: int, width: int) -> Tensor:
-    """(B, 1, height, width) inverse depth in the new picture, 0 where there is no surface.
-
-    Args:
-        inverse: (B, 1, h, w), of the cells.
-        cells: Where they lie.
-        reach: How far the widest and the highest cell reach.
-        height: Of the new picture.
-        width: Of the new picture.
-    """
-    x, y, left, right, up, down = cells
-    middle_x, middle_y = x.round(), y.round()
+    x, y = columns - view.across * inverse, rows if view.sideways else rows - view.down * inverse
+    if view.forward:
+        closer = 1 / (1 - view.forward * inverse)
+        x, y = (x - view.centre_x) * closer + view.centre_x, (y - view.centre_y) * closer + view.centre_y
+    # Not `round`, which takes halves to even numbers: pixels that all move by a half would land on every second place.
+    x, y = (x + (view.shift_x + 0.5)).floor_(), (y + (view.shift_y + 0.5)).floor_()
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     first = torch.arange(inverse.shape[0], device=inverse.device).view(-1, 1, 1, 1) * (height * width)
+    # Picking out those inside would make a device wait. The others give a 0, which changes nothing, to pixels of their own: one for all
+    # would make a GPU take them one after the other.
+    index = x.clamp_(0, width - 1).long() + (y.clamp_(0, height - 1).long() * width + first)
     target = inverse.new_zeros(inverse.shape[0] * height * width)
-    for offset_y in _offsets(reach[1]):
-        i = middle_y + offset_y
-        rows = (i >= y - up) & (i <= y + down) & (i >= 0) & (i < height)
-        row = first + i.long().clamp_(0, height - 1) * width
-        for offset_x in _offsets(reach[0]):
-            j = middle_x + offset_x
-            covered = rows & (j >= x - left) & (j <= x + right) & (j >= 0) & (j < width)
-            # Picking out the covered cells would make a device wait. The others give a 0, which changes nothing, to pixels of their own:
-            # one for all would make a GPU take them one after the other.
-            index = j.long().clamp_(0, width - 1).add_(row)
-            target.scatter_reduce_(0, index.flatten(), torch.where(covered, inverse, 0).flatten(), "amax")
+    target.scatter_reduce_(0, index.flatten(), (inverse * inside).flatten(), "amax")
     return target.view(-1, 1, height, width)
 
 
-def _offsets(reach: float) -> range:
-    """The pixels that a cell reaches, counted from the one its middle lies in. Three at most, as wider cells are rare."""
-    pixels = min(3, math.floor(reach + 0.5))
-    return range(-pixels, pixels + 1)
+def _close_cracks(layer: Layer, view: View, inverse: Tensor) -> Tensor:
+    """Joins what a stretched surface leaves open, also where something far shines through.
 
-
-def _half_extents(position: Tensor, inverse: Tensor, size: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-    """How far each cell reaches to both sides along an axis, in pixels of the new picture.
-
-    On one surface they overlap: cells of a surface that is sheared or turned do not tile it.
+    Each place asks the nearest surface beside it: would I, were I part of you, show you? The source picture has the answer. Beyond a
+    thing's edge it shows something else, and the place stays as it is.
     """
-    count = position.shape[axis] - 1
-    gap = position.diff(dim=axis)
-    one, other = inverse.narrow(axis, 0, count), inverse.narrow(axis, 1, count)
-    step = torch.maximum(one, other) / torch.minimum(one, other)
-    same = (step < EDGE) | ((step < _SMALL_STEP) & (gap < 4))
-    gap = gap / 2 + _OVERLAP
-    own = size / 2
-    after, before = own.clone(), own.clone()
-    after.narrow(axis, 0, count).copy_(torch.where(same, gap, own.narrow(axis, 0, count)))
-    before.narrow(axis, 1, count).copy_(torch.where(same, gap, own.narrow(axis, 1, count)))
-    # Rounding must not open cracks between cells that touch.
-    return before + 1e-3, after + 1e-3
+    for _ in range(view.stretch):
+        beside = neighbours_largest(inverse, upright=not view.sideways)
+        column, row = _source_of(beside, view)
+        row, column = row + (layer.margin[1] + 0.5), column + (layer.margin[0] + 0.5)
+        there = values_at(layer.inverse, row.floor_().long(), column.floor_().long())
+        joins = (beside > inverse * EDGE) & (there < beside * SMALL_STEP) & (there * SMALL_STEP > beside)
+        inverse = torch.where(joins, there, inverse)
+    return inverse
 
 
-def _sample(layer: Layer, u: Tensor, v: Tensor, nearest: Tensor) -> Tensor:
+def _source_of(inverse: Tensor, view: View) -> tuple[Tensor, Tensor]:
+    """Columns and rows of the source picture that show what is seen at inverse depth (B, 1, height, width) in the new one.
+
+    Where nothing moves up or down, the rows are one column of them.
+    """
+    height, width = inverse.shape[-2:]
+    rows = torch.arange(height, device=inverse.device, dtype=inverse.dtype).view(-1, 1) - view.shift_y
+    columns = torch.arange(width, device=inverse.device, dtype=inverse.dtype) - view.shift_x
+    # Written as the pixel plus its move, so that without a move it is exact.
+    column, row = columns + view.across * inverse, rows if view.sideways else rows + view.down * inverse
+    if view.forward:
+        ahead = view.forward * inverse
+        column, row = column - (columns - view.centre_x) * ahead, row - (rows - view.centre_y) * ahead
+    return column, row
+
+
+def _sample(layer: Layer, u: Tensor, v: Tensor, nearest: Tensor, between_rows: bool) -> Tensor:
     """Bilinear colours at columns u and rows v, of the pixels only that belong to the surface at inverse depth `nearest`."""
     height, width = layer.inverse.shape[-2:]
     u, v = u.clamp(0, width - 1), v.clamp(0, height - 1)
     left, top = u.floor(), v.floor()
     total, weights = torch.zeros_like(layer.colour[..., :1, :1]), torch.zeros_like(nearest)
-    for row, weight_y in ((top, 1 - (v - top)), (top + 1, v - top)):
+    low, high = nearest / EDGE, nearest * EDGE
+    for row, weight_y in ((top, 1 - (v - top)), (top + 1, v - top))[: 1 + between_rows]:
         for column, weight_x in ((left, 1 - (u - left)), (left + 1, u - left)):
-            i, j = row.long().clamp(max=height - 1), column.long().clamp(max=width - 1)
+            i, j = row.long(), column.long()
             inverse = values_at(layer.inverse, i, j)
-            same = torch.maximum(inverse, nearest) < torch.minimum(inverse, nearest) * EDGE
-            weight = weight_x * weight_y * torch.where(same, 1.0, 1e-6)
+            same = ((inverse > low) & (inverse < high)).to(nearest)
+            weight = weight_x * weight_y * (same + _OTHER)
             total = total + values_at(layer.colour, i, j) * weight
             weights = weights + weight
     return total / weights
 
 
 def values_at(values: Tensor, row: Tensor, column: Tensor) -> Tensor:
-    """(B, C, h, w) values at rows and columns (B, 1, h', w'), which are brought inside."""
+    """(B, C, h, w) values at rows and columns (B, 1, h', w') or that broadcast to it, which are brought inside."""
     height, width = values.shape[-2:]
-    index = (row.clamp(0, height - 1) * width + column.clamp(0, width - 1)).flatten(1)
-    picked = values.flatten(2).gather(2, index[:, None].expand(-1, values.shape[1], -1))
-    return picked.unflatten(2, row.shape[-2:])
+    index = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
+    picked = values.flatten(2).gather(2, index.flatten(2).expand(-1, values.shape[1], -1))
+    return picked.unflatten(2, index.shape[-2:])
 
 
 def pixel_grid(like: Tensor, margin: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -1,9 +1,10 @@
-"""ZoeDepth and Depth Anything with networks of a few hundred kB instead of gigabytes, and their files in the published layouts.
+"""ZoeDepth and all Depth Anything with networks of a few hundred kB instead of gigabytes, and their files in the published layouts.
 
 Copied into a ComfyUI server's `custom_nodes`, this file is a node pack as well: its node makes the server's table of models as tiny.
 Only the sizes in the entries change; ids, file names, licences and everything the pack does with them stay the published ones.
 """
 
+import runpy
 import sys
 import tempfile
 import zlib
@@ -20,7 +21,7 @@ ZOE_BACKBONE = {
     "reshape_hidden_states": False,
     "out_features": ["stage1", "stage2", "stage3", "stage4"],
 }
-FAMILIES = ("depth-anything", "zoe-depth-anything", "depth-anything-3", "zoedepth")
+FAMILIES = ("depth-anything", "zoe-depth-anything", "depth-anything-3", "zoedepth", "video-depth-anything")
 
 
 def shrunk(spec):
@@ -32,7 +33,8 @@ def shrunk(spec):
     vit, dpt = spec.config.vit, spec.config.dpt
     alternating_from = None if vit.alternating_from is None else 2
     vit = replace(vit, width=32, depth=6, heads=2, taken=(2, 3, 4, 5), alternating_from=alternating_from, grid=5)
-    return replace(spec, config=replace(spec.config, vit=vit, dpt=replace(dpt, channels=(16, 24, 32, 40), features=32)))
+    channels = (16, 24, 32, 64) if spec.family == "video-depth-anything" else (16, 24, 32, 40)
+    return replace(spec, config=replace(spec.config, vit=vit, dpt=replace(dpt, channels=channels, features=32)))
 
 
 def random_states(spec) -> dict:
@@ -44,6 +46,9 @@ def random_states(spec) -> dict:
     seed = zlib.crc32(spec.id.encode())  # so that no model passes for another
     if spec.family == "zoedepth":
         return {"network": zoe_state(spec, seed)}
+    if spec.family == "video-depth-anything":
+        oracle = runpy.run_path(str(Path(__file__).with_name("video_depth_oracle.py")))
+        return {"network": oracle["randomise"](oracle["Network"](spec.config.vit, spec.config.dpt), seed).state_dict()}
     state = randomise(ANNOTATORS[spec.family].network_class(spec.config.vit, spec.config.dpt), seed).state_dict()
     if spec.family == "zoe-depth-anything":
         return {"network": {key.replace("core.", "core.core.", 1): value for key, value in state.items()}}

@@ -109,6 +109,18 @@ def test_unit_normals_survive_tiny_huge_and_broken_vectors():
     torch.testing.assert_close(unit_normals(broken)[0, :, 0].T, expected)
 
 
+@pytest.mark.parametrize("axes", list(Axes))
+@pytest.mark.parametrize("scale", [1e-25, 1e-12, 1.0, 1e25])
+def test_ordinary_vectors_become_what_they_are_beside_broken_ones(axes, scale):
+    ordinary = scale * torch.randn(2, 3, 6, 5, generator=torch.Generator().manual_seed(0))
+    broken = ordinary.clone()
+    broken[0, :, 0, 0] = torch.tensor((math.nan, 1.0, 0.0))
+    alone, beside = unit_normals(ordinary, axes), unit_normals(broken, axes)
+    torch.testing.assert_close(alone.flatten(2)[..., 1:], beside.flatten(2)[..., 1:], atol=5e-7, rtol=0)
+    assert beside[0, :, 0, 0].tolist() == [0, 0, -1 if axes is Axes.OPENCV else 1]
+    torch.testing.assert_close(torch.linalg.vector_norm(alone.double(), dim=1), torch.ones(2, 6, 5, dtype=torch.float64), atol=5e-7, rtol=0)
+
+
 def test_a_camera_looking_along_world_minus_x_sees_world_x_as_facing():
     # Columns: where the camera's right, up and backwards point in the world (Z up).
     pose = torch.eye(4)

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from depth_normal.geometry import plane_fit
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.conventions import convert_normals, encode_normal_map
 from depth_normal.geometry.estimate import Axes
@@ -165,6 +166,22 @@ def test_the_unit_of_depth_does_not_matter(scale, edges):
 def test_doubling_the_unit_changes_no_bit(edges):
     depth = plane(50, 30)[0] * (1 + 0.001 * torch.randn(1, 1, HEIGHT, WIDTH, generator=generator()))
     assert torch.equal(depth_to_normals(depth * 2.0**20, K, edges=edges), depth_to_normals(depth, K, edges=edges))
+
+
+@pytest.mark.parametrize("edges", EDGES)
+@pytest.mark.parametrize("kind", ["clean", "noisy", "eight bits"])
+def test_bands_of_rows_give_what_the_whole_gives(edges, kind, monkeypatch):
+    depth = plane(40, 70)[0].clone()
+    depth[..., 60:] *= 1.4
+    if kind == "noisy":
+        depth = depth * (1 + 0.01 * torch.randn(depth.shape, generator=generator()))
+    if kind == "eight bits":
+        depth = 255 / (255 / depth).round()
+    mask = torch.rand(depth.shape, generator=generator(1)) > 0.02
+    monkeypatch.setattr(plane_fit, "_BAND_PIXELS", 2**30)
+    whole = depth_to_normals(depth, K, mask, edges)
+    monkeypatch.setattr(plane_fit, "_BAND_PIXELS", 11 * WIDTH)
+    torch.testing.assert_close(depth_to_normals(depth, K, mask, edges), whole, atol=1e-6, rtol=0)
 
 
 def test_a_batch_gives_what_its_pictures_give():

@@ -78,6 +78,15 @@ def test_a_dolly_magnifies_by_what_the_depth_becomes():
     assert (frame[0, 0] - (middle + (columns - middle) * 0.75) * 0.005).abs().max() < 1e-5
 
 
+def test_a_camera_that_goes_close_leaves_no_holes():
+    """From 2 to 0.24: everything is eight times as large, and a far wall behind the near one must not shine through."""
+    depth = wall(2)
+    depth[..., :3, :] = 40.0
+    frame, columns = view(ramp(), depth, (0, 0, 1.76)), torch.arange(WIDTH)
+    middle = (WIDTH - 1) / 2
+    assert (frame[0, 0, 10:] - (middle + (columns - middle) * 0.12) * 0.005).abs().max() < 1e-5
+
+
 @pytest.mark.parametrize("position", [(0.08, 0, 0), (-0.05, 0.06, 0), (0.03, 0.02, 0.25)])
 def test_a_tilted_plane_has_no_cracks(position):
     """Inverse depth q = 0.3 + 0.004 u + 0.002 v seen from t: a point's new place is known, and so is the colour it carries there."""
