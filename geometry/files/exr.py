@@ -65,6 +65,18 @@ def write_exr(path: str | os.PathLike[str], estimate: Estimate, half: bool = Fal
         file.write(str(temporary))
 
 
+def write_depth_channel(path: str | os.PathLike[str], depth: np.ndarray) -> None:
+    """Writes numbers (H, W) as the only channel, `Z`, 32-bit floats, of an OpenEXR file, atomically; what they mean it does not say.
+
+    Raises:
+        ImportError: OpenEXR is not installed.
+    """
+    library = openexr()
+    header = {"compression": library.ZIP_COMPRESSION, "type": library.scanlineimage}
+    with atomic_path(path) as temporary, library.File(header, {"Z": np.ascontiguousarray(depth, np.float32)}) as file:
+        file.write(str(temporary))
+
+
 def read_exr(path: str | os.PathLike[str], quantity: Quantity | None = None, axes: Axes | None = None) -> Estimate:
     """Reads depth and normals from an OpenEXR file: ours, Blender's (single or multilayer), ComfyUI's Save Image, and the like.
 

@@ -31,6 +31,7 @@ MAX_PIXELS_PER_BYTE = 2048
 _HARMLESS_PIXELS = 2**26
 
 _TEMPORARY = ".depth-normal-"
+_LOCKED = ".lock"
 _STALE_SECONDS = 24 * 60 * 60
 
 _WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])", re.IGNORECASE)
@@ -79,7 +80,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot write {path}: the folder {path.parent} does not exist")
-    _remove_leftovers(path.parent)
+    _remove_leftovers_once(path.parent)
     temporary = _temporary(path.parent, path.suffix)
     try:
         yield temporary
@@ -90,7 +91,9 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def temporary_folder(parent: str | os.PathLike[str]) -> Iterator[Path]:
-    """An empty folder in `parent`, removed when the block ends; what a killed process left is removed as of `atomic_path`.
+    """An empty folder in `parent`, removed when the block ends.
+
+    A lock beside it says that its process lives. What a killed process left is removed when something is next written to `parent`.
 
     Args:
         parent: The folder to make it in; made if absent.
@@ -98,34 +101,77 @@ def temporary_folder(parent: str | os.PathLike[str]) -> Iterator[Path]:
     Yields:
         The folder.
     """
+    from filelock import FileLock
+
     parent = Path(parent)
     parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(parent)
+    _remove_leftovers_once(parent)
     folder = _temporary(parent)
-    folder.mkdir()
+    # Locked before the folder is there: whoever sees a folder and gets its lock knows that nobody writes to it.
+    lock = FileLock(_lock_of(folder))
+    lock.acquire()
     try:
+        folder.mkdir()
         yield folder
     finally:
         rmtree(folder, ignore_errors=True)
+        lock.release()
+        with suppress(OSError):  # a disk that is read-only or gone by now
+            _lock_of(folder).unlink(missing_ok=True)
 
 
 def _temporary(folder: Path, suffix: str = "") -> Path:
     return folder / f"{_TEMPORARY}{uuid.uuid4().hex}{suffix}"
 
 
-# Those written to most recently: temporary folders come and go.
-@functools.lru_cache(maxsize=64)
-def _remove_leftovers(folder: Path) -> None:
-    """Removes temporary files and folders that nobody can be writing any more; a folder is looked through when it is first written to."""
-    for path in folder.glob(f"{_TEMPORARY}*"):
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}{_LOCKED}")
+
+
+def remove_leftovers(folder: str | os.PathLike[str]) -> list[Path]:
+    """Removes temporary files and folders that nobody can be writing any more.
+
+    Args:
+        folder: What `atomic_path` or `temporary_folder` wrote to; it may be absent.
+
+    Returns:
+        The temporary folders whose process lives.
+    """
+    alive = []
+    for path in Path(folder).glob(f"{_TEMPORARY}*"):
         with suppress(OSError):
             status = path.lstat()
-            if time.time() - status.st_mtime <= _STALE_SECONDS:
-                continue
-            if stat.S_ISDIR(status.st_mode):
+            is_folder, stale = stat.S_ISDIR(status.st_mode), time.time() - status.st_mtime > _STALE_SECONDS
+            if is_folder and _lock_of(path).exists():
+                if not _remove_dead(path):
+                    alive.append(path)
+            elif path.suffix == _LOCKED and not path.with_suffix("").exists():
+                # Whoever is about to lock it keeps a folder without a lock, which is not touched for a day.
+                _remove_dead(path.with_suffix(""))
+            elif is_folder and stale:
                 rmtree(path)
-            else:
+            elif stale:
                 path.unlink()
+    return alive
+
+
+# A folder is looked through when it is first written to. Those written to most recently: temporary folders come and go.
+_remove_leftovers_once = functools.lru_cache(maxsize=64)(remove_leftovers)
+
+
+def _remove_dead(folder: Path) -> bool:
+    """Removes a temporary folder whose process is gone, and its lock with it; one that lives keeps both."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(_lock_of(folder))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    rmtree(folder, ignore_errors=True)
+    lock.release()
+    _lock_of(folder).unlink(missing_ok=True)
+    return True
 
 
 def write_bytes(path: str | os.PathLike[str], *chunks: bytes | memoryview) -> None:
@@ -225,9 +271,15 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     Raises:
         FileNotFoundError: No such file.
         PermissionError: A file that this user may not read.
-        FileFormatError: A folder or a device, empty, or longer than MAX_FILE_BYTES.
+        FileFormatError: A folder or a device, empty, longer than MAX_FILE_BYTES, or written to by somebody else meanwhile.
     """
-    return checked_file(path).read_bytes()
+    with checked_file(path).open("rb") as file:
+        before = os.fstat(file.fileno())
+        data = file.read()
+        after = os.fstat(file.fileno())
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or len(data) != after.st_size:
+        raise FileFormatError(f"{path}: the file changed while it was read; try again when nobody writes to it")
+    return data
 
 
 def checked_file(path: str | os.PathLike[str]) -> Path:
@@ -238,6 +290,8 @@ def checked_file(path: str | os.PathLike[str]) -> Path:
         if not path.is_file():
             raise FileFormatError(f"{path}: not a file")
         path.open("rb").close()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path}: there is no such file") from error
     except PermissionError as error:
         raise PermissionError(f"{path}: this user may not read the file; change its permissions or those of its folder") from error
     if size == 0:

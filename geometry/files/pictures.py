@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import re
 import threading
@@ -17,8 +18,10 @@ from .paths import MAX_PIXELS, FileFormatError, check_size, damage_named, read_b
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
-_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
-_ACCEPTED = "accepted are 8- and 16-bit PNG, JPEG, WebP, BMP and TIFF"
+logger = logging.getLogger(__name__)
+
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+_ACCEPTED = "accepted are 8- and 16-bit PNG, JPEG, WebP, BMP, TIFF and GIF"
 _ORIENTATION_TAG = 0x0112
 _PNG_BITS_AT = 24
 _BITS_TAG, _PLANES_TAG, _EXTRA_SAMPLES_TAG = 258, 284, 338
@@ -52,7 +55,8 @@ def read_picture(path: str | os.PathLike[str]) -> np.ndarray:
     """Reads a picture as RGB numbers.
 
     Args:
-        path: PNG, JPEG, WebP, BMP or TIFF, 8 or 16 bits, grey or colour, with or without alpha. Of several pictures the first.
+        path: PNG, JPEG, WebP, BMP, TIFF or GIF, 8 or 16 bits, grey or colour, with or without alpha. Of an animation or of several pages
+            the first, which is logged.
 
     Returns:
         (H, W, 3) float32 RGB in [0, 1], as coded in the file (no gamma applied), upright by its EXIF orientation, alpha laid on white.
@@ -60,7 +64,7 @@ def read_picture(path: str | os.PathLike[str]) -> np.ndarray:
     Raises:
         FileNotFoundError: No such file.
         PermissionError: A file that this user may not read.
-        FileFormatError: Not a picture, damaged, cut off, empty, or larger than MAX_PIXELS by its header.
+        FileFormatError: Not a picture, damaged, cut off, empty, changed while it is read, or larger than MAX_PIXELS by its header.
     """
     picture = decode_picture(path, read_bytes(path))
     return _as_rgb(picture.pixels, picture.premultiplied)
@@ -82,6 +86,8 @@ def decode_picture(path: str | os.PathLike[str], data: bytes) -> DecodedPicture:
             # Its checksums; Pillow allows nothing else of an image that it has verified.
             with _open(path, data) as checked:
                 checked.verify()
+        if image.format != "MPO" and getattr(image, "is_animated", False):  # a camera's MPO has a preview after the picture
+            logger.info("%s: of several pictures in the file the first is taken", path)
         exact = _is_exact(image)
         if not exact and _SEPARATE_PLANES in _tiff_tag(image, _PLANES_TAG):
             # OpenCV returns memory that it never wrote.
@@ -90,7 +96,7 @@ def decode_picture(path: str | os.PathLike[str], data: bytes) -> DecodedPicture:
             image.load()
         pixels = _pillow_pixels(image, data) if exact else _opencv_pixels(path, data)
         if image.format in ("JPEG", "MPO"):
-            _check_jpeg_end(path, data, np.asarray(image))
+            _check_jpeg_end(path, data, image)
         extra = _tiff_tag(image, _EXTRA_SAMPLES_TAG)
         if pixels.ndim == 3 and extra and not any(extra):
             # TIFF: a sample of no stated meaning, which is no alpha.
@@ -142,7 +148,7 @@ def _open(path: str | os.PathLike[str], data: bytes) -> ImageFile:
             f"{path}: not a picture of a known kind, or one that is damaged or cut off (it begins with {data[:8]!r}); {_ACCEPTED}"
         ) from error
     except Image.DecompressionBombError as error:
-        raise FileFormatError(f"{path}: {error}; at most {MAX_PIXELS // 2**20} megapixels are read; scale it down") from error
+        raise FileFormatError(f"{path}: far more than {MAX_PIXELS // 2**20} megapixels, the most that are read; scale it down") from error
 
 
 def _tiff_tag(image: ImageFile, tag: int) -> tuple[int, ...]:
@@ -175,7 +181,7 @@ def _pillow_pixels(image: ImageFile, data: bytes) -> np.ndarray:
 
 def _grey_step(image: ImageFile, data: bytes) -> int:
     """What one step of a PNG's grey has become in its pixels. Pillow stretches 2 and 4 bits to 8, but not which grey is transparent."""
-    return 255 // (2 ** data[_PNG_BITS_AT] - 1) if image.mode == "L" else 1
+    return 255 // (2 ** data[_PNG_BITS_AT] - 1) if image.format == "PNG" and image.mode == "L" else 1
 
 
 def _grey_with_alpha(pixels: np.ndarray, transparent: int) -> np.ndarray:
@@ -195,7 +201,7 @@ def _opencv_pixels(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
     return pixels[..., [2, 1, 0, 3][: pixels.shape[2]]] if pixels.ndim == 3 else pixels
 
 
-def _check_jpeg_end(path: str | os.PathLike[str], data: bytes, pixels: np.ndarray) -> None:
+def _check_jpeg_end(path: str | os.PathLike[str], data: bytes, image: ImageFile) -> None:
     """Refuses a JPEG whose data ends before its pixels do: the decoder fills them with grey and says nothing.
 
     Where the last pixel is of that grey, the picture is decoded again with more data at its end, which a whole picture does not use.
@@ -203,10 +209,11 @@ def _check_jpeg_end(path: str | os.PathLike[str], data: bytes, pixels: np.ndarra
     end = data.rfind(_END_OF_JPEG)
     if end < 0:
         raise FileFormatError(f"{path}: the picture is cut off: its end mark is missing; fetch or save it again")
-    if not np.isin(pixels[-1, -1], _MID_GREY).all():
+    last_pixel = image.crop((image.width - 1, image.height - 1, image.width, image.height))
+    if not np.isin(np.asarray(last_pixel), _MID_GREY).all():
         return
     with _open(path, data[:end] + _JPEG_FILLER + data[end:]) as longer:
-        if not np.array_equal(np.asarray(longer), pixels):
+        if not np.array_equal(np.asarray(longer), np.asarray(image)):
             raise FileFormatError(f"{path}: the picture is cut off: the data of its last pixels is missing; fetch or save it again")
 
 

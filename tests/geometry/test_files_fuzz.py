@@ -72,6 +72,7 @@ def pictures() -> Iterator[Seed]:
         ("lossless.webp", alpha, {"lossless": True}),
         ("colour.bmp", colour, {}),
         ("palette.bmp", colour.quantize(16), {}),
+        ("palette.gif", colour.quantize(16), {}),
         ("raw.tiff", colour, {}),
         ("lzw.tiff", alpha, {"compression": "tiff_lzw"}),
         ("jpeg.tiff", colour, {"compression": "jpeg"}),

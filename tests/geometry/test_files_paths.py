@@ -57,7 +57,7 @@ def test_few_folders_are_remembered_however_many_are_written_to(tmp_path):
     for _ in range(200):
         with paths.temporary_folder(tmp_path) as folder, atomic_path(folder / "maps.npz") as temporary:
             temporary.touch()
-    assert paths._remove_leftovers.cache_info().currsize <= 64
+    assert paths._remove_leftovers_once.cache_info().currsize <= 64
 
 
 def test_atomic_path_names_the_missing_folder(tmp_path):

@@ -1,6 +1,8 @@
 import io
+import logging
 import os
 import struct
+import tracemalloc
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,7 +13,7 @@ import PIL
 import pytest
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from depth_normal.geometry.files import FileFormatError, read_picture
+from depth_normal.geometry.files import FileFormatError, paths, read_picture
 
 RAMP = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3) * 2
 
@@ -133,7 +135,7 @@ def test_what_is_not_a_picture_is_refused_by_name(tmp_path, content, message):
     assert str(path) in str(caught.value)
 
 
-@pytest.mark.parametrize("suffix", ["png", "jpeg", "webp", "bmp", "tiff"])
+@pytest.mark.parametrize("suffix", ["png", "jpeg", "webp", "bmp", "tiff", "gif"])
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.99])
 def test_cut_off_files_never_pass_as_whole(tmp_path, suffix, share):
     buffer = io.BytesIO()
@@ -276,11 +278,63 @@ def test_colours_of_other_kinds_are_opencvs_as_before(tmp_path, mode):
     np.testing.assert_array_equal(read_picture(path), stored.astype(np.float32) / 255)
 
 
-def test_the_first_of_several_pictures_is_read(tmp_path):
+@pytest.mark.parametrize("suffix", ["webp", "png", "tiff", "gif"])
+def test_the_first_of_several_pictures_is_read_and_this_is_said_once(tmp_path, suffix, caplog):
+    path = tmp_path / f"many.{suffix}"
     frames = [Image.fromarray(RAMP), Image.fromarray(RAMP[::-1].copy())]
-    for suffix, options in (("webp", {"lossless": True}), ("png", {}), ("tiff", {})):
-        frames[0].save(tmp_path / f"many.{suffix}", save_all=True, append_images=frames[1:], **options)
-        np.testing.assert_array_equal(read_picture(tmp_path / f"many.{suffix}"), RAMP.astype(np.float32) / 255)
+    caplog.set_level(logging.INFO)
+    frames[0].save(path, save_all=True, append_images=frames[1:], **({"lossless": True} if suffix == "webp" else {}))
+    np.testing.assert_array_equal(read_picture(path), RAMP.astype(np.float32) / 255)
+    assert caplog.messages == [f"{path}: of several pictures in the file the first is taken"]
+    frames[0].save(path)
+    read_picture(path)
+    assert len(caplog.messages) == 1, "a single picture is nothing to speak of"
+
+
+@pytest.mark.parametrize("transparent", [None, 7])
+def test_a_grey_gif_is_read_as_it_looks(tmp_path, transparent):
+    """With a palette of all greys in order Pillow reads it as grey levels."""
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    path, options = tmp_path / "grey.gif", {} if transparent is None else {"transparency": transparent}
+    Image.fromarray(levels).save(path, optimize=False, **options)
+    assert Image.open(path).mode == "L"
+    expected = np.where(levels == transparent, 255, levels).astype(np.float32) / 255
+    np.testing.assert_allclose(read_picture(path), np.dstack([expected] * 3), atol=1e-6)
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_taken_for_whole(tmp_path, monkeypatch):
+    path, real, calls = tmp_path / "growing.png", os.fstat, []
+
+    def fstat(descriptor):
+        """As `os.fstat`, while somebody else goes on copying."""
+        status = real(descriptor)
+        if not calls:
+            with path.open("ab") as file:
+                file.write(b"more")
+        calls.append(status)
+        return status
+
+    Image.fromarray(RAMP).save(path)
+    monkeypatch.setattr(paths.os, "fstat", fstat)
+    with pytest.raises(FileFormatError, match=r"growing.png: the file changed while it was read; try again"):
+        read_picture(path)
+    assert read_picture(path).shape == RAMP.shape, "once it is left alone"
+
+
+def test_panoramas_beyond_the_limit_cost_no_memory(tmp_path):
+    """One bit a pixel, since to make 600 megapixels of colours would take longer than to refuse them."""
+    Image.MAX_IMAGE_PIXELS, before = None, Image.MAX_IMAGE_PIXELS
+    try:
+        Image.new("1", (30_000, 20_000)).save(tmp_path / "wide.png", compress_level=1)
+        with pytest.raises(FileFormatError, match=r"wide.png: 30000x20000 pixels; at most 128 megapixels are read; scale it down"):
+            read_picture(tmp_path / "wide.png")
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+    tracemalloc.start()
+    with pytest.raises(FileFormatError, match=r"wide.png: far more than 128 megapixels, the most that are read; scale it down"):
+        read_picture(tmp_path / "wide.png")
+    most, _ = tracemalloc.get_traced_memory()[1], tracemalloc.stop()
+    assert most < 2**20
 
 
 def test_a_file_that_may_not_be_read_says_so(tmp_path):
@@ -309,5 +363,5 @@ def as_nobody(path):
 def test_folders_and_missing_files_are_named(tmp_path):
     with pytest.raises(FileFormatError, match="not a file"):
         read_picture(tmp_path)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=r"none.png: there is no such file"):
         read_picture(tmp_path / "none.png")

@@ -11,6 +11,7 @@ from depth_normal.geometry.conventions import convert_normals
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import (
     FileFormatError,
+    png,
     read_values_png,
     write_depth_png,
     write_depth_values_png,
@@ -39,6 +40,18 @@ def test_normal_pictures_are_rgb_and_rounded(tmp_path, bits, half):
     picture = torch.tensor([0.5, 0.0, 1.0]).reshape(3, 1, 1)
     write_normal_png(tmp_path / "n.png", picture, bits)
     assert cv2.imread(str(tmp_path / "n.png"), cv2.IMREAD_UNCHANGED)[0, 0, ::-1].tolist() == [half, 0, top]
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_levels_are_rounded_exactly_in_every_band(tmp_path, bits, monkeypatch):
+    monkeypatch.setattr(png, "_BAND_PIXELS", 50)
+    top = 2**bits - 1
+    # Halves of a level and the numbers beside them: float32 arithmetic would take some for the halves.
+    halves = ((torch.arange(3 * 23 * 16) * 977 % top).double() + 0.5) / top
+    picture = torch.stack([halves.float().nextafter(torch.tensor(end)) for end in (0.0, 1.0)], -1).reshape(3, 23, 32)
+    write_normal_png(tmp_path / "n.png", picture, bits)
+    expected = np.rint(picture.double().numpy() * top)
+    assert np.array_equal(np.moveaxis(cv2.imread(str(tmp_path / "n.png"), cv2.IMREAD_UNCHANGED)[..., ::-1], -1, 0), expected)
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (3, 5, 7), (2, 1, 5, 7), (1, 1, 1, 5, 7)])
