@@ -1,0 +1,217 @@
+"""From the numbers of a film's planes to RGB and back: matrix, range, the place of chroma, and what HDR is shown as."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Red's and blue's share of luma by the number of the matrix in ITU-T H.273.
+_LUMA = {
+    1: (0.2126, 0.0722),
+    4: (0.30, 0.11),
+    5: (0.299, 0.114),
+    6: (0.299, 0.114),
+    7: (0.212, 0.087),
+    9: (0.2627, 0.0593),
+}
+BT_709, UNKNOWN, BT_601, BT_2020 = 1, 2, 6, 9
+LIMITED, FULL = 1, 2
+PQ, HLG = 16, 18
+BT_2020_PRIMARIES = 9
+_REFUSED = {8: "YCgCo", 10: "BT.2020 constant luminance", 11: "SMPTE 2085", 14: "ICtCp", 15: "IPT-PQ-C2 (Dolby Vision profile 5)"}
+
+# ITU-R BT.2087: linear light of BT.2020's primaries as that of BT.709's.
+_TO_709 = ((1.6605, -0.5876, -0.0728), (-0.1246, 1.1329, -0.0083), (-0.0182, -0.1006, 1.1187))
+
+REFERENCE_WHITE = 203.0
+"""cd/m2 of a white page in HDR, by ITU-R BT.2408; it becomes white."""
+
+PEAK = 1000.0
+"""cd/m2 up to which HDR is told apart."""
+
+
+@dataclass(frozen=True)
+class Colours:
+    """How a film codes its colours, in the numbers of ITU-T H.273.
+
+    Attributes:
+        matrix: Luma and chroma from RGB; never UNKNOWN.
+        full: Whether black and white are the least and the greatest number.
+        transfer: From light to numbers.
+        primaries: What red, green and blue are.
+    """
+
+    matrix: int = BT_709
+    full: bool = False
+    transfer: int = BT_709
+    primaries: int = BT_709
+
+    @property
+    def hdr(self) -> str | None:
+        """The name of the HDR transfer, if it is one."""
+        return {PQ: "PQ", HLG: "HLG"}.get(self.transfer)
+
+    @property
+    def problem(self) -> str | None:
+        """Why the colours cannot be read, in words."""
+        if self.matrix in _LUMA:
+            return None
+        return f"its colours are coded by {_REFUSED.get(self.matrix, f'matrix {self.matrix}')}, which is not read; convert it to BT.709"
+
+
+def guessed_matrix(width: int, height: int) -> int:
+    """The matrix of a film that does not say, as players guess it: BT.709 from 1280x720 on, BT.601 below."""
+    return BT_709 if width >= 1280 or height > 576 else BT_601
+
+
+@functools.cache
+def _rgb_from_yuv(matrix: int) -> Tensor:
+    red, blue = _LUMA[matrix]
+    green = 1 - red - blue
+    rows = (
+        (1, 0, 2 * (1 - red)),
+        (1, -2 * blue * (1 - blue) / green, -2 * red * (1 - red) / green),
+        (1, 2 * (1 - blue), 0),
+    )
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def _levels(bits: int, full: bool) -> tuple[float, float, float, float]:
+    """Black, black to white, colourless, and the span of chroma, in whole numbers of `bits`."""
+    if full:
+        return 0, 2**bits - 1, 2 ** (bits - 1), 2**bits - 1
+    unit = 2 ** (bits - 8)
+    return 16 * unit, 219 * unit, 128 * unit, 224 * unit
+
+
+def yuv_to_rgb(luma: Tensor, chroma: Tensor, bits: int, colours: Colours) -> Tensor:
+    """RGB of the planes of one frame.
+
+    Args:
+        luma: (H, W), whole numbers of `bits` as float32.
+        chroma: (2, h, w), Cb and Cr, at the size they are stored in: all of H x W, half the width, or a quarter of it and/or of the height.
+        bits: Bits of a number.
+        colours: How they are coded.
+
+    Returns:
+        (3, H, W) float32 RGB in [0, 1], of HDR as `hdr_to_sdr`.
+    """
+    black, span, zero, chroma_span = _levels(bits, colours.full)
+    matrix = _rgb_from_yuv(colours.matrix).float()
+    # The scale goes into the matrix: the planes are gone over once.
+    scaled = torch.stack((matrix[:, 0] / span, matrix[:, 1] / chroma_span, matrix[:, 2] / chroma_span), 1)
+    planes = torch.cat(((luma - black)[None], enlarged_chroma(chroma - zero, *luma.shape, left=not colours.full)))
+    return displayed(torch.einsum("ij,jhw->ihw", scaled, planes).clamp_(0, 1), colours)
+
+
+def rgb_to_yuv420(picture: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    """The planes of one frame in BT.709, limited range, 4:2:0 with chroma at the left, as H.264 and H.265 have it where nothing is said.
+
+    Args:
+        picture: (1 or 3, H, W) RGB or grey in [0, 1], sides even.
+        bits: Bits of a number.
+
+    Returns:
+        Luma (H, W) and chroma (2, H/2, W/2), rounded, as float32.
+    """
+    black, span, zero, chroma_span = _levels(bits, full=False)
+    height, width = picture.shape[-2:]
+    if len(picture) == 1:
+        return (picture[0] * span + black).round_(), picture.new_full((2, height // 2, width // 2), zero)
+    luma, *chroma = torch.einsum("ij,jhw->ihw", torch.linalg.inv(_rgb_from_yuv(BT_709)).float(), picture)
+    halved = F.avg_pool2d(torch.stack(chroma)[None], (2, 1))
+    # A sample at the left of its pair: that pixel, and a quarter of each neighbour.
+    padded = F.pad(halved, (1, 1, 0, 0), mode="replicate")
+    sited = (padded[..., :-2:2] + 2 * padded[..., 1:-1:2] + padded[..., 2::2]) / 4
+    return (luma * span + black).round_(), (sited[0] * chroma_span + zero).round_()
+
+
+def enlarged_chroma(chroma: Tensor, height: int, width: int, *, left: bool) -> Tensor:
+    """(2, h, w) chroma at the size of luma, linear between samples.
+
+    Args:
+        chroma: As it is stored.
+        height: Luma's.
+        width: Luma's.
+        left: Whether a sample is at the left pixel of its pair (MPEG-2 and later), not between the two (JPEG).
+    """
+    if chroma.shape[-2:] == (height, width):
+        return chroma
+    if left and chroma.shape[-1] * 2 - width in (0, 1):
+        following = torch.cat((chroma[..., 1:], chroma[..., -1:]), -1)
+        chroma = torch.stack((chroma, (chroma + following) / 2), -1).flatten(-2)[..., :width]
+    return F.interpolate(chroma[None], (height, width), mode="bilinear", align_corners=False)[0]
+
+
+def displayed(picture: Tensor, colours: Colours) -> Tensor:
+    """(3, H, W) RGB as an ordinary screen shows it: HDR tone mapped, BT.2020's primaries as BT.709's."""
+    if colours.hdr:
+        return hdr_to_sdr(picture, colours.transfer)
+    if colours.primaries != BT_2020_PRIMARIES:
+        return picture
+    return _coded(_with_709_primaries(picture**2.4))
+
+
+def hdr_to_sdr(picture: Tensor, transfer: int) -> Tensor:
+    """PQ or HLG of BT.2020 as BT.709 for an ordinary screen.
+
+    Args:
+        picture: (3, H, W) coded RGB in [0, 1].
+        transfer: PQ or HLG.
+
+    Returns:
+        (3, H, W) in [0, 1].
+
+    Source:
+        ITU-R BT.2100 (PQ, HLG with its OOTF for a screen of 1000 cd/m2), the EETF of ITU-R BT.2390 from 1000 cd/m2 to the reference white
+        of BT.2408 (203 cd/m2) on the greatest of R, G and B, the primaries by BT.2087, the screen's gamma 2.4 of BT.1886.
+    """
+    light = pq_to_light(picture) if transfer == PQ else _hlg_to_light(picture)
+    brightest = light.amax(0, keepdim=True)
+    mapped = pq_to_light(_eetf(_light_to_pq(brightest.clamp(max=PEAK))))
+    return _coded(_with_709_primaries(light * (mapped / brightest.clamp(min=1e-6)) / REFERENCE_WHITE))
+
+
+def _coded(light: Tensor) -> Tensor:
+    return light.clamp_(0, 1).pow_(1 / 2.4)
+
+
+def _with_709_primaries(light: Tensor) -> Tensor:
+    return torch.einsum("ij,jhw->ihw", light.new_tensor(_TO_709), light)
+
+
+_M1, _M2 = 2610 / 16384, 2523 / 32
+_C1, _C2, _C3 = 3424 / 4096, 2413 / 128, 2392 / 128
+
+
+def pq_to_light(coded: Tensor) -> Tensor:
+    """cd/m2 of PQ's numbers in [0, 1] (SMPTE ST 2084)."""
+    power = coded ** (1 / _M2)
+    return 10000 * ((power - _C1).clamp(min=0) / (_C2 - _C3 * power)) ** (1 / _M1)
+
+
+def _light_to_pq(light: Tensor) -> Tensor:
+    power = (light / 10000) ** _M1
+    return ((_C1 + _C2 * power) / (1 + _C3 * power)) ** _M2
+
+
+def _hlg_to_light(coded: Tensor) -> Tensor:
+    a, b, c = 0.17883277, 0.28466892, 0.55991073
+    scene = torch.where(coded <= 0.5, coded**2 / 3, (torch.exp((coded - c) / a) + b) / 12)
+    luma = torch.einsum("i,ihw->hw", scene.new_tensor((0.2627, 0.6780, 0.0593)), scene)
+    return PEAK * luma.clamp(min=1e-6) ** 0.2 * scene
+
+
+def _eetf(coded: Tensor) -> Tensor:
+    """BT.2390's knee: numbers of PQ up to PEAK pressed below those of REFERENCE_WHITE, dark ones as they are."""
+    peak = _light_to_pq(torch.tensor(PEAK))
+    top = _light_to_pq(torch.tensor(REFERENCE_WHITE)) / peak
+    share = coded / peak
+    knee = 1.5 * top - 0.5
+    t = (share - knee) / (1 - knee)
+    spline = (2 * t**3 - 3 * t**2 + 1) * knee + (t**3 - 2 * t**2 + t) * (1 - knee) + (3 * t**2 - 2 * t**3) * top
+    return torch.where(share < knee, share, spline) * peak

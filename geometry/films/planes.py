@@ -1,0 +1,112 @@
+"""A frame's planes as tensors, and tensors as a frame: the numbers as they are stored, whatever PyAV's version converts."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .colour import Colours, displayed, yuv_to_rgb
+
+_PLANAR = re.compile(r"(?P<kind>yuva?|yuvj|gbra?p|gray)(?:4\d\dp)?(?P<bits>9|1[0246])?(?P<order>le|be)?")
+# The same numbers in planes of their own.
+_UNPACKED = {
+    "nv12": "yuv420p",
+    "nv21": "yuv420p",
+    "nv16": "yuv422p",
+    "nv24": "yuv444p",
+    "yuyv422": "yuv422p",
+    "yvyu422": "yuv422p",
+    "uyvy422": "yuv422p",
+    "p010le": "yuv420p10le",
+    "p016le": "yuv420p16le",
+    "p210le": "yuv422p10le",
+    "pal8": "rgb24",
+}
+
+
+def frame_to_rgb(frame: Any, colours: Colours) -> Tensor:
+    """The picture of a decoded frame.
+
+    Args:
+        frame: PyAV's.
+        colours: How it is coded; of RGB only the transfer and the primaries count.
+
+    Returns:
+        (3, H, W) float32 RGB in [0, 1]; alpha is left out.
+    """
+    frame = _unpacked(frame)
+    name = frame.format.name
+    planar = _PLANAR.fullmatch(name)
+    if planar is None:
+        packed = name if name in ("rgb24", "rgb48le") else "rgb48le" if _bits(frame) > 8 else "rgb24"
+        pixels = frame.to_ndarray(format=packed)
+        return displayed(torch.from_numpy(np.divide(pixels, np.iinfo(pixels.dtype).max, dtype=np.float32)).movedim(-1, 0), colours)
+    bits = int(planar["bits"] or 8)
+    dtype = np.dtype(np.uint8 if bits == 8 else ">u2" if planar["order"] == "be" else "<u2")
+    planes = [_plane_to_tensor(plane, dtype) for plane in frame.planes[:3]]
+    if planar["kind"].startswith("yuv"):
+        return yuv_to_rgb(planes[0], torch.stack(planes[1:3]), bits, colours)
+    if planar["kind"] == "gray":
+        return displayed(_grey(planes[0], bits, colours).expand(3, -1, -1), colours)
+    green, blue, red = planes
+    return displayed(torch.stack((red, green, blue)) / (2**bits - 1), colours)
+
+
+def _grey(plane: Tensor, bits: int, colours: Colours) -> Tensor:
+    unit = 2 ** (bits - 8)
+    scaled = plane / (2**bits - 1) if colours.full else (plane - 16 * unit) / (219 * unit)
+    return scaled.clamp(0, 1)[None]
+
+
+def _unpacked(frame: Any) -> Any:
+    """The frame with each of its channels in a plane, where it is not RGB side by side."""
+    name = frame.format.name
+    if name in _UNPACKED:
+        return frame.reformat(format=_UNPACKED[name])
+    if _PLANAR.fullmatch(name) or frame.format.is_rgb or name.startswith(("rgb", "bgr", "x2", "gbr")):
+        return frame
+    return frame.reformat(format="yuv444p16le" if _bits(frame) > 8 else "yuv444p")
+
+
+def _bits(frame: Any) -> int:
+    return max((component.bits for component in frame.format.components), default=8)
+
+
+def has_alpha(frame: Any) -> bool:
+    """Whether the frame's format has an alpha channel."""
+    return any(component.is_alpha for component in frame.format.components)
+
+
+def _plane_to_tensor(plane: Any, dtype: np.dtype) -> Tensor:
+    """(H, W) float32."""
+    rows = np.frombuffer(plane, np.uint8)[: plane.height * plane.line_size].reshape(plane.height, plane.line_size)
+    values = rows[:, : plane.width * dtype.itemsize].view(dtype)
+    return torch.from_numpy(values.astype(np.float32))
+
+
+def planes_to_frame(planes: list[Tensor], pixel_format: str) -> Any:
+    """A frame of whole numbers.
+
+    Args:
+        planes: (H, W) each, in the format's order.
+        pixel_format: Of 8 bits a number, or of more, little-endian.
+    """
+    from .library import pyav
+
+    height, width = planes[0].shape
+    frame = pyav().VideoFrame(width, height, pixel_format)
+    for plane, values in zip(frame.planes, planes, strict=True):
+        array = np.ascontiguousarray(values.numpy().astype(np.uint8 if _itemsize(pixel_format) == 1 else "<u2"))
+        rows = np.zeros((plane.height, plane.line_size), np.uint8)
+        stored = array.view(np.uint8).reshape(len(array), -1)
+        rows[:, : stored.shape[1]] = stored
+        plane.update(rows.tobytes())
+    return frame
+
+
+def _itemsize(pixel_format: str) -> int:
+    return 2 if re.search(r"\d\d(le)$", pixel_format) else 1

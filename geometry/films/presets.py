@@ -1,0 +1,113 @@
+"""What models of video expect of a control film: frames a second, sides, how many frames. Each by the source that states it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from torch import Tensor
+
+from .library import FilmError
+from .read import Frame
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What one family of models expects.
+
+    Attributes:
+        name: Of the models.
+        rate: Frames a second that it was made for.
+        side: Width and height are multiples of this.
+        group: The number of frames is a multiple of this and one.
+        source: Who says so.
+    """
+
+    name: str
+    rate: int
+    side: int
+    group: int
+    source: str
+
+
+PRESETS = {
+    "wan": Preset(
+        "Wan 2.1, 2.2 14B, VACE, Fun Control", 16, 16, 4,
+        "Wan-Video/Wan2.1: wan/configs/shared_config.py (sample_fps), generate.py (4n+1); diffusers: WanPipeline (sides of 16); "
+        "alibaba-pai/Wan2.1-Fun-14B-Control: model card (81 frames at 16 a second)",
+    ),
+    "ltx": Preset(
+        "LTX-Video", 25, 32, 8,
+        "Lightricks/LTX-Video: README.md (sides of 32, 8n+1 frames); ComfyUI: LTXVConditioning (25 frames a second unless told otherwise; "
+        "the model is told the rate)",
+    ),
+    "hunyuan": Preset(
+        "HunyuanVideo", 24, 16, 4,
+        "Tencent/HunyuanVideo: sample_video.py (fps=24), hyvideo/inference.py (4n+1, sides of 16)",
+    ),
+    "cogvideox": Preset(
+        "CogVideoX 2B, 5B", 8, 16, 8,
+        "THUDM/CogVideo: README.md (8 frames a second, 8n+1); diffusers: CogVideoXPipeline (sides of 8; its transformer's patches make "
+        "that 16)",
+    ),
+    "cogvideox1.5": Preset(
+        "CogVideoX 1.5 5B", 16, 16, 16,
+        "THUDM/CogVideo: README.md (16 frames a second, 16n+1, sides of 16)",
+    ),
+    "mochi": Preset(
+        "Mochi 1", 30, 16, 6,
+        "genmoai/mochi: src/genmo/lib/utils.py (fps=30), src/genmo/mochi_preview/pipelines.py (6n+1); ComfyUI: EmptyMochiLatentVideo "
+        "(sides of 16)",
+    ),
+}  # fmt: skip
+
+
+def at_rate(frames: Iterator[Frame], rate: Fraction) -> Iterator[Frame]:
+    """A film at a steady frame rate: at each of its times the frame that is shown then. Nothing is blended, and it stays as long as it is.
+
+    Args:
+        frames: In order.
+        rate: Frames a second.
+
+    Yields:
+        Frames with new times, from the first one's on; one that is shown for longer comes more than once.
+    """
+    step = 1 / rate
+    beginning: Fraction | None = None
+    before: Frame | None = None
+    count = 0
+    for frame in frames:
+        beginning = frame.time if beginning is None else beginning
+        while before is not None and beginning + count * step < frame.time:
+            yield replace(before, time=beginning + count * step, duration=step)
+            count += 1
+        before = frame
+    if before is not None and beginning is not None:
+        end = before.time + (before.duration or step)
+        while beginning + count * step < end:
+            yield replace(before, time=beginning + count * step, duration=step)
+            count += 1
+
+
+def in_groups(frames: Iterator[Frame], group: int) -> Iterator[Frame]:
+    """The film up to the last frame at which it has a multiple of `group` and one more."""
+    waiting: list[Frame] = []
+    for number, frame in enumerate(frames):
+        waiting.append(frame)
+        if number % group == 0:
+            yield from waiting
+            waiting = []
+
+
+def cropped(picture: Tensor, side: int) -> Tensor:
+    """The middle of a picture (C, H, W), its sides multiples of `side`: no pixel is resampled.
+
+    Raises:
+        FilmError: The picture is smaller than that.
+    """
+    height, width = picture.shape[-2:]
+    if min(height, width) < side:
+        raise FilmError(f"the film has {width}x{height} pixels, and {side} on each side are the least of the preset")
+    top, left = height % side // 2, width % side // 2
+    return picture[:, top : top + height // side * side, left : left + width // side * side]

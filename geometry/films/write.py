@@ -1,0 +1,162 @@
+"""Films out: pictures, each with its time, as H.264 to look at, H.265 of 10 bits, or FFV1 of 16 bits, which loses nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from .colour import BT_709, FULL, LIMITED, rgb_to_yuv420
+from .library import FilmError, film_errors, pyav
+from .planes import planes_to_frame
+
+
+@dataclass(frozen=True)
+class Codec:
+    """One way to write a film.
+
+    Attributes:
+        encoder: FFmpeg's name.
+        bits: Of a number.
+        containers: Extensions of the files that can hold it.
+        quality: The encoder's constant quality where none is asked for, less = better; None where nothing is lost.
+        options: Of the encoder.
+    """
+
+    encoder: str
+    bits: int
+    containers: tuple[str, ...]
+    quality: int | None = None
+    options: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def lossless(self) -> bool:
+        """Whether every number comes back as it is."""
+        return self.quality is None
+
+
+CODECS = {
+    "h264": Codec("libx264", 8, (".mp4", ".mov", ".mkv"), 14, {"preset": "medium", "x264-params": "force-cfr=1"}),
+    "h265": Codec("libx265", 10, (".mp4", ".mov", ".mkv"), 14, {"preset": "medium", "x265-params": "log-level=error"}),
+    "ffv1": Codec("ffv1", 16, (".mkv",), None, {"level": "3", "slicecrc": "1", "g": "1"}),
+}
+
+CONTAINERS = tuple(dict.fromkeys(extension for codec in CODECS.values() for extension in codec.containers))
+
+
+def check_codec(path: os.PathLike[str], codec: str) -> None:
+    """Refuses a codec that the file cannot hold, or that this build of PyAV lacks.
+
+    Raises:
+        FilmError: Says which would do.
+        ImportError: PyAV is missing.
+    """
+    chosen, extension = CODECS[codec], Path(path).suffix.lower()
+    if extension not in chosen.containers:
+        accepted = ", ".join(chosen.containers)
+        raise FilmError(f"{path}: a film in {codec} can be written as {accepted}; name the file so, or choose another --codec")
+    if chosen.encoder not in pyav().codecs_available:
+        there = [name for name, each in CODECS.items() if each.encoder in pyav().codecs_available]
+        raise FilmError(
+            f"{path}: this build of PyAV has no encoder {chosen.encoder} for {codec}; it has those for: {', '.join(there) or 'none'}"
+        )
+
+
+class FilmWriter:
+    """Writes pictures to a film, one after the other. To be used as a context; the file is whole when the block has ended well.
+
+    H.264 and H.265 have even sides: an odd one is made even by its last row or column once more. Colours are BT.709, limited range, so
+    tagged. FFV1 keeps the 16-bit numbers themselves: grey as they are, RGB as G, B and R, full range.
+
+    Args:
+        path: The file.
+        codec: One of `CODECS`.
+        rate: Frames a second, on average.
+        time_base: Seconds of one unit in which the times are exact.
+        quality: As `Codec.quality`; None = the codec's own.
+
+    Raises:
+        FilmError: As `check_codec`.
+    """
+
+    def __init__(self, path: os.PathLike[str], codec: str, rate: Fraction, time_base: Fraction, quality: int | None = None) -> None:
+        check_codec(path, codec)
+        self._path, self._codec, self._quality = path, CODECS[codec], quality
+        self._rate, self._time_base = rate, time_base
+        self._container: Any = None
+        self._stream: Any = None
+        self._durations: dict[int, int] = {}
+
+    def __enter__(self) -> FilmWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._container is None:
+            return
+        try:
+            if kind is None:
+                with film_errors(self._path, "it cannot be written"):
+                    self._mux(self._stream.encode(None))
+        finally:
+            with contextlib.nullcontext() if kind is None else contextlib.suppress(Exception):
+                self._container.close()
+
+    def write(self, picture: Tensor, time: Fraction, duration: Fraction) -> None:
+        """Writes the next picture.
+
+        Args:
+            picture: (1 or 3, H, W) in [0, 1], the size and channels of the first; NaN becomes 0.
+            time: Seconds from the film's beginning.
+            duration: Seconds that it is shown; 0 = not known.
+        """
+        picture = picture.detach().float().cpu().nan_to_num(nan=0.0).clamp(0, 1)
+        with film_errors(self._path, "it cannot be written"):
+            if self._container is None:
+                self._open(picture)
+            frame = planes_to_frame(self._planes(picture), self._stream.pix_fmt)
+            frame.pts, frame.time_base = round(time / self._time_base), self._time_base
+            self._durations[frame.pts] = round(duration / self._time_base)
+            self._mux(self._stream.encode(frame))
+
+    def _planes(self, picture: Tensor) -> list[Tensor]:
+        if self._codec.lossless:
+            levels = (picture.double() * 65535).round_()
+            return [levels[0]] if len(levels) == 1 else [levels[1], levels[2], levels[0]]
+        height, width = picture.shape[-2:]
+        even = F.pad(picture[None], (0, width % 2, 0, height % 2), mode="replicate")[0] if width % 2 or height % 2 else picture
+        luma, chroma = rgb_to_yuv420(even, self._codec.bits)
+        return [luma, chroma[0], chroma[1]]
+
+    def _open(self, picture: Tensor) -> None:
+        codec, lossless = self._codec, self._codec.lossless
+        channels, height, width = picture.shape
+        self._container = pyav().open(os.fspath(self._path), mode="w")
+        stream = self._container.add_stream(codec.encoder, rate=self._rate)
+        stream.width, stream.height = (width, height) if lossless else (width + width % 2, height + height % 2)
+        pixel_formats = ("gray16le", "gbrp16le") if lossless else ("yuv420p", "yuv420p10le")
+        stream.pix_fmt = pixel_formats[channels > 1] if lossless else pixel_formats[codec.bits > 8]
+        stream.options = {**codec.options, **({} if lossless else {"crf": str(codec.quality if self._quality is None else self._quality)})}
+        context = stream.codec_context
+        context.time_base = self._time_base
+        # Without reordering times in the container are those of the frames, and pieces can be joined.
+        context.max_b_frames = 0
+        context.color_range = FULL if lossless else LIMITED
+        context.color_primaries = context.color_trc = BT_709
+        context.colorspace = 0 if lossless and channels > 1 else BT_709
+        if codec.encoder == "libx265" and Path(self._path).suffix.lower() != ".mkv":
+            context.codec_tag = "hvc1"  # Apple's players know no other
+        self._stream = stream
+
+    def _mux(self, packets: Any) -> None:
+        for packet in packets:
+            if duration := self._durations.pop(packet.pts, 0):
+                # Read-only in PyAV 12: there the last frame lasts as long as the one before.
+                with contextlib.suppress(AttributeError):
+                    packet.duration = duration
+            self._container.mux(packet)

@@ -1,0 +1,100 @@
+"""Small films for tests, made with PyAV."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+av = pytest.importorskip("av", reason="films need PyAV (pip install av)")
+
+
+def write_film(
+    path: Path,
+    planes,
+    pixel_format="yuv420p",
+    codec="ffv1",
+    rate=25,
+    times=None,
+    time_base=None,
+    tags=None,
+    sound=None,
+    options=None,
+) -> Path:
+    """A film of given numbers.
+
+    Args:
+        planes: For each frame a list of arrays, one a plane.
+        times: In units of `time_base`; None = 0, 1, 2 ...
+        tags: Attributes of the encoder (colorspace, color_range, ...).
+        sound: Seconds of a sine in the codec of that name, as (seconds, codec).
+    """
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate)
+        stream.height, stream.width = planes[0][0].shape[:2]
+        stream.pix_fmt, stream.options = pixel_format, options or {}
+        stream.codec_context.max_b_frames = 0
+        base = time_base or 1 / Fraction(rate)
+        stream.codec_context.time_base = base
+        for name, value in (tags or {}).items():
+            setattr(stream.codec_context, name, value)
+        track = container.add_stream(sound[1], rate=44100) if sound else None
+        for number, arrays in enumerate(planes):
+            frame = av.VideoFrame(stream.width, stream.height, pixel_format)
+            for plane, values in zip(frame.planes, arrays, strict=True):
+                rows = np.zeros((plane.height, plane.line_size), np.uint8)
+                stored = np.ascontiguousarray(values).view(np.uint8).reshape(len(values), -1)
+                rows[:, : stored.shape[1]] = stored
+                plane.update(rows.tobytes())
+            frame.pts, frame.time_base = (number if times is None else times[number]), base
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+        if track is not None:
+            _write_sine(container, track, sound[0])
+    return path
+
+
+def _write_sine(container, track, seconds) -> None:
+    planar = track.codec_context.format.name if track.codec_context.format else "fltp"
+    wave = np.sin(np.arange(int(44100 * seconds)) / 20).astype(np.float32) * 0.3
+    if planar.startswith("s16"):
+        wave = (wave * 32767).astype(np.int16)
+    for start in range(0, len(wave), 1024):
+        frame = av.AudioFrame.from_ndarray(wave[None, start : start + 1024], format=planar, layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = 44100, start, Fraction(1, 44100)
+        container.mux(track.encode(frame))
+    container.mux(track.encode(None))
+
+
+def of_colour(colours, height=32, width=64):
+    """Planes of a frame of one colour each, for `yuv444p` and its like: (Y, Cb, Cr), whole numbers."""
+    return [[np.full((height, width), value, colours[0].dtype) for value in colour] for colour in colours]
+
+
+def moving_ball(frames=30, height=48, width=64):
+    """yuv420p planes of a bright ball that crosses a still, ramped background."""
+    rows, columns = np.mgrid[:height, :width]
+    background = 40 + columns * 2
+    planes = []
+    for number in range(frames):
+        ball = (rows - height / 2) ** 2 + (columns - 8 - number) ** 2 < 64
+        luma = np.where(ball, 220, background).astype(np.uint8)
+        chroma = np.full((height // 2, width // 2), 128, np.uint8)
+        planes.append([luma, chroma + 10, chroma - 20])
+    return planes
+
+
+def sound_of(path) -> tuple[str | None, float]:
+    """Codec and seconds of a film's sound as they are decoded."""
+    with av.open(str(path)) as container:
+        if not container.streams.audio:
+            return None, 0.0
+        stream = container.streams.audio[0]
+        samples = sum(frame.samples for frame in container.decode(stream))
+        return stream.codec_context.name, samples / stream.codec_context.sample_rate
+
+
+def seconds_of(path) -> float:
+    """How long a film lasts by its header."""
+    with av.open(str(path)) as container:
+        return container.duration / 1e6
