@@ -1,153 +1,31 @@
-"""What every model family has in common: its entry in the table, and the way from a picture to an `Estimate`."""
+"""What every model family has in common: the way from a picture to an `Estimate`."""
 
 from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ..geometry.camera import intrinsics_from_fov, resize_intrinsics
-from ..geometry.estimate import Axes, Estimate, Quantity
+from ..geometry.estimate import Estimate
 from .networks.names import StateDict
-from .resizing import SHORT_SIDE, Fit, Resizing
+from .resizing import Fit, Resizing
+from .specs.base import HALF as HALF
+from .specs.base import IMAGENET_MEAN, IMAGENET_STD, RGB, CheckpointError, ModelSpec
+from .specs.base import WeightFile as WeightFile
+from .specs.base import size_in_words as size_in_words
 
 MAX_NETWORK_PIXELS = 64 * 2**20
 MAX_ASPECT = 1000
 """How many times as long as its shorter side a picture may be. Of a longer strip, most would be what a family adds by rounding sides up."""
 
-RGB = tuple[float, float, float]
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of RGB values in [0, 1]."""
-HALF = (0.5, 0.5, 0.5)
-"""Mean and deviation that bring [0, 1] to [-1, 1]."""
 
 Progress = Callable[[int, int], None]
-
-
-class CheckpointError(ValueError):
-    """A weights file that is damaged, unsafe, or of another model than the one asked for."""
-
-
-def size_in_words(size: int, exact: bool = True) -> str:
-    """A number of bytes for people: "493 MB", or "about 2.6 GB" where it is not exact."""
-    number = f"{size / 1e9:.{2 if exact else 1}f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
-    return number if exact else f"about {number}"
-
-
-@dataclass(frozen=True)
-class WeightFile:
-    """A file of weights: where it comes from and how to know it.
-
-    It is on the Hugging Face hub (`repo_id`), at an address (`url`), or beside this module as a part of the pack (neither).
-
-    Attributes:
-        filename: Its path inside the Hugging Face repository, or its plain name.
-        repo_id: The Hugging Face repository; None for the others.
-        url: HTTPS address of a release file; None for the others.
-        repo_type: "model" or "space".
-        revision: The commit to take from the hub. "main" stands where no commit is known: it is whatever the owner puts there.
-        sha256: Hex digest of the published file, where it is known.
-        size: Bytes, where known.
-        approximate_size: Bytes by the number of parameters, where `size` is not known.
-        aliases: Other names that users have the file under: plain names, no folders.
-        role: The part of the model that it fills: "network", "vae", ...
-        folders: ComfyUI model folders in which users keep such a file, besides the pack's own.
-    """
-
-    filename: str
-    repo_id: str | None = None
-    url: str | None = None
-    repo_type: str = "model"
-    revision: str = "main"
-    sha256: str | None = None
-    size: int | None = None
-    aliases: tuple[str, ...] = ()
-    role: str = "network"
-    folders: tuple[str, ...] = ()
-    approximate_size: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.repo_id and self.url:
-            raise ValueError(f"{self.filename}: a weights file has a repo_id or a url, not both; found {self.repo_id!r} and {self.url!r}")
-
-    @property
-    def name(self) -> str:
-        """The plain file name."""
-        return self.filename.rsplit("/", 1)[-1]
-
-    @property
-    def size_in_words(self) -> str:
-        """Its length for people, as `size_in_words` says it."""
-        size = self.size or self.approximate_size
-        return size_in_words(size, exact=bool(self.size)) if size else "size unknown"
-
-    @property
-    def bundled(self) -> bool:
-        """Whether it is a part of the pack."""
-        return not self.repo_id and not self.url
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """One entry of the table of models.
-
-    Attributes:
-        id: The name users type: `depth-normal estimate --model <id>`.
-        family: The key of `registry.FAMILIES`.
-        files: The weights; the first is the network.
-        licence: SPDX identifier, or the name of the weights' licence.
-        quantity: What its depth means; None if it gives none.
-        axes: The native axes of its normals; None if it gives none.
-        licence_url: Where to read (and, for a gated model, accept) the licence.
-        auto_dtypes: The dtypes that "auto" may choose, where they are not the family's `auto_dtypes`; empty = the family's.
-        multiple_of: Sides of the network's input are multiples of this.
-        resizing: How pictures are brought to the size of the network's input, where the family has no way of its own.
-        default_size: Height in pixels of the frame that `resizing` speaks of, or whatever side the family resizes by.
-        config: The family's own description of the architecture.
-    """
-
-    id: str
-    family: str
-    files: tuple[WeightFile, ...]
-    licence: str
-    quantity: Quantity | None = None
-    axes: Axes | None = None
-    licence_url: str | None = None
-    auto_dtypes: tuple[torch.dtype, ...] = ()
-    multiple_of: int = 32
-    resizing: Resizing = SHORT_SIDE
-    default_size: int = 384
-    config: Any = None
-
-    @property
-    def file(self) -> WeightFile:
-        """The network's weights."""
-        return self.files[0]
-
-    @property
-    def size(self) -> int:
-        """Bytes of all its files together, as far as they are known or estimated."""
-        return sum(file.size or file.approximate_size or 0 for file in self.files)
-
-    @property
-    def size_in_words(self) -> str:
-        """The same for people: "493 MB", or "about 2.6 GB" where a part is estimated."""
-        return size_in_words(self.size, exact=all(file.size for file in self.files))
-
-    @property
-    def non_commercial(self) -> bool:
-        """Whether the weights may not be used commercially."""
-        return "NC" in self.licence.upper().split("-")
-
-    @property
-    def gives(self) -> str:
-        """What comes out, in words: "disparity", "metric_depth, normals", ..."""
-        return ", ".join(([self.quantity.value] if self.quantity else []) + (["normals"] if self.axes else []))
 
 
 class Annotator(ABC):
@@ -160,13 +38,13 @@ class Annotator(ABC):
         spec: Its entry in the table.
         network: The module. The loader moves it between devices; nobody else does.
         bytes_per_pixel: Working memory per pixel of the network's input, in float32, as measured.
-        auto_dtypes: The dtypes that "auto" may choose on devices that are fast in them, best first. In each of them the picture stays the
-            same (benchmarks/families.py measures it). float32 comes last by itself.
+        auto_dtypes: What "auto" may choose on devices that are fast in it, by the names of DTYPE_CHOICES, best first. In each of them the
+            picture stays the same (benchmarks/families.py measures it). float32 comes last by itself.
         resampling: How its depth is brought to another size, "bilinear" or "bicubic", as its authors do.
     """
 
     bytes_per_pixel: ClassVar[int] = 2000
-    auto_dtypes: ClassVar[tuple[torch.dtype, ...]] = ()
+    auto_dtypes: ClassVar[tuple[str, ...]] = ()
     resampling: ClassVar[str] = "bilinear"
 
     def __init__(self, spec: ModelSpec, network: nn.Module) -> None:
@@ -267,7 +145,8 @@ class Annotator(ABC):
         """
         if options is not None:
             raise TypeError(f"{self.spec.id} takes no options; found {type(options).__name__}")
-        return self._finished(self.run(images, size), images, fov)
+        height, width = images.shape[-2:]
+        return self._finished(self.run(images, size), height, width, fov)
 
     def run(self, images: Tensor, size: int | None) -> Estimate:
         """The raw estimate of pictures, at the network's size; at the pictures' own size where they are stretched to the network's.
@@ -306,19 +185,20 @@ class Annotator(ABC):
         """
         return replace(estimate, intrinsics=intrinsics)
 
-    def _finished(self, estimate: Estimate, images: Tensor, fov: float) -> Estimate:
-        """The estimate of pictures, checked, for the camera that took them. They have square pixels, the network's input has not quite."""
-        self._check_finite(estimate)
+    def _finished(self, estimate: Estimate, height: int, width: int, fov: float) -> Estimate:
+        """The estimate of pictures of a size, checked, for their camera. They have square pixels, the network's input has not quite."""
+        self._check_finite({name: value for name in ("depth", "normals") if (value := getattr(estimate, name)) is not None})
         if not fov:
             return estimate
-        height, width = images.shape[-2:]
         of_picture = intrinsics_from_fov(fov, height, width, batch=estimate.batch)
         intrinsics = resize_intrinsics(of_picture, (height, width), (estimate.height, estimate.width))
         return self.for_camera(estimate, intrinsics.to(estimate.device))
 
-    def _check_finite(self, estimate: Estimate) -> None:
-        maps = {name: value for name in ("depth", "normals") if (value := getattr(estimate, name)) is not None}
-        finite = torch.stack([torch.isfinite(value).all() for value in maps.values()])
+    def _check_finite(self, maps: Mapping[str, Tensor]) -> None:
+        """Refuses maps, by their names, that hold NaN or infinity."""
+        # NaN is the least and the greatest value of what holds it; one pass, and nothing as large as the map.
+        ends = torch.stack([torch.stack(value.aminmax()) for value in maps.values()])
+        finite = torch.isfinite(ends).all(1)
         if finite.all():  # a GPU is waited for here alone, once it has all its work
             return
         name = next(name for name, good in zip(maps, finite.tolist(), strict=True) if not good)

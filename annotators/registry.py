@@ -1,32 +1,53 @@
 """The table of models: one entry a checkpoint. The loader, the nodes' lists, `depth-normal models` and the docs read it.
 
-Each family's file ends with its entries; here they are only joined.
+Each family has a file of entries in `specs`; here they are joined with the classes that run them. Those need torch, and are imported when
+they are first asked for: what only reads the table need not wait for it.
 """
 
 from __future__ import annotations
 
 import difflib
 import textwrap
+from collections import UserDict
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from . import depth_anything, depth_anything_v3, lbm, lotus, marigold, midas, tiny, zoe, zoe_depth_anything
-from .base import Annotator, ModelSpec
 from .choices import BUNDLED_MODEL as BUNDLED_MODEL
 from .choices import DEFAULT_MODEL as DEFAULT_MODEL
+from .specs import depth_anything, depth_anything_v3, lbm, lotus, marigold, midas, moge, tiny, video_depth_anything, zoe, zoe_depth_anything
+from .specs.base import ModelSpec
+
+if TYPE_CHECKING:
+    from .base import Annotator
 
 # the order is that of the nodes' lists
-_FAMILIES: tuple[tuple[str, type[Annotator], tuple[ModelSpec, ...]], ...] = (
-    ("midas", midas.MidasAnnotator, midas.SPECS),
-    ("zoedepth", zoe.ZoeAnnotator, zoe.SPECS),
-    ("depth-anything", depth_anything.DepthAnythingAnnotator, depth_anything.SPECS),
-    ("zoe-depth-anything", zoe_depth_anything.ZoeDepthAnythingAnnotator, zoe_depth_anything.SPECS),
-    ("depth-anything-3", depth_anything_v3.DepthAnything3Annotator, depth_anything_v3.SPECS),
-    ("marigold", marigold.MarigoldAnnotator, marigold.SPECS),
-    ("lotus", lotus.LotusAnnotator, lotus.SPECS),
-    ("lbm", lbm.LbmAnnotator, lbm.SPECS),
-    ("tiny", tiny.TinyAnnotator, tiny.SPECS),
+_FAMILIES: tuple[tuple[str, str, tuple[ModelSpec, ...]], ...] = (
+    ("midas", "midas.MidasAnnotator", midas.SPECS),
+    ("zoedepth", "zoe.ZoeAnnotator", zoe.SPECS),
+    ("depth-anything", "depth_anything.DepthAnythingAnnotator", depth_anything.SPECS),
+    ("zoe-depth-anything", "zoe_depth_anything.ZoeDepthAnythingAnnotator", zoe_depth_anything.SPECS),
+    ("depth-anything-3", "depth_anything_v3.DepthAnything3Annotator", depth_anything_v3.SPECS),
+    ("video-depth-anything", "video_depth_anything.VideoDepthAnythingAnnotator", video_depth_anything.SPECS),
+    ("moge", "moge.MogeAnnotator", moge.SPECS),
+    ("marigold", "marigold.MarigoldAnnotator", marigold.SPECS),
+    ("lotus", "lotus.LotusAnnotator", lotus.SPECS),
+    ("lbm", "lbm.LbmAnnotator", lbm.SPECS),
+    ("tiny", "tiny.TinyAnnotator", tiny.SPECS),
 )
 
-FAMILIES: dict[str, type[Annotator]] = {name: annotator for name, annotator, _ in _FAMILIES}
+
+class _Families(UserDict[str, Any]):
+    """The annotators' classes by their family, each imported when it is first asked for."""
+
+    def __getitem__(self, family: str) -> type[Annotator]:
+        known = super().__getitem__(family)
+        if isinstance(known, str):
+            module, _, name = known.partition(".")
+            known = self.data[family] = getattr(import_module(f".{module}", __package__), name)
+        return known
+
+
+FAMILIES = _Families({name: annotator for name, annotator, _ in _FAMILIES})
 MODELS: dict[str, ModelSpec] = {spec.id: spec for _, _, specs in _FAMILIES for spec in specs}
 
 

@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
-import torch
 
 from depth_normal.annotators import registry
 from depth_normal.annotators.base import Annotator, ModelSpec
+from depth_normal.annotators.choices import DTYPE_CHOICES
 from depth_normal.annotators.registry import BUNDLED_MODEL, FAMILIES, MODELS, find_spec, models_of_family
 from depth_normal.geometry.estimate import Axes, Quantity
 
@@ -50,7 +50,7 @@ def test_an_entry_is_complete(spec: ModelSpec):
     assert spec.gives
     assert spec.licence
     assert spec.default_size >= spec.multiple_of > 0
-    assert all(isinstance(dtype, torch.dtype) for dtype in spec.auto_dtypes)
+    assert set(spec.auto_dtypes) | set(FAMILIES[spec.family].auto_dtypes) <= set(DTYPE_CHOICES)
     for file in spec.files:
         assert file.repo_id is None or file.url is None, "a file is on the hub, at an address or in the pack"
         assert file.url is None or file.url.startswith("https://")

@@ -1,0 +1,98 @@
+"""The sizes of the networks, apart from their code: the table of models is read without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class VitConfig:
+    """An architecture of the transformer.
+
+    Attributes:
+        width: Channels of a token.
+        depth: Number of blocks.
+        heads: Attention heads of a block.
+        taken: Indices, from 0, of the blocks whose outputs are handed on.
+        swiglu: Whether the blocks' perceptrons are gated (the giant network).
+        alternating_from: Index of the first block with the additions of version 3: queries and keys are normalised and rotated by their
+            positions, blocks of odd index ("global") see all patches at one position, and token 0 is the camera's. None: no such block.
+        norm_eps: Of the last normalisation.
+        grid: Side of the grid of positions in the checkpoint.
+    """
+
+    width: int
+    depth: int
+    heads: int
+    taken: tuple[int, ...]
+    swiglu: bool = False
+    alternating_from: int | None = None
+    norm_eps: float = 1e-6
+    grid: int = 37
+
+    @property
+    def channels(self) -> int:
+        """Channels of what is handed on."""
+        return self.width if self.alternating_from is None else 2 * self.width
+
+
+@dataclass(frozen=True)
+class DptConfig:
+    """An architecture of the head.
+
+    Attributes:
+        channels: Of the four maps, from the finest to the coarsest.
+        features: Channels of the fusion path.
+        outputs: Channels that come out.
+        positions: Whether tokens are normalised and positions added to the maps.
+        sky: Whether a second output tells the sky.
+    """
+
+    channels: tuple[int, int, int, int]
+    features: int
+    outputs: int = 1
+    positions: bool = False
+    sky: bool = False
+
+
+@dataclass(frozen=True)
+class TinyConfig:
+    """The sizes of the network.
+
+    Attributes:
+        channels: Of the encoder at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input.
+        decoder: Channels of the decoder from 1/32 to 1/4.
+        head: Channels at 1/2, before the output.
+        attention_blocks: Transformer blocks at 1/32.
+        attention_heads: Heads of each.
+        expansion: Hidden width of their perceptrons, in channels of the input.
+    """
+
+    channels: tuple[int, int, int, int, int] = (16, 32, 64, 128, 192)
+    decoder: int = 56
+    head: int = 16
+    attention_blocks: int = 2
+    attention_heads: int = 6
+    expansion: int = 3
+
+
+TINY = TinyConfig()
+
+
+@dataclass(frozen=True)
+class MogeConfig:
+    """An architecture of version 2.
+
+    Attributes:
+        vit: The transformer; the maps of the blocks it hands on are projected and summed.
+        channels: Of the convolutions' five levels, from one cell a token to 16 x 16.
+        neck_blocks: Residual blocks of the neck at each level.
+        head_blocks: The same of each head.
+        normals: Whether it has a head for normals.
+    """
+
+    vit: VitConfig
+    channels: tuple[int, int, int, int, int]
+    neck_blocks: tuple[int, int, int, int, int] = (0, 1, 1, 1, 0)
+    head_blocks: tuple[int, int, int, int, int] = (0, 1, 1, 1, 0)
+    normals: bool = True

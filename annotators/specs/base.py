@@ -1,0 +1,136 @@
+"""What an entry of the table of models says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ...geometry.kinds import Axes, Quantity
+from ..resizing import SHORT_SIDE, Resizing
+
+RGB = tuple[float, float, float]
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of RGB values in [0, 1]."""
+HALF = (0.5, 0.5, 0.5)
+"""Mean and deviation that bring [0, 1] to [-1, 1]."""
+
+
+class CheckpointError(ValueError):
+    """A weights file that is damaged, unsafe, or of another model than the one asked for."""
+
+
+def size_in_words(size: int, exact: bool = True) -> str:
+    """A number of bytes for people: "493 MB", or "about 2.6 GB" where it is not exact."""
+    number = f"{size / 1e9:.{2 if exact else 1}f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+    return number if exact else f"about {number}"
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """A file of weights: where it comes from and how to know it.
+
+    It is on the Hugging Face hub (`repo_id`), at an address (`url`), or in the folder `annotators` as a part of the pack (neither).
+
+    Attributes:
+        filename: Its path inside the Hugging Face repository, or its plain name.
+        repo_id: The Hugging Face repository; None for the others.
+        url: HTTPS address of a release file; None for the others.
+        repo_type: "model" or "space".
+        revision: The commit to take from the hub. "main" stands where no commit is known: it is whatever the owner puts there.
+        sha256: Hex digest of the published file, where it is known.
+        size: Bytes, where known.
+        approximate_size: Bytes by the number of parameters, where `size` is not known.
+        aliases: Other names that users have the file under: plain names, no folders.
+        role: The part of the model that it fills: "network", "vae", ...
+        folders: ComfyUI model folders in which users keep such a file, besides the pack's own.
+    """
+
+    filename: str
+    repo_id: str | None = None
+    url: str | None = None
+    repo_type: str = "model"
+    revision: str = "main"
+    sha256: str | None = None
+    size: int | None = None
+    aliases: tuple[str, ...] = ()
+    role: str = "network"
+    folders: tuple[str, ...] = ()
+    approximate_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.repo_id and self.url:
+            raise ValueError(f"{self.filename}: a weights file has a repo_id or a url, not both; found {self.repo_id!r} and {self.url!r}")
+
+    @property
+    def name(self) -> str:
+        """The plain file name."""
+        return self.filename.rsplit("/", 1)[-1]
+
+    @property
+    def size_in_words(self) -> str:
+        """Its length for people, as `size_in_words` says it."""
+        size = self.size or self.approximate_size
+        return size_in_words(size, exact=bool(self.size)) if size else "size unknown"
+
+    @property
+    def bundled(self) -> bool:
+        """Whether it is a part of the pack."""
+        return not self.repo_id and not self.url
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One entry of the table of models.
+
+    Attributes:
+        id: The name users type: `depth-normal estimate --model <id>`.
+        family: The key of `registry.FAMILIES`.
+        files: The weights; the first is the network.
+        licence: SPDX identifier, or the name of the weights' licence.
+        quantity: What its depth means; None if it gives none.
+        axes: The native axes of its normals; None if it gives none.
+        licence_url: Where to read (and, for a gated model, accept) the licence.
+        auto_dtypes: As the family's `auto_dtypes`, where they are others; empty = the family's.
+        multiple_of: Sides of the network's input are multiples of this.
+        resizing: How pictures are brought to the size of the network's input, where the family has no way of its own.
+        default_size: Height in pixels of the frame that `resizing` speaks of, or whatever side the family resizes by.
+        config: The family's own description of the architecture.
+    """
+
+    id: str
+    family: str
+    files: tuple[WeightFile, ...]
+    licence: str
+    quantity: Quantity | None = None
+    axes: Axes | None = None
+    licence_url: str | None = None
+    auto_dtypes: tuple[str, ...] = ()
+    multiple_of: int = 32
+    resizing: Resizing = SHORT_SIDE
+    default_size: int = 384
+    config: Any = None
+
+    @property
+    def file(self) -> WeightFile:
+        """The network's weights."""
+        return self.files[0]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its files together, as far as they are known or estimated."""
+        return sum(file.size or file.approximate_size or 0 for file in self.files)
+
+    @property
+    def size_in_words(self) -> str:
+        """The same for people: "493 MB", or "about 2.6 GB" where a part is estimated."""
+        return size_in_words(self.size, exact=all(file.size for file in self.files))
+
+    @property
+    def non_commercial(self) -> bool:
+        """Whether the weights may not be used commercially."""
+        return "NC" in self.licence.upper().split("-")
+
+    @property
+    def gives(self) -> str:
+        """What comes out, in words: "disparity", "metric_depth, normals", ..."""
+        return ", ".join(([self.quantity.value] if self.quantity else []) + (["normals"] if self.axes else []))
