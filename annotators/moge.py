@@ -1,0 +1,120 @@
+"""MoGe-2: metres, normals, the camera and a mask from one picture.
+
+Source:
+    Wang et al., "MoGe-2: Accurate Monocular Geometry with Metric Scale and Sharp Details" (2025), code microsoft/MoGe.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..geometry.camera import intrinsics_from_focal_length
+from ..geometry.conventions import unit_normals
+from ..geometry.estimate import Axes, Estimate, Quantity
+from ..geometry.point_map import find_focal_and_shift
+from .base import Annotator, ModelSpec, Progress, fill
+from .networks.moge import MoGe, MogeOutput, view_plane
+from .networks.names import StateDict
+from .networks.vit import PATCH
+
+FALLBACK_FOV = 60.0
+"""Degrees on the longer side, where the points belong to no camera: ComfyUI's own MoGe nodes take the same."""
+_FARTHEST = 1e6
+
+
+class MogeAnnotator(Annotator):
+    """MoGe-2.
+
+    Its `size` is the side of the square that has as many pixels as the network's input: 840 is 3600 tokens, the most that the authors
+    use ("resolution level 9"), 485 is 1200, the fewest.
+
+    Convention:
+        Depth in metres; normals in OPENCV axes, which face the camera; intrinsics as found from the points, or as given. The mask leaves
+        out what is infinitely far, such as the sky. All at the pictures' own size, as the authors enlarge before they go to metres.
+    """
+
+    bytes_per_pixel = 1800
+    auto_dtypes = ("float16",)
+
+    @classmethod
+    def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> MogeAnnotator:
+        """See `Annotator.build`. Takes the authors' names, and those of the files repackaged for ComfyUI."""
+        with torch.device("meta"):
+            network = MoGe(spec.config)
+        fill(network, MoGe.official_names(states["network"]), f"not a checkpoint of {spec.id}")
+        network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stubs lack it
+        network.set_dtype(dtype)
+        return cls(spec, network)
+
+    @classmethod
+    def knows_camera(cls, spec: ModelSpec) -> bool:
+        """See `Annotator.knows_camera`."""
+        return True
+
+    def network_size(self, height: int, width: int, size: int) -> tuple[int, int]:
+        """See `Annotator.network_size`: as many tokens as `size` x `size` pixels have, at the picture's aspect."""
+        tokens, aspect = (size / PATCH) ** 2, width / height
+        return PATCH * max(1, round((tokens / aspect) ** 0.5)), PATCH * max(1, round((tokens * aspect) ** 0.5))
+
+    def resize(self, images: Tensor, height: int, width: int) -> Tensor:
+        """Pictures at the network's size: linear with antialiasing."""
+        return F.interpolate(images, size=(height, width), mode="bilinear", antialias=True)
+
+    def estimate(
+        self, images: Tensor, size: int | None = None, *, fov: float = 0.0, options: Any = None, progress: Progress | None = None
+    ) -> Estimate:
+        """See `Annotator.estimate`. A given field of view is taken into the search for the depth, whose metres follow it."""
+        if options is not None:
+            raise TypeError(f"{self.spec.id} takes no options; found {type(options).__name__}")
+        return self._at_picture_size(images, size, fov)
+
+    def run(self, images: Tensor, size: int | None) -> Estimate:
+        """See `Annotator.run`."""
+        return self._at_picture_size(images, size, 0.0)
+
+    def predict(self, pixels: Tensor) -> Estimate:
+        """See `Annotator.predict`."""
+        return self._to_estimate(self._output(pixels, pixels.shape[-1] / pixels.shape[-2]), pixels.shape[-2], pixels.shape[-1], 0.0)
+
+    def _at_picture_size(self, images: Tensor, size: int | None, fov: float) -> Estimate:
+        height, width = images.shape[-2:]
+        pixels = self.resize(images, *self.checked_network_size(height, width, size))
+        return self._to_estimate(self._output(pixels, width / height), height, width, fov)
+
+    def _output(self, pixels: Tensor, aspect: float) -> MogeOutput:
+        """What the network says; refused where it is not finite, which masks and unit vectors would hide."""
+        output = self.network(self.normalised(pixels), aspect)
+        maps = {"depth": output.points, "a mask": output.mask, "a scale": output.scale, "normals": output.normals}
+        self._check_finite({name: value for name, value in maps.items() if value is not None})
+        return output
+
+    def _to_estimate(self, output: MogeOutput, height: int, width: int, fov: float) -> Estimate:
+        """The network's output as an estimate of pictures of a size."""
+        points, mask = (F.interpolate(each, size=(height, width), mode="bilinear") for each in (output.points, output.mask))
+        z, mask = points[:, 2:].exp(), mask > 0
+        half_diagonal = math.hypot(height, width) / 2
+        known = torch.full_like(output.scale, _focal_length(fov, height, width) / half_diagonal) if fov else None
+        plane = view_plane(height, width, width / height, z.device)
+        focal_length, shift = find_focal_and_shift(torch.cat((points[:, :2] * z, z), 1), plane, mask, known)
+        focal_length = (focal_length * half_diagonal).nan_to_num(_focal_length(FALLBACK_FOV, height, width))
+        z = z + shift[:, None, None, None]
+        mask = mask & (z > 0)
+        depth = torch.where(mask, z * output.scale[:, None, None, None], _FARTHEST).clamp(max=_FARTHEST)
+        intrinsics = intrinsics_from_focal_length(focal_length, height, width)
+        estimate = Estimate(depth=depth, quantity=Quantity.METRIC_DEPTH, mask=mask, intrinsics=intrinsics)
+        if output.normals is None:
+            return estimate
+        normals = unit_normals(F.interpolate(output.normals, size=(height, width), mode="bilinear"), Axes.OPENCV)
+        return replace(estimate, normals=normals, axes=Axes.OPENCV)
+
+
+def _focal_length(fov: float, height: int, width: int) -> float:
+    """In pixels, of a field of view on the longer side in degrees."""
+    return max(height, width) / (2 * math.tan(math.radians(fov) / 2))

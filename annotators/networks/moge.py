@@ -1,0 +1,168 @@
+"""MoGe: points in space, a mask, normals and one scale from one picture, by DINOv2's transformer and stacks of convolutions.
+
+Parameter names are those of the authors' checkpoints.
+
+Source:
+    Wang et al., "MoGe" (2024) and "MoGe-2" (2025), code microsoft/MoGe.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .configs import MogeConfig
+from .names import StateDict
+from .vit import PATCH, VisionTransformer, hub_to_official
+
+LEVELS = 5
+_IMAGENET_BUFFERS = ("encoder.image_mean", "encoder.image_std")
+
+
+class MogeOutput(NamedTuple):
+    """What the network says of B pictures, float32, at the size of 16 x 16 cells a token.
+
+    Attributes:
+        points: (B, 3, h, w): x / z, y / z and the logarithm of z, in OPENCV axes; z up to a shift and to `scale`.
+        mask: (B, 1, h, w): above 0 where the points count.
+        scale: (B,): metres of the points' unit.
+        normals: (B, 3, h, w) of any length, in OPENCV axes; None without the head.
+    """
+
+    points: Tensor
+    mask: Tensor
+    scale: Tensor
+    normals: Tensor | None
+
+
+def _conv(inputs: int, outputs: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 3, padding=1, padding_mode="replicate")
+
+
+class _Residual(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        # The names count two places that versions with normalisation fill.
+        unused = nn.Identity()
+        self.layers = nn.Sequential(unused, nn.ReLU(), _conv(channels, channels), unused, nn.ReLU(), _conv(channels, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x)
+
+
+class _ConvStack(nn.Module):
+    """Five levels of maps, each of twice the size of the one before."""
+
+    def __init__(self, inputs: Sequence[int], channels: Sequence[int], blocks: Sequence[int], outputs: int | None) -> None:
+        super().__init__()
+        self.input_blocks = nn.ModuleList(nn.Conv2d(each, own, 1) for each, own in zip(inputs, channels, strict=True))
+        self.res_blocks = nn.ModuleList(
+            nn.Sequential(*(_Residual(own) for _ in range(count))) for own, count in zip(channels, blocks, strict=True)
+        )
+        self.resamplers = nn.ModuleList(
+            nn.Sequential(nn.ConvTranspose2d(own, finer, 2, 2), _conv(finer, finer)) for own, finer in itertools.pairwise(channels[:-1])
+        )
+        self.resamplers.append(nn.Sequential(nn.Upsample(scale_factor=2, mode="bilinear"), _conv(channels[-2], channels[-1])))
+        nothing = [nn.Identity() for _ in channels[:-1]]
+        self.output_blocks = nn.ModuleList([*nothing, nn.Identity() if outputs is None else nn.Conv2d(channels[-1], outputs, 1)])
+
+    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """The five maps, from the coarsest."""
+        levels: list[Tensor] = []
+        x = self.input_blocks[0](features[0])
+        for level in range(LEVELS):
+            if level:
+                x = self.resamplers[level - 1](x) + self.input_blocks[level](features[level])
+            x = self.res_blocks[level](x)
+            levels.append(x)
+        # The last convolution computes in float32 whatever the rest does: half precision would show as steps in the depth.
+        last = self.output_blocks[-1]
+        return [*levels[:-1], last(levels[-1].float()) if isinstance(last, nn.Conv2d) else levels[-1]]
+
+
+class _Encoder(nn.Module):
+    def __init__(self, config: MogeConfig) -> None:
+        super().__init__()
+        self.backbone = VisionTransformer(config.vit)
+        self.output_projections = nn.ModuleList(nn.Conv2d(config.vit.width, config.channels[0], 1) for _ in config.vit.taken)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """The sum of the projected maps, and the class token."""
+        maps, token = self.backbone(pixels)
+        projected = torch.stack([project(each) for project, each in zip(self.output_projections, maps, strict=True)], 1)
+        return projected.sum(1), self.backbone.norm(token)
+
+
+class MoGe(nn.Module):
+    """Version 2.
+
+    Convention:
+        Input (B, 3, H, W), normalised by ImageNet's mean and deviation, H and W multiples of 14.
+    """
+
+    def __init__(self, config: MogeConfig) -> None:
+        super().__init__()
+        width, channels = config.vit.width, config.channels
+        self.encoder = _Encoder(config)
+        self.neck = _ConvStack((channels[0] + 2, 2, 2, 2, 2), channels, config.neck_blocks, None)
+        self.points_head = _ConvStack(channels, channels, config.head_blocks, 3)
+        self.mask_head = _ConvStack(channels, channels, config.head_blocks, 1)
+        self.normal_head = _ConvStack(channels, channels, config.head_blocks, 3) if config.normals else None
+        self.scale_head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
+
+    def set_dtype(self, dtype: torch.dtype) -> None:
+        """Brings the network to a dtype, but for the last layers, which stay in float32."""
+        self.to(dtype)
+        for head in (self.points_head, self.mask_head, self.normal_head):
+            if head is not None:
+                head.output_blocks.float()
+        self.scale_head.float()
+
+    def forward(self, pixels: Tensor, aspect: float) -> MogeOutput:
+        """What the network says.
+
+        Args:
+            pixels: See the class.
+            aspect: Width by height of the picture, which the pixels have not quite.
+        """
+        rows, columns = (side // PATCH for side in pixels.shape[-2:])
+        features, token = self.encoder(pixels)
+        places = [_places(features, rows << level, columns << level, aspect) for level in range(LEVELS)]
+        levels = self.neck([torch.cat((features, places[0]), 1), *places[1:]])
+        normals = None if self.normal_head is None else self.normal_head(levels)[-1]
+        scale = self.scale_head(token.float())[:, 0].exp()
+        return MogeOutput(self.points_head(levels)[-1], self.mask_head(levels)[-1], scale, normals)
+
+    @staticmethod
+    def official_names(state: StateDict) -> dict[str, Tensor]:
+        """A published state dict under the names of this network, without what it never uses.
+
+        Takes the authors' names, and the transformer under transformers' names.
+        """
+        inner = "encoder.backbone."
+        hub = hub_to_official({key.replace(inner, "backbone.", 1): value for key, value in state.items() if key.startswith(inner)})
+        backbone = {inner + key.removeprefix("pretrained.").removeprefix("backbone."): value for key, value in hub.items()}
+        others = {key: value for key, value in state.items() if not key.startswith(inner) and key not in _IMAGENET_BUFFERS}
+        backbone.pop(f"{inner}mask_token", None)
+        return {**others, **backbone}
+
+
+def view_plane(height: int, width: int, aspect: float, device: torch.device) -> Tensor:
+    """(1, 2, height, width) float32: where pixels lie to the right of and below the middle, in units of half the picture's diagonal."""
+    diagonal = (1 + aspect**2) ** 0.5
+
+    def along(length: int, span: float) -> Tensor:
+        edge = span * (length - 1) / length
+        return torch.linspace(-edge, edge, length, device=device)
+
+    across = along(width, aspect / diagonal)[None, :].expand(height, -1)
+    down = along(height, 1 / diagonal)[:, None].expand(-1, width)
+    return torch.stack((across, down))[None]
+
+
+def _places(like: Tensor, height: int, width: int, aspect: float) -> Tensor:
+    return view_plane(height, width, aspect, like.device).to(like.dtype).expand(len(like), -1, -1, -1)

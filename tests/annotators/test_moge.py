@@ -1,0 +1,266 @@
+"""MoGe-2: the network against a transcription, its layouts of file, its sizes, and metres, normals and camera from its points."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from depth_normal.annotators import moge
+from depth_normal.annotators.base import CheckpointError, ModelSpec, WeightFile
+from depth_normal.annotators.networks.configs import MogeConfig, VitConfig
+from depth_normal.annotators.networks.moge import MoGe, MogeOutput
+from depth_normal.annotators.registry import FAMILIES, MODELS, find_spec
+from depth_normal.geometry.camera import depth_to_points, intrinsics_from_fov, pixel_rays
+from depth_normal.geometry.estimate import Axes, Quantity
+
+CONFIG = MogeConfig(VitConfig(16, 4, 2, (1, 3), grid=3), (16, 12, 8, 8, 8))
+
+
+def spec(config=CONFIG):
+    axes = Axes.OPENCV if config.normals else None
+    file = WeightFile("moge_tiny.pt")
+    return ModelSpec("moge-tiny", "moge", (file,), "MIT", Quantity.METRIC_DEPTH, axes, multiple_of=14, default_size=70, config=config)
+
+
+def tiny_state(config=CONFIG, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    state = {}
+    for name, value in MoGe(config).state_dict().items():
+        noise = torch.randn(value.shape, generator=generator)
+        scale_like = name.endswith("gamma") or ("norm" in name and name.endswith("weight"))
+        state[name] = noise / value[0].numel() ** 0.5 if value.ndim > 1 else (1 if scale_like else 0) + 0.1 * noise
+    return state
+
+
+def annotator(config=CONFIG, dtype=torch.float32):
+    return moge.MogeAnnotator.build(spec(config), {"network": tiny_state(config)}, dtype)
+
+
+def pictures(height, width, batch=1):
+    return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(7))
+
+
+def transcribed(state, features, token, aspect, head):
+    """The neck and one head by the authors' description, written apart from the product: returns the head's last map."""
+
+    def conv(name, x):
+        weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
+        return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate") if weight.shape[-1] == 3 else x, weight, bias)
+
+    def stack(name, inputs, blocks):
+        x, out = None, []
+        for level in range(5):
+            own = conv(f"{name}.input_blocks.{level}", inputs[level])
+            x = own if x is None else x + own
+            for block in range(blocks[level]):
+                inner = conv(f"{name}.res_blocks.{level}.{block}.layers.2", x.clamp(min=0))
+                x = x + conv(f"{name}.res_blocks.{level}.{block}.layers.5", inner.clamp(min=0))
+            out.append(x)
+            if level < 3:
+                resampler = f"{name}.resamplers.{level}"
+                x = conv(f"{resampler}.1", F.conv_transpose2d(x, state[f"{resampler}.0.weight"], state[f"{resampler}.0.bias"], stride=2))
+            elif level == 3:
+                x = conv(f"{name}.resamplers.3.1", F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False))
+        return out
+
+    rows, columns = features.shape[-2:]
+    diagonal = math.sqrt(1 + aspect**2)
+    inputs = []
+    for level in range(5):
+        height, width = rows * 2**level, columns * 2**level
+        u = torch.tensor([(2 * i + 1 - width) / width * aspect / diagonal for i in range(width)])
+        v = torch.tensor([(2 * i + 1 - height) / height / diagonal for i in range(height)])
+        inputs.append(torch.stack(torch.meshgrid(u, v, indexing="xy"))[None].expand(len(features), -1, -1, -1))
+    inputs[0] = torch.cat((features, inputs[0]), 1)
+    return conv(f"{head}.output_blocks.4", stack(head, stack("neck", inputs, CONFIG.neck_blocks), CONFIG.head_blocks)[-1])
+
+
+@torch.no_grad()
+def test_neck_and_heads_are_those_described():
+    state, found = tiny_state(), annotator()
+    pixels = torch.randn(2, 3, 28, 42, generator=torch.Generator().manual_seed(1))
+    output = found.network(pixels, aspect=1.4)
+    backbone = found.network.encoder.backbone
+    maps, token = backbone(pixels)
+    projected = [
+        F.conv2d(x, state[f"encoder.output_projections.{i}.weight"], state[f"encoder.output_projections.{i}.bias"])
+        for i, x in enumerate(maps)
+    ]
+    token = F.layer_norm(token, (16,), state["encoder.backbone.norm.weight"], state["encoder.backbone.norm.bias"], 1e-6)
+    for name, got in (("points_head", output.points), ("mask_head", output.mask), ("normal_head", output.normals)):
+        torch.testing.assert_close(got, transcribed(state, sum(projected), token, 1.4, name), rtol=1e-4, atol=1e-5)
+    scale = token
+    for layer in (0, 2, 4):
+        scale = F.linear(scale.clamp(min=0) if layer else scale, state[f"scale_head.{layer}.weight"], state[f"scale_head.{layer}.bias"])
+    torch.testing.assert_close(output.scale, scale[:, 0].exp())
+    assert output.points.shape == (2, 3, 32, 48)
+
+
+def comfyui_state(state):
+    """The transformer as the transformers library names it, queries, keys and values apart."""
+    renamed = {}
+    for key, value in state.items():
+        for old, new in (
+            ("encoder.backbone.patch_embed.proj", "encoder.backbone.embeddings.patch_embeddings.projection"),
+            ("encoder.backbone.pos_embed", "encoder.backbone.embeddings.position_embeddings"),
+            ("encoder.backbone.cls_token", "encoder.backbone.embeddings.cls_token"),
+            ("encoder.backbone.norm.", "encoder.backbone.layernorm."),
+            ("encoder.backbone.blocks.", "encoder.backbone.encoder.layer."),
+            (".attn.proj.", ".attention.output.dense."),
+            (".ls1.gamma", ".layer_scale1.lambda1"),
+            (".ls2.gamma", ".layer_scale2.lambda1"),
+        ):
+            key = key.replace(old, new)
+        if ".attn.qkv." in key:
+            for part, each in zip(("query", "key", "value"), value.chunk(3), strict=True):
+                renamed[key.replace(".attn.qkv.", f".attention.attention.{part}.")] = each
+        else:
+            renamed[key] = value
+    return renamed
+
+
+def test_the_layouts_of_file_give_the_same_network():
+    state = tiny_state()
+    extra = {
+        "encoder.backbone.mask_token": torch.zeros(1, 16),
+        "encoder.image_mean": torch.zeros(1, 3, 1, 1),
+        "encoder.image_std": torch.ones(1, 3, 1, 1),
+    }
+    for layout in ({**state, **extra}, comfyui_state(state)):
+        found = moge.MogeAnnotator.build(spec(), {"network": layout}, torch.float32).network.state_dict()
+        assert found.keys() == state.keys() and all(torch.equal(found[key], state[key]) for key in state)
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        (replace(CONFIG, normals=False), "missing keys (first: normal_head"),
+        (replace(CONFIG, vit=replace(CONFIG.vit, width=32), channels=(32, 12, 8, 8, 8)), "tensors of another shape"),
+        (replace(CONFIG, vit=replace(CONFIG.vit, taken=(0, 1, 2, 3))), "unexpected keys (first: encoder.output_projections.2"),
+    ],
+)
+def test_a_sibling_is_refused(other, told):
+    with pytest.raises(CheckpointError, match=r"not a checkpoint of moge-tiny") as refused:
+        moge.MogeAnnotator.build(spec(), {"network": tiny_state(other)}, torch.float32)
+    assert told in str(refused.value)
+
+
+@pytest.mark.parametrize(("height", "width"), [(480, 640), (640, 480), (1080, 1920), (500, 500), (100, 1000)])
+def test_the_input_has_the_authors_number_of_tokens(height, width):
+    """`num_tokens` 3600 and 1200 are resolution levels 9 and 0."""
+    for size, tokens in ((840, 3600), (485, 1200)):
+        rows, columns = (side // 14 for side in annotator().network_size(height, width, size))
+        aspect = width / height
+        assert abs(rows - math.sqrt(tokens / aspect)) <= 0.51 and abs(columns - math.sqrt(tokens * aspect)) <= 0.51
+
+
+class Known(torch.nn.Module):
+    """A network that says what it is told, at twice the pictures' size."""
+
+    def __init__(self, output):
+        super().__init__()
+        self.output, self.unused = output, torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, pixels, aspect):
+        return self.output
+
+
+def sphere(height=96, width=128, fov=50.0, shift=0.7, scale=2.5):
+    """A ball before a wall, as the network would say it; and the true depth in metres, normals and mask."""
+    rays = pixel_rays(intrinsics_from_fov(fov, height, width), height, width)
+    centre, radius = torch.tensor([0.3, -0.2, 4.0]).view(1, 3, 1, 1), 1.0
+    along, square = (rays * centre).sum(1, keepdim=True), (rays * rays).sum(1, keepdim=True)
+    root = along**2 - square * ((centre**2).sum() - radius**2)
+    hit = root > 0
+    depth = torch.where(hit, (along - root.clamp(min=0).sqrt()) / square, 6.0) * rays[:, 2:]
+    outward = (rays * depth - centre) / radius
+    normals = torch.where(hit, outward, torch.tensor([0.0, 0.0, -1.0]).view(1, 3, 1, 1))
+    points = rays * depth / scale
+    z = points[:, 2:] - shift / scale
+    output = MogeOutput(torch.cat((points[:, :2] / z, z.log()), 1), torch.ones_like(z), torch.tensor([scale]), 3 * normals)
+    return output, depth, normals, hit
+
+
+def estimated(output, height, width, fov=0.0):
+    known = moge.MogeAnnotator(spec(), Known(output))
+    return known.estimate(pictures(height, width), fov=fov)
+
+
+@pytest.mark.parametrize("fov", [0.0, 50.0])
+def test_metres_normals_and_camera_of_a_ball(fov):
+    output, depth, normals, hit = sphere()
+    found = estimated(output, 96, 128, fov)
+    assert found.quantity is Quantity.METRIC_DEPTH and found.axes is Axes.OPENCV and found.mask.all()
+    torch.testing.assert_close(found.depth, depth, rtol=2e-3, atol=0)
+    torch.testing.assert_close(found.intrinsics, intrinsics_from_fov(50.0, 96, 128), rtol=2e-3, atol=1e-2)
+    torch.testing.assert_close(found.normals, normals, rtol=0, atol=1e-5)
+    right_half = hit & (torch.arange(128) > 90)
+    assert found.normals[:, :1][right_half].mean() > 0.5, "OPENCV: what leans right has x > 0"
+    assert (found.normals[:, 2:] < 0).float().mean() > 0.99, "and what is seen faces the camera"
+
+
+def test_the_maps_are_enlarged_before_they_become_metres():
+    """As the authors do: the logarithm of z is enlarged, not z."""
+    output, *_ = sphere(24, 32)
+    found = estimated(output, 96, 128)
+    z = F.interpolate(output.points, size=(96, 128), mode="bilinear")[:, 2:].exp()
+    ratio = found.depth / (z + 0.7 / 2.5)
+    assert ratio.std() / ratio.mean() < 2e-3
+
+
+def test_what_has_no_points_does_not_count():
+    output, depth, _, _ = sphere()
+    mask = output.mask.clone()
+    mask[..., :40] = -1
+    found = estimated(output._replace(mask=mask), 96, 128)
+    assert not found.mask[..., :39].any() and found.mask[..., 41:].all()
+    torch.testing.assert_close(found.depth[..., 41:], depth[..., 41:], rtol=3e-3, atol=0)
+    nothing = estimated(output._replace(mask=-torch.ones_like(mask)), 96, 128)
+    assert not nothing.mask.any() and torch.isfinite(nothing.depth).all()
+    torch.testing.assert_close(nothing.intrinsics, intrinsics_from_fov(moge.FALLBACK_FOV, 96, 128))
+
+
+@pytest.mark.parametrize("part", ["points", "mask", "normals", "scale"])
+def test_what_is_not_finite_is_refused(part):
+    output, *_ = sphere()
+    with pytest.raises(ArithmeticError, match="not finite"):
+        estimated(output._replace(**{part: getattr(output, part) * torch.nan}), 96, 128)
+
+
+def test_pictures_of_any_size_and_batch():
+    for height, width, batch in ((37, 61, 2), (64, 20, 1), (1, 1, 1)):
+        found = annotator().estimate(pictures(height, width, batch))
+        assert found.depth.shape == (batch, 1, height, width) and found.normals.shape == (batch, 3, height, width)
+        points = depth_to_points(found.depth, found.intrinsics)
+        assert torch.isfinite(points).all()
+    assert annotator(replace(CONFIG, normals=False)).estimate(pictures(30, 40)).normals is None
+
+
+def test_half_precision_keeps_the_last_layers_exact():
+    network = annotator(dtype=torch.bfloat16).network
+    exact = {name for name, value in network.named_parameters() if value.dtype == torch.float32}
+    assert exact and all(name.startswith("scale_head.") or ".output_blocks.4." in name for name in exact)
+    with torch.no_grad():
+        assert network(torch.randn(1, 3, 28, 28).bfloat16(), 1.0).points.dtype == torch.float32
+
+
+def test_the_entries():
+    """Tensors and parameters as counted in the authors' classes; the sizes are the published ones."""
+    counts = {
+        "moge-2-vits-normal": (337, 35_103_656),
+        "moge-2-vitb-normal": (337, 104_743_592),
+        "moge-2-vitl-normal": (521, 330_901_544),
+        "moge-2-vitl": (483, 326_209_221),
+    }
+    assert {name for name, each in MODELS.items() if each.family == "moge"} == set(counts)
+    for name, (tensors, parameters) in counts.items():
+        entry = find_spec(name)
+        with torch.device("meta"):
+            state = MoGe(entry.config).state_dict()
+        # not loaded: mean, deviation and the transformer's mask token
+        assert (len(state) + 3, sum(value.numel() for value in state.values()) + entry.config.vit.width) == (tensors, parameters)
+        assert entry.licence == "MIT" and FAMILIES["moge"].knows_camera(entry)
+        if entry.file.size:
+            assert abs(entry.file.size - 4 * parameters) < 500 * tensors
