@@ -10,34 +10,18 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .configs import DptConfig
+
 HEAD_CHANNELS = 32
 """Channels before the last convolution."""
+COARSEST = 3
+"""The level of the last of the transformer's four maps; that of the first is 0."""
 _POSITION_WEIGHT, _POSITION_BASE = 0.1, 100.0
-
-
-@dataclass(frozen=True)
-class DptConfig:
-    """An architecture of the head.
-
-    Attributes:
-        channels: Of the four maps, from the finest to the coarsest.
-        features: Channels of the fusion path.
-        outputs: Channels that come out.
-        positions: Whether tokens are normalised and positions added to the maps.
-        sky: Whether a second output tells the sky.
-    """
-
-    channels: tuple[int, int, int, int]
-    features: int
-    outputs: int = 1
-    positions: bool = False
-    sky: bool = False
 
 
 class ResidualUnit(nn.Module):
@@ -83,15 +67,6 @@ class _Scratch(nn.Module):
         if config.sky:
             self.sky_output_conv2 = _last_convolutions(half, 1)
 
-    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """See `DptHead.pyramid`; the maps come at their four sizes."""
-        maps = [self.get_submodule(f"layer{level}_rn")(x) for level, x in enumerate(maps, 1)]
-        sizes = [[2 * side for side in maps[0].shape[-2:]], *(x.shape[-2:] for x in maps[:3])]
-        levels = [maps[3], self.get_submodule("refinenet4")(maps[3], None, sizes[3])]
-        for index in (2, 1, 0):
-            levels.append(self.get_submodule(f"refinenet{index + 1}")(levels[-1], maps[index], sizes[index]))
-        return levels
-
 
 class DptHead(nn.Module):
     """The head. Its last convolutions, at the picture's size, compute in float32 whatever the rest does: see `set_dtype`."""
@@ -135,15 +110,49 @@ class DptHead(nn.Module):
 
     def pyramid(self, maps: Sequence[Tensor], height: int, width: int) -> list[Tensor]:
         """The coarsest map, then the fusion path from its coarsest to its finest level (B, features, h, w)."""
-        resized = []
-        for x, project, resize in zip(maps, self.projects, self.resize_layers, strict=True):
-            if self.config.positions:
-                x = self.norm(x.movedim(1, -1)).movedim(-1, 1)
-            x = project(x)
-            if self.config.positions:
-                x = x + _position_map(x, width / height).to(x.dtype)
-            resized.append(resize(x))
-        return self.scratch(resized)
+        grid = maps[0].shape[-2:]
+        narrow = [self.narrowed(level, self.reassembled(level, x, width / height)) for level, x in enumerate(maps)]
+        levels = [narrow[COARSEST], self.fused(COARSEST, narrow[COARSEST], None, grid)]
+        for level in reversed(range(COARSEST)):
+            levels.append(self.fused(level, levels[-1], narrow[level], grid))
+        return levels
+
+    def reassembled(self, level: int, x: Tensor, aspect: float) -> Tensor:
+        """A map of the transformer with the channels and at the size of its level.
+
+        Args:
+            level: 0 = the finest, `COARSEST` = the coarsest.
+            x: (B, inputs, rows, columns).
+            aspect: The picture's width by its height.
+
+        Returns:
+            (B, config.channels[level], h, w): 4, 2, 1 and half times as many rows and columns, from the finest to the coarsest.
+        """
+        if self.config.positions:
+            x = self.norm(x.movedim(1, -1)).movedim(-1, 1)
+        x = self.projects[level](x)
+        if self.config.positions:
+            x = x + _position_map(x, aspect).to(x.dtype)
+        return self.resize_layers[level](x)
+
+    def narrowed(self, level: int, x: Tensor) -> Tensor:
+        """A reassembled map with the channels of the fusion path."""
+        return self.scratch.get_submodule(f"layer{level + 1}_rn")(x)
+
+    def fused(self, level: int, path: Tensor, finer: Tensor | None, grid: Sequence[int]) -> Tensor:
+        """The next level of the fusion path.
+
+        Args:
+            level: Which.
+            path: The level before; for `COARSEST` its narrowed map.
+            finer: The level's narrowed map; None for `COARSEST`.
+            grid: Rows and columns of the transformer's maps.
+
+        Returns:
+            (B, features, h, w): 1, 2, 4 and 8 times as many rows and columns as the grid, from the coarsest to the finest.
+        """
+        size = [side << (COARSEST - level) for side in grid]
+        return self.scratch.get_submodule(f"refinenet{level + 1}")(path, finer, size)
 
     def full_size(self, path: Tensor, height: int, width: int) -> Tensor:
         """The finest level of the path as (B, features / 2, height, width) float32: what the last convolutions take."""

@@ -1,0 +1,93 @@
+"""Video Depth Anything: depth that holds still from frame to frame, of a film of any length; and, of single frames, depth.
+
+Source:
+    Chen et al., "Video Depth Anything: Consistent Depth Estimation for Super-Long Videos" (2025), code
+    DepthAnything/Video-Depth-Anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..geometry.estimate import Estimate, Quantity
+from ..utils import round_to_multiple
+from .depth_anything import DinoAnnotator
+from .film import FilmAnnotator, InChunks, IsCut, four_at_once, shots
+from .networks.motion import MAX_FRAMES, VALUES_AT_ONCE
+from .networks.video_depth_anything import VideoDepthAnything
+from .windows import Shot
+
+# Frames longer than this are made smaller, for the memory of what sees 32 of them at once.
+_LONG, _LONGEST_ASPECT = 1.78, 1.777
+_PATCH_PIXELS = 14**2
+# How many maps of the second level of the fusion path there are at once, and how many times what is attended to at once, as measured.
+_PATHS, _ATTENDED = 6, 18
+
+
+class VideoDepthAnythingAnnotator(DinoAnnotator, FilmAnnotator):
+    """Video Depth Anything, relative and metric.
+
+    Convention:
+        Relative networks: disparity, large = near, unknown scale and shift, never negative; the same scale and shift for all frames of a
+        shot. Metric networks: metres. Pictures of a batch have nothing to do with each other; for frames of a film there is `film`.
+    """
+
+    auto_dtypes = ()  # float16 moves the picture by 0.1 of 255 levels, but no film was seen through trained weights
+    network_class = VideoDepthAnything
+    network: VideoDepthAnything  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def network_size(self, height: int, width: int, size: int) -> tuple[int, int]:
+        """See `Annotator.network_size`. Neither side below `size`, but of frames longer than 16:9 as many pixels as those have."""
+        aspect = max(height, width) / min(height, width)
+        if aspect > _LONG:
+            size = round_to_multiple(int(size * _LONGEST_ASPECT / aspect), self.spec.multiple_of)
+        return super().network_size(height, width, size)
+
+    def predict(self, pixels: Tensor) -> Estimate:
+        """See `Annotator.predict`."""
+        return self._estimate(F.relu(self.network(self.normalised(pixels))).contiguous())
+
+    def film(
+        self,
+        frames: Iterable[Tensor],
+        size: int | None = None,
+        *,
+        fov: float = 0.0,
+        is_cut: IsCut | None = None,
+        in_chunks: InChunks = four_at_once,
+    ) -> Iterator[Estimate]:
+        """See `FilmAnnotator.film`. A frame's estimate comes after at most 31 frames more, or after the cut."""
+        height = width = 0
+
+        def prepared(pictures: Tensor) -> Tensor:
+            nonlocal height, width
+            height, width = pictures.shape[-2:]
+            return self.normalised(self.resize(pictures, *self.checked_network_size(height, width, size)))
+
+        for depth in self._depth(shots(frames, is_cut), prepared, in_chunks):
+            yield self._finished(self._estimate(depth), height, width, fov)
+
+    def _depth(self, pieces: Iterable[tuple[Tensor, bool]], prepare: Callable[[Tensor], Tensor], in_chunks: InChunks) -> Iterator[Tensor]:
+        """The depth of a film's pieces; each shot has windows of its own."""
+        shot: Shot | None = None
+        for piece, begins in pieces:
+            if shot is not None and begins:
+                yield from shot.finish()
+                shot = None
+            shot = shot or Shot(self.network, prepare, in_chunks, aligned=self.spec.quantity is Quantity.DISPARITY)
+            yield from shot.push(piece)
+        if shot is not None:
+            yield from shot.finish()
+
+    def film_bytes(self, height: int, width: int) -> int:
+        """See `FilmAnnotator.film_bytes`. The features of the window, and what looks along time, of all frames at once."""
+        vit, dpt = self.spec.config.vit, self.spec.config.dpt
+        features = 2 * vit.channels + dpt.channels[2] + dpt.channels[3] / 4
+        window = MAX_FRAMES * height * width / _PATCH_PIXELS * (features + 4 * _PATHS * dpt.features)
+        return int((window + _ATTENDED * VALUES_AT_ONCE) * next(self.network.parameters()).element_size())
+
+    def _estimate(self, depth: Tensor) -> Estimate:
+        return Estimate(depth=depth, quantity=self.spec.quantity)

@@ -1,0 +1,301 @@
+"""Video Depth Anything: against a transcription of its paper, on films of any length, in any chunks."""
+
+import gc
+import runpy
+import weakref
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from depth_normal.annotators import windows
+from depth_normal.annotators.base import CheckpointError
+from depth_normal.annotators.film import four_at_once, shots
+from depth_normal.annotators.networks import motion
+from depth_normal.annotators.networks.dpt import DptConfig
+from depth_normal.annotators.networks.video_depth_anything import VideoDepthAnything
+from depth_normal.annotators.networks.vit import VitConfig
+from depth_normal.annotators.registry import MODELS, models_of_family
+from depth_normal.annotators.video_depth_anything import VideoDepthAnythingAnnotator
+from depth_normal.geometry.estimate import Quantity
+
+ORACLE = runpy.run_path(str(Path(__file__).resolve().parents[1] / "video_depth_oracle.py"))
+VIT, DPT = VitConfig(32, 4, 2, (0, 1, 2, 3), grid=5), DptConfig((16, 24, 64, 128), 64)
+RELATIVE, METRIC = MODELS["video-depth-anything-small"], MODELS["video-depth-anything-metric-small"]
+HEIGHT, WIDTH, SIZE = 56, 84, 56
+
+
+def shrunk(spec):
+    return replace(spec, config=replace(spec.config, vit=VIT, dpt=DPT), default_size=SIZE)
+
+
+@pytest.fixture(scope="module")
+def oracle():
+    return ORACLE["randomise"](ORACLE["Network"](VIT, DPT))
+
+
+def build(oracle, spec=RELATIVE, dtype=torch.float32):
+    return VideoDepthAnythingAnnotator.build(shrunk(spec), {"network": dict(oracle.state_dict())}, dtype)
+
+
+@pytest.fixture(scope="module")
+def annotator(oracle):
+    return build(oracle)
+
+
+def clip(total, height=HEIGHT, width=WIDTH, seed=1):
+    """A pan over a soft picture, with noise."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(1, 3, 6, 8, generator=generator)
+    picture = torch.nn.functional.interpolate(coarse, size=(height + total, width + total), mode="bicubic").clamp(0, 1)
+    frames = [picture[0, :, i // 2 : i // 2 + height, i : i + width] for i in range(total)]
+    return (torch.stack(frames) + 0.02 * torch.randn(total, 3, height, width, generator=generator)).clamp(0, 1)
+
+
+@torch.no_grad()
+def filmed(annotator, frames, chunk=7, **more):
+    return torch.cat([estimate.depth for estimate in annotator.film(frames.split(chunk), **more)])
+
+
+def close(found, expected, tolerance=1e-5):
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() < tolerance * expected.abs().max()
+
+
+def one_at_a_time(step, total):
+    for index in range(total):
+        step(index, index + 1)
+
+
+def all_at_once(step, total):
+    step(0, total)
+
+
+@pytest.mark.parametrize("frames", [1, 5, 32])
+def test_the_network_is_the_papers(annotator, oracle, frames):
+    pixels = torch.cat((annotator.normalised(clip(frames)), annotator.normalised(clip(frames, seed=2))))
+    with torch.no_grad():
+        found = torch.relu(annotator.network(pixels, frames))
+        expected = torch.cat([oracle(film) for film in pixels.split(frames)])
+    assert (expected > 0).float().mean() > 0.9 and expected.std() > 0.1, "the comparison would say little"
+    close(found, expected)
+
+
+def test_a_module_sees_as_many_pixels_at_once_as_memory_holds(monkeypatch):
+    torch.manual_seed(0)
+    module = motion.MotionModule(32).requires_grad_(False)
+    x = torch.randn(2 * 5, 32, 6, 7, generator=torch.Generator().manual_seed(0))
+    expected = module(x, 5)
+    monkeypatch.setattr(motion, "VALUES_AT_ONCE", 5 * 32 * 4)  # 4 pixels of the 42
+    torch.testing.assert_close(module(x, 5), expected)
+    assert not torch.allclose(module(x.flip(0), 5).flip(0), expected, atol=1e-3), "time has a direction"
+
+
+@pytest.mark.parametrize("spec", [RELATIVE, METRIC], ids=["relative", "metric"])
+@pytest.mark.parametrize("total", [1, 7, 23, 24, 25, 32, 46, 70])
+def test_a_film_is_the_published_scheme(oracle, spec, total):
+    annotator, frames = build(oracle, spec), clip(total)
+    expected = ORACLE["film"](lambda window: oracle(annotator.normalised(window)), frames, metric=spec is METRIC)
+    chunks = {1: one_at_a_time, 70: all_at_once}.get(total, four_at_once)
+    estimates = list(annotator.film(frames.split(5), in_chunks=chunks))
+    assert {estimate.quantity for estimate in estimates} == {spec.quantity}
+    close(torch.cat([estimate.depth for estimate in estimates]), expected)
+
+
+def test_windows_of_any_scale_and_shift_become_one():
+    true = torch.rand(70, 1, 6, 8, generator=torch.Generator().manual_seed(0)) + 1
+    scales = [(1.0, 0.0), (3.0, 2.0), (0.2, -0.05), (7.0, 1.0)]
+    joined = windows.JoinedWindows(aligned=True)
+    found = []
+    for index, (scale, shift) in enumerate(scales):
+        own = true[22 * index + 2 : 22 * index + 32] if index else true[:32]
+        seen = torch.cat((true[:1], true[22 * index - 10 :][:1], own)) if index else own
+        found.append(joined.push(seen * scale + shift))
+    torch.testing.assert_close(torch.cat(found), true, rtol=1e-5, atol=1e-5)
+
+
+def test_windows_of_metres_only_fade():
+    joined = windows.JoinedWindows(aligned=False)
+    found = torch.cat((joined.push(torch.full((32, 1, 1, 1), 1.0)), joined.push(torch.full((15, 1, 1, 1), 3.0)))).flatten()
+    torch.testing.assert_close(found, torch.cat((torch.full((24,), 1.0), torch.linspace(1, 3, 8), torch.full((5,), 3.0))))
+
+
+def test_near_stays_near_where_a_window_runs_against_the_ones_before():
+    joined = windows.JoinedWindows(aligned=True)
+    depth = torch.rand(32, 1, 6, 8, generator=torch.Generator().manual_seed(0))
+    joined.push(depth)
+    turned = joined.push(1 - depth)
+    assert turned.isfinite().all() and turned[8:].std() < 1e-6
+
+
+def test_a_cut_begins_anew(annotator):
+    first, second = clip(26), clip(40, seed=5)
+    at = iter([False] * 26 + [True] + [False] * 39)
+    is_cut = lambda frames: torch.tensor([next(at) for _ in frames])  # noqa: E731
+    found = filmed(annotator, torch.cat((first, second)), is_cut=is_cut)
+    close(found, torch.cat((filmed(annotator, first), filmed(annotator, second))))
+
+
+def test_pieces_end_at_cuts():
+    frames = torch.arange(6.0)[:, None, None, None].expand(6, 3, 1, 1)
+    marks = {0.0: False, 1.0: True, 2.0: False, 3.0: True, 4.0: True, 5.0: False}
+    is_cut = lambda chunk: torch.tensor([marks[value] for value in chunk[:, 0, 0, 0].tolist()])  # noqa: E731
+    pieces = [(piece[:, 0, 0, 0].tolist(), begins) for piece, begins in shots(frames.split(3), is_cut)]
+    assert pieces == [([0.0], False), ([1.0, 2.0], True), ([3.0], True), ([4.0, 5.0], True)]
+    assert [(len(piece), begins) for piece, begins in shots(frames.split(4), None)] == [(4, False), (2, False)]
+
+
+class Count:
+    """Frames of a film that are alive, at most."""
+
+    def __init__(self, total, chunk):
+        self.total, self.chunk, self.alive, self.most, self.read = total, chunk, 0, 0, 0
+
+    def __iter__(self):
+        for start in range(0, self.total, self.chunk):
+            frames = clip(self.chunk, seed=start)
+            self.alive += self.chunk
+            self.read += self.chunk
+            self.most = max(self.most, self.alive)
+            weakref.finalize(frames, self.gone)
+            yield frames
+            del frames
+
+    def gone(self):
+        self.alive -= self.chunk
+
+
+@torch.no_grad()
+def test_what_is_held_does_not_grow_with_the_film(annotator, monkeypatch):
+    # the network's own memory is that of a window; here the frames and the depth are counted
+    monkeypatch.setattr(annotator.network, "through_time", lambda features, frames: features[2])
+    monkeypatch.setattr(
+        annotator.network, "finish", lambda path, features: features[0].mean((1, 2, 3), keepdim=True).expand(-1, 1, HEIGHT, WIDTH)
+    )
+    most = {}
+    for total in (100, 400):
+        film, behind, given, depth = Count(total, 4), 0, 0, 0
+        for estimate in annotator.film(film):
+            given += estimate.batch
+            depth = max(depth, estimate.batch)
+            behind = max(behind, film.read - given)
+        gc.collect()
+        assert given == total and film.alive == 0
+        most[total] = (film.most, behind, depth)
+    assert most[100] == most[400]
+    assert most[400][0] <= 8, "two chunks: the one in work and the one asked for"
+    assert most[400][1] <= 8 + 4 and most[400][2] <= 24
+
+
+def test_a_film_without_frames_gives_nothing(annotator):
+    assert list(annotator.film([])) == []
+
+
+@torch.no_grad()
+def test_pictures_of_a_batch_have_nothing_to_do_with_each_other(annotator):
+    frames = clip(3)
+    batch = annotator.estimate(frames).depth
+    close(batch, torch.cat([annotator.estimate(frame[None]).depth for frame in frames]))
+    assert (batch - filmed(annotator, frames)).abs().max() > 1e-3 * batch.max()
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "expected"),
+    [
+        (480, 640, (518, 686)),
+        (1080, 1920, (518, 924)),
+        (1920, 1080, (924, 518)),
+        (800, 1920, (378, 910)),
+        (1080, 2560, (392, 924)),
+        (518, 518, (518, 518)),
+    ],
+)
+def test_sizes_are_the_authors(height, width, expected):
+    annotator = VideoDepthAnythingAnnotator(RELATIVE, torch.nn.Linear(1, 1))
+    assert annotator.network_size(height, width, 518) == expected
+
+
+def test_the_camera_is_noted(annotator):
+    estimate = next(annotator.film([clip(3, 112, 168)], fov=60.0))
+    assert estimate.intrinsics.shape == (3, 3, 3)
+    assert estimate.intrinsics[0, 0, 0].item() == pytest.approx(42 / torch.tan(torch.tensor(torch.pi / 6)).item(), rel=1e-4)
+
+
+def test_the_published_layout_loads_strictly(oracle):
+    state = dict(oracle.state_dict())
+    assert "head.motion_modules.0.temporal_transformer.transformer_blocks.0.attention_blocks.1.pos_encoder.pe" in state
+    build(oracle)
+    for key, name in [
+        ("head.motion_modules.3.temporal_transformer.transformer_blocks.0.ff.net.2.bias", "motion_modules.3.perceptron.contract.bias"),
+        ("head.scratch.layer3_rn.weight", "depth_head.scratch.layer3_rn.weight"),
+    ]:
+        with pytest.raises(CheckpointError, match=rf"not a checkpoint of .*missing keys \(first: {name}"):
+            VideoDepthAnythingAnnotator.build(shrunk(RELATIVE), {"network": {k: v for k, v in state.items() if k != key}}, torch.float32)
+    with pytest.raises(CheckpointError, match=r"unexpected keys \(first: motion_modules.4"):
+        VideoDepthAnythingAnnotator.build(
+            shrunk(RELATIVE), {"network": {**state, "head.motion_modules.4.temporal_transformer.norm.bias": torch.zeros(32)}}, torch.float32
+        )
+
+
+def test_depth_anything_v2_is_told_apart_by_its_tensors(oracle):
+    still = {key: value for key, value in oracle.state_dict().items() if "motion_modules" not in key}
+    with pytest.raises(CheckpointError, match=r"missing keys \(first: motion_modules"):
+        VideoDepthAnythingAnnotator.build(shrunk(RELATIVE), {"network": still}, torch.float32)
+
+
+# id suffix: parameters of the published files, and of these the motion modules'
+PUBLISHED = {"small": (29_035_137, 4_250_048), "base": (114_441_409, 16_970_624), "large": (384_390_337, 49_074_688)}
+
+
+@pytest.mark.parametrize("size", PUBLISHED)
+def test_networks_have_the_published_numbers(size):
+    spec = MODELS[f"video-depth-anything-{size}"]
+    with torch.device("meta"):
+        network = VideoDepthAnything(spec.config.vit, spec.config.dpt)
+    features = spec.config.dpt.features
+    unused = spec.config.vit.width + 2 * (9 * features**2 + features)
+    numbers = sum(value.numel() for value in network.parameters())
+    assert (numbers + unused, sum(value.numel() for value in network.motion_modules.parameters())) == PUBLISHED[size]
+    positions = 2 * 32 * sum((*spec.config.dpt.channels[2:], features, features))
+    length = spec.file.size or spec.file.approximate_size
+    assert length == pytest.approx(4 * (numbers + unused + positions), rel=2e-3)
+    assert MODELS[f"video-depth-anything-metric-{size}"].config == spec.config
+
+
+def test_the_table():
+    found = [MODELS[model_id] for model_id in models_of_family("video-depth-anything")]
+    assert [spec.id.removeprefix("video-depth-anything-") for spec in found] == [
+        *PUBLISHED,
+        *(f"metric-{size}" for size in PUBLISHED),
+    ]
+    assert {spec.id for spec in found if not spec.non_commercial} == {RELATIVE.id, METRIC.id}
+    assert all((spec.quantity is Quantity.METRIC_DEPTH) == ("metric" in spec.id) for spec in found)
+    assert {spec.file.repo_id.rsplit("/")[-1].lower().replace("-", "_") for spec in found} == {
+        f"{prefix}video_depth_anything_{size}" for prefix in ("", "metric_") for size in PUBLISHED
+    }
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 2e-2), (torch.bfloat16, 1e-1)], ids=["float16", "bfloat16"])
+def test_half_precision_stays_near(oracle, annotator, dtype, tolerance):
+    half = build(oracle, dtype=dtype)
+    state = half.network.state_dict()
+    assert {name for name, value in state.items() if value.dtype != dtype} == {name for name in state if ".output_conv2." in name}
+    frames = clip(26)
+    found = filmed(half, frames)
+    assert found.dtype == torch.float32
+    close(found, filmed(annotator, frames), tolerance)
+
+
+def test_nothing_mixes_devices():
+    """Fake tensors know where they are: an operation on two devices is an error, and so is asking a device for a number."""
+    device = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0")
+    with FakeTensorMode(), torch.no_grad():
+        with device:
+            network = VideoDepthAnything(VIT, DPT)
+        shot = windows.Shot(network, lambda frames: frames, four_at_once, aligned=True)
+        depth = [each for chunk in (20, 13, 9) for each in shot.push(torch.empty(chunk, 3, HEIGHT, WIDTH, device=device))]
+        depth += shot.finish()
+    assert [len(each) for each in depth] == [24, 18] and {each.device for each in depth} == {device}
