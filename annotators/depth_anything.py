@@ -13,57 +13,22 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import PurePath
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..geometry.estimate import Estimate, Quantity
-from .base import Annotator, ModelSpec, WeightFile, fill
+from .base import Annotator, ModelSpec, fill
 from .networks.depth_anything import DepthAnything, DinoNetwork
-from .networks.dpt import DptConfig
 from .networks.names import StateDict
-from .networks.vit import VitConfig
-from .resizing import Fit, Resizing, cubic
 
 logger = logging.getLogger(__name__)
 
 # A relative network gives disparity 0 only where it sees nothing near. A metric one, run in its place, gives mostly negative logits: all 0.
 _SUSPICIOUS_SHARE = 0.75
-
-
-@dataclass(frozen=True)
-class DepthAnythingConfig:
-    """An architecture of the family.
-
-    Attributes:
-        vit: The transformer.
-        dpt: The head.
-        max_depth: Metres that the metric networks end at; None for disparity.
-    """
-
-    vit: VitConfig
-    dpt: DptConfig
-    max_depth: float | None = None
-
-
-RESIZING = Resizing(Fit.LOWER_BOUND, resample=cubic)
-
-_LAST_OF_12, _SPREAD_OF_12 = (8, 9, 10, 11), (2, 5, 8, 11)
-_DPT_SMALL = DptConfig((48, 96, 192, 384), 64)
-_DPT_BASE = DptConfig((96, 192, 384, 768), 128)
-_DPT_LARGE = DptConfig((256, 512, 1024, 1024), 256)
-
-V1_SMALL = DepthAnythingConfig(VitConfig(384, 12, 6, _LAST_OF_12), _DPT_SMALL)
-V1_BASE = DepthAnythingConfig(VitConfig(768, 12, 12, _LAST_OF_12), _DPT_BASE)
-V1_LARGE = DepthAnythingConfig(VitConfig(1024, 24, 16, (20, 21, 22, 23)), _DPT_LARGE)
-V2_SMALL = DepthAnythingConfig(VitConfig(384, 12, 6, _SPREAD_OF_12), _DPT_SMALL)
-V2_BASE = DepthAnythingConfig(VitConfig(768, 12, 12, _SPREAD_OF_12), _DPT_BASE)
-V2_LARGE = DepthAnythingConfig(VitConfig(1024, 24, 16, (4, 11, 17, 23)), _DPT_LARGE)
-V2_GIANT = DepthAnythingConfig(VitConfig(1536, 40, 24, (9, 19, 29, 39), swiglu=True), DptConfig((1536, 1536, 1536, 1536), 384))
 
 
 class DinoAnnotator(Annotator):
@@ -74,7 +39,7 @@ class DinoAnnotator(Annotator):
     """
 
     bytes_per_pixel = 2200
-    auto_dtypes = (torch.float16,)
+    auto_dtypes = ("float16",)
     network_class: ClassVar[type[DinoNetwork]]
 
     @classmethod
@@ -148,154 +113,9 @@ def _claims(name: str) -> dict[str, str]:
     versions = re.findall(r"depthanythingv?([123](?!\d))|depthanything()|(?:^|depthanything)da(3)", text)
     if not versions:
         return {}
-    version = "".join(versions[-1]) or "1"
+    version = "video" if "videodepthanything" in text else "".join(versions[-1]) or "1"
     kind = "metric" if "metric" in text else "mono" if "mono" in text else "relative"
     if version != "3" and kind == "metric":
         indoor, outdoor = re.search("indoor|hypersim|nyu", text), re.search("outdoor|kitti", text)
         kind = "metric indoor" if indoor else "metric outdoor" if outdoor else kind
-    return {"version": f"version {version}", "kind": kind}
-
-
-FOLDERS = ("depthanything",)
-_APACHE, _NON_COMMERCIAL = "Apache-2.0", "CC-BY-NC-4.0"
-
-
-def _v1(size: str, letter: str, config: DepthAnythingConfig, sha256: str, length: int | None = None, about: int | None = None) -> ModelSpec:
-    file = WeightFile(
-        repo_id="LiheYoung/Depth-Anything",
-        repo_type="space",
-        filename=f"checkpoints/depth_anything_vit{letter}14.pth",
-        sha256=sha256,
-        size=length,
-        approximate_size=about,
-        folders=FOLDERS,
-    )
-    return _spec(f"depth-anything-{size}", file, _APACHE, Quantity.DISPARITY, config)
-
-
-def _v2(name: str, letter: str, config: DepthAnythingConfig, licence: str, **published: Any) -> ModelSpec:
-    file = WeightFile(
-        repo_id=f"depth-anything/Depth-Anything-V2-{name.capitalize()}",
-        filename=f"depth_anything_v2_vit{letter}.pth",
-        aliases=tuple(f"depth_anything_v2_vit{letter}_{dtype}.safetensors" for dtype in ("fp32", "fp16")),
-        folders=FOLDERS,
-        **published,
-    )
-    return _spec(f"depth-anything-v2-{name}", file, licence, Quantity.DISPARITY, config)
-
-
-def _v2_metric(scene: str, size: str, config: DepthAnythingConfig, revision: str, sha256: str, length: int) -> ModelSpec:
-    dataset, max_depth = {"indoor": ("Hypersim", 20.0), "outdoor": ("VKITTI", 80.0)}[scene]
-    name = f"depth_anything_v2_metric_{dataset.lower()}_vit{size[0]}"
-    file = WeightFile(
-        repo_id=f"depth-anything/Depth-Anything-V2-Metric-{dataset}-{size.capitalize()}",
-        filename=f"{name}.pth",
-        revision=revision,
-        aliases=tuple(f"{name}_{dtype}.safetensors" for dtype in ("fp32", "fp16")),
-        sha256=sha256,
-        size=length,
-        folders=FOLDERS,
-    )
-    # The hub's pages say Apache-2.0, the project's README that all base and large networks are non-commercial: the stricter holds.
-    licence = _APACHE if size == "small" else _NON_COMMERCIAL
-    config = replace(config, max_depth=max_depth)
-    return _spec(f"depth-anything-v2-metric-{scene}-{size}", file, licence, Quantity.METRIC_DEPTH, config)
-
-
-def _spec(model_id: str, file: WeightFile, licence: str, quantity: Quantity, config: DepthAnythingConfig) -> ModelSpec:
-    return ModelSpec(
-        id=model_id,
-        family="depth-anything",
-        files=(file,),
-        licence=licence,
-        quantity=quantity,
-        multiple_of=14,
-        resizing=RESIZING,
-        default_size=518,
-        config=config,
-    )
-
-
-# The Space of V1 names no commit that is known here: its files are held to their sha256, and without one to what the hub states.
-SPECS = (
-    _v1("small", "s", V1_SMALL, "59afe57cfd9f4284deaf5b753d954723d7136ae842fba3e068ba03537ca1e60e", about=99_200_000),
-    _v1("base", "b", V1_BASE, "64ae214ae4e27424b644c49464c0aa243016f6f753d95097c8eb9ad0b9cb2d9b", about=390_000_000),
-    _v1("large", "l", V1_LARGE, "6c6a383e33e51c5fdfbf31e7ebcda943973a9e6a1cbef1564afe58d7f2e8fe63", 1_341_401_882),
-    _v2(
-        "small",
-        "s",
-        V2_SMALL,
-        _APACHE,
-        revision="03876f8651c73a60fe4c2c48294e09fcb6838fcf",
-        sha256="715fade13be8f229f8a70cc02066f656f2423a59effd0579197bbf57860e1378",
-        size=99_218_434,
-    ),
-    _v2(
-        "base",
-        "b",
-        V2_BASE,
-        _NON_COMMERCIAL,
-        revision="a4e71a6c2ce52fe50df0f212066b0d4a87be9b5e",
-        sha256="0d2b7002e62d39d655571c371333340bd88f67ab95050c03591555aa05645328",
-        size=389_961_218,
-    ),
-    _v2(
-        "large",
-        "l",
-        V2_LARGE,
-        _NON_COMMERCIAL,
-        revision="cbbb86a30ce19b5684b7a05155dc7e6cbc7685b9",
-        sha256="a7ea19fa0ed99244e67b624c72b8580b7e9553043245905be58796a608eb9345",
-        size=1_341_395_338,
-    ),
-    # announced by its authors, not published so far
-    _v2("giant", "g", V2_GIANT, _NON_COMMERCIAL, approximate_size=5_030_000_000),
-    _v2_metric(
-        "indoor",
-        "small",
-        V2_SMALL,
-        "3bc65d4e14a6786a61acec16453c50e12bf5f338",
-        "b782898d8a3e8be1f639de33837ed85e9b4b73e40f8f5e5cd99067588d722545",
-        99_222_290,
-    ),
-    _v2_metric(
-        "indoor",
-        "base",
-        V2_BASE,
-        "4ebcd7fd0858cbb953451619ca943ea39ec08e00",
-        "9dc9e274c5eff55c6daf27b660c0ced0eca4e8593a6da90cdcb04d2b4d3f3fa2",
-        389_965_138,
-    ),
-    _v2_metric(
-        "indoor",
-        "large",
-        V2_LARGE,
-        "79720800638389a78b2defc92caa885104f69974",
-        "6f82ff2bc543ac02ddff4aa31fa363676a8305dd3ccf04e80e2af115a044cb6d",
-        1_341_401_882,
-    ),
-    _v2_metric(
-        "outdoor",
-        "small",
-        V2_SMALL,
-        "c725b8589bdf6ab04072cab74c0467830db80d6d",
-        "9203e538d35255c90dda4b7fedb47ff33fe725497bcca3b1e53b3a65ee63f0cb",
-        99_221_808,
-    ),
-    _v2_metric(
-        "outdoor",
-        "base",
-        V2_BASE,
-        "e96fd0c8cedf1825a55b9c61309f754982948df0",
-        "4dad67a7cc10b462bca48e6b8569c762b8eb3c1adada170a3851a6d3ba37bb3e",
-        389_964_656,
-    ),
-    _v2_metric(
-        "outdoor",
-        "large",
-        V2_LARGE,
-        "070e97e4b80e317ec1d03c19927304f4091a180b",
-        "239b1054a369e66da2576e9a118d6d7c12d90dc8ebe609579a9a09cd8e05fe38",
-        1_341_401_064,
-    ),
-)
+    return {"version": "Video Depth Anything" if version == "video" else f"version {version}", "kind": kind}

@@ -15,11 +15,9 @@ from torch import Tensor
 from ..geometry.camera import DEFAULT_FOV, intrinsics_from_focal_length, intrinsics_from_fov
 from ..geometry.estimate import Estimate, Quantity
 from ..utils import resize_picture
-from .base import ModelSpec, WeightFile
-from .depth_anything import DepthAnythingConfig, DinoAnnotator
+from .base import ModelSpec
+from .depth_anything import DinoAnnotator
 from .networks.depth_anything_v3 import DepthAnything3
-from .networks.dpt import DptConfig
-from .networks.vit import VitConfig
 
 CANONICAL_FOCAL_LENGTH = 300.0
 """Focal length in pixels, at the network's size, at which the metric network's output is in metres."""
@@ -27,20 +25,6 @@ _SKY_FROM = 0.3
 _SKY_QUANTILE = 0.99
 _SKY_LEAST_PIXELS = 10
 _SKY_SAMPLES = 100_000
-
-_LAST_ODD = (5, 7, 9, 11)
-V3_SMALL = DepthAnythingConfig(
-    VitConfig(384, 12, 6, _LAST_ODD, alternating_from=4, norm_eps=1e-5),
-    DptConfig((48, 96, 192, 384), 64, outputs=2, positions=True),
-)
-V3_BASE = DepthAnythingConfig(
-    VitConfig(768, 12, 12, _LAST_ODD, alternating_from=4, norm_eps=1e-5),
-    DptConfig((96, 192, 384, 768), 128, outputs=2, positions=True),
-)
-V3_LARGE = DepthAnythingConfig(
-    VitConfig(1024, 24, 16, (4, 11, 17, 23), norm_eps=1e-5),
-    DptConfig((256, 512, 1024, 1024), 256, sky=True),
-)
 
 
 class DepthAnything3Annotator(DinoAnnotator):
@@ -121,38 +105,3 @@ def _with_far_sky(depth: Tensor, clear: Tensor) -> Tensor:
             sample = values[:: max(1, len(values) // _SKY_SAMPLES)]
             picture[~is_clear] = torch.quantile(sample, _SKY_QUANTILE)
     return depth
-
-
-# Of the repository, which holds all four; they came one after the other
-_FIRST, _MONO = "1aaeea516f22fb2f4c7fae761c8ed470c6cf9f93", "913d1a7ab58ddbfbf94a33bf536c4fc2ff25465d"
-
-
-def _spec(
-    name: str, config: DepthAnythingConfig, length: int, revision: str, sha256: str | None, quantity: Quantity = Quantity.RELATIVE_DEPTH
-) -> ModelSpec:
-    file = WeightFile(
-        repo_id="Comfy-Org/Depth-Anything-3",
-        filename=f"geometry_estimation/depth_anything_3_{name.replace('-', '_')}.safetensors",
-        revision=revision,
-        sha256=sha256,
-        size=length,
-        folders=("geometry_estimation",),
-    )
-    return ModelSpec(
-        id=f"depth-anything-3-{name}",
-        family="depth-anything-3",
-        files=(file,),
-        licence="Apache-2.0",
-        quantity=quantity,
-        multiple_of=14,
-        default_size=504,
-        config=config,
-    )
-
-
-SPECS = (
-    _spec("small", V3_SMALL, 137_254_980, _FIRST, "9c0a53d157c5b315d4c82908a43d93eeaa3a9ac3de9d15c2b4242ef46b5508ad"),
-    _spec("base", V3_BASE, 541_524_124, _FIRST, "418c0d2ea857e2d1215fa51baa46833f499a62eb2400ec63d337aa20d326414f"),
-    _spec("mono-large", V3_LARGE, 1_336_748_056, _MONO, "9b44eda5bedba5b4e125686fdb79d1db309c1b9785277576eb930f885b008f96"),
-    _spec("metric-large", V3_LARGE, 1_336_748_056, "main", None, Quantity.METRIC_DEPTH),
-)

@@ -145,9 +145,9 @@ class DiffusionAnnotator(Annotator):
             ValueError: As `Annotator.estimate`.
             ArithmeticError: The network gave NaN or infinity.
         """
-        height, width = self.checked_network_size(images.shape[-2], images.shape[-1], size)
-        estimate = self.predict(self.resize(images, height, width), options=options, progress=progress)
-        return self._finished(estimate, images, fov)
+        height, width = images.shape[-2:]
+        pixels = self.resize(images, *self.checked_network_size(height, width, size))
+        return self._finished(self.predict(pixels, options=options, progress=progress), height, width, fov)
 
     def network_size(self, height: int, width: int, size: int) -> tuple[int, int]:
         """Size of the picture the network sees: long side `size`, aspect kept; `predict` fills it up to the spec's multiple."""

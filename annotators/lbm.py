@@ -10,46 +10,13 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from ..geometry.checks import check_range
-from ..geometry.estimate import Axes, Quantity
 from ..utils import resize_picture, round_to_multiple
-from .base import ModelSpec, WeightFile
+from .base import ModelSpec
 from .diffusion import DiffusionAnnotator, DiffusionOptions, seeded_noise
-from .diffusion_parts import SD_VAE, DiffusionConfig
 from .networks.names import StateDict
-
-
-@dataclass(frozen=True)
-class LbmConfig(DiffusionConfig):
-    """An architecture of LBM.
-
-    Attributes:
-        bridge_noise: Between steps, noise of this times sqrt(sigma (1 - sigma)) as standard deviation is added.
-    """
-
-    bridge_noise: float = 0.005
-
-
-LBM = LbmConfig(
-    unet={
-        "in_channels": 4,
-        "out_channels": 4,
-        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        "block_out_channels": (320, 640, 1280),
-        # each level's own width: attention to the picture itself in place of a text
-        "cross_attention_dim": (320, 640, 1280),
-        "transformer_layers_per_block": (1, 2, 10),
-        "attention_head_dim": (5, 10, 20),
-        "use_linear_projection": True,
-    },
-    vae={**SD_VAE, "scaling_factor": 0.13025},
-    # SDXL's VAE gives NaN in float16
-    float16_vae=False,
-)
 
 
 @dataclass(frozen=True)
@@ -120,34 +87,3 @@ class LbmAnnotator(DiffusionAnnotator):
     def read_depth(self, decoded: Tensor) -> Tensor:
         """See `DiffusionAnnotator.read_depth`."""
         return (decoded.clamp(-1, 1).mean(1, keepdim=True) + 1) / 2
-
-
-def _spec(kind: str, quantity: Quantity | None, axes: Axes | None) -> ModelSpec:
-    return ModelSpec(
-        id=f"lbm-{kind}",
-        family="lbm",
-        files=(
-            WeightFile(
-                "model.safetensors",
-                f"jasperai/LBM_{kind}",
-                aliases=(f"LBM_{kind}.safetensors",),
-                folders=("diffusion_models", "diffusers"),
-                approximate_size=5_020_000_000,
-            ),
-        ),
-        licence="CC-BY-NC-4.0",
-        licence_url="https://github.com/gojasper/LBM/blob/main/LICENCE.txt",
-        quantity=quantity,
-        axes=axes,
-        auto_dtypes=(torch.bfloat16,),
-        multiple_of=8,
-        default_size=1024,
-        config=LBM,
-    )
-
-
-SPECS = (
-    _spec("depth", Quantity.RELATIVE_DEPTH, None),
-    # doubtful: X is to the left in pictures of the released model, to the right in the paper's figure
-    _spec("normals", None, Axes.SCANNET),
-)

@@ -8,50 +8,16 @@ Source:
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..geometry.checks import check_range
-from ..geometry.estimate import Axes, Quantity
-from .base import ModelSpec, WeightFile
 from .diffusion import DiffusionAnnotator, DiffusionOptions, seeded_noise
-from .diffusion_parts import SD2_SIZES, SD2_TEXT_ENCODER, SD2_UNET, SD_VAE, DiffusionConfig
 from .libraries import from_diffusers, how_to_install_diffusion
-
-_LEADING = {
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "clip_sample": False,
-    "prediction_type": "v_prediction",
-    "set_alpha_to_one": False,
-    "steps_offset": 1,
-}
-_TRAILING = {**_LEADING, "timestep_spacing": "trailing", "rescale_betas_zero_snr": True}
-
-
-@dataclass(frozen=True, kw_only=True)
-class MarigoldConfig(DiffusionConfig):
-    """An architecture of Marigold.
-
-    Attributes:
-        scheduler: Name of diffusers' scheduler.
-        schedule: Its keyword arguments.
-        steps: How many the authors recommend.
-    """
-
-    scheduler: str
-    schedule: Mapping[str, Any]
-    steps: int
-
-
-_PARTS: dict[str, Any] = {"unet": {**SD2_UNET, "in_channels": 8}, "vae": SD_VAE, "text_encoder": SD2_TEXT_ENCODER}
-MARIGOLD_V1_1 = MarigoldConfig(**_PARTS, scheduler="DDIMScheduler", schedule=_TRAILING, steps=4)
-MARIGOLD_LCM = MarigoldConfig(**_PARTS, scheduler="LCMScheduler", schedule=_LEADING, steps=1)
+from .specs.marigold import MarigoldConfig
 
 
 @dataclass(frozen=True)
@@ -124,45 +90,3 @@ def _check_scipy() -> None:
         importlib.import_module("scipy")
     except ImportError as error:
         raise ImportError(f"merging an ensemble of depths needs scipy ({error}): {how_to_install_diffusion()}") from error
-
-
-_DEPTH_COMMIT, _NORMALS_COMMIT = "9571e7123e258cf052b4e54241f17971c290e9a8", "09cfdd258cb281fa006cf1afcd2284376d16687d"
-_RAIL = "https://github.com/prs-eth/Marigold/blob/main/LICENSE-MODEL.txt"
-# the models' pages and the README of their code disagree
-_LCM_LICENCE = "Apache-2.0 or OpenRAIL++-M"
-
-
-def _spec(model_id: str, repo_id: str, licence: str, config: MarigoldConfig, revision: str = "main") -> ModelSpec:
-    depth = "depth" in model_id
-    names = {"network": "unet/diffusion_pytorch_model", "vae": "vae/diffusion_pytorch_model", "text_encoder": "text_encoder/model"}
-    return ModelSpec(
-        id=model_id,
-        family="marigold",
-        files=tuple(
-            WeightFile(
-                f"{name}.fp16.safetensors",
-                repo_id,
-                revision=revision,
-                role=role,
-                folders=("diffusers",),
-                approximate_size=SD2_SIZES[role],
-            )
-            for role, name in names.items()
-        ),
-        licence=licence,
-        licence_url=_RAIL,
-        quantity=Quantity.RELATIVE_DEPTH if depth else None,
-        axes=None if depth else Axes.OPENGL,
-        auto_dtypes=(torch.float16,),
-        multiple_of=8,
-        default_size=768,
-        config=config,
-    )
-
-
-SPECS = (
-    _spec("marigold-depth", "prs-eth/marigold-depth-v1-1", "OpenRAIL++-M", MARIGOLD_V1_1, _DEPTH_COMMIT),
-    _spec("marigold-normals", "prs-eth/marigold-normals-v1-1", "OpenRAIL++-M", MARIGOLD_V1_1, _NORMALS_COMMIT),
-    _spec("marigold-depth-lcm", "prs-eth/marigold-depth-lcm-v1-0", _LCM_LICENCE, MARIGOLD_LCM),
-    _spec("marigold-normals-lcm", "prs-eth/marigold-normals-lcm-v0-1", _LCM_LICENCE, MARIGOLD_LCM),
-)

@@ -1,15 +1,17 @@
-"""How pictures are brought to the size of a network's input: the rule of each family's authors, as data."""
+"""How pictures are brought to the size of a network's input: the rule of each family's authors, as data.
+
+A part of the table of models: torch is imported by the functions that resize.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
-import torch.nn.functional as F
-from torch import Tensor
-
-from ..utils import resize_picture, round_to_multiple, scale_short_side
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Fit(Enum):
@@ -29,13 +31,24 @@ _SCALES: Mapping[Fit, Callable[[tuple[float, float]], float]] = {
 }
 
 
+def by_area(images: Tensor, height: int, width: int) -> Tensor:
+    """Pictures (B, C, H, W) at another size, as `utils.resize_picture`."""
+    from ..utils import resize_picture
+
+    return resize_picture(images, height, width)
+
+
 def cubic(images: Tensor, height: int, width: int) -> Tensor:
     """Pictures (B, C, H, W) at another size: cubic without antialiasing, as OpenCV's INTER_CUBIC on floats; overshoot stays."""
+    import torch.nn.functional as F
+
     return F.interpolate(images, size=(height, width), mode="bicubic", align_corners=False)
 
 
 def linear_to_corners(images: Tensor, height: int, width: int) -> Tensor:
     """Pictures (B, C, H, W) at another size: linear without antialiasing, the centres of the corner pixels kept in their places."""
+    import torch.nn.functional as F
+
     return F.interpolate(images, size=(height, width), mode="bilinear", align_corners=True)
 
 
@@ -54,7 +67,7 @@ class Resizing:
 
     fit: Fit = Fit.SHORT_SIDE
     aspect: float = 1.0
-    resample: Callable[[Tensor, int, int], Tensor] = resize_picture
+    resample: Callable[[Tensor, int, int], Tensor] = by_area
 
     def input_size(self, height: int, width: int, size: int, multiple: int) -> tuple[int, int]:
         """Size of the network's input.
@@ -68,6 +81,8 @@ class Resizing:
         Returns:
             (height, width), each at least one `multiple`.
         """
+        from ..utils import round_to_multiple, scale_short_side
+
         if self.fit is Fit.SHORT_SIDE:
             rows, columns = scale_short_side(height, width, size)
             return round_to_multiple(rows, multiple), round_to_multiple(columns, multiple)
@@ -78,6 +93,8 @@ class Resizing:
         return self._side(scales[0] * height, frame[0], multiple), self._side(scales[1] * width, frame[1], multiple)
 
     def _side(self, length: float, bound: float, multiple: int) -> int:
+        from ..utils import round_to_multiple
+
         rounded = round_to_multiple(length, multiple)
         if self.fit is Fit.LOWER_BOUND and rounded < bound:
             return rounded + multiple

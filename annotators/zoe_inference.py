@@ -25,7 +25,7 @@ class ZoeInference(Annotator):
     """
 
     bytes_per_pixel = 7200
-    auto_dtypes = (torch.float16,)
+    auto_dtypes = ("float16",)
     resampling = "bicubic"
 
     def network_size(self, height: int, width: int, size: int) -> tuple[int, int]:

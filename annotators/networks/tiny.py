@@ -3,38 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .configs import TINY, TinyConfig
+
 COUNTER = "num_batches_tracked"
 POSITIONS = 5
-
-
-@dataclass(frozen=True)
-class TinyConfig:
-    """The sizes of the network.
-
-    Attributes:
-        channels: Of the encoder at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input.
-        decoder: Channels of the decoder from 1/32 to 1/4.
-        head: Channels at 1/2, before the output.
-        attention_blocks: Transformer blocks at 1/32.
-        attention_heads: Heads of each.
-        expansion: Hidden width of their perceptrons, in channels of the input.
-    """
-
-    channels: tuple[int, int, int, int, int] = (16, 32, 64, 128, 192)
-    decoder: int = 56
-    head: int = 16
-    attention_blocks: int = 2
-    attention_heads: int = 6
-    expansion: int = 3
-
-
-TINY = TinyConfig()
 
 
 class TinyNetwork(nn.Module):
@@ -142,4 +119,5 @@ class _Attention(nn.Module):
 
 def untrained_counters(network: nn.Module) -> dict[str, Tensor]:
     """The counters of a network's batch normalisations, at 0: only training needs them, and the published file leaves them out."""
-    return {key: torch.zeros_like(value, device="cpu") for key, value in network.state_dict().items() if key.endswith(COUNTER)}
+    # not zeros_like: of a tensor on the meta device it makes torch import sympy, a fifth of a second
+    return {key: torch.zeros(value.shape, dtype=value.dtype) for key, value in network.state_dict().items() if key.endswith(COUNTER)}

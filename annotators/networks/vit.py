@@ -9,12 +9,11 @@ Source:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .configs import VitConfig
 from .names import StateDict, rename
 
 PATCH = 14
@@ -22,37 +21,6 @@ PATCH = 14
 _ROPE_BASE = 100.0
 # DINOv2 resizes its position embedding by (size + 0.1) / grid; that tenth moves every value, and the networks were trained with it
 _POSITION_OFFSET = 0.1
-
-
-@dataclass(frozen=True)
-class VitConfig:
-    """An architecture of the transformer.
-
-    Attributes:
-        width: Channels of a token.
-        depth: Number of blocks.
-        heads: Attention heads of a block.
-        taken: Indices, from 0, of the blocks whose outputs are handed on.
-        swiglu: Whether the blocks' perceptrons are gated (the giant network).
-        alternating_from: Index of the first block with the additions of version 3: queries and keys are normalised and rotated by their
-            positions, blocks of odd index ("global") see all patches at one position, and token 0 is the camera's. None: no such block.
-        norm_eps: Of the last normalisation.
-        grid: Side of the grid of positions in the checkpoint.
-    """
-
-    width: int
-    depth: int
-    heads: int
-    taken: tuple[int, ...]
-    swiglu: bool = False
-    alternating_from: int | None = None
-    norm_eps: float = 1e-6
-    grid: int = 37
-
-    @property
-    def channels(self) -> int:
-        """Channels of what is handed on."""
-        return self.width if self.alternating_from is None else 2 * self.width
 
 
 class _PatchEmbedding(nn.Module):

@@ -14,15 +14,16 @@ from depth_normal.annotators.libraries import from_transformers
 from depth_normal.annotators.networks.dpt import DptConfig
 from depth_normal.annotators.networks.vit import VitConfig
 from depth_normal.annotators.registry import FAMILIES, MODELS
+from depth_normal.annotators.specs.depth_anything import RESIZING, DepthAnythingConfig
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.model_loader.checkpoint import read_checkpoint
 
 HEAD = DptConfig((16, 24, 32, 40), 16)
-SPREAD = da.DepthAnythingConfig(VitConfig(32, 4, 2, (0, 1, 2, 3)), HEAD)
+SPREAD = DepthAnythingConfig(VitConfig(32, 4, 2, (0, 1, 2, 3)), HEAD)
 CONFIGS = {
-    "relative": da.DepthAnythingConfig(VitConfig(32, 6, 2, (1, 2, 4, 5)), HEAD),
+    "relative": DepthAnythingConfig(VitConfig(32, 6, 2, (1, 2, 4, 5)), HEAD),
     "metric": replace(SPREAD, max_depth=20.0),
-    "gated": da.DepthAnythingConfig(VitConfig(32, 4, 2, (0, 1, 2, 3), swiglu=True), HEAD),
+    "gated": DepthAnythingConfig(VitConfig(32, 4, 2, (0, 1, 2, 3), swiglu=True), HEAD),
 }
 SPECS = [spec for spec in MODELS.values() if issubclass(FAMILIES[spec.family], da.DinoAnnotator)]
 BY_ID = {spec.id: spec for spec in SPECS}
@@ -30,9 +31,7 @@ BY_ID = {spec.id: spec for spec in SPECS}
 
 def tiny_spec(config=SPREAD, **changes):
     file = WeightFile("depth_anything_v2_vits.pth")
-    return ModelSpec(
-        "tiny", "depth-anything", (file,), "MIT", multiple_of=14, resizing=da.RESIZING, default_size=28, config=config, **changes
-    )
+    return ModelSpec("tiny", "depth-anything", (file,), "MIT", multiple_of=14, resizing=RESIZING, default_size=28, config=config, **changes)
 
 
 def randomise(network):
@@ -248,6 +247,10 @@ V2_LARGE, V1_LARGE = "depth-anything-v2-large", "depth-anything-large"
         ("depth-anything-3-metric-large", "depth-anything/DA3MONO-LARGE/model.safetensors", "mono instead of metric"),
         ("depth-anything-3-metric-large", "depth-anything/DA3METRIC-LARGE/model.safetensors", None),
         ("depth-anything-3-small", "depth_anything_3_small.safetensors", None),
+        ("video-depth-anything-small", "models/videodepthanything/video_depth_anything_vits.pth", None),
+        ("video-depth-anything-small", "metric_video_depth_anything_vits.pth", "metric instead of relative"),
+        ("video-depth-anything-metric-small", "video_depth_anything_vits.pth", "relative instead of metric"),
+        ("video-depth-anything-small", "depth_anything_v2_vits.pth", "version 2 instead of Video Depth Anything"),
     ],
 )
 def test_a_name_that_contradicts_the_model_is_told(model_id, path, words):
@@ -267,11 +270,13 @@ def test_the_table():
     expected |= {f"depth-anything-v2-metric-{scene}-{size}" for scene in ("indoor", "outdoor") for size in ("small", "base", "large")}
     expected |= {"zoe-depth-anything-indoor", "zoe-depth-anything-outdoor"}
     expected |= {f"depth-anything-3-{name}" for name in ("small", "base", "mono-large", "metric-large")}
+    expected |= {f"video-depth-anything-{kind}{size}" for kind in ("", "metric-") for size in ("small", "base", "large")}
     assert set(BY_ID) == expected
     assert len(BY_ID) == len(SPECS)
     free = {spec.id for spec in SPECS if not spec.non_commercial}
     closed = {"depth-anything-v2-base", "depth-anything-v2-large", "depth-anything-v2-giant"}
     closed |= {f"depth-anything-v2-metric-{scene}-{size}" for scene in ("indoor", "outdoor") for size in ("base", "large")}
+    closed |= {f"video-depth-anything-{kind}{size}" for kind in ("", "metric-") for size in ("base", "large")}
     assert free == expected - closed
     assert all(spec.licence == "Apache-2.0" for spec in SPECS if spec.id in free)
     assert all((spec.quantity == Quantity.METRIC_DEPTH) == ("metric" in spec.id or "zoe" in spec.id) for spec in SPECS)

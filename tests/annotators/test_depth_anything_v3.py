@@ -12,11 +12,11 @@ from torch import nn
 
 from depth_normal.annotators import depth_anything_v3 as da3
 from depth_normal.annotators.base import CheckpointError, ModelSpec, WeightFile
-from depth_normal.annotators.depth_anything import DepthAnythingConfig
 from depth_normal.annotators.networks.depth_anything_v3 import DepthAnything3, Prediction
 from depth_normal.annotators.networks.dpt import DptConfig
 from depth_normal.annotators.networks.vit import VitConfig
 from depth_normal.annotators.registry import find_spec
+from depth_normal.annotators.specs.depth_anything import DepthAnythingConfig
 from depth_normal.geometry.camera import DEFAULT_FOV, intrinsics_from_fov
 from depth_normal.geometry.estimate import Quantity
 

@@ -13,9 +13,10 @@ from safetensors.torch import save_file
 
 from depth_normal.annotators.base import CheckpointError
 from depth_normal.annotators.diffusion import DiffusionOptions
-from depth_normal.annotators.diffusion_parts import SD_VAE
-from depth_normal.annotators.lbm import LBM, LbmAnnotator, LbmOptions
+from depth_normal.annotators.lbm import LbmAnnotator, LbmOptions
 from depth_normal.annotators.registry import find_spec
+from depth_normal.annotators.specs.diffusion import SD_VAE
+from depth_normal.annotators.specs.lbm import LBM
 from depth_normal.geometry.estimate import Axes, Quantity
 from depth_normal.model_loader.checkpoint import read_checkpoint
 from depth_normal.model_loader.find import find_weights

@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import load_file
 
 from depth_normal.annotators.base import CheckpointError
-from depth_normal.annotators.midas import DPT_BEIT_LARGE, DPT_HYBRID, DPT_LARGE, DPT_SWIN2_TINY, MidasAnnotator, MidasConfig
+from depth_normal.annotators.midas import MidasAnnotator
 from depth_normal.annotators.registry import MODELS
+from depth_normal.annotators.specs.midas import DPT_BEIT_LARGE, DPT_HYBRID, DPT_LARGE, DPT_SWIN2_TINY, MidasConfig
 from depth_normal.geometry.estimate import Quantity
 
 NECK = {"neck_hidden_sizes": [16, 24, 32, 32], "fusion_hidden_size": 16}

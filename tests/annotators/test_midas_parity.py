@@ -10,9 +10,10 @@ from torch import nn
 
 from depth_normal.annotators.base import CheckpointError
 from depth_normal.annotators.libraries import from_transformers
-from depth_normal.annotators.midas import DPT_BEIT_LARGE, MidasAnnotator, transformers_config
+from depth_normal.annotators.midas import MidasAnnotator, transformers_config
 from depth_normal.annotators.networks.midas_names import dpt_official_to_hub
 from depth_normal.annotators.registry import MODELS
+from depth_normal.annotators.specs.midas import DPT_BEIT_LARGE
 
 timm = pytest.importorskip("timm", reason="the oracle's encoders are timm's (extra 'test')")
 dpt_depth = pytest.importorskip("controlnet_aux.midas.midas.dpt_depth", reason="the oracle is controlnet-aux (extra 'test')")

@@ -8,6 +8,7 @@ from depth_normal.annotators.base import WeightFile
 from depth_normal.annotators.depth_anything import DinoAnnotator
 from depth_normal.annotators.libraries import from_diffusers, from_transformers
 from depth_normal.annotators.networks.midas_small import MidasSmall
+from depth_normal.annotators.networks.moge import MoGe
 from depth_normal.annotators.networks.tiny import TINY, TinyNetwork
 from depth_normal.annotators.registry import FAMILIES, MODELS
 
@@ -41,6 +42,8 @@ def networks(spec, role):
             return [TinyNetwork(TINY)]
         if issubclass(family := FAMILIES[spec.family], DinoAnnotator):
             return [family.network_class(spec.config.vit, spec.config.dpt)]
+        if spec.family == "moge":
+            return [MoGe(spec.config)]
         if spec.family == "zoedepth":
             return [from_transformers("ZoeDepthForDepthEstimation")[0](zoe.transformers_config(spec.config))]
         if spec.config.backbone == "efficientnet-lite3":
@@ -86,4 +89,13 @@ def test_commits_are_pinned_or_said_not_to_be():
         assert file.repo_id or file.revision == "main"
         if file.revision == "main" and not file.sha256:
             by_nothing.add(spec.family)
-    assert by_nothing == {"midas", "depth-anything", "zoe-depth-anything", "depth-anything-3", "marigold", "lotus", "lbm"}
+    assert by_nothing == {
+        "midas",
+        "depth-anything",
+        "zoe-depth-anything",
+        "depth-anything-3",
+        "video-depth-anything",
+        "marigold",
+        "lotus",
+        "lbm",
+    }

@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from depth_normal.annotators import depth_anything as da
 from depth_normal.annotators import zoe
 from depth_normal.annotators.base import IMAGENET_MEAN, IMAGENET_STD, CheckpointError, ModelSpec, WeightFile
 from depth_normal.annotators.libraries import from_transformers
@@ -19,7 +18,8 @@ from depth_normal.annotators.networks.vit import VitConfig
 from depth_normal.annotators.networks.zoe_depth_anything import ZoeDepthAnything
 from depth_normal.annotators.networks.zoe_names import official_to_hub
 from depth_normal.annotators.registry import find_spec
-from depth_normal.annotators.zoe import SPECS
+from depth_normal.annotators.specs.depth_anything import DepthAnythingConfig
+from depth_normal.annotators.specs.zoe import SPECS, ZOE_KITTI, ZOE_NYU, ZOE_NYU_KITTI, resizing
 from depth_normal.annotators.zoe_depth_anything import ZoeDepthAnythingAnnotator
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.model_loader.checkpoint import read_checkpoint
@@ -38,7 +38,7 @@ BACKBONE = {
     "out_features": ["stage1", "stage2", "stage3", "stage4"],
 }
 NYU = {"bin_centers_type": "softplus", "attractor_kind": "mean", "attractor_type": "inv", "min_temp": 0.0212, "max_temp": 50.0}
-PUBLISHED = {"nyu": zoe.ZOE_NYU, "kitti": zoe.ZOE_KITTI, "nyu-kitti": zoe.ZOE_NYU_KITTI}
+PUBLISHED = {"nyu": ZOE_NYU, "kitti": ZOE_KITTI, "nyu-kitti": ZOE_NYU_KITTI}
 
 
 def tiny_config(name):
@@ -47,7 +47,7 @@ def tiny_config(name):
 
 def build(state, name="nyu", dtype=torch.float32):
     config = tiny_config(name)
-    spec = ModelSpec("tiny", "zoedepth", (WeightFile("tiny.pt"),), "MIT", config=config, resizing=zoe.resizing(config), default_size=64)
+    spec = ModelSpec("tiny", "zoedepth", (WeightFile("tiny.pt"),), "MIT", config=config, resizing=resizing(config), default_size=64)
     return zoe.ZoeAnnotator.build(spec, {"network": state}, dtype)
 
 
@@ -253,7 +253,7 @@ def test_the_table():
     assert {spec.quantity for spec in SPECS} == {Quantity.METRIC_DEPTH}
 
 
-DINO = da.DepthAnythingConfig(VitConfig(32, 4, 2, (0, 1, 2, 3), grid=5), DptConfig((16, 24, 32, 40), FEATURES))
+DINO = DepthAnythingConfig(VitConfig(32, 4, 2, (0, 1, 2, 3), grid=5), DptConfig((16, 24, 32, 40), FEATURES))
 
 
 def dino_spec():

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from depth_normal.annotators.diffusion_parts import SD_VAE
 from depth_normal.annotators.networks.latent_diffusion import vae_to_diffusers
+from depth_normal.annotators.specs.diffusion import SD_VAE
 
 diffusers = pytest.importorskip("diffusers", reason="the names are those of diffusers (extra [diffusion])")
 
