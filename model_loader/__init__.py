@@ -1,6 +1,20 @@
 """The only door to ComfyUI's memory manager, its folders and the Hugging Face hub: find, download, verify, load, keep, place."""
 
-from .load import DEVICE_CHOICES, DTYPE_CHOICES, free, load_model
-from .model import Model
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .load import DEVICE_CHOICES, DTYPE_CHOICES, free, load_model
+    from .model import Model
 
 __all__ = ["DEVICE_CHOICES", "DTYPE_CHOICES", "Model", "free", "load_model"]
+
+_HOMES = {"DEVICE_CHOICES": ".load", "DTYPE_CHOICES": ".load", "Model": ".model", "free": ".load", "load_model": ".load"}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name when it is first asked for: where files lie can be told without torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOMES[name], __name__), name)
+    return value

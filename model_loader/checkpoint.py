@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..annotators.base import CheckpointError
+from ..annotators.specs.base import CheckpointError
 
 _WRAPPERS = ("model", "state_dict", "model_state_dict")
 _MAX_HEADER = 100_000_000

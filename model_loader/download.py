@@ -12,7 +12,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from ..annotators.base import CheckpointError, WeightFile
+from ..annotators.specs.base import CheckpointError, WeightFile
 from ..geometry.files.paths import write_bytes
 from . import https, hub
 from .answers import Offer, UnexpectedContentError

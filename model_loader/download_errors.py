@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 
-from ..annotators.base import WeightFile, size_in_words
+from ..annotators.specs.base import WeightFile, size_in_words
 from . import hub
 from .answers import BusyError, UnexpectedContentError
 from .find import download_path, search_places

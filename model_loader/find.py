@@ -7,20 +7,17 @@ import re
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from ..annotators import base
-from ..annotators.base import WeightFile
+from ..annotators.specs.base import WeightFile
 from . import hub
 from .folders import model_folders
 from .verify import is_usable
 
 PACK_FOLDER = "depth_normal"
-BUNDLED_FOLDER = Path(base.__file__).parent
+BUNDLED_FOLDER = Path(__file__).parents[1] / "annotators"
 _AUX_PACK = "comfyui_controlnet_aux"
 _MAX_DEPTH = 5
 _COARSEST_CLOCK = 2 * 10**9
@@ -30,7 +27,7 @@ _COARSEST_CLOCK = 2 * 10**9
 _GENERIC_NAME = re.compile(r"((diffusion_)?pytorch_model|model|weights|checkpoint)([.-].*)?\.\w+", re.IGNORECASE)
 
 
-def find_weights(file: WeightFile) -> Path | None:
+def find_weights(file: WeightFile, usable: Callable[[Path], bool] = is_usable) -> Path | None:
     """Looks for a weights file in every place where users have it, without network and without creating anything.
 
     The search goes at most five folders deep and ignores the case of names. A file of a generic name ("model.safetensors") counts only
@@ -39,15 +36,20 @@ def find_weights(file: WeightFile) -> Path | None:
 
     Each folder is read once for all files. A file that is put there later is found all the same: it changes the folder's time.
 
+    Args:
+        file: The file.
+        usable: Whether a file that was found counts. Those of PyTorch are known to be weights only by torch itself; `seems_usable` looks at
+            their index alone, for lists.
+
     Returns:
         The file, or None.
     """
     if file.bundled:
         return path if (path := bundled_path(file)).is_file() else None
     for folder in _folders(file):
-        if found := _find_in(folder, file):
+        if found := _find_in(folder, file, usable):
             return found
-    return find_in_hub_cache(file)
+    return find_in_hub_cache(file, usable)
 
 
 def bundled_path(file: WeightFile) -> Path:
@@ -83,15 +85,15 @@ def user_cache() -> Path:
     return Path(root).expanduser() / PACK_FOLDER
 
 
-def find_in_hub_cache(file: WeightFile) -> Path | None:
+def find_in_hub_cache(file: WeightFile, usable: Callable[[Path], bool] = is_usable) -> Path | None:
     """The file in the Hugging Face cache, at the wanted revision or else at the newest the user has of `main`."""
-    if not file.repo_id:
+    if not file.repo_id or not hub.cache_folder(file).is_dir():
         return None
     from huggingface_hub import try_to_load_from_cache
 
     for revision in dict.fromkeys((file.revision, "main")):
         found = try_to_load_from_cache(file.repo_id, file.filename, revision=revision, repo_type=file.repo_type)
-        if isinstance(found, str) and (path := Path(found)).stat().st_size and is_usable(path):
+        if isinstance(found, str) and (path := Path(found)).stat().st_size and usable(path):
             return path
     return None
 
@@ -101,7 +103,15 @@ def _folders(file: WeightFile) -> Iterator[Path]:
         yield from model_folders(name)
     yield from _aux_folders()
     yield user_cache()
-    yield Path(torch.hub.get_dir()) / "checkpoints"
+    yield _torch_hub() / "checkpoints"
+
+
+def _torch_hub() -> Path:
+    """As `torch.hub.get_dir`, without importing torch where nobody has."""
+    if hub_module := getattr(sys.modules.get("torch"), "hub", None):
+        return Path(hub_module.get_dir())
+    home = os.environ.get("TORCH_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "torch")  # noqa: PTH118
+    return Path(home).expanduser() / "hub"
 
 
 def _aux_folders() -> Iterator[Path]:
@@ -125,7 +135,7 @@ def _aux_configured(pack: Path) -> Path:
     return pack / next(filter(None, line.groups())) if line else pack / "ckpts"
 
 
-def _find_in(folder: Path, file: WeightFile) -> Path | None:
+def _find_in(folder: Path, file: WeightFile, usable: Callable[[Path], bool]) -> Path | None:
     wanted = _wanted(file)
     candidates = []
     for path in _named(folder, wanted):
@@ -135,7 +145,7 @@ def _find_in(folder: Path, file: WeightFile) -> Path | None:
             continue
         if size := path.stat().st_size:
             candidates.append((size != (file.size or size), rank, len(location), location, path))
-    return next((path for *_, path in sorted(candidates) if is_usable(path)), None)
+    return next((path for *_, path in sorted(candidates) if usable(path)), None)
 
 
 def _wanted(file: WeightFile) -> list[str]:

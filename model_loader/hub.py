@@ -7,8 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from ..annotators.base import WeightFile
-from ..geometry.files.paths import atomic_path, write_bytes
+from ..annotators.specs.base import WeightFile
 from . import https
 from .answers import Offer, UnexpectedContentError
 from .https import Request, TokenError
@@ -72,6 +71,8 @@ def store(path: Path, file: WeightFile, offer: Offer, sha256: str) -> Path:
     Returns:
         Its place in the snapshot.
     """
+    from ..geometry.files.paths import atomic_path, write_bytes
+
     folder, commit = cache_folder(file), commit_of(file, offer)
     named = offer.sha256 or offer.etag or ""
     blob = folder / "blobs" / (named if _BLOB.fullmatch(named) else sha256)

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import torch
 
-from ..annotators.base import Annotator, CheckpointError, ModelSpec, WeightFile
+from ..annotators.base import Annotator
 from ..annotators.choices import BUNDLED_MODEL, DEVICE_CHOICES, DTYPE_CHOICES
 from ..annotators.registry import FAMILIES, find_spec
+from ..annotators.specs.base import CheckpointError, ModelSpec, WeightFile
 from . import host
 from .checkpoint import read_checkpoint
 from .download import bundled_weights, download_weights
@@ -164,7 +165,7 @@ def _parse_device(device: str | torch.device) -> torch.device:
 def _parse_dtype(dtype: str, spec: ModelSpec, device: torch.device) -> torch.dtype:
     if dtype == "auto":
         wanted = spec.auto_dtypes or FAMILIES[spec.family].auto_dtypes
-        return next(each for each in (*wanted, torch.float32) if host.is_fast(each, device))
+        return next(each for name in (*wanted, "float32") if host.is_fast(each := DTYPES[name], device))
     if dtype not in DTYPES:
         raise ValueError(f"unknown dtype {dtype!r}; accepted: {', '.join(DTYPE_CHOICES)}")
     if not host.is_fast(DTYPES[dtype], device):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -15,10 +16,12 @@ import torch
 from torch import Tensor
 
 from ..annotators.base import Annotator, Progress, is_out_of_memory
+from ..annotators.film import FilmAnnotator, IsCut
 from ..annotators.resizing import Resizing
 from ..geometry.estimate import Estimate
 from ..utils import check_pictures, pictures_to_rgb
 from . import host
+from .chunks import Beginning, Chunks, without_frames
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +100,7 @@ class Model:
         total, height, width = _sides(images)
         home = images.device if isinstance(images, Tensor) else torch.device("cpu")
         derived = parts if derive is None else map(derive, parts)
-        return _joined((part.resized(height, width, self.resampling) for part in derived), total, home)
+        return joined((part.resized(height, width, self.resampling) for part in derived), total, home)
 
     def estimates(
         self,
@@ -131,7 +134,7 @@ class Model:
         """The estimates of a batch that was checked."""
         total, height, width = _sides(batch)
         net_height, net_width = self._annotator.checked_network_size(height, width, size)
-        bytes_each = net_height * net_width * self._annotator.bytes_per_pixel + height * width * BYTES_PER_PICTURE_PIXEL
+        bytes_each = self._bytes_each(height, width, net_height, net_width)
         sides = (height, width, net_height, net_width)
         device = self._placement.ready(bytes_each * min(total, ROOM_FOR))
         at_once = max(1, min(total, host.available_memory(device) // bytes_each, self._fitted.get(sides, total)))
@@ -158,22 +161,94 @@ class Model:
                 self._widen(part)
                 device = self._placement.ready(bytes_each * min(total, ROOM_FOR))
 
+    def _bytes_each(self, height: int, width: int, net_height: int, net_width: int) -> int:
+        """Working memory of one picture on the device."""
+        return net_height * net_width * self._annotator.bytes_per_pixel + height * width * BYTES_PER_PICTURE_PIXEL
+
+    @property
+    def is_film_model(self) -> bool:
+        """Whether the model sees several frames of a film at once; `film` is for such models alone."""
+        return isinstance(self._annotator, FilmAnnotator)
+
+    def film(
+        self, frames: Iterable[Tensor], size: int | None = None, *, fov: float = 0.0, is_cut: IsCut | None = None
+    ) -> Iterator[Estimate]:
+        """The estimates of a film by a model that sees several frames at once, at the network's size, on its device.
+
+        What it holds does not grow with the film. `film.estimate_film` takes any model, and gives estimates of the frames' size.
+
+        Args:
+            frames: The film in chunks (B, 3, H, W) with values in [0, 1], all of one size; each is asked for when it is needed.
+            size: As in `estimate`.
+            fov: As in `estimate`.
+            is_cut: Where shots begin; nothing is brought from one to the next. None = the film is one shot.
+
+        Yields:
+            Estimates of one or more frames, in order, as soon as no later frame changes them.
+
+        Raises:
+            TypeError: The model sees one picture at a time.
+            ValueError: A chunk that `utils.as_batch` refuses, or a size beyond what a network can be run at.
+            MemoryError: Not even one window of frames fits.
+            ArithmeticError: The network gave NaN or infinity, in half precision not before other estimates were given out.
+        """
+        beginning = Beginning(frames)
+        while True:
+            try:
+                for part in self._film_parts(iter(beginning), size, fov, is_cut):
+                    beginning.forget()
+                    yield part
+                return
+            except ArithmeticError as error:
+                if beginning.is_over or self.dtype == torch.float32 or self._rebuild is None:
+                    raise
+                problem = without_frames(error)
+            self._widen(problem)
+
+    @torch.no_grad()
+    def _film_parts(self, chunks: Iterator[Tensor], size: int | None, fov: float, is_cut: IsCut | None) -> Iterator[Estimate]:
+        """The estimates of a film, in the dtype that the network has now."""
+        annotator, first = self._annotator, next(chunks, None)
+        if not isinstance(annotator, FilmAnnotator):
+            raise TypeError(f"{self.spec.id} sees one picture at a time; `film.estimate_film` takes any model")
+        if first is None:
+            return
+        height, width = first.shape[-2:]
+        chunks = itertools.chain((first,), chunks)
+        del first  # it may be the whole film
+        net_height, net_width = annotator.checked_network_size(height, width, size)
+        bytes_each = self._bytes_each(height, width, net_height, net_width)
+        film_bytes = annotator.film_bytes(net_height, net_width)
+        device = self._placement.ready(film_bytes + bytes_each * ROOM_FOR)
+        at_once = max(1, (host.available_memory(device) - film_bytes) // bytes_each)
+
+        def pieces() -> Iterator[Tensor]:
+            for chunk in chunks:
+                check_pictures(chunk)
+                for piece in chunk.split(at_once):
+                    yield pictures_to_rgb(piece).to(device)
+
+        in_chunks = Chunks(at_once, f"{self.spec.id} at {net_width}x{net_height} on {device}")
+        yield from annotator.film(pieces(), size, fov=fov, is_cut=is_cut, in_chunks=in_chunks)
+
     def _attempt(
         self, pictures: Tensor | np.ndarray, device: torch.device, size: int | None, fov: float, options: Any, progress: Progress | None
     ) -> Estimate | Exception:
         """An estimate; or what can be helped, want of memory or of range, as an exception that keeps no tensor alive."""
         try:
             with torch.no_grad():
-                rgb = pictures_to_rgb(pictures).to(device)
+                # From pinned memory a tensor travels while the program goes on.
+                stored = pictures.to(device, torch.float32, non_blocking=True) if isinstance(pictures, Tensor) else pictures
+                rgb = pictures_to_rgb(stored).to(device)
                 return self._annotator.estimate(rgb, size, fov=fov, options=options, progress=progress)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            return _without_frames(error)
+            return without_frames(error)
         except ArithmeticError as error:
             if self.dtype == torch.float32 or self._rebuild is None:
                 raise
-            return _without_frames(error)
+            return without_frames(error)
 
     def _widen(self, reason: Exception) -> None:
         """Loads the network in float32 in place of the half precision in which it failed, for good."""
@@ -198,9 +273,23 @@ class Model:
         return other
 
     @property
+    def annotator(self) -> Annotator:
+        """The network with what its family does before and after it; on its device since the last estimate."""
+        return self._annotator
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs as long as there is room."""
+        return self._device
+
+    @property
     def resampling(self) -> str:
         """How the family's depth is brought to another size; what `Estimate.resized` takes."""
         return self._annotator.resampling
+
+    def fitting(self, height: int, width: int) -> int | None:
+        """How many pictures of a size run at once since the memory could not hold more of them; None while it could."""
+        return min((count for sides, count in self._fitted.items() if sides[:2] == (height, width)), default=None)
 
     def unload(self) -> None:
         """Takes the model off its device. It can still be used: the next run brings it back."""
@@ -222,7 +311,7 @@ def _sides(images: Tensor | np.ndarray) -> tuple[int, int, int]:
     return total, height, width
 
 
-def _joined(parts: Iterable[Estimate], total: int, device: torch.device) -> Estimate:
+def joined(parts: Iterable[Estimate], total: int, device: torch.device) -> Estimate:
     """One estimate of all parts on a device. Each goes to its place as it comes: a long batch is never held twice."""
     whole: Estimate | None = None
     done = 0
@@ -236,9 +325,3 @@ def _joined(parts: Iterable[Estimate], total: int, device: torch.device) -> Esti
         done += part.batch
     assert whole is not None, "the batch is not empty"
     return whole
-
-
-def _without_frames(error: Exception) -> Exception:
-    """The exception without what its traceback holds: the tensors of every function that it passed through."""
-    error.__cause__ = error.__context__ = None
-    return error.with_traceback(None)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from ..annotators.base import CheckpointError, WeightFile
+from ..annotators.specs.base import CheckpointError, WeightFile
 from . import hub
 from .background import Background
-from .checkpoint import read_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -94,12 +94,10 @@ def structure_problem(path: Path, tick: Callable[[], None] | None = None) -> str
 
 
 def _structure_problem(path: Path) -> str | None:
-    if path.is_file() and _begins_as_safetensors(path):
-        from safetensors import SafetensorError, safe_open
+    if path.is_file() and _begins_as_safetensors(path) and _is_whole_safetensors(path):
+        return None
+    from .checkpoint import read_checkpoint
 
-        with suppress(SafetensorError), safe_open(str(path), "pt") as opened:  # it compares the header's end with the file's
-            if opened.keys():
-                return None
     try:
         read_checkpoint(path)
     except CheckpointError as error:
@@ -110,6 +108,26 @@ def _structure_problem(path: Path) -> str | None:
 def _begins_as_safetensors(path: Path) -> bool:
     with path.open("rb") as stream:
         return stream.read(9)[8:] == b"{"
+
+
+def _is_whole_safetensors(path: Path) -> bool:
+    from safetensors import SafetensorError, safe_open
+
+    with suppress(SafetensorError), safe_open(str(path), "np") as opened:  # it compares the header's end with the file's
+        return bool(opened.keys())
+    return False
+
+
+def seems_usable(path: Path) -> bool:
+    """As `is_usable`, by the index of the file alone and without torch: of PyTorch's files, what is in them is not looked at."""
+    try:
+        with path.open("rb") as stream:
+            begins = stream.read(4)
+        if begins == b"PK\x03\x04":
+            return zipfile.is_zipfile(path)
+        return begins[:1] == b"\x80" or (_begins_as_safetensors(path) and _is_whole_safetensors(path))
+    except OSError:
+        return False
 
 
 def is_usable(path: Path, tick: Callable[[], None] | None = None) -> bool:

@@ -250,7 +250,7 @@ def test_a_torch_device_is_taken_as_it_is(load):
 
 def test_dtype_auto_is_the_first_that_the_device_is_fast_in(load, monkeypatch):
     spec = registry.MODELS["weighted"]
-    monkeypatch.setitem(registry.MODELS, "weighted", type(spec)(**{**vars(spec), "auto_dtypes": (torch.bfloat16,)}))
+    monkeypatch.setitem(registry.MODELS, "weighted", type(spec)(**{**vars(spec), "auto_dtypes": ("bfloat16",)}))
     monkeypatch.setattr(host, "is_fast", lambda dtype, _device: dtype == torch.float32)
     assert load(dtype="auto").dtype == torch.float32
     monkeypatch.setattr(host, "is_fast", lambda _dtype, _device: True)
@@ -259,7 +259,7 @@ def test_dtype_auto_is_the_first_that_the_device_is_fast_in(load, monkeypatch):
 
 
 WHOLE = ("midas-v2.1-small", "midas-dpt-hybrid")
-HALF_FAMILIES = ("midas", "zoedepth", "depth-anything", "zoe-depth-anything", "depth-anything-3")
+HALF_FAMILIES = ("midas", "zoedepth", "depth-anything", "zoe-depth-anything", "depth-anything-3", "moge")
 
 
 @pytest.mark.parametrize("spec", registry.MODELS.values(), ids=lambda spec: spec.id)
@@ -274,7 +274,7 @@ def test_dtype_auto_on_a_gpu_and_on_a_cpu(spec, monkeypatch):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (6, 1))
         assert load_module._parse_dtype("auto", spec, cuda) == torch.float32, "Pascal is 64 times slower in float16"
     else:
-        assert on_gpu == (*spec.auto_dtypes, torch.float32)[0]
+        assert on_gpu == load_module.DTYPES[(*spec.auto_dtypes, "float32")[0]]
     assert load_module._parse_dtype("auto", spec, torch.device("mps")) == torch.float32
 
 

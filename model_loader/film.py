@@ -1,0 +1,98 @@
+"""A film through a model: frame after frame, made to hold still, and never held as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+from ..annotators.base import Progress
+from ..geometry.checks import check_map
+from ..geometry.cuts import CutDetector
+from ..geometry.estimate import Estimate
+from ..geometry.temporal import FilmAligner, FilmOptions
+from .model import Model
+
+
+def estimate_film(
+    model: Model,
+    frames: Iterable[Tensor],
+    options: FilmOptions = FilmOptions(),  # noqa: B008 (it is frozen)
+    *,
+    size: int | None = None,
+    fov: float = 0.0,
+    derive: Callable[[Estimate], Estimate] | None = None,
+    progress: Progress | None = None,
+    aligner: FilmAligner | None = None,
+) -> Iterator[Estimate]:
+    """Depth and/or normals of a film, at its frames' own size, in order.
+
+    Args:
+        model: Any model.
+        frames: The film in chunks of one or more frames: (B, 3, H, W) in [0, 1], all of one size. A chunk is asked for when the estimates
+            of the one before have been taken, by models that see several frames at once up to 31 frames sooner; a film without any
+            gives no estimate.
+        options: How frames are made one. Models that see several frames at once hold still by themselves, and need only `cuts`.
+        size: As `Model.estimate`.
+        fov: As `Model.estimate`.
+        derive: As `Model.estimate`; it sees the depth that holds still.
+        progress: Called with (frames done, frames read so far).
+        aligner: Goes on from the frames that it has seen; None = a new one of `options`.
+
+    Yields:
+        Estimates of one or more frames, float32, where the frames were.
+
+    Raises:
+        ValueError: A chunk of another size than the first (start a new film there), and as `Model.estimate`.
+        MemoryError, ArithmeticError: As `Model.estimate`.
+    """
+    film = _Film(frames)
+    if model.is_film_model:
+        parts = model.film(film, size, fov=fov, is_cut=CutDetector().push if options.cuts else None)
+    else:
+        parts = _one_by_one(model, film, aligner or FilmAligner(options), size, fov)
+    done = 0
+    for part in parts:
+        derived = part if derive is None else derive(part)
+        done += part.batch
+        yield derived.resized(film.height, film.width, model.resampling).to(film.device)
+        if progress is not None:
+            progress(done, film.read)
+
+
+def _one_by_one(model: Model, film: _Film, aligner: FilmAligner, size: int | None, fov: float) -> Iterator[Estimate]:
+    """The estimates of a model that sees one picture at a time, at its own size, brought to one another."""
+    for chunk in film:
+        done = 0
+        for part in model.estimates(chunk, size, fov=fov):
+            yield aligner.push(chunk[done : done + part.batch], part)
+            done += part.batch
+
+
+class _Film:
+    """The chunks of a film, and what is known of them so far.
+
+    Attributes:
+        read: Frames read so far.
+        height, width: Of every frame, once one is read.
+        device: Where the last chunk was.
+    """
+
+    def __init__(self, chunks: Iterable[Tensor]) -> None:
+        self._chunks = chunks
+        self.read = self.height = self.width = 0
+        self.device = torch.device("cpu")
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for chunk in self._chunks:
+            check_map(chunk, 3, "frames")
+            height, width = chunk.shape[-2:]
+            if self.read and (height, width) != (self.height, self.width):
+                raise ValueError(
+                    f"the film changes from {self.width}x{self.height} to {width}x{height} pixels after {self.read} frames; "
+                    "bring all frames to one size, or begin a new film there"
+                )
+            self.height, self.width, self.device = height, width, chunk.device
+            self.read += chunk.shape[0]
+            yield chunk
