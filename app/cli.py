@@ -9,30 +9,36 @@ import argparse
 import io
 import json
 import logging
-import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from .. import __version__
-from ..annotators.choices import BUNDLED_MODEL, DEFAULT_MODEL, DEVICE_CHOICES, DTYPE_CHOICES
-from .pictures import find_pictures
-from .terminal import TerminatedError, complain, say, terminable
+from ..annotators.choices import BUNDLED_MODEL
+from .arguments import DONE, EXIT_CODES, EXPECTED_ERRORS, INTERRUPTED, NOTHING_DONE, SOME_FAILED, TERMINATED, add_json
+from .bench_command import add_bench
+from .estimate_command import add_demo, add_estimate
+from .stereo_command import add_stereo
+from .terminal import TerminatedError, complain, open_closed_streams, say, terminable
+from .video_command import add_video
 
-if TYPE_CHECKING:
-    from .outputs import Outputs
-
-DEMO_PICTURE = Path(__file__).parent / "coffee.jpg"
-
-DONE, SOME_FAILED, NOTHING_DONE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
-EXIT_CODES = """exit codes: 0 all done; 1 some failed, the others are done; 2 nothing could be done;
-130 stopped by Ctrl-C, 143 by SIGTERM: what was finished before stays"""
-
-FURTHER_FORMATS = ("exr", "pfm", "ply", "glb")
-PLY_UP_CHOICES = ("y", "z")
-
-# What a bad picture, file, model or machine raises; anything else is a fault of this program and shows its traceback.
-EXPECTED_ERRORS = (ValueError, OSError, RuntimeError, ArithmeticError, MemoryError, ImportError)
+EXAMPLES = {
+    "estimate": (
+        "depth-normal estimate a.jpg b.png --out maps --model tiny        # a_depth.png, a_normals.png, ...; without a download",
+        "depth-normal estimate photos --recursive --out maps --resume     # a folder; goes on where it was stopped",
+        "depth-normal estimate a.jpg --out maps --write npz               # the raw numbers alone",
+    ),
+    "stereo": ("depth-normal stereo photo.jpg --out maps --model tiny            # photo_LRF_Full_SBS.png",),
+    "video": (
+        "depth-normal video clip.mp4 depth.mp4 --model tiny               # near = white, with clip.mp4's sound",
+        "depth-normal video clip.mp4 maps.mp4 --what depth,normals        # maps_depth.mp4, maps_normals.mp4",
+        "depth-normal video clip.mp4 depth_%05d.exr                       # the raw numbers, a file a frame",
+        "depth-normal video clip.mp4 depth.mp4 --resume                   # after Ctrl-C",
+    ),
+    "compare": ("depth-normal compare found.npz truth.exr",),
+    "bench": ("depth-normal bench --model moge-2-vits-normal",),
+    "download": ("depth-normal download moge-2-vits-normal",),
+}
+"""What a person types first, by the command; shown below its help."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,6 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code, as EXIT_CODES says.
     """
+    open_closed_streams()
     try:
         with terminable():
             return _run(arguments)
@@ -63,8 +70,15 @@ def _run(arguments: list[str] | None) -> int:
     try:
         return parsed.run(parsed)
     except EXPECTED_ERRORS as error:
-        complain(str(error))
+        complain(_words(error))
         return NOTHING_DONE
+
+
+def _words(error: BaseException) -> str:
+    """What an error says; the system's own without its number."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -76,45 +90,30 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"depth-normal {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_estimate(commands.add_parser("estimate", help="write depth and normal maps of pictures"))
-    _add_demo(commands.add_parser("demo", help="depth and normals of a photograph that comes with the pack, without a download"))
-    _add_models(commands.add_parser("models", help="list the models: what they give, size, licence, where the file is"))
-    _add_compare(commands.add_parser("compare", help="how far two files of depth and/or normals of one view are apart"))
-    _add_download(commands.add_parser("download", help="download the weights of models"))
+
+    def command(name: str, task: str) -> argparse.ArgumentParser:
+        examples = "\n".join(("for example:", *(f"  {line}" for line in EXAMPLES.get(name, ()))))
+        return commands.add_parser(
+            name,
+            help=task,
+            description=f"{task[0].upper()}{task[1:]}.",
+            epilog=examples if name in EXAMPLES else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    add_demo(command("demo", "write depth and normals of a photograph that comes with the pack, without a download"))
+    add_estimate(command("estimate", "write depth and normal maps of pictures"))
+    add_video(command("video", "write depth, normals, stereo, or depth beside the picture, of a film"))
+    add_stereo(command("stereo", "make pictures three-dimensional: side by side, top and bottom, anaglyph"))
+    _add_models(command("models", "list the models: what they give, size, licence, where the file is"))
+    _add_download(command("download", "download the weights of models, to run later without a network"))
+    _add_compare(command("compare", "say how far two files of depth and/or normals of one view are apart"))
+    add_bench(command("bench", "measure how fast a model is on this machine, as a table to paste into an issue"))
     return parser
 
 
-def _add_estimate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("pictures", nargs="+", type=Path, metavar="IMAGE", help="pictures, or a pattern such as 'photos/*.jpg'")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the results; made if absent")
-    parser.add_argument("--model", default=DEFAULT_MODEL, metavar="ID", help=f"see `depth-normal models` (default: {DEFAULT_MODEL})")
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="weights to use in place of the published file")
-    parser.add_argument("--size", type=_positive, metavar="N", help="network's side in pixels, as its authors count (default: theirs)")
-    fov = "field of view of the pictures' longer side, where the camera is known (makes Depth Anything 3's metres right)"
-    parser.add_argument("--fov", type=_degrees, default=0.0, metavar="DEGREES", help=fov)
-    ratio = (
-        "how many times farther the far end of the scene is than the near end, above 1, for normals of depth that is not metric "
-        "(default: 3, or 30 where the model itself marks the sky; 30 suits landscapes)"
-    )
-    parser.add_argument("--near-far-ratio", type=_ratio, metavar="N", help=ratio)
-    parser.add_argument("--device", default="auto", choices=DEVICE_CHOICES)
-    parser.add_argument("--dtype", default="auto", choices=DTYPE_CHOICES, help="what the network computes in")
-    also = "write <stem>.<format> too; may be given again"
-    parser.add_argument("--also", action="append", default=[], choices=FURTHER_FORMATS, help=also)
-    parser.add_argument("--ply-up", choices=PLY_UP_CHOICES, help="what points up in a PLY: y (the default), or z as in Blender")
-    _add_overwrite(parser)
-    parser.set_defaults(run=_estimate)
-
-
-def _add_demo(parser: argparse.ArgumentParser) -> None:
-    out = "folder for the results (default: %(default)s)"
-    parser.add_argument("--out", type=Path, default=Path("depth-normal-demo"), metavar="DIR", help=out)
-    _add_overwrite(parser)
-    parser.set_defaults(run=_demo)
-
-
 def _add_models(parser: argparse.ArgumentParser) -> None:
-    _add_json(parser)
+    add_json(parser)
     parser.set_defaults(run=_models)
 
 
@@ -123,115 +122,13 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("found", type=Path, metavar="A", help=judged)
     parser.add_argument("truth", type=Path, metavar="B", help="the file that it is judged by, of the same kinds")
     parser.add_argument("--normals-from-depth", action="store_true", help="judge normals derived from A's depth, not those in the file")
-    _add_json(parser)
+    add_json(parser)
     parser.set_defaults(run=_compare)
 
 
 def _add_download(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("models", nargs="+", metavar="ID")
+    parser.add_argument("models", nargs="+", metavar="ID", help="as `depth-normal models` lists them")
     parser.set_defaults(run=_download)
-
-
-def _add_overwrite(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--overwrite", action="store_true", help="replace also what this command did not make, or made of another picture")
-
-
-def _add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="as JSON")
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of pixels above 0")
-    return int(text)
-
-
-def _degrees(text: str) -> float:
-    if not 0 < (degrees := _number(text)) < 180:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an angle between 0 and 180 degrees")
-    return degrees
-
-
-def _ratio(text: str) -> float:
-    if not 1 < (ratio := _number(text)) < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 1")
-    return ratio
-
-
-def _number(text: str) -> float:
-    """NaN where it is none."""
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
-
-
-def _estimate(arguments: argparse.Namespace) -> int:
-    pictures, problems = find_pictures(arguments.pictures)
-    for problem in problems:
-        complain(problem)
-    if not pictures:
-        return NOTHING_DONE
-    if arguments.ply_up and "ply" not in arguments.also:
-        raise ValueError(f"--ply-up {arguments.ply_up} says how a PLY stands, and none is asked for: add --also ply, or leave it out")
-    from ..annotators.registry import find_spec
-    from .outputs import plan_outputs
-    from .work import check_formats
-
-    planned = plan_outputs(pictures, arguments.out, arguments.also, arguments.overwrite)
-    check_formats(arguments.also, find_spec(arguments.model), arguments.fov)
-    failed = len(problems) + _estimate_all(planned, arguments)
-    total = len(problems) + len(planned)
-    if failed and total > 1:
-        complain(f"{failed} of {total} pictures failed")
-    return (NOTHING_DONE if failed == total else SOME_FAILED) if failed else DONE
-
-
-def _estimate_all(planned: list[Outputs], arguments: argparse.Namespace) -> int:
-    """Returns how many pictures failed."""
-    from tqdm import tqdm
-    from tqdm.contrib.logging import logging_redirect_tqdm
-
-    from ..model_loader import load_model
-    from .work import run
-
-    model = load_model(arguments.model, arguments.dtype, arguments.device, arguments.weights)
-    failed = 0
-    with logging_redirect_tqdm():
-        for outputs in tqdm(planned, unit="picture", disable=len(planned) == 1):
-            try:
-                written = run(model, outputs, arguments.size, arguments.fov, arguments.ply_up or "y", arguments.near_far_ratio)
-            except EXPECTED_ERRORS as error:
-                failed += 1
-                complain(_about(str(outputs.picture), error))
-            else:
-                say(f"{outputs.picture}: {', '.join(str(each) for each in written)}")
-    return failed
-
-
-def _about(name: str, error: Exception) -> str:
-    """An error with the name of what it is about, once."""
-    text = str(error) or type(error).__name__
-    return text if name in text else f"{name}: {text}"
-
-
-def _demo(arguments: argparse.Namespace) -> int:
-    from ..annotators.registry import find_spec
-    from ..model_loader import load_model
-    from .outputs import plan_outputs
-    from .work import run
-
-    (outputs,) = plan_outputs([DEMO_PICTURE], arguments.out, overwrite=arguments.overwrite)
-    for path in run(load_model(BUNDLED_MODEL), outputs):
-        say(str(path))
-    say(f"""
-The photograph is {DEMO_PICTURE} (by Rachel Michetti, CC0).
-These maps are a preview, by {BUNDLED_MODEL!r}, the small network that comes with the pack. Of your own picture, with a larger network:
-
-    depth-normal estimate photo.jpg --out maps --model {DEFAULT_MODEL}
-
-downloads {find_spec(DEFAULT_MODEL).size_in_words} once; `depth-normal models` lists all models with their sizes and licences.""")
-    return DONE
 
 
 def _models(arguments: argparse.Namespace) -> int:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..annotators.base import ModelSpec, WeightFile
-from ..model_loader.download import download_weights
+from ..annotators.specs.base import ModelSpec, WeightFile
 from ..model_loader.find import find_weights
+from ..model_loader.verify import seems_usable
 
 
 def describe(spec: ModelSpec) -> dict[str, Any]:
-    """What a user wants to know of a model before choosing it, as JSON can hold it; `file` is None where the weights are not here."""
-    path = find_weights(spec.file)
+    """What a user wants to know of a model before choosing it, as JSON can hold it; `file` is None where the weights are not here.
+
+    Whether the file holds what it should is looked at when it is loaded.
+    """
+    path = find_weights(spec.file, seems_usable)
     return {
         "id": spec.id,
         "gives": spec.gives,
@@ -31,4 +34,6 @@ def find_or_download(spec: ModelSpec, file: WeightFile) -> Path:
         DownloadError: It is nowhere and cannot be downloaded.
         CheckpointError: A file of the pack itself is missing or damaged.
     """
+    from ..model_loader.download import download_weights
+
     return find_weights(file) or download_weights(file, spec.licence, spec.licence_url)

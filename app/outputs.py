@@ -1,288 +1,245 @@
-"""Where results go: their names, what must not be overwritten, and the record of what was made and how.
-
-Each picture has a record of its own, `.depth-normal/<stem>.json` in the folder of its results, so that two processes that work on
-different pictures never write the same file:
-
-    {"version": 1,
-     "picture": {"path": "/photos/room.jpg", "bytes": 81920, "modified_ns": 1763654400000000000},
-     "settings": {"model": "tiny", ...},                             what was asked for, as the caller says it
-     "files": {"room_depth.png": {"bytes": 4096, "modified_ns": ...}, ...},   what was written then
-     "earlier": {...}}                                               the files of earlier runs, as they were before that
-
-A file counts as made by this pack as long as it has the length and the time of change that the record says, under `files` or `earlier`. A
-file that was edited, copied without its time, or put there by somebody else does not count. `earlier` has replaced files too: a process
-that is killed between the record and the last file leaves some of each.
-
-One process at a time checks, records and moves into a folder (`.depth-normal/lock`), so that of two that work on one picture the last
-one's files are there, all of them.
-"""
+"""Where results go: their names, which of them are done, and what must not be overwritten."""
 
 from __future__ import annotations
 
 import errno
-import json
+import functools
 import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..geometry.files import possible_paths
-from ..geometry.files.paths import temporary_folder, write_bytes
+from ..geometry.stereo import LAYOUTS, stereo_suffix
+from .arguments import DEFAULT_WRITES, HOLES
+from .pictures import Source
+from .records import RECORDS, is_whole, known_marks, mark, other_picture, read_record
 
-RECORDS = ".depth-normal"
-"""The folder of the records, beside the results."""
-
-RECORD_VERSION = 1
-_MAX_RECORD_BYTES = 2**20
-_LOCK = "lock"
-_LOCK_SECONDS = 60
+_PICTURES = {
+    "depth": "_depth.png",
+    "normals": "_normals.png",
+    **{layout: f"{stereo_suffix(layout)}.png" for layout in LAYOUTS},
+    **{f"{layout}{HOLES}": f"{stereo_suffix(layout)}_holes.png" for layout in LAYOUTS},
+}
 _NAMED_PROBLEMS = 5
+# Every disk stores names of this length.
+_SHORT_NAME = 100
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Outputs:
     """The files of one picture.
 
     Attributes:
         picture: The file that is read.
         folder: Where the results go.
-        formats: Further formats of `geometry.files.FORMATS`, without their dot.
+        writes: What is written: "depth" and "normals" (pictures), formats of `geometry.files.FORMATS` without their dot, and layouts of
+            `geometry.stereo.LAYOUTS` (both eyes' pictures; with "-holes" behind, the mask of what was filled in).
         overwrite: Whether files that this pack did not make may be replaced.
     """
 
     picture: Path
     folder: Path
-    formats: tuple[str, ...] = ()
+    writes: tuple[str, ...] = DEFAULT_WRITES
     overwrite: bool = False
 
-    @property
-    def depth(self) -> Path:
-        """The picture of the depth."""
-        return self._named("_depth.png")
-
-    @property
-    def normals(self) -> Path:
-        """The normal map."""
-        return self._named("_normals.png")
-
-    @property
-    def archive(self) -> Path:
-        """The numbers."""
-        return self._named(".npz")
-
-    @property
-    def others(self) -> tuple[Path, ...]:
-        """What `save_estimate` is given for the further formats."""
-        return tuple(self._named(f".{extension}") for extension in self.formats)
+    def path(self, kind: str) -> Path:
+        """The file of one kind of `writes`; of a format that may need two, the name that `save_estimate` is given."""
+        return self.folder / f"{self.picture.stem}{_PICTURES.get(kind, f'.{kind}')}"
 
     @property
     def record(self) -> Path:
         """What was made and how."""
-        return self.folder / RECORDS / f"{self.picture.stem}.json"
+        return Path(self._record())
+
+    def _record(self) -> str:
+        # Of a million pictures, a Path for each name takes minutes.
+        return os.path.join(self.folder, RECORDS, f"{self.picture.stem}.json")  # noqa: PTH118
+
+    def source_below(self, out: Path) -> Source:
+        """The picture as it was named for a run whose results go to `out`."""
+        return Source(self.picture, self.folder.relative_to(out) / self.picture.name)
+
+    def names(self) -> tuple[str, ...]:
+        """The names of all files that may be written, whatever the model gives."""
+        stem = self.picture.stem
+        return tuple([stem + ending for ending in _endings(self.writes)])
 
     def paths(self) -> tuple[Path, ...]:
-        """Every file that may be written, whatever the model gives."""
-        return (self.depth, self.normals, self.archive, *(path for other in self.others for path in possible_paths(other)))
-
-    def _named(self, ending: str) -> Path:
-        return self.folder / f"{self.picture.stem}{ending}"
+        """The same as paths."""
+        return tuple(self.folder / name for name in self.names())
 
 
-def plan_outputs(pictures: Iterable[Path], folder: Path, formats: Sequence[str] = (), overwrite: bool = False) -> list[Outputs]:
+@functools.lru_cache(maxsize=64)
+def _endings(writes: tuple[str, ...]) -> tuple[str, ...]:
+    """What follows the stem in the names of a picture's files."""
+    names = (_PICTURES.get(kind) or tuple(path.name[1:] for path in possible_paths(f"x.{kind}")) for kind in writes)
+    return tuple(dict.fromkeys(ending for each in names for ending in ([each] if isinstance(each, str) else each)))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run has to do.
+
+    Attributes:
+        todo: The pictures to read, each with its files.
+        done: The pictures that need no further work.
+        refused: The pictures that cannot be done, and why.
+    """
+
+    todo: list[Outputs]
+    done: list[Outputs]
+    refused: list[tuple[Outputs, str]]
+
+    @property
+    def total(self) -> int:
+        """How many pictures there are."""
+        return len(self.todo) + len(self.done) + len(self.refused)
+
+
+def plan_outputs(
+    sources: Iterable[Source],
+    folder: Path,
+    writes: Sequence[str] = DEFAULT_WRITES,
+    overwrite: bool = False,
+    done_by: Mapping[str, Any] | None = None,
+) -> Plan:
     """The files of all pictures, before anything is written. A picture that is given twice is planned once.
 
     Args:
-        pictures: The files that will be read; they need not exist.
-        folder: Where the results go; it need not exist.
-        formats: As `Outputs.formats`; given twice counts once.
+        sources: The files that will be read; they need not exist.
+        folder: Where the results go, each below the folder that its source names; it need not exist.
+        writes: As `Outputs.writes`; given twice counts once.
         overwrite: As `Outputs.overwrite`.
+        done_by: The settings by which a picture is left out if `records.is_whole` finds it done; None = none is left out.
+
+    Returns:
+        The plan. A picture is refused if it would write the same files as one before it, if a result would replace one of the pictures, a
+        file that this pack did not make or one that it made of another picture, or if nothing can have such a name; the words say what
+        and where. Names that differ only in case or in the coding of accents are the same here, because some file systems treat them so.
 
     Raises:
-        ValueError: Two pictures would write the same file, a result would replace one of the pictures, a file that this pack did not
-            make or one that it made of another picture, or nothing can be written to the folder or under such a name; the message says
-            what and where. Names that differ only in case or in the coding of accents are the same here, because some file systems
-            treat them so.
+        ValueError: Every picture is refused, or nothing can be written to the folder.
     """
-    unique = {(picture.parent.resolve(), picture.name): picture for picture in pictures}
-    planned = [Outputs(picture, folder, tuple(dict.fromkeys(formats)), overwrite) for picture in unique.values()]
-    problems = [*_folder_problems(folder), *shared_names(planned), *_replaced_pictures(planned)]
-    problems += (problem for outputs in planned for problem in _name_problems(outputs))
-    problems += (problem for outputs in planned for problem in refusals(outputs, outputs.paths()))
-    if problems:
-        more = f" (and {len(problems) - _NAMED_PROBLEMS} more)" if len(problems) > _NAMED_PROBLEMS else ""
-        raise ValueError(f"nothing was written: {'; '.join(problems[:_NAMED_PROBLEMS])}{more}")
-    return planned
-
-
-def shared_names(planned: Iterable[Outputs]) -> list[str]:
-    """Pictures whose results would have the same name, in words."""
-    owners: dict[str, Outputs] = {}
-    problems = {}
+    planned = list(_unique_outputs(sources, folder, tuple(dict.fromkeys(writes)), overwrite))
+    folders = dict.fromkeys((folder, *(outputs.folder for outputs in planned)))
+    if problems := list(dict.fromkeys(problem for each in folders for problem in _folder_problems(each))):
+        raise ValueError(_nothing_written(problems))
+    folders = {each: each.is_dir() for each in folders}
+    refused = shared_names(planned)
+    plan = Plan([], [], [])
+    taken: list[tuple[Outputs, Sequence[Path]]] = []
     for outputs in planned:
-        for path in outputs.paths():
-            first = owners.setdefault(folded(path.name), outputs)
-            if first is not outputs:
-                text = f"{first.picture} and {outputs.picture} would write the same files ({path}); run them apart, each with its own --out"
-                problems.setdefault((first.picture, outputs.picture), text)
-    return list(problems.values())
+        if problem := refused.get(outputs) or _name_problem(outputs):
+            plan.refused.append((outputs, problem))
+        elif not folders[outputs.folder]:  # where nothing lies yet
+            plan.todo.append(outputs)
+        elif done_by and is_whole(outputs.record, outputs.picture, done_by, outputs.names()):
+            plan.done.append(outputs)
+        elif paths := _taken(outputs):
+            taken.append((outputs, paths))
+            plan.todo.append(outputs)
+        else:
+            plan.todo.append(outputs)
+    _refuse_taken(plan, taken, planned)
+    if plan.refused and not plan.todo and not plan.done:
+        raise ValueError(_nothing_written([problem for _, problem in plan.refused]))
+    return plan
+
+
+def _nothing_written(problems: Sequence[str]) -> str:
+    more = f" (and {len(problems) - _NAMED_PROBLEMS} more)" if len(problems) > _NAMED_PROBLEMS else ""
+    return f"nothing was written: {'; '.join(problems[:_NAMED_PROBLEMS])}{more}"
+
+
+def _refuse_taken(plan: Plan, taken: Sequence[tuple[Outputs, Sequence[Path]]], planned: Sequence[Outputs]) -> None:
+    """Moves pictures of a plan, whose `taken` files may not be replaced, to those that are refused."""
+    pictures = {identity: outputs.picture for outputs in planned if (identity := _identity(outputs.picture))} if taken else {}
+    refused = {}
+    for outputs, paths in taken:
+        problems = [
+            f"{outputs.picture} would write {path}, which is the picture {pictures[identity]}; choose another folder with --out"
+            for path in paths
+            if (identity := _identity(path)) in pictures
+        ]
+        if problems := problems or refusals(outputs, paths):
+            refused[outputs] = "; ".join(problems)
+    if refused:
+        plan.todo[:] = [outputs for outputs in plan.todo if outputs not in refused]
+        plan.refused.extend(refused.items())
+
+
+def _unique_outputs(sources: Iterable[Source], folder: Path, writes: tuple[str, ...], overwrite: bool) -> Iterator[Outputs]:
+    seen, parents, folders = set(), {}, {}
+    for source in sources:
+        parent, below = source.path.parent, source.relative.parent
+        real = parents.get(parent) or parents.setdefault(parent, str(parent.resolve()))
+        if (name := os.path.join(real, source.path.name)) not in seen:  # noqa: PTH118  as above
+            seen.add(name)
+            yield Outputs(source.path, folders.get(below) or folders.setdefault(below, folder / below), writes, overwrite)
+
+
+def shared_names(planned: Iterable[Outputs]) -> dict[Outputs, str]:
+    """Pictures that would write a file that one before them writes, and why not, in words."""
+    stems: dict[str, Outputs] = {}
+    refused = {}
+    for outputs in planned:
+        first = stems.setdefault(_folded_stem(outputs), outputs)
+        if first is not outputs:
+            refused[outputs] = _same_files(first, outputs)
+    for added in {ending.removesuffix(other) for outputs in stems.values() for ending, other in _overlapping(outputs.writes)}:
+        for stem, outputs in stems.items():
+            if stem.endswith(added) and (other := stems.get(stem.removesuffix(added))):
+                refused[outputs] = _same_files(other, outputs)
+    return refused
+
+
+def _same_files(first: Outputs, second: Outputs) -> str:
+    names = {folded(name) for name in second.names()}
+    path = next(path for path in first.paths() if folded(path.name) in names)
+    return f"{first.picture} and {second.picture} would write the same files ({path}); run them apart, each with its own --out"
+
+
+def _folded_stem(outputs: Outputs) -> str:
+    return folded(f"{outputs.folder}{os.sep}{outputs.picture.stem}")
+
+
+@functools.lru_cache(maxsize=64)
+def _overlapping(writes: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Endings that end with another of the endings: what is before it can be a part of somebody's stem."""
+    endings = _endings(writes)
+    return tuple((one, other) for one in endings for other in endings if one != other and one.endswith(other))
 
 
 def folded(name: str) -> str:
     """A name as it is for file systems that do not tell case, or codings of accents, apart."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
+    return name.lower() if name.isascii() else unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
 def refusals(outputs: Outputs, paths: Iterable[Path]) -> list[str]:
     """Which of a picture's `paths` are taken, in words."""
     # Before the record is read: a process that replaces them now has both marks in it.
-    marks = {path: _mark(path) for path in paths if os.path.lexists(path)}
-    record = {} if outputs.overwrite or not marks else read_record(outputs) or {}
-    known, other = _known_marks(record), _other_picture(record, outputs.picture)
+    marks = {path: mark(path) for path in paths if os.path.lexists(path)}
+    record = {} if outputs.overwrite or not marks else read_record(outputs.record) or {}
+    known, other = known_marks(record), other_picture(record, outputs.picture)
     problems = []
-    for path, mark in marks.items():
-        if path.is_dir():
+    for path, now in marks.items():
+        own = now is not None and now in known.get(path.name, [])
+        if not own and path.is_dir():
             problems.append(f"{path} is a folder; move it, or choose another --out")
         elif not outputs.overwrite:
-            own = mark is not None and mark in known.get(path.name, [])
             owner = "depth-normal did not make it or it was changed since" if not own else other and f"shows {other}, not {outputs.picture}"
             if owner:
                 problems.append(f"{path} is there already, and {owner}; move it, choose another --out, or replace it with --overwrite")
     return problems
 
 
-def _other_picture(record: Mapping[str, Any], picture: Path) -> str | None:
-    """The path of the picture that a record is about, where it is not this one. A picture that was moved is the same."""
-    made_of = record.get("picture")
-    if not isinstance(made_of, dict) or not isinstance(path := made_of.get("path"), str) or path == str(picture.absolute()):
-        return None
-    mark = _mark(picture)
-    return None if mark is not None and mark.items() <= made_of.items() else path
-
-
-@contextmanager
-def staged(outputs: Outputs, settings: Mapping[str, Any]) -> Iterator[Outputs]:
-    """A place to write one picture's results. They appear together with their record when the block ends well; otherwise none appears.
-
-    Args:
-        outputs: Where they shall go; the folder is made where it is absent.
-        settings: What was asked for, as JSON can hold it.
-
-    Yields:
-        The same names in an empty folder on the same disk.
-
-    Raises:
-        FileExistsError: A file came there meanwhile that this pack did not make.
-        OSError: The system refuses to write; the message says why and what to do.
-    """
-    with _refusal_in_words(outputs.folder), _kept_if_used(outputs.folder / RECORDS), temporary_folder(outputs.folder / RECORDS) as stage:
-        yield replace(outputs, folder=stage)
-        with _alone_in(outputs.folder):
-            _publish(outputs, settings, sorted(stage.iterdir()))
-
-
-def _publish(outputs: Outputs, settings: Mapping[str, Any], written: Sequence[Path]) -> None:
-    targets = [outputs.folder / path.name for path in written]
-    if problems := refusals(outputs, targets):
-        raise FileExistsError("; ".join(problems))
-    # The record goes first: after a crash in between it knows what has arrived and what has not.
-    _write_record(outputs, settings, {path.name: _mark(path) for path in written})
-    for path, target in zip(written, targets, strict=True):
-        path.replace(target)
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Keeps other processes and threads from changing the results in a folder."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(folder / RECORDS / _LOCK)
-    try:
-        lock.acquire(timeout=_LOCK_SECONDS)
-    except Timeout as error:
-        raise TimeoutError(
-            f"cannot write to {folder}: another process has been writing there for {_LOCK_SECONDS} seconds; end it, or choose another --out"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
-def _refusal_in_words(folder: Path) -> Iterator[None]:
-    """Says of what the system refuses in the block that it was writing to `folder`, and what to do."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is None:  # it is in words
-            raise
-        reason = error.strerror or error
-        raise type(error)(
-            f"cannot write to {folder}: {reason}; free room there, change its permissions, or choose another --out"
-        ) from error
-
-
-@contextmanager
-def _kept_if_used(folder: Path) -> Iterator[None]:
-    """Makes a folder and those above it. What is made here, and holds nothing when the block ends, is removed again."""
-    made = [each for each in (folder, *folder.parents) if not each.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        yield
-    finally:
-        with suppress(OSError):  # the first that holds something
-            for each in made:
-                each.rmdir()
-
-
-def read_record(outputs: Outputs) -> dict[str, Any] | None:
-    """The record of one picture; None where there is none that can be read."""
-    path = outputs.record
-    try:
-        if not path.is_file() or path.stat().st_size > _MAX_RECORD_BYTES:
-            return None
-        record = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None
-    return record if isinstance(record, dict) and record.get("version") == RECORD_VERSION else None
-
-
-def _write_record(outputs: Outputs, settings: Mapping[str, Any], files: Mapping[str, Any]) -> None:
-    before = read_record(outputs) or {}
-    other = _other_picture(before, outputs.picture)
-    record = {
-        "version": RECORD_VERSION,
-        "picture": {"path": str(outputs.picture.absolute()), **(_mark(outputs.picture) or {})},
-        "settings": dict(settings),
-        "files": dict(files),
-        "earlier": {
-            name: mark
-            for name, marks in _known_marks(before).items()
-            if (name in files or not other) and (mark := _mark(outputs.folder / name)) and mark in marks
-        },
-    }
-    write_bytes(outputs.record, json.dumps(record, indent=1).encode())
-
-
-def _known_marks(record: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """By which marks a record knows each file."""
-    known: dict[str, list[Any]] = {}
-    for part in (record.get("earlier"), record.get("files")):
-        for name, mark in part.items() if isinstance(part, dict) else ():
-            known.setdefault(name, []).append(mark)
-    return known
-
-
-def _mark(path: Path) -> dict[str, int] | None:
-    """What tells whether a file is still the same; None if there is no file, or none can have that name."""
-    try:
-        status = path.stat()
-    except (OSError, ValueError):
-        return None
-    return {"bytes": status.st_size, "modified_ns": status.st_mtime_ns}
+def _taken(outputs: Outputs) -> list[Path]:
+    """Which of a picture's files are there."""
+    folder = str(outputs.folder)
+    return [outputs.folder / name for name in outputs.names() if os.path.lexists(os.path.join(folder, name))]  # noqa: PTH118  as above
 
 
 def _folder_problems(folder: Path) -> list[str]:
@@ -304,39 +261,25 @@ def _folder_problems(folder: Path) -> list[str]:
     ]
 
 
-def _name_problems(outputs: Outputs) -> list[str]:
-    """Why a picture's results or record cannot have their names, in words."""
-    if os.path.isdir(outputs.record):  # noqa: PTH112  Path.is_dir raises on names that are too long
-        return [f"{outputs.record} is a folder, and the record of what was made of {outputs.picture} goes there; move it"]
-    longest = max(outputs.paths(), key=lambda path: len(path.name))
+def _name_problem(outputs: Outputs) -> str | None:
+    """Why a picture's results or record cannot have their names, in words; None where they can."""
+    if os.path.isdir(outputs._record()):  # noqa: PTH112  Path.is_dir raises on names that are too long
+        return f"{outputs.record} is a folder, and the record of what was made of {outputs.picture} goes there; move it"
+    longest = max((*outputs.names(), f"{outputs.picture.stem}.json"), key=len)
+    if len(longest) <= _SHORT_NAME and longest.isascii():
+        return None
     try:
         # Only the disk knows how long its names may be.
-        os.lstat(_nearest(outputs.folder) / longest.name)
+        os.lstat(_nearest(outputs.folder) / longest)
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            return [f"the name {longest.name} is too long for the disk of {outputs.folder}; give {outputs.picture} a shorter one"]
-    return []
+            return f"the name {longest} is too long for the disk of {outputs.folder}; give {outputs.picture} a shorter one"
+    return None
 
 
 def _nearest(folder: Path) -> Path:
     """A folder, or of one that is not there the first of those above it that is."""
     return next(each for each in (folder, *folder.parents) if os.path.lexists(each))
-
-
-def _replaced_pictures(planned: Sequence[Outputs]) -> list[str]:
-    """Results that are one of the pictures, by any name."""
-    pictures = {}
-    for outputs in planned:
-        if identity := _identity(outputs.picture):
-            pictures[identity] = outputs.picture
-    problems = []
-    for outputs in planned:
-        for path in outputs.paths():
-            identity = _identity(path)
-            if identity in pictures:
-                picture = pictures[identity]
-                problems.append(f"{outputs.picture} would write {path}, which is the picture {picture}; choose another folder with --out")
-    return problems
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

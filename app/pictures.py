@@ -1,46 +1,306 @@
-"""Which pictures are meant, before anything is loaded for them."""
+"""Which pictures are meant by what the user names: files, folders, patterns and lists. Nothing large is imported, no picture is opened.
+
+A picture is named in one of these ways:
+
+- a file, which is tried whatever it is called;
+- a folder, whose pictures are found by their extension; its subfolders' too with `recursive`, links followed;
+- a pattern such as `photos/*.jpg`, which Windows' shells hand on as it is; `**` matches any number of folders;
+- `@list.txt`, a file with one path a line, or `-`, the same on stdin.
+
+Paths in a list count from the folder that the command runs in, wherever the list lies: what `find photos -name '*.jpg' > /tmp/list.txt`
+wrote can be handed on, and `@list.txt` means what `- < list.txt` means. Empty lines and lines that begin with `#` say nothing. Where a NUL
+is in the list, it divides the paths instead (`find -print0`), and every character counts. A file whose own name begins with `@`, or is `-`,
+is named with a folder before it: `./@name`.
+"""
 
 from __future__ import annotations
 
+import codecs
 import glob
+import logging
 import os
+import re
 import stat
-from collections.abc import Iterable
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
+logger = logging.getLogger(__name__)
 
-def find_pictures(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:
-    """Looks at what the user named. What is inside the files is not looked at.
+EXTENSIONS = frozenset((".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"))
+"""By which a file in a folder is taken for a picture, in lower case."""
+
+# What a NAS, an archive from a Mac and Windows keep in folders of pictures, as small copies of them; others begin with a dot.
+_JUNK_FOLDERS = frozenset(("@eadir", "__macosx", "#recycle", "$recycle.bin", "system volume information"))
+_ANY_FOLDERS = re.compile(r"(^|[/\\])\*\*(?:[/\\]|$)" if os.sep == "\\" else r"(^|/)\*\*(?:/|$)")
+_BEGINNINGS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*")
+_NAMED_EXTENSIONS = 5
+
+Identity = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A picture that is meant.
+
+    Attributes:
+        path: The file.
+        relative: Its path under the folder that was named, whose parent is kept below `--out`; the plain name of a file named directly.
+            A relative path in a list keeps its folders too.
+    """
+
+    path: Path
+    relative: Path
+
+
+def find_pictures(
+    sources: Iterable[str | os.PathLike[str]], recursive: bool = False, out: str | os.PathLike[str] | None = None
+) -> tuple[list[Source], list[str]]:
+    """Looks for what the user named. A picture that is named twice is found once, as it was named first.
+
+    What is passed over in folders is counted and logged.
 
     Args:
-        paths: Files; or patterns such as `photos/*.jpg`, which Windows' shells hand on as they are, where no file has that name.
+        sources: As typed, where they are strings (see above); other paths are files or folders of exactly that name.
+        recursive: Whether to look into folders in folders.
+        out: Where the results go. It is passed over where it is inside a folder that is looked through.
 
     Returns:
-        The files, in order, and what is wrong with the rest, in words that begin with its name.
+        The pictures, in order, and what is wrong with the rest, in words that begin with its name.
     """
-    found, problems = [], []
-    for path in (match for each in paths for match in _matches(each)):
-        if problem := _problem(path):
-            problems.append(problem)
+    search = Search(recursive, out)
+    for source in sources:
+        search.add(source)
+    return search.found, search.problems
+
+
+class Search:
+    """What was found so far.
+
+    Attributes:
+        found: The pictures.
+        problems: What is wrong with the rest, in words.
+    """
+
+    def __init__(self, recursive: bool, out: str | os.PathLike[str] | None) -> None:
+        self.found: list[Source] = []
+        self.problems: list[str] = []
+        self._recursive = recursive
+        self._out = _identity(out) if out is not None else None
+        self._folders: set[Identity] = set()
+        self._named: set[tuple[Identity | None, str]] = set()
+        self._parents: dict[str, Identity | None] = {}
+
+    def add(self, source: str | os.PathLike[str]) -> None:
+        """Finds the pictures of one source."""
+        if not isinstance(source, str):
+            return self._add_path(Path(source))
+        if source == "-" or source.startswith("@"):
+            return self._add_list(source)
+        if os.path.lexists(source) or glob.escape(source) == source:
+            return self._add_path(Path(source))
+        matches = sorted(_matches(source, self._out))
+        for match in matches:
+            self._add_path(Path(match))
+        if not matches:
+            self.problems.append(f"{source}: no file matches this pattern")
+        return None
+
+    def _add_list(self, source: str) -> None:
+        name = "the list on stdin" if source == "-" else source[1:]
+        try:
+            data = sys.stdin.buffer.read() if source == "-" else Path(name).read_bytes()
+            lines = _lines(data)
+        except (OSError, ValueError) as error:
+            reason = (error.strerror or error) if isinstance(error, OSError) else error
+            self.problems.append(f"{source}: the list cannot be read: {reason}")
+            return
+        for number, line in lines:
+            self.add_line(line, f" (line {number} of {name}; its paths count from the folder that the command runs in)")
+        if not lines:
+            self.problems.append(f"{source}: the list is empty")
+
+    def add_line(self, line: str, where: str) -> None:
+        """Finds what a line of a list names; `where` says which line it is."""
+        self._add_path(Path(line), True, where)
+
+    def _add_path(self, path: Path, tree: bool = False, where: str = "") -> None:
+        """Finds a file or the pictures of a folder; with `tree` they keep the folders of their path, where it is relative."""
+        try:
+            mode = path.stat().st_mode
+        except FileNotFoundError:
+            self.problems.append(f"{path}: there is no such file{where}")
+            return
+        except (OSError, ValueError) as error:
+            self.problems.append(f"{path}: {getattr(error, 'strerror', None) or error}{where}")
+            return
+        tree = tree and not path.anchor and ".." not in path.parts
+        if stat.S_ISDIR(mode):
+            self._add_folder(path, path if tree else Path())
+        elif stat.S_ISREG(mode):
+            self._add_file(path, path if tree else Path(path.name))
         else:
-            found.append(path)
-    return found, problems
+            self.problems.append(f"{path} is not a file{where}")
+
+    def _add_file(self, path: Path, relative: Path) -> None:
+        parent = str(path.parent)
+        if parent not in self._parents:
+            self._parents[parent] = _identity(parent)
+        folder = self._parents[parent]
+        if (folder, path.name) in self._named or (folder in self._folders and is_picture_name(path.name)):
+            return
+        self._named.add((folder, path.name))
+        self.found.append(Source(path, relative))
+
+    def _add_folder(self, folder: Path, relative: Path) -> None:
+        """The pictures in a folder that was named, and one line about what is passed over in it."""
+        identity = _identity(folder)
+        if identity in self._folders:
+            return
+        if identity is not None and identity == self._out:
+            self.problems.append(
+                f"{folder} is where the results go (--out), and the next run would take them for pictures; choose another --out, "
+                f"such as {folder / 'maps'}"
+            )
+            return
+        problems, other = len(self.problems), _Others()
+        waiting = [(folder, relative)]
+        while waiting:
+            here, below = waiting.pop()
+            inside = self._scan(here, below, other)
+            if self._recursive:
+                waiting.extend((here / name, below / name) for name in reversed(inside))
+            else:
+                other.folders += len(inside)
+        if not other.pictures and len(self.problems) == problems:
+            but = f" but {other.in_words()}" if other else ""
+            self.problems.append(f"{folder}: no pictures in it{but}; pictures end with {', '.join(sorted(EXTENSIONS))}")
+        elif other:
+            logger.info("%s: passed over %s", folder, other.in_words())
+
+    def _scan(self, folder: Path, relative: Path, other: _Others) -> list[str]:
+        """Takes the pictures of one folder, in order of their names, and returns the folders in it."""
+        identity = _identity(folder)
+        if identity is not None and identity == self._out:
+            return []
+        if identity in self._folders:
+            other.pictures += 1  # those that were found there before
+            return []
+        try:
+            with os.scandir(folder) as entries:
+                pictures, folders = self._sorted_out(entries, other)
+        except OSError as error:
+            self.problems.append(f"{folder}: the folder cannot be read: {error.strerror or error}")
+            return []
+        other.pictures += len(pictures)
+        if identity is not None:
+            self._folders.add(identity)
+        self.found += (Source(folder / name, relative / name) for name in pictures if (identity, name) not in self._named)
+        return folders
+
+    def _sorted_out(self, entries: Iterator[os.DirEntry[str]], other: _Others) -> tuple[list[str], list[str]]:
+        """Names of pictures and of folders, sorted; the rest is counted."""
+        pictures, folders = [], []
+        for entry in entries:
+            try:
+                is_folder, is_file = entry.is_dir(), entry.is_file()
+            except OSError:  # a link to itself
+                is_folder = is_file = False
+            if is_folder:
+                if not entry.name.startswith(".") and entry.name.casefold() not in _JUNK_FOLDERS:
+                    folders.append(entry.name)
+            elif is_file and is_picture_name(entry.name):
+                pictures.append(entry.name)
+            elif entry.is_symlink() and is_picture_name(entry.name) and not is_file:
+                self.problems.append(f"{entry.path}: the link leads nowhere")
+            else:  # pipes and sockets too
+                other.extensions[_extension(entry.name)] += 1
+        return sorted(pictures), sorted(folders)
 
 
-def _matches(path: Path) -> list[Path]:
-    text = str(path)
-    if os.path.lexists(path) or glob.escape(text) == text:
-        return [path]
-    return [Path(match) for match in sorted(glob.glob(text))] or [path]  # noqa: PTH207 - Path.glob takes no absolute patterns
+class _Others:
+    """What is passed over in a folder that was named, and how many pictures are not."""
+
+    def __init__(self) -> None:
+        self.pictures = 0
+        self.extensions: Counter[str] = Counter()
+        self.folders = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.extensions or self.folders)
+
+    def in_words(self) -> str:
+        """Such as "3 other files (.txt 2, .heic 1) and 2 folders (--recursive looks into them)"."""
+        parts = []
+        if count := self.extensions.total():
+            kinds = [f"{extension} {number}" for extension, number in self.extensions.most_common(_NAMED_EXTENSIONS)]
+            more = ", ..." if len(self.extensions) > _NAMED_EXTENSIONS else ""
+            parts.append(f"{count} other file{'s' * (count > 1)} ({', '.join(kinds)}{more})")
+        if self.folders:
+            parts.append(f"{self.folders} folder{'s' * (self.folders > 1)} (--recursive looks into them)")
+        return " and ".join(parts)
 
 
-def _problem(path: Path) -> str | None:
+def is_picture_name(name: str) -> bool:
+    """Whether a file of this name in a folder is taken for a picture: by its extension, unless it is hidden."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS  # noqa: PTH122 - a Path costs ten times as much
+
+
+def _extension(name: str) -> str:
+    if name.startswith("."):
+        return "hidden"
+    return os.path.splitext(name)[1].lower() or "without extension"  # noqa: PTH122
+
+
+def _lines(data: bytes) -> list[tuple[int, str]]:
+    """The paths of a list with the numbers of their lines, from 1.
+
+    Raises:
+        ValueError: It is a picture, or no text.
+    """
+    if data.startswith(_BEGINNINGS) or data[8:12] == b"WEBP" or (data[:2] == b"BM" and not any(data[6:10])):
+        raise ValueError("it is a picture, not a list of paths; name the picture itself")
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as PowerShell writes
+        text = data.decode("utf-16")
+    else:
+        # as the system codes names, so that those that are no UTF-8 on the disk are found
+        text = os.fsdecode(data.removeprefix(codecs.BOM_UTF8))
+    if "\0" in text:
+        return [(number, path) for number, path in enumerate(text.split("\0"), 1) if path]
+    lines = enumerate((line.removesuffix("\r") for line in text.split("\n")), 1)
+    return [(number, line) for number, line in lines if line.strip() and not line.startswith("#")]
+
+
+def _matches(pattern: str, out: Identity | None) -> set[str]:
+    """What a pattern matches. Python's own `**` never comes to an end where links lead in circles, and would take the results too."""
+    found = _ANY_FOLDERS.search(pattern)
+    if found is None:
+        return set(glob.glob(pattern))  # noqa: PTH207 - Path.glob takes no absolute patterns
+    head, tail = pattern[: found.end(1)], pattern[found.end() :] or "*"
+    below = (folder for base in (glob.glob(head) if head else [""]) for folder in _folders_below(base, out))  # noqa: PTH207
+    return {match for folder in below for match in _matches(os.path.join(glob.escape(folder), tail), out)}  # noqa: PTH118
+
+
+def _folders_below(base: str, out: Identity | None) -> Iterator[str]:
+    """A folder and those below it, each once, without those that are hidden and that of the results."""
+    seen, waiting = {None, out}, [base]
+    while waiting:
+        folder = waiting.pop()
+        if (identity := _identity(folder or os.curdir)) in seen:
+            continue
+        seen.add(identity)
+        yield folder
+        with suppress(OSError), os.scandir(folder or os.curdir) as entries:
+            waiting.extend(os.path.join(folder, each.name) for each in entries if not each.name.startswith(".") and each.is_dir())  # noqa: PTH118
+
+
+def _identity(path: str | os.PathLike[str]) -> Identity | None:
+    """A value that all names of one folder share; None if there is none."""
     try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        return f"{path}: there is no such file"
-    except OSError as error:
-        return f"{path}: {error.strerror}"
-    if stat.S_ISDIR(mode):
-        return f"{path} is a folder; name its pictures, as {path / '*.jpg'} does"
-    return None if stat.S_ISREG(mode) else f"{path} is not a file"
+        status = os.stat(path)  # noqa: PTH116 - takes strings
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino

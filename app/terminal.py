@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import NoReturn, TextIO
 
 
@@ -32,9 +32,75 @@ def terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+class Stop:
+    """A wish to stop.
+
+    Attributes:
+        event: Is set from the first signal on.
+        signal: Which signal it was.
+    """
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self.signal: int | None = None
+
+
+@contextmanager
+def stoppable() -> Iterator[Stop]:
+    """Lets Ctrl-C and SIGTERM end the work in the block in good order: the first one only sets the event, the second stops at once.
+
+    Raises:
+        KeyboardInterrupt: At the second signal.
+    """
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def ask(number: int, _: object) -> None:
+        if stop.signal is not None:
+            raise TerminatedError if number == signal.SIGTERM else KeyboardInterrupt
+        stop.signal = number
+        stop.event.set()
+        # Past Python's own buffers, which the signal may have caught half-written.
+        with suppress(OSError):
+            os.write(2, b"\ndepth-normal: finishing the pictures in hand; once more stops at once\n")
+
+    # Whoever starts this with Ctrl-C ignored, as `nohup` and `&` do, wants it to be ignored.
+    numbers = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, ask) for number in numbers}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+_results: TextIO | None = None
+
+
+@contextmanager
+def stdout_for_results() -> Iterator[None]:
+    """Keeps stdout for what `say` says; what libraries print there while the block runs goes to stderr."""
+    global _results
+    before, _results = _results, _results or sys.stdout
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _results = before
+
+
+def open_closed_streams() -> None:
+    """Gives a program that was started without stdin, stdout or stderr empty ones: else a picture's file would get their numbers."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 - open until the end
+
+
 def say(text: str) -> None:
     """A result, to stdout."""
-    _write(text, sys.stdout)
+    _write(text, _results or sys.stdout)
 
 
 def complain(text: str) -> None:
@@ -51,8 +117,10 @@ def _write(text: str, stream: TextIO) -> None:
         else:
             tqdm.write(text, file=stream)
         stream.flush()
-    except BrokenPipeError:
+    except OSError as error:
         # Python flushes the stream once more as it ends, and would complain.
         silence = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silence, stream.fileno())
         os.close(silence)
+        if not isinstance(error, BrokenPipeError) and stream is not sys.stderr:
+            complain(f"what is done cannot be told any more: {error.strerror or error}")

@@ -1,65 +1,127 @@
-"""The way of one picture: read, estimate, write; `run` does the three in one go."""
+"""The way of a picture in three functions, `read`, `estimate` and `write`, which every engine calls; `run` does the three in one go."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from ..annotators.base import ModelSpec
-from ..annotators.registry import FAMILIES, MODELS
+from ..annotators.choices import BUNDLED_MODEL
+from ..annotators.registry import FAMILIES, MODELS, find_spec
+from ..annotators.specs.base import ModelSpec
 from ..geometry.derive import with_normals
 from ..geometry.estimate import Estimate, Quantity
-from ..geometry.files import FORMATS, SaveOptions, read_picture, save_estimate, write_depth_png, write_normal_png, write_npz
+from ..geometry.files import FORMATS, SaveOptions, read_picture, save_estimate, write_depth_png, write_normal_png
 from ..geometry.render import depth_to_image, normals_to_image
-from ..model_loader import Model
-from ..utils import as_batch
-from .outputs import Outputs, staged
+from ..geometry.stereo import StereoOptions, StereoPair, compose, compose_holes, stereo_pair
+from ..model_loader import Model, load_model
+from ..utils import to_planar
+from .arguments import HOLES, STEREO_CHOICES
+from .outputs import Outputs
+from .records import mark
+from .staging import staged
+
+# A pair takes some 250 bytes a pixel while it is made, and its operations use all cores by themselves.
+_one_pair = Lock()
 
 
-def check_formats(formats: Sequence[str], spec: ModelSpec, fov: float = 0.0) -> None:
+@dataclass(frozen=True)
+class Options:
+    """What is asked of every picture of a run.
+
+    Attributes:
+        model: An id of the table of models.
+        weights: A file to use in place of the published one.
+        dtype: As `load_model` takes it.
+        size: Side of the network's input in pixels; None = the model's default.
+        fov: Degrees that the longer side of the picture spans; 0 = not known.
+        near_far_ratio: As `likely_depth`, for the normals of a model that gives none.
+        ply_up: Of a PLY: what points up.
+        stereo: Of the pictures for both eyes: how deep.
+    """
+
+    model: str = BUNDLED_MODEL
+    weights: Path | None = None
+    dtype: str = "auto"
+    size: int | None = None
+    fov: float = 0.0
+    near_far_ratio: float | None = None
+    ply_up: str = "y"
+    stereo: StereoOptions = field(default_factory=StereoOptions)
+
+    def settings(self, writes: Sequence[str]) -> dict[str, Any]:
+        """What decides on the results, as the record of a picture holds it. It is known before a model is loaded.
+
+        Args:
+            writes: As `Outputs.writes`.
+
+        Raises:
+            ValueError: An unknown model.
+        """
+        published = [file.sha256 or file.revision for file in find_spec(self.model).files]
+        weights = {"name": self.weights.name, **(mark(self.weights) or {})} if self.weights else published
+        return {**asdict(self), "weights": weights, "writes": list(writes)}
+
+    def load(self, device: str | torch.device = "auto") -> Model:
+        """The model that is asked for, as `load_model` gives it."""
+        return load_model(self.model, self.dtype, device, self.weights)
+
+
+def check_writes(writes: Sequence[str], options: Options) -> None:
     """Refuses what cannot be written of a model's estimates, before any is made.
 
     Args:
-        formats: As `Outputs.formats`.
-        spec: The model.
-        fov: As in `estimate`.
+        writes: As `Outputs.writes`.
+        options: What is asked.
 
     Raises:
-        ValueError: A surface is asked for, and the model gives no distances, or nobody says which camera took the pictures.
+        ValueError: An unknown model, a map alone that the model does not give, pictures for both eyes, and the model gives no depth, or
+            a surface, and the model gives no distances, or nobody says which camera took the pictures.
         ImportError: The library that writes a format is missing; the message says how to install it.
     """
-    for name in formats:
-        chosen = FORMATS[f".{name}"]
-        chosen.check_library()
-        if not chosen.surface:
-            continue
-        if spec.quantity in (None, Quantity.DISPARITY):
-            metric = [each for each in MODELS.values() if each.quantity is Quantity.METRIC_DEPTH and not each.non_commercial]
-            smallest = min(metric, key=lambda each: each.size)
-            raise ValueError(
-                f"{spec.id} gives {spec.gives}; a mesh (--also {name}) needs metres and a camera: choose a metric model (such as "
-                f"{smallest.id}; `depth-normal models` lists all) and --fov"
-            )
-        if not fov and not FAMILIES[spec.family].knows_camera(spec):
-            raise ValueError(f"{spec.id} does not know the camera, and a mesh (--also {name}) needs it: say --fov DEGREES")
+    spec = find_spec(options.model)
+    gives = {"depth"} if spec.quantity else set()
+    if spec.axes or (spec.quantity and (spec.quantity is not Quantity.RELATIVE_DEPTH or options.near_far_ratio)):
+        gives.add("normals")
+    if not gives & set(writes) and set(writes) <= {"depth", "normals"}:
+        raise ValueError(f"{spec.id} gives {spec.gives}: there is no {' or '.join(writes)} to write; choose another model or --write")
+    for name in writes:
+        if name in STEREO_CHOICES:
+            if spec.quantity is None:
+                raise ValueError(f"{spec.id} gives {spec.gives}; pictures for both eyes ({name}) need depth: choose another model")
+        elif name not in ("depth", "normals"):
+            _check_format(name, spec, options.fov)
 
 
-def run(
-    model: Model, outputs: Outputs, size: int | None = None, fov: float = 0.0, ply_up: str = "y", near_far_ratio: float | None = None
-) -> list[Path]:
+def _check_format(name: str, spec: ModelSpec, fov: float) -> None:
+    chosen = FORMATS[f".{name}"]
+    chosen.check_library()
+    if not chosen.surface:
+        return
+    if spec.quantity in (None, Quantity.DISPARITY):
+        metric = [each for each in MODELS.values() if each.quantity is Quantity.METRIC_DEPTH and not each.non_commercial]
+        suited = min((each for each in metric if FAMILIES[each.family].knows_camera(each)), key=lambda each: each.size)
+        raise ValueError(
+            f"{spec.id} gives {spec.gives}; a mesh ({name}) needs metres and a camera: choose a model that gives both (such as "
+            f"{suited.id}), or one of metres with --fov DEGREES (`depth-normal models` lists all)"
+        )
+    if not fov and not FAMILIES[spec.family].knows_camera(spec):
+        raise ValueError(f"{spec.id} does not know the camera, and a mesh ({name}) needs it: say --fov DEGREES")
+
+
+def run(model: Model, outputs: Outputs, options: Options) -> list[Path]:
     """The whole way of one picture.
 
     Args:
-        model: The model to run.
+        model: The model to run, as `options` asks for it.
         outputs: The picture and where its results go.
-        size: As in `estimate`.
-        fov: As in `estimate`.
-        ply_up: Of a PLY: what points up.
-        near_far_ratio: As in `estimate`.
+        options: What is asked.
 
     Returns:
         The files written.
@@ -67,19 +129,9 @@ def run(
     Raises:
         ValueError, OSError: The picture cannot be read, or the results cannot be written.
     """
+    seen = mark(outputs.picture)
     picture = read(outputs.picture)
-    settings = {
-        "model": model.spec.id,
-        "weights": str(model.weights),
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "size": size,
-        "fov": fov,
-        "near_far_ratio": near_far_ratio,
-        "formats": list(outputs.formats),
-        "ply_up": ply_up,
-    }
-    found = estimate(model, picture, size, fov, near_far_ratio)
-    return write(outputs, found, SaveOptions(picture=picture, ply_up=ply_up), settings)
+    return write(outputs, estimate(model, picture, options), options, picture, seen)
 
 
 def read(path: Path) -> Tensor:
@@ -88,33 +140,41 @@ def read(path: Path) -> Tensor:
     Raises:
         ValueError, OSError: It cannot be read.
     """
-    return as_batch(read_picture(path))
+    return to_planar(torch.from_numpy(read_picture(path)))
 
 
-def estimate(model: Model, picture: Tensor, size: int | None = None, fov: float = 0.0, near_far_ratio: float | None = None) -> Estimate:
-    """What the model gives of a picture, with the normals that follow from its depth.
+def estimate(model: Model, pictures: Tensor, options: Options) -> Estimate:
+    """What the model gives of pictures, with the normals that follow from their depth.
 
     Args:
         model: The model to run.
-        picture: (1, 3, H, W) in [0, 1].
-        size: Side of the network's input in pixels; None = the model's default.
-        fov: Degrees that the longer side of the picture spans; 0 = not known.
-        near_far_ratio: As `likely_depth`, for the normals of a model that gives none.
+        pictures: (B, 3, H, W) in [0, 1].
+        options: What is asked.
 
     Returns:
-        The estimate at the picture's size.
+        The estimate at the pictures' size.
     """
-    return model.estimate(picture, size, fov=fov, derive=partial(with_normals, near_far_ratio=near_far_ratio))
+    derive = partial(with_normals, near_far_ratio=options.near_far_ratio)
+    return model.estimate(pictures, options.size, fov=options.fov, derive=derive)
 
 
-def write(outputs: Outputs, found: Estimate, options: SaveOptions, settings: Mapping[str, Any]) -> list[Path]:
-    """Writes `<stem>_depth.png`, `<stem>_normals.png`, `<stem>.npz` and the further formats: what of these the estimate gives.
+def write(
+    outputs: Outputs,
+    found: Estimate,
+    options: Options,
+    picture: Tensor | None = None,
+    seen: Mapping[str, int] | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> list[Path]:
+    """Writes what `outputs.writes` names and the estimate gives.
 
     Args:
         outputs: Where to.
         found: The estimate of one picture.
-        options: For the further formats.
-        settings: What was asked for, for the record.
+        options: What was asked.
+        picture: (1, 3, H, W) in [0, 1], for what shows it: surfaces, and both eyes' pictures.
+        seen: The `records.mark` of the picture from before it was read, for the record; None = as it is now.
+        settings: What was asked for, for the record; None = as `options` says it.
 
     Returns:
         The files. They appear together, each whole, or none does.
@@ -122,16 +182,38 @@ def write(outputs: Outputs, found: Estimate, options: SaveOptions, settings: Map
     Raises:
         ValueError, OSError: They cannot be written.
     """
-    with staged(outputs, settings) as stage:
+    save = SaveOptions(picture=picture, ply_up=options.ply_up)
+    pair = _pair(found, picture, options.stereo) if set(outputs.writes) & set(STEREO_CHOICES) else None
+    with staged(outputs, settings or options.settings(outputs.writes), seen) as stage:
         written = []
-        if found.depth is not None and found.quantity is not None:
-            written.append(stage.depth)
-            write_depth_png(stage.depth, depth_to_image(found.depth, found.quantity, mask=found.mask))
-        if found.normals is not None:
-            written.append(stage.normals)
-            write_normal_png(stage.normals, normals_to_image(found.normals, source=found.axes, mask=found.mask)[0])
-        written.append(stage.archive)
-        write_npz(stage.archive, found)
-        for path in stage.others:
-            written += save_estimate(path, found, options)
+        for kind in outputs.writes:
+            path = stage.path(kind)
+            if kind == "depth":
+                if found.depth is not None and found.quantity is not None:
+                    write_depth_png(path, depth_to_image(found.depth, found.quantity, mask=found.mask))
+                    written.append(path)
+            elif kind == "normals":
+                if found.normals is not None:
+                    write_normal_png(path, normals_to_image(found.normals, source=found.axes, mask=found.mask)[0])
+                    written.append(path)
+            elif pair is not None and kind in STEREO_CHOICES:
+                _write_stereo(path, pair, kind)
+                written.append(path)
+            else:
+                written += save_estimate(path, found, save)
     return [outputs.folder / path.name for path in written]
+
+
+def _pair(found: Estimate, picture: Tensor | None, options: StereoOptions) -> StereoPair:
+    """What both eyes see, made where the estimate is."""
+    if found.depth is None or picture is None:
+        raise ValueError("pictures for both eyes are made of a picture and its depth")
+    with _one_pair:
+        return stereo_pair(picture.to(found.depth.device), found, options)
+
+
+def _write_stereo(path: Path, pair: StereoPair, kind: str) -> None:
+    if kind.endswith(HOLES):
+        write_depth_png(path, compose_holes(pair, kind.removesuffix(HOLES)))
+    else:  # three channels of 8 bits, as a normal map's picture has
+        write_normal_png(path, compose(pair, kind)[0])

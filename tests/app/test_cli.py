@@ -14,10 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from depth_normal import model_loader
-from depth_normal.annotators.registry import find_spec
 from depth_normal.app import cli, work
-from depth_normal.app.outputs import RECORDS
+from depth_normal.app.records import RECORDS
 from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.derive import with_normals
 from depth_normal.geometry.estimate import Estimate, Quantity
@@ -44,7 +42,7 @@ def picture(tmp_path, photo):
 @pytest.fixture
 def estimate(tmp_path):
     def run(*words):
-        return cli.main(["estimate", *map(str, words), "--out", str(tmp_path / "out"), "--model", "tiny"])
+        return cli.main(["estimate", *map(str, words), "--out", str(tmp_path / "out"), "--model", "tiny", "--also", "npz"])
 
     return run
 
@@ -75,31 +73,34 @@ def test_normals_face_the_way_the_surface_does(estimate, picture, tmp_path):
 
 def test_a_bad_picture_is_named_and_the_rest_goes_on(estimate, picture, tmp_path, capsys):
     (tmp_path / "notes.jpg").write_text("not a picture")
-    assert estimate(tmp_path / "notes.jpg", tmp_path / "absent.png", tmp_path, picture) == 1
+    (tmp_path / "empty").mkdir()
+    assert estimate(tmp_path / "notes.jpg", tmp_path / "absent.png", tmp_path / "empty", picture) == 1
     said = capsys.readouterr()
     lines = said.err.splitlines()
-    assert "3 of 4 pictures failed" in lines[-1]
-    for name in ("notes.jpg", "absent.png", f"{tmp_path} is a folder; name its pictures, as {tmp_path / '*.jpg'} does"):
+    assert "1 done, 3 failed of 4 pictures in " in lines[-1] and f"why is in {tmp_path / 'out' / RECORDS / 'failures.jsonl'}" in lines[-1]
+    for name in ("notes.jpg", "absent.png", "empty: no pictures in it"):
         (line,) = [line for line in lines if name in line]
         assert line.startswith("depth-normal: ") and line.count(str(tmp_path / name)) <= 1
     assert results(tmp_path / "out") == ["astronaut.npz", "astronaut_depth.png", "astronaut_normals.png"]
 
 
-def test_pictures_of_one_name_are_refused_before_anything_is_written(estimate, picture, tmp_path, capsys):
+def test_of_pictures_of_one_name_the_first_is_done(estimate, picture, tmp_path, capsys):
     twin = tmp_path / "b" / "astronaut.jpg"
     twin.parent.mkdir()
     twin.write_bytes(picture.read_bytes())
-    assert estimate(picture, twin) == 2
-    assert "would write the same files" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    assert estimate(picture, twin, "--size", "64") == 1
+    said = capsys.readouterr()
+    assert f"{picture} and {twin} would write the same files" in said.err and f"{picture}: " in said.out
+    assert json.loads((tmp_path / "out" / RECORDS / "astronaut.json").read_text())["picture"]["path"] == str(picture)
 
 
 def test_an_input_that_is_named_like_a_result_survives(picture, tmp_path, capsys):
     twin = tmp_path / "astronaut_depth.png"
     twin.write_bytes(picture.read_bytes())
-    words = ["estimate", str(picture), str(twin), "--out", str(tmp_path), "--model", "tiny", "--overwrite"]
-    assert cli.main(words) == 2
+    words = ["estimate", str(picture), str(twin), "--out", str(tmp_path), "--model", "tiny", "--overwrite", "--size", "64"]
+    assert cli.main(words) == 1
     assert "which is the picture" in capsys.readouterr().err and twin.read_bytes() == picture.read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["astronaut.png", "astronaut_depth.png"]
+    assert results(tmp_path) == [f"astronaut{ending}.png" for ending in ("", "_depth", "_depth_depth", "_depth_normals")]
 
 
 def test_files_of_others_are_kept_and_ours_are_made_anew(estimate, picture, tmp_path, capsys):
@@ -113,7 +114,7 @@ def test_files_of_others_are_kept_and_ours_are_made_anew(estimate, picture, tmp_
     assert estimate(picture, "--size", "64") == 0
     (record,) = (tmp_path / "out" / RECORDS).glob("*.json")
     settings = json.loads(record.read_text())["settings"]
-    assert settings["model"] == "tiny" and settings["size"] == 64 and settings["dtype"] == "float32"
+    assert settings["model"] == "tiny" and settings["size"] == 64 and settings["writes"] == ["depth", "normals", "npz"]
 
 
 def test_the_demo_keeps_files_of_others(tmp_path, capsys):
@@ -132,7 +133,7 @@ def test_a_name_that_the_console_cannot_show_stops_nothing(picture, tmp_path, en
     except OSError as error:
         pytest.skip(f"this file system does not keep such names: {error}")
     command = [sys.executable, "-m", "depth_normal.app.cli", "estimate", *(str(tmp_path / name) for name in names), str(picture)]
-    command += ["--out", str(tmp_path / "out"), "--model", "tiny", "--size", "64"]
+    command += ["--out", str(tmp_path / "out"), "--model", "tiny", "--size", "64", "--also", "npz"]
     run = subprocess.run(command, env=os.environ | {"PYTHONIOENCODING": encoding}, capture_output=True, cwd=tmp_path)
     assert run.returncode == 0, run.stderr
     assert len(results(tmp_path / "out")) == 3 * (len(names) + 1)
@@ -192,6 +193,7 @@ def test_a_known_field_of_view_is_written(estimate, picture, tmp_path):
 
 def test_how_deep_a_scene_is_decides_its_normals(picture, tmp_path, partial_midas_small):
     words = ["estimate", str(picture), "--out", str(tmp_path), *MODEL, "--weights", str(partial_midas_small), "--dtype", "float32"]
+    words += ["--write", "npz"]
     assert cli.main([*words, "--near-far-ratio", "30"]) == 0
     found = np.load(tmp_path / "astronaut.npz")["normals"]
     model = load_model(MODEL[1], "float32", weights=partial_midas_small)
@@ -342,11 +344,9 @@ def test_what_points_up_in_a_ply_is_a_choice(estimate, picture, tmp_path, monkey
     plane = Estimate(
         depth=torch.full((1, 1, 512, 512), 2.0), quantity=Quantity.METRIC_DEPTH, intrinsics=intrinsics_from_fov(50.0, 512, 512)
     )
-    model = SimpleNamespace(
-        estimate=lambda pictures, size, fov, derive: derive(plane), spec=find_spec("tiny"), weights="tiny.safetensors", dtype=torch.float32
-    )
-    monkeypatch.setattr(model_loader, "load_model", lambda *_: model)
-    monkeypatch.setattr(work, "check_formats", lambda *_: None)
+    model = SimpleNamespace(estimate=lambda pictures, size, fov, derive: derive(plane), device=torch.device("cpu"), fitting=lambda *_: None)
+    monkeypatch.setattr(work, "load_model", lambda *_: model)
+    monkeypatch.setattr(work, "check_writes", lambda *_: None)
     assert estimate(picture, "--also", "ply", *words) == 0
     data = (tmp_path / "out" / "astronaut.ply").read_bytes()
     first = np.frombuffer(data, "<f4", 3, data.index(b"end_header\n") + len(b"end_header\n"))

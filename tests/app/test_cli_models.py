@@ -1,13 +1,17 @@
 """The command line's list of models, and its end by SIGTERM."""
 
+import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
 
 from depth_normal.annotators.registry import MODELS
 from depth_normal.app import cli
+from depth_normal.model_loader import find
 
 
 def test_models_shows_a_size_for_every_model(capsys):
@@ -16,6 +20,52 @@ def test_models_shows_a_size_for_every_model(capsys):
     assert len(lines) == len(MODELS)
     assert all(re.search(r"  (about )?\d+(\.\d+)? [MG]B  ", line) for line in lines)
     assert "unknown" not in "".join(lines)
+
+
+LISTING = """
+import sys
+from pathlib import Path
+from depth_normal.app import cli
+cli.main(sys.argv[1:])
+print("large:", *sorted({"torch", "numpy", "PIL", "cv2", "transformers", "httpx", "tqdm"} & sys.modules.keys()), file=sys.stderr)
+print("torch hub:", __import__("depth_normal.model_loader.find").model_loader.find._torch_hub(), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("words", [["models"], ["models", "--json"]])
+def test_the_list_is_told_without_torch(words, tmp_path, monkeypatch):
+    """Whatever lies where weights are looked for: a file of PyTorch, and one that is none."""
+    for name in ("TORCH_HOME", "HF_HOME", "DEPTH_NORMAL_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    checkpoints = tmp_path / "TORCH_HOME" / "hub" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    torch.save({"weight": torch.zeros(1)}, checkpoints / "midas_v21_small_256.pt")
+    (checkpoints / "dpt_large_384.pt").write_text("<!DOCTYPE html>")
+    run = subprocess.run([sys.executable, "-c", LISTING, *words], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert run.stderr.splitlines() == ["large:", f"torch hub: {torch.hub.get_dir()}"]
+    if "--json" in words:
+        files = {row["id"]: row["file"] for row in json.loads(run.stdout)}
+    else:
+        files = {line.split()[0]: line.split("  ")[-1].strip() for line in run.stdout.splitlines()[1:]}
+    assert list(files) == list(MODELS)
+    assert files["midas-v2.1-small"] == str(checkpoints / "midas_v21_small_256.pt")
+    assert files["midas-dpt-large"] in (None, "not downloaded") and Path(files["tiny"]).parent.name == "annotators"
+
+
+def test_the_place_of_torchs_own_downloads_is_torchs(monkeypatch, tmp_path):
+    """With torch in memory, `torch.hub.set_dir` holds; without, the environment, as torch reads it."""
+    for variables in ({"TORCH_HOME": "~/elsewhere"}, {"XDG_CACHE_HOME": str(tmp_path)}, {}):
+        for name in ("TORCH_HOME", "XDG_CACHE_HOME"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        expected = torch.hub.get_dir()
+        with monkeypatch.context() as without_torch:
+            without_torch.setitem(sys.modules, "torch", None)
+            assert str(find._torch_hub()) == expected
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "set"))
+    assert find._torch_hub() == tmp_path / "set"
 
 
 TERMINATED = """

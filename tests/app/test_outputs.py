@@ -11,10 +11,29 @@ from pathlib import Path
 
 import pytest
 
-from depth_normal.app.outputs import RECORDS, Outputs, folded, plan_outputs, read_record, refusals, shared_names, staged
+from depth_normal.app.outputs import Outputs, folded, plan_outputs, refusals, shared_names
+from depth_normal.app.pictures import Source
+from depth_normal.app.records import RECORDS, read_record
+from depth_normal.app.staging import staged
 from depth_normal.geometry.files import paths
 
-SETTINGS = {"model": "tiny", "size": None}
+THREE = ("depth", "normals", "npz")
+SETTINGS = {"model": "tiny", "size": None, "writes": list(THREE)}
+
+
+def planned(pictures, folder, further=(), overwrite=False, done_by=None):
+    return plan_outputs([Source(path, Path(path.name)) for path in pictures], folder, (*THREE, *further), overwrite, done_by)
+
+
+def plan(*words, **options):
+    """What is to be done, where nothing is refused."""
+    found = planned(*words, **options)
+    assert not found.refused
+    return found.todo
+
+
+def of(picture, folder, *further, overwrite=False):
+    return Outputs(picture, folder, (*THREE, *further), overwrite)
 
 
 def put(outputs, settings=SETTINGS, text="made"):
@@ -25,7 +44,7 @@ def put(outputs, settings=SETTINGS, text="made"):
 
 
 def test_the_names_of_a_picture():
-    outputs = Outputs(Path("photos/room.jpg"), Path("maps"), ("exr", "pfm"))
+    outputs = of(Path("photos/room.jpg"), Path("maps"), "exr", "pfm")
     assert [path.as_posix() for path in outputs.paths()] == [
         "maps/room_depth.png",
         "maps/room_normals.png",
@@ -48,21 +67,22 @@ def test_the_names_of_a_picture():
 )
 def test_pictures_that_would_write_the_same_files(first, second, formats):
     folder = Path("maps")
-    found = shared_names([Outputs(Path(name), folder, formats) for name in (first, second)])
-    assert len(found) == 1 and first in found[0] and second in found[0]
+    found = shared_names([of(Path(name), folder, *formats) for name in (first, second)])
+    ((refused, why),) = found.items()
+    assert refused.picture == Path(second) and f"{Path(first)} and {Path(second)} would write the same files" in why
 
 
 def test_pictures_that_would_not():
     names = ["y.png", "y_normals.png", "y_depth.png", "y_depth_depth.png"]
-    assert not shared_names([Outputs(Path(name), Path("maps")) for name in names])
+    assert not shared_names([of(Path(name), Path("maps")) for name in names])
     assert folded("a.png") != folded("ä.png"), "other letters stay other letters"
 
 
 def test_a_picture_given_twice_counts_once(tmp_path):
     (tmp_path / "a.png").touch()
     twice = [tmp_path / "a.png", tmp_path / "." / "a.png", tmp_path / "x" / ".." / "a.png"]
-    assert len(plan_outputs(twice[:2], tmp_path / "out", ("pfm", "pfm"))) == 1
-    assert plan_outputs(twice[:1], tmp_path / "out", ("pfm", "pfm"))[0].formats == ("pfm",)
+    assert len(plan(twice[:2], tmp_path / "out", ("pfm", "pfm"))) == 1
+    assert plan(twice[:1], tmp_path / "out", ("pfm", "pfm"))[0].writes == (*THREE, "pfm")
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -70,9 +90,11 @@ def test_a_result_never_replaces_a_picture_that_is_to_be_read(tmp_path, overwrit
     for name in ("y.png", "y_depth.png"):
         (tmp_path / name).touch()
     pictures = [tmp_path / "y.png", tmp_path / "y_depth.png"]
-    with pytest.raises(ValueError, match=r"nothing was written: .*y.png would write .*y_depth.png, which is the picture .*y_depth.png"):
-        plan_outputs(pictures, tmp_path, overwrite=overwrite)
-    assert len(plan_outputs(pictures, tmp_path / "out")) == 2
+    found = planned(pictures, tmp_path, overwrite=overwrite)
+    ((refused, why),) = found.refused
+    assert refused.picture == pictures[0] and [each.picture for each in found.todo] == pictures[1:]
+    assert f"y.png would write {tmp_path / 'y_depth.png'}, which is the picture {tmp_path / 'y_depth.png'}" in why
+    assert len(plan(pictures, tmp_path / "out")) == 2
 
 
 @pytest.mark.parametrize("link", [os.link, os.symlink])
@@ -84,91 +106,107 @@ def test_nor_by_another_name_of_it(tmp_path, link):
         link(tmp_path / "z.png", tmp_path / "out" / "y_depth.png")
     except OSError as error:
         pytest.skip(f"this system makes no such link: {error}")
-    with pytest.raises(ValueError, match=r"which is the picture .*z.png"):
-        plan_outputs([tmp_path / "z.png", tmp_path / "y.png"], tmp_path / "out", overwrite=True)
+    ((refused, why),) = planned([tmp_path / "z.png", tmp_path / "y.png"], tmp_path / "out", overwrite=True).refused
+    assert refused.picture == tmp_path / "y.png" and f"which is the picture {tmp_path / 'z.png'}" in why
 
 
 def test_files_of_others_need_overwrite_and_those_of_the_pack_do_not(tmp_path):
-    (outputs,) = plan_outputs([tmp_path / "a.png"], tmp_path)
+    (outputs,) = plan([tmp_path / "a.png"], tmp_path)
     put(outputs)
-    assert plan_outputs([tmp_path / "a.png"], tmp_path) == [outputs], "made by the pack"
-    outputs.normals.write_text("edited since")
+    assert plan([tmp_path / "a.png"], tmp_path) == [outputs], "made by the pack"
+    outputs.path("normals").write_text("edited since")
     with pytest.raises(ValueError, match=r"a_normals.png is there already, and depth-normal did not make it or it was changed since; move"):
-        plan_outputs([tmp_path / "a.png"], tmp_path)
-    assert outputs.normals.read_text() == "edited since"
-    put(*plan_outputs([tmp_path / "a.png"], tmp_path, overwrite=True), text="anew")
-    assert outputs.normals.read_text() == "anew"
-    assert plan_outputs([tmp_path / "a.png"], tmp_path)
+        plan([tmp_path / "a.png"], tmp_path)
+    assert outputs.path("normals").read_text() == "edited since"
+    put(*plan([tmp_path / "a.png"], tmp_path, overwrite=True), text="anew")
+    assert outputs.path("normals").read_text() == "anew"
+    assert plan([tmp_path / "a.png"], tmp_path)
 
 
 def test_a_link_to_nowhere_and_a_folder_are_not_the_packs(tmp_path):
-    outputs = Outputs(tmp_path / "a.png", tmp_path, overwrite=True)
-    outputs.archive.mkdir()
+    outputs = of(tmp_path / "a.png", tmp_path, overwrite=True)
+    outputs.path("npz").mkdir()
     assert "is a folder" in refusals(outputs, outputs.paths())[0]
-    outputs = Outputs(tmp_path / "b.png", tmp_path)
-    outputs.archive.symlink_to(tmp_path / "absent")
+    outputs = of(tmp_path / "b.png", tmp_path)
+    outputs.path("npz").symlink_to(tmp_path / "absent")
     assert len(refusals(outputs, outputs.paths())) == 1
 
 
 def test_many_problems_are_counted(tmp_path):
-    pictures = [tmp_path / folder / f"{name}.png" for name in "abcdefg" for folder in "xy"]
+    pictures = [tmp_path / f"{name}.png" for name in "abcdefg"]
+    for picture in pictures:
+        picture.with_suffix(".npz").touch()
     with pytest.raises(ValueError, match=r"\(and 2 more\)$"):
-        plan_outputs(pictures, tmp_path)
+        planned(pictures, tmp_path)
+    found = planned([*pictures, tmp_path / "z.png"], tmp_path)
+    assert len(found.refused) == 7 and [outputs.picture.name for outputs in found.todo] == ["z.png"], "one more goes on"
 
 
 def test_the_record_says_what_was_made_and_how(tmp_path):
     (tmp_path / "a.png").write_bytes(b"12345")
-    outputs = Outputs(tmp_path / "a.png", tmp_path / "out")
+    outputs = of(tmp_path / "a.png", tmp_path / "out")
     outputs.folder.mkdir()
     put(outputs)
     record = json.loads((tmp_path / "out" / RECORDS / "a.json").read_text())
-    assert record == read_record(outputs)
+    assert record == read_record(outputs.record)
     assert record["version"] == 1 and record["settings"] == SETTINGS
     assert record["picture"]["path"] == str(tmp_path / "a.png") and record["picture"]["bytes"] == 5
     assert sorted(record["files"]) == ["a.npz", "a_depth.png", "a_normals.png"]
-    assert record["files"]["a.npz"] == {"bytes": 4, "modified_ns": outputs.archive.stat().st_mtime_ns}
+    assert record["files"]["a.npz"] == {"bytes": 4, "modified_ns": outputs.path("npz").stat().st_mtime_ns}
 
 
 def test_files_of_an_earlier_run_stay_the_packs(tmp_path):
-    put(Outputs(tmp_path / "a.png", tmp_path, ("exr",)))
-    put(Outputs(tmp_path / "a.png", tmp_path))
-    assert "a.exr" in read_record(Outputs(tmp_path / "a.png", tmp_path))["earlier"]
-    assert plan_outputs([tmp_path / "a.png"], tmp_path, ("exr",))
+    put(of(tmp_path / "a.png", tmp_path, "exr"))
+    put(of(tmp_path / "a.png", tmp_path))
+    assert "a.exr" in read_record(tmp_path / RECORDS / "a.json")["earlier"]
+    assert plan([tmp_path / "a.png"], tmp_path, ("exr",))
 
 
 def test_when_writing_fails_nothing_of_it_appears(tmp_path):
-    outputs = Outputs(tmp_path / "a.png", tmp_path)
+    outputs = of(tmp_path / "a.png", tmp_path)
     put(outputs, text="first")
-    before = read_record(outputs)
+    before = read_record(outputs.record)
     with pytest.raises(ArithmeticError), staged(outputs, {}) as stage:
-        stage.depth.write_text("second")
+        stage.path("depth").write_text("second")
         raise ArithmeticError
-    assert outputs.depth.read_text() == "first" and read_record(outputs) == before
+    assert outputs.path("depth").read_text() == "first" and read_record(outputs.record) == before
     assert sorted(path.name for path in (tmp_path / RECORDS).iterdir()) == ["a.json", "lock"]
 
 
-def test_what_a_killed_run_left_is_removed_a_day_later(tmp_path):
-    outputs = Outputs(tmp_path / "a.png", tmp_path)
-    script = "import os, signal, sys; from pathlib import Path; from depth_normal.app.outputs import Outputs, staged\n"
-    script += "with staged(Outputs(Path('a.png'), Path(sys.argv[1])), {}) as stage:\n"
-    script += "    stage.depth.write_text('half')\n    os._exit(9)"
-    subprocess.run([sys.executable, "-c", script, tmp_path], check=False)
-    (left,) = (tmp_path / RECORDS).iterdir()
-    assert (left / outputs.depth.name).read_text() == "half"
-    put(outputs)
-    assert left.exists(), "somebody may still be writing there"
-    os.utime(left, (1e9, 1e9))
-    paths._remove_leftovers.cache_clear()
-    put(outputs)
-    assert sorted(path.name for path in (tmp_path / RECORDS).iterdir()) == ["a.json", "lock"]
+HALF_WRITTEN = """
+import os, sys
+from pathlib import Path
+from depth_normal.app.outputs import Outputs
+from depth_normal.app.staging import staged
+
+with staged(Outputs(Path("a.png"), Path(sys.argv[1])), {}) as stage:
+    stage.path("depth").write_text("half")
+    print(flush=True)
+    sys.stdin.readline()
+    os._exit(9)
+"""
+
+
+def test_what_a_killed_run_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", HALF_WRITTEN, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline(), "it is writing"
+        (half,) = (tmp_path / RECORDS).glob("*/a_depth.png")
+        paths._remove_leftovers_once.cache_clear()
+        put(of(tmp_path / "b.png", tmp_path))
+        assert half.read_text() == "half", "somebody is writing there"
+        other.communicate(b"\n")
+    assert half.exists()
+    paths._remove_leftovers_once.cache_clear()
+    put(of(tmp_path / "a.png", tmp_path))
+    assert sorted(path.name for path in (tmp_path / RECORDS).iterdir()) == ["a.json", "b.json", "lock"]
 
 
 def test_what_came_meanwhile_is_not_replaced(tmp_path):
-    outputs = Outputs(tmp_path / "a.png", tmp_path)
+    outputs = of(tmp_path / "a.png", tmp_path)
     with pytest.raises(FileExistsError, match=r"a_depth.png is there already"), staged(outputs, {}) as stage:
-        stage.depth.write_text("ours")
-        outputs.depth.write_text("theirs")
-    assert outputs.depth.read_text() == "theirs" and read_record(outputs) is None
+        stage.path("depth").write_text("ours")
+        outputs.path("depth").write_text("theirs")
+    assert outputs.path("depth").read_text() == "theirs" and read_record(outputs.record) is None
 
 
 @pytest.mark.parametrize(
@@ -185,28 +223,28 @@ def test_what_came_meanwhile_is_not_replaced(tmp_path):
     ],
 )
 def test_a_damaged_record_knows_nothing_and_is_replaced(tmp_path, content):
-    outputs = Outputs(tmp_path / "a.png", tmp_path)
+    outputs = of(tmp_path / "a.png", tmp_path)
     put(outputs)
     outputs.record.write_bytes(content)
     assert len(refusals(outputs, outputs.paths())) == 3
-    put(*plan_outputs([outputs.picture], tmp_path, overwrite=True))
-    assert plan_outputs([outputs.picture], tmp_path)
+    put(*plan([outputs.picture], tmp_path, overwrite=True))
+    assert plan([outputs.picture], tmp_path)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_a_record_that_is_a_pipe_is_not_waited_for(tmp_path):
-    outputs = Outputs(tmp_path / "a.png", tmp_path)
+    outputs = of(tmp_path / "a.png", tmp_path)
     (tmp_path / RECORDS).mkdir()
     os.mkfifo(outputs.record)
-    assert read_record(outputs) is None
+    assert read_record(outputs.record) is None
     put(outputs)
-    assert plan_outputs([outputs.picture], tmp_path)
+    assert plan([outputs.picture], tmp_path)
 
 
 def test_two_that_write_to_one_folder_leave_whole_records(tmp_path):
     def work(names):
         for name in names:
-            put(Outputs(tmp_path / f"{name}.png", tmp_path))
+            put(of(tmp_path / f"{name}.png", tmp_path))
 
     threads = [threading.Thread(target=work, args=(range(start, 40, 2),)) for start in (0, 1)]
     for thread in threads:
@@ -214,8 +252,8 @@ def test_two_that_write_to_one_folder_leave_whole_records(tmp_path):
     for thread in threads:
         thread.join()
     for name in range(40):
-        outputs = Outputs(tmp_path / f"{name}.png", tmp_path)
-        assert len(read_record(outputs)["files"]) == 3 and not refusals(outputs, outputs.paths())
+        outputs = of(tmp_path / f"{name}.png", tmp_path)
+        assert len(read_record(outputs.record)["files"]) == 3 and not refusals(outputs, outputs.paths())
     assert len(list((tmp_path / RECORDS).iterdir())) == 40 + len(["lock"])
 
 
@@ -224,7 +262,8 @@ def in_another_process(folder, before_move):
     program = f"""
 import os, sys
 from pathlib import Path
-from depth_normal.app.outputs import Outputs, staged
+from depth_normal.app.outputs import Outputs
+from depth_normal.app.staging import staged
 
 replace = Path.replace
 def watched(source, target):
@@ -233,7 +272,7 @@ def watched(source, target):
     return replace(source, target)
 
 Path.replace = watched
-with staged(Outputs(Path("a.png"), Path(".")), {{"by": "other"}}) as stage:
+with staged(Outputs(Path("a.png"), Path("."), ("npz", "depth", "normals")), {{"by": "other"}}) as stage:
     for path in stage.paths():
         path.write_text("other")
 """
@@ -242,35 +281,35 @@ with staged(Outputs(Path("a.png"), Path(".")), {{"by": "other"}}) as stage:
 
 
 def test_of_two_processes_on_one_picture_the_last_wins_as_a_whole(tmp_path):
-    outputs = Outputs(tmp_path / "a.png", tmp_path)
+    outputs = of(tmp_path / "a.png", tmp_path)
     second = threading.Thread(target=put, args=(outputs, {"by": "us"}, "ours"))
     with in_another_process(tmp_path, "print(flush=True), sys.stdin.readline()") as first:
         assert first.stdout.readline(), "it has moved one of its files and waits"
-        assert outputs.archive.read_text() == "other" and not outputs.depth.exists()
+        assert outputs.path("npz").read_text() == "other" and not outputs.path("depth").exists()
         second.start()
         second.join(0.5)
-        assert outputs.archive.read_text() == "other"
+        assert outputs.path("npz").read_text() == "other"
         first.communicate(b"\n")
     second.join()
     assert first.returncode == 0 and {path.read_text() for path in outputs.paths()} == {"ours"}
-    assert read_record(outputs)["settings"] == {"by": "us"} and not refusals(outputs, outputs.paths())
+    assert read_record(outputs.record)["settings"] == {"by": "us"} and not refusals(outputs, outputs.paths())
 
 
 def test_after_a_process_died_between_the_moves_all_files_are_still_the_packs(tmp_path):
-    outputs = Outputs(tmp_path / "a.png", tmp_path)
+    outputs = of(tmp_path / "a.png", tmp_path)
     put(outputs)
     for _ in range(2):
         with in_another_process(tmp_path, "os._exit(9)") as killed:
             killed.communicate()
         assert killed.returncode == 9 and [path.read_text() for path in outputs.paths()] == ["made", "made", "other"]
-        assert plan_outputs([outputs.picture], tmp_path)
+        assert plan([outputs.picture], tmp_path)
     put(outputs, text="again")
-    assert {path.read_text() for path in outputs.paths()} == {"again"} and plan_outputs([outputs.picture], tmp_path)
+    assert {path.read_text() for path in outputs.paths()} == {"again"} and plan([outputs.picture], tmp_path)
 
 
 def refused(folder, name="a.png", overwrite=True):
     with pytest.raises(ValueError, match="nothing was written") as caught:
-        plan_outputs([folder / name], folder, overwrite=overwrite)
+        plan([folder / name], folder, overwrite=overwrite)
     return str(caught.value)
 
 
@@ -300,7 +339,7 @@ def test_records_on_another_disk_are_refused(tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell a name that is too long from one that is not there")
 def test_a_name_that_is_too_long_for_the_disk_is_refused(tmp_path):
-    assert plan_outputs([tmp_path / f"{'x' * 243}.png"], tmp_path / "out")
+    assert plan([tmp_path / f"{'x' * 243}.png"], tmp_path / "out")
     assert "too long for the disk" in refused(tmp_path / "out", f"{'x' * 244}.png")
 
 
@@ -328,7 +367,7 @@ def test_a_folder_that_may_not_be_written_to_is_refused(tmp_path, name):
     (tmp_path / RECORDS).mkdir()
     with read_only(tmp_path / name):
         assert f"this user may not write to {tmp_path / name}; change its permissions" in refused(tmp_path)
-        outputs = Outputs(tmp_path / "a.png", tmp_path)
+        outputs = of(tmp_path / "a.png", tmp_path)
         with pytest.raises(
             PermissionError, match=r"cannot write to .*: Permission denied; free room there, change its permissions"
         ) as caught:
@@ -341,12 +380,13 @@ def test_a_full_disk_is_named(tmp_path):
     program = """
 import resource
 from pathlib import Path
-from depth_normal.app.outputs import Outputs, staged
+from depth_normal.app.outputs import Outputs
+from depth_normal.app.staging import staged
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 try:
-    with staged(Outputs(Path("a.png"), Path(".")), {}) as stage:
-        stage.archive.write_bytes(bytes(200))
+    with staged(Outputs(Path("a.png"), Path("."), ("npz", "depth", "normals")), {}) as stage:
+        stage.path("npz").write_bytes(bytes(200))
 except OSError as error:
     print(error)
 """

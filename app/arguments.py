@@ -1,0 +1,101 @@
+"""What the commands have in common: exit codes, the errors that a person may cause, options and their types. Imports nothing large."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+DONE, SOME_FAILED, NOTHING_DONE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+EXIT_CODES = """exit codes: 0 all done; 1 some failed, the others are done; 2 nothing could be done;
+130 stopped by Ctrl-C, 143 by SIGTERM: what was finished before stays"""
+
+# What a bad picture, file, model or machine raises; anything else is a fault of this program and shows its traceback.
+EXPECTED_ERRORS = (ValueError, OSError, RuntimeError, ArithmeticError, MemoryError, ImportError)
+
+
+LAYOUT_CHOICES = ("full-sbs", "half-sbs", "full-tb", "half-tb", "cross-eyed", "anaglyph")
+"""Those of `geometry.stereo`, which imports torch; a test compares them. Also its `ORIGINALS`:"""
+
+ORIGINAL_CHOICES = ("middle", "left", "right")
+
+HOLES = "-holes"
+"""What follows a layout's name where the mask of what was filled in is meant."""
+
+STEREO_CHOICES = (*LAYOUT_CHOICES, *(f"{layout}{HOLES}" for layout in LAYOUT_CHOICES))
+"""What can be written for both eyes."""
+
+WRITE_CHOICES = ("depth", "normals", "npz", "exr", "pfm", "ply", "glb", *STEREO_CHOICES)
+"""What can be written of a picture: two pictures to look at, the formats of `geometry.files` by their extensions, and stereo."""
+
+DEFAULT_WRITES = WRITE_CHOICES[:2]
+"""What is written if nobody says what."""
+
+SHARD_CHOICES = ("parquet", "webdataset")
+"""What can be written with --engine ray beside these: many pictures in each file."""
+
+
+def add_overwrite(parser: argparse.ArgumentParser) -> None:
+    """Adds --overwrite."""
+    parser.add_argument("--overwrite", action="store_true", help="replace also what this command did not make, or made of another picture")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Adds --json."""
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def write_list(text: str) -> tuple[str, ...]:
+    """What to write, with commas between."""
+    kinds = tuple(text.split(","))
+    if wrong := [kind for kind in kinds if kind not in (*WRITE_CHOICES, *SHARD_CHOICES)]:
+        raise argparse.ArgumentTypeError(f"{wrong[0]!r} cannot be written; choose of {', '.join(WRITE_CHOICES)}, with commas between")
+    return kinds
+
+
+def add_depth_of_stereo(parser: argparse._ActionsContainer) -> None:
+    """Adds what every command that makes stereo asks: how deep, and where the screen is."""
+    divergence = "how deep: by how much the eyes' pictures of near and far part, in percent of the width, 0 to 20 (default: %(default)s)"
+    parser.add_argument("--divergence", type=number, default=2.0, metavar="PERCENT", help=divergence)
+    convergence = "what lies on the screen: 0 the farthest, 1 the nearest (default: %(default)s)"
+    parser.add_argument("--convergence", type=number, default=0.5, metavar="SHARE", help=convergence)
+    original = "which eye sees the picture unchanged; middle: neither, both are made (default: %(default)s)"
+    parser.add_argument("--original", default=ORIGINAL_CHOICES[0], choices=ORIGINAL_CHOICES, help=original)
+
+
+def place(text: str) -> Path:
+    """A folder; the URL of one stays as it was typed (`stores.Url`)."""
+    if "://" not in text:
+        return Path(text)
+    from .stores import as_path
+
+    return as_path(text)
+
+
+def positive(text: str) -> int:
+    """A whole number of pixels."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of pixels above 0")
+    return int(text)
+
+
+def degrees(text: str) -> float:
+    """An angle of view."""
+    if not 0 < (angle := number(text)) < 180:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an angle between 0 and 180 degrees")
+    return angle
+
+
+def near_far_ratio(text: str) -> float:
+    """How many times farther the far end is."""
+    if not 1 < (value := number(text)) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 1")
+    return value
+
+
+def number(text: str) -> float:
+    """NaN where it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

@@ -1,0 +1,285 @@
+"""The local engine: reading, the network and writing go on at the same time, and memory stays the same however many pictures there are.
+
+Threads read ahead and write behind (decoding and packing pictures let other threads run); the caller's thread runs the network and hands
+out what is finished. Nothing is queued without a limit: in numbers, and in pixels as far as sizes are known.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from ..annotators.base import is_out_of_memory
+from ..geometry.estimate import Estimate
+from ..model_loader import Model
+from . import work
+from .arguments import EXPECTED_ERRORS
+from .failures import Failure, failure_of
+from .outputs import Outputs
+from .records import mark
+from .staging import check_sign
+from .work import Options
+
+T = TypeVar("T")
+Sides = tuple[int, int]
+
+# Pictures that run through the network together: it is worth it where launching the kernels takes longer than they do.
+BATCH_ON_A_GPU = 8
+_TOGETHER = {"cuda": BATCH_ON_A_GPU}
+# Of so many times a batch's pictures, those that came first no longer wait for others of their size.
+_WINDOW = 4
+# By so many pictures it is decided how many threads the network gets.
+_TRIED = 3
+# Of all pictures between reading and writing, for each picture of a batch; a pixel takes about 64 bytes.
+_PIXELS = 2**25
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a picture.
+
+    Attributes:
+        outputs: The picture and its files.
+        files: Those that were written.
+        failure: Why it was not done; None if it was.
+    """
+
+    outputs: Outputs
+    files: tuple[Path, ...] = ()
+    failure: Failure | None = None
+
+
+@dataclass
+class Taken:
+    """A picture on its way.
+
+    Attributes:
+        outputs: The picture and its files.
+        seen: Its mark from before it was read.
+        picture: (1, 3, H, W) in [0, 1].
+        found: The estimate, once there is one.
+    """
+
+    outputs: Outputs
+    seen: Mapping[str, int] | None
+    picture: Tensor
+    found: Estimate | None = None
+
+    @property
+    def sides(self) -> Sides:
+        """Height and width."""
+        return self.picture.shape[-2], self.picture.shape[-1]
+
+    @property
+    def pixels(self) -> int:
+        """How large it is."""
+        return self.picture.shape[-2] * self.picture.shape[-1]
+
+
+def estimate_files(
+    model: Model, todo: Iterable[Outputs], options: Options, stop: Event | None = None, sign: Path | None = None
+) -> Iterator[Outcome]:
+    """Reads pictures, estimates and writes.
+
+    Args:
+        model: The model to run, as `options` asks for it.
+        todo: The pictures and their files; looked at only as they are needed.
+        options: What is asked.
+        stop: When it is set no further picture is begun; those in hand are finished.
+        sign: As `staging.check_sign`, asked before a picture's results are written.
+
+    Yields:
+        What became of each picture, about in order. After a failure that is `lasting` no further picture is begun.
+    """
+    settings: dict[tuple[str, ...], dict[str, Any]] = {}
+
+    def write(taken: Taken) -> tuple[Path, ...]:
+        outputs = taken.outputs
+        assert taken.found is not None
+        check_sign(sign)
+        how = settings.get(outputs.writes) or settings.setdefault(outputs.writes, options.settings(outputs.writes))
+        return tuple(work.write(outputs, taken.found, options, taken.picture, taken.seen, how))
+
+    for outputs, result in process(model, todo, options, write, stop):
+        yield Outcome(outputs, failure=result) if isinstance(result, Failure) else Outcome(outputs, result)
+
+
+def process(
+    model: Model, todo: Iterable[Outputs], options: Options, finish: Callable[[Taken], T], stop: Event | None = None
+) -> Generator[tuple[Outputs, T | Failure], None, None]:
+    """The pipeline: reads ahead, runs the network, and hands each estimate to `finish`, which runs in other threads.
+
+    Args:
+        model: The model to run.
+        todo: The pictures; looked at only as they are needed.
+        options: What is asked.
+        finish: What is done with an estimate.
+        stop: As `estimate_files`.
+
+    Yields:
+        What `finish` returned, or why there is nothing, about in order. After a failure that is `lasting` no further picture is begun.
+    """
+    pipeline = _Pipeline(model, options, finish, stop or Event())
+    try:
+        yield from pipeline.run(iter(todo))
+    finally:
+        pipeline.close()
+
+
+class _Pipeline(Generic[T]):
+    """What is under way: pictures that are being read, those that wait for others of their size, and those that are being finished."""
+
+    def __init__(self, model: Model, options: Options, finish: Callable[[Taken], T], stop: Event) -> None:
+        self.model, self.options, self.finish, self.stop = model, options, finish, stop
+        self.together = _TOGETHER.get(model.device.type, 1)
+        self.pixels = _PIXELS * self.together
+        self.cores = count_cores()
+        self.threads = max(1, self.cores // 2)
+        # Each of many threads that compute at once gains nothing from threads of its own.
+        self.reading = ThreadPoolExecutor(self.threads, "read", torch.set_num_threads, (1,))
+        self.writing = ThreadPoolExecutor(self.cores, "write", torch.set_num_threads, (1,))
+        self.torch_threads = self.network_threads = torch.get_num_threads()
+        self.seconds: dict[str, list[float]] = {"read": [], "network": [], "write": []}
+        self.ahead: deque[tuple[Outputs, Future[Taken | Failure]]] = deque()
+        self.waiting: dict[Sides, list[Taken]] = {}
+        self.behind: deque[tuple[Taken, Future[T | Failure]]] = deque()
+        self.largest = 0
+        self.fitting: dict[Sides, int] = {}
+
+    def run(self, todo: Iterator[Outputs]) -> Iterator[tuple[Outputs, T | Failure]]:
+        """Does everything, as `process` says."""
+        while not self.stop.is_set():
+            self._read_ahead(todo)
+            if not self.ahead:
+                break
+            outputs, future = self.ahead.popleft()
+            taken = future.result()
+            if isinstance(taken, Failure):
+                yield outputs, taken
+                continue
+            self.largest = max(self.largest, taken.pixels)
+            self.waiting.setdefault(taken.sides, []).append(taken)
+            yield from self._estimate_where_full()
+            yield from self._finished(self.cores + self.together, self.pixels)
+        while self.waiting and not self.stop.is_set():
+            yield from self._estimate(next(iter(self.waiting)))
+        yield from self._finished(0)
+
+    def close(self) -> None:
+        """Drops what was only read, and waits for what is being written."""
+        self.reading.shutdown(wait=False, cancel_futures=True)
+        self.writing.shutdown(cancel_futures=True)
+        torch.set_num_threads(self.torch_threads)
+
+    def _share_cores(self) -> None:
+        """Gives the network on a CPU as many of torch's threads as its part of all work is worth: where it is small, the rest needs them.
+
+        Decided by what the first pictures took, each with as many threads as it had then.
+        """
+        if self.model.device.type != "cpu" or any(len(each) < _TRIED for each in self.seconds.values()):
+            return
+        read, network, write = (min(each) for each in self.seconds.values())
+        network *= self.torch_threads
+        # Where the clock is coarse, as on Windows, all three may be 0.
+        share = network / total if (total := read + network + write) else 1.0
+        self.network_threads = max(1, math.ceil(self.torch_threads * share))
+
+    def _held(self) -> int:
+        """Pixels of all pictures that are read and not finished, and as far as can be known of those that are being read."""
+        waiting = sum(len(each) * height * width for (height, width), each in self.waiting.items())
+        return waiting + sum(taken.pixels for taken, _ in self.behind) + len(self.ahead) * self.largest
+
+    def _read_ahead(self, todo: Iterator[Outputs]) -> None:
+        while len(self.ahead) < self.threads + self.together and (not self.ahead or self._held() + self.largest <= self.pixels):
+            outputs = next(todo, None)
+            if outputs is None:
+                return
+            self.ahead.append((outputs, self.reading.submit(self._read, outputs)))
+
+    def _estimate_where_full(self) -> Iterator[tuple[Outputs, Failure]]:
+        """Runs the network on pictures of one size as soon as there are enough, or where others have waited too long for more of theirs."""
+        for sides, batch in list(self.waiting.items()):
+            if len(batch) >= self._most(sides):
+                yield from self._estimate(sides)
+        if self.waiting and (sum(map(len, self.waiting.values())) >= _WINDOW * self.together or self._held() > self.pixels // 2):
+            yield from self._estimate(next(iter(self.waiting)))
+
+    def _most(self, sides: Sides) -> int:
+        return min(self.together, self.fitting.get(sides, self.together), self.model.fitting(*sides) or self.together)
+
+    def _estimate(self, sides: Sides) -> Iterator[tuple[Outputs, Failure]]:
+        """Runs the network on what waits of one size, and hands on what it gives."""
+        batch = self.waiting.pop(sides)
+        for taken, found in zip(batch, self._found(batch), strict=True):
+            if isinstance(found, Exception):
+                yield taken.outputs, failure_of(str(taken.outputs.picture), found)
+            else:
+                taken.found = found
+                self.behind.append((taken, self.writing.submit(self._finish, taken)))
+
+    def _found(self, batch: Sequence[Taken]) -> list[Estimate | Exception]:
+        """The estimate of each picture. Where a batch fails its halves are tried: either it was too large, or one picture is bad."""
+        torch.set_num_threads(self.network_threads)
+        try:
+            with self._counted("network"):
+                pictures = torch.cat([taken.picture for taken in batch]) if len(batch) > 1 else batch[0].picture
+                found = work.estimate(self.model, pictures.to(self.model.device, non_blocking=True), self.options)
+        except EXPECTED_ERRORS as error:
+            if len(batch) == 1:
+                return [error]
+            half = len(batch) // 2
+            if is_out_of_memory(error):
+                self.fitting[batch[0].sides] = half
+        else:
+            return [found.pictures(index, index + 1) for index in range(len(batch))]
+        return self._found(batch[:half]) + self._found(batch[half:])
+
+    def _read(self, outputs: Outputs) -> Taken | Failure:
+        seen = mark(outputs.picture)
+        try:
+            with self._counted("read"):
+                return Taken(outputs, seen, work.read(outputs.picture))
+        except EXPECTED_ERRORS as error:
+            return failure_of(str(outputs.picture), error)
+
+    def _finish(self, taken: Taken) -> T | Failure:
+        try:
+            with self._counted("write"):
+                return self.finish(taken)
+        except EXPECTED_ERRORS as error:
+            return failure_of(str(taken.outputs.picture), error, written_to=taken.outputs.folder)
+
+    @contextmanager
+    def _counted(self, part: str) -> Iterator[None]:
+        """Notes what the first pictures cost."""
+        start = time.thread_time()
+        yield
+        if len(self.seconds[part]) < _TRIED:
+            self.seconds[part].append(time.thread_time() - start)
+            self._share_cores()
+
+    def _finished(self, most: int, pixels: int = 0) -> Iterator[tuple[Outputs, T | Failure]]:
+        """Hands out what is finished, and waits until no more than so many pictures, or so many pixels, are left."""
+        while self.behind and (self.behind[0][1].done() or len(self.behind) > most or self._held() > pixels):
+            taken, future = self.behind.popleft()
+            result = future.result()
+            if isinstance(result, Failure) and result.lasting:
+                self.stop.set()
+            yield taken.outputs, result
+
+
+def count_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

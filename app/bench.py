@@ -1,0 +1,251 @@
+"""How fast a model is on this machine: whole ways from files to files beside the bare network, in one run, so that the ratios hold.
+
+The clock is read when the device has done its work. Every way runs once before it counts; the ways take turns, so that a machine that
+slows down slows all of them, and the figure is the median.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from .. import __version__
+from ..geometry.estimate import Estimate
+from ..model_loader import Model
+from . import work
+from .batch import estimate_files
+from .outputs import Outputs, plan_outputs
+from .pictures import Source
+from .work import Options
+
+PICTURE = Path(__file__).parent / "coffee.jpg"
+FULL_HD = (1920, 1080)
+AT_ONCE = 4
+"""Pictures of a batch."""
+_FEWEST, _MOST = 3, 50  # rounds
+_MOST_IN_FOLDER = 200
+
+Way = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What one way takes.
+
+    Attributes:
+        seconds: A picture.
+        at_once: Pictures that the network sees at once; None where the engine decides.
+        network: Seconds a picture of the bare network, with as many at once; the less of all where the engine decides.
+    """
+
+    seconds: float
+    at_once: int | None
+    network: float
+
+    @property
+    def rate(self) -> float:
+        """Pictures a second."""
+        return 1 / self.seconds
+
+    @property
+    def of_network(self) -> float:
+        """Its rate as a share of the bare network's."""
+        return self.network / self.seconds
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What was measured.
+
+    Attributes:
+        figures: "network" and "network, N at once"; "single", "batch" and "folder".
+        machine: What the figures hold for, in words.
+        memory: Most bytes: "process" (where the system tells), "cuda".
+    """
+
+    figures: dict[str, Figure]
+    machine: dict[str, str]
+    memory: dict[str, int]
+
+
+def measure(options: Options, device: str = "auto", seconds: float = 4.0, sides: tuple[int, int] = FULL_HD) -> Bench:
+    """Measures a model.
+
+    Args:
+        options: The model and how it is run.
+        device: As `load_model`.
+        seconds: About how long each way is measured.
+        sides: Width and height of the picture.
+
+    Returns:
+        The figures: each way begins with the picture's file (JPEG) and ends with the two PNG files that `estimate` writes by default.
+    """
+    model = options.load(device)
+    wait = _waiting(model.device)
+    with tempfile.TemporaryDirectory(prefix="depth-normal-bench-") as temporary:
+        folder = Path(temporary)
+        picture = folder / "picture.jpg"
+        _write_picture(picture, sides)
+        if model.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(model.device)
+        run = partial(work.run, model, Outputs(picture, folder / "single"), options)
+        calls = {count: _network_calls(model, picture, options, count) for count in (1, AT_ONCE)}
+        ways: dict[str, Way] = {f"network {count}": partial(_replay, each) for count, each in calls.items()}
+        ways |= {"single": run, "batch": partial(_batch, model, picture, folder / "batch", options)}
+        times = _take_turns(ways, wait, seconds)
+        one, many = times["network 1"], times[f"network {AT_ONCE}"] / AT_ONCE
+        each = _folder(model, picture, folder, options, seconds / times["single"], wait)
+        figures = {
+            "network": Figure(one, 1, one),
+            f"network, {AT_ONCE} at once": Figure(many, AT_ONCE, many),
+            "single": Figure(times["single"], 1, one),
+            "batch": Figure(times["batch"] / AT_ONCE, AT_ONCE, many),
+            "folder": Figure(each, None, min(one, many)),
+        }
+    return Bench(figures, _machine(model, sides, calls[1]), _memory(model.device))
+
+
+def _write_picture(path: Path, sides: tuple[int, int]) -> None:
+    from PIL import Image
+
+    with Image.open(PICTURE) as image:
+        image.convert("RGB").resize(sides, Image.Resampling.BICUBIC).save(path, quality=92)
+
+
+def _waiting(device: torch.device) -> Way:
+    """What waits until the device has done its work."""
+    if device.type == "cuda":
+        return partial(torch.cuda.synchronize, device)
+    return torch.mps.synchronize if device.type == "mps" else lambda: None
+
+
+def _network_calls(model: Model, picture: Path, options: Options, count: int) -> list[Callable[[], Estimate]]:
+    """The calls of the network's `predict` that an estimate of so many pictures makes, to be made again."""
+    calls: list[Callable[[], Estimate]] = []
+    with _watched(model, calls):
+        work.estimate(model, work.read(picture).expand(count, -1, -1, -1), options)
+    return calls
+
+
+@contextmanager
+def _watched(model: Model, calls: list[Callable[[], Estimate]]) -> Iterator[None]:
+    annotator = model.annotator
+    predict = annotator.predict
+
+    def noting(*arguments: Any, **keywords: Any) -> Estimate:
+        calls.append(partial(predict, *arguments, **{**keywords, **({"progress": None} if "progress" in keywords else {})}))
+        return predict(*arguments, **keywords)
+
+    vars(annotator)["predict"] = noting
+    try:
+        yield
+    finally:
+        del vars(annotator)["predict"]
+
+
+def _replay(calls: list[Callable[[], Estimate]]) -> None:
+    with torch.no_grad():
+        for call in calls:
+            call()
+
+
+def _batch(model: Model, picture: Path, folder: Path, options: Options) -> None:
+    """Several pictures read, estimated at once and written, one step after the other."""
+    pictures = torch.cat([work.read(picture) for _ in range(AT_ONCE)])
+    found = work.estimate(model, pictures, options)
+    for index in range(AT_ONCE):
+        outputs = Outputs(picture, folder / str(index))
+        work.write(outputs, found.pictures(index, index + 1), options)
+
+
+def _folder(model: Model, picture: Path, folder: Path, options: Options, pictures: float, wait: Way) -> float:
+    """Seconds a picture of the way of `depth-normal estimate FOLDER`, the model loaded."""
+    count = max(2 * AT_ONCE, min(_MOST_IN_FOLDER, int(pictures)))
+    data = picture.read_bytes()
+    sources = [Source(folder / "photos" / f"{number}.jpg", Path(f"{number}.jpg")) for number in range(count)]
+    sources[0].path.parent.mkdir()
+    for source in sources:
+        source.path.write_bytes(data)
+
+    def run(some: list[Source], out: Path) -> None:
+        for outcome in estimate_files(model, plan_outputs(some, out).todo, options):
+            if outcome.failure:
+                raise RuntimeError(outcome.failure.reason)
+
+    run(sources[: 2 * AT_ONCE], folder / "warm")
+    return _time(partial(run, sources, folder / "maps"), wait) / count
+
+
+def _take_turns(ways: dict[str, Way], wait: Way, seconds: float) -> dict[str, float]:
+    """The median seconds of each way."""
+    for way in ways.values():
+        _time(way, wait)
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    end = time.perf_counter() + len(ways) * seconds
+    for done in range(_MOST):
+        if done >= _FEWEST and time.perf_counter() > end:
+            break
+        for name, way in ways.items():
+            times[name].append(_time(way, wait))
+    return {name: median(each) for name, each in times.items()}
+
+
+def _time(way: Way, wait: Way) -> float:
+    wait()
+    start = time.perf_counter()
+    way()
+    wait()
+    return time.perf_counter() - start
+
+
+def _machine(model: Model, sides: tuple[int, int], calls: list[Callable[[], Estimate]]) -> dict[str, str]:
+    """What the figures hold for, in words."""
+    import cv2
+    import numpy as np
+    import PIL
+
+    seen = [call.args[0].shape for call in calls if isinstance(call, partial)]
+    device = model.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {
+        "model": f"{model.spec.id}, {str(model.dtype).removeprefix('torch.')}",
+        "device": name,
+        "processor": f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads of torch, {cv2.getNumThreads()} of OpenCV",
+        "picture": f"{sides[0]}x{sides[1]} JPEG, the network sees {', '.join(f'{shape[-1]}x{shape[-2]}' for shape in seen)}",
+        "versions": f"depth-normal {__version__}, Python {platform.python_version()}, torch {torch.__version__}, NumPy {np.__version__}, "
+        f"OpenCV {cv2.__version__}, Pillow {PIL.__version__}, {platform.system()} {platform.release()}",
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return next(iter(names), "") or platform.processor() or platform.machine()
+
+
+def _memory(device: torch.device) -> dict[str, int]:
+    """Most bytes that were in use at once since the process began; on the GPU, since the model was loaded."""
+    found = {}
+    if sys.platform != "win32":
+        import resource
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        found["process"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    if device.type == "cuda":
+        found["cuda"] = torch.cuda.max_memory_allocated(device)
+    return found

@@ -1,0 +1,82 @@
+"""`depth-normal bench`: how fast a model is here, as a table to paste into an issue."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..annotators.choices import BUNDLED_MODEL, DEVICE_CHOICES, DTYPE_CHOICES
+from .arguments import DONE, add_json, number
+from .memory import keep_freed_memory
+from .terminal import say
+
+if TYPE_CHECKING:
+    from .bench import Bench
+
+DEFAULT_SECONDS = 4.0
+
+
+def add_bench(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `bench`."""
+    parser.add_argument("--model", default=BUNDLED_MODEL, metavar="ID", help=f"see `depth-normal models` (default: {BUNDLED_MODEL})")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="weights to use in place of the published file")
+    parser.add_argument("--device", default="auto", choices=DEVICE_CHOICES)
+    parser.add_argument("--dtype", default="auto", choices=DTYPE_CHOICES, help="what the network computes in")
+    seconds = "about how long each of the five figures is measured (default: %(default)g)"
+    parser.add_argument("--seconds", type=_seconds, default=DEFAULT_SECONDS, metavar="N", help=seconds)
+    add_json(parser)
+    parser.set_defaults(run=_bench)
+
+
+def _seconds(text: str) -> float:
+    if not 0 < (value := number(text)) <= 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0, at most 3600")
+    return value
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    keep_freed_memory()  # as the commands do that it speaks for
+    from .bench import measure
+    from .work import Options
+
+    options = Options(model=arguments.model, weights=arguments.weights, dtype=arguments.dtype)
+    found = measure(options, arguments.device, arguments.seconds)
+    say(json.dumps(as_json(found), indent=2) if arguments.json else table(found))
+    return DONE
+
+
+def as_json(found: Bench) -> dict[str, object]:
+    """The figures as JSON can hold them: seconds a picture, pictures a second, shares of 1, bytes."""
+    figures = {
+        name: {
+            "seconds_per_picture": figure.seconds,
+            "pictures_per_second": figure.rate,
+            "at_once": figure.at_once,
+            "of_network_rate": figure.of_network,
+            "outside_network": max(0.0, 1 - figure.of_network),
+        }
+        for name, figure in found.figures.items()
+    }
+    return {"figures": figures, "peak_memory": found.memory, **found.machine}
+
+
+def table(found: Bench) -> str:
+    """The figures for people: Markdown, which is readable as it is."""
+    names = {
+        "single": "single: a file to two files",
+        "batch": "batch: the same, several at once",
+        "folder": "folder: as `estimate` does, overlapped",
+    }
+    rows = [("", "pictures/s", "ms/picture", "of the network's rate", "outside the network")]
+    for name, figure in found.figures.items():
+        of_network, outside = (f"{figure.of_network:.0%}", f"{max(0.0, 1 - figure.of_network):.0%}") if name in names else ("", "")
+        rows.append((names.get(name, f"{name} (bare)"), f"{figure.rate:.2f}", f"{1000 * figure.seconds:.0f}", of_network, outside))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["| " + " | ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) + " |" for row in rows]
+    ruler = "|" + "|".join(["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])]) + "|"
+    memory = ", ".join(f"{size / 2**30:.2f} GiB {kind}" for kind, size in found.memory.items()) or "not known"
+    return "\n".join(
+        [lines[0], ruler, *lines[1:], "", *(f"- {name}: {text}" for name, text in found.machine.items()), f"- most memory: {memory}"]
+    )

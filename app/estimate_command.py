@@ -1,0 +1,247 @@
+"""`depth-normal estimate` and `depth-normal demo`: maps of pictures."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING
+
+from ..annotators.choices import BUNDLED_MODEL, DEFAULT_MODEL, DEVICE_CHOICES, DTYPE_CHOICES
+from .arguments import (
+    DEFAULT_WRITES,
+    DONE,
+    HOLES,
+    INTERRUPTED,
+    LAYOUT_CHOICES,
+    NOTHING_DONE,
+    SHARD_CHOICES,
+    STEREO_CHOICES,
+    TERMINATED,
+    WRITE_CHOICES,
+    add_depth_of_stereo,
+    add_overwrite,
+    degrees,
+    near_far_ratio,
+    place,
+    positive,
+    write_list,
+)
+from .memory import keep_freed_memory
+from .pictures import Source, find_pictures
+from .ray_options import add_ray
+from .terminal import complain, say, stdout_for_results, stoppable
+
+if TYPE_CHECKING:
+    from .batch import Outcome
+    from .outputs import Plan
+    from .work import Options
+
+    # By whether to stop, and the sign of the folder of results (`staging.sign_in`).
+    Engine = Callable[[Event, Path | None], Iterator[Outcome]]
+
+DEMO_PICTURE = Path(__file__).parent / "coffee.jpg"
+DEMO_WRITES = (*DEFAULT_WRITES, "npz")
+
+GO_ON = "run the same command with --resume to go on"
+PLY_UP_CHOICES = ("y", "z")
+
+
+def add_estimate(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `estimate`."""
+    add_pictures(parser)
+    _add_writes(parser)
+    fov = "field of view of the pictures' longer side, where the camera is known (makes Depth Anything 3's metres right)"
+    parser.add_argument("--fov", type=degrees, default=0.0, metavar="DEGREES", help=fov)
+    ratio = (
+        "how many times farther the far end of the scene is than the near end, above 1, for normals of depth that is not metric "
+        "(default: 3, or 30 where the model itself marks the sky; 30 suits landscapes)"
+    )
+    parser.add_argument("--near-far-ratio", type=near_far_ratio, metavar="N", help=ratio)
+    add_depth_of_stereo(parser.add_argument_group(f"for --write {LAYOUT_CHOICES[0]} and the other layouts for both eyes"))
+    add_ray(parser)
+    parser.set_defaults(run=lambda arguments: run_pictures(arguments, _writes(arguments)))
+
+
+def add_pictures(parser: argparse.ArgumentParser) -> None:
+    """Adds what every command over pictures asks: which, where to, by which model, and what to do with what is there."""
+    sources = "pictures, folders, patterns such as 'photos/*.jpg', @list.txt (one path a line), or - (the same on stdin)"
+    parser.add_argument("pictures", nargs="*", metavar="SRC", help=sources)
+    parser.add_argument("--out", required=True, type=place, metavar="DIR", help="folder for the results; made if absent")
+    parser.add_argument("--recursive", action="store_true", help="look into folders in folders too; the tree is kept below --out")
+    _add_going_on(parser)
+    parser.add_argument("--model", default=DEFAULT_MODEL, metavar="ID", help=f"see `depth-normal models` (default: {DEFAULT_MODEL})")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="weights to use in place of the published file")
+    parser.add_argument("--size", type=positive, metavar="N", help="network's side in pixels, as its authors count (default: theirs)")
+    parser.add_argument("--device", default="auto", choices=DEVICE_CHOICES)
+    parser.add_argument("--dtype", default="auto", choices=DTYPE_CHOICES, help="what the network computes in")
+    parser.add_argument("--json-lines", action="store_true", help="print one JSON object a picture")
+    add_overwrite(parser)
+
+
+def _add_writes(parser: argparse.ArgumentParser) -> None:
+    kinds = (
+        f"what to write, with commas: {', '.join(kind for kind in WRITE_CHOICES if kind not in STEREO_CHOICES)} (default: "
+        f"{','.join(DEFAULT_WRITES)}; npz has the raw numbers), and for both eyes {', '.join(LAYOUT_CHOICES)} (with {HOLES} behind: the "
+        "mask of what was filled in)"
+    )
+    parser.add_argument("--write", type=write_list, metavar="KINDS", help=kinds)
+    also = "write this too; may be given again"
+    parser.add_argument("--also", action="append", default=[], choices=WRITE_CHOICES[2:], metavar="KIND", help=also)
+    parser.add_argument("--ply-up", choices=PLY_UP_CHOICES, help="what points up in a PLY: y (the default), or z as in Blender")
+
+
+def _add_going_on(parser: argparse.ArgumentParser) -> None:
+    resume = "leave out pictures whose results are there, whole, of the same picture, model and options"
+    parser.add_argument("--resume", action="store_true", help=resume)
+    retry = "only pictures that failed before and may go better now; of those named, or without SRC of all (see docs/folders.md)"
+    parser.add_argument("--retry-failed", action="store_true", help=retry)
+
+
+def add_demo(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `demo`."""
+    out = "folder for the results (default: %(default)s)"
+    parser.add_argument("--out", type=Path, default=Path("depth-normal-demo"), metavar="DIR", help=out)
+    add_overwrite(parser)
+    parser.set_defaults(run=_demo)
+
+
+def run_pictures(arguments: argparse.Namespace, writes: tuple[str, ...]) -> int:
+    """A run over the pictures that are named.
+
+    Args:
+        arguments: Of a command that has all options of `estimate` but those that say what is written.
+        writes: As `outputs.Outputs.writes`.
+
+    Returns:
+        The exit code.
+    """
+    if arguments.engine != "ray" and (urls := [str(each) for each in (*arguments.pictures, arguments.out) if "://" in str(each)]):
+        raise ValueError(f"{urls[0]}: stores are read and written with --engine ray; without it name files and folders")
+    if arguments.retry_failed:
+        sources, problems = _failed_before(arguments)
+        if not sources and not problems:
+            complain(f"{arguments.out}: no failure is left for which trying again makes sense")
+            return DONE
+    else:
+        if not arguments.pictures:
+            raise ValueError("no pictures are named: name files, folders, patterns, @list.txt or - (or use --retry-failed)")
+        sources, problems = _find(arguments)
+    for problem in problems:
+        complain(problem)
+    if not sources:
+        return NOTHING_DONE
+    keep_freed_memory()
+    from ..geometry.stereo import StereoOptions
+    from .work import Options
+
+    options = Options(
+        model=arguments.model,
+        weights=arguments.weights,
+        dtype=arguments.dtype,
+        size=arguments.size,
+        fov=arguments.fov,
+        near_far_ratio=arguments.near_far_ratio,
+        ply_up=arguments.ply_up or "y",
+        stereo=StereoOptions(arguments.divergence, arguments.convergence, arguments.original),
+    )
+    if arguments.engine == "ray":
+        from .ray_command import plan_for_ray
+
+        return _run(*plan_for_ray(arguments, sources, writes, options), arguments, len(problems))
+    return _run(*_plan_here(arguments, sources, writes, options), arguments, len(problems))
+
+
+def _find(arguments: argparse.Namespace) -> tuple[list[Source], list[str]]:
+    """The pictures that are named."""
+    if arguments.engine == "ray":
+        from .stores import find_sources
+
+        return find_sources(arguments.pictures, arguments.recursive, arguments.out)
+    return find_pictures(arguments.pictures, recursive=arguments.recursive, out=arguments.out)
+
+
+def _plan_here(
+    arguments: argparse.Namespace, sources: list[Source], writes: tuple[str, ...], options: Options
+) -> tuple[Plan, Engine, Path]:
+    """What is to be done, what does it on this machine, and where failures are noted."""
+    from .batch import estimate_files
+    from .outputs import plan_outputs
+    from .work import check_writes
+
+    check_writes(writes, options)
+    done_by = options.settings(writes) if arguments.resume or arguments.retry_failed else None
+    plan = plan_outputs(sources, arguments.out, writes, arguments.overwrite, done_by)
+    if not plan.todo:
+        return plan, lambda *_: iter(()), arguments.out
+    model = options.load(arguments.device)
+    return plan, partial(estimate_files, model, plan.todo, options), arguments.out
+
+
+def _writes(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """What is to be written, without doubles."""
+    writes = tuple(dict.fromkeys((*(arguments.write or DEFAULT_WRITES), *arguments.also)))
+    if arguments.ply_up and "ply" not in writes:
+        raise ValueError(f"--ply-up {arguments.ply_up} says how a PLY stands, and none is asked for: add --also ply, or leave it out")
+    if arguments.engine != "ray" and (shards := [kind for kind in writes if kind in SHARD_CHOICES]):
+        raise ValueError(f"--write {shards[0]}: shards are written with --engine ray; without it choose npz for the raw numbers")
+    return writes
+
+
+def _failed_before(arguments: argparse.Namespace) -> tuple[list[Source], list[str]]:
+    """The pictures of `failures.jsonl` that are worth another try; where pictures are named, only those of them."""
+    from .failures import FailureLog, folder_of_failures
+
+    failed = FailureLog(folder_of_failures(arguments.out)).worth_trying()
+    if not arguments.pictures:
+        return failed, []
+    named, problems = _find(arguments)
+    wanted = {source.path.absolute() for source in named}
+    return [source for source in failed if source.path in wanted], problems
+
+
+def _run(plan: Plan, engine: Engine, log: Path, arguments: argparse.Namespace, missed: int) -> int:
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    from .report import Report
+    from .staging import sign_in
+
+    with (
+        sign_in(log) if plan.todo else nullcontext() as sign,
+        Report(plan, log, arguments.json_lines, missed, sign) as report,
+        logging_redirect_tqdm(),
+        stdout_for_results(),
+        stoppable() as stop,
+    ):
+        for outcome in engine(stop.event, sign):
+            report.add(outcome)
+        code = report.finish()
+    if report.stopped_by:
+        complain(f"stopped with {report.left} pictures not begun: {report.stopped_by.reason}; {GO_ON}")
+    if stop.signal is None:
+        return code
+    complain(f"stopped with {report.left} pictures not begun; {GO_ON}")
+    return TERMINATED if stop.signal == signal.SIGTERM else INTERRUPTED
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from ..annotators.registry import find_spec
+    from .outputs import plan_outputs
+    from .work import Options, run
+
+    (outputs,) = plan_outputs([Source(DEMO_PICTURE, Path(DEMO_PICTURE.name))], arguments.out, DEMO_WRITES, arguments.overwrite).todo
+    options = Options(BUNDLED_MODEL)
+    for path in run(options.load(), outputs, options):
+        say(str(path))
+    say(f"""
+The photograph is {DEMO_PICTURE} (by Rachel Michetti, CC0).
+These maps are a preview, by {BUNDLED_MODEL!r}, the small network that comes with the pack. Of your own picture, with a larger network:
+
+    depth-normal estimate photo.jpg --out maps --model {DEFAULT_MODEL}
+
+downloads {find_spec(DEFAULT_MODEL).size_in_words} once; `depth-normal models` lists all models with their sizes and licences.""")
+    return DONE

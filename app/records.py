@@ -1,0 +1,125 @@
+"""The records of what was made and how: one small file a picture, `.depth-normal/<stem>.json` in the folder of its results.
+
+Each picture has its own, so that two processes that work on different pictures never write the same file:
+
+    {"version": 1,
+     "picture": {"path": "/photos/room.jpg", "bytes": 81920, "modified_ns": 1763654400000000000},
+     "settings": {"model": "tiny", ...},                             what was asked for, as the caller says it
+     "files": {"room_depth.png": {"bytes": 4096, "modified_ns": ...}, ...},   what was written then
+     "earlier": {...}}                                               the files of earlier runs, as they were before that
+
+A file counts as made by this pack as long as it has the length and the time of change that the record says, under `files` or `earlier`. A
+file that was edited, copied without its time, or put there by somebody else does not count. `earlier` has replaced files too: a process
+that is killed between the record and the last file leaves some of each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+RECORDS = ".depth-normal"
+"""The folder of the records, beside the results."""
+
+RECORD_VERSION = 1
+_MAX_RECORD_BYTES = 2**20
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """The record in a file; None where there is none that can be read."""
+    try:
+        status = path.stat()
+        # A pipe would be waited for.
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_RECORD_BYTES:
+            return None
+        record = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) and record.get("version") == RECORD_VERSION else None
+
+
+def new_record(path: Path, picture: Path, seen: Mapping[str, int] | None, settings: Mapping[str, Any], files: Mapping[str, Any]) -> bytes:
+    """A picture's record that is to take the place of the one that is there, whose files it remembers.
+
+    Args:
+        path: The record.
+        picture: The file that was read.
+        seen: The picture's mark from before it was read.
+        settings: What was asked for, as JSON can hold it.
+        files: The marks of what will lie beside the folder of records, by name.
+    """
+    before = read_record(path) or {}
+    other, folder = other_picture(before, picture), path.parent.parent
+    record = {
+        "version": RECORD_VERSION,
+        "picture": {"path": str(picture.absolute()), **(seen or {})},
+        "settings": dict(settings),
+        "files": dict(files),
+        "earlier": {
+            name: now
+            for name, marks in known_marks(before).items()
+            if (name in files or not other) and (now := mark(folder / name)) and now in marks
+        },
+    }
+    return json.dumps(record, indent=1).encode()
+
+
+def known_marks(record: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """By which marks a record knows each file."""
+    known: dict[str, list[Any]] = {}
+    for part in (record.get("earlier"), record.get("files")):
+        for name, then in part.items() if isinstance(part, dict) else ():
+            known.setdefault(name, []).append(then)
+    return known
+
+
+def other_picture(record: Mapping[str, Any], picture: Path) -> str | None:
+    """The path of the picture that a record is about, where it is not this one. A picture that was moved is the same."""
+    made_of = record.get("picture")
+    if not isinstance(made_of, dict) or not isinstance(path := made_of.get("path"), str) or path == str(picture.absolute()):
+        return None
+    return None if _unchanged(made_of, picture) else path
+
+
+def is_whole(path: Path, picture: Path, settings: Mapping[str, Any], names: Iterable[str]) -> bool:
+    """Whether a record shows that a picture needs no further work.
+
+    Args:
+        path: The record.
+        picture: The file that would be read.
+        settings: What is asked for; of "writes", the record may have more.
+        names: Of the files that could be written.
+
+    Returns:
+        Whether the record is of the same unchanged picture, made with the same settings, and of the files that it says were written then
+        those that are asked for are there unchanged.
+    """
+    record = read_record(path) or {}
+    made_of, made_how, files = (record.get(part) for part in ("picture", "settings", "files"))
+    if not (isinstance(made_of, dict) and isinstance(made_how, dict) and isinstance(files, dict) and _unchanged(made_of, picture)):
+        return False
+    made, asked = {**made_how, "writes": None}, {**settings, "writes": None}
+    made_writes = made_how.get("writes")
+    if made != asked or not isinstance(made_writes, list) or any(each not in made_writes for each in settings["writes"]):
+        return False
+    wanted, folder = set(names) & files.keys(), os.path.dirname(os.path.dirname(path))  # noqa: PTH120  a Path for each of a million takes long
+    return bool(wanted) and all(mark(f"{folder}{os.sep}{name}") == files[name] for name in wanted)
+
+
+def _unchanged(made_of: Mapping[str, Any], picture: Path) -> bool:
+    now = mark(picture)
+    return now is not None and now.items() <= made_of.items()
+
+
+def mark(path: Any) -> dict[str, int] | None:
+    """What tells whether a file is still the same; None if there is no file, or none can have that name."""
+    try:
+        # What is neither is a picture in a store (`stores.Url`), which asks the store.
+        status = os.stat(path) if isinstance(path, str | Path) else path.stat()  # noqa: PTH116  as above
+    except (OSError, ValueError):
+        return None
+    return {"bytes": status.st_size, "modified_ns": status.st_mtime_ns}

@@ -1,0 +1,24 @@
+"""`depth-normal stereo`: pictures for both eyes. `depth-normal estimate` with other words for what is written."""
+
+from __future__ import annotations
+
+import argparse
+
+from .arguments import HOLES, LAYOUT_CHOICES, add_depth_of_stereo
+from .estimate_command import add_pictures, run_pictures
+
+
+def add_stereo(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `stereo`."""
+    add_pictures(parser)
+    layout = f"sbs: side by side, tb: top and bottom; anaglyph: for red-cyan glasses (default: {LAYOUT_CHOICES[0]}); may be given again"
+    parser.add_argument("--layout", action="append", choices=LAYOUT_CHOICES, help=layout)
+    add_depth_of_stereo(parser)
+    parser.add_argument("--holes", action="store_true", help="write <stem>..._holes.png too: what was filled in is white")
+    parser.set_defaults(run=_stereo, fov=0.0, near_far_ratio=None, ply_up=None, engine="local")
+
+
+def _stereo(arguments: argparse.Namespace) -> int:
+    layouts = tuple(dict.fromkeys(arguments.layout or LAYOUT_CHOICES[:1]))
+    holes = (f"{layout}{HOLES}" for layout in layouts) if arguments.holes else ()
+    return run_pictures(arguments, (*layouts, *holes))

@@ -1,0 +1,67 @@
+"""`depth-normal bench`: that its figures are of what they say, with a small picture."""
+
+import json
+import time
+from functools import partial
+
+import pytest
+import torch
+
+from depth_normal.app import bench, cli, work
+from depth_normal.app.bench_command import as_json, table
+from depth_normal.app.work import Options
+from depth_normal.model_loader import load_model
+
+quick = partial(bench.measure, Options(model="tiny"), "cpu", seconds=0.05, sides=(160, 96))
+WAYS = ["network", "network, 4 at once", "single", "batch", "folder"]
+
+
+def test_what_is_slow_outside_the_network_is_told_so(monkeypatch):
+    write = work.write
+
+    def slow(*arguments):
+        time.sleep(0.1)
+        return write(*arguments)
+
+    monkeypatch.setattr(work, "write", slow)
+    figures = quick().figures
+    for name in ("single", "batch"):
+        assert figures[name].seconds - figures[name].network > 0.1, "the network itself is no slower"
+        assert figures[name].of_network == figures[name].network / figures[name].seconds < 1
+
+
+def test_the_bare_network_is_run_as_an_estimate_runs_it(tmp_path):
+    bench._write_picture(tmp_path / "a.jpg", (160, 96))
+    model, options = load_model("tiny", device="cpu"), Options(model="tiny")
+    for count in (1, 3):
+        (call,) = bench._network_calls(model, tmp_path / "a.jpg", options, count)
+        (pixels,) = call.args
+        height, width = model.annotator.network_size(96, 160, model.spec.default_size)
+        assert pixels.shape == (count, 3, height, width)
+        assert torch.isfinite(call().depth).all()
+    assert "predict" not in vars(model.annotator), "the model is as it was"
+
+
+def test_the_table_can_be_pasted_and_the_json_read(monkeypatch, capsys):
+    monkeypatch.setattr(bench, "measure", lambda *_: found)
+    found = quick()
+    assert list(found.figures) == WAYS
+    assert cli.main(["bench"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == table(found).splitlines()
+    rows = [line for line in lines if line.startswith("|")]
+    assert len(rows) == 2 + len(WAYS) and len({len(row) for row in rows}) == 1
+    said = "\n".join(lines)
+    assert "tiny, float32" in said and torch.__version__ in said and f"{torch.get_num_threads()} threads" in said
+    assert cli.main(["bench", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == as_json(found)
+    assert 0 < found.memory.get("process", 1) < 2**36
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_the_clock_waits_for_it():
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    found = bench.measure(Options(model="tiny"), "cuda", 0.5, (640, 384))
+    assert found.memory["cuda"] > 2**20 and all(figure.seconds > 0 for figure in found.figures.values())
+    assert torch.cuda.get_device_name() == found.machine["device"]

@@ -1,0 +1,33 @@
+"""What a first picture waits for besides torch: modules are counted, for they do not depend on the machine as seconds do."""
+
+import json
+import subprocess
+import sys
+
+import torch
+from PIL import Image
+
+ESTIMATE = """
+import json, sys
+import torch, numpy
+known = set(sys.modules)
+from depth_normal.app import cli
+assert cli.main(sys.argv[1:]) == 0
+json.dump(sorted(set(sys.modules) - known), sys.stderr)
+"""
+
+
+def test_estimate_imports_torch_and_little_else(tmp_path):
+    """With the pack's own model; transformers, huggingface_hub and sympy would each take longer than all that is here."""
+    Image.new("RGB", (48, 32), (200, 120, 40)).save(tmp_path / "a.png")
+    words = ["estimate", str(tmp_path / "a.png"), "--out", str(tmp_path / "out"), "--model", "tiny", "--device", "cpu"]
+    run = subprocess.run([sys.executable, "-c", ESTIMATE, *words], capture_output=True, text=True, check=True)
+    modules = json.loads(run.stderr[run.stderr.rindex("[") :])
+    packages = {name.partition(".")[0] for name in modules} - sys.stdlib_module_names
+    assert "depth_normal" in packages
+    unexpected = {each for each in packages if not each.startswith("_")} - {"depth_normal", "PIL", "cv2", "safetensors", "tqdm", "filelock"}
+    assert unexpected <= {"torch", "numpy", "sympy", "mpmath"}
+    if tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 13):  # older ones import sympy for every network without memory
+        assert unexpected <= {"torch", "numpy"}
+        assert len([name for name in modules if name.startswith("torch.")]) <= 3, "import less of torch, or where it is used"
+        assert len(modules) < 350
