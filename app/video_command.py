@@ -1,0 +1,204 @@
+"""`depth-normal video`: depth, normals, or both beside the picture, of a film."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..annotators.choices import DEFAULT_MODEL, DEVICE_CHOICES, DTYPE_CHOICES
+from .arguments import DONE, SOME_FAILED, degrees, number, positive
+from .terminal import complain, say
+
+if TYPE_CHECKING:
+    from ..geometry.films import Film
+    from ..model_loader import Model
+    from .film_pieces import Pieces
+    from .film_task import FilmTask
+
+logger = logging.getLogger(__name__)
+
+WHAT_CHOICES = ("depth", "normals", "side-by-side", "stereo")
+NORMALISE_CHOICES = ("per-image", "per-clip", "running")
+ALIGN_CHOICES = ("scale-shift", "none")
+DEFAULT_SMOOTH = 1.0
+CODEC_CHOICES = ("h264", "h265", "ffv1")
+LAYOUT_CHOICES = ("full-sbs", "half-sbs", "full-tb", "half-tb", "cross-eyed", "anaglyph")
+PRESET_CHOICES = ("wan", "ltx", "hunyuan", "cogvideox", "cogvideox1.5", "mochi")
+MAX_QUALITY = 51
+MAX_DIVERGENCE = 20.0
+
+
+def add_video(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `video`."""
+    parser.add_argument("source", type=Path, metavar="IN", help="a film, numbered pictures (frame_%%05d.png), or a folder of pictures")
+    out = "a film (.mp4, .mov, .mkv) or numbered files (depth_%%05d.png: 16 bits; .exr: the numbers themselves)"
+    parser.add_argument("out", type=Path, metavar="OUT", help=out)
+    what = (
+        f"one or more of {', '.join(WHAT_CHOICES)}, with commas between (default: depth); of several, each has its name at the end of OUT"
+    )
+    parser.add_argument("--what", type=_whats, default=["depth"], metavar="WHAT", help=what)
+    parser.add_argument("--model", default=DEFAULT_MODEL, metavar="ID", help=f"see `depth-normal models` (default: {DEFAULT_MODEL})")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="weights to use in place of the published file")
+    _add_frames(parser)
+    _add_looks(parser)
+    parser.add_argument("--size", type=positive, metavar="N", help="network's side in pixels, as its authors count (default: theirs)")
+    parser.add_argument("--fov", type=degrees, default=0.0, metavar="DEGREES", help="field of view of the longer side, where it is known")
+    parser.add_argument("--device", default="auto", choices=DEVICE_CHOICES)
+    parser.add_argument("--dtype", default="auto", choices=DTYPE_CHOICES, help="what the network computes in")
+    resume = "go on with what a run that was stopped has finished; give the same options"
+    parser.add_argument("--resume", action="store_true", help=resume)
+    parser.add_argument("--segment", type=positive, default=120, metavar="N", help="how many frames a stop can cost (default: %(default)s)")
+    parser.add_argument("--overwrite", action="store_true", help="replace a film that is there already")
+    parser.set_defaults(run=_video)
+
+
+def _add_frames(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--start", type=_seconds, default=Fraction(0), metavar="SECONDS", help="what is left out at the beginning")
+    parser.add_argument("--frames", type=positive, metavar="N", help="how many frames are made at most (default: all)")
+    fps = "frames a second of the result, as 24 or 24000/1001; of numbered pictures how fast they play (default: as they are, or 25)"
+    parser.add_argument("--fps", type=_rate, metavar="RATE", help=fps)
+    preset = "frames a second, sides and number of frames as a model of video expects them of its control film"
+    parser.add_argument("--preset", choices=PRESET_CHOICES, help=preset)
+
+
+def _add_looks(parser: argparse.ArgumentParser) -> None:
+    normalise = (
+        "where the range between black and white comes from: each frame, the whole film (it is gone over twice), or the frames so far "
+        "(default: running)"
+    )
+    parser.add_argument("--normalise", choices=NORMALISE_CHOICES, default="running", help=normalise)
+    align = "how the frames of a model of single pictures are brought to those before (default: scale-shift)"
+    parser.add_argument("--align", choices=ALIGN_CHOICES, default=ALIGN_CHOICES[0], help=align)
+    smooth = "0 to 1: how much of the frames before stands for a frame's own values where nothing moves (default: %(default)s)"
+    parser.add_argument("--smooth", type=_share, default=DEFAULT_SMOOTH, metavar="X", help=smooth)
+    layout = "of stereo: where the two eyes' pictures lie (default: %(default)s)"
+    parser.add_argument("--layout", choices=LAYOUT_CHOICES, default=LAYOUT_CHOICES[0], help=layout)
+    divergence = "of stereo: how far the eyes' pictures of near and far part, in percent of the width, 0 to 20 (default: %(default)s)"
+    parser.add_argument("--divergence", type=number, default=2.0, metavar="X", help=divergence)
+    convergence = "of stereo: what lies on the screen, 0 the far end, 1 the near end (default: %(default)s)"
+    parser.add_argument("--convergence", type=_share, default=0.5, metavar="X", help=convergence)
+    codec = "h264: 8 bits, to look at (the default). h265: 10 bits. ffv1: 16 bits without loss, in .mkv"
+    parser.add_argument("--codec", choices=CODEC_CHOICES, help=codec)
+    quality = f"the encoder's CRF, 0 to {MAX_QUALITY}, less = better and larger (default: 14)"
+    parser.add_argument("--quality", type=_quality, metavar="N", help=quality)
+
+
+def _video(arguments: argparse.Namespace) -> int:
+    from ..model_loader import load_model
+    from .film_pieces import Pieces
+
+    task = _task(arguments)
+    film = task.header()
+    model = load_model(arguments.model, arguments.dtype, arguments.device, arguments.weights)
+    settings = task.settings() | {"model": model.spec.id, "weights": str(model.weights), "dtype": str(model.dtype).removeprefix("torch.")}
+    with Pieces(task, settings, arguments.resume) as pieces:
+        if pieces.done:
+            say(f"{task.source}: {pieces.done} frames are finished, going on behind them")
+        return _make(model, task, film, pieces)
+
+
+def _task(arguments: argparse.Namespace) -> FilmTask:
+    from ..geometry.films import PRESETS
+    from ..geometry.temporal import FilmOptions
+    from .film_task import FilmTask, StereoLooks, chosen_codec, plan_targets
+
+    if not 0 <= arguments.divergence <= MAX_DIVERGENCE:
+        raise ValueError(f"--divergence is {arguments.divergence:g}; accepted: 0 to {MAX_DIVERGENCE:g}")
+    codec = chosen_codec(arguments.out, arguments.codec, arguments.what)
+    if arguments.quality is not None and codec not in ("h264", "h265"):
+        raise ValueError(f"--quality is for h264 and h265; {codec} loses nothing: leave it out")
+    return FilmTask(
+        source=arguments.source,
+        targets=plan_targets(arguments.source, arguments.out, arguments.what, arguments.overwrite, arguments.layout, arguments.resume),
+        codec=codec,
+        quality=arguments.quality,
+        rate=arguments.fps,
+        start=arguments.start,
+        frames=arguments.frames,
+        preset=PRESETS[arguments.preset] if arguments.preset else None,
+        normalise=arguments.normalise.replace("-", "_"),
+        options=FilmOptions(align=arguments.align.replace("-", "_"), smooth=arguments.smooth),
+        stereo=StereoLooks(arguments.layout, arguments.divergence, arguments.convergence),
+        size=arguments.size,
+        fov=arguments.fov,
+        segment=arguments.segment,
+    )
+
+
+def _make(model: Model, task: FilmTask, film: Film, pieces: Pieces) -> int:
+    from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    from .film_work import make_film
+
+    expected = task.expected(film)
+    _warn_of_space(task, film, expected, pieces)
+    with ExitStack() as stack:
+        stack.enter_context(logging_redirect_tqdm())
+        bar = stack.enter_context(tqdm(total=expected, initial=pieces.done, unit="frame"))
+        bars = [bar.update]
+        if task.in_two_passes:
+            bars.append(stack.enter_context(tqdm(total=expected, unit="frame", desc="one range")).update)
+        try:
+            result = make_film(model, task, film, pieces, *bars)
+        except BaseException:
+            if pieces.done:
+                complain(f"{pieces.done} frames are finished; the same command with --resume goes on behind them")
+            else:
+                pieces.remove()
+            raise
+    say(f"{task.source}: {', '.join(map(str, result.files))} ({result.frames} frames)")
+    if result.problem is None:
+        return DONE
+    complain(f"{result.problem}. The {result.frames} frames before that are kept")
+    return SOME_FAILED
+
+
+def _warn_of_space(task: FilmTask, film: Film, expected: int | None, pieces: Pieces) -> None:
+    from .film_work import bytes_between_passes, free_bytes
+
+    needed = bytes_between_passes(film, expected)
+    if task.in_two_passes and needed is not None:
+        logger.info("between the two passes up to %.1f GB of depth are kept in %s", needed / 1e9, pieces.folder)
+        if needed > free_bytes(pieces.folder):
+            logger.warning("%.1f GB are free there: --normalise running needs none", free_bytes(pieces.folder) / 1e9)
+
+
+def _whats(text: str) -> list[str]:
+    whats = list(dict.fromkeys(text.split(",")))
+    if unknown := [each for each in whats if each not in WHAT_CHOICES]:
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown) or 'nothing'} cannot be made; known: {', '.join(WHAT_CHOICES)}")
+    return whats
+
+
+def _rate(text: str) -> Fraction:
+    try:
+        rate = Fraction(text).limit_denominator(1001)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if not 0 < rate <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of frames a second, as 24 or 24000/1001")
+    return rate
+
+
+def _seconds(text: str) -> Fraction:
+    if not 0 <= number(text) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return Fraction(text)
+
+
+def _share(text: str) -> float:
+    if not 0 <= (value := number(text)) <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return value
+
+
+def _quality(text: str) -> int:
+    if not text.isdecimal() or int(text) > MAX_QUALITY:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {MAX_QUALITY}")
+    return int(text)

@@ -1,0 +1,385 @@
+"""`depth-normal video`: film to film, as a person runs it."""
+
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from depth_normal.app import cli, film_task, video_command
+from depth_normal.geometry.derive import with_normals
+from depth_normal.geometry.estimate import Estimate
+from depth_normal.geometry.files import load_estimate
+from depth_normal.geometry.film_ranges import RunningRange
+from depth_normal.geometry.films import CODECS, PRESETS, film_header, numbered, read_frames
+from depth_normal.geometry.render import NORMALISATIONS, depth_to_image, normals_to_image
+from depth_normal.geometry.temporal import ALIGNMENTS, FilmOptions
+from depth_normal.model_loader import load_model
+from depth_normal.model_loader.film import estimate_film
+
+FILMS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "films.py")))
+av, moving_ball, seconds_of, sound_of, write_film = FILMS.av, FILMS.moving_ball, FILMS.seconds_of, FILMS.sound_of, FILMS.write_film
+
+H264 = {"codec": "libx264", "options": {"crf": "1"}}
+LOOK = 4 / 255
+"""What H.264 of 8 bits at the best quality may change of a grey picture."""
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory) -> Path:
+    """40 frames with a sound of 1.6 seconds."""
+    return write_film(tmp_path_factory.mktemp("film") / "in.mp4", moving_ball(40), sound=(1.6, "aac"), **H264)
+
+
+def run(source, out, *words) -> int:
+    return cli.main(["video", str(source), str(out), "--model", "tiny", "--size", "32", *map(str, words)])
+
+
+def read(path) -> torch.Tensor:
+    return torch.stack([frame.picture() for frame in read_frames(path)])
+
+
+def expected(source, options=FilmOptions(), derive=None):  # noqa: B008 (it is frozen)
+    """The estimates of a film by the Python API, in the chunks that the command reads."""
+    pictures = read(source)
+    return list(estimate_film(load_model("tiny"), iter(pictures.split(8)), options, size=32, derive=derive))
+
+
+def depth_of(parts, **options) -> torch.Tensor:
+    depth = torch.cat([part.depth for part in parts])
+    return depth_to_image(depth, parts[0].quantity, **options).expand(-1, 3, -1, -1)
+
+
+def test_depth_and_normals_of_a_film(film, tmp_path, capsys):
+    out = tmp_path / "out.mp4"
+    assert run(film, out, "--what", "depth,normals,side-by-side", "--normalise", "per-image", "--quality", 1) == 0
+    parts = expected(film, derive=with_normals)
+    names = {what: tmp_path / f"out_{what}.mp4" for what in ("depth", "normals", "side-by-side")}
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in names.values()}, "and nothing else is left"
+    depth = depth_of(parts)
+    assert (read(names["depth"]) - depth).abs().max() < LOOK
+    normals = torch.cat([normals_to_image(part.normals, source=part.axes) for part in parts])
+    assert (read(names["normals"]) - normals).abs().mean() < 0.02
+    beside = read(names["side-by-side"])
+    assert beside.shape == (40, 3, 48, 128) and (beside[..., 64:] - depth).abs().mean() < 0.01
+    assert (beside[..., :64] - read(film)).abs().mean() < 0.01
+    for path in names.values():
+        assert [frame.time for frame in read_frames(path)] == [frame.time for frame in read_frames(film)]
+        assert sound_of(path) == sound_of(film) and seconds_of(path) == pytest.approx(seconds_of(film), abs=0.001)
+    assert "(40 frames)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("normalise", ["per-image", "per-clip", "running"])
+def test_ranges(film, tmp_path, normalise):
+    out = tmp_path / "out.mkv"
+    assert run(film, out, "--codec", "ffv1", "--normalise", normalise) == 0
+    truth = depth_of(expected(film), normalisation=normalise.replace("-", "_"))
+    # Between two passes depth has 16 bits of each frame's range.
+    assert (read(out) - truth).abs().max() < (1.6 if normalise == "per-clip" else 0.51) / 65535
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mkv"]
+
+
+def test_numbered_files_in_and_out(film, tmp_path):
+    assert run(film, tmp_path / "d_%03d.png", "--frames", 10, "--normalise", "per-clip") == 0
+    truth = depth_of(
+        [part.pictures(0, min(part.batch, 10 - 8 * index)) for index, part in enumerate(expected(film)[:2])], normalisation="per_clip"
+    )
+    levels = torch.stack([torch.from_numpy(read_png(numbered(tmp_path / "d_%03d.png", number))) for number in range(1, 11)])
+    assert (levels / 65535 - truth[:, 0]).abs().max() < 1.6 / 65535
+    assert run(tmp_path / "d_%03d.png", tmp_path / "again.mp4", "--fps", 10) == 0
+    assert film_header(tmp_path / "again.mp4").seconds == 1
+    pytest.importorskip("OpenEXR", reason="EXR needs OpenEXR")
+    assert run(film, tmp_path / "d_%03d.exr", "--frames", 3, "--align", "none", "--smooth", 0) == 0
+    plain = torch.cat([part.depth for part in expected(film, FilmOptions(align="none", smooth=0))])
+    for number in range(3):
+        found = load_estimate(tmp_path / f"d_{number + 1:03d}.exr").depth
+        torch.testing.assert_close(found, plain[number : number + 1], atol=1e-3, rtol=1e-4)  # unrounded; batches of 3 and of 8
+
+
+def read_png(path) -> np.ndarray:
+    import cv2
+
+    return cv2.imread(str(path), cv2.IMREAD_UNCHANGED).astype(np.float32)
+
+
+def frames_of(path) -> list[bytes]:
+    """The coded frames, bit by bit."""
+    with av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(container.streams.video[0]) if packet.size]
+
+
+@pytest.mark.parametrize("normalise", ["running", "per-clip"])
+def test_a_run_that_was_stopped_goes_on_bit_by_bit(film, tmp_path, monkeypatch, capsys, normalise):
+    """Stopped after 21 frames, gone on with: all frames are those of a run that was not."""
+    from depth_normal.app import film_pictures
+
+    options = ("--normalise", normalise, "--segment", 8, "--what", "depth,normals", "--codec", "ffv1")
+    assert run(film, tmp_path / "whole.mkv", *options) == 0
+    shown = film_pictures.Renderer.shown
+    seen = []
+
+    def stops(self, frames, *rest):
+        seen.extend(frames)
+        if len(seen) > 21:
+            raise KeyboardInterrupt
+        return shown(self, frames, *rest)
+
+    monkeypatch.setattr(film_pictures.Renderer, "shown", stops)
+    assert run(film, tmp_path / "out.mkv", *options) == 130
+    assert "16 frames are finished" in capsys.readouterr().err
+    assert not (tmp_path / "out_depth.mkv").exists()
+    monkeypatch.undo()
+    assert run(film, tmp_path / "out.mkv", *options, "--smooth", 0.1, "--resume") == 2, (
+        "other settings would not go on, but begin another film"
+    )
+    assert "smooth" in capsys.readouterr().err
+    assert run(film, tmp_path / "out.mkv", *options, "--resume") == 0
+    assert "16 frames are finished, going on" in capsys.readouterr().out
+    for what in ("depth", "normals"):
+        assert frames_of(tmp_path / f"out_{what}.mkv") == frames_of(tmp_path / f"whole_{what}.mkv")
+        assert [frame.time for frame in read_frames(tmp_path / f"out_{what}.mkv")] == [frame.time for frame in read_frames(film)]
+    assert not (tmp_path / ".depth-normal").exists()
+
+
+def test_ctrl_c_leaves_what_can_be_gone_on_with(tmp_path):
+    film = write_film(tmp_path / "in.mkv", moving_ball(600))
+    command = [sys.executable, "-m", "depth_normal.app.cli", "video", str(film), str(tmp_path / "out.mp4"), "--model", "tiny"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([*command, "--segment", "8", "--size", "64"], stderr=subprocess.PIPE, text=True, env=environment)
+    state = tmp_path / ".depth-normal" / "out.mp4.film" / "pieces.json"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        if state.is_file() and json.loads(state.read_bytes())["pieces"]:
+            break
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and "--resume" in errors and "Traceback" not in errors
+    done = json.loads(state.read_bytes())["pieces"]
+    assert done and all((state.parent / name).is_file() for each in done for name in each["files"].values())
+
+
+def test_numbered_files_go_on_too(film, tmp_path, monkeypatch, caplog):
+    """What lies at their place is the stopped run's own, and is another film's where no run was stopped."""
+    from depth_normal.app import film_pictures
+
+    run(film, tmp_path / "whole_%03d.png")
+    shown, seen = film_pictures.Renderer.shown, []
+
+    def stops(self, frames, *rest):
+        seen.extend(frames)
+        if len(seen) > 21:
+            raise KeyboardInterrupt
+        return shown(self, frames, *rest)
+
+    monkeypatch.setattr(film_pictures.Renderer, "shown", stops)
+    assert run(film, tmp_path / "d_%03d.png", "--segment", 8) == 130
+    assert len(list(tmp_path.glob("d_*.png"))) == 16, "those of the finished pieces"
+    monkeypatch.undo()
+    assert run(film, tmp_path / "d_%03d.png", "--segment", 8) == 2, "without --resume it is in the way"
+    assert run(film, tmp_path / "d_%03d.png", "--segment", 8, "--resume") == 0
+    made, whole = ([path.read_bytes() for path in sorted(tmp_path.glob(name))] for name in ("d_*.png", "whole_*.png"))
+    assert len(made) == 40 and made == whole
+    assert run(film, tmp_path / "d_%03d.png", "--segment", 8, "--resume") == 2
+    (tmp_path / "d_001.png").unlink()
+    assert run(film, tmp_path / "d_%03d.png", "--frames", 3) == 2, "the second is there"
+    assert run(film, tmp_path / "d_%03d.png", "--frames", 3, "--overwrite") == 0
+    assert "37 files from d_004.png on are of another film" in caplog.text
+
+
+@pytest.mark.parametrize("fails_at", [3, 12])
+def test_a_full_disk_costs_the_unfinished_piece(film, tmp_path, monkeypatch, capsys, fails_at):
+    """The piece whose file cannot be written has been handed over long ago when that is known."""
+    import errno
+
+    from depth_normal.app import film_pieces
+
+    write = film_pieces.write_depth_png
+
+    def full(path, picture):
+        if path.name == f"d_{fails_at:03d}.png":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        write(path, picture)
+
+    monkeypatch.setattr(film_pieces, "write_depth_png", full)
+    assert run(film, tmp_path / "d_%03d.png", "--segment", 8) == 2
+    assert "No space left" in (errors := capsys.readouterr().err) and ("8 frames are finished" in errors) == (fails_at > 8)
+    assert len(list(tmp_path.glob("*.png"))) == (8 if fails_at > 8 else 0)
+    assert (tmp_path / ".depth-normal").exists() == (fails_at > 8)
+
+
+def test_two_runs_do_not_make_one_film(film, tmp_path, monkeypatch, capsys):
+    from depth_normal.app import film_work
+
+    first_pass, codes = film_work._first_pass, []
+
+    def meanwhile(*words):
+        monkeypatch.undo()
+        codes.append(run(film, tmp_path / "out.mp4", "--overwrite"))
+        return first_pass(*words)
+
+    monkeypatch.setattr(film_work, "_first_pass", meanwhile)
+    assert run(film, tmp_path / "out.mp4", "--frames", 9) == 0 and codes == [2]
+    assert "another run makes this film" in capsys.readouterr().err
+    assert len(read(tmp_path / "out.mp4")) == 9 and [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
+@pytest.mark.parametrize(("source", "out"), [("f_%03d.png", "f_%03d.png"), ("f_%02d.png", "f_%d.png"), (".", "depth_%03d.png")])
+def test_pictures_that_are_read_are_never_written_over(source, out, tmp_path, capsys):
+    import cv2
+
+    for number in (1, 2):
+        cv2.imwrite(str(tmp_path / f"f_{number:03d}.png"), np.full((8, 12, 3), number * 20, np.uint8))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert run(tmp_path / source, tmp_path / out, "--overwrite") == 2
+    assert "would be read as pictures of" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_variable_frame_rate_a_start_and_an_end(tmp_path):
+    times = [0, 24, 48, 100, 124, 148, 172, 300, 324, 348, 372, 396]
+    source = write_film(tmp_path / "vfr.mp4", moving_ball(12), times=times, time_base=Fraction(1, 600), sound=(0.7, "aac"), **H264)
+    assert run(source, tmp_path / "all.mp4") == 0
+    assert [frame.time * 600 for frame in read_frames(tmp_path / "all.mp4")] == times
+    assert run(source, tmp_path / "part.mp4", "--start", "0.1", "--frames", 5) == 0
+    assert [frame.time * 600 for frame in read_frames(tmp_path / "part.mp4")] == [time - 100 for time in times[3:8]]
+    assert sound_of(tmp_path / "part.mp4")[1] == pytest.approx((324 - 100) / 600, abs=0.06)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_play_as_the_models_expect(name, tmp_path):
+    """Frame by frame against the arrays: which source frame is shown at which time, cropped, and how many there are."""
+    preset = PRESETS[name]
+    source = write_film(tmp_path / "in.mp4", moving_ball(40, 54, 82), rate=30, sound=(1.3, "aac"), **H264)
+    assert run(source, tmp_path / "out.mkv", "--preset", name, "--codec", "ffv1", "--normalise", "per-image") == 0
+    found = list(read_frames(tmp_path / "out.mkv"))
+    whole = int(Fraction(40, 30) * preset.rate - Fraction(1, 10**6)) + 1
+    assert len(found) == (whole - 1) // preset.group * preset.group + 1
+    task = film_task.FilmTask(source, {}, "ffv1", preset=preset)
+    assert task.expected(film_header(source)) == len(found), "what the progress bar counts to"
+    shown = [int(number * Fraction(30, preset.rate)) for number in range(len(found))]
+    assert all(abs(frame.time - Fraction(number, preset.rate)) <= Fraction(1, 1000) for number, frame in enumerate(found)), (
+        "Matroska's unit"
+    )
+    top, left = 54 % preset.side // 2, 82 % preset.side // 2
+    pictures = read(source)[shown][..., top : top + 54 // preset.side * preset.side, left : left + 82 // preset.side * preset.side]
+    parts = list(estimate_film(load_model("tiny"), iter(pictures.split(8)), size=32))
+    assert (torch.stack([frame.picture() for frame in found]) - depth_of(parts)).abs().max() < 0.51 / 65535
+    assert sound_of(tmp_path / "out.mkv")[1] == pytest.approx(len(found) / preset.rate, abs=0.06)
+
+
+def test_what_was_done_of_a_damaged_film_is_kept(film, tmp_path, capsys):
+    for name, sides in (("a.ts", (48, 64)), ("b.ts", (32, 64))):
+        write_film(tmp_path / name, moving_ball(10, *sides), codec="libx264", options={"g": "5"})
+    (tmp_path / "both.ts").write_bytes((tmp_path / "a.ts").read_bytes() + (tmp_path / "b.ts").read_bytes())
+    assert run(tmp_path / "both.ts", tmp_path / "out.mp4") == 1
+    assert (
+        "from 64x48 to 64x32 pixels after 10 frames" in (errors := capsys.readouterr().err) and "10 frames before that are kept" in errors
+    )
+    assert len(read(tmp_path / "out.mp4")) == 10
+
+
+def test_one_frame_and_odd_sides(tmp_path):
+    planes = [np.full((31, 63), 90, np.uint8), np.full((16, 32), 128, np.uint8), np.full((16, 32), 128, np.uint8)]
+    source = write_film(tmp_path / "in.mkv", [planes])
+    assert run(source, tmp_path / "out.mp4") == 0
+    assert read(tmp_path / "out.mp4").shape == (1, 3, 32, 64)
+    assert run(source, tmp_path / "out.mkv", "--codec", "ffv1") == 0
+    assert read(tmp_path / "out.mkv").shape == (1, 3, 31, 63)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["none.mp4", "out.mp4"], "depth-normal: none.mp4: No such file"),
+        (["in.mp4", "in.mp4", "--overwrite"], "is the film that is read"),
+        (["in.mp4", "there.mp4"], "is there already"),
+        (["in.mp4", "folder.mp4", "--overwrite"], "is a folder"),
+        (["in.mp4", "out.avi"], r"\.mp4, \.mov, \.mkv"),
+        (["in.mp4", "no/out.mp4"], "folder .*no does not exist"),
+        (["in.mp4", "out.mp4", "--codec", "ffv1"], r"\.mkv"),
+        (["in.mp4", "out_%03d.exr", "--what", "side-by-side"], "is a picture"),
+        (["in.mp4", "out.mkv", "--codec", "ffv1", "--quality", "3"], "loses nothing"),
+        (["in.mp4", "out.mp4", "--start", "99"], "not one frame at that place"),
+        (["in.mp4", "out.mp4", "--preset", "mochi", "--what", "depth"], "64x8 pixels"),
+    ],
+)
+def test_what_cannot_be_done_is_said(words, message, tmp_path, monkeypatch, capsys):
+    import re
+
+    monkeypatch.chdir(tmp_path)
+    write_film(Path("in.mp4"), moving_ball(3, 8, 64), **H264)
+    Path("there.mp4").write_bytes(b"kept")
+    Path("folder.mp4").mkdir()
+    before = set(tmp_path.iterdir())
+    assert run(*words) == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert set(tmp_path.iterdir()) == before and Path("there.mp4").read_bytes() == b"kept"
+
+
+def test_a_missing_library_is_said_before_a_model_is_loaded(film, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "OpenEXR", None)
+    monkeypatch.setattr("depth_normal.model_loader.load_model", lambda *_: pytest.fail("a model was loaded"))
+    assert run(film, tmp_path / "out_%03d.exr") == 2
+    assert "pip install 'OpenEXR" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [["--fps", "0"], ["--fps", "abc"], ["--what", "depth,colour"], ["--smooth", "2"], ["--quality", "99"], ["--start", "-1"]]
+)
+def test_mistyped_words(words, capsys):
+    with pytest.raises(SystemExit):
+        run("in.mp4", "out.mp4", *words)
+    assert words[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("normalise", ["per-image", "running", "per-clip"])
+def test_stereo(film, tmp_path, normalise):
+    stereo = pytest.importorskip("depth_normal.geometry.stereo", reason="the stereo renderer")
+    words = (
+        "--what",
+        "stereo,depth",
+        "--frames",
+        12,
+        "--layout",
+        "half-tb",
+        "--divergence",
+        5,
+        "--codec",
+        "ffv1",
+        "--normalise",
+        normalise,
+    )
+    assert run(film, tmp_path / "out.mkv", *words) == 0
+    made = tmp_path / f"out{stereo.stereo_suffix('half-tb')}.mkv"
+    pictures, parts = read(film)[:12], expected(film)[:2]
+    found = Estimate.cat(parts).pictures(0, 12)
+    if normalise == "running":
+        ends = RunningRange().update(found.depth, None, (2, 98))
+    elif normalise == "per-clip":
+        far, near = stereo.disparity_range(found)
+        ends = (far.min(), near.max())
+    else:
+        ends = None
+    truth = stereo.compose(stereo.stereo_pair(pictures, found, stereo.StereoOptions(divergence=5), ends), "half-tb")
+    assert (read(made) - truth).abs().mean() < 2e-3 and sound_of(made)[1] == pytest.approx(12 / 25, abs=0.05)
+
+
+def test_the_choices_are_those_of_the_code():
+    """The command names them without importing what they are about."""
+    assert video_command.WHAT_CHOICES == film_task.WHATS and tuple(CODECS) == video_command.CODEC_CHOICES
+    assert tuple(PRESETS) == video_command.PRESET_CHOICES
+    assert [each.replace("-", "_") for each in video_command.ALIGN_CHOICES] == list(ALIGNMENTS)
+    assert FilmOptions().smooth == video_command.DEFAULT_SMOOTH
+    assert {each.replace("-", "_") for each in video_command.NORMALISE_CHOICES} == set(NORMALISATIONS) - {"fixed"}
+    stereo = pytest.importorskip("depth_normal.geometry.stereo", reason="the stereo renderer")
+    assert video_command.LAYOUT_CHOICES == stereo.LAYOUTS and video_command.MAX_DIVERGENCE == stereo.MAX_DIVERGENCE
