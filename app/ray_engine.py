@@ -1,0 +1,260 @@
+"""The engine for a cluster: `read`, `estimate` and `write` of `work` as three steps of a Ray Data pipeline.
+
+Ray decides what runs where and when: how many pictures are read ahead (as many as its object store has room for), which worker gets the
+next, and what is done again when a worker is lost. Reading and writing are tasks; a worker that estimates is an actor, which loads the
+model once. Between the steps a picture is a row of bytes.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import time
+import warnings
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from ..annotators.registry import find_spec
+from ..geometry.files.paths import remove_leftovers
+from .batch import BATCH_ON_A_GPU, Outcome
+from .failures import Failure
+from .models import find_or_download
+from .outputs import Outputs
+from .ray_options import RayOptions
+from .ray_session import import_ray, session
+from .ray_steps import Job, Worker, read_rows, write_rows, write_rows_as_shard
+from .records import RECORDS, mark
+from .shards import Row
+from .staging import sign_in
+from .stores import Store, Url
+from .work import Options
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+logger = logging.getLogger(__name__)
+
+# Ray does a task again whose worker was lost. A picture that loses its worker each time must not go on for ever.
+_TRIES_AGAIN = 3
+# Of a task that reads: enough that Ray's work for a task does not show, few enough that a lost one costs little.
+_ROWS = 4
+# Of processes that Ray has told to end.
+_SECONDS_TO_DIE = 10
+
+
+def estimate_with_ray(
+    todo: Sequence[Outputs],
+    options: Options,
+    ray_options: RayOptions,
+    stop: Event | None = None,
+    sign: Path | None = None,
+    *,
+    shards: Store | None = None,
+    stale: Sequence[str] = (),
+    settings: dict[str, Any] | None = None,
+) -> Iterator[Outcome]:
+    """Reads pictures, estimates and writes, on a cluster.
+
+    Args:
+        todo: The pictures and their files, all to be written alike.
+        options: What is asked.
+        ray_options: How it is spread.
+        stop: When it is set the run ends; what is not whole by then does not appear.
+        sign: As `staging.check_sign`, asked before results are written; None = of the first picture's folder, on a cluster.
+        shards: Where shards go; None = files are written.
+        stale: Shards to remove before any is written.
+        settings: As the records of shards have them.
+
+    Yields:
+        What became of each picture, as it is known.
+
+    Raises:
+        ImportError: Ray is not installed.
+        ConnectionError: No cluster answers.
+        DownloadError: The model's file is nowhere and cannot be downloaded.
+        RuntimeError: A worker cannot load the model; the message says on which machine and why.
+    """
+    if not todo:
+        return
+    _check_model(options)
+    first = todo[0]
+    job = Job(options, first.writes, settings or options.settings(first.writes), overwrite=first.overwrite, sign=sign)
+    with ExitStack() as stack:
+        if shards is None:  # after Ray has ended
+            stack.enter_context(_nothing_half({each.folder / RECORDS for each in todo}))
+        if shards is not None:
+            job = replace(job, shards=shards.place, numbers=ray_options.numbers)
+            stack.enter_context(shards.alone())
+        ray, cluster = stack.enter_context(session(ray_options.address))
+        job = replace(job, cluster=cluster)
+        _check_gpus(ray, ray_options, cluster)
+        for name in stale:
+            assert shards is not None, "only shards become stale"
+            shards.remove(name)
+        place = shards.local if shards else first.folder
+        if job.cluster and place is not None and sign is None:
+            job = replace(job, sign=stack.enter_context(sign_in(place)))
+        blocks = _blocks(todo, max(_ROWS, ray_options.batch_size or BATCH_ON_A_GPU))
+        rows = stack.enter_context(closing(_rows(ray, blocks, job, ray_options)))
+        yield from _outcomes(rows, todo, shards, stop or Event())
+
+
+@contextmanager
+def _nothing_half(folders: Iterable[Path]) -> Iterator[None]:
+    """Removes what the block's writers leave half in these folders: Ray kills them, some a little after it ended."""
+    others = {folder: set(remove_leftovers(folder)) for folder in folders}
+    try:
+        yield
+    finally:
+        deadline = time.monotonic() + _SECONDS_TO_DIE
+        for folder, known in others.items():
+            while not known.issuperset(remove_leftovers(folder)) and time.monotonic() < deadline:
+                time.sleep(0.1)
+
+
+def _check_model(options: Options) -> None:
+    """Refuses a model that is nowhere before the cluster is asked for anything."""
+    spec = find_spec(options.model)
+    if options.weights is not None and not options.weights.is_file():
+        raise FileNotFoundError(f"{options.weights}: there is no such file")
+    for each in spec.files:
+        if options.weights is None or each is not spec.file:
+            find_or_download(spec, each)
+
+
+def _check_gpus(ray: ModuleType, options: RayOptions, cluster: bool) -> None:
+    """Refuses what Ray would wait for without end. A cluster may still grow."""
+    has = ray.cluster_resources().get("GPU", 0)
+    if not (asked := options.gpus_per_worker or 0) or any(
+        node["Resources"].get("GPU", 0) >= asked for node in ray.nodes() if node["Alive"]
+    ):
+        return
+    words = f"--gpus-per-worker {asked:g}: Ray knows of {has:g} GPUs, on no machine of as many"
+    if not cluster:
+        raise ValueError(f"{words}; leave it out, or give 0 to use the CPU")
+    logger.warning("%s; the run waits for such a machine (`ray status` tells more)", words)
+
+
+def _quiet_pipeline(ray: ModuleType) -> None:
+    """Ray Data without its own progress bars, and not ended by what is lost with a worker."""
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = context.print_on_execution_start = False
+    context.max_errored_blocks = -1
+
+
+def _rows(ray: ModuleType, blocks: Sequence[pa.Table], job: Job, options: RayOptions) -> Generator[Row, None, None]:
+    """The last step's rows, as they come."""
+    if not ray.util.client.ray.is_connected():
+        driver = _Driver(blocks, job, options)
+        try:
+            while (rows := driver.rows()) is not None:
+                yield from rows
+        finally:
+            driver.stop()
+        return
+    # Behind ray:// this process is none of Ray's, and Ray Data would not run in it.
+    driver = ray.remote(num_cpus=0)(_Driver).remote(blocks, job, options)
+    while (rows := ray.get(driver.rows.remote())) is not None:
+        yield from rows
+
+
+class _Driver:
+    """Runs the pipeline in its process."""
+
+    def __init__(self, blocks: Sequence[pa.Table], job: Job, options: RayOptions) -> None:
+        ray = import_ray()
+        _quiet_pipeline(ray)
+        self._batches = iter(_pipeline(ray, blocks, job, options).iter_batches(batch_size=None, batch_format="pyarrow"))
+
+    def rows(self) -> list[Row] | None:
+        """The next rows; None after the last."""
+        batch = next(self._batches, None)
+        return None if batch is None else batch.to_pylist()
+
+    def stop(self) -> None:
+        """Ends the pipeline, before Ray itself ends."""
+        self._batches.close()
+        del self._batches
+
+
+def _pipeline(ray: ModuleType, blocks: Sequence[pa.Table], job: Job, options: RayOptions) -> Any:
+    """The three steps, as a dataset with a row a picture: its index, files and failure."""
+    resources = ray.cluster_resources()
+    gpus = options.gpus_per_worker
+    if gpus is None:
+        gpus = 1.0 if resources.get("GPU") and options.device != "cpu" else 0.0
+    batch = options.batch_size or (BATCH_ON_A_GPU if gpus else 1)
+    # Without a GPU in Ray's books a worker may see one all the same.
+    job = replace(job, batch=batch, device="cpu" if not gpus and options.device == "auto" else options.device)
+    # Decoding and packing keep whole cores busy beside a GPU; beside a network on the CPU they are the small part.
+    worker_cpus, task_cpus = (1.0, 1.0) if gpus else (0.5, 0.25)
+    room = resources.get("GPU", 0) / gpus if gpus else resources.get("CPU", 1)
+    workers = options.workers or max(1, int(room))
+    pool = ray.data.ActorPoolStrategy(min_size=1, max_size=workers, initial_size=workers)
+    step = {"batch_format": "pyarrow"}
+    read = ray.data.from_arrow(list(blocks)).map_batches(read_rows, fn_args=(job,), batch_size=None, num_cpus=task_cpus, **step)
+    found = read.map_batches(
+        Worker,
+        fn_constructor_args=(job,),
+        batch_size=batch,
+        compute=pool,
+        num_cpus=worker_cpus,
+        num_gpus=gpus or None,
+        **_tries(ray),
+        **step,
+    )
+    if job.shards is not None:
+        return found.map_batches(write_rows_as_shard, fn_args=(job,), batch_size=options.pictures_in_a_shard, num_cpus=task_cpus, **step)
+    return found.map_batches(write_rows, fn_args=(job,), batch_size=None, num_cpus=task_cpus, **step)
+
+
+def _tries(ray: ModuleType) -> dict[str, int]:
+    """How often Ray begins again what a lost worker had. It gives this up in 2.64, and names nothing else: then it does so without end."""
+    warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+    return {"max_task_retries": _TRIES_AGAIN} if "ray_remote_args" in inspect.signature(ray.data.Dataset.map_batches).parameters else {}
+
+
+def _blocks(todo: Sequence[Outputs], rows: int) -> list[pa.Table]:
+    import pyarrow as pa
+
+    columns = pa.schema({"index": pa.int64(), "path": pa.string(), "folder": pa.string(), "seen": pa.string()})
+    blocks = []
+    for start in range(0, len(todo), rows):
+        part = todo[start : start + rows]
+        values = [{"path": str(each.picture.absolute()), "folder": str(each.folder.absolute()), "seen": _listed(each)} for each in part]
+        blocks.append(pa.Table.from_pylist([{"index": start + number, **row} for number, row in enumerate(values)], columns))
+    return blocks
+
+
+def _listed(outputs: Outputs) -> str | None:
+    """The mark that a store's listing gave: asking it once more for each picture would take as long as a small picture."""
+    return json.dumps(mark(outputs.picture)) if isinstance(outputs.picture, Url) and outputs.picture.status else None
+
+
+def _outcomes(rows: Iterator[Row], todo: Sequence[Outputs], shards: Store | None, stop: Event) -> Iterator[Outcome]:
+    """The last step's rows as outcomes; of pictures without a row too."""
+    missing = set(range(len(todo)))
+    for row in rows:
+        failure = Failure(**json.loads(row["failure"])) if row["failure"] else None
+        if row["index"] < 0:
+            raise RuntimeError(failure.reason if failure else "a worker ended without a word")
+        missing.discard(row["index"])
+        outputs = todo[row["index"]]
+        files = (shards.path(name) if shards else outputs.folder / name for name in row["files"] or ())
+        yield Outcome(outputs, tuple(files), failure)
+        if stop.is_set() or (failure and failure.lasting):
+            return
+    for index in sorted(missing):
+        picture = todo[index].picture
+        reason = (
+            f"{picture}: no answer came: its worker was lost {_TRIES_AGAIN + 1} times (no memory, killed), or failed as Ray's log says; "
+            "try it again alone, with "
+            "--retry-failed --batch-size 1, or give the machines fewer --workers"
+        )
+        yield Outcome(todo[index], failure=Failure(reason, again=True))

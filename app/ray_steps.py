@@ -1,0 +1,241 @@
+"""The three steps of a picture on a cluster, as Ray Data runs them: what they take and give are tables, a row a picture.
+
+A picture that fails goes on as a row with a `failure`, so that the others of its batch are done.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import socket
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..geometry.estimate import Estimate
+from ..geometry.files import FORMATS
+from . import work
+from .arguments import EXPECTED_ERRORS, STEREO_CHOICES
+from .failures import Failure, failure_of
+from .outputs import Outputs
+from .records import mark
+from .shards import Row, estimate_of, row_of, schema, write_shard
+from .staging import check_sign
+from .stores import Store, as_path, local_copy
+from .work import Options
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker has to know.
+
+    Attributes:
+        options: What is asked of every picture.
+        writes: As `Outputs.writes`.
+        settings: How results are made, for the records.
+        device: As `load_model` takes it.
+        batch: Pictures that run through the network together.
+        numbers: Of the maps between the steps, and of shards.
+        overwrite: As `Outputs.overwrite`.
+        shards: Where shards go; None = files are written.
+        sign: A name by which a worker sees that it writes to the folder that is meant; None = it does not matter.
+        cluster: Whether it may be on another machine.
+    """
+
+    options: Options
+    writes: tuple[str, ...]
+    settings: dict[str, Any] = field(default_factory=dict)
+    device: str = "auto"
+    batch: int = 1
+    numbers: str = "float32"
+    overwrite: bool = False
+    shards: str | None = None
+    sign: Path | None = None
+    cluster: bool = False
+
+    @property
+    def keeps_pictures(self) -> bool:
+        """Whether something that is written shows the picture too."""
+        return any(kind in STEREO_CHOICES or (f".{kind}" in FORMATS and FORMATS[f".{kind}"].surface) for kind in self.writes)
+
+
+def _table(rows: Sequence[Row]) -> pa.Table:
+    """Rows between two steps."""
+    import pyarrow as pa
+
+    step = {"index": pa.int64(), "folder": pa.string(), "seen": pa.string(), "pixels": pa.large_binary(), "failure": pa.string()}
+    columns = pa.schema([*schema(), *(pa.field(name, kind) for name, kind in step.items())])
+    return pa.Table.from_pylist(list(rows), columns)
+
+
+def _answers(rows: Sequence[Row]) -> pa.Table:
+    """Rows of the last step."""
+    import pyarrow as pa
+
+    columns = pa.schema({"index": pa.int64(), "files": pa.list_(pa.string()), "failure": pa.string()})
+    return pa.Table.from_pylist(
+        [{"index": row["index"], "files": row.get("files", []), "failure": row.get("failure")} for row in rows], columns
+    )
+
+
+def _failed(row: Row, failure: Failure) -> Row:
+    return {"index": row["index"], "path": row["path"], "folder": row["folder"], "failure": json.dumps(asdict(failure))}
+
+
+def _failure_of(name: str, error: Exception, written_to: Path | None = None) -> Failure:
+    """As `failure_of`. Of what nobody expected it says the place: raised, it would be in a log of Ray's and nowhere else."""
+    failure = failure_of(name, error, written_to)
+    if isinstance(error, EXPECTED_ERRORS):
+        return failure
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    found = f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno}, in {place.name})"
+    return replace(failure, reason=f"{name}: this is a fault of depth-normal, please report it: {found}")
+
+
+def read_rows(batch: pa.Table, job: Job) -> Iterator[pa.Table]:
+    """The first step: a table of `index`, `path`, `folder` and `seen` in, the same with pixels out."""
+    for row in batch.to_pylist():
+        yield _table([_read_row(row, job)])
+
+
+def _read_row(row: Row, job: Job) -> Row:
+    picture = as_path(row["path"])
+    copy = picture
+    try:
+        seen = row["seen"] or json.dumps(mark(picture))
+        with local_copy(picture) as copy:
+            pixels = work.read(copy)
+    except Exception as error:  # noqa: BLE001 - the report gets it
+        failure = _failure_of(str(copy), error)
+        words = failure.reason.replace(str(copy), row["path"])
+        if job.cluster and isinstance(error, FileNotFoundError):
+            words += f" (on {socket.gethostname()}; every machine of the cluster must see the pictures under this name, or by a URL)"
+        return _failed(row, replace(failure, reason=words))
+    return {**row, "seen": seen, "height": pixels.shape[2], "width": pixels.shape[3], "pixels": _packed(pixels)}
+
+
+def _packed(pixels: Tensor) -> bytes:
+    """A picture's numbers; as bytes where 8 bits hold them exactly: Ray then has room for four times as many."""
+    bits = (pixels * 255).round().to(torch.uint8)
+    exact = torch.equal(_unpacked(bits), pixels)
+    return (bits if exact else pixels).numpy().tobytes()
+
+
+def _unpacked(bits: Tensor) -> Tensor:
+    return bits.float().div_(255)
+
+
+def _pixels_of(row: Row) -> Tensor:
+    """(1, 3, H, W)."""
+    data, sides = row["pixels"], (1, 3, row["height"], row["width"])
+    if len(data) == math.prod(sides):
+        return _unpacked(torch.from_numpy(np.frombuffer(data, np.uint8).reshape(sides).copy()))
+    return torch.from_numpy(np.frombuffer(data, np.float32).reshape(sides).copy())
+
+
+class Worker:
+    """The second step, in a process of its own that has the model."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.problem = ""
+        try:
+            self.model = job.options.load(job.device)
+        except Exception as error:  # noqa: BLE001 - the report gets it
+            # Raised here, it would end in pages of Ray's own words.
+            reason = _failure_of(job.options.model, error).reason
+            self.problem = f"the machine {socket.gethostname()} cannot load the model: {reason}"
+
+    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        """Rows with pixels in, rows with maps out; those that failed before pass through."""
+        if self.problem:
+            yield _table([{"index": -1, "failure": json.dumps(asdict(Failure(self.problem)))}])
+            return
+        together: dict[tuple[int, int], list[Row]] = {}
+        for row in batch.to_pylist():
+            if row["failure"]:
+                yield _table([row])
+            else:
+                together.setdefault((row["height"], row["width"]), []).append(row)
+        for rows in together.values():
+            for row in self._estimate(rows):
+                yield _table([row])
+
+    def _estimate(self, rows: list[Row]) -> Iterator[Row]:
+        """Of pictures of one size."""
+        try:
+            found = work.estimate(self.model, torch.cat([_pixels_of(row) for row in rows]), self.job.options)
+        except Exception as error:  # noqa: BLE001 - the report gets it
+            if len(rows) == 1:
+                yield _failed(rows[0], _failure_of(rows[0]["path"], error))
+                return
+            for row in rows:
+                yield from self._estimate([row])
+            return
+        for number, row in enumerate(rows):
+            yield self._row(row, found.pictures(number, number + 1))
+
+    def _row(self, row: Row, found: Estimate) -> Row:
+        try:
+            maps = row_of(row["path"], found, self.job.numbers)
+        except ValueError as error:
+            return _failed(row, failure_of(row["path"], error))
+        kept = {name: row[name] for name in ("index", "folder", "seen")}
+        return {**maps, **kept, "pixels": row["pixels"] if self.job.keeps_pictures else None}
+
+
+def write_rows(batch: pa.Table, job: Job) -> pa.Table:
+    """The last step, as files: estimates in, a table of `index`, `files` and `failure` out."""
+    return _answers([_written(row, job) for row in batch.to_pylist()])
+
+
+def _written(row: Row, job: Job) -> Row:
+    if row["failure"]:
+        return row
+    outputs = Outputs(as_path(row["path"]), Path(row["folder"]), job.writes, job.overwrite)
+    try:
+        _check_sign(job)
+        picture = _pixels_of(row) if row["pixels"] else None
+        files = work.write(outputs, estimate_of(row), job.options, picture, json.loads(row["seen"]), job.settings)
+    except Exception as error:  # noqa: BLE001 - the report gets it
+        return _failed(row, _failure_of(row["path"], error, outputs.folder))
+    return {"index": row["index"], "files": [path.name for path in files]}
+
+
+def write_rows_as_shard(batch: pa.Table, job: Job) -> pa.Table:
+    """The last step, as one shard of all rows that did not fail."""
+    rows = batch.to_pylist()
+    good = [row for row in rows if not row["failure"]]
+    assert job.shards is not None
+    if good:
+        try:
+            _check_sign(job)
+            path = write_shard(_store(job.shards), job.writes[0], good, [json.loads(row["seen"]) for row in good], job.settings)
+            good = [{"index": row["index"], "files": [path.name]} for row in good]
+        except Exception as error:  # noqa: BLE001 - the report gets it
+            folder = _store(job.shards).local
+            good = [_failed(row, _failure_of(row["path"], error, folder)) for row in good]
+    return _answers([*good, *(row for row in rows if row["failure"])])
+
+
+_store = lru_cache(Store)
+
+
+def _check_sign(job: Job) -> None:
+    if not job.cluster:
+        check_sign(job.sign)
+    elif job.sign is not None and not job.sign.exists():
+        raise RuntimeError(
+            f"the machine {socket.gethostname()} does not see the folder {job.sign.parent.parent} of the machine that began the run; "
+            "give an --out that all machines share, or write shards to a store (--write parquet --out s3://...)"
+        )
