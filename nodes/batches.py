@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from ..geometry.estimate import Estimate
 from ..model_loader.host import image_placement, progress_bar, throw_if_interrupted
-from ..utils import resize_picture, to_image, to_rgb
+from ..utils import pictures_to_rgb, resize_picture, to_image, to_rgb
 
 Item = TypeVar("Item")
 
@@ -22,11 +22,50 @@ def one_by_one(estimate: Estimate, device: torch.device | None = None) -> Iterat
         yield estimate.pictures(index, index + 1).to(device or estimate.device)
 
 
+def in_chunks(pictures: Tensor, frames: int = 16) -> Iterator[Tensor]:
+    """A batch as the chunks (B, 3, H, W) of a film: no more of it than that is converted at a time."""
+    for start in range(0, pictures.shape[0], frames):
+        yield pictures_to_rgb(pictures[start : start + frames])
+
+
 def counted(items: Iterable[Item], total: int) -> Iterator[Item]:
     """The items; ComfyUI's progress bar moves when the caller has done with one and asks for the next."""
     move = progress_bar(total)
     for done, item in enumerate(items, 1):
         yield item
+        if move is not None:
+            move(done, total)
+
+
+def joined(parts: Iterable[tuple[Tensor, ...]], total: int) -> tuple[Any, ...]:
+    """What a node hands on of `total` pictures, from what it makes of each: a long clip is in memory once, not in pieces and whole.
+
+    Args:
+        parts: For each picture the outputs, (1, ...).
+        total: How many come.
+
+    Returns:
+        The outputs, (total, ...).
+
+    Raises:
+        ValueError: There is no picture.
+    """
+    whole: tuple[Tensor, ...] = ()
+    for index, part in enumerate(parts):
+        whole = whole or tuple(each.new_empty(total, *each.shape[1:]) for each in part)
+        for place, each in zip(whole, part, strict=True):
+            place[index] = each[0]
+    if not whole:
+        raise ValueError("there is no picture in the batch; at least one is needed")
+    return whole
+
+
+def counted_pictures(parts: Iterable[Estimate], total: int) -> Iterator[Estimate]:
+    """The estimates of `total` pictures in parts; ComfyUI's progress bar moves by the pictures of each."""
+    move, done = progress_bar(total), 0
+    for part in parts:
+        yield part
+        done += part.batch
         if move is not None:
             move(done, total)
 

@@ -7,16 +7,21 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ..geometry.checks import check_choice, check_range
-from ..geometry.estimate import Estimate, Quantity
-from ..geometry.render import depth_to_image
 from ..model_loader import load_model
-from .legacy import LEGACY_CATEGORY, annotate
+from .legacy import LEGACY_CATEGORY, annotate_depth
 from .sockets import Inputs
-from .widgets import choice_widget, count_widget, image_input, precision_widget, short_side_widget
+from .widgets import (
+    CLIP_NORMALISATIONS,
+    PER_IMAGE,
+    choice_widget,
+    clip_normalisation_widget,
+    count_widget,
+    image_input,
+    precision_widget,
+    short_side_widget,
+)
 
 MAX_NETWORK_SIZE = 4096
-# ZoeDepth's display: from the 2nd to the 85th percentile of the metres, near = white
-ZOE_PERCENTILES = (2.0, 85.0)
 
 V1_FILES = {
     "depth_anything_vitl14.pth": "depth-anything-large",
@@ -45,20 +50,15 @@ def _inputs(before: dict[str, Any], after: dict[str, Any]) -> Inputs:
             **after,
             "network_size": count_widget(0, 0, MAX_NETWORK_SIZE, size, step=2, advanced=True),
             "precision": precision_widget(),
+            "normalisation": clip_normalisation_widget(),
         },
     }
 
 
-def _depth_map(image: Tensor, model: str, precision: str, resolution: int, network_size: int) -> tuple[Tensor]:
+def _depth_map(image: Tensor, model: str, precision: str, resolution: int, network_size: int, normalisation: str) -> tuple[Tensor]:
     check_range("network_size", network_size, 0, MAX_NETWORK_SIZE)
-    return (annotate(image, load_model(model, precision), resolution, render_depth, network_size or None),)
-
-
-def render_depth(estimate: Estimate) -> Tensor:
-    """The old nodes' picture: disparity from its least to its greatest value, metres by ZoeDepth's percentiles; near = white."""
-    assert estimate.depth is not None and estimate.quantity is not None
-    percentiles = ZOE_PERCENTILES if estimate.quantity is Quantity.METRIC_DEPTH else (0.0, 100.0)
-    return depth_to_image(estimate.depth, estimate.quantity, percentiles=percentiles, mask=estimate.mask)
+    check_choice("normalisation", normalisation, CLIP_NORMALISATIONS)
+    return (annotate_depth(image, load_model(model, precision), resolution, normalisation, network_size or None),)
 
 
 class _DepthMap:
@@ -82,11 +82,17 @@ class ZoeDepthMap(_DepthMap):
         return _inputs({}, {"model": choice_widget(ZOE_MODELS, model)})
 
     def execute(
-        self, image: Tensor, resolution: int = 512, model: str = ZOE_MODELS[0], network_size: int = 0, precision: str = "auto"
+        self,
+        image: Tensor,
+        resolution: int = 512,
+        model: str = ZOE_MODELS[0],
+        network_size: int = 0,
+        precision: str = "auto",
+        normalisation: str = PER_IMAGE,
     ) -> tuple[Tensor]:
         """One depth picture a picture."""
         check_choice("model", model, ZOE_MODELS)
-        return _depth_map(image, model, precision, resolution, network_size)
+        return _depth_map(image, model, precision, resolution, network_size, normalisation)
 
 
 class DepthAnythingMap(_DepthMap):
@@ -110,10 +116,11 @@ class DepthAnythingMap(_DepthMap):
         resolution: int = 512,
         network_size: int = 0,
         precision: str = "auto",
+        normalisation: str = PER_IMAGE,
     ) -> tuple[Tensor]:
         """One depth picture a picture."""
         check_choice("ckpt_name", ckpt_name, list(V1_FILES))
-        return _depth_map(image, V1_FILES[ckpt_name], precision, resolution, network_size)
+        return _depth_map(image, V1_FILES[ckpt_name], precision, resolution, network_size, normalisation)
 
 
 class DepthAnythingV2Map(_DepthMap):
@@ -137,11 +144,17 @@ class DepthAnythingV2Map(_DepthMap):
         return _inputs({"ckpt_name": choice_widget(list(V2_FILES), tooltip, V2_DEFAULT)}, {})
 
     def execute(
-        self, image: Tensor, ckpt_name: str = V2_DEFAULT, resolution: int = 512, network_size: int = 0, precision: str = "auto"
+        self,
+        image: Tensor,
+        ckpt_name: str = V2_DEFAULT,
+        resolution: int = 512,
+        network_size: int = 0,
+        precision: str = "auto",
+        normalisation: str = PER_IMAGE,
     ) -> tuple[Tensor]:
         """One depth picture a picture."""
         check_choice("ckpt_name", ckpt_name, list(V2_FILES))
-        return _depth_map(image, V2_FILES[ckpt_name], precision, resolution, network_size)
+        return _depth_map(image, V2_FILES[ckpt_name], precision, resolution, network_size, normalisation)
 
 
 class ZoeDepthAnythingMap(_DepthMap):
@@ -165,10 +178,11 @@ class ZoeDepthAnythingMap(_DepthMap):
         resolution: int = 512,
         network_size: int = 0,
         precision: str = "auto",
+        normalisation: str = PER_IMAGE,
     ) -> tuple[Tensor]:
         """One depth picture a picture."""
         check_choice("environment", environment, ENVIRONMENTS)
-        return _depth_map(image, f"zoe-depth-anything-{environment}", precision, resolution, network_size)
+        return _depth_map(image, f"zoe-depth-anything-{environment}", precision, resolution, network_size, normalisation)
 
 
 NODES = (ZoeDepthMap, DepthAnythingMap, ZoeDepthAnythingMap, DepthAnythingV2Map)

@@ -20,10 +20,13 @@ from ..geometry.files.foreign import depth_mask
 from ..geometry.likely import likely_depth, likely_intrinsics
 from ..geometry.normals import EDGES, depth_to_normals, dmap2norm, midas_normals
 from ..geometry.render import NEAR
+from ..geometry.temporal import FilmOptions
 from ..model_loader import Model, load_model
+from ..model_loader.film import estimate_film
 from ..model_loader.host import default_device, image_placement, progress_bar
+from ..model_loader.model import joined
 from ..utils import to_pictures, to_planar
-from .batches import counted, geometry_output, one_by_one
+from .batches import counted, counted_pictures, geometry_output, in_chunks, one_by_one
 from .checks import check_camera, check_geometry, check_network_side
 from .sockets import CATEGORY, DEPTH_NORMAL_MODEL, GEOMETRY, Inputs
 from .widgets import (
@@ -39,6 +42,7 @@ from .widgets import (
     network_side_widget,
     number_widget,
     precision_widget,
+    switch_widget,
 )
 
 MODEL_ONLY = "model only"
@@ -103,6 +107,14 @@ class EstimateGeometry:
             "Field of view of the picture's longer side in degrees, where the camera is known: a phone's main camera 65 to 70, 50 mm on "
             "full frame 40. Depth Anything 3's metres are right only with it; normals of depth too. 0: not known."
         )
+        film = (
+            "On: the batch is a film, frame after frame: each is brought to the scale and shift of those before, what stands still holds "
+            "still, and a cut starts anew. Off: each picture by itself."
+        )
+        smooth = (
+            "Of a film: how much of the mean over the frames before stands for a frame's own value where the picture did not change. "
+            "0: frames are only scaled and shifted."
+        )
         return {
             "required": {
                 "model": (DEPTH_NORMAL_MODEL, {"tooltip": "From Load Depth/Normal Model."}),
@@ -112,18 +124,33 @@ class EstimateGeometry:
                 "resolution": network_side_widget(resolution),
                 "normals": choice_widget((AUTO, MODEL_ONLY), normals),
                 "fov": fov_widget(fov),
+                "film": switch_widget(False, film),
+                "smooth": number_widget(1.0, 0.0, 1.0, 0.05, smooth, advanced=True),
             },
         }
 
-    def execute(self, model: Model, image: Tensor, resolution: int = 0, normals: str = AUTO, fov: float = 0.0) -> tuple[Estimate]:
+    def execute(
+        self,
+        model: Model,
+        image: Tensor,
+        resolution: int = 0,
+        normals: str = AUTO,
+        fov: float = 0.0,
+        film: bool = False,
+        smooth: float = 1.0,
+    ) -> tuple[Estimate]:
         """The estimate."""
         check_network_side(resolution)
         check_camera(fov)
         check_choice("normals", normals, (AUTO, MODEL_ONLY))
         pictures = to_pictures(image)
         derive = with_normals if normals == AUTO else None
-        progress = progress_bar(pictures.shape[0])
-        return (geometry_output(model.estimate(pictures, resolution or None, progress, fov=fov, derive=derive)),)
+        total = pictures.shape[0]
+        if film:
+            settings = {"size": resolution or None, "fov": fov, "derive": derive}
+            parts = counted_pictures(estimate_film(model, in_chunks(pictures), FilmOptions(smooth=smooth), **settings), total)
+            return (geometry_output(joined(parts, total, pictures.device)),)
+        return (geometry_output(model.estimate(pictures, resolution or None, progress_bar(total), fov=fov, derive=derive)),)
 
 
 class DepthImageToGeometry:

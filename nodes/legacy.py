@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from ..geometry.estimate import Estimate
+from ..geometry.cuts import CutDetector
+from ..geometry.estimate import Estimate, Quantity
+from ..geometry.film_ranges import ClipRange, RunningRange
+from ..geometry.levels import depth_to_nearness
+from ..geometry.render import MeasureRange, depth_to_image
 from ..model_loader import Model
 from ..model_loader.host import progress_bar
 from ..utils import resize_map, scale_short_side, to_pictures
-from .batches import to_output
+from .batches import geometry_output, to_output
 from .checks import check_short_side
+from .widgets import PER_CLIP, PER_IMAGE, RUNNING
+
+# ZoeDepth's display: from the 2nd to the 85th percentile of the metres, near = white
+ZOE_PERCENTILES = (2.0, 85.0)
 
 LEGACY_CATEGORY = "ControlNet Preprocessors/Normal and Depth Estimators"
 
@@ -33,8 +42,69 @@ def annotate(image: Tensor, model: Model, resolution: int, render: Callable[[Est
     Raises:
         ValueError: A resolution out of range, or pictures that `utils.to_rgb` refuses.
     """
+    return _through(image, model, resolution, lambda estimates, _: map(render, estimates), network_size)
+
+
+def annotate_depth(image: Tensor, model: Model, resolution: int, normalisation: str = PER_IMAGE, network_size: int | None = None) -> Tensor:
+    """The old depth nodes' pictures: near = white, disparity from its least to its greatest value, metres by ZoeDepth's percentiles.
+
+    Args:
+        image: As `annotate`.
+        model: As `annotate`.
+        resolution: As `annotate`.
+        normalisation: One of `CLIP_NORMALISATIONS`: whether each picture has its own range, or the batch is a film.
+        network_size: As `annotate`.
+
+    Returns:
+        As `annotate`.
+
+    Raises:
+        ValueError: As `annotate`.
+    """
+    return _through(image, model, resolution, _DEPTH_RENDERERS[normalisation], network_size)
+
+
+def render_depth(estimate: Estimate, normalisation: str | MeasureRange = PER_IMAGE) -> Tensor:
+    """The old nodes' picture of an estimate; the range may be any that `depth_to_image` takes."""
+    depth, quantity, _ = estimate.known_depth()
+    percentiles = ZOE_PERCENTILES if quantity is Quantity.METRIC_DEPTH else (0.0, 100.0)
+    return depth_to_image(depth, quantity, normalisation=normalisation, percentiles=percentiles, mask=estimate.mask)
+
+
+Renderer = Callable[[Iterable[Estimate], Tensor], Iterable[Tensor]]
+
+
+def _through(image: Tensor, model: Model, resolution: int, render: Renderer, network_size: int | None) -> Tensor:
+    """A batch through a model, and what `render` makes of all its estimates and the pictures, at the size asked for."""
     check_short_side(resolution)
     pictures = to_pictures(image)
     height, width = scale_short_side(pictures.shape[-2], pictures.shape[-1], resolution)
     estimates = model.estimates(pictures, network_size, progress_bar(pictures.shape[0]))
-    return torch.cat([to_output(resize_map(render(estimate), height, width)) for estimate in estimates])
+    return torch.cat([to_output(resize_map(rendered, height, width)) for rendered in render(estimates, pictures)])
+
+
+def _render_each(estimates: Iterable[Estimate], _pictures: Tensor) -> Iterator[Tensor]:
+    return map(render_depth, estimates)
+
+
+def _render_clip(estimates: Iterable[Estimate], _pictures: Tensor) -> Iterator[Tensor]:
+    """One range for all: every estimate has to be seen before the first is shown."""
+    clip, seen = ClipRange(), []
+    for estimate in estimates:
+        depth, quantity, valid = estimate.known_depth()
+        clip.add(depth_to_nearness(depth, quantity), valid)
+        seen.append(geometry_output(estimate))
+    for estimate in seen:
+        yield render_depth(estimate, clip.ends)
+
+
+def _render_running(estimates: Iterable[Estimate], pictures: Tensor) -> Iterator[Tensor]:
+    """A range that follows the film; its cuts are those of the pictures."""
+    running, detector, done = RunningRange(), CutDetector(), 0
+    for estimate in estimates:
+        cuts = detector.push(pictures[done : done + estimate.batch])
+        done += estimate.batch
+        yield render_depth(estimate, partial(running.update, cuts=cuts))
+
+
+_DEPTH_RENDERERS: dict[str, Renderer] = {PER_IMAGE: _render_each, PER_CLIP: _render_clip, RUNNING: _render_running}

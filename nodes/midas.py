@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import partial
 from typing import ClassVar
 
@@ -15,11 +14,20 @@ from ..geometry.checks import check_choice, check_range
 from ..geometry.conventions import NormalMapCoding, encode_normal_map
 from ..geometry.estimate import Axes, Estimate
 from ..geometry.normals import midas_normals
-from ..geometry.render import normalise_per_image
-from ..model_loader import load_model
-from .legacy import LEGACY_CATEGORY, annotate
+from ..model_loader import Model, load_model
+from .legacy import LEGACY_CATEGORY, annotate, annotate_depth
 from .sockets import Inputs
-from .widgets import background_widget, choice_widget, flatness_widget, image_input, precision_widget, short_side_widget
+from .widgets import (
+    CLIP_NORMALISATIONS,
+    PER_IMAGE,
+    background_widget,
+    choice_widget,
+    clip_normalisation_widget,
+    flatness_widget,
+    image_input,
+    precision_widget,
+    short_side_widget,
+)
 
 DEFAULT_A, MAX_A = math.tau, math.pi * 5
 DEFAULT_THRESHOLD = 0.1
@@ -85,7 +93,7 @@ class MidasNormalMap:
         check_range("bg_threshold", bg_threshold, 0, 1)
         check_choice("coding", coding, _codings())
         render = partial(_render_normals, a=a, bg_threshold=bg_threshold, coding=NormalMapCoding(coding))
-        return (_annotate(image, model, precision, resolution, render),)
+        return (annotate(image, _model(model, precision), resolution, render, resolution),)
 
 
 class MidasDepthMap:
@@ -103,7 +111,9 @@ class MidasDepthMap:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         unused = "Has no effect on the depth picture; here so that old graphs open unchanged."
-        return _inputs(unused, unused)
+        inputs = _inputs(unused, unused)
+        inputs["optional"]["normalisation"] = clip_normalisation_widget()
+        return inputs
 
     def execute(
         self,
@@ -113,14 +123,16 @@ class MidasDepthMap:
         resolution: int = 512,
         model: str = DEFAULT_MODEL,
         precision: str = "auto",
+        normalisation: str = PER_IMAGE,
     ) -> tuple[Tensor]:
         """One depth picture a picture."""
-        return (_annotate(image, model, precision, resolution, _render_depth),)
+        check_choice("normalisation", normalisation, CLIP_NORMALISATIONS)
+        return (annotate_depth(image, _model(model, precision), resolution, normalisation, resolution),)
 
 
-def _annotate(image: Tensor, model: str, precision: str, resolution: int, render: Callable[[Estimate], Tensor]) -> Tensor:
+def _model(model: str, precision: str) -> Model:
     """As the old nodes: the network's short side is the resolution, and not what its authors would choose."""
-    return annotate(image, load_model(model, precision).with_resizing(SHORT_SIDE), resolution, render, resolution)
+    return load_model(model, precision).with_resizing(SHORT_SIDE)
 
 
 def _codings() -> list[str]:
@@ -131,11 +143,6 @@ def _codings() -> list[str]:
 def _render_normals(estimate: Estimate, a: float, bg_threshold: float, coding: NormalMapCoding) -> Tensor:
     assert estimate.depth is not None
     return encode_normal_map(midas_normals(estimate.depth, a, bg_threshold), coding, source=Axes.SCANNET)
-
-
-def _render_depth(estimate: Estimate) -> Tensor:
-    assert estimate.depth is not None
-    return normalise_per_image(estimate.depth)
 
 
 NODES = (MidasNormalMap, MidasDepthMap)

@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ..geometry.checks import check_choice, check_range
-from ..geometry.conventions import convert_normals, decode_normal_map, unit_normals
-from ..geometry.depth_image import image_to_depth
+from ..geometry.conventions import convert_normals, unit_normals
 from ..geometry.derive import with_normals
-from ..geometry.edges import sharpen_depth_edges
+from ..geometry.edges import depth_at_picture_edges, edge_radius, sharpen_depth_edges
 from ..geometry.estimate import Axes, Estimate
 from ..geometry.likely import likely_filled_depth, likely_intrinsics
 from ..geometry.parallax import MOVES, camera_path, parallax_frames
 from ..geometry.relight import Light, light_direction, light_position, relight, srgb_to_linear
 from ..geometry.sky import find_sky
-from ..model_loader.host import default_device, throw_if_interrupted
-from ..utils import resize_map, to_rgb
-from .batches import counted, one_by_one, to_output
-from .checks import check_geometry
-from .sockets import CATEGORY, Inputs, Widget
-from .widgets import CODINGS, choice_widget, coding_widget, count_widget, geometry_input, image_input, number_widget
+from ..model_loader.host import throw_if_interrupted
+from ..utils import to_rgb
+from .batches import counted, joined, to_output
+from .known import NO_DEPTH, check_numbers, depth_input, known_of, number_widgets, pictures_with
+from .sockets import CATEGORY, Inputs
+from .widgets import CODINGS, choice_widget, coding_widget, count_widget, geometry_input, image_input
 
 LIGHTS = ("directional", "point")
 SKIES = ("auto", "none")
@@ -112,12 +110,12 @@ class Relight:
                 "image": image_input("The picture to light, or a batch."),
                 "light": choice_widget(LIGHTS, kind),
                 "colour": ("STRING", colour),
-                **_number_widgets(_LIGHT_NUMBERS),
+                **number_widgets(_LIGHT_NUMBERS),
             },
             "optional": {
                 "normal_map": image_input("Any normal map of the picture, any size. Without one, normals come from the depth."),
                 "normal_coding": coding_widget(coding),
-                "depth": _depth_input("For cast shadows and point lights; and for normals where there is no normal map."),
+                "depth": depth_input("For cast shadows and point lights; and for normals where there is no normal map."),
                 "geometry": geometry_input(
                     "Raw depth and normals of the picture. Where it is given, normal_map and depth are not looked at."
                 ),
@@ -151,16 +149,17 @@ class Relight:
         check_choice("sky", sky, SKIES)
         check_choice("normal_coding", normal_coding, CODINGS)
         numbers = (azimuth, elevation, light_x, light_y, light_depth, intensity, ambient, specular, shininess, shadows)
-        _check_numbers(_LIGHT_NUMBERS, dict(zip(_LIGHT_NUMBERS, numbers, strict=True)))
+        check_numbers(_LIGHT_NUMBERS, dict(zip(_LIGHT_NUMBERS, numbers, strict=True)))
         pictures = to_rgb(image)
-        whole = _estimate_of(pictures, geometry, normal_map, normal_coding, depth)
+        whole = known_of(pictures, geometry, depth, normal_map, normal_coding)
         height, width = pictures.shape[-2:]
         place = (light_x * width - 0.5, light_y * height - 0.5, light_depth) if light == "point" else None
         lamp = partial(_lamp, place, (azimuth, elevation), _linear_colour(colour), intensity)
         looks = {"ambient": ambient, "specular": specular, "shininess": shininess, "shadow": shadows}
-        pairs = counted(_one_by_one(pictures, whole), len(pictures))
+        pairs = counted(pictures_with(pictures, whole), len(pictures))
         with_sky = sky == "auto" and shadows > 0
-        return (torch.cat([to_output(_relit(picture, estimate, lamp, looks, with_sky)) for picture, estimate in pairs]),)
+        lit = ((to_output(_relit(picture, estimate, lamp, looks, with_sky)),) for picture, estimate in pairs)
+        return joined(lit, len(pictures))
 
 
 class DepthParallax:
@@ -189,10 +188,10 @@ class DepthParallax:
                 "image": image_input("The picture to move through, or a batch."),
                 "move": choice_widget(MOVES, move),
                 "frames": count_widget(24, 1, MAX_FRAMES, "How many frames one round has.", step=1),
-                **_number_widgets(_MOVE_NUMBERS),
+                **number_widgets(_MOVE_NUMBERS),
             },
             "optional": {
-                "depth": _depth_input("Depth of the picture."),
+                "depth": depth_input("Depth of the picture."),
                 "geometry": geometry_input("Raw depth of the picture, with its camera. Where it is given, depth is not looked at."),
             },
         }
@@ -210,27 +209,15 @@ class DepthParallax:
         """All frames of all pictures."""
         check_choice("move", move, MOVES)
         check_range("frames", frames, 1, MAX_FRAMES)
-        _check_numbers(_MOVE_NUMBERS, {"amount": amount, "focus": focus})
+        check_numbers(_MOVE_NUMBERS, {"amount": amount, "focus": focus})
         pictures = to_rgb(image)
         if depth is None and geometry is None:
-            raise ValueError("there is no depth: link a depth picture (near = white) to depth, or raw depth to geometry")
-        whole = _estimate_of(pictures, geometry, None, CODINGS[0], depth)
+            raise ValueError(NO_DEPTH)
+        whole = known_of(pictures, geometry, depth)
         path = camera_path(move, int(frames), amount)
-        views = (view for picture, estimate in _one_by_one(pictures, whole) for view in _views(picture, estimate, path, focus))
-        return (torch.cat([to_output(view) for view in counted(views, len(pictures) * len(path))]),)
-
-
-def _number_widgets(numbers: dict[str, tuple]) -> dict[str, Widget]:
-    return {name: number_widget(*values) for name, values in numbers.items()}
-
-
-def _check_numbers(numbers: dict[str, tuple], values: dict[str, float]) -> None:
-    for name, value in values.items():
-        check_range(name, value, *numbers[name][1:3])
-
-
-def _depth_input(purpose: str) -> Widget:
-    return image_input(f"{purpose} Any pack's depth map, near = white, any size; read as disparity, which most networks give.")
+        views = (view for picture, estimate in pictures_with(pictures, whole) for view in _views(picture, estimate, path, focus))
+        total = len(pictures) * len(path)
+        return joined(((to_output(view),) for view in counted(views, total)), total)
 
 
 def _linear_colour(colour: str) -> tuple[float, float, float]:
@@ -239,36 +226,6 @@ def _linear_colour(colour: str) -> tuple[float, float, float]:
     levels = torch.tensor([int(colour.strip()[start : start + 2], 16) / 255 for start in (1, 3, 5)])
     red, green, blue = srgb_to_linear(levels).tolist()
     return red, green, blue
-
-
-def _estimate_of(pictures: Tensor, geometry: Any, normal_map: Tensor | None, coding: str, depth: Tensor | None) -> Estimate:
-    """What is known of the pictures, one estimate each: the geometry if there is one, else what the maps show, at the pictures' size."""
-    batch, _, height, width = pictures.shape
-    if geometry is not None:
-        return _for_batch(check_geometry(geometry), batch, "geometry")
-    known = []
-    if normal_map is not None:
-        normals = decode_normal_map(resize_map(to_rgb(normal_map), height, width), coding)
-        known.append(_for_batch(Estimate(normals=normals), batch, "normal_map"))
-    if depth is not None:
-        values, quantity = image_to_depth(resize_map(to_rgb(depth).mean(1, keepdim=True), height, width))
-        known.append(_for_batch(Estimate(depth=values, quantity=quantity), batch, "depth"))
-    if not known:
-        raise ValueError("there is nothing to light by: link a normal map, a depth picture (near = white), or geometry")
-    return known[0] if len(known) == 1 else replace(known[1], normals=known[0].normals)
-
-
-def _for_batch(estimate: Estimate, batch: int, name: str) -> Estimate:
-    if estimate.batch not in (1, batch):
-        raise ValueError(f"{name} holds {estimate.batch} pictures, image {batch}; expected as many, or one for all")
-    return estimate if estimate.batch == batch else estimate.expanded(batch)
-
-
-def _one_by_one(pictures: Tensor, whole: Estimate) -> Iterator[tuple[Tensor, Estimate]]:
-    """Each picture with its estimate, on the device that computes: a long batch at once would not fit there."""
-    device = default_device()
-    for picture, estimate in zip(pictures.split(1), one_by_one(whole, device), strict=True):
-        yield picture.to(device), estimate
 
 
 def _lamp(
@@ -295,8 +252,7 @@ def _relit(picture: Tensor, estimate: Estimate, lamp: Callable[[Tensor], Light],
 def _views(picture: Tensor, estimate: Estimate, path: Tensor, focus: float) -> Iterator[Tensor]:
     """One picture as the camera sees it from each place of its path."""
     sized = estimate.resized(picture.shape[-2], picture.shape[-1])
-    radius = _edge_radius(picture)
-    near_depth = sharpen_depth_edges(likely_filled_depth(sized), radius, growth=max(1, radius // 3))
+    near_depth = depth_at_picture_edges(likely_filled_depth(sized), picture)
     inverse = 1 / near_depth
     still = 1 / torch.lerp(inverse.amin(), inverse.amax(), focus)
     for view in parallax_frames(picture, near_depth, likely_intrinsics(sized), path, still):
@@ -308,13 +264,8 @@ def _surfaces(estimate: Estimate) -> tuple[Tensor, Tensor | None, Tensor]:
     """Normals in OPENGL axes, depth (None if unknown) and intrinsics of an estimate with normals."""
     assert estimate.normals is not None
     normals = unit_normals(convert_normals(estimate.normals, estimate.axes, Axes.OPENGL))
-    depth = None if estimate.depth is None else sharpen_depth_edges(likely_filled_depth(estimate), _edge_radius(normals))
+    depth = None if estimate.depth is None else sharpen_depth_edges(likely_filled_depth(estimate), edge_radius(*normals.shape[-2:]))
     return normals, depth, likely_intrinsics(estimate)
-
-
-def _edge_radius(picture: Tensor) -> int:
-    """Half of the width that depth edges have in networks' maps, in pixels of the picture."""
-    return max(1, round(max(picture.shape[-2:]) / 100))
 
 
 NODES = (Relight, DepthParallax)

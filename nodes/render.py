@@ -192,13 +192,21 @@ class ConvertNormalMap:
         check_choice("target", target, CODINGS)
         check_range("strength", strength, -MAX_STRENGTH, MAX_STRENGTH)
         check_range("detail_strength", detail_strength, -MAX_STRENGTH, MAX_STRENGTH)
-        picture = to_rgb(image)
+        picture = _planes(to_rgb(image))
+        shown = picture.amax(1, keepdim=True) > _NO_DIRECTION
         normals = _with_strength(picture, source, strength)
         if detail is not None:
-            relief = _with_strength(to_rgb(detail), source, detail_strength)
+            map_of_detail = _planes(to_rgb(detail))
+            flat_where_black = map_of_detail.where(map_of_detail.amax(1, keepdim=True) > _NO_DIRECTION, 0.5)
+            relief = _with_strength(flat_where_black, source, detail_strength)
             normals = blend_normals(normals, relief.expand(len(normals), -1, -1, -1) if len(relief) == 1 else relief)
-        converted = encode_normal_map(normals, NormalMapCoding(target))
-        return (to_output(torch.where(picture.amax(1, keepdim=True) > _NO_DIRECTION, converted, 0)),)
+        return (to_output(encode_normal_map(normals, NormalMapCoding(target)).mul_(shown)),)
+
+
+def _planes(picture: Tensor) -> Tensor:
+    """The same picture in [0, 1], contiguous. On a CPU, clamping into that layout takes a fifth of the time of `contiguous`."""
+    planes = torch.empty(picture.shape, device=picture.device)
+    return torch.clamp(picture.detach(), 0, 1, out=planes)
 
 
 def _strength_widget(tooltip: str) -> Widget:
@@ -206,9 +214,9 @@ def _strength_widget(tooltip: str) -> Widget:
 
 
 def _with_strength(picture: Tensor, source: str, strength: float) -> Tensor:
-    """(B, 3, H, W) vectors in OPENGL axes; where the picture is black, towards the viewer."""
-    stored = picture.where(picture.amax(1, keepdim=True) > _NO_DIRECTION, 0.5)
-    return scale_normal_strength(decode_normal_map(stored, NormalMapCoding(source)), strength)
+    """(B, 3, H, W) vectors in OPENGL axes."""
+    normals = decode_normal_map(picture, NormalMapCoding(source))
+    return normals if strength == 1 else scale_normal_strength(normals, strength)
 
 
 NODES = (RenderDepth, RenderNormals, ConvertNormalMap)

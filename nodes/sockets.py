@@ -12,6 +12,9 @@ GEOMETRY = "GEOMETRY"
 DEPTH_NORMAL_MODEL = "DEPTH_NORMAL_MODEL"
 """A loaded `Model`."""
 
+VIDEO = "VIDEO"
+"""Core ComfyUI's film: a file, or pictures and sound."""
+
 MOGE_GEOMETRY, DA3_GEOMETRY = "MOGE_GEOMETRY", "DA3_GEOMETRY"
 """The dictionaries of core ComfyUI's own nodes."""
 

@@ -13,7 +13,7 @@ from .sockets import GEOMETRY, Widget
 MIN_RESOLUTION, MAX_RESOLUTION = 64, 16384
 MAX_FOV, MAX_RATIO = 175.0, 10000.0
 AUTO = "auto"
-PER_IMAGE = "per_image"
+PER_IMAGE, PER_CLIP, RUNNING = CLIP_NORMALISATIONS = ("per_image", "per_clip", "running")
 CODINGS = tuple(coding.value for coding in NormalMapCoding)
 OPENGL, DIRECTX = NormalMapCoding.OPENGL.value, NormalMapCoding.DIRECTX.value
 
@@ -93,8 +93,20 @@ def near_widget() -> Widget:
 
 def normalisation_widget(fixed: str) -> Widget:
     """What is black and what is white in a depth picture; `fixed` says what range the choice of that name takes."""
-    tooltip = f"Where the range between black and white comes from. per_image: each picture. per_clip: the whole batch. fixed: {fixed}."
+    tooltip = (
+        "Where the range between black and white comes from. per_image: each picture. per_clip: the whole batch. "
+        f"fixed: {fixed}. running: the batch is a film, whose range is followed frame by frame."
+    )
     return choice_widget(NORMALISATIONS, tooltip, PER_IMAGE)
+
+
+def clip_normalisation_widget() -> Widget:
+    """What is black and what is white in the old nodes' depth pictures."""
+    tooltip = (
+        "Where the range between black and white comes from. per_image: each picture, as in the old node. For films, so that they do not "
+        "flicker: per_clip: one range for the whole batch; running: a range that follows the film, and begins anew at a cut."
+    )
+    return choice_widget(CLIP_NORMALISATIONS, tooltip, PER_IMAGE)
 
 
 def coding_widget(tooltip: str, default: str = OPENGL) -> Widget:

@@ -181,6 +181,8 @@ def effects(image: Tensor, geometry: Estimate) -> Iterator[Case]:
         yield f"relight-{light}-maps", run("DepthNormal_Relight", image=image, light=light, **maps, **looks)
     for move in ("orbit", "swing", "dolly"):
         yield f"parallax-{move}", run("DepthNormal_DepthParallax", image=image, move=move, frames=4, amount=0.1, depth=depth_image)
+    for layout in ("full-sbs", "half-tb", "anaglyph"):
+        yield f"stereo-{layout}", run("DepthNormal_Stereo", image=image, layout=layout, divergence=4.0, geometry=geometry)
 
 
 def flat(output: Any, name: str = "") -> dict[str, Tensor]:

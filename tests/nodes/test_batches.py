@@ -1,5 +1,7 @@
 """Batches on their way through a node."""
 
+import weakref
+
 import pytest
 import torch
 
@@ -46,3 +48,21 @@ def test_the_bar_moves_when_an_item_is_done_and_not_when_it_begins(monkeypatch):
 
 def test_outside_comfyui_there_is_no_bar_to_move():
     assert list(batches.counted("ab", 2)) == ["a", "b"]
+
+
+def test_a_long_clip_is_in_memory_once():
+    made, alive = [], []
+
+    def outputs():
+        for number in range(5):
+            alive.append(sum(part() is not None for part in made))
+            picture = torch.full((1, 2, 3), float(number))
+            made.append(weakref.ref(picture))
+            yield picture, picture[..., 0]
+            del picture
+
+    pictures, masks = batches.joined(outputs(), 5)
+    assert pictures.shape == (5, 2, 3) and torch.equal(pictures[:, 0, 0], torch.arange(5.0)) and torch.equal(masks, pictures[..., 0])
+    assert max(alive) <= 1, "what a picture gave goes once it is in its place"
+    with pytest.raises(ValueError, match="no picture"):
+        batches.joined(iter(()), 0)

@@ -317,3 +317,19 @@ def test_the_help_page_names_every_input_and_choice(node):
     for line in page.splitlines():
         if line.startswith("| depth_anything_v2_vit"):
             assert ("not for commercial use" in line) == ("_vits.pth" not in line), line
+
+
+@pytest.mark.parametrize("node", [V2, ZOE], ids=["disparity", "metres"])
+def test_a_film_can_have_one_range(pretend, node):
+    """Two frames of which the second spans twice as much: alone each is stretched; as a clip the first stays within its part."""
+    ramp = torch.linspace(1, 2, 64 * 96).view(1, 1, 64, 96)
+    quantity = Quantity.METRIC_DEPTH if node is ZOE else Quantity.DISPARITY
+    pretend(torch.cat((ramp, 2 * ramp - 1)), quantity)
+    image = torch.rand(2, 64, 96, 3)
+    spans = {
+        name: (made := node().execute(image, resolution=64, normalisation=name)[0])[0].amax().sub(made[0].amin()).item()
+        for name in ("per_image", "per_clip", "running")
+    }
+    assert spans["per_image"] == pytest.approx(1) and spans["per_clip"] < 0.75 and spans["running"] == pytest.approx(1)
+    with pytest.raises(ValueError, match="normalisation is 'fixed'; accepted: per_image, per_clip, running"):
+        node().execute(image, resolution=64, normalisation="fixed")

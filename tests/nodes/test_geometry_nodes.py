@@ -276,3 +276,17 @@ def test_an_hdr_picture_is_that_of_its_clamped_values():
     assert torch.equal(found.depth, expected.depth) and torch.equal(found.normals, expected.normals)
     with pytest.raises(ValueError, match="NaN"):
         EstimateGeometry().execute(tiny, torch.full((1, 8, 6, 3), math.nan))
+
+
+def test_a_batch_can_be_a_film():
+    (model,) = LoadDepthNormalModel().execute("tiny")
+    still = torch.rand(1, 60, 80, 3, generator=torch.Generator().manual_seed(0))
+    film = (still + 0.01 * torch.randn(6, 60, 80, 3, generator=torch.Generator().manual_seed(1))).clamp(0, 1)
+    alone, steady, scaled = (
+        EstimateGeometry().execute(model, film, **more)[0].depth for more in ({}, {"film": True}, {"film": True, "smooth": 0.0})
+    )
+    assert steady.shape == alone.shape and torch.allclose(steady[0], alone[0])
+    changes = [each[2:].diff(dim=0).abs().mean().item() for each in (steady, scaled, alone)]
+    assert changes == sorted(changes) and changes[0] < changes[2] / 1.5
+    with pytest.raises(ValueError, match="smooth"):
+        EstimateGeometry().execute(model, film, film=True, smooth=2.0)

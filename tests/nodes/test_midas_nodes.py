@@ -10,7 +10,7 @@ import torch
 import depth_normal
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.nodes import midas as nodes
-from depth_normal.nodes.legacy import annotate
+from depth_normal.nodes.legacy import annotate, render_depth
 from depth_normal.utils import resize_picture
 
 NORMAL, DEPTH = nodes.MidasNormalMap, nodes.MidasDepthMap
@@ -189,7 +189,7 @@ def test_constant_and_half_precision_pictures_are_finite(small, node):
 
 def test_a_constant_disparity_gives_a_constant_picture():
     flat = Estimate(depth=torch.full((1, 1, 64, 64), 7.0), quantity=Quantity.DISPARITY)
-    assert nodes._render_depth(flat).unique().numel() == 1
+    assert render_depth(flat).unique().numel() == 1
     assert nodes._render_normals(flat, 0.0, 0.0, nodes.OLD_CODING).mul(255).int().flatten(2)[0, :, 0].tolist() == [255, 127, 127]
 
 

@@ -1,0 +1,68 @@
+"""What a node that changes pictures knows of them: raw geometry, or what depth and normal maps show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from ..geometry.checks import check_range
+from ..geometry.conventions import decode_normal_map
+from ..geometry.depth_image import image_to_depth
+from ..geometry.estimate import Estimate
+from ..model_loader.host import default_device
+from ..utils import resize_map, to_rgb
+from .batches import one_by_one
+from .checks import check_geometry
+from .sockets import Widget
+from .widgets import CODINGS, image_input, number_widget
+
+NO_DEPTH = "there is no depth: link a depth picture (near = white) to depth, or raw depth to geometry"
+
+
+def number_widgets(numbers: dict[str, tuple]) -> dict[str, Widget]:
+    """A widget for each name: (default, lowest, highest, step, tooltip)."""
+    return {name: number_widget(*values) for name, values in numbers.items()}
+
+
+def check_numbers(numbers: dict[str, tuple], values: dict[str, float]) -> None:
+    """Refuses a value outside its widget's range."""
+    for name, value in values.items():
+        check_range(name, value, *numbers[name][1:3])
+
+
+def depth_input(purpose: str) -> Widget:
+    """The input for a depth picture, for those who have no raw depth."""
+    return image_input(f"{purpose} Any pack's depth map, near = white, any size; read as disparity, which most networks give.")
+
+
+def known_of(pictures: Tensor, geometry: Any, depth: Tensor | None, normal_map: Tensor | None = None, coding: str = CODINGS[0]) -> Estimate:
+    """What is known of the pictures, one estimate each: the geometry if there is one, else what the maps show, at the pictures' size."""
+    batch, _, height, width = pictures.shape
+    if geometry is not None:
+        return _for_batch(check_geometry(geometry), batch, "geometry")
+    known = []
+    if normal_map is not None:
+        normals = decode_normal_map(resize_map(to_rgb(normal_map), height, width), coding)
+        known.append(_for_batch(Estimate(normals=normals), batch, "normal_map"))
+    if depth is not None:
+        values, quantity = image_to_depth(resize_map(to_rgb(depth).mean(1, keepdim=True), height, width))
+        known.append(_for_batch(Estimate(depth=values, quantity=quantity), batch, "depth"))
+    if not known:
+        raise ValueError("there is nothing to light by: link a normal map, a depth picture (near = white), or geometry")
+    return known[0] if len(known) == 1 else replace(known[1], normals=known[0].normals)
+
+
+def _for_batch(estimate: Estimate, batch: int, name: str) -> Estimate:
+    if estimate.batch not in (1, batch):
+        raise ValueError(f"{name} holds {estimate.batch} pictures, image {batch}; expected as many, or one for all")
+    return estimate if estimate.batch == batch else estimate.expanded(batch)
+
+
+def pictures_with(pictures: Tensor, whole: Estimate) -> Iterator[tuple[Tensor, Estimate]]:
+    """Each picture with its estimate, on the device that computes: a long batch at once would not fit there."""
+    device = default_device()
+    for picture, estimate in zip(pictures.split(1), one_by_one(whole, device), strict=True):
+        yield picture.to(device), estimate

@@ -1,0 +1,109 @@
+"""A picture for both eyes."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from ..geometry.checks import check_choice
+from ..geometry.estimate import Estimate
+from ..geometry.stereo import LAYOUTS, MAX_DIVERGENCE, ORIGINALS, StereoOptions, compose, compose_holes, disparity_range, stereo_pair
+from ..utils import to_rgb
+from .batches import counted, joined, to_output
+from .known import NO_DEPTH, check_numbers, depth_input, known_of, number_widgets, pictures_with
+from .sockets import CATEGORY, Inputs
+from .widgets import PER_IMAGE, choice_widget, geometry_input, image_input
+
+PER_CLIP = "per_clip"
+
+_NUMBERS = {
+    "divergence": (
+        2.0,
+        0.0,
+        MAX_DIVERGENCE,
+        0.1,
+        "How deep it looks: by how much the eyes' pictures of near and far part, in percent of the width. 2 is comfortable, 5 strong.",
+    ),
+    "convergence": (
+        0.5,
+        0.0,
+        1.0,
+        0.05,
+        "What lies on the screen: 0 the farthest (all comes out of the screen), 1 the nearest (all lies behind it).",
+    ),
+}
+
+
+class Stereo:
+    """Two eyes' pictures of one."""
+
+    NODE_ID = "DepthNormal_Stereo"
+    DISPLAY_NAME = "Stereo 3D"
+    DESCRIPTION = (
+        "Makes a picture or a film three-dimensional, by its depth: side by side, top and bottom, cross-eyed, or an anaglyph for red-cyan "
+        "glasses. The background continues behind near things. Takes any pack's depth map, or this pack's geometry."
+    )
+    CATEGORY, FUNCTION = CATEGORY, "execute"
+    RETURN_TYPES: ClassVar = ("IMAGE", "MASK")
+    RETURN_NAMES: ClassVar = ("stereo", "holes")
+    OUTPUT_TOOLTIPS: ClassVar = (
+        "Both eyes' pictures in the layout chosen.",
+        "Where it was guessed what an eye sees behind near things or beside the picture, in the same layout; for an inpainting model.",
+    )
+    SEARCH_ALIASES: ClassVar = ["stereo", "sbs", "side by side", "3d", "anaglyph", "vr", "top bottom", "cross-eyed", "depth to stereo"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        layout = (
+            "sbs: side by side. tb: top and bottom. full: each eye's picture at full size; half: both squeezed into the picture's size. "
+            "cross-eyed: left and right swapped, to be seen without glasses. anaglyph: for red-cyan glasses."
+        )
+        original = "Which eye sees the picture unchanged. middle: neither, both are made and guess half as much each."
+        normalisation = (
+            "Where the nearest and the farthest are. per_image: in each picture. per_clip: in the whole batch, so that a film holds still."
+        )
+        return {
+            "required": {
+                "image": image_input("The picture, or the frames of a film."),
+                "layout": choice_widget(LAYOUTS, layout),
+                **number_widgets(_NUMBERS),
+                "original": choice_widget(ORIGINALS, original),
+                "normalisation": choice_widget((PER_IMAGE, PER_CLIP), normalisation),
+            },
+            "optional": {
+                "depth": depth_input("Depth of the picture."),
+                "geometry": geometry_input("Raw depth of the picture. Where it is given, depth is not looked at."),
+            },
+        }
+
+    def execute(
+        self,
+        image: Tensor,
+        layout: str = LAYOUTS[0],
+        divergence: float = 2.0,
+        convergence: float = 0.5,
+        original: str = ORIGINALS[0],
+        normalisation: str = PER_IMAGE,
+        depth: Tensor | None = None,
+        geometry: Estimate | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """One stereo picture a picture, and the mask of what was guessed."""
+        check_choice("layout", layout, LAYOUTS)
+        check_choice("normalisation", normalisation, (PER_IMAGE, PER_CLIP))
+        check_numbers(_NUMBERS, {"divergence": divergence, "convergence": convergence})
+        options = StereoOptions(divergence, convergence, original)
+        pictures = to_rgb(image)
+        if depth is None and geometry is None:
+            raise ValueError(NO_DEPTH)
+        whole = known_of(pictures, geometry, depth)
+        ends = disparity_range(whole, per_clip=True) if normalisation == PER_CLIP else None
+        counting = counted(pictures_with(pictures, whole), len(pictures))
+        pairs = (stereo_pair(picture, estimate, options, ends) for picture, estimate in counting)
+        outputs = ((to_output(compose(pair, layout)), to_output(compose_holes(pair, layout))[..., 0]) for pair in pairs)
+        stereo, holes = joined(outputs, len(pictures))
+        return stereo, holes
+
+
+NODES = (Stereo,)

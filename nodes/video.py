@@ -1,0 +1,170 @@
+"""ComfyUI's VIDEO in and out: depth and normals of a film of any length, with its sound, a few frames in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from ..geometry.checks import check_choice, check_range
+from ..geometry.derive import with_normals
+from ..geometry.estimate import Estimate
+from ..geometry.film_ranges import RunningRange
+from ..geometry.films import Frame, Loaded, estimated
+from ..geometry.render import NEAR, depth_to_image, normals_to_image
+from ..geometry.temporal import ALIGNMENTS, FilmOptions
+from ..model_loader import Model
+from ..model_loader.film import estimate_film
+from ..model_loader.host import progress_bar, throw_if_interrupted
+from ..model_loader.videos import opened_video
+from .checks import check_network_side
+from .sockets import CATEGORY, DEPTH_NORMAL_MODEL, VIDEO, Inputs, Widget
+from .widgets import CODING_READERS, CODINGS, PER_IMAGE, choice_widget, coding_widget, near_widget, network_side_widget, number_widget
+
+RUNNING = "running"
+RANGES = (RUNNING, PER_IMAGE)
+
+Render = Callable[[Estimate], Tensor]
+
+
+class DepthOfVideo:
+    """A film of depth pictures."""
+
+    NODE_ID = "DepthNormal_DepthOfVideo"
+    DISPLAY_NAME = "Depth of Video"
+    DESCRIPTION = (
+        "Makes a depth video that holds still, of any length: it is read, computed and written a few frames at a time. Sound is kept."
+    )
+    CATEGORY, FUNCTION = CATEGORY, "execute"
+    RETURN_TYPES: ClassVar = (VIDEO,)
+    OUTPUT_TOOLTIPS: ClassVar = ("The depth video: frame rate, times and sound of the one given.",)
+    SEARCH_ALIASES: ClassVar = ["video depth", "depth video", "temporal depth", "video depth anything", "depth map video", "flicker"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        ranges = (
+            "Where the range between black and white comes from. running: the frames so far, so that it does not flicker. per_image: each "
+            "frame. For one range of a whole clip use Estimate Geometry and Render Depth."
+        )
+        return {
+            "required": {**_required(), "normalisation": choice_widget(RANGES, ranges), "near": near_widget()},
+            "optional": _optional(),
+        }
+
+    def execute(
+        self,
+        model: Model,
+        video: Any,
+        normalisation: str = RUNNING,
+        near: str = NEAR[0],
+        align: str = ALIGNMENTS[0],
+        smooth: float = FilmOptions.smooth,
+        resolution: int = 0,
+    ) -> tuple[Any]:
+        """The video."""
+        check_choice("normalisation", normalisation, RANGES)
+        check_choice("near", near, NEAR)
+        if model.spec.quantity is None:
+            raise ValueError(f"{model.spec.id} gives normals and no depth; use Normals of Video, or a model that gives depth")
+        shown = RunningRange().update if normalisation == RUNNING else normalisation
+
+        def render(found: Estimate) -> Tensor:
+            depth, quantity, _ = found.known_depth()
+            return depth_to_image(depth, quantity, near=near, normalisation=shown, mask=found.mask)
+
+        return (_made(model, video, render, FilmOptions(align, smooth), resolution),)
+
+
+class NormalsOfVideo:
+    """A film of normal maps."""
+
+    NODE_ID = "DepthNormal_NormalsOfVideo"
+    DISPLAY_NAME = "Normals of Video"
+    DESCRIPTION = (
+        "Makes a normal-map video that holds still, of any length: it is read, computed and written a few frames at a time. Sound is kept."
+    )
+    CATEGORY, FUNCTION = CATEGORY, "execute"
+    RETURN_TYPES: ClassVar = (VIDEO,)
+    OUTPUT_TOOLTIPS: ClassVar = ("The normal-map video: frame rate, times and sound of the one given.",)
+    SEARCH_ALIASES: ClassVar = ["video normals", "normal map video", "normal video", "temporal normals", "surface normals", "flicker"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        return {
+            "required": {**_required(), "coding": coding_widget(f"How the vectors are stored. {CODING_READERS}")},
+            "optional": _optional(),
+        }
+
+    def execute(
+        self,
+        model: Model,
+        video: Any,
+        coding: str = CODINGS[0],
+        align: str = ALIGNMENTS[0],
+        smooth: float = FilmOptions.smooth,
+        resolution: int = 0,
+    ) -> tuple[Any]:
+        """The video."""
+        check_choice("coding", coding, CODINGS)
+
+        def render(found: Estimate) -> Tensor:
+            if found.normals is None:
+                raise ValueError(f"{model.spec.id} gives relative depth, of which no normals can be computed; choose another model")
+            return normals_to_image(found.normals, coding, found.axes, found.mask)
+
+        return (_made(model, video, render, FilmOptions(align, smooth), resolution, with_normals),)
+
+
+def _required() -> dict[str, Widget]:
+    return {
+        "model": (DEPTH_NORMAL_MODEL, {"tooltip": "From Load Depth/Normal Model: any model of its list."}),
+        "video": (VIDEO, {"tooltip": "From Load Video or Create Video. Alpha is left out; HDR is tone mapped."}),
+    }
+
+
+def _optional() -> dict[str, Widget]:
+    align = "How the frames of a model of single pictures are brought to those before: by scale and shift, or not at all."
+    smooth = "How much of the frames before stands for a frame's own values where nothing moves; 0: nothing, 1: all."
+    resolution = "Side of the network's input in pixels, as its authors count it (see Estimate Geometry). 0: the model's own size."
+    return {
+        "align": choice_widget(ALIGNMENTS, align),
+        "smooth": number_widget(FilmOptions.smooth, 0.0, 1.0, 0.05, smooth),
+        "resolution": network_side_widget(resolution),
+    }
+
+
+def _made(
+    model: Model,
+    video: Any,
+    render: Render,
+    options: FilmOptions,
+    resolution: int,
+    derive: Callable[[Estimate], Estimate] | None = None,
+) -> Any:
+    """The VIDEO of what `render` shows of each frame's estimate."""
+    check_network_side(resolution)
+    check_range("smooth", options.smooth, 0, 1)
+    source = opened_video(video)
+    loaded = Loaded(source.frames())
+    run = partial(estimate_film, model, options=options, size=resolution or None, derive=derive)
+    move = progress_bar(source.count)
+
+    def pictures() -> Iterator[tuple[Frame, Tensor]]:
+        done = 0
+        for frames, _, found in estimated(loaded, run):
+            throw_if_interrupted()
+            yield from zip(frames, render(found).cpu(), strict=True)
+            done += len(frames)
+            if move is not None:
+                move(min(done, source.count), source.count)
+        if loaded.problem is not None:
+            raise loaded.problem
+
+    return source.made(pictures())
+
+
+NODES = (DepthOfVideo, NormalsOfVideo)

@@ -1,0 +1,250 @@
+"""The nodes of ComfyUI-Video-Depth-Anything: same ids, widgets, sockets and looks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..geometry.checks import check_choice, check_range
+from ..geometry.estimate import Quantity
+from ..geometry.files import resolve_inside
+from ..geometry.files.exr import write_depth_channel
+from ..geometry.render import depth_to_image
+from ..geometry.temporal import FilmOptions
+from ..model_loader import load_model
+from ..model_loader.film import estimate_film
+from ..model_loader.folders import user_folder
+from ..model_loader.host import default_device, is_fast, progress_bar
+from ..utils import pictures_to_rgb, resize_picture, to_pictures
+from .batches import counted, to_output
+from .sockets import Inputs
+from .widgets import MAX_RESOLUTION, choice_widget, count_widget, image_input, switch_widget
+
+CATEGORY = "VideoDepthAnything"
+VDAMODEL, DEPTHS = "VDAMODEL", "DEPTHS"
+"""The old pack's sockets. DEPTHS is an array (frames, H, W) of float32, which nodes of other packs give and take as well."""
+
+FILES = {
+    "video_depth_anything_vits.pth": "video-depth-anything-small",
+    "video_depth_anything_vitb.pth": "video-depth-anything-base",
+    "video_depth_anything_vitl.pth": "video-depth-anything-large",
+    "metric_video_depth_anything_vits.pth": "video-depth-anything-metric-small",
+    "metric_video_depth_anything_vitb.pth": "video-depth-anything-metric-base",
+    "metric_video_depth_anything_vitl.pth": "video-depth-anything-metric-large",
+}
+PRECISIONS = ("fp16", "fp32")
+COLOUR_MAPS = ("inferno", "gray")
+MIN_INPUT, INPUT_SIZE, MAX_RES = 14, 518, 1280
+DEFAULT_FOLDER = "exr-1"
+_READ_AT_ONCE = 8
+_ALIASES = ["video depth", "video depth anything", "vda", "temporal depth", "consistent depth", "depth map"]
+
+
+@dataclass(frozen=True)
+class VideoModel:
+    """Which model the next node is to load: only it knows in which precision.
+
+    Attributes:
+        model_id: Its id in the table of models.
+    """
+
+    model_id: str
+
+
+class LoadVideoDepthAnythingModel:
+    """Chooses a model."""
+
+    NODE_ID = "LoadVideoDepthAnythingModel"
+    DISPLAY_NAME = "Load Video Depth Anything Model"
+    DESCRIPTION = (
+        "Chooses a Video Depth Anything model; Video Depth Anything Process loads it. The base and large weights are CC BY-NC 4.0: not for "
+        "commercial use; small is Apache-2.0."
+    )
+    CATEGORY, FUNCTION = CATEGORY, "execute"
+    RETURN_TYPES: ClassVar = (VDAMODEL,)
+    RETURN_NAMES: ClassVar = ("vda_model",)
+    OUTPUT_TOOLTIPS: ClassVar = ("The model, for Video Depth Anything Process.",)
+    SEARCH_ALIASES: ClassVar = _ALIASES
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        tooltip = (
+            "vits: 116 MB, Apache-2.0. vitb (458 MB) and vitl (1.54 GB): CC BY-NC 4.0, not for commercial use. metric_...: metres, large = "
+            "far; the others disparity, large = near."
+        )
+        return {"required": {"model": choice_widget(list(FILES), tooltip)}}
+
+    def execute(self, model: str) -> tuple[VideoModel]:
+        """The choice."""
+        check_choice("model", model, list(FILES))
+        return (VideoModel(FILES[model]),)
+
+
+class VideoDepthAnythingProcess:
+    """The depth of a film."""
+
+    NODE_ID = "VideoDepthAnythingProcess"
+    DISPLAY_NAME = "Video Depth Anything Process"
+    DESCRIPTION = "Depth of a film that holds still from frame to frame. The batch is one film, of any length."
+    CATEGORY, FUNCTION = CATEGORY, "execute"
+    RETURN_TYPES: ClassVar = (DEPTHS,)
+    RETURN_NAMES: ClassVar = ("depths",)
+    OUTPUT_TOOLTIPS: ClassVar = ("Raw numbers: disparity of the relative models, metres of the metric ones.",)
+    SEARCH_ALIASES: ClassVar = _ALIASES
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        size = "Short side in pixels of the network's input, at most; longer frames than 16:9 are made smaller. 518: its authors' size."
+        limit = "Frames whose longer side is longer are made smaller first, and the depth is of that size. 0: never."
+        precision = "What the network computes in. fp16: half precision where the device is fast in it, else float32. fp32: float32."
+        cuts = "Begins anew where the picture changes at once. Off: the whole batch is one shot, as in the old node."
+        return {
+            "required": {
+                "vda_model": (VDAMODEL, {"tooltip": "From Load Video Depth Anything Model."}),
+                "images": image_input("The frames of a film, in order."),
+            },
+            "optional": {
+                "input_size": count_widget(INPUT_SIZE, MIN_INPUT, MAX_RESOLUTION, size),
+                "max_res": count_widget(MAX_RES, -1, MAX_RESOLUTION, limit),
+                "precision": choice_widget(PRECISIONS, precision),
+                "cuts": switch_widget(True, cuts),
+            },
+        }
+
+    def execute(
+        self,
+        vda_model: Any,
+        images: Tensor,
+        input_size: int = INPUT_SIZE,
+        max_res: int = MAX_RES,
+        precision: str = PRECISIONS[0],
+        cuts: bool = True,
+    ) -> tuple[np.ndarray]:
+        """The depth of each frame."""
+        if not isinstance(vda_model, VideoModel):
+            raise TypeError(
+                f"the vda_model input is a {type(vda_model).__name__}; expected what this pack's Load Video Depth Anything Model gives: "
+                "two packs have nodes of this name, and both nodes must be of the same one"
+            )
+        check_range("input_size", input_size, MIN_INPUT, MAX_RESOLUTION)
+        check_range("max_res", max_res, -1, MAX_RESOLUTION)
+        check_choice("precision", precision, PRECISIONS)
+        pictures = to_pictures(images)
+        half = precision == PRECISIONS[0] and is_fast(torch.float16, default_device())
+        model = load_model(vda_model.model_id, "float16" if half else "float32")
+        total, (height, width) = len(pictures), _limited(pictures.shape[-2], pictures.shape[-1], max_res)
+        depths, done, move = np.empty((total, height, width), np.float32), 0, progress_bar(total)
+        for part in estimate_film(model, _frames(pictures, height, width), FilmOptions(cuts=cuts), size=input_size):
+            assert part.depth is not None
+            depths[done : done + part.batch] = part.depth[:, 0].cpu().numpy()
+            done += part.batch
+            if move is not None:
+                move(done, total)
+        return (depths,)
+
+
+class VideoDepthAnythingOutput:
+    """Depth as pictures."""
+
+    NODE_ID = "VideoDepthAnythingOutput"
+    DISPLAY_NAME = "Video Depth Anything Output Depth Map"
+    DESCRIPTION = "Depth as pictures, all in one range: the film's smallest number is black (or the colour map's first colour)."
+    CATEGORY, FUNCTION = CATEGORY, "execute"
+    RETURN_TYPES: ClassVar = ("IMAGE",)
+    RETURN_NAMES: ClassVar = ("images",)
+    OUTPUT_TOOLTIPS: ClassVar = ("Near = white of the relative models, far = white of the metric ones.",)
+    SEARCH_ALIASES: ClassVar = _ALIASES
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        return {
+            "required": {"depths": _depths_input()},
+            "optional": {
+                "colormap": choice_widget(COLOUR_MAPS, "inferno: from black over red to yellow. gray: for control models.", "gray")
+            },
+        }
+
+    def execute(self, depths: Any, colormap: str = "gray") -> tuple[Tensor]:
+        """One picture a frame."""
+        check_choice("colormap", colormap, COLOUR_MAPS)
+        values = torch.from_numpy(_checked(depths))[:, None]
+        # larger numbers are whiter, whatever they mean: the socket does not say it
+        colours = None if colormap == "gray" else colormap
+        return (to_output(depth_to_image(values, Quantity.DISPARITY, normalisation="per_clip", colour_map=colours)),)
+
+
+class VideoDepthAnythingSaveEXR:
+    """Depth as files."""
+
+    NODE_ID = "VideoDepthAnythingSaveEXR"
+    DISPLAY_NAME = "Video Depth Anything Save EXR"
+    DESCRIPTION = "Writes raw depth to a folder below ComfyUI's output folder: frame_00000.exr, ..., 32-bit floats in the channel Z."
+    CATEGORY, FUNCTION, OUTPUT_NODE = CATEGORY, "execute", True
+    RETURN_TYPES: ClassVar = ("STRING",)
+    RETURN_NAMES: ClassVar = ("exr_path",)
+    OUTPUT_TOOLTIPS: ClassVar = ("The folder.",)
+    SEARCH_ALIASES: ClassVar = [*_ALIASES, "exr", "save depth"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        folder = "A folder below the output folder. Files of the same names are replaced."
+        return {
+            "required": {"depths": _depths_input()},
+            "optional": {"folder_name": ("STRING", {"default": DEFAULT_FOLDER, "tooltip": folder})},
+        }
+
+    def execute(self, depths: Any, folder_name: str = DEFAULT_FOLDER) -> tuple[str]:
+        """Writes the files."""
+        frames = _checked(depths)
+        folder = resolve_inside(user_folder("output"), folder_name)
+        folder.mkdir(parents=True, exist_ok=True)
+        for index, frame in enumerate(counted(frames, len(frames))):
+            write_depth_channel(folder / f"frame_{index:05}.exr", frame)
+        return (str(folder),)
+
+
+def _depths_input() -> tuple[str, dict[str, str]]:
+    return DEPTHS, {"tooltip": "From Video Depth Anything Process."}
+
+
+def _limited(height: int, width: int, longest: int) -> tuple[int, int]:
+    """The size of frames whose longer side is at most `longest` (0 or less: any); both sides even where they shrink, as videos need."""
+    if longest <= 0 or max(height, width) <= longest:
+        return height, width
+    scale = longest / max(height, width)
+    rows, columns = (round(side * scale) for side in (height, width))
+    return rows + rows % 2, columns + columns % 2
+
+
+def _frames(pictures: Tensor, height: int, width: int) -> Iterator[Tensor]:
+    """A film in chunks of RGB, at a size."""
+    for chunk in pictures.split(_READ_AT_ONCE):
+        yield resize_picture(pictures_to_rgb(chunk), height, width)
+
+
+def _checked(depths: Any) -> np.ndarray:
+    """Depth of this or another pack as float32 (frames, H, W).
+
+    Raises:
+        TypeError: Neither an array nor a tensor.
+        ValueError: Another shape, or nothing in it.
+    """
+    if isinstance(depths, Tensor):
+        depths = depths.detach().float().cpu().numpy()
+    if not isinstance(depths, np.ndarray):
+        raise TypeError(f"the depths input is a {type(depths).__name__}; expected an array (frames, height, width)")
+    if depths.ndim != 3 or not depths.size:
+        raise ValueError(f"the depths have shape {depths.shape}; expected (frames, height, width), at least one pixel of one frame")
+    return np.ascontiguousarray(depths, np.float32)
+
+
+NODES = (LoadVideoDepthAnythingModel, VideoDepthAnythingProcess, VideoDepthAnythingOutput, VideoDepthAnythingSaveEXR)

@@ -1,0 +1,42 @@
+"""Core's VIDEO in a real ComfyUI server: the video workflows as published, from Load Video to Save Video, without any model file."""
+
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from depth_normal.geometry.derive import with_normals
+from depth_normal.geometry.films import read_frames
+from depth_normal.geometry.render import depth_to_image, normals_to_image
+from depth_normal.model_loader import load_model
+from depth_normal.model_loader.film import estimate_film
+
+ROOT = Path(__file__).resolve().parents[2]
+FILMS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "films.py")))
+moving_ball, seconds_of, sound_of, write_film = FILMS.moving_ball, FILMS.seconds_of, FILMS.sound_of, FILMS.write_film
+
+pytestmark = pytest.mark.comfyui
+
+
+@pytest.mark.parametrize("workflow", ["Video_Depth", "Video_Normals"])
+def test_a_video_workflow_runs_as_published(bare_server, shared, tmp_path, workflow):
+    film = write_film(
+        bare_server.base / "input" / "example.mp4", moving_ball(30), codec="libx264", options={"crf": "1"}, sound=(1.2, "aac")
+    )
+    graph, runner = ROOT / "workflows" / f"{workflow}.json", shared / "comfyui" / "run_workflow.py"
+    words = ["--out", tmp_path, "--server", bare_server.address, "--set", '4.codec="auto"']
+    run = subprocess.run([sys.executable, runner, graph, *map(str, words)], capture_output=True, text=True, check=False)
+    assert run.returncode == 0 and "PROBLEM" not in run.stdout, run.stdout + run.stderr + bare_server.log[-2000:]
+    (made,) = (bare_server.base / "output" / "video").glob(f"{workflow}_*.mp4")
+    pictures, found = (torch.stack([frame.picture() for frame in read_frames(path)]) for path in (film, made))
+    parts = list(estimate_film(load_model("tiny"), iter(pictures.split(8)), derive=with_normals))
+    if workflow == "Video_Depth":
+        truth = depth_to_image(torch.cat([part.depth for part in parts]), parts[0].quantity, normalisation="running")
+    else:
+        truth = torch.cat([normals_to_image(part.normals) for part in parts])
+    assert (found - truth).abs().mean() < 0.03
+    assert sound_of(made) == sound_of(film) and seconds_of(made) == pytest.approx(seconds_of(film), abs=0.001)

@@ -1,0 +1,171 @@
+"""The nodes of ComfyUI-Video-Depth-Anything: graphs saved with that pack open and run."""
+
+import runpy
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+import depth_normal
+from depth_normal.annotators.registry import MODELS
+from depth_normal.geometry.estimate import Quantity
+from depth_normal.geometry.files import read_exr
+from depth_normal.model_loader import free, load_model
+from depth_normal.model_loader.film import estimate_film
+from depth_normal.nodes import video_depth_anything as nodes
+
+TINY = SimpleNamespace(**runpy.run_path(str(Path(__file__).resolve().parents[1] / "tiny_depth.py")))
+SMALL, LARGE = "video_depth_anything_vits.pth", "video_depth_anything_vitl.pth"
+
+PROCESS = ["vda_model", "images", "input_size", "max_res", "precision"]
+# id, display name, inputs in the order that saved graphs store them, outputs
+CONTRACT = [
+    ("LoadVideoDepthAnythingModel", "Load Video Depth Anything Model", ["model"], "VDAMODEL", "vda_model"),
+    ("VideoDepthAnythingProcess", "Video Depth Anything Process", PROCESS, "DEPTHS", "depths"),
+    ("VideoDepthAnythingOutput", "Video Depth Anything Output Depth Map", ["depths", "colormap"], "IMAGE", "images"),
+    ("VideoDepthAnythingSaveEXR", "Video Depth Anything Save EXR", ["depths", "folder_name"], "STRING", "exr_path"),
+]
+# what public graphs hold for these nodes' widgets: Lightricks' LTX-2.3 union control, and scripts
+STORED = {
+    "LoadVideoDepthAnythingModel": [SMALL],
+    "VideoDepthAnythingProcess": [518, 960, "fp32"],
+    "VideoDepthAnythingOutput": ["gray"],
+    "VideoDepthAnythingSaveEXR": ["shot01/depth_raw"],
+}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("videodepthanything")
+    for model_id in set(nodes.FILES.values()):
+        if "small" in model_id:
+            spec = TINY.shrunk(MODELS[model_id])
+            TINY.write_file(spec, folder / spec.file.name)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def tiny(weights, monkeypatch):
+    monkeypatch.setenv("DEPTH_NORMAL_HOME", str(weights))
+    for model_id in set(nodes.FILES.values()):
+        monkeypatch.setitem(MODELS, model_id, TINY.shrunk(MODELS[model_id]))
+    yield
+    free()
+
+
+def frames(total=3, height=60, width=90):
+    coarse = torch.rand(total, 3, 6, 8, generator=torch.Generator().manual_seed(0))
+    return torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic").clamp(0, 1).movedim(1, -1)
+
+
+def process(images=None, model=SMALL, **widgets):
+    (chosen,) = nodes.LoadVideoDepthAnythingModel().execute(model)
+    return nodes.VideoDepthAnythingProcess().execute(chosen, frames() if images is None else images, **{"input_size": 56, **widgets})[0]
+
+
+@pytest.mark.parametrize(("node_id", "title", "inputs", "kind", "name"), CONTRACT, ids=[each[0] for each in CONTRACT])
+def test_contract(node_id, title, inputs, kind, name):
+    node = depth_normal.NODE_CLASS_MAPPINGS[node_id]
+    assert depth_normal.NODE_DISPLAY_NAME_MAPPINGS[node_id] == title
+    assert ((kind,), (name,)) == (node.RETURN_TYPES, node.RETURN_NAMES)
+    groups = node.INPUT_TYPES()
+    found = {**groups["required"], **groups.get("optional", {})}
+    assert list(found)[: len(inputs)] == inputs, "graphs store widgets by position"
+    widgets = [name for name, (kind, _) in found.items() if isinstance(kind, list) or kind in ("INT", "STRING", "BOOLEAN")]
+    for name, value in zip(widgets, STORED[node_id], strict=False):
+        kind, options = found[name]
+        assert value in kind if isinstance(kind, list) else options.get("min", 0) <= value if kind == "INT" else kind == "STRING"
+
+
+def test_the_widgets_of_the_old_nodes():
+    process_widgets = nodes.VideoDepthAnythingProcess.INPUT_TYPES()["optional"]
+    assert {name: options["default"] for name, (_, options) in process_widgets.items()} == {
+        "input_size": 518,
+        "max_res": 1280,
+        "precision": "fp16",
+        "cuts": True,
+    }
+    assert process_widgets["precision"][0] == ["fp16", "fp32"]
+    assert nodes.VideoDepthAnythingOutput.INPUT_TYPES()["optional"]["colormap"][0] == ["inferno", "gray"]
+    assert nodes.VideoDepthAnythingOutput.INPUT_TYPES()["optional"]["colormap"][1]["default"] == "gray"
+    assert nodes.VideoDepthAnythingSaveEXR.INPUT_TYPES()["optional"]["folder_name"][1]["default"] == "exr-1"
+    files = nodes.LoadVideoDepthAnythingModel.INPUT_TYPES()["required"]["model"][0]
+    assert files[:3] == [SMALL, "video_depth_anything_vitb.pth", LARGE]
+    assert all(MODELS[model_id].file.name == name for name, model_id in nodes.FILES.items())
+
+
+def test_depth_of_a_film():
+    found = process(frames(30))
+    assert found.shape == (30, 60, 90) and found.dtype == np.float32
+    model = load_model("video-depth-anything-small", "float32")
+    expected = torch.cat([part.depth for part in estimate_film(model, frames(30).movedim(-1, 1).split(8), size=56)])[:, 0]
+    np.testing.assert_allclose(found, expected.numpy(), rtol=0, atol=1e-4 * expected.max().item())
+
+
+def test_the_longer_side_is_limited_as_in_the_old_node():
+    assert process(frames(1, 60, 90), max_res=45).shape == (1, 30, 46)
+    assert process(frames(1, 60, 90), max_res=0).shape == process(frames(1, 60, 90), max_res=-1).shape == (1, 60, 90)
+
+
+def test_alpha_and_grey_frames_run():
+    colour = frames(2)
+    assert process(torch.cat((colour, torch.ones(2, 60, 90, 1)), -1)).shape == (2, 60, 90)
+    assert process(colour[..., :1]).shape == (2, 60, 90)
+
+
+def test_metric_models_give_metres():
+    assert process(model="metric_" + SMALL).min() >= 0
+
+
+def test_pictures_have_one_range():
+    depths = np.stack([np.full((4, 6), value, np.float32) for value in (1.0, 2.0, 5.0)])
+    (grey,) = nodes.VideoDepthAnythingOutput().execute(depths)
+    assert grey.shape == (3, 4, 6, 3)
+    torch.testing.assert_close(grey[:, 0, 0], torch.tensor([0.0, 0.25, 1.0])[:, None].expand(3, 3))
+    (colours,) = nodes.VideoDepthAnythingOutput().execute(torch.from_numpy(depths), "inferno")
+    assert colours[0, 0, 0].max() < 0.1 and colours[2, 0, 0, 0] > 0.9, "black, and bright yellow"
+    (flat,) = nodes.VideoDepthAnythingOutput().execute(np.ones((2, 4, 6)))
+    assert flat.unique().numel() == 1
+
+
+@pytest.fixture
+def output_folder(tmp_path, monkeypatch):
+    module = SimpleNamespace(get_folder_paths=lambda _: [], models_dir=str(tmp_path), get_output_directory=lambda: str(tmp_path / "output"))
+    monkeypatch.setitem(sys.modules, "folder_paths", module)
+    return tmp_path / "output"
+
+
+def test_files_hold_the_numbers(output_folder):
+    pytest.importorskip("OpenEXR", "3.4", reason="EXR files need OpenEXR 3.4")
+    depths = np.random.default_rng(0).random((3, 5, 7), np.float32) * 9
+    for _ in range(2):  # the second time they are replaced
+        (folder,) = nodes.VideoDepthAnythingSaveEXR().execute(depths, "shot01/depth_raw")
+    assert Path(folder) == (output_folder / "shot01" / "depth_raw").resolve()
+    assert sorted(path.name for path in Path(folder).iterdir()) == ["frame_00000.exr", "frame_00001.exr", "frame_00002.exr"]
+    found = read_exr(Path(folder, "frame_00002.exr"), Quantity.DISPARITY)
+    assert found.quantity is Quantity.DISPARITY and np.array_equal(found.depth[0, 0].numpy(), depths[2])
+
+
+@pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "C:\\outside", ""])
+def test_files_stay_below_the_output_folder(output_folder, name):
+    with pytest.raises(ValueError, match="the file name"):
+        nodes.VideoDepthAnythingSaveEXR().execute(np.ones((1, 2, 2)), name)
+    assert not output_folder.exists()
+
+
+def test_what_is_not_accepted_is_named():
+    with pytest.raises(TypeError, match=r"vda_model input is a dict; .*two packs have nodes of this name"):
+        nodes.VideoDepthAnythingProcess().execute({}, frames())
+    with pytest.raises(ValueError, match=r"model .*accepted"):
+        nodes.LoadVideoDepthAnythingModel().execute("video_depth_anything_vitg.pth")
+    with pytest.raises(ValueError, match="input_size"):
+        process(input_size=3)
+    with pytest.raises(ValueError, match="precision"):
+        process(precision="fp8")
+    with pytest.raises(TypeError, match="depths input is a list; expected an array"):
+        nodes.VideoDepthAnythingOutput().execute([1, 2])
+    with pytest.raises(ValueError, match=r"shape \(4, 6\); expected \(frames"):
+        nodes.VideoDepthAnythingOutput().execute(np.ones((4, 6)))

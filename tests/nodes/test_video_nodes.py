@@ -1,0 +1,113 @@
+"""ComfyUI's VIDEO in and out, with core's own interface; a real server runs them in tests/comfyui."""
+
+import io
+import runpy
+import sys
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from depth_normal.geometry.derive import with_normals
+from depth_normal.geometry.films import FilmError, read_frames
+from depth_normal.geometry.render import depth_to_image, normals_to_image
+from depth_normal.model_loader import load_model, videos
+from depth_normal.model_loader.film import estimate_film
+from depth_normal.nodes.video import DepthOfVideo, NormalsOfVideo
+
+FILMS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "films.py")))
+moving_ball, seconds_of, sound_of, write_film = FILMS.moving_ball, FILMS.seconds_of, FILMS.sound_of, FILMS.write_film
+
+
+class VideoFromFile:
+    """What core's class of this name answers."""
+
+    def __init__(self, source, window=(0.0, 0.0)):
+        self.source, self.window = source, window
+
+    def get_components(self):
+        raise AssertionError("a film in a file is not to be held in memory")
+
+    def get_stream_source(self):
+        return self.source
+
+    def get_active_trim_window(self):
+        return self.window
+
+
+class VideoFromComponents:
+    """What core's class of this name answers."""
+
+    def __init__(self, parts):
+        self.parts = parts
+
+    def get_components(self):
+        return self.parts
+
+
+@pytest.fixture
+def comfyui(tmp_path, monkeypatch):
+    """Core's way to make a VIDEO of a file, and its temporary folder."""
+    folder = tmp_path / "temp"
+    monkeypatch.setattr(videos, "user_folder", lambda kind: tmp_path / kind)
+    monkeypatch.setitem(sys.modules, "comfy_api.latest", SimpleNamespace(InputImpl=SimpleNamespace(VideoFromFile=VideoFromFile)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("film") / "in.mp4"
+    return write_film(path, moving_ball(30), codec="libx264", options={"crf": "1"}, sound=(1.2, "aac"))
+
+
+def read(path) -> torch.Tensor:
+    return torch.stack([frame.picture() for frame in read_frames(path)])
+
+
+def estimates(pictures, derive=None):
+    return list(estimate_film(load_model("tiny"), iter(pictures.split(8)), size=32, derive=derive))
+
+
+def test_a_film_in_a_file(film, comfyui):
+    (video,) = DepthOfVideo().execute(load_model("tiny"), VideoFromFile(str(film)), "per_image", resolution=32)
+    truth = torch.cat([depth_to_image(part.depth, part.quantity) for part in estimates(read(film))])
+    assert (read(video.source) - truth).abs().mean() < 0.01
+    assert [frame.time for frame in read_frames(video.source)] == [frame.time for frame in read_frames(film)]
+    assert sound_of(video.source) == sound_of(film) and seconds_of(video.source) == seconds_of(film)
+    assert [str(path) for path in comfyui.iterdir()] == [video.source], "nothing else is left there"
+
+
+def test_a_film_in_memory_and_a_part_of_it(film, comfyui):
+    whole = io.BytesIO(film.read_bytes())
+    (video,) = NormalsOfVideo().execute(load_model("tiny"), VideoFromFile(whole, (0.2, 0.4)), resolution=32)
+    shown = read(film)[5:15]
+    truth = torch.cat([normals_to_image(part.normals) for part in estimates(shown, with_normals)])
+    assert (read(video.source) - truth).abs().mean() < 0.03
+    assert sound_of(video.source)[1] == pytest.approx(0.4, abs=0.05)
+
+
+def test_pictures_in_memory_stay_there():
+    images = torch.rand(5, 16, 24, 3, generator=torch.Generator().manual_seed(0))
+    parts = SimpleNamespace(images=images, audio={"sample_rate": 8000}, frame_rate=Fraction(12))
+    (video,) = DepthOfVideo().execute(load_model("tiny"), VideoFromComponents(parts), near="black", resolution=32)
+    assert isinstance(video, VideoFromComponents) and video.parts.audio is parts.audio and video.parts.frame_rate == 12
+    assert video.parts.images.shape == (5, 16, 24, 3)
+
+
+def test_what_is_no_video_is_said(comfyui, tmp_path, film):
+    with pytest.raises(TypeError, match="expected VIDEO"):
+        DepthOfVideo().execute(load_model("tiny"), torch.zeros(1, 8, 8, 3))
+    (tmp_path / "cut.mp4").write_bytes(film.read_bytes()[:300])
+    with pytest.raises(FilmError, match=r"cut\.mp4"):
+        DepthOfVideo().execute(load_model("tiny"), VideoFromFile(str(tmp_path / "cut.mp4")))
+    with pytest.raises(ValueError, match="normalisation is 'per_clip'"):
+        DepthOfVideo().execute(load_model("tiny"), VideoFromFile(str(film)), "per_clip")
+
+
+@pytest.mark.parametrize("node", [DepthOfVideo, NormalsOfVideo])
+def test_the_nodes_describe_themselves(node):
+    inputs = node.INPUT_TYPES()
+    assert node.DESCRIPTION and node.SEARCH_ALIASES and len(node.OUTPUT_TOOLTIPS) == len(node.RETURN_TYPES) == 1
+    assert all(options["tooltip"] for group in inputs.values() for _, options in group.values())
