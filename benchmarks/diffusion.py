@@ -56,7 +56,7 @@ def random_network(spec: ModelSpec, family: type[DiffusionAnnotator], device: to
     with device:
         unet, vae = unet_class(**config.unet), vae_class(**config.vae)
         prompt = torch.zeros(len(config.prompt), config.unet["cross_attention_dim"]) if config.text_encoder else None
-    dtype = spec.auto_dtypes[0] if device.type == "cuda" else torch.float32
+    dtype = getattr(torch, spec.auto_dtypes[0]) if device.type == "cuda" else torch.float32
     network = LatentDiffusion(unet, vae, prompt).to(dtype)
     if dtype == torch.float16 and not config.float16_vae:
         network.vae.float()

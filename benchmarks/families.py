@@ -255,7 +255,7 @@ def compare_dtypes(model_id: str, arguments: argparse.Namespace) -> None:
         except ArithmeticError as overflow:
             print(f"{model_id:32} {dtype:>9} {overflow}", flush=True)
             continue
-        chosen = "auto" if DTYPES[dtype] in automatic else ""
+        chosen = "auto" if dtype in automatic else ""
         print(f"{model_id:32} {dtype:>9} {error / expected.abs().amax():8.1e} {error / expected.std():8.1e} {chosen}", flush=True)
 
 

@@ -1,9 +1,11 @@
 """What the benchmarks say to somebody who has not what they need."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -21,14 +23,37 @@ def test_a_scene_without_its_arrays_is_told_what_it_must_hold(tmp_path):
 
 def commands() -> list[list[str]]:
     """What benchmarks/ and training/ offer on the command line."""
-    training = [path for path in sorted((ROOT / "training").glob("*.py")) if "__main__" in path.read_text()]
-    return [*([str(path)] for path in sorted(BENCHMARKS.glob("*.py"))), *(["-m", f"training.{path.stem}"] for path in training)]
+    benchmarks, training = (
+        [path for path in sorted(folder.glob("*.py")) if "__main__" in path.read_text()] for folder in (BENCHMARKS, ROOT / "training")
+    )
+    return [*([str(path)] for path in benchmarks), *(["-m", f"training.{path.stem}"] for path in training)]
 
 
 @pytest.mark.parametrize("command", commands(), ids=lambda command: Path(command[-1]).name)
 def test_a_command_says_what_it_does(command):
     run = subprocess.run([sys.executable, *command, "--help"], capture_output=True, text=True, cwd=ROOT)
     assert run.returncode == 0 and run.stdout.startswith("usage: "), run.stderr
+
+
+def test_the_steps_of_a_picture_are_told_with_their_shares(tmp_path):
+    picture = tmp_path / "small.png"
+    cv2.imwrite(str(picture), np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8))
+    run = subprocess.run([sys.executable, BENCHMARKS / "overhead.py", picture, "--rounds", "1"], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    shares = re.findall(r"^(\w.*?) +([\d.]+) +(\d+)%$", run.stdout, re.MULTILINE)
+    steps, rest = [each for each in shares if each[0] != "outside the forward"], shares[-1]
+    assert rest[0] == "outside the forward" and {"the network's forward", "enlarge", "normals as PNG"} <= {name for name, *_ in steps}
+    assert abs(sum(int(share) for *_, share in steps) - 100) <= len(steps)
+    assert "plain way" in run.stdout and "Convert Normal Map" in run.stdout
+
+
+def test_a_folder_is_told_beside_what_the_cores_allow():
+    words = ["--device", "cpu", "--pictures", "2", "--width", "96", "--height", "64", "--size", "64", "--rounds", "1"]
+    run = subprocess.run([sys.executable, BENCHMARKS / "folder.py", *words], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    taken = dict(re.findall(r"^(\w+) +([\d.]+) ms a picture", run.stdout, re.MULTILINE))
+    assert set(taken) == {"folder", "plain", "network", "bound"}
+    assert 0 < float(taken["bound"]) <= float(taken["folder"]) * 1.05, "nothing is faster than all cores together"
 
 
 def test_an_unknown_measurement_is_answered_with_those_there_are():

@@ -1,0 +1,83 @@
+"""Memory of `depth-normal video` over a long film: what the process holds after every tenth of it. Needs no weights.
+
+python benchmarks/film_memory.py [--frames 2000] [--width 160] [--height 96] [--what depth]
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import tempfile
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import torch
+
+from depth_normal.app import film_work
+from depth_normal.app.cli import main as depth_normal
+from depth_normal.geometry.films import FilmWriter
+
+
+def main() -> None:
+    """Makes a film and prints the curve."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--frames", type=int, default=2000)
+    parser.add_argument("--width", type=int, default=160)
+    parser.add_argument("--height", type=int, default=96)
+    parser.add_argument("--size", type=int, default=64, help="the network's side")
+    parser.add_argument("--what", default="depth")
+    parser.add_argument("--normalise", default="running")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        source, out = Path(folder) / "in.mp4", Path(folder) / "out.mp4"
+        write_film(source, arguments.frames, arguments.height, arguments.width)
+        curve = watched(arguments.frames)
+        words = ["video", source, out, "--model", "tiny", "--size", arguments.size, "--what", arguments.what]
+        begun = time.perf_counter()
+        assert depth_normal([*map(str, words), "--normalise", arguments.normalise]) == 0
+        seconds = time.perf_counter() - begun
+    print("frames  resident MiB")
+    for frames, mebibytes in curve:
+        print(f"{frames:6d}  {mebibytes:8.0f}")
+    early = next(mebibytes for frames, mebibytes in curve if frames >= arguments.frames // 10)
+    print(f"{curve[-1][1] / early:.2f} times as much after all as after a tenth; {arguments.frames / seconds:.0f} frames a second")
+
+
+def write_film(path: Path, frames: int, height: int, width: int) -> None:
+    """A bright square that goes round before a ramp."""
+    ramp = torch.linspace(0.2, 0.6, width).expand(3, height, width)
+    with FilmWriter(path, "h264", Fraction(25), Fraction(1, 25)) as film:
+        for number in range(frames):
+            picture = ramp.clone()
+            left = number * 3 % (width - 16)
+            picture[:, height // 3 : height // 3 + 16, left : left + 16] = 0.9
+            film.write(picture, Fraction(number, 25), Fraction(1, 25))
+
+
+def watched(frames: int) -> list[tuple[int, float]]:
+    """The curve, filled as the film is made: after so many frames, so many MiB."""
+    curve: list[tuple[int, float]] = []
+    done, counted = 0, film_work._counted
+
+    def watching(parts, tick):
+        def counting(count: int) -> None:
+            nonlocal done
+            before, done = done, done + count
+            if done * 10 // frames > before * 10 // frames:
+                curve.append((done, resident()))
+            tick(count)
+
+        return counted(parts, counting)
+
+    film_work._counted = watching
+    return curve
+
+
+def resident() -> float:
+    """MiB that the process holds now (Linux)."""
+    return int(re.search(r"VmRSS:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+
+
+if __name__ == "__main__":
+    main()

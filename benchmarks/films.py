@@ -1,0 +1,142 @@
+"""How much the depth of a film trembles, and how far it is from the truth: each picture by itself, and by each way to make a film one.
+
+    python benchmarks/films.py [--models tiny ...] [--frames 60] [--weights FILE] [--pictures DIR]
+
+Three films of a room, computed with their true depth (benchmarks/film_scenes.py, by seed): a still camera before a moving ball, a pan, a
+zoom. Every method ends in the grey picture that people look at, near = white, 0 to 255.
+
+- flicker: the mean change of a point from one frame to the next, in levels of 255, over what did not move in the room (in the pan and the
+  zoom the point is followed by the true movement). "truth" shows what is left if the depth is the true one.
+- contrast: the standard deviation of the grey levels over the film: a flat picture cannot flicker.
+- AbsRel, d1: the depth of the picture against the truth after one scale and one shift of disparity for the whole film: mean |d - t| / t and
+  the share of pixels within a factor of 1.25.
+- less: how many times less flicker than per_image, at equal contrast.
+
+--models names any of `depth-normal models`; --weights reads a MiDaS v2.1 small file, even one with tensors missing (they are zero then).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from film_scenes import FRAMES, SHOTS, Film, render_film
+from torch import Tensor
+
+from depth_normal import load_model
+from depth_normal.annotators.networks.midas_small import MidasSmall
+from depth_normal.annotators.registry import FAMILIES, MODELS
+from depth_normal.geometry.align import fit_scale_shift
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.render import depth_to_image
+from depth_normal.geometry.temporal import FilmAligner, FilmOptions
+from depth_normal.model_loader import Model
+
+Method = Callable[[Tensor, Estimate], Tensor]
+
+
+def main() -> None:
+    """Prints a table a film and model."""
+    arguments = parse()
+    models = [(name, load_model(name)) for name in arguments.models]
+    if arguments.weights:
+        models.append((arguments.weights.stem, partial_midas(arguments.weights)))
+    for shot in SHOTS:
+        film = render_film(shot, arguments.frames)
+        for name, model in models:
+            report(f"{shot}, {name}", film, Estimate.cat(list(model.estimates(film.frames))), arguments.pictures)
+
+
+def parse() -> argparse.Namespace:
+    """The arguments."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="*", default=["tiny"], metavar="ID")
+    parser.add_argument("--weights", type=Path, metavar="FILE")
+    parser.add_argument("--frames", type=int, default=FRAMES)
+    parser.add_argument(
+        "--pictures", type=Path, metavar="DIR", help="folder for a strip of each method: frames, and the change between them"
+    )
+    return parser.parse_args()
+
+
+def partial_midas(path: Path) -> Model:
+    """MiDaS v2.1 small; tensors that the file lacks are zero."""
+    from safetensors.torch import load_file
+
+    spec, expected = MODELS["midas-v2.1-small"], MidasSmall().state_dict()
+    state = {name: torch.zeros_like(value) for name, value in expected.items()} | load_file(path)
+    return Model(FAMILIES[spec.family].build(spec, {"network": state}, torch.float32), torch.float32, torch.device("cpu"), path)
+
+
+def picture(normalisation: str, _frames: Tensor, estimate: Estimate) -> Tensor:
+    """A network's own depth as grey levels."""
+    assert estimate.depth is not None and estimate.quantity is not None
+    return depth_to_image(estimate.depth, estimate.quantity, normalisation=normalisation)
+
+
+def steady_picture(normalisation: str, options: FilmOptions, frames: Tensor, estimate: Estimate) -> Tensor:
+    """The depth of a film as grey levels."""
+    return picture(normalisation, frames, FilmAligner(options).push(frames, estimate))
+
+
+METHODS: dict[str, Method] = {
+    "per_image": partial(picture, "per_image"),
+    "per_clip": partial(picture, "per_clip"),
+    "running": partial(picture, "running"),
+    "align, per_clip": partial(steady_picture, "per_clip", FilmOptions(smooth=0)),
+    "align, running": partial(steady_picture, "running", FilmOptions(smooth=0)),
+    "smooth, per_clip": partial(steady_picture, "per_clip", FilmOptions("none", smooth=1)),
+    "align + smooth .5, per_clip": partial(steady_picture, "per_clip", FilmOptions(smooth=0.5)),
+    "align + smooth 1, per_clip": partial(steady_picture, "per_clip", FilmOptions(smooth=1)),
+    "align + smooth 1, running": partial(steady_picture, "running", FilmOptions(smooth=1)),
+}
+
+
+def report(title: str, film: Film, estimate: Estimate, folder: Path | None) -> None:
+    """Prints what each method makes of a network's estimates."""
+    print(f"\n{title}: {len(film.frames)} frames of {film.frames.shape[3]}x{film.frames.shape[2]}")
+    print(f"{'':28s} {'flicker':>8s} {'contrast':>9s} {'AbsRel':>8s} {'d1':>7s} {'less':>6s}")
+    truth = depth_to_image(film.depth, Quantity.METRIC_DEPTH, normalisation="per_clip", as_disparity=True)
+    print(f"{'truth':28s} {flicker(truth, film):8.2f} {255 * truth.std():9.1f}")
+    base = 0.0
+    for name, method in METHODS.items():
+        grey = F.interpolate(method(film.frames, estimate), size=film.depth.shape[-2:], mode="bilinear", align_corners=False)
+        change, contrast = flicker(grey, film), 255 * float(grey.std())
+        base = base or change / contrast
+        error, within = errors(grey, film)
+        print(f"{name:28s} {change:8.2f} {contrast:9.1f} {error:8.3f} {within:7.3f} {base / (change / contrast):6.1f}")
+        if folder is not None:
+            save_strip(folder / f"{title}, {name}.png".replace(" ", "_"), grey, film)
+
+
+def flicker(grey: Tensor, film: Film) -> float:
+    """Mean change in levels of 255 of what stands still in the room."""
+    before = F.grid_sample(grey[:-1], film.flow, align_corners=False)
+    return 255 * float(((grey[1:] - before).abs() * film.still).sum() / film.still.sum())
+
+
+def errors(grey: Tensor, film: Film) -> tuple[float, float]:
+    """AbsRel and delta 1 of the depth that a picture stands for, at the best scale and shift of the whole film."""
+    scale, shift = fit_scale_shift(grey.flatten()[None], 1 / film.depth.flatten()[None])
+    depth = 1 / (scale * grey + shift).clamp(min=1 / (2 * film.depth.max()))
+    ratio = depth / film.depth
+    return float((ratio - 1).abs().mean()), float((torch.maximum(ratio, 1 / ratio) < 1.25).double().mean())
+
+
+def save_strip(path: Path, grey: Tensor, film: Film) -> None:
+    """Four frames in a row, and below them eight times the change from the frame before."""
+    import cv2
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    change = (grey[1:] - F.grid_sample(grey[:-1], film.flow, align_corners=False)).abs() * film.still
+    chosen = [len(change) * i // 4 for i in range(4)]
+    rows = [torch.cat([each[i][0] for i in chosen], 1) for each in (grey[1:], (8 * change).clamp(max=1))]
+    cv2.imwrite(str(path), (torch.cat(rows) * 255).round().byte().numpy())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""A folder of pictures, file to file: pictures a second beside the plain way and beside the bare network, and memory over many pictures.
+
+    python benchmarks/folder.py [--model tiny] [--weights FILE] [--pictures 24] [--width 1920 --height 1080] [--rounds 3]
+    python benchmarks/folder.py --memory 20000 --size 96 [--folder DIR]
+
+- folder: `depth-normal estimate FOLDER --out DIR` from the first picture to the last, without the start of Python.
+- plain: one after another what cannot be left out: OpenCV decodes the file, the bare network runs on the input that the model makes of the
+  picture, OpenCV packs the two results and writes them.
+- network: the bare network alone.
+The three take turns in one process, and the median of the rounds counts. The aims are: folder in at most 0.9 of the time of plain with a
+network that is small beside the rest (tiny), and at 95 % of the rate of the network alone with a larger one.
+
+The bound is what no overlap can beat: the processor's time of folder, shared out evenly among the cores, or the network's own time where
+that is longer. A network on a CPU shares the cores with reading and writing; one on a GPU does not.
+
+--memory estimates so many small pictures in one run and prints the resident memory after each thousand. The pictures are links to a few
+files. With --folder it goes on where an earlier run stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from families import resident
+
+from depth_normal.app.batch import count_cores, estimate_files
+from depth_normal.app.memory import keep_freed_memory
+from depth_normal.app.outputs import plan_outputs
+from depth_normal.app.pictures import find_pictures
+from depth_normal.app.work import Options, estimate, read
+from depth_normal.geometry.render import depth_to_image, normals_to_image
+from depth_normal.model_loader import Model
+
+CURVE_STEP = 1000
+
+
+def main() -> None:
+    """Prints the rates, or the memory."""
+    arguments = parse()
+    keep_freed_memory()
+    options = Options(model=arguments.model, weights=arguments.weights, size=arguments.size)
+    if arguments.memory:
+        with nullcontext(arguments.folder) if arguments.folder else tempfile.TemporaryDirectory() as folder:
+            print_memory(Path(folder), arguments.memory, options)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        print_rates(Path(folder), options, arguments)
+
+
+def print_rates(folder: Path, options: Options, arguments: argparse.Namespace) -> None:
+    """The three ways in turn."""
+    save_photos(folder / "in", arguments.pictures, arguments.width, arguments.height)
+    model = options.load(arguments.device)
+    paths = sorted((folder / "in").iterdir())
+    network, results = network_call(model, options, paths[0]), encoded(model, options, paths[0])
+    ways: dict[str, Callable[[], None]] = {
+        "folder": lambda: run_folder(model, options, folder / "in", folder / "out"),
+        "plain": lambda: [run_plain(path, network, results, folder) for path in paths] and None,
+        "network": lambda: [network() for _ in paths] and None,
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    processor: dict[str, list[float]] = {name: [] for name in ways}
+    for round_number in range(arguments.rounds + 1):
+        for name, way in ways.items():
+            start, start_processor = time.perf_counter(), time.process_time()
+            way()
+            if round_number:  # the first one warms up
+                seconds[name].append((time.perf_counter() - start) / len(paths))
+                processor[name].append((time.process_time() - start_processor) / len(paths))
+    place = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    print(f"{place}; torch {torch.__version__}; {options.model}; {len(paths)} pictures of {arguments.width}x{arguments.height}")
+    middle = {name: median(values) for name, values in seconds.items()}
+    for name, value in middle.items():
+        took = median(processor[name])
+        print(f"{name:8} {1000 * value:7.1f} ms a picture {1 / value:7.2f} pictures/s {1000 * took:7.1f} ms of the processor")
+    bound = max(median(processor["folder"]) / count_cores(), middle["network"])
+    print(f"bound    {1000 * bound:7.1f} ms a picture {1 / bound:7.2f} pictures/s with {count_cores()} cores")
+    print(f"folder to plain: {middle['folder'] / middle['plain']:.2f} of the time; bound {bound / middle['plain']:.2f}")
+    shares = [100 * middle["network"] / value for value in (middle["folder"], bound)]
+    print(f"folder to network: {shares[0]:.0f} % of the rate; bound {shares[1]:.0f} %")
+
+
+def run_folder(model: Model, options: Options, source: Path, out: Path) -> None:
+    """What the command does once the model is loaded."""
+    sources, _ = find_pictures([source])
+    plan = plan_outputs(sources, out)
+    failures = [outcome.failure for outcome in estimate_files(model, plan.todo, options) if outcome.failure]
+    assert not failures, failures
+
+
+def run_plain(path: Path, network: Callable[[], Any], results: tuple[np.ndarray, np.ndarray], folder: Path) -> None:
+    """Decodes, runs the network, packs and writes."""
+    assert cv2.imread(str(path)) is not None
+    network()
+    for name, pixels in zip(("depth", "normals"), results, strict=True):
+        cv2.imwrite(str(folder / f"{name}.png"), pixels)
+
+
+def network_call(model: Model, options: Options, path: Path) -> Callable[[], Any]:
+    """The bare network on the input that the model makes of a picture."""
+    calls = []
+    network = model._annotator.network
+    hook = network.register_forward_pre_hook(lambda _, args, kwargs: calls.append((args, kwargs)), with_kwargs=True)
+    estimate(model, read(path).to(model.device), options)
+    hook.remove()
+
+    @torch.inference_mode()
+    def run() -> None:
+        for args, kwargs in calls:
+            network(*args, **kwargs)
+        if model.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return run
+
+
+def encoded(model: Model, options: Options, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The pixels of the two results of a picture."""
+    found = estimate(model, read(path), options)
+    assert found.depth is not None and found.quantity is not None and found.normals is not None
+    depth = depth_to_image(found.depth, found.quantity)[0, 0].mul(65535).round().numpy().astype(np.uint16)
+    normals = normals_to_image(found.normals, source=found.axes)[0].movedim(0, -1).mul(255).round().numpy().astype(np.uint8)
+    return depth, np.ascontiguousarray(normals[..., ::-1])
+
+
+def save_photos(folder: Path, count: int, width: int, height: int) -> None:
+    """Pictures with the grain of a photograph, each another part of one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    photo = cv2.imread(str(Path(__file__).resolve().parent.parent / "app" / "coffee.jpg"))
+    assert photo is not None
+    random = np.random.default_rng(0)
+    for number in range(count):
+        top, left = random.integers(0, photo.shape[0] // 4), random.integers(0, photo.shape[1] // 4)
+        part = cv2.resize(photo[top:, left:], (width, height), interpolation=cv2.INTER_CUBIC)
+        grain = random.normal(0, 4, part.shape)
+        cv2.imwrite(str(folder / f"{number:05}.jpg"), (part + grain).clip(0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 92])
+
+
+def print_memory(folder: Path, count: int, options: Options) -> None:
+    """The resident memory as pictures are done."""
+    if not (folder / "photos").exists():  # a picture that is written again is another one
+        save_photos(folder / "photos", 8, 128, 96)
+    photos = sorted((folder / "photos").iterdir())
+    (folder / "in").mkdir(exist_ok=True)
+    for number in range(count):
+        link = folder / "in" / f"{number:06}.jpg"
+        if not link.exists():
+            os.link(photos[number % len(photos)], link)
+    model = options.load("cpu")
+    sources, _ = find_pictures([folder / "in"])
+    plan = plan_outputs(sources, folder / "out", done_by=options.settings(("depth", "normals")))
+    print(f"{count} pictures of 128x96, {len(plan.done)} of them done before; {resident('VmRSS:'):.0f} MB before the first", flush=True)
+    start = time.monotonic()
+    for number, outcome in enumerate(estimate_files(model, plan.todo, options), 1):
+        assert outcome.failure is None, outcome.failure
+        if number % CURVE_STEP == 0:
+            rate = number / (time.monotonic() - start)
+            print(f"{len(plan.done) + number:7} done  {resident('VmRSS:'):6.0f} MB  {rate:6.1f} pictures/s", flush=True)
+
+
+def parse() -> argparse.Namespace:
+    """The command's options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="tiny", metavar="ID")
+    parser.add_argument("--size", type=int, metavar="N", help="side of the network's input in pixels (default: the model's)")
+    parser.add_argument("--weights", type=Path, help="the model's file, where it is not in its place")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, mps (default: the best there is)")
+    parser.add_argument("--pictures", type=int, default=24)
+    parser.add_argument("--width", type=int, default=1920)
+    parser.add_argument("--height", type=int, default=1080)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--memory", type=int, metavar="PICTURES", help="print the memory over so many small pictures instead")
+    parser.add_argument("--folder", type=Path, help="where --memory keeps its pictures, to go on later")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,246 @@
+"""What a picture costs beside its network: each step from file to file, whole ways against a plain one, and three nodes.
+
+    python benchmarks/overhead.py [PICTURE] [--model tiny] [--device cpu] [--threads 2] [--rounds 7]
+
+The plain way is what a short script with OpenCV does, one after another: read, scale down, the network, scale up, round, write. Where the
+network gives no normals, both ways derive them alike. Every figure is the median of its rounds, in which all steps and ways take turns, so
+that a machine that slows down slows all of them. On a GPU each step waits for the device; the whole ways wait once, at their end.
+Without PICTURE: a photograph made of the pack's own, 1920x1080.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+import depth_normal
+from depth_normal.annotators.registry import MODELS
+from depth_normal.app import work
+from depth_normal.geometry.derive import with_normals
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.files import read_picture, write_depth_png, write_normal_png, write_npz
+from depth_normal.geometry.files.paths import write_bytes
+from depth_normal.geometry.render import depth_to_image, normals_to_image
+from depth_normal.model_loader import Model
+from depth_normal.utils import as_batch
+
+FULL_HD = (1920, 1080)
+Times = dict[str, list[float]]
+
+
+def main() -> None:
+    """Prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("picture", nargs="?", type=Path, metavar="PICTURE")
+    parser.add_argument("--model", default="tiny", choices=list(MODELS), metavar="ID")
+    parser.add_argument("--weights", type=Path, help="the model's file, where it is not in its place")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, mps (default: cpu)")
+    parser.add_argument("--threads", type=int, help="of torch and OpenCV (default: as they choose)")
+    parser.add_argument("--rounds", type=int, default=7)
+    arguments = parser.parse_args()
+    if arguments.picture and not arguments.picture.is_file():
+        parser.error(f"{arguments.picture} is not a file; give a picture, or nothing for the pack's own")
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+        cv2.setNumThreads(arguments.threads)
+    device = torch.device(arguments.device)
+    model = depth_normal.load_model(arguments.model, "float32", device, weights=arguments.weights)
+    with tempfile.TemporaryDirectory() as folder:
+        picture = arguments.picture or own_photograph(Path(folder) / "photograph.jpg")
+        height, width = read_picture(picture).shape[:2]
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type}, {torch.get_num_threads()} threads"
+        print(f"{arguments.model} on {name}; torch {torch.__version__}, OpenCV {cv2.__version__}; picture {width}x{height}")
+        measure(model, device, picture, Path(folder), arguments.rounds)
+
+
+def own_photograph(path: Path) -> Path:
+    """The demo's photograph, as large as a video's frame."""
+    coffee = cv2.imread(str(Path(__file__).parents[1] / "app" / "coffee.jpg"))
+    cv2.imwrite(str(path), cv2.resize(coffee, FULL_HD, interpolation=cv2.INTER_CUBIC), [cv2.IMWRITE_JPEG_QUALITY, 92])
+    return path
+
+
+def measure(model: Model, device: torch.device, picture: Path, folder: Path, rounds: int) -> None:
+    """All measurements, `rounds` times in turn."""
+    wait = partial(torch.cuda.synchronize, device) if device.type == "cuda" else torch.mps.synchronize if device.type == "mps" else nothing
+    steps, wholes = Steps(wait), defaultdict(list)
+    ways = {
+        "plain way": partial(plain_way, model, device, picture, folder),
+        "estimate, file to file": partial(our_way, model, picture, folder),
+        **nodes(model, picture),
+    }
+    for number in range(rounds + 1):  # the first round warms up
+        if number == 1:
+            steps.times.clear()
+            wholes.clear()
+        step_by_step(model, device, picture, folder, steps)
+        for name, way in ways.items():
+            start = time.perf_counter()
+            way()
+            wait()
+            wholes[name].append(time.perf_counter() - start)
+    print_table(steps.times, wholes)
+
+
+class Steps:
+    """A clock for what comes one after another."""
+
+    def __init__(self, wait: Callable[[], object]) -> None:
+        self.times: Times = defaultdict(list)
+        self._wait = wait
+        self._marked = 0.0
+
+    def start(self) -> None:
+        """From here on it counts."""
+        self._wait()
+        self._marked = time.perf_counter()
+
+    def end(self, name: str) -> None:
+        """What was done since the last mark was this step; the next one begins."""
+        self._wait()
+        now = time.perf_counter()
+        self.times[name].append(now - self._marked)
+        self._marked = time.perf_counter()
+
+
+def step_by_step(model: Model, device: torch.device, path: Path, folder: Path, steps: Steps) -> None:
+    """The way of `depth-normal estimate`, stopped after each step."""
+    steps.start()
+    pixels = read_picture(path)
+    steps.end("read and decode")
+    batch = as_batch(pixels)
+    steps.end("to a tensor")
+    with marked_network(model, steps):
+        (found,) = model.estimates(batch)
+    steps.end("after the network")
+    found = with_normals(found)
+    steps.end("normals of the depth")
+    height, width = batch.shape[-2:]
+    found = found.resized(height, width, model.resampling)
+    steps.end("enlarge")
+    found = found.to("cpu")
+    steps.end("to the CPU")
+    if found.depth is not None and found.quantity is not None:
+        image = depth_to_image(found.depth, found.quantity, mask=found.mask)
+        steps.end("picture of depth")
+        write_depth_png(folder / "depth.png", image)
+        steps.end("depth as PNG")
+    if found.normals is not None:
+        image = normals_to_image(found.normals, source=found.axes, mask=found.mask)[0]
+        steps.end("picture of normals")
+        write_normal_png(folder / "normals.png", image)
+        steps.end("normals as PNG")
+    files = [path.read_bytes() for path in sorted(folder.glob("*.png"))]
+    steps.start()
+    for data in files:
+        write_bytes(folder / "copy", data)
+    steps.end(WRITING)
+    write_npz(folder / "numbers.npz", found)
+    steps.end(ON_REQUEST)
+
+
+WRITING, ON_REQUEST = "  of PNG: writing the files", "raw numbers as npz (on request)"
+
+
+@contextmanager
+def marked_network(model: Model, steps: Steps) -> Iterator[None]:
+    """Marks where the forward begins and ends."""
+    network = model._annotator.network
+    hooks = [
+        network.register_forward_pre_hook(lambda *_: steps.end("to the network's size")),
+        network.register_forward_hook(lambda *_: steps.end(FORWARD)),
+    ]
+    yield
+    for hook in hooks:
+        hook.remove()
+
+
+FORWARD = "the network's forward"
+
+
+def our_way(model: Model, path: Path, folder: Path) -> None:
+    """Read, estimate, write as the command does for its default files, one after another in one thread."""
+    found = work.estimate(model, work.read(path), work.Options(model.spec.id))
+    if found.depth is not None and found.quantity is not None:
+        write_depth_png(folder / "depth.png", depth_to_image(found.depth, found.quantity, mask=found.mask))
+    if found.normals is not None:
+        write_normal_png(folder / "normals.png", normals_to_image(found.normals, source=found.axes, mask=found.mask)[0])
+
+
+@torch.no_grad()
+def plain_way(model: Model, device: torch.device, path: Path, folder: Path) -> None:
+    """What a short script does with the same network."""
+    pixels = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+    height, width = pixels.shape[:2]
+    annotator = model._annotator
+    net_height, net_width = annotator.network_size(height, width, annotator.spec.default_size)
+    small = cv2.resize(pixels, (net_width, net_height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    found = with_normals(annotator.predict(torch.from_numpy(small).permute(2, 0, 1)[None].to(device)))
+    if found.depth is not None:
+        values = found.depth if found.quantity is Quantity.DISPARITY else -found.depth
+        depth = cv2.resize(values[0, 0].cpu().numpy(), (width, height), interpolation=cv2.INTER_LINEAR)
+        depth -= depth.min()
+        cv2.imwrite(str(folder / "plain_depth.png"), (depth * (65535 / max(depth.max(), 1e-6)) + 0.5).astype(np.uint16))
+    if found.normals is not None:
+        normals = cv2.resize(found.normals[0].permute(1, 2, 0).cpu().numpy(), (width, height), interpolation=cv2.INTER_LINEAR)
+        normals /= np.sqrt(np.einsum("hwc,hwc->hw", normals, normals))[..., None]
+        cv2.imwrite(str(folder / "plain_normals.png"), (normals[..., ::-1] * 127.5 + 128).astype(np.uint8))
+
+
+def nodes(model: Model, path: Path) -> dict[str, Callable[[], object]]:
+    """Nodes of which a person waits for each, with what they are given."""
+    image = torch.from_numpy(read_picture(path))[None]
+    found: Estimate = node("EstimateGeometry", model=model, image=image)()
+    ways: dict[str, Callable[[], object]] = {"Estimate Geometry": node("EstimateGeometry", model=model, image=image)}
+    if found.depth is not None:
+        depth = Estimate(found.depth, found.quantity, mask=found.mask)
+        ratio = 3.0 if found.quantity is Quantity.RELATIVE_DEPTH else 0.0
+        ways["Normals from Depth"] = node("NormalsFromDepth", geometry=depth, method="plane fit", near_far_ratio=ratio)
+        ways["Render Depth"] = node("RenderDepth", geometry=found, near="white", normalisation="per_image")
+    if found.normals is not None:
+        normal_map = node("RenderNormals", geometry=found, coding="opengl")()
+        ways["Render Normals"] = node("RenderNormals", geometry=found, coding="opengl")
+        ways["Convert Normal Map"] = node("ConvertNormalMap", image=normal_map, source="opengl", target="directx")
+    return ways
+
+
+def node(name: str, **inputs: object) -> Callable[[], Any]:
+    """A node's first output, for inputs that stay the same."""
+    made = depth_normal.NODE_CLASS_MAPPINGS[f"DepthNormal_{name}"]()
+    return lambda: getattr(made, made.FUNCTION)(**inputs)[0]
+
+
+def nothing() -> None:
+    """A CPU is never waited for."""
+
+
+def print_table(steps: Times, wholes: Times) -> None:
+    """Step, milliseconds, share; then the ways and their ratio to the plain one."""
+    parts = {name: median(times) * 1e3 for name, times in steps.items()}
+    total = sum(ms for name, ms in parts.items() if name not in (WRITING, ON_REQUEST))
+    print(f"\n{'step':<34}{'ms':>8}{'share':>8}")
+    for name, ms in parts.items():
+        print(f"{name:<34}{ms:>8.1f}{'' if name in (WRITING, ON_REQUEST) else f'{ms / total:.0%}':>8}")
+    print(f"{'all':<34}{total:>8.1f}\n{'outside the forward':<34}{total - parts[FORWARD]:>8.1f}{1 - parts[FORWARD] / total:>8.0%}")
+    plain = wholes["plain way"]
+    print(f"\n{'whole way':<34}{'ms':>8}{'ratio to plain':>17}")
+    for name, times in wholes.items():
+        ratio = median(ours / theirs for ours, theirs in zip(times, plain, strict=True))
+        print(f"{name:<34}{median(times) * 1e3:>8.1f}{ratio:>17.2f}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
