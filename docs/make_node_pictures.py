@@ -8,6 +8,7 @@ Two balls on a checkered floor before a wall: depth and normals are known exactl
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -23,7 +24,8 @@ from depth_normal.nodes.render import ConvertNormalMap, RenderDepth, RenderNorma
 DOCS = Path(__file__).resolve().parent.parent / "web" / "docs"
 HEIGHT, WIDTH, FOV = 400, 480, 50.0
 SHOWN_HEIGHT = 240
-BALLS = (((-0.75, 0.1, 4.0), 0.9), ((0.95, 0.5, 3.2), 0.5))
+Balls: TypeAlias = tuple[tuple[tuple[float, float, float], float], ...]
+BALLS: Balls = (((-0.75, 0.1, 4.0), 0.9), ((0.95, 0.5, 3.2), 0.5))
 FLOOR, WALL, CEILING = 1.0, 6.5, 1e9
 LIGHT = (-0.5, -0.7, -0.5)
 
@@ -55,14 +57,14 @@ def main() -> None:
         save(node, normal_map(rough, "opengl"), normal_map(smooth, "opengl"))
 
 
-def render_scene() -> tuple[Estimate, Tensor]:
-    """The scene's depth in metres with its camera, and its picture (1, H, W, 3)."""
+def render_scene(balls: Balls = BALLS) -> tuple[Estimate, Tensor]:
+    """The scene's depth in metres with its camera, and its picture (1, H, W, 3), with balls at (x, y, z) of some radius in metres."""
     intrinsics = intrinsics_from_fov(FOV, HEIGHT, WIDTH)
     rays = pixel_rays(intrinsics, HEIGHT, WIDTH)
     down = rays[:, 1:2]
     depth = torch.minimum(torch.where(down > 0, FLOOR / down, CEILING), torch.tensor(WALL))
     vectors = torch.where(depth < WALL, torch.tensor([0.0, -1.0, 0.0]).view(1, 3, 1, 1), torch.tensor([0.0, 0.0, -1.0]).view(1, 3, 1, 1))
-    for position, radius in BALLS:
+    for position, radius in balls:
         centre = torch.tensor(position).view(1, 3, 1, 1)
         a, b = (rays * rays).sum(1, keepdim=True), (rays * centre).sum(1, keepdim=True)
         under = b * b - a * ((centre * centre).sum() - radius**2)

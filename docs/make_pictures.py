@@ -14,7 +14,7 @@ import torch
 from skimage import data
 
 import depth_normal
-from depth_normal.app.cli import DEMO_PICTURE
+from depth_normal.app.estimate_command import DEMO_PICTURE
 from depth_normal.geometry.conventions import encode_normal_map
 from depth_normal.geometry.derive import with_normals
 from depth_normal.geometry.estimate import Axes
@@ -22,6 +22,7 @@ from depth_normal.geometry.files import read_picture
 from depth_normal.geometry.normals import midas_normals
 from depth_normal.geometry.render import depth_to_image
 from depth_normal.nodes.relight import DepthParallax, Relight
+from depth_normal.nodes.stereo import Stereo
 from depth_normal.utils import as_batch, to_image
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,6 +39,7 @@ def main() -> None:
     shown = tiny_maps(photo)
     save(ROOT / "docs" / "images" / "photo_depth_normals.jpg", shown)
     save(ROOT / "workflows" / "Tiny_Preview.jpg", [picture[:, 100:380] for picture in shown[1:]])
+    save_stereo(photo)
     for name in TINY_EXAMPLES:
         save(ROOT / "docs" / "images" / f"tiny_{name}.jpg", tiny_maps(as_batch(np.atleast_3d(getattr(data, name)()))))
     if arguments.model:
@@ -48,6 +50,19 @@ def tiny_maps(photo: torch.Tensor) -> list[np.ndarray]:
     """A photograph, its depth and its normals by the pack's own network."""
     estimate = depth_normal.load_model("tiny").estimate(photo)
     return [at_size(each) for each in (photo, depth_to_image(estimate.depth, estimate.quantity), encode_normal_map(estimate.normals))]
+
+
+def save_stereo(photo: torch.Tensor) -> None:
+    """Writes what the node Stereo makes of a photograph, by the pack's own network."""
+    estimate = depth_normal.load_model("tiny").estimate(photo)
+    anaglyph, halves = (
+        at_size(Stereo().execute(to_image(photo), layout, 3.0, geometry=estimate)[0].movedim(-1, 1)) for layout in ("anaglyph", "half-sbs")
+    )
+    save(
+        ROOT / "web" / "docs" / "DepthNormal_Stereo" / "example.jpg",
+        [at_size(depth_to_image(estimate.depth, estimate.quantity)), anaglyph, halves],
+    )
+    save(ROOT / "workflows" / "Stereo.jpg", [anaglyph])
 
 
 def save_examples(photo: torch.Tensor, model: depth_normal.Model) -> None:
