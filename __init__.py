@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .app.folders import estimate_folder
     from .geometry.estimate import Axes, Estimate, Quantity
     from .model_loader import Model, free, load_model
     from .nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
@@ -24,6 +25,7 @@ __all__ = [
     "Estimate",
     "Model",
     "Quantity",
+    "estimate_folder",
     "free",
     "load_model",
 ]
@@ -35,6 +37,7 @@ _HOMES = {
     "Estimate": ".geometry.estimate",
     "Model": ".model_loader",
     "Quantity": ".geometry.estimate",
+    "estimate_folder": ".app.folders",
     "free": ".model_loader",
     "load_model": ".model_loader",
 }

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Each room may import itself and these. Imports go one way: nodes, app -> model_loader -> annotators -> networks, geometry -> utils.
 ROOMS = {
-    "": {"nodes", "model_loader", "geometry"},
+    "": {"nodes", "app", "model_loader", "geometry"},
     "nodes": {"model_loader", "annotators", "geometry", "utils"},
     "app": {"", "model_loader", "annotators", "geometry", "utils"},
     "model_loader": {"annotators", "geometry", "utils"},
@@ -47,6 +47,7 @@ HEAVY = {
     "huggingface_hub",
     "safetensors",
     "OpenEXR",
+    "av",
     "tqdm",
     "filelock",
     "torchvision",
