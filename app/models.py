@@ -22,7 +22,7 @@ def describe(spec: ModelSpec) -> dict[str, Any]:
         "size": spec.size,
         "size_is_exact": all(file.size for file in spec.files),
         "licence": spec.licence,
-        "commercial_use": not spec.non_commercial,
+        "commercial_use": spec.commercial_use,
         "file": str(path) if path else None,
     }
 

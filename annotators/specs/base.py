@@ -90,6 +90,7 @@ class ModelSpec:
         quantity: What its depth means; None if it gives none.
         axes: The native axes of its normals; None if it gives none.
         licence_url: Where to read (and, for a gated model, accept) the licence.
+        commercial: "yes", "no" or "unclear": whether the weights may be used commercially, where the licence's name does not tell.
         auto_dtypes: As the family's `auto_dtypes`, where they are others; empty = the family's.
         multiple_of: Sides of the network's input are multiples of this.
         resizing: How pictures are brought to the size of the network's input, where the family has no way of its own.
@@ -104,6 +105,7 @@ class ModelSpec:
     quantity: Quantity | None = None
     axes: Axes | None = None
     licence_url: str | None = None
+    commercial: str = ""
     auto_dtypes: tuple[str, ...] = ()
     multiple_of: int = 32
     resizing: Resizing = SHORT_SIDE
@@ -126,9 +128,9 @@ class ModelSpec:
         return size_in_words(self.size, exact=all(file.size for file in self.files))
 
     @property
-    def non_commercial(self) -> bool:
-        """Whether the weights may not be used commercially."""
-        return "NC" in self.licence.upper().split("-")
+    def commercial_use(self) -> str:
+        """Whether the weights may be used commercially: "yes", "no" or "unclear"."""
+        return self.commercial or ("no" if "NC" in self.licence.upper().split("-") else "yes")
 
     @property
     def gives(self) -> str:

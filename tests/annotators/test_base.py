@@ -107,9 +107,13 @@ def test_the_network_is_ready_for_inference():
     assert not any(parameter.requires_grad for parameter in network.parameters())
 
 
-@pytest.mark.parametrize(("licence", "expected"), [("MIT", False), ("CC-BY-NC-4.0", True), ("cc-by-nc-4.0", True), ("Apache-2.0", False)])
-def test_non_commercial_licences_are_known(licence, expected):
-    assert ModelSpec(id="m", family="f", files=(WeightFile("w.pt"),), licence=licence).non_commercial is expected
+@pytest.mark.parametrize(
+    ("licence", "said", "expected"),
+    [("MIT", "", "yes"), ("CC-BY-NC-4.0", "", "no"), ("cc-by-nc-4.0", "", "no"), ("MIT", "no", "no"), ("other", "unclear", "unclear")],
+)
+def test_the_licence_says_whether_commercial_use_is_allowed(licence, said, expected):
+    spec = ModelSpec(id="m", family="f", files=(WeightFile("w.pt"),), licence=licence, commercial=said)
+    assert spec.commercial_use == expected
 
 
 def test_what_a_model_gives_in_words():

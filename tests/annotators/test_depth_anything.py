@@ -273,7 +273,7 @@ def test_the_table():
     expected |= {f"video-depth-anything-{kind}{size}" for kind in ("", "metric-") for size in ("small", "base", "large")}
     assert set(BY_ID) == expected
     assert len(BY_ID) == len(SPECS)
-    free = {spec.id for spec in SPECS if not spec.non_commercial}
+    free = {spec.id for spec in SPECS if spec.commercial_use == "yes"}
     closed = {"depth-anything-v2-base", "depth-anything-v2-large", "depth-anything-v2-giant"}
     closed |= {f"depth-anything-v2-metric-{scene}-{size}" for scene in ("indoor", "outdoor") for size in ("base", "large")}
     closed |= {f"video-depth-anything-{kind}{size}" for kind in ("", "metric-") for size in ("base", "large")}

@@ -32,7 +32,7 @@ def test_midas_files_are_those_that_its_authors_published(model_id, name, sha256
     assert spec.default_size == side
     assert spec.quantity is Quantity.DISPARITY
     assert spec.licence == "MIT"
-    assert not spec.non_commercial
+    assert spec.commercial_use == "yes"
     assert spec.multiple_of == 32
 
 
@@ -98,7 +98,7 @@ def test_the_page_of_models_is_up_to_date():
 
 
 def test_non_commercial_weights_say_so():
-    licences = {model_id: spec.licence for model_id, spec in MODELS.items() if spec.non_commercial}
+    licences = {model_id: spec.licence for model_id, spec in MODELS.items() if spec.commercial_use == "no"}
     assert {"depth-anything-v2-base", "depth-anything-v2-large", "lbm-depth", "lbm-normals"} <= licences.keys()
     assert "depth-anything-v2-small" not in licences
 
@@ -110,8 +110,8 @@ def test_the_diffusion_entries_say_where_the_numbers_point():
     native = {family: {entry.axes for entry in entries if entry.axes} for family, entries in by_family.items()}
     assert native == {"marigold": {Axes.OPENGL}, "lotus": {Axes.SCANNET}, "lbm": {Axes.SCANNET}}
     assert all((entry.quantity is Quantity.DISPARITY) == ("disparity" in entry.id) for entry in entries)
-    assert {entry.non_commercial for entry in by_family["lbm"]} == {True}
-    assert not any(entry.non_commercial for entry in by_family["marigold"] + by_family["lotus"])
+    assert {entry.commercial_use for entry in by_family["lbm"]} == {"no"}
+    assert {entry.commercial_use for entry in by_family["marigold"] + by_family["lotus"]} == {"yes"}
 
 
 def test_every_entry_of_every_family_is_in_the_table_under_its_family():

@@ -270,7 +270,7 @@ def test_the_table():
         *PUBLISHED,
         *(f"metric-{size}" for size in PUBLISHED),
     ]
-    assert {spec.id for spec in found if not spec.non_commercial} == {RELATIVE.id, METRIC.id}
+    assert {spec.id for spec in found if spec.commercial_use == "yes"} == {RELATIVE.id, METRIC.id}
     assert all((spec.quantity is Quantity.METRIC_DEPTH) == ("metric" in spec.id) for spec in found)
     assert {spec.file.repo_id.rsplit("/")[-1].lower().replace("-", "_") for spec in found} == {
         f"{prefix}video_depth_anything_{size}" for prefix in ("", "metric_") for size in PUBLISHED

@@ -225,7 +225,7 @@ def test_models_as_a_table_and_as_json(capsys):
         "size": 492757791,
         "size_is_exact": True,
         "licence": "MIT",
-        "commercial_use": True,
+        "commercial_use": "yes",
         "file": None,
     }
 

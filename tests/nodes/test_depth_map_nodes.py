@@ -298,7 +298,7 @@ def test_bad_pictures_are_named(node, picture, message, tiny):
 
 
 def test_the_non_commercial_weights_say_so():
-    assert {model_id: MODELS[model_id].licence for model_id in CHOICES.values() if MODELS[model_id].non_commercial} == {
+    assert {model_id: MODELS[model_id].licence for model_id in CHOICES.values() if MODELS[model_id].commercial_use == "no"} == {
         f"depth-anything-v2-{size}": "CC-BY-NC-4.0" for size in ("base", "large", "giant")
     }
     tooltip = V2.INPUT_TYPES()["optional"]["ckpt_name"][1]["tooltip"]
