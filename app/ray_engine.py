@@ -199,16 +199,18 @@ def _pipeline(ray: ModuleType, blocks: Sequence[pa.Table], job: Job, options: Ra
     pool = ray.data.ActorPoolStrategy(min_size=1, max_size=workers, initial_size=workers)
     step = {"batch_format": "pyarrow"}
     read = ray.data.from_arrow(list(blocks)).map_batches(read_rows, fn_args=(job,), batch_size=None, num_cpus=task_cpus, **step)
-    found = read.map_batches(
-        Worker,
-        fn_constructor_args=(job,),
-        batch_size=batch,
-        compute=pool,
-        num_cpus=worker_cpus,
-        num_gpus=gpus or None,
-        **_tries(ray),
-        **step,
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+        found = read.map_batches(
+            Worker,
+            fn_constructor_args=(job,),
+            batch_size=batch,
+            compute=pool,
+            num_cpus=worker_cpus,
+            num_gpus=gpus or None,
+            **_tries(ray),
+            **step,
+        )
     if job.shards is not None:
         return found.map_batches(write_rows_as_shard, fn_args=(job,), batch_size=options.pictures_in_a_shard, num_cpus=task_cpus, **step)
     return found.map_batches(write_rows, fn_args=(job,), batch_size=None, num_cpus=task_cpus, **step)
@@ -216,7 +218,6 @@ def _pipeline(ray: ModuleType, blocks: Sequence[pa.Table], job: Job, options: Ra
 
 def _tries(ray: ModuleType) -> dict[str, int]:
     """How often Ray begins again what a lost worker had. It gives this up in 2.64, and names nothing else: then it does so without end."""
-    warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
     return {"max_task_retries": _TRIES_AGAIN} if "ray_remote_args" in inspect.signature(ray.data.Dataset.map_batches).parameters else {}
 
 
