@@ -6,6 +6,8 @@ import argparse
 import math
 from pathlib import Path
 
+from ..annotators.choices import DEVICE_CHOICES, DTYPE_CHOICES
+
 DONE, SOME_FAILED, NOTHING_DONE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 EXIT_CODES = """exit codes: 0 all done; 1 some failed, the others are done; 2 nothing could be done;
 130 stopped by Ctrl-C, 143 by SIGTERM: what was finished before stays"""
@@ -38,6 +40,14 @@ SHARD_CHOICES = ("parquet", "webdataset")
 def add_overwrite(parser: argparse.ArgumentParser) -> None:
     """Adds --overwrite."""
     parser.add_argument("--overwrite", action="store_true", help="replace also what this command did not make, or made of another picture")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Adds --device and --dtype."""
+    device = "where the network runs (default: auto, the GPU where there is one)"
+    parser.add_argument("--device", default="auto", choices=DEVICE_CHOICES, help=device)
+    dtype = "what the network computes in (default: auto, the fastest in which the picture stays the same)"
+    parser.add_argument("--dtype", default="auto", choices=DTYPE_CHOICES, help=dtype)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

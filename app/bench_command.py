@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..annotators.choices import BUNDLED_MODEL, DEVICE_CHOICES, DTYPE_CHOICES
-from .arguments import DONE, add_json, number
+from ..annotators.choices import BUNDLED_MODEL
+from .arguments import DONE, add_device, add_json, number
 from .memory import keep_freed_memory
 from .terminal import say
 
@@ -22,8 +22,7 @@ def add_bench(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `bench`."""
     parser.add_argument("--model", default=BUNDLED_MODEL, metavar="ID", help=f"see `depth-normal models` (default: {BUNDLED_MODEL})")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="weights to use in place of the published file")
-    parser.add_argument("--device", default="auto", choices=DEVICE_CHOICES)
-    parser.add_argument("--dtype", default="auto", choices=DTYPE_CHOICES, help="what the network computes in")
+    add_device(parser)
     seconds = "about how long each of the five figures is measured (default: %(default)g)"
     parser.add_argument("--seconds", type=_seconds, default=DEFAULT_SECONDS, metavar="N", help=seconds)
     add_json(parser)

@@ -6,9 +6,11 @@ Nothing large is imported before a command runs: `--help`, `--version` and misty
 from __future__ import annotations
 
 import argparse
+import difflib
 import io
 import json
 import logging
+import re
 import sys
 from pathlib import Path
 
@@ -66,12 +68,22 @@ def _run(arguments: list[str] | None) -> int:
             stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(format="%(message)s")
     logging.getLogger(__name__.partition(".")[0]).setLevel(logging.INFO)
-    parsed = _parser().parse_args(arguments)
+    parsed = _parsed(arguments)
     try:
         return parsed.run(parsed)
     except EXPECTED_ERRORS as error:
         complain(_words(error))
         return NOTHING_DONE
+
+
+def _parsed(arguments: list[str] | None) -> argparse.Namespace:
+    """The words as options. Of one that no option is called, the command says so, not the program: its usage names those there are."""
+    parser = _parser()
+    parsed, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        close = difflib.get_close_matches(unknown[0].partition("=")[0], re.findall(r"--[\w-]+", parsed.parser.format_usage()), 1)
+        parsed.parser.error(f"unrecognized arguments: {' '.join(unknown)}" + (f"; did you mean {close[0]}?" if close else ""))
+    return parsed
 
 
 def _words(error: BaseException) -> str:
@@ -93,13 +105,15 @@ def _parser() -> argparse.ArgumentParser:
 
     def command(name: str, task: str) -> argparse.ArgumentParser:
         examples = "\n".join(("for example:", *(f"  {line}" for line in EXAMPLES.get(name, ()))))
-        return commands.add_parser(
+        added = commands.add_parser(
             name,
             help=task,
             description=f"{task[0].upper()}{task[1:]}.",
             epilog=examples if name in EXAMPLES else None,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
+        added.set_defaults(parser=added)
+        return added
 
     add_demo(command("demo", "write depth and normals of a photograph that comes with the pack, without a download"))
     add_estimate(command("estimate", "write depth and normal maps of pictures"))

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
-from ..annotators.choices import BUNDLED_MODEL, DEFAULT_MODEL, DEVICE_CHOICES, DTYPE_CHOICES
+from ..annotators.choices import BUNDLED_MODEL, DEFAULT_MODEL
 from .arguments import (
     DEFAULT_WRITES,
     DONE,
@@ -24,6 +24,7 @@ from .arguments import (
     TERMINATED,
     WRITE_CHOICES,
     add_depth_of_stereo,
+    add_device,
     add_overwrite,
     degrees,
     near_far_ratio,
@@ -77,8 +78,7 @@ def add_pictures(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default=DEFAULT_MODEL, metavar="ID", help=f"see `depth-normal models` (default: {DEFAULT_MODEL})")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="weights to use in place of the published file")
     parser.add_argument("--size", type=positive, metavar="N", help="network's side in pixels, as its authors count (default: theirs)")
-    parser.add_argument("--device", default="auto", choices=DEVICE_CHOICES)
-    parser.add_argument("--dtype", default="auto", choices=DTYPE_CHOICES, help="what the network computes in")
+    add_device(parser)
     parser.add_argument("--json-lines", action="store_true", help="print one JSON object a picture")
     add_overwrite(parser)
 

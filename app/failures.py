@@ -13,8 +13,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -26,6 +28,8 @@ from .pictures import Source
 from .records import RECORDS, mark
 from .staging import alone_in, check_sign
 from .stores import as_path, is_url
+
+logger = logging.getLogger(__name__)
 
 FAILURES = "failures.jsonl"
 
@@ -97,6 +101,8 @@ def folder_of_failures(out: Path) -> Path:
 class FailureLog:
     """The failures of the pictures whose results go to one folder.
 
+    Where they cannot be kept the log says so once, and the run goes on: the failures themselves are told by whoever runs it.
+
     Args:
         out: The folder of all results.
         sign: As `staging.check_sign`, asked before a failure is noted.
@@ -110,13 +116,15 @@ class FailureLog:
         self.path = out / RECORDS / FAILURES
         self._failed = {entry["picture"] for entry in self._entries()}
         self._done: set[str] = set()
+        self._kept = True
 
     def add(self, source: Source, failure: Failure) -> None:
-        """Notes a failure at once.
+        """Notes a failure at once."""
+        if self._kept:
+            with self._tolerant():
+                self._add(source, failure)
 
-        Raises:
-            OSError: Nothing can be written there.
-        """
+    def _add(self, source: Source, failure: Failure) -> None:
         picture = str(source.path.absolute())
         entry = {
             "picture": picture,
@@ -142,19 +150,25 @@ class FailureLog:
 
         Returns:
             How many are left.
-
-        Raises:
-            OSError: Nothing can be written there.
         """
-        if not self.path.is_file():
+        left: dict[str, dict[str, Any]] = {}
+        if not self._kept or not self.path.is_file():
             return 0
-        with alone_in(self._out):
+        with self._tolerant(), alone_in(self._out):
             left = {entry["picture"]: entry for entry in self._entries() if entry["picture"] not in self._done}
             if left:
                 write_bytes(self.path, "".join(json.dumps(entry) + "\n" for entry in left.values()).encode())
             else:
                 self.path.unlink(missing_ok=True)
         return len(left)
+
+    @contextmanager
+    def _tolerant(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._kept = False
+            logger.warning("failures are not kept: %s (%s)", error.strerror or error, self.path)
 
     def worth_trying(self) -> list[Source]:
         """The pictures for which trying again makes sense: it may go better, or the file has changed since."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from types import TracebackType
 
@@ -133,8 +133,7 @@ class _Notes:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._log is not None:
-            with _said(self._log):
-                self._log.settle()
+            self._log.settle()
 
     def done(self, outputs: Outputs) -> None:
         if self._log is not None:
@@ -143,14 +142,4 @@ class _Notes:
     def failed(self, outputs: Outputs, failure: Failure) -> None:
         logger.warning(failure.reason)
         if self._log is not None and self._out is not None:
-            with _said(self._log):
-                self._log.add(outputs.source_below(self._out), failure)
-
-
-@contextmanager
-def _said(log: FailureLog) -> Iterator[None]:
-    """That failures cannot be kept must not hide them, nor end the rest."""
-    try:
-        yield
-    except OSError as error:
-        logger.warning("failures are not kept: %s (%s)", error.strerror or error, log.path)
+            self._log.add(outputs.source_below(self._out), failure)

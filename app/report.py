@@ -31,13 +31,14 @@ class Report:
         self.stopped_by: Failure | None = None
         self._plan, self._out, self._json_lines = plan, out, json_lines
         self._total = plan.total + missed
-        self._log: FailureLog | None = FailureLog(out, sign)
+        self._log = FailureLog(out, sign)
         self._started = time.monotonic()
 
     def __enter__(self) -> Report:
         from tqdm import tqdm
 
-        self._bar = tqdm(total=len(self._plan.todo), unit="picture", disable=self._total == 1, smoothing=0.02, dynamic_ncols=True)
+        hidden = self._total == 1 or not self._plan.todo
+        self._bar = tqdm(total=len(self._plan.todo), unit="picture", disable=hidden, smoothing=0.02, dynamic_ncols=True)
         for outputs in self._plan.done:
             self._forget(outputs)
         for outputs, reason in self._plan.refused:
@@ -68,16 +69,10 @@ class Report:
         complain(failure.reason)
         if self._json_lines:
             self._say_json(outputs, status="failed", reason=failure.reason, again=failure.again)
-        if self._log is not None:
-            try:
-                self._log.add(outputs.source_below(self._out), failure)
-            except OSError as error:
-                complain(f"failures are not kept: {error.strerror or error} ({self._log.path})")
-                self._log = None
+        self._log.add(outputs.source_below(self._out), failure)
 
     def _forget(self, outputs: Outputs) -> None:
-        if self._log is not None:
-            self._log.remove(outputs.picture)
+        self._log.remove(outputs.picture)
 
     def _say_json(self, outputs: Outputs, **fields: object) -> None:
         say(json.dumps({"picture": str(outputs.picture), **fields}))
@@ -85,23 +80,16 @@ class Report:
     def finish(self) -> int:
         """Settles `failures.jsonl`, tells the summary of a run over several pictures, and returns the exit code."""
         self._bar.close()
-        left = self._settle()
+        left = self._log.settle()
         if self._total > 1:
             seconds = time.monotonic() - self._started
             skipped = f"{len(self._plan.done)} skipped (done before), " if self._plan.done else ""
             rate = f" ({self.done / seconds:.3g} pictures/s)" if self.done else ""
-            where = f"; why is in {self._log.path}" if left and self._log is not None else ""
+            where = f"; why is in {self._log.path}" if left else ""
             complain(f"{self.done} done, {skipped}{self.failed} failed of {self._total} pictures in {seconds:.1f} s{rate}{where}")
         if not self.failed:
             return DONE
         return SOME_FAILED if self.done or self._plan.done else NOTHING_DONE
-
-    def _settle(self) -> int:
-        try:
-            return self._log.settle() if self._log is not None else 0
-        except OSError as error:
-            complain(f"failures are not kept: {error.strerror or error}")
-            return 0
 
     @property
     def left(self) -> int:

@@ -10,8 +10,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..annotators.choices import DEFAULT_MODEL, DEVICE_CHOICES, DTYPE_CHOICES
-from .arguments import DONE, SOME_FAILED, degrees, number, positive
+from ..annotators.choices import DEFAULT_MODEL
+from .arguments import DONE, SOME_FAILED, add_device, degrees, number, positive
 from .terminal import complain, say
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ def add_video(parser: argparse.ArgumentParser) -> None:
     _add_looks(parser)
     parser.add_argument("--size", type=positive, metavar="N", help="network's side in pixels, as its authors count (default: theirs)")
     parser.add_argument("--fov", type=degrees, default=0.0, metavar="DEGREES", help="field of view of the longer side, where it is known")
-    parser.add_argument("--device", default="auto", choices=DEVICE_CHOICES)
-    parser.add_argument("--dtype", default="auto", choices=DTYPE_CHOICES, help="what the network computes in")
+    add_device(parser)
     resume = "go on with what a run that was stopped has finished; give the same options"
     parser.add_argument("--resume", action="store_true", help=resume)
     parser.add_argument("--segment", type=positive, default=120, metavar="N", help="how many frames a stop can cost (default: %(default)s)")
@@ -160,13 +159,14 @@ def _make(model: Model, task: FilmTask, film: Film, pieces: Pieces) -> int:
 
 
 def _warn_of_space(task: FilmTask, film: Film, expected: int | None, pieces: Pieces) -> None:
+    from ..annotators.specs.base import size_in_words
     from .film_work import bytes_between_passes, free_bytes
 
     needed = bytes_between_passes(film, expected)
     if task.in_two_passes and needed is not None:
-        logger.info("between the two passes up to %.1f GB of depth are kept in %s", needed / 1e9, pieces.folder)
-        if needed > free_bytes(pieces.folder):
-            logger.warning("%.1f GB are free there: --normalise running needs none", free_bytes(pieces.folder) / 1e9)
+        logger.info("between the two passes up to %s of depth are kept in %s", size_in_words(needed), pieces.folder)
+        if needed > (free := free_bytes(pieces.folder)):
+            logger.warning("%s are free there: --normalise running needs none", size_in_words(free))
 
 
 def _whats(text: str) -> list[str]:

@@ -17,7 +17,7 @@ from ..annotators.registry import FAMILIES, MODELS, find_spec
 from ..annotators.specs.base import ModelSpec
 from ..geometry.derive import with_normals
 from ..geometry.estimate import Estimate, Quantity
-from ..geometry.files import FORMATS, SaveOptions, read_picture, save_estimate, write_depth_png, write_normal_png
+from ..geometry.files import FORMATS, FileFormatError, SaveOptions, read_picture, save_estimate, write_depth_png, write_normal_png
 from ..geometry.render import depth_to_image, normals_to_image
 from ..geometry.stereo import StereoOptions, StereoPair, compose, compose_holes, stereo_pair
 from ..model_loader import Model, load_model
@@ -26,6 +26,9 @@ from .arguments import HOLES, STEREO_CHOICES
 from .outputs import Outputs
 from .records import mark
 from .staging import staged
+
+# Films that people name where pictures are wanted.
+_FILMS = frozenset((".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".mts", ".3gp"))
 
 # A pair takes some 250 bytes a pixel while it is made, and its operations use all cores by themselves.
 _one_pair = Lock()
@@ -140,7 +143,12 @@ def read(path: Path) -> Tensor:
     Raises:
         ValueError, OSError: It cannot be read.
     """
-    return to_planar(torch.from_numpy(read_picture(path)))
+    try:
+        return to_planar(torch.from_numpy(read_picture(path)))
+    except FileFormatError as error:
+        if path.suffix.lower() not in _FILMS:
+            raise
+        raise FileFormatError(f"{path} is a film, not a picture; maps of films are made by `depth-normal video IN OUT`") from error
 
 
 def estimate(model: Model, pictures: Tensor, options: Options) -> Estimate:

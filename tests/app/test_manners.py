@@ -261,6 +261,20 @@ def test_every_example_of_the_help_can_be_typed(capsys):
         assert all(line in capsys.readouterr().out for line in lines[-1:])
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["estimate", "--modle", "tiny", "a.jpg", "--out", "x"], "depth-normal estimate: error: unrecognized arguments: --modle"),
+        (["video", "a.mp4", "b.mp4", "--smoothe=1"], "did you mean --smooth?"),
+        (["models", "--xyz"], "depth-normal models: error: unrecognized arguments: --xyz\n"),
+    ],
+)
+def test_a_mistyped_option_is_told_with_those_of_its_command(words, said, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(words)
+    assert said in capsys.readouterr().err
+
+
 def test_the_codes_are_told():
     parser = cli._parser()
     assert cli.EXIT_CODES in parser.format_help()
