@@ -19,7 +19,7 @@ from .foreign import FAR_AWAY
 from .paths import FileFormatError, one_picture, read_bytes, write_bytes
 from .pictures import decode_picture
 
-_HEADER_END = 33
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # What is rounded at a time: it stays in the processor's cache.
 _BAND_PIXELS = 2**16
 _QUANTITY, _WHITE, _BLACK = "depth_normal.quantity", "depth_normal.white", "depth_normal.black"
@@ -184,22 +184,38 @@ def _rounded(image: Tensor, channels: int, dtype: type[np.unsignedinteger]) -> n
 
 def _write(path: str | os.PathLike[str], pixels: np.ndarray, text: dict[str, str] | None = None) -> None:
     """Writes planes of whole numbers, (1, H, W) grey or (3, H, W) RGB."""
+    planes, height, width = pixels.shape
+    header = struct.pack(">IIBBBBB", width, height, 8 * pixels.itemsize, 2 if planes == 3 else 0, 0, 0, 0)
+    notes = [_chunk(b"tEXt", keyword.encode("latin-1") + b"\0" + value.encode("latin-1")) for keyword, value in (text or {}).items()]
+    write_bytes(path, _SIGNATURE, _chunk(b"IHDR", header), *notes, _chunk(b"IDAT", _deflated(_filtered(pixels))), _chunk(b"IEND", b""))
+
+
+def _filtered(pixels: np.ndarray) -> np.ndarray:
+    """(H, 1 + bytes of a row): every row as PNG's filter 2 has it, the difference to the row above."""
     import cv2
 
-    # OpenCV's own level, strategy and filter (1, RLE, SUB): of what zlib offers, nothing is faster at such a size, and files a fifth
-    # smaller take twice as long.
-    done, encoded = cv2.imencode(".png", cv2.merge(list(pixels[::-1])))
-    if not done:
-        raise ValueError(f"{path}: OpenCV could not encode {pixels.shape[2]}x{pixels.shape[1]} pixels as PNG")
-    data = encoded.tobytes()
-    chunks = [_text_chunk(keyword, value) for keyword, value in (text or {}).items()]
-    write_bytes(path, data[:_HEADER_END], *chunks, data[_HEADER_END:])
+    interleaved = cv2.merge(list(pixels)) if len(pixels) > 1 else pixels[0]
+    rows = interleaved.astype(interleaved.dtype.newbyteorder(">"), order="C", copy=False).reshape(len(interleaved), -1).view(np.uint8)
+    filtered = np.empty((rows.shape[0], 1 + rows.shape[1]), np.uint8)
+    filtered[:, 0] = 2
+    filtered[0, 1:] = rows[0]
+    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
+    return filtered
 
 
-def _text_chunk(keyword: str, value: str) -> bytes:
-    """A tEXt chunk: Latin-1 keyword and text."""
-    body = b"tEXt" + keyword.encode("latin-1") + b"\0" + value.encode("latin-1")
-    return struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+def _deflated(data: np.ndarray) -> bytes:
+    """Bytes as a zlib stream. ISA-L takes a third of zlib's time for files a little smaller, and is on all machines but rare ones."""
+    try:
+        from isal import isal_zlib
+    except ImportError:
+        packer = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_RLE)
+        return packer.compress(data.data) + packer.flush()
+    return isal_zlib.compress(data.data, 1)
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    """A PNG chunk."""
+    return b"".join((struct.pack(">I", len(data)), kind, data, struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))))
 
 
 def _intrinsics_text(estimate: Estimate) -> dict[str, str]:

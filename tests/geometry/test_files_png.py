@@ -1,4 +1,5 @@
 import struct
+import sys
 import zlib
 
 import cv2
@@ -52,6 +53,23 @@ def test_levels_are_rounded_exactly_in_every_band(tmp_path, bits, monkeypatch):
     write_normal_png(tmp_path / "n.png", picture, bits)
     expected = np.rint(picture.double().numpy() * top)
     assert np.array_equal(np.moveaxis(cv2.imread(str(tmp_path / "n.png"), cv2.IMREAD_UNCHANGED)[..., ::-1], -1, 0), expected)
+
+
+@pytest.mark.parametrize("absent", [False, True])
+@pytest.mark.parametrize("sides", [(1, 1), (1, 9), (9, 1), (33, 70)])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_other_readers_find_the_same_pixels_with_and_without_isal(tmp_path, monkeypatch, bits, sides, absent):
+    if absent:
+        monkeypatch.setitem(sys.modules, "isal", None)
+    levels = np.random.default_rng(0).integers(0, 2**bits, (3, *sides))
+    write_normal_png(tmp_path / "n.png", torch.from_numpy(levels / (2**bits - 1)).float(), bits)
+    write_depth_png(tmp_path / "d.png", torch.from_numpy(levels[:1] / (2**bits - 1)).double())
+    found = [cv2.imread(str(tmp_path / name), cv2.IMREAD_UNCHANGED) for name in ("n.png", "d.png")]
+    assert np.array_equal(np.moveaxis(found[0][..., ::-1], -1, 0), levels)
+    assert np.array_equal(found[1], np.rint(levels[0] / (2**bits - 1) * 65535))
+    with Image.open(tmp_path / "d.png") as opened:
+        opened.load()
+        assert np.array_equal(np.asarray(opened), found[1])
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (3, 5, 7), (2, 1, 5, 7), (1, 1, 1, 5, 7)])
