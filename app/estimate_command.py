@@ -32,9 +32,9 @@ from .arguments import (
     positive,
     write_list,
 )
+from .cluster.options import add_ray
 from .memory import keep_freed_memory
 from .pictures import Source, find_pictures
-from .ray_options import add_ray
 from .terminal import complain, say, stdout_for_results, stoppable
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def run_pictures(arguments: argparse.Namespace, writes: tuple[str, ...]) -> int:
         stereo=StereoOptions(arguments.divergence, arguments.convergence, arguments.original),
     )
     if arguments.engine == "ray":
-        from .ray_command import plan_for_ray
+        from .cluster.command import plan_for_ray
 
         return _run(*plan_for_ray(arguments, sources, writes, options), arguments, len(problems))
     return _run(*_plan_here(arguments, sources, writes, options), arguments, len(problems))

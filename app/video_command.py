@@ -17,8 +17,8 @@ from .terminal import complain, say
 if TYPE_CHECKING:
     from ..geometry.films import Film
     from ..model_loader import Model
-    from .film_pieces import Pieces
-    from .film_task import FilmTask
+    from .films.pieces import Pieces
+    from .films.task import FilmTask
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ def _add_looks(parser: argparse.ArgumentParser) -> None:
 
 def _video(arguments: argparse.Namespace) -> int:
     from ..model_loader import load_model
-    from .film_pieces import Pieces
+    from .films.pieces import Pieces
 
     task = _task(arguments)
     film = task.header()
@@ -104,7 +104,7 @@ def _video(arguments: argparse.Namespace) -> int:
 def _task(arguments: argparse.Namespace) -> FilmTask:
     from ..geometry.films import PRESETS
     from ..geometry.temporal import FilmOptions
-    from .film_task import FilmTask, StereoLooks, chosen_codec, plan_targets
+    from .films.task import FilmTask, StereoLooks, chosen_codec, plan_targets
 
     if not 0 <= arguments.divergence <= MAX_DIVERGENCE:
         raise ValueError(f"--divergence is {arguments.divergence:g}; accepted: 0 to {MAX_DIVERGENCE:g}")
@@ -133,7 +133,7 @@ def _make(model: Model, task: FilmTask, film: Film, pieces: Pieces) -> int:
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from .film_work import make_film
+    from .films.work import make_film
 
     expected = task.expected(film)
     _warn_of_space(task, film, expected, pieces)
@@ -160,7 +160,7 @@ def _make(model: Model, task: FilmTask, film: Film, pieces: Pieces) -> int:
 
 def _warn_of_space(task: FilmTask, film: Film, expected: int | None, pieces: Pieces) -> None:
     from ..annotators.specs.base import size_in_words
-    from .film_work import bytes_between_passes, free_bytes
+    from .films.work import bytes_between_passes, free_bytes
 
     needed = bytes_between_passes(film, expected)
     if task.in_two_passes and needed is not None:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 
-from depth_normal.app import film_work
 from depth_normal.app.cli import main as depth_normal
+from depth_normal.app.films import work as film_work
 from depth_normal.geometry.films import FilmWriter
 
 

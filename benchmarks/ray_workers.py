@@ -21,11 +21,11 @@ import cv2
 import numpy as np
 
 from depth_normal.app.arguments import positive
+from depth_normal.app.cluster.engine import estimate_with_ray
+from depth_normal.app.cluster.options import RayOptions
+from depth_normal.app.cluster.session import import_ray
 from depth_normal.app.outputs import plan_outputs
 from depth_normal.app.pictures import Source
-from depth_normal.app.ray_engine import estimate_with_ray
-from depth_normal.app.ray_options import RayOptions
-from depth_normal.app.ray_session import import_ray
 from depth_normal.app.work import Options
 
 OBJECT_STORE = 600 * 2**20

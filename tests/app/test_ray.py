@@ -19,12 +19,13 @@ import numpy as np
 import pytest
 import torch
 
-from depth_normal.app import cli, ray_engine, ray_steps, terminal, work
+from depth_normal.app import cli, terminal, work
+from depth_normal.app.cluster import engine, steps
+from depth_normal.app.cluster.engine import estimate_with_ray
+from depth_normal.app.cluster.options import RayOptions
+from depth_normal.app.cluster.session import import_ray
 from depth_normal.app.outputs import Outputs, plan_outputs
 from depth_normal.app.pictures import Source
-from depth_normal.app.ray_engine import estimate_with_ray
-from depth_normal.app.ray_options import RayOptions
-from depth_normal.app.ray_session import import_ray
 from depth_normal.app.records import RECORDS
 from depth_normal.app.shards import KINDS, estimate_of, read_shards, row_of
 from depth_normal.app.stores import Store, find_sources, local_copy
@@ -176,16 +177,17 @@ def workers():
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="processes are found in Linux's /proc")
 def test_a_lost_worker_loses_nothing(tmp_path, cluster):
-    pictures = [tmp_path / f"p{number:02}.png" for number in range(48)]
+    pictures = [tmp_path / f"p{number:02}.png" for number in range(24)]
     for number, path in enumerate(pictures):
         write_picture(path, number)
+    slow = replace(OPTIONS, size=320)  # so that it is at work when the first answer is here
     before = set(workers())
     plan = plan_outputs([Source(path, Path(path.name)) for path in pictures], tmp_path / "out", ("npz",))
     done, killed = [], []
-    for outcome in estimate_with_ray(plan.todo, OPTIONS, RayOptions(workers=1, device="cpu")):
+    for outcome in estimate_with_ray(plan.todo, slow, RayOptions(workers=1, device="cpu")):
         assert outcome.failure is None
         done.append(outcome.outputs.picture)
-        if len(done) == 9:
+        if len(done) == 1:
             killed = [process for process in workers() if process not in before]
             for process in killed:
                 os.kill(process, signal.SIGKILL)
@@ -193,8 +195,8 @@ def test_a_lost_worker_loses_nothing(tmp_path, cluster):
     model = OPTIONS.load("cpu")
     for path in pictures:
         found = np.load(tmp_path / "out" / f"{path.stem}.npz")
-        assert np.array_equal(found["depth"], work.estimate(model, work.read(path), OPTIONS).depth[0, 0].numpy())
-    assert len(list((tmp_path / "out").iterdir())) == 49
+        assert np.array_equal(found["depth"], work.estimate(model, work.read(path), slow).depth[0, 0].numpy())
+    assert len(list((tmp_path / "out").iterdir())) == 25
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -257,7 +259,7 @@ def test_from_a_store_to_a_store(folder, s3, tmp_path, cluster, expected, monkey
 
 
 def test_a_worker_without_the_file_says_on_which_machine(folder, tmp_path, cluster, monkeypatch):
-    monkeypatch.setattr(ray_engine, "_check_model", lambda options: None)  # this machine has it
+    monkeypatch.setattr(engine, "_check_model", lambda options: None)  # this machine has it
     todo = [Outputs(folder / "p00.png", tmp_path)]
     options = replace(OPTIONS, weights=tmp_path / "weights.safetensors")
     with pytest.raises(RuntimeError, match=rf"(?s)machine {socket.gethostname()} cannot load the model: .*weights\.safetensors"):
@@ -269,24 +271,24 @@ def test_a_fault_of_the_program_reaches_the_report_with_its_place(folder, tmp_pa
         raise KeyError("nobody expected this")
 
     row = {"index": 0, "path": str(folder / "p00.png"), "folder": str(tmp_path), "seen": None, "failure": None}
-    job = ray_steps.Job(OPTIONS, ("parquet",), device="cpu", shards=str(tmp_path / "shards"))
-    read = ray_steps._read_row(row, job)
-    (found,) = next(ray_steps.Worker(job)(ray_steps._table([read]))).to_pylist()
+    job = steps.Job(OPTIONS, ("parquet",), device="cpu", shards=str(tmp_path / "shards"))
+    read = steps._read_row(row, job)
+    (found,) = next(steps.Worker(job)(steps._table([read]))).to_pylist()
     for name in ("read", "estimate", "write"):
         monkeypatch.setattr(work, name, fail)
-    monkeypatch.setattr(ray_steps, "write_shard", fail)
-    (estimated,) = next(ray_steps.Worker(job)(ray_steps._table([read]))).to_pylist()
-    (in_a_shard,) = ray_steps.write_rows_as_shard(ray_steps._table([found]), job).to_pylist()
-    for failed in (ray_steps._read_row(row, job), estimated, ray_steps._written(found, job), in_a_shard):
+    monkeypatch.setattr(steps, "write_shard", fail)
+    (estimated,) = next(steps.Worker(job)(steps._table([read]))).to_pylist()
+    (in_a_shard,) = steps.write_rows_as_shard(steps._table([found]), job).to_pylist()
+    for failed in (steps._read_row(row, job), estimated, steps._written(found, job), in_a_shard):
         reason = json.loads(failed["failure"])["reason"]
         assert reason.startswith(row["path"]) and "KeyError: 'nobody expected this' (test_ray.py, line" in reason
 
 
 def test_gpus_that_never_come_are_not_waited_for(cluster):
     for asked in (None, 0.0):
-        ray_engine._check_gpus(cluster, RayOptions(gpus_per_worker=asked), cluster=False)
+        engine._check_gpus(cluster, RayOptions(gpus_per_worker=asked), cluster=False)
     with pytest.raises(ValueError, match=r"--gpus-per-worker 1: Ray knows of 0 GPUs"):
-        ray_engine._check_gpus(cluster, RayOptions(gpus_per_worker=1.0), cluster=False)
+        engine._check_gpus(cluster, RayOptions(gpus_per_worker=1.0), cluster=False)
 
 
 def test_only_results_go_to_stdout(capsys):
@@ -345,9 +347,9 @@ def test_ctrl_c_ends_a_run_of_its_own_ray_and_leaves_nothing_half(tmp_path):
 
 
 def test_a_folder_that_a_worker_does_not_see_is_not_written_to(folder, tmp_path):
-    job = ray_steps.Job(OPTIONS, ("npz",), cluster=True, sign=tmp_path / RECORDS / "run-1")
+    job = steps.Job(OPTIONS, ("npz",), cluster=True, sign=tmp_path / RECORDS / "run-1")
     row = {"index": 0, "path": str(folder / "p00.png"), "folder": str(tmp_path), "failure": None, "seen": "null", "pixels": None}
-    answer = ray_steps._written(row, job)
+    answer = steps._written(row, job)
     assert "does not see the folder" in answer["failure"] and list(tmp_path.iterdir()) == []
 
 
@@ -355,11 +357,9 @@ def test_a_folder_that_a_worker_does_not_see_is_not_written_to(folder, tmp_path)
 def test_pixels_travel_exactly(bits, tmp_path):
     noise = np.random.default_rng(0).integers(0, np.iinfo(bits).max, (64, 48, 3), bits, endpoint=True)
     cv2.imwrite(str(tmp_path / "noise.png"), noise)
-    row = ray_steps._read_row(
-        {"index": 0, "path": str(tmp_path / "noise.png"), "folder": "", "seen": None}, ray_steps.Job(OPTIONS, ("npz",))
-    )
+    row = steps._read_row({"index": 0, "path": str(tmp_path / "noise.png"), "folder": "", "seen": None}, steps.Job(OPTIONS, ("npz",)))
     assert len(row["pixels"]) == noise.size * (1 if bits is np.uint8 else 4)
-    assert torch.equal(ray_steps._pixels_of(row), work.read(tmp_path / "noise.png"))
+    assert torch.equal(steps._pixels_of(row), work.read(tmp_path / "noise.png"))
 
 
 def random_estimate():
@@ -409,7 +409,7 @@ def test_a_list_may_name_urls(s3, folder, tmp_path):
     found, problems = find_sources([f"@{tmp_path / 'list.txt'}", "s3://photos/sub/two.png"])
     assert [str(source.path) for source in found] == [*lines[:3], "s3://photos/sub/two.png"] and not problems
     # A million are not asked for one by one: who reads the picture finds that it is gone.
-    row = ray_steps._read_row({"index": 0, "path": lines[1], "folder": "", "seen": None}, ray_steps.Job(OPTIONS, ("npz",)))
+    row = steps._read_row({"index": 0, "path": lines[1], "folder": "", "seen": None}, steps.Job(OPTIONS, ("npz",)))
     assert lines[1] in json.loads(row["failure"])["reason"]
 
 

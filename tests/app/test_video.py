@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-from depth_normal.app import cli, film_task, video_command
+from depth_normal.app import cli, video_command
+from depth_normal.app.films import task as film_task
 from depth_normal.geometry.derive import with_normals
 from depth_normal.geometry.estimate import Estimate
 from depth_normal.geometry.files import load_estimate
@@ -120,7 +121,7 @@ def frames_of(path) -> list[bytes]:
 @pytest.mark.parametrize("normalise", ["running", "per-clip"])
 def test_a_run_that_was_stopped_goes_on_bit_by_bit(film, tmp_path, monkeypatch, capsys, normalise):
     """Stopped after 21 frames, gone on with: all frames are those of a run that was not."""
-    from depth_normal.app import film_pictures
+    from depth_normal.app.films import pictures as film_pictures
 
     options = ("--normalise", normalise, "--segment", 8, "--what", "depth,normals", "--codec", "ffv1")
     assert run(film, tmp_path / "whole.mkv", *options) == 0
@@ -170,7 +171,7 @@ def test_ctrl_c_leaves_what_can_be_gone_on_with(tmp_path):
 
 def test_numbered_files_go_on_too(film, tmp_path, monkeypatch, caplog):
     """What lies at their place is the stopped run's own, and is another film's where no run was stopped."""
-    from depth_normal.app import film_pictures
+    from depth_normal.app.films import pictures as film_pictures
 
     run(film, tmp_path / "whole_%03d.png")
     shown, seen = film_pictures.Renderer.shown, []
@@ -201,7 +202,7 @@ def test_a_full_disk_costs_the_unfinished_piece(film, tmp_path, monkeypatch, cap
     """The piece whose file cannot be written has been handed over long ago when that is known."""
     import errno
 
-    from depth_normal.app import film_pieces
+    from depth_normal.app.films import pieces as film_pieces
 
     write = film_pieces.write_depth_png
 
@@ -218,7 +219,7 @@ def test_a_full_disk_costs_the_unfinished_piece(film, tmp_path, monkeypatch, cap
 
 
 def test_two_runs_do_not_make_one_film(film, tmp_path, monkeypatch, capsys):
-    from depth_normal.app import film_work
+    from depth_normal.app.films import work as film_work
 
     first_pass, codes = film_work._first_pass, []
 

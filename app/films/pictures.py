@@ -8,13 +8,13 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from ..geometry.estimate import Estimate, Quantity
-from ..geometry.film_ranges import RunningRange
-from ..geometry.films import Frame
-from ..geometry.levels import FAR_AND_NEAR_END, depth_to_nearness
-from ..geometry.render import depth_to_image, normals_to_image
-from .film_pieces import NUMBERS, Shown
-from .film_task import DEPTH, NORMALS, RUNNING, SIDE_BY_SIDE, STEREO, FilmTask
+from ...geometry.estimate import Estimate, Quantity
+from ...geometry.film_ranges import RunningRange
+from ...geometry.films import Frame
+from ...geometry.levels import FAR_AND_NEAR_END, depth_to_nearness
+from ...geometry.render import depth_to_image, normals_to_image
+from .pieces import NUMBERS, Shown
+from .task import DEPTH, NORMALS, RUNNING, SIDE_BY_SIDE, STEREO, FilmTask
 
 Ends: TypeAlias = tuple[float, float]
 
@@ -81,7 +81,7 @@ class Renderer:
         return {what: made[what] for what in self._whats & made.keys()}
 
     def _stereo_pictures(self, pictures: Tensor, found: Estimate) -> Tensor:
-        from ..geometry.stereo import StereoOptions, compose, stereo_pair
+        from ...geometry.stereo import StereoOptions, compose, stereo_pair
 
         ends: Any = self._ends
         if self.running:
@@ -98,7 +98,7 @@ class Renderer:
 
 
 def _frames_ends(found: Estimate) -> list[Ends]:
-    from ..geometry.stereo import disparity_range
+    from ...geometry.stereo import disparity_range
 
     far, near = disparity_range(found)
     return list(zip(far.flatten().tolist(), near.flatten().tolist(), strict=True))

@@ -20,20 +20,20 @@ from threading import Event
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ..annotators.registry import find_spec
-from ..geometry.files.paths import remove_leftovers
-from .batch import BATCH_ON_A_GPU, Outcome
-from .failures import Failure
-from .models import find_or_download
-from .outputs import Outputs
-from .ray_options import RayOptions
-from .ray_session import import_ray, session
-from .ray_steps import Job, Worker, read_rows, write_rows, write_rows_as_shard
-from .records import RECORDS, mark
-from .shards import Row
-from .staging import sign_in
-from .stores import Store, Url
-from .work import Options
+from ...annotators.registry import find_spec
+from ...geometry.files.paths import remove_leftovers
+from ..batch import BATCH_ON_A_GPU, Outcome
+from ..failures import Failure
+from ..models import find_or_download
+from ..outputs import Outputs
+from ..records import RECORDS, mark
+from ..shards import Row
+from ..staging import sign_in
+from ..stores import Store, Url
+from ..work import Options
+from .options import RayOptions
+from .session import import_ray, session
+from .steps import Job, Worker, read_rows, write_rows, write_rows_as_shard
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -8,17 +8,17 @@ from functools import partial
 from pathlib import Path
 from threading import Event
 
-from ..annotators.registry import find_spec
-from .arguments import SHARD_CHOICES
-from .batch import Outcome
-from .failures import folder_of_failures
-from .outputs import Plan, plan_outputs
-from .pictures import Source
-from .ray_engine import estimate_with_ray
-from .ray_options import ray_options
-from .shards import plan_shards
-from .stores import Store, is_url
-from .work import Options, check_writes
+from ...annotators.registry import find_spec
+from ..arguments import SHARD_CHOICES
+from ..batch import Outcome
+from ..failures import folder_of_failures
+from ..outputs import Plan, plan_outputs
+from ..pictures import Source
+from ..shards import plan_shards
+from ..stores import Store, is_url
+from ..work import Options, check_writes
+from .engine import estimate_with_ray
+from .options import ray_options
 
 Engine = Callable[[Event, Path | None], Iterator[Outcome]]
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ..geometry.files import FORMATS
-from ..geometry.films import (
+from ...geometry.files import FORMATS
+from ...geometry.films import (
     CODECS,
     CONTAINERS,
     Film,
@@ -33,8 +33,8 @@ from ..geometry.films import (
     reads,
     sequence_header,
 )
-from ..geometry.temporal import FilmOptions
-from .outputs import RECORDS
+from ...geometry.temporal import FilmOptions
+from ..outputs import RECORDS
 
 DEPTH, NORMALS, SIDE_BY_SIDE, STEREO = WHATS = ("depth", "normals", "side-by-side", "stereo")
 """What can be made of a film: pictures of depth, normal maps, each frame beside its depth, and what two eyes see."""
@@ -230,7 +230,7 @@ def pieces_folder(targets: Mapping[str, Path]) -> Path:
 def _ending(what: str, layout: str) -> str:
     if what != STEREO:
         return f"_{what}"
-    from ..geometry.stereo import stereo_suffix
+    from ...geometry.stereo import stereo_suffix
 
     return stereo_suffix(layout)
 

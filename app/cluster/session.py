@@ -16,9 +16,9 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
-from .stores import MISSING
+from ..stores import MISSING
 
-PACKAGE = Path(__file__).parent.parent
+PACKAGE = Path(__file__).parents[2]
 _SHIPPED = ("annotators", "app", "geometry", "model_loader", "nodes")
 _SECONDS_TO_ANSWER = 5
 

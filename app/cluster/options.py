@@ -6,7 +6,7 @@ import argparse
 import math
 from dataclasses import dataclass
 
-from .arguments import SHARD_CHOICES, number, positive
+from ..arguments import SHARD_CHOICES, number, positive
 
 ENGINES = ("local", "ray")
 NUMBER_CHOICES = ("float32", "float16")

@@ -15,9 +15,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ..geometry.derive import with_normals
-from ..geometry.estimate import Estimate
-from ..geometry.films import (
+from ...geometry.derive import with_normals
+from ...geometry.estimate import Estimate
+from ...geometry.films import (
     Behind,
     Film,
     FilmError,
@@ -31,12 +31,12 @@ from ..geometry.films import (
     numbered_files,
     read_frames,
 )
-from ..geometry.temporal import FilmAligner
-from ..model_loader import Model
-from ..model_loader.film import estimate_film
-from .film_pictures import Renderer, clip_range, from_levels
-from .film_pieces import NUMBERS, Pieces, PieceWriter, Shown
-from .film_task import NORMALS, RANGED, SIDE_BY_SIDE, FilmTask
+from ...geometry.temporal import FilmAligner
+from ...model_loader import Model
+from ...model_loader.film import estimate_film
+from .pictures import Renderer, clip_range, from_levels
+from .pieces import NUMBERS, Pieces, PieceWriter, Shown
+from .task import NORMALS, RANGED, SIDE_BY_SIDE, FilmTask
 
 logger = logging.getLogger(__name__)
 

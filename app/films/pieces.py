@@ -24,11 +24,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..geometry.estimate import Axes, Estimate
-from ..geometry.files import write_depth_png, write_exr, write_normal_png
-from ..geometry.files.paths import write_bytes
-from ..geometry.films import CODECS, FilmError, FilmWriter, Frame, numbered
-from .film_task import DEPTH, PIECES, FilmTask, pieces_folder
+from ...geometry.estimate import Axes, Estimate
+from ...geometry.files import write_depth_png, write_exr, write_normal_png
+from ...geometry.files.paths import write_bytes
+from ...geometry.films import CODECS, FilmError, FilmWriter, Frame, numbered
+from .task import DEPTH, PIECES, FilmTask, pieces_folder
 
 NUMBERS = "numbers"
 """The piece that keeps depth for a second pass: 16 bits of each frame's own range, without loss."""

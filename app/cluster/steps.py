@@ -19,17 +19,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..geometry.estimate import Estimate
-from ..geometry.files import FORMATS
-from . import work
-from .arguments import EXPECTED_ERRORS, STEREO_CHOICES
-from .failures import Failure, failure_of
-from .outputs import Outputs
-from .records import mark
-from .shards import Row, estimate_of, row_of, schema, write_shard
-from .staging import check_sign
-from .stores import Store, as_path, local_copy
-from .work import Options
+from ...geometry.estimate import Estimate
+from ...geometry.files import FORMATS
+from .. import work
+from ..arguments import EXPECTED_ERRORS, STEREO_CHOICES
+from ..failures import Failure, failure_of
+from ..outputs import Outputs
+from ..records import mark
+from ..shards import Row, estimate_of, row_of, schema, write_shard
+from ..staging import check_sign
+from ..stores import Store, as_path, local_copy
+from ..work import Options
 
 if TYPE_CHECKING:
     import pyarrow as pa

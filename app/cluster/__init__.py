@@ -1,0 +1,1 @@
+"""Pictures on a Ray cluster: the engine of `estimate --engine ray`."""
