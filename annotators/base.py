@@ -92,6 +92,11 @@ class Annotator(ABC):
         """Whether its estimates have intrinsics even where nobody says which camera took the pictures."""
         return False
 
+    @classmethod
+    def sees_scenes(cls, spec: ModelSpec) -> bool:
+        """Whether it can look at several pictures at once as views of one scene: see `estimate_scene`."""
+        return False
+
     @abstractmethod
     def predict(self, pixels: Tensor) -> Estimate:
         """Runs the network.
@@ -148,6 +153,24 @@ class Annotator(ABC):
         height, width = images.shape[-2:]
         return self._finished(self.run(images, size), height, width, fov)
 
+    def estimate_scene(self, images: Tensor, size: int | None = None, *, fov: float = 0.0) -> Estimate:
+        """Estimates pictures at once as views of one scene that stands still.
+
+        Args:
+            images: As `estimate`; the views, in any order.
+            size: As `estimate`.
+            fov: As `estimate`, of the one camera that took all of them.
+
+        Returns:
+            An estimate as `estimate` gives it, whose depth has one scale for all views and is 0 at each camera, with the cameras'
+            intrinsics and extrinsics. Depth and extrinsics have the same unit; where nothing tells metres, metric depth is up to scale.
+
+        Raises:
+            ValueError: The network sees each picture by itself, or the views are more than MAX_NETWORK_PIXELS in all.
+            ArithmeticError: As `estimate`.
+        """
+        raise ValueError(f"{self.spec.id} sees each picture by itself, not several as views of one scene")
+
     def run(self, images: Tensor, size: int | None) -> Estimate:
         """The raw estimate of pictures, at the network's size; at the pictures' own size where they are stretched to the network's.
 
@@ -176,6 +199,20 @@ class Annotator(ABC):
             )
         return net_height, net_width
 
+    def check_scene(self, views: int, height: int, width: int, size: int | None) -> None:
+        """Refuses views of one scene that no machine holds at once.
+
+        Raises:
+            ValueError: As `checked_network_size`, or more than MAX_NETWORK_PIXELS in all.
+        """
+        net_height, net_width = self.checked_network_size(height, width, size)
+        if views * net_height * net_width > MAX_NETWORK_PIXELS:
+            raise ValueError(
+                f"{views} views of one scene, which {self.spec.id} sees at once at {net_width}x{net_height} each, are more than "
+                f"{MAX_NETWORK_PIXELS // 2**20} megapixels: give at most {MAX_NETWORK_PIXELS // (net_height * net_width)} views, "
+                "or lower the resolution"
+            )
+
     def for_camera(self, estimate: Estimate, intrinsics: Tensor) -> Estimate:
         """The family's estimate, for the camera that took the pictures. Here the maps stay what they are, and the camera is noted.
 
@@ -187,7 +224,7 @@ class Annotator(ABC):
 
     def _finished(self, estimate: Estimate, height: int, width: int, fov: float) -> Estimate:
         """The estimate of pictures of a size, checked, for their camera. They have square pixels, the network's input has not quite."""
-        self._check_finite({name: value for name in ("depth", "normals") if (value := getattr(estimate, name)) is not None})
+        self._check_finite({name: value for name in ("depth", "normals", "extrinsics") if (value := getattr(estimate, name)) is not None})
         if not fov:
             return estimate
         of_picture = intrinsics_from_fov(fov, height, width, batch=estimate.batch)

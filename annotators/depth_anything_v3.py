@@ -1,4 +1,4 @@
-"""Depth Anything 3 for one picture: depth with sky, metric depth, or depth with confidence and the camera's field of view.
+"""Depth Anything 3: depth with sky, metric depth, or depth with confidence and the camera, of one picture or of several of one scene.
 
 Source:
     Lin et al., "Depth Anything 3" (2025), code ByteDance-Seed/Depth-Anything-3.
@@ -17,7 +17,7 @@ from ..geometry.estimate import Estimate, Quantity
 from ..utils import resize_picture
 from .base import ModelSpec
 from .depth_anything import DinoAnnotator
-from .networks.depth_anything_v3 import DepthAnything3
+from .networks.depth_anything_v3 import DepthAnything3, Prediction
 
 CANONICAL_FOCAL_LENGTH = 300.0
 """Focal length in pixels, at the network's size, at which the metric network's output is in metres."""
@@ -28,12 +28,13 @@ _SKY_SAMPLES = 100_000
 
 
 class DepthAnything3Annotator(DinoAnnotator):
-    """Depth Anything 3, one picture at a time.
+    """Depth Anything 3, one picture at a time; `small` and `base` also several at once, as views of one scene.
 
     Convention:
         Depth, large = far. `small`, `base` and `mono` networks: up to scale (and shift). `metric`: metres for a camera whose longer side
         spans `geometry.camera.DEFAULT_FOV`, which the estimate's intrinsics say; where the field of view is given, metres for that.
         Sky is not trusted (mask False) and as far as the farthest hundredth of the rest. `small` and `base` also estimate the camera.
+        Of a scene, they give depth up to one scale for all views (no shift, so it counts as metric depth), and where the cameras stand.
     """
 
     network_class = DepthAnything3
@@ -43,6 +44,11 @@ class DepthAnything3Annotator(DinoAnnotator):
         """See `Annotator.knows_camera`. `small` and `base` estimate it, the metric network has a usual one."""
         return spec.config.vit.alternating_from is not None or spec.quantity is Quantity.METRIC_DEPTH
 
+    @classmethod
+    def sees_scenes(cls, spec: ModelSpec) -> bool:
+        """See `Annotator.sees_scenes`. `small` and `base` do."""
+        return spec.config.vit.alternating_from is not None
+
     def network_size(self, height: int, width: int, size: int) -> tuple[int, int]:
         """Size of the network's input: longer side `size`, aspect kept, sides to the nearest multiple (ties up)."""
         multiple = self.spec.multiple_of
@@ -51,9 +57,25 @@ class DepthAnything3Annotator(DinoAnnotator):
 
     def run(self, images: Tensor, size: int | None) -> Estimate:
         """See `Annotator.run`. As the authors do, pictures are first brought to the longer side `size`, then to `network_size`."""
+        return super().run(self._bounded(images, size), size)
+
+    def estimate_scene(self, images: Tensor, size: int | None = None, *, fov: float = 0.0) -> Estimate:
+        """See `Annotator.estimate_scene`. The world is about the reference view's camera; the network chooses that view."""
+        if not self.sees_scenes(self.spec):
+            return super().estimate_scene(images, size, fov=fov)
+        height, width = images.shape[-2:]
+        self.check_scene(len(images), height, width, size)
+        bounded = self._bounded(images, size)
+        pixels = self.resize(bounded, *self.checked_network_size(bounded.shape[-2], bounded.shape[-1], size))
+        prediction = self.network(self.normalised(pixels), one_scene=True)
+        estimate = replace(self._read(prediction), quantity=Quantity.METRIC_DEPTH, extrinsics=_extrinsics(prediction.pose))
+        return self._finished(estimate, height, width, fov)
+
+    def _bounded(self, images: Tensor, size: int | None) -> Tensor:
+        """Pictures whose longer side is `size`."""
         height, width = images.shape[-2:]
         self.checked_network_size(height, width, size)
-        return super().run(resize_picture(images, *_bounded_size(height, width, size or self.spec.default_size)), size)
+        return resize_picture(images, *_bounded_size(height, width, size or self.spec.default_size))
 
     def resize(self, images: Tensor, height: int, width: int) -> Tensor:
         """Pictures of the longer side `size` at the network's size: cubic where one side grows, else area average."""
@@ -63,8 +85,12 @@ class DepthAnything3Annotator(DinoAnnotator):
 
     def predict(self, pixels: Tensor) -> Estimate:
         """See `Annotator.predict`."""
-        height, width = pixels.shape[-2:]
-        depth, sky, confidence, fov = self.network(self.normalised(pixels))
+        return self._read(self.network(self.normalised(pixels)))
+
+    def _read(self, prediction: Prediction) -> Estimate:
+        """The estimate that a prediction stands for."""
+        depth, sky, confidence, fov, _ = prediction
+        height, width = depth.shape[-2:]
         intrinsics = mask = None
         if fov is not None:
             focal_y, focal_x = (0.5 * side / torch.tan(fov[:, i] / 2).clamp(min=1e-6) for i, side in enumerate((height, width)))
@@ -73,7 +99,7 @@ class DepthAnything3Annotator(DinoAnnotator):
             mask = sky < _SKY_FROM
             depth = _with_far_sky(depth, mask)
         if self.spec.quantity == Quantity.METRIC_DEPTH:
-            intrinsics = intrinsics_from_fov(DEFAULT_FOV, height, width, batch=len(pixels)).to(depth.device)
+            intrinsics = intrinsics_from_fov(DEFAULT_FOV, height, width, batch=len(depth)).to(depth.device)
             depth = depth * (intrinsics[0, 0, 0] / CANONICAL_FOCAL_LENGTH)
         return Estimate(depth=depth.contiguous(), quantity=self.spec.quantity, mask=mask, confidence=confidence, intrinsics=intrinsics)
 
@@ -85,6 +111,18 @@ class DepthAnything3Annotator(DinoAnnotator):
         assert estimate.depth is not None and estimate.intrinsics is not None
         ratio = _mean_focal_length(intrinsics) / _mean_focal_length(estimate.intrinsics)
         return replace(found, depth=estimate.depth * ratio[:, None, None, None])
+
+
+def _extrinsics(pose: Tensor) -> Tensor:
+    """From the world to the cameras, (B, 3, 4), of poses (B, 7) as `Prediction` has them."""
+    place, (x, y, z, w) = pose[:, :3], F.normalize(pose[:, 3:], dim=-1).unbind(-1)
+    rows = (
+        (1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)),
+        (2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)),
+        (2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)),
+    )
+    to_camera = torch.stack([torch.stack(row, -1) for row in rows], 1).mT
+    return torch.cat((to_camera, -to_camera @ place[:, :, None]), -1)
 
 
 def _mean_focal_length(intrinsics: Tensor) -> Tensor:

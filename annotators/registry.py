@@ -65,6 +65,11 @@ def find_spec(model_id: str) -> ModelSpec:
     return MODELS[model_id]
 
 
+def models_of_scenes() -> list[str]:
+    """Ids of all models that can look at several pictures at once as views of one scene, in the table's order."""
+    return [spec.id for spec in MODELS.values() if FAMILIES[spec.family].sees_scenes(spec)]
+
+
 def models_of_family(*families: str) -> list[str]:
     """Ids of all models of the given families, in the table's order."""
     return [spec.id for spec in MODELS.values() if spec.family in families]

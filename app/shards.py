@@ -73,6 +73,8 @@ def row_of(path: str, found: Estimate, numbers: str = "float32") -> Row:
     }
     row["axes"] = found.axes.value if found.normals is not None else None
     for name, value in found.maps.items():
+        if name == "extrinsics":  # a row is one picture, not a scene
+            continue
         array = value[0].cpu().numpy()
         if name == "intrinsics":
             row[name] = array.reshape(-1).tolist()

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .checks import check_choice, check_intrinsics, check_map
+from .checks import check_choice, check_extrinsics, check_intrinsics, check_map
 
 DEFAULT_FOV = 55.0
 """Degrees on the longer side, assumed where the camera is unknown: about a 35 mm lens on full frame."""
@@ -281,6 +281,48 @@ def depth_to_points(depth: Tensor, intrinsics: Tensor) -> Tensor:
     check_map(depth, 1, "depth")
     check_intrinsics(intrinsics, depth.shape[0], depth)
     return pixel_rays(intrinsics.to(depth.dtype), *depth.shape[-2:]) * depth
+
+
+def world_to_camera_points(points: Tensor, extrinsics: Tensor) -> Tensor:
+    """Points of the world as cameras see them.
+
+    Args:
+        points: (B, 3, H, W) in world axes, in the unit of the extrinsics.
+        extrinsics: (B, 3, 4), from the world to the camera.
+
+    Returns:
+        (B, 3, H, W), OPENCV axes of the camera.
+
+    Raises:
+        ValueError: Shapes that do not fit.
+    """
+    rotation, shift = _pose(points, extrinsics)
+    return (rotation @ points.flatten(2) + shift).view_as(points)
+
+
+def camera_to_world_points(points: Tensor, extrinsics: Tensor) -> Tensor:
+    """Points that cameras see in the world: the inverse of `world_to_camera_points`.
+
+    Args:
+        points: (B, 3, H, W), OPENCV axes of the camera, as `depth_to_points` gives them, in the unit of the extrinsics.
+        extrinsics: (B, 3, 4), from the world to the camera.
+
+    Returns:
+        (B, 3, H, W) in world axes.
+
+    Raises:
+        ValueError: Shapes that do not fit.
+    """
+    rotation, shift = _pose(points, extrinsics)
+    return (rotation.mT @ (points.flatten(2) - shift)).view_as(points)
+
+
+def _pose(points: Tensor, extrinsics: Tensor) -> tuple[Tensor, Tensor]:
+    """Rotation (B, 3, 3) and shift (B, 3, 1)."""
+    check_map(points, 3, "points")
+    check_extrinsics(extrinsics, points.shape[0], points)
+    rotation, shift = extrinsics.to(points.dtype).split((3, 1), -1)
+    return rotation, shift
 
 
 def _ray_length(depth: Tensor, intrinsics: Tensor) -> Tensor:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+_NO_ROTATION = 1e-2
+
 
 def check_map(values: Tensor, channels: int, name: str, like: Tensor | None = None) -> None:
     """Refuses what is not a batch of maps, or does not belong to another map.
@@ -79,6 +81,31 @@ def check_intrinsics(intrinsics: Tensor, batch: int | None = None, like: Tensor 
     if not bool((focal_lengths > 0).all() & torch.isfinite(intrinsics).all()):
         raise ValueError(
             f"intrinsics are not a camera's: {intrinsics.tolist()}; expected [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] in pixels, fx and fy > 0"
+        )
+
+
+def check_extrinsics(extrinsics: Tensor, batch: int | None = None, like: Tensor | None = None) -> None:
+    """Refuses extrinsics that place no camera. The device is asked once.
+
+    Args:
+        extrinsics: Should be (B, 3, 4): [R | t], from the world to the camera.
+        batch: How many there must be; None = any number.
+        like: The maps they go with, which must be on the same device; None = any device.
+
+    Raises:
+        ValueError: Wrong shape, batch or device, numbers that are not finite, or an R that is no rotation.
+    """
+    if extrinsics.ndim != 3 or extrinsics.shape[1:] != (3, 4) or batch not in (None, extrinsics.shape[0]):
+        expected = f"({'batch' if batch is None else batch}, 3, 4)"
+        raise ValueError(f"extrinsics have shape {tuple(extrinsics.shape)}; expected {expected}, one matrix for each picture")
+    if like is not None and extrinsics.device != like.device:
+        raise ValueError(f"extrinsics are on {extrinsics.device}, the map on {like.device}; move one to the other's device")
+    rotation = extrinsics[:, :, :3]
+    lean = (rotation @ rotation.mT - torch.eye(3, device=rotation.device, dtype=rotation.dtype)).abs().amax()
+    mirrored = (torch.linalg.cross(rotation[:, 0], rotation[:, 1]) - rotation[:, 2]).abs().amax()
+    if not bool((lean < _NO_ROTATION) & (mirrored < _NO_ROTATION) & torch.isfinite(extrinsics).all()):
+        raise ValueError(
+            f"extrinsics do not place a camera: {extrinsics.tolist()}; expected finite [R | t] from the world to the camera, R a rotation"
         )
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .camera import depth_to_points
-from .checks import check_intrinsics, check_map
+from .checks import check_extrinsics, check_intrinsics, check_map
 from .conventions import convert_normals, unit_normals
 from .estimate import Axes, Estimate, Quantity
 from .likely import likely_depth, likely_intrinsics
@@ -113,7 +113,8 @@ def estimate_to_da3(
 
     Returns:
         Tensors on the CPU: `depth` (B, H, W), the farthest value where masked; `image` (B, H, W, 3); `sky` (B, H, W), 1 where masked;
-        `intrinsics` (1, B, 3, 3) in pixels; `extrinsics` (1, B, 3, 4), every camera at the origin; `confidence` (B, H, W) if known.
+        `intrinsics` (1, B, 3, 3) in pixels; `extrinsics` (1, B, 3, 4), every camera at the origin where the estimate does not say where
+        they stand; `confidence` (B, H, W) if known.
         And `mode`, which is "multiview", as core looks at the camera in that mode only.
 
     Raises:
@@ -124,14 +125,14 @@ def estimate_to_da3(
     depth = likely_depth(estimate, near_far_ratio)
     masked = torch.isnan(depth)
     farthest = torch.where(masked, 0, depth).amax((1, 2, 3), keepdim=True)
-    pose = torch.eye(3, 4).expand(1, estimate.batch, 3, 4).contiguous()
+    poses = torch.eye(3, 4).expand(estimate.batch, 3, 4) if estimate.extrinsics is None else estimate.extrinsics
     converted: dict[str, Tensor | str] = {
         "depth": torch.where(masked, farthest, depth)[:, 0],
         "image": picture.movedim(1, -1).contiguous().cpu(),
         "mode": "multiview",
         "sky": masked[:, 0].float(),
         "intrinsics": likely_intrinsics(estimate, fov)[None],
-        "extrinsics": pose,
+        "extrinsics": poses[None].contiguous(),
     }
     if estimate.confidence is not None:
         converted["confidence"] = estimate.confidence[:, 0]
@@ -139,14 +140,15 @@ def estimate_to_da3(
 
 
 def da3_to_estimate(geometry: Mapping[str, Any], quantity: Quantity | str | None = None) -> Estimate:
-    """Core's DA3_GEOMETRY as an estimate. The places of its cameras are left out.
+    """Core's DA3_GEOMETRY as an estimate.
 
     Args:
         geometry: As `estimate_to_da3` returns it; only `depth` is needed.
         quantity: What the depth is; None = metric depth (up to scale) where there is a camera, else relative depth.
 
     Returns:
-        Depth, not trusted where `sky` is 0.5 and more, with confidence and intrinsics as far as they are there.
+        Depth, not trusted where `sky` is 0.5 and more, with confidence, intrinsics and extrinsics as far as they are there. Cameras that
+        all stand at the origin say nothing of their places.
 
     Raises:
         ValueError: No depth, tensors that do not fit, or disparity asked for: Depth Anything 3 gives depth.
@@ -155,11 +157,15 @@ def da3_to_estimate(geometry: Mapping[str, Any], quantity: Quantity | str | None
     depth = _plane(geometry, "depth", "DA3_GEOMETRY")
     if depth is None:
         raise ValueError(f"the Depth Anything 3 geometry has no depth; it has {', '.join(sorted(geometry))}")
-    sky, intrinsics = _plane(geometry, "sky", "DA3_GEOMETRY"), None
+    sky, intrinsics, extrinsics = _plane(geometry, "sky", "DA3_GEOMETRY"), None, None
     if geometry.get("intrinsics") is not None:
         matrices = _tensor(geometry, "intrinsics", 4, "DA3_GEOMETRY").float()[0]
         intrinsics = _of_this_size(matrices, *depth.shape[-2:])
         check_intrinsics(intrinsics, depth.shape[0])
+    if geometry.get("extrinsics") is not None:
+        poses = _tensor(geometry, "extrinsics", 4, "DA3_GEOMETRY").float()[0, :, :3]
+        check_extrinsics(poses, depth.shape[0])
+        extrinsics = None if bool((poses == torch.eye(3, 4).to(poses)).all()) else poses
     quantity = Quantity(quantity or (Quantity.RELATIVE_DEPTH if intrinsics is None else Quantity.METRIC_DEPTH))
     if quantity is Quantity.DISPARITY:
         raise ValueError("Depth Anything 3's depth is large where it is far; accepted: metric_depth, relative_depth")
@@ -170,6 +176,7 @@ def da3_to_estimate(geometry: Mapping[str, Any], quantity: Quantity | str | None
         mask=None if bool(mask.all()) else mask,
         intrinsics=intrinsics,
         confidence=_plane(geometry, "confidence", "DA3_GEOMETRY"),
+        extrinsics=extrinsics,
     )
 
 

@@ -29,6 +29,9 @@ class Estimate:
             a value do not count either: see `valid`.
         intrinsics: (B, 3, 3) float32, in pixels of this size, centre of the first pixel = (0, 0).
         confidence: (B, 1, H, W) float32, larger = surer; the scale is the model's own.
+        extrinsics: (B, 3, 4) float32, from the world to each camera, where the pictures are views of one scene: `R @ point + t` with
+            [R | t] is a point of the world in the camera's OPENCV axes, in the unit of `depth`. None = nothing is known of where the
+            cameras stand to each other.
 
     Raises:
         ValueError: A map has the wrong rank, number of channels or dtype, or is empty, or the maps do not agree in batch and size.
@@ -41,6 +44,7 @@ class Estimate:
     mask: Tensor | None = None
     intrinsics: Tensor | None = None
     confidence: Tensor | None = None
+    extrinsics: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.depth is None and self.normals is None:
@@ -53,11 +57,13 @@ class Estimate:
             if value is not None and value.shape != (shape[0], channels, *shape[1:]):
                 expected = (shape[0], channels, *shape[1:])
                 raise ValueError(f"Estimate.{name} has shape {tuple(value.shape)}, expected {expected}")
-        if self.intrinsics is not None and self.intrinsics.shape != (shape[0], 3, 3):
-            raise ValueError(f"Estimate.intrinsics has shape {tuple(self.intrinsics.shape)}, expected {(shape[0], 3, 3)}")
+        for name, expected in (("intrinsics", (shape[0], 3, 3)), ("extrinsics", (shape[0], 3, 4))):
+            value = getattr(self, name)
+            if value is not None and value.shape != expected:
+                raise ValueError(f"Estimate.{name} has shape {tuple(value.shape)}, expected {expected}")
         if 0 in shape:
             raise ValueError(f"an Estimate of {shape[0]} pictures of {shape[2]}x{shape[1]} pixels is empty; give at least one of one pixel")
-        for name in ("depth", "normals", "intrinsics", "confidence"):
+        for name in ("depth", "normals", "intrinsics", "confidence", "extrinsics"):
             value = getattr(self, name)
             if value is not None and not value.is_floating_point():
                 raise ValueError(f"Estimate.{name} has dtype {value.dtype}, expected floating point; convert it with .float()")
@@ -115,7 +121,7 @@ class Estimate:
 
     @property
     def maps(self) -> dict[str, Tensor]:
-        """What it holds of each picture, by name; the camera's intrinsics too."""
+        """What it holds of each picture, by name; the camera's intrinsics and extrinsics too."""
         return {field.name: value for field in fields(self) if isinstance(value := getattr(self, field.name), Tensor)}
 
     def pictures(self, start: int, stop: int) -> Estimate:

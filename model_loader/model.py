@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..annotators.base import Annotator, Progress, is_out_of_memory
 from ..annotators.film import FilmAnnotator, IsCut
+from ..annotators.registry import models_of_scenes
 from ..annotators.resizing import Resizing
 from ..geometry.estimate import Estimate
 from ..utils import check_pictures, pictures_to_rgb
@@ -31,6 +32,8 @@ ROOM_FOR = 4
 # What a pixel of the picture itself takes on the device: RGB in float32, once more while it is resized, and depth, normals, mask and
 # confidence at the picture's size, which resampling holds about twice.
 BYTES_PER_PICTURE_PIXEL = 64
+
+_Run = Callable[[Tensor, Progress | None], Estimate]
 
 
 class Model:
@@ -126,23 +129,72 @@ class Model:
         Raises:
             As `estimate`; pictures are looked at before this returns, the others come with the parts.
         """
-        return self._parts(check_pictures(images), size, progress, fov, options)
+
+        def run(pictures: Tensor, passes: Progress | None) -> Estimate:
+            return self._annotator.estimate(pictures, size, fov=fov, options=options, progress=passes)
+
+        return self._parts(check_pictures(images), size, progress, run)
+
+    def estimate_scene(
+        self,
+        images: Tensor | np.ndarray,
+        size: int | None = None,
+        progress: Progress | None = None,
+        *,
+        fov: float = 0.0,
+        derive: Callable[[Estimate], Estimate] | None = None,
+    ) -> Estimate:
+        """Depth and cameras of pictures that show one scene which stands still, seen all at once, at the pictures' own size.
+
+        Args:
+            images: As in `estimate`: the views, in any order.
+            size: As in `estimate`.
+            progress: As in `estimate`.
+            fov: As in `estimate`, of the one camera that took all of them.
+            derive: As in `estimate`.
+
+        Returns:
+            An estimate as `estimate` gives it, with the cameras' intrinsics and extrinsics. Depth has one scale for all views and is 0
+            at each camera; where nothing tells metres, metric depth and extrinsics are up to that scale.
+
+        Raises:
+            ValueError: A model that sees each picture by itself; more views than can be seen at once; or as `estimate`.
+            MemoryError: The views do not fit all at once.
+            ArithmeticError: As `estimate`.
+        """
+        if not self._annotator.sees_scenes(self.spec):
+            raise ValueError(
+                f"{self.spec.id} sees each picture by itself; models that take a batch as views of one scene: "
+                + ", ".join(models_of_scenes())
+            )
+        batch = check_pictures(images)
+        total, height, width = _sides(batch)
+        self._annotator.check_scene(total, height, width, size)
+
+        def run(pictures: Tensor, _: Progress | None) -> Estimate:
+            return self._annotator.estimate_scene(pictures, size, fov=fov)
+
+        (seen,) = self._parts(batch, size, progress, run, undivided=True)
+        derived = seen if derive is None else derive(seen)
+        return derived.resized(height, width, self.resampling).to(images.device if isinstance(images, Tensor) else "cpu")
 
     def _parts(
-        self, batch: Tensor | np.ndarray, size: int | None, progress: Progress | None, fov: float, options: Any
+        self, batch: Tensor | np.ndarray, size: int | None, progress: Progress | None, run: _Run, *, undivided: bool = False
     ) -> Iterator[Estimate]:
-        """The estimates of a batch that was checked."""
+        """What `run` gives of a batch that was checked, as much of it at a time as the memory holds; or all of it, if `undivided`."""
         total, height, width = _sides(batch)
         net_height, net_width = self._annotator.checked_network_size(height, width, size)
         bytes_each = self._bytes_each(height, width, net_height, net_width)
         sides = (height, width, net_height, net_width)
-        device = self._placement.ready(bytes_each * min(total, ROOM_FOR))
+        room = bytes_each * (total if undivided else min(total, ROOM_FOR))
+        device = self._placement.ready(room)
         at_once = max(1, min(total, host.available_memory(device) // bytes_each, self._fitted.get(sides, total)))
+        at_once = total if undivided else at_once
         done = 0
         while done < total:
             host.throw_if_interrupted()
             pictures = batch[done : done + at_once]
-            part = self._attempt(pictures, device, size, fov, options, _scaled(progress, done, len(pictures), total))
+            part = self._attempt(pictures, device, run, _scaled(progress, done, len(pictures), total))
             if isinstance(part, Estimate):
                 yield part
                 done += part.batch
@@ -155,11 +207,16 @@ class Model:
                         f"{self.spec.id} at {net_width}x{net_height} does not fit in the memory of {device}: "
                         "lower the resolution, or free other models"
                     ) from part
+                if undivided:
+                    raise MemoryError(
+                        f"{total} views of one scene, which {self.spec.id} sees at once, do not fit in the memory of {device} at "
+                        f"{net_width}x{net_height} each: give fewer views, lower the resolution, or free other models"
+                    ) from part
                 self._fitted[sides] = at_once = at_once // 2
                 logger.warning("out of memory on %s: going on with %d pictures at once", device, at_once)
             else:
                 self._widen(part)
-                device = self._placement.ready(bytes_each * min(total, ROOM_FOR))
+                device = self._placement.ready(room)
 
     def _bytes_each(self, height: int, width: int, net_height: int, net_width: int) -> int:
         """Working memory of one picture on the device."""
@@ -231,16 +288,14 @@ class Model:
         in_chunks = Chunks(at_once, f"{self.spec.id} at {net_width}x{net_height} on {device}")
         yield from annotator.film(pieces(), size, fov=fov, is_cut=is_cut, in_chunks=in_chunks)
 
-    def _attempt(
-        self, pictures: Tensor | np.ndarray, device: torch.device, size: int | None, fov: float, options: Any, progress: Progress | None
-    ) -> Estimate | Exception:
+    def _attempt(self, pictures: Tensor | np.ndarray, device: torch.device, run: _Run, progress: Progress | None) -> Estimate | Exception:
         """An estimate; or what can be helped, want of memory or of range, as an exception that keeps no tensor alive."""
         try:
             with torch.no_grad():
                 # From pinned memory a tensor travels while the program goes on.
                 stored = pictures.to(device, torch.float32, non_blocking=True) if isinstance(pictures, Tensor) else pictures
                 rgb = pictures_to_rgb(stored).to(device)
-                return self._annotator.estimate(rgb, size, fov=fov, options=options, progress=progress)
+                return run(rgb, progress)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

@@ -46,6 +46,7 @@ from .widgets import (
 )
 
 MODEL_ONLY = "model only"
+SEPARATE, ONE_SCENE = VIEWS = ("separate", "one_scene")
 METRES = "metres"
 VALUES = (*LINEAR_IN, METRES)
 PLANE_FIT, MIDAS, DMAP2NORM = METHODS = ("plane fit", "midas", "dmap2norm")
@@ -115,6 +116,10 @@ class EstimateGeometry:
             "Of a film: how much of the mean over the frames before stands for a frame's own value where the picture did not change. "
             "0: frames are only scaled and shifted."
         )
+        views = (
+            "separate: each picture by itself. one_scene: the batch shows one scene that stands still, seen from several places: depth of "
+            "one scale, and where the cameras stand. Only depth-anything-3-small and -base can do that."
+        )
         return {
             "required": {
                 "model": (DEPTH_NORMAL_MODEL, {"tooltip": "From Load Depth/Normal Model."}),
@@ -126,6 +131,7 @@ class EstimateGeometry:
                 "fov": fov_widget(fov),
                 "film": switch_widget(False, film),
                 "smooth": number_widget(1.0, 0.0, 1.0, 0.05, smooth, advanced=True),
+                "views": choice_widget(VIEWS, views),
             },
         }
 
@@ -138,14 +144,22 @@ class EstimateGeometry:
         fov: float = 0.0,
         film: bool = False,
         smooth: float = 1.0,
+        views: str = SEPARATE,
     ) -> tuple[Estimate]:
         """The estimate."""
         check_network_side(resolution)
         check_camera(fov)
         check_choice("normals", normals, (AUTO, MODEL_ONLY))
+        check_choice("views", views, VIEWS)
         pictures = to_pictures(image)
         derive = with_normals if normals == AUTO else None
         total = pictures.shape[0]
+        if views == ONE_SCENE:
+            if film:
+                raise ValueError(
+                    f"film is on and views is {ONE_SCENE}: a batch is a film or views of one scene that stands still; choose one"
+                )
+            return (geometry_output(model.estimate_scene(pictures, resolution or None, progress_bar(total), fov=fov, derive=derive)),)
         if film:
             settings = {"size": resolution or None, "fov": fov, "derive": derive}
             parts = counted_pictures(estimate_film(model, in_chunks(pictures), FilmOptions(smooth=smooth), **settings), total)

@@ -1,4 +1,4 @@
-"""Depth Anything 3: the part of it that one picture needs.
+"""Depth Anything 3: depth, sky, confidence and cameras, of pictures by themselves or of several views of one scene.
 
 Source:
     Lin et al., "Depth Anything 3" (2025), code ByteDance-Seed/Depth-Anything-3.
@@ -27,28 +27,34 @@ class Prediction(NamedTuple):
         sky: (B, 1, H, W), from 0 (none) upwards; None from the small networks.
         confidence: (B, 1, H, W), at least 1; None from the large networks.
         fov: (B, 2) radians, vertical and horizontal; None from the large networks.
+        pose: (B, 7), from each camera to the world of its scene, OPENCV axes: where it stands, in the unit of depth, and its rotation
+            as a quaternion x, y, z, w of any length; None from the large networks.
     """
 
     depth: Tensor
     sky: Tensor | None
     confidence: Tensor | None
     fov: Tensor | None
+    pose: Tensor | None = None
 
 
 class _CameraDecoder(nn.Module):
-    """Fields of view from the camera's token."""
+    """Field of view and pose from the camera's token."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.backbone = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
+        self.fc_t = nn.Linear(width, 3)
+        self.fc_qvec = nn.Linear(width, 4)
         self.fc_fov = nn.Sequential(nn.Linear(width, 2), nn.ReLU())
 
-    def forward(self, token: Tensor) -> Tensor:
-        return self.fc_fov(self.backbone(token))
+    def forward(self, token: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.backbone(token)
+        return self.fc_fov(features), torch.cat((self.fc_t(features), self.fc_qvec(features)), -1)
 
 
 class DepthAnything3(DinoNetwork):
-    """Depth Anything 3's part for one picture.
+    """Depth Anything 3 without rays and without cameras given from outside.
 
     Convention:
         Input as `DepthAnything`.
@@ -67,9 +73,14 @@ class DepthAnything3(DinoNetwork):
         if self.cam_dec is not None:
             self.cam_dec.float()
 
-    def forward(self, x: Tensor) -> Prediction:
-        """The prediction for normalised pictures; see the class."""
-        maps, camera = self.pretrained(x)
+    def forward(self, x: Tensor, one_scene: bool = False) -> Prediction:
+        """The prediction for normalised pictures; see the class.
+
+        Args:
+            x: The pictures.
+            one_scene: Whether they are views of one scene, which the small networks see together.
+        """
+        maps, camera = self.pretrained(x, one_scene)
         height, width = x.shape[-2:]
         head = self.depth_head
         features = head.full_size(head.pyramid(maps, height, width)[-1], height, width)
@@ -79,7 +90,8 @@ class DepthAnything3(DinoNetwork):
             sky = F.relu(head.scratch.sky_output_conv2(features))
         if logits.shape[1] == 2:
             confidence = logits[:, 1:].exp() + 1
-        return Prediction(logits[:, :1].exp(), sky, confidence, None if self.cam_dec is None else self.cam_dec(camera.float()))
+        fov, pose = (None, None) if self.cam_dec is None else self.cam_dec(camera.float())
+        return Prediction(logits[:, :1].exp(), sky, confidence, fov, pose)
 
     @staticmethod
     def official_names(state: StateDict) -> dict[str, Tensor]:
@@ -89,5 +101,5 @@ class DepthAnything3(DinoNetwork):
 
 
 _PARTS = ((r"^backbone\.", ""), (r"^head\.", "depth_head."))
-# Cameras given from outside, the camera's pose, and rays
-_UNUSED = re.compile(r"^cam_enc\.|^cam_dec\.fc_(t|qvec)\.|_aux\.")
+# Cameras given from outside, and rays
+_UNUSED = re.compile(r"^cam_enc\.|_aux\.")

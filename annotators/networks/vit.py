@@ -115,8 +115,12 @@ class VisionTransformer(nn.Module):
         self.blocks = nn.ModuleList(_Block(config, alternating=index >= first) for index in range(config.depth))
         self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
 
-    def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+    def forward(self, x: Tensor, one_scene: bool = False) -> tuple[list[Tensor], Tensor]:
         """Features of normalised pictures; see the class.
+
+        Args:
+            x: The pictures.
+            one_scene: Whether they are views of one scene: global blocks of an alternating network then see the tokens of all of them.
 
         Returns:
             Maps (B, channels, H / PATCH, W / PATCH), one for each block taken, normalised; and token 0 of the last of them (B, channels),
@@ -127,12 +131,15 @@ class VisionTransformer(nn.Module):
         alternating_from = self.config.alternating_from
         angles, local = (None, None), tokens
         features = []
+        before = tokens[:, 0]  # what token 0 was before the last block
         for index, block in enumerate(self.blocks):
             if index == alternating_from:
-                tokens = torch.cat((self.camera_token[:, :1].expand(len(x), -1, -1), tokens[:, 1:]), 1)
-                angles = _angles(rows, columns, self.config.width // self.config.heads, x.device)
+                tokens = torch.cat((self._cameras(before, one_scene), tokens[:, 1:]), 1)
+                angles = _angles(rows, columns, self.config.width // self.config.heads, x.device, len(x) if one_scene else 1)
             is_global = alternating_from is not None and index >= alternating_from and index % 2 == 1
-            tokens = block(tokens, angles[is_global])
+            before = tokens[:, 0]
+            together = tokens.flatten(0, 1)[None] if is_global and one_scene else tokens
+            tokens = block(together, angles[is_global]).view_as(tokens)
             local = local if is_global else tokens
             if index in self.config.taken:
                 taken = self.norm(tokens)
@@ -141,6 +148,13 @@ class VisionTransformer(nn.Module):
                 features.append(taken[:, 1:].transpose(1, 2).unflatten(2, (rows, columns)))
         last = tokens[:, 0] if alternating_from is None else torch.cat((local[:, 0], tokens[:, 0]), -1)
         return features, last
+
+    def _cameras(self, first_tokens: Tensor, one_scene: bool) -> Tensor:
+        """The camera's token of each picture, (B, 1, width), by what its token 0 was."""
+        reference, other = self.camera_token.split(1, 1)
+        if not one_scene:
+            return reference.expand(len(first_tokens), -1, -1)
+        return torch.where(_is_other_view(first_tokens)[:, None, None], other, reference)
 
     def _positions(self, rows: int, columns: int) -> Tensor:
         """The position embedding (1, 1 + rows * columns, width) for a grid of another size."""
@@ -153,13 +167,33 @@ class VisionTransformer(nn.Module):
         return torch.cat((self.pos_embed[:, :1], resized.to(self.pos_embed.dtype)), 1)
 
 
-def _angles(rows: int, columns: int, head_width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Rotations (tokens, 2, head_width / 4) by row and column: for local blocks each patch at its place, for global ones all at (1, 1)."""
+def _is_other_view(tokens: Tensor) -> Tensor:
+    """Which views of a scene are not its reference, (B,) bool, by token 0 of each (B, width).
+
+    Of two views the first is the reference; of more, the one nearest the middle in likeness to the others, length and variance.
+    """
+    count = len(tokens)
+    places = torch.arange(count, device=tokens.device)
+    if count < 3:
+        return places > 0
+    lengths = tokens.float().norm(dim=-1)
+    units = tokens.float() / lengths[:, None]
+    likeness = (units @ units.T - torch.eye(count, device=tokens.device)).sum(-1) / (count - 1)
+    measures = torch.stack((likeness, lengths, units.var(-1)))
+    low, high = measures.aminmax(dim=1, keepdim=True)
+    return places != ((measures - low) / (high - low + 1e-8) - 0.5).abs().sum(0).argmin()
+
+
+def _angles(rows: int, columns: int, head_width: int, device: torch.device, views: int) -> tuple[Tensor, Tensor]:
+    """Rotations (tokens, 2, head_width / 4) by row and column: for local blocks each patch at its place, for global ones all at (1, 1).
+
+    Global blocks see the tokens of `views` pictures, one after the other.
+    """
     half = head_width // 2
     frequencies = _ROPE_BASE ** -(torch.arange(0, half, 2, device=device) / half)
     places = torch.cartesian_prod(torch.arange(rows, device=device), torch.arange(columns, device=device)) + 1
     local = F.pad(places, (0, 0, 1, 0))  # token 0 is at (0, 0)
-    return local[..., None] * frequencies, local.clamp(max=1)[..., None] * frequencies
+    return local[..., None] * frequencies, local.clamp(max=1).repeat(views, 1)[..., None] * frequencies
 
 
 def _rotate(vectors: Tensor, angles: Tensor) -> Tensor:

@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..checks import check_intrinsics
+from ..checks import check_extrinsics, check_intrinsics
 from ..conventions import unit_normals
 from ..estimate import Axes, Estimate, Quantity
 from .foreign import depth_mask
 from .paths import MAX_NUMBERS, MAX_PIXELS, FileFormatError, atomic_path, checked_file, damage_named
 
-_MAPS = ("depth", "normals", "mask", "intrinsics", "confidence", "dmap", "nmap")
+_MAPS = ("depth", "normals", "mask", "intrinsics", "extrinsics", "confidence", "dmap", "nmap")
+_MATRICES = {"intrinsics": check_intrinsics, "extrinsics": check_extrinsics}
 _WORDS = ("quantity", "axes")
 _MAX_WORD_BYTES = 256
 
@@ -27,8 +28,9 @@ def write_npz(path: str | os.PathLike[str], estimate: Estimate) -> None:
     """Writes an estimate as a NumPy archive, atomically; `np.load(path)` reads it anywhere.
 
     Keys: `depth` (H, W) and `quantity`, `normals` (H, W, 3) and `axes`, `confidence` (H, W): float32; `mask` (H, W): bool;
-    `intrinsics` (3, 3): float32, pixels, centre of the first pixel = (0, 0). What the estimate lacks is left out. A batch of more than
-    one picture puts B in front of every shape. `quantity` and `axes` are strings, as the values of `Quantity` and `Axes`.
+    `intrinsics` (3, 3): float32, pixels, centre of the first pixel = (0, 0); `extrinsics` (3, 4): float32, from the world to the camera,
+    as `Estimate` has them. What the estimate lacks is left out. A batch of more than one picture puts B in front of every shape.
+    `quantity` and `axes` are strings, as the values of `Quantity` and `Axes`.
 
     Args:
         path: The file, named as given (no `.npz` is added).
@@ -45,9 +47,10 @@ def write_npz(path: str | os.PathLike[str], estimate: Estimate) -> None:
         arrays["mask"] = _channel_last(estimate.mask)
     if estimate.confidence is not None:
         arrays["confidence"] = _channel_last(estimate.confidence)
-    if estimate.intrinsics is not None:
-        intrinsics = estimate.intrinsics.detach().cpu().numpy()
-        arrays["intrinsics"] = intrinsics[0] if estimate.batch == 1 else intrinsics
+    for name in _MATRICES:
+        if (matrices := estimate.maps.get(name)) is not None:
+            array = matrices.detach().cpu().numpy()
+            arrays[name] = array[0] if estimate.batch == 1 else array
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "x") as archive:
         for key, array in arrays.items():
             with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
@@ -186,12 +189,16 @@ def _to_estimate(path: os.PathLike[str], maps: dict[str, np.ndarray], quantity: 
         mask=mask,
         confidence=planes.get("confidence"),
     )
-    if "intrinsics" not in maps:
-        return estimate
-    matrices = maps["intrinsics"]
-    intrinsics = torch.from_numpy(np.ascontiguousarray(matrices if matrices.ndim > 2 else matrices[None]))
-    check_intrinsics(intrinsics, estimate.batch)
-    return replace(estimate, intrinsics=intrinsics)
+    matrices = {name: _matrices(maps[name]) for name in _MATRICES if name in maps}
+    for name, check in _MATRICES.items():
+        if name in matrices:
+            check(matrices[name], estimate.batch)
+    return replace(estimate, **matrices)
+
+
+def _matrices(array: np.ndarray) -> Tensor:
+    """One matrix for each picture, of an array that may be that of a single one."""
+    return torch.from_numpy(np.ascontiguousarray(array if array.ndim > 2 else array[None]))
 
 
 def _judge_dmap(depth: Tensor) -> Quantity:
