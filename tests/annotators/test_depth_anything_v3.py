@@ -46,18 +46,13 @@ def tiny_network(config):
 
 
 def official_state(network):
-    """As the authors write it: everything below `model.`, with the parts for several views and rays."""
+    """As the authors write it: everything below `model.`, with the parts for given cameras and rays."""
     state = {}
     for key, value in network.state_dict().items():
         place = key if key.startswith("cam_dec.") else key.replace("depth_head.", "head.").replace("pretrained.", "backbone.pretrained.")
         state[f"model.{place}"] = value
     if network.cam_dec is not None:
-        for unused in (
-            "cam_enc.pose_branch.fc1.weight",
-            "cam_dec.fc_t.weight",
-            "cam_dec.fc_qvec.bias",
-            "head.scratch.output_conv1_aux.0.0.bias",
-        ):
+        for unused in ("cam_enc.pose_branch.fc1.weight", "head.scratch.output_conv1_aux.0.0.bias"):
             state[f"model.{unused}"] = torch.zeros(3)
         state["model.head.scratch.refinenet4_aux.out_conv.bias"] = torch.zeros(8)
     return state
@@ -108,11 +103,13 @@ def test_both_layouts_give_the_networks_own_output(config, layout):
     for name, value in expected._asdict().items():
         if value is not None:
             torch.testing.assert_close(getattr(found, name), value, rtol=1e-4, atol=1e-5)
-    present = {"small": {"depth", "confidence", "fov"}, "large": {"depth", "sky"}}["small" if config is SMALL else "large"]
+    present = {"small": {"depth", "confidence", "fov", "pose"}, "large": {"depth", "sky"}}["small" if config is SMALL else "large"]
     assert {name for name, value in expected._asdict().items() if value is not None} == present
 
 
-@pytest.mark.parametrize("key", ["model.head.scratch.output_conv2.2.bias", "model.backbone.pretrained.camera_token"])
+@pytest.mark.parametrize(
+    "key", ["model.head.scratch.output_conv2.2.bias", "model.backbone.pretrained.camera_token", "model.cam_dec.fc_qvec.bias"]
+)
 def test_a_checkpoint_that_lacks_something_is_refused(key):
     state = {name: value for name, value in official_state(tiny_network(SMALL)).items() if name != key}
     with pytest.raises(CheckpointError, match="not a checkpoint of tiny: 1 missing keys"):
@@ -200,9 +197,11 @@ def test_the_head_is_the_papers(config):
     else:
         torch.testing.assert_close(found.confidence.double(), expected["output_conv2"][:, 1:].exp() + 1, rtol=1e-4, atol=1e-5)
         p = network.cam_dec.state_dict()
-        for layer in ("backbone.0", "backbone.2", "fc_fov.0"):
+        for layer in ("backbone.0", "backbone.2"):
             token = (token @ p[f"{layer}.weight"].T + p[f"{layer}.bias"]).clamp(min=0)
-        torch.testing.assert_close(found.fov, token, rtol=1e-4, atol=1e-5)
+        fov, place, rotation = (token @ p[f"{layer}.weight"].T + p[f"{layer}.bias"] for layer in ("fc_fov.0", "fc_t", "fc_qvec"))
+        torch.testing.assert_close(found.fov, fov.clamp(min=0), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(found.pose, torch.cat((place, rotation), 1), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,17 @@ def test_a_sphere_around_the_camera_has_one_ray_distance_and_less_depth_at_the_s
     assert float(depth.min()) == pytest.approx(5 / math.sqrt(1 + (319.5 / 500) ** 2 + (239.5 / 480) ** 2), rel=1e-5)
 
 
+def test_a_camera_that_looks_along_another_axis():
+    """It stands at x = 2 and looks along the world's x axis: a quarter turn to the right about the axis that points down."""
+    turn = torch.tensor([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]])  # columns: the camera's x, y and z in the world
+    extrinsics = torch.cat((turn.T, -turn.T @ torch.tensor([[2.0], [0], [0]])), 1)[None]
+    world = torch.tensor([[5.0, 0.5, 0], [2, 0, 1]]).T.reshape(1, 3, 1, 2)
+    seen = camera.world_to_camera_points(world, extrinsics)
+    assert seen[0, :, 0, 0].tolist() == [0, 0.5, 3], "three in front of it"
+    assert seen[0, :, 0, 1].tolist() == [-1, 0, 0], "the world's z is on its left"
+    torch.testing.assert_close(camera.camera_to_world_points(seen, extrinsics), world)
+
+
 def test_points_lie_right_of_and_below_the_axis_where_the_pixel_does():
     points = camera.depth_to_points(torch.full((1, 1, 480, 640), 2.0), K)
     assert points[0, :, 0, 0].tolist() == pytest.approx([-319.5 / 500 * 2, -239.5 / 480 * 2, 2.0])
@@ -113,6 +124,8 @@ def test_points_lie_right_of_and_below_the_axis_where_the_pixel_does():
         (lambda: camera.depth_to_points(torch.ones(1, 3, 4, 4), K), r"\(1, 3, 4, 4\)"),
         (lambda: camera.depth_to_points(torch.ones(2, 1, 4, 4), K), r"\(2, 3, 3\)"),
         (lambda: camera.pixel_to_ray(torch.ones(1, 5, 3), K), "count, 2"),
+        (lambda: camera.world_to_camera_points(torch.ones(1, 5, 3), torch.eye(3, 4)[None]), "points has shape"),
+        (lambda: camera.camera_to_world_points(torch.ones(2, 3, 4, 4), torch.eye(3, 4)[None]), r"expected \(2, 3, 4\)"),
     ],
 )
 def test_what_fits_no_camera_is_refused(call, words):

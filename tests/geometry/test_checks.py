@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from depth_normal.geometry.checks import check_choice, check_depth, check_intrinsics, check_map, check_mask, check_range
+from depth_normal.geometry.checks import check_choice, check_depth, check_extrinsics, check_intrinsics, check_map, check_mask, check_range
 
 K = torch.tensor([[[500.0, 0.0, 319.5], [0.0, 480.0, 239.5], [0.0, 0.0, 1.0]]])
+POSE = torch.eye(3, 4)[None]
 MAP = torch.ones(2, 1, 4, 6)
 
 
@@ -17,6 +18,8 @@ def test_what_fits_passes():
     check_mask(MAP > 0, MAP)
     check_intrinsics(K)
     check_intrinsics(K.expand(2, 3, 3), 2, MAP)
+    check_extrinsics(POSE)
+    check_extrinsics(POSE.expand(2, 3, 4), 2, MAP)
     check_choice("near", "white", ("white", "black"))
 
 
@@ -42,6 +45,12 @@ def test_what_fits_passes():
         (lambda: check_intrinsics(K, 1, MAP.to("meta")), "on cpu, the map on meta"),
         (lambda: check_intrinsics(K * float("nan")), "not a camera's"),
         (lambda: check_intrinsics(-K), "fx and fy > 0"),
+        (lambda: check_extrinsics(POSE[0]), r"\(3, 4\); expected \(batch, 3, 4\)"),
+        (lambda: check_extrinsics(POSE, 2), r"\(1, 3, 4\); expected \(2, 3, 4\)"),
+        (lambda: check_extrinsics(POSE, 1, MAP.to("meta")), "on cpu, the map on meta"),
+        (lambda: check_extrinsics(POSE * float("nan")), "do not place a camera"),
+        (lambda: check_extrinsics(POSE * 1.1), "do not place a camera"),
+        (lambda: check_extrinsics(POSE * torch.tensor([-1.0, 1, 1, 1])), "R a rotation"),
         (lambda: check_range("share", 1.5, 0, 1), "share is 1.5; accepted: 0 to 1"),
         (lambda: check_range("share", float("nan"), 0, 1), "share is nan; accepted: 0 to 1"),
         (lambda: check_choice("near", "grey", ("white", "black")), "near is 'grey'; accepted: white, black"),

@@ -135,6 +135,15 @@ def test_da3_and_back_is_the_same():
     assert torch.equal(back.intrinsics, estimate.intrinsics) and torch.equal(back.confidence, estimate.confidence)
 
 
+def test_da3_keeps_where_the_cameras_stand():
+    poses = torch.tensor([[[0.0, -1, 0, 0.1], [1, 0, 0, -2], [0, 0, 1, 7]], [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]])
+    core = estimate_to_da3(metric(extrinsics=poses), PICTURE)
+    assert core["mode"] == "multiview" and torch.equal(core["extrinsics"], poses[None])
+    assert torch.equal(core["depth"][1], metric().depth[1, 0]), "depth and poses have one unit"
+    assert torch.equal(da3_to_estimate(core).extrinsics, poses)
+    assert da3_to_estimate(estimate_to_da3(metric(), PICTURE)).extrinsics is None, "all at the origin: nothing is known of them"
+
+
 def test_da3_mono_is_relative_depth_with_its_sky_masked():
     sky = torch.zeros(1, HEIGHT, WIDTH)
     sky[0, 0] = 0.9
@@ -164,6 +173,7 @@ def test_da3_intrinsics_of_the_networks_size_are_brought_to_the_pictures():
         (moge_to_estimate, {"depth": torch.rand(4, 4)}, r"shape \(4, 4\); expected a tensor with 3 axes"),
         (moge_to_estimate, {"depth": torch.rand(1, 4, 4), "normal": torch.rand(1, 5, 4, 3)}, "Estimate.normals has shape"),
         (da3_to_estimate, {"mode": "mono"}, "no depth; it has mode"),
+        (da3_to_estimate, {"depth": torch.rand(1, 4, 4), "extrinsics": torch.zeros(1, 1, 3, 4)}, "do not place a camera"),
         (da3_to_estimate, {"depth": [1, 2]}, "is a list"),
         (da3_to_estimate, {"depth": torch.rand(1, 4, 4), "intrinsics": torch.zeros(1, 1, 3, 3)}, "not a camera's"),
     ],

@@ -107,8 +107,12 @@ def matrices(batch=BATCH):
     return torch.eye(3, device=DEVICE).repeat(batch, 1, 1)
 
 
+def poses(batch=BATCH):
+    return torch.eye(3, 4, device=DEVICE).repeat(batch, 1, 1)
+
+
 def estimate(quantity=Quantity.METRIC_DEPTH):
-    return Estimate(maps(), quantity, normals=maps(3), mask=mask(), intrinsics=matrices(), confidence=maps())
+    return Estimate(maps(), quantity, normals=maps(3), mask=mask(), intrinsics=matrices(), confidence=maps(), extrinsics=poses())
 
 
 def depth_only(quantity):
@@ -144,6 +148,7 @@ def film():
 
 
 CAMERA = "refuses intrinsics that are no camera's"
+POSE = "refuses extrinsics that place no camera"
 DEPTH = "refuses depth with holes"
 ANGLE = "refuses angles out of range"
 ROTATION = "refuses matrices that are no rotation"
@@ -166,11 +171,14 @@ CASES = {
     "camera.ray_to_pixel": (lambda: camera.ray_to_pixel(torch.rand(BATCH, 5, 3, device=DEVICE), matrices()), CAMERA),
     "camera.depth_to_ray_distance": (lambda: camera.depth_to_ray_distance(maps(), matrices()), CAMERA),
     "camera.ray_distance_to_depth": (lambda: camera.ray_distance_to_depth(maps(), matrices()), CAMERA),
+    "camera.world_to_camera_points": (lambda: camera.world_to_camera_points(maps(3), poses()), POSE),
+    "camera.camera_to_world_points": (lambda: camera.camera_to_world_points(maps(3), poses()), POSE),
     "camera.depth_to_points": (lambda: camera.depth_to_points(maps(), matrices()), CAMERA),
     "checks.check_map": (lambda: checks.check_map(maps(), 1, "depth", like=maps(3)), None),
     "checks.check_mask": (lambda: checks.check_mask(mask(), maps()), None),
     "checks.check_depth": (lambda: checks.check_depth(maps()), DEPTH),
     "checks.check_intrinsics": (lambda: checks.check_intrinsics(matrices(), BATCH, maps()), CAMERA),
+    "checks.check_extrinsics": (lambda: checks.check_extrinsics(poses(), BATCH, maps()), POSE),
     "checks.check_range": (lambda: checks.check_range("share", 0.5, 0, 1), None),
     "checks.check_choice": (lambda: checks.check_choice("near", "white", ("white", "black")), None),
     "compare.compare_normals": (lambda: compare.compare_normals(estimate(), estimate()), None),

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -21,6 +23,8 @@ NORMALS = torch.nn.functional.normalize(torch.randn(2, 3, 4, 6), dim=1)
         ({"depth": DEPTH, "quantity": Quantity.DISPARITY, "normals": NORMALS[:1]}, "normals has shape"),
         ({"depth": DEPTH, "quantity": Quantity.DISPARITY, "mask": DEPTH[..., :3] > 0}, "mask has shape"),
         ({"depth": DEPTH, "quantity": Quantity.DISPARITY, "intrinsics": torch.eye(3)}, "intrinsics has shape"),
+        ({"depth": DEPTH, "quantity": Quantity.DISPARITY, "extrinsics": torch.eye(4).expand(2, 4, 4)}, r"extrinsics has shape \(2, 4, 4\)"),
+        ({"normals": NORMALS, "extrinsics": torch.eye(3, 4).int().expand(2, 3, 4)}, "extrinsics has dtype"),
         ({"depth": DEPTH.int(), "quantity": Quantity.DISPARITY}, r"depth has dtype torch.int32, expected floating point"),
         ({"normals": NORMALS.to(torch.uint8)}, "normals has dtype torch.uint8"),
         ({"normals": NORMALS, "confidence": DEPTH.long()}, "confidence has dtype"),
@@ -48,6 +52,17 @@ def test_resizing_keeps_normals_unit_masks_bool_and_the_field_of_view():
     assert (fx, fy) == (15, 10)
     # pixel -0.5 (the left border) stays the left border, so the optical axis (cx + 0.5) / width stays where it was
     assert (cx + 0.5) / 18 == pytest.approx((2.5 + 0.5) / 6) and (cy + 0.5) / 8 == pytest.approx((1.5 + 0.5) / 4)
+
+
+def test_each_picture_keeps_where_its_camera_stands():
+    poses = torch.eye(3, 4).repeat(2, 1, 1)
+    poses[1, :, 3] = 1.0
+    scene = replace(full(), extrinsics=poses)
+    assert torch.equal(scene.resized(8, 18).extrinsics, poses) and torch.equal(scene.to("cpu").extrinsics, poses)
+    parts = [scene.pictures(0, 1), scene.pictures(1, 2)]
+    assert torch.equal(parts[1].extrinsics, poses[1:]) and torch.equal(Estimate.cat(parts).extrinsics, poses)
+    with pytest.raises(ValueError, match="different kinds"):
+        Estimate.cat([scene, full()])
 
 
 @pytest.mark.parametrize("resampling", ["bilinear", "bicubic"])

@@ -26,6 +26,7 @@ def full_estimate(batch=1, height=5, width=7):
         mask=torch.rand(batch, 1, height, width, generator=generator) > 0.5,
         intrinsics=torch.tensor([[500.1, 0, 3], [0, 499.9, 2], [0, 0, 1]]).expand(batch, 3, 3).contiguous(),
         confidence=torch.rand(batch, 1, height, width, generator=generator),
+        extrinsics=torch.tensor([[0.0, -1, 0, 0.1], [1, 0, 0, -2], [0, 0, 1, 7]]).expand(batch, 3, 4).contiguous(),
     )
 
 
@@ -39,7 +40,7 @@ def test_round_trip_is_bit_exact(tmp_path, size):
     write_npz(tmp_path / "e.npz", estimate)
     back = read_npz(tmp_path / "e.npz")
     assert (back.quantity, back.axes) == (Quantity.METRIC_DEPTH, Axes.SCANNET)
-    for name in ("depth", "normals", "mask", "intrinsics", "confidence"):
+    for name in ("depth", "normals", "mask", "intrinsics", "extrinsics", "confidence"):
         assert same_bits(getattr(estimate, name), getattr(back, name)), name
     assert list(tmp_path.iterdir()) == [tmp_path / "e.npz"]
 
@@ -56,6 +57,7 @@ def test_numpy_sees_the_documented_keys_channel_last(tmp_path):
             "mask": (5, 7),
             "confidence": (5, 7),
             "intrinsics": (3, 3),
+            "extrinsics": (3, 4),
         }
         assert str(arrays["quantity"]) == "metric_depth"
         assert str(arrays["axes"]) == "scannet"
@@ -174,6 +176,8 @@ ONES = np.ones((2, 3), np.float32)
         (npz(depth=ONES, quantity="disparity", mask=np.ones((3, 3), bool)), r"bad.npz: Estimate.mask has shape"),
         (npz(depth=ONES, quantity="disparity", intrinsics=np.ones((2, 2))), r"bad.npz: intrinsics have shape"),
         (npz(depth=ONES, quantity="disparity", intrinsics=np.zeros((3, 3))), r"bad.npz: intrinsics are not a camera's"),
+        (npz(depth=ONES, quantity="disparity", extrinsics=np.eye(4)), r"bad.npz: extrinsics have shape"),
+        (npz(depth=ONES, quantity="disparity", extrinsics=np.zeros((3, 4))), r"bad.npz: extrinsics do not place a camera"),
     ],
 )
 def test_damaged_and_hostile_archives_are_refused(tmp_path, monkeypatch, content, message):

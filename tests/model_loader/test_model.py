@@ -2,6 +2,7 @@
 
 import logging
 import weakref
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -223,6 +224,73 @@ def test_no_free_memory_at_all_is_one_picture_at_a_time(load, family, monkeypatc
     monkeypatch.setattr(host, "available_memory", lambda _device: 0)
     load().estimate(pictures(2), 32)
     assert family.batches == [1, 1]
+
+
+@pytest.fixture
+def of_scenes(family, monkeypatch):
+    """Makes the family one that sees a batch as views of one scene."""
+
+    class Scenes(family):
+        @classmethod
+        def sees_scenes(cls, spec):
+            return True
+
+        def estimate_scene(self, images, size=None, *, fov=0.0):
+            self.check_scene(len(images), *images.shape[-2:], size)
+            found = self.estimate(images, size, fov=fov)
+            return replace(found, extrinsics=torch.eye(3, 4).repeat(found.batch, 1, 1))
+
+    monkeypatch.setitem(registry.FAMILIES, "weighted", Scenes)
+    return Scenes
+
+
+def test_views_of_one_scene_are_one_forward_whatever_the_memory(load, of_scenes, monkeypatch):
+    monkeypatch.setattr(host, "available_memory", lambda _device: 0)
+    asked, steps, derived, images = [], [], [], pictures(5, 50, 70)
+    model = load()
+    ready = model._placement.ready
+    monkeypatch.setattr(model._placement, "ready", lambda room: asked.append(room) or ready(room))
+    scene = model.estimate_scene(
+        images, 32, lambda done, total: steps.append((done, total)), fov=60.0, derive=lambda part: derived.append(part.height) or part
+    )
+    assert of_scenes.batches == [5] and len(derived) == 1 and derived[0] < 50 and steps == [(5, 5)]
+    assert asked == [5 * model._bytes_each(50, 70, *model.annotator.network_size(50, 70, 32))], "room for all of them"
+    assert scene.depth.shape == (5, 1, 50, 70) and scene.extrinsics.shape == (5, 3, 4) and scene.intrinsics.shape == (5, 3, 3)
+    assert torch.allclose(scene.depth, model.estimate(images, 32).depth, atol=1e-5)
+
+
+def test_views_of_one_scene_are_never_halved(load, of_scenes, caplog):
+    of_scenes.memory = 3
+    words = "4 views of one scene, which weighted sees at once, do not fit in the memory of cpu at 64x32 each: give fewer views"
+    with pytest.raises(MemoryError, match=words):
+        load().estimate_scene(pictures(4), 32)
+    assert of_scenes.batches == [] and not caplog.text
+    assert load().estimate_scene(pictures(3), 32).batch == 3
+    assert load().estimate(pictures(4), 32).batch == 4
+
+
+def test_views_that_half_precision_cannot_hold_are_seen_in_float32(load, of_scenes, monkeypatch, caplog):
+    model = load(dtype="float16")
+    check, checked = of_scenes._check_finite, []
+
+    def fails_once(self, maps):
+        checked.append(self)
+        if len(checked) == 1:
+            raise ArithmeticError("depth that is not finite")
+        check(self, maps)
+
+    monkeypatch.setattr(of_scenes, "_check_finite", fails_once)
+    assert model.estimate_scene(pictures(2), 32).batch == 2 and model.dtype == torch.float32
+    assert "Computed again in float32" in caplog.text
+
+
+def test_views_are_refused_before_anything_runs(load, family, of_scenes, monkeypatch):
+    with pytest.raises(ValueError, match=r"views of one scene.*more than 64 megapixels"):
+        load().estimate_scene(torch.rand(1, 3, 1, 1).expand(2000, 3, 1, 1), 256)
+    monkeypatch.setattr(of_scenes, "sees_scenes", family.sees_scenes)
+    with pytest.raises(ValueError, match=r"weighted sees each picture by itself; models that take a batch as .*: depth-anything-3-small"):
+        load().estimate_scene(pictures(2), 32)
+    assert family.batches == []
 
 
 def test_another_error_is_not_taken_for_want_of_memory(load, family, monkeypatch):

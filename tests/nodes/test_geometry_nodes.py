@@ -136,6 +136,37 @@ def test_a_field_of_view_out_of_range_is_named(fov):
         EstimateGeometry().execute(Pretend(plane([0.0, 0.0, 1.0])[0], Quantity.METRIC_DEPTH), torch.rand(1, HEIGHT, WIDTH, 3), fov=fov)
 
 
+def scene_model():
+    model = Pretend(1 + torch.rand(2, 1, HEIGHT, WIDTH), Quantity.METRIC_DEPTH, "depth-anything-3-small")
+    poses = torch.eye(3, 4).repeat(2, 1, 1)
+    model.estimate_scene = lambda images, size, progress, *, fov, derive: derive(
+        Estimate(model.depth, Quantity.METRIC_DEPTH, intrinsics=intrinsics_from_fov(fov or 50, HEIGHT, WIDTH, batch=2), extrinsics=poses)
+    )
+    return model
+
+
+def test_a_batch_can_be_views_of_one_scene():
+    model, image = scene_model(), torch.rand(2, HEIGHT, WIDTH, 3)
+    (estimate,) = EstimateGeometry().execute(model, image, views="one_scene")
+    assert estimate.extrinsics.shape == (2, 3, 4) and estimate.normals is not None, "its depth has a zero"
+    with pytest.raises(ValueError, match="film is on and views is one_scene"):
+        EstimateGeometry().execute(model, image, film=True, views="one_scene")
+    with pytest.raises(ValueError, match="views is 'two'; accepted: separate, one_scene"):
+        EstimateGeometry().execute(model, image, views="two")
+
+
+def test_the_widget_for_views_is_the_last():
+    assert list(EstimateGeometry.INPUT_TYPES()["optional"])[-1] == "views"
+
+
+def test_a_model_that_sees_each_picture_by_itself_is_named():
+    words = (
+        "tiny sees each picture by itself; models that take a batch as views of one scene: depth-anything-3-small, depth-anything-3-base"
+    )
+    with pytest.raises(ValueError, match=words):
+        EstimateGeometry().execute(load_model("tiny", "float32", "cpu"), torch.rand(2, 32, 32, 3), views="one_scene")
+
+
 def test_relative_depth_is_estimated_without_normals():
     (estimate,) = EstimateGeometry().execute(Pretend(plane([0.0, 0.0, 1.0])[0], Quantity.RELATIVE_DEPTH), torch.rand(1, HEIGHT, WIDTH, 3))
     assert estimate.quantity is Quantity.RELATIVE_DEPTH and estimate.normals is None

@@ -82,9 +82,8 @@ def perceptron(x, p, name):
     return linear(inner * 0.5 * (1 + np.vectorize(math.erf)(inner / math.sqrt(2))), p, f"{name}.fc2")
 
 
-def transcription(network, picture):
-    config = network.config
-    p = {name: value.double().numpy() for name, value in network.state_dict().items()}
+def tokens(p, config, picture):
+    """Of one picture, class token first."""
     rows, columns = picture.shape[1] // 14, picture.shape[2] // 14
     grid = p["pos_embed"][0, 1:].reshape(config.grid, config.grid, -1)
     if (rows, columns) != (config.grid, config.grid):
@@ -94,25 +93,55 @@ def transcription(network, picture):
         for column in range(columns):
             patch = picture[:, 14 * row : 14 * row + 14, 14 * column : 14 * column + 14]
             x.append((p["patch_embed.proj.weight"] * patch).sum((1, 2, 3)) + p["patch_embed.proj.bias"] + grid[row, column])
-    x = np.stack(x)
+    return np.stack(x)
+
+
+def reference_view(class_tokens):
+    """The view in the middle of the others: by its mean cosine with them, its token's length, and the variance of its direction."""
+    if len(class_tokens) < 3:
+        return 0
+    lengths = [math.sqrt(sum(token**2)) for token in class_tokens]
+    directions = [token / length for token, length in zip(class_tokens, lengths, strict=True)]
+    cosines = [np.mean([one @ other for j, other in enumerate(directions) if j != i]) for i, one in enumerate(directions)]
+    distance = np.zeros(len(class_tokens))
+    for measure in (cosines, lengths, [np.var(each, ddof=1) for each in directions]):
+        distance += abs((np.array(measure) - min(measure)) / (max(measure) - min(measure) + 1e-8) - 0.5)
+    return int(distance.argmin())
+
+
+def transcription(network, *pictures):
+    """Features and last tokens of views of one scene, one after the other; and which is the reference."""
+    config = network.config
+    p = {name: value.double().numpy() for name, value in network.state_dict().items()}
+    rows, columns = pictures[0].shape[1] // 14, pictures[0].shape[2] // 14
+    views = [tokens(p, config, picture) for picture in pictures]
     own_places = [(0, 0), *((row + 1, column + 1) for row in range(rows) for column in range(columns))]
     one_place = [(0, 0), *((1, 1) for _ in own_places[1:])]
-    taken, start = [], config.alternating_from
+    taken, start, reference = [[] for _ in views], config.alternating_from, 0
+
+    def block(x, name, places):
+        x = x + p[f"{name}.ls1.gamma"] * attention(layer_norm(x, p, f"{name}.norm1", 1e-6), p, f"{name}.attn", config.heads, places)
+        return x + p[f"{name}.ls2.gamma"] * perceptron(layer_norm(x, p, f"{name}.norm2", 1e-6), p, f"{name}.mlp")
+
     for index in range(config.depth):
         is_global = start is not None and index >= start and index % 2 == 1
-        places = None if start is None or index < start else one_place if is_global else own_places
+        places = None if start is None or index < start else own_places
+        if start is not None and index == start - 1:
+            reference = reference_view([x[0] for x in views])
         if index == start:
-            x[0] = p["camera_token"][0, 0]
-        name = f"blocks.{index}"
-        x = x + p[f"{name}.ls1.gamma"] * attention(layer_norm(x, p, f"{name}.norm1", 1e-6), p, f"{name}.attn", config.heads, places)
-        x = x + p[f"{name}.ls2.gamma"] * perceptron(layer_norm(x, p, f"{name}.norm2", 1e-6), p, f"{name}.mlp")
-        if not is_global:
-            local = x
+            for i, x in enumerate(views):
+                x[0] = p["camera_token"][0, 0 if i == reference else 1]
+        if is_global:
+            views = np.split(block(np.concatenate(views), f"blocks.{index}", one_place * len(views)), len(views))
+        else:
+            local = views = [block(x, f"blocks.{index}", places) for x in views]
         if index in config.taken:
-            normed = layer_norm(x, p, "norm", config.norm_eps)
-            both = normed if start is None else np.concatenate((local, normed), -1)
-            taken.append(both[1:].T.reshape(-1, rows, columns))
-    return taken, x[0] if start is None else np.concatenate((local[0], x[0]))
+            for x, of_local, found in zip(views, local, taken, strict=True):
+                normed = layer_norm(x, p, "norm", config.norm_eps)
+                both = normed if start is None else np.concatenate((of_local, normed), -1)
+                found.append(both[1:].T.reshape(-1, rows, columns))
+    lasts = [x[0] if start is None else np.concatenate((of_local[0], x[0])) for x, of_local in zip(views, local, strict=True)]
+    return taken, lasts, reference
 
 
 @pytest.mark.parametrize("config", [PLAIN, GATED, ALTERNATING], ids=["plain", "gated", "alternating"])
@@ -120,14 +149,51 @@ def transcription(network, picture):
 def test_the_transformer_is_the_papers(config, rows, columns):
     network = random_network(config)
     pictures = torch.randn(2, 3, 14 * rows, 14 * columns, generator=torch.Generator().manual_seed(1))
-    maps, last = network(pictures)
+    found = network(pictures)
+    assert {each.shape[1] for each in found[0]} == {config.channels}
     for index, picture in enumerate(pictures):
-        expected_maps, expected_last = transcription(network, picture.double().numpy())
-        assert len(maps) == len(expected_maps) == 2
-        for found, expected in zip(maps, expected_maps, strict=True):
-            assert found.shape[1] == config.channels
-            np.testing.assert_allclose(found[index].numpy(), expected, atol=2e-5 * np.abs(expected).max())
-        np.testing.assert_allclose(last[index].numpy(), expected_last, atol=2e-5 * np.abs(expected_last).max())
+        (expected_maps,), (expected_last,), _ = transcription(network, picture.double().numpy())
+        compare(found, index, expected_maps, expected_last)
+
+
+def compare(found, index, expected_maps, expected_last):
+    maps, last = found
+    assert len(maps) == len(expected_maps) == 2
+    for each, expected in zip(maps, expected_maps, strict=True):
+        np.testing.assert_allclose(each[index].numpy(), expected, atol=2e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(last[index].numpy(), expected_last, atol=2e-5 * np.abs(expected_last).max())
+
+
+def views(count, seed, rows=2, columns=3):
+    return torch.randn(count, 3, 14 * rows, 14 * columns, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("count, seed, reference", [(1, 0, 0), (2, 0, 0), (3, 0, 0), (3, 3, 2), (5, 1, 2)])
+def test_views_of_one_scene_see_each_other_as_in_the_paper(count, seed, reference):
+    network, pictures = random_network(ALTERNATING), views(count, seed)
+    found = network(pictures, one_scene=True)
+    expected_maps, expected_lasts, chosen = transcription(network, *pictures.double().numpy())
+    assert chosen == reference
+    for index in range(count):
+        compare(found, index, expected_maps[index], expected_lasts[index])
+
+
+def test_a_scene_of_one_view_is_a_picture_to_the_bit():
+    network, pictures = random_network(ALTERNATING), views(1, 0)
+    (maps, last), (alone, alone_last) = network(pictures, one_scene=True), network(pictures)
+    assert all(torch.equal(one, other) for one, other in zip((*maps, last), (*alone, alone_last), strict=True))
+
+
+def test_three_views_and_more_may_come_in_any_order():
+    network, pictures, order = random_network(ALTERNATING), views(4, 2), [2, 0, 3, 1]
+    (maps, last), (other_maps, other_last) = network(pictures, one_scene=True), network(pictures[order], one_scene=True)
+    for one, other in zip((*maps, last), (*other_maps, other_last), strict=True):
+        torch.testing.assert_close(one[order], other, rtol=1e-4, atol=1e-4)
+
+
+def test_views_of_one_scene_are_not_what_they_are_alone():
+    network, pictures = random_network(ALTERNATING), views(2, 0)
+    assert not torch.allclose(network(pictures, one_scene=True)[1], network(pictures)[1], atol=0.1)
 
 
 def test_the_official_names():
