@@ -47,5 +47,7 @@ def test_what_the_page_shows_runs_and_is_right():
     assert torch.allclose(estimate.normals[0, :, 0, 0], torch.tensor([0.0, 1.0, 0.0])), "the floor faces up"
     assert estimate.depth.max() == pytest.approx(5, abs=1e-3) and estimate.depth[0, 0, 0, 0] < 4.8
     assert torch.equal(pixel_rays(found["right_half"], 90, 80), pixel_rays(estimate.intrinsics, 90, 160)[..., 80:])
+    columns = torch.arange(160).expand(90, 160) - 0.5 * estimate.intrinsics[0, 0, 0] / estimate.depth[0, 0]
+    assert torch.allclose(found["pixels"][0, :, 0].view(90, 160), columns, atol=1e-3), "near things move more"
     error = (found["inverse_depth"] - found["inverse"]).square().mean((1, 2, 3))
     assert (error <= found["inverse"].var((1, 2, 3), correction=0) * (1 + 1e-6)).all()
