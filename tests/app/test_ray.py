@@ -381,6 +381,11 @@ def test_every_map_goes_through_a_shard(kind, tmp_path):
         assert_same(found, wanted)
 
 
+def test_a_row_is_one_picture_and_not_where_its_camera_stands_in_a_scene():
+    whole = random_estimate()
+    assert row_of("a.png", replace(whole, extrinsics=torch.eye(3, 4)[None])) == row_of("a.png", whole)
+
+
 def test_half_numbers_are_rounded_and_refused_where_they_end():
     whole = random_estimate()
     found = estimate_of(row_of("a.png", whole, "float16"))
