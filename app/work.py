@@ -16,9 +16,18 @@ from ..annotators.choices import BUNDLED_MODEL
 from ..annotators.registry import FAMILIES, MODELS, find_spec
 from ..annotators.specs.base import ModelSpec
 from ..geometry.derive import with_normals
-from ..geometry.estimate import Estimate, Quantity
-from ..geometry.files import FORMATS, FileFormatError, SaveOptions, read_picture, save_estimate, write_depth_png, write_normal_png
-from ..geometry.render import depth_to_image, normals_to_image
+from ..geometry.estimate import Axes, Estimate, Quantity
+from ..geometry.files import (
+    FORMATS,
+    FileFormatError,
+    SaveOptions,
+    read_picture,
+    save_estimate,
+    write_depth_png,
+    write_normal_png,
+    write_normals_png,
+)
+from ..geometry.render import depth_to_image
 from ..geometry.stereo import StereoOptions, StereoPair, compose, compose_holes, stereo_pair
 from ..model_loader import Model, load_model
 from ..utils import to_planar
@@ -202,7 +211,7 @@ def write(
                     written.append(path)
             elif kind == "normals":
                 if found.normals is not None:
-                    write_normal_png(path, normals_to_image(found.normals, source=found.axes, mask=found.mask)[0])
+                    write_normals_png(path, found.normals, found.axes or Axes.OPENGL, found.mask)
                     written.append(path)
             elif pair is not None and kind in STEREO_CHOICES:
                 _write_stereo(path, pair, kind)

@@ -30,10 +30,10 @@ import depth_normal
 from depth_normal.annotators.registry import MODELS
 from depth_normal.app import work
 from depth_normal.geometry.derive import with_normals
-from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.files import read_picture, write_depth_png, write_normal_png, write_npz
+from depth_normal.geometry.estimate import Axes, Estimate, Quantity
+from depth_normal.geometry.files import read_picture, write_depth_png, write_normals_png, write_npz
 from depth_normal.geometry.files.paths import write_bytes
-from depth_normal.geometry.render import depth_to_image, normals_to_image
+from depth_normal.geometry.render import depth_to_image
 from depth_normal.model_loader import Model
 from depth_normal.utils import as_batch
 
@@ -139,9 +139,7 @@ def step_by_step(model: Model, device: torch.device, path: Path, folder: Path, s
         write_depth_png(folder / "depth.png", image)
         steps.end("depth as PNG")
     if found.normals is not None:
-        image = normals_to_image(found.normals, source=found.axes, mask=found.mask)[0]
-        steps.end("picture of normals")
-        write_normal_png(folder / "normals.png", image)
+        write_normals_png(folder / "normals.png", found.normals, found.axes or Axes.OPENGL, found.mask)
         steps.end("normals as PNG")
     files = [path.read_bytes() for path in sorted(folder.glob("*.png"))]
     steps.start()
@@ -177,7 +175,7 @@ def our_way(model: Model, path: Path, folder: Path) -> None:
     if found.depth is not None and found.quantity is not None:
         write_depth_png(folder / "depth.png", depth_to_image(found.depth, found.quantity, mask=found.mask))
     if found.normals is not None:
-        write_normal_png(folder / "normals.png", normals_to_image(found.normals, source=found.axes, mask=found.mask)[0])
+        write_normals_png(folder / "normals.png", found.normals, found.axes or Axes.OPENGL, found.mask)
 
 
 @torch.no_grad()

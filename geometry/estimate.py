@@ -197,7 +197,7 @@ class Estimate:
     def _whole_maps(self, size: tuple[int, int], resampling: str) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """Depth, normals and confidence of an estimate that counts everywhere, at another size."""
         depth = None if self.depth is None else _resized_whole(self.depth, size, resampling)
-        normals = None if self.normals is None else unit_normals(_resized_whole(self.normals, size), self.axes)
+        normals = None if self.normals is None else unit_normals(resize_map(self.normals, *size), self.axes)
         return depth, normals, None if self.confidence is None else _resized_whole(self.confidence, size)
 
     def _maps_with_holes(

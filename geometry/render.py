@@ -111,7 +111,9 @@ def depth_to_image(
     quantity = Quantity(quantity)
     _check_choices(quantity, near, normalisation, percentiles, value_range, as_disparity)
     valid = valid_depth(depth, quantity, mask)
-    nearness = depth_to_nearness(torch.where(valid, depth, 1), quantity, as_disparity)
+    # Only a CPU answers at once, and only there do passes over the map cost more than the question.
+    whole = depth.device.type == "cpu" and bool(valid.all())
+    nearness = depth_to_nearness(depth if whole else torch.where(valid, depth, 1), quantity, as_disparity)
     measure = _measure(normalisation)
     if measure is None:
         low, high = depth_to_nearness(depth.new_tensor(value_range), quantity, as_disparity).sort().values
@@ -124,7 +126,7 @@ def depth_to_image(
         image = 1 - image
     if colour_map is not None:
         image = colourise(image, colour_map)
-    return torch.where(valid, image, 0)
+    return image if whole else torch.where(valid, image, 0)
 
 
 def normals_to_image(

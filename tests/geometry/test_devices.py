@@ -282,6 +282,7 @@ CASES = {
     "splat.values_at": (lambda: splat.values_at(maps(3), maps().long(), maps().long()), None),
     "splat.pixel_grid": (lambda: splat.pixel_grid(maps(), (2, 1)), None),
     "temporal.FilmAligner.push": (film, None),
+    "valid.all_point": (lambda: valid.all_point(maps(3)), "its answer is yes or no, for a CPU alone"),
     "valid.valid_depth": (lambda: valid.valid_depth(maps(), Quantity.METRIC_DEPTH, mask()), None),
     "valid.valid_normals": (lambda: valid.valid_normals(maps(3), mask()), None),
 }
