@@ -1,19 +1,71 @@
-"""EfficientNet-Lite3, the encoder of MiDaS v2.1 small: ReLU6, no squeeze-and-excite, TensorFlow's "same" padding.
+"""EfficientNet with TensorFlow's "same" padding: Lite3, the encoder of MiDaS v2.1 small, and B5, that of BAE and DSINE.
 
-Written here, and not taken from timm, because timm needs torchvision: this network runs on torch alone.
+Written here, and not taken from timm, because timm needs torchvision: these networks run on torch alone.
 
 Source:
-    Tan and Le, "EfficientNet" (2019), in its Lite variant.
+    Tan and Le, "EfficientNet" (2019), and its Lite variant. Parameter names are those of timm and of what it came from, geffnet.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-STEM_CHANNELS = 32
-# (repeats, kernel, stride, expansion, output channels) of each stage
-STAGES = ((1, 3, 1, 1, 24), (3, 3, 2, 6, 32), (3, 5, 2, 6, 48), (5, 3, 2, 6, 96), (5, 5, 1, 6, 136), (6, 5, 2, 6, 232), (1, 3, 1, 6, 384))
+from .names import StateDict
+
+
+class Variant(NamedTuple):
+    """One of the EfficientNets.
+
+    Attributes:
+        stem: Channels of the first convolution.
+        stages: (repeats, kernel, stride, expansion, output channels) of each stage.
+        activation: Of every block but its end.
+        squeezes: Whether the blocks weigh their channels by squeeze-and-excite.
+    """
+
+    stem: int
+    stages: tuple[tuple[int, int, int, int, int], ...]
+    activation: Callable[[Tensor], Tensor]
+    squeezes: bool
+
+
+LITE3 = Variant(
+    stem=32,
+    stages=(
+        (1, 3, 1, 1, 24),
+        (3, 3, 2, 6, 32),
+        (3, 5, 2, 6, 48),
+        (5, 3, 2, 6, 96),
+        (5, 5, 1, 6, 136),
+        (6, 5, 2, 6, 232),
+        (1, 3, 1, 6, 384),
+    ),
+    activation=F.relu6,
+    squeezes=False,
+)
+B5 = Variant(
+    stem=48,
+    stages=(
+        (3, 3, 1, 1, 24),
+        (5, 3, 2, 6, 40),
+        (5, 5, 2, 6, 64),
+        (7, 3, 2, 6, 128),
+        (7, 5, 1, 6, 176),
+        (9, 5, 2, 6, 304),
+        (3, 3, 1, 6, 512),
+    ),
+    activation=partial(F.silu, inplace=True),
+    squeezes=True,
+)
+B5_CHANNELS = (24, 40, 64, 176, 2048)
+"""Of what `EfficientNetB5` gives, finest first."""
+_B5_TAPS = (0, 1, 2, 4)
+_B5_UNUSED = ("bn2.", "global_pool.", "classifier.")
 
 
 class SameConv2d(nn.Conv2d):
@@ -27,12 +79,26 @@ class SameConv2d(nn.Conv2d):
         return F.conv2d(padded, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
 
+class _SqueezeExcite(nn.Module):
+    """Weighs each channel by what all channels' means say of it."""
+
+    def __init__(self, channels: int, squeezed: int) -> None:
+        super().__init__()
+        self.conv_reduce = nn.Conv2d(channels, squeezed, 1)
+        self.conv_expand = nn.Conv2d(squeezed, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        means = x.mean((2, 3), keepdim=True)
+        return x * self.conv_expand(F.silu(self.conv_reduce(means))).sigmoid()
+
+
 class _InvertedResidual(nn.Module):
     """Expand 1x1, depthwise, project 1x1; with a shortcut where the shape stays. Without expansion: depthwise and pointwise."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
+    def __init__(self, variant: Variant, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
         inner = inputs * expansion
+        self.activation = variant.activation
         self.shortcut = stride == 1 and inputs == outputs
         depthwise = SameConv2d(inner, inner, kernel, stride, groups=inner, bias=False)
         if expansion > 1:
@@ -47,25 +113,64 @@ class _InvertedResidual(nn.Module):
             self.bn1 = batch_norm(inner)
             self.conv_pw = nn.Conv2d(inner, outputs, 1, bias=False)
             self.bn2 = batch_norm(outputs)
+        self.se = _SqueezeExcite(inner, inputs // 4) if variant.squeezes else nn.Identity()
         self.expands = expansion > 1
 
     def forward(self, x: Tensor) -> Tensor:
         if self.expands:
-            y = F.relu6(self.bn1(self.conv_pw(x)))
-            y = F.relu6(self.bn2(self.conv_dw(y)))
-            y = self.bn3(self.conv_pwl(y))
+            y = self.activation(self.bn1(self.conv_pw(x)))
+            y = self.activation(self.bn2(self.conv_dw(y)))
+            y = self.bn3(self.conv_pwl(self.se(y)))
         else:
-            y = F.relu6(self.bn1(self.conv_dw(x)))
-            y = self.bn2(self.conv_pw(y))
+            y = self.activation(self.bn1(self.conv_dw(x)))
+            y = self.bn2(self.conv_pw(self.se(y)))
         return x + y if self.shortcut else y
 
 
-def encoder_stages() -> list[nn.Module]:
-    """The stages of `STAGES`, without the stem before them."""
-    stages, inputs = [], STEM_CHANNELS
-    for repeats, kernel, stride, expansion, outputs in STAGES:
-        first = _InvertedResidual(inputs, outputs, kernel, stride, expansion)
-        others = [_InvertedResidual(outputs, outputs, kernel, 1, expansion) for _ in range(repeats - 1)]
+class EfficientNetB5(nn.Module):
+    """EfficientNet-B5 without its classifier.
+
+    Convention:
+        Input (B, 3, H, W), normalised by ImageNet's mean and deviation, of any size. Output: five maps, at 1/2, 1/4, 1/8, 1/16 and 1/32
+        of it (rounded up), of `B5_CHANNELS`: what stages 0, 1, 2 and 4 give, and the last convolution without its norm and activation.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv_stem = SameConv2d(3, B5.stem, 3, 2, bias=False)
+        self.bn1 = batch_norm(B5.stem)
+        self.blocks = nn.Sequential(*encoder_stages(B5))
+        self.conv_head = nn.Conv2d(B5.stages[-1][-1], B5_CHANNELS[-1], 1, bias=False)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Five maps of normalised pictures; see the class."""
+        x = B5.activation(self.bn1(self.conv_stem(x)))
+        taps = {}
+        for number, stage in enumerate(self.blocks):
+            x = stage(x)
+            if number in _B5_TAPS:
+                taps[number] = x
+        finest, fine, middle, coarse = taps.values()
+        return finest, fine, middle, coarse, self.conv_head(x)
+
+    @staticmethod
+    def without_unused(state: StateDict, prefix: str = "") -> dict[str, Tensor]:
+        """A state dict without what follows the last convolution: its norm and the classifier.
+
+        Args:
+            state: Of a network that holds this one.
+            prefix: Under which it holds it, with the dot at its end.
+        """
+        unused = tuple(prefix + name for name in _B5_UNUSED)
+        return {key: value for key, value in state.items() if not key.startswith(unused)}
+
+
+def encoder_stages(variant: Variant) -> list[nn.Module]:
+    """The stages of an EfficientNet, without the stem before them."""
+    stages, inputs = [], variant.stem
+    for repeats, kernel, stride, expansion, outputs in variant.stages:
+        first = _InvertedResidual(variant, inputs, outputs, kernel, stride, expansion)
+        others = [_InvertedResidual(variant, outputs, outputs, kernel, 1, expansion) for _ in range(repeats - 1)]
         stages.append(nn.Sequential(first, *others))
         inputs = outputs
     return stages

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .dpt import ResidualUnit
-from .efficientnet import STAGES, STEM_CHANNELS, SameConv2d, batch_norm, encoder_stages
+from .efficientnet import LITE3, SameConv2d, batch_norm, encoder_stages
 from .names import StateDict
 
 # the stages whose outputs the decoder takes, at 1/4, 1/8, 1/16 and 1/32 of the picture
@@ -71,14 +71,14 @@ class MidasSmall(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        stages = encoder_stages()
-        stem = [SameConv2d(3, STEM_CHANNELS, 3, 2, bias=False), batch_norm(STEM_CHANNELS), nn.ReLU6()]
+        stages = encoder_stages(LITE3)
+        stem = [SameConv2d(3, LITE3.stem, 3, 2, bias=False), batch_norm(LITE3.stem), nn.ReLU6()]
         self.pretrained = nn.Module()
         self.scratch = nn.Module()
         fused = (DECODER_CHANNELS[0], *DECODER_CHANNELS[:-1])
         for level, layer in enumerate(ENCODER_LAYERS):
             modules = ([*stem] if level == 0 else []) + stages[layer]
-            features, channels = STAGES[layer.stop - 1][4], DECODER_CHANNELS[level]
+            features, channels = LITE3.stages[layer.stop - 1][4], DECODER_CHANNELS[level]
             setattr(self.pretrained, f"layer{level + 1}", nn.Sequential(*modules))
             setattr(self.scratch, f"layer{level + 1}_rn", nn.Conv2d(features, channels, 3, padding=1, bias=False))
             setattr(self.scratch, f"refinenet{level + 1}", _FusionBlock(channels, fused[level]))

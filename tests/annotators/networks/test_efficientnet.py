@@ -1,0 +1,56 @@
+"""EfficientNet-B5, the encoder that BAE and DSINE share, against timm's."""
+
+import pytest
+import torch
+
+from depth_normal.annotators.networks.efficientnet import B5_CHANNELS, EfficientNetB5
+
+PREFIX = "encoder.original_model."
+
+
+@pytest.fixture(scope="module")
+def timms():
+    timm = pytest.importorskip("timm", reason="the oracle is timm (extra 'test')")
+    network = timm.create_model("tf_efficientnet_b5").eval().requires_grad_(False)
+    generator = torch.Generator().manual_seed(0)
+    for name, value in network.state_dict().items():
+        if name.endswith("running_var"):
+            value.uniform_(0.5, 2, generator=generator)
+        elif value.ndim == 1:
+            value.normal_(1.0 if name.endswith("weight") else 0.0, 0.2, generator=generator)
+        elif value.ndim:
+            value.normal_(0, 1.3 * value[0].numel() ** -0.5, generator=generator)
+    return network
+
+
+@pytest.fixture(scope="module")
+def ours(timms):
+    network = EfficientNetB5().eval().requires_grad_(False)
+    network.load_state_dict(EfficientNetB5.without_unused(timms.state_dict()))
+    return network
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 96), (70, 51)], ids=["multiples of 32", "any size"])
+def test_parity_with_timm(timms, ours, height, width):
+    images = torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(1))
+    expected = []
+    x = timms.bn1(timms.conv_stem(images))
+    for number, stage in enumerate(timms.blocks):
+        x = stage(x)
+        expected += [x] if number in (0, 1, 2, 4) else []
+    expected.append(timms.conv_head(x))
+    found = ours(images)
+    assert [each.shape[1] for each in found] == list(B5_CHANNELS)
+    for level, (a, b) in enumerate(zip(found, expected, strict=True), 1):
+        assert a.shape[-2:] == (-(-height // 2**level), -(-width // 2**level))
+        assert b.std() > 0.05
+        assert (a - b).abs().max() < 1e-5 * b.abs().max()
+
+
+def test_what_follows_the_last_convolution_is_left_out(timms, ours):
+    state = {f"{PREFIX}{key}": value for key, value in timms.state_dict().items()}
+    kept = EfficientNetB5.without_unused({**state, "decoder.bn2.weight": torch.zeros(1)}, PREFIX)
+    assert kept.keys() == {"decoder.bn2.weight", *(PREFIX + key for key in ours.state_dict())}
+    left_out = {key.removeprefix(PREFIX).split(".")[0] for key in state.keys() - kept.keys()}
+    assert left_out == {"bn2", "classifier"}
+    assert len(ours.state_dict()) == 847
