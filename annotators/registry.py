@@ -14,7 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 from .choices import BUNDLED_MODEL as BUNDLED_MODEL
 from .choices import DEFAULT_MODEL as DEFAULT_MODEL
-from .specs import depth_anything, depth_anything_v3, lbm, lotus, marigold, midas, moge, tiny, video_depth_anything, zoe, zoe_depth_anything
+from .specs import (
+    bae,
+    depth_anything,
+    depth_anything_v3,
+    lbm,
+    lotus,
+    marigold,
+    midas,
+    moge,
+    tiny,
+    video_depth_anything,
+    zoe,
+    zoe_depth_anything,
+)
 from .specs.base import ModelSpec
 
 if TYPE_CHECKING:
@@ -32,6 +45,7 @@ _FAMILIES: tuple[tuple[str, str, tuple[ModelSpec, ...]], ...] = (
     ("marigold", "marigold.MarigoldAnnotator", marigold.SPECS),
     ("lotus", "lotus.LotusAnnotator", lotus.SPECS),
     ("lbm", "lbm.LbmAnnotator", lbm.SPECS),
+    ("bae", "bae.BaeAnnotator", bae.SPECS),
     ("tiny", "tiny.TinyAnnotator", tiny.SPECS),
 )
 

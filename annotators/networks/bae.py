@@ -1,0 +1,139 @@
+"""BAE's network: EfficientNet-B5, a decoder, and normals with their certainty, refined from an eighth of the size to the whole.
+
+Parameter names are those of the authors' checkpoints.
+
+Source:
+    Bae, Budvytis and Cipolla, "Estimating and Exploiting the Aleatoric Uncertainty in Surface Normal Estimation" (2021), code
+    baegwangbin/surface_normal_uncertainty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .efficientnet import B5_CHANNELS, EfficientNetB5
+from .names import StateDict
+
+_CHANNELS = (1024, 512, 256, 128)
+"""Of the decoder's maps, from the coarsest."""
+_GUESS = 4
+_HIDDEN = 128
+_LEAST_CERTAINTY = 0.01
+
+
+class _ExactConv2d(nn.Conv2d):
+    """Computes in float32 whatever the rest does: half precision would show as steps in the normals."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.float())
+
+
+class _UpSample(nn.Module):
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        layers = []
+        for channels in (inputs, outputs):
+            layers += [nn.Conv2d(channels, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.LeakyReLU(inplace=True)]
+        self._net = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        enlarged = F.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=True)
+        return self._net(torch.cat((enlarged, skip), 1))
+
+
+class _Refinement(nn.Sequential):
+    """Features and the guess at their size as a better guess at twice that size, each pixel by itself.
+
+    The authors enlarge first. The first layer, a weighted sum of channels, gives the same before, at a quarter of the work.
+    """
+
+    def __init__(self, features: int) -> None:
+        layers: list[nn.Module] = [nn.Conv2d(features + _GUESS, _HIDDEN, 1)]
+        for _ in range(2):
+            layers += [nn.ReLU(inplace=True), nn.Conv2d(_HIDDEN, _HIDDEN, 1)]
+        super().__init__(*layers, nn.ReLU(inplace=True), _ExactConv2d(_HIDDEN, _GUESS, 1))
+
+    def forward(self, input: Tensor) -> Tensor:
+        first, *others = self
+        x = F.interpolate(first(input), scale_factor=2, mode="bilinear", align_corners=True)
+        for layer in others:
+            x = layer(x)
+        return x
+
+
+class _Encoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.original_model = EfficientNetB5()
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        return self.original_model(pixels)
+
+
+class _Decoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        coarsest = B5_CHANNELS[-1]
+        self.conv2 = nn.Conv2d(coarsest, coarsest, 1)
+        inputs = (coarsest, *_CHANNELS[:-1])
+        self.up1, self.up2, self.up3, self.up4 = (
+            _UpSample(channels + skip, outputs) for channels, skip, outputs in zip(inputs, B5_CHANNELS[-2::-1], _CHANNELS, strict=True)
+        )
+        self.out_conv_res8 = _ExactConv2d(_CHANNELS[1], _GUESS, 3, padding=1)
+        self.out_conv_res4, self.out_conv_res2, self.out_conv_res1 = (_Refinement(channels) for channels in _CHANNELS[1:])
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        *skips, x = features
+        x = self.conv2(x)
+        maps = []
+        for up, skip in zip((self.up1, self.up2, self.up3, self.up4), reversed(skips), strict=True):
+            x = up(x, skip)
+            maps.append(x)
+        _, eighth, quarter, half = maps
+        guess = _normalised(self.out_conv_res8(eighth))
+        for refine, x in ((self.out_conv_res4, eighth), (self.out_conv_res2, quarter), (self.out_conv_res1, half)):
+            guess = _normalised(refine(torch.cat((x, guess.to(x.dtype)), 1)))
+        return guess
+
+
+class Bae(nn.Module):
+    """BAE, the version with batch normalisation.
+
+    Convention:
+        Input (B, 3, H, W), normalised by ImageNet's mean and deviation, H and W multiples of 32. Output (B, 4, H, W) float32: unit
+        vectors in SCANNET axes, and their certainty (the concentration "kappa" of their distribution), above 0, large = sure.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = _Encoder()
+        self.decoder = _Decoder()
+
+    def set_dtype(self, dtype: torch.dtype) -> None:
+        """Brings the network to a dtype, but for the last layers, which stay in float32."""
+        for layer in self.modules():
+            if not isinstance(layer, _ExactConv2d) and next(layer.children(), None) is None:
+                layer.to(dtype)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Normals and certainty of normalised pictures; see the class."""
+        return self.decoder(self.encoder(pixels))
+
+    @staticmethod
+    def official_names(state: StateDict) -> dict[str, Tensor]:
+        """A published state dict as this network takes it, without what it never uses.
+
+        The authors' layers that work pixel by pixel have one axis, those here two.
+        """
+        used = EfficientNetB5.without_unused(state, "encoder.original_model.")
+        return {key: value[..., None] if value.ndim == 3 else value for key, value in used.items()}
+
+
+def _normalised(guess: Tensor) -> Tensor:
+    """Unit vectors, and a certainty above 0, of four numbers a pixel."""
+    vectors, certainty = guess.split((3, 1), 1)
+    return torch.cat((F.normalize(vectors, dim=1), F.elu(certainty) + (1 + _LEAST_CERTAINTY)), 1)
