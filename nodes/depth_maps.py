@@ -46,7 +46,7 @@ def _inputs(before: dict[str, Any], after: dict[str, Any]) -> Inputs:
         "required": {"image": image_input()},
         "optional": {
             **before,
-            "resolution": short_side_widget("Short side of the result in pixels, aspect kept."),
+            "resolution": short_side_widget(),
             **after,
             "network_size": count_widget(0, 0, MAX_NETWORK_SIZE, size, step=2, advanced=True),
             "precision": precision_widget(),

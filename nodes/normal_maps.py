@@ -14,7 +14,7 @@ from ..geometry.render import normals_to_image
 from ..model_loader import Model, load_model
 from .legacy import LEGACY_CATEGORY, annotate
 from .sockets import Inputs
-from .widgets import CODINGS, coding_widget, count_widget, image_input, precision_widget, short_side_widget
+from .widgets import CODING_READERS, CODINGS, coding_widget, count_widget, image_input, precision_widget, short_side_widget
 
 MAX_NETWORK_SIZE = 4096
 OLD_CODING = NormalMapCoding.CONTROLNET_NORMALBAE.value
@@ -25,20 +25,17 @@ class _NormalMap:
 
     CATEGORY, FUNCTION = LEGACY_CATEGORY, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE",)
-    OUTPUT_TOOLTIPS: ClassVar = ("The normal map: short side = resolution, aspect kept.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("Unit vectors as colours, coded as chosen: short side = resolution, aspect kept.",)
 
 
 def _inputs(before: dict[str, Any], network_size: str) -> Inputs:
     """The old widgets, which graphs store by position, and behind `resolution` the new ones; `network_size` is the tooltip of one."""
-    coding = (
-        "How the vectors are stored in R, G, B. controlnet-normalbae is the old node's, for control_v11p_sd15_normalbae. "
-        "opengl: Blender, glTF. directx: Unreal. controlnet-1.0-normal: control_sd15_normal."
-    )
+    coding = f"How R, G and B hold the vectors; the default is the old node's. {CODING_READERS}"
     return {
         "required": {"image": image_input()},
         "optional": {
             **before,
-            "resolution": short_side_widget("Short side of the result in pixels, aspect kept."),
+            "resolution": short_side_widget(),
             "coding": coding_widget(coding, OLD_CODING),
             "network_size": count_widget(0, 0, MAX_NETWORK_SIZE, network_size, advanced=True),
             "precision": precision_widget(),

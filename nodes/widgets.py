@@ -54,7 +54,7 @@ def geometry_input(tooltip: str) -> Widget:
     return GEOMETRY, {"tooltip": tooltip}
 
 
-def short_side_widget(tooltip: str) -> Widget:
+def short_side_widget(tooltip: str = "Short side of the result in pixels, aspect kept.") -> Widget:
     """How long the result's short side is."""
     return count_widget(512, MIN_RESOLUTION, MAX_RESOLUTION, tooltip, step=64)
 
