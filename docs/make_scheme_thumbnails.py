@@ -13,7 +13,7 @@ import numpy as np
 WORKFLOWS = Path(__file__).resolve().parent.parent / "workflows"
 WIDTH, HEIGHT = 560, 320
 INK, PAPER, BOX = (40, 40, 40), (235, 235, 235), (255, 255, 255)
-# Stem of the workflow: title, what the model is, its name, what comes out
+# Stem of the workflow: title, what the model is, its name (or one a row), what comes out
 SCHEMES = {
     "Marigold_Depth-Normal": ("Marigold: depth and normals", "Stable Diffusion 2, 4 steps or 1", "Marigold", ("depth", "normals")),
     "Lotus_Depth-Normal": ("Lotus: depth and normals", "Stable Diffusion 2, 1 step", "Lotus", ("depth", "normals")),
@@ -21,6 +21,12 @@ SCHEMES = {
     "Depth_Anything_V2": ("Depth Anything V2", "DINOv2, small - Apache-2.0", "DA V2", ("depth", "normals")),
     "Depth_Anything_V3": ("Depth Anything 3: metres", "DINOv2, large, metric - Apache-2.0", "DA 3", ("depth", "normals")),
     "ZoeDepth_Metric": ("ZoeDepth: metres", "BEiT, large, metric - MIT", "Zoe", ("depth", "metres")),
+    "ControlNet_Normal": (
+        "Normals for ControlNet 1.1",
+        "BAE, then control_v11p_sd15_normalbae",
+        ("BAE", "BAE + SD"),
+        ("normals", "picture"),
+    ),
 }
 
 
@@ -31,8 +37,9 @@ def main() -> None:
         write(canvas, title, (WIDTH // 2, 44), 0.9)
         write(canvas, line, (WIDTH // 2, 78), 0.5)
         write_box(canvas, "picture", (100, 195))
-        for name, y in zip(results, (145, 245), strict=True):
-            write_box(canvas, model, (280, y))
+        names = (model, model) if isinstance(model, str) else model
+        for own, name, y in zip(names, results, (145, 245), strict=True):
+            write_box(canvas, own, (280, y))
             write_box(canvas, name, (460, y))
             cv2.arrowedLine(canvas, (160, 195), (220, y), INK, 1, cv2.LINE_AA, tipLength=0.12)
             cv2.arrowedLine(canvas, (340, y), (400, y), INK, 1, cv2.LINE_AA, tipLength=0.15)
