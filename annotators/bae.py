@@ -26,7 +26,7 @@ class BaeAnnotator(Annotator):
         the distribution of normals around the one that is given, from 0.01, without an upper end.
     """
 
-    bytes_per_pixel = 1500
+    bytes_per_pixel = 2000
 
     @classmethod
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> BaeAnnotator:
