@@ -7,6 +7,7 @@ from depth_normal.annotators import midas, zoe
 from depth_normal.annotators.base import WeightFile
 from depth_normal.annotators.depth_anything import DinoAnnotator
 from depth_normal.annotators.libraries import from_diffusers, from_transformers
+from depth_normal.annotators.networks.bae import Bae
 from depth_normal.annotators.networks.midas_small import MidasSmall
 from depth_normal.annotators.networks.moge import MoGe
 from depth_normal.annotators.networks.tiny import TINY, TinyNetwork
@@ -44,6 +45,8 @@ def networks(spec, role):
             return [family.network_class(spec.config.vit, spec.config.dpt)]
         if spec.family == "moge":
             return [MoGe(spec.config)]
+        if spec.family == "bae":
+            return [Bae()]
         if spec.family == "zoedepth":
             return [from_transformers("ZoeDepthForDepthEstimation")[0](zoe.transformers_config(spec.config))]
         if spec.config.backbone == "efficientnet-lite3":
