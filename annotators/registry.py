@@ -18,6 +18,7 @@ from .specs import (
     bae,
     depth_anything,
     depth_anything_v3,
+    dsine,
     lbm,
     lotus,
     marigold,
@@ -46,6 +47,7 @@ _FAMILIES: tuple[tuple[str, str, tuple[ModelSpec, ...]], ...] = (
     ("lotus", "lotus.LotusAnnotator", lotus.SPECS),
     ("lbm", "lbm.LbmAnnotator", lbm.SPECS),
     ("bae", "bae.BaeAnnotator", bae.SPECS),
+    ("dsine", "dsine.DsineAnnotator", dsine.SPECS),
     ("tiny", "tiny.TinyAnnotator", tiny.SPECS),
 )
 

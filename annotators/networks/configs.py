@@ -96,3 +96,16 @@ class MogeConfig:
     neck_blocks: tuple[int, int, int, int, int] = (0, 1, 1, 1, 0)
     head_blocks: tuple[int, int, int, int, int] = (0, 1, 1, 1, 0)
     normals: bool = True
+
+
+@dataclass(frozen=True)
+class DsineConfig:
+    """An architecture of DSINE's decoder.
+
+    Attributes:
+        features: Channels of its coarsest map; the finer ones have a half and a quarter.
+        state: Channels that are handed from pass to pass.
+    """
+
+    features: int = 2048
+    state: int = 64

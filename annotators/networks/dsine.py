@@ -1,0 +1,208 @@
+"""DSINE: normals from one picture and its camera, turned into shape by their neighbours in several passes.
+
+Written from the paper's equations. Parameter names are those of the authors' checkpoint.
+
+Source:
+    Bae and Davison, "Rethinking Inductive Biases for Surface Normal Estimation" (2024).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .configs import DsineConfig
+from .efficientnet import B5_CHANNELS, EfficientNetB5
+from .names import StateDict
+
+MULTIPLE = 32
+_COARSE = 8
+"""Side in pixels of the cells in which the passes work."""
+_WINDOW = 5
+_NEIGHBOURS = _WINDOW**2
+_LEAST_COSINE = 0.01
+_GROUPS = 8
+_STANDARDISED = tuple(f"decoder.{block}._net.{layer}.weight" for block in ("up1", "up2") for layer in (0, 3))
+
+
+class Pinhole(NamedTuple):
+    """A camera, in pixels of the network's input; the centre of the first pixel is (0, 0)."""
+
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+
+
+def cell_rays(camera: Pinhole, rows: int, columns: int, stride: int, device: torch.device) -> Tensor:
+    """(1, 3, rows, columns) float32: the rays through the middles of cells of `stride` x `stride` pixels; OPENCV axes, Z = 1."""
+    x = ((torch.arange(columns, device=device) + 0.5) * stride - (camera.cx + 0.5)) / camera.fx
+    y = ((torch.arange(rows, device=device) + 0.5) * stride - (camera.cy + 0.5)) / camera.fy
+    return torch.stack((x.expand(rows, -1), y[:, None].expand(-1, columns), torch.ones_like(x).expand(rows, -1)))[None]
+
+
+def neighbours(maps: Tensor, window: int) -> Tensor:
+    """(B, C, window * window, h, w): each cell's neighbours, row by row, of maps (B, C, h, w) whose border is repeated."""
+    margin = window // 2
+    patches = F.unfold(F.pad(maps, (margin,) * 4, mode="replicate"), window)
+    return patches.view(maps.shape[0], maps.shape[1], window**2, *maps.shape[-2:])
+
+
+def turn(normals: Tensor, rays: Tensor, steps: Tensor, angles: Tensor) -> Tensor:
+    """Normals, each turned about an axis that lies in its own surface.
+
+    Args:
+        normals: (B, 3, ...) unit vectors.
+        rays: (B or 1, 3, ...) to where the surface is seen, Z = 1.
+        steps: (B, 2, ...): where the axis points in the picture, in units of the rays' X and Y.
+        angles: (B, 1, ...) radians, anticlockwise seen from the axis' tip.
+
+    Returns:
+        (B, 3, ...) unit vectors. Where the axis is undefined, on a surface seen edge on, the normal stays.
+    """
+    step = torch.cat((steps, torch.zeros_like(steps[:, :1])), 1)
+    # a point of the surface goes where the step leads; a cross product of three, because a quotient has a pole on surfaces seen edge on
+    tip = rays + step
+    along = torch.linalg.cross(normals, torch.linalg.cross(step, tip, dim=1), dim=1)
+    axis = F.normalize(along, dim=1) * (normals * tip).sum(1, keepdim=True).sign()
+    cosine, sine = angles.cos(), angles.sin()
+    beside = (axis * normals).sum(1, keepdim=True) * (1 - cosine)
+    return F.normalize(normals * cosine + torch.linalg.cross(axis, normals, dim=1) * sine + axis * beside, dim=1)
+
+
+def make_visible(normals: Tensor, rays: Tensor) -> Tensor:
+    """Unit vectors (B, 3, ...) turned so far that a surface seen along the unit `rays` is one that can be seen."""
+    cosine = (normals * rays).sum(1, keepdim=True)
+    return F.normalize(normals + rays * F.relu(_LEAST_COSINE - cosine), dim=1)
+
+
+class _Upsampling(nn.Module):
+    """Coarse features at the size of finer ones, joined with them."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self._net = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, padding=1),
+            nn.GroupNorm(_GROUPS, outputs),
+            nn.LeakyReLU(),
+            nn.Conv2d(outputs, outputs, 3, padding=1),
+            nn.GroupNorm(_GROUPS, outputs),
+            nn.LeakyReLU(),
+        )
+
+    def forward(self, coarse: Tensor, finer: Tensor) -> Tensor:
+        grown = F.interpolate(coarse, size=finer.shape[-2:], mode="bilinear", align_corners=False)
+        return self._net(torch.cat((grown, finer), 1))
+
+
+def _head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, hidden, 3, padding=1), nn.ReLU(), nn.Conv2d(hidden, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, outputs, 1)
+    )
+
+
+class _Decoder(nn.Module):
+    def __init__(self, config: DsineConfig) -> None:
+        super().__init__()
+        features, width = config.features, config.features // 4 + 2
+        _, _, eighth, sixteenth, coarsest = B5_CHANNELS
+        self.conv2 = nn.Conv2d(coarsest + 2, features, 1)
+        self.up1 = _Upsampling(features + sixteenth + 2, features // 2)
+        self.up2 = _Upsampling(features // 2 + eighth + 2, features // 4)
+        self.normal_head = _head(width, 128, 3)
+        self.feature_head = _head(width, 128, config.state)
+        self.hidden_head = _head(width, 128, config.state)
+
+    def forward(self, maps: tuple[Tensor, Tensor, Tensor], rays: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Normals of any length, features and the first state, at 1/8, of the encoder's maps and the rays at 1/8, 1/16 and 1/32."""
+        eighth, sixteenth, coarsest = (torch.cat((each, with_batch), 1) for each, with_batch in zip(maps, rays, strict=True))
+        x = torch.cat((self.up2(self.up1(self.conv2(coarsest), sixteenth), eighth), rays[0]), 1)
+        return self.normal_head(x), self.feature_head(x), self.hidden_head(x)
+
+
+class _ConvGRU(nn.Module):
+    def __init__(self, state: int, inputs: int) -> None:
+        super().__init__()
+        self.convz, self.convr, self.convq = (nn.Conv2d(state + inputs, state, _WINDOW, padding=_WINDOW // 2) for _ in range(3))
+
+    def forward(self, state: Tensor, x: Tensor) -> Tensor:
+        both = torch.cat((state, x), 1)
+        kept = self.convr(both).sigmoid() * state
+        proposed = self.convq(torch.cat((kept, x), 1)).tanh()
+        return torch.lerp(state, proposed, self.convz(both).sigmoid())
+
+
+class DSINE(nn.Module):
+    """The version of the paper (the authors' "v02").
+
+    Convention:
+        Input (B, 3, H, W), normalised by ImageNet's mean and deviation, H and W multiples of `MULTIPLE`, and the camera that took it.
+        Output (B, 3, H, W): unit vectors in SCANNET axes, the negatives of those in the rays' OPENCV axes that face the viewer.
+    """
+
+    def __init__(self, config: DsineConfig) -> None:
+        super().__init__()
+        self.encoder = nn.ModuleDict({"original_model": EfficientNetB5()})
+        self.decoder = _Decoder(config)
+        self.gru = _ConvGRU(config.state, config.state + 2)
+        seen = config.state + 2
+        self.prob_head = _head(seen, 64, _NEIGHBOURS)
+        self.xy_head = _head(seen, 64, 2 * _NEIGHBOURS)
+        self.angle_head = _head(seen, 64, _NEIGHBOURS)
+        self.up_prob_head = _head(seen, 64, 9 * _COARSE**2)
+
+    def forward(self, pixels: Tensor, camera: Pinhole, iterations: int) -> Tensor:
+        """Normals, float32, after `iterations` passes, at least one; see the class."""
+        maps = self.encoder["original_model"](pixels)[2:]
+        rays = [
+            cell_rays(camera, each.shape[-2], each.shape[-1], _COARSE << level, pixels.device).expand(len(pixels), -1, -1, -1)
+            for level, each in enumerate(maps)
+        ]
+        eighth, sixteenth, coarsest = (each[:, :2].to(pixels.dtype) for each in rays)
+        normals, features, state = self.decoder(maps, (eighth, sixteenth, coarsest))
+        view = F.normalize(rays[0], dim=1)
+        normals = make_visible(F.normalize(normals.float(), dim=1), view)
+        x = torch.cat((features, eighth), 1)
+        around, nearby = neighbours(rays[0][:1], _WINDOW), view[:, :, None]
+        seen = state
+        for _ in range(iterations):
+            state = self.gru(state, x)
+            seen = torch.cat((state, eighth), 1)
+            turned = turn(neighbours(normals, _WINDOW), around, *self._rotations(seen, camera))
+            weights = self.prob_head(seen).float().sigmoid()[:, None]
+            normals = F.normalize((weights * make_visible(turned, nearby)).sum(2), dim=1)
+        return self._enlarged(normals, seen)
+
+    def _rotations(self, seen: Tensor, camera: Pinhole) -> tuple[Tensor, Tensor]:
+        """Steps of one cell (B, 2, neighbours, h, w) along each rotation's axis, and the angles (B, 1, neighbours, h, w)."""
+        x, y = F.normalize(self.xy_head(seen).float().unflatten(1, (2, _NEIGHBOURS)), dim=1).split(1, 1)
+        angles = self.angle_head(seen).float().sigmoid()[:, None] * math.pi
+        return torch.cat((x * (_COARSE / camera.fx), y * (_COARSE / camera.fy)), 1), angles
+
+    def _enlarged(self, normals: Tensor, seen: Tensor) -> Tensor:
+        """Normals at the picture's size, each a mean of the nine cells around it with weights of its own."""
+        shares = self.up_prob_head(seen).float().unflatten(1, (9, _COARSE**2)).softmax(1)
+        mixed = sum(shares[:, None, each] * near[:, :, None] for each, near in enumerate(neighbours(normals, 3).unbind(2)))
+        assert isinstance(mixed, Tensor)
+        return F.normalize(F.pixel_shuffle(mixed.flatten(1, 2), _COARSE), dim=1)
+
+    @staticmethod
+    def from_official(state: StateDict) -> dict[str, Tensor]:
+        """A published state dict as this network takes it.
+
+        Left out is what follows the encoder's last convolution. Convolutions whose weights the authors standardise in each pass get them
+        so: no mean, a deviation of 1.
+        """
+        kept = EfficientNetB5.without_unused(state, "encoder.original_model.")
+        return {key: _standardised(value) if key in _STANDARDISED else value for key, value in kept.items()}
+
+
+def _standardised(weight: Tensor) -> Tensor:
+    if weight.ndim != 4 or not weight.is_floating_point():  # for the loader to refuse
+        return weight
+    deviation, mean = torch.std_mean(weight.float(), dim=(1, 2, 3), keepdim=True)
+    return (weight - mean) / (deviation + 1e-5)
