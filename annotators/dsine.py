@@ -70,7 +70,7 @@ class DsineAnnotator(Annotator):
         Normals in SCANNET axes. A field of view that is not given is taken as FALLBACK_FOV, and not noted in the estimate.
     """
 
-    bytes_per_pixel = 2400
+    bytes_per_pixel = 800
 
     @classmethod
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> DsineAnnotator:

@@ -1,12 +1,27 @@
 """What ComfyUI sees: one file for each kind of node; the order of the tuples is the order in the menu."""
 
-from . import depth_maps, diffusion, files, geometry, interop, midas, normal_maps, relight, render, stereo, video, video_depth_anything
+from . import (
+    depth_maps,
+    diffusion,
+    dsine,
+    files,
+    geometry,
+    interop,
+    midas,
+    normal_maps,
+    relight,
+    render,
+    stereo,
+    video,
+    video_depth_anything,
+)
 
 NODES = (
     *midas.NODES,
     *depth_maps.NODES,
     *normal_maps.NODES,
     *video_depth_anything.NODES,
+    *dsine.NODES,
     *diffusion.NODES,
     *geometry.NODES,
     *render.NODES,

@@ -10,7 +10,7 @@ SPECS = (
     ModelSpec(
         id="dsine",
         family="dsine",
-        files=(WeightFile("dsine.pt", repo_id="hr16/Diffusion-Edge", approximate_size=290_950_000),),
+        files=(WeightFile("dsine.pt", repo_id="hr16/Diffusion-Edge", approximate_size=291_200_000),),
         licence="Imperial College London, non-commercial",
         licence_url="https://github.com/baegwangbin/DSINE/blob/main/LICENSE",
         commercial="no",

@@ -8,6 +8,7 @@ from depth_normal.annotators.base import WeightFile
 from depth_normal.annotators.depth_anything import DinoAnnotator
 from depth_normal.annotators.libraries import from_diffusers, from_transformers
 from depth_normal.annotators.networks.bae import Bae
+from depth_normal.annotators.networks.dsine import DSINE
 from depth_normal.annotators.networks.midas_small import MidasSmall
 from depth_normal.annotators.networks.moge import MoGe
 from depth_normal.annotators.networks.tiny import TINY, TinyNetwork
@@ -47,6 +48,8 @@ def networks(spec, role):
             return [MoGe(spec.config)]
         if spec.family == "bae":
             return [Bae()]
+        if spec.family == "dsine":
+            return [DSINE(spec.config)]
         if spec.family == "zoedepth":
             return [from_transformers("ZoeDepthForDepthEstimation")[0](zoe.transformers_config(spec.config))]
         if spec.config.backbone == "efficientnet-lite3":
@@ -101,4 +104,5 @@ def test_commits_are_pinned_or_said_not_to_be():
         "marigold",
         "lotus",
         "lbm",
+        "dsine",
     }

@@ -1,0 +1,389 @@
+"""DSINE: the network against a transcription, rays and rotations with known answers, cameras, borders, files."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from depth_normal.annotators.base import CheckpointError
+from depth_normal.annotators.dsine import FALLBACK_FOV, DsineAnnotator, DsineOptions
+from depth_normal.annotators.marigold import MarigoldOptions
+from depth_normal.annotators.networks.configs import DsineConfig
+from depth_normal.annotators.networks.dsine import DSINE, Pinhole, cell_rays, make_visible, turn
+from depth_normal.annotators.registry import FAMILIES, MODELS, find_spec
+from depth_normal.geometry.camera import fov_from_intrinsics, intrinsics_from_fov, pixel_rays
+from depth_normal.geometry.conventions import convert_normals
+from depth_normal.geometry.estimate import Axes
+
+CONFIG = DsineConfig(features=32, state=8)
+SPEC = replace(find_spec("dsine"), config=CONFIG, default_size=64)
+CAMERA = Pinhole(70.0, 66.0, 43.0, 35.0)
+UNUSED = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+STANDARDISED = [f"decoder.{block}._net.{layer}.weight" for block in ("up1", "up2") for layer in (0, 3)]
+
+
+def tiny_state(config=CONFIG, seed=0):
+    """A file's tensors: random, but for the encoder's deviations such that signals neither die nor grow."""
+    generator = torch.Generator().manual_seed(seed)
+    state = {}
+    for name, value in DSINE(config).state_dict().items():
+        if name.endswith("running_var"):
+            state[name] = torch.empty(value.shape).uniform_(0.5, 2, generator=generator)
+        elif value.ndim == 1:
+            state[name] = (1.0 if name.endswith("weight") else 0.0) + 0.2 * torch.randn(value.shape, generator=generator)
+        else:
+            state[name] = 1.3 * torch.randn(value.shape, generator=generator) / max(1, value[:1].numel()) ** 0.5 if value.ndim else value
+    return state | {f"encoder.original_model.bn2.{name}": torch.zeros(2048 if name[0] != "n" else ()) for name in UNUSED}
+
+
+@pytest.fixture(scope="module")
+def state():
+    return tiny_state()
+
+
+@pytest.fixture(scope="module")
+def annotator(state):
+    return DsineAnnotator.build(SPEC, {"network": state}, torch.float32)
+
+
+def pictures(height, width, batch=1):
+    coarse = torch.rand(batch, 3, 5, 7, generator=torch.Generator().manual_seed(7))
+    return F.interpolate(coarse, size=(height, width), mode="bilinear")
+
+
+def rotation(axis, angle):
+    """The matrices (..., 3, 3) that turn by an angle (...) about a unit axis (..., 3): exponentials of its cross product."""
+    x, y, z = axis.unbind(-1)
+    zero = torch.zeros_like(x)
+    cross = torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), -1).unflatten(-1, (3, 3))
+    return torch.linalg.matrix_exp(cross * angle[..., None, None])
+
+
+def plane_axis(normal, here, tip):
+    """From where the ray `here` meets the plane through its point at Z = 1 to where the ray `tip` does: a unit vector (..., 3)."""
+    distance = (normal * here).sum(-1, keepdim=True) / (normal * tip).sum(-1, keepdim=True)
+    return F.normalize(tip * distance - here, dim=-1)
+
+
+def transcribed(state, maps, camera, iterations):
+    """What follows the encoder by the paper's words, written apart from the product: neighbour by neighbour, turned by matrices."""
+
+    def conv(name, x, padding=0):
+        return F.conv2d(x, state[f"{name}.weight"], state[f"{name}.bias"], padding=padding)
+
+    def head(name, x):
+        return conv(f"{name}.4", conv(f"{name}.2", conv(f"{name}.0", x, 1).clamp(min=0)).clamp(min=0))
+
+    def block(name, x, skip):
+        x = torch.cat((F.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False), skip), 1)
+        for layer in (0, 3):
+            weight = state[f"{name}._net.{layer}.weight"]
+            flat = weight.flatten(1)
+            flat = (flat - flat.mean(1, keepdim=True)) / (flat.std(1, keepdim=True) + 1e-5)
+            x = F.conv2d(x, flat.view_as(weight), state[f"{name}._net.{layer}.bias"], padding=1)
+            x = F.group_norm(x, 8, state[f"{name}._net.{layer + 1}.weight"], state[f"{name}._net.{layer + 1}.bias"])
+            x = torch.where(x > 0, x, 0.01 * x)
+        return x
+
+    def uv(level):
+        rows, columns = maps[level].shape[-2:]
+        side = 8 * 2**level
+        u = torch.tensor([((i + 0.5) * side - 0.5 - camera.cx) / camera.fx for i in range(columns)])
+        v = torch.tensor([((i + 0.5) * side - 0.5 - camera.cy) / camera.fy for i in range(rows)])
+        return torch.stack(torch.meshgrid(u, v, indexing="xy"))[None].expand(len(maps[level]), -1, -1, -1)
+
+    eighth, sixteenth, coarsest = (torch.cat((each, uv(level)), 1) for level, each in enumerate(maps))
+    x = block("decoder.up2", block("decoder.up1", conv("decoder.conv2", coarsest), sixteenth), eighth)
+    x = torch.cat((x, uv(0)), 1)
+    normals = F.normalize(head("decoder.normal_head", x), dim=1).movedim(1, -1)
+    features, hidden = torch.cat((head("decoder.feature_head", x), uv(0)), 1), head("decoder.hidden_head", x)
+    batch, rows, columns, _ = normals.shape
+    rays = torch.cat((uv(0), torch.ones(batch, 1, rows, columns)), 1).movedim(1, -1)
+    view = F.normalize(rays, dim=-1)
+
+    def visible(normal, ray):
+        cosine = (normal * ray).sum(-1, keepdim=True)
+        return F.normalize(torch.where(cosine < 0.01, normal + (0.01 - cosine) * ray, normal), dim=-1)
+
+    normals = visible(normals, view)
+    seen = hidden
+    for _ in range(iterations):
+        both = torch.cat((hidden, features), 1)
+        update, reset = (conv(f"gru.conv{gate}", both, 2).sigmoid() for gate in "zr")
+        hidden = (1 - update) * hidden + update * conv("gru.convq", torch.cat((reset * hidden, features), 1), 2).tanh()
+        seen = torch.cat((hidden, uv(0)), 1)
+        share, angle = head("prob_head", seen).sigmoid(), head("angle_head", seen).sigmoid() * math.pi
+        direction, total = head("xy_head", seen), torch.zeros_like(normals)
+        for number in range(25):
+            down, right = number // 5 - 2, number % 5 - 2
+            row = (torch.arange(rows) + down).clamp(0, rows - 1)[:, None]
+            column = (torch.arange(columns) + right).clamp(0, columns - 1)
+            step = F.normalize(direction[:, [number, 25 + number]], dim=1).movedim(1, -1)
+            step = torch.cat((step * torch.tensor([8 / camera.fx, 8 / camera.fy]), torch.zeros(batch, rows, columns, 1)), -1)
+            normal, here = normals[:, row, column], rays[:, row, column]
+            turned = rotation(plane_axis(normal, here, here + step), angle[:, number]) @ normal[..., None]
+            total += share[:, number, :, :, None] * visible(turned[..., 0], view)
+        normals = F.normalize(total, dim=-1)
+    weights = head("up_prob_head", seen).view(batch, 9, 8, 8, rows, columns).softmax(1)
+    fine = torch.zeros(batch, rows * 8, columns * 8, 3)
+    for number in range(9):
+        row = (torch.arange(rows) + number // 3 - 1).clamp(0, rows - 1)[:, None]
+        column = (torch.arange(columns) + number % 3 - 1).clamp(0, columns - 1)
+        weight = weights[:, number].permute(0, 3, 1, 4, 2).reshape(batch, rows * 8, columns * 8, 1)
+        fine += weight * normals[:, row, column].repeat_interleave(8, 1).repeat_interleave(8, 2)
+    return F.normalize(fine, dim=-1).movedim(-1, 1)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("iterations", [1, 3])
+def test_the_network_is_the_one_described(state, annotator, iterations):
+    pixels = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(1))
+    found = annotator.network(pixels, CAMERA, iterations)
+    maps = annotator.network.encoder["original_model"](pixels)[2:]
+    expected = transcribed(state, maps, CAMERA, iterations)
+    assert found.std((0, 2, 3)).min() > 0.05, "no flat picture"
+    torch.testing.assert_close(found, expected, rtol=0, atol=2e-4)
+    torch.testing.assert_close(found.norm(dim=1), torch.ones(2, 64, 96))
+
+
+@pytest.mark.parametrize("stride", [8, 16, 32])
+def test_a_cells_ray_is_the_mean_of_its_pixels_rays(stride):
+    intrinsics = torch.tensor([[[CAMERA.fx, 0, CAMERA.cx], [0, CAMERA.fy, CAMERA.cy], [0, 0, 1]]])
+    expected = F.avg_pool2d(pixel_rays(intrinsics, 64, 96), stride)
+    torch.testing.assert_close(cell_rays(CAMERA, 64 // stride, 96 // stride, stride, torch.device("cpu")), expected)
+
+
+@pytest.mark.parametrize("degrees", [0.0, 30.0, 90.0, 180.0])
+@pytest.mark.parametrize(("step", "gives"), [((0.1, 0), (0, -1)), ((0, 0.1), (1, 0)), ((-0.1, 0), (0, 1)), ((0, -0.1), (-1, 0))])
+def test_a_wall_straight_ahead_turns_about_the_step(degrees, step, gives):
+    """About +X, which points right, the normal (0, 0, 1) turns to -Y, about +Y, which points down, to +X."""
+    radians = math.radians(degrees)
+    ahead = torch.tensor([[0.0, 0.0, 1.0]])
+    turned = turn(ahead, ahead, torch.tensor([step]).float(), torch.tensor([[radians]]))
+    expected = torch.tensor([[gives[0] * math.sin(radians), gives[1] * math.sin(radians), math.cos(radians)]])
+    torch.testing.assert_close(turned, expected, rtol=0, atol=1e-6)
+
+
+def test_the_axis_lies_in_the_surface_where_the_step_leads():
+    generator = torch.Generator().manual_seed(3)
+    rays = torch.cat((torch.randn(500, 2, generator=generator), torch.ones(500, 1)), 1).double()
+    normals = F.normalize(torch.randn(500, 3, generator=generator).double(), dim=1)
+    normals *= (normals * rays).sum(1, keepdim=True).sign()
+    steps = 0.1 * F.normalize(torch.randn(500, 2, generator=generator).double(), dim=1)
+    angles = torch.rand(500, 1, generator=generator).double() * math.pi
+    axis = plane_axis(normals, rays, rays + F.pad(steps, (0, 1)))
+    expected = (rotation(axis, angles[:, 0]) @ normals[..., None])[..., 0]
+    torch.testing.assert_close(turn(normals, rays, steps, angles), expected, rtol=0, atol=1e-9)
+
+
+def test_a_surface_seen_edge_on_stays():
+    edge_on = torch.tensor([[1.0, 0.0, 0.0]])
+    turned = turn(edge_on, torch.tensor([[0.0, 0.3, 1.0]]), torch.tensor([[0.0, 0.1]]), torch.tensor([[1.0]]))
+    torch.testing.assert_close(turned, edge_on)
+
+
+def test_what_cannot_be_seen_is_turned_until_it_can():
+    generator = torch.Generator().manual_seed(4)
+    normals, rays = (F.normalize(torch.randn(1000, 3, generator=generator), dim=1) for _ in range(2))
+    found, before = make_visible(normals, rays), (normals * rays).sum(1)
+    after = (found * rays).sum(1)
+    torch.testing.assert_close(found[before > 0.01], normals[before > 0.01])
+    assert (after[before <= 0.01] >= 0.00999).all()
+    torch.testing.assert_close(torch.linalg.det(torch.stack((normals, rays, found), 1)), torch.zeros(1000), rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("height", "width"), [(64, 96), (96, 50)])
+def test_every_normal_points_to_the_viewer(annotator, height, width):
+    """The rays slant by up to 75 degrees: a wrong sign of any of the three axes would show."""
+    found = annotator.estimate(pictures(height, width), fov=150.0)
+    assert found.axes is Axes.SCANNET and found.depth is None
+    normals = convert_normals(found.normals, found.axes, Axes.OPENCV)
+    rays = pixel_rays(found.intrinsics, found.height, found.width)
+    assert ((normals * rays).sum(1) < 0).float().mean() > 0.98
+    for axes in (Axes.OPENGL, Axes.DIRECTX):
+        mistaken = convert_normals(found.normals, axes, Axes.OPENCV)
+        assert ((mistaken * rays).sum(1) < 0).float().mean() < 0.9
+
+
+class Known(torch.nn.Module):
+    """Gives back what it sees, black as it was black, and notes it."""
+
+    def __init__(self):
+        super().__init__()
+        self.unused = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, pixels, camera, iterations):
+        self.camera, self.iterations = camera, iterations
+        mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+        self.seen = pixels * std[:, None, None] + mean[:, None, None]
+        return self.seen
+
+
+@pytest.fixture
+def known():
+    return DsineAnnotator(SPEC, Known())
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 96), (71, 100), (130, 64), (33, 65), (1, 1), (64, 640)])
+def test_the_picture_lies_in_the_middle_of_black_and_comes_back_whole(known, height, width):
+    picture = pictures(height, width)
+    found = known.estimate(picture, min(height, width))
+    torch.testing.assert_close(found.normals, picture)
+    seen = known.network.seen
+    rows, columns = seen.shape[-2] - height, seen.shape[-1] - width
+    assert not any(side % 32 for side in seen.shape[-2:]) and 0 <= rows < 32 and 0 <= columns < 32
+    left, top = columns // 2, rows // 2
+    torch.testing.assert_close(seen, F.pad(picture, (left, columns - left, top, rows - top)), rtol=0, atol=1e-6)
+    camera = known.network.camera
+    assert (camera.cx, camera.cy) == pytest.approx(((width - 1) / 2 + left, (height - 1) / 2 + top))
+
+
+@pytest.mark.parametrize(("height", "width"), [(96, 160), (160, 96), (100, 100)])
+@pytest.mark.parametrize("size", [48, 96, 192])
+@pytest.mark.parametrize("fov", [1.0, 60.0, 175.0])
+def test_the_field_of_view_is_of_the_longer_side_at_any_size(known, height, width, size, fov):
+    found = known.estimate(pictures(height, width), size, fov=fov)
+    camera, focal_length = known.network.camera, max(found.height, found.width) / 2 / math.tan(math.radians(fov / 2))
+    assert (camera.fx, camera.fy) == pytest.approx((focal_length, focal_length), rel=1e-5)
+    assert fov_from_intrinsics(found.intrinsics, found.height, found.width).item() == pytest.approx(fov, rel=1e-4)
+
+
+def test_pixels_that_are_not_quite_square_have_two_focal_lengths(known):
+    known.estimate(pictures(100, 333), 64, fov=60.0)
+    focal_length = 333 / 2 / math.tan(math.radians(30))
+    assert (known.network.camera.fx, known.network.camera.fy) == pytest.approx((focal_length * 213 / 333, focal_length * 64 / 100))
+
+
+def test_a_camera_that_is_not_known_is_taken_as_the_authors_take_it(known):
+    assert known.estimate(pictures(64, 96)).intrinsics is None, "it is a guess"
+    guessed = known.network.camera
+    given = known.estimate(pictures(64, 96), fov=FALLBACK_FOV)
+    assert guessed == known.network.camera
+    torch.testing.assert_close(given.intrinsics, intrinsics_from_fov(60, 64, 96))
+    known.predict(pictures(64, 96))
+    assert guessed == known.network.camera and known.network.iterations == 5
+    assert known.run(pictures(64, 96), None).normals.shape == (1, 3, 64, 96) and guessed == known.network.camera
+    assert not FAMILIES["dsine"].knows_camera(SPEC)
+
+
+@pytest.mark.parametrize(
+    ("picture", "size", "camera", "right", "below"),
+    [
+        ((1080, 1920), 512, (1662.769, 1662.769, 959.5, 543.5), 50, 0),
+        ((96, 128), 96, (110.851, 110.851, 63.5, 63.5), 0, 32),
+        ((150, 100), 64, (129.904, 129.904, 63.5, 95.5), 0, 32),
+    ],
+)
+def test_the_old_nodes_camera(known, picture, size, camera, right, below):
+    """As its code computes it, by hand: the original's focal length and middle, moved by half of what the original lacks to 64."""
+    found = known.estimate(pictures(*picture), size, fov=60.0, options=DsineOptions(old_camera=True))
+    assert tuple(known.network.camera) == pytest.approx(camera, rel=1e-5)
+    black = known.network.seen
+    assert black.shape[-2:] == (found.height + below, found.width + right), "black at the right and below"
+    torch.testing.assert_close(black[..., : found.height, : found.width], found.normals)
+    assert black[..., found.height :, :].abs().sum() + black[..., found.width :].abs().sum() < 1e-2
+
+
+@pytest.mark.parametrize("fov", [-1.0, 180.0, 365.0, math.nan, math.inf])
+def test_what_is_no_field_of_view_is_refused_before_the_network_runs(known, fov):
+    with pytest.raises(ValueError, match="expected between 0 and 180"):
+        known.estimate(pictures(64, 96), fov=fov)
+    assert not hasattr(known.network, "camera")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("fov", [0.01, 1.0, 175.0, 179.9])
+def test_extreme_fields_of_view_are_finite(annotator, fov):
+    normals = annotator.estimate(pictures(64, 70), fov=fov).normals
+    torch.testing.assert_close(normals.norm(dim=1), torch.ones(1, 64, 70))
+
+
+@pytest.mark.parametrize("iterations", [0, 21, -5, 2.5, math.nan])
+def test_iterations_out_of_range_are_named(iterations):
+    with pytest.raises(ValueError, match=r"iterations is .*; accepted: .*1 to 20"):
+        DsineOptions(iterations)
+
+
+@torch.no_grad()
+def test_each_iteration_is_a_pass(annotator, monkeypatch):
+    passes = []
+    gru = type(annotator.network.gru).forward
+    monkeypatch.setattr(type(annotator.network.gru), "forward", lambda self, *given: passes.append(1) or gru(self, *given))
+    found = {}
+    for iterations in (1, 5, 20):
+        passes.clear()
+        found[iterations] = annotator.estimate(pictures(64, 64), options=DsineOptions(iterations)).normals
+        assert len(passes) == iterations
+    assert (found[1] - found[5]).abs().max() > 1e-3 and torch.isfinite(found[20]).all()
+    torch.testing.assert_close(found[5], annotator.estimate(pictures(64, 64)).normals)
+
+
+def test_options_of_another_family_are_refused(known):
+    with pytest.raises(TypeError, match="dsine takes DsineOptions; found MarigoldOptions"):
+        known.estimate(pictures(64, 64), options=MarigoldOptions())
+
+
+@torch.no_grad()
+def test_a_batch_is_its_pictures_one_by_one(annotator):
+    batch = pictures(70, 51, 2)
+    together = annotator.estimate(batch).normals
+    alone = torch.cat([annotator.estimate(each[None]).normals for each in batch])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-4)
+
+
+def test_what_is_not_finite_is_refused(known):
+    with pytest.raises(ArithmeticError, match="normals that is not finite"):
+        known.estimate(pictures(64, 64) * math.nan)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_gives_unit_vectors_near_the_exact_ones(state, annotator, dtype):
+    half = DsineAnnotator.build(SPEC, {"network": state}, dtype).estimate(pictures(64, 64)).normals
+    assert half.dtype == torch.float32
+    assert (half * annotator.estimate(pictures(64, 64)).normals).sum(1).mean() > 0.95
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda state: state.pop("gru.convz.bias"), "1 missing keys (first: gru.convz.bias)"),
+        (lambda state: state.update({"kappa_head.0.weight": torch.zeros(1)}), "1 unexpected keys (first: kappa_head.0.weight)"),
+        (lambda state: state.update({"decoder.conv2.weight": torch.zeros(32, 2048, 1, 1)}), "1 tensors of another shape"),
+        (lambda state: state.update({STANDARDISED[0]: torch.zeros(3)}), "1 tensors of another shape"),
+        (lambda state: [state.pop(key) for key in [*state] if not key.startswith("encoder.")], "66 missing keys"),
+    ],
+    ids=["missing", "unexpected", "another shape", "a vector", "the encoder alone"],
+)
+def test_another_file_is_refused(state, change, told):
+    other = dict(state)
+    change(other)
+    with pytest.raises(CheckpointError, match="not a checkpoint of dsine") as refused:
+        DsineAnnotator.build(SPEC, {"network": other}, torch.float32)
+    assert told in str(refused.value)
+
+
+def test_nothing_mixes_devices_or_waits():
+    """Fake tensors know where they are: an operation on two devices is an error, and so is asking a device for a number."""
+    device = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0")
+    with FakeTensorMode(), torch.no_grad():
+        with device:
+            network = DSINE(CONFIG)
+        normals = network(torch.empty(2, 3, 64, 96, device=device), CAMERA, 2)
+    assert normals.device == device and normals.shape == (2, 3, 64, 96)
+
+
+def test_the_entry():
+    """Tensors and parameters as counted in the authors' class."""
+    entry = MODELS["dsine"]
+    with torch.device("meta"):
+        network = DSINE(entry.config)
+    unused = 2 * 2048
+    assert len(network.state_dict()) + len(UNUSED) == 918
+    assert sum(value.numel() for value in network.parameters()) + unused == 72_564_759
+    assert (entry.file.repo_id, entry.file.filename) == ("hr16/Diffusion-Edge", "dsine.pt")
+    assert entry.commercial_use == "no" and entry.licence_url and entry.quantity is None
