@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from depth_normal.annotators.base import CheckpointError
-from depth_normal.annotators.dsine import FALLBACK_FOV, DsineAnnotator, DsineOptions
+from depth_normal.annotators.dsine import FALLBACK_FOV, DsineAnnotator, DsineOptions, _frame
 from depth_normal.annotators.marigold import MarigoldOptions
 from depth_normal.annotators.networks.configs import DsineConfig
 from depth_normal.annotators.networks.dsine import DSINE, Pinhole, cell_rays, make_visible, turn
@@ -369,12 +369,12 @@ def test_another_file_is_refused(state, change, told):
 
 def test_nothing_mixes_devices_or_waits():
     """Fake tensors know where they are: an operation on two devices is an error, and so is asking a device for a number."""
-    device = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0")
+    device, frame = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0"), _frame(60.0, (120, 180), (60, 90))
     with FakeTensorMode(), torch.no_grad():
         with device:
             network = DSINE(CONFIG)
-        normals = network(torch.empty(2, 3, 64, 96, device=device), CAMERA, 2)
-    assert normals.device == device and normals.shape == (2, 3, 64, 96)
+        normals = DsineAnnotator(SPEC, network)._framed(torch.empty(2, 3, 60, 90, device=device), frame, 1).normals
+    assert normals.device == device and normals.shape == (2, 3, 60, 90)
 
 
 def test_the_entry():
