@@ -38,7 +38,7 @@ class DsineNormalMap:
     )
     CATEGORY, FUNCTION = LEGACY_CATEGORY, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE",)
-    OUTPUT_TOOLTIPS: ClassVar = ("The normal map: short side = resolution, aspect kept.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("Directions as colours, at the size that resolution says.",)
     SEARCH_ALIASES: ClassVar = ["normal map", "dsine", "controlnet normal", "normalbae", "surface normals"]
 
     @classmethod

@@ -65,10 +65,10 @@ def turn(normals: Tensor, rays: Tensor, steps: Tensor, angles: Tensor) -> Tensor
         (B, 3, ...) unit vectors. Where the axis is undefined, on a surface seen edge on, the normal stays.
     """
     step = torch.cat((steps, torch.zeros_like(steps[:, :1])), 1)
-    # a point of the surface goes where the step leads; a cross product of three, because a quotient has a pole on surfaces seen edge on
-    tip = rays + step
-    along = torch.linalg.cross(normals, torch.linalg.cross(step, tip, dim=1), dim=1)
-    axis = F.normalize(along, dim=1) * (normals * tip).sum(1, keepdim=True).sign()
+    # the difference of two points of the surface, of which the step leads from one to the other; as cross products, because the quotient
+    # that they come from has a pole on surfaces seen edge on
+    along = torch.linalg.cross(normals, torch.linalg.cross(step, rays.expand_as(step), dim=1), dim=1)
+    axis = F.normalize(along, dim=1) * (normals * (rays + step)).sum(1, keepdim=True).sign()
     cosine, sine = angles.cos(), angles.sin()
     beside = (axis * normals).sum(1, keepdim=True) * (1 - cosine)
     return F.normalize(normals * cosine + torch.linalg.cross(axis, normals, dim=1) * sine + axis * beside, dim=1)
