@@ -19,6 +19,7 @@ class VitConfig:
             positions, blocks of odd index ("global") see all patches at one position, and token 0 is the camera's. None: no such block.
         norm_eps: Of the last normalisation.
         grid: Side of the grid of positions in the checkpoint.
+        registers: Tokens between the class token and the patches, without positions.
     """
 
     width: int
@@ -29,6 +30,7 @@ class VitConfig:
     alternating_from: int | None = None
     norm_eps: float = 1e-6
     grid: int = 37
+    registers: int = 0
 
     @property
     def channels(self) -> int:
@@ -109,3 +111,19 @@ class DsineConfig:
 
     features: int = 2048
     state: int = 64
+class Metric3dConfig:
+    """An architecture of version 2.
+
+    Attributes:
+        vit: The transformer. Of one block handed on, all four levels are made, and it is normalised; of four, a level each, as they are.
+        levels: Channels of the four levels, from the finest (1/4 of the input) to the coarsest (1/14).
+        path: Channels of the fusion path at the same places.
+        hidden: Channels of the recurrent units.
+        iterations: How often these correct the maps.
+    """
+
+    vit: VitConfig
+    levels: tuple[int, int, int, int]
+    path: tuple[int, int, int, int]
+    hidden: int
+    iterations: int

@@ -1,4 +1,4 @@
-"""DINOv2's vision transformer, as all versions of Depth Anything use it, with the additions of version 3's small networks.
+"""DINOv2's vision transformer, as all versions of Depth Anything use it, with the additions of version 3's small networks and of Metric3D.
 
 Parameter names are those of the official checkpoints, so that these load without a key map.
 
@@ -8,6 +8,8 @@ Source:
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -111,6 +113,8 @@ class VisionTransformer(nn.Module):
         self.pos_embed = nn.Parameter(torch.zeros(1, config.grid**2 + 1, config.width))
         if config.alternating_from is not None:
             self.camera_token = nn.Parameter(torch.zeros(1, 2, config.width))  # of the reference picture, and of the others of a set
+        if config.registers:
+            self.register_tokens = nn.Parameter(torch.zeros(1, config.registers, config.width))
         self.patch_embed = _PatchEmbedding(config.width)
         self.blocks = nn.ModuleList(_Block(config, alternating=index >= first) for index in range(config.depth))
         self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
@@ -127,10 +131,29 @@ class VisionTransformer(nn.Module):
             not normalised. From an alternating network, channels are the last local block's, never normalised, then the taken block's.
         """
         rows, columns = x.shape[-2] // PATCH, x.shape[-1] // PATCH
+        alternating_from = self.config.alternating_from
+        features, local, tokens = [], x, x
+        for index, local, tokens in self._through_blocks(x, one_scene):
+            if index in self.config.taken:
+                taken = self.norm(tokens)
+                if alternating_from is not None:
+                    taken = torch.cat((local, taken), -1)
+                features.append(taken[:, 1 + self.config.registers :].transpose(1, 2).unflatten(2, (rows, columns)))
+        last = tokens[:, 0] if alternating_from is None else torch.cat((local[:, 0], tokens[:, 0]), -1)
+        return features, last
+
+    def tokens(self, x: Tensor) -> list[Tensor]:
+        """All tokens (B, 1 + registers + patches, width) after each block taken, not normalised; see the class."""
+        return [tokens for index, _, tokens in self._through_blocks(x) if index in self.config.taken]
+
+    def _through_blocks(self, x: Tensor, one_scene: bool = False) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """After each block its index, the tokens of the last local block, and its own."""
+        rows, columns = x.shape[-2] // PATCH, x.shape[-1] // PATCH
         tokens = torch.cat((self.cls_token.expand(len(x), -1, -1), self.patch_embed(x)), 1) + self._positions(rows, columns)
+        if self.config.registers:
+            tokens = torch.cat((tokens[:, :1], self.register_tokens.expand(len(x), -1, -1), tokens[:, 1:]), 1)
         alternating_from = self.config.alternating_from
         angles, local = (None, None), tokens
-        features = []
         before = tokens[:, 0]  # what token 0 was before the last block
         for index, block in enumerate(self.blocks):
             if index == alternating_from:
@@ -141,13 +164,7 @@ class VisionTransformer(nn.Module):
             together = tokens.flatten(0, 1)[None] if is_global and one_scene else tokens
             tokens = block(together, angles[is_global]).view_as(tokens)
             local = local if is_global else tokens
-            if index in self.config.taken:
-                taken = self.norm(tokens)
-                if alternating_from is not None:
-                    taken = torch.cat((local, taken), -1)
-                features.append(taken[:, 1:].transpose(1, 2).unflatten(2, (rows, columns)))
-        last = tokens[:, 0] if alternating_from is None else torch.cat((local[:, 0], tokens[:, 0]), -1)
-        return features, last
+            yield index, local, tokens
 
     def _cameras(self, first_tokens: Tensor, one_scene: bool) -> Tensor:
         """The camera's token of each picture, (B, 1, width), by what its token 0 was."""

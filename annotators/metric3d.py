@@ -1,0 +1,107 @@
+"""Metric3D v2: metres and normals from one picture.
+
+Source:
+    Hu et al., "Metric3D v2: A Versatile Monocular Geometric Foundation Model" (2024), code YvanYin/Metric3D.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..geometry.camera import DEFAULT_FOV, intrinsics_from_fov, resize_intrinsics
+from ..geometry.estimate import Axes, Estimate, Quantity
+from ..utils import round_to_multiple
+from .base import Annotator, ModelSpec, fill
+from .networks.metric3d import Metric3d
+from .networks.names import StateDict
+
+CANONICAL_FOCAL_LENGTH = 1000.0
+"""Focal length in pixels, at the network's size, at which the network's output is in metres."""
+MAX_DEPTH = 300.0
+"""Metres at which the authors end."""
+_ASPECT = 38 / 22
+_PADDING = (124 / 255, 116 / 255, 104 / 255)  # ImageNet's mean, rounded as in the authors' pictures of bytes
+
+
+class Metric3dAnnotator(Annotator):
+    """Metric3D v2.
+
+    Its `size` is the height of the frame that the network sees: 616 x 1064 pixels, in the authors' words the only one that the networks
+    were trained for. Every picture is fitted into it, aspect kept, and the rest is filled with grey; a portrait fills a third to a half.
+
+    Convention:
+        Depth in metres for a camera whose longer side spans `geometry.camera.DEFAULT_FOV`, which the estimate's intrinsics say; where the
+        field of view is given, metres for that: they are proportional to the focal length. Normals in OPENCV axes. Confidence is the
+        depth's: 1 less the relative error that the network expects.
+    """
+
+    bytes_per_pixel = 2000
+
+    @classmethod
+    def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> Metric3dAnnotator:
+        """See `Annotator.build`. Takes the authors' names."""
+        with torch.device("meta"):
+            network = Metric3d(spec.config)
+        fill(network, Metric3d.official_names(states["network"]), f"not a checkpoint of {spec.id}")
+        network.float().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stubs lack it
+        network.set_dtype(dtype)
+        return cls(spec, network)
+
+    @classmethod
+    def knows_camera(cls, spec: ModelSpec) -> bool:
+        """See `Annotator.knows_camera`: a usual one."""
+        return True
+
+    def network_size(self, height: int, width: int, size: int) -> tuple[int, int]:
+        """See `Annotator.network_size`: the frame, whatever the picture."""
+        multiple = self.spec.multiple_of
+        return round_to_multiple(size, multiple), round_to_multiple(size * _ASPECT, multiple)
+
+    def run(self, images: Tensor, size: int | None) -> Estimate:
+        """See `Annotator.run`. What the network says of the frame's filled part is cut away."""
+        height, width = images.shape[-2:]
+        frame = self.checked_network_size(height, width, size)
+        scale, rows, columns = _fitted(height, width, frame)
+        top, left = (frame[0] - rows) // 2, (frame[1] - columns) // 2
+        seen = self.predict(self.resize(images, *frame))
+        part = replace(seen, **{name: value[..., top : top + rows, left : left + columns].contiguous() for name, value in seen.maps.items()})
+        camera = intrinsics_from_fov(DEFAULT_FOV, height, width, batch=len(images))
+        metres = (camera[:, 0, 0] * (scale / CANONICAL_FOCAL_LENGTH)).to(part.device)
+        intrinsics = resize_intrinsics(camera, (height, width), (rows, columns)).to(part.device)
+        assert part.depth is not None
+        return replace(part, depth=part.depth * metres[:, None, None, None], intrinsics=intrinsics)
+
+    def resize(self, images: Tensor, height: int, width: int) -> Tensor:
+        """Pictures fitted into the frame: linear without antialiasing, the rest the mean colour of ImageNet."""
+        _, rows, columns = _fitted(*images.shape[-2:], (height, width))
+        top, left = (height - rows) // 2, (width - columns) // 2
+        frame = images.new_tensor(_PADDING).view(1, 3, 1, 1).repeat(len(images), 1, height, width)
+        frame[..., top : top + rows, left : left + columns] = F.interpolate(images, size=(rows, columns), mode="bilinear")
+        return frame
+
+    def predict(self, pixels: Tensor) -> Estimate:
+        """See `Annotator.predict`. Metres are those of the canonical camera."""
+        output = self.network(self.normalised(pixels))
+        return Estimate(output.depth, Quantity.METRIC_DEPTH, normals=output.normals, axes=Axes.OPENCV, confidence=output.confidence)
+
+    def for_camera(self, estimate: Estimate, intrinsics: Tensor) -> Estimate:
+        """See `Annotator.for_camera`. Metres are proportional to the camera's focal length."""
+        assert estimate.depth is not None and estimate.intrinsics is not None
+        ratio = intrinsics[:, 0, 0] / estimate.intrinsics[:, 0, 0]
+        return replace(super().for_camera(estimate, intrinsics), depth=estimate.depth * ratio[:, None, None, None])
+
+    def _finished(self, estimate: Estimate, height: int, width: int, fov: float) -> Estimate:
+        found = super()._finished(estimate, height, width, fov)
+        assert found.depth is not None
+        return replace(found, depth=found.depth.clamp(max=MAX_DEPTH))
+
+
+def _fitted(height: int, width: int, frame: tuple[int, int]) -> tuple[float, int, int]:
+    """How a picture is scaled to fit into the frame, and its rows and columns there, cut to whole pixels as the authors do."""
+    scale = min(frame[0] / height, frame[1] / width)
+    return scale, max(1, int(height * scale)), max(1, int(width * scale))

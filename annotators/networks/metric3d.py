@@ -1,0 +1,317 @@
+"""Metric3D v2: depth and normals by DINOv2's transformer with registers, then corrected step by step by recurrent units.
+
+Parameter names are those of the authors' checkpoints, without their first part.
+
+Source:
+    Hu et al., "Metric3D v2: A Versatile Monocular Geometric Foundation Model" (2024), code YvanYin/Metric3D; the recurrent units: Lipson
+    et al., "RAFT-Stereo" (2021).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .configs import Metric3dConfig
+from .names import StateDict, rename
+from .vit import PATCH, VisionTransformer
+
+LEAST_DEPTH, MOST_DEPTH = 0.1, 200.0
+"""Metres of the canonical camera between which the network decides."""
+_BINS = 256
+_METRES_PER_UNIT = 100.0  # of the state that is corrected
+_STATE = 6  # depth, its confidence, the normal and its concentration
+_FINEST = 4  # pixels of the input along a side of the finest level
+_LEAST_CONCENTRATION = 0.01
+
+
+class Metric3dOutput(NamedTuple):
+    """What the network says of B pictures, float32, at the input's size.
+
+    Attributes:
+        depth: (B, 1, H, W) metres of the canonical camera, from `LEAST_DEPTH` to `MOST_DEPTH`.
+        confidence: (B, 1, H, W): of the depth, trained to be 1 less its relative error; may leave that range.
+        normals: (B, 3, H, W) unit vectors in OPENCV axes.
+        concentration: (B, 1, H, W), at least 0.01: of the normals, larger = surer.
+    """
+
+    depth: Tensor
+    confidence: Tensor
+    normals: Tensor
+    concentration: Tensor
+
+
+class _Rectified(nn.Module):
+    """Two convolutions with a shortcut that is rectified too: the authors' ReLU works in place, and the weights were trained with it."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = _conv(channels, channels)
+        self.conv2 = _conv(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(x)
+        return x + self.conv2(F.relu(self.conv1(x)))
+
+
+class _Fusion(nn.Module):
+    """Adds a finer level to the path, refines it and enlarges it."""
+
+    def __init__(self, inputs: int, outputs: int, joins: bool) -> None:
+        super().__init__()
+        self.way_trunk = _Rectified(inputs)
+        if joins:
+            self.way_branch = _Rectified(inputs)
+        self.out_conv = nn.Conv2d(inputs, outputs, 1)
+
+    def forward(self, path: Tensor, finer: Tensor | None, scale: float) -> Tensor:
+        if finer is not None:
+            path = path + self.way_branch(finer)
+        path = self.way_trunk(path)
+        if scale != 1:
+            path = F.interpolate(path, scale_factor=scale, mode="bilinear", align_corners=True)
+        return self.out_conv(path)
+
+
+class _Path(nn.Module):
+    def __init__(self, config: Metric3dConfig) -> None:
+        super().__init__()
+        finest, fine, coarse, coarsest = config.path
+        self.upconv_3 = _Fusion(coarsest, coarse, joins=False)
+        self.upconv_2 = _Fusion(coarse, fine, joins=True)
+        self.upconv_1 = _Fusion(fine, finest + 2, joins=True)
+
+    def forward(self, levels: list[Tensor]) -> Tensor:
+        _, fine, coarse, coarsest = levels
+        path = self.upconv_3(coarsest, None, 1)
+        return self.upconv_1(self.upconv_2(path, coarse, 2), fine, 7 / 4)
+
+
+class _Readout(nn.Module):
+    """A map from the patches' tokens, each with what the others say."""
+
+    def __init__(self, width: int, special: int) -> None:
+        super().__init__()
+        self.project_patch = nn.Linear(width, width)
+        self.project_learn = nn.Linear(special * width, width, bias=False)
+
+    def forward(self, tokens: Tensor, special: int, rows: int) -> Tensor:
+        learnt = self.project_learn(tokens[:, None, :special].flatten(2))
+        patches = F.gelu(self.project_patch(tokens[:, special:]) + learnt)
+        return patches.transpose(1, 2).unflatten(2, (rows, -1))
+
+
+class _Level(nn.Module):
+    def __init__(self, width: int, special: int, sample: nn.Module, nearest: float) -> None:
+        super().__init__()
+        self.special, self.nearest = special, nearest
+        self.readoper = _Readout(width, special)
+        self.sample = sample
+
+    def forward(self, tokens: Tensor, rows: int) -> Tensor:
+        x = self.readoper(tokens, self.special, rows)
+        return self.sample(F.interpolate(x, scale_factor=self.nearest, mode="nearest") if self.nearest != 1 else x)
+
+
+class _Levels(nn.Module):
+    """Four maps, from the finest: 1/4, 1/7, 1/14 and 1/14 of the input."""
+
+    def __init__(self, config: Metric3dConfig) -> None:
+        super().__init__()
+        width, special = config.vit.width, 1 + config.vit.registers
+        finest, fine = config.levels[:2]
+        samples = (nn.Sequential(nn.Conv2d(width, finest, 1)), nn.ConvTranspose2d(width, fine, 2, 2), nn.Identity(), nn.Identity())
+        for level, sample in enumerate(samples):
+            self.add_module(f"read_{level}", _Level(width, special, sample, nearest=1 if level else PATCH / _FINEST))
+
+    def forward(self, tokens: list[Tensor], rows: int) -> list[Tensor]:
+        return [self.get_submodule(f"read_{level}")(each, rows) for level, each in enumerate(tokens)]
+
+
+class _ChannelNorm(nn.LayerNorm):
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.movedim(1, -1)).movedim(-1, 1)
+
+
+class _Residual(nn.Module):
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv1 = _conv(inputs, outputs)
+        self.norm1 = _ChannelNorm(outputs)
+        self.conv2 = _conv(outputs, outputs)
+        self.norm2 = _ChannelNorm(outputs)
+        self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1), _ChannelNorm(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(self.downsample(x) + F.relu(self.norm2(self.conv2(y))))
+
+
+class _Context(nn.Module):
+    """Of the three finer levels, what the recurrent units begin with, and what they are told each time."""
+
+    def __init__(self, config: Metric3dConfig) -> None:
+        super().__init__()
+        for name, inputs in zip(("outputs04", "outputs08", "outputs16"), config.levels, strict=False):
+            pair = (nn.Sequential(_Residual(inputs, config.hidden), _conv(config.hidden, config.hidden)) for _ in range(2))
+            self.add_module(name, nn.ModuleList(pair))
+
+    def forward(self, levels: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        finest, fine, coarse, _ = levels
+        # the path has rectified these two in place by then
+        maps = (finest, F.relu(fine), F.relu(coarse))
+        pairs = (tuple(each(x) for each in pair) for pair, x in zip(self.children(), maps, strict=True))
+        return [(hidden.tanh(), F.relu(context)) for hidden, context in pairs]
+
+
+class _Gru(nn.Module):
+    def __init__(self, hidden: int, inputs: int) -> None:
+        super().__init__()
+        self.convz = _conv(hidden + inputs, hidden)
+        self.convr = _conv(hidden + inputs, hidden)
+        self.convq = _conv(hidden + inputs, hidden)
+
+    def forward(self, hidden: Tensor, context: list[Tensor], *inputs: Tensor) -> Tensor:
+        update, reset, new = context
+        everything = torch.cat((hidden, *inputs), 1)
+        z = torch.sigmoid(self.convz(everything) + update)
+        r = torch.sigmoid(self.convr(everything) + reset)
+        return (1 - z) * hidden + z * torch.tanh(self.convq(torch.cat((r * hidden, *inputs), 1)) + new)
+
+
+class _Correction(nn.Module):
+    """What is added to the state."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.conv1d, self.conv2d = _conv(hidden, hidden), _conv(hidden, 2)
+        self.conv1n, self.conv2n = _conv(hidden, hidden), _conv(hidden, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat((self.conv2d(F.relu(self.conv1d(x))), self.conv2n(F.relu(self.conv1n(x)))), 1)
+
+
+class _Update(nn.Module):
+    """The recurrent units of three levels; the coarser ones run more often."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.gru08 = _Gru(hidden, _STATE + hidden)
+        self.gru16 = _Gru(hidden, 2 * hidden)
+        self.gru32 = _Gru(hidden, hidden)
+        self.flow_head = _Correction(hidden)
+        self.mask = nn.Sequential(_conv(hidden, hidden), nn.ReLU(), nn.Conv2d(hidden, 9 * _FINEST**2, 1))
+
+    def forward(self, hidden: list[Tensor], context: list[list[Tensor]], state: Tensor) -> list[Tensor]:
+        """The hidden states after one step, from the finest."""
+        finest, fine, coarse = hidden
+        coarse = self.gru32(coarse, context[2], _halved(fine))
+        for _ in range(2):
+            coarse = self.gru32(coarse, context[2], _halved(fine))
+            fine = self.gru16(fine, context[1], _resized(_halved(finest), fine), _resized(coarse, fine))
+        return [self.gru08(finest, context[0], state, _resized(fine, finest)), fine, coarse]
+
+
+class _Decoder(nn.Module):
+    def __init__(self, config: Metric3dConfig) -> None:
+        super().__init__()
+        features, hidden = config.path[0], config.hidden
+        self.iterations = config.iterations
+        self.token2feature = _Levels(config)
+        self.decoder_mono = _Path(config)
+        self.depth_regressor = nn.Sequential(_conv(features, _BINS), nn.ReLU(), nn.Conv2d(_BINS, _BINS, 1))
+        self.normal_predictor = nn.Sequential(
+            _conv(features, 128),
+            nn.ReLU(),
+            nn.Conv2d(128, 128, 1),
+            nn.ReLU(),
+            nn.Conv2d(128, 128, 1),
+            nn.ReLU(),
+            nn.Conv2d(128, 3, 1),
+        )
+        self.context_feature_encoder = _Context(config)
+        self.context_zqr_convs = nn.ModuleList(_conv(hidden, 3 * hidden) for _ in range(3))
+        self.update_block = _Update(hidden)
+
+    def forward(self, tokens: list[Tensor], rows: int) -> Metric3dOutput:
+        levels = self.token2feature(tokens, rows)
+        state = self._first_state(self.decoder_mono(levels))
+        begun, told = zip(*self.context_feature_encoder(levels), strict=True)
+        context = [list(conv(each).chunk(3, 1)) for conv, each in zip(self.context_zqr_convs, told, strict=True)]
+        hidden = list(begun)
+        for _ in range(self.iterations):
+            hidden = self.update_block(hidden, context, state)
+            state = state + self.update_block.flow_head(hidden[0])
+        state = _enlarged(state, 0.25 * self.update_block.mask(hidden[0]))
+        depth = (state[:, :1] * _METRES_PER_UNIT + MOST_DEPTH).clamp(LEAST_DEPTH, MOST_DEPTH)
+        return Metric3dOutput(depth, state[:, 1:2], *_with_concentration(state[:, 2:5], state[:, 5:]))
+
+    def _first_state(self, path: Tensor) -> Tensor:
+        features, depth_confidence, normal_confidence = path[:, :-2], path[:, -2:-1], path[:, -1:]
+        ends = (math.log(LEAST_DEPTH), math.log(MOST_DEPTH))
+        bins = torch.linspace(*ends, _BINS, device=path.device).exp()
+        depth = (self.depth_regressor(features).softmax(1) * bins[:, None, None]).sum(1, keepdim=True)
+        scaled = (depth.clamp(LEAST_DEPTH, MOST_DEPTH) - MOST_DEPTH) / _METRES_PER_UNIT
+        return torch.cat((scaled, depth_confidence, *_with_concentration(self.normal_predictor(features), normal_confidence)), 1)
+
+
+class Metric3d(nn.Module):
+    """Version 2.
+
+    Convention:
+        Input (B, 3, H, W), normalised by ImageNet's mean and deviation, H and W multiples of 28.
+    """
+
+    def __init__(self, config: Metric3dConfig) -> None:
+        super().__init__()
+        self.encoder = VisionTransformer(config.vit)
+        self.decoder = _Decoder(config)
+
+    def set_dtype(self, dtype: torch.dtype) -> None:
+        """Brings the transformer to a dtype. The rest stays in float32: half precision would round a state of 100 m a unit to 0.1 m."""
+        self.encoder.to(dtype)
+
+    def forward(self, x: Tensor) -> Metric3dOutput:
+        """What the network says; see the class."""
+        tokens = self.encoder.tokens(x)
+        if len(tokens) == 1:
+            tokens = [self.encoder.norm(tokens[0])] * 4
+        return self.decoder([each.float() for each in tokens], x.shape[-2] // PATCH)
+
+    @staticmethod
+    def official_names(state: StateDict) -> dict[str, Tensor]:
+        """A published state dict under the names of this network, without what it never uses."""
+        named = {rename(key, _NAMES): value for key, value in state.items()}
+        return {key: value for key, value in named.items() if key != "encoder.mask_token" and ".norm3." not in key}
+
+
+# the authors keep one normalisation under two names: norm3 and downsample.1
+_NAMES = ((r"^depth_model\.", ""), (r"^encoder\.blocks\.0\.(\d+\.)", r"encoder.blocks.\1"))
+
+
+def _conv(inputs: int, outputs: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 3, padding=1)
+
+
+def _halved(x: Tensor) -> Tensor:
+    return F.avg_pool2d(x, 3, stride=2, padding=1)
+
+
+def _resized(x: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(x, size=like.shape[2:], mode="bilinear", align_corners=True)
+
+
+def _with_concentration(normals: Tensor, concentration: Tensor) -> tuple[Tensor, Tensor]:
+    return F.normalize(normals, dim=1, eps=1e-10), F.elu(concentration) + (1 + _LEAST_CONCENTRATION)
+
+
+def _enlarged(state: Tensor, mask: Tensor) -> Tensor:
+    """Four times as large: each value a mean of the nine around it, weighted by the softmax of `mask` (B, 9 * 16, h, w)."""
+    weights = mask.unflatten(1, (1, 9, _FINEST, _FINEST)).softmax(2)
+    around = F.unfold(state, 3, padding=1).view(len(state), _STATE, 9, 1, 1, *state.shape[-2:])
+    # (B, state, sub-row, sub-column, row, column) to (B, state, row, sub-row, column, sub-column)
+    return (weights * around).sum(2).permute(0, 1, 4, 2, 5, 3).flatten(4).flatten(2, 3)
