@@ -40,8 +40,6 @@ class Metric3dAnnotator(Annotator):
         depth's: 1 less the relative error that the network expects.
     """
 
-    bytes_per_pixel = 2000
-
     @classmethod
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> Metric3dAnnotator:
         """See `Annotator.build`. Takes the authors' names."""
