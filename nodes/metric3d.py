@@ -32,9 +32,9 @@ DEFAULT_FOCAL, MAX_FOCAL = 1000, 16384
 MAX_NETWORK_SIZE = 4096
 OLD_CODING = NormalMapCoding.CONTROLNET_NORMALBAE
 
-# the greys that the old node took from matplotlib: evenly spaced from 0 to _FARTHEST times the farthest depth
+# the greys that the old node took from matplotlib: evenly spaced from 0 to _FARTHEST times the farthest depth, in so many steps
 _GREYS = (255, 240, 217, 189, 150, 115, 82, 37, 0)
-_FARTHEST = 1.1
+_FARTHEST, _STEPS = 1.1, 256
 
 
 def _inputs(**after: Any) -> Inputs:
@@ -145,12 +145,14 @@ def _encoded(estimate: Estimate, coding: NormalMapCoding) -> Tensor:
 
 
 def _greys(estimate: Estimate, measure: MeasureRange) -> Tensor:
-    """The old picture: 0 metres white, the farthest nearly black, between them the greys of a table."""
+    """The old picture: 0 metres white, the farthest nearly black. Its greys are the middles of the old steps, and between them."""
     depth, quantity, valid = estimate.known_depth()
     farthest, _ = measure(depth_to_nearness(depth, quantity), valid, (0.0, 100.0))  # metres as nearness: negative
     levels = depth.new_tensor(_GREYS) / 255
-    position = (depth / (-farthest * _FARTHEST) * (len(levels) - 1)).clamp(0, len(levels) - 1)
-    below = position.detach().long().clamp(max=len(levels) - 2)
+    last = len(levels) - 1
+    step = depth / (-farthest * _FARTHEST) * _STEPS - 0.5
+    position = (step * (last / (_STEPS - 1))).clamp(0, last)
+    below = position.long().clamp(max=last - 1)
     return torch.lerp(levels[below], levels[below + 1], position - below).where(valid, 0)
 
 

@@ -39,6 +39,7 @@ BY_FAMILY = {
     "depth-anything-3": ((378, 504), (336, 504), (280, 504), (504, 378)),
     # 3600 tokens of 14 x 14 at the picture's aspect
     "moge": ((728, 966), (686, 1022), (630, 1120), (966, 728)),
+    "metric3d": ((616, 1064),) * 4,
     "marigold": LONG_SIDE,
     "lotus": LONG_SIDE,
     # as many pixels as 1024 x 1024, in place of the nearest of the authors' eleven shapes

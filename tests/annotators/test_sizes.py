@@ -9,6 +9,7 @@ from depth_normal.annotators.depth_anything import DinoAnnotator
 from depth_normal.annotators.libraries import from_diffusers, from_transformers
 from depth_normal.annotators.networks.bae import Bae
 from depth_normal.annotators.networks.dsine import DSINE
+from depth_normal.annotators.networks.metric3d import Metric3d
 from depth_normal.annotators.networks.midas_small import MidasSmall
 from depth_normal.annotators.networks.moge import MoGe
 from depth_normal.annotators.networks.tiny import TINY, TinyNetwork
@@ -50,6 +51,8 @@ def networks(spec, role):
             return [Bae()]
         if spec.family == "dsine":
             return [DSINE(spec.config)]
+        if spec.family in ("moge", "metric3d"):
+            return [(MoGe if spec.family == "moge" else Metric3d)(spec.config)]
         if spec.family == "zoedepth":
             return [from_transformers("ZoeDepthForDepthEstimation")[0](zoe.transformers_config(spec.config))]
         if spec.config.backbone == "efficientnet-lite3":

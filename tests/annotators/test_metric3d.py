@@ -1,0 +1,418 @@
+"""Metric3D v2: the network against a transcription, the frame, metres by the canonical camera, normals, and files that are not its own."""
+
+import functools
+import math
+import runpy
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+
+from depth_normal.annotators import metric3d
+from depth_normal.annotators.base import CheckpointError, ModelSpec, WeightFile
+from depth_normal.annotators.networks.configs import Metric3dConfig, VitConfig
+from depth_normal.annotators.networks.metric3d import Metric3d, Metric3dOutput
+from depth_normal.annotators.registry import FAMILIES, MODELS, find_spec
+from depth_normal.geometry.camera import DEFAULT_FOV, depth_to_points, fov_from_intrinsics, intrinsics_from_fov, pixel_rays
+from depth_normal.geometry.derive import with_normals
+from depth_normal.geometry.estimate import Axes, Estimate, Quantity
+
+DEVICES = runpy.run_path(str(Path(__file__).resolve().parents[1] / "geometry" / "test_devices.py"))
+DEVICE = DEVICES["DEVICE"]
+SMALL = Metric3dConfig(VitConfig(16, 2, 2, (1,), grid=3, registers=4), (6, 8, 16, 16), (6, 8, 16, 16), 8, 2)
+GIANT = replace(SMALL, vit=VitConfig(24, 4, 3, (0, 1, 2, 3), swiglu=True, grid=3, registers=4), levels=(6, 8, 24, 24), path=(6, 8, 24, 24))
+BOTH = pytest.mark.parametrize("config", [SMALL, GIANT], ids=["one block", "four blocks"])
+
+
+def spec(config=SMALL, size=56):
+    file = WeightFile("metric3d_tiny.pth")
+    axes = Axes.OPENCV
+    return ModelSpec("metric3d-tiny", "metric3d", (file,), "BSD", Quantity.METRIC_DEPTH, axes, multiple_of=28, default_size=size, config=config)
+
+
+@functools.cache
+def _tiny_state(config, seed):
+    generator = torch.Generator().manual_seed(seed)
+    state = {}
+    for name, value in Metric3d(config).state_dict().items():
+        noise = torch.randn(value.shape, generator=generator)
+        scale_like = name.endswith(("gamma", "downsample.1.weight")) or ("norm" in name and name.endswith("weight"))
+        state[name] = noise / value[0].numel() ** 0.5 if value.ndim > 1 else (1 if scale_like else 0) + 0.1 * noise
+    return state
+
+
+def tiny_state(config=SMALL, seed=0):
+    return dict(_tiny_state(config, seed))
+
+
+def annotator(config=SMALL, dtype=torch.float32):
+    return metric3d.Metric3dAnnotator.build(spec(config), {"network": tiny_state(config)}, dtype)
+
+
+def pictures(height, width, batch=1):
+    coarse = torch.rand(batch, 3, 6, 8, generator=torch.Generator().manual_seed(7))
+    return F.interpolate(coarse, size=(height, width), mode="bilinear")
+
+
+def transcribed(state, tokens, rows, iterations):
+    """The decoder by the authors' description, written apart from the product: depth, confidence, normals, concentration."""
+
+    def conv(name, x, **more):
+        weight = state[f"decoder.{name}.weight"]
+        return F.conv2d(x, weight, state[f"decoder.{name}.bias"], padding=weight.shape[-1] // 2, **more)
+
+    def level(index):
+        name, patches = f"decoder.token2feature.read_{index}.", tokens[index][:, 5:]
+        told = tokens[index][:, :5].reshape(len(patches), 1, -1) @ state[f"{name}readoper.project_learn.weight"].T
+        read = patches @ state[f"{name}readoper.project_patch.weight"].T + state[f"{name}readoper.project_patch.bias"]
+        return F.gelu(read + told).transpose(1, 2).reshape(len(patches), -1, rows, patches.shape[1] // rows)
+
+    def block(name, x):
+        """The ReLU works in place: what follows sees x rectified, and so does the shortcut."""
+        x.clamp_(min=0)
+        return x + conv(f"{name}.conv2", conv(f"{name}.conv1", x).clamp(min=0))
+
+    def up(x, size):
+        return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
+
+    def half(x):
+        return F.avg_pool2d(x, 3, 2, 1)
+
+    def layer_norm(name, x):
+        weight, bias = state[f"decoder.{name}.weight"], state[f"decoder.{name}.bias"]
+        centred = x - x.mean(1, keepdim=True)
+        return centred / (centred.square().mean(1, keepdim=True) + 1e-5).sqrt() * weight[:, None, None] + bias[:, None, None]
+
+    def residual(name, x):
+        y = layer_norm(f"{name}.norm1", conv(f"{name}.conv1", x)).clamp(min=0)
+        y = layer_norm(f"{name}.norm2", conv(f"{name}.conv2", y)).clamp(min=0)
+        return (layer_norm(f"{name}.downsample.1", conv(f"{name}.downsample.0", x)) + y).clamp(min=0)
+
+    def certain(normals, kappa):
+        return normals / normals.square().sum(1, keepdim=True).sqrt(), F.elu(kappa) + 1.01
+
+    def gru(name, h, context, x):
+        z = torch.sigmoid(conv(f"update_block.{name}.convz", torch.cat((h, x), 1)) + context[0])
+        r = torch.sigmoid(conv(f"update_block.{name}.convr", torch.cat((h, x), 1)) + context[1])
+        q = torch.tanh(conv(f"update_block.{name}.convq", torch.cat((r * h, x), 1)) + context[2])
+        return h + z * (q - h)
+
+    x0, x1, x2, x3 = (level(index) for index in range(4))
+    quarter = [rows * 7 // 2, x0.shape[-1] * 7 // 2]
+    x0 = conv("token2feature.read_0.sample.0", F.interpolate(x0, size=quarter, mode="nearest"))
+    sample = "decoder.token2feature.read_1.sample"
+    x1 = F.conv_transpose2d(x1, state[f"{sample}.weight"], state[f"{sample}.bias"], stride=2)
+
+    path = conv("decoder_mono.upconv_3.out_conv", block("decoder_mono.upconv_3.way_trunk", x3))
+    path = block("decoder_mono.upconv_2.way_trunk", path + block("decoder_mono.upconv_2.way_branch", x2))
+    path = conv("decoder_mono.upconv_2.out_conv", up(path, x1.shape[2:]))
+    path = block("decoder_mono.upconv_1.way_trunk", path + block("decoder_mono.upconv_1.way_branch", x1))
+    path = conv("decoder_mono.upconv_1.out_conv", up(path, quarter))
+
+    bins = torch.tensor([math.exp(math.log(0.1) + index / 255 * math.log(200 / 0.1)) for index in range(256)])
+    logits = conv("depth_regressor.2", conv("depth_regressor.0", path[:, :-2]).clamp(min=0))
+    depth = torch.einsum("bkhw,k->bhw", logits.softmax(1), bins)[:, None].clamp(0.1, 200)
+    normals = path[:, :-2]
+    for index in (0, 2, 4, 6):
+        normals = conv(f"normal_predictor.{index}", normals.clamp(min=0) if index else normals)
+    state_map = torch.cat(((depth - 200) / 100, path[:, -2:-1], *certain(normals, path[:, -1:])), 1)
+
+    hidden, context = [], []
+    for index, (name, x) in enumerate((("outputs04", x0), ("outputs08", x1), ("outputs16", x2))):
+        first, second = (
+            conv(f"context_feature_encoder.{name}.{k}.1", residual(f"context_feature_encoder.{name}.{k}.0", x)) for k in (0, 1)
+        )
+        hidden.append(first.tanh())
+        context.append(conv(f"context_zqr_convs.{index}", second.clamp(min=0)).chunk(3, 1))
+    for _ in range(iterations):
+        for finest in (0, 1, 2):  # the coarsest runs three times, the next twice
+            hidden[2] = gru("gru32", hidden[2], context[2], half(hidden[1]))
+            if finest > 0:
+                around = torch.cat((up(half(hidden[0]), x1.shape[2:]), up(hidden[2], x1.shape[2:])), 1)
+                hidden[1] = gru("gru16", hidden[1], context[1], around)
+        hidden[0] = gru("gru08", hidden[0], context[0], torch.cat((state_map, up(hidden[1], quarter)), 1))
+        for kind, channels in (("d", slice(0, 2)), ("n", slice(2, 6))):
+            step = conv(f"update_block.flow_head.conv1{kind}", hidden[0]).clamp(min=0)
+            state_map[:, channels] += conv(f"update_block.flow_head.conv2{kind}", step)
+    mask = 0.25 * conv("update_block.mask.2", conv("update_block.mask.0", hidden[0]).clamp(min=0))
+
+    weights = mask.reshape(len(mask), 9, 16, *quarter).softmax(1)
+    padded = F.pad(state_map, (1, 1, 1, 1))
+    fine = torch.zeros(len(mask), 6, 16, *quarter)
+    for neighbour in range(9):
+        row, column = divmod(neighbour, 3)
+        fine += weights[:, None, neighbour] * padded[:, :, None, row : row + quarter[0], column : column + quarter[1]]
+    fine = F.pixel_shuffle(fine.flatten(1, 2), 4)
+    return (100 * fine[:, :1] + 200).clamp(0.1, 200), fine[:, 1:2], *certain(fine[:, 2:5], fine[:, 5:])
+
+
+@BOTH
+@torch.no_grad()
+def test_the_decoder_is_the_authors(config):
+    state, network = tiny_state(config), annotator(config).network
+    pixels = torch.randn(2, 3, 56, 84, generator=torch.Generator().manual_seed(1))
+    tokens = network.encoder.tokens(pixels)
+    assert [each.shape for each in tokens] == [(2, 1 + 4 + 24, config.vit.width)] * len(config.vit.taken)
+    if len(tokens) == 1:  # the small and large networks read the last block four times, normalised
+        norm = (state["encoder.norm.weight"], state["encoder.norm.bias"], 1e-6)
+        tokens = [F.layer_norm(tokens[0], (config.vit.width,), *norm)] * 4
+    expected = transcribed(state, [each.clone() for each in tokens], 4, config.iterations)
+    found = network(pixels)
+    assert found.depth.shape == (2, 1, 56, 84) and found.depth.std() > 1, "the weights bend the depth"
+    for name, got, wanted in zip(Metric3dOutput._fields, found, expected, strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4 if name != "depth" else 2e-3, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@torch.no_grad()
+def test_registers_join_after_the_positions():
+    encoder = annotator().network.encoder
+    pixels = torch.randn(1, 3, 42, 42)
+    (tokens,) = encoder.tokens(pixels)
+    begun = torch.cat((encoder.cls_token, encoder.patch_embed(pixels)), 1) + encoder.pos_embed
+    by_hand = torch.cat((begun[:, :1], encoder.register_tokens, begun[:, 1:]), 1)
+    for block in encoder.blocks:
+        by_hand = block(by_hand, None)
+    torch.testing.assert_close(tokens, by_hand)
+    maps, _ = encoder(pixels)
+    torch.testing.assert_close(maps[-1].flatten(2).transpose(1, 2), encoder.norm(tokens)[:, 5:])
+
+
+def published(state, mask_token=True):
+    """Under the authors' names: blocks in one chunk, a normalisation twice, and a token that only training needs."""
+    named = {}
+    for key, value in state.items():
+        named["depth_model." + key.replace("encoder.blocks.", "encoder.blocks.0.")] = value
+        if ".downsample.1." in key:
+            named["depth_model." + key.replace(".downsample.1.", ".norm3.")] = value
+    return {**named, "depth_model.encoder.mask_token": torch.zeros(1, 16)} if mask_token else named
+
+
+@pytest.mark.parametrize("mask_token", [True, False])
+def test_the_authors_files_load(mask_token):
+    state = tiny_state()
+    found = metric3d.Metric3dAnnotator.build(spec(), {"network": published(state, mask_token)}, torch.float32).network.state_dict()
+    assert found.keys() == state.keys() and all(torch.equal(found[key], state[key]) for key in state)
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        (replace(SMALL, levels=(6, 8, 16, 16), hidden=12), "tensors of another shape"),
+        (replace(SMALL, vit=replace(SMALL.vit, depth=3)), "unexpected keys (first: encoder.blocks.2."),
+        (replace(SMALL, vit=replace(SMALL.vit, registers=0)), "missing keys (first: encoder.register_tokens"),
+        (GIANT, "tensors of another shape"),
+    ],
+)
+def test_a_sibling_is_refused(other, told):
+    with pytest.raises(CheckpointError, match=r"not a checkpoint of metric3d-tiny") as refused:
+        metric3d.Metric3dAnnotator.build(spec(), {"network": published(tiny_state(other))}, torch.float32)
+    assert told in str(refused.value)
+
+
+@pytest.mark.parametrize("key", ["decoder.update_block.mask.2.bias", "encoder.norm.weight"])
+def test_a_missing_tensor_is_named(key):
+    state = published(tiny_state())
+    del state[f"depth_model.{key}"]
+    with pytest.raises(CheckpointError, match=rf"1 missing keys \(first: {key}\)"):
+        metric3d.Metric3dAnnotator.build(spec(), {"network": state}, torch.float32)
+
+
+def authors_input(picture, frame):
+    """Their resizing and padding of a picture (H, W, 3) of 0..255, and what they cut away again."""
+    height, width = picture.shape[:2]
+    scale = min(frame[0] / height, frame[1] / width)
+    resized = cv2.resize(picture, (int(width * scale), int(height * scale)), interpolation=cv2.INTER_LINEAR)
+    down, across = frame[0] - resized.shape[0], frame[1] - resized.shape[1]
+    border = (down // 2, down - down // 2, across // 2, across - across // 2)
+    padded = cv2.copyMakeBorder(resized, *border, cv2.BORDER_CONSTANT, value=[123.675, 116.28, 103.53])
+    return padded, scale, resized.shape[:2], border
+
+
+SHAPES = pytest.mark.parametrize(("height", "width"), [(480, 640), (600, 400), (90, 160), (333, 999), (1000, 300), (40, 30), (616, 1064)])
+
+
+@SHAPES
+def test_the_picture_is_fitted_into_the_frame_as_by_the_authors(height, width):
+    frame = (112, 196)
+    assert annotator().network_size(height, width, 112) == frame
+    picture = (pictures(height, width)[0].movedim(0, -1).numpy() * 255).round().astype(np.float32)
+    found = annotator().resize(torch.from_numpy(picture).movedim(-1, 0)[None] / 255, *frame)[0].movedim(0, -1).numpy() * 255
+    of_bytes, *_ = authors_input(picture.astype(np.uint8), frame)
+    assert np.abs(found - of_bytes).max() < 1, "they round to bytes, here nothing is rounded"
+    unrounded, _, (rows, columns), (top, _, left, _) = authors_input(picture, frame)
+    inside = np.s_[top : top + rows, left : left + columns]
+    np.testing.assert_allclose(found[inside], unrounded[inside], atol=1e-3)
+    found[inside] = of_bytes[inside]
+    np.testing.assert_allclose(found, of_bytes, atol=1e-4, err_msg="the border is as theirs, to the byte")
+
+
+def test_the_frame_is_the_authors_whatever_the_picture():
+    for height, width in ((480, 640), (640, 480), (1080, 1920), (10, 9000)):
+        assert annotator().network_size(height, width, 616) == (616, 1064)
+    assert annotator().network_size(480, 640, 308) == (308, 532) and annotator().network_size(1, 1, 1) == (28, 28)
+
+
+class Known(torch.nn.Module):
+    """A network that says what it is told."""
+
+    def __init__(self, depth, normals=None):
+        super().__init__()
+        facing = torch.tensor([0.0, 0.0, -1.0]).view(1, 3, 1, 1)
+        self.depth, self.normals = depth, facing.expand(len(depth), 3, *depth.shape[2:]) if normals is None else normals
+        self.unused = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, pixels):
+        assert pixels.shape[2:] == self.depth.shape[2:]
+        return Metric3dOutput(self.depth, self.depth / 100, self.normals, self.depth)
+
+
+def known(depth, normals=None):
+    return metric3d.Metric3dAnnotator(spec(), Known(depth, normals))
+
+
+def focal_length(fov, height, width):
+    return max(height, width) / 2 / math.tan(math.radians(fov / 2))
+
+
+@SHAPES
+def test_what_is_cut_away_and_the_metres_are_the_authors(height, width):
+    frame, fov = (112, 196), 47.0
+    canonical = torch.rand(1, 1, *frame, generator=torch.Generator().manual_seed(3)) * 50 + 1
+    found = known(canonical).estimate(pictures(height, width), 112, fov=fov)
+    _, scale, size, (top, bottom, left, right) = authors_input(np.zeros((height, width, 3), np.uint8), frame)
+    cut = canonical[..., top : 112 - bottom, left : 196 - right]
+    assert cut.shape[2:] == size
+    metres = (cut * (focal_length(fov, height, width) * scale / 1000)).clamp(0, 300)
+    torch.testing.assert_close(found.depth, metres, rtol=1e-5, atol=0)
+    torch.testing.assert_close(found.confidence, cut / 100)
+    torch.testing.assert_close(found.resized(height, width).intrinsics, intrinsics_from_fov(fov, height, width), rtol=1e-4, atol=1e-2)
+
+
+def test_without_a_camera_a_usual_one_is_taken_and_said():
+    canonical = torch.full((2, 1, 112, 196), 7.0)
+    found, given = (known(canonical).estimate(pictures(480, 640, 2), 112, fov=fov) for fov in (0.0, DEFAULT_FOV))
+    torch.testing.assert_close(found.depth, given.depth)
+    assert fov_from_intrinsics(found.intrinsics, found.height, found.width).tolist() == pytest.approx([DEFAULT_FOV] * 2, abs=0.3)
+    assert FAMILIES["metric3d"].knows_camera(spec())
+
+
+def half_tangent(degrees):
+    return math.tan(math.radians(degrees / 2))
+
+
+def test_twice_the_focal_length_is_twice_the_metres():
+    fov = 60.0
+    twice = 2 * math.degrees(math.atan(half_tangent(fov) / 2))
+    near, far = (annotator().estimate(pictures(60, 80), fov=each) for each in (fov, twice))
+    torch.testing.assert_close(far.depth, 2 * near.depth)
+    torch.testing.assert_close(far.normals, near.normals)
+
+
+def test_a_picture_of_another_size_and_its_focal_length_give_the_same_metres():
+    """The field of view is the same, and so is what the network sees."""
+    small = annotator().estimate(pictures(56, 64), fov=50.0)
+    large = annotator().estimate(F.interpolate(pictures(56, 64), scale_factor=3, mode="nearest"), fov=50.0)
+    assert small.depth.shape == large.depth.shape
+    plane = torch.full((1, 1, 56, 84), 20.0)  # rounded as `network_size` does
+    for height, width in ((56, 64), (560, 640), (28, 32)):
+        depth = known(plane).estimate(pictures(height, width), 56, fov=50.0).depth
+        torch.testing.assert_close(depth, torch.full_like(depth, 20 * 64 / 2 / half_tangent(50) / 1000), rtol=1e-4, atol=0)
+
+
+def test_nothing_is_farther_than_the_authors_end():
+    found = known(torch.full((1, 1, 112, 196), 200.0)).estimate(pictures(480, 640), 112, fov=1.0)
+    assert (found.depth == 300).all()
+
+
+def sphere(height, width, fov):
+    """The true depth and OPENCV normals of a ball before a wall."""
+    rays = pixel_rays(intrinsics_from_fov(fov, height, width), height, width)
+    centre, radius = torch.tensor([0.3, -0.2, 4.0]).view(1, 3, 1, 1), 1.0
+    along, square = (rays * centre).sum(1, keepdim=True), (rays * rays).sum(1, keepdim=True)
+    root = along**2 - square * ((centre**2).sum() - radius**2)
+    hit = root > 0
+    depth = torch.where(hit, (along - root.clamp(min=0).sqrt()) / square, 6.0) * rays[:, 2:]
+    return depth, torch.where(hit, (rays * depth - centre) / radius, torch.tensor([0.0, 0.0, -1.0]).view(1, 3, 1, 1)), hit
+
+
+@pytest.mark.parametrize(("height", "width"), [(240, 320), (320, 240)], ids=["landscape", "portrait"])
+def test_points_and_normals_of_a_ball_agree(height, width):
+    fov, frame = 50.0, (224, 392)
+    scale, rows, columns = metric3d._fitted(height, width, frame)
+    depth, normals, hit = sphere(rows, columns, fov)
+    top, left = (frame[0] - rows) // 2, (frame[1] - columns) // 2
+    around = (left, frame[1] - columns - left, top, frame[0] - rows - top)
+    canonical = F.pad(depth * 1000 / (focal_length(fov, height, width) * scale), around, value=99.0)
+    found = known(canonical, F.pad(normals, around)).estimate(pictures(height, width), 224, fov=fov)
+    assert found.quantity is Quantity.METRIC_DEPTH and found.axes is Axes.OPENCV
+    torch.testing.assert_close(found.depth, depth, rtol=1e-4, atol=0)
+    torch.testing.assert_close(found.normals, normals)
+    points = depth_to_points(found.depth, found.intrinsics)
+    distance = (points - torch.tensor([0.3, -0.2, 4.0]).view(1, 3, 1, 1)).norm(dim=1, keepdim=True)
+    assert (distance[hit] - 1).abs().max() < 0.01, "the points lie on the ball"
+    own = with_normals(Estimate(found.depth, found.quantity, intrinsics=found.intrinsics))
+    signs = torch.tensor([1.0, -1.0, -1.0]).view(1, 3, 1, 1)  # OPENGL to OPENCV
+    agreement = (own.normals * signs * found.normals).sum(1, keepdim=True)
+    assert agreement[hit].median() > 0.999, "the axes are those of normals computed from the depth"
+
+
+def test_pictures_of_any_size_and_batch():
+    for height, width, batch in ((37, 61, 2), (64, 20, 1), (1, 1, 1), (1, 900, 1), (900, 1, 1)):
+        found = annotator().estimate(pictures(height, width, batch), 56)
+        assert found.batch == batch and torch.isfinite(found.depth).all() and (found.depth > 0).all()
+        torch.testing.assert_close(found.normals.norm(dim=1), torch.ones(batch, found.height, found.width))
+        assert found.resized(height, width).depth.shape == (batch, 1, height, width)
+
+
+def test_a_batch_is_its_pictures_one_by_one():
+    batch = pictures(40, 56, 3)
+    together = annotator().estimate(batch)
+    alone = Estimate.cat([annotator().estimate(each[None]) for each in batch])
+    torch.testing.assert_close(together.depth, alone.depth, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("part", ["depth", "normals"])
+def test_what_is_not_finite_is_refused(part):
+    broken = known(torch.ones(1, 1, 112, 196))
+    setattr(broken.network, part, getattr(broken.network, part) * torch.nan)
+    with pytest.raises(ArithmeticError, match=f"gave {part} that is not finite"):
+        broken.estimate(pictures(40, 50), 112)
+
+
+def test_half_precision_is_the_transformers_alone():
+    network = annotator(dtype=torch.bfloat16).network
+    assert {value.dtype for value in network.encoder.parameters()} == {torch.bfloat16}
+    assert {value.dtype for value in network.decoder.parameters()} == {torch.float32}
+    found = annotator(dtype=torch.bfloat16).estimate(pictures(40, 56))
+    assert found.depth.dtype == torch.float32
+
+
+def test_nothing_is_left_on_the_cpu_and_the_device_is_asked_once(monkeypatch):
+    """Whether all is finite, as of every family."""
+    with FakeTensorMode(), DEVICES["Questions"]() as questions, torch.no_grad():
+        monkeypatch.setattr(FakeTensor, "tolist", lambda values: questions.numbers(values))
+        with torch.device(DEVICE):
+            one = metric3d.Metric3dAnnotator(spec(), Metric3d(SMALL))
+            images = torch.rand(2, 3, 60, 80)
+        found = one.estimate(images, fov=40.0)
+    assert {value.device for value in found.maps.values()} == {DEVICE}
+    assert questions.asked == 1
+
+
+def test_the_entries():
+    """Tensors and parameters as counted in the authors' classes; the sizes are the published ones."""
+    counts = {"small": (362, 37_495_051), "large": (530, 411_941_915), "giant2": (754, 1_377_675_099)}
+    assert {name for name, each in MODELS.items() if each.family == "metric3d"} == {f"metric3d-vit-{name}" for name in counts}
+    for name, (tensors, parameters) in counts.items():
+        entry = find_spec(f"metric3d-vit-{name}")
+        with torch.device("meta"):
+            state = Metric3d(entry.config).state_dict()
+        # not loaded: the mask token, and the second names of six normalisations
+        assert (len(state) + 13, sum(value.numel() for value in state.values()) + entry.config.vit.width) == (tensors, parameters)
+        assert entry.licence == "BSD-2-Clause" and entry.commercial_use == "unclear" and len(entry.file.sha256) == 64
+        assert abs(entry.file.size - 4 * parameters) < 1000 * tensors

@@ -1,0 +1,266 @@
+"""The old pack's Metric3D nodes: their contract, the old pictures at the same output of the network, and tiny networks behind each name."""
+
+import inspect
+import math
+import runpy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import depth_normal
+from depth_normal.annotators.registry import MODELS
+from depth_normal.geometry.conventions import decode_normal_map
+from depth_normal.geometry.estimate import Axes, Estimate, Quantity
+from depth_normal.model_loader import free
+from depth_normal.nodes import metric3d as nodes
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = runpy.run_path(str(ROOT / "tests" / "annotators" / "test_metric3d.py"))
+DEPTH, NORMALS = nodes.Metric3dDepthMap, nodes.Metric3dNormalMap
+ALL = pytest.mark.parametrize("node", nodes.NODES, ids=lambda node: node.NODE_ID)
+OLD_WIDGETS = ["backbone", "fx", "fy", "resolution"]
+NEW_WIDGETS = {DEPTH: ["network_size", "precision", "normalisation"], NORMALS: ["network_size", "precision", "coding"]}
+
+
+class Pretend:
+    """Stands in for a loaded model: gives one estimate, and notes how it was asked."""
+
+    def __init__(self, estimate):
+        self.estimate, self.asked, self.sizes = estimate, [], []
+
+    def __call__(self, model, precision):
+        self.asked.append((model, precision))
+        return self
+
+    def estimates(self, images, size, progress):
+        self.sizes.append(size)
+        yield self.estimate
+
+
+def known(count=1, height=64, width=96):
+    """Metres and normals as Metric3D gives them."""
+    generator = torch.Generator().manual_seed(3)
+    coarse = torch.rand(count, 4, 8, 12, generator=generator)
+    fine = torch.nn.functional.interpolate(coarse, size=(height, width), mode="bilinear")
+    normals = torch.nn.functional.normalize(fine[:, :3] - torch.tensor([0.5, 0.5, 1.2]).view(1, 3, 1, 1), dim=1)
+    return Estimate(0.3 + 40 * fine[:, 3:], Quantity.METRIC_DEPTH, normals=normals, axes=Axes.OPENCV)
+
+
+@pytest.fixture
+def pretend(monkeypatch):
+    def use(estimate):
+        model = Pretend(estimate)
+        monkeypatch.setattr(nodes, "load_model", model)
+        return model
+
+    return use
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """Files of the three networks, small, where the pack looks."""
+    monkeypatch.setenv("DEPTH_NORMAL_HOME", str(tmp_path))
+    for seed, name in enumerate(nodes.BACKBONES):
+        entry = MODELS[f"metric3d-{name}"]
+        config = TINY["GIANT"] if "giant" in name else TINY["SMALL"]
+        torch.save({"model_state_dict": TINY["published"](TINY["tiny_state"](config, seed))}, tmp_path / entry.file.name)
+        small = replace(entry, config=config, default_size=56, files=(replace(entry.file, sha256=None, size=None),))
+        monkeypatch.setitem(MODELS, entry.id, small)
+    yield tmp_path
+    free()
+
+
+def run(node, image=None, **widgets):
+    image = torch.rand(1, 64, 96, 3, generator=torch.Generator().manual_seed(0)) if image is None else image
+    return node().execute(image, **widgets)[0]
+
+
+@ALL
+def test_contract(node):
+    assert depth_normal.NODE_CLASS_MAPPINGS[node.NODE_ID] is node
+    assert node.CATEGORY == "ControlNet Preprocessors/Normal and Depth Estimators"
+    assert node.FUNCTION == "execute" and node.RETURN_TYPES == ("IMAGE",)
+    inputs = node.INPUT_TYPES()
+    assert list(inputs) == ["required", "optional"] and list(inputs["required"]) == ["image"]
+    optional = inputs["optional"]
+    assert list(optional) == OLD_WIDGETS + NEW_WIDGETS[node], "graphs store widgets by position"
+    assert optional["backbone"][0] == ["vit-small", "vit-large", "vit-giant2"] and optional["backbone"][1]["default"] == "vit-small"
+    for name, expected in {"fx": (1000, 1, 16384, 1), "fy": (1000, 1, 16384, 1), "resolution": (512, 64, 16384, 64)}.items():
+        kind, options = optional[name]
+        assert (kind, tuple(options[key] for key in ("default", "min", "max", "step"))) == ("INT", expected)
+
+
+def test_the_ids():
+    assert [node.NODE_ID for node in nodes.NODES] == ["Metric3D-DepthMapPreprocessor", "Metric3D-NormalMapPreprocessor"]
+
+
+@ALL
+def test_what_a_script_leaves_out_is_the_widgets_default(node):
+    optional = node.INPUT_TYPES()["optional"]
+    parameters = list(inspect.signature(node.execute).parameters.values())[1:]
+    assert [parameter.name for parameter in parameters] == ["image", *optional]
+    for parameter in parameters[1:]:
+        assert parameter.default == optional[parameter.name][1]["default"]
+
+
+@ALL
+def test_each_backbone_is_its_own_model(node, pretend):
+    model = pretend(known())
+    for backbone in nodes.BACKBONES:
+        run(node, backbone=backbone, precision="bfloat16")
+    assert model.asked == [(f"metric3d-{backbone}", "bfloat16") for backbone in nodes.BACKBONES]
+
+
+@ALL
+def test_the_network_runs_at_its_authors_size_whatever_the_resolution(node, pretend):
+    model = pretend(known())
+    for widgets in ({}, {"resolution": 1024}, {"network_size": 0}, {"network_size": 924}):
+        run(node, **widgets)
+    assert model.sizes == [None, None, None, 924]
+
+
+@ALL
+def test_fx_and_fy_change_nothing_as_in_the_old_node(node, tiny):
+    shown = [run(node, resolution=64, fx=fx, fy=fy) for fx, fy in ((1000, 1000), (1, 1), (16384, 300))]
+    assert torch.equal(shown[0], shown[1]) and torch.equal(shown[0], shown[2])
+
+
+def old_depth_picture(depth):
+    """A picture (H, W) of bytes, as matplotlib's "Greys" with vmax = 1.1 makes it: a table of 256 greys from nine, truncated to bytes."""
+    table = np.interp(np.linspace(0, 1, 256), np.linspace(0, 1, 9), np.array([255, 240, 217, 189, 150, 115, 82, 37, 0]) / 255)
+    share = depth / (depth.max() + 1e-8) / 1.1
+    return (table[(share * 256).astype(int).clip(0, 255)] * 255).astype(np.uint8)
+
+
+def test_the_depth_picture_is_the_old_one(pretend):
+    """As ComfyUI saves it, to within one of 255 levels."""
+    estimate = known(2)
+    pretend(estimate)
+    shown = run(DEPTH, torch.rand(2, 64, 96, 3), resolution=64)
+    for picture, depth in zip(shown.numpy(), estimate.depth[:, 0].numpy(), strict=True):
+        expected = old_depth_picture(depth)[..., None].astype(int)
+        assert np.abs((picture * 255).astype(np.uint8).astype(int) - expected).max() <= 1
+        assert np.abs(picture * 255 - expected).max() < 1.8 and np.abs(picture * 255 - expected).mean() < 0.7
+        assert expected.min() == 26, "the farthest is not black"
+
+
+def test_the_greys_are_matplotlibs():
+    """Read off there once: of 0, a quarter, a half, three quarters and all of the farthest depth."""
+    assert old_depth_picture(np.array([0, 0.25, 0.5, 0.75, 1.0])).tolist() == [255, 221, 164, 99, 26]
+
+
+def test_the_normal_map_is_the_old_one(pretend):
+    """To within one of 255 levels: 255 - uint8(127 n + 128) of OPENCV vectors."""
+    estimate = known(2)
+    pretend(estimate)
+    shown = run(NORMALS, torch.rand(2, 64, 96, 3), resolution=64).numpy() * 255
+    expected = 255 - (estimate.normals.movedim(1, -1).numpy() * 127 + 128).astype(np.uint8).astype(int)
+    assert np.abs(shown - expected).max() <= 1
+
+
+@pytest.mark.parametrize("coding", ["controlnet-normalbae", "opengl", "directx", "opencv", "controlnet-1.0-normal"])
+def test_each_coding_is_read_back(coding, pretend):
+    estimate = known()
+    pretend(estimate)
+    shown = run(NORMALS, resolution=64, coding=coding)
+    read = decode_normal_map(shown.movedim(-1, 1), coding, Axes.OPENCV)
+    torch.testing.assert_close(read, estimate.normals, atol=1e-5, rtol=0)
+
+
+def test_what_faces_the_viewer_is_blue(pretend):
+    facing = torch.tensor([0.0, 0.0, -1.0]).view(1, 3, 1, 1).expand(1, 3, 64, 64)
+    pretend(Estimate(normals=facing, axes=Axes.OPENCV))
+    for coding in ("controlnet-normalbae", "opengl", "directx"):
+        shown = run(NORMALS, torch.rand(1, 64, 64, 3), resolution=64, coding=coding)
+        torch.testing.assert_close(shown[0, 0, 0], torch.tensor([0.5, 0.5, 1.0]))
+
+
+def test_what_is_masked_is_black_and_sets_no_range(pretend):
+    whole = known()
+    mask = torch.ones_like(whole.depth, dtype=torch.bool)
+    mask[..., :20, :] = False
+    pretend(replace(whole, depth=torch.where(mask, whole.depth, 5000.0), mask=mask))
+    shown = run(DEPTH, resolution=64)
+    assert (shown[:, :20] == 0).all()
+    expected = old_depth_picture(whole.depth[0, 0, 20:].numpy())
+    assert np.abs(shown[0, 20:, :, 0].numpy() * 255 - expected).max() < 1.8
+
+
+def test_constant_depth_is_a_constant_finite_picture(pretend):
+    pretend(Estimate(torch.full((1, 1, 64, 64), 3.0), Quantity.METRIC_DEPTH))
+    shown = run(DEPTH, torch.rand(1, 64, 64, 3), resolution=64)
+    assert shown.unique().numel() == 1 and shown[0, 0, 0, 0] * 255 == pytest.approx(26.5, abs=0.5)
+
+
+def test_a_film_can_have_one_range(pretend):
+    """Two frames of which the second reaches twice as far."""
+    ramp = torch.linspace(1, 2, 64 * 96).view(1, 1, 64, 96)
+    pretend(Estimate(torch.cat((ramp, 2 * ramp)), Quantity.METRIC_DEPTH))
+    image = torch.rand(2, 64, 96, 3)
+    darkest = {name: run(DEPTH, image, resolution=64, normalisation=name).amin((1, 2, 3)) for name in ("per_image", "per_clip", "running")}
+    assert darkest["per_image"][0] == pytest.approx(darkest["per_image"][1].item()), "each to its own end"
+    assert darkest["per_clip"][0] > darkest["per_clip"][1] + 0.3, "both to the farthest of all"
+    assert darkest["running"][0] == pytest.approx(darkest["per_image"][0].item(), abs=0.02)
+
+
+@ALL
+@pytest.mark.parametrize("backbone", nodes.BACKBONES)
+def test_every_file_loads_by_its_name_and_gives_pictures(node, backbone, tiny, caplog):
+    caplog.set_level("INFO", logger="depth_normal")
+    portrait = torch.rand(2, 56, 40, 3, generator=torch.Generator().manual_seed(0))
+    widgets = {"backbone": backbone, "resolution": 64, "precision": "float32"}
+    shown = run(node, portrait, **widgets)
+    assert shown.shape == (2, 90, 64, 3) and torch.isfinite(shown).all() and shown.amin() >= 0 and shown.amax() <= 1
+    assert f"loading metric3d-{backbone} from {tiny / MODELS[f'metric3d-{backbone}'].file.name}" in caplog.text
+    assert torch.equal(run(node, portrait, **widgets), shown) and caplog.text.count("loading metric3d") == 1, "read once"
+    assert shown.unique().numel() > 1000, "finer than 256 grey levels"
+
+
+@ALL
+@pytest.mark.parametrize("shape", [(1, 1, 1, 3), (1, 300, 20, 4), (1, 20, 30, 1)], ids=str)
+def test_odd_pictures(node, shape, tiny):
+    shown = run(node, torch.rand(shape), resolution=64, network_size=28)
+    assert shown.shape[0] == 1 and min(shown.shape[1:3]) == 64 and shown.shape[3] == 3 and torch.isfinite(shown).all()
+
+
+@ALL
+def test_the_contracts_own_size(node, pretend):
+    pretend(known(1, 37, 66))
+    assert run(node, torch.rand(1, 1080, 1920, 3)).shape == (1, 512, 910, 3)
+
+
+@ALL
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"backbone": "vit-base"}, "backbone is 'vit-base'; accepted: .*vit-giant2"),
+        ({"fx": 0}, "fx is .*accepted: 1 to 16384"),
+        ({"fy": 16385}, "fy is .*accepted: 1 to 16384"),
+        ({"network_size": -1}, "network_size is .*accepted: 0 to 4096"),
+        ({"network_size": math.nan}, "network_size is .*accepted: 0 to 4096"),
+        ({"resolution": 63}, "resolution is .*accepted: 64 to 16384"),
+        ({"coding": "scannet"}, "coding is 'scannet'; accepted"),
+        ({"normalisation": "fixed"}, "normalisation is 'fixed'; accepted"),
+    ],
+    ids=str,
+)
+def test_bad_values_are_named(node, bad, message, pretend):
+    if next(iter(bad)) not in OLD_WIDGETS + NEW_WIDGETS[node]:
+        return
+    pretend(known())
+    with pytest.raises(ValueError, match=message):
+        run(node, **bad)
+
+
+@ALL
+def test_the_help_page_names_every_input_and_choice(node):
+    page = (ROOT / "web" / "docs" / f"{node.NODE_ID}.md").read_text()
+    assert page.startswith(f"# {node.DISPLAY_NAME}\n") and "unclear" in page and "BSD-2-Clause" in page
+    inputs = node.INPUT_TYPES()
+    for name, (kind, _) in (inputs["required"] | inputs["optional"]).items():
+        assert f"| {name} |" in page, name
+        for choice in kind if isinstance(kind, list) and name != "precision" else ():
+            assert f"| {choice} |" in page or f"`{choice}`" in page, choice
