@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from types import EllipsisType
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -64,22 +66,20 @@ class Metric3dAnnotator(Annotator):
         """See `Annotator.run`. What the network says of the frame's filled part is cut away."""
         height, width = images.shape[-2:]
         frame = self.checked_network_size(height, width, size)
-        scale, rows, columns = _fitted(height, width, frame)
-        top, left = (frame[0] - rows) // 2, (frame[1] - columns) // 2
+        place = _place(height, width, frame)
         seen = self.predict(self.resize(images, *frame))
-        part = replace(seen, **{name: value[..., top : top + rows, left : left + columns].contiguous() for name, value in seen.maps.items()})
+        part = replace(seen, **{name: value[place.window].contiguous() for name, value in seen.maps.items()})
         camera = intrinsics_from_fov(DEFAULT_FOV, height, width, batch=len(images))
-        metres = (camera[:, 0, 0] * (scale / CANONICAL_FOCAL_LENGTH)).to(part.device)
-        intrinsics = resize_intrinsics(camera, (height, width), (rows, columns)).to(part.device)
+        metres = (camera[:, 0, 0] * (place.scale / CANONICAL_FOCAL_LENGTH)).to(part.device)
+        intrinsics = resize_intrinsics(camera, (height, width), (place.rows, place.columns)).to(part.device)
         assert part.depth is not None
         return replace(part, depth=part.depth * metres[:, None, None, None], intrinsics=intrinsics)
 
     def resize(self, images: Tensor, height: int, width: int) -> Tensor:
         """Pictures fitted into the frame: linear without antialiasing, the rest the mean colour of ImageNet."""
-        _, rows, columns = _fitted(*images.shape[-2:], (height, width))
-        top, left = (height - rows) // 2, (width - columns) // 2
+        place = _place(images.shape[-2], images.shape[-1], (height, width))
         frame = images.new_tensor(_PADDING).view(1, 3, 1, 1).repeat(len(images), 1, height, width)
-        frame[..., top : top + rows, left : left + columns] = F.interpolate(images, size=(rows, columns), mode="bilinear")
+        frame[place.window] = F.interpolate(images, size=(place.rows, place.columns), mode="bilinear")
         return frame
 
     def predict(self, pixels: Tensor) -> Estimate:
@@ -99,7 +99,18 @@ class Metric3dAnnotator(Annotator):
         return replace(found, depth=found.depth.clamp(max=MAX_DEPTH))
 
 
-def _fitted(height: int, width: int, frame: tuple[int, int]) -> tuple[float, int, int]:
-    """How a picture is scaled to fit into the frame, and its rows and columns there, cut to whole pixels as the authors do."""
+class _Place(NamedTuple):
+    """Where a picture lies in the frame: its scale, its size there and the pixels that it takes."""
+
+    scale: float
+    rows: int
+    columns: int
+    window: tuple[EllipsisType, slice, slice]
+
+
+def _place(height: int, width: int, frame: tuple[int, int]) -> _Place:
+    """The place of a picture of a size: in the middle, its sides cut to whole pixels as the authors do."""
     scale = min(frame[0] / height, frame[1] / width)
-    return scale, max(1, int(height * scale)), max(1, int(width * scale))
+    rows, columns = max(1, int(height * scale)), max(1, int(width * scale))
+    top, left = (frame[0] - rows) // 2, (frame[1] - columns) // 2
+    return _Place(scale, rows, columns, (..., slice(top, top + rows), slice(left, left + columns)))

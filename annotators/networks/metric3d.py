@@ -156,16 +156,20 @@ class _Context(nn.Module):
 
     def __init__(self, config: Metric3dConfig) -> None:
         super().__init__()
-        for name, inputs in zip(("outputs04", "outputs08", "outputs16"), config.levels, strict=False):
-            pair = (nn.Sequential(_Residual(inputs, config.hidden), _conv(config.hidden, config.hidden)) for _ in range(2))
-            self.add_module(name, nn.ModuleList(pair))
+        finest, fine, coarse, _ = config.levels
+        self.outputs04 = _context_pair(finest, config.hidden)
+        self.outputs08 = _context_pair(fine, config.hidden)
+        self.outputs16 = _context_pair(coarse, config.hidden)
 
     def forward(self, levels: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
         finest, fine, coarse, _ = levels
-        # the path has rectified these two in place by then
-        maps = (finest, F.relu(fine), F.relu(coarse))
-        pairs = (tuple(each(x) for each in pair) for pair, x in zip(self.children(), maps, strict=True))
-        return [(hidden.tanh(), F.relu(context)) for hidden, context in pairs]
+        # the authors' path has rectified the last two in place by then
+        inputs = ((self.outputs04, finest), (self.outputs08, F.relu(fine)), (self.outputs16, F.relu(coarse)))
+        return [(hidden(x).tanh(), F.relu(told(x))) for (hidden, told), x in inputs]
+
+
+def _context_pair(inputs: int, hidden: int) -> nn.ModuleList:
+    return nn.ModuleList(nn.Sequential(_Residual(inputs, hidden), _conv(hidden, hidden)) for _ in range(2))
 
 
 class _Gru(nn.Module):
