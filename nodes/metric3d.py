@@ -48,7 +48,7 @@ def _inputs(**after: Any) -> Inputs:
             "backbone": choice_widget(BACKBONES, backbone),
             "fx": count_widget(DEFAULT_FOCAL, 1, MAX_FOCAL, unused, step=1),
             "fy": count_widget(DEFAULT_FOCAL, 1, MAX_FOCAL, unused, step=1),
-            "resolution": short_side_widget("Short side of the result in pixels, aspect kept."),
+            "resolution": short_side_widget("Short side of the picture that comes out, in pixels; its aspect is kept."),
             "network_size": count_widget(0, 0, MAX_NETWORK_SIZE, size, step=28, advanced=True),
             "precision": precision_widget(),
             **after,
@@ -67,7 +67,7 @@ class Metric3dDepthMap(_Metric3dMap):
     NODE_ID = "Metric3D-DepthMapPreprocessor"
     DISPLAY_NAME = "Metric3D Depth Map"
     DESCRIPTION = "Depth picture from Metric3D v2, near = white. For the metres themselves use Estimate Geometry."
-    OUTPUT_TOOLTIPS: ClassVar = ("The depth picture, near = white: short side = resolution, aspect kept.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("Near = white, 0 m white, the farthest nearly black: short side = resolution, aspect kept.",)
     SEARCH_ALIASES: ClassVar = ["depth map", "metric3d", "metric depth", "controlnet depth"]
 
     @classmethod
@@ -100,7 +100,7 @@ class Metric3dNormalMap(_Metric3dMap):
     DESCRIPTION = (
         "Normal map from Metric3D v2, as control_v11p_sd15_normalbae expects it. Choose another coding for Blender or a game engine."
     )
-    OUTPUT_TOOLTIPS: ClassVar = ("The normal map: short side = resolution, aspect kept.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("Normals as colours, in the coding chosen: short side = resolution, aspect kept.",)
     SEARCH_ALIASES: ClassVar = ["normal map", "metric3d", "controlnet normal", "surface normals"]
 
     @classmethod

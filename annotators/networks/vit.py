@@ -9,8 +9,6 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -131,29 +129,10 @@ class VisionTransformer(nn.Module):
             not normalised. From an alternating network, channels are the last local block's, never normalised, then the taken block's.
         """
         rows, columns = x.shape[-2] // PATCH, x.shape[-1] // PATCH
-        alternating_from = self.config.alternating_from
-        features, local, tokens = [], x, x
-        for index, local, tokens in self._through_blocks(x, one_scene):
-            if index in self.config.taken:
-                taken = self.norm(tokens)
-                if alternating_from is not None:
-                    taken = torch.cat((local, taken), -1)
-                features.append(taken[:, 1 + self.config.registers :].transpose(1, 2).unflatten(2, (rows, columns)))
-        last = tokens[:, 0] if alternating_from is None else torch.cat((local[:, 0], tokens[:, 0]), -1)
-        return features, last
-
-    def tokens(self, x: Tensor) -> list[Tensor]:
-        """All tokens (B, 1 + registers + patches, width) after each block taken, not normalised; see the class."""
-        return [tokens for index, _, tokens in self._through_blocks(x) if index in self.config.taken]
-
-    def _through_blocks(self, x: Tensor, one_scene: bool = False) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """After each block its index, the tokens of the last local block, and its own."""
-        rows, columns = x.shape[-2] // PATCH, x.shape[-1] // PATCH
-        tokens = torch.cat((self.cls_token.expand(len(x), -1, -1), self.patch_embed(x)), 1) + self._positions(rows, columns)
-        if self.config.registers:
-            tokens = torch.cat((tokens[:, :1], self.register_tokens.expand(len(x), -1, -1), tokens[:, 1:]), 1)
+        tokens = self._embedded(x)
         alternating_from = self.config.alternating_from
         angles, local = (None, None), tokens
+        features = []
         before = tokens[:, 0]  # what token 0 was before the last block
         for index, block in enumerate(self.blocks):
             if index == alternating_from:
@@ -164,7 +143,33 @@ class VisionTransformer(nn.Module):
             together = tokens.flatten(0, 1)[None] if is_global and one_scene else tokens
             tokens = block(together, angles[is_global]).view_as(tokens)
             local = local if is_global else tokens
-            yield index, local, tokens
+            if index in self.config.taken:
+                taken = self.norm(tokens)
+                if alternating_from is not None:
+                    taken = torch.cat((local, taken), -1)
+                features.append(taken[:, 1 + self.config.registers :].transpose(1, 2).unflatten(2, (rows, columns)))
+        last = tokens[:, 0] if alternating_from is None else torch.cat((local[:, 0], tokens[:, 0]), -1)
+        return features, last
+
+    def tokens(self, x: Tensor) -> list[Tensor]:
+        """All tokens (B, 1 + registers + patches, width) of a network without additions of version 3.
+
+        One for each block taken, not normalised: class token, registers, patches.
+        """
+        tokens, taken = self._embedded(x), []
+        for index, block in enumerate(self.blocks):
+            tokens = block(tokens, None)
+            if index in self.config.taken:
+                taken.append(tokens)
+        return taken
+
+    def _embedded(self, x: Tensor) -> Tensor:
+        """The tokens before the first block. Registers have no place, and join when the others have theirs."""
+        rows, columns = x.shape[-2] // PATCH, x.shape[-1] // PATCH
+        tokens = torch.cat((self.cls_token.expand(len(x), -1, -1), self.patch_embed(x)), 1) + self._positions(rows, columns)
+        if not self.config.registers:
+            return tokens
+        return torch.cat((tokens[:, :1], self.register_tokens.expand(len(x), -1, -1), tokens[:, 1:]), 1)
 
     def _cameras(self, first_tokens: Tensor, one_scene: bool) -> Tensor:
         """The camera's token of each picture, (B, 1, width), by what its token 0 was."""
