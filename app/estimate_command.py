@@ -56,7 +56,7 @@ def add_estimate(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `estimate`."""
     add_pictures(parser)
     _add_writes(parser)
-    fov = "field of view of the pictures' longer side, where the camera is known (makes Depth Anything 3's metres right)"
+    fov = "field of view of the pictures' longer side, where the camera is known (makes Depth Anything 3's and Metric3D's metres right)"
     parser.add_argument("--fov", type=degrees, default=0.0, metavar="DEGREES", help=fov)
     ratio = (
         "how many times farther the far end of the scene is than the near end, above 1, for normals of depth that is not metric "

@@ -106,7 +106,7 @@ class EstimateGeometry:
         )
         fov = (
             "Field of view of the picture's longer side in degrees, where the camera is known: a phone's main camera 65 to 70, 50 mm on "
-            "full frame 40. Depth Anything 3's metres are right only with it; normals of depth too. 0: not known."
+            "full frame 40. Depth Anything 3's and Metric3D's metres are right only with it; normals of depth too. 0: not known."
         )
         film = (
             "On: the batch is a film, frame after frame: each is brought to the scale and shift of those before, what stands still holds "
