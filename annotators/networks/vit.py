@@ -151,6 +151,16 @@ class VisionTransformer(nn.Module):
         last = tokens[:, 0] if alternating_from is None else torch.cat((local[:, 0], tokens[:, 0]), -1)
         return features, last
 
+    def _positions(self, rows: int, columns: int) -> Tensor:
+        """The position embedding (1, 1 + rows * columns, width) for a grid of another size."""
+        grid = self.config.grid
+        if (rows, columns) == (grid, grid):
+            return self.pos_embed
+        patches = self.pos_embed[:, 1:].float().unflatten(1, (grid, grid)).permute(0, 3, 1, 2)
+        scale = ((rows + _POSITION_OFFSET) / grid, (columns + _POSITION_OFFSET) / grid)
+        resized = F.interpolate(patches, scale_factor=scale, mode="bicubic").flatten(2).transpose(1, 2)
+        return torch.cat((self.pos_embed[:, :1], resized.to(self.pos_embed.dtype)), 1)
+
     def tokens(self, x: Tensor) -> list[Tensor]:
         """All tokens (B, 1 + registers + patches, width) of a network without additions of version 3.
 
@@ -177,16 +187,6 @@ class VisionTransformer(nn.Module):
         if not one_scene:
             return reference.expand(len(first_tokens), -1, -1)
         return torch.where(_is_other_view(first_tokens)[:, None, None], other, reference)
-
-    def _positions(self, rows: int, columns: int) -> Tensor:
-        """The position embedding (1, 1 + rows * columns, width) for a grid of another size."""
-        grid = self.config.grid
-        if (rows, columns) == (grid, grid):
-            return self.pos_embed
-        patches = self.pos_embed[:, 1:].float().unflatten(1, (grid, grid)).permute(0, 3, 1, 2)
-        scale = ((rows + _POSITION_OFFSET) / grid, (columns + _POSITION_OFFSET) / grid)
-        resized = F.interpolate(patches, scale_factor=scale, mode="bicubic").flatten(2).transpose(1, 2)
-        return torch.cat((self.pos_embed[:, :1], resized.to(self.pos_embed.dtype)), 1)
 
 
 def _is_other_view(tokens: Tensor) -> Tensor:

@@ -15,7 +15,8 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from depth_normal.annotators import metric3d
 from depth_normal.annotators.base import CheckpointError, ModelSpec, WeightFile
-from depth_normal.annotators.networks.configs import Metric3dConfig, VitConfig
+from depth_normal.annotators.networks.configs import DptConfig, Metric3dConfig, VitConfig
+from depth_normal.annotators.networks.depth_anything import DepthAnything
 from depth_normal.annotators.networks.metric3d import Metric3d, Metric3dOutput
 from depth_normal.annotators.registry import FAMILIES, MODELS, find_spec
 from depth_normal.geometry.camera import DEFAULT_FOV, depth_to_points, fov_from_intrinsics, intrinsics_from_fov, pixel_rays
@@ -212,6 +213,12 @@ def test_a_sibling_is_refused(other, told):
     with pytest.raises(CheckpointError, match=r"not a checkpoint of metric3d-tiny") as refused:
         metric3d.Metric3dAnnotator.build(spec(), {"network": published(tiny_state(other))}, torch.float32)
     assert told in str(refused.value)
+
+
+def test_another_familys_file_is_refused():
+    relative = DepthAnything(VitConfig(16, 4, 2, (0, 1, 2, 3), grid=3), DptConfig((8, 12, 16, 20), 8)).state_dict()
+    with pytest.raises(CheckpointError, match=r"unexpected keys \(first: depth_head\..*missing keys \(first: decoder\."):
+        metric3d.Metric3dAnnotator.build(spec(), {"network": relative}, torch.float32)
 
 
 @pytest.mark.parametrize("key", ["decoder.update_block.mask.2.bias", "encoder.norm.weight"])
