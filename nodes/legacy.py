@@ -11,7 +11,7 @@ from torch import Tensor
 from ..geometry.cuts import CutDetector
 from ..geometry.estimate import Estimate, Quantity
 from ..geometry.film_ranges import ClipRange, RunningRange
-from ..geometry.levels import depth_to_nearness, measure_range
+from ..geometry.levels import depth_to_nearness
 from ..geometry.render import MeasureRange, depth_to_image
 from ..model_loader import Model
 from ..model_loader.host import progress_bar
@@ -51,7 +51,7 @@ def annotate_depth(
     resolution: int,
     normalisation: str = PER_IMAGE,
     network_size: int | None = None,
-    picture: DepthPicture | None = None,
+    show: Show | None = None,
 ) -> Tensor:
     """The old depth nodes' pictures: near = white, disparity from its least to its greatest value, metres by ZoeDepth's percentiles.
 
@@ -61,7 +61,7 @@ def annotate_depth(
         resolution: As `annotate`.
         normalisation: One of `CLIP_NORMALISATIONS`: whether each picture has its own range, or the batch is a film.
         network_size: As `annotate`.
-        picture: What else than `render_depth` makes the picture of an estimate.
+        show: What makes a picture of an estimate and, where the batch is a film, a range; None = `render_depth`.
 
     Returns:
         As `annotate`.
@@ -69,12 +69,7 @@ def annotate_depth(
     Raises:
         ValueError: As `annotate`.
     """
-    render = partial(_DEPTH_RENDERERS[normalisation], picture=picture or render_depth)
-    return _through(image, model, resolution, render, network_size)
-
-
-DepthPicture = Callable[[Estimate, MeasureRange], Tensor]
-"""Makes the picture of an estimate, of which the range between the farthest and the nearest is found by a function."""
+    return _through(image, model, resolution, partial(_DEPTH_RENDERERS[normalisation], show or render_depth), network_size)
 
 
 def render_depth(estimate: Estimate, normalisation: str | MeasureRange = PER_IMAGE) -> Tensor:
@@ -85,6 +80,7 @@ def render_depth(estimate: Estimate, normalisation: str | MeasureRange = PER_IMA
 
 
 Renderer = Callable[[Iterable[Estimate], Tensor], Iterable[Tensor]]
+Show = Callable[..., Tensor]
 
 
 def _through(image: Tensor, model: Model, resolution: int, render: Renderer, network_size: int | None) -> Tensor:
@@ -96,11 +92,11 @@ def _through(image: Tensor, model: Model, resolution: int, render: Renderer, net
     return torch.cat([to_output(resize_map(rendered, height, width)) for rendered in render(estimates, pictures)])
 
 
-def _render_each(estimates: Iterable[Estimate], _pictures: Tensor, picture: DepthPicture) -> Iterator[Tensor]:
-    return (picture(estimate, measure_range) for estimate in estimates)
+def _render_each(show: Show, estimates: Iterable[Estimate], _pictures: Tensor) -> Iterator[Tensor]:
+    return map(show, estimates)
 
 
-def _render_clip(estimates: Iterable[Estimate], _pictures: Tensor, picture: DepthPicture) -> Iterator[Tensor]:
+def _render_clip(show: Show, estimates: Iterable[Estimate], _pictures: Tensor) -> Iterator[Tensor]:
     """One range for all: every estimate has to be seen before the first is shown."""
     clip, seen = ClipRange(), []
     for estimate in estimates:
@@ -108,16 +104,20 @@ def _render_clip(estimates: Iterable[Estimate], _pictures: Tensor, picture: Dept
         clip.add(depth_to_nearness(depth, quantity), valid)
         seen.append(geometry_output(estimate))
     for estimate in seen:
-        yield picture(estimate, clip.ends)
+        yield show(estimate, clip.ends)
 
 
-def _render_running(estimates: Iterable[Estimate], pictures: Tensor, picture: DepthPicture) -> Iterator[Tensor]:
+def _render_running(show: Show, estimates: Iterable[Estimate], pictures: Tensor) -> Iterator[Tensor]:
     """A range that follows the film; its cuts are those of the pictures."""
     running, detector, done = RunningRange(), CutDetector(), 0
     for estimate in estimates:
         cuts = detector.push(pictures[done : done + estimate.batch])
         done += estimate.batch
-        yield picture(estimate, partial(running.update, cuts=cuts))
+        yield show(estimate, partial(running.update, cuts=cuts))
 
 
-_DEPTH_RENDERERS: dict[str, Callable[..., Iterator[Tensor]]] = {PER_IMAGE: _render_each, PER_CLIP: _render_clip, RUNNING: _render_running}
+_DEPTH_RENDERERS: dict[str, Callable[[Show, Iterable[Estimate], Tensor], Iterable[Tensor]]] = {
+    PER_IMAGE: _render_each,
+    PER_CLIP: _render_clip,
+    RUNNING: _render_running,
+}

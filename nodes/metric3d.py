@@ -11,7 +11,7 @@ from torch import Tensor
 from ..geometry.checks import check_choice, check_range
 from ..geometry.conventions import NormalMapCoding, encode_normal_map
 from ..geometry.estimate import Estimate
-from ..geometry.levels import depth_to_nearness
+from ..geometry.levels import depth_to_nearness, measure_range
 from ..geometry.render import MeasureRange
 from ..model_loader import Model, load_model
 from .legacy import LEGACY_CATEGORY, annotate, annotate_depth
@@ -144,7 +144,7 @@ def _encoded(estimate: Estimate, coding: NormalMapCoding) -> Tensor:
     return encode_normal_map(estimate.normals, coding, source=estimate.axes)
 
 
-def _greys(estimate: Estimate, measure: MeasureRange) -> Tensor:
+def _greys(estimate: Estimate, measure: MeasureRange = measure_range) -> Tensor:
     """The old picture: 0 metres white, the farthest nearly black. Its greys are the middles of the old steps, and between them."""
     depth, quantity, valid = estimate.known_depth()
     farthest, _ = measure(depth_to_nearness(depth, quantity), valid, (0.0, 100.0))  # metres as nearness: negative

@@ -35,7 +35,7 @@ class Pretend:
         self.asked.append((model, precision))
         return self
 
-    def estimates(self, images, size, progress):
+    def estimates(self, images, size, progress, **_more):
         self.sizes.append(size)
         yield self.estimate
 
