@@ -21,6 +21,7 @@ from .bench_command import add_bench
 from .estimate_command import add_demo, add_estimate
 from .stereo_command import add_stereo
 from .terminal import TerminatedError, complain, open_closed_streams, say, terminable
+from .verify_command import add_verify
 from .video_command import add_video
 
 EXAMPLES = {
@@ -38,6 +39,10 @@ EXAMPLES = {
     ),
     "compare": ("depth-normal compare found.npz truth.exr",),
     "bench": ("depth-normal bench --model moge-2-vits-normal",),
+    "verify": (
+        "depth-normal verify                                              # the models whose files are here",
+        "depth-normal verify moge-2-vits-normal --device cuda             # downloads it if need be",
+    ),
     "download": ("depth-normal download moge-2-vits-normal",),
 }
 """What a person types first, by the command; shown below its help."""
@@ -123,6 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_download(command("download", "download the weights of models, to run later without a network"))
     _add_compare(command("compare", "say how far two files of depth and/or normals of one view are apart"))
     add_bench(command("bench", "measure how fast a model is on this machine, as a table to paste into an issue"))
+    add_verify(command("verify", "check models and their files on a photograph, as a table to paste into an issue"))
     return parser
 
 

@@ -1,0 +1,165 @@
+"""`depth-normal verify`: the last check of models and their files, on a photograph, as a table to paste into an issue."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..annotators.choices import DEVICE_CHOICES, DTYPE_CHOICES
+from .arguments import DONE, NOTHING_DONE, SOME_FAILED, add_json
+from .terminal import say
+
+if TYPE_CHECKING:
+    from ..annotators.specs.base import ModelSpec
+    from .verification import Verification
+
+logger = logging.getLogger(__name__)
+
+_CHECKS = ("near/far", "likeness", "frame", "axes", "scale", "figures")
+_COLUMNS = ("model", "file", "size", "sha256", "keys", "runs", *_CHECKS, "verdict")
+
+
+def add_verify(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `verify`."""
+    models = "as `depth-normal models` lists them; what is missing is downloaded (default: those whose files are on this computer)"
+    parser.add_argument("models", nargs="*", metavar="MODEL", help=models)
+    parser.add_argument("--all", action="store_true", help="every model; how much is to be downloaded is said first")
+    weights = "a file to check in place of the network's published one, with one MODEL"
+    parser.add_argument("--weights", type=Path, metavar="FILE", help=weights)
+    parser.add_argument("--device", default="auto", choices=DEVICE_CHOICES)
+    parser.add_argument("--dtype", default="auto", choices=DTYPE_CHOICES, help="what the networks compute in")
+    record = "store the figures of models that have none yet and are sound"
+    parser.add_argument("--record", action="store_true", help=record)
+    figures = "figures to compare with besides the pack's own; --record writes here (default: the pack's own app/figures.json)"
+    parser.add_argument("--figures", type=Path, metavar="FILE", help=figures)
+    add_json(parser)
+    parser.set_defaults(run=_verify)
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    specs = _wanted(arguments)
+    from .figures import STORED, read_figures, write_figures
+    from .verification import NOT_CHECKED, check
+
+    path = arguments.figures or STORED
+    stored = read_figures(STORED, path)
+    found: list[Verification] = []
+    try:
+        for spec in specs:
+            found.append(check(spec, stored, arguments.device, arguments.dtype, arguments.weights))
+            logger.info("%s: %s", spec.id, found[-1].verdict)
+            if arguments.record and _may_be_stored(found[-1], stored, arguments.weights):
+                write_figures(path, {spec.id: dict(found[-1].figures or {})})
+                logger.info("%s: its figures are stored in %s", spec.id, path)
+    finally:  # what was found before a stop is told
+        if found:
+            say(json.dumps([as_json(each) for each in found], indent=2) if arguments.json else report(found))
+    if all(each.verdict == NOT_CHECKED for each in found):
+        return NOTHING_DONE
+    return DONE if all(each.verdict == "sound" for each in found) else SOME_FAILED
+
+
+def _wanted(arguments: argparse.Namespace) -> list[ModelSpec]:
+    """The models that are asked for.
+
+    Raises:
+        ValueError: An unknown model, or words that contradict each other.
+    """
+    from ..annotators.registry import MODELS, find_spec
+    from ..annotators.specs.base import size_in_words
+    from ..model_loader.find import find_weights
+    from ..model_loader.verify import seems_usable
+
+    if arguments.all and arguments.models:
+        raise ValueError("--all means every model: leave it out, or name none")
+    if arguments.weights and len(arguments.models) != 1:
+        raise ValueError(f"--weights FILE goes with one MODEL; found {len(arguments.models)}")
+    if arguments.weights and not arguments.weights.is_file():
+        raise ValueError(f"{arguments.weights} does not exist; --weights takes a weights file")
+    specs = list(dict.fromkeys(map(find_spec, arguments.models))) or list(MODELS.values())
+    missing = {spec.id: [file for file in spec.files if not find_weights(file, seems_usable)] for spec in specs}
+    if not arguments.all and not arguments.models:
+        return [spec for spec in specs if not missing[spec.id]]
+    files = {(file.repo_id or file.url, file.filename): file for spec in specs for file in missing[spec.id] if not arguments.weights}
+    if files:
+        size = sum(file.size or file.approximate_size or 0 for file in files.values())
+        words = size_in_words(size, exact=all(file.size for file in files.values()))
+        logger.info("%d files are not on this computer: %s to download", len(files), words)
+    return specs
+
+
+def _may_be_stored(found: Verification, stored: dict[str, Any], weights: Path | None) -> bool:
+    return found.verdict == "sound" and found.figures is not None and found.model not in stored and weights is None
+
+
+def as_json(found: Verification) -> dict[str, Any]:
+    """What was found, as JSON can hold it."""
+    files = [{**vars(file), "path": _shown(file.path)} for file in found.files]
+    findings = {each.name: {"grade": each.grade.name.lower(), "words": each.words} for each in found.findings}
+    runs, figures = dict(found.runs) if found.runs else None, dict(found.figures) if found.figures else None
+    said = {"model": found.model, "verdict": found.verdict, "files": files, "keys_ok": found.keys_ok, "runs": runs}
+    return {**said, "findings": findings, "problem": found.problem, "figures": figures}
+
+
+def report(found: Sequence[Verification]) -> str:
+    """The table and what lies behind it, in Markdown, which is readable as it is."""
+    import platform
+
+    import torch
+
+    from .. import __version__
+
+    rows = [_COLUMNS, *map(_row, found)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
+    lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
+    ruler = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    versions = f"depth-normal {__version__}, torch {torch.__version__}, Python {platform.python_version()}, {sys.platform}"
+    details = [line for each in found for line in _details(each)]
+    return "\n".join((lines[0], ruler, *lines[1:], "", *details, "", versions))
+
+
+def _row(found: Verification) -> tuple[str, ...]:
+    by_name = {finding.name: finding for finding in found.findings}
+    checks = ["" if name not in by_name else ("ok", "?", "WRONG")[by_name[name].grade] for name in _CHECKS]
+    if found.runs and not checks[-1]:
+        checks[-1] = "none stored"
+    origins = ", ".join(dict.fromkeys(file.origin for file in found.files))
+    runs = "{device}, {dtype}, {seconds:g} s".format(**found.runs) if found.runs else ("WRONG" if "runs" in by_name else "")
+    sizes, shas = ([getattr(file, name) for file in found.files if file.path] for name in ("size_ok", "sha_ok"))
+    verdict = found.verdict if found.verdict == "sound" else f"**{found.verdict}**"
+    return found.model, origins, _together(sizes), _together(shas), _together([found.keys_ok]), runs, *checks, verdict
+
+
+def _together(answers: Sequence[bool | None]) -> str:
+    """Of several files one word: the worst."""
+    if False in answers:
+        return "WRONG"
+    return "not known" if None in answers and answers != [None] else "ok" if all(answers) and answers else ""
+
+
+def _details(found: Verification) -> list[str]:
+    """A list entry for the model, and below it one for each thing that was seen."""
+    lines = [f"- {found.model}"]
+    for file in found.files:
+        known = f", {file.size} bytes, sha256 {file.sha256}" if file.size is not None else ""
+        problem = f": **{file.problem}**" if file.problem else ""
+        lines.append(f"  - {file.name} ({file.origin}) {_shown(file.path) or ''}{known}{problem}")
+    if found.problem:
+        lines.append(f"  - **{found.problem}**")
+    for finding in found.findings:
+        words = finding.words if not finding.grade else f"**{finding.words}**"
+        lines.append(f"  - {finding.name}: {words}")
+    return lines
+
+
+def _shown(path: Path | None) -> str | None:
+    """A path without the user's name, which is in that of the home folder."""
+    if path is None:
+        return None
+    home = Path.home()
+    return f"~/{path.relative_to(home).as_posix()}" if path.is_relative_to(home) else str(path)
