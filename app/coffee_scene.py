@@ -1,7 +1,7 @@
 """What is known of the photograph that comes with the pack: its geometry, rebuilt by hand, and points whose order is beyond doubt.
 
-The camera, the table, the saucer and the cup were fitted to outlines read off the photograph (the cup's rim, the saucer's border, the edge of
-the table); they meet them within 3 of its 600 pixels. Spoon and handle are left out. The unit is the outer radius of the cup's rim. It is
+The camera, the table, the saucer and the cup were fitted to outlines read off the photograph: the cup's rim, the saucer's border, the edge
+of the table. They meet them within 3 of its 600 pixels. Spoon and handle are left out. The unit is the outer radius of the cup's rim. It is
 no measurement, but nothing that is right is far from it, and whatever is upside down, mirrored or of another picture is.
 """
 
@@ -47,8 +47,13 @@ PAIRS = (
     Pair((280, 360), (440, 20), "the saucer in front | the table behind the cup"),
     Pair((285, 200), (440, 20), "the front of the cup's rim | the table behind the cup"),
     Pair((365, 285), (500, 60), "the spoon's bowl | the table behind on the right"),
+    Pair((290, 22), (500, 60), "the back of the cup's rim | the table lower in the picture"),
+    Pair((178, 110), (40, 120), "the left of the cup's rim | the table beside it"),
+    Pair((405, 110), (520, 110), "the right of the cup's rim | the table beside it"),
+    Pair((290, 205), (560, 205), "the front of the cup's rim | the table beside it"),
 )
-"""Seen from above at an angle, the table rises away from the camera; what stands on it and hides it is nearer still."""
+"""The camera looks down at an angle: the table gets farther from the bottom of the picture to the top. What stands on it and hides it is
+nearer than what it hides. The last four are in no order that a mere slope from bottom to top would give."""
 
 
 class Surfaces(NamedTuple):
@@ -69,7 +74,7 @@ class Surfaces(NamedTuple):
 
 SURFACES = (
     Surfaces(0, ((375, 190), (368, 205), (350, 225)), ((192, 190), (200, 205), (212, 225)), "right | left of the cup's outside"),
-    Surfaces(1, ((40, 300), (60, 340), (560, 350), (280, 340), (230, 345)), ((270, 235), (290, 235), (310, 232)), "table and saucer | cup's front"),
+    Surfaces(1, ((40, 300), (60, 340), (560, 350), (280, 340)), ((270, 235), (290, 235), (310, 232)), "table and saucer | cup's front"),
 )
 """All of them face the camera, so that z is positive everywhere."""
 
@@ -133,7 +138,7 @@ def scene(step: int = 1) -> Estimate:
 
 def outlines() -> Tensor:
     """Points (N, 2) on lines at which depth or normals change, (column, row): the cup's rim, the saucer's border, the table's far edge."""
-    share = torch.linspace(0.05, 0.95, 40, dtype=torch.float64)[:, None]
+    share = torch.linspace(0.05, 0.95, 20, dtype=torch.float64)[:, None]
     (start, end) = (torch.tensor((point,), dtype=torch.float64) for point in _EDGE)
     saucer = _circle(*_SAUCER)
     hidden = (saucer[:, 1] < 150) & (saucer[:, 0] > 175) & (saucer[:, 0] < 412)  # by the cup
@@ -141,8 +146,8 @@ def outlines() -> Tensor:
 
 
 def _circle(radius: float, height: float) -> Tensor:
-    """Where the camera sees a circle round the axis: (180, 2)."""
-    angles = torch.arange(0, 360, 2, dtype=torch.float64).deg2rad()
+    """Where the camera sees a circle round the axis: (90, 2)."""
+    angles = torch.arange(0, 360, 4, dtype=torch.float64).deg2rad()
     to_world = _camera_to_world()
     points = torch.stack((radius * angles.cos(), radius * angles.sin(), torch.full_like(angles, height)), 1)
     x, y, z = ((points - _camera(to_world)) @ to_world).unbind(1)

@@ -116,7 +116,10 @@ def _compare_depth(estimate: Estimate, entry: dict[str, Any]) -> list[tuple[Grad
     depth, _, valid = estimate.known_depth()
     low, high = entry["grid"]
     stored = low + _decoded(entry["depth"], 1) * ((high - low) / 255)
-    correlation = float(torch.corrcoef(torch.stack((stored.flatten(), _grid(_filled(depth, valid)).flatten())))[0, 1])
+    found = _grid(_filled(depth, valid))
+    correlation = float(torch.corrcoef(torch.stack((stored.flatten(), found.flatten())))[0, 1])
+    if low == high and float(found.amax() - found.amin()) <= 1e-6 * abs(high):
+        correlation = 1.0  # constant both
     quantiles = torch.tensor(entry["quantiles"])
     apart = float((_quantiles(depth, valid) - quantiles).abs().max() / (quantiles[-1] - quantiles[0]).clamp(min=1e-12))
     return [

@@ -13,11 +13,10 @@ from typing import Any
 import torch
 
 from .. import __version__
-from ..annotators.registry import MODELS
+from ..annotators.registry import FAMILIES, MODELS
 from ..annotators.specs.base import CheckpointError, ModelSpec, WeightFile
 from ..geometry.estimate import Estimate
 from ..model_loader import free, load_model
-from ..model_loader.download_errors import DownloadError
 from ..model_loader.find import bundled_path, find_weights
 from ..model_loader.verify import sha256_of, structure_problem, trust
 from .arguments import EXPECTED_ERRORS
@@ -44,7 +43,8 @@ class FileFacts:
         sha256: Its hex digest.
         size_ok: Whether the size is the published one; None where that is not known, or where another file is meant.
         sha_ok: The same of the sha256.
-        problem: Why it cannot be read as weights, or whose file it is.
+        problems: What is wrong with it, in words.
+        readable: Whether it can be read as weights.
     """
 
     name: str
@@ -54,12 +54,8 @@ class FileFacts:
     sha256: str | None = None
     size_ok: bool | None = None
     sha_ok: bool | None = None
-    problem: str | None = None
-
-    @property
-    def is_wrong(self) -> bool:
-        """Whether it cannot be the published file."""
-        return False in (self.size_ok, self.sha_ok) or bool(self.problem)
+    problems: tuple[str, ...] = ()
+    readable: bool = True
 
 
 @dataclass(frozen=True)
@@ -73,7 +69,7 @@ class Verification:
         runs: What it ran on, in what precision, and the seconds of its first picture; None where it did not run.
         findings: Of its answer.
         problem: Why it was not checked to the end.
-        figures: Those of its answer, to be stored.
+        figures: Those of its answer, to be stored; None where some are stored already.
     """
 
     model: str
@@ -86,8 +82,8 @@ class Verification:
 
     @property
     def verdict(self) -> str:
-        """"sound", "doubtful", "wrong", or "not checked"."""
-        if self.keys_ok is False or any(file.is_wrong for file in self.files):
+        """Any of "sound", "doubtful", "wrong", or "not checked"."""
+        if self.keys_ok is False or any(file.problems for file in self.files):
             return Grade.WRONG.name.lower()
         if not self.findings:
             return NOT_CHECKED
@@ -114,19 +110,18 @@ def check(
         What was found, whatever went wrong.
     """
     found = Verification(spec.id)
-    files: list[FileFacts] = []
     try:
+        FAMILIES[spec.family].check_requirements(spec)  # before anything is downloaded in vain
         for file in spec.files:
             logger.info("%s: looking at %s", spec.id, file.name)
-            files.append(look_at(spec, file, weights if file is spec.file else None))
-        found = replace(found, files=tuple(files))
-        if any(file.problem and file.origin != "given" for file in files):
-            return found
-        return _run(found, spec, stored, (device, dtype, weights))
-    except DownloadError as error:
-        return replace(found, files=(*files, FileFacts(spec.files[len(files)].name, "missing")), problem=_first_line(error))
+            found = replace(found, files=(*found.files, FileFacts(file.name, "missing", readable=False)))
+            facts = look_at(spec, file, weights if file is spec.file else None)
+            found = replace(found, files=(*found.files[:-1], facts))
+        if all(file.readable for file in found.files):
+            found = _run(found, spec, stored, (device, dtype, weights))
+        return found
     except EXPECTED_ERRORS as error:
-        return replace(found, files=tuple(files), problem=_first_line(error))
+        return replace(found, problem=_first_line(error))
     finally:
         free(spec.id)
 
@@ -149,30 +144,32 @@ def look_at(spec: ModelSpec, file: WeightFile, given: Path | None = None) -> Fil
     if path is None:
         path, origin = find_or_download(spec, file), "downloaded"
     if not path.is_file():
-        return FileFacts(file.name, "missing", path, problem=f"{path} does not exist")
+        return FileFacts(file.name, "missing", path, problems=(f"{path} does not exist",), readable=False)
     size, sha256 = path.stat().st_size, sha256_of(path)
-    facts = FileFacts(file.name, origin, path, size, sha256, problem=structure_problem(path) or _owner(sha256, file))
-    if given or path.suffix.lower() != Path(file.name).suffix.lower():
-        return facts
-    size_ok = None if file.size is None else size == file.size
-    sha_ok = None if file.sha256 is None else sha256 == file.sha256.lower()
+    size_ok = sha_ok = None
+    if not given and path.suffix.lower() == Path(file.name).suffix.lower():  # others are conversions
+        size_ok = None if file.size is None else size == file.size
+        sha_ok = None if file.sha256 is None else sha256 == file.sha256.lower()
     if sha_ok and size_ok is not False:
         trust(path, file)
-    return replace(facts, size_ok=size_ok, sha_ok=sha_ok)
+    unreadable = structure_problem(path)
+    said = (
+        unreadable,
+        f"the published file has {file.size} bytes" if size_ok is False else None,
+        f"the published file's sha256 is {file.sha256}" if sha_ok is False else None,
+        _owner(sha256, file) or FAMILIES[spec.family].name_contradicts(spec, str(path)),
+    )
+    return FileFacts(file.name, origin, path, size, sha256, size_ok, sha_ok, tuple(filter(None, said)), not unreadable)
 
 
 def _owner(sha256: str, file: WeightFile) -> str | None:
     """Whose published file one is, if it is another's."""
     others = (spec.id for spec in MODELS.values() for each in spec.files if each.sha256 and each.sha256.lower() == sha256)
-    owners = list(dict.fromkeys(others))
-    if not owners or (file.sha256 or "").lower() == sha256:
-        return None
-    return f"it is the published file of {', '.join(owners)}"
+    owners = ", ".join(dict.fromkeys(others))
+    return f"it is the published file of {owners}" if owners and (file.sha256 or "").lower() != sha256 else None
 
 
-def _run(
-    found: Verification, spec: ModelSpec, stored: Mapping[str, Mapping[str, Any]], how: tuple[str, str, Path | None]
-) -> Verification:
+def _run(found: Verification, spec: ModelSpec, stored: Mapping[str, Mapping[str, Any]], how: tuple[str, str, Path | None]) -> Verification:
     """Loads the model, runs it, and judges what it gives."""
     device, dtype, weights = how
     try:
@@ -184,7 +181,7 @@ def _run(
         estimate = model.estimate(photograph())
     except ArithmeticError as error:
         return replace(found, keys_ok=True, findings=(Finding("runs", Grade.WRONG, _first_line(error)),))
-    seconds = time.perf_counter() - start
+    seconds, entry = time.perf_counter() - start, stored.get(spec.id)
     precision = str(model.dtype).removeprefix("torch.")
     on = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else model.device.type
     origin = f"depth-normal {__version__}, torch {torch.__version__}, Python {platform.python_version()}, {on}, {precision}"
@@ -192,8 +189,8 @@ def _run(
         found,
         keys_ok=True,
         runs={"device": on, "dtype": precision, "seconds": round(seconds, 2)},
-        findings=tuple(_judged(spec, estimate, stored.get(spec.id))),
-        figures=figures_of(estimate, origin),
+        findings=tuple(_judged(spec, estimate, entry)),
+        figures=None if entry else figures_of(estimate, origin),
     )
 
 

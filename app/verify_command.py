@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..annotators.choices import DEVICE_CHOICES, DTYPE_CHOICES
+from ..annotators.choices import BUNDLED_MODEL, DEVICE_CHOICES, DTYPE_CHOICES
 from .arguments import DONE, NOTHING_DONE, SOME_FAILED, add_json
 from .terminal import say
 
@@ -43,18 +43,19 @@ def add_verify(parser: argparse.ArgumentParser) -> None:
 
 def _verify(arguments: argparse.Namespace) -> int:
     specs = _wanted(arguments)
+    from ..model_loader import load_model
     from .figures import STORED, read_figures, write_figures
     from .verification import NOT_CHECKED, check
 
+    load_model(BUNDLED_MODEL, arguments.dtype, arguments.device)  # a device that is not there is told before anything is downloaded
     path = arguments.figures or STORED
     stored = read_figures(STORED, path)
     found: list[Verification] = []
     try:
         for spec in specs:
             found.append(check(spec, stored, arguments.device, arguments.dtype, arguments.weights))
-            logger.info("%s: %s", spec.id, found[-1].verdict)
-            if arguments.record and _may_be_stored(found[-1], stored, arguments.weights):
-                write_figures(path, {spec.id: dict(found[-1].figures or {})})
+            if arguments.record and not arguments.weights and found[-1].figures and found[-1].verdict == "sound":
+                write_figures(path, {spec.id: dict(found[-1].figures)})
                 logger.info("%s: its figures are stored in %s", spec.id, path)
     finally:  # what was found before a stop is told
         if found:
@@ -93,15 +94,11 @@ def _wanted(arguments: argparse.Namespace) -> list[ModelSpec]:
     return specs
 
 
-def _may_be_stored(found: Verification, stored: dict[str, Any], weights: Path | None) -> bool:
-    return found.verdict == "sound" and found.figures is not None and found.model not in stored and weights is None
-
-
 def as_json(found: Verification) -> dict[str, Any]:
     """What was found, as JSON can hold it."""
     files = [{**vars(file), "path": _shown(file.path)} for file in found.files]
     findings = {each.name: {"grade": each.grade.name.lower(), "words": each.words} for each in found.findings}
-    runs, figures = dict(found.runs) if found.runs else None, dict(found.figures) if found.figures else None
+    runs, figures = (dict(each) if each else None for each in (found.runs, found.figures))
     said = {"model": found.model, "verdict": found.verdict, "files": files, "keys_ok": found.keys_ok, "runs": runs}
     return {**said, "findings": findings, "problem": found.problem, "figures": figures}
 
@@ -126,7 +123,7 @@ def report(found: Sequence[Verification]) -> str:
 def _row(found: Verification) -> tuple[str, ...]:
     by_name = {finding.name: finding for finding in found.findings}
     checks = ["" if name not in by_name else ("ok", "?", "WRONG")[by_name[name].grade] for name in _CHECKS]
-    if found.runs and not checks[-1]:
+    if found.figures:
         checks[-1] = "none stored"
     origins = ", ".join(dict.fromkeys(file.origin for file in found.files))
     runs = "{device}, {dtype}, {seconds:g} s".format(**found.runs) if found.runs else ("WRONG" if "runs" in by_name else "")
@@ -147,8 +144,9 @@ def _details(found: Verification) -> list[str]:
     lines = [f"- {found.model}"]
     for file in found.files:
         known = f", {file.size} bytes, sha256 {file.sha256}" if file.size is not None else ""
-        problem = f": **{file.problem}**" if file.problem else ""
-        lines.append(f"  - {file.name} ({file.origin}) {_shown(file.path) or ''}{known}{problem}")
+        place = f"{file.origin}: {_shown(file.path)}" if file.path and file.origin != "bundled" else file.origin
+        problems = "".join(f"; **{problem}**" for problem in file.problems)
+        lines.append(f"  - {file.name} ({place}){known}{problems}")
     if found.problem:
         lines.append(f"  - **{found.problem}**")
     for finding in found.findings:
