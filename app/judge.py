@@ -55,7 +55,7 @@ _APART = 0.25
 _FACING = 0.5
 # How far outlines may be from their places, in pixels of the photograph, how much better they must fit elsewhere to
 # count as moved, and by how much edges must be stronger under them than everywhere.
-_NEAR, _BETTER = 8, 1.03
+_NEAR, _BETTER = 6, 1.03
 _EDGES = 0.15
 _REACH, _STEP = 48, 4
 _SCALES = (0.8, 0.85, 0.9, 1.0, 1.1, 1.2)
