@@ -18,7 +18,7 @@ from torch import Tensor
 from ..geometry.conventions import convert_normals, unit_normals
 from ..geometry.estimate import Axes, Estimate
 from ..geometry.files.paths import write_bytes
-from .judge import Finding, Grade
+from .judge import Finding, Grade, grade_of
 
 STORED = Path(__file__).parent / "figures.json"
 
@@ -105,7 +105,7 @@ def compare_figures(estimate: Estimate, entry: dict[str, Any]) -> Finding:
             stored = unit_normals(_decoded(entry["normals"], 3) / 127.5 - 1)
             cosine = (stored * _normal_grid(estimate)).sum(1).clamp(-1, 1)
             angle = float(cosine.acos().rad2deg().mean())
-            grades.append(_grade(angle, _ANGLE))
+            grades.append(grade_of(angle, _ANGLE))
             words.append(f"normals {angle:.1f} degrees apart")
     except (KeyError, TypeError, RuntimeError, ValueError) as error:
         raise ValueError(f"the stored figures are damaged ({type(error).__name__}: {error}); record them anew") from error
@@ -123,14 +123,9 @@ def _compare_depth(estimate: Estimate, entry: dict[str, Any]) -> list[tuple[Grad
     quantiles = torch.tensor(entry["quantiles"])
     apart = float((_quantiles(depth, valid) - quantiles).abs().max() / (quantiles[-1] - quantiles[0]).clamp(min=1e-12))
     return [
-        (_grade(1 - correlation, _SHAPE), f"correlation {correlation:.4f}"),
-        (_grade(apart, _VALUES), f"quantiles {apart:.1%} apart"),
+        (grade_of(1 - correlation, _SHAPE), f"correlation {correlation:.4f}"),
+        (grade_of(apart, _VALUES), f"quantiles {apart:.1%} apart"),
     ]
-
-
-def _grade(error: float, limits: tuple[float, float]) -> Grade:
-    sound, doubtful = limits
-    return Grade.SOUND if error <= sound else Grade.DOUBTFUL if error <= doubtful else Grade.WRONG
 
 
 def _filled(depth: Tensor, valid: Tensor) -> Tensor:

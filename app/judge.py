@@ -50,12 +50,14 @@ METRES, METRES_OUTDOORS = (0.2, 3.0), (0.2, 80.0)
 
 # Least rank correlation with the rebuilt scene: doubtful below the first, wrong below the second. Weak models reach 0.66 to 0.78.
 _ALIKE, _UNLIKE = 0.6, 0.35
+# The same in degrees between normals; a weak model has 33.
+_CLOSE, _APART_BY = 42.0, 60.0
 # Least difference of normals' components between surfaces that face apart; sound ones have about 1.
 _APART = 0.25
 _FACING = 0.5
 # How far outlines may be from their places, in pixels of the photograph, how much better they must fit elsewhere to
 # count as moved, and by how much edges must be stronger under them than everywhere.
-_NEAR, _BETTER = 6, 1.03
+_NEAR, _LITTLE, _BETTER = 6, 8, 1.03
 _EDGES = 0.15
 _REACH, _STEP = 48, 4
 _SCALES = (0.8, 0.85, 0.9, 1.0, 1.1, 1.2)
@@ -75,12 +77,12 @@ def judge(estimate: Estimate, metres: tuple[float, float] = METRES) -> list[Find
     estimate = estimate.to("cpu")
     findings = []
     if estimate.depth is not None and estimate.quantity is not None:
-        findings += [near_and_far(estimate), likeness(estimate)]
+        findings.append(near_and_far(estimate))
         if estimate.quantity is Quantity.METRIC_DEPTH:
             findings.append(distance(estimate, metres))
     if estimate.normals is not None:
         findings.append(axes(estimate))
-    return [*findings, frame(estimate)]
+    return [*findings, likeness(estimate), frame(estimate)]
 
 
 def near_and_far(estimate: Estimate) -> Finding:
@@ -94,15 +96,20 @@ def near_and_far(estimate: Estimate) -> Finding:
 
 
 def likeness(estimate: Estimate) -> Finding:
-    """How far the order of all distances is that of the rebuilt scene."""
+    """How far the order of all distances is that of the rebuilt scene, and how far normals are from its own."""
     step = 8
-    mine = F.avg_pool2d(nearness(estimate), step)
-    truth = nearness(scene(step))
-    correlation = float(torch.corrcoef(torch.stack((_ranks(mine), _ranks(truth))))[0, 1])
-    words = f"rank correlation {correlation:.2f} with the rebuilt scene"
-    if not correlation >= _UNLIKE:
-        return Finding("likeness", Grade.WRONG, f"this is not the photograph's depth: {words}")
-    return Finding("likeness", Grade.SOUND if correlation >= _ALIKE else Grade.DOUBTFUL, words)
+    truth, grades, words = scene(step), [], []
+    if estimate.depth is not None:
+        mine = F.avg_pool2d(nearness(estimate), step)
+        correlation = float(torch.corrcoef(torch.stack((_ranks(mine), _ranks(nearness(truth)))))[0, 1])
+        grades.append(grade_of(-correlation, (-_ALIKE, -_UNLIKE)))
+        words.append(f"{'this is not its depth: ' if grades[-1] is Grade.WRONG else ''}rank correlation {correlation:.2f}")
+    if estimate.normals is not None and truth.normals is not None:
+        cosine = F.avg_pool2d(_opengl(estimate).nan_to_num(0), step).mul(truth.normals).sum(1)
+        angle = float(cosine.clamp(-1, 1).acos().rad2deg().mean())
+        grades.append(grade_of(angle, (_CLOSE, _APART_BY)))
+        words.append(f"{'these are not its normals: ' if grades[-1] is Grade.WRONG else ''}normals {angle:.0f} degrees apart")
+    return Finding("likeness", max(grades), f"{', '.join(words)}, against the rebuilt scene")
 
 
 def distance(estimate: Estimate, metres: tuple[float, float] = METRES) -> Finding:
@@ -119,9 +126,7 @@ def distance(estimate: Estimate, metres: tuple[float, float] = METRES) -> Findin
 
 def axes(estimate: Estimate) -> Finding:
     """Normals on surfaces that face opposite ways; and against the slopes of the estimate's own depth, where it has any."""
-    assert estimate.normals is not None
-    valid = valid_normals(estimate.normals, estimate.mask)
-    normals = convert_normals(estimate.normals, estimate.axes, Axes.OPENGL).where(valid, torch.nan)
+    normals = _opengl(estimate)
     wrong, figures = [], []
     for surfaces in SURFACES:
         component = normals[:, surfaces.axis : surfaces.axis + 1]
@@ -154,7 +159,9 @@ def frame(estimate: Estimate) -> Finding:
         return Finding("frame", Grade.WRONG, f"the photograph's edges are not in it: {words}")
     if other[0] > _BETTER * own:
         moved = f"moved by {other[2]}, {other[3]} pixels" if other[2] or other[3] else ""
-        return Finding("frame", Grade.WRONG, f"{' and '.join(filter(None, (other[1], moved)))}: edges there {other[0]:.2f}, {words}")
+        little = not other[1] and max(abs(other[2]), abs(other[3])) <= _LITTLE
+        said = f"{' and '.join(filter(None, (other[1], moved)))}: edges there {other[0]:.2f}, {words}"
+        return Finding("frame", Grade.DOUBTFUL if little else Grade.WRONG, said)
     return Finding("frame", Grade.SOUND, words)
 
 
@@ -163,6 +170,19 @@ def nearness(estimate: Estimate) -> Tensor:
     depth, quantity, valid = estimate.known_depth()
     near = depth_to_nearness(depth.float(), quantity)
     return torch.where(valid, near, near[valid].min() if bool(valid.any()) else 0)
+
+
+def _opengl(estimate: Estimate) -> Tensor:
+    """Its normals in OPENGL axes, NaN where they do not count."""
+    assert estimate.normals is not None
+    valid = valid_normals(estimate.normals, estimate.mask)
+    return convert_normals(estimate.normals.float(), estimate.axes, Axes.OPENGL).where(valid, torch.nan)
+
+
+def grade_of(error: float, limits: tuple[float, float]) -> Grade:
+    """By an error's size: sound up to the first limit, doubtful up to the second; what is NaN is wrong."""
+    sound, doubtful = limits
+    return Grade.SOUND if error <= sound else Grade.DOUBTFUL if error <= doubtful else Grade.WRONG
 
 
 def _around(values: Tensor, point: Point, radius: int = 3) -> float:

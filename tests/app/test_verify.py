@@ -144,6 +144,7 @@ def places(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "_hub_dir", None)
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "127.0.0.1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     (tmp_path / "DEPTH_NORMAL_HOME").mkdir()
     return tmp_path / "DEPTH_NORMAL_HOME"
 
@@ -244,9 +245,7 @@ def test_without_a_model_those_that_are_here_are_checked(small, capsys):
 
 
 def test_what_cannot_be_downloaded_is_not_checked(small, capsys, monkeypatch):
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert cli.main(["verify", "small", "--device", "cpu"]) == 2
     assert "**not checked**" in capsys.readouterr().out
     assert cli.main(["verify", "small", "tiny", "--device", "cpu"]) == 1
