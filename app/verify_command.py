@@ -44,7 +44,7 @@ def add_verify(parser: argparse.ArgumentParser) -> None:
 def _verify(arguments: argparse.Namespace) -> int:
     specs = _wanted(arguments)
     from ..model_loader import load_model
-    from .figures import STORED, read_figures, write_figures
+    from .figures import STORED, read_figures
     from .verification import NOT_CHECKED, check
 
     load_model(BUNDLED_MODEL, arguments.dtype, arguments.device)  # a device that is not there is told before anything is downloaded
@@ -54,15 +54,27 @@ def _verify(arguments: argparse.Namespace) -> int:
     try:
         for spec in specs:
             found.append(check(spec, stored, arguments.device, arguments.dtype, arguments.weights))
-            if arguments.record and not arguments.weights and found[-1].figures and found[-1].verdict == "sound":
-                write_figures(path, {spec.id: dict(found[-1].figures)})
-                logger.info("%s: its figures are stored in %s", spec.id, path)
+            if arguments.record and not arguments.weights:
+                _record(found[-1], path)
     finally:  # what was found before a stop is told
         if found:
             say(json.dumps([as_json(each) for each in found], indent=2) if arguments.json else report(found))
     if all(each.verdict == NOT_CHECKED for each in found):
         return NOTHING_DONE
     return DONE if all(each.verdict == "sound" for each in found) else SOME_FAILED
+
+
+def _record(found: Verification, path: Path) -> None:
+    """Stores the figures of a sound model that has none. That they cannot be written does not end what may take hours."""
+    from .figures import write_figures
+
+    if not found.figures or found.verdict != "sound":
+        return
+    try:
+        write_figures(path, {found.model: dict(found.figures)})
+        logger.info("%s: its figures are stored in %s", found.model, path)
+    except OSError as error:
+        logger.error("%s: its figures cannot be stored in %s: %s. Choose another place by --figures FILE", found.model, path, error)
 
 
 def _wanted(arguments: argparse.Namespace) -> list[ModelSpec]:

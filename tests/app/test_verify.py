@@ -252,8 +252,7 @@ def test_what_cannot_be_downloaded_is_not_checked(small, capsys, monkeypatch):
 
 
 def test_all_says_first_how_much_is_to_be_downloaded(monkeypatch, caplog, small, capsys):
-    for model in MODELS.keys() - {"tiny", "small"}:
-        monkeypatch.delitem(MODELS, model)
+    monkeypatch.setattr("depth_normal.annotators.registry.MODELS", {model: MODELS[model] for model in ("tiny", "small")})
     said = []
     monkeypatch.setattr(verification, "find_or_download", lambda *_: said.append(caplog.text) or Path(shutil.copy(TINY, small)))
     with caplog.at_level("INFO"):
@@ -271,6 +270,14 @@ def test_figures_are_stored_of_sound_models_that_have_none(small, tmp_path, caps
     capsys.readouterr()
     assert cli.main(words) == 0 and path.read_bytes() == before
     assert "none stored" not in capsys.readouterr().out
+
+
+def test_where_figures_cannot_be_stored_the_rest_is_done(small, tmp_path, capsys, caplog):
+    shutil.copy(TINY, small)
+    (tmp_path / "file").write_text("")
+    path = tmp_path / "file" / "mine.json"
+    assert cli.main(["verify", "small", "tiny", "--record", "--figures", str(path), "--device", "cpu"]) == 0
+    assert "--figures FILE" in caplog.text and capsys.readouterr().out.count("| sound") == 2
 
 
 def test_a_wrong_model_leaves_no_figures(small, tmp_path, monkeypatch):
