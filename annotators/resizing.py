@@ -45,6 +45,13 @@ def cubic(images: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(images, size=(height, width), mode="bicubic", align_corners=False)
 
 
+def linear(images: Tensor, height: int, width: int) -> Tensor:
+    """Pictures (B, C, H, W) at another size: linear without antialiasing, as OpenCV's INTER_LINEAR."""
+    import torch.nn.functional as F
+
+    return F.interpolate(images, size=(height, width), mode="bilinear", align_corners=False)
+
+
 def linear_to_corners(images: Tensor, height: int, width: int) -> Tensor:
     """Pictures (B, C, H, W) at another size: linear without antialiasing, the centres of the corner pixels kept in their places."""
     import torch.nn.functional as F

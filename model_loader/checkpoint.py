@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..annotators.specs.base import CheckpointError
 
-_WRAPPERS = ("model", "state_dict", "model_state_dict")
+_WRAPPERS = ("model", "state_dict", "model_state_dict", "depth_model")
 _MAX_HEADER = 100_000_000
 _INTEGERS = ("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4")
 _LFS_POINTER = b"version https://git-lfs.github.com/spec"
@@ -46,8 +46,8 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """Reads the tensors of a weights file onto the CPU, memory-mapped where the format allows.
 
     The format is known by the content: safetensors, or PyTorch's zip or legacy pickle, read by its restricted unpickler. A dictionary
-    wrapped as "model", "state_dict" or "model_state_dict" is unwrapped, and a prefix "module." that all names share is dropped, as are
-    entries that are no tensors.
+    wrapped as "model", "state_dict", "model_state_dict" or "depth_model" is unwrapped, and a prefix "module." that all names share is
+    dropped, as are entries that are no tensors.
 
     Returns:
         Tensors by name.

@@ -127,3 +127,64 @@ class Metric3dConfig:
     path: tuple[int, int, int, int]
     hidden: int
     iterations: int
+class ResnextConfig:
+    """An architecture of ResNeXt.
+
+    Attributes:
+        blocks: Residual blocks of each stage.
+        groups: Of the middle convolutions.
+        group_width: Channels of each group in the first stage; twice as many in each stage after it.
+        stem: Channels of the first convolution.
+        channels: Of the stages' outputs.
+    """
+
+    blocks: tuple[int, int, int, int] = (3, 4, 23, 3)
+    groups: int = 32
+    group_width: int = 8
+    stem: int = 64
+    channels: tuple[int, int, int, int] = (256, 512, 1024, 2048)
+
+
+@dataclass(frozen=True)
+class LeresConfig:
+    """An architecture of LeReS.
+
+    Attributes:
+        encoder: Its encoder.
+        features: Channels of the decoder at 1/4, 1/8, 1/16 and 1/32 of the picture.
+    """
+
+    encoder: ResnextConfig = ResnextConfig()
+    features: tuple[int, int, int, int] = (256, 256, 256, 512)
+
+
+@dataclass(frozen=True)
+class MergeConfig:
+    """A network that merges two depth maps.
+
+    Attributes:
+        levels: How often it halves its input.
+        width: Channels of the first level; twice as many in each of the next three, then no more.
+    """
+
+    levels: int = 10
+    width: int = 64
+
+
+@dataclass(frozen=True)
+class BoostConfig:
+    """LeReS with a network that merges what it says of a picture at several sizes.
+
+    Attributes:
+        leres: The depth network.
+        merge: The merging network.
+        field: Side of the square that the depth network sees as a whole.
+        merge_side: Side of the square in which maps are merged.
+        greatest_side: Side of the largest square shown to the depth network.
+    """
+
+    leres: LeresConfig = LeresConfig()
+    merge: MergeConfig = MergeConfig()
+    field: int = 448
+    merge_side: int = 1024
+    greatest_side: int = 1600

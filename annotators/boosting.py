@@ -1,0 +1,228 @@
+"""Detail from a depth network that sees a picture as a whole only where the picture is small: the picture is shown to it at two sizes, then
+patch by patch, and another network merges what it says.
+
+Source:
+    Miangoleh et al., "Boosting Monocular Depth Estimation Models to High-Resolution via Content-Adaptive Multi-Resolution Merging" (2021),
+    sections 4 to 6; its numbers are those of LeReS++ in the ControlNet nodes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..geometry.align import fit_scale_shift
+from .resizing import cubic, linear
+
+CELL = 32
+"""Pixels in which sides are counted: the depth network's multiple."""
+_UPSCALING = 3
+_EDGE = 0.4
+_UNSEEN = 0.2
+_LEAST_FACTOR = 0.2
+_PATCH_STRIDE = 0.75
+# Of the window in which a patch counts, as shares of its side: where it ends, how softly, and where that softness is cut off, in deviations.
+_WINDOW = (0.15, 0.85)
+_SOFTNESS = 187 / 3000
+_REACH = 374.5 / 187
+
+Progress = Callable[[int, int], None]
+
+
+class Patch(NamedTuple):
+    """A square part of a picture, in pixels."""
+
+    top: int
+    left: int
+    side: int
+
+
+class Booster:
+    """Gives depth in more detail than the network has.
+
+    Args:
+        estimate: Depth (1, 1, H, W) of a picture (1, 3, H, W) that the network sees at a square of the given side.
+        merge: Of two maps (1, 1, M, M) between -1 and 1, right as a whole and detailed, one between -1 and 1.
+        field: Side of the square that the network sees as a whole.
+        merge_side: M.
+        greatest_side: Side of the largest square shown to the network.
+    """
+
+    def __init__(
+        self,
+        estimate: Callable[[Tensor, int], Tensor],
+        merge: Callable[[Tensor, Tensor], Tensor],
+        field: int,
+        merge_side: int,
+        greatest_side: int,
+    ) -> None:
+        self._estimate = estimate
+        self._merge = merge
+        self._field = field
+        self._merge_side = merge_side
+        self._greatest_side = greatest_side
+
+    def depth(self, picture: Tensor, progress: Progress | None = None) -> Tensor:
+        """Depth of one picture.
+
+        Args:
+            picture: (1, 3, H, W) in [0, 1].
+            progress: Called with (parts done, parts in all).
+
+        Returns:
+            (1, 1, H, W), about 0 to 1, the way round that the network's depth is.
+        """
+        height, width = picture.shape[-2:]
+        side, detail = find_side(picture, self._field, self._greatest_side)
+        whole = self._twice(picture, side)
+        if max(height, width) < side:
+            return cubic(whole, height, width)
+        factor = max(min(1.0, 4 * detail * side / self._greatest_side), _LEAST_FACTOR)
+        rows, columns = _enlarged(height, width, 2 * side, factor)
+        large = cubic(picture, rows, columns).clamp(0, 1)
+        patches = choose_patches(gradients(large), self._field, int(CELL / factor))
+        scale = height / rows
+        sides = round(rows * scale), round(columns * scale)
+        base = cubic(whole, *sides)
+        depth, source = base.clone(), cubic(large, *sides).clamp(0, 1)
+        for done, patch in enumerate(patches, 1):
+            top, left, length = (round(each * scale) for each in patch)
+            area = (..., slice(top, top + length), slice(left, left + length))
+            depth[area] = self._refined(source[area], base[area], depth[area])
+            if progress is not None:
+                progress(done, len(patches))
+        return cubic(depth, height, width)
+
+    def _refined(self, picture: Tensor, base: Tensor, depth: Tensor) -> Tensor:
+        """The depth of a patch with the detail that is found in it, faded out towards its border."""
+        height, width = base.shape[-2:]
+        fine = self._twice(picture, 2 * self._field)
+        reference = cubic(base, self._merge_side, self._merge_side)
+        merged = self._merged(reference, fine)
+        scale, shift = fit_scale_shift(merged, reference)
+        merged = cubic((merged * scale + shift).to(depth.dtype), height, width)
+        weight = _window(height, depth.device)[:, None] * _window(width, depth.device)
+        return torch.lerp(depth, merged, weight)
+
+    def _twice(self, picture: Tensor, side: int) -> Tensor:
+        """The depth of a picture, merged of what is seen of it as a whole and at a larger side; (1, 1, M, M) from 0 to 1."""
+        seen = [cubic(self._estimate(picture, each), self._merge_side, self._merge_side) for each in (self._field, side)]
+        return _unit(self._merged(*seen))
+
+    def _merged(self, whole: Tensor, fine: Tensor) -> Tensor:
+        return (self._merge(2 * _unit(whole) - 1, 2 * _unit(fine) - 1) + 1) / 2
+
+
+def find_side(picture: Tensor, field: int, greatest: int) -> tuple[int, float]:
+    """The side of the largest square at which most of a picture is still near enough to an edge for a network to tell its depth.
+
+    Args:
+        picture: (1, 3, H, W) in [0, 1].
+        field: Side of the square that the network sees as a whole; the least that is returned.
+        greatest: No side above this, nor above three times the picture's.
+
+    Returns:
+        The side, a multiple of `CELL`, and the share of the picture that is near edges at the last side that was tried. The device is
+        waited for.
+    """
+    height, width = picture.shape[-2:]
+    shorter, cells = min(height, width), field // CELL
+    slopes = linear(gradients(picture), shorter, shorter)
+    low, high = slopes.aminmax()
+    edges = (slopes >= low + _EDGE * (high - low)).to(slopes.dtype)
+    end = min(greatest, _UPSCALING * max(height, width)) // CELL
+    tried = range(cells, max(end, cells + 1), max(1, cells // 2))
+    found = torch.stack([_context(edges, each, cells) for each in tried]).tolist()
+    chosen, detail = cells, 0.0
+    for side, (unseen, detail) in zip(tried, found, strict=True):
+        if unseen > _UNSEEN:
+            break
+        chosen = side
+    return chosen * CELL, detail
+
+
+def _context(edges: Tensor, side: int, cells: int) -> Tensor:
+    """Of a picture `side` cells wide: the share without an edge within the network's field of `cells`, and the share with one nearby."""
+    blocks = F.max_pool2d(edges, max(1, edges.shape[-1] // side), ceil_mode=True)
+    grid = (linear(blocks, side, side) >= 0.5).to(edges.dtype)
+    return torch.stack((1 - _dilated(grid, cells).mean(), _dilated(grid, max(1, cells // 4)).mean()))
+
+
+def choose_patches(slopes: Tensor, field: int, step: int) -> list[Patch]:
+    """The parts of a picture that have as much detail as the picture has on average, each as large as that holds; the largest first.
+
+    Args:
+        slopes: (1, 1, H, W), the picture's `gradients`.
+        field: Half the side of the least patch.
+        step: By how many pixels patches grow.
+    """
+    height, width = slopes.shape[-2:]
+    values = slopes[0, 0].cpu().double()
+    values = torch.where(values >= values.sum() / (values > 0).sum(), values, 0)
+    average = values.mean().item()
+    if not average:
+        return []
+    sums = F.pad(values.cumsum(0).cumsum(1), (1, 0, 1, 0)).numpy()
+
+    def has_detail(patch: Patch) -> bool:
+        top, left, side = patch
+        bottom, right = top + side, left + side
+        total = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
+        return total / side**2 >= average
+
+    def inside(patch: Patch) -> bool:
+        top, left, side = patch
+        return min(top, left) >= 0 and top + side <= height and left + side <= width
+
+    def grown(patch: Patch) -> Patch:
+        while inside(larger := Patch(patch.top - step // 2, patch.left - step // 2, patch.side + step)) and has_detail(larger):
+            patch = larger
+        return patch
+
+    stride, side = round(field * _PATCH_STRIDE), 2 * field
+    grid = [Patch(top, left, side) for left in range(0, width - side, stride) for top in range(0, height - side, stride)]
+    return sorted(map(grown, filter(has_detail, grid)), key=lambda patch: -patch.side)
+
+
+def gradients(picture: Tensor) -> Tensor:
+    """How steep the brightness of pictures (B, 3, H, W) is, (B, 1, H, W): Sobel's two slopes, without their signs, added."""
+    red, green, blue = picture.split(1, 1)
+    grey = F.pad(0.2989 * red + 0.587 * green + 0.114 * blue, (1, 1, 1, 1), mode="reflect")
+    across, down = grey[..., 2:] - grey[..., :-2], grey[..., 2:, :] - grey[..., :-2, :]
+    horizontal = across[..., :-2, :] + 2 * across[..., 1:-1, :] + across[..., 2:, :]
+    vertical = down[..., :-2] + 2 * down[..., 1:-1] + down[..., 2:]
+    return horizontal.abs() + vertical.abs()
+
+
+def _enlarged(height: int, width: int, side: int, factor: float) -> tuple[int, int]:
+    """Sides of the picture in which patches are looked for: the longer one is `side` / `factor`."""
+    longer = max(height, width)
+    return round(round(side * height / longer) / factor), round(round(side * width / longer) / factor)
+
+
+def _dilated(grid: Tensor, side: int) -> Tensor:
+    before = side // 2
+    return F.max_pool2d(F.pad(grid, (before, side - 1 - before) * 2), side, 1)
+
+
+def _unit(values: Tensor) -> Tensor:
+    """Values brought to [0, 1]; constant ones to 0."""
+    low, high = values.aminmax()
+    return (values - low) / torch.where(high > low, high - low, 1)
+
+
+def _window(length: int, device: torch.device) -> Tensor:
+    """The weight of a patch along one side: 1 in its middle, softly 0 at its ends."""
+    places = (torch.arange(length, device=device) + 0.5) / length
+    return _soft_step(places - _WINDOW[0]) - _soft_step(places - _WINDOW[1])
+
+
+def _soft_step(distance: Tensor) -> Tensor:
+    """From 0 to 1 as a Gaussian's integral, cut off where it ends."""
+    deviations = (distance / _SOFTNESS).clamp(-_REACH, _REACH)
+    return (1 + torch.erf(deviations / math.sqrt(2)) / math.erf(_REACH / math.sqrt(2))) / 2
