@@ -139,18 +139,22 @@ def find_side(picture: Tensor, field: int, greatest: int) -> tuple[int, float]:
     tried = range(cells, max(end, cells + 1), max(1, cells // 2))
     found = torch.stack([_context(edges, each, cells) for each in tried]).tolist()
     chosen, detail = cells, 0.0
-    for side, (unseen, detail) in zip(tried, found, strict=True):
-        if unseen > _UNSEEN:
+    for side, (seen, near) in zip(tried, found, strict=True):
+        detail = near / side**2
+        if 1 - seen / side**2 > _UNSEEN:
             break
         chosen = side
     return chosen * CELL, detail
 
 
 def _context(edges: Tensor, side: int, cells: int) -> Tensor:
-    """Of a picture `side` cells wide: the share without an edge within the network's field of `cells`, and the share with one nearby."""
+    """Of a picture `side` cells wide: how many have an edge within the network's field of `cells`, and how many have one nearby.
+
+    Counts, because those are exact in any dtype.
+    """
     blocks = F.max_pool2d(edges, max(1, edges.shape[-1] // side), ceil_mode=True)
     grid = (linear(blocks, side, side) >= 0.5).to(edges.dtype)
-    return torch.stack((1 - _dilated(grid, cells).mean(), _dilated(grid, max(1, cells // 4)).mean()))
+    return torch.stack((_dilated(grid, cells).sum(), _dilated(grid, max(1, cells // 4)).sum()))
 
 
 def choose_patches(slopes: Tensor, field: int, step: int) -> list[Patch]:

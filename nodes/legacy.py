@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,6 +53,7 @@ def annotate_depth(
     normalisation: str = PER_IMAGE,
     network_size: int | None = None,
     show: Show | None = None,
+    options: Any = None,
 ) -> Tensor:
     """The old depth nodes' pictures: near = white, disparity from its least to its greatest value, metres by ZoeDepth's percentiles.
 
@@ -62,6 +64,7 @@ def annotate_depth(
         normalisation: One of `CLIP_NORMALISATIONS`: whether each picture has its own range, or the batch is a film.
         network_size: As `annotate`.
         show: What makes a picture of an estimate and, where the batch is a film, a range; None = `render_depth`.
+        options: The model family's own, where it has any.
 
     Returns:
         As `annotate`.
@@ -69,7 +72,7 @@ def annotate_depth(
     Raises:
         ValueError: As `annotate`.
     """
-    return _through(image, model, resolution, partial(_DEPTH_RENDERERS[normalisation], show or render_depth), network_size)
+    return _through(image, model, resolution, partial(_DEPTH_RENDERERS[normalisation], show or render_depth), network_size, options)
 
 
 def render_depth(estimate: Estimate, normalisation: str | MeasureRange = PER_IMAGE) -> Tensor:
@@ -83,12 +86,14 @@ Renderer = Callable[[Iterable[Estimate], Tensor], Iterable[Tensor]]
 Show = Callable[..., Tensor]
 
 
-def _through(image: Tensor, model: Model, resolution: int, render: Renderer, network_size: int | None) -> Tensor:
+def _through(
+    image: Tensor, model: Model, resolution: int, render: Renderer, network_size: int | None, options: Any = None
+) -> Tensor:
     """A batch through a model, and what `render` makes of all its estimates and the pictures, at the size asked for."""
     check_short_side(resolution)
     pictures = to_pictures(image)
     height, width = scale_short_side(pictures.shape[-2], pictures.shape[-1], resolution)
-    estimates = model.estimates(pictures, network_size, progress_bar(pictures.shape[0]))
+    estimates = model.estimates(pictures, network_size, progress_bar(pictures.shape[0]), options=options)
     return torch.cat([to_output(resize_map(rendered, height, width)) for rendered in render(estimates, pictures)])
 
 

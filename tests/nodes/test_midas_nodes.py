@@ -23,7 +23,7 @@ class Pretend:
     def __init__(self, disparity):
         self.disparity = disparity
 
-    def estimates(self, images, size, progress):
+    def estimates(self, images, size, progress, *, options=None):
         yield Estimate(depth=self.disparity, quantity=Quantity.DISPARITY)
 
 

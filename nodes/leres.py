@@ -1,0 +1,121 @@
+"""The old pack's depth node of LeReS: same id, widgets, sizes and looks."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..annotators.leres import LeresOptions
+from ..annotators.resizing import SHORT_SIDE
+from ..geometry.checks import check_choice, check_range
+from ..model_loader import load_model
+from .legacy import LEGACY_CATEGORY, annotate_depth
+from .sockets import Inputs
+from .widgets import (
+    CLIP_NORMALISATIONS,
+    PER_IMAGE,
+    choice_widget,
+    clip_normalisation_widget,
+    count_widget,
+    image_input,
+    number_widget,
+    precision_widget,
+    short_side_widget,
+)
+
+MAX_NETWORK_SIZE = 4096
+MODELS = {"disable": "leres", "enable": "leres-boost"}
+AUTHORS, OLD_NODE = INPUTS = ("authors", "old node")
+
+
+class LeresDepthMap:
+    """LeReS's relative depth as a picture."""
+
+    NODE_ID = "LeReS-DepthMapPreprocessor"
+    DISPLAY_NAME = "LeReS Depth Map (enable boost for LeReS++)"
+    DESCRIPTION = "Depth picture from LeReS or LeReS++, near = white. The weights are not for commercial use."
+    CATEGORY, FUNCTION = LEGACY_CATEGORY, "execute"
+    RETURN_TYPES: ClassVar = ("IMAGE",)
+    OUTPUT_TOOLTIPS: ClassVar = ("The depth picture, near = white: short side = resolution, aspect kept.",)
+    SEARCH_ALIASES: ClassVar = ["depth map", "leres", "leres++", "boost", "relative depth", "controlnet depth"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        nearest = "Per cent of the range of grey levels at the near end that become white."
+        background = "Per cent of the range of grey levels at the far end that become black."
+        boost = (
+            "enable: LeReS++, which looks at the picture at several sizes and patch by patch: finer, and many times slower. It needs a "
+            "second file (318 MB), for academic use only. LeReS: 531 MB, not for commercial use."
+        )
+        fed = (
+            "authors: as the network was trained, RGB in [0, 1], stretched to 448 x 448. old node: as the old ControlNet nodes feed it, "
+            "channels reversed and 255 times too large, at the resolution: for the picture that they gave."
+        )
+        size = "Side of the network's input in pixels; with boost, short side of the picture it works on. 0: chosen by the other widgets."
+        return {
+            "required": {"image": image_input()},
+            "optional": {
+                "rm_nearest": number_widget(0.0, 0.0, 100.0, 0.01, nearest),
+                "rm_background": number_widget(0.0, 0.0, 100.0, 0.01, background),
+                "boost": choice_widget(list(MODELS), boost),
+                "resolution": short_side_widget("Short side of the result in pixels, aspect kept."),
+                "input": choice_widget(INPUTS, fed),
+                "network_size": count_widget(0, 0, MAX_NETWORK_SIZE, size, step=2, advanced=True),
+                "precision": precision_widget(),
+                "normalisation": clip_normalisation_widget(),
+            },
+        }
+
+    def execute(
+        self,
+        image: Tensor,
+        rm_nearest: float = 0.0,
+        rm_background: float = 0.0,
+        boost: str = "disable",
+        resolution: int = 512,
+        input: str = AUTHORS,
+        network_size: int = 0,
+        precision: str = "auto",
+        normalisation: str = PER_IMAGE,
+    ) -> tuple[Tensor]:
+        """One depth picture a picture."""
+        check_range("rm_nearest", rm_nearest, 0, 100)
+        check_range("rm_background", rm_background, 0, 100)
+        check_choice("boost", boost, list(MODELS))
+        check_choice("input", input, INPUTS)
+        check_range("network_size", network_size, 0, MAX_NETWORK_SIZE)
+        check_choice("normalisation", normalisation, CLIP_NORMALISATIONS)
+        model, old, boosted = load_model(MODELS[boost], precision), input == OLD_NODE, boost == "enable"
+        if old and not boosted:
+            model = model.with_resizing(SHORT_SIDE)
+        size = network_size or (resolution if old or boosted else None)
+        pictures = annotate_depth(image, model, resolution, normalisation, size, LeresOptions(old_input=old))
+        return (without_ends(pictures, rm_nearest, rm_background),)
+
+
+def without_ends(pictures: Tensor, nearest: float, background: float) -> Tensor:
+    """Depth pictures in [0, 1], near = white, whose ends are cut off: what is nearest becomes white, what is farthest black.
+
+    Args:
+        pictures: Of any shape.
+        nearest: Per cent of the range that are cut off at the near end, first.
+        background: The same at the far end, afterwards.
+
+    Source:
+        `LeresDetector` of the ControlNet nodes. What they compare are the 8-bit levels of the picture; the others stay floats here.
+    """
+    if nearest:
+        pictures = torch.where(255 - _levels(pictures) <= nearest / 100 * 255, 1, pictures)
+    if background:
+        pictures = torch.where(_levels(pictures) <= background / 100 * 255, 0, pictures)
+    return pictures
+
+
+def _levels(pictures: Tensor) -> Tensor:
+    return (pictures.float() * 255).round()
+
+
+NODES = (LeresDepthMap,)

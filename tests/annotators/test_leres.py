@@ -1,0 +1,210 @@
+"""LeReS: the network, the way through it and the files beside the authors' code as controlnet-aux has it; which way depth runs."""
+
+import runpy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from depth_normal import load_model
+from depth_normal.annotators.base import CheckpointError
+from depth_normal.annotators.leres import LeresAnnotator, LeresOptions
+from depth_normal.annotators.networks.configs import LeresConfig, MergeConfig
+from depth_normal.annotators.networks.leres import Leres
+from depth_normal.annotators.networks.merge import MergeNetwork
+from depth_normal.annotators.registry import MODELS
+from depth_normal.annotators.resizing import SHORT_SIDE
+from depth_normal.geometry.estimate import Quantity
+from depth_normal.model_loader.checkpoint import read_checkpoint
+
+ORACLE_FILE = Path(__file__).resolve().parents[1] / "leres_oracle.py"
+DEVICE = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0")
+
+
+@pytest.fixture(scope="module")
+def oracle():
+    return runpy.run_path(str(ORACLE_FILE))
+
+
+@pytest.fixture(scope="module")
+def authors(oracle):
+    """Their model, with a small network."""
+    return oracle["relative_depth_model"]()
+
+
+@pytest.fixture
+def annotator(oracle, authors):
+    return LeresAnnotator.build(oracle["shrunk"]("leres"), {"network": unwrapped(oracle, authors)}, torch.float32)
+
+
+def unwrapped(oracle, model):
+    return {key.removeprefix("module."): value for key, value in oracle["published"](model)["depth_model"].items()}
+
+
+def pictures(height, width, batch=1, seed=7):
+    return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+@torch.no_grad()
+def test_the_network_is_the_authors(oracle, authors, annotator):
+    x = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(1))
+    wanted = authors.depth_model(x)
+    assert wanted.std() > 0.1
+    torch.testing.assert_close(annotator.network(x), wanted, rtol=1e-5, atol=1e-5 * wanted.std().item())
+
+
+def test_the_published_architecture_has_the_authors_tensors(oracle):
+    """By name and shape, and as many as were counted in res101.pth."""
+    generator = oracle["authors"](".pix2pix.models.networks")
+    modules = oracle["authors"](".leres.network_auxi")
+    with torch.device("meta"):
+        theirs = torch.nn.Module()
+        theirs.encoder_modules, theirs.decoder_modules = modules.resnext101_stride32x8d(), modules.Decoder()
+        merging = generator.UnetGenerator(2, 1, 10, 64, norm_layer=lambda _: generator.Identity())
+        ours, merge = Leres(LeresConfig()), MergeNetwork(MergeConfig())
+    shapes = [
+        {key: value.shape for key, value in state.items()}
+        for state in (Leres.official_names(theirs.state_dict()), ours.state_dict(), merging.state_dict(), merge.state_dict())
+    ]
+    assert shapes[0] == shapes[1] and len(shapes[0]) == 712
+    assert sum(parameter.numel() for parameter in ours.parameters()) == 115_360_833
+    renamed = MergeNetwork.official_names(merging.state_dict(), MergeConfig())
+    assert {key: value.shape for key, value in renamed.items()} == shapes[3]
+    size = MODELS["leres-boost"].files[1].approximate_size
+    assert 0 < size - 4 * sum(parameter.numel() for parameter in merge.parameters()) < 20_000
+
+
+@pytest.mark.parametrize(("height", "width"), [(96, 130), (130, 70), (64, 64)])
+def test_the_whole_way_is_the_authors(authors, annotator, height, width):
+    """Their test_depth.py: stretched to a square by OpenCV, RGB in [0, 1], depth brought back to the picture's size, its least made 0.01."""
+    cv2 = pytest.importorskip("cv2", reason="the oracle resizes with OpenCV (extra 'test')")
+    image = pictures(height, width)
+    square = cv2.resize(image[0].permute(1, 2, 0).numpy(), (64, 64))
+    normalised = (square - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
+    raw = authors.depth_model(torch.from_numpy(normalised).permute(2, 0, 1)[None].float())
+    wanted = cv2.resize((raw - raw.min() + 0.01)[0, 0].numpy(), (width, height))
+    found = annotator.estimate(image)
+    assert found.quantity is Quantity.RELATIVE_DEPTH and found.depth.shape == (1, 1, height, width)
+    difference = found.depth[0, 0].numpy() - wanted
+    assert np.ptp(difference) < 2e-5 * np.ptp(wanted)
+
+
+def test_the_old_nodes_input_is_reversed_and_not_scaled(oracle, authors, annotator):
+    """`estimateleres` of the ControlNet nodes, on a picture of 8-bit levels."""
+    depthmap = oracle["authors"](".leres.depthmap")
+    levels = (pictures(64, 96)[0].permute(1, 2, 0) * 255).round()
+    wanted = depthmap.estimateleres(levels.numpy().astype(np.uint8), authors, 96, 64)
+    images = (levels / 255).permute(2, 0, 1)[None]
+    found = annotator.with_resizing(SHORT_SIDE).estimate(images, 64, options=LeresOptions(old_input=True)).depth[0, 0].numpy()
+    assert np.abs(found - wanted).max() < 1e-4 * np.ptp(wanted)
+    plain = annotator.with_resizing(SHORT_SIDE).estimate(images, 64).depth[0, 0].numpy()
+    assert np.abs(plain - wanted).max() > 0.05 * np.ptp(wanted), "the two inputs are not the same"
+
+
+class Ramp(torch.nn.Module):
+    """A network to which what is dark is far."""
+
+    def __init__(self):
+        super().__init__()
+        self.unused = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, pixels):
+        return -pixels.mean(1, keepdim=True)
+
+
+@pytest.mark.parametrize(("height", "width"), [(60, 90), (90, 60), (33, 200)])
+def test_large_is_far_and_pictures_of_any_aspect_keep_their_places(oracle, height, width):
+    known = LeresAnnotator(oracle["shrunk"]("leres"), Ramp())
+    assert known.network_size(height, width, 448) == (448, 448)
+    image = torch.linspace(1, 0, width).expand(1, 3, height, width)
+    depth = known.estimate(image, 448).depth
+    assert (depth.diff(dim=-1) >= -1e-5).all() and depth[..., -1].mean() > depth[..., 0].mean(), "dark, on the right, is far: large"
+
+
+def test_a_constant_picture_a_batch_and_one_pixel(annotator):
+    for images in (torch.full((2, 3, 40, 50), 0.5), torch.zeros(1, 3, 1, 1), torch.ones(1, 3, 70, 64)):
+        found = annotator.estimate(images)
+        assert found.depth.shape == (len(images), 1, *images.shape[-2:]) and torch.isfinite(found.depth).all()
+    images = pictures(64, 64, batch=3)
+    together = annotator.estimate(images).depth
+    for index in range(3):
+        torch.testing.assert_close(together[index : index + 1], annotator.estimate(images[index : index + 1]).depth)
+
+
+def test_half_precision_keeps_the_last_layers_exact(oracle, authors):
+    half = LeresAnnotator.build(oracle["shrunk"]("leres"), {"network": unwrapped(oracle, authors)}, torch.bfloat16)
+    exact = {name for name, value in half.network.named_parameters() if value.dtype == torch.float32}
+    assert exact and all(name.startswith("decoder.head.") for name in exact)
+    head = authors.depth_model.decoder_modules.outconv.adapt_conv
+    assert torch.equal(half.network.decoder.head[0].weight, head[0].weight), "not rounded on the way"
+    assert half.estimate(pictures(64, 96)).depth.dtype == torch.float32
+
+
+def test_other_options_are_refused(annotator):
+    with pytest.raises(TypeError, match=r"leres takes LeresOptions; found dict"):
+        annotator.estimate(pictures(64, 64), options={})
+
+
+def test_the_layouts_of_file_give_the_same_network(oracle, authors, annotator, tmp_path):
+    whole = oracle["published"](authors, ("shift_model", "focal_model"))
+    bare = {key.removeprefix("module."): value for key, value in whole["depth_model"].items()}
+    wanted = annotator.network.state_dict()
+    for layout in (whole, {"depth_model": bare}, bare):
+        torch.save(layout, tmp_path / "res101.pth")
+        state = read_checkpoint(tmp_path / "res101.pth")
+        found = LeresAnnotator.build(oracle["shrunk"]("leres"), {"network": state}, torch.float32).network.state_dict()
+        assert found.keys() == wanted.keys() and all(torch.equal(found[key], wanted[key]) for key in wanted)
+
+
+def test_a_file_of_another_network_is_refused(oracle, authors, tmp_path):
+    state = unwrapped(oracle, authors)
+    spec = oracle["shrunk"]("leres")
+    dropped = {key: value for key, value in state.items() if "ffm1" not in key}
+    added = {**state, "depth_model.encoder_modules.encoder.fc.weight": torch.zeros(2, 2)}
+    other = replace(spec, config=LeresConfig(replace(spec.config.encoder, groups=2), spec.config.features))
+    for entry, found, told in (
+        (spec, dropped, "missing keys (first: decoder.fused.1."),
+        (spec, added, "1 unexpected keys (first: encoder.fc.weight)"),
+        (other, state, "tensors of another shape"),
+        (spec, {"weight": torch.zeros(1)}, "unexpected keys"),
+    ):
+        with pytest.raises(CheckpointError, match="not a checkpoint of leres") as refused:
+            LeresAnnotator.build(entry, {"network": found}, torch.float32)
+        assert told in str(refused.value)
+
+
+def test_a_damaged_file_is_named(oracle, authors, monkeypatch, tmp_path):
+    monkeypatch.setitem(MODELS, "leres", oracle["shrunk"]("leres"))
+    path = tmp_path / "res101.pth"
+    torch.save({"depth_model": {"weight": torch.zeros(1)}}, path)
+    with pytest.raises(CheckpointError, match=r"res101\.pth is not a checkpoint of leres"):
+        load_model("leres", "float32", "cpu", path)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(CheckpointError, match=r"cut short or damaged"):
+        load_model("leres", "float32", "cpu", path)
+
+
+def test_no_tensor_is_made_on_another_device(oracle):
+    with FakeTensorMode(), torch.no_grad():
+        with DEVICE:
+            network = Leres(oracle["CONFIG"])
+        annotator = LeresAnnotator(oracle["shrunk"]("leres"), network)
+        images = torch.empty(2, 3, 48, 80, device=DEVICE)
+        pixels = annotator.resize(images, *annotator.network_size(48, 80, 64))
+        for options in (LeresOptions(), LeresOptions(old_input=True)):
+            annotator.options = options
+            depth = annotator.predict(pixels).depth
+            assert depth.device == DEVICE and depth.shape == (2, 1, 64, 64)
+
+
+def test_the_entries_say_that_nobody_may_sell_with_them():
+    for name in ("leres", "leres-boost"):
+        spec = MODELS[name]
+        assert spec.commercial_use == "no" and "non-commercial" in spec.licence and spec.licence_url
+        assert spec.quantity is Quantity.RELATIVE_DEPTH and spec.axes is None
+        assert (spec.file.size, spec.file.sha256[:8]) == (530_760_553, "1d696b2e")
+    assert [file.role for file in MODELS["leres-boost"].files] == ["network", "merge"]
+    assert "academic use only" in MODELS["leres-boost"].licence
