@@ -1,5 +1,6 @@
-"""Detail from a depth network that sees a picture as a whole only where the picture is small: the picture is shown to it at two sizes, then
-patch by patch, and another network merges what it says.
+"""Detail from a depth network that sees only small pictures as a whole: it is shown a picture at two sizes, then patch by patch.
+
+Another network merges what it says.
 
 Source:
     Miangoleh et al., "Boosting Monocular Depth Estimation Models to High-Resolution via Content-Adaptive Multi-Resolution Merging" (2021),
@@ -26,7 +27,7 @@ _EDGE = 0.4
 _UNSEEN = 0.2
 _LEAST_FACTOR = 0.2
 _PATCH_STRIDE = 0.75
-# Of the window in which a patch counts, as shares of its side: where it ends, how softly, and where that softness is cut off, in deviations.
+# Of the window in which a patch counts: where it ends and how softly, as shares of its side, and the deviations at which that is cut off.
 _WINDOW = (0.15, 0.85)
 _SOFTNESS = 187 / 3000
 _REACH = 374.5 / 187
@@ -141,7 +142,7 @@ def find_side(picture: Tensor, field: int, greatest: int) -> tuple[int, float]:
     chosen, detail = cells, 0.0
     for side, (seen, near) in zip(tried, found, strict=True):
         detail = near / side**2
-        if 1 - seen / side**2 > _UNSEEN:
+        if (side**2 - seen) / side**2 > _UNSEEN:
             break
         chosen = side
     return chosen * CELL, detail

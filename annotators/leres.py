@@ -41,7 +41,7 @@ class LeresAnnotator(Annotator):
         stretch pictures to a square, in training too; the estimate has the pictures' own size.
     """
 
-    bytes_per_pixel = 1500
+    bytes_per_pixel = 1100
     options = LeresOptions()
 
     @classmethod

@@ -41,7 +41,6 @@ class LeresBoostAnnotator(LeresAnnotator):
         Relative depth: large = far, about 0 to 1.
     """
 
-    bytes_per_pixel = 1500
     network: _Networks
 
     @classmethod

@@ -86,9 +86,7 @@ Renderer = Callable[[Iterable[Estimate], Tensor], Iterable[Tensor]]
 Show = Callable[..., Tensor]
 
 
-def _through(
-    image: Tensor, model: Model, resolution: int, render: Renderer, network_size: int | None, options: Any = None
-) -> Tensor:
+def _through(image: Tensor, model: Model, resolution: int, render: Renderer, network_size: int | None, options: Any = None) -> Tensor:
     """A batch through a model, and what `render` makes of all its estimates and the pictures, at the size asked for."""
     check_short_side(resolution)
     pictures = to_pictures(image)

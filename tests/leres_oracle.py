@@ -145,7 +145,9 @@ def soft_window(size):
 def estimate_boosted(picture, model, merge, config=BOOST):
     """The authors' `estimateboost` at the sizes of `config`, for a picture (H, W, 3) of floats in [0, 255]."""
     depthmap = authors(".leres.depthmap")
-    source = inspect.getsource(depthmap.estimateboost).replace("net_receptive_field_size = 448", f"net_receptive_field_size = {config.field}")
+    source = inspect.getsource(depthmap.estimateboost).replace(
+        "net_receptive_field_size = 448", f"net_receptive_field_size = {config.field}"
+    )
     space = dict(vars(depthmap), pix2pixsize=config.merge_side, generatemask=soft_window, print=lambda *_: None)
     for name, value in vars(depthmap).items():  # so that they share the numbers that they keep in globals
         if inspect.isfunction(value) and value.__module__ == depthmap.__name__ and name != "generatemask":
