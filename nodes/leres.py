@@ -38,7 +38,7 @@ class LeresDepthMap:
     DESCRIPTION = "Depth picture from LeReS or LeReS++, near = white. The weights are not for commercial use."
     CATEGORY, FUNCTION = LEGACY_CATEGORY, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE",)
-    OUTPUT_TOOLTIPS: ClassVar = ("The depth picture, near = white: short side = resolution, aspect kept.",)
+    OUTPUT_TOOLTIPS: ClassVar = ("LeReS's depth as a picture, near = white: short side = resolution.",)
     SEARCH_ALIASES: ClassVar = ["depth map", "leres", "leres++", "boost", "relative depth", "controlnet depth"]
 
     @classmethod
@@ -61,7 +61,7 @@ class LeresDepthMap:
                 "rm_nearest": number_widget(0.0, 0.0, 100.0, 0.01, nearest),
                 "rm_background": number_widget(0.0, 0.0, 100.0, 0.01, background),
                 "boost": choice_widget(list(MODELS), boost),
-                "resolution": short_side_widget("Short side of the result in pixels, aspect kept."),
+                "resolution": short_side_widget("Short side of the result in pixels, and of what boost and the old node's input work on."),
                 "input": choice_widget(INPUTS, fed),
                 "network_size": count_widget(0, 0, MAX_NETWORK_SIZE, size, step=2, advanced=True),
                 "precision": precision_widget(),

@@ -79,7 +79,7 @@ def test_the_published_architecture_has_the_authors_tensors(oracle):
 
 @pytest.mark.parametrize(("height", "width"), [(96, 130), (130, 70), (64, 64)])
 def test_the_whole_way_is_the_authors(authors, annotator, height, width):
-    """Their test_depth.py: stretched to a square by OpenCV, RGB in [0, 1], the least depth made 0.01, brought back to the picture's size."""
+    """Their test_depth.py: stretched to a square by OpenCV, RGB in [0, 1]; the least depth is 0.01; enlarged to the picture's size."""
     cv2 = pytest.importorskip("cv2", reason="the oracle resizes with OpenCV (extra 'test')")
     image = pictures(height, width)
     square = cv2.resize(image[0].permute(1, 2, 0).numpy(), (64, 64))

@@ -10,6 +10,9 @@ from depth_normal.annotators.libraries import from_diffusers, from_transformers
 from depth_normal.annotators.networks.bae import Bae
 from depth_normal.annotators.networks.dsine import DSINE
 from depth_normal.annotators.networks.metric3d import Metric3d
+from depth_normal.annotators.networks.configs import LeresConfig
+from depth_normal.annotators.networks.leres import Leres
+from depth_normal.annotators.networks.merge import MergeNetwork
 from depth_normal.annotators.networks.midas_small import MidasSmall
 from depth_normal.annotators.networks.moge import MoGe
 from depth_normal.annotators.networks.tiny import TINY, TinyNetwork
@@ -45,6 +48,8 @@ def networks(spec, role):
             return [TinyNetwork(TINY)]
         if issubclass(family := FAMILIES[spec.family], DinoAnnotator):
             return [family.network_class(spec.config.vit, spec.config.dpt)]
+        if spec.family in ("leres", "leres-boost"):
+            return [MergeNetwork(spec.config.merge) if role == "merge" else Leres(LeresConfig())]
         if spec.family == "moge":
             return [MoGe(spec.config)]
         if spec.family == "bae":
