@@ -51,7 +51,7 @@ class LeresBoostAnnotator(LeresAnnotator):
             merge = MergeNetwork(config.merge)
         complaint = f"not a checkpoint of {spec.id} (its file {spec.files[1].name} is not the merging network's)"
         fill(merge, MergeNetwork.official_names(states["merge"], config.merge), complaint)
-        return cls(spec, _Networks(build_network(spec, config.leres, states["network"], dtype), merge.float()))
+        return cls(spec, _Networks(build_network(spec, config.leres, states["depth"], dtype), merge.float()))
 
     def network_size(self, height: int, width: int, size: int) -> tuple[int, int]:
         """The largest input that the network may get, whatever it finds in the picture."""

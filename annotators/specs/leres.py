@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ...geometry.kinds import Quantity
 from ..networks.configs import BoostConfig, LeresConfig
 from ..resizing import Fit, Resizing, linear
@@ -44,7 +46,7 @@ BOOST_SPECS = (
     ModelSpec(
         id="leres-boost",
         family="leres-boost",
-        files=(_DEPTH, _MERGE),
+        files=(replace(_DEPTH, role="depth"), _MERGE),
         licence="Adobe Research (non-commercial); merging network: academic use only",
         licence_url=LICENCE_URL,
         commercial="no",

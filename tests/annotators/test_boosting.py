@@ -28,7 +28,7 @@ def oracle():
 
 @pytest.fixture(scope="module")
 def annotator(oracle):
-    states = {"network": oracle["relative_depth_model"]().state_dict(), "merge": oracle["merge_generator"]().state_dict()}
+    states = {"depth": oracle["relative_depth_model"]().state_dict(), "merge": oracle["merge_generator"]().state_dict()}
     return LeresBoostAnnotator.build(oracle["shrunk"]("leres-boost"), states, torch.float32)
 
 
@@ -158,8 +158,8 @@ def test_sizes_batches_progress_and_constant_pictures(annotator):
 
 
 def test_a_file_of_another_network_is_refused_and_named(oracle):
-    states = {"network": oracle["relative_depth_model"]().state_dict(), "merge": oracle["merge_generator"]().state_dict()}
-    swapped = {"network": states["network"], "merge": states["network"]}
+    states = {"depth": oracle["relative_depth_model"]().state_dict(), "merge": oracle["merge_generator"]().state_dict()}
+    swapped = {"depth": states["depth"], "merge": states["depth"]}
     with pytest.raises(CheckpointError, match=r"latest_net_G\.pth is not the merging network's"):
         LeresBoostAnnotator.build(oracle["shrunk"]("leres-boost"), swapped, torch.float32)
     fewer = {**states, "merge": {key: value for key, value in states["merge"].items() if "bias" not in key}}

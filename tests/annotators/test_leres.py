@@ -206,5 +206,5 @@ def test_the_entries_say_that_nobody_may_sell_with_them():
         assert spec.commercial_use == "no" and "non-commercial" in spec.licence and spec.licence_url
         assert spec.quantity is Quantity.RELATIVE_DEPTH and spec.axes is None
         assert (spec.file.size, spec.file.sha256[:8]) == (530_760_553, "1d696b2e")
-    assert [file.role for file in MODELS["leres-boost"].files] == ["network", "merge"]
+    assert [file.role for file in MODELS["leres-boost"].files] == ["depth", "merge"]
     assert "academic use only" in MODELS["leres-boost"].licence
