@@ -22,7 +22,8 @@ from .resizing import cubic, linear
 
 CELL = 32
 """Pixels in which sides are counted: the depth network's multiple."""
-_UPSCALING = 3
+UPSCALING = 3
+"""How many times larger than the picture it may be shown to the network."""
 _EDGE = 0.4
 _UNSEEN = 0.2
 _LEAST_FACTOR = 0.2
@@ -136,7 +137,7 @@ def find_side(picture: Tensor, field: int, greatest: int) -> tuple[int, float]:
     slopes = linear(gradients(picture), shorter, shorter)
     low, high = slopes.aminmax()
     edges = (slopes >= low + _EDGE * (high - low)).to(slopes.dtype)
-    end = min(greatest, _UPSCALING * max(height, width)) // CELL
+    end = min(greatest, UPSCALING * max(height, width)) // CELL
     tried = range(cells, max(end, cells + 1), max(1, cells // 2))
     found = torch.stack([_context(edges, each, cells) for each in tried]).tolist()
     chosen, detail = cells, 0.0

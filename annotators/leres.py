@@ -57,10 +57,10 @@ class LeresAnnotator(Annotator):
             raise TypeError(f"{self.spec.id} takes LeresOptions; found {type(options).__name__}")
         other = copy.copy(self)
         other.options = options or LeresOptions()
-        return other.finished(images, size, fov, progress)
+        return other._estimate(images, size, fov, progress)
 
-    def finished(self, images: Tensor, size: int | None, fov: float, progress: Progress | None) -> Estimate:
-        """`estimate`, with the options that it has."""
+    def _estimate(self, images: Tensor, size: int | None, fov: float, progress: Progress | None) -> Estimate:
+        """`estimate`, by the options that it has."""
         return super().estimate(images, size, fov=fov, progress=progress)
 
     def predict(self, pixels: Tensor) -> Estimate:

@@ -6,6 +6,7 @@ Source:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from ..geometry.estimate import Estimate, Quantity
 from ..utils import resize_picture, scale_short_side
 from .base import ModelSpec, Progress, fill
-from .boosting import CELL, Booster
+from .boosting import CELL, UPSCALING, Booster
 from .leres import LeresAnnotator, build_network
 from .networks.leres import Leres
 from .networks.merge import MergeNetwork
@@ -54,14 +55,12 @@ class LeresBoostAnnotator(LeresAnnotator):
         return cls(spec, _Networks(build_network(spec, config.leres, states["depth"], dtype), merge.float()))
 
     def network_size(self, height: int, width: int, size: int) -> tuple[int, int]:
-        """The largest input that the network may get, whatever it finds in the picture."""
-        config = self.spec.config
-        longer = max(scale_short_side(height, width, max(size, _MIN_SIDE)))
-        side = max(2 * config.field, min(config.greatest_side, 3 * longer) // CELL * CELL)
-        return side, side
+        """The largest input that the network may get, whatever is found in the picture, or the picture itself, whichever is larger."""
+        config, sides = self.spec.config, _picture_size(height, width, size)
+        side = max(2 * config.field, min(config.greatest_side, UPSCALING * max(sides)) // CELL * CELL)
+        return max((side, side), sides, key=math.prod)
 
-    def finished(self, images: Tensor, size: int | None, fov: float, progress: Progress | None) -> Estimate:
-        """See `LeresAnnotator.finished`."""
+    def _estimate(self, images: Tensor, size: int | None, fov: float, progress: Progress | None) -> Estimate:
         height, width = images.shape[-2:]
         return self._finished(self._boosted(images, size, progress), height, width, fov)
 
@@ -76,7 +75,7 @@ class LeresBoostAnnotator(LeresAnnotator):
     def _boosted(self, images: Tensor, size: int | None, progress: Progress | None) -> Estimate:
         height, width = images.shape[-2:]
         self.checked_network_size(height, width, size)
-        sides = scale_short_side(height, width, max(size or self.spec.default_size, _MIN_SIDE))
+        sides = _picture_size(height, width, size or self.spec.default_size)
         config = self.spec.config
         booster = Booster(self._seen, self._merge, config.field, config.merge_side, config.greatest_side)
         depth = []
@@ -85,11 +84,17 @@ class LeresBoostAnnotator(LeresAnnotator):
         return Estimate(depth=torch.cat(depth), quantity=Quantity.RELATIVE_DEPTH)
 
     def _seen(self, picture: Tensor, side: int) -> Tensor:
-        depth = self.fed(self.network.depth, linear(picture, side, side))
+        depth = self.predict(linear(picture, side, side)).depth
+        assert depth is not None
         return cubic(depth, *picture.shape[-2:])
 
     def _merge(self, whole: Tensor, fine: Tensor) -> Tensor:
         return self.network.merge(torch.cat((whole, fine), 1))
+
+
+def _picture_size(height: int, width: int, size: int) -> tuple[int, int]:
+    """(height, width) of what a picture is boosted at; below `_MIN_SIDE` no detail would be left to find."""
+    return scale_short_side(height, width, max(size, _MIN_SIDE))
 
 
 def _part_of(progress: Progress | None, index: int, total: int) -> Progress | None:

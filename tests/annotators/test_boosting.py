@@ -154,7 +154,10 @@ def test_sizes_batches_progress_and_constant_pictures(annotator):
     assert told == sorted(told) and (not told or told[-1] <= 1)
     torch.testing.assert_close(annotator.run(images[:1], 96).depth, found.depth[:1])
     assert annotator.estimate(torch.rand(1, 3, 1, 1)).depth.shape == (1, 1, 96, 96)
-    assert annotator.network_size(1080, 1920, 512) == (256, 256), "the largest that the network may get, for the memory"
+    assert annotator.network_size(1080, 1920, 64) == (256, 256), "the largest that the network may get, for the memory"
+    assert annotator.network_size(1080, 1920, 540) == (540, 960)
+    with pytest.raises(ValueError, match="lower the resolution"):
+        annotator.estimate(images, 16384)
 
 
 def test_a_file_of_another_network_is_refused_and_named(oracle):
