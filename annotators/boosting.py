@@ -27,6 +27,7 @@ UPSCALING = 3
 _EDGE = 0.4
 _UNSEEN = 0.2
 _LEAST_FACTOR = 0.2
+_HALF = 0.5 - 1e-4  # halves are common, and rounding must not decide what they are
 _PATCH_STRIDE = 0.75
 # Of the window in which a patch counts: where it ends and how softly, as shares of its side, and the deviations at which that is cut off.
 _WINDOW = (0.15, 0.85)
@@ -155,7 +156,7 @@ def _context(edges: Tensor, side: int, cells: int) -> Tensor:
     Counts, because those are exact in any dtype.
     """
     blocks = F.max_pool2d(edges, max(1, edges.shape[-1] // side), ceil_mode=True)
-    grid = (linear(blocks, side, side) >= 0.5).to(edges.dtype)
+    grid = (linear(blocks, side, side) >= _HALF).to(edges.dtype)
     return torch.stack((_dilated(grid, cells).sum(), _dilated(grid, max(1, cells // 4)).sum()))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from depth_normal.annotators import boosting
 from depth_normal.annotators.base import CheckpointError
@@ -19,6 +20,7 @@ from depth_normal.annotators.resizing import cubic, linear
 from depth_normal.geometry.estimate import Quantity
 
 ORACLE_FILE = Path(__file__).resolve().parents[1] / "leres_oracle.py"
+DEVICE = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0")
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +105,17 @@ def test_slopes_are_sobels():
     np.testing.assert_allclose(gradients(image)[0, 0].numpy(), wanted, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "detail"), [(512, 640, 0.05), (640, 512, 0.5), (330, 210, 0.1), (161, 700, 0.3), (512, 512, 0.0)]
+)
+def test_the_side_is_the_old_nodes_at_its_own_sizes(oracle, height, width, detail):
+    """In 512x640, halves that rounding could decide make a difference."""
+    image = picture(height, width, detail)
+    levels = image[0].permute(1, 2, 0).double().numpy() * 255
+    side, share = oracle["authors"](".leres.depthmap").calculateprocessingres(levels, 448, 0.2, 3, 1600)
+    assert find_side(image, 448, 1600) == (side, pytest.approx(share, abs=1e-9))
+
+
 def test_a_picture_full_of_edges_is_seen_large_and_an_empty_one_small():
     generator = torch.Generator().manual_seed(0)
     full = torch.rand(1, 3, 512, 512, generator=generator)
@@ -158,6 +171,29 @@ def test_sizes_batches_progress_and_constant_pictures(annotator):
     assert annotator.network_size(1080, 1920, 540) == (540, 960)
     with pytest.raises(ValueError, match="lower the resolution"):
         annotator.estimate(images, 16384)
+
+
+def test_no_tensor_is_made_on_another_device(oracle, monkeypatch):
+    """All but the answers that the search asks of the device: those are given."""
+    monkeypatch.setattr(boosting, "find_side", lambda *_: (128, 0.3))
+    monkeypatch.setattr(boosting, "choose_patches", lambda *_: [Patch(10, 20, 200)])
+    config = oracle["BOOST"]
+    with FakeTensorMode(), torch.no_grad():
+        image = torch.empty(1, 3, 144, 160, device=DEVICE)
+        seen, told = [], []
+
+        def estimate(picture, side):
+            seen.append(side)
+            return picture.mean(1, keepdim=True)
+
+        found = Booster(estimate, plain_merge, config.field, config.merge_side, config.greatest_side)
+        depth = found.depth(image, lambda done, total: told.append((done, total)))
+        assert depth.device == DEVICE and depth.shape == (1, 1, 144, 160) and seen == [128, 128, 128, 256] and told == [(1, 1)]
+        edges = gradients(image)
+        assert edges.device == boosting._context(edges, 6, 4).device == DEVICE
+        with DEVICE:
+            merge = MergeNetwork(oracle["MERGE"])
+        assert merge(torch.empty(1, 2, 128, 128, device=DEVICE)).device == DEVICE
 
 
 def test_a_file_of_another_network_is_refused_and_named(oracle):

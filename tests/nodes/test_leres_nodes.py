@@ -103,6 +103,17 @@ def test_contract():
     assert NODE.DESCRIPTION and NODE.SEARCH_ALIASES and len(NODE.OUTPUT_TOOLTIPS) == 1
 
 
+def test_the_help_page_names_every_input_and_choice_and_the_licence():
+    page = (ORACLE_FILE.parents[1] / "web" / "docs" / f"{NODE.NODE_ID}.md").read_text()
+    assert page.startswith(f"# {NODE.DISPLAY_NAME}\n")
+    inputs = NODE.INPUT_TYPES()
+    for name, (kind, _) in (inputs["required"] | inputs["optional"]).items():
+        assert f"| {name} |" in page, name
+        for choice in kind if isinstance(kind, list) and name != "precision" else ():
+            assert f"| {choice} |" in page or f"`{choice}`" in page, choice
+    assert "not for commercial use" in page and MODELS["leres"].licence_url in page and "academic use only" in page
+
+
 @pytest.mark.parametrize(
     ("widgets", "model_id", "size", "old", "resizing"),
     [
