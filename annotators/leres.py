@@ -26,11 +26,11 @@ class LeresOptions:
     """What can be chosen anew for each picture.
 
     Attributes:
-        old_input: Whether the network is fed as the old ControlNet nodes feed it: blue, green, red between 0 and 255, of which the mean
-            and deviation of RGB in [0, 1] are taken.
+        old_node: Whether the network is fed as the old ControlNet nodes feed it: blue, green, red between 0 and 255, of which the mean
+            and deviation of RGB in [0, 1] are taken. LeReS++ also fits its patches as there (`boosting.fit_in_float32`).
     """
 
-    old_input: bool = False
+    old_node: bool = False
 
 
 class LeresAnnotator(Annotator):
@@ -69,7 +69,7 @@ class LeresAnnotator(Annotator):
 
     def fed(self, network: torch.nn.Module, pixels: Tensor) -> Tensor:
         """What a LeReS says of pictures (B, 3, h, w) in [0, 1], sides multiples of 32: (B, 1, h, w)."""
-        given = self.normalised(pixels.flip(1) * 255 if self.options.old_input else pixels)
+        given = self.normalised(pixels.flip(1) * 255 if self.options.old_node else pixels)
         return network(given).contiguous()
 
 

@@ -12,10 +12,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from ..geometry.align import fit_scale_shift
 from ..geometry.estimate import Estimate, Quantity
 from ..utils import resize_picture, scale_short_side
 from .base import ModelSpec, Progress, fill
-from .boosting import CELL, UPSCALING, Booster
+from .boosting import CELL, UPSCALING, Booster, fit_in_float32
 from .leres import LeresAnnotator, build_network
 from .networks.leres import Leres
 from .networks.merge import MergeNetwork
@@ -77,7 +78,8 @@ class LeresBoostAnnotator(LeresAnnotator):
         self.checked_network_size(height, width, size)
         sides = _picture_size(height, width, size or self.spec.default_size)
         config = self.spec.config
-        booster = Booster(self._seen, self._merge, config.field, config.merge_side, config.greatest_side)
+        fit = fit_in_float32 if self.options.old_node else fit_scale_shift
+        booster = Booster(self._seen, self._merge, config.field, config.merge_side, config.greatest_side, fit)
         depth = []
         for index, picture in enumerate(resize_picture(images, *sides).split(1)):
             depth.append(booster.depth(picture, _part_of(progress, index, len(images))))

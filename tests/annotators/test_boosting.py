@@ -12,11 +12,12 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from depth_normal.annotators import boosting
 from depth_normal.annotators.base import CheckpointError
-from depth_normal.annotators.boosting import Booster, Patch, choose_patches, find_side, gradients
+from depth_normal.annotators.boosting import Booster, Patch, choose_patches, find_side, fit_in_float32, gradients
 from depth_normal.annotators.leres import LeresOptions
 from depth_normal.annotators.leres_boost import LeresBoostAnnotator
 from depth_normal.annotators.networks.merge import MergeNetwork
 from depth_normal.annotators.resizing import cubic, linear
+from depth_normal.geometry.align import fit_scale_shift
 from depth_normal.geometry.estimate import Quantity
 
 ORACLE_FILE = Path(__file__).resolve().parents[1] / "leres_oracle.py"
@@ -97,6 +98,19 @@ def test_the_window_is_the_authors_mask(oracle):
         assert np.abs((rows[:, None] * columns).numpy() - wanted).max() < 1e-4
 
 
+@pytest.mark.filterwarnings("ignore:Polyfit may be poorly conditioned")
+@pytest.mark.parametrize(("spread", "is_lost"), [(0.05, True), (0.3, True), (1.0, False)])
+def test_the_old_nodes_fit_is_numpys_in_float32(spread, is_lost):
+    """What deviates little loses half of its contrast there, and nothing here."""
+    values = 0.5 + spread * (torch.rand(1, 1, 1024, 1024, generator=torch.Generator().manual_seed(0)) - 0.5)
+    target = 0.8 * values + 0.1
+    wanted = np.polyfit(values.flatten().numpy(), target.flatten().numpy(), deg=1)
+    scale, shift = (each.item() for each in fit_in_float32(values, target))
+    assert (scale, shift) == pytest.approx(tuple(wanted), rel=1e-3)
+    assert (scale < 0.6) == is_lost
+    assert [each.item() for each in fit_scale_shift(values, target)] == pytest.approx([0.8, 0.1], rel=1e-4)
+
+
 def test_slopes_are_sobels():
     cv2 = pytest.importorskip("cv2", reason="the oracle is OpenCV (extra 'test')")
     image = picture(40, 50, 0.5)
@@ -145,16 +159,16 @@ def test_the_merging_network_is_the_authors(oracle, annotator):
     torch.testing.assert_close(annotator.network.merge(maps), wanted, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("old_input", [False, True])
-def test_the_networks_together_give_what_the_old_nodes_give(oracle, annotator, old_input):
+@pytest.mark.parametrize("old_node", [False, True])
+def test_the_networks_together_give_what_the_old_nodes_give(oracle, annotator, old_node):
     image = picture(96, 144, 0.4)
     model, merge = oracle["relative_depth_model"](), oracle["merge_generator"]()
     levels = image[0].permute(1, 2, 0).double().numpy() * 255
-    if not old_input:  # grey, so that their code's reversed channels are no others
+    if not old_node:  # grey, so that their code's reversed channels are no others
         image = image.mean(1, keepdim=True).expand(1, 3, 96, 144)
         levels = image[0].permute(1, 2, 0).double().numpy()
     wanted = oracle["estimate_boosted"](levels, model, lambda whole, fine: merge(torch.cat((whole, fine), 1)))
-    found = annotator.estimate(image, 96, options=LeresOptions(old_input=old_input))
+    found = annotator.estimate(image, 96, options=LeresOptions(old_node=old_node))
     assert found.quantity is Quantity.RELATIVE_DEPTH
     assert np.abs(found.depth[0, 0].numpy() - wanted).max() < 1e-4
 

@@ -98,7 +98,7 @@ def test_the_old_nodes_input_is_reversed_and_not_scaled(oracle, authors, annotat
     levels = (pictures(64, 96)[0].permute(1, 2, 0) * 255).round()
     wanted = depthmap.estimateleres(levels.numpy().astype(np.uint8), authors, 96, 64)
     images = (levels / 255).permute(2, 0, 1)[None]
-    found = annotator.with_resizing(SHORT_SIDE).estimate(images, 64, options=LeresOptions(old_input=True)).depth[0, 0].numpy()
+    found = annotator.with_resizing(SHORT_SIDE).estimate(images, 64, options=LeresOptions(old_node=True)).depth[0, 0].numpy()
     assert np.abs(found - wanted).max() < 1e-4 * np.ptp(wanted)
     plain = annotator.with_resizing(SHORT_SIDE).estimate(images, 64).depth[0, 0].numpy()
     assert np.abs(plain - wanted).max() > 0.05 * np.ptp(wanted), "the two inputs are not the same"
@@ -194,7 +194,7 @@ def test_no_tensor_is_made_on_another_device(oracle):
         annotator = LeresAnnotator(oracle["shrunk"]("leres"), network)
         images = torch.empty(2, 3, 48, 80, device=DEVICE)
         pixels = annotator.resize(images, *annotator.network_size(48, 80, 64))
-        for options in (LeresOptions(), LeresOptions(old_input=True)):
+        for options in (LeresOptions(), LeresOptions(old_node=True)):
             annotator.options = options
             depth = annotator.predict(pixels).depth
             assert depth.device == DEVICE and depth.shape == (2, 1, 64, 64)

@@ -129,7 +129,7 @@ def test_the_help_page_names_every_input_and_choice_and_the_licence():
 def test_what_each_widget_asks_of_the_model(pretend, widgets, model_id, size, old, resizing):
     model = pretend(random_depth())
     NODE().execute(torch.rand(1, 64, 96, 3), precision="bfloat16", **widgets)
-    assert model.asked == [(model_id, "bfloat16")] and (model.size, model.options) == (size, LeresOptions(old_input=old))
+    assert model.asked == [(model_id, "bfloat16")] and (model.size, model.options) == (size, LeresOptions(old_node=old))
     assert model.resizing is resizing
 
 
