@@ -47,7 +47,7 @@ BOOST_SPECS = (
         id="leres-boost",
         family="leres-boost",
         files=(replace(_DEPTH, role="depth"), _MERGE),
-        licence="Adobe Research (non-commercial); merging network: academic use only",
+        licence="Adobe Research (non-commercial); academic use only",
         licence_url=LICENCE_URL,
         commercial="no",
         quantity=Quantity.RELATIVE_DEPTH,
