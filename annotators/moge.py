@@ -1,7 +1,8 @@
-"""MoGe-2: metres, normals, the camera and a mask from one picture.
+"""MoGe: metres, normals, the camera and a mask from one picture; from version 1 depth up to scale, the camera and a mask.
 
 Source:
-    Wang et al., "MoGe-2: Accurate Monocular Geometry with Metric Scale and Sharp Details" (2025), code microsoft/MoGe.
+    Wang et al., "MoGe: Unlocking Accurate Monocular Geometry Estimation" (2024) and "MoGe-2: Accurate Monocular Geometry with Metric Scale
+    and Sharp Details" (2025), code microsoft/MoGe.
 """
 
 from __future__ import annotations
@@ -17,27 +18,32 @@ from torch import Tensor
 
 from ..geometry.camera import intrinsics_from_focal_length
 from ..geometry.conventions import unit_normals
-from ..geometry.estimate import Axes, Estimate, Quantity
+from ..geometry.estimate import Axes, Estimate
 from ..geometry.point_map import find_focal_and_shift
-from .base import Annotator, ModelSpec, Progress, fill
+from .base import Annotator, CheckpointError, ModelSpec, Progress, checkpoint_mismatch, fill
+from .networks.configs import Moge1Config
 from .networks.moge import MoGe, MogeOutput, view_plane
+from .networks.moge_1 import MoGe1
 from .networks.names import StateDict
 from .networks.vit import PATCH
+from .specs.moge import SPECS
 
 FALLBACK_FOV = 60.0
 """Degrees on the longer side, where the points belong to no camera: ComfyUI's own MoGe nodes take the same."""
 _FARTHEST = 1e6
+_REFINER = "refiner."
 
 
 class MogeAnnotator(Annotator):
-    """MoGe-2.
+    """MoGe, versions 1 and 2.
 
     Its `size` is the side of the square that has as many pixels as the network's input: 840 is 3600 tokens, the most that the authors
-    use ("resolution level 9"), 485 is 1200, the fewest.
+    use ("resolution level 9"), 485 is 1200, the fewest ("level 0"). Version 1 ends at 700, 2500 tokens.
 
     Convention:
-        Depth in metres; normals in OPENCV axes, which face the camera; intrinsics as found from the points, or as given. The mask leaves
-        out what is infinitely far, such as the sky. All at the pictures' own size, as the authors enlarge before they go to metres.
+        Depth in metres, of version 1 in no unit; normals in OPENCV axes, which face the camera; intrinsics as found from the points, or
+        as given. The mask leaves out what is infinitely far, such as the sky. All at the pictures' own size, as the authors enlarge
+        before they go to metres.
     """
 
     bytes_per_pixel = 1800
@@ -47,8 +53,13 @@ class MogeAnnotator(Annotator):
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> MogeAnnotator:
         """See `Annotator.build`. Takes the authors' names, and those of the files repackaged for ComfyUI."""
         with torch.device("meta"):
-            network = MoGe(spec.config)
-        fill(network, MoGe.official_names(states["network"]), f"not a checkpoint of {spec.id}")
+            network = network_of(spec)
+        try:
+            fill(network, network.official_names(states["network"]), f"not a checkpoint of {spec.id}")
+        except CheckpointError as error:
+            if sibling := _model_of(states["network"]):
+                raise CheckpointError(f"not a checkpoint of {spec.id} but of {sibling}") from error
+            raise
         network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stubs lack it
         network.set_dtype(dtype)
         return cls(spec, network)
@@ -60,12 +71,16 @@ class MogeAnnotator(Annotator):
 
     def network_size(self, height: int, width: int, size: int) -> tuple[int, int]:
         """See `Annotator.network_size`: as many tokens as `size` x `size` pixels have, at the picture's aspect."""
+        if _is_first(self.spec):
+            scale = size / (height * width) ** 0.5
+            return max(PATCH, int(height * scale)), max(PATCH, int(width * scale))
         tokens, aspect = (size / PATCH) ** 2, width / height
         return PATCH * max(1, round((tokens / aspect) ** 0.5)), PATCH * max(1, round((tokens * aspect) ** 0.5))
 
     def resize(self, images: Tensor, height: int, width: int) -> Tensor:
-        """Pictures at the network's size: linear with antialiasing."""
-        return F.interpolate(images, size=(height, width), mode="bilinear", antialias=True)
+        """Pictures at the network's size: linear, in version 1 cubic, with antialiasing."""
+        mode = "bicubic" if _is_first(self.spec) else "bilinear"
+        return F.interpolate(images, size=(height, width), mode=mode, antialias=True)
 
     def estimate(
         self, images: Tensor, size: int | None = None, *, fov: float = 0.0, options: Any = None, progress: Progress | None = None
@@ -108,11 +123,30 @@ class MogeAnnotator(Annotator):
         mask = mask & (z > 0)
         depth = torch.where(mask, z * output.scale[:, None, None, None], _FARTHEST).clamp(max=_FARTHEST)
         intrinsics = intrinsics_from_focal_length(focal_length, height, width)
-        estimate = Estimate(depth=depth, quantity=Quantity.METRIC_DEPTH, mask=mask, intrinsics=intrinsics)
+        estimate = Estimate(depth=depth, quantity=self.spec.quantity, mask=mask, intrinsics=intrinsics)
         if output.normals is None:
             return estimate
         normals = unit_normals(F.interpolate(output.normals, size=(height, width), mode="bilinear"), Axes.OPENCV)
         return replace(estimate, normals=normals, axes=Axes.OPENCV)
+
+
+def _is_first(spec: ModelSpec) -> bool:
+    return isinstance(spec.config, Moge1Config)
+
+
+def network_of(spec: ModelSpec) -> MoGe | MoGe1:
+    """A model's network, with random tensors or what the surrounding device has."""
+    return MoGe1(spec.config) if _is_first(spec) else MoGe(spec.config)
+
+
+def _model_of(state: StateDict) -> str | None:
+    """Which model of the family a state dict is of, in words; None if it is of none."""
+    if any(key.startswith(_REFINER) for key in state):
+        return "MoGe-3, which the pack does not run"
+    with torch.device("meta"):
+        networks = {spec.id: network_of(spec) for spec in SPECS}
+    fitting = (name for name, each in networks.items() if not checkpoint_mismatch(each.state_dict(), each.official_names(state)))
+    return next((f"{name}: choose that model to use it" for name in fitting), None)
 
 
 def _focal_length(fov: float, height: int, width: int) -> float:

@@ -188,3 +188,15 @@ class BoostConfig:
     field: int = 448
     merge_side: int = 1024
     greatest_side: int = 1600
+class Moge1Config:
+    """An architecture of version 1.
+
+    Attributes:
+        vit: The transformer; the maps of the blocks it hands on are projected and summed.
+        projected: Channels of that sum.
+        channels: Of the three levels above it, of 2 x 2, 4 x 4 and 8 x 8 cells a token.
+    """
+
+    vit: VitConfig
+    projected: int = 512
+    channels: tuple[int, int, int] = (256, 128, 64)

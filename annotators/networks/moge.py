@@ -39,7 +39,8 @@ class MogeOutput(NamedTuple):
     normals: Tensor | None
 
 
-def _conv(inputs: int, outputs: int) -> nn.Conv2d:
+def replicating_conv(inputs: int, outputs: int) -> nn.Conv2d:
+    """A 3x3 convolution that repeats the border."""
     return nn.Conv2d(inputs, outputs, 3, padding=1, padding_mode="replicate")
 
 
@@ -48,7 +49,9 @@ class _Residual(nn.Module):
         super().__init__()
         # The names count two places that versions with normalisation fill.
         unused = nn.Identity()
-        self.layers = nn.Sequential(unused, nn.ReLU(), _conv(channels, channels), unused, nn.ReLU(), _conv(channels, channels))
+        self.layers = nn.Sequential(
+            unused, nn.ReLU(), replicating_conv(channels, channels), unused, nn.ReLU(), replicating_conv(channels, channels)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.layers(x)
@@ -64,9 +67,10 @@ class _ConvStack(nn.Module):
             nn.Sequential(*(_Residual(own) for _ in range(count))) for own, count in zip(channels, blocks, strict=True)
         )
         self.resamplers = nn.ModuleList(
-            nn.Sequential(nn.ConvTranspose2d(own, finer, 2, 2), _conv(finer, finer)) for own, finer in itertools.pairwise(channels[:-1])
+            nn.Sequential(nn.ConvTranspose2d(own, finer, 2, 2), replicating_conv(finer, finer))
+            for own, finer in itertools.pairwise(channels[:-1])
         )
-        self.resamplers.append(nn.Sequential(nn.Upsample(scale_factor=2, mode="bilinear"), _conv(channels[-2], channels[-1])))
+        self.resamplers.append(nn.Sequential(nn.Upsample(scale_factor=2, mode="bilinear"), replicating_conv(channels[-2], channels[-1])))
         nothing = [nn.Identity() for _ in channels[:-1]]
         self.output_blocks = nn.ModuleList([*nothing, nn.Identity() if outputs is None else nn.Conv2d(channels[-1], outputs, 1)])
 

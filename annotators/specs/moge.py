@@ -1,11 +1,11 @@
-"""MoGe-2: architectures and published files."""
+"""MoGe, versions 1 and 2: architectures and published files."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ...geometry.kinds import Axes, Quantity
-from ..networks.configs import MogeConfig, VitConfig
+from ..networks.configs import Moge1Config, MogeConfig, VitConfig
 from .base import ModelSpec, WeightFile
 
 SMALL = MogeConfig(VitConfig(384, 12, 6, (5, 11)), (384, 256, 128, 64, 32))
@@ -13,14 +13,18 @@ BASE = MogeConfig(VitConfig(768, 12, 12, (5, 11)), (768, 256, 128, 64, 32))
 _LARGE_VIT, _LARGE_CHANNELS, _LARGE_NECK = VitConfig(1024, 24, 16, (5, 11, 17, 23)), (1024, 256, 128, 64, 32), (0, 2, 2, 2, 0)
 LARGE = MogeConfig(_LARGE_VIT, _LARGE_CHANNELS, _LARGE_NECK)
 LARGE_WITHOUT_NORMALS = MogeConfig(_LARGE_VIT, _LARGE_CHANNELS, _LARGE_NECK, normals=False)
+V1_LARGE = Moge1Config(VitConfig(1024, 24, 16, (20, 21, 22, 23)))
+
+
+def _file(name: str, aliases: tuple[str, ...] = (), **published: Any) -> WeightFile:
+    return WeightFile("model.pt", repo_id=f"Ruicheng/{name}", aliases=aliases, folders=("geometry_estimation",), **published)
 
 
 def _spec(name: str, config: MogeConfig, aliases: tuple[str, ...] = (), **published: Any) -> ModelSpec:
-    file = WeightFile("model.pt", repo_id=f"Ruicheng/{name}", aliases=aliases, folders=("geometry_estimation",), **published)
     return ModelSpec(
         id=name,
         family="moge",
-        files=(file,),
+        files=(_file(name, aliases, **published),),
         licence="MIT",
         quantity=Quantity.METRIC_DEPTH,
         axes=Axes.OPENCV if config.normals else None,
@@ -54,4 +58,21 @@ SPECS = (
         size=1_323_815_904,
     ),
     _spec("moge-2-vitl", LARGE_WITHOUT_NORMALS, revision="39c4d5e957afe587e04eec59dc2bcc3be5ecd968", approximate_size=1_305_000_000),
+    # Its depth has no unit, so it is not metric, though its zero is known: relative depth claims less than that, and nothing false.
+    ModelSpec(
+        id="moge-vitl",
+        family="moge",
+        files=(
+            _file(
+                "moge-vitl",
+                ("moge_1_vitl_fp16.safetensors", "MoGe_ViT_L_fp16.safetensors", "MoGe_ViT_L_fp32.safetensors"),
+                approximate_size=1_257_000_000,
+            ),
+        ),
+        licence="Apache-2.0",
+        quantity=Quantity.RELATIVE_DEPTH,
+        multiple_of=1,
+        default_size=700,
+        config=V1_LARGE,
+    ),
 )

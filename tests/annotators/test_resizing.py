@@ -31,6 +31,8 @@ SIZES = {
     "zoedepth-nyu-kitti": NYU,
     "zoe-depth-anything-indoor": INDOOR,
     "zoe-depth-anything-outdoor": INDOOR,
+    # 2500 tokens of 14 x 14, before the transformer's own rounding
+    "moge-vitl": ((606, 808), (571, 857), (525, 933), (808, 606)),
     "tiny": ((192, 256), (192, 288), (192, 352), (256, 192)),
 }
 BY_FAMILY = {

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from depth_normal.annotators import midas, zoe
+from depth_normal.annotators import midas, moge, zoe
 from depth_normal.annotators.base import WeightFile
 from depth_normal.annotators.depth_anything import DinoAnnotator
 from depth_normal.annotators.libraries import from_diffusers, from_transformers
@@ -14,7 +14,6 @@ from depth_normal.annotators.networks.configs import LeresConfig
 from depth_normal.annotators.networks.leres import Leres
 from depth_normal.annotators.networks.merge import MergeNetwork
 from depth_normal.annotators.networks.midas_small import MidasSmall
-from depth_normal.annotators.networks.moge import MoGe
 from depth_normal.annotators.networks.tiny import TINY, TinyNetwork
 from depth_normal.annotators.registry import FAMILIES, MODELS
 
@@ -61,6 +60,7 @@ def networks(spec, role):
             return [DSINE(spec.config)]
         if spec.family in ("moge", "metric3d"):
             return [(MoGe if spec.family == "moge" else Metric3d)(spec.config)]
+            return [moge.network_of(spec)]
         if spec.family == "zoedepth":
             return [from_transformers("ZoeDepthForDepthEstimation")[0](zoe.transformers_config(spec.config))]
         if spec.config.backbone == "efficientnet-lite3":
@@ -109,6 +109,7 @@ def test_commits_are_pinned_or_said_not_to_be():
     assert by_nothing == {
         "midas",
         "depth-anything",
+        "moge",
         "zoe-depth-anything",
         "depth-anything-3",
         "video-depth-anything",

@@ -1,0 +1,209 @@
+"""MoGe's first version: the network against a transcription, its layouts of file, its sizes, siblings, and depth up to scale."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from depth_normal.annotators import moge
+from depth_normal.annotators.base import CheckpointError, ModelSpec, WeightFile
+from depth_normal.annotators.networks.configs import Moge1Config, MogeConfig, VitConfig
+from depth_normal.annotators.networks.moge import MoGe
+from depth_normal.annotators.networks.moge_1 import MoGe1
+from depth_normal.annotators.registry import MODELS, find_spec
+from depth_normal.annotators.specs import moge as published
+from depth_normal.geometry.estimate import Quantity
+from depth_normal.model_loader.checkpoint import read_checkpoint
+
+CONFIG = Moge1Config(VitConfig(16, 4, 2, (0, 1, 2, 3), grid=3), 12, (8, 8, 8))
+SPEC = ModelSpec(
+    "moge-1-tiny", "moge", (WeightFile("t.pt"),), "MIT", Quantity.RELATIVE_DEPTH, multiple_of=1, default_size=56, config=CONFIG
+)
+CONFIG_2 = MogeConfig(VitConfig(16, 4, 2, (1, 3), grid=3), (16, 12, 8, 8, 8))
+
+
+def random_state(network, seed=0):
+    """A network's tensors, drawn so that its layers neither die nor blow up."""
+    generator = torch.Generator().manual_seed(seed)
+    state = {}
+    for name, value in network.state_dict().items():
+        noise = torch.randn(value.shape, generator=generator)
+        scale_like = name.endswith("gamma") or (value.ndim == 1 and name.endswith("weight"))
+        state[name] = noise / value[0].numel() ** 0.5 if value.ndim > 1 else (1 if scale_like else 0) + 0.1 * noise
+    return state
+
+
+def annotator(dtype=torch.float32):
+    return moge.MogeAnnotator.build(SPEC, {"network": random_state(MoGe1(CONFIG))}, dtype)
+
+
+def pictures(height, width, batch=1):
+    return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(7))
+
+
+def transcribed(state, backbone, pixels):
+    """Points and mask by the authors' description, written apart from the product."""
+
+    def conv(name, x):
+        weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
+        return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate") if weight.shape[-1] == 3 else x, weight, bias)
+
+    def norm(name, x, groups):
+        return F.group_norm(x, groups, state[f"{name}.weight"], state[f"{name}.bias"])
+
+    height, width = pixels.shape[-2:]
+    aspect = width / height
+
+    def placed(x):
+        rows, columns = x.shape[-2:]
+        u = torch.tensor([(2 * i + 1 - columns) / columns * aspect for i in range(columns)]) / (1 + aspect**2) ** 0.5
+        v = torch.tensor([(2 * i + 1 - rows) / rows for i in range(rows)]) / (1 + aspect**2) ** 0.5
+        return torch.cat((x, torch.stack(torch.meshgrid(u, v, indexing="xy"))[None].expand(len(x), -1, -1, -1)), 1)
+
+    whole = (height // 14 * 14, width // 14 * 14)
+    maps, _ = backbone(F.interpolate(pixels, whole, mode="bilinear", antialias=True))
+    x = sum(conv(f"head.projects.{i}", each) for i, each in enumerate(maps))
+    for level in range(3):
+        name = f"head.upsample_blocks.{level}"
+        x = F.conv_transpose2d(placed(x), state[f"{name}.0.0.weight"], state[f"{name}.0.0.bias"], stride=2)
+        x = conv(f"{name}.0.1", x)
+        for block in (1, 2):
+            layers = f"{name}.{block}.layers"
+            inner = conv(f"{layers}.2", norm(f"{layers}.0", x, 1).clamp(min=0))
+            x = x + conv(f"{layers}.5", norm(f"{layers}.3", inner, max(1, inner.shape[1] // 32)).clamp(min=0))
+    x = placed(F.interpolate(x, (height, width), mode="bilinear", align_corners=False))
+    return [conv(f"head.output_block.{i}.2", conv(f"head.output_block.{i}.0", x).clamp(min=0)) for i in (0, 1)]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("height", "width"), [(28, 42), (47, 33)])
+def test_the_head_is_the_one_described(height, width):
+    state, network = random_state(MoGe1(CONFIG)), annotator().network
+    pixels = torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(1))
+    output = network(pixels, aspect=9.0)  # version 1 goes by the pixels
+    points, mask = transcribed(state, network.backbone, pixels)
+    torch.testing.assert_close(output.points, points, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(output.mask > 0, mask > 0.5)
+    assert output.scale.tolist() == [1, 1] and output.normals is None and output.points.shape == (2, 3, height, width)
+
+
+def test_depth_is_up_to_scale_with_the_camera_and_no_normals():
+    found = annotator().estimate(pictures(30, 40, 2))
+    assert found.quantity is Quantity.RELATIVE_DEPTH and found.normals is None
+    assert found.depth.shape == (2, 1, 30, 40) and found.intrinsics.shape == (2, 3, 3) and found.mask.dtype == torch.bool
+    given = annotator().estimate(pictures(30, 40), fov=60.0)
+    assert given.intrinsics[0, 0, 0].item() == pytest.approx(40 / 2 / 3**-0.5)
+
+
+@pytest.mark.parametrize(("height", "width"), [(480, 640), (640, 480), (1080, 1920), (100, 1000)])
+def test_the_input_has_the_authors_pixels(height, width):
+    """`num_tokens` 2500 and 1200 are resolution levels 9 and 0."""
+    for size, tokens in ((700, 2500), (485, 1200)):
+        factor = (tokens * 14**2 / (height * width)) ** 0.5
+        rows, columns = annotator().network_size(height, width, size)
+        assert abs(rows - int(height * factor)) <= 1 and abs(columns - int(width * factor)) <= 1
+    assert annotator().network_size(480, 640, 700) == (606, 808)
+    assert annotator().network_size(1, 900, 56) == (14, 1680)
+
+
+def test_pictures_of_any_size():
+    for height, width in ((37, 61), (1, 1), (1, 30)):
+        assert torch.isfinite(annotator().estimate(pictures(height, width)).depth).all()
+
+
+def test_half_precision_keeps_the_last_layers_exact():
+    network = annotator(torch.bfloat16).network
+    exact = {name for name, value in network.named_parameters() if value.dtype == torch.float32}
+    assert exact == {f"head.output_block.{i}.2.{part}" for i in (0, 1) for part in ("weight", "bias")}
+    with torch.no_grad():
+        assert network(torch.randn(1, 3, 28, 28).bfloat16(), 1.0).points.dtype == torch.float32
+
+
+def hub_names(state):
+    """The transformer as the transformers library names it."""
+    renamed = {}
+    for key, value in state.items():
+        for old, new in (
+            ("backbone.patch_embed.proj", "backbone.embeddings.patch_embeddings.projection"),
+            ("backbone.pos_embed", "backbone.embeddings.position_embeddings"),
+            ("backbone.cls_token", "backbone.embeddings.cls_token"),
+            ("backbone.norm.", "backbone.layernorm."),
+            ("backbone.blocks.", "backbone.encoder.layer."),
+            (".attn.proj.", ".attention.output.dense."),
+            (".ls1.gamma", ".layer_scale1.lambda1"),
+            (".ls2.gamma", ".layer_scale2.lambda1"),
+        ):
+            key = key.replace(old, new)
+        parts = (
+            [key]
+            if ".attn.qkv." not in key
+            else [key.replace(".attn.qkv.", f".attention.attention.{p}.") for p in ("query", "key", "value")]
+        )
+        renamed |= dict(zip(parts, value.chunk(len(parts)), strict=True))
+    return renamed
+
+
+def test_the_layouts_of_file_give_the_same_network():
+    state = random_state(MoGe1(CONFIG))
+    extra = {"backbone.mask_token": torch.zeros(1, 16), "image_mean": torch.zeros(1, 3, 1, 1), "image_std": torch.ones(1, 3, 1, 1)}
+    for layout in ({**state, **extra}, hub_names(state)):
+        found = moge.MogeAnnotator.build(SPEC, {"network": layout}, torch.float32).network.state_dict()
+        assert found.keys() == state.keys() and all(torch.equal(found[key], state[key]) for key in state)
+
+
+def test_what_a_file_says_of_its_architecture_is_not_believed(tmp_path):
+    """The tensors decide: a `model_config` beside them that lies changes nothing, and makes no other file pass."""
+    state = random_state(MoGe1(CONFIG))
+    lie = {"encoder": "dinov2_vitg14", "intermediate_layers": 1, "remap_output": "sinh", "mask_threshold": 0.0, "dim_upsample": [1, 2, 3]}
+    torch.save({"model_config": lie, "model": state}, tmp_path / "liar.pt")
+    found = moge.MogeAnnotator.build(SPEC, {"network": read_checkpoint(tmp_path / "liar.pt")}, torch.float32)
+    assert torch.equal(found.estimate(pictures(30, 40)).depth, annotator().estimate(pictures(30, 40)).depth)
+    true_of_another = {"encoder": "dinov2_vits14", "intermediate_layers": 4}
+    other = random_state(MoGe1(replace(CONFIG, projected=20)))
+    torch.save({"model_config": true_of_another, "model": other}, tmp_path / "other.pt")
+    with pytest.raises(CheckpointError, match="tensors of another shape"):
+        moge.MogeAnnotator.build(SPEC, {"network": read_checkpoint(tmp_path / "other.pt")}, torch.float32)
+
+
+@pytest.fixture
+def family(monkeypatch):
+    """Two small models in place of the published ones."""
+    second = replace(SPEC, id="moge-2-tiny", quantity=Quantity.METRIC_DEPTH, config=CONFIG_2)
+    monkeypatch.setattr(moge, "SPECS", (SPEC, second))
+    return SPEC, second
+
+
+def test_a_sibling_is_named(family):
+    first, second = family
+    states = {first.id: random_state(MoGe1(CONFIG)), second.id: random_state(MoGe(CONFIG_2))}
+    for spec, other in ((first, second), (second, first)):
+        with pytest.raises(CheckpointError, match=f"not a checkpoint of {spec.id} but of {other.id}: choose that model"):
+            moge.MogeAnnotator.build(spec, {"network": states[other.id]}, torch.float32)
+
+
+def test_version_3_is_refused_in_words(family):
+    _, second = family
+    state = random_state(MoGe(CONFIG_2)) | {"refiner.stem.weight": torch.zeros(1)}
+    with pytest.raises(CheckpointError, match="but of MoGe-3, which the pack does not run"):
+        moge.MogeAnnotator.build(second, {"network": state}, torch.float32)
+
+
+def test_the_published_siblings_are_told_apart():
+    """Small given for base, and version 1 for 2: by their shapes alone, so that no memory is needed here."""
+    with torch.device("meta"):
+        small, first = MoGe(published.SMALL).state_dict(), MoGe1(published.V1_LARGE).state_dict()
+    for state, of in ((small, "moge-2-vits-normal"), (first, "moge-vitl")):
+        with pytest.raises(CheckpointError, match=f"not a checkpoint of moge-2-vitb-normal but of {of}"):
+            moge.MogeAnnotator.build(find_spec("moge-2-vitb-normal"), {"network": state}, torch.float32)
+
+
+def test_the_entry():
+    """Tensors and parameters as counted in the authors' class."""
+    entry = find_spec("moge-vitl")
+    assert "moge-vitl" in MODELS and entry.licence == "Apache-2.0" and entry.gives == "relative_depth"
+    with torch.device("meta"):
+        state = MoGe1(entry.config).state_dict()
+    # not loaded: mean, deviation and the transformer's mask token
+    assert (len(state) + 3, sum(value.numel() for value in state.values()) + 1024) == (421, 314_174_020)
+    assert "moge_1_vitl_fp16.safetensors" in entry.file.aliases
