@@ -94,14 +94,15 @@ class MogeAnnotator(Annotator):
         """See `Annotator.run`."""
         return self._at_picture_size(images, size, 0.0)
 
-    def predict(self, pixels: Tensor) -> Estimate:
-        """See `Annotator.predict`."""
-        return self._to_estimate(self._output(pixels, pixels.shape[-1] / pixels.shape[-2]), pixels.shape[-2], pixels.shape[-1], 0.0)
+    def predict(self, pixels: Tensor, picture: tuple[int, int] | None = None, fov: float = 0.0) -> Estimate:
+        """See `Annotator.predict`. At the size of the `picture` (height, width), where it is another than the network's."""
+        height, width = picture or pixels.shape[-2:]
+        return self._to_estimate(self._output(pixels, width / height), height, width, fov)
 
     def _at_picture_size(self, images: Tensor, size: int | None, fov: float) -> Estimate:
         height, width = images.shape[-2:]
         pixels = self.resize(images, *self.checked_network_size(height, width, size))
-        return self._to_estimate(self._output(pixels, width / height), height, width, fov)
+        return self.predict(pixels, (height, width), fov)
 
     def _output(self, pixels: Tensor, aspect: float) -> MogeOutput:
         """What the network says; refused where it is not finite, which masks and unit vectors would hide."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .choices import BUNDLED_MODEL as BUNDLED_MODEL
 from .choices import DEFAULT_MODEL as DEFAULT_MODEL
+from .choices import RECOMMENDED_MODEL as RECOMMENDED_MODEL
 from .specs import (
     bae,
     depth_anything,

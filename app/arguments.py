@@ -33,6 +33,11 @@ WRITE_CHOICES = ("depth", "normals", "npz", "exr", "pfm", "ply", "glb", *STEREO_
 DEFAULT_WRITES = WRITE_CHOICES[:2]
 """What is written if nobody says what."""
 
+SIZE = (
+    "network's side in pixels, as its authors count (default: theirs); less is faster. MoGe-2: 840 is its resolution level 9, 485 level 0"
+)
+"""What --size does."""
+
 SHARD_CHOICES = ("parquet", "webdataset")
 """What can be written with --engine ray beside these: many pictures in each file."""
 

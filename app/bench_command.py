@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..annotators.choices import BUNDLED_MODEL
+from ..annotators.choices import RECOMMENDED_MODEL
 from .arguments import DONE, add_device, add_json, number
 from .memory import keep_freed_memory
 from .terminal import say
@@ -20,7 +20,9 @@ DEFAULT_SECONDS = 4.0
 
 def add_bench(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `bench`."""
-    parser.add_argument("--model", default=BUNDLED_MODEL, metavar="ID", help=f"see `depth-normal models` (default: {BUNDLED_MODEL})")
+    parser.add_argument(
+        "--model", default=RECOMMENDED_MODEL, metavar="ID", help=f"see `depth-normal models` (default: {RECOMMENDED_MODEL})"
+    )
     parser.add_argument("--weights", type=Path, metavar="FILE", help="weights to use in place of the published file")
     add_device(parser)
     seconds = "about how long each of the five figures is measured (default: %(default)g)"

@@ -29,6 +29,7 @@ EXAMPLES = {
         "depth-normal estimate a.jpg b.png --out maps --model tiny        # a_depth.png, a_normals.png, ...; without a download",
         "depth-normal estimate photos --recursive --out maps --resume     # a folder; goes on where it was stopped",
         "depth-normal estimate a.jpg --out maps --write npz               # the raw numbers alone",
+        "depth-normal estimate a.jpg --out maps --size 485                # MoGe-2 at its resolution level 0: a third of the work",
     ),
     "stereo": ("depth-normal stereo photo.jpg --out maps --model tiny            # photo_LRF_Full_SBS.png",),
     "video": (
@@ -38,7 +39,7 @@ EXAMPLES = {
         "depth-normal video clip.mp4 depth.mp4 --resume                   # after Ctrl-C",
     ),
     "compare": ("depth-normal compare found.npz truth.exr",),
-    "bench": ("depth-normal bench --model moge-2-vits-normal",),
+    "bench": ("depth-normal bench --model tiny                                   # without a download",),
     "verify": (
         "depth-normal verify                                              # the models whose files are here",
         "depth-normal verify moge-2-vits-normal --device cuda             # downloads it if need be",

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
-from ..annotators.choices import BUNDLED_MODEL, DEFAULT_MODEL
+from ..annotators.choices import BUNDLED_MODEL, RECOMMENDED_MODEL
 from .arguments import (
     DEFAULT_WRITES,
     DONE,
@@ -20,6 +20,7 @@ from .arguments import (
     LAYOUT_CHOICES,
     NOTHING_DONE,
     SHARD_CHOICES,
+    SIZE,
     STEREO_CHOICES,
     TERMINATED,
     WRITE_CHOICES,
@@ -75,9 +76,11 @@ def add_pictures(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, type=place, metavar="DIR", help="folder for the results; made if absent")
     parser.add_argument("--recursive", action="store_true", help="look into folders in folders too; the tree is kept below --out")
     _add_going_on(parser)
-    parser.add_argument("--model", default=DEFAULT_MODEL, metavar="ID", help=f"see `depth-normal models` (default: {DEFAULT_MODEL})")
+    parser.add_argument(
+        "--model", default=RECOMMENDED_MODEL, metavar="ID", help=f"see `depth-normal models` (default: {RECOMMENDED_MODEL})"
+    )
     parser.add_argument("--weights", type=Path, metavar="FILE", help="weights to use in place of the published file")
-    parser.add_argument("--size", type=positive, metavar="N", help="network's side in pixels, as its authors count (default: theirs)")
+    parser.add_argument("--size", type=positive, metavar="N", help=SIZE)
     add_device(parser)
     parser.add_argument("--json-lines", action="store_true", help="print one JSON object a picture")
     add_overwrite(parser)
@@ -234,14 +237,15 @@ def _demo(arguments: argparse.Namespace) -> int:
     from .work import Options, run
 
     (outputs,) = plan_outputs([Source(DEMO_PICTURE, Path(DEMO_PICTURE.name))], arguments.out, DEMO_WRITES, arguments.overwrite).todo
-    options = Options(BUNDLED_MODEL)
+    options, recommended = Options(BUNDLED_MODEL), find_spec(RECOMMENDED_MODEL)
     for path in run(options.load(), outputs, options):
         say(str(path))
     say(f"""
 The photograph is {DEMO_PICTURE} (by Rachel Michetti, CC0).
 These maps are a preview, by {BUNDLED_MODEL!r}, the small network that comes with the pack. Of your own picture, with a larger network:
 
-    depth-normal estimate photo.jpg --out maps --model {DEFAULT_MODEL}
+    depth-normal estimate photo.jpg --out maps --model {RECOMMENDED_MODEL}
 
-downloads {find_spec(DEFAULT_MODEL).size_in_words} once; `depth-normal models` lists all models with their sizes and licences.""")
+downloads {recommended.size_in_words} once ({recommended.licence}), and knows metres and the
+camera too; `depth-normal models` lists all models with their sizes and licences.""")
     return DONE

@@ -11,7 +11,7 @@ from types import TracebackType
 
 import torch
 
-from ..annotators.choices import DEFAULT_MODEL
+from ..annotators.choices import RECOMMENDED_MODEL
 from ..annotators.registry import find_spec
 from ..geometry.estimate import Estimate
 from ..geometry.stereo import StereoOptions
@@ -33,7 +33,7 @@ def estimate_folder(
     source: Sources,
     out: str | os.PathLike[str] | None = None,
     *,
-    model: str = DEFAULT_MODEL,
+    model: str = RECOMMENDED_MODEL,
     weights: str | os.PathLike[str] | None = None,
     dtype: str = "auto",
     device: str | torch.device = "auto",

@@ -10,8 +10,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..annotators.choices import DEFAULT_MODEL
-from .arguments import DONE, SOME_FAILED, add_device, degrees, number, positive
+from ..annotators.choices import RECOMMENDED_FILM_MODEL
+from .arguments import DONE, SIZE, SOME_FAILED, add_device, degrees, number, positive
 from .terminal import complain, say
 
 if TYPE_CHECKING:
@@ -42,11 +42,12 @@ def add_video(parser: argparse.ArgumentParser) -> None:
         f"one or more of {', '.join(WHAT_CHOICES)}, with commas between (default: depth); of several, each has its name at the end of OUT"
     )
     parser.add_argument("--what", type=_whats, default=["depth"], metavar="WHAT", help=what)
-    parser.add_argument("--model", default=DEFAULT_MODEL, metavar="ID", help=f"see `depth-normal models` (default: {DEFAULT_MODEL})")
+    model = f"see `depth-normal models` (default: {RECOMMENDED_FILM_MODEL})"
+    parser.add_argument("--model", default=RECOMMENDED_FILM_MODEL, metavar="ID", help=model)
     parser.add_argument("--weights", type=Path, metavar="FILE", help="weights to use in place of the published file")
     _add_frames(parser)
     _add_looks(parser)
-    parser.add_argument("--size", type=positive, metavar="N", help="network's side in pixels, as its authors count (default: theirs)")
+    parser.add_argument("--size", type=positive, metavar="N", help=SIZE)
     parser.add_argument("--fov", type=degrees, default=0.0, metavar="DEGREES", help="field of view of the longer side, where it is known")
     add_device(parser)
     resume = "go on with what a run that was stopped has finished; give the same options"

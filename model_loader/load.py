@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from ..annotators.base import Annotator
-from ..annotators.choices import BUNDLED_MODEL, DEVICE_CHOICES, DTYPE_CHOICES
+from ..annotators.choices import BUNDLED_MODEL, DEVICE_CHOICES, DTYPE_CHOICES, RECOMMENDED_MODEL
 from ..annotators.registry import FAMILIES, find_spec
 from ..annotators.specs.base import CheckpointError, ModelSpec, WeightFile
 from . import host
@@ -146,7 +146,15 @@ def _weights_of(spec: ModelSpec, file: WeightFile) -> Path:
     try:
         return download_weights(file, spec.licence, spec.licence_url, progress=host.progress_bar(100))
     except DownloadError as error:
-        raise type(error)(f"{error}. To go on without a download, choose the model {BUNDLED_MODEL!r}: it comes with the pack") from error
+        raise type(error)(
+            f"{error}. To go on without a download, choose the model {BUNDLED_MODEL!r}: it comes with the pack{_hint(spec)}"
+        ) from error
+
+
+def _hint(spec: ModelSpec) -> str:
+    """Which other model is worth its download."""
+    other = find_spec(RECOMMENDED_MODEL)
+    return "" if spec is other else f". The download to begin with is {other.id!r} ({other.size_in_words}, {other.licence})"
 
 
 def _parse_device(device: str | torch.device) -> torch.device:

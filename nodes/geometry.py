@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..annotators.registry import DEFAULT_MODEL, MODELS
+from ..annotators.registry import MODELS, RECOMMENDED_MODEL
 from ..geometry.camera import intrinsics_from_fov
 from ..geometry.checks import check_choice, check_range
 from ..geometry.depth_image import LINEAR_IN, image_to_depth
@@ -73,9 +73,13 @@ class LoadDepthNormalModel:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        tooltip = "Which model. `depth-normal models` on the command line lists what each gives, its size and licence."
+        first = MODELS[RECOMMENDED_MODEL]
+        tooltip = (
+            f"Which model. The one to begin with is {first.id}: metres, normals and camera ({first.size_in_words}, {first.licence}). "
+            "tiny comes with the pack. `depth-normal models` on the command line lists what each gives, its size and licence."
+        )
         return {
-            "required": {"model": choice_widget(list(MODELS), tooltip, DEFAULT_MODEL)},
+            "required": {"model": choice_widget(list(MODELS), tooltip, RECOMMENDED_MODEL)},
             "optional": {"precision": precision_widget()},
         }
 
@@ -99,7 +103,10 @@ class EstimateGeometry:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        resolution = "Side of the network's input in pixels, as its authors count it (see the help page). 0: the model's own size."
+        resolution = (
+            "Side of the network's input in pixels, as its authors count it (see the help page). 0: the model's own size. "
+            "MoGe-2: 840 is its authors' resolution level 9 (3600 tokens, the default), 485 level 0 (1200 tokens, a third of the work)."
+        )
         normals = (
             "auto: where the model gives no normals, they are computed from its depth (not from relative depth). They are computed before "
             "the depth is enlarged; otherwise the network's pixel grid would show in them. model only: nothing is added."

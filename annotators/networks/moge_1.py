@@ -46,11 +46,11 @@ class _Output(nn.Sequential):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(replicating_conv(inputs, _LAST_CHANNELS), nn.ReLU(), nn.Conv2d(_LAST_CHANNELS, outputs, 1))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         *before, last = self
         for layer in before:
-            x = layer(x)
-        return last(x.float())
+            input = layer(input)
+        return last(input.float())
 
 
 class _Head(nn.Module):

@@ -222,6 +222,15 @@ def test_what_has_no_points_does_not_count():
     torch.testing.assert_close(nothing.intrinsics, intrinsics_from_fov(moge.FALLBACK_FOV, 96, 128))
 
 
+def test_an_estimate_is_made_by_predict(monkeypatch):
+    """`depth-normal bench` measures the calls of it."""
+    found, seen = annotator(), []
+    predict = found.predict
+    monkeypatch.setitem(vars(found), "predict", lambda *given: seen.append(given) or predict(*given))
+    estimate = found.estimate(pictures(30, 40), fov=50.0)
+    assert len(seen) == 1 and torch.equal(found.predict(*seen[0]).depth, estimate.depth)
+
+
 @pytest.mark.parametrize("part", ["points", "mask", "normals", "scale"])
 def test_what_is_not_finite_is_refused(part):
     output, *_ = sphere()

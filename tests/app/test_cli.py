@@ -255,7 +255,13 @@ def test_no_file_and_no_network_says_what_to_do(tmp_path, picture):
     command = [sys.executable, "-m", "depth_normal.app.cli", "estimate", str(picture), "--out", str(tmp_path / "out"), *MODEL]
     run = subprocess.run(command, env=environment | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, cwd=tmp_path)
     assert run.returncode == 2 and "Traceback" not in run.stderr
-    for words in ("midas_v21_small_256.pt", "isl-org/MiDaS", str(tmp_path / "dn"), "without a download, choose the model 'tiny'"):
+    for words in (
+        "midas_v21_small_256.pt",
+        "isl-org/MiDaS",
+        str(tmp_path / "dn"),
+        "without a download, choose the model 'tiny'",
+        "begin with is 'moge-2-vits-normal'",
+    ):
         assert words in run.stderr, run.stderr
     assert not (tmp_path / "out").exists()
 
@@ -276,7 +282,7 @@ def test_the_demo_needs_neither_network_nor_other_libraries(tmp_path):
     run = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "DEPTH_NORMAL_HOME": str(tmp_path / "dn")})
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines()[-1] == "imported:"
-    for words in ("coffee_depth.png", "coffee_normals.png", "coffee.npz", "midas-dpt-hybrid", "493 MB", "depth-normal models"):
+    for words in ("coffee_depth.png", "coffee_normals.png", "coffee.npz", "moge-2-vits-normal", "141 MB", "depth-normal models"):
         assert words in run.stdout
     assert results(tmp_path / "demo") == ["coffee.npz", "coffee_depth.png", "coffee_normals.png"]
     assert [path.name for path in tmp_path.iterdir()] == ["demo"]
