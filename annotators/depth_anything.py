@@ -6,6 +6,7 @@ sizes but 518 x 518. And it needs no library but torch.
 
 Source:
     Yang et al., "Depth Anything" (2024) and "Depth Anything V2" (2024); code LiheYoung/Depth-Anything, DepthAnything/Depth-Anything-V2.
+    He et al., "Distill Any Depth" (2025); code Westlake-AGI-Lab/Distill-Any-Depth.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class DinoAnnotator(Annotator):
 
         V1 and V2, relative, indoor and outdoor networks of one size have the same tensors; so have version 3's mono and metric ones.
         """
-        expected = _claims(spec.file.name)
+        expected = _claims(spec.file.name) or _claims(spec.file.repo_id or "")
         parts = [part for part in reversed(PurePath(path.replace("\\", "/")).parts) if _squeezed(part) != "depthanything"]
         found = next((claims for part in parts if (claims := _claims(part))), {})
         wrong = [f"{found[kind]} instead of {expected[kind]}" for kind in found if found[kind] != expected.get(kind)]
@@ -71,7 +72,7 @@ class DinoAnnotator(Annotator):
 
 
 class DepthAnythingAnnotator(DinoAnnotator):
-    """Depth Anything V1 and V2, relative and metric.
+    """Depth Anything V1 and V2, relative and metric, and Distill Any Depth.
 
     Convention:
         Relative networks: disparity, large = near, unknown scale and shift, never negative. Metric networks: metres, at most
@@ -110,6 +111,8 @@ def _squeezed(name: str) -> str:
 def _claims(name: str) -> dict[str, str]:
     """What a name says of version and kind; nothing if it is not of this family."""
     text = _squeezed(name)
+    if "distillanydepth" in text:
+        return {"version": "Distill Any Depth", "kind": "relative"}
     versions = re.findall(r"depthanythingv?([123](?!\d))|depthanything()|(?:^|depthanything)da(3)", text)
     if not versions:
         return {}

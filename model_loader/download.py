@@ -47,7 +47,7 @@ def download_weights(file: WeightFile, licence: str, licence_url: str | None = N
     Args:
         file: What to fetch.
         licence: Name of the weights' licence, for the log.
-        licence_url: Where to read and accept it.
+        licence_url: Where to read it, for the log.
         progress: Called at most ten times a second with (bytes done, bytes in all or 0); it may raise to stop the download.
 
     Returns:
@@ -80,7 +80,7 @@ def download_weights(file: WeightFile, licence: str, licence_url: str | None = N
     except DownloadError:
         raise
     except (OSError, RuntimeError, HTTPException) as error:
-        raise explained(error, file, root, licence_url) from error
+        raise explained(error, file, root) from error
     finally:
         meter.close()
 

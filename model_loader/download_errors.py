@@ -42,14 +42,13 @@ def source_url(file: WeightFile) -> str:
     return hub.public_url(file) if file.repo_id else file.url or ""
 
 
-def explained(error: BaseException, file: WeightFile, root: Path, licence_url: str | None) -> DownloadError:
+def explained(error: BaseException, file: WeightFile, root: Path) -> DownloadError:
     """The error a person can act on, for one of a library or of the operating system.
 
     Args:
         error: What was raised.
         file: What was being fetched.
         root: The folder it was to be stored below.
-        licence_url: Where to accept its licence.
     """
     status, url = status_of(error), source_url(file)
     authorized = any(isinstance(link, RefusalError) and link.authorized for link in causes(error))
@@ -64,7 +63,7 @@ def explained(error: BaseException, file: WeightFile, root: Path, licence_url: s
     if isinstance(error, AddressError | BusyError | TokenError):
         return DownloadError(f"{file.name} cannot be fetched: {error}. Or {_by_hand(file)}")
     if status in (401, 403):
-        return AccessDeniedError(_denied(file, status, licence_url, authorized))
+        return AccessDeniedError(_denied(file, status, authorized))
     if status in (404, 410):
         return DownloadError(
             f"{url} does not exist (HTTP {status}): its publisher moved or deleted it. Put {file.name} at {download_path(file)} yourself"
@@ -130,11 +129,12 @@ def is_local(error: BaseException) -> bool:
     return isinstance(error, OSError) and not isinstance(error, URLError) and error.filename is not None
 
 
-def _denied(file: WeightFile, status: int, licence_url: str | None, authorized: bool) -> str:
+def _denied(file: WeightFile, status: int, authorized: bool) -> str:
     if not file.repo_id:
         return f"{file.url} refuses access (HTTP {status}). You can {_by_hand(file)}"
     token = "the token that was sent gives no access" if authorized else "no token was sent"
-    page = licence_url or source_url(file).split("/resolve/")[0]
+    # whatever page states the licence: it is accepted on the hub's own
+    page = source_url(file).split("/resolve/")[0]
     return (
         f"{source_url(file)} refuses access (HTTP {status}; {token}). If the model is gated: accept its licence at {page} with your "
         f"Hugging Face account, then run `hf auth login` or set HF_TOKEN, and try again. Or {_by_hand(file)}"

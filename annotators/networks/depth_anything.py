@@ -64,7 +64,7 @@ class DepthAnything(DinoNetwork):
 
     @staticmethod
     def official_names(state: StateDict) -> dict[str, Tensor]:
-        """See `DinoNetwork.official_names`. Takes the authors' names and transformers'."""
+        """See `DinoNetwork.official_names`. Takes the authors' names, transformers', and those of Distill Any Depth's large file."""
         return without_unused({rename(key, _HUB_NECK): value for key, value in hub_to_official(state).items()})
 
 
@@ -78,6 +78,9 @@ _HUB_NECK: tuple[Rule, ...] = (
     (r"^head\.conv1\.", "depth_head.scratch.output_conv1."),
     (r"^head\.conv2\.", "depth_head.scratch.output_conv2.0."),
     (r"^head\.conv3\.", "depth_head.scratch.output_conv2.2."),
+    # Distill Any Depth's large network, whose blocks are in one chunk
+    (r"^backbone\.blocks\.0\.(?=\d)", "pretrained.blocks."),
+    (r"^backbone\.", "pretrained."),
 )
 # Parameters that training or an unused path left in the files
 _UNUSED = re.compile(r"(^|\.)pretrained\.mask_token$|\.scratch\.refinenet4\.resConfUnit1\.")

@@ -89,7 +89,7 @@ class ModelSpec:
         licence: SPDX identifier, or the name of the weights' licence.
         quantity: What its depth means; None if it gives none.
         axes: The native axes of its normals; None if it gives none.
-        licence_url: Where to read (and, for a gated model, accept) the licence.
+        licence_url: Where to read the licence, where the page that the file comes from does not state it, or states another.
         commercial: "yes", "no" or "unclear": whether the weights may be used commercially, where the licence's name does not tell.
         auto_dtypes: As the family's `auto_dtypes`, where they are others; empty = the family's.
         multiple_of: Sides of the network's input are multiples of this.

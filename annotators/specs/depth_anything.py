@@ -1,4 +1,4 @@
-"""Depth Anything, versions 1 and 2: architectures and published files."""
+"""Depth Anything, versions 1 and 2, and Distill Any Depth on version 2's networks: architectures and published files."""
 
 from __future__ import annotations
 
@@ -43,6 +43,10 @@ V2_GIANT = DepthAnythingConfig(VitConfig(1536, 40, 24, (9, 19, 29, 39), swiglu=T
 
 FOLDERS = ("depthanything",)
 _APACHE, _NON_COMMERCIAL = "Apache-2.0", "CC-BY-NC-4.0"
+V1_LICENCE = "https://github.com/LiheYoung/Depth-Anything/issues/15"
+"""Where the authors say under which licence version 1's weights are: their Space does not."""
+_V2_LICENCE = "https://github.com/DepthAnything/Depth-Anything-V2#license"
+_DISTILLED_LICENCE = "https://github.com/Westlake-AGI-Lab/Distill-Any-Depth/issues/40"
 
 
 def _v1(size: str, letter: str, config: DepthAnythingConfig, sha256: str, length: int | None = None, about: int | None = None) -> ModelSpec:
@@ -55,7 +59,7 @@ def _v1(size: str, letter: str, config: DepthAnythingConfig, sha256: str, length
         approximate_size=about,
         folders=FOLDERS,
     )
-    return _spec(f"depth-anything-{size}", file, _APACHE, Quantity.DISPARITY, config)
+    return _spec(f"depth-anything-{size}", file, _APACHE, Quantity.DISPARITY, config, licence_url=V1_LICENCE)
 
 
 def _v2(name: str, letter: str, config: DepthAnythingConfig, licence: str, **published: Any) -> ModelSpec:
@@ -66,7 +70,9 @@ def _v2(name: str, letter: str, config: DepthAnythingConfig, licence: str, **pub
         folders=FOLDERS,
         **published,
     )
-    return _spec(f"depth-anything-v2-{name}", file, licence, Quantity.DISPARITY, config)
+    # the giant's page is not public
+    stated = _V2_LICENCE if name == "giant" else None
+    return _spec(f"depth-anything-v2-{name}", file, licence, Quantity.DISPARITY, config, licence_url=stated)
 
 
 def _v2_metric(scene: str, size: str, config: DepthAnythingConfig, revision: str, sha256: str, length: int) -> ModelSpec:
@@ -81,13 +87,22 @@ def _v2_metric(scene: str, size: str, config: DepthAnythingConfig, revision: str
         size=length,
         folders=FOLDERS,
     )
-    # The hub's pages say Apache-2.0, the project's README that all base and large networks are non-commercial: the stricter holds.
+    # Some of the hub's pages say Apache-2.0 and some nothing, the project's README that all base and large networks are non-commercial:
+    # the stricter holds.
     licence = _APACHE if size == "small" else _NON_COMMERCIAL
     config = replace(config, max_depth=max_depth)
-    return _spec(f"depth-anything-v2-metric-{scene}-{size}", file, licence, Quantity.METRIC_DEPTH, config)
+    return _spec(f"depth-anything-v2-metric-{scene}-{size}", file, licence, Quantity.METRIC_DEPTH, config, licence_url=_V2_LICENCE)
 
 
-def _spec(model_id: str, file: WeightFile, licence: str, quantity: Quantity, config: DepthAnythingConfig) -> ModelSpec:
+def _distilled(name: str, config: DepthAnythingConfig, **published: Any) -> ModelSpec:
+    alias = f"distill_any_depth_vit{name[0]}.safetensors"
+    file = WeightFile(f"{name}/model.safetensors", repo_id="xingyang1/Distill-Any-Depth", aliases=(alias,), folders=FOLDERS, **published)
+    # The hub's page says Apache-2.0 of all; base and large were begun from Depth Anything V2's weights, which are non-commercial.
+    doubt = {} if name == "small" else {"licence_url": _DISTILLED_LICENCE, "commercial": "unclear"}
+    return _spec(f"distill-any-depth-{name}", file, _APACHE, Quantity.DISPARITY, config, **doubt)
+
+
+def _spec(model_id: str, file: WeightFile, licence: str, quantity: Quantity, config: DepthAnythingConfig, **more: Any) -> ModelSpec:
     return ModelSpec(
         id=model_id,
         family="depth-anything",
@@ -98,6 +113,7 @@ def _spec(model_id: str, file: WeightFile, licence: str, quantity: Quantity, con
         resizing=RESIZING,
         default_size=518,
         config=config,
+        **more,
     )
 
 
@@ -183,4 +199,13 @@ SPECS = (
         "239b1054a369e66da2576e9a118d6d7c12d90dc8ebe609579a9a09cd8e05fe38",
         1_341_401_064,
     ),
+    _distilled(
+        "small",
+        V2_SMALL,
+        revision="38095a41cca1e28a28e8bb6372c68df721455a2d",
+        sha256="56a173c0e1b5045bf6296a5c1fb16eace0bbde2eddc24b37532cb1774ac09caa",
+        size=99_165_428,
+    ),
+    _distilled("base", V2_BASE, approximate_size=390_000_000),
+    _distilled("large", V2_LARGE, approximate_size=1_341_000_000),
 )

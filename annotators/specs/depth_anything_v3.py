@@ -41,6 +41,7 @@ def _spec(
         family="depth-anything-3",
         files=(file,),
         licence="Apache-2.0",
+        licence_url="https://github.com/ByteDance-Seed/Depth-Anything-3",
         quantity=quantity,
         multiple_of=14,
         default_size=504,

@@ -95,6 +95,7 @@ def _spec(name: str, file: WeightFile, config: MidasConfig, resizing: Resizing =
         family="midas",
         files=(file,),
         licence="MIT",
+        licence_url="https://github.com/isl-org/MiDaS",  # also of the file that lies in lllyasviel/Annotators, tagged "other"
         quantity=Quantity.DISPARITY,
         resizing=resizing,
         config=config,

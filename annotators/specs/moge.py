@@ -47,7 +47,7 @@ SPECS = (
         BASE,
         revision="54ad3a693e61907ea4633d13dec6ee682fa09419",
         sha256="16b8110e86d5dc5a849db120ca96ef3a223fd30b0c9146d1d81db504073da5f6",
-        approximate_size=419_100_000,
+        size=419_110_160,
     ),
     _spec(
         "moge-2-vitl-normal",
@@ -57,7 +57,13 @@ SPECS = (
         sha256="280741fd09bc3f403ccff9967784c2a391b52d2c0742ae3efdb21d9f90cc1a01",
         size=1_323_815_904,
     ),
-    _spec("moge-2-vitl", LARGE_WITHOUT_NORMALS, revision="39c4d5e957afe587e04eec59dc2bcc3be5ecd968", approximate_size=1_305_000_000),
+    _spec(
+        "moge-2-vitl",
+        LARGE_WITHOUT_NORMALS,
+        revision="39c4d5e957afe587e04eec59dc2bcc3be5ecd968",
+        sha256="3eefd4abb2102f38f12b2d1992e5ff15e4923e5431c67dd494afe157e0111cd5",
+        size=1_305_030_700,
+    ),
     # Its depth has no unit, so it is not metric, though its zero is known: relative depth claims less than that, and nothing false.
     ModelSpec(
         id="moge-vitl",
@@ -66,7 +72,9 @@ SPECS = (
             _file(
                 "moge-vitl",
                 ("moge_1_vitl_fp16.safetensors", "MoGe_ViT_L_fp16.safetensors", "MoGe_ViT_L_fp32.safetensors"),
-                approximate_size=1_257_000_000,
+                revision="979e84da9415762c30e6c0cf8dc0962896c793df",
+                sha256="da96b09a0485a3c45a5aa455e67743c8b4efc4dd8437c1f2aa93c2b4303d957f",
+                size=1_256_823_446,
             ),
         ),
         licence="Apache-2.0",

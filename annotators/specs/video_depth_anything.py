@@ -26,6 +26,7 @@ def _spec(name: str, config: DepthAnythingConfig, licence: str, metric: bool = F
         family="video-depth-anything",
         files=(file,),
         licence=licence,
+        licence_url="https://github.com/DepthAnything/Video-Depth-Anything#license" if metric and licence == _NON_COMMERCIAL else None,
         quantity=Quantity.METRIC_DEPTH if metric else Quantity.DISPARITY,
         multiple_of=14,
         resizing=RESIZING,
@@ -34,8 +35,8 @@ def _spec(name: str, config: DepthAnythingConfig, licence: str, metric: bool = F
     )
 
 
-# The metric files' digests, and the commits of two of them, are not known here. The pages of the metric base and large files were not
-# seen; the project's README says of its base and large models that they are non-commercial, and the stricter holds.
+# The digests and commits of two metric files are not known here. Of base and large, the project's README says that they are
+# non-commercial; the pages of the metric ones were not seen, and the stricter holds.
 SPECS = (
     _spec(
         "small",
@@ -61,7 +62,15 @@ SPECS = (
         sha256="43df27c6b396042ba34ff7b798ab279f64d204d2e86d7a373968f8fa36d0e6fa",
         approximate_size=1_540_000_000,
     ),
-    _spec("small", V2_SMALL, _APACHE, metric=True, revision="273d090f2ce17df50c2872d82c8322c45da5b4dd", size=116_444_063),
+    _spec(
+        "small",
+        V2_SMALL,
+        _APACHE,
+        metric=True,
+        revision="273d090f2ce17df50c2872d82c8322c45da5b4dd",
+        sha256="3c28432b4e1f0d7bb31cad5151b6313b49457db5aa58d82e85bfb0f8b1311b33",
+        size=116_444_063,
+    ),
     _spec("base", V2_BASE, _NON_COMMERCIAL, metric=True, approximate_size=458_000_000),
     _spec("large", V2_LARGE, _NON_COMMERCIAL, metric=True, approximate_size=1_540_000_000),
 )

@@ -54,6 +54,7 @@ def _spec(name: str, file: WeightFile, config: ZoeConfig) -> ModelSpec:
         family="zoedepth",
         files=(file,),
         licence="MIT",
+        licence_url="https://github.com/isl-org/ZoeDepth",  # also of the file that lies in lllyasviel/Annotators, tagged "other"
         quantity=Quantity.METRIC_DEPTH,
         resizing=resizing(config),
         config=config,

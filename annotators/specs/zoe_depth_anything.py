@@ -7,7 +7,7 @@ from typing import Any
 from ...geometry.kinds import Quantity
 from ..resizing import Fit, Resizing, linear_to_corners
 from .base import ModelSpec, WeightFile
-from .depth_anything import FOLDERS, V1_LARGE
+from .depth_anything import FOLDERS, V1_LARGE, V1_LICENCE
 
 
 def _spec(scene: str, **published: Any) -> ModelSpec:
@@ -24,6 +24,7 @@ def _spec(scene: str, **published: Any) -> ModelSpec:
             ),
         ),
         licence="Apache-2.0",
+        licence_url=V1_LICENCE,
         quantity=Quantity.METRIC_DEPTH,
         multiple_of=14,
         resizing=Resizing(Fit.MINIMAL, 518 / 392, linear_to_corners),

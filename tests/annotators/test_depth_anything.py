@@ -150,6 +150,16 @@ def test_a_checkpoint_that_differs_is_refused_by_name(official, kind):
     assert named in str(refused.value)
 
 
+def test_the_large_distilled_networks_names_are_read(official):
+    """Its transformer is `backbone`, and its blocks lie in one chunk."""
+    renamed = {}
+    for key, value in official.items():
+        chunked = key.replace("pretrained.blocks.", "pretrained.blocks.0.")
+        renamed[chunked.replace("pretrained.", "backbone.", 1)] = value
+    found, expected = build(renamed).network.state_dict(), build(official).network.state_dict()
+    assert found.keys() == expected.keys() and all(torch.equal(found[key], expected[key]) for key in expected)
+
+
 def test_a_picture_is_estimated_alike_alone_and_in_a_batch(official):
     annotator = build(official)
     images = pictures(3, 3, 40, 70)
@@ -251,6 +261,9 @@ V2_LARGE, V1_LARGE = "depth-anything-v2-large", "depth-anything-large"
         ("video-depth-anything-small", "metric_video_depth_anything_vits.pth", "metric instead of relative"),
         ("video-depth-anything-metric-small", "video_depth_anything_vits.pth", "relative instead of metric"),
         ("video-depth-anything-small", "depth_anything_v2_vits.pth", "version 2 instead of Video Depth Anything"),
+        ("distill-any-depth-small", "depth_anything_v2_vits.pth", "version 2 instead of Distill Any Depth"),
+        ("distill-any-depth-small", "models/xingyang1/Distill-Any-Depth-Small-hf/model.safetensors", None),
+        ("depth-anything-v2-small", "distill_any_depth_vits.safetensors", "Distill Any Depth instead of version 2"),
     ],
 )
 def test_a_name_that_contradicts_the_model_is_told(model_id, path, words):
@@ -271,10 +284,12 @@ def test_the_table():
     expected |= {"zoe-depth-anything-indoor", "zoe-depth-anything-outdoor"}
     expected |= {f"depth-anything-3-{name}" for name in ("small", "base", "mono-large", "metric-large")}
     expected |= {f"video-depth-anything-{kind}{size}" for kind in ("", "metric-") for size in ("small", "base", "large")}
+    expected |= {f"distill-any-depth-{size}" for size in ("small", "base", "large")}
     assert set(BY_ID) == expected
     assert len(BY_ID) == len(SPECS)
     free = {spec.id for spec in SPECS if spec.commercial_use == "yes"}
     closed = {"depth-anything-v2-base", "depth-anything-v2-large", "depth-anything-v2-giant"}
+    closed |= {"distill-any-depth-base", "distill-any-depth-large"}  # unclear, which is not free
     closed |= {f"depth-anything-v2-metric-{scene}-{size}" for scene in ("indoor", "outdoor") for size in ("base", "large")}
     closed |= {f"video-depth-anything-{kind}{size}" for kind in ("", "metric-") for size in ("base", "large")}
     assert free == expected - closed

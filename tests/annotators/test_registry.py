@@ -9,7 +9,7 @@ import pytest
 
 from depth_normal.annotators import registry
 from depth_normal.annotators.base import Annotator, ModelSpec
-from depth_normal.annotators.choices import DTYPE_CHOICES
+from depth_normal.annotators.choices import DTYPE_CHOICES, RECOMMENDED_FILM_MODEL, RECOMMENDED_MODEL
 from depth_normal.annotators.registry import BUNDLED_MODEL, FAMILIES, MODELS, find_spec, models_of_family
 from depth_normal.geometry.estimate import Axes, Quantity
 
@@ -117,3 +117,26 @@ def test_the_diffusion_entries_say_where_the_numbers_point():
 def test_every_entry_of_every_family_is_in_the_table_under_its_family():
     assert sum(len(specs) for *_, specs in registry._FAMILIES) == len(MODELS), "two models of one id"
     assert all(spec.family == family for family, _, specs in registry._FAMILIES for spec in specs)
+
+
+def test_a_licence_link_leads_to_where_the_licence_is_stated():
+    """Where the page that a file comes from says nothing, or "other", a link says who states the licence."""
+    silent = ("lllyasviel/Annotators", "LiheYoung/Depth-Anything", "Comfy-Org/Depth-Anything-3", "depth-anything/Depth-Anything-V2-Giant")
+    for spec in MODELS.values():
+        if spec.file.repo_id in silent or (spec.commercial_use == "unclear"):
+            assert spec.licence_url and spec.licence_url.startswith("https://github.com/"), spec.id
+    assert MODELS["midas-dpt-hybrid"].licence_url == "https://github.com/isl-org/MiDaS"
+    assert MODELS["distill-any-depth-small"].commercial_use == "yes"
+    assert {MODELS[f"distill-any-depth-{size}"].commercial_use for size in ("base", "large")} == {"unclear"}
+
+
+def test_every_model_says_its_size():
+    assert all("unknown" not in spec.size_in_words for spec in MODELS.values())
+
+
+def test_what_is_recommended_is_small_free_and_gives_everything():
+    first, film = MODELS[RECOMMENDED_MODEL], MODELS[RECOMMENDED_FILM_MODEL]
+    assert first.quantity is Quantity.METRIC_DEPTH and first.axes and FAMILIES[first.family].knows_camera(first)
+    for spec in (first, film):
+        assert spec.commercial_use == "yes" and spec.file.sha256 and len(spec.file.revision) == 40 and spec.size < 200e6
+    assert film.family == "video-depth-anything"

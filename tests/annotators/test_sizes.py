@@ -109,7 +109,6 @@ def test_commits_are_pinned_or_said_not_to_be():
     assert by_nothing == {
         "midas",
         "depth-anything",
-        "moge",
         "zoe-depth-anything",
         "depth-anything-3",
         "video-depth-anything",
