@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar
 
 from torch import Tensor
 
 from ..geometry.checks import check_choice, check_range
 from ..model_loader import load_model
-from .legacy import LEGACY_CATEGORY, annotate_depth
+from .legacy import LEGACY_CATEGORY, WHOLE_RANGE, ZOE_PERCENTILES, Percentiles, annotate_depth, render_depth
 from .sockets import Inputs
 from .widgets import (
     CLIP_NORMALISATIONS,
@@ -17,6 +18,7 @@ from .widgets import (
     clip_normalisation_widget,
     count_widget,
     image_input,
+    number_widget,
     precision_widget,
     short_side_widget,
 )
@@ -37,6 +39,8 @@ V2_FILES = {
 V2_DEFAULT = "depth_anything_v2_vitl.pth"
 ZOE_MODELS = ("zoedepth-nyu", "zoedepth-kitti", "zoedepth-nyu-kitti")
 ENVIRONMENTS = ("indoor", "outdoor")
+METRIC_SIZES = ("large", "base", "small")
+METRIC_MAX_DEPTH = 20.0
 
 
 def _inputs(before: dict[str, Any], after: dict[str, Any]) -> Inputs:
@@ -55,10 +59,19 @@ def _inputs(before: dict[str, Any], after: dict[str, Any]) -> Inputs:
     }
 
 
-def _depth_map(image: Tensor, model: str, precision: str, resolution: int, network_size: int, normalisation: str) -> tuple[Tensor]:
+def _depth_map(
+    image: Tensor,
+    model: str,
+    precision: str,
+    resolution: int,
+    network_size: int,
+    normalisation: str,
+    metric_percentiles: Percentiles = ZOE_PERCENTILES,
+) -> tuple[Tensor]:
     check_range("network_size", network_size, 0, MAX_NETWORK_SIZE)
     check_choice("normalisation", normalisation, CLIP_NORMALISATIONS)
-    return (annotate_depth(image, load_model(model, precision), resolution, normalisation, network_size or None),)
+    show = partial(render_depth, metric_percentiles=metric_percentiles)
+    return (annotate_depth(image, load_model(model, precision), resolution, normalisation, network_size or None, show=show),)
 
 
 class _DepthMap:
@@ -157,6 +170,48 @@ class DepthAnythingV2Map(_DepthMap):
         return _depth_map(image, V2_FILES[ckpt_name], precision, resolution, network_size, normalisation)
 
 
+class DepthAnythingV2MetricMap(_DepthMap):
+    """Depth Anything V2's metres as a picture."""
+
+    NODE_ID = "Metric_DepthAnythingV2Preprocessor"
+    DISPLAY_NAME = "Depth Anything V2 - Metric"
+    DESCRIPTION = (
+        "Depth picture from Depth Anything V2's metric networks: near = white, in equal steps of metres. Large and base are CC BY-NC 4.0: "
+        "not for commercial use; small is Apache-2.0."
+    )
+    SEARCH_ALIASES: ClassVar = ["depth map", "depth anything v2", "metric depth", "metres", "controlnet depth"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        environment = "indoor: trained on rooms, to 20 m. outdoor: trained on streets, to 80 m."
+        max_depth = "For old graphs. It changes nothing: the picture goes from its nearest to its farthest point, as in the old node."
+        model = "Which network. large (1.34 GB; the old node's) and base (390 MB): not for commercial use. small (99 MB): Apache-2.0."
+        before = {
+            "environment": choice_widget(ENVIRONMENTS, environment),
+            "max_depth": number_widget(METRIC_MAX_DEPTH, 0.0, 100.0, 0.01, max_depth),
+        }
+        return _inputs(before, {"model": choice_widget(METRIC_SIZES, model)})
+
+    def execute(
+        self,
+        image: Tensor,
+        environment: str = ENVIRONMENTS[0],
+        max_depth: float = METRIC_MAX_DEPTH,
+        resolution: int = 512,
+        model: str = METRIC_SIZES[0],
+        network_size: int = 0,
+        precision: str = "auto",
+        normalisation: str = PER_IMAGE,
+    ) -> tuple[Tensor]:
+        """One depth picture a picture."""
+        check_choice("environment", environment, ENVIRONMENTS)
+        check_choice("model", model, METRIC_SIZES)
+        check_range("max_depth", max_depth, 0.0, 100.0)
+        network = f"depth-anything-v2-metric-{environment}-{model}"
+        return _depth_map(image, network, precision, resolution, network_size, normalisation, WHOLE_RANGE)
+
+
 class ZoeDepthAnythingMap(_DepthMap):
     """The metres of Depth Anything V1 with ZoeDepth's head as a picture."""
 
@@ -185,4 +240,4 @@ class ZoeDepthAnythingMap(_DepthMap):
         return _depth_map(image, f"zoe-depth-anything-{environment}", precision, resolution, network_size, normalisation)
 
 
-NODES = (ZoeDepthMap, DepthAnythingMap, ZoeDepthAnythingMap, DepthAnythingV2Map)
+NODES = (ZoeDepthMap, DepthAnythingMap, ZoeDepthAnythingMap, DepthAnythingV2Map, DepthAnythingV2MetricMap)

@@ -21,8 +21,11 @@ from .batches import geometry_output, to_output
 from .checks import check_short_side
 from .widgets import PER_CLIP, PER_IMAGE, RUNNING
 
+Percentiles = tuple[float, float]
+
 # ZoeDepth's display: from the 2nd to the 85th percentile of the metres, near = white
-ZOE_PERCENTILES = (2.0, 85.0)
+ZOE_PERCENTILES: Percentiles = (2.0, 85.0)
+WHOLE_RANGE: Percentiles = (0.0, 100.0)
 
 LEGACY_CATEGORY = "ControlNet Preprocessors/Normal and Depth Estimators"
 
@@ -52,6 +55,7 @@ def annotate_depth(
     resolution: int,
     normalisation: str = PER_IMAGE,
     network_size: int | None = None,
+    *,
     show: Show | None = None,
     options: Any = None,
 ) -> Tensor:
@@ -75,10 +79,12 @@ def annotate_depth(
     return _through(image, model, resolution, partial(_DEPTH_RENDERERS[normalisation], show or render_depth), network_size, options)
 
 
-def render_depth(estimate: Estimate, normalisation: str | MeasureRange = PER_IMAGE) -> Tensor:
+def render_depth(
+    estimate: Estimate, normalisation: str | MeasureRange = PER_IMAGE, metric_percentiles: Percentiles = ZOE_PERCENTILES
+) -> Tensor:
     """The old nodes' picture of an estimate; the range may be any that `depth_to_image` takes."""
     depth, quantity, _ = estimate.known_depth()
-    percentiles = ZOE_PERCENTILES if quantity is Quantity.METRIC_DEPTH else (0.0, 100.0)
+    percentiles = metric_percentiles if quantity is Quantity.METRIC_DEPTH else WHOLE_RANGE
     return depth_to_image(depth, quantity, normalisation=normalisation, percentiles=percentiles, mask=estimate.mask)
 
 

@@ -92,7 +92,7 @@ class LeresDepthMap:
         if old and not boosted:
             model = model.with_resizing(SHORT_SIDE)
         size = network_size or (resolution if old or boosted else None)
-        pictures = annotate_depth(image, model, resolution, normalisation, size, LeresOptions(old_node=old))
+        pictures = annotate_depth(image, model, resolution, normalisation, size, options=LeresOptions(old_node=old))
         return (without_ends(pictures, rm_nearest, rm_background),)
 
 

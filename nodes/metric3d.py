@@ -89,7 +89,7 @@ class Metric3dDepthMap(_Metric3dMap):
         """One depth picture a picture."""
         check_choice("normalisation", normalisation, CLIP_NORMALISATIONS)
         model = _model(backbone, fx, fy, network_size, precision)
-        return (annotate_depth(image, model, resolution, normalisation, network_size or None, _greys),)
+        return (annotate_depth(image, model, resolution, normalisation, network_size or None, show=_greys),)
 
 
 class Metric3dNormalMap(_Metric3dMap):

@@ -18,8 +18,10 @@ from depth_normal.nodes import depth_maps as nodes
 ROOT = Path(__file__).resolve().parents[2]
 TINY = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "tiny_depth.py")))
 ZOE, V1, V2, ZOE_V1 = nodes.ZoeDepthMap, nodes.DepthAnythingMap, nodes.DepthAnythingV2Map, nodes.ZoeDepthAnythingMap
+V2_METRIC = nodes.DepthAnythingV2MetricMap
 ALL = pytest.mark.parametrize("node", nodes.NODES, ids=lambda node: node.NODE_ID)
-METRIC = (ZOE, ZOE_V1)
+BY_PERCENTILES = (ZOE, ZOE_V1)
+METRIC = (*BY_PERCENTILES, V2_METRIC)
 
 V1_FILES = ["depth_anything_vitl14.pth", "depth_anything_vitb14.pth", "depth_anything_vits14.pth"]
 V2_FILES = ["depth_anything_v2_vitg.pth", "depth_anything_v2_vitl.pth", "depth_anything_v2_vitb.pth", "depth_anything_v2_vits.pth"]
@@ -28,6 +30,7 @@ CONTRACT = {
     "DepthAnythingPreprocessor": [("ckpt_name", V1_FILES, "depth_anything_vitl14.pth")],
     "Zoe_DepthAnythingPreprocessor": [("environment", ["indoor", "outdoor"], "indoor")],
     "DepthAnythingV2Preprocessor": [("ckpt_name", V2_FILES, "depth_anything_v2_vitl.pth")],
+    "Metric_DepthAnythingV2Preprocessor": [("environment", ["indoor", "outdoor"], "indoor"), ("max_depth", "FLOAT", 20.0)],
 }
 CHOICES = {
     (ZOE, None, None): "zoedepth-nyu",
@@ -44,6 +47,10 @@ CHOICES = {
     (V2, "ckpt_name", "depth_anything_v2_vits.pth"): "depth-anything-v2-small",
     (ZOE_V1, None, None): "zoe-depth-anything-indoor",
     (ZOE_V1, "environment", "outdoor"): "zoe-depth-anything-outdoor",
+    (V2_METRIC, None, None): "depth-anything-v2-metric-indoor-large",
+    (V2_METRIC, "environment", "outdoor"): "depth-anything-v2-metric-outdoor-large",
+    (V2_METRIC, "model", "small"): "depth-anything-v2-metric-indoor-small",
+    (V2_METRIC, "model", "base"): "depth-anything-v2-metric-indoor-base",
 }
 EACH_CHOICE = pytest.mark.parametrize(("choice", "model_id"), CHOICES.items(), ids=lambda value: value if isinstance(value, str) else "")
 
@@ -158,7 +165,23 @@ def test_disparity_spans_black_to_white_near_is_white(node, pretend):
     assert np.abs(picture.numpy() - ((numbers - low) / (high - low))[..., None]).max() < 1e-6
 
 
-@pytest.mark.parametrize("node", METRIC, ids=lambda node: node.NODE_ID)
+def test_metres_from_the_nearest_to_the_farthest_whatever_max_depth(pretend):
+    metres = random_depth()
+    pretend(metres, Quantity.METRIC_DEPTH)
+    (picture,) = V2_METRIC().execute(torch.rand(2, 64, 96, 3), resolution=64)
+    low, high = metres.amin((1, 2, 3), keepdim=True), metres.amax((1, 2, 3), keepdim=True)
+    assert (picture[..., 0] - (1 - (metres - low) / (high - low))[:, 0]).abs().max() < 1e-5
+    assert torch.equal(V2_METRIC().execute(torch.rand(2, 64, 96, 3), max_depth=80.0, resolution=64)[0], picture)
+    with pytest.raises(ValueError, match=r"max_depth is 101.*accepted: 0.* to 100"):
+        V2_METRIC().execute(torch.rand(1, 64, 96, 3), max_depth=101.0)
+
+
+def test_the_switched_off_nodes_widget_is_as_it_was():
+    kind, options = V2_METRIC.INPUT_TYPES()["optional"]["max_depth"]
+    assert (kind, *(options[key] for key in ("default", "min", "max", "step"))) == ("FLOAT", 20.0, 0.0, 100.0, 0.01)
+
+
+@pytest.mark.parametrize("node", BY_PERCENTILES, ids=lambda node: node.NODE_ID)
 def test_metres_between_zoes_percentiles_near_is_white(node, pretend):
     metres = random_depth()
     pretend(metres, Quantity.METRIC_DEPTH)
@@ -180,7 +203,8 @@ def test_what_is_masked_is_black_and_sets_no_range(node, pretend):
     (picture,) = node().execute(torch.rand(1, 64, 96, 3), resolution=64)
     assert (picture[:, :20] == 0).all()
     trusted = depth[0, 0, 20:].numpy()
-    white, black = np.percentile(trusted, [2, 85]) if node in METRIC else (trusted.max(), trusted.min())
+    ends = np.percentile(trusted, [2, 85] if node in BY_PERCENTILES else [0, 100])
+    white, black = ends if node in METRIC else ends[::-1]
     expected = ((trusted - black) / (white - black)).clip(0, 1)
     assert np.abs(picture[0, 20:, :, 0].numpy() - expected).max() < 1e-5
 
@@ -298,9 +322,11 @@ def test_bad_pictures_are_named(node, picture, message, tiny):
 
 
 def test_the_non_commercial_weights_say_so():
-    assert {model_id: MODELS[model_id].licence for model_id in CHOICES.values() if MODELS[model_id].commercial_use == "no"} == {
-        f"depth-anything-v2-{size}": "CC-BY-NC-4.0" for size in ("base", "large", "giant")
-    }
+    closed = {f"depth-anything-v2-{name}" for name in ("base", "large", "giant")}
+    closed |= {f"depth-anything-v2-metric-{name}" for name in ("indoor-base", "indoor-large", "outdoor-large")}
+    found = {model_id: MODELS[model_id].licence for model_id in CHOICES.values() if MODELS[model_id].commercial_use == "no"}
+    assert found == dict.fromkeys(closed, "CC-BY-NC-4.0")
+    assert "not for commercial use" in V2_METRIC.INPUT_TYPES()["optional"]["model"][1]["tooltip"]
     tooltip = V2.INPUT_TYPES()["optional"]["ckpt_name"][1]["tooltip"]
     assert "CC BY-NC 4.0" in tooltip and "CC BY-NC 4.0" in V2.DESCRIPTION
 
