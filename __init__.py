@@ -1,7 +1,7 @@
 """Depth and normal maps that are right, from any picture: ComfyUI nodes and a Python package from the same files.
 
 Example:
-    >>> model = depth_normal.load_model("midas-dpt-hybrid")
+    >>> model = depth_normal.load_model("moge-2-vits-normal")
     >>> estimate = model.estimate(images)  # (B, 3, H, W) in [0, 1] -> Estimate
 """
 
