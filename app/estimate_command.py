@@ -246,6 +246,6 @@ These maps are a preview, by {BUNDLED_MODEL!r}, the small network that comes wit
 
     depth-normal estimate photo.jpg --out maps --model {RECOMMENDED_MODEL}
 
-downloads {recommended.size_in_words} once ({recommended.licence}), and knows metres and the
-camera too; `depth-normal models` lists all models with their sizes and licences.""")
+downloads {recommended.size_in_words} once ({recommended.licence}); it knows metres and the camera too.
+`depth-normal models` lists all models with their sizes and licences.""")
     return DONE

@@ -105,7 +105,7 @@ class EstimateGeometry:
         """ComfyUI's description of the inputs."""
         resolution = (
             "Side of the network's input in pixels, as its authors count it (see the help page). 0: the model's own size. "
-            "MoGe-2: 840 is its authors' resolution level 9 (3600 tokens, the default), 485 level 0 (1200 tokens, a third of the work)."
+            "MoGe-2: 840 is its authors' resolution level 9 (3600 tokens, the default), 485 level 0 (1200, 2.5 times as fast on a CPU)."
         )
         normals = (
             "auto: where the model gives no normals, they are computed from its depth (not from relative depth). They are computed before "

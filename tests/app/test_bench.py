@@ -1,12 +1,16 @@
 """`depth-normal bench`: that its figures are of what they say, with a small picture."""
 
 import json
+import runpy
 import time
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 
+from depth_normal.annotators.registry import MODELS
 from depth_normal.app import bench, cli, work
 from depth_normal.app.bench_command import as_json, table
 from depth_normal.app.work import Options
@@ -40,6 +44,19 @@ def test_the_bare_network_is_run_as_an_estimate_runs_it(tmp_path):
         assert pixels.shape == (count, 3, height, width)
         assert torch.isfinite(call().depth).all()
     assert "predict" not in vars(model.annotator), "the model is as it was"
+
+
+def test_a_family_with_an_estimate_of_its_own_is_measured_too(tmp_path, monkeypatch):
+    """MoGe resizes and enlarges by itself; the network's time was 0 there."""
+    known = runpy.run_path(str(Path(__file__).parents[1] / "annotators" / "test_moge.py"))
+    spec = MODELS["moge-2-vits-normal"]
+    tiny = replace(spec, config=known["CONFIG"], default_size=70, files=(replace(spec.file, sha256=None, size=None),))
+    monkeypatch.setitem(MODELS, spec.id, tiny)
+    torch.save({"model": known["tiny_state"]()}, tmp_path / "model.pt")
+    bench._write_picture(tmp_path / "a.jpg", (160, 96))
+    model = load_model(spec.id, "float32", "cpu", tmp_path / "model.pt")
+    (call,) = bench._network_calls(model, tmp_path / "a.jpg", Options(model=spec.id), 2)
+    assert call.args[0].shape == (2, 3, 56, 84) and call().depth.shape == (2, 1, 96, 160)
 
 
 def test_the_table_can_be_pasted_and_the_json_read(monkeypatch, capsys):

@@ -1,5 +1,6 @@
 """The command line, as a person uses it: real files in, real files out, exit codes and messages."""
 
+import inspect
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+import depth_normal
 from depth_normal.app import cli, work
 from depth_normal.app.records import RECORDS
 from depth_normal.geometry.camera import intrinsics_from_fov
@@ -290,6 +292,28 @@ def test_the_demo_needs_neither_network_nor_other_libraries(tmp_path):
     assert maps["depth"].shape == (400, 600)
     cup, table = maps["depth"][100:160, 230:350].mean(), maps["depth"][:80, :80].mean()
     assert cup > table + maps["depth"].std(), "the cup stands nearer than the table behind it"
+
+
+@pytest.mark.parametrize(
+    ("words", "model"),
+    [
+        (["estimate", "a.jpg", "--out", "maps"], "moge-2-vits-normal"),
+        (["stereo", "a.jpg", "--out", "maps"], "moge-2-vits-normal"),
+        (["bench"], "moge-2-vits-normal"),
+        (["video", "a.mp4", "b.mp4"], "video-depth-anything-small"),
+    ],
+)
+def test_what_is_taken_where_nobody_chooses(words, model, capsys):
+    assert cli._parser().parse_args(words).model == model
+    with pytest.raises(SystemExit):
+        cli.main([words[0], "--help"])
+    told = "".join(capsys.readouterr().out.split())  # a line may end at a hyphen
+    assert f"(default:{model})" in told and f"`{model}`" in (ROOT / "README.md").read_text()
+    assert words[0] == "bench" or "840isitsresolutionlevel9,485level0" in told
+
+
+def test_from_python_the_same_is_taken():
+    assert inspect.signature(depth_normal.estimate_folder).parameters["model"].default == "moge-2-vits-normal"
 
 
 def test_the_readmes_example_can_be_pasted(photo, tmp_path, monkeypatch, capsys):

@@ -92,7 +92,7 @@ def test_the_model_node_lists_the_table_and_loads(partial_midas_small, monkeypat
     from depth_normal.annotators.registry import MODELS
 
     names, options = LoadDepthNormalModel.INPUT_TYPES()["required"]["model"]
-    assert names == list(MODELS) and options["default"] in names
+    assert names == list(MODELS) and options["default"] == "moge-2-vits-normal" and "moge-2-vits-normal" in options["tooltip"]
     monkeypatch.setattr(geometry, "load_model", lambda model, precision: load_model(model, precision, weights=partial_midas_small))
     (model,) = LoadDepthNormalModel().execute("midas-v2.1-small")
     (estimate,) = EstimateGeometry().execute(model, torch.rand(2, 40, 56, 3), resolution=64)
