@@ -59,7 +59,7 @@ class DinoAnnotator(Annotator):
 
         V1 and V2, relative, indoor and outdoor networks of one size have the same tensors; so have version 3's mono and metric ones.
         """
-        expected = _claims(spec.file.name) or _claims(spec.file.repo_id or "")
+        expected = _claims(spec.file.name) or _claims((spec.file.repo_id or "").rsplit("/", 1)[-1])
         parts = [part for part in reversed(PurePath(path.replace("\\", "/")).parts) if _squeezed(part) != "depthanything"]
         found = next((claims for part in parts if (claims := _claims(part))), {})
         wrong = [f"{found[kind]} instead of {expected[kind]}" for kind in found if found[kind] != expected.get(kind)]

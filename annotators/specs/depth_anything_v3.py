@@ -16,6 +16,10 @@ V3_BASE = DepthAnythingConfig(
     VitConfig(768, 12, 12, _LAST_ODD, alternating_from=4, norm_eps=1e-5),
     DptConfig((96, 192, 384, 768), 128, outputs=2, positions=True),
 )
+V3_SETS_LARGE = DepthAnythingConfig(
+    VitConfig(1024, 24, 16, (11, 15, 19, 23), alternating_from=8, norm_eps=1e-5),
+    DptConfig((256, 512, 1024, 1024), 256, outputs=2, positions=True),
+)
 V3_LARGE = DepthAnythingConfig(
     VitConfig(1024, 24, 16, (4, 11, 17, 23), norm_eps=1e-5),
     DptConfig((256, 512, 1024, 1024), 256, sky=True),
@@ -36,11 +40,15 @@ def _spec(
         size=length,
         folders=("geometry_estimation",),
     )
+    return _entry(name, file, config, "Apache-2.0", quantity)
+
+
+def _entry(name: str, file: WeightFile, config: DepthAnythingConfig, licence: str, quantity: Quantity) -> ModelSpec:
     return ModelSpec(
         id=f"depth-anything-3-{name}",
         family="depth-anything-3",
         files=(file,),
-        licence="Apache-2.0",
+        licence=licence,
         licence_url="https://github.com/ByteDance-Seed/Depth-Anything-3",
         quantity=quantity,
         multiple_of=14,
@@ -53,5 +61,13 @@ SPECS = (
     _spec("small", V3_SMALL, 137_254_980, _FIRST, "9c0a53d157c5b315d4c82908a43d93eeaa3a9ac3de9d15c2b4242ef46b5508ad"),
     _spec("base", V3_BASE, 541_524_124, _FIRST, "418c0d2ea857e2d1215fa51baa46833f499a62eb2400ec63d337aa20d326414f"),
     _spec("mono-large", V3_LARGE, 1_336_748_056, _MONO, "9b44eda5bedba5b4e125686fdb79d1db309c1b9785277576eb930f885b008f96"),
+    # The hub's page says Apache-2.0, the project's README that it is non-commercial: the stricter holds.
+    _entry(
+        "large",
+        WeightFile("model.safetensors", repo_id="depth-anything/DA3-LARGE-1.1", size=1_643_843_860, folders=("geometry_estimation",)),
+        V3_SETS_LARGE,
+        "CC-BY-NC-4.0",
+        Quantity.RELATIVE_DEPTH,
+    ),
     _spec("metric-large", V3_LARGE, 1_336_748_056, "main", None, Quantity.METRIC_DEPTH),
 )

@@ -257,6 +257,8 @@ V2_LARGE, V1_LARGE = "depth-anything-v2-large", "depth-anything-large"
         ("depth-anything-3-metric-large", "depth-anything/DA3MONO-LARGE/model.safetensors", "mono instead of metric"),
         ("depth-anything-3-metric-large", "depth-anything/DA3METRIC-LARGE/model.safetensors", None),
         ("depth-anything-3-small", "depth_anything_3_small.safetensors", None),
+        ("depth-anything-3-large", "depth-anything/DA3-LARGE-1.1/model.safetensors", None),
+        ("depth-anything-3-large", "depth-anything/DA3MONO-LARGE/model.safetensors", "mono instead of relative"),
         ("video-depth-anything-small", "models/videodepthanything/video_depth_anything_vits.pth", None),
         ("video-depth-anything-small", "metric_video_depth_anything_vits.pth", "metric instead of relative"),
         ("video-depth-anything-metric-small", "video_depth_anything_vits.pth", "relative instead of metric"),
@@ -282,14 +284,14 @@ def test_the_table():
     expected |= {f"depth-anything-v2-{size}" for size in ("small", "base", "large", "giant")}
     expected |= {f"depth-anything-v2-metric-{scene}-{size}" for scene in ("indoor", "outdoor") for size in ("small", "base", "large")}
     expected |= {"zoe-depth-anything-indoor", "zoe-depth-anything-outdoor"}
-    expected |= {f"depth-anything-3-{name}" for name in ("small", "base", "mono-large", "metric-large")}
+    expected |= {f"depth-anything-3-{name}" for name in ("small", "base", "large", "mono-large", "metric-large")}
     expected |= {f"video-depth-anything-{kind}{size}" for kind in ("", "metric-") for size in ("small", "base", "large")}
     expected |= {f"distill-any-depth-{size}" for size in ("small", "base", "large")}
     assert set(BY_ID) == expected
     assert len(BY_ID) == len(SPECS)
     free = {spec.id for spec in SPECS if spec.commercial_use == "yes"}
     closed = {"depth-anything-v2-base", "depth-anything-v2-large", "depth-anything-v2-giant"}
-    closed |= {"distill-any-depth-base", "distill-any-depth-large"}  # unclear, which is not free
+    closed |= {"distill-any-depth-base", "distill-any-depth-large", "depth-anything-3-large"}  # unclear, which is not free
     closed |= {f"depth-anything-v2-metric-{scene}-{size}" for scene in ("indoor", "outdoor") for size in ("base", "large")}
     closed |= {f"video-depth-anything-{kind}{size}" for kind in ("", "metric-") for size in ("base", "large")}
     assert free == expected - closed

@@ -26,7 +26,7 @@ HALF_PRECISION = {
 }
 HALF_PRECISION_REPOSITORIES = ("jingheya/lotus-depth-d-v1-1",)
 # as their authors count them: with the parts for several views, which the pack does not build
-WHOLE_NETWORKS = {"depth-anything-3-small": 34_299_655, "depth-anything-3-base": 135_366_791}
+WHOLE_NETWORKS = {"depth-anything-3-small": 34_299_655, "depth-anything-3-base": 135_366_791, "depth-anything-3-large": 410_941_767}
 
 # the authors' networks for the shift and the focal length, which lie in the same file
 BESIDES = {"res101.pth": 34_028_676 + 34_035_588}
