@@ -154,7 +154,8 @@ def _wanted(file: WeightFile) -> list[str]:
     wanted = [name for name in names if not _GENERIC_NAME.fullmatch(name)]
     if file.repo_id:
         repo_name = file.repo_id.rsplit("/", 1)[-1]
-        wanted = [f"{repo_name}/{name}" for name in (file.filename, *names)] + wanted
+        # where the repository has it in a folder, there may be others of a generic name in other folders
+        wanted = [f"{repo_name}/{name}" for name in (file.filename, *wanted)] + wanted
     return [f"/{name}".lower() for name in dict.fromkeys(wanted)]
 
 
