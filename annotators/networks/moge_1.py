@@ -104,7 +104,9 @@ class MoGe1(nn.Module):
         """
         height, width = pixels.shape[-2:]
         whole = (height // PATCH * PATCH, width // PATCH * PATCH)
-        maps, _ = self.backbone(F.interpolate(pixels, whole, mode="bilinear", antialias=True))
+        # in float32: torch has no antialiasing in float16 on a CPU
+        whole_patches = F.interpolate(pixels.float(), whole, mode="bilinear", antialias=True).to(pixels.dtype)
+        maps, _ = self.backbone(whole_patches)
         points, mask = self.head(maps, height, width)
         return MogeOutput(points, mask - _MASK_FROM, points.new_ones(len(points)), None)
 

@@ -112,12 +112,13 @@ def test_pictures_of_any_size():
         assert torch.isfinite(annotator().estimate(pictures(height, width)).depth).all()
 
 
-def test_half_precision_keeps_the_last_layers_exact():
-    network = annotator(torch.bfloat16).network
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_keeps_the_last_layers_exact(dtype):
+    network = annotator(dtype).network
     exact = {name for name, value in network.named_parameters() if value.dtype == torch.float32}
     assert exact == {f"head.output_block.{i}.2.{part}" for i in (0, 1) for part in ("weight", "bias")}
     with torch.no_grad():
-        assert network(torch.randn(1, 3, 28, 28).bfloat16(), 1.0).points.dtype == torch.float32
+        assert network(torch.randn(1, 3, 30, 47).to(dtype), 1.0).points.dtype == torch.float32
 
 
 def hub_names(state):
