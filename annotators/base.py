@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -86,6 +86,24 @@ class Annotator(ABC):
             A sentence for a warning; None where the name contradicts nothing.
         """
         return None
+
+    @classmethod
+    def could_be(cls, spec: ModelSpec, names: Collection[str]) -> bool:
+        """Whether tensors of these names are worth comparing with `spec`: to be answered at once, before any library is imported."""
+        return True
+
+    @classmethod
+    def check_network(cls, spec: ModelSpec, state: StateDict) -> None:
+        """Refuses what is not the file of `spec`'s network, by the names and shapes of its tensors alone.
+
+        Args:
+            spec: The entry of the table.
+            state: As `build`'s for the role of the network, of torch's meta device.
+
+        Raises:
+            CheckpointError: As `build`.
+        """
+        cls.build(spec, {spec.file.role: state}, torch.float32)
 
     @classmethod
     def knows_camera(cls, spec: ModelSpec) -> bool:

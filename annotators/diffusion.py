@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -19,7 +19,7 @@ from torch import Tensor
 from ..geometry.conventions import convert_normals
 from ..geometry.estimate import Axes, Estimate
 from .base import Annotator, ModelSpec, Progress, is_out_of_memory
-from .diffusion_parts import build_network
+from .diffusion_parts import build_network, check_network
 from .libraries import from_diffusers
 from .networks.latent_diffusion import LatentDiffusion
 from .networks.names import StateDict
@@ -76,6 +76,16 @@ class DiffusionAnnotator(Annotator):
     def check_requirements(cls, spec: ModelSpec) -> None:
         """See `Annotator.check_requirements`."""
         from_diffusers("UNet2DConditionModel")
+
+    @classmethod
+    def could_be(cls, spec: ModelSpec, names: Collection[str]) -> bool:
+        """See `Annotator.could_be`."""
+        return "conv_in.weight" in names or "denoiser.conv_in.weight" in names
+
+    @classmethod
+    def check_network(cls, spec: ModelSpec, state: StateDict) -> None:
+        """See `Annotator.check_network`. The file of the UNet is enough: the other parts are found by themselves."""
+        check_network(spec, cls.split_states(spec, {"network": state}))
 
     @classmethod
     def split_states(cls, spec: ModelSpec, states: Mapping[str, StateDict]) -> Mapping[str, StateDict]:

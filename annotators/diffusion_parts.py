@@ -36,6 +36,20 @@ def build_network(spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch
     return LatentDiffusion(unet, vae, prompt)
 
 
+def check_network(spec: ModelSpec, states: Mapping[str, StateDict]) -> None:
+    """Refuses the UNet of a spec, and the VAE where the file has one, as `build_network` does; names and shapes are enough.
+
+    Raises:
+        CheckpointError: As `build_network`.
+    """
+    unet_class, vae_class = from_diffusers("UNet2DConditionModel", "AutoencoderKL")
+    for role in states:
+        _check_there(spec, role, states[role])
+    _load_unet(spec, unet_class, states["network"], torch.float32)
+    if "vae" in states:
+        _load_vae(spec, vae_class, states["vae"], torch.float32)
+
+
 def prompt_embedding(spec: ModelSpec, state: StateDict) -> Tensor:
     """(tokens, width) float32: what the text encoder of a spec makes of its prompt.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import threading
+from collections import Counter
 from typing import Any
 
 import torch
@@ -69,12 +70,15 @@ def from_state_dict(network_class: Any, config: Any, state: StateDict, model_id:
     Args:
         network_class: A model class of the library (see `from_transformers`), or one derived from it.
         config: Its configuration.
-        state: Tensors under the names that files on the hub have.
+        state: Tensors under the names that files on the hub have. Of torch's meta device they are compared alone, and so is the network.
         model_id: The model's name, for the message.
 
     Raises:
         CheckpointError: The tensors are not exactly the network's; the message names the first that differ.
     """
+    known_by_shape = bool(state) and all(value.is_meta for value in state.values())
+    if known_by_shape:
+        state = _stand_ins(network_class, config, state, model_id)
     try:
         network, report = _fill(network_class, config, state)
     except ValueError as error:  # version 4 gives up at once where not even the prefix of the keys fits
@@ -85,7 +89,24 @@ def from_state_dict(network_class: Any, config: Any, state: StateDict, model_id:
     parts = count_keys({kind: (str(key[0] if isinstance(key, tuple) else key) for key in report[f"{kind}_keys"]) for kind in kinds})
     if parts:
         raise CheckpointError(f"not a checkpoint of {model_id}: {', '.join(parts)}")
-    return network
+    return network.to("meta") if known_by_shape else network
+
+
+def _stand_ins(network_class: Any, config: Any, state: StateDict, model_id: str) -> dict[str, torch.Tensor]:
+    """Tensors of these names and shapes that take no memory, for from_pretrained, which takes none of the meta device.
+
+    Raises:
+        CheckpointError: Too few have the shapes of the network's parameters: from_pretrained would make those, in full, by chance.
+    """
+    with torch.device("meta"):
+        network = network_class(config)
+    wanted, found = (Counter(tuple(each.shape) for each in tensors) for tensors in (network.parameters(), state.values()))
+    if absent := wanted - found:
+        raise CheckpointError(f"not a checkpoint of {model_id}: {absent.total()} tensors missing (the first of shape {min(absent)})")
+    return {
+        name: torch.zeros((), dtype=torch.float32 if value.is_floating_point() else value.dtype, device="cpu").expand(value.shape)
+        for name, value in state.items()
+    }
 
 
 def _fill(network_class: Any, config: Any, state: StateDict) -> tuple[Any, dict[str, Any]]:

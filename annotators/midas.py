@@ -7,7 +7,7 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -48,6 +48,13 @@ class MidasAnnotator(Annotator):
             # its attention divides by norms, zero where windows are padded; float16 has no number as small as the epsilon there
             network.get_submodule("backbone").float()
         return cls(spec, network)
+
+    @classmethod
+    def could_be(cls, spec: ModelSpec, names: Collection[str]) -> bool:
+        """See `Annotator.could_be`."""
+        if spec.config.backbone == "efficientnet-lite3":
+            return any(name.startswith("pretrained.layer") for name in names)
+        return any(name.startswith(("pretrained.model.", "dpt.", "backbone.")) for name in names)
 
     @classmethod
     def check_requirements(cls, spec: ModelSpec) -> None:

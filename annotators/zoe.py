@@ -7,7 +7,7 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -48,6 +48,11 @@ class ZoeAnnotator(ZoeInference):
         for head in (network.relative_head, network.metric_head):
             head.float().register_forward_pre_hook(_to_float32, with_kwargs=True)
         return cls(spec, network)
+
+    @classmethod
+    def could_be(cls, spec: ModelSpec, names: Collection[str]) -> bool:
+        """See `Annotator.could_be`."""
+        return any(name.startswith(("core.", "metric_head.")) for name in names)
 
     @classmethod
     def check_requirements(cls, spec: ModelSpec) -> None:

@@ -42,6 +42,30 @@ SHARD_CHOICES = ("parquet", "webdataset")
 """What can be written with --engine ray beside these: many pictures in each file."""
 
 
+def add_model(parser: argparse.ArgumentParser, default: str) -> None:
+    """Adds --model and --weights; `chosen_model` says which model they mean."""
+    model = f"see `depth-normal models` (default: the one that --weights are of, else {default})"
+    parser.add_argument("--model", metavar="ID", help=model)
+    weights = "weights to use in place of the published file; without --model their tensors say which model it is"
+    parser.add_argument("--weights", type=Path, metavar="FILE", help=weights)
+    parser.set_defaults(default_model=default)
+
+
+def chosen_model(arguments: argparse.Namespace) -> str:
+    """The id of the model that is asked for.
+
+    Raises:
+        ValueError: The weights cannot be read, or are of no known model.
+    """
+    if arguments.model is not None:
+        return arguments.model
+    if arguments.weights is None:
+        return arguments.default_model
+    from ..model_loader.recognise import recognise
+
+    return recognise(arguments.weights).id
+
+
 def add_overwrite(parser: argparse.ArgumentParser) -> None:
     """Adds --overwrite."""
     parser.add_argument("--overwrite", action="store_true", help="replace also what this command did not make, or made of another picture")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..annotators.choices import RECOMMENDED_MODEL
-from .arguments import DONE, add_device, add_json, number
+from .arguments import DONE, add_device, add_json, add_model, chosen_model, number
 from .memory import keep_freed_memory
 from .terminal import say
 
@@ -20,10 +19,7 @@ DEFAULT_SECONDS = 4.0
 
 def add_bench(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `bench`."""
-    parser.add_argument(
-        "--model", default=RECOMMENDED_MODEL, metavar="ID", help=f"see `depth-normal models` (default: {RECOMMENDED_MODEL})"
-    )
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="weights to use in place of the published file")
+    add_model(parser, RECOMMENDED_MODEL)
     add_device(parser)
     seconds = "about how long each of the five figures is measured (default: %(default)g)"
     parser.add_argument("--seconds", type=_seconds, default=DEFAULT_SECONDS, metavar="N", help=seconds)
@@ -42,7 +38,7 @@ def _bench(arguments: argparse.Namespace) -> int:
     from .bench import measure
     from .work import Options
 
-    options = Options(model=arguments.model, weights=arguments.weights, dtype=arguments.dtype)
+    options = Options(model=chosen_model(arguments), weights=arguments.weights, dtype=arguments.dtype)
     found = measure(options, arguments.device, arguments.seconds)
     say(json.dumps(as_json(found), indent=2) if arguments.json else table(found))
     return DONE

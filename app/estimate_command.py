@@ -26,7 +26,9 @@ from .arguments import (
     WRITE_CHOICES,
     add_depth_of_stereo,
     add_device,
+    add_model,
     add_overwrite,
+    chosen_model,
     degrees,
     near_far_ratio,
     place,
@@ -76,10 +78,7 @@ def add_pictures(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, type=place, metavar="DIR", help="folder for the results; made if absent")
     parser.add_argument("--recursive", action="store_true", help="look into folders in folders too; the tree is kept below --out")
     _add_going_on(parser)
-    parser.add_argument(
-        "--model", default=RECOMMENDED_MODEL, metavar="ID", help=f"see `depth-normal models` (default: {RECOMMENDED_MODEL})"
-    )
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="weights to use in place of the published file")
+    add_model(parser, RECOMMENDED_MODEL)
     parser.add_argument("--size", type=positive, metavar="N", help=SIZE)
     add_device(parser)
     parser.add_argument("--json-lines", action="store_true", help="print one JSON object a picture")
@@ -143,7 +142,7 @@ def run_pictures(arguments: argparse.Namespace, writes: tuple[str, ...]) -> int:
     from .work import Options
 
     options = Options(
-        model=arguments.model,
+        model=chosen_model(arguments),
         weights=arguments.weights,
         dtype=arguments.dtype,
         size=arguments.size,

@@ -12,9 +12,9 @@ from types import TracebackType
 import torch
 
 from ..annotators.choices import RECOMMENDED_MODEL
-from ..annotators.registry import find_spec
 from ..geometry.estimate import Estimate
 from ..geometry.stereo import StereoOptions
+from ..model_loader.recognise import chosen_model
 from . import work
 from .arguments import DEFAULT_WRITES, WRITE_CHOICES
 from .batch import Taken, process
@@ -33,7 +33,7 @@ def estimate_folder(
     source: Sources,
     out: str | os.PathLike[str] | None = None,
     *,
-    model: str = RECOMMENDED_MODEL,
+    model: str | None = None,
     weights: str | os.PathLike[str] | None = None,
     dtype: str = "auto",
     device: str | torch.device = "auto",
@@ -53,7 +53,7 @@ def estimate_folder(
     Args:
         source: A folder, a picture, a pattern, `@list.txt`, or several of these.
         out: The folder for the results; None = nothing is written.
-        model: An id of the table of models.
+        model: An id of the table of models; None = the model that `weights` are of, as their tensors say, else the nodes' default.
         weights: A file to use in place of the published one.
         dtype: As `load_model`.
         device: As `load_model`.
@@ -70,8 +70,8 @@ def estimate_folder(
         The picture's path, and its estimate: one picture, at its size, float32, on the CPU. Its files are written by then.
 
     Raises:
-        ValueError: No picture is found, an unknown model, unknown `writes`, or nothing can be written to `out`; raised at once, before
-            anything is loaded.
+        ValueError: No picture is found, an unknown model, weights of none, unknown `writes`, or nothing can be written to `out`; raised at
+            once, before anything is loaded.
         OSError: The disk of `out` is full or gone; `resume` goes on later.
     """
     named = [source] if isinstance(source, (str, os.PathLike)) else list(source)
@@ -80,10 +80,11 @@ def estimate_folder(
         logger.warning(problem)
     if not sources:
         raise ValueError("; ".join(problems) or f"there is no picture in {', '.join(map(str, named))}")
-    options = Options(model, Path(weights) if weights else None, dtype, size, fov, near_far_ratio, stereo=stereo or StereoOptions())
+    file = Path(weights) if weights else None
+    model = chosen_model(model, file, RECOMMENDED_MODEL)
+    options = Options(model, file, dtype, size, fov, near_far_ratio, stereo=stereo or StereoOptions())
     if isinstance(writes, str) or not set(writes) <= set(WRITE_CHOICES):
         raise ValueError(f"writes={writes!r} cannot be written; choose of {WRITE_CHOICES}, as a tuple")
-    find_spec(model)
     if out is None:
         return _estimates(Plan([Outputs(each.path, Path(), ()) for each in sources], [], []), options, device, None)
     check_writes(writes, options)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..annotators.choices import RECOMMENDED_FILM_MODEL
-from .arguments import DONE, SIZE, SOME_FAILED, add_device, degrees, number, positive
+from .arguments import DONE, SIZE, SOME_FAILED, add_device, add_model, chosen_model, degrees, number, positive
 from .terminal import complain, say
 
 if TYPE_CHECKING:
@@ -42,9 +42,7 @@ def add_video(parser: argparse.ArgumentParser) -> None:
         f"one or more of {', '.join(WHAT_CHOICES)}, with commas between (default: depth); of several, each has its name at the end of OUT"
     )
     parser.add_argument("--what", type=_whats, default=["depth"], metavar="WHAT", help=what)
-    model = f"see `depth-normal models` (default: {RECOMMENDED_FILM_MODEL})"
-    parser.add_argument("--model", default=RECOMMENDED_FILM_MODEL, metavar="ID", help=model)
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="weights to use in place of the published file")
+    add_model(parser, RECOMMENDED_FILM_MODEL)
     _add_frames(parser)
     _add_looks(parser)
     parser.add_argument("--size", type=positive, metavar="N", help=SIZE)
@@ -94,7 +92,7 @@ def _video(arguments: argparse.Namespace) -> int:
 
     task = _task(arguments)
     film = task.header()
-    model = load_model(arguments.model, arguments.dtype, arguments.device, arguments.weights)
+    model = load_model(chosen_model(arguments), arguments.dtype, arguments.device, arguments.weights)
     settings = task.settings() | {"model": model.spec.id, "weights": str(model.weights), "dtype": str(model.dtype).removeprefix("torch.")}
     with Pieces(task, settings, arguments.resume) as pieces:
         if pieces.done:

@@ -21,6 +21,21 @@ from ..annotators.specs.base import CheckpointError
 
 _WRAPPERS = ("model", "state_dict", "model_state_dict", "depth_model")
 _MAX_HEADER = 100_000_000
+_SAFETENSORS = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+"""By the names that safetensors has for them."""
 _INTEGERS = ("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4")
 _LFS_POINTER = b"version https://git-lfs.github.com/spec"
 _KINDS = {
@@ -56,28 +71,59 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         CheckpointError: The file is missing, cannot be read, is damaged, holds code, is not a checkpoint, or holds tensors that are no
             weights (bool, complex, sparse, quantised, longer than the file); the message names the file, what was found and what to do.
     """
+    head, size = _begin(path)
+    if _is_safetensors(head):
+        _check_safetensors(path, size, head)
+        state = _read_safetensors(path)
+    elif head.startswith(b"PK\x03\x04"):
+        state = _read_zip(path, size)
+    else:
+        _check_claims(path, size)
+        state = _torch_load(path, mmap=False)
+    return _tensors(path, state, size)
+
+
+def read_shapes(path: Path) -> dict[str, Tensor]:
+    """The names, shapes and dtypes of what `read_checkpoint` gives, as tensors of torch's meta device.
+
+    The numbers are not read, and memory stays the same however long the file is; only PyTorch's pickles of before 2020 are read whole.
+
+    Raises:
+        CheckpointError: As `read_checkpoint`.
+    """
+    head, size = _begin(path)
+    if not _is_safetensors(head):
+        return {name: value.to("meta") for name, value in read_checkpoint(path).items()}
+    entries = _check_safetensors(path, size, head)
+    try:
+        tensors = {name: torch.empty(entry["shape"], dtype=_SAFETENSORS[entry["dtype"]], device="meta") for name, entry in entries.items()}
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise CheckpointError(f"{path} holds tensors of a kind that is not known here ({error}); get the weights as published") from error
+    if not tensors:
+        raise CheckpointError(f"{path} holds no weights: there are no tensors in it")
+    return _without_prefix(tensors)
+
+
+def _begin(path: Path) -> tuple[bytes, int]:
+    """A file's first bytes and its length, if it may be weights."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # a pipe is waited for, a device may have no end
             kind = _KINDS.get(stat.S_IFMT(status.st_mode), "no regular file")
             raise CheckpointError(f"{path} is {kind}; expected a weights file (.safetensors, .pth, .pt, .bin)")
-        size = status.st_size
         with path.open("rb") as stream:
             head = stream.read(512)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} does not exist; give the path of a weights file (.safetensors, .pth, .pt, .bin)") from error
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}. Check the file's permissions and its disk") from error
-    if head[8:9] == b"{":
-        state = _read_safetensors(path, size, int.from_bytes(head[:8], "little"))
-    elif head.startswith(b"PK\x03\x04"):
-        state = _read_zip(path, size)
-    elif head.startswith(b"\x80") and head[1:2] <= b"\x05":
-        _check_claims(path, size)
-        state = _torch_load(path, mmap=False)
-    else:
-        raise CheckpointError(f"{path} is {_describe(head, size)}")
-    return _tensors(path, state, size)
+    if not _is_safetensors(head) and not head.startswith(b"PK\x03\x04") and not (head.startswith(b"\x80") and head[1:2] <= b"\x05"):
+        raise CheckpointError(f"{path} is {_describe(head, status.st_size)}")
+    return head, status.st_size
+
+
+def _is_safetensors(head: bytes) -> bool:
+    return head[8:9] == b"{"
 
 
 def looks_like_html(head: bytes) -> bool:
@@ -103,10 +149,13 @@ def _describe(head: bytes, size: int) -> str:
     return f"{kind}, not a checkpoint; accepted are safetensors and PyTorch files (.pth, .pt, .bin, .ckpt)"
 
 
-def _read_safetensors(path: Path, size: int, header_length: int) -> Mapping[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+def _check_safetensors(path: Path, size: int, head: bytes) -> dict[str, Any]:
+    """The header's entries by tensor, if the file is as long as they say.
 
+    Raises:
+        CheckpointError: It is not, or the header cannot be read.
+    """
+    header_length = int.from_bytes(head[:8], "little")
     if header_length > _MAX_HEADER:
         raise CheckpointError(
             f"{path} claims a safetensors header of {header_length} bytes, more than the {_MAX_HEADER} that the format allows: "
@@ -116,15 +165,28 @@ def _read_safetensors(path: Path, size: int, header_length: int) -> Mapping[str,
         with path.open("rb") as stream:
             stream.seek(8)
             header = json.loads(stream.read(header_length)) if 8 + header_length <= size else {}
-        end = max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
-        if size < 8 + header_length + end:
-            needed = f"its header says {8 + header_length + end}" if header else f"its header alone needs {8 + header_length}"
-            raise CheckpointError(f"{path} is cut short: found {size} bytes, {needed}. Delete it and fetch it again")
+        entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        end = max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+        raise _damaged_safetensors(path, error) from error
+    if size < 8 + header_length + end:
+        needed = f"its header says {8 + header_length + end}" if header else f"its header alone needs {8 + header_length}"
+        raise CheckpointError(f"{path} is cut short: found {size} bytes, {needed}. Delete it and fetch it again")
+    return entries
+
+
+def _damaged_safetensors(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(f"{path} is a damaged safetensors file ({error}). Delete it and fetch it again")
+
+
+def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
         return load_file(path)
-    except (SafetensorError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
-        if isinstance(error, CheckpointError):
-            raise
-        raise CheckpointError(f"{path} is a damaged safetensors file ({error}). Delete it and fetch it again") from error
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise _damaged_safetensors(path, error) from error
 
 
 def _read_zip(path: Path, size: int) -> Any:
@@ -230,9 +292,14 @@ def _tensors(path: Path, state: Any, size: int) -> dict[str, Tensor]:
                 f"{path} holds {name} as {problem}; expected plain tensors of floating point numbers or integers. "
                 "It was not loaded; get the weights as they were published"
             )
-    if all(name.startswith("module.") for name in tensors):
-        tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
-    return tensors
+    return _without_prefix(tensors)
+
+
+def _without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Without what training on several GPUs puts before all names."""
+    if not all(name.startswith("module.") for name in tensors):
+        return tensors
+    return {name.removeprefix("module."): value for name, value in tensors.items()}
 
 
 def _problem(value: Tensor, size: int) -> str | None:

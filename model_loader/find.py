@@ -7,10 +7,11 @@ import re
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..annotators.registry import MODELS
 from ..annotators.specs.base import WeightFile
 from . import hub
 from .folders import model_folders
@@ -50,6 +51,34 @@ def find_weights(file: WeightFile, usable: Callable[[Path], bool] = is_usable) -
         if found := _find_in(folder, file, usable):
             return found
     return find_in_hub_cache(file, usable)
+
+
+def find_file(name: str) -> Path:
+    """A weights file that the user names: by its whole path, or as it is called in one of the folders that are searched for weights.
+
+    Args:
+        name: A path, or the end of one ("mine.safetensors", "some folder/mine.safetensors"); case does not count in the latter.
+
+    Raises:
+        FileNotFoundError: There is none of that name; the message lists the folders.
+    """
+    path = Path(name.strip().strip('"')).expanduser()
+    if path.is_absolute():
+        return path
+    end = f"/{path.as_posix()}".lower()
+    folders = list(_all_folders())
+    for folder in folders:
+        for found in sorted(_named(folder, [end])):
+            if found.as_posix().lower().endswith(end) and found.is_file():
+                return found
+    searched = ", ".join(str(folder) for folder in folders if folder.is_dir()) or "none of which exists"
+    raise FileNotFoundError(f"no weights file is called {name!r} in the folders that are searched ({searched}); give its whole path")
+
+
+def name_rank(path: Path, file: WeightFile) -> int | None:
+    """How surely a path is named as a file is: 0 surest, None not at all."""
+    location = path.absolute().as_posix().lower()
+    return next((rank for rank, end in enumerate(_wanted(file)) if location.endswith(end)), None)
 
 
 def bundled_path(file: WeightFile) -> Path:
@@ -98,8 +127,18 @@ def find_in_hub_cache(file: WeightFile, usable: Callable[[Path], bool] = is_usab
     return None
 
 
+def _all_folders() -> Iterator[Path]:
+    """Where the files of any model may lie."""
+    names = dict.fromkeys(name for spec in MODELS.values() for file in spec.files for name in file.folders)
+    yield from dict.fromkeys(_searched(names))
+
+
 def _folders(file: WeightFile) -> Iterator[Path]:
-    for name in (PACK_FOLDER, *file.folders):
+    yield from _searched(file.folders)
+
+
+def _searched(names: Iterable[str]) -> Iterator[Path]:
+    for name in (PACK_FOLDER, *names):
         yield from model_folders(name)
     yield from _aux_folders()
     yield user_cache()

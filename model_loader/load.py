@@ -22,6 +22,7 @@ from .download import bundled_weights, download_weights
 from .download_errors import DownloadError
 from .find import find_weights
 from .model import Model
+from .recognise import chosen_model
 from .verify import verify
 
 logger = logging.getLogger(__name__)
@@ -36,14 +37,17 @@ _lock = threading.Lock()
 """Guards the two tables. Whoever holds it loads, unloads and waits for nothing meanwhile."""
 
 
-def load_model(model_id: str, dtype: str = "auto", device: str | torch.device = "auto", weights: str | Path | None = None) -> Model:
+def load_model(
+    model_id: str | None = None, dtype: str = "auto", device: str | torch.device = "auto", weights: str | Path | None = None
+) -> Model:
     """Loads a model, downloading its weights if nobody has them; a second call returns the same object.
 
     If several threads ask for the same model, one loads it and the others wait. Different models load at the same time. A model that is
     loaded already is returned at once.
 
     Args:
-        model_id: An id of the table of models (`depth-normal models` lists them).
+        model_id: An id of the table of models (`depth-normal models` lists them); None = the model that `weights` are of, as their tensors'
+            names and shapes say.
         dtype: "float32", "float16", "bfloat16", or "auto": the fastest in which the picture stays the same. A half precision that turns
             out too small for the model's numbers becomes float32 while the model runs, and stays so: whoever asks for that half precision
             again gets the same model, in float32 (`Model.dtype` says it), until `free`.
@@ -51,11 +55,11 @@ def load_model(model_id: str, dtype: str = "auto", device: str | torch.device = 
         weights: A file to use in place of the published one, of the same architecture.
 
     Raises:
-        ValueError: Unknown model, dtype or device.
+        ValueError: Unknown model, dtype or device, or neither a model nor weights.
         DownloadError: The weights are nowhere and cannot be downloaded.
         CheckpointError: The file is damaged, unsafe, or of another model; or a file of the pack itself is missing.
     """
-    spec = find_spec(model_id)
+    spec = find_spec(chosen_model(model_id, weights))
     torch_device = _parse_device(device)
     torch_dtype = _parse_dtype(dtype, spec, torch_device)
     key = (spec.id, torch_dtype, torch_device, str(weights or ""))

@@ -34,7 +34,7 @@ def verify(path: Path, file: WeightFile, tick: Callable[[], None] | None = None)
     Returns:
         False if it differs in size or sha256.
     """
-    key = (*_stamp(path), file)
+    key = (*stamp(path), file)
     if key not in _verdicts:
         converted = path.suffix.lower() != Path(file.name).suffix.lower()
         problem = None if converted or _is_cached_blob(path, file) else difference(path, file, tick)
@@ -48,7 +48,7 @@ def verify(path: Path, file: WeightFile, tick: Callable[[], None] | None = None)
 
 def trust(path: Path, file: WeightFile) -> None:
     """Notes that a file has just been compared with the published one."""
-    _verdicts[(*_stamp(path), file)] = True
+    _verdicts[(*stamp(path), file)] = True
 
 
 def difference(path: Path, file: WeightFile, tick: Callable[[], None] | None = None) -> str | None:
@@ -138,7 +138,7 @@ def is_usable(path: Path, tick: Callable[[], None] | None = None) -> bool:
         tick: Called about ten times a second meanwhile; may raise to stop.
     """
     try:
-        key = _stamp(path)
+        key = stamp(path)
         if key not in _structures:
             _structures[key] = structure_problem(path, tick)
             if problem := _structures[key]:
@@ -149,7 +149,8 @@ def is_usable(path: Path, tick: Callable[[], None] | None = None) -> bool:
     return _structures[key] is None
 
 
-def _stamp(path: Path) -> tuple[str, int, int]:
+def stamp(path: Path) -> tuple[str, int, int]:
+    """What changes when a file does: its path, its time of change and its length."""
     stat = path.stat()
     return str(path), stat.st_mtime_ns, stat.st_size
 

@@ -23,6 +23,7 @@ from ..geometry.render import NEAR
 from ..geometry.temporal import FilmOptions
 from ..model_loader import Model, load_model
 from ..model_loader.film import estimate_film
+from ..model_loader.find import find_file
 from ..model_loader.host import default_device, image_placement, progress_bar
 from ..model_loader.model import joined
 from ..utils import to_pictures, to_planar
@@ -43,8 +44,10 @@ from .widgets import (
     number_widget,
     precision_widget,
     switch_widget,
+    text_widget,
 )
 
+FROM_FILE = "(from file)"
 MODEL_ONLY = "model only"
 SEPARATE, ONE_SCENE = VIEWS = ("separate", "one_scene")
 METRES = "metres"
@@ -76,16 +79,26 @@ class LoadDepthNormalModel:
         first = MODELS[RECOMMENDED_MODEL]
         tooltip = (
             f"Which model. The one to begin with is {first.id}: metres, normals and camera ({first.size_in_words}, {first.licence}). "
-            "tiny comes with the pack. `depth-normal models` on the command line lists what each gives, its size and licence."
+            "tiny comes with the pack. `depth-normal models` on the command line lists what each gives, its size and licence. "
+            f"{FROM_FILE}: the one that the file in weights is of."
+        )
+        weights = (
+            "A weights file to use in place of the published one: its name in one of ComfyUI's model folders (depth_normal, depthanything, "
+            "geometry_estimation, diffusion_models, ...), or its whole path. Empty: the published one."
         )
         return {
-            "required": {"model": choice_widget(list(MODELS), tooltip, RECOMMENDED_MODEL)},
-            "optional": {"precision": precision_widget()},
+            "required": {"model": choice_widget([*MODELS, FROM_FILE], tooltip, RECOMMENDED_MODEL)},
+            "optional": {"precision": precision_widget(), "weights": text_widget(weights)},
         }
 
-    def execute(self, model: str, precision: str = AUTO) -> tuple[Model]:
+    def execute(self, model: str, precision: str = AUTO, weights: str = "") -> tuple[Model]:
         """The model, kept for the next call."""
-        return (load_model(model, precision),)
+        file = find_file(weights) if weights.strip() else None
+        if model != FROM_FILE:
+            return (load_model(model, precision, weights=file),)
+        if file is None:
+            raise ValueError(f"no file is named in the widget weights; model {FROM_FILE} takes the model that such a file is of")
+        return (load_model(None, precision, weights=file),)
 
 
 class EstimateGeometry:

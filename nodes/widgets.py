@@ -44,6 +44,11 @@ def switch_widget(default: bool, tooltip: str, *, advanced: bool = False) -> Wid
     return "BOOLEAN", _options(default, tooltip, advanced)
 
 
+def text_widget(tooltip: str, default: str = "", *, advanced: bool = False) -> Widget:
+    """A line of words."""
+    return "STRING", _options(default, tooltip, advanced)
+
+
 def image_input(tooltip: str = "One picture or a batch.") -> Widget:
     """The input for pictures."""
     return "IMAGE", {"tooltip": tooltip}
