@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from torch import Tensor
+
 from ..annotators.base import Annotator
-from ..annotators.networks.names import StateDict
 from ..annotators.registry import FAMILIES, MODELS, find_spec
 from ..annotators.specs.base import CheckpointError, ModelSpec
 from . import host
@@ -96,7 +97,7 @@ def _recognise(path: Path) -> ModelSpec:
     return left[0]
 
 
-def fitting(state: StateDict) -> tuple[list[ModelSpec], dict[str, ImportError]]:
+def fitting(state: Mapping[str, Tensor]) -> tuple[list[ModelSpec], dict[str, ImportError]]:
     """The models whose network these tensors fill strictly, in the table's order.
 
     All that share names and shapes are found together: those of about the file's number of parameters are compared first, the pack's own
@@ -132,7 +133,7 @@ def _needs_library(family: type[Annotator]) -> bool:
 class _Comparison:
     """Compares tensors with one model after another; `untold` has those that could not be compared, because a library is missing."""
 
-    def __init__(self, state: StateDict) -> None:
+    def __init__(self, state: Mapping[str, Tensor]) -> None:
         self.untold: dict[str, ImportError] = {}
         self._state = state
         self._compared: list[tuple[ModelSpec, bool]] = []

@@ -2,17 +2,21 @@
 
 import math
 import re
+import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
-from depth_normal.annotators.registry import FAMILIES, find_spec
+from depth_normal.annotators.registry import FAMILIES, MODELS, find_spec
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.normals import disparity_to_normals, dmap2norm, midas_normals
 from depth_normal.model_loader import Model, load_model
+from depth_normal.model_loader.find import bundled_path
 from depth_normal.nodes import files, geometry, interop, render
 from depth_normal.nodes.geometry import DepthImageToGeometry, EstimateGeometry, LoadDepthNormalModel, NormalsFromDepth
 
@@ -88,17 +92,51 @@ def test_ids_and_names():
     }
 
 
-def test_the_model_node_lists_the_table_and_loads(partial_midas_small, monkeypatch):
-    from depth_normal.annotators.registry import MODELS
-
+def test_the_model_node_lists_the_table_and_loads(partial_midas_small):
     names, options = LoadDepthNormalModel.INPUT_TYPES()["required"]["model"]
-    assert names == list(MODELS) and options["default"] == "moge-2-vits-normal" and "moge-2-vits-normal" in options["tooltip"]
-    monkeypatch.setattr(geometry, "load_model", lambda model, precision: load_model(model, precision, weights=partial_midas_small))
-    (model,) = LoadDepthNormalModel().execute("midas-v2.1-small")
+    assert names == [*MODELS, "(from file)"] and options["default"] == "moge-2-vits-normal" and "moge-2-vits-normal" in options["tooltip"]
+    (model,) = LoadDepthNormalModel().execute("midas-v2.1-small", weights=str(partial_midas_small))
     (estimate,) = EstimateGeometry().execute(model, torch.rand(2, 40, 56, 3), resolution=64)
     assert estimate.depth.shape == (2, 1, 40, 56) and estimate.quantity is Quantity.DISPARITY
     assert estimate.normals.shape == (2, 3, 40, 56) and estimate.axes is Axes.OPENGL
     assert estimate.depth.dtype == torch.float32 and estimate.depth.amax() > 1, "raw numbers, not a picture"
+
+
+def test_the_widget_for_a_file_comes_after_those_that_graphs_have():
+    inputs = LoadDepthNormalModel.INPUT_TYPES()
+    assert [*inputs["required"], *inputs["optional"]] == ["model", "precision", "weights"]
+    assert inputs["optional"]["weights"][0] == "STRING" and inputs["optional"]["weights"][1]["default"] == ""
+
+
+@pytest.fixture
+def own_file(tmp_path, monkeypatch):
+    """The pack's own weights under another name in one of ComfyUI's model folders."""
+    folders = SimpleNamespace(models_dir=str(tmp_path), get_folder_paths=lambda name: {}[name])
+    monkeypatch.setitem(sys.modules, "folder_paths", folders)
+    path = tmp_path / "geometry_estimation" / "Mine" / "Own.safetensors"
+    path.parent.mkdir(parents=True)
+    shutil.copy(bundled_path(MODELS["tiny"].file), path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["Own.safetensors", "mine/own.safetensors", " mine/Own.safetensors ", "whole", '"whole"'])
+def test_a_file_in_a_model_folder_says_itself_which_model_it_is(own_file, name):
+    (model,) = LoadDepthNormalModel().execute("(from file)", "float32", name.replace("whole", str(own_file)))
+    assert model.spec.id == "tiny" and model.weights == own_file
+
+
+def test_a_file_stands_in_for_the_published_one(own_file):
+    (model,) = LoadDepthNormalModel().execute("tiny", weights="own.safetensors")
+    assert model.spec.id == "tiny" and model.weights == own_file
+    (published,) = LoadDepthNormalModel().execute("tiny")
+    assert published.weights == bundled_path(MODELS["tiny"].file)
+
+
+def test_a_file_that_is_not_named_or_not_there_is_told(own_file):
+    with pytest.raises(ValueError, match="no file is named in the widget weights"):
+        LoadDepthNormalModel().execute("(from file)")
+    with pytest.raises(FileNotFoundError, match=r"no weights file is called 'other.pth' .*geometry_estimation.* give its whole path"):
+        LoadDepthNormalModel().execute("(from file)", weights="other.pth")
 
 
 def test_estimate_joins_parts_at_the_pictures_size():
