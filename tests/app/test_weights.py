@@ -1,0 +1,105 @@
+"""`--weights` without `--model`: the file says which model it is, and the records say so too."""
+
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+import depth_normal
+from depth_normal.app import bench_command, cli
+from depth_normal.app.arguments import chosen_model
+from depth_normal.app.bench import Bench
+from depth_normal.app.records import RECORDS
+from depth_normal.model_loader.find import BUNDLED_FOLDER
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "wave.png"
+    cv2.imwrite(str(path), (127 + 120 * np.sin(np.arange(96 * 64 * 3).reshape(64, 96, 3) / 50)).astype(np.uint8))
+    return path
+
+
+@pytest.fixture
+def own(tmp_path):
+    """The pack's own weights under another name; the commands' default is another model."""
+    path = tmp_path / "own.bin"
+    shutil.copy(BUNDLED_FOLDER / "tiny.safetensors", path)
+    return path
+
+
+def estimate(picture, out, *words, command="estimate"):
+    return cli.main([command, str(picture), "--out", str(out), *map(str, words)])
+
+
+def test_the_record_and_a_resume_name_the_model_that_the_file_is_of(picture, own, tmp_path, capsys, caplog):
+    caplog.set_level("INFO")
+    assert estimate(picture, tmp_path / "out", "--weights", own) == 0
+    assert f"{own} is recognised as tiny" in caplog.text
+    settings = json.loads((tmp_path / "out" / RECORDS / "wave.json").read_text())["settings"]
+    assert settings["model"] == "tiny" and settings["weights"]["name"] == "own.bin"
+    capsys.readouterr()
+    assert estimate(picture, tmp_path / "out", "--weights", own, "--resume") == 0
+    assert estimate(picture, tmp_path / "out", "--weights", own, "--model", "tiny", "--resume") == 0
+    assert capsys.readouterr().out == "", "both times it was done before"
+    assert estimate(picture, tmp_path / "named", "--model", "tiny") == 0
+    name = "wave_depth.png"
+    assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "named" / name).read_bytes()
+
+
+def test_stereo_takes_the_file_alone(picture, own, tmp_path):
+    assert estimate(picture, tmp_path / "out", "--weights", own, command="stereo") == 0
+    assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["wave_LRF_Full_SBS.png"]
+
+
+def test_numbered_pictures_of_a_film_take_the_file_alone(picture, own, tmp_path):
+    shutil.copy(picture, tmp_path / "frame_1.png")
+    words = ["video", str(tmp_path / "frame_%d.png"), str(tmp_path / "depth_%d.png"), "--weights", str(own), "--size", "64"]
+    pytest.importorskip("av", reason="films are read by PyAV")
+    assert cli.main(words) == 0 and (tmp_path / "depth_1.png").is_file()
+
+
+def test_bench_speaks_of_the_model_that_the_file_is_of(own, monkeypatch, capsys):
+    asked = []
+
+    def measure(options, *_):
+        asked.append((options.model, options.weights))
+        return Bench({}, {}, {})
+
+    monkeypatch.setattr("depth_normal.app.bench.measure", measure)
+    assert cli.main(["bench", "--json", "--weights", str(own)]) == 0
+    assert cli.main(["bench", "--json"]) == 0
+    assert asked == [("tiny", own), (bench_command.BUNDLED_MODEL, None)]
+
+
+@pytest.mark.parametrize(
+    ("words", "model"),
+    [
+        (("estimate", "a.png", "--out", "x"), "midas-dpt-hybrid"),
+        (("stereo", "a.png", "--out", "x", "--model", "moge-2-vitl"), "moge-2-vitl"),
+        (("video", "a.mp4", "b.mp4", "--weights", "absent.pth", "--model", "zoedepth-nyu"), "zoedepth-nyu"),
+        (("video", "a.mp4", "b.mp4"), "midas-dpt-hybrid"),
+        (("bench",), "tiny"),
+    ],
+)
+def test_the_default_is_taken_where_neither_is_named(words, model):
+    assert chosen_model(cli._parser().parse_args(words)) == model
+
+
+def test_a_folder_from_python_takes_the_file_alone(picture, own, tmp_path):
+    ((path, found),) = depth_normal.estimate_folder(picture, tmp_path / "out", weights=own)
+    assert path == picture and found.normals is not None
+    assert json.loads((tmp_path / "out" / RECORDS / "wave.json").read_text())["settings"]["model"] == "tiny"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(b"<html>", "is a web page"), (None, "does not exist"), (b'\x14\0\0\0\0\0\0\0{"__metadata__":{}}  ', "there are no tensors")],
+)
+def test_a_file_of_no_model_ends_the_command_before_anything_is_made(content, told, picture, tmp_path, capsys):
+    if content is not None:
+        (tmp_path / "bad.pth").write_bytes(content)
+    assert estimate(picture, tmp_path / "out", "--weights", tmp_path / "bad.pth") == 2
+    assert told in capsys.readouterr().err and not (tmp_path / "out").exists()
