@@ -26,6 +26,11 @@ def memory_manager() -> Any | None:
     return sys.modules.get("comfy.model_management")
 
 
+def has_node(node_id: str) -> bool:
+    """Whether ComfyUI has a node of this id by now: one of its own, or of a pack that it loaded before."""
+    return node_id in getattr(sys.modules.get("nodes"), "NODE_CLASS_MAPPINGS", ())
+
+
 def default_device() -> torch.device:
     """The device that models run on: ComfyUI's choice inside it, else the first of CUDA, MPS, CPU that there is."""
     if (manager := memory_manager()) is not None:

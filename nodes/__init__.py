@@ -1,6 +1,7 @@
 """What ComfyUI sees: one file for each kind of node; the order of the tuples is the order in the menu."""
 
 from . import (
+    aio,
     depth_maps,
     diffusion,
     dsine,
@@ -34,6 +35,7 @@ NODES = (
     *video.NODES,
     *interop.NODES,
     *files.NODES,
+    *aio.NODES,
 )
 
 NODE_CLASS_MAPPINGS = {node.NODE_ID: node for node in NODES}

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import depth_normal
-from depth_normal.app import bench_command, cli
+from depth_normal.annotators.choices import BUNDLED_MODEL, DEFAULT_MODEL
+from depth_normal.app import cli
 from depth_normal.app.arguments import chosen_model
 from depth_normal.app.bench import Bench
 from depth_normal.app.records import RECORDS
@@ -71,17 +72,17 @@ def test_bench_speaks_of_the_model_that_the_file_is_of(own, monkeypatch, capsys)
     monkeypatch.setattr("depth_normal.app.bench.measure", measure)
     assert cli.main(["bench", "--json", "--weights", str(own)]) == 0
     assert cli.main(["bench", "--json"]) == 0
-    assert asked == [("tiny", own), (bench_command.BUNDLED_MODEL, None)]
+    assert asked == [("tiny", own), (BUNDLED_MODEL, None)]
 
 
 @pytest.mark.parametrize(
     ("words", "model"),
     [
-        (("estimate", "a.png", "--out", "x"), "midas-dpt-hybrid"),
+        (("estimate", "a.png", "--out", "x"), DEFAULT_MODEL),
         (("stereo", "a.png", "--out", "x", "--model", "moge-2-vitl"), "moge-2-vitl"),
         (("video", "a.mp4", "b.mp4", "--weights", "absent.pth", "--model", "zoedepth-nyu"), "zoedepth-nyu"),
-        (("video", "a.mp4", "b.mp4"), "midas-dpt-hybrid"),
-        (("bench",), "tiny"),
+        (("video", "a.mp4", "b.mp4"), DEFAULT_MODEL),
+        (("bench",), BUNDLED_MODEL),
     ],
 )
 def test_the_default_is_taken_where_neither_is_named(words, model):

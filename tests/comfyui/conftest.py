@@ -128,6 +128,12 @@ def bare_server(tmp_path_factory, comfyui_python):
         yield running
 
 
+@pytest.fixture
+def serving_beside(tmp_path, comfyui_python):
+    """Starts a server with further node files; a context, as `serving`."""
+    return lambda *packs: serving(tmp_path / "beside", comfyui_python, packs)
+
+
 def wait_until_up(server: Server) -> None:
     for _ in range(240):
         try:

@@ -1,0 +1,137 @@
+"""The old pack's node for all preprocessors: same id and widgets. Depth and normals are this pack's own; the others it names."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from ..model_loader.host import has_node
+from .legacy import LEGACY_CATEGORY
+from .sockets import Inputs
+from .widgets import choice_widget, image_input, short_side_widget
+
+NONE = "none"
+OLD_PACK = "comfyui_controlnet_aux"
+
+# Everything that the old node lists, so that a graph that has one of them opens.
+OLD_PREPROCESSORS = (
+    "AnimeFace_SemSegPreprocessor",
+    "AnyLineArtPreprocessor_aux",
+    "BinaryPreprocessor",
+    "CannyEdgePreprocessor",
+    "ColorPreprocessor",
+    "DensePosePreprocessor",
+    "DepthAnythingPreprocessor",
+    "Zoe_DepthAnythingPreprocessor",
+    "DepthAnythingV2Preprocessor",
+    "Metric_DepthAnythingV2Preprocessor",
+    "DSINE-NormalMapPreprocessor",
+    "DWPreprocessor",
+    "AnimalPosePreprocessor",
+    "HEDPreprocessor",
+    "FakeScribblePreprocessor",
+    "LeReS-DepthMapPreprocessor",
+    "LineArtPreprocessor",
+    "AnimeLineArtPreprocessor",
+    "LineartStandardPreprocessor",
+    "Manga2Anime_LineArt_Preprocessor",
+    "MediaPipe-FaceMeshPreprocessor",
+    "MeshGraphormer-DepthMapPreprocessor",
+    "Metric3D-DepthMapPreprocessor",
+    "Metric3D-NormalMapPreprocessor",
+    "MiDaS-NormalMapPreprocessor",
+    "MiDaS-DepthMapPreprocessor",
+    "M-LSDPreprocessor",
+    "BAE-NormalMapPreprocessor",
+    "OneFormer-COCO-SemSegPreprocessor",
+    "OneFormer-ADE20K-SemSegPreprocessor",
+    "OpenposePreprocessor",
+    "PiDiNetPreprocessor",
+    "PyraCannyPreprocessor",
+    "ImageLuminanceDetector",
+    "ImageIntensityDetector",
+    "ScribblePreprocessor",
+    "Scribble_XDoG_Preprocessor",
+    "Scribble_PiDiNet_Preprocessor",
+    "SAMPreprocessor",
+    "ShufflePreprocessor",
+    "TEEDPreprocessor",
+    "TilePreprocessor",
+    "TTPlanet_TileGF_Preprocessor",
+    "TTPlanet_TileSimple_Preprocessor",
+    "UniFormer-SemSegPreprocessor",
+    "SemSegPreprocessor",
+    "Zoe-DepthMapPreprocessor",
+)
+
+
+class AioPreprocessor:
+    """Any of the old nodes by its name, with its widgets at their defaults."""
+
+    NODE_ID = "AIO_Preprocessor"
+    DISPLAY_NAME = "AIO Aux Preprocessor"
+    DESCRIPTION = (
+        "Runs one of the old depth and normal nodes, chosen by its name, with its widgets at their defaults. The other preprocessors in "
+        f"the list are in the pack {OLD_PACK}, which takes this node over where it is installed."
+    )
+    CATEGORY, FUNCTION = "ControlNet Preprocessors", "execute"
+    RETURN_TYPES: ClassVar = ("IMAGE",)
+    OUTPUT_TOOLTIPS: ClassVar = ("What the chosen node gives: short side = resolution. none: the picture as it is.",)
+    SEARCH_ALIASES: ClassVar = ["preprocessor", "controlnet", "depth map", "normal map", "annotator"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        served = _served()
+        tooltip = (
+            f"Which node. This pack has the first {len(served)} after none; the others are in the pack {OLD_PACK} and stand here so that "
+            "graphs that have them open."
+        )
+        choices = [NONE, *served, *(name for name in OLD_PREPROCESSORS if name not in served)]
+        return {
+            "required": {"image": image_input()},
+            "optional": {
+                "preprocessor": choice_widget(choices, tooltip, NONE),
+                "resolution": short_side_widget("Short side of the chosen node's result in pixels, aspect kept."),
+            },
+        }
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, preprocessor: str | None = NONE) -> bool | str:  # noqa: N802
+        """What is wrong with a choice, said before anything runs; a choice that another node makes is None here."""
+        return True if preprocessor in (None, NONE) or preprocessor in _served() else _not_served(preprocessor)
+
+    def execute(self, image: Tensor, preprocessor: str = NONE, resolution: int = 512) -> tuple[Tensor]:
+        """What the chosen node gives."""
+        if preprocessor == NONE:
+            return (image,)
+        if (node := _served().get(preprocessor)) is None:
+            raise ValueError(_not_served(preprocessor))
+        return getattr(node(), node.FUNCTION)(**{**_defaults(node), "image": image, "resolution": resolution})
+
+
+def _served() -> dict[str, Any]:
+    """This pack's nodes that the old node has too, by their ids."""
+    from . import NODE_CLASS_MAPPINGS  # which has this node as well
+
+    return {name: node for name, node in NODE_CLASS_MAPPINGS.items() if node.CATEGORY == LEGACY_CATEGORY}
+
+
+def _defaults(node: Any) -> dict[str, Any]:
+    """What a node's widgets stand at when it is put into a graph."""
+    inputs = node.INPUT_TYPES()
+    widgets = {**inputs.get("required", {}), **inputs.get("optional", {})}
+    return {name: options["default"] for name, (_, options) in widgets.items() if "default" in options}
+
+
+def _not_served(preprocessor: str) -> str:
+    return (
+        f"install the pack {OLD_PACK} (by ComfyUI Manager) for {preprocessor!r}: ComfyUI-Depth-Normal has only the preprocessors for depth "
+        f"and normals: {', '.join(_served())}"
+    )
+
+
+# Of two packs with one id ComfyUI keeps the one that it loads last. The old pack, which serves them all, shall be that: where it was loaded
+# before, this node stands back, and where it comes later, it takes the id by itself.
+NODES = () if has_node(AioPreprocessor.NODE_ID) else (AioPreprocessor,)

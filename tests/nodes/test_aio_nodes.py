@@ -1,0 +1,98 @@
+"""The old pack's node for all preprocessors: its contract, what it runs, what it says of the others, and who owns the id."""
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import depth_normal
+from depth_normal.nodes import aio
+from depth_normal.nodes.legacy import LEGACY_CATEGORY
+
+PAGE = Path(__file__).resolve().parents[2] / "web" / "docs" / "AIO_Preprocessor.md"
+MAPPINGS = depth_normal.NODE_CLASS_MAPPINGS
+OWN = [name for name, node in MAPPINGS.items() if node.CATEGORY == LEGACY_CATEGORY]
+AIO = aio.AioPreprocessor
+
+
+def test_contract():
+    assert MAPPINGS["AIO_Preprocessor"] is AIO and depth_normal.NODE_DISPLAY_NAME_MAPPINGS["AIO_Preprocessor"] == "AIO Aux Preprocessor"
+    assert (AIO.CATEGORY, AIO.FUNCTION, AIO.RETURN_TYPES) == ("ControlNet Preprocessors", "execute", ("IMAGE",))
+    inputs = AIO.INPUT_TYPES()
+    assert list(inputs["required"]) == ["image"] and list(inputs["optional"]) == ["preprocessor", "resolution"], "graphs store by position"
+    kind, options = inputs["optional"]["resolution"]
+    assert (kind, *(options[key] for key in ("default", "min", "max", "step"))) == ("INT", 512, 64, 16384, 64)
+    assert inputs["optional"]["preprocessor"][1]["default"] == "none"
+    assert all(widget[1]["tooltip"] for group in inputs.values() for widget in group.values())
+    assert AIO.DESCRIPTION and AIO.SEARCH_ALIASES and len(AIO.OUTPUT_TOOLTIPS) == 1
+    defaults = {name: each.default for name, each in inspect.signature(AIO().execute).parameters.items() if name != "image"}
+    assert defaults == {name: widget[1]["default"] for name, widget in inputs["optional"].items()}
+
+
+def test_the_help_page_names_every_input():
+    page = PAGE.read_text()
+    assert page.startswith("# AIO Aux Preprocessor\n")
+    assert all(f"| {name} |" in page for group in AIO.INPUT_TYPES().values() for name in group)
+
+
+def test_the_list_has_all_that_a_saved_graph_may_have_the_packs_own_first():
+    listed = AIO.INPUT_TYPES()["optional"]["preprocessor"][0]
+    assert listed[: len(OWN) + 1] == ["none", *OWN] and len(listed) == len(set(listed))
+    assert set(aio.OLD_PREPROCESSORS) | {"none"} <= set(listed)
+    assert {"MiDaS-NormalMapPreprocessor", "Zoe-DepthMapPreprocessor", "DepthAnythingV2Preprocessor"} <= set(OWN)
+
+
+def test_none_gives_the_picture_back():
+    image = torch.rand(2, 24, 32, 3)
+    assert AIO().execute(image)[0] is image and AIO().execute(image, "none", 64)[0] is image
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_node_runs_with_its_widgets_at_their_defaults(name, monkeypatch):
+    node, asked = MAPPINGS[name], []
+    signature = inspect.signature(node.execute)
+
+    def execute(self, *positional, **named):
+        asked.append(signature.bind(self, *positional, **named).arguments)
+        return ("the map",)
+
+    monkeypatch.setattr(node, "execute", execute)
+    image = torch.rand(1, 8, 8, 3)
+    assert AIO().execute(image, name, 128) == ("the map",)
+    (arguments,) = asked
+    assert arguments.pop("image") is image and arguments.pop("resolution") == 128
+    optional = node.INPUT_TYPES()["optional"]
+    assert {key: value for key, value in arguments.items() if key != "self"} == {
+        key: widget[1]["default"] for key, widget in optional.items() if key != "resolution"
+    }
+
+
+@pytest.mark.parametrize("name", ["CannyEdgePreprocessor", "OpenposePreprocessor", "SomethingNewPreprocessor"])
+def test_another_packs_preprocessor_is_named_with_the_pack_to_install(name):
+    said = AIO.VALIDATE_INPUTS(name)
+    assert said.startswith(f"install the pack comfyui_controlnet_aux (by ComfyUI Manager) for '{name}'")
+    assert all(own in said for own in OWN)
+    with pytest.raises(ValueError, match="install the pack comfyui_controlnet_aux"):
+        AIO().execute(torch.rand(1, 8, 8, 3), name)
+
+
+def test_what_can_run_is_accepted():
+    assert all(AIO.VALIDATE_INPUTS(name) is True for name in ("none", *OWN, None)), "None: another node gives the choice"
+
+
+@pytest.mark.parametrize(("before", "own"), [("AIO_Preprocessor", False), ("KSampler", True)])
+def test_where_the_old_pack_was_loaded_before_its_node_stays(before, own):
+    """Where it is loaded later, ComfyUI itself gives it the id."""
+    code = f"""
+import sys, types
+comfyui = sys.modules["nodes"] = types.ModuleType("nodes")
+comfyui.NODE_CLASS_MAPPINGS = {{{before!r}: object}}
+import depth_normal
+assert ("AIO_Preprocessor" in depth_normal.NODE_CLASS_MAPPINGS) is {own}
+assert ("AIO_Preprocessor" in depth_normal.NODE_DISPLAY_NAME_MAPPINGS) is {own}
+assert "MiDaS-NormalMapPreprocessor" in depth_normal.NODE_CLASS_MAPPINGS
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd="/")
