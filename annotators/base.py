@@ -96,6 +96,8 @@ class Annotator(ABC):
     def check_network(cls, spec: ModelSpec, state: StateDict) -> None:
         """Refuses what is not the file of `spec`'s network, by the names and shapes of its tensors alone.
 
+        A family whose `build` needs more files, or numbers, overrides it.
+
         Args:
             spec: The entry of the table.
             state: As `build`'s for the role of the network, of torch's meta device.

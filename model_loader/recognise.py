@@ -26,6 +26,9 @@ _AS_LARGE = 1.2
 _FOLDERS = 5
 """How many of a path's last parts say what a file is."""
 
+_NO_NAMES = {"model", "weight", "checkpoint", "ckpt", "diffusion", "pytorch", "unet", "network", "fp16", "fp32"}
+"""Words that say of no file what it is."""
+
 _OTHERS = {
     "a LoRA": r"lora_|\.lora\.|\.(alpha|dora_scale)$",
     "a ControlNet": r"^(control_model|controlnet_\w+)\.",
@@ -174,10 +177,10 @@ def _published(path: Path, candidates: Sequence[ModelSpec]) -> list[ModelSpec]:
     if len(as_long) == 1 and not _contradicts(path, as_long[0]):
         return as_long
     maybe = as_long or [spec for spec in candidates if spec.file.size is None and _about(size, spec.file.approximate_size)]
-    digests = {spec.file.sha256.lower(): spec for spec in maybe if spec.file.sha256}
-    if digests and (found := digests.get(sha256_of(path, host.throw_if_interrupted))):
-        return [found]
-    return []
+    if not any(spec.file.sha256 for spec in maybe):
+        return []
+    digest = sha256_of(path, host.throw_if_interrupted)
+    return [spec for spec in maybe if spec.file.sha256 and spec.file.sha256.lower() == digest][:1]
 
 
 def _about(size: int, estimate: int | None) -> bool:
@@ -200,9 +203,11 @@ def _contradicts(path: Path, spec: ModelSpec) -> bool:
 def _by_words(path: Path, candidates: Sequence[ModelSpec]) -> list[ModelSpec]:
     """The candidates that share the most words with the name, or with the first folder around it that has any of theirs."""
     ids = [_words(spec.id) for spec in candidates]
-    names = [_words(spec.id, (spec.file.repo_id or "").rsplit("/", 1)[-1], spec.file.filename) for spec in candidates]
+    names = [
+        _words(spec.id, (spec.file.repo_id or "").rsplit("/", 1)[-1], str(Path(spec.file.filename).with_suffix(""))) for spec in candidates
+    ]
     telling = set().union(*names) - set.intersection(*names)
-    for part in path.absolute().parts[: -_FOLDERS - 1 : -1]:
+    for part in path.absolute().with_suffix("").parts[: -_FOLDERS - 1 : -1]:
         if said := _words(part) & telling:
             scores = [(len(said & own) - len(said - name), len(said & name)) for own, name in zip(ids, names, strict=True)]
             return [spec for spec, score in zip(candidates, scores, strict=True) if score == max(scores)]
@@ -210,8 +215,8 @@ def _by_words(path: Path, candidates: Sequence[ModelSpec]) -> list[ModelSpec]:
 
 
 def _words(*names: str) -> set[str]:
-    """The words of names, without the s of plurals."""
-    return {word.rstrip("s") for name in names for word in re.findall(r"[a-z0-9]+", name.lower())}
+    """The words of names that say something, without the s of plurals."""
+    return {word.rstrip("s") for name in names for word in re.findall(r"[a-z0-9]+", name.lower())} - _NO_NAMES
 
 
 def _words_for_unknown(path: Path, names: Collection[str], untold: dict[str, ImportError]) -> str:

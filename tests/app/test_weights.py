@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import depth_normal
-from depth_normal.annotators.choices import BUNDLED_MODEL, DEFAULT_MODEL
+from depth_normal.annotators.registry import MODELS
 from depth_normal.app import cli
 from depth_normal.app.arguments import chosen_model
 from depth_normal.app.bench import Bench
@@ -72,21 +72,17 @@ def test_bench_speaks_of_the_model_that_the_file_is_of(own, monkeypatch, capsys)
     monkeypatch.setattr("depth_normal.app.bench.measure", measure)
     assert cli.main(["bench", "--json", "--weights", str(own)]) == 0
     assert cli.main(["bench", "--json"]) == 0
-    assert asked == [("tiny", own), (BUNDLED_MODEL, None)]
+    assert asked[0] == ("tiny", own) and asked[1][0] in MODELS and asked[1][1] is None
 
 
 @pytest.mark.parametrize(
-    ("words", "model"),
-    [
-        (("estimate", "a.png", "--out", "x"), DEFAULT_MODEL),
-        (("stereo", "a.png", "--out", "x", "--model", "moge-2-vitl"), "moge-2-vitl"),
-        (("video", "a.mp4", "b.mp4", "--weights", "absent.pth", "--model", "zoedepth-nyu"), "zoedepth-nyu"),
-        (("video", "a.mp4", "b.mp4"), DEFAULT_MODEL),
-        (("bench",), BUNDLED_MODEL),
-    ],
+    "command", [("estimate", "a.png", "--out", "x"), ("stereo", "a.png", "--out", "x"), ("video", "a.mp4", "b.mp4"), ("bench",)]
 )
-def test_the_default_is_taken_where_neither_is_named(words, model):
-    assert chosen_model(cli._parser().parse_args(words)) == model
+def test_a_model_that_is_named_counts_more_than_a_file_and_neither_is_the_default(command):
+    parse = cli._parser().parse_args
+    assert chosen_model(parse([*command, "--model", "zoedepth-nyu", "--weights", "absent.pth"])) == "zoedepth-nyu"
+    default = parse(command)
+    assert chosen_model(default) == default.default_model and default.default_model in MODELS
 
 
 def test_a_folder_from_python_takes_the_file_alone(picture, own, tmp_path):
