@@ -14,36 +14,26 @@ from .widgets import choice_widget, image_input, short_side_widget
 NONE = "none"
 OLD_PACK = "comfyui_controlnet_aux"
 
-# Everything that the old node lists, so that a graph that has one of them opens.
-OLD_PREPROCESSORS = (
+# What the old node lists beside the nodes that this pack has or is to have, so that a graph that has one of them opens.
+OTHERS = (
     "AnimeFace_SemSegPreprocessor",
     "AnyLineArtPreprocessor_aux",
     "BinaryPreprocessor",
     "CannyEdgePreprocessor",
     "ColorPreprocessor",
     "DensePosePreprocessor",
-    "DepthAnythingPreprocessor",
-    "Zoe_DepthAnythingPreprocessor",
-    "DepthAnythingV2Preprocessor",
     "Metric_DepthAnythingV2Preprocessor",
-    "DSINE-NormalMapPreprocessor",
     "DWPreprocessor",
     "AnimalPosePreprocessor",
     "HEDPreprocessor",
     "FakeScribblePreprocessor",
-    "LeReS-DepthMapPreprocessor",
     "LineArtPreprocessor",
     "AnimeLineArtPreprocessor",
     "LineartStandardPreprocessor",
     "Manga2Anime_LineArt_Preprocessor",
     "MediaPipe-FaceMeshPreprocessor",
     "MeshGraphormer-DepthMapPreprocessor",
-    "Metric3D-DepthMapPreprocessor",
-    "Metric3D-NormalMapPreprocessor",
-    "MiDaS-NormalMapPreprocessor",
-    "MiDaS-DepthMapPreprocessor",
     "M-LSDPreprocessor",
-    "BAE-NormalMapPreprocessor",
     "OneFormer-COCO-SemSegPreprocessor",
     "OneFormer-ADE20K-SemSegPreprocessor",
     "OpenposePreprocessor",
@@ -62,7 +52,6 @@ OLD_PREPROCESSORS = (
     "TTPlanet_TileSimple_Preprocessor",
     "UniFormer-SemSegPreprocessor",
     "SemSegPreprocessor",
-    "Zoe-DepthMapPreprocessor",
 )
 
 
@@ -88,7 +77,7 @@ class AioPreprocessor:
             f"Which node. This pack has the first {len(served)} after none; the others are in the pack {OLD_PACK} and stand here so that "
             "graphs that have them open."
         )
-        choices = [NONE, *served, *(name for name in OLD_PREPROCESSORS if name not in served)]
+        choices = [NONE, *served, *(name for name in OTHERS if name not in served)]
         return {
             "required": {"image": image_input()},
             "optional": {

@@ -41,7 +41,7 @@ def test_the_help_page_names_every_input():
 def test_the_list_has_all_that_a_saved_graph_may_have_the_packs_own_first():
     listed = AIO.INPUT_TYPES()["optional"]["preprocessor"][0]
     assert listed[: len(OWN) + 1] == ["none", *OWN] and len(listed) == len(set(listed))
-    assert set(aio.OLD_PREPROCESSORS) | {"none"} <= set(listed)
+    assert set(aio.OTHERS) | {"none"} <= set(listed)
     assert {"MiDaS-NormalMapPreprocessor", "Zoe-DepthMapPreprocessor", "DepthAnythingV2Preprocessor"} <= set(OWN)
 
 
