@@ -1,6 +1,7 @@
 """Raw geometry in a real ComfyUI server: core's MoGe, Depth Anything 3 and mesh nodes take it and give it, files bring it back."""
 
 import json
+import shutil
 import struct
 import subprocess
 import urllib.error
@@ -10,9 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+from depth_normal.annotators.registry import find_spec
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import read_npz, write_npz
+from depth_normal.model_loader.find import bundled_path
 
 pytestmark = pytest.mark.comfyui
 
@@ -211,6 +214,22 @@ def test_a_model_of_the_table(server, photo):
     depth, normals = shown(server, graph, "4", "5")
     assert depth.shape == normals.shape == (256, 256, 3)
     assert depth.min() == 0 and depth.max() == 255 and normals[..., 2].mean() > 150, "blue holds the axis to the viewer"
+
+
+def test_a_file_in_a_model_folder_is_recognised(server, scene):
+    path = server.base / "models" / "geometry_estimation" / "mine.safetensors"
+    path.parent.mkdir(exist_ok=True)
+    shutil.copy(bundled_path(find_spec("tiny").file), path)
+    graph = {
+        "1": core("EmptyImage", width=96, height=64, batch_size=1, color=255),
+        "2": node("LoadModel", model="(from file)", weights="mine.safetensors"),
+        "3": node("EstimateGeometry", model=["2", 0], image=["1", 0]),
+        "4": node("RenderDepth", geometry=["3", 0], near="white", normalisation="per_image"),
+    }
+    assert shown(server, graph, "4")[0].shape == (64, 96, 3)
+    assert f"{path} is recognised as tiny" in server.log
+    graph["2"]["inputs"]["weights"] = "absent.safetensors"
+    assert "no weights file is called 'absent.safetensors'" in error_of(server, graph | {"p": core("PreviewImage", images=["4", 0])})
 
 
 @pytest.mark.parametrize("name", ["../plane.npz", "/etc/hostname.npz", "absent.npz", "texture.jpg", "../x.npz [output]"])

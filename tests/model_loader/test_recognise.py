@@ -249,6 +249,13 @@ def test_a_file_that_was_replaced_is_looked_at_again(like, states, shrunk, monke
     assert recognise.recognise(path).id == VIDEO
 
 
+def test_tensors_count_more_than_the_name_of_another_model(states, shrunk, monkeypatch, tmp_path):
+    table(monkeypatch, *map(shrunk.get, APART))
+    path = tmp_path / MODELS[V2].file.name
+    torch.save(states(VIDEO), path)
+    assert recognise.recognise(path).id == VIDEO
+
+
 @pytest.mark.parametrize(
     ("name", "model_ids"),
     [
