@@ -28,12 +28,12 @@ _SKY_SAMPLES = 100_000
 
 
 class DepthAnything3Annotator(DinoAnnotator):
-    """Depth Anything 3, one picture at a time; `small` and `base` also several at once, as views of one scene.
+    """Depth Anything 3, one picture at a time; `small`, `base` and `large` also several at once, as views of one scene.
 
     Convention:
         Depth, large = far. `small`, `base` and `mono` networks: up to scale (and shift). `metric`: metres for a camera whose longer side
         spans `geometry.camera.DEFAULT_FOV`, which the estimate's intrinsics say; where the field of view is given, metres for that.
-        Sky is not trusted (mask False) and as far as the farthest hundredth of the rest. `small` and `base` also estimate the camera.
+        Sky is not trusted (mask False) and as far as the farthest hundredth of the rest. Those three also estimate the camera.
         Of a scene, they give depth up to one scale for all views (no shift, so it counts as metric depth), and where the cameras stand.
     """
 
@@ -41,12 +41,12 @@ class DepthAnything3Annotator(DinoAnnotator):
 
     @classmethod
     def knows_camera(cls, spec: ModelSpec) -> bool:
-        """See `Annotator.knows_camera`. `small` and `base` estimate it, the metric network has a usual one."""
+        """See `Annotator.knows_camera`. `small`, `base` and `large` estimate it, the metric network has a usual one."""
         return spec.config.vit.alternating_from is not None or spec.quantity is Quantity.METRIC_DEPTH
 
     @classmethod
     def sees_scenes(cls, spec: ModelSpec) -> bool:
-        """See `Annotator.sees_scenes`. `small` and `base` do."""
+        """See `Annotator.sees_scenes`. `small`, `base` and `large` do."""
         return spec.config.vit.alternating_from is not None
 
     def network_size(self, height: int, width: int, size: int) -> tuple[int, int]:

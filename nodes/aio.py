@@ -22,7 +22,6 @@ OTHERS = (
     "CannyEdgePreprocessor",
     "ColorPreprocessor",
     "DensePosePreprocessor",
-    "Metric_DepthAnythingV2Preprocessor",
     "DWPreprocessor",
     "AnimalPosePreprocessor",
     "HEDPreprocessor",

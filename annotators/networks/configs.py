@@ -111,6 +111,9 @@ class DsineConfig:
 
     features: int = 2048
     state: int = 64
+
+
+@dataclass(frozen=True)
 class Metric3dConfig:
     """An architecture of version 2.
 
@@ -127,6 +130,9 @@ class Metric3dConfig:
     path: tuple[int, int, int, int]
     hidden: int
     iterations: int
+
+
+@dataclass(frozen=True)
 class ResnextConfig:
     """An architecture of ResNeXt.
 
@@ -188,6 +194,9 @@ class BoostConfig:
     field: int = 448
     merge_side: int = 1024
     greatest_side: int = 1600
+
+
+@dataclass(frozen=True)
 class Moge1Config:
     """An architecture of version 1.
 

@@ -138,8 +138,8 @@ def test_nothing_mixes_devices_or_asks_the_network_for_numbers():
     assert extrinsics.shape == (3, 3, 4) and {extrinsics.device, prediction.depth.device} == {device}
 
 
-def test_only_small_and_base_see_scenes():
-    assert models_of_scenes() == ["depth-anything-3-small", "depth-anything-3-base"]
+def test_which_models_see_scenes():
+    assert models_of_scenes() == ["depth-anything-3-small", "depth-anything-3-base", "depth-anything-3-large"]
     mono = da3.DepthAnything3Annotator(MODELS["depth-anything-3-mono-large"], nn.Identity())
     with pytest.raises(ValueError, match="mono-large sees each picture by itself"):
         mono.estimate_scene(torch.rand(2, 3, HEIGHT, WIDTH))

@@ -42,6 +42,12 @@ BY_FAMILY = {
     # 3600 tokens of 14 x 14 at the picture's aspect
     "moge": ((728, 966), (686, 1022), (630, 1120), (966, 728)),
     "metric3d": ((616, 1064),) * 4,
+    "leres": ((448, 448),) * 4,
+    # the largest that whatever is found in a picture may ask for
+    "leres-boost": ((1600, 1600),) * 4,
+    "bae": ((480, 640), (480, 704), (480, 864), (640, 480)),
+    # the sides are padded to 32 later
+    "dsine": ((480, 640), (480, 720), (480, 853), (640, 480)),
     "marigold": LONG_SIDE,
     "lotus": LONG_SIDE,
     # as many pixels as 1024 x 1024, in place of the nearest of the authors' eleven shapes

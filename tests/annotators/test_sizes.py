@@ -8,11 +8,11 @@ from depth_normal.annotators.base import WeightFile
 from depth_normal.annotators.depth_anything import DinoAnnotator
 from depth_normal.annotators.libraries import from_diffusers, from_transformers
 from depth_normal.annotators.networks.bae import Bae
-from depth_normal.annotators.networks.dsine import DSINE
-from depth_normal.annotators.networks.metric3d import Metric3d
 from depth_normal.annotators.networks.configs import LeresConfig
+from depth_normal.annotators.networks.dsine import DSINE
 from depth_normal.annotators.networks.leres import Leres
 from depth_normal.annotators.networks.merge import MergeNetwork
+from depth_normal.annotators.networks.metric3d import Metric3d
 from depth_normal.annotators.networks.midas_small import MidasSmall
 from depth_normal.annotators.networks.tiny import TINY, TinyNetwork
 from depth_normal.annotators.registry import FAMILIES, MODELS
@@ -53,14 +53,13 @@ def networks(spec, role):
         if spec.family in ("leres", "leres-boost"):
             return [MergeNetwork(spec.config.merge) if role == "merge" else Leres(LeresConfig())]
         if spec.family == "moge":
-            return [MoGe(spec.config)]
+            return [moge.network_of(spec)]
         if spec.family == "bae":
             return [Bae()]
         if spec.family == "dsine":
             return [DSINE(spec.config)]
-        if spec.family in ("moge", "metric3d"):
-            return [(MoGe if spec.family == "moge" else Metric3d)(spec.config)]
-            return [moge.network_of(spec)]
+        if spec.family == "metric3d":
+            return [Metric3d(spec.config)]
         if spec.family == "zoedepth":
             return [from_transformers("ZoeDepthForDepthEstimation")[0](zoe.transformers_config(spec.config))]
         if spec.config.backbone == "efficientnet-lite3":

@@ -39,7 +39,7 @@ class Pretend:
         self.asked.append((model, precision))
         return self
 
-    def estimates(self, images, size, progress):
+    def estimates(self, images, size, progress, options=None):
         self.sizes.append(size)
         yield self.estimate
 
