@@ -1,6 +1,5 @@
 """The command line, as a person uses it: real files in, real files out, exit codes and messages."""
 
-import inspect
 import json
 import os
 import re
@@ -16,7 +15,7 @@ import pytest
 import torch
 
 import depth_normal
-from depth_normal.app import cli, work
+from depth_normal.app import arguments, cli, work
 from depth_normal.app.records import RECORDS
 from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.derive import with_normals
@@ -304,7 +303,7 @@ def test_the_demo_needs_neither_network_nor_other_libraries(tmp_path):
     ],
 )
 def test_what_is_taken_where_nobody_chooses(words, model, capsys):
-    assert cli._parser().parse_args(words).model == model
+    assert arguments.chosen_model(cli._parser().parse_args(words)) == model
     with pytest.raises(SystemExit):
         cli.main([words[0], "--help"])
     told = "".join(capsys.readouterr().out.split())  # a line may end at a hyphen
@@ -312,8 +311,13 @@ def test_what_is_taken_where_nobody_chooses(words, model, capsys):
     assert words[0] == "bench" or "840isitsresolutionlevel9,485level0" in told
 
 
-def test_from_python_the_same_is_taken():
-    assert inspect.signature(depth_normal.estimate_folder).parameters["model"].default == "moge-2-vits-normal"
+def test_from_python_the_same_is_taken(photo, monkeypatch):
+    def refuse(model, *_):
+        raise ValueError(model)
+
+    monkeypatch.setattr(work, "load_model", refuse)
+    with pytest.raises(ValueError, match="^moge-2-vits-normal$"):
+        next(depth_normal.estimate_folder(photo))
 
 
 def test_the_readmes_example_can_be_pasted(photo, tmp_path, monkeypatch, capsys):
