@@ -307,17 +307,17 @@ def test_what_is_taken_where_nobody_chooses(words, model, capsys):
     with pytest.raises(SystemExit):
         cli.main([words[0], "--help"])
     told = "".join(capsys.readouterr().out.split())  # a line may end at a hyphen
-    assert f"(default:{model})" in told and f"`{model}`" in (ROOT / "README.md").read_text()
+    assert f"else{model})" in told and f"`{model}`" in (ROOT / "README.md").read_text()
     assert words[0] == "bench" or "840isitsresolutionlevel9,485level0" in told
 
 
-def test_from_python_the_same_is_taken(photo, monkeypatch):
+def test_from_python_the_same_is_taken(picture, monkeypatch):
     def refuse(model, *_):
         raise ValueError(model)
 
     monkeypatch.setattr(work, "load_model", refuse)
-    with pytest.raises(ValueError, match="^moge-2-vits-normal$"):
-        next(depth_normal.estimate_folder(photo))
+    with pytest.raises(ValueError, match=r"^moge-2-vits-normal$"):
+        next(depth_normal.estimate_folder(picture))
 
 
 def test_the_readmes_example_can_be_pasted(photo, tmp_path, monkeypatch, capsys):
