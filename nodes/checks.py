@@ -7,7 +7,7 @@ from typing import Any
 
 from ..geometry.checks import check_range
 from ..geometry.estimate import Estimate
-from .widgets import MAX_FOV, MAX_RATIO, MAX_RESOLUTION, MIN_RESOLUTION
+from .widgets import MAX_FOV, MAX_NETWORK_SIZE, MAX_RATIO, MAX_RESOLUTION, MIN_RESOLUTION
 
 
 def check_short_side(resolution: int) -> None:
@@ -28,6 +28,15 @@ def check_network_side(resolution: int) -> None:
         ValueError: Out of range.
     """
     check_range("resolution", resolution, 0, MAX_RESOLUTION)
+
+
+def check_network_size(network_size: int) -> None:
+    """Refuses what `network_size_widget` cannot say.
+
+    Raises:
+        ValueError: Out of range.
+    """
+    check_range("network_size", network_size, 0, MAX_NETWORK_SIZE)
 
 
 def check_camera(fov: float, near_far_ratio: float = 0.0) -> None:

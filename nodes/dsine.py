@@ -4,30 +4,22 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from ..annotators.dsine import MAX_ITERATIONS, DsineOptions
 from ..geometry.checks import check_choice
-from ..geometry.conventions import NormalMapCoding, encode_normal_map
-from ..geometry.estimate import Estimate
 from ..model_loader import load_model
-from ..model_loader.host import progress_bar
-from ..utils import to_pictures
-from .batches import to_output
-from .checks import check_camera, check_short_side
-from .legacy import LEGACY_CATEGORY
+from .checks import check_camera
+from .normal_maps import NormalMapNode, checked_pictures, normal_map, normal_map_inputs
 from .sockets import Inputs
-from .widgets import CODING_READERS, choice_widget, count_widget, image_input, number_widget, precision_widget, short_side_widget
+from .widgets import NORMALBAE, choice_widget, count_widget, network_size_widget, number_widget
 
-MODEL = "dsine"
 DEFAULT_FOV, OLD_MAX_FOV = 60.0, 365.0
 DEFAULT_ITERATIONS = 5
 CORRECT, AS_OLD = CAMERAS = ("correct", "as the old node")
-OLD_CODING = NormalMapCoding.CONTROLNET_NORMALBAE
 
 
-class DsineNormalMap:
+class DsineNormalMap(NormalMapNode):
     """DSINE's normals as a picture."""
 
     NODE_ID = "DSINE-NormalMapPreprocessor"
@@ -36,9 +28,6 @@ class DsineNormalMap:
         "Normal map from DSINE, as control_v11p_sd15_normalbae expects it. Licence of Imperial College London: for research only, "
         "not for commercial use."
     )
-    CATEGORY, FUNCTION = LEGACY_CATEGORY, "execute"
-    RETURN_TYPES: ClassVar = ("IMAGE",)
-    OUTPUT_TOOLTIPS: ClassVar = ("Directions as colours, at the size that resolution says.",)
     SEARCH_ALIASES: ClassVar = ["normal map", "dsine", "controlnet normal", "normalbae", "surface normals"]
 
     @classmethod
@@ -46,19 +35,13 @@ class DsineNormalMap:
         """ComfyUI's description of the inputs."""
         fov = "Field of view of the picture's longer side in degrees, at most 175. 0: not known, taken as 60."
         iterations = "Passes in which neighbours correct each other's normals. DSINE was trained with 5."
-        size = "Short side of the result in pixels, aspect kept. The network runs at this size too; it was trained at about 480."
         camera = "correct: the true one. as the old node: with its mistakes (focal length, middle), for pictures like the old ones."
-        return {
-            "required": {"image": image_input()},
-            "optional": {
-                "fov": number_widget(DEFAULT_FOV, 0.0, OLD_MAX_FOV, 0.01, fov),
-                "iterations": count_widget(DEFAULT_ITERATIONS, 1, MAX_ITERATIONS, iterations),
-                "resolution": short_side_widget(size),
-                "camera": choice_widget(CAMERAS, camera, advanced=True),
-                "precision": precision_widget(),
-                "coding": choice_widget(_codings(), f"How the vectors are stored. {CODING_READERS}"),
-            },
+        size = "Short side of the picture that the network sees; 0: the resolution, as in the old node. It was trained at about 480."
+        before = {
+            "fov": number_widget(DEFAULT_FOV, 0.0, OLD_MAX_FOV, 0.01, fov),
+            "iterations": count_widget(DEFAULT_ITERATIONS, 1, MAX_ITERATIONS, iterations),
         }
+        return normal_map_inputs(network_size_widget(size), before, {"camera": choice_widget(CAMERAS, camera, advanced=True)})
 
     def execute(
         self,
@@ -67,30 +50,17 @@ class DsineNormalMap:
         iterations: int = DEFAULT_ITERATIONS,
         resolution: int = 512,
         camera: str = CORRECT,
+        network_size: int = 0,
         precision: str = "auto",
-        coding: str = OLD_CODING.value,
+        coding: str = NORMALBAE,
     ) -> tuple[Tensor]:
         """One normal map a picture."""
         check_camera(fov)
-        check_short_side(resolution)
         check_choice("camera", camera, CAMERAS)
-        check_choice("coding", coding, _codings())
         options = DsineOptions(iterations, old_camera=camera == AS_OLD)
-        pictures = to_pictures(image)
-        progress = progress_bar(pictures.shape[0])
-        estimates = load_model(MODEL, precision).estimates(pictures, resolution, progress, fov=fov, options=options)
-        # the network runs at the result's size: nothing is resized
-        return (torch.cat([to_output(_render(estimate, coding)) for estimate in estimates]),)
-
-
-def _codings() -> list[str]:
-    others = [coding.value for coding in NormalMapCoding if coding not in (OLD_CODING, NormalMapCoding.SCANNET)]
-    return [OLD_CODING.value, *others]
-
-
-def _render(estimate: Estimate, coding: str) -> Tensor:
-    assert estimate.normals is not None and estimate.axes is not None
-    return encode_normal_map(estimate.normals, NormalMapCoding(coding), source=estimate.axes)
+        pictures = checked_pictures(image, resolution, network_size, coding)
+        model = load_model("dsine", precision)
+        return normal_map(pictures, model, resolution, network_size or resolution, coding, fov=fov, options=options)
 
 
 NODES = (DsineNormalMap,)

@@ -2,78 +2,82 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ..geometry.checks import check_choice, check_range
-from ..geometry.conventions import NormalMapCoding, encode_normal_map
 from ..geometry.estimate import Estimate
 from ..geometry.levels import depth_to_nearness, measure_range
 from ..geometry.render import MeasureRange
 from ..model_loader import Model, load_model
-from .legacy import LEGACY_CATEGORY, annotate, annotate_depth
+from .checks import check_network_size
+from .legacy import LEGACY_CATEGORY, annotate_depth
+from .normal_maps import NormalMapNode, checked_pictures, normal_map, normal_map_inputs
 from .sockets import Inputs
 from .widgets import (
     CLIP_NORMALISATIONS,
+    NORMALBAE,
     PER_IMAGE,
+    Widget,
     choice_widget,
     clip_normalisation_widget,
     count_widget,
     image_input,
+    network_size_widget,
     precision_widget,
     short_side_widget,
 )
 
 BACKBONES = ("vit-small", "vit-large", "vit-giant2")
 DEFAULT_FOCAL, MAX_FOCAL = 1000, 16384
-MAX_NETWORK_SIZE = 4096
-OLD_CODING = NormalMapCoding.CONTROLNET_NORMALBAE
 
 # the greys that the old node took from matplotlib: evenly spaced from 0 to _FARTHEST times the farthest depth, in so many steps
 _GREYS = (255, 240, 217, 189, 150, 115, 82, 37, 0)
 _FARTHEST, _STEPS = 1.1, 256
 
 
-def _inputs(**after: Any) -> Inputs:
-    """The old widgets, which graphs store by position, and behind `resolution` the new ones."""
+def _before() -> dict[str, Widget]:
+    """The old widgets before `resolution`."""
     backbone = "Which network: small (150 MB), large (1.65 GB), giant2 (5.51 GB). Whether the weights may be used commercially is unclear."
     unused = "Has no effect on the picture, nor had it in the old node; here so that old graphs open unchanged."
-    size = "Height of the frame of 616 x 1064 pixels that pictures are fitted into; 0: the authors', whatever the resolution."
     return {
-        "required": {"image": image_input()},
-        "optional": {
-            "backbone": choice_widget(BACKBONES, backbone),
-            "fx": count_widget(DEFAULT_FOCAL, 1, MAX_FOCAL, unused, step=1),
-            "fy": count_widget(DEFAULT_FOCAL, 1, MAX_FOCAL, unused, step=1),
-            "resolution": short_side_widget("Short side of the picture that comes out, in pixels; its aspect is kept."),
-            "network_size": count_widget(0, 0, MAX_NETWORK_SIZE, size, step=28, advanced=True),
-            "precision": precision_widget(),
-            **after,
-        },
+        "backbone": choice_widget(BACKBONES, backbone),
+        "fx": count_widget(DEFAULT_FOCAL, 1, MAX_FOCAL, unused, step=1),
+        "fy": count_widget(DEFAULT_FOCAL, 1, MAX_FOCAL, unused, step=1),
     }
 
 
-class _Metric3dMap:
-    CATEGORY, FUNCTION = LEGACY_CATEGORY, "execute"
-    RETURN_TYPES: ClassVar = ("IMAGE",)
+def _network_size() -> Widget:
+    size = "Height of the frame of 616 x 1064 pixels that pictures are fitted into; 0: the authors', whatever the resolution."
+    return network_size_widget(size, step=28)
 
 
-class Metric3dDepthMap(_Metric3dMap):
+class Metric3dDepthMap:
     """Metric3D's metres as a picture."""
 
     NODE_ID = "Metric3D-DepthMapPreprocessor"
     DISPLAY_NAME = "Metric3D Depth Map"
     DESCRIPTION = "Depth picture from Metric3D v2, near = white. For the metres themselves use Estimate Geometry."
+    CATEGORY, FUNCTION = LEGACY_CATEGORY, "execute"
+    RETURN_TYPES: ClassVar = ("IMAGE",)
     OUTPUT_TOOLTIPS: ClassVar = ("Near = white, 0 m white, the farthest nearly black: short side = resolution, aspect kept.",)
     SEARCH_ALIASES: ClassVar = ["depth map", "metric3d", "metric depth", "controlnet depth"]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        return _inputs(normalisation=clip_normalisation_widget())
+        return {
+            "required": {"image": image_input()},
+            "optional": {
+                **_before(),
+                "resolution": short_side_widget(),
+                "network_size": _network_size(),
+                "precision": precision_widget(),
+                "normalisation": clip_normalisation_widget(),
+            },
+        }
 
     def execute(
         self,
@@ -88,11 +92,12 @@ class Metric3dDepthMap(_Metric3dMap):
     ) -> tuple[Tensor]:
         """One depth picture a picture."""
         check_choice("normalisation", normalisation, CLIP_NORMALISATIONS)
-        model = _model(backbone, fx, fy, network_size, precision)
+        check_network_size(network_size)
+        model = _model(backbone, fx, fy, precision)
         return (annotate_depth(image, model, resolution, normalisation, network_size or None, show=_greys),)
 
 
-class Metric3dNormalMap(_Metric3dMap):
+class Metric3dNormalMap(NormalMapNode):
     """Metric3D's normals as a normal map."""
 
     NODE_ID = "Metric3D-NormalMapPreprocessor"
@@ -100,14 +105,12 @@ class Metric3dNormalMap(_Metric3dMap):
     DESCRIPTION = (
         "Normal map from Metric3D v2, as control_v11p_sd15_normalbae expects it. Choose another coding for Blender or a game engine."
     )
-    OUTPUT_TOOLTIPS: ClassVar = ("Normals as colours, in the coding chosen: short side = resolution, aspect kept.",)
     SEARCH_ALIASES: ClassVar = ["normal map", "metric3d", "controlnet normal", "surface normals"]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        tooltip = "How the vectors are stored in R, G, B. The first is the old node's."
-        return _inputs(coding=choice_widget(_codings(), tooltip))
+        return normal_map_inputs(_network_size(), _before())
 
     def execute(
         self,
@@ -118,30 +121,18 @@ class Metric3dNormalMap(_Metric3dMap):
         resolution: int = 512,
         network_size: int = 0,
         precision: str = "auto",
-        coding: str = OLD_CODING.value,
+        coding: str = NORMALBAE,
     ) -> tuple[Tensor]:
         """One normal map a picture."""
-        check_choice("coding", coding, _codings())
-        model = _model(backbone, fx, fy, network_size, precision)
-        return (annotate(image, model, resolution, partial(_encoded, coding=NormalMapCoding(coding)), network_size or None),)
+        pictures = checked_pictures(image, resolution, network_size, coding)
+        return normal_map(pictures, _model(backbone, fx, fy, precision), resolution, network_size or None, coding)
 
 
-def _model(backbone: str, fx: int, fy: int, network_size: int, precision: str) -> Model:
+def _model(backbone: str, fx: int, fy: int, precision: str) -> Model:
     check_choice("backbone", backbone, BACKBONES)
     check_range("fx", fx, 1, MAX_FOCAL)
     check_range("fy", fy, 1, MAX_FOCAL)
-    check_range("network_size", network_size, 0, MAX_NETWORK_SIZE)
     return load_model(f"metric3d-{backbone}", precision)
-
-
-def _codings() -> list[str]:
-    others = [coding.value for coding in NormalMapCoding if coding not in (OLD_CODING, NormalMapCoding.SCANNET)]
-    return [OLD_CODING.value, *others]
-
-
-def _encoded(estimate: Estimate, coding: NormalMapCoding) -> Tensor:
-    assert estimate.normals is not None
-    return encode_normal_map(estimate.normals, coding, source=estimate.axes)
 
 
 def _greys(estimate: Estimate, measure: MeasureRange = measure_range) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..annotators.registry import DEFAULT_MODEL, models_of_family
 from ..annotators.resizing import SHORT_SIDE
 from ..geometry.checks import check_choice, check_range
-from ..geometry.conventions import NormalMapCoding, encode_normal_map
+from ..geometry.conventions import encode_normal_map
 from ..geometry.estimate import Axes, Estimate
 from ..geometry.normals import midas_normals
 from ..model_loader import Model, load_model
@@ -19,19 +19,21 @@ from .legacy import LEGACY_CATEGORY, annotate, annotate_depth
 from .sockets import Inputs
 from .widgets import (
     CLIP_NORMALISATIONS,
+    CODINGS,
+    NORMAL_1_0,
     PER_IMAGE,
     background_widget,
     choice_widget,
     clip_normalisation_widget,
     flatness_widget,
     image_input,
+    old_coding_widget,
     precision_widget,
     short_side_widget,
 )
 
 DEFAULT_A, MAX_A = math.tau, math.pi * 5
 DEFAULT_THRESHOLD = 0.1
-OLD_CODING = NormalMapCoding.CONTROLNET_1_0_NORMAL
 
 
 def _inputs(a_tooltip: str, threshold_tooltip: str) -> Inputs:
@@ -74,8 +76,7 @@ class MidasNormalMap:
             "How flat the surface looks: the length given to the axis towards the viewer, beside the depth's slopes. Larger = flatter.",
             "What is farther than this (0 = farthest, 1 = nearest) counts as background and faces the viewer.",
         )
-        tooltip = "How the vectors are stored in R, G, B. The first is the old node's; normalbae is for control_v11p_sd15_normalbae."
-        inputs["optional"]["coding"] = choice_widget(_codings(), tooltip)
+        inputs["optional"]["coding"] = old_coding_widget(NORMAL_1_0)
         return inputs
 
     def execute(
@@ -86,13 +87,13 @@ class MidasNormalMap:
         resolution: int = 512,
         model: str = DEFAULT_MODEL,
         precision: str = "auto",
-        coding: str = OLD_CODING.value,
+        coding: str = NORMAL_1_0,
     ) -> tuple[Tensor]:
         """One normal map a picture."""
         check_range("a", a, 0, MAX_A)
         check_range("bg_threshold", bg_threshold, 0, 1)
-        check_choice("coding", coding, _codings())
-        render = partial(_render_normals, a=a, bg_threshold=bg_threshold, coding=NormalMapCoding(coding))
+        check_choice("coding", coding, CODINGS)
+        render = partial(_render_normals, a=a, bg_threshold=bg_threshold, coding=coding)
         return (annotate(image, _model(model, precision), resolution, render, resolution),)
 
 
@@ -135,12 +136,7 @@ def _model(model: str, precision: str) -> Model:
     return load_model(model, precision).with_resizing(SHORT_SIDE)
 
 
-def _codings() -> list[str]:
-    others = [coding.value for coding in NormalMapCoding if coding not in (OLD_CODING, NormalMapCoding.SCANNET)]
-    return [OLD_CODING.value, *others]
-
-
-def _render_normals(estimate: Estimate, a: float, bg_threshold: float, coding: NormalMapCoding) -> Tensor:
+def _render_normals(estimate: Estimate, a: float, bg_threshold: float, coding: str) -> Tensor:
     assert estimate.depth is not None
     return encode_normal_map(midas_normals(estimate.depth, a, bg_threshold), coding, source=Axes.SCANNET)
 

@@ -1,26 +1,26 @@
-"""The old pack's nodes of networks that give normals themselves: same ids, widgets, sizes and looks."""
+"""The old pack's node of BAE: same id, widgets, sizes and looks; and what all old nodes of networks that give normals share."""
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
-from ..geometry.checks import check_choice, check_range
-from ..geometry.conventions import NormalMapCoding
+from ..geometry.checks import check_choice
 from ..geometry.estimate import Estimate
 from ..geometry.render import normals_to_image
 from ..model_loader import Model, load_model
-from .legacy import LEGACY_CATEGORY, annotate
+from ..model_loader.host import progress_bar
+from ..utils import scale_short_side, to_pictures
+from .batches import to_output
+from .checks import check_network_size, check_short_side
+from .legacy import LEGACY_CATEGORY
 from .sockets import Inputs
-from .widgets import CODING_READERS, CODINGS, coding_widget, count_widget, image_input, precision_widget, short_side_widget
-
-MAX_NETWORK_SIZE = 4096
-OLD_CODING = NormalMapCoding.CONTROLNET_NORMALBAE.value
+from .widgets import CODINGS, NORMALBAE, Widget, image_input, network_size_widget, old_coding_widget, precision_widget, short_side_widget
 
 
-class _NormalMap:
+class NormalMapNode:
     """What all of them have in common."""
 
     CATEGORY, FUNCTION = LEGACY_CATEGORY, "execute"
@@ -28,38 +28,64 @@ class _NormalMap:
     OUTPUT_TOOLTIPS: ClassVar = ("Unit vectors as colours, coded as chosen: short side = resolution, aspect kept.",)
 
 
-def _inputs(before: dict[str, Any], network_size: str) -> Inputs:
-    """The old widgets, which graphs store by position, and behind `resolution` the new ones; `network_size` is the tooltip of one."""
-    coding = f"How R, G and B hold the vectors; the default is the old node's. {CODING_READERS}"
+def normal_map_inputs(network_size: Widget, before: dict[str, Widget] | None = None, own: dict[str, Widget] | None = None) -> Inputs:
+    """The inputs of such a node: the old widgets, which graphs store by position, and behind `resolution` the new ones.
+
+    Args:
+        network_size: How large the picture is that the network sees.
+        before: The old widgets before `resolution`.
+        own: New widgets that no other node has.
+    """
     return {
         "required": {"image": image_input()},
         "optional": {
-            **before,
+            **(before or {}),
             "resolution": short_side_widget(),
-            "coding": coding_widget(coding, OLD_CODING),
-            "network_size": count_widget(0, 0, MAX_NETWORK_SIZE, network_size, advanced=True),
+            **(own or {}),
+            "network_size": network_size,
             "precision": precision_widget(),
+            "coding": old_coding_widget(NORMALBAE),
         },
     }
 
 
-def _check(coding: str, network_size: int) -> None:
-    """Refuses what the new widgets cannot say, before a model is loaded."""
+def checked_pictures(image: Tensor, resolution: int, network_size: int, coding: str) -> Tensor:
+    """The pictures of an IMAGE, for `normal_map`. Nothing is loaded for what is refused here.
+
+    Raises:
+        ValueError: What the widgets of `normal_map_inputs` cannot say, or pictures that `utils.to_pictures` refuses.
+    """
+    check_short_side(resolution)
+    check_network_size(network_size)
     check_choice("coding", coding, CODINGS)
-    check_range("network_size", network_size, 0, MAX_NETWORK_SIZE)
+    return to_pictures(image)
 
 
-def _normal_map(image: Tensor, model: Model, resolution: int, coding: str, network_size: int | None) -> tuple[Tensor]:
-    """One normal map a picture; `network_size` None = the size of the network's authors."""
-    return (annotate(image, model, resolution, partial(_render, coding=NormalMapCoding(coding)), network_size),)
+def normal_map(
+    pictures: Tensor, model: Model, resolution: int, network_size: int | None, coding: str, *, fov: float = 0.0, options: Any = None
+) -> tuple[Tensor]:
+    """One normal map a picture. The vectors are resized, and not their colours: they stay unit vectors.
+
+    Args:
+        pictures: What `checked_pictures` gave.
+        model: One that gives normals.
+        resolution: Short side of the result in pixels.
+        network_size: Side of the network's input in pixels; None = the size of the model's authors.
+        coding: One of `CODINGS`.
+        fov: Degrees that the longer side spans; 0 = not known.
+        options: The model family's own, where it has any.
+    """
+    size = scale_short_side(pictures.shape[-2], pictures.shape[-1], resolution)
+    estimates = model.estimates(pictures, network_size, progress_bar(pictures.shape[0]), fov=fov, options=options)
+    return (torch.cat([to_output(_encoded(estimate.resized(*size), coding)) for estimate in estimates]),)
 
 
-def _render(estimate: Estimate, coding: NormalMapCoding) -> Tensor:
-    assert estimate.normals is not None
+def _encoded(estimate: Estimate, coding: str) -> Tensor:
+    assert estimate.normals is not None and estimate.axes is not None
     return normals_to_image(estimate.normals, coding, estimate.axes, estimate.mask)
 
 
-class BaeNormalMap(_NormalMap):
+class BaeNormalMap(NormalMapNode):
     """BAE's normals as a picture."""
 
     NODE_ID = "BAE-NormalMapPreprocessor"
@@ -73,14 +99,15 @@ class BaeNormalMap(_NormalMap):
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        return _inputs({}, "Short side of the picture that the network sees; 0: the resolution, as in the old node. It was trained at 480.")
+        size = "Short side of the picture that the network sees; 0: the resolution, as in the old node. It was trained at 480."
+        return normal_map_inputs(network_size_widget(size))
 
     def execute(
-        self, image: Tensor, resolution: int = 512, coding: str = OLD_CODING, network_size: int = 0, precision: str = "auto"
+        self, image: Tensor, resolution: int = 512, network_size: int = 0, precision: str = "auto", coding: str = NORMALBAE
     ) -> tuple[Tensor]:
         """One normal map a picture."""
-        _check(coding, network_size)
-        return _normal_map(image, load_model("bae-normal", precision), resolution, coding, network_size or resolution)
+        pictures = checked_pictures(image, resolution, network_size, coding)
+        return normal_map(pictures, load_model("bae-normal", precision), resolution, network_size or resolution, coding)
 
 
 NODES = (BaeNormalMap,)

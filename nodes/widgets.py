@@ -11,11 +11,13 @@ from ..model_loader import DTYPE_CHOICES
 from .sockets import GEOMETRY, Widget
 
 MIN_RESOLUTION, MAX_RESOLUTION = 64, 16384
+MAX_NETWORK_SIZE = 4096
 MAX_FOV, MAX_RATIO = 175.0, 10000.0
 AUTO = "auto"
 PER_IMAGE, PER_CLIP, RUNNING = CLIP_NORMALISATIONS = ("per_image", "per_clip", "running")
 CODINGS = tuple(coding.value for coding in NormalMapCoding)
 OPENGL, DIRECTX = NormalMapCoding.OPENGL.value, NormalMapCoding.DIRECTX.value
+NORMALBAE, NORMAL_1_0 = NormalMapCoding.CONTROLNET_NORMALBAE.value, NormalMapCoding.CONTROLNET_1_0_NORMAL.value
 
 CODING_READERS = (
     "opengl: Blender, glTF. directx: Unreal. controlnet-normalbae: control_v11p_sd15_normalbae. controlnet-1.0-normal: control_sd15_normal."
@@ -69,6 +71,11 @@ def network_side_widget(tooltip: str) -> Widget:
     return count_widget(0, 0, MAX_RESOLUTION, tooltip)
 
 
+def network_size_widget(tooltip: str, step: int | None = None) -> Widget:
+    """The same in the old nodes, behind `resolution`; `tooltip` says what 0 is."""
+    return count_widget(0, 0, MAX_NETWORK_SIZE, tooltip, step=step, advanced=True)
+
+
 def precision_widget() -> Widget:
     """What the network computes in."""
     tooltip = "What the network computes in. auto: the fastest in which the picture stays the same; float32 where in doubt."
@@ -117,6 +124,11 @@ def clip_normalisation_widget() -> Widget:
 def coding_widget(tooltip: str, default: str = OPENGL) -> Widget:
     """How a normal map stores its vectors."""
     return choice_widget(CODINGS, tooltip, default)
+
+
+def old_coding_widget(default: str) -> Widget:
+    """The same in the old nodes; `default` is what the old node gave."""
+    return coding_widget(f"How R, G and B hold the vectors; {default}: as in the old node. {CODING_READERS}", default)
 
 
 def flatness_widget(tooltip: str, high: float, *, advanced: bool = False) -> Widget:

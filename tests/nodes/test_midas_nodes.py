@@ -83,7 +83,7 @@ def sphere(size=201):
 def test_sphere_has_the_five_colours():
     disparity = sphere()
     image = annotate(
-        torch.rand(1, 201, 201, 3), Pretend(disparity), 201, lambda e: nodes._render_normals(e, math.tau, 0.1, nodes.OLD_CODING)
+        torch.rand(1, 201, 201, 3), Pretend(disparity), 201, lambda e: nodes._render_normals(e, math.tau, 0.1, nodes.NORMAL_1_0)
     )
     codes = (image[0] * 255).to(torch.uint8)
     middle = 100
@@ -117,7 +117,7 @@ def test_normal_map_is_the_old_one(a, bg_threshold):
     generator = torch.Generator().manual_seed(0)
     disparity = torch.nn.functional.interpolate(torch.rand(3, 1, 9, 12, generator=generator) * 900, size=(96, 128), mode="bicubic")
     ours = annotate(
-        torch.rand(3, 96, 128, 3), Pretend(disparity), 96, lambda e: nodes._render_normals(e, a, bg_threshold, nodes.OLD_CODING)
+        torch.rand(3, 96, 128, 3), Pretend(disparity), 96, lambda e: nodes._render_normals(e, a, bg_threshold, nodes.NORMAL_1_0)
     )
     for mine, map_ in zip(ours, disparity, strict=True):
         old = old_normal_map(map_[0].numpy().copy(), a, bg_threshold)
@@ -126,17 +126,14 @@ def test_normal_map_is_the_old_one(a, bg_threshold):
 
 def test_codings_are_the_same_vectors():
     disparity = sphere()
-    maps = {
-        c: nodes._render_normals(Estimate(depth=disparity, quantity=Quantity.DISPARITY), 6.28, 0.1, nodes.NormalMapCoding(c))
-        for c in nodes._codings()
-    }
+    maps = {c: nodes._render_normals(Estimate(depth=disparity, quantity=Quantity.DISPARITY), 6.28, 0.1, c) for c in nodes.CODINGS}
     old = maps["controlnet-1.0-normal"]
     assert torch.allclose(maps["opengl"], torch.stack((1 - old[:, 2], old[:, 1], old[:, 0]), 1), atol=1e-6), (
         "contract: OpenGL = (1-B, G, R)"
     )
     assert torch.allclose(maps["controlnet-normalbae"], old.flip(1), atol=1e-6)
     assert torch.allclose(maps["directx"][:, 1], 1 - maps["opengl"][:, 1], atol=1e-6)
-    assert nodes._codings()[0] == "controlnet-1.0-normal"
+    assert nodes.MidasNormalMap.INPUT_TYPES()["optional"]["coding"][1]["default"] == "controlnet-1.0-normal"
 
 
 @pytest.mark.parametrize("node", [NORMAL, DEPTH])
@@ -190,7 +187,7 @@ def test_constant_and_half_precision_pictures_are_finite(small, node):
 def test_a_constant_disparity_gives_a_constant_picture():
     flat = Estimate(depth=torch.full((1, 1, 64, 64), 7.0), quantity=Quantity.DISPARITY)
     assert render_depth(flat).unique().numel() == 1
-    assert nodes._render_normals(flat, 0.0, 0.0, nodes.OLD_CODING).mul(255).int().flatten(2)[0, :, 0].tolist() == [255, 127, 127]
+    assert nodes._render_normals(flat, 0.0, 0.0, nodes.NORMAL_1_0).mul(255).int().flatten(2)[0, :, 0].tolist() == [255, 127, 127]
 
 
 def test_a_zero_is_finite(small):

@@ -11,22 +11,30 @@ import pytest
 import torch
 
 import depth_normal
+from depth_normal import NODE_CLASS_MAPPINGS
 from depth_normal.annotators.networks.bae import Bae
 from depth_normal.annotators.registry import MODELS
 from depth_normal.app.cli import main
 from depth_normal.geometry.conventions import decode_normal_map
 from depth_normal.geometry.estimate import Axes, Estimate
 from depth_normal.model_loader import free
+from depth_normal.nodes import dsine, metric3d
 from depth_normal.nodes import normal_maps as nodes
 from depth_normal.nodes.geometry import EstimateGeometry, LoadDepthNormalModel
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "tiny_bae.py")))
-BAE = nodes.BaeNormalMap
-ALL = pytest.mark.parametrize("node", nodes.NODES, ids=lambda node: node.NODE_ID)
+BAE, DSINE, METRIC3D = NODES = (nodes.BaeNormalMap, dsine.DsineNormalMap, metric3d.Metric3dNormalMap)
+ALL = pytest.mark.parametrize("node", NODES, ids=lambda node: node.NODE_ID)
+FOCAL = ("INT", 1000, 1, 16384)
 # the old widgets before `resolution`: name, kind, default, lowest, highest
-CONTRACT = {"BAE-NormalMapPreprocessor": []}
-MODEL_OF = {BAE: "bae-normal"}
+CONTRACT = {
+    "BAE-NormalMapPreprocessor": [],
+    "DSINE-NormalMapPreprocessor": [("fov", "FLOAT", 60.0, 0.0, 365.0), ("iterations", "INT", 5, 1, 20)],
+    "Metric3D-NormalMapPreprocessor": [("backbone", ["vit-small", "vit-large", "vit-giant2"]), ("fx", *FOCAL), ("fy", *FOCAL)],
+}
+MODEL_OF = {BAE: "bae-normal", DSINE: "dsine", METRIC3D: "metric3d-vit-small"}
+NEW = ["network_size", "precision", "coding"]
 
 
 class Pretend:
@@ -39,7 +47,7 @@ class Pretend:
         self.asked.append((model, precision))
         return self
 
-    def estimates(self, images, size, progress, options=None):
+    def estimates(self, images, size, progress, *, fov=0.0, options=None):
         self.sizes.append(size)
         yield self.estimate
 
@@ -57,7 +65,8 @@ def pretend(monkeypatch):
     """A model that sees the ball, in the axes that networks of its kind have."""
     left = torch.tensor([-1.0, 1.0, 1.0]).view(1, 3, 1, 1)
     model = Pretend(Estimate(normals=ball() * left, axes=Axes.SCANNET))
-    monkeypatch.setattr(nodes, "load_model", model)
+    for module in (nodes, dsine, metric3d):
+        monkeypatch.setattr(module, "load_model", model)
     return model
 
 
@@ -76,11 +85,11 @@ def tiny(tmp_path, monkeypatch):
 
 
 def test_ids_and_front_door():
-    assert {node.NODE_ID for node in nodes.NODES} == set(CONTRACT)
-    for node in nodes.NODES:
+    assert {node.NODE_ID for node in NODES} == set(CONTRACT)
+    for node in NODES:
         assert depth_normal.NODE_CLASS_MAPPINGS[node.NODE_ID] is node
         assert depth_normal.NODE_DISPLAY_NAME_MAPPINGS[node.NODE_ID] == node.DISPLAY_NAME
-    assert BAE.DISPLAY_NAME == "BAE Normal Map"
+    assert [node.DISPLAY_NAME for node in NODES] == ["BAE Normal Map", "DSINE Normal Map", "Metric3D Normal Map"]
 
 
 @ALL
@@ -93,9 +102,21 @@ def test_contract(node):
     optional, old = inputs["optional"], CONTRACT[node.NODE_ID]
     assert list(optional)[: len(old) + 1] == [*(name for name, *_ in old), "resolution"], "graphs store widgets by position"
     for name, kind, *limits in [*old, ("resolution", "INT", 512, 64, 16384)]:
-        assert optional[name][0] == kind and [optional[name][1][key] for key in ("default", "min", "max")] == limits
+        assert optional[name][0] == kind and [optional[name][1][key] for key in ("default", "min", "max") if limits] == limits
     assert optional["resolution"][1]["step"] == 64
-    assert optional["coding"][1]["default"] == "controlnet-normalbae"
+
+
+@ALL
+def test_the_new_widgets_are_the_same_in_every_node_and_stand_in_one_order(node):
+    optional = node.INPUT_TYPES()["optional"]
+    assert list(optional)[-3:] == NEW
+    kind, options = optional["network_size"]
+    assert kind == "INT" and [options[key] for key in ("default", "min", "max", "advanced")] == [0, 0, 4096, True]
+    for name in ("precision", "coding"):
+        assert optional[name] == BAE.INPUT_TYPES()["optional"][name]
+    assert optional["coding"][0] == list(nodes.CODINGS) and optional["coding"][1]["default"] == "controlnet-normalbae"
+    midas = NODE_CLASS_MAPPINGS["MiDaS-NormalMapPreprocessor"].INPUT_TYPES()["optional"]
+    assert list(midas)[-2:] == NEW[1:] and midas["coding"][0] == list(nodes.CODINGS)
 
 
 @ALL
@@ -111,14 +132,13 @@ def test_what_a_script_leaves_out_is_the_widgets_default(node):
 def test_each_node_asks_for_its_own_model(node, pretend):
     node().execute(torch.rand(1, 64, 96, 3), resolution=64, precision="bfloat16")
     assert pretend.asked == [(MODEL_OF[node], "bfloat16")]
-    assert MODELS[MODEL_OF[node]].axes is Axes.SCANNET
 
 
-def test_bae_runs_at_the_resolution_as_in_the_old_pack(pretend, monkeypatch):
-    monkeypatch.setattr(nodes, "MAX_NETWORK_SIZE", 600)  # the widget's, which says nothing of the resolution
-    for widgets in ({}, {"resolution": 1024}, {"network_size": 0}, {"network_size": 480}):
-        BAE().execute(torch.rand(1, 64, 96, 3), **widgets)
-    assert pretend.sizes == [512, 1024, 512, 480]
+@ALL
+def test_the_network_runs_at_the_resolution_or_at_its_authors_size_as_in_the_old_pack(node, pretend):
+    for widgets in ({}, {"resolution": 8192}, {"network_size": 0}, {"network_size": 480}):
+        node().execute(torch.rand(1, 64, 64, 3), **widgets)
+    assert pretend.sizes == ([None, None, None, 480] if node is METRIC3D else [512, 8192, 512, 480])
 
 
 @ALL
@@ -138,6 +158,23 @@ def test_the_old_colours_left_is_red_up_is_green_near_is_blue(node, pretend):
 def test_every_coding_holds_the_same_vectors(node, coding, pretend):
     (picture,) = node().execute(torch.rand(1, 64, 96, 3), resolution=64, coding=coding)
     assert (decode_normal_map(picture.movedim(-1, 1), coding) - ball()).abs().max() < 1e-5
+
+
+@ALL
+@pytest.mark.parametrize("resolution", [64, 200, 448])
+def test_a_resized_normal_map_holds_unit_vectors(node, resolution, pretend):
+    """Where the ball's rim meets the wall, means of the colours would be shorter."""
+    (picture,) = node().execute(torch.rand(1, 128, 192, 3), resolution=resolution)
+    assert ((2 * picture - 1).norm(dim=-1) - 1).abs().max() < 1e-5
+
+
+@ALL
+def test_what_is_masked_is_black(node, pretend):
+    mask = torch.ones(1, 1, 64, 96, dtype=torch.bool)
+    mask[..., :20, :] = False
+    pretend.estimate = replace(pretend.estimate, mask=mask)
+    (picture,) = node().execute(torch.rand(1, 64, 96, 3), resolution=64)
+    assert (picture[:, :20] == 0).all() and (picture[:, 20:].amax(-1) > 0).all()
 
 
 @ALL
@@ -195,12 +232,19 @@ def test_the_command_line_writes_normals_alone(tiny, tmp_path):
 def test_bad_widgets_are_named(node, bad, message, pretend):
     with pytest.raises(ValueError, match=message):
         node().execute(torch.rand(1, 64, 64, 3), **bad)
-    assert "resolution" in bad or not pretend.asked, "nothing is loaded for it"
+    assert not pretend.asked, "nothing is loaded for it"
+
+
+@ALL
+@pytest.mark.parametrize(("shape", "value"), [((1, 8, 8, 3), math.nan), ((0, 8, 8, 3), 0.5), ((1, 8, 8, 2), 0.5)], ids=str)
+def test_bad_pictures_are_named_before_anything_is_loaded(node, shape, value, pretend):
+    with pytest.raises(ValueError, match=r"NaN or infinite|batch is empty|1, 3 or 4 channels"):
+        node().execute(torch.full(shape, value))
+    assert not pretend.asked
 
 
 def test_weights_whose_use_is_unclear_say_so():
-    unclear = {model for model in MODEL_OF.values() if MODELS[model].commercial_use == "unclear"}
-    assert unclear == {"bae-normal"} and "unclear" in BAE.DESCRIPTION
+    assert MODELS["bae-normal"].commercial_use == "unclear" and "unclear" in BAE.DESCRIPTION
 
 
 @ALL
