@@ -17,7 +17,8 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -47,7 +48,7 @@ def main() -> int:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as home:
+    with tempfile.TemporaryDirectory() as home, small_encoder():
         os.environ["DEPTH_NORMAL_HOME"] = home
         models = shrink(Path(home), arguments.midas)
         made, changed = set(), 0
@@ -72,6 +73,7 @@ def shrink(home: Path, midas: Path | None) -> list[str]:
     """Puts tiny networks behind the ids of the table, their files into `home`; the ids that can run."""
     registry = next(module for name, module in sys.modules.items() if name.endswith(".annotators.registry"))
     depth, diffusion = (SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / f"tiny_{kind}.py"))) for kind in ("depth", "diffusion"))
+    normals = small_normals() if "bae-normal" in registry.MODELS else {}
     models = ["tiny"]
     if midas:
         shutil.copy(midas, home / "midas_v21_small_256.pt")
@@ -83,10 +85,32 @@ def shrink(home: Path, midas: Path | None) -> list[str]:
         elif spec.family in diffusion.FAMILIES:
             registry.MODELS[model_id] = diffusion.shrunk(spec)
             diffusion.write_files(registry.MODELS[model_id], home)
+        elif spec.family in normals:
+            config, state = normals[spec.family]
+            file = replace(spec.file, sha256=None, size=None)
+            registry.MODELS[model_id] = replace(spec, config=config, default_size=56, files=(file,))
+            torch.save(state, home / file.name)
         else:
             continue
         models.append(model_id)
     return models
+
+
+def small_encoder() -> AbstractContextManager[None]:
+    """Builds the encoder of BAE and DSINE with a few channels while it lasts, in states of the pack that have them."""
+    path = ROOT / "tests" / "tiny_bae.py"
+    return runpy.run_path(str(path))["tiny_bae"]() if path.is_file() else nullcontext()
+
+
+def small_normals() -> dict[str, tuple[Any, dict[str, Any]]]:
+    """Of families that give normals: a small architecture, and a file's content."""
+    paths = {"bae": "tiny_bae.py", "dsine": "annotators/test_dsine.py", "metric3d": "annotators/test_metric3d.py"}
+    bae, dsine, metric3d = (SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / path))) for path in paths.values())
+    return {
+        "bae": (None, bae.published(bae.randomise(bae.bae.Bae()))),
+        "dsine": (dsine.CONFIG, {"model": dsine.tiny_state()}),
+        "metric3d": (metric3d.SMALL, {"model_state_dict": metric3d.published(metric3d.tiny_state())}),
+    }
 
 
 def pictures(height: int = 120, width: int = 176) -> Tensor:
@@ -136,6 +160,23 @@ def old_nodes(image: Tensor, models: list[str]) -> Iterator[Case]:
         (choice,) = choices & widgets.keys()
         for value in widgets[choice][0]:
             yield f"{node}-{value}", run(node, image=image, resolution=128, **{choice: value})
+    yield from old_normal_nodes(image)
+
+
+def old_normal_nodes(image: Tensor) -> Iterator[Case]:
+    """The old ids of networks that give normals."""
+    own = {
+        "BAE-NormalMapPreprocessor": [{}],
+        "DSINE-NormalMapPreprocessor": [{}, {"fov": 30.0, "iterations": 2}, {"camera": "as the old node"}],
+        "Metric3D-NormalMapPreprocessor": [{"backbone": "vit-small"}],
+    }
+    for node, widgets in own.items():
+        shared = [{"network_size": 84}, *({"coding": coding} for coding in CODINGS)]
+        for more in [*widgets, *shared] if node in NODES else ():
+            words = "-".join(f"{name}-{value}" for name, value in more.items()).replace(" ", "-")
+            yield f"{node}-{words or 'defaults'}", run(node, image=image, resolution=128, precision="float32", **more)
+    if "Metric3D-DepthMapPreprocessor" in NODES:
+        yield "Metric3D-DepthMapPreprocessor", run("Metric3D-DepthMapPreprocessor", image=image, resolution=128, precision="float32")
 
 
 def conversions(image: Tensor, geometries: Mapping[str, Estimate]) -> Iterator[Case]:

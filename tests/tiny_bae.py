@@ -1,4 +1,4 @@
-"""BAE with a few channels: the same layers, and a file of half a megabyte instead of 290."""
+"""BAE, and the encoder of DSINE, with a few channels: the same layers, and a file of half a megabyte instead of 290."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from unittest import mock
 
 import torch
 
-from depth_normal.annotators.networks import bae, efficientnet
+from depth_normal.annotators.networks import bae, dsine, efficientnet
 
 STAGES = ((1, 3, 1, 1, 8), (2, 3, 2, 2, 8), (1, 5, 2, 2, 8), (1, 3, 2, 2, 8), (1, 5, 1, 2, 8), (1, 5, 2, 2, 8), (1, 3, 1, 2, 8))
 
 
 @contextlib.contextmanager
 def tiny_bae() -> Iterator[None]:
-    """Builds BAE so while it lasts."""
+    """Builds them so while it lasts."""
     channels = (8, 8, 8, 8, 16)
     with (
         mock.patch.object(efficientnet, "B5", efficientnet.B5._replace(stem=8, stages=STAGES)),
         mock.patch.object(efficientnet, "B5_CHANNELS", channels),
         mock.patch.object(bae, "B5_CHANNELS", channels),
+        mock.patch.object(dsine, "B5_CHANNELS", channels),
         mock.patch.object(bae, "_CHANNELS", (16, 16, 8, 8)),
         mock.patch.object(bae, "_HIDDEN", 8),
     ):
