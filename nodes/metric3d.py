@@ -59,7 +59,10 @@ class Metric3dDepthMap:
 
     NODE_ID = "Metric3D-DepthMapPreprocessor"
     DISPLAY_NAME = "Metric3D Depth Map"
-    DESCRIPTION = "Depth picture from Metric3D v2, near = white. For the metres themselves use Estimate Geometry."
+    DESCRIPTION = (
+        "Depth picture from Metric3D v2, near = white. For the metres themselves use Estimate Geometry. Whether the weights may be used "
+        "commercially is unclear."
+    )
     CATEGORY, FUNCTION = LEGACY_CATEGORY, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE",)
     OUTPUT_TOOLTIPS: ClassVar = ("Near = white, 0 m white, the farthest nearly black: short side = resolution, aspect kept.",)
@@ -103,7 +106,8 @@ class Metric3dNormalMap(NormalMapNode):
     NODE_ID = "Metric3D-NormalMapPreprocessor"
     DISPLAY_NAME = "Metric3D Normal Map"
     DESCRIPTION = (
-        "Normal map from Metric3D v2, as control_v11p_sd15_normalbae expects it. Choose another coding for Blender or a game engine."
+        "Normal map from Metric3D v2, as control_v11p_sd15_normalbae expects it. Choose another coding for Blender or a game engine. "
+        "Whether the weights may be used commercially is unclear."
     )
     SEARCH_ALIASES: ClassVar = ["normal map", "metric3d", "controlnet normal", "surface normals"]
 
