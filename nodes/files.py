@@ -58,9 +58,10 @@ class SaveGeometry:
         prefix = "Folders below the output folder and the beginning of the name; a number is added: geometry/geometry_00001.exr."
         formats = "\n".join(f"{suffix.lstrip('.')}: {entry.description}" for suffix, entry in FORMATS.items())
         picture = "The colours of a PLY or GLB: the picture that the geometry was made of."
+        geometry = "Raw depth, normals or both. Each picture of a batch goes to its own file, except in npz and in a mesh of one scene."
         return {
             "required": {
-                "geometry": geometry_input("Raw depth, normals or both. Each picture of a batch goes to its own file, except in npz."),
+                "geometry": geometry_input(geometry),
                 "filename_prefix": ("STRING", {"default": DEFAULT_PREFIX, "tooltip": prefix}),
                 "format": choice_widget(FORMAT_NAMES, formats, "exr"),
             },
@@ -85,8 +86,9 @@ class SaveGeometry:
         estimate = check_geometry(geometry)
         check_choice("format", format, FORMAT_NAMES)
         suffix, root = f".{format}", user_folder("output")
-        parts = [estimate] if FORMATS[suffix].batches else one_by_one(estimate)
-        pictures = repeat(None) if image is None else _pictures_for(estimate, image)
+        whole = FORMATS[suffix].holds(estimate)
+        parts = [estimate] if whole else one_by_one(estimate)
+        pictures = repeat(None) if image is None else _pictures_for(estimate, image, whole)
         prefix = resolve_inside(root, filename_prefix)
         resolve_inside(root, f"{filename_prefix}_00000{suffix}")  # the name must not become too long by its number
         prefix.parent.mkdir(parents=True, exist_ok=True)
@@ -245,8 +247,8 @@ def _next_number(prefix: Path) -> int:
     return 1 + max((int(match[1]) for path in prefix.parent.iterdir() if (match := numbered.match(path.name))), default=0)
 
 
-def _pictures_for(estimate: Estimate, image: Tensor) -> list[Tensor]:
-    """(1, 3, H, W) for each picture of the estimate.
+def _pictures_for(estimate: Estimate, image: Tensor, whole: bool) -> list[Tensor]:
+    """(1, 3, H, W) for each picture of the estimate, or all of them as one (B, 3, H, W).
 
     Raises:
         ValueError: Another number of pictures.
@@ -254,7 +256,7 @@ def _pictures_for(estimate: Estimate, image: Tensor) -> list[Tensor]:
     pictures = picture_for(estimate, image)
     if len(pictures) != estimate.batch:
         raise ValueError(f"{len(pictures)} pictures for a geometry of {estimate.batch}; give as many")
-    return list(pictures.split(1))
+    return [pictures] if whole else list(pictures.split(1))
 
 
 def _shown(path: Path, root: Path) -> dict[str, str]:

@@ -31,7 +31,7 @@ class SaveOptions:
 
     Attributes:
         half: EXR in 16-bit instead of 32-bit floats.
-        picture: (1, 3, H, W) RGB in [0, 1]: the colours of a PLY or GLB.
+        picture: (B, 3, H, W) RGB in [0, 1]: the colours of a PLY or GLB.
         ply_up: What points up in a PLY: "y", or "z" as in Blender. A GLB is Y up by its standard.
     """
 
@@ -62,6 +62,10 @@ class FileFormat:
     surface: bool = False
     check_library: Callable[[], object] = bool
 
+    def holds(self, estimate: Estimate) -> bool:
+        """Whether one file takes all pictures of an estimate; a mesh takes views of one scene, whose cameras it knows."""
+        return estimate.batch == 1 or self.batches or (self.surface and estimate.extrinsics is not None)
+
 
 def possible_paths(path: str | os.PathLike[str]) -> tuple[Path, ...]:
     """The files that `save_estimate` may write, whatever the estimate holds, when it is given `path`.
@@ -78,7 +82,7 @@ def save_estimate(path: str | os.PathLike[str], estimate: Estimate, options: Sav
 
     Args:
         path: The file; its folder exists. PNG and PFM hold one map: of depth and normals, the normals go to `<stem>_normals` beside it.
-        estimate: On any device. One picture, except for `.npz`.
+        estimate: On any device. One picture, except for `.npz`, and for meshes of views of one scene (with extrinsics).
         options: What only some formats can use.
 
     Returns:
@@ -90,7 +94,7 @@ def save_estimate(path: str | os.PathLike[str], estimate: Estimate, options: Sav
     """
     path = Path(path)
     chosen = _format(path)
-    if not chosen.batches:
+    if not chosen.holds(estimate):
         one_picture(estimate, f"a {path.suffix} file")
     return chosen.write(path, estimate, options or SaveOptions())
 
@@ -197,7 +201,7 @@ FORMATS: dict[str, FileFormat] = {
     ".pfm": FileFormat(
         "portable float map, depth (infinite where masked) or normals in float32, bit for bit", _write_pfm, _read_pfm, one_map=True
     ),
-    ".ply": FileFormat("PLY mesh, made from depth and intrinsics", _write_ply, surface=True),
-    ".glb": FileFormat("binary glTF mesh, made from depth and intrinsics", _write_glb, surface=True),
+    ".ply": FileFormat("PLY mesh, made from depth and intrinsics, of one scene all views together", _write_ply, surface=True),
+    ".glb": FileFormat("binary glTF mesh, made from depth and intrinsics, of one scene all views together", _write_glb, surface=True),
 }
 """By extension, lower case; the order is the order in menus."""

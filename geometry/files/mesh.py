@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import os
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from ..camera import depth_to_points
-from ..checks import check_intrinsics
-from ..conventions import convert_normals
+from ..camera import camera_to_world_points, depth_to_points
+from ..checks import check_extrinsics, check_intrinsics
+from ..conventions import camera_to_world_normals, convert_normals
 from ..estimate import Axes, Estimate, Quantity
 from .foreign import FAR_AWAY
 from .paths import one_picture, write_bytes
@@ -47,44 +48,82 @@ class Mesh:
 
 
 def depth_to_mesh(estimate: Estimate, picture: Tensor | None = None, max_jump: float = MAX_JUMP) -> Mesh:
-    """The surface that a picture shows: a point for each trusted pixel, two triangles for each 2x2 pixels without a jump in depth.
+    """The surface that a picture shows, or that all views of one scene show together, where the estimate has extrinsics.
+
+    A point for each trusted pixel, two triangles for each 2x2 pixels of a picture without a jump in depth. Where views overlap, each
+    gives its own points.
 
     Args:
-        estimate: One picture with metric or relative depth (large = far, positive) and intrinsics. Normals become the points' normals.
-        picture: (1, 3, H, W) RGB in [0, 1], the points' colours.
+        estimate: Metric or relative depth (large = far, positive) and intrinsics; one picture, or with extrinsics any number of them.
+            Normals become the points' normals.
+        picture: (B, 3, H, W) RGB in [0, 1], the points' colours.
         max_jump: A triangle is left out where its farthest corner is more than this share farther than its nearest.
 
     Returns:
-        The mesh. Pixels that are masked, not positive or FAR_AWAY give no point.
+        The mesh, in the axes of the camera, with extrinsics in those of the world. Pixels that are masked, not positive or FAR_AWAY give
+        no point.
 
     Raises:
-        ValueError: More than one picture, no such depth, no intrinsics, or no pixel with a value.
+        ValueError: Several pictures without extrinsics, no such depth, no intrinsics, or no pixel with a value.
     """
-    one_picture(estimate, "a mesh")
+    if estimate.extrinsics is None:
+        one_picture(estimate, "a mesh")
+    else:
+        check_extrinsics(estimate.extrinsics)
     if estimate.depth is None or estimate.quantity is Quantity.DISPARITY or estimate.intrinsics is None:
         depth = estimate.quantity.value if estimate.quantity else "no depth"
         camera = "no intrinsics" if estimate.intrinsics is None else "intrinsics"
         raise ValueError(f"a mesh needs metric_depth or relative_depth and intrinsics; found {depth} and {camera}")
-    check_intrinsics(estimate.intrinsics, 1)
-    size = (estimate.height, estimate.width)
-    if picture is not None and picture.shape != (1, 3, *size):
-        raise ValueError(f"the picture has shape {tuple(picture.shape)}; expected {(1, 3, *size)}, as the depth")
-    depth = estimate.depth.detach().cpu()
-    valid = ((depth > 0) & (depth < FAR_AWAY))[0, 0]
-    if estimate.mask is not None:
-        valid &= estimate.mask[0, 0].cpu()
-    if not valid.any():
+    check_intrinsics(estimate.intrinsics)
+    expected = (estimate.batch, 3, estimate.height, estimate.width)
+    if picture is not None and picture.shape != expected:
+        raise ValueError(f"the picture has shape {tuple(picture.shape)}; expected {expected}, as the depth")
+    views = (estimate.pictures(index, index + 1).to("cpu") for index in range(estimate.batch))
+    pictures = [None] * estimate.batch if picture is None else picture.split(1)
+    mesh = _joined([_surface(*seen, max_jump) for seen in zip(views, pictures, strict=True)])
+    if not len(mesh.points):
         raise ValueError("no pixel has a depth to make a mesh of (all are masked, not positive or infinitely far)")
-    points = convert_normals(depth_to_points(depth, estimate.intrinsics.detach().cpu()), Axes.OPENCV, Axes.OPENGL)
+    return mesh
+
+
+def _surface(view: Estimate, picture: Tensor | None, max_jump: float) -> Mesh:
+    """What one picture shows; without points where no pixel counts."""
+    depth, normals = view.depth, view.normals
+    assert depth is not None and view.intrinsics is not None
+    valid = ((depth > 0) & (depth < FAR_AWAY))[0, 0]
+    if view.mask is not None:
+        valid &= view.mask[0, 0]
+    points = depth_to_points(depth, view.intrinsics)
+    normals = None if normals is None else convert_normals(normals, view.axes, Axes.OPENCV)
+    if view.extrinsics is not None:
+        points = camera_to_world_points(points.where(valid, 0), view.extrinsics)  # a product with infinity is NaN
+        normals = None if normals is None else camera_to_world_normals(normals, view.extrinsics[:, :, :3].mT)
 
     def chosen(values: Tensor) -> np.ndarray:
         return np.ascontiguousarray(values.detach().cpu().float()[0].movedim(0, -1)[valid].numpy())
 
     return Mesh(
-        points=chosen(points),
-        triangles=_triangles(depth[0, 0].numpy(), valid.numpy(), max_jump),
-        normals=None if estimate.normals is None else chosen(convert_normals(estimate.normals, estimate.axes, Axes.OPENGL)),
+        points=chosen(convert_normals(points, Axes.OPENCV, Axes.OPENGL)),
+        triangles=_triangles(depth[0, 0].detach().numpy(), valid.numpy(), max_jump),
+        normals=None if normals is None else chosen(convert_normals(normals, Axes.OPENCV, Axes.OPENGL)),
         colours=None if picture is None else chosen(picture.clamp(0, 1)),
+    )
+
+
+def _joined(meshes: Sequence[Mesh]) -> Mesh:
+    """One mesh of several that all have normals, or none has; the same of colours."""
+    firsts = np.cumsum([0, *(len(mesh.points) for mesh in meshes[:-1])])
+    triangles = [mesh.triangles + np.uint32(first) for mesh, first in zip(meshes, firsts, strict=True)]
+
+    def together(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
+        known = [part for part in parts if part is not None]
+        return np.concatenate(known) if known else None
+
+    return Mesh(
+        points=np.concatenate([mesh.points for mesh in meshes]),
+        triangles=np.concatenate(triangles),
+        normals=together([mesh.normals for mesh in meshes]),
+        colours=together([mesh.colours for mesh in meshes]),
     )
 
 

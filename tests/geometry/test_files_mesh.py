@@ -1,5 +1,6 @@
 import json
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -171,3 +172,57 @@ def test_what_is_no_surface_is_refused(estimate, message):
 def test_a_picture_of_another_size_is_refused():
     with pytest.raises(ValueError, match="as the depth"):
         depth_to_mesh(plane(), torch.zeros(1, 3, 4, 4))
+
+
+def wall_from_two_places():
+    """A wall at Z = 4 of the world, seen by a camera at the origin and by one at (0.5, 0, 1), turned by a quarter about its axis."""
+    turned = torch.tensor([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]])
+    poses = [torch.eye(3, 4), torch.cat((turned, -turned @ torch.tensor([[0.5], [0], [1.0]])), 1)]
+    return Estimate(
+        depth=torch.tensor([4.0, 3.0])[:, None, None, None].expand(2, 1, 3, 3),
+        quantity=Quantity.METRIC_DEPTH,
+        normals=torch.nn.functional.normalize(torch.tensor([0.6, 0.0, 0.8]).view(1, 3, 1, 1).expand(2, 3, 3, 3)),
+        intrinsics=INTRINSICS.expand(2, 3, 3),
+        extrinsics=torch.stack(poses),
+    )
+
+
+def test_views_of_one_scene_become_one_mesh_in_the_world():
+    estimate = wall_from_two_places()
+    picture = torch.stack((torch.zeros(3, 3, 3), torch.ones(3, 3, 3)))
+    mesh = depth_to_mesh(estimate, picture)
+    assert mesh.points.shape == (18, 3) and mesh.triangles.shape == (16, 3)
+    np.testing.assert_allclose(mesh.points[:, 2], -4.0, atol=1e-6)
+    np.testing.assert_allclose(mesh.points[9 + 4], [0.5, 0, -4], atol=1e-6)
+    # right for the second camera is down in the world
+    np.testing.assert_allclose(mesh.points[9 + 5], [0.5, -0.3, -4], atol=1e-6)
+    np.testing.assert_allclose(mesh.normals[[0, 9]], [[0.6, 0, 0.8], [0, -0.6, 0.8]], atol=1e-6)
+    np.testing.assert_array_equal(mesh.colours[:, 0], [0.0] * 9 + [1.0] * 9)
+    a, b, c = (mesh.points[mesh.triangles[:, i]] for i in range(3))
+    twice_area = np.cross(b - a, c - a)[:, 2]
+    np.testing.assert_allclose([twice_area[:8].sum() / 2, twice_area[8:].sum() / 2], [0.8**2, 0.6**2], rtol=1e-5)
+
+
+def test_a_view_by_itself_lies_where_it_does_in_its_scene():
+    estimate = wall_from_two_places()
+    whole, second = depth_to_mesh(estimate), depth_to_mesh(estimate.pictures(1, 2))
+    np.testing.assert_array_equal(second.points, whole.points[9:])
+    np.testing.assert_array_equal(second.triangles, whole.triangles[8:] - 9)
+
+
+def test_what_one_view_of_a_scene_does_not_see_leaves_the_others_whole():
+    estimate = wall_from_two_places()
+    depth = estimate.depth.clone()
+    depth[1], depth[0, 0, 0, 0] = torch.inf, torch.inf
+    mesh = depth_to_mesh(replace(estimate, depth=depth))
+    assert mesh.points.shape == (8, 3) and np.isfinite(mesh.points).all()
+    with pytest.raises(ValueError, match="no pixel has a depth"):
+        depth_to_mesh(replace(estimate, depth=torch.full_like(depth, torch.inf)))
+
+
+@pytest.mark.parametrize("suffix", ["ply", "glb"])
+def test_a_scene_goes_to_one_file_and_other_batches_do_not(tmp_path, suffix):
+    estimate = wall_from_two_places()
+    assert save_estimate(tmp_path / f"a.{suffix}", estimate) == (tmp_path / f"a.{suffix}",)
+    with pytest.raises(ValueError, match=f"a .{suffix} file holds one picture, the batch has 2"):
+        save_estimate(tmp_path / f"b.{suffix}", replace(estimate, extrinsics=None))

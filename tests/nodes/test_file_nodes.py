@@ -205,6 +205,16 @@ def test_meshes_wear_the_picture(comfyui, format):
         SaveGeometry().execute(estimate(2), "mesh", format, image=torch.rand(1, 8, 12, 3))
 
 
+def test_the_views_of_one_scene_go_to_one_mesh_with_their_pictures(comfyui):
+    scene = estimate(2, extrinsics=torch.eye(3, 4).repeat(2, 1, 1))
+    SaveGeometry().execute(scene, "mesh", "ply", image=torch.rand(2, 8, 12, 3))
+    (file,) = below(comfyui / "output")
+    count = int(estimate(2).depth_valid.sum())
+    assert f"element vertex {count}".encode() in (comfyui / "output" / file).read_bytes()
+    with pytest.raises(ValueError, match="1 pictures for a geometry of 2"):
+        SaveGeometry().execute(scene, "mesh", "ply", image=torch.rand(1, 8, 12, 3))
+
+
 def test_a_failure_leaves_nothing(comfyui):
     """The second picture has no value at all, which a PNG cannot hold."""
     mask = torch.ones(2, 1, 4, 6, dtype=torch.bool)
