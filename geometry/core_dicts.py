@@ -160,8 +160,10 @@ def da3_to_estimate(geometry: Mapping[str, Any], quantity: Quantity | str | None
     sky, intrinsics, extrinsics = _plane(geometry, "sky", "DA3_GEOMETRY"), None, None
     if geometry.get("intrinsics") is not None:
         matrices = _tensor(geometry, "intrinsics", 4, "DA3_GEOMETRY").float()[0]
-        intrinsics = _of_this_size(matrices, *depth.shape[-2:])
-        check_intrinsics(intrinsics, depth.shape[0])
+        check_intrinsics(matrices, depth.shape[0])
+        # what core writes where its model found no camera
+        unknown = bool((matrices == torch.eye(3).to(matrices)).all())
+        intrinsics = None if unknown else _of_this_size(matrices, *depth.shape[-2:])
     if geometry.get("extrinsics") is not None:
         poses = _tensor(geometry, "extrinsics", 4, "DA3_GEOMETRY").float()[0, :, :3]
         check_extrinsics(poses, depth.shape[0])

@@ -221,7 +221,7 @@ class Estimate:
 
     @staticmethod
     def cat(parts: Sequence[Estimate]) -> Estimate:
-        """Joins estimates of the same kind and size along the batch.
+        """Joins estimates of the same kind and size along the batch. Extrinsics are kept as they are: those of one scene belong together.
 
         Raises:
             ValueError: Nothing to join, or the parts differ in quantity, axes or which maps they hold.
@@ -231,9 +231,10 @@ class Estimate:
         first = parts[0]
         if len(parts) == 1:
             return first
-        kinds = {(p.quantity, p.axes, tuple(p.maps)) for p in parts}
+        kinds = {(p.quantity and p.quantity.value, p.axes.value, *p.maps) for p in parts}
         if len(kinds) > 1:
-            raise ValueError(f"estimates of different kinds cannot be joined: {sorted(str(kind[:2]) for kind in kinds)}")
+            found = "; ".join(sorted(" ".join(filter(None, kind)) for kind in kinds))
+            raise ValueError(f"estimates of different kinds cannot be joined: {found}; expected one quantity, axes and set of maps")
         return replace(first, **{name: torch.cat([p.maps[name] for p in parts]) for name in first.maps})
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Estimate:

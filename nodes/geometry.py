@@ -138,7 +138,7 @@ class EstimateGeometry:
         )
         views = (
             "separate: each picture by itself. one_scene: the batch shows one scene that stands still, seen from several places: depth of "
-            "one scale, and where the cameras stand. Only depth-anything-3-small and -base can do that."
+            "one scale, and where the cameras stand. Only depth-anything-3-small, -base and -large can do that."
         )
         return {
             "required": {

@@ -24,11 +24,11 @@ class Prediction(NamedTuple):
 
     Attributes:
         depth: (B, 1, H, W), large = far, positive.
-        sky: (B, 1, H, W), from 0 (none) upwards; None from the small networks.
-        confidence: (B, 1, H, W), at least 1; None from the large networks.
-        fov: (B, 2) radians, vertical and horizontal; None from the large networks.
+        sky: (B, 1, H, W), from 0 (none) upwards; None from the networks that see scenes (`small`, `base`, `large`).
+        confidence: (B, 1, H, W), at least 1; None from the others (`mono`, `metric`), as all that follows.
+        fov: (B, 2) radians, vertical and horizontal.
         pose: (B, 7), from each camera to the world of its scene, OPENCV axes: where it stands, in the unit of depth, and its rotation
-            as a quaternion x, y, z, w of any length; None from the large networks.
+            as a quaternion x, y, z, w of any length.
     """
 
     depth: Tensor
@@ -78,7 +78,7 @@ class DepthAnything3(DinoNetwork):
 
         Args:
             x: The pictures.
-            one_scene: Whether they are views of one scene, which the small networks see together.
+            one_scene: Whether they are views of one scene, which the networks that can see them together.
         """
         maps, camera = self.pretrained(x, one_scene)
         height, width = x.shape[-2:]

@@ -1,4 +1,4 @@
-"""DINOv2's vision transformer, as all versions of Depth Anything use it, with the additions of version 3's small networks and of Metric3D.
+"""DINOv2's vision transformer, as all versions of Depth Anything use it, with what version 3's alternating networks and Metric3D add.
 
 Parameter names are those of the official checkpoints, so that these load without a key map.
 

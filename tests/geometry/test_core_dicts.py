@@ -144,6 +144,16 @@ def test_da3_keeps_where_the_cameras_stand():
     assert da3_to_estimate(estimate_to_da3(metric(), PICTURE)).extrinsics is None, "all at the origin: nothing is known of them"
 
 
+def test_da3_cameras_that_core_did_not_find_are_none():
+    geometry = {
+        "depth": torch.rand(2, 8, 12) + 1,
+        "intrinsics": torch.eye(3).repeat(1, 2, 1, 1),
+        "extrinsics": torch.eye(4).repeat(1, 2, 1, 1),
+    }
+    found = da3_to_estimate(geometry)
+    assert found.intrinsics is None and found.extrinsics is None and found.quantity is Quantity.RELATIVE_DEPTH
+
+
 def test_da3_mono_is_relative_depth_with_its_sky_masked():
     sky = torch.zeros(1, HEIGHT, WIDTH)
     sky[0, 0] = 0.9

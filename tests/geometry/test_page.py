@@ -40,7 +40,8 @@ def test_what_the_page_names_exists(name):
     assert callable(getattr(importlib.import_module(f"depth_normal.geometry.{module}"), function))
 
 
-def test_what_the_page_shows_runs_and_is_right():
+def test_what_the_page_shows_runs_and_is_right(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     found = {}
     exec("\n".join(re.findall(r"```python\n(.*?)```", PAGE, re.S)), found)
     estimate = found["estimate"]
@@ -51,3 +52,4 @@ def test_what_the_page_shows_runs_and_is_right():
     assert torch.allclose(found["pixels"][0, :, 0].view(90, 160), columns, atol=1e-3), "near things move more"
     error = (found["inverse_depth"] - found["inverse"]).square().mean((1, 2, 3))
     assert (error <= found["inverse"].var((1, 2, 3), correction=0) * (1 + 1e-6)).all()
+    assert (tmp_path / "scene.glb").stat().st_size > 14400 * (12 + 8), "half of the points of two pictures, with place and colour"

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from depth_normal.annotators.registry import FAMILIES, MODELS, find_spec
+from depth_normal.annotators.registry import FAMILIES, MODELS, find_spec, models_of_scenes
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.normals import disparity_to_normals, dmap2norm, midas_normals
@@ -193,8 +193,12 @@ def test_a_batch_can_be_views_of_one_scene():
         EstimateGeometry().execute(model, image, views="two")
 
 
-def test_the_widget_for_views_is_the_last():
-    assert list(EstimateGeometry.INPUT_TYPES()["optional"])[-1] == "views"
+def test_the_widget_for_views_is_the_last_and_names_the_models_that_can():
+    name, (_, settings) = list(EstimateGeometry.INPUT_TYPES()["optional"].items())[-1]
+    assert name == "views"
+    for words in (settings["tooltip"], (HELP / f"{EstimateGeometry.NODE_ID}.md").read_text().replace("`", "")):
+        named = re.search(r"Only (depth-anything-3)(-small), (-base) and (-large) can do that", words)
+        assert named and [named[1] + size for size in named.groups()[1:]] == models_of_scenes()
 
 
 def test_a_model_that_sees_each_picture_by_itself_is_named():
