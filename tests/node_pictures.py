@@ -81,7 +81,7 @@ def shrink(home: Path, midas: Path | None) -> list[str]:
     for model_id, spec in list(registry.MODELS.items()):
         if spec.family in depth.FAMILIES:
             registry.MODELS[model_id] = depth.shrunk(spec)
-            depth.write_file(registry.MODELS[model_id], home / spec.file.filename)
+            depth.write_file(registry.MODELS[model_id], home / (spec.file.repo_id or "") / spec.file.filename)
         elif spec.family in diffusion.FAMILIES:
             registry.MODELS[model_id] = diffusion.shrunk(spec)
             diffusion.write_files(registry.MODELS[model_id], home)

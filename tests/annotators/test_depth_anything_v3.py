@@ -349,9 +349,10 @@ def test_half_precision_ends_in_float32(config, dtype, tolerance):
     assert (found.depth - expected.depth).abs().max() < tolerance * expected.depth.max()
 
 
-# DA3MONO-LARGE and DA3METRIC-LARGE whole; of DA3-SMALL and DA3-BASE what depth takes, without the camera
+# DA3MONO-LARGE and DA3METRIC-LARGE whole; of DA3-SMALL, DA3-BASE and DA3-LARGE what depth takes, without the camera
 @pytest.mark.parametrize(
-    "name, expected", [("mono-large", 334_171_394), ("metric-large", 334_171_394), ("small", 24_991_714), ("base", 98_287_458)]
+    "name, expected",
+    [("mono-large", 334_171_394), ("metric-large", 334_171_394), ("small", 24_991_714), ("base", 98_287_458), ("large", 337_028_322)],
 )
 def test_networks_have_the_published_number_of_parameters(name, expected):
     config = find_spec(f"depth-anything-3-{name}").config
@@ -361,9 +362,10 @@ def test_networks_have_the_published_number_of_parameters(name, expected):
 
 
 def test_the_published_networks_differ_from_the_tiny_ones_only_in_size():
-    for name, tiny in (("small", SMALL), ("base", SMALL), ("mono-large", LARGE), ("metric-large", LARGE)):
+    blocks = {"small": (4, (5, 7, 9, 11)), "base": (4, (5, 7, 9, 11)), "large": (8, (11, 15, 19, 23))}
+    for name, tiny in (("small", SMALL), ("base", SMALL), ("large", SMALL), ("mono-large", LARGE), ("metric-large", LARGE)):
         config = find_spec(f"depth-anything-3-{name}").config
         vit = replace(config.vit, width=16, depth=tiny.vit.depth, heads=2, taken=tiny.vit.taken, grid=3)
         assert replace(vit, alternating_from=tiny.vit.alternating_from) == tiny.vit
-        assert (config.vit.alternating_from, config.vit.taken) == ((4, (5, 7, 9, 11)) if tiny is SMALL else (None, (4, 11, 17, 23)))
+        assert (config.vit.alternating_from, config.vit.taken) == blocks.get(name, (None, (4, 11, 17, 23)))
         assert replace(config.dpt, channels=tiny.dpt.channels, features=8) == tiny.dpt
