@@ -27,8 +27,8 @@ from ..geometry.files import (
     write_normal_png,
     write_normals_png,
 )
-from ..geometry.render import depth_to_image
 from ..geometry.stereo import StereoOptions, StereoPair, compose, compose_holes, stereo_pair
+from ..geometry.usual import usual_depth_image
 from ..model_loader import Model, load_model
 from ..utils import to_planar
 from .arguments import HOLES, STEREO_CHOICES
@@ -206,8 +206,8 @@ def write(
         for kind in outputs.writes:
             path = stage.path(kind)
             if kind == "depth":
-                if found.depth is not None and found.quantity is not None:
-                    write_depth_png(path, depth_to_image(found.depth, found.quantity, mask=found.mask))
+                if found.depth is not None:
+                    write_depth_png(path, usual_depth_image(found))
                     written.append(path)
             elif kind == "normals":
                 if found.normals is not None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .cuts import CutDetector
-from .levels import measure_range, sample_stride
+from .levels import MeasureRange, measure_range, sample_stride
 
 # About a second of most films, and how many frames a shot's first counts for: a plain mean would move most where a shot begins.
 _WINDOW, _FIRST = 24, 8
@@ -22,13 +22,17 @@ class RunningRange:
     It knows no later frame. Values that a frame has beyond the range are clipped by whoever shows them. What it keeps is three numbers and
     a thumbnail.
 
+    Args:
+        measure: Finds the frames' own ranges.
+
     Example:
         >>> running = RunningRange()
         >>> for part in parts:
         ...     picture = depth_to_image(part.depth, part.quantity, normalisation=running.update)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, measure: MeasureRange = measure_range) -> None:
+        self._measure = measure
         self._detector = CutDetector()
         self._ends: Tensor | None = None
         self._count: Tensor | None = None
@@ -48,7 +52,7 @@ class RunningRange:
             Low and high, (B, 1, 1, 1), for each frame its own; infinite as long as no value counted. Nothing is asked of the device.
         """
         valid = torch.isfinite(values) if valid is None else valid
-        low, high = measure_range(values, valid, percentiles)
+        low, high = self._measure(values, valid, percentiles)
         if cuts is None:
             share = (values - low) / (high - low)
             cuts = self._detector.push(share.where(valid & torch.isfinite(share), 0).clamp(0, 1))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from .kinds import Quantity
+
+MeasureRange: TypeAlias = Callable[[Tensor, Tensor, tuple[float, float]], tuple[Tensor, Tensor]]
+"""Finds the range between black and white: from values, where they count and the percentiles; low and high, (B or 1, 1, 1, 1)."""
 
 FAR_AND_NEAR_END = (2.0, 98.0)
 """The percentiles of nearness at which a scene ends, so that a few stray values do not count."""
@@ -74,6 +78,26 @@ def measure_range_of_samples(values: Tensor, valid: Tensor, percentiles: tuple[f
     """
     stride = sample_stride(values.shape[-2] * values.shape[-1])
     return measure_range(values[..., ::stride, ::stride], valid[..., ::stride, ::stride], percentiles)
+
+
+def measure_range_of_most(values: Tensor, valid: Tensor, percentiles: tuple[float, float] = (0.0, 100.0)) -> tuple[Tensor, Tensor]:
+    """`measure_range` of each picture, to look at: exact extremes, percentiles of samples.
+
+    Args:
+        values: (B, 1, H, W).
+        valid: (B, 1, H, W) bool, where values count.
+        percentiles: As `measure_range`.
+
+    Returns:
+        Low and high, (B, 1, 1, 1): the extremes where the percentiles fall together or no sample counts, infinite where no value does.
+        Nothing is asked of the device.
+    """
+    least, greatest = measure_range(values, valid)
+    if percentiles == (0.0, 100.0):
+        return least, greatest
+    low, high = measure_range_of_samples(values, valid, percentiles)
+    apart = high > low
+    return torch.where(apart, low, least), torch.where(apart, high, greatest)
 
 
 def value_at_ranks(values: Tensor, valid: Tensor, ranks: Sequence[int]) -> Tensor:

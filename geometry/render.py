@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -13,14 +12,11 @@ from .checks import check_choice, check_map, check_mask
 from .conventions import NormalMapCoding, encode_normal_map
 from .film_ranges import RunningRange
 from .kinds import Axes, Quantity
-from .levels import depth_to_nearness, measure_range
+from .levels import MeasureRange, depth_to_nearness, measure_range
 from .valid import valid_depth, valid_normals
 
 NEAR = ("white", "black")
 """Which end of the grey levels is near."""
-
-MeasureRange: TypeAlias = Callable[[Tensor, Tensor, tuple[float, float]], tuple[Tensor, Tensor]]
-"""Finds the range between black and white: from values, where they count and the percentiles; low and high, (B or 1, 1, 1, 1)."""
 
 # How the range between black and white is found in a batch, by what makes the function; None = the caller gives the range.
 _RANGES: dict[str, Callable[[], MeasureRange] | None] = {

@@ -12,8 +12,8 @@ from torch import Tensor
 from ..geometry.cuts import CutDetector
 from ..geometry.estimate import Estimate, Quantity
 from ..geometry.film_ranges import ClipRange, RunningRange
-from ..geometry.levels import depth_to_nearness
-from ..geometry.render import MeasureRange, depth_to_image
+from ..geometry.levels import MeasureRange, depth_to_nearness
+from ..geometry.render import depth_to_image
 from ..model_loader import Model
 from ..model_loader.host import progress_bar
 from ..utils import resize_map, scale_short_side, to_pictures

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from ..geometry.checks import check_choice, check_range
 from ..geometry.estimate import Estimate
-from ..geometry.levels import depth_to_nearness, measure_range
-from ..geometry.render import MeasureRange
+from ..geometry.levels import MeasureRange, depth_to_nearness, measure_range
 from ..model_loader import Model, load_model
 from .checks import check_network_size
 from .legacy import LEGACY_CATEGORY, annotate_depth

@@ -11,8 +11,9 @@ from torch import Tensor
 from ...geometry.estimate import Estimate, Quantity
 from ...geometry.film_ranges import RunningRange
 from ...geometry.films import Frame
-from ...geometry.levels import FAR_AND_NEAR_END, depth_to_nearness
-from ...geometry.render import depth_to_image, normals_to_image
+from ...geometry.levels import FAR_AND_NEAR_END, depth_to_nearness, measure_range_of_most
+from ...geometry.render import normals_to_image
+from ...geometry.usual import usual_depth_image, usual_range
 from .pieces import NUMBERS, Shown
 from .task import DEPTH, NORMALS, RUNNING, SIDE_BY_SIDE, STEREO, FilmTask
 
@@ -29,18 +30,18 @@ class Renderer:
     Args:
         task: What is asked.
         whats: What of it is made now.
-        value_range: The least and the greatest depth of the film, in a second pass.
+        black_and_white: The film's own, as `usual_range` has them, in a second pass.
         ends: The far and the near end of the film for stereo, in a second pass.
 
     Attributes:
         running: The ranges that follow the film by what they are for, if that is asked for.
     """
 
-    def __init__(self, task: FilmTask, whats: set[str], value_range: Ends | None = None, ends: Ends | None = None) -> None:
-        self._whats, self._range, self._ends = whats, value_range, ends
+    def __init__(self, task: FilmTask, whats: set[str], black_and_white: Ends | None = None, ends: Ends | None = None) -> None:
+        self._whats, self._range, self._ends = whats, black_and_white, ends
         self._numbers, self._stereo = task.codec == "exr", task.stereo
         self._keeps_ends = STEREO in task.targets
-        self.running = {DEPTH: RunningRange(), STEREO: RunningRange()} if task.normalise == RUNNING else {}
+        self.running = {DEPTH: RunningRange(measure_range_of_most), STEREO: RunningRange()} if task.normalise == RUNNING else {}
 
     def shown(self, frames: list[Frame], pictures: Tensor, found: Estimate) -> Shown:
         """The pictures of the next frames.
@@ -63,22 +64,31 @@ class Renderer:
                 made[STEREO] = self._stereo_pictures(pictures, found)
         elif NORMALS in self._whats:
             self._normals(found)
-        ranges, ends = [], []
+        ranges, black_and_white, ends = [], [], []
         if NUMBERS in self._whats:
             made[NUMBERS], ranges = to_levels(found)
+            black_and_white = _pairs(usual_range(found))
             if self._keeps_ends:
-                ends = _frames_ends(found)
-        return Shown(frames, made, found, ranges, ends)
+                from ...geometry.stereo import disparity_range
+
+                ends = _pairs(disparity_range(found))
+        return Shown(frames, made, found, ranges, black_and_white, ends)
 
     def _depth_pictures(self, pictures: Tensor, found: Estimate) -> dict[str, Tensor]:
         if found.depth is None and DEPTH not in self._whats:
             beside = self._normals(found)
             return {SIDE_BY_SIDE: torch.cat((pictures, beside), 3)}
-        depth, quantity, _ = found.known_depth()
-        normalisation = self.running[DEPTH].update if self.running else "fixed" if self._range else "per_image"
-        image = depth_to_image(depth, quantity, normalisation=normalisation, value_range=self._range, mask=found.mask)
+        image = usual_depth_image(found, self._measure)
         made = {DEPTH: image, SIDE_BY_SIDE: torch.cat((pictures, image.expand_as(pictures)), 3)}
         return {what: made[what] for what in self._whats & made.keys()}
+
+    def _measure(self, nearness: Tensor, valid: Tensor, percentiles: tuple[float, float]) -> tuple[Tensor, Tensor]:
+        if self.running:
+            return self.running[DEPTH].update(nearness, valid, percentiles)
+        if self._range is None:
+            return measure_range_of_most(nearness, valid, percentiles)
+        low, high = nearness.new_tensor(self._range).view(2, 1, 1, 1, 1)
+        return low, high
 
     def _stereo_pictures(self, pictures: Tensor, found: Estimate) -> Tensor:
         from ...geometry.stereo import StereoOptions, compose, stereo_pair
@@ -97,42 +107,42 @@ class Renderer:
         return normals_to_image(found.normals, source=found.axes, mask=found.mask)
 
 
-def _frames_ends(found: Estimate) -> list[Ends]:
-    from ...geometry.stereo import disparity_range
-
-    far, near = disparity_range(found)
-    return list(zip(far.flatten().tolist(), near.flatten().tolist(), strict=True))
+def _pairs(ends: tuple[Tensor, Tensor]) -> list[Ends]:
+    low, high = ends
+    return list(zip(low.flatten().tolist(), high.flatten().tolist(), strict=True))
 
 
 def to_levels(found: Estimate) -> tuple[Tensor, list[Ends]]:
-    """Depth as 16-bit levels of each frame's own range.
+    """Depth as 16-bit levels of each frame's own range; metres as 1 / depth, as they are shown.
 
     Returns:
-        (B, 1, H, W) levels / 65535, 0 where there is no value; and each frame's least and greatest depth, (0, 0) of a frame without any.
+        (B, 1, H, W) levels / 65535, 0 where there is no value; and each frame's least and greatest number, (0, 0) of a frame without any.
     """
-    depth, _, valid = found.known_depth()
-    low = depth.where(valid, torch.inf).amin((1, 2, 3))
-    high = depth.where(valid, -torch.inf).amax((1, 2, 3))
+    depth, quantity, valid = found.known_depth()
+    values = 1 / depth if quantity is Quantity.METRIC_DEPTH else depth
+    low = values.where(valid, torch.inf).amin((1, 2, 3))
+    high = values.where(valid, -torch.inf).amax((1, 2, 3))
     known = high >= low
     low, high = low.where(known, 0), high.where(known, 0)
     span = (high - low).where(high > low, 1).view(-1, 1, 1, 1)
-    share = (depth.where(valid, 0) - low.view(-1, 1, 1, 1)) / span
+    share = (values.where(valid, 0) - low.view(-1, 1, 1, 1)) / span
     levels = torch.where(valid, (share * _STEPS).round().clamp(0, _STEPS) + 1, 0) / _TOP
     return levels, list(zip(low.tolist(), high.tolist(), strict=True))
 
 
 def from_levels(picture: Tensor, bounds: Ends, quantity: str) -> Estimate:
-    """The depth of one frame that `to_levels` was given, within half a 65534th of the frame's range.
+    """The depth of one frame that `to_levels` was given, within half a 65534th of the frame's range (of metres, of 1 / depth).
 
     Args:
         picture: (3, H, W), the frame as it is read back.
-        bounds: Its least and greatest depth.
+        bounds: Its least and greatest number.
         quantity: What the depth is.
     """
     levels = (picture[None, :1].double() * _TOP).round()
     low, high = bounds
-    depth = (low + (levels - 1).clamp(min=0) / _STEPS * (high - low)).float()
-    return Estimate(depth, Quantity(quantity), mask=levels > 0)
+    values = (low + (levels - 1).clamp(min=0) / _STEPS * (high - low)).float()
+    known = levels > 0
+    return Estimate(1 / values.where(known, 1) if quantity == Quantity.METRIC_DEPTH else values, Quantity(quantity), mask=known)
 
 
 def clip_range(ranges: list[Ends]) -> Ends:

@@ -33,7 +33,7 @@ from .task import DEPTH, PIECES, FilmTask, pieces_folder
 NUMBERS = "numbers"
 """The piece that keeps depth for a second pass: 16 bits of each frame's own range, without loss."""
 
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass
@@ -45,7 +45,8 @@ class PieceRecord:
         time: Seconds of the source at which it begins, as a fraction in words.
         end: Seconds of the source at which it ends, likewise.
         files: Names by what is in them.
-        ranges: Of `NUMBERS`: each frame's least and greatest depth.
+        ranges: Of `NUMBERS`: each frame's least and greatest number.
+        black_and_white: Of `NUMBERS`: each frame's `usual_range`.
         ends: Of `NUMBERS` for stereo: each frame's far and near end, as `stereo.disparity_range` measures them.
         quantity: Of `NUMBERS`: what the depth is.
     """
@@ -55,6 +56,7 @@ class PieceRecord:
     end: str = "0"
     files: dict[str, str] = field(default_factory=dict)
     ranges: list[tuple[float, float]] = field(default_factory=list)
+    black_and_white: list[tuple[float, float]] = field(default_factory=list)
     ends: list[tuple[float, float]] = field(default_factory=list)
     quantity: str | None = None
 
@@ -176,6 +178,7 @@ class Shown:
         pictures: (B, 1 or 3, H, W) in [0, 1] by what they show; for EXR nothing.
         estimate: The numbers.
         ranges: Of `NUMBERS`.
+        black_and_white: Of `NUMBERS`.
         ends: Of `NUMBERS` for stereo.
     """
 
@@ -183,6 +186,7 @@ class Shown:
     pictures: Mapping[str, Tensor]
     estimate: Estimate
     ranges: list[tuple[float, float]] = field(default_factory=list)
+    black_and_white: list[tuple[float, float]] = field(default_factory=list)
     ends: list[tuple[float, float]] = field(default_factory=list)
 
 
@@ -211,6 +215,7 @@ class PieceWriter:
         if shown.ranges and shown.estimate.quantity is not None:
             self.record.quantity = shown.estimate.quantity.value
         self.record.ranges += shown.ranges
+        self.record.black_and_white += shown.black_and_white
         self.record.ends += shown.ends
         for index, frame in enumerate(shown.frames):
             if not self.record.frames:

@@ -177,8 +177,8 @@ def _times(task: FilmTask, film: Film) -> tuple[Fraction, Fraction]:
 
 def _second_pass(task: FilmTask, film: Film, pieces: Pieces, tick: Tick) -> dict[str, list[Piece]]:
     """Makes pictures of the depth that the first pass kept, now that its range is known."""
-    ranges, ends = ([each for record in pieces.records for each in getattr(record, name)] for name in ("ranges", "ends"))
-    renderer = Renderer(task, RANGED & set(task.targets), clip_range(ranges), clip_range(ends))
+    black_and_white, ends = ([each for record in pieces.records for each in getattr(record, name)] for name in ("black_and_white", "ends"))
+    renderer = Renderer(task, RANGED & set(task.targets), clip_range(black_and_white), clip_range(ends))
     loaded = Loaded(islice(task.read(), pieces.done), task.change)
     writer = PieceWriter(pieces, task, *_times(task, film), 0, "film")
     try:

@@ -372,14 +372,27 @@ def test_other_formats_are_written_beside(estimate, picture, tmp_path):
     assert {"astronaut.pfm", "astronaut.exr"} <= {path.name for path in (tmp_path / "out").iterdir()}
 
 
+def stand_in(monkeypatch, found):
+    """A model that gives this of every picture; the bundled one has no metres, and no other is on a test machine."""
+    model = SimpleNamespace(estimate=lambda pictures, size, fov, derive: derive(found), device=torch.device("cpu"), fitting=lambda *_: None)
+    monkeypatch.setattr(work, "load_model", lambda *_: model)
+
+
+def test_the_picture_of_metres_shows_disparity_and_the_numbers_are_metres(estimate, picture, tmp_path, monkeypatch):
+    metres = torch.linspace(1, 1000, 512).flip(0).view(1, 1, -1, 1).repeat(1, 1, 1, 512)
+    stand_in(monkeypatch, Estimate(depth=metres, quantity=Quantity.METRIC_DEPTH, mask=metres < 999))
+    assert estimate(picture) == 0
+    shown = cv2.imread(str(tmp_path / "out" / "astronaut_depth.png"), cv2.IMREAD_UNCHANGED)[:, 0] / 65535
+    assert shown[0] == 0 and shown[-1] == 1 and shown[256] < 0.01, "500 m away is nearly black"
+    assert (np.load(tmp_path / "out" / "astronaut.npz")["depth"] == metres[0, 0].numpy()).all()
+
+
 @pytest.mark.parametrize("words", [(), ("--ply-up", "z")])
 def test_what_points_up_in_a_ply_is_a_choice(estimate, picture, tmp_path, monkeypatch, words):
-    """A model of metric depth stands in: the bundled one has no metres, and no other is on a test machine."""
     plane = Estimate(
         depth=torch.full((1, 1, 512, 512), 2.0), quantity=Quantity.METRIC_DEPTH, intrinsics=intrinsics_from_fov(50.0, 512, 512)
     )
-    model = SimpleNamespace(estimate=lambda pictures, size, fov, derive: derive(plane), device=torch.device("cpu"), fitting=lambda *_: None)
-    monkeypatch.setattr(work, "load_model", lambda *_: model)
+    stand_in(monkeypatch, plane)
     monkeypatch.setattr(work, "check_writes", lambda *_: None)
     assert estimate(picture, "--also", "ply", *words) == 0
     data = (tmp_path / "out" / "astronaut.ply").read_bytes()

@@ -18,7 +18,7 @@ import torch
 from depth_normal.app import cli, video_command
 from depth_normal.app.films import task as film_task
 from depth_normal.geometry.derive import with_normals
-from depth_normal.geometry.estimate import Estimate
+from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import load_estimate
 from depth_normal.geometry.film_ranges import RunningRange
 from depth_normal.geometry.films import CODECS, PRESETS, film_header, numbered, read_frames
@@ -87,6 +87,33 @@ def test_ranges(film, tmp_path, normalise):
     # Between two passes depth has 16 bits of each frame's range.
     assert (read(out) - truth).abs().max() < (1.6 if normalise == "per-clip" else 0.51) / 65535
     assert [path.name for path in tmp_path.iterdir()] == ["out.mkv"]
+
+
+@pytest.mark.parametrize("normalise", ["per_image", "per_clip", "running"])
+def test_metres_are_shown_as_disparity(normalise):
+    """Two shots of a plain with a speck before the lens: half of the greys are for what is between the nearest and twice as far."""
+    from depth_normal.app.films import pictures as film_pictures
+
+    disparity = torch.linspace(1e-3, 1, 200).view(1, 1, -1, 1).repeat(2, 1, 1, 300) / torch.tensor([1.0, 2.0]).view(-1, 1, 1, 1)
+    disparity[:, :, 0, :3] = 100
+    found = Estimate(1 / disparity, Quantity.METRIC_DEPTH, mask=disparity > 0.002)
+    task, frames, pictures = (
+        film_task.FilmTask(Path("in"), {"depth": Path("out")}, "ffv1", normalise=normalise),
+        [],
+        torch.zeros(2, 3, 200, 300),
+    )
+    renderer = film_pictures.Renderer(task, {"depth"} if normalise != "per_clip" else {film_pictures.NUMBERS})
+    shown = renderer.shown(frames, pictures, found)
+    images = shown.pictures.get("depth")
+    if images is None:
+        kept = zip(shown.pictures[film_pictures.NUMBERS], shown.ranges, strict=True)
+        frames_kept = Estimate.cat([film_pictures.from_levels(level.expand(3, -1, -1), ends, "metric_depth") for level, ends in kept])
+        torch.testing.assert_close(1 / frames_kept.depth[found.mask], disparity[found.mask], atol=100 / 65534, rtol=0)
+        ends = film_pictures.clip_range(shown.black_and_white)
+        images = film_pictures.Renderer(task, {"depth"}, ends).shown(frames, pictures, frames_kept).pictures["depth"]
+    middle = images[:, 0, 100, 9].tolist()
+    assert middle == pytest.approx([0.5, 0.25 if normalise == "per_clip" else 0.5], abs=0.07 if normalise == "running" else 0.01)
+    assert (images[..., 0, :3] == 1).all() and (images[:, :, :1, 3:] == 0).all()
 
 
 def test_numbered_files_in_and_out(film, tmp_path):

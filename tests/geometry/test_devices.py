@@ -42,6 +42,7 @@ from depth_normal.geometry import (
     stereo,
     temporal,
     uncovered,
+    usual,
     valid,
 )
 from depth_normal.geometry.estimate import Estimate, Quantity
@@ -222,6 +223,7 @@ CASES = {
     "levels.depth_to_nearness": (lambda: levels.depth_to_nearness(maps(), Quantity.METRIC_DEPTH, True), None),
     "levels.measure_range": (lambda: (levels.measure_range(maps(), mask()), levels.measure_range(maps(), mask(), (2, 85), True)), None),
     "levels.measure_range_of_samples": (lambda: levels.measure_range_of_samples(maps(), mask(), (2, 98)), None),
+    "levels.measure_range_of_most": (lambda: levels.measure_range_of_most(maps(), mask(), (2, 98)), None),
     "levels.sample_stride": (lambda: levels.sample_stride(HEIGHT * WIDTH), None),
     "levels.sampled": (lambda: levels.sampled(maps()[:1], mask()[:1]), "gives a number of values that only it knows"),
     "levels.value_at_ranks": (lambda: levels.value_at_ranks(maps(), mask(), [0, 1]), None),
@@ -282,6 +284,8 @@ CASES = {
     "splat.values_at": (lambda: splat.values_at(maps(3), maps().long(), maps().long()), None),
     "splat.pixel_grid": (lambda: splat.pixel_grid(maps(), (2, 1)), None),
     "temporal.FilmAligner.push": (film, None),
+    "usual.usual_depth_image": (lambda: usual.usual_depth_image(depth_only(Quantity.METRIC_DEPTH)), None),
+    "usual.usual_range": (lambda: usual.usual_range(depth_only(Quantity.METRIC_DEPTH)), None),
     "valid.all_point": (lambda: valid.all_point(maps(3)), "its answer is yes or no, for a CPU alone"),
     "valid.valid_depth": (lambda: valid.valid_depth(maps(), Quantity.METRIC_DEPTH, mask()), None),
     "valid.valid_normals": (lambda: valid.valid_normals(maps(3), mask()), None),
