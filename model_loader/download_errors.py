@@ -76,7 +76,9 @@ def explained(error: BaseException, file: WeightFile, root: Path) -> DownloadErr
 
 def offline_error(file: WeightFile) -> NoNetworkError:
     """The error where HF_HUB_OFFLINE is set."""
-    return NoNetworkError(f"{file.name} cannot be fetched: HF_HUB_OFFLINE forbids it. {_nowhere(file)}. Unset it, or {_by_hand(file)}")
+    return NoNetworkError(
+        f"{file.name} cannot be fetched: HF_HUB_OFFLINE forbids it. {_nowhere(file)}. Unset that variable, or {_by_hand(file)}"
+    )
 
 
 def corrupt_error(file: WeightFile, problem: str) -> CorruptDownloadError:

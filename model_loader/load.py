@@ -151,7 +151,8 @@ def _weights_of(spec: ModelSpec, file: WeightFile) -> Path:
         return download_weights(file, spec.licence, spec.licence_url, progress=host.progress_bar(100))
     except DownloadError as error:
         raise type(error)(
-            f"{error}. To go on without a download, choose the model {BUNDLED_MODEL!r}: it comes with the pack{_hint(spec)}"
+            f"{error}. To go on without a download, choose the model {BUNDLED_MODEL!r} (disparity and normals, no metres): "
+            f"it comes with the pack{_hint(spec)}"
         ) from error
 
 
