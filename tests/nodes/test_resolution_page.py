@@ -1,0 +1,62 @@
+"""What the help page of Estimate Geometry says `resolution` means, of every family, against what the families do."""
+
+import math
+import re
+from functools import partial
+from pathlib import Path
+
+import pytest
+from torch import nn
+
+from depth_normal.annotators.registry import FAMILIES, MODELS
+
+PAGE = Path(__file__).resolve().parents[2] / "web" / "docs" / "DepthNormal_EstimateGeometry.md"
+WORDS = {
+    "midas": "Other MiDaS networks",
+    "zoedepth": "ZoeDepth",
+    "depth-anything": "Depth Anything V1 and V2, Distill Any Depth",
+    "zoe-depth-anything": "Zoe Depth Anything",
+    "depth-anything-3": "Depth Anything 3",
+    "video-depth-anything": "Video Depth Anything",
+    "moge": "MoGe:",
+    "metric3d": "Metric3D:",
+    "leres": "LeReS:",
+    "leres-boost": "leres-boost",
+    "marigold": "Marigold",
+    "lotus": "Lotus",
+    "lbm": "LBM",
+    "bae": "BAE",
+    "dsine": "DSINE",
+    "tiny": ", tiny",
+}
+"""How the page calls them."""
+
+FRAMES = {"midas", "zoedepth", "zoe-depth-anything", "metric3d", "leres"}
+"""Families that fit or stretch pictures to a frame, which the page describes one by one."""
+
+
+def clause(family):
+    (row,) = [line for line in PAGE.read_text().splitlines() if line.startswith("| resolution |")]
+    (found,) = [each for each in row.split(". ") if WORDS[family] in each]
+    return found
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_page_says_which_side_a_family_counts(family):
+    said = [words for words in ("shorter side", "longer side", "as many pixels") if words in clause(family)]
+    if family in FRAMES or family == "leres-boost":  # the latter's networks see squares, cut from a picture with this shorter side
+        assert said == ([] if family in FRAMES else ["shorter side"])
+        return
+    spec = next(each for each in MODELS.values() if each.family == family)
+    annotator, near = FAMILIES[family](spec, nn.Identity()), partial(pytest.approx, rel=0.03)
+    for sides in ((960, 1280), (1280, 960), (900, 1600)):
+        seen = annotator.network_size(*sides, spec.default_size)
+        meaning = {"shorter side": min(seen), "longer side": max(seen), "as many pixels": math.prod(seen) ** 0.5}
+        assert [words for words, side in meaning.items() if side == near(spec.default_size)] == said
+
+
+def test_the_page_says_it_of_both_kinds_of_midas_and_moge():
+    (small,) = [each for each in PAGE.read_text().split(". ") if "midas-v2.1-small" in each]
+    assert "longer side" in small
+    level_9, level_0 = re.search(r"MoGe-2: (\d+) is its authors' resolution level 9, (\d+) level 0", PAGE.read_text()).groups()
+    assert int(level_9) == MODELS["moge-2-vits-normal"].default_size == 840 and int(level_0) == 485
