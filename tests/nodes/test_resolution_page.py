@@ -58,5 +58,5 @@ def test_the_page_says_which_side_a_family_counts(family):
 def test_the_page_says_it_of_both_kinds_of_midas_and_moge():
     (small,) = [each for each in PAGE.read_text().split(". ") if "midas-v2.1-small" in each]
     assert "longer side" in small
-    level_9, level_0 = re.search(r"MoGe-2: (\d+) is its authors' resolution level 9, (\d+) level 0", PAGE.read_text()).groups()
+    ((level_9, level_0),) = re.findall(r"MoGe-2: (\d+) is its authors' resolution level 9, (\d+) level 0", PAGE.read_text())
     assert int(level_9) == MODELS["moge-2-vits-normal"].default_size == 840 and int(level_0) == 485
