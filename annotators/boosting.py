@@ -91,7 +91,8 @@ class Booster:
         factor = max(min(1.0, 4 * detail * side / self._greatest_side), _LEAST_FACTOR)
         rows, columns = _enlarged(height, width, 2 * side, factor)
         large = cubic(picture, rows, columns).clamp(0, 1)
-        patches = choose_patches(gradients(large), self._field, int(CELL / factor))
+        roomy = min(rows, columns) > 2 * self._field  # else no patch fits, and of a strip not even a slope
+        patches = choose_patches(gradients(large), self._field, int(CELL / factor)) if roomy else []
         scale = height / rows
         sides = round(rows * scale), round(columns * scale)
         base = cubic(whole, *sides)
@@ -227,7 +228,8 @@ def gradients(picture: Tensor) -> Tensor:
 def _enlarged(height: int, width: int, side: int, factor: float) -> tuple[int, int]:
     """Sides of the picture in which patches are looked for: the longer one is `side` / `factor`."""
     longer = max(height, width)
-    return round(round(side * height / longer) / factor), round(round(side * width / longer) / factor)
+    rows, columns = (max(1, round(round(side * length / longer) / factor)) for length in (height, width))
+    return rows, columns
 
 
 def _dilated(grid: Tensor, side: int) -> Tensor:

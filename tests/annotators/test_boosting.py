@@ -187,6 +187,13 @@ def test_sizes_batches_progress_and_constant_pictures(annotator):
         annotator.estimate(images, 16384)
 
 
+@pytest.mark.parametrize(("height", "width"), [(3, 900), (900, 3), (2, 1999)])
+def test_a_strip_has_no_room_for_patches(annotator, height, width):
+    """At the side in which patches are looked for it would be one pixel high, or none."""
+    found = annotator.estimate(torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0)), 64)
+    assert min(found.height, found.width) == 64 and torch.isfinite(found.depth).all()
+
+
 def test_no_tensor_is_made_on_another_device(oracle, monkeypatch):
     """All but the answers that the search asks of the device: those are given."""
     monkeypatch.setattr(boosting, "find_side", lambda *_: (128, 0.3))
