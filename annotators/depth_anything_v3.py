@@ -31,10 +31,10 @@ class DepthAnything3Annotator(DinoAnnotator):
     """Depth Anything 3, one picture at a time; `small`, `base` and `large` also several at once, as views of one scene.
 
     Convention:
-        Depth, large = far. `small`, `base` and `mono` networks: up to scale (and shift). `metric`: metres for a camera whose longer side
-        spans `geometry.camera.DEFAULT_FOV`, which the estimate's intrinsics say; where the field of view is given, metres for that.
-        Sky is not trusted (mask False) and as far as the farthest hundredth of the rest. Those three also estimate the camera.
-        Of a scene, they give depth up to one scale for all views (no shift, so it counts as metric depth), and where the cameras stand.
+        Depth, large = far. `mono`: relative depth. `small`, `base`, `large`: metric depth up to scale. `metric`: metres for a camera whose
+        longer side spans `geometry.camera.DEFAULT_FOV`, which the estimate's intrinsics say; where the field of view is given, metres for
+        that. Sky is not trusted (mask False) and as far as the farthest hundredth of the rest. `small`, `base` and `large` also estimate the
+        camera; of a scene, they give depth up to one scale for all views, and where the cameras stand.
     """
 
     network_class = DepthAnything3
@@ -42,7 +42,7 @@ class DepthAnything3Annotator(DinoAnnotator):
     @classmethod
     def knows_camera(cls, spec: ModelSpec) -> bool:
         """See `Annotator.knows_camera`. `small`, `base` and `large` estimate it, the metric network has a usual one."""
-        return spec.config.vit.alternating_from is not None or spec.quantity is Quantity.METRIC_DEPTH
+        return spec.config.vit.alternating_from is not None or spec.in_metres
 
     @classmethod
     def sees_scenes(cls, spec: ModelSpec) -> bool:
@@ -68,7 +68,7 @@ class DepthAnything3Annotator(DinoAnnotator):
         bounded = self._bounded(images, size)
         pixels = self.resize(bounded, *self.checked_network_size(bounded.shape[-2], bounded.shape[-1], size))
         prediction = self.network(self.normalised(pixels), one_scene=True)
-        estimate = replace(self._read(prediction), quantity=Quantity.METRIC_DEPTH, extrinsics=_extrinsics(prediction.pose))
+        estimate = replace(self._read(prediction), extrinsics=_extrinsics(prediction.pose))
         return self._finished(estimate, height, width, fov)
 
     def _bounded(self, images: Tensor, size: int | None) -> Tensor:
@@ -98,7 +98,7 @@ class DepthAnything3Annotator(DinoAnnotator):
         if sky is not None:
             mask = sky < _SKY_FROM
             depth = _with_far_sky(depth, mask)
-        if self.spec.quantity == Quantity.METRIC_DEPTH:
+        if self.spec.in_metres:
             intrinsics = intrinsics_from_fov(DEFAULT_FOV, height, width, batch=len(depth)).to(depth.device)
             depth = depth * (intrinsics[0, 0, 0] / CANONICAL_FOCAL_LENGTH)
         return Estimate(depth=depth.contiguous(), quantity=self.spec.quantity, mask=mask, confidence=confidence, intrinsics=intrinsics)
@@ -106,7 +106,7 @@ class DepthAnything3Annotator(DinoAnnotator):
     def for_camera(self, estimate: Estimate, intrinsics: Tensor) -> Estimate:
         """See `Annotator.for_camera`. The metric network's metres are proportional to the camera's focal length."""
         found = super().for_camera(estimate, intrinsics)
-        if self.spec.quantity != Quantity.METRIC_DEPTH:
+        if not self.spec.in_metres:
             return found
         assert estimate.depth is not None and estimate.intrinsics is not None
         ratio = _mean_focal_length(intrinsics) / _mean_focal_length(estimate.intrinsics)

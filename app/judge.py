@@ -66,12 +66,12 @@ _SCALES = (0.8, 0.85, 0.9, 1.0, 1.1, 1.2)
 _MIRRORED = {"mirrored": (-1.0, 1.0), "upside down": (1.0, -1.0), "turned by 180 degrees": (-1.0, -1.0)}
 
 
-def judge(estimate: Estimate, metres: tuple[float, float] = METRES) -> list[Finding]:
+def judge(estimate: Estimate, metres: tuple[float, float] | None = METRES) -> list[Finding]:
     """Judges an estimate of the photograph by what the photograph shows.
 
     Args:
         estimate: Of one picture, 600x400.
-        metres: Between which the cup's distance must be, if the depth is metric.
+        metres: Between which the cup's distance must be, if the depth is metric; None = it is up to scale.
 
     Returns:
         A finding for each check that the estimate's maps allow.
@@ -80,7 +80,7 @@ def judge(estimate: Estimate, metres: tuple[float, float] = METRES) -> list[Find
     findings = []
     if estimate.depth is not None and estimate.quantity is not None:
         findings.append(near_and_far(estimate))
-        if estimate.quantity is Quantity.METRIC_DEPTH:
+        if estimate.quantity is Quantity.METRIC_DEPTH and metres:
             findings.append(distance(estimate, metres))
     if estimate.normals is not None:
         findings.append(axes(estimate))

@@ -198,7 +198,8 @@ def _judged(spec: ModelSpec, estimate: Estimate, entry: Mapping[str, Any] | None
     quantity, gives_normals = estimate.quantity, estimate.normals is not None
     if (quantity, gives_normals) != (spec.quantity, spec.axes is not None):
         yield Finding("gives", Grade.WRONG, f"gave {quantity}, normals: {gives_normals}; its entry says {spec.gives}")
-    yield from judge(estimate, METRES_OUTDOORS if _OUTDOORS & set(spec.id.split("-")) else METRES)
+    metres = METRES_OUTDOORS if _OUTDOORS & set(spec.id.split("-")) else METRES
+    yield from judge(estimate, None if spec.up_to_scale else metres)
     if entry is not None:
         yield compare_figures(estimate, dict(entry))
 

@@ -117,7 +117,7 @@ def _check_format(name: str, spec: ModelSpec, fov: float) -> None:
     if not chosen.surface:
         return
     if spec.quantity in (None, Quantity.DISPARITY):
-        metric = [each for each in MODELS.values() if each.quantity is Quantity.METRIC_DEPTH and each.commercial_use == "yes"]
+        metric = [each for each in MODELS.values() if each.in_metres and each.commercial_use == "yes"]
         suited = min((each for each in metric if FAMILIES[each.family].knows_camera(each)), key=lambda each: each.size)
         raise ValueError(
             f"{spec.id} gives {spec.gives}; a mesh ({name}) needs metres and a camera: choose a model that gives both (such as "

@@ -88,6 +88,7 @@ class ModelSpec:
         files: The weights; the first is the network.
         licence: SPDX identifier, or the name of the weights' licence.
         quantity: What its depth means; None if it gives none.
+        up_to_scale: Whether its metric depth has no unit: see `Quantity.METRIC_DEPTH`.
         axes: The native axes of its normals; None if it gives none.
         licence_url: Where to read the licence, where the page that the file comes from does not state it, or states another.
         commercial: "yes", "no" or "unclear": whether the weights may be used commercially, where the licence's name does not tell.
@@ -111,6 +112,7 @@ class ModelSpec:
     resizing: Resizing = SHORT_SIDE
     default_size: int = 384
     config: Any = None
+    up_to_scale: bool = False
 
     @property
     def file(self) -> WeightFile:
@@ -133,6 +135,12 @@ class ModelSpec:
         return self.commercial or ("no" if "NC" in self.licence.upper().split("-") else "yes")
 
     @property
+    def in_metres(self) -> bool:
+        """Whether its depth is metres."""
+        return self.quantity is Quantity.METRIC_DEPTH and not self.up_to_scale
+
+    @property
     def gives(self) -> str:
-        """What comes out, in words: "disparity", "metric_depth, normals", ..."""
-        return ", ".join(([self.quantity.value] if self.quantity else []) + (["normals"] if self.axes else []))
+        """What comes out, in words: "disparity", "metric_depth, normals", "metric_depth (up to scale)", ..."""
+        depth = [self.quantity.value + " (up to scale)" * self.up_to_scale] if self.quantity else []
+        return ", ".join(depth + (["normals"] if self.axes else []))

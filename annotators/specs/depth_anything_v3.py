@@ -30,7 +30,7 @@ _FIRST, _MONO = "1aaeea516f22fb2f4c7fae761c8ed470c6cf9f93", "913d1a7ab58ddbfbf94
 
 
 def _spec(
-    name: str, config: DepthAnythingConfig, length: int, revision: str, sha256: str | None, quantity: Quantity = Quantity.RELATIVE_DEPTH
+    name: str, config: DepthAnythingConfig, length: int, revision: str, sha256: str | None, quantity: Quantity = Quantity.METRIC_DEPTH
 ) -> ModelSpec:
     file = WeightFile(
         repo_id="Comfy-Org/Depth-Anything-3",
@@ -51,6 +51,7 @@ def _entry(name: str, file: WeightFile, config: DepthAnythingConfig, licence: st
         licence=licence,
         licence_url="https://github.com/ByteDance-Seed/Depth-Anything-3",
         quantity=quantity,
+        up_to_scale=config.vit.alternating_from is not None,  # trained on depth divided by its scene's size, without a shift
         multiple_of=14,
         default_size=504,
         config=config,
@@ -60,14 +61,21 @@ def _entry(name: str, file: WeightFile, config: DepthAnythingConfig, licence: st
 SPECS = (
     _spec("small", V3_SMALL, 137_254_980, _FIRST, "9c0a53d157c5b315d4c82908a43d93eeaa3a9ac3de9d15c2b4242ef46b5508ad"),
     _spec("base", V3_BASE, 541_524_124, _FIRST, "418c0d2ea857e2d1215fa51baa46833f499a62eb2400ec63d337aa20d326414f"),
-    _spec("mono-large", V3_LARGE, 1_336_748_056, _MONO, "9b44eda5bedba5b4e125686fdb79d1db309c1b9785277576eb930f885b008f96"),
+    _spec(
+        "mono-large",
+        V3_LARGE,
+        1_336_748_056,
+        _MONO,
+        "9b44eda5bedba5b4e125686fdb79d1db309c1b9785277576eb930f885b008f96",
+        Quantity.RELATIVE_DEPTH,
+    ),
     # The hub's page says Apache-2.0, the project's README that it is non-commercial: the stricter holds.
     _entry(
         "large",
         WeightFile("model.safetensors", repo_id="depth-anything/DA3-LARGE-1.1", size=1_643_843_860, folders=("geometry_estimation",)),
         V3_SETS_LARGE,
         "CC-BY-NC-4.0",
-        Quantity.RELATIVE_DEPTH,
+        Quantity.METRIC_DEPTH,
     ),
-    _spec("metric-large", V3_LARGE, 1_336_748_056, "main", None, Quantity.METRIC_DEPTH),
+    _spec("metric-large", V3_LARGE, 1_336_748_056, "main", None),
 )

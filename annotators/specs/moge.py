@@ -64,7 +64,6 @@ SPECS = (
         sha256="3eefd4abb2102f38f12b2d1992e5ff15e4923e5431c67dd494afe157e0111cd5",
         size=1_305_030_700,
     ),
-    # Its depth has no unit, so it is not metric, though its zero is known: relative depth claims less than that, and nothing false.
     ModelSpec(
         id="moge-vitl",
         family="moge",
@@ -78,7 +77,8 @@ SPECS = (
             ),
         ),
         licence="Apache-2.0",
-        quantity=Quantity.RELATIVE_DEPTH,
+        quantity=Quantity.METRIC_DEPTH,
+        up_to_scale=True,
         multiple_of=1,
         default_size=700,
         config=V1_LARGE,

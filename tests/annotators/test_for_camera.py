@@ -67,9 +67,10 @@ def test_the_authors_rule_holds_where_the_networks_sides_are_rounded():
         ("zoedepth-nyu", Estimate(depth(), Quantity.METRIC_DEPTH)),
         ("zoedepth-nyu", assumed()),
         ("midas-dpt-hybrid", Estimate(depth(), Quantity.DISPARITY)),
-        ("depth-anything-3-small", replace(assumed(), quantity=Quantity.RELATIVE_DEPTH)),
+        ("depth-anything-3-small", assumed()),
+        ("depth-anything-3-mono-large", replace(assumed(), quantity=Quantity.RELATIVE_DEPTH)),
     ],
-    ids=["metres of no camera", "metres that do not follow from the camera", "disparity", "relative depth"],
+    ids=["metres of no camera", "metres that do not follow from the camera", "disparity", "depth up to scale", "relative depth"],
 )
 def test_other_depth_stays_and_the_camera_is_noted(model, estimate):
     found = with_fov(estimate, 40.0, HEIGHT, WIDTH, model)

@@ -13,12 +13,22 @@ from depth_normal.annotators.networks.moge import MoGe
 from depth_normal.annotators.networks.moge_1 import MoGe1
 from depth_normal.annotators.registry import MODELS, find_spec
 from depth_normal.annotators.specs import moge as published
+from depth_normal.geometry.core_dicts import estimate_to_moge, moge_to_estimate
+from depth_normal.geometry.derive import with_normals
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.model_loader.checkpoint import read_checkpoint
 
 CONFIG = Moge1Config(VitConfig(16, 4, 2, (0, 1, 2, 3), grid=3), 12, (8, 8, 8))
 SPEC = ModelSpec(
-    "moge-1-tiny", "moge", (WeightFile("t.pt"),), "MIT", Quantity.RELATIVE_DEPTH, multiple_of=1, default_size=56, config=CONFIG
+    "moge-1-tiny",
+    "moge",
+    (WeightFile("t.pt"),),
+    "MIT",
+    Quantity.METRIC_DEPTH,
+    multiple_of=1,
+    default_size=56,
+    config=CONFIG,
+    up_to_scale=True,
 )
 CONFIG_2 = MogeConfig(VitConfig(16, 4, 2, (1, 3), grid=3), (16, 12, 8, 8, 8))
 
@@ -90,10 +100,22 @@ def test_the_head_is_the_one_described(height, width):
 
 def test_depth_is_up_to_scale_with_the_camera_and_no_normals():
     found = annotator().estimate(pictures(30, 40, 2))
-    assert found.quantity is Quantity.RELATIVE_DEPTH and found.normals is None
+    assert found.quantity is Quantity.METRIC_DEPTH and found.normals is None
     assert found.depth.shape == (2, 1, 30, 40) and found.intrinsics.shape == (2, 3, 3) and found.mask.dtype == torch.bool
     given = annotator().estimate(pictures(30, 40), fov=60.0)
     assert given.intrinsics[0, 0, 0].item() == pytest.approx(40 / 2 / 3**-0.5)
+
+
+def test_its_points_are_as_usable_as_those_that_cores_node_hands_on():
+    """Zero is the camera, so that shape and normals are known without a ratio, and what goes to core's meshes comes back as it went."""
+    images = pictures(30, 40)
+    found = with_normals(annotator().estimate(images))
+    assert found.normals is not None
+    core = estimate_to_moge(found, images)
+    assert core["points"][core["mask"]].isfinite().all()
+    back = moge_to_estimate(core)
+    assert back.quantity is found.quantity
+    torch.testing.assert_close(back.depth[back.depth_valid], found.depth[found.depth_valid])
 
 
 @pytest.mark.parametrize(("height", "width"), [(480, 640), (640, 480), (1080, 1920), (100, 1000)])
@@ -202,7 +224,8 @@ def test_the_published_siblings_are_told_apart():
 def test_the_entry():
     """Tensors and parameters as counted in the authors' class."""
     entry = find_spec("moge-vitl")
-    assert "moge-vitl" in MODELS and entry.licence == "Apache-2.0" and entry.gives == "relative_depth"
+    assert "moge-vitl" in MODELS and entry.licence == "Apache-2.0" and entry.gives == "metric_depth (up to scale)"
+    assert not entry.in_metres and find_spec("moge-2-vitl").in_metres
     with torch.device("meta"):
         state = MoGe1(entry.config).state_dict()
     # not loaded: mean, deviation and the transformer's mask token

@@ -150,3 +150,8 @@ def test_metres_are_plausible_for_a_cup_on_a_table(right, scale, grade):
     assert found.grade is grade and f"the cup is at {0.2943 * scale:.2f} m" in found.words
     if scale == 20:
         assert judge.distance(replace(right, depth=right.depth * scale), judge.METRES_OUTDOORS).grade is Grade.SOUND
+
+
+def test_depth_up_to_scale_may_have_any_unit(right):
+    names = [finding.name for finding in judge.judge(replace(right, depth=right.depth * 1000), None)]
+    assert "near/far" in names and "metres" not in names
