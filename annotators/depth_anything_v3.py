@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..geometry.camera import DEFAULT_FOV, intrinsics_from_focal_length, intrinsics_from_fov
-from ..geometry.estimate import Estimate, Quantity
+from ..geometry.estimate import Estimate
 from ..utils import resize_picture
 from .base import ModelSpec
 from .depth_anything import DinoAnnotator
@@ -33,8 +33,8 @@ class DepthAnything3Annotator(DinoAnnotator):
     Convention:
         Depth, large = far. `mono`: relative depth. `small`, `base`, `large`: metric depth up to scale. `metric`: metres for a camera whose
         longer side spans `geometry.camera.DEFAULT_FOV`, which the estimate's intrinsics say; where the field of view is given, metres for
-        that. Sky is not trusted (mask False) and as far as the farthest hundredth of the rest. `small`, `base` and `large` also estimate the
-        camera; of a scene, they give depth up to one scale for all views, and where the cameras stand.
+        that. Sky is not trusted (mask False) and as far as the farthest hundredth of the rest. `small`, `base` and `large` also estimate
+        the camera; of a scene, they give depth up to one scale for all views, and where the cameras stand.
     """
 
     network_class = DepthAnything3

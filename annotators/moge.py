@@ -41,7 +41,7 @@ class MogeAnnotator(Annotator):
     use ("resolution level 9"), 485 is 1200, the fewest ("level 0"). Version 1 ends at 700, 2500 tokens.
 
     Convention:
-        Depth in metres, of version 1 up to scale, 0 at the camera; normals in OPENCV axes, which face the camera; intrinsics as found from the points, or
+        Depth in metres, of version 1 up to scale; normals in OPENCV axes, which face the camera; intrinsics as found from the points, or
         as given. The mask leaves out what is infinitely far, such as the sky. All at the pictures' own size, as the authors enlarge
         before they go to metres.
     """

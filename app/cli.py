@@ -163,7 +163,7 @@ def _models(arguments: argparse.Namespace) -> int:
     header = {"id": "MODEL", "gives": "GIVES", "size": "SIZE", "licence": "LICENCE", "file": "FILE"}
     lines = [header]
     for spec, row in zip(MODELS.values(), rows, strict=True):
-        lines.append({**row, "size": spec.size_in_words, "file": row["file"] or "not downloaded"})
+        lines.append({**row, "size": spec.size_in_words, "licence": spec.terms, "file": row["file"] or "not downloaded"})
     widths = {key: max(len(str(line[key])) for line in lines) for key in header}
     for line in lines:
         say("  ".join(str(line[key]).ljust(widths[key]) for key in header).rstrip())

@@ -36,4 +36,4 @@ def find_or_download(spec: ModelSpec, file: WeightFile) -> Path:
     """
     from ..model_loader.download import download_weights
 
-    return find_weights(file) or download_weights(file, spec.licence, spec.licence_url)
+    return find_weights(file) or download_weights(file, spec.terms, spec.licence_url)

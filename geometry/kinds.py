@@ -18,8 +18,8 @@ class Quantity(_Kind):
     """What the numbers of `Estimate.depth` mean."""
 
     METRIC_DEPTH = "metric_depth"
-    """Metres along the optical axis; large = far. Where nothing tells metres (MoGe-1, Depth Anything 3's networks for views of scenes, core's
-    geometry of both): up to scale, with its zero at the camera all the same, so that points and normals have their true shape."""
+    """Metres along the optical axis; large = far. Where nothing tells metres (MoGe-1, Depth Anything 3's networks for views of scenes,
+    core's geometry of both): up to scale, with its zero at the camera all the same, so that points and normals have their true shape."""
     RELATIVE_DEPTH = "relative_depth"
     """Depth up to an unknown scale and shift; large = far."""
     DISPARITY = "disparity"

@@ -46,7 +46,7 @@ def download_weights(file: WeightFile, licence: str, licence_url: str | None = N
 
     Args:
         file: What to fetch.
-        licence: Name of the weights' licence, for the log.
+        licence: The weights' licence in words, for the log.
         licence_url: Where to read it, for the log.
         progress: Called at most ten times a second with (bytes done, bytes in all or 0); it may raise to stop the download.
 

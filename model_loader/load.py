@@ -148,7 +148,7 @@ def _weights_of(spec: ModelSpec, file: WeightFile) -> Path:
         verify(path, file, host.throw_if_interrupted)
         return path
     try:
-        return download_weights(file, spec.licence, spec.licence_url, progress=host.progress_bar(100))
+        return download_weights(file, spec.terms, spec.licence_url, progress=host.progress_bar(100))
     except DownloadError as error:
         raise type(error)(
             f"{error}. To go on without a download, choose the model {BUNDLED_MODEL!r} (disparity and normals, no metres): "

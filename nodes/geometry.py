@@ -66,7 +66,10 @@ class LoadDepthNormalModel:
 
     NODE_ID = "DepthNormal_LoadModel"
     DISPLAY_NAME = "Load Depth/Normal Model"
-    DESCRIPTION = "Loads a model that estimates depth, normals or both. Its weights are downloaded once if no installed pack has them."
+    DESCRIPTION = (
+        "Loads a model that estimates depth, normals or both. Its weights are downloaded once if no installed pack has them. Not all may "
+        "be used commercially: the help page lists which."
+    )
     CATEGORY, FUNCTION = CATEGORY, "execute"
     RETURN_TYPES: ClassVar = (DEPTH_NORMAL_MODEL,)
     RETURN_NAMES: ClassVar = ("model",)

@@ -35,7 +35,10 @@ class LeresDepthMap:
 
     NODE_ID = "LeReS-DepthMapPreprocessor"
     DISPLAY_NAME = "LeReS Depth Map (enable boost for LeReS++)"
-    DESCRIPTION = "Depth picture from LeReS or LeReS++, near = white. The weights are not for commercial use."
+    DESCRIPTION = (
+        "Depth picture from LeReS or LeReS++, near = white. The weights are not for commercial use; LeReS++'s second file is for academic "
+        "use only."
+    )
     CATEGORY, FUNCTION = LEGACY_CATEGORY, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE",)
     OUTPUT_TOOLTIPS: ClassVar = ("LeReS's depth as a picture, near = white: short side = resolution.",)

@@ -135,6 +135,12 @@ class ModelSpec:
         return self.commercial or ("no" if "NC" in self.licence.upper().split("-") else "yes")
 
     @property
+    def terms(self) -> str:
+        """The licence for people, with what its name does not tell: "CC-BY-NC-4.0, not for commercial use"."""
+        said = {"yes": "", "no": ", not for commercial use", "unclear": ", commercial use unclear"}
+        return self.licence + said[self.commercial_use]
+
+    @property
     def in_metres(self) -> bool:
         """Whether its depth is metres."""
         return self.quantity is Quantity.METRIC_DEPTH and not self.up_to_scale

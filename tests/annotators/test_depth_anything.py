@@ -296,7 +296,7 @@ def test_the_table():
     closed |= {f"video-depth-anything-{kind}{size}" for kind in ("", "metric-") for size in ("base", "large")}
     assert free == expected - closed
     assert all(spec.licence == "Apache-2.0" for spec in SPECS if spec.id in free)
-    assert all((spec.quantity == Quantity.METRIC_DEPTH) == ("metric" in spec.id or "zoe" in spec.id) for spec in SPECS)
+    assert all(spec.in_metres == ("metric" in spec.id or "zoe" in spec.id) for spec in SPECS)
 
 
 # bytes of the published files: four a parameter, some hundred for a tensor's name; they hold two things that the networks do not

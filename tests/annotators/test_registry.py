@@ -119,6 +119,18 @@ def test_every_entry_of_every_family_is_in_the_table_under_its_family():
     assert all(spec.family == family for family, _, specs in registry._FAMILIES for spec in specs)
 
 
+def test_the_terms_say_what_the_licences_name_does_not():
+    assert MODELS["midas-dpt-hybrid"].terms == "MIT"
+    assert MODELS["depth-anything-3-large"].terms == "CC-BY-NC-4.0, not for commercial use"
+    assert MODELS["metric3d-vit-small"].terms == "BSD-2-Clause, commercial use unclear"
+
+
+def test_the_loaders_page_names_all_that_may_not_be_free():
+    page = Path(registry.__file__).parents[1] / "web" / "docs" / "DepthNormal_LoadModel.md"
+    _, closed = page.read_text(encoding="utf-8").split("**Not for commercial use**")
+    assert set(re.findall(r"`([^`]+)`", closed)) == {spec.id for spec in MODELS.values() if spec.commercial_use != "yes"}
+
+
 def test_a_licence_link_leads_to_where_the_licence_is_stated():
     """Where the page that a file comes from says nothing, or "other", a link says who states the licence."""
     silent = ("lllyasviel/Annotators", "LiheYoung/Depth-Anything", "Comfy-Org/Depth-Anything-3", "depth-anything/Depth-Anything-V2-Giant")

@@ -154,4 +154,4 @@ def test_metres_are_plausible_for_a_cup_on_a_table(right, scale, grade):
 
 def test_depth_up_to_scale_may_have_any_unit(right):
     names = [finding.name for finding in judge.judge(replace(right, depth=right.depth * 1000), None)]
-    assert "near/far" in names and "metres" not in names
+    assert "near/far" in names and "scale" not in names

@@ -158,6 +158,17 @@ def test_a_model_in_use_does_not_wait_for_a_download(server, pool, monkeypatch, 
     assert loading.result(TIMEOUT).spec.id == "weighted"
 
 
+def test_a_download_is_announced_with_its_terms(server, family, caplog, monkeypatch, tmp_path):
+    torch.save({"weight": torch.zeros(1, 3, 1, 1), "bias": torch.zeros(1)}, tmp_path / "weighted.pt")
+    server.serve("/weighted.pt", (tmp_path / "weighted.pt").read_bytes())
+    spec = registry.MODELS["weighted"]
+    served = replace(spec, files=(replace(spec.file, url=f"{server.url}/weighted.pt"),), licence="BSD-2-Clause", commercial="unclear")
+    monkeypatch.setitem(registry.MODELS, "weighted", served)
+    with caplog.at_level(logging.INFO):
+        load_model("weighted", "float32", "cpu")
+    assert "licence: BSD-2-Clause, commercial use unclear" in caplog.text
+
+
 def test_whoever_waited_for_a_load_that_failed_tries_it(gate, pool, midas):
     gate.error = OSError("the disk is gone")
     first = pool.submit(midas)
