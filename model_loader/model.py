@@ -86,7 +86,7 @@ class Model:
             size: Side in pixels of the frame that the network's input is fitted to (the entry's `resizing`); None = the model's default.
             progress: Called with (work done, work in all), in pictures or in a family's passes over them.
             fov: Degrees that the longer side of the pictures spans, between 0 and 180 exclusive; 0 = not known. It becomes the estimate's
-                camera, and metres that depend on the camera (Depth Anything 3) follow it.
+                camera, and metres that depend on the camera (Depth Anything 3, Metric3D, MoGe) follow it.
             options: The family's own (`annotators.marigold.MarigoldOptions`, ...); None = its defaults.
             derive: Adds to an estimate what follows from it, such as normals. They are computed before the depth is enlarged; otherwise
                 the network's pixel grid would show in them.
