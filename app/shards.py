@@ -61,7 +61,7 @@ def row_of(path: str, found: Estimate, numbers: str = "float32") -> Row:
         numbers: "float32", bit for bit, or "float16", rounded.
 
     Raises:
-        ValueError: A number is too large for float16.
+        ValueError: A number that counts is too large for float16.
     """
     row: Row = dict.fromkeys((*_WORDS, *_ARRAYS))
     row |= {
@@ -80,8 +80,16 @@ def row_of(path: str, found: Estimate, numbers: str = "float32") -> Row:
             row[name] = array.reshape(-1).tolist()
             continue
         array = np.moveaxis(array, 0, -1) if name == "normals" else array[0]
+        if name == "depth" and found.depth_valid is not None:
+            array = _within(array, found.depth_valid[0, 0].cpu().numpy(), numbers)
         row[name] = np.ascontiguousarray(array if name == "mask" else _as_numbers(array, numbers, f"{path}: {name}")).tobytes()
     return row
+
+
+def _within(depth: np.ndarray, valid: np.ndarray, numbers: str) -> np.ndarray:
+    """Depth whose finite values end where `numbers` do, as far as they do not count: MoGe's sky is a million metres away."""
+    largest = _LARGEST.get(numbers)
+    return np.where(valid | ~np.isfinite(depth), depth, depth.clip(-largest, largest)) if largest else depth
 
 
 def _as_numbers(array: np.ndarray, numbers: str, name: str) -> np.ndarray:

@@ -394,6 +394,17 @@ def test_half_numbers_are_rounded_and_refused_where_they_end():
         row_of("a.png", replace(whole, depth=torch.full((1, 1, 5, 7), 7e4)), "float16")
 
 
+def test_half_numbers_take_a_sky_that_is_too_far_for_them():
+    """MoGe puts what does not count a million metres away."""
+    mask = torch.ones(1, 1, 5, 7, dtype=torch.bool)
+    mask[:, :, :2] = False
+    depth = torch.full((1, 1, 5, 7), 3.0).masked_fill(~mask, 1e6)
+    depth[0, 0, 0, 0] = torch.inf
+    found = estimate_of(row_of("a.png", Estimate(depth, Quantity.METRIC_DEPTH, mask=mask), "float16"))
+    assert torch.equal(found.mask, mask) and torch.equal(found.depth[mask], depth[mask])
+    assert found.depth[0, 0, 0, 0].isinf() and found.depth[0, 0, 1, 1] == 65504
+
+
 def test_shards_of_others_and_of_a_second_run_stay(folder, tmp_path, capsys):
     (tmp_path / "mine.parquet").write_text("mine")
     words = (folder, "--out", tmp_path, "--engine", "ray", "--write", "parquet")
