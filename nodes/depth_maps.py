@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..geometry.checks import check_choice, check_range
 from ..model_loader import load_model
-from .legacy import LEGACY_CATEGORY, WHOLE_RANGE, ZOE_PERCENTILES, Percentiles, annotate_depth, render_depth
+from .legacy import LEGACY_CATEGORY, WHOLE_RANGE, ZOE_PERCENTILES, Percentiles, annotate_depth, check_before_loading, render_depth
 from .sockets import Inputs
 from .widgets import (
     CLIP_NORMALISATIONS,
@@ -70,6 +70,7 @@ def _depth_map(
 ) -> tuple[Tensor]:
     check_range("network_size", network_size, 0, MAX_NETWORK_SIZE)
     check_choice("normalisation", normalisation, CLIP_NORMALISATIONS)
+    check_before_loading(image, resolution)
     show = partial(render_depth, metric_percentiles=metric_percentiles)
     return (annotate_depth(image, load_model(model, precision), resolution, normalisation, network_size or None, show=show),)
 

@@ -30,6 +30,16 @@ WHOLE_RANGE: Percentiles = (0.0, 100.0)
 LEGACY_CATEGORY = "ControlNet Preprocessors/Normal and Depth Estimators"
 
 
+def check_before_loading(image: Tensor, resolution: int) -> None:
+    """Refuses what `annotate_depth` would refuse, so that nothing is downloaded for it.
+
+    Raises:
+        ValueError: As `annotate`.
+    """
+    check_short_side(resolution)
+    to_pictures(image)
+
+
 def annotate(image: Tensor, model: Model, resolution: int, render: Callable[[Estimate], Tensor], network_size: int | None = None) -> Tensor:
     """Estimates a batch of pictures and renders what was found.
 

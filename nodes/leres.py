@@ -11,7 +11,7 @@ from ..annotators.leres import LeresOptions
 from ..annotators.resizing import SHORT_SIDE
 from ..geometry.checks import check_choice, check_range
 from ..model_loader import load_model
-from .legacy import LEGACY_CATEGORY, annotate_depth
+from .legacy import LEGACY_CATEGORY, annotate_depth, check_before_loading
 from .sockets import Inputs
 from .widgets import (
     CLIP_NORMALISATIONS,
@@ -91,6 +91,7 @@ class LeresDepthMap:
         check_choice("input", input, INPUTS)
         check_range("network_size", network_size, 0, MAX_NETWORK_SIZE)
         check_choice("normalisation", normalisation, CLIP_NORMALISATIONS)
+        check_before_loading(image, resolution)
         model, old, boosted = load_model(MODELS[boost], precision), input == OLD_NODE, boost == "enable"
         if old and not boosted:
             model = model.with_resizing(SHORT_SIDE)

@@ -13,6 +13,7 @@ from depth_normal.annotators.leres import LeresOptions
 from depth_normal.annotators.registry import MODELS
 from depth_normal.annotators.resizing import SHORT_SIDE
 from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.nodes import depth_maps
 from depth_normal.nodes import leres as nodes
 
 ORACLE_FILE = Path(__file__).resolve().parents[1] / "leres_oracle.py"
@@ -219,3 +220,12 @@ def test_what_no_widget_can_say_is_refused(pretend, widgets):
     pretend(random_depth())
     with pytest.raises(ValueError, match=next(iter(widgets))):
         NODE().execute(torch.rand(1, 64, 96, 3), **widgets)
+
+
+@pytest.mark.parametrize(("image", "resolution"), [(torch.full((1, 8, 8, 3), torch.nan), 64), (torch.zeros(1, 8, 8, 3), 63)])
+def test_nothing_is_loaded_for_what_is_refused(image, resolution, monkeypatch):
+    for module in (nodes, depth_maps):
+        monkeypatch.setattr(module, "load_model", lambda *_: pytest.fail("would be downloaded"))
+    for node in (NODE, *depth_maps.NODES):
+        with pytest.raises(ValueError, match=r"not finite|resolution"):
+            node().execute(image, resolution=resolution)
