@@ -55,6 +55,33 @@ def test_saved_widget_values_stay_what_they_were(browse, workflow):
             assert values[: len(node["widgets_values"])] == node["widgets_values"], node["type"]
 
 
+def test_graphs_saved_with_the_old_pack_keep_their_values(browse, tmp_path):
+    """Saved by position, with the old widgets alone, and from before there was `resolution`."""
+    old = {
+        "BAE-NormalMapPreprocessor": {"resolution": 768},
+        "DSINE-NormalMapPreprocessor": {"fov": 75, "iterations": 7, "resolution": 768},
+        "LeReS-DepthMapPreprocessor": {"rm_nearest": 5, "rm_background": 10, "boost": "enable", "resolution": 1024},
+        "Metric3D-DepthMapPreprocessor": {"backbone": "vit-large", "fx": 500, "fy": 600, "resolution": 768},
+        "Metric3D-NormalMapPreprocessor": {"backbone": "vit-giant2", "fx": 500, "fy": 600, "resolution": 768},
+        "Metric_DepthAnythingV2Preprocessor": {"environment": "outdoor", "max_depth": 80, "resolution": 768},
+        "AIO_Preprocessor": {"preprocessor": "CannyEdgePreprocessor", "resolution": 1024},
+    }
+    cases = [(name, values, shorter) for name, values in old.items() for shorter in (False, True)]
+    image = [{"name": "image", "type": "IMAGE", "link": None}]
+    nodes = [
+        {"id": number, "type": name, "inputs": image, "widgets_values": list(values.values())[: -1 if shorter else None]}
+        for number, (name, values, shorter) in enumerate(cases, 1)
+    ]
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps({"nodes": nodes, "links": [], "version": 0.4}))
+    report = browse(path)
+    assert not report["missing"] and not any(report["dialogs"])
+    shown = {int(node["id"]): node["widgets"] for node in report["nodes"]}
+    for number, (name, values, shorter) in enumerate(cases, 1):
+        expected = values | ({"resolution": 512} if shorter else {})
+        assert {key: shown[number][key] for key in values} == expected, name
+
+
 def test_the_help_of_a_node_shows_its_page(browse):
     node = "MiDaS-NormalMapPreprocessor"
     report = browse(ROOT / "workflows" / "MiDaS_Depth-Normal_Map.json", "--help-node", node)

@@ -1,0 +1,127 @@
+"""The old nodes of BAE, DSINE, LeReS and Metric3D in a real ComfyUI server, alone and through AIO_Preprocessor, and MoGe-1 from a file.
+
+The networks are those of tests/tiny_old_nodes.py and tests/tiny_depth.py, which are packs in the server's custom_nodes as well.
+"""
+
+import runpy
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from depth_normal.annotators.registry import MODELS
+from depth_normal.geometry.files import read_npz
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "tiny_old_nodes.py")))
+TINY_DEPTH = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "tiny_depth.py")))
+AUX = "custom_nodes/comfyui_controlnet_aux/ckpts"
+BAE, DSINE, LERES = "BAE-NormalMapPreprocessor", "DSINE-NormalMapPreprocessor", "LeReS-DepthMapPreprocessor"
+METRIC3D_DEPTH, METRIC3D_NORMALS = "Metric3D-DepthMapPreprocessor", "Metric3D-NormalMapPreprocessor"
+METRIC_V2, METRIC_V2_MODEL = "Metric_DepthAnythingV2Preprocessor", "depth-anything-v2-metric-indoor-large"
+MODEL_OF = {
+    BAE: "bae-normal",
+    DSINE: "dsine",
+    LERES: "leres",
+    METRIC3D_DEPTH: "metric3d-vit-small",
+    METRIC3D_NORMALS: "metric3d-vit-small",
+    METRIC_V2: METRIC_V2_MODEL,
+}
+HEIGHT, WIDTH = 64, 96
+pytestmark = pytest.mark.comfyui
+
+
+@pytest.fixture(scope="module")
+def old_server(server):
+    for model_id in TINY.IDS:
+        TINY.write_files(TINY.shrunk(MODELS[model_id]), server.base / AUX)
+    for model_id in (METRIC_V2_MODEL, "depth-anything-3-small"):
+        spec = TINY_DEPTH.shrunk(MODELS[model_id])
+        TINY_DEPTH.write_file(spec, server.base / AUX / spec.file.repo_id / spec.file.filename)
+    for node in ("Test_UseTinyOldNodes", "Test_UseTinyDepthModels"):
+        finished(server, {"1": {"class_type": node, "inputs": {}}})
+    coarse = np.random.default_rng(1).integers(0, 255, (8, 12, 3), np.uint8)
+    cv2.imwrite(str(server.base / "input" / "old.png"), cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC))
+    return server
+
+
+def finished(server, graph: dict) -> dict:
+    history = server.run(graph)
+    assert history["status"]["status_str"] == "success", history["status"]["messages"]
+    return history["outputs"]
+
+
+def pictures(server, node: str, count: int = 1, **widgets) -> list[np.ndarray]:
+    """Previews of the node's output, RGB."""
+    graph = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "old.png"}},
+        "2": {"class_type": "RepeatImageBatch", "inputs": {"image": ["1", 0], "amount": count}},
+        "3": {"class_type": node, "inputs": {**widgets, "image": ["2", 0]}},
+        "4": {"class_type": "PreviewImage", "inputs": {"images": ["3", 0]}},
+    }
+    entries = finished(server, graph)["4"]["images"]
+    return [cv2.imread(str(server.base / "temp" / each["filename"]))[..., ::-1].astype(int) for each in entries]
+
+
+@pytest.mark.parametrize("node", MODEL_OF)
+def test_prompts_of_old_scripts_run_and_load_once(old_server, node):
+    """Only the picture is given; then any of the widgets, a batch, and the same through the node for all of them."""
+    (whole,) = pictures(old_server, node)
+    assert whole.shape == (512, 768, 3) and whole.std() > 2
+    size = {} if node in (DSINE, LERES) else {"network_size": 56}
+    several = pictures(old_server, node, count=3, resolution=128, precision="float32", **size)
+    assert len(several) == 3 and all(np.abs(each - several[0]).max() <= 2 for each in several)
+    (through,) = pictures(old_server, "AIO_Preprocessor", preprocessor=node)
+    assert np.array_equal(through, whole)
+    assert old_server.log.count(f"loading {MODEL_OF[node]} from {old_server.base / AUX}") == 1
+
+
+@pytest.mark.parametrize(
+    ("node", "widgets"),
+    [
+        (DSINE, {"resolution": 128, "fov": 0}),
+        (DSINE, {"iterations": 1, "resolution": 64}),
+        (LERES, {"boost": "enable", "rm_background": 30, "resolution": 128}),
+        (LERES, {"resolution": 64, "input": "old node"}),
+        (METRIC3D_NORMALS, {"fy": 16384, "fx": 1, "resolution": 64}),
+        (METRIC_V2, {"max_depth": 0, "resolution": 64}),
+    ],
+    ids=str,
+)
+def test_widgets_come_in_any_order_and_number(old_server, node, widgets):
+    (shown,) = pictures(old_server, node, **widgets)
+    assert shown.shape == (widgets["resolution"], widgets["resolution"] * WIDTH // HEIGHT, 3)
+
+
+def test_moge_1_is_recognised_and_gives_depth_and_a_mask(old_server):
+    path = old_server.base / "models" / "geometry_estimation" / "first moge.pt"
+    path.parent.mkdir(exist_ok=True)
+    shutil.copy(old_server.base / AUX / "Ruicheng" / "moge-vitl" / "model.pt", path)
+    estimate = saved(old_server, {"model": "(from file)", "weights": path.name}, count=1)
+    assert estimate.depth.shape == (1, 1, HEIGHT, WIDTH) and estimate.mask is not None and estimate.intrinsics is not None
+    assert f"{path} is recognised as moge-vitl" in old_server.log
+
+
+def test_three_views_of_one_scene_have_their_cameras(old_server):
+    estimate = saved(old_server, {"model": "depth-anything-3-small"}, count=3, views="one_scene", resolution=56)
+    assert estimate.depth.shape == (3, 1, HEIGHT, WIDTH) and estimate.extrinsics.shape == (3, 3, 4)
+
+
+def saved(server, model: dict, count: int, **widgets):
+    """What Estimate Geometry gives of the picture, `count` times, through a file."""
+    graph = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "old.png"}},
+        "2": {"class_type": "RepeatImageBatch", "inputs": {"image": ["1", 0], "amount": count}},
+        "3": {"class_type": "DepthNormal_LoadModel", "inputs": model},
+        "4": {"class_type": "DepthNormal_EstimateGeometry", "inputs": {"model": ["3", 0], "image": ["2", 0], **widgets}},
+        "5": {
+            "class_type": "DepthNormal_SaveGeometry",
+            "inputs": {"geometry": ["4", 0], "filename_prefix": "old/moge", "format": "npz"},
+        },
+    }
+    entries = finished(server, graph)["5"]["files"]
+    assert len(entries) in (1, count)
+    return read_npz(server.base / "output" / entries[0]["subfolder"] / entries[0]["filename"])
