@@ -70,14 +70,14 @@ def explained(error: BaseException, file: WeightFile, root: Path) -> DownloadErr
         )
     kind = NoNetworkError if status is None else DownloadError
     return kind(
-        f"{file.name} cannot be fetched: {without_credentials(plain_reason(error))}. {_nowhere(file)}. Try again, or {_by_hand(file)}"
+        f"{file.name} cannot be fetched: {without_credentials(plain_reason(error))}; try again, or {_by_hand(file)}. {_nowhere(file)}"
     )
 
 
 def offline_error(file: WeightFile) -> NoNetworkError:
     """The error where HF_HUB_OFFLINE is set."""
     return NoNetworkError(
-        f"{file.name} cannot be fetched: HF_HUB_OFFLINE forbids it. {_nowhere(file)}. Unset that variable, or {_by_hand(file)}"
+        f"{file.name} cannot be fetched: HF_HUB_OFFLINE forbids it; unset that variable, or {_by_hand(file)}. {_nowhere(file)}"
     )
 
 

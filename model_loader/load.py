@@ -150,8 +150,9 @@ def _weights_of(spec: ModelSpec, file: WeightFile) -> Path:
     try:
         return download_weights(file, spec.terms, spec.licence_url, progress=host.progress_bar(100))
     except DownloadError as error:
+        where = " in Load Depth/Normal Model" if host.memory_manager() else ""  # ComfyUI's nodes of one family do not offer it
         raise type(error)(
-            f"{error}. To go on without a download, choose the model {BUNDLED_MODEL!r} (disparity and normals, no metres): "
+            f"{error}. To go on without a download, choose the model {BUNDLED_MODEL!r}{where} (disparity and normals, no metres): "
             f"it comes with the pack{_hint(spec)}"
         ) from error
 

@@ -74,7 +74,12 @@ class LoadDepthNormalModel:
     RETURN_TYPES: ClassVar = (DEPTH_NORMAL_MODEL,)
     RETURN_NAMES: ClassVar = ("model",)
     OUTPUT_TOOLTIPS: ClassVar = ("The model, for Estimate Geometry.",)
-    SEARCH_ALIASES: ClassVar = ["depth anything", "midas", "zoe", "marigold", "lotus", "depth model", "normal model", "depth estimation"]
+    SEARCH_ALIASES: ClassVar = [
+        *dict.fromkeys(spec.family.replace("-", " ") for spec in MODELS.values()),
+        "depth model",
+        "normal model",
+        "depth estimation",
+    ]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802

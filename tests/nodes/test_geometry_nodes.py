@@ -64,6 +64,15 @@ def test_contract(node):
             assert widget[1].get("tooltip"), f"{node.NODE_ID}.{name} has no tooltip"
 
 
+def test_the_loader_is_found_by_the_name_of_every_family():
+    words = " ".join(LoadDepthNormalModel.SEARCH_ALIASES)
+    assert all(name in words for name in ("moge", "metric3d", "bae", "dsine", "leres", "midas", "depth anything", "lotus"))
+
+
+def test_no_help_page_has_a_bare_address_which_the_narrow_panel_cuts_off():
+    assert not [path.name for path in HELP.glob("*.md") if re.search(r"(?<!\]\()https?://", path.read_text())]
+
+
 @pytest.mark.parametrize("node", NODES, ids=lambda node: node.NODE_ID)
 def test_the_help_page_names_every_input_and_its_pictures_are_there(node):
     page = (HELP / f"{node.NODE_ID}.md").read_text()
