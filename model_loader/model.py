@@ -205,7 +205,7 @@ class Model:
                 if at_once == 1:
                     raise MemoryError(
                         f"{self.spec.id} at {net_width}x{net_height} does not fit in the memory of {device}: "
-                        "lower the resolution, or free other models"
+                        "lower the resolution (network_size in nodes that have it), or free other models"
                     ) from part
                 if undivided:
                     raise MemoryError(
