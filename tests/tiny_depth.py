@@ -103,6 +103,8 @@ class UseTinyDepthModels:
     """Replaces ZoeDepth and Depth Anything in the running server's table of models by tiny ones."""
 
     CATEGORY, FUNCTION, RETURN_TYPES, OUTPUT_NODE = "tests", "execute", (), True
+    done = False
+    """A second time ZoeDepth's pictures would be a quarter of a quarter."""
 
     @classmethod
     def INPUT_TYPES(cls):  # noqa: N802
@@ -110,8 +112,9 @@ class UseTinyDepthModels:
 
     def execute(self):
         registry = next(module for name, module in list(sys.modules.items()) if name.endswith(".annotators.registry"))
-        for spec in [spec for spec in registry.MODELS.values() if spec.family in FAMILIES]:
-            registry.MODELS[spec.id] = shrunk(spec)
+        if not self.done:
+            registry.MODELS.update({spec.id: shrunk(spec) for spec in registry.MODELS.values() if spec.family in FAMILIES})
+        UseTinyDepthModels.done = True
         return ()
 
 
