@@ -91,6 +91,6 @@ def test_a_terminated_command_leaves_no_half_written_file(tmp_path):
         assert process.stdout.readline() == "writing\n"
         assert list(tmp_path.iterdir())
         process.terminate()
-        assert "depth-normal: stopped" in process.communicate(timeout=60)[1]
+        assert "depth-normal: stopped" in process.communicate(timeout=120)[1]
         assert process.returncode == 143
     assert list(tmp_path.iterdir()) == []

@@ -122,7 +122,7 @@ def test_an_address_where_nobody_answers_is_said_in_seconds(folder, tmp_path, ca
         for address in (closed, f"ray://{closed}", "nobody"):
             started = time.monotonic()
             assert command(folder, "--out", tmp_path / "out", "--engine", "ray", "--address", address) == 2
-            assert time.monotonic() - started < 15
+            assert time.monotonic() - started < 25
             said = capsys.readouterr().err
             assert address in said and "Traceback" not in said
             assert ("no Ray cluster answers at" in said) == (address != "nobody")
@@ -315,7 +315,7 @@ def processes_of(marker):
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are found in Linux's /proc")
 def test_ctrl_c_ends_a_run_of_its_own_ray_and_leaves_nothing_half(tmp_path):
     (tmp_path / "in").mkdir()
-    for number in range(300):
+    for number in range(1000):
         write_picture(tmp_path / "in" / f"p{number:03}.png", number)
     words = (tmp_path / "in", "--out", tmp_path / "out", "--model", "tiny", "--size", "64", "--write", "npz", "--engine", "ray")
     command = (sys.executable, "-m", "depth_normal.app.cli", "estimate", *map(str, words), "--workers", "1", "--json-lines")
@@ -324,7 +324,7 @@ def test_ctrl_c_ends_a_run_of_its_own_ray_and_leaves_nothing_half(tmp_path):
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
-        timer = Timer(100, process.kill)
+        timer = Timer(300, process.kill)
         timer.start()
         try:
             assert process.stdout is not None
@@ -335,12 +335,12 @@ def test_ctrl_c_ends_a_run_of_its_own_ray_and_leaves_nothing_half(tmp_path):
             timer.cancel()
     assert process.returncode == 130, err
     said = [json.loads(line) for line in (first, *out.splitlines())]
-    assert 0 < len(said) < 300 and {each["status"] for each in said} == {"done"}
+    assert 0 < len(said) < 1000 and {each["status"] for each in said} == {"done"}
     assert "run the same command with --resume to go on" in err and "Traceback" not in err
     for path in (tmp_path / "out").iterdir():
         assert path.name == RECORDS or np.load(path)["depth"].ndim == 2
     assert {each for each in (tmp_path / "out" / RECORDS).iterdir() if each.is_dir()} == set(), "nothing half"
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while (left := processes_of(marker.encode())) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert not left

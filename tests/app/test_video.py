@@ -184,13 +184,13 @@ def test_ctrl_c_leaves_what_can_be_gone_on_with(tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen([*command, "--segment", "8", "--size", "64"], stderr=subprocess.PIPE, text=True, env=environment)
     state = tmp_path / ".depth-normal" / "out.mp4.film" / "pieces.json"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while time.monotonic() < deadline and process.poll() is None:
         if state.is_file() and json.loads(state.read_bytes())["pieces"]:
             break
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=200)
     assert process.returncode == 130 and "--resume" in errors and "Traceback" not in errors
     done = json.loads(state.read_bytes())["pieces"]
     assert done and all((state.parent / name).is_file() for each in done for name in each["files"].values())

@@ -38,7 +38,7 @@ class Server:
     def submit(self, prompt: dict) -> str:
         return self.request("/prompt", {"prompt": prompt})["prompt_id"]
 
-    def wait(self, prompt_id: str, timeout: float = 120) -> dict:
+    def wait(self, prompt_id: str, timeout: float = 300) -> dict:
         """The history entry of a prompt that ended: `status.status_str`, `status.messages`, `outputs`."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:
@@ -110,7 +110,7 @@ def serving(base: Path, python: Path, packs: Sequence[Path] = (), weights: Seque
         yield running
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 @pytest.fixture(scope="session")
@@ -135,7 +135,7 @@ def serving_beside(tmp_path, comfyui_python):
 
 
 def wait_until_up(server: Server) -> None:
-    for _ in range(240):
+    for _ in range(600):
         try:
             server.request("/system_stats")
         except (urllib.error.URLError, ConnectionError):

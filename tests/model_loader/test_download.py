@@ -358,7 +358,7 @@ def test_two_processes_that_want_the_same_files_fetch_them_once(server, small, t
         worker.stdin.write("go\n")
         worker.stdin.flush()
     for worker in workers:
-        outputs.append(worker.communicate(timeout=60)[0].split())
+        outputs.append(worker.communicate(timeout=300)[0].split())
         assert worker.returncode == 0
     assert outputs[0] == outputs[1]
     assert outputs[0][0] == str(tmp_path / "home" / "small.pt")

@@ -199,7 +199,7 @@ def test_folders_that_link_to_each_other_are_read_once(caches, scans):
     path = put(folders[7] / HYBRID.name)
     began = time.monotonic()
     assert find_weights(HYBRID) == path
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 10
     assert sorted(scans) == sorted(map(str, [caches.home, *folders]))
 
 

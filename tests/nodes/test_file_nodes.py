@@ -160,7 +160,7 @@ def test_two_processes_lose_nothing(comfyui):
         process.stdin.write("go\n")
         process.stdin.flush()
     for process in processes:
-        process.communicate(timeout=60)
+        process.communicate(timeout=200)
         assert process.returncode == 0
     names = below(comfyui / "output")
     assert names == [f"x_{number:05}.npz" for number in range(1, 41)]

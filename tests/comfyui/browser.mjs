@@ -1,0 +1,73 @@
+// Opens workflows in ComfyUI's own page, one after the other in one headless Chromium, and prints as JSON what became of them:
+//   PW=.../playwright-core/index.mjs node browser.mjs SERVER PACK NODE EXAMPLE.json OLD.json WORKFLOW.json...
+// Each is opened from the template browser, under the pack's name, and once more as a file; then the OLD graph as a
+// file, and the help of a NODE of the EXAMPLE is shown.
+// Nothing waits for a fixed time: a busy machine takes longer.
+import fs from 'node:fs'
+import path from 'node:path'
+
+const [server, pack, helped, example, old, ...files] = process.argv.slice(2)
+const { chromium } = await import(process.env.PW)
+const settings = { 'Comfy.TutorialCompleted': true, 'Comfy.InstalledVersion': '99.0.0', 'Comfy.Release.Status': 'skip', 'Comfy.Locale': 'en' }
+await fetch(server + '/settings', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(settings) })
+
+const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox', '--disable-gpu'] })
+const page = await browser.newPage({ viewport: { width: 1500, height: 950 } })
+page.setDefaultTimeout(60000)
+const bad = new Set()
+page.on('response', answer => { if (answer.status() >= 400) bad.add(`${answer.status()} ${answer.url().replace(server, '')}`) })
+
+const dialog = page.locator('[role=dialog], .p-dialog')
+
+async function start() {
+  await page.goto(server, { waitUntil: 'domcontentloaded' })
+  await page.waitForFunction(type => type in (window.LiteGraph?.registered_node_types ?? {}) && window.app?.graph?.nodes.length, helped)
+}
+
+// What the graph holds once it has as many nodes as it should, or after a while what it has then.
+async function graph(count) {
+  await page.waitForFunction(count => window.app.graph.nodes.length === count, count).catch(() => {})
+  return page.evaluate(() => window.app.graph.nodes.map(node => ({
+    id: node.id,
+    type: node.type,
+    known: node.type in window.LiteGraph.registered_node_types || Boolean(node.subgraph),
+    widgets: Object.fromEntries((node.widgets ?? []).map(widget => [widget.name, widget.value])),
+  })))
+}
+
+async function fromTemplates(name, count) {
+  await page.evaluate(() => { window.app.graph.clear(); return window.app.extensionManager.command.execute('Comfy.BrowseTemplates') })
+  await dialog.getByText(pack).first().click()
+  await dialog.getByText(name, { exact: true }).first().click()
+  await dialog.waitFor({ state: 'hidden' })
+  return graph(count)
+}
+
+async function fromFile(workflow) {
+  await page.evaluate(workflow => { window.app.graph.clear(); return window.app.loadGraphData(workflow) }, workflow)
+  const nodes = await graph(workflow.nodes.length)
+  return { nodes, dialogs: (await page.locator('[role=dialog], .p-dialog, .p-toast-message').allInnerTexts()).filter(Boolean) }
+}
+
+async function help(type) {
+  await page.evaluate(type => window.app.canvas.selectNode(window.app.graph.nodes.find(node => node.type === type)), type)
+  await page.locator('[data-testid="info-button"], button:has(.icon-\\[lucide--info\\])').first().click()
+  await page.locator('table').first().waitFor()
+  await page.waitForLoadState('networkidle')
+  return page.locator('body').innerText()
+}
+
+const report = { templates: {}, files: {} }
+await start()
+for (const file of files) {
+  const workflow = JSON.parse(fs.readFileSync(file, 'utf8')), name = path.parse(file).name
+  report.templates[name] = await fromTemplates(name, workflow.nodes.length)
+  report.files[name] = await fromFile(workflow)
+}
+report.old = await fromFile(JSON.parse(fs.readFileSync(old, 'utf8')))
+await start()
+await fromFile(JSON.parse(fs.readFileSync(example, 'utf8')))
+report.help = await help(helped)
+report.bad = [...bad]
+await browser.close()
+console.log(JSON.stringify(report))
