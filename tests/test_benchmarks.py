@@ -1,5 +1,7 @@
 """What the benchmarks say to somebody who has not what they need."""
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -21,18 +23,41 @@ def test_a_scene_without_its_arrays_is_told_what_it_must_hold(tmp_path):
         assert words in run.stderr
 
 
-def commands() -> list[list[str]]:
-    """What benchmarks/ and training/ offer on the command line."""
+def commands() -> list[str]:
+    """What benchmarks/ and training/ offer on the command line: files, and modules."""
     benchmarks, training = (
         [path for path in sorted(folder.glob("*.py")) if "__main__" in path.read_text()] for folder in (BENCHMARKS, ROOT / "training")
     )
-    return [*([str(path)] for path in benchmarks), *(["-m", f"training.{path.stem}"] for path in training)]
+    return [*map(str, benchmarks), *(f"training.{path.stem}" for path in training)]
 
 
-@pytest.mark.parametrize("command", commands(), ids=lambda command: Path(command[-1]).name)
-def test_a_command_says_what_it_does(command):
-    run = subprocess.run([sys.executable, *command, "--help"], capture_output=True, text=True, cwd=ROOT)
-    assert run.returncode == 0 and run.stdout.startswith("usage: "), run.stderr
+HELP = """
+import contextlib, io, json, runpy, sys
+answers = {}
+for command in json.load(sys.stdin):
+    sys.argv, told = [command, "--help"], io.StringIO()
+    with contextlib.redirect_stdout(told):
+        try:
+            (runpy.run_path if command.endswith(".py") else runpy.run_module)(command, run_name="__main__")
+        except SystemExit as end:
+            answers[command] = [end.code, told.getvalue()]
+print(json.dumps(answers))
+"""
+
+
+@pytest.fixture(scope="module")
+def answers() -> dict:
+    """What each command says of itself, and its exit code; asked in one interpreter, since each would import torch."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(BENCHMARKS), os.environ.get("PYTHONPATH", "")))}
+    run = subprocess.run([sys.executable, "-c", HELP], input=json.dumps(commands()), capture_output=True, text=True, env=environment)
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)
+
+
+@pytest.mark.parametrize("command", commands(), ids=lambda command: Path(command).name)
+def test_a_command_says_what_it_does(command, answers):
+    code, told = answers[command]
+    assert code == 0 and told.startswith("usage: ")
 
 
 def test_the_steps_of_a_picture_are_told_with_their_shares(tmp_path):

@@ -80,18 +80,23 @@ def cluster(s3):
     os.environ["RAY_AUTH_MODE"] = "disabled"  # nothing of it is seen outside this machine
     ray = import_ray()
     handler = signal.getsignal(signal.SIGTERM)
-    ray.init(
-        address="local",
-        num_cpus=2,
-        object_store_memory=150 * 2**20,
-        include_dashboard=False,
-        logging_level="ERROR",
-        log_to_driver=False,
-        _node_ip_address="127.0.0.1",
-    )
+    start(ray)
     signal.signal(signal.SIGTERM, handler)  # Ray takes it
     yield ray
     ray.shutdown()
+
+
+def start(ray, tries=3):
+    """Ray gives its own processes 30 seconds to start, which is too little on a machine that is very busy."""
+    options = {"object_store_memory": 150 * 2**20, "include_dashboard": False, "logging_level": "ERROR", "log_to_driver": False}
+    for left in reversed(range(tries)):
+        try:
+            return ray.init(address="local", num_cpus=2, _node_ip_address="127.0.0.1", **options)
+        except Exception:
+            if not left:
+                raise
+            ray.shutdown()
+    return None
 
 
 @pytest.fixture(scope="module")

@@ -157,7 +157,7 @@ def test_cancel_stops_between_steps_and_the_next_run_works(tiny_server, picture)
     tiny_server.request("/interrupt", {})
     history = tiny_server.wait(prompt)
     assert any(kind == "execution_interrupted" for kind, _ in history["status"]["messages"]), history["status"]["messages"]
-    assert time.monotonic() - asked < 2
+    assert time.monotonic() - asked < 10
     seen = progress(tiny_server.log[before:])
     assert 0 < len(seen) < 50, seen
     finished(tiny_server, graph(picture, "LBMDepth", steps=1, seed=13, resolution=64))
