@@ -7,6 +7,9 @@ import signal
 import sys
 from pathlib import Path
 
+# Threads that wait for others would spin meanwhile, and on a machine that has other things to do take several times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import pytest
 import torch
 
