@@ -313,13 +313,12 @@ def test_cancelling_while_a_body_trickles(kind):
 
 def test_a_body_that_stops_coming_is_taken_up_again(kind, server, monkeypatch):
     file, served = kind
-    monkeypatch.setattr(https, "SILENCE", 0.3)
-    served.seconds = 20.0  # a piece a second
+    monkeypatch.setattr(https, "SILENCE", 0.6)
 
     class Once(float):
         def __truediv__(self, other):
             served.seconds = 0.0
-            return 1.0
+            return 2.0
 
     served.seconds = Once(20)
     assert download_weights(file, "MIT").read_bytes() == BODY
