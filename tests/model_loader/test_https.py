@@ -225,11 +225,11 @@ def test_the_answer_is_waited_for_less_than_ten_seconds():
 def test_a_server_that_answers_and_sends_nothing(kind, server, monkeypatch):
     file, served = kind
     served.stalls = True
-    monkeypatch.setattr(https, "ANSWER_WITHIN", 1.0)
+    monkeypatch.setattr(https, "ANSWER_WITHIN", 3.0)
     began = time.monotonic()
-    with pytest.raises(NoNetworkError, match=r"127\.0\.0\.1 answered, and nothing of the file came within 1 seconds"):
+    with pytest.raises(NoNetworkError, match=r"127\.0\.0\.1 answered, and nothing of the file came within 3 seconds"):
         download_weights(file, "MIT")
-    assert time.monotonic() - began < 6
+    assert time.monotonic() - began < 8
     assert len(server.gets()) == 1
 
 
