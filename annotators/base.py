@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..geometry.camera import intrinsics_from_fov, resize_intrinsics
 from ..geometry.estimate import Estimate
-from .networks.names import StateDict
+from .networks.names import StateDict, shown
 from .resizing import Fit, Resizing
 from .specs.base import HALF as HALF
 from .specs.base import IMAGENET_MEAN, IMAGENET_STD, RGB, CheckpointError, ModelSpec
@@ -266,17 +266,20 @@ class Annotator(ABC):
 def count_keys(by_kind: Mapping[str, Iterable[str]]) -> list[str]:
     """In words how many keys of a checkpoint are of each kind, and the first of them; a kind without keys is left out."""
     ordered = {kind: sorted(keys) for kind, keys in by_kind.items()}
-    return [f"{len(keys)} {kind} keys (first: {keys[0]})" for kind, keys in ordered.items() if keys]
+    return [f"{len(keys)} {kind} keys (first: {shown(keys[0])})" for kind, keys in ordered.items() if keys]
 
 
 def checkpoint_mismatch(expected: StateDict, found: StateDict) -> str | None:
     """Why `found` cannot be loaded as `expected`, in words; None if it can."""
-    differing = sorted(key for key in expected.keys() & found.keys() if expected[key].shape != found[key].shape)
+    shared = expected.keys() & found.keys()
+    differing = sorted(key for key in shared if expected[key].shape != found[key].shape)
     parts = count_keys({"unexpected": found.keys() - expected.keys(), "missing": expected.keys() - found.keys()})
     if differing:
         key = differing[0]
         shapes = f"{tuple(found[key].shape)} instead of {tuple(expected[key].shape)}"
         parts.append(f"{len(differing)} tensors of another shape (first: {key}, {shapes})")
+    if whole := sorted(key for key in shared if expected[key].is_floating_point() and not found[key].is_floating_point()):
+        parts.append(f"{len(whole)} tensors of {found[whole[0]].dtype} in place of floating point numbers (first: {whole[0]}): quantised?")
     return ", ".join(parts) or None
 
 

@@ -8,7 +8,7 @@ Source:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -63,6 +63,11 @@ class MogeAnnotator(Annotator):
         network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stubs lack it
         network.set_dtype(dtype)
         return cls(spec, network)
+
+    @classmethod
+    def could_be(cls, spec: ModelSpec, names: Collection[str]) -> bool:
+        """See `Annotator.could_be`."""
+        return any(name.startswith(("points_head.", "head.")) for name in names)
 
     @classmethod
     def knows_camera(cls, spec: ModelSpec) -> bool:

@@ -17,10 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..annotators.networks.names import shown
 from ..annotators.specs.base import CheckpointError
 
 _WRAPPERS = ("model", "state_dict", "model_state_dict", "depth_model")
-_MAX_HEADER = 100_000_000
+_MAX_HEADER = 20_000_000
+"""Bytes. The format allows 100 million, which take minutes and gigabytes to read; the largest models' files have about one million."""
 _SAFETENSORS = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -54,7 +56,10 @@ _OTHER_FORMATS = {
     b"\x1f\x8b": "a gzip archive",
     b"7z\xbc\xaf": "a 7-Zip archive",
     b"Rar!": "a RAR archive",
+    b"\x93NUMPY": "a NumPy array",
 }
+_ONNX = rb"\x08[\x03-\x1f]\x12.[ -~]"
+"""The format's version, and the name of what wrote the file."""
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
@@ -94,14 +99,25 @@ def read_shapes(path: Path) -> dict[str, Tensor]:
     head, size = _begin(path)
     if not _is_safetensors(head):
         return {name: value.to("meta") for name, value in read_checkpoint(path).items()}
-    entries = _check_safetensors(path, size, head)
-    try:
-        tensors = {name: torch.empty(entry["shape"], dtype=_SAFETENSORS[entry["dtype"]], device="meta") for name, entry in entries.items()}
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise CheckpointError(f"{path} holds tensors of a kind that is not known here ({error}); get the weights as published") from error
+    _check_safetensors(path, size, head)
+    tensors = _safetensors_shapes(path)
     if not tensors:
         raise CheckpointError(f"{path} holds no weights: there are no tensors in it")
     return _without_prefix(tensors)
+
+
+def _safetensors_shapes(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "np") as opened:  # its reader compares each tensor's shape with its place in the file
+            found = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
+            kinds = {name: (each.get_shape(), each.get_dtype()) for name, each in found.items()}
+    except (SafetensorError, ValueError, OSError) as error:
+        raise _damaged_safetensors(path, error) from error
+    if strange := next((f"{dtype}, first: {shown(name)}" for name, (_, dtype) in kinds.items() if dtype not in _SAFETENSORS), None):
+        raise CheckpointError(f"{path} holds tensors of a kind that is not known here ({strange}); get the weights as published")
+    return {name: torch.empty(shape, dtype=_SAFETENSORS[dtype], device="meta") for name, (shape, dtype) in kinds.items()}
 
 
 def _begin(path: Path) -> tuple[bytes, int]:
@@ -145,20 +161,21 @@ def _describe(head: bytes, size: int) -> str:
         return f"only a Git LFS pointer ({size} bytes){of}: run `git lfs pull` in its repository, or download the file itself"
     if not any(head):
         return f"filled with zeros ({size} bytes): a download that reserved its space and never ended. Delete it and fetch it again"
-    kind = next((kind for magic, kind in _OTHER_FORMATS.items() if head.startswith(magic)), f"{size} bytes starting with {head[:8]!r}")
+    kinds = (kind for magic, kind in _OTHER_FORMATS.items() if head.startswith(magic))
+    kind = next(kinds, "an ONNX file" if re.match(_ONNX, head) else f"{size} bytes starting with {head[:8]!r}")
     return f"{kind}, not a checkpoint; accepted are safetensors and PyTorch files (.pth, .pt, .bin, .ckpt)"
 
 
-def _check_safetensors(path: Path, size: int, head: bytes) -> dict[str, Any]:
-    """The header's entries by tensor, if the file is as long as they say.
+def _check_safetensors(path: Path, size: int, head: bytes) -> None:
+    """Refuses a file that is shorter than its header says; all else is its reader's to say.
 
     Raises:
-        CheckpointError: It is not, or the header cannot be read.
+        CheckpointError: It is, or the header cannot be read.
     """
     header_length = int.from_bytes(head[:8], "little")
     if header_length > _MAX_HEADER:
         raise CheckpointError(
-            f"{path} claims a safetensors header of {header_length} bytes, more than the {_MAX_HEADER} that the format allows: "
+            f"{path} claims a safetensors header of {header_length} bytes, more than the {_MAX_HEADER} that any model needs: "
             "the file is damaged or is not safetensors. Fetch it again"
         )
     try:
@@ -167,12 +184,11 @@ def _check_safetensors(path: Path, size: int, head: bytes) -> dict[str, Any]:
             header = json.loads(stream.read(header_length)) if 8 + header_length <= size else {}
         entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
         end = max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError) as error:
         raise _damaged_safetensors(path, error) from error
     if size < 8 + header_length + end:
         needed = f"its header says {8 + header_length + end}" if header else f"its header alone needs {8 + header_length}"
         raise CheckpointError(f"{path} is cut short: found {size} bytes, {needed}. Delete it and fetch it again")
-    return entries
 
 
 def _damaged_safetensors(path: Path, error: Exception) -> CheckpointError:
@@ -281,7 +297,7 @@ def _tensors(path: Path, state: Any, size: int) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} holds a {type(state).__name__}, not weights; expected a dictionary of tensors by name")
     tensors = {str(name): value.detach() for name, value in state.items() if isinstance(value, Tensor)}
     if not tensors:
-        keys = ", ".join(map(str, list(state)[:5])) or "none"
+        keys = ", ".join(shown(str(key)) for key in list(state)[:5]) or "none"
         raise CheckpointError(
             f"{path} holds no weights: its keys ({keys}) lead to no tensors; expected a dictionary of tensors, "
             f"at the top or under one of {', '.join(_WRAPPERS)}"
@@ -289,7 +305,7 @@ def _tensors(path: Path, state: Any, size: int) -> dict[str, Tensor]:
     for name, value in tensors.items():
         if problem := _problem(value, size):
             raise CheckpointError(
-                f"{path} holds {name} as {problem}; expected plain tensors of floating point numbers or integers. "
+                f"{path} holds {shown(name)} as {problem}; expected plain tensors of floating point numbers or integers. "
                 "It was not loaded; get the weights as they were published"
             )
     return _without_prefix(tensors)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor
 
 from ..annotators.base import Annotator
+from ..annotators.networks.names import shown
 from ..annotators.registry import FAMILIES, MODELS, find_spec
 from ..annotators.specs.base import CheckpointError, ModelSpec
 from . import host
@@ -219,12 +220,14 @@ def _words(*names: str) -> set[str]:
     return {word.rstrip("s") for name in names for word in re.findall(r"[a-z0-9]+", name.lower())} - _NO_NAMES
 
 
-def _words_for_unknown(path: Path, names: Collection[str], untold: dict[str, ImportError]) -> str:
-    first = ", ".join(sorted(names)[:3])
-    other = next((what for what, name in _OTHERS.items() if any(re.search(name, each) for each in names)), None)
+def _words_for_unknown(path: Path, state: Mapping[str, Tensor], untold: dict[str, ImportError]) -> str:
+    first = ", ".join(shown(name) for name in sorted(state)[:3])
+    other = next((what for what, name in _OTHERS.items() if any(re.search(name, each) for each in state)), None)
+    if not any(value.is_floating_point() for value in state.values()):
+        other = other or "a file of whole numbers alone (quantised weights?)"
     known = _listed(dict.fromkeys(spec.family for spec in MODELS.values()))
     words = (
-        f"{path} is {other or 'of no model that is known here'}: it holds {len(names)} tensors (first: {first}). "
+        f"{path} is {other or 'of no model that is known here'}: it holds {len(state)} tensors (first: {first}). "
         f"Accepted is the network's file of {known}; name the model (--model ID) to be told what differs from it"
     )
     if untold:

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from depth_normal.annotators.base import CheckpointError
-from depth_normal.model_loader.checkpoint import read_checkpoint
+from depth_normal.model_loader.checkpoint import read_checkpoint, read_shapes
 from depth_normal.model_loader.verify import structure_problem
 
 STATE = {"conv.weight": torch.arange(12.0).reshape(3, 4), "conv.bias": torch.tensor([1, 2], dtype=torch.float16)}
@@ -99,9 +99,11 @@ def test_a_dictionary_that_holds_itself_ends(tmp_path):
         (b"\x89PNG\r\n\x1a\n" + bytes(100), "a PNG picture"),
         (bytes(4096), "filled with zeros (4096 bytes)"),
         (b"hello, world", "12 bytes starting with b'hello, w'"),
+        (b"\x08\x03\x12\x07pytorch\x1a\x031.0", "an ONNX file"),
+        (b"\x93NUMPY\x01\x00", "a NumPy array"),
         (b"\x80", "1 bytes"),
     ],
-    ids=["empty", "html", "html-indented", "lfs", "png", "zeros", "text", "one-byte"],
+    ids=["empty", "html", "html-indented", "lfs", "png", "zeros", "text", "onnx", "npy", "one-byte"],
 )
 def test_what_is_no_checkpoint_is_named(tmp_path, content, said):
     path = tmp_path / "dpt_hybrid.pth"
@@ -174,12 +176,32 @@ def test_absurd_safetensors_headers(tmp_path):
         b'{"a":{"dtype":"F99","shape":[1],"data_offsets":[0,4]}}',
         b'{"a":{"dtype":"F32","shape":[1],"data_offsets":"xy"}}',
         b'{"a":' * 50000,
+        b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[-4,0]}}',
+        b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,Infinity]}}',
+        b'{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}',
+        b'{"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,4]}}',
+        b'{"a":{"dtype":"F32","shape":[1e30],"data_offsets":[0,4]}}',
+        b'{"a":{"dtype":"F32","shape":[99999999999999999999],"data_offsets":[0,4]}}',
+        b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
+        b'{"a":{"dtype":"U8","shape":[3],"data_offsets":[0,3]}}',
     ],
 )
 def test_damaged_safetensors_headers(tmp_path, header):
+    """In the same words whether the tensors or only their shapes are asked for, and in one line."""
     path = tmp_path / "w.safetensors"
     path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
     assert "damaged safetensors" in refusal(path)
+    with pytest.raises(CheckpointError, match="damaged safetensors") as error:
+        read_shapes(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_header_of_many_megabytes_is_not_read(tmp_path):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(struct.pack("<Q", 90_000_000) + b'{"a":')
+    with path.open("r+b") as stream:
+        stream.truncate(100_000_000)
+    assert "claims a safetensors header of 90000000 bytes" in refusal(path)
 
 
 def test_safetensors_without_tensors(tmp_path):

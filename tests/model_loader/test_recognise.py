@@ -355,6 +355,27 @@ def test_what_is_no_model_of_ours_is_told_what_it_is(names, told, tmp_path, monk
     assert "tiny, midas or depth-anything;" in str(error.value) and "--model ID" in str(error.value)
 
 
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int64])
+def test_whole_numbers_are_no_weights(dtype, tmp_path, monkeypatch):
+    table(monkeypatch, MODELS["tiny"])
+    path = tmp_path / "tiny.safetensors"
+    save_file({name: value.to(dtype) for name, value in read_checkpoint(bundled_path(MODELS["tiny"].file)).items()}, path)
+    with pytest.raises(CheckpointError, match="whole numbers alone"):
+        recognise.recognise(path)
+    with pytest.raises(CheckpointError, match=rf"tensors of {dtype} in place of floating point numbers \(first: attention"):
+        load_model("tiny", weights=path)
+
+
+def test_names_of_tensors_cannot_spoil_a_message(tmp_path, monkeypatch):
+    table(monkeypatch, MODELS["tiny"])
+    path = tmp_path / "odd.safetensors"
+    save_file({"a\n\x1b[31m": torch.zeros(2), "b" * 5000: torch.zeros(2)}, path)
+    for model_id in (None, "tiny"):
+        with pytest.raises(CheckpointError) as error:
+            load_model(model_id, weights=path)
+        assert str(error.value).isprintable() and "a\\n\\x1b[31m" in str(error.value) and len(str(error.value)) < 1000
+
+
 def test_a_missing_library_is_told_where_nothing_else_fits(tmp_path, monkeypatch):
     def absent(name):
         raise ImportError(f"No module named {name!r}")
