@@ -85,6 +85,9 @@ def _run(arguments: list[str] | None) -> int:
 def _parsed(arguments: list[str] | None) -> argparse.Namespace:
     """The words as options. Of one that no option is called, the command says so, not the program: its usage names those there are."""
     parser = _parser()
+    first = next(iter(sys.argv[1:] if arguments is None else arguments), "")
+    if first.startswith("-") and not any(option.startswith(first) for option in ("-h", "--help", "--version")):
+        parser.error(f"{first} stands before the command; options follow it: depth-normal COMMAND {first}")
     parsed, unknown = parser.parse_known_args(arguments)
     if unknown:
         close = difflib.get_close_matches(unknown[0].partition("=")[0], re.findall(r"--[\w-]+", parsed.parser.format_usage()), 1)

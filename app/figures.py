@@ -22,6 +22,7 @@ from .judge import Finding, Grade, grade_of
 
 STORED = Path(__file__).parent / "figures.json"
 
+_LOCK_SECONDS = 30
 _GRID = (16, 24)
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 # Up to the first it is the same answer, from the second on another: 1 - correlation of the depth's grids; the quantiles' largest difference
@@ -50,9 +51,21 @@ def read_figures(*paths: Path) -> dict[str, dict[str, Any]]:
 
 
 def write_figures(path: Path, entries: dict[str, dict[str, Any]]) -> None:
-    """Adds entries to a file, or begins it."""
-    text = json.dumps({**read_figures(path), **entries}, indent=1, sort_keys=True)
-    write_bytes(path, f"{text}\n".encode())
+    """Adds entries to a file, or begins it. Of several processes each waits for the others, so that no entry is lost.
+
+    Raises:
+        OSError: It cannot be written, or another process does not let go of it.
+        ValueError: It holds something else.
+    """
+    from filelock import FileLock
+
+    lock = Path(f"{path}.lock")
+    with FileLock(lock, timeout=_LOCK_SECONDS):
+        text = json.dumps({**read_figures(path), **entries}, indent=1, sort_keys=True)
+        try:
+            write_bytes(path, f"{text}\n".encode())
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def figures_of(estimate: Estimate, origin: str) -> dict[str, Any]:

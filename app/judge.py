@@ -77,6 +77,8 @@ def judge(estimate: Estimate, metres: tuple[float, float] | None = METRES) -> li
         A finding for each check that the estimate's maps allow.
     """
     estimate = estimate.to("cpu")
+    if empty := _empty(estimate):
+        return [Finding("gives", Grade.WRONG, f"not one pixel of its {' and '.join(empty)} counts: all are masked or not finite")]
     findings = []
     if estimate.depth is not None and estimate.quantity is not None:
         findings.append(near_and_far(estimate))
@@ -87,12 +89,25 @@ def judge(estimate: Estimate, metres: tuple[float, float] | None = METRES) -> li
     return [*findings, likeness(estimate), frame(estimate)]
 
 
+def _empty(estimate: Estimate) -> list[str]:
+    """The maps of which nothing counts."""
+    counts = {}
+    if estimate.depth is not None and estimate.quantity is not None:
+        counts["depth"] = estimate.known_depth()[2]
+    if estimate.normals is not None:
+        counts["normals"] = valid_normals(estimate.normals, estimate.mask)
+    return [name for name, valid in counts.items() if not bool(valid.any())]
+
+
 def near_and_far(estimate: Estimate) -> Finding:
     """The order of points that is beyond doubt. A few may be wrong: a weak model misses them."""
     near = nearness(estimate)
-    wrong = [pair.why for pair in PAIRS if not _around(near, pair.near) > _around(near, pair.far)]
+    leads = {pair.why: _around(near, pair.near) - _around(near, pair.far) for pair in PAIRS}
+    wrong = [why for why, lead in leads.items() if not lead > 0]
     words = f"{len(PAIRS) - len(wrong)} of {len(PAIRS)} pairs in order"
-    if len(wrong) > _SWAPPED * len(PAIRS):
+    if not any(leads.values()):
+        return Finding("near/far", Grade.WRONG, f"the depth is the same everywhere: {words}")
+    if sum(lead < 0 for lead in leads.values()) > _SWAPPED * len(PAIRS):
         return Finding("near/far", Grade.WRONG, f"near and far are swapped: {words}")
     return Finding("near/far", grade_of(len(wrong), (0, _MISSED)), "; not ".join((words, *wrong)))
 

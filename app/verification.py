@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -185,12 +185,13 @@ def _run(found: Verification, spec: ModelSpec, stored: Mapping[str, Mapping[str,
     precision = str(model.dtype).removeprefix("torch.")
     on = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else model.device.type
     origin = f"depth-normal {__version__}, torch {torch.__version__}, Python {platform.python_version()}, {on}, {precision}"
+    findings = tuple(_judged(spec, estimate, entry))
     return replace(
         found,
         keys_ok=True,
         runs={"device": on, "dtype": precision, "seconds": round(seconds, 2)},
-        findings=tuple(_judged(spec, estimate, entry)),
-        figures=None if entry else figures_of(estimate, origin),
+        findings=findings,
+        figures=None if entry or _gives_nothing(findings) else figures_of(estimate, origin),
     )
 
 
@@ -199,9 +200,18 @@ def _judged(spec: ModelSpec, estimate: Estimate, entry: Mapping[str, Any] | None
     if (quantity, gives_normals) != (spec.quantity, spec.axes is not None):
         yield Finding("gives", Grade.WRONG, f"gave {quantity}, normals: {gives_normals}; its entry says {spec.gives}")
     metres = METRES_OUTDOORS if _OUTDOORS & set(spec.id.split("-")) else METRES
-    yield from judge(estimate, None if spec.up_to_scale else metres)
-    if entry is not None:
+    findings = judge(estimate, None if spec.up_to_scale else metres)
+    yield from findings
+    if entry is None or _gives_nothing(findings):
+        return
+    try:
         yield compare_figures(estimate, dict(entry))
+    except ValueError as error:
+        yield Finding("figures", Grade.DOUBTFUL, _first_line(error))
+
+
+def _gives_nothing(findings: Iterable[Finding]) -> bool:
+    return any(finding.name == "gives" and finding.grade is Grade.WRONG for finding in findings)
 
 
 def _first_line(error: BaseException) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +30,7 @@ def add_verify(parser: argparse.ArgumentParser) -> None:
     models = "as `depth-normal models` lists them; what is missing is downloaded (default: those whose files are on this computer)"
     parser.add_argument("models", nargs="*", metavar="MODEL", help=models)
     parser.add_argument("--all", action="store_true", help="every model; how much is to be downloaded is said first")
-    weights = "a file to check in place of the network's published one, with one MODEL"
+    weights = "a file to check in place of the network's published one; without MODEL its tensors say which model it is"
     parser.add_argument("--weights", type=Path, metavar="FILE", help=weights)
     parser.add_argument("--device", default="auto", choices=DEVICE_CHOICES)
     parser.add_argument("--dtype", default="auto", choices=DTYPE_CHOICES, help="what the networks compute in")
@@ -58,7 +59,7 @@ def _verify(arguments: argparse.Namespace) -> int:
                 _record(found[-1], path)
     finally:  # what was found before a stop is told
         if found:
-            say(json.dumps([as_json(each) for each in found], indent=2) if arguments.json else report(found))
+            say(_without_home(json.dumps([as_json(each) for each in found], indent=2) if arguments.json else report(found)))
     if all(each.verdict == NOT_CHECKED for each in found):
         return NOTHING_DONE
     return DONE if all(each.verdict == "sound" for each in found) else SOME_FAILED
@@ -73,7 +74,7 @@ def _record(found: Verification, path: Path) -> None:
     try:
         write_figures(path, {found.model: dict(found.figures)})
         logger.info("%s: its figures are stored in %s", found.model, path)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         logger.error("%s: its figures cannot be stored in %s: %s. Choose another place by --figures FILE", found.model, path, error)
 
 
@@ -90,10 +91,15 @@ def _wanted(arguments: argparse.Namespace) -> list[ModelSpec]:
 
     if arguments.all and arguments.models:
         raise ValueError("--all means every model: leave it out, or name none")
-    if arguments.weights and len(arguments.models) != 1:
-        raise ValueError(f"--weights FILE goes with one MODEL; found {len(arguments.models)}")
-    if arguments.weights and not arguments.weights.is_file():
-        raise ValueError(f"{arguments.weights} does not exist; --weights takes a weights file")
+    if arguments.weights:
+        if arguments.all or len(arguments.models) > 1:
+            raise ValueError(f"--weights FILE goes with one MODEL; found {', '.join(arguments.models) or '--all'}")
+        if arguments.models and not arguments.weights.is_file():
+            said = "is not a file" if arguments.weights.exists() else "does not exist"
+            raise ValueError(f"{arguments.weights} {said}; --weights takes a weights file")
+        from ..model_loader.recognise import chosen_model
+
+        arguments.models = [chosen_model(next(iter(arguments.models), None), arguments.weights)]
     specs = list(dict.fromkeys(map(find_spec, arguments.models))) or list(MODELS.values())
     missing = {spec.id: [file for file in spec.files if not find_weights(file, seems_usable)] for spec in specs}
     if not arguments.all and not arguments.models:
@@ -108,7 +114,7 @@ def _wanted(arguments: argparse.Namespace) -> list[ModelSpec]:
 
 def as_json(found: Verification) -> dict[str, Any]:
     """What was found, as JSON can hold it."""
-    files = [{**vars(file), "path": _shown(file.path)} for file in found.files]
+    files = [{**vars(file), "path": str(file.path) if file.path else None} for file in found.files]
     findings = {each.name: {"grade": each.grade.name.lower(), "words": each.words} for each in found.findings}
     runs, figures = (dict(each) if each else None for each in (found.runs, found.figures))
     said = {"model": found.model, "verdict": found.verdict, "files": files, "keys_ok": found.keys_ok, "runs": runs}
@@ -156,7 +162,7 @@ def _details(found: Verification) -> list[str]:
     lines = [f"- {found.model}"]
     for file in found.files:
         known = f", {file.size} bytes, sha256 {file.sha256}" if file.size is not None else ""
-        place = f"{file.origin}: {_shown(file.path)}" if file.path and file.origin != "bundled" else file.origin
+        place = f"{file.origin}: {file.path}" if file.path and file.origin != "bundled" else file.origin
         problems = "".join(f"; **{problem}**" for problem in file.problems)
         lines.append(f"  - {file.name} ({place}){known}{problems}")
     if found.problem:
@@ -167,9 +173,9 @@ def _details(found: Verification) -> list[str]:
     return lines
 
 
-def _shown(path: Path | None) -> str | None:
-    """A path without the user's name, which is in that of the home folder."""
-    if path is None:
-        return None
+def _without_home(text: str) -> str:
+    """A text, also JSON, without the user's name, which is in that of the home folder, wherever a path or a message has it."""
     home = Path.home()
-    return f"~/{path.relative_to(home).as_posix()}" if path.is_relative_to(home) else str(path)
+    for spelled in () if home == home.parent else (json.dumps(str(home))[1:-1], str(home)):
+        text = re.sub(rf"{re.escape(spelled)}(?![\w.-])", "~", text)
+    return text

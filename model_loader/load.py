@@ -6,7 +6,7 @@ import gc
 import logging
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -17,12 +17,12 @@ from ..annotators.choices import BUNDLED_MODEL, DEVICE_CHOICES, DTYPE_CHOICES, R
 from ..annotators.registry import FAMILIES, find_spec
 from ..annotators.specs.base import CheckpointError, ModelSpec, WeightFile
 from . import host
-from .checkpoint import read_checkpoint
+from .checkpoint import read_checkpoint, read_shapes
 from .download import bundled_weights, download_weights
 from .download_errors import DownloadError
 from .find import find_weights
 from .model import Model
-from .recognise import chosen_model
+from .recognise import chosen_model, fitting
 from .verify import verify
 
 logger = logging.getLogger(__name__)
@@ -137,7 +137,18 @@ def _build(spec: ModelSpec, paths: Mapping[str, Path], dtype: torch.dtype) -> An
         return family.build(spec, states, dtype)
     except CheckpointError as error:
         others = "leave it out to have the pack's own" if spec.file.bundled else "remove it so that it is downloaded again"
+        if owners := [owner for owner in _owners(first) if owner not in str(error)]:
+            raise CheckpointError(
+                f"{first} is {error}. It has the tensors of {' or '.join(owners)}: choose that model, or {others}"
+            ) from error
         raise CheckpointError(f"{first} is {error}. Give the file of {spec.id}, or {others}") from error
+
+
+def _owners(path: Path) -> list[str]:
+    """The models whose network a file fills."""
+    with suppress(CheckpointError):
+        return [spec.id for spec in fitting(read_shapes(path))[0]]
+    return []
 
 
 def _weights_of(spec: ModelSpec, file: WeightFile) -> Path:

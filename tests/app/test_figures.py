@@ -1,6 +1,8 @@
 """Stored figures: the same answer passes, another does not, and the file is safe to edit by hand."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -66,6 +68,15 @@ def test_writing_adds_to_what_is_there(tmp_path):
     figures.write_figures(path, {"a": {"of": "1"}})
     figures.write_figures(path, {"b": {"of": "2"}})
     assert figures.read_figures(path) == {"a": {"of": "1"}, "b": {"of": "2"}} == figures.read_figures(tmp_path / "none.json", path)
+
+
+def test_of_several_who_write_at_once_no_entry_is_lost(tmp_path, monkeypatch):
+    read = figures.read_figures
+    monkeypatch.setattr(figures, "read_figures", lambda *paths: (read(*paths), time.sleep(0.01))[0])
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: figures.write_figures(tmp_path / "mine.json", {name: {"of": name}}), "abcdefgh"))
+    assert "".join(read(tmp_path / "mine.json")) == "abcdefgh"
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.json"]
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"tiny": 3}'])

@@ -141,6 +141,7 @@ def test_what_has_no_edges_or_edges_everywhere_is_not_of_the_photograph(blurred)
 def test_a_constant_map_is_wrong_in_all_it_can_be(value):
     flat = torch.full((1, 1, coffee_scene.HEIGHT, coffee_scene.WIDTH), value)
     assert faults(Estimate(depth=flat, quantity=Quantity.DISPARITY)).keys() == {"near/far", "likeness", "frame"}
+    assert "the same everywhere" in faults(Estimate(depth=flat, quantity=Quantity.DISPARITY))["near/far"]
     assert faults(Estimate(normals=F.normalize(flat.expand(-1, 3, -1, -1) + 1))).keys() >= {"axes", "frame"}
 
 

@@ -267,6 +267,9 @@ def test_every_example_of_the_help_can_be_typed(capsys):
         (["estimate", "--modle", "tiny", "a.jpg", "--out", "x"], "depth-normal estimate: error: unrecognized arguments: --modle"),
         (["video", "a.mp4", "b.mp4", "--smoothe=1"], "did you mean --smooth?"),
         (["models", "--xyz"], "depth-normal models: error: unrecognized arguments: --xyz\n"),
+        (["--json", "models"], "--json stands before the command; options follow it: depth-normal COMMAND --json\n"),
+        (["--model", "tiny", "estimate", "a.jpg"], "--model stands before the command"),
+        (["-x"], "-x stands before the command"),
     ],
 )
 def test_a_mistyped_option_is_told_with_those_of_its_command(words, said, capsys):

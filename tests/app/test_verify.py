@@ -293,8 +293,12 @@ def test_a_wrong_model_leaves_no_figures(small, tmp_path, monkeypatch):
     [
         (["tini"], "did you mean tiny"),
         (["--all", "tiny"], "--all means every model"),
-        (["--weights", str(TINY)], "goes with one MODEL"),
+        (["--all", "--weights", str(TINY)], "goes with one MODEL; found --all"),
+        (["tiny", "lbm-depth", "--weights", str(TINY)], "goes with one MODEL; found tiny, lbm-depth"),
         (["tiny", "--weights", "nowhere.pt"], "nowhere.pt does not exist"),
+        (["tiny", "--weights", str(TINY.parent)], "is not a file"),
+        (["--weights", "nowhere.pt"], "nowhere.pt does not exist"),
+        (["--weights", str(TINY.parent)], "is a folder"),
         (["tiny", "--figures", __file__], "is not JSON"),
     ],
 )
@@ -303,12 +307,46 @@ def test_words_that_cannot_be_are_refused(words, said, capsys):
     assert said in capsys.readouterr().err
 
 
-def test_the_home_folder_is_not_told(small, capsys, monkeypatch):
+@pytest.mark.parametrize("json", [[], ["--json"]])
+def test_the_home_folder_is_not_told(small, capsys, monkeypatch, json):
+    """Neither where the file is nor where it was looked for."""
     monkeypatch.setattr(Path, "home", lambda: small.parent)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    cli.main(["verify", "small", "--device", "cpu", *json])
+    out = capsys.readouterr().out
+    assert "looked in: ~" in out and str(small.parent) not in out
     shutil.copy(TINY, small)
-    cli.main(["verify", "small", "--device", "cpu"])
+    cli.main(["verify", "small", "--device", "cpu", *json])
     out = capsys.readouterr().out
     assert "~/small.safetensors" in out and str(small.parent) not in out
+
+
+def test_a_file_says_by_its_tensors_which_model_is_checked(tmp_path, capsys):
+    path = Path(shutil.copy(TINY, tmp_path / "mine.safetensors"))
+    assert cli.main(["verify", "--weights", str(path), "--device", "cpu", "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["model"] == "tiny" and found["files"][0]["origin"] == "given"
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_an_answer_of_which_nothing_counts_is_wrong(stored, monkeypatch):
+    run = TinyAnnotator.run
+
+    def masked(self, images, size):
+        estimate = run(self, images, size)
+        return replace(estimate, mask=torch.zeros_like(estimate.depth, dtype=torch.bool))
+
+    monkeypatch.setattr(TinyAnnotator, "run", masked)
+    found = check(stored=read_figures(STORED) if stored else {})
+    assert found.verdict == "wrong" and found.problem is None and found.figures is None
+    assert [finding.words for finding in found.findings] == ["not one pixel of its depth and normals counts: all are masked or not finite"]
+
+
+def test_damaged_figures_leave_the_other_checks():
+    stored = {"tiny": {**read_figures(STORED)["tiny"], "quantiles": "x"}}
+    found = check(stored=stored)
+    assert found.verdict == "doubtful" and wrong(found) == {"figures"} and len(found.findings) == 5
+    assert "record them anew" in found.findings[-1].words
 
 
 def test_help_needs_no_torch():

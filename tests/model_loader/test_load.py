@@ -14,9 +14,10 @@ from safetensors.torch import save_file
 from depth_normal.annotators import registry
 from depth_normal.annotators.base import CheckpointError
 from depth_normal.annotators.networks.midas_small import MidasSmall
+from depth_normal.annotators.registry import find_spec
 from depth_normal.model_loader import free, host, load_model
 from depth_normal.model_loader import load as load_module
-from depth_normal.model_loader.find import download_folder
+from depth_normal.model_loader.find import bundled_path, download_folder
 from depth_normal.model_loader.load import DTYPE_CHOICES
 
 TIMEOUT = 60
@@ -311,6 +312,11 @@ def test_a_real_networks_file_for_another_real_network_is_refused(tmp_path):
     save_file({"pretrained.model.cls_token": torch.zeros(1, 1, 768)}, path)
     with pytest.raises(CheckpointError, match=r"weights\.safetensors is not a checkpoint of midas-v2\.1-small: .*cls_token"):
         load_model("midas-v2.1-small", weights=path)
+
+
+def test_a_siblings_file_is_told_by_the_model_it_is_of():
+    with pytest.raises(CheckpointError, match=r"It has the tensors of tiny: choose that model, or remove it"):
+        load_model("midas-v2.1-small", weights=bundled_path(find_spec("tiny").file))
 
 
 def test_a_file_that_is_not_there(family, tmp_path):
