@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from ..geometry.camera import intrinsics_from_fov, resize_intrinsics
 from ..geometry.estimate import Estimate
-from .networks.names import StateDict, shown
+from .networks.names import StateDict
 from .resizing import Fit, Resizing
 from .specs.base import HALF as HALF
-from .specs.base import IMAGENET_MEAN, IMAGENET_STD, RGB, CheckpointError, ModelSpec
+from .specs.base import IMAGENET_MEAN, IMAGENET_STD, RGB, CheckpointError, ModelSpec, shown
 from .specs.base import WeightFile as WeightFile
 from .specs.base import size_in_words as size_in_words
 

@@ -17,8 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..annotators.networks.names import shown
-from ..annotators.specs.base import CheckpointError
+from ..annotators.specs.base import CheckpointError, shown
 
 _WRAPPERS = ("model", "state_dict", "model_state_dict", "depth_model")
 _MAX_HEADER = 20_000_000

@@ -10,9 +10,8 @@ from pathlib import Path
 from torch import Tensor
 
 from ..annotators.base import Annotator
-from ..annotators.networks.names import shown
 from ..annotators.registry import FAMILIES, MODELS, find_spec
-from ..annotators.specs.base import CheckpointError, ModelSpec
+from ..annotators.specs.base import CheckpointError, ModelSpec, shown
 from . import host
 from .checkpoint import read_shapes
 from .find import name_rank

@@ -17,9 +17,3 @@ def rename(key: str, rules: Iterable[Rule]) -> str:
     for pattern, replacement in rules:
         key = re.sub(pattern, replacement, key)
     return key
-
-
-def shown(key: str, most: int = 80) -> str:
-    """A tensor's name as a message can hold it, whatever a file calls its tensors: without control characters, and not too long."""
-    printable = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in key[:most])
-    return printable + "..." * (len(key) > most)

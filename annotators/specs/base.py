@@ -150,3 +150,9 @@ class ModelSpec:
         """What comes out, in words: "disparity", "metric_depth, normals", "metric_depth (up to scale)", ..."""
         depth = [self.quantity.value + " (up to scale)" * self.up_to_scale] if self.quantity else []
         return ", ".join(depth + (["normals"] if self.axes else []))
+
+
+def shown(key: str, most: int = 80) -> str:
+    """A tensor's name as a message can hold it, whatever a file calls its tensors: without control characters, and not too long."""
+    printable = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in key[:most])
+    return printable + "..." * (len(key) > most)
