@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -135,6 +136,8 @@ def run_pictures(arguments: argparse.Namespace, writes: tuple[str, ...]) -> int:
         sources, problems = _find(arguments)
     for problem in problems:
         complain(problem)
+        if arguments.json_lines:
+            say(json.dumps({"picture": None, "status": "failed", "reason": problem, "again": False}))
     if not sources:
         return NOTHING_DONE
     keep_freed_memory()

@@ -26,7 +26,7 @@ from ..annotators.base import is_out_of_memory
 from ..geometry.files.paths import write_bytes
 from .pictures import Source
 from .records import RECORDS, mark
-from .staging import alone_in, check_sign
+from .staging import BusyError, alone_in, check_sign
 from .stores import as_path, is_url
 
 logger = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def failure_of(name: str, error: BaseException, written_to: Path | None = None) 
     """
     text = str(error) or type(error).__name__
     reason = text if name in text else f"{name}: {text}"
-    if written_to is not None and (_number(error) in _LASTING or _is_full(written_to)):
+    if written_to is not None and (isinstance(error, BusyError) or _number(error) in _LASTING or _is_full(written_to)):
         return Failure(reason, again=True, lasting=True)
     in_vain = isinstance(error, (PermissionError, FileExistsError, IsADirectoryError))
     return Failure(reason, again=is_out_of_memory(error) or (isinstance(error, OSError) and not in_vain))
@@ -84,9 +84,10 @@ def _number(error: BaseException | None) -> int | None:
 def _is_full(folder: Path) -> bool:
     """Whether a disk has no room: libraries that write by themselves do not say why they cannot."""
     try:
-        return shutil.disk_usage(next(each for each in (folder, *folder.parents) if each.exists())).free < _FULL_BELOW
+        usage = shutil.disk_usage(next(each for each in (folder, *folder.parents) if each.exists()))
     except OSError:
         return False
+    return usage.total > 0 and usage.free < _FULL_BELOW  # some file systems of FUSE's know neither
 
 
 def folder_of_failures(out: Path) -> Path:

@@ -90,16 +90,24 @@ def check_sign(sign: Path | None) -> None:
         ) from OSError(errno.ENODEV, os.strerror(errno.ENODEV))
 
 
+class BusyError(TimeoutError):
+    """A process does not let go of a folder, be it that it was halted: every picture of the folder would wait for it as long."""
+
+
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Keeps other processes and threads from changing the results in a folder."""
+    """Keeps other processes and threads from changing the results in a folder.
+
+    Raises:
+        BusyError: One of them has not let go of it for a minute.
+    """
     from filelock import FileLock, Timeout
 
     lock = FileLock(folder / RECORDS / _LOCK)
     try:
         lock.acquire(timeout=_LOCK_SECONDS)
     except Timeout as error:
-        raise TimeoutError(
+        raise BusyError(
             f"cannot write to {folder}: another process has been writing there for {_LOCK_SECONDS} seconds; end it, or choose another --out"
         ) from error
     try:

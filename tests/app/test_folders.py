@@ -15,10 +15,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 import depth_normal
 from depth_normal.annotators.registry import find_spec
-from depth_normal.app import batch, cli, work
+from depth_normal.app import batch, cli, staging, work
 from depth_normal.app.failures import FailureLog, failure_of
 from depth_normal.app.outputs import plan_outputs
 from depth_normal.app.pictures import Source, find_pictures
@@ -154,6 +155,35 @@ def test_json_lines(photos, tmp_path, capsys):
     assert len(lines) == 5 and lines["bad.png"]["status"] == "failed" and lines["bad.png"]["again"] is False
     assert str(photos / "bad.png") in lines["bad.png"]["reason"]
     assert lines["000.png"]["status"] == "done" and all(Path(path).is_file() for path in lines["000.png"]["files"])
+
+
+def test_json_lines_tell_what_is_not_there_too(photos, tmp_path, capsys):
+    assert cli.main(["estimate", str(photos), str(tmp_path / "absent.png"), "--out", str(tmp_path / "out"), *SMALL, "--json-lines"]) == 1
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    (missing,) = [line for line in lines if line["picture"] is None]
+    assert missing["status"] == "failed" and str(tmp_path / "absent.png") in missing["reason"] and missing["again"] is False
+    assert len(lines) == 5
+    assert cli.main(["estimate", str(tmp_path / "absent.png"), "--out", str(tmp_path / "out"), *SMALL, "--json-lines"]) == 2
+    assert json.loads(capsys.readouterr().out) == missing
+
+
+def test_a_halted_neighbour_ends_the_run_once(photos, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    monkeypatch.setattr(staging, "_LOCK_SECONDS", 0.2)
+    (out / RECORDS).mkdir(parents=True)
+    with FileLock(out / RECORDS / "lock"):
+        assert estimate(photos, out) == 2
+    said = capsys.readouterr().err
+    assert "another process has been writing there" in said and "pictures not begun" in said and "--resume to go on" in said
+    assert estimate(photos, out, "--resume") == 0 and len(made(out)) == 8
+
+
+def test_a_disk_that_does_not_know_its_size_is_not_full(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    error = PermissionError(13, "not yours")
+    for total, full in ((0, False), (usage.total, True)):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, total=total: usage._replace(total=total, free=0))
+        assert failure_of("a.png", error, written_to=tmp_path).lasting is full
 
 
 def test_failures_are_kept_and_tried_again_where_that_makes_sense(photos, tmp_path, capsys):
