@@ -20,6 +20,8 @@ from .records import RECORDS, mark, new_record
 
 _LOCK = "lock"
 _LOCK_SECONDS = 60
+# Of what is done under the lock: files are moved in a millisecond or two, and a writer that sleeps for long leaves a core idle.
+_POLL_SECONDS = 0.005
 
 
 @contextmanager
@@ -105,7 +107,7 @@ def alone_in(folder: Path) -> Iterator[None]:
 
     lock = FileLock(folder / RECORDS / _LOCK)
     try:
-        lock.acquire(timeout=_LOCK_SECONDS)
+        lock.acquire(timeout=_LOCK_SECONDS, poll_interval=_POLL_SECONDS)
     except Timeout as error:
         raise BusyError(
             f"cannot write to {folder}: another process has been writing there for {_LOCK_SECONDS} seconds; end it, or choose another --out"
