@@ -56,11 +56,12 @@ def session(address: str | None) -> Iterator[tuple[ModuleType, bool]]:
 
     Raises:
         ImportError: Ray is not installed.
-        ConnectionError: Nothing answers at the address.
+        ConnectionError: Nothing answers at the address, or Ray ended before the block did.
     """
     ray = import_ray()
     if ray.is_initialized():
-        yield ray, True
+        with _end_in_words(ray):
+            yield ray, True
         return
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     with ExitStack() as stack:
@@ -77,7 +78,18 @@ def session(address: str | None) -> Iterator[tuple[ModuleType, bool]]:
             except (ConnectionError, RuntimeError, ValueError) as error:
                 raise ConnectionError(_no_cluster(address, error)) from error
         stack.callback(ray.shutdown)
-        yield ray, address != "local"
+        with _end_in_words(ray):
+            yield ray, address != "local"
+
+
+@contextmanager
+def _end_in_words(ray: ModuleType) -> Iterator[None]:
+    """Says of a Ray that is killed in the block what became of the run, and how to go on."""
+    try:
+        yield
+    except (ray.exceptions.LocalRayletDiedError, ray.exceptions.NodeDiedError, ray.exceptions.RaySystemError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConnectionError(f"Ray ended in the middle of the run ({reason}); run the same command with --resume to go on") from error
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from threading import Timer
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -20,7 +21,7 @@ import pytest
 import torch
 
 from depth_normal.app import cli, terminal, work
-from depth_normal.app.cluster import engine, steps
+from depth_normal.app.cluster import engine, session, steps
 from depth_normal.app.cluster.engine import estimate_with_ray
 from depth_normal.app.cluster.options import RayOptions
 from depth_normal.app.cluster.session import import_ray
@@ -446,3 +447,11 @@ def test_any_store_that_fsspec_knows(folder):
     assert not copy.exists()
     with pytest.raises(ValueError, match=r"nonsense://x.*accepted are paths"):
         Store("nonsense://x/y")
+
+
+def test_a_ray_that_is_killed_is_told_in_words(monkeypatch):
+    exceptions = import_ray().exceptions
+    running = SimpleNamespace(is_initialized=lambda: True, exceptions=exceptions)
+    monkeypatch.setattr(session, "import_ray", lambda: running)
+    with pytest.raises(ConnectionError, match="--resume"), session.session(None):
+        raise exceptions.LocalRayletDiedError
