@@ -13,19 +13,20 @@ from torch import Tensor
 
 from .estimate import Estimate, Quantity
 from .levels import MeasureRange, depth_to_nearness, measure_range_of_most
-from .render import depth_to_image
+from .render import NEAR, depth_to_image
 
 _METRIC_PERCENTILES = (0.1, 99.9)
 _WHOLE_RANGE = (0.0, 100.0)
 
 
-def usual_depth_image(estimate: Estimate, normalisation: MeasureRange = measure_range_of_most) -> Tensor:
+def usual_depth_image(estimate: Estimate, normalisation: MeasureRange = measure_range_of_most, near: str = NEAR[0]) -> Tensor:
     """The picture of an estimate's depth.
 
     Args:
         estimate: What has depth.
         normalisation: What finds the range between black and white, as `depth_to_image` takes it: each picture's own, or one that goes on
             from call to call, such as the `update` of a `RunningRange`.
+        near: "white" or "black".
 
     Returns:
         (B, 1, H, W) in [0, 1]; black where masked or without a value.
@@ -36,7 +37,9 @@ def usual_depth_image(estimate: Estimate, normalisation: MeasureRange = measure_
     depth, quantity, _ = estimate.known_depth()
     metric = quantity is Quantity.METRIC_DEPTH
     percentiles = _METRIC_PERCENTILES if metric else _WHOLE_RANGE
-    return depth_to_image(depth, quantity, normalisation=normalisation, percentiles=percentiles, as_disparity=metric, mask=estimate.mask)
+    return depth_to_image(
+        depth, quantity, near=near, normalisation=normalisation, percentiles=percentiles, as_disparity=metric, mask=estimate.mask
+    )
 
 
 def usual_range(estimate: Estimate) -> tuple[Tensor, Tensor]:

@@ -13,8 +13,10 @@ from ..geometry.derive import with_normals
 from ..geometry.estimate import Estimate
 from ..geometry.film_ranges import RunningRange
 from ..geometry.films import Frame, Loaded, estimated
-from ..geometry.render import NEAR, depth_to_image, normals_to_image
+from ..geometry.levels import measure_range_of_most
+from ..geometry.render import NEAR, normals_to_image
 from ..geometry.temporal import ALIGNMENTS, FilmOptions
+from ..geometry.usual import usual_depth_image
 from ..model_loader import Model
 from ..model_loader.film import estimate_film
 from ..model_loader.host import progress_bar, throw_if_interrupted
@@ -69,12 +71,8 @@ class DepthOfVideo:
         check_choice("near", near, NEAR)
         if model.spec.quantity is None:
             raise ValueError(f"{model.spec.id} gives normals and no depth; use Normals of Video, or a model that gives depth")
-        shown = RunningRange().update if normalisation == RUNNING else normalisation
-
-        def render(found: Estimate) -> Tensor:
-            depth, quantity, _ = found.known_depth()
-            return depth_to_image(depth, quantity, near=near, normalisation=shown, mask=found.mask)
-
+        shown = RunningRange().update if normalisation == RUNNING else measure_range_of_most
+        render = partial(usual_depth_image, normalisation=shown, near=near)
         return (_made(model, video, render, FilmOptions(align, smooth), resolution),)
 
 

@@ -133,7 +133,9 @@ def test_no_server(kind, server, tmp_path):
 def test_offline_by_choice(kind, server, monkeypatch):
     file, _ = kind
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(NoNetworkError, match=rf"HF_HUB_OFFLINE forbids it; unset that variable, or download .*{file.name} by hand.*looked in: "):
+    with pytest.raises(
+        NoNetworkError, match=rf"HF_HUB_OFFLINE forbids it; unset that variable, or download .*{file.name} by hand.*looked in: "
+    ):
         download_weights(file, "MIT")
     assert server.requests == []
 
