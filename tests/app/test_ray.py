@@ -330,7 +330,7 @@ def test_ctrl_c_ends_a_run_of_its_own_ray_and_leaves_nothing_half(tmp_path):
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
-        timer = Timer(300, process.kill)
+        timer = Timer(280, process.kill)
         timer.start()
         try:
             assert process.stdout is not None

@@ -93,7 +93,7 @@ def test_a_folder_from_python_takes_the_file_alone(picture, own, tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "told"),
-    [(b"<html>", "is a web page"), (None, "does not exist"), (b'\x14\0\0\0\0\0\0\0{"__metadata__":{}}  ', "there are no tensors")],
+    [(b"<html>", "is a web page"), (None, "does not exist"), (b'\x15\0\0\0\0\0\0\0{"__metadata__":{}}  ', "there are no tensors")],
 )
 def test_a_file_of_no_model_ends_the_command_before_anything_is_made(content, told, picture, tmp_path, capsys):
     if content is not None:

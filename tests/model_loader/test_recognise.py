@@ -396,7 +396,11 @@ def test_a_missing_library_is_told_where_nothing_else_fits(tmp_path, monkeypatch
         ("cut", "cut short"),
         ("cut zip", "cut short or damaged"),
         (b"\x10\0\0\0\0\0\0\0{'a': 1}        ", "damaged safetensors"),
-        ((8 + 60).to_bytes(8, "little") + b'{"a":{"dtype":"F4","shape":[2],"data_offsets":[0,1]}}               \0', "not known here"),
+        # a type that older safetensors do not know
+        (
+            (8 + 60).to_bytes(8, "little") + b'{"a":{"dtype":"F4","shape":[2],"data_offsets":[0,1]}}               \0',
+            "not known here|damaged safetensors",
+        ),
     ],
 )
 def test_what_is_no_weights_file_is_told_as_ever(content, told, states, tmp_path):

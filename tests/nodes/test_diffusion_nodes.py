@@ -122,7 +122,7 @@ def test_the_licence_of_lbm_is_shown_in_the_node_on_its_page_and_before_the_down
     monkeypatch.setattr(download, "_fetch", fetch)
     with caplog.at_level(logging.INFO), pytest.raises(RuntimeError, match="would begin here"):
         node().execute(torch.rand(1, 8, 8, 3))
-    assert any("licence: CC-BY-NC-4.0 (https://github.com/gojasper/LBM" in message for message in seen), seen
+    assert any("licence: CC-BY-NC-4.0, not for commercial use (https://github.com/gojasper/LBM" in message for message in seen), seen
 
 
 @pytest.mark.parametrize("model", [spec.id for spec in diffusion_specs() if spec.quantity])
