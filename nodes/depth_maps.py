@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..geometry.checks import check_choice, check_range
 from ..model_loader import load_model
+from .checks import check_network_size
 from .legacy import LEGACY_CATEGORY, WHOLE_RANGE, ZOE_PERCENTILES, Percentiles, annotate_depth, check_before_loading, render_depth
 from .sockets import Inputs
 from .widgets import (
@@ -16,14 +17,12 @@ from .widgets import (
     PER_IMAGE,
     choice_widget,
     clip_normalisation_widget,
-    count_widget,
     image_input,
+    network_size_widget,
     number_widget,
     precision_widget,
     short_side_widget,
 )
-
-MAX_NETWORK_SIZE = 4096
 
 V1_FILES = {
     "depth_anything_vitl14.pth": "depth-anything-large",
@@ -52,7 +51,7 @@ def _inputs(before: dict[str, Any], after: dict[str, Any]) -> Inputs:
             **before,
             "resolution": short_side_widget(),
             **after,
-            "network_size": count_widget(0, 0, MAX_NETWORK_SIZE, size, step=2, advanced=True),
+            "network_size": network_size_widget(size, step=2),
             "precision": precision_widget(),
             "normalisation": clip_normalisation_widget(),
         },
@@ -68,7 +67,7 @@ def _depth_map(
     normalisation: str,
     metric_percentiles: Percentiles = ZOE_PERCENTILES,
 ) -> tuple[Tensor]:
-    check_range("network_size", network_size, 0, MAX_NETWORK_SIZE)
+    check_network_size(network_size)
     check_choice("normalisation", normalisation, CLIP_NORMALISATIONS)
     check_before_loading(image, resolution)
     show = partial(render_depth, metric_percentiles=metric_percentiles)

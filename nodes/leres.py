@@ -11,6 +11,7 @@ from ..annotators.leres import LeresOptions
 from ..annotators.resizing import SHORT_SIDE
 from ..geometry.checks import check_choice, check_range
 from ..model_loader import load_model
+from .checks import check_network_size
 from .legacy import LEGACY_CATEGORY, annotate_depth, check_before_loading
 from .sockets import Inputs
 from .widgets import (
@@ -18,14 +19,13 @@ from .widgets import (
     PER_IMAGE,
     choice_widget,
     clip_normalisation_widget,
-    count_widget,
     image_input,
+    network_size_widget,
     number_widget,
     precision_widget,
     short_side_widget,
 )
 
-MAX_NETWORK_SIZE = 4096
 MODELS = {"disable": "leres", "enable": "leres-boost"}
 AUTHORS, OLD_NODE = INPUTS = ("authors", "old node")
 
@@ -66,7 +66,7 @@ class LeresDepthMap:
                 "boost": choice_widget(list(MODELS), boost),
                 "resolution": short_side_widget("Short side of the result in pixels, and of what boost and the old node's input work on."),
                 "input": choice_widget(INPUTS, fed),
-                "network_size": count_widget(0, 0, MAX_NETWORK_SIZE, size, step=2, advanced=True),
+                "network_size": network_size_widget(size, step=2),
                 "precision": precision_widget(),
                 "normalisation": clip_normalisation_widget(),
             },
@@ -89,7 +89,7 @@ class LeresDepthMap:
         check_range("rm_background", rm_background, 0, 100)
         check_choice("boost", boost, list(MODELS))
         check_choice("input", input, INPUTS)
-        check_range("network_size", network_size, 0, MAX_NETWORK_SIZE)
+        check_network_size(network_size)
         check_choice("normalisation", normalisation, CLIP_NORMALISATIONS)
         check_before_loading(image, resolution)
         model, old, boosted = load_model(MODELS[boost], precision), input == OLD_NODE, boost == "enable"
