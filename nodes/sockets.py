@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 CATEGORY = "Depth & Normals"
+ESTIMATE, CONVERT, RENDER = f"{CATEGORY}/Estimate", f"{CATEGORY}/Convert", f"{CATEGORY}/Render"
+EFFECTS, TEXTURES, FILES = f"{CATEGORY}/Effects", f"{CATEGORY}/Textures", f"{CATEGORY}/Files"
+"""Its folders in the menu."""
 
 GEOMETRY = "GEOMETRY"
 """Raw depth and/or normals: an `Estimate`."""
