@@ -42,7 +42,7 @@ SHARD_CHOICES = ("parquet", "webdataset")
 """What can be written with --engine ray beside these: many pictures in each file."""
 
 
-def add_model(parser: argparse.ArgumentParser, default: str) -> None:
+def add_model(parser: argparse._ActionsContainer, default: str) -> None:
     """Adds --model and --weights; `chosen_model` says which model they mean."""
     model = f"see `depth-normal models` (default: the one that --weights are of, else {default})"
     parser.add_argument("--model", metavar="ID", help=model)
@@ -71,7 +71,7 @@ def add_overwrite(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace also what this command did not make, or made of another picture")
 
 
-def add_device(parser: argparse.ArgumentParser) -> None:
+def add_device(parser: argparse._ActionsContainer) -> None:
     """Adds --device and --dtype."""
     device = "where the network runs (default: auto, the GPU where there is one)"
     parser.add_argument("--device", default="auto", choices=DEVICE_CHOICES, help=device)

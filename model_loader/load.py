@@ -60,7 +60,7 @@ def load_model(
         CheckpointError: The file is damaged, unsafe, or of another model; or a file of the pack itself is missing.
     """
     spec = find_spec(chosen_model(model_id, weights))
-    torch_device = _parse_device(device)
+    torch_device = parse_device(device)
     torch_dtype = _parse_dtype(dtype, spec, torch_device)
     key = (spec.id, torch_dtype, torch_device, str(weights or ""))
     if model := _loaded(key):
@@ -174,7 +174,12 @@ def _hint(spec: ModelSpec) -> str:
     return "" if spec is other else f". The download to begin with is {other.id!r} ({other.size_in_words}, {other.licence})"
 
 
-def _parse_device(device: str | torch.device) -> torch.device:
+def parse_device(device: str | torch.device) -> torch.device:
+    """The device that is meant.
+
+    Raises:
+        ValueError: An unknown device, or one that this torch does not have.
+    """
     if isinstance(device, torch.device):
         return device
     if device == "auto":

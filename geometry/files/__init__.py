@@ -7,7 +7,15 @@ from .npz import read_npz, write_npz
 from .paths import MAX_PIXELS, FileFormatError, atomic_path, resolve_inside
 from .pfm import read_pfm, write_pfm
 from .pictures import read_picture
-from .png import read_values_png, write_depth_png, write_depth_values_png, write_normal_png, write_normal_values_png, write_normals_png
+from .png import (
+    read_values_png,
+    write_depth_png,
+    write_depth_values_png,
+    write_normal_png,
+    write_normal_values_png,
+    write_normals_png,
+    write_picture_png,
+)
 
 __all__ = [
     "FORMATS",
@@ -37,5 +45,6 @@ __all__ = [
     "write_normals_png",
     "write_npz",
     "write_pfm",
+    "write_picture_png",
     "write_ply",
 ]

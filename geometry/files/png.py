@@ -22,6 +22,8 @@ from .pictures import decode_picture
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # What is rounded at a time: it stays in the processor's cache.
 _BAND_PIXELS = 2**16
+# PNG's number for what the pixels hold, by their channels.
+_COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
 # Of the 255 steps of 8 bits.
 _HALF = 127.5
 _QUANTITY, _WHITE, _BLACK = "depth_normal.quantity", "depth_normal.white", "depth_normal.black"
@@ -57,6 +59,26 @@ def write_normal_png(path: str | os.PathLike[str], picture: Tensor, bits: int = 
     if bits not in (8, 16):
         raise ValueError(f"a PNG of {bits} bits a channel was asked for; 8 or 16 can be written")
     _write(path, _rounded(picture, 3, np.uint8 if bits == 8 else np.uint16), text)
+
+
+def write_picture_png(path: str | os.PathLike[str], picture: Tensor, bits: int = 8) -> None:
+    """Writes a grey or coloured picture, with or without alpha.
+
+    Args:
+        path: Where to; replaced if it exists, never seen half-written.
+        picture: (C, H, W) or (1, C, H, W) in [0, 1], 1 channel (grey), 3 (RGB) or 4 (RGB and alpha, not
+            premultiplied), on any device; clamped, NaN becomes 0.
+        bits: 8 or 16 a channel.
+
+    Raises:
+        ValueError: More than one picture, another number of channels, or other bits.
+    """
+    if bits not in (8, 16):
+        raise ValueError(f"a PNG of {bits} bits a channel was asked for; 8 or 16 can be written")
+    channels = picture.shape[-3] if picture.ndim > 2 else 0
+    if channels not in _COLOUR_TYPES:
+        raise ValueError(f"the picture has shape {tuple(picture.shape)}; expected (C, height, width) of 1, 3 or 4 channels")
+    _write(path, _rounded(picture, channels, np.uint8 if bits == 8 else np.uint16))
 
 
 def write_normals_png(path: str | os.PathLike[str], normals: Tensor, source: Axes | str = Axes.OPENGL, mask: Tensor | None = None) -> None:
@@ -214,9 +236,9 @@ def _rounded(image: Tensor, channels: int, dtype: type[np.unsignedinteger]) -> n
 
 
 def _write(path: str | os.PathLike[str], pixels: np.ndarray, text: dict[str, str] | None = None) -> None:
-    """Writes planes of whole numbers, (1, H, W) grey or (3, H, W) RGB."""
+    """Writes planes of whole numbers: (1, H, W) grey, (3, H, W) RGB or (4, H, W) RGB and alpha."""
     planes, height, width = pixels.shape
-    header = struct.pack(">IIBBBBB", width, height, 8 * pixels.itemsize, 2 if planes == 3 else 0, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 8 * pixels.itemsize, _COLOUR_TYPES[planes], 0, 0, 0)
     notes = [_chunk(b"tEXt", keyword.encode("latin-1") + b"\0" + value.encode("latin-1")) for keyword, value in (text or {}).items()]
     write_bytes(path, _SIGNATURE, _chunk(b"IHDR", header), *notes, _chunk(b"IDAT", _deflated(_filtered(pixels))), _chunk(b"IEND", b""))
 

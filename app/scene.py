@@ -1,0 +1,231 @@
+"""What every command that makes one picture or surface of another asks: the picture, what is known of it, and where the result goes."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..annotators.choices import RECOMMENDED_MODEL
+from .arguments import SIZE, add_device, add_model, chosen_model, degrees, positive
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..geometry.estimate import Estimate
+
+CODING_CHOICES = ("opengl", "directx", "opencv", "scannet", "controlnet-normalbae", "controlnet-1.0-normal")
+"""Those of `geometry.conventions.NormalMapCoding`, which imports torch; a test compares them."""
+
+PICTURES = (".png", ".jpg", ".jpeg")
+"""Extensions of the pictures that `write_picture` writes."""
+
+_JPEG_QUALITY = 95
+# Maps whose sides are rounded differ by a pixel or two; others are of another picture.
+_STRETCH = 1.05
+_PNG_BITS_AT, _TIFF_BITS = 24, 258
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture and what is known of it.
+
+    Attributes:
+        picture: (1, 3, H, W) in [0, 1], as coded in the file, where the estimate is.
+        known: Depth and/or normals at the picture's size.
+        bits: Of the file's channels: 8 or 16.
+    """
+
+    picture: Tensor
+    known: Estimate
+    bits: int
+
+
+def add_scene(parser: argparse.ArgumentParser) -> None:
+    """Adds the picture, and where its depth and normals come from; `read_scene` takes them."""
+    parser.add_argument("picture", type=Path, metavar="PICTURE", help="the picture, as `estimate` takes it")
+    group = parser.add_argument_group("where depth and normals come from: files, or else a model")
+    geometry = "depth and/or normals of the picture: .npz, .exr, .pfm, or a .png of the node Save Geometry"
+    group.add_argument("--geometry", type=Path, metavar="FILE", help=geometry)
+    depth = "a depth picture of any program, near = white, read as disparity"
+    group.add_argument("--depth", type=Path, metavar="FILE", help=depth)
+    normals = "a normal map of any program, beside or without --depth"
+    group.add_argument("--normal-map", type=Path, metavar="FILE", help=normals)
+    group.add_argument("--coding", choices=CODING_CHOICES, default=CODING_CHOICES[0], help="of --normal-map (default: %(default)s)")
+    add_model(group, RECOMMENDED_MODEL)
+    group.add_argument("--size", type=positive, metavar="N", help=SIZE)
+    fov = "field of view of the picture's longer side, where the camera is known"
+    group.add_argument("--fov", type=degrees, default=0.0, metavar="DEGREES", help=fov)
+    add_device(group)
+
+
+def add_result(parser: argparse.ArgumentParser, extensions: Sequence[str] = PICTURES) -> None:
+    """Adds --out and --overwrite; `check_result` and `result_path` take them."""
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE", help=f"the result: {', '.join(extensions)}")
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there already")
+    parser.set_defaults(extensions=tuple(extensions))
+
+
+def check_result(arguments: argparse.Namespace, *sources: Path) -> None:
+    """Refuses a result that cannot be written, before anything is read or loaded.
+
+    Args:
+        arguments: Of a parser with `add_result`.
+        sources: Files that are read and must not be replaced.
+
+    Raises:
+        ValueError: An extension that is not written, or the result is what is read.
+        FileExistsError: A file is there, and nobody said that it may be replaced.
+    """
+    out: Path = arguments.out
+    if out.suffix.lower() not in arguments.extensions:
+        raise ValueError(f"{out}: the name ends in {out.suffix or 'no extension'}; this command writes {', '.join(arguments.extensions)}")
+    if out.is_dir():
+        raise IsADirectoryError(f"{out} is a folder; name the file, such as {out / 'result'}{arguments.extensions[0]}")
+    if not out.exists():
+        return
+    for source in sources:
+        if source.exists() and out.samefile(source):
+            raise ValueError(f"{out} is what is read; choose another name for the result")
+    if not arguments.overwrite:
+        raise FileExistsError(f"{out} is there already; move it, choose another name, or replace it with --overwrite")
+
+
+def read_scene(arguments: argparse.Namespace) -> Scene:
+    """The picture and what is known of it.
+
+    Args:
+        arguments: Of a parser with `add_scene`.
+
+    Raises:
+        ValueError, OSError: A file cannot be read, two sources are named for one thing, or the file holds several pictures.
+    """
+    from ..model_loader.load import parse_device
+    from .work import Options, estimate, read
+
+    files = _named_files(arguments)
+    picture = read(arguments.picture)
+    if files:
+        device = parse_device(arguments.device)
+        return Scene(picture.to(device), _from_files(arguments, *picture.shape[-2:]).to(device), bits_of(arguments.picture))
+    options = Options(chosen_model(arguments), arguments.weights, arguments.dtype, arguments.size, arguments.fov)
+    known = estimate(options.load(arguments.device), picture, options)
+    return Scene(picture.to(known.device), known, bits_of(arguments.picture))
+
+
+def _named_files(arguments: argparse.Namespace) -> list[Path]:
+    """The files that depth and normals come from."""
+    named = [(name, path) for name in ("geometry", "depth", "normal_map") if (path := getattr(arguments, name)) is not None]
+    if named and (arguments.model or arguments.weights):
+        option = "--model" if arguments.model else "--weights"
+        raise ValueError(f"{named[0][1]} already says where depth and normals come from; leave out {option}")
+    if len(named) > 1 and named[0][0] == "geometry":
+        raise ValueError(f"--geometry and --{named[1][0].replace('_', '-')} both say where depth and normals come from; name one")
+    return [path for _, path in named]
+
+
+def _from_files(arguments: argparse.Namespace, height: int, width: int) -> Estimate:
+    """What files say, at a picture's size."""
+    from ..geometry.camera import intrinsics_from_fov
+    from ..geometry.files import load_estimate
+
+    if arguments.geometry:
+        known = load_estimate(arguments.geometry)
+        if known.batch != 1:
+            raise ValueError(f"{arguments.geometry} holds {known.batch} pictures; a picture needs the one that is of it")
+        _check_shape(arguments.geometry, (known.height, known.width), (height, width))
+    else:
+        known = _from_pictures(arguments, height, width)
+    camera = intrinsics_from_fov(arguments.fov, known.height, known.width) if arguments.fov else known.intrinsics
+    return replace(known, intrinsics=camera).resized(height, width)
+
+
+def _from_pictures(arguments: argparse.Namespace, height: int, width: int) -> Estimate:
+    """What a depth picture, a normal map or both say."""
+    from ..geometry.conventions import decode_normal_map
+    from ..geometry.depth_image import image_to_depth
+    from ..geometry.estimate import Estimate
+    from ..utils import resize_map
+    from .work import read
+
+    maps: dict[str, Any] = {}
+    for name in ("depth", "normal_map"):
+        if (path := getattr(arguments, name)) is None:
+            continue
+        image = read(path)
+        _check_shape(path, image.shape[-2:], (height, width))
+        image = resize_map(image, height, width)
+        if name == "depth":
+            maps["depth"], maps["quantity"] = image_to_depth(image.mean(1, keepdim=True))
+        else:
+            maps["normals"] = decode_normal_map(image, arguments.coding)
+    return Estimate(**maps)
+
+
+def _check_shape(path: Path, found: Sequence[int], expected: Sequence[int]) -> None:
+    """Refuses maps that are of another picture, by their shape."""
+    stretch = found[0] * expected[1] / (found[1] * expected[0])
+    if not 1 / _STRETCH < stretch < _STRETCH:
+        raise ValueError(
+            f"{path} has {found[1]}x{found[0]} pixels, the picture {expected[1]}x{expected[0]}: another shape; is it of another picture?"
+        )
+
+
+def bits_of(path: Path) -> int:
+    """Of a picture's channels, 8 or 16, so that a result can have as many."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        if image.format == "PNG":
+            with path.open("rb") as file:
+                return 16 if file.read(_PNG_BITS_AT + 1)[_PNG_BITS_AT] == 16 else 8
+        return 16 if max(_tiff_bits(image), default=8) > 8 else 8
+
+
+def _tiff_bits(image: Any) -> tuple[int, ...]:
+    return tuple(getattr(image, "tag_v2", {}).get(_TIFF_BITS, ()))
+
+
+@contextmanager
+def result_path(arguments: argparse.Namespace) -> Iterator[Path]:
+    """A path to write the result to, moved to its place when the block ends well; the folder is made where it is absent.
+
+    Args:
+        arguments: Of a parser with `add_result`, checked by `check_result`.
+
+    Raises:
+        OSError: The system refuses to write.
+    """
+    from ..geometry.files import atomic_path
+
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(arguments.out) as path:
+        yield path
+
+
+def write_picture(path: Path, picture: Tensor, bits: int = 8) -> None:
+    """Writes a picture as its extension says.
+
+    Args:
+        path: One of PICTURES.
+        picture: (C, H, W) or (1, C, H, W) in [0, 1], 1 (grey), 3 (RGB) or 4 channels (RGB and alpha, a PNG only).
+        bits: 8 or 16 a channel; a JPEG has 8.
+
+    Raises:
+        ValueError: Alpha in a JPEG.
+    """
+    from ..geometry.files import write_picture_png
+
+    if path.suffix.lower() == ".png":
+        write_picture_png(path, picture, bits)
+        return
+    from PIL import Image
+
+    planes = picture[0] if picture.ndim == 4 else picture
+    if planes.shape[0] == 4:
+        raise ValueError(f"{path}: a JPEG has no alpha; write a .png")
+    pixels = (planes.float().nan_to_num(0.0).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(path, quality=_JPEG_QUALITY, subsampling=0)
