@@ -61,6 +61,21 @@ def partial_midas_small(shared, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def midas_small(request, tmp_path_factory) -> Path:
+    """MiDaS v2.1 small for tests of everything around it: real weights where they are on this machine, else random ones."""
+    if (ROOT.parent / "shared").is_dir():
+        return request.getfixturevalue("partial_midas_small")
+    from safetensors.torch import save_file
+
+    from depth_normal.annotators.networks.midas_small import MidasSmall
+
+    network = runpy.run_path(str(ROOT / "tests" / "random_weights.py"))["randomised"](MidasSmall())
+    path = tmp_path_factory.mktemp("weights") / "midas_v21_small_256_random.safetensors"
+    save_file(network.state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
 def photo():
     """(512, 512, 3) uint8: a person in front of a rocket, public domain (NASA)."""
     data = pytest.importorskip("skimage.data", reason="scikit-image carries the photograph")

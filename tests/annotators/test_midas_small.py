@@ -1,5 +1,7 @@
 """MiDaS v2.1 small: the same network as the authors', and what its real weights see."""
 
+import runpy
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -20,25 +22,11 @@ from depth_normal.utils import as_batch
 SPEC = MODELS["midas-v2.1-small"]
 MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
 STD = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+randomised = runpy.run_path(str(Path(__file__).parents[1] / "random_weights.py"))["randomised"]
 
 
 def build(state, dtype=torch.float32):
     return MidasAnnotator.build(SPEC, {"network": state}, dtype)
-
-
-@torch.no_grad()
-def randomised(network):
-    """Random weights that keep the activations' size, and statistics of the norms that are not those they start with."""
-    generator = torch.Generator().manual_seed(0)
-    for name, value in network.state_dict().items():
-        if name.endswith("running_var"):
-            value.uniform_(0.5, 2, generator=generator)
-        elif value.ndim == 1:
-            value.normal_(1.0 if name.endswith("weight") else 0.0, 0.2, generator=generator)
-        elif value.ndim:
-            value.normal_(0, value[0].numel() ** -0.5, generator=generator)
-    network.scratch.output_conv[4].bias.fill_(10)  # above what the last ReLU cuts
-    return network.eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="module")

@@ -192,12 +192,12 @@ def test_a_known_field_of_view_is_written(estimate, picture, tmp_path):
     assert np.abs(raw["intrinsics"] - [[focal_length, 0, 255.5], [0, focal_length, 255.5], [0, 0, 1]]).max() < 1e-2
 
 
-def test_how_deep_a_scene_is_decides_its_normals(picture, tmp_path, partial_midas_small):
-    words = ["estimate", str(picture), "--out", str(tmp_path), *MODEL, "--weights", str(partial_midas_small), "--dtype", "float32"]
+def test_how_deep_a_scene_is_decides_its_normals(picture, tmp_path, midas_small):
+    words = ["estimate", str(picture), "--out", str(tmp_path), *MODEL, "--weights", str(midas_small), "--dtype", "float32"]
     words += ["--write", "npz"]
     assert cli.main([*words, "--near-far-ratio", "30"]) == 0
     found = np.load(tmp_path / "astronaut.npz")["normals"]
-    model = load_model(MODEL[1], "float32", weights=partial_midas_small)
+    model = load_model(MODEL[1], "float32", weights=midas_small)
     derive = partial(with_normals, near_far_ratio=30)
     expected = model.estimate(as_batch(read_picture(picture)), derive=derive).normals[0].movedim(0, -1)
     assert np.array_equal(found, expected.numpy())

@@ -114,9 +114,9 @@ def serving(base: Path, python: Path, packs: Sequence[Path] = (), weights: Seque
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory, partial_midas_small, comfyui_python):
+def server(tmp_path_factory, midas_small, comfyui_python):
     packs = [ROOT / "tests" / name for name in ("tiny_depth.py", "tiny_diffusion.py", "tiny_old_nodes.py")]
-    weights = [(partial_midas_small, "midas_v21_small_256.pt")]
+    weights = [(midas_small, "midas_v21_small_256.pt")]
     with serving(tmp_path_factory.mktemp("comfyui"), comfyui_python, packs, weights) as running:
         yield running
 

@@ -47,6 +47,7 @@ OLD = {ZOE: ([512], "zoedepth-nyu"), V1: (["depth_anything_vitl14.pth", 512], "d
     V2: (["depth_anything_v2_vitl.pth", 512], "depth-anything-v2-large"),
 }
 HEIGHT, WIDTH = 72, 96
+RUNNER = Path(__file__).with_name("run_workflow.py")
 pytestmark = pytest.mark.comfyui
 
 
@@ -81,7 +82,7 @@ def here(tiny_server, monkeypatch):
 
 
 @pytest.fixture
-def run_workflow(tiny_server, shared, picture, tmp_path):
+def run_workflow(tiny_server, picture, tmp_path):
     """Runs a workflow as published, but for the settings; its previews by the number of the node, as RGB."""
 
     def run(workflow: Path, *settings: str) -> dict[str, np.ndarray]:
@@ -89,8 +90,7 @@ def run_workflow(tiny_server, shared, picture, tmp_path):
         folder.mkdir()
         words = ["--image", picture, "--out", folder, "--server", tiny_server.address]
         words += [word for setting in settings for word in ("--set", setting)]
-        runner = shared / "comfyui" / "run_workflow.py"
-        done = subprocess.run([sys.executable, runner, workflow, *map(str, words)], capture_output=True, text=True)
+        done = subprocess.run([sys.executable, RUNNER, workflow, *map(str, words)], capture_output=True, text=True)
         assert done.returncode == 0 and "PROBLEM" not in done.stdout, done.stdout + done.stderr
         run.notes = [line for line in done.stdout.splitlines() if "note node" in line]
         return {path.name.split("_")[0]: cv2.imread(str(path))[..., ::-1].astype(int) for path in folder.glob("*.png")}

@@ -38,6 +38,7 @@ RENAMED = {
     "lbm-depth": {"diffusers/LBM_depth/model.safetensors": "diffusion_models/LBM/LBM_depth.safetensors"},
     "lbm-normals": {"diffusers/LBM_normals/model.safetensors": "diffusion_models/LBM/LBM_normals.safetensors"},
 }
+RUNNER = Path(__file__).with_name("run_workflow.py")
 pytestmark = pytest.mark.comfyui
 
 
@@ -90,12 +91,11 @@ def graph(picture: Path, node: str, count: int = 1, **widgets) -> dict:
 
 
 @pytest.mark.parametrize("family", ["Marigold", "Lotus", "LBM"])
-def test_the_workflow_runs_and_gives_what_the_nodes_give_here(tiny_server, here, shared, picture, family, tmp_path):
+def test_the_workflow_runs_and_gives_what_the_nodes_give_here(tiny_server, here, picture, family, tmp_path):
     workflow = ROOT / "workflows" / f"{family}_Depth-Normal.json"
     words = ["--image", picture, "--out", tmp_path, "--server", tiny_server.address, "--dump", tmp_path / "api.json"]
     words += ["--set", '2.precision="float32"', "--set", '3.precision="float32"']
-    runner = shared / "comfyui" / "run_workflow.py"
-    run = subprocess.run([sys.executable, runner, workflow, *map(str, words)], capture_output=True, text=True)
+    run = subprocess.run([sys.executable, RUNNER, workflow, *map(str, words)], capture_output=True, text=True)
     assert run.returncode == 0 and "PROBLEM" not in run.stdout and "note node" not in run.stdout, run.stdout + run.stderr
     sent = json.loads((tmp_path / "api.json").read_text())
     image = torch.from_numpy(cv2.imread(str(picture))[None, ..., ::-1].copy()).float() / 255

@@ -66,8 +66,8 @@ print("all good")
 """
 
 
-def test_models_live_under_comfyuis_memory_manager(partial_midas_small, comfyui_python):
-    script = SCRIPT.format(pack=str(ROOT), weights=str(partial_midas_small))
+def test_models_live_under_comfyuis_memory_manager(midas_small, comfyui_python):
+    script = SCRIPT.format(pack=str(ROOT), weights=str(midas_small))
     comfyui = comfyui_python.parents[2] / "ComfyUI"
     run = subprocess.run([comfyui_python, "-c", script], cwd=comfyui, capture_output=True, text=True)
     assert run.stdout.endswith("all good\n"), run.stderr[-3000:]

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parents[2]
+RUNNER = Path(__file__).with_name("run_workflow.py")
 pytestmark = pytest.mark.comfyui
 
 SMALL = "midas-v2.1-small"
@@ -56,12 +57,11 @@ def test_describing_the_nodes_creates_nothing(server):
     assert list(info[NORMAL]["input"]["optional"])[:3] == ["a", "bg_threshold", "resolution"]
 
 
-def test_the_bundled_workflow_runs(server, shared, picture, tmp_path):
+def test_the_bundled_workflow_runs(server, picture, tmp_path):
     workflow = ROOT / "workflows" / "MiDaS_Depth-Normal_Map.json"
-    runner = shared / "comfyui" / "run_workflow.py"
     image = server.base / "input" / picture
     words = ["--image", image, "--out", tmp_path, "--server", server.address, "--set", f'2.model="{SMALL}"', "--set", f'3.model="{SMALL}"']
-    run = subprocess.run([sys.executable, runner, workflow, *map(str, words)], capture_output=True, text=True)
+    run = subprocess.run([sys.executable, RUNNER, workflow, *map(str, words)], capture_output=True, text=True)
     assert run.returncode == 0 and "PROBLEM" not in run.stdout, run.stdout + run.stderr
     normal, depth = (cv2.imread(str(path)) for path in sorted(tmp_path.glob("*.png")))
     assert normal.shape == depth.shape == (512, 683, 3)
@@ -84,7 +84,7 @@ def test_prompts_of_old_scripts_run(server, picture, node, widgets):
     assert cv2.imread(str(path)).shape == (512, 683, 3)
 
 
-def test_a_graph_saved_before_resolution_existed_opens(server, shared, picture, tmp_path):
+def test_a_graph_saved_before_resolution_existed_opens(server, picture, tmp_path):
     saved = json.loads((ROOT / "workflows" / "MiDaS_Depth-Normal_Map.json").read_text())
     for node in saved["nodes"]:
         if node["type"] in (NORMAL, DEPTH):
@@ -103,9 +103,7 @@ def test_a_graph_saved_before_resolution_existed_opens(server, shared, picture, 
         "--set",
         f'3.model="{SMALL}"',
     ]
-    run = subprocess.run(
-        [sys.executable, shared / "comfyui" / "run_workflow.py", tmp_path / "old.json", *map(str, words)], capture_output=True, text=True
-    )
+    run = subprocess.run([sys.executable, RUNNER, tmp_path / "old.json", *map(str, words)], capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
     assert all(cv2.imread(str(path)).shape == (512, 683, 3) for path in tmp_path.glob("*.png"))
 
@@ -171,15 +169,14 @@ def test_bad_widget_values_are_refused_before_the_run(server, picture, bad):
         ("Stereo", (), 1),
     ],
 )
-def test_the_workflows_that_use_the_maps_run(server, shared, picture, tmp_path, workflow, settings, count):
+def test_the_workflows_that_use_the_maps_run(server, picture, tmp_path, workflow, settings, count):
     graph_file = ROOT / "workflows" / f"{workflow}.json"
     nodes = json.loads(graph_file.read_text())["nodes"]
     small = [f'{node["id"]}.model="{SMALL}"' for node in nodes if node["type"] in (NORMAL, DEPTH)]
     short = [f"{node['id']}.frames=4" for node in nodes if node["type"] == "DepthNormal_DepthParallax"]
     words = ["--image", server.base / "input" / picture, "--out", tmp_path, "--server", server.address]
     words += [word for setting in (*settings, *small, *short) for word in ("--set", setting)]
-    runner = shared / "comfyui" / "run_workflow.py"
-    run = subprocess.run([sys.executable, runner, graph_file, *map(str, words)], capture_output=True, text=True, check=False)
+    run = subprocess.run([sys.executable, RUNNER, graph_file, *map(str, words)], capture_output=True, text=True, check=False)
     assert run.returncode == 0 and "PROBLEM" not in run.stdout, run.stdout + run.stderr
     assert len(list(tmp_path.iterdir())) >= count, run.stdout
 

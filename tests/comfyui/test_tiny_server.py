@@ -8,6 +8,7 @@ import cv2
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+RUNNER = Path(__file__).with_name("run_workflow.py")
 pytestmark = pytest.mark.comfyui
 
 
@@ -15,13 +16,13 @@ pytestmark = pytest.mark.comfyui
     ("workflow", "settings"),
     [("MiDaS_Depth-Normal_Map", ('2.model="tiny"', '3.model="tiny"')), ("Tiny_Preview", ())],
 )
-def test_a_workflow_runs_without_any_model_file(bare_server, shared, photo, tmp_path, workflow, settings):
+def test_a_workflow_runs_without_any_model_file(bare_server, photo, tmp_path, workflow, settings):
     picture = bare_server.base / "input" / "astronaut.png"
     cv2.imwrite(str(picture), photo[64:448, :, ::-1])
     words = ["--image", picture, "--out", tmp_path, "--server", bare_server.address]
     words += [word for setting in settings for word in ("--set", setting)]
-    runner, graph = shared / "comfyui" / "run_workflow.py", ROOT / "workflows" / f"{workflow}.json"
-    run = subprocess.run([sys.executable, runner, graph, *map(str, words)], capture_output=True, text=True, check=False)
+    graph = ROOT / "workflows" / f"{workflow}.json"
+    run = subprocess.run([sys.executable, RUNNER, graph, *map(str, words)], capture_output=True, text=True, check=False)
     assert run.returncode == 0 and "PROBLEM" not in run.stdout, run.stdout + run.stderr
     maps = [cv2.imread(str(path)) for path in tmp_path.glob("*.png")]
     (depth,) = (each for each in maps if (each[..., 0] == each[..., 2]).all())

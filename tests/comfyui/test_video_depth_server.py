@@ -16,6 +16,7 @@ from depth_normal.annotators.registry import MODELS
 ROOT = Path(__file__).resolve().parents[2]
 TINY = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "tiny_depth.py")))
 SMALL = "video_depth_anything_vits.pth"
+RUNNER = Path(__file__).with_name("run_workflow.py")
 pytestmark = pytest.mark.comfyui
 
 
@@ -77,13 +78,12 @@ def public_graph() -> dict:
     return {"nodes": nodes, "links": links, "version": 0.4}
 
 
-def test_a_public_control_graph_opens_and_runs(film_server, shared, tmp_path):
+def test_a_public_control_graph_opens_and_runs(film_server, tmp_path):
     path, folder = tmp_path / "union_control.json", tmp_path / "out"
     path.write_text(json.dumps(public_graph()))
     folder.mkdir()
-    runner = shared / "comfyui" / "run_workflow.py"
     words = [path, "--image", film_server.base / "input" / "film.png", "--out", folder, "--server", film_server.address]
-    done = subprocess.run([sys.executable, runner, *map(str, words)], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, RUNNER, *map(str, words)], capture_output=True, text=True)
     assert done.returncode == 0 and "PROBLEM" not in done.stdout, done.stdout + done.stderr
     (picture,) = (cv2.imread(str(each)) for each in folder.glob("*.png"))
     assert picture.shape == (72, 96, 3) and picture.min() == 0 and picture.max() == 255

@@ -19,17 +19,18 @@ ROOT = Path(__file__).resolve().parents[2]
 FILMS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "films.py")))
 moving_ball, seconds_of, sound_of, write_film = FILMS.moving_ball, FILMS.seconds_of, FILMS.sound_of, FILMS.write_film
 
+RUNNER = Path(__file__).with_name("run_workflow.py")
 pytestmark = pytest.mark.comfyui
 
 
 @pytest.mark.parametrize("workflow", ["Video_Depth", "Video_Normals"])
-def test_a_video_workflow_runs_as_published(bare_server, shared, tmp_path, workflow):
+def test_a_video_workflow_runs_as_published(bare_server, tmp_path, workflow):
     film = write_film(
         bare_server.base / "input" / "example.mp4", moving_ball(30), codec="libx264", options={"crf": "1"}, sound=(1.2, "aac")
     )
-    graph, runner = ROOT / "workflows" / f"{workflow}.json", shared / "comfyui" / "run_workflow.py"
+    graph = ROOT / "workflows" / f"{workflow}.json"
     words = ["--out", tmp_path, "--server", bare_server.address, "--set", '4.codec="auto"']
-    run = subprocess.run([sys.executable, runner, graph, *map(str, words)], capture_output=True, text=True, check=False)
+    run = subprocess.run([sys.executable, RUNNER, graph, *map(str, words)], capture_output=True, text=True, check=False)
     assert run.returncode == 0 and "PROBLEM" not in run.stdout, run.stdout + run.stderr + bare_server.log[-2000:]
     (made,) = (bare_server.base / "output" / "video").glob(f"{workflow}_*.mp4")
     pictures, found = (torch.stack([frame.picture() for frame in read_frames(path)]) for path in (film, made))

@@ -28,11 +28,9 @@ class Pretend:
 
 
 @pytest.fixture
-def small(partial_midas_small, monkeypatch):
+def small(midas_small, monkeypatch):
     """The nodes with real weights behind every model name."""
-    monkeypatch.setattr(
-        nodes, "load_model", lambda model, precision: depth_normal.load_model(SMALL, precision, weights=partial_midas_small)
-    )
+    monkeypatch.setattr(nodes, "load_model", lambda model, precision: depth_normal.load_model(SMALL, precision, weights=midas_small))
 
 
 def test_ids_and_front_door():
@@ -154,19 +152,19 @@ def test_sizes_batches_and_channels(small, node, shape, resolution, expected):
 
 
 @pytest.mark.parametrize("node", [NORMAL, DEPTH])
-def test_the_networks_short_side_is_the_resolution_whatever_its_authors_do(small, node, partial_midas_small, monkeypatch):
+def test_the_networks_short_side_is_the_resolution_whatever_its_authors_do(small, node, midas_small, monkeypatch):
     seen = []
-    annotator = type(depth_normal.load_model(SMALL, weights=partial_midas_small)._annotator)
+    annotator = type(depth_normal.load_model(SMALL, weights=midas_small)._annotator)
     predict = annotator.predict
     monkeypatch.setattr(annotator, "predict", lambda self, pixels: seen.append((self.spec, pixels)) or predict(self, pixels))
     image = torch.rand(1, 120, 180, 3, generator=torch.Generator().manual_seed(0))
     node().execute(image, resolution=64)
-    depth_normal.load_model(SMALL, weights=partial_midas_small).estimate(image.movedim(-1, 1), 64)
+    depth_normal.load_model(SMALL, weights=midas_small).estimate(image.movedim(-1, 1), 64)
     (_, old), (spec, new) = seen
     assert tuple(old.shape[-2:]) == (64, 96)
     torch.testing.assert_close(old, resize_picture(image.movedim(-1, 1), 64, 96), rtol=0, atol=0)
     assert tuple(new.shape[-2:]) == (32, 64), "upper bound 64: 42.7 x 64"
-    assert spec is depth_normal.load_model(SMALL, weights=partial_midas_small).spec
+    assert spec is depth_normal.load_model(SMALL, weights=midas_small).spec
 
 
 def test_the_contracts_own_size(small):
@@ -203,7 +201,7 @@ def test_a_batch_is_its_pictures_one_by_one(small):
     assert (batch - singles).abs().max() < 2e-3
 
 
-def test_depth_shows_near_as_white(small, photo):
+def test_depth_shows_near_as_white(small, partial_midas_small, photo):
     (depth,) = DEPTH().execute(torch.from_numpy(photo / 255.0).float()[None], resolution=256)
     face, wall = depth[0, 40:70, 105:120].mean(), depth[0, 10:40, 150:165].mean()
     assert face > wall + 0.4

