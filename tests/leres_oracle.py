@@ -152,5 +152,6 @@ def estimate_boosted(picture, model, merge, config=BOOST):
     for name, value in vars(depthmap).items():  # so that they share the numbers that they keep in globals
         if inspect.isfunction(value) and value.__module__ == depthmap.__name__ and name != "generatemask":
             space[name] = types.FunctionType(value.__code__, space, name, value.__defaults__)
-    exec(source, space)
-    return space["estimateboost"](picture, model, 0, Merging(merge), max(picture.shape[:2]), config.greatest_side)
+    (code,) = (each for each in compile(source, "estimateboost", "exec").co_consts if isinstance(each, types.CodeType))
+    boosted = types.FunctionType(code, space, "estimateboost", depthmap.estimateboost.__defaults__)
+    return boosted(picture, model, 0, Merging(merge), max(picture.shape[:2]), config.greatest_side)

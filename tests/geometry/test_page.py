@@ -3,6 +3,7 @@
 import ast
 import importlib
 import re
+import runpy
 from collections import Counter
 from pathlib import Path
 
@@ -42,8 +43,8 @@ def test_what_the_page_names_exists(name):
 
 def test_what_the_page_shows_runs_and_is_right(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    found = {}
-    exec("\n".join(re.findall(r"```python\n(.*?)```", PAGE, re.S)), found)
+    (tmp_path / "page.py").write_text("\n".join(re.findall(r"```python\n(.*?)```", PAGE, re.S)))
+    found = runpy.run_path(str(tmp_path / "page.py"))
     estimate = found["estimate"]
     assert torch.allclose(estimate.normals[0, :, 0, 0], torch.tensor([0.0, 1.0, 0.0])), "the floor faces up"
     assert estimate.depth.max() == pytest.approx(5, abs=1e-3) and estimate.depth[0, 0, 0, 0] < 4.8
