@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from functools import partial
@@ -325,7 +326,8 @@ def test_the_readmes_example_can_be_pasted(photo, tmp_path, monkeypatch, capsys)
     (example,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
     cv2.imwrite(str(tmp_path / "photo.jpg"), photo[:300, :400, ::-1])
     monkeypatch.chdir(tmp_path)
-    exec(example, {})
+    (tmp_path / "example.py").write_text(example)
+    runpy.run_path(str(tmp_path / "example.py"))
     assert capsys.readouterr().out == "disparity (1, 1, 300, 400) (1, 3, 300, 400)\n"
 
 
