@@ -1,0 +1,99 @@
+"""How a surface bends: mean curvature of normals as artists know it, mid grey where it is flat, white on edges, black in crevices."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..checks import check_choice, check_map, check_mask, check_range
+from ..conventions import convert_normals
+from ..kinds import Axes
+from ..levels import measure_range_of_samples
+from ..valid import valid_normals
+from .height import BORDERS, FREE, SEAMLESS
+from .slopes import slopes_of
+from .transforms import blurred_where
+
+MAX_SCALE = 512.0
+
+# What is white or black where nobody says how strong it shall be: 1 % at the end that bends more.
+_ENDS = (1.0, 99.0)
+# Bends smaller than this are rounding: a plane stays grey.
+_FLAT = 1e-4
+
+
+class CurvatureMaps(NamedTuple):
+    """Three ways to show one thing, (B, 1, H, W) in [0, 1] each."""
+
+    curvature: Tensor
+    """0.5 flat, 1 convex, 0 concave."""
+    edges: Tensor
+    """White where it is convex, black where it is flat or concave."""
+    cavities: Tensor
+    """White where it is concave, black where it is flat or convex."""
+
+
+def mean_curvature(
+    normals: Tensor, axes: Axes | str = Axes.OPENGL, *, scale: float = 1.0, weight: Tensor | None = None, borders: str = FREE
+) -> Tensor:
+    """Half the divergence of the normals across the picture.
+
+    Args:
+        normals: (B, 3, H, W) unit vectors, seen straight on.
+        axes: Their axes.
+        scale: Bends narrower than this many pixels are smoothed away.
+        weight: (B, 1, H, W) bool, where they can be trusted; None = wherever they have a direction. Beside the rest nothing bends.
+        borders: "free" or "seamless".
+
+    Returns:
+        (B, 1, H, W), 1 / pixels: 1 / R on a ball of radius R that bulges to the viewer, -1 / R in a bowl, half of it on a cylinder.
+    """
+    check_map(normals, 3, "normals")
+    check_choice("borders", borders, BORDERS)
+    check_range("scale", scale, 0, MAX_SCALE)
+    known = valid_normals(normals)
+    check_mask(weight, known)
+    known = known if weight is None else known & weight
+    share, across = known.to(normals.dtype), convert_normals(normals, axes, Axes.OPENGL)[:, :2]
+    # Differences of neighbours smooth by themselves, as a Gaussian of this variance does.
+    sigma = max(scale * scale - 1, 0) ** 0.5
+    smooth = blurred_where(torch.where(known, across, 0), share, sigma, borders == SEAMLESS)
+    right, up = smooth.split(1, 1)
+    bend = slopes_of(right, borders == SEAMLESS)[:, :1] - slopes_of(up, borders == SEAMLESS)[:, 1:]
+    return torch.where(_inside(known), 0.5 * bend, 0)
+
+
+def curvature_maps(curvature: Tensor, *, scale: float = 1.0, strength: float = 0.0, weight: Tensor | None = None) -> CurvatureMaps:
+    """Curvature as pictures.
+
+    Args:
+        curvature: (B, 1, H, W), 1 / pixels.
+        scale: The pixels over which a bend is judged: curvature times this is an angle in radians.
+        strength: How many times stronger than one radian over `scale` a bend is shown; 0 = so strong that of each picture 1 %
+            is white or black, whichever bends more.
+        weight: (B, 1, H, W) bool, what the automatic strength is measured of; None = everything.
+
+    Returns:
+        The maps; nothing is asked of the device.
+    """
+    check_map(curvature, 1, "curvature")
+    check_range("strength", strength, 0, 1e6)
+    bend = curvature * max(scale, 1.0)
+    if strength:
+        shown = bend * strength
+    else:
+        counts = torch.ones_like(bend, dtype=torch.bool) if weight is None else weight
+        low, high = measure_range_of_samples(bend, counts, _ENDS)
+        largest = torch.maximum(low.abs(), high.abs())
+        shown = bend / torch.where((largest > _FLAT) & (largest < torch.inf), largest, 1)
+    shown = shown.clamp(-1, 1)
+    return CurvatureMaps(0.5 + 0.5 * shown, shown.clamp(min=0), (-shown).clamp(min=0))
+
+
+def _inside(known: Tensor) -> Tensor:
+    """Pixels none of whose eight neighbours is unknown; the border of the map is no hole."""
+    unknown = (~known).float()
+    return F.max_pool2d(unknown, 3, 1, 1) == 0

@@ -1,0 +1,216 @@
+"""Normals to height and back: the surface whose slopes are nearest to those of the normals, seen straight on, in pixels."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ..checks import check_choice, check_map, check_mask, check_range
+from ..conventions import convert_normals, unit_normals
+from ..kinds import Axes
+from ..valid import valid_normals
+from .slopes import CENTRAL, DERIVATIVES, adjoint, border_share, integrated, mirrored_slopes, slopes_of, solved
+from .transforms import exact_dtype
+
+FREE, SEAMLESS = BORDERS = ("free", "seamless")
+"""free: each border ends where it ends. seamless: the map continues at its opposite border."""
+
+MAX_SLOPE = 10.0
+"""Steepest slope that a normal stands for, 84 degrees: what leans farther, or faces away, is taken to lean so far in its direction."""
+
+MAX_PIXELS = 2**27
+"""Largest map that is integrated, 16384 x 8192: it takes some 150 bytes a pixel meanwhile."""
+
+# Where nothing is known the height shall be smooth, at little cost to what is.
+_HOLE_WEIGHT = 1e-3
+_ITERATIONS = 60
+_PRECISION = 1e-6
+# Mean slope that 8 bits and rounding leave in a tile: half a level of 255, doubled for a margin.
+_LEVEL = 0.01
+
+
+def normals_to_slopes(normals: Tensor, axes: Axes | str = Axes.OPENGL) -> Tensor:
+    """How steep a surface is.
+
+    Args:
+        normals: (B, 3, H, W) vectors of any length.
+        axes: Their axes.
+
+    Returns:
+        (B, 2, H, W): change of height a pixel to the right, and downwards; no steeper than `MAX_SLOPE`, 0 where there is no direction.
+    """
+    across, up, towards = unit_normals(convert_normals(normals, axes, Axes.OPENGL)).split(1, 1)
+    least = torch.hypot(across, up) / MAX_SLOPE
+    return torch.cat((-across, up), 1) / torch.maximum(towards, least).clamp(min=torch.finfo(normals.dtype).tiny)
+
+
+def slopes_to_normals(slopes: Tensor) -> Tensor:
+    """(B, 2, H, W) slopes as (B, 3, H, W) unit normals in OPENGL axes."""
+    right, down = slopes.split(1, 1)
+    return unit_normals(torch.cat((-right, down, torch.ones_like(right)), 1))
+
+
+def normals_to_height(
+    normals: Tensor,
+    axes: Axes | str = Axes.OPENGL,
+    *,
+    weight: Tensor | None = None,
+    borders: str = FREE,
+    level: bool = False,
+    flatten: float = 0.0,
+    derivative: str = CENTRAL,
+) -> Tensor:
+    """Integrates normals: the height whose slopes differ least from theirs, in the sense of least squares, everywhere at once.
+
+    Args:
+        normals: (B, 3, H, W) unit vectors, seen straight on (no perspective).
+        axes: Their axes.
+        weight: (B, 1, H, W) bool, where they can be trusted; None = wherever they have a direction. Elsewhere the height goes on smoothly.
+        borders: One of `BORDERS`.
+        level: Whether the mean slope of what counts is taken out first, as that of a wall photographed at an angle.
+        flatten: Shapes much wider than this many pixels are flattened (screened Poisson); 0 = none.
+        derivative: One of `DERIVATIVES`; "spline" is truer to smooth surfaces, "central" calmer beside steps.
+
+    Returns:
+        (B, 1, H, W) in pixels, larger = nearer the viewer, mean 0. `height_to_normals` of it gives the normals back as far as any height
+        has them, and `normals_to_height(height_to_normals(height))` the height, but for its mean and the finest checkerboards (1 % of all
+        that fits into the map), which slopes at pixels do not tell.
+
+    Raises:
+        ValueError: Wrong shapes or names, too many pixels, or seamless borders of normals that lean to one side as a whole.
+
+    Source:
+        R. Frankot and R. Chellappa (1988) with seamless borders; T. Simchony, R. Chellappa, M. Shao (1990) with free ones, here with the
+        discrete derivative that `height_to_normals` takes; P. Bhat and others, "Fourier analysis of the 2D screened Poisson equation"
+        (2008). With holes: conjugate gradients, preconditioned by the same transforms.
+    """
+    check_map(normals, 3, "normals")
+    _check(normals, borders, derivative)
+    check_range("flatten", flatten, 0, 1e6)
+    known = valid_normals(normals)
+    check_mask(weight, known)
+    known = known if weight is None else known & weight
+    pairs = zip(normals.split(1), known.split(1), strict=True)
+    return torch.cat([_integrated(picture, where, axes, borders, level, flatten, derivative) for picture, where in pairs])
+
+
+def height_to_normals(height: Tensor, *, borders: str = FREE, derivative: str = CENTRAL) -> Tensor:
+    """Unit normals of a height: the exact inverse of `normals_to_height`.
+
+    Args:
+        height: (B, 1, H, W) in pixels, larger = nearer the viewer.
+        borders: One of `BORDERS`.
+        derivative: One of `DERIVATIVES`.
+
+    Returns:
+        (B, 3, H, W) in OPENGL axes.
+
+    Raises:
+        ValueError: Wrong shape or names, or too many pixels.
+    """
+    check_map(height, 1, "height")
+    _check(height, borders, derivative)
+    exact = height if derivative == CENTRAL else height.to(exact_dtype(height.device))
+    return slopes_to_normals(slopes_of(exact, borders == SEAMLESS, derivative).to(height.dtype))
+
+
+def height_to_image(height: Tensor, known: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """A height as a picture, the highest white; a batch shares one range.
+
+    Args:
+        height: (B, 1, H, W) in pixels.
+        known: (B, 1, H, W) bool, what the range is of; None = everything.
+
+    Returns:
+        (B, 1, H, W) in [0, 1], and how many pixels lie between black and white, (); a flat height is mid grey of range 0.
+    """
+    counts = torch.isfinite(height) if known is None else known & torch.isfinite(height)
+    counts = counts | ~counts.any()
+    whole = height.nan_to_num(0.0, 0.0, 0.0)
+    low, high = whole.where(counts, torch.inf).amin(), whole.where(counts, -torch.inf).amax()
+    span = high - low
+    share = (whole - low) / torch.where(span > 0, span, 1)
+    return torch.where(span > 0, share.clamp(0, 1), 0.5), span
+
+
+def image_to_height(picture: Tensor, height_range: float) -> Tensor:
+    """The height that a picture shows.
+
+    Args:
+        picture: (B, C, H, W) in [0, 1], white = high; of colours their mean.
+        height_range: Pixels between black and white.
+
+    Returns:
+        (B, 1, H, W) in pixels.
+    """
+    check_range("height_range", height_range, 0, 1e6)
+    return picture.mean(1, keepdim=True) * height_range
+
+
+def _check(maps: Tensor, borders: str, derivative: str) -> None:
+    check_choice("borders", borders, BORDERS)
+    check_choice("derivative", derivative, DERIVATIVES)
+    height, width = maps.shape[-2:]
+    if height * width > MAX_PIXELS:
+        share = math.sqrt(MAX_PIXELS / (height * width))
+        raise ValueError(
+            f"the map has {width}x{height} pixels, more than {MAX_PIXELS} together; make it {int(width * share)}x{int(height * share)} or less"
+        )
+
+
+def _integrated(
+    normals: Tensor, known: Tensor, axes: Axes | str, borders: str, level: bool, flatten: float, derivative: str
+) -> Tensor:
+    """Of one picture."""
+    seamless, whole = borders == SEAMLESS, bool(known.all())
+    slopes = normals_to_slopes(torch.where(known, normals, 0).to(exact_dtype(normals.device)), axes)
+    count = known.sum().clamp(min=1)
+    mean = slopes.sum((2, 3), keepdim=True) / count
+    if level:
+        slopes = torch.where(known, slopes - mean, 0)
+    elif seamless and whole:
+        _check_level(mean, normals.shape[-2:])
+    screening = 1 / flatten**2 if flatten else 0.0
+    target = slopes * border_share(slopes, seamless, derivative)
+    solve = integrated if whole else partial(_around_holes, known)
+    found = solve(target, seamless, derivative, screening)
+    return (found - found.mean()).to(normals.dtype)
+
+
+def _check_level(mean: Tensor, size: torch.Size) -> None:
+    """Refuses normals that lean as a whole, where the height would have to meet itself at the border."""
+    right, down = mean.flatten().tolist()
+    steepest = math.hypot(right, down)
+    if steepest > _LEVEL and min(size) > 1:
+        raise ValueError(
+            f"the normals lean by {math.degrees(math.atan(steepest)):.1f} degrees on average (slope {right:+.3f} to the right, {-down:+.3f} up), "
+            "and a seamless height cannot: switch level on to take that out, or choose free borders"
+        )
+
+
+def _around_holes(known: Tensor, target: Tensor, seamless: bool, derivative: str, screening: float) -> Tensor:
+    """Least squares where slopes count only in part, by conjugate gradients."""
+    weight = torch.where(known, 1.0, _HOLE_WEIGHT).to(target.dtype)
+
+    def applied(height: Tensor) -> Tensor:
+        return adjoint(weight * mirrored_slopes(height, seamless, derivative), seamless, derivative) + screening * height
+
+    residual = adjoint(weight * target, seamless, derivative)
+    found = torch.zeros_like(residual)
+    direction = step = solved(residual, seamless, derivative, screening)
+    energy = first = (residual * step).sum()
+    for _ in range(_ITERATIONS):
+        turned = applied(direction)
+        length = energy / (direction * turned).sum().clamp(min=torch.finfo(energy.dtype).tiny)
+        found = found + length * direction
+        residual = residual - length * turned
+        step = solved(residual, seamless, derivative, screening)
+        energy, before = (residual * step).sum(), energy
+        # Only a CPU answers at once; a GPU goes through all steps sooner than it waits.
+        if energy.device.type == "cpu" and not bool(energy > first * _PRECISION**2):
+            break
+        direction = step + energy / before.clamp(min=torch.finfo(energy.dtype).tiny) * direction
+    return found

@@ -1,0 +1,224 @@
+"""Ambient occlusion: how much of the sky each point of a surface sees, by horizons, weighted by the cosine to its normal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..camera import depth_to_points, pixel_rays
+from ..checks import check_choice, check_depth, check_intrinsics, check_map, check_mask, check_range
+from ..conventions import convert_normals, unit_normals
+from ..kinds import Axes
+from .height import BORDERS, FREE, SEAMLESS
+from .slopes import slopes_of
+
+MAX_RADIUS = 1024.0
+MIN_DIRECTIONS, MAX_DIRECTIONS = 4, 128
+
+# Distances along a direction grow by this factor: near things are seen whole, far ones in part.
+_GROWTH = 1.3
+# What is computed at a time on a CPU: it stays in the processor's cache.
+_BAND_PIXELS = 2**16
+_LEAST_FACING = 0.05
+# Of depth, whose normals were not made of it number by number: what rises less above its own plane is none.
+_OWN_PLANE = 0.05
+
+
+def height_to_occlusion(
+    height: Tensor, *, radius: float = 64.0, directions: int = 16, borders: str = FREE, weight: Tensor | None = None
+) -> Tensor:
+    """The share of the sky that a height leaves open, seen straight on.
+
+    Args:
+        height: (B, 1, H, W) in pixels, larger = nearer the viewer.
+        radius: What is farther than this many pixels hides nothing; from half of it on it hides less and less.
+        directions: Round each point.
+        borders: "free" (nothing stands beyond) or "seamless".
+        weight: (B, 1, H, W) bool, where there is a surface; None = everywhere. The rest hides nothing and is open.
+
+    Returns:
+        (B, 1, H, W) in [0, 1]: 1 = all of the hemisphere above the surface is open. A plane is 1, the foot of an endless wall 0.5, a V-shaped
+        groove of opening angle a (1 - cos a) / 2. Nothing is asked of the device.
+
+    Raises:
+        ValueError: Wrong shapes, or numbers out of range.
+
+    Source:
+        L. Bavoil, M. Sainz, R. Dimitrov, "Image-space horizon-based ambient occlusion" (2008). For each direction the integral of the cosine
+        over all elevations above the horizon is taken in closed form, as J. Jimenez and others, "Practical real-time strategies for accurate
+        indirect occlusion" (2016), do.
+    """
+    check_map(height, 1, "height")
+    check_choice("borders", borders, BORDERS)
+    _check_reach(radius, directions)
+    check_mask(weight, height)
+    surface = torch.isfinite(height) if weight is None else weight & torch.isfinite(height)
+    level = torch.where(surface, height, 0).float()
+    slopes = slopes_of(level, borders == SEAMLESS)
+    standing = _continued(torch.where(surface, level, -torch.inf), math.ceil(radius), borders == SEAMLESS)
+    open_share = torch.empty_like(level)
+    for band in _bands(level):
+        open_share[..., band, :] = _open_above(level[..., band, :], slopes[..., band, :], standing, band, radius, directions)
+    return torch.where(surface, open_share.clamp_(0, 1), 1)
+
+
+def depth_to_occlusion(
+    depth: Tensor,
+    intrinsics: Tensor,
+    normals: Tensor,
+    axes: Axes | str = Axes.OPENGL,
+    *,
+    radius: float = 64.0,
+    directions: int = 16,
+    weight: Tensor | None = None,
+) -> Tensor:
+    """The share of the sky that the things in a picture leave open to each point in it, as far as the picture shows them.
+
+    Args:
+        depth: (B, 1, H, W) positive and finite, any unit.
+        intrinsics: (B, 3, 3), pixels.
+        normals: (B, 3, H, W) unit vectors.
+        axes: Their axes.
+        radius: How far things hide the sky, in pixels of the picture at the point's own depth. What stands more than that in front of the
+            point hides it less and less, for what is behind its edge is not known.
+        directions: Round each point.
+        weight: (B, 1, H, W) bool, where there is a surface; None = everywhere. The rest, such as sky, hides nothing and is open.
+
+    Returns:
+        (B, 1, H, W) in [0, 1], 1 = open.
+
+    Raises:
+        ValueError: Wrong shapes or numbers, depth with holes.
+
+    Source:
+        As `height_to_occlusion`; horizons are measured in the planes that hold the line of sight, as Jimenez and others do.
+    """
+    check_depth(depth)
+    check_map(normals, 3, "normals", like=depth)
+    check_intrinsics(intrinsics, depth.shape[0], depth)
+    check_mask(weight, depth)
+    _check_reach(radius, directions)
+    facing = unit_normals(convert_normals(normals, axes, Axes.OPENCV), Axes.OPENCV)
+    pairs = zip(depth.split(1), intrinsics.split(1), facing.split(1), [None] * len(depth) if weight is None else weight.split(1), strict=True)
+    return torch.cat([_open_in_view(*picture, radius, directions) for picture in pairs])
+
+
+def _check_reach(radius: float, directions: int) -> None:
+    check_range("radius", radius, 1, MAX_RADIUS)
+    check_range("directions", directions, MIN_DIRECTIONS, MAX_DIRECTIONS)
+
+
+def _bands(maps: Tensor) -> Iterator[slice]:
+    """Rows to be computed together."""
+    height, width = maps.shape[-2:]
+    rows = height if maps.device.type != "cpu" else max(1, _BAND_PIXELS // width)
+    for start in range(0, height, rows):
+        yield slice(start, min(start + rows, height))
+
+
+def _continued(height: Tensor, reach: int, seamless: bool) -> Tensor:
+    """The height with `reach` pixels more on each side: nothing, or what lies at the opposite border."""
+    if not seamless:
+        return F.pad(height, (reach,) * 4, value=-torch.inf)
+    rows, columns = (torch.arange(-reach, side + reach, device=height.device) % side for side in height.shape[-2:])
+    return height[..., rows, :][..., columns]
+
+
+def _directions(count: int) -> Iterator[tuple[float, float]]:
+    """(right, down) round the circle."""
+    for index in range(count):
+        angle = 2 * math.pi * (index + 0.5) / count
+        yield math.cos(angle), math.sin(angle)
+
+
+def _steps(radius: float, direction: tuple[float, float]) -> Iterator[tuple[int, int, float, float]]:
+    """Whole pixels to the right and downwards along a direction, how far that is, and how much it counts."""
+    distance, last = 1.0, (0, 0)
+    while distance <= radius:
+        offset = (round(direction[0] * distance), round(direction[1] * distance))
+        if offset != last:
+            fade = min(1.0, 2 * (1 - distance / radius)) if radius > 2 else 1.0
+            if fade > 0:
+                yield (*offset, math.hypot(*offset), fade)
+        last, distance = offset, max(distance + 1, distance * _GROWTH)
+
+
+def _open_above(level: Tensor, slopes: Tensor, standing: Tensor, band: slice, radius: float, directions: int) -> Tensor:
+    """Of a band of rows; all of the surroundings are in `standing`."""
+    reach, (rows, width) = math.ceil(radius), level.shape[-2:]
+    towards = (slopes.square().sum(1, keepdim=True) + 1).rsqrt_()
+    total, rise = torch.zeros_like(level), torch.empty_like(level)
+    for right, down in _directions(directions):
+        own = slopes[:, :1] * right + slopes[:, 1:] * down
+        horizon = torch.zeros_like(level)
+        for x, y, distance, fade in _steps(radius, (right, down)):
+            other = standing[..., reach + band.start + y :, reach + x :][..., :rows, :width]
+            torch.sub(other, level, out=rise)
+            rise.mul_(fade / distance).sub_(own, alpha=fade)
+            torch.maximum(horizon, rise, out=horizon)
+        total += _open_to(horizon.add_(own), -own * towards, towards)
+    return total.mul_(2 / directions)
+
+
+def _open_to(horizon: Tensor, along: Tensor, towards: Tensor) -> Tensor:
+    """The integral, over all elevations above a horizon of one direction, of the cosine to the normal times that of the elevation.
+
+    Args:
+        horizon: Its slope; the tangent of its elevation.
+        along: The normal's component in that direction.
+        towards: The normal's component to the zenith.
+    """
+    cosine = (horizon * horizon).add_(1).reciprocal_()
+    return (math.pi / 4 - 0.5 * (horizon.atan() + horizon * cosine)).mul_(along).add_(cosine.mul_(0.5).mul_(towards))
+
+
+def _open_in_view(depth: Tensor, intrinsics: Tensor, normals: Tensor, weight: Tensor | None, radius: float, directions: int) -> Tensor:
+    """Of one picture. Heights are measured along the line of sight of each point, distances at right angles to it."""
+    points = depth_to_points(depth, intrinsics)
+    surface = torch.ones_like(depth, dtype=torch.bool) if weight is None else weight
+    away = points.square().sum(1, keepdim=True).sqrt()
+    reach = math.ceil(radius)
+    around = F.pad(torch.cat((points, torch.where(surface, away.square(), torch.inf)), 1), (reach,) * 4, value=torch.inf)
+    open_share = torch.empty_like(depth)
+    for band in _bands(depth):
+        rows = slice(band.start, band.stop)
+        own = (points[..., rows, :], away[..., rows, :], normals[..., rows, :])
+        open_share[..., rows, :] = _open_rows(*own, around, band, intrinsics, radius, directions)
+    return torch.where(surface, open_share.clamp_(0, 1), 1)
+
+
+def _open_rows(
+    points: Tensor, away: Tensor, normals: Tensor, around: Tensor, band: slice, intrinsics: Tensor, radius: float, directions: int
+) -> Tensor:
+    sight = points / -away
+    towards = (normals * sight).sum(1, keepdim=True).clamp_(min=_LEAST_FACING)
+    reach, (rows, width) = math.ceil(radius), away.shape[-2:]
+    focal_x, focal_y = intrinsics[:, 0, 0].view(1, 1, 1), intrinsics[:, 1, 1].view(1, 1, 1)
+    wide = away * (radius / torch.minimum(focal_x, focal_y))
+    total = torch.zeros_like(away)
+    for right, down in _directions(directions):
+        # The direction in space, made perpendicular to the line of sight.
+        across = torch.stack((right / focal_x, down / focal_y, torch.zeros_like(focal_x)), 1)
+        across = across - (across * sight).sum(1, keepdim=True) * sight
+        along = (normals * across).sum(1, keepdim=True) / across.square().sum(1, keepdim=True).sqrt()
+        own = -along / towards
+        horizon = torch.zeros_like(away)
+        for x, y, _, fade in _steps(radius, (right, down)):
+            other = around[..., reach + band.start + y :, reach + x :][..., :rows, :width]
+            rise, counts = _rise(other, sight, away, wide)
+            horizon = torch.maximum(horizon, torch.where(counts > 0, (rise - own - _OWN_PLANE) * (counts * fade), 0))
+        total += _open_to(horizon.add_(own), along, towards)
+    return total.mul_(2 / directions)
+
+
+def _rise(other: Tensor, sight: Tensor, away: Tensor, wide: Tensor) -> tuple[Tensor, Tensor]:
+    """How steeply other points rise over these along the line of sight, and how much they count."""
+    nearness = (other[:, :3] * sight).sum(1, keepdim=True)
+    beside = (other[:, 3:] - nearness * nearness).clamp_(min=1e-12).sqrt_()
+    front = nearness + away
+    counts = torch.where(other[:, 3:] < torch.inf, (2 - front / wide).clamp(0, 1), 0)
+    return front / beside, counts

@@ -1,0 +1,109 @@
+"""Fourier, cosine and sine transforms of maps: what continues over the border as the border asks, and blurring by them."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def exact_dtype(device: torch.device) -> torch.dtype:
+    """float64 where the device has it, for what float32 would round too coarsely."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def frequencies(length: int, seamless: bool, like: Tensor) -> Tensor:
+    """Radians a pixel of each coefficient along an axis: of `torch.fft.fft` where it is seamless, else of `dct`."""
+    if seamless:
+        return torch.fft.fftfreq(length, device=like.device, dtype=like.dtype) * (2 * math.pi)
+    return torch.arange(length, device=like.device, dtype=like.dtype) * (math.pi / length)
+
+
+def dct(values: Tensor, dim: int) -> Tensor:
+    """The cosine transform (type 2, unscaled) along an axis: sum over n of x_n cos(pi (n + 1/2) k / N).
+
+    Source:
+        J. Makhoul, "A fast cosine transform in one and two dimensions" (1980): a Fourier transform of the same length.
+    """
+    rows = values.movedim(dim, -1)
+    length = rows.shape[-1]
+    turned = torch.fft.rfft(torch.cat((rows[..., ::2], rows[..., 1::2].flip(-1)), -1)) * _turn(length, rows)
+    return torch.cat((turned.real, -turned.imag[..., 1 : (length + 1) // 2].flip(-1)), -1).movedim(-1, dim)
+
+
+def idct(coefficients: Tensor, dim: int) -> Tensor:
+    """The inverse of `dct`."""
+    rows = coefficients.movedim(dim, -1)
+    length = rows.shape[-1]
+    half = length // 2 + 1
+    mirrored = torch.cat((torch.zeros_like(rows[..., :1]), rows[..., length - half + 1 :].flip(-1)), -1)
+    mixed = torch.fft.irfft(torch.complex(rows[..., :half].contiguous(), -mirrored) * _turn(length, rows).conj(), length)
+    values = torch.empty_like(mixed)
+    middle = (length + 1) // 2
+    values[..., ::2], values[..., 1::2] = mixed[..., :middle], mixed[..., middle:].flip(-1)
+    return values.movedim(-1, dim)
+
+
+def dst(values: Tensor, dim: int) -> Tensor:
+    """The sine transform along an axis, sum over n of x_n sin(pi (n + 1/2) k / N), for the k of `dct`: of k = N nothing is kept."""
+    rows = values.movedim(dim, -1)
+    all_but_first = dct(rows * _alternating(rows), -1).flip(-1)[..., :-1]
+    return torch.cat((torch.zeros_like(rows[..., :1]), all_but_first), -1).movedim(-1, dim)
+
+
+def idst(coefficients: Tensor, dim: int) -> Tensor:
+    """The values whose `dst` this is."""
+    rows = coefficients.movedim(dim, -1)
+    shifted = torch.cat((rows[..., 1:], torch.zeros_like(rows[..., :1])), -1).flip(-1)
+    return (idct(shifted, -1) * _alternating(rows)).movedim(-1, dim)
+
+
+def blurred(values: Tensor, sigma: float, seamless: bool = False) -> Tensor:
+    """A Gaussian blur of any width in the same time.
+
+    Args:
+        values: (B, C, H, W).
+        sigma: Its standard deviation in pixels; 0 = as it is.
+        seamless: Whether the map continues at its opposite border, else it is mirrored at its own.
+
+    Returns:
+        (B, C, H, W).
+    """
+    if sigma <= 0:
+        return values
+    height, width = values.shape[-2:]
+    down, right = frequencies(height, seamless, values), frequencies(width, seamless, values)
+    if seamless:
+        right = right[: width // 2 + 1]
+    fade = torch.exp(-0.5 * sigma * sigma * (down * down))[:, None] * torch.exp(-0.5 * sigma * sigma * (right * right))
+    if seamless:
+        return torch.fft.irfft2(torch.fft.rfft2(values) * fade, s=(height, width))
+    return idct(idct(dct(dct(values, -1), -2) * fade, -2), -1)
+
+
+def blurred_where(values: Tensor, weight: Tensor, sigma: float, seamless: bool = False) -> Tensor:
+    """A Gaussian blur to which each pixel adds by its weight.
+
+    Args:
+        values: (B, C, H, W), finite also where the weight is 0.
+        weight: (B, 1, H, W) from 0 to 1.
+        sigma: As `blurred`.
+        seamless: As `blurred`.
+
+    Returns:
+        (B, C, H, W); where no weight is near, what little reaches there.
+    """
+    share = blurred(weight, sigma, seamless).clamp(min=1e-4)
+    return blurred(values * weight, sigma, seamless) / share
+
+
+def _turn(length: int, like: Tensor) -> Tensor:
+    """exp(-i pi k / 2N) for the coefficients of a real Fourier transform."""
+    angle = torch.arange(length // 2 + 1, device=like.device, dtype=like.dtype) * (-math.pi / (2 * length))
+    return torch.complex(angle.cos(), angle.sin())
+
+
+def _alternating(like: Tensor) -> Tensor:
+    """(N,): 1, -1, 1, ..."""
+    return 1 - 2 * (torch.arange(like.shape[-1], device=like.device) % 2).to(like.dtype)
