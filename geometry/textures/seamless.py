@@ -1,0 +1,177 @@
+"""Maps that tile: estimates over a picture that goes on at its opposite border, and borders that meet."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ..checks import check_map, check_range
+from ..conventions import unit_normals
+from ..estimate import Estimate, Quantity
+from .transforms import exact_dtype
+
+MAX_MARGIN = 0.5
+"""Largest share of a side that is put on at either end."""
+
+
+def margins(height: int, width: int, share: float) -> tuple[int, int]:
+    """Rows and columns to put on at each end, for a share of the sides."""
+    check_range("margin", share, 0, MAX_MARGIN)
+    return round(height * share), round(width * share)
+
+
+def wrap(maps: Tensor, margin: tuple[int, int]) -> Tensor:
+    """Puts on at each border what lies at the opposite one.
+
+    Args:
+        maps: (B, C, H, W).
+        margin: Rows and columns to put on at each end.
+
+    Returns:
+        (B, C, H + 2 rows, W + 2 columns).
+    """
+    height, width = maps.shape[-2:]
+    rows = torch.arange(-margin[0], height + margin[0], device=maps.device) % height
+    columns = torch.arange(-margin[1], width + margin[1], device=maps.device) % width
+    return maps[..., rows, :][..., columns]
+
+
+def folded(maps: Tensor, margin: tuple[int, int]) -> Tensor:
+    """Undoes `wrap`: what was seen twice, at either end, is blended so that opposite borders continue each other.
+
+    Args:
+        maps: (B, C, H + 2 rows, W + 2 columns).
+        margin: As it was given to `wrap`.
+
+    Returns:
+        (B, C, H, W).
+    """
+    return _folded(_folded(maps, margin[0], -2), margin[1], -1)
+
+
+def seamless_estimate(wrapped: Estimate, margin: tuple[int, int]) -> Estimate:
+    """What a model says of a wrapped picture, as maps of the picture that tile.
+
+    Depth: its differences from pixel to pixel are folded, their mean is taken out (the slope that lets borders differ), and what is left is
+    integrated over the torus. Of metric depth that is done with its logarithm, so that it stays positive. Normals are blended as vectors.
+
+    Args:
+        wrapped: An estimate of `wrap(picture, margin)`.
+        margin: As it was given to `wrap`.
+
+    Returns:
+        The estimate of the picture, without a camera: what tiles is seen straight on.
+    """
+    depth, normals, mask, confidence = wrapped.depth, wrapped.normals, wrapped.valid, wrapped.confidence
+    kept = _cropped(mask, margin)
+    if depth is not None:
+        values, quantity, valid = wrapped.known_depth()
+        values = torch.where(valid, values, _middle(values, valid))
+        as_ratio = quantity is Quantity.METRIC_DEPTH
+        level = _level(values.log() if as_ratio else values, margin)
+        depth = torch.where(kept, level.exp() if as_ratio else level, torch.nan)
+    if normals is not None:
+        normals = unit_normals(folded(torch.where(mask, normals, 0), margin), wrapped.axes)
+    return replace(
+        wrapped,
+        depth=depth,
+        normals=normals,
+        mask=None if wrapped.mask is None and bool(kept.all()) else kept,
+        confidence=None if confidence is None else folded(confidence, margin),
+        intrinsics=None,
+        extrinsics=None,
+    )
+
+
+def tileable(maps: Tensor) -> Tensor:
+    """A picture or map whose opposite borders meet: a smooth surface that is zero in the middle is subtracted, nothing is moved or invented.
+
+    Args:
+        maps: (B, C, H, W); what is cut at a border, such as half a brick, stays cut.
+
+    Returns:
+        (B, C, H, W), with the same mean; not clamped.
+
+    Source:
+        L. Moisan, "Periodic plus smooth image decomposition" (2011).
+    """
+    values = maps.to(exact_dtype(maps.device))
+    jumps = torch.zeros_like(values)
+    rows, columns = values[..., 0, :] - values[..., -1, :], values[..., :, 0] - values[..., :, -1]
+    jumps[..., 0, :] -= rows
+    jumps[..., -1, :] += rows
+    jumps[..., :, 0] -= columns
+    jumps[..., :, -1] += columns
+    return (values - _poisson(-jumps)).to(maps.dtype)
+
+
+def seam_step(maps: Tensor) -> tuple[float, float]:
+    """How much maps change over their seams, and how much inside, from pixel to pixel on average.
+
+    Args:
+        maps: (B, C, H, W) with at least two pixels a side.
+
+    Returns:
+        The mean absolute difference over the two seams, and over all pairs of neighbours.
+    """
+    check_map(maps, maps.shape[1], "maps")
+    over = (maps[..., 0, :] - maps[..., -1, :]).abs().flatten(), (maps[..., :, 0] - maps[..., :, -1]).abs().flatten()
+    inside = maps.diff(dim=-1).abs().flatten(), maps.diff(dim=-2).abs().flatten()
+    return torch.cat(over).mean().item(), torch.cat(inside).mean().item()
+
+
+def _folded(maps: Tensor, margin: int, dim: int) -> Tensor:
+    length = maps.shape[dim] - 2 * margin
+    middle = maps.narrow(dim, margin, length).clone()
+    if margin == 0:
+        return middle
+    # A half at the border, where both views are equally far from theirs, all of the middle's own at the end of the margin.
+    own = 0.5 + (torch.arange(margin, device=maps.device, dtype=maps.dtype) + 0.5) / (2 * margin)
+    own = own if dim == -1 else own[:, None]
+    first, last = middle.narrow(dim, 0, margin), middle.narrow(dim, length - margin, margin)
+    after, before = maps.narrow(dim, margin + length, margin), maps.narrow(dim, 0, margin)
+    blended_first, blended_last = torch.lerp(after, first, own), torch.lerp(before, last, own.flip(0))
+    first.copy_(blended_first)
+    last.copy_(blended_last)
+    return middle
+
+
+def _cropped(maps: Tensor, margin: tuple[int, int]) -> Tensor:
+    rows, columns = margin
+    return maps[..., rows : maps.shape[-2] - rows, columns : maps.shape[-1] - columns]
+
+
+def _middle(values: Tensor, valid: Tensor) -> Tensor:
+    """(B, 1, 1, 1): the mean of what counts; 1 where nothing does."""
+    count = valid.sum((2, 3), keepdim=True)
+    mean = torch.where(valid, values, 0).sum((2, 3), keepdim=True) / count.clamp(min=1)
+    return torch.where(count > 0, mean, 1)
+
+
+def _level(values: Tensor, margin: tuple[int, int]) -> Tensor:
+    """Wrapped values (B, 1, H, W) as a map that tiles, with the mean that they had."""
+    exact = values.to(exact_dtype(values.device))
+    # The difference to the next pixel; one pixel of margin more at the far end than is folded.
+    right, down = exact.roll(-1, -1) - exact, exact.roll(-1, -2) - exact
+    if margin[1] == 0:
+        right[..., -1] = 0
+    if margin[0] == 0:
+        down[..., -1, :] = 0
+    right, down = (_without_mean(folded(each, margin)) for each in (right, down))
+    divergence = right - right.roll(1, -1) + down - down.roll(1, -2)
+    return (_poisson(-divergence) + _cropped(exact, margin).mean((2, 3), keepdim=True)).to(values.dtype)
+
+
+def _without_mean(values: Tensor) -> Tensor:
+    return values - values.mean((2, 3), keepdim=True)
+
+
+def _poisson(values: Tensor) -> Tensor:
+    """The map of mean 0 whose discrete Laplacian, with its sign changed, is this, on the torus."""
+    height, width = values.shape[-2:]
+    down = 2 - 2 * (2 * torch.pi * torch.fft.fftfreq(height, device=values.device, dtype=values.dtype)).cos()
+    right = 2 - 2 * (2 * torch.pi * torch.fft.rfftfreq(width, device=values.device, dtype=values.dtype)).cos()
+    power = down[:, None] + right
+    return torch.fft.irfft2(torch.fft.rfft2(values) / torch.where(power > 0, power, torch.inf), s=(height, width))
