@@ -9,12 +9,14 @@ from . import (
     geometry,
     interop,
     leres,
+    materials,
     metric3d,
     midas,
     normal_maps,
     relight,
     render,
     stereo,
+    textures,
     video,
     video_depth_anything,
 )
@@ -35,6 +37,8 @@ NODES = (
     *video.NODES,
     *interop.NODES,
     *files.NODES,
+    *textures.NODES,
+    *materials.NODES,
     *aio.NODES,
 )
 

@@ -1,6 +1,6 @@
 """Files of depth and normals: numbers go out and come back whole."""
 
-from .exr import read_exr, write_exr
+from .exr import read_exr, write_exr, write_picture_exr
 from .formats import FORMATS, FileFormat, SaveOptions, load_estimate, possible_paths, save_estimate
 from .mesh import PLY_AXES, Mesh, depth_to_mesh, write_glb, write_ply
 from .npz import read_npz, write_npz
@@ -45,6 +45,7 @@ __all__ = [
     "write_normals_png",
     "write_npz",
     "write_pfm",
+    "write_picture_exr",
     "write_picture_png",
     "write_ply",
 ]

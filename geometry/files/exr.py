@@ -77,6 +77,28 @@ def write_depth_channel(path: str | os.PathLike[str], depth: np.ndarray) -> None
         file.write(str(temporary))
 
 
+def write_picture_exr(path: str | os.PathLike[str], picture: Tensor) -> None:
+    """Writes a picture as 32-bit floats, unrounded and unclamped, atomically.
+
+    Args:
+        path: The file.
+        picture: (C, H, W) or (1, C, H, W), 1 channel (Y), 3 (R, G, B) or 4 (and A).
+
+    Raises:
+        ValueError: More than one picture, or another number of channels.
+        ImportError: OpenEXR is not installed.
+    """
+    planes = picture[0] if picture.ndim == 4 and picture.shape[0] == 1 else picture
+    names = {1: "Y", 3: "RGB", 4: "RGBA"}.get(planes.shape[0] if planes.ndim == 3 else 0)
+    if names is None:
+        raise ValueError(f"the picture has shape {tuple(picture.shape)}; expected (C, height, width) of 1, 3 or 4 channels")
+    library = openexr()
+    channels = dict(zip(names, planes.detach().float().cpu().contiguous().numpy(), strict=True))
+    header = {"compression": library.ZIP_COMPRESSION, "type": library.scanlineimage}
+    with atomic_path(path) as temporary, library.File(header, channels) as file:
+        file.write(str(temporary))
+
+
 def read_exr(path: str | os.PathLike[str], quantity: Quantity | None = None, axes: Axes | None = None) -> Estimate:
     """Reads depth and normals from an OpenEXR file: ours, Blender's (single or multilayer), ComfyUI's Save Image, and the like.
 

@@ -161,9 +161,7 @@ def _check(maps: Tensor, borders: str, derivative: str) -> None:
         )
 
 
-def _integrated(
-    normals: Tensor, known: Tensor, axes: Axes | str, borders: str, level: bool, flatten: float, derivative: str
-) -> Tensor:
+def _integrated(normals: Tensor, known: Tensor, axes: Axes | str, borders: str, level: bool, flatten: float, derivative: str) -> Tensor:
     """Of one picture."""
     seamless, whole = borders == SEAMLESS, bool(known.all())
     slopes = normals_to_slopes(torch.where(known, normals, 0).to(exact_dtype(normals.device)), axes)

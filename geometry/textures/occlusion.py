@@ -196,9 +196,7 @@ def _open_in_view(depth: Tensor, intrinsics: Tensor, normals: Tensor, weight: Te
     return torch.where(surface, open_share.clamp_(0, 1), 1).to(depth.dtype)
 
 
-def _open_rows(
-    points: Tensor, normals: Tensor, around: Tensor, band: slice, intrinsics: Tensor, radius: float, directions: int
-) -> Tensor:
+def _open_rows(points: Tensor, normals: Tensor, around: Tensor, band: slice, intrinsics: Tensor, radius: float, directions: int) -> Tensor:
     away = _dot(points, points).sqrt_()
     sight = points / -away
     towards, plane = _dot(normals, sight).clamp_(min=_LEAST_FACING), _dot(normals, points)

@@ -1,0 +1,115 @@
+"""The set of maps that a material is made of, from one photograph and what is known of its shape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..checks import check_choice
+from ..conventions import blend_normals
+from ..estimate import Estimate
+from .curvature import CurvatureMaps, curvature_maps, mean_curvature
+from .detail import detail_normals, photo_normals
+from .height import FREE, height_to_image, normals_to_height
+from .occlusion import height_to_occlusion
+
+NORMALS, PHOTO, BOTH = DETAILS = ("normals", "photo", "both")
+"""Where fine relief comes from: the model's normals, light and dark of the photograph, or both, one laid on the other."""
+
+
+@dataclass(frozen=True)
+class PbrOptions:
+    """What is asked of a set of maps.
+
+    Attributes:
+        source: One of `DETAILS`.
+        radius: Shapes wider than this many pixels are no relief of the material; 0 = a quarter of the shorter side.
+        relief: How many pixels high one standard deviation of the photograph's brightness is.
+        borders: "free" or "seamless".
+        occlusion_radius: Pixels; 0 = an eighth of the radius of shapes, at least 4.
+        directions: Of the occlusion.
+        scale: Pixels over which curvature is judged.
+    """
+
+    source: str = BOTH
+    radius: float = 0.0
+    relief: float = 0.7
+    borders: str = FREE
+    occlusion_radius: float = 0.0
+    directions: int = 16
+    scale: float = 2.0
+
+    def radius_for(self, height: int, width: int) -> float:
+        """Pixels beyond which a shape is no relief, for a picture of this size."""
+        return self.radius or max(4.0, min(height, width) / 4)
+
+
+class PbrMaps(NamedTuple):
+    """The maps of a batch."""
+
+    height: Tensor
+    """(B, 1, H, W) in [0, 1], white = high."""
+    height_range: Tensor
+    """Pixels between black and white, ()."""
+    normals: Tensor
+    """(B, 3, H, W) unit vectors, OPENGL axes."""
+    occlusion: Tensor
+    """(B, 1, H, W), 1 = open."""
+    bend: CurvatureMaps
+
+
+def material_normals(estimate: Estimate | None, picture: Tensor | None, options: PbrOptions) -> Tensor:
+    """Normals of a material's relief, without the shape that it lies on.
+
+    Args:
+        estimate: With normals; None where the source is the photograph alone.
+        picture: (B, 3, H, W) in [0, 1], of the estimate's size; None where the source is the normals alone.
+        options: What is asked.
+
+    Returns:
+        (B, 3, H, W) unit vectors, OPENGL axes.
+
+    Raises:
+        ValueError: What the source asks for is not there.
+    """
+    check_choice("source", options.source, DETAILS)
+    normals = None if estimate is None else estimate.normals
+    if options.source != PHOTO and (estimate is None or normals is None):
+        raise ValueError(f"source is {options.source}, and there are no normals: link geometry or a normal map, or choose {PHOTO}")
+    if options.source != NORMALS and picture is None:
+        raise ValueError(f"source is {options.source}, and there is no photograph: link image, or choose {NORMALS}")
+    found = []
+    if options.source != PHOTO:
+        assert estimate is not None and normals is not None
+        radius = options.radius_for(*normals.shape[-2:])
+        found.append(detail_normals(normals, estimate.axes, radius=radius, weight=estimate.normals_valid, borders=options.borders))
+    if options.source != NORMALS:
+        assert picture is not None
+        radius = options.radius_for(*picture.shape[-2:])
+        # Of light and dark only what is fine is relief: the rest is paint, dirt and lamps.
+        found.append(photo_normals(picture, radius=max(2.0, radius / 4), relief=options.relief, borders=options.borders))
+    return found[0] if len(found) == 1 else blend_normals(*found)
+
+
+def pbr_maps(normals: Tensor, options: PbrOptions) -> PbrMaps:
+    """All maps of a material's normals.
+
+    Args:
+        normals: (B, 3, H, W) unit vectors, OPENGL axes, as `material_normals` gives them.
+        options: What is asked.
+    """
+    radius = options.radius_for(*normals.shape[-2:])
+    height = normals_to_height(normals, borders=options.borders, level=True, flatten=radius)
+    reach = options.occlusion_radius or max(4.0, radius / 8)
+    occlusion = height_to_occlusion(height, radius=reach, directions=options.directions, borders=options.borders)
+    bend = curvature_maps(mean_curvature(normals, scale=options.scale, borders=options.borders), scale=options.scale)
+    levels, span = height_to_image(height)
+    return PbrMaps(levels, span, normals, occlusion, bend)
+
+
+def with_contrast(occlusion: Tensor, strength: float) -> Tensor:
+    """Occlusion made darker (strength above 1) or lighter (below 1); what is open stays white."""
+    return torch.clamp(occlusion, 0, 1) ** strength

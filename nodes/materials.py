@@ -1,0 +1,251 @@
+"""From a photograph to a material: geometry that tiles, fine relief, and files of 16 bits and more."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from ..geometry.checks import check_choice, check_range
+from ..geometry.conventions import NormalMapCoding, encode_normal_map
+from ..geometry.derive import with_normals
+from ..geometry.estimate import Estimate
+from ..geometry.files import resolve_inside, write_picture_exr, write_picture_png
+from ..geometry.textures.detail import MAX_RELIEF
+from ..geometry.textures.height import BORDERS, FREE
+from ..geometry.textures.pbr import BOTH, DETAILS, NORMALS, PHOTO, PbrOptions, material_normals
+from ..geometry.textures.seamless import MAX_MARGIN, margins, seamless_estimate, tileable, wrap
+from ..model_loader import Model
+from ..model_loader.folders import user_folder
+from ..model_loader.host import default_device, image_placement, progress_bar
+from ..utils import resize_picture, to_planar, to_rgb
+from .batches import counted, geometry_output, joined, one_by_one, to_output
+from .checks import check_camera, check_network_side
+from .files import _number, _problem, _shown
+from .sockets import DEPTH_NORMAL_MODEL, FILES, GEOMETRY, TEXTURES, Inputs
+from .surfaces import normal_map_input, surface_normals
+from .widgets import (
+    AUTO,
+    CODINGS,
+    choice_widget,
+    coding_widget,
+    geometry_input,
+    image_input,
+    network_side_widget,
+    number_widget,
+    switch_widget,
+)
+
+MAX_RADIUS = 2048.0
+PNG, EXR = TEXTURE_FORMATS = ("png", "exr")
+DEFAULT_PREFIX = "textures/texture"
+
+
+class SeamlessGeometry:
+    """A model's depth and normals of a picture that tiles."""
+
+    NODE_ID = "DepthNormal_SeamlessGeometry"
+    DISPLAY_NAME = "Seamless Geometry"
+    DESCRIPTION = (
+        "Runs a depth or normal model so that its maps tile: the model sees the picture continued at its opposite borders, what it sees "
+        "twice is blended, and the slope that would not meet at the borders is taken out."
+    )
+    CATEGORY, FUNCTION = TEXTURES, "execute"
+    RETURN_TYPES: ClassVar = (GEOMETRY, "IMAGE")
+    RETURN_NAMES: ClassVar = ("geometry", "image")
+    OUTPUT_TOOLTIPS: ClassVar = (
+        "Depth and normals whose opposite borders meet, seen straight on (without a camera).",
+        "The picture; with its borders evened, if that is switched on.",
+    )
+    SEARCH_ALIASES: ClassVar = ["seamless", "tileable", "tiling texture", "wrap", "repeat", "texture"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        margin = "How much of the picture is put on at each border, as a share of its sides: what the model sees beyond the seam."
+        even = (
+            "Takes the differences of light and colour out that the picture's opposite borders have. Things that are cut at a border stay "
+            "cut: the photograph itself should tile."
+        )
+        resolution = "Side of the network's input in pixels, for the picture with its margins, as in Estimate Geometry. 0: the model's own."
+        normals = "auto: of a model without normals they are computed from its depth. model only: nothing is added."
+        return {
+            "required": {
+                "model": (DEPTH_NORMAL_MODEL, {"tooltip": "Any model, from Load Depth/Normal Model."}),
+                "image": image_input("A texture that tiles, or a batch."),
+            },
+            "optional": {
+                "margin": number_widget(0.25, 0.0, MAX_MARGIN, 0.01, margin),
+                "even_borders": switch_widget(False, even),
+                "resolution": network_side_widget(resolution),
+                "normals": choice_widget((AUTO, "model only"), normals),
+            },
+        }
+
+    def execute(
+        self, model: Model, image: Tensor, margin: float = 0.25, even_borders: bool = False, resolution: int = 0, normals: str = AUTO
+    ) -> tuple[Estimate, Tensor]:
+        """The estimate and the pictures."""
+        check_network_side(resolution)
+        check_camera(0.0)
+        check_choice("normals", normals, (AUTO, "model only"))
+        pictures = to_rgb(image)
+        pictures = tileable(pictures).clamp(0, 1) if even_borders else pictures
+        beyond = margins(*pictures.shape[-2:], margin)
+        derive = with_normals if normals == AUTO else None
+        found = model.estimate(wrap(pictures, beyond), resolution or None, progress_bar(len(pictures)), derive=derive)
+        seamless = [geometry_output(seamless_estimate(each, beyond)) for each in one_by_one(found)]
+        return Estimate.cat(_alike(seamless)), to_output(pictures)
+
+
+class DetailNormals:
+    """Fine relief without the big shape."""
+
+    NODE_ID = "DepthNormal_DetailNormals"
+    DISPLAY_NAME = "Detail Normals from Photo"
+    DESCRIPTION = (
+        "Normals of a material's fine relief, without the shape that it lies on: what is finer than a radius in a model's normals, in the "
+        "light and dark of the photograph, or both. Convert Normal Map lays them on another surface."
+    )
+    CATEGORY, FUNCTION = TEXTURES, "execute"
+    RETURN_TYPES: ClassVar = ("IMAGE", GEOMETRY)
+    RETURN_NAMES: ClassVar = ("normal_map", "geometry")
+    OUTPUT_TOOLTIPS: ClassVar = ("The detail as a normal map.", "The same as raw normals.")
+    SEARCH_ALIASES: ClassVar = ["detail normal", "high pass", "flatten normals", "photo to normal", "crazybump", "rnm", "micro detail"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        source = (
+            "auto: all that is linked. normals: those of the geometry or normal map. photo: light and dark of the picture, dark = deep: a "
+            "guess, which takes paint for relief. both: the photo's relief on that of the normals."
+        )
+        radius = "Shapes wider than this many pixels are taken out. 0: a quarter of the shorter side. Of the photo a quarter of it counts."
+        relief = "Of the photo: how many pixels high its usual contrast is; negative: bright is deep."
+        return {
+            "required": {},
+            "optional": {
+                "image": image_input("The photograph."),
+                "geometry": geometry_input("Raw normals of it; of depth alone, normals are computed."),
+                "normal_map": normal_map_input("A normal map of it instead."),
+                "source": choice_widget((AUTO, *DETAILS), source),
+                "radius": number_widget(0.0, 0.0, MAX_RADIUS, 1.0, radius),
+                "relief": number_widget(0.7, -MAX_RELIEF, MAX_RELIEF, 0.05, relief),
+                "borders": choice_widget(BORDERS, "seamless: the photograph tiles. free: it does not."),
+                "coding": coding_widget("How the result stores its vectors: opengl for Blender and glTF, directx for Unreal."),
+                "normal_coding": coding_widget("How the given normal map stores its vectors."),
+            },
+        }
+
+    def execute(
+        self,
+        image: Tensor | None = None,
+        geometry: Any = None,
+        normal_map: Tensor | None = None,
+        source: str = AUTO,
+        radius: float = 0.0,
+        relief: float = 0.7,
+        borders: str = FREE,
+        coding: str = CODINGS[0],
+        normal_coding: str = CODINGS[0],
+    ) -> tuple[Tensor, Estimate]:
+        """One normal map a picture."""
+        check_choice("source", source, (AUTO, *DETAILS))
+        check_choice("coding", coding, CODINGS)
+        check_range("radius", radius, 0, MAX_RADIUS)
+        has_normals = geometry is not None or normal_map is not None
+        if not has_normals and image is None:
+            raise ValueError("there is nothing to take relief from: link geometry or a normal map, the photograph, or both")
+        if source == AUTO:
+            source = NORMALS if image is None else BOTH if has_normals else PHOTO
+        options = PbrOptions(source, radius, relief, borders)
+        whole = surface_normals(normal_map, normal_coding, geometry) if has_normals and source != PHOTO else None
+        pictures = _photos(image, whole) if image is not None and source != NORMALS else None
+        total = whole.batch if whole is not None else 0 if pictures is None else len(pictures)
+        known = [None] * total if whole is None else one_by_one(whole, default_device())
+        photos = [None] * total if pictures is None else pictures.split(1)
+
+        def parts() -> Any:
+            for estimate, photo in counted(zip(known, photos, strict=True), total):
+                photo = None if photo is None else photo.to(default_device())
+                yield (material_normals(estimate, photo, options).to(image_placement()[0]),)
+
+        (normals,) = joined(parts(), total)
+        return to_output(encode_normal_map(normals, NormalMapCoding(coding))), geometry_output(Estimate(normals=normals))
+
+
+class SaveTexture:
+    """Pictures in 16 bits or floats."""
+
+    NODE_ID = "DepthNormal_SaveTexture"
+    DISPLAY_NAME = "Save Texture"
+    DESCRIPTION = "Writes pictures to ComfyUI's output folder as PNG of 16 bits or as EXR of 32-bit floats: heights keep their fine steps."
+    CATEGORY, FUNCTION, OUTPUT_NODE = FILES, "execute", True
+    RETURN_TYPES: ClassVar = ()
+    OUTPUT_TOOLTIPS: ClassVar = ()
+    SEARCH_ALIASES: ClassVar = ["save 16-bit png", "save height map", "save displacement", "save exr", "export texture", "16 bit"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        prefix = "Folders below the output folder and the beginning of the name; a number is added: textures/texture_00001.png."
+        kinds = "png: 16 bits a channel, 0 to 1. exr: floats as they are, also below 0 and above 1."
+        grey = "One channel where red, green and blue are the same, as of heights; engines expect that."
+        return {
+            "required": {"image": image_input("Heights, normal maps, any picture.")},
+            "optional": {
+                "filename_prefix": ("STRING", {"default": DEFAULT_PREFIX, "tooltip": prefix}),
+                "format": choice_widget(TEXTURE_FORMATS, kinds),
+                "grey": switch_widget(True, grey),
+            },
+        }
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, filename_prefix: str | None = DEFAULT_PREFIX) -> bool | str:  # noqa: N802
+        """Refuses names that leave the output folder before anything runs; `None` comes from another node and is not known yet."""
+        return filename_prefix is None or _problem(lambda: resolve_inside(user_folder("output"), filename_prefix))
+
+    def execute(
+        self, image: Tensor, filename_prefix: str = DEFAULT_PREFIX, format: str = PNG, grey: bool = True
+    ) -> dict[str, dict[str, list[dict[str, str]]]]:
+        """Writes the files and names them to ComfyUI's page."""
+        check_choice("format", format, TEXTURE_FORMATS)
+        pictures, root = to_planar(image), user_folder("output")
+        prefix = resolve_inside(root, filename_prefix)
+        resolve_inside(root, f"{filename_prefix}_00000.{format}")  # the name must not become too long by its number
+        prefix.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".", dir=prefix.parent) as aside:
+            finished = []
+            for index, picture in enumerate(counted(pictures, len(pictures))):
+                path = Path(aside, f"{index}.{format}")
+                planes = picture[:1] if grey and bool((picture[1:3] == picture[:1]).all()) else picture
+                if format == PNG:
+                    write_picture_png(path, planes.float(), 16)
+                else:
+                    write_picture_exr(path, planes)
+                finished.append((path.stem, (path,)))
+            written = _number(finished, prefix)
+        return {"ui": {"images" if format == PNG else "files": [_shown(path, root) for path in written]}}
+
+
+def _photos(image: Tensor, whole: Estimate | None) -> Tensor:
+    """(B, 3, H, W): the photographs, at the size and in the number of the normals where there are some."""
+    pictures = to_rgb(image)
+    if whole is None:
+        return pictures
+    if len(pictures) not in (1, whole.batch):
+        raise ValueError(f"image holds {len(pictures)} pictures, the normals {whole.batch}; expected as many, or one for all")
+    return resize_picture(pictures, whole.height, whole.width).expand(whole.batch, -1, -1, -1)
+
+
+def _alike(parts: list[Estimate]) -> list[Estimate]:
+    """Estimates of one set of maps: where one has a mask, all have."""
+    if all(part.mask is None for part in parts):
+        return parts
+    return [replace(part, mask=part.valid) if part.mask is None else part for part in parts]
+
+
+NODES = (SeamlessGeometry, DetailNormals, SaveTexture)
