@@ -21,6 +21,7 @@ from .bench_command import add_bench
 from .estimate_command import add_demo, add_estimate
 from .stereo_command import add_stereo
 from .terminal import TerminatedError, complain, open_closed_streams, say, terminable
+from .texture_command import add_texture
 from .verify_command import add_verify
 from .video_command import add_video
 
@@ -43,6 +44,11 @@ EXAMPLES = {
     "verify": (
         "depth-normal verify                                              # the models whose files are here",
         "depth-normal verify moge-2-vits-normal --device cuda             # downloads it if need be",
+    ),
+    "texture": (
+        "depth-normal texture pbr wall.jpg --out maps --seamless          # wall_height.png, _normal, _ao, _curvature",
+        "depth-normal texture height normals.png --out height.png         # 16 bits; the pixels of its range are in the file",
+        "depth-normal texture occlusion height.png --out ao.png",
     ),
     "download": ("depth-normal download moge-2-vits-normal",),
 }
@@ -133,6 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_compare(command("compare", "say how far two files of depth and/or normals of one view are apart"))
     add_bench(command("bench", "measure how fast a model is on this machine, as a table to paste into an issue"))
     add_verify(command("verify", "check models and their files on a photograph, as a table to paste into an issue"))
+    add_texture(command("texture", "make maps of a material: height, normals, curvature, occlusion, or all of one photograph"))
     return parser
 
 

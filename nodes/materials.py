@@ -23,7 +23,7 @@ from ..model_loader.folders import user_folder
 from ..model_loader.host import default_device, image_placement, progress_bar
 from ..utils import resize_picture, to_planar, to_rgb
 from .batches import counted, geometry_output, joined, one_by_one, to_output
-from .checks import check_camera, check_network_side
+from .checks import check_network_side
 from .files import _number, _problem, _shown
 from .sockets import DEPTH_NORMAL_MODEL, FILES, GEOMETRY, TEXTURES, Inputs
 from .surfaces import normal_map_input, surface_normals
@@ -90,11 +90,10 @@ class SeamlessGeometry:
     ) -> tuple[Estimate, Tensor]:
         """The estimate and the pictures."""
         check_network_side(resolution)
-        check_camera(0.0)
         check_choice("normals", normals, (AUTO, "model only"))
         pictures = to_rgb(image)
         pictures = tileable(pictures).clamp(0, 1) if even_borders else pictures
-        beyond = margins(*pictures.shape[-2:], margin)
+        beyond = margins(pictures.shape[-2], pictures.shape[-1], margin)
         derive = with_normals if normals == AUTO else None
         found = model.estimate(wrap(pictures, beyond), resolution or None, progress_bar(len(pictures)), derive=derive)
         seamless = [geometry_output(seamless_estimate(each, beyond)) for each in one_by_one(found)]

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from ..geometry.checks import check_choice, check_range
 from ..geometry.conventions import NormalMapCoding, encode_normal_map
 from ..geometry.estimate import Estimate, Quantity
-from ..geometry.likely import likely_filled_depth, likely_intrinsics
 from ..geometry.textures.curvature import MAX_SCALE, curvature_maps, mean_curvature
 from ..geometry.textures.height import BORDERS, FREE, height_to_image, height_to_normals, image_to_height, normals_to_height
-from ..geometry.textures.occlusion import MAX_DIRECTIONS, MAX_RADIUS, MIN_DIRECTIONS, depth_to_occlusion, height_to_occlusion
+from ..geometry.textures.occlusion import MAX_DIRECTIONS, MAX_RADIUS, MIN_DIRECTIONS, height_to_occlusion
 from ..geometry.textures.pbr import with_contrast
 from ..geometry.textures.slopes import DERIVATIVES
+from ..geometry.textures.view import estimate_to_occlusion
 from ..model_loader.host import default_device, image_placement
 from .batches import counted, geometry_output, joined, one_by_one, to_output
 from .checks import check_geometry
 from .sockets import GEOMETRY, TEXTURES, Inputs, Widget
-from .surfaces import heights, heights_as_normals, height_input, normal_map_input, surface_normals, upright
+from .surfaces import height_input, heights, heights_as_normals, normal_map_input, surface_normals, upright
 from .widgets import (
     CODING_READERS,
     CODINGS,
@@ -28,7 +27,6 @@ from .widgets import (
     coding_widget,
     count_widget,
     geometry_input,
-    image_input,
     number_widget,
     switch_widget,
 )
@@ -291,24 +289,13 @@ class AmbientOcclusion:
             total = len(levels)
         else:
             whole = check_geometry(geometry)
-            found = (_in_view(each, radius, directions) for each in one_by_one(whole, default_device()))
+            found = (estimate_to_occlusion(each, radius=radius, directions=directions) for each in one_by_one(whole, default_device()))
             total = whole.batch
         return joined(((to_output(with_contrast(each, strength)),) for each in counted(found, total)), total)
 
 
 def _height(surface: Estimate, options: dict[str, Any]) -> Tensor:
     return normals_to_height(upright(surface), weight=surface.normals_valid, **options).to(image_placement()[0])
-
-
-def _in_view(estimate: Estimate, radius: float, directions: int) -> Tensor:
-    """Occlusion of one picture's depth; of depth alone the normals are computed first."""
-    known = surface_normals(None, CODINGS[0], estimate)
-    valid = estimate.depth_valid
-    if valid is None:
-        raise ValueError("the geometry holds normals and no depth, and occlusion needs depth: link a height, as Normal to Height gives it")
-    where = valid & torch.ones_like(valid) if known.normals_valid is None else valid & known.normals_valid
-    camera = likely_intrinsics(estimate)
-    return depth_to_occlusion(likely_filled_depth(estimate), camera, upright(known), radius=radius, directions=directions, weight=where)
 
 
 NODES = (NormalToHeight, HeightToNormal, Curvature, AmbientOcclusion)

@@ -157,7 +157,8 @@ def _check(maps: Tensor, borders: str, derivative: str) -> None:
     if height * width > MAX_PIXELS:
         share = math.sqrt(MAX_PIXELS / (height * width))
         raise ValueError(
-            f"the map has {width}x{height} pixels, more than {MAX_PIXELS} together; make it {int(width * share)}x{int(height * share)} or less"
+            f"the map has {width}x{height} pixels, more than {MAX_PIXELS} together; "
+            f"make it {int(width * share)}x{int(height * share)} or less"
         )
 
 
@@ -184,8 +185,8 @@ def _check_level(mean: Tensor, size: torch.Size) -> None:
     steepest = math.hypot(right, down)
     if steepest > _LEVEL and min(size) > 1:
         raise ValueError(
-            f"the normals lean by {math.degrees(math.atan(steepest)):.1f} degrees on average (slope {right:+.3f} to the right, {-down:+.3f} up), "
-            "and a seamless height cannot: switch level on to take that out, or choose free borders"
+            f"the normals lean by {math.degrees(math.atan(steepest)):.1f} degrees on average (slope {right:+.3f} to the right, "
+            f"{-down:+.3f} up), and a seamless height cannot: switch level on to take that out, or choose free borders"
         )
 
 

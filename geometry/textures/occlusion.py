@@ -44,16 +44,16 @@ def height_to_occlusion(
         weight: (B, 1, H, W) bool, where there is a surface; None = everywhere. The rest hides nothing and is open.
 
     Returns:
-        (B, 1, H, W) in [0, 1]: 1 = all of the hemisphere above the surface is open. A plane is 1, the foot of an endless wall 0.5, a V-shaped
-        groove of opening angle a (1 - cos a) / 2. Nothing is asked of the device.
+        (B, 1, H, W) in [0, 1]: 1 = all of the hemisphere above the surface is open. A plane is 1, the foot of an endless wall 0.5, a
+        V-shaped groove of opening angle a (1 - cos a) / 2. Nothing is asked of the device.
 
     Raises:
         ValueError: Wrong shapes, or numbers out of range.
 
     Source:
-        L. Bavoil, M. Sainz, R. Dimitrov, "Image-space horizon-based ambient occlusion" (2008). For each direction the integral of the cosine
-        over all elevations above the horizon is taken in closed form, as J. Jimenez and others, "Practical real-time strategies for accurate
-        indirect occlusion" (2016), do.
+        L. Bavoil, M. Sainz, R. Dimitrov, "Image-space horizon-based ambient occlusion" (2008). For each direction the integral of the
+        cosine over all elevations above the horizon is taken in closed form, as J. Jimenez and others, "Practical real-time strategies for
+        accurate indirect occlusion" (2016), do.
     """
     check_map(height, 1, "height")
     check_choice("borders", borders, BORDERS)

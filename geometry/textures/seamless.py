@@ -86,7 +86,7 @@ def seamless_estimate(wrapped: Estimate, margin: tuple[int, int]) -> Estimate:
 
 
 def tileable(maps: Tensor) -> Tensor:
-    """A picture or map whose opposite borders meet: a smooth surface that is zero in the middle is subtracted, nothing is moved or invented.
+    """A picture or map whose opposite borders meet: a smooth surface is subtracted that is about 0 inside; nothing is moved or invented.
 
     Args:
         maps: (B, C, H, W); what is cut at a border, such as half a brick, stays cut.

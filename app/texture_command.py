@@ -1,0 +1,314 @@
+"""`depth-normal texture`: maps of a material, one by one or all of one photograph."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..annotators.choices import RECOMMENDED_MODEL
+from .arguments import DONE, SIZE, add_device, add_model, chosen_model, number, positive
+from .scene import CODING_CHOICES, add_result, check_result, read_scene, result_path
+from .terminal import say
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..geometry.estimate import Estimate
+
+MAPS = (".png", ".exr")
+ESTIMATES = (".npz", ".exr", ".pfm", ".png")
+PBR_NAMES = ("height", "normal", "ao", "curvature")
+BORDER_CHOICES, DERIVATIVE_CHOICES = ("free", "seamless"), ("central", "spline")
+"""Those of `geometry.textures`, which imports torch; a test compares them. Also:"""
+DETAIL_CHOICES = ("both", "normals", "photo")
+HEIGHT_RANGE, DEFAULT_RANGE = "depth_normal.height_range", 32.0
+"""What a height's PNG calls its pixels between black and white, and how many there are where it does not say."""
+_NUMBERS = (".npz", ".exr", ".pfm")
+
+
+def add_texture(parser: argparse.ArgumentParser) -> None:
+    """Adds the commands of `texture`."""
+    commands = parser.add_subparsers(required=True, metavar="MAP")
+
+    def command(name: str, task: str, run: Any, source: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=task, description=f"{task[0].upper()}{task[1:]}.")
+        added.add_argument("picture", type=Path, metavar="IN", help=source)
+        added.set_defaults(run=run, parser=added)
+        return added
+
+    normals, heights = (
+        "a normal map, or raw normals (.npz, .exr)",
+        "a height map, white = high, or raw heights in pixels (.npz, .exr, .pfm)",
+    )
+    photo = "the photograph"
+    height = command("height", "integrate normals to a height (16-bit PNG, or pixels as EXR)", _height, normals)
+    _add_coding(height, "how IN stores its vectors")
+    _add_surface(height)
+    height.add_argument("--level", action="store_true", help="take the mean slope out first, as of a wall photographed at an angle")
+    height.add_argument("--flatten", type=number, default=0.0, metavar="PIXELS", help="flatten shapes much wider than this (default: none)")
+    back = command("normals", "make a normal map of a height: the inverse of `height`", _normals, heights)
+    _add_coding(back, "how OUT stores its vectors")
+    _add_range(back)
+    _add_surface(back)
+    bend = command("curvature", "show where a surface is convex (white) and concave (black)", _curvature, normals)
+    _add_coding(bend, "how IN stores its vectors")
+    bend.add_argument("--scale", type=number, default=2.0, metavar="PIXELS", help="finer bends are smoothed away (default: %(default)s)")
+    bend.add_argument("--strength", type=number, default=0.0, metavar="N", help="contrast (default: 1 %% of the pixels is white or black)")
+    bend.add_argument("--show", choices=("curvature", "edges", "cavities"), default="curvature", help="one map of the three")
+    _add_surface(bend, derivative=False)
+    occlusion = command("occlusion", "compute the ambient occlusion of a height, or of depth", _occlusion, f"{heights}, or --depth")
+    occlusion.add_argument("--depth", action="store_true", help="IN holds depth of a picture with its camera (.npz, .exr), not heights")
+    _add_occlusion(occlusion)
+    _add_range(occlusion)
+    _add_surface(occlusion, derivative=False)
+    seamless = command("seamless", "estimate depth and normals that tile, of a texture that tiles", _seamless, photo)
+    _add_network(seamless)
+    add_result(seamless, ESTIMATES)
+    detail = command("detail", "make normals of fine relief, without the shape that it lies on", _detail, photo)
+    _add_material(detail)
+    add_result(detail, MAPS)
+    pbr = command("pbr", "make height, normal, ambient occlusion and curvature maps of one photograph", _pbr, photo)
+    _add_material(pbr)
+    _add_occlusion(pbr, None)
+    pbr.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="gets <stem>_height.png, _normal, _ao and _curvature")
+    pbr.add_argument("--overwrite", action="store_true", help="replace files that are there already")
+
+
+def _add_surface(parser: argparse.ArgumentParser, derivative: bool = True) -> None:
+    borders = "seamless: the map tiles (default: %(default)s)"
+    parser.add_argument("--borders", choices=BORDER_CHOICES, default=BORDER_CHOICES[0], help=borders)
+    if derivative:
+        measured = "how slopes are measured: calm beside steps, or truer to smooth surfaces (default: %(default)s)"
+        parser.add_argument("--derivative", choices=DERIVATIVE_CHOICES, default=DERIVATIVE_CHOICES[0], help=measured)
+    add_result(parser, MAPS)
+
+
+def _add_coding(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("--coding", choices=CODING_CHOICES, default=CODING_CHOICES[0], help=f"{what} (default: %(default)s)")
+
+
+def _add_range(parser: argparse.ArgumentParser) -> None:
+    told = f"pixels between black and white (default: what the file says, else {DEFAULT_RANGE:g})"
+    parser.add_argument("--height-range", type=number, metavar="PIXELS", help=told)
+
+
+def _add_occlusion(parser: argparse.ArgumentParser, radius: float | None = 64.0) -> None:
+    told = "how far things hide the sky" + (" (default: %(default)s)" if radius else "")
+    parser.add_argument("--radius", dest="occlusion_radius", type=number, default=radius or 0.0, metavar="PIXELS", help=told)
+    parser.add_argument("--directions", type=positive, default=16, metavar="N", help="round each point (default: %(default)s)")
+
+
+def _add_network(parser: argparse.ArgumentParser) -> None:
+    add_model(parser, RECOMMENDED_MODEL)
+    parser.add_argument("--size", type=positive, metavar="N", help=SIZE)
+    share = "share of the sides that the model sees beyond each seam (default: %(default)s)"
+    parser.add_argument("--margin", type=number, default=0.25, metavar="SHARE", help=share)
+    add_device(parser)
+    parser.set_defaults(geometry=None, depth=None, normal_map=None, fov=0.0)
+
+
+def _add_material(parser: argparse.ArgumentParser) -> None:
+    _add_network(parser)
+    parser.add_argument("--geometry", type=Path, metavar="FILE", help="normals of the photograph (.npz, .exr) in place of a model's")
+    parser.add_argument("--seamless", action="store_true", help="the photograph tiles, and so shall the maps")
+    parser.add_argument("--source", choices=DETAIL_CHOICES, default=DETAIL_CHOICES[0], help="of fine relief (default: %(default)s)")
+    wide = "shapes wider than this are no relief (default: a quarter of the shorter side)"
+    parser.add_argument("--shape", type=number, default=0.0, metavar="PIXELS", help=wide)
+    high = "how many pixels high the photograph's usual contrast is (default: %(default)s)"
+    parser.add_argument("--relief", type=number, default=0.7, metavar="PIXELS", help=high)
+    _add_coding(parser, "how the normal map stores its vectors")
+
+
+def _height(arguments: argparse.Namespace) -> int:
+    from ..geometry.textures.height import height_to_image, normals_to_height
+
+    check_result(arguments, arguments.picture)
+    known = _read_normals(arguments)
+    assert known.normals is not None
+    options = {"borders": arguments.borders, "level": arguments.level, "flatten": arguments.flatten, "derivative": arguments.derivative}
+    height = normals_to_height(known.normals, known.axes, weight=known.normals_valid, **options)
+    image, span = height_to_image(height, known.normals_valid)
+    with result_path(arguments) as path:
+        _write_height(path, height, image, span.item())
+    say(f"{arguments.out}: {span.item():.6g} pixels between black and white")
+    return DONE
+
+
+def _normals(arguments: argparse.Namespace) -> int:
+    from ..geometry.textures.height import height_to_normals
+
+    check_result(arguments, arguments.picture)
+    normals = height_to_normals(_read_height(arguments), borders=arguments.borders, derivative=arguments.derivative)
+    return _write_normals(arguments, normals)
+
+
+def _curvature(arguments: argparse.Namespace) -> int:
+    from ..geometry.textures.curvature import curvature_maps, mean_curvature
+
+    check_result(arguments, arguments.picture)
+    known = _read_normals(arguments)
+    assert known.normals is not None
+    valid, scale = known.normals_valid, arguments.scale
+    bend = mean_curvature(known.normals, known.axes, scale=scale, weight=valid, borders=arguments.borders)
+    maps = curvature_maps(bend, scale=scale, strength=arguments.strength, weight=valid)
+    return _write_map(arguments, getattr(maps, arguments.show))
+
+
+def _occlusion(arguments: argparse.Namespace) -> int:
+    from ..geometry.textures.occlusion import height_to_occlusion
+
+    check_result(arguments, arguments.picture)
+    options = {"radius": arguments.occlusion_radius, "directions": arguments.directions}
+    if not arguments.depth:
+        return _write_map(arguments, height_to_occlusion(_read_height(arguments), borders=arguments.borders, **options))
+    from ..geometry.files import load_estimate
+    from ..geometry.textures.view import estimate_to_occlusion
+
+    return _write_map(arguments, estimate_to_occlusion(load_estimate(arguments.picture), **options))
+
+
+def _seamless(arguments: argparse.Namespace) -> int:
+    from ..geometry.files import save_estimate
+    from .work import read
+
+    check_result(arguments, arguments.picture)
+    known = _estimated_seamless(arguments, read(arguments.picture))
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    for path in save_estimate(arguments.out, known):
+        say(str(path))
+    return DONE
+
+
+def _detail(arguments: argparse.Namespace) -> int:
+    check_result(arguments, arguments.picture)
+    return _write_normals(arguments, _material(arguments))
+
+
+def _pbr(arguments: argparse.Namespace) -> int:
+    from ..geometry.conventions import encode_normal_map
+    from ..geometry.files import atomic_path
+    from ..geometry.textures.pbr import pbr_maps
+    from .scene import write_picture
+
+    paths = {name: arguments.out / f"{arguments.picture.stem}_{name}.png" for name in PBR_NAMES}
+    taken = [str(path) for path in paths.values() if path.exists()]
+    if taken and not arguments.overwrite:
+        raise FileExistsError(f"{', '.join(taken)}: there already; choose another folder, or replace them with --overwrite")
+    maps = pbr_maps(_material(arguments), _options(arguments))
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    with atomic_path(paths["height"]) as path:
+        _write_height(path, None, maps.height, maps.height_range.item())
+    pictures = (encode_normal_map(maps.normals, arguments.coding), maps.occlusion, maps.bend.curvature)
+    for name, picture in zip(PBR_NAMES[1:], pictures, strict=True):
+        with atomic_path(paths[name]) as path:
+            write_picture(path, picture, 16)
+    say(f"{paths['height']}: {maps.height_range.item():.6g} pixels between black and white")
+    for name in PBR_NAMES[1:]:
+        say(str(paths[name]))
+    return DONE
+
+
+def _options(arguments: argparse.Namespace) -> Any:
+    from ..geometry.textures.pbr import PbrOptions
+
+    borders = BORDER_CHOICES[1] if arguments.seamless else BORDER_CHOICES[0]
+    reach = {"occlusion_radius": arguments.occlusion_radius, "directions": arguments.directions} if "directions" in arguments else {}
+    return PbrOptions(arguments.source, arguments.shape, arguments.relief, borders, **reach)
+
+
+def _material(arguments: argparse.Namespace) -> Tensor:
+    """Normals of the relief of a photograph, (1, 3, H, W)."""
+    from ..geometry.derive import with_normals
+    from ..geometry.textures.pbr import PHOTO, material_normals
+    from .work import read
+
+    if arguments.source == PHOTO:
+        return material_normals(None, read(arguments.picture), _options(arguments))
+    if arguments.geometry is None and arguments.seamless:
+        picture = read(arguments.picture)
+        known = _estimated_seamless(arguments, picture)
+        picture = picture.to(known.device)
+    else:
+        scene = read_scene(arguments)
+        picture, known = scene.picture, scene.known
+    return material_normals(with_normals(known), picture, _options(arguments))
+
+
+def _estimated_seamless(arguments: argparse.Namespace, picture: Tensor) -> Estimate:
+    from ..geometry.textures.seamless import margins, seamless_estimate, wrap
+    from .work import Options, estimate
+
+    options = Options(chosen_model(arguments), arguments.weights, arguments.dtype, arguments.size)
+    beyond = margins(picture.shape[-2], picture.shape[-1], arguments.margin)
+    return seamless_estimate(estimate(options.load(arguments.device), wrap(picture, beyond), options), beyond)
+
+
+def _read_normals(arguments: argparse.Namespace) -> Estimate:
+    """Of a normal map or of a file of numbers, (1, 3, H, W)."""
+    from ..geometry.conventions import decode_normal_map
+    from ..geometry.derive import with_normals
+    from ..geometry.estimate import Estimate
+    from ..geometry.files import load_estimate
+    from .work import read
+
+    if arguments.picture.suffix.lower() not in _NUMBERS:
+        picture = read(arguments.picture)
+        shown = picture.amax(1, keepdim=True) > 1.5 / 255
+        return Estimate(normals=decode_normal_map(picture, arguments.coding), mask=None if bool(shown.all()) else shown)
+    known = with_normals(load_estimate(arguments.picture))
+    if known.normals is None:
+        raise ValueError(f"{arguments.picture} holds relative depth and no normals; its slopes are not known")
+    return known
+
+
+def _read_height(arguments: argparse.Namespace) -> Tensor:
+    """(1, 1, H, W) in pixels."""
+    import torch
+
+    from ..geometry.estimate import Quantity
+    from ..geometry.files import load_estimate
+    from ..geometry.files.paths import read_bytes
+    from ..geometry.files.pictures import decode_picture
+    from ..geometry.textures.height import image_to_height
+    from .work import read
+
+    path: Path = arguments.picture
+    if path.suffix.lower() in _NUMBERS:
+        known = load_estimate(path, Quantity.RELATIVE_DEPTH)
+        if known.depth is None:
+            raise ValueError(f"{path} holds normals and no heights; integrate them with `depth-normal texture height`")
+        return torch.where(known.depth_valid, known.depth, torch.nan) if known.depth_valid is not None else known.depth
+    told = arguments.height_range
+    if told is None and path.suffix.lower() == ".png":
+        told = number(decode_picture(path, read_bytes(path)).text.get(HEIGHT_RANGE, str(DEFAULT_RANGE)))
+    return image_to_height(read(path), DEFAULT_RANGE if told is None else told)
+
+
+def _write_height(path: Path, height: Tensor | None, image: Tensor, span: float) -> None:
+    from ..geometry.files import write_depth_png, write_picture_exr
+
+    if path.suffix.lower() == ".exr" and height is not None:
+        write_picture_exr(path, height)
+    else:
+        write_depth_png(path, image, {HEIGHT_RANGE: repr(span)})
+
+
+def _write_normals(arguments: argparse.Namespace, normals: Tensor) -> int:
+    """As a normal map of 16 bits, or as vectors in an EXR, in the axes of the coding."""
+    from ..geometry.conventions import encode_normal_map
+
+    picture = encode_normal_map(normals, arguments.coding)
+    return _write_map(arguments, picture if arguments.out.suffix.lower() == ".png" else 2 * picture - 1)
+
+
+def _write_map(arguments: argparse.Namespace, picture: Tensor) -> int:
+    from ..geometry.files import write_picture_exr, write_picture_png
+
+    with result_path(arguments) as path:
+        if arguments.out.suffix.lower() == ".exr":
+            write_picture_exr(path, picture)
+        else:
+            write_picture_png(path, picture, 16)
+    say(str(arguments.out))
+    return DONE

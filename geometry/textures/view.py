@@ -1,0 +1,35 @@
+"""Ambient occlusion of what an estimate knows, with what is likely where it does not say."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..derive import with_normals
+from ..estimate import Estimate
+from ..kinds import Quantity
+from ..likely import NEAR_FAR_RATIO, likely_filled_depth, likely_intrinsics
+from .occlusion import depth_to_occlusion
+
+
+def estimate_to_occlusion(estimate: Estimate, *, radius: float = 64.0, directions: int = 16) -> Tensor:
+    """Ambient occlusion of the things in pictures.
+
+    Args:
+        estimate: With depth of any quantity; without normals they are computed, without a camera the likely one is taken.
+        radius: As `depth_to_occlusion`.
+        directions: As `depth_to_occlusion`.
+
+    Returns:
+        (B, 1, H, W) in [0, 1], 1 = open, as sky and holes are.
+
+    Raises:
+        ValueError: No depth, or numbers out of range.
+    """
+    if estimate.depth is None:
+        raise ValueError("there are normals and no depth, and occlusion needs depth: give a height, as Normal to Height makes it")
+    ratio = NEAR_FAR_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None
+    known = with_normals(estimate, near_far_ratio=ratio)
+    assert known.normals is not None
+    camera = likely_intrinsics(estimate)
+    options = {"radius": radius, "directions": directions, "weight": known.valid}
+    return depth_to_occlusion(likely_filled_depth(estimate), camera, known.normals, known.axes, **options)
