@@ -46,7 +46,7 @@ def add_texture(parser: argparse.ArgumentParser) -> None:
     _add_coding(height, "how IN stores its vectors")
     _add_surface(height)
     height.add_argument("--level", action="store_true", help="take the mean slope out first, as of a wall photographed at an angle")
-    height.add_argument("--flatten", type=number, default=0.0, metavar="PIXELS", help="flatten shapes much wider than this (default: none)")
+    height.add_argument("--flatten", type=number, default=0.0, metavar="PIXELS", help="make shapes of this width half as high, wider ones flatter (default: none)")
     back = command("normals", "make a normal map of a height: the inverse of `height`", _normals, heights)
     _add_coding(back, "how OUT stores its vectors")
     _add_range(back)
@@ -113,10 +113,10 @@ def _add_material(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--geometry", type=Path, metavar="FILE", help="normals of the photograph (.npz, .exr) in place of a model's")
     parser.add_argument("--seamless", action="store_true", help="the photograph tiles, and so shall the maps")
     parser.add_argument("--source", choices=DETAIL_CHOICES, default=DETAIL_CHOICES[0], help="of fine relief (default: %(default)s)")
-    wide = "shapes wider than this are no relief (default: a quarter of the shorter side)"
+    wide = "shapes wider than this are no relief (default: an eighth of the shorter side)"
     parser.add_argument("--shape", type=number, default=0.0, metavar="PIXELS", help=wide)
     high = "how many pixels high the photograph's usual contrast is (default: %(default)s)"
-    parser.add_argument("--relief", type=number, default=0.7, metavar="PIXELS", help=high)
+    parser.add_argument("--relief", type=number, default=1.0, metavar="PIXELS", help=high)
     _add_coding(parser, "how the normal map stores its vectors")
 
 

@@ -122,7 +122,7 @@ class DetailNormals:
             "auto: all that is linked. normals: those of the geometry or normal map. photo: light and dark of the picture, dark = deep: a "
             "guess, which takes paint for relief. both: the photo's relief on that of the normals."
         )
-        radius = "Shapes wider than this many pixels are taken out. 0: a quarter of the shorter side. Of the photo a quarter of it counts."
+        radius = "Shapes wider than this many pixels are taken out. 0: an eighth of the shorter side. Of the photo half of it counts."
         relief = "Of the photo: how many pixels high its usual contrast is; negative: bright is deep."
         return {
             "required": {},
@@ -132,7 +132,7 @@ class DetailNormals:
                 "normal_map": normal_map_input("A normal map of it instead."),
                 "source": choice_widget((AUTO, *DETAILS), source),
                 "radius": number_widget(0.0, 0.0, MAX_RADIUS, 1.0, radius),
-                "relief": number_widget(0.7, -MAX_RELIEF, MAX_RELIEF, 0.05, relief),
+                "relief": number_widget(1.0, -MAX_RELIEF, MAX_RELIEF, 0.05, relief),
                 "borders": choice_widget(BORDERS, "seamless: the photograph tiles. free: it does not."),
                 "coding": coding_widget("How the result stores its vectors: opengl for Blender and glTF, directx for Unreal."),
                 "normal_coding": coding_widget("How the given normal map stores its vectors."),
@@ -146,7 +146,7 @@ class DetailNormals:
         normal_map: Tensor | None = None,
         source: str = AUTO,
         radius: float = 0.0,
-        relief: float = 0.7,
+        relief: float = 1.0,
         borders: str = FREE,
         coding: str = CODINGS[0],
         normal_coding: str = CODINGS[0],

@@ -77,7 +77,7 @@ class NormalToHeight:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         level = "Takes the mean slope out first, as of a wall photographed at an angle. Seamless heights have none."
-        flatten = "Shapes much wider than this many pixels are flattened, so that fine relief gets the grey levels. 0: none are."
+        flatten = "A shape of this width in pixels becomes half as high, wider ones flatter: fine relief gets the grey levels. 0: all stay."
         derivative = (
             "How slopes are measured. central: calm beside steps. spline: truer to smooth surfaces. Height to Normal undoes either."
         )

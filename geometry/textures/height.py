@@ -71,7 +71,7 @@ def normals_to_height(
         weight: (B, 1, H, W) bool, where they can be trusted; None = wherever they have a direction. Elsewhere the height goes on smoothly.
         borders: One of `BORDERS`.
         level: Whether the mean slope of what counts is taken out first, as that of a wall photographed at an angle.
-        flatten: Shapes much wider than this many pixels are flattened (screened Poisson); 0 = none.
+        flatten: A shape of this width in pixels becomes half as high, wider ones flatter (screened Poisson); 0 = all stay.
         derivative: One of `DERIVATIVES`; "spline" is truer to smooth surfaces, "central" calmer beside steps.
 
     Returns:
@@ -172,7 +172,7 @@ def _integrated(normals: Tensor, known: Tensor, axes: Axes | str, borders: str, 
         slopes = torch.where(known, slopes - mean, 0)
     elif seamless and whole:
         _check_level(mean, normals.shape[-2:])
-    screening = 1 / flatten**2 if flatten else 0.0
+    screening = (math.pi / flatten) ** 2 if flatten else 0.0
     target = slopes * border_share(slopes, seamless, derivative)
     solve = integrated if whole else partial(_around_holes, known)
     found = solve(target, seamless, derivative, screening)

@@ -26,17 +26,17 @@ class PbrOptions:
 
     Attributes:
         source: One of `DETAILS`.
-        radius: Shapes wider than this many pixels are no relief of the material; 0 = a quarter of the shorter side.
+        radius: Shapes wider than this many pixels are no relief of the material; 0 = an eighth of the shorter side.
         relief: How many pixels high one standard deviation of the photograph's brightness is.
         borders: "free" or "seamless".
-        occlusion_radius: Pixels; 0 = an eighth of the radius of shapes, at least 4.
+        occlusion_radius: Pixels; 0 = half the radius of shapes, at least 4.
         directions: Of the occlusion.
         scale: Pixels over which curvature is judged.
     """
 
     source: str = BOTH
     radius: float = 0.0
-    relief: float = 0.7
+    relief: float = 1.0
     borders: str = FREE
     occlusion_radius: float = 0.0
     directions: int = 16
@@ -44,7 +44,7 @@ class PbrOptions:
 
     def radius_for(self, height: int, width: int) -> float:
         """Pixels beyond which a shape is no relief, for a picture of this size."""
-        return self.radius or max(4.0, min(height, width) / 4)
+        return self.radius or max(4.0, min(height, width) / 8)
 
 
 class PbrMaps(NamedTuple):
@@ -90,7 +90,7 @@ def material_normals(estimate: Estimate | None, picture: Tensor | None, options:
         assert picture is not None
         radius = options.radius_for(*picture.shape[-2:])
         # Of light and dark only what is fine is relief: the rest is paint, dirt and lamps.
-        found.append(photo_normals(picture, radius=max(2.0, radius / 4), relief=options.relief, borders=options.borders))
+        found.append(photo_normals(picture, radius=max(2.0, radius / 2), relief=options.relief, borders=options.borders))
     return found[0] if len(found) == 1 else blend_normals(*found)
 
 
@@ -102,8 +102,8 @@ def pbr_maps(normals: Tensor, options: PbrOptions) -> PbrMaps:
         options: What is asked.
     """
     radius = options.radius_for(*normals.shape[-2:])
-    height = normals_to_height(normals, borders=options.borders, level=True, flatten=radius)
-    reach = options.occlusion_radius or max(4.0, radius / 8)
+    height = normals_to_height(normals, borders=options.borders, level=True, flatten=2 * radius)
+    reach = options.occlusion_radius or max(4.0, radius / 2)
     occlusion = height_to_occlusion(height, radius=reach, directions=options.directions, borders=options.borders)
     bend = curvature_maps(mean_curvature(normals, scale=options.scale, borders=options.borders), scale=options.scale)
     levels, span = height_to_image(height)
