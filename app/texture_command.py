@@ -46,7 +46,13 @@ def add_texture(parser: argparse.ArgumentParser) -> None:
     _add_coding(height, "how IN stores its vectors")
     _add_surface(height)
     height.add_argument("--level", action="store_true", help="take the mean slope out first, as of a wall photographed at an angle")
-    height.add_argument("--flatten", type=number, default=0.0, metavar="PIXELS", help="make shapes of this width half as high, wider ones flatter (default: none)")
+    height.add_argument(
+        "--flatten",
+        type=number,
+        default=0.0,
+        metavar="PIXELS",
+        help="make shapes of this width half as high, wider ones flatter (default: none)",
+    )
     back = command("normals", "make a normal map of a height: the inverse of `height`", _normals, heights)
     _add_coding(back, "how OUT stores its vectors")
     _add_range(back)

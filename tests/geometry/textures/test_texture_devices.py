@@ -1,0 +1,83 @@
+"""Every public function of `geometry/textures/` on a device that this machine need not have, as `test_devices` has the others."""
+
+import importlib
+import inspect
+import pkgutil
+import runpy
+from pathlib import Path
+
+import pytest
+import torch
+
+from depth_normal.geometry import textures
+from depth_normal.geometry.textures import curvature, detail, height, occlusion, pbr, seamless, slopes, transforms, view
+
+OTHERS = runpy.run_path(str(Path(__file__).resolve().parents[1] / "test_devices.py"))
+CAMERA, DEPTH, DEVICE, HOLES, NUMBERS, ONE_BY_ONE = map(OTHERS.get, ("CAMERA", "DEPTH", "DEVICE", "HOLES", "NUMBERS", "ONE_BY_ONE"))
+ask, devices_of, estimate, maps, mask, matrices = map(OTHERS.get, ("ask", "devices_of", "estimate", "maps", "mask", "matrices"))
+SET = pbr.PbrOptions(borders="seamless", directions=4)
+
+# function: how it is called, and why it waits for the device where it does
+CASES = {
+    "curvature.mean_curvature": (lambda: curvature.mean_curvature(maps(3), scale=3, weight=mask()), None),
+    "curvature.curvature_maps": (lambda: tuple(curvature.curvature_maps(maps(), weight=mask())), None),
+    "detail.subtract_normals": (lambda: detail.subtract_normals(maps(3), maps(3)), None),
+    "detail.detail_normals": (lambda: detail.detail_normals(maps(3), weight=mask(), borders="seamless"), None),
+    "detail.photo_relief": (lambda: detail.photo_relief(maps(3)), None),
+    "detail.photo_normals": (lambda: detail.photo_normals(maps(3)), None),
+    "height.normals_to_slopes": (lambda: height.normals_to_slopes(maps(3)), None),
+    "height.slopes_to_normals": (lambda: height.slopes_to_normals(maps(2)), None),
+    "height.normals_to_height": (
+        lambda: (height.normals_to_height(maps(3), weight=mask(), level=True), height.normals_to_height(maps(3), derivative="spline")),
+        HOLES,
+    ),
+    "height.height_to_normals": (lambda: [height.height_to_normals(maps(), derivative=way) for way in slopes.DERIVATIVES], None),
+    "height.height_to_image": (lambda: height.height_to_image(maps(), mask()), None),
+    "height.image_to_height": (lambda: height.image_to_height(maps(3), 8.0), None),
+    "occlusion.height_to_occlusion": (lambda: occlusion.height_to_occlusion(maps(), radius=4, directions=4, weight=mask()), None),
+    "occlusion.depth_to_occlusion": (
+        lambda: occlusion.depth_to_occlusion(maps(), matrices(), maps(3), radius=4, directions=4, weight=mask()),
+        f"{CAMERA}, {DEPTH}",
+    ),
+    "pbr.material_normals": (lambda: pbr.material_normals(estimate(), maps(3), SET), None),
+    "pbr.pbr_maps": (lambda: [each for each in pbr.pbr_maps(maps(3), SET) if isinstance(each, torch.Tensor)], HOLES),
+    "pbr.with_contrast": (lambda: pbr.with_contrast(maps(), 2.0), None),
+    "seamless.margins": (lambda: seamless.margins(20, 30, 0.2), None),
+    "seamless.wrap": (lambda: seamless.wrap(maps(3), (2, 3)), None),
+    "seamless.folded": (lambda: seamless.folded(maps(3), (2, 3)), None),
+    "seamless.seamless_estimate": (lambda: seamless.seamless_estimate(estimate(), (2, 3)), None),
+    "seamless.tileable": (lambda: seamless.tileable(maps(3)), None),
+    "seamless.seam_step": (lambda: seamless.seam_step(maps()), NUMBERS),
+    "slopes.slopes_of": (lambda: [slopes.slopes_of(maps(), True, way) for way in slopes.DERIVATIVES], None),
+    "slopes.mirrored_slopes": (lambda: slopes.mirrored_slopes(maps(), False, "spline"), None),
+    "slopes.adjoint": (lambda: [slopes.adjoint(maps(2), seam, "spline") for seam in (False, True)], None),
+    "slopes.border_share": (lambda: slopes.border_share(maps(2), False, "spline"), None),
+    "slopes.integrated": (lambda: slopes.integrated(maps(2), True, "central"), None),
+    "slopes.solved": (lambda: slopes.solved(maps(), False, "spline", 0.1), None),
+    "transforms.blurred": (lambda: [transforms.blurred(maps(3), 2.0, seam) for seam in (False, True)], None),
+    "transforms.blurred_where": (lambda: transforms.blurred_where(maps(3), maps(), 2.0), None),
+    "transforms.dct": (lambda: transforms.dct(maps(), -2), None),
+    "transforms.idct": (lambda: transforms.idct(maps(), -1), None),
+    "transforms.dst": (lambda: transforms.dst(maps(), -1), None),
+    "transforms.idst": (lambda: transforms.idst(maps(), -2), None),
+    "transforms.exact_dtype": (lambda: transforms.exact_dtype(DEVICE), None),
+    "transforms.frequencies": (lambda: transforms.frequencies(8, True, maps()), None),
+    "view.estimate_to_occlusion": (lambda: view.estimate_to_occlusion(estimate(), radius=4, directions=4), ONE_BY_ONE),
+}
+
+
+def public_functions():
+    for found in pkgutil.iter_modules(textures.__path__):
+        module = importlib.import_module(f"{textures.__name__}.{found.name}")
+        for name, function in inspect.getmembers(module, inspect.isfunction):
+            if function.__module__ == module.__name__ and not name.startswith("_"):
+                yield f"{found.name}.{name}"
+
+
+@pytest.mark.parametrize("name", sorted({*public_functions(), *CASES}))
+def test_it_runs_on_a_device_and_says_why_it_waits(name, ask):
+    assert name in CASES, "a public function without a case: add how it is called, and why it waits for the device if it does"
+    call, reason = CASES[name]
+    result, asked = ask(call)
+    assert (asked > 0) == (reason is not None), f"{asked} questions to the device; the stated reason is {reason!r}"
+    assert devices_of(result) <= {DEVICE}, "the result stays on the device of what came in"

@@ -1,0 +1,228 @@
+"""Normals to height and back: against surfaces whose height is known, against a plain least-squares solve, and round trips."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from depth_normal.geometry.conventions import convert_normals, encode_normal_map, unit_normals
+from depth_normal.geometry.kinds import Axes
+from depth_normal.geometry.textures import slopes
+from depth_normal.geometry.textures.height import (
+    BORDERS,
+    MAX_SLOPE,
+    height_to_image,
+    height_to_normals,
+    image_to_height,
+    normals_to_height,
+    normals_to_slopes,
+    slopes_to_normals,
+)
+from depth_normal.geometry.textures.slopes import DERIVATIVES
+from depth_normal.geometry.textures.transforms import blurred, blurred_where, dct, dst, idct, idst
+
+EVERY_WAY = [(borders, derivative) for borders in BORDERS for derivative in DERIVATIVES]
+
+
+def rough(height=61, width=48, sigma=1.5, seamless=False, seed=0):
+    """A height of 10 pixels or so in float64."""
+    values = torch.rand(1, 1, height, width, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return 60 * blurred(values, sigma, seamless)
+
+
+def centred(height):
+    return height - height.mean((2, 3), keepdim=True)
+
+
+def grid(height, width):
+    return torch.meshgrid(torch.arange(height, dtype=torch.float64), torch.arange(width, dtype=torch.float64), indexing="ij")
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 4, 7, 8])
+def test_the_transforms_are_their_sums(length):
+    values = torch.rand(2, 1, length, 3, dtype=torch.float64)
+    n = torch.arange(length, dtype=torch.float64)
+    angle = math.pi * (n[None] + 0.5) * n[:, None] / length
+    assert torch.allclose(dct(values, -2), torch.einsum("kn,bcnm->bckm", angle.cos(), values))
+    assert torch.allclose(dst(values, -2), torch.einsum("kn,bcnm->bckm", angle.sin(), values), atol=1e-12)
+    assert torch.allclose(idct(dct(values, -2), -2), values)
+    coefficients = values.clone()
+    coefficients[:, :, 0] = 0
+    assert torch.allclose(dst(idst(coefficients, -2), -2), coefficients, atol=1e-12)
+
+
+def test_a_blur_keeps_what_is_constant_and_goes_round_a_seam():
+    assert torch.allclose(blurred(torch.full((1, 2, 9, 12), 3.0), 4.0), torch.tensor(3.0))
+    dot = torch.zeros(1, 1, 16, 16)
+    dot[..., 0, 0] = 1
+    assert blurred(dot, 1.5, True)[0, 0, -1, -1] > 0.01 > blurred(dot, 1.5)[0, 0, -1, -1] > -1e-6
+    hole = torch.ones(1, 1, 16, 16)
+    assert torch.allclose(blurred_where(5 * hole, 1 - dot, 2.0), torch.tensor(5.0))
+
+
+@pytest.mark.parametrize(("borders", "derivative"), EVERY_WAY)
+def test_the_adjoint_is_the_transpose(borders, derivative):
+    height, other = rough(13, 16), torch.rand(1, 2, 13, 16, dtype=torch.float64)
+    seamless = borders == "seamless"
+    there = (slopes.mirrored_slopes(height, seamless, derivative) * other).sum()
+    assert torch.allclose(there, (height * slopes.adjoint(other, seamless, derivative)).sum())
+
+
+@pytest.mark.parametrize(("borders", "derivative"), EVERY_WAY)
+def test_height_comes_back_from_its_normals(borders, derivative):
+    height = rough(seamless=borders == "seamless")
+    normals = height_to_normals(height, borders=borders, derivative=derivative)
+    back = normals_to_height(normals, borders=borders, derivative=derivative)
+    assert (back - centred(height)).abs().max() < 2e-3 * height.std()
+
+
+@pytest.mark.parametrize(("borders", "derivative"), EVERY_WAY)
+def test_normals_come_back_from_their_height(borders, derivative):
+    normals = height_to_normals(rough(seamless=borders == "seamless"), borders=borders, derivative=derivative)
+    again = height_to_normals(normals_to_height(normals, borders=borders, derivative=derivative), borders=borders, derivative=derivative)
+    assert (again - normals).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("derivative", DERIVATIVES)
+def test_of_white_noise_only_the_finest_checkerboards_are_lost(derivative):
+    height = torch.rand(1, 1, 64, 48, dtype=torch.float64)
+    back = normals_to_height(height_to_normals(height, derivative=derivative), derivative=derivative)
+    assert (back - centred(height)).std() < 0.1 * height.std()
+
+
+@pytest.mark.parametrize("derivative", DERIVATIVES)
+def test_a_tilted_plane_stays_one_up_to_the_border(derivative):
+    y, x = grid(40, 56)
+    plane = (0.3 * x - 0.2 * y)[None, None]
+    normals = height_to_normals(plane, derivative=derivative)
+    expected = torch.tensor([-0.3, -0.2, 1.0], dtype=torch.float64) / math.sqrt(1.13)
+    assert (normals - expected.view(1, 3, 1, 1)).abs().max() < 1e-9
+    assert (normals_to_height(normals, derivative=derivative) - centred(plane)).abs().max() < 2e-3
+
+
+def test_a_ball_is_as_high_as_it_is():
+    y, x = grid(96, 96)
+    across, up = (x - 47.5) / 60, (47.5 - y) / 60
+    z = (1 - across**2 - up**2).clamp(min=0.05).sqrt()
+    normals, height = torch.stack((across, up, z))[None], 60 * z[None, None]
+    inside = (across**2 + up**2 < 0.9)[None, None]
+    error = {way: normals_to_height(normals, weight=inside, derivative=way) - height for way in DERIVATIVES}
+    error = {way: (each - each[inside].mean())[inside].abs().max().item() for way, each in error.items()}
+    assert error["central"] < 0.3 and error["spline"] < 0.3, "of 41 pixels of height"
+
+
+def test_a_wave_is_truer_by_splines():
+    y, _ = grid(64, 8)
+    frequency = 2 * math.pi / 8
+    height = (3 * (frequency * y).sin())[None, None]
+    right, down = torch.zeros_like(height), 3 * frequency * (frequency * y).cos()[None, None]
+    normals = slopes_to_normals(torch.cat((right, down), 1))
+    error = {way: (normals_to_height(normals, borders="seamless", derivative=way) - height).abs().max().item() for way in DERIVATIVES}
+    assert error["spline"] < 0.01 and error["central"] == pytest.approx(3 * (frequency / math.sin(frequency) - 1), rel=1e-3)
+
+
+def test_it_is_the_least_squares_solution():
+    """Of normals that no surface has, against a dense solve of the same equations."""
+    normals = unit_normals(torch.randn(1, 3, 7, 6, dtype=torch.float64) * 0.3 + torch.tensor([0.0, 0, 1]).view(1, 3, 1, 1))
+    found = normals_to_height(normals)
+    eye = torch.eye(42, dtype=torch.float64).view(42, 1, 7, 6)
+    matrix = slopes.mirrored_slopes(eye, False, "central").flatten(1).T
+    target = (normals_to_slopes(normals) * slopes.border_share(normals, False, "central")).flatten()
+    best = torch.from_numpy(np.linalg.lstsq(matrix.numpy(), target.numpy(), rcond=None)[0])
+
+    def misfit(height):
+        return (matrix @ height.flatten() - target).square().sum()
+
+    assert misfit(best) <= misfit(found) < misfit(best) * 1.15, "the bound on checkerboards costs something"
+
+
+def test_holes_do_not_reach_what_is_around_them():
+    height = rough(64, 48, 2.0)
+    normals = height_to_normals(height)
+    known = torch.ones(1, 1, 64, 48, dtype=torch.bool)
+    known[..., 20:40, 20:30] = False
+    wild = torch.where(known, normals, torch.nan)
+    error = (normals_to_height(wild, weight=known) - height)[known]
+    assert (error - error.mean()).abs().max() < 0.02 * height.std()
+    assert normals_to_height(wild).isfinite().all()
+
+
+def test_nothing_known_is_flat():
+    normals = torch.full((1, 3, 5, 4), torch.nan)
+    assert torch.equal(normals_to_height(normals), torch.zeros(1, 1, 5, 4))
+
+
+def test_what_faces_away_is_as_steep_as_anything_gets():
+    vectors = torch.tensor([[1.0, 0, -0.2], [0, -1, 0], [0, 0, -1], [0.1, 0, 1]]).T.reshape(1, 3, 1, 4)
+    found = normals_to_slopes(vectors)[0, :, 0].T
+    expected = torch.tensor([[-MAX_SLOPE, 0], [0, -MAX_SLOPE], [0, 0], [-0.1, 0]])
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert normals_to_height(vectors.expand(1, 3, 6, 4)).isfinite().all()
+
+
+@pytest.mark.parametrize("axes", list(Axes))
+def test_the_axes_do_not_matter(axes):
+    normals = height_to_normals(rough(12, 14))
+    assert torch.allclose(normals_to_height(convert_normals(normals, Axes.OPENGL, axes), axes), normals_to_height(normals))
+
+
+@pytest.mark.parametrize(("size", "borders"), [(size, borders) for size in [(1, 1), (1, 7), (5, 1), (2, 2), (3, 2)] for borders in BORDERS])
+def test_small_and_odd_maps(size, borders):
+    height = rough(*size)
+    back = normals_to_height(height_to_normals(height, borders=borders), borders=borders, level=True)
+    assert back.shape == height.shape and back.isfinite().all()
+
+
+def test_seamless_normals_that_lean_are_refused_with_what_to_do():
+    leaning = unit_normals(torch.tensor([0.2, 0.0, 1.0]).view(1, 3, 1, 1).expand(1, 3, 8, 8))
+    with pytest.raises(ValueError, match=r"lean by 11\.3 degrees .*slope -0\.200 to the right.*level.*free borders"):
+        normals_to_height(leaning, borders="seamless")
+    assert normals_to_height(leaning, borders="seamless", level=True).abs().max() < 1e-5
+
+
+def test_a_tile_in_eight_bits_is_no_leaning_one():
+    normals = height_to_normals(rough(seamless=True).float(), borders="seamless")
+    stored = (encode_normal_map(normals) * 255).round() / 255
+    assert normals_to_height(unit_normals(2 * stored - 1), borders="seamless").isfinite().all()
+
+
+def test_flattening_halves_a_shape_of_its_width():
+    y, x = grid(64, 64)
+    wave = (x * (math.pi / 16)).cos().mul(4)[None, None]
+    flattened = normals_to_height(height_to_normals(wave, borders="seamless"), borders="seamless", flatten=16)
+    assert flattened.max() == pytest.approx(2, rel=0.01)
+    fine = ((x * math.pi / 2).cos() + 0 * y)[None, None]
+    kept = normals_to_height(height_to_normals(fine, borders="seamless"), borders="seamless", flatten=64)
+    assert kept.max() == pytest.approx(1, rel=0.01)
+
+
+def test_a_batch_shares_one_range_and_flat_is_grey():
+    heights = torch.stack([torch.zeros(1, 3, 4), torch.linspace(-2, 6, 12).view(1, 3, 4)])
+    image, span = height_to_image(heights)
+    assert span == 8 and image[0].unique().tolist() == [0.25] and image[1].min() == 0 and image[1].max() == 1
+    image, span = height_to_image(torch.full((1, 1, 2, 2), 7.0))
+    assert span == 0 and bool((image == 0.5).all())
+    assert torch.allclose(image_to_height(torch.full((1, 3, 1, 1), 0.5), 8.0), torch.tensor(4.0))
+
+
+def test_holes_do_not_stretch_the_range():
+    height = torch.tensor([[1.0, 2.0], [3.0, torch.nan]])[None, None]
+    image, span = height_to_image(height)
+    assert span == 2 and image.isfinite().all()
+    assert height_to_image(height, torch.zeros_like(height, dtype=torch.bool))[0].isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"borders": "wrap"}, "free, seamless"), ({"derivative": "sobel"}, "central, spline"), ({"flatten": -1.0}, "flatten is -1")],
+)
+def test_what_is_not_known_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        normals_to_height(torch.ones(1, 3, 4, 4), **options)
+
+
+def test_too_many_pixels_are_refused_before_memory_is_taken():
+    huge = torch.ones(1, 3, 1, 1).expand(1, 3, 16384, 16384)
+    with pytest.raises(ValueError, match="16384x16384 pixels.*make it 11585x11585 or less"):
+        normals_to_height(huge)

@@ -1,0 +1,268 @@
+"""Curvature, occlusion, detail and seams: against answers that are known."""
+
+import math
+
+import pytest
+import torch
+
+from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
+from depth_normal.geometry.conventions import blend_normals, unit_normals
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.kinds import Axes
+from depth_normal.geometry.textures.curvature import curvature_maps, mean_curvature
+from depth_normal.geometry.textures.detail import detail_normals, photo_normals, photo_relief, subtract_normals
+from depth_normal.geometry.textures.height import height_to_normals
+from depth_normal.geometry.textures.occlusion import depth_to_occlusion, height_to_occlusion
+from depth_normal.geometry.textures.pbr import PbrOptions, material_normals, pbr_maps, with_contrast
+from depth_normal.geometry.textures.seamless import folded, margins, seam_step, seamless_estimate, tileable, wrap
+from depth_normal.geometry.textures.transforms import blurred
+from depth_normal.geometry.textures.view import estimate_to_occlusion
+
+SIDE = 97
+MIDDLE = SIDE // 2
+FACING = torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1)
+
+
+def grid(side=SIDE):
+    """(y, x) from the middle."""
+    axis = torch.arange(side) - side // 2
+    return torch.meshgrid(axis.float(), axis.float(), indexing="ij")
+
+
+def ball(radius=80.0, sign=1.0):
+    y, x = grid()
+    across, up = x / radius, -y / radius
+    return torch.stack((sign * across, sign * up, (1 - across**2 - up**2).sqrt()))[None]
+
+
+def bumps(side=48, seamless=True, seed=0):
+    return 60 * blurred(torch.rand(1, 1, side, side, generator=torch.Generator().manual_seed(seed)), 2.0, seamless)
+
+
+@pytest.mark.parametrize("scale", [1.0, 4.0])
+def test_a_ball_bends_by_one_over_its_radius(scale):
+    inner = (..., slice(20, -20), slice(20, -20))
+    assert torch.allclose(mean_curvature(ball(80), scale=scale)[inner], torch.tensor(1 / 80), rtol=1e-3)
+    assert torch.allclose(mean_curvature(ball(80, -1.0), scale=scale)[inner], torch.tensor(-1 / 80), rtol=1e-3)
+
+
+def test_a_cylinder_bends_half_as_much_and_a_plane_not():
+    _, x = grid()
+    cylinder = torch.stack((x / 80, 0 * x, (1 - (x / 80) ** 2).sqrt()))[None]
+    assert mean_curvature(cylinder)[0, 0, MIDDLE, MIDDLE].item() == pytest.approx(1 / 160, rel=1e-3)
+    plane = unit_normals(torch.tensor([0.5, 0.2, 1.0]).view(1, 3, 1, 1).expand(1, 3, 9, 9))
+    maps = curvature_maps(mean_curvature(plane))
+    assert torch.allclose(maps.curvature, torch.tensor(0.5), atol=1e-3) and maps.edges.max() < 1e-3 and maps.cavities.max() < 1e-3
+
+
+def test_edges_are_white_and_crevices_black():
+    _, x = grid()
+    ridge = height_to_normals((-x.abs())[None, None])
+    maps = curvature_maps(mean_curvature(ridge))
+    assert maps.curvature[0, 0, MIDDLE, MIDDLE] == 1 and maps.edges[0, 0, MIDDLE, MIDDLE] == 1 and maps.cavities.max() < 0.01
+    valley = curvature_maps(mean_curvature(height_to_normals(x.abs()[None, None])), strength=5.0)
+    assert valley.curvature[0, 0, MIDDLE, MIDDLE] == 0 and valley.cavities[0, 0, MIDDLE, MIDDLE] == 1
+    assert valley.curvature[0, 0, MIDDLE, 20] == 0.5
+
+
+def test_holes_do_not_bend():
+    normals, known = ball(), torch.ones(1, 1, SIDE, SIDE, dtype=torch.bool)
+    known[..., 30:40, 30:40] = False
+    bend = mean_curvature(torch.where(known, normals, torch.nan), scale=3.0, weight=known)
+    assert bend.isfinite().all() and bool((bend[..., 30:40, 30:40] == 0).all())
+    assert (bend[..., 12:29, 12:29] - 1 / 80).abs().max() < 4e-3
+    assert curvature_maps(bend, weight=torch.zeros_like(known)).curvature.isfinite().all()
+
+
+def test_a_plane_is_open_however_it_leans():
+    y, x = grid()
+    for plane in (0 * x, 0.7 * x + 0.2 * y, -3 * x):
+        assert torch.allclose(height_to_occlusion(plane[None, None], radius=32), torch.tensor(1.0), atol=1e-4)
+
+
+def test_the_foot_of_an_endless_wall_is_half_open():
+    _, x = grid()
+    wall = torch.where(x > 0, 1e5, 0.0)[None, None]
+    found = height_to_occlusion(wall, radius=512)[0, 0, MIDDLE]
+    assert torch.allclose(found[MIDDLE - 8 : MIDDLE], torch.tensor(0.5), atol=0.02) and found[-5] == 1
+
+
+@pytest.mark.parametrize("angle", [60, 90, 120])
+def test_a_groove_is_as_open_as_its_angle_says(angle):
+    _, x = grid(257)
+    groove = (x.abs() / math.tan(math.radians(angle / 2)))[None, None]
+    found = height_to_occlusion(groove, radius=1024, directions=32)[0, 0, 128, 131]
+    # (1 - cos) / 2 for walls without an end; these end after 128 pixels, and at the picture's borders.
+    assert found.item() == pytest.approx((1 - math.cos(math.radians(angle))) / 2, abs=0.04)
+
+
+def test_a_round_pit_is_half_open_everywhere():
+    y, x = grid(129)
+    pit = -(50.0**2 - x**2 - y**2).clamp(min=0).sqrt()[None, None]
+    found = height_to_occlusion(pit, radius=256, directions=32)[0, 0, 64, 64:94:10]
+    assert torch.allclose(found, torch.tensor(0.5), atol=0.06)
+
+
+def test_it_is_what_rays_meet():
+    """Against rays cast through the height one by one."""
+    height = 2 * bumps(32)
+    found = height_to_occlusion(height, radius=200, directions=32, borders="seamless")[0, 0]
+    normals, level = height_to_normals(height, borders="seamless")[0], height[0, 0]
+    random = torch.Generator().manual_seed(0)
+    for y, x in ((3, 5), (16, 16), (25, 9), (30, 30)):
+        around = torch.randn(4000, 3, generator=random)
+        ray = normals[:, y, x] + around / around.norm(dim=1, keepdim=True)
+        ray = ray / ray.norm(dim=1, keepdim=True)
+        open_rays = torch.ones(len(ray), dtype=torch.bool)
+        for distance in torch.arange(1.0, 60.0, 0.5):
+            column, row = (x + ray[:, 0] * distance).round().long() % 32, (y - ray[:, 1] * distance).round().long() % 32
+            far = (ray[:, :2] * distance).norm(dim=1) > 0.8
+            open_rays &= ~far | (level[row, column] <= level[y, x] + ray[:, 2] * distance + 0.02)
+        assert found[y, x].item() == pytest.approx(open_rays.float().mean().item(), abs=0.06), (y, x)
+
+
+def test_occlusion_goes_round_a_seam():
+    height = bumps()
+    turned = height.roll((11, 7), (-2, -1))
+    found = height_to_occlusion(height, radius=20, borders="seamless")
+    assert torch.allclose(height_to_occlusion(turned, radius=20, borders="seamless"), found.roll((11, 7), (-2, -1)), atol=1e-5)
+
+
+def test_holes_of_a_height_hide_nothing():
+    _, x = grid()
+    wall = torch.where(x > 0, 1e5, 0.0)[None, None]
+    there = wall < 1
+    assert torch.allclose(height_to_occlusion(wall, weight=there)[..., : MIDDLE - 1], torch.tensor(1.0))
+    assert bool((height_to_occlusion(torch.full_like(wall, torch.nan)) == 1).all())
+    assert height_to_occlusion(torch.zeros(1, 1, 1, 1)).item() == 1
+
+
+def corner(side=129, distance=4.0):
+    """A wall that meets a floor, seen from in front: depth, normals in OPENCV axes, camera."""
+    intrinsics = intrinsics_from_fov(60.0, side, side)
+    below = pixel_rays(intrinsics, side, side)[:, 1:2]
+    floor = 1 / below.clamp(min=1e-6)
+    on_floor = floor < distance
+    normals = torch.where(on_floor, torch.tensor([0.0, -1, 0]).view(1, 3, 1, 1), torch.tensor([0.0, 0, -1]).view(1, 3, 1, 1))
+    return torch.where(on_floor, floor, distance), normals, intrinsics, on_floor
+
+
+def test_a_corner_in_perspective_is_half_open_and_flat_things_are_open():
+    depth, normals, intrinsics, on_floor = corner()
+    found = depth_to_occlusion(depth, intrinsics, normals, Axes.OPENCV, radius=128)[0, 0]
+    first = int(on_floor[0, 0, :, 64].float().argmax())
+    assert 0.4 < found[first - 1, 64] < 0.62 and found[first - 1, 64] < found[first - 8, 64] < found[5, 64] + 1e-6
+    near = depth_to_occlusion(depth, intrinsics, normals, Axes.OPENCV, radius=8)[0, 0]
+    assert near[5, 5:-5].min() > 0.99 and near[-5, 5:-5].min() > 0.97
+
+
+def test_what_stands_far_in_front_darkens_nothing_behind_it():
+    depth = torch.full((1, 1, 65, 65), 10.0)
+    depth[..., 20:40, 20:40] = 2.0
+    normals = torch.tensor([0.0, 0, -1]).view(1, 3, 1, 1).expand(1, 3, 65, 65)
+    found = depth_to_occlusion(depth, intrinsics_from_fov(60.0, 65, 65), normals, Axes.OPENCV, radius=16)
+    assert found[0, 0, 30, 42] > 0.97
+    sky = depth < 5
+    assert bool((depth_to_occlusion(depth, intrinsics_from_fov(60.0, 65, 65), normals, Axes.OPENCV, weight=sky)[~sky] == 1).all())
+
+
+@pytest.mark.parametrize("quantity", list(Quantity))
+def test_occlusion_of_any_depth(quantity):
+    depth, *_ = corner(33)
+    found = estimate_to_occlusion(Estimate(depth if quantity is not Quantity.DISPARITY else 1 / depth, quantity), radius=8, directions=8)
+    assert found.isfinite().all() and found.min() < 0.95 and found.max() == 1
+    with pytest.raises(ValueError, match="no depth"):
+        estimate_to_occlusion(Estimate(normals=FACING))
+
+
+def test_contrast_leaves_open_places_white():
+    assert torch.allclose(with_contrast(torch.tensor([1.0, 0.5, 0.0]), 2.0), torch.tensor([1.0, 0.25, 0.0]))
+
+
+def test_subtracting_is_the_inverse_of_laying_on():
+    random = torch.Generator().manual_seed(0)
+    first, base = (unit_normals(FACING + size * torch.randn(1, 3, 9, 9, generator=random)) for size in (0.5, 0.2))
+    assert torch.allclose(blend_normals(base, subtract_normals(first, base)), first, atol=1e-5)
+    assert torch.allclose(subtract_normals(blend_normals(base, first), base), first, atol=1e-5)
+    assert torch.allclose(subtract_normals(base, base), FACING, atol=1e-6)
+
+
+def test_detail_is_what_is_left_of_a_leaning_rough_wall():
+    fine = height_to_normals(bumps(96) * 0.3)
+    leaning = blend_normals(unit_normals(torch.tensor([0.4, -0.3, 1.0]).view(1, 3, 1, 1)).expand_as(fine), fine)
+    found = detail_normals(leaning, radius=32)
+    inner = (..., slice(16, -16), slice(16, -16))
+    assert ((found - fine)[inner]).square().mean().sqrt() < 0.05 < ((leaning - fine)[inner]).square().mean().sqrt()
+    known = torch.zeros(1, 1, 96, 96, dtype=torch.bool)
+    assert torch.equal(detail_normals(leaning, weight=known), FACING.expand_as(leaning))
+
+
+def test_a_photograph_gives_relief_of_unit_contrast():
+    picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    relief = photo_relief(picture, radius=16)
+    assert relief.std().item() == pytest.approx(1, abs=0.05) and abs(relief.mean().item()) < 0.01
+    assert torch.equal(photo_relief(torch.full((1, 3, 8, 8), 0.4)), torch.zeros(1, 1, 8, 8))
+    assert torch.allclose(photo_normals(picture, relief=0.0), FACING.expand(1, 3, 64, 64))
+    dark = torch.ones(1, 3, 33, 33)
+    dark[..., 16] = 0
+    assert photo_relief(dark, radius=8)[0, 0, 16].argmin() == 16
+
+
+def test_wrapping_and_folding_leave_a_tile_as_it_is():
+    tile = torch.rand(1, 3, 12, 17)
+    assert torch.allclose(folded(wrap(tile, (3, 4)), (3, 4)), tile)
+    assert torch.equal(folded(wrap(tile, (0, 0)), (0, 0)), tile)
+    assert margins(100, 60, 0.25) == (25, 15)
+    with pytest.raises(ValueError, match="margin is 0.6"):
+        margins(9, 9, 0.6)
+
+
+@pytest.mark.parametrize("quantity", list(Quantity))
+def test_an_estimate_that_slopes_tiles_without_a_seam(quantity):
+    tile = 0.02 * bumps(64)
+    beyond = margins(64, 64, 0.25)
+    wide = wrap(tile, beyond)
+    slope = torch.linspace(0, 2, wide.shape[-1]) + torch.linspace(0, 1, wide.shape[-2])[:, None]
+    normals = unit_normals(FACING + 0.2 * torch.randn(1, 3, *wide.shape[-2:], generator=torch.Generator().manual_seed(0)))
+    leaning = unit_normals(blurred(normals, 1.0) + torch.linspace(0, 1, wide.shape[-1]).expand(1, 3, *wide.shape[-2:]))
+    found = seamless_estimate(Estimate(wide + slope + 1, quantity, normals=leaning), beyond)
+    for maps in (found.depth, found.normals):
+        over, inside = seam_step(maps)
+        assert over < 1.3 * inside
+    before, _ = seam_step((wide + slope + 1)[..., 16:-16, 16:-16])
+    assert before > 10 * seam_step(found.depth)[0]
+    assert bool((found.depth > 0).all()) and found.intrinsics is None
+    if quantity is not Quantity.METRIC_DEPTH:
+        assert (found.depth - found.depth.mean() - tile + tile.mean()).abs().max() < 0.1 * tile.std() + 0.02
+
+
+def test_holes_stay_holes_of_a_tile():
+    depth = torch.full((1, 1, 24, 24), 2.0)
+    depth[..., 10:12, 10:12] = torch.nan
+    found = seamless_estimate(Estimate(depth, Quantity.METRIC_DEPTH), (4, 4))
+    assert found.mask is not None and int((~found.valid).sum()) == 4
+    nothing = seamless_estimate(Estimate(depth, Quantity.METRIC_DEPTH, mask=torch.zeros_like(depth, dtype=torch.bool)), (4, 4))
+    assert not nothing.valid.any()
+
+
+def test_borders_of_a_picture_are_made_to_meet():
+    ramp = torch.linspace(0, 1, 32).expand(1, 3, 24, 32) + 0.01 * torch.rand(1, 3, 24, 32)
+    even = tileable(ramp)
+    assert seam_step(even)[0] < 0.3 * seam_step(ramp)[0] and torch.allclose(even.mean(), ramp.mean(), atol=1e-4)
+    tile = bumps(32)
+    assert seam_step(tileable(tile))[0] <= 1.3 * seam_step(tileable(tile))[1]
+    assert torch.equal(tileable(torch.full((1, 1, 1, 1), 0.3)), torch.full((1, 1, 1, 1), 0.3))
+
+
+def test_a_set_of_maps_of_a_photograph():
+    picture = torch.rand(2, 3, 48, 64, generator=torch.Generator().manual_seed(0))
+    estimate = Estimate(normals=ball()[..., :48, :64].expand(2, -1, -1, -1))
+    options = PbrOptions(borders="seamless", directions=8)
+    maps = pbr_maps(material_normals(estimate, picture, options), options)
+    for each in (maps.height, maps.occlusion, *maps.bend):
+        assert each.shape == (2, 1, 48, 64) and each.min() >= 0 and each.max() <= 1 and each.isfinite().all()
+    assert maps.normals.shape == (2, 3, 48, 64) and maps.height_range > 0
+    with pytest.raises(ValueError, match="no normals"):
+        material_normals(None, picture, options)
+    with pytest.raises(ValueError, match="no photograph"):
+        material_normals(estimate, None, options)
