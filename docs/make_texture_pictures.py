@@ -1,4 +1,4 @@
-"""Makes the pictures of docs/textures.md: a wall of our own, which tiles, and the maps that `tiny` and the photograph's light and dark give of it.
+"""Makes the pictures of docs/textures.md: a wall of our own, which tiles, and the maps made of it by `tiny` and its light and dark.
 
 python docs/make_texture_pictures.py
 """

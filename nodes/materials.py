@@ -16,7 +16,7 @@ from ..geometry.estimate import Estimate
 from ..geometry.files import resolve_inside, write_picture_exr, write_picture_png
 from ..geometry.textures.detail import MAX_RELIEF
 from ..geometry.textures.height import BORDERS, FREE
-from ..geometry.textures.pbr import BOTH, DETAILS, NORMALS, PHOTO, PbrOptions, material_normals
+from ..geometry.textures.pbr import BOTH, DETAILS, NORMALS, PHOTO, PbrOptions, check_source, material_normals
 from ..geometry.textures.seamless import MAX_MARGIN, margins, seamless_estimate, tileable, wrap
 from ..model_loader import Model
 from ..model_loader.folders import user_folder
@@ -160,6 +160,7 @@ class DetailNormals:
             raise ValueError("there is nothing to take relief from: link geometry or a normal map, the photograph, or both")
         if source == AUTO:
             source = NORMALS if image is None else BOTH if has_normals else PHOTO
+        check_source(source, has_normals, image is not None)
         options = PbrOptions(source, radius, relief, borders)
         whole = surface_normals(normal_map, normal_coding, geometry) if has_normals and source != PHOTO else None
         pictures = _photos(image, whole) if image is not None and source != NORMALS else None

@@ -75,12 +75,8 @@ def material_normals(estimate: Estimate | None, picture: Tensor | None, options:
     Raises:
         ValueError: What the source asks for is not there.
     """
-    check_choice("source", options.source, DETAILS)
     normals = None if estimate is None else estimate.normals
-    if options.source != PHOTO and (estimate is None or normals is None):
-        raise ValueError(f"source is {options.source}, and there are no normals: link geometry or a normal map, or choose {PHOTO}")
-    if options.source != NORMALS and picture is None:
-        raise ValueError(f"source is {options.source}, and there is no photograph: link image, or choose {NORMALS}")
+    check_source(options.source, normals is not None, picture is not None)
     found = []
     if options.source != PHOTO:
         assert estimate is not None and normals is not None
@@ -92,6 +88,19 @@ def material_normals(estimate: Estimate | None, picture: Tensor | None, options:
         # Of light and dark only what is fine is relief: the rest is paint, dirt and lamps.
         found.append(photo_normals(picture, radius=max(2.0, radius / 2), relief=options.relief, borders=options.borders))
     return found[0] if len(found) == 1 else blend_normals(*found)
+
+
+def check_source(source: str, has_normals: bool, has_photo: bool) -> None:
+    """Refuses a source that is not there.
+
+    Raises:
+        ValueError: Says what is missing and what to choose instead.
+    """
+    check_choice("source", source, DETAILS)
+    if source != PHOTO and not has_normals:
+        raise ValueError(f"source is {source}, and there are no normals: link geometry or a normal map, or choose {PHOTO}")
+    if source != NORMALS and not has_photo:
+        raise ValueError(f"source is {source}, and there is no photograph: link image, or choose {NORMALS}")
 
 
 def pbr_maps(normals: Tensor, options: PbrOptions) -> PbrMaps:

@@ -213,7 +213,7 @@ def test_wrapping_and_folding_leave_a_tile_as_it_is():
     assert torch.allclose(folded(wrap(tile, (3, 4)), (3, 4)), tile)
     assert torch.equal(folded(wrap(tile, (0, 0)), (0, 0)), tile)
     assert margins(100, 60, 0.25) == (25, 15)
-    with pytest.raises(ValueError, match="margin is 0.6"):
+    with pytest.raises(ValueError, match=r"margin is 0\.6"):
         margins(9, 9, 0.6)
 
 

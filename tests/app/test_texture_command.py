@@ -1,0 +1,88 @@
+"""`depth-normal texture`: files in, files out."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from depth_normal.app import texture_command
+from depth_normal.app.cli import main
+from depth_normal.geometry.conventions import encode_normal_map
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.files import load_estimate, read_picture, write_npz, write_picture_png
+from depth_normal.geometry.textures import height, pbr, slopes
+from depth_normal.geometry.textures.transforms import blurred
+
+
+@pytest.fixture
+def normals(tmp_path):
+    bumps = 40 * blurred(torch.rand(1, 1, 40, 48, generator=torch.Generator().manual_seed(0)), 2.0, True)
+    write_picture_png(tmp_path / "normals.png", encode_normal_map(height.height_to_normals(bumps, borders="seamless"))[0], 16)
+    return tmp_path / "normals.png"
+
+
+@pytest.fixture
+def photo(tmp_path):
+    cv2.imwrite(str(tmp_path / "wall.png"), np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8))
+    return tmp_path / "wall.png"
+
+
+def texture(*words):
+    return main(["texture", *map(str, words)])
+
+
+def test_the_choices_are_those_of_the_geometry():
+    assert texture_command.BORDER_CHOICES == height.BORDERS and texture_command.DERIVATIVE_CHOICES == slopes.DERIVATIVES
+    assert set(texture_command.DETAIL_CHOICES) == set(pbr.DETAILS)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".exr"])
+def test_there_and_back_through_files(normals, tmp_path, suffix):
+    if suffix == ".exr":
+        pytest.importorskip("OpenEXR")
+    way = ("--borders", "seamless")
+    assert texture("height", normals, "--out", tmp_path / f"h{suffix}", *way) == 0
+    assert texture("normals", tmp_path / f"h{suffix}", "--out", tmp_path / "again.png", *way) == 0
+    assert np.abs(read_picture(normals) - read_picture(tmp_path / "again.png")).max() < 3e-3
+    assert cv2.imread(str(tmp_path / "again.png"), cv2.IMREAD_UNCHANGED).dtype == np.uint16
+
+
+def test_curvature_and_occlusion(normals, tmp_path, capsys):
+    texture("height", normals, "--out", tmp_path / "h.png")
+    assert "pixels between black and white" in capsys.readouterr().out
+    assert texture("curvature", normals, "--out", tmp_path / "c.png", "--show", "edges") == 0
+    assert texture("occlusion", tmp_path / "h.png", "--out", tmp_path / "ao.png", "--radius", "8") == 0
+    assert read_picture(tmp_path / "ao.png").min() < 0.95
+    write_npz(tmp_path / "d.npz", Estimate(torch.rand(1, 1, 24, 24) + 2, Quantity.METRIC_DEPTH))
+    assert texture("occlusion", tmp_path / "d.npz", "--depth", "--radius", "8", "--out", tmp_path / "view.png") == 0
+
+
+def test_a_photograph_becomes_a_material(photo, tmp_path):
+    words = (photo, "--model", "tiny", "--size", "64", "--directions", "4", "--out", tmp_path / "maps")
+    assert texture("pbr", *words, "--seamless", "--coding", "directx") == 0
+    assert sorted(path.name for path in (tmp_path / "maps").iterdir()) == [f"wall_{name}.png" for name in sorted(texture_command.PBR_NAMES)]
+    assert texture("pbr", *words) == 2, "files are there"
+    assert texture("pbr", *words, "--overwrite", "--source", "photo") == 0
+
+
+def test_detail_and_seamless(photo, tmp_path):
+    assert texture("detail", photo, "--source", "photo", "--out", tmp_path / "d.png") == 0
+    assert texture("seamless", photo, "--model", "tiny", "--size", "64", "--out", tmp_path / "s.npz") == 0
+    assert load_estimate(tmp_path / "s.npz").normals.shape == (1, 3, 48, 64)
+    assert texture("detail", photo, "--source", "normals", "--geometry", tmp_path / "s.npz", "--out", tmp_path / "n.png") == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("height", "normals.png", "--out", "h.jpg"), ".png, .exr"),
+        (("height", "normals.png", "--out", "normals.png"), "is what is read"),
+        (("height", "absent.png", "--out", "h.png"), "absent.png"),
+        (("occlusion", "normals.png", "--radius", "0", "--out", "o.png"), "radius is 0"),
+    ],
+)
+def test_what_is_wrong_is_said(normals, tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(tmp_path)
+    assert texture(*words) == 2
+    assert message in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["normals.png"]

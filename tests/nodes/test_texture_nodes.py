@@ -1,0 +1,196 @@
+"""The nodes for textures as ComfyUI calls them: contract, any pack's pictures, raw geometry, batches, files, errors."""
+
+import inspect
+
+import cv2
+import pytest
+import torch
+
+import depth_normal
+from depth_normal import load_model
+from depth_normal.geometry.conventions import encode_normal_map
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.files import FORMATS, load_estimate, save_estimate
+from depth_normal.geometry.textures.height import height_to_normals
+from depth_normal.geometry.textures.seamless import seam_step
+from depth_normal.geometry.textures.transforms import blurred
+from depth_normal.nodes import files, materials, textures
+
+NODES = (*textures.NODES, *materials.NODES)
+
+
+def bumps(side=40, batch=1, seamless=True):
+    return 40 * blurred(torch.rand(batch, 1, side, side, generator=torch.Generator().manual_seed(0)), 2.0, seamless)
+
+
+def normal_map(coding="opengl", **options):
+    return encode_normal_map(height_to_normals(bumps(**options), borders="seamless"), coding).movedim(1, -1)
+
+
+def photo(batch=1, side=40):
+    return torch.rand(batch, side, side, 3, generator=torch.Generator().manual_seed(1))
+
+
+def geometry(batch=1):
+    return Estimate(bumps(batch=batch) + 30, Quantity.METRIC_DEPTH, normals=height_to_normals(-bumps(batch=batch)))
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_the_contract(node):
+    assert depth_normal.NODE_CLASS_MAPPINGS[node.NODE_ID] is node and node.CATEGORY.startswith("Depth & Normals/")
+    inputs = node.INPUT_TYPES()
+    assert all(
+        isinstance(kind, str) and kind.isupper() and kind not in ("INT", "FLOAT", "STRING") for kind, _ in inputs["required"].values()
+    )
+    given = {name: parameter.default for name, parameter in inspect.signature(node.execute).parameters.items() if name != "self"}
+    assert list(given) == [*inputs["required"], *inputs["optional"]] or set(given) == {*inputs["required"], *inputs["optional"]}
+    for name, (kind, options) in inputs["optional"].items():
+        assert given[name] == options.get("default", None if isinstance(kind, str) else kind[0]), name
+
+
+@pytest.mark.parametrize("coding", ["opengl", "directx", "controlnet-1.0-normal"])
+@pytest.mark.parametrize("derivative", ["central", "spline"])
+def test_there_and_back(coding, derivative):
+    settings = {"borders": "seamless", "derivative": derivative}
+    given = normal_map(coding) if derivative == "central" else None
+    if given is None:
+        given, _ = textures.HeightToNormal().execute(bumps().movedim(1, -1) / 40, 40.0, coding, **settings)
+    height, span, raw = textures.NormalToHeight().execute(given, normal_coding=coding, **settings)
+    again, _ = textures.HeightToNormal().execute(height, span, coding, **settings)
+    assert (again - given).abs().max() < 2e-3 and height.shape == (1, 40, 40, 3) and height.min() == 0 and height.max() == 1
+    assert raw.quantity is Quantity.RELATIVE_DEPTH and (raw.depth.max() - raw.depth.min()).item() == pytest.approx(span, rel=1e-5)
+
+
+def test_raw_heights_are_written_in_16_bits_and_come_back(tmp_path):
+    _, span, raw = textures.NormalToHeight().execute(normal_map(), borders="seamless")
+    (path, _) = save_estimate(tmp_path / "height.png", raw)
+    assert cv2.imread(str(path), cv2.IMREAD_UNCHANGED).dtype == "uint16" and ".png" in FORMATS
+    assert (load_estimate(path).depth - raw.depth).abs().max() <= span / 65535
+
+
+def test_geometry_and_masks_and_batches():
+    height, _, _ = textures.NormalToHeight().execute(geometry=geometry(3), mask=torch.ones(1, 20, 20))
+    assert height.shape == (3, 40, 40, 3)
+    hole = torch.ones(1, 40, 40)
+    hole[:, 5:9] = 0
+    held, _, raw = textures.NormalToHeight().execute(normal_map(), mask=hole)
+    assert held.isfinite().all() and not raw.mask[0, 0, 5:9].any() and raw.mask[0, 0, 9:].all()
+    depth_only = Estimate(geometry().depth, Quantity.METRIC_DEPTH)
+    assert textures.NormalToHeight().execute(geometry=depth_only)[0].isfinite().all()
+
+
+def test_black_pixels_of_a_normal_map_are_holes():
+    given = normal_map()
+    given[:, 4:8, 4:8] = 0
+    _, _, raw = textures.NormalToHeight().execute(given)
+    assert not raw.mask[..., 4:8, 4:8].any()
+    assert textures.Curvature().execute(given)[0][0, 6, 6, 0] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({}, "link either a normal map or geometry"),
+        ({"normal_map": photo(), "geometry": geometry()}, "one of them"),
+        ({"normal_map": normal_map(), "mask": torch.zeros(1, 64, 64)}, "mask leaves no normal"),
+        ({"normal_map": normal_map(), "mask": torch.ones(2, 40, 40)}, "mask holds 2 pictures, the normals 1"),
+        ({"normal_map": normal_map(), "borders": "both"}, "free, seamless"),
+        ({"geometry": Estimate(bumps(), Quantity.RELATIVE_DEPTH)}, "relative depth without normals"),
+        ({"geometry": {"depth": bumps()}}, "expected GEOMETRY"),
+        ({"normal_map": normal_map(), "normal_coding": "unreal"}, "opengl, directx"),
+        ({"normal_map": torch.full((1, 4, 4, 3), torch.nan)}, "NaN"),
+        ({"normal_map": torch.tensor([0.7, 0.5, 0.9]).expand(1, 8, 8, 3), "borders": "seamless"}, "switch level on"),
+    ],
+)
+def test_what_cannot_be_integrated_is_refused_in_words(inputs, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        textures.NormalToHeight().execute(**inputs)
+
+
+def test_curvature_of_each_kind_of_input():
+    of_map = textures.Curvature().execute(normal_map(), borders="seamless")
+    height, span, raw = textures.NormalToHeight().execute(normal_map(), borders="seamless")
+    of_height = textures.Curvature().execute(height=height, height_range=span, borders="seamless")
+    of_raw = textures.Curvature().execute(geometry=raw, borders="seamless")
+    for ours in (of_height, of_raw):
+        assert all((a - b).abs().mean() < 5e-3 for a, b in zip(ours, of_map, strict=True))
+    assert torch.allclose(of_map[0], 0.5 + 0.5 * (of_map[1] - of_map[2]), atol=1e-6)
+    with pytest.raises(ValueError, match="unlink the others"):
+        textures.Curvature().execute(normal_map(), height)
+
+
+def test_occlusion_of_heights_and_of_geometry():
+    height = (bumps(batch=2) / 40).movedim(1, -1)
+    (found,) = textures.AmbientOcclusion().execute(height, radius=16, height_range=80.0, borders="seamless")
+    (darker,) = textures.AmbientOcclusion().execute(height, radius=16, height_range=80.0, borders="seamless", strength=2.0)
+    assert found.shape == (2, 40, 40, 3) and found.min() < 0.9 and torch.allclose(darker, found**2, atol=1e-6)
+    (in_view,) = textures.AmbientOcclusion().execute(geometry=geometry(2), radius=8)
+    assert in_view.shape == (2, 40, 40, 3) and in_view.isfinite().all()
+    (flat,) = textures.AmbientOcclusion().execute(torch.full((1, 1, 1, 1), 0.3))
+    assert flat.item() == 1 if flat.numel() == 1 else bool((flat == 1).all())
+    for inputs in ({}, {"height": height, "geometry": geometry()}):
+        with pytest.raises(ValueError, match="one of them"):
+            textures.AmbientOcclusion().execute(**inputs)
+    with pytest.raises(ValueError, match="no depth"):
+        textures.AmbientOcclusion().execute(geometry=Estimate(normals=geometry().normals))
+
+
+def test_a_model_sees_beyond_the_seam():
+    tile = blurred(torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)), 2.0, True)
+    image = ((tile - tile.min()) / (tile.max() - tile.min())).movedim(1, -1)
+    found, picture = materials.SeamlessGeometry().execute(load_model("tiny"), image, resolution=64)
+    assert found.batch == 2 and (found.height, found.width) == (64, 64) and torch.allclose(picture, image, atol=1e-6)
+    for maps in (found.depth, found.normals):
+        over, inside = seam_step(maps)
+        assert over <= 1.5 * inside
+    ramp = torch.linspace(0, 1, 48).view(1, 1, 48, 1).expand(1, 32, 48, 3)
+    _, even = materials.SeamlessGeometry().execute(load_model("tiny"), ramp, even_borders=True, resolution=64)
+    assert (even[:, :, 0] - even[:, :, -1]).abs().max() < 0.3
+    with pytest.raises(ValueError, match=r"margin is 0\.7"):
+        materials.SeamlessGeometry().execute(load_model("tiny"), ramp, margin=0.7)
+
+
+def test_detail_of_what_is_linked():
+    node = materials.DetailNormals()
+    of_photo, raw = node.execute(photo())
+    of_normals, _ = node.execute(geometry=geometry())
+    both, _ = node.execute(photo(side=20), geometry=geometry(3))
+    assert of_photo.shape == of_normals.shape == (1, 40, 40, 3) and both.shape == (3, 40, 40, 3)
+    assert raw.normals is not None and not torch.allclose(of_photo, of_normals)
+    assert torch.allclose(node.execute(photo(), geometry=geometry(), source="photo")[0], of_photo)
+    flipped, _ = node.execute(photo(), coding="directx")
+    assert torch.allclose(flipped[..., 1], 1 - of_photo[..., 1], atol=1e-6)
+    for inputs, message in (
+        ({}, "nothing to take relief from"),
+        ({"image": photo(), "source": "normals"}, "no normals"),
+        ({"geometry": geometry(), "source": "both"}, "no photograph"),
+        ({"image": photo(2), "geometry": geometry(3)}, "2 pictures, the normals 3"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            node.execute(**inputs)
+
+
+@pytest.fixture
+def output(tmp_path, monkeypatch):
+    for module in (materials, files):
+        monkeypatch.setattr(module, "user_folder", lambda kind: tmp_path)
+    return tmp_path
+
+
+def test_textures_are_saved_in_16_bits(output):
+    picture = torch.linspace(0, 1, 300).view(1, 1, 300, 1).expand(2, 4, 300, 3)
+    shown = materials.SaveTexture().execute(picture, "walls/height")["ui"]["images"]
+    assert [each["filename"] for each in shown] == ["height_00001.png", "height_00002.png"]
+    read = cv2.imread(str(output / "walls" / "height_00001.png"), cv2.IMREAD_UNCHANGED)
+    assert read.dtype == "uint16" and read.ndim == 2 and len(set(read[0].tolist())) == 300
+    materials.SaveTexture().execute(picture, "walls/height", grey=False)
+    assert cv2.imread(str(output / "walls" / "height_00003.png"), cv2.IMREAD_UNCHANGED).shape == (4, 300, 3)
+    assert materials.SaveTexture.VALIDATE_INPUTS("../outside") is not True and materials.SaveTexture.VALIDATE_INPUTS(None) is True
+
+
+def test_textures_are_saved_as_floats(output):
+    pytest.importorskip("OpenEXR")
+    picture = torch.linspace(-2, 3, 12).view(1, 1, 12, 1).expand(1, 4, 12, 3)
+    materials.SaveTexture().execute(picture, format="exr")
+    found = load_estimate(output / "textures" / "texture_00001.exr", Quantity.RELATIVE_DEPTH)
+    assert torch.equal(found.depth[0, 0], picture[0, ..., 0])
