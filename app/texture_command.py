@@ -37,48 +37,58 @@ def add_texture(parser: argparse.ArgumentParser) -> None:
         added.set_defaults(run=run, parser=added)
         return added
 
-    normals, heights = (
-        "a normal map, or raw normals (.npz, .exr)",
-        "a height map, white = high, or raw heights in pixels (.npz, .exr, .pfm)",
-    )
+    normals = "a normal map, or raw normals (.npz, .exr)"
+    heights = "a height map, white = high, or raw heights in pixels (.npz, .exr, .pfm)"
     photo = "the photograph"
-    height = command("height", "integrate normals to a height (16-bit PNG, or pixels as EXR)", _height, normals)
-    _add_coding(height, "how IN stores its vectors")
-    _add_surface(height)
-    height.add_argument("--level", action="store_true", help="take the mean slope out first, as of a wall photographed at an angle")
-    height.add_argument(
-        "--flatten",
-        type=number,
-        default=0.0,
-        metavar="PIXELS",
-        help="make shapes of this width half as high, wider ones flatter (default: none)",
-    )
-    back = command("normals", "make a normal map of a height: the inverse of `height`", _normals, heights)
-    _add_coding(back, "how OUT stores its vectors")
-    _add_range(back)
-    _add_surface(back)
-    bend = command("curvature", "show where a surface is convex (white) and concave (black)", _curvature, normals)
-    _add_coding(bend, "how IN stores its vectors")
-    bend.add_argument("--scale", type=number, default=2.0, metavar="PIXELS", help="finer bends are smoothed away (default: %(default)s)")
-    bend.add_argument("--strength", type=number, default=0.0, metavar="N", help="contrast (default: 1 %% of the pixels is white or black)")
-    bend.add_argument("--show", choices=("curvature", "edges", "cavities"), default="curvature", help="one map of the three")
-    _add_surface(bend, derivative=False)
-    occlusion = command("occlusion", "compute the ambient occlusion of a height, or of depth", _occlusion, f"{heights}, or --depth")
-    occlusion.add_argument("--depth", action="store_true", help="IN holds depth of a picture with its camera (.npz, .exr), not heights")
-    _add_occlusion(occlusion)
-    _add_range(occlusion)
-    _add_surface(occlusion, derivative=False)
+    _add_height(command("height", "integrate normals to a height (16-bit PNG, or pixels as EXR)", _height, normals))
+    _add_normals(command("normals", "make a normal map of a height: the inverse of `height`", _normals, heights))
+    _add_curvature(command("curvature", "show where a surface is convex (white) and concave (black)", _curvature, normals))
+    _add_occlusion(command("occlusion", "compute the ambient occlusion of a height, or of depth", _occlusion, f"{heights}, or --depth"))
     seamless = command("seamless", "estimate depth and normals that tile, of a texture that tiles", _seamless, photo)
     _add_network(seamless)
     add_result(seamless, ESTIMATES)
     detail = command("detail", "make normals of fine relief, without the shape that it lies on", _detail, photo)
     _add_material(detail)
     add_result(detail, MAPS)
-    pbr = command("pbr", "make height, normal, ambient occlusion and curvature maps of one photograph", _pbr, photo)
-    _add_material(pbr)
-    _add_occlusion(pbr, None)
-    pbr.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="gets <stem>_height.png, _normal, _ao and _curvature")
-    pbr.add_argument("--overwrite", action="store_true", help="replace files that are there already")
+    _add_pbr(command("pbr", "make height, normal, ambient occlusion and curvature maps of one photograph", _pbr, photo))
+
+
+def _add_height(parser: argparse.ArgumentParser) -> None:
+    _add_coding(parser, "how IN stores its vectors")
+    _add_surface(parser)
+    parser.add_argument("--level", action="store_true", help="take the mean slope out first, as of a wall photographed at an angle")
+    flatten = "make shapes of this width half as high, wider ones flatter (default: none)"
+    parser.add_argument("--flatten", type=number, default=0.0, metavar="PIXELS", help=flatten)
+
+
+def _add_normals(parser: argparse.ArgumentParser) -> None:
+    _add_coding(parser, "how OUT stores its vectors")
+    _add_range(parser)
+    _add_surface(parser)
+
+
+def _add_curvature(parser: argparse.ArgumentParser) -> None:
+    _add_coding(parser, "how IN stores its vectors")
+    parser.add_argument("--scale", type=number, default=2.0, metavar="PIXELS", help="finer bends are smoothed away (default: %(default)s)")
+    parser.add_argument(
+        "--strength", type=number, default=0.0, metavar="N", help="contrast (default: 1 %% of the pixels is white or black)"
+    )
+    parser.add_argument("--show", choices=("curvature", "edges", "cavities"), default="curvature", help="one map of the three")
+    _add_surface(parser, derivative=False)
+
+
+def _add_occlusion(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--depth", action="store_true", help="IN holds depth of a picture with its camera (.npz, .exr), not heights")
+    _add_reach(parser, 64.0)
+    _add_range(parser)
+    _add_surface(parser, derivative=False)
+
+
+def _add_pbr(parser: argparse.ArgumentParser) -> None:
+    _add_material(parser)
+    _add_reach(parser, None)
+    parser.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="gets <stem>_height.png, _normal, _ao and _curvature")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there already")
 
 
 def _add_surface(parser: argparse.ArgumentParser, derivative: bool = True) -> None:
@@ -99,7 +109,7 @@ def _add_range(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--height-range", type=number, metavar="PIXELS", help=told)
 
 
-def _add_occlusion(parser: argparse.ArgumentParser, radius: float | None = 64.0) -> None:
+def _add_reach(parser: argparse.ArgumentParser, radius: float | None) -> None:
     told = "how far things hide the sky" + (" (default: %(default)s)" if radius else "")
     parser.add_argument("--radius", dest="occlusion_radius", type=number, default=radius or 0.0, metavar="PIXELS", help=told)
     parser.add_argument("--directions", type=positive, default=16, metavar="N", help="round each point (default: %(default)s)")

@@ -26,7 +26,7 @@ from .batches import counted, geometry_output, joined, one_by_one, to_output
 from .checks import check_network_side
 from .files import _number, _problem, _shown
 from .sockets import DEPTH_NORMAL_MODEL, FILES, GEOMETRY, TEXTURES, Inputs
-from .surfaces import normal_map_input, surface_normals
+from .surfaces import check_count, normal_map_input, surface_normals
 from .widgets import (
     AUTO,
     CODINGS,
@@ -236,8 +236,7 @@ def _photos(image: Tensor, whole: Estimate | None) -> Tensor:
     pictures = to_rgb(image)
     if whole is None:
         return pictures
-    if len(pictures) not in (1, whole.batch):
-        raise ValueError(f"image holds {len(pictures)} pictures, the normals {whole.batch}; expected as many, or one for all")
+    check_count("image", len(pictures), whole.batch)
     return resize_picture(pictures, whole.height, whole.width).expand(whole.batch, -1, -1, -1)
 
 

@@ -79,6 +79,16 @@ def surface_normals(normal_map: Tensor | None, coding: str, geometry: Any, mask:
     return whole
 
 
+def check_count(name: str, found: int, batch: int) -> None:
+    """Refuses a batch that is neither as long as that of the normals nor one for all.
+
+    Raises:
+        ValueError: Says how many there are of each.
+    """
+    if found not in (1, batch):
+        raise ValueError(f"{name} holds {found} pictures, the normals {batch}; give as many as these, or one that is for all of them")
+
+
 def upright(known: Estimate) -> Tensor:
     """(B, 3, H, W): the normals of an estimate that has some, in OPENGL axes."""
     assert known.normals is not None
@@ -101,7 +111,6 @@ def _derived(estimate: Estimate) -> Estimate:
 def _mask_of(mask: Tensor, known: Estimate) -> Tensor:
     """(B, 1, H, W) bool of a MASK of any size."""
     stack = (mask if mask.ndim == 3 else mask[None])[:, None].float()
-    if stack.shape[0] not in (1, known.batch):
-        raise ValueError(f"the mask holds {stack.shape[0]} pictures, the normals {known.batch}; expected as many, or one for all")
+    check_count("mask", len(stack), known.batch)
     sized = resize_map(stack, known.height, known.width) >= 0.5
     return sized.expand(known.batch, -1, -1, -1).to(known.device)
