@@ -1,0 +1,269 @@
+"""How true the maps of materials are, and what they cost: heights, round trips, occlusion, seams, seconds.
+
+    python benchmarks/textures.py [--device cpu] [--threads 1] [--side 2048] [--rounds 3]
+
+Heights are integrated from the true normals of surfaces that are known, seen straight on, and from the same normals in 8 bits; the error is
+the root mean square in percent of the surface's own height (its standard deviation), where normals count. Peers: Frankot and Chellappa
+(1988), a dozen lines of numpy.fft; and the sparse equations of forward differences between pixels, solved by scipy. Occlusion is compared
+with rays that are cast through the same height one by one. Seams: the mean step over the borders, divided by the mean step inside.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Callable
+from statistics import median
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from depth_normal import load_model
+from depth_normal.geometry.camera import intrinsics_from_fov
+from depth_normal.geometry.conventions import encode_normal_map, unit_normals
+from depth_normal.geometry.derive import with_normals
+from depth_normal.geometry.textures.curvature import mean_curvature
+from depth_normal.geometry.textures.height import FREE, SEAMLESS, height_to_normals, normals_to_height, normals_to_slopes, slopes_to_normals
+from depth_normal.geometry.textures.occlusion import depth_to_occlusion, height_to_occlusion
+from depth_normal.geometry.textures.seamless import margins, seam_step, seamless_estimate, wrap
+from depth_normal.geometry.textures.slopes import CENTRAL, DERIVATIVES, SPLINE
+from depth_normal.geometry.textures.transforms import blurred
+
+SIDE = 256
+RAYS, RAY_STEP = 256, 0.75
+Surface = tuple[Tensor, Tensor, Tensor, str]
+
+
+def main() -> None:
+    """Prints all tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu", help="for the seconds (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--side", type=int, default=2048, help="of the largest maps that are timed (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    print_heights()
+    print_round_trips()
+    print_occlusion()
+    print_seams()
+    print_seconds(torch.device(arguments.device), arguments.side, arguments.rounds)
+
+
+def surfaces() -> dict[str, Surface]:
+    """Height, slopes (right, down), where they count, and how the borders are; of each by its formula."""
+    y, x = torch.meshgrid(torch.arange(SIDE, dtype=torch.float64), torch.arange(SIDE, dtype=torch.float64), indexing="ij")
+    everywhere = torch.ones(1, 1, SIDE, SIDE, dtype=torch.bool)
+    turn = 2 * math.pi / SIDE
+
+    def made(height: Tensor, right: Tensor, down: Tensor, known: Tensor = everywhere, borders: str = FREE) -> Surface:
+        return height[None, None], torch.stack((right, down))[None], known, borders
+
+    middle = (SIDE - 1) / 2
+    across, below = x - middle, y - middle
+    dome = (200.0**2 - across**2 - below**2).sqrt()
+    ball = (100.0**2 - across**2 - below**2).clamp(min=1).sqrt()
+    inside = (across**2 + below**2 < 0.9 * 100.0**2)[None, None]
+    long_wave, short_wave = 8 * turn, 32 * turn
+    edge = (x - 0.3 * y - 90) / 3
+    return {
+        "dome, free borders": made(dome, -across / dome, -below / dome),
+        "ball in a mask": made(ball, -across / ball, -below / ball, inside),
+        "waves of 32 pixels, seamless": wave(x, y, long_wave, made),
+        "waves of 8 pixels, seamless": wave(x, y, short_wave, made),
+        "step of 20 pixels over 12": made(20 * torch.sigmoid(edge), *slope_of_step(edge)),
+    }
+
+
+def wave(x: Tensor, y: Tensor, frequency: float, made: Callable[..., Surface]) -> Surface:
+    """Bumps in rows and columns."""
+    height = 2 / frequency * (frequency * x).sin() * (frequency * y).cos()
+    right, down = 2 * (frequency * x).cos() * (frequency * y).cos(), -2 * (frequency * x).sin() * (frequency * y).sin()
+    return made(height * 0.3, right * 0.3, down * 0.3, borders=SEAMLESS)
+
+
+def slope_of_step(edge: Tensor) -> tuple[Tensor, Tensor]:
+    """Of 20 sigmoid(edge), to the right and downwards."""
+    steep = 20 * torch.sigmoid(edge) * torch.sigmoid(-edge) / 3
+    return steep, -0.3 * steep
+
+
+def print_heights() -> None:
+    """Errors of integration, ours and others'."""
+    ways = {
+        "central": lambda n, k, b: normals_to_height(n, weight=k, borders=b, level=b == SEAMLESS, derivative=CENTRAL),
+        "spline": lambda n, k, b: normals_to_height(n, weight=k, borders=b, level=b == SEAMLESS, derivative=SPLINE),
+        "Frankot-Chellappa": lambda n, k, b: frankot_chellappa(torch.where(k, n, 0)),
+        "sparse (scipy)": lambda n, k, b: sparse_height(n, k),
+    }
+    print("\nHeight from normals: root mean square error, % of the height; exact normals / normals of 8 bits\n")
+    print("| surface | " + " | ".join(ways) + " |\n| --- |" + " ---: |" * len(ways))
+    for name, (height, slopes, known, borders) in surfaces().items():
+        normals = slopes_to_normals(slopes)
+        rounded = unit_normals((encode_normal_map(normals) * 255).round() / 127.5 - 1)
+        errors = ([relative_error(way(each, known, borders), height, known) for each in (normals, rounded)] for way in ways.values())
+        print(f"| {name} | " + " | ".join(f"{exact:.3f} / {coarse:.3f}" for exact, coarse in errors) + " |")
+
+
+def relative_error(found: Tensor, height: Tensor, known: Tensor) -> float:
+    """Percent."""
+    difference, truth = (found.double() - height)[known], height[known]
+    return 100 * ((difference - difference.mean()).square().mean().sqrt() / (truth - truth.mean()).square().mean().sqrt()).item()
+
+
+def frankot_chellappa(normals: Tensor) -> Tensor:
+    """The classic, as it is found in many packs."""
+    right, down = normals_to_slopes(normals)[0].numpy()
+    u, v = np.meshgrid(2 * np.pi * np.fft.fftfreq(right.shape[1]), 2 * np.pi * np.fft.fftfreq(right.shape[0]))
+    power = u**2 + v**2
+    power[0, 0] = 1
+    spectrum = -1j * (u * np.fft.fft2(right) + v * np.fft.fft2(down)) / power
+    spectrum[0, 0] = 0
+    return torch.from_numpy(np.fft.ifft2(spectrum).real)[None, None]
+
+
+def sparse_height(normals: Tensor, known: Tensor) -> Tensor:
+    """Differences of neighbours that count, each the mean of both slopes, in the sense of least squares."""
+    import scipy.sparse as sparse
+    from scipy.sparse.linalg import spsolve
+
+    slopes, counts = normals_to_slopes(torch.where(known, normals, 0))[0].numpy(), known[0, 0].numpy()
+    index = np.arange(counts.size).reshape(counts.shape)
+    starts, ends, values = [], [], []
+    for slope, first, second in (
+        (slopes[0], (slice(None), slice(None, -1)), (slice(None), slice(1, None))),
+        (slopes[1], (slice(None, -1), slice(None)), (slice(1, None), slice(None))),
+    ):
+        both = counts[first] & counts[second]
+        starts.append(index[first][both])
+        ends.append(index[second][both])
+        values.append(((slope[first] + slope[second]) / 2)[both])
+    start, end, value = map(np.concatenate, (starts, ends, values))
+    rows = np.arange(len(value))
+    matrix = sparse.csr_matrix((np.ones_like(value), (rows, end)), (len(value), counts.size))
+    matrix = matrix - sparse.csr_matrix((np.ones_like(value), (rows, start)), (len(value), counts.size))
+    laplacian = (matrix.T @ matrix + 1e-9 * sparse.identity(counts.size)).tocsc()
+    return torch.from_numpy(spsolve(laplacian, matrix.T @ value).reshape(1, 1, *counts.shape))
+
+
+def print_round_trips() -> None:
+    """There and back, in float32 as nodes do it."""
+    print("\nRound trips: largest error of a height in % of its range, and of normals in degrees\n")
+    print("| borders | derivative | height, normals, height | normals, height, normals |\n| --- | --- | ---: | ---: |")
+    for borders in (FREE, SEAMLESS):
+        height = (60 * blurred(torch.rand(1, 1, 1024, 1024, dtype=torch.float64), 1.5, borders == SEAMLESS)).float()
+        for derivative in DERIVATIVES:
+            options = {"borders": borders, "derivative": derivative}
+            normals = height_to_normals(height, **options)
+            back = normals_to_height(normals, **options)
+            error = (back - height + height.mean()).abs().max() / (height.max() - height.min())
+            again = height_to_normals(back, **options)
+            angle = torch.rad2deg(2 * torch.asin(((again - normals).norm(dim=1) / 2).clamp(max=1))).max()
+            print(f"| {borders} | {derivative} | {100 * error.item():.4f} % | {angle.item():.4f}° |")
+
+
+def print_occlusion() -> None:
+    """Against rays."""
+    side = 64
+    bumps = 80 * blurred(torch.rand(1, 1, side, side), 3.0, True)
+    y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    joints = 6.0 * ((x % 32 > 3) & (y % 16 > 3)).float()[None, None]
+    blocks = blurred(joints, 0.7, True)
+    print("\nAmbient occlusion against rays: mean absolute difference (of 1), and its bias\n")
+    print("| height | 8 directions | 16 | 32 | darkest true value |\n| --- | ---: | ---: | ---: | ---: |")
+    for name, height in {"bumps": bumps, "bricks": blocks}.items():
+        truth = cast_rays(height)
+        found = [height_to_occlusion(height, radius=1024, directions=count, borders=SEAMLESS) - truth for count in (8, 16, 32)]
+        row = " | ".join(f"{each.abs().mean().item():.4f} ({each.mean().item():+.4f})" for each in found)
+        print(f"| {name} | {row} | {truth.min().item():.2f} |")
+
+
+def cast_rays(height: Tensor) -> Tensor:
+    """The share of rays, spread by the cosine law, that leave a height that tiles; each is followed until it is above everything."""
+    side, top = height.shape[-1], height.max()
+    level, normals = height[0, 0], height_to_normals(height, borders=SEAMLESS)[0]
+    y, x = torch.meshgrid(torch.arange(side).float(), torch.arange(side).float(), indexing="ij")
+    escaped = torch.zeros_like(level)
+    for index in range(RAYS):
+        # A Fibonacci sphere about the normal's tip: directions by the cosine law.
+        z, angle = 1 - (2 * index + 1) / RAYS, index * math.pi * (3 - math.sqrt(5))
+        flat = math.sqrt(1 - z * z)
+        ray = normals + torch.tensor([flat * math.cos(angle), flat * math.sin(angle), z]).view(3, 1, 1)
+        ray = ray / ray.norm(dim=0).clamp(min=1e-6)
+        free = torch.ones_like(level, dtype=torch.bool)
+        across = ray[:2].norm(dim=0).clamp(min=1e-3)
+        reach = float(((top - level) / (ray[2] / across).clamp(min=0.05)).max().clamp(max=3 * side))
+        for step in np.arange(1.0, reach, RAY_STEP):
+            column, row = x + ray[0] / across * step, y - ray[1] / across * step
+            free &= bilinear(level, row % side, column % side) <= level + ray[2] / across * step + 1e-3
+        escaped += free
+    return (escaped / RAYS)[None, None]
+
+
+def bilinear(level: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    """Values between pixels, on the torus."""
+    side = level.shape[-1]
+    above, left = row.floor(), column.floor()
+    y, x = row - above, column - left
+    above, left = above.long() % side, left.long() % side
+    below, right = (above + 1) % side, (left + 1) % side
+    return torch.lerp(torch.lerp(level[above, left], level[above, right], x), torch.lerp(level[below, left], level[below, right], x), y)
+
+
+def print_seams() -> None:
+    """Of `tiny` on pictures that tile, as it is and by wrap-around."""
+    model = load_model("tiny", device="cpu")
+    print("\nSeams: the mean step over the borders divided by the mean step inside; 1 = nothing is to be seen\n")
+    print("| picture | depth, plain | depth, seamless | normals, plain | normals, seamless |\n| --- | ---: | ---: | ---: | ---: |")
+    for name, sigma in {"cloudy, fine": 2.0, "cloudy, coarse": 8.0}.items():
+        tile = blurred(torch.rand(1, 3, 256, 256), sigma, True)
+        tile = (tile - tile.amin()) / (tile.amax() - tile.amin())
+        beyond = margins(256, 256, 0.25)
+        plain = model.estimate(tile, derive=with_normals)
+        seamless = seamless_estimate(model.estimate(wrap(tile, beyond), derive=with_normals), beyond)
+        maps = (plain.depth, seamless.depth, plain.normals, seamless.normals)
+        ratios = (over / inside for over, inside in (seam_step(each) for each in maps if each is not None))
+        print(f"| {name} | " + " | ".join(f"{ratio:.2f}" for ratio in ratios) + " |")
+
+
+def print_seconds(device: torch.device, side: int, rounds: int) -> None:
+    """Medians."""
+    print(f"\nSeconds on {device}, {torch.get_num_threads()} thread(s)\n")
+    print(f"| | 1920x1080 | {side}x{side} |\n| --- | ---: | ---: |")
+    sizes = ((1080, 1920), (side, side))
+    made = [100 * blurred(torch.rand(1, 1, *size), 4.0).to(device) for size in sizes]
+    normals = [height_to_normals(each) for each in made]
+    hole = [torch.ones_like(each, dtype=torch.bool) for each in made]
+    for each in hole:
+        each[..., 100:200, 100:300] = False
+    cameras = [intrinsics_from_fov(50.0, *size).to(device) for size in sizes]
+    rows: dict[str, Callable[[int], object]] = {
+        "normals to height, free": lambda i: normals_to_height(normals[i]),
+        "normals to height, seamless": lambda i: normals_to_height(normals[i], borders=SEAMLESS, level=True),
+        "normals to height, with a hole": lambda i: normals_to_height(normals[i], weight=hole[i]),
+        "height to normals": lambda i: height_to_normals(made[i]),
+        "curvature": lambda i: mean_curvature(normals[i], scale=2.0),
+        "occlusion of a height, radius 64, 16 directions": lambda i: height_to_occlusion(made[i]),
+        "occlusion of depth, radius 64, 16 directions": lambda i: depth_to_occlusion(500 - made[i], cameras[i], normals[i]),
+    }
+    for name, run in rows.items():
+        print(f"| {name} | " + " | ".join(f"{timed(run, index, rounds, device):.2f}" for index in range(2)) + " |")
+
+
+def timed(run: Callable[[int], object], index: int, rounds: int, device: torch.device) -> float:
+    """Seconds; the first call warms up where there is more than one."""
+    seconds = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        run(index)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds.append(time.perf_counter() - start)
+    return median(seconds[1:] or seconds)
+
+
+if __name__ == "__main__":
+    main()
