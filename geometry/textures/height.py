@@ -26,8 +26,8 @@ MAX_PIXELS = 2**27
 
 # Where nothing is known the height shall be smooth, at little cost to what is.
 _HOLE_WEIGHT = 1e-3
-_ITERATIONS = 60
-_PRECISION = 1e-6
+_ITERATIONS = 16
+_PRECISION = 1e-4
 # Mean slope that 8 bits and rounding leave in a tile: half a level of 255, doubled for a margin.
 _LEVEL = 0.01
 
