@@ -21,12 +21,12 @@ from ..geometry.textures.seamless import MAX_MARGIN, margins, seamless_estimate,
 from ..model_loader import Model
 from ..model_loader.folders import user_folder
 from ..model_loader.host import default_device, image_placement, progress_bar
-from ..utils import resize_picture, to_planar, to_rgb
+from ..utils import resize_picture, to_planar
 from .batches import counted, geometry_output, joined, one_by_one, to_output
 from .checks import check_network_side
 from .files import _number, _problem, _shown
 from .sockets import DEPTH_NORMAL_MODEL, FILES, GEOMETRY, TEXTURES, Inputs
-from .surfaces import check_count, normal_map_input, surface_normals
+from .surfaces import check_count, normal_map_input, planar, surface_normals
 from .widgets import (
     AUTO,
     CODINGS,
@@ -91,7 +91,7 @@ class SeamlessGeometry:
         """The estimate and the pictures."""
         check_network_side(resolution)
         check_choice("normals", normals, (AUTO, "model only"))
-        pictures = to_rgb(image)
+        pictures = planar(image)
         pictures = tileable(pictures).clamp(0, 1) if even_borders else pictures
         beyond = margins(pictures.shape[-2], pictures.shape[-1], margin)
         derive = with_normals if normals == AUTO else None
@@ -233,7 +233,7 @@ class SaveTexture:
 
 def _photos(image: Tensor, whole: Estimate | None) -> Tensor:
     """(B, 3, H, W): the photographs, at the size and in the number of the normals where there are some."""
-    pictures = to_rgb(image)
+    pictures = planar(image)
     if whole is None:
         return pictures
     check_count("image", len(pictures), whole.batch)

@@ -12,7 +12,7 @@ from ..geometry.checks import check_choice, check_range
 from ..geometry.conventions import convert_normals, decode_normal_map
 from ..geometry.derive import with_normals
 from ..geometry.estimate import Axes, Estimate
-from ..geometry.textures.height import height_to_normals, image_to_height
+from ..geometry.textures.height import check_size, height_to_normals, image_to_height
 from ..utils import resize_map, to_rgb
 from .batches import one_by_one
 from .checks import check_geometry
@@ -35,7 +35,14 @@ def height_input(purpose: str) -> Widget:
 
 def heights(image: Tensor) -> Tensor:
     """(B, 1, H, W) in [0, 1] of pictures of heights."""
-    return to_rgb(image).mean(1, keepdim=True)
+    return planar(image).mean(1, keepdim=True)
+
+
+def planar(image: Tensor) -> Tensor:
+    """(B, 3, H, W) in [0, 1] of pictures; those too large for a material are refused before memory is taken."""
+    if image.ndim in (3, 4):
+        check_size(image.shape[-3], image.shape[-2])
+    return to_rgb(image)
 
 
 def heights_as_normals(image: Tensor, height_range: float, borders: str) -> Estimate:
@@ -64,7 +71,7 @@ def surface_normals(normal_map: Tensor | None, coding: str, geometry: Any, mask:
     if (normal_map is None) == (geometry is None):
         raise ValueError("link either a normal map or geometry, one of them")
     if normal_map is not None:
-        picture = to_rgb(normal_map)
+        picture = planar(normal_map)
         shown = picture.amax(1, keepdim=True) > _NO_DIRECTION
         known = Estimate(normals=decode_normal_map(picture, coding), mask=None if bool(shown.all()) else shown)
     else:

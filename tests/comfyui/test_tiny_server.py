@@ -31,3 +31,14 @@ def test_a_workflow_runs_without_any_model_file(bare_server, photo, tmp_path, wo
     assert normals.shape == depth.shape and normals.std() > 5
     assert [path for path in bare_server.base.glob("models/**/*") if path.is_file()] == []
     assert not any((bare_server.base / folder).exists() for folder in ("cache", "hf", "hub"))
+
+
+def test_a_photograph_becomes_a_material_without_any_model_file(bare_server, tmp_path):
+    words = ["--image", ROOT / "docs" / "images" / "wall.jpg", "--out", tmp_path, "--server", bare_server.address]
+    run = subprocess.run(
+        [sys.executable, RUNNER, ROOT / "workflows" / "PBR_Textures.json", *map(str, words)], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0 and "PROBLEM" not in run.stdout, run.stdout + run.stderr
+    maps = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in tmp_path.rglob("*.png")]
+    assert len(maps) == 5 and all(each.shape[:2] == (512, 512) and each.std() > 1 for each in maps)
+    assert [each.ndim for each in maps if each.dtype == "uint16"] == [2], "the height, grey in 16 bits"

@@ -31,6 +31,7 @@ CASES = {
         lambda: (height.normals_to_height(maps(3), weight=mask(), level=True), height.normals_to_height(maps(3), derivative="spline")),
         HOLES,
     ),
+    "height.check_size": (lambda: height.check_size(24, 32), None),
     "height.height_to_normals": (lambda: [height.height_to_normals(maps(), derivative=way) for way in slopes.DERIVATIVES], None),
     "height.height_to_image": (lambda: height.height_to_image(maps(), mask()), None),
     "height.image_to_height": (lambda: height.image_to_height(maps(3), 8.0), None),

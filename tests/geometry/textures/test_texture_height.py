@@ -224,5 +224,5 @@ def test_what_is_not_known_is_refused(options, message):
 
 def test_too_many_pixels_are_refused_before_memory_is_taken():
     huge = torch.ones(1, 3, 1, 1).expand(1, 3, 16384, 16384)
-    with pytest.raises(ValueError, match=r"16384x16384 pixels.*make it 11585x11585 or less"):
+    with pytest.raises(ValueError, match=r"16384x16384 pixels.*make it 8192x8192 or less"):
         normals_to_height(huge)
