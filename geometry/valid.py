@@ -6,6 +6,9 @@ from torch import Tensor
 
 from .kinds import Quantity
 
+FAR_AWAY = 1e9
+"""Metres from which a renderer's depth means "nothing hit": Blender writes 1e10, others more."""
+
 _INFINITY = float("inf")
 
 

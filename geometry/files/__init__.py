@@ -2,7 +2,7 @@
 
 from .exr import read_exr, write_exr, write_picture_exr
 from .formats import FORMATS, FileFormat, SaveOptions, load_estimate, possible_paths, save_estimate
-from .mesh import PLY_AXES, Mesh, depth_to_mesh, write_glb, write_ply
+from .mesh import PLY_AXES, write_glb, write_ply, write_stl
 from .npz import read_npz, write_npz
 from .paths import MAX_PIXELS, FileFormatError, atomic_path, resolve_inside
 from .pfm import read_pfm, write_pfm
@@ -23,10 +23,8 @@ __all__ = [
     "PLY_AXES",
     "FileFormat",
     "FileFormatError",
-    "Mesh",
     "SaveOptions",
     "atomic_path",
-    "depth_to_mesh",
     "load_estimate",
     "possible_paths",
     "read_exr",
@@ -48,4 +46,5 @@ __all__ = [
     "write_picture_exr",
     "write_picture_png",
     "write_ply",
+    "write_stl",
 ]

@@ -10,11 +10,8 @@ import torch
 from torch import Tensor
 
 from ..kinds import Quantity
-from ..valid import valid_depth
+from ..valid import FAR_AWAY, valid_depth
 from .paths import FileFormatError
-
-FAR_AWAY = 1e9
-"""Metres from which a renderer's depth means "nothing hit": Blender writes 1e10, others more."""
 
 _UNIT_TOLERANCE = 0.02
 

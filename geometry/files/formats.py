@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor
 
+from ..bas_relief import ReliefOptions, depth_to_relief
 from ..estimate import Axes, Estimate, Quantity
+from ..mesh import MeshOptions, depth_to_mesh, depth_to_meshes
 from .exr import openexr, read_exr, write_exr
 from .foreign import depth_mask
-from .mesh import depth_to_mesh, write_glb, write_ply
+from .mesh import write_glb, write_ply, write_stl
 from .npz import read_npz, write_npz
 from .paths import FileFormatError, atomic_path, one_picture
 from .pfm import read_pfm, write_pfm
@@ -31,13 +33,17 @@ class SaveOptions:
 
     Attributes:
         half: EXR in 16-bit instead of 32-bit floats.
-        picture: (B, 3, H, W) RGB in [0, 1]: the colours of a PLY or GLB.
+        picture: (B, 3, h, w) RGB in [0, 1]: the texture of a GLB, the colours of a PLY, where the sky is.
         ply_up: What points up in a PLY: "y", or "z" as in Blender. A GLB is Y up by its standard.
+        mesh: How a PLY or GLB is made.
+        relief: How an STL is made.
     """
 
     half: bool = False
     picture: Tensor | None = None
     ply_up: str = "y"
+    mesh: MeshOptions = field(default_factory=MeshOptions)
+    relief: ReliefOptions = field(default_factory=ReliefOptions)
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,8 @@ class FileFormat:
         read: Reads it back, given what the file may not say; None where it is only written.
         batches: Whether a file holds more than one picture.
         one_map: Whether a file holds depth or normals, and of both the normals go to a second one.
-        surface: Whether it is a mesh: written of depth (no disparity) and the camera alone.
+        surface: Whether it is a mesh: written of depth alone.
+        scene: Whether it is a mesh that takes the views of one scene together.
         check_library: Raises ImportError where the library that the format needs is missing.
     """
 
@@ -60,11 +67,12 @@ class FileFormat:
     batches: bool = False
     one_map: bool = False
     surface: bool = False
+    scene: bool = False
     check_library: Callable[[], object] = bool
 
     def holds(self, estimate: Estimate) -> bool:
         """Whether one file takes all pictures of an estimate; a mesh takes views of one scene, whose cameras it knows."""
-        return estimate.batch == 1 or self.batches or (self.surface and estimate.extrinsics is not None)
+        return estimate.batch == 1 or self.batches or (self.scene and estimate.extrinsics is not None)
 
 
 def possible_paths(path: str | os.PathLike[str]) -> tuple[Path, ...]:
@@ -173,12 +181,17 @@ def _write_maps(path: Path, estimate: Estimate, write_depth: Callable, write_nor
 
 
 def _write_ply(path: Path, estimate: Estimate, options: SaveOptions) -> tuple[Path, ...]:
-    write_ply(path, depth_to_mesh(estimate, options.picture), options.ply_up)
+    write_ply(path, depth_to_mesh(estimate, options.picture, options.mesh), options.ply_up)
     return (path,)
 
 
 def _write_glb(path: Path, estimate: Estimate, options: SaveOptions) -> tuple[Path, ...]:
-    write_glb(path, depth_to_mesh(estimate, options.picture))
+    write_glb(path, depth_to_meshes(estimate, options.picture, options.mesh))
+    return (path,)
+
+
+def _write_stl(path: Path, estimate: Estimate, options: SaveOptions) -> tuple[Path, ...]:
+    write_stl(path, depth_to_relief(estimate, options.picture, options.relief))
     return (path,)
 
 
@@ -201,7 +214,10 @@ FORMATS: dict[str, FileFormat] = {
     ".pfm": FileFormat(
         "portable float map, depth (infinite where masked) or normals in float32, bit for bit", _write_pfm, _read_pfm, one_map=True
     ),
-    ".ply": FileFormat("PLY mesh, made from depth and intrinsics, of one scene all views together", _write_ply, surface=True),
-    ".glb": FileFormat("binary glTF mesh, made from depth and intrinsics, of one scene all views together", _write_glb, surface=True),
+    ".ply": FileFormat("PLY mesh, made from depth, of one scene all views together", _write_ply, surface=True, scene=True),
+    ".glb": FileFormat(
+        "binary glTF mesh, made from depth with the picture on it, of one scene all views together", _write_glb, surface=True, scene=True
+    ),
+    ".stl": FileFormat("STL relief, a closed plate of 100 mm to print", _write_stl, surface=True),
 }
 """By extension, lower case; the order is the order in menus."""

@@ -1,4 +1,4 @@
-"""Point clouds and meshes from depth and intrinsics: PLY and GLB, written only."""
+"""Surfaces as files: PLY, GLB and STL, written only."""
 
 from __future__ import annotations
 
@@ -6,125 +6,28 @@ import json
 import os
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from ..camera import camera_to_world_points, depth_to_points
-from ..checks import check_extrinsics, check_intrinsics
-from ..conventions import camera_to_world_normals, convert_normals
-from ..estimate import Axes, Estimate, Quantity
-from .foreign import FAR_AWAY
-from .paths import one_picture, write_bytes
-
-MAX_JUMP = 0.05
-"""Share by which depth may differ between the corners of a triangle."""
+from ..mesh import Mesh
+from .paths import write_bytes
 
 PLY_AXES = {"y": ((1, 0), (1, 1), (1, 2)), "z": ((1, 0), (-1, 2), (1, 1))}
 """Sign and OPENGL axis of a PLY's x, y and z, by what points up: "y" in most viewers, "z" in Blender, where the camera looks along +Y."""
 
+MAX_TEXTURE_SIDE = 4096
+"""Pixels of a texture's longer side: what all browsers and phones show."""
+
 _GLB_LIMIT = 2**32 - 1
 _FLOAT, _USHORT, _UINT = 5126, 5123, 5125
 _DTYPES = {_FLOAT: "<f4", _USHORT: "<u2", _UINT: "<u4"}
-
-
-@dataclass(frozen=True)
-class Mesh:
-    """A surface as numbers, in OPENGL axes: what glTF, Blender (after its import) and most viewers expect.
-
-    Attributes:
-        points: (N, 3) float32, the unit of the depth.
-        triangles: (M, 3) uint32 indices, counter-clockwise seen from the camera.
-        normals: (N, 3) float32 unit vectors, or None.
-        colours: (N, 3) float32 in [0, 1], sRGB, or None.
-    """
-
-    points: np.ndarray
-    triangles: np.ndarray
-    normals: np.ndarray | None = None
-    colours: np.ndarray | None = None
-
-
-def depth_to_mesh(estimate: Estimate, picture: Tensor | None = None, max_jump: float = MAX_JUMP) -> Mesh:
-    """The surface that a picture shows, or that all views of one scene show together, where the estimate has extrinsics.
-
-    A point for each trusted pixel, two triangles for each 2x2 pixels of a picture without a jump in depth. Where views overlap, each
-    gives its own points.
-
-    Args:
-        estimate: Metric or relative depth (large = far, positive) and intrinsics; one picture, or with extrinsics any number of them.
-            Normals become the points' normals.
-        picture: (B, 3, H, W) RGB in [0, 1], the points' colours.
-        max_jump: A triangle is left out where its farthest corner is more than this share farther than its nearest.
-
-    Returns:
-        The mesh, in the axes of the camera, with extrinsics in those of the world. Pixels that are masked, not positive or FAR_AWAY give
-        no point.
-
-    Raises:
-        ValueError: Several pictures without extrinsics, no such depth, no intrinsics, or no pixel with a value.
-    """
-    if estimate.extrinsics is None:
-        one_picture(estimate, "a mesh")
-    else:
-        check_extrinsics(estimate.extrinsics)
-    if estimate.depth is None or estimate.quantity is Quantity.DISPARITY or estimate.intrinsics is None:
-        depth = estimate.quantity.value if estimate.quantity else "no depth"
-        camera = "no intrinsics" if estimate.intrinsics is None else "intrinsics"
-        raise ValueError(f"a mesh needs metric_depth or relative_depth and intrinsics; found {depth} and {camera}")
-    check_intrinsics(estimate.intrinsics)
-    expected = (estimate.batch, 3, estimate.height, estimate.width)
-    if picture is not None and picture.shape != expected:
-        raise ValueError(f"the picture has shape {tuple(picture.shape)}; expected {expected}, as the depth")
-    views = (estimate.pictures(index, index + 1).to("cpu") for index in range(estimate.batch))
-    pictures = [None] * estimate.batch if picture is None else picture.split(1)
-    mesh = _joined([_surface(*seen, max_jump) for seen in zip(views, pictures, strict=True)])
-    if not len(mesh.points):
-        raise ValueError("no pixel has a depth to make a mesh of (all are masked, not positive or infinitely far)")
-    return mesh
-
-
-def _surface(view: Estimate, picture: Tensor | None, max_jump: float) -> Mesh:
-    """What one picture shows; without points where no pixel counts."""
-    depth, normals = view.depth, view.normals
-    assert depth is not None and view.intrinsics is not None
-    valid = ((depth > 0) & (depth < FAR_AWAY))[0, 0]
-    if view.mask is not None:
-        valid &= view.mask[0, 0]
-    points = depth_to_points(depth, view.intrinsics)
-    normals = None if normals is None else convert_normals(normals, view.axes, Axes.OPENCV)
-    if view.extrinsics is not None:
-        points = camera_to_world_points(points.where(valid, 0), view.extrinsics)  # a product with infinity is NaN
-        normals = None if normals is None else camera_to_world_normals(normals, view.extrinsics[:, :, :3].mT)
-
-    def chosen(values: Tensor) -> np.ndarray:
-        return np.ascontiguousarray(values.detach().cpu().float()[0].movedim(0, -1)[valid].numpy())
-
-    return Mesh(
-        points=chosen(convert_normals(points, Axes.OPENCV, Axes.OPENGL)),
-        triangles=_triangles(depth[0, 0].detach().numpy(), valid.numpy(), max_jump),
-        normals=None if normals is None else chosen(convert_normals(normals, Axes.OPENCV, Axes.OPENGL)),
-        colours=None if picture is None else chosen(picture.clamp(0, 1)),
-    )
-
-
-def _joined(meshes: Sequence[Mesh]) -> Mesh:
-    """One mesh of several that all have normals, or none has; the same of colours."""
-    firsts = np.cumsum([0, *(len(mesh.points) for mesh in meshes[:-1])])
-    triangles = [mesh.triangles + np.uint32(first) for mesh, first in zip(meshes, firsts, strict=True)]
-
-    def together(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
-        known = [part for part in parts if part is not None]
-        return np.concatenate(known) if known else None
-
-    return Mesh(
-        points=np.concatenate([mesh.points for mesh in meshes]),
-        triangles=np.concatenate(triangles),
-        normals=together([mesh.normals for mesh in meshes]),
-        colours=together([mesh.colours for mesh in meshes]),
-    )
+_VERTICES, _INDICES = 34962, 34963
+_CLAMPED, _LINEAR, _SMOOTH = 33071, 9729, 9987
+_JPEG_QUALITY = 92
+_STL_HEADER = b"ComfyUI-Depth-Normal, millimetres".ljust(80)
+_STL_TRIANGLES = 2**18
 
 
 def write_ply(path: str | os.PathLike[str], mesh: Mesh, up: str = "y") -> None:
@@ -158,13 +61,40 @@ def write_ply(path: str | os.PathLike[str], mesh: Mesh, up: str = "y") -> None:
     lines += [f"property {word} {name}" for name, _, word, _ in fields]
     if len(faces):
         lines += [f"element face {len(faces)}", "property list uchar uint vertex_indices"]
-    write_bytes(path, "\n".join([*lines, "end_header", ""]).encode(), vertices.tobytes(), faces.tobytes())
+    write_bytes(path, "\n".join([*lines, "end_header", ""]).encode(), _bytes(vertices), _bytes(faces))
 
 
-def write_glb(path: str | os.PathLike[str], mesh: Mesh) -> None:
-    """Writes a mesh (without triangles: a point cloud) as binary glTF 2.0, atomically.
+def write_stl(path: str | os.PathLike[str], mesh: Mesh) -> None:
+    """Writes the triangles of a mesh as binary STL, atomically. The format has no colours, and programs take its unit for millimetres.
 
-    Colours are kept linear in 16 bits, as glTF wants, and shown unlit.
+    Raises:
+        ValueError: No triangles.
+    """
+    if not len(mesh.triangles):
+        raise ValueError("an STL holds triangles, and the mesh has points alone (a picture of one row or column?)")
+    header = _STL_HEADER + struct.pack("<I", len(mesh.triangles))
+    parts = (mesh.triangles[at : at + _STL_TRIANGLES] for at in range(0, len(mesh.triangles), _STL_TRIANGLES))
+    write_bytes(path, header, *(_bytes(_facets(mesh.points, part)) for part in parts))
+
+
+def _facets(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """Triangles as STL has them: each with its normal and its own corners."""
+    facets = np.zeros(len(triangles), [("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("more", "<u2")])
+    facets["corners"] = corners = points[triangles]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    facets["normal"] = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), np.float32(1e-30))
+    return facets
+
+
+def write_glb(path: str | os.PathLike[str], meshes: Mesh | Sequence[Mesh]) -> None:
+    """Writes meshes (without triangles: point clouds) as binary glTF 2.0, atomically.
+
+    A mesh with a texture wears it; else it has its points' colours, linear in 16 bits, as glTF wants. Both are shown unlit: a photograph
+    has its light. Surfaces are seen from both sides.
+
+    Args:
+        path: The file.
+        meshes: One, or the views of one scene.
 
     Raises:
         ValueError: Beyond the format's 4 GiB.
@@ -172,82 +102,110 @@ def write_glb(path: str | os.PathLike[str], mesh: Mesh) -> None:
     Source:
         https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html
     """
-    views: list[tuple[np.ndarray, dict[str, Any]]] = []
-    attributes = {}
-
-    def add(values: np.ndarray, component: int, kind: str, **extra: Any) -> int:
-        views.append((values.astype(_DTYPES[component]), {"componentType": component, "type": kind, "count": len(values)} | extra))
-        return len(views) - 1
-
-    extent = {"min": mesh.points.min(0).tolist(), "max": mesh.points.max(0).tolist()}
-    attributes["POSITION"] = add(mesh.points, _FLOAT, "VEC3", **extent)
-    if mesh.normals is not None:
-        attributes["NORMAL"] = add(mesh.normals, _FLOAT, "VEC3")
-    if mesh.colours is not None:
-        opaque = np.concatenate([_srgb_to_linear(mesh.colours), np.ones((len(mesh.points), 1), np.float32)], 1)
-        attributes["COLOR_0"] = add(np.round(opaque * 65535), _USHORT, "VEC4", normalized=True)
-    primitive: dict[str, Any] = {"attributes": attributes, "material": 0, "mode": 0}
-    if len(mesh.triangles):
-        primitive |= {"mode": 4, "indices": add(mesh.triangles.reshape(-1), _UINT, "SCALAR")}
-    _write_glb(path, primitive, views, unlit=mesh.colours is not None)
+    document = _Document()
+    for mesh in [meshes] if isinstance(meshes, Mesh) else meshes:
+        if len(mesh.points):
+            document.add_mesh(mesh)
+    document.write(path)
 
 
-def _write_glb(
-    path: str | os.PathLike[str], primitive: dict[str, Any], views: list[tuple[np.ndarray, dict[str, Any]]], unlit: bool
-) -> None:
-    """The container: a JSON chunk and a binary chunk. Every array's length is a multiple of 4 bytes."""
-    blocks = [values.tobytes() for values, _ in views]
-    offsets = [sum(len(block) for block in blocks[:i]) for i in range(len(blocks))]
-    material: dict[str, Any] = {"doubleSided": True, "pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0}}
-    document: dict[str, Any] = {
-        "asset": {"version": "2.0", "generator": "ComfyUI-Depth-Normal"},
-        "scene": 0,
-        "scenes": [{"nodes": [0]}],
-        "nodes": [{"mesh": 0}],
-        "meshes": [{"primitives": [primitive]}],
-        "materials": [material],
-        "buffers": [{"byteLength": sum(map(len, blocks))}],
-        "bufferViews": [{"buffer": 0, "byteOffset": at, "byteLength": len(block)} for at, block in zip(offsets, blocks, strict=True)],
-        "accessors": [{"bufferView": i} | accessor for i, (_, accessor) in enumerate(views)],
-    }
-    if unlit:
-        material["extensions"] = {"KHR_materials_unlit": {}}
-        document["extensionsUsed"] = ["KHR_materials_unlit"]
-    text = json.dumps(document, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 4)
-    length = document["buffers"][0]["byteLength"]
-    total = 12 + 8 + len(text) + 8 + length
-    if total > _GLB_LIMIT:
-        raise ValueError(f"{path}: {total / 2**30:.1f} GiB, a GLB holds 4; scale the depth down or write PLY")
-    write_bytes(
-        path,
-        struct.pack("<4sII", b"glTF", 2, total),
-        struct.pack("<I4s", len(text), b"JSON"),
-        text,
-        struct.pack("<I4s", length, b"BIN\0"),
-        *blocks,
-    )
+class _Document:
+    """A GLB that grows: its JSON, and the blocks of its binary chunk, each a multiple of 4 bytes long."""
+
+    def __init__(self) -> None:
+        self.blocks: list[memoryview | bytes] = []
+        self.length = 0
+        self.parts: dict[str, list[dict[str, Any]]] = {
+            name: [] for name in ("bufferViews", "accessors", "images", "textures", "samplers", "materials")
+        }
+        self.primitives: list[dict[str, Any]] = []
+
+    def add_mesh(self, mesh: Mesh) -> None:
+        """One primitive with its own points and its own material."""
+        extent = {"min": mesh.points.min(0).tolist(), "max": mesh.points.max(0).tolist()}
+        attributes = {"POSITION": self._array(mesh.points, _FLOAT, "VEC3", **extent)}
+        if mesh.normals is not None:
+            attributes["NORMAL"] = self._array(mesh.normals, _FLOAT, "VEC3")
+        textured = mesh.texture is not None and mesh.uvs is not None and len(mesh.triangles) > 0
+        if textured:
+            attributes["TEXCOORD_0"] = self._array(mesh.uvs, _FLOAT, "VEC2")
+        elif mesh.colours is not None:
+            attributes["COLOR_0"] = self._array(_linear_levels(mesh.colours), _USHORT, "VEC4", normalized=True)
+        primitive: dict[str, Any] = {"attributes": attributes, "material": self._material(mesh, textured), "mode": 0}
+        if len(mesh.triangles):
+            primitive |= {"mode": 4, "indices": self._array(mesh.triangles.reshape(-1), _UINT, "SCALAR")}
+        self.primitives.append(primitive)
+
+    def _array(self, values: np.ndarray, component: int, kind: str, **extra: Any) -> int:
+        target = _INDICES if kind == "SCALAR" else _VERTICES
+        place = self._block(_bytes(np.ascontiguousarray(values, _DTYPES[component])), target=target)
+        return self._add("accessors", {"bufferView": place, "componentType": component, "type": kind, "count": len(values)} | extra)
+
+    def _material(self, mesh: Mesh, textured: bool) -> int:
+        surface: dict[str, Any] = {"metallicFactor": 0.0, "roughnessFactor": 1.0}
+        material: dict[str, Any] = {"doubleSided": True, "pbrMetallicRoughness": surface}
+        if textured:
+            assert mesh.texture is not None
+            image = self._add("images", {"bufferView": self._block(_jpeg(mesh.texture)), "mimeType": "image/jpeg"})
+            filters = {"magFilter": _LINEAR, "minFilter": _SMOOTH, "wrapS": _CLAMPED, "wrapT": _CLAMPED}
+            texture = {"source": image, "sampler": self._add("samplers", filters)}
+            surface["baseColorTexture"] = {"index": self._add("textures", texture)}
+        if textured or mesh.colours is not None:
+            material["extensions"] = {"KHR_materials_unlit": {}}
+        return self._add("materials", material)
+
+    def _block(self, block: memoryview | bytes, **extra: Any) -> int:
+        place = self._add("bufferViews", {"buffer": 0, "byteOffset": self.length, "byteLength": len(block)} | extra)
+        padding = bytes(-len(block) % 4)
+        self.blocks += [block, padding]
+        self.length += len(block) + len(padding)
+        return place
+
+    def _add(self, kind: str, entry: dict[str, Any]) -> int:
+        self.parts[kind].append(entry)
+        return len(self.parts[kind]) - 1
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """The container: a JSON chunk and a binary chunk."""
+        document: dict[str, Any] = {
+            "asset": {"version": "2.0", "generator": "ComfyUI-Depth-Normal"},
+            "scene": 0,
+            "scenes": [{"nodes": [0]}],
+            "nodes": [{"mesh": 0}],
+            "meshes": [{"primitives": self.primitives}],
+            "buffers": [{"byteLength": self.length}],
+            **{name: entries for name, entries in self.parts.items() if entries},
+        }
+        if any("extensions" in material for material in self.parts["materials"]):
+            document["extensionsUsed"] = ["KHR_materials_unlit"]
+        text = json.dumps(document, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 4)
+        total = 12 + 8 + len(text) + 8 + self.length
+        if total > _GLB_LIMIT:
+            raise ValueError(f"{path}: {total / 2**30:.1f} GiB, a GLB holds 4; ask for fewer points (max_points) or write PLY")
+        head = struct.pack("<4sII", b"glTF", 2, total) + struct.pack("<I4s", len(text), b"JSON")
+        write_bytes(path, head, text, struct.pack("<I4s", self.length, b"BIN\0"), *self.blocks)
 
 
-def _triangles(depth: np.ndarray, valid: np.ndarray, max_jump: float) -> np.ndarray:
-    """Triangles of the pixel grid (M, 3), indices among the valid pixels, counter-clockwise seen from the camera."""
-    indices = np.cumsum(valid, dtype=np.int64).reshape(valid.shape) - 1
-    corners = [
-        (slice(None, -1), slice(None, -1)),
-        (slice(None, -1), slice(1, None)),
-        (slice(1, None), slice(None, -1)),
-        (slice(1, None), slice(1, None)),
-    ]
-    top_left, top_right, bottom_left, bottom_right = corners
-    parts = []
-    for triangle in ((top_left, bottom_left, top_right), (top_right, bottom_left, bottom_right)):
-        usable = np.logical_and.reduce([valid[corner] for corner in triangle])
-        distances = np.stack([np.where(valid[corner], depth[corner], 1.0) for corner in triangle])
-        usable &= distances.max(0) <= distances.min(0) * (1 + max_jump)
-        parts.append(np.stack([indices[corner][usable] for corner in triangle], -1))
-    return np.concatenate(parts).astype(np.uint32)
+def _bytes(values: np.ndarray) -> memoryview:
+    """An array's memory as it is, without a copy."""
+    return memoryview(np.ascontiguousarray(values).reshape(-1).view(np.uint8))
 
 
-def _srgb_to_linear(colours: np.ndarray) -> np.ndarray:
-    """IEC 61966-2-1."""
-    return np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4).astype(np.float32)
+def _jpeg(texture: np.ndarray) -> bytes:
+    """A texture that all viewers take: at most MAX_TEXTURE_SIDE long, no colour thinned out."""
+    from PIL import Image
+
+    image = Image.fromarray(texture)
+    image.thumbnail((MAX_TEXTURE_SIDE, MAX_TEXTURE_SIDE), Image.Resampling.LANCZOS)
+    packed = BytesIO()
+    image.save(packed, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
+    return packed.getvalue()
+
+
+def _linear_levels(colours: np.ndarray) -> np.ndarray:
+    """SRGB colours as (N, 4) linear levels of 65535, opaque. IEC 61966-2-1."""
+    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+    levels = np.full((len(colours), 4), 65535, np.uint16)
+    levels[:, :3] = np.round(linear * 65535)
+    return levels

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
-from depth_normal.geometry.files import SaveOptions, depth_to_mesh, save_estimate, write_glb, write_ply
+from depth_normal.geometry.files import SaveOptions, save_estimate, write_glb, write_ply
+from depth_normal.geometry.mesh import depth_to_mesh
 
 # Focal length 10 and the centre on pixel (1, 1): a pixel to the right or down is 0.1 per unit of depth.
 INTRINSICS = torch.tensor([[[10.0, 0, 1], [0, 10, 1], [0, 0, 1]]])
