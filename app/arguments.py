@@ -27,7 +27,7 @@ HOLES = "-holes"
 STEREO_CHOICES = (*LAYOUT_CHOICES, *(f"{layout}{HOLES}" for layout in LAYOUT_CHOICES))
 """What can be written for both eyes."""
 
-WRITE_CHOICES = ("depth", "normals", "npz", "exr", "pfm", "ply", "glb", *STEREO_CHOICES)
+WRITE_CHOICES = ("depth", "normals", "npz", "exr", "pfm", "ply", "glb", "stl", *STEREO_CHOICES)
 """What can be written of a picture: two pictures to look at, the formats of `geometry.files` by their extensions, and stereo."""
 
 DEFAULT_WRITES = WRITE_CHOICES[:2]

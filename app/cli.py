@@ -19,6 +19,7 @@ from ..annotators.choices import BUNDLED_MODEL
 from .arguments import DONE, EXIT_CODES, EXPECTED_ERRORS, INTERRUPTED, NOTHING_DONE, SOME_FAILED, TERMINATED, add_json
 from .bench_command import add_bench
 from .estimate_command import add_demo, add_estimate
+from .mesh_command import add_mesh
 from .stereo_command import add_stereo
 from .terminal import TerminatedError, complain, open_closed_streams, say, terminable
 from .texture_command import add_texture
@@ -38,6 +39,11 @@ EXAMPLES = {
         "depth-normal video clip.mp4 maps.mp4 --what depth,normals        # maps_depth.mp4, maps_normals.mp4",
         "depth-normal video clip.mp4 depth_%05d.exr                       # the raw numbers, a file a frame",
         "depth-normal video clip.mp4 depth.mp4 --resume                   # after Ctrl-C",
+    ),
+    "mesh": (
+        "depth-normal mesh photo.jpg --out photo.glb                      # with the photograph on it; opens in browsers and in Blender",
+        "depth-normal mesh photo.jpg --out photo.stl --width 80 --relief 6 # a plate of 80 mm to print",
+        "depth-normal mesh photo.jpg --out photo.ply --geometry maps.npz --max-points 0",
     ),
     "compare": ("depth-normal compare found.npz truth.exr",),
     "bench": ("depth-normal bench --model tiny                                   # without a download",),
@@ -134,6 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     add_estimate(command("estimate", "write depth and normal maps of pictures"))
     add_video(command("video", "write depth, normals, stereo, or depth beside the picture, of a film"))
     add_stereo(command("stereo", "make pictures three-dimensional: side by side, top and bottom, anaglyph"))
+    add_mesh(command("mesh", "make a textured mesh (.glb, .ply) or a relief to print (.stl) of a picture"))
     _add_models(command("models", "list the models: what they give, size, licence, where the file is"))
     _add_download(command("download", "download the weights of models, to run later without a network"))
     _add_compare(command("compare", "say how far two files of depth and/or normals of one view are apart"))

@@ -94,11 +94,12 @@ def check_result(arguments: argparse.Namespace, *sources: Path) -> None:
         raise FileExistsError(f"{out} is there already; move it, choose another name, or replace it with --overwrite")
 
 
-def read_scene(arguments: argparse.Namespace) -> Scene:
+def read_scene(arguments: argparse.Namespace, fitted: bool = True) -> Scene:
     """The picture and what is known of it.
 
     Args:
         arguments: Of a parser with `add_scene`.
+        fitted: Bring a geometry file to the picture's size; else it keeps its own, and steps of depth stay steps.
 
     Raises:
         ValueError, OSError: A file cannot be read, two sources are named for one thing, or the file holds several pictures.
@@ -110,7 +111,7 @@ def read_scene(arguments: argparse.Namespace) -> Scene:
     picture = read(arguments.picture)
     if files:
         device = parse_device(arguments.device)
-        return Scene(picture.to(device), _from_files(arguments, *picture.shape[-2:]).to(device), bits_of(arguments.picture))
+        return Scene(picture.to(device), _from_files(arguments, *picture.shape[-2:], fitted).to(device), bits_of(arguments.picture))
     options = Options(chosen_model(arguments), arguments.weights, arguments.dtype, arguments.size, arguments.fov)
     known = estimate(options.load(arguments.device), picture, options)
     return Scene(picture.to(known.device), known, bits_of(arguments.picture))
@@ -127,7 +128,7 @@ def _named_files(arguments: argparse.Namespace) -> list[Path]:
     return [path for _, path in named]
 
 
-def _from_files(arguments: argparse.Namespace, height: int, width: int) -> Estimate:
+def _from_files(arguments: argparse.Namespace, height: int, width: int, fitted: bool) -> Estimate:
     """What files say, at a picture's size."""
     from ..geometry.camera import intrinsics_from_fov
     from ..geometry.files import load_estimate
@@ -140,7 +141,8 @@ def _from_files(arguments: argparse.Namespace, height: int, width: int) -> Estim
     else:
         known = _from_pictures(arguments, height, width)
     camera = intrinsics_from_fov(arguments.fov, known.height, known.width) if arguments.fov else known.intrinsics
-    return replace(known, intrinsics=camera).resized(height, width)
+    known = replace(known, intrinsics=camera)
+    return known.resized(height, width) if fitted else known
 
 
 def _from_pictures(arguments: argparse.Namespace, height: int, width: int) -> Estimate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -13,8 +14,9 @@ import torch
 from torch import Tensor
 
 from ..annotators.choices import BUNDLED_MODEL
-from ..annotators.registry import FAMILIES, MODELS, find_spec
+from ..annotators.registry import FAMILIES, find_spec
 from ..annotators.specs.base import ModelSpec
+from ..geometry.camera import DEFAULT_FOV
 from ..geometry.derive import with_normals
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.files import (
@@ -27,6 +29,7 @@ from ..geometry.files import (
     write_normal_png,
     write_normals_png,
 )
+from ..geometry.mesh import MeshOptions
 from ..geometry.stereo import StereoOptions, StereoPair, compose, compose_holes, stereo_pair
 from ..geometry.usual import usual_depth_image
 from ..model_loader import Model, load_model
@@ -35,6 +38,8 @@ from .arguments import HOLES, STEREO_CHOICES
 from .outputs import Outputs
 from .records import mark
 from .staging import staged
+
+logger = logging.getLogger(__name__)
 
 # Films that people name where pictures are wanted.
 _FILMS = frozenset((".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".mts", ".3gp"))
@@ -94,7 +99,7 @@ def check_writes(writes: Sequence[str], options: Options) -> None:
 
     Raises:
         ValueError: An unknown model, a map alone that the model does not give, pictures for both eyes, and the model gives no depth, or
-            a surface, and the model gives no distances, or nobody says which camera took the pictures.
+            a surface, and the model gives no depth. What a surface must assume is told.
         ImportError: The library that writes a format is missing; the message says how to install it.
     """
     spec = find_spec(options.model)
@@ -108,23 +113,33 @@ def check_writes(writes: Sequence[str], options: Options) -> None:
             if spec.quantity is None:
                 raise ValueError(f"{spec.id} gives {spec.gives}; pictures for both eyes ({name}) need depth: choose another model")
         elif name not in ("depth", "normals"):
-            _check_format(name, spec, options.fov)
+            _check_format(name, spec, options.fov, options.near_far_ratio)
 
 
-def _check_format(name: str, spec: ModelSpec, fov: float) -> None:
+def _check_format(name: str, spec: ModelSpec, fov: float, near_far_ratio: float | None) -> None:
     chosen = FORMATS[f".{name}"]
     chosen.check_library()
     if not chosen.surface:
         return
-    if spec.quantity in (None, Quantity.DISPARITY):
-        metric = [each for each in MODELS.values() if each.in_metres and each.commercial_use == "yes"]
-        suited = min((each for each in metric if FAMILIES[each.family].knows_camera(each)), key=lambda each: each.size)
-        raise ValueError(
-            f"{spec.id} gives {spec.gives}; a mesh ({name}) needs metres and a camera: choose a model that gives both (such as "
-            f"{suited.id}), or one of metres with --fov DEGREES (`depth-normal models` lists all)"
+    if spec.quantity is None:
+        raise ValueError(f"{spec.id} gives {spec.gives}; a mesh ({name}) needs depth: choose another model")
+    if name == "stl":
+        return
+    if spec.quantity is not Quantity.METRIC_DEPTH:
+        ratio = f"{near_far_ratio:g}, as --near-far-ratio says" if near_far_ratio else "3 or so; --near-far-ratio N says it"
+        logger.info(
+            "%s gives no metres: a mesh (%s) has likely depth, its far end so many times farther than its near end: %s",
+            spec.id,
+            name,
+            ratio,
         )
     if not fov and not FAMILIES[spec.family].knows_camera(spec):
-        raise ValueError(f"{spec.id} does not know the camera, and a mesh ({name}) needs it: say --fov DEGREES")
+        logger.info(
+            "%s does not know the camera: a mesh (%s) assumes a field of view of %g degrees; --fov DEGREES says it",
+            spec.id,
+            name,
+            DEFAULT_FOV,
+        )
 
 
 def run(model: Model, outputs: Outputs, options: Options) -> list[Path]:
@@ -199,7 +214,8 @@ def write(
     Raises:
         ValueError, OSError: They cannot be written.
     """
-    save = SaveOptions(picture=picture, ply_up=options.ply_up)
+    mesh = MeshOptions(near_far_ratio=options.near_far_ratio)
+    save = SaveOptions(picture=picture, ply_up=options.ply_up, mesh=mesh)
     pair = _pair(found, picture, options.stereo) if set(outputs.writes) & set(STEREO_CHOICES) else None
     with staged(outputs, settings or options.settings(outputs.writes), seen) as stage:
         written = []

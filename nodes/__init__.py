@@ -10,6 +10,7 @@ from . import (
     interop,
     leres,
     materials,
+    meshes,
     metric3d,
     midas,
     normal_maps,
@@ -40,6 +41,7 @@ NODES = (
     *textures.NODES,
     *materials.NODES,
     *aio.NODES,
+    *meshes.NODES,
 )
 
 NODE_CLASS_MAPPINGS = {node.NODE_ID: node for node in NODES}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +18,8 @@ from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.files import FORMATS, SaveOptions, load_estimate, resolve_inside, save_estimate
 from ..geometry.files.paths import move_to_free
 from ..model_loader.folders import USER_FOLDERS, user_folder
-from .batches import geometry_output, one_by_one, picture_for
+from ..utils import to_rgb
+from .batches import geometry_output, one_by_one
 from .checks import check_geometry
 from .sockets import CATEGORY, GEOMETRY, Inputs
 from .widgets import AUTO, choice_widget, geometry_input, image_input, switch_widget
@@ -30,7 +31,7 @@ QUANTITIES = (AUTO, *(quantity.value for quantity in Quantity))
 AXES = (AUTO, *(axes.value for axes in Axes))
 
 # What ComfyUI's page shows of a node's results, by the key they come under.
-_SHOWN_AS = {".png": "images", ".glb": "3d"}
+_SHOWN_AS = {".png": "images", ".glb": "3d", ".stl": "3d"}
 _ANNOTATED = re.compile(rf"(.*) \[({'|'.join(USER_FOLDERS)})\]", re.DOTALL)
 _LISTED_DEPTH = 3
 
@@ -57,7 +58,7 @@ class SaveGeometry:
         """ComfyUI's description of the inputs."""
         prefix = "Folders below the output folder and the beginning of the name; a number is added: geometry/geometry_00001.exr."
         formats = "\n".join(f"{suffix.lstrip('.')}: {entry.description}" for suffix, entry in FORMATS.items())
-        picture = "The colours of a PLY or GLB: the picture that the geometry was made of."
+        picture = "What a GLB wears and a PLY is coloured with: the picture that the geometry was made of."
         geometry = "Raw depth, normals or both. Each picture of a batch goes to its own file, except in npz and in a mesh of one scene."
         return {
             "required": {
@@ -77,7 +78,7 @@ class SaveGeometry:
 
         `None` means that the name comes from another node and is not known yet.
         """
-        return filename_prefix is None or _problem(lambda: resolve_inside(user_folder("output"), filename_prefix))
+        return prefix_problem(filename_prefix)
 
     def execute(
         self, geometry: Any, filename_prefix: str, format: str, half: bool = False, image: Tensor | None = None
@@ -85,20 +86,12 @@ class SaveGeometry:
         """Writes the files and names them to ComfyUI's page."""
         estimate = check_geometry(geometry)
         check_choice("format", format, FORMAT_NAMES)
-        suffix, root = f".{format}", user_folder("output")
+        suffix = f".{format}"
         whole = FORMATS[suffix].holds(estimate)
         parts = [estimate] if whole else one_by_one(estimate)
-        pictures = repeat(None) if image is None else _pictures_for(estimate, image, whole)
-        prefix = resolve_inside(root, filename_prefix)
-        resolve_inside(root, f"{filename_prefix}_00000{suffix}")  # the name must not become too long by its number
-        prefix.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".", dir=prefix.parent) as aside:
-            finished = []
-            for index, (part, picture) in enumerate(zip(parts, pictures, strict=False)):
-                path = Path(aside, f"{index}{suffix}")
-                finished.append((path.stem, save_estimate(path, part, SaveOptions(half, picture))))
-            written = _number(finished, prefix)
-        return {"ui": {_SHOWN_AS.get(suffix, "files"): [_shown(path, root) for path in written]}}
+        pictures = repeat(None) if image is None else pictures_of(estimate, image, whole)
+        written = save_numbered(filename_prefix, suffix, zip(parts, (SaveOptions(half, each) for each in pictures), strict=False))
+        return {"ui": shown(written)}
 
 
 class LoadGeometry:
@@ -152,6 +145,49 @@ class LoadGeometry:
         known_quantity = None if quantity == AUTO else Quantity(quantity)
         known_axes = None if axes == AUTO else Axes(axes)
         return (geometry_output(load_estimate(_existing(file), known_quantity, known_axes)),)
+
+
+def save_numbered(
+    filename_prefix: str,
+    suffix: str,
+    parts: Iterable[tuple[Estimate, SaveOptions]],
+    save: Callable[[Path, Estimate, SaveOptions], tuple[Path, ...]] = save_estimate,
+) -> list[Path]:
+    """Writes estimates into ComfyUI's output folder under the next free numbers. All files appear, or none does.
+
+    Args:
+        filename_prefix: Folders below the output folder and the beginning of the name.
+        suffix: Of the format.
+        parts: What goes to a file each, and how.
+        save: Writes one; returns its files.
+
+    Returns:
+        The files.
+
+    Raises:
+        ValueError: A name that leaves the folder, or what cannot be written.
+    """
+    root = user_folder("output")
+    prefix = resolve_inside(root, filename_prefix)
+    resolve_inside(root, f"{filename_prefix}_00000{suffix}")  # the name must not become too long by its number
+    prefix.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".", dir=prefix.parent) as aside:
+        finished = []
+        for index, (part, options) in enumerate(parts):
+            path = Path(aside, f"{index}{suffix}")
+            finished.append((path.stem, save(path, part, options)))
+        return _number(finished, prefix)
+
+
+def shown(written: Sequence[Path]) -> dict[str, list[dict[str, str]]]:
+    """What ComfyUI's page is told of files in the output folder."""
+    root = user_folder("output")
+    return {_SHOWN_AS.get(written[0].suffix, "files"): [_shown(path, root) for path in written]}
+
+
+def prefix_problem(filename_prefix: str | None) -> bool | str:
+    """ComfyUI's answer to a prefix: True, or what is wrong. `None` comes from another node and is not known yet."""
+    return filename_prefix is None or _problem(lambda: resolve_inside(user_folder("output"), filename_prefix))
 
 
 def _problem(check: Callable[[], object]) -> bool | str:
@@ -247,13 +283,13 @@ def _next_number(prefix: Path) -> int:
     return 1 + max((int(match[1]) for path in prefix.parent.iterdir() if (match := numbered.match(path.name))), default=0)
 
 
-def _pictures_for(estimate: Estimate, image: Tensor, whole: bool) -> list[Tensor]:
-    """(1, 3, H, W) for each picture of the estimate, or all of them as one (B, 3, H, W).
+def pictures_of(estimate: Estimate, image: Tensor, whole: bool) -> list[Tensor]:
+    """(1, 3, h, w) for each picture of the estimate, at their own size, or all of them as one (B, 3, h, w).
 
     Raises:
         ValueError: Another number of pictures.
     """
-    pictures = picture_for(estimate, image)
+    pictures = to_rgb(image)
     if len(pictures) != estimate.batch:
         raise ValueError(f"{len(pictures)} pictures for a geometry of {estimate.batch}; give as many")
     return [pictures] if whole else list(pictures.split(1))

@@ -1,7 +1,7 @@
 """Files of depth and normals: numbers go out and come back whole."""
 
 from .exr import read_exr, write_exr, write_picture_exr
-from .formats import FORMATS, FileFormat, SaveOptions, load_estimate, possible_paths, save_estimate
+from .formats import FORMATS, FileFormat, load_estimate, possible_paths, save_estimate
 from .mesh import PLY_AXES, write_glb, write_ply, write_stl
 from .npz import read_npz, write_npz
 from .paths import MAX_PIXELS, FileFormatError, atomic_path, resolve_inside
@@ -16,11 +16,13 @@ from .png import (
     write_normals_png,
     write_picture_png,
 )
+from .surfaces import SURFACES, SaveOptions, save_surface
 
 __all__ = [
     "FORMATS",
     "MAX_PIXELS",
     "PLY_AXES",
+    "SURFACES",
     "FileFormat",
     "FileFormatError",
     "SaveOptions",
@@ -34,6 +36,7 @@ __all__ = [
     "read_values_png",
     "resolve_inside",
     "save_estimate",
+    "save_surface",
     "write_depth_png",
     "write_depth_values_png",
     "write_exr",

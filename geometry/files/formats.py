@@ -5,45 +5,22 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
-
-from ..bas_relief import ReliefOptions, depth_to_relief
 from ..estimate import Axes, Estimate, Quantity
-from ..mesh import MeshOptions, depth_to_mesh, depth_to_meshes
 from .exr import openexr, read_exr, write_exr
 from .foreign import depth_mask
-from .mesh import write_glb, write_ply, write_stl
 from .npz import read_npz, write_npz
 from .paths import FileFormatError, atomic_path, one_picture
 from .pfm import read_pfm, write_pfm
 from .png import read_values_png, write_depth_values_png, write_normal_values_png
+from .surfaces import SaveOptions, save_surface
 
 NORMALS_SUFFIX = "_normals"
 """What is added to the name of the second file where a format holds one map and the estimate has depth and normals."""
 
 Reader = Callable[[Path, Quantity | None, Axes | None], Estimate]
-
-
-@dataclass(frozen=True)
-class SaveOptions:
-    """What only some formats can use.
-
-    Attributes:
-        half: EXR in 16-bit instead of 32-bit floats.
-        picture: (B, 3, h, w) RGB in [0, 1]: the texture of a GLB, the colours of a PLY, where the sky is.
-        ply_up: What points up in a PLY: "y", or "z" as in Blender. A GLB is Y up by its standard.
-        mesh: How a PLY or GLB is made.
-        relief: How an STL is made.
-    """
-
-    half: bool = False
-    picture: Tensor | None = None
-    ply_up: str = "y"
-    mesh: MeshOptions = field(default_factory=MeshOptions)
-    relief: ReliefOptions = field(default_factory=ReliefOptions)
 
 
 @dataclass(frozen=True)
@@ -180,18 +157,8 @@ def _write_maps(path: Path, estimate: Estimate, write_depth: Callable, write_nor
     return path, beside
 
 
-def _write_ply(path: Path, estimate: Estimate, options: SaveOptions) -> tuple[Path, ...]:
-    write_ply(path, depth_to_mesh(estimate, options.picture, options.mesh), options.ply_up)
-    return (path,)
-
-
-def _write_glb(path: Path, estimate: Estimate, options: SaveOptions) -> tuple[Path, ...]:
-    write_glb(path, depth_to_meshes(estimate, options.picture, options.mesh))
-    return (path,)
-
-
-def _write_stl(path: Path, estimate: Estimate, options: SaveOptions) -> tuple[Path, ...]:
-    write_stl(path, depth_to_relief(estimate, options.picture, options.relief))
+def _write_surface(path: Path, estimate: Estimate, options: SaveOptions) -> tuple[Path, ...]:
+    save_surface(path, estimate, options)
     return (path,)
 
 
@@ -214,10 +181,13 @@ FORMATS: dict[str, FileFormat] = {
     ".pfm": FileFormat(
         "portable float map, depth (infinite where masked) or normals in float32, bit for bit", _write_pfm, _read_pfm, one_map=True
     ),
-    ".ply": FileFormat("PLY mesh, made from depth, of one scene all views together", _write_ply, surface=True, scene=True),
+    ".ply": FileFormat("PLY mesh, made from depth, with coloured points", _write_surface, surface=True, scene=True),
     ".glb": FileFormat(
-        "binary glTF mesh, made from depth with the picture on it, of one scene all views together", _write_glb, surface=True, scene=True
+        "binary glTF mesh, made from depth, with the picture on it",
+        _write_surface,
+        surface=True,
+        scene=True,
     ),
-    ".stl": FileFormat("STL relief, a closed plate of 100 mm to print", _write_stl, surface=True),
+    ".stl": FileFormat("STL relief, a closed plate of 100 mm to print", _write_surface, surface=True),
 }
 """By extension, lower case; the order is the order in menus."""

@@ -1,0 +1,76 @@
+"""An estimate as a surface in a file, and what became of it in words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor
+
+from ..bas_relief import ReliefOptions, depth_to_relief
+from ..estimate import Estimate
+from ..mesh import Mesh, MeshOptions, depth_to_meshes, describe_source, joined_meshes
+from .mesh import write_glb, write_ply, write_stl
+
+SURFACES = (".glb", ".ply", ".stl")
+"""Extensions of the files that `save_surface` writes."""
+
+
+@dataclass(frozen=True)
+class SaveOptions:
+    """What only some formats can use.
+
+    Attributes:
+        half: EXR in 16-bit instead of 32-bit floats.
+        picture: (B, 3, h, w) RGB in [0, 1]: the texture of a GLB, the colours of a PLY, where the sky is.
+        ply_up: What points up in a PLY: "y", or "z" as in Blender. A GLB is Y up by its standard.
+        mesh: How a PLY or GLB is made.
+        relief: How an STL is made.
+    """
+
+    half: bool = False
+    picture: Tensor | None = None
+    ply_up: str = "y"
+    mesh: MeshOptions = field(default_factory=MeshOptions)
+    relief: ReliefOptions = field(default_factory=ReliefOptions)
+
+
+def save_surface(path: str | os.PathLike[str], estimate: Estimate, options: SaveOptions) -> str:
+    """Writes depth as a surface: a mesh (.glb, .ply) or a relief (.stl), atomically.
+
+    Args:
+        path: The file, which ends as one of SURFACES.
+        estimate: As `depth_to_meshes` or `depth_to_relief`.
+        options: How.
+
+    Returns:
+        One line for people: how many points and triangles, how many bytes, and which depth was taken.
+
+    Raises:
+        ValueError: An estimate of which no surface can be made, another extension, or a file beyond its format's limits.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in SURFACES:
+        raise ValueError(f"{path}: surfaces are written to {', '.join(SURFACES)}")
+    if suffix == ".stl":
+        plate = depth_to_relief(estimate, options.picture, options.relief)
+        write_stl(path, plate)
+        across, along, up = plate.points.max(0).tolist()
+        return (
+            f"{_size(path, [plate])}; {across:.4g} x {along:.4g} x {up:.4g} mm, of {estimate.quantity.value if estimate.quantity else ''}"
+        )
+    meshes = depth_to_meshes(estimate, options.picture, options.mesh)
+    if suffix == ".ply":
+        meshes = [joined_meshes(meshes)]
+        write_ply(path, meshes[0], options.ply_up)
+    else:
+        write_glb(path, meshes)
+    return f"{_size(path, meshes)}; {describe_source(estimate, options.mesh)}"
+
+
+def _size(path: Path, meshes: Sequence[Mesh]) -> str:
+    points, triangles = (sum(len(part) for part in parts) for parts in zip(*((m.points, m.triangles) for m in meshes), strict=True))
+    return f"{points:,} points, {triangles:,} triangles, {path.stat().st_size / 1e6:.3g} MB"

@@ -1,0 +1,209 @@
+"""Raw depth as surfaces in files: textured meshes to look at, reliefs to print."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import repeat
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from ..geometry.bas_relief import LIMITS, RAISED, ReliefOptions
+from ..geometry.checks import check_choice, check_range
+from ..geometry.estimate import Estimate
+from ..geometry.files import FORMATS, PLY_AXES, SaveOptions, save_surface
+from ..geometry.mesh import MAX_POINTS, MeshOptions
+from ..model_loader.folders import user_folder
+from .batches import counted, one_by_one
+from .checks import check_camera, check_geometry
+from .files import pictures_of, prefix_problem, save_numbered, shown
+from .known import check_numbers, number_widgets
+from .sockets import FILES, Inputs, Widget
+from .widgets import (
+    choice_widget,
+    count_widget,
+    fov_widget,
+    geometry_input,
+    image_input,
+    near_far_ratio_widget,
+    number_widget,
+    switch_widget,
+)
+
+MESH_FORMATS = ("glb", "ply")
+MESH_PREFIX, RELIEF_PREFIX = "3d/mesh", "3d/relief"
+MAX_MESH_POINTS = 2**27
+MAX_JUMP_WIDGET = (0.0, 1.0)
+
+_RELIEF_NUMBERS = {
+    "width": (100.0, *LIMITS["width"], 1.0, "Width of the plate in mm; its height follows from the picture."),
+    "relief": (10.0, *LIMITS["relief"], 0.1, "How far the highest point stands above the lowest, in mm."),
+    "base": (2.0, *LIMITS["base"], 0.1, "How thick the plate is below the lowest point, in mm."),
+    "detail": (0.3, *LIMITS["detail"], 0.05, "Lowers the jumps between things, so that what is fine stands out. 0: heights as they are."),
+    "curve": (1.0, *LIMITS["curve"], 0.05, "Exponent of the heights: below 1 what is far rises, above 1 it sinks."),
+}
+_FILE_TOOLTIPS = (
+    "The file's place in the output folder, for Preview 3D's model_file.",
+    "Points, triangles, bytes, and which depth was taken.",
+)
+
+
+def _prefix_widget(default: str) -> Widget:
+    tooltip = "Folders below the output folder and the beginning of the name; a number is added."
+    return ("STRING", {"default": default, "tooltip": tooltip})
+
+
+def _sky_widget(otherwise: str) -> Widget:
+    return switch_widget(True, f"On: what looks like the sky in the picture {otherwise}. Needs the picture.")
+
+
+class SaveMesh:
+    """A textured mesh into ComfyUI's output folder."""
+
+    NODE_ID = "DepthNormal_SaveMesh"
+    DISPLAY_NAME = "Save Mesh"
+    DESCRIPTION = (
+        "Writes depth as a mesh that wears the picture (GLB for browsers, Blender, game engines; PLY). Cut where one thing ends before "
+        "another; floors stay whole to the horizon. Takes metric, relative depth and disparity."
+    )
+    CATEGORY, FUNCTION, OUTPUT_NODE = FILES, "execute", True
+    RETURN_TYPES: ClassVar = ("STRING", "STRING")
+    RETURN_NAMES: ClassVar = ("model_file", "text")
+    OUTPUT_IS_LIST: ClassVar = (True, True)
+    OUTPUT_TOOLTIPS: ClassVar = _FILE_TOOLTIPS
+    SEARCH_ALIASES: ClassVar = ["mesh", "glb", "ply", "3d model", "export 3d", "image to 3d", "textured mesh", "gltf", "depth to mesh"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        geometry = "Raw depth. Each picture of a batch becomes its own file, the views of one scene one file."
+        picture = "What the mesh wears: the picture that the geometry was made of, at any size. None: no colours."
+        formats = "glb: with the picture as texture. ply: with coloured points."
+        points = "Most points. Of larger maps every second, third, ... pixel is taken; the texture keeps its detail. 0: all pixels."
+        jump = (
+            "Share by which depth may differ from one pixel to the next, beyond what the plane of the surface there explains. Smaller: more "
+            "cuts."
+        )
+        up = "What points up in a ply: y in most viewers, z in Blender. A glb says it itself."
+        return {
+            "required": {"geometry": geometry_input(geometry)},
+            "optional": {
+                "image": image_input(picture),
+                "filename_prefix": _prefix_widget(MESH_PREFIX),
+                "format": choice_widget(MESH_FORMATS, formats),
+                "max_points": count_widget(MAX_POINTS, 0, MAX_MESH_POINTS, points),
+                "max_jump": number_widget(0.05, *MAX_JUMP_WIDGET, 0.01, jump, advanced=True),
+                "drop_sky": _sky_widget("is left out"),
+                "fov": fov_widget(),
+                "near_far_ratio": near_far_ratio_widget(),
+                "ply_up": choice_widget(tuple(PLY_AXES), up, advanced=True),
+            },
+        }
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, filename_prefix: str | None = MESH_PREFIX) -> bool | str:  # noqa: N802
+        """Refuses names that leave the output folder before anything runs; `None` comes from another node and is not known yet."""
+        return prefix_problem(filename_prefix)
+
+    def execute(
+        self,
+        geometry: Any,
+        image: Tensor | None = None,
+        filename_prefix: str = MESH_PREFIX,
+        format: str = MESH_FORMATS[0],
+        max_points: int = MAX_POINTS,
+        max_jump: float = 0.05,
+        drop_sky: bool = True,
+        fov: float = 0.0,
+        near_far_ratio: float = 0.0,
+        ply_up: str = "y",
+    ) -> dict[str, Any]:
+        """The files."""
+        estimate = check_geometry(geometry)
+        check_choice("format", format, MESH_FORMATS)
+        check_range("max_points", max_points, 0, MAX_MESH_POINTS)
+        check_range("max_jump", max_jump, *MAX_JUMP_WIDGET)
+        check_camera(fov, near_far_ratio)
+        mesh = MeshOptions(max_jump, max_points, fov=fov, near_far_ratio=near_far_ratio, drop_sky=drop_sky)
+        return _saved(estimate, image, filename_prefix, f".{format}", SaveOptions(ply_up=ply_up, mesh=mesh))
+
+
+class SaveRelief:
+    """A plate to print into ComfyUI's output folder."""
+
+    NODE_ID = "DepthNormal_SaveRelief"
+    DISPLAY_NAME = "Geometry to Relief (STL)"
+    DESCRIPTION = "Writes depth as a plate with raised relief, closed on all sides, in millimetres: for 3D printers and mills. Takes depth of any kind."
+    CATEGORY, FUNCTION, OUTPUT_NODE = FILES, "execute", True
+    RETURN_TYPES: ClassVar = ("STRING", "STRING")
+    RETURN_NAMES: ClassVar = ("model_file", "text")
+    OUTPUT_IS_LIST: ClassVar = (True, True)
+    OUTPUT_TOOLTIPS: ClassVar = _FILE_TOOLTIPS
+    SEARCH_ALIASES: ClassVar = ["stl", "3d print", "relief", "bas-relief", "cnc", "engraving", "lithophane", "heightmap to stl", "mould"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        geometry = "Raw depth. Each picture of a batch becomes its own plate."
+        raised = "What stands out of the plate. far: a mould."
+        points = "Most points of the upper side; larger maps are averaged. An STL takes 100 bytes a point."
+        return {
+            "required": {"geometry": geometry_input(geometry)},
+            "optional": {
+                "image": image_input("The picture that the geometry was made of, to find the sky in. Not needed otherwise."),
+                "filename_prefix": _prefix_widget(RELIEF_PREFIX),
+                **number_widgets(_RELIEF_NUMBERS),
+                "raised": choice_widget(RAISED, raised),
+                "max_points": count_widget(500_000, *(int(end) for end in LIMITS["max_points"]), points),
+                "drop_sky": _sky_widget("lies on the ground"),
+            },
+        }
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, filename_prefix: str | None = RELIEF_PREFIX) -> bool | str:  # noqa: N802
+        """Refuses names that leave the output folder before anything runs; `None` comes from another node and is not known yet."""
+        return prefix_problem(filename_prefix)
+
+    def execute(
+        self,
+        geometry: Any,
+        image: Tensor | None = None,
+        filename_prefix: str = RELIEF_PREFIX,
+        width: float = 100.0,
+        relief: float = 10.0,
+        base: float = 2.0,
+        detail: float = 0.3,
+        curve: float = 1.0,
+        raised: str = RAISED[0],
+        max_points: int = 500_000,
+        drop_sky: bool = True,
+    ) -> dict[str, Any]:
+        """The files."""
+        estimate = check_geometry(geometry)
+        numbers = {"width": width, "relief": relief, "base": base, "detail": detail, "curve": curve}
+        check_numbers(_RELIEF_NUMBERS, numbers)
+        options = ReliefOptions(**numbers, raised=raised, max_points=max_points, drop_sky=drop_sky)
+        return _saved(estimate, image, filename_prefix, ".stl", SaveOptions(relief=options))
+
+
+def _saved(estimate: Estimate, image: Tensor | None, filename_prefix: str, suffix: str, options: SaveOptions) -> dict[str, Any]:
+    """Writes each picture, or all views of a scene, and tells ComfyUI's page and the graph."""
+    whole = FORMATS[suffix].holds(estimate)
+    parts = [estimate] if whole else counted(one_by_one(estimate), estimate.batch)
+    pictures: Iterable[Tensor | None] = repeat(None) if image is None else pictures_of(estimate, image, whole)
+    said: list[str] = []
+
+    def save(path: Path, part: Estimate, chosen: SaveOptions) -> tuple[Path, ...]:
+        said.append(save_surface(path, part, chosen))
+        return (path,)
+
+    dressed = ((part, replace(options, picture=picture)) for part, picture in zip(parts, pictures, strict=False))
+    written = save_numbered(filename_prefix, suffix, dressed, save)
+    root = user_folder("output").resolve()
+    names = [path.relative_to(root).as_posix() for path in written]
+    return {"ui": {**shown(written), "text": said}, "result": (names, said)}
+
+
+NODES = (SaveMesh, SaveRelief)
