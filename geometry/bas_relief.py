@@ -90,8 +90,7 @@ def depth_to_relief(estimate: Estimate, picture: Tensor | None = None, options: 
         raise ValueError(f"a relief needs at least 2x2 pixels; found {estimate.width}x{estimate.height}")
     share, valid = relief_heights(estimate.to("cpu"), picture, options)
     heights = torch.where(valid, share, 0)[0, 0].numpy() * options.relief + options.base
-    pitch = options.width / (heights.shape[1] - 1)
-    return _plate(heights.astype(np.float32), pitch)
+    return _plate(heights.astype(np.float32), options.width, options.width * estimate.height / estimate.width)
 
 
 def relief_heights(estimate: Estimate, picture: Tensor | None, options: ReliefOptions) -> tuple[Tensor, Tensor]:
@@ -161,18 +160,18 @@ def _integrated(right: Tensor, down: Tensor) -> Tensor:
     return torch.fft.irfft2(torch.fft.rfft2(mirrored) / power, s=mirrored.shape[-2:])[..., :height, :width]
 
 
-def _plate(heights: np.ndarray, pitch: float) -> Mesh:
+def _plate(heights: np.ndarray, width: float, length: float) -> Mesh:
     """A closed plate: the heights (h, w) on a grid, walls around it, and an underside that is a fan of triangles."""
     rows, columns = heights.shape
     grid = np.arange(rows * columns, dtype=np.uint32).reshape(rows, columns)
-    y, x = np.mgrid[rows - 1 : -1 : -1, :columns].astype(np.float32) * np.float32(pitch)
+    x, y = np.meshgrid(np.linspace(0, width, columns, dtype=np.float32), np.linspace(length, 0, rows, dtype=np.float32))
     # Around the picture, clockwise seen from above: right along the top, down, left along the bottom, up.
     rim = np.concatenate((grid[0, :-1], grid[:-1, -1], grid[-1, :0:-1], grid[:0:-1, 0]))
     foot = np.arange(len(rim), dtype=np.uint32) + np.uint32(grid.size)
     middle = np.full(len(rim), grid.size + len(rim), np.uint32)
     top = np.stack((x, y, heights), -1).reshape(-1, 3)
-    below = top[rim] * np.float32((1, 1, 0))
-    centre = np.float32([[(columns - 1) * pitch / 2, (rows - 1) * pitch / 2, 0]])
+    below = top[rim] * np.array((1, 1, 0), np.float32)
+    centre = np.array([[width / 2, length / 2, 0]], np.float32)
     upper = [(grid[:-1, :-1], grid[1:, :-1], grid[:-1, 1:]), (grid[:-1, 1:], grid[1:, :-1], grid[1:, 1:])]
     after, foot_after = np.roll(rim, -1), np.roll(foot, -1)
     sides = [(rim, after, foot_after), (rim, foot_after, foot), (foot, foot_after, middle)]

@@ -104,8 +104,7 @@ def depth_to_meshes(estimate: Estimate, picture: Tensor | None = None, options: 
         ValueError: Several pictures without extrinsics, no depth, a picture of another batch, or no pixel with a value.
     """
     options = options or MeshOptions()
-    if estimate.depth is None:
-        raise ValueError("a mesh needs depth; found no depth but normals: use a model that gives depth")
+    estimate.known_depth()
     if estimate.extrinsics is None and estimate.batch != 1:
         raise ValueError(f"a mesh holds one picture, the batch has {estimate.batch}; write each to its own")
     if estimate.extrinsics is not None:

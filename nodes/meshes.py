@@ -83,8 +83,8 @@ class SaveMesh:
         formats = "glb: with the picture as texture. ply: with coloured points."
         points = "Most points. Of larger maps every second, third, ... pixel is taken; the texture keeps its detail. 0: all pixels."
         jump = (
-            "Share by which depth may differ from one pixel to the next, beyond what the plane of the surface there explains. Smaller: more "
-            "cuts."
+            "Share by which depth may differ from one pixel to the next, beyond what the plane of the surface there explains. "
+            "Smaller: more cuts."
         )
         up = "What points up in a ply: y in most viewers, z in Blender. A glb says it itself."
         return {
@@ -135,7 +135,10 @@ class SaveRelief:
 
     NODE_ID = "DepthNormal_SaveRelief"
     DISPLAY_NAME = "Geometry to Relief (STL)"
-    DESCRIPTION = "Writes depth as a plate with raised relief, closed on all sides, in millimetres: for 3D printers and mills. Takes depth of any kind."
+    DESCRIPTION = (
+        "Writes depth as a plate with raised relief, closed on all sides, in millimetres: for 3D printers and mills. "
+        "Takes depth of any kind."
+    )
     CATEGORY, FUNCTION, OUTPUT_NODE = FILES, "execute", True
     RETURN_TYPES: ClassVar = ("STRING", "STRING")
     RETURN_NAMES: ClassVar = ("model_file", "text")
@@ -156,7 +159,7 @@ class SaveRelief:
                 "filename_prefix": _prefix_widget(RELIEF_PREFIX),
                 **number_widgets(_RELIEF_NUMBERS),
                 "raised": choice_widget(RAISED, raised),
-                "max_points": count_widget(500_000, *(int(end) for end in LIMITS["max_points"]), points),
+                "max_points": count_widget(500_000, int(LIMITS["max_points"][0]), int(LIMITS["max_points"][1]), points),
                 "drop_sky": _sky_widget("lies on the ground"),
             },
         }

@@ -126,8 +126,8 @@ class _Document:
         attributes = {"POSITION": self._array(mesh.points, _FLOAT, "VEC3", **extent)}
         if mesh.normals is not None:
             attributes["NORMAL"] = self._array(mesh.normals, _FLOAT, "VEC3")
-        textured = mesh.texture is not None and mesh.uvs is not None and len(mesh.triangles) > 0
-        if textured:
+        textured = mesh.texture is not None and len(mesh.triangles) > 0
+        if textured and mesh.uvs is not None:
             attributes["TEXCOORD_0"] = self._array(mesh.uvs, _FLOAT, "VEC2")
         elif mesh.colours is not None:
             attributes["COLOR_0"] = self._array(_linear_levels(mesh.colours), _USHORT, "VEC4", normalized=True)
@@ -189,7 +189,7 @@ class _Document:
 
 def _bytes(values: np.ndarray) -> memoryview:
     """An array's memory as it is, without a copy."""
-    return memoryview(np.ascontiguousarray(values).reshape(-1).view(np.uint8))
+    return np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
 
 
 def _jpeg(texture: np.ndarray) -> bytes:

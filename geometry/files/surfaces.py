@@ -58,10 +58,8 @@ def save_surface(path: str | os.PathLike[str], estimate: Estimate, options: Save
     if suffix == ".stl":
         plate = depth_to_relief(estimate, options.picture, options.relief)
         write_stl(path, plate)
-        across, along, up = plate.points.max(0).tolist()
-        return (
-            f"{_size(path, [plate])}; {across:.4g} x {along:.4g} x {up:.4g} mm, of {estimate.quantity.value if estimate.quantity else ''}"
-        )
+        sides = " x ".join(f"{side:.4g}" for side in plate.points.max(0).tolist())
+        return f"{_size(path, [plate])}; {sides} mm, of {estimate.known_depth()[1].value.replace('_', ' ')}"
     meshes = depth_to_meshes(estimate, options.picture, options.mesh)
     if suffix == ".ply":
         meshes = [joined_meshes(meshes)]

@@ -1,3 +1,4 @@
+import io
 import json
 import struct
 from dataclasses import replace
@@ -5,10 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
-from depth_normal.geometry.files import SaveOptions, save_estimate, write_glb, write_ply
-from depth_normal.geometry.mesh import depth_to_mesh
+from depth_normal.geometry.files import SaveOptions, save_estimate, write_glb, write_ply, write_stl
+from depth_normal.geometry.files.mesh import MAX_TEXTURE_SIDE
+from depth_normal.geometry.mesh import MeshOptions, depth_to_mesh, depth_to_meshes
 
 # Focal length 10 and the centre on pixel (1, 1): a pixel to the right or down is 0.1 per unit of depth.
 INTRINSICS = torch.tensor([[[10.0, 0, 1], [0, 10, 1], [0, 0, 1]]])
@@ -36,7 +39,7 @@ def read_glb(path):
         accessor = document["accessors"][index]
         view = document["bufferViews"][accessor["bufferView"]]
         dtype = {5126: "<f4", 5123: "<u2", 5125: "<u4"}[accessor["componentType"]]
-        width = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}[accessor["type"]]
+        width = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}[accessor["type"]]
         block = binary[view["byteOffset"] : view["byteOffset"] + view["byteLength"]]
         return np.frombuffer(block, dtype).reshape(accessor["count"], width)
 
@@ -74,22 +77,22 @@ def test_triangles_do_not_span_jumps_holes_or_sky():
     mesh = depth_to_mesh(Estimate(depth=holed, quantity=Quantity.METRIC_DEPTH, intrinsics=INTRINSICS, mask=mask))
     assert len(mesh.points) == 8
     assert np.isfinite(mesh.points).all()
-    # Quads are cut from top right to bottom left: a lost corner on the cut takes both triangles, another leaves one.
-    assert len(mesh.triangles) == 2
+    assert len(mesh.triangles) == 4, "a cell that lacks one corner keeps the other three"
     assert mesh.triangles.max() < 8
 
 
 def test_a_slanted_surface_within_the_allowed_jump_stays_whole():
     depth = (torch.arange(4.0) * 0.04 + 1)[None].repeat(3, 1)[None, None]
-    estimate = Estimate(depth=depth, quantity=Quantity.RELATIVE_DEPTH, intrinsics=INTRINSICS)
+    estimate = Estimate(depth=depth, quantity=Quantity.METRIC_DEPTH, intrinsics=INTRINSICS)
     assert len(depth_to_mesh(estimate).triangles) == 12
-    assert len(depth_to_mesh(estimate, max_jump=0.01).triangles) == 0
+    assert len(depth_to_mesh(estimate, options=MeshOptions(max_jump=1e-4)).triangles) == 0
 
 
 def test_glb_holds_points_triangles_normals_and_linear_colours(tmp_path):
     facing = torch.tensor([0.0, 0.0, -1.0]).reshape(1, 3, 1, 1).expand(1, 3, 3, 3)
     picture = torch.tensor([1.0, 0.5, 0.0]).reshape(1, 3, 1, 1).expand(1, 3, 3, 3)
     mesh = depth_to_mesh(plane(normals=facing, axes=Axes.OPENCV), picture)
+    assert mesh.texture is None
     write_glb(tmp_path / "m.glb", mesh)
     document, array = read_glb(tmp_path / "m.glb")
     primitive = document["meshes"][0]["primitives"][0]
@@ -157,9 +160,7 @@ def test_a_ply_with_z_up_stands_before_a_camera_that_looks_along_y(tmp_path):
 @pytest.mark.parametrize(
     ("estimate", "message"),
     [
-        (Estimate(depth=torch.ones(1, 1, 3, 3), quantity=Quantity.METRIC_DEPTH), "intrinsics"),
-        (Estimate(depth=torch.ones(1, 1, 3, 3), quantity=Quantity.DISPARITY, intrinsics=INTRINSICS), "found disparity"),
-        (Estimate(normals=torch.ones(1, 3, 3, 3), intrinsics=INTRINSICS), "found no depth"),
+        (Estimate(normals=torch.ones(1, 3, 3, 3), intrinsics=INTRINSICS), "normals but no depth"),
         (plane(depth=float("nan")), "no pixel has a depth"),
         (Estimate(depth=torch.ones(2, 1, 3, 3), quantity=Quantity.METRIC_DEPTH, intrinsics=INTRINSICS.expand(2, 3, 3)), "one picture"),
         (Estimate(depth=torch.ones(1, 1, 3, 3), quantity=Quantity.METRIC_DEPTH, intrinsics=torch.zeros(1, 3, 3)), "not a camera's"),
@@ -170,9 +171,64 @@ def test_what_is_no_surface_is_refused(estimate, message):
         depth_to_mesh(estimate)
 
 
-def test_a_picture_of_another_size_is_refused():
-    with pytest.raises(ValueError, match="as the depth"):
-        depth_to_mesh(plane(), torch.zeros(1, 3, 4, 4))
+def test_a_picture_of_another_batch_is_refused():
+    with pytest.raises(ValueError, match="as many as the depth"):
+        depth_to_mesh(plane(), torch.zeros(2, 3, 4, 4))
+
+
+def textured(path, size=(6, 9)):
+    """A plane of 3x3 points that wears a picture of another size, red on the left and blue on the right."""
+    picture = torch.zeros(1, 3, *size)
+    picture[:, 0, :, : size[1] // 2], picture[:, 2, :, size[1] // 2 :] = 1, 1
+    write_glb(path, depth_to_meshes(plane(), picture))
+    return read_glb(path)
+
+
+def test_a_glb_wears_the_picture_at_its_own_size(tmp_path):
+    document, array = textured(tmp_path / "m.glb")
+    attributes = document["meshes"][0]["primitives"][0]["attributes"]
+    assert "COLOR_0" not in attributes, "colours would darken the texture"
+    # The middle of each pixel of the depth, from the top left.
+    expected = [[(column + 0.5) / 3, (row + 0.5) / 3] for row in range(3) for column in range(3)]
+    np.testing.assert_allclose(array(attributes["TEXCOORD_0"]), expected, atol=1e-6)
+    material = document["materials"][0]
+    assert material["doubleSided"] and "KHR_materials_unlit" in material["extensions"]
+    view = document["bufferViews"][document["images"][0]["bufferView"]]
+    data = (tmp_path / "m.glb").read_bytes()
+    start = data.index(b"BIN\0") + 4 + view["byteOffset"]
+    with Image.open(io.BytesIO(data[start : start + view["byteLength"]])) as image:
+        assert image.format == "JPEG" and image.size == (9, 6)
+        assert image.getpixel((0, 3))[0] > 200 and image.getpixel((8, 3))[2] > 200
+
+
+def test_large_textures_become_what_all_viewers_take(tmp_path):
+    textured(tmp_path / "m.glb", (8, MAX_TEXTURE_SIDE + 904))
+    data = (tmp_path / "m.glb").read_bytes()
+    with Image.open(io.BytesIO(data[data.index(b"\xff\xd8\xff") :])) as image:
+        assert image.size == (MAX_TEXTURE_SIDE, 7)
+
+
+def test_each_view_of_a_scene_wears_its_own_picture(tmp_path):
+    write_glb(tmp_path / "m.glb", depth_to_meshes(wall_from_two_places(), torch.rand(2, 3, 5, 5)))
+    document, array = read_glb(tmp_path / "m.glb")
+    primitives = document["meshes"][0]["primitives"]
+    assert len(primitives) == len(document["images"]) == 2 and [each["material"] for each in primitives] == [0, 1]
+    assert [array(each["attributes"]["POSITION"]).shape for each in primitives] == [(9, 3), (9, 3)]
+    offsets = [view["byteOffset"] for view in document["bufferViews"]]
+    assert all(offset % 4 == 0 for offset in offsets) and offsets == sorted(offsets)
+
+
+def test_stl_holds_corners_and_normals(tmp_path):
+    mesh = depth_to_mesh(plane())
+    write_stl(tmp_path / "m.stl", mesh)
+    data = (tmp_path / "m.stl").read_bytes()
+    assert len(data) == 84 + 50 * 8 and struct.unpack_from("<I", data, 80) == (8,)
+    assert not data.startswith(b"solid"), "programs would take it for text"
+    facets = np.frombuffer(data, [("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("more", "<u2")], offset=84)
+    np.testing.assert_array_equal(facets["corners"], mesh.points[mesh.triangles])
+    np.testing.assert_allclose(facets["normal"], np.tile([0, 0, 1], (8, 1)), atol=1e-6)
+    with pytest.raises(ValueError, match="points alone"):
+        write_stl(tmp_path / "n.stl", depth_to_mesh(plane(height=1)))
 
 
 def wall_from_two_places():

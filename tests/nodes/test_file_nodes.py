@@ -9,6 +9,7 @@ import sys
 import threading
 import types
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -206,7 +207,7 @@ def test_meshes_wear_the_picture(comfyui, format):
 
 
 def test_the_views_of_one_scene_go_to_one_mesh_with_their_pictures(comfyui):
-    scene = estimate(2, extrinsics=torch.eye(3, 4).repeat(2, 1, 1))
+    scene = replace(estimate(2, extrinsics=torch.eye(3, 4).repeat(2, 1, 1)), depth=torch.full((2, 1, 4, 6), 2.0))
     SaveGeometry().execute(scene, "mesh", "ply", image=torch.rand(2, 8, 12, 3))
     (file,) = below(comfyui / "output")
     count = int(estimate(2).depth_valid.sum())
@@ -292,7 +293,7 @@ def test_bad_files_are_named(comfyui):
     (comfyui / "input" / "cut.npz").write_bytes(b"PK\x03\x04 and nothing more")
     with pytest.raises(ValueError, match=r"cut.npz: not a whole NumPy archive"):
         LoadGeometry().execute("cut.npz")
-    with pytest.raises(ValueError, match=r"format is 'jpg'; accepted: npz, exr, png, pfm, ply, glb"):
+    with pytest.raises(ValueError, match=r"format is 'jpg'; accepted: npz, exr, png, pfm, ply, glb, stl"):
         SaveGeometry().execute(estimate(), "x", "jpg")
     with pytest.raises(TypeError, match=r"expected GEOMETRY"):
         SaveGeometry().execute(torch.rand(1, 4, 4, 3), "x", "npz")

@@ -1,0 +1,95 @@
+"""Meshes and reliefs in ComfyUI's output folder, and what the page is told of them."""
+
+import struct
+import sys
+import types
+
+import pytest
+import torch
+
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.nodes.meshes import SaveMesh, SaveRelief
+
+
+@pytest.fixture(autouse=True)
+def comfyui(tmp_path, monkeypatch):
+    """ComfyUI's folders below a temporary one."""
+    module = types.ModuleType("folder_paths")
+    module.get_folder_paths = lambda name: []
+    (tmp_path / "output").mkdir()
+    module.get_output_directory = lambda: str(tmp_path / "output")
+    monkeypatch.setitem(sys.modules, "folder_paths", module)
+    return tmp_path / "output"
+
+
+def slope(batch=1, quantity=Quantity.DISPARITY):
+    return Estimate(torch.linspace(0.9, 0.2, 24).expand(batch, 1, 16, 24).contiguous(), quantity)
+
+
+def below(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_glb_of_disparity_says_what_it_assumes(comfyui):
+    told = SaveMesh().execute(slope(), torch.rand(1, 33, 50, 3))
+    assert below(comfyui) == ["3d/mesh_00001.glb"]
+    assert told["ui"]["3d"] == [{"filename": "mesh_00001.glb", "subfolder": "3d", "type": "output"}]
+    names, said = told["result"]
+    assert names == ["3d/mesh_00001.glb"] and said == told["ui"]["text"]
+    size = (comfyui / names[0]).stat().st_size
+    assert said == [f"384 points, 690 triangles, {size / 1e6:.3g} MB; disparity: likely depth, near:far 1:3; field of view 55° (assumed)"]
+
+
+def test_a_batch_is_a_file_each_and_a_scene_one(comfyui):
+    names, said = SaveMesh().execute(slope(2), torch.rand(2, 16, 24, 3), "a/b", "ply", max_points=100)["result"]
+    assert names == ["a/b_00001.ply", "a/b_00002.ply"] and len(said) == 2
+    scene = Estimate(slope(2).depth, Quantity.METRIC_DEPTH, extrinsics=torch.eye(3, 4).repeat(2, 1, 1))
+    assert SaveMesh().execute(scene, filename_prefix="c")["result"][0] == ["c_00001.glb"]
+    with pytest.raises(ValueError, match="3 pictures for a geometry of 2"):
+        SaveMesh().execute(slope(2), torch.rand(3, 16, 24, 3))
+
+
+def test_a_relief_is_as_large_as_asked(comfyui):
+    told = SaveRelief().execute(slope(2), width=40, relief=3, base=1, max_points=60)
+    assert below(comfyui) == ["3d/relief_00001.stl", "3d/relief_00002.stl"]
+    assert told["result"][1][0].endswith("; 40 x 26.67 x 4 mm, of disparity")
+    data = (comfyui / "3d/relief_00001.stl").read_bytes()
+    assert len(data) == 84 + 50 * struct.unpack_from("<I", data, 80)[0]
+
+
+def test_relative_depth_and_metres_need_nothing_more(comfyui):
+    for quantity in (Quantity.RELATIVE_DEPTH, Quantity.METRIC_DEPTH):
+        (said,) = SaveMesh().execute(slope(quantity=quantity))["result"][1]
+        assert ("metric depth, " if quantity is Quantity.METRIC_DEPTH else "likely depth, near:far 1:3") in said
+        SaveRelief().execute(slope(quantity=quantity))
+
+
+@pytest.mark.parametrize("node", [SaveMesh, SaveRelief])
+def test_names_that_leave_the_folder_and_normals_alone_are_refused(node, comfyui):
+    assert "file name" in node.VALIDATE_INPUTS("../x") and node.VALIDATE_INPUTS(None) is True and node.VALIDATE_INPUTS("a/b") is True
+    with pytest.raises(ValueError, match="file name"):
+        node().execute(slope(), filename_prefix="../x")
+    with pytest.raises(ValueError, match="normals but no depth"):
+        node().execute(Estimate(normals=torch.ones(1, 3, 4, 4)))
+    with pytest.raises(TypeError, match="expected GEOMETRY"):
+        node().execute(torch.rand(1, 4, 4, 3))
+    assert below(comfyui) == []
+
+
+@pytest.mark.parametrize(
+    ("node", "values", "message"),
+    [
+        (SaveMesh, {"format": "obj"}, "format is 'obj'"),
+        (SaveMesh, {"max_points": -1}, "max_points is -1"),
+        (SaveMesh, {"max_jump": 2.0}, "max_jump is 2"),
+        (SaveMesh, {"near_far_ratio": 0.5}, "ratio"),
+        (SaveMesh, {"ply_up": "x", "format": "ply"}, "up is 'x'"),
+        (SaveRelief, {"width": 0.0}, "width is 0"),
+        (SaveRelief, {"raised": "all"}, "raised is 'all'"),
+        (SaveRelief, {"max_points": 10**8}, "max_points is 100000000"),
+    ],
+)
+def test_wrong_values_are_named(node, values, message, comfyui):
+    with pytest.raises(ValueError, match=message):
+        node().execute(slope(), **values)
+    assert below(comfyui) == []
