@@ -31,7 +31,7 @@ from torch import Tensor
 
 from depth_normal.geometry.align import fit_scale_shift
 from depth_normal.geometry.camera import pixel_rays
-from depth_normal.geometry.cutting import Joins, find_joins, step_edges
+from depth_normal.geometry.cutting import Joins, cut_grid
 from depth_normal.geometry.edges import edge_radius
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import SaveOptions, save_surface
@@ -168,8 +168,8 @@ def plain(scene: Arrays, inverse: Tensor) -> tuple[Tensor, Joins]:
 def ours(scene: Arrays, inverse: Tensor) -> tuple[Tensor, Joins]:
     """As `depth_to_mesh` does it."""
     depth = torch.where(scene["valid"], 1 / inverse, 1)
-    depth = step_edges(depth, scene["valid"], scene["picture"])
-    return torch.where(scene["valid"], 1 / depth, 0), find_joins(depth[0, 0], scene["valid"][0, 0])
+    depth, joins = cut_grid(depth, scene["valid"], scene["picture"])
+    return torch.where(scene["valid"], 1 / depth, 0), joins
 
 
 def figures(scene: Arrays, meshed: tuple[Tensor, Joins], condition: str) -> list[float]:

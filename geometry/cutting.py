@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .disturbance import measure_disturbance
-from .edges import depth_at_picture_edges, edge_radius, sharpen_depth_edges
+from .edges import depth_at_picture_edges, edge_radius, largest_within, sharpen_depth_edges
 from .levels import sampled
 
 MAX_JUMP = 0.05
@@ -23,6 +23,8 @@ MAX_JUMP = 0.05
 _STRAIGHT = 0.05
 # A floor is straight over more pixels than the ramps between things are wide (in radii of ramps), and from where a slope needs a reason.
 _LONG, _SLANTED = 3, 0.01
+# What is steeper than this beside a cut of soft depth is the rest of a ramp: a surface would be seen edge on.
+_STEEP = 0.02
 
 
 class Joins(NamedTuple):
@@ -70,7 +72,46 @@ def _explained(inverse: Tensor, valid: Tensor, tolerance: Tensor) -> Tensor:
     return found
 
 
-def step_edges(depth: Tensor, valid: Tensor, picture: Tensor | None = None, edges: str = "auto") -> Tensor:
+def cut_grid(
+    depth: Tensor, valid: Tensor, picture: Tensor | None = None, edges: str = "auto", max_jump: float = MAX_JUMP
+) -> tuple[Tensor, Joins]:
+    """Depth with steps at its edges, and which neighbours are one surface.
+
+    Args:
+        depth: As `step_edges`.
+        valid: As `step_edges`.
+        picture: As `step_edges`.
+        edges: As `step_edges`.
+        max_jump: As MAX_JUMP.
+
+    Returns:
+        As `step_edges` and `find_joins`. Of soft edges, what is left of ramps beside cuts is cut too: slivers that would hang there.
+    """
+    stepped, radius = step_edges(depth, valid, picture, edges)
+    joins = find_joins(stepped[0, 0], valid[0, 0], max_jump)
+    return stepped, joins if not radius else _without_slivers(joins, stepped[0, 0], valid[0, 0], radius)
+
+
+def _without_slivers(joins: Joins, depth: Tensor, valid: Tensor, radius: int) -> Joins:
+    """Joins without those that are steep, near a cut, and not on a long slope."""
+    inverse = torch.where(valid, 1 / depth, 0)
+    beside = torch.zeros_like(valid)
+    for joined, dim in ((joins.across, 1), (joins.down, 0)):
+        first, second = (valid.narrow(dim, start, joined.shape[dim]) for start in (0, 1))
+        cut = first & second & ~joined
+        for start in (0, 1):
+            beside.narrow(dim, start, joined.shape[dim]).logical_or_(cut)
+    doubtful = (largest_within(beside[None, None].float(), 2 * radius) > 0)[0, 0] & ~_on_long_slope(inverse, valid, _LONG * radius)
+
+    def trusted(joined: Tensor, dim: int) -> Tensor:
+        first, second = (inverse.narrow(dim, start, joined.shape[dim]) for start in (0, 1))
+        steep = torch.maximum(first, second) > torch.minimum(first, second) * (1 + _STEEP)
+        return joined & ~(steep & doubtful.narrow(dim, 0, joined.shape[dim]) & doubtful.narrow(dim, 1, joined.shape[dim]))
+
+    return Joins(trusted(joins.across, 1), trusted(joins.down, 0))
+
+
+def step_edges(depth: Tensor, valid: Tensor, picture: Tensor | None = None, edges: str = "auto") -> tuple[Tensor, int]:
     """Depth whose ramps between things are steps: networks and resizing make ramps, and a mesh of them hangs curtains between things.
 
     Args:
@@ -80,21 +121,21 @@ def step_edges(depth: Tensor, valid: Tensor, picture: Tensor | None = None, edge
         edges: "sharp" leaves depth as it is; "soft" steepens; "auto" steepens where `measure_disturbance` finds ramps.
 
     Returns:
-        The depth, each value on a ramp replaced by that of one of its ends. Floors stay: they are straight over more pixels than a ramp
-        is wide.
+        The depth, each value on a ramp replaced by that of one of its ends, and half the width of ramps in pixels, 0 where there are
+        none. Floors stay: they are straight over more pixels than a ramp is wide.
     """
     if edges == "sharp" or min(depth.shape[-2:]) < 3 or not bool(valid.any()):
-        return depth
+        return depth, 0
     inverse = torch.where(valid, 1 / depth, 0)
     farthest = torch.where(valid, depth, 0).amax()
     filled = torch.where(valid, depth, farthest)
     if edges == "auto":
         usual = sampled(inverse, valid).median()
         if not measure_disturbance((1 / filled / usual).clamp(1e-6, 1e6), valid.to(depth)).soft:
-            return depth
+            return depth, 0
     radius = edge_radius(*depth.shape[-2:])
     stepped = sharpen_depth_edges(filled, radius) if picture is None else depth_at_picture_edges(filled, picture)
-    return torch.where(valid & ~_on_long_slope(inverse[0, 0], valid[0, 0], _LONG * radius), stepped, depth)
+    return torch.where(valid & ~_on_long_slope(inverse[0, 0], valid[0, 0], _LONG * radius), stepped, depth), radius
 
 
 def _on_long_slope(inverse: Tensor, valid: Tensor, length: int) -> Tensor:

@@ -13,7 +13,7 @@ from ..utils import resize_map
 from .camera import camera_to_world_points, depth_to_points, fov_from_intrinsics
 from .checks import check_choice, check_extrinsics, check_intrinsics
 from .conventions import camera_to_world_normals, convert_normals
-from .cutting import MAX_JUMP, find_joins, grid_triangles, step_edges
+from .cutting import MAX_JUMP, cut_grid, grid_triangles
 from .estimate import Axes, Estimate, Quantity
 from .levels import FAR_AND_NEAR_END, measure_range_of_samples
 from .likely import NEAR_FAR_RATIO, likely_depth, likely_intrinsics
@@ -194,8 +194,9 @@ def _surface(view: Estimate, picture: Tensor | None, step: int, options: MeshOpt
         valid &= ~find_sky(seen, view)
     depth, valid = depth[picked].contiguous().float(), valid[picked].contiguous()
     seen = None if seen is None else seen[picked].contiguous().clamp(0, 1)
-    depth = step_edges(depth, valid, seen, options.edges).where(valid, 1)
-    used, triangles = grid_triangles(depth[0, 0].numpy(), find_joins(depth[0, 0], valid[0, 0], options.max_jump))
+    depth, joins = cut_grid(depth, valid, seen, options.edges, options.max_jump)
+    depth = depth.where(valid, 1)
+    used, triangles = grid_triangles(depth[0, 0].numpy(), joins)
     if not len(triangles):
         used = valid[0, 0].numpy()
     chosen = torch.from_numpy(used)

@@ -57,7 +57,9 @@ def test_ramps_become_steps_and_floors_stay(with_picture):
     inverse, valid, box = floor_and_box()
     soft = softened(inverse.clamp(min=0.004))
     picture = torch.where(box, 0.9, 0.2).expand(1, 3, -1, -1) if with_picture else None
-    stepped = 1 / step_edges(1 / soft, valid[None, None], picture, "soft")
+    depth, radius = step_edges(1 / soft, valid[None, None], picture, "soft")
+    assert radius == 3
+    stepped = 1 / depth
 
     def between(values):
         """Pixels that are neither the box nor the floor."""
@@ -74,9 +76,10 @@ def test_sharp_depth_stays_as_it_is():
     inverse, valid, _ = floor_and_box()
     depth = torch.where(valid, 1 / inverse, 1)[None, None]
     for edges in ("auto", "sharp"):
-        assert torch.equal(step_edges(depth, valid[None, None], None, edges), depth)
+        same, radius = step_edges(depth, valid[None, None], None, edges)
+        assert radius == 0 and torch.equal(same, depth)
     nothing = torch.zeros_like(valid)[None, None]
-    assert torch.equal(step_edges(depth, nothing, None, "soft"), depth)
+    assert torch.equal(step_edges(depth, nothing, None, "soft")[0], depth)
 
 
 def test_a_cell_is_cut_along_the_smaller_jump():
