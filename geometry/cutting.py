@@ -85,11 +85,14 @@ def cut_grid(
         max_jump: As MAX_JUMP.
 
     Returns:
-        As `step_edges` and `find_joins`. Of soft edges, what is left of ramps beside cuts is cut too: slivers that would hang there.
+        As `step_edges` and `find_joins`. Of soft edges, what is left of ramps beside cuts is cut too, slivers that would hang there, and
+        so are islands smaller than a ramp is wide.
     """
     stepped, radius = step_edges(depth, valid, picture, edges)
     joins = find_joins(stepped[0, 0], valid[0, 0], max_jump)
-    return stepped, joins if not radius else _without_slivers(joins, stepped[0, 0], valid[0, 0], radius)
+    if not radius:
+        return stepped, joins
+    return stepped, _without_islands(_without_slivers(joins, stepped[0, 0], valid[0, 0], radius), (2 * radius) ** 2)
 
 
 def _without_slivers(joins: Joins, depth: Tensor, valid: Tensor, radius: int) -> Joins:
@@ -109,6 +112,19 @@ def _without_slivers(joins: Joins, depth: Tensor, valid: Tensor, radius: int) ->
         return joined & ~(steep & doubtful.narrow(dim, 0, joined.shape[dim]) & doubtful.narrow(dim, 1, joined.shape[dim]))
 
     return Joins(trusted(joins.across, 1), trusted(joins.down, 0))
+
+
+def _without_islands(joins: Joins, least: int) -> Joins:
+    """Joins without those of connected cells that are fewer than `least`."""
+    import cv2
+
+    top, bottom, left, right = joins.across[:-1], joins.across[1:], joins.down[:, :-1], joins.down[:, 1:]
+    cells = ((top | bottom) & (left | right)).numpy().astype(np.uint8)
+    _, labels, statistics, _ = cv2.connectedComponentsWithStats(cells, connectivity=4)
+    counts = statistics[:, cv2.CC_STAT_AREA] >= least
+    counts[0] = False  # what is no cell
+    kept = torch.nn.functional.pad(torch.from_numpy(counts[labels]), (1, 1, 1, 1))
+    return Joins(joins.across & (kept[:-1, 1:-1] | kept[1:, 1:-1]), joins.down & (kept[1:-1, :-1] | kept[1:-1, 1:]))
 
 
 def step_edges(depth: Tensor, valid: Tensor, picture: Tensor | None = None, edges: str = "auto") -> tuple[Tensor, int]:

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from depth_normal.geometry.cutting import Joins, find_joins, grid_triangles, step_edges
+from depth_normal.geometry.cutting import Joins, cut_grid, find_joins, grid_triangles, step_edges
 
 HEIGHT, WIDTH, HORIZON = 192, 256, 40
 
@@ -101,3 +101,23 @@ def test_triangles_need_two_joined_sides_and_points_a_triangle():
     rows, columns = np.nonzero(used)
     corners = np.stack((columns, -rows, np.zeros_like(rows)), -1)[triangles]
     assert (np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])[:, 2] == 1).all(), "counter-clockwise, of half a cell"
+
+
+def test_slivers_and_crumbs_of_soft_depth_are_left_out():
+    """A wall with a soft box before it, and a crumb and a block that float between."""
+    inverse = torch.full((HEIGHT, WIDTH), 0.2)
+    inverse[60:140, 100:160] = 1.0
+    inverse = softened(inverse)[0, 0]
+    inverse[20:23, 20:23], inverse[150:170, 20:40] = 0.5, 0.5
+    valid = torch.ones(1, 1, HEIGHT, WIDTH, dtype=torch.bool)
+    depth, joins = cut_grid(1 / inverse[None, None], valid, None, "soft")
+    assert not joins.across[20:23, 20:22].any() and joins.across[152:168, 22:37].all()
+    jumps = inverse_jumps(1 / depth[0, 0])
+    assert float(jumps[joins.across].max()) < 0.05
+    sharp, all_joins = cut_grid(1 / inverse[None, None], valid, None, "sharp")
+    assert all_joins.across[20:23, 20:22].all() and torch.equal(sharp, 1 / inverse[None, None])
+
+
+def inverse_jumps(inverse):
+    first, second = inverse[:, :-1], inverse[:, 1:]
+    return (first - second).abs() / torch.minimum(first, second)
