@@ -20,7 +20,9 @@ PLY_AXES = {"y": ((1, 0), (1, 1), (1, 2)), "z": ((1, 0), (-1, 2), (1, 1))}
 MAX_TEXTURE_SIDE = 4096
 """Pixels of a texture's longer side: what all browsers and phones show."""
 
-_GLB_LIMIT = 2**32 - 1
+GLB_LIMIT = 2**32 - 1
+"""Bytes of the largest GLB."""
+
 _FLOAT, _USHORT, _UINT = 5126, 5123, 5125
 _DTYPES = {_FLOAT: "<f4", _USHORT: "<u2", _UINT: "<u4"}
 _VERTICES, _INDICES = 34962, 34963
@@ -181,7 +183,7 @@ class _Document:
         text = json.dumps(document, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 4)
         total = 12 + 8 + len(text) + 8 + self.length
-        if total > _GLB_LIMIT:
+        if total > GLB_LIMIT:
             raise ValueError(f"{path}: {total / 2**30:.1f} GiB, a GLB holds 4; ask for fewer points (max_points) or write PLY")
         head = struct.pack("<4sII", b"glTF", 2, total) + struct.pack("<I4s", len(text), b"JSON")
         write_bytes(path, head, text, struct.pack("<I4s", self.length, b"BIN\0"), *self.blocks)

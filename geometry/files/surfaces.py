@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..bas_relief import ReliefOptions, depth_to_relief
 from ..estimate import Estimate
-from ..mesh import Mesh, MeshOptions, depth_to_meshes, describe_source, joined_meshes
-from .mesh import write_glb, write_ply, write_stl
+from ..mesh import Mesh, MeshOptions, depth_to_meshes, describe_source, grid_step, joined_meshes
+from .mesh import GLB_LIMIT, write_glb, write_ply, write_stl
 
 SURFACES = (".glb", ".ply", ".stl")
 """Extensions of the files that `save_surface` writes."""
@@ -60,6 +60,8 @@ def save_surface(path: str | os.PathLike[str], estimate: Estimate, options: Save
         write_stl(path, plate)
         sides = " x ".join(f"{side:.4g}" for side in plate.points.max(0).tolist())
         return f"{_size(path, [plate])}; {sides} mm, of {estimate.known_depth()[1].value.replace('_', ' ')}"
+    if suffix == ".glb":
+        _check_size(path, estimate, options)
     meshes = depth_to_meshes(estimate, options.picture, options.mesh)
     if suffix == ".ply":
         meshes = [joined_meshes(meshes)]
@@ -67,6 +69,20 @@ def save_surface(path: str | os.PathLike[str], estimate: Estimate, options: Save
     else:
         write_glb(path, meshes)
     return f"{_size(path, meshes)}; {describe_source(estimate, options.mesh)}"
+
+
+def _check_size(path: Path, estimate: Estimate, options: SaveOptions) -> None:
+    """Refuses what a GLB cannot hold before memory is taken for it."""
+    valid = estimate.known_depth()[2]
+    step = grid_step(estimate.height, estimate.width, options.mesh.max_points / estimate.batch)
+    points = int(valid.sum()) / step**2
+    # A place, two triangles, and what else a point has.
+    each = 12 + 24 + (8 if options.picture is not None else 0) + (12 if estimate.normals is not None else 0)
+    if points * each > GLB_LIMIT:
+        raise ValueError(
+            f"{path}: {points:,.0f} points make a GLB of about {points * each / 2**30:.1f} GiB, and it holds {GLB_LIMIT / 2**30:.3g}; "
+            f"ask for at most {int(0.9 * GLB_LIMIT / each):,} points (max_points) or write PLY"
+        )
 
 
 def _size(path: Path, meshes: Sequence[Mesh]) -> str:

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
-from depth_normal.geometry.files import SaveOptions, save_estimate, write_glb, write_ply, write_stl
+from depth_normal.geometry.files import SaveOptions, save_estimate, surfaces, write_glb, write_ply, write_stl
+from depth_normal.geometry.files import mesh as mesh_files
 from depth_normal.geometry.files.mesh import MAX_TEXTURE_SIDE
 from depth_normal.geometry.mesh import MeshOptions, depth_to_mesh, depth_to_meshes
 
@@ -283,3 +284,20 @@ def test_a_scene_goes_to_one_file_and_other_batches_do_not(tmp_path, suffix):
     assert save_estimate(tmp_path / f"a.{suffix}", estimate) == (tmp_path / f"a.{suffix}",)
     with pytest.raises(ValueError, match=f"a .{suffix} file holds one picture, the batch has 2"):
         save_estimate(tmp_path / f"b.{suffix}", replace(estimate, extrinsics=None))
+
+
+def test_a_glb_that_would_be_too_large_is_refused_before_it_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(surfaces, "GLB_LIMIT", 4000)
+    monkeypatch.setattr(surfaces, "depth_to_meshes", lambda *_: pytest.fail("a mesh was made"))
+    with pytest.raises(ValueError, match=r"400 points make a GLB of about .* ask for at most 100 points \(max_points\) or write PLY"):
+        save_estimate(tmp_path / "m.glb", plane(height=20, width=20))
+    monkeypatch.undo()
+    monkeypatch.setattr(surfaces, "GLB_LIMIT", 4000)
+    save_estimate(tmp_path / "m.glb", plane(height=20, width=20), SaveOptions(mesh=MeshOptions(max_points=100)))
+
+
+def test_a_glb_beyond_its_limit_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(mesh_files, "GLB_LIMIT", 400)
+    with pytest.raises(ValueError, match="a GLB holds 4"):
+        write_glb(tmp_path / "m.glb", depth_to_mesh(plane()))
+    assert list(tmp_path.iterdir()) == []
