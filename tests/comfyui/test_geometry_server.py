@@ -150,6 +150,22 @@ def test_core_makes_meshes_of_our_geometry(server, scene, there, socket, mesher)
     assert abs(points @ NORMAL.numpy() + 3 * NORMAL[2].item()).max() < 1e-3
 
 
+def test_our_meshes_go_to_cores_3d_preview(server, scene):
+    graph = scene | {
+        "mesh": node("SaveMesh", geometry=["2", 0], image=["3", 0], filename_prefix="ours/mesh"),
+        "relief": node("SaveRelief", geometry=["1", 0], max_points=400),
+        "shown": core("Preview3D", model_file=["mesh", 0]),
+        "plate": core("Preview3D", model_file=["relief", 0]),
+    }
+    outputs = done(server, graph)
+    (entry,) = outputs["mesh"]["3d"]
+    points = glb_points(path_of(server, entry))
+    assert len(points) == HEIGHT * WIDTH - 64
+    assert abs(points @ NORMAL.numpy() + 3 * NORMAL[2].item()).max() < 1e-3
+    assert outputs["mesh"]["text"][0].startswith("3,008 points, ") and "metric depth, " in outputs["mesh"]["text"][0]
+    assert outputs["shown"]["result"][0] == "ours/mesh_00001.glb" and outputs["plate"]["result"][0] == "3d/relief_00001.stl"
+
+
 @pytest.mark.parametrize(
     ("there", "back", "socket"),
     [("GeometryToMoGe", "MoGeToGeometry", "moge_geometry"), ("GeometryToDA3", "DA3ToGeometry", "da3_geometry")],
