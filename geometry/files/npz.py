@@ -22,6 +22,7 @@ _MAPS = ("depth", "normals", "mask", "intrinsics", "extrinsics", "confidence", "
 _MATRICES = {"intrinsics": check_intrinsics, "extrinsics": check_extrinsics}
 _WORDS = ("quantity", "axes")
 _MAX_WORD_BYTES = 256
+_BAND_NUMBERS = 2**20
 
 
 def write_npz(path: str | os.PathLike[str], estimate: Estimate) -> None:
@@ -36,25 +37,34 @@ def write_npz(path: str | os.PathLike[str], estimate: Estimate) -> None:
         path: The file, named as given (no `.npz` is added).
         estimate: On any device.
     """
-    arrays: dict[str, np.ndarray] = {}
+    words = {}
     if estimate.depth is not None and estimate.quantity is not None:
-        arrays["depth"] = _channel_last(estimate.depth)
-        arrays["quantity"] = np.array(estimate.quantity.value)
+        words["quantity"] = estimate.quantity.value
     if estimate.normals is not None:
-        arrays["normals"] = _channel_last(estimate.normals)
-        arrays["axes"] = np.array(estimate.axes.value)
-    if estimate.mask is not None:
-        arrays["mask"] = _channel_last(estimate.mask)
-    if estimate.confidence is not None:
-        arrays["confidence"] = _channel_last(estimate.confidence)
-    for name in _MATRICES:
-        if (matrices := estimate.maps.get(name)) is not None:
-            array = matrices.detach().cpu().numpy()
-            arrays[name] = array[0] if estimate.batch == 1 else array
+        words["axes"] = estimate.axes.value
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "x") as archive:
-        for key, array in arrays.items():
+        for key, values in estimate.maps.items():
             with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)
+                _write_values(member, values.detach() if key in _MATRICES else values.detach().movedim(1, -1), key not in _MATRICES)
+        for key, word in words.items():
+            with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.array(word), allow_pickle=False)
+
+
+def _write_values(member: IO[bytes], values: Tensor, is_map: bool) -> None:
+    """One array, channels last, without a copy of the whole; one picture without its batch, one channel without its axis."""
+    shape = [*values.shape]
+    if is_map and shape[-1] == 1:
+        shape = shape[:-1]
+    if shape[0] == 1:
+        shape = shape[1:]
+    dtype = torch.empty(0, dtype=values.dtype).numpy().dtype
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": tuple(shape)}
+    np.lib.format.write_array_header_1_0(member, header)
+    rows = max(1, _BAND_NUMBERS // max(1, math.prod(values.shape[2:])))
+    for picture in values:
+        for band in picture.split(rows):
+            member.write(np.ascontiguousarray(band.cpu().numpy()).tobytes())
 
 
 def read_npz(path: str | os.PathLike[str], quantity: Quantity | None = None, axes: Axes | None = None) -> Estimate:
@@ -99,15 +109,8 @@ def read_npz(path: str | os.PathLike[str], quantity: Quantity | None = None, axe
         raise FileFormatError(f"{path}: {error}") from error
 
 
-def _channel_last(maps: Tensor) -> np.ndarray:
-    """(B, C, H, W) as (H, W), (H, W, C), or the same with B in front when there are several."""
-    values = maps.detach().cpu()
-    values = values[:, 0] if values.shape[1] == 1 else values.movedim(1, -1)
-    return np.ascontiguousarray((values[0] if values.shape[0] == 1 else values).numpy())
-
-
 def _channel_first(path: os.PathLike[str], key: str, array: np.ndarray, channels: int) -> Tensor:
-    """The inverse of `_channel_last`."""
+    """(H, W), (H, W, C), or either with B in front, as (B, C, H, W)."""
     single = 2 if channels == 1 else 3
     if array.ndim not in (single, single + 1) or (channels > 1 and array.shape[-1] != channels):
         tail = "" if channels == 1 else f", {channels}"
