@@ -14,6 +14,7 @@ from .levels import sampled
 from .likely import likely_depth, likely_intrinsics
 from .plane_fit import by_bands, fit_planes
 from .render import normalise_per_image
+from .sparse_fit import join_lonely
 from .valid import valid_depth
 
 EDGES = ("sharp", "soft", "auto")
@@ -153,7 +154,7 @@ def _picture_normals(depth: Tensor, intrinsics: Tensor, valid: Tensor, edges: st
     fx, skew, cx, fy, cy = intrinsics[0, 0], intrinsics[0, 1], intrinsics[0, 2], intrinsics[1, 1], intrinsics[1, 2]
     disturbance = measure_disturbance(inverse, weight)
     soft = edges == "soft" or (edges == "auto" and disturbance.soft)
-    planes = fit_planes(inverse, weight, float((fx + fy) / 2), disturbance, soft)
+    planes = join_lonely(fit_planes(inverse, weight, float((fx + fy) / 2), disturbance, soft), inverse, weight)
     v = torch.arange(depth.shape[-2], device=depth.device, dtype=depth.dtype).view(1, 1, -1, 1) - cy
     u = torch.arange(depth.shape[-1], device=depth.device, dtype=depth.dtype) - cx
 

@@ -1,0 +1,63 @@
+"""Slopes of inverse depth where hardly any pixel beside a pixel counts: points of a lidar, a sensor's maps full of holes."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .plane_fit import Planes, by_bands
+
+# A pixel is lonely with fewer than so many that count in the 3x3 around it, itself included.
+_LONELY = 4
+# Half the sides of windows, the smallest of which that holds so many pixels is taken.
+_RADII = (2, 4, 8, 16)
+_ENOUGH = 8
+# How far pixels may be off a plane on average, as a share of inverse depth; and the least spread in each direction, in squared pixels.
+_FLAT, _SPREAD = 0.02, 0.3
+
+
+def join_lonely(planes: Planes, inverse: Tensor, valid: Tensor) -> Planes:
+    """Planes through the pixels that count in a wider window, for pixels with hardly any beside them.
+
+    Least squares without weights, and so only where the window shows one flat surface.
+
+    Args:
+        planes: As `fit_planes` found them.
+        inverse: (1, 1, H, W) inverse depth, finite everywhere.
+        valid: (1, 1, H, W) of the same dtype, 1 where it can be trusted, 0 elsewhere.
+
+    Returns:
+        The planes; the same where a pixel has neighbours or no window suits. Waits for the device.
+    """
+    waiting = (valid > 0) & (F.avg_pool2d(valid, 3, 1, 1, divisor_override=1) < _LONELY)
+    for radius in _RADII:
+        if not bool(waiting.any()):
+            break
+        suits, *fitted = by_bands(lambda d, v, radius=radius: _fitted(d, v, radius), radius, inverse, valid)
+        chosen = waiting & (suits > 0)
+        planes = Planes(*(torch.where(chosen, new, old) for new, old in zip(fitted, planes, strict=True)))
+        waiting = waiting & ~chosen
+    return planes
+
+
+def _fitted(inverse: Tensor, valid: Tensor, radius: int) -> tuple[Tensor, ...]:
+    """Whether the window shows a plane (1 or 0), and its value and slopes; maps have `radius` more pixels on every side than these."""
+    offsets = torch.arange(-radius, radius + 1, dtype=inverse.dtype, device=inverse.device)
+    known = inverse * valid
+
+    def moment(maps: Tensor, x: int, y: int) -> Tensor:
+        return F.conv2d(F.conv2d(maps, (offsets**x).view(1, 1, 1, -1)), (offsets**y).view(1, 1, -1, 1))
+
+    count = moment(valid, 0, 0).clamp(min=1)
+    mean_x, mean_y, mean = moment(valid, 1, 0) / count, moment(valid, 0, 1) / count, moment(known, 0, 0) / count
+    xx, yy = moment(valid, 2, 0) / count - mean_x**2, moment(valid, 0, 2) / count - mean_y**2
+    xy = moment(valid, 1, 1) / count - mean_x * mean_y
+    xd, yd = moment(known, 1, 0) / count - mean_x * mean, moment(known, 0, 1) / count - mean_y * mean
+    dd = (moment(known * inverse, 0, 0) / count - mean**2).clamp(min=0)
+    determinant = xx * yy - xy * xy
+    divisor = determinant.clamp(min=_SPREAD**2)
+    slope_x, slope_y = (xd * yy - yd * xy) / divisor, (yd * xx - xd * xy) / divisor
+    rest = dd - slope_x * xd - slope_y * yd
+    suits = (count >= _ENOUGH) & (determinant >= _SPREAD * (xx + yy)) & (rest <= (_FLAT * mean) ** 2)
+    return suits.to(inverse), mean - slope_x * mean_x - slope_y * mean_y, slope_x, slope_y
