@@ -123,7 +123,7 @@ def _without_islands(joins: Joins, least: int) -> Joins:
     _, labels, statistics, _ = cv2.connectedComponentsWithStats(cells, connectivity=4)
     counts = statistics[:, cv2.CC_STAT_AREA] >= least
     counts[0] = False  # what is no cell
-    kept = torch.nn.functional.pad(torch.from_numpy(counts[labels]), (1, 1, 1, 1))
+    kept = torch.nn.functional.pad(torch.from_numpy(counts[np.asarray(labels, np.int64)]), (1, 1, 1, 1))
     return Joins(joins.across & (kept[:-1, 1:-1] | kept[1:, 1:-1]), joins.down & (kept[1:-1, :-1] | kept[1:-1, 1:]))
 
 

@@ -23,6 +23,7 @@ from depth_normal.geometry import (
     conventions,
     core_dicts,
     cuts,
+    cutting,
     depth_image,
     derive,
     disturbance,
@@ -38,6 +39,7 @@ from depth_normal.geometry import (
     relight,
     render,
     sky,
+    sparse_fit,
     splat,
     stereo,
     temporal,
@@ -156,6 +158,9 @@ ROTATION = "refuses matrices that are no rotation"
 HOLES = "asks once whether there are any holes"
 ONE_BY_ONE = "looks at each picture's noise and range and chooses the work by them"
 NUMBERS = "gives numbers, not maps"
+
+# Meshes are arrays: what comes in is moved to the CPU first.
+ON_THE_CPU = ("bas_relief", "cutting", "mesh")
 
 # function: how it is called, and why it waits for the device where it does
 CASES = {
@@ -282,6 +287,11 @@ CASES = {
     "stereo.stereo_suffix": (lambda: stereo.stereo_suffix("anaglyph"), None),
     "uncovered.fill_uncovered": (lambda: uncovered.fill_uncovered(maps(3), maps()), None),
     "splat.values_at": (lambda: splat.values_at(maps(3), maps().long(), maps().long()), None),
+    "sparse_fit.join_lonely": (
+        lambda: sparse_fit.join_lonely(plane_fit.Planes(maps()[:1], maps()[:1], maps()[:1]), maps()[:1], maps()[:1]),
+        "asks whether any pixel is left without neighbours",
+    ),
+    "cutting.find_joins": (lambda: cutting.find_joins(maps()[0, 0], mask()[0, 0]), None),
     "splat.pixel_grid": (lambda: splat.pixel_grid(maps(), (2, 1)), None),
     "temporal.FilmAligner.push": (film, None),
     "usual.usual_depth_image": (lambda: usual.usual_depth_image(depth_only(Quantity.METRIC_DEPTH)), None),
@@ -294,7 +304,7 @@ CASES = {
 
 def public_functions():
     for found in pkgutil.iter_modules(geometry.__path__):
-        if found.ispkg:
+        if found.ispkg or found.name in ON_THE_CPU:
             continue
         module = importlib.import_module(f"{geometry.__name__}.{found.name}")
         for name, function in inspect.getmembers(module, inspect.isfunction):
