@@ -1,0 +1,1 @@
+"""What depth and normals do to a picture: masks and cut-outs, fog, lenses, light."""

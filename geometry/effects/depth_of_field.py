@@ -1,0 +1,229 @@
+"""What a lens makes of a picture: things out of focus become soft, and show what is behind their edges.
+
+The picture is taken apart into layers of like circles, and into two surfaces: what is seen, and, behind depth edges, the background that
+goes on there (`uncovered`). Every layer is blurred once, in linear light, together with how much of each pixel it covers; then the layers
+are laid on each other from the nearest to the farthest, each into the share that those before it have left. So a soft thing lies over a
+sharp background without a rim, and nothing of a sharp thing gets into the soft background.
+
+Convention: circles are those of `lens`: signed diameters in pixels, below 0 before the focus.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..checks import check_map, check_range
+from ..edges import largest_within, neighbours_largest
+from ..relight import linear_to_srgb, srgb_to_linear
+from ..uncovered import fill_uncovered
+from .bokeh import LARGEST_STEP, MAX_BLADES, blur_layer, size_step
+
+MAX_CIRCLE = 512.0
+"""The largest diameter in pixels; what is farther out of focus is blurred by this."""
+
+MAX_STOPS = 4.0
+
+# Radii up to which nothing is blurred, and from which on a step between neighbours is an edge.
+_SHARP, _EDGE = 0.25, 1.0
+# Layers lie a pixel of radius apart, from here on by this factor.
+_EVEN, _GROWTH = 4.0, 1.2
+_BURNT_OUT = 0.9
+_TINY = 1e-6
+
+
+class _Surfaces(NamedTuple):
+    """What is seen and what is behind it, with a margin; the latter's radius is NaN where nothing is needed.
+
+    Attributes:
+        light: (1, 3, h, w) linear light.
+        radius: (1, 1, h, w) signed radii.
+        light_behind: (1, 3, h, w).
+        radius_behind: (1, 1, h, w).
+    """
+
+    light: Tensor
+    radius: Tensor
+    light_behind: Tensor
+    radius_behind: Tensor
+
+
+def depth_of_field(picture: Tensor, circle: Tensor, *, blades: int = 0, rotation: float = 0.0, highlights: float = 0.0) -> Tensor:
+    """The picture through a lens.
+
+    Args:
+        picture: (B, 3, H, W) sRGB, [0, 1]; more is brighter than white, as in HDR pictures.
+        circle: (B, 1, H, W) signed diameters in pixels, steps at the edges (see `edges.sharpen_depth_edges`). Not finite = as far as
+            anything.
+        blades: Of the shutter: 3 to 16 make the highlights polygons with their corners on the circle; less, discs.
+        rotation: Of the polygon, in degrees.
+        highlights: By how many stops what is burnt out in the picture was brighter than white; it counts where it is blurred.
+
+    Returns:
+        (B, 3, H, W); where the circle is smaller than half a pixel and nothing soft lies before it, the picture itself, to the bit.
+
+    Raises:
+        ValueError: Maps of wrong shapes or numbers out of range.
+
+    Source:
+        M. Kraus and M. Strengert, "Depth-of-Field Rendering by Pyramidal Image Processing" (2007), for layers with what is hidden filled
+        in; layers share a pixel here as parts of one surface, not as independent ones, so that slopes have no seams.
+    """
+    check_map(picture, 3, "picture")
+    check_map(circle, 1, "circle", like=picture)
+    check_range("blades", blades, 0, MAX_BLADES)
+    check_range("highlights", highlights, 0, MAX_STOPS)
+    pairs = zip(picture.split(1), circle.split(1), strict=True)
+    return torch.cat([_through_lens(each, sizes, blades, rotation, highlights) for each, sizes in pairs])
+
+
+def blur_levels(nearest: float, farthest: float) -> list[float]:
+    """Signed radii of layers in ascending order, among them 0, that reach from the nearest to the farthest."""
+    before, behind = _levels_to(max(0.0, -nearest)), _levels_to(max(0.0, farthest))
+    return [*(-radius for radius in reversed(before)), 0.0, *behind]
+
+
+def _levels_to(limit: float) -> list[float]:
+    radii, radius = [], 1.0
+    while radius * _GROWTH < limit:
+        radii.append(radius)
+        radius = radius + 1 if radius < _EVEN else radius * _GROWTH
+    return [*radii, limit] if limit > 0 else []
+
+
+def _through_lens(picture: Tensor, circle: Tensor, blades: int, rotation: float, highlights: float) -> Tensor:
+    radius = _settled(circle)
+    nearest, farthest = torch.stack(radius.aminmax()).tolist()
+    levels = blur_levels(nearest, farthest)
+    if len(levels) == 1:
+        return picture
+    light = _lifted(picture, radius, highlights)
+    reach = math.ceil(max(-nearest, farthest)) + 2
+    surfaces, margin = _with_margin(_Surfaces(light, radius, *_behind(light, radius, reach)), reach)
+    height, width = picture.shape[-2:]
+    total, left = torch.zeros_like(light), torch.ones_like(radius)
+    sharp = torch.zeros_like(radius, dtype=torch.bool)
+    for index, box in enumerate(_boxes(surfaces, levels)):
+        if box is None:
+            continue
+        box = _grown(box, levels[index], surfaces.radius.shape[-2:])
+        layer = blur_layer(_layer(surfaces, levels, index, box), levels[index], blades, rotation)
+        place, layer = _in_picture(layer, box, margin, height, width)
+        part, rest = layer[:, :3], left[place]
+        if levels[index] == 0:
+            sharp[place] = (layer[:, 3:] >= 1) & (rest >= 1 - _TINY) & (radius[place] == 0)
+        share = layer[:, 3:].clamp(min=0)
+        taken = torch.minimum(share, rest)
+        total[place] += part * (taken / share.clamp(min=_TINY))
+        left[place] -= taken
+    soft = linear_to_srgb(total / (1 - left).clamp(min=_TINY))
+    return torch.where(sharp, picture, soft)
+
+
+def _settled(circle: Tensor) -> Tensor:
+    """Signed radii: finite, within the limit, and 0 where nothing is to be seen of a blur."""
+    limit = MAX_CIRCLE / 2
+    radius = (circle / 2).nan_to_num(limit, limit, -limit).clamp(-limit, limit)
+    return radius * ((radius.abs() - _SHARP) / _SHARP).clamp(0, 1)
+
+
+def _lifted(picture: Tensor, radius: Tensor, stops: float) -> Tensor:
+    """Linear light, with what is burnt out brighter by so many stops where it will be blurred."""
+    light = srgb_to_linear(picture)
+    if not stops:
+        return light
+    burnt = ((picture.amax(1, keepdim=True) - _BURNT_OUT) / (1 - _BURNT_OUT)).clamp(0, 1).square()
+    return light * (1 + (2**stops - 1) * burnt * radius.abs().clamp(max=1))
+
+
+def _behind(light: Tensor, radius: Tensor, reach: int) -> tuple[Tensor, Tensor]:
+    """The background that goes on behind the edges of near things, as far as a blur can show it; found at half size."""
+    small, small_light = radius[..., ::2, ::2], light[..., ::2, ::2]
+    beside = small + neighbours_largest(-small) > _EDGE
+    farthest = largest_within(torch.where(beside, small, -torch.inf), math.ceil(reach / 2))
+    hidden = farthest - small > _EDGE
+    low, high = small.amin(), small.amax()
+    # As if the far end were ten times as far as the near end: what is farther goes before what is nearer, and edges are edges.
+    inverse = 1 + 9 * (high - small) / (high - low).clamp(min=_TINY)
+    filled = fill_uncovered(torch.cat((small_light, small), 1), inverse.masked_fill(hidden | beside, 0))
+    size = radius.shape[-2:]
+    found = F.interpolate(filled[:, 3:].masked_fill(~hidden, torch.nan), size, mode="nearest-exact")
+    return F.interpolate(filled[:, :3], size, mode="bilinear"), torch.where(found - radius > _EDGE, found, torch.nan)
+
+
+def _with_margin(surfaces: _Surfaces, reach: int) -> tuple[_Surfaces, int]:
+    """The surfaces mirrored beyond the border, so that their sides are multiples of the largest step; and the margin."""
+    height, width = surfaces.radius.shape[-2:]
+    margin = -(-reach // LARGEST_STEP) * LARGEST_STEP
+    right, below = (margin + -side % LARGEST_STEP for side in (width, height))
+    mode = "reflect" if right < width and below < height else "replicate"
+    return _Surfaces(*(F.pad(each, (margin, right, margin, below), mode=mode) for each in surfaces)), margin
+
+
+def _boxes(surfaces: _Surfaces, levels: list[float]) -> list[tuple[int, int, int, int] | None]:
+    """Where each layer has anything: top, bottom, left and right, the ends not included. The device is asked once."""
+    height, width = surfaces.radius.shape[-2:]
+    ends = torch.tensor(levels, device=surfaces.radius.device)
+    count = len(levels) + 1
+    rows = torch.zeros(count * height, dtype=torch.bool, device=ends.device)
+    columns = torch.zeros(count * width, dtype=torch.bool, device=ends.device)
+    for radius in (surfaces.radius, surfaces.radius_behind):
+        # What lies between two levels is in both; NaN lies beyond all.
+        bin_of = torch.bucketize(radius.nan_to_num(torch.inf)[0, 0], ends).where(~radius[0, 0].isnan(), count - 1)
+        rows.scatter_(0, (bin_of * height + torch.arange(height, device=ends.device).view(-1, 1)).flatten(), True)
+        columns.scatter_(0, (bin_of * width + torch.arange(width, device=ends.device)).flatten(), True)
+    found = []
+    for present, length in ((rows, height), (columns, width)):
+        present = present.view(count, length)[:-1]
+        present = present | F.pad(present[1:], (0, 0, 0, 1))
+        place = torch.arange(length, device=ends.device)
+        found += [torch.where(present, place, length).amin(1), torch.where(present, place + 1, 0).amax(1)]
+    boxes = torch.stack(found, 1).tolist()
+    return [(top, bottom, left, right) if bottom > top else None for top, bottom, left, right in boxes]
+
+
+def _grown(box: tuple[int, int, int, int], radius: float, size: torch.Size) -> tuple[int, int, int, int]:
+    """The box with what its blur reaches, in whole steps of its size."""
+    step = size_step(radius)
+    more = math.ceil(abs(radius)) + 2 * step
+    top, bottom, left, right = box
+    low = [max(0, (end - more) // step * step) for end in (top, left)]
+    high = [min(side, -(-(end + more) // step) * step) for end, side in ((bottom, size[0]), (right, size[1]))]
+    return low[0], high[0], low[1], high[1]
+
+
+def _layer(surfaces: _Surfaces, levels: list[float], index: int, box: tuple[int, int, int, int]) -> Tensor:
+    """(1, 4, h, w): the layer's light times its share of each pixel, and the share."""
+    top, bottom, left, right = box
+    light, radius, light_behind, radius_behind = (each[..., top:bottom, left:right] for each in surfaces)
+    share, behind = _share(radius, levels, index), _share(radius_behind, levels, index)
+    return torch.cat((light * share + light_behind * behind, share + behind), 1)
+
+
+def _share(radius: Tensor, levels: list[float], index: int) -> Tensor:
+    """How much of what has these radii is in a layer: the variance of the blurs of two layers, so mixed, is that of the blur between."""
+    square = radius * radius.abs()
+    level = levels[index] * abs(levels[index])
+    share = torch.ones_like(radius)
+    if index > 0:
+        below = levels[index - 1] * abs(levels[index - 1])
+        share = torch.minimum(share, (square - below) / (level - below))
+    if index + 1 < len(levels):
+        above = levels[index + 1] * abs(levels[index + 1])
+        share = torch.minimum(share, (above - square) / (above - level))
+    return share.clamp(min=0).nan_to_num(0.0)
+
+
+def _in_picture(
+    layer: Tensor, box: tuple[int, int, int, int], margin: int, height: int, width: int
+) -> tuple[tuple[slice | type(...), ...], Tensor]:
+    """The part of a layer that lies in the picture, and where it lies there."""
+    top, bottom, left, right = box
+    first_row, last_row = max(top - margin, 0), min(max(bottom - margin, 0), height)
+    first, last = max(left - margin, 0), min(max(right - margin, 0), width)
+    inside = layer[..., first_row + margin - top : last_row + margin - top, first + margin - left : last + margin - left]
+    return (..., slice(first_row, last_row), slice(first, last)), inside

@@ -1,0 +1,79 @@
+"""The thin lens: how large the circles are that points out of focus become, and what is sharp.
+
+Convention: circles are signed diameters in pixels of the picture. Above 0 lies behind the focus, below 0 before it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..checks import check_map
+
+SHARP_SHARE = 1 / 1500
+"""Circles up to this share of the picture's diagonal look sharp (0.029 mm on full frame)."""
+
+
+def aperture_scale(focus: Tensor | float, f_number: float, focal_length_mm: float, sensor_mm: float, side: int) -> Tensor:
+    """The diameter in pixels of the circle that a point infinitely far becomes.
+
+    Args:
+        focus: Depth that is sharp, in metres; a number or any shape.
+        f_number: Focal length divided by the width of the opening.
+        focal_length_mm: Of the lens, in millimetres.
+        sensor_mm: Length of the sensor along the side of `side` pixels, in millimetres.
+        side: In pixels.
+
+    Returns:
+        Pixels, of `focus`'s shape: f^2 / (N (focus - f)), times side / sensor.
+
+    Raises:
+        ValueError: A number that is not positive and finite, or a focus nearer than the focal length, where no lens focuses.
+
+    Source:
+        The thin lens equation 1/f = 1/focus + 1/image distance.
+    """
+    for name, value in (("f_number", f_number), ("focal_length_mm", focal_length_mm), ("sensor_mm", sensor_mm)):
+        if not 0 < value < math.inf:
+            raise ValueError(f"{name} is {value}; expected a number above 0")
+    focal = focal_length_mm / 1000
+    if not isinstance(focus, Tensor) and not focus > focal:
+        raise ValueError(f"the focus is at {focus:g} m; a lens of {focal_length_mm:g} mm focuses from beyond {focal:g} m on")
+    distance = torch.as_tensor(focus, dtype=torch.float32)
+    return focal * focal_length_mm / (f_number * (distance - focal).clamp(min=focal / 100)) * (side / sensor_mm)
+
+
+def circle_of_confusion(depth: Tensor, focus: Tensor | float, scale: Tensor | float) -> Tensor:
+    """Signed diameters of the circles.
+
+    Args:
+        depth: (B, 1, H, W), positive; infinite is allowed.
+        focus: Depth that is sharp, in the same unit; a number, or a tensor that broadcasts.
+        scale: Diameter in pixels of a point infinitely far, as `aperture_scale` gives it.
+
+    Returns:
+        (B, 1, H, W) pixels: scale * (1 - focus / depth). Linear in inverse depth, so disparity of unknown scale and shift does as well.
+
+    Raises:
+        ValueError: Not (B, 1, H, W).
+    """
+    check_map(depth, 1, "depth")
+    return scale * (1 - focus / depth)
+
+
+def sharp_range(focus: float, scale: float, circle: float) -> tuple[float, float]:
+    """From where to where things look sharp.
+
+    Args:
+        focus: Depth that is sharp.
+        scale: Diameter in pixels of a point infinitely far.
+        circle: The largest diameter that looks sharp, in pixels.
+
+    Returns:
+        Nearest and farthest depth; the farthest is infinite where the circles stay small (beyond the hyperfocal distance).
+    """
+    if scale <= circle:
+        return focus / (1 + circle / scale) if scale > 0 else 0.0, math.inf
+    return focus / (1 + circle / scale), focus / (1 - circle / scale)
