@@ -118,14 +118,14 @@ def _views(bpy: Any, scene: Any) -> dict[str, Any]:
             lens.focus_distance, lens.aperture_fstop = focus, f_number
             lens.aperture_blades, lens.aperture_rotation = blades, math.radians(rotation)
             views[f"lens_{i}"] = _render(bpy, scene, Path(folder) / "lens.png")
-            lens.use_dof, scene.cycles.samples = False, 64
+            lens.use_dof, scene.cycles.samples = False, 1
             views[f"node_{i}"] = _with_defocus_node(bpy, scene, focus, f_number, blades, rotation, Path(folder) / "node.png")
             views[f"settings_{i}"] = np.array((focus, f_number, LENS, SENSOR, blades, rotation))
     return views
 
 
 def _with_defocus_node(bpy: Any, scene: Any, focus: float, f_number: float, blades: int, rotation: float, path: Path) -> np.ndarray:
-    """The compositor's Defocus node, which takes picture and depth as we do (and the picture unclipped, which we do not have)."""
+    """The compositor's Defocus node on the pinhole's picture, which is clipped at white, and its depth: what we are given."""
     layer = scene.view_layers[0]
     layer.use_pass_z = True
     scene.camera.data.dof.focus_distance, scene.camera.data.dof.aperture_fstop = focus, f_number
@@ -135,12 +135,14 @@ def _with_defocus_node(bpy: Any, scene: Any, focus: float, f_number: float, blad
     source, node, target = (tree.nodes.new(f"CompositorNode{kind}") for kind in ("RLayers", "Defocus", "Composite"))
     node.use_zbuffer, node.f_stop, node.blur_max, node.use_preview, node.threshold = True, f_number, 128, False, 1.0
     node.bokeh, node.angle = {5: "PENTAGON", 6: "HEXAGON"}.get(blades, "CIRCLE"), math.radians(rotation)
-    tree.links.new(source.outputs["Image"], node.inputs["Image"])
+    picture = tree.nodes.new("CompositorNodeImage")
+    picture.image = bpy.data.images.load(str(path.parent / "pinhole.png"))
+    tree.links.new(picture.outputs["Image"], node.inputs["Image"])
     tree.links.new(source.outputs["Depth"], node.inputs["Z"])
     tree.links.new(node.outputs["Image"], target.inputs["Image"])
-    picture = _render(bpy, scene, path)
+    result = _render(bpy, scene, path)
     scene.use_nodes = False
-    return picture
+    return result
 
 
 def _render(bpy: Any, scene: Any, path: Path) -> np.ndarray:
