@@ -1,0 +1,99 @@
+"""Masks by depth: what lies between two distances, or the surface around a point."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..checks import check_choice
+from ..edges import EDGE
+from .depths import UNITS, Depths, check_metric
+
+NO_POINT = -1.0
+"""A coordinate of a point that was not chosen."""
+
+
+def depth_mask(
+    depths: Depths,
+    near: float = 0.0,
+    far: float = 50.0,
+    *,
+    unit: str = UNITS[0],
+    feather: float = 0.0,
+    point: tuple[float, float] | None = None,
+    tolerance: float = 10.0,
+    invert: bool = False,
+) -> Tensor:
+    """What lies between two distances, or the connected surface around a point.
+
+    Args:
+        depths: Of one picture.
+        near: The near limit, in `unit`.
+        far: The far limit; 0 in metres, or 100 percent, is no limit, and takes in holes such as the sky.
+        unit: "percent" of the way from near to far (see `depths.UNITS`) or "metres".
+        feather: Over how much, in `unit`, the mask falls off beyond each limit.
+        point: (x, y), 0 to 1 of the picture from its top left corner. Then the mask is what hangs together with it, within `tolerance` of
+            its distance and without a step of more than 5 % between neighbours; near and far are not looked at.
+        tolerance: In `unit`.
+        invert: Everything else.
+
+    Returns:
+        (1, 1, H, W) in [0, 1].
+
+    Raises:
+        ValueError: An unknown unit, metres where the depth has none, limits out of order, or a point beyond the picture.
+    """
+    check_choice("unit", unit, UNITS)
+    _check_limits(near, far, unit, feather, tolerance)
+    if unit == "metres":
+        check_metric(depths)
+    distance = depths.depth if unit == "metres" else 100 * depths.share()
+    if point is not None:
+        mask = _around_point(depths, distance, point, tolerance, feather)
+    else:
+        no_limit = far == 0 if unit == "metres" else far >= 100
+        distance = torch.where(depths.hole, torch.inf, distance)
+        mask = _ramp(distance - near, feather) if near > 0 else torch.ones_like(distance)
+        mask = mask if no_limit else torch.minimum(mask, _ramp(far - distance, feather))
+    return 1 - mask if invert else mask
+
+
+def _check_limits(near: float, far: float, unit: str, feather: float, tolerance: float) -> None:
+    for name, value in (("near", near), ("far", far), ("feather", feather), ("tolerance", tolerance)):
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{name} is {value}; accepted: 0 and above")
+    if near > far and not (unit == "metres" and far == 0):
+        raise ValueError(f"the mask begins at {near:g} and ends at {far:g} {unit}; expected near below far")
+
+
+def _ramp(inside: Tensor, feather: float) -> Tensor:
+    """1 where the number is 0 or above, 0 where it is below -feather."""
+    return (1 + inside / feather).clamp(0, 1) if feather > 0 else (inside >= 0).to(inside)
+
+
+def _around_point(depths: Depths, distance: Tensor, point: tuple[float, float], tolerance: float, feather: float) -> Tensor:
+    x, y = point
+    if not (0 <= x <= 1 and 0 <= y <= 1):
+        raise ValueError(f"the point is at ({x:g}, {y:g}); accepted: 0 to 1 from left to right and from top to bottom, or no point")
+    height, width = distance.shape[-2:]
+    column, row = min(int(x * width), width - 1), min(int(y * height), height - 1)
+    away = (distance - distance[..., row : row + 1, column : column + 1]).abs()
+    reached = _flooded((away <= tolerance + feather) & ~depths.hole, depths.depth, row, column)
+    return torch.where(reached, _ramp(tolerance - away, feather), 0)
+
+
+def _flooded(allowed: Tensor, depth: Tensor, row: int, column: int) -> Tensor:
+    """What can be reached from a pixel through allowed ones without a step in depth; found on the CPU, whatever the device."""
+    import cv2
+    import numpy as np
+
+    barrier = np.ones((allowed.shape[-2] + 2, allowed.shape[-1] + 2), np.uint8)
+    barrier[1:-1, 1:-1] = ~allowed[0, 0].cpu().numpy()
+    if barrier[row + 1, column + 1]:
+        return torch.zeros_like(allowed)
+    values, step = depth[0, 0].float().log().cpu().numpy().copy(), math.log(EDGE)
+    flags = 4 | (2 << 8) | cv2.FLOODFILL_MASK_ONLY
+    cv2.floodFill(values, barrier, (column, row), 0, step, step, flags)
+    return torch.from_numpy(barrier[1:-1, 1:-1] == 2).to(allowed.device)[None, None]

@@ -1,0 +1,127 @@
+"""Depth as the effects take it: positive everywhere, with the ends of the scene, in metres or in percent of the way between them."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..checks import check_range
+from ..estimate import Estimate, Quantity
+from ..levels import FAR_AND_NEAR_END, measure_range_of_samples
+from ..likely import likely_filled_depth
+
+UNITS = ("percent", "metres")
+"""What limits and the focus are given in. percent: 0 the near end of the scene, 100 its far end, with steps as in a depth picture."""
+
+METRES_NEED = "the depth is not in metres ({}); give the unit percent, or use a model of metric depth"
+
+
+class Depths(NamedTuple):
+    """Depth of one picture.
+
+    Attributes:
+        depth: (1, 1, H, W), positive and finite: metres, or, where they are not known, likely depth whose near end is 1. Holes are at the
+            farthest.
+        hole: (1, 1, H, W) bool, where nothing was known.
+        is_metric: Whether it is in metres.
+        nearest: The near end, the 2nd percentile.
+        farthest: The far end, the 98th percentile; infinite is not possible.
+    """
+
+    depth: Tensor
+    hole: Tensor
+    is_metric: bool
+    nearest: float
+    farthest: float
+
+    def share(self) -> Tensor:
+        """(1, 1, H, W): 0 at the near end and before it, 1 at the far end and beyond; 0 where all is equally far."""
+        near, far = 1 / self.nearest, 1 / self.farthest
+        span = near - far
+        if span <= 1e-6 * near:
+            return torch.zeros_like(self.depth)
+        return ((near - 1 / self.depth) / span).clamp(0, 1)
+
+    def at_share(self, share: float) -> float:
+        """The depth at a share of the way from the near end to the far end."""
+        near, far = 1 / self.nearest, 1 / self.farthest
+        return 1 / (near + (far - near) * min(max(share, 0.0), 1.0))
+
+    def share_at(self, depth: float) -> float:
+        """The share of the way at which a depth lies."""
+        near, far = 1 / self.nearest, 1 / self.farthest
+        return min(max((near - 1 / depth) / (near - far), 0.0), 1.0) if near - far > 1e-6 * near else 0.0
+
+    def at_point(self, x: float, y: float) -> float:
+        """Depth at a point, 0 to 1 from left to right and from top to bottom: the middle one of those around it. The device is asked."""
+        height, width = self.depth.shape[-2:]
+        column, row = (min(int(place * side), side - 1) for place, side in ((x, width), (y, height)))
+        return float(self.depth[..., max(0, row - 1) : row + 2, max(0, column - 1) : column + 2].median())
+
+    def words(self, depth: float) -> str:
+        """A depth as people say it: metres, or percent of the way from near to far."""
+        if not self.is_metric:
+            return f"{100 * self.share_at(depth):.0f} %"
+        return "infinity" if math.isinf(depth) else f"{depth:.3g} m"
+
+    def range_words(self) -> str:
+        """From where to where the scene reaches."""
+        return f"{self.nearest:.3g} to {self.farthest:.3g} m" if self.is_metric else "0 to 100 %"
+
+
+def known_depths(estimate: Estimate) -> Depths:
+    """Depth of one picture as the effects take it. The device is asked once.
+
+    Args:
+        estimate: Of one picture, with depth of any quantity. Disparity and relative depth become likely depth (`likely`).
+
+    Raises:
+        ValueError: No depth, or no pixel that has one.
+    """
+    depth, quantity, valid = estimate.known_depth()
+    is_metric = quantity is Quantity.METRIC_DEPTH
+    if is_metric:
+        filled = torch.where(valid, depth, torch.where(valid, depth, 0).amax())
+    else:
+        filled = likely_filled_depth(estimate)
+    near, far = measure_range_of_samples(filled, valid, FAR_AND_NEAR_END)
+    least, most = torch.where(valid, filled, torch.inf).amin(), torch.where(valid, filled, 0).amax()
+    ends = torch.stack((near.flatten()[0], far.flatten()[0], least, most)).tolist()
+    if not ends[3] > 0:
+        raise ValueError("no pixel of the picture has a depth: the mask leaves out everything, or all values are NaN; check the depth")
+    nearest, farthest = ends[:2] if math.isfinite(ends[0]) and math.isfinite(ends[1]) else ends[2:]
+    return Depths(filled, ~valid, is_metric, nearest, farthest)
+
+
+def depth_of(depths: Depths, value: float, unit: str, name: str) -> float:
+    """A limit or a focus as depth.
+
+    Args:
+        depths: Of the picture.
+        value: Metres or percent.
+        unit: One of `UNITS`.
+        name: What errors call it.
+
+    Raises:
+        ValueError: Metres where the depth has none, or a number out of range.
+    """
+    if unit == "metres":
+        check_metric(depths)
+        if not value > 0:
+            raise ValueError(f"{name} is {value:g} m; the scene reaches from {depths.range_words()}: give a number above 0")
+        return value
+    check_range(name, value, 0, 100)
+    return depths.at_share(value / 100)
+
+
+def check_metric(depths: Depths) -> None:
+    """Refuses metres where the depth has none.
+
+    Raises:
+        ValueError: Says which depth has them.
+    """
+    if not depths.is_metric:
+        raise ValueError(METRES_NEED.format("disparity or relative depth"))

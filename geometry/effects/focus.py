@@ -1,0 +1,120 @@
+"""From a picture's depth and what a photographer says of the lens to the circles of `depth_of_field`, and what is sharp, in words."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+from ..checks import check_choice, check_range
+from ..edges import edge_radius, sharpen_depth_edges
+from ..estimate import Estimate
+from ..likely import likely_intrinsics
+from .depths import UNITS, Depths, check_metric, depth_of, known_depths
+from .lens import SHARP_SHARE, aperture_scale, circle_of_confusion, sharp_range
+
+MAX_BLUR = 20.0
+
+
+@dataclass(frozen=True)
+class Focus:
+    """Where a lens is focused and how far it is open.
+
+    Attributes:
+        distance: Of what is sharp, in `unit`.
+        unit: "percent" of the way from the near end to the far end, or "metres".
+        point: (x, y), 0 to 1 of the picture: what is there is sharp, whatever `distance` says; None = no point.
+        blur: Diameter of the circle that lies as far out of focus as the far end is from the near end, in percent of the picture's longer
+            side. Not looked at where `f_number` is given.
+        f_number: Of a real lens, for metric depth; 0 = take `blur`.
+        focal_length: Of the lens in millimetres; 0 = the one that gives the camera's field of view on that sensor.
+        sensor: Length of the sensor's longer side in millimetres; 36 = full frame.
+
+    Raises:
+        ValueError: A number out of range.
+    """
+
+    distance: float = 30.0
+    unit: str = UNITS[0]
+    point: tuple[float, float] | None = None
+    blur: float = 2.0
+    f_number: float = 0.0
+    focal_length: float = 0.0
+    sensor: float = 36.0
+
+    def __post_init__(self) -> None:
+        check_choice("unit", self.unit, UNITS)
+        check_range("blur", self.blur, 0, MAX_BLUR)
+        check_range("f_number", self.f_number, 0, 1000)
+        check_range("focal_length", self.focal_length, 0, 10000)
+        check_range("sensor", self.sensor, 1, 1000)
+        if self.point is not None and not all(0 <= place <= 1 for place in self.point):
+            raise ValueError(f"the focus is at the point {self.point}; accepted: 0 to 1 from left to right and from top to bottom")
+
+
+class Focused(NamedTuple):
+    """What a lens makes of one picture.
+
+    Attributes:
+        circle: (1, 1, H, W) signed diameters in pixels.
+        words: What is sharp, e.g. "focus 2.31 m, sharp from 2.02 m to 2.7 m".
+    """
+
+    circle: Tensor
+    words: str
+
+
+def focused(estimate: Estimate, picture: Tensor, focus: Focus) -> Focused:
+    """The circles of one picture.
+
+    Args:
+        estimate: With depth, of one picture, at its size.
+        picture: (1, 3, H, W): edges of the depth are brought to those of the picture.
+        focus: Of the lens.
+
+    Raises:
+        ValueError: No depth, metres or an f-number where the depth has no metres, or a focus that no such lens has.
+    """
+    depths = known_depths(estimate)
+    if focus.f_number:
+        _check_f_number(depths)
+    # A near thing's border is a mixture of colours and belongs to it.
+    sharpened = sharpen_depth_edges(depths.depth, edge_radius(*picture.shape[-2:]), 1, picture.clamp(0, 1))
+    depths = depths._replace(depth=sharpened)
+    distance = depths.at_point(*focus.point) if focus.point else depth_of(depths, focus.distance, focus.unit, "focus")
+    side = max(picture.shape[-2:])
+    if focus.f_number:
+        scale = _scale_of_lens(estimate, focus, distance, side)
+    else:
+        span = 1 / depths.nearest - 1 / depths.farthest
+        scale = focus.blur / 100 * side / (distance * span) if span * distance > 1e-6 else 0.0
+    return Focused(circle_of_confusion(depths.depth, distance, scale), _words(depths, distance, scale, picture))
+
+
+def _check_f_number(depths: Depths) -> None:
+    try:
+        check_metric(depths)
+    except ValueError as error:
+        raise ValueError("an f-number needs depth in metres, and this depth has none: give blur in percent (f_number 0) instead") from error
+
+
+def _scale_of_lens(estimate: Estimate, focus: Focus, distance: float, side: int) -> float:
+    focal_length = focus.focal_length
+    if not focal_length:
+        along = 0 if estimate.width >= estimate.height else 1
+        focal_length = float(likely_intrinsics(estimate)[0, along, along]) / side * focus.sensor
+    return float(aperture_scale(distance, focus.f_number, focal_length, focus.sensor, side))
+
+
+def _words(depths: Depths, distance: float, scale: float, picture: Tensor) -> str:
+    near, far = sharp_range(distance, scale, SHARP_SHARE * math.hypot(*picture.shape[-2:]))
+    words = f"focus {depths.words(distance)}, sharp from {depths.words(near)} to {depths.words(far)}"
+    if depths.is_metric and not 0.99 * depths.nearest <= distance <= 1.01 * depths.farthest:
+        words += f"; the scene reaches from {depths.range_words()}" + (", nothing in it is sharp" if _misses(depths, near, far) else "")
+    return words if depths.is_metric else f"{words} (0 % the near end, 100 % the far end)"
+
+
+def _misses(depths: Depths, near: float, far: float) -> bool:
+    return far < depths.nearest or near > depths.farthest

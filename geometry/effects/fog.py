@@ -1,0 +1,80 @@
+"""Fog: light that is lost on its way to the camera, and the fog's own that takes its place."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..camera import pixel_rays
+from ..checks import check_map
+from ..relight import linear_to_srgb, srgb_to_linear
+
+# So far is the sky, in the unit of depth; and the largest exponent.
+_SKY, _STEEPEST = 1e6, 60.0
+
+
+def fog_transmittance(
+    depth: Tensor, intrinsics: Tensor, density: float, *, start: float = 0.0, falloff: float = 0.0, sky: Tensor | None = None
+) -> Tensor:
+    """How much of each pixel's light comes through.
+
+    Args:
+        depth: (B, 1, H, W) planar depth, positive and finite.
+        intrinsics: (B, 3, 3), pixels.
+        density: Extinction per unit of depth, at the camera's height.
+        start: Distance from the camera at which the fog begins.
+        falloff: By how much, per unit, the fog thins upwards: density * exp(-falloff * height above the camera). The camera is taken to be
+            level.
+        sky: (B, 1, H, W) bool, what is infinitely far; None = nothing is.
+
+    Returns:
+        (B, 1, H, W) in [0, 1]: exp(-density * distance along the ray beyond the start); 0 in the sky, unless the fog thins upwards.
+
+    Raises:
+        ValueError: Shapes that do not fit, or a number below 0.
+
+    Source:
+        The law of Bouguer, Lambert and Beer; its integral along a ray through an exponential atmosphere: I. Quilez, "Better fog" (2010).
+    """
+    check_map(depth, 1, "depth")
+    for name, value in (("density", density), ("start", start), ("falloff", falloff)):
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{name} is {value}; accepted: 0 and above")
+    rays = pixel_rays(intrinsics.to(depth.dtype), *depth.shape[-2:])
+    length = torch.linalg.vector_norm(rays, dim=1, keepdim=True)
+    distance = depth * length
+    if sky is not None:
+        distance = torch.where(sky, _SKY, distance)
+    through = (distance - start).clamp(min=0)
+    if falloff == 0:
+        thickness = density * through
+        seen = torch.exp(-thickness)
+        return seen if sky is None or density == 0 else torch.where(sky, 0, seen)
+    rise = -falloff * rays[:, 1:2] / length
+    at_start = torch.exp((-rise * start).clamp(max=_STEEPEST))
+    exponent = rise * through
+    mean = torch.where(exponent.abs() < 1e-4, 1 - exponent / 2, -torch.expm1((-exponent).clamp(max=_STEEPEST)) / exponent)
+    return torch.exp(-density * at_start * mean * through)
+
+
+def add_fog(picture: Tensor, transmittance: Tensor, colour: tuple[float, float, float]) -> Tensor:
+    """The picture in fog.
+
+    Args:
+        picture: (B, 3, H, W) sRGB.
+        transmittance: (B, 1, H, W) in [0, 1], as `fog_transmittance` gives it.
+        colour: Of the fog where nothing shines through; linear R, G, B.
+
+    Returns:
+        (B, 3, H, W) sRGB; where everything comes through, the picture itself.
+
+    Raises:
+        ValueError: Maps of wrong shapes.
+    """
+    check_map(picture, 3, "picture")
+    check_map(transmittance, 1, "transmittance", like=picture)
+    own = torch.stack([torch.full_like(transmittance[:, 0], channel) for channel in colour], 1)
+    mixed = torch.lerp(own, srgb_to_linear(picture), transmittance)
+    return torch.where(transmittance < 1, linear_to_srgb(mixed), picture)
