@@ -5,9 +5,11 @@ from . import (
     depth_maps,
     diffusion,
     dsine,
+    effects,
     files,
     geometry,
     interop,
+    lens,
     leres,
     materials,
     meshes,
@@ -42,6 +44,8 @@ NODES = (
     *materials.NODES,
     *aio.NODES,
     *meshes.NODES,
+    *effects.NODES,
+    *lens.NODES,
 )
 
 NODE_CLASS_MAPPINGS = {node.NODE_ID: node for node in NODES}

@@ -64,7 +64,7 @@ def cut_out(picture: Tensor, mask: Tensor, edge: float = 1.0, decontaminate: boo
     thing, behind = (_away_from(~side, radius) for side in (inside, outside))
     own, others = _continued(picture, thing, inside, radius), _continued(picture, behind, outside, radius)
     alpha = _mixture(picture, own, others, mask, thing, behind, radius)
-    alpha = torch.where(thing, mask, torch.where(behind, torch.minimum(mask, 1 - behind.to(mask)), alpha))
+    alpha = torch.where(thing | behind, mask, alpha)
     if not decontaminate:
         return Cutout(picture, alpha)
     rest = picture - alpha * own - (1 - alpha) * others
@@ -88,9 +88,7 @@ def _continued(picture: Tensor, sure: Tensor, likely: Tensor, radius: int) -> Te
     return colour
 
 
-def _mixture(
-    picture: Tensor, own: Tensor, others: Tensor, mask: Tensor, thing: Tensor, behind: Tensor, radius: int
-) -> Tensor:
+def _mixture(picture: Tensor, own: Tensor, others: Tensor, mask: Tensor, thing: Tensor, behind: Tensor, radius: int) -> Tensor:
     """How much of each pixel is the thing's, by its colour where the sides differ and by the mask where they do not."""
     apart = own - others
     distance = apart.square().sum(1, keepdim=True)

@@ -64,7 +64,7 @@ def depth_of_field(picture: Tensor, circle: Tensor, *, blades: int = 0, rotation
         highlights: By how many stops what is burnt out in the picture was brighter than white; it counts where it is blurred.
 
     Returns:
-        (B, 3, H, W); where the circle is smaller than half a pixel and nothing soft lies before it, the picture itself, to the bit.
+        (B, 3, H, W), nowhere brighter than white or the picture itself; where the circle is smaller than half a pixel and nothing soft lies before it, the picture itself, to the bit.
 
     Raises:
         ValueError: Maps of wrong shapes or numbers out of range.
@@ -120,7 +120,8 @@ def _through_lens(picture: Tensor, circle: Tensor, blades: int, rotation: float,
         taken = torch.minimum(share, rest)
         total[place] += part * (taken / share.clamp(min=_TINY))
         left[place] -= taken
-    soft = linear_to_srgb(total / (1 - left).clamp(min=_TINY))
+    brightest = picture.amax().clamp(min=1)
+    soft = linear_to_srgb(total / (1 - left).clamp(min=_TINY)).minimum(brightest)
     return torch.where(sharp, picture, soft)
 
 

@@ -1,0 +1,253 @@
+"""What stands between the scene and the picture: the lens, and the air."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ..geometry.camera import depth_to_ray_distance
+from ..geometry.checks import check_choice
+from ..geometry.effects.bokeh import MAX_BLADES
+from ..geometry.effects.colour import linear_colour
+from ..geometry.effects.depth_mask import NO_POINT
+from ..geometry.effects.depth_of_field import MAX_STOPS, depth_of_field
+from ..geometry.effects.depths import UNITS, known_depths
+from ..geometry.effects.focus import MAX_BLUR, Focus, focused
+from ..geometry.effects.fog import add_fog, fog_transmittance
+from ..geometry.estimate import Estimate
+from ..geometry.likely import likely_intrinsics
+from ..geometry.sky import find_sky
+from ..model_loader.host import image_placement
+from ..utils import to_planar, to_rgb
+from .batches import counted, joined, to_output
+from .effects import MAX_DISTANCE, Shown, chosen_point, point_widgets, sized_pairs
+from .known import NO_DEPTH, check_numbers, depth_input, known_of, number_widgets
+from .live import shown_on_node
+from .sockets import EFFECTS, Inputs
+from .widgets import choice_widget, count_widget, geometry_input, image_input
+
+SKIES = ("auto", "none")
+
+# name: (default, lowest, highest, step, tooltip)
+_FOG_NUMBERS = {
+    "density": (
+        0.1,
+        0.0,
+        100.0,
+        0.01,
+        "How much light is lost a metre: exp(-density) of it comes through. 0.1: 37 % are left after 10 m. Without metres the near end of the "
+        "scene is at 1.",
+    ),
+    "start": (0.0, 0.0, MAX_DISTANCE, 0.1, "How far from the camera the fog begins."),
+    "height_falloff": (
+        0.0,
+        0.0,
+        10.0,
+        0.01,
+        "How fast the fog thins upwards from the camera's height: exp(-this) a metre. 0: it is as thick everywhere. Above 0 it lies in hollows.",
+    ),
+}
+_LENS_NUMBERS = {
+    "focus": (30.0, 0.0, MAX_DISTANCE, 0.1, "What is sharp, where there is no point; in the unit below."),
+    "blur": (
+        2.0,
+        0.0,
+        MAX_BLUR,
+        0.1,
+        "Without an f-number: how large the circle of a far point is when the near end is in focus, in percent of the picture's longer side.",
+    ),
+    "f_number": (
+        0.0,
+        0.0,
+        64.0,
+        0.1,
+        "The opening of a real lens, for metric depth: 1.4 wide open, 16 almost all sharp. 0: blur says how much.",
+    ),
+    "focal_length": (0.0, 0.0, 2000.0, 1.0, "Of the real lens, in millimetres. 0: what the camera's field of view means on that sensor."),
+    "sensor": (
+        36.0,
+        1.0,
+        200.0,
+        0.1,
+        "The longer side of the real camera's sensor in millimetres: 36 full frame, 23.5 APS-C, 9.8 a telephone.",
+    ),
+    "rotation": (0.0, -360.0, 360.0, 1.0, "Of the blades, in degrees."),
+    "highlights": (
+        1.0,
+        0.0,
+        MAX_STOPS,
+        0.1,
+        "By how many stops what is burnt out was brighter than white: makes lights behind the focus bright discs, not grey ones.",
+    ),
+}
+
+
+class Fog:
+    """Air that is not clear."""
+
+    NODE_ID = "DepthNormal_Fog"
+    DISPLAY_NAME = "Fog"
+    DESCRIPTION = (
+        "Fills a picture's scene with fog, haze or smoke: light is lost by distance as in real air, in linear light. Takes any pack's depth "
+        "map, or this pack's geometry; metres where the depth is metric."
+    )
+    CATEGORY, FUNCTION, OUTPUT_NODE = EFFECTS, "execute", True
+    RETURN_TYPES: ClassVar = ("IMAGE", "MASK")
+    RETURN_NAMES: ClassVar = ("image", "fog")
+    OUTPUT_TOOLTIPS: ClassVar = ("The picture in fog.", "How much of each pixel is fog.")
+    SEARCH_ALIASES: ClassVar = ["fog", "mist", "haze", "smoke", "atmosphere", "aerial perspective", "weather", "depth fog"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        colour = {"default": "#c4ccd4", "tooltip": "Colour of the fog as #rrggbb: #c4ccd4 morning, #d9b38c dust, #20242c night."}
+        sky = "auto: what looks like sky is infinitely far, and all fog. none: there is no sky; choose it indoors."
+        return {
+            "required": {"image": image_input("The picture, or a batch.")},
+            "optional": {
+                "geometry": geometry_input("Raw depth and the camera. Where it is given, depth is not looked at."),
+                "depth": depth_input("Where there is no geometry."),
+                "colour": ("STRING", colour),
+                **number_widgets(_FOG_NUMBERS),
+                "sky": choice_widget(SKIES, sky, advanced=True),
+            },
+        }
+
+    def execute(
+        self,
+        image: Tensor,
+        geometry: Any = None,
+        depth: Tensor | None = None,
+        colour: str = "#c4ccd4",
+        density: float = 0.1,
+        start: float = 0.0,
+        height_falloff: float = 0.0,
+        sky: str = SKIES[0],
+    ) -> Any:
+        """One picture in fog and how thick it is, a picture."""
+        check_choice("sky", sky, SKIES)
+        check_numbers(_FOG_NUMBERS, {"density": density, "start": start, "height_falloff": height_falloff})
+        light = linear_colour(colour)
+        pictures = to_rgb(image)
+        if geometry is None and depth is None:
+            raise ValueError(NO_DEPTH)
+        shown = Shown()
+
+        def made(picture: Tensor, estimate: Estimate) -> tuple[Tensor, Tensor]:
+            through, line = _fog_of(picture, estimate, density, start, height_falloff, sky == "auto")
+            result = add_fog(picture, through, light)
+            shown.add(result, estimate, line)
+            return to_output(result), to_output(1 - through)[..., 0]
+
+        pairs = counted(sized_pairs(pictures, known_of(pictures, geometry, depth)), len(pictures))
+        return shown_on_node(joined((made(*pair) for pair in pairs), len(pictures)), shown.payloads, text=shown.lines)
+
+
+class DepthOfField:
+    """A lens that is wide open."""
+
+    NODE_ID = "DepthNormal_DepthOfField"
+    DISPLAY_NAME = "Depth of Field"
+    DESCRIPTION = (
+        "Gives a picture the depth of field of a large lens: sharp at a point or a distance, soft before and behind it, highlights as discs or "
+        "polygons. Near things blur over what is behind them, and sharp things keep a clean outline. Takes any pack's depth map, or geometry."
+    )
+    CATEGORY, FUNCTION, OUTPUT_NODE = EFFECTS, "execute", True
+    RETURN_TYPES: ClassVar = ("IMAGE",)
+    OUTPUT_TOOLTIPS: ClassVar = ("The picture through the lens. What is in focus is untouched.",)
+    SEARCH_ALIASES: ClassVar = [
+        "depth of field",
+        "dof",
+        "bokeh",
+        "lens blur",
+        "blur background",
+        "portrait mode",
+        "defocus",
+        "aperture",
+        "tilt shift",
+    ]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        unit = "Of focus. percent: 0 the near end of the scene, 100 its far end, for any depth. metres: for metric depth."
+        blades = "Of the shutter: 5 to 9 make highlights polygons, 0 discs."
+        numbers = number_widgets(_LENS_NUMBERS)
+        return {
+            "required": {"image": image_input("The picture, or a batch. Values above 1 (HDR) count as brighter than white, and stay.")},
+            "optional": {
+                "geometry": geometry_input("Raw depth; with its camera for an f-number. Where it is given, depth is not looked at."),
+                "depth": depth_input("Depth, for where there is no raw one."),
+                "focus": numbers["focus"],
+                "unit": choice_widget(UNITS, unit),
+                **point_widgets("Click into the picture on the node: what is there is sharp, whatever focus says."),
+                **{name: numbers[name] for name in ("blur", "f_number", "focal_length", "sensor")},
+                "blades": count_widget(0, 0, MAX_BLADES, blades),
+                "rotation": numbers["rotation"],
+                "highlights": numbers["highlights"],
+            },
+        }
+
+    def execute(
+        self,
+        image: Tensor,
+        geometry: Any = None,
+        depth: Tensor | None = None,
+        focus: float = 30.0,
+        unit: str = UNITS[0],
+        point_x: float = NO_POINT,
+        point_y: float = NO_POINT,
+        blur: float = 2.0,
+        f_number: float = 0.0,
+        focal_length: float = 0.0,
+        sensor: float = 36.0,
+        blades: int = 0,
+        rotation: float = 0.0,
+        highlights: float = 1.0,
+    ) -> Any:
+        """One picture a picture."""
+        numbers = (focus, blur, f_number, focal_length, sensor, rotation, highlights)
+        check_numbers(_LENS_NUMBERS, dict(zip(_LENS_NUMBERS, numbers, strict=True)))
+        lens = Focus(focus, unit, chosen_point(point_x, point_y), blur, f_number, focal_length, sensor)
+        pictures = bright_pictures(image)
+        if geometry is None and depth is None:
+            raise ValueError(NO_DEPTH)
+        shown = Shown()
+
+        def made(picture: Tensor, estimate: Estimate) -> tuple[Tensor]:
+            circle, line = focused(estimate, picture, lens)
+            result = depth_of_field(picture, circle, blades=int(blades), rotation=rotation, highlights=highlights)
+            shown.add(result, estimate, line)
+            return (result.movedim(1, -1).contiguous().to(*image_placement()),)
+
+        pairs = counted(sized_pairs(pictures, known_of(pictures, geometry, depth)), len(pictures))
+        return shown_on_node(joined((made(*pair) for pair in pairs), len(pictures)), shown.payloads, text=shown.lines)
+
+
+def bright_pictures(image: Tensor) -> Tensor:
+    """(B, 3, H, W) in [0, 1], or, of an HDR picture, with what is brighter than white.
+
+    Raises:
+        ValueError, TypeError: As `to_rgb`.
+    """
+    pictures, planar = to_rgb(image), to_planar(image)
+    if planar.shape[1] == 4 or not bool((planar > 1).any()):
+        return pictures
+    return planar.to(torch.float32).clamp(min=0).expand(-1, 3, -1, -1)
+
+
+def _fog_of(picture: Tensor, estimate: Estimate, density: float, start: float, falloff: float, with_sky: bool) -> tuple[Tensor, str]:
+    """How much comes through the fog, and the fog in words."""
+    depths, camera = known_depths(estimate), likely_intrinsics(estimate)
+    sky = find_sky(picture, estimate) | depths.hole if with_sky else None
+    through = fog_transmittance(depths.depth, camera, density, start=start, falloff=falloff, sky=sky)
+    distance = depth_to_ray_distance(depths.depth, camera)
+    near, far, share = torch.stack((distance.amin(), distance.amax(), 1 - through.mean())).tolist()
+    unit = " m" if depths.is_metric else " times the near end"
+    line = f"fog over {near:.3g} to {far:.3g}{unit}, {100 * share:.0f} % of the light is the fog's"
+    return through, line + ("" if sky is None or not bool(sky.any()) else ", the sky all of it" if falloff == 0 else "")
+
+
+NODES = (Fog, DepthOfField)
