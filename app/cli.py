@@ -18,6 +18,7 @@ from .. import __version__
 from ..annotators.choices import BUNDLED_MODEL
 from .arguments import DONE, EXIT_CODES, EXPECTED_ERRORS, INTERRUPTED, NOTHING_DONE, SOME_FAILED, TERMINATED, add_json
 from .bench_command import add_bench
+from .effect_command import add_effect
 from .estimate_command import add_demo, add_estimate
 from .mesh_command import add_mesh
 from .stereo_command import add_stereo
@@ -44,6 +45,11 @@ EXAMPLES = {
         "depth-normal mesh photo.jpg --out photo.glb                      # with the photograph on it; opens in browsers and in Blender",
         "depth-normal mesh photo.jpg --out photo.stl --width 80 --relief 6 # a plate of 80 mm to print",
         "depth-normal mesh photo.jpg --out photo.ply --geometry maps.npz --max-points 0",
+    ),
+    "effect": (
+        "depth-normal effect depth-of-field a.jpg --out soft.png --model tiny --point 0.5 0.4   # sharp where the point is",
+        "depth-normal effect cutout a.jpg --out thing.png --far 35        # the nearest 35 percent, without their background",
+        "depth-normal effect fog a.jpg --out fog.jpg --density 0.05       # 5 percent a metre",
     ),
     "compare": ("depth-normal compare found.npz truth.exr",),
     "bench": ("depth-normal bench --model tiny                                   # without a download",),
@@ -147,6 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     add_bench(command("bench", "measure how fast a model is on this machine, as a table to paste into an issue"))
     add_verify(command("verify", "check models and their files on a photograph, as a table to paste into an issue"))
     add_texture(command("texture", "make maps of a material: height, normals, curvature, occlusion, or all of one photograph"))
+    add_effect(command("effect", "make masks, cut-outs, fog and depth of field of a picture"))
     return parser
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ..geometry.checks import check_choice, check_range
 from ..geometry.effects.cutout import MAX_EDGE, cut_out
-from ..geometry.effects.depth_mask import NO_POINT, depth_mask
-from ..geometry.effects.depths import UNITS, Depths, known_depths
+from ..geometry.effects.depth_mask import MaskChoice
+from ..geometry.effects.depths import UNITS, known_depths
 from ..geometry.estimate import Estimate
 from ..model_loader.host import image_placement
 from ..utils import resize_map, to_rgb
@@ -22,6 +22,9 @@ from .live import MAX_PICTURES as MAX_SHOWN
 from .live import Payload, picture_payload, shown_on_node
 from .sockets import EFFECTS, Inputs, Widget
 from .widgets import choice_widget, geometry_input, image_input, number_widget, switch_widget
+
+NO_POINT = -1.0
+"""A coordinate of a point that was not chosen."""
 
 MAX_DISTANCE = 10000.0
 _DARKENED = 0.25
@@ -41,43 +44,13 @@ _TOLERANCE = (
 )
 
 
-class Choice(NamedTuple):
-    """What a mask takes in, as `depth_mask` reads it."""
-
-    near: float
-    far: float
-    unit: str
-    feather: float
-    point: tuple[float, float] | None
-    tolerance: float
-    invert: bool = False
-
-    def of(self, depths: Depths) -> Tensor:
-        """The mask of one picture."""
-        near, far, unit, feather, point, tolerance, invert = self
-        return depth_mask(depths, near, far, unit=unit, feather=feather, point=point, tolerance=tolerance, invert=invert)
-
-    def words(self, depths: Depths, share: float) -> str:
-        """What the mask is, e.g. "mask 0.8 to 2.4 m, 31 % of the picture"."""
-        unit = "m" if self.unit == "metres" else "%"
-        if self.point:
-            words = f"surface around {depths.words(depths.at_point(*self.point))}, {self.tolerance:g} {unit} more or less"
-        elif self.far == 0 and unit == "m":
-            words = f"mask from {self.near:g} m on"
-        else:
-            words = f"mask {self.near:g} to {self.far:g} {unit}"
-            if unit == "%" and depths.is_metric:
-                words += f" ({depths.at_share(self.near / 100):.3g} to {depths.at_share(self.far / 100):.3g} m)"
-        return f"{'all but ' if self.invert else ''}{words}, {100 * share:.0f} % of the picture"
-
-
 class DepthMask:
     """A mask by distance."""
 
     NODE_ID = "DepthNormal_DepthMask"
     DISPLAY_NAME = "Depth Mask"
     DESCRIPTION = (
-        "A mask of what lies between two distances, in metres or in percent of the way from near to far; or of the connected surface around "
+        "A mask of what lies between two distances, in metres or percent of the way from near to far; or of the connected surface around "
         "a point of the picture. Takes any pack's depth map, or this pack's geometry."
     )
     CATEGORY, FUNCTION, OUTPUT_NODE = EFFECTS, "execute", True
@@ -138,7 +111,7 @@ class ForegroundCutout:
     NODE_ID = "DepthNormal_ForegroundCutout"
     DISPLAY_NAME = "Foreground Cut-out"
     DESCRIPTION = (
-        "Cuts the foreground out of a picture, by its depth, around a point, or by a mask: transparent background, a soft border that follows "
+        "Cuts the foreground out of a picture, by depth, around a point, or by a mask: transparent background, a soft border that follows "
         "the picture, and no rim in the colours of the old background."
     )
     CATEGORY, FUNCTION, OUTPUT_NODE = EFFECTS, "execute", True
@@ -154,7 +127,7 @@ class ForegroundCutout:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         edge = (
-            "Half the width of the border in which the picture decides, in percent of its longer side: as far as the depth may be wrong and "
+            "Half the width of the border in which the picture decides, in percent of its longer side: as far as depth may be wrong and "
             "hair may reach. 0 takes the mask as it is."
         )
         pure = "Takes the old background's share out of the colours of the border."
@@ -235,7 +208,7 @@ class Shown:
 
 def choice_widgets() -> dict[str, Widget]:
     """How a mask is chosen; `checked_choice` reads the values."""
-    unit = "percent: 0 the near end of the scene, 100 its far end, even steps of inverse depth as in a depth picture. metres: metric depth only."
+    unit = "percent: 0 the near end of the scene, 100 its far end, with steps as in a depth picture. metres: metric depth only."
     return {
         "unit": choice_widget(UNITS, unit),
         **number_widgets(_LIMITS),
@@ -261,7 +234,7 @@ def chosen_point(point_x: float, point_y: float) -> tuple[float, float] | None:
 
 def checked_choice(
     unit: str, near: float, far: float, feather: float, point_x: float, point_y: float, tolerance: float, invert: bool = False
-) -> Choice:
+) -> MaskChoice:
     """What the widgets of `choice_widgets` say.
 
     Raises:
@@ -270,20 +243,20 @@ def checked_choice(
     check_choice("unit", unit, UNITS)
     check_numbers(_LIMITS, {"near": near, "far": far, "feather": feather})
     check_range("tolerance", tolerance, *_TOLERANCE[1:3])
-    return Choice(near, far, unit, feather, chosen_point(point_x, point_y), tolerance, invert)
+    return MaskChoice(near, far, unit, feather, chosen_point(point_x, point_y), tolerance, invert)
 
 
 def sized_pairs(pictures: Tensor, whole: Estimate) -> Iterator[tuple[Tensor, Estimate]]:
     """Each picture with its estimate at the picture's size, on the device that computes."""
     for picture, estimate in pictures_with(pictures, whole):
-        yield picture, estimate.resized(*picture.shape[-2:])
+        yield picture, estimate.resized(picture.shape[-2], picture.shape[-1])
 
 
-def _chosen(pictures: Tensor, whole: Estimate, choice: Choice) -> Iterator[tuple[Tensor, Estimate, Tensor, str]]:
+def _chosen(pictures: Tensor, whole: Estimate, choice: MaskChoice) -> Iterator[tuple[Tensor, Estimate, Tensor, str]]:
     """Each picture with its estimate, its mask, and what the mask is."""
     for picture, estimate in sized_pairs(pictures, whole):
         depths = known_depths(estimate)
-        mask = choice.of(depths)
+        mask = choice.mask(depths)
         yield picture, estimate, mask, choice.words(depths, float(mask.mean()))
 
 
@@ -301,7 +274,7 @@ def _masks(mask: Tensor, pictures: Tensor) -> Tensor:
     masks = to_rgb(mask.reshape(-1, *mask.shape[-2:])[..., None])[:, :1]
     if len(masks) not in (1, len(pictures)):
         raise ValueError(f"mask holds {len(masks)} pictures, image {len(pictures)}; expected as many, or one for all")
-    return resize_map(masks, *pictures.shape[-2:]).expand(len(pictures), -1, -1, -1).to(pictures.device)
+    return resize_map(masks, pictures.shape[-2], pictures.shape[-1]).expand(len(pictures), -1, -1, -1).to(pictures.device)
 
 
 NODES = (DepthMask, ForegroundCutout)

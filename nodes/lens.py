@@ -7,22 +7,18 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..geometry.camera import depth_to_ray_distance
 from ..geometry.checks import check_choice
 from ..geometry.effects.bokeh import MAX_BLADES
 from ..geometry.effects.colour import linear_colour
-from ..geometry.effects.depth_mask import NO_POINT
 from ..geometry.effects.depth_of_field import MAX_STOPS, depth_of_field
-from ..geometry.effects.depths import UNITS, known_depths
+from ..geometry.effects.depths import UNITS
 from ..geometry.effects.focus import MAX_BLUR, Focus, focused
-from ..geometry.effects.fog import add_fog, fog_transmittance
+from ..geometry.effects.fog import FogBank, add_fog, fog_of
 from ..geometry.estimate import Estimate
-from ..geometry.likely import likely_intrinsics
-from ..geometry.sky import find_sky
 from ..model_loader.host import image_placement
 from ..utils import to_planar, to_rgb
 from .batches import counted, joined, to_output
-from .effects import MAX_DISTANCE, Shown, chosen_point, point_widgets, sized_pairs
+from .effects import MAX_DISTANCE, NO_POINT, Shown, chosen_point, point_widgets, sized_pairs
 from .known import NO_DEPTH, check_numbers, depth_input, known_of, number_widgets
 from .live import shown_on_node
 from .sockets import EFFECTS, Inputs
@@ -37,7 +33,7 @@ _FOG_NUMBERS = {
         0.0,
         100.0,
         0.01,
-        "How much light is lost a metre: exp(-density) of it comes through. 0.1: 37 % are left after 10 m. Without metres the near end of the "
+        "How much light is lost a metre: exp(-density) comes through. 0.1: 37 % are left after 10 m. Without metres the near end of the "
         "scene is at 1.",
     ),
     "start": (0.0, 0.0, MAX_DISTANCE, 0.1, "How far from the camera the fog begins."),
@@ -46,7 +42,7 @@ _FOG_NUMBERS = {
         0.0,
         10.0,
         0.01,
-        "How fast the fog thins upwards from the camera's height: exp(-this) a metre. 0: it is as thick everywhere. Above 0 it lies in hollows.",
+        "How fast the fog thins upwards from the camera's height: exp(-this) a metre. 0: as thick everywhere. Above 0 it lies in hollows.",
     ),
 }
 _LENS_NUMBERS = {
@@ -56,7 +52,7 @@ _LENS_NUMBERS = {
         0.0,
         MAX_BLUR,
         0.1,
-        "Without an f-number: how large the circle of a far point is when the near end is in focus, in percent of the picture's longer side.",
+        "Without an f-number: how large the circle of a far point is with the near end in focus, in percent of the longer side.",
     ),
     "f_number": (
         0.0,
@@ -90,7 +86,7 @@ class Fog:
     NODE_ID = "DepthNormal_Fog"
     DISPLAY_NAME = "Fog"
     DESCRIPTION = (
-        "Fills a picture's scene with fog, haze or smoke: light is lost by distance as in real air, in linear light. Takes any pack's depth "
+        "Fills a scene with fog, haze or smoke: light is lost by distance as in real air, in linear light. Takes any pack's depth "
         "map, or this pack's geometry; metres where the depth is metric."
     )
     CATEGORY, FUNCTION, OUTPUT_NODE = EFFECTS, "execute", True
@@ -129,14 +125,14 @@ class Fog:
         """One picture in fog and how thick it is, a picture."""
         check_choice("sky", sky, SKIES)
         check_numbers(_FOG_NUMBERS, {"density": density, "start": start, "height_falloff": height_falloff})
-        light = linear_colour(colour)
+        fog, light = FogBank(density, start, height_falloff), linear_colour(colour)
         pictures = to_rgb(image)
         if geometry is None and depth is None:
             raise ValueError(NO_DEPTH)
         shown = Shown()
 
         def made(picture: Tensor, estimate: Estimate) -> tuple[Tensor, Tensor]:
-            through, line = _fog_of(picture, estimate, density, start, height_falloff, sky == "auto")
+            through, line = fog_of(estimate, picture, fog, sky == "auto")
             result = add_fog(picture, through, light)
             shown.add(result, estimate, line)
             return to_output(result), to_output(1 - through)[..., 0]
@@ -151,8 +147,8 @@ class DepthOfField:
     NODE_ID = "DepthNormal_DepthOfField"
     DISPLAY_NAME = "Depth of Field"
     DESCRIPTION = (
-        "Gives a picture the depth of field of a large lens: sharp at a point or a distance, soft before and behind it, highlights as discs or "
-        "polygons. Near things blur over what is behind them, and sharp things keep a clean outline. Takes any pack's depth map, or geometry."
+        "Gives a picture the depth of field of a large lens: sharp at a point or a distance, soft before and behind it, lights as discs or "
+        "polygons. Near things blur over what is behind them, and sharp things keep a clean outline. Takes any pack's depth map or geometry."
     )
     CATEGORY, FUNCTION, OUTPUT_NODE = EFFECTS, "execute", True
     RETURN_TYPES: ClassVar = ("IMAGE",)
@@ -236,18 +232,6 @@ def bright_pictures(image: Tensor) -> Tensor:
     if planar.shape[1] == 4 or not bool((planar > 1).any()):
         return pictures
     return planar.to(torch.float32).clamp(min=0).expand(-1, 3, -1, -1)
-
-
-def _fog_of(picture: Tensor, estimate: Estimate, density: float, start: float, falloff: float, with_sky: bool) -> tuple[Tensor, str]:
-    """How much comes through the fog, and the fog in words."""
-    depths, camera = known_depths(estimate), likely_intrinsics(estimate)
-    sky = find_sky(picture, estimate) | depths.hole if with_sky else None
-    through = fog_transmittance(depths.depth, camera, density, start=start, falloff=falloff, sky=sky)
-    distance = depth_to_ray_distance(depths.depth, camera)
-    near, far, share = torch.stack((distance.amin(), distance.amax(), 1 - through.mean())).tolist()
-    unit = " m" if depths.is_metric else " times the near end"
-    line = f"fog over {near:.3g} to {far:.3g}{unit}, {100 * share:.0f} % of the light is the fog's"
-    return through, line + ("" if sky is None or not bool(sky.any()) else ", the sky all of it" if falloff == 0 else "")
 
 
 NODES = (Fog, DepthOfField)

@@ -51,8 +51,8 @@ def cut_out(picture: Tensor, mask: Tensor, edge: float = 1.0, decontaminate: boo
         ValueError: Maps of wrong shapes or `edge` out of range.
 
     Source:
-        The mixture's share: Y. Chuang et al., "A Bayesian Approach to Digital Matting" (2001), with one colour a side. The colours: T. Germer
-        et al., "Fast Multi-Level Foreground Estimation" (2020), equation of one pixel.
+        The mixture's share: Y. Chuang et al., "A Bayesian Approach to Digital Matting" (2001), with one colour a side. The colours:
+        T. Germer et al., "Fast Multi-Level Foreground Estimation" (2020), the equation of one pixel.
     """
     check_map(picture, 3, "picture")
     check_map(mask, 1, "mask", like=picture)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,8 +12,35 @@ from ..checks import check_choice
 from ..edges import EDGE
 from .depths import UNITS, Depths, check_metric
 
-NO_POINT = -1.0
-"""A coordinate of a point that was not chosen."""
+
+class MaskChoice(NamedTuple):
+    """What a mask takes in; the fields are those of `depth_mask`."""
+
+    near: float = 0.0
+    far: float = 50.0
+    unit: str = UNITS[0]
+    feather: float = 0.0
+    point: tuple[float, float] | None = None
+    tolerance: float = 10.0
+    invert: bool = False
+
+    def mask(self, depths: Depths) -> Tensor:
+        """The mask of one picture, as `depth_mask` makes it."""
+        near, far, unit, feather, point, tolerance, invert = self
+        return depth_mask(depths, near, far, unit=unit, feather=feather, point=point, tolerance=tolerance, invert=invert)
+
+    def words(self, depths: Depths, share: float) -> str:
+        """What the mask is, e.g. "mask 0.8 to 2.4 m, 31 % of the picture"; `share` is its mean."""
+        unit = "m" if self.unit == "metres" else "%"
+        if self.point:
+            words = f"surface around {depths.words(depths.at_point(*self.point))}, up to {self.tolerance:g} {unit} nearer or farther"
+        elif self.far == 0 and unit == "m":
+            words = f"mask from {self.near:g} m on"
+        else:
+            words = f"mask {self.near:g} to {self.far:g} {unit}"
+            if unit == "%" and depths.is_metric:
+                words += f" ({depths.at_share(self.near / 100):.3g} to {depths.at_share(self.far / 100):.3g} m)"
+        return f"{'all but ' if self.invert else ''}{words}, {100 * share:.0f} % of the picture"
 
 
 def depth_mask(
@@ -95,5 +123,5 @@ def _flooded(allowed: Tensor, depth: Tensor, row: int, column: int) -> Tensor:
         return torch.zeros_like(allowed)
     values, step = depth[0, 0].float().log().cpu().numpy().copy(), math.log(EDGE)
     flags = 4 | (2 << 8) | cv2.FLOODFILL_MASK_ONLY
-    cv2.floodFill(values, barrier, (column, row), 0, step, step, flags)
+    cv2.floodFill(values, barrier, (column, row), (0,), (step,), (step,), flags)
     return torch.from_numpy(barrier[1:-1, 1:-1] == 2).to(allowed.device)[None, None]

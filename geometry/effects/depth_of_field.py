@@ -11,7 +11,7 @@ Convention: circles are those of `lens`: signed diameters in pixels, below 0 bef
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -64,7 +64,8 @@ def depth_of_field(picture: Tensor, circle: Tensor, *, blades: int = 0, rotation
         highlights: By how many stops what is burnt out in the picture was brighter than white; it counts where it is blurred.
 
     Returns:
-        (B, 3, H, W), nowhere brighter than white or the picture itself; where the circle is smaller than half a pixel and nothing soft lies before it, the picture itself, to the bit.
+        (B, 3, H, W), nowhere brighter than white or the picture itself; where the circle is smaller than half a pixel and nothing soft
+        lies before it, the picture itself, to the bit.
 
     Raises:
         ValueError: Maps of wrong shapes or numbers out of range.
@@ -219,9 +220,7 @@ def _share(radius: Tensor, levels: list[float], index: int) -> Tensor:
     return share.clamp(min=0).nan_to_num(0.0)
 
 
-def _in_picture(
-    layer: Tensor, box: tuple[int, int, int, int], margin: int, height: int, width: int
-) -> tuple[tuple[slice | type(...), ...], Tensor]:
+def _in_picture(layer: Tensor, box: tuple[int, int, int, int], margin: int, height: int, width: int) -> tuple[tuple[Any, ...], Tensor]:
     """The part of a layer that lies in the picture, and where it lies there."""
     top, bottom, left, right = box
     first_row, last_row = max(top - margin, 0), min(max(bottom - margin, 0), height)

@@ -83,10 +83,7 @@ def known_depths(estimate: Estimate) -> Depths:
     """
     depth, quantity, valid = estimate.known_depth()
     is_metric = quantity is Quantity.METRIC_DEPTH
-    if is_metric:
-        filled = torch.where(valid, depth, torch.where(valid, depth, 0).amax())
-    else:
-        filled = likely_filled_depth(estimate)
+    filled = torch.where(valid, depth, torch.where(valid, depth, 0).amax()) if is_metric else likely_filled_depth(estimate)
     near, far = measure_range_of_samples(filled, valid, FAR_AND_NEAR_END)
     least, most = torch.where(valid, filled, torch.inf).amin(), torch.where(valid, filled, 0).amax()
     ends = torch.stack((near.flatten()[0], far.flatten()[0], least, most)).tolist()

@@ -3,16 +3,54 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..camera import pixel_rays
+from ..camera import depth_to_ray_distance, pixel_rays
 from ..checks import check_map
+from ..estimate import Estimate
+from ..likely import likely_intrinsics
 from ..relight import linear_to_srgb, srgb_to_linear
+from ..sky import find_sky
+from .depths import known_depths
 
 # So far is the sky, in the unit of depth; and the largest exponent.
 _SKY, _STEEPEST = 1e6, 60.0
+
+
+class FogBank(NamedTuple):
+    """How thick fog is; the fields are those of `fog_transmittance`."""
+
+    density: float = 0.1
+    start: float = 0.0
+    falloff: float = 0.0
+
+
+def fog_of(estimate: Estimate, picture: Tensor, fog: FogBank, with_sky: bool = True) -> tuple[Tensor, str]:
+    """How much of one picture comes through, and the fog in words.
+
+    Args:
+        estimate: With depth, of one picture, at its size. Where it has no metres, the near end of the scene is at 1.
+        picture: (1, 3, H, W).
+        fog: How thick it is.
+        with_sky: What looks like sky, and what has no depth, is infinitely far.
+
+    Returns:
+        (1, 1, H, W) transmittance, and a line such as "fog over 0.8 to 6.2 m, 31 % of the light is the fog's".
+
+    Raises:
+        ValueError: No depth, or a number of the fog below 0.
+    """
+    depths, camera = known_depths(estimate), likely_intrinsics(estimate)
+    sky = find_sky(picture.clamp(0, 1), estimate) | depths.hole if with_sky else None
+    through = fog_transmittance(depths.depth, camera, fog.density, start=fog.start, falloff=fog.falloff, sky=sky)
+    distance = depth_to_ray_distance(depths.depth, camera)
+    near, far, share = torch.stack((distance.amin(), distance.amax(), 1 - through.mean())).tolist()
+    unit = "m" if depths.is_metric else "times the near end"
+    line = f"fog over {near:.3g} to {far:.3g} {unit}, {100 * share:.0f} % of the light is the fog's"
+    return through, line
 
 
 def fog_transmittance(

@@ -1,0 +1,149 @@
+"""`depth-normal effect`: masks, cut-outs, fog and depth of field of a picture, by its depth."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from .arguments import DONE, number
+from .scene import add_result, add_scene, check_result, read_scene, result_path, write_picture
+from .terminal import say
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .scene import Scene
+
+UNIT_CHOICES = ("percent", "metres")
+"""Those of `geometry.effects.depths.UNITS`, which imports torch; a test compares them."""
+
+_UNIT = "of distances: percent of the way from the near end of the scene to its far end, or metres, for metric depth (default: %(default)s)"
+
+
+def add_effect(parser: argparse.ArgumentParser) -> None:
+    """Adds the effects, each with its options."""
+    effects = parser.add_subparsers(required=True, metavar="EFFECT")
+    for name, task, add, extensions in (
+        ("mask", "a mask of what lies between two distances, or around a point", _add_mask, (".png",)),
+        ("cutout", "the foreground with a transparent background", _add_cutout, (".png",)),
+        ("fog", "the picture in fog", _add_fog, (".png", ".jpg", ".jpeg")),
+        ("depth-of-field", "the picture through a lens that is wide open", _add_depth_of_field, (".png", ".jpg", ".jpeg")),
+    ):
+        added = effects.add_parser(name, help=task, description=f"Makes {task}.")
+        add_scene(added)
+        add_result(added, extensions)
+        add(added.add_argument_group("the effect"))
+        added.set_defaults(parser=added, run=_effect)
+
+
+def _add_choice(group: argparse._ArgumentGroup) -> None:
+    """What a mask takes in."""
+    group.add_argument("--unit", choices=UNIT_CHOICES, default=UNIT_CHOICES[0], help=_UNIT)
+    group.add_argument("--near", type=number, default=0.0, metavar="X", help="where it begins (default: %(default)s)")
+    far = "where it ends; 100 percent or 0 metres is no limit, and takes in the sky (default: %(default)s)"
+    group.add_argument("--far", type=number, default=40.0, metavar="X", help=far)
+    group.add_argument("--feather", type=number, default=2.0, metavar="X", help="over how much it falls off (default: %(default)s)")
+    point = "in place of --near and --far: the connected surface around this point, 0 to 1 from left to right and from top to bottom"
+    group.add_argument("--point", type=number, nargs=2, metavar=("X", "Y"), help=point)
+    tolerance = "how much nearer or farther than the point it may reach (default: %(default)s)"
+    group.add_argument("--tolerance", type=number, default=8.0, metavar="X", help=tolerance)
+
+
+def _add_mask(group: argparse._ArgumentGroup) -> None:
+    _add_choice(group)
+    group.add_argument("--invert", action="store_true", help="everything else")
+    group.set_defaults(make=_mask)
+
+
+def _add_cutout(group: argparse._ArgumentGroup) -> None:
+    _add_choice(group)
+    edge = "half the width of the border that follows the picture, in percent of the longer side (default: %(default)s)"
+    group.add_argument("--edge", type=number, default=0.6, metavar="PERCENT", help=edge)
+    group.add_argument("--keep-colours", action="store_true", help="leave the old background's share in the border's colours")
+    group.set_defaults(make=_cutout)
+
+
+def _add_fog(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--colour", default="#c4ccd4", metavar="#RRGGBB", help="of the fog (default: %(default)s)")
+    density = "light lost a metre: exp(-density) comes through; without metres the near end is at 1 (default: %(default)s)"
+    group.add_argument("--density", type=number, default=0.1, metavar="X", help=density)
+    group.add_argument("--start", type=number, default=0.0, metavar="X", help="how far from the camera it begins (default: %(default)s)")
+    falloff = "how fast it thins upwards from the camera's height (default: %(default)s, not at all)"
+    group.add_argument("--height-falloff", type=number, default=0.0, metavar="X", help=falloff)
+    group.add_argument("--no-sky", action="store_true", help="nothing in the picture is sky")
+    group.set_defaults(make=_fog)
+
+
+def _add_depth_of_field(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--focus", type=number, default=30.0, metavar="X", help="what is sharp, in --unit (default: %(default)s)")
+    group.add_argument("--unit", choices=UNIT_CHOICES, default=UNIT_CHOICES[0], help=_UNIT)
+    point = "in place of --focus: what is at this point is sharp, 0 to 1 from left to right and from top to bottom"
+    group.add_argument("--point", type=number, nargs=2, metavar=("X", "Y"), help=point)
+    blur = "circle of a far point when the near end is in focus, in percent of the longer side (default: %(default)s)"
+    group.add_argument("--blur", type=number, default=2.0, metavar="PERCENT", help=blur)
+    f_number = "in place of --blur: the opening of a real lens, for metric depth"
+    group.add_argument("--f-number", type=number, default=0.0, metavar="N", help=f_number)
+    focal_length = "of the real lens (default: by the camera's field of view)"
+    group.add_argument("--focal-length", type=number, default=0.0, metavar="MM", help=focal_length)
+    group.add_argument("--sensor", type=number, default=36.0, metavar="MM", help="longer side of its sensor (default: %(default)s)")
+    group.add_argument("--blades", type=int, default=0, metavar="N", help="of the shutter; 0: highlights are discs (default: %(default)s)")
+    group.add_argument("--rotation", type=number, default=0.0, metavar="DEGREES", help="of the blades (default: %(default)s)")
+    highlights = "by how many stops what is burnt out was brighter than white (default: %(default)s)"
+    group.add_argument("--highlights", type=number, default=1.0, metavar="STOPS", help=highlights)
+    group.set_defaults(make=_depth_of_field)
+
+
+def _effect(arguments: argparse.Namespace) -> int:
+    sources = (arguments.picture, arguments.geometry, arguments.depth, arguments.normal_map)
+    check_result(arguments, *(path for path in sources if path is not None))
+    scene = read_scene(arguments)
+    result, words = arguments.make(arguments, scene)
+    with result_path(arguments) as path:
+        write_picture(path, result, scene.bits)
+    say(f"{arguments.picture}: {arguments.out} ({words})")
+    return DONE
+
+
+def _chosen(arguments: argparse.Namespace, scene: Scene) -> tuple[Tensor, str]:
+    from ..geometry.effects.depth_mask import MaskChoice
+    from ..geometry.effects.depths import known_depths
+
+    point = None if arguments.point is None else tuple(arguments.point)
+    invert = getattr(arguments, "invert", False)
+    choice = MaskChoice(arguments.near, arguments.far, arguments.unit, arguments.feather, point, arguments.tolerance, invert)
+    depths = known_depths(scene.known)
+    mask = choice.mask(depths)
+    return mask, choice.words(depths, float(mask.mean()))
+
+
+def _mask(arguments: argparse.Namespace, scene: Scene) -> tuple[Tensor, str]:
+    return _chosen(arguments, scene)
+
+
+def _cutout(arguments: argparse.Namespace, scene: Scene) -> tuple[Tensor, str]:
+    import torch
+
+    from ..geometry.effects.cutout import cut_out
+
+    mask, words = _chosen(arguments, scene)
+    return torch.cat(cut_out(scene.picture, mask, arguments.edge, not arguments.keep_colours), 1), words
+
+
+def _fog(arguments: argparse.Namespace, scene: Scene) -> tuple[Tensor, str]:
+    from ..geometry.effects.colour import linear_colour
+    from ..geometry.effects.fog import FogBank, add_fog, fog_of
+
+    fog = FogBank(arguments.density, arguments.start, arguments.height_falloff)
+    through, words = fog_of(scene.known, scene.picture, fog, not arguments.no_sky)
+    return add_fog(scene.picture, through, linear_colour(arguments.colour)), words
+
+
+def _depth_of_field(arguments: argparse.Namespace, scene: Scene) -> tuple[Tensor, str]:
+    from ..geometry.effects.depth_of_field import depth_of_field
+    from ..geometry.effects.focus import Focus, focused
+
+    point = None if arguments.point is None else tuple(arguments.point)
+    looks = (arguments.blur, arguments.f_number, arguments.focal_length, arguments.sensor)
+    circle, words = focused(scene.known, scene.picture, Focus(arguments.focus, arguments.unit, point, *looks))
+    blades = {"blades": arguments.blades, "rotation": arguments.rotation, "highlights": arguments.highlights}
+    return depth_of_field(scene.picture, circle, **blades), words
