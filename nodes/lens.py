@@ -148,7 +148,7 @@ class DepthOfField:
     DISPLAY_NAME = "Depth of Field"
     DESCRIPTION = (
         "Gives a picture the depth of field of a large lens: sharp at a point or a distance, soft before and behind it, lights as discs or "
-        "polygons. Near things blur over what is behind them, and sharp things keep a clean outline. Takes any pack's depth map or geometry."
+        "polygons. Near things blur over what is behind them, sharp things keep a clean outline. Takes any pack's depth map, or geometry."
     )
     CATEGORY, FUNCTION, OUTPUT_NODE = EFFECTS, "execute", True
     RETURN_TYPES: ClassVar = ("IMAGE",)

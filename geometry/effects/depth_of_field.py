@@ -36,20 +36,25 @@ _BURNT_OUT = 0.9
 _TINY = 1e-6
 
 
-class _Surfaces(NamedTuple):
-    """What is seen and what is behind it, with a margin; the latter's radius is NaN where nothing is needed.
+class _Surface(NamedTuple):
+    """What is seen, or what is behind it, with a margin.
 
     Attributes:
-        light: (1, 3, h, w) linear light.
-        radius: (1, 1, h, w) signed radii.
-        light_behind: (1, 3, h, w).
-        radius_behind: (1, 1, h, w).
+        light: (1, 4, h, w) linear light and 1.
+        square: (1, 1, h, w) squares of the radii with the radii's signs; NaN where there is no such surface.
     """
 
     light: Tensor
-    radius: Tensor
-    light_behind: Tensor
-    radius_behind: Tensor
+    square: Tensor
+
+
+class _Box(NamedTuple):
+    """A part of a map; the ends are not included."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
 
 
 def depth_of_field(picture: Tensor, circle: Tensor, *, blades: int = 0, rotation: float = 0.0, highlights: float = 0.0) -> Tensor:
@@ -104,22 +109,21 @@ def _through_lens(picture: Tensor, circle: Tensor, blades: int, rotation: float,
         return picture
     light = _lifted(picture, radius, highlights)
     reach = math.ceil(max(-nearest, farthest)) + 2
-    surfaces, margin = _with_margin(_Surfaces(light, radius, *_behind(light, radius, reach)), reach)
-    height, width = picture.shape[-2:]
-    total, left = torch.zeros_like(light), torch.ones_like(radius)
+    surfaces = [_with_margin(*each, reach) for each in ((light, radius), _behind(light, radius, reach))]
+    margin, (height, width) = _margin(reach), picture.shape[-2:]
+    total, left = torch.zeros_like(light, memory_format=torch.channels_last), torch.ones_like(radius)
     sharp = torch.zeros_like(radius, dtype=torch.bool)
-    for index, box in enumerate(_boxes(surfaces, levels)):
-        if box is None:
+    for index, boxes in enumerate(zip(*(_boxes(each.square, levels) for each in surfaces), strict=True)):
+        if boxes == (None, None):
             continue
-        box = _grown(box, levels[index], surfaces.radius.shape[-2:])
-        layer = blur_layer(_layer(surfaces, levels, index, box), levels[index], blades, rotation)
+        box = _grown(_around(boxes), levels[index], surfaces[0].square.shape[-2:])
+        layer = blur_layer(_layer(surfaces, boxes, levels, index, box), levels[index], blades, rotation)
         place, layer = _in_picture(layer, box, margin, height, width)
-        part, rest = layer[:, :3], left[place]
+        rest = left[place]
         if levels[index] == 0:
             sharp[place] = (layer[:, 3:] >= 1) & (rest >= 1 - _TINY) & (radius[place] == 0)
-        share = layer[:, 3:].clamp(min=0)
-        taken = torch.minimum(share, rest)
-        total[place] += part * (taken / share.clamp(min=_TINY))
+        taken = torch.minimum(layer[:, 3:], rest)
+        total[place].addcmul_(layer[:, :3], taken / layer[:, 3:].clamp(min=_TINY))
         left[place] -= taken
     brightest = picture.amax().clamp(min=1)
     soft = linear_to_srgb(total / (1 - left).clamp(min=_TINY)).minimum(brightest)
@@ -157,73 +161,83 @@ def _behind(light: Tensor, radius: Tensor, reach: int) -> tuple[Tensor, Tensor]:
     return F.interpolate(filled[:, :3], size, mode="bilinear"), torch.where(found - radius > _EDGE, found, torch.nan)
 
 
-def _with_margin(surfaces: _Surfaces, reach: int) -> tuple[_Surfaces, int]:
-    """The surfaces mirrored beyond the border, so that their sides are multiples of the largest step; and the margin."""
-    height, width = surfaces.radius.shape[-2:]
-    margin = -(-reach // LARGEST_STEP) * LARGEST_STEP
+def _margin(reach: int) -> int:
+    return -(-reach // LARGEST_STEP) * LARGEST_STEP
+
+
+def _with_margin(light: Tensor, radius: Tensor, reach: int) -> _Surface:
+    """A surface mirrored beyond the border, so that its sides are multiples of the largest step."""
+    height, width = radius.shape[-2:]
+    margin = _margin(reach)
     right, below = (margin + -side % LARGEST_STEP for side in (width, height))
     mode = "reflect" if right < width and below < height else "replicate"
-    return _Surfaces(*(F.pad(each, (margin, right, margin, below), mode=mode) for each in surfaces)), margin
+    whole = torch.cat((light, torch.ones_like(radius), radius * radius.abs()), 1)
+    padded = F.pad(whole, (margin, right, margin, below), mode=mode)
+    return _Surface(padded[:, :4].contiguous(memory_format=torch.channels_last), padded[:, 4:])
 
 
-def _boxes(surfaces: _Surfaces, levels: list[float]) -> list[tuple[int, int, int, int] | None]:
-    """Where each layer has anything: top, bottom, left and right, the ends not included. The device is asked once."""
-    height, width = surfaces.radius.shape[-2:]
-    ends = torch.tensor(levels, device=surfaces.radius.device)
+def _boxes(square: Tensor, levels: list[float]) -> list[_Box | None]:
+    """Where each layer has anything of a surface. The device is asked once."""
+    height, width = square.shape[-2:]
+    device = square.device
+    ends = torch.tensor([level * abs(level) for level in levels], device=device)
     count = len(levels) + 1
-    rows = torch.zeros(count * height, dtype=torch.bool, device=ends.device)
-    columns = torch.zeros(count * width, dtype=torch.bool, device=ends.device)
-    for radius in (surfaces.radius, surfaces.radius_behind):
-        # What lies between two levels is in both; NaN lies beyond all.
-        bin_of = torch.bucketize(radius.nan_to_num(torch.inf)[0, 0], ends).where(~radius[0, 0].isnan(), count - 1)
-        rows.scatter_(0, (bin_of * height + torch.arange(height, device=ends.device).view(-1, 1)).flatten(), True)
-        columns.scatter_(0, (bin_of * width + torch.arange(width, device=ends.device)).flatten(), True)
+    # What lies between two levels is in both; NaN lies beyond all.
+    bin_of = torch.bucketize(square[0, 0], ends).where(~square[0, 0].isnan(), count - 1)
     found = []
-    for present, length in ((rows, height), (columns, width)):
-        present = present.view(count, length)[:-1]
+    for length, place in ((height, torch.arange(height, device=device)), (width, torch.arange(width, device=device))):
+        along = place.view(-1, 1) if length == height and not found else place
+        present = torch.zeros(count * length, dtype=torch.bool, device=device)
+        present = present.scatter_(0, (bin_of * length + along).flatten(), True).view(count, length)[:-1]
         present = present | F.pad(present[1:], (0, 0, 0, 1))
-        place = torch.arange(length, device=ends.device)
         found += [torch.where(present, place, length).amin(1), torch.where(present, place + 1, 0).amax(1)]
-    boxes = torch.stack(found, 1).tolist()
-    return [(top, bottom, left, right) if bottom > top else None for top, bottom, left, right in boxes]
+    return [_Box(*box) if box[1] > box[0] else None for box in torch.stack(found, 1).tolist()]
 
 
-def _grown(box: tuple[int, int, int, int], radius: float, size: torch.Size) -> tuple[int, int, int, int]:
+def _around(boxes: tuple[_Box | None, ...]) -> _Box:
+    """The box around those there are."""
+    top, bottom, left, right = zip(*(box for box in boxes if box), strict=True)
+    return _Box(min(top), max(bottom), min(left), max(right))
+
+
+def _grown(box: _Box, radius: float, size: torch.Size) -> _Box:
     """The box with what its blur reaches, in whole steps of its size."""
     step = size_step(radius)
     more = math.ceil(abs(radius)) + 2 * step
-    top, bottom, left, right = box
-    low = [max(0, (end - more) // step * step) for end in (top, left)]
-    high = [min(side, -(-(end + more) // step) * step) for end, side in ((bottom, size[0]), (right, size[1]))]
-    return low[0], high[0], low[1], high[1]
+    low = [max(0, (end - more) // step * step) for end in (box.top, box.left)]
+    high = [min(side, -(-(end + more) // step) * step) for end, side in zip((box.bottom, box.right), size, strict=True)]
+    return _Box(low[0], high[0], low[1], high[1])
 
 
-def _layer(surfaces: _Surfaces, levels: list[float], index: int, box: tuple[int, int, int, int]) -> Tensor:
+def _layer(surfaces: list[_Surface], boxes: tuple[_Box | None, ...], levels: list[float], index: int, box: _Box) -> Tensor:
     """(1, 4, h, w): the layer's light times its share of each pixel, and the share."""
-    top, bottom, left, right = box
-    light, radius, light_behind, radius_behind = (each[..., top:bottom, left:right] for each in surfaces)
-    share, behind = _share(radius, levels, index), _share(radius_behind, levels, index)
-    return torch.cat((light * share + light_behind * behind, share + behind), 1)
+    layer = None
+    for surface, there in zip(surfaces, boxes, strict=True):
+        if there is None:
+            continue
+        light, square = (each[..., box.top : box.bottom, box.left : box.right] for each in surface)
+        share = _share(square, levels, index)
+        layer = light * share if layer is None else layer.addcmul_(light, share)
+    assert layer is not None
+    return layer
 
 
-def _share(radius: Tensor, levels: list[float], index: int) -> Tensor:
+def _share(square: Tensor, levels: list[float], index: int) -> Tensor:
     """How much of what has these radii is in a layer: the variance of the blurs of two layers, so mixed, is that of the blur between."""
-    square = radius * radius.abs()
     level = levels[index] * abs(levels[index])
-    share = torch.ones_like(radius)
+    share = torch.ones_like(square)
     if index > 0:
         below = levels[index - 1] * abs(levels[index - 1])
-        share = torch.minimum(share, (square - below) / (level - below))
+        share = (square - below).div_(level - below)
     if index + 1 < len(levels):
         above = levels[index + 1] * abs(levels[index + 1])
-        share = torch.minimum(share, (above - square) / (above - level))
-    return share.clamp(min=0).nan_to_num(0.0)
+        share = torch.minimum(share, (above - square).div_(above - level))
+    return share.clamp_(0, 1).nan_to_num_(0.0)
 
 
-def _in_picture(layer: Tensor, box: tuple[int, int, int, int], margin: int, height: int, width: int) -> tuple[tuple[Any, ...], Tensor]:
-    """The part of a layer that lies in the picture, and where it lies there."""
-    top, bottom, left, right = box
-    first_row, last_row = max(top - margin, 0), min(max(bottom - margin, 0), height)
-    first, last = max(left - margin, 0), min(max(right - margin, 0), width)
-    inside = layer[..., first_row + margin - top : last_row + margin - top, first + margin - left : last + margin - left]
-    return (..., slice(first_row, last_row), slice(first, last)), inside
+def _in_picture(layer: Tensor, box: _Box, margin: int, height: int, width: int) -> tuple[tuple[Any, ...], Tensor]:
+    """Where a layer lies in the picture, and what of it does."""
+    first_row, last_row = max(box.top - margin, 0), min(max(box.bottom - margin, 0), height)
+    first, last = max(box.left - margin, 0), min(max(box.right - margin, 0), width)
+    rows = slice(first_row + margin - box.top, last_row + margin - box.top)
+    return (..., slice(first_row, last_row), slice(first, last)), layer[..., rows, first + margin - box.left : last + margin - box.left]

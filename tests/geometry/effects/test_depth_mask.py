@@ -1,0 +1,95 @@
+"""Masks by depth: limits in metres and percent, feathers, the surface around a point."""
+
+import pytest
+import torch
+
+from depth_normal.geometry.effects.depth_mask import MaskChoice, depth_mask
+from depth_normal.geometry.effects.depths import known_depths
+from depth_normal.geometry.estimate import Estimate, Quantity
+
+
+def metres(values, **more):
+    return known_depths(Estimate(torch.tensor(values).view(1, 1, 1, -1), Quantity.METRIC_DEPTH, **more))
+
+
+def test_limits_in_metres():
+    depths = metres((0.5, 0.8, 1.5, 2.4, 2.5, 9.0))
+    assert depth_mask(depths, 0.8, 2.4, unit="metres").flatten().tolist() == [0, 1, 1, 1, 0, 0]
+    assert depth_mask(depths, 0.8, 2.4, unit="metres", invert=True).flatten().tolist() == [1, 0, 0, 0, 1, 1]
+    assert depth_mask(depths, 2.0, 0, unit="metres").flatten().tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_a_feather_falls_off_beyond_the_limits():
+    depths = metres((1.0, 1.9, 2.0, 3.0, 3.25, 3.5, 4.0))
+    mask = depth_mask(depths, 2.0, 3.0, unit="metres", feather=0.5).flatten().tolist()
+    assert mask == pytest.approx([0, 0.8, 1, 1, 0.5, 0, 0], abs=1e-5)
+
+
+def test_percent_are_even_steps_of_a_depth_picture():
+    disparity = torch.linspace(0, 1, 101).view(1, 1, 1, -1)
+    depths = known_depths(Estimate(disparity * 5 - 3, Quantity.DISPARITY))
+    assert depth_mask(depths, 0, 30).sum() == pytest.approx(31, abs=2)
+    assert depth_mask(depths, 0, 30)[..., -1] == 1, "the nearest"
+    assert depth_mask(depths, 0, 100).all() and depth_mask(depths, 70, 100).sum() == pytest.approx(31, abs=2)
+
+
+def test_holes_are_beyond_every_limit_but_none():
+    mask = torch.tensor((True, True, True, False)).view(1, 1, 1, 4)
+    depths = metres((1.0, 2.0, 3.0, 1.5), mask=mask)
+    assert depth_mask(depths, 0, 99).flatten().tolist()[3] == 0
+    assert depth_mask(depths, 0, 100).flatten().tolist() == [1, 1, 1, 1]
+    assert depth_mask(depths, 2, 0, unit="metres").flatten().tolist() == [0, 1, 1, 1]
+
+
+def two_things():
+    """Two squares at 2 m that do not touch, on a wall at 5 m, and one at 2.05 m that touches the first."""
+    depth = torch.full((1, 1, 40, 60), 5.0)
+    depth[..., 10:20, 5:20] = depth[..., 10:20, 40:55] = 2.0
+    depth[..., 10:20, 20:25] = 2.05
+    return known_depths(Estimate(depth, Quantity.METRIC_DEPTH))
+
+
+def test_a_point_takes_the_surface_that_hangs_together_with_it():
+    mask = depth_mask(two_things(), unit="metres", point=(0.2, 0.35), tolerance=0.1)
+    assert mask[..., 10:20, 5:25].all() and mask.sum() == 200
+    assert depth_mask(two_things(), unit="metres", point=(0.2, 0.35), tolerance=0.02).sum() == 150
+    assert depth_mask(two_things(), unit="metres", point=(0.2, 0.35), tolerance=10.0).sum() == 200, "the step to the wall stops it"
+    assert depth_mask(two_things(), unit="metres", point=(1.0, 1.0), tolerance=0.1).sum() == 40 * 60 - 350
+
+
+def test_a_point_in_a_hole_is_an_empty_mask():
+    mask = torch.ones(1, 1, 4, 4, dtype=torch.bool)
+    mask[..., 0, 0] = False
+    depths = known_depths(Estimate(torch.ones(1, 1, 4, 4), Quantity.METRIC_DEPTH, mask=mask))
+    assert depth_mask(depths, point=(0.0, 0.0)).sum() == 0 and depth_mask(depths, point=(0.5, 0.5)).sum() == 15
+
+
+def test_constant_depth_is_at_the_near_end():
+    depths = known_depths(Estimate(torch.full((1, 1, 5, 5), 3.0), Quantity.DISPARITY))
+    assert depth_mask(depths, 0, 10).all() and not depth_mask(depths, 10, 20).any()
+
+
+def test_words_say_what_the_mask_is():
+    depths = metres((0.5, 0.8, 1.5, 2.4, 2.5, 9.0))
+    assert MaskChoice(0.8, 2.4, "metres").words(depths, 0.31) == "mask 0.8 to 2.4 m, 31 % of the picture"
+    assert "mask 0 to 50 % (" in MaskChoice().words(depths, 0.5)
+    assert MaskChoice(point=(0.5, 0.5), invert=True).words(depths, 0.1).startswith("all but surface around 2.4 m, up to 10 %")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"unit": "feet"}, "accepted: percent, metres"),
+        ({"near": 60, "far": 40}, "begins at 60 and ends at 40"),
+        ({"point": (1.5, 0)}, "accepted: 0 to 1"),
+        ({"feather": -1}, "feather is -1"),
+    ],
+)
+def test_bad_input_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        depth_mask(metres((1.0, 2.0)), **options)
+
+
+def test_metres_of_disparity_are_refused():
+    with pytest.raises(ValueError, match="not in metres .* give the unit percent"):
+        depth_mask(known_depths(Estimate(torch.rand(1, 1, 5, 5), Quantity.DISPARITY)), unit="metres")

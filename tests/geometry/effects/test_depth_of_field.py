@@ -1,0 +1,160 @@
+"""Depth of field: what is in focus stays, light is kept, circles and polygons are as large as they should be, nothing bleeds."""
+
+import math
+
+import pytest
+import torch
+
+from depth_normal.geometry.effects.bokeh import aperture_kernel, blur_layer, size_step
+from depth_normal.geometry.effects.depth_of_field import MAX_CIRCLE, blur_levels, depth_of_field
+from depth_normal.geometry.relight import linear_to_srgb, srgb_to_linear
+
+HEIGHT, WIDTH = 72, 96
+
+
+def picture(batch=1):
+    return torch.rand(batch, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0))
+
+
+def flat(circle, height=HEIGHT, width=WIDTH):
+    return torch.full((1, 1, height, width), float(circle))
+
+
+def thing(inside, outside):
+    """Circles of a square thing, 24 to 48 in both directions, before a background."""
+    circle = flat(outside)
+    circle[..., 24:48, 24:48] = inside
+    return circle
+
+
+def two_colours():
+    """A red thing before a blue background."""
+    scene = torch.tensor((0.0, 0.1, 0.9)).view(1, 3, 1, 1).repeat(1, 1, HEIGHT, WIDTH)
+    scene[..., 24:48, 24:48] = torch.tensor((0.9, 0.1, 0.0)).view(3, 1, 1)
+    return scene
+
+
+def test_what_is_in_focus_is_the_picture_to_the_bit():
+    image = picture()
+    assert torch.equal(depth_of_field(image, flat(0)), image)
+    assert torch.equal(depth_of_field(image, flat(0.4)), image), "less than half a pixel is no blur"
+
+
+def test_a_sharp_thing_stays_to_the_bit_before_a_soft_background():
+    image, circle = picture(), thing(0, 20)
+    soft = depth_of_field(image, circle, highlights=1.0)
+    assert torch.equal(soft[..., 24:48, 24:48], image[..., 24:48, 24:48])
+    assert (soft - image)[..., :20, :].abs().mean() > 0.1
+
+
+@pytest.mark.parametrize("background", [4, 10, 24, 60])
+def test_nothing_of_a_sharp_thing_gets_into_the_soft_background(background):
+    soft = depth_of_field(two_colours(), thing(0, background))
+    behind = torch.ones(HEIGHT, WIDTH, dtype=torch.bool)
+    behind[24:48, 24:48] = False
+    assert soft[0, 0][behind].max() < 0.02, "no red"
+
+
+def test_a_soft_thing_reaches_as_far_as_its_circle_and_shows_the_background_behind_its_border():
+    soft = depth_of_field(two_colours(), thing(-12, 0))
+    outside = soft[0, :, 36, :24]
+    assert torch.allclose(soft[0, :, 36, :15], two_colours()[0, :, 36, :15], atol=0.01), "beyond the circle's radius of 6 nothing changes"
+    assert outside[0, 20:].min() > 0.2, "within it, the thing is seen"
+    assert soft[0, 2, 36, 25] > 0.3, "and inside its outline the background shines through"
+    half = srgb_to_linear(soft[0, 0, 36, 23:25]).mean() / srgb_to_linear(torch.tensor(0.9))
+    assert half == pytest.approx(0.5, abs=0.06), "on the outline half of the light is its own"
+
+
+@pytest.mark.parametrize("circle", [-30, -9, 3, 7, 14, 36, 100])
+def test_light_is_kept(circle):
+    image = torch.zeros(1, 3, 200, 240)
+    image[..., 100, 120] = 1
+    soft = srgb_to_linear(depth_of_field(image, flat(circle, 200, 240)))
+    assert soft.sum().item() == pytest.approx(3, rel=0.03)
+
+
+@pytest.mark.parametrize("circle", [6, 13, 21, 29, 45, 80])
+def test_a_point_of_light_becomes_a_disc_of_that_diameter(circle):
+    layer = torch.zeros(1, 1, 128, 160)
+    layer[..., 64, 80] = 1
+    disc = blur_layer(layer, circle / 2)[0, 0]
+    rows, columns = torch.meshgrid(torch.arange(128) - 64, torch.arange(160) - 80, indexing="ij")
+    variance = (disc * (rows.square() + columns.square())).sum() / 2
+    # The variance of a disc, and a twelfth for the pixel.
+    assert float(variance) == pytest.approx((circle / 2) ** 2 / 4, rel=0.08, abs=0.3)
+    assert float(disc.sum()) == pytest.approx(1, abs=1e-4)
+
+
+def test_a_slope_through_the_focus_has_no_seams():
+    grey = torch.full((1, 3, HEIGHT, WIDTH), 0.4)
+    slope = torch.linspace(-25, 25, WIDTH).expand(1, 1, HEIGHT, WIDTH)
+    assert (depth_of_field(grey, slope) - 0.4).abs().max() < 1e-4
+    assert (depth_of_field(grey, thing(-15, 30)) - 0.4).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("blades", [3, 4, 5, 6, 8])
+def test_blades_make_a_polygon_with_its_corners_on_the_circle(blades):
+    radius = 30.0
+    kernel = aperture_kernel(radius, blades)
+    area = 1 / float(kernel.max())
+    assert area == pytest.approx(0.5 * blades * radius**2 * math.sin(2 * math.pi / blades), rel=0.03)
+    assert kernel[30, 60] > 0 or kernel[30, 59] > 0, "at 0 degrees a corner points to the right"
+    turned = aperture_kernel(-radius, blades)
+    assert torch.allclose(turned, kernel.flip(0, 1), atol=1e-6), "before the focus it stands on its head"
+
+
+def test_few_blades_are_a_disc_and_rotation_turns():
+    assert torch.equal(aperture_kernel(9.0, 0, 45), aperture_kernel(9.0, 2))
+    assert torch.allclose(aperture_kernel(9.0, 4, 90), aperture_kernel(9.0, 4), atol=1e-6)
+    assert not torch.allclose(aperture_kernel(9.0, 4, 45), aperture_kernel(9.0, 4), atol=1e-4)
+
+
+def test_burnt_out_highlights_are_lifted_only_where_they_are_soft():
+    image = torch.full((1, 3, HEIGHT, WIDTH), 0.2)
+    image[..., 36, 10] = image[..., 36, 70] = 1
+    circle = flat(0)
+    circle[..., 48:] = 9
+    plain, lifted = (depth_of_field(image, circle, highlights=stops) for stops in (0.0, 2.0))
+    base = srgb_to_linear(torch.tensor(0.2))
+    light = [(srgb_to_linear(each)[0, 0, :, 56:] - base).sum() for each in (plain, lifted)]
+    assert float(light[1] / light[0]) > 3.5
+    assert torch.equal(plain[..., :40], lifted[..., :40]) and lifted.max() <= 1
+
+
+def test_hdr_light_counts_and_stays():
+    image = torch.full((1, 3, HEIGHT, WIDTH), 0.1)
+    image[..., 36, 48] = linear_to_srgb(torch.tensor(50.0))
+    soft = srgb_to_linear(depth_of_field(image, flat(11)))
+    assert float((soft - srgb_to_linear(torch.tensor(0.1))).sum()) == pytest.approx(3 * 50, rel=0.03)
+    assert torch.equal(depth_of_field(image, flat(0)), image)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 3), (65, 33)])
+def test_any_size_and_any_circle(size):
+    image = torch.rand(2, 3, *size)
+    circle = torch.randn(2, 1, *size) * 40
+    circle[0, 0, 0, 0] = torch.nan
+    circle[1, 0, 0, 0] = torch.inf
+    soft = depth_of_field(image, circle, blades=5, rotation=30, highlights=1)
+    assert soft.shape == image.shape and torch.isfinite(soft).all()
+
+
+def test_a_batch_is_as_its_pictures():
+    images, circles = picture(2), torch.cat((thing(0, 9), thing(-8, 0)))
+    both = depth_of_field(images, circles)
+    assert torch.equal(both[1:], depth_of_field(images[1:], circles[1:]))
+
+
+def test_levels_hold_the_ends_and_the_focus():
+    levels = blur_levels(-13.0, 200.0)
+    assert levels[0] == -13 and levels[-1] == 200 and 0.0 in levels and levels == sorted(levels)
+    assert blur_levels(0.0, 0.0) == [0.0]
+    assert [size_step(radius) for radius in (3.9, -4.0, 16, 300)] == [1, 2, 4, 8]
+    assert MAX_CIRCLE / 2 >= 200
+
+
+def test_bad_input_is_refused():
+    with pytest.raises(ValueError, match="circle has shape"):
+        depth_of_field(picture(), flat(3, 5, 5))
+    with pytest.raises(ValueError, match="blades is 17; accepted: 0 to 16"):
+        depth_of_field(picture(), flat(3), blades=17)

@@ -1,0 +1,74 @@
+"""Fog: how much comes through, by the law; colours in linear light; the sky."""
+
+import math
+
+import pytest
+import torch
+
+from depth_normal.geometry.camera import intrinsics_from_focal_length
+from depth_normal.geometry.effects.colour import linear_colour
+from depth_normal.geometry.effects.fog import FogBank, add_fog, fog_of, fog_transmittance
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.relight import srgb_to_linear
+
+CAMERA = intrinsics_from_focal_length(4.0, 7, 7)
+
+
+def wall(metres):
+    return torch.full((1, 1, 7, 7), float(metres))
+
+
+def test_what_comes_through_falls_off_with_the_distance_along_the_ray():
+    seen = fog_transmittance(wall(10), CAMERA, 0.1)
+    assert seen[0, 0, 3, 3].item() == pytest.approx(math.exp(-1), rel=1e-5)
+    assert seen[0, 0, 3, 0].item() == pytest.approx(math.exp(-1.25), rel=1e-5), "3 pixels aside at focal length 4: the ray is 5/4 as long"
+
+
+def test_fog_begins_at_its_start():
+    seen = fog_transmittance(wall(10), CAMERA, 0.1, start=4)
+    assert seen[0, 0, 3, 3].item() == pytest.approx(math.exp(-0.6), rel=1e-5)
+    assert fog_transmittance(wall(3), CAMERA, 5.0, start=20).min() == 1
+
+
+def test_fog_that_thins_upwards_is_the_integral_along_the_ray():
+    seen = fog_transmittance(wall(10), CAMERA, 0.1, start=2, falloff=0.3)
+    for row in range(7):
+        length = math.hypot(1, (row - 3) / 4)
+        steps = torch.linspace(2, 10 * length, 20001, dtype=torch.float64)
+        thick = torch.trapezoid(0.1 * torch.exp(0.3 * steps * (row - 3) / 4 / length), steps)
+        assert seen[0, 0, row, 3].item() == pytest.approx(math.exp(-thick), rel=1e-3)
+    assert torch.allclose(fog_transmittance(wall(10), CAMERA, 0.1, falloff=1e-9), fog_transmittance(wall(10), CAMERA, 0.1), atol=1e-5)
+
+
+def test_the_sky_is_all_fog():
+    sky = torch.zeros(1, 1, 7, 7, dtype=torch.bool)
+    sky[..., 0, :] = True
+    seen = fog_transmittance(wall(10), CAMERA, 0.001, sky=sky)
+    assert (seen[..., 0, :] == 0).all() and seen[..., 1:, :].min() > 0.9
+    assert (fog_transmittance(wall(10), CAMERA, 0.0, sky=sky) == 1).all(), "no fog at all is none in the sky either"
+    assert 0 < fog_transmittance(wall(10), CAMERA, 0.1, falloff=0.5, sky=sky)[0, 0, 0, 3] < 1, "above a low fog the sky shines through"
+
+
+def test_light_is_mixed_in_linear_space():
+    image = torch.full((1, 3, 1, 2), 0.5)
+    half = torch.tensor((0.5, 1.0)).view(1, 1, 1, 2)
+    mixed = add_fog(image, half, linear_colour("#ffffff"))
+    assert srgb_to_linear(mixed)[0, 0, 0, 0].item() == pytest.approx(0.5 + 0.5 * srgb_to_linear(torch.tensor(0.5)).item(), abs=1e-5)
+    assert torch.equal(mixed[..., 1], image[..., 1]), "what comes through whole is the picture to the bit"
+
+
+def test_words_and_holes():
+    mask = torch.ones(1, 1, 7, 7, dtype=torch.bool)
+    mask[..., 0, :] = False
+    estimate = Estimate(wall(10), Quantity.METRIC_DEPTH, mask=mask, intrinsics=CAMERA)
+    through, words = fog_of(estimate, torch.rand(1, 3, 7, 7), FogBank(0.1))
+    assert (through[..., 0, :] == 0).all() and words.startswith("fog over 10 to ") and " m, " in words
+    assert fog_of(estimate, torch.rand(1, 3, 7, 7), FogBank(0.1), with_sky=False)[0].min() > 0.1
+    assert "near end" in fog_of(Estimate(torch.rand(1, 1, 7, 7), Quantity.DISPARITY), torch.rand(1, 3, 7, 7), FogBank())[1]
+
+
+def test_bad_input_is_refused():
+    with pytest.raises(ValueError, match="density is -1"):
+        fog_transmittance(wall(1), CAMERA, -1)
+    with pytest.raises(ValueError, match="six hexadecimal digits"):
+        linear_colour("grey")
