@@ -16,7 +16,7 @@ MAX_EDGE = 10.0
 
 # Squared distance of two colours (of 0 to 1) from which on their mixture tells its shares.
 _APART = 0.01
-_TINY = 1e-6
+_FEW, _TINY = 1e-4, 1e-6
 
 
 class Cutout(NamedTuple):
@@ -80,10 +80,10 @@ def _away_from(outside: Tensor, radius: int) -> Tensor:
 def _continued(picture: Tensor, sure: Tensor, likely: Tensor, radius: int) -> Tensor:
     """Colours of a side, going on beyond its border: means of what is surely of it nearby, else of what likely is, else of the picture."""
     colour = picture
-    weights = likely.to(picture) * 1e-3 + sure.to(picture)
-    for reach in (4 * radius, 2 * radius, max(1, radius)):
-        sums = _box_sums(torch.cat((picture * weights, weights), 1), reach)
-        known = sums[:, 3:] / (sums[:, 3:] + 1e-5)
+    for weights, reach in ((likely, 2 * radius), (sure, 4 * radius), (sure, 2 * radius), (sure, radius)):
+        counts = weights.to(picture)
+        sums = _box_sums(torch.cat((picture * counts, counts), 1), reach)
+        known = sums[:, 3:] / (sums[:, 3:] + _FEW)
         colour = torch.lerp(colour, sums[:, :3] / sums[:, 3:].clamp(min=_TINY), known)
     return colour
 
