@@ -273,7 +273,7 @@ def _masks(mask: Tensor, pictures: Tensor) -> Tensor:
     """(B, 1, H, W) in [0, 1] of the pictures' size, of a MASK (B, H, W) or (H, W)."""
     masks = to_rgb(mask.reshape(-1, *mask.shape[-2:])[..., None])[:, :1]
     if len(masks) not in (1, len(pictures)):
-        raise ValueError(f"mask holds {len(masks)} pictures, image {len(pictures)}; expected as many, or one for all")
+        raise ValueError(f"mask holds {len(masks)} pictures, image {len(pictures)}; link as many masks as pictures, or a single one")
     return resize_map(masks, pictures.shape[-2], pictures.shape[-1]).expand(len(pictures), -1, -1, -1).to(pictures.device)
 
 

@@ -1,0 +1,65 @@
+"""Makes the pictures of the help pages of masks and lenses, and the workflow's thumbnail, from the demo's photograph by tiny.
+
+python docs/make_effect_pictures.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+import depth_normal
+from depth_normal.app.estimate_command import DEMO_PICTURE
+from depth_normal.geometry.files import read_picture
+from depth_normal.nodes.effects import DepthMask, ForegroundCutout
+from depth_normal.nodes.lens import DepthOfField, Fog
+from depth_normal.utils import as_batch, to_image
+
+ROOT = Path(__file__).resolve().parent.parent
+CUP = {"point_x": 0.45, "point_y": 0.45}
+
+
+def main() -> None:
+    """Writes all pictures."""
+    photo = as_batch(read_picture(DEMO_PICTURE))
+    geometry, image = depth_normal.load_model("tiny").estimate(photo), to_image(photo)
+    near = DepthOfField().execute(image, geometry, **CUP, blur=4.0)[0]
+    far = DepthOfField().execute(image, geometry, focus=80.0, blur=4.0, blades=6)[0]
+    mask = DepthMask().execute(geometry, **CUP, tolerance=25.0)[0][..., None]
+    cutout = ForegroundCutout().execute(image, geometry, far=35.0)[0]
+    fog = Fog().execute(image, geometry, density=0.5, start=1.2)[0]
+    for node, shown in (
+        ("DepthMask", [image, mask]),
+        ("ForegroundCutout", [image, on_checks(cutout)]),
+        ("Fog", [image, fog]),
+        ("DepthOfField", [image, near, far]),
+    ):
+        save(ROOT / "web" / "docs" / f"DepthNormal_{node}" / "example.jpg", [at_size(each) for each in shown])
+    save(ROOT / "workflows" / "Depth_of_Field.jpg", [at_size(each)[:, 90:370] for each in (image, near)])
+
+
+def on_checks(cutout: torch.Tensor) -> torch.Tensor:
+    """A picture with alpha on a chequered ground."""
+    rows, columns = torch.meshgrid(*(torch.arange(side) // 16 for side in cutout.shape[1:3]), indexing="ij")
+    ground = (0.75 + 0.2 * ((rows + columns) % 2))[None, ..., None]
+    return torch.lerp(ground, cutout[..., :3], cutout[..., 3:])
+
+
+def at_size(image: torch.Tensor, height: int = 320) -> np.ndarray:
+    """An IMAGE (1, H, W, 1 or 3) as (height, W, 3) uint8 RGB."""
+    pixels: Any = (image[0].expand(-1, -1, 3).clamp(0, 1).numpy() * 255).round().astype(np.uint8)
+    return cv2.resize(pixels, (round(pixels.shape[1] * height / pixels.shape[0]), height), interpolation=cv2.INTER_AREA)
+
+
+def save(path: Path, pictures: list[np.ndarray]) -> None:
+    """Writes pictures side by side."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.hstack(pictures)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
+
+
+if __name__ == "__main__":
+    main()

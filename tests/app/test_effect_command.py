@@ -1,0 +1,65 @@
+"""`depth-normal effect`: each effect from a picture and a depth file to a file; what is refused."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from depth_normal.app.arguments import DONE, NOTHING_DONE
+from depth_normal.app.cli import main
+from depth_normal.app.effect_command import UNIT_CHOICES
+from depth_normal.geometry.effects.depths import UNITS
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.files import read_picture, save_estimate, write_picture_png
+
+
+@pytest.fixture
+def scene(tmp_path):
+    """A picture of 16 bits, and metres: a square at 2 m before a wall at 6 m."""
+    depth = torch.full((1, 1, 40, 60), 6.0)
+    depth[..., 10:30, 20:40] = 2.0
+    write_picture_png(tmp_path / "a.png", torch.rand(3, 40, 60), 16)
+    save_estimate(tmp_path / "a.npz", Estimate(depth, Quantity.METRIC_DEPTH))
+    return tmp_path
+
+
+def effect(scene, name, *options, out="out.png"):
+    return main(["effect", name, str(scene / "a.png"), "--geometry", str(scene / "a.npz"), "--out", str(scene / out), *options])
+
+
+def test_units_are_those_of_the_effects():
+    assert UNIT_CHOICES == UNITS
+
+
+def test_a_mask_in_metres(scene, capsys):
+    assert effect(scene, "mask", "--unit", "metres", "--near", "1", "--far", "3", "--feather", "0") == DONE
+    mask = np.asarray(Image.open(scene / "out.png"))
+    assert mask.shape == (40, 60) and mask[20, 30] > 0 and mask[0, 0] == 0 and (mask > 0).sum() == 400
+    assert "mask 1 to 3 m, 17 % of the picture" in capsys.readouterr().out
+
+
+def test_a_cutout_with_alpha(scene):
+    assert effect(scene, "cutout", "--point", "0.5", "0.5") == DONE
+    assert Image.open(scene / "out.png").mode == "RGBA"
+    assert effect(scene, "cutout", out="out.jpg") == NOTHING_DONE, "a JPEG has no alpha"
+
+
+def test_fog_and_lens_keep_sixteen_bits(scene, capsys):
+    assert effect(scene, "fog", "--density", "0.2", "--no-sky") == DONE
+    assert (scene / "out.png").read_bytes()[24] == 16
+    assert effect(scene, "depth-of-field", "--point", "0.5", "0.5", "--f-number", "0.5", out="soft.png") == DONE
+    assert "focus 2 m, sharp from" in capsys.readouterr().out
+    sharp, soft = (read_picture(scene / name) for name in ("a.png", "soft.png"))
+    assert np.array_equal(np.asarray(sharp)[..., 12:28, 22:38], np.asarray(soft)[..., 12:28, 22:38]) or np.array_equal(
+        np.asarray(sharp)[12:28, 22:38], np.asarray(soft)[12:28, 22:38]
+    )
+
+
+def test_nothing_is_replaced_and_errors_say_what_to_do(scene, capsys):
+    (scene / "out.png").write_bytes(b"mine")
+    assert effect(scene, "fog") == NOTHING_DONE and (scene / "out.png").read_bytes() == b"mine"
+    assert effect(scene, "fog", out="a.png") == NOTHING_DONE
+    assert effect(scene, "depth-of-field", "--focus", "300", out="b.png") == NOTHING_DONE
+    assert "focus is 300" in capsys.readouterr().err and not (scene / "b.png").exists()
+    assert effect(scene, "fog", "--colour", "grey", out="b.png") == NOTHING_DONE
+    assert effect(scene, "mask", "--near", "nan", out="b.png") == NOTHING_DONE

@@ -1,0 +1,141 @@
+"""Depth Mask, Foreground Cut-out, Fog and Depth of Field as ComfyUI calls them: contract, any maps, batches, errors, words."""
+
+import inspect
+
+import pytest
+import torch
+
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.nodes import effects, lens
+
+MASK, CUTOUT = effects.NODES
+FOG, LENS = lens.NODES
+OF_PICTURES = (CUTOUT, FOG, LENS)
+
+
+def picture(batch=1, size=48):
+    return torch.rand(batch, size, size, 3, generator=torch.Generator().manual_seed(0))
+
+
+def depth_image(size=48, batch=1):
+    """A near square in the middle of a far wall, near = white."""
+    image = torch.zeros(batch, size, size, 3)
+    image[:, size // 3 : 2 * size // 3, size // 3 : 2 * size // 3] = 1
+    return image
+
+
+def metres(size=48):
+    """The same, 2 m before a wall at 6 m."""
+    return Estimate(6 - 4 * depth_image(size)[..., :1].movedim(-1, 1), Quantity.METRIC_DEPTH)
+
+
+@pytest.mark.parametrize("node", [*effects.NODES, *lens.NODES])
+def test_contract(node):
+    inputs = node.INPUT_TYPES()
+    assert node.NODE_ID.startswith("DepthNormal_") and node.CATEGORY == "Depth & Normals/Effects" and node.OUTPUT_NODE
+    assert node.DESCRIPTION and node.SEARCH_ALIASES and len(node.OUTPUT_TOOLTIPS) == len(node.RETURN_TYPES)
+    widgets = {**inputs["required"], **inputs["optional"]}
+    assert all(options[1].get("tooltip") for options in widgets.values())
+    assert set(inputs["required"]) <= {"image"}, "widgets are optional"
+    defaults = {name: parameter.default for name, parameter in inspect.signature(node.execute).parameters.items()}
+    assert {**defaults, **{name: options[1]["default"] for name, options in widgets.items() if "default" in options[1]}} == defaults
+    assert list(defaults)[1:] == [*inputs["required"], *inputs["optional"]]
+
+
+def test_a_mask_between_metres():
+    (mask,) = MASK().execute(metres(), unit="metres", near=1.0, far=3.0, feather=0.0)
+    assert mask.shape == (1, 48, 48) and torch.equal(mask, depth_image()[..., 0])
+    (inverted,) = MASK().execute(metres(), unit="metres", near=1.0, far=3.0, feather=0.0, invert=True)
+    assert torch.equal(inverted, 1 - mask)
+
+
+def test_a_mask_around_a_point_and_of_the_pictures_size():
+    (mask,) = MASK().execute(depth=depth_image(), image=picture(size=96), point_x=0.5, point_y=0.5, feather=0.0)
+    assert mask.shape == (1, 96, 96) and mask[0, 48, 48] == 1 and mask[0, 5, 5] == 0
+    (outside,) = MASK().execute(depth=depth_image(), point_x=0.05, point_y=0.05, feather=0.0)
+    assert outside[0, 24, 24] == 0 and outside[0, 2, 2] == 1
+
+
+def test_a_cutout_has_four_channels_and_takes_a_mask_of_any_size():
+    cutout, mask = CUTOUT().execute(picture(), depth=depth_image(20))
+    assert cutout.shape == (1, 48, 48, 4) and torch.equal(cutout[..., 3], mask)
+    assert torch.equal(cutout[:, 22:26, 22:26, :3], picture()[:, 22:26, 22:26]) and mask[0, 0, 0] == 0
+    _, mask = CUTOUT().execute(picture(2), mask=torch.ones(1, 9, 7))
+    assert mask.shape == (2, 48, 48) and (mask > 0.999).all()
+    _, mask = CUTOUT().execute(picture(), mask=torch.zeros(48, 48))
+    assert (mask < 1e-3).all(), "an empty mask is an empty cut-out"
+
+
+def test_fog_hides_the_far_more_than_the_near():
+    fogged, thickness = FOG().execute(picture(), metres(), density=0.3, sky="none")
+    assert thickness[0, 0, 0] > thickness[0, 24, 24] > 0.4 and fogged.shape == (1, 48, 48, 3)
+    (clear, none) = FOG().execute(picture(), metres(), density=0.0)
+    assert torch.equal(clear, picture()) and none.max() == 0
+
+
+def test_what_is_at_the_point_stays_sharp():
+    (soft,) = LENS().execute(picture(), depth=depth_image(), point_x=0.5, point_y=0.5, blur=15)
+    assert torch.equal(soft[:, 18:30, 18:30], picture()[:, 18:30, 18:30])
+    assert soft[:, :12].std() < 0.5 * picture()[:, :12].std()
+
+
+def test_hdr_stays_hdr_and_other_pictures_stay_within_white():
+    bright = picture() * 4
+    (soft,) = LENS().execute(bright, depth=depth_image(), focus=0, blur=15)
+    assert soft.max() > 1.5
+    (soft,) = LENS().execute(picture(), depth=depth_image(), focus=0, blur=15, highlights=4)
+    assert soft.max() <= 1
+
+
+@pytest.mark.parametrize("node", OF_PICTURES)
+def test_batches_and_maps_of_other_sizes(node):
+    results = node().execute(picture(2), depth=depth_image(30))
+    assert all(each.shape[:3] == (2, 48, 48) and torch.isfinite(each).all() for each in results)
+    alone = node().execute(picture(2)[1:], metres(20))
+    both = node().execute(picture(2), metres(20))
+    assert torch.allclose(both[0][1:], alone[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("node", OF_PICTURES)
+def test_constant_depth_and_one_pixel(node):
+    for result in node().execute(torch.rand(1, 1, 1, 3), Estimate(torch.ones(1, 1, 1, 1), Quantity.METRIC_DEPTH)):
+        assert torch.isfinite(result).all()
+
+
+@pytest.mark.parametrize("node", [MASK, *OF_PICTURES])
+def test_no_depth_is_refused(node):
+    image = {} if node is MASK else {"image": picture()}
+    with pytest.raises(ValueError, match="depth"):
+        node().execute(**image)
+    with pytest.raises(ValueError, match="no depth"):
+        node().execute(**image, geometry=Estimate(normals=torch.ones(1, 3, 8, 8)))
+
+
+def test_bad_numbers_are_refused():
+    with pytest.raises(ValueError, match="f-number needs depth in metres"):
+        LENS().execute(picture(), depth=depth_image(), f_number=2.0)
+    with pytest.raises(ValueError, match="point_x is 2"):
+        MASK().execute(metres(), point_x=2)
+    with pytest.raises(ValueError, match="NaN"):
+        LENS().execute(picture() * torch.nan, depth=depth_image())
+    with pytest.raises(ValueError, match="mask holds 3 pictures, image 1"):
+        CUTOUT().execute(picture(), mask=torch.ones(3, 8, 8))
+    with pytest.raises(ValueError, match="geometry holds 2 pictures, image 3"):
+        FOG().execute(picture(3), Estimate(torch.ones(2, 1, 8, 8), Quantity.METRIC_DEPTH))
+
+
+def test_the_node_says_what_it_did_in_metres(monkeypatch):
+    said = {}
+
+    def shown_on_node(result, payloads, **ui):
+        said.update(ui)
+        return result
+
+    for module in (effects, lens):
+        monkeypatch.setattr(module, "shown_on_node", shown_on_node)
+    MASK().execute(metres(), unit="metres", near=0.8, far=2.4, feather=0.0)
+    assert said["text"] == ["mask 0.8 to 2.4 m, 11 % of the picture"]
+    LENS().execute(picture(2), metres(), focus=2, unit="metres", f_number=2)
+    assert len(said["text"]) == 2 and said["text"][0].startswith("focus 2 m, sharp from 1.")
+    FOG().execute(picture(), metres())
+    assert said["text"][0].startswith("fog over 2 to 7")
