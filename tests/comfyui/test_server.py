@@ -166,6 +166,7 @@ def test_bad_widget_values_are_refused_before_the_run(server, picture, bad):
         ("Geometry_Normals_Relight", ('2.model="midas-v2.1-small"',), 3),
         ("Relight", (), 1),
         ("Depth_Parallax", (), 1),
+        ("Depth_of_Field", (), 1),
         ("Stereo", (), 1),
     ],
 )
