@@ -222,6 +222,11 @@ def effects(image: Tensor, geometry: Estimate) -> Iterator[Case]:
         yield f"relight-{light}-maps", run("DepthNormal_Relight", image=image, light=light, **maps, **looks)
     for move in ("orbit", "swing", "dolly"):
         yield f"parallax-{move}", run("DepthNormal_DepthParallax", image=image, move=move, frames=4, amount=0.1, depth=depth_image)
+    yield "depth-mask", run("DepthNormal_DepthMask", geometry=geometry, image=image)
+    yield "depth-mask-point", run("DepthNormal_DepthMask", depth=depth_image, point_x=0.5, point_y=0.5)
+    yield "cutout", run("DepthNormal_ForegroundCutout", image=image, geometry=geometry)
+    yield "fog", run("DepthNormal_Fog", image=image, geometry=geometry, density=0.5)
+    yield "depth-of-field", run("DepthNormal_DepthOfField", image=image, depth=depth_image, blades=6)
     for layout in ("full-sbs", "half-tb", "anaglyph"):
         yield f"stereo-{layout}", run("DepthNormal_Stereo", image=image, layout=layout, divergence=4.0, geometry=geometry)
 

@@ -91,5 +91,5 @@ def test_bad_input_is_refused(options, message):
 
 
 def test_metres_of_disparity_are_refused():
-    with pytest.raises(ValueError, match="not in metres .* give the unit percent"):
+    with pytest.raises(ValueError, match=r"not in metres .* give the unit percent"):
         depth_mask(known_depths(Estimate(torch.rand(1, 1, 5, 5), Quantity.DISPARITY)), unit="metres")
