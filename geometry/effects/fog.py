@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..camera import depth_to_ray_distance, pixel_rays
 from ..checks import check_map
+from ..edges import edge_radius, sharpen_depth_edges
 from ..estimate import Estimate
 from ..likely import likely_intrinsics
 from ..relight import linear_to_srgb, srgb_to_linear
@@ -33,7 +34,7 @@ def fog_of(estimate: Estimate, picture: Tensor, fog: FogBank, with_sky: bool = T
 
     Args:
         estimate: With depth, of one picture, at its size. Where it has no metres, the near end of the scene is at 1.
-        picture: (1, 3, H, W).
+        picture: (1, 3, H, W): edges of the depth are brought to those of the picture.
         fog: How thick it is.
         with_sky: What looks like sky, and what has no depth, is infinitely far.
 
@@ -43,10 +44,11 @@ def fog_of(estimate: Estimate, picture: Tensor, fog: FogBank, with_sky: bool = T
     Raises:
         ValueError: No depth, or a number of the fog below 0.
     """
-    depths, camera = known_depths(estimate), likely_intrinsics(estimate)
-    sky = find_sky(picture.clamp(0, 1), estimate) | depths.hole if with_sky else None
-    through = fog_transmittance(depths.depth, camera, fog.density, start=fog.start, falloff=fog.falloff, sky=sky)
-    distance = depth_to_ray_distance(depths.depth, camera)
+    depths, camera, shown = known_depths(estimate), likely_intrinsics(estimate), picture.clamp(0, 1)
+    depth = sharpen_depth_edges(depths.depth, edge_radius(*picture.shape[-2:]), picture=shown)
+    sky = find_sky(shown, estimate) | depths.hole if with_sky else None
+    through = fog_transmittance(depth, camera, fog.density, start=fog.start, falloff=fog.falloff, sky=sky)
+    distance = depth_to_ray_distance(depth, camera)
     near, far, share = torch.stack((distance.amin(), distance.amax(), 1 - through.mean())).tolist()
     unit = "m" if depths.is_metric else "times the near end"
     line = f"fog over {near:.3g} to {far:.3g} {unit}, {100 * share:.0f} % of the light is the fog's"
