@@ -19,10 +19,12 @@ from ..annotators.base import Annotator, Progress, is_out_of_memory
 from ..annotators.film import FilmAnnotator, IsCut
 from ..annotators.registry import models_of_scenes
 from ..annotators.resizing import Resizing
+from ..annotators.tiles import check_tiles
 from ..geometry.estimate import Estimate
 from ..utils import check_pictures, pictures_to_rgb
 from . import host
 from .chunks import Beginning, Chunks, without_frames
+from .large import estimates_in_tiles
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +80,7 @@ class Model:
         fov: float = 0.0,
         options: Any = None,
         derive: Callable[[Estimate], Estimate] | None = None,
+        tiles: int | str | None = None,
     ) -> Estimate:
         """Depth and/or normals of pictures, at the pictures' own size.
 
@@ -90,17 +93,23 @@ class Model:
             options: The family's own (`annotators.marigold.MarigoldOptions`, ...); None = its defaults.
             derive: Adds to an estimate what follows from it, such as normals. They are computed before the depth is enlarged; otherwise
                 the network's pixel grid would show in them.
+            tiles: For large pictures: how many overlapping tiles along the longer side are seen beside the whole, or "auto"; None or 0 =
+                the whole alone. See `annotators.tiles`.
 
         Returns:
             An estimate of B pictures, H x W, float32, on the CPU or where the images were.
 
         Raises:
-            ValueError: Pictures that `utils.as_batch` refuses, a size beyond what a network can be run at, or no field of view.
+            ValueError: Pictures that `utils.as_batch` refuses, a size beyond what a network can be run at, no field of view, or no number
+                of tiles.
             MemoryError: Not even one picture at a time fits.
             ArithmeticError: The network gave NaN or infinity.
         """
-        parts = self.estimates(images, size, progress, fov=fov, options=options)
         total, height, width = _sides(images)
+        if tiles := check_tiles(tiles):
+            parts = estimates_in_tiles(self, check_pictures(images), size, progress, fov=fov, options=options, tiles=tiles)
+        else:
+            parts = self.estimates(images, size, progress, fov=fov, options=options)
         home = images.device if isinstance(images, Tensor) else torch.device("cpu")
         derived = parts if derive is None else map(derive, parts)
         return joined((part.resized(height, width, self.resampling) for part in derived), total, home)
