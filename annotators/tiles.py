@@ -30,7 +30,7 @@ MOST_TILES = 64
 AUTO_MOST = 4
 """The same where "auto" chooses: smaller parts of a picture say little of depth (benchmarks/tiles.py)."""
 OVERLAP = 1 / 3
-_STEP = 4
+_STEP = 3
 """How many times as many tiles along a side each mosaic has than the one before."""
 _SHOWN = 2
 """Parts of pictures are made smaller before a network resizes them by its own rule, to so many times its input."""

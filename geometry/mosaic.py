@@ -29,13 +29,15 @@ from .align import fit_robustly
 _NOISE_RATIO = 100.0
 # Of the map on which the corrections are found: its longer side at most, and how far they reach, as a share of it.
 _CELLS = 64
-_REACH = 1 / 8
+_REACH = 1 / 24
 # A tile's deviation, as a share of that of all of it, below which nothing is told of the slope, and how far it may be from 1.
 _FLAT = 0.2
 _SLOPES = (-0.9, 1.0)
 # Rounds in which cells that do not fit are left out, and by how many mean deviations they begin to.
 _ROUNDS = 3
 _OUTLIER = 2.0
+# Of what tiles share: so much at each end belongs to one of them alone.
+_MARGIN = 0.1
 _TINY = 1e-12
 
 
@@ -90,7 +92,7 @@ def _spread(length: int, count: int, overlap: float) -> tuple[tuple[int, ...], i
 
 
 def windows(starts: tuple[int, ...], side: int, device: torch.device) -> Tensor:
-    """How much each tile counts along one axis: (tiles, side), smooth, above 0; what overlaps adds up to 1."""
+    """How much each tile counts along one axis: (tiles, side), smooth; what overlaps adds up to 1."""
     lengths = [(before + side - start) for before, start in zip(starts, starts[1:], strict=False)]
     places = torch.arange(side, device=device, dtype=torch.float32) + 0.5
     raw = [
@@ -104,8 +106,9 @@ def windows(starts: tuple[int, ...], side: int, device: torch.device) -> Tensor:
 
 
 def _rise(places: Tensor, length: int) -> Tensor:
-    """Smoothly from 0 to 1 over a length."""
-    return torch.sin((places / max(length, 1)).clamp(max=1) * (math.pi / 2)).square()
+    """From 0 to 1 over a length, twice differentiable; what a network says close to its border counts for nothing."""
+    t = ((places / max(length, 1) - _MARGIN) / (1 - 2 * _MARGIN)).clamp(0, 1) if length else torch.ones_like(places)
+    return t * t * t * (10 + t * (6 * t - 15))
 
 
 class Mosaic:
