@@ -24,7 +24,7 @@ from ..geometry.mosaic import Grid, Mosaic, Tile, bring_mask, bring_normals, bri
 from ..utils import pictures_to_rgb, resize_map
 from .base import Progress
 
-AUTO = "auto"
+AUTO, OFF = "auto", "off"
 MOST_TILES = 64
 """Tiles along the longer side; more would be smaller than any network's input in the largest picture."""
 AUTO_MOST = 4
@@ -45,16 +45,19 @@ Sized = Callable[[int, int], tuple[int, int]]
 
 
 def check_tiles(tiles: int | str | None) -> int | str:
-    """`tiles` as `tiles_along` takes it; None and 1 are 0, off.
+    """`tiles` as `tiles_along` takes it; None, "off" and 1 are 0.
 
     Raises:
-        ValueError: Neither a number of tiles nor "auto".
+        ValueError: Neither a number of tiles nor one of the words.
     """
-    if tiles is None or tiles == AUTO:
-        return tiles or 0
-    if isinstance(tiles, str) or isinstance(tiles, bool) or tiles != int(tiles) or not 0 <= tiles <= MOST_TILES:
-        raise ValueError(f"tiles is {tiles!r}; accepted: 'auto', 0 for none, or how many along the longer side, up to {MOST_TILES}")
-    return 0 if tiles == 1 else int(tiles)
+    if tiles == AUTO:
+        return AUTO
+    number = {"": -1, OFF: 0}.get(tiles, tiles) if isinstance(tiles, str) else tiles or 0
+    if isinstance(number, str):
+        number = int(number) if number.isdecimal() else -1
+    if number != int(number) or not 0 <= number <= MOST_TILES:
+        raise ValueError(f"tiles is {tiles!r}; accepted: {AUTO!r}, {OFF!r}, or how many along the longer side, up to {MOST_TILES}")
+    return 0 if number == 1 else int(number)
 
 
 def tiles_along(tiles: int | str, height: int, width: int, sized: Sized) -> tuple[int, int]:

@@ -30,6 +30,9 @@ STEREO_CHOICES = (*LAYOUT_CHOICES, *(f"{layout}{HOLES}" for layout in LAYOUT_CHO
 WRITE_CHOICES = ("depth", "normals", "npz", "exr", "pfm", "ply", "glb", "stl", *STEREO_CHOICES)
 """What can be written of a picture: two pictures to look at, the formats of `geometry.files` by their extensions, and stereo."""
 
+MOST_TILES = 64
+"""As `annotators.tiles` has it, which imports torch; a test compares them."""
+
 DEFAULT_WRITES = WRITE_CHOICES[:2]
 """What is written if nobody says what."""
 
@@ -37,6 +40,12 @@ SIZE = (
     "network's side in pixels, as its authors count (default: theirs); less is faster. MoGe-2: 840 is its resolution level 9, 485 level 0"
 )
 """What --size does."""
+
+TILES = (
+    "for large pictures: see them as a whole and again in overlapping tiles, for sharper edges and more detail; N along the longer side, "
+    "or auto (of about the network's own size, at most 4)"
+)
+"""What --tiles does."""
 
 SHARD_CHOICES = ("parquet", "webdataset")
 """What can be written with --engine ray beside these: many pictures in each file."""
@@ -116,6 +125,13 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of pixels above 0")
     return int(text)
+
+
+def tiles(text: str) -> int | str:
+    """How many tiles along the longer side: a number from 2 on, or auto."""
+    if text != "auto" and (not text.isdecimal() or not 2 <= int(text) <= MOST_TILES):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor a whole number from 2 to {MOST_TILES}")
+    return text if text == "auto" else int(text)
 
 
 def degrees(text: str) -> float:

@@ -33,6 +33,7 @@ EXAMPLES = {
         "depth-normal estimate photos --recursive --out maps --resume     # a folder; goes on where it was stopped",
         "depth-normal estimate a.jpg --out maps --write npz               # the raw numbers alone",
         "depth-normal estimate a.jpg --out maps --size 485                # MoGe-2 at its resolution level 0: 2.5 times as fast",
+        "depth-normal estimate large.jpg --out maps --tiles auto          # more detail in a large picture",
     ),
     "stereo": ("depth-normal stereo photo.jpg --out maps --model tiny            # photo_LRF_Full_SBS.png",),
     "video": (

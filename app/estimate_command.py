@@ -24,6 +24,7 @@ from .arguments import (
     SIZE,
     STEREO_CHOICES,
     TERMINATED,
+    TILES,
     WRITE_CHOICES,
     add_depth_of_stereo,
     add_device,
@@ -34,6 +35,7 @@ from .arguments import (
     near_far_ratio,
     place,
     positive,
+    tiles,
     write_list,
 )
 from .cluster.options import add_ray
@@ -62,6 +64,7 @@ def add_estimate(parser: argparse.ArgumentParser) -> None:
     _add_writes(parser)
     fov = "field of view of the pictures' longer side, where the camera is known (makes Depth Anything 3's and Metric3D's metres right)"
     parser.add_argument("--fov", type=degrees, default=0.0, metavar="DEGREES", help=fov)
+    parser.add_argument("--tiles", type=tiles, metavar="N", help=TILES)
     ratio = (
         "how many times farther the far end of the scene is than the near end, above 1, for normals of depth that is not metric "
         "(default: 3, or 30 where the model itself marks the sky; 30 suits landscapes)"
@@ -151,6 +154,7 @@ def run_pictures(arguments: argparse.Namespace, writes: tuple[str, ...]) -> int:
         size=arguments.size,
         fov=arguments.fov,
         near_far_ratio=arguments.near_far_ratio,
+        tiles=arguments.tiles,
         ply_up=arguments.ply_up or "y",
         stereo=StereoOptions(arguments.divergence, arguments.convergence, arguments.original),
     )

@@ -12,6 +12,7 @@ from types import TracebackType
 import torch
 
 from ..annotators.choices import RECOMMENDED_MODEL
+from ..annotators.tiles import check_tiles
 from ..geometry.estimate import Estimate
 from ..geometry.stereo import StereoOptions
 from ..model_loader.recognise import chosen_model
@@ -45,6 +46,7 @@ def estimate_folder(
     overwrite: bool = False,
     resume: bool = False,
     stereo: StereoOptions | None = None,
+    tiles: int | str | None = None,
 ) -> Iterator[tuple[Path, Estimate]]:
     """Depth and normals of many pictures, one after another; the next ones are read, and the last ones written, meanwhile.
 
@@ -65,6 +67,7 @@ def estimate_folder(
         overwrite: Whether files that this pack did not make may be replaced.
         resume: Whether to leave out pictures whose results are there, made of the same picture with the same model and options.
         stereo: Of pictures for both eyes: how deep; None = as `StereoOptions` has it.
+        tiles: As `Model.estimate`.
 
     Yields:
         The picture's path, and its estimate: one picture, at its size, float32, on the CPU. Its files are written by then.
@@ -82,7 +85,7 @@ def estimate_folder(
         raise ValueError("; ".join(problems) or f"there is no picture in {', '.join(map(str, named))}")
     file = Path(weights) if weights else None
     model = chosen_model(model, file, RECOMMENDED_MODEL)
-    options = Options(model, file, dtype, size, fov, near_far_ratio, stereo=stereo or StereoOptions())
+    options = Options(model, file, dtype, size, fov, near_far_ratio, stereo=stereo or StereoOptions(), tiles=check_tiles(tiles) or None)
     if isinstance(writes, str) or not set(writes) <= set(WRITE_CHOICES):
         raise ValueError(f"writes={writes!r} cannot be written; choose of {WRITE_CHOICES}, as a tuple")
     if out is None:

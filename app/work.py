@@ -61,6 +61,7 @@ class Options:
         near_far_ratio: As `likely_depth`, for the normals of a model that gives none.
         ply_up: Of a PLY: what points up.
         stereo: Of the pictures for both eyes: how deep.
+        tiles: As `Model.estimate`.
     """
 
     model: str = BUNDLED_MODEL
@@ -71,6 +72,7 @@ class Options:
     near_far_ratio: float | None = None
     ply_up: str = "y"
     stereo: StereoOptions = field(default_factory=StereoOptions)
+    tiles: int | str | None = None
 
     def settings(self, writes: Sequence[str]) -> dict[str, Any]:
         """What decides on the results, as the record of a picture holds it. It is known before a model is loaded.
@@ -83,7 +85,10 @@ class Options:
         """
         published = [file.sha256 or file.revision for file in find_spec(self.model).files]
         weights = {"name": self.weights.name, **(mark(self.weights) or {})} if self.weights else published
-        return {**asdict(self), "weights": weights, "writes": list(writes)}
+        asked = asdict(self)
+        if self.tiles is None:  # records from before there were tiles stay good
+            del asked["tiles"]
+        return {**asked, "weights": weights, "writes": list(writes)}
 
     def load(self, device: str | torch.device = "auto") -> Model:
         """The model that is asked for, as `load_model` gives it."""
@@ -182,7 +187,7 @@ def estimate(model: Model, pictures: Tensor, options: Options) -> Estimate:
         The estimate at the pictures' size.
     """
     derive = partial(with_normals, near_far_ratio=options.near_far_ratio)
-    return model.estimate(pictures, options.size, fov=options.fov, derive=derive)
+    return model.estimate(pictures, options.size, fov=options.fov, derive=derive, tiles=options.tiles)
 
 
 def write(

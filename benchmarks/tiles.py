@@ -26,6 +26,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -199,7 +200,7 @@ def seam(found: Estimate, grid: Grid) -> float:
     on, beside = [], []
     for axis, starts, side in ((-2, grid.tops, grid.tile_height), (-1, grid.lefts, grid.tile_width)):
         lines = {*starts[1:], *(start + side for start in starts[:-1])}
-        lines |= {(before + side + start) // 2 for before, start in zip(starts, starts[1:], strict=False)}
+        lines |= {(before + side + start) // 2 for before, start in pairwise(starts)}
         bent = disparity.diff(n=2, dim=axis).abs()
         for line in lines:
             # A seam goes all along a line, a thing's edge does not: the median.

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -93,7 +94,7 @@ def _spread(length: int, count: int, overlap: float) -> tuple[tuple[int, ...], i
 
 def windows(starts: tuple[int, ...], side: int, device: torch.device) -> Tensor:
     """How much each tile counts along one axis: (tiles, side), smooth; what overlaps adds up to 1."""
-    lengths = [(before + side - start) for before, start in zip(starts, starts[1:], strict=False)]
+    lengths = [(before + side - start) for before, start in pairwise(starts)]
     places = torch.arange(side, device=device, dtype=torch.float32) + 0.5
     raw = [
         _rise(places, lengths[index - 1] if index else 0) * _rise(side - places, lengths[index] if index < len(lengths) else 0)
@@ -214,12 +215,12 @@ def bring_values(tile: Tensor, counts: Tensor, whole: Tensor, whole_counts: Tens
     Returns:
         (N, 1, H, W): the tile's detail on the whole's shape. Where nothing counts, whatever was there. Nothing is asked of the device.
     """
-    small, weight = _means(tile, counts, whole.shape[-2:])
+    small, weight = _means(tile, counts, whole)
     weight = weight * whole_counts
     scale, shift = fit_robustly(small, whole, weight, _one(small) * _NOISE_RATIO)
     small = scale * small + shift
     slope, offset = _slow_line(small, whole - small, weight)
-    slope, offset = (resize_map(each, *tile.shape[-2:]) for each in (slope, offset))
+    slope, offset = (_at_size_of(tile, each) for each in (slope, offset))
     brought = scale * tile + shift
     return brought + slope * brought + offset
 
@@ -262,10 +263,10 @@ def bring_normals(tile: Tensor, counts: Tensor, whole: Tensor, whole_counts: Ten
         (N, 3, H, W) unit vectors. A part cut from a picture is seen as if the camera had been turned to it: normals lean by up to the
         angle to its middle. Nothing is asked of the device.
     """
-    small, weight = _means(tile, counts, whole.shape[-2:])
+    small, weight = _means(tile, counts, whole)
     weight = weight * whole_counts
     before, after = (_blurred_evenly(_blurred(weight * each) + _TINY * each) for each in (small, whole))
-    before, after = (F.normalize(resize_map(F.normalize(each, dim=1), *tile.shape[-2:]), dim=1) for each in (before, after))
+    before, after = (F.normalize(_at_size_of(tile, F.normalize(each, dim=1)), dim=1) for each in (before, after))
     both = before + after
     along = (tile * both).sum(1, keepdim=True) / (both.square().sum(1, keepdim=True) / 2).clamp(min=1e-3)
     return F.normalize(tile - along * both + 2 * (tile * before).sum(1, keepdim=True) * after, dim=1)
@@ -281,14 +282,18 @@ def bring_mask(tile: Tensor, whole: Tensor) -> Tensor:
     Returns:
         (N, 1, H, W): above 0.5 where they count.
     """
-    small = resize_map(tile, *whole.shape[-2:])
-    return tile + resize_map(_blurred_evenly(whole) - _blurred_evenly(small), *tile.shape[-2:])
+    small = _at_size_of(whole, tile)
+    return tile + _at_size_of(tile, _blurred_evenly(whole) - _blurred_evenly(small))
 
 
-def _means(values: Tensor, counts: Tensor, size: torch.Size | tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Values at a smaller size, means of what counts, and how much counts."""
-    weight = resize_map(counts, *size)
-    return resize_map(values * counts, *size) / weight.clamp(min=_TINY), weight
+def _means(values: Tensor, counts: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Values at a smaller map's size, means of what counts, and how much counts."""
+    weight = _at_size_of(like, counts)
+    return _at_size_of(like, values * counts) / weight.clamp(min=_TINY), weight
+
+
+def _at_size_of(like: Tensor, values: Tensor) -> Tensor:
+    return resize_map(values, like.shape[-2], like.shape[-1])
 
 
 def _weighted_mean(values: Tensor, weight: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..annotators.registry import MODELS, RECOMMENDED_MODEL
+from ..annotators.tiles import check_tiles
 from ..geometry.camera import intrinsics_from_fov
 from ..geometry.checks import check_choice, check_range
 from ..geometry.depth_image import LINEAR_IN, image_to_depth
@@ -21,17 +21,18 @@ from ..geometry.likely import likely_depth, likely_intrinsics
 from ..geometry.normals import EDGES, depth_to_normals, dmap2norm, midas_normals
 from ..geometry.render import NEAR
 from ..geometry.temporal import FilmOptions
-from ..model_loader import Model, load_model
+from ..model_loader import Model
 from ..model_loader.film import estimate_film
-from ..model_loader.find import find_file
 from ..model_loader.host import default_device, image_placement, progress_bar
 from ..model_loader.model import joined
 from ..utils import to_pictures, to_planar
 from .batches import counted, counted_pictures, geometry_output, in_chunks, one_by_one
 from .checks import check_camera, check_geometry, check_network_side
+from .load_model import LoadDepthNormalModel
 from .sockets import CATEGORY, DEPTH_NORMAL_MODEL, GEOMETRY, Inputs
 from .widgets import (
     AUTO,
+    OFF,
     background_widget,
     choice_widget,
     flatness_widget,
@@ -42,12 +43,10 @@ from .widgets import (
     near_widget,
     network_side_widget,
     number_widget,
-    precision_widget,
     switch_widget,
-    text_widget,
+    tiles_widget,
 )
 
-FROM_FILE = "(from file)"
 MODEL_ONLY = "model only"
 SEPARATE, ONE_SCENE = VIEWS = ("separate", "one_scene")
 METRES = "metres"
@@ -59,54 +58,6 @@ MAX_A = 1000.0
 # Beyond what resampling overshoots, and what JPEG's colours and 8-bit rounding add to grey.
 _OVERSHOOT = 0.01
 _COLOUR = 0.02
-
-
-class LoadDepthNormalModel:
-    """A model of the table, ready to run."""
-
-    NODE_ID = "DepthNormal_LoadModel"
-    DISPLAY_NAME = "Load Depth/Normal Model"
-    DESCRIPTION = (
-        "Loads a model that estimates depth, normals or both. Its weights are downloaded once if no installed pack has them. Not all may "
-        "be used commercially: the help page lists which."
-    )
-    CATEGORY, FUNCTION = CATEGORY, "execute"
-    RETURN_TYPES: ClassVar = (DEPTH_NORMAL_MODEL,)
-    RETURN_NAMES: ClassVar = ("model",)
-    OUTPUT_TOOLTIPS: ClassVar = ("The model, for Estimate Geometry.",)
-    SEARCH_ALIASES: ClassVar = [
-        *dict.fromkeys(spec.family.replace("-", " ") for spec in MODELS.values()),
-        "depth model",
-        "normal model",
-        "depth estimation",
-    ]
-
-    @classmethod
-    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
-        """ComfyUI's description of the inputs."""
-        first = MODELS[RECOMMENDED_MODEL]
-        tooltip = (
-            f"Which model. The one to begin with is {first.id}: metres, normals and camera ({first.size_in_words}, {first.licence}). "
-            "tiny comes with the pack. `depth-normal models` on the command line lists what each gives, its size and licence. "
-            f"{FROM_FILE}: the one that the file in weights is of."
-        )
-        weights = (
-            "A weights file to use in place of the published one: its name in one of ComfyUI's model folders (depth_normal, depthanything, "
-            "geometry_estimation, diffusion_models, ...), or its whole path. Empty: the published one."
-        )
-        return {
-            "required": {"model": choice_widget([*MODELS, FROM_FILE], tooltip, RECOMMENDED_MODEL)},
-            "optional": {"precision": precision_widget(), "weights": text_widget(weights)},
-        }
-
-    def execute(self, model: str, precision: str = AUTO, weights: str = "") -> tuple[Model]:
-        """The model, kept for the next call."""
-        file = find_file(weights) if weights.strip() else None
-        if model != FROM_FILE:
-            return (load_model(model, precision, weights=file),)
-        if file is None:
-            raise ValueError(f"no file is named in the widget weights; model {FROM_FILE} takes the model that such a file is of")
-        return (load_model(None, precision, weights=file),)
 
 
 class EstimateGeometry:
@@ -160,6 +111,7 @@ class EstimateGeometry:
                 "film": switch_widget(False, film),
                 "smooth": number_widget(1.0, 0.0, 1.0, 0.05, smooth, advanced=True),
                 "views": choice_widget(VIEWS, views),
+                "tiles": tiles_widget(),
             },
         }
 
@@ -173,12 +125,17 @@ class EstimateGeometry:
         film: bool = False,
         smooth: float = 1.0,
         views: str = SEPARATE,
+        tiles: str | int = OFF,
     ) -> tuple[Estimate]:
         """The estimate."""
         check_network_side(resolution)
         check_camera(fov)
         check_choice("normals", normals, (AUTO, MODEL_ONLY))
         check_choice("views", views, VIEWS)
+        in_tiles = check_tiles(tiles)
+        if in_tiles and (film or views == ONE_SCENE):
+            other = "film is on" if film else f"views is {views}"
+            raise ValueError(f"tiles is {tiles} and {other}: in tiles each picture is seen by itself; choose one of the two")
         pictures = to_pictures(image)
         derive = with_normals if normals == AUTO else None
         total = pictures.shape[0]
@@ -192,7 +149,8 @@ class EstimateGeometry:
             settings = {"size": resolution or None, "fov": fov, "derive": derive}
             parts = counted_pictures(estimate_film(model, in_chunks(pictures), FilmOptions(smooth=smooth), **settings), total)
             return (geometry_output(joined(parts, total, pictures.device)),)
-        return (geometry_output(model.estimate(pictures, resolution or None, progress_bar(total), fov=fov, derive=derive)),)
+        settings = {"fov": fov, "derive": derive, **({"tiles": in_tiles} if in_tiles else {})}
+        return (geometry_output(model.estimate(pictures, resolution or None, progress_bar(total), **settings)),)
 
 
 class DepthImageToGeometry:

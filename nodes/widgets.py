@@ -14,6 +14,8 @@ MIN_RESOLUTION, MAX_RESOLUTION = 64, 16384
 MAX_NETWORK_SIZE = 4096
 MAX_FOV, MAX_RATIO = 175.0, 10000.0
 AUTO = "auto"
+OFF = "off"
+TILES = (OFF, AUTO, "2", "3", "4", "6", "8", "12", "16")
 PER_IMAGE, PER_CLIP, RUNNING = CLIP_NORMALISATIONS = ("per_image", "per_clip", "running")
 CODINGS = tuple(coding.value for coding in NormalMapCoding)
 OPENGL, DIRECTX = NormalMapCoding.OPENGL.value, NormalMapCoding.DIRECTX.value
@@ -74,6 +76,16 @@ def network_side_widget(tooltip: str) -> Widget:
 def network_size_widget(tooltip: str, step: int | None = None) -> Widget:
     """The same in the old nodes, behind `resolution`; `tooltip` says what 0 is."""
     return count_widget(0, 0, MAX_NETWORK_SIZE, tooltip, step=step, advanced=True)
+
+
+def tiles_widget() -> Widget:
+    """In how many parts large pictures are seen, beside the whole."""
+    tooltip = (
+        "For large pictures: sharper edges, more detail. The picture is seen as a whole, and again in overlapping tiles, whose detail goes "
+        "onto the whole. auto: tiles of about the network's own size, at most 4 along the longer side. A number: so many along it; the "
+        "time grows with its square."
+    )
+    return choice_widget(TILES, tooltip)
 
 
 def precision_widget() -> Widget:

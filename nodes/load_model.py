@@ -1,0 +1,61 @@
+"""Models of the table, ready to run."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from ..annotators.registry import MODELS, RECOMMENDED_MODEL
+from ..model_loader import Model, load_model
+from ..model_loader.find import find_file
+from .sockets import CATEGORY, DEPTH_NORMAL_MODEL, Inputs
+from .widgets import AUTO, choice_widget, precision_widget, text_widget
+
+FROM_FILE = "(from file)"
+
+
+class LoadDepthNormalModel:
+    """A model of the table, ready to run."""
+
+    NODE_ID = "DepthNormal_LoadModel"
+    DISPLAY_NAME = "Load Depth/Normal Model"
+    DESCRIPTION = (
+        "Loads a model that estimates depth, normals or both. Its weights are downloaded once if no installed pack has them. Not all may "
+        "be used commercially: the help page lists which."
+    )
+    CATEGORY, FUNCTION = CATEGORY, "execute"
+    RETURN_TYPES: ClassVar = (DEPTH_NORMAL_MODEL,)
+    RETURN_NAMES: ClassVar = ("model",)
+    OUTPUT_TOOLTIPS: ClassVar = ("The model, for Estimate Geometry.",)
+    SEARCH_ALIASES: ClassVar = [
+        *dict.fromkeys(spec.family.replace("-", " ") for spec in MODELS.values()),
+        "depth model",
+        "normal model",
+        "depth estimation",
+    ]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        first = MODELS[RECOMMENDED_MODEL]
+        tooltip = (
+            f"Which model. The one to begin with is {first.id}: metres, normals and camera ({first.size_in_words}, {first.licence}). "
+            "tiny comes with the pack. `depth-normal models` on the command line lists what each gives, its size and licence. "
+            f"{FROM_FILE}: the one that the file in weights is of."
+        )
+        weights = (
+            "A weights file to use in place of the published one: its name in one of ComfyUI's model folders (depth_normal, depthanything, "
+            "geometry_estimation, diffusion_models, ...), or its whole path. Empty: the published one."
+        )
+        return {
+            "required": {"model": choice_widget([*MODELS, FROM_FILE], tooltip, RECOMMENDED_MODEL)},
+            "optional": {"precision": precision_widget(), "weights": text_widget(weights)},
+        }
+
+    def execute(self, model: str, precision: str = AUTO, weights: str = "") -> tuple[Model]:
+        """The model, kept for the next call."""
+        file = find_file(weights) if weights.strip() else None
+        if model != FROM_FILE:
+            return (load_model(model, precision, weights=file),)
+        if file is None:
+            raise ValueError(f"no file is named in the widget weights; model {FROM_FILE} takes the model that such a file is of")
+        return (load_model(None, precision, weights=file),)
