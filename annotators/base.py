@@ -38,12 +38,14 @@ class Annotator(ABC):
         spec: Its entry in the table.
         network: The module. The loader moves it between devices; nobody else does.
         bytes_per_pixel: Working memory per pixel of the network's input, in float32, as measured.
+        needs_by_size: Whether that is what it takes at every `network_size`; else it may take much less.
         auto_dtypes: What "auto" may choose on devices that are fast in it, by the names of DTYPE_CHOICES, best first. In each of them the
             picture stays the same (benchmarks/families.py measures it). float32 comes last by itself.
         resampling: How its depth is brought to another size, "bilinear" or "bicubic", as its authors do.
     """
 
     bytes_per_pixel: ClassVar[int] = 2000
+    needs_by_size: ClassVar[bool] = True
     auto_dtypes: ClassVar[tuple[str, ...]] = ()
     resampling: ClassVar[str] = "bilinear"
 

@@ -44,6 +44,7 @@ class LeresBoostAnnotator(LeresAnnotator):
     """
 
     network: _Networks
+    needs_by_size = False
 
     @classmethod
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> LeresBoostAnnotator:

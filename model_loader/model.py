@@ -25,6 +25,7 @@ from ..utils import check_pictures, pictures_to_rgb
 from . import host
 from .chunks import Beginning, Chunks, without_frames
 from .large import estimates_in_tiles
+from .room import check_network_room
 
 logger = logging.getLogger(__name__)
 
@@ -193,6 +194,7 @@ class Model:
         """What `run` gives of a batch that was checked, as much of it at a time as the memory holds; or all of it, if `undivided`."""
         total, height, width = _sides(batch)
         net_height, net_width = self._annotator.checked_network_size(height, width, size)
+        check_network_room(self._annotator, self._device, (height, width), size, self.dtype != torch.float32)
         bytes_each = self._bytes_each(height, width, net_height, net_width)
         sides = (height, width, net_height, net_width)
         room = bytes_each * (total if undivided else min(total, ROOM_FOR))
@@ -283,6 +285,7 @@ class Model:
         chunks = itertools.chain((first,), chunks)
         del first  # it may be the whole film
         net_height, net_width = annotator.checked_network_size(height, width, size)
+        check_network_room(annotator, self._device, (height, width), size, self.dtype != torch.float32)
         bytes_each = self._bytes_each(height, width, net_height, net_width)
         film_bytes = annotator.film_bytes(net_height, net_width)
         device = self._placement.ready(film_bytes + bytes_each * ROOM_FOR)

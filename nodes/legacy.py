@@ -16,6 +16,7 @@ from ..geometry.levels import MeasureRange, depth_to_nearness
 from ..geometry.render import depth_to_image
 from ..model_loader import Model
 from ..model_loader.host import progress_bar
+from ..model_loader.room import check_result_room
 from ..utils import resize_map, scale_short_side, to_pictures
 from .batches import geometry_output, to_output
 from .checks import check_short_side
@@ -107,6 +108,7 @@ def _through(image: Tensor, model: Model, resolution: int, render: Renderer, net
     check_short_side(resolution)
     pictures = to_pictures(image)
     height, width = scale_short_side(pictures.shape[-2], pictures.shape[-1], resolution)
+    check_result_room(pictures.shape[0], height, width)
     estimates = model.estimates(pictures, network_size, progress_bar(pictures.shape[0]), options=options)
     return torch.cat([to_output(resize_map(rendered, height, width)) for rendered in render(estimates, pictures)])
 

@@ -12,6 +12,7 @@ from ..geometry.estimate import Estimate
 from ..geometry.render import normals_to_image
 from ..model_loader import Model, load_model
 from ..model_loader.host import progress_bar
+from ..model_loader.room import check_result_room
 from ..utils import scale_short_side, to_pictures
 from .batches import to_output
 from .checks import check_network_size, check_short_side
@@ -76,6 +77,7 @@ def normal_map(
         options: The model family's own, where it has any.
     """
     size = scale_short_side(pictures.shape[-2], pictures.shape[-1], resolution)
+    check_result_room(pictures.shape[0], *size)
     estimates = model.estimates(pictures, network_size, progress_bar(pictures.shape[0]), fov=fov, options=options)
     return (torch.cat([to_output(_encoded(estimate.resized(*size), coding)) for estimate in estimates]),)
 

@@ -1,0 +1,107 @@
+"""What does not fit is refused before any memory is taken, with what fits."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from depth_normal.annotators.midas import MidasAnnotator
+from depth_normal.annotators.registry import find_spec
+from depth_normal.model_loader import Model, load_model, room
+
+CPU = torch.device("cpu")
+EIGHT = 8 * 2**30
+
+
+@pytest.fixture
+def eight(monkeypatch):
+    monkeypatch.setattr(room, "free_main_memory", lambda: float(EIGHT))
+
+
+def midas(monkeypatch):
+    """A MiDaS whose network must not be asked anything."""
+
+    def ran(*_):
+        raise AssertionError("the network ran")
+
+    annotator = MidasAnnotator(find_spec("midas-dpt-large"), torch.nn.Linear(1, 1))
+    monkeypatch.setattr(annotator, "run", ran)
+    return annotator
+
+
+def test_a_network_size_beyond_the_memory_is_refused_with_the_one_that_fits(eight, monkeypatch):
+    annotator = midas(monkeypatch)
+    with pytest.raises(MemoryError, match=r"run at 4512x3392, which takes at least .* 8\.0 GB are free: lower the resolution") as error:
+        Model(annotator, torch.float32, CPU, Path()).estimate(torch.rand(1, 3, 48, 64), size=4512)
+    fits = int(re.search(r"to (\d+) or less", str(error.value))[1])
+    room.check_network_room(annotator, CPU, (48, 64), fits)
+    with pytest.raises(MemoryError, match="tiles"):
+        room.check_network_room(annotator, CPU, (48, 64), fits + 64)
+
+
+def test_a_picture_beyond_the_memory_is_refused_with_the_size_that_fits(eight, monkeypatch):
+    annotator = midas(monkeypatch)
+    with pytest.raises(
+        MemoryError, match=r"a picture of 30000x20000 takes at least 17\.9 GB .* smaller \(up to about (\d+)x(\d+)\)"
+    ) as error:
+        room.check_network_room(annotator, CPU, (20000, 30000), None)
+    width, height = map(int, re.search(r"about (\d+)x(\d+)", str(error.value)).groups())
+    room.check_network_room(annotator, CPU, (height, width), None)
+
+
+@pytest.mark.parametrize("sides", [(1080, 1920), (3000, 4000), (9000, 12000)])
+def test_what_runs_on_an_ordinary_machine_is_not_refused(sides, eight, monkeypatch):
+    room.check_network_room(midas(monkeypatch), CPU, sides, None)
+    room.check_network_room(midas(monkeypatch), CPU, sides, 1024)
+
+
+def test_half_precision_takes_half(eight, monkeypatch):
+    annotator = midas(monkeypatch)
+    room.check_network_room(annotator, CPU, (100, 100), 3200, half=True)
+    with pytest.raises(MemoryError):
+        room.check_network_room(annotator, CPU, (100, 100), 3200)
+
+
+def test_a_network_that_may_take_less_than_its_size_says_is_tried(eight, monkeypatch):
+    annotator = midas(monkeypatch)
+    monkeypatch.setattr(type(annotator), "needs_by_size", False)
+    room.check_network_room(annotator, CPU, (100, 100), 8000)
+
+
+def test_a_result_beyond_the_memory_is_refused_with_the_resolution_that_fits(eight):
+    with pytest.raises(
+        MemoryError, match=r"a picture of 29127x16384 would take 16\.0 GB .* lower the resolution to (\d+) or less"
+    ) as error:
+        room.check_result_room(1, 16384, 29127)
+    fits = int(re.search(r"to (\d+) or less", str(error.value))[1])
+    room.check_result_room(1, fits, round(fits * 29127 / 16384))
+    with pytest.raises(MemoryError, match="fewer pictures at once"):
+        room.check_result_room(400, 1080, 1920)
+
+
+def test_an_old_node_refuses_resolution_16384_before_it_runs(eight, monkeypatch):
+    from depth_normal.nodes.legacy import annotate_depth
+
+    model = load_model("tiny", "float32", "cpu")
+    monkeypatch.setattr(model, "estimates", lambda *_, **__: pytest.fail("the network was asked"))
+    with pytest.raises(MemoryError, match="lower the resolution"):
+        annotate_depth(torch.rand(1, 9, 16, 3), model, 16384)
+
+
+def test_this_machine_says_how_much_memory_is_free(monkeypatch, tmp_path):
+    free = room.free_main_memory()
+    assert free > 2**27
+    monkeypatch.setattr(room.sys, "platform", "darwin")
+    monkeypatch.setattr(room, "Path", lambda _: tmp_path / "absent")
+    assert room.free_main_memory() == float("inf")
+
+
+def test_a_gpu_is_asked_for_all_that_it_has(monkeypatch):
+    annotator = midas(monkeypatch)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2**20, EIGHT))
+    room.check_network_room(annotator, torch.device("cuda"), (9000, 12000), None)
+    with pytest.raises(MemoryError, match=r"of the memory of cuda, which has 8\.0 GB"):
+        room.check_network_room(annotator, torch.device("cuda"), (3000, 4000), 4512)
+    room.check_network_room(annotator, torch.device("mps"), (3000, 4000), 4512)
