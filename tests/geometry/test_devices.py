@@ -31,6 +31,7 @@ from depth_normal.geometry import (
     film_ranges,
     levels,
     likely,
+    mosaic,
     motion,
     normals,
     parallax,
@@ -150,6 +151,14 @@ def film():
     return [aligner.push(maps(3), Estimate(maps(), Quantity.METRIC_DEPTH, normals=maps(3), mask=mask())) for _ in range(2)]
 
 
+def whole_of_tiles():
+    grid = mosaic.lay_tiles(HEIGHT, WIDTH, 2, 2, 0.3)
+    whole = mosaic.Mosaic(grid, 1, DEVICE)
+    for row in whole.rows():
+        row.add(torch.rand(2, 1, grid.tile_height, grid.tile_width, device=DEVICE))
+    return whole.result
+
+
 CAMERA = "refuses intrinsics that are no camera's"
 POSE = "refuses extrinsics that place no camera"
 DEPTH = "refuses depth with holes"
@@ -235,6 +244,14 @@ CASES = {
     "likely.likely_depth": (lambda: likely.likely_depth(estimate(Quantity.RELATIVE_DEPTH), 3.0), ONE_BY_ONE),
     "likely.likely_filled_depth": (lambda: likely.likely_filled_depth(estimate()), None),
     "likely.likely_intrinsics": (lambda: likely.likely_intrinsics(depth_only(Quantity.DISPARITY), 60.0), None),
+    "mosaic.lay_tiles": (lambda: mosaic.lay_tiles(HEIGHT, WIDTH, 2, 3, 0.3), None),
+    "mosaic.windows": (lambda: mosaic.windows((0, 10), 14, DEVICE), None),
+    "mosaic.sample": (lambda: mosaic.sample(maps()[:1], [mosaic.Tile(0, 0, 9, 9), mosaic.Tile(3, 3, 9, 9)], (48, 64), 8, 8), None),
+    "mosaic.cells_of": (lambda: mosaic.cells_of(100.0, 80.0), None),
+    "mosaic.bring_values": (lambda: mosaic.bring_values(maps(), maps(), maps()[..., :9, :9], maps()[..., :9, :9]), None),
+    "mosaic.bring_normals": (lambda: mosaic.bring_normals(maps(3), maps(), maps(3)[..., :9, :9], maps()[..., :9, :9]), None),
+    "mosaic.bring_mask": (lambda: mosaic.bring_mask(maps(), maps()[..., :9, :9]), None),
+    "mosaic.Mosaic": (whole_of_tiles, None),
     "motion.camera_motion": (lambda: motion.camera_motion(maps(3)[:1], maps(3)[:1]), None),
     "motion.moved": (lambda: motion.moved(maps()[:1], torch.eye(3, device=DEVICE)[None, :2], "zeros"), None),
     "normals.midas_normals": (lambda: normals.midas_normals(maps()), None),
