@@ -40,6 +40,7 @@ def main() -> None:
     save(ROOT / "docs" / "images" / "photo_depth_normals.jpg", shown)
     save(ROOT / "workflows" / "Tiny_Preview.jpg", [picture[:, 100:380] for picture in shown[1:]])
     save_stereo(photo)
+    save_large(photo)
     for name in TINY_EXAMPLES:
         save(ROOT / "docs" / "images" / f"tiny_{name}.jpg", tiny_maps(as_batch(np.atleast_3d(getattr(data, name)()))))
     if arguments.model:
@@ -63,6 +64,13 @@ def save_stereo(photo: torch.Tensor) -> None:
         [at_size(depth_to_image(estimate.depth, estimate.quantity)), anaglyph, halves],
     )
     save(ROOT / "workflows" / "Stereo.jpg", [anaglyph])
+
+
+def save_large(photo: torch.Tensor) -> None:
+    """Writes the normals that tiles give a photograph, beside those of one pass."""
+    model = depth_normal.load_model("tiny")
+    maps = (model.estimate(photo, tiles=tiles).normals for tiles in (0, 4))
+    save(ROOT / "workflows" / "Large_Picture.jpg", [at_size(encode_normal_map(normals))[:, 20:320] for normals in maps])
 
 
 def save_examples(photo: torch.Tensor, model: depth_normal.Model) -> None:

@@ -11,9 +11,13 @@ from torch import Tensor
 from ..annotators.base import Progress
 from ..annotators.tiles import estimate_in_tiles, tiles_along
 from ..geometry.estimate import Estimate
+from . import host
 
 if TYPE_CHECKING:
     from .model import Model
+
+# What normals of depth, and bringing both to another size, take for each pixel.
+_BYTES_PER_PIXEL = 200
 
 
 def estimates_in_tiles(
@@ -38,7 +42,7 @@ def estimates_in_tiles(
         tiles: As `annotators.tiles.tiles_along`, above 1 or "auto".
 
     Returns:
-        Estimates of one picture each: where the pictures were if there is more than one tile, else as `Model.estimates` gives them.
+        Estimates of one picture each, on the model's device if there is room for what may follow from them, else where the pictures were.
     """
     height, width = batch.shape[-2:] if isinstance(batch, Tensor) else batch.shape[1:3]
 
@@ -53,7 +57,9 @@ def estimates_in_tiles(
         yield from model.estimates(batch, size, progress, fov=fov, options=options)
         return
     for index in range(len(batch)):
-        yield estimate_in_tiles(run, sized, batch[index : index + 1], counts, fov, _of_all(progress, index, len(batch)))
+        found = estimate_in_tiles(run, sized, batch[index : index + 1], counts, fov, _of_all(progress, index, len(batch)))
+        fits = host.available_memory(model.device) > found.height * found.width * _BYTES_PER_PIXEL
+        yield found.to(model.device) if fits else found
 
 
 def _of_all(progress: Progress | None, index: int, total: int) -> Progress | None:

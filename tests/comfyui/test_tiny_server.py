@@ -14,7 +14,7 @@ pytestmark = pytest.mark.comfyui
 
 @pytest.mark.parametrize(
     ("workflow", "settings"),
-    [("MiDaS_Depth-Normal_Map", ('2.model="tiny"', '3.model="tiny"')), ("Tiny_Preview", ())],
+    [("MiDaS_Depth-Normal_Map", ('2.model="tiny"', '3.model="tiny"')), ("Tiny_Preview", ()), ("Large_Picture", ())],
 )
 def test_a_workflow_runs_without_any_model_file(bare_server, photo, tmp_path, workflow, settings):
     picture = bare_server.base / "input" / "astronaut.png"

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from depth_normal.annotators.registry import FAMILIES, MODELS, find_spec, models_of_scenes
+from depth_normal.annotators.tiles import check_tiles
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.normals import disparity_to_normals, dmap2norm, midas_normals
@@ -206,12 +207,33 @@ def test_a_batch_can_be_views_of_one_scene():
         EstimateGeometry().execute(model, image, views="two")
 
 
-def test_the_widget_for_views_is_the_last_and_names_the_models_that_can():
-    name, (_, settings) = list(EstimateGeometry.INPUT_TYPES()["optional"].items())[-1]
+def test_the_widget_for_views_keeps_its_place_and_names_the_models_that_can():
+    name, (_, settings) = list(EstimateGeometry.INPUT_TYPES()["optional"].items())[5]
     assert name == "views"
     for words in (settings["tooltip"], (HELP / f"{EstimateGeometry.NODE_ID}.md").read_text().replace("`", "")):
         named = re.search(r"Only (depth-anything-3)(-small), (-base) and (-large) can do that", words)
         assert named and [named[1] + size for size in named.groups()[1:]] == models_of_scenes()
+
+
+def test_tiles_come_behind_the_widgets_that_saved_graphs_have():
+    names = [*EstimateGeometry.INPUT_TYPES()["optional"]]
+    assert names[6] == "tiles"
+    choices, settings = EstimateGeometry.INPUT_TYPES()["optional"]["tiles"]
+    assert settings["default"] == "off" and {check_tiles(choice) for choice in choices} == {0, "auto", 2, 3, 4, 6, 8, 12, 16}
+
+
+def test_a_large_picture_is_estimated_in_tiles():
+    tiny, image = load_model("tiny", "float32", "cpu"), torch.rand(2, 80, 120, 3)
+    (plain,), (tiled,) = (EstimateGeometry().execute(tiny, image, resolution=32, tiles=tiles) for tiles in ("off", "2"))
+    assert tiled.depth.shape == plain.depth.shape and tiled.normals.shape == plain.normals.shape
+    assert not torch.equal(tiled.depth, plain.depth)
+    torch.testing.assert_close(tiled.normals.norm(dim=1), torch.ones(2, 80, 120), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("more", "words"), [({"film": True}, "film is on"), ({"views": "one_scene"}, "views is one_scene")])
+def test_tiles_are_for_single_pictures(more, words):
+    with pytest.raises(ValueError, match=f"tiles is auto and {words}"):
+        EstimateGeometry().execute(load_model("tiny", "float32", "cpu"), torch.rand(2, 32, 32, 3), tiles="auto", **more)
 
 
 def test_a_model_that_sees_each_picture_by_itself_is_named():

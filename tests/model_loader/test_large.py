@@ -1,0 +1,98 @@
+"""Large pictures through the model that comes with the pack."""
+
+import pytest
+import torch
+
+from depth_normal.annotators.base import Annotator
+from depth_normal.geometry.derive import with_normals
+from depth_normal.geometry.estimate import Quantity
+from depth_normal.model_loader import host, load_model
+
+
+@pytest.fixture
+def tiny():
+    return load_model("tiny", "float32", "cpu")
+
+
+def test_each_picture_of_a_batch_is_seen_in_tiles_by_itself(tiny):
+    images = torch.rand(2, 3, 90, 131)
+    together = tiny.estimate(images, 32, tiles=2)
+    alone = tiny.estimate(images[1:], 32, tiles=2)
+    assert together.depth.shape == (2, 1, 90, 131) and together.quantity is Quantity.DISPARITY
+    torch.testing.assert_close(together.depth[1:], alone.depth)
+    torch.testing.assert_close(together.normals[1:], alone.normals)
+
+
+@pytest.mark.parametrize("tiles", [None, 0, 1, "off"])
+def test_without_tiles_nothing_changes(tiny, tiles):
+    images = torch.rand(1, 3, 90, 131)
+    assert torch.equal(tiny.estimate(images, 32, tiles=tiles).depth, tiny.estimate(images, 32).depth)
+
+
+def test_a_picture_no_larger_than_the_networks_input_is_seen_once(tiny):
+    images = torch.rand(1, 3, 40, 48)
+    assert torch.equal(tiny.estimate(images, 64, tiles="auto").depth, tiny.estimate(images, 64).depth)
+
+
+def test_arrays_and_tensors_are_the_same_picture(tiny):
+    array = (torch.rand(1, 90, 131, 3) * 255).byte().numpy()
+    tensor = torch.from_numpy(array).movedim(-1, 1).float() / 255
+    torch.testing.assert_close(tiny.estimate(array, 32, tiles=2).depth, tiny.estimate(tensor, 32, tiles=2).depth, atol=1e-3, rtol=1e-4)
+
+
+def test_progress_counts_the_tiles_of_all_pictures(tiny):
+    seen = []
+    tiny.estimate(torch.rand(2, 3, 90, 90), 32, lambda done, total: seen.append((done, total)), tiles=2)
+    assert seen[0] == (1, 10) and seen[-1] == (10, 10) and seen == sorted(seen)
+
+
+def test_cancelling_stops_between_tiles(tiny, monkeypatch):
+    calls = []
+
+    class Interrupted(BaseException):
+        pass
+
+    def throw():
+        calls.append(1)
+        if len(calls) == 3:
+            raise Interrupted
+
+    monkeypatch.setattr(host, "throw_if_interrupted", throw)
+    with pytest.raises(Interrupted):
+        tiny.estimate(torch.rand(1, 3, 200, 200), 32, tiles=4)
+
+
+def test_normals_follow_from_the_depth_of_all_tiles(tiny, monkeypatch):
+    sizes = []
+
+    def derive(estimate):
+        sizes.append((estimate.height, estimate.width))
+        return with_normals(estimate)
+
+    found = tiny.estimate(torch.rand(1, 3, 300, 400), 32, derive=derive, tiles=2)
+    assert found.normals.shape == (1, 3, 300, 400)
+    ((height, width),) = sizes
+    assert height < 300 and width < 400, "before they are enlarged"
+
+
+def test_want_of_memory_makes_fewer_tiles_at_once(tiny, monkeypatch):
+    most, run = [], Annotator._finished
+
+    def finished(self, estimate, *more):
+        most.append(estimate.batch)
+        if estimate.batch > 1:
+            raise torch.OutOfMemoryError("no room")
+        return run(self, estimate, *more)
+
+    images = torch.rand(1, 3, 90, 131)
+    expected = tiny.estimate(images, 32, tiles=2)
+    monkeypatch.setattr(Annotator, "_finished", finished)
+    found = tiny.estimate(images, 32, tiles=2)
+    assert max(most) > 1
+    torch.testing.assert_close(found.depth, expected.depth, atol=1e-2, rtol=1e-4)
+    tiny.unload()
+
+
+def test_what_is_no_number_of_tiles_is_refused(tiny):
+    with pytest.raises(ValueError, match="tiles is -2; accepted"):
+        tiny.estimate(torch.rand(1, 3, 90, 90), tiles=-2)
