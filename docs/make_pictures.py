@@ -69,8 +69,8 @@ def save_stereo(photo: torch.Tensor) -> None:
 def save_large(photo: torch.Tensor) -> None:
     """Writes the normals that tiles give a photograph, beside those of one pass."""
     model = depth_normal.load_model("tiny")
-    maps = (model.estimate(photo, tiles=tiles).normals for tiles in (0, 4))
-    save(ROOT / "workflows" / "Large_Picture.jpg", [at_size(encode_normal_map(normals))[:, 20:320] for normals in maps])
+    maps = (model.estimate(photo, tiles=tiles).normals for tiles in (0, 3))
+    save(ROOT / "workflows" / "Large_Picture.jpg", [at_size(encode_normal_map(normals))[:, 60:340] for normals in maps])
 
 
 def save_examples(photo: torch.Tensor, model: depth_normal.Model) -> None:
