@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..geometry.camera import resize_intrinsics
@@ -290,4 +291,7 @@ def _estimate_of(maps: Maps, whole: Estimate) -> Estimate:
     if intrinsics is not None:
         intrinsics = resize_intrinsics(intrinsics, (whole.height, whole.width), (height, width)).to(maps.values.device)
     counts = None if mask is None else mask > 0.5
+    if counts is not None and depth is not None and whole.depth is not None:
+        # sky is as far as the whole has it
+        depth = torch.where(counts, depth, F.interpolate(whole.depth, (height, width), mode="nearest-exact").to(depth.device))
     return Estimate(depth, maps.quantity, normals, maps.axes, counts, intrinsics, confidence)

@@ -147,6 +147,7 @@ def test_sky_stays_out_and_what_it_holds_spoils_nothing():
     assert (found.mask == (red > 0.26))[told].float().mean() > 0.99
     clear = red > 0.29
     assert ((found.depth * red - 1).abs()[clear]).mean() < 0.05
+    assert (found.depth[red < 0.23] > 1e5).float().mean() > 0.99, "sky is far, for whoever does not ask the mask"
 
 
 def test_holes_without_a_value_are_not_blended_in():
