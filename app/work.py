@@ -187,7 +187,8 @@ def estimate(model: Model, pictures: Tensor, options: Options) -> Estimate:
         The estimate at the pictures' size.
     """
     derive = partial(with_normals, near_far_ratio=options.near_far_ratio)
-    return model.estimate(pictures, options.size, fov=options.fov, derive=derive, tiles=options.tiles)
+    in_tiles = {"tiles": options.tiles} if options.tiles else {}
+    return model.estimate(pictures, options.size, fov=options.fov, derive=derive, **in_tiles)
 
 
 def write(

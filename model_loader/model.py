@@ -106,11 +106,11 @@ class Model:
             MemoryError: Not even one picture at a time fits.
             ArithmeticError: The network gave NaN or infinity.
         """
-        total, height, width = _sides(images)
         if tiles := check_tiles(tiles):
             parts = estimates_in_tiles(self, check_pictures(images), size, progress, fov=fov, options=options, tiles=tiles)
         else:
             parts = self.estimates(images, size, progress, fov=fov, options=options)
+        total, height, width = _sides(images)
         home = images.device if isinstance(images, Tensor) else torch.device("cpu")
         derived = parts if derive is None else map(derive, parts)
         return joined((part.resized(height, width, self.resampling) for part in derived), total, home)
