@@ -187,7 +187,7 @@ def estimate(model: Model, pictures: Tensor, options: Options) -> Estimate:
         The estimate at the pictures' size.
     """
     derive = partial(with_normals, near_far_ratio=options.near_far_ratio)
-    in_tiles = {"tiles": options.tiles} if options.tiles else {}
+    in_tiles: dict[str, Any] = {"tiles": options.tiles} if options.tiles else {}
     return model.estimate(pictures, options.size, fov=options.fov, derive=derive, **in_tiles)
 
 
