@@ -18,8 +18,8 @@ from .edges import depth_at_picture_edges
 from .estimate import Estimate, Quantity
 from .levels import FAR_AND_NEAR_END, depth_to_nearness, measure_range, measure_range_of_samples, sample_stride
 from .likely import NEAR_FAR_RATIO
-from .relight import linear_to_srgb, srgb_to_linear
 from .splat import View, render_layer, with_margin
+from .srgb import linear_to_srgb, srgb_to_linear
 from .uncovered import fill_uncovered
 
 LAYOUTS = ("full-sbs", "half-sbs", "full-tb", "half-tb", "cross-eyed", "anaglyph")

@@ -13,6 +13,7 @@ from . import (
     leres,
     materials,
     meshes,
+    lights,
     metric3d,
     midas,
     normal_maps,
@@ -46,6 +47,7 @@ NODES = (
     *meshes.NODES,
     *effects.NODES,
     *lens.NODES,
+    *lights.NODES,
 )
 
 NODE_CLASS_MAPPINGS = {node.NODE_ID: node for node in NODES}

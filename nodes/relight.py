@@ -2,60 +2,34 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
-from typing import ClassVar
+from collections.abc import Iterator
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ..geometry.checks import check_choice, check_range
-from ..geometry.conventions import convert_normals, unit_normals
-from ..geometry.derive import with_normals
-from ..geometry.edges import depth_at_picture_edges, edge_radius, sharpen_depth_edges
-from ..geometry.estimate import Axes, Estimate
+from ..geometry.edges import depth_at_picture_edges
+from ..geometry.effects.lights import KINDS
+from ..geometry.effects.lit_scene import lit_scene
+from ..geometry.effects.relight import relight
+from ..geometry.estimate import Estimate
 from ..geometry.likely import likely_filled_depth, likely_intrinsics
 from ..geometry.parallax import MOVES, camera_path, parallax_frames
-from ..geometry.relight import Light, light_direction, light_position, relight, srgb_to_linear
-from ..geometry.sky import find_sky
+from ..geometry.srgb import hex_to_linear
 from ..model_loader.host import throw_if_interrupted
-from ..utils import to_rgb
+from ..utils import resize_map, to_rgb
 from .batches import counted, joined, to_output
 from .known import NO_DEPTH, check_numbers, depth_input, known_of, number_widgets, pictures_with
+from .lights import PLACE_NUMBERS, SHADOWS, SIZE, WHITE, check_lights, colour_widget, kind_widget, light_plan, lights_input
 from .sockets import CATEGORY, Inputs
-from .widgets import CODINGS, choice_widget, coding_widget, count_widget, geometry_input, image_input
+from .widgets import CODINGS, choice_widget, coding_widget, count_widget, geometry_input, image_input, switch_widget, text_widget
 
-LIGHTS = ("directional", "point")
 SKIES = ("auto", "none")
 MAX_FRAMES = 480
 
 # name: (default, lowest, highest, step, tooltip)
-_LIGHT_NUMBERS = {
-    "azimuth": (135.0, -360.0, 360.0, 1.0, "Directional light: where it comes from, in degrees. 0 right, 90 above, 180 left, 270 below."),
-    "elevation": (
-        40.0,
-        -90.0,
-        90.0,
-        1.0,
-        "Directional light: degrees out of the picture. 0 grazing, 90 from the viewer, below 0 from behind.",
-    ),
-    "light_x": (0.3, -2.0, 3.0, 0.01, "Point light: where it stands from left (0) to right (1) of the picture."),
-    "light_y": (0.25, -2.0, 3.0, 0.01, "Point light: where it stands from top (0) to bottom (1) of the picture."),
-    "light_depth": (
-        0.6,
-        0.05,
-        100.0,
-        0.05,
-        "Point light: how far from the viewer. 1 is the near end of the scene, larger stands among the things.",
-    ),
-    "intensity": (
-        1.0,
-        0.0,
-        100.0,
-        0.05,
-        "1 shows a surface that faces the light as bright as it is in the picture. A point light fades with distance.",
-    ),
+_LOOK_NUMBERS = {
     "ambient": (0.3, 0.0, 2.0, 0.05, "How much of the picture's own light stays. 1 with intensity 0 is the picture itself."),
     "specular": (
         0.0,
@@ -65,8 +39,9 @@ _LIGHT_NUMBERS = {
         "Share of the light that is mirrored: 0 chalk, 0.1 to 0.3 skin, wood, paint, more is wet or polished.",
     ),
     "shininess": (32.0, 1.0, 1000.0, 1.0, "How small highlights are: 5 broad and dull, 200 small and bright."),
-    "shadows": (0.5, 0.0, 1.0, 0.05, "How dark cast shadows are. They are found in the depth; without any, nothing casts shadows."),
+    **SHADOWS,
 }
+_EXPOSURE = {"exposure": (0.0, -10.0, 10.0, 0.1, "Brighter by so many stops: 1 doubles the light, -1 halves it.")}
 _MOVE_NUMBERS = {
     "amount": (
         0.05,
@@ -98,8 +73,6 @@ class Relight:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        kind = "directional: as far as the sun. point: a lamp in the scene."
-        colour = {"default": "#ffffff", "tooltip": "Colour of the light as #rrggbb, e.g. #ffb46b for a candle, #9ec3ff for the sky."}
         sky = (
             "auto: no shadow falls on what looks like sky (far along the top border, brighter or bluer than the rest, the bottom near). "
             "none: there is no sky; choose it where a far wall misses its shadows."
@@ -108,9 +81,9 @@ class Relight:
         return {
             "required": {
                 "image": image_input("The picture to light, or a batch."),
-                "light": choice_widget(LIGHTS, kind),
-                "colour": ("STRING", colour),
-                **number_widgets(_LIGHT_NUMBERS),
+                "light": kind_widget(),
+                "colour": colour_widget(),
+                **number_widgets({**PLACE_NUMBERS, **_LOOK_NUMBERS}),
             },
             "optional": {
                 "normal_map": image_input("Any normal map of the picture, any size. Without one, normals come from the depth."),
@@ -120,14 +93,23 @@ class Relight:
                     "Raw depth and normals of the picture. Where it is given, normal_map and depth are not looked at."
                 ),
                 "sky": choice_widget(SKIES, sky, advanced=True),
+                "lights": lights_input(),
+                "sky_mask": ("MASK", {"tooltip": "White where the sky is, so that no shadow falls there; sky is not looked at then."}),
+                **number_widgets(SIZE),
+                "ambient_above": text_widget("Colour of the ambient light from above: it falls on what faces up. #9ec3ff outdoors.", WHITE),
+                "ambient_below": text_widget("Colour of the ambient light from below, such as #8a7a5c over sand.", WHITE),
+                **number_widgets(_EXPOSURE),
+                "roll_off": switch_widget(
+                    True, "What is lit brighter than white nears it softly and keeps its hue; off: it is clipped.", advanced=True
+                ),
             },
         }
 
     def execute(
         self,
         image: Tensor,
-        light: str = LIGHTS[0],
-        colour: str = "#ffffff",
+        light: str = KINDS[0],
+        colour: str = WHITE,
         azimuth: float = 135.0,
         elevation: float = 40.0,
         light_x: float = 0.3,
@@ -143,23 +125,32 @@ class Relight:
         depth: Tensor | None = None,
         geometry: Estimate | None = None,
         sky: str = SKIES[0],
+        lights: Any = None,
+        sky_mask: Tensor | None = None,
+        light_size: float = 0.0,
+        ambient_above: str = WHITE,
+        ambient_below: str = WHITE,
+        exposure: float = 0.0,
+        roll_off: bool = True,
     ) -> tuple[Tensor]:
         """One relit picture a picture."""
-        check_choice("light", light, LIGHTS)
         check_choice("sky", sky, SKIES)
         check_choice("normal_coding", normal_coding, CODINGS)
-        numbers = (azimuth, elevation, light_x, light_y, light_depth, intensity, ambient, specular, shininess, shadows)
-        check_numbers(_LIGHT_NUMBERS, dict(zip(_LIGHT_NUMBERS, numbers, strict=True)))
+        looks = {"ambient": ambient, "specular": specular, "shininess": shininess, "shadows": shadows}
+        check_numbers(_LOOK_NUMBERS, looks)
+        check_numbers(_EXPOSURE, {"exposure": exposure})
+        del looks["shadows"]  # each lamp has its own
+        sides = {name: hex_to_linear(each, name) for name, each in (("ambient_above", ambient_above), ("ambient_below", ambient_below))}
+        values = (azimuth, elevation, light_x, light_y, light_depth, intensity, light_size)
+        own = light_plan(light, colour, dict(zip((*PLACE_NUMBERS, *SIZE), values, strict=True)), shadows)
+        plans = (own, *check_lights(lights))
         pictures = to_rgb(image)
         whole = known_of(pictures, geometry, depth, normal_map, normal_coding)
-        height, width = pictures.shape[-2:]
-        place = (light_x * width - 0.5, light_y * height - 0.5, light_depth) if light == "point" else None
-        lamp = partial(_lamp, place, (azimuth, elevation), _linear_colour(colour), intensity)
-        looks = {"ambient": ambient, "specular": specular, "shininess": shininess, "shadow": shadows}
-        pairs = counted(pictures_with(pictures, whole), len(pictures))
-        with_sky = sky == "auto" and shadows > 0
-        lit = ((to_output(_relit(picture, estimate, lamp, looks, with_sky)),) for picture, estimate in pairs)
-        return joined(lit, len(pictures))
+        skies = _skies(sky_mask, pictures, find=sky == "auto" and any(each.shadow != 0 for each in plans))
+        pairs = zip(counted(pictures_with(pictures, whole), len(pictures)), skies, strict=True)
+        scenes = (lit_scene(picture, estimate, plans, skyed) for (picture, estimate), skyed in pairs)
+        style: dict[str, Any] = {**looks, **sides, "exposure": exposure, "rolled_off": roll_off}
+        return joined(((to_output(relight(**vars(scene), **style)),) for scene in scenes), len(pictures))
 
 
 class DepthParallax:
@@ -220,33 +211,15 @@ class DepthParallax:
         return joined(((to_output(view),) for view in counted(views, total)), total)
 
 
-def _linear_colour(colour: str) -> tuple[float, float, float]:
-    if not re.fullmatch("#[0-9a-fA-F]{6}", colour.strip()):
-        raise ValueError(f"colour is {colour!r}; accepted: # and six hexadecimal digits, such as #ffb46b")
-    levels = torch.tensor([int(colour.strip()[start : start + 2], 16) / 255 for start in (1, 3, 5)])
-    red, green, blue = srgb_to_linear(levels).tolist()
-    return red, green, blue
-
-
-def _lamp(
-    place: tuple[float, float, float] | None,
-    angles: tuple[float, float],
-    colour: tuple[float, float, float],
-    intensity: float,
-    intrinsics: Tensor,
-) -> Light:
-    """A point light at (x, y, depth), which the camera places in space; where there is no place, a directional one."""
-    if place is None:
-        return Light(light_direction(*angles), False, colour, intensity)
-    return Light(light_position(*place, intrinsics), True, colour, intensity)
-
-
-def _relit(picture: Tensor, estimate: Estimate, lamp: Callable[[Tensor], Light], looks: Mapping[str, float], with_sky: bool) -> Tensor:
-    """One picture under a lamp that is placed by the camera; `with_sky`: no shadow falls on what looks like sky."""
-    sized = with_normals(estimate).resized(picture.shape[-2], picture.shape[-1])
-    normals, near_depth, intrinsics = _surfaces(sized)
-    sky = find_sky(picture, sized) if with_sky and near_depth is not None else None
-    return relight(picture, normals, lamp(intrinsics), depth=near_depth, intrinsics=intrinsics, mask=sized.valid, sky=sky, **looks)
+def _skies(mask: Tensor | None, pictures: Tensor, find: bool) -> Iterator[Tensor | bool]:
+    """For each picture where its sky is, of a MASK of any size; without one whether to look for it."""
+    total, _, height, width = pictures.shape
+    if mask is None:
+        return iter((find,) * total)
+    masks = mask.reshape(-1, 1, *mask.shape[-2:]).float()
+    if len(masks) not in (1, total):
+        raise ValueError(f"sky_mask holds {len(masks)} masks, image {total} pictures; expected as many, or one for all")
+    return (resize_map(masks[index % len(masks)][None], height, width) > 0.5 for index in range(total))
 
 
 def _views(picture: Tensor, estimate: Estimate, path: Tensor, focus: float) -> Iterator[Tensor]:
@@ -258,14 +231,6 @@ def _views(picture: Tensor, estimate: Estimate, path: Tensor, focus: float) -> I
     for view in parallax_frames(picture, near_depth, likely_intrinsics(sized), path, still):
         throw_if_interrupted()
         yield view
-
-
-def _surfaces(estimate: Estimate) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Normals in OPENGL axes, depth (None if unknown) and intrinsics of an estimate with normals."""
-    assert estimate.normals is not None
-    normals = unit_normals(convert_normals(estimate.normals, estimate.axes, Axes.OPENGL))
-    depth = None if estimate.depth is None else sharpen_depth_edges(likely_filled_depth(estimate), edge_radius(*normals.shape[-2:]))
-    return normals, depth, likely_intrinsics(estimate)
 
 
 NODES = (Relight, DepthParallax)

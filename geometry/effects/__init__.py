@@ -1,1 +1,1 @@
-"""What depth and normals do to a picture: masks and cut-outs, fog, lenses, light."""
+"""What pictures become with their depth and normals: light, shadows, lenses, fog, masks."""

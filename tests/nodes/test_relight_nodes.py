@@ -71,7 +71,7 @@ def test_geometry_goes_before_the_pictures_and_keeps_its_mask():
     assert (lit - expected)[:, :, :24].abs().max() < 1e-4 and torch.equal(lit[:, :, 24:], image[:, :, 24:])
 
 
-@pytest.mark.parametrize("light", nodes.LIGHTS)
+@pytest.mark.parametrize("light", nodes.KINDS)
 @pytest.mark.parametrize("maps", [("normal_map",), ("depth",), ("normal_map", "depth")])
 def test_any_maps_of_any_size_do(light, maps):
     given = {"normal_map": normal_map(size=20), "depth": depth_image(30)}

@@ -7,7 +7,10 @@ import pytest
 import torch
 
 from depth_normal.geometry.camera import intrinsics_from_focal_length
-from depth_normal.geometry.relight import Light, cast_shadow, light_direction, light_position, linear_to_srgb, relight, srgb_to_linear
+from depth_normal.geometry.effects.lights import Light, LightPlan, light_direction, light_position
+from depth_normal.geometry.effects.relight import relight, roll_off
+from depth_normal.geometry.effects.shadows import cast_shadow
+from depth_normal.geometry.srgb import hex_to_linear, linear_to_srgb, srgb_to_linear
 
 FROM_LEFT = Light(light_direction(180, 0))
 
@@ -165,7 +168,7 @@ def test_tiny_pictures_work(size):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"specular": 1.5}, "specular is 1.5; expected 0 to 1"),
+        ({"specular": 1.5}, "specular is 1.5; accepted: 0 to 1"),
         ({"shininess": float("nan")}, "shininess is nan"),
         ({"depth": torch.zeros(1, 1, 8, 8)}, "not positive and finite"),
         ({"depth": torch.ones(1, 1, 8, 9)}, "resize one of them first"),

@@ -1,0 +1,171 @@
+"""Lamps: what they are to the mathematics, and how a person places them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..camera import pixel_to_ray
+from ..checks import check_choice
+
+KINDS = DIRECTIONAL, POINT = ("directional", "point")
+NEAREST_LAMP = 0.05
+"""A point light is never nearer to a surface than this."""
+
+
+@dataclass(frozen=True)
+class Light:
+    """A lamp.
+
+    Attributes:
+        position: (x, y, z) in OPENGL camera axes. A point light stands there, in the unit of depth; a directional light lies in this
+            direction, of any length.
+        is_point: True: it stands somewhere, and its light falls off with the square of the distance. False: it is infinitely far.
+        colour: Linear R, G, B; (1, 1, 1) is white.
+        intensity: 1 shows a surface that faces the lamp (a point light: at distance 1) as bright as the picture is.
+        size: Its diameter in the unit of depth; a directional light looks as large as a lamp of this diameter at distance 1 (the sun:
+            0.009). 0 = hard shadows.
+        shadow: How dark its shadows are, 0 to 1; None = as the others'.
+
+    Raises:
+        ValueError: A number that is not finite, a negative colour, intensity or size, a shadow beyond 1, or a direction of no length.
+    """
+
+    position: tuple[float, float, float]
+    is_point: bool = False
+    colour: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    intensity: float = 1.0
+    size: float = 0.0
+    shadow: float | None = None
+
+    def __post_init__(self) -> None:
+        numbers = (*self.position, *self.colour, self.intensity, self.size, self.shadow or 0.0)
+        if not all(math.isfinite(value) for value in numbers):
+            raise ValueError(f"{self} holds a number that is not finite")
+        if min(*self.colour, self.intensity, self.size) < 0:
+            raise ValueError(f"{self} takes light away; colour, intensity and size must be 0 or more")
+        if not 0 <= (self.shadow or 0.0) <= 1:
+            raise ValueError(f"the light's shadow is {self.shadow}; expected 0 to 1")
+        if not self.is_point and not any(self.position):
+            raise ValueError("the light's direction is (0, 0, 0), which points nowhere; give (0, 0, 1) for a light beside the viewer")
+
+
+@dataclass(frozen=True)
+class LightPlan:
+    """A lamp as a person places it, in any picture: by angles, or by a place in the picture.
+
+    Attributes:
+        kind: "directional" or "point".
+        azimuth: Of a directional light, as `light_direction`.
+        elevation: Of a directional light, as `light_direction`.
+        x: Where a point light stands from the left border (0) to the right one (1); may lie outside.
+        y: The same from top to bottom.
+        depth: How far from the viewer a point light is, in the unit of depth.
+        colour: As `Light`.
+        intensity: As `Light`.
+        size: As `Light`.
+        shadow: As `Light`.
+
+    Raises:
+        ValueError: A kind that there is not.
+    """
+
+    kind: str = DIRECTIONAL
+    azimuth: float = 135.0
+    elevation: float = 40.0
+    x: float = 0.3
+    y: float = 0.25
+    depth: float = 0.6
+    colour: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    intensity: float = 1.0
+    size: float = 0.0
+    shadow: float | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("light", self.kind, KINDS)
+
+    def placed(self, intrinsics: Tensor, height: int, width: int) -> Light:
+        """The lamp in front of a camera.
+
+        Args:
+            intrinsics: (1, 3, 3), pixels.
+            height: Of the picture, in pixels.
+            width: Of the picture, in pixels.
+
+        Raises:
+            ValueError: As `Light`.
+        """
+        if self.kind == POINT:
+            position = light_position(self.x * width - 0.5, self.y * height - 0.5, self.depth, intrinsics)
+        else:
+            position = light_direction(self.azimuth, self.elevation)
+        return Light(position, self.kind == POINT, self.colour, self.intensity, self.size, self.shadow)
+
+
+def light_direction(azimuth: float, elevation: float) -> tuple[float, float, float]:
+    """The direction towards a lamp, as photographers say it.
+
+    Args:
+        azimuth: Degrees around the picture: 0 = from the right, 90 = from above, 180 = from the left, 270 = from below.
+        elevation: Degrees out of the picture's plane: 0 = grazing, 90 = from the viewer, negative = from behind the scene.
+
+    Returns:
+        (x, y, z), unit length, OPENGL axes.
+    """
+    around, out = math.radians(azimuth), math.radians(elevation)
+    return math.cos(out) * math.cos(around), math.cos(out) * math.sin(around), math.sin(out)
+
+
+def light_position(column: float, row: float, depth: float, intrinsics: Tensor) -> tuple[float, float, float]:
+    """The place of a lamp that is seen at a pixel.
+
+    Args:
+        column: In pixels; may lie outside the picture.
+        row: In pixels; may lie outside the picture.
+        depth: Along the optical axis, in the unit of depth.
+        intrinsics: (1, 3, 3), pixels.
+
+    Returns:
+        (x, y, z), OPENGL axes, the unit of depth.
+
+    Raises:
+        ValueError: Intrinsics that do not fit.
+    """
+    x, y, _ = (pixel_to_ray(intrinsics.new_tensor([[[column, row]]]), intrinsics)[0, 0] * depth).tolist()
+    return x, -y, -depth
+
+
+def towards(light: Light, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Where a lamp is seen from points, and how strong its light arrives there.
+
+    Args:
+        light: The lamp.
+        points: (B, 3, H, W), OPENGL axes.
+
+    Returns:
+        Unit vectors, (B, 3, H, W) or for all points (1, 3, 1, 1), and strengths, (B, 1, H, W) or a number for all.
+
+    Source:
+        On the axis of a disk of radius r light falls as 1 / (distance^2 + r^2).
+    """
+    position = placed_on(light.position, points)
+    if not light.is_point:
+        return unit(position), points.new_full((), light.intensity)
+    way = position - points
+    x, y, z = way.split(1, 1)
+    squared = (x * x + y * y + z * z).clamp(min=NEAREST_LAMP**2)
+    return way * torch.rsqrt(squared), light.intensity / (squared + (light.size / 2) ** 2)
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """(B, 3, H, W) vectors at length 1. Written out, as over channels torch's own is many times slower on a CPU; zero stays zero."""
+    x, y, z = vectors.split(1, 1)
+    return vectors / (x * x + y * y + z * z).sqrt().clamp(min=1e-12)
+
+
+def placed_on(numbers: tuple[float, float, float], like: Tensor) -> Tensor:
+    """Three numbers as (1, 3, 1, 1) on the device of a map, without waiting for it."""
+    return torch.cat([like.new_full((1, 1, 1, 1), number) for number in numbers], 1)

@@ -1,0 +1,65 @@
+"""What the light of a picture needs, of a picture and what is known of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..conventions import convert_normals, unit_normals
+from ..derive import with_normals
+from ..edges import edge_radius, sharpen_depth_edges
+from ..estimate import Axes, Estimate
+from ..likely import likely_filled_depth, likely_intrinsics
+from ..sky import find_sky
+from .lights import Light, LightPlan
+
+
+@dataclass(frozen=True)
+class LitScene:
+    """One picture with all that its light needs: what `relight` takes.
+
+    Attributes:
+        picture: (1, 3, H, W) in [0, 1].
+        normals: (1, 3, H, W), OPENGL axes.
+        light: The lamps in front of the camera.
+        depth: (1, 1, H, W), its near end at 1; None = unknown.
+        intrinsics: (1, 3, 3), pixels.
+        mask: (1, 1, H, W) bool, where light is changed.
+        sky: (1, 1, H, W) bool, where no shadow falls.
+    """
+
+    picture: Tensor
+    normals: Tensor
+    light: tuple[Light, ...]
+    depth: Tensor | None
+    intrinsics: Tensor
+    mask: Tensor
+    sky: Tensor
+
+
+def lit_scene(picture: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...], sky: Tensor | bool = False) -> LitScene:
+    """Brings together what the light of one picture needs.
+
+    Args:
+        picture: (1, 3, H, W) in [0, 1].
+        estimate: Of the picture, at any size.
+        plans: The lamps.
+        sky: (1, 1, H, W) bool, where the sky is; True = look for it.
+    """
+    height, width = picture.shape[-2:]
+    sized = with_normals(estimate).resized(height, width)
+    normals, depth, intrinsics = _surfaces(sized)
+    if isinstance(sky, bool):
+        sky = find_sky(picture, sized) if sky and depth is not None else picture.new_zeros(1, 1, height, width, dtype=torch.bool)
+    lights = tuple(plan.placed(intrinsics, height, width) for plan in plans)
+    return LitScene(picture, normals, lights, depth, intrinsics, sized.valid, sky.to(picture.device))
+
+
+def _surfaces(estimate: Estimate) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Normals in OPENGL axes, depth (None if unknown) and intrinsics of an estimate with normals."""
+    assert estimate.normals is not None
+    normals = unit_normals(convert_normals(estimate.normals, estimate.axes, Axes.OPENGL))
+    depth = None if estimate.depth is None else sharpen_depth_edges(likely_filled_depth(estimate), edge_radius(*normals.shape[-2:]))
+    return normals, depth, likely_intrinsics(estimate)

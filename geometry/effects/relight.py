@@ -1,0 +1,179 @@
+"""A picture under other lights: Lambert, Blinn-Phong and shadows from its normals and depth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..camera import DEFAULT_FOV, intrinsics_from_fov
+from ..checks import check_depth, check_intrinsics, check_map, check_mask, check_range
+from ..plane_fit import by_bands
+from ..srgb import linear_to_srgb, srgb_to_linear
+from .lights import Light, placed_on, towards, unit
+from .shadows import cast_shadow
+
+Colour = tuple[float, float, float]
+WHITE: Colour = (1.0, 1.0, 1.0)
+KNEE = 0.6
+"""Linear light from which on what is brighter than in the picture is rolled off."""
+
+
+def relight(
+    picture: Tensor,
+    normals: Tensor,
+    light: Light | Sequence[Light],
+    *,
+    ambient: float = 0.3,
+    ambient_above: Colour = WHITE,
+    ambient_below: Colour = WHITE,
+    specular: float = 0.0,
+    shininess: float = 32.0,
+    shadow: float = 0.0,
+    exposure: float = 0.0,
+    rolled_off: bool = True,
+    depth: Tensor | None = None,
+    intrinsics: Tensor | None = None,
+    mask: Tensor | None = None,
+    sky: Tensor | None = None,
+) -> Tensor:
+    """The picture under new lamps. Its colours are taken for the colours of the surfaces, and light is added in linear space.
+
+    With, at each pixel, its normal n, the direction v to the viewer, and for each lamp the direction l to it, their unit half vector
+    h = unit(l + v), its colour C, and hidden (0 to 1, `cast_shadow`):
+
+        base     = srgb_to_linear(picture)
+        strength = intensity                                    directional
+                 = intensity / (max(distance, 0.05)^2 + (size / 2)^2)    point
+        received = max(n . l, 0) * strength * (1 - shadow * hidden) * C
+        mirrored = received * specular * factor * max(n . h, 0)^shininess
+        factor   = (shininess + 2) (shininess + 4) / (8 (2^(-shininess / 2) + shininess))
+        around   = ambient * (ambient_below + (ambient_above - ambient_below) * (1 + n.y) / 2)
+        lit      = 2^exposure * (base * (around + (1 - specular) * sum of received) + sum of mirrored)
+        result   = linear_to_srgb(roll_off(lit, base)), clamped to [0, 1]
+
+    Args:
+        picture: (B, 3, H, W) sRGB in [0, 1].
+        normals: (B, 3, H, W) unit vectors, OPENGL axes.
+        light: The lamp, or lamps; none = the ambient light alone.
+        ambient: Share of the picture's own light that stays whatever the lamps; 1 with a lamp of intensity 0 keeps the picture.
+        ambient_above: Linear colour of the ambient light that comes from above, onto what faces up.
+        ambient_below: Linear colour of the ambient light that comes from below.
+        specular: Share of the lamps' light that is mirrored instead of scattered, 0 to 1.
+        shininess: Blinn-Phong exponent, 1 to 1000: larger = smaller and brighter highlights.
+        shadow: How dark cast shadows are, 0 (none) to 1 (no light of the lamp), for lamps that do not say it themselves.
+        exposure: Brighter by so many stops.
+        rolled_off: What is brighter than in the picture nears white instead of being clipped there (`roll_off`).
+        depth: (B, 1, H, W) planar depth, positive and finite, in the unit of the lamps' positions; None = a wall at 1.
+        intrinsics: (B, 3, 3), pixels; None = a camera of `DEFAULT_FOV`.
+        mask: (B, 1, H, W) bool, False where the picture is to stay as it is; None = light everywhere.
+        sky: (B, 1, H, W) bool, True where no shadow can fall (see `sky.find_sky`); None = nowhere.
+
+    Returns:
+        (B, 3, H, W) sRGB in [0, 1].
+
+    Source:
+        J. Blinn, "Models of light reflection for computer synthesized pictures" (1977); F. Giesen, "Phong and Blinn-Phong normalization
+        factors" (2009), times pi, for the factor, by which a highlight of any size reflects exactly the light it receives.
+
+    Raises:
+        ValueError: Maps or intrinsics of the wrong shape or device, depth that is not positive and finite, or a number out of range.
+    """
+    lights = (light,) if isinstance(light, Light) else tuple(light)
+    depth, intrinsics = _complete_inputs(picture, normals, depth, intrinsics, mask)
+    check_mask(sky, picture[:, :1])
+    check_range("ambient", ambient, 0, 100)
+    check_range("specular", specular, 0, 1)
+    check_range("shininess", shininess, 1, 1000)
+    check_range("shadow", shadow, 0, 1)
+    check_range("exposure", exposure, -20, 20)
+    shadows = [_light_left(depth, intrinsics, each, shadow if each.shadow is None else each.shadow, sky) for each in lights]
+    above, below = (placed_on(colour, picture) for colour in (ambient_above, ambient_below))
+    shadowed = [index for index, each in enumerate(shadows) if each is not None]
+    focal = [intrinsics[:, i, j].to(picture).view(-1, 1, 1, 1) for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2))]
+    columns, rows = (torch.arange(n, device=picture.device, dtype=picture.dtype) for n in (picture.shape[-1], picture.shape[-2]))
+
+    def shade(picture: Tensor, normals: Tensor, depth: Tensor, rows: Tensor, *left: Tensor) -> tuple[Tensor]:
+        points = _points(depth, rows, columns, focal)
+        base = srgb_to_linear(picture)
+        view = unit(-points) if specular > 0 else points
+        diffuse = ambient * torch.lerp(below, above, (1 + normals[:, 1:2]) / 2)
+        mirrored = torch.zeros_like(base)
+        for index, each in enumerate(lights):
+            to_light, strength = towards(each, points)
+            received = _dot(normals, to_light).clamp_(min=0) * strength
+            if index in shadowed:
+                received = received * left[shadowed.index(index)]
+            received = received * placed_on(each.colour, picture)
+            diffuse = diffuse + (1 - specular) * received
+            if specular > 0:
+                facing = _dot(normals, unit(to_light + view)).clamp_(min=0)
+                mirrored = mirrored + specular * _highlight_factor(shininess) * facing**shininess * received
+        lit = 2**exposure * (base * diffuse + mirrored)
+        return (linear_to_srgb((roll_off(lit, base) if rolled_off else lit).clamp(0, 1)),)
+
+    left = [each for each in shadows if each is not None]
+    (lit,) = by_bands(shade, 0, picture, normals, depth, rows.view(1, 1, -1, 1), *left)
+    return lit if mask is None else torch.where(mask, lit, picture)
+
+
+def roll_off(lit: Tensor, base: Tensor) -> Tensor:
+    """Keeps what is lit brighter than white below white, hue and all.
+
+    m = the largest channel of `lit`, k = max(0.6, the largest channel of `base`), at most 1. Up to k nothing changes; beyond, m becomes
+    k + (m - k) (1 - k) / ((1 - k) + (m - k)), which is smooth at k, grows forever and stays below 1. All channels are scaled alike.
+
+    Args:
+        lit: (B, 3, H, W) linear light, 0 or more.
+        base: (B, 3, H, W) linear light of the picture as it was: what was white may stay white.
+
+    Returns:
+        (B, 3, H, W) in [0, 1].
+
+    Source:
+        E. Reinhard et al., "Photographic tone reproduction for digital images" (2002), from the knee on.
+    """
+    brightest = lit.amax(1, keepdim=True)
+    knee = base.amax(1, keepdim=True).clamp(KNEE, 1)
+    room, beyond = 1 - knee, (brightest - knee).clamp(min=0)
+    return lit * ((torch.minimum(brightest, knee) + beyond * room / (room + beyond).clamp(min=1e-9)) / brightest.clamp(min=1e-9))
+
+
+def _light_left(depth: Tensor, intrinsics: Tensor, light: Light, shadow: float, sky: Tensor | None) -> Tensor | None:
+    """Which share of a lamp's light its shadows leave; None where it casts none."""
+    if shadow == 0 or light.intensity == 0:
+        return None
+    hidden = cast_shadow(depth, intrinsics, light)
+    return 1 - shadow * (hidden if sky is None else hidden.masked_fill(sky, 0))
+
+
+def _points(depth: Tensor, rows: Tensor, columns: Tensor, focal: Sequence[Tensor]) -> Tensor:
+    """What pixels show, (B, 3, H, W) in OPENGL axes; `rows` (1, 1, H, 1), `columns` (W,), `focal`: fx, skew, cx, fy, cy."""
+    fx, skew, cx, fy, cy = focal
+    y = (rows - cy) / fy
+    return torch.cat(((columns - cx - skew * y) / fx * depth, -y * depth, -depth), 1)
+
+
+def _dot(first: Tensor, second: Tensor) -> Tensor:
+    """(B, 1, H, W); written out, as a sum over channels is slow on a CPU."""
+    (x, y, z), (other_x, other_y, other_z) = first.split(1, 1), second.split(1, 1)
+    return x * other_x + y * other_y + z * other_z
+
+
+def _highlight_factor(shininess: float) -> float:
+    return (shininess + 2) * (shininess + 4) / (8 * (2 ** (-shininess / 2) + shininess))
+
+
+def _complete_inputs(
+    picture: Tensor, normals: Tensor, depth: Tensor | None, intrinsics: Tensor | None, mask: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    check_map(picture, 3, "picture")
+    check_map(normals, 3, "normals", like=picture)
+    batch, _, height, width = picture.shape
+    depth = torch.ones_like(picture[:, :1]) if depth is None else depth
+    intrinsics = intrinsics_from_fov(DEFAULT_FOV, height, width, batch=batch).to(picture) if intrinsics is None else intrinsics
+    check_depth(depth, like=picture)
+    check_intrinsics(intrinsics, batch, picture)
+    check_mask(mask, picture[:, :1])
+    return depth, intrinsics

@@ -1,0 +1,222 @@
+"""Cast shadows: a depth map is searched along the rays from its surfaces to a lamp.
+
+Rays start at every n-th pixel and are searched in the whole map. What they find is smoothed and enlarged along surfaces, not across their
+edges. From surfaces to an area light each ray of a square of 4x4 goes to another part of it; smoothing brings the parts together.
+
+Source:
+    A. Keller and W. Heidrich, "Interleaved sampling" (2001); J. Kopf et al., "Joint bilateral upsampling" (2007).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..checks import check_depth, check_intrinsics
+from ..plane_fit import by_bands
+from .lights import Light, placed_on, unit
+
+_MAX_STEPS, _PIXELS_A_STEP = 256, 4
+# Rays along the longer side of the picture, and how many points are looked at in one go: on a GPU, and in a CPU's cache.
+_RAYS_ALONG, _POINTS_AT_ONCE, _POINTS_IN_CACHE = 480, 1 << 22, 1 << 17
+# How far behind a surface a ray must pass to be in its shadow, in shares of that surface's depth: 8-bit depth has steps of almost 0.01.
+_BIAS = 0.02
+_PENUMBRA = 0.02
+# Shadows of things near the border fade over this share of half the picture, as nobody knows what stands beyond it.
+_BORDER = 0.1
+# The parts of an area light: places in a square of rays, in an order that puts neighbours far apart.
+_TILE = 4
+_ORDER = (0, 8, 2, 10, 12, 4, 14, 6, 3, 11, 1, 9, 15, 7, 13, 5)
+# Half of what hard shadows are averaged over, twice, as a share of the longer side: no combs where a step just missed a rim.
+_BLUR = 0.004
+# What differs by this share of inverse depth from a surface continued straight on is another surface, and what it counts all the same.
+_ANOTHER, _STRAY = 0.15, 0.02
+
+
+def cast_shadow(depth: Tensor, intrinsics: Tensor, light: Light, *, thickness: float = 0.3) -> Tensor:
+    """Where a thing stands between the surface and the lamp.
+
+    Args:
+        depth: (B, 1, H, W) planar depth, positive and finite, in the unit of the lamp's position.
+        intrinsics: (B, 3, 3), pixels.
+        light: The lamp; its `size` makes its shadows soft.
+        thickness: How far things reach behind what is seen of them, in shares of their depth. A depth map does not say it.
+
+    Returns:
+        (B, 1, H, W), 0 (the lamp is seen) to 1 (hidden). Things outside the picture cast no shadow. A directional light's rays are
+        searched as far as the surface's own depth.
+
+    Raises:
+        ValueError: Maps or intrinsics of the wrong shape, or depth that is not positive and finite.
+    """
+    check_depth(depth)
+    check_intrinsics(intrinsics, depth.shape[0], depth)
+    height, width = depth.shape[-2:]
+    pitch = max(1, round(max(height, width) / _RAYS_ALONG))
+    rows, columns = (torch.arange(min(pitch // 2, n - 1), n, pitch, device=depth.device) for n in (height, width))
+    inverse = 1 / depth
+    by_column = inverse.index_select(3, columns)
+    small = by_column.index_select(2, rows)
+    hidden = _marched(inverse, small, rows.to(depth).view(-1, 1), columns.to(depth), intrinsics.to(depth), light, thickness)
+    # Means over a tile, twice, let no pattern of tiles pass.
+    means = _TILE if light.size > 0 else 2 * round(max(height, width) * _BLUR / pitch) + 1
+    hidden = _smoothed_along(_smoothed_along(hidden, small, means, 3), small, means, 2)
+    if pitch == 1:
+        return hidden
+    return _enlarged_along(_enlarged_along(hidden, small, by_column, pitch, 2), by_column, inverse, pitch, 3)
+
+
+def _marched(inverse: Tensor, small: Tensor, rows: Tensor, columns: Tensor, intrinsics: Tensor, light: Light, thickness: float) -> Tensor:
+    """How hidden the lamp is from the surfaces at some rows (h, 1) and columns (w,), whose inverse depth is `small`: (B, 1, h, w)."""
+    height, width = inverse.shape[-2:]
+    end_column, end_row, end_inverse = _ray_ends(small, rows, columns, intrinsics, light)
+    column_way, row_way = end_column - columns, end_row - rows
+    # Rays are searched as far as the border.
+    inside = torch.minimum(_share_inside(columns, column_way, width), _share_inside(rows, row_way, height))
+    column_way, row_way, inverse_way = (way * inside for way in (column_way, row_way, end_inverse - small))
+    longest = torch.maximum(column_way.abs(), row_way.abs()).mean()
+    steps = max(1, min(_MAX_STEPS, math.ceil(float(longest) / _PIXELS_A_STEP)))
+    # Short steps near the surface, where contact shadows begin.
+    shares = (torch.arange(1, steps + 1, device=inverse.device, dtype=inverse.dtype) / steps) ** 1.5
+    at_once = max(1, (_POINTS_IN_CACHE if inverse.device.type == "cpu" else _POINTS_AT_ONCE) // small.numel())
+    first = torch.arange(inverse.shape[0], device=inverse.device, dtype=torch.int32).view(-1, 1, 1, 1) * (height * width)
+    table, fade = inverse.reshape(-1), _fade(inverse).expand_as(inverse).reshape(-1)
+    middle, half = 1 + (_BIAS + thickness) / 2, (thickness - _BIAS) / 2
+    from_column, from_row = columns + 0.5, rows + 0.5
+    hidden = torch.zeros_like(small)
+    for share in shares.view(-1, 1, 1, 1, 1).split(at_once):
+        column = torch.addcmul(from_column, share, column_way).int()
+        index = torch.addcmul(from_row, share, row_way).int().mul_(width).add_(column).add_(first).flatten()
+        seen = table.index_select(0, index).view(-1, *small.shape)
+        # 1 where the ray passes as far behind the thing as the thing is thick, or less; 0 on either side.
+        inner = seen.div_(torch.addcmul(small, share, inverse_way)).sub_(middle).abs_().neg_().add_(half)
+        cover = inner.div_((share * inside).mul_(4 * _PENUMBRA).add_(_PENUMBRA)).clamp_(max=1)
+        cover = cover.mul_(fade.index_select(0, index).view_as(cover))
+        hidden = torch.maximum(hidden, cover[0] if len(cover) == 1 else cover.amax(0), out=hidden)
+    return hidden
+
+
+def _ray_ends(small: Tensor, rows: Tensor, columns: Tensor, intrinsics: Tensor, light: Light) -> tuple[Tensor, Tensor, Tensor]:
+    """Columns, rows and inverse depth where the rays to the lamp end; all three are linear along them on the screen."""
+    fx, skew, cx, fy, cy = (intrinsics[:, i, j].view(-1, 1, 1, 1) for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2)))
+    depth = 1 / small
+    y = (rows - cy) / fy
+    points = torch.cat(torch.broadcast_tensors(((columns - cx) - skew * y) / fx * depth, y * depth, depth), 1)
+    right, up, back = light.position
+    lamp = placed_on((right, -up, -back), small)
+    way = lamp - points if light.is_point else unit(lamp).expand_as(points)
+    if light.size > 0:
+        way = way + light.size / 2 * _across(way)
+    reach = torch.linalg.vector_norm(way, dim=1, keepdim=True)
+    way = way / reach.clamp(min=1e-12)
+    reach = reach if light.is_point else depth
+    # A ray that comes towards the viewer ends before it passes him.
+    reach = torch.minimum(reach, 0.95 * depth / (-way[:, 2:]).clamp(min=1e-6))
+    x, y, z = (points + reach * way).split(1, 1)
+    return (fx * x + skew * y) / z + cx, fy * y / z + cy, 1 / z
+
+
+def _across(way: Tensor) -> Tensor:
+    """Offsets within a disk of radius 1 that faces each point, another one in each place of a tile: (B, 3, H, W).
+
+    Source:
+        T. Duff et al., "Building an orthonormal basis, revisited" (2017); H. Vogel, "A better way to construct the sunflower head" (1979).
+    """
+    x, y, z = unit(way).split(1, 1)
+    sign = torch.where(z < 0, -1.0, 1.0)
+    a = -1 / (sign + z)
+    b = x * y * a
+    right = torch.cat((1 + sign * x * x * a, sign * b, -sign * x), 1)
+    up = torch.cat((b, sign + y * y * a, -y), 1)
+    place = _tiled(way)
+    radius = ((place + 0.5) / _TILE**2).sqrt()
+    angle = place * (math.pi * (3 - math.sqrt(5)))
+    return radius * (angle.cos() * right + angle.sin() * up)
+
+
+def _tiled(like: Tensor) -> Tensor:
+    """(H, W): the number of each pixel's place in its tile, in `_ORDER`, made on the device."""
+    height, width = like.shape[-2:]
+    row, column = (torch.arange(n, device=like.device) % _TILE for n in (height, width))
+    order = torch.cat([like.new_full((1,), float(number)) for number in _ORDER])
+    return order[row[:, None] * _TILE + column]
+
+
+def _share_inside(start: Tensor, way: Tensor, length: int) -> Tensor:
+    """Which share of a way along one axis lies inside the picture."""
+    room = torch.where(way > 0, length - 1 - start, start)
+    return (room / way.abs().clamp(min=1e-6)).clamp(max=1)
+
+
+def _fade(inverse: Tensor) -> Tensor:
+    """How much what stands at each pixel casts of a shadow, (H, W): less near the border."""
+    along = [1 - ((2 * torch.arange(n, device=inverse.device) + 1).to(inverse) / n - 1).abs() for n in inverse.shape[-2:]]
+    return torch.minimum(along[0][:, None], along[1]).div_(_BORDER).clamp_(max=1)
+
+
+def _slope(inverse: Tensor, axis: int) -> Tensor:
+    """How a pixel's own surface goes on along an axis: the smaller of the differences to both neighbours."""
+    if inverse.shape[axis] == 1:
+        return torch.zeros_like(inverse)
+    step = inverse.diff(dim=axis)
+    before = torch.cat((step.narrow(axis, 0, 1), step), axis)
+    after = torch.cat((step, step.narrow(axis, step.shape[axis] - 1, 1)), axis)
+    return torch.where(before.abs() < after.abs(), before, after)
+
+
+def _belongs(found: Tensor, expected: Tensor) -> Tensor:
+    """1 where inverse depth is what a surface has there, down to almost 0 where it is another's."""
+    return (1 - ((found / expected - 1) / _ANOTHER).square()).clamp(min=_STRAY)
+
+
+def _smoothed_along(values: Tensor, inverse: Tensor, means: int, axis: int) -> Tensor:
+    """Means along an axis, twice, over so many pixels of the same surface."""
+    radius, length = means - 1, values.shape[axis]
+    sides = (radius, radius, 0, 0) if axis == 3 else (0, 0, radius, radius)
+    padded, depths = (F.pad(each, sides, mode="replicate") for each in (values, inverse))
+    slope = _slope(inverse, axis)
+    total, weights = torch.zeros_like(values), torch.zeros_like(values)
+    for place in range(2 * radius + 1):
+        aside = place - radius
+        same = (means - abs(aside)) * _belongs(depths.narrow(axis, place, length) - aside * slope, inverse)
+        total.addcmul_(same, padded.narrow(axis, place, length))
+        weights += same
+    return total / weights
+
+
+def _enlarged_along(values: Tensor, small: Tensor, large: Tensor, pitch: int, axis: int) -> Tensor:
+    """Values at every `pitch`-th pixel of an axis, between them as the surfaces go: of two neighbours, the one of the same surface counts.
+
+    Args:
+        values: (B, 1, h, w).
+        small: Their inverse depth.
+        large: Inverse depth at all pixels of the axis.
+        pitch: Distance of the values.
+        axis: 2 or 3.
+    """
+    length, count = large.shape[axis], values.shape[axis]
+    start = min(pitch // 2, length - 1)
+    place = torch.arange(length, device=values.device)
+    low = ((place - start).div(pitch, rounding_mode="floor")).clamp(0, count - 1)
+    high = (low + 1).clamp(max=count - 1)
+    shape = (1, 1, -1, 1) if axis == 2 else (1, 1, 1, -1)
+    sides = [(index, (place - (start + index * pitch)).to(values).view(shape)) for index in (low, high)]
+    share = (sides[0][1] / pitch).clamp(0, 1)
+    slope = _slope(small, axis) / pitch
+
+    def enlarge(*maps: Tensor) -> tuple[Tensor]:
+        large, *smalls = maps
+        total = weights = None
+        for (index, aside), near in zip(sides, (1 - share, share), strict=True):
+            value, depth, rise = (each.index_select(axis, index) for each in smalls)
+            weight = near * _belongs(torch.addcmul(depth, aside, rise), large)
+            total = weight * value if total is None else total.addcmul_(weight, value)
+            weights = weight if weights is None else weights + weight
+        assert total is not None and weights is not None
+        return (total / weights,)
+
+    (enlarged,) = by_bands(enlarge, 0, large, values, small, slope) if axis == 3 else enlarge(large, values, small, slope)
+    return enlarged

@@ -1,0 +1,148 @@
+"""Lamps for Relight: their widgets, and the node that adds one to others."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from ..geometry.checks import check_choice
+from ..geometry.effects.lights import KINDS, LightPlan
+from ..geometry.srgb import hex_to_linear
+from .known import check_numbers, number_widgets
+from .sockets import EFFECTS, Inputs, Widget
+from .widgets import choice_widget, text_widget
+
+LIGHTS = "DEPTH_NORMAL_LIGHTS"
+"""Lamps: a tuple of `LightPlan`."""
+
+MAX_LIGHTS = 64
+WHITE = "#ffffff"
+
+# name: (default, lowest, highest, step, tooltip)
+PLACE_NUMBERS = {
+    "azimuth": (135.0, -360.0, 360.0, 1.0, "Directional light: where it comes from, in degrees. 0 right, 90 above, 180 left, 270 below."),
+    "elevation": (
+        40.0,
+        -90.0,
+        90.0,
+        1.0,
+        "Directional light: degrees out of the picture. 0 grazing, 90 from the viewer, below 0 from behind.",
+    ),
+    "light_x": (0.3, -2.0, 3.0, 0.01, "Point light: where it stands from left (0) to right (1) of the picture."),
+    "light_y": (0.25, -2.0, 3.0, 0.01, "Point light: where it stands from top (0) to bottom (1) of the picture."),
+    "light_depth": (
+        0.6,
+        0.05,
+        100.0,
+        0.05,
+        "Point light: how far from the viewer. 1 is the near end of the scene, larger stands among the things.",
+    ),
+    "intensity": (
+        1.0,
+        0.0,
+        100.0,
+        0.05,
+        "1 shows a surface that faces the light as bright as it is in the picture. A point light fades with distance.",
+    ),
+}
+SIZE = {
+    "light_size": (
+        0.0,
+        0.0,
+        10.0,
+        0.01,
+        "How large the lamp is: its shadows are the softer. Its diameter where 1 is the near end; directional: as seen from 1 away. "
+        "0 hard, 0.01 the sun, 0.3 a window.",
+    )
+}
+SHADOWS = {"shadows": (0.5, 0.0, 1.0, 0.05, "How dark cast shadows are. They are found in the depth; without any, nothing casts shadows.")}
+
+
+def kind_widget() -> Widget:
+    """Whether a lamp is far or near."""
+    return choice_widget(KINDS, "directional: as far as the sun. point: a lamp in the scene.")
+
+
+def colour_widget() -> Widget:
+    """The colour of a lamp."""
+    return text_widget("Colour of the light as #rrggbb, e.g. #ffb46b for a candle, #9ec3ff for the sky.", WHITE)
+
+
+def lights_input() -> Widget:
+    """The input for lamps of the node Light."""
+    return LIGHTS, {"tooltip": "More lamps, from the node Light. Their light is added."}
+
+
+def light_plan(light: str, colour: str, numbers: dict[str, float], shadow: float | None = None) -> LightPlan:
+    """A lamp of the widgets' values.
+
+    Raises:
+        ValueError: A kind, a colour or a number that is not accepted.
+    """
+    check_choice("light", light, KINDS)
+    check_numbers({**PLACE_NUMBERS, **SIZE}, numbers)
+    places = {name.removeprefix("light_"): value for name, value in numbers.items()}
+    return LightPlan(light, colour=hex_to_linear(colour), shadow=shadow, **places)
+
+
+def check_lights(lights: Any) -> tuple[LightPlan, ...]:
+    """What a lights input was given; None is no lamp.
+
+    Raises:
+        TypeError: Something else than lamps.
+        ValueError: Too many.
+    """
+    lights = lights or ()
+    if not isinstance(lights, tuple) or not all(isinstance(each, LightPlan) for each in lights):
+        raise TypeError(f"the lights input is {type(lights).__name__}; link the output of the node Light")
+    if len(lights) > MAX_LIGHTS:
+        raise ValueError(f"there are {len(lights)} lights; accepted: {MAX_LIGHTS} at most")
+    return lights
+
+
+class Light:
+    """One more lamp."""
+
+    NODE_ID = "DepthNormal_Light"
+    DISPLAY_NAME = "Light"
+    DESCRIPTION = "A lamp for Relight, beside the one of its own: directional or point, of any colour and size. Chain several by lights."
+    CATEGORY, FUNCTION = EFFECTS, "execute"
+    RETURN_TYPES: ClassVar = (LIGHTS,)
+    RETURN_NAMES: ClassVar = ("lights",)
+    OUTPUT_TOOLTIPS: ClassVar = ("The lamps that came in and this one, for Relight or for the next Light.",)
+    SEARCH_ALIASES: ClassVar = ["light", "lamp", "relight", "area light", "softbox", "rim light", "fill light", "lighting"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        return {
+            "required": {},
+            "optional": {
+                "lights": (LIGHTS, {"tooltip": "Lamps of other Light nodes, which go on with this one."}),
+                "light": kind_widget(),
+                "colour": colour_widget(),
+                **number_widgets({**PLACE_NUMBERS, **SIZE, **SHADOWS}),
+            },
+        }
+
+    def execute(
+        self,
+        lights: Any = None,
+        light: str = KINDS[0],
+        colour: str = WHITE,
+        azimuth: float = 135.0,
+        elevation: float = 40.0,
+        light_x: float = 0.3,
+        light_y: float = 0.25,
+        light_depth: float = 0.6,
+        intensity: float = 1.0,
+        light_size: float = 0.0,
+        shadows: float = 0.5,
+    ) -> tuple[tuple[LightPlan, ...]]:
+        """The lamps so far and one more."""
+        check_numbers(SHADOWS, {"shadows": shadows})
+        values = (azimuth, elevation, light_x, light_y, light_depth, intensity, light_size)
+        numbers = dict(zip((*PLACE_NUMBERS, *SIZE), values, strict=True))
+        return (check_lights((*check_lights(lights), light_plan(light, colour, numbers, shadows))),)
+
+
+NODES = (Light,)
