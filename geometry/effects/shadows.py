@@ -19,7 +19,7 @@ from ..checks import check_depth, check_intrinsics
 from ..plane_fit import by_bands
 from .lights import Light, placed_on, unit
 
-_MAX_STEPS, _PIXELS_A_STEP = 256, 4
+_MIN_STEPS, _MAX_STEPS, _PIXELS_A_STEP = 64, 256, 4
 # Rays along the longer side of the picture, and how many points are looked at in one go: on a GPU, and in a CPU's cache.
 _RAYS_ALONG, _POINTS_AT_ONCE, _POINTS_IN_CACHE = 480, 1 << 22, 1 << 17
 # How far behind a surface a ray must pass to be in its shadow, in shares of that surface's depth: 8-bit depth has steps of almost 0.01.
@@ -78,7 +78,7 @@ def _marched(inverse: Tensor, small: Tensor, rows: Tensor, columns: Tensor, intr
     inside = torch.minimum(_share_inside(columns, column_way, width), _share_inside(rows, row_way, height))
     column_way, row_way, inverse_way = (way * inside for way in (column_way, row_way, end_inverse - small))
     longest = torch.maximum(column_way.abs(), row_way.abs()).mean()
-    steps = max(1, min(_MAX_STEPS, math.ceil(float(longest) / _PIXELS_A_STEP)))
+    steps = max(_MIN_STEPS, min(_MAX_STEPS, math.ceil(float(longest) / _PIXELS_A_STEP)))
     # Short steps near the surface, where contact shadows begin.
     shares = (torch.arange(1, steps + 1, device=inverse.device, dtype=inverse.dtype) / steps) ** 1.5
     at_once = max(1, (_POINTS_IN_CACHE if inverse.device.type == "cpu" else _POINTS_AT_ONCE) // small.numel())

@@ -1,0 +1,127 @@
+"""How near a relit picture comes to what Blender renders under the same lamp, with true depth and normals.
+
+    python benchmarks/relight.py DIR [--against CHECKOUT] [--pictures OUT]
+
+DIR: scenes that `relight_scenes.py` rendered. Each is evenly lit, and relit without ambient light. `apart`: mean difference from Blender's
+picture, in steps of 255 of sRGB, with shadows and without any. `shadow`: how well the half of the light that is missing agrees, intersection
+over union, among surfaces that face the lamp. --against: the same by another checkout of the pack, which may know no area lights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, metavar="DIR")
+    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="root of another version of the pack")
+    parser.add_argument("--pictures", type=Path, metavar="OUT", help="folder for the pictures: Blender's, and each way's")
+    arguments = parser.parse_args()
+    paths = sorted(arguments.folder.glob("*.npz"))
+    if not paths:
+        parser.error(f"no .npz in {arguments.folder}; render some with relight_scenes.py")
+    packs = {"against": pack_at(arguments.against)} if arguments.against else {}
+    packs["ours"] = importlib.import_module("depth_normal")
+    print(f"{'':20}" + "".join(f"{name:>32}" for name in packs))
+    print(f"{'':20}" + "".join(f"{'apart':>9}{'bare':>7}{'shadow':>8}{'s':>8}" for _ in packs))
+    for path in paths:
+        for name, values, scene in lamps_of(path):
+            row, pictures = f"{path.stem} {name:10}", [scene["truth"]]
+            for pack in packs.values():
+                figures, picture = judged(pack, values, scene)
+                row += f"{figures[0]:9.2f}{figures[1]:7.2f}{figures[2]:8.3f}{figures[3]:8.2f}"
+                pictures.append(picture)
+            print(row, flush=True)
+            if arguments.pictures:
+                write_row(arguments.pictures / f"{path.stem}_{name}.png", pictures)
+
+
+def lamps_of(path: Path) -> Iterator[tuple[str, dict[str, Any], dict[str, Tensor]]]:
+    """Each lamp of a scene: its name, what `Light` takes, and the maps (1, C, H, W)."""
+    with np.load(path) as held:
+        arrays = {name: held[name] for name in held.files if name != "lamps"}
+        lamps = json.loads(str(held["lamps"]))
+    maps = {name: planar(array) for name, array in arrays.items() if name != "intrinsics"}
+    for name, values in lamps.items():
+        shared = {each: maps[each] for each in ("even", "normals", "depth")}
+        scene = {**shared, "intrinsics": torch.from_numpy(arrays["intrinsics"])[None], "truth": maps[name], "bare": maps[f"{name}_bare"]}
+        yield name, values, scene
+
+
+def judged(pack: ModuleType, values: dict[str, Any], scene: dict[str, Tensor]) -> tuple[tuple[float, ...], Tensor]:
+    """How far one pack is from the truth: with shadows, without, the shadow's agreement, seconds; and its picture in linear light."""
+    ways = importlib.import_module(f"{pack.__name__}.geometry.relight")
+    lamp = light_of(ways, values)
+    valid = scene["depth"] > 0
+    depth = torch.where(valid, scene["depth"], scene["depth"].amax())
+    common = {"ambient": 0.0, "depth": depth, "intrinsics": scene["intrinsics"]}
+    even = ways.linear_to_srgb(scene["even"].clamp(0, 1))
+    start = time.perf_counter()
+    lit = ways.relight(even, scene["normals"], lamp, shadow=1.0, **common)
+    seconds = time.perf_counter() - start
+    bare = ways.relight(even, scene["normals"], lamp, **common)
+    truth, truth_bare = (ways.linear_to_srgb(scene[each].clamp(0, 1)) for each in ("truth", "bare"))
+    facing = valid & (scene["bare"].amax(1, keepdim=True) > 0.1 * scene["even"].amax(1, keepdim=True))
+    dark = scene["truth"].mean(1, keepdim=True) < 0.5 * scene["bare"].mean(1, keepdim=True)
+    ours = ways.cast_shadow(depth, scene["intrinsics"], lamp) > 0.5
+    agreement = (dark & ours & facing).sum() / ((dark | ours) & facing).sum().clamp(min=1)
+    return (apart(lit, truth, valid), apart(bare, truth_bare, valid), float(agreement), seconds), ways.srgb_to_linear(lit)
+
+
+def light_of(ways: ModuleType, values: dict[str, Any]) -> Any:
+    """The lamp; one without a size where the pack knows none."""
+    values = {**values, "position": tuple(values["position"])}
+    if "size" not in ways.Light.__dataclass_fields__:
+        del values["size"]
+    return ways.Light(**values)
+
+
+def apart(found: Tensor, truth: Tensor, where: Tensor) -> float:
+    """Mean difference of sRGB pictures, in steps of 255."""
+    return float((found - truth).abs().mean(1, keepdim=True)[where].mean() * 255)
+
+
+def planar(array: np.ndarray) -> Tensor:
+    """(H, W) or (H, W, 3) as (1, C, H, W)."""
+    values = torch.from_numpy(array).float()
+    return (values[None] if values.ndim == 2 else values.movedim(-1, 0))[None].contiguous()
+
+
+def pack_at(root: Path) -> ModuleType:
+    """Another checkout of the pack, under a name of its own."""
+    specification = importlib.util.spec_from_file_location("other_pack", root / "__init__.py", submodule_search_locations=[str(root)])
+    assert specification is not None and specification.loader is not None
+    pack = importlib.util.module_from_spec(specification)
+    sys.modules["other_pack"] = pack
+    specification.loader.exec_module(pack)
+    return pack
+
+
+def write_row(path: Path, pictures: list[Tensor]) -> None:
+    """Pictures in linear light, side by side."""
+    import cv2
+
+    from depth_normal.geometry.srgb import linear_to_srgb
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    row = torch.cat([linear_to_srgb(each.clamp(0, 1)) for each in pictures], 3)
+    cv2.imwrite(str(path), (row[0].movedim(0, -1) * 255).round().byte().numpy()[..., ::-1])
+
+
+if __name__ == "__main__":
+    main()

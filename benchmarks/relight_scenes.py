@@ -1,0 +1,165 @@
+"""Renders scenes under one lamp after another, for `relight.py`. Runs in a Python that has bpy (`pip install bpy`), not in the pack's own.
+
+    python benchmarks/relight_scenes.py --out DIR [--seeds 1 2] [--width 640 --height 360] [--samples 32]
+
+DIR/scene_<seed>.npz: `even` (H, W, 3) linear light under even light without shadows; `depth` (H, W) float32 metres and `normals` (H, W, 3),
+OPENGL axes, one ray a pixel; `intrinsics` (3, 3), centre of the first pixel = (0, 0); for each lamp of LAMPS `<lamp>`, linear light that comes
+straight from it, and `<lamp>_bare`, the same where it casts no shadows. `lamps`: LAMPS as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# Positions in OPENGL camera axes and metres: as `Light` takes them.
+LAMPS: dict[str, dict[str, Any]] = {
+    "sun": {"position": (-0.66, 0.62, 0.42), "is_point": False, "size": 0.0},
+    "evening": {"position": (0.85, 0.3, 0.43), "is_point": False, "size": 0.0},
+    "softbox": {"position": (-0.66, 0.62, 0.42), "is_point": False, "size": 0.3},
+    "lamp": {"position": (0.9, 0.9, -2.2), "is_point": True, "size": 0.0, "intensity": 6.0},
+    "globe": {"position": (0.9, 0.9, -2.2), "is_point": True, "size": 0.5, "intensity": 6.0},
+}
+
+
+def main() -> None:
+    """Renders every seed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--width", type=int, default=640)
+    parser.add_argument("--height", type=int, default=360)
+    parser.add_argument("--samples", type=int, default=32, help="rays a pixel")
+    arguments = parser.parse_args()
+    try:
+        import bpy
+    except ImportError:
+        parser.error("this Python has no bpy; install it (pip install bpy) in one of its own, or run the script in Blender")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for seed in arguments.seeds:
+        scene = _new_scene(bpy, arguments)
+        _things(bpy, random.Random(seed))
+        np.savez_compressed(arguments.out / f"scene_{seed}.npz", lamps=json.dumps(LAMPS), **_views(bpy, scene))
+
+
+def _new_scene(bpy: Any, arguments: argparse.Namespace) -> Any:
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    scene = bpy.context.scene
+    scene.render.resolution_x, scene.render.resolution_y = arguments.width, arguments.height
+    scene.render.engine, scene.cycles.device = "CYCLES", "CPU"
+    scene.cycles.samples, scene.cycles.use_denoising = arguments.samples, False
+    scene.cycles.max_bounces, scene.cycles.seed = 0, 1
+    scene.view_settings.view_transform = "Raw"
+    scene.render.image_settings.file_format, scene.render.image_settings.color_depth = "OPEN_EXR", "32"
+    camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
+    camera.rotation_euler, camera.data.lens = (math.radians(84), 0, 0), 32
+    scene.collection.objects.link(camera)
+    scene.camera = camera
+    return scene
+
+
+def _things(bpy: Any, choose: random.Random) -> None:
+    """A dozen things on a floor before a wall."""
+    for place, turn in (((0, 8, 0), (math.pi / 2, 0, 0)), ((0, 0, -1.2), (0, 0, 0))):
+        bpy.ops.mesh.primitive_plane_add(size=40, location=place, rotation=turn)
+        _paint(bpy, choose)
+    for i in range(12):
+        size, distance = choose.uniform(0.3, 0.7), choose.uniform(2.6, 6.5)
+        place = (choose.uniform(-0.45, 0.45) * distance, distance, -1.2 + size / 2)
+        if i % 4 == 0:
+            bpy.ops.mesh.primitive_uv_sphere_add(segments=64, ring_count=32, radius=size / 2, location=place)
+            bpy.ops.object.shade_smooth()
+        elif i % 4 == 1:
+            bpy.ops.mesh.primitive_cube_add(size=size, location=place, rotation=(0, 0, choose.uniform(0, 3)))
+        elif i % 4 == 2:
+            bpy.ops.mesh.primitive_cone_add(vertices=64, radius1=size / 2, depth=size, location=place)
+        else:
+            post = (place[0], place[1], -0.2)
+            bpy.ops.mesh.primitive_cylinder_add(vertices=32, radius=0.06, depth=2, location=post)
+        _paint(bpy, choose)
+
+
+def _paint(bpy: Any, choose: random.Random) -> None:
+    """Gives the active thing a chalky colour with a texture."""
+    material = bpy.data.materials.new("Paint")
+    if bpy.app.version < (5, 0, 0):
+        material.use_nodes = True
+    nodes, links = material.node_tree.nodes, material.node_tree.links
+    nodes.remove(nodes["Principled BSDF"])
+    surface, noise, ramp = (nodes.new(kind) for kind in ("ShaderNodeBsdfDiffuse", "ShaderNodeTexNoise", "ShaderNodeValToRGB"))
+    noise.inputs["Scale"].default_value = choose.uniform(3, 12)
+    for stop, position in zip(ramp.color_ramp.elements, (0.3, 0.7), strict=True):
+        stop.position, stop.color = position, (*(choose.uniform(0.1, 0.6) for _ in range(3)), 1)
+    links.new(noise.outputs[0], ramp.inputs[0])
+    links.new(ramp.outputs[0], surface.inputs["Color"])
+    links.new(surface.outputs[0], nodes["Material Output"].inputs["Surface"])
+    bpy.context.object.data.materials.append(material)
+
+
+def _views(bpy: Any, scene: Any) -> dict[str, Any]:
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "blender"))
+    from render_geometry import render_geometry
+
+    geometry = render_geometry(scene)
+    views: dict[str, Any] = {"depth": geometry.depth, "normals": geometry.normals, "intrinsics": geometry.intrinsics}
+    for name, values in LAMPS.items():
+        lamp = _lamp(bpy, scene, values)
+        for suffix, casts in (("", True), ("_bare", False)):
+            lamp.data.use_shadow = casts
+            views[name + suffix] = _rendered(bpy, scene)
+        bpy.data.objects.remove(lamp)
+    views["even"] = _even(bpy, scene)
+    return views
+
+
+def _lamp(bpy: Any, scene: Any, values: dict[str, Any]) -> Any:
+    """In Blender's world, seen from its camera, a lamp whose light on a surface that faces it (a point light: at 1 m) is 1."""
+    from mathutils import Vector
+
+    camera = scene.camera
+    bpy.context.view_layer.update()
+    place = Vector(values["position"])
+    lamp = bpy.data.objects.new("Lamp", bpy.data.lights.new("Lamp", "POINT" if values["is_point"] else "SUN"))
+    if values["is_point"]:
+        lamp.data.energy, lamp.data.shadow_soft_size = 4 * math.pi**2 * values["intensity"], values["size"] / 2
+        lamp.location = camera.matrix_world @ place
+    else:
+        lamp.data.energy, lamp.data.angle = math.pi, 2 * math.atan(values["size"] / 2)
+        lamp.rotation_euler = (camera.matrix_world.to_3x3() @ place).to_track_quat("Z", "Y").to_euler()
+    scene.collection.objects.link(lamp)
+    return lamp
+
+
+def _even(bpy: Any, scene: Any) -> np.ndarray:
+    """The colours of the surfaces: a world that shines evenly, each surface as if it alone were there."""
+    for material in bpy.data.materials:
+        nodes, links = material.node_tree.nodes, material.node_tree.links
+        shine = nodes.new("ShaderNodeEmission")
+        links.new(next(node for node in nodes if node.type == "VALTORGB").outputs[0], shine.inputs["Color"])
+        links.new(shine.outputs[0], nodes["Material Output"].inputs["Surface"])
+    return _rendered(bpy, scene)
+
+
+def _rendered(bpy: Any, scene: Any) -> np.ndarray:
+    """(H, W, 3) linear light."""
+    with tempfile.TemporaryDirectory() as folder:
+        scene.render.filepath = str(Path(folder) / "view.exr")
+        bpy.ops.render.render(write_still=True)
+        picture = bpy.data.images.load(scene.render.filepath)
+        levels = np.empty(len(picture.pixels), np.float32)
+        picture.pixels.foreach_get(levels)
+        width, height = picture.size
+        bpy.data.images.remove(picture)
+    return levels.reshape(height, width, 4)[::-1, :, :3].copy()
+
+
+if __name__ == "__main__":
+    main()
