@@ -2,9 +2,9 @@
 
     python benchmarks/relight.py DIR [--against CHECKOUT] [--pictures OUT]
 
-DIR: scenes that `relight_scenes.py` rendered. Each is evenly lit, and relit without ambient light. `apart`: mean difference from Blender's
-picture, in steps of 255 of sRGB, with shadows and without any. `shadow`: how well the half of the light that is missing agrees, intersection
-over union, among surfaces that face the lamp. --against: the same by another checkout of the pack, which may know no area lights.
+DIR: scenes that `relight_scenes.py` rendered. Each is evenly lit, and relit without ambient light. `apart`: mean difference from
+Blender's picture, in steps of 255 of sRGB; `bare`: the same without any shadows. `shadow`: how well what the lamp does not reach agrees,
+intersection over union, among surfaces that face it. --against: another checkout of the pack, which may know no area lights.
 """
 
 from __future__ import annotations

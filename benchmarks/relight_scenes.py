@@ -2,9 +2,9 @@
 
     python benchmarks/relight_scenes.py --out DIR [--seeds 1 2] [--width 640 --height 360] [--samples 32]
 
-DIR/scene_<seed>.npz: `even` (H, W, 3) linear light under even light without shadows; `depth` (H, W) float32 metres and `normals` (H, W, 3),
-OPENGL axes, one ray a pixel; `intrinsics` (3, 3), centre of the first pixel = (0, 0); for each lamp of LAMPS `<lamp>`, linear light that comes
-straight from it, and `<lamp>_bare`, the same where it casts no shadows. `lamps`: LAMPS as JSON.
+DIR/scene_<seed>.npz: `even` (H, W, 3) linear light under even light without shadows; `depth` (H, W) float32 metres and `normals`
+(H, W, 3), OPENGL axes, one ray a pixel; `intrinsics` (3, 3), centre of the first pixel = (0, 0); for each lamp of LAMPS `<lamp>`, linear
+light that comes straight from it, and `<lamp>_bare`, the same where it casts no shadows. `lamps`: LAMPS as JSON.
 """
 
 from __future__ import annotations

@@ -194,7 +194,7 @@ def test_no_shadow_falls_on_the_sky():
         "depth": depth,
         "light": "directional",
         "azimuth": 0,
-        "elevation": 10,
+        "elevation": 45,
         "normal_map": torch.tensor((0.5, 0.5, 1.0)).expand(1, 96, 128, 3),
     }
     lit = {

@@ -186,3 +186,96 @@ def test_bad_input_is_named(change, message):
 def test_bad_lamps_are_named(bad):
     with pytest.raises(ValueError, match=r"nowhere|not finite|0 or more"):
         Light(**bad)
+
+
+def flat_facing(direction, size=8):
+    return torch.tensor(direction).view(1, 3, 1, 1).expand(1, 3, size, size)
+
+
+def test_lamps_add_in_linear_light():
+    normals, _ = sphere()
+    first, second = Light(light_direction(180, 20), intensity=0.4), Light(light_direction(0, 60), colour=(0.2, 0.5, 1.0), intensity=0.5)
+    picture = grey(normals)
+    one, other, both = (to_linear(relight(picture, normals, lamps, ambient=0).numpy()) for lamps in (first, [second], (first, second)))
+    assert np.abs(one + other - both).max() < 1e-5
+    assert relight(picture, normals, (), ambient=0).max() == 0
+
+
+@pytest.mark.parametrize(("up", "share"), [(1.0, 1.0), (0.0, 0.5), (-1.0, 0.0), (0.6, 0.8)])
+def test_ambient_light_comes_from_two_sides(up, share):
+    """A plane sees (1 + n.y) / 2 of the upper half of the world."""
+    normals = flat_facing((0.0, up, math.sqrt(1 - up * up)))
+    lit = relight(grey(normals), normals, (), ambient=0.5, ambient_above=(0.2, 0.4, 1.0), ambient_below=(1.0, 0.5, 0.0))
+    expected = to_linear(0.5) * 0.5 * (share * np.array((0.2, 0.4, 1.0)) + (1 - share) * np.array((1.0, 0.5, 0.0)))
+    assert np.abs(to_linear(lit[0, :, 0, 0].numpy()) - expected).max() < 1e-5
+
+
+def test_what_is_rolled_off_rises_stays_below_white_and_keeps_its_hue():
+    lit = torch.linspace(0, 50, 20001, dtype=torch.float64).view(1, 1, -1, 1) * torch.tensor((1.0, 0.5, 0.25)).view(1, 3, 1, 1)
+    rolled = roll_off(lit, torch.full_like(lit, 0.3))
+    assert torch.equal(rolled[..., :240, :], lit[..., :240, :]), "up to 0.6 nothing changes"
+    brightest = rolled[0, 0, :, 0]
+    assert (brightest.diff() > 0).all() and brightest.max() < 1
+    assert (rolled[:, 1] - rolled[:, 0] / 2).abs().max() < 1e-6 and (rolled[:, 2] - rolled[:, 0] / 4).abs().max() < 1e-6
+    slopes = brightest.diff() / lit[0, 0, :, 0].diff()
+    assert (slopes.diff().abs() < 0.02).all(), "smooth at the knee"
+
+
+def test_what_was_white_stays_white_and_nothing_is_lost_beyond():
+    white = torch.ones(1, 3, 1, 1)
+    assert torch.equal(roll_off(white, white), white) and torch.equal(roll_off(7 * white, white), white)
+    assert torch.equal(roll_off(torch.zeros(1, 3, 1, 1), white), torch.zeros(1, 3, 1, 1))
+
+
+def test_near_a_lamp_there_is_still_a_picture():
+    """At a distance of 0.2 a lamp is 25 times as bright: the clipped wall is white, the rolled off one keeps its pattern."""
+    pattern = torch.where(torch.arange(32) % 4 < 2, 0.45, 0.6).expand(1, 3, 32, 32)
+    flat = flat_facing((0.0, 0.0, 1.0), 32)
+    lamp = Light((0.0, 0.0, -0.8), is_point=True)
+    soft, clipped = (relight(pattern, flat, lamp, rolled_off=rolled)[0, 0, 16, 12:20] for rolled in (True, False))
+    assert clipped.min() > 0.9999 and soft.max() < 1 and soft.max() - soft.min() > 0.01
+
+
+def test_exposure_is_in_stops():
+    normals, _ = sphere(9)
+    plain, brighter = (to_linear(relight(grey(normals, 0.3), normals, FROM_LEFT, exposure=stops).numpy()) for stops in (0, 1))
+    assert np.abs(2 * plain - brighter).max() < 1e-5
+
+
+def test_a_lamps_own_shadow_goes_before_the_others_and_none_falls_on_the_sky():
+    depth, intrinsics = plate_before_wall()
+    flat = flat_facing((0.0, 0.0, 1.0), 1).expand(1, 3, 161, 201)
+    picture, options = grey(flat), {"depth": depth, "intrinsics": intrinsics, "ambient": 0.0}
+    lit = {
+        own: relight(picture, flat, Light(light_direction(180, 45), shadow=own), shadow=1.0, **options)[0, 0, 80, 150]
+        for own in (None, 0.0)
+    }
+    assert lit[None] == 0 and lit[0.0] > 0.3
+    sky = torch.zeros(1, 1, 161, 201, dtype=torch.bool)
+    sky[..., 140:] = True
+    assert relight(picture, flat, Light(light_direction(180, 45)), shadow=1.0, sky=sky, **options)[0, 0, 80, 150] == lit[0.0]
+
+
+def test_a_large_lamp_is_dimmer_where_it_is_near():
+    """On the axis of a disk light falls as 1 / (distance^2 + radius^2)."""
+    flat = flat_facing((0.0, 0.0, 1.0), 1)
+    picture, lamps = grey(flat, 0.3), [Light((0.0, 0.0, -0.5), True, size=size, intensity=0.2) for size in (0.0, 1.0)]
+    small, large = (to_linear(relight(picture, flat, lamp, ambient=0)[0, 0].numpy()).item() for lamp in lamps)
+    assert small / large == pytest.approx((0.25 + 0.25) / 0.25, rel=1e-3)
+
+
+def test_a_plan_is_placed_by_the_camera():
+    intrinsics = intrinsics_from_focal_length(50.0, 60, 80)
+    assert LightPlan(azimuth=0, elevation=0).placed(intrinsics, 60, 80).position == pytest.approx((1, 0, 0))
+    lamp = LightPlan("point", x=0.5, y=0.0, depth=2.0, size=0.1, shadow=0.2).placed(intrinsics, 60, 80)
+    assert lamp.position == pytest.approx((0, 1.2, -2), abs=1e-5) and (lamp.is_point, lamp.size, lamp.shadow) == (True, 0.1, 0.2)
+    with pytest.raises(ValueError, match="light is 'sun'; accepted: directional, point"):
+        LightPlan("sun")
+
+
+def test_colours_are_read_with_six_or_three_digits():
+    assert hex_to_linear("#fff") == (1, 1, 1) and hex_to_linear(" #F80 ") == hex_to_linear("#ff8800")
+    assert hex_to_linear("#808080")[0] == pytest.approx(to_linear(np.float64(128 / 255)))
+    for bad in ("fff", "#ffff", "#gggggg", "white", "##fff"):
+        with pytest.raises(ValueError, match=r"colour is .*#ffb46b or #fff"):
+            hex_to_linear(bad)

@@ -1,0 +1,127 @@
+"""Cast shadows against rays worked out by hand."""
+
+import math
+
+import pytest
+import torch
+
+from depth_normal.geometry.camera import depth_to_points, intrinsics_from_focal_length
+from depth_normal.geometry.effects.lights import Light, light_direction
+from depth_normal.geometry.effects.shadows import cast_shadow
+
+
+def camera(height, width, focal=100.0):
+    return intrinsics_from_focal_length(focal, height, width)
+
+
+def rays_to(depth, intrinsics, direction):
+    """Points (3, H, W) and the unit direction (3,) to the lamp, OPENCV axes."""
+    points = depth_to_points(depth, intrinsics)[0]
+    x, y, z = direction
+    return points, torch.tensor((x, -y, -z))
+
+
+def misses(points, way, centre):
+    """How far rays from points pass from a centre."""
+    to_centre = torch.tensor(centre).view(3, 1, 1) - points
+    along = (to_centre * way.view(3, 1, 1)).sum(0)
+    return (to_centre.square().sum(0) - along.square()).clamp(min=0).sqrt()
+
+
+def ball_before_wall(radius=0.25, middle=1.6, wall=2.0, height=240, width=320, focal=300.0):
+    """Depth of a ball on the optical axis before a wall, and where the ball is seen."""
+    intrinsics = camera(height, width, focal)
+    rays = depth_to_points(torch.ones(1, 1, height, width), intrinsics)
+    squared = rays.square().sum(1, keepdim=True)
+    found = middle**2 - squared * (middle**2 - radius**2)
+    near = (middle - found.clamp(min=0).sqrt()) / squared
+    return torch.where(found > 0, near, wall), found > 0, intrinsics
+
+
+@pytest.mark.parametrize(("azimuth", "elevation"), [(180, 45), (135, 50), (270, 40)])
+def test_a_ball_casts_the_shadow_that_rays_find(azimuth, elevation):
+    depth, on_ball, intrinsics = ball_before_wall()
+    direction = light_direction(azimuth, elevation)
+    shadow = cast_shadow(depth, intrinsics, Light(direction))
+    truth = misses(*rays_to(depth, intrinsics, direction), (0.0, 0.0, 1.6)) < 0.25
+    found, wall = shadow[0, 0] > 0.5, ~on_ball[0, 0]
+    agreement = (found & truth & wall).sum() / ((found | truth) & wall).sum()
+    assert agreement > 0.7
+    assert not (found & wall & (misses(*rays_to(depth, intrinsics, direction), (0.0, 0.0, 1.6)) > 0.32)).any()
+
+
+def before_wall(gap=0.5):
+    """A large plate whose right half is cut off, before a wall; focal length 300."""
+    depth = torch.full((1, 1, 120, 480), 2.0)
+    depth[..., :240] = 2.0 - gap
+    return depth, camera(120, 480, 300.0)
+
+
+def penumbra(shadow):
+    """Pixels between a fifth and four fifths of the light."""
+    row = shadow[0, 0, 60, 245:]
+    assert row.max() > 0.9
+    last = int((row > 0.8).nonzero().max())
+    return int((row[last:] > 0.2).sum())
+
+
+@pytest.mark.parametrize("size", [0.3, 0.6])
+def test_the_penumbra_of_an_area_light_is_as_wide_as_rays_say(size):
+    """The rim at 0.5 before the wall, light from the left at 45 degrees and an angle across: on the wall it spans gap (tan(a+) - tan(a-)).
+
+    Of a disk's width, between a fifth and four fifths of its area lie 0.49.
+    """
+    depth, intrinsics = before_wall()
+    half = math.atan(size / 2)
+    span = 0.5 * (math.tan(math.pi / 4 + half) - math.tan(math.pi / 4 - half)) / 2 * 300
+    soft = penumbra(cast_shadow(depth, intrinsics, Light(light_direction(180, 45), size=size)))
+    assert soft == pytest.approx(0.49 * span, rel=0.35)
+    assert soft > 2 * penumbra(cast_shadow(depth, intrinsics, Light(light_direction(180, 45))))
+
+
+def test_a_tiny_lamp_casts_the_hard_lamps_shadow():
+    depth, intrinsics = before_wall()
+    hard, tiny = (cast_shadow(depth, intrinsics, Light(light_direction(180, 45), size=size)) for size in (0.0, 1e-4))
+    assert (hard - tiny).abs().mean() < 0.01
+
+
+def test_a_thin_post_shades_a_strip_not_a_curtain():
+    """A post of 4 pixels at 1.5 before a wall at 3, light at 45 degrees: what it hides lies 50 pixels aside, and nothing between."""
+    depth = torch.full((1, 1, 200, 320), 3.0)
+    depth[..., 158:162] = 1.5
+    shadow = cast_shadow(depth, camera(200, 320, 100.0), Light(light_direction(180, 45)))[0, 0, 100]
+    assert shadow[195:225].max() > 0.5 and shadow[170:190].max() < 0.1 and shadow[230:].max() < 0.1
+
+
+@pytest.mark.parametrize("elevation", [5, 30, 80])
+@pytest.mark.parametrize("size", [0.0, 0.1])
+def test_depth_of_256_levels_casts_no_shadow_of_its_steps(elevation, size):
+    rows = torch.linspace(0, 1, 180).view(1, 1, -1, 1).expand(1, 1, 180, 240)
+    depth = 1 / ((rows * 255).round() / 255 * 2 / 3 + 1 / 3)
+    assert cast_shadow(depth, camera(180, 240, 240.0), Light(light_direction(180, elevation), size=size)).max() == 0
+
+
+@pytest.mark.parametrize("point", [False, True])
+def test_one_depth_everywhere_and_tiny_pictures_have_no_shadow(point):
+    for size in ((1, 1), (1, 9), (9, 1), (50, 60)):
+        depth = torch.full((2, 1, *size), 1.0)
+        lamp = Light((0.3, 0.3, -0.5 if point else 0.3), is_point=point, size=0.4)
+        shadow = cast_shadow(depth, intrinsics_from_focal_length(50.0, *size, batch=2), lamp)
+        assert shadow.shape == depth.shape and shadow.max() == 0
+
+
+def test_a_large_picture_is_shaded_as_a_small_one():
+    """Rays at every fourth pixel, enlarged, against rays at every pixel."""
+    small, _, intrinsics = ball_before_wall()
+    large, on_ball, large_intrinsics = ball_before_wall(height=960, width=1280, focal=1200.0)
+    lamp = Light(light_direction(180, 45))
+    expected = torch.nn.functional.interpolate(cast_shadow(small, intrinsics, lamp), (960, 1280), mode="bilinear")
+    found = cast_shadow(large, large_intrinsics, lamp)
+    assert (found - expected)[~on_ball].abs().mean() < 0.01
+    rim = on_ball & (large > 1.5)
+    assert found[rim].mean() - expected[rim].mean() < 0.05, "the shadow on the wall does not run onto the ball"
+
+
+def test_holes_are_refused():
+    with pytest.raises(ValueError, match="not positive and finite"):
+        cast_shadow(torch.full((1, 1, 4, 4), float("nan")), camera(4, 4), Light((0, 0, 1)))
