@@ -21,6 +21,7 @@ from .bench_command import add_bench
 from .effect_command import add_effect
 from .estimate_command import add_demo, add_estimate
 from .mesh_command import add_mesh
+from .relight_command import add_relight
 from .stereo_command import add_stereo
 from .terminal import TerminatedError, complain, open_closed_streams, say, terminable
 from .texture_command import add_texture
@@ -51,6 +52,9 @@ EXAMPLES = {
         "depth-normal effect depth-of-field a.jpg --out soft.png --model tiny --point 0.5 0.4   # sharp where the point is",
         "depth-normal effect cutout a.jpg --out thing.png --far 35        # the nearest 35 percent, without their background",
         "depth-normal effect fog a.jpg --out fog.jpg --density 0.05       # 5 percent a metre",
+    "relight": (
+        "depth-normal relight a.jpg --out lit.png --model tiny --light 180,20                # low from the left; without a download",
+        'depth-normal relight a.jpg --out lit.png --point 0.3,0.4,0.7 --colour "#ffb46b" --light 45,30 --intensity 0.4',
     ),
     "compare": ("depth-normal compare found.npz truth.exr",),
     "bench": ("depth-normal bench --model tiny                                   # without a download",),
@@ -155,6 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     add_verify(command("verify", "check models and their files on a photograph, as a table to paste into an issue"))
     add_texture(command("texture", "make maps of a material: height, normals, curvature, occlusion, or all of one photograph"))
     add_effect(command("effect", "make masks, cut-outs, fog and depth of field of a picture"))
+    add_relight(command("relight", "put a picture under other lamps, with shadows"))
     return parser
 
 

@@ -1,0 +1,106 @@
+"""`depth-normal relight`: a picture under other lamps, by its depth and normals."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from .arguments import DONE, number
+from .scene import add_result, add_scene, check_result, read_scene, result_path, write_picture
+from .terminal import say
+
+if TYPE_CHECKING:
+    from ..geometry.effects.lights import LightPlan
+
+_WHITE = "#ffffff"
+_SHADOWS = 0.5
+
+
+class _AddLamp(argparse.Action):
+    """`--light` and `--point`: one more lamp, with what was said of lamps so far."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
+        """Adds it."""
+        names = ("x", "y", "depth") if self.dest == "point" else ("azimuth", "elevation")
+        found = str(values).split(",")
+        if len(found) != len(names) or any(number(each) != number(each) for each in found):
+            parser.error(f"argument {option}: {values!r} is not {','.join(names)}: {len(names)} numbers with commas between, no spaces")
+        kind = "point" if self.dest == "point" else "directional"
+        lamp = {**namespace.of_lamps, "kind": kind, **dict(zip(names, map(number, found), strict=True))}
+        namespace.lamps = (*namespace.lamps, lamp)
+
+
+class _OfLamp(argparse.Action):
+    """What the lamp before it is like; before any lamp, what all are like."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
+        """Notes it."""
+        if namespace.lamps:
+            namespace.lamps = (*namespace.lamps[:-1], {**namespace.lamps[-1], self.named: values})
+        else:
+            namespace.of_lamps = {**namespace.of_lamps, self.named: values}
+
+    @property
+    def named(self) -> str:
+        """As `LightPlan` calls it; `size` alone is the network's."""
+        return self.dest.removeprefix("lamp_")
+
+
+def add_relight(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `relight`."""
+    add_scene(parser)
+    add_result(parser)
+    lamps = parser.add_argument_group("lamps, each with what follows it; without any, one from the left above")
+    light = "a lamp as far as the sun: 0 right, 90 above, 180 left; then 0 grazing to 90 from the viewer (--light=-30,10 where a - begins)"
+    lamps.add_argument("--light", action=_AddLamp, metavar="AZIMUTH,ELEVATION", help=light)
+    point = "a lamp in the scene: 0 to 1 from left to right, and from top to bottom, then how far from the viewer; 1 is the near end"
+    lamps.add_argument("--point", action=_AddLamp, metavar="X,Y,DEPTH", help=point)
+    lamps.add_argument("--colour", action=_OfLamp, metavar="#RRGGBB", help=f"of the lamp before it (default: {_WHITE})")
+    intensity = "1 shows what faces it (a point light: at distance 1) as bright as in the picture (default: 1)"
+    lamps.add_argument("--intensity", action=_OfLamp, type=number, metavar="X", help=intensity)
+    size = "its diameter, for soft shadows; of a --light as seen from 1 away: 0.01 the sun, 0.3 a window (default: 0)"
+    lamps.add_argument("--lamp-size", dest="lamp_size", action=_OfLamp, type=number, metavar="X", help=size)
+    shadows = f"how dark its shadows are, 0 to 1 (default: {_SHADOWS})"
+    lamps.add_argument("--shadows", dest="shadow", action=_OfLamp, type=number, metavar="X", help=shadows)
+    looks = parser.add_argument_group("the rest of the light, and the surfaces")
+    ambient = "share of the picture's own light that stays (default: %(default)s)"
+    looks.add_argument("--ambient", type=number, default=0.3, metavar="X", help=ambient)
+    looks.add_argument("--ambient-above", default=_WHITE, metavar="#RRGGBB", help="its colour on what faces up")
+    looks.add_argument("--ambient-below", default=_WHITE, metavar="#RRGGBB", help="its colour on what faces down")
+    specular = "share of the light that is mirrored (default: %(default)s)"
+    looks.add_argument("--specular", type=number, default=0.0, metavar="X", help=specular)
+    shininess = "1 to 1000: how small highlights are (default: %(default)s)"
+    looks.add_argument("--shininess", type=number, default=32.0, metavar="X", help=shininess)
+    looks.add_argument("--exposure", type=number, default=0.0, metavar="STOPS", help="brighter by so many stops")
+    looks.add_argument("--clip", action="store_true", help="clip what is brighter than white, in place of a soft roll-off")
+    looks.add_argument("--no-sky", action="store_true", help="shadows fall on what looks like sky, too")
+    parser.set_defaults(run=_relight, lamps=(), of_lamps={})
+
+
+def _relight(arguments: argparse.Namespace) -> int:
+    from ..geometry.effects.lit_scene import lit_scene
+    from ..geometry.effects.relight import relight
+    from ..geometry.srgb import hex_to_linear
+
+    sources = (arguments.picture, arguments.geometry, arguments.depth, arguments.normal_map)
+    check_result(arguments, *(path for path in sources if path is not None))
+    plans = _plans(arguments)
+    sides = {name: hex_to_linear(getattr(arguments, name), f"--{name.replace('_', '-')}") for name in ("ambient_above", "ambient_below")}
+    looks = {name: getattr(arguments, name) for name in ("ambient", "specular", "shininess", "exposure")}
+    style: dict[str, Any] = {**looks, **sides, "rolled_off": not arguments.clip}
+    scene = read_scene(arguments)
+    lit = relight(**vars(lit_scene(scene.picture, scene.known, plans, not arguments.no_sky)), **style)
+    with result_path(arguments) as path:
+        write_picture(path, lit, scene.bits)
+    say(f"{arguments.picture}: {arguments.out}")
+    return DONE
+
+
+def _plans(arguments: argparse.Namespace) -> tuple[LightPlan, ...]:
+    """The lamps that were named; none = the usual one."""
+    from ..geometry.effects.lights import LightPlan
+    from ..geometry.srgb import hex_to_linear
+
+    usual: dict[str, Any] = {"shadow": _SHADOWS, "colour": _WHITE}
+    lamps = ({**usual, **lamp} for lamp in arguments.lamps or (arguments.of_lamps,))
+    return tuple(LightPlan(**{**lamp, "colour": hex_to_linear(lamp["colour"], "--colour")}) for lamp in lamps)
