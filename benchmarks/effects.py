@@ -2,10 +2,10 @@
 
     python benchmarks/effects.py [PICTURE] [--only relight parallax] [--rounds 5] [--threads 1] [--against CHECKOUT]
 
-Depth and normals are tiny's of the picture (default: the pack's own photograph at 1920x1080); making them is not counted. Each figure is the
-median of its rounds, in which all rows take turns; on a GPU each row waits for the device. `node` rows are whole nodes, with the likely
-depth, its sharpened edges, the sky and the colours; the others are the bare function. --against: the node Relight of another checkout,
-beside ours: how many times faster ours is, and how far the pictures are apart, in steps of 255.
+Depth and normals are tiny's of the picture (default: the pack's own photograph at 1920x1080); making them is not counted. Each figure
+is the median of its rounds, in which all rows take turns; on a GPU each row waits for the device. Rows with `(node)` are whole nodes, with
+the likely depth, its sharpened edges, the sky and the colours; the others are the bare function. --against: the node Relight of another
+checkout, beside ours: seconds, and how far its pictures are from ours, and from ours without roll-off, in steps of 255.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     cv2.setNumThreads(arguments.threads)
-    image = read_image(arguments.picture or Path(depth_normal.__file__).parent / "app" / "coffee.jpg", (arguments.width, arguments.height))
+    image = read_image(arguments.picture or Path(str(depth_normal.__file__)).parent / "app" / "coffee.jpg", (arguments.width, arguments.height))
     known = depth_normal.load_model("tiny", "float32", torch.device("cpu")).estimate(image.movedim(-1, 1))
     devices = [torch.device("cpu"), *([torch.device("cuda")] if torch.cuda.is_available() else [])]
     names = ", ".join([f"CPU, {arguments.threads} thread(s)", *([torch.cuda.get_device_name()] if len(devices) > 1 else [])])
@@ -97,9 +97,9 @@ def _relight_rows(image: Tensor, known: Estimate) -> dict[str, Run]:
     (more,) = LightNode().execute(lights=more, light="point")
     scene = lit_scene(image.movedim(-1, 1), known, ())
     lamps = {"hard": Light(light_direction(180, 20)), "soft": Light(light_direction(180, 20), size=0.3)}
-    made: dict[str, Run] = {
-        f"{name} (node)": lambda given=given: Relight().execute(image, geometry=known, **given) for name, given in LIGHTS.items()
-    }
+    made: dict[str, Run] = {}
+    for name, given in LIGHTS.items():
+        made[f"{name} (node)"] = lambda given=given: Relight().execute(image, geometry=known, **given)
     made["relight, three lamps (node)"] = lambda: Relight().execute(image, geometry=known, lights=more)
     assert scene.depth is not None
     for name, lamp in lamps.items():

@@ -20,7 +20,7 @@ from ..edges import EDGE, largest_within, neighbours_largest
 from ..plane_fit import by_bands
 from .lights import Light, placed_on, unit
 
-_MIN_STEPS, _MAX_STEPS, _PIXELS_A_STEP = 64, 256, 3
+_MIN_STEPS, _MAX_STEPS, _PIXELS_A_STEP = 64, 256, 4
 # Rays along the longer side of the picture, and how many points are looked at in one go: on a GPU, and in a CPU's cache.
 _RAYS_ALONG, _POINTS_AT_ONCE, _POINTS_IN_CACHE = 480, 1 << 22, 1 << 17
 # How far behind a surface a ray must pass to be in its shadow, in shares of that surface's depth: 8-bit depth has steps of almost 0.01.

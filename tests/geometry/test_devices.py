@@ -37,11 +37,11 @@ from depth_normal.geometry import (
     parallax,
     plane_fit,
     point_map,
-    relight,
     render,
     sky,
     sparse_fit,
     splat,
+    srgb,
     stereo,
     temporal,
     uncovered,
@@ -134,10 +134,6 @@ def view():
 
 def eyes():
     return stereo.StereoPair(maps(3), maps(3), mask(), mask())
-
-
-def lamp(is_point):
-    return relight.Light((0.1, 0.2, 0.3), is_point)
 
 
 def clip_ends():
@@ -274,15 +270,9 @@ CASES = {
         ),
         ONE_BY_ONE,
     ),
-    "relight.light_direction": (lambda: relight.light_direction(90.0, 30.0), None),
-    "relight.light_position": (lambda: relight.light_position(3.0, 4.0, 1.0, matrices(1)), NUMBERS),
-    "relight.srgb_to_linear": (lambda: relight.srgb_to_linear(maps(3)), None),
-    "relight.linear_to_srgb": (lambda: relight.linear_to_srgb(maps(3)), None),
-    "relight.relight": (
-        lambda: relight.relight(maps(3), maps(3), lamp(True), specular=0.2, shadow=0.5, depth=maps(), intrinsics=matrices(), mask=mask()),
-        f"{CAMERA}, {DEPTH}, and chooses the steps of shadows",
-    ),
-    "relight.cast_shadow": (lambda: relight.cast_shadow(maps(), matrices(), lamp(False)), f"{DEPTH}, and chooses its steps"),
+    "srgb.srgb_to_linear": (lambda: srgb.srgb_to_linear(maps(3)), None),
+    "srgb.linear_to_srgb": (lambda: srgb.linear_to_srgb(maps(3)), None),
+    "srgb.hex_to_linear": (lambda: srgb.hex_to_linear("#fff"), None),
     "render.normalise_per_image": (lambda: render.normalise_per_image(maps(), mask()), None),
     "render.depth_to_image": (
         lambda: render.depth_to_image(

@@ -1,0 +1,76 @@
+"""Light and shadows on a device that this machine need not have: no op mixes devices, and who waits for values says so."""
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from depth_normal.geometry.effects.lights import Light, LightPlan, light_position, placed_on, towards, unit
+from depth_normal.geometry.effects.lit_scene import lit_scene
+from depth_normal.geometry.effects.relight import relight, roll_off
+from depth_normal.geometry.effects.shadows import cast_shadow
+from depth_normal.geometry.estimate import Estimate, Quantity
+
+DEVICE = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0")
+SUN, LAMP = Light((0.1, 0.2, 0.3), size=0.2), Light((0.1, 0.2, 0.3), is_point=True, size=0.2)
+
+
+class Questions(TorchDispatchMode):
+    """Answers what fake tensors cannot, and counts it."""
+
+    asked = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten._local_scalar_dense.default:
+            self.asked += args[0].device == DEVICE
+            return True if args[0].dtype is torch.bool else 0.25
+        return func(*args, **(kwargs or {}))
+
+
+def maps(channels=1, size=(24, 32)):
+    return torch.rand(2, channels, *size, device=DEVICE)
+
+
+def camera(batch=2):
+    return torch.eye(3, device=DEVICE).repeat(batch, 1, 1)
+
+
+def known():
+    return Estimate(maps()[:1], Quantity.METRIC_DEPTH, normals=maps(3)[:1], intrinsics=camera(1))
+
+
+LOOKS = {"specular": 0.2, "shadow": 0.5, "ambient_above": (0.1, 0.2, 0.3)}
+
+# name: how it is called, and how many times it waits for the device
+CASES = {
+    "towards": (lambda: towards(LAMP, maps(3)), 0),
+    "unit": (lambda: unit(maps(3)), 0),
+    "placed_on": (lambda: placed_on((1.0, 2.0, 3.0), maps()), 0),
+    "roll_off": (lambda: roll_off(maps(3), maps(3)), 0),
+    # Depth, the camera, and how many steps the rays need.
+    "cast_shadow": (lambda: cast_shadow(maps(), camera(), SUN), 3),
+    "cast_shadow, every fourth pixel": (lambda: cast_shadow(maps(size=(200, 1920)), camera(), LAMP), 3),
+    # Depth and the camera once, and three times for each lamp that casts a shadow.
+    "relight without shadows": (lambda: relight(maps(3), maps(3), (SUN, LAMP), depth=maps(), intrinsics=camera()), 2),
+    "relight": (
+        lambda: relight(maps(3), maps(3), (SUN, LAMP), depth=maps(), intrinsics=camera(), mask=maps() > 0, sky=maps() > 0, **LOOKS),
+        8,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_stays_on_the_device_and_waits_no_more_than_it_must(name):
+    call, waits = CASES[name]
+    with FakeTensorMode(), Questions() as questions:
+        found = call()
+    found = found if isinstance(found, tuple) else (found,)
+    assert {each.device for each in found} == {DEVICE} and questions.asked == waits
+
+
+def test_the_scene_of_a_picture_stays_on_the_device(monkeypatch):
+    with FakeTensorMode(), Questions():
+        monkeypatch.setattr(FakeTensor, "tolist", lambda values: [0.25] * values.numel())
+        scene = lit_scene(maps(3)[:1], known(), (LightPlan(), LightPlan("point")), sky=True)
+        assert light_position(3.0, 4.0, 1.0, camera(1))[2] == -1.0
+    assert {each.device for each in vars(scene).values() if isinstance(each, torch.Tensor)} == {DEVICE} and len(scene.light) == 2
