@@ -119,10 +119,15 @@ def relight(
 
 
 def roll_off(lit: Tensor, base: Tensor) -> Tensor:
-    """Keeps what is lit brighter than white below white, hue and all.
+    """Keeps what is lit brighter than white below white; its hue stays, its colour grows paler, as on film.
 
-    m = the largest channel of `lit`, k = max(0.6, the largest channel of `base`), at most 1. Up to k nothing changes; beyond, m becomes
-    k + (m - k) (1 - k) / ((1 - k) + (m - k)), which is smooth at k, grows forever and stays below 1. All channels are scaled alike.
+    With k = max(0.6, the largest channel of `base`), at most 1, and
+
+        f(x) = x                                               up to k
+             = k + (x - k) (1 - k) / ((1 - k) + (x - k))       beyond: smooth at k, growing forever, below 1
+
+    the largest channel M becomes f(M) and the smallest m becomes f(m); a channel c between becomes
+    f(m) + (c - m) (f(M) - f(m)) / (M - m), which is as far between them as it was: the hue of HSV.
 
     Args:
         lit: (B, 3, H, W) linear light, 0 or more.
@@ -134,10 +139,19 @@ def roll_off(lit: Tensor, base: Tensor) -> Tensor:
     Source:
         E. Reinhard et al., "Photographic tone reproduction for digital images" (2002), from the knee on.
     """
-    brightest = lit.amax(1, keepdim=True)
     knee = base.amax(1, keepdim=True).clamp(KNEE, 1)
-    room, beyond = 1 - knee, (brightest - knee).clamp(min=0)
-    return lit * ((torch.minimum(brightest, knee) + beyond * room / (room + beyond).clamp(min=1e-9)) / brightest.clamp(min=1e-9))
+    room = 1 - knee
+    largest, smallest = lit.amax(1, keepdim=True), lit.amin(1, keepdim=True)
+    high, low = (_shoulder(each, knee, room) for each in (largest, smallest))
+    span = largest - smallest
+    # A span of almost nothing is grey: all channels are the largest one.
+    slope = torch.where(span > 1e-6 * largest, (high - low) / span.clamp(min=1e-12), 1.0)
+    return high + (lit - largest) * slope
+
+
+def _shoulder(light: Tensor, knee: Tensor, room: Tensor) -> Tensor:
+    beyond = (light - knee).clamp(min=0)
+    return torch.minimum(light, knee) + beyond * room / (room + beyond).clamp(min=1e-9)
 
 
 def _light_left(depth: Tensor, intrinsics: Tensor, light: Light, shadow: float, sky: Tensor | None) -> Tensor | None:

@@ -213,16 +213,20 @@ def test_ambient_light_comes_from_two_sides(up, share):
 def test_what_is_rolled_off_rises_stays_below_white_and_keeps_its_hue():
     lit = torch.linspace(0, 50, 20001, dtype=torch.float64).view(1, 1, -1, 1) * torch.tensor((1.0, 0.5, 0.25)).view(1, 3, 1, 1)
     rolled = roll_off(lit, torch.full_like(lit, 0.3))
-    assert torch.equal(rolled[..., :240, :], lit[..., :240, :]), "up to 0.6 nothing changes"
+    assert (rolled - lit)[..., :240, :].abs().max() < 1e-12, "up to 0.6 nothing changes"
     brightest = rolled[0, 0, :, 0]
     assert (brightest.diff() > 0).all() and brightest.max() < 1
-    assert (rolled[:, 1] - rolled[:, 0] / 2).abs().max() < 1e-6 and (rolled[:, 2] - rolled[:, 0] / 4).abs().max() < 1e-6
+    red, green, blue = rolled[0, :, 1:, 0]
+    assert ((green - blue) / (red - blue) - 1 / 3).abs().max() < 1e-6, "the hue"
+    assert (rolled.diff(dim=2) > 0).all(), "no channel is flat"
     slopes = brightest.diff() / lit[0, 0, :, 0].diff()
     assert (slopes.diff().abs() < 0.02).all(), "smooth at the knee"
 
 
 def test_what_was_white_stays_white_and_nothing_is_lost_beyond():
     white = torch.ones(1, 3, 1, 1)
+    grey_light = torch.full((1, 3, 1, 1), 0.4)
+    assert torch.equal(roll_off(grey_light, white), grey_light)
     assert torch.equal(roll_off(white, white), white) and torch.equal(roll_off(7 * white, white), white)
     assert torch.equal(roll_off(torch.zeros(1, 3, 1, 1), white), torch.zeros(1, 3, 1, 1))
 
