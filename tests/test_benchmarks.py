@@ -81,6 +81,25 @@ def test_a_folder_is_told_beside_what_the_cores_allow():
     assert all(float(each) > 0 for each in taken.values())
 
 
+def test_effects_are_told_in_seconds():
+    words = ["--width", "96", "--height", "64", "--rounds", "1", "--only", "relight", "cast_shadow"]
+    run = subprocess.run([sys.executable, BENCHMARKS / "effects.py", *words], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    taken = dict(re.findall(r"^(relight, .*|cast_shadow, .*?) +([\d.]+)", run.stdout, re.MULTILINE))
+    assert {"relight, sun (node)", "relight, three lamps (node)", "cast_shadow, soft"} <= set(taken)
+
+
+def test_light_is_judged_by_a_scene(tmp_path):
+    flat = np.full((24, 32, 3), 0.3, np.float32)
+    towards = np.tile(np.float32((0, 0, 1)), (24, 32, 1))
+    lamps = {"sun": {"position": (0, 0, 1), "is_point": False, "size": 0.0}}
+    maps = {"even": flat, "sun": flat, "sun_bare": flat, "normals": towards, "depth": np.full((24, 32), 2, np.float32)}
+    np.savez(tmp_path / "scene_1.npz", lamps=json.dumps(lamps), intrinsics=np.float32([[30, 0, 15.5], [0, 30, 11.5], [0, 0, 1]]), **maps)
+    run = subprocess.run([sys.executable, BENCHMARKS / "relight.py", tmp_path], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert re.search(r"^scene_1 sun +0\.00 +0\.00", run.stdout, re.MULTILINE)
+
+
 def test_an_unknown_measurement_is_answered_with_those_there_are():
     run = subprocess.run([sys.executable, BENCHMARKS / "memory.py", "nothing"], capture_output=True, text=True)
     assert run.returncode == 2 and "Traceback" not in run.stderr

@@ -1,0 +1,105 @@
+"""The node Light and what Relight does with several lamps: contract, sums, errors."""
+
+import inspect
+
+import pytest
+import torch
+
+from depth_normal.geometry.conventions import encode_normal_map
+from depth_normal.geometry.effects.lights import LightPlan
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.srgb import srgb_to_linear
+from depth_normal.nodes.lights import MAX_LIGHTS, Light
+from depth_normal.nodes.relight import Relight
+
+
+def flat_map(size=32):
+    up = torch.tensor((0.0, 0.0, 1.0)).view(1, 3, 1, 1).expand(1, 3, size, size)
+    return encode_normal_map(up, "opengl").movedim(1, -1)
+
+
+def grey(batch=1, size=32):
+    return torch.full((batch, size, size, 3), 0.4)
+
+
+def square():
+    """A near square before a wall, raw."""
+    depth = torch.full((1, 1, 48, 48), 1.5)
+    depth[..., 16:32, 16:32] = 1.0
+    up = torch.tensor((0.0, 0.0, 1.0)).view(1, 3, 1, 1).expand(1, 3, 48, 48)
+    return Estimate(depth, Quantity.METRIC_DEPTH, normals=up)
+
+
+def test_contract():
+    inputs = Light.INPUT_TYPES()
+    assert inputs["required"] == {} and Light.CATEGORY == "Depth & Normals/Effects" and Light.RETURN_TYPES == ("DEPTH_NORMAL_LIGHTS",)
+    assert all(options[1].get("tooltip") for options in inputs["optional"].values())
+    defaults = {name: parameter.default for name, parameter in inspect.signature(Light.execute).parameters.items()}
+    assert list(defaults)[1:] == list(inputs["optional"])
+    assert {
+        name: options["default"] for name, (_, options) in inputs["optional"].items() if "default" in options
+    }.items() <= defaults.items()
+
+
+def test_saved_graphs_keep_relights_widgets_in_their_places():
+    both = {**Relight.INPUT_TYPES()["required"], **Relight.INPUT_TYPES()["optional"]}
+    widgets = [name for name, (kind, _) in both.items() if isinstance(kind, list) or kind in ("FLOAT", "STRING", "BOOLEAN")]
+    old = "light colour azimuth elevation light_x light_y light_depth intensity ambient specular shininess shadows normal_coding sky"
+    assert widgets[:14] == old.split() and widgets[14:] == ["light_size", "ambient_above", "ambient_below", "exposure", "roll_off"]
+
+
+def test_lamps_are_chained_and_their_light_is_added():
+    (one,) = Light().execute(azimuth=0, elevation=30, intensity=0.5, colour="#f00")
+    (two,) = Light().execute(one, light="point", light_depth=2.0, shadows=0.0)
+    assert [each.kind for each in two] == ["directional", "point"] and [each.shadow for each in two] == [0.5, 0.0]
+    settings = {"normal_map": flat_map(), "ambient": 0.0, "elevation": 90.0}
+    (own,), (both,) = Relight().execute(grey(), **settings), Relight().execute(grey(), lights=one, **settings)
+    gain = srgb_to_linear(both) - srgb_to_linear(own)
+    expected = srgb_to_linear(torch.tensor(0.4)) * 0.5 * 0.5
+    assert (gain[..., 0] - expected).abs().max() < 1e-5 and gain[..., 1:].abs().max() < 1e-6
+
+
+def test_a_large_lamps_shadow_is_soft():
+    image = grey(size=48)
+    lit = {
+        size: Relight().execute(image, azimuth=180, elevation=50, geometry=square(), shadows=1.0, ambient=0.0, light_size=size)[0]
+        for size in (0.0, 0.6)
+    }
+    between = {size: ((each > 0.02) & (each < each.max() - 0.02)).float().mean() for size, each in lit.items()}
+    assert between[0.6] > 2 * between[0.0]
+
+
+def test_no_shadow_falls_on_a_masked_sky():
+    mask = torch.ones(1, 20, 20)
+    lit = [Relight().execute(grey(2, 48), azimuth=180, geometry=square(), shadows=1.0, sky_mask=each)[0] for each in (mask, 1 - mask)]
+    (bare,) = Relight().execute(grey(2, 48), azimuth=180, geometry=square(), shadows=0.0)
+    assert torch.equal(lit[0], bare) and not torch.equal(lit[1], bare)
+
+
+def test_exposure_ambient_colours_and_clipping_reach_the_picture():
+    settings = {"normal_map": flat_map(), "intensity": 0.0, "ambient": 1.0}
+    (plain,), (brighter,) = (Relight().execute(grey(), exposure=stops, **settings) for stops in (0.0, 1.0))
+    assert torch.allclose(plain, grey(), atol=1e-5) and torch.allclose(srgb_to_linear(brighter), 2 * srgb_to_linear(plain), atol=1e-5)
+    (sides,) = Relight().execute(grey(), ambient_above="#f00", ambient_below="#00f", **settings)
+    assert torch.allclose(srgb_to_linear(sides[0, 0, 0]), srgb_to_linear(grey()[0, 0, 0]) * torch.tensor((0.5, 0, 0.5)), atol=1e-5)
+    burnt = {"normal_map": flat_map(), "light": "point", "light_depth": 0.9}
+    (soft,), (clipped,) = Relight().execute(grey(), **burnt), Relight().execute(grey(), roll_off=False, **burnt)
+    assert soft.max() < 1 and clipped.max() > 0.9999
+
+
+@pytest.mark.parametrize(
+    ("bad", "kind", "message"),
+    [
+        ({"colour": "blue"}, ValueError, "colour is 'blue'; accepted: # and six or three"),
+        ({"ambient_below": "#12"}, ValueError, "ambient_below is '#12'"),
+        ({"light_size": -1.0}, ValueError, "light_size is -1.0; accepted: 0 to 10"),
+        ({"light_x": 7.0}, ValueError, "light_x is 7.0; accepted: -2 to 3"),
+        ({"exposure": float("nan")}, ValueError, "exposure is nan"),
+        ({"lights": [1]}, TypeError, "the lights input is list; link the output of the node Light"),
+        ({"lights": (LightPlan(),) * (MAX_LIGHTS + 1)}, ValueError, "there are 65 lights; accepted: 64"),
+        ({"sky_mask": torch.zeros(3, 4, 4)}, ValueError, "sky_mask holds 3 masks, image 1 pictures; expected as many, or one for all"),
+    ],
+)
+def test_bad_input_is_named(bad, kind, message):
+    with pytest.raises(kind, match=message):
+        Relight().execute(grey(), normal_map=flat_map(), **bad)
