@@ -39,7 +39,6 @@ _LOOK_NUMBERS = {
         "Share of the light that is mirrored: 0 chalk, 0.1 to 0.3 skin, wood, paint, more is wet or polished.",
     ),
     "shininess": (32.0, 1.0, 1000.0, 1.0, "How small highlights are: 5 broad and dull, 200 small and bright."),
-    **SHADOWS,
 }
 _EXPOSURE = {"exposure": (0.0, -10.0, 10.0, 0.1, "Brighter by so many stops: 1 doubles the light, -1 halves it.")}
 _MOVE_NUMBERS = {
@@ -83,7 +82,7 @@ class Relight:
                 "image": image_input("The picture to light, or a batch."),
                 "light": kind_widget(),
                 "colour": colour_widget(),
-                **number_widgets({**PLACE_NUMBERS, **_LOOK_NUMBERS}),
+                **number_widgets({**PLACE_NUMBERS, **_LOOK_NUMBERS, **SHADOWS}),
             },
             "optional": {
                 "normal_map": image_input("Any normal map of the picture, any size. Without one, normals come from the depth."),
@@ -136,20 +135,14 @@ class Relight:
         """One relit picture a picture."""
         check_choice("sky", sky, SKIES)
         check_choice("normal_coding", normal_coding, CODINGS)
-        looks = {"ambient": ambient, "specular": specular, "shininess": shininess, "shadows": shadows}
-        check_numbers(_LOOK_NUMBERS, looks)
-        check_numbers(_EXPOSURE, {"exposure": exposure})
-        del looks["shadows"]  # each lamp has its own
-        sides = {name: hex_to_linear(each, name) for name, each in (("ambient_above", ambient_above), ("ambient_below", ambient_below))}
+        check_numbers(SHADOWS, {"shadows": shadows})
+        style = _style(ambient, specular, shininess, exposure, ambient_above, ambient_below, roll_off)
         values = (azimuth, elevation, light_x, light_y, light_depth, intensity, light_size)
-        own = light_plan(light, colour, dict(zip((*PLACE_NUMBERS, *SIZE), values, strict=True)), shadows)
-        plans = (own, *check_lights(lights))
+        plans = (light_plan(light, colour, dict(zip((*PLACE_NUMBERS, *SIZE), values, strict=True)), shadows), *check_lights(lights))
         pictures = to_rgb(image)
-        whole = known_of(pictures, geometry, depth, normal_map, normal_coding)
+        pairs = counted(pictures_with(pictures, known_of(pictures, geometry, depth, normal_map, normal_coding)), len(pictures))
         skies = _skies(sky_mask, pictures, find=sky == "auto" and any(each.shadow != 0 for each in plans))
-        pairs = zip(counted(pictures_with(pictures, whole), len(pictures)), skies, strict=True)
-        scenes = (lit_scene(picture, estimate, plans, skyed) for (picture, estimate), skyed in pairs)
-        style: dict[str, Any] = {**looks, **sides, "exposure": exposure, "rolled_off": roll_off}
+        scenes = (lit_scene(*pair, plans, where) for pair, where in zip(pairs, skies, strict=True))
         return joined(((to_output(relight(**vars(scene), **style)),) for scene in scenes), len(pictures))
 
 
@@ -209,6 +202,14 @@ class DepthParallax:
         views = (view for picture, estimate in pictures_with(pictures, whole) for view in _views(picture, estimate, path, focus))
         total = len(pictures) * len(path)
         return joined(((to_output(view),) for view in counted(views, total)), total)
+
+
+def _style(ambient: float, specular: float, shininess: float, exposure: float, above: str, below: str, roll_off: bool) -> dict[str, Any]:
+    """What `relight` takes of how everything looks, whatever the lamps."""
+    looks = {"ambient": ambient, "specular": specular, "shininess": shininess, "exposure": exposure}
+    check_numbers({**_LOOK_NUMBERS, **_EXPOSURE}, looks)
+    sides = {name: hex_to_linear(colour, name) for name, colour in (("ambient_above", above), ("ambient_below", below))}
+    return {**looks, **sides, "rolled_off": roll_off}
 
 
 def _skies(mask: Tensor | None, pictures: Tensor, find: bool) -> Iterator[Tensor | bool]:

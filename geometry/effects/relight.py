@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -89,33 +90,70 @@ def relight(
     check_range("shadow", shadow, 0, 1)
     check_range("exposure", exposure, -20, 20)
     shadows = [_light_left(depth, intrinsics, each, shadow if each.shadow is None else each.shadow, sky) for each in lights]
-    above, below = (placed_on(colour, picture) for colour in (ambient_above, ambient_below))
-    shadowed = [index for index, each in enumerate(shadows) if each is not None]
-    focal = [intrinsics[:, i, j].to(picture).view(-1, 1, 1, 1) for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2))]
-    columns, rows = (torch.arange(n, device=picture.device, dtype=picture.dtype) for n in (picture.shape[-1], picture.shape[-2]))
+    surface = _Surface(specular, shininess, exposure, rolled_off)
+    below, above = (ambient * placed_on(colour, picture) for colour in (ambient_below, ambient_above))
+    rays = _Rays.of(intrinsics.to(picture), picture)
 
     def shade(picture: Tensor, normals: Tensor, depth: Tensor, rows: Tensor, *left: Tensor) -> tuple[Tensor]:
-        points = _points(depth, rows, columns, focal)
-        base = srgb_to_linear(picture)
-        view = unit(-points) if specular > 0 else points
-        diffuse = ambient * torch.lerp(below, above, (1 + normals[:, 1:2]) / 2)
-        mirrored = torch.zeros_like(base)
-        for index, each in enumerate(lights):
-            to_light, strength = towards(each, points)
-            received = _dot(normals, to_light).clamp_(min=0) * strength
-            if index in shadowed:
-                received = received * left[shadowed.index(index)]
-            received = received * placed_on(each.colour, picture)
-            diffuse = diffuse + (1 - specular) * received
-            if specular > 0:
-                facing = _dot(normals, unit(to_light + view)).clamp_(min=0)
-                mirrored = mirrored + specular * _highlight_factor(shininess) * facing**shininess * received
-        lit = 2**exposure * (base * diffuse + mirrored)
-        return (linear_to_srgb((roll_off(lit, base) if rolled_off else lit).clamp(0, 1)),)
+        known = iter(left)
+        lit = [(each, None if whole is None else next(known)) for each, whole in zip(lights, shadows, strict=True)]
+        own = torch.lerp(below, above, (1 + normals[:, 1:2]) / 2)
+        return (_shaded(picture, normals, rays.points(depth, rows), own, lit, surface),)
 
     left = [each for each in shadows if each is not None]
-    (lit,) = by_bands(shade, 0, picture, normals, depth, rows.view(1, 1, -1, 1), *left)
+    (lit,) = by_bands(shade, 0, picture, normals, depth, rays.rows, *left)
     return lit if mask is None else torch.where(mask, lit, picture)
+
+
+@dataclass(frozen=True)
+class _Surface:
+    """How surfaces and the camera take light: as the arguments of `relight`."""
+
+    specular: float
+    shininess: float
+    exposure: float
+    rolled_off: bool
+
+
+@dataclass(frozen=True)
+class _Rays:
+    """What pixels look along: `focal` holds fx, skew, cx, fy, cy, each (B, 1, 1, 1)."""
+
+    focal: list[Tensor]
+    columns: Tensor
+    rows: Tensor
+
+    @classmethod
+    def of(cls, intrinsics: Tensor, like: Tensor) -> _Rays:
+        """Those of a camera, for a map's pixels."""
+        focal = [intrinsics[:, i, j].view(-1, 1, 1, 1) for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2))]
+        rows, columns = (torch.arange(n, device=like.device, dtype=like.dtype) for n in like.shape[-2:])
+        return cls(focal, columns, rows.view(1, 1, -1, 1))
+
+    def points(self, depth: Tensor, rows: Tensor) -> Tensor:
+        """What some rows show, (B, 3, h, W) in OPENGL axes."""
+        fx, skew, cx, fy, cy = self.focal
+        y = (rows - cy) / fy
+        return torch.cat(((self.columns - cx - skew * y) / fx * depth, -y * depth, -depth), 1)
+
+
+def _shaded(
+    picture: Tensor, normals: Tensor, points: Tensor, diffuse: Tensor, lights: Sequence[tuple[Light, Tensor | None]], surface: _Surface
+) -> Tensor:
+    """Pixels under lamps, each with what its shadows leave of it, and under `diffuse`, the light that is there anyway."""
+    base, specular = srgb_to_linear(picture), surface.specular
+    view = unit(-points) if specular > 0 else points
+    mirrored = torch.zeros_like(base)
+    for light, left in lights:
+        to_light, strength = towards(light, points)
+        received = _dot(normals, to_light).clamp_(min=0) * strength
+        received = (received if left is None else received * left) * placed_on(light.colour, picture)
+        diffuse = diffuse + (1 - specular) * received
+        if specular > 0:
+            facing = _dot(normals, unit(to_light + view)).clamp_(min=0)
+            mirrored = mirrored + specular * _highlight_factor(surface.shininess) * facing**surface.shininess * received
+    lit = 2**surface.exposure * (base * diffuse + mirrored)
+    return linear_to_srgb((roll_off(lit, base) if surface.rolled_off else lit).clamp(0, 1))
 
 
 def roll_off(lit: Tensor, base: Tensor) -> Tensor:
@@ -160,13 +198,6 @@ def _light_left(depth: Tensor, intrinsics: Tensor, light: Light, shadow: float, 
         return None
     hidden = cast_shadow(depth, intrinsics, light)
     return 1 - shadow * (hidden if sky is None else hidden.masked_fill(sky, 0))
-
-
-def _points(depth: Tensor, rows: Tensor, columns: Tensor, focal: Sequence[Tensor]) -> Tensor:
-    """What pixels show, (B, 3, H, W) in OPENGL axes; `rows` (1, 1, H, 1), `columns` (W,), `focal`: fx, skew, cx, fy, cy."""
-    fx, skew, cx, fy, cy = focal
-    y = (rows - cy) / fy
-    return torch.cat(((columns - cx - skew * y) / fx * depth, -y * depth, -depth), 1)
 
 
 def _dot(first: Tensor, second: Tensor) -> Tensor:
