@@ -52,6 +52,7 @@ EXAMPLES = {
         "depth-normal effect depth-of-field a.jpg --out soft.png --model tiny --point 0.5 0.4   # sharp where the point is",
         "depth-normal effect cutout a.jpg --out thing.png --far 35        # the nearest 35 percent, without their background",
         "depth-normal effect fog a.jpg --out fog.jpg --density 0.05       # 5 percent a metre",
+    ),
     "relight": (
         "depth-normal relight a.jpg --out lit.png --model tiny --light 180,20                # low from the left; without a download",
         'depth-normal relight a.jpg --out lit.png --point 0.3,0.4,0.7 --colour "#ffb46b" --light 45,30 --intensity 0.4',

@@ -6,7 +6,7 @@ import re
 
 import torch
 
-from ..relight import srgb_to_linear
+from ..srgb import srgb_to_linear
 
 
 def linear_colour(text: str) -> tuple[float, float, float]:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..checks import check_map, check_range
 from ..edges import largest_within, neighbours_largest
-from ..relight import linear_to_srgb, srgb_to_linear
+from ..srgb import linear_to_srgb, srgb_to_linear
 from ..uncovered import fill_uncovered
 from .bokeh import LARGEST_STEP, MAX_BLADES, blur_layer, size_step
 

@@ -13,8 +13,8 @@ from ..checks import check_map
 from ..edges import edge_radius, sharpen_depth_edges
 from ..estimate import Estimate
 from ..likely import likely_intrinsics
-from ..relight import linear_to_srgb, srgb_to_linear
 from ..sky import find_sky
+from ..srgb import linear_to_srgb, srgb_to_linear
 from .depths import known_depths
 
 # So far is the sky, in the unit of depth; and the largest exponent.
