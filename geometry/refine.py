@@ -1,0 +1,167 @@
+"""Geometry whose edges sit where the picture's are: depth without ramps, and normals of their own side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ..utils import resize_map
+from .checks import check_map, check_range
+from .estimate import Estimate, Quantity
+from .levels import FAR_AND_NEAR_END, measure_range
+from .sides import ramp_width, take_sides
+
+MAX_STRENGTH, MAX_RADIUS = 2.0, 64
+
+Derive = Callable[[Estimate], Estimate]
+
+# Ramps of more pixels than this hide the surfaces beside them; of fewer, a mixed pixel stands between two whole ones.
+_SOFT, _PIXELS_A_RAMP = 2.4, 2.2
+_RADIUS = 0.8
+# Maps whose sides are rounded differ by a pixel or two; others are of another picture.
+_STRETCH = 1.05
+_LEAST = 0.05
+
+
+def refine_geometry(
+    estimate: Estimate,
+    picture: Tensor,
+    strength: float = 1.0,
+    radius: int = 0,
+    derive: Derive | None = None,
+    resampling: str = "bilinear",
+) -> Estimate:
+    """The estimate at the picture's size, with depth edges where the picture has its own.
+
+    Networks see pictures smaller than they are: at the edges of things their depth is a ramp between near and far. Every pixel of a ramp
+    becomes a part of the surface on one of its sides; masks, where the infinitely far begins, likewise. What is no ramp stays as it is,
+    textures included.
+
+    Args:
+        estimate: With depth of any quantity, of the picture's shape and any size; best of the network's own.
+        picture: (B, 3, H, W) in [0, 1].
+        strength: What colours count beside the ramp's own middle, 0 to 2.
+        radius: Half the width of ramps in pixels of the picture, to 64; 0 = measured.
+        derive: Adds normals where there are none, as `with_normals` does: before ramps are removed they would be wrong beside edges, and
+            after the depth is enlarged the network's pixels would show in them. None = nothing is added.
+        resampling: As `Estimate.resized`.
+
+    Returns:
+        Depth, mask and normals refined, confidence and intrinsics resized.
+
+    Raises:
+        ValueError: No depth, a picture of another batch or shape, or numbers out of range.
+
+    Source:
+        See `sides`.
+    """
+    estimate.known_depth()
+    check_map(picture, 3, "picture")
+    check_range("strength", strength, 0, MAX_STRENGTH)
+    check_range("radius", radius, 0, MAX_RADIUS)
+    _check_alike(estimate, picture)
+    pairs = [(estimate.pictures(i, i + 1), picture[i : i + 1].to(estimate.device)) for i in range(estimate.batch)]
+    parts = [_refined(*pair, strength, radius, derive, resampling) for pair in pairs]
+    return Estimate.cat(_alike_in_masks(parts))
+
+
+def _check_alike(estimate: Estimate, picture: Tensor) -> None:
+    if picture.shape[0] != estimate.batch:
+        raise ValueError(f"geometry holds {estimate.batch} pictures, picture {picture.shape[0]}; expected as many")
+    height, width = picture.shape[-2:]
+    stretch = estimate.height * width / (estimate.width * height)
+    # One pixel more or less is much of few.
+    slack = 1 / min(estimate.height, estimate.width, height, width)
+    if not 1 / (_STRETCH + slack) < stretch < _STRETCH + slack:
+        found = f"geometry has {estimate.width}x{estimate.height} pixels, the picture {width}x{height}"
+        raise ValueError(f"{found}: another shape; is it of another picture? Crop or resize one of them first")
+
+
+def _alike_in_masks(parts: list[Estimate]) -> list[Estimate]:
+    """Masks for all, where one has one."""
+    if all((part.mask is None) == (parts[0].mask is None) for part in parts):
+        return parts
+    return [part if part.mask is not None else replace(part, mask=part.depth_valid) for part in parts]
+
+
+def _refined(one: Estimate, picture: Tensor, strength: float, radius: int, derive: Derive | None, resampling: str) -> Estimate:
+    """One picture's estimate at the picture's size."""
+    height, width = picture.shape[-2:]
+    if one.height > height or one.width > width:
+        one = one.resized(height, width)
+    if one.normals is None and derive is not None:
+        one = _with_derived(one, picture, strength, derive)
+    base = one.resized(height, width, resampling)
+    nearness, depth_of = _nearness(one)
+    grown = resize_map(nearness, height, width, "bicubic").clamp_(min=0)
+    radius = radius or min(MAX_RADIUS, math.ceil(_RADIUS * ramp_width(grown)))
+    if radius == 0:
+        return base
+    refined, moved, *normals = take_sides(grown, picture, radius, strength, base.normals)
+    assert base.depth is not None and base.depth_valid is not None
+    is_far = refined <= 0
+    depth = torch.where(moved & ~is_far, depth_of(refined).to(base.depth), base.depth)
+    return replace(base, depth=depth, normals=_unit(normals[0], base) if normals else None, mask=_mask(base, moved, is_far))
+
+
+def _mask(base: Estimate, moved: Tensor, is_far: Tensor) -> Tensor | None:
+    """The mask with its edges where sides were taken; None where all counts."""
+    assert base.depth_valid is not None
+    mask = torch.where(moved, ~is_far, base.depth_valid)
+    return None if base.mask is None and bool(mask.all()) else mask
+
+
+def _unit(directions: Tensor, base: Estimate) -> Tensor:
+    """Unit normals; where the base has holes of its own, as they are there."""
+    x, y, z = directions.split(1, 1)
+    length = (x * x).addcmul_(y, y).addcmul_(z, z).sqrt_()
+    return torch.where(length > 0, directions / length.clamp(min=1e-12), directions if base.normals is None else base.normals)
+
+
+def _with_derived(one: Estimate, picture: Tensor, strength: float, derive: Derive) -> Estimate:
+    """The estimate with normals of its depth, derived where ramps are no wider than a pixel."""
+    nearness, _ = _nearness(one)
+    width = ramp_width(nearness)
+    small = one
+    if width > _SOFT and one.height >= picture.shape[-2]:
+        # It was enlarged: back to about the size it had.
+        share = _PIXELS_A_RAMP / width
+        small = one.resized(max(1, round(one.height * share)), max(1, round(one.width * share)))
+        nearness, _ = _nearness(small)
+        width = ramp_width(nearness)
+    if 0 < width <= _SOFT:
+        nearness, depth_of = _nearness(small)
+        clean, moved = take_sides(nearness, resize_map(picture, small.height, small.width), 1, strength)
+        assert small.depth is not None
+        depth = torch.where(moved & (clean > 0), depth_of(clean).to(small.depth), small.depth)
+        derived = derive(replace(small, depth=depth))
+    else:
+        derived = derive(small)
+    if derived.normals is None:
+        return one
+    return replace(one, normals=derived.resized(one.height, one.width).normals, axes=derived.axes)
+
+
+def _nearness(one: Estimate) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Inverse depth up to scale, 0 where there is none; and what brings values of it back to depth.
+
+    The zero of disparity and of relative depth is unknown; their far end is taken to be three times as far as their near end.
+    """
+    depth, quantity, valid = one.known_depth()
+    depth = torch.where(valid, depth, 1)
+    if quantity is Quantity.METRIC_DEPTH:
+        inverse = torch.where(valid, 1 / depth, 0)
+        unit = inverse.amax().clamp(min=torch.finfo(inverse.dtype).tiny)
+        return inverse / unit, lambda nearness: 1 / (nearness * unit).clamp(min=torch.finfo(inverse.dtype).tiny)
+    low, high = (torch.where(torch.isfinite(end), end, 0) for end in measure_range(depth, valid, FAR_AND_NEAR_END))
+    span = torch.where(high > low, high - low, 1)
+    share = (depth - low) / span
+    if quantity is Quantity.DISPARITY:
+        nearness = (share * 2 + 1).clamp(min=_LEAST)
+        return torch.where(valid, nearness, 0), lambda found: (found - 1) / 2 * span + low
+    nearness = 1 / (share * 2 + 1).clamp(min=_LEAST)
+    return torch.where(valid, nearness, 0), lambda found: (1 / found.clamp(min=_LEAST) - 1) / 2 * span + low
