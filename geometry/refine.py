@@ -20,7 +20,7 @@ MAX_STRENGTH, MAX_RADIUS = 2.0, 64
 Derive = Callable[[Estimate], Estimate]
 
 # Ramps of more pixels than this hide the surfaces beside them; of fewer, a mixed pixel stands between two whole ones.
-_SOFT, _PIXELS_A_RAMP = 2.4, 2.2
+_SOFT, _BY_TWO = 2.0, 3.0
 _RADIUS = 0.8
 # Maps whose sides are rounded differ by a pixel or two; others are of another picture.
 _STRETCH = 1.05
@@ -127,11 +127,14 @@ def _with_derived(one: Estimate, picture: Tensor, strength: float, derive: Deriv
     nearness, _ = _nearness(one)
     width = ramp_width(nearness)
     small = one
-    if width > _SOFT and one.height >= picture.shape[-2]:
-        # It was enlarged: back to about the size it had.
-        share = _PIXELS_A_RAMP / width
-        small = one.resized(max(1, round(one.height * share)), max(1, round(one.width * share)))
-        nearness, _ = _nearness(small)
+    if _SOFT < width < _BY_TWO and one.height >= picture.shape[-2]:
+        # Enlarged by two, it seems: back to where a ramp is one pixel.
+        small = one.resized(max(1, round(one.height / 2)), max(1, round(one.width / 2)))
+        nearness, depth_of = _nearness(small)
+        for _ in range(3):
+            enlarged = resize_map(nearness, one.height, one.width, "bicubic")
+            nearness = (nearness + resize_map(_nearness(one)[0] - enlarged, small.height, small.width)).clamp(min=0)
+        small = replace(small, depth=torch.where(nearness > 0, depth_of(nearness), small.depth))
         width = ramp_width(nearness)
     if 0 < width <= _SOFT:
         nearness, depth_of = _nearness(small)

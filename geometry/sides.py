@@ -15,13 +15,13 @@ Source:
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .edges import EDGE, largest_within
-from .plane_fit import by_bands
 
 # Rings of places that are asked, in radii, how many on each, and the reach of their weights.
 _RINGS, _PLACES, _REACH = (0.7, 1.3, 2.0, 3.0), 8, 1.5
@@ -37,7 +37,11 @@ _BEND, _LEAST = 0.003, 1e-4
 _APART, _STEP, _REST = 0.15, 1.03, 0.03
 # The span of a window twice as wide, where the window holds the ramp.
 _WIDER = 1.8
-_TINY, _NO_WEIGHT = 1e-9, 1e-7
+_TINY, _NO_WEIGHT, _UNKNOWN = 1e-9, 1e-7, 1e-14
+# What is left of the weight of a plane that crosses the ramp, and components of normals that cancelled each other.
+_IMPLAUSIBLE, _NO_DIRECTION = 1e-3, 1e-3
+# So many pixels of ramps at a time.
+_AT_ONCE = 2**15
 # Widths of ramps are measured in windows of these radii, at so many pixels, where a span is no longer growing.
 _WINDOWS, _SAMPLES, _GROWING, _STRONG = (1, 2, 4, 8, 16, 32), 2**17, 1.15, 0.1
 
@@ -91,19 +95,38 @@ def take_sides(nearness: Tensor, picture: Tensor, radius: int, strength: float =
     low, high = _extremes(nearness, radius)
     wide_low, wide_high = _extremes(nearness, 2 * radius)
     ramp = (high > low * EDGE) & (wide_high - wide_low < _WIDER * (high - low))
-    straight = _straightness(nearness)
-    slopes = _slopes(nearness)
-    inside = torch.ones_like(nearness)
-    maps = [low, high, wide_low, wide_high, ramp.to(nearness), nearness, *slopes, straight, inside, picture]
-    maps += [] if normals is None else [normals]
+    height, width = nearness.shape[-2:]
     places = _places(radius)
-    reach = max(max(abs(dy), abs(dx)) for dy, dx, _ in places) + 1
+    reach = max(max(abs(dy), abs(dx)) for dy, dx, _ in places)
+    maps = [nearness, *_slopes(nearness), _straightness(nearness), torch.ones_like(nearness), picture]
+    maps += [] if normals is None else [normals]
+    # All that is known of a pixel lies together: it is fetched in one go.
+    table = F.pad(torch.cat(maps, 1), (reach, reach, reach, reach))[0].flatten(1).T.contiguous()
+    pixels = torch.arange(height * width, device=nearness.device).view_as(ramp)[ramp]
+    found = [
+        _asked(table, _padded_index(part, width, reach), width + 2 * reach, places, [each.flatten()[part] for each in bounds])
+        for part, bounds in ((part, (low, high, wide_low, wide_high)) for part in pixels.split(_AT_ONCE))
+    ]
+    return _chosen(nearness, normals, pixels, _Found(*(torch.cat(parts) for parts in zip(*found, strict=True))), strength)
 
-    def take_band(*padded: Tensor) -> tuple[Tensor, ...]:
-        return _taken(padded, places, reach, strength)
 
-    evidence, *sides = by_bands(take_band, reach, *maps)
-    return _chosen(nearness, normals, evidence, sides)
+def _padded_index(pixels: Tensor, width: int, reach: int) -> Tensor:
+    """Where pixels lie in maps with `reach` more pixels on every side."""
+    rows = pixels.div(width, rounding_mode="floor")
+    return (rows + reach) * (width + 2 * reach) + (pixels - rows * width) + reach
+
+
+class _Found(NamedTuple):
+    """What the places around pixels of ramps say; of N pixels."""
+
+    colour: Tensor
+    place: Tensor
+    is_edge: Tensor
+    span: Tensor
+    near: Tensor
+    far: Tensor
+    near_normals: Tensor
+    far_normals: Tensor
 
 
 def _places(radius: int) -> list[tuple[int, int, float]]:
@@ -118,55 +141,55 @@ def _places(radius: int) -> list[tuple[int, int, float]]:
     return [(dy, dx, weight) for (dy, dx), weight in found.items()]
 
 
-def _taken(padded: tuple[Tensor, ...], places: list[tuple[int, int, float]], reach: int, strength: float) -> tuple[Tensor, ...]:
-    """Evidence for the near side, and both sides' nearness and normals, of maps with `reach` more pixels on every side."""
-    low, high, wide_low, wide_high, ramp = (_at(each, reach, 0, 0) for each in padded[:5])
-    nearness, slope_x, slope_y, straight, inside, picture = padded[5:11]
-    normals = padded[11] if len(padded) > 11 else None
-    middle, span = (low + high).mul_(0.5), (high - low).clamp_(min=_TINY)
+def _asked(table: Tensor, index: Tensor, stride: int, places: list[tuple[int, int, float]], bounds: list[Tensor]) -> _Found:
+    """Asks the places around some pixels.
+
+    Args:
+        table: (pixels of the padded maps, 8 or 11): nearness, slopes, straightness, whether it is inside, colour, normal.
+        index: (N,) rows of the table.
+        stride: Rows of the table from one line of the picture to the next.
+        places: As `_places`.
+        bounds: (N,) each: the extremes in windows of one and of two radii.
+    """
+    low, high, wide_low, wide_high = bounds
+    here = table[index].T.contiguous()
+    middle, span = (low + high) * 0.5, (high - low).clamp(min=_TINY)
     top, bottom = torch.add(middle, span, alpha=_CLEAR), torch.add(middle, span, alpha=-_CLEAR)
     plain_top, plain_bottom = torch.add(middle, span, alpha=_PLAIN), torch.add(middle, span, alpha=-_PLAIN)
-    colours = [_at(each, reach, 0, 0) for each in picture.split(1, 1)]
-    sides = [_Side(middle, normals is not None) for _ in range(2)]
+    near, far = (_Side(middle, table.shape[1] - 8) for _ in range(2))
     for dy, dx, weight in places:
-        value = _at(nearness, reach, dy, dx)
-        alike = _alike(picture, colours, reach, dy, dx)
-        plane = torch.add(value, _at(slope_x, reach, dy, dx), alpha=-dx).add_(_at(slope_y, reach, dy, dx), alpha=-dy)
+        there = table.index_select(0, index + (dy * stride + dx)).T.contiguous()
+        value, slope_x, slope_y, straight, inside = there[:5]
+        red, green, blue = there[5:8] - here[5:8]
+        alike = (red * red).addcmul_(green, green).addcmul_(blue, blue).mul_(-0.5 / _COLOUR**2).exp_()
+        plane = torch.add(value, slope_x, alpha=-dx).add_(slope_y, alpha=-dy)
         plane = torch.maximum(torch.minimum(plane, wide_high), wide_low)
-        trust = (alike + 0.01).mul_(_at(straight, reach, dy, dx))
-        there = None if normals is None else _at(normals, reach, dy, dx)
-        counts = _at(inside, reach, dy, dx) * weight
-        sides[0].add(counts * (value > top), alike, trust * (plane > plain_top).to(trust).clamp_(min=1e-3), plane, there)
-        sides[1].add(counts * (value < bottom), alike, trust * (plane < plain_bottom).to(trust).clamp_(min=1e-3), plane, there)
-    near, far = sides
+        trust, counts = (alike + 0.01).mul_(straight), inside * weight
+        near.add(counts * (value > top), alike, trust * (plane > plain_top).to(trust).clamp_(min=_IMPLAUSIBLE), plane, there[8:])
+        far.add(counts * (value < bottom), alike, trust * (plane < plain_bottom).to(trust).clamp_(min=_IMPLAUSIBLE), plane, there[8:])
     seen = (near.count > _NO_WEIGHT) & (far.count > _NO_WEIGHT)
-    place = (_at(nearness, reach, 0, 0) - middle) / span
     colour = torch.log((near.likeness() + _DOUBT) / (far.likeness() + _DOUBT)).mul_(seen)
     near_value, far_value = near.value(high), far.value(low)
-    apart = (near_value - far_value > _APART * span) & (near_value > far_value * _STEP)
-    edge = ramp * apart
-    found = [colour * strength, place.mul_(_PRIOR), edge, span, near_value, far_value]
-    if normals is not None:
-        found += [near.directions(), far.directions()]
-    return tuple([torch.cat(found[:4], 1), *found[4:]])
+    is_edge = (near_value - far_value > _APART * span) & (near_value > far_value * _STEP)
+    place = (here[0] - middle) / span
+    return _Found(colour, place, is_edge, span, near_value, far_value, near.directions(), far.directions())
 
 
 class _Side:
-    """What the places of one side say, summed up."""
+    """What the places of one side say, summed up; of N pixels."""
 
-    def __init__(self, like: Tensor, with_normals: bool) -> None:
+    def __init__(self, like: Tensor, channels: int) -> None:
         self.count, self.colour, self.weight, self.sum = (torch.zeros_like(like) for _ in range(4))
-        self.normals = like.new_zeros(1, 3, *like.shape[-2:]) if with_normals else None
+        self.normals = like.new_zeros(channels, like.shape[0])
 
-    def add(self, counts: Tensor, alike: Tensor, trust: Tensor, plane: Tensor, normals: Tensor | None) -> None:
+    def add(self, counts: Tensor, alike: Tensor, trust: Tensor, plane: Tensor, normals: Tensor) -> None:
         """Takes in one place of every pixel: whether it counts, how alike its colour is, and what its plane and normal are worth."""
         self.count += counts
         self.colour.addcmul_(counts, alike)
         trust = trust.mul_(counts)
         self.weight += trust
         self.sum.addcmul_(trust, plane)
-        if self.normals is not None and normals is not None:
-            self.normals.addcmul_(trust, normals)
+        self.normals.addcmul_(trust, normals)
 
     def likeness(self) -> Tensor:
         """How alike the side's colours are to the pixel's, 0 to 1."""
@@ -174,43 +197,31 @@ class _Side:
 
     def value(self, otherwise: Tensor) -> Tensor:
         """The side's nearness at the pixel."""
-        return torch.where(self.weight > _NO_WEIGHT**2, self.sum / self.weight.clamp(min=_NO_WEIGHT**2), otherwise)
+        return torch.where(self.weight > _UNKNOWN, self.sum / self.weight.clamp(min=_UNKNOWN), otherwise)
 
     def directions(self) -> Tensor:
-        """The side's normals, zero where none is known; not unit."""
-        assert self.normals is not None
-        return self.normals / self.weight.clamp(min=_NO_WEIGHT**2)
+        """(N, 3) or (N, 0): the side's normals, not unit."""
+        return (self.normals / self.weight.clamp(min=_UNKNOWN)).T
 
 
-def _chosen(nearness: Tensor, normals: Tensor | None, evidence: Tensor, sides: list[Tensor]) -> tuple[Tensor, ...]:
+def _chosen(nearness: Tensor, normals: Tensor | None, pixels: Tensor, found: _Found, strength: float) -> tuple[Tensor, ...]:
     """Each ramp's pixel on the side that speaks louder."""
-    colour, place, edge, span = evidence.split(1, 1)
+    colour = torch.zeros_like(nearness).flatten().index_copy(0, pixels, found.colour).view_as(nearness)
     # Single pixels must not speak against all around them.
-    is_near = F.avg_pool2d(colour, 3, 1, 1, count_include_pad=False) + place > 0
-    value = torch.where(is_near, sides[0], sides[1])
-    taken = edge > 0
-    moved = taken & ((value - nearness).abs() > _REST * span)
-    refined = torch.where(moved, value, nearness)
+    colour = F.avg_pool2d(colour, 3, 1, 1, count_include_pad=False).flatten()[pixels]
+    is_near = colour * strength + found.place * _PRIOR > 0
+    here = nearness.flatten()[pixels]
+    value = torch.where(is_near, found.near, found.far)
+    moves = found.is_edge & ((value - here).abs() > _REST * found.span)
+    refined = nearness.flatten().index_copy(0, pixels, torch.where(moves, value, here)).view_as(nearness)
+    moved = torch.zeros_like(nearness, dtype=torch.bool).flatten().index_copy(0, pixels, moves).view_as(nearness)
     if normals is None:
         return refined, moved
-    directions = torch.where(is_near, sides[2], sides[3])
-    known = taken & (directions.abs().amax(1, keepdim=True) > 1e-3)
-    return refined, moved, torch.where(known, directions, normals)
-
-
-def _alike(picture: Tensor, colours: list[Tensor], reach: int, dy: int, dx: int) -> Tensor:
-    """How alike every pixel's colour and that of a place beside it are, 0 to 1."""
-    distance = torch.zeros_like(colours[0])
-    for channel, colour in zip(picture.split(1, 1), colours, strict=True):
-        difference = _at(channel, reach, dy, dx) - colour
-        distance.addcmul_(difference, difference)
-    return distance.mul_(-0.5 / _COLOUR**2).exp_()
-
-
-def _at(padded: Tensor, reach: int, dy: int, dx: int) -> Tensor:
-    """The values dy rows below and dx columns to the right of every pixel."""
-    height, width = padded.shape[-2:]
-    return padded[..., reach + dy : height - reach + dy, reach + dx : width - reach + dx]
+    directions = torch.where(is_near[:, None], found.near_normals, found.far_normals)
+    known = found.is_edge & (directions.abs().amax(1) > _NO_DIRECTION)
+    flat = normals[0].flatten(1)
+    turned = torch.where(known[:, None], directions, flat[:, pixels].T)
+    return refined, moved, flat.index_copy(1, pixels, turned.T).view_as(normals)
 
 
 def _slopes(values: Tensor) -> list[Tensor]:
