@@ -21,6 +21,7 @@ from .bench_command import add_bench
 from .effect_command import add_effect
 from .estimate_command import add_demo, add_estimate
 from .mesh_command import add_mesh
+from .refine_command import add_refine
 from .relight_command import add_relight
 from .stereo_command import add_stereo
 from .terminal import TerminatedError, complain, open_closed_streams, say, terminable
@@ -69,6 +70,7 @@ EXAMPLES = {
         "depth-normal texture occlusion height.png --out ao.png",
     ),
     "download": ("depth-normal download moge-2-vits-normal",),
+    "refine": ("depth-normal refine photo.jpg --geometry photo.npz --out refined.npz",),
 }
 """What a person types first, by the command; shown below its help."""
 
@@ -161,6 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     add_texture(command("texture", "make maps of a material: height, normals, curvature, occlusion, or all of one photograph"))
     add_effect(command("effect", "make masks, cut-outs, fog and depth of field of a picture"))
     add_relight(command("relight", "put a picture under other lamps, with shadows"))
+    add_refine(command("refine", "bring the edges of depth and normals to those of the picture"))
     return parser
 
 

@@ -70,6 +70,8 @@ def add_estimate(parser: argparse.ArgumentParser) -> None:
         "(default: 3, or 30 where the model itself marks the sky; 30 suits landscapes)"
     )
     parser.add_argument("--near-far-ratio", type=near_far_ratio, metavar="N", help=ratio)
+    refine = "bring the edges of depth and normals to the pictures' edges (see docs/large.md)"
+    parser.add_argument("--refine", action="store_true", help=refine)
     add_depth_of_stereo(parser.add_argument_group(f"for --write {LAYOUT_CHOICES[0]} and the other layouts for both eyes"))
     add_ray(parser)
     parser.set_defaults(run=lambda arguments: run_pictures(arguments, _writes(arguments)))
@@ -157,6 +159,7 @@ def run_pictures(arguments: argparse.Namespace, writes: tuple[str, ...]) -> int:
         tiles=arguments.tiles,
         ply_up=arguments.ply_up or "y",
         stereo=StereoOptions(arguments.divergence, arguments.convergence, arguments.original),
+        refine=arguments.refine,
     )
     if arguments.engine == "ray":
         from .cluster.command import plan_for_ray

@@ -15,7 +15,7 @@ def add_stereo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--layout", action="append", choices=LAYOUT_CHOICES, help=layout)
     add_depth_of_stereo(parser)
     parser.add_argument("--holes", action="store_true", help="write <stem>..._holes.png too: what was filled in is white")
-    parser.set_defaults(run=_stereo, fov=0.0, near_far_ratio=None, tiles=None, ply_up=None, engine="local")
+    parser.set_defaults(run=_stereo, fov=0.0, near_far_ratio=None, tiles=None, refine=False, ply_up=None, engine="local")
 
 
 def _stereo(arguments: argparse.Namespace) -> int:

@@ -62,6 +62,7 @@ class Options:
         ply_up: Of a PLY: what points up.
         stereo: Of the pictures for both eyes: how deep.
         tiles: As `Model.estimate`.
+        refine: Whether depth edges and normals are brought to the pictures' edges.
     """
 
     model: str = BUNDLED_MODEL
@@ -73,6 +74,7 @@ class Options:
     ply_up: str = "y"
     stereo: StereoOptions = field(default_factory=StereoOptions)
     tiles: int | str | None = None
+    refine: bool = False
 
     def settings(self, writes: Sequence[str]) -> dict[str, Any]:
         """What decides on the results, as the record of a picture holds it. It is known before a model is loaded.
@@ -188,7 +190,7 @@ def estimate(model: Model, pictures: Tensor, options: Options) -> Estimate:
     """
     derive = partial(with_normals, near_far_ratio=options.near_far_ratio)
     in_tiles: dict[str, Any] = {"tiles": options.tiles} if options.tiles else {}
-    return model.estimate(pictures, options.size, fov=options.fov, derive=derive, **in_tiles)
+    return model.estimate(pictures, options.size, fov=options.fov, derive=derive, refine=options.refine, **in_tiles)
 
 
 def write(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -19,12 +19,13 @@ MAX_STRENGTH, MAX_RADIUS = 2.0, 64
 
 Derive = Callable[[Estimate], Estimate]
 
-# Ramps of more pixels than this hide the surfaces beside them; of fewer, a mixed pixel stands between two whole ones.
+# Ramps of up to so many pixels are one mixed pixel between two things; of up to so many, the same enlarged by two.
 _SOFT, _BY_TWO = 2.0, 3.0
+_ROUNDS = 3
 _RADIUS = 0.8
 # Maps whose sides are rounded differ by a pixel or two; others are of another picture.
 _STRETCH = 1.05
-_LEAST = 0.05
+_LEAST, _SHORT = 0.05, 1e-12
 
 
 def refine_geometry(
@@ -66,7 +67,14 @@ def refine_geometry(
     _check_alike(estimate, picture)
     pairs = [(estimate.pictures(i, i + 1), picture[i : i + 1].to(estimate.device)) for i in range(estimate.batch)]
     parts = [_refined(*pair, strength, radius, derive, resampling) for pair in pairs]
-    return Estimate.cat(_alike_in_masks(parts))
+    return join_refined(parts)
+
+
+def join_refined(parts: Sequence[Estimate]) -> Estimate:
+    """Joins refined estimates along the batch; all get masks where one has one."""
+    if any(part.mask is not None for part in parts):
+        parts = [part if part.mask is not None else replace(part, mask=part.depth_valid) for part in parts]
+    return Estimate.cat(parts)
 
 
 def _check_alike(estimate: Estimate, picture: Tensor) -> None:
@@ -81,13 +89,6 @@ def _check_alike(estimate: Estimate, picture: Tensor) -> None:
         raise ValueError(f"{found}: another shape; is it of another picture? Crop or resize one of them first")
 
 
-def _alike_in_masks(parts: list[Estimate]) -> list[Estimate]:
-    """Masks for all, where one has one."""
-    if all((part.mask is None) == (parts[0].mask is None) for part in parts):
-        return parts
-    return [part if part.mask is not None else replace(part, mask=part.depth_valid) for part in parts]
-
-
 def _refined(one: Estimate, picture: Tensor, strength: float, radius: int, derive: Derive | None, resampling: str) -> Estimate:
     """One picture's estimate at the picture's size."""
     height, width = picture.shape[-2:]
@@ -98,10 +99,10 @@ def _refined(one: Estimate, picture: Tensor, strength: float, radius: int, deriv
     base = one.resized(height, width, resampling)
     nearness, depth_of = _nearness(one)
     grown = resize_map(nearness, height, width, "bicubic").clamp_(min=0)
-    radius = radius or min(MAX_RADIUS, math.ceil(_RADIUS * ramp_width(grown)))
-    if radius == 0:
+    reach = radius or min(MAX_RADIUS, math.ceil(_RADIUS * ramp_width(grown)))
+    if reach == 0:
         return base
-    refined, moved, *normals = take_sides(grown, picture, radius, strength, base.normals)
+    refined, moved, *normals = take_sides(grown, picture, reach, strength, base.normals)
     assert base.depth is not None and base.depth_valid is not None
     is_far = refined <= 0
     depth = torch.where(moved & ~is_far, depth_of(refined).to(base.depth), base.depth)
@@ -119,34 +120,43 @@ def _unit(directions: Tensor, base: Estimate) -> Tensor:
     """Unit normals; where the base has holes of its own, as they are there."""
     x, y, z = directions.split(1, 1)
     length = (x * x).addcmul_(y, y).addcmul_(z, z).sqrt_()
-    return torch.where(length > 0, directions / length.clamp(min=1e-12), directions if base.normals is None else base.normals)
+    assert base.normals is not None
+    return torch.where(length > 0, directions / length.clamp(min=_SHORT), base.normals)
 
 
 def _with_derived(one: Estimate, picture: Tensor, strength: float, derive: Derive) -> Estimate:
-    """The estimate with normals of its depth, derived where ramps are no wider than a pixel."""
-    nearness, _ = _nearness(one)
-    width = ramp_width(nearness)
-    small = one
+    """The estimate with normals of its depth, derived without the pixels of ramps that stand between two things."""
+    nearness, depth_of = _nearness(one)
+    width, source = ramp_width(nearness), one
     if _SOFT < width < _BY_TWO and one.height >= picture.shape[-2]:
-        # Enlarged by two, it seems: back to where a ramp is one pixel.
-        small = one.resized(max(1, round(one.height / 2)), max(1, round(one.width / 2)))
-        nearness, depth_of = _nearness(small)
-        for _ in range(3):
-            enlarged = resize_map(nearness, one.height, one.width, "bicubic")
-            nearness = (nearness + resize_map(_nearness(one)[0] - enlarged, small.height, small.width)).clamp(min=0)
-        small = replace(small, depth=torch.where(nearness > 0, depth_of(nearness), small.depth))
+        source, nearness = _halved(one, nearness, depth_of)
         width = ramp_width(nearness)
     if 0 < width <= _SOFT:
-        nearness, depth_of = _nearness(small)
-        clean, moved = take_sides(nearness, resize_map(picture, small.height, small.width), 1, strength)
-        assert small.depth is not None
-        depth = torch.where(moved & (clean > 0), depth_of(clean).to(small.depth), small.depth)
-        derived = derive(replace(small, depth=depth))
-    else:
-        derived = derive(small)
+        clean, _ = take_sides(nearness, resize_map(picture, source.height, source.width), 1, strength)[:2]
+        depth, _, valid = source.known_depth()
+        source = replace(source, depth=torch.where(valid & (clean > 0), depth_of(clean).to(depth), depth))
+    derived = derive(source)
     if derived.normals is None:
         return one
-    return replace(one, normals=derived.resized(one.height, one.width).normals, axes=derived.axes)
+    sized = derived.resized(one.height, one.width)
+    return replace(one, normals=sized.normals, axes=derived.axes, mask=one.mask if derived.mask is None else sized.mask)
+
+
+def _halved(one: Estimate, nearness: Tensor, depth_of: Callable[[Tensor], Tensor]) -> tuple[Estimate, Tensor]:
+    """An estimate and its nearness as they were before somebody enlarged them by two, it seems.
+
+    Source:
+        M. Irani and S. Peleg, "Improving resolution by image registration" (1991): what enlarging the result would miss is put back.
+    """
+    small = one.resized(max(1, one.height // 2), max(1, one.width // 2))
+    size = (small.height, small.width)
+    halved = resize_map(nearness, *size)
+    for _ in range(_ROUNDS):
+        missing = nearness - resize_map(halved, one.height, one.width, "bicubic")
+        halved = (halved + resize_map(missing, *size)).clamp_(min=0)
+    depth, _, valid = small.known_depth()
+    halved = torch.where(valid, halved, 0)
+    return replace(small, depth=torch.where(valid & (halved > 0), depth_of(halved).to(depth), depth)), halved
 
 
 def _nearness(one: Estimate) -> tuple[Tensor, Callable[[Tensor], Tensor]]:

@@ -90,7 +90,7 @@ def take_sides(nearness: Tensor, picture: Tensor, radius: int, strength: float =
         normals: (1, 3, H, W) unit vectors to bring to the sides too; None = none.
 
     Returns:
-        Nearness (1, 1, H, W); where a side was taken, (1, 1, H, W) bool; and normals if there were some, not unit. Elsewhere, all is as it was.
+        Nearness (1, 1, H, W); where it changed, (1, 1, H, W) bool; and normals if there were some, not unit. Elsewhere, all is as it was.
     """
     low, high = _extremes(nearness, radius)
     wide_low, wide_high = _extremes(nearness, 2 * radius)

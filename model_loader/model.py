@@ -25,6 +25,7 @@ from ..utils import check_pictures, pictures_to_rgb
 from . import host
 from .chunks import Beginning, Chunks, without_frames
 from .large import estimates_in_tiles
+from .refined import refined_parts
 from .room import check_network_room
 
 logger = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ class Model:
         options: Any = None,
         derive: Callable[[Estimate], Estimate] | None = None,
         tiles: int | str | None = None,
+        refine: bool = False,
     ) -> Estimate:
         """Depth and/or normals of pictures, at the pictures' own size.
 
@@ -96,6 +98,7 @@ class Model:
                 the network's pixel grid would show in them.
             tiles: For large pictures: how many overlapping tiles along the longer side are seen beside the whole, or "auto"; None or 0 =
                 the whole alone. See `annotators.tiles`.
+            refine: Whether depth edges and normals are brought to the pictures' edges, by `refine_geometry`.
 
         Returns:
             An estimate of B pictures, H x W, float32, on the CPU or where the images were.
@@ -112,6 +115,8 @@ class Model:
             parts = self.estimates(images, size, progress, fov=fov, options=options)
         total, height, width = _sides(images)
         home = images.device if isinstance(images, Tensor) else torch.device("cpu")
+        if refine:
+            return joined(refined_parts(parts, images, derive, self.resampling), total, home)
         derived = parts if derive is None else map(derive, parts)
         return joined((part.resized(height, width, self.resampling) for part in derived), total, home)
 

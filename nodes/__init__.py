@@ -17,6 +17,7 @@ from . import (
     metric3d,
     midas,
     normal_maps,
+    refine,
     relight,
     render,
     stereo,
@@ -48,6 +49,7 @@ NODES = (
     *effects.NODES,
     *lens.NODES,
     *lights.NODES,
+    *refine.NODES,
 )
 
 NODE_CLASS_MAPPINGS = {node.NODE_ID: node for node in NODES}

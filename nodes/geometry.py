@@ -29,6 +29,7 @@ from ..utils import to_pictures, to_planar
 from .batches import counted, counted_pictures, geometry_output, in_chunks, one_by_one
 from .checks import check_camera, check_geometry, check_network_side
 from .load_model import LoadDepthNormalModel
+from .refine import REFINE, refined_by_pictures
 from .sockets import CATEGORY, DEPTH_NORMAL_MODEL, GEOMETRY, Inputs
 from .widgets import (
     AUTO,
@@ -112,6 +113,7 @@ class EstimateGeometry:
                 "smooth": number_widget(1.0, 0.0, 1.0, 0.05, smooth, advanced=True),
                 "views": choice_widget(VIEWS, views),
                 "tiles": tiles_widget(),
+                "refine": switch_widget(False, REFINE),
             },
         }
 
@@ -126,6 +128,7 @@ class EstimateGeometry:
         smooth: float = 1.0,
         views: str = SEPARATE,
         tiles: str | int = OFF,
+        refine: bool = False,
     ) -> tuple[Estimate]:
         """The estimate."""
         check_network_side(resolution)
@@ -144,12 +147,14 @@ class EstimateGeometry:
                 raise ValueError(
                     f"film is on and views is {ONE_SCENE}: a batch is a film or views of one scene that stands still; choose one"
                 )
-            return (geometry_output(model.estimate_scene(pictures, resolution or None, progress_bar(total), fov=fov, derive=derive)),)
+            scene = model.estimate_scene(pictures, resolution or None, progress_bar(total), fov=fov, derive=derive)
+            return (geometry_output(refined_by_pictures(scene, pictures) if refine else scene),)
         if film:
             settings = {"size": resolution or None, "fov": fov, "derive": derive}
             parts = counted_pictures(estimate_film(model, in_chunks(pictures), FilmOptions(smooth=smooth), **settings), total)
-            return (geometry_output(joined(parts, total, pictures.device)),)
-        settings = {"fov": fov, "derive": derive, **({"tiles": in_tiles} if in_tiles else {})}
+            frames = joined(parts, total, pictures.device)
+            return (geometry_output(refined_by_pictures(frames, pictures) if refine else frames),)
+        settings = {"fov": fov, "derive": derive, "refine": refine, **({"tiles": in_tiles} if in_tiles else {})}
         return (geometry_output(model.estimate(pictures, resolution or None, progress_bar(total), **settings)),)
 
 

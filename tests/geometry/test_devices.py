@@ -37,7 +37,9 @@ from depth_normal.geometry import (
     parallax,
     plane_fit,
     point_map,
+    refine,
     render,
+    sides,
     sky,
     sparse_fit,
     splat,
@@ -273,6 +275,13 @@ CASES = {
     "srgb.srgb_to_linear": (lambda: srgb.srgb_to_linear(maps(3)), None),
     "srgb.linear_to_srgb": (lambda: srgb.linear_to_srgb(maps(3)), None),
     "srgb.hex_to_linear": (lambda: srgb.hex_to_linear("#fff"), None),
+    "refine.refine_geometry": (
+        lambda: refine.refine_geometry(estimate(), torch.rand(BATCH, 3, 2 * HEIGHT, 2 * WIDTH, device=DEVICE)),
+        ONE_BY_ONE,
+    ),
+    "refine.join_refined": (lambda: refine.join_refined([estimate(), estimate()]), None),
+    "sides.ramp_width": (lambda: sides.ramp_width(maps()[:1]), "gives a number"),
+    "sides.take_sides": (lambda: sides.take_sides(maps()[:1], maps(3)[:1], 2, normals=maps(3)[:1]), "looks at the pixels of ramps only"),
     "render.normalise_per_image": (lambda: render.normalise_per_image(maps(), mask()), None),
     "render.depth_to_image": (
         lambda: render.depth_to_image(

@@ -1,0 +1,100 @@
+"""Depth edges and normals that sit on the picture's edges."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from ..geometry.checks import check_choice, check_range
+from ..geometry.derive import with_normals
+from ..geometry.estimate import Estimate
+from ..geometry.refine import MAX_RADIUS, MAX_STRENGTH, Derive, join_refined, refine_geometry
+from ..model_loader.host import image_placement
+from ..utils import pictures_to_rgb, to_rgb
+from .batches import counted
+from .known import known_of, pictures_with
+from .sockets import ESTIMATE, GEOMETRY, Inputs
+from .widgets import AUTO, choice_widget, count_widget, geometry_input, image_input, number_widget
+
+AS_THEY_ARE = "as they are"
+
+REFINE = (
+    "On: the edges of depth and normals are brought to the picture's edges as they are enlarged: no ramps between near and far, thin "
+    "things keep their own normals. Refine Geometry does the same to geometry that is there already."
+)
+"""What the widget `refine` does."""
+
+
+class RefineGeometry:
+    """Ramps made steps where the picture has its edges."""
+
+    NODE_ID = "DepthNormal_RefineGeometry"
+    DISPLAY_NAME = "Refine Geometry"
+    DESCRIPTION = (
+        "Brings the edges of depth and normals to the edges of the picture: ramps between near and far things become steps, normals beside "
+        "them those of their own side. Surfaces and their textures stay as they are."
+    )
+    CATEGORY, FUNCTION = ESTIMATE, "execute"
+    RETURN_TYPES: ClassVar = (GEOMETRY,)
+    RETURN_NAMES: ClassVar = ("geometry",)
+    OUTPUT_TOOLTIPS: ClassVar = ("Depth, mask and normals refined, at the picture's size.",)
+    SEARCH_ALIASES: ClassVar = [
+        "refine depth",
+        "sharpen depth",
+        "depth edges",
+        "guided filter",
+        "joint bilateral upsampling",
+        "depth upscale",
+        "edge aware",
+    ]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        strength = (
+            "What the picture's colours count beside the middle of the depth's own ramp. 0: the picture is not looked at. More than 1: for "
+            "clean pictures and very soft depth."
+        )
+        radius = "Half the width of the depth's soft edges in pixels of the picture. 0: measured, picture by picture."
+        normals = f"auto: where the geometry has no normals, they are computed from its depth. {AS_THEY_ARE}: nothing is added."
+        return {
+            "required": {
+                "image": image_input("The pictures that the geometry is of, at the size that the result shall have."),
+                "geometry": geometry_input("Raw depth, with or without normals, of any size; one for each picture, or one for all."),
+            },
+            "optional": {
+                "strength": number_widget(1.0, 0.0, MAX_STRENGTH, 0.05, strength),
+                "radius": count_widget(0, 0, MAX_RADIUS, radius),
+                "normals": choice_widget((AUTO, AS_THEY_ARE), normals),
+            },
+        }
+
+    def execute(self, image: Tensor, geometry: Estimate, strength: float = 1.0, radius: int = 0, normals: str = AUTO) -> tuple[Estimate]:
+        """The refined geometry."""
+        check_range("strength", strength, 0, MAX_STRENGTH)
+        check_range("radius", radius, 0, MAX_RADIUS)
+        check_choice("normals", normals, (AUTO, AS_THEY_ARE))
+        derive = with_normals if normals == AUTO else None
+        return (_refined(to_rgb(image), geometry, strength, int(radius), derive),)
+
+
+def refined_by_pictures(estimate: Estimate, pictures: Tensor) -> Estimate:
+    """An estimate at its pictures' size, refined by them.
+
+    Args:
+        estimate: One for each picture; without depth it is handed on as it is.
+        pictures: (B, C, H, W) as `to_pictures` gives them.
+    """
+    return estimate if estimate.depth is None else _refined(pictures_to_rgb(pictures), estimate)
+
+
+def _refined(pictures: Tensor, geometry: Estimate, strength: float = 1.0, radius: int = 0, derive: Derive | None = None) -> Estimate:
+    """Picture by picture on the device that computes; the result lies where ComfyUI keeps what waits."""
+    whole = known_of(pictures, geometry, None)
+    pairs = counted(pictures_with(pictures, whole), len(pictures))
+    home = image_placement()[0]
+    return join_refined([refine_geometry(estimate, picture, strength, radius, derive).to(home) for picture, estimate in pairs])
+
+
+NODES = (RefineGeometry,)
