@@ -22,7 +22,7 @@ Derive = Callable[[Estimate], Estimate]
 # Ramps of up to so many pixels are one mixed pixel between two things; of up to so many, the same enlarged by two.
 _SOFT, _BY_TWO = 2.0, 3.0
 _ROUNDS = 3
-_RADIUS = 0.8
+_RADIUS, _SHARP = 0.9, 1.2
 # Maps whose sides are rounded differ by a pixel or two; others are of another picture.
 _STRETCH = 1.05
 _LEAST, _SHORT = 0.05, 1e-12
@@ -99,7 +99,7 @@ def _refined(one: Estimate, picture: Tensor, strength: float, radius: int, deriv
     base = one.resized(height, width, resampling)
     nearness, depth_of = _nearness(one)
     grown = resize_map(nearness, height, width, "bicubic").clamp_(min=0)
-    reach = radius or min(MAX_RADIUS, math.ceil(_RADIUS * ramp_width(grown)))
+    reach = radius or _radius(ramp_width(grown))
     if reach == 0:
         return base
     refined, moved, *normals = take_sides(grown, picture, reach, strength, base.normals)
@@ -107,6 +107,11 @@ def _refined(one: Estimate, picture: Tensor, strength: float, radius: int, deriv
     is_far = refined <= 0
     depth = torch.where(moved & ~is_far, depth_of(refined).to(base.depth), base.depth)
     return replace(base, depth=depth, normals=_unit(normals[0], base) if normals else None, mask=_mask(base, moved, is_far))
+
+
+def _radius(width: float) -> int:
+    """Half of what is taken for a ramp, by how wide ramps are; 0 where edges are steps, or there are none."""
+    return min(MAX_RADIUS, math.ceil(_RADIUS * width)) if width > _SHARP else 0
 
 
 def _mask(base: Estimate, moved: Tensor, is_far: Tensor) -> Tensor | None:

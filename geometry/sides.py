@@ -169,7 +169,8 @@ def _asked(table: Tensor, index: Tensor, stride: int, places: list[tuple[int, in
         far.add(counts * (value < bottom), alike, trust * (plane < plain_bottom).to(trust).clamp_(min=_IMPLAUSIBLE), plane, there[8:])
     seen = (near.count > _NO_WEIGHT) & (far.count > _NO_WEIGHT)
     colour = torch.log((near.likeness() + _DOUBT) / (far.likeness() + _DOUBT)).mul_(seen)
-    near_value, far_value = near.value(high), far.value(low)
+    # Beside the infinitely far, nothing else is the far side: no plane reaches it.
+    near_value, far_value = near.value(high), far.value(low).mul_(low > 0)
     is_edge = (near_value - far_value > _APART * span) & (near_value > far_value * _STEP)
     place = (here[0] - middle) / span
     return _Found(colour, place, is_edge, span, near_value, far_value, near.directions(), far.directions())
@@ -206,9 +207,11 @@ class _Side:
 
 def _chosen(nearness: Tensor, normals: Tensor | None, pixels: Tensor, found: _Found, strength: float) -> tuple[Tensor, ...]:
     """Each ramp's pixel on the side that speaks louder."""
-    colour = torch.zeros_like(nearness).flatten().index_copy(0, pixels, found.colour).view_as(nearness)
     # Single pixels must not speak against all around them.
-    colour = F.avg_pool2d(colour, 3, 1, 1, count_include_pad=False).flatten()[pixels]
+    spoken = torch.stack((found.colour, torch.ones_like(found.colour)))
+    spread = nearness.new_zeros(2, nearness.numel()).index_copy(1, pixels, spoken).view(1, 2, *nearness.shape[-2:])
+    total, count = F.avg_pool2d(spread, 3, 1, 1).flatten(2)[0, :, pixels]
+    colour = total / count
     is_near = colour * strength + found.place * _PRIOR > 0
     here = nearness.flatten()[pixels]
     value = torch.where(is_near, found.near, found.far)
