@@ -2,28 +2,40 @@
 
     python benchmarks/refine.py [SCENES] [--threads N] [--device cpu|cuda]
 
-SCENES is a folder of .npz files as in `normals.py`, with `rgb` (H, W, 3) uint8 too.
+SCENES is a folder of .npz files as in `normals.py`, with `rgb` (H, W, 3) uint8 too. The depth is what a network gives: of a half or a quarter
+of the size, blurred or not. "near" is within 3 pixels of jumps, "thin" on things of up to 6 pixels.
+
+- normals: mean degrees to the truth, everywhere, near jumps, and on thin things.
+- AbsRel: mean |d - t| / t in percent, and near jumps. Beside the sky a pixel on the wrong side weighs as much as the sky is far.
+- off: percent of pixels near jumps whose depth is off by more than 5 %.
+- accuracy, completeness: how far in pixels edges found are from true ones, and true ones from those found (to 10), as in iBims-1 (T. Koch et
+  al., "Evaluation of CNN-based single-image depth estimation methods", 2018).
+- print: largest change of depth, in percent, of a steep plane under a checkerboard.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from normals import DEFAULT_SCENES, Scene, load_scene, seconds
 from torch import Tensor
 
-from depth_normal.geometry.camera import intrinsics_from_fov
+from depth_normal.geometry.camera import intrinsics_from_fov, resize_intrinsics
+from depth_normal.geometry.derive import with_normals
 from depth_normal.geometry.edges import EDGE, depth_at_picture_edges, largest_within
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.normals import depth_to_normals
+from depth_normal.geometry.refine import refine_geometry
+from depth_normal.utils import resize_map
 
-# The source's size as a share of the picture's, the deviation of its blur in its own pixels, and how many pixels wide a ramp's half is.
+# How many times smaller the source is than the picture, and the deviation of its blur in its own pixels.
 SOURCES = {"1/2": (2, 0.0), "1/4": (4, 0.0), "1/2, blurred": (2, 1.0), "1/4, blurred": (4, 1.0)}
 NEAR_JUMP, THIN, FAR_OFF = 3, 3, 10
 
@@ -71,26 +83,177 @@ def edges_of(inverse: Tensor) -> Tensor:
     return edges
 
 
-def as_networks_give(judged: Judged, source: str) -> Tensor:
-    """Inverse depth of a smaller size, blurred, brought to the picture's size."""
+def as_networks_give(judged: Judged, source: str) -> Estimate:
+    """Depth of a smaller size, blurred, with the camera."""
     factor, blur = SOURCES[source]
-    inverse = true_inverse(judged.scene).double()
-    small = F.interpolate(inverse, scale_factor=1 / factor, mode="area")
+    small = F.interpolate(true_inverse(judged.scene).double(), scale_factor=1 / factor, mode="area")
     if blur:
-        taps = torch.exp(-0.5 * (torch.arange(-4, 5, dtype=small.dtype) / blur) ** 2)
+        taps = torch.exp(-0.5 * (torch.arange(-4, 5, dtype=small.dtype, device=small.device) / blur) ** 2)
         taps = taps / taps.sum()
         small = F.conv2d(F.pad(small, (4, 4, 4, 4), mode="replicate"), taps.view(1, 1, 1, -1))
         small = F.conv2d(small, taps.view(1, 1, -1, 1))
-    grown = F.interpolate(small, size=inverse.shape[-2:], mode="bicubic", align_corners=False)
-    return grown.clamp(min=float(inverse.min()) * 0.25).float()
+    intrinsics = resize_intrinsics(judged.scene.intrinsics, judged.picture.shape[-2:], small.shape[-2:])
+    return Estimate((1 / small).float(), Quantity.METRIC_DEPTH, intrinsics=intrinsics)
 
 
-def normals_of(scene: Scene, inverse: Tensor, edges: str) -> Tensor:
-    """Normals from depth, of the scene's camera."""
-    return depth_to_normals(1 / inverse, scene.intrinsics, scene.mask, edges)
+def enlarged(judged: Judged, given: Estimate) -> Estimate:
+    """Inverse depth made larger by cubic interpolation."""
+    assert given.depth is not None
+    inverse = 1 / given.depth
+    grown = resize_map(inverse, *judged.picture.shape[-2:], "bicubic").clamp(min=float(inverse.min()) / 4)
+    return Estimate(1 / grown, Quantity.METRIC_DEPTH, intrinsics=judged.scene.intrinsics)
+
+
+def before(judged: Judged, given: Estimate) -> Estimate:
+    """What there was without: normals from depth, and both enlarged."""
+    return with_normals(given).resized(*judged.picture.shape[-2:], "bicubic")
+
+
+def large_first(judged: Judged, given: Estimate) -> Estimate:
+    """Depth enlarged, then normals of soft edges: the half-size case of `normals.py`."""
+    return with_normals(enlarged(judged, given), edges="soft")
+
+
+def guided(judged: Judged, given: Estimate) -> Estimate:
+    """Inverse depth as a linear function of grey in small windows. Source: He et al., "Fast guided filter" (2015)."""
+    assert given.depth is not None
+    small = resize_map(judged.picture.mean(1, keepdim=True), *given.depth.shape[-2:])
+    inverse = 1 / given.depth
+    mean, value = _means(small), _means(inverse)
+    slope = (_means(small * inverse) - mean * value) / (_means(small * small) - mean * mean + 1e-4)
+    fit = resize_map(torch.cat((_means(slope), _means(value - slope * mean)), 1), *judged.picture.shape[-2:])
+    grown = fit[:, :1] * judged.picture.mean(1, keepdim=True) + fit[:, 1:]
+    found = Estimate(1 / grown.clamp(min=float(inverse.min()) / 4), Quantity.METRIC_DEPTH, intrinsics=judged.scene.intrinsics)
+    return with_normals(found, edges="soft")
+
+
+def joint_bilateral(judged: Judged, given: Estimate) -> Estimate:
+    """Means of neighbours alike in colour. Source: Kopf et al., "Joint bilateral upsampling" (2007)."""
+    assert given.depth is not None
+    grown = enlarged(judged, given).depth
+    assert grown is not None
+    radius = 2 * judged.picture.shape[-1] // given.width
+    total, weights = torch.zeros_like(grown), torch.zeros_like(grown)
+    padded = F.pad(torch.cat((1 / grown, judged.picture), 1), (radius,) * 4, mode="replicate")
+    for dy in range(2 * radius + 1):
+        for dx in range(2 * radius + 1):
+            there = padded[..., dy : dy + grown.shape[-2], dx : dx + grown.shape[-1]]
+            distance = ((dy - radius) ** 2 + (dx - radius) ** 2) / radius**2
+            weight = torch.exp(-2 * distance - (there[:, 1:] - judged.picture).square().sum(1, keepdim=True) / (2 * 0.1**2))
+            total, weights = total + weight * there[:, :1], weights + weight
+    return with_normals(Estimate(weights / total, Quantity.METRIC_DEPTH, intrinsics=judged.scene.intrinsics), edges="soft")
+
+
+def sharpened(judged: Judged, given: Estimate) -> Estimate:
+    """What Parallax does to depth: `depth_at_picture_edges`."""
+    depth = enlarged(judged, given).depth
+    assert depth is not None
+    sharp = depth_at_picture_edges(depth, judged.picture)
+    return with_normals(Estimate(sharp, Quantity.METRIC_DEPTH, intrinsics=judged.scene.intrinsics), edges="soft")
+
+
+def refined(judged: Judged, given: Estimate) -> Estimate:
+    """This pack's refinement, of the network's own size."""
+    return refine_geometry(given, judged.picture, derive=with_normals)
+
+
+def refined_large(judged: Judged, given: Estimate) -> Estimate:
+    """The same of depth that somebody has enlarged."""
+    return refine_geometry(enlarged(judged, given), judged.picture, derive=with_normals)
+
+
+METHODS: dict[str, Callable[[Judged, Estimate], Estimate]] = {
+    "before": before,
+    "large, then normals": large_first,
+    "guided filter": guided,
+    "joint bilateral": joint_bilateral,
+    "depth_at_picture_edges": sharpened,
+    "refined, given large": refined_large,
+    "refined": refined,
+}
+COLUMNS = ("normals", "near", "thin", "AbsRel", "near", "off", "accuracy", "completeness")
+
+
+def _means(values: Tensor) -> Tensor:
+    return F.avg_pool2d(values, 5, 1, 2, count_include_pad=False)
+
+
+def figures(judged: Judged, found: Estimate) -> list[float]:
+    """As COLUMNS."""
+    assert found.depth is not None and found.normals is not None
+    scene, truth = judged.scene, true_inverse(judged.scene)
+    angle, error = angles(found.normals, scene), (found.depth * truth - 1).abs()
+    edges = edges_of(1 / found.depth)
+    places = (scene.mask, judged.near_jumps, judged.thin)
+    means = [float(angle[place].mean()) for place in places]
+    means += [float(error[place].mean()) * 100 for place in places[:2]]
+    means.append(float((error > 0.05)[judged.near_jumps].float().mean()) * 100)
+    return [*means, _distance(edges, judged.jumps), _distance(judged.jumps, edges)]
+
+
+def _distance(ones: Tensor, others: Tensor) -> float:
+    """Mean distance in pixels from edges to the nearest of other edges, at most FAR_OFF."""
+    away = cv2.distanceTransform((~others[0, 0]).cpu().numpy().astype(np.uint8), cv2.DIST_L2, 5)
+    return float(np.minimum(away, FAR_OFF)[ones[0, 0].cpu().numpy()].mean())
 
 
 def angles(normals: Tensor, scene: Scene) -> Tensor:
     """(1, 1, H, W) degrees to the true normals."""
     cross = torch.linalg.vector_norm(torch.linalg.cross(normals, scene.normals, dim=1), dim=1)
     return torch.rad2deg(torch.atan2(cross, (normals * scene.normals).sum(1))).nan_to_num(90.0)[:, None]
+
+
+def print_through() -> float:
+    """The largest change of a steep plane's depth under a checkerboard, in percent."""
+    v, u = torch.meshgrid(torch.arange(480.0), torch.arange(640.0), indexing="ij")
+    inverse = (0.2 + 0.002 * v - 0.0001 * u)[None, None]
+    checks = (((u // 9 + v // 9) % 2) * 0.8 + 0.1).expand(1, 3, 480, 640)
+    changes = [refine_geometry(Estimate(1 / inverse, Quantity.METRIC_DEPTH), checks, radius=radius).depth for radius in (0, 3, 8)]
+    return max(float((depth * inverse - 1).abs().max()) * 100 for depth in changes if depth is not None)
+
+
+def print_times(device: str) -> None:
+    """Seconds at 1920x1080 of depth of 518 lines, as networks give it."""
+    v, u = torch.meshgrid(torch.arange(518.0), torch.arange(924.0), indexing="ij")
+    blobs = torch.sin(u / 40) * torch.sin(v / 30) > 0.3
+    depth = torch.where(blobs, 2.0, 4.0 + v / 500)[None, None].to(device)
+    picture = torch.rand(1, 3, 1080, 1920, device=device)
+    given = Estimate(depth, Quantity.METRIC_DEPTH, intrinsics=intrinsics_from_fov(60, 518, 924).to(device))
+    whole = with_normals(given)
+
+    def run() -> Tensor:
+        found = refine_geometry(whole, picture).depth
+        assert found is not None
+        return found
+
+    def plain() -> Tensor:
+        found = whole.resized(1080, 1920).depth
+        assert found is not None
+        return found
+
+    run()
+    times = [min(seconds(each, device) for _ in range(3)) for each in (plain, run)]
+    print(f"1920x1080 on {device}, {torch.get_num_threads()} thread(s): resized {times[0]:.2f} s, refined {times[1]:.2f} s")
+
+
+def main() -> int:
+    """Prints all tables; 1 if there are no scenes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scenes", nargs="?", type=Path, default=DEFAULT_SCENES)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    scenes = [load(path) for path in sorted(arguments.scenes.glob("*.npz"))]
+    print(f"{'':14s}{'':24s}" + "".join(f"{name:>13s}" for name in COLUMNS))
+    for source in SOURCES if scenes else ():
+        for name, method in METHODS.items():
+            rows = [figures(each, method(each, as_networks_give(each, source))) for each in scenes]
+            print(f"{source:14s}{name:24s}" + "".join(f"{value:13.2f}" for value in np.nanmean(rows, 0)), flush=True)
+    print(f"print-through: {print_through():.3f} %")
+    print_times(arguments.device)
+    return 0 if scenes else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
