@@ -2,14 +2,14 @@
 
     python benchmarks/refine.py [SCENES] [--threads N] [--device cpu|cuda]
 
-SCENES is a folder of .npz files as in `normals.py`, with `rgb` (H, W, 3) uint8 too. The depth is what a network gives: of a half or a quarter
-of the size, blurred or not. "near" is within 3 pixels of jumps, "thin" on things of up to 6 pixels.
+SCENES is a folder of .npz files as in `normals.py`, with `rgb` (H, W, 3) uint8 too. The depth is what a network gives: of a half or a
+quarter of the size, blurred or not. "near" is within 3 pixels of jumps, "thin" on things of up to 6 pixels.
 
 - normals: mean degrees to the truth, everywhere, near jumps, and on thin things.
 - AbsRel: mean |d - t| / t in percent, and near jumps. Beside the sky a pixel on the wrong side weighs as much as the sky is far.
 - off: percent of pixels near jumps whose depth is off by more than 5 %.
-- accuracy, completeness: how far in pixels edges found are from true ones, and true ones from those found (to 10), as in iBims-1 (T. Koch et
-  al., "Evaluation of CNN-based single-image depth estimation methods", 2018).
+- accuracy, completeness: how far in pixels edges found are from true ones, and true ones from those found (to 10), as in iBims-1 (T. Koch
+  et al., "Evaluation of CNN-based single-image depth estimation methods", 2018).
 - print: largest change of depth, in percent, of a steep plane under a checkerboard.
 """
 
@@ -193,6 +193,8 @@ def figures(judged: Judged, found: Estimate) -> list[float]:
 
 def _distance(ones: Tensor, others: Tensor) -> float:
     """Mean distance in pixels from edges to the nearest of other edges, at most FAR_OFF."""
+    if not bool(ones.any()):
+        return float("nan")
     away = cv2.distanceTransform((~others[0, 0]).cpu().numpy().astype(np.uint8), cv2.DIST_L2, 5)
     return float(np.minimum(away, FAR_OFF)[ones[0, 0].cpu().numpy()].mean())
 

@@ -35,6 +35,7 @@ def refine_geometry(
     radius: int = 0,
     derive: Derive | None = None,
     resampling: str = "bilinear",
+    squashed: bool = False,
 ) -> Estimate:
     """The estimate at the picture's size, with depth edges where the picture has its own.
 
@@ -50,6 +51,7 @@ def refine_geometry(
         derive: Adds normals where there are none, as `with_normals` does: before ramps are removed they would be wrong beside edges, and
             after the depth is enlarged the network's pixels would show in them. None = nothing is added.
         resampling: As `Estimate.resized`.
+        squashed: Whether the estimate may have another shape than the picture, as of networks that stretch it.
 
     Returns:
         Depth, mask and normals refined, confidence and intrinsics resized.
@@ -64,7 +66,7 @@ def refine_geometry(
     check_map(picture, 3, "picture")
     check_range("strength", strength, 0, MAX_STRENGTH)
     check_range("radius", radius, 0, MAX_RADIUS)
-    _check_alike(estimate, picture)
+    _check_alike(estimate, picture, squashed)
     pairs = [(estimate.pictures(i, i + 1), picture[i : i + 1].to(estimate.device)) for i in range(estimate.batch)]
     parts = [_refined(*pair, strength, radius, derive, resampling) for pair in pairs]
     return join_refined(parts)
@@ -77,14 +79,14 @@ def join_refined(parts: Sequence[Estimate]) -> Estimate:
     return Estimate.cat(parts)
 
 
-def _check_alike(estimate: Estimate, picture: Tensor) -> None:
+def _check_alike(estimate: Estimate, picture: Tensor, squashed: bool) -> None:
     if picture.shape[0] != estimate.batch:
         raise ValueError(f"geometry holds {estimate.batch} pictures, picture {picture.shape[0]}; expected as many")
     height, width = picture.shape[-2:]
     stretch = estimate.height * width / (estimate.width * height)
     # One pixel more or less is much of few.
     slack = 1 / min(estimate.height, estimate.width, height, width)
-    if not 1 / (_STRETCH + slack) < stretch < _STRETCH + slack:
+    if not squashed and not 1 / (_STRETCH + slack) < stretch < _STRETCH + slack:
         found = f"geometry has {estimate.width}x{estimate.height} pixels, the picture {width}x{height}"
         raise ValueError(f"{found}: another shape; is it of another picture? Crop or resize one of them first")
 

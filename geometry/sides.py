@@ -40,6 +40,8 @@ _WIDER = 1.8
 _TINY, _NO_WEIGHT, _UNKNOWN = 1e-9, 1e-7, 1e-14
 # What is left of the weight of a plane that crosses the ramp, and components of normals that cancelled each other.
 _IMPLAUSIBLE, _NO_DIRECTION = 1e-3, 1e-3
+# Colours speak together within this share of the radius.
+_SPEAKERS = 3
 # So many pixels of ramps at a time.
 _AT_ONCE = 2**15
 # Widths of ramps are measured in windows of these radii, at so many pixels, where a span is no longer growing.
@@ -107,7 +109,7 @@ def take_sides(nearness: Tensor, picture: Tensor, radius: int, strength: float =
         _asked(table, _padded_index(part, width, reach), width + 2 * reach, places, [each.flatten()[part] for each in bounds])
         for part, bounds in ((part, (low, high, wide_low, wide_high)) for part in pixels.split(_AT_ONCE))
     ]
-    return _chosen(nearness, normals, pixels, _Found(*(torch.cat(parts) for parts in zip(*found, strict=True))), strength)
+    return _chosen(nearness, normals, pixels, _Found(*(torch.cat(parts) for parts in zip(*found, strict=True))), radius, strength)
 
 
 def _padded_index(pixels: Tensor, width: int, reach: int) -> Tensor:
@@ -205,12 +207,13 @@ class _Side:
         return (self.normals / self.weight.clamp(min=_UNKNOWN)).T
 
 
-def _chosen(nearness: Tensor, normals: Tensor | None, pixels: Tensor, found: _Found, strength: float) -> tuple[Tensor, ...]:
+def _chosen(nearness: Tensor, normals: Tensor | None, pixels: Tensor, found: _Found, radius: int, strength: float) -> tuple[Tensor, ...]:
     """Each ramp's pixel on the side that speaks louder."""
     # Single pixels must not speak against all around them.
     spoken = torch.stack((found.colour, torch.ones_like(found.colour)))
     spread = nearness.new_zeros(2, nearness.numel()).index_copy(1, pixels, spoken).view(1, 2, *nearness.shape[-2:])
-    total, count = F.avg_pool2d(spread, 3, 1, 1).flatten(2)[0, :, pixels]
+    around = max(1, radius // _SPEAKERS)
+    total, count = F.avg_pool2d(spread, 2 * around + 1, 1, around).flatten(2)[0, :, pixels]
     colour = total / count
     is_near = colour * strength + found.place * _PRIOR > 0
     here = nearness.flatten()[pixels]
@@ -228,22 +231,27 @@ def _chosen(nearness: Tensor, normals: Tensor | None, pixels: Tensor, found: _Fo
 
 
 def _slopes(values: Tensor) -> list[Tensor]:
-    """Slopes along columns and rows, of 3x3 pixels."""
-    padded = F.pad(values, (1, 1, 1, 1), mode="replicate")
-    rises = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2], padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
-    return [F.avg_pool2d(rise * 0.5, 3, 1, 1, count_include_pad=False) for rise in rises]
+    """Slopes along columns and rows, of 3x3 pixels; at the border one-sided, so that planes are planes there too."""
+    rises = _rises(values)
+    return [F.avg_pool2d((before + after) * 0.5, 3, 1, 1, count_include_pad=False) for before, after in rises]
 
 
 def _straightness(values: Tensor) -> Tensor:
     """1 where the surroundings are a plane, next to nothing on ramps."""
-    padded = F.pad(values, (1, 1, 1, 1), mode="replicate")
-    double = values * 2
-    bend = torch.maximum(
-        (padded[..., 1:-1, 2:] + padded[..., 1:-1, :-2]).sub_(double).abs_(),
-        (padded[..., 2:, 1:-1] + padded[..., :-2, 1:-1]).sub_(double).abs_(),
-    )
+    bend = torch.stack([(after - before).abs() for before, after in _rises(values)]).amax(0)
     share = largest_within(bend, 1) / largest_within(values, 1).clamp(min=_TINY)
     return (share / _BEND).square_().add_(1).reciprocal_().add_(_LEAST)
+
+
+def _rises(values: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """From the pixel before and to the pixel after, along columns and rows; the border's are those beside it."""
+    found = []
+    for axis in (-1, -2):
+        steps = values.diff(dim=axis) if values.shape[axis] > 1 else torch.zeros_like(values)
+        length = values.shape[axis]
+        steps = torch.cat((steps.narrow(axis, 0, 1), steps, steps.narrow(axis, steps.shape[axis] - 1, 1)), axis)
+        found.append((steps.narrow(axis, 0, length), steps.narrow(axis, 1, length)))
+    return found
 
 
 def _extremes(values: Tensor, radius: int) -> tuple[Tensor, Tensor]:

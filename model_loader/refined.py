@@ -31,4 +31,4 @@ def refined_parts(
             sized = part if derive is None else derive(part)
             yield sized.resized(*pictures.shape[-2:], resampling)
         else:
-            yield refine_geometry(part, pictures, derive=derive, resampling=resampling)
+            yield refine_geometry(part, pictures, derive=derive, resampling=resampling, squashed=True)

@@ -147,13 +147,12 @@ class EstimateGeometry:
                 raise ValueError(
                     f"film is on and views is {ONE_SCENE}: a batch is a film or views of one scene that stands still; choose one"
                 )
-            scene = model.estimate_scene(pictures, resolution or None, progress_bar(total), fov=fov, derive=derive)
-            return (geometry_output(refined_by_pictures(scene, pictures) if refine else scene),)
+            found = model.estimate_scene(pictures, resolution or None, progress_bar(total), fov=fov, derive=derive)
+            return (refined_by_pictures(found, pictures, refine),)
         if film:
             settings = {"size": resolution or None, "fov": fov, "derive": derive}
             parts = counted_pictures(estimate_film(model, in_chunks(pictures), FilmOptions(smooth=smooth), **settings), total)
-            frames = joined(parts, total, pictures.device)
-            return (geometry_output(refined_by_pictures(frames, pictures) if refine else frames),)
+            return (refined_by_pictures(joined(parts, total, pictures.device), pictures, refine),)
         settings = {"fov": fov, "derive": derive, "refine": refine, **({"tiles": in_tiles} if in_tiles else {})}
         return (geometry_output(model.estimate(pictures, resolution or None, progress_bar(total), **settings)),)
 

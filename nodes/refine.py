@@ -10,9 +10,8 @@ from ..geometry.checks import check_choice, check_range
 from ..geometry.derive import with_normals
 from ..geometry.estimate import Estimate
 from ..geometry.refine import MAX_RADIUS, MAX_STRENGTH, Derive, join_refined, refine_geometry
-from ..model_loader.host import image_placement
 from ..utils import pictures_to_rgb, to_rgb
-from .batches import counted
+from .batches import counted, geometry_output
 from .known import known_of, pictures_with
 from .sockets import ESTIMATE, GEOMETRY, Inputs
 from .widgets import AUTO, choice_widget, count_widget, geometry_input, image_input, number_widget
@@ -79,22 +78,22 @@ class RefineGeometry:
         return (_refined(to_rgb(image), geometry, strength, int(radius), derive),)
 
 
-def refined_by_pictures(estimate: Estimate, pictures: Tensor) -> Estimate:
-    """An estimate at its pictures' size, refined by them.
+def refined_by_pictures(estimate: Estimate, pictures: Tensor, refine: bool) -> Estimate:
+    """The GEOMETRY of an estimate at its pictures' size, refined by them where that is wanted and there is depth.
 
     Args:
-        estimate: One for each picture; without depth it is handed on as it is.
+        estimate: One for each picture.
         pictures: (B, C, H, W) as `to_pictures` gives them.
+        refine: Whether it is wanted.
     """
-    return estimate if estimate.depth is None else _refined(pictures_to_rgb(pictures), estimate)
+    return _refined(pictures_to_rgb(pictures), estimate) if refine and estimate.depth is not None else geometry_output(estimate)
 
 
 def _refined(pictures: Tensor, geometry: Estimate, strength: float = 1.0, radius: int = 0, derive: Derive | None = None) -> Estimate:
     """Picture by picture on the device that computes; the result lies where ComfyUI keeps what waits."""
     whole = known_of(pictures, geometry, None)
     pairs = counted(pictures_with(pictures, whole), len(pictures))
-    home = image_placement()[0]
-    return join_refined([refine_geometry(estimate, picture, strength, radius, derive).to(home) for picture, estimate in pairs])
+    return join_refined([geometry_output(refine_geometry(estimate, picture, strength, radius, derive)) for picture, estimate in pairs])
 
 
 NODES = (RefineGeometry,)

@@ -85,7 +85,7 @@ def test_noise_in_the_picture_moves_no_edge():
 
 
 def test_a_thin_bar_is_as_wide_as_in_the_picture():
-    v, u = grid()
+    _, u = grid()
     where = (u - 40).abs() < 3
     inverse = torch.where(where, 0.5, 0.2)
     refined = refine_geometry(Estimate(1 / made_small(inverse), METRIC), picture_of(where))
@@ -165,7 +165,7 @@ def test_constant_depth_and_smallest_maps(size):
 
 
 def test_the_width_of_a_ramp_is_measured():
-    v, u = grid()
+    _, u = grid()
     for width in (1, 4, 9):
         ramp = 1 + ((u - 40.5) / width + 0.5).clamp(0, 1)
         assert ramp_width(ramp) == pytest.approx(width, rel=0.3)

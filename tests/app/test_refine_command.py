@@ -1,0 +1,53 @@
+"""`depth-normal refine` and `estimate --refine`."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from depth_normal.app.cli import main
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.files import load_estimate, write_npz
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """A near left half before a far right one, and its depth of half its size."""
+    picture, depth = np.full((48, 64, 3), 40, np.uint8), np.full((24, 32), 5.0, np.float32)
+    picture[:, :33], depth[:, :16], depth[:, 16] = 200, 2.0, 1 / 0.35
+    path, geometry = tmp_path / "photo.png", tmp_path / "photo.npz"
+    cv2.imwrite(str(path), picture)
+    write_npz(geometry, Estimate(torch.from_numpy(depth)[None, None], Quantity.METRIC_DEPTH))
+    return path, geometry
+
+
+def test_a_file_is_refined_to_the_pictures_size(photo, tmp_path, capsys):
+    out = tmp_path / "new" / "refined.npz"
+    assert main(["refine", str(photo[0]), "--geometry", str(photo[1]), "--out", str(out)]) == 0
+    assert capsys.readouterr().out.strip() == str(out)
+    refined = load_estimate(out)
+    assert torch.allclose(refined.depth[..., :33], torch.tensor(2.0), rtol=0.02)
+    assert torch.allclose(refined.depth[..., 33:], torch.tensor(5.0), rtol=0.02)
+    assert refined.normals is not None
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--out", "x.png"), "this command writes .npz, .exr"),
+        (("--out", "photo.npz"), "is what is read"),
+        (("--out", "x.npz", "--strength", "5"), "strength is 5"),
+        (("--out", "x.npz", "--radius", "99"), "radius is 99"),
+    ],
+)
+def test_what_cannot_be_done_is_said(words, message, photo, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["refine", str(photo[0]), "--geometry", str(photo[1]), *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_estimates_are_refined(photo, tmp_path):
+    words = ["estimate", str(photo[0]), "--model", "tiny", "--size", "32", "--write", "npz"]
+    assert main([*words, "--out", str(tmp_path / "a")]) == 0
+    assert main([*words, "--out", str(tmp_path / "b"), "--refine"]) == 0
+    assert load_estimate(tmp_path / "b" / "photo.npz").depth.shape == load_estimate(tmp_path / "a" / "photo.npz").depth.shape

@@ -1,0 +1,83 @@
+"""Refine Geometry, and `refine` of Estimate Geometry, as ComfyUI calls them."""
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.model_loader import load_model
+from depth_normal.nodes import NODE_CLASS_MAPPINGS
+from depth_normal.nodes.geometry import EstimateGeometry
+from depth_normal.nodes.refine import NODES, RefineGeometry
+
+HELP = Path(inspect.getfile(RefineGeometry)).parent.parent / "web" / "docs"
+
+
+def scene(batch=1):
+    """A near left half before a far right one: a picture of 64x48, and its depth of a half of that size."""
+    image = torch.zeros(batch, 48, 64, 3)
+    image[:, :, :33] = 0.8
+    depth = torch.where(image[..., :1] > 0, 2.0, 5.0).movedim(-1, 1)
+    return image, Estimate(1 / F.avg_pool2d(1 / depth, 2), Quantity.METRIC_DEPTH), depth
+
+
+def test_contract():
+    (node,) = NODES
+    assert NODE_CLASS_MAPPINGS["DepthNormal_RefineGeometry"] is node and node.DISPLAY_NAME == "Refine Geometry"
+    inputs = node.INPUT_TYPES()
+    assert {name: kind[0] for name, kind in inputs["required"].items()} == {"image": "IMAGE", "geometry": "GEOMETRY"}
+    assert node.RETURN_TYPES == ("GEOMETRY",) and len(node.OUTPUT_TOOLTIPS) == 1 and node.DESCRIPTION and node.SEARCH_ALIASES
+    widgets = {**inputs["required"], **inputs["optional"]}
+    assert all(options[1]["tooltip"] for options in widgets.values())
+    defaults = {name: parameter.default for name, parameter in list(inspect.signature(node.execute).parameters.items())[1:]}
+    assert list(defaults) == list(widgets)
+    assert {name: options[1]["default"] for name, options in inputs["optional"].items()} == dict(list(defaults.items())[2:])
+
+
+def test_the_help_page_names_every_input():
+    page = (HELP / f"{RefineGeometry.NODE_ID}.md").read_text()
+    assert page.startswith("# Refine Geometry\n")
+    for name in [name for group in RefineGeometry.INPUT_TYPES().values() for name in group]:
+        assert re.search(rf"^\| {name} \|", page, re.MULTILINE), name
+    assert "| refine |" in (HELP / f"{EstimateGeometry.NODE_ID}.md").read_text()
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_depth_ends_where_the_picture_says(batch):
+    image, geometry, depth = scene(batch)
+    (refined,) = RefineGeometry().execute(image, geometry)
+    assert torch.allclose(refined.depth, depth, rtol=0.02)
+    assert refined.normals is not None and refined.normals[:, 2].min() > 0.9
+    (bare,) = RefineGeometry().execute(image, geometry, normals="as they are")
+    assert bare.normals is None
+
+
+def test_one_geometry_serves_a_batch_and_others_are_refused():
+    image, geometry, depth = scene()
+    (refined,) = RefineGeometry().execute(image.expand(3, -1, -1, -1), geometry)
+    assert refined.batch == 3 and torch.allclose(refined.depth, depth.expand(3, -1, -1, -1), rtol=0.02)
+    with pytest.raises(ValueError, match="geometry holds 2 pictures, image 3"):
+        RefineGeometry().execute(torch.rand(3, 48, 64, 3), scene(2)[1])
+    with pytest.raises(ValueError, match="another shape"):
+        RefineGeometry().execute(torch.rand(1, 64, 48, 3), geometry)
+    with pytest.raises(TypeError, match="expected GEOMETRY of this pack"):
+        RefineGeometry().execute(image, {"depth": depth})
+    with pytest.raises(ValueError, match="strength is 9"):
+        RefineGeometry().execute(image, geometry, strength=9.0)
+    with pytest.raises(ValueError, match="normals is 'x'; accepted: auto, as they are"):
+        RefineGeometry().execute(image, geometry, normals="x")
+
+
+def test_estimate_geometry_refines_pictures_films_and_leaves_the_rest():
+    model, image = load_model("tiny", "float32", "cpu"), torch.rand(2, 96, 128, 3, generator=torch.Generator().manual_seed(0))
+    (plain,) = EstimateGeometry().execute(model, image, resolution=32)
+    (refined,) = EstimateGeometry().execute(model, image, resolution=32, refine=True)
+    (film,) = EstimateGeometry().execute(model, image, resolution=32, refine=True, film=True)
+    for each in (refined, film):
+        assert each.depth.shape == plain.depth.shape and each.normals.shape == plain.normals.shape
+        assert torch.allclose(each.normals.norm(dim=1), torch.ones(()), atol=1e-4)
+    assert list(EstimateGeometry.INPUT_TYPES()["optional"]).index("refine") > 5
