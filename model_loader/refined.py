@@ -29,6 +29,6 @@ def refined_parts(
         done += part.batch
         if part.depth is None:
             sized = part if derive is None else derive(part)
-            yield sized.resized(*pictures.shape[-2:], resampling)
+            yield sized.resized(pictures.shape[-2], pictures.shape[-1], resampling)
         else:
             yield refine_geometry(part, pictures, derive=derive, resampling=resampling, squashed=True)
