@@ -24,6 +24,7 @@ MAX_NETWORK_PIXELS = 64 * 2**20
 MAX_ASPECT = 1000
 """How many times as long as its shorter side a picture may be. Of a longer strip, most would be what a family adds by rounding sides up."""
 
+_LIBRARIES = ("transformers", "diffusers")
 
 Progress = Callable[[int, int], None]
 
@@ -118,6 +119,11 @@ class Annotator(ABC):
     def sees_scenes(cls, spec: ModelSpec) -> bool:
         """Whether it can look at several pictures at once as views of one scene: see `estimate_scene`."""
         return False
+
+    @property
+    def shareable(self) -> bool:
+        """Whether several threads may run it at the same time. Libraries' networks keep notes of the picture that they look at."""
+        return not any(type(module).__module__.partition(".")[0] in _LIBRARIES for module in self.network.modules())
 
     @abstractmethod
     def predict(self, pixels: Tensor) -> Estimate:

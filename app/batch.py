@@ -1,18 +1,17 @@
 """The local engine: reading, the network and writing go on at the same time, and memory stays the same however many pictures there are.
 
-Threads read ahead and write behind (decoding and packing pictures let other threads run); the caller's thread runs the network and hands
-out what is finished. Nothing is queued without a limit: in numbers, and in pixels as far as sizes are known.
+Threads read ahead and write behind (decoding and packing pictures let other threads run). On a CPU other threads run the network, as many
+pictures side by side as there are cores and memory for: cores that share one picture wait for each other at every step of it. Elsewhere the
+caller's thread runs it, on batches, and everywhere it hands out what is finished. Nothing is queued without a limit: in numbers, and in
+pixels as far as sizes are known.
 """
 
 from __future__ import annotations
 
-import math
 import os
-import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -40,8 +39,8 @@ BATCH_ON_A_GPU = 8
 _TOGETHER = {"cuda": BATCH_ON_A_GPU}
 # Of so many times a batch's pictures, those that came first no longer wait for others of their size.
 _WINDOW = 4
-# By so many pictures it is decided how many threads the network gets.
-_TRIED = 3
+# Of all networks that run side by side on a CPU, in bytes.
+_SIDE_BY_SIDE = 2**32
 # Of all pictures between reading and writing, for each picture of a batch; a pixel takes about 64 bytes.
 _PIXELS = 2**25
 
@@ -150,8 +149,8 @@ class _Pipeline(Generic[T]):
         # Each of many threads that compute at once gains nothing from threads of its own.
         self.reading = ThreadPoolExecutor(self.threads, "read", torch.set_num_threads, (1,))
         self.writing = ThreadPoolExecutor(self.cores, "write", torch.set_num_threads, (1,))
-        self.torch_threads = self.network_threads = torch.get_num_threads()
-        self.seconds: dict[str, list[float]] = {"read": [], "network": [], "write": []}
+        self.torch_threads = self.threads_each = torch.get_num_threads()
+        self.networks: ThreadPoolExecutor | None = None
         self.ahead: deque[tuple[Outputs, Future[Taken | Failure]]] = deque()
         self.waiting: dict[Sides, list[Taken]] = {}
         self.behind: deque[tuple[Taken, Future[T | Failure]]] = deque()
@@ -180,21 +179,27 @@ class _Pipeline(Generic[T]):
     def close(self) -> None:
         """Drops what was only read, and waits for what is being written."""
         self.reading.shutdown(wait=False, cancel_futures=True)
+        if self.networks is not None:
+            self.networks.shutdown(cancel_futures=True)
         self.writing.shutdown(cancel_futures=True)
         torch.set_num_threads(self.torch_threads)
 
-    def _share_cores(self) -> None:
-        """Gives the network on a CPU as many of torch's threads as its part of all work is worth: where it is small, the rest needs them.
-
-        Decided by what the first pictures took, each with as many threads as it had then.
-        """
-        if self.model.device.type != "cpu" or any(len(each) < _TRIED for each in self.seconds.values()):
+    def _estimate_side_by_side(self, taken: Taken) -> Iterator[tuple[Outputs, Failure]]:
+        """Hands a picture to one of the threads that run the network on a CPU; the first picture decides how many there are."""
+        try:
+            self.networks = self.networks or self._network_threads(taken)
+        except EXPECTED_ERRORS as error:  # the network cannot be run on such a picture
+            yield taken.outputs, failure_of(str(taken.outputs.picture), error)
             return
-        read, network, write = (min(each) for each in self.seconds.values())
-        network *= self.torch_threads
-        # Where the clock is coarse, as on Windows, all three may be 0.
-        share = network / total if (total := read + network + write) else 1.0
-        self.network_threads = max(1, math.ceil(self.torch_threads * share))
+        found = self.networks.submit(self._found, [taken])
+        self.behind.append((taken, self.writing.submit(self._finish_found, taken, found)))
+
+    def _network_threads(self, first: Taken) -> ThreadPoolExecutor:
+        """As many threads as networks fit the memory, which share torch's threads; one where there is one picture."""
+        fitting = _SIDE_BY_SIDE // self.model.working_bytes(*first.sides, self.options.size)
+        side_by_side = max(1, min(self.torch_threads, fitting)) if self.ahead and self.model.annotator.shareable else 1
+        self.threads_each = self.torch_threads // side_by_side
+        return ThreadPoolExecutor(side_by_side, "network")
 
     def _held(self) -> int:
         """Pixels of all pictures that are read and not finished, and as far as can be known of those that are being read."""
@@ -222,6 +227,9 @@ class _Pipeline(Generic[T]):
     def _estimate(self, sides: Sides) -> Iterator[tuple[Outputs, Failure]]:
         """Runs the network on what waits of one size, and hands on what it gives."""
         batch = self.waiting.pop(sides)
+        if self.model.device.type == "cpu" and len(batch) == 1:
+            yield from self._estimate_side_by_side(batch[0])
+            return
         for taken, found in zip(batch, self._found(batch), strict=True):
             if isinstance(found, Exception):
                 yield taken.outputs, failure_of(str(taken.outputs.picture), found)
@@ -231,11 +239,10 @@ class _Pipeline(Generic[T]):
 
     def _found(self, batch: Sequence[Taken]) -> list[Estimate | Exception]:
         """The estimate of each picture. Where a batch fails its halves are tried: either it was too large, or one picture is bad."""
-        torch.set_num_threads(self.network_threads)
+        torch.set_num_threads(self.threads_each)
         try:
-            with self._counted("network"):
-                pictures = torch.cat([taken.picture for taken in batch]) if len(batch) > 1 else batch[0].picture
-                found = work.estimate(self.model, pictures.to(self.model.device, non_blocking=True), self.options)
+            pictures = torch.cat([taken.picture for taken in batch]) if len(batch) > 1 else batch[0].picture
+            found = work.estimate(self.model, pictures.to(self.model.device, non_blocking=True), self.options)
         except EXPECTED_ERRORS as error:
             if len(batch) == 1:
                 return [error]
@@ -249,26 +256,23 @@ class _Pipeline(Generic[T]):
     def _read(self, outputs: Outputs) -> Taken | Failure:
         seen = mark(outputs.picture)
         try:
-            with self._counted("read"):
-                return Taken(outputs, seen, work.read(outputs.picture))
+            return Taken(outputs, seen, work.read(outputs.picture))
         except EXPECTED_ERRORS as error:
             return failure_of(str(outputs.picture), error)
 
+    def _finish_found(self, taken: Taken, estimated: Future[list[Estimate | Exception]]) -> T | Failure:
+        """`_finish`, once the network has seen the picture. Pictures come here in the order in which the network takes them."""
+        (found,) = estimated.result()
+        if isinstance(found, Exception):
+            return failure_of(str(taken.outputs.picture), found)
+        taken.found = found
+        return self._finish(taken)
+
     def _finish(self, taken: Taken) -> T | Failure:
         try:
-            with self._counted("write"):
-                return self.finish(taken)
+            return self.finish(taken)
         except EXPECTED_ERRORS as error:
             return failure_of(str(taken.outputs.picture), error, written_to=taken.outputs.folder)
-
-    @contextmanager
-    def _counted(self, part: str) -> Iterator[None]:
-        """Notes what the first pictures cost."""
-        start = time.thread_time()
-        yield
-        if len(self.seconds[part]) < _TRIED:
-            self.seconds[part].append(time.thread_time() - start)
-            self._share_cores()
 
     def _finished(self, most: int, pixels: int = 0) -> Iterator[tuple[Outputs, T | Failure]]:
         """Hands out what is finished, and waits until no more than so many pictures, or so many pixels, are left."""

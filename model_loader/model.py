@@ -363,6 +363,10 @@ class Model:
         """How many pictures of a size run at once since the memory could not hold more of them; None while it could."""
         return min((count for sides, count in self._fitted.items() if sides[:2] == (height, width)), default=None)
 
+    def working_bytes(self, height: int, width: int, size: int | None = None) -> int:
+        """About how much memory one picture of a size takes while it is estimated; `size` as in `estimate`."""
+        return self._bytes_each(height, width, *self._annotator.checked_network_size(height, width, size))
+
     def unload(self) -> None:
         """Takes the model off its device. It can still be used: the next run brings it back."""
         self._fitted.clear()

@@ -7,7 +7,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -366,6 +368,53 @@ def test_what_did_not_fit_the_model_itself_is_remembered(tmp_path, monkeypatch):
         hook.remove()
         model.unload()
     assert sizes == [4, 2, 2, 2, 2, 2, 2]
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("shareable", "together"), [(True, 2), (False, 1)])
+def test_on_a_cpu_networks_run_side_by_side_where_they_may(photos, two_threads, monkeypatch, shareable, together):
+    """Each in its own thread, whose results are those of one thread."""
+    model, options = Options("tiny", size=64).load(), Options("tiny", size=64)
+    monkeypatch.setattr(type(model.annotator), "shareable", shareable)
+    todo = plan_outputs(find_pictures([photos])[0], photos.parent / "out").todo
+    torch.set_num_threads(1)
+    alone = {outputs.picture: work.estimate(model, work.read(outputs.picture), options) for outputs in todo}
+    torch.set_num_threads(2)
+    inside, most, met = 0, 0, threading.Barrier(2)
+
+    def enter(*_):
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        with suppress(threading.BrokenBarrierError):
+            met.wait(timeout=5 if shareable else 0.05)
+
+    def leave(*_):
+        nonlocal inside
+        inside -= 1
+
+    hooks = [model.annotator.network.register_forward_pre_hook(enter), model.annotator.network.register_forward_hook(leave)]
+    try:
+        found = {outputs.picture: each for outputs, each in batch.process(model, todo, options, lambda taken: taken.found)}
+    finally:
+        [hook.remove() for hook in hooks]
+    assert most == together and found.keys() == alone.keys()
+    if shareable:
+        assert all(torch.equal(found[path].depth, alone[path].depth) for path in found)
+
+
+def test_a_first_picture_that_no_network_takes_fails_alone(photos, tmp_path, capsys):
+    cv2.imwrite(str(photos / "000.png"), np.zeros((1, 3000), np.uint8))
+    assert estimate(photos, tmp_path / "out") == 1
+    assert "more than 1000 times as long as the other" in capsys.readouterr().err
+    assert len(list((tmp_path / "out").glob("*.png"))) == 6
 
 
 def test_memory_between_reading_and_writing_is_bounded(photos, monkeypatch):
