@@ -268,7 +268,8 @@ class Annotator(ABC):
             return
         name = next(name for name, good in zip(maps, finite.tolist(), strict=True) if not good)
         dtype = next(self.network.parameters()).dtype
-        raise ArithmeticError(f"{self.spec.id} in {dtype} gave {name} that is not finite: use float32, or check the weights file")
+        remedy = "check the weights file" if dtype == torch.float32 else "use float32, or check the weights file"
+        raise ArithmeticError(f"{self.spec.id} in {dtype} gave {name} that is not finite: {remedy}")
 
 
 def count_keys(by_kind: Mapping[str, Iterable[str]]) -> list[str]:

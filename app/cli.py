@@ -13,6 +13,7 @@ import logging
 import re
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from .. import __version__
 from ..annotators.choices import BUNDLED_MODEL
@@ -26,6 +27,7 @@ from .relight_command import add_relight
 from .stereo_command import add_stereo
 from .terminal import TerminatedError, complain, open_closed_streams, say, terminable
 from .texture_command import add_texture
+from .terminal import ShownFormatter, TerminatedError, complain, open_closed_streams, say, shown, terminable
 from .verify_command import add_verify
 from .video_command import add_video
 
@@ -98,8 +100,11 @@ def _run(arguments: list[str] | None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             # A name that the console cannot show must not stop the work.
             stream.reconfigure(errors="backslashreplace")
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger(__name__.partition(".")[0]).setLevel(logging.INFO)
+    log = logging.StreamHandler()
+    log.setFormatter(ShownFormatter("%(message)s"))
+    logging.basicConfig(handlers=[log])
+    # The pack's name, also where this module runs as __main__.
+    logging.getLogger(shown.__module__.partition(".")[0]).setLevel(logging.INFO)
     parsed = _parsed(arguments)
     try:
         return parsed.run(parsed)
@@ -128,8 +133,16 @@ def _words(error: BaseException) -> str:
     return str(error)
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints can be shown, whatever was typed."""
+
+    def error(self, message: str) -> NoReturn:
+        """See `argparse.ArgumentParser`."""
+        super().error(shown(message))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="depth-normal",
         description="Depth and normal maps from any picture.",
         epilog=EXIT_CODES,

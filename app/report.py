@@ -11,7 +11,7 @@ from .arguments import DONE, NOTHING_DONE, SOME_FAILED
 from .batch import Outcome
 from .failures import Failure, FailureLog
 from .outputs import Outputs, Plan
-from .terminal import complain, say
+from .terminal import complain, say, shown
 
 
 class Report:
@@ -58,7 +58,7 @@ class Report:
             if self._json_lines:
                 self._say_json(outcome.outputs, status="done", files=[str(path) for path in outcome.files])
             else:
-                say(f"{outcome.outputs.picture}: {', '.join(map(str, outcome.files))}")
+                say(shown(f"{outcome.outputs.picture}: {', '.join(map(str, outcome.files))}"))
         self._bar.update()
 
     def _fail(self, outputs: Outputs, failure: Failure) -> None:

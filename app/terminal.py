@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import NoReturn, TextIO
+
+
+# What a terminal obeys: control characters, and those that turn the direction of writing or end a line.
+_COMMANDS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 class TerminatedError(KeyboardInterrupt):
@@ -99,13 +105,26 @@ def open_closed_streams() -> None:
 
 
 def say(text: str) -> None:
-    """A result, to stdout."""
-    _write(text, _results or sys.stdout)
+    """A result, to stdout; of several lines, each as `shown`."""
+    _write("\n".join(map(shown, text.split("\n"))), _results or sys.stdout)
 
 
 def complain(text: str) -> None:
-    """What went wrong, to stderr."""
-    _write(f"depth-normal: {text}", sys.stderr)
+    """What went wrong, to stderr, as `shown`."""
+    _write(shown(f"depth-normal: {text}"), sys.stderr)
+
+
+def shown(text: str) -> str:
+    """A line as it can be shown: file names may have any character, and some of them would move the cursor, or hide what is said."""
+    return _COMMANDS.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
+
+
+class ShownFormatter(logging.Formatter):
+    """Messages of the log as `shown`."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  logging's name
+        """See `logging.Formatter`; what follows the message, such as where an error arose, has lines of its own."""
+        return shown(super().formatMessage(record))
 
 
 def _write(text: str, stream: TextIO) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..annotators.choices import RECOMMENDED_FILM_MODEL
 from .arguments import DONE, SIZE, SOME_FAILED, add_device, add_model, chosen_model, degrees, number, positive
-from .terminal import complain, say
+from .terminal import complain, say, shown
 
 if TYPE_CHECKING:
     from ..geometry.films import Film
@@ -96,7 +96,7 @@ def _video(arguments: argparse.Namespace) -> int:
     settings = task.settings() | {"model": model.spec.id, "weights": str(model.weights), "dtype": str(model.dtype).removeprefix("torch.")}
     with Pieces(task, settings, arguments.resume) as pieces:
         if pieces.done:
-            say(f"{task.source}: {pieces.done} frames are finished, going on behind them")
+            say(shown(f"{task.source}: {pieces.done} frames are finished, going on behind them"))
         return _make(model, task, film, pieces)
 
 
@@ -150,7 +150,7 @@ def _make(model: Model, task: FilmTask, film: Film, pieces: Pieces) -> int:
             else:
                 pieces.remove()
             raise
-    say(f"{task.source}: {', '.join(map(str, result.files))} ({result.frames} frames)")
+    say(shown(f"{task.source}: {', '.join(map(str, result.files))} ({result.frames} frames)"))
     if result.problem is None:
         return DONE
     complain(f"{result.problem}. The {result.frames} frames before that are kept")

@@ -4,21 +4,28 @@
 
 Pictures a second from file to file, from the moment that a quarter of them is done until three quarters are: loading the model and
 starting Ray are not in it.
-The ratio can reach 2 where there is a core for each worker and one for reading and writing. The ceiling is what the cores allow: as if all
-processor time of Ray's processes, measured with two workers, were shared out evenly among them.
+The ratio can reach 2 where there is a core for each worker and one for reading and writing. Two ceilings say what the cores allow:
+- of processes: how much faster two plain processes are than one, measured in the same run. Each reads, estimates and writes in one thread;
+  they share nothing but the cores.
+- of the processor: as if all processor time of Ray's processes, measured with two workers, were shared out evenly among the cores. With one
+  worker Ray reads and writes beside it, so that a second worker does not find a whole core.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import tempfile
 import time
 from contextlib import suppress
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 
 from depth_normal.app.arguments import positive
 from depth_normal.app.cluster.engine import estimate_with_ray
@@ -26,9 +33,12 @@ from depth_normal.app.cluster.options import RayOptions
 from depth_normal.app.cluster.session import import_ray
 from depth_normal.app.outputs import plan_outputs
 from depth_normal.app.pictures import Source
-from depth_normal.app.work import Options
+from depth_normal.app.work import Options, estimate, read
+from depth_normal.app.work import run as work_on
 
 OBJECT_STORE = 600 * 2**20
+# Seconds that one process waits for another.
+PATIENCE = 300
 
 
 def main() -> None:
@@ -53,10 +63,19 @@ def main() -> None:
         )
         runs = [run(pictures, Path(folder) / f"maps{workers}", workers, arguments.size) for workers in (1, 2)]
         ray.shutdown()
+        plain = [run_plain(pictures, Path(folder), count, arguments.size) for count in (1, 2)]
     for workers, (rate, processor) in zip(("1 worker ", "2 workers"), runs, strict=True):
         print(f"{workers} {rate:6.2f} pictures/s {1000 * processor:6.1f} ms of the processor a picture")
+    for count, rate in zip(("1 process ", "2 processes"), plain, strict=True):
+        print(f"{count:<9} {rate:5.2f} pictures/s")
     (one, _), (two, processor) = runs
-    print(f"ratio     {two / one:6.2f}\nceiling   {min(2, cores / processor / one):6.2f} with {cores} cores")
+    ceilings = {"processes": plain[1] / plain[0], "the processor": cores / processor / one}
+    print(f"ratio     {two / one:6.2f}")
+    for name, ceiling in ceilings.items():
+        print(f"ceiling   {min(2, ceiling):6.2f} of {name} with {cores} cores")
+    print(
+        f"reached   {two / one / min(2, *ceilings.values()):6.0%} of the lower ceiling; {two / plain[1]:.0%} of two plain processes' rate"
+    )
 
 
 def write_pictures(folder: Path, count: int) -> list[Path]:
@@ -82,6 +101,37 @@ def run(pictures: list[Path], out: Path, workers: int, size: int) -> tuple[float
     # Of processes that end in between nothing is known: Ray's idle workers, which take next to nothing.
     processor = sum(taken - before.get(process, 0) for process, taken in after.items())
     return (last - first) / (end - start), processor / (last - first)
+
+
+def run_plain(pictures: list[Path], folder: Path, processes: int, size: int) -> float:
+    """Pictures a second of plain processes together, each with an equal part of the pictures."""
+    parts = [pictures[number::processes] for number in range(processes)]
+    start_method = multiprocessing.get_context("spawn")  # torch's threads do not outlive a fork
+    ready, results = start_method.Barrier(processes), start_method.Queue()
+    running = [
+        start_method.Process(target=estimate_alone, args=(part, folder / f"plain{processes}_{number}", size, ready, results))
+        for number, part in enumerate(parts)
+    ]
+    for process in running:
+        process.start()
+    seconds = [results.get(timeout=PATIENCE) for _ in running]
+    for process in running:
+        process.join()
+    return len(pictures) / max(seconds)
+
+
+def estimate_alone(pictures: list[Path], out: Path, size: int, ready: Barrier, results: Queue) -> None:
+    """The whole way of pictures in one thread, once all processes are ready."""
+    torch.set_num_threads(1)
+    options = Options("tiny", size=size)
+    model = options.load("cpu")
+    todo = plan_outputs([Source(path, Path(path.name)) for path in pictures], out, ("depth",)).todo
+    estimate(model, read(pictures[0]), options)
+    ready.wait(PATIENCE)
+    start = time.perf_counter()
+    for outputs in todo:
+        work_on(model, outputs, options)
+    results.put(time.perf_counter() - start)
 
 
 def processor_seconds() -> dict[str, float]:

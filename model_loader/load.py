@@ -23,7 +23,7 @@ from .download_errors import DownloadError
 from .find import find_weights
 from .model import Model
 from .recognise import chosen_model, fitting
-from .verify import verify
+from .verify import stamp, verify
 
 logger = logging.getLogger(__name__)
 
@@ -31,10 +31,13 @@ DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPE_C
 
 _Key = tuple[str, torch.dtype, torch.device, str]
 
+_Stamps = tuple[tuple[str, int, int], ...]
+
 _cache: dict[_Key, Model] = {}
+_stamps: dict[_Key, _Stamps] = {}
 _loading: dict[_Key, threading.Lock] = {}
 _lock = threading.Lock()
-"""Guards the two tables. Whoever holds it loads, unloads and waits for nothing meanwhile."""
+"""Guards the three tables. Whoever holds it loads, unloads and waits for nothing meanwhile."""
 
 
 def load_model(
@@ -43,7 +46,7 @@ def load_model(
     """Loads a model, downloading its weights if nobody has them; a second call returns the same object.
 
     If several threads ask for the same model, one loads it and the others wait. Different models load at the same time. A model that is
-    loaded already is returned at once.
+    loaded already is returned at once, unless another file has taken the place of one of its own: then it is loaded anew.
 
     Args:
         model_id: An id of the table of models (`depth-normal models` lists them); None = the model that `weights` are of, as their tensors'
@@ -68,9 +71,9 @@ def load_model(
     with _one_at_a_time(key):
         if model := _loaded(key):
             return model
-        model = _load(spec, torch_dtype, torch_device, Path(weights) if weights else None)
+        model, stamps = _load(spec, torch_dtype, torch_device, Path(weights) if weights else None)
         with _lock:
-            _cache[key] = model
+            _cache[key], _stamps[key] = model, stamps
         return model
 
 
@@ -83,12 +86,26 @@ def free(model_id: str | None = None) -> None:
 
 
 def _loaded(key: _Key) -> Model | None:
-    """The model, if it is loaded; it is now the last used, and so the last in order."""
+    """The model, if it is loaded from the files that are there; it is now the last used, and so the last in order."""
     with _lock:
         model = _cache.pop(key, None)
-        if model is not None:
+        if model is None:
+            return None
+        if not _replaced(_stamps[key]):
             _cache[key] = model
-        return model
+            return model
+    logger.info("forgetting %s: another file has taken the place of its weights", key[0])
+    model.unload()
+    return None
+
+
+def _replaced(stamps: _Stamps) -> bool:
+    """Whether one of the files is another by now. One that is gone has done its work."""
+    for before in stamps:
+        with suppress(OSError):
+            if stamp(Path(before[0])) != before:
+                return True
+    return False
 
 
 @contextmanager
@@ -117,13 +134,14 @@ def _make_room(needed: int) -> None:
         gc.collect()  # modules and hooks refer to each other
 
 
-def _load(spec: ModelSpec, dtype: torch.dtype, device: torch.device, weights: Path | None) -> Model:
+def _load(spec: ModelSpec, dtype: torch.dtype, device: torch.device, weights: Path | None) -> tuple[Model, _Stamps]:
     FAMILIES[spec.family].check_requirements(spec)
     paths = {file.role: weights if weights is not None and file is spec.file else _weights_of(spec, file) for file in spec.files}
     # what reading takes, and what building the network from it takes
     _make_room(2 * sum(path.stat().st_size for path in paths.values() if path.is_file()))
+    stamps = tuple(stamp(path) for path in paths.values() if path.is_file())  # from before they are read
     build = partial(_build, spec, paths)
-    return Model(build(dtype), dtype, device, paths[spec.file.role], rebuild=build)
+    return Model(build(dtype), dtype, device, paths[spec.file.role], rebuild=build), stamps
 
 
 def _build(spec: ModelSpec, paths: Mapping[str, Path], dtype: torch.dtype) -> Annotator:

@@ -45,6 +45,20 @@ def test_another_file_is_another_model(load, family, weights, tmp_path):
     assert model.estimate(torch.rand(1, 3, 32, 64)).depth.abs().max() == 0
 
 
+def test_a_file_that_takes_the_place_of_another_is_loaded(load, family, tmp_path):
+    mine, new = tmp_path / "mine.pt", tmp_path / "new.pt"
+    biases = []
+    for bias in (torch.zeros(1), torch.ones(1)):
+        torch.save({"weight": torch.zeros(1, 3, 1, 1), "bias": bias}, new)
+        new.replace(mine)
+        model = load_model("weighted", "float32", "cpu", mine)
+        biases.append(model.estimate(torch.rand(1, 3, 32, 64)).depth.max().item())
+    assert biases == [0, 1]
+    mine.unlink()
+    assert load_model("weighted", "float32", "cpu", mine) is model
+    assert family.built == 2
+
+
 def test_the_id_alone_finds_the_users_file(family, weights, caches):
     download_folder().mkdir(parents=True, exist_ok=True)
     torch.save({"weight": torch.zeros(1, 3, 1, 1), "bias": torch.ones(1)}, download_folder() / "weighted.pt")

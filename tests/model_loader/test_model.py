@@ -197,7 +197,7 @@ def test_a_real_network_beyond_half_precision(tmp_path, caplog):
 def test_what_float32_cannot_hold_either_is_an_error(load, too_large, monkeypatch):
     monkeypatch.setattr(too_large, "predict", lambda _self, pixels: Estimate(depth=pixels[:, :1] / 0, quantity=Quantity.DISPARITY))
     for dtype in ("float16", "float32"):
-        with pytest.raises(ArithmeticError, match=r"weighted in torch\.float32 gave depth that is not finite"):
+        with pytest.raises(ArithmeticError, match=r"weighted in torch\.float32 gave depth that is not finite: check the weights file"):
             load(dtype=dtype).estimate(pictures(1), 32)
 
 
