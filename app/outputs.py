@@ -245,7 +245,7 @@ def _taken(outputs: Outputs) -> list[Path]:
 def _folder_problems(folder: Path) -> list[str]:
     """Why results cannot be written to a folder, in words."""
     records = folder / RECORDS
-    touched = [_nearest(folder)]
+    touched = [nearest_folder(folder)]
     if not touched[0].is_dir():
         return [f"{touched[0]} is a file, not a folder; choose another --out"]
     if os.path.lexists(records):
@@ -270,14 +270,14 @@ def _name_problem(outputs: Outputs) -> str | None:
         return None
     try:
         # Only the disk knows how long its names may be.
-        os.lstat(_nearest(outputs.folder) / longest)
+        os.lstat(nearest_folder(outputs.folder) / longest)
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             return f"the name {longest} is too long for the disk of {outputs.folder}; give {outputs.picture} a shorter one"
     return None
 
 
-def _nearest(folder: Path) -> Path:
+def nearest_folder(folder: Path) -> Path:
     """A folder, or of one that is not there the first of those above it that is."""
     return next(each for each in (folder, *folder.parents) if os.path.lexists(each))
 

@@ -40,7 +40,7 @@ def staged(outputs: Outputs, settings: Mapping[str, Any], seen: Mapping[str, int
         FileExistsError: A file came there meanwhile that this pack did not make.
         OSError: The system refuses to write; the message says why and what to do.
     """
-    with _refusal_in_words(outputs.folder), _kept_if_used(outputs.folder / RECORDS), temporary_folder(outputs.folder / RECORDS) as stage:
+    with _refusal_in_words(outputs.folder), kept_if_used(outputs.folder / RECORDS), temporary_folder(outputs.folder / RECORDS) as stage:
         yield replace(outputs, folder=stage)
         with alone_in(outputs.folder):
             _publish(outputs, settings, seen or mark(outputs.picture), stage)
@@ -73,7 +73,7 @@ def sign_in(folder: Path) -> Iterator[Path]:
         OSError: The system refuses to write; the message says why and what to do.
     """
     records = folder.absolute() / RECORDS
-    with _kept_if_used(records), ExitStack() as stack:
+    with kept_if_used(records), ExitStack() as stack:
         with _refusal_in_words(folder):
             sign = stack.enter_context(temporary_folder(records))
         yield sign
@@ -133,7 +133,7 @@ def _refusal_in_words(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _kept_if_used(folder: Path) -> Iterator[None]:
+def kept_if_used(folder: Path) -> Iterator[None]:
     """Makes a folder and those above it. What is made here, and holds nothing when the block ends, is removed again."""
     made = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)

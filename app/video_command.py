@@ -134,6 +134,10 @@ def _make(model: Model, task: FilmTask, film: Film, pieces: Pieces) -> int:
 
     from .films.work import make_film
 
+    if task.preset is not None:
+        side = task.preset.side
+        width, height = (length // side * side for length in (film.width, film.height))
+        logger.info("%s: the middle %dx%d of %dx%d pixels", task.preset.name, width, height, film.width, film.height)
     expected = task.expected(film)
     _warn_of_space(task, film, expected, pieces)
     with ExitStack() as stack:

@@ -73,9 +73,7 @@ def main() -> None:
     print(f"ratio     {two / one:6.2f}")
     for name, ceiling in ceilings.items():
         print(f"ceiling   {min(2, ceiling):6.2f} of {name} with {cores} cores")
-    print(
-        f"reached   {two / one / min(2, *ceilings.values()):6.0%} of the lower ceiling; {two / plain[1]:.0%} of two plain processes' rate"
-    )
+    print(f"reached   {two / one / min(2, *ceilings.values()):6.0%} of the lower ceiling; {two / plain[1]:.0%} of two processes' rate")
 
 
 def write_pictures(folder: Path, count: int) -> list[Path]:

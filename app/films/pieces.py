@@ -28,6 +28,7 @@ from ...geometry.estimate import Axes, Estimate
 from ...geometry.files import write_depth_png, write_exr, write_normal_png
 from ...geometry.files.paths import write_bytes
 from ...geometry.films import CODECS, FilmError, FilmWriter, Frame, numbered
+from ..staging import kept_if_used
 from .task import DEPTH, PIECES, FilmTask, pieces_folder
 
 NUMBERS = "numbers"
@@ -62,7 +63,7 @@ class PieceRecord:
 
 
 class Pieces:
-    """The pieces of one film, which no other run touches meanwhile. To be used as a context.
+    """The pieces of one film, which no other run touches meanwhile. To be used as a context, which makes the folders that are absent.
 
     What is not a finished piece of the same settings is removed when it is opened.
 
@@ -86,10 +87,13 @@ class Pieces:
         from filelock import FileLock, Timeout
 
         self._lock = FileLock(self.folder.with_name(f"{self.folder.name}.lock"))
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._place = ExitStack()
+        self._place.enter_context(kept_if_used(self.folder.parent))
+        self.folder.mkdir(exist_ok=True)
         try:
             self._lock.acquire(timeout=0)
         except Timeout as error:
+            self._place.close()
             raise FilmError(f"{self.folder}: another run makes this film at this moment; wait for it, or choose another name") from error
         try:
             self._open()
@@ -105,6 +109,7 @@ class Pieces:
         self._lock.release()
         with suppress(OSError):
             Path(self._lock.lock_file).unlink()
+        self._place.close()
         with suppress(OSError):  # other records are in it
             self.folder.parent.rmdir()
 

@@ -34,7 +34,7 @@ from ...geometry.films import (
     sequence_header,
 )
 from ...geometry.temporal import FilmOptions
-from ..outputs import RECORDS
+from ..outputs import RECORDS, nearest_folder
 
 DEPTH, NORMALS, SIDE_BY_SIDE, STEREO = WHATS = ("depth", "normals", "side-by-side", "stereo")
 """What can be made of a film: pictures of depth, normal maps, each frame beside its depth, and what two eyes see."""
@@ -190,8 +190,8 @@ def plan_targets(
     if out.suffix.lower() not in (*CONTAINERS, *SEQUENCES):
         accepted = ", ".join(CONTAINERS)
         raise FilmError(f"{out}: name a film ({accepted}) or numbered files (frame_%05d.png, frame_%05d.exr)")
-    if not out.parent.is_dir():
-        raise FilmError(f"{out}: the folder {out.parent} does not exist; make it first")
+    if not (nearest := nearest_folder(out.parent)).is_dir():
+        raise FilmError(f"{out}: {nearest} is a file, not a folder; choose another name")
     targets = {what: out.with_name(f"{out.stem}{_ending(what, layout)}{out.suffix}") if len(whats) > 1 else out for what in whats}
     own = resume and (pieces_folder(targets) / PIECES).is_file()
     for target in targets.values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from .library import FilmError
 from .read import Frame
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -91,13 +94,15 @@ def at_rate(frames: Iterator[Frame], rate: Fraction) -> Iterator[Frame]:
 
 
 def in_groups(frames: Iterator[Frame], group: int) -> Iterator[Frame]:
-    """The film up to the last frame at which it has a multiple of `group` and one more."""
+    """The film up to the last frame at which it has a multiple of `group` and one more; how many come after it is logged."""
     waiting: list[Frame] = []
     for number, frame in enumerate(frames):
         waiting.append(frame)
         if number % group == 0:
             yield from waiting
             waiting = []
+    if waiting:
+        logger.info("left out at the film's end, for a multiple of %d frames and one more: %d", group, len(waiting))
 
 
 def cropped(picture: Tensor, side: int) -> Tensor:

@@ -284,16 +284,21 @@ def test_a_variable_frame_rate_a_start_and_an_end(tmp_path):
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_presets_play_as_the_models_expect(name, tmp_path):
+def test_presets_play_as_the_models_expect(name, tmp_path, caplog):
     """Frame by frame against the arrays: which source frame is shown at which time, cropped, and how many there are."""
     preset = PRESETS[name]
     source = write_film(tmp_path / "in.mp4", moving_ball(40, 54, 82), rate=30, sound=(1.3, "aac"), **H264)
-    assert run(source, tmp_path / "out.mkv", "--preset", name, "--codec", "ffv1", "--normalise", "per-image") == 0
-    found = list(read_frames(tmp_path / "out.mkv"))
+    assert run(source, tmp_path / "new" / "out.mkv", "--preset", name, "--codec", "ffv1", "--normalise", "per-image") == 0
+    out = tmp_path / "new" / "out.mkv"
+    found = list(read_frames(out))
     whole = int(Fraction(40, 30) * preset.rate - Fraction(1, 10**6)) + 1
     assert len(found) == (whole - 1) // preset.group * preset.group + 1
     task = film_task.FilmTask(source, {}, "ffv1", preset=preset)
     assert task.expected(film_header(source)) == len(found), "what the progress bar counts to"
+    assert (
+        f"{preset.name}: the middle {82 // preset.side * preset.side}x{54 // preset.side * preset.side} of 82x54 pixels" in caplog.messages
+    )
+    assert ("left out at the film's end" in caplog.text) == (len(found) < whole)
     shown = [int(number * Fraction(30, preset.rate)) for number in range(len(found))]
     assert all(abs(frame.time - Fraction(number, preset.rate)) <= Fraction(1, 1000) for number, frame in enumerate(found)), (
         "Matroska's unit"
@@ -302,7 +307,7 @@ def test_presets_play_as_the_models_expect(name, tmp_path):
     pictures = read(source)[shown][..., top : top + 54 // preset.side * preset.side, left : left + 82 // preset.side * preset.side]
     parts = list(estimate_film(load_model("tiny"), iter(pictures.split(8)), size=32))
     assert (torch.stack([frame.picture() for frame in found]) - depth_of(parts)).abs().max() < 0.51 / 65535
-    assert sound_of(tmp_path / "out.mkv")[1] == pytest.approx(len(found) / preset.rate, abs=0.06)
+    assert sound_of(out)[1] == pytest.approx(len(found) / preset.rate, abs=0.06)
 
 
 def test_what_was_done_of_a_damaged_film_is_kept(film, tmp_path, capsys):
@@ -333,11 +338,11 @@ def test_one_frame_and_odd_sides(tmp_path):
         (["in.mp4", "there.mp4"], "is there already"),
         (["in.mp4", "folder.mp4", "--overwrite"], "is a folder"),
         (["in.mp4", "out.avi"], r"\.mp4, \.mov, \.mkv"),
-        (["in.mp4", "no/out.mp4"], "folder .*no does not exist"),
+        (["in.mp4", "in.mp4/out.mp4"], "in.mp4 is a file, not a folder"),
         (["in.mp4", "out.mp4", "--codec", "ffv1"], r"\.mkv"),
         (["in.mp4", "out_%03d.exr", "--what", "side-by-side"], "is a picture"),
         (["in.mp4", "out.mkv", "--codec", "ffv1", "--quality", "3"], "loses nothing"),
-        (["in.mp4", "out.mp4", "--start", "99"], "not one frame at that place"),
+        (["in.mp4", "no/out.mp4", "--start", "99"], "not one frame at that place"),
         (["in.mp4", "out.mp4", "--preset", "mochi", "--what", "depth"], "64x8 pixels"),
     ],
 )

@@ -161,8 +161,11 @@ def test_a_new_rate_shows_what_is_shown_then():
 
 
 @pytest.mark.parametrize(("given", "kept"), [(1, 1), (8, 1), (9, 9), (10, 9), (17, 17)])
-def test_groups_of_frames(given, kept):
+def test_groups_of_frames(given, kept, caplog):
+    caplog.set_level("INFO")
     assert [frame.picture() for frame in in_groups(iter(frames(range(given))), 8)] == list(range(kept))
+    left_out = [f"left out at the film's end, for a multiple of 8 frames and one more: {given - kept}"]
+    assert caplog.messages == left_out * (given > kept)
 
 
 def test_presets_name_their_sources_and_crop_to_the_middle():
