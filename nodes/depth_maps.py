@@ -10,7 +10,7 @@ from torch import Tensor
 from ..geometry.checks import check_choice, check_range
 from ..model_loader import load_model
 from .checks import check_network_size
-from .legacy import LEGACY_CATEGORY, WHOLE_RANGE, ZOE_PERCENTILES, Percentiles, annotate_depth, check_before_loading, render_depth
+from .legacy import LEGACY_CATEGORY, WHOLE_RANGE, ZOE_PERCENTILES, Percentiles, annotate_depth, render_depth
 from .sockets import Inputs
 from .widgets import (
     CLIP_NORMALISATIONS,
@@ -69,9 +69,9 @@ def _depth_map(
 ) -> tuple[Tensor]:
     check_network_size(network_size)
     check_choice("normalisation", normalisation, CLIP_NORMALISATIONS)
-    check_before_loading(image, resolution)
     show = partial(render_depth, metric_percentiles=metric_percentiles)
-    return (annotate_depth(image, load_model(model, precision), resolution, normalisation, network_size or None, show=show),)
+    load = partial(load_model, model, precision)
+    return (annotate_depth(image, load, resolution, normalisation, network_size or None, show=show),)
 
 
 class _DepthMap:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar
 
 from torch import Tensor
@@ -10,7 +11,7 @@ from ..annotators.dsine import MAX_ITERATIONS, DsineOptions
 from ..geometry.checks import check_choice
 from ..model_loader import load_model
 from .checks import check_camera
-from .normal_maps import NormalMapNode, checked_pictures, normal_map, normal_map_inputs
+from .normal_maps import NormalMapNode, normal_map, normal_map_inputs
 from .sockets import Inputs
 from .widgets import NORMALBAE, choice_widget, count_widget, network_size_widget, number_widget
 
@@ -58,9 +59,8 @@ class DsineNormalMap(NormalMapNode):
         check_camera(fov)
         check_choice("camera", camera, CAMERAS)
         options = DsineOptions(iterations, old_camera=camera == AS_OLD)
-        pictures = checked_pictures(image, resolution, network_size, coding)
-        model = load_model("dsine", precision)
-        return normal_map(pictures, model, resolution, network_size or resolution, coding, fov=fov, options=options)
+        load = partial(load_model, "dsine", precision)
+        return normal_map(image, load, resolution, network_size, coding, usual_size=resolution, fov=fov, options=options)
 
 
 NODES = (DsineNormalMap,)

@@ -31,22 +31,14 @@ WHOLE_RANGE: Percentiles = (0.0, 100.0)
 LEGACY_CATEGORY = "ControlNet Preprocessors/Normal and Depth Estimators"
 
 
-def check_before_loading(image: Tensor, resolution: int) -> None:
-    """Refuses what `annotate_depth` would refuse, so that nothing is downloaded for it.
-
-    Raises:
-        ValueError: As `annotate`.
-    """
-    check_short_side(resolution)
-    to_pictures(image)
-
-
-def annotate(image: Tensor, model: Model, resolution: int, render: Callable[[Estimate], Tensor], network_size: int | None = None) -> Tensor:
+def annotate(
+    image: Tensor, load: Callable[[], Model], resolution: int, render: Callable[[Estimate], Tensor], network_size: int | None = None
+) -> Tensor:
     """Estimates a batch of pictures and renders what was found.
 
     Args:
         image: ComfyUI's IMAGE, (B, H, W, C), C = 1, 3 or 4, values in [0, 1] (clamped), any float dtype.
-        model: The model to run.
+        load: Loads the model to run; called once everything else is known to be right, so that nothing is downloaded for what is refused.
         resolution: Short side of the result in pixels.
         render: Makes a picture (B, 1 or 3, h, w) in [0, 1] of an estimate at the network's size.
         network_size: Side of the network's input in pixels; None = the size of the model's authors.
@@ -57,12 +49,12 @@ def annotate(image: Tensor, model: Model, resolution: int, render: Callable[[Est
     Raises:
         ValueError: A resolution out of range, or pictures that `utils.to_rgb` refuses.
     """
-    return _through(image, model, resolution, lambda estimates, _: map(render, estimates), network_size)
+    return _through(image, load, resolution, lambda estimates, _: map(render, estimates), network_size)
 
 
 def annotate_depth(
     image: Tensor,
-    model: Model,
+    load: Callable[[], Model],
     resolution: int,
     normalisation: str = PER_IMAGE,
     network_size: int | None = None,
@@ -74,7 +66,7 @@ def annotate_depth(
 
     Args:
         image: As `annotate`.
-        model: As `annotate`.
+        load: As `annotate`.
         resolution: As `annotate`.
         normalisation: One of `CLIP_NORMALISATIONS`: whether each picture has its own range, or the batch is a film.
         network_size: As `annotate`.
@@ -87,7 +79,7 @@ def annotate_depth(
     Raises:
         ValueError: As `annotate`.
     """
-    return _through(image, model, resolution, partial(_DEPTH_RENDERERS[normalisation], show or render_depth), network_size, options)
+    return _through(image, load, resolution, partial(_DEPTH_RENDERERS[normalisation], show or render_depth), network_size, options)
 
 
 def render_depth(
@@ -103,13 +95,15 @@ Renderer = Callable[[Iterable[Estimate], Tensor], Iterable[Tensor]]
 Show = Callable[..., Tensor]
 
 
-def _through(image: Tensor, model: Model, resolution: int, render: Renderer, network_size: int | None, options: Any = None) -> Tensor:
+def _through(
+    image: Tensor, load: Callable[[], Model], resolution: int, render: Renderer, network_size: int | None, options: Any = None
+) -> Tensor:
     """A batch through a model, and what `render` makes of all its estimates and the pictures, at the size asked for."""
     check_short_side(resolution)
     pictures = to_pictures(image)
     height, width = scale_short_side(pictures.shape[-2], pictures.shape[-1], resolution)
     check_result_room(pictures.shape[0], height, width)
-    estimates = model.estimates(pictures, network_size, progress_bar(pictures.shape[0]), options=options)
+    estimates = load().estimates(pictures, network_size, progress_bar(pictures.shape[0]), options=options)
     return torch.cat([to_output(resize_map(rendered, height, width)) for rendered in render(estimates, pictures)])
 
 

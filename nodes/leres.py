@@ -10,9 +10,9 @@ from torch import Tensor
 from ..annotators.leres import LeresOptions
 from ..annotators.resizing import SHORT_SIDE
 from ..geometry.checks import check_choice, check_range
-from ..model_loader import load_model
+from ..model_loader import Model, load_model
 from .checks import check_network_size
-from .legacy import LEGACY_CATEGORY, annotate_depth, check_before_loading
+from .legacy import LEGACY_CATEGORY, annotate_depth
 from .sockets import Inputs
 from .widgets import (
     CLIP_NORMALISATIONS,
@@ -91,12 +91,14 @@ class LeresDepthMap:
         check_choice("input", input, INPUTS)
         check_network_size(network_size)
         check_choice("normalisation", normalisation, CLIP_NORMALISATIONS)
-        check_before_loading(image, resolution)
-        model, old, boosted = load_model(MODELS[boost], precision), input == OLD_NODE, boost == "enable"
-        if old and not boosted:
-            model = model.with_resizing(SHORT_SIDE)
+        old, boosted = input == OLD_NODE, boost == "enable"
+
+        def load() -> Model:
+            model = load_model(MODELS[boost], precision)
+            return model.with_resizing(SHORT_SIDE) if old and not boosted else model
+
         size = network_size or (resolution if old or boosted else None)
-        pictures = annotate_depth(image, model, resolution, normalisation, size, options=LeresOptions(old_node=old))
+        pictures = annotate_depth(image, load, resolution, normalisation, size, options=LeresOptions(old_node=old))
         return (without_ends(pictures, rm_nearest, rm_background),)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -13,7 +15,7 @@ from ..geometry.levels import MeasureRange, depth_to_nearness, measure_range
 from ..model_loader import Model, load_model
 from .checks import check_network_size
 from .legacy import LEGACY_CATEGORY, annotate_depth
-from .normal_maps import NormalMapNode, checked_pictures, normal_map, normal_map_inputs
+from .normal_maps import NormalMapNode, normal_map, normal_map_inputs
 from .sockets import Inputs
 from .widgets import (
     CLIP_NORMALISATIONS,
@@ -95,8 +97,8 @@ class Metric3dDepthMap:
         """One depth picture a picture."""
         check_choice("normalisation", normalisation, CLIP_NORMALISATIONS)
         check_network_size(network_size)
-        model = _model(backbone, fx, fy, precision)
-        return (annotate_depth(image, model, resolution, normalisation, network_size or None, show=_greys),)
+        load = _loader(backbone, fx, fy, precision)
+        return (annotate_depth(image, load, resolution, normalisation, network_size or None, show=_greys),)
 
 
 class Metric3dNormalMap(NormalMapNode):
@@ -127,15 +129,15 @@ class Metric3dNormalMap(NormalMapNode):
         coding: str = NORMALBAE,
     ) -> tuple[Tensor]:
         """One normal map a picture."""
-        pictures = checked_pictures(image, resolution, network_size, coding)
-        return normal_map(pictures, _model(backbone, fx, fy, precision), resolution, network_size or None, coding)
+        return normal_map(image, _loader(backbone, fx, fy, precision), resolution, network_size, coding)
 
 
-def _model(backbone: str, fx: int, fy: int, precision: str) -> Model:
+def _loader(backbone: str, fx: int, fy: int, precision: str) -> Callable[[], Model]:
+    """What loads the model, once the widgets that choose it are checked."""
     check_choice("backbone", backbone, BACKBONES)
     check_range("fx", fx, 1, MAX_FOCAL)
     check_range("fy", fy, 1, MAX_FOCAL)
-    return load_model(f"metric3d-{backbone}", precision)
+    return partial(load_model, f"metric3d-{backbone}", precision)
 
 
 def _greys(estimate: Estimate, measure: MeasureRange = measure_range) -> Tensor:

@@ -94,7 +94,7 @@ class MidasNormalMap:
         check_range("bg_threshold", bg_threshold, 0, 1)
         check_choice("coding", coding, CODINGS)
         render = partial(_render_normals, a=a, bg_threshold=bg_threshold, coding=coding)
-        return (annotate(image, _model(model, precision), resolution, render, resolution),)
+        return (annotate(image, partial(_load, model, precision), resolution, render, resolution),)
 
 
 class MidasDepthMap:
@@ -128,10 +128,10 @@ class MidasDepthMap:
     ) -> tuple[Tensor]:
         """One depth picture a picture."""
         check_choice("normalisation", normalisation, CLIP_NORMALISATIONS)
-        return (annotate_depth(image, _model(model, precision), resolution, normalisation, resolution),)
+        return (annotate_depth(image, partial(_load, model, precision), resolution, normalisation, resolution),)
 
 
-def _model(model: str, precision: str) -> Model:
+def _load(model: str, precision: str) -> Model:
     """As the old nodes: the network's short side is the resolution, and not what its authors would choose."""
     return load_model(model, precision).with_resizing(SHORT_SIDE)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -50,8 +52,28 @@ def normal_map_inputs(network_size: Widget, before: dict[str, Widget] | None = N
     }
 
 
-def checked_pictures(image: Tensor, resolution: int, network_size: int, coding: str) -> Tensor:
-    """The pictures of an IMAGE, for `normal_map`. Nothing is loaded for what is refused here.
+def normal_map(
+    image: Tensor,
+    load: Callable[[], Model],
+    resolution: int,
+    network_size: int,
+    coding: str,
+    *,
+    usual_size: int | None = None,
+    fov: float = 0.0,
+    options: Any = None,
+) -> tuple[Tensor]:
+    """One normal map a picture. The vectors are resized, and not their colours: they stay unit vectors.
+
+    Args:
+        image: ComfyUI's IMAGE.
+        load: Loads the model, one that gives normals; called once everything else is known to be right.
+        resolution: Short side of the result in pixels.
+        network_size: Side of the network's input in pixels; 0 = `usual_size`.
+        coding: One of `CODINGS`.
+        usual_size: Side of the network's input where nobody chooses it; None = the size of the model's authors.
+        fov: Degrees that the longer side spans; 0 = not known.
+        options: The model family's own, where it has any.
 
     Raises:
         ValueError: What the widgets of `normal_map_inputs` cannot say, or pictures that `utils.to_pictures` refuses.
@@ -59,26 +81,11 @@ def checked_pictures(image: Tensor, resolution: int, network_size: int, coding: 
     check_short_side(resolution)
     check_network_size(network_size)
     check_choice("coding", coding, CODINGS)
-    return to_pictures(image)
-
-
-def normal_map(
-    pictures: Tensor, model: Model, resolution: int, network_size: int | None, coding: str, *, fov: float = 0.0, options: Any = None
-) -> tuple[Tensor]:
-    """One normal map a picture. The vectors are resized, and not their colours: they stay unit vectors.
-
-    Args:
-        pictures: What `checked_pictures` gave.
-        model: One that gives normals.
-        resolution: Short side of the result in pixels.
-        network_size: Side of the network's input in pixels; None = the size of the model's authors.
-        coding: One of `CODINGS`.
-        fov: Degrees that the longer side spans; 0 = not known.
-        options: The model family's own, where it has any.
-    """
+    pictures = to_pictures(image)
     size = scale_short_side(pictures.shape[-2], pictures.shape[-1], resolution)
     check_result_room(pictures.shape[0], *size)
-    estimates = model.estimates(pictures, network_size, progress_bar(pictures.shape[0]), fov=fov, options=options)
+    progress = progress_bar(pictures.shape[0])
+    estimates = load().estimates(pictures, network_size or usual_size, progress, fov=fov, options=options)
     return (torch.cat([to_output(_encoded(estimate.resized(*size), coding)) for estimate in estimates]),)
 
 
@@ -108,8 +115,7 @@ class BaeNormalMap(NormalMapNode):
         self, image: Tensor, resolution: int = 512, network_size: int = 0, precision: str = "auto", coding: str = NORMALBAE
     ) -> tuple[Tensor]:
         """One normal map a picture."""
-        pictures = checked_pictures(image, resolution, network_size, coding)
-        return normal_map(pictures, load_model("bae-normal", precision), resolution, network_size or resolution, coding)
+        return normal_map(image, partial(load_model, "bae-normal", precision), resolution, network_size, coding, usual_size=resolution)
 
 
 NODES = (BaeNormalMap,)

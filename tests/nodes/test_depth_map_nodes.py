@@ -15,6 +15,7 @@ from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.nodes import depth_maps as nodes
 
+Pretend = runpy.run_path(str(Path(__file__).with_name("pretend.py")))["Pretend"]
 ROOT = Path(__file__).resolve().parents[2]
 TINY = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "tiny_depth.py")))
 ZOE, V1, V2, ZOE_V1 = nodes.ZoeDepthMap, nodes.DepthAnythingMap, nodes.DepthAnythingV2Map, nodes.ZoeDepthAnythingMap
@@ -53,21 +54,6 @@ CHOICES = {
     (V2_METRIC, "model", "base"): "depth-anything-v2-metric-indoor-base",
 }
 EACH_CHOICE = pytest.mark.parametrize(("choice", "model_id"), CHOICES.items(), ids=lambda value: value if isinstance(value, str) else "")
-
-
-class Pretend:
-    """Stands in for a loaded model: gives one estimate, and notes how it was asked."""
-
-    def __init__(self, estimate):
-        self.estimate, self.asked, self.sizes = estimate, [], []
-
-    def __call__(self, model, precision):
-        self.asked.append((model, precision))
-        return self
-
-    def estimates(self, images, size, progress, *, options=None):
-        self.sizes.append(size)
-        yield self.estimate
 
 
 @pytest.fixture

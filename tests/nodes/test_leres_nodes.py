@@ -13,9 +13,10 @@ from depth_normal.annotators.leres import LeresOptions
 from depth_normal.annotators.registry import MODELS
 from depth_normal.annotators.resizing import SHORT_SIDE
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.nodes import depth_maps
+from depth_normal.nodes import depth_maps, dsine, metric3d, midas, normal_maps
 from depth_normal.nodes import leres as nodes
 
+Pretend = runpy.run_path(str(Path(__file__).with_name("pretend.py")))["Pretend"]
 ORACLE_FILE = Path(__file__).resolve().parents[1] / "leres_oracle.py"
 NODE = nodes.LeresDepthMap
 
@@ -41,29 +42,10 @@ def tiny(oracle, files, monkeypatch):
     return files[1:]
 
 
-class Pretend:
-    """Stands in for a loaded model: gives one estimate, and notes how it was asked."""
-
-    def __init__(self, depth):
-        self.depth, self.asked, self.resizing = depth, [], None
-
-    def __call__(self, model, precision):
-        self.asked.append((model, precision))
-        return self
-
-    def with_resizing(self, resizing):
-        self.resizing = resizing
-        return self
-
-    def estimates(self, images, size, progress, *, options=None):
-        self.size, self.options = size, options
-        yield Estimate(self.depth, Quantity.RELATIVE_DEPTH)
-
-
 @pytest.fixture
 def pretend(monkeypatch):
     def use(depth):
-        model = Pretend(depth)
+        model = Pretend(Estimate(depth, Quantity.RELATIVE_DEPTH))
         monkeypatch.setattr(nodes, "load_model", model)
         return model
 
@@ -130,7 +112,7 @@ def test_the_help_page_names_every_input_and_choice_and_the_licence():
 def test_what_each_widget_asks_of_the_model(pretend, widgets, model_id, size, old, resizing):
     model = pretend(random_depth())
     NODE().execute(torch.rand(1, 64, 96, 3), precision="bfloat16", **widgets)
-    assert model.asked == [(model_id, "bfloat16")] and (model.size, model.options) == (size, LeresOptions(old_node=old))
+    assert model.asked == [(model_id, "bfloat16")] and (model.sizes, model.options) == ([size], LeresOptions(old_node=old))
     assert model.resizing is resizing
 
 
@@ -224,8 +206,10 @@ def test_what_no_widget_can_say_is_refused(pretend, widgets):
 
 @pytest.mark.parametrize(("image", "resolution"), [(torch.full((1, 8, 8, 3), torch.nan), 64), (torch.zeros(1, 8, 8, 3), 63)])
 def test_nothing_is_loaded_for_what_is_refused(image, resolution, monkeypatch):
-    for module in (nodes, depth_maps):
+    """Of all old nodes."""
+    modules = (nodes, depth_maps, dsine, metric3d, midas, normal_maps)
+    for module in modules:
         monkeypatch.setattr(module, "load_model", lambda *_: pytest.fail("would be downloaded"))
-    for node in (NODE, *depth_maps.NODES):
+    for node in (each for module in modules for each in module.NODES):
         with pytest.raises(ValueError, match=r"192 NaN|resolution"):
             node().execute(image, resolution=resolution)

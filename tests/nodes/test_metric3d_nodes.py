@@ -16,27 +16,13 @@ from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.model_loader import free
 from depth_normal.nodes import metric3d as nodes
 
+Pretend = runpy.run_path(str(Path(__file__).with_name("pretend.py")))["Pretend"]
 ROOT = Path(__file__).resolve().parents[2]
 TINY = runpy.run_path(str(ROOT / "tests" / "annotators" / "test_metric3d.py"))
 DEPTH, NORMALS = nodes.Metric3dDepthMap, nodes.Metric3dNormalMap
 ALL = pytest.mark.parametrize("node", nodes.NODES, ids=lambda node: node.NODE_ID)
 OLD_WIDGETS = ["backbone", "fx", "fy", "resolution"]
 NEW_WIDGETS = {DEPTH: ["network_size", "precision", "normalisation"], NORMALS: ["network_size", "precision", "coding"]}
-
-
-class Pretend:
-    """Stands in for a loaded model: gives one estimate, and notes how it was asked."""
-
-    def __init__(self, estimate):
-        self.estimate, self.asked, self.sizes = estimate, [], []
-
-    def __call__(self, model, precision):
-        self.asked.append((model, precision))
-        return self
-
-    def estimates(self, images, size, progress, **_more):
-        self.sizes.append(size)
-        yield self.estimate
 
 
 def known(count=1, height=64, width=96):

@@ -1,6 +1,8 @@
 """The old nodes' contract: ids, widgets, sizes, looks; and what the old ones did wrong."""
 
 import math
+import runpy
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,18 +15,10 @@ from depth_normal.nodes import midas as nodes
 from depth_normal.nodes.legacy import annotate, render_depth
 from depth_normal.utils import resize_picture
 
+Pretend = runpy.run_path(str(Path(__file__).with_name("pretend.py")))["Pretend"]
+
 NORMAL, DEPTH = nodes.MidasNormalMap, nodes.MidasDepthMap
 SMALL = "midas-v2.1-small"
-
-
-class Pretend:
-    """Stands in for a loaded model: disparity known in advance, at the picture's own size."""
-
-    def __init__(self, disparity):
-        self.disparity = disparity
-
-    def estimates(self, images, size, progress, *, options=None):
-        yield Estimate(depth=self.disparity, quantity=Quantity.DISPARITY)
 
 
 @pytest.fixture
@@ -67,6 +61,11 @@ def test_every_node_explains_itself(node):
             assert widget[1].get("tooltip"), f"{node.NODE_ID}.{name} has no tooltip"
 
 
+def pretend(disparity):
+    """What loads a model that sees this."""
+    return lambda: Pretend(Estimate(disparity, Quantity.DISPARITY))
+
+
 def sphere(size=201):
     """Disparity of a ball before a far wall, scaled so that at 95 % of its radius it changes by 10 a pixel.
 
@@ -81,7 +80,10 @@ def sphere(size=201):
 def test_sphere_has_the_five_colours():
     disparity = sphere()
     image = annotate(
-        torch.rand(1, 201, 201, 3), Pretend(disparity), 201, lambda e: nodes._render_normals(e, math.tau, 0.1, nodes.NORMAL_1_0)
+        torch.rand(1, 201, 201, 3),
+        lambda: Pretend(Estimate(disparity, Quantity.DISPARITY)),
+        201,
+        lambda e: nodes._render_normals(e, math.tau, 0.1, nodes.NORMAL_1_0),
     )
     codes = (image[0] * 255).to(torch.uint8)
     middle = 100
@@ -115,7 +117,10 @@ def test_normal_map_is_the_old_one(a, bg_threshold):
     generator = torch.Generator().manual_seed(0)
     disparity = torch.nn.functional.interpolate(torch.rand(3, 1, 9, 12, generator=generator) * 900, size=(96, 128), mode="bicubic")
     ours = annotate(
-        torch.rand(3, 96, 128, 3), Pretend(disparity), 96, lambda e: nodes._render_normals(e, a, bg_threshold, nodes.NORMAL_1_0)
+        torch.rand(3, 96, 128, 3),
+        lambda: Pretend(Estimate(disparity, Quantity.DISPARITY)),
+        96,
+        lambda e: nodes._render_normals(e, a, bg_threshold, nodes.NORMAL_1_0),
     )
     for mine, map_ in zip(ours, disparity, strict=True):
         old = old_normal_map(map_[0].numpy().copy(), a, bg_threshold)

@@ -22,6 +22,7 @@ from depth_normal.nodes import dsine, metric3d
 from depth_normal.nodes import normal_maps as nodes
 from depth_normal.nodes.geometry import EstimateGeometry, LoadDepthNormalModel
 
+Pretend = runpy.run_path(str(Path(__file__).with_name("pretend.py")))["Pretend"]
 ROOT = Path(__file__).resolve().parents[2]
 TINY = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "tiny_bae.py")))
 BAE, DSINE, METRIC3D = NODES = (nodes.BaeNormalMap, dsine.DsineNormalMap, metric3d.Metric3dNormalMap)
@@ -35,21 +36,6 @@ CONTRACT = {
 }
 MODEL_OF = {BAE: "bae-normal", DSINE: "dsine", METRIC3D: "metric3d-vit-small"}
 NEW = ["network_size", "precision", "coding"]
-
-
-class Pretend:
-    """Stands in for a loaded model: gives one estimate, and notes how it was asked."""
-
-    def __init__(self, estimate):
-        self.estimate, self.asked, self.sizes = estimate, [], []
-
-    def __call__(self, model, precision):
-        self.asked.append((model, precision))
-        return self
-
-    def estimates(self, images, size, progress, *, fov=0.0, options=None):
-        self.sizes.append(size)
-        yield self.estimate
 
 
 def ball(height=64, width=96):
@@ -172,7 +158,7 @@ def test_a_resized_normal_map_holds_unit_vectors(node, resolution, pretend):
 def test_what_is_masked_is_black(node, pretend):
     mask = torch.ones(1, 1, 64, 96, dtype=torch.bool)
     mask[..., :20, :] = False
-    pretend.estimate = replace(pretend.estimate, mask=mask)
+    pretend.found = replace(pretend.found, mask=mask)
     (picture,) = node().execute(torch.rand(1, 64, 96, 3), resolution=64)
     assert (picture[:, :20] == 0).all() and (picture[:, 20:].amax(-1) > 0).all()
 

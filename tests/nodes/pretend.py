@@ -1,0 +1,30 @@
+"""A stand-in for a loaded model, for the tests of the old nodes."""
+
+
+class Pretend:
+    """Gives the estimate that it is told, and notes how it was asked. Put in place of `load_model`, it gives itself.
+
+    Attributes:
+        found: The estimate.
+        asked: What `load_model` was asked: (model, precision).
+        sizes, shapes, fov, options, resizing: What was asked of the model: the network's size and the pictures' shape each time, the rest
+            the last time.
+    """
+
+    def __init__(self, found):
+        self.found, self.asked, self.sizes, self.shapes = found, [], [], []
+        self.fov = self.options = self.resizing = None
+
+    def __call__(self, model, precision):
+        self.asked.append((model, precision))
+        return self
+
+    def with_resizing(self, resizing):
+        self.resizing = resizing
+        return self
+
+    def estimates(self, images, size, progress, *, fov=0.0, options=None):
+        self.sizes.append(size)
+        self.shapes.append(tuple(images.shape))
+        self.fov, self.options = fov, options
+        yield self.found
