@@ -81,7 +81,7 @@ def test_sphere_has_the_five_colours():
     disparity = sphere()
     image = annotate(
         torch.rand(1, 201, 201, 3),
-        lambda: Pretend(Estimate(disparity, Quantity.DISPARITY)),
+        pretend(disparity),
         201,
         lambda e: nodes._render_normals(e, math.tau, 0.1, nodes.NORMAL_1_0),
     )
@@ -118,7 +118,7 @@ def test_normal_map_is_the_old_one(a, bg_threshold):
     disparity = torch.nn.functional.interpolate(torch.rand(3, 1, 9, 12, generator=generator) * 900, size=(96, 128), mode="bicubic")
     ours = annotate(
         torch.rand(3, 96, 128, 3),
-        lambda: Pretend(Estimate(disparity, Quantity.DISPARITY)),
+        pretend(disparity),
         96,
         lambda e: nodes._render_normals(e, a, bg_threshold, nodes.NORMAL_1_0),
     )
