@@ -1,17 +1,20 @@
 """A folder of pictures, file to file: pictures a second beside the plain way and beside the bare network, and memory over many pictures.
 
-    python benchmarks/folder.py [--model tiny] [--weights FILE] [--pictures 24] [--width 1920 --height 1080] [--rounds 3]
+    python benchmarks/folder.py [--model tiny] [--weights FILE | --random] [--pictures 24] [--width 1920 --height 1080] [--rounds 3]
     python benchmarks/folder.py --memory 20000 --size 96 [--folder DIR]
 
 - folder: `depth-normal estimate FOLDER --out DIR` from the first picture to the last, without the start of Python.
 - plain: one after another what cannot be left out: OpenCV decodes the file, the bare network runs on the input that the model makes of the
   picture, OpenCV packs the two results and writes them.
 - network: the bare network alone.
-The three take turns in one process, and the median of the rounds counts. The aims are: folder in at most 0.9 of the time of plain with a
+- files: reading the picture and writing its two files as `estimate` does, in one thread, without a network.
+They take turns in one process, and the median of the rounds counts. The aims are: folder in at most 0.9 of the time of plain with a
 network that is small beside the rest (tiny), and at 95 % of the rate of the network alone with a larger one.
 
-The bound is what no overlap can beat: the processor's time of folder, shared out evenly among the cores, or the network's own time where
-that is longer. A network on a CPU shares the cores with reading and writing; one on a GPU does not.
+The bound is what no overlap can beat: the processor's time of folder, shared out evenly among the cores, or on a GPU the network's own time
+where that is longer. On a CPU the network shares the cores with the files: a folder can reach no more of its rate than what the files
+leave it, unless pictures side by side use the cores better than one picture alone. --random takes random weights, for a model whose file is
+not here: time does not depend on them.
 
 --memory estimates so many small pictures in one run and prints the resident memory after each thousand. The pictures are links to a few
 files. With --folder it goes on where an earlier run stopped.
@@ -32,13 +35,15 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from families import load as random_model
 from families import resident
 
 from depth_normal.app.batch import count_cores, estimate_files
 from depth_normal.app.memory import keep_freed_memory
 from depth_normal.app.outputs import plan_outputs
 from depth_normal.app.pictures import find_pictures
-from depth_normal.app.work import Options, estimate, read
+from depth_normal.app.work import Options, estimate, read, write
+from depth_normal.geometry.estimate import Estimate
 from depth_normal.geometry.render import depth_to_image, normals_to_image
 from depth_normal.model_loader import Model
 
@@ -61,13 +66,15 @@ def main() -> None:
 def print_rates(folder: Path, options: Options, arguments: argparse.Namespace) -> None:
     """The three ways in turn."""
     save_photos(folder / "in", arguments.pictures, arguments.width, arguments.height)
-    model = options.load(arguments.device)
+    model = random_model(arguments.model, "float32") if arguments.random else options.load(arguments.device)
     paths = sorted((folder / "in").iterdir())
-    network, results = network_call(model, options, paths[0]), encoded(model, options, paths[0])
+    network, found = network_call(model, options, paths[0]), estimate(model, read(paths[0]), options)
+    results = encoded(found)
     ways: dict[str, Callable[[], None]] = {
         "folder": lambda: run_folder(model, options, folder / "in", folder / "out"),
         "plain": lambda: [run_plain(path, network, results, folder) for path in paths] and None,
         "network": lambda: [network() for _ in paths] and None,
+        "files": lambda: run_files(folder / "in", folder / "files", found, options),
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     processor: dict[str, list[float]] = {name: [] for name in ways}
@@ -81,14 +88,17 @@ def print_rates(folder: Path, options: Options, arguments: argparse.Namespace) -
     place = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     print(f"{place}; torch {torch.__version__}; {options.model}; {len(paths)} pictures of {arguments.width}x{arguments.height}")
     middle = {name: median(values) for name, values in seconds.items()}
+    cores, taken = count_cores(), {name: median(values) for name, values in processor.items()}
     for name, value in middle.items():
-        took = median(processor[name])
-        print(f"{name:8} {1000 * value:7.1f} ms a picture {1 / value:7.2f} pictures/s {1000 * took:7.1f} ms of the processor")
-    bound = max(median(processor["folder"]) / count_cores(), middle["network"])
-    print(f"bound    {1000 * bound:7.1f} ms a picture {1 / bound:7.2f} pictures/s with {count_cores()} cores")
+        print(f"{name:8} {1000 * value:7.1f} ms a picture {1 / value:7.2f} pictures/s {1000 * taken[name]:7.1f} ms of the processor")
+    bound = max(taken["folder"] / cores, middle["network"] if model.device.type != "cpu" else 0)
+    print(f"bound    {1000 * bound:7.1f} ms a picture {1 / bound:7.2f} pictures/s with {cores} cores")
     print(f"folder to plain: {middle['folder'] / middle['plain']:.2f} of the time; bound {bound / middle['plain']:.2f}")
     shares = [100 * middle["network"] / value for value in (middle["folder"], bound)]
     print(f"folder to network: {shares[0]:.0f} % of the rate; bound {shares[1]:.0f} %")
+    for_files, for_network = taken["files"] / cores, taken["network"] / cores
+    left = 100 * for_network / (for_files + for_network)
+    print(f"files alone: {100 * for_files / middle['folder']:.0f} % of folder's time on {cores} cores; they leave the network {left:.0f} %")
 
 
 def run_folder(model: Model, options: Options, source: Path, out: Path) -> None:
@@ -97,6 +107,15 @@ def run_folder(model: Model, options: Options, source: Path, out: Path) -> None:
     plan = plan_outputs(sources, out)
     failures = [outcome.failure for outcome in estimate_files(model, plan.todo, options) if outcome.failure]
     assert not failures, failures
+
+
+def run_files(source: Path, out: Path, found: Estimate, options: Options) -> None:
+    """Reads and writes, one after another in one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    for outputs in plan_outputs(find_pictures([source])[0], out).todo:
+        write(outputs, found, options, read(outputs.picture))
+    torch.set_num_threads(threads)
 
 
 def run_plain(path: Path, network: Callable[[], Any], results: tuple[np.ndarray, np.ndarray], folder: Path) -> None:
@@ -125,9 +144,8 @@ def network_call(model: Model, options: Options, path: Path) -> Callable[[], Any
     return run
 
 
-def encoded(model: Model, options: Options, path: Path) -> tuple[np.ndarray, np.ndarray]:
+def encoded(found: Estimate) -> tuple[np.ndarray, np.ndarray]:
     """The pixels of the two results of a picture."""
-    found = estimate(model, read(path), options)
     assert found.depth is not None and found.quantity is not None and found.normals is not None
     depth = depth_to_image(found.depth, found.quantity)[0, 0].mul(65535).round().numpy().astype(np.uint16)
     normals = normals_to_image(found.normals, source=found.axes)[0].movedim(0, -1).mul(255).round().numpy().astype(np.uint8)
@@ -175,6 +193,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--model", default="tiny", metavar="ID")
     parser.add_argument("--size", type=int, metavar="N", help="side of the network's input in pixels (default: the model's)")
     parser.add_argument("--weights", type=Path, help="the model's file, where it is not in its place")
+    parser.add_argument("--random", action="store_true", help="random weights, in float32")
     parser.add_argument("--device", default="auto", help="cpu, cuda, mps (default: the best there is)")
     parser.add_argument("--pictures", type=int, default=24)
     parser.add_argument("--width", type=int, default=1920)

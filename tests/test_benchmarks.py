@@ -77,7 +77,8 @@ def test_a_folder_is_told_beside_what_the_cores_allow():
     run = subprocess.run([sys.executable, BENCHMARKS / "folder.py", *words], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     taken = dict(re.findall(r"^(\w+) +([\d.]+) ms a picture", run.stdout, re.MULTILINE))
-    assert set(taken) == {"folder", "plain", "network", "bound"}
+    assert set(taken) == {"folder", "plain", "network", "files", "bound"}
+    assert "they leave the network" in run.stdout
     assert all(float(each) > 0 for each in taken.values())
 
 
