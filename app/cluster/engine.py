@@ -100,9 +100,17 @@ def estimate_with_ray(
         place = shards.local if shards else first.folder
         if job.cluster and place is not None and sign is None:
             job = replace(job, sign=stack.enter_context(sign_in(place)))
-        blocks = _blocks(todo, max(_ROWS, ray_options.batch_size or BATCH_ON_A_GPU))
-        rows = stack.enter_context(closing(_rows(ray, blocks, job, ray_options)))
-        yield from _outcomes(rows, todo, shards, stop or Event())
+
+        def attempt(indices: Sequence[int], how: RayOptions) -> Generator[Outcome, None, list[int]]:
+            with closing(_rows(ray, _blocks(todo, indices, max(_ROWS, how.batch_size or BATCH_ON_A_GPU)), job, how)) as rows:
+                return (yield from _outcomes(rows, todo, indices, shards, stop or Event()))
+
+        lost = yield from attempt(range(len(todo)), ray_options)
+        if lost:
+            # A machine that is gone is missed late, and by then Ray has tried its workers' pictures as often as it does.
+            logger.info("%d pictures were lost with their workers: each is tried once more, alone", len(lost))
+            lost = yield from attempt(lost, replace(ray_options, batch_size=1))
+        yield from (Outcome(todo[index], failure=_lost(todo[index])) for index in lost)
 
 
 @contextmanager
@@ -221,15 +229,19 @@ def _tries(ray: ModuleType) -> dict[str, int]:
     return {"max_task_retries": _TRIES_AGAIN} if "ray_remote_args" in inspect.signature(ray.data.Dataset.map_batches).parameters else {}
 
 
-def _blocks(todo: Sequence[Outputs], rows: int) -> list[pa.Table]:
+def _blocks(todo: Sequence[Outputs], indices: Sequence[int], rows: int) -> list[pa.Table]:
+    """Some of the pictures, as tables of so many rows."""
     import pyarrow as pa
 
     columns = pa.schema({"index": pa.int64(), "path": pa.string(), "folder": pa.string(), "seen": pa.string()})
     blocks = []
-    for start in range(0, len(todo), rows):
-        part = todo[start : start + rows]
-        values = [{"path": str(each.picture.absolute()), "folder": str(each.folder.absolute()), "seen": _listed(each)} for each in part]
-        blocks.append(pa.Table.from_pylist([{"index": start + number, **row} for number, row in enumerate(values)], columns))
+    for start in range(0, len(indices), rows):
+        part = [(index, todo[index]) for index in indices[start : start + rows]]
+        values = [
+            {"index": index, "path": str(each.picture.absolute()), "folder": str(each.folder.absolute()), "seen": _listed(each)}
+            for index, each in part
+        ]
+        blocks.append(pa.Table.from_pylist(values, columns))
     return blocks
 
 
@@ -238,9 +250,11 @@ def _listed(outputs: Outputs) -> str | None:
     return json.dumps(mark(outputs.picture)) if isinstance(outputs.picture, Url) and outputs.picture.status else None
 
 
-def _outcomes(rows: Iterator[Row], todo: Sequence[Outputs], shards: Store | None, stop: Event) -> Iterator[Outcome]:
-    """The last step's rows as outcomes; of pictures without a row too."""
-    missing = set(range(len(todo)))
+def _outcomes(
+    rows: Iterator[Row], todo: Sequence[Outputs], indices: Sequence[int], shards: Store | None, stop: Event
+) -> Generator[Outcome, None, list[int]]:
+    """The last step's rows as outcomes; returns which pictures have none, unless the run is to end."""
+    missing = set(indices)
     for row in rows:
         failure = Failure(**json.loads(row["failure"])) if row["failure"] else None
         if row["index"] < 0:
@@ -250,12 +264,14 @@ def _outcomes(rows: Iterator[Row], todo: Sequence[Outputs], shards: Store | None
         files = (shards.path(name) if shards else outputs.folder / name for name in row["files"] or ())
         yield Outcome(outputs, tuple(files), failure)
         if stop.is_set() or (failure and failure.lasting):
-            return
-    for index in sorted(missing):
-        picture = todo[index].picture
-        reason = (
-            f"{picture}: no answer came: its worker was lost {_TRIES_AGAIN + 1} times (no memory, killed), or failed as Ray's log says; "
-            "try it again alone, with "
-            "--retry-failed --batch-size 1, or give the machines fewer --workers"
-        )
-        yield Outcome(todo[index], failure=Failure(reason, again=True))
+            return []
+    return sorted(missing)
+
+
+def _lost(outputs: Outputs) -> Failure:
+    """Why a picture has no row, after it was tried alone."""
+    reason = (
+        f"{outputs.picture}: no answer came, also when it was tried alone: its worker was lost again and again (no memory, killed), or "
+        "failed as Ray's log says; try it again with --retry-failed, or give the machines fewer --workers"
+    )
+    return Failure(reason, again=True)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from threading import Timer
@@ -203,6 +204,25 @@ def test_a_lost_worker_loses_nothing(tmp_path, cluster):
         found = np.load(tmp_path / "out" / f"{path.stem}.npz")
         assert np.array_equal(found["depth"], work.estimate(model, work.read(path), slow).depth[0, 0].numpy())
     assert len(list((tmp_path / "out").iterdir())) == 25
+
+
+def test_what_was_lost_with_its_worker_is_tried_once_more_alone(folder, tmp_path, monkeypatch):
+    todo = plan_outputs([Source(path, Path(path.name)) for path in sorted(folder.glob("p*.png"))], tmp_path / "out").todo
+    asked = []
+
+    def rows(ray, blocks, job, options):
+        """Of a Ray that loses the pictures 3, 4 and 5 the first time, and always 5."""
+        indices = [row["index"] for block in blocks for row in block.to_pylist()]
+        asked.append((indices, options.batch_size))
+        lost = (3, 4, 5) if len(asked) == 1 else (5,)
+        yield from ({"index": index, "files": [], "failure": None} for index in indices if index not in lost)
+
+    monkeypatch.setattr(engine, "session", lambda address: nullcontext((SimpleNamespace(cluster_resources=dict), False)))
+    monkeypatch.setattr(engine, "_rows", rows)
+    outcomes = list(engine.estimate_with_ray(todo, OPTIONS, RayOptions(batch_size=4)))
+    assert asked == [(list(range(12)), 4), ([3, 4, 5], 1)]
+    assert [each.outputs for each in outcomes if each.failure] == [todo[5]] and outcomes[-1].failure.again
+    assert sorted(each.outputs.picture for each in outcomes) == [each.picture for each in todo]
 
 
 @pytest.mark.parametrize("kind", KINDS)
