@@ -39,6 +39,7 @@ _LASTING = {
 } - {None}
 _FULL_BELOW = 2**20
 _MAX_LINE = 2**20
+_IMPATIENCE = 1.0
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,8 @@ class FailureLog:
         }
         check_sign(self._sign)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with alone_in(self._out), self.path.open("a", encoding="utf-8") as file:
+        # Where every picture would fail, another may hold the folder, and was waited for already.
+        with alone_in(self._out, _IMPATIENCE if failure.lasting else None), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
         self._failed.add(picture)
 

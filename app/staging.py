@@ -97,17 +97,21 @@ class BusyError(TimeoutError):
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def alone_in(folder: Path, patience: float | None = None) -> Iterator[None]:
     """Keeps other processes and threads from changing the results in a folder.
 
+    Args:
+        folder: Where they lie.
+        patience: Seconds to wait for another; None = a minute.
+
     Raises:
-        BusyError: One of them has not let go of it for a minute.
+        BusyError: One of them has not let go of it for so long.
     """
     from filelock import FileLock, Timeout
 
     lock = FileLock(folder / RECORDS / _LOCK)
     try:
-        lock.acquire(timeout=_LOCK_SECONDS, poll_interval=_POLL_SECONDS)
+        lock.acquire(timeout=_LOCK_SECONDS if patience is None else patience, poll_interval=_POLL_SECONDS)
     except Timeout as error:
         raise BusyError(
             f"cannot write to {folder}: another process has been writing there for {_LOCK_SECONDS} seconds; end it, or choose another --out"

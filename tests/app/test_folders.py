@@ -21,7 +21,7 @@ from filelock import FileLock
 
 import depth_normal
 from depth_normal.annotators.registry import find_spec
-from depth_normal.app import batch, cli, staging, work
+from depth_normal.app import batch, cli, failures, staging, work
 from depth_normal.app.failures import FailureLog, failure_of
 from depth_normal.app.outputs import plan_outputs
 from depth_normal.app.pictures import Source, find_pictures
@@ -173,8 +173,11 @@ def test_a_halted_neighbour_ends_the_run_once(photos, tmp_path, monkeypatch, cap
     out = tmp_path / "out"
     monkeypatch.setattr(staging, "_LOCK_SECONDS", 0.2)
     (out / RECORDS).mkdir(parents=True)
+    patience, alone_in = [], failures.alone_in
+    monkeypatch.setattr(failures, "alone_in", lambda *words: patience.append(words[1:]) or alone_in(*words))
     with FileLock(out / RECORDS / "lock"):
         assert estimate(photos, out) == 2
+    assert patience == [(1.0,)], "the list of failures does not wait for it once more"
     said = capsys.readouterr().err
     assert "another process has been writing there" in said and "pictures not begun" in said and "--resume to go on" in said
     assert estimate(photos, out, "--resume") == 0 and len(made(out)) == 8
