@@ -100,17 +100,7 @@ def estimate_with_ray(
         place = shards.local if shards else first.folder
         if job.cluster and place is not None and sign is None:
             job = replace(job, sign=stack.enter_context(sign_in(place)))
-
-        def attempt(indices: Sequence[int], how: RayOptions) -> Generator[Outcome, None, list[int]]:
-            with closing(_rows(ray, _blocks(todo, indices, max(_ROWS, how.batch_size or BATCH_ON_A_GPU)), job, how)) as rows:
-                return (yield from _outcomes(rows, todo, indices, shards, stop or Event()))
-
-        lost = yield from attempt(range(len(todo)), ray_options)
-        if lost:
-            # A machine that is gone is missed late, and by then Ray has tried its workers' pictures as often as it does.
-            logger.info("%d pictures were lost with their workers: each is tried once more, alone", len(lost))
-            lost = yield from attempt(lost, replace(ray_options, batch_size=1))
-        yield from (Outcome(todo[index], failure=_lost(todo[index])) for index in lost)
+        yield from _all_outcomes(ray, todo, job, ray_options, shards, stop or Event())
 
 
 @contextmanager
@@ -248,6 +238,23 @@ def _blocks(todo: Sequence[Outputs], indices: Sequence[int], rows: int) -> list[
 def _listed(outputs: Outputs) -> str | None:
     """The mark that a store's listing gave: asking it once more for each picture would take as long as a small picture."""
     return json.dumps(mark(outputs.picture)) if isinstance(outputs.picture, Url) and outputs.picture.status else None
+
+
+def _all_outcomes(
+    ray: ModuleType, todo: Sequence[Outputs], job: Job, options: RayOptions, shards: Store | None, stop: Event
+) -> Iterator[Outcome]:
+    """What becomes of each picture. Those that get no answer are tried once more, each alone."""
+
+    def attempt(indices: Sequence[int], how: RayOptions) -> Generator[Outcome, None, list[int]]:
+        with closing(_rows(ray, _blocks(todo, indices, max(_ROWS, how.batch_size or BATCH_ON_A_GPU)), job, how)) as rows:
+            return (yield from _outcomes(rows, todo, indices, shards, stop))
+
+    lost = yield from attempt(range(len(todo)), options)
+    if lost:
+        # A machine that is gone is missed late, and by then Ray has tried its workers' pictures as often as it does.
+        logger.info("%d pictures were lost with their workers: each is tried once more, alone", len(lost))
+        lost = yield from attempt(lost, replace(options, batch_size=1))
+    yield from (Outcome(todo[index], failure=_lost(todo[index])) for index in lost)
 
 
 def _outcomes(
