@@ -244,6 +244,8 @@ def _all_outcomes(
     ray: ModuleType, todo: Sequence[Outputs], job: Job, options: RayOptions, shards: Store | None, stop: Event
 ) -> Iterator[Outcome]:
     """What becomes of each picture. Those that get no answer are tried once more, each alone."""
+    if stop.is_set():  # while Ray started
+        return
 
     def attempt(indices: Sequence[int], how: RayOptions) -> Generator[Outcome, None, list[int]]:
         with closing(_rows(ray, _blocks(todo, indices, max(_ROWS, how.batch_size or BATCH_ON_A_GPU)), job, how)) as rows:

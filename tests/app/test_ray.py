@@ -13,7 +13,7 @@ import time
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from threading import Timer
+from threading import Event, Timer
 from types import SimpleNamespace
 
 import cv2
@@ -223,6 +223,9 @@ def test_what_was_lost_with_its_worker_is_tried_once_more_alone(folder, tmp_path
     assert asked == [(list(range(12)), 4), ([3, 4, 5], 1)]
     assert [each.outputs for each in outcomes if each.failure] == [todo[5]] and outcomes[-1].failure.again
     assert sorted(each.outputs.picture for each in outcomes) == [each.picture for each in todo]
+    stop = Event()
+    stop.set()
+    assert not list(engine.estimate_with_ray(todo, OPTIONS, RayOptions(), stop)) and len(asked) == 2, "stopped while Ray started"
 
 
 @pytest.mark.parametrize("kind", KINDS)
