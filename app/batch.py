@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
+from threading import Event, local
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -151,6 +151,7 @@ class _Pipeline(Generic[T]):
         self.writing = ThreadPoolExecutor(self.cores, "write", torch.set_num_threads, (1,))
         self.torch_threads = self.threads_each = torch.get_num_threads()
         self.networks: ThreadPoolExecutor | None = None
+        self.own = local()
         self.ahead: deque[tuple[Outputs, Future[Taken | Failure]]] = deque()
         self.waiting: dict[Sides, list[Taken]] = {}
         self.behind: deque[tuple[Taken, Future[T | Failure]]] = deque()
@@ -197,9 +198,12 @@ class _Pipeline(Generic[T]):
     def _network_threads(self, first: Taken) -> ThreadPoolExecutor:
         """As many threads as networks fit the memory, which share torch's threads; one where there is one picture."""
         fitting = _SIDE_BY_SIDE // self.model.working_bytes(*first.sides, self.options.size)
-        side_by_side = max(1, min(self.torch_threads, fitting)) if self.ahead and self.model.annotator.shareable else 1
+        side_by_side = max(1, min(self.torch_threads, fitting)) if self.ahead else 1
         self.threads_each = self.torch_threads // side_by_side
-        return ThreadPoolExecutor(side_by_side, "network")
+        return ThreadPoolExecutor(side_by_side, "network", self._take_model)
+
+    def _take_model(self) -> None:
+        self.own.model = self.model.for_another_thread()
 
     def _held(self) -> int:
         """Pixels of all pictures that are read and not finished, and as far as can be known of those that are being read."""
@@ -242,7 +246,7 @@ class _Pipeline(Generic[T]):
         torch.set_num_threads(self.threads_each)
         try:
             pictures = torch.cat([taken.picture for taken in batch]) if len(batch) > 1 else batch[0].picture
-            found = work.estimate(self.model, pictures.to(self.model.device, non_blocking=True), self.options)
+            found = work.estimate(getattr(self.own, "model", self.model), pictures.to(self.model.device, non_blocking=True), self.options)
         except EXPECTED_ERRORS as error:
             if len(batch) == 1:
                 return [error]

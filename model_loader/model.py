@@ -344,6 +344,17 @@ class Model:
         other._origin = (self, resizing)
         return other
 
+    def for_another_thread(self) -> Model:
+        """The same model, for a thread that runs beside this one's: the same weights, and notes of its own about what it looks at."""
+        if self._annotator.shareable:
+            return self
+        other, network = copy.copy(self), self._annotator.network
+        shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
+        other._annotator = copy.copy(self._annotator)
+        other._annotator.network = copy.deepcopy(network, shared)
+        other._placement = host.Placement(other._annotator.network, self._device)
+        return other
+
     @property
     def annotator(self) -> Annotator:
         """The network with what its family does before and after it; on its device since the last estimate."""
