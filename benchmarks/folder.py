@@ -70,7 +70,7 @@ def print_rates(folder: Path, options: Options, arguments: argparse.Namespace) -
     paths = sorted((folder / "in").iterdir())
     network, found = network_call(model, options, paths[0]), estimate(model, read(paths[0]), options)
     results = encoded(found)
-    ways: dict[str, Callable[[], None]] = {
+    ways: dict[str, Callable[[], object]] = {
         "folder": lambda: run_folder(model, options, folder / "in", folder / "out"),
         "plain": lambda: [run_plain(path, network, results, folder) for path in paths] and None,
         "network": lambda: [network() for _ in paths] and None,
