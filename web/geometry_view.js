@@ -1,0 +1,171 @@
+// Preview Geometry in the page: depth, normals and mask side by side, numbers under the pointer, and the surface in 3D.
+
+import { gpu } from './gl.js'
+import { describe } from './maps.js'
+import { OrbitScene } from './orbit_scene.js'
+import { button } from './picture_view.js'
+import { depthToCamera, percentiles } from './solid.js'
+
+const SOLID_SIZE = [800, 600]
+const HINT = 'drag turns, Shift moves, the wheel goes nearer, double click: back'
+const NO_WEBGL = 'This browser has no WebGL 2: there is no 3D view.'
+
+/** What *Preview Geometry* shows on itself. */
+export class GeometryView {
+  static empty = 'Run to see depth, normals and mask here.'
+
+  /** @param {import('./picture_view.js').PictureView} view */
+  constructor(view) {
+    this.view = view
+    this.index = 0
+    this.scene = null
+    this.pending = 0
+    this.solid = button('3D', 'Depth as a surface that can be turned', () => this.toggle())
+    this.back = button('‹', 'The picture before', () => this.choose(this.index - 1))
+    this.number = document.createElement('span')
+    this.next = button('›', 'The next picture', () => this.choose(this.index + 1))
+    view.bar.append(this.back, this.number, this.next, this.solid)
+    view.stage.addEventListener('dblclick', () => this.reset())
+    this.refresh()
+  }
+
+  /** @param {import('./maps.js').Maps[]} pictures Those of a batch. */
+  show(pictures) {
+    this.pictures = pictures
+    this.choose(Math.min(this.index, pictures.length - 1))
+  }
+
+  /** @param {number} index Of the picture; those before the first and after the last are the last and the first. */
+  choose(index) {
+    this.index = (index + this.pictures.length) % this.pictures.length
+    const wasSolid = Boolean(this.scene)
+    this.dispose()
+    if (wasSolid && this.maps.depth) this.open()
+    else this.drawTiles()
+  }
+
+  get maps() {
+    return this.pictures?.[this.index]
+  }
+
+  toggle() {
+    if (this.scene) {
+      this.dispose()
+      this.drawTiles()
+    } else {
+      this.open()
+    }
+  }
+
+  open() {
+    const shared = gpu()
+    if (!shared) return this.view.say(NO_WEBGL)
+    this.scene = new OrbitScene(shared, this.maps, this.maps.picture, () => this.schedule())
+    this.view.resize(...SOLID_SIZE)
+    this.view.marks()
+    this.view.say(HINT)
+    this.schedule()
+    this.refresh()
+  }
+
+  drawTiles() {
+    const { maps } = this, tiles = tilesOf(maps), { width, height } = maps
+    this.tiles = tiles.length
+    this.view.resize(width * tiles.length, height)
+    const context = this.view.canvas.getContext('2d')
+    tiles.forEach((rgba, place) => context.putImageData(new ImageData(rgba, width, height), place * width, 0))
+    this.view.say(maps.payload.text)
+    this.refresh()
+  }
+
+  refresh() {
+    const several = this.pictures?.length > 1
+    for (const element of [this.back, this.number, this.next]) element.style.display = several ? '' : 'none'
+    this.number.textContent = several ? `${this.index + 1} / ${this.pictures.length}` : ''
+    this.solid.style.display = this.maps?.depth ? '' : 'none'
+    this.solid.textContent = this.scene ? 'maps' : '3D'
+  }
+
+  hover(point) {
+    if (!this.maps || this.scene) return
+    const across = point && point.x * this.tiles % 1
+    this.view.say(point ? describe(this.maps, across, point.y) : this.maps.payload.text)
+    const context = this.view.marks()
+    if (!point) return
+    const size = Math.max(3, 3 * this.view.pixelsPerScreen)
+    for (let tile = 0; tile < this.tiles; tile++) {
+      context.strokeStyle = '#f40'
+      context.lineWidth = size / 2
+      context.strokeRect((tile + across) * this.maps.width - size, point.y * this.maps.height - size, 2 * size, 2 * size)
+    }
+  }
+
+  grab(point) {
+    this.last = point
+    return Boolean(this.scene)
+  }
+
+  drag(point, event) {
+    const dx = point.x - this.last.x, dy = point.y - this.last.y
+    this.last = point
+    if (event.shiftKey) this.scene.move(dx, dy)
+    else this.scene.turn(dx, dy)
+    this.schedule()
+  }
+
+  wheel(steps) {
+    this.scene?.approach(steps)
+    this.schedule()
+    return Boolean(this.scene)
+  }
+
+  arrow(dx, dy) {
+    this.scene?.turn(dx / 30, dy / 30)
+    this.schedule()
+  }
+
+  reset() {
+    this.scene?.reset()
+    this.schedule()
+  }
+
+  update() {}
+
+  schedule() {
+    if (this.scene && !this.pending) this.pending = requestAnimationFrame(() => { this.pending = 0; this.scene?.draw(this.view.canvas) })
+  }
+
+  dispose() {
+    cancelAnimationFrame(this.pending)
+    this.pending = 0
+    this.scene?.dispose()
+    this.scene = null
+  }
+}
+
+/**
+ * Depth (near = white), normals and mask as pictures, those that there are.
+ * @param {import('./maps.js').Maps} maps
+ * @returns {Uint8ClampedArray<ArrayBuffer>[]} RGBA.
+ */
+export function tilesOf(maps) {
+  const tiles = []
+  if (maps.depth) tiles.push(nearness(maps))
+  if (maps.normals) tiles.push(new Uint8ClampedArray(maps.normals).map((value, i) => i % 4 === 3 ? 255 : value))
+  tiles.push(painted(maps.bits.length, i => (maps.bits[i] & 1) * 255))
+  return tiles
+}
+
+function nearness(maps) {
+  const near = depthToCamera(maps).map(depth => 1 / depth), [low, high] = percentiles(near, [0.001, 0.999]), span = high - low || 1
+  return painted(near.length, i => Number.isNaN(near[i]) ? 0 : 255 * (near[i] - low) / span)
+}
+
+function painted(count, grey) {
+  const rgba = new Uint8ClampedArray(4 * count)
+  for (let i = 0; i < count; i++) {
+    const level = grey(i)
+    rgba.set([level, level, level, 255], 4 * i)
+  }
+  return rgba
+}

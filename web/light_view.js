@@ -1,0 +1,146 @@
+// Relight in the page: the picture under the light of the node's widgets, and a handle that moves it.
+
+import { gpu } from './gl.js'
+import { anglesAt, depthBy, handleOf, lampOf, looksOf, radii } from './light.js'
+import { describe } from './maps.js'
+import { RelightScene } from './relight_scene.js'
+
+const HINT = { directional: 'drag the light round the picture', point: 'drag the lamp; Shift or the wheel: its depth' }
+const NO_WEBGL = 'This browser has no WebGL 2: the light cannot be shown here. Run shows it.'
+
+/** What *Relight* shows on itself. */
+export class LightView {
+  static empty = 'Run once, then drag the light here.'
+
+  /** @param {import('./picture_view.js').PictureView} view @param {import('./node_widgets.js').NodeWidgets} widgets */
+  constructor(view, widgets) {
+    this.view = view
+    this.widgets = widgets
+    this.scene = null
+    this.frames = 0
+    this.pending = 0
+  }
+
+  /** @param {import('./maps.js').Maps[]} pictures Those of a batch; the first is lit. */
+  show([maps]) {
+    this.dispose()
+    const shared = gpu()
+    this.maps = maps
+    this.view.showPixels(maps.picture, maps.width, maps.height)
+    if (!shared) return this.view.say(NO_WEBGL)
+    this.scene = new RelightScene(shared, maps, () => this.schedule())
+    this.view.say(HINT[this.kind] ?? '')
+    this.draw()
+  }
+
+  get kind() {
+    return this.widgets.values.light
+  }
+
+  get names() {
+    return this.kind === 'point' ? ['light_x', 'light_y', 'light_depth'] : ['azimuth', 'elevation']
+  }
+
+  grab(point, event) {
+    const given = this.names.find(name => this.widgets.isLinked(name))
+    if (given) this.view.say(`${given} comes from another node`)
+    if (!this.scene || given) return false
+    this.start = { y: event.clientY, depth: this.widgets.values.light_depth }
+    if (!event.shiftKey) this.drag(point, event)
+    return true
+  }
+
+  drag(point, event) {
+    if (this.kind !== 'point') this.widgets.set(anglesAt(point, this.aspect))
+    else if (event.shiftKey) this.widgets.set({ light_depth: depthBy(this.start.depth, (this.start.y - event.clientY) / 12) })
+    else this.widgets.set({ light_x: rounded(point.x), light_y: rounded(point.y) })
+    this.schedule()
+  }
+
+  hover(point) {
+    if (!this.maps || this.view.dragging) return
+    this.view.say(point ? describe(this.maps, point.x, point.y) : HINT[this.kind] ?? '')
+  }
+
+  wheel(steps) {
+    if (!this.scene || this.kind !== 'point' || this.widgets.isLinked('light_depth')) return false
+    this.widgets.set({ light_depth: depthBy(this.widgets.values.light_depth, steps) })
+    return true
+  }
+
+  arrow(dx, dy, event) {
+    const { azimuth, elevation, light_x: x, light_y: y } = this.widgets.values, step = event.shiftKey ? 5 : 1
+    if (this.kind === 'point') this.widgets.set({ light_x: rounded(x + dx * step / 100), light_y: rounded(y + dy * step / 100) })
+    else this.widgets.set({ azimuth: azimuth - dx * step, elevation: elevation - dy * step })
+  }
+
+  /** The node's widgets may have changed. */
+  update() {
+    const state = JSON.stringify(this.widgets.values)
+    if (state !== this.drawn) this.schedule()
+  }
+
+  schedule() {
+    if (!this.pending) this.pending = requestAnimationFrame(() => { this.pending = 0; this.draw() })
+  }
+
+  draw() {
+    if (!this.scene) return
+    const { values } = this.widgets
+    this.drawn = JSON.stringify(values)
+    const lamps = [lampOf(values, this.maps), ...this.maps.payload.lamps ?? []]
+    this.scene.draw(lamps, looksOf(values), this.view.canvas)
+    this.mark(values)
+    this.frames++
+  }
+
+  get aspect() {
+    return this.maps.width / this.maps.height
+  }
+
+  mark(values) {
+    const context = this.view.marks(), { width, height } = this.maps, unit = Math.max(1, this.view.pixelsPerScreen)
+    const place = values.light === 'point' ? { x: values.light_x, y: values.light_y } : handleOf(values, this.aspect)
+    const x = Math.min(1, Math.max(0, place.x)) * width, y = Math.min(1, Math.max(0, place.y)) * height
+    if (values.light !== 'point') {
+      const [right, up] = radii(this.aspect)
+      outlined(context, unit, () => context.ellipse(width / 2, height / 2, right * width, up * height, 0, 0, 2 * Math.PI), 0.35)
+    }
+    outlined(context, unit, () => context.arc(x, y, 8 * unit, 0, 2 * Math.PI), 1, values.colour)
+  }
+
+  dispose() {
+    cancelAnimationFrame(this.pending)
+    this.pending = 0
+    this.scene?.dispose()
+    this.scene = null
+  }
+}
+
+/**
+ * A line that is seen on any picture.
+ * @param {CanvasRenderingContext2D} context
+ * @param {number} unit Pixels of the picture in one of the screen.
+ * @param {() => void} path Adds to the path.
+ * @param {number} opacity
+ * @param {string} [fill]
+ */
+export function outlined(context, unit, path, opacity = 1, fill) {
+  context.globalAlpha = opacity
+  for (const [colour, width] of [['#000', 3.5], ['#fff', 1.5]]) {
+    context.beginPath()
+    path()
+    context.strokeStyle = colour
+    context.lineWidth = width * unit
+    if (fill && colour === '#000') {
+      context.fillStyle = fill
+      context.fill()
+    }
+    context.stroke()
+  }
+  context.globalAlpha = 1
+}
+
+function rounded(value) {
+  return Math.round(value * 1000) / 1000
+}

@@ -1,0 +1,175 @@
+// Reads what nodes/live.py writes: a picture, and its normals and depth as numbers.
+
+const SIGNATURE = [137, 80, 78, 71, 13, 10, 26, 10]
+const NAME = /^depth_normal_[0-9a-f]{32}\.png$/
+const STEPS = 65534
+const COUNTS = 1
+const SKY = 2
+
+/**
+ * @typedef {object} Maps
+ * @property {number} width Of the preview, in pixels.
+ * @property {number} height
+ * @property {[number, number]} full Width and height of the picture itself.
+ * @property {Uint8ClampedArray<ArrayBuffer>} picture RGBA, row by row.
+ * @property {Float32Array | null} depth NaN where there is none.
+ * @property {string | null} quantity What depth holds: metric_depth, relative_depth or disparity.
+ * @property {Uint8Array | null} normals RGBA: n / 2 + 0.5 in OpenGL axes, then 255 where there is a normal.
+ * @property {Uint8Array | null} bits Per pixel 1 where all maps count, 2 where the sky is.
+ * @property {[number, number, number, number] | null} intrinsics fx, fy, cx, cy in pixels of the preview.
+ * @property {object} payload As it came.
+ */
+
+/**
+ * Loads one picture of a node's output.
+ * @param {object} payload As `nodes/live.py` makes it.
+ * @param {(path: string) => Promise<ArrayBuffer>} read Fetches a path of the server.
+ * @returns {Promise<Maps>}
+ */
+export async function loadMaps(payload, read) {
+  const [picture, packed] = await Promise.all(
+    [payload.picture, payload.maps].map(async file => file ? decodePng(await read(viewPath(file))) : null),
+  )
+  const { width, height } = picture
+  if (packed && (packed.width !== width || packed.height !== 2 * height)) throw new Error('the maps are not of the picture\'s size')
+  return {
+    width,
+    height,
+    full: payload.full,
+    picture: withAlpha(picture.rgb, () => 255),
+    quantity: payload.depth?.quantity ?? null,
+    intrinsics: payload.intrinsics ?? null,
+    payload,
+    ...unpack(packed, width * height, payload),
+  }
+}
+
+/**
+ * Where the server hands out a file; only files that nodes/live.py wrote into the temp folder.
+ * @param {{filename: string, subfolder: string, type: string}} file
+ * @returns {string}
+ */
+export function viewPath(file) {
+  if (file?.type !== 'temp' || file.subfolder !== '' || !NAME.test(file.filename)) throw new Error('this is no preview of Depth & Normals')
+  return `/view?filename=${file.filename}&type=temp&subfolder=`
+}
+
+/**
+ * An RGB PNG of 8 bits whose rows have filter 0 or 2, as this pack writes them. Browsers' own decoders may alter numbers: by colour
+ * profiles, and by the noise that some add to what a page reads of a canvas.
+ * @param {ArrayBuffer} buffer
+ * @returns {Promise<{width: number, height: number, rgb: Uint8Array}>}
+ */
+export async function decodePng(buffer) {
+  const bytes = new Uint8Array(buffer), view = new DataView(buffer)
+  if (SIGNATURE.some((byte, place) => bytes[place] !== byte)) throw new Error('the file is no PNG')
+  const width = view.getUint32(16), height = view.getUint32(20)
+  if (bytes[24] !== 8 || bytes[25] !== 2 || bytes[28] !== 0) throw new Error('the PNG is not plain RGB of 8 bits')
+  const parts = []
+  for (let at = 8; at < bytes.length;) {
+    const length = view.getUint32(at)
+    if (String.fromCharCode(...bytes.subarray(at + 4, at + 8)) === 'IDAT') parts.push(bytes.subarray(at + 8, at + 8 + length))
+    at += 12 + length
+  }
+  const stream = new Blob(parts).stream().pipeThrough(new DecompressionStream('deflate'))
+  const rows = new Uint8Array(await new Response(stream).arrayBuffer())
+  return { width, height, rgb: unfiltered(rows, 3 * width, height) }
+}
+
+function unfiltered(rows, stride, height) {
+  const pixels = new Uint8Array(stride * height)
+  for (let row = 0; row < height; row++) {
+    const from = row * (stride + 1), to = row * stride, filter = rows[from]
+    if (filter !== 0 && filter !== 2) throw new Error(`the PNG has a row of filter ${filter}`)
+    const above = filter === 2 && row > 0
+    for (let i = 0; i < stride; i++) pixels[to + i] = rows[from + 1 + i] + (above ? pixels[to - stride + i] : 0)
+  }
+  return pixels
+}
+
+function unpack(packed, count, payload) {
+  if (!packed) return { depth: null, normals: null, bits: null }
+  const { rgb } = packed, lower = 3 * count
+  const bits = Uint8Array.from({ length: count }, (_, i) => rgb[lower + 3 * i + 2])
+  const hasNormal = i => rgb[3 * i] || rgb[3 * i + 1] || rgb[3 * i + 2] ? 255 : 0
+  return {
+    bits,
+    normals: payload.normals ? new Uint8Array(withAlpha(rgb.subarray(0, lower), hasNormal).buffer) : null,
+    depth: payload.depth && depthOf(rgb.subarray(lower), count, payload.depth),
+  }
+}
+
+function depthOf(rgb, count, { law, low, high }) {
+  const depth = new Float32Array(count)
+  for (let i = 0; i < count; i++) {
+    const code = 256 * rgb[3 * i] + rgb[3 * i + 1]
+    const value = low + (high - low) * (code - 1) / STEPS
+    depth[i] = code === 0 ? NaN : law === 'log' ? Math.exp(value) : value
+  }
+  return depth
+}
+
+function withAlpha(rgb, alpha) {
+  const rgba = new Uint8ClampedArray(rgb.length / 3 * 4)
+  for (let i = 0; i < rgb.length / 3; i++) {
+    rgba[4 * i] = rgb[3 * i]
+    rgba[4 * i + 1] = rgb[3 * i + 1]
+    rgba[4 * i + 2] = rgb[3 * i + 2]
+    rgba[4 * i + 3] = alpha(i)
+  }
+  return rgba
+}
+
+/**
+ * Which pixel lies at fractions of the picture.
+ * @param {Maps} maps
+ * @param {number} x 0 at the left border, 1 at the right one.
+ * @param {number} y 0 at the top.
+ * @returns {number} Its index, row by row.
+ */
+export function pixelAt(maps, x, y) {
+  const column = Math.min(maps.width - 1, Math.max(0, Math.floor(x * maps.width)))
+  const row = Math.min(maps.height - 1, Math.max(0, Math.floor(y * maps.height)))
+  return row * maps.width + column
+}
+
+/**
+ * Depth and direction at a place, in words: "2.31 m, faces 34° left, 12° up".
+ * @param {Maps} maps
+ * @param {number} x Fractions of the picture.
+ * @param {number} y
+ * @returns {string}
+ */
+export function describe(maps, x, y) {
+  const at = pixelAt(maps, x, y), words = []
+  if (maps.depth) words.push(depthInWords(maps.depth[at], maps.quantity))
+  if (maps.normals) words.push(normalInWords(normalAt(maps, at)))
+  if (maps.bits && !(maps.bits[at] & COUNTS)) words.push('masked')
+  if (maps.bits && maps.bits[at] & SKY) words.push('sky')
+  return words.join(', ')
+}
+
+/**
+ * @param {Maps} maps
+ * @param {number} at Index of a pixel.
+ * @returns {[number, number, number] | null} Unit vector in OpenGL axes.
+ */
+export function normalAt(maps, at) {
+  if (!maps.normals?.[4 * at + 3]) return null
+  const [x, y, z] = [0, 1, 2].map(i => maps.normals[4 * at + i] / 127.5 - 1)
+  const length = Math.hypot(x, y, z) || 1
+  return [x / length, y / length, z / length]
+}
+
+function depthInWords(depth, quantity) {
+  if (Number.isNaN(depth)) return 'no depth'
+  const number = Number(depth.toPrecision(3))
+  return quantity === 'metric_depth' ? `${number} m` : `${quantity === 'disparity' ? 'disparity' : 'relative depth'} ${number}`
+}
+
+function normalInWords(normal) {
+  if (!normal) return 'no normal'
+  const degrees = radians => Math.round(radians * 180 / Math.PI)
+  const aside = degrees(Math.atan2(normal[0], normal[2])), up = degrees(Math.asin(Math.max(-1, Math.min(1, normal[1]))))
+  return `faces ${Math.abs(aside)}° ${aside < 0 ? 'left' : 'right'}, ${Math.abs(up)}° ${up < 0 ? 'down' : 'up'}`
+}

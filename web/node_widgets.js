@@ -1,0 +1,44 @@
+// A node's widgets by name, as views read and set them.
+
+/** The widgets of one node. */
+export class NodeWidgets {
+  /** @param {any} node Of LiteGraph. @param {() => void} changed Called after a value was set from here. */
+  constructor(node, changed = () => {}) {
+    this.node = node
+    this.changed = changed
+  }
+
+  /** @param {string} name @returns {boolean} */
+  has(name) {
+    return Boolean(this.find(name))
+  }
+
+  /** @returns {Record<string, any>} */
+  get values() {
+    return Object.fromEntries((this.node.widgets ?? []).filter(widget => !widget.element).map(widget => [widget.name, widget.value]))
+  }
+
+  /** @param {string} name @returns {boolean} Whether another node gives this value, so that setting it here would change nothing. */
+  isLinked(name) {
+    return (this.node.inputs ?? []).some(input => input.widget?.name === name && input.link != null)
+  }
+
+  /** @param {Record<string, number>} values Each is brought into its widget's range. */
+  set(values) {
+    for (const [name, value] of Object.entries(values)) {
+      const widget = this.find(name)
+      if (!widget || this.isLinked(name)) continue
+      const { min = -Infinity, max = Infinity } = widget.options ?? {}
+      const within = Math.min(max, Math.max(min, value))
+      if (widget.value === within) continue
+      widget.value = within
+      widget.callback?.(within, undefined, this.node)
+    }
+    this.node.setDirtyCanvas?.(true, true)
+    this.changed()
+  }
+
+  find(name) {
+    return (this.node.widgets ?? []).find(widget => widget.name === name)
+  }
+}

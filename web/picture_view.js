@@ -1,0 +1,196 @@
+// A picture in a node: shows it, tells where on it the pointer is, and holds a line of text below.
+
+const STYLE = {
+  root: 'display:flex;flex-direction:column;width:100%;height:100%;min-height:0;box-sizing:border-box;font:12px sans-serif;color:var(--input-text,#ddd)',
+  stage: 'position:relative;flex:1 1 0;min-height:0;outline:none;touch-action:none;overflow:hidden',
+  layer: 'position:absolute;inset:0;width:100%;height:100%;object-fit:contain',
+  empty: 'position:absolute;inset:0;display:flex;align-items:center;justify-content:center;text-align:center;padding:4px;opacity:.7',
+  bar: 'flex:0 0 auto;display:flex;gap:6px;align-items:center;min-height:18px;padding:2px 4px',
+  line: 'flex:1 1 auto;overflow:hidden;text-overflow:ellipsis;white-space:nowrap;user-select:text',
+}
+
+/** Heights that a node needs for it: without a picture, and with one. */
+export const EMPTY_HEIGHT = 44
+export const SHOWN_HEIGHT = 220
+
+/**
+ * What a view does when the pointer is over its picture. Points are fractions of the picture, {x, y}; they lie outside 0 to 1 beside it.
+ * @typedef {object} Hands
+ * @property {(point: {x: number, y: number}, event: PointerEvent) => boolean} [grab] The button goes down; true begins a drag.
+ * @property {(point: {x: number, y: number}, event: PointerEvent) => void} [drag]
+ * @property {() => void} [drop]
+ * @property {(point: {x: number, y: number} | null) => void} [hover] null: the pointer has left.
+ * @property {(steps: number, event: WheelEvent) => boolean} [wheel] Only while the picture has the focus; true: it was used.
+ * @property {(dx: number, dy: number, event: KeyboardEvent) => void} [arrow] An arrow key, in steps; up is dy = -1.
+ */
+
+/** The elements of a picture in a node. */
+export class PictureView {
+  /**
+   * @param {string} empty What stands there while there is no picture.
+   * @param {Hands} hands
+   * @param {(event: WheelEvent) => void} passWheel Gives a wheel that nothing here uses to ComfyUI's canvas.
+   */
+  constructor(empty, hands = {}, passWheel = () => {}) {
+    this.hands = hands
+    this.passWheel = passWheel
+    this.root = styled('div', STYLE.root)
+    this.stage = styled('div', STYLE.stage)
+    this.stage.tabIndex = 0
+    this.stage.dataset.captureWheel = 'true'
+    this.canvas = styled('canvas', STYLE.layer)
+    this.overlay = styled('canvas', `${STYLE.layer};pointer-events:none`)
+    this.empty = styled('div', STYLE.empty)
+    this.empty.textContent = empty
+    this.bar = styled('div', STYLE.bar)
+    this.line = styled('span', STYLE.line)
+    this.bar.append(this.line)
+    this.stage.append(this.canvas, this.overlay, this.empty)
+    this.root.append(this.stage, this.bar)
+    this.width = this.height = 0
+    this.dragging = false
+    this.listen()
+  }
+
+  /** @param {number} width Of the picture in pixels; 0 = none. @param {number} height */
+  resize(width, height) {
+    for (const layer of [this.canvas, this.overlay]) if (layer.width !== width || layer.height !== height) Object.assign(layer, { width, height })
+    this.width = width
+    this.height = height
+    this.empty.style.display = width ? 'none' : 'flex'
+  }
+
+  /** @param {string} words In place of a picture, or why there is none. */
+  showEmpty(words) {
+    this.empty.textContent = words
+    this.resize(0, 0)
+  }
+
+  /** @param {Uint8ClampedArray<ArrayBuffer>} rgba @param {number} width @param {number} height */
+  showPixels(rgba, width, height) {
+    this.resize(width, height)
+    this.canvas.getContext('2d').putImageData(new ImageData(rgba, width, height), 0, 0)
+  }
+
+  /** @param {string} text The line below. */
+  say(text) {
+    if (this.line.textContent !== text) this.line.textContent = this.line.title = text
+  }
+
+  /**
+   * A cleared overlay to draw marks on.
+   * @returns {CanvasRenderingContext2D}
+   */
+  marks() {
+    const context = this.overlay.getContext('2d')
+    context.clearRect(0, 0, this.overlay.width, this.overlay.height)
+    return context
+  }
+
+  /** How many pixels of the picture one pixel of the screen covers. */
+  get pixelsPerScreen() {
+    const { scale } = this.box()
+    return scale ? 1 / scale : 1
+  }
+
+  /** Where the picture lies in the page: it is fitted into the stage. */
+  box() {
+    const area = this.stage.getBoundingClientRect()
+    const scale = Math.min(area.width / (this.width || 1), area.height / (this.height || 1))
+    return {
+      scale,
+      left: area.left + (area.width - scale * this.width) / 2,
+      top: area.top + (area.height - scale * this.height) / 2,
+    }
+  }
+
+  /** @param {{clientX: number, clientY: number}} event @returns {{x: number, y: number}} Fractions of the picture. */
+  point(event) {
+    const { scale, left, top } = this.box()
+    return { x: (event.clientX - left) / (scale * this.width || 1), y: (event.clientY - top) / (scale * this.height || 1) }
+  }
+
+  listen() {
+    const { stage } = this
+    stage.addEventListener('pointerdown', event => this.down(event))
+    stage.addEventListener('pointermove', event => this.moved(event))
+    stage.addEventListener('pointerup', () => this.up())
+    stage.addEventListener('pointercancel', () => this.up())
+    stage.addEventListener('lostpointercapture', () => this.up())
+    stage.addEventListener('pointerleave', () => this.hands.hover?.(null))
+    stage.addEventListener('wheel', event => this.wheeled(event), { passive: false })
+    stage.addEventListener('keydown', event => this.pressed(event))
+  }
+
+  down(event) {
+    if (event.button !== 0 || !this.width) return
+    event.stopPropagation()
+    event.preventDefault()
+    stageFocus(this.stage)
+    this.dragging = Boolean(this.hands.grab?.(this.point(event), event))
+    if (this.dragging) this.stage.setPointerCapture(event.pointerId)
+  }
+
+  moved(event) {
+    if (!this.width) return
+    const point = this.point(event)
+    if (this.dragging) {
+      event.stopPropagation()
+      this.hands.drag?.(point, event)
+    }
+    const inside = point.x >= 0 && point.x <= 1 && point.y >= 0 && point.y <= 1
+    this.hands.hover?.(inside ? point : null)
+  }
+
+  up() {
+    if (!this.dragging) return
+    this.dragging = false
+    this.hands.drop?.()
+  }
+
+  wheeled(event) {
+    const mine = this.width && document.activeElement === this.stage && !event.ctrlKey && !event.metaKey
+    if (mine && this.hands.wheel?.(-Math.sign(event.deltaY || event.deltaX), event)) {
+      event.preventDefault()
+      event.stopPropagation()
+    } else {
+      this.passWheel(event)
+    }
+  }
+
+  pressed(event) {
+    const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key]
+    if (!step || !this.width || !this.hands.arrow) return
+    event.preventDefault()
+    event.stopPropagation()
+    this.hands.arrow(...step, event)
+  }
+}
+
+/**
+ * A small button for the bar below a picture.
+ * @param {string} label
+ * @param {string} title What it does.
+ * @param {() => void} press
+ * @returns {HTMLButtonElement}
+ */
+export function button(label, title, press) {
+  const element = styled('button', 'flex:0 0 auto;font:inherit;color:inherit;background:var(--comfy-input-bg,#333);border:1px solid #8886;border-radius:4px;padding:0 6px;cursor:pointer')
+  element.type = 'button'
+  element.textContent = label
+  element.title = title
+  element.addEventListener('pointerdown', event => event.stopPropagation())
+  element.addEventListener('click', press)
+  return element
+}
+
+/** @param {string} name @param {string} css @returns {any} An element. */
+export function styled(name, css) {
+  const element = document.createElement(name)
+  element.style.cssText = css
+  return element
+}
+
+function stageFocus(stage) {
+  stage.focus({ preventScroll: true })
+}

@@ -1,0 +1,113 @@
+// A picture on the graphics card that can be lit anew at once.
+
+import { MAX_LAMPS, SHADE, SHADOW, SHADOW_SCALE, SMOOTH, VERTEX } from './relight_shader.js'
+
+/** What the shared context holds of one picture. */
+export class RelightScene {
+  /**
+   * @param {import('./gl.js').Gpu} gpu
+   * @param {import('./maps.js').Maps} maps With normals and depth.
+   * @param {() => void} redraw Asked for when the context came back after it was lost.
+   */
+  constructor(gpu, maps, redraw) {
+    this.gpu = gpu
+    this.maps = maps
+    this.redraw = redraw
+    this.generation = -1
+    gpu.scenes.add(this)
+  }
+
+  /** Frees what the card holds. */
+  dispose() {
+    this.gpu.scenes.delete(this)
+    if (this.generation === this.gpu.generation && !this.gpu.lost) {
+      for (const texture of Object.values(this.textures)) this.gpu.gl.deleteTexture(texture)
+      for (const framebuffer of this.framebuffers) this.gpu.gl.deleteFramebuffer(framebuffer)
+    }
+    this.generation = -1
+  }
+
+  upload() {
+    const { gpu, maps } = this, { gl } = gpu, { width, height } = maps
+    this.small = [Math.ceil(width / SHADOW_SCALE), Math.ceil(height / SHADOW_SCALE)]
+    const flags = new Uint8Array(4 * width * height)
+    maps.bits.forEach((bits, i) => { flags[4 * i] = bits })
+    this.textures = {
+      picture: gpu.texture(width, height, maps.picture),
+      normals: gpu.texture(width, height, maps.normals),
+      inverseDepth: gpu.texture(width, height, maps.depth.map(depth => 1 / depth)),
+      flags: gpu.texture(width, height, flags),
+      shadow: gpu.texture(...this.small, null),
+      other: gpu.texture(...this.small, null),
+    }
+    this.framebuffers = [this.textures.shadow, this.textures.other].map(texture => {
+      const framebuffer = gl.createFramebuffer()
+      gl.bindFramebuffer(gl.FRAMEBUFFER, framebuffer)
+      gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, texture, 0)
+      return framebuffer
+    })
+    this.generation = gpu.generation
+  }
+
+  /**
+   * Lights the picture.
+   * @param {import('./light.js').Lamp[]} lamps
+   * @param {import('./light.js').Looks} looks
+   * @param {HTMLCanvasElement} target Of the picture's size; it keeps what it shows while the context is lost.
+   */
+  draw(lamps, looks, target) {
+    const { gpu } = this, { gl } = gpu, { width, height } = this.maps
+    if (gpu.lost) return
+    if (this.generation !== gpu.generation) this.upload()
+    const shown = lamps.slice(0, MAX_LAMPS)
+    gl.disable(gl.DEPTH_TEST)
+    if (shown.some(lamp => lamp.shadow > 0)) this.drawShadows(shown)
+    gpu.room(width, height)
+    const { picture, normals, inverseDepth, flags, shadow } = this.textures
+    const at = this.use(SHADE, { picture, normals, inverseDepth, flags, shadow }, null, [width, height])
+    this.place(at, shown)
+    gl.uniform3fv(at.colour, padded(shown.map(lamp => lamp.colour.map(part => part * lamp.intensity)), 3))
+    gl.uniform1fv(at.darkness, padded(shown.map(lamp => [lamp.shadow]), 1))
+    for (const name of ['above', 'below']) gl.uniform3f(at[name], ...looks[name])
+    for (const name of ['ambient', 'specular', 'shininess', 'exposure']) gl.uniform1f(at[name], looks[name])
+    gl.uniform1i(at.rolled, looks.rolled ? 1 : 0)
+    gl.drawArrays(gl.TRIANGLES, 0, 3)
+    gpu.copyTo(target)
+  }
+
+  drawShadows(lamps) {
+    const { gl } = this.gpu, { inverseDepth, shadow, other } = this.textures
+    this.place(this.use(SHADOW, { inverseDepth }, this.framebuffers[0], this.small), lamps)
+    gl.drawArrays(gl.TRIANGLES, 0, 3)
+    for (const [from, to, axis] of [[shadow, 1, [1, 0]], [other, 0, [0, 1]]]) {
+      const at = this.use(SMOOTH, { inverseDepth, shadow: from }, this.framebuffers[to], this.small)
+      gl.uniform2i(at.axis, ...axis)
+      gl.drawArrays(gl.TRIANGLES, 0, 3)
+    }
+  }
+
+  use(fragment, textures, framebuffer, size) {
+    const { gpu, maps } = this, { gl } = gpu, { program, at } = gpu.program(VERTEX, fragment)
+    gl.bindFramebuffer(gl.FRAMEBUFFER, framebuffer)
+    gl.viewport(0, 0, ...size)
+    gl.useProgram(program)
+    gpu.bind(at, textures)
+    gl.uniform2i(at.size, maps.width, maps.height)
+    gl.uniform2f(at.scale, maps.width / this.small[0], maps.height / this.small[1])
+    return at
+  }
+
+  place(at, lamps) {
+    const { gl } = this.gpu
+    gl.uniform4f(at.camera, ...this.maps.intrinsics)
+    gl.uniform1i(at.lamps, lamps.length)
+    gl.uniform4fv(at.place, padded(lamps.map(lamp => [...lamp.position, lamp.isPoint ? 1 : 0]), 4))
+    gl.uniform1fv(at.diameter, padded(lamps.map(lamp => [lamp.size]), 1))
+  }
+}
+
+function padded(vectors, length) {
+  const values = new Float32Array(length * MAX_LAMPS)
+  vectors.forEach((vector, i) => values.set(vector, i * length))
+  return values
+}

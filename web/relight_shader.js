@@ -1,0 +1,192 @@
+// The formula of geometry/effects/relight.py and shadows.py for the graphics card; shadows are marched at half the preview's size.
+
+/** How many lamps the shader takes: their shadows are the four channels of a texture. */
+export const MAX_LAMPS = 4
+/** The shadows' map is smaller than the preview by this factor. */
+export const SHADOW_SCALE = 2
+
+/** One triangle over everything. */
+export const VERTEX = `#version 300 es
+void main() {
+  vec2 corner = vec2(gl_VertexID == 1 ? 3.0 : -1.0, gl_VertexID == 2 ? 3.0 : -1.0);
+  gl_Position = vec4(corner, 0.0, 1.0);
+}`
+
+const DEPTH = `#version 300 es
+precision highp float;
+precision highp int;
+precision highp sampler2D;
+uniform sampler2D inverseDepth;
+uniform ivec2 size;
+uniform vec2 scale;
+
+float inverseAt(ivec2 pixel) {
+  return texelFetch(inverseDepth, clamp(pixel, ivec2(0), size - 1), 0).r;
+}
+
+// The pixel of the preview that a pixel of the shadows' map stands for.
+ivec2 largeOf(ivec2 small) {
+  return ivec2((vec2(small) + 0.5) * scale);
+}
+
+// 1 where inverse depth is what a surface has there, down to 0 where it is another's.
+float belongs(float found, float expected) {
+  float off = (found / expected - 1.0) / 0.05;
+  return max(0.0, 1.0 - off * off);
+}
+`
+
+const LAMPS = `
+uniform vec4 camera;
+uniform int lamps;
+uniform vec4 place[${MAX_LAMPS}];
+uniform float diameter[${MAX_LAMPS}];
+const vec3 OPENGL = vec3(1.0, -1.0, -1.0);
+
+vec3 pointAt(vec2 pixel, float inverse) {
+  return OPENGL * vec3((pixel - camera.zw) / camera.xy, 1.0) / inverse;
+}
+`
+
+/** How hidden each lamp is. */
+export const SHADOW = `${DEPTH}${LAMPS}
+out vec4 hidden;
+const float ORDER[16] = float[16](0., 8., 2., 10., 12., 4., 14., 6., 3., 11., 1., 9., 15., 7., 13., 5.);
+
+// A place within a disk of radius 1 that faces the way, another one for each pixel of a square of 4 x 4.
+vec3 across(vec3 way, ivec2 small) {
+  vec3 w = normalize(way);
+  float side = w.z < 0.0 ? -1.0 : 1.0, a = -1.0 / (side + w.z), b = w.x * w.y * a;
+  float number = ORDER[(small.y & 3) * 4 + (small.x & 3)], angle = number * 2.399963;
+  vec3 right = vec3(1.0 + side * w.x * w.x * a, side * b, -side * w.x), up = vec3(b, side + w.y * w.y * a, -w.y);
+  return sqrt((number + 0.5) / 16.0) * (cos(angle) * right + sin(angle) * up);
+}
+
+float inside(float start, float way, float extent) {
+  return min(1.0, (way > 0.0 ? extent - 1.0 - start : start) / max(abs(way), 1e-6));
+}
+
+float cast(vec4 place, float diameter, ivec2 small, vec2 start, float inverse) {
+  vec3 point = OPENGL * pointAt(start, inverse), lamp = OPENGL * place.xyz;
+  vec3 way = place.w == 0.0 ? normalize(lamp) : lamp - point;
+  if (diameter > 0.0) way += 0.5 * diameter * across(way, small);
+  float reach = max(length(way), 1e-12);
+  way /= reach;
+  if (place.w == 0.0) reach = 1.0 / inverse;
+  reach = min(reach, 0.95 / inverse / max(-way.z, 1e-6));
+  vec3 end = point + reach * way;
+  vec2 path = camera.xy * end.xy / end.z + camera.zw - start, extent = vec2(size);
+  float kept = min(inside(start.x, path.x, extent.x), inside(start.y, path.y, extent.y));
+  path *= kept;
+  float climb = (1.0 / end.z - inverse) * kept, darkest = 0.0;
+  int steps = int(clamp(ceil(max(abs(path.x), abs(path.y)) / 3.0), 1.0, 96.0));
+  for (int step = 1; step <= steps; step++) {
+    float share = float(step) / float(steps);
+    share *= sqrt(share);
+    vec2 pixel = start + share * path;
+    float seen = inverseAt(ivec2(pixel + 0.5));
+    float inner = 0.14 - abs(seen / (inverse + share * climb) - 1.16);
+    if (inner <= 0.0) continue;
+    vec2 middle = abs((2.0 * floor(pixel + 0.5) + 1.0) / extent - 1.0);
+    float fade = clamp((1.0 - max(middle.x, middle.y)) / 0.1, 0.0, 1.0);
+    darkest = max(darkest, fade * min(1.0, inner / (0.02 + 0.08 * share * kept)));
+    if (darkest >= 1.0) break;
+  }
+  return darkest;
+}
+
+void main() {
+  ivec2 small = ivec2(gl_FragCoord.xy), large = largeOf(small);
+  float inverse = inverseAt(large);
+  hidden = vec4(0.0);
+  for (int i = 0; i < lamps; i++) hidden[i] = cast(place[i], diameter[i], small, vec2(large), inverse);
+}`
+
+/** Means along an axis, of pixels of the same surface. */
+export const SMOOTH = `${DEPTH}
+uniform sampler2D shadow;
+uniform ivec2 axis;
+out vec4 hidden;
+
+void main() {
+  ivec2 small = ivec2(gl_FragCoord.xy), last = textureSize(shadow, 0) - 1;
+  float inverse = inverseAt(largeOf(small));
+  float before = inverse - inverseAt(largeOf(small - axis)), after = inverseAt(largeOf(small + axis)) - inverse;
+  float slope = abs(before) < abs(after) ? before : after, weights = 0.0;
+  vec4 total = vec4(0.0);
+  for (int aside = -3; aside <= 3; aside++) {
+    ivec2 other = clamp(small + aside * axis, ivec2(0), last);
+    float same = float(4 - abs(aside)) * belongs(inverseAt(largeOf(other)) - float(aside) * slope, inverse);
+    total += same * texelFetch(shadow, other, 0);
+    weights += same;
+  }
+  hidden = total / weights;
+}`
+
+/** The lit picture. */
+export const SHADE = `${DEPTH}${LAMPS}
+uniform sampler2D picture, normals, shadow, flags;
+uniform vec3 colour[${MAX_LAMPS}];
+uniform float darkness[${MAX_LAMPS}];
+uniform vec3 above, below;
+uniform float ambient, specular, shininess, exposure;
+uniform bool rolled;
+out vec4 result;
+
+vec3 linear(vec3 coded) {
+  return mix(pow((coded + 0.055) / 1.055, vec3(2.4)), coded / 12.92, lessThanEqual(coded, vec3(0.04045)));
+}
+
+vec3 coded(vec3 light) {
+  return mix(1.055 * pow(max(light, 0.0031308), vec3(1.0 / 2.4)) - 0.055, light * 12.92, lessThanEqual(light, vec3(0.0031308)));
+}
+
+float largest(vec3 light) {
+  return max(light.r, max(light.g, light.b));
+}
+
+vec3 rolledOff(vec3 lit, vec3 base) {
+  float brightest = largest(lit), knee = clamp(largest(base), 0.6, 1.0);
+  float room = 1.0 - knee, beyond = max(brightest - knee, 0.0);
+  return lit * (min(brightest, knee) + beyond * room / max(room + beyond, 1e-9)) / max(brightest, 1e-9);
+}
+
+// The shadows' map at this pixel: of the four values around it, those of the same surface.
+vec4 hiddenAt(ivec2 pixel, float inverse) {
+  vec2 at = (vec2(pixel) + 0.5) / scale - 0.5;
+  ivec2 corner = ivec2(floor(at)), last = textureSize(shadow, 0) - 1;
+  vec2 share = at - floor(at);
+  vec4 total = vec4(0.0);
+  float weights = 0.0;
+  for (int i = 0; i < 4; i++) {
+    ivec2 small = clamp(corner + ivec2(i & 1, i >> 1), ivec2(0), last);
+    vec2 near = mix(1.0 - share, share, vec2(float(i & 1), float(i >> 1)));
+    float weight = near.x * near.y * (belongs(inverseAt(largeOf(small)), inverse) + 1e-3);
+    total += weight * texelFetch(shadow, small, 0);
+    weights += weight;
+  }
+  return total / weights;
+}
+
+void main() {
+  ivec2 pixel = ivec2(int(gl_FragCoord.x), size.y - 1 - int(gl_FragCoord.y));
+  vec3 shown = texelFetch(picture, pixel, 0).rgb;
+  int bits = int(texelFetch(flags, pixel, 0).r * 255.0 + 0.5);
+  float inverse = inverseAt(pixel);
+  vec3 point = pointAt(vec2(pixel), inverse), normal = normalize(texelFetch(normals, pixel, 0).rgb * 2.0 - 1.0);
+  vec3 base = linear(shown), diffuse = ambient * mix(below, above, (1.0 + normal.y) / 2.0), mirrored = vec3(0.0);
+  float factor = specular * (shininess + 2.0) * (shininess + 4.0) / (8.0 * (exp2(-shininess / 2.0) + shininess));
+  vec4 hidden = (bits & 2) == 0 ? hiddenAt(pixel, inverse) : vec4(0.0);
+  for (int i = 0; i < lamps; i++) {
+    vec3 way = place[i].w == 0.0 ? place[i].xyz : place[i].xyz - point;
+    float squared = max(dot(way, way), 0.0025), radius = 0.5 * diameter[i];
+    way *= inversesqrt(squared);
+    float strength = place[i].w == 0.0 ? 1.0 : 1.0 / (squared + radius * radius);
+    vec3 received = max(dot(normal, way), 0.0) * strength * (1.0 - darkness[i] * hidden[i]) * colour[i];
+    diffuse += (1.0 - specular) * received;
+    if (specular > 0.0) mirrored += factor * pow(max(dot(normal, normalize(way - normalize(point))), 0.0), shininess) * received;
+  }
+  vec3 lit = exp2(exposure) * (base * diffuse + mirrored);
+  if (rolled) lit = rolledOff(lit, base);
+  result = vec4((bits & 1) == 0 ? shown : coded(clamp(lit, 0.0, 1.0)), 1.0);
+}`
