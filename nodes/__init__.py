@@ -18,6 +18,7 @@ from . import (
     midas,
     normal_maps,
     refine,
+    preview,
     relight,
     render,
     stereo,
@@ -50,6 +51,7 @@ NODES = (
     *lens.NODES,
     *lights.NODES,
     *refine.NODES,
+    *preview.NODES,
 )
 
 NODE_CLASS_MAPPINGS = {node.NODE_ID: node for node in NODES}

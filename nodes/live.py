@@ -18,11 +18,15 @@ from ..geometry.camera import resize_intrinsics
 from ..geometry.conventions import convert_normals
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.files.png import write_normal_png
+from ..geometry.valid import valid_normals
 from ..model_loader.folders import folder_paths, user_folder
 from ..utils import resize_map
 
 LONG_SIDE = 512
 """Of what the page shows, in pixels."""
+
+MAX_PICTURES = 16
+"""Of a batch in the page."""
 
 KEY = "depth_normal"
 """Where the page finds it, in a node's `ui`."""
@@ -55,13 +59,20 @@ def shown_on_node(result: tuple, payloads: Sequence[Payload], **ui: Sequence[Any
 
 
 def picture_payload(
-    picture: Tensor, estimate: Estimate | None = None, *, sky: Tensor | None = None, text: str = "", **more: Any
+    picture: Tensor,
+    estimate: Estimate | None = None,
+    *,
+    counts: Tensor | None = None,
+    sky: Tensor | None = None,
+    text: str = "",
+    **more: Any,
 ) -> Payload:
     """One picture as the page shows it, and what is known of it.
 
     Args:
         picture: (1, 3, H, W) sRGB in [0, 1].
         estimate: Of the same picture, (1, ...) of any size: its depth is read under the pointer, and 3D views and lights are made of it.
+        counts: (1, 1, H, W) bool, where the page says that maps count; None = `Estimate.valid`.
         sky: (1, 1, H, W) bool of the picture's size, where the sky is; None = not known.
         text: A line to stand under the picture.
         more: What a node's own view needs beside it; JSON.
@@ -75,10 +86,11 @@ def picture_payload(
     size = preview_size(height, width)
     shown = picture.detach().float().clamp(0, 1)
     payload = {"width": size[1], "height": size[0], "full": [width, height], "text": text, **more}
-    payload["picture"] = _temporary_png(resize_map(shown, *size) if size != (height, width) else shown)
+    payload["picture"] = temporary_png(resize_map(shown, *size) if size != (height, width) else shown)
     if estimate is not None:
-        maps, meaning = _packed(preview_maps(estimate, *size), None if sky is None else nearest(sky, *size))
-        payload |= {"maps": _temporary_png(maps), **meaning}
+        small = preview_maps(estimate, *size)
+        maps, meaning = _packed(small, _bits(small.valid if counts is None else nearest(counts, *size), sky))
+        payload |= {"maps": temporary_png(maps), **meaning}
     return payload
 
 
@@ -110,28 +122,33 @@ def nearest(values: Tensor, height: int, width: int) -> Tensor:
     return values[:, :, rows][:, :, :, columns]
 
 
-def _packed(estimate: Estimate, sky: Tensor | None) -> tuple[Tensor, Mapping[str, Any]]:
+def _packed(estimate: Estimate, bits: Tensor) -> tuple[Tensor, Mapping[str, Any]]:
     """Maps (1, ...) as one picture (1, 3, 2H, W) of bytes / 255, and what they mean.
 
     The upper half holds normals, n / 2 + 0.5 in OPENGL axes, black where there are none. The lower half holds depth as 256 R + G, 0 where
     there is none and else 1 + 65534 times its share of the way from `low` to `high`, or, if the law is "log", of their logarithms; B
-    holds bits: 1 where all maps count, 2 where the sky is.
+    holds the bits.
     """
     height, width = estimate.height, estimate.width
     packed = torch.zeros(1, 3, 2 * height, width, device=estimate.device)
     meaning: dict[str, Any] = {"normals": estimate.normals is not None, "depth": None, "intrinsics": None}
     if estimate.normals is not None:
         normals = convert_normals(estimate.normals, estimate.axes, Axes.OPENGL)
-        packed[:, :, :height] = torch.where(estimate.normals_valid, normals / 2 + 0.5, 0)
+        packed[:, :, :height] = torch.where(valid_normals(estimate.normals, estimate.mask), normals / 2 + 0.5, 0)
     if estimate.depth is not None:
         codes, meaning["depth"] = _codes(estimate)
         packed[:, 0:1, height:], packed[:, 1:2, height:] = (codes // 256) / 255, (codes % 256) / 255
-    bits = _COUNTS * estimate.valid + (0 if sky is None else _SKY * sky.to(estimate.device))
     packed[:, 2:, height:] = bits / 255
     if estimate.intrinsics is not None:
         matrix = estimate.intrinsics[0].tolist()
         meaning["intrinsics"] = [matrix[0][0], matrix[1][1], matrix[0][2], matrix[1][2]]
     return packed, meaning
+
+
+def _bits(counts: Tensor, sky: Tensor | None) -> Tensor:
+    """1 where all maps count and 2 where the sky is, added."""
+    known = _COUNTS * counts
+    return known if sky is None else known + _SKY * nearest(sky, *counts.shape[-2:])
 
 
 def _codes(estimate: Estimate) -> tuple[Tensor, dict[str, Any]]:
@@ -140,8 +157,8 @@ def _codes(estimate: Estimate) -> tuple[Tensor, dict[str, Any]]:
     is_log = quantity is Quantity.METRIC_DEPTH
     values = torch.where(valid, depth, 1).float()
     values = values.clamp(min=1e-6).log() if is_log else values
-    low = float(torch.where(valid, values, math.inf).amin())
-    high = float(torch.where(valid, values, -math.inf).amax())
+    ends = torch.stack((torch.where(valid, values, math.inf).amin(), torch.where(valid, values, -math.inf).amax()))
+    low, high = ends.tolist()
     if not low <= high:
         low = high = 0.0
     share = (values - low) / (high - low) if high > low else torch.zeros_like(values)
@@ -149,7 +166,7 @@ def _codes(estimate: Estimate) -> tuple[Tensor, dict[str, Any]]:
     return codes, {"law": "log" if is_log else "linear", "low": low, "high": high, "quantity": quantity.value}
 
 
-def _temporary_png(picture: Tensor) -> dict[str, str]:
+def temporary_png(picture: Tensor) -> dict[str, str]:
     """Writes a picture into ComfyUI's temp folder and names it as ComfyUI does."""
     folder, name = user_folder("temp"), f"depth_normal_{uuid.uuid4().hex}.png"
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,125 @@
+"""What a GEOMETRY holds, to look at."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ..geometry.camera import fov_from_intrinsics
+from ..geometry.estimate import Axes, Estimate, Quantity
+from ..geometry.render import depth_to_image, normals_to_image
+from ..utils import resize_picture, to_rgb
+from .batches import one_by_one, to_output
+from .checks import check_geometry
+from .live import MAX_PICTURES, Payload, in_page, picture_payload, preview_maps, preview_size, shown_on_node, temporary_png
+from .sockets import RENDER, Inputs
+from .widgets import geometry_input, image_input
+
+# What is black and what is white in the picture of depth.
+_PERCENTILES = (0.1, 99.9)
+_AXES = {Axes.OPENGL: "OpenGL", Axes.DIRECTX: "DirectX", Axes.OPENCV: "OpenCV", Axes.SCANNET: "ScanNet"}
+
+
+class PreviewGeometry:
+    """Depth, normals and mask side by side, and what their numbers are."""
+
+    NODE_ID = "DepthNormal_PreviewGeometry"
+    DISPLAY_NAME = "Preview Geometry"
+    DESCRIPTION = (
+        "Shows what raw geometry holds: depth, normals and mask side by side, their range, camera and axes in one line, metres and degrees "
+        "under the pointer, and the surface in 3D."
+    )
+    CATEGORY, FUNCTION, OUTPUT_NODE = RENDER, "execute", True
+    RETURN_TYPES: ClassVar = ("IMAGE", "STRING")
+    RETURN_NAMES: ClassVar = ("maps", "text")
+    OUTPUT_TOOLTIPS: ClassVar = (
+        f"Depth (near = white), normals (OpenGL) and mask side by side, at 512 pixels a side at most; of a batch the first {MAX_PICTURES}.",
+        "The line below them, one for each picture.",
+    )
+    SEARCH_ALIASES: ClassVar = ["preview", "view geometry", "show depth", "inspect", "3d view", "point cloud", "metres", "values", "orbit"]
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
+        """ComfyUI's description of the inputs."""
+        image = "The colours of the 3D view: the picture that the geometry was made of, or a batch. Without it they are those of the maps."
+        return {
+            "required": {"geometry": geometry_input("Raw depth, normals or both; of a batch, the first pictures.")},
+            "optional": {"image": image_input(image)},
+        }
+
+    def execute(self, geometry: Any, image: Tensor | None = None) -> Any:
+        """The maps as pictures and words, and the same for the page."""
+        estimate = check_geometry(geometry)
+        count = min(estimate.batch, MAX_PICTURES)
+        pictures = None if image is None else to_rgb(image)
+        if pictures is not None and len(pictures) not in (1, estimate.batch):
+            raise ValueError(f"image holds {len(pictures)} pictures, geometry {estimate.batch}; expected as many, or one for all")
+        rows, lines, payloads = [], [], []
+        for index, part in enumerate(one_by_one(estimate.pictures(0, count))):
+            small = preview_maps(part, *preview_size(part.height, part.width))
+            tiles = _tiles(small)
+            rows.append(to_output(torch.cat(tiles, 3)))
+            lines.append(in_words(part))
+            colours = tiles[0] if pictures is None else pictures[min(index, len(pictures) - 1)][None]
+            payloads.append(_payload(colours, small, part, lines[-1]))
+        maps = torch.cat(rows)
+        files = [temporary_png(row.movedim(-1, 1)) for row in rows] if in_page() else []
+        return shown_on_node((maps, "\n".join(lines)), payloads, text=lines, images=files)
+
+
+def in_words(estimate: Estimate) -> str:
+    """What an estimate of one picture holds: "metric depth 0.8 to 6.2 m, fov 60°, normals OpenGL, mask 97 %"."""
+    words = []
+    if estimate.depth is not None and estimate.quantity is not None:
+        words.append(_depth_in_words(estimate.depth, estimate.quantity, estimate.depth_valid))
+    if estimate.intrinsics is not None:
+        fov = float(fov_from_intrinsics(estimate.intrinsics, estimate.height, estimate.width))
+        words.append(f"fov {fov:.0f}°")
+    if estimate.normals is not None:
+        words.append(f"normals {_AXES[estimate.axes]}")
+    share = float(estimate.valid.float().mean())
+    words.append("no mask" if estimate.mask is None and share == 1 else f"mask {_percent(share)} %")
+    return ", ".join(words)
+
+
+def _depth_in_words(depth: Tensor, quantity: Quantity, valid: Tensor | None) -> str:
+    assert valid is not None
+    name = {Quantity.METRIC_DEPTH: "metric depth", Quantity.RELATIVE_DEPTH: "relative depth", Quantity.DISPARITY: "disparity"}[quantity]
+    low, high = torch.stack((torch.where(valid, depth, math.inf).amin(), torch.where(valid, depth, -math.inf).amax())).tolist()
+    if not low <= high:
+        return f"{name} nowhere"
+    return f"{name} {_short(low)} to {_short(high)}{' m' if quantity is Quantity.METRIC_DEPTH else ''}"
+
+
+def _short(number: float) -> str:
+    return f"{number:.0f}" if abs(number) >= 1000 else f"{number:.3g}"
+
+
+def _percent(share: float) -> str:
+    """Whole percents; 0 and 100 only where it is exactly so."""
+    percent = 100 * share
+    return f"{percent:.0f}" if percent in (0, 100) or 0.5 <= percent < 99.5 else f"{percent:.2g}" if percent < 1 else f"{percent:.3g}"
+
+
+def _tiles(small: Estimate) -> list[Tensor]:
+    """Depth, normals and mask as pictures (1, 3, H, W), those that there are."""
+    tiles = []
+    if small.depth is not None and small.quantity is not None:
+        is_metric = small.quantity is Quantity.METRIC_DEPTH
+        tiles.append(depth_to_image(small.depth, small.quantity, percentiles=_PERCENTILES, as_disparity=is_metric, mask=small.mask))
+    if small.normals is not None:
+        tiles.append(normals_to_image(small.normals, source=small.axes, mask=small.mask).nan_to_num(0.0))
+    return [tile.float().expand(-1, 3, -1, -1) for tile in (*tiles, small.valid)]
+
+
+def _payload(colours: Tensor, small: Estimate, part: Estimate, line: str) -> Payload:
+    """What the page needs of one picture; the colours may have another size than the maps."""
+    picture = resize_picture(colours.to(small.device).float(), small.height, small.width)
+    payload = picture_payload(picture, small, text=line)
+    return payload and payload | {"full": [part.width, part.height]}
+
+
+NODES = (PreviewGeometry,)
