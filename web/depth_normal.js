@@ -31,7 +31,9 @@ class NodeView {
     })
     this.widget.serialize = false
     this.view.root.depthNormal = this.inner
+    // Its own picture takes the place of core's, in Nodes 2.0 and on the canvas.
     node.hideOutputImages = true
+    node.onDrawBackground = () => {}
     shown.add(this)
   }
 
@@ -46,17 +48,27 @@ class NodeView {
     if (!usable.length || usable === this.payloads) return
     const stamp = ++this.stamp, key = JSON.stringify(usable)
     if (key === this.key) return
+    let pictures
     try {
-      const pictures = await Promise.all(usable.map(payload => loadMaps(payload, read)))
-      if (stamp !== this.stamp) return
-      this.key = key
-      this.inner.show(pictures)
-      this.grow()
+      pictures = await Promise.all(usable.map(payload => loadMaps(payload, read)))
     } catch (error) {
-      if (stamp !== this.stamp) return
-      this.key = null
-      this.view.showEmpty(`The picture is not there any more (${error.message}). Run again.`)
+      if (stamp === this.stamp) this.fail(`The picture cannot be loaded: ${error.message}. Run again.`)
+      return
     }
+    if (stamp !== this.stamp) return
+    this.key = key
+    try {
+      this.inner.show(pictures)
+    } catch (error) {
+      this.fail(`The picture cannot be shown here: ${error.message}`)
+    }
+    this.grow()
+  }
+
+  fail(words) {
+    this.key = null
+    this.inner.dispose()
+    this.view.showEmpty(words)
   }
 
   grow() {

@@ -93,10 +93,9 @@ class Gpu {
     if (this.canvas.height < height) this.canvas.height = height
   }
 
-  /** Copies what was drawn in the lower left corner into a node's canvas. @param {HTMLCanvasElement} target */
-  copyTo(target) {
-    const { width, height } = target
-    target.getContext('2d').drawImage(this.canvas, 0, this.canvas.height - height, width, height, 0, 0, width, height)
+  /** Copies what was drawn in the lower left corner into a node's whole canvas. @param {HTMLCanvasElement} target @param {number} width @param {number} height */
+  copyTo(target, width = target.width, height = target.height) {
+    target.getContext('2d').drawImage(this.canvas, 0, this.canvas.height - height, width, height, 0, 0, target.width, target.height)
   }
 }
 

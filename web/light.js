@@ -51,10 +51,12 @@ export function linear(value) {
   return value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4
 }
 
-/** @param {string} colour #rrggbb. @returns {[number, number, number] | null} Linear; null if it says no colour. */
+/** @param {string} colour #rrggbb or #rgb. @returns {[number, number, number] | null} Linear; null if it says no colour. */
 export function colourOf(colour) {
-  const digits = /^#([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})$/i.exec(String(colour).trim())
-  return digits && digits.slice(1).map(pair => linear(parseInt(pair, 16) / 255))
+  const digits = /^#([0-9a-f]{3}|[0-9a-f]{6})$/i.exec(String(colour).trim())?.[1]
+  if (!digits) return null
+  const pairs = digits.length === 3 ? [...digits].map(digit => digit + digit) : digits.match(/../g)
+  return pairs.map(pair => linear(parseInt(pair, 16) / 255))
 }
 
 /**
@@ -72,9 +74,19 @@ export function lampOf(values, camera) {
       : direction(values.azimuth, values.elevation),
     colour: colourOf(values.colour) ?? [1, 1, 1],
     intensity: values.intensity,
-    size: values.size ?? 0,
+    size: values.light_size ?? 0,
     shadow: values.shadows,
   }
+}
+
+/**
+ * Lamps of other nodes, as the server sends them.
+ * @param {{position: number[], is_point: boolean, colour: number[], intensity: number, size: number, shadow: number | null}[]} sent
+ * @param {Record<string, any>} values
+ * @returns {Lamp[]}
+ */
+export function otherLamps(sent, values) {
+  return (sent ?? []).map(({ is_point: isPoint, shadow, ...rest }) => ({ ...rest, isPoint, shadow: shadow ?? values.shadows }))
 }
 
 /** @param {Record<string, any>} values Of a node's widgets, by name. @returns {Looks} */
@@ -86,7 +98,7 @@ export function looksOf(values) {
     specular: values.specular,
     shininess: values.shininess,
     exposure: values.exposure ?? 0,
-    rolled: values.highlights !== 'clip',
+    rolled: values.roll_off !== false,
   }
 }
 

@@ -1,11 +1,14 @@
 // Relight in the page: the picture under the light of the node's widgets, and a handle that moves it.
 
 import { gpu } from './gl.js'
-import { anglesAt, depthBy, handleOf, lampOf, looksOf, radii } from './light.js'
+import { anglesAt, depthBy, handleOf, lampOf, looksOf, otherLamps, radii } from './light.js'
 import { describe } from './maps.js'
 import { RelightScene } from './relight_scene.js'
 
 const HINT = { directional: 'drag the light round the picture', point: 'drag the lamp; Shift or the wheel: its depth' }
+// A picture that takes longer, in milliseconds, is drawn coarsely while the light moves, and finely this long after.
+const SLOW = 25
+const REST = 150
 const NO_WEBGL = 'This browser has no WebGL 2: the light cannot be shown here. Run shows it.'
 
 /** What *Relight* shows on itself. */
@@ -31,6 +34,7 @@ export class LightView {
     this.scene = new RelightScene(shared, maps, () => this.schedule())
     this.view.say(HINT[this.kind] ?? '')
     this.draw()
+    this.isSlow = this.scene.timed(...this.lit(), this.view.canvas) > SLOW
   }
 
   get kind() {
@@ -81,17 +85,24 @@ export class LightView {
   }
 
   schedule() {
-    if (!this.pending) this.pending = requestAnimationFrame(() => { this.pending = 0; this.draw() })
+    if (!this.pending) this.pending = requestAnimationFrame(() => { this.pending = 0; this.draw(this.isSlow) })
   }
 
-  draw() {
+  draw(coarse = false) {
     if (!this.scene) return
+    clearTimeout(this.resting)
+    if (coarse) this.resting = setTimeout(() => this.draw(), REST)
     const { values } = this.widgets
     this.drawn = JSON.stringify(values)
-    const lamps = [lampOf(values, this.maps), ...this.maps.payload.lamps ?? []]
-    this.scene.draw(lamps, looksOf(values), this.view.canvas)
+    this.scene.draw(...this.lit(), this.view.canvas, coarse ? 2 : 1)
     this.mark(values)
     this.frames++
+  }
+
+  /** The lamps and the looks that the widgets tell. */
+  lit() {
+    const { values } = this.widgets
+    return [[lampOf(values, this.maps), ...otherLamps(this.maps.payload.lamps, values)], looksOf(values)]
   }
 
   get aspect() {
@@ -111,6 +122,7 @@ export class LightView {
 
   dispose() {
     cancelAnimationFrame(this.pending)
+    clearTimeout(this.resting)
     this.pending = 0
     this.scene?.dispose()
     this.scene = null

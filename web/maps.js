@@ -142,7 +142,7 @@ export function pixelAt(maps, x, y) {
  */
 export function describe(maps, x, y) {
   const at = pixelAt(maps, x, y), words = []
-  if (maps.depth) words.push(depthInWords(maps.depth[at], maps.quantity))
+  if (maps.depth) words.push(depthInWords(maps.depth[at], maps.payload.unit ?? maps.quantity))
   if (maps.normals) words.push(normalInWords(normalAt(maps, at)))
   if (maps.bits && !(maps.bits[at] & COUNTS)) words.push('masked')
   if (maps.bits && maps.bits[at] & SKY) words.push('sky')
@@ -164,7 +164,7 @@ export function normalAt(maps, at) {
 function depthInWords(depth, quantity) {
   if (Number.isNaN(depth)) return 'no depth'
   const number = Number(depth.toPrecision(3))
-  return quantity === 'metric_depth' ? `${number} m` : `${quantity === 'disparity' ? 'disparity' : 'relative depth'} ${number}`
+  return quantity === 'metric_depth' ? `${number} m` : `${quantity.replace('_', ' ')} ${number}`
 }
 
 function normalInWords(normal) {

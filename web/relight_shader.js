@@ -18,7 +18,8 @@ precision highp int;
 precision highp sampler2D;
 uniform sampler2D inverseDepth;
 uniform ivec2 size;
-uniform vec2 scale;
+uniform ivec2 smallSize;
+uniform int coarse;
 
 float inverseAt(ivec2 pixel) {
   return texelFetch(inverseDepth, clamp(pixel, ivec2(0), size - 1), 0).r;
@@ -26,7 +27,7 @@ float inverseAt(ivec2 pixel) {
 
 // The pixel of the preview that a pixel of the shadows' map stands for.
 ivec2 largeOf(ivec2 small) {
-  return ivec2((vec2(small) + 0.5) * scale);
+  return ivec2((vec2(small) + 0.5) * vec2(size) / vec2(smallSize));
 }
 
 // 1 where inverse depth is what a surface has there, down to 0 where it is another's.
@@ -66,7 +67,7 @@ float inside(float start, float way, float extent) {
   return min(1.0, (way > 0.0 ? extent - 1.0 - start : start) / max(abs(way), 1e-6));
 }
 
-float cast(vec4 place, float diameter, ivec2 small, vec2 start, float inverse) {
+float covered(vec4 place, float diameter, ivec2 small, vec2 start, float inverse) {
   vec3 point = OPENGL * pointAt(start, inverse), lamp = OPENGL * place.xyz;
   vec3 way = place.w == 0.0 ? normalize(lamp) : lamp - point;
   if (diameter > 0.0) way += 0.5 * diameter * across(way, small);
@@ -79,7 +80,7 @@ float cast(vec4 place, float diameter, ivec2 small, vec2 start, float inverse) {
   float kept = min(inside(start.x, path.x, extent.x), inside(start.y, path.y, extent.y));
   path *= kept;
   float climb = (1.0 / end.z - inverse) * kept, darkest = 0.0;
-  int steps = int(clamp(ceil(max(abs(path.x), abs(path.y)) / 3.0), 1.0, 96.0));
+  int steps = int(clamp(ceil(max(abs(path.x), abs(path.y)) / float(3 * coarse)), 1.0, 96.0));
   for (int step = 1; step <= steps; step++) {
     float share = float(step) / float(steps);
     share *= sqrt(share);
@@ -98,8 +99,9 @@ float cast(vec4 place, float diameter, ivec2 small, vec2 start, float inverse) {
 void main() {
   ivec2 small = ivec2(gl_FragCoord.xy), large = largeOf(small);
   float inverse = inverseAt(large);
-  hidden = vec4(0.0);
-  for (int i = 0; i < lamps; i++) hidden[i] = cast(place[i], diameter[i], small, vec2(large), inverse);
+  vec4 found = vec4(0.0);
+  for (int i = 0; i < lamps; i++) found[i] = covered(place[i], diameter[i], small, vec2(large), inverse);
+  hidden = found;
 }`
 
 /** Means along an axis, of pixels of the same surface. */
@@ -109,7 +111,7 @@ uniform ivec2 axis;
 out vec4 hidden;
 
 void main() {
-  ivec2 small = ivec2(gl_FragCoord.xy), last = textureSize(shadow, 0) - 1;
+  ivec2 small = ivec2(gl_FragCoord.xy), last = smallSize - 1;
   float inverse = inverseAt(largeOf(small));
   float before = inverse - inverseAt(largeOf(small - axis)), after = inverseAt(largeOf(small + axis)) - inverse;
   float slope = abs(before) < abs(after) ? before : after, weights = 0.0;
@@ -153,8 +155,8 @@ vec3 rolledOff(vec3 lit, vec3 base) {
 
 // The shadows' map at this pixel: of the four values around it, those of the same surface.
 vec4 hiddenAt(ivec2 pixel, float inverse) {
-  vec2 at = (vec2(pixel) + 0.5) / scale - 0.5;
-  ivec2 corner = ivec2(floor(at)), last = textureSize(shadow, 0) - 1;
+  vec2 at = (vec2(pixel) + 0.5) * vec2(smallSize) / vec2(size) - 0.5;
+  ivec2 corner = ivec2(floor(at)), last = smallSize - 1;
   vec2 share = at - floor(at);
   vec4 total = vec4(0.0);
   float weights = 0.0;
@@ -169,7 +171,7 @@ vec4 hiddenAt(ivec2 pixel, float inverse) {
 }
 
 void main() {
-  ivec2 pixel = ivec2(int(gl_FragCoord.x), size.y - 1 - int(gl_FragCoord.y));
+  ivec2 pixel = min(coarse * ivec2(gl_FragCoord.x, (size.y + coarse - 1) / coarse - 1 - int(gl_FragCoord.y)) + coarse / 2, size - 1);
   vec3 shown = texelFetch(picture, pixel, 0).rgb;
   int bits = int(texelFetch(flags, pixel, 0).r * 255.0 + 0.5);
   float inverse = inverseAt(pixel);
