@@ -34,7 +34,7 @@ export class LightView {
     this.scene = new RelightScene(shared, maps, () => this.schedule())
     this.view.say(HINT[this.kind] ?? '')
     this.draw()
-    this.isSlow = this.scene.timed(...this.lit(), this.view.canvas) > SLOW
+    shared.isSlow ??= this.scene.timed(...this.lit(), this.view.canvas) > SLOW
   }
 
   get kind() {
@@ -85,7 +85,7 @@ export class LightView {
   }
 
   schedule() {
-    if (!this.pending) this.pending = requestAnimationFrame(() => { this.pending = 0; this.draw(this.isSlow) })
+    if (!this.pending) this.pending = requestAnimationFrame(() => { this.pending = 0; this.draw(this.scene?.gpu.isSlow) })
   }
 
   draw(coarse = false) {

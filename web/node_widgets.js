@@ -34,7 +34,7 @@ export class NodeWidgets {
       widget.value = within
       widget.callback?.(within, undefined, this.node)
     }
-    this.node.setDirtyCanvas?.(true, true)
+    this.node.setDirtyCanvas?.(true, false)
     this.changed()
   }
 

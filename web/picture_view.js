@@ -11,7 +11,7 @@ const STYLE = {
 
 /** Heights that a node needs for it: without a picture, and with one. */
 export const EMPTY_HEIGHT = 44
-export const SHOWN_HEIGHT = 220
+export const SHOWN_HEIGHT = 240
 
 /**
  * What a view does when the pointer is over its picture. Points are fractions of the picture, {x, y}; they lie outside 0 to 1 beside it.
@@ -58,6 +58,7 @@ export class PictureView {
     this.width = width
     this.height = height
     this.empty.style.display = width ? 'none' : 'flex'
+    this.root.style.minHeight = `${width ? SHOWN_HEIGHT : EMPTY_HEIGHT}px`
   }
 
   /** @param {string} words In place of a picture, or why there is none. */

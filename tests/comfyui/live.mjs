@@ -1,0 +1,166 @@
+// Drags the light on *Relight* in ComfyUI's page, looks at *Preview Geometry*, and prints as JSON what was seen:
+//   PW=.../playwright-core/index.mjs node live.mjs SERVER WORKFLOW.json PICTURE NODES2 SHOTS
+// PICTURE lies in the server's input folder; NODES2 is "true" for Nodes 2.0; SHOTS is a folder for screenshots and the preview's pixels.
+import fs from 'node:fs'
+import path from 'node:path'
+
+const [server, file, picture, nodes2, shots] = process.argv.slice(2)
+const { chromium } = await import(process.env.PW)
+const settings = {
+  'Comfy.TutorialCompleted': true, 'Comfy.InstalledVersion': '99.0.0', 'Comfy.Release.Status': 'skip', 'Comfy.Locale': 'en',
+  'Comfy.VueNodes.Enabled': nodes2 === 'true',
+}
+await fetch(server + '/settings', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(settings) })
+
+// WebGL on the processor: the machine needs no graphics card.
+const args = ['--no-sandbox', '--disable-gpu', '--enable-unsafe-swiftshader']
+const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args })
+const page = await browser.newPage({ viewport: { width: 1500, height: 950 } })
+page.setDefaultTimeout(90000)
+const report = { errors: [] }
+page.on('pageerror', error => report.errors.push(error.message))
+
+const workflow = JSON.parse(fs.readFileSync(file, 'utf8'))
+for (const node of workflow.nodes) if (node.type === 'LoadImage') node.widgets_values[0] = picture
+
+await page.goto(server, { waitUntil: 'domcontentloaded' })
+await page.waitForFunction(() => 'DepthNormal_Relight' in (window.LiteGraph?.registered_node_types ?? {}) && window.app?.graph?.nodes.length)
+await page.evaluate(() => {
+  window.viewOf = type => {
+    const node = window.app.graph.nodes.find(node => node.type === `DepthNormal_${type}`)
+    return node?.widgets?.find(widget => widget.name === '$$depth_normal')?.element.depthNormal
+  }
+  window.pixels = view => view.view.canvas.getContext('2d').getImageData(0, 0, view.view.canvas.width, view.view.canvas.height).data
+  window.rest = () => new Promise(resolve => setTimeout(resolve, 600))
+})
+
+const open = async graph => {
+  await page.evaluate(graph => { window.app.graph.clear(); return window.app.loadGraphData(graph) }, graph)
+  await page.waitForFunction(count => window.app.graph.nodes.length === count, graph.nodes.length)
+}
+const run = async () => {
+  await page.evaluate(() => window.app.queuePrompt(0))
+  await page.waitForFunction(() => window.viewOf('Relight')?.frames > 0 && window.viewOf('PreviewGeometry')?.maps)
+}
+const values = () => page.evaluate(() => window.viewOf('Relight').widgets.values)
+const shoot = name => shots && page.screenshot({ path: path.join(shots, `${name}.png`) })
+
+await open(workflow)
+report.before = await page.evaluate(() => window.viewOf('Relight').view.empty.textContent)
+await run()
+await page.evaluate(() => window.rest())
+const relight = workflow.nodes.find(node => node.type === 'DepthNormal_Relight')
+
+// The preview at the light of the run, to be compared with the server's own picture.
+report.preview = await page.evaluate(() => {
+  const view = window.viewOf('Relight'), data = window.pixels(view)
+  return { width: view.maps.width, height: view.maps.height, rgba: btoa(Array.from(data, byte => String.fromCharCode(byte)).join('')) }
+})
+
+// From the pointer's move to the changed picture, in the page.
+report.milliseconds = await page.evaluate(async () => {
+  const view = window.viewOf('Relight'), { stage } = view.view, times = []
+  const at = (x, y) => { const { left, top, scale } = view.view.box(); return { clientX: left + x * scale * view.maps.width, clientY: top + y * scale * view.maps.height } }
+  const send = (type, x, y) => stage.dispatchEvent(new PointerEvent(type, { ...at(x, y), button: 0, buttons: 1, pointerId: 1, bubbles: true, cancelable: true }))
+  stage.setPointerCapture = () => {}
+  send('pointerdown', 0.3, 0.3)
+  await window.rest()
+  for (let step = 0; step < 12; step++) {
+    const before = window.pixels(view), frames = view.frames, start = performance.now()
+    send('pointermove', 0.3 + 0.04 * step, 0.3 + 0.03 * step)
+    while (view.frames === frames && performance.now() - start < 5000) await new Promise(requestAnimationFrame)
+    const after = window.pixels(view)
+    if (step) times.push({ took: performance.now() - start, changed: after.some((value, i) => value !== before[i]) })
+  }
+  send('pointerup', 0.74, 0.63)
+  delete stage.setPointerCapture
+  await window.rest()
+  return times
+})
+report.dragged = await values()
+
+// With a real mouse, and Shift for the depth.
+const box = await page.evaluate(() => { const { left, top, scale } = window.viewOf('Relight').view.box(), { width, height } = window.viewOf('Relight').maps; return { left, top, width: scale * width, height: scale * height } })
+const move = (x, y) => page.mouse.move(box.left + x * box.width, box.top + y * box.height)
+await move(0.5, 0.5)
+await page.mouse.down()
+await move(0.25, 0.75)
+await page.mouse.up()
+report.moused = await values()
+await page.mouse.wheel(0, -100)
+await page.waitForFunction(depth => window.viewOf('Relight').widgets.values.light_depth !== depth, report.moused.light_depth).catch(() => {})
+report.wheeled = await values()
+await shoot('dragged')
+
+// Typed into the widget, the light moves in the picture.
+report.typed = await page.evaluate(async () => {
+  const view = window.viewOf('Relight'), before = window.pixels(view)
+  const widget = window.app.graph.nodes.find(node => node.type === 'DepthNormal_Relight').widgets.find(widget => widget.name === 'light_x')
+  widget.value = 0.9
+  await window.rest()
+  const after = window.pixels(view)
+  return after.some((value, i) => value !== before[i])
+})
+
+// A sun: its handle sets the angles.
+report.sun = await page.evaluate(async () => {
+  const view = window.viewOf('Relight')
+  view.widgets.find('light').value = 'directional'
+  view.drag({ x: 0.5, y: 0.5 - 0.23 }, {})
+  await window.rest()
+  return view.widgets.values
+})
+
+// What an undo and another tab do: the graph is made anew, and nothing runs.
+const saved = await page.evaluate(() => window.app.graph.serialize())
+report.saved = saved.nodes.find(node => node.type === 'DepthNormal_Relight').widgets_values
+await page.evaluate(graph => window.app.loadGraphData(graph, false), saved)
+report.restored = await page.waitForFunction(() => window.viewOf('Relight')?.frames > 0, null, { timeout: 5000 }).then(() => true, () => false)
+
+// The context is lost and comes back.
+report.context = await page.evaluate(async () => {
+  const view = window.viewOf('Relight'), { gl } = view.scene.gpu, loss = gl.getExtension('WEBGL_lose_context')
+  loss.loseContext()
+  await window.rest()
+  view.widgets.set({ azimuth: 10 })
+  await window.rest()
+  loss.restoreContext()
+  await window.rest()
+  const before = window.pixels(view)
+  view.widgets.set({ azimuth: 190 })
+  await window.rest()
+  return window.pixels(view).some((value, i) => value !== before[i])
+})
+
+// Preview Geometry: its line, numbers under the pointer, the surface in 3D.
+report.geometry = await page.evaluate(async () => {
+  const view = window.viewOf('PreviewGeometry'), flat = window.pixels(view).length, line = view.view.line.textContent
+  view.hover({ x: 0.1, y: 0.5 })
+  const under = view.view.line.textContent
+  view.toggle()
+  await window.rest()
+  const first = window.pixels(view)
+  view.drag.call(Object.assign(view, { last: { x: 0.5, y: 0.5 } }), { x: 0.6, y: 0.5 }, {})
+  await window.rest()
+  const second = window.pixels(view), empty = second.filter((value, i) => i % 4 === 0 && value === second[0]).length / (second.length / 4)
+  return { flat, line, under, turned: second.some((value, i) => value !== first[i]), empty, triangles: view.scene.solid.triangles.length / 3 }
+})
+await shoot('geometry')
+
+// Twenty nodes share one context; removed ones leave nothing in it.
+report.scenes = await page.evaluate(async () => {
+  const view = window.viewOf('Relight'), { gpu } = view.scene, before = gpu.scenes.size
+  const copies = Array.from({ length: 20 }, () => window.LiteGraph.createNode('DepthNormal_Relight'))
+  for (const node of copies) {
+    window.app.graph.add(node)
+    node.onExecuted({ depth_normal: [view.maps.payload] })
+  }
+  const views = copies.map(node => node.widgets.find(widget => widget.name === '$$depth_normal').element.depthNormal)
+  for (let i = 0; i < 100 && !views.every(each => each.frames); i++) await window.rest()
+  const made = gpu.scenes.size
+  for (const node of copies) window.app.graph.remove(node)
+  return { before, made, left: gpu.scenes.size, lit: views.every(each => each.scene === null && each.frames > 0) }
+})
+report.values = relight.widgets_values
+await browser.close()
+console.log(JSON.stringify(report))

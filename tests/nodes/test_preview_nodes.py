@@ -1,0 +1,111 @@
+"""Preview Geometry, and what nodes give the page: outside ComfyUI nothing, inside small files in its temp folder."""
+
+import inspect
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from depth_normal.geometry.camera import intrinsics_from_fov
+from depth_normal.geometry.estimate import Axes, Estimate, Quantity
+from depth_normal.nodes import live
+from depth_normal.nodes.preview import NODES, PreviewGeometry, in_words
+from depth_normal.nodes.relight import Relight
+
+HEIGHT, WIDTH = 12, 16
+
+
+def estimate(batch=1, height=HEIGHT, width=WIDTH):
+    depth = torch.linspace(0.8, 6.2, height * width).view(1, 1, height, width).expand(batch, -1, -1, -1).clone()
+    normals = torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1).expand(batch, 3, height, width)
+    mask = torch.ones(batch, 1, height, width, dtype=torch.bool)
+    mask[:, :, : height // 4, : width // 4] = False
+    return Estimate(depth, Quantity.METRIC_DEPTH, normals, Axes.OPENGL, mask, intrinsics_from_fov(60, height, width, batch=batch))
+
+
+@pytest.fixture
+def temp(tmp_path, monkeypatch):
+    """ComfyUI's temp folder, as nodes see it."""
+    module = SimpleNamespace(get_folder_paths=lambda _: [], get_temp_directory=lambda: str(tmp_path / "temp"))
+    monkeypatch.setitem(sys.modules, "folder_paths", module)
+    return tmp_path / "temp"
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_contract(node):
+    inputs = node.INPUT_TYPES()
+    assert node.NODE_ID.startswith("DepthNormal_") and node.CATEGORY.startswith("Depth & Normals/") and node.OUTPUT_NODE
+    assert node.DESCRIPTION and node.SEARCH_ALIASES
+    assert len(node.OUTPUT_TOOLTIPS) == len(node.RETURN_TYPES) == len(node.RETURN_NAMES)
+    widgets = {**inputs["required"], **inputs["optional"]}
+    assert all(options[1]["tooltip"] for options in widgets.values())
+    assert list(inspect.signature(node.execute).parameters)[1:] == list(widgets)
+
+
+def test_the_line_says_what_there_is():
+    assert in_words(estimate()) == "metric depth 0.96 to 6.2 m, fov 60°, normals OpenGL, mask 94 %"
+    bare = Estimate(torch.rand(1, 1, 4, 4), Quantity.DISPARITY)
+    assert in_words(bare).startswith("disparity 0") and in_words(bare).endswith("no mask")
+    nothing = Estimate(torch.full((1, 1, 4, 4), torch.nan), Quantity.METRIC_DEPTH)
+    assert in_words(nothing) == "metric depth nowhere, mask 0 %"
+    assert in_words(Estimate(normals=estimate().normals, axes=Axes.SCANNET)) == "normals ScanNet, no mask"
+
+
+def test_a_mask_of_almost_all_is_not_called_all():
+    mask = torch.ones(1, 1, 100, 100, dtype=torch.bool)
+    mask[..., 0, 0] = False
+    assert in_words(Estimate(torch.ones(1, 1, 100, 100), Quantity.METRIC_DEPTH, mask=mask)).endswith("mask 100 %") is False
+
+
+def test_outside_comfyui_there_are_maps_and_words_alone():
+    maps, text = PreviewGeometry().execute(estimate(2))
+    assert maps.shape == (2, HEIGHT, 3 * WIDTH, 3) and len(text.splitlines()) == 2
+    assert maps.isfinite().all() and maps[0, 0, 0].sum() == 0 and maps[0, -1, -1].sum() == 3
+
+
+def test_the_page_gets_small_files_in_the_temp_folder(temp):
+    large = estimate(3, 600, 1200)
+    answer = PreviewGeometry().execute(large, torch.rand(1, 30, 60, 3))
+    payloads = json.loads(json.dumps(answer["ui"][live.KEY]))
+    assert len(payloads) == len(answer["ui"]["images"]) == len(answer["ui"]["text"]) == 3 and len(answer["result"]) == 2
+    for payload in payloads:
+        assert (payload["width"], payload["height"], payload["full"]) == (512, 256, [1200, 600])
+        assert payload["depth"]["quantity"] == "metric_depth" and payload["normals"]
+        assert payload["intrinsics"][0] == pytest.approx(float(large.intrinsics[0, 0, 0]) * 512 / 1200)
+        for file in (payload["picture"], payload["maps"]):
+            assert file["type"] == "temp" and file["subfolder"] == "" and (temp / file["filename"]).stat().st_size < 1e6
+
+
+def test_a_long_batch_shows_its_first_pictures(temp):
+    answer = PreviewGeometry().execute(estimate(20, 2, 2))
+    assert len(answer["ui"][live.KEY]) == live.MAX_PICTURES
+
+
+def test_pictures_of_another_number_are_refused():
+    with pytest.raises(ValueError, match="image holds 3 pictures, geometry 2"):
+        PreviewGeometry().execute(estimate(2), torch.rand(3, 8, 8, 3))
+
+
+def test_relight_gives_the_page_the_first_pictures_surfaces(temp):
+    image = torch.rand(2, 24, 32, 3)
+    answer = Relight().execute(image, geometry=estimate(2))
+    (payload,) = answer["ui"][live.KEY]
+    assert answer["result"][0].shape == image.shape and payload["lamps"] == [] and payload["full"] == [32, 24]
+    assert len(list(Path(temp).iterdir())) == 2
+    assert isinstance(Relight().execute(image, normal_map=torch.rand(2, 8, 8, 3))["ui"][live.KEY][0]["depth"], dict), "a wall"
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 700), (700, 3)])
+def test_pictures_of_any_shape_are_shown(temp, shape):
+    payload = live.picture_payload(torch.rand(1, 3, *shape), estimate(1, *shape))
+    assert max(payload["width"], payload["height"]) <= live.LONG_SIDE and min(payload["width"], payload["height"]) >= 1
+
+
+def test_samples_are_values_of_the_map():
+    values = torch.arange(35.0).view(1, 1, 5, 7)
+    assert set(live.nearest(values, 3, 4).flatten().tolist()) <= set(values.flatten().tolist())
+    assert torch.equal(live.nearest(values, 5, 7), values)
+    assert torch.equal(live.nearest(values, 10, 14)[..., ::2, ::2], values)

@@ -1,0 +1,51 @@
+// What web/*.js computes without a page; prints what is asserted nowhere else as JSON:
+//   node web.mjs WEB PAYLOAD.json FOLDER      FOLDER holds the files that the payload names
+import assert from 'node:assert'
+import fs from 'node:fs'
+import path from 'node:path'
+import { pathToFileURL } from 'node:url'
+
+const [web, payloadFile, folder] = process.argv.slice(2)
+const load = name => import(pathToFileURL(path.join(web, name)))
+const [light, maps, solid] = await Promise.all(['light.js', 'maps.js', 'solid.js'].map(load))
+
+// The handle of a directional light and its angles are each other's inverse.
+for (const [azimuth, elevation] of [[0, 90], [45, 0], [135, 40], [270, 10], [359, -45]]) {
+  const angles = light.anglesAt(light.handleOf({ azimuth, elevation }, 1.5), 1.5)
+  assert.strictEqual(angles.elevation, elevation)
+  if (elevation < 90) assert.strictEqual(angles.azimuth, azimuth)
+}
+assert.deepStrictEqual(light.colourOf('#f00'), [1, 0, 0])
+assert.strictEqual(light.colourOf('red'), null)
+assert.ok(light.depthBy(0.05, -5) === 0.05 && light.depthBy(1, 1) === 1.1)
+
+// Only files that this pack wrote into the temp folder are asked for.
+const name = `depth_normal_${'a'.repeat(32)}.png`
+assert.ok(maps.viewPath({ filename: name, subfolder: '', type: 'temp' }).includes(name))
+for (const file of [
+  { filename: name, subfolder: '', type: 'output' },
+  { filename: name, subfolder: '..', type: 'temp' },
+  { filename: '../secret.png', subfolder: '', type: 'temp' },
+  { filename: `${name}&type=input`, subfolder: '', type: 'temp' },
+  null,
+]) assert.throws(() => maps.viewPath(file))
+
+// A floor that reaches far away is one surface; a step is two.
+const floor = { width: 64, height: 64, quantity: 'metric_depth', intrinsics: [60, 60, 31.5, -4], depth: Float32Array.from({ length: 4096 }, (_, i) => 90 / ((i >> 6) + 4)) }
+assert.strictEqual(solid.solidOf(floor).triangles.length, 6 * 63 * 63)
+const step = { ...floor, depth: Float32Array.from({ length: 4096 }, (_, i) => (i & 63) < 32 ? 1 : 3) }
+assert.strictEqual(solid.solidOf(step).triangles.length, 6 * 63 * 62)
+assert.strictEqual(solid.solidOf({ ...floor, depth: new Float32Array(4096).fill(NaN) }).triangles.length, 0)
+
+const read = async view => {
+  const bytes = fs.readFileSync(path.join(folder, new URLSearchParams(view.split('?')[1]).get('filename')))
+  return bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length)
+}
+const loaded = await maps.loadMaps(JSON.parse(fs.readFileSync(payloadFile, 'utf8')), read)
+console.log(JSON.stringify({
+  picture: [...loaded.picture.slice(0, 4)],
+  depth: [...loaded.depth].map(value => Number.isNaN(value) ? null : value),
+  normal: maps.normalAt(loaded, 3),
+  bits: [...loaded.bits],
+  words: [maps.describe(loaded, 0.9, 0.1), maps.describe(loaded, 0, 0)],
+}))
