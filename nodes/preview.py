@@ -98,10 +98,9 @@ def _short(number: float) -> str:
     return f"{number:.0f}" if abs(number) >= 1000 else f"{number:.3g}"
 
 
-def _percent(share: float) -> str:
+def _percent(share: float) -> int:
     """Whole percents; 0 and 100 only where it is exactly so."""
-    percent = 100 * share
-    return f"{percent:.0f}" if percent in (0, 100) or 0.5 <= percent < 99.5 else f"{percent:.2g}" if percent < 1 else f"{percent:.3g}"
+    return round(100 * share) if share in (0, 1) else max(1, min(99, round(100 * share)))
 
 
 def _tiles(small: Estimate) -> list[Tensor]:

@@ -40,7 +40,7 @@ def test_the_page_reads_the_numbers_that_python_wrote(tmp_path, monkeypatch):
     folders = SimpleNamespace(get_folder_paths=lambda _: [], get_temp_directory=lambda: str(tmp_path))
     monkeypatch.setitem(sys.modules, "folder_paths", folders)
     depth = torch.tensor([[0.8, 1.5, 6.2, 3.0], [float("nan"), 2.0, 2.5, 1.0]]).view(1, 1, 2, 4)
-    normals = torch.nn.functional.normalize(torch.tensor([0.3, 0.4, 0.8]), dim=0).view(1, 3, 1, 1).expand(1, 3, 2, 4)
+    normals = torch.nn.functional.normalize(torch.tensor([0.2, 0.4, 0.8]), dim=0).view(1, 3, 1, 1).expand(1, 3, 2, 4)
     sky = torch.zeros(1, 1, 2, 4, dtype=torch.bool)
     sky[..., 0, 3] = True
     payload = picture_payload(torch.full((1, 3, 2, 4), 0.5), Estimate(depth, Quantity.METRIC_DEPTH, normals), sky=sky)
@@ -54,4 +54,4 @@ def test_the_page_reads_the_numbers_that_python_wrote(tmp_path, monkeypatch):
     assert torch.allclose(values, depth[~depth.isnan()], rtol=2e-5)
     assert torch.allclose(torch.tensor(read["normal"]), normals[0, :, 0, 0], atol=0.006)
     assert read["picture"] == [128, 128, 128, 255] and read["bits"] == [1, 1, 1, 3, 0, 1, 1, 1]
-    assert read["words"] == ["3 m, faces 21° right, 25° up, sky", "0.8 m, faces 21° right, 25° up"]
+    assert read["words"] == ["3 m, faces 14° right, 26° up, sky", "0.8 m, faces 14° right, 26° up"]
