@@ -1,0 +1,56 @@
+"""Makes the pictures of Preview Geometry's help page and of the workflow Relight_Live, from the demo's photograph by tiny.
+
+python docs/make_live_pictures.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+import depth_normal
+from depth_normal.app.estimate_command import DEMO_PICTURE
+from depth_normal.geometry.files import read_picture
+from depth_normal.nodes.preview import PreviewGeometry
+from depth_normal.nodes.relight import Relight
+from depth_normal.utils import as_batch, to_image
+
+ROOT = Path(__file__).resolve().parent.parent
+WORKFLOW = ROOT / "workflows" / "Relight_Live.json"
+
+
+def main() -> None:
+    """Writes all pictures."""
+    photo = as_batch(read_picture(DEMO_PICTURE))
+    geometry, image = depth_normal.load_model("tiny").estimate(photo), to_image(photo)
+    maps, _ = PreviewGeometry().execute(geometry)
+    save(ROOT / "web" / "docs" / "DepthNormal_PreviewGeometry" / "example.jpg", [at_height(maps, 240)])
+    (lit,) = Relight().execute(image, geometry=geometry, **lamp())
+    save(WORKFLOW.with_suffix(".jpg"), [at_height(each, 320)[:, 90:370] for each in (image, lit)])
+
+
+def lamp() -> dict[str, object]:
+    """The light that the workflow is saved with."""
+    (node,) = (node for node in json.loads(WORKFLOW.read_text())["nodes"] if node["type"] == Relight.NODE_ID)
+    names = [each["name"] for each in node["inputs"] if "widget" in each]
+    return dict(zip(names, node["widgets_values"], strict=False))
+
+
+def at_height(image: torch.Tensor, height: int) -> np.ndarray:
+    """An IMAGE (1, H, W, 3) as (height, W, 3) uint8 RGB."""
+    pixels = (image[0].clamp(0, 1).numpy() * 255).round().astype(np.uint8)
+    return cv2.resize(pixels, (round(pixels.shape[1] * height / pixels.shape[0]), height), interpolation=cv2.INTER_AREA)
+
+
+def save(path: Path, pictures: list[np.ndarray]) -> None:
+    """Writes pictures side by side."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.hstack(pictures)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
+
+
+if __name__ == "__main__":
+    main()
