@@ -147,10 +147,16 @@ float largest(vec3 light) {
   return max(light.r, max(light.g, light.b));
 }
 
+float shoulder(float light, float knee) {
+  float room = 1.0 - knee, beyond = max(light - knee, 0.0);
+  return min(light, knee) + beyond * room / max(room + beyond, 1e-9);
+}
+
 vec3 rolledOff(vec3 lit, vec3 base) {
-  float brightest = largest(lit), knee = clamp(largest(base), 0.6, 1.0);
-  float room = 1.0 - knee, beyond = max(brightest - knee, 0.0);
-  return lit * (min(brightest, knee) + beyond * room / max(room + beyond, 1e-9)) / max(brightest, 1e-9);
+  float most = largest(lit), least = -largest(-lit), knee = clamp(largest(base), 0.6, 1.0);
+  float high = shoulder(most, knee), span = most - least;
+  float slope = span > 1e-6 * most ? (high - shoulder(least, knee)) / max(span, 1e-12) : 1.0;
+  return high + (lit - most) * slope;
 }
 
 // The shadows' map at this pixel: of the four values around it, those of the same surface.
