@@ -56,7 +56,7 @@ class PreviewGeometry:
         count = min(estimate.batch, MAX_PICTURES)
         pictures = None if image is None else to_rgb(image)
         if pictures is not None and len(pictures) not in (1, estimate.batch):
-            raise ValueError(f"image holds {len(pictures)} pictures, geometry {estimate.batch}; expected as many, or one for all")
+            raise ValueError(f"image holds {len(pictures)} pictures, geometry {estimate.batch}; accepted: one, or one for each")
         rows, lines, payloads = [], [], []
         for index, part in enumerate(one_by_one(estimate.pictures(0, count))):
             small = preview_maps(part, *preview_size(part.height, part.width))
