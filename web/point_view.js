@@ -22,6 +22,7 @@ export class PointView {
   /** @param {import('./maps.js').Maps[]} pictures Those of a batch; the first is shown. */
   show([maps]) {
     this.maps = maps
+    this.ran = JSON.stringify(this.point)
     this.view.showPixels(maps.picture, maps.width, maps.height)
     this.draw()
   }
@@ -47,7 +48,7 @@ export class PointView {
   }
 
   hover(point) {
-    if (this.maps) this.say(this.view.dragging ? this.point : point)
+    if (this.maps) this.say(this.view.dragging ? this.point : point ?? this.moved)
   }
 
   /** The node's widgets may have changed. */
@@ -70,7 +71,12 @@ export class PointView {
         }
       })
     }
-    this.say(point)
+    this.say(this.moved)
+  }
+
+  /** The point, where it is another than that of the run whose text stands below. */
+  get moved() {
+    return JSON.stringify(this.point) === this.ran ? null : this.point
   }
 
   say(point) {
