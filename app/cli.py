@@ -25,9 +25,8 @@ from .mesh_command import add_mesh
 from .refine_command import add_refine
 from .relight_command import add_relight
 from .stereo_command import add_stereo
-from .terminal import TerminatedError, complain, open_closed_streams, say, terminable
-from .texture_command import add_texture
 from .terminal import ShownFormatter, TerminatedError, complain, open_closed_streams, say, shown, terminable
+from .texture_command import add_texture
 from .verify_command import add_verify
 from .video_command import add_video
 

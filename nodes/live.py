@@ -28,6 +28,9 @@ LONG_SIDE = 512
 MAX_PICTURES = 16
 """Of a batch in the page."""
 
+THICKEST = 0.15
+"""Half of the greatest thickness that the page is told, as a share of depth."""
+
 KEY = "depth_normal"
 """Where the page finds it, in a node's `ui`."""
 
@@ -64,6 +67,7 @@ def picture_payload(
     *,
     counts: Tensor | None = None,
     sky: Tensor | None = None,
+    thickness: Tensor | None = None,
     text: str = "",
     **more: Any,
 ) -> Payload:
@@ -74,6 +78,7 @@ def picture_payload(
         estimate: Of the same picture, (1, ...) of any size: its depth is read under the pointer, and 3D views and lights are made of it.
         counts: (1, 1, H, W) bool, where the page says that maps count; None = `Estimate.valid`.
         sky: (1, 1, H, W) bool of the picture's size, where the sky is; None = not known.
+        thickness: (1, 1, H, W), half of how thick things are as a share of their depth, up to `THICKEST`; None = 0.
         text: A line to stand under the picture.
         more: What a node's own view needs beside it; JSON.
 
@@ -89,7 +94,7 @@ def picture_payload(
     payload["picture"] = temporary_png(resize_map(shown, *size) if size != (height, width) else shown)
     if estimate is not None:
         small = preview_maps(estimate, *size)
-        maps, meaning = _packed(small, _bits(small.valid if counts is None else nearest(counts, *size), sky))
+        maps, meaning = _packed(small, _bits(small.valid if counts is None else nearest(counts, *size), sky, thickness))
         payload |= {"maps": temporary_png(maps), **meaning}
     return payload
 
@@ -145,10 +150,12 @@ def _packed(estimate: Estimate, bits: Tensor) -> tuple[Tensor, Mapping[str, Any]
     return packed, meaning
 
 
-def _bits(counts: Tensor, sky: Tensor | None) -> Tensor:
-    """1 where all maps count and 2 where the sky is, added."""
-    known = _COUNTS * counts
-    return known if sky is None else known + _SKY * nearest(sky, *counts.shape[-2:])
+def _bits(counts: Tensor, sky: Tensor | None, thickness: Tensor | None) -> Tensor:
+    """1 where all maps count, 2 where the sky is, and 4 times the thickness in 63 steps, added."""
+    size, bits = counts.shape[-2:], _COUNTS * counts
+    if sky is not None:
+        bits = bits + _SKY * nearest(sky, *size)
+    return bits if thickness is None else bits + 4 * (nearest(thickness, *size) / THICKEST * 63).round().clamp(0, 63)
 
 
 def _codes(estimate: Estimate) -> tuple[Tensor, dict[str, Any]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from typing import Any, ClassVar
 
 import torch
@@ -11,9 +12,10 @@ from torch import Tensor
 from ..geometry.checks import check_choice, check_range
 from ..geometry.edges import depth_at_picture_edges
 from ..geometry.effects.lights import KINDS
-from ..geometry.effects.lit_scene import lit_scene
+from ..geometry.effects.lit_scene import LitScene, lit_scene
 from ..geometry.effects.relight import relight
-from ..geometry.estimate import Estimate
+from ..geometry.effects.shadows import half_thickness
+from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.likely import likely_filled_depth, likely_intrinsics
 from ..geometry.parallax import MOVES, camera_path, parallax_frames
 from ..geometry.srgb import hex_to_linear
@@ -22,6 +24,7 @@ from ..utils import resize_map, to_rgb
 from .batches import counted, joined, to_output
 from .known import NO_DEPTH, check_numbers, depth_input, known_of, number_widgets, pictures_with
 from .lights import PLACE_NUMBERS, SHADOWS, SIZE, WHITE, check_lights, colour_widget, kind_widget, light_plan, lights_input
+from .live import Payload, in_page, picture_payload, shown_on_node
 from .sockets import CATEGORY, Inputs
 from .widgets import CODINGS, choice_widget, coding_widget, count_widget, geometry_input, image_input, switch_widget, text_widget
 
@@ -39,6 +42,7 @@ _LOOK_NUMBERS = {
         "Share of the light that is mirrored: 0 chalk, 0.1 to 0.3 skin, wood, paint, more is wet or polished.",
     ),
     "shininess": (32.0, 1.0, 1000.0, 1.0, "How small highlights are: 5 broad and dull, 200 small and bright."),
+    **SHADOWS,
 }
 _EXPOSURE = {"exposure": (0.0, -10.0, 10.0, 0.1, "Brighter by so many stops: 1 doubles the light, -1 halves it.")}
 _MOVE_NUMBERS = {
@@ -62,7 +66,7 @@ class Relight:
         "Puts a picture under another light, by its normals and depth: directional or point light of any colour, highlights, cast shadows. "
         "Takes any pack's normal map and depth map, or this pack's geometry. Works in linear light."
     )
-    CATEGORY, FUNCTION = CATEGORY, "execute"
+    CATEGORY, FUNCTION, OUTPUT_NODE = CATEGORY, "execute", True
     RETURN_TYPES: ClassVar = ("IMAGE",)
     OUTPUT_TOOLTIPS: ClassVar = (
         "The picture under the new light, at its own size. Pixels that the geometry knows nothing of stay as they are.",
@@ -82,7 +86,7 @@ class Relight:
                 "image": image_input("The picture to light, or a batch."),
                 "light": kind_widget(),
                 "colour": colour_widget(),
-                **number_widgets({**PLACE_NUMBERS, **_LOOK_NUMBERS, **SHADOWS}),
+                **number_widgets({**PLACE_NUMBERS, **_LOOK_NUMBERS}),
             },
             "optional": {
                 "normal_map": image_input("Any normal map of the picture, any size. Without one, normals come from the depth."),
@@ -131,19 +135,20 @@ class Relight:
         ambient_below: str = WHITE,
         exposure: float = 0.0,
         roll_off: bool = True,
-    ) -> tuple[Tensor]:
-        """One relit picture a picture."""
+    ) -> Any:
+        """One relit picture a picture; for the page, the first one's surfaces too."""
         check_choice("sky", sky, SKIES)
         check_choice("normal_coding", normal_coding, CODINGS)
-        check_numbers(SHADOWS, {"shadows": shadows})
-        style = _style(ambient, specular, shininess, exposure, ambient_above, ambient_below, roll_off)
-        values = (azimuth, elevation, light_x, light_y, light_depth, intensity, light_size)
-        plans = (light_plan(light, colour, dict(zip((*PLACE_NUMBERS, *SIZE), values, strict=True)), shadows), *check_lights(lights))
+        style = _style((ambient, specular, shininess, shadows, exposure), ambient_above, ambient_below, roll_off)
+        place = (azimuth, elevation, light_x, light_y, light_depth, intensity, light_size)
+        plans = (light_plan(light, colour, dict(zip((*PLACE_NUMBERS, *SIZE), place, strict=True)), shadows), *check_lights(lights))
         pictures = to_rgb(image)
         pairs = counted(pictures_with(pictures, known_of(pictures, geometry, depth, normal_map, normal_coding)), len(pictures))
-        skies = _skies(sky_mask, pictures, find=sky == "auto" and any(each.shadow != 0 for each in plans))
+        skies = _skies(sky_mask, pictures, find=sky == "auto" and (in_page() or any(each.shadow != 0 for each in plans)))
+        shown: list[Payload] = []
         scenes = (lit_scene(*pair, plans, where) for pair, where in zip(pairs, skies, strict=True))
-        return joined(((to_output(relight(**vars(scene), **style)),) for scene in scenes), len(pictures))
+        lit = ((to_output(relight(**vars(scene), **style)),) for scene in _noted(scenes, shown))
+        return shown_on_node(joined(lit, len(pictures)), shown)
 
 
 class DepthParallax:
@@ -204,12 +209,31 @@ class DepthParallax:
         return joined(((to_output(view),) for view in counted(views, total)), total)
 
 
-def _style(ambient: float, specular: float, shininess: float, exposure: float, above: str, below: str, roll_off: bool) -> dict[str, Any]:
-    """What `relight` takes of how everything looks, whatever the lamps."""
-    looks = {"ambient": ambient, "specular": specular, "shininess": shininess, "exposure": exposure}
-    check_numbers({**_LOOK_NUMBERS, **_EXPOSURE}, looks)
+def _style(numbers: tuple[float, ...], above: str, below: str, roll_off: bool) -> dict[str, Any]:
+    """What `relight` takes of how everything looks, whatever the lamps; `numbers`: as `_LOOK_NUMBERS` and `_EXPOSURE` name them."""
+    ranges = {**_LOOK_NUMBERS, **_EXPOSURE}
+    looks: dict[str, Any] = dict(zip(ranges, numbers, strict=True))
+    check_numbers(ranges, looks)
+    del looks["shadows"]  # each lamp has its own
     sides = {name: hex_to_linear(colour, name) for name, colour in (("ambient_above", above), ("ambient_below", below))}
     return {**looks, **sides, "rolled_off": roll_off}
+
+
+def _noted(scenes: Iterable[LitScene], shown: list[Payload]) -> Iterator[LitScene]:
+    """The scenes; what the page needs to light the first one is added to `shown`."""
+    for scene in scenes:
+        if not shown and in_page():
+            shown.append(_surfaces(scene))
+        yield scene
+
+
+def _surfaces(scene: LitScene) -> Payload:
+    """A picture for the page, with all that its light needs."""
+    depth = torch.ones_like(scene.picture[:, :1]) if scene.depth is None else scene.depth
+    known = Estimate(depth, Quantity.METRIC_DEPTH, scene.normals, Axes.OPENGL, intrinsics=scene.intrinsics)
+    thickness = half_thickness(1 / depth, scene.intrinsics.diagonal(dim1=1, dim2=2)[:, :2].mean(1).to(depth))
+    lamps = [asdict(light) for light in scene.light[1:]]
+    return picture_payload(scene.picture, known, counts=scene.mask, sky=scene.sky, thickness=thickness, lamps=lamps, unit="depth")
 
 
 def _skies(mask: Tensor | None, pictures: Tensor, find: bool) -> Iterator[Tensor | bool]:
@@ -219,7 +243,7 @@ def _skies(mask: Tensor | None, pictures: Tensor, find: bool) -> Iterator[Tensor
         return iter((find,) * total)
     masks = mask.reshape(-1, 1, *mask.shape[-2:]).float()
     if len(masks) not in (1, total):
-        raise ValueError(f"sky_mask holds {len(masks)} masks, image {total} pictures; expected as many, or one for all")
+        raise ValueError(f"sky_mask holds {len(masks)} masks, image {total} pictures; accepted: one, or one each")
     return (resize_map(masks[index % len(masks)][None], height, width) > 0.5 for index in range(total))
 
 

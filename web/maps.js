@@ -5,6 +5,7 @@ const NAME = /^depth_normal_[0-9a-f]{32}\.png$/
 const STEPS = 65534
 const COUNTS = 1
 const SKY = 2
+const FLAGS = 3
 
 /**
  * @typedef {object} Maps
@@ -16,6 +17,7 @@ const SKY = 2
  * @property {string | null} quantity What depth holds: metric_depth, relative_depth or disparity.
  * @property {Uint8Array | null} normals RGBA: n / 2 + 0.5 in OpenGL axes, then 255 where there is a normal.
  * @property {Uint8Array | null} bits Per pixel 1 where all maps count, 2 where the sky is.
+ * @property {Uint8Array | null} thickness Per pixel 0 to 63; 63 = 0.15 of the depth, half of how thick things are.
  * @property {[number, number, number, number] | null} intrinsics fx, fy, cx, cy in pixels of the preview.
  * @property {object} payload As it came.
  */
@@ -88,12 +90,13 @@ function unfiltered(rows, stride, height) {
 }
 
 function unpack(packed, count, payload) {
-  if (!packed) return { depth: null, normals: null, bits: null }
+  if (!packed) return { depth: null, normals: null, bits: null, thickness: null }
   const { rgb } = packed, lower = 3 * count
-  const bits = Uint8Array.from({ length: count }, (_, i) => rgb[lower + 3 * i + 2])
+  const flags = Uint8Array.from({ length: count }, (_, i) => rgb[lower + 3 * i + 2])
   const hasNormal = i => rgb[3 * i] || rgb[3 * i + 1] || rgb[3 * i + 2] ? 255 : 0
   return {
-    bits,
+    bits: flags.map(value => value & FLAGS),
+    thickness: flags.map(value => value >> 2),
     normals: payload.normals ? new Uint8Array(withAlpha(rgb.subarray(0, lower), hasNormal).buffer) : null,
     depth: payload.depth && depthOf(rgb.subarray(lower), count, payload.depth),
   }

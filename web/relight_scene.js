@@ -31,7 +31,7 @@ export class RelightScene {
     const { gpu, maps } = this, { gl } = gpu, { width, height } = maps
     const small = [width, height].map(length => Math.ceil(length / SHADOW_SCALE))
     const flags = new Uint8Array(4 * width * height)
-    maps.bits.forEach((bits, i) => { flags[4 * i] = bits })
+    maps.bits.forEach((bits, i) => flags.set([bits, maps.thickness[i]], 4 * i))
     this.textures = {
       picture: gpu.texture(width, height, maps.picture),
       normals: gpu.texture(width, height, maps.normals),
@@ -91,8 +91,8 @@ export class RelightScene {
   }
 
   drawShadows(lamps) {
-    const { gl } = this.gpu, { inverseDepth, shadow, other } = this.textures
-    this.place(this.use(SHADOW, { inverseDepth }, this.framebuffers[0], this.small), lamps)
+    const { gl } = this.gpu, { inverseDepth, flags, shadow, other } = this.textures
+    this.place(this.use(SHADOW, { inverseDepth, flags }, this.framebuffers[0], this.small), lamps)
     gl.drawArrays(gl.TRIANGLES, 0, 3)
     for (const [from, to, axis] of [[shadow, 1, [1, 0]], [other, 0, [0, 1]]]) {
       const at = this.use(SMOOTH, { inverseDepth, shadow: from }, this.framebuffers[to], this.small)

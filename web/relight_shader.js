@@ -51,6 +51,7 @@ vec3 pointAt(vec2 pixel, float inverse) {
 
 /** How hidden each lamp is. */
 export const SHADOW = `${DEPTH}${LAMPS}
+uniform sampler2D flags;
 out vec4 hidden;
 const float ORDER[16] = float[16](0., 8., 2., 10., 12., 4., 14., 6., 3., 11., 1., 9., 15., 7., 13., 5.);
 
@@ -80,17 +81,20 @@ float covered(vec4 place, float diameter, ivec2 small, vec2 start, float inverse
   float kept = min(inside(start.x, path.x, extent.x), inside(start.y, path.y, extent.y));
   path *= kept;
   float climb = (1.0 / end.z - inverse) * kept, darkest = 0.0;
-  int steps = int(clamp(ceil(max(abs(path.x), abs(path.y)) / float(3 * coarse)), 1.0, 96.0));
+  int steps = int(clamp(ceil(max(abs(path.x), abs(path.y)) / float(3 * coarse)), 1.0, 64.0));
+  float before = 0.0;
   for (int step = 1; step <= steps; step++) {
     float share = float(step) / float(steps);
     share *= sqrt(share);
-    vec2 pixel = start + share * path;
-    float seen = inverseAt(ivec2(pixel + 0.5));
-    float inner = 0.14 - abs(seen / (inverse + share * climb) - 1.16);
-    if (inner <= 0.0) continue;
-    vec2 middle = abs((2.0 * floor(pixel + 0.5) + 1.0) / extent - 1.0);
-    float fade = clamp((1.0 - max(middle.x, middle.y)) / 0.1, 0.0, 1.0);
-    darkest = max(darkest, fade * min(1.0, inner / (0.02 + 0.08 * share * kept)));
+    vec2 pixel = floor(start + share * path + 0.5);
+    float ray = inverse + share * climb, behind = inverseAt(ivec2(pixel)) / ray - 1.01;
+    float leap = 0.5 * (share - before) * abs(climb) / ray;
+    before = share;
+    if (behind <= 0.0 || behind >= 0.3 + 2.0 * leap) continue;
+    float thickness = 0.6071 * texelFetch(flags, clamp(ivec2(pixel), ivec2(0), size - 1), 0).g, halved = thickness + leap;
+    float inner = (halved - abs(behind - halved)) / min(0.01 + 0.04 * share * kept, halved);
+    vec2 middle = abs((2.0 * pixel + 1.0) / extent - 1.0);
+    darkest = max(darkest, clamp((1.0 - max(middle.x, middle.y)) / 0.1, 0.0, 1.0) * clamp(inner, 0.0, 1.0));
     if (darkest >= 1.0) break;
   }
   return darkest;

@@ -89,7 +89,7 @@ def _marched(inverse: Tensor, small: Tensor, rows: Tensor, columns: Tensor, intr
     at_once = max(1, (_POINTS_IN_CACHE if inverse.device.type == "cpu" else _POINTS_AT_ONCE) // small.numel())
     first = torch.arange(inverse.shape[0], device=inverse.device, dtype=torch.int32).view(-1, 1, 1, 1) * (height * width)
     table, fade = inverse.reshape(-1), _fade(inverse).expand_as(inverse).reshape(-1)
-    halves = _half_thickness(inverse, (intrinsics[:, 0, 0] + intrinsics[:, 1, 1]) / 2, thickness).reshape(-1)
+    halves = half_thickness(inverse, (intrinsics[:, 0, 0] + intrinsics[:, 1, 1]) / 2, thickness).reshape(-1)
     from_column, from_row = columns + 0.5, rows + 0.5
     hidden = torch.zeros_like(small)
     steps_half = torch.cat((shares[:1], shares.diff())) / 2
@@ -162,10 +162,15 @@ def _share_inside(start: Tensor, way: Tensor, length: int) -> Tensor:
     return (room / way.abs().clamp(min=1e-6)).clamp(max=1)
 
 
-def _half_thickness(inverse: Tensor, focal: Tensor, most: float) -> Tensor:
+def half_thickness(inverse: Tensor, focal: Tensor, most: float = 0.3) -> Tensor:
     """Half of how far the thing at each pixel reaches behind what is seen of it, in shares of its depth: (B, 1, H, W).
 
     A thing is about as thick as it is wide, and thinner at its rim.
+
+    Args:
+        inverse: (B, 1, H, W), 1 / depth.
+        focal: (B,) focal length in pixels.
+        most: Thickness beyond which nothing goes, as a share of depth.
     """
     pitch = max(1, round(max(inverse.shape[-2:]) / _RAYS_ALONG))
     farthest = -neighbours_largest(-inverse)
