@@ -38,18 +38,13 @@ EXAMPLES = {
         "depth-normal estimate a.jpg --out maps --size 485                # MoGe-2 at its resolution level 0: 2.5 times as fast",
         "depth-normal estimate large.jpg --out maps --tiles auto          # more detail in a large picture",
     ),
-    "stereo": ("depth-normal stereo photo.jpg --out maps --model tiny            # photo_LRF_Full_SBS.png",),
     "video": (
         "depth-normal video clip.mp4 depth.mp4 --model tiny               # near = white, with clip.mp4's sound",
         "depth-normal video clip.mp4 maps.mp4 --what depth,normals        # maps_depth.mp4, maps_normals.mp4",
         "depth-normal video clip.mp4 depth_%05d.exr                       # the raw numbers, a file a frame",
         "depth-normal video clip.mp4 depth.mp4 --resume                   # after Ctrl-C",
     ),
-    "mesh": (
-        "depth-normal mesh photo.jpg --out photo.glb                      # with the photograph on it; opens in browsers and in Blender",
-        "depth-normal mesh photo.jpg --out photo.stl --width 80 --relief 6 # a plate of 80 mm to print",
-        "depth-normal mesh photo.jpg --out photo.ply --geometry maps.npz --max-points 0",
-    ),
+    "stereo": ("depth-normal stereo photo.jpg --out maps --model tiny            # photo_LRF_Full_SBS.png",),
     "effect": (
         "depth-normal effect depth-of-field a.jpg --out soft.png --model tiny --point 0.5 0.4   # sharp where the point is",
         "depth-normal effect cutout a.jpg --out thing.png --far 35        # the nearest 35 percent, without their background",
@@ -59,19 +54,24 @@ EXAMPLES = {
         "depth-normal relight a.jpg --out lit.png --model tiny --light 180,20                # low from the left; without a download",
         'depth-normal relight a.jpg --out lit.png --point 0.3,0.4,0.7 --colour "#ffb46b" --light 45,30 --intensity 0.4',
     ),
+    "texture": (
+        "depth-normal texture pbr wall.jpg --out maps --seamless          # wall_height.png, _normal, _ao, _curvature",
+        "depth-normal texture height normals.png --out height.png         # 16 bits; the pixels of its range are in the file",
+        "depth-normal texture occlusion height.png --out ao.png",
+    ),
+    "mesh": (
+        "depth-normal mesh photo.jpg --out photo.glb                      # with the photograph on it; opens in browsers and in Blender",
+        "depth-normal mesh photo.jpg --out photo.stl --width 80 --relief 6 # a plate of 80 mm to print",
+        "depth-normal mesh photo.jpg --out photo.ply --geometry maps.npz --max-points 0",
+    ),
+    "refine": ("depth-normal refine photo.jpg --geometry photo.npz --out refined.npz",),
+    "download": ("depth-normal download moge-2-vits-normal",),
     "compare": ("depth-normal compare found.npz truth.exr",),
     "bench": ("depth-normal bench --model tiny                                   # without a download",),
     "verify": (
         "depth-normal verify                                              # the models whose files are here",
         "depth-normal verify moge-2-vits-normal --device cuda             # downloads it if need be",
     ),
-    "texture": (
-        "depth-normal texture pbr wall.jpg --out maps --seamless          # wall_height.png, _normal, _ao, _curvature",
-        "depth-normal texture height normals.png --out height.png         # 16 bits; the pixels of its range are in the file",
-        "depth-normal texture occlusion height.png --out ao.png",
-    ),
-    "download": ("depth-normal download moge-2-vits-normal",),
-    "refine": ("depth-normal refine photo.jpg --geometry photo.npz --out refined.npz",),
 }
 """What a person types first, by the command; shown below its help."""
 
@@ -166,16 +166,16 @@ def _parser() -> argparse.ArgumentParser:
     add_estimate(command("estimate", "write depth and normal maps of pictures"))
     add_video(command("video", "write depth, normals, stereo, or depth beside the picture, of a film"))
     add_stereo(command("stereo", "make pictures three-dimensional: side by side, top and bottom, anaglyph"))
+    add_effect(command("effect", "make masks, cut-outs, fog and depth of field of a picture"))
+    add_relight(command("relight", "put a picture under other lamps, with shadows"))
+    add_texture(command("texture", "make maps of a material: height, normals, curvature, occlusion, or all of one photograph"))
     add_mesh(command("mesh", "make a textured mesh (.glb, .ply) or a relief to print (.stl) of a picture"))
+    add_refine(command("refine", "bring the edges of depth and normals to those of the picture"))
     _add_models(command("models", "list the models: what they give, size, licence, where the file is"))
     _add_download(command("download", "download the weights of models, to run later without a network"))
     _add_compare(command("compare", "say how far two files of depth and/or normals of one view are apart"))
     add_bench(command("bench", "measure how fast a model is on this machine, as a table to paste into an issue"))
     add_verify(command("verify", "check models and their files on a photograph, as a table to paste into an issue"))
-    add_texture(command("texture", "make maps of a material: height, normals, curvature, occlusion, or all of one photograph"))
-    add_effect(command("effect", "make masks, cut-outs, fog and depth of field of a picture"))
-    add_relight(command("relight", "put a picture under other lamps, with shadows"))
-    add_refine(command("refine", "bring the edges of depth and normals to those of the picture"))
     return parser
 
 

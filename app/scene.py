@@ -111,7 +111,8 @@ def read_scene(arguments: argparse.Namespace, fitted: bool = True) -> Scene:
     picture = read(arguments.picture)
     if files:
         device = parse_device(arguments.device)
-        return Scene(picture.to(device), _from_files(arguments, *picture.shape[-2:], fitted).to(device), bits_of(arguments.picture))
+        height, width = picture.shape[-2:]
+        return Scene(picture.to(device), _from_files(arguments, height, width, fitted).to(device), bits_of(arguments.picture))
     options = Options(chosen_model(arguments), arguments.weights, arguments.dtype, arguments.size, arguments.fov)
     known = estimate(options.load(arguments.device), picture, options)
     return Scene(picture.to(known.device), known, bits_of(arguments.picture))
