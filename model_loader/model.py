@@ -7,7 +7,6 @@ import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from ..utils import check_pictures, pictures_to_rgb
 from . import host
 from .chunks import Beginning, Chunks, without_frames
 from .large import estimates_in_tiles
+from .parts import joined
 from .refined import refined_parts
 from .room import check_network_room
 
@@ -396,19 +396,3 @@ def _sides(images: Tensor | np.ndarray) -> tuple[int, int, int]:
     total = images.shape[0] if images.ndim == 4 else 1
     height, width = images.shape[-2:] if isinstance(images, Tensor) or images.ndim == 2 else images.shape[-3:-1]
     return total, height, width
-
-
-def joined(parts: Iterable[Estimate], total: int, device: torch.device) -> Estimate:
-    """One estimate of all parts on a device. Each goes to its place as it comes: a long batch is never held twice."""
-    whole: Estimate | None = None
-    done = 0
-    for part in parts:
-        if part.batch == total:
-            return part.to(device)
-        if whole is None:
-            whole = replace(part, **{name: value.new_empty((total, *value.shape[1:]), device=device) for name, value in part.maps.items()})
-        for name, value in part.maps.items():
-            whole.maps[name][done : done + part.batch] = value
-        done += part.batch
-    assert whole is not None, "the batch is not empty"
-    return whole

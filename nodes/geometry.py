@@ -24,7 +24,7 @@ from ..geometry.temporal import FilmOptions
 from ..model_loader import Model
 from ..model_loader.film import estimate_film
 from ..model_loader.host import default_device, image_placement, progress_bar
-from ..model_loader.model import joined
+from ..model_loader.parts import joined
 from ..utils import to_pictures, to_planar
 from .batches import counted, counted_pictures, geometry_output, in_chunks, one_by_one
 from .checks import check_camera, check_geometry, check_network_side
@@ -61,6 +61,35 @@ _OVERSHOOT = 0.01
 _COLOUR = 0.02
 
 
+# Of Estimate Geometry.
+_TOOLTIPS = {
+    "resolution": (
+        "Side of the network's input in pixels, as its authors count it (see the help page). 0: the model's own size. "
+        "MoGe-2: 840 is its authors' resolution level 9 (3600 tokens, the default), 485 level 0 (1200, 2.5 times as fast on a CPU)."
+    ),
+    "normals": (
+        "auto: where the model gives no normals, they are computed from its depth (not from relative depth). They are computed before "
+        "the depth is enlarged; otherwise the network's pixel grid would show in them. model only: nothing is added."
+    ),
+    "fov": (
+        "Field of view of the picture's longer side in degrees, where the camera is known: a phone's main camera 65 to 70, 50 mm on "
+        "full frame 40. Depth Anything 3's and Metric3D's metres are right only with it; normals of depth too. 0: not known."
+    ),
+    "film": (
+        "On: the batch is a film, frame after frame: each is brought to the scale and shift of those before, what stands still holds "
+        "still, and a cut starts anew. Off: each picture by itself."
+    ),
+    "smooth": (
+        "Of a film: how much of the mean over the frames before stands for a frame's own value where the picture did not change. "
+        "0: frames are only scaled and shifted."
+    ),
+    "views": (
+        "separate: each picture by itself. one_scene: the batch shows one scene that stands still, seen from several places: depth of "
+        "one scale, and where the cameras stand. Only depth-anything-3-small, -base and -large can do that."
+    ),
+}
+
+
 class EstimateGeometry:
     """A model's raw depth and normals of pictures."""
 
@@ -76,42 +105,18 @@ class EstimateGeometry:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        resolution = (
-            "Side of the network's input in pixels, as its authors count it (see the help page). 0: the model's own size. "
-            "MoGe-2: 840 is its authors' resolution level 9 (3600 tokens, the default), 485 level 0 (1200, 2.5 times as fast on a CPU)."
-        )
-        normals = (
-            "auto: where the model gives no normals, they are computed from its depth (not from relative depth). They are computed before "
-            "the depth is enlarged; otherwise the network's pixel grid would show in them. model only: nothing is added."
-        )
-        fov = (
-            "Field of view of the picture's longer side in degrees, where the camera is known: a phone's main camera 65 to 70, 50 mm on "
-            "full frame 40. Depth Anything 3's and Metric3D's metres are right only with it; normals of depth too. 0: not known."
-        )
-        film = (
-            "On: the batch is a film, frame after frame: each is brought to the scale and shift of those before, what stands still holds "
-            "still, and a cut starts anew. Off: each picture by itself."
-        )
-        smooth = (
-            "Of a film: how much of the mean over the frames before stands for a frame's own value where the picture did not change. "
-            "0: frames are only scaled and shifted."
-        )
-        views = (
-            "separate: each picture by itself. one_scene: the batch shows one scene that stands still, seen from several places: depth of "
-            "one scale, and where the cameras stand. Only depth-anything-3-small, -base and -large can do that."
-        )
         return {
             "required": {
                 "model": (DEPTH_NORMAL_MODEL, {"tooltip": "From Load Depth/Normal Model."}),
                 "image": image_input(),
             },
             "optional": {
-                "resolution": network_side_widget(resolution),
-                "normals": choice_widget((AUTO, MODEL_ONLY), normals),
-                "fov": fov_widget(fov),
-                "film": switch_widget(False, film),
-                "smooth": number_widget(1.0, 0.0, 1.0, 0.05, smooth, advanced=True),
-                "views": choice_widget(VIEWS, views),
+                "resolution": network_side_widget(_TOOLTIPS["resolution"]),
+                "normals": choice_widget((AUTO, MODEL_ONLY), _TOOLTIPS["normals"]),
+                "fov": fov_widget(_TOOLTIPS["fov"]),
+                "film": switch_widget(False, _TOOLTIPS["film"]),
+                "smooth": number_widget(1.0, 0.0, 1.0, 0.05, _TOOLTIPS["smooth"], advanced=True),
+                "views": choice_widget(VIEWS, _TOOLTIPS["views"]),
                 "tiles": tiles_widget(),
                 "refine": switch_widget(False, REFINE),
             },
