@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event, local
+from threading import Barrier, Event, local
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -146,10 +146,8 @@ class _Pipeline(Generic[T]):
         self.pixels = _PIXELS * self.together
         self.cores = count_cores()
         self.threads = max(1, self.cores // 2)
-        # Each of many threads that compute at once gains nothing from threads of its own.
-        self.reading = ThreadPoolExecutor(self.threads, "read", torch.set_num_threads, (1,))
-        self.writing = ThreadPoolExecutor(self.cores, "write", torch.set_num_threads, (1,))
         self.torch_threads = self.threads_each = torch.get_num_threads()
+        self.reading, self.writing = _started(self.threads, "read"), _started(self.cores, "write")
         self.networks: ThreadPoolExecutor | None = None
         self.own = local()
         self.ahead: deque[tuple[Outputs, Future[Taken | Failure]]] = deque()
@@ -286,6 +284,18 @@ class _Pipeline(Generic[T]):
             if isinstance(result, Failure) and result.lasting:
                 self.stop.set()
             yield taken.outputs, result
+
+
+def _started(count: int, name: str) -> ThreadPoolExecutor:
+    """Threads that compute without threads of their own: of many at once, none gains by them.
+
+    They are begun here, and not when the first has work: matrix products have one number of threads for the whole process, that which was
+    set last, and the network's results depend on it in their last bits.
+    """
+    pool, together = ThreadPoolExecutor(count, name, torch.set_num_threads, (1,)), Barrier(count)
+    for begun in [pool.submit(together.wait) for _ in range(count)]:
+        begun.result()
+    return pool
 
 
 def count_cores() -> int:

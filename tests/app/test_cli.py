@@ -376,7 +376,13 @@ def test_other_formats_are_written_beside(estimate, picture, tmp_path):
 
 def stand_in(monkeypatch, found):
     """A model that gives this of every picture; the bundled one has no metres, and no other is on a test machine."""
-    model = SimpleNamespace(estimate=lambda pictures, size, fov, derive: derive(found), device=torch.device("cpu"), fitting=lambda *_: None)
+    model = SimpleNamespace(
+        estimate=lambda pictures, size, fov, derive, refine: derive(found),
+        device=torch.device("cpu"),
+        fitting=lambda *_: None,
+        working_bytes=lambda *_: 1,
+    )
+    model.for_another_thread = lambda: model
     monkeypatch.setattr(work, "load_model", lambda *_: model)
 
 

@@ -454,7 +454,9 @@ def test_python_gets_the_same_with_the_files(photos, tmp_path):
     assert [path.name for path in found] == ["000.png", "001.png", "002.png", "003.png"]
     model = depth_normal.load_model("tiny")
     for path, estimate in found.items():
-        assert torch.equal(estimate.depth, model.estimate(read_picture(path), 64).depth) and estimate.normals.shape == (1, 3, 32, 48)
+        difference = (estimate.depth - model.estimate(read_picture(path), 64).depth).abs().max()
+        assert difference < 1e-5 * estimate.depth.abs().max(), "networks run side by side on a CPU, with fewer threads each"
+        assert estimate.normals.shape == (1, 3, 32, 48)
     assert len(made_pngs := list(out.glob("*.png"))) == 8, made_pngs
     assert json.loads((out / RECORDS / "failures.jsonl").read_text())["picture"] == str(photos / "bad.png")
     assert list(depth_normal.estimate_folder(photos, out, model="tiny", size=64, resume=True)) == []
