@@ -88,8 +88,9 @@ class Options:
         published = [file.sha256 or file.revision for file in find_spec(self.model).files]
         weights = {"name": self.weights.name, **(mark(self.weights) or {})} if self.weights else published
         asked = asdict(self)
-        if self.tiles is None:  # records from before there were tiles stay good
-            del asked["tiles"]
+        for name in ("tiles", "refine"):  # records from before there were these stay good
+            if not asked[name]:
+                del asked[name]
         return {**asked, "weights": weights, "writes": list(writes)}
 
     def load(self, device: str | torch.device = "auto") -> Model:

@@ -1,0 +1,22 @@
+"""The help pages: each node has one, with a row for each of its inputs."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from depth_normal import NODE_CLASS_MAPPINGS
+
+PAGES = Path(__file__).resolve().parents[2] / "web" / "docs"
+
+
+@pytest.mark.parametrize("node", NODE_CLASS_MAPPINGS)
+def test_every_input_has_its_row(node):
+    rows = "\n".join(line for line in (PAGES / f"{node}.md").read_text(encoding="utf-8").splitlines() if line.startswith("|"))
+    inputs = NODE_CLASS_MAPPINGS[node].INPUT_TYPES()
+    names = [*inputs.get("required", {}), *inputs.get("optional", {})]
+    assert [name for name in names if not re.search(rf"\b{name}\b", rows)] == []
+
+
+def test_every_page_is_a_nodes():
+    assert {path.stem for path in PAGES.glob("*.md")} == set(NODE_CLASS_MAPPINGS)
