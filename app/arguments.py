@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..annotators.choices import DEVICE_CHOICES, DTYPE_CHOICES
@@ -146,6 +147,19 @@ def near_far_ratio(text: str) -> float:
     if not 1 < (value := number(text)) < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 1")
     return value
+
+
+def point(text: str) -> tuple[float, ...]:
+    """A place in the picture."""
+    return numbers(text, ("x", "y"))
+
+
+def numbers(text: str, names: Sequence[str]) -> tuple[float, ...]:
+    """As many numbers as there are names, with commas between."""
+    found = tuple(map(number, text.split(",")))
+    if len(found) != len(names) or any(map(math.isnan, found)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {','.join(names)}: {len(names)} numbers with commas between, no spaces")
+    return found
 
 
 def number(text: str) -> float:

@@ -46,7 +46,7 @@ EXAMPLES = {
     ),
     "stereo": ("depth-normal stereo photo.jpg --out maps --model tiny            # photo_LRF_Full_SBS.png",),
     "effect": (
-        "depth-normal effect depth-of-field a.jpg --out soft.png --model tiny --point 0.5 0.4   # sharp where the point is",
+        "depth-normal effect depth-of-field a.jpg --out soft.png --model tiny --point 0.5,0.4   # sharp where the point is",
         "depth-normal effect cutout a.jpg --out thing.png --far 35        # the nearest 35 percent, without their background",
         "depth-normal effect fog a.jpg --out fog.jpg --density 0.05       # 5 percent a metre",
     ),
@@ -55,7 +55,7 @@ EXAMPLES = {
         'depth-normal relight a.jpg --out lit.png --point 0.3,0.4,0.7 --colour "#ffb46b" --light 45,30 --intensity 0.4',
     ),
     "texture": (
-        "depth-normal texture pbr wall.jpg --out maps --seamless          # wall_height.png, _normal, _ao, _curvature",
+        "depth-normal texture pbr wall.jpg --out maps --borders seamless  # wall_height.png, _normal, _ao, _curvature",
         "depth-normal texture height normals.png --out height.png         # 16 bits; the pixels of its range are in the file",
         "depth-normal texture occlusion height.png --out ao.png",
     ),

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from .arguments import DONE, number
-from .scene import add_result, add_scene, check_result, read_scene, result_path, write_picture
-from .terminal import say
+from .arguments import DONE, number, point
+from .scene import PICTURES, add_result, add_scene, check_result, read_scene, result_path, say_result, write_picture
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,8 +25,8 @@ def add_effect(parser: argparse.ArgumentParser) -> None:
     for name, task, add, extensions in (
         ("mask", "a mask of what lies between two distances, or around a point", _add_mask, (".png",)),
         ("cutout", "the foreground with a transparent background", _add_cutout, (".png",)),
-        ("fog", "the picture in fog", _add_fog, (".png", ".jpg", ".jpeg")),
-        ("depth-of-field", "the picture through a lens that is wide open", _add_depth_of_field, (".png", ".jpg", ".jpeg")),
+        ("fog", "the picture in fog", _add_fog, PICTURES),
+        ("depth-of-field", "the picture through a lens that is wide open", _add_depth_of_field, PICTURES),
     ):
         added = effects.add_parser(name, help=task, description=f"Makes {task}.")
         add_scene(added)
@@ -43,8 +42,8 @@ def _add_choice(group: argparse._ArgumentGroup) -> None:
     far = "where it ends; 100 percent or 0 metres is no limit, and takes in the sky (default: %(default)s)"
     group.add_argument("--far", type=number, default=40.0, metavar="X", help=far)
     group.add_argument("--feather", type=number, default=2.0, metavar="X", help="over how much it falls off (default: %(default)s)")
-    point = "in place of --near and --far: the connected surface around this point, 0 to 1 from left to right and from top to bottom"
-    group.add_argument("--point", type=number, nargs=2, metavar=("X", "Y"), help=point)
+    where = "in place of --near and --far: the connected surface around this point, 0 to 1 from left to right and from top to bottom"
+    group.add_argument("--point", type=point, metavar="X,Y", help=where)
     tolerance = "how much nearer or farther than the point it may reach (default: %(default)s)"
     group.add_argument("--tolerance", type=number, default=8.0, metavar="X", help=tolerance)
 
@@ -77,8 +76,8 @@ def _add_fog(group: argparse._ArgumentGroup) -> None:
 def _add_depth_of_field(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--focus", type=number, default=30.0, metavar="X", help="what is sharp, in --unit (default: %(default)s)")
     group.add_argument("--unit", choices=UNIT_CHOICES, default=UNIT_CHOICES[0], help=_UNIT)
-    point = "in place of --focus: what is at this point is sharp, 0 to 1 from left to right and from top to bottom"
-    group.add_argument("--point", type=number, nargs=2, metavar=("X", "Y"), help=point)
+    where = "in place of --focus: what is at this point is sharp, 0 to 1 from left to right and from top to bottom"
+    group.add_argument("--point", type=point, metavar="X,Y", help=where)
     blur = "circle of a far point when the near end is in focus, in percent of the longer side (default: %(default)s)"
     group.add_argument("--blur", type=number, default=2.0, metavar="PERCENT", help=blur)
     f_number = "in place of --blur: the opening of a real lens, for metric depth"
@@ -94,13 +93,12 @@ def _add_depth_of_field(group: argparse._ArgumentGroup) -> None:
 
 
 def _effect(arguments: argparse.Namespace) -> int:
-    sources = (arguments.picture, arguments.geometry, arguments.depth, arguments.normal_map)
-    check_result(arguments, *(path for path in sources if path is not None))
+    check_result(arguments)
     scene = read_scene(arguments)
     result, words = arguments.make(arguments, scene)
     with result_path(arguments) as path:
         write_picture(path, result, scene.bits)
-    say(f"{arguments.picture}: {arguments.out} ({words})")
+    say_result(arguments, words)
     return DONE
 
 
@@ -108,9 +106,8 @@ def _chosen(arguments: argparse.Namespace, scene: Scene) -> tuple[Tensor, str]:
     from ..geometry.effects.depth_mask import MaskChoice
     from ..geometry.effects.depths import known_depths
 
-    point = None if arguments.point is None else tuple(arguments.point)
     invert = getattr(arguments, "invert", False)
-    choice = MaskChoice(arguments.near, arguments.far, arguments.unit, arguments.feather, point, arguments.tolerance, invert)
+    choice = MaskChoice(arguments.near, arguments.far, arguments.unit, arguments.feather, arguments.point, arguments.tolerance, invert)
     depths = known_depths(scene.known)
     mask = choice.mask(depths)
     return mask, choice.words(depths, float(mask.mean()))
@@ -142,8 +139,7 @@ def _depth_of_field(arguments: argparse.Namespace, scene: Scene) -> tuple[Tensor
     from ..geometry.effects.depth_of_field import depth_of_field
     from ..geometry.effects.focus import Focus, focused
 
-    point = None if arguments.point is None else tuple(arguments.point)
     looks = (arguments.blur, arguments.f_number, arguments.focal_length, arguments.sensor)
-    circle, words = focused(scene.known, scene.picture, Focus(arguments.focus, arguments.unit, point, *looks))
+    circle, words = focused(scene.known, scene.picture, Focus(arguments.focus, arguments.unit, arguments.point, *looks))
     blades = {"blades": arguments.blades, "rotation": arguments.rotation, "highlights": arguments.highlights}
     return depth_of_field(scene.picture, circle, **blades), words

@@ -47,6 +47,7 @@ def estimate_folder(
     resume: bool = False,
     stereo: StereoOptions | None = None,
     tiles: int | str | None = None,
+    refine: bool = False,
 ) -> Iterator[tuple[Path, Estimate]]:
     """Depth and normals of many pictures, one after another; the next ones are read, and the last ones written, meanwhile.
 
@@ -63,11 +64,12 @@ def estimate_folder(
         fov: As `Model.estimate`.
         near_far_ratio: As `likely_depth`, for the normals of a model that gives none.
         recursive: Whether to look into folders in folders; the tree is kept below `out`.
-        writes: What is written: "depth", "normals", "npz", "exr", "pfm", "ply", "glb", "full-sbs" and the other layouts of stereo.
+        writes: What is written: "depth", "normals", "npz", "exr", "pfm", "ply", "glb", "stl", "full-sbs" and the other layouts of stereo.
         overwrite: Whether files that this pack did not make may be replaced.
         resume: Whether to leave out pictures whose results are there, made of the same picture with the same model and options.
         stereo: Of pictures for both eyes: how deep; None = as `StereoOptions` has it.
         tiles: As `Model.estimate`.
+        refine: As `Model.estimate`.
 
     Yields:
         The picture's path, and its estimate: one picture, at its size, float32, on the CPU. Its files are written by then.
@@ -85,7 +87,8 @@ def estimate_folder(
         raise ValueError("; ".join(problems) or f"there is no picture in {', '.join(map(str, named))}")
     file = Path(weights) if weights else None
     model = chosen_model(model, file, RECOMMENDED_MODEL)
-    options = Options(model, file, dtype, size, fov, near_far_ratio, stereo=stereo or StereoOptions(), tiles=check_tiles(tiles) or None)
+    beyond = {"stereo": stereo or StereoOptions(), "tiles": check_tiles(tiles) or None, "refine": refine}
+    options = Options(model, file, dtype, size, fov, near_far_ratio, **beyond)
     if isinstance(writes, str) or not set(writes) <= set(WRITE_CHOICES):
         raise ValueError(f"writes={writes!r} cannot be written; choose of {WRITE_CHOICES}, as a tuple")
     if out is None:

@@ -7,8 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .arguments import DONE, near_far_ratio, number
-from .scene import add_result, add_scene, check_result, read_scene, result_path
-from .terminal import say
+from .scene import add_result, add_scene, check_result, read_scene, result_path, say_result
 
 if TYPE_CHECKING:
     from ..geometry.files import SaveOptions
@@ -53,8 +52,7 @@ def add_mesh(parser: argparse.ArgumentParser) -> None:
 
 
 def _mesh(arguments: argparse.Namespace) -> int:
-    sources = (arguments.picture, arguments.geometry, arguments.depth, arguments.normal_map)
-    check_result(arguments, *(path for path in sources if path))
+    check_result(arguments)
     _refuse_useless(arguments)
     from ..geometry.files import save_surface
 
@@ -62,7 +60,7 @@ def _mesh(arguments: argparse.Namespace) -> int:
     scene = read_scene(arguments, fitted=False)
     with result_path(arguments) as path:
         said = save_surface(path, scene.known, replace(options, picture=scene.picture))
-    say(f"{arguments.out}: {said}")
+    say_result(arguments, said)
     return DONE
 
 

@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 
 from .arguments import DONE, number
-from .scene import add_result, check_result
-from .terminal import say
+from .scene import add_result, check_result, say_result
 
 WRITTEN = (".npz", ".exr")
 
@@ -26,7 +25,7 @@ def add_refine(parser: argparse.ArgumentParser) -> None:
 
 
 def _refine(arguments: argparse.Namespace) -> int:
-    check_result(arguments, arguments.picture, arguments.geometry)
+    check_result(arguments)
     from ..geometry.derive import with_normals
     from ..geometry.files import load_estimate, save_estimate
     from ..geometry.refine import refine_geometry
@@ -35,6 +34,6 @@ def _refine(arguments: argparse.Namespace) -> int:
     picture, estimate = read(arguments.picture), load_estimate(arguments.geometry)
     refined = refine_geometry(estimate, picture, arguments.strength, arguments.radius, derive=with_normals)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    for path in save_estimate(arguments.out, refined):
-        say(str(path))
+    save_estimate(arguments.out, refined)
+    say_result(arguments)
     return DONE

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from .arguments import DONE, number
-from .scene import add_result, add_scene, check_result, read_scene, result_path, write_picture
-from .terminal import say
+from .arguments import DONE, number, numbers
+from .scene import add_result, add_scene, check_result, read_scene, result_path, say_result, write_picture
 
 if TYPE_CHECKING:
     from ..geometry.effects.lights import LightPlan
@@ -22,11 +21,12 @@ class _AddLamp(argparse.Action):
     def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
         """Adds it."""
         names = ("x", "y", "depth") if self.dest == "point" else ("azimuth", "elevation")
-        found = str(values).split(",")
-        if len(found) != len(names) or any(number(each) != number(each) for each in found):
-            parser.error(f"argument {option}: {values!r} is not {','.join(names)}: {len(names)} numbers with commas between, no spaces")
+        try:
+            found = numbers(values, names)
+        except argparse.ArgumentTypeError as error:
+            raise argparse.ArgumentError(self, str(error)) from error
         kind = "point" if self.dest == "point" else "directional"
-        lamp = {**namespace.of_lamps, "kind": kind, **dict(zip(names, map(number, found), strict=True))}
+        lamp = {**namespace.of_lamps, "kind": kind, **dict(zip(names, found, strict=True))}
         namespace.lamps = (*namespace.lamps, lamp)
 
 
@@ -43,7 +43,7 @@ class _OfLamp(argparse.Action):
     @property
     def named(self) -> str:
         """As `LightPlan` calls it; `size` alone is the network's."""
-        return self.dest.removeprefix("lamp_")
+        return self.dest.removeprefix("light_")
 
 
 def add_relight(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +59,7 @@ def add_relight(parser: argparse.ArgumentParser) -> None:
     intensity = "1 shows what faces it (a point light: at distance 1) as bright as in the picture (default: 1)"
     lamps.add_argument("--intensity", action=_OfLamp, type=number, metavar="X", help=intensity)
     size = "its diameter, for soft shadows; of a --light as seen from 1 away: 0.01 the sun, 0.3 a window (default: 0)"
-    lamps.add_argument("--lamp-size", dest="lamp_size", action=_OfLamp, type=number, metavar="X", help=size)
+    lamps.add_argument("--light-size", dest="light_size", action=_OfLamp, type=number, metavar="X", help=size)
     shadows = f"how dark its shadows are, 0 to 1 (default: {_SHADOWS})"
     lamps.add_argument("--shadows", dest="shadow", action=_OfLamp, type=number, metavar="X", help=shadows)
     looks = parser.add_argument_group("the rest of the light, and the surfaces")
@@ -82,8 +82,7 @@ def _relight(arguments: argparse.Namespace) -> int:
     from ..geometry.effects.relight import relight
     from ..geometry.srgb import hex_to_linear
 
-    sources = (arguments.picture, arguments.geometry, arguments.depth, arguments.normal_map)
-    check_result(arguments, *(path for path in sources if path is not None))
+    check_result(arguments)
     plans = _plans(arguments)
     sides = {name: hex_to_linear(getattr(arguments, name), f"--{name.replace('_', '-')}") for name in ("ambient_above", "ambient_below")}
     looks = {name: getattr(arguments, name) for name in ("ambient", "specular", "shininess", "exposure")}
@@ -92,7 +91,7 @@ def _relight(arguments: argparse.Namespace) -> int:
     lit = relight(**vars(lit_scene(scene.picture, scene.known, plans, not arguments.no_sky)), **style)
     with result_path(arguments) as path:
         write_picture(path, lit, scene.bits)
-    say(f"{arguments.picture}: {arguments.out}")
+    say_result(arguments)
     return DONE
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..annotators.choices import RECOMMENDED_MODEL
 from .arguments import SIZE, add_device, add_model, chosen_model, degrees, positive
+from .terminal import say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,6 +24,7 @@ CODING_CHOICES = ("opengl", "directx", "opencv", "scannet", "controlnet-normalba
 PICTURES = (".png", ".jpg", ".jpeg")
 """Extensions of the pictures that `write_picture` writes."""
 
+_SOURCES = ("geometry", "depth", "normal_map")
 _JPEG_QUALITY = 95
 # Maps whose sides are rounded differ by a pixel or two; others are of another picture.
 _STRETCH = 1.05
@@ -69,12 +71,11 @@ def add_result(parser: argparse.ArgumentParser, extensions: Sequence[str] = PICT
     parser.set_defaults(extensions=tuple(extensions))
 
 
-def check_result(arguments: argparse.Namespace, *sources: Path) -> None:
-    """Refuses a result that cannot be written, before anything is read or loaded.
+def check_result(arguments: argparse.Namespace) -> None:
+    """Refuses a result that cannot be written, or would replace what is read, before anything is read or loaded.
 
     Args:
         arguments: Of a parser with `add_result`.
-        sources: Files that are read and must not be replaced.
 
     Raises:
         ValueError: An extension that is not written, or the result is what is read.
@@ -87,8 +88,9 @@ def check_result(arguments: argparse.Namespace, *sources: Path) -> None:
         raise IsADirectoryError(f"{out} is a folder; name the file, such as {out / 'result'}{arguments.extensions[0]}")
     if not out.exists():
         return
+    sources = (getattr(arguments, name, None) for name in ("picture", *_SOURCES))
     for source in sources:
-        if source.exists() and out.samefile(source):
+        if source is not None and source.exists() and out.samefile(source):
             raise ValueError(f"{out} is what is read; choose another name for the result")
     if not arguments.overwrite:
         raise FileExistsError(f"{out} is there already; move it, choose another name, or replace it with --overwrite")
@@ -120,7 +122,7 @@ def read_scene(arguments: argparse.Namespace, fitted: bool = True) -> Scene:
 
 def _named_files(arguments: argparse.Namespace) -> list[Path]:
     """The files that depth and normals come from."""
-    named = [(name, path) for name in ("geometry", "depth", "normal_map") if (path := getattr(arguments, name)) is not None]
+    named = [(name, path) for name in _SOURCES if (path := getattr(arguments, name)) is not None]
     if named and (arguments.model or arguments.weights):
         option = "--model" if arguments.model else "--weights"
         raise ValueError(f"{named[0][1]} already says where depth and normals come from; leave out {option}")
@@ -207,6 +209,18 @@ def result_path(arguments: argparse.Namespace) -> Iterator[Path]:
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(arguments.out) as path:
         yield path
+
+
+def say_result(arguments: argparse.Namespace, words: str = "", paths: Iterable[Path] = ()) -> None:
+    """Says what was made of the picture, as `estimate` does.
+
+    Args:
+        arguments: Of a parser with `add_result`.
+        words: What there is to know of it.
+        paths: The files, where they are others than --out.
+    """
+    names = ", ".join(map(str, paths)) or str(arguments.out)
+    say(f"{arguments.picture}: {names}" + (f" ({words})" if words else ""))
 
 
 def write_picture(path: Path, picture: Tensor, bits: int = 8) -> None:

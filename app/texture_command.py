@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..annotators.choices import RECOMMENDED_MODEL
 from .arguments import DONE, SIZE, add_device, add_model, chosen_model, number, positive
-from .scene import CODING_CHOICES, add_result, check_result, read_scene, result_path
-from .terminal import say
+from .scene import CODING_CHOICES, add_result, check_result, read_scene, result_path, say_result
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,7 +42,9 @@ def add_texture(parser: argparse.ArgumentParser) -> None:
     _add_height(command("height", "integrate normals to a height (16-bit PNG, or pixels as EXR)", _height, normals))
     _add_normals(command("normals", "make a normal map of a height: the inverse of `height`", _normals, heights))
     _add_curvature(command("curvature", "show where a surface is convex (white) and concave (black)", _curvature, normals))
-    _add_occlusion(command("occlusion", "compute the ambient occlusion of a height, or of depth", _occlusion, f"{heights}, or --depth"))
+    _add_occlusion(
+        command("occlusion", "compute the ambient occlusion of a height, or of depth", _occlusion, f"{heights}, or --from-depth")
+    )
     seamless = command("seamless", "estimate depth and normals that tile, of a texture that tiles", _seamless, photo)
     _add_network(seamless)
     add_result(seamless, ESTIMATES)
@@ -78,7 +79,7 @@ def _add_curvature(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_occlusion(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--depth", action="store_true", help="IN holds depth of a picture with its camera (.npz, .exr), not heights")
+    parser.add_argument("--from-depth", action="store_true", help="IN holds depth of a picture with its camera (.npz, .exr), not heights")
     _add_reach(parser, 64.0)
     _add_range(parser)
     _add_surface(parser, derivative=False)
@@ -92,12 +93,15 @@ def _add_pbr(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_surface(parser: argparse.ArgumentParser, derivative: bool = True) -> None:
-    borders = "seamless: the map tiles (default: %(default)s)"
-    parser.add_argument("--borders", choices=BORDER_CHOICES, default=BORDER_CHOICES[0], help=borders)
+    _add_borders(parser, "seamless: the map tiles (default: %(default)s)")
     if derivative:
         measured = "how slopes are measured: calm beside steps, or truer to smooth surfaces (default: %(default)s)"
         parser.add_argument("--derivative", choices=DERIVATIVE_CHOICES, default=DERIVATIVE_CHOICES[0], help=measured)
     add_result(parser, MAPS)
+
+
+def _add_borders(parser: argparse.ArgumentParser, told: str) -> None:
+    parser.add_argument("--borders", choices=BORDER_CHOICES, default=BORDER_CHOICES[0], help=told)
 
 
 def _add_coding(parser: argparse.ArgumentParser, what: str) -> None:
@@ -110,7 +114,7 @@ def _add_range(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_reach(parser: argparse.ArgumentParser, radius: float | None) -> None:
-    told = "how far things hide the sky" + (" (default: %(default)s)" if radius else "")
+    told = "how far things hide the sky (default: " + ("%(default)s)" if radius else "half of --shape)")
     parser.add_argument("--radius", dest="occlusion_radius", type=number, default=radius or 0.0, metavar="PIXELS", help=told)
     parser.add_argument("--directions", type=positive, default=16, metavar="N", help="round each point (default: %(default)s)")
 
@@ -127,7 +131,7 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
 def _add_material(parser: argparse.ArgumentParser) -> None:
     _add_network(parser)
     parser.add_argument("--geometry", type=Path, metavar="FILE", help="normals of the photograph (.npz, .exr) in place of a model's")
-    parser.add_argument("--seamless", action="store_true", help="the photograph tiles, and so shall the maps")
+    _add_borders(parser, "seamless: the photograph tiles, and so shall the maps (default: %(default)s)")
     parser.add_argument("--source", choices=DETAIL_CHOICES, default=DETAIL_CHOICES[0], help="of fine relief (default: %(default)s)")
     wide = "shapes wider than this are no relief (default: an eighth of the shorter side)"
     parser.add_argument("--shape", type=number, default=0.0, metavar="PIXELS", help=wide)
@@ -139,7 +143,7 @@ def _add_material(parser: argparse.ArgumentParser) -> None:
 def _height(arguments: argparse.Namespace) -> int:
     from ..geometry.textures.height import height_to_image, normals_to_height
 
-    check_result(arguments, arguments.picture)
+    check_result(arguments)
     known = _read_normals(arguments)
     assert known.normals is not None
     options = {"borders": arguments.borders, "level": arguments.level, "flatten": arguments.flatten, "derivative": arguments.derivative}
@@ -147,14 +151,14 @@ def _height(arguments: argparse.Namespace) -> int:
     image, span = height_to_image(height, known.normals_valid)
     with result_path(arguments) as path:
         _write_height(path, height, image, span.item())
-    say(f"{arguments.out}: {span.item():.6g} pixels between black and white")
+    say_result(arguments, f"{span.item():.6g} pixels between black and white")
     return DONE
 
 
 def _normals(arguments: argparse.Namespace) -> int:
     from ..geometry.textures.height import height_to_normals
 
-    check_result(arguments, arguments.picture)
+    check_result(arguments)
     normals = height_to_normals(_read_height(arguments), borders=arguments.borders, derivative=arguments.derivative)
     return _write_normals(arguments, normals)
 
@@ -162,7 +166,7 @@ def _normals(arguments: argparse.Namespace) -> int:
 def _curvature(arguments: argparse.Namespace) -> int:
     from ..geometry.textures.curvature import curvature_maps, mean_curvature
 
-    check_result(arguments, arguments.picture)
+    check_result(arguments)
     known = _read_normals(arguments)
     assert known.normals is not None
     valid, scale = known.normals_valid, arguments.scale
@@ -174,9 +178,9 @@ def _curvature(arguments: argparse.Namespace) -> int:
 def _occlusion(arguments: argparse.Namespace) -> int:
     from ..geometry.textures.occlusion import height_to_occlusion
 
-    check_result(arguments, arguments.picture)
+    check_result(arguments)
     options = {"radius": arguments.occlusion_radius, "directions": arguments.directions}
-    if not arguments.depth:
+    if not arguments.from_depth:
         return _write_map(arguments, height_to_occlusion(_read_height(arguments), borders=arguments.borders, **options))
     from ..geometry.files import load_estimate
     from ..geometry.textures.view import estimate_to_occlusion
@@ -188,16 +192,15 @@ def _seamless(arguments: argparse.Namespace) -> int:
     from ..geometry.files import save_estimate
     from .work import read
 
-    check_result(arguments, arguments.picture)
+    check_result(arguments)
     known = _estimated_seamless(arguments, read(arguments.picture))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    for path in save_estimate(arguments.out, known):
-        say(str(path))
+    say_result(arguments, paths=save_estimate(arguments.out, known))
     return DONE
 
 
 def _detail(arguments: argparse.Namespace) -> int:
-    check_result(arguments, arguments.picture)
+    check_result(arguments)
     return _write_normals(arguments, _material(arguments))
 
 
@@ -219,18 +222,15 @@ def _pbr(arguments: argparse.Namespace) -> int:
     for name, picture in zip(PBR_NAMES[1:], pictures, strict=True):
         with atomic_path(paths[name]) as path:
             write_picture(path, picture, 16)
-    say(f"{paths['height']}: {maps.height_range.item():.6g} pixels between black and white")
-    for name in PBR_NAMES[1:]:
-        say(str(paths[name]))
+    say_result(arguments, f"{maps.height_range.item():.6g} pixels between black and white", paths.values())
     return DONE
 
 
 def _options(arguments: argparse.Namespace) -> Any:
     from ..geometry.textures.pbr import PbrOptions
 
-    borders = BORDER_CHOICES[1] if arguments.seamless else BORDER_CHOICES[0]
     reach = {"occlusion_radius": arguments.occlusion_radius, "directions": arguments.directions} if "directions" in arguments else {}
-    return PbrOptions(arguments.source, arguments.shape, arguments.relief, borders, **reach)
+    return PbrOptions(arguments.source, arguments.shape, arguments.relief, arguments.borders, **reach)
 
 
 def _material(arguments: argparse.Namespace) -> Tensor:
@@ -241,7 +241,7 @@ def _material(arguments: argparse.Namespace) -> Tensor:
 
     if arguments.source == PHOTO:
         return material_normals(None, read(arguments.picture), _options(arguments))
-    if arguments.geometry is None and arguments.seamless:
+    if arguments.geometry is None and arguments.borders == BORDER_CHOICES[1]:
         picture = read(arguments.picture)
         known = _estimated_seamless(arguments, picture)
         picture = picture.to(known.device)
@@ -326,5 +326,5 @@ def _write_map(arguments: argparse.Namespace, picture: Tensor) -> int:
             write_picture_exr(path, picture)
         else:
             write_picture_png(path, picture, 16)
-    say(str(arguments.out))
+    say_result(arguments)
     return DONE

@@ -39,7 +39,7 @@ def test_a_mask_in_metres(scene, capsys):
 
 
 def test_a_cutout_with_alpha(scene):
-    assert effect(scene, "cutout", "--point", "0.5", "0.5") == DONE
+    assert effect(scene, "cutout", "--point", "0.5,0.5") == DONE
     assert Image.open(scene / "out.png").mode == "RGBA"
     assert effect(scene, "cutout", out="out.jpg") == NOTHING_DONE, "a JPEG has no alpha"
 
@@ -47,7 +47,7 @@ def test_a_cutout_with_alpha(scene):
 def test_fog_and_lens_keep_sixteen_bits(scene, capsys):
     assert effect(scene, "fog", "--density", "0.2", "--no-sky") == DONE
     assert (scene / "out.png").read_bytes()[24] == 16
-    assert effect(scene, "depth-of-field", "--point", "0.5", "0.5", "--f-number", "0.5", out="soft.png") == DONE
+    assert effect(scene, "depth-of-field", "--point", "0.5,0.5", "--f-number", "0.5", out="soft.png") == DONE
     assert "focus 2 m, sharp from" in capsys.readouterr().out
     sharp, soft = (read_picture(scene / name) for name in ("a.png", "soft.png"))
     assert np.array_equal(np.asarray(sharp)[..., 12:28, 22:38], np.asarray(soft)[..., 12:28, 22:38]) or np.array_equal(
@@ -63,3 +63,6 @@ def test_nothing_is_replaced_and_errors_say_what_to_do(scene, capsys):
     assert "focus is 300" in capsys.readouterr().err and not (scene / "b.png").exists()
     assert effect(scene, "fog", "--colour", "grey", out="b.png") == NOTHING_DONE
     assert effect(scene, "mask", "--near", "nan", out="b.png") == NOTHING_DONE
+    with pytest.raises(SystemExit):
+        effect(scene, "mask", "--point", "0.5", "0.4", out="b.png")
+    assert "'0.5' is not x,y: 2 numbers with commas between" in capsys.readouterr().err

@@ -41,7 +41,11 @@ def test_what_the_geometry_knows_is_known_here():
 def test_a_model_makes_a_mesh_and_the_command_says_of_what(picture, tmp_path, capsys):
     assert run(picture, "--out", tmp_path / "new" / "x.glb", "--model", "tiny", "--size", "64") == 0
     said = capsys.readouterr().out
-    assert said.startswith(f"{tmp_path / 'new' / 'x.glb'}: ") and "triangles" in said and "disparity: likely depth, near:far 1:" in said
+    assert (
+        said.startswith(f"{picture}: {tmp_path / 'new' / 'x.glb'} (")
+        and "triangles" in said
+        and "disparity: likely depth, near:far 1:" in said
+    )
     assert (tmp_path / "new" / "x.glb").read_bytes()[:4] == b"glTF"
 
 

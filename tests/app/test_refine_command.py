@@ -24,7 +24,7 @@ def photo(tmp_path):
 def test_a_file_is_refined_to_the_pictures_size(photo, tmp_path, capsys):
     out = tmp_path / "new" / "refined.npz"
     assert main(["refine", str(photo[0]), "--geometry", str(photo[1]), "--out", str(out)]) == 0
-    assert capsys.readouterr().out.strip() == str(out)
+    assert capsys.readouterr().out.strip() == f"{photo[0]}: {out}"
     refined = load_estimate(out)
     assert torch.allclose(refined.depth[..., :33], torch.tensor(2.0), rtol=0.02)
     assert torch.allclose(refined.depth[..., 33:], torch.tensor(5.0), rtol=0.02)

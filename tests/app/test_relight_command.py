@@ -36,14 +36,14 @@ def test_without_a_lamp_there_is_the_nodes_own():
 def test_what_follows_a_lamp_is_said_of_it_and_what_precedes_all_is_said_of_all():
     sun, lamp = plans(
         *("--shadows", "0.7", "--light=-30,10", "--intensity", "0.4"),
-        *("--point", "0.3,0.4,0.7", "--colour", "#ffffff", "--lamp-size", "0.2", "--size", "64"),
+        *("--point", "0.3,0.4,0.7", "--colour", "#ffffff", "--light-size", "0.2", "--size", "64"),
     )
     assert (sun.kind, sun.azimuth, sun.elevation, sun.intensity, sun.size, sun.shadow) == ("directional", -30, 10, 0.4, 0, 0.7)
     assert (lamp.kind, lamp.x, lamp.y, lamp.depth, lamp.intensity, lamp.size, lamp.shadow) == ("point", 0.3, 0.4, 0.7, 1, 0.2, 0.7)
 
 
 def test_the_file_is_what_the_node_makes(files):
-    words = ["--light", "180,20", "--colour", "#ffb46b", "--exposure", "0.5", "--lamp-size", "0.2"]
+    words = ["--light", "180,20", "--colour", "#ffb46b", "--exposure", "0.5", "--light-size", "0.2"]
     assert main(["relight", str(files / "a.png"), "--out", str(files / "b.png"), "--geometry", str(files / "a.npz"), *words]) == 0
     found = cv2.imread(str(files / "b.png"))[..., ::-1] / 255.0
     image = torch.from_numpy(cv2.imread(str(files / "a.png"))[..., ::-1].copy()).float()[None] / 255

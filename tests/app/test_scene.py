@@ -72,18 +72,18 @@ def test_sources_that_contradict_each_other_are_refused(picture, tmp_path, monke
 
 
 def test_a_result_replaces_nothing_unasked(picture, tmp_path):
-    scene.check_result(parsed(picture, "--out", tmp_path / "new" / "x.jpg"), picture)
+    scene.check_result(parsed(picture, "--out", tmp_path / "new" / "x.jpg"))
     (tmp_path / "x.png").write_bytes(b"mine")
     with pytest.raises(FileExistsError, match="--overwrite"):
-        scene.check_result(parsed(picture, "--out", tmp_path / "x.png"), picture)
-    scene.check_result(parsed(picture, "--out", tmp_path / "x.png", "--overwrite"), picture)
+        scene.check_result(parsed(picture, "--out", tmp_path / "x.png"))
+    scene.check_result(parsed(picture, "--out", tmp_path / "x.png", "--overwrite"))
     with pytest.raises(ValueError, match="what is read"):
-        scene.check_result(parsed(picture, "--out", picture, "--overwrite"), picture)
+        scene.check_result(parsed(picture, "--out", picture, "--overwrite"))
     with pytest.raises(ValueError, match=r"\.tga"):
-        scene.check_result(parsed(picture, "--out", tmp_path / "x.tga"), picture)
+        scene.check_result(parsed(picture, "--out", tmp_path / "x.tga"))
     with pytest.raises(IsADirectoryError, match="folder"):
         (tmp_path / "folder.png").mkdir()
-        scene.check_result(parsed(picture, "--out", tmp_path / "folder.png"), picture)
+        scene.check_result(parsed(picture, "--out", tmp_path / "folder.png"))
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])

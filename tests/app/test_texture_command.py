@@ -54,12 +54,12 @@ def test_curvature_and_occlusion(normals, tmp_path, capsys):
     assert texture("occlusion", tmp_path / "h.png", "--out", tmp_path / "ao.png", "--radius", "8") == 0
     assert read_picture(tmp_path / "ao.png").min() < 0.95
     write_npz(tmp_path / "d.npz", Estimate(torch.rand(1, 1, 24, 24) + 2, Quantity.METRIC_DEPTH))
-    assert texture("occlusion", tmp_path / "d.npz", "--depth", "--radius", "8", "--out", tmp_path / "view.png") == 0
+    assert texture("occlusion", tmp_path / "d.npz", "--from-depth", "--radius", "8", "--out", tmp_path / "view.png") == 0
 
 
 def test_a_photograph_becomes_a_material(photo, tmp_path):
     words = (photo, "--model", "tiny", "--size", "64", "--directions", "4", "--out", tmp_path / "maps")
-    assert texture("pbr", *words, "--seamless", "--coding", "directx") == 0
+    assert texture("pbr", *words, "--borders", "seamless", "--coding", "directx") == 0
     assert sorted(path.name for path in (tmp_path / "maps").iterdir()) == [f"wall_{name}.png" for name in sorted(texture_command.PBR_NAMES)]
     assert texture("pbr", *words) == 2, "files are there"
     assert texture("pbr", *words, "--overwrite", "--source", "photo") == 0
@@ -70,6 +70,10 @@ def test_detail_and_seamless(photo, tmp_path):
     assert texture("seamless", photo, "--model", "tiny", "--size", "64", "--out", tmp_path / "s.npz") == 0
     assert load_estimate(tmp_path / "s.npz").normals.shape == (1, 3, 48, 64)
     assert texture("detail", photo, "--source", "normals", "--geometry", tmp_path / "s.npz", "--out", tmp_path / "n.png") == 0
+    (tmp_path / "s.exr").write_bytes(b"normals")
+    again = ("--geometry", tmp_path / "s.exr", "--out", tmp_path / "s.exr", "--overwrite")
+    assert texture("detail", photo, "--source", "normals", *again) == 2, "what is read is not replaced"
+    assert (tmp_path / "s.exr").read_bytes() == b"normals"
 
 
 @pytest.mark.parametrize(
