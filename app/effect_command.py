@@ -127,12 +127,12 @@ def _cutout(arguments: argparse.Namespace, scene: Scene) -> tuple[Tensor, str]:
 
 
 def _fog(arguments: argparse.Namespace, scene: Scene) -> tuple[Tensor, str]:
-    from ..geometry.effects.colour import linear_colour
     from ..geometry.effects.fog import FogBank, add_fog, fog_of
+    from ..geometry.srgb import hex_to_linear
 
     fog = FogBank(arguments.density, arguments.start, arguments.height_falloff)
     through, words = fog_of(scene.known, scene.picture, fog, not arguments.no_sky)
-    return add_fog(scene.picture, through, linear_colour(arguments.colour)), words
+    return add_fog(scene.picture, through, hex_to_linear(arguments.colour, "--colour")), words
 
 
 def _depth_of_field(arguments: argparse.Namespace, scene: Scene) -> tuple[Tensor, str]:

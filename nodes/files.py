@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor
 
@@ -23,6 +23,8 @@ from .batches import geometry_output, one_by_one
 from .checks import check_geometry
 from .sockets import CATEGORY, GEOMETRY, Inputs
 from .widgets import AUTO, choice_widget, geometry_input, image_input, switch_widget
+
+Item = TypeVar("Item")
 
 FORMAT_NAMES = tuple(suffix.lstrip(".") for suffix in FORMATS)
 READABLE = tuple(suffix for suffix, entry in FORMATS.items() if entry.read)
@@ -90,7 +92,8 @@ class SaveGeometry:
         whole = FORMATS[suffix].holds(estimate)
         parts = [estimate] if whole else one_by_one(estimate)
         pictures = repeat(None) if image is None else pictures_of(estimate, image, whole)
-        written = save_numbered(filename_prefix, suffix, zip(parts, (SaveOptions(half, each) for each in pictures), strict=False))
+        dressed = zip(parts, (SaveOptions(half, each) for each in pictures), strict=False)
+        written = save_numbered(filename_prefix, suffix, dressed, lambda path, each: save_estimate(path, *each))
         return {"ui": shown(written)}
 
 
@@ -147,18 +150,13 @@ class LoadGeometry:
         return (geometry_output(load_estimate(_existing(file), known_quantity, known_axes)),)
 
 
-def save_numbered(
-    filename_prefix: str,
-    suffix: str,
-    parts: Iterable[tuple[Estimate, SaveOptions]],
-    save: Callable[[Path, Estimate, SaveOptions], tuple[Path, ...]] = save_estimate,
-) -> list[Path]:
-    """Writes estimates into ComfyUI's output folder under the next free numbers. All files appear, or none does.
+def save_numbered(filename_prefix: str, suffix: str, parts: Iterable[Item], save: Callable[[Path, Item], Sequence[Path]]) -> list[Path]:
+    """Writes what there is into ComfyUI's output folder under the next free numbers. All files appear, or none does.
 
     Args:
         filename_prefix: Folders below the output folder and the beginning of the name.
         suffix: Of the format.
-        parts: What goes to a file each, and how.
+        parts: What goes to a file each.
         save: Writes one; returns its files.
 
     Returns:
@@ -173,9 +171,9 @@ def save_numbered(
     prefix.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".", dir=prefix.parent) as aside:
         finished = []
-        for index, (part, options) in enumerate(parts):
+        for index, part in enumerate(parts):
             path = Path(aside, f"{index}{suffix}")
-            finished.append((path.stem, save(path, part, options)))
+            finished.append((path.stem, save(path, part)))
         return _number(finished, prefix)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -13,18 +12,17 @@ from ..geometry.checks import check_choice, check_range
 from ..geometry.conventions import NormalMapCoding, encode_normal_map
 from ..geometry.derive import with_normals
 from ..geometry.estimate import Estimate
-from ..geometry.files import resolve_inside, write_picture_exr, write_picture_png
+from ..geometry.files import write_picture_exr, write_picture_png
 from ..geometry.textures.detail import MAX_RELIEF
 from ..geometry.textures.height import BORDERS, FREE
 from ..geometry.textures.pbr import BOTH, DETAILS, NORMALS, PHOTO, PbrOptions, check_source, material_normals
 from ..geometry.textures.seamless import MAX_MARGIN, margins, seamless_estimate, tileable, wrap
 from ..model_loader import Model
-from ..model_loader.folders import user_folder
 from ..model_loader.host import default_device, image_placement, progress_bar
 from ..utils import resize_picture, to_planar
 from .batches import counted, geometry_output, joined, one_by_one, to_output
 from .checks import check_network_side
-from .files import _number, _problem, _shown
+from .files import prefix_problem, save_numbered, shown
 from .sockets import DEPTH_NORMAL_MODEL, FILES, GEOMETRY, TEXTURES, Inputs
 from .surfaces import check_count, normal_map_input, planar, surface_normals
 from .widgets import (
@@ -206,29 +204,24 @@ class SaveTexture:
     @classmethod
     def VALIDATE_INPUTS(cls, filename_prefix: str | None = DEFAULT_PREFIX) -> bool | str:  # noqa: N802
         """Refuses names that leave the output folder before anything runs; `None` comes from another node and is not known yet."""
-        return filename_prefix is None or _problem(lambda: resolve_inside(user_folder("output"), filename_prefix))
+        return prefix_problem(filename_prefix)
 
     def execute(
         self, image: Tensor, filename_prefix: str = DEFAULT_PREFIX, format: str = PNG, grey: bool = True
     ) -> dict[str, dict[str, list[dict[str, str]]]]:
         """Writes the files and names them to ComfyUI's page."""
         check_choice("format", format, TEXTURE_FORMATS)
-        pictures, root = to_planar(image), user_folder("output")
-        prefix = resolve_inside(root, filename_prefix)
-        resolve_inside(root, f"{filename_prefix}_00000.{format}")  # the name must not become too long by its number
-        prefix.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".", dir=prefix.parent) as aside:
-            finished = []
-            for index, picture in enumerate(counted(pictures, len(pictures))):
-                path = Path(aside, f"{index}.{format}")
-                planes = picture[:1] if grey and bool((picture[1:3] == picture[:1]).all()) else picture
-                if format == PNG:
-                    write_picture_png(path, planes.float(), 16)
-                else:
-                    write_picture_exr(path, planes)
-                finished.append((path.stem, (path,)))
-            written = _number(finished, prefix)
-        return {"ui": {"images" if format == PNG else "files": [_shown(path, root) for path in written]}}
+        pictures = to_planar(image)
+
+        def save(path: Path, picture: Tensor) -> tuple[Path, ...]:
+            planes = picture[:1] if grey and bool((picture[1:3] == picture[:1]).all()) else picture
+            if format == PNG:
+                write_picture_png(path, planes.float(), 16)
+            else:
+                write_picture_exr(path, planes)
+            return (path,)
+
+        return {"ui": shown(save_numbered(filename_prefix, f".{format}", counted(pictures, len(pictures)), save))}
 
 
 def _photos(image: Tensor, whole: Estimate | None) -> Tensor:

@@ -198,8 +198,8 @@ def _saved(estimate: Estimate, image: Tensor | None, filename_prefix: str, suffi
     pictures: Iterable[Tensor | None] = repeat(None) if image is None else pictures_of(estimate, image, whole)
     said: list[str] = []
 
-    def save(path: Path, part: Estimate, chosen: SaveOptions) -> tuple[Path, ...]:
-        said.append(save_surface(path, part, chosen))
+    def save(path: Path, part: tuple[Estimate, SaveOptions]) -> tuple[Path, ...]:
+        said.append(save_surface(path, *part))
         return (path,)
 
     dressed = ((part, replace(options, picture=picture)) for part, picture in zip(parts, pictures, strict=False))
