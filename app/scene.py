@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..annotators.choices import RECOMMENDED_MODEL
 from .arguments import SIZE, add_device, add_model, chosen_model, degrees, positive
-from .terminal import say
+from .terminal import say, shown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -220,7 +220,7 @@ def say_result(arguments: argparse.Namespace, words: str = "", paths: Iterable[P
         paths: The files, where they are others than --out.
     """
     names = ", ".join(map(str, paths)) or str(arguments.out)
-    say(f"{arguments.picture}: {names}" + (f" ({words})" if words else ""))
+    say(shown(f"{arguments.picture}: {names}" + (f" ({words})" if words else "")))
 
 
 def write_picture(path: Path, picture: Tensor, bits: int = 8) -> None:

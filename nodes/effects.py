@@ -14,10 +14,10 @@ from ..geometry.effects.depth_mask import MaskChoice
 from ..geometry.effects.depths import UNITS, known_depths
 from ..geometry.estimate import Estimate
 from ..model_loader.host import image_placement
-from ..utils import to_rgb
+from ..utils import resize_map, to_rgb
 from .batches import counted, joined, to_output
 from .checks import check_geometry
-from .known import NO_DEPTH, check_numbers, depth_input, known_of, masks_for, number_widgets, pictures_with
+from .known import NO_DEPTH, check_numbers, depth_input, known_of, number_widgets, pictures_with
 from .live import MAX_PICTURES as MAX_SHOWN
 from .live import Payload, picture_payload, shown_on_node
 from .sockets import EFFECTS, Inputs, Widget
@@ -169,7 +169,7 @@ class ForegroundCutout:
         if mask is None and geometry is None and depth is None:
             raise ValueError("there is neither depth nor a mask: link raw depth to geometry, a depth picture to depth, or a mask to mask")
         if mask is not None:
-            masks = (each.to(pictures.device) for each in masks_for("mask", mask, pictures))
+            masks = _masks(mask, pictures).split(1)
             chosen = ((picture, None, each, "mask as given") for picture, each in zip(pictures.split(1), masks, strict=True))
         else:
             chosen = _chosen(pictures, known_of(pictures, geometry, depth), choice)
@@ -267,6 +267,14 @@ def _blank(geometry: Any, depth: Tensor | None) -> Tensor:
         return torch.ones_like(to_rgb(depth))
     estimate = check_geometry(geometry)
     return torch.ones(estimate.batch, 3, estimate.height, estimate.width)
+
+
+def _masks(mask: Tensor, pictures: Tensor) -> Tensor:
+    """(B, 1, H, W) in [0, 1] of the pictures' size, of a MASK (B, H, W) or (H, W)."""
+    masks = to_rgb(mask.reshape(-1, *mask.shape[-2:])[..., None])[:, :1]
+    if len(masks) not in (1, len(pictures)):
+        raise ValueError(f"mask holds {len(masks)} pictures, image {len(pictures)}; link as many masks as pictures, or a single one")
+    return resize_map(masks, pictures.shape[-2], pictures.shape[-1]).expand(len(pictures), -1, -1, -1).to(pictures.device)
 
 
 NODES = (DepthMask, ForegroundCutout)

@@ -19,9 +19,6 @@ from .checks import check_geometry
 from .sockets import Widget
 from .widgets import CODINGS, image_input, number_widget
 
-SKIES = ("auto", "none")
-"""Whether what looks like sky is taken for it."""
-
 NO_DEPTH = "there is no depth: link a depth picture (near = white) to depth, or raw depth to geometry"
 
 
@@ -56,24 +53,6 @@ def known_of(pictures: Tensor, geometry: Any, depth: Tensor | None, normal_map: 
     if not known:
         raise ValueError("there is nothing to light by: link a normal map, a depth picture (near = white), or geometry")
     return known[0] if len(known) == 1 else replace(known[1], normals=known[0].normals)
-
-
-def masks_for(name: str, mask: Tensor, pictures: Tensor) -> Iterator[Tensor]:
-    """Each picture's mask, (1, 1, H, W) in [0, 1], of a MASK of any size.
-
-    Args:
-        name: Of the input.
-        mask: (B, H, W) or (H, W): one for each picture, or one for all.
-        pictures: (B, C, H, W).
-
-    Raises:
-        ValueError: Another number of masks; raised at once.
-    """
-    total, _, height, width = pictures.shape
-    masks = mask.reshape(-1, *mask.shape[-2:])[..., None]
-    if len(masks) not in (1, total):
-        raise ValueError(f"{name} holds {len(masks)} masks for {total} pictures; accepted: one, or one each")
-    return (resize_map(to_rgb(masks[index % len(masks)][None])[:, :1], height, width) for index in range(total))
 
 
 def _for_batch(estimate: Estimate, batch: int, name: str) -> Estimate:

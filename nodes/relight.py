@@ -20,14 +20,15 @@ from ..geometry.likely import likely_filled_depth, likely_intrinsics
 from ..geometry.parallax import MOVES, camera_path, parallax_frames
 from ..geometry.srgb import hex_to_linear
 from ..model_loader.host import throw_if_interrupted
-from ..utils import to_rgb
+from ..utils import resize_map, to_rgb
 from .batches import counted, joined, to_output
-from .known import NO_DEPTH, SKIES, check_numbers, depth_input, known_of, masks_for, number_widgets, pictures_with
+from .known import NO_DEPTH, check_numbers, depth_input, known_of, number_widgets, pictures_with
 from .lights import PLACE_NUMBERS, SHADOWS, SIZE, WHITE, check_lights, colour_widget, kind_widget, light_plan, lights_input
 from .live import Payload, in_page, picture_payload, shown_on_node
 from .sockets import CATEGORY, Inputs
 from .widgets import CODINGS, choice_widget, coding_widget, count_widget, geometry_input, image_input, switch_widget, text_widget
 
+SKIES = ("auto", "none")
 MAX_FRAMES = 480
 
 # name: (default, lowest, highest, step, tooltip)
@@ -237,9 +238,13 @@ def _surfaces(scene: LitScene) -> Payload:
 
 def _skies(mask: Tensor | None, pictures: Tensor, find: bool) -> Iterator[Tensor | bool]:
     """For each picture where its sky is, of a MASK of any size; without one whether to look for it."""
+    total, _, height, width = pictures.shape
     if mask is None:
-        return iter((find,) * len(pictures))
-    return (each > 0.5 for each in masks_for("sky_mask", mask, pictures))
+        return iter((find,) * total)
+    masks = mask.reshape(-1, 1, *mask.shape[-2:]).float()
+    if len(masks) not in (1, total):
+        raise ValueError(f"sky_mask holds {len(masks)} masks, image {total} pictures; accepted: one, or one each")
+    return (resize_map(masks[index % len(masks)][None], height, width) > 0.5 for index in range(total))
 
 
 def _views(picture: Tensor, estimate: Estimate, path: Tensor, focus: float) -> Iterator[Tensor]:

@@ -13,10 +13,9 @@ from ..geometry.conventions import convert_normals, decode_normal_map
 from ..geometry.derive import with_normals
 from ..geometry.estimate import Axes, Estimate
 from ..geometry.textures.height import check_size, height_to_normals, image_to_height
-from ..utils import to_rgb
+from ..utils import resize_map, to_rgb
 from .batches import one_by_one
 from .checks import check_geometry
-from .known import masks_for
 from .sockets import Widget
 from .widgets import CODINGS, image_input
 
@@ -118,5 +117,7 @@ def _derived(estimate: Estimate) -> Estimate:
 
 def _mask_of(mask: Tensor, known: Estimate) -> Tensor:
     """(B, 1, H, W) bool of a MASK of any size."""
-    assert known.normals is not None
-    return torch.cat([each >= 0.5 for each in masks_for("mask", mask, known.normals)]).to(known.device)
+    stack = (mask if mask.ndim == 3 else mask[None])[:, None].float()
+    check_count("mask", len(stack), known.batch)
+    sized = resize_map(stack, known.height, known.width) >= 0.5
+    return sized.expand(known.batch, -1, -1, -1).to(known.device)
