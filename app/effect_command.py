@@ -28,7 +28,7 @@ def add_effect(parser: argparse.ArgumentParser) -> None:
         ("fog", "the picture in fog", _add_fog, PICTURES),
         ("depth-of-field", "the picture through a lens that is wide open", _add_depth_of_field, PICTURES),
     ):
-        added = effects.add_parser(name, help=task, description=f"Makes {task}.")
+        added = effects.add_parser(name, help=task, description=f"Make {task}.")
         add_scene(added)
         add_result(added, extensions)
         add(added.add_argument_group("the effect"))

@@ -1,27 +1,34 @@
-"""The page docs/effects.md: what it shows of masks and lenses runs, and its commands are those there are."""
+"""The page docs/effects.md: what it shows runs, and its commands are those there are."""
 
 import re
+import runpy
+import shlex
 from pathlib import Path
 
 import pytest
 import torch
 
 from depth_normal.app.cli import _parsed
-from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.files import write_picture_png
 
-PAGE = (Path(__file__).resolve().parents[3] / "docs" / "effects.md").read_text()
-SECTIONS = ("Mask", "Cut-out", "Fog", "Depth of field")
-MINE = "".join(PAGE.partition(f"\n## {section}\n")[2].partition("\n## ")[0] for section in SECTIONS)
+PAGE = (Path(__file__).resolve().parents[3] / "docs" / "effects.md").read_text(encoding="utf-8")
 
 
-def test_what_the_page_shows_runs():
-    depth = torch.linspace(0.5, 6, 24).view(1, 1, 24, 1).expand(1, 1, 24, 32)
-    found = {"estimate": Estimate(depth, Quantity.METRIC_DEPTH), "picture": torch.rand(1, 3, 24, 32)}
-    exec("\n".join(re.findall(r"```python\n(.*?)```", MINE, re.S)), found)
-    assert found["mask"].shape == (1, 1, 24, 32) and found["soft"].shape == (1, 3, 24, 32)
-    assert found["words"].startswith("focus 2.3 m, sharp from ")
+def test_what_the_page_shows_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_picture_png(Path("a.jpg"), torch.rand(3, 48, 64), 8)
+    Path("page.py").write_text("\n".join(re.findall(r"```python\n(.*?)```", PAGE, re.S)), encoding="utf-8")
+    found = runpy.run_path("page.py")
+    assert found["mask"].shape == found["alpha"].shape == (1, 1, 48, 64)
+    assert found["soft"].shape == found["lit"].shape == found["colour"].shape == (1, 3, 48, 64)
+    assert found["words"].startswith("focus 30 %, sharp from ")
 
 
-@pytest.mark.parametrize("command", re.findall(r"^depth-normal (.*)$", MINE, re.M))
+@pytest.mark.parametrize("command", re.findall(r"^depth-normal (.*)$", PAGE, re.M))
 def test_the_commands_of_the_page_are_understood(command):
-    assert callable(_parsed(command.split()).make)
+    assert callable(_parsed(shlex.split(command, comments=True)).run)
+
+
+def test_the_commands_write_to_other_files_each():
+    names = re.findall(r"--out (\S+)", PAGE)
+    assert len(names) > 8 and len(set(names)) == len(names)

@@ -1,0 +1,37 @@
+"""What README.md and docs/ show of the command line: every command is understood; what docs/textures.md shows of Python runs."""
+
+import re
+import runpy
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+
+from depth_normal.app.cli import EXAMPLES, _parsed
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def shown_commands():
+    for path in PAGES:
+        for block in re.findall(r"```(?:sh|bash)?\n(.*?)```", path.read_text(encoding="utf-8"), re.S):
+            for line in re.findall(r"^depth-normal ([a-z].*)$", block, re.M):
+                yield pytest.param(line.replace("[", "").replace("]", ""), id=f"{path.stem}: {line.partition('#')[0].strip()[:60]}")
+    for name, lines in EXAMPLES.items():
+        for line in lines:
+            yield pytest.param(line.removeprefix("depth-normal "), id=f"--help of {name}: {line[13:60]}")
+
+
+@pytest.mark.parametrize("line", list(shown_commands()))
+def test_a_command_that_is_shown_is_understood(line):
+    assert callable(_parsed(shlex.split(line, comments=True)).run)
+
+
+def test_what_the_page_of_textures_shows_runs(tmp_path):
+    page = (ROOT / "docs" / "textures.md").read_text(encoding="utf-8")
+    (tmp_path / "page.py").write_text("\n".join(re.findall(r"```python\n(.*?)```", page, re.S)), encoding="utf-8")
+    found = runpy.run_path(str(tmp_path / "page.py"))
+    assert torch.allclose(found["again"], found["height"] - found["height"].mean(), atol=1e-3)
+    assert found["occlusion"].min() < 0.9 and found["edges"].shape == (1, 1, 64, 64)
