@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -189,10 +190,11 @@ def _occlusion(arguments: argparse.Namespace) -> int:
 
 
 def _seamless(arguments: argparse.Namespace) -> int:
-    from ..geometry.files import save_estimate
+    from ..geometry.files import possible_paths, save_estimate
     from .work import read
 
     check_result(arguments)
+    _check_free(arguments, possible_paths(arguments.out))
     known = _estimated_seamless(arguments, read(arguments.picture))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     say_result(arguments, paths=save_estimate(arguments.out, known))
@@ -211,9 +213,7 @@ def _pbr(arguments: argparse.Namespace) -> int:
     from .scene import write_picture
 
     paths = {name: arguments.out / f"{arguments.picture.stem}_{name}.png" for name in PBR_NAMES}
-    taken = [str(path) for path in paths.values() if path.exists()]
-    if taken and not arguments.overwrite:
-        raise FileExistsError(f"{', '.join(taken)}: there already; choose another folder, or replace them with --overwrite")
+    _check_free(arguments, paths.values())
     maps = pbr_maps(_material(arguments), _options(arguments))
     arguments.out.mkdir(parents=True, exist_ok=True)
     with atomic_path(paths["height"]) as path:
@@ -224,6 +224,13 @@ def _pbr(arguments: argparse.Namespace) -> int:
             write_picture(path, picture, 16)
     say_result(arguments, f"{maps.height_range.item():.6g} pixels between black and white", paths.values())
     return DONE
+
+
+def _check_free(arguments: argparse.Namespace, paths: Iterable[Path]) -> None:
+    """Refuses several results of which some are there already."""
+    taken = [str(path) for path in paths if path.exists()]
+    if taken and not arguments.overwrite:
+        raise FileExistsError(f"{', '.join(taken)}: there already; choose another name for --out, or replace them with --overwrite")
 
 
 def _options(arguments: argparse.Namespace) -> Any:

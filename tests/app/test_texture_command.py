@@ -70,6 +70,9 @@ def test_detail_and_seamless(photo, tmp_path):
     assert texture("seamless", photo, "--model", "tiny", "--size", "64", "--out", tmp_path / "s.npz") == 0
     assert load_estimate(tmp_path / "s.npz").normals.shape == (1, 3, 48, 64)
     assert texture("detail", photo, "--source", "normals", "--geometry", tmp_path / "s.npz", "--out", tmp_path / "n.png") == 0
+    (tmp_path / "t_normals.pfm").write_bytes(b"mine")
+    assert texture("seamless", photo, "--model", "tiny", "--size", "64", "--out", tmp_path / "t.pfm") == 2, "its second file is there"
+    assert (tmp_path / "t_normals.pfm").read_bytes() == b"mine"
     (tmp_path / "s.exr").write_bytes(b"normals")
     again = ("--geometry", tmp_path / "s.exr", "--out", tmp_path / "s.exr", "--overwrite")
     assert texture("detail", photo, "--source", "normals", *again) == 2, "what is read is not replaced"
