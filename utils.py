@@ -32,8 +32,10 @@ def to_planar(image: Tensor) -> Tensor:
 
     Raises:
         ValueError: Wrong rank, channel count, or an empty batch or picture.
-        TypeError: Not a floating-point tensor.
+        TypeError: Not a tensor, or none of floating-point numbers.
     """
+    if not isinstance(image, Tensor):
+        raise TypeError(f"the picture is of type {type(image).__name__}; expected a tensor (batch, height, width, channels) in [0, 1]")
     if not image.is_floating_point():
         raise TypeError(f"the picture has dtype {image.dtype}; expected floating point values in [0, 1]")
     if image.ndim == 3:

@@ -26,8 +26,6 @@ PICTURES = (".png", ".jpg", ".jpeg")
 
 _SOURCES = ("geometry", "depth", "normal_map")
 _JPEG_QUALITY = 95
-# Maps whose sides are rounded differ by a pixel or two; others are of another picture.
-_STRETCH = 1.05
 _PNG_BITS_AT, _TIFF_BITS = 24, 258
 
 
@@ -134,13 +132,14 @@ def _named_files(arguments: argparse.Namespace) -> list[Path]:
 def _from_files(arguments: argparse.Namespace, height: int, width: int, fitted: bool) -> Estimate:
     """What files say, at a picture's size."""
     from ..geometry.camera import intrinsics_from_fov
+    from ..geometry.checks import check_alike
     from ..geometry.files import load_estimate
 
     if arguments.geometry:
         known = load_estimate(arguments.geometry)
         if known.batch != 1:
             raise ValueError(f"{arguments.geometry} holds {known.batch} pictures; a picture needs the one that is of it")
-        _check_shape(arguments.geometry, (known.height, known.width), (height, width))
+        check_alike(str(arguments.geometry), (known.height, known.width), (height, width))
     else:
         known = _from_pictures(arguments, height, width)
     camera = intrinsics_from_fov(arguments.fov, known.height, known.width) if arguments.fov else known.intrinsics
@@ -150,6 +149,7 @@ def _from_files(arguments: argparse.Namespace, height: int, width: int, fitted: 
 
 def _from_pictures(arguments: argparse.Namespace, height: int, width: int) -> Estimate:
     """What a depth picture, a normal map or both say."""
+    from ..geometry.checks import check_alike
     from ..geometry.conventions import decode_normal_map
     from ..geometry.depth_image import image_to_depth
     from ..geometry.estimate import Estimate
@@ -161,22 +161,13 @@ def _from_pictures(arguments: argparse.Namespace, height: int, width: int) -> Es
         if (path := getattr(arguments, name)) is None:
             continue
         image = read(path)
-        _check_shape(path, image.shape[-2:], (height, width))
+        check_alike(str(path), (image.shape[-2], image.shape[-1]), (height, width))
         image = resize_map(image, height, width)
         if name == "depth":
             maps["depth"], maps["quantity"] = image_to_depth(image.mean(1, keepdim=True))
         else:
             maps["normals"] = decode_normal_map(image, arguments.coding)
     return Estimate(**maps)
-
-
-def _check_shape(path: Path, found: Sequence[int], expected: Sequence[int]) -> None:
-    """Refuses maps that are of another picture, by their shape."""
-    stretch = found[0] * expected[1] / (found[1] * expected[0])
-    if not 1 / _STRETCH < stretch < _STRETCH:
-        raise ValueError(
-            f"{path} has {found[1]}x{found[0]} pixels, the picture {expected[1]}x{expected[0]}: another shape; is it of another picture?"
-        )
 
 
 def bits_of(path: Path) -> int:

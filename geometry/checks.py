@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 
 import torch
 from torch import Tensor
 
 _NO_ROTATION = 1e-2
+# Maps whose sides are rounded differ by a pixel or two; others are of another picture.
+_STRETCH = 1.05
 
 
 def check_map(values: Tensor, channels: int, name: str, like: Tensor | None = None) -> None:
@@ -110,13 +113,45 @@ def check_extrinsics(extrinsics: Tensor, batch: int | None = None, like: Tensor 
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:
-    """Refuses a number outside its range, NaN included.
+    """Refuses a number outside its range, NaN included, and what is no number.
 
     Raises:
-        ValueError: Says which number was given and what is accepted.
+        ValueError: Says what was given and what is accepted.
     """
-    if not low <= value <= high:
+    if isinstance(value, bool) or not isinstance(value, Real) or not low <= value <= high:
         raise ValueError(f"{name} is {value!r}; accepted: {low:g} to {high:g}")
+
+
+def check_whole(name: str, value: int, low: int, high: int) -> None:
+    """Refuses what is no whole number, or one outside its range.
+
+    Raises:
+        ValueError: Says what was given and what is accepted.
+    """
+    check_range(name, value, low, high)
+    if value != int(value):
+        raise ValueError(f"{name} is {value!r}; accepted: whole numbers from {low} to {high}")
+
+
+def check_alike(name: str, found: tuple[int, int], picture: tuple[int, int]) -> None:
+    """Refuses maps that are of another picture, by their shape: sides may be rounded, not stretched.
+
+    Args:
+        name: What the error calls the maps.
+        found: Their height and width.
+        picture: Those of the picture.
+
+    Raises:
+        ValueError: Says both sizes.
+    """
+    stretch = found[0] * picture[1] / (found[1] * picture[0])
+    # One pixel more or less is much of few.
+    most = _STRETCH + 1 / min(*found, *picture)
+    if not 1 / most < stretch < most:
+        raise ValueError(
+            f"{name} has {found[1]}x{found[0]} pixels, the picture {picture[1]}x{picture[0]}: another shape; is it of another picture? "
+            "Crop or resize one of them first"
+        )
 
 
 def check_choice(name: str, value: str, accepted: Sequence[str]) -> None:

@@ -145,6 +145,12 @@ class Estimate:
         """The same estimate on another device."""
         return self._map(lambda value: value.to(device))
 
+    def in_float32(self) -> Estimate:
+        """The same estimate, its numbers float32; itself where they are."""
+        if all(value.dtype in (torch.float32, torch.bool) for value in self.maps.values()):
+            return self
+        return self._map(lambda value: value.float() if value.is_floating_point() else value)
+
     def expanded(self, batch: int) -> Estimate:
         """The estimate of one picture, standing for `batch` equal ones; they share its memory.
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..utils import resize_map
-from .checks import check_map, check_range
+from .checks import check_alike, check_map, check_range
 from .estimate import Estimate, Quantity
 from .levels import FAR_AND_NEAR_END, measure_range
 from .sides import ramp_width, take_sides
@@ -23,8 +23,6 @@ Derive = Callable[[Estimate], Estimate]
 _SOFT, _BY_TWO = 2.0, 3.0
 _ROUNDS = 3
 _RADIUS, _SHARP = 0.9, 1.2
-# Maps whose sides are rounded differ by a pixel or two; others are of another picture.
-_STRETCH = 1.05
 _LEAST, _SHORT = 0.05, 1e-12
 
 
@@ -82,13 +80,8 @@ def join_refined(parts: Sequence[Estimate]) -> Estimate:
 def _check_alike(estimate: Estimate, picture: Tensor, squashed: bool) -> None:
     if picture.shape[0] != estimate.batch:
         raise ValueError(f"geometry holds {estimate.batch} pictures, picture {picture.shape[0]}; expected as many")
-    height, width = picture.shape[-2:]
-    stretch = estimate.height * width / (estimate.width * height)
-    # One pixel more or less is much of few.
-    slack = 1 / min(estimate.height, estimate.width, height, width)
-    if not squashed and not 1 / (_STRETCH + slack) < stretch < _STRETCH + slack:
-        found = f"geometry has {estimate.width}x{estimate.height} pixels, the picture {width}x{height}"
-        raise ValueError(f"{found}: another shape; is it of another picture? Crop or resize one of them first")
+    if not squashed:
+        check_alike("geometry", (estimate.height, estimate.width), (picture.shape[-2], picture.shape[-1]))
 
 
 def _refined(one: Estimate, picture: Tensor, strength: float, radius: int, derive: Derive | None, resampling: str) -> Estimate:

@@ -35,8 +35,8 @@ def hex_to_linear(colour: str, name: str = "colour") -> tuple[float, float, floa
     Raises:
         ValueError: Anything else.
     """
-    digits = colour.strip().removeprefix("#")
-    if not re.fullmatch("#(?:[0-9a-fA-F]{3}){1,2}", colour.strip()):
+    digits = colour.strip().removeprefix("#") if isinstance(colour, str) else ""
+    if not digits or not re.fullmatch("#(?:[0-9a-fA-F]{3}){1,2}", colour.strip()):
         raise ValueError(f"{name} is {colour!r}; accepted: # and six or three hexadecimal digits, such as #ffb46b or #fff")
     pairs = [digit * 2 for digit in digits] if len(digits) == 3 else [digits[start : start + 2] for start in (0, 2, 4)]
     red, green, blue = srgb_to_linear(torch.tensor([int(pair, 16) / 255 for pair in pairs], dtype=torch.float64)).tolist()

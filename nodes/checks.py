@@ -54,9 +54,12 @@ def check_geometry(value: Any) -> Estimate:
 
     Raises:
         TypeError: Not an `Estimate`.
+
+    Returns:
+        The estimate, its numbers float32: those of a script may be others.
     """
     if isinstance(value, Estimate):
-        return value
+        return value.in_float32()
     found = f"a dictionary with {', '.join(sorted(map(str, value)))}" if isinstance(value, Mapping) else f"a {type(value).__name__}"
     raise TypeError(
         f"the geometry input is {found}; expected GEOMETRY of this pack, as Estimate Geometry, Depth Image to Geometry, "

@@ -17,7 +17,7 @@ from ..model_loader.host import image_placement
 from ..utils import resize_map, to_rgb
 from .batches import counted, joined, to_output
 from .checks import check_geometry
-from .known import NO_DEPTH, check_numbers, depth_input, known_of, number_widgets, pictures_with
+from .known import NO_DEPTH, check_numbers, depth_input, known_of, masks_of, number_widgets, pictures_with
 from .live import MAX_PICTURES as MAX_SHOWN
 from .live import Payload, picture_payload, shown_on_node
 from .sockets import EFFECTS, Inputs, Widget
@@ -28,6 +28,8 @@ NO_POINT = -1.0
 
 MAX_DISTANCE = 10000.0
 _DARKENED = 0.25
+# What core's nodes hand on where a picture has no alpha.
+_NO_MASK = (64, 64)
 
 # name: (default, lowest, highest, step, tooltip)
 _LIMITS = {
@@ -271,9 +273,9 @@ def _blank(geometry: Any, depth: Tensor | None) -> Tensor:
 
 def _masks(mask: Tensor, pictures: Tensor) -> Tensor:
     """(B, 1, H, W) in [0, 1] of the pictures' size, of a MASK (B, H, W) or (H, W)."""
-    masks = to_rgb(mask.reshape(-1, *mask.shape[-2:])[..., None])[:, :1]
-    if len(masks) not in (1, len(pictures)):
-        raise ValueError(f"mask holds {len(masks)} pictures, image {len(pictures)}; link as many masks as pictures, or a single one")
+    masks = masks_of(mask, "mask", len(pictures))
+    if masks.shape[-2:] == _NO_MASK and masks.shape[-2:] != pictures.shape[-2:] and not bool(masks.any()):
+        raise ValueError("mask is black and 64x64, as Load Image gives it for a picture without alpha: leave it unconnected")
     return resize_map(masks, pictures.shape[-2], pictures.shape[-1]).expand(len(pictures), -1, -1, -1).to(pictures.device)
 
 

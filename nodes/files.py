@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor
 
-from ..geometry.checks import check_choice
+from ..geometry.checks import check_alike, check_choice
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.files import FORMATS, SaveOptions, load_estimate, resolve_inside, save_estimate
 from ..geometry.files.paths import move_to_free
@@ -285,11 +285,12 @@ def pictures_of(estimate: Estimate, image: Tensor, whole: bool) -> list[Tensor]:
     """(1, 3, h, w) for each picture of the estimate, at their own size, or all of them as one (B, 3, h, w).
 
     Raises:
-        ValueError: Another number of pictures.
+        ValueError: Another number of pictures, or another shape.
     """
     pictures = to_rgb(image)
     if len(pictures) != estimate.batch:
         raise ValueError(f"{len(pictures)} pictures for a geometry of {estimate.batch}; give as many")
+    check_alike("geometry", (estimate.height, estimate.width), (pictures.shape[-2], pictures.shape[-1]))
     return [pictures] if whole else list(pictures.split(1))
 
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from ..geometry.checks import check_range
+from ..geometry.checks import check_alike, check_range
 from ..geometry.conventions import decode_normal_map
 from ..geometry.depth_image import image_to_depth
 from ..geometry.estimate import Estimate
@@ -42,7 +43,9 @@ def known_of(pictures: Tensor, geometry: Any, depth: Tensor | None, normal_map: 
     """What is known of the pictures, one estimate each: the geometry if there is one, else what the maps show, at the pictures' size."""
     batch, _, height, width = pictures.shape
     if geometry is not None:
-        return _for_batch(check_geometry(geometry), batch, "geometry")
+        known_one = check_geometry(geometry)
+        check_alike("geometry", (known_one.height, known_one.width), (height, width))
+        return _for_batch(known_one, batch, "geometry")
     known = []
     if normal_map is not None:
         normals = decode_normal_map(resize_map(to_rgb(normal_map), height, width), coding)
@@ -53,6 +56,35 @@ def known_of(pictures: Tensor, geometry: Any, depth: Tensor | None, normal_map: 
     if not known:
         raise ValueError("there is nothing to light by: link a normal map, a depth picture (near = white), or geometry")
     return known[0] if len(known) == 1 else replace(known[1], normals=known[0].normals)
+
+
+def masks_of(mask: Any, name: str, total: int, of: str = "image") -> Tensor:
+    """A MASK as maps, for pictures that it belongs to.
+
+    Args:
+        mask: (B, H, W), (B, 1, H, W) or (H, W), of floats or bool; of any size.
+        name: What errors call it.
+        total: How many pictures there are.
+        of: What errors call those.
+
+    Returns:
+        (1 or total, 1, H, W) float32 in [0, 1].
+
+    Raises:
+        TypeError: Not a mask.
+        ValueError: Of another form or number of pictures, or NaN.
+    """
+    if not isinstance(mask, Tensor) or not (mask.is_floating_point() or mask.dtype == torch.bool):
+        found = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+        raise TypeError(f"{name} is of type {found}; expected a MASK: (batch, height, width) in [0, 1]")
+    masks = mask[:, 0] if mask.ndim == 4 and mask.shape[1] == 1 else mask[None] if mask.ndim == 2 else mask
+    if masks.ndim != 3 or masks.numel() == 0:
+        raise ValueError(f"{name} has shape {tuple(mask.shape)}; expected (batch, height, width) with at least one pixel")
+    if len(masks) not in (1, total):
+        raise ValueError(f"{name} holds {len(masks)} masks, {of} {total} pictures; accepted: one, or one each")
+    if bool(masks.isnan().any()):
+        raise ValueError(f"{name} holds {int(masks.isnan().sum())} NaN values; every pixel must be a number in [0, 1]")
+    return masks[:, None].to(torch.float32).clamp(0, 1)
 
 
 def _for_batch(estimate: Estimate, batch: int, name: str) -> Estimate:

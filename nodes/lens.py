@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..geometry.checks import check_choice
+from ..geometry.checks import check_choice, check_whole
 from ..geometry.effects.bokeh import MAX_BLADES
 from ..geometry.effects.colour import linear_colour
 from ..geometry.effects.depth_of_field import MAX_STOPS, depth_of_field
@@ -205,6 +205,7 @@ class DepthOfField:
     ) -> Any:
         """One picture a picture."""
         numbers = (focus, blur, f_number, focal_length, sensor, rotation, highlights)
+        check_whole("blades", blades, 0, MAX_BLADES)
         check_numbers(_LENS_NUMBERS, dict(zip(_LENS_NUMBERS, numbers, strict=True)))
         lens = Focus(focus, unit, chosen_point(point_x, point_y), blur, f_number, focal_length, sensor)
         pictures = bright_pictures(image)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..geometry.checks import check_choice, check_range
+from ..geometry.checks import check_alike, check_choice, check_range
 from ..geometry.conventions import NormalMapCoding, encode_normal_map
 from ..geometry.derive import with_normals
 from ..geometry.estimate import Estimate
@@ -230,6 +230,7 @@ def _photos(image: Tensor, whole: Estimate | None) -> Tensor:
     if whole is None:
         return pictures
     check_count("image", len(pictures), whole.batch)
+    check_alike("the normals", (whole.height, whole.width), (pictures.shape[-2], pictures.shape[-1]))
     return resize_picture(pictures, whole.height, whole.width).expand(whole.batch, -1, -1, -1)
 
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ..geometry.checks import check_choice, check_range
+from ..geometry.checks import check_choice, check_range, check_whole
 from ..geometry.derive import with_normals
 from ..geometry.estimate import Estimate
 from ..geometry.refine import MAX_RADIUS, MAX_STRENGTH, Derive, join_refined, refine_geometry
@@ -72,7 +72,7 @@ class RefineGeometry:
     def execute(self, image: Tensor, geometry: Estimate, strength: float = 1.0, radius: int = 0, normals: str = AUTO) -> tuple[Estimate]:
         """The refined geometry."""
         check_range("strength", strength, 0, MAX_STRENGTH)
-        check_range("radius", radius, 0, MAX_RADIUS)
+        check_whole("radius", radius, 0, MAX_RADIUS)
         check_choice("normals", normals, (AUTO, AS_THEY_ARE))
         derive = with_normals if normals == AUTO else None
         return (_refined(to_rgb(image), geometry, strength, int(radius), derive),)

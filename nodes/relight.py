@@ -22,7 +22,7 @@ from ..geometry.srgb import hex_to_linear
 from ..model_loader.host import throw_if_interrupted
 from ..utils import resize_map, to_rgb
 from .batches import counted, joined, to_output
-from .known import NO_DEPTH, check_numbers, depth_input, known_of, number_widgets, pictures_with
+from .known import NO_DEPTH, check_numbers, depth_input, known_of, masks_of, number_widgets, pictures_with
 from .lights import PLACE_NUMBERS, SHADOWS, SIZE, WHITE, check_lights, colour_widget, kind_widget, light_plan, lights_input
 from .live import Payload, in_page, picture_payload, shown_on_node
 from .sockets import CATEGORY, Inputs
@@ -241,9 +241,7 @@ def _skies(mask: Tensor | None, pictures: Tensor, find: bool) -> Iterator[Tensor
     total, _, height, width = pictures.shape
     if mask is None:
         return iter((find,) * total)
-    masks = mask.reshape(-1, 1, *mask.shape[-2:]).float()
-    if len(masks) not in (1, total):
-        raise ValueError(f"sky_mask holds {len(masks)} masks, image {total} pictures; accepted: one, or one each")
+    masks = masks_of(mask, "sky_mask", total)
     return (resize_map(masks[index % len(masks)][None], height, width) > 0.5 for index in range(total))
 
 

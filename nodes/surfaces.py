@@ -16,6 +16,7 @@ from ..geometry.textures.height import check_size, height_to_normals, image_to_h
 from ..utils import resize_map, to_rgb
 from .batches import one_by_one
 from .checks import check_geometry
+from .known import masks_of
 from .sockets import Widget
 from .widgets import CODINGS, image_input
 
@@ -40,7 +41,7 @@ def heights(image: Tensor) -> Tensor:
 
 def planar(image: Tensor) -> Tensor:
     """(B, 3, H, W) in [0, 1] of pictures; those too large for a material are refused before memory is taken."""
-    if image.ndim in (3, 4):
+    if isinstance(image, Tensor) and image.ndim in (3, 4):
         check_size(image.shape[-3], image.shape[-2])
     return to_rgb(image)
 
@@ -117,7 +118,5 @@ def _derived(estimate: Estimate) -> Estimate:
 
 def _mask_of(mask: Tensor, known: Estimate) -> Tensor:
     """(B, 1, H, W) bool of a MASK of any size."""
-    stack = (mask if mask.ndim == 3 else mask[None])[:, None].float()
-    check_count("mask", len(stack), known.batch)
-    sized = resize_map(stack, known.height, known.width) >= 0.5
+    sized = resize_map(masks_of(mask, "mask", known.batch, "the normals"), known.height, known.width) >= 0.5
     return sized.expand(known.batch, -1, -1, -1).to(known.device)

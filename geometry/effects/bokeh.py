@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..checks import check_range
+from ..checks import check_whole
 
 MAX_BLADES = 16
 # (largest radius in pixels, how many times smaller the layer is made)
@@ -34,7 +34,7 @@ def aperture_kernel(radius: float, blades: int = 0, rotation: float = 0.0) -> Te
     Raises:
         ValueError: Blades out of range.
     """
-    check_range("blades", blades, 0, MAX_BLADES)
+    check_whole("blades", blades, 0, MAX_BLADES)
     size = abs(radius)
     reach = max(0, math.ceil(size))
     axis = torch.arange(-reach, reach + 1, dtype=torch.float32)

@@ -53,6 +53,8 @@ class Depths(NamedTuple):
     def share_at(self, depth: float) -> float:
         """The share of the way at which a depth lies."""
         near, far = 1 / self.nearest, 1 / self.farthest
+        if depth <= self.nearest:
+            return 0.0
         return min(max((near - 1 / depth) / (near - far), 0.0), 1.0) if near - far > 1e-6 * near else 0.0
 
     def at_point(self, x: float, y: float) -> float:

@@ -10,8 +10,8 @@ from torch import Tensor
 from ..conventions import convert_normals, unit_normals
 from ..derive import with_normals
 from ..edges import edge_radius, sharpen_depth_edges
-from ..estimate import Axes, Estimate
-from ..likely import likely_filled_depth, likely_intrinsics
+from ..estimate import Axes, Estimate, Quantity
+from ..likely import NEAR_FAR_RATIO, likely_filled_depth, likely_intrinsics
 from ..sky import find_sky
 from .lights import Light, LightPlan
 
@@ -49,7 +49,8 @@ def lit_scene(picture: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...],
         sky: (1, 1, H, W) bool, where the sky is; True = look for it.
     """
     height, width = picture.shape[-2:]
-    sized = with_normals(estimate).resized(height, width)
+    ratio = NEAR_FAR_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None
+    sized = with_normals(estimate, near_far_ratio=ratio).resized(height, width)
     normals, depth, intrinsics = _surfaces(sized)
     if isinstance(sky, bool):
         sky = find_sky(picture, sized) if sky and depth is not None else picture.new_zeros(1, 1, height, width, dtype=torch.bool)

@@ -223,6 +223,8 @@ def resolve_inside(folder: str | os.PathLike[str], name: str) -> Path:
         ValueError: The name is empty, absolute, has a drive letter, `..`, control characters or characters and device names that
             Windows reserves, leads out of the folder through a link, or its links cannot be followed.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"the file name is {name!r}, of type {type(name).__name__}; give text, such as 'maps/depth'")
     parts = name.replace("\\", "/").split("/")
     problem = _name_problem(name, parts)
     if problem:

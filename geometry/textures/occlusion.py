@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..camera import depth_to_points
-from ..checks import check_choice, check_depth, check_intrinsics, check_map, check_mask, check_range
+from ..checks import check_choice, check_depth, check_intrinsics, check_map, check_mask, check_range, check_whole
 from ..conventions import convert_normals, unit_normals
 from ..kinds import Axes
 from .height import BORDERS, FREE, SEAMLESS
@@ -113,7 +113,7 @@ def depth_to_occlusion(
 
 def _check_reach(radius: float, directions: int) -> None:
     check_range("radius", radius, 1, MAX_RADIUS)
-    check_range("directions", directions, MIN_DIRECTIONS, MAX_DIRECTIONS)
+    check_whole("directions", directions, MIN_DIRECTIONS, MAX_DIRECTIONS)
 
 
 def _bands(maps: Tensor) -> Iterator[slice]:
