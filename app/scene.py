@@ -84,6 +84,7 @@ def check_result(arguments: argparse.Namespace) -> None:
         raise ValueError(f"{out}: the name ends in {out.suffix or 'no extension'}; this command writes {', '.join(arguments.extensions)}")
     if out.is_dir():
         raise IsADirectoryError(f"{out} is a folder; name the file, such as {out / 'result'}{arguments.extensions[0]}")
+    check_folder(out.parent)
     if not out.exists():
         return
     sources = (getattr(arguments, name, None) for name in ("picture", *_SOURCES))
@@ -92,6 +93,17 @@ def check_result(arguments: argparse.Namespace) -> None:
             raise ValueError(f"{out} is what is read; choose another name for the result")
     if not arguments.overwrite:
         raise FileExistsError(f"{out} is there already; move it, choose another name, or replace it with --overwrite")
+
+
+def check_folder(folder: Path) -> None:
+    """Refuses a folder that cannot be made, as a file stands in its place.
+
+    Raises:
+        NotADirectoryError: Says which file.
+    """
+    there = next((each for each in (folder, *folder.parents) if each.exists()), None)
+    if there is not None and not there.is_dir():
+        raise NotADirectoryError(f"{there} is a file, not a folder that results could be written into; choose another one")
 
 
 def read_scene(arguments: argparse.Namespace, fitted: bool = True) -> Scene:

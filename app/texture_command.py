@@ -210,8 +210,9 @@ def _pbr(arguments: argparse.Namespace) -> int:
     from ..geometry.conventions import encode_normal_map
     from ..geometry.files import atomic_path
     from ..geometry.textures.pbr import pbr_maps
-    from .scene import write_picture
+    from .scene import check_folder, write_picture
 
+    check_folder(arguments.out)
     paths = {name: arguments.out / f"{arguments.picture.stem}_{name}.png" for name in PBR_NAMES}
     _check_free(arguments, paths.values())
     maps = pbr_maps(_material(arguments), _options(arguments))
@@ -277,8 +278,8 @@ def _read_normals(arguments: argparse.Namespace) -> Estimate:
 
     if arguments.picture.suffix.lower() not in _NUMBERS:
         picture = read(arguments.picture)
-        shown = picture.amax(1, keepdim=True) > 1.5 / 255
-        return Estimate(normals=decode_normal_map(picture, arguments.coding), mask=None if bool(shown.all()) else shown)
+        counts = picture.amax(1, keepdim=True) > 1.5 / 255
+        return Estimate(normals=decode_normal_map(picture, arguments.coding), mask=None if bool(counts.all()) else counts)
     known = with_normals(load_estimate(arguments.picture))
     if known.normals is None:
         raise ValueError(f"{arguments.picture} holds relative depth and no normals; its slopes are not known")

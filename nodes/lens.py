@@ -9,12 +9,12 @@ from torch import Tensor
 
 from ..geometry.checks import check_choice, check_whole
 from ..geometry.effects.bokeh import MAX_BLADES
-from ..geometry.effects.colour import linear_colour
 from ..geometry.effects.depth_of_field import MAX_STOPS, depth_of_field
 from ..geometry.effects.depths import UNITS
 from ..geometry.effects.focus import MAX_BLUR, Focus, focused
 from ..geometry.effects.fog import FogBank, add_fog, fog_of
 from ..geometry.estimate import Estimate
+from ..geometry.srgb import hex_to_linear
 from ..model_loader.host import image_placement
 from ..utils import to_planar, to_rgb
 from .batches import counted, joined, to_output
@@ -125,7 +125,7 @@ class Fog:
         """One picture in fog and how thick it is, a picture."""
         check_choice("sky", sky, SKIES)
         check_numbers(_FOG_NUMBERS, {"density": density, "start": start, "height_falloff": height_falloff})
-        fog, light = FogBank(density, start, height_falloff), linear_colour(colour)
+        fog, light = FogBank(density, start, height_falloff), hex_to_linear(colour)
         pictures = to_rgb(image)
         if geometry is None and depth is None:
             raise ValueError(NO_DEPTH)

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..checks import check_whole
 
 MAX_BLADES = 16
+MAX_ROTATION = 360000.0
 # (largest radius in pixels, how many times smaller the layer is made)
 _SIZES = ((4.0, 1), (16.0, 2), (48.0, 4))
 LARGEST_STEP = 8

@@ -17,11 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..checks import check_map, check_range
+from ..checks import check_map, check_range, check_whole
 from ..edges import largest_within, neighbours_largest
 from ..srgb import linear_to_srgb, srgb_to_linear
 from ..uncovered import fill_uncovered
-from .bokeh import LARGEST_STEP, MAX_BLADES, blur_layer, size_step
+from .bokeh import LARGEST_STEP, MAX_BLADES, MAX_ROTATION, blur_layer, size_step
 
 MAX_CIRCLE = 512.0
 """The largest diameter in pixels; what is farther out of focus is blurred by this."""
@@ -81,7 +81,8 @@ def depth_of_field(picture: Tensor, circle: Tensor, *, blades: int = 0, rotation
     """
     check_map(picture, 3, "picture")
     check_map(circle, 1, "circle", like=picture)
-    check_range("blades", blades, 0, MAX_BLADES)
+    check_whole("blades", blades, 0, MAX_BLADES)
+    check_range("rotation", rotation, -MAX_ROTATION, MAX_ROTATION)
     check_range("highlights", highlights, 0, MAX_STOPS)
     pairs = zip(picture.split(1), circle.split(1), strict=True)
     return torch.cat([_through_lens(each, sizes, blades, rotation, highlights) for each, sizes in pairs])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..camera import pixel_to_ray
-from ..checks import check_choice
+from ..checks import check_choice, check_range
 
 KINDS = DIRECTIONAL, POINT = ("directional", "point")
 NEAREST_LAMP = 0.05
@@ -42,13 +42,13 @@ class Light:
     shadow: float | None = None
 
     def __post_init__(self) -> None:
-        numbers = (*self.position, *self.colour, self.intensity, self.size, self.shadow or 0.0)
-        if not all(math.isfinite(value) for value in numbers):
-            raise ValueError(f"{self} holds a number that is not finite")
-        if min(*self.colour, self.intensity, self.size) < 0:
-            raise ValueError(f"{self} takes light away; colour, intensity and size must be 0 or more")
+        for name, value in (("colour", min(self.colour)), ("colour", max(self.colour)), ("intensity", self.intensity), ("size", self.size)):
+            if not 0 <= value < math.inf:
+                raise ValueError(f"the light's {name} is {value}; accepted: 0 and above, which takes no light away")
         if not 0 <= (self.shadow or 0.0) <= 1:
             raise ValueError(f"the light's shadow is {self.shadow}; expected 0 to 1")
+        if not all(map(math.isfinite, self.position)):
+            raise ValueError(f"the light's place is {self.position}; every number must be finite")
         if not self.is_point and not any(self.position):
             raise ValueError("the light's direction is (0, 0, 0), which points nowhere; give (0, 0, 1) for a light beside the viewer")
 
@@ -70,7 +70,7 @@ class LightPlan:
         shadow: As `Light`.
 
     Raises:
-        ValueError: A kind that there is not.
+        ValueError: A kind that there is not, an elevation beyond 90 degrees, or a lamp that is not before the viewer.
     """
 
     kind: str = DIRECTIONAL
@@ -86,6 +86,10 @@ class LightPlan:
 
     def __post_init__(self) -> None:
         check_choice("light", self.kind, KINDS)
+        if self.kind == DIRECTIONAL:
+            check_range("elevation", self.elevation, -90, 90)
+        elif not 0 < self.depth < math.inf:
+            raise ValueError(f"the light stands at depth {self.depth}; accepted: above 0, which is before the viewer")
 
     def placed(self, intrinsics: Tensor, height: int, width: int) -> Light:
         """The lamp in front of a camera.

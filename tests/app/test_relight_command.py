@@ -62,7 +62,9 @@ def test_the_file_is_what_the_node_makes(files):
         (("--colour", "red"), "--colour is 'red'; accepted: #"),
         (("--ambient-below", "red"), "--ambient-below is 'red'; accepted: #"),
         (("--specular", "2"), "specular is 2.0; accepted: 0 to 1"),
-        (("--intensity", "-1"), "takes light away"),
+        (("--intensity", "-1"), "the light's intensity is -1.0; accepted: 0 and above"),
+        (("--light", "1,91"), "elevation is 91.0; accepted: -90 to 90"),
+        (("--point", "0.5,0.5,-1"), "the light stands at depth -1.0; accepted: above 0"),
     ],
 )
 def test_bad_words_are_named(words, message, files, capsys):

@@ -1,0 +1,145 @@
+"""What scripts and other packs link to the nodes of effects, textures and meshes: refused with words, or taken as meant."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.files.paths import resolve_inside
+from depth_normal.nodes.effects import DepthMask, ForegroundCutout
+from depth_normal.nodes.lens import DepthOfField, Fog
+from depth_normal.nodes.lights import Light
+from depth_normal.nodes.materials import DetailNormals
+from depth_normal.nodes.meshes import SaveMesh
+from depth_normal.nodes.refine import RefineGeometry
+from depth_normal.nodes.relight import DepthParallax, Relight
+from depth_normal.nodes.textures import AmbientOcclusion, Curvature, HeightToNormal, NormalToHeight
+
+HEIGHT, WIDTH = 12, 16
+IMAGE = torch.rand(1, HEIGHT, WIDTH, 3, generator=torch.Generator().manual_seed(0))
+
+
+def geometry(quantity=Quantity.METRIC_DEPTH, dtype=torch.float32, normals=True, sides=(HEIGHT, WIDTH)):
+    depth = torch.linspace(1, 4, sides[0], dtype=dtype).view(1, 1, -1, 1).expand(1, 1, *sides)
+    up = torch.tensor((0.0, 0.0, 1.0), dtype=dtype).view(1, 3, 1, 1).expand(1, 3, *sides)
+    return Estimate(depth, quantity, up if normals else None)
+
+
+def result(made):
+    return made["result"] if isinstance(made, dict) else made
+
+
+@pytest.mark.parametrize("picture", ["a path", None, [1], np.ones((1, 4, 4, 3), np.float32)], ids=lambda each: type(each).__name__)
+@pytest.mark.parametrize("node", [Relight, DepthParallax, Fog, DepthOfField, ForegroundCutout, HeightToNormal, RefineGeometry])
+def test_what_is_no_picture_is_named(node, picture):
+    known = {} if node is HeightToNormal else {"geometry": geometry()}
+    settings = {"move": "orbit", "frames": 1} if node is DepthParallax else {}
+    with pytest.raises(TypeError, match=f"the picture is of type {type(picture).__name__}; expected a tensor"):
+        node().execute(picture, **known, **settings)
+
+
+MASKED = {
+    "mask": lambda mask: ForegroundCutout().execute(IMAGE, mask=mask),
+    "the normals' mask": lambda mask: NormalToHeight().execute(IMAGE, mask=mask),
+    "sky_mask": lambda mask: Relight().execute(IMAGE, geometry=geometry(), sky_mask=mask),
+}
+
+
+@pytest.mark.parametrize("use", MASKED.values(), ids=MASKED)
+@pytest.mark.parametrize(
+    ("mask", "kind", "message"),
+    [
+        ("a path", TypeError, "mask is of type str; expected a MASK"),
+        (np.ones((1, 4, 4)), TypeError, "mask is of type ndarray"),
+        (torch.ones(1, 4, 4, dtype=torch.uint8), TypeError, "mask is of type torch.uint8"),
+        (torch.ones(4), ValueError, r"mask has shape \(4,\); expected \(batch, height, width\)"),
+        (torch.ones(1, 4, 4, 1), ValueError, r"mask has shape \(1, 4, 4, 1\)"),
+        (torch.ones(1, 0, 4), ValueError, r"mask has shape \(1, 0, 4\)"),
+        (torch.full((1, 4, 4), torch.nan), ValueError, "mask holds 16 NaN values"),
+        (torch.ones(2, 4, 4), ValueError, "mask holds 2 masks, .* 1 pictures; accepted: one, or one each"),
+    ],
+)
+def test_what_is_no_mask_of_the_pictures_is_named(use, mask, kind, message):
+    with pytest.raises(kind, match=message):
+        use(mask)
+
+
+@pytest.mark.parametrize("use", MASKED.values(), ids=MASKED)
+def test_masks_may_have_any_form_that_means_one(use):
+    half = torch.zeros(1, HEIGHT, WIDTH)
+    half[..., : WIDTH // 2] = 1
+    expected = result(use(half))[0]
+    for like in (half[0], half[None], half > 0.5, half.half(), half * 3 - 1):
+        assert torch.equal(result(use(like))[0], expected)
+
+
+def test_load_images_empty_mask_is_no_mask_to_cut_out_by():
+    with pytest.raises(ValueError, match="black and 64x64, as Load Image gives it"):
+        ForegroundCutout().execute(IMAGE, mask=torch.zeros(1, 64, 64))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_geometry_of_other_numbers_is_taken(dtype):
+    known = geometry(dtype=dtype)
+    for made in (
+        Relight().execute(IMAGE, geometry=known),
+        Fog().execute(IMAGE, geometry=known),
+        DepthMask().execute(known, image=IMAGE),
+        ForegroundCutout().execute(IMAGE, known),
+        DepthOfField().execute(IMAGE, known),
+        Curvature().execute(geometry=known),
+        AmbientOcclusion().execute(geometry=known, radius=4.0),
+        DetailNormals().execute(geometry=known),
+        DepthParallax().execute(IMAGE, "orbit", 2, geometry=known),
+        RefineGeometry().execute(IMAGE, known),
+    ):
+        (first, *_) = result(made)
+        assert (first.depth if isinstance(first, Estimate) else first).dtype == torch.float32
+
+
+def test_relative_depth_without_normals_is_lit_as_the_other_effects_take_it():
+    (lit,) = result(Relight().execute(IMAGE, geometry=geometry(Quantity.RELATIVE_DEPTH, normals=False)))
+    assert torch.isfinite(lit).all() and not torch.allclose(lit, IMAGE)
+
+
+@pytest.mark.parametrize("node", [Relight, Fog, DepthOfField, ForegroundCutout, RefineGeometry, SaveMesh])
+def test_geometry_of_another_picture_is_refused_by_its_shape(node):
+    tall = geometry(sides=(40, 10))
+    with pytest.raises(ValueError, match="geometry has 10x40 pixels, the picture 16x12: another shape"):
+        node().execute(**{"image": IMAGE, "geometry": tall})
+
+
+def test_rounded_sides_are_no_other_shape():
+    for sides in ((HEIGHT * 3, WIDTH * 3), (HEIGHT // 2, WIDTH // 2 + 1)):
+        result(Fog().execute(IMAGE, geometry(sides=sides)))
+
+
+def test_a_closed_lens_leaves_the_picture():
+    depth = torch.rand(1, HEIGHT, WIDTH, 3)
+    assert torch.equal(result(DepthOfField().execute(IMAGE, depth=depth, blur=0.0))[0], IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (lambda: DepthOfField().execute(IMAGE, geometry(), blades=math.nan), "blades is nan; accepted: 0 to 16"),
+        (lambda: DepthOfField().execute(IMAGE, geometry(), blades="six"), "blades is 'six'"),
+        (lambda: DepthOfField().execute(IMAGE, geometry(), blades=5.5), "blades is 5.5; accepted: whole numbers from 0 to 16"),
+        (lambda: AmbientOcclusion().execute(IMAGE, directions=16.5), "directions is 16.5; accepted: whole numbers"),
+        (lambda: RefineGeometry().execute(IMAGE, geometry(), radius=1.5), "radius is 1.5; accepted: whole numbers"),
+        (lambda: DepthMask().execute(geometry(), near=True), "near is True; accepted: 0 to 10000"),
+        (lambda: DepthMask().execute(geometry(), far=None), "far is None"),
+        (lambda: Fog().execute(IMAGE, geometry(), colour=None), "colour is None; accepted: # and"),
+        (lambda: Light().execute(colour=5), "colour is 5; accepted: # and"),
+    ],
+)
+def test_widgets_values_of_another_kind_are_named(use, message):
+    with pytest.raises(ValueError, match=message):
+        use()
+
+
+def test_a_name_that_is_no_text_is_named(tmp_path):
+    with pytest.raises(TypeError, match="the file name is 5, of type int; give text"):
+        resolve_inside(tmp_path, 5)
