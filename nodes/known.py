@@ -82,7 +82,7 @@ def masks_of(mask: Any, name: str, total: int, of: str = "image") -> Tensor:
         raise ValueError(f"{name} has shape {tuple(mask.shape)}; expected (batch, height, width) with at least one pixel")
     if len(masks) not in (1, total):
         raise ValueError(f"{name} holds {len(masks)} masks, {of} {total} pictures; accepted: one, or one each")
-    if bool(masks.isnan().any()):
+    if not bool((masks == masks).all()):
         raise ValueError(f"{name} holds {int(masks.isnan().sum())} NaN values; every pixel must be a number in [0, 1]")
     return masks[:, None].to(torch.float32).clamp(0, 1)
 
