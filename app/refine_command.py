@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from .arguments import DONE, number
-from .scene import add_result, check_result, say_result
+from .scene import add_result, check_result, result_path, say_result
 
 WRITTEN = (".npz", ".exr")
 
@@ -33,7 +33,7 @@ def _refine(arguments: argparse.Namespace) -> int:
 
     picture, estimate = read(arguments.picture), load_estimate(arguments.geometry)
     refined = refine_geometry(estimate, picture, arguments.strength, arguments.radius, derive=with_normals)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    save_estimate(arguments.out, refined)
+    with result_path(arguments) as path:
+        save_estimate(path, refined)
     say_result(arguments)
     return DONE

@@ -117,13 +117,15 @@ def read_scene(arguments: argparse.Namespace, fitted: bool = True) -> Scene:
         ValueError, OSError: A file cannot be read, two sources are named for one thing, or the file holds several pictures.
     """
     from ..model_loader.load import parse_device
+    from ..model_loader.room import check_effect_room
     from .work import Options, estimate, read
 
     files = _named_files(arguments)
     picture = read(arguments.picture)
+    height, width = picture.shape[-2:]
+    check_effect_room(height, width, parse_device(arguments.device))
     if files:
         device = parse_device(arguments.device)
-        height, width = picture.shape[-2:]
         return Scene(picture.to(device), _from_files(arguments, height, width, fitted).to(device), bits_of(arguments.picture))
     options = Options(chosen_model(arguments), arguments.weights, arguments.dtype, arguments.size, arguments.fov)
     known = estimate(options.load(arguments.device), picture, options)
@@ -210,8 +212,13 @@ def result_path(arguments: argparse.Namespace) -> Iterator[Path]:
     from ..geometry.files import atomic_path
 
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(arguments.out) as path:
-        yield path
+    try:
+        with atomic_path(arguments.out) as path:
+            yield path
+    except OSError as error:
+        if error.filename is not None or not error.strerror:
+            raise
+        raise OSError(error.errno, error.strerror, str(arguments.out)) from error
 
 
 def say_result(arguments: argparse.Namespace, words: str = "", paths: Iterable[Path] = ()) -> None:

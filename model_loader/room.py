@@ -20,6 +20,8 @@ _AT_LEAST = 0.5
 _BYTES_PER_PICTURE_PIXEL = 32
 # Of a result's pixel: three floats, once while it is resized, once as it is, and once in the batch.
 _BYTES_PER_RESULT_PIXEL = 36
+# Of a picture's pixel, half of what fog, light and cut-outs take beside the picture; depth of field takes more.
+_BYTES_PER_EFFECT_PIXEL = 56
 _GIGABYTE = 2**30
 _STEP = 32
 
@@ -84,6 +86,27 @@ def check_result_room(pictures: int, height: int, width: int) -> None:
         f"{many} of {width}x{height} would take {_gigabytes(need)} of memory, of which {_gigabytes(room)} are free: lower the resolution "
         f"to {max(fits, 64)} or less{fewer}"
     )
+
+
+def check_effect_room(height: int, width: int, device: torch.device) -> None:
+    """Refuses a picture whose effects (light, fog, a lens, a mask) are certain not to fit.
+
+    Args:
+        height: Of the picture.
+        width: Of the picture.
+        device: Where they are computed.
+
+    Raises:
+        MemoryError: As `check_network_room`.
+    """
+    room, need = _free_memory(device), height * width * _BYTES_PER_EFFECT_PIXEL
+    if need > room:
+        shrink = math.sqrt(room / need)
+        rows, columns = (max(64, math.floor(side * shrink) // 64 * 64) for side in (height, width))
+        raise MemoryError(
+            f"a picture of {width}x{height} takes at least {_gigabytes(need)} of the memory of {device}, of which there are "
+            f"{_gigabytes(room)}: make it smaller (up to about {columns}x{rows}), or close other programs"
+        )
 
 
 def free_main_memory() -> float:

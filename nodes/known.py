@@ -14,6 +14,7 @@ from ..geometry.conventions import decode_normal_map
 from ..geometry.depth_image import image_to_depth
 from ..geometry.estimate import Estimate
 from ..model_loader.host import default_device
+from ..model_loader.room import check_effect_room
 from ..utils import resize_map, to_rgb
 from .batches import one_by_one
 from .checks import check_geometry
@@ -42,6 +43,7 @@ def depth_input(purpose: str) -> Widget:
 def known_of(pictures: Tensor, geometry: Any, depth: Tensor | None, normal_map: Tensor | None = None, coding: str = CODINGS[0]) -> Estimate:
     """What is known of the pictures, one estimate each: the geometry if there is one, else what the maps show, at the pictures' size."""
     batch, _, height, width = pictures.shape
+    check_effect_room(height, width, default_device())
     if geometry is not None:
         known_one = check_geometry(geometry)
         check_alike("geometry", (known_one.height, known_one.width), (height, width))

@@ -1,6 +1,8 @@
 """A picture, what is known of it, and where one result goes: what the commands of effects have in common."""
 
 import argparse
+import errno
+import os
 
 import cv2
 import numpy as np
@@ -113,3 +115,17 @@ def test_half_a_result_is_not_left(tmp_path):
         path.write_bytes(b"half")
         raise RuntimeError
     assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_names_the_result(tmp_path):
+    arguments = argparse.Namespace(out=tmp_path / "a.png", overwrite=False)
+    with pytest.raises(OSError, match="No space left") as error, scene.result_path(arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert error.value.filename == str(arguments.out) and not list(tmp_path.iterdir())
+
+
+def test_a_file_in_place_of_the_results_folder_is_named_before_anything_is_read(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    arguments = argparse.Namespace(out=tmp_path / "file" / "sub" / "a.png", overwrite=False, extensions=(".png",))
+    with pytest.raises(NotADirectoryError, match="file is a file, not a folder"):
+        scene.check_result(arguments)

@@ -105,3 +105,10 @@ def test_a_gpu_is_asked_for_all_that_it_has(monkeypatch):
     with pytest.raises(MemoryError, match=r"of the memory of cuda, which has 8\.0 GB"):
         room.check_network_room(annotator, torch.device("cuda"), (3000, 4000), 4512)
     room.check_network_room(annotator, torch.device("mps"), (3000, 4000), 4512)
+
+
+def test_effects_on_a_picture_that_cannot_fit_are_refused_with_one_that_does(eight):
+    with pytest.raises(MemoryError, match=r"16384x16384 takes at least 14\.0 GB .* 8\.0 GB: make it smaller \(up to about") as error:
+        room.check_effect_room(16384, 16384, CPU)
+    columns, rows = map(int, re.search(r"about (\d+)x(\d+)", str(error.value)).groups())
+    room.check_effect_room(rows, columns, CPU)

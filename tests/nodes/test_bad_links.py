@@ -8,6 +8,7 @@ import torch
 
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files.paths import resolve_inside
+from depth_normal.model_loader import room
 from depth_normal.nodes.effects import DepthMask, ForegroundCutout
 from depth_normal.nodes.lens import DepthOfField, Fog
 from depth_normal.nodes.lights import Light
@@ -143,3 +144,10 @@ def test_widgets_values_of_another_kind_are_named(use, message):
 def test_a_name_that_is_no_text_is_named(tmp_path):
     with pytest.raises(TypeError, match="the file name is 5, of type int; give text"):
         resolve_inside(tmp_path, 5)
+
+
+@pytest.mark.parametrize("node", [Relight, Fog, DepthOfField, RefineGeometry])
+def test_a_picture_beyond_the_memory_is_refused(node, monkeypatch):
+    monkeypatch.setattr(room, "free_main_memory", lambda: 1000.0)
+    with pytest.raises(MemoryError, match=r"a picture of 16x12 takes at least .* make it smaller"):
+        node().execute(image=IMAGE, geometry=geometry())
