@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MAPS = (".png", ".exr")
 ESTIMATES = (".npz", ".exr", ".pfm", ".png")
 PBR_NAMES = ("height", "normal", "ao", "curvature")
+AUTO = "auto"
 BORDER_CHOICES, DERIVATIVE_CHOICES = ("free", "seamless"), ("central", "spline")
 """Those of `geometry.textures`, which imports torch; a test compares them. Also:"""
 DETAIL_CHOICES = ("both", "normals", "photo")
@@ -57,7 +58,7 @@ def add_texture(parser: argparse.ArgumentParser) -> None:
 
 def _add_height(parser: argparse.ArgumentParser) -> None:
     _add_coding(parser, "how IN stores its vectors")
-    _add_surface(parser)
+    _add_surface(parser, (AUTO, *DERIVATIVE_CHOICES))
     parser.add_argument("--level", action="store_true", help="take the mean slope out first, as of a wall photographed at an angle")
     flatten = "make shapes of this width half as high, wider ones flatter (default: none)"
     parser.add_argument("--flatten", type=number, default=0.0, metavar="PIXELS", help=flatten)
@@ -66,7 +67,7 @@ def _add_height(parser: argparse.ArgumentParser) -> None:
 def _add_normals(parser: argparse.ArgumentParser) -> None:
     _add_coding(parser, "how OUT stores its vectors")
     _add_range(parser)
-    _add_surface(parser)
+    _add_surface(parser, DERIVATIVE_CHOICES)
 
 
 def _add_curvature(parser: argparse.ArgumentParser) -> None:
@@ -76,14 +77,14 @@ def _add_curvature(parser: argparse.ArgumentParser) -> None:
         "--strength", type=number, default=0.0, metavar="N", help="contrast (default: 1 %% of the pixels is white or black)"
     )
     parser.add_argument("--show", choices=("curvature", "edges", "cavities"), default="curvature", help="one map of the three")
-    _add_surface(parser, derivative=False)
+    _add_surface(parser)
 
 
 def _add_occlusion(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from-depth", action="store_true", help="IN holds depth of a picture with its camera (.npz, .exr), not heights")
     _add_reach(parser, 64.0)
     _add_range(parser)
-    _add_surface(parser, derivative=False)
+    _add_surface(parser)
 
 
 def _add_pbr(parser: argparse.ArgumentParser) -> None:
@@ -93,11 +94,11 @@ def _add_pbr(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace files that are there already")
 
 
-def _add_surface(parser: argparse.ArgumentParser, derivative: bool = True) -> None:
+def _add_surface(parser: argparse.ArgumentParser, derivatives: tuple[str, ...] = ()) -> None:
     _add_borders(parser, "seamless: the map tiles (default: %(default)s)")
-    if derivative:
-        measured = "how slopes are measured: calm beside steps, or truer to smooth surfaces (default: %(default)s)"
-        parser.add_argument("--derivative", choices=DERIVATIVE_CHOICES, default=DERIVATIVE_CHOICES[0], help=measured)
+    if derivatives:
+        measured = "of a height: central, calm beside steps; spline, truer to smooth surfaces (default: %(default)s)"
+        parser.add_argument("--derivative", choices=derivatives, default=derivatives[0], help=measured)
     add_result(parser, MAPS)
 
 

@@ -10,7 +10,7 @@ from ..geometry.checks import check_choice, check_range
 from ..geometry.conventions import NormalMapCoding, encode_normal_map
 from ..geometry.estimate import Estimate, Quantity
 from ..geometry.textures.curvature import MAX_SCALE, curvature_maps, mean_curvature
-from ..geometry.textures.height import BORDERS, FREE, height_to_image, height_to_normals, image_to_height, normals_to_height
+from ..geometry.textures.height import AUTO, BORDERS, FREE, height_to_image, height_to_normals, image_to_height, normals_to_height
 from ..geometry.textures.occlusion import MAX_DIRECTIONS, MAX_RADIUS, MIN_DIRECTIONS, height_to_occlusion
 from ..geometry.textures.pbr import with_contrast
 from ..geometry.textures.slopes import DERIVATIVES
@@ -79,7 +79,8 @@ class NormalToHeight:
         level = "Takes the mean slope out first, as of a wall photographed at an angle. Seamless heights have none."
         flatten = "A shape of this width in pixels becomes half as high, wider ones flatter: fine relief gets the grey levels. 0: all stay."
         derivative = (
-            "How slopes are measured. central: calm beside steps. spline: truer to smooth surfaces. Height to Normal undoes either."
+            "Where the normals are from. spline: a surface, rendered, baked, or a model's. central: a height map, by differences of its "
+            "pixels. auto: whichever explains them better."
         )
         mask = "White where the normals count. The height goes on smoothly over the rest, as over black pixels of a normal map."
         return {
@@ -92,7 +93,7 @@ class NormalToHeight:
                 "borders": borders_widget(),
                 "level": switch_widget(False, level),
                 "flatten": number_widget(0.0, 0.0, MAX_FLATTEN, 1.0, flatten),
-                "derivative": choice_widget(DERIVATIVES, derivative, advanced=True),
+                "derivative": choice_widget((AUTO, *DERIVATIVES), derivative, advanced=True),
             },
         }
 
@@ -105,7 +106,7 @@ class NormalToHeight:
         borders: str = FREE,
         level: bool = False,
         flatten: float = 0.0,
-        derivative: str = DERIVATIVES[0],
+        derivative: str = AUTO,
     ) -> tuple[Tensor, float, Estimate]:
         """One height a picture."""
         whole = surface_normals(normal_map, normal_coding, geometry, mask)
@@ -136,7 +137,8 @@ class HeightToNormal:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         derivative = (
-            "As in Normal to Height. central: half the difference of both neighbours. spline: of the smooth curve through all pixels."
+            "central: half the difference of both neighbours, calm beside steps and with 8 bits. spline: of the smooth curve through all "
+            "pixels, nearer to a surface that is smooth."
         )
         return {
             "required": {"height": height_input("Heights, white = high; of colours their mean.")},

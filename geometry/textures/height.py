@@ -12,11 +12,14 @@ from ..checks import check_choice, check_map, check_mask, check_range
 from ..conventions import convert_normals, unit_normals
 from ..kinds import Axes
 from ..valid import valid_normals
-from .slopes import CENTRAL, DERIVATIVES, adjoint, border_share, integrated, mirrored_slopes, slopes_of, solved
+from .slopes import CENTRAL, DERIVATIVES, SPLINE, adjoint, border_share, integrated, mirrored_slopes, slopes_of, solved
 from .transforms import exact_dtype
 
 FREE, SEAMLESS = BORDERS = ("free", "seamless")
 """free: each border ends where it ends. seamless: the map continues at its opposite border."""
+
+AUTO = "auto"
+"""The derivative whose slopes of a height come nearest to those of the normals."""
 
 MAX_SLOPE = 10.0
 """Steepest slope that a normal stands for, 84 degrees: what leans farther, or faces away, is taken to lean so far in its direction."""
@@ -31,6 +34,8 @@ _EXACT_PIXELS = 2**24
 _HOLE_WEIGHT = 1e-3
 _ITERATIONS = 16
 _PRECISION = 1e-4
+# By how much a derivative must leave less unexplained than the plain one.
+_BETTER = 0.98
 # Mean slope that 8 bits and rounding leave in a tile: half a level of 255, doubled for a margin.
 _LEVEL = 0.01
 
@@ -64,7 +69,7 @@ def normals_to_height(
     borders: str = FREE,
     level: bool = False,
     flatten: float = 0.0,
-    derivative: str = CENTRAL,
+    derivative: str = AUTO,
 ) -> Tensor:
     """Integrates normals: the height whose slopes differ least from theirs, in the sense of least squares, everywhere at once.
 
@@ -75,7 +80,8 @@ def normals_to_height(
         borders: One of `BORDERS`.
         level: Whether the mean slope of what counts is taken out first, as that of a wall photographed at an angle.
         flatten: A shape of this width in pixels becomes half as high, wider ones flatter (screened Poisson); 0 = all stay.
-        derivative: One of `DERIVATIVES`; "spline" is truer to smooth surfaces, "central" calmer beside steps.
+        derivative: One of `DERIVATIVES`: "spline" for normals of surfaces, rendered, baked or a network's; "central" for normals that were
+            made of a height by differences of its pixels. Or `AUTO`: whichever leaves less of the slopes unexplained.
 
     Returns:
         (B, 1, H, W) in pixels, larger = nearer the viewer, mean 0. `height_to_normals` of it gives the normals back as far as any height
@@ -91,7 +97,8 @@ def normals_to_height(
         (2008). With holes: conjugate gradients, preconditioned by the same transforms.
     """
     check_map(normals, 3, "normals")
-    _check(normals, borders, derivative)
+    check_choice("derivative", derivative, (AUTO, *DERIVATIVES))
+    _check(normals, borders)
     check_range("flatten", flatten, 0, 1e6)
     known = valid_normals(normals)
     check_mask(weight, known)
@@ -115,7 +122,8 @@ def height_to_normals(height: Tensor, *, borders: str = FREE, derivative: str = 
         ValueError: Wrong shape or names, or too many pixels.
     """
     check_map(height, 1, "height")
-    _check(height, borders, derivative)
+    check_choice("derivative", derivative, DERIVATIVES)
+    _check(height, borders)
     exact = height if derivative == CENTRAL else height.to(exact_dtype(height.device))
     return slopes_to_normals(slopes_of(exact, borders == SEAMLESS, derivative).to(height.dtype))
 
@@ -167,9 +175,8 @@ def check_size(height: int, width: int) -> None:
         )
 
 
-def _check(maps: Tensor, borders: str, derivative: str) -> None:
+def _check(maps: Tensor, borders: str) -> None:
     check_choice("borders", borders, BORDERS)
-    check_choice("derivative", derivative, DERIVATIVES)
     check_size(maps.shape[-2], maps.shape[-1])
 
 
@@ -185,10 +192,30 @@ def _integrated(normals: Tensor, known: Tensor, axes: Axes | str, borders: str, 
     elif seamless and whole:
         _check_level(mean, normals.shape[-2:])
     screening = (math.pi / flatten) ** 2 if flatten else 0.0
-    target = slopes * border_share(slopes, seamless, derivative)
     solve = integrated if whole else partial(_around_holes, known)
-    found = solve(target, seamless, derivative, screening)
+
+    def solved_by(way: str, screening: float) -> Tensor:
+        return solve(slopes * border_share(slopes, seamless, way), seamless, way, screening)
+
+    if derivative == AUTO:
+        plain = [solved_by(way, 0.0) for way in DERIVATIVES]
+        smooth = _is_smooth(plain, slopes, known, seamless)
+        found = torch.where(smooth, *([solved_by(way, screening) for way in (SPLINE, CENTRAL)] if screening else plain[::-1]))
+    else:
+        found = solved_by(derivative, screening)
     return (found - found.mean()).to(normals.dtype)
+
+
+def _is_smooth(heights: list[Tensor], slopes: Tensor, known: Tensor, seamless: bool) -> Tensor:
+    """Whether the height by spline explains slopes better than that by central, (): of DERIVATIVES, in their order.
+
+    What has slopes along one axis only is explained by any, and counts as made by central differences.
+    """
+    central, spline = (
+        torch.where(known, slopes_of(height, seamless, way) - slopes, 0).square().sum()
+        for height, way in zip(heights, DERIVATIVES, strict=True)
+    )
+    return spline < _BETTER * central - torch.finfo(slopes.dtype).eps * slopes.square().sum()
 
 
 def _check_level(mean: Tensor, size: torch.Size) -> None:

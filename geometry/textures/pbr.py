@@ -15,6 +15,7 @@ from .curvature import CurvatureMaps, curvature_maps, mean_curvature
 from .detail import detail_normals, photo_normals
 from .height import FREE, height_to_image, normals_to_height
 from .occlusion import height_to_occlusion
+from .slopes import CENTRAL
 
 NORMALS, PHOTO, BOTH = DETAILS = ("normals", "photo", "both")
 """Where fine relief comes from: the model's normals, light and dark of the photograph, or both, one laid on the other."""
@@ -111,7 +112,7 @@ def pbr_maps(normals: Tensor, options: PbrOptions) -> PbrMaps:
         options: What is asked.
     """
     radius = options.radius_for(*normals.shape[-2:])
-    height = normals_to_height(normals, borders=options.borders, level=True, flatten=2 * radius)
+    height = normals_to_height(normals, borders=options.borders, level=True, flatten=2 * radius, derivative=CENTRAL)
     reach = options.occlusion_radius or max(4.0, radius / 2)
     occlusion = height_to_occlusion(height, radius=reach, directions=options.directions, borders=options.borders)
     bend = curvature_maps(mean_curvature(normals, scale=options.scale, borders=options.borders), scale=options.scale)

@@ -1,0 +1,148 @@
+"""Renders ambient occlusion with Cycles, for `textures.py --scenes`. Runs in a Python that has bpy (`pip install bpy`), not in the pack's own.
+
+    python benchmarks/occlusion_scenes.py --out DIR [--side 128] [--samples 256] [--radius 24]
+
+DIR/height_<name>.npz, a tile that is displaced, seen straight on and surrounded by itself: `height` (H, W) in pixels, `normals` (H, W, 3) of
+the displaced surface in OPENGL axes, `open` (H, W), the share of the sky that it sees. DIR/view_<seed>.npz, things on a floor before a
+wall, those of relight.py: `depth`, `normals`, `intrinsics` as `relight_scenes.py` has them, and `near`, the share of the sky that is left
+by what stands nearer than `radius` pixels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from relight_scenes import _new_scene, _rendered, _things
+
+NAMES = ("bumps", "bricks", "pebbles")
+# Corners of the displaced mesh a pixel, so that it is the smooth surface and not its coarse net.
+FINER = 3
+
+
+def main() -> None:
+    """Renders the tiles and two views."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR")
+    parser.add_argument("--side", type=int, default=128, help="of the tiles (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2], help="of the views")
+    parser.add_argument("--width", type=int, default=640)
+    parser.add_argument("--height", type=int, default=360)
+    parser.add_argument("--samples", type=int, default=256, help="rays a pixel")
+    parser.add_argument("--radius", type=float, default=24.0, help="pixels, of the views")
+    arguments = parser.parse_args()
+    try:
+        import bpy
+    except ImportError:
+        parser.error("this Python has no bpy; install it (pip install bpy) in one of its own, or run the script in Blender")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for name in NAMES:
+        height = tile(name, arguments.side)
+        middles = height[FINER // 2 :: FINER, FINER // 2 :: FINER]
+        np.savez_compressed(arguments.out / f"height_{name}.npz", height=middles, **_seen_from_above(bpy, arguments, height))
+    for seed in arguments.seeds:
+        np.savez_compressed(arguments.out / f"view_{seed}.npz", radius=arguments.radius, **_view(bpy, arguments, seed))
+
+
+def tile(name: str, side: int) -> np.ndarray:
+    """Heights in pixels that tile, float32, FINER times as fine as (side, side) pixels."""
+    chosen = np.random.default_rng(1)
+    y, x = (np.mgrid[: side * FINER, : side * FINER] + 0.5) / FINER - 0.5
+    if name == "bumps":
+        return _blurred(80 * FINER * chosen.random(x.shape), 3.0)
+    if name == "bricks":
+        return _blurred(6.0 * ((x % 32 > 3) & ((y + 4) % 16 > 3)), 1.0)
+    height = np.zeros(x.shape)
+    for _ in range(side * side // 150):
+        radius, (row, column) = chosen.uniform(4, 11), chosen.uniform(0, side, 2)
+        apart = np.hypot(*((each + side / 2) % side - side / 2 for each in (x - column, y - row)))
+        height = np.maximum(height, np.sqrt(np.maximum(radius**2 - apart**2, 0)))
+    return _blurred(height, 0.7)
+
+
+def _blurred(values: np.ndarray, sigma: float) -> np.ndarray:
+    """By a Gaussian of so many pixels, on the torus."""
+    fade = [np.exp(-0.5 * (sigma * FINER * 2 * np.pi * np.fft.fftfreq(length)) ** 2) for length in values.shape]
+    return np.fft.ifft2(np.fft.fft2(values) * fade[0][:, None] * fade[1]).real.astype(np.float32)
+
+
+def _seen_from_above(bpy: Any, arguments: argparse.Namespace, height: np.ndarray) -> dict[str, Any]:
+    """One tile amid its eight neighbours."""
+    side = arguments.side
+    scene = _new_scene(bpy, arguments)
+    scene.render.resolution_x = scene.render.resolution_y = side
+    scene.cycles.pixel_filter_type, scene.cycles.filter_width = "BOX", 0.01
+    camera = scene.camera
+    camera.data.type, camera.data.ortho_scale, camera.data.clip_end = "ORTHO", side, 1000
+    camera.location, camera.rotation_euler = (side / 2, side / 2, 500), (0, 0, 0)
+    around = np.tile(height, (3, 3))
+    rows, columns = (np.mgrid[: len(around), : len(around)] + 0.5) / FINER
+    points = np.stack((columns - side, 2 * side - rows, around), -1).reshape(-1, 3)
+    corner = np.arange(around.size).reshape(around.shape)
+    faces = np.stack((corner[:-1, :-1], corner[1:, :-1], corner[1:, 1:], corner[:-1, 1:]), -1).reshape(-1, 4)
+    mesh = bpy.data.meshes.new("Tile")
+    mesh.vertices.add(len(points))
+    mesh.vertices.foreach_set("co", points.astype(np.float32).ravel())
+    mesh.loops.add(faces.size)
+    mesh.loops.foreach_set("vertex_index", faces.astype(np.int32).ravel())
+    mesh.polygons.add(len(faces))
+    mesh.polygons.foreach_set("loop_start", np.arange(0, faces.size, 4, dtype=np.int32))
+    mesh.update(calc_edges=True)
+    scene.collection.objects.link(bpy.data.objects.new("Tile", mesh))
+    mesh.shade_smooth()
+    mesh.materials.append(_shining(bpy, lambda nodes: nodes.new("ShaderNodeNewGeometry").outputs["Normal"]))
+    normals = _rendered(bpy, scene)
+    normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
+    mesh.materials[0] = _shining(bpy, lambda nodes: _occlusion(nodes).outputs["AO"])
+    return {"normals": normals, "open": _rendered(bpy, scene)[..., 0]}
+
+
+def _view(bpy: Any, arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "blender"))
+    from render_geometry import render_geometry
+
+    scene = _new_scene(bpy, arguments)
+    scene.cycles.pixel_filter_type, scene.cycles.filter_width = "BOX", 0.01
+    _things(bpy, random.Random(seed))
+    geometry = render_geometry(scene)
+    reach = arguments.radius / float(geometry.intrinsics[0, 0])
+
+    def nearest(nodes: Any) -> Any:
+        occlusion, camera, times = _occlusion(nodes), nodes.new("ShaderNodeCameraData"), nodes.new("ShaderNodeMath")
+        times.operation, times.inputs[1].default_value = "MULTIPLY", reach
+        nodes.id_data.links.new(camera.outputs["View Z Depth"], times.inputs[0])
+        nodes.id_data.links.new(times.outputs[0], occlusion.inputs["Distance"])
+        return occlusion.outputs["AO"]
+
+    scene.view_layers[0].material_override = _shining(bpy, nearest)
+    near = _rendered(bpy, scene)[..., 0]
+    return {"depth": geometry.depth, "normals": geometry.normals, "intrinsics": geometry.intrinsics, "near": near}
+
+
+def _occlusion(nodes: Any) -> Any:
+    """Of everything, however far: rays by the cosine law."""
+    node = nodes.new("ShaderNodeAmbientOcclusion")
+    node.samples, node.inputs["Distance"].default_value = 1, 1e6
+    return node
+
+
+def _shining(bpy: Any, value: Any) -> Any:
+    """A material that shows a number of its surface as light."""
+    material = bpy.data.materials.new("Shown")
+    if bpy.app.version < (5, 0, 0):
+        material.use_nodes = True
+    nodes, links = material.node_tree.nodes, material.node_tree.links
+    nodes.remove(nodes["Principled BSDF"])
+    shine = nodes.new("ShaderNodeEmission")
+    links.new(value(nodes), shine.inputs["Color"])
+    links.new(shine.outputs[0], nodes["Material Output"].inputs["Surface"])
+    return material
+
+
+if __name__ == "__main__":
+    main()
