@@ -1,9 +1,9 @@
-"""Renders ambient occlusion with Cycles, for `textures.py --scenes`. Runs in a Python that has bpy (`pip install bpy`), not in the pack's own.
+"""Renders ambient occlusion with Cycles, for `textures.py --scenes`. Runs in a Python that has bpy (`pip install bpy`).
 
     python benchmarks/occlusion_scenes.py --out DIR [--side 128] [--samples 256] [--radius 24]
 
-DIR/height_<name>.npz, a tile that is displaced, seen straight on and surrounded by itself: `height` (H, W) in pixels, `normals` (H, W, 3) of
-the displaced surface in OPENGL axes, `open` (H, W), the share of the sky that it sees. DIR/view_<seed>.npz, things on a floor before a
+DIR/height_<name>.npz, a tile that is displaced, seen straight on and surrounded by itself: `height` (H, W) in pixels, `normals` (H, W, 3)
+of the displaced surface in OPENGL axes, `open` (H, W), the share of the sky that it sees. DIR/view_<seed>.npz, things on a floor before a
 wall, those of relight.py: `depth`, `normals`, `intrinsics` as `relight_scenes.py` has them, and `near`, the share of the sky that is left
 by what stands nearer than `radius` pixels.
 """
@@ -11,7 +11,6 @@ by what stands nearer than `radius` pixels.
 from __future__ import annotations
 
 import argparse
-import math
 import random
 import sys
 from pathlib import Path

@@ -1,11 +1,13 @@
 """How true the maps of materials are, and what they cost: heights, round trips, occlusion, seams, seconds.
 
-    python benchmarks/textures.py [--device cpu] [--threads 1] [--side 2048] [--rounds 3]
+    python benchmarks/textures.py [--scenes DIR] [--device cpu] [--threads 1] [--side 2048] [--rounds 3]
 
 Heights are integrated from the true normals of surfaces that are known, seen straight on, and from the same normals in 8 bits; the error is
 the root mean square in percent of the surface's own height (its standard deviation), where normals count. Peers: Frankot and Chellappa
-(1988), a dozen lines of numpy.fft; and the sparse equations of forward differences between pixels, solved by scipy. Occlusion is compared
-with rays that are cast through the same height one by one. Seams: the mean step over the borders, divided by the mean step inside.
+(1988), a dozen lines of numpy.fft; and the sparse equations of forward differences between pixels, solved by scipy. Sources: heights from
+normal maps that were made in several ways of the heights that skimage's photographs show. Occlusion is compared with rays that are cast
+through the same height one by one; with --scenes, it and normals with Cycles, in what occlusion_scenes.py rendered. Seams: the mean step
+over the borders, divided by the mean step inside.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import argparse
 import math
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 
 import numpy as np
@@ -25,13 +28,23 @@ from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.conventions import encode_normal_map, unit_normals
 from depth_normal.geometry.derive import with_normals
 from depth_normal.geometry.textures.curvature import mean_curvature
-from depth_normal.geometry.textures.height import FREE, SEAMLESS, height_to_normals, normals_to_height, normals_to_slopes, slopes_to_normals
+from depth_normal.geometry.textures.height import (
+    AUTO,
+    FREE,
+    SEAMLESS,
+    height_to_normals,
+    normals_to_height,
+    normals_to_slopes,
+    slopes_to_normals,
+)
 from depth_normal.geometry.textures.occlusion import depth_to_occlusion, height_to_occlusion
 from depth_normal.geometry.textures.seamless import margins, seam_step, seamless_estimate, wrap
-from depth_normal.geometry.textures.slopes import CENTRAL, DERIVATIVES, SPLINE
+from depth_normal.geometry.textures.slopes import CENTRAL, DERIVATIVES, SPLINE, slopes_of
 from depth_normal.geometry.textures.transforms import blurred
 
 SIDE = 256
+# How many times as fine as their pixels the surfaces are that normal maps are made of.
+FINER = 4
 RAYS, RAY_STEP = 256, 0.75
 Surface = tuple[Tensor, Tensor, Tensor, str]
 
@@ -39,6 +52,7 @@ Surface = tuple[Tensor, Tensor, Tensor, str]
 def main() -> None:
     """Prints all tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scenes", type=Path, metavar="DIR", help="compare with Cycles, and nothing else")
     parser.add_argument("--device", default="cpu", help="for the seconds (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--side", type=int, default=2048, help="of the largest maps that are timed (default: %(default)s)")
@@ -46,7 +60,11 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
+    if arguments.scenes:
+        print_scenes(arguments.scenes)
+        return
     print_heights()
+    print_sources()
     print_round_trips()
     print_occlusion()
     print_seams()
@@ -147,6 +165,62 @@ def sparse_height(normals: Tensor, known: Tensor) -> Tensor:
     matrix = matrix - sparse.csr_matrix((np.ones_like(value), (rows, start)), (len(value), counts.size))
     laplacian = (matrix.T @ matrix + 1e-9 * sparse.identity(counts.size)).tocsc()
     return torch.from_numpy(spsolve(laplacian, matrix.T @ value).reshape(1, 1, *counts.shape))
+
+
+def print_sources() -> None:
+    """What the way is worth that slopes are measured in, for normal maps as people have them."""
+    from skimage import data
+
+    ways = (CENTRAL, SPLINE, AUTO)
+    print("\nHeight from normal maps of 8 bits, by where they are from: root mean square error, % of the height\n")
+    print("| height | normal map | " + " | ".join(ways) + " |\n| --- | --- |" + " ---: |" * len(ways))
+    for name in ("brick", "gravel", "grass"):
+        levels = torch.from_numpy(getattr(data, name)()[:128, :128] / 255 * 8)[None, None]
+        fine = blurred(levels.repeat_interleave(FINER, 2).repeat_interleave(FINER, 3), 0.7 * FINER, True)
+        height = fine[..., ::FINER, ::FINER]
+        for source, normals in maps_of(fine, height).items():
+            rounded = unit_normals((encode_normal_map(normals) * 255).round() / 127.5 - 1)
+            found = (normals_to_height(rounded, borders=SEAMLESS, level=True, derivative=way) for way in ways)
+            errors = (relative_error(each, height, torch.ones_like(height, dtype=torch.bool)) for each in found)
+            print(f"| {name} | {source} | " + " | ".join(f"{error:.1f}" for error in errors) + " |")
+
+
+def maps_of(fine: Tensor, height: Tensor) -> dict[str, Tensor]:
+    """Normals of a tile: of its fine surface, as a renderer or baker sees it, and of the height's pixels, as programs make them."""
+    surface = slopes_to_normals(slopes_of(fine, True, SPLINE) * FINER)
+    around = torch.nn.functional.pad(surface, (FINER // 2, FINER - 1 - FINER // 2) * 2, mode="circular")
+    pixels = slopes_of(height, True, CENTRAL)
+    beside = [(each.roll(1, dim) + 2 * each + each.roll(-1, dim)) / 4 for each, dim in zip(pixels.split(1, 1), (-2, -1), strict=True)]
+    return {
+        "rendered, one ray a pixel": surface[..., ::FINER, ::FINER],
+        "rendered, mean of each pixel": unit_normals(torch.nn.functional.avg_pool2d(around, FINER, 1)[..., ::FINER, ::FINER]),
+        "central differences of the height": slopes_to_normals(pixels),
+        "Sobel's of the height": slopes_to_normals(torch.cat(beside, 1)),
+    }
+
+
+def print_scenes(folder: Path) -> None:
+    """Against Cycles."""
+    print("\nNormals of a displaced surface, degrees apart on average; occlusion: mean absolute difference (bias), correlation\n")
+    print("| scene | normals, central | spline | occlusion | correlation |\n| --- | ---: | ---: | ---: | ---: |")
+    for path in sorted(folder.glob("*.npz")):
+        scene = {name: torch.from_numpy(array).float() for name, array in np.load(path).items()}
+        normals = scene["normals"].movedim(-1, 0)[None]
+        if "height" in scene:
+            height, truth = scene["height"][None, None], scene["open"][None, None]
+            made = [height_to_normals(height, borders=SEAMLESS, derivative=way) for way in DERIVATIVES]
+            apart = [f"{torch.rad2deg((each * normals).sum(1).clamp(-1, 1).acos()).mean().item():.2f}" for each in made]
+            found = height_to_occlusion(height, radius=1024, borders=SEAMLESS)
+        else:
+            depth, truth, apart = scene["depth"][None, None], scene["near"][None, None], ["", ""]
+            known = depth > 0
+            filled = torch.where(known, depth, 100)
+            found = depth_to_occlusion(filled, scene["intrinsics"][None], normals, radius=float(scene["radius"]), weight=known)
+            found, truth = found[known], truth[known]
+        error = found - truth
+        together = np.corrcoef(found.flatten().numpy(), truth.flatten().numpy())[0, 1]
+        judged = f"{error.abs().mean().item():.4f} ({error.mean().item():+.4f}) | {together:.3f}"
+        print(f"| {path.stem} | {' | '.join(apart)} | {judged} |")
 
 
 def print_round_trips() -> None:

@@ -15,6 +15,7 @@ from .estimate import Estimate, Quantity
 from .levels import depth_to_nearness, measure_range_of_most
 from .mesh import Mesh
 from .sky import find_sky
+from .textures.transforms import dct, frequencies, idct
 
 NEAR, FAR = RAISED = ("near", "far")
 """What stands out of the plate; "far" makes a mould."""
@@ -145,19 +146,15 @@ def _integrated(right: Tensor, down: Tensor) -> Tensor:
     """The heights (1, 1, H, W) whose differences are nearest to these, (1, 1, H, W - 1) and (1, 1, H - 1, W).
 
     Source:
-        Poisson's equation with free borders is diagonal in the cosine transform, here the Fourier transform of the mirrored map.
+        Poisson's equation with free borders is diagonal in the cosine transform.
     """
     pad = torch.nn.functional.pad
     divergence = pad(right, (0, 1)) - pad(right, (1, 0)) + pad(down, (0, 0, 0, 1)) - pad(down, (0, 0, 1, 0))
-    height, width = divergence.shape[-2:]
-    mirrored = torch.cat((divergence, divergence.flip(-1)), -1)
-    mirrored = torch.cat((mirrored, mirrored.flip(-2)), -2)
-    rows, columns = (
-        2 * torch.cos(math.pi * torch.arange(count).double() / length) - 2 for count, length in ((2 * height, height), (width + 1, width))
-    )
+    rows, columns = (2 * frequencies(length, False, divergence).cos() - 2 for length in divergence.shape[-2:])
     power = rows[:, None] + columns
+    # The mean, of which slopes say nothing.
     power[0, 0] = 1
-    return torch.fft.irfft2(torch.fft.rfft2(mirrored) / power, s=mirrored.shape[-2:])[..., :height, :width]
+    return idct(idct(dct(dct(divergence, -1), -2) / power, -2), -1)
 
 
 def _plate(heights: np.ndarray, width: float, length: float) -> Mesh:

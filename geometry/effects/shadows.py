@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..checks import check_depth, check_intrinsics
 from ..edges import EDGE, largest_within, neighbours_largest
-from ..plane_fit import by_bands
+from ..enlarging import ANOTHER, enlarged_along, middles, same_surface, surface_slope
 from .lights import Light, placed_on, unit
 
 _MIN_STEPS, _MAX_STEPS, _PIXELS_A_STEP = 64, 256, 4
@@ -37,8 +37,6 @@ _TILE = 4
 _ORDER = (0, 8, 2, 10, 12, 4, 14, 6, 3, 11, 1, 9, 15, 7, 13, 5)
 # Half of what hard shadows are averaged over, twice, as a share of the longer side: no combs where a step just missed a rim.
 _BLUR = 0.004
-# What differs by this share of inverse depth from a surface continued straight on is another surface, and what it counts all the same.
-_ANOTHER, _STRAY = 0.15, 0.02
 
 
 def cast_shadow(depth: Tensor, intrinsics: Tensor, light: Light, *, thickness: float = 0.3) -> Tensor:
@@ -61,7 +59,7 @@ def cast_shadow(depth: Tensor, intrinsics: Tensor, light: Light, *, thickness: f
     check_intrinsics(intrinsics, depth.shape[0], depth)
     height, width = depth.shape[-2:]
     pitch = max(1, round(max(height, width) / _RAYS_ALONG))
-    rows, columns = (torch.arange(min(pitch // 2, n - 1), n, pitch, device=depth.device) for n in (height, width))
+    rows, columns = (middles(n, pitch, depth.device) for n in (height, width))
     inverse = 1 / depth
     by_column = inverse.index_select(3, columns)
     small = by_column.index_select(2, rows)
@@ -71,7 +69,7 @@ def cast_shadow(depth: Tensor, intrinsics: Tensor, light: Light, *, thickness: f
     hidden = _smoothed_along(_smoothed_along(hidden, small, means, 3), small, means, 2)
     if pitch == 1:
         return hidden
-    return _enlarged_along(_enlarged_along(hidden, small, by_column, pitch, 2), by_column, inverse, pitch, 3)
+    return enlarged_along(enlarged_along(hidden, small, by_column, pitch, 2), by_column, inverse, pitch, 3)
 
 
 def _marched(inverse: Tensor, small: Tensor, rows: Tensor, columns: Tensor, intrinsics: Tensor, light: Light, thickness: float) -> Tensor:
@@ -180,7 +178,7 @@ def half_thickness(inverse: Tensor, focal: Tensor, most: float = 0.3) -> Tensor:
     reached = 0
     for radius in _RADII:
         rim, reached = largest_within(rim, radius - reached), radius
-        belongs = (near > rim * (1 - _ANOTHER)) & (near < rim * (1 + _ANOTHER))
+        belongs = (near > rim * (1 - ANOTHER)) & (near < rim * (1 + ANOTHER))
         inside = torch.where(belongs & (inside == _WIDEST), radius, inside)
     share = (_THINNEST + _ROUND * pitch * inside / focal.view(-1, 1, 1, 1)).clamp(max=max(most - _BIAS, _THINNEST)) / 2
     return F.interpolate(share, scale_factor=pitch, mode="nearest")[..., : inverse.shape[-2], : inverse.shape[-1]]
@@ -192,66 +190,16 @@ def _fade(inverse: Tensor) -> Tensor:
     return torch.minimum(along[0][:, None], along[1]).div_(_BORDER).clamp_(max=1)
 
 
-def _slope(inverse: Tensor, axis: int) -> Tensor:
-    """How a pixel's own surface goes on along an axis: the smaller of the differences to both neighbours."""
-    if inverse.shape[axis] == 1:
-        return torch.zeros_like(inverse)
-    step = inverse.diff(dim=axis)
-    before = torch.cat((step.narrow(axis, 0, 1), step), axis)
-    after = torch.cat((step, step.narrow(axis, step.shape[axis] - 1, 1)), axis)
-    return torch.where(before.abs() < after.abs(), before, after)
-
-
-def _belongs(found: Tensor, expected: Tensor) -> Tensor:
-    """1 where inverse depth is what a surface has there, down to almost 0 where it is another's."""
-    return (1 - ((found / expected - 1) / _ANOTHER).square()).clamp(min=_STRAY)
-
-
 def _smoothed_along(values: Tensor, inverse: Tensor, means: int, axis: int) -> Tensor:
     """Means along an axis, twice, over so many pixels of the same surface."""
     radius, length = means - 1, values.shape[axis]
     sides = (radius, radius, 0, 0) if axis == 3 else (0, 0, radius, radius)
     padded, depths = (F.pad(each, sides, mode="replicate") for each in (values, inverse))
-    slope = _slope(inverse, axis)
+    slope = surface_slope(inverse, axis)
     total, weights = torch.zeros_like(values), torch.zeros_like(values)
     for place in range(2 * radius + 1):
         aside = place - radius
-        same = (means - abs(aside)) * _belongs(depths.narrow(axis, place, length) - aside * slope, inverse)
+        same = (means - abs(aside)) * same_surface(depths.narrow(axis, place, length) - aside * slope, inverse)
         total.addcmul_(same, padded.narrow(axis, place, length))
         weights += same
     return total / weights
-
-
-def _enlarged_along(values: Tensor, small: Tensor, large: Tensor, pitch: int, axis: int) -> Tensor:
-    """Values at every `pitch`-th pixel of an axis, between them as the surfaces go: of two neighbours, the one of the same surface counts.
-
-    Args:
-        values: (B, 1, h, w).
-        small: Their inverse depth.
-        large: Inverse depth at all pixels of the axis.
-        pitch: Distance of the values.
-        axis: 2 or 3.
-    """
-    length, count = large.shape[axis], values.shape[axis]
-    start = min(pitch // 2, length - 1)
-    place = torch.arange(length, device=values.device)
-    low = ((place - start).div(pitch, rounding_mode="floor")).clamp(0, count - 1)
-    high = (low + 1).clamp(max=count - 1)
-    shape = (1, 1, -1, 1) if axis == 2 else (1, 1, 1, -1)
-    sides = [(index, (place - (start + index * pitch)).to(values).view(shape)) for index in (low, high)]
-    share = (sides[0][1] / pitch).clamp(0, 1)
-    slope = _slope(small, axis) / pitch
-
-    def enlarge(*maps: Tensor) -> tuple[Tensor]:
-        large, *smalls = maps
-        total = weights = None
-        for (index, aside), near in zip(sides, (1 - share, share), strict=True):
-            value, depth, rise = (each.index_select(axis, index) for each in smalls)
-            weight = near * _belongs(torch.addcmul(depth, aside, rise), large)
-            total = weight * value if total is None else total.addcmul_(weight, value)
-            weights = weight if weights is None else weights + weight
-        assert total is not None and weights is not None
-        return (total / weights,)
-
-    (enlarged,) = by_bands(enlarge, 0, large, values, small, slope) if axis == 3 else enlarge(large, values, small, slope)
-    return enlarged

@@ -13,7 +13,7 @@ from ..conventions import convert_normals
 from ..kinds import Axes
 from ..levels import measure_range_of_samples
 from ..valid import valid_normals
-from .height import BORDERS, FREE, SEAMLESS
+from .height import BORDERS, FREE, SEAMLESS, check_size
 from .slopes import slopes_of
 from .transforms import blurred_where
 
@@ -52,6 +52,7 @@ def mean_curvature(
         (B, 1, H, W), 1 / pixels: 1 / R on a ball of radius R that bulges to the viewer, -1 / R in a bowl, half of it on a cylinder.
     """
     check_map(normals, 3, "normals")
+    check_size(*normals.shape[-2:])
     check_choice("borders", borders, BORDERS)
     check_range("scale", scale, 0, MAX_SCALE)
     known = valid_normals(normals)

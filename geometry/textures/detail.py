@@ -9,7 +9,7 @@ from ..checks import check_choice, check_map, check_mask, check_range
 from ..conventions import convert_normals, unit_normals
 from ..kinds import Axes
 from ..valid import valid_normals
-from .height import BORDERS, FREE, SEAMLESS, height_to_normals
+from .height import BORDERS, FREE, SEAMLESS, check_size, height_to_normals
 from .transforms import blurred, blurred_where
 
 MAX_RADIUS = 2048.0
@@ -58,6 +58,7 @@ def detail_normals(
         (B, 3, H, W) unit vectors, OPENGL axes; (0, 0, 1) where there is no normal.
     """
     check_map(normals, 3, "normals")
+    check_size(*normals.shape[-2:])
     check_choice("borders", borders, BORDERS)
     check_range("radius", radius, 1, MAX_RADIUS)
     known = valid_normals(normals)
@@ -84,6 +85,7 @@ def photo_relief(picture: Tensor, *, radius: float = 32.0, borders: str = FREE) 
         (B, 1, H, W), larger = nearer, mean 0, standard deviation 1 (0 where the picture is all of one brightness).
     """
     check_map(picture, 3, "picture")
+    check_size(*picture.shape[-2:])
     check_choice("borders", borders, BORDERS)
     check_range("radius", radius, 1, MAX_RADIUS)
     luminance = (picture * picture.new_tensor(_LUMINANCE).view(1, 3, 1, 1)).sum(1, keepdim=True)

@@ -36,6 +36,8 @@ _ITERATIONS = 16
 _PRECISION = 1e-4
 # By how much a derivative must leave less unexplained than the plain one.
 _BETTER = 0.98
+# Pixels of a side on which that is judged.
+_SAMPLE = 1024
 # Mean slope that 8 bits and rounding leave in a tile: half a level of 255, doubled for a margin.
 _LEVEL = 0.01
 
@@ -192,30 +194,27 @@ def _integrated(normals: Tensor, known: Tensor, axes: Axes | str, borders: str, 
     elif seamless and whole:
         _check_level(mean, normals.shape[-2:])
     screening = (math.pi / flatten) ** 2 if flatten else 0.0
-    solve = integrated if whole else partial(_around_holes, known)
-
-    def solved_by(way: str, screening: float) -> Tensor:
-        return solve(slopes * border_share(slopes, seamless, way), seamless, way, screening)
-
     if derivative == AUTO:
-        plain = [solved_by(way, 0.0) for way in DERIVATIVES]
-        smooth = _is_smooth(plain, slopes, known, seamless)
-        found = torch.where(smooth, *([solved_by(way, screening) for way in (SPLINE, CENTRAL)] if screening else plain[::-1]))
-    else:
-        found = solved_by(derivative, screening)
+        derivative = _likeliest(slopes, known, seamless)
+    solve = integrated if whole else partial(_around_holes, known)
+    found = solve(slopes * border_share(slopes, seamless, derivative), seamless, derivative, screening)
     return (found - found.mean()).to(normals.dtype)
 
 
-def _is_smooth(heights: list[Tensor], slopes: Tensor, known: Tensor, seamless: bool) -> Tensor:
-    """Whether the height by spline explains slopes better than that by central, (): of DERIVATIVES, in their order.
+def _likeliest(slopes: Tensor, known: Tensor, seamless: bool) -> str:
+    """The derivative that leaves less of the slopes unexplained, in the middle of a large map.
 
-    What has slopes along one axis only is explained by any, and counts as made by central differences.
+    What has slopes along one axis only is explained by either, and counts as made by central differences.
     """
-    central, spline = (
-        torch.where(known, slopes_of(height, seamless, way) - slopes, 0).square().sum()
-        for height, way in zip(heights, DERIVATIVES, strict=True)
-    )
-    return spline < _BETTER * central - torch.finfo(slopes.dtype).eps * slopes.square().sum()
+    if max(slopes.shape[-2:]) > _SAMPLE:
+        middle = (..., *(slice(first := max(0, (side - _SAMPLE) // 2), first + _SAMPLE) for side in slopes.shape[-2:]))
+        slopes, known, seamless = slopes[middle], known[middle], False
+    left = []
+    for way in (CENTRAL, SPLINE):
+        height = integrated(slopes * border_share(slopes, seamless, way), seamless, way)
+        left.append(torch.where(known, slopes_of(height, seamless, way) - slopes, 0).square().sum())
+    rounding = torch.finfo(slopes.dtype).eps * slopes.square().sum()
+    return SPLINE if bool(left[1] < _BETTER * left[0] - rounding) else CENTRAL
 
 
 def _check_level(mean: Tensor, size: torch.Size) -> None:

@@ -12,8 +12,9 @@ from torch import Tensor
 from ..camera import depth_to_points
 from ..checks import check_choice, check_depth, check_intrinsics, check_map, check_mask, check_range, check_whole
 from ..conventions import convert_normals, unit_normals
+from ..enlarging import enlarged_along, middles
 from ..kinds import Axes
-from .height import BORDERS, FREE, SEAMLESS
+from .height import BORDERS, FREE, SEAMLESS, check_size
 from .slopes import slopes_of
 
 MAX_RADIUS = 1024.0
@@ -27,6 +28,8 @@ _LEAST_FACING = 0.05
 # Of depth, whose normals were not made of it number by number: what rises less above its own plane is none.
 _OWN_PLANE = 0.02
 _LEAST_SQUARE = 1e-12
+# Of a picture's depth: so many points along the longer side, so long as this many pixels or more of the radius lie between them.
+_ALONG, _LEAST_RADIUS = 960, 8
 # Where there is no surface, points lie so many times as far on their rays, where they hide nothing.
 _BEHIND = 1e3
 
@@ -48,7 +51,7 @@ def height_to_occlusion(
         V-shaped groove of opening angle a (1 - cos a) / 2. Nothing is asked of the device.
 
     Raises:
-        ValueError: Wrong shapes, or numbers out of range.
+        ValueError: Wrong shapes, numbers out of range, or too many pixels.
 
     Source:
         L. Bavoil, M. Sainz, R. Dimitrov, "Image-space horizon-based ambient occlusion" (2008). For each direction the integral of the
@@ -56,6 +59,7 @@ def height_to_occlusion(
         accurate indirect occlusion" (2016), do.
     """
     check_map(height, 1, "height")
+    check_size(*height.shape[-2:])
     check_choice("borders", borders, BORDERS)
     _check_reach(radius, directions)
     check_mask(weight, height)
@@ -95,11 +99,12 @@ def depth_to_occlusion(
         (B, 1, H, W) in [0, 1], 1 = open.
 
     Raises:
-        ValueError: Wrong shapes or numbers, depth with holes.
+        ValueError: Wrong shapes or numbers, depth with holes, or too many pixels.
 
     Source:
         As `height_to_occlusion`; horizons are measured in the planes that hold the line of sight, as Jimenez and others do.
     """
+    check_size(*depth.shape[-2:])
     check_depth(depth)
     check_map(normals, 3, "normals", like=depth)
     check_intrinsics(intrinsics, depth.shape[0], depth)
@@ -187,34 +192,66 @@ def _open_in_view(depth: Tensor, intrinsics: Tensor, normals: Tensor, weight: Te
     """Of one picture. Heights are measured along the line of sight of each point, distances at right angles to it."""
     points = depth_to_points(depth, intrinsics).float()
     surface = torch.ones_like(depth, dtype=torch.bool) if weight is None else weight
-    sides = (math.ceil(radius),) * 4
-    around = F.pad(points, sides, mode="replicate") * torch.where(F.pad(surface, sides), 1, _BEHIND)
-    around = torch.cat((around, _dot(around, around)), 1)
+    pitch = _pitch(depth, radius)
+    rows, columns = (middles(side, pitch, depth.device) for side in depth.shape[-2:])
+    first = (int(min(pitch // 2, side - 1)) for side in depth.shape[-2:])
+    around = _Around(points, surface, math.ceil(radius), pitch, tuple(first))
+    points, facing = (each.index_select(2, rows).index_select(3, columns) for each in (points, normals))
     open_share = torch.empty_like(points[:, :1])
-    for band in _bands(depth):
-        open_share[..., band, :] = _open_rows(points[..., band, :], normals[..., band, :], around, band, intrinsics, radius, directions)
+    for band in _bands(open_share):
+        open_share[..., band, :] = _open_rows(points[..., band, :], facing[..., band, :], around, band, intrinsics, radius, directions)
+    if pitch > 1:
+        inverse = 1 / depth.float()
+        by_column = inverse.index_select(3, columns)
+        open_share = enlarged_along(open_share, by_column.index_select(2, rows), by_column, pitch, 2)
+        open_share = enlarged_along(open_share, by_column, inverse, pitch, 3)
     return torch.where(surface, open_share.clamp_(0, 1), 1).to(depth.dtype)
 
 
-def _open_rows(points: Tensor, normals: Tensor, around: Tensor, band: slice, intrinsics: Tensor, radius: float, directions: int) -> Tensor:
+def _pitch(depth: Tensor, radius: float) -> int:
+    """At every how many pixels occlusion is computed; all of the map is looked at from there."""
+    return max(1, min(round(max(depth.shape[-2:]) / _ALONG), int(radius / _LEAST_RADIUS)))
+
+
+class _Around:
+    """What stands round the points at every `pitch`-th pixel: places, and their squared distance from the camera."""
+
+    def __init__(self, points: Tensor, surface: Tensor, reach: int, pitch: int, first: tuple[int, ...]) -> None:
+        sides = (reach,) * 4
+        whole = F.pad(points, sides, mode="replicate") * torch.where(F.pad(surface, sides), 1, _BEHIND)
+        whole = torch.cat((whole, _dot(whole, whole)), 1)
+        self.pitch, self.start = pitch, tuple(reach + each for each in first)
+        # Pixels that are looked at together lie together.
+        self.parts = [[whole[..., row::pitch, column::pitch].contiguous() for column in range(pitch)] for row in range(pitch)]
+
+    def seen(self, x: int, y: int, row: int, rows: int, columns: int) -> Tensor:
+        """(1, 4, rows, columns): x pixels to the right of and y below the points of the rows from `row` on."""
+        down, part = divmod(self.start[0] + y, self.pitch)
+        right, other = divmod(self.start[1] + x, self.pitch)
+        return self.parts[part][other][..., down + row :, right:][..., :rows, :columns]
+
+
+def _open_rows(points: Tensor, normals: Tensor, around: _Around, band: slice, intrinsics: Tensor, radius: float, directions: int) -> Tensor:
     away = _dot(points, points).sqrt_()
     sight = points / -away
-    towards, plane = _dot(normals, sight).clamp_(min=_LEAST_FACING), _dot(normals, points)
-    reach, (rows, width) = math.ceil(radius), away.shape[-2:]
+    towards = _dot(normals, sight).clamp_(min=_LEAST_FACING)
+    upright = normals / towards
+    plane = _dot(upright, points).neg_()
     focal_x, focal_y = intrinsics[:, 0, 0].view(1, 1, 1, 1), intrinsics[:, 1, 1].view(1, 1, 1, 1)
     # How far in front of a point what hides it may stand: as far as the radius reaches to its sides.
-    reciprocal_depth = torch.minimum(focal_x, focal_y) / (radius * away)
+    nearer = torch.minimum(focal_x, focal_y) / (-radius * away)
+    most = away * nearer + 2
     total, whole = torch.zeros_like(away), torch.zeros_like(away)
     for right, down in _directions(directions):
         along = _along(torch.cat((right / focal_x, down / focal_y, torch.zeros_like(focal_x)), 1), sight, normals)
         own = -along / towards
         horizon = torch.zeros_like(away)
         for x, y, _, fade in _steps(radius, (right, down)):
-            other = around[..., reach + band.start + y :, reach + x :][..., :rows, :width]
+            other = around.seen(x, y, band.start, *away.shape[-2:])
             front = _dot(other[:, :3], sight)
             beside = torch.addcmul(other[:, 3:], front, front, value=-1).clamp_(min=_LEAST_SQUARE).rsqrt_()
-            counts = front.add_(away).mul_(reciprocal_depth).neg_().add_(2).clamp_(0, fade)
-            rise = _dot(other[:, :3], normals).sub_(plane).mul_(beside).div_(towards).sub_(_OWN_PLANE)
+            counts = torch.addcmul(most, front, nearer, out=front).clamp_(0, fade)
+            rise = _dot(other[:, :3], upright).add_(plane).mul_(beside).sub_(_OWN_PLANE)
             torch.maximum(horizon, rise.mul_(counts), out=horizon)
         total += _open_to(horizon.add_(own), along, towards)
         whole += _open_to(own, along, towards)

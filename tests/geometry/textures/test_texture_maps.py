@@ -7,8 +7,10 @@ import torch
 
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.conventions import blend_normals, unit_normals
+from depth_normal.geometry.derive import with_normals
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.kinds import Axes
+from depth_normal.geometry.textures import occlusion
 from depth_normal.geometry.textures.curvature import curvature_maps, mean_curvature
 from depth_normal.geometry.textures.detail import detail_normals, photo_normals, photo_relief, subtract_normals
 from depth_normal.geometry.textures.height import height_to_normals
@@ -266,3 +268,29 @@ def test_a_set_of_maps_of_a_photograph():
         material_normals(None, picture, options)
     with pytest.raises(ValueError, match="no photograph"):
         material_normals(estimate, None, options)
+
+
+def test_maps_too_large_are_refused_before_memory_is_taken():
+    huge = torch.ones(1, 3, 1, 1).expand(1, 3, 16384, 16384)
+    tasks = (
+        lambda: height_to_occlusion(huge[:, :1]),
+        lambda: depth_to_occlusion(huge[:, :1], torch.eye(3)[None], huge),
+        lambda: mean_curvature(huge),
+        lambda: detail_normals(huge),
+        lambda: photo_relief(huge),
+    )
+    for task in tasks:
+        with pytest.raises(ValueError, match=r"16384x16384 pixels.*make it 8192x8192 or less"):
+            task()
+
+
+def test_occlusion_of_a_large_depth_is_computed_at_every_second_pixel(monkeypatch):
+    """And is as good as that of every pixel but where it changes within two pixels; things do not shine through their edges."""
+    depth = 30 - blurred(torch.rand(1, 1, 90, 131, generator=torch.Generator().manual_seed(2)), 6.0) * 8
+    depth[..., 20:70, 40:80] = 15
+    normals, camera = with_normals(Estimate(depth, Quantity.METRIC_DEPTH)).normals, intrinsics_from_fov(50.0, 90, 131)
+    whole = depth_to_occlusion(depth, camera, normals, radius=24)
+    monkeypatch.setattr(occlusion, "_ALONG", 65)
+    half = depth_to_occlusion(depth, camera, normals, radius=24)
+    assert not torch.equal(half, whole) and (half - whole).abs().mean() < 2 / 255
+    assert (half - whole)[..., 24:66, 44:76].abs().max() < 1e-3
