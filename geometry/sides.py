@@ -174,7 +174,7 @@ def _asked(table: Tensor, index: Tensor, stride: int, places: list[tuple[int, in
     # Beside the infinitely far, nothing else is the far side: no plane reaches it.
     near_value, far_value = near.value(high), far.value(low).mul_(low > 0)
     is_edge = (near_value - far_value > _APART * span) & (near_value > far_value * _STEP)
-    place = (here[0] - middle) / span
+    place = ((here[0] - (near_value + far_value) * 0.5) / (near_value - far_value).clamp(min=_TINY)).clamp(-0.5, 0.5)
     return _Found(colour, place, is_edge, span, near_value, far_value, near.directions(), far.directions())
 
 
