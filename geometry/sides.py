@@ -1,9 +1,10 @@
 """Ramps between near and far things made steps where a picture has its edges, each side going on as the plane that it is.
 
 For every pixel of a ramp, places around it speak for the near or the far side, as their nearness is above or below the ramp's middle. How
-like its colour theirs are, together with how far up the ramp it stands, says to which side it belongs. It takes over what the planes of
-that side, extrapolated to it, say of nearness, and the normals there: a weighted mode of two bins and not a mean over both, so that nothing
-in between stays. A slope is no ramp: the planes of both its sides agree.
+like its colour theirs are, together with how far up from the far side's plane to the near one's it stands, says to which side it belongs;
+in doubt to the near one, by as much as the other mistake would be worse. It takes over what the planes of that side, extrapolated to it,
+say of nearness, and the normals there: a weighted mode of two bins and not a mean over both, so that nothing in between stays. A slope is
+no ramp: the planes of both its sides agree.
 
 Source:
     J. Kopf et al., "Joint bilateral upsampling" (2007), for the weights; D. Min, J. Lu and M. N. Do, "Depth video enhancement based on
@@ -29,6 +30,8 @@ _RINGS, _PLACES, _REACH = (0.7, 1.3, 2.0, 3.0), 8, 1.5
 _COLOUR, _DOUBT = 0.1, 0.05
 # What the place on a ramp counts, as a logarithm of odds from end to end; colours alone reach 3.
 _PRIOR = 12.0
+# Near taken for far is wrong by a larger share of the depth than far for near, by their ratio: what its logarithm counts, up to a ratio.
+_CAUTION, _MOST = 0.5, 20.0
 # A place speaks for a side from this share of the span above or below the middle, and as a plane within that.
 _CLEAR, _PLAIN = 0.25, 0.2
 # Bends, as shares of nearness, that make a plane doubtful, and the weight that is left to the most doubtful.
@@ -215,7 +218,8 @@ def _chosen(nearness: Tensor, normals: Tensor | None, pixels: Tensor, found: _Fo
     around = max(1, radius // _SPEAKERS)
     total, count = F.avg_pool2d(spread, 2 * around + 1, 1, around).flatten(2)[0, :, pixels]
     colour = total / count
-    is_near = colour * strength + found.place * _PRIOR > 0
+    caution = torch.where(found.far > 0, (found.near / found.far.clamp(min=_TINY)).clamp(1, _MOST).log(), 0)
+    is_near = colour * strength + found.place * _PRIOR + caution * _CAUTION > 0
     here = nearness.flatten()[pixels]
     value = torch.where(is_near, found.near, found.far)
     moves = found.is_edge & ((value - here).abs() > _REST * found.span)

@@ -84,6 +84,17 @@ def test_noise_in_the_picture_moves_no_edge():
     assert wrong(refine_geometry(Estimate(1 / enlarged(inverse), METRIC), picture_of(where, 0.05)), inverse) < 0.01
 
 
+def test_land_that_goes_away_to_the_sky_stays_land():
+    v, u = grid()
+    land = v > 30 + 0.1 * u
+    inverse = torch.where(land, 0.002 + 6e-4 * (v - 30 - 0.1 * u), 4e-4)
+    picture = torch.where(land, 0.7, 0.75).expand(-1, 3, -1, -1).contiguous()
+    small = F.avg_pool2d(made_small(inverse), 5, 1, 2, count_include_pad=False)
+    refined = refine_geometry(Estimate(1 / small, METRIC), picture)
+    became_sky = land & (refined.depth > 1 / 8e-4)
+    assert float(became_sky.float().sum() / land.float().sum()) < 0.01
+
+
 def test_a_thin_bar_is_as_wide_as_in_the_picture():
     _, u = grid()
     where = (u - 40).abs() < 3
