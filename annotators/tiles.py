@@ -37,6 +37,7 @@ _SHOWN = 2
 """Parts of pictures are made smaller before a network resizes them by its own rule, to so many times its input."""
 _BAND_PIXELS = 2**22
 _BARELY = 1.25
+_NO_COUNT, _TOLD = 1e-6, 0.01
 
 Pictures = Tensor | np.ndarray
 Run = Callable[[Tensor, float], Iterable[Estimate]]
@@ -197,6 +198,7 @@ def brought(tiles: Maps, whole: Maps, places: list[Tile], grid: Grid) -> Tensor:
     mask, known_mask = tiles.part("mask"), below.part("mask")
     counts = torch.ones_like(tiles.values[:, :1]) if mask is None else mask
     known_counts = torch.ones_like(known[:, :1]) if known_mask is None else known_mask
+    fills = None if mask is None or known_mask is None else (bring_mask(mask, known_mask).clamp(0, 1), known_counts)
     finished: list[Tensor] = []
     for name in tiles.parts:
         values, of_whole = tiles.part(name), below.part(name)
@@ -204,13 +206,23 @@ def brought(tiles: Maps, whole: Maps, places: list[Tile], grid: Grid) -> Tensor:
         if name == "depth":
             values = bring_values(values, counts, _unmixed(of_whole, known_counts), known_counts)
             if tiles.quantity is Quantity.METRIC_DEPTH:
-                values = values.clamp(min=_least(of_whole, known_counts))
+                values = values.clamp(min=_least(_unmixed(of_whole, known_counts), known_counts))
         elif name == "normals":
             values = bring_normals(values, counts, of_whole, known_counts)
-        elif name == "mask":
-            values = bring_mask(values, of_whole)
+        if fills is not None:
+            values = _filled(name, values, of_whole, counts, *fills)
         finished.append(values)
     return resize_map(torch.cat(finished, 1), grid.tile_height, grid.tile_width)
+
+
+def _filled(name: str, values: Tensor, of_whole: Tensor, counts: Tensor, mask: Tensor, known_counts: Tensor) -> Tensor:
+    """A map of tiles as mosaics blend it: nothing where it does not count, the whole's where it counts but the tile says nothing."""
+    if name == "mask":
+        return mask
+    if name == "confidence":
+        return values
+    known, told = (resize_map(each, values.shape[-2], values.shape[-1]) for each in (_unmixed(of_whole, known_counts), known_counts))
+    return torch.where((counts > 0) | (told < _TOLD), values, known) * mask
 
 
 def shown(picture: Pictures, part: tuple[int, int, int, int], sized: Sized) -> Tensor:
@@ -270,7 +282,7 @@ def _fov_of_part(whole: Estimate, width: int, part: tuple[int, int, int, int], f
 
 def _unmixed(values: Tensor, counts: Tensor) -> Tensor:
     """Means of what counts, of values that are 0 where they do not."""
-    return values / counts.clamp(min=1e-6)
+    return values / counts.clamp(min=_NO_COUNT)
 
 
 def _least(disparity: Tensor, counts: Tensor) -> Tensor:
@@ -282,6 +294,8 @@ def _least(disparity: Tensor, counts: Tensor) -> Tensor:
 def _estimate_of(maps: Maps, whole: Estimate) -> Estimate:
     """The estimate of a mosaic, whose memory becomes the estimate's."""
     depth, normals, mask, confidence = (maps.part(name) for name in _CHANNELS)
+    if depth is not None and mask is not None:
+        depth = depth.div_(mask.clamp(min=_NO_COUNT))
     if depth is not None and maps.quantity is Quantity.METRIC_DEPTH:
         depth = depth.reciprocal_()
     if normals is not None:

@@ -160,6 +160,24 @@ def test_holes_without_a_value_are_not_blended_in():
     assert torch.isfinite(found.depth[found.mask]).all()
 
 
+@pytest.mark.parametrize("quantity", [Quantity.DISPARITY, Quantity.METRIC_DEPTH])
+def test_masks_that_contradict_each_other_spoil_nothing(quantity):
+    inner, image = Network(quantity, affine=quantity is Quantity.DISPARITY), picture(200, 260)
+
+    def network(pictures, fov):
+        for part in inner(pictures, fov):
+            noise = torch.rand(part.batch, 1, 4, 5, generator=torch.Generator().manual_seed(len(inner.asked)))
+            yield Estimate(part.depth, quantity, mask=resize_map(noise, part.height, part.width) > 0.6)
+
+    found = run(network, image, (4, 5))
+    red = resize_map(image[:, :1], found.height, found.width)
+    counted = found.depth[found.mask]
+    assert found.mask.any() and torch.isfinite(counted).all()
+    if quantity is Quantity.METRIC_DEPTH:
+        assert ((1 / counted - red[found.mask]).abs() < 0.25).float().mean() > 0.97
+        assert counted.max() < 10
+
+
 @pytest.mark.parametrize(("height", "width", "tiles"), [(7, 5, (2, 2)), (1, 300, (1, 4)), (301, 97, (3, 1)), (53, 51, (2, 2))])
 def test_odd_sizes_are_covered(height, width, tiles):
     found = run(Network(), picture(height, width), tiles)
