@@ -212,7 +212,7 @@ def resize_map(values: Tensor, height: int, width: int, growing: str = "bilinear
     Source:
         The kernels are those of OpenCV's INTER_AREA, and of INTER_LINEAR or INTER_CUBIC (a = -0.75).
     """
-    if height < values.shape[-2] and width < values.shape[-1] and _is_plain_on_cpu(values):
+    if height < values.shape[-2] and width < values.shape[-1] and is_plain_on_cpu(values):
         return _area_average_by_opencv(values, height, width)
     if height < values.shape[-2]:
         values = _area_average(values, height, -2)
@@ -232,7 +232,7 @@ def resize_picture(picture: Tensor, height: int, width: int) -> Tensor:
     return resized.clamp(0, 1) if height > picture.shape[-2] or width > picture.shape[-1] else resized
 
 
-def _is_plain_on_cpu(values: Tensor) -> bool:
+def is_plain_on_cpu(values: Tensor) -> bool:
     """Whether a library that knows no torch can read the numbers and give back their like."""
     return type(values) is Tensor and values.device.type == "cpu" and values.dtype == torch.float32 and not values.requires_grad
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..utils import is_plain_on_cpu
 from .checks import check_depth
 
 EDGE = 1.05
@@ -19,6 +21,8 @@ _WIDER = 1.8
 _ROUNDS, _STEEP = 6, 1.02
 # The variance of colours (of 0 to 1) below which they tell nothing, and what stands for 0 in a divisor.
 _ALIKE, _TINY = 1e-3, 1e-9
+# The radius up to which OpenCV, whose time grows with it, is faster than doubling.
+_WIDEST_BY_OPENCV = 64
 
 
 def edge_radius(height: int, width: int) -> int:
@@ -69,7 +73,7 @@ def sharpen_depth_edges(depth: Tensor, radius: int, growth: int = 0, picture: Te
     check_depth(depth, like=picture)
     inverse = 1 / depth
     low, high = _extremes(inverse, radius)
-    wide_low, wide_high = _extremes(inverse, 2 * radius)
+    wide_low, wide_high = -_largest(-low, radius), _largest(high, radius)
     # A window twice as wide sees twice the span of a slope, but hardly more of a ramp that the window holds already.
     edge = (high > low * EDGE) & (wide_high - wide_low < _WIDER * (high - low))
     nearness = (inverse - low) / (high - low).clamp(min=_TINY) - 0.5
@@ -77,11 +81,16 @@ def sharpen_depth_edges(depth: Tensor, radius: int, growth: int = 0, picture: Te
         nearness = nearness + _nearness_by_colour(picture, inverse, wide_low, wide_high, radius) - 0.5
     step = max(1, round(radius / _ROUNDS))
     for _ in range(math.ceil(radius / step)):
-        below, above = _extremes(inverse, step)
-        ramp = edge & (above > inverse * _STEEP) & (inverse > below * _STEEP)
-        inverse = torch.where(ramp, torch.where(nearness > 0, above, below), inverse)
-    grown = largest_within(inverse, growth)
+        inverse = _worn(inverse, edge, nearness > 0, step)
+    grown = _largest(inverse, growth)
     return 1 / torch.where(grown > inverse * EDGE, grown, inverse)
+
+
+def _worn(inverse: Tensor, edge: Tensor, is_near: Tensor, step: int) -> Tensor:
+    """Ramps within edges, worn away by so many pixels from both their ends."""
+    below, above = _extremes(inverse, step)
+    ramp = edge & (above > inverse * _STEEP) & (inverse > below * _STEEP)
+    return torch.where(ramp, torch.where(is_near, above, below), inverse)
 
 
 def _nearness_by_colour(picture: Tensor, inverse: Tensor, low: Tensor, high: Tensor, radius: int) -> Tensor:
@@ -132,7 +141,7 @@ def _box_means(values: Tensor, radius: int) -> Tensor:
 
 def _extremes(values: Tensor, radius: int) -> tuple[Tensor, Tensor]:
     """The smallest and the largest in a square around every pixel."""
-    return -largest_within(-values, radius), largest_within(values, radius)
+    return -_largest(-values, radius), _largest(values, radius)
 
 
 def largest_within(values: Tensor, radius: int) -> Tensor:
@@ -143,11 +152,32 @@ def largest_within(values: Tensor, radius: int) -> Tensor:
         radius: The square reaches this many pixels in each direction; 0 = the pixel itself.
 
     Returns:
-        (B, C, H, W); at the border, of the pixels that there are.
+        (B, C, H, W); at the border, of the pixels that there are. NaN is the largest.
     """
+    return _largest(values, radius, bool(values.isnan().any()) if _suits_opencv(values, radius) else True)
+
+
+def _largest(values: Tensor, radius: int, has_nan: bool = False) -> Tensor:
+    """As `largest_within`, of what is known to be without NaN."""
+    if not has_nan and _suits_opencv(values, radius):
+        return _largest_by_opencv(values, radius)
     for axis in (-1, -2):
         values = _largest_along(values, radius, axis)
     return values
+
+
+def _suits_opencv(values: Tensor, radius: int) -> bool:
+    return 0 < radius <= _WIDEST_BY_OPENCV and values.numel() > 0 and is_plain_on_cpu(values)
+
+
+def _largest_by_opencv(values: Tensor, radius: int) -> Tensor:
+    """On a CPU a fifth of the time."""
+    import cv2
+
+    square = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
+    planes = values.reshape(-1, *values.shape[-2:]).contiguous().numpy()
+    largest = [cv2.dilate(plane, square, borderType=cv2.BORDER_REPLICATE) for plane in planes]
+    return torch.from_numpy(np.stack(largest) if len(largest) > 1 else largest[0]).view(values.shape)
 
 
 def neighbours_largest(values: Tensor, upright: bool = True) -> Tensor:
