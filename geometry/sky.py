@@ -2,7 +2,7 @@
 
 Networks that were not trained to tell the sky make it the farthest thing of the picture, but rarely one constant value. A wall behind a
 person looks the same to them, so depth alone does not tell. Depth and picture together give three signs: the top border is far; what is
-far there is brighter or bluer than the rest; and the bottom border is near, as is the ground in front of a camera.
+far there is brighter or bluer than the rest, and less finely drawn; and the bottom border is near, as is the ground in front of a camera.
 
 `likely.likely_depth` has no picture when it chooses how deep a scene is, so it sees only a sky of one constant farthest value.
 """
@@ -22,12 +22,16 @@ _TOP_IS_FAR = 0.5
 _BRIGHTER = _BLUER = 0.1
 _BOTTOM_IS_NEAR = 0.85
 _BORDER = 1 / 64
+# What is as finely drawn as the rest, by this share, is no sky: shelves, leaves, houses.
+_AS_FINE, _PLAIN = 0.85, 0.02
+# From where to where what is far becomes sky: shares as _FAR, and, where depth is metric, shares of the sky's own depth.
+_SOFT, _SOFT_METRIC = (0.25, 0.06), (0.4, 0.8)
 
 
 def find_sky(picture: Tensor, estimate: Estimate) -> Tensor:
     """Where the sky is.
 
-    A guess from three signs, for estimates whose network does not tell the sky itself: `python -m training.sky` prints how often it is
+    A guess from these signs, for estimates whose network does not tell the sky itself: `python -m training.sky` prints how often it is
     right. Night skies and skies as dark as the ground are missed; a bright or blue wall behind near things can pass for sky.
 
     Args:
@@ -49,13 +53,51 @@ def find_sky(picture: Tensor, estimate: Estimate) -> Tensor:
     # Down each column, what is far without a break from the top border on.
     from_top = far.int().cumprod(2).bool()
     brighter, bluer = (_mean(each, from_top) - _mean(each, ~from_top) for each in (brightness, blueness))
+    detail = _detail(brightness, from_top)
     top, bottom = far[:, :, :rows], share[:, :, -rows:]
     shown = (
         (top.float().mean((1, 2, 3)) > _TOP_IS_FAR)
         & ((brighter > _BRIGHTER) | (bluer > _BLUER))
+        & (_mean(detail, from_top) < _AS_FINE * _mean(detail, ~from_top).clamp(min=_PLAIN))
         & (_mean(bottom, valid[:, :, -rows:]) > _BOTTOM_IS_NEAR)
     )
     return far & shown.view(-1, 1, 1, 1)
+
+
+def sky_share(picture: Tensor, estimate: Estimate) -> Tensor:
+    """How much each pixel is of the sky that `find_sky` finds: without the hard border that the network did not draw.
+
+    Args:
+        picture: As `find_sky`.
+        estimate: As `find_sky`; with steps of depth made sharp there is no rim of half-far values around near things.
+
+    Returns:
+        (B, 1, H, W) in [0, 1]; 0 in a picture without sky.
+
+    Raises:
+        ValueError: As `find_sky`.
+    """
+    sky = find_sky(picture, estimate)
+    depth, quantity, valid = estimate.known_depth()
+    if quantity is Quantity.METRIC_DEPTH:
+        # The mean of what is found, in which the farthest counts most.
+        level = _mean(depth.square(), sky) / _mean(depth, sky).clamp(min=1e-6)
+        ends, share = _SOFT_METRIC, depth / level.clamp(min=1e-6).view(-1, 1, 1, 1)
+    else:
+        ends, (share, _) = _SOFT, _share_of_nearness(estimate)
+    ramp = ((share - ends[0]) / (ends[1] - ends[0])).clamp(0, 1)
+    shown = sky.flatten(1).any(1).view(-1, 1, 1, 1) & valid
+    return torch.where(shown, ramp * ramp * (3 - 2 * ramp), 0)
+
+
+def _detail(brightness: Tensor, side: Tensor) -> Tensor:
+    """How much each pixel differs from the pixels to its right and below that are on its side: (B, 1, H, W)."""
+    differences = torch.zeros_like(brightness)
+    for axis in (2, 3):
+        length = brightness.shape[axis] - 1
+        same = side.narrow(axis, 0, length) == side.narrow(axis, 1, length)
+        differences.narrow(axis, 0, length).add_(brightness.diff(dim=axis).abs() * same)
+    return differences
 
 
 def _share_of_nearness(estimate: Estimate) -> tuple[Tensor, Tensor]:

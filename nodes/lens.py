@@ -98,7 +98,7 @@ class Fog:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        colour = {"default": "#c4ccd4", "tooltip": "Colour of the fog as #rrggbb: #c4ccd4 morning, #d9b38c dust, #20242c night."}
+        colour = {"default": "#c4ccd4", "tooltip": "Colour of the fog as #rrggbb or #rgb: #c4ccd4 morning, #d9b38c dust, #20242c night."}
         sky = "auto: what looks like sky is infinitely far, and all fog. none: there is no sky; choose it indoors."
         return {
             "required": {"image": image_input("The picture, or a batch.")},

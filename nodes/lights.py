@@ -64,7 +64,7 @@ def kind_widget() -> Widget:
 
 def colour_widget() -> Widget:
     """The colour of a lamp."""
-    return text_widget("Colour of the light as #rrggbb, e.g. #ffb46b for a candle, #9ec3ff for the sky.", WHITE)
+    return text_widget("Colour of the light as #rrggbb or #rgb, e.g. #ffb46b for a candle, #9ec3ff for the sky.", WHITE)
 
 
 def lights_input() -> Widget:

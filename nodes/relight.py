@@ -77,7 +77,8 @@ class Relight:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         sky = (
-            "auto: no shadow falls on what looks like sky (far along the top border, brighter or bluer than the rest, the bottom near). "
+            "auto: no shadow falls on what looks like sky (far along the top border, brighter or bluer than the rest, the bottom near), and "
+            "it is lit evenly. "
             "none: there is no sky; choose it where a far wall misses its shadows."
         )
         coding = "How the normal map stores its vectors: opengl for Blender and Marigold, controlnet-normalbae for BAE, DSINE, Lotus."
@@ -97,7 +98,10 @@ class Relight:
                 ),
                 "sky": choice_widget(SKIES, sky, advanced=True),
                 "lights": lights_input(),
-                "sky_mask": ("MASK", {"tooltip": "White where the sky is, so that no shadow falls there; sky is not looked at then."}),
+                "sky_mask": (
+                    "MASK",
+                    {"tooltip": "White where the sky is: no shadow falls there, and it is lit evenly; sky is not looked at then."},
+                ),
                 **number_widgets(SIZE),
                 "ambient_above": text_widget("Colour of the ambient light from above: it falls on what faces up. #9ec3ff outdoors.", WHITE),
                 "ambient_below": text_widget("Colour of the ambient light from below, such as #8a7a5c over sand.", WHITE),
@@ -144,7 +148,7 @@ class Relight:
         plans = (light_plan(light, colour, dict(zip((*PLACE_NUMBERS, *SIZE), place, strict=True)), shadows), *check_lights(lights))
         pictures = to_rgb(image)
         pairs = counted(pictures_with(pictures, known_of(pictures, geometry, depth, normal_map, normal_coding)), len(pictures))
-        skies = _skies(sky_mask, pictures, find=sky == "auto" and (in_page() or any(each.shadow != 0 for each in plans)))
+        skies = _skies(sky_mask, pictures, find=sky == "auto")
         shown: list[Payload] = []
         scenes = (lit_scene(*pair, plans, where) for pair, where in zip(pairs, skies, strict=True))
         lit = ((to_output(relight(**vars(scene), **style)),) for scene in _noted(scenes, shown))

@@ -11,14 +11,17 @@ from torch import Tensor
 from ..camera import depth_to_ray_distance, pixel_rays
 from ..checks import check_map
 from ..edges import edge_radius, sharpen_depth_edges
-from ..estimate import Estimate
+from ..estimate import Estimate, Quantity
 from ..likely import likely_intrinsics
-from ..sky import find_sky
+from ..sky import sky_share
 from ..srgb import linear_to_srgb, srgb_to_linear
+from .cutout import cut_out
 from .depths import known_depths
 
 # So far is the sky, in the unit of depth; and the largest exponent.
 _SKY, _STEEPEST = 1e6, 60.0
+# By so many percent of the longer side a network may miss the sky's border.
+_BORDER = 1.0
 
 
 class FogBank(NamedTuple):
@@ -46,13 +49,22 @@ def fog_of(estimate: Estimate, picture: Tensor, fog: FogBank, with_sky: bool = T
     """
     depths, camera, shown = known_depths(estimate), likely_intrinsics(estimate), picture.clamp(0, 1)
     depth = sharpen_depth_edges(depths.depth, edge_radius(*picture.shape[-2:]), picture=shown)
-    sky = find_sky(shown, estimate) | depths.hole if with_sky else None
-    through = fog_transmittance(depth, camera, fog.density, start=fog.start, falloff=fog.falloff, sky=sky)
+    through = fog_transmittance(depth, camera, **fog._asdict())
+    if with_sky:
+        beyond = fog_transmittance(depth, camera, **fog._asdict(), sky=torch.ones_like(depths.hole))
+        through = torch.lerp(through, beyond, _sky(shown, depth, depths.hole, estimate.quantity))
     distance = depth_to_ray_distance(depth, camera)
     near, far, share = torch.stack((distance.amin(), distance.amax(), 1 - through.mean())).tolist()
     unit = "m" if depths.is_metric else "times the near end"
     line = f"fog over {near:.3g} to {far:.3g} {unit}, {100 * share:.0f} % of the light is the fog's"
     return through, line
+
+
+def _sky(picture: Tensor, depth: Tensor, hole: Tensor, quantity: Quantity | None) -> Tensor:
+    """How much each pixel is of the sky, (1, 1, H, W); its border is where the picture has its own. What has no depth is all sky."""
+    values = 1 / depth if quantity is Quantity.DISPARITY else depth
+    share = sky_share(picture, Estimate(values, quantity, mask=~hole))
+    return torch.where(hole, 1, cut_out(picture, share, _BORDER, decontaminate=False).alpha)
 
 
 def fog_transmittance(

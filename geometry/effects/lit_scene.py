@@ -12,8 +12,8 @@ from ..derive import with_normals
 from ..edges import edge_radius, sharpen_depth_edges
 from ..estimate import Axes, Estimate, Quantity
 from ..likely import NEAR_FAR_RATIO, likely_filled_depth, likely_intrinsics
-from ..sky import find_sky
-from .lights import Light, LightPlan
+from ..sky import sky_share
+from .lights import Light, LightPlan, unit
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class LitScene:
 
     Attributes:
         picture: (1, 3, H, W) in [0, 1].
-        normals: (1, 3, H, W), OPENGL axes.
+        normals: (1, 3, H, W), OPENGL axes; in the sky they face the viewer.
         light: The lamps in front of the camera.
         depth: (1, 1, H, W), its near end at 1; None = unknown.
         intrinsics: (1, 3, 3), pixels.
@@ -53,9 +53,18 @@ def lit_scene(picture: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...],
     sized = with_normals(estimate, near_far_ratio=ratio).resized(height, width)
     normals, depth, intrinsics = _surfaces(sized)
     if isinstance(sky, bool):
-        sky = find_sky(picture, sized) if sky and depth is not None else picture.new_zeros(1, 1, height, width, dtype=torch.bool)
+        share = sky_share(picture, sized) if sky and depth is not None else picture.new_zeros(1, 1, height, width)
+    else:
+        share = sky.to(picture)
+    normals = _facing_where(share, normals)
     lights = tuple(plan.placed(intrinsics, height, width) for plan in plans)
-    return LitScene(picture, normals, lights, depth, intrinsics, sized.valid, sky.to(picture.device))
+    return LitScene(picture, normals, lights, depth, intrinsics, sized.valid, share > 0.5)
+
+
+def _facing_where(share: Tensor, normals: Tensor) -> Tensor:
+    """Normals that face the viewer in the sky, which has no sides: a lamp makes all of it as bright."""
+    facing = torch.cat((torch.zeros_like(normals[:, :2]), torch.ones_like(normals[:, 2:])), 1)
+    return torch.where(share > 0, unit(torch.lerp(normals, facing, share)), normals)
 
 
 def _surfaces(estimate: Estimate) -> tuple[Tensor, Tensor | None, Tensor]:

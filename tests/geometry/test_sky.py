@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.sky import find_sky
+from depth_normal.geometry.sky import find_sky, sky_share
 
 HEIGHT, WIDTH, HORIZON = 96, 128, 40
 
@@ -65,3 +65,29 @@ def test_what_cannot_be_judged_is_refused():
         find_sky(picture[..., 1:], Estimate(disparity, Quantity.DISPARITY))
     with pytest.raises(ValueError, match="no depth"):
         find_sky(picture, Estimate(normals=picture))
+
+
+def test_what_is_as_finely_drawn_as_the_rest_is_no_sky():
+    """Shelves before a bright wall: bright and far along the top border, as a sky is."""
+    picture, disparity, _ = landscape(sky=(0.7, 0.7, 0.7))
+    strokes = 0.3 * torch.rand(1, 1, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(1))
+    assert not find_sky(picture + strokes - 0.15, Estimate(disparity, Quantity.DISPARITY)).any()
+    leaves = torch.where(torch.arange(HEIGHT).view(1, 1, -1, 1) < HORIZON, 0.2 * strokes, strokes)
+    assert find_sky(picture + leaves, Estimate(disparity, Quantity.DISPARITY)).any(), "clouds over a meadow"
+
+
+def test_the_skys_share_falls_off_where_things_come_near():
+    picture, disparity, above = landscape()
+    share = sky_share(picture, Estimate(disparity, Quantity.DISPARITY))
+    assert share[above].min() > 0.8 and share[..., HORIZON + 12 :, :].max() == 0
+    assert not sky_share(torch.full_like(picture, 0.5), Estimate(disparity, Quantity.DISPARITY)).any()
+
+
+def test_metres_of_things_before_the_sky_are_believed():
+    """A sky at 80 m, as networks give it; a street that goes on to 25 m is none of it."""
+    picture, _, above = landscape()
+    metres = torch.where(above, 80.0, (2 * 15 ** torch.linspace(3.4, 0, HEIGHT).view(1, 1, -1, 1)).clamp(max=25))
+    estimate = Estimate(metres.clone(), Quantity.METRIC_DEPTH)
+    assert (find_sky(picture, estimate) & ~above).any(), "this rule takes in what is farther than 8 times the near end"
+    share = sky_share(picture, estimate)
+    assert share[above].min() > 0.99 and share[~above].max() < 0.1

@@ -205,3 +205,17 @@ def test_no_shadow_falls_on_the_sky():
     assert torch.equal(lit["auto", 0.0][left_of_it], lit["auto", 1.0][left_of_it])
     ground = (slice(None), slice(60, 96), slice(40, 58))
     assert torch.equal(lit["auto", 1.0][ground], lit["none", 1.0][ground])
+
+
+def test_the_sky_is_lit_evenly():
+    """Whatever normals a network gives it."""
+    rows = torch.linspace(0, 1, 96).view(1, -1, 1, 1).expand(1, 96, 128, 3)
+    sky = rows < 0.4
+    image, depth = torch.where(sky, 0.9, 0.4), torch.where(sky, 0.02, 0.2 + rows * 0.8)
+    sideways = torch.stack([torch.linspace(0, 1, 128).expand(96, 128), torch.full((96, 128), 0.5), torch.full((96, 128), 0.9)], -1)[None]
+    for shadows in (0.0, 0.5):
+        auto, none = (
+            RELIGHT().execute(image, depth=depth, normal_map=sideways, azimuth=0, elevation=20, shadows=shadows, sky=each)[0][0, 4:30, :, 0]
+            for each in nodes.SKIES
+        )
+        assert none.amax() - none.amin() > 0.1 and auto.amax() - auto.amin() < 0.01
