@@ -22,6 +22,8 @@ _TOP_IS_FAR = 0.5
 _BRIGHTER = _BLUER = 0.1
 _BOTTOM_IS_NEAR = 0.85
 _BORDER = 1 / 64
+# The signs are looked for in every n-th pixel, about so many along the longer side.
+_LOOKED_AT = 512
 # What is as finely drawn as the rest, by this share, is no sky: shelves, leaves, houses.
 _AS_FINE, _PLAIN = 0.85, 0.02
 # From where to where what is far becomes sky: shares as _FAR, and, where depth is metric, shares of the sky's own depth.
@@ -48,20 +50,26 @@ def find_sky(picture: Tensor, estimate: Estimate) -> Tensor:
     check_map(picture, 3, "picture", like=depth)
     share, valid = _share_of_nearness(estimate)
     far = valid & (share < _FAR)
+    step = max(1, max(far.shape[-2:]) // _LOOKED_AT)
+    shown = _shows_sky(*(each[..., ::step, ::step] for each in (picture, share, valid, far)))
+    return far & shown.view(-1, 1, 1, 1)
+
+
+def _shows_sky(picture: Tensor, share: Tensor, valid: Tensor, far: Tensor) -> Tensor:
+    """(B,) bool: whether a picture has all the signs, of its share of nearness, where that is known, and what is far."""
     brightness, blueness = picture.mean(1, keepdim=True), picture[:, 2:] - picture[:, :1]
-    rows = max(1, round(estimate.height * _BORDER))
+    rows = max(1, round(far.shape[-2] * _BORDER))
     # Down each column, what is far without a break from the top border on.
     from_top = far.int().cumprod(2).bool()
     brighter, bluer = (_mean(each, from_top) - _mean(each, ~from_top) for each in (brightness, blueness))
     detail = _detail(brightness, from_top)
     top, bottom = far[:, :, :rows], share[:, :, -rows:]
-    shown = (
+    return (
         (top.float().mean((1, 2, 3)) > _TOP_IS_FAR)
         & ((brighter > _BRIGHTER) | (bluer > _BLUER))
         & (_mean(detail, from_top) < _AS_FINE * _mean(detail, ~from_top).clamp(min=_PLAIN))
         & (_mean(bottom, valid[:, :, -rows:]) > _BOTTOM_IS_NEAR)
     )
-    return far & shown.view(-1, 1, 1, 1)
 
 
 def sky_share(picture: Tensor, estimate: Estimate) -> Tensor:

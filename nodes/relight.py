@@ -77,8 +77,8 @@ class Relight:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         sky = (
-            "auto: no shadow falls on what looks like sky (far along the top border, brighter or bluer than the rest, the bottom near), and "
-            "it is lit evenly. "
+            "auto: no shadow falls on what looks like sky (far along the top border, brighter or bluer than the rest, the bottom "
+            "near), and it is lit evenly. "
             "none: there is no sky; choose it where a far wall misses its shadows."
         )
         coding = "How the normal map stores its vectors: opengl for Blender and Marigold, controlnet-normalbae for BAE, DSINE, Lotus."

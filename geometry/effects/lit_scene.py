@@ -12,6 +12,7 @@ from ..derive import with_normals
 from ..edges import edge_radius, sharpen_depth_edges
 from ..estimate import Axes, Estimate, Quantity
 from ..likely import NEAR_FAR_RATIO, likely_filled_depth, likely_intrinsics
+from ..plane_fit import by_bands
 from ..sky import sky_share
 from .lights import Light, LightPlan, unit
 
@@ -63,8 +64,12 @@ def lit_scene(picture: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...],
 
 def _facing_where(share: Tensor, normals: Tensor) -> Tensor:
     """Normals that face the viewer in the sky, which has no sides: a lamp makes all of it as bright."""
-    facing = torch.cat((torch.zeros_like(normals[:, :2]), torch.ones_like(normals[:, 2:])), 1)
-    return torch.where(share > 0, unit(torch.lerp(normals, facing, share)), normals)
+
+    def turned(share: Tensor, normals: Tensor) -> tuple[Tensor]:
+        sideways, back = normals[:, :2] * (1 - share), torch.lerp(normals[:, 2:], torch.ones_like(share), share)
+        return (torch.where(share > 0, unit(torch.cat((sideways, back), 1)), normals),)
+
+    return by_bands(turned, 0, share, normals)[0]
 
 
 def _surfaces(estimate: Estimate) -> tuple[Tensor, Tensor | None, Tensor]:
