@@ -1,4 +1,4 @@
-"""Makes the README's picture, and with `--model` those of help pages and workflows, with the pack itself, from the demo's photograph.
+"""Makes the pictures of README, help pages and workflows with the pack itself, from the demo's photograph; with `--model` MiDaS' too.
 
 python docs/make_pictures.py [--model ID [--weights FILE]]
 """
@@ -16,7 +16,6 @@ from skimage import data
 import depth_normal
 from depth_normal.app.estimate_command import DEMO_PICTURE
 from depth_normal.geometry.conventions import encode_normal_map
-from depth_normal.geometry.derive import with_normals
 from depth_normal.geometry.estimate import Axes
 from depth_normal.geometry.files import read_picture
 from depth_normal.geometry.normals import midas_normals
@@ -32,7 +31,7 @@ TINY_EXAMPLES = ("astronaut", "chelsea", "rocket", "brick")  # of scikit-image: 
 def main() -> None:
     """Writes all pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="what the pictures of help pages and workflows are made with; none: only the README's, by tiny")
+    parser.add_argument("--model", help="what the pictures of MiDaS' pages and of its workflow are made with")
     parser.add_argument("--weights", type=Path)
     arguments = parser.parse_args()
     photo = as_batch(read_picture(DEMO_PICTURE))
@@ -41,6 +40,7 @@ def main() -> None:
     save(ROOT / "workflows" / "Tiny_Preview.jpg", [picture[:, 100:380] for picture in shown[1:]])
     save_stereo(photo)
     save_large(photo)
+    save_uses(photo)
     for name in TINY_EXAMPLES:
         save(ROOT / "docs" / "images" / f"tiny_{name}.jpg", tiny_maps(as_batch(np.atleast_3d(getattr(data, name)()))))
     if arguments.model:
@@ -73,41 +73,35 @@ def save_large(photo: torch.Tensor) -> None:
     save(ROOT / "workflows" / "Large_Picture.jpg", [at_size(encode_normal_map(normals))[:, 60:340] for normals in maps])
 
 
-def save_examples(photo: torch.Tensor, model: depth_normal.Model) -> None:
-    """Writes what the nodes make of one photograph."""
-    (estimate,) = model.estimates(photo)
-    maps = with_normals(estimate)
-    old = encode_normal_map(midas_normals(estimate.depth), "controlnet-1.0-normal", source=Axes.SCANNET)
-    opengl = encode_normal_map(midas_normals(estimate.depth, bg_threshold=0.0), "opengl", source=Axes.SCANNET)
-    image, depth_image, normal_image = (to_image(each) for each in (photo, depth_to_image(maps.depth, maps.quantity), opengl))
-    relit, moved = use_maps(image, depth_image, normal_image)
-    pictures = (photo, depth_to_image(maps.depth, maps.quantity), encode_normal_map(maps.normals), old)
-    photo, depth, normals, old = map(at_size, pictures)
-    for node, shown in (
-        ("MiDaS-DepthMapPreprocessor", [photo, depth]),
-        ("MiDaS-NormalMapPreprocessor", [photo, old]),
-        ("DepthNormal_Relight", [photo, *relit]),
-        ("DepthNormal_DepthParallax", [depth, *moved]),
-    ):
-        save(ROOT / "web" / "docs" / node / "example.jpg", shown)
+def save_uses(photo: torch.Tensor) -> None:
+    """Writes a photograph under other light, and a camera's move through it, by the pack's own network."""
+    estimate, image = depth_normal.load_model("tiny").estimate(photo), to_image(photo)
+    lights = (
+        {"azimuth": 185.0, "elevation": 18.0, "intensity": 1.4, "ambient": 0.1, "shadows": 0.8, "light_size": 0.05},
+        {"light": "point", "colour": "#ffd9a8", "light_x": 0.85, "light_y": 0.25, "light_depth": 0.9, "ambient": 0.12, "shadows": 0.7},
+    )
+    sun, lamp = (at_size(Relight().execute(image, geometry=estimate, **light)[0].movedim(-1, 1)) for light in lights)
+    (frames,) = DepthParallax().execute(image, move="swing", frames=4, amount=0.08, focus=0.5, geometry=estimate)
+    moved = [at_size(frames[i : i + 1].movedim(-1, 1)) for i in (1, 3)]
+    depth, normals = at_size(depth_to_image(estimate.depth, estimate.quantity)), at_size(encode_normal_map(estimate.normals))
+    save(ROOT / "web" / "docs" / "DepthNormal_Relight" / "example.jpg", [at_size(photo), sun, lamp])
+    save(ROOT / "web" / "docs" / "DepthNormal_DepthParallax" / "example.jpg", [depth, *moved])
     for workflow, shown in (
-        ("MiDaS_Depth-Normal_Map", [depth, old]),
-        ("Geometry_Normals_Relight", [normals, relit[0]]),
-        ("Relight", [photo, relit[1]]),
+        ("Geometry_Normals_Relight", [normals, sun]),
+        ("Relight", [at_size(photo), lamp]),
         ("Depth_Parallax", moved),
     ):
         save(ROOT / "workflows" / f"{workflow}.jpg", [picture[:, 100:380] for picture in shown])
 
 
-def use_maps(image: torch.Tensor, depth: torch.Tensor, normals: torch.Tensor) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Two relit pictures and two frames of a camera move, of IMAGEs."""
-    lights = (
-        {"azimuth": 180.0, "elevation": 35.0, "ambient": 0.2, "shadows": 0.7},
-        {"light": "point", "colour": "#ffb46b", "light_x": 0.25, "light_y": 0.3, "light_depth": 0.7, "ambient": 0.12, "shadows": 0.7},
-    )
-    relit = [Relight().execute(image, normal_map=normals, depth=depth, **light)[0] for light in lights]
-    (frames,) = DepthParallax().execute(image, move="swing", frames=4, amount=0.08, focus=0.5, depth=depth)
-    return [at_size(each.movedim(-1, 1)) for each in relit], [at_size(frames[i : i + 1].movedim(-1, 1)) for i in (1, 3)]
+def save_examples(photo: torch.Tensor, model: depth_normal.Model) -> None:
+    """Writes what MiDaS' nodes make of one photograph."""
+    (estimate,) = model.estimates(photo)
+    old = encode_normal_map(midas_normals(estimate.depth), "controlnet-1.0-normal", source=Axes.SCANNET)
+    shown, depth, normals = map(at_size, (photo, depth_to_image(estimate.depth, estimate.quantity), old))
+    save(ROOT / "web" / "docs" / "MiDaS-DepthMapPreprocessor" / "example.jpg", [shown, depth])
+    save(ROOT / "web" / "docs" / "MiDaS-NormalMapPreprocessor" / "example.jpg", [shown, normals])
+    save(ROOT / "workflows" / "MiDaS_Depth-Normal_Map.jpg", [picture[:, 100:380] for picture in (depth, normals)])
 
 
 def at_size(picture: torch.Tensor, height: int = 320) -> np.ndarray:

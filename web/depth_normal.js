@@ -7,11 +7,12 @@ import { LightView } from './light_view.js'
 import { loadMaps } from './maps.js'
 import { NodeWidgets } from './node_widgets.js'
 import { EMPTY_HEIGHT, PictureView, SHOWN_HEIGHT } from './picture_view.js'
+import { PlainView } from './plain_view.js'
 import { PointView } from './point_view.js'
 
 const KEY = 'depth_normal'
 const WIDGET = '$$depth_normal'
-const VIEWS = { DepthNormal_Relight: LightView, DepthNormal_PreviewGeometry: GeometryView }
+const VIEWS = { DepthNormal_Relight: LightView, DepthNormal_PreviewGeometry: GeometryView, DepthNormal_Fog: PlainView }
 const LOOKS_A_SECOND = 8
 
 const shown = new Set()
@@ -131,6 +132,7 @@ app.registerExtension({
     const View = viewOf(node)
     if (!View) return
     const view = new NodeView(node, View)
+    if (View.width > node.size[0]) node.setSize([View.width, node.size[1]])
     chained(node, 'onExecuted', output => view.show(output?.[KEY]))
     chained(node, 'onRemoved', () => view.dispose())
     chained(node, 'onConfigure', () => setTimeout(() => view.restore()))

@@ -13,6 +13,7 @@ const NO_WEBGL = 'This browser has no WebGL 2: there is no 3D view.'
 /** What *Preview Geometry* shows on itself. */
 export class GeometryView {
   static empty = 'Run to see depth, normals and mask here.'
+  static width = 340
 
   /** @param {import('./picture_view.js').PictureView} view */
   constructor(view) {
@@ -69,13 +70,30 @@ export class GeometryView {
   }
 
   drawTiles() {
-    const { maps } = this, tiles = tilesOf(maps), { width, height } = maps
-    this.tiles = tiles.length
-    this.view.resize(width * tiles.length, height)
+    const { maps } = this, { width, height } = maps
+    this.tiles = tilesOf(maps)
+    this.columns = this.bestColumns()
+    this.view.resize(width * this.columns, height * Math.ceil(this.tiles.length / this.columns))
     const context = this.view.canvas.getContext('2d')
-    tiles.forEach((rgba, place) => context.putImageData(new ImageData(rgba, width, height), place * width, 0))
+    context.clearRect(0, 0, this.view.width, this.view.height)
+    this.tiles.forEach((rgba, place) => {
+      const { left, top } = this.corner(place)
+      context.putImageData(new ImageData(rgba, width, height), left, top)
+    })
     this.view.say(maps.payload.text)
     this.refresh()
+  }
+
+  bestColumns() {
+    const { width, height } = this.view.area, count = this.tiles.length
+    const scale = columns => Math.min(width / columns / this.maps.width, height / Math.ceil(count / columns) / this.maps.height)
+    if (!width || !height) return count
+    return this.tiles.map((_, i) => count - i).reduce((best, columns) => scale(columns) > scale(best) ? columns : best)
+  }
+
+  /** Where a tile begins, in pixels. */
+  corner(place) {
+    return { left: place % this.columns * this.maps.width, top: Math.floor(place / this.columns) * this.maps.height }
   }
 
   refresh() {
@@ -88,16 +106,22 @@ export class GeometryView {
 
   hover(point) {
     if (!this.maps || this.scene) return
-    const across = point && point.x * this.tiles % 1
-    this.view.say(point ? describe(this.maps, across, point.y) : this.maps.payload.text)
-    const context = this.view.marks()
-    if (!point) return
+    const { maps } = this, context = this.view.marks(), on = point && this.onTile(point)
+    this.view.say(on ? describe(maps, on.x, on.y) : maps.payload.text)
+    if (!on) return
     const size = Math.max(3, 3 * this.view.pixelsPerScreen)
-    for (let tile = 0; tile < this.tiles; tile++) {
-      context.strokeStyle = '#f40'
-      context.lineWidth = size / 2
-      context.strokeRect((tile + across) * this.maps.width - size, point.y * this.maps.height - size, 2 * size, 2 * size)
-    }
+    context.strokeStyle = '#f40'
+    context.lineWidth = size / 2
+    this.tiles.forEach((_, place) => {
+      const { left, top } = this.corner(place)
+      context.strokeRect(left + on.x * maps.width - size, top + on.y * maps.height - size, 2 * size, 2 * size)
+    })
+  }
+
+  /** The place in the picture that a place among the tiles shows; null where no tile is. */
+  onTile({ x, y }) {
+    const across = x * this.view.width / this.maps.width, down = y * this.view.height / this.maps.height
+    return Math.floor(down) * this.columns + Math.floor(across) < this.tiles.length ? { x: across % 1, y: down % 1 } : null
   }
 
   grab(point) {
@@ -129,7 +153,10 @@ export class GeometryView {
     this.schedule()
   }
 
-  update() {}
+  /** The node may have another shape now. */
+  update() {
+    if (this.tiles && !this.scene && this.bestColumns() !== this.columns) this.drawTiles()
+  }
 
   schedule() {
     if (this.scene && !this.pending) this.pending = requestAnimationFrame(() => { this.pending = 0; this.scene?.draw(this.view.canvas) })

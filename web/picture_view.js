@@ -5,8 +5,9 @@ const STYLE = {
   stage: 'position:relative;flex:1 1 0;min-height:0;outline:none;touch-action:none;overflow:hidden',
   layer: 'position:absolute;inset:0;width:100%;height:100%;object-fit:contain',
   empty: 'position:absolute;inset:0;display:flex;align-items:center;justify-content:center;text-align:center;padding:4px;opacity:.7',
-  bar: 'flex:0 0 auto;display:flex;gap:6px;align-items:center;min-height:18px;padding:2px 4px',
-  line: 'flex:1 1 auto;overflow:hidden;text-overflow:ellipsis;white-space:nowrap;user-select:text',
+  bar: 'flex:0 0 auto;display:flex;gap:6px;align-items:center;min-height:30px;padding:2px 4px',
+  // Two lines, always: the picture above does not move while its words change.
+  line: 'flex:1 1 auto;overflow:hidden;display:-webkit-box;-webkit-box-orient:vertical;-webkit-line-clamp:2;max-height:30px;line-height:15px;overflow-wrap:anywhere;user-select:text',
 }
 
 /** Heights that a node needs for it: without a picture, and with one. */
@@ -94,9 +95,14 @@ export class PictureView {
     return scale ? 1 / scale : 1
   }
 
-  /** Where the picture lies in the page: it is fitted into the stage. */
+  /** What the picture is fitted into, in the page. */
+  get area() {
+    return this.stage.getBoundingClientRect()
+  }
+
+  /** Where the picture lies in the page. */
   box() {
-    const area = this.stage.getBoundingClientRect()
+    const { area } = this
     const scale = Math.min(area.width / (this.width || 1), area.height / (this.height || 1))
     return {
       scale,

@@ -1,18 +1,19 @@
 // A picture on which a point can be set: for nodes with the widgets point_x and point_y, fractions of the picture, below 0 for none.
 
 import { outlined } from './light_view.js'
-import { describe } from './maps.js'
 import { button } from './picture_view.js'
+import { PlainView } from './plain_view.js'
 
 const NONE = -1
 
 /** What a node shows on itself that starts from a point of its picture. */
-export class PointView {
+export class PointView extends PlainView {
   static empty = 'Run once, then click a point here.'
+  static hint = 'click sets the point'
 
   /** @param {import('./picture_view.js').PictureView} view @param {import('./node_widgets.js').NodeWidgets} widgets */
   constructor(view, widgets) {
-    this.view = view
+    super(view)
     this.widgets = widgets
     this.clear = button('no point', 'Forget the point', () => widgets.set({ point_x: NONE, point_y: NONE }))
     this.clear.style.display = 'none'
@@ -21,9 +22,8 @@ export class PointView {
 
   /** @param {import('./maps.js').Maps[]} pictures Those of a batch; the first is shown. */
   show([maps]) {
-    this.maps = maps
     this.ran = JSON.stringify(this.point)
-    this.view.showPixels(maps.picture, maps.width, maps.height)
+    super.show([maps])
     this.draw()
   }
 
@@ -78,13 +78,6 @@ export class PointView {
   get moved() {
     return JSON.stringify(this.point) === this.ran ? null : this.point
   }
-
-  say(point) {
-    const there = point && describe(this.maps, point.x, point.y)
-    this.view.say(there || this.maps.payload.text || 'click sets the point')
-  }
-
-  dispose() {}
 }
 
 function within(share) {

@@ -132,18 +132,38 @@ report.context = await page.evaluate(async () => {
   return window.pixels(view).some((value, i) => value !== before[i])
 })
 
+report.cut = await page.evaluate(() => { const { line } = window.viewOf('PreviewGeometry').view; return line.scrollHeight > line.clientHeight + 1 })
+
+// A node with a picture and nothing to set in it.
+report.fog = await page.evaluate(async () => {
+  const node = window.LiteGraph.createNode('DepthNormal_Fog'), { payload } = window.viewOf('Relight').maps
+  window.app.graph.add(node)
+  node.onExecuted({ depth_normal: [{ ...payload, text: 'half is lost after 7 m' }] })
+  for (let i = 0; i < 100 && !window.viewOf('Fog').maps; i++) await window.rest()
+  const { view } = window.viewOf('Fog'), told = view.line.textContent
+  window.app.graph.remove(node)
+  return [view.width, told === 'half is lost after 7 m']
+})
+
 // Preview Geometry: its line, numbers under the pointer, the surface in 3D.
 report.geometry = await page.evaluate(async () => {
-  const view = window.viewOf('PreviewGeometry'), flat = window.pixels(view).length, line = view.view.line.textContent
-  view.hover({ x: 0.1, y: 0.5 })
+  const view = window.viewOf('PreviewGeometry'), tiles = view.tiles.length, line = view.view.line.textContent
+  view.hover({ x: 0.1, y: 0.1 })
   const under = view.view.line.textContent
+  // As large as it can be: in one row, one column or between.
+  const { width, height } = view.view.area, { maps, columns } = view
+  const fits = columns => Math.min(width / columns / maps.width, height / Math.ceil(tiles / columns) / maps.height)
+  const enlarged = [1, 2, 3].every(other => fits(columns) >= fits(other)), places = [0, 1, 2].map(place => view.corner(place))
+  const on = places.map(({ left, top }) => view.onTile({ x: (left + 10.5) / view.view.width, y: (top + 20.5) / view.view.height }))
+  const same = on.every(({ x, y }) => Math.abs(x * maps.width - 10.5) < 0.01 && Math.abs(y * maps.height - 20.5) < 0.01)
+  const beside = Boolean(columns === 2 && view.onTile({ x: 0.9, y: 0.9 }))
   view.toggle()
   await window.rest()
   const first = window.pixels(view)
   view.drag.call(Object.assign(view, { last: { x: 0.5, y: 0.5 } }), { x: 0.6, y: 0.5 }, {})
   await window.rest()
   const second = window.pixels(view), empty = second.filter((value, i) => i % 4 === 0 && value === second[0]).length / (second.length / 4)
-  return { flat, line, under, turned: second.some((value, i) => value !== first[i]), empty, triangles: view.scene.solid.triangles.length / 3 }
+  return { tiles, enlarged, same, beside, line, under, turned: second.some((value, i) => value !== first[i]), empty, triangles: view.scene.solid.triangles.length / 3 }
 })
 await shoot('geometry')
 

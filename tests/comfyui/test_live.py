@@ -99,8 +99,17 @@ def test_preview_geometry_says_what_it_holds(seen):
     geometry = seen["geometry"]
     assert geometry["line"].startswith("disparity") and "normals OpenGL" in geometry["line"]
     assert geometry["under"].startswith("disparity") and "faces" in geometry["under"]
-    assert geometry["flat"] == 4 * 3 * seen["preview"]["width"] * seen["preview"]["height"], "depth, normals, mask"
+    assert geometry["tiles"] == 3, "depth, normals, mask"
+    assert geometry["enlarged"] and geometry["same"] and not geometry["beside"], "the best grid; the same place on every tile"
     assert geometry["turned"] and geometry["triangles"] > 10000 and geometry["empty"] < 0.9
+
+
+def test_a_line_is_read_whole(seen):
+    assert not seen["cut"], "of Preview Geometry, in the size of the workflow"
+
+
+def test_fog_shows_its_picture(seen):
+    assert seen["fog"] == [512, True]
 
 
 def test_many_nodes_share_one_context(seen):

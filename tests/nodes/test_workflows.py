@@ -35,3 +35,10 @@ def test_a_value_is_saved_for_every_widget(node):
             assert type(value) is type(options["default"]) or kind == "FLOAT", name
             assert options.get("min", value) <= value <= options.get("max", value), name
     assert {each["name"] for each in node["inputs"] if "widget" in each} <= set(expected)
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_notes_are_read_on_their_colour(path):
+    """Nodes 2.0 writes inline code in blue on the note's brown: words that matter are bold."""
+    notes = [node["widgets_values"][0] for node in json.loads(path.read_text())["nodes"] if "Note" in node["type"]]
+    assert notes and not any("`" in text for text in notes)

@@ -1,0 +1,35 @@
+// A picture on a node, with what is known of the place under the pointer.
+
+import { describe } from './maps.js'
+
+/** What a node shows on itself that has a picture and nothing to set in it. */
+export class PlainView {
+  static empty = 'Run to see the picture here.'
+  static hint = ''
+
+  /** @param {import('./picture_view.js').PictureView} view */
+  constructor(view) {
+    this.view = view
+  }
+
+  /** @param {import('./maps.js').Maps[]} pictures Those of a batch; the first is shown. */
+  show([maps]) {
+    this.maps = maps
+    this.view.showPixels(maps.picture, maps.width, maps.height)
+    this.say(null)
+  }
+
+  hover(point) {
+    if (this.maps) this.say(point)
+  }
+
+  /** @param {{x: number, y: number} | null} point Whose values are told; null: the run's own line. */
+  say(point) {
+    const there = point && describe(this.maps, point.x, point.y)
+    this.view.say(there || this.maps.payload.text || this.constructor.hint)
+  }
+
+  update() {}
+
+  dispose() {}
+}
