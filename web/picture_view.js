@@ -6,8 +6,8 @@ const STYLE = {
   layer: 'position:absolute;inset:0;width:100%;height:100%;object-fit:contain',
   empty: 'position:absolute;inset:0;display:flex;align-items:center;justify-content:center;text-align:center;padding:4px;opacity:.7',
   bar: 'flex:0 0 auto;display:flex;gap:6px;align-items:center;min-height:30px;padding:2px 4px',
-  // Two lines, always: the picture above does not move while its words change.
-  line: 'flex:1 1 auto;overflow:hidden;display:-webkit-box;-webkit-box-orient:vertical;-webkit-line-clamp:2;max-height:30px;line-height:15px;overflow-wrap:anywhere;user-select:text',
+  // Room for two lines, always: the picture above does not move while its words change.
+  line: 'flex:1 1 auto;overflow:hidden;display:-webkit-box;-webkit-box-orient:vertical;-webkit-line-clamp:3;max-height:45px;line-height:15px;overflow-wrap:anywhere;user-select:text',
 }
 
 /** Heights that a node needs for it: without a picture, and with one. */

@@ -15,7 +15,7 @@ export class PointView extends PlainView {
   constructor(view, widgets) {
     super(view)
     this.widgets = widgets
-    this.clear = button('no point', 'Forget the point', () => widgets.set({ point_x: NONE, point_y: NONE }))
+    this.clear = button('×', 'Forget the point', () => widgets.set({ point_x: NONE, point_y: NONE }))
     this.clear.style.display = 'none'
     view.bar.append(this.clear)
   }
