@@ -20,7 +20,7 @@ export class NodeWidgets {
 
   /** @param {string} name @returns {boolean} Whether another node gives this value, so that setting it here would change nothing. */
   isLinked(name) {
-    return (this.node.inputs ?? []).some(input => input.widget?.name === name && input.link != null)
+    return (this.node.inputs ?? []).some((input, slot) => input.widget?.name === name && this.node.isInputConnected(slot))
   }
 
   /** @param {Record<string, number>} values Each is brought into its widget's range. */
