@@ -102,12 +102,10 @@ class _DiffusionNode:
         model = "Which model. Its weights are downloaded once if they are in none of ComfyUI's model folders."
         tiled = "Encodes and decodes in tiles: less memory, faint differences between the tiles. Happens by itself when the memory ends."
         return {
-            "required": {
-                "image": image_input(),
+            "required": {"image": image_input()},
+            "optional": {
                 "model": choice_widget(cls.models(), model),
                 **cls.look(),
-            },
-            "optional": {
                 **cls.own(),
                 "resolution": network_side_widget(_SIDES[cls.FAMILY]),
                 "precision": precision_widget(),

@@ -28,7 +28,7 @@ Item = TypeVar("Item")
 
 FORMAT_NAMES = tuple(suffix.lstrip(".") for suffix in FORMATS)
 READABLE = tuple(suffix for suffix, entry in FORMATS.items() if entry.read)
-DEFAULT_PREFIX = "geometry/geometry"
+DEFAULT_PREFIX, DEFAULT_FORMAT = "geometry/geometry", "exr"
 QUANTITIES = (AUTO, *(quantity.value for quantity in Quantity))
 AXES = (AUTO, *(axes.value for axes in Axes))
 
@@ -63,19 +63,17 @@ class SaveGeometry:
         picture = "What a GLB wears and a PLY is coloured with: the picture that the geometry was made of."
         geometry = "Raw depth, normals or both. Each picture of a batch goes to its own file, except in npz and in a mesh of one scene."
         return {
-            "required": {
-                "geometry": geometry_input(geometry),
-                "filename_prefix": ("STRING", {"default": DEFAULT_PREFIX, "tooltip": prefix}),
-                "format": choice_widget(FORMAT_NAMES, formats, "exr"),
-            },
+            "required": {"geometry": geometry_input(geometry)},
             "optional": {
+                "filename_prefix": ("STRING", {"default": DEFAULT_PREFIX, "tooltip": prefix}),
+                "format": choice_widget(FORMAT_NAMES, formats, DEFAULT_FORMAT),
                 "half": switch_widget(False, "EXR in 16-bit floats: half the size, 3 digits, up to 65504."),
                 "image": image_input(picture),
             },
         }
 
     @classmethod
-    def VALIDATE_INPUTS(cls, filename_prefix: str | None) -> bool | str:  # noqa: N802
+    def VALIDATE_INPUTS(cls, filename_prefix: str | None = DEFAULT_PREFIX) -> bool | str:  # noqa: N802
         """Refuses names that leave the output folder before anything runs.
 
         `None` means that the name comes from another node and is not known yet.
@@ -83,7 +81,12 @@ class SaveGeometry:
         return prefix_problem(filename_prefix)
 
     def execute(
-        self, geometry: Any, filename_prefix: str, format: str, half: bool = False, image: Tensor | None = None
+        self,
+        geometry: Any,
+        filename_prefix: str = DEFAULT_PREFIX,
+        format: str = DEFAULT_FORMAT,
+        half: bool = False,
+        image: Tensor | None = None,
     ) -> dict[str, dict[str, list[dict[str, str]]]]:
         """Writes the files and names them to ComfyUI's page."""
         estimate = check_geometry(geometry)

@@ -50,7 +50,7 @@ from .widgets import (
 
 MODEL_ONLY = "model only"
 SEPARATE, ONE_SCENE = VIEWS = ("separate", "one_scene")
-METRES = "metres"
+DISPARITY, METRES = "disparity", "metres"
 VALUES = (*LINEAR_IN, METRES)
 PLANE_FIT, MIDAS, DMAP2NORM = METHODS = ("plane fit", "midas", "dmap2norm")
 MAX_METRES = 1e6
@@ -191,12 +191,10 @@ class DepthImageToGeometry:
         mask = "White where the depth can be trusted, of the picture's size."
         fov = "Field of view of the longer side in degrees, kept as the camera. 0: not known."
         return {
-            "required": {
-                "image": image_input("Grey depth pictures. An alpha channel below a half means: no value here."),
-                "near": near_widget(),
-                "values": choice_widget(VALUES, values, "disparity"),
-            },
+            "required": {"image": image_input("Grey depth pictures. An alpha channel below a half means: no value here.")},
             "optional": {
+                "near": near_widget(),
+                "values": choice_widget(VALUES, values, DISPARITY),
                 "near_metres": number_widget(0.0, 0.0, MAX_METRES, 0.01, near_metres),
                 "far_metres": number_widget(0.0, 0.0, MAX_METRES, 0.01, far_metres),
                 "fov": fov_widget(fov),
@@ -207,8 +205,8 @@ class DepthImageToGeometry:
     def execute(
         self,
         image: Tensor,
-        near: str,
-        values: str,
+        near: str = NEAR[0],
+        values: str = DISPARITY,
         near_metres: float = 0.0,
         far_metres: float = 0.0,
         fov: float = 0.0,
@@ -257,11 +255,9 @@ class NormalsFromDepth:
         a = "Of midas: how flat the surface looks; larger = flatter."
         background = "Of midas: what is farther than this (0 = farthest, 1 = nearest) faces the viewer."
         return {
-            "required": {
-                "geometry": geometry_input("Raw depth."),
-                "method": choice_widget(METHODS, method),
-            },
+            "required": {"geometry": geometry_input("Raw depth.")},
             "optional": {
+                "method": choice_widget(METHODS, method),
                 "edges": choice_widget((AUTO, "sharp", "soft"), edges),
                 "fov": fov_widget(),
                 "near_far_ratio": near_far_ratio_widget(),
@@ -273,7 +269,7 @@ class NormalsFromDepth:
     def execute(
         self,
         geometry: Any,
-        method: str,
+        method: str = PLANE_FIT,
         edges: str = "auto",
         fov: float = 0.0,
         near_far_ratio: float = 0.0,

@@ -47,11 +47,15 @@ class LoadDepthNormalModel:
             "geometry_estimation, diffusion_models, ...), or its whole path. Empty: the published one."
         )
         return {
-            "required": {"model": choice_widget([*MODELS, FROM_FILE], tooltip, RECOMMENDED_MODEL)},
-            "optional": {"precision": precision_widget(), "weights": text_widget(weights)},
+            "required": {},
+            "optional": {
+                "model": choice_widget([*MODELS, FROM_FILE], tooltip, RECOMMENDED_MODEL),
+                "precision": precision_widget(),
+                "weights": text_widget(weights),
+            },
         }
 
-    def execute(self, model: str, precision: str = AUTO, weights: str = "") -> tuple[Model]:
+    def execute(self, model: str = RECOMMENDED_MODEL, precision: str = AUTO, weights: str = "") -> tuple[Model]:
         """The model, kept for the next call."""
         file = find_file(weights) if weights.strip() else None
         if model != FROM_FILE:

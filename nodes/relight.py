@@ -83,13 +83,11 @@ class Relight:
         )
         coding = "How the normal map stores its vectors: opengl for Blender and Marigold, controlnet-normalbae for BAE, DSINE, Lotus."
         return {
-            "required": {
-                "image": image_input("The picture to light, or a batch."),
+            "required": {"image": image_input("The picture to light, or a batch.")},
+            "optional": {
                 "light": kind_widget(),
                 "colour": colour_widget(),
                 **number_widgets({**PLACE_NUMBERS, **_LOOK_NUMBERS}),
-            },
-            "optional": {
                 "normal_map": image_input("Any normal map of the picture, any size. Without one, normals come from the depth."),
                 "normal_coding": coding_widget(coding),
                 "depth": depth_input("For cast shadows and point lights; and for normals where there is no normal map."),
@@ -177,13 +175,11 @@ class DepthParallax:
         """ComfyUI's description of the inputs."""
         move = "orbit: a circle. swing: left and right. dolly: forward and back. All end where they begin, to be played in a loop."
         return {
-            "required": {
-                "image": image_input("The picture to move through, or a batch."),
+            "required": {"image": image_input("The picture to move through, or a batch.")},
+            "optional": {
                 "move": choice_widget(MOVES, move),
                 "frames": count_widget(24, 1, MAX_FRAMES, "How many frames one round has.", step=1),
                 **number_widgets(_MOVE_NUMBERS),
-            },
-            "optional": {
                 "depth": depth_input("Depth of the picture."),
                 "geometry": geometry_input("Raw depth of the picture, with its camera. Where it is given, depth is not looked at."),
             },

@@ -17,7 +17,7 @@ from ..geometry.conventions import (
     unit_normals,
 )
 from ..geometry.estimate import Quantity
-from ..geometry.render import COLOUR_MAPS, depth_to_image, normals_to_image
+from ..geometry.render import COLOUR_MAPS, NEAR, depth_to_image, normals_to_image
 from ..utils import to_rgb
 from .batches import to_output
 from .checks import check_geometry
@@ -26,6 +26,8 @@ from .widgets import (
     CODING_READERS,
     CODINGS,
     DIRECTX,
+    OPENGL,
+    PER_IMAGE,
     choice_widget,
     coding_widget,
     geometry_input,
@@ -70,12 +72,10 @@ class RenderDepth:
         high = "Percentile of the values shown at which the range ends: below 100 cuts outliers. ZoeDepth's picture: depth, 2 and 85."
         ends = "Of fixed: one end of the range in the geometry's own unit (metres for metric depth)."
         return {
-            "required": {
-                "geometry": geometry_input("Raw depth."),
+            "required": {"geometry": geometry_input("Raw depth.")},
+            "optional": {
                 "near": near_widget(),
                 "normalisation": normalisation_widget("range_low to range_high"),
-            },
-            "optional": {
                 "metric_as_disparity": switch_widget(True, as_disparity),
                 "colour_map": choice_widget((GREY, *COLOUR_MAPS), colours),
                 "range_low": number_widget(0.1, -MAX_VALUE, MAX_VALUE, 0.01, ends),
@@ -88,8 +88,8 @@ class RenderDepth:
     def execute(
         self,
         geometry: Any,
-        near: str,
-        normalisation: str,
+        near: str = NEAR[0],
+        normalisation: str = PER_IMAGE,
         metric_as_disparity: bool = True,
         colour_map: str = GREY,
         range_low: float = 0.1,
@@ -132,14 +132,14 @@ class RenderNormals:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         return {
-            "required": {
-                "geometry": geometry_input("Raw normals."),
+            "required": {"geometry": geometry_input("Raw normals.")},
+            "optional": {
                 "coding": coding_widget(f"How the vectors are stored. {CODING_READERS}"),
+                "background": choice_widget(BACKGROUNDS, "What is shown where there is no normal."),
             },
-            "optional": {"background": choice_widget(BACKGROUNDS, "What is shown where there is no normal.")},
         }
 
-    def execute(self, geometry: Any, coding: str, background: str = BLACK) -> tuple[Tensor]:
+    def execute(self, geometry: Any, coding: str = OPENGL, background: str = BLACK) -> tuple[Tensor]:
         """One normal map for each of the geometry's pictures."""
         estimate = check_geometry(geometry)
         check_choice("coding", coding, CODINGS)
@@ -172,12 +172,10 @@ class ConvertNormalMap:
         base = "Slopes times this: 1 keeps them, 0 flattens, negative numbers turn bumps into dents."
         detail = "A second normal map of the same size, stored as the first: its relief is laid on the first (reoriented normal mapping)."
         return {
-            "required": {
-                "image": image_input("Normal maps."),
+            "required": {"image": image_input("Normal maps.")},
+            "optional": {
                 "source": coding_widget("How the given maps store their vectors."),
                 "target": coding_widget("How the result shall store them.", DIRECTX),
-            },
-            "optional": {
                 "strength": _strength_widget(base),
                 "detail": image_input(detail),
                 "detail_strength": _strength_widget(f"Of the second map. {base}"),
@@ -185,7 +183,13 @@ class ConvertNormalMap:
         }
 
     def execute(
-        self, image: Tensor, source: str, target: str, strength: float = 1.0, detail: Tensor | None = None, detail_strength: float = 1.0
+        self,
+        image: Tensor,
+        source: str = OPENGL,
+        target: str = DIRECTX,
+        strength: float = 1.0,
+        detail: Tensor | None = None,
+        detail_strength: float = 1.0,
     ) -> tuple[Tensor]:
         """One normal map for each given."""
         check_choice("source", source, CODINGS)

@@ -65,14 +65,12 @@ class Stereo:
             "Where the nearest and the farthest are. per_image: in each picture. per_clip: in the whole batch, so that a film holds still."
         )
         return {
-            "required": {
-                "image": image_input("The picture, or the frames of a film."),
+            "required": {"image": image_input("The picture, or the frames of a film.")},
+            "optional": {
                 "layout": choice_widget(LAYOUTS, layout),
                 **number_widgets(_NUMBERS),
                 "original": choice_widget(ORIGINALS, original),
                 "normalisation": choice_widget((PER_IMAGE, PER_CLIP), normalisation),
-            },
-            "optional": {
                 "depth": depth_input("Depth of the picture."),
                 "geometry": geometry_input("Raw depth of the picture. Where it is given, depth is not looked at."),
             },

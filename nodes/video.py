@@ -52,8 +52,8 @@ class DepthOfVideo:
             "frame. For one range of a whole clip use Estimate Geometry and Render Depth."
         )
         return {
-            "required": {**_required(), "normalisation": choice_widget(RANGES, ranges), "near": near_widget()},
-            "optional": _optional(),
+            "required": _required(),
+            "optional": {"normalisation": choice_widget(RANGES, ranges), "near": near_widget(), **_optional()},
         }
 
     def execute(
@@ -93,8 +93,8 @@ class NormalsOfVideo:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         return {
-            "required": {**_required(), "coding": coding_widget(f"How the vectors are stored. {CODING_READERS}")},
-            "optional": _optional(),
+            "required": _required(),
+            "optional": {"coding": coding_widget(f"How the vectors are stored. {CODING_READERS}"), **_optional()},
         }
 
     def execute(

@@ -78,9 +78,9 @@ class LoadVideoDepthAnythingModel:
             "vits: 116 MB, Apache-2.0. vitb (458 MB) and vitl (1.54 GB): CC BY-NC 4.0, not for commercial use. metric_...: metres, large = "
             "far; the others disparity, large = near."
         )
-        return {"required": {"model": choice_widget(list(FILES), tooltip)}}
+        return {"required": {}, "optional": {"model": choice_widget(list(FILES), tooltip)}}
 
-    def execute(self, model: str) -> tuple[VideoModel]:
+    def execute(self, model: str = next(iter(FILES))) -> tuple[VideoModel]:
         """The choice."""
         check_choice("model", model, list(FILES))
         return (VideoModel(FILES[model]),)

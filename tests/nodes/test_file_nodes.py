@@ -59,7 +59,7 @@ def same(first, second):
 
 
 def test_the_formats_are_told_one_a_line():
-    lines = SaveGeometry.INPUT_TYPES()["required"]["format"][1]["tooltip"].splitlines()
+    lines = SaveGeometry.INPUT_TYPES()["optional"]["format"][1]["tooltip"].splitlines()
     for name, line in zip(files.FORMAT_NAMES, lines, strict=True):
         assert re.fullmatch(rf"{name}: [^:;,]+, [^:;]+", line)
     assert all(name in SaveGeometry.DESCRIPTION for name in files.FORMAT_NAMES)

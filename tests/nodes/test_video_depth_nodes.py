@@ -92,7 +92,7 @@ def test_the_widgets_of_the_old_nodes():
     assert nodes.VideoDepthAnythingOutput.INPUT_TYPES()["optional"]["colormap"][0] == ["inferno", "gray"]
     assert nodes.VideoDepthAnythingOutput.INPUT_TYPES()["optional"]["colormap"][1]["default"] == "gray"
     assert nodes.VideoDepthAnythingSaveEXR.INPUT_TYPES()["optional"]["folder_name"][1]["default"] == "exr-1"
-    files = nodes.LoadVideoDepthAnythingModel.INPUT_TYPES()["required"]["model"][0]
+    files = nodes.LoadVideoDepthAnythingModel.INPUT_TYPES()["optional"]["model"][0]
     assert files[:3] == [SMALL, "video_depth_anything_vitb.pth", LARGE]
     assert all(MODELS[model_id].file.name == name for name, model_id in nodes.FILES.items())
 

@@ -1,0 +1,83 @@
+"""Graphs and scripts of every version that was kept open in this one; and of the nodes' widgets a script may leave out any."""
+
+import inspect
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import depth_normal
+from depth_normal import NODE_CLASS_MAPPINGS
+
+INFO = SimpleNamespace(**runpy.run_path(str(Path(__file__).resolve().parents[1] / "object_info.py")))
+NOW = INFO.described(NODE_CLASS_MAPPINGS)
+# What file to load nobody can choose for the user.
+NO_DEFAULT = {("DepthNormal_LoadGeometry", "file")}
+
+
+@pytest.mark.parametrize("version", sorted(path.stem for path in INFO.KEPT.glob("*.json")))
+def test_graphs_of_a_kept_version_open(version):
+    found = INFO.broken(INFO.read(version), NOW)
+    assert not found, "\n".join([*found, INFO.RENEW])
+
+
+def test_this_version_is_kept():
+    assert (INFO.KEPT / f"{depth_normal.__version__}.json").is_file(), INFO.RENEW
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda node: node["inputs"].reverse(), "stored by position"),
+        (lambda node: node["inputs"][1].update(default=2), "a's default was 1 and is 2"),
+        (lambda node: node["inputs"][1].update(type="FLOAT"), "a's type was 'INT' and is 'FLOAT'"),
+        (lambda node: node["inputs"][2]["choices"].remove("y"), "b has the choice 'y' no more"),
+        (lambda node: node["inputs"].pop(0), "the input image is gone"),
+        (lambda node: node["inputs"][1].update(required=True), "the input a became required"),
+        (lambda node: node["outputs"].insert(0, "MASK"), "the outputs were"),
+        (lambda node: node["inputs"].append({"name": "c", "type": "MASK", "required": True}), "the input c is new and required"),
+    ],
+)
+def test_what_would_break_graphs_is_found(change, said):
+    before, now = (_example() for _ in range(2))
+    change(now["Node"])
+    assert any(said in problem for problem in INFO.broken(before, now))
+
+
+def test_what_is_added_breaks_nothing():
+    now = _example()
+    now["Node"]["inputs"].append({"name": "c", "type": "INT", "required": False, "default": 0})
+    now["Node"]["inputs"][2]["choices"].append("z")
+    assert not INFO.broken(_example(), {**now, "Other": {"inputs": [], "outputs": []}})
+
+
+def _example() -> dict:
+    inputs = [
+        {"name": "image", "type": "IMAGE", "required": True},
+        {"name": "a", "type": "INT", "required": False, "default": 1},
+        {"name": "b", "type": "COMBO", "required": False, "default": "x", "choices": ["x", "y"]},
+    ]
+    return {"Node": {"inputs": inputs, "outputs": ["IMAGE"]}}
+
+
+@pytest.mark.parametrize("node_id", NODE_CLASS_MAPPINGS)
+def test_only_sockets_are_required(node_id):
+    required = {each["name"] for each in NOW[node_id]["inputs"] if each["required"] and each["type"] in INFO.WIDGETS}
+    assert {(node_id, name) for name in required} <= NO_DEFAULT
+
+
+@pytest.mark.parametrize("node_id", NODE_CLASS_MAPPINGS)
+def test_what_a_prompt_leaves_out_is_the_widgets_default(node_id):
+    """In `execute`, and wherever else ComfyUI calls the node with the inputs that a prompt has."""
+    node = NODE_CLASS_MAPPINGS[node_id]
+    parameters = inspect.signature(getattr(node, node.FUNCTION)).parameters
+    for each in NOW[node_id]["inputs"]:
+        if each["required"]:
+            continue
+        assert parameters[each["name"]].default == each.get("default"), each["name"]
+    for other in ("VALIDATE_INPUTS", "IS_CHANGED"):
+        if hasattr(node, other):
+            optional = {each["name"] for each in NOW[node_id]["inputs"] if not each["required"]}
+            asked = inspect.signature(getattr(node, other)).parameters.values()
+            assert not [each.name for each in asked if each.name in optional and each.default is inspect.Parameter.empty]

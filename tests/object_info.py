@@ -1,0 +1,103 @@
+"""What graphs and scripts rely on in each node: ids, inputs in their order, types, defaults and choices; kept for each release.
+
+python tests/object_info.py         # writes tests/nodes/object_info/<version>.json anew
+python tests/object_info.py check   # prints what graphs saved with a kept version would miss today
+"""
+
+import json
+import sys
+from pathlib import Path
+
+KEPT = Path(__file__).parent / "nodes" / "object_info"
+RENEW = "if it is meant (no release has it yet), write the snapshot anew with `python tests/object_info.py` and say so in CHANGELOG.md"
+WIDGETS = ("COMBO", "INT", "FLOAT", "STRING", "BOOLEAN", "COLOR")
+
+
+def described(nodes: dict[str, type]) -> dict[str, dict]:
+    """What a graph stores of each node, by id."""
+    return {node_id: {"inputs": _inputs(node.INPUT_TYPES()), "outputs": list(node.RETURN_TYPES)} for node_id, node in nodes.items()}
+
+
+def _inputs(kinds: dict[str, dict]) -> list[dict]:
+    found = []
+    for group in ("required", "optional"):
+        for name, (kind, *options) in kinds.get(group, {}).items():
+            settings, choices = (options or [{}])[0], list(kind) if isinstance(kind, (list, tuple)) else None
+            entry = {"name": name, "type": "COMBO" if choices is not None else kind, "required": group == "required"}
+            if entry["type"] in WIDGETS:
+                entry["default"] = settings.get("default", choices[0] if choices else None)
+            found.append(entry if choices is None else {**entry, "choices": choices})
+    return found
+
+
+def widgets(entry: dict) -> list[str]:
+    """The names of a node's widgets in the order in which a graph stores their values."""
+    return [each["name"] for each in entry["inputs"] if each["type"] in WIDGETS]
+
+
+def broken(before: dict[str, dict], now: dict[str, dict]) -> list[str]:
+    """What a graph or a script made with one description misses in another. What was added breaks nothing."""
+    found = []
+    for node_id, old in before.items():
+        if node_id not in now:
+            found.append(f"{node_id} is gone")
+            continue
+        new = now[node_id]
+        first = widgets(new)[: len(widgets(old))]
+        if first != widgets(old):
+            found.append(f"{node_id}: the widgets, whose values are stored by position, were {widgets(old)} and begin with {first} now")
+        if new["outputs"][: len(old["outputs"])] != old["outputs"]:
+            found.append(f"{node_id}: the outputs were {old['outputs']} and are {new['outputs']}")
+        found += [f"{node_id}: {problem}" for problem in _inputs_broken(old["inputs"], new["inputs"])]
+    return found
+
+
+def _inputs_broken(old: list[dict], new: list[dict]) -> list[str]:
+    before, now = ({each["name"]: each for each in inputs} for inputs in (old, new))
+    found = [f"the input {name} is new and required" for name, each in now.items() if each["required"] and name not in before]
+    for name, each in before.items():
+        if name not in now:
+            found.append(f"the input {name} is gone")
+            continue
+        found += [
+            f"{name}'s {key} was {each[key]!r} and is {now[name].get(key)!r}"
+            for key in ("type", "default")
+            if _differs(key, each, now[name])
+        ]
+        if now[name]["required"] and not each["required"]:
+            found.append(f"the input {name} became required")
+        found += [
+            f"{name} has the choice {choice!r} no more" for choice in each.get("choices", ()) if choice not in now[name].get("choices", ())
+        ]
+    return found
+
+
+def _differs(key: str, old: dict, new: dict) -> bool:
+    return key in old and old[key] != new.get(key)
+
+
+def read(version: str) -> dict[str, dict]:
+    """What was kept of a version."""
+    return json.loads((KEPT / f"{version}.json").read_text())
+
+
+def write(version: str, nodes: dict[str, dict]) -> Path:
+    """Keeps a version, a line an input."""
+    lines = []
+    for node_id, entry in nodes.items():
+        inputs = ",\n".join(f"   {json.dumps(each)}" for each in entry["inputs"])
+        lines.append(f' {json.dumps(node_id)}: {{\n  "inputs": [\n{inputs}\n  ],\n  "outputs": {json.dumps(entry["outputs"])}\n }}')
+    path = KEPT / f"{version}.json"
+    path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    return path
+
+
+if __name__ == "__main__":
+    import depth_normal
+
+    today = described(depth_normal.NODE_CLASS_MAPPINGS)
+    if sys.argv[1:] == ["check"]:
+        for kept in sorted(KEPT.glob("*.json")):
+            print(kept.stem, *(broken(read(kept.stem), today) or ["opens"]), sep="\n  ")
+    else:
+        print(write(depth_normal.__version__, today))
