@@ -9,8 +9,8 @@ ESTIMATE, CONVERT, RENDER = f"{CATEGORY}/Estimate", f"{CATEGORY}/Convert", f"{CA
 EFFECTS, TEXTURES, FILES = f"{CATEGORY}/Effects", f"{CATEGORY}/Textures", f"{CATEGORY}/Files"
 """Its folders in the menu."""
 
-GEOMETRY = "GEOMETRY"
-"""Raw depth and/or normals: an `Estimate`."""
+GEOMETRY = "DEPTH_NORMAL_GEOMETRY"
+"""Raw depth and/or normals: an `Estimate`. Other packs have a GEOMETRY of their own. `web/colours.js` knows it by this name."""
 
 DEPTH_NORMAL_MODEL = "DEPTH_NORMAL_MODEL"
 """A loaded `Model`."""

@@ -65,7 +65,7 @@ def planar(image):
 @pytest.mark.parametrize("node", diffusion.NODES, ids=lambda node: node.NODE_ID)
 def test_contract(node):
     assert node.NODE_ID.removeprefix("DepthNormal_") == node.DISPLAY_NAME.replace(" ", "")
-    assert node.CATEGORY == "Depth & Normals" and node.RETURN_TYPES == ("IMAGE", "GEOMETRY")
+    assert node.CATEGORY == "Depth & Normals" and node.RETURN_TYPES == ("IMAGE", "DEPTH_NORMAL_GEOMETRY")
     assert node.DESCRIPTION and node.SEARCH_ALIASES and len(node.OUTPUT_TOOLTIPS) == len(node.RETURN_NAMES) == 2
     groups = node.INPUT_TYPES()
     page = (ROOT / "web" / "docs" / f"{node.NODE_ID}.md").read_text()

@@ -19,9 +19,9 @@ def test_the_sockets_are_cores():
     assert GeometryToMoge.RETURN_TYPES == ("MOGE_GEOMETRY",) and GeometryToDa3.RETURN_TYPES == ("DA3_GEOMETRY",)
     assert MogeToGeometry.INPUT_TYPES()["required"]["moge_geometry"][0] == "MOGE_GEOMETRY"
     assert Da3ToGeometry.INPUT_TYPES()["required"]["da3_geometry"][0] == "DA3_GEOMETRY"
-    assert MogeToGeometry.RETURN_TYPES == Da3ToGeometry.RETURN_TYPES == ("GEOMETRY",)
+    assert MogeToGeometry.RETURN_TYPES == Da3ToGeometry.RETURN_TYPES == ("DEPTH_NORMAL_GEOMETRY",)
     for node in (GeometryToMoge, GeometryToDa3):
-        assert node.INPUT_TYPES()["required"]["geometry"][0] == "GEOMETRY"
+        assert node.INPUT_TYPES()["required"]["geometry"][0] == "DEPTH_NORMAL_GEOMETRY"
 
 
 def test_there_and_back_through_moge():

@@ -45,7 +45,7 @@ def test_contract(node):
     widgets = {**inputs["required"], **inputs["optional"]}
     assert all(options[1].get("tooltip") for options in widgets.values())
     assert inputs["required"]["image"][0] == "IMAGE" and inputs["optional"]["depth"][0] == "IMAGE"
-    assert inputs["optional"]["geometry"][0] == "GEOMETRY"
+    assert inputs["optional"]["geometry"][0] == "DEPTH_NORMAL_GEOMETRY"
     defaults = {name: parameter.default for name, parameter in inspect.signature(node.execute).parameters.items()}
     assert {**defaults, **{name: options[1]["default"] for name, options in widgets.items() if "default" in options[1]}} == defaults
     assert list(defaults)[1:] == [*inputs["required"], *inputs["optional"]]

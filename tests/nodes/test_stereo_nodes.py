@@ -30,7 +30,7 @@ def test_contract(node):
     assert node.DESCRIPTION and {"sbs", "3d", "anaglyph", "vr"} <= set(node.SEARCH_ALIASES) and len(node.OUTPUT_TOOLTIPS) == 2
     widgets = {**inputs["required"], **inputs["optional"]}
     assert all(options[1].get("tooltip") for options in widgets.values())
-    assert [widgets[name][0] for name in ("image", "depth", "geometry")] == ["IMAGE", "IMAGE", "GEOMETRY"]
+    assert [widgets[name][0] for name in ("image", "depth", "geometry")] == ["IMAGE", "IMAGE", "DEPTH_NORMAL_GEOMETRY"]
     defaults = {name: parameter.default for name, parameter in inspect.signature(node.execute).parameters.items()}
     assert {**defaults, **{name: options[1]["default"] for name, options in widgets.items() if "default" in options[1]}} == defaults
     assert list(defaults)[1:] == [*inputs["required"], *inputs["optional"]]
