@@ -29,8 +29,8 @@ def test_contract():
     (node,) = NODES
     assert NODE_CLASS_MAPPINGS["DepthNormal_RefineGeometry"] is node and node.DISPLAY_NAME == "Refine Geometry"
     inputs = node.INPUT_TYPES()
-    assert {name: kind[0] for name, kind in inputs["required"].items()} == {"image": "IMAGE", "geometry": "GEOMETRY"}
-    assert node.RETURN_TYPES == ("GEOMETRY",) and len(node.OUTPUT_TOOLTIPS) == 1 and node.DESCRIPTION and node.SEARCH_ALIASES
+    assert {name: kind[0] for name, kind in inputs["required"].items()} == {"image": "IMAGE", "geometry": "DEPTH_NORMAL_GEOMETRY"}
+    assert node.RETURN_TYPES == ("DEPTH_NORMAL_GEOMETRY",) and len(node.OUTPUT_TOOLTIPS) == 1 and node.DESCRIPTION and node.SEARCH_ALIASES
     widgets = {**inputs["required"], **inputs["optional"]}
     assert all(options[1]["tooltip"] for options in widgets.values())
     defaults = {name: parameter.default for name, parameter in list(inspect.signature(node.execute).parameters.items())[1:]}
