@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from ..annotators.base import is_out_of_memory
+from .folders import folder_paths
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +32,48 @@ def memory_manager() -> Any | None:
 def has_node(node_id: str) -> bool:
     """Whether ComfyUI has a node of this id by now: one of its own, or of a pack that it loaded before."""
     return node_id in getattr(sys.modules.get("nodes"), "NODE_CLASS_MAPPINGS", ())
+
+
+def pack_of_node(node_id: str) -> str | None:
+    """The folder or file of the pack whose node of this id ComfyUI has; None where it has none."""
+    node = getattr(sys.modules.get("nodes"), "NODE_CLASS_MAPPINGS", {}).get(node_id)
+    return None if node is None else getattr(node, "RELATIVE_PYTHON_MODULE", "ComfyUI").removeprefix("custom_nodes.")
+
+
+def user_setting(name: str) -> Any:
+    """What ComfyUI's settings have under a name; None where nobody chose, outside ComfyUI, and in versions without a user folder."""
+    module: Any = folder_paths()
+    try:
+        path = Path(module.get_user_directory(), "default", "comfy.settings.json")
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (AttributeError, OSError, ValueError):
+        return None
+    return settings.get(name) if isinstance(settings, dict) else None
+
+
+def when_started(call: Callable[[], Awaitable[None]]) -> None:
+    """Calls once ComfyUI has loaded every pack and begins to serve. Never outside ComfyUI."""
+    app = getattr(getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None), "app", None)
+    if app is None or app.on_startup.frozen:
+        return
+
+    async def started(_app: object) -> None:
+        try:
+            await call()
+        except Exception:
+            logger.exception("what was to be done when ComfyUI starts failed; all nodes work")  # an error here would stop the server
+
+    app.on_startup.append(started)
+
+
+async def offer_replacement(old_id: str, new_id: str) -> None:
+    """Lets ComfyUI's page put a node of another id, with inputs of the same names, in the place of a missing one."""
+    try:
+        from comfy_api.latest import ComfyAPI, io  # pyright: ignore[reportMissingImports]
+
+        await ComfyAPI().node_replacement.register(io.NodeReplace(new_node_id=new_id, old_node_id=old_id))
+    except (ImportError, AttributeError):  # versions before node replacement
+        return
 
 
 def default_device() -> torch.device:

@@ -1,5 +1,6 @@
 """What ComfyUI sees: one file for each kind of node; the order of the tuples is the order in the menu."""
 
+from ..model_loader.host import when_started
 from . import (
     aio,
     depth_maps,
@@ -17,6 +18,7 @@ from . import (
     metric3d,
     midas,
     normal_maps,
+    old_ids,
     preview,
     refine,
     relight,
@@ -54,5 +56,7 @@ NODES = (
     *meshes.NODES,
 )
 
-NODE_CLASS_MAPPINGS = {node.NODE_ID: node for node in NODES}
-NODE_DISPLAY_NAME_MAPPINGS = {node.NODE_ID: node.DISPLAY_NAME for node in NODES}
+NODE_CLASS_MAPPINGS = old_ids.with_twins(NODES, old=old_ids.are_served())
+NODE_DISPLAY_NAME_MAPPINGS = {node_id: node.DISPLAY_NAME for node_id, node in NODE_CLASS_MAPPINGS.items()}
+
+when_started(old_ids.announce)

@@ -101,9 +101,9 @@ class AioPreprocessor:
 
 def _served() -> dict[str, Any]:
     """This pack's nodes that the old node has too, by their ids."""
-    from . import NODE_CLASS_MAPPINGS  # which has this node as well
+    from . import NODES  # which has this node as well
 
-    return {name: node for name, node in NODE_CLASS_MAPPINGS.items() if node.CATEGORY == LEGACY_CATEGORY}
+    return {node.NODE_ID: node for node in NODES if node.CATEGORY == LEGACY_CATEGORY}
 
 
 def _defaults(node: Any) -> dict[str, Any]:

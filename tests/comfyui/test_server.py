@@ -16,6 +16,7 @@ pytestmark = pytest.mark.comfyui
 
 SMALL = "midas-v2.1-small"
 NORMAL, DEPTH = "MiDaS-NormalMapPreprocessor", "MiDaS-DepthMapPreprocessor"
+OWN_NORMAL, OWN_DEPTH = "DepthNormal_MiDaSNormalMap", "DepthNormal_MiDaSDepthMap"
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,8 @@ def test_prompts_of_old_scripts_run(server, picture, node, widgets):
 def test_a_graph_saved_before_resolution_existed_opens(server, picture, tmp_path):
     saved = json.loads((ROOT / "workflows" / "MiDaS_Depth-Normal_Map.json").read_text())
     for node in saved["nodes"]:
-        if node["type"] in (NORMAL, DEPTH):
+        if node["type"] in (OWN_NORMAL, OWN_DEPTH):
+            node["type"] = NORMAL if node["type"] == OWN_NORMAL else DEPTH
             node["widgets_values"] = node["widgets_values"][:2]
             node["inputs"] = node["inputs"][:1]
     (tmp_path / "old.json").write_text(json.dumps(saved))
@@ -173,7 +175,7 @@ def test_bad_widget_values_are_refused_before_the_run(server, picture, bad):
 def test_the_workflows_that_use_the_maps_run(server, picture, tmp_path, workflow, settings, count):
     graph_file = ROOT / "workflows" / f"{workflow}.json"
     nodes = json.loads(graph_file.read_text())["nodes"]
-    small = [f'{node["id"]}.model="{SMALL}"' for node in nodes if node["type"] in (NORMAL, DEPTH)]
+    small = [f'{node["id"]}.model="{SMALL}"' for node in nodes if node["type"] in (OWN_NORMAL, OWN_DEPTH)]
     short = [f"{node['id']}.frames=4" for node in nodes if node["type"] == "DepthNormal_DepthParallax"]
     words = ["--image", server.base / "input" / picture, "--out", tmp_path, "--server", server.address]
     words += [word for setting in (*settings, *small, *short) for word in ("--set", setting)]

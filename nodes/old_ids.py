@@ -1,0 +1,91 @@
+"""The ids under which graphs of other packs know some nodes: each such node has an id of this pack's own as well.
+
+Of two packs with one id ComfyUI keeps, without a word, the one that it loads last. A graph that uses the ids that begin with
+`DepthNormal_` means this pack's nodes, whatever else is installed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from ..model_loader.host import offer_replacement, pack_of_node, user_setting
+from .sockets import ESTIMATE
+
+logger = logging.getLogger(__name__)
+
+VARIABLE, SETTING = "DEPTH_NORMAL_OLD_IDS", "DepthNormal.OldIds"
+"""Environment variable (0: no) and ComfyUI setting that say whether this pack serves the old ids."""
+
+OWN_IDS = {
+    "MiDaS-NormalMapPreprocessor": "DepthNormal_MiDaSNormalMap",
+    "MiDaS-DepthMapPreprocessor": "DepthNormal_MiDaSDepthMap",
+    "Zoe-DepthMapPreprocessor": "DepthNormal_ZoeDepthMap",
+    "DepthAnythingPreprocessor": "DepthNormal_DepthAnything",
+    "Zoe_DepthAnythingPreprocessor": "DepthNormal_ZoeDepthAnything",
+    "DepthAnythingV2Preprocessor": "DepthNormal_DepthAnythingV2",
+    "Metric_DepthAnythingV2Preprocessor": "DepthNormal_DepthAnythingV2Metric",
+    "LeReS-DepthMapPreprocessor": "DepthNormal_LeReSDepthMap",
+    "BAE-NormalMapPreprocessor": "DepthNormal_BAENormalMap",
+    "DSINE-NormalMapPreprocessor": "DepthNormal_DSINENormalMap",
+    "Metric3D-DepthMapPreprocessor": "DepthNormal_Metric3DDepthMap",
+    "Metric3D-NormalMapPreprocessor": "DepthNormal_Metric3DNormalMap",
+    "LoadVideoDepthAnythingModel": "DepthNormal_LoadVideoDepthAnything",
+    "VideoDepthAnythingProcess": "DepthNormal_VideoDepthAnything",
+    "VideoDepthAnythingOutput": "DepthNormal_VideoDepthAnythingImages",
+    "VideoDepthAnythingSaveEXR": "DepthNormal_VideoDepthAnythingSaveEXR",
+}
+
+WITHOUT_TWIN = ("AIO_Preprocessor",)
+"""What chooses among old nodes by their ids has no use under another."""
+
+
+def twin(node: Any) -> Any:
+    """A node of an old id once more, under the pack's own id; found by the old id too."""
+    aliases = [*node.SEARCH_ALIASES, node.NODE_ID]
+    changed = {"NODE_ID": OWN_IDS[node.NODE_ID], "CATEGORY": ESTIMATE, "SEARCH_ALIASES": aliases, "__doc__": node.__doc__}
+    return type(f"Own{node.__name__}", (node,), {**changed, "__module__": node.__module__})
+
+
+def with_twins(nodes: Iterable[Any], *, old: bool) -> dict[str, Any]:
+    """Nodes by id, a twin in front of each that has an old id; `old` False: the old ids are left to others."""
+    found = {}
+    for node in nodes:
+        if node.NODE_ID in OWN_IDS:
+            found[OWN_IDS[node.NODE_ID]] = twin(node)
+        if old or not is_old(node.NODE_ID):
+            found[node.NODE_ID] = node
+    return found
+
+
+def is_old(node_id: str) -> bool:
+    """Whether another pack has a node of this id."""
+    return not node_id.startswith("DepthNormal_")
+
+
+def are_served() -> bool:
+    """Whether the user wants this pack to serve the old ids: the environment variable says it, else ComfyUI's setting."""
+    said = os.environ.get(VARIABLE, "").strip().lower()
+    return said not in ("0", "no", "off", "false") if said else user_setting(SETTING) is not False
+
+
+async def announce() -> None:
+    """Says in the log who serves the old ids, and offers the pack's own nodes where an old one is missing."""
+    servers: dict[str | None, list[str]] = {}
+    for node_id in (*OWN_IDS, *WITHOUT_TWIN):
+        servers.setdefault(pack_of_node(node_id), []).append(node_id)
+    own = pack_of_node(next(iter(OWN_IDS.values())))
+    said = [f"{_name(pack, own)} {', '.join(ids)}" for pack, ids in sorted(servers.items(), key=lambda each: each[0] != own)]
+    if set(servers) != {own}:
+        said.append("this pack's own nodes are at DepthNormal_..., which its workflows use")
+    if not are_served():
+        said.append(f"{VARIABLE}=0 or ComfyUI's setting has this pack leave them alone")
+    logger.info("old node ids: %s", "; ".join(said))
+    for old_id, own_id in OWN_IDS.items():
+        await offer_replacement(old_id, own_id)
+
+
+def _name(pack: str | None, own: str | None) -> str:
+    return "nobody serves" if pack is None else f"{'this pack' if pack == own else pack} serves"

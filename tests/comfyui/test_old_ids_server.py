@@ -1,0 +1,96 @@
+"""Two packs with the same node ids in one ComfyUI server: the workflows run, and the log says who serves which id."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+RUNNER, OTHER = Path(__file__).with_name("run_workflow.py"), Path(__file__).with_name("other_pack.py")
+WORKFLOW = ROOT / "workflows" / "MiDaS_Depth-Normal_Map.json"
+OLD, OWN = "MiDaS-NormalMapPreprocessor", "DepthNormal_MiDaSNormalMap"
+NODES = ("2", "3")
+LEFT = "DepthAnythingV2Preprocessor"
+pytestmark = pytest.mark.comfyui
+
+
+def other_pack(folder: Path, *, first: bool) -> Path:
+    """The other pack under a name that ComfyUI, which loads packs as the folder lists them, loads before this one or after it."""
+    probe = folder / "probe"
+    probe.mkdir()
+    (probe / "ComfyUI-Depth-Normal").symlink_to(ROOT)
+    for number in range(20):
+        pack = probe / f"other_{number}.py"
+        pack.write_text(OTHER.read_text())
+        names = [path.name for path in probe.iterdir()]
+        if (names.index(pack.name) < names.index("ComfyUI-Depth-Normal")) == first:
+            return pack
+        pack.unlink()
+    pytest.skip("this file system lists every new file on the same side of an old one")
+
+
+def run_workflow(running, path: Path, out: Path, *models: str) -> list:
+    """The pictures that come of it; `models` are the ids of the nodes that shall take tiny."""
+    words = ["--image", ROOT / "app" / "coffee.jpg", "--out", out, "--server", running.address]
+    words += [word for node in models for word in ("--set", f'{node}.model="tiny"')]
+    run = subprocess.run([sys.executable, RUNNER, path, *map(str, words)], capture_output=True, text=True, check=False)
+    assert run.returncode == 0 and "PROBLEM" not in run.stdout, run.stdout + run.stderr
+    return [cv2.imread(str(each)) for each in out.glob("*.png")]
+
+
+def said(running) -> str:
+    """What the log says of the old ids, after all packs are loaded."""
+    (line,) = [line for line in running.log.splitlines() if "old node ids: " in line]
+    assert running.log.index(line) > running.log.index("Import times for custom nodes")
+    return line
+
+
+def test_alone_this_pack_serves_all(server):
+    line, info = said(server), server.request("/object_info")
+    assert "this pack serves" in line and OLD in line and "AIO_Preprocessor" in line
+    assert "nobody" not in line and "other" not in line
+    assert info[OLD]["input"] == info[OWN]["input"] and info[OLD]["display_name"] == info[OWN]["display_name"]
+    assert not info[OLD].get("deprecated")
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["loaded before", "loaded after"])
+def test_beside_another_pack_the_workflows_run_and_the_log_says_who_serves(tmp_path, serving_beside, first):
+    pack = other_pack(tmp_path, first=first)
+    with serving_beside(pack) as running:
+        info, line = running.request("/object_info"), said(running)
+        maps = run_workflow(running, WORKFLOW, tmp_path, *NODES)
+        replacements = running.request("/node_replacements")
+    theirs = not first
+    assert (info[OLD]["display_name"] == "Of another pack") == theirs
+    assert (f"{pack.stem} serves {OLD}, MiDaS-DepthMapPreprocessor, BAE-NormalMapPreprocessor;" in line) == theirs
+    assert "this pack serves" in line and LEFT in line and ("DepthNormal_" in line) == theirs
+    assert len(maps) == 2 and all(each.std() > 5 for each in maps), "this pack's maps, not the other's black"
+    assert [each["new_node_id"] for each in replacements[OLD]] == [OWN]
+
+
+def test_the_old_ids_can_be_left_alone(tmp_path, serving_beside, monkeypatch):
+    monkeypatch.setenv("DEPTH_NORMAL_OLD_IDS", "0")
+    pack = other_pack(tmp_path, first=True)
+    with serving_beside(pack) as running:
+        info, line = running.request("/object_info"), said(running)
+        assert len(run_workflow(running, WORKFLOW, tmp_path, *NODES)) == 2
+    assert info[OLD]["display_name"] == "Of another pack" and LEFT not in info and "AIO_Preprocessor" not in info
+    assert "this pack serves" not in line and f"{pack.stem} serves {OLD}" in line and "nobody serves Zoe-DepthMapPreprocessor" in line
+    assert "DEPTH_NORMAL_OLD_IDS" in line
+
+
+def test_a_workflow_of_before_the_own_ids_and_the_own_type_runs(server, tmp_path):
+    """As this pack itself saved them: old ids, and geometry under the type's first name."""
+    from depth_normal.nodes.old_ids import OWN_IDS
+
+    for name, models, changed in (("Tiny_Preview", (), "DEPTH_NORMAL_GEOMETRY"), (WORKFLOW.stem, NODES, OWN)):
+        now = (ROOT / "workflows" / f"{name}.json").read_text()
+        saved = now.replace('"DEPTH_NORMAL_GEOMETRY"', '"GEOMETRY"')
+        for old, own in OWN_IDS.items():
+            saved = saved.replace(f'"{own}"', f'"{old}"')
+        assert changed in now and changed not in saved
+        path, out = tmp_path / f"{name}.json", tmp_path / name
+        path.write_text(saved)
+        assert len(run_workflow(server, path, out, *models)) == 2

@@ -1,0 +1,111 @@
+"""Each node of another pack's id has an id of this pack's own; the old ids can be left to others; the log says who serves them."""
+
+import asyncio
+import json
+import logging
+import re
+import runpy
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from depth_normal import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
+from depth_normal.model_loader import host
+from depth_normal.nodes import NODES, old_ids
+from depth_normal.nodes.old_ids import OWN_IDS, WITHOUT_TWIN
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = SimpleNamespace(**runpy.run_path(str(ROOT / "docs" / "make_twin_pages.py")))
+
+
+@pytest.mark.parametrize(("old_id", "own_id"), OWN_IDS.items())
+def test_the_twin_is_the_same_node(old_id, own_id):
+    old, own = NODE_CLASS_MAPPINGS[old_id], NODE_CLASS_MAPPINGS[own_id]
+    assert issubclass(own, old) and own_id == own.NODE_ID and own.execute is old.execute
+    assert own.INPUT_TYPES() == old.INPUT_TYPES() and own.RETURN_TYPES == old.RETURN_TYPES
+    assert NODE_DISPLAY_NAME_MAPPINGS[own_id] == NODE_DISPLAY_NAME_MAPPINGS[old_id]
+    assert own.CATEGORY == "Depth & Normals/Estimate" and old_id in own.SEARCH_ALIASES and old_id not in old.SEARCH_ALIASES
+    assert not hasattr(old, "DEPRECATED"), "it runs old graphs, and nothing is wrong with those"
+
+
+def test_every_old_id_has_a_twin():
+    assert {node.NODE_ID for node in NODES if old_ids.is_old(node.NODE_ID)} == {*OWN_IDS, *WITHOUT_TWIN}
+
+
+def test_the_workflows_use_no_id_of_another_pack():
+    for path in (ROOT / "workflows").glob("*.json"):
+        assert not {node["type"] for node in json.loads(path.read_text())["nodes"]} & {*OWN_IDS, *WITHOUT_TWIN}, path.name
+
+
+@pytest.mark.parametrize(("old_id", "own_id"), OWN_IDS.items())
+def test_both_have_the_same_help(old_id, own_id):
+    assert (ROOT / "web" / "docs" / f"{own_id}.md").read_text() == PAGES.twin_page(old_id), "run `python docs/make_twin_pages.py`"
+
+
+def test_the_table_in_the_docs_names_each_id_and_its_twin():
+    page = (ROOT / "docs" / "old-ids.md").read_text()
+    rows = dict(re.findall(r"^\| `([\w-]+)` \| `(\w+)` \|", page, re.MULTILINE))
+    assert rows == OWN_IDS
+    assert all(f"| `{node_id}` | none" in page for node_id in WITHOUT_TWIN)
+
+
+@pytest.mark.parametrize(("said", "setting", "served"), [
+    ("", None, True), ("0", None, False), ("off", True, False), ("", False, False), ("", True, True), ("1", False, True),
+])  # fmt: skip
+def test_the_variable_goes_before_the_setting(monkeypatch, said, setting, served):
+    monkeypatch.setenv(old_ids.VARIABLE, said)
+    monkeypatch.setattr(old_ids, "user_setting", {old_ids.SETTING: setting}.get)
+    assert old_ids.are_served() is served
+
+
+def test_ids_that_are_left_to_others_are_not_there():
+    left = old_ids.with_twins(NODES, old=False)
+    assert not {*OWN_IDS, *WITHOUT_TWIN} & set(left) and set(OWN_IDS.values()) <= set(left)
+
+
+def comfyui_with(monkeypatch, **nodes):
+    """ComfyUI's table of nodes: a pack's name by id."""
+    mappings = {node_id: SimpleNamespace(RELATIVE_PYTHON_MODULE=f"custom_nodes.{pack}") for node_id, pack in nodes.items()}
+    monkeypatch.setitem(sys.modules, "nodes", SimpleNamespace(NODE_CLASS_MAPPINGS=mappings))
+
+
+def test_the_log_says_who_serves_which_ids(monkeypatch, caplog):
+    ours = dict.fromkeys([*OWN_IDS, *OWN_IDS.values()], "ours")
+    comfyui_with(monkeypatch, **{**ours, "BAE-NormalMapPreprocessor": "aux", "AIO_Preprocessor": "aux"})
+    caplog.set_level(logging.INFO, old_ids.__name__)
+    asyncio.run(old_ids.announce())
+    (line,) = caplog.messages
+    assert line.startswith("old node ids: this pack serves MiDaS-NormalMapPreprocessor, ")
+    assert "; aux serves BAE-NormalMapPreprocessor, AIO_Preprocessor; this pack's own nodes are at DepthNormal_" in line
+
+
+@pytest.mark.parametrize(("text", "found"), [('{"a": false}', False), ("{}", None), ("[1]", None), ("{", None), (None, None)])
+def test_a_setting_that_cannot_be_read_was_not_made(monkeypatch, tmp_path, text, found):
+    (tmp_path / "default").mkdir()
+    if text is not None:
+        (tmp_path / "default" / "comfy.settings.json").write_text(text)
+    monkeypatch.setattr(host, "folder_paths", lambda: SimpleNamespace(get_user_directory=lambda: str(tmp_path)))
+    assert host.user_setting("a") is found
+    monkeypatch.setattr(host, "folder_paths", lambda: None)
+    assert host.user_setting("a") is None
+
+
+def test_what_fails_at_the_start_does_not_stop_the_server(monkeypatch, caplog):
+    class Hooks(list):
+        frozen = False
+
+    app = SimpleNamespace(on_startup=Hooks())
+    monkeypatch.setitem(sys.modules, "server", SimpleNamespace(PromptServer=SimpleNamespace(instance=SimpleNamespace(app=app))))
+
+    async def broken():
+        raise RuntimeError("of this test")
+
+    host.when_started(broken)
+    (started,) = app.on_startup
+    asyncio.run(started(app))
+    assert "of this test" in caplog.text
+    app.on_startup.frozen = True
+    host.when_started(broken)
+    assert len(app.on_startup) == 1, "it is too late"

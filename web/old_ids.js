@@ -1,0 +1,36 @@
+// Some nodes have two ids: the one by which other packs' graphs know them, and the pack's own. Search shows the own one alone;
+// nothing on the nodes of an old graph says that they are old, for they are not.
+
+import { app } from '../../scripts/app.js'
+
+const OWN = 'DepthNormal_'
+/** It has no other id. */
+const WITHOUT_TWIN = new Set(['AIO_Preprocessor'])
+const packs = new Set()
+
+const isOldId = node => packs.has(node.python_module) && !node.name.startsWith(OWN) && !WITHOUT_TWIN.has(node.name)
+
+app.registerExtension({
+  name: 'DepthNormal.OldIds',
+  settings: [{
+    id: 'DepthNormal.OldIds',
+    category: ['Depth & Normals', 'Graphs of other packs', 'Old ids'],
+    name: 'Serve the node ids of comfyui_controlnet_aux and ComfyUI-Video-Depth-Anything',
+    tooltip: 'Off: those ids are left to those packs. The same nodes are there under ids of their own either way. Takes effect when ComfyUI starts again.',
+    type: 'boolean',
+    defaultValue: true,
+  }],
+  beforeRegisterNodeDef(_type, node) {
+    if (node.name.startsWith(OWN)) packs.add(node.python_module)
+  },
+  setup() {
+    // The page has no way for packs to hide a node that is not deprecated: without this store, search shows both ids.
+    const store = app.extensionManager?._p?._s?.get('nodeDef')
+    store?.registerNodeDefFilter?.({
+      id: 'DepthNormal.OldIds',
+      name: 'Hide the old ids of Depth & Normals',
+      description: 'Nodes that are there under an id of their own as well',
+      predicate: node => !isOldId(node),
+    })
+  },
+})
