@@ -1,0 +1,68 @@
+"""In ComfyUI's page: graphs of before open, search shows each node once, and the pack's sockets have their colours."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from depth_normal.nodes.old_ids import OWN_IDS
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
+COLOURS = dict(re.findall(r"(\w+): '(#\w+)'", (ROOT / "web" / "colours.js").read_text()))
+pytestmark = [pytest.mark.comfyui, pytest.mark.browser]
+
+
+def as_before(text: str) -> str:
+    """A graph as the pack saved it before it had ids and a type of its own."""
+    for old, own in OWN_IDS.items():
+        text = text.replace(f'"{own}"', f'"{old}"')
+    return text.replace('"DEPTH_NORMAL_GEOMETRY"', '"GEOMETRY"')
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["canvas", "nodes2"])
+def seen(request, server, tmp_path_factory):
+    """What became of the graphs: the driver's report. Shots are kept in $OLD_IDS_SHOTS, where that is set."""
+    if not Path(os.environ.get("PW", "")).is_file():
+        pytest.skip("needs playwright-core (npm); set PW to its index.mjs")
+    if not shutil.which("chromium"):
+        pytest.skip("needs Chromium (apt-get install chromium)")
+    folder, files = tmp_path_factory.mktemp("before"), []
+    for path in WORKFLOWS:
+        files.append(folder / path.name)
+        files[-1].write_text(as_before(path.read_text()))
+    words = [
+        "node",
+        Path(__file__).with_name("old_ids.mjs"),
+        server.address,
+        str(request.param).lower(),
+        os.environ.get("OLD_IDS_SHOTS", ""),
+    ]
+    done = subprocess.run(list(map(str, [*words, *files])), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_graph_of_before_opens_with_all_its_links_and_nothing_calls_it_old(seen, workflow):
+    opened, saved = seen["graphs"][workflow.stem], json.loads(workflow.read_text())
+    assert opened["unknown"] == [] and opened["deprecated"] == [] and opened["dialogs"] == []
+    assert opened["links"] == len(saved["links"]) and "GEOMETRY" not in opened["types"]
+    prompt = opened["prompt"]
+    linked = {(str(link[3]), str(link[1]), link[2]) for link in saved["links"] if str(link[3]) in prompt}
+    assert linked == {(node, *value) for node, each in prompt.items() for value in each["inputs"].values() if isinstance(value, list)}
+
+
+def test_search_shows_each_node_once_and_finds_it_by_its_old_id(seen):
+    assert not {*OWN_IDS} & {*seen["visible"]} and {*OWN_IDS.values(), "AIO_Preprocessor"} <= {*seen["visible"]}
+    assert seen["search"]["MiDaS Depth Map"][0] == "DepthNormal_MiDaSDepthMap"
+    assert seen["search"]["BAE-NormalMapPreprocessor"][0] == "DepthNormal_BAENormalMap"
+
+
+@pytest.mark.parametrize("palette", ["first", "light"])
+def test_the_sockets_have_their_colours_in_every_palette(seen, palette):
+    assert len(COLOURS) == 3 and seen["colours"][palette] == {kind: [colour] * 3 for kind, colour in COLOURS.items()}
