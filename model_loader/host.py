@@ -66,6 +66,13 @@ def when_started(call: Callable[[], Awaitable[None]]) -> None:
     app.on_startup.append(started)
 
 
+def before_each_prompt(change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Has ComfyUI hand what is posted to it for a run to a function first, and take what that returns."""
+    server: Any = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+    if hasattr(server, "add_on_prompt_handler"):
+        server.add_on_prompt_handler(change)
+
+
 async def offer_replacement(old_id: str, new_id: str) -> None:
     """Lets ComfyUI's page put a node of another id, with inputs of the same names, in the place of a missing one."""
     try:

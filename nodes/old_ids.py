@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-from ..model_loader.host import offer_replacement, pack_of_node, user_setting
+from ..model_loader.host import before_each_prompt, has_node, offer_replacement, pack_of_node, user_setting
 from .sockets import ESTIMATE
 
 logger = logging.getLogger(__name__)
@@ -83,8 +83,18 @@ async def announce() -> None:
     if not are_served():
         said.append(f"{VARIABLE}=0 or ComfyUI's setting has this pack leave them alone")
     logger.info("old node ids: %s", "; ".join(said))
+    before_each_prompt(with_own_ids)
     for old_id, own_id in OWN_IDS.items():
         await offer_replacement(old_id, own_id)
+
+
+def with_own_ids(posted: dict[str, Any]) -> dict[str, Any]:
+    """A script's prompt with this pack's nodes in the place of old ids that nobody serves. ComfyUI itself would need every input named."""
+    for node in posted["prompt"].values() if isinstance(posted.get("prompt"), dict) else ():
+        old_id = node.get("class_type") if isinstance(node, dict) else None
+        if old_id in OWN_IDS and not has_node(old_id):
+            node["class_type"] = OWN_IDS[old_id]
+    return posted
 
 
 def _name(pack: str | None, own: str | None) -> str:

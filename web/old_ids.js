@@ -1,12 +1,17 @@
 // Some nodes have two ids: the one by which other packs' graphs know them, and the pack's own. Search shows the own one alone;
-// nothing on the nodes of an old graph says that they are old, for they are not.
+// nothing on the nodes of an old graph says that they are old, for they are not. Where another pack has the old id, its node's
+// menu offers ours.
 
+import { api } from '../../scripts/api.js'
 import { app } from '../../scripts/app.js'
+import { exchange } from './exchange.js'
 
 const OWN = 'DepthNormal_'
 /** It has no other id. */
 const WITHOUT_TWIN = new Set(['AIO_Preprocessor'])
 const packs = new Set()
+/** What the server offers in the place of which id. */
+let offered = {}
 
 const isOldId = node => packs.has(node.python_module) && !node.name.startsWith(OWN) && !WITHOUT_TWIN.has(node.name)
 
@@ -23,7 +28,12 @@ app.registerExtension({
   beforeRegisterNodeDef(_type, node) {
     if (node.name.startsWith(OWN)) packs.add(node.python_module)
   },
-  setup() {
+  getNodeMenuItems(node) {
+    const own = offered[node.comfyClass]?.map(each => each.new_node_id).find(id => id.startsWith(OWN))
+    if (!own || packs.has(node.constructor.nodeData?.python_module)) return []
+    return [{ content: 'Use the node of Depth & Normals', callback: () => exchange(node, own) }]
+  },
+  async setup() {
     // The page has no way for packs to hide a node that is not deprecated: without this store, search shows both ids.
     const store = app.extensionManager?._p?._s?.get('nodeDef')
     store?.registerNodeDefFilter?.({
@@ -32,5 +42,7 @@ app.registerExtension({
       description: 'Nodes that are there under an id of their own as well',
       predicate: node => !isOldId(node),
     })
+    const answer = await api.fetchApi('/node_replacements').catch(() => null)
+    if (answer?.ok) offered = await answer.json()
   },
 })

@@ -53,6 +53,34 @@ for (const words of ['MiDaS Depth Map', 'BAE-NormalMapPreprocessor', 'Video Dept
     return store.nodeSearchService.searchNode(words, []).map(node => node.name)
   }, words)
 }
+// As if another pack served the old id: its node's menu offers ours.
+report.exchanged = await page.evaluate(async before => {
+  const { graph } = window.app
+  graph.clear()
+  await window.app.loadGraphData(before)
+  const old = graph.getNodeById(2), items = node => window.app.collectNodeMenuItems(node).filter(item => item?.content?.includes('Depth & Normals'))
+  const own = items(old).length
+  old.constructor.nodeData.python_module = 'custom_nodes.other'
+  items(old)[0].callback()
+  const node = graph.nodes.find(each => each.type === 'DepthNormal_MiDaSNormalMap')
+  const source = graph.getNodeById(1), target = graph.getNodeById(3)
+  return {
+    own, title: node.title, left: graph.nodes.map(each => each.type).sort(),
+    widgets: Object.fromEntries(node.widgets.map(widget => [widget.name, widget.value])),
+    links: [graph.links.get(node.inputs[0].link).origin_id === source.id, graph.links.get(target.inputs[0].link).origin_id === node.id],
+  }
+}, {
+  nodes: [
+    { id: 1, type: 'EmptyImage', pos: [0, 0], inputs: [], outputs: [{ name: 'IMAGE', type: 'IMAGE', links: [1] }], widgets_values: [64, 64, 1, 0] },
+    {
+      id: 2, type: 'MiDaS-NormalMapPreprocessor', title: 'My map', pos: [300, 0], widgets_values: [3, 0.25, 768],
+      inputs: [{ name: 'image', type: 'IMAGE', link: 1 }], outputs: [{ name: 'IMAGE', type: 'IMAGE', links: [2] }],
+    },
+    { id: 3, type: 'PreviewImage', pos: [600, 0], inputs: [{ name: 'images', type: 'IMAGE', link: 2 }], outputs: [] },
+  ],
+  links: [[1, 1, 0, 2, 0, 'IMAGE'], [2, 2, 0, 3, 0, 'IMAGE']],
+  version: 0.4,
+})
 report.visible = await page.evaluate(() => window.app.extensionManager._p._s.get('nodeDef').visibleNodeDefs.map(node => node.name))
 await browser.close()
 console.log(JSON.stringify(report))

@@ -66,3 +66,11 @@ def test_search_shows_each_node_once_and_finds_it_by_its_old_id(seen):
 @pytest.mark.parametrize("palette", ["first", "light"])
 def test_the_sockets_have_their_colours_in_every_palette(seen, palette):
     assert len(COLOURS) == 3 and seen["colours"][palette] == {kind: [colour] * 3 for kind, colour in COLOURS.items()}
+
+
+def test_the_menu_of_another_packs_node_offers_this_packs(seen):
+    exchanged = seen["exchanged"]
+    assert exchanged["own"] == 0, "this pack's own node under the old id needs no other"
+    assert exchanged["left"] == ["DepthNormal_MiDaSNormalMap", "EmptyImage", "PreviewImage"] and exchanged["links"] == [True, True]
+    values = {name: exchanged["widgets"][name] for name in ("a", "bg_threshold", "resolution")}
+    assert values == {"a": 3, "bg_threshold": 0.25, "resolution": 768} and exchanged["title"] == "My map"

@@ -12,7 +12,7 @@ RUNNER, OTHER = Path(__file__).with_name("run_workflow.py"), Path(__file__).with
 WORKFLOW = ROOT / "workflows" / "MiDaS_Depth-Normal_Map.json"
 OLD, OWN = "MiDaS-NormalMapPreprocessor", "DepthNormal_MiDaSNormalMap"
 NODES = ("2", "3")
-LEFT = "DepthAnythingV2Preprocessor"
+ZOE, LEFT = "Zoe-DepthMapPreprocessor", "DepthAnythingV2Preprocessor"
 pytestmark = pytest.mark.comfyui
 
 
@@ -76,8 +76,14 @@ def test_the_old_ids_can_be_left_alone(tmp_path, serving_beside, monkeypatch):
     with serving_beside(pack) as running:
         info, line = running.request("/object_info"), said(running)
         assert len(run_workflow(running, WORKFLOW, tmp_path, *NODES)) == 2
+        script = {
+            "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0}},
+            "2": {"class_type": ZOE, "inputs": {"image": ["1", 0], "resolution": 64}},
+            "3": {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}},
+        }
+        running.submit(script)  # is not refused: this pack's own takes the place of what nobody serves
     assert info[OLD]["display_name"] == "Of another pack" and LEFT not in info and "AIO_Preprocessor" not in info
-    assert "this pack serves" not in line and f"{pack.stem} serves {OLD}" in line and "nobody serves Zoe-DepthMapPreprocessor" in line
+    assert "this pack serves" not in line and f"{pack.stem} serves {OLD}" in line and f"nobody serves {ZOE}" in line
     assert "DEPTH_NORMAL_OLD_IDS" in line
 
 

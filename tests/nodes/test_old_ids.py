@@ -109,3 +109,13 @@ def test_what_fails_at_the_start_does_not_stop_the_server(monkeypatch, caplog):
     app.on_startup.frozen = True
     host.when_started(broken)
     assert len(app.on_startup) == 1, "it is too late"
+
+
+def test_a_script_that_names_what_nobody_serves_runs_with_the_own_node(monkeypatch):
+    comfyui_with(monkeypatch, **{"BAE-NormalMapPreprocessor": "aux", "DepthNormal_ZoeDepthMap": "ours"})
+    names = ["BAE-NormalMapPreprocessor", "Zoe-DepthMapPreprocessor", "LoadImage"]
+    posted = {"prompt": {name: {"class_type": name, "inputs": {}} for name in names}, "client_id": "me"}
+    given = [node["class_type"] for node in old_ids.with_own_ids(posted)["prompt"].values()]
+    assert given == ["BAE-NormalMapPreprocessor", "DepthNormal_ZoeDepthMap", "LoadImage"]
+    for odd in ({}, {"prompt": None}, {"prompt": {"1": None, "2": {}}}):
+        assert old_ids.with_own_ids(odd) is odd
