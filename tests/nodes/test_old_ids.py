@@ -34,8 +34,9 @@ def test_every_old_id_has_a_twin():
     assert {node.NODE_ID for node in NODES if old_ids.is_old(node.NODE_ID)} == {*OWN_IDS, *WITHOUT_TWIN}
 
 
-def test_the_workflows_use_no_id_of_another_pack():
+def test_the_workflows_use_no_id_and_no_type_of_another_pack():
     for path in (ROOT / "workflows").glob("*.json"):
+        assert '"GEOMETRY"' not in path.read_text(), path.name
         assert not {node["type"] for node in json.loads(path.read_text())["nodes"]} & {*OWN_IDS, *WITHOUT_TWIN}, path.name
 
 
