@@ -9,9 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .annotators.specs.base import CheckpointError
     from .app.folders import estimate_folder
     from .geometry.estimate import Axes, Estimate, Quantity
+    from .geometry.files.paths import FileFormatError
+    from .geometry.films.library import FilmError
     from .model_loader import Model, free, load_model
+    from .model_loader.download_errors import AccessDeniedError, CorruptDownloadError, DiskFullError, DownloadError, NoNetworkError
     from .nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 
 __version__ = "0.1.0"
@@ -21,9 +25,17 @@ __all__ = [
     "NODE_CLASS_MAPPINGS",
     "NODE_DISPLAY_NAME_MAPPINGS",
     "WEB_DIRECTORY",
+    "AccessDeniedError",
     "Axes",
+    "CheckpointError",
+    "CorruptDownloadError",
+    "DiskFullError",
+    "DownloadError",
     "Estimate",
+    "FileFormatError",
+    "FilmError",
     "Model",
+    "NoNetworkError",
     "Quantity",
     "estimate_folder",
     "free",
@@ -33,9 +45,17 @@ __all__ = [
 _HOMES = {
     "NODE_CLASS_MAPPINGS": ".nodes",
     "NODE_DISPLAY_NAME_MAPPINGS": ".nodes",
+    "AccessDeniedError": ".model_loader.download_errors",
     "Axes": ".geometry.estimate",
+    "CheckpointError": ".annotators.specs.base",
+    "CorruptDownloadError": ".model_loader.download_errors",
+    "DiskFullError": ".model_loader.download_errors",
+    "DownloadError": ".model_loader.download_errors",
     "Estimate": ".geometry.estimate",
+    "FileFormatError": ".geometry.files.paths",
+    "FilmError": ".geometry.films.library",
     "Model": ".model_loader",
+    "NoNetworkError": ".model_loader.download_errors",
     "Quantity": ".geometry.estimate",
     "estimate_folder": ".app.folders",
     "free": ".model_loader",

@@ -18,23 +18,47 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class DownloadError(RuntimeError):
-    """A weights file could not be fetched; the message says why and what to do."""
+    """A weights file could not be fetched; the message says why and what to do.
+
+    Attributes:
+        reason: The message without the advice of whoever asked for the file.
+    """
+
+    __module__ = "depth_normal"  # ComfyUI's page shows it before the message, and the true one is a path
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def advised(self, advice: str) -> DownloadError:
+        """The same error with advice as its first sentence, in the place of other advice."""
+        error = type(self)(f"{advice}. {self.reason}")
+        error.reason = self.reason
+        return error
 
 
 class NoNetworkError(DownloadError):
     """The server cannot be reached, or the network is switched off."""
 
+    __module__ = "depth_normal"
+
 
 class AccessDeniedError(DownloadError):
     """The server refuses: a licence to accept, a login missing."""
+
+    __module__ = "depth_normal"
 
 
 class CorruptDownloadError(DownloadError):
     """What arrived is not the published file; it has been deleted."""
 
+    __module__ = "depth_normal"
+
 
 class DiskFullError(DownloadError):
     """The file does not fit; nothing of it is left behind."""
+
+    __module__ = "depth_normal"
 
 
 def source_url(file: WeightFile) -> str:

@@ -15,7 +15,7 @@ import torch
 from ..annotators.base import Annotator
 from ..annotators.choices import BUNDLED_MODEL, DEVICE_CHOICES, DTYPE_CHOICES, RECOMMENDED_MODEL
 from ..annotators.registry import FAMILIES, find_spec
-from ..annotators.specs.base import CheckpointError, ModelSpec, WeightFile
+from ..annotators.specs.base import CheckpointError, ModelSpec, WeightFile, size_in_words
 from . import host
 from .checkpoint import read_checkpoint, read_shapes
 from .download import bundled_weights, download_weights
@@ -74,6 +74,7 @@ def load_model(
         model, stamps = _load(spec, torch_dtype, torch_device, Path(weights) if weights else None)
         with _lock:
             _cache[key], _stamps[key] = model, stamps
+        host.say(f"{spec.id} is loaded")
         return model
 
 
@@ -140,6 +141,7 @@ def _load(spec: ModelSpec, dtype: torch.dtype, device: torch.device, weights: Pa
     # what reading takes, and what building the network from it takes
     _make_room(2 * sum(path.stat().st_size for path in paths.values() if path.is_file()))
     stamps = tuple(stamp(path) for path in paths.values() if path.is_file())  # from before they are read
+    host.say(f"loading {spec.id}")
     build = partial(_build, spec, paths)
     return Model(build(dtype), dtype, device, paths[spec.file.role], rebuild=build), stamps
 
@@ -174,22 +176,30 @@ def _weights_of(spec: ModelSpec, file: WeightFile) -> Path:
     if file.bundled:
         return bundled_weights(file)
     if path := find_weights(file):
+        host.say(f"checking {file.name}")
         verify(path, file, host.throw_if_interrupted)
         return path
+    host.say(f"connecting, to download {file.name} ({file.size_in_words}, {spec.terms})")
     try:
-        return download_weights(file, spec.terms, spec.licence_url, progress=host.progress_bar(100))
+        return download_weights(file, spec.terms, spec.licence_url, progress=host.progress_bar(100, partial(_downloading, file, spec)))
     except DownloadError as error:
-        where = " in Load Depth/Normal Model" if host.memory_manager() else ""  # ComfyUI's nodes of one family do not offer it
-        raise type(error)(
-            f"{error}. To go on without a download, choose the model {BUNDLED_MODEL!r}{where} (disparity and normals, no metres): "
-            f"it comes with the pack{_hint(spec)}"
-        ) from error
+        raise error.advised(_advice(spec)) from error.__cause__  # and not from the error itself: logs would print all of it twice
 
 
-def _hint(spec: ModelSpec) -> str:
-    """Which other model is worth its download."""
+def _downloading(file: WeightFile, spec: ModelSpec, done: int, total: int) -> str:
+    """What a node says of a download."""
+    if not done or not total:
+        return ""
+    if done == total:
+        return f"checking {file.name}"
+    return f"downloading {100 * done // total} % of {size_in_words(total)} ({spec.terms})"
+
+
+def _advice(spec: ModelSpec) -> str:
+    """What to do without the weights of a model, and which other model is worth its download."""
+    advice = f"Choose the model {BUNDLED_MODEL!r} to go on without a download: it comes with the pack (disparity and normals, no metres)"
     other = find_spec(RECOMMENDED_MODEL)
-    return "" if spec is other else f". The download to begin with is {other.id!r} ({other.size_in_words}, {other.licence})"
+    return advice if spec is other else f"{advice}, or {other.id!r} for a small one ({other.size_in_words}, {other.licence})"
 
 
 def parse_device(device: str | torch.device) -> torch.device:

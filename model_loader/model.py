@@ -207,6 +207,7 @@ class Model:
         at_once = max(1, min(total, host.available_memory(device) // bytes_each, self._fitted.get(sides, total)))
         at_once = total if undivided else at_once
         done = 0
+        host.say(f"running {self.spec.id}")
         while done < total:
             host.throw_if_interrupted()
             pictures = batch[done : done + at_once]
@@ -296,6 +297,8 @@ class Model:
         device = self._placement.ready(film_bytes + bytes_each * ROOM_FOR)
         at_once = max(1, (host.available_memory(device) - film_bytes) // bytes_each)
 
+        host.say(f"running {self.spec.id}")
+
         def pieces() -> Iterator[Tensor]:
             for chunk in chunks:
                 check_pictures(chunk)
@@ -334,6 +337,7 @@ class Model:
             if self._rebuild is None or self.dtype == torch.float32:  # another thread was first
                 return
             logger.warning("%s. Computed again in float32, as is all that follows", reason)
+            host.say("computing again in float32")
             self._placement.unload()
             self._use(self._rebuild(torch.float32), torch.float32)
 

@@ -6,6 +6,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from ..annotators.registry import BUNDLED_MODEL
+from ..model_loader.download_errors import DownloadError
 from ..model_loader.host import has_node
 from .legacy import LEGACY_CATEGORY
 from .sockets import Inputs
@@ -13,6 +15,7 @@ from .widgets import choice_widget, image_input, short_side_widget
 
 NONE = "none"
 OLD_PACK = "comfyui_controlnet_aux"
+_ADVICE = f"Use MiDaS Depth Map or MiDaS Normal Map with {BUNDLED_MODEL!r} in its widget model, in place of this node"
 
 # What the old node lists beside the nodes that this pack has or is to have, so that a graph that has one of them opens.
 OTHERS = (
@@ -96,7 +99,10 @@ class AioPreprocessor:
             return (image,)
         if (node := _served().get(preprocessor)) is None:
             raise ValueError(_not_served(preprocessor))
-        return getattr(node(), node.FUNCTION)(**{**_defaults(node), "image": image, "resolution": resolution})
+        try:
+            return getattr(node(), node.FUNCTION)(**{**_defaults(node), "image": image, "resolution": resolution})
+        except DownloadError as error:
+            raise error.advised(_ADVICE) from error.__cause__
 
 
 def _served() -> dict[str, Any]:

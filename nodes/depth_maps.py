@@ -7,10 +7,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from ..annotators.registry import BUNDLED_MODEL, MODELS
 from ..geometry.checks import check_choice, check_range
-from ..model_loader import load_model
 from .checks import check_network_size
 from .legacy import LEGACY_CATEGORY, WHOLE_RANGE, ZOE_PERCENTILES, Percentiles, annotate_depth, render_depth
+from .loading import choose_tiny, load_model
 from .sockets import Inputs
 from .widgets import (
     CLIP_NORMALISATIONS,
@@ -28,21 +29,26 @@ V1_FILES = {
     "depth_anything_vitl14.pth": "depth-anything-large",
     "depth_anything_vitb14.pth": "depth-anything-base",
     "depth_anything_vits14.pth": "depth-anything-small",
+    BUNDLED_MODEL: BUNDLED_MODEL,
 }
 V2_FILES = {
     "depth_anything_v2_vitg.pth": "depth-anything-v2-giant",
     "depth_anything_v2_vitl.pth": "depth-anything-v2-large",
     "depth_anything_v2_vitb.pth": "depth-anything-v2-base",
     "depth_anything_v2_vits.pth": "depth-anything-v2-small",
+    BUNDLED_MODEL: BUNDLED_MODEL,
 }
 V2_DEFAULT = "depth_anything_v2_vitl.pth"
-ZOE_MODELS = ("zoedepth-nyu", "zoedepth-kitti", "zoedepth-nyu-kitti")
+ZOE_MODELS = ("zoedepth-nyu", "zoedepth-kitti", "zoedepth-nyu-kitti", BUNDLED_MODEL)
 ENVIRONMENTS = ("indoor", "outdoor")
-METRIC_SIZES = ("large", "base", "small")
+METRIC_SIZES = ("large", "base", "small", BUNDLED_MODEL)
+ZOE_OR_TINY = ("zoe-depth-anything", BUNDLED_MODEL)
 METRIC_MAX_DEPTH = 20.0
+_TINY = f"{BUNDLED_MODEL}: the pack's own small network, a preview without a download ({MODELS[BUNDLED_MODEL].licence})."
+_TINY_FOR_METRES = f"{_TINY} It gives disparity in place of metres: near is spread more, far less."
 
 
-def _inputs(before: dict[str, Any], after: dict[str, Any]) -> Inputs:
+def _inputs(before: dict[str, Any], after: dict[str, Any], last: dict[str, Any] | None = None) -> Inputs:
     """The old widgets, which graphs store by position, and behind `resolution` the new ones."""
     size = "Side of the network's input in pixels; 0: the size its authors use, whatever the resolution."
     return {
@@ -54,6 +60,7 @@ def _inputs(before: dict[str, Any], after: dict[str, Any]) -> Inputs:
             "network_size": network_size_widget(size, step=2),
             "precision": precision_widget(),
             "normalisation": clip_normalisation_widget(),
+            **(last or {}),
         },
     }
 
@@ -65,12 +72,14 @@ def _depth_map(
     resolution: int,
     network_size: int,
     normalisation: str,
+    widget: str,
     metric_percentiles: Percentiles = ZOE_PERCENTILES,
 ) -> tuple[Tensor]:
+    """The picture of a model that `widget` chose."""
     check_network_size(network_size)
     check_choice("normalisation", normalisation, CLIP_NORMALISATIONS)
     show = partial(render_depth, metric_percentiles=metric_percentiles)
-    load = partial(load_model, model, precision)
+    load = partial(load_model, model, precision, choose_tiny(widget))
     return (annotate_depth(image, load, resolution, normalisation, network_size or None, show=show),)
 
 
@@ -91,7 +100,10 @@ class ZoeDepthMap(_DepthMap):
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        model = "nyu: rooms, to 10 m (the old node's). kitti: streets, to 80 m. nyu-kitti: chooses by the picture. About 1.4 GB each."
+        model = (
+            "nyu: rooms, to 10 m (the old node's). kitti: streets, to 80 m. nyu-kitti: chooses by the picture. About 1.4 GB each, MIT. "
+            + _TINY_FOR_METRES
+        )
         return _inputs({}, {"model": choice_widget(ZOE_MODELS, model)})
 
     def execute(
@@ -105,7 +117,7 @@ class ZoeDepthMap(_DepthMap):
     ) -> tuple[Tensor]:
         """One depth picture a picture."""
         check_choice("model", model, ZOE_MODELS)
-        return _depth_map(image, model, precision, resolution, network_size, normalisation)
+        return _depth_map(image, model, precision, resolution, network_size, normalisation, "model")
 
 
 class DepthAnythingMap(_DepthMap):
@@ -119,7 +131,7 @@ class DepthAnythingMap(_DepthMap):
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        tooltip = "Which network: large (1.34 GB), base (390 MB), small (99 MB); Apache-2.0."
+        tooltip = f"Which network: large (1.34 GB), base (390 MB), small (99 MB); Apache-2.0. {_TINY}"
         return _inputs({"ckpt_name": choice_widget(list(V1_FILES), tooltip)}, {})
 
     def execute(
@@ -133,7 +145,7 @@ class DepthAnythingMap(_DepthMap):
     ) -> tuple[Tensor]:
         """One depth picture a picture."""
         check_choice("ckpt_name", ckpt_name, list(V1_FILES))
-        return _depth_map(image, V1_FILES[ckpt_name], precision, resolution, network_size, normalisation)
+        return _depth_map(image, V1_FILES[ckpt_name], precision, resolution, network_size, normalisation, "ckpt_name")
 
 
 class DepthAnythingV2Map(_DepthMap):
@@ -152,7 +164,7 @@ class DepthAnythingV2Map(_DepthMap):
         """ComfyUI's description of the inputs."""
         tooltip = (
             "Which network. vits: 99 MB, Apache-2.0. vitb (390 MB), vitl (1.34 GB), vitg (not published by its authors: bring the file): "
-            "CC BY-NC 4.0, not for commercial use."
+            f"CC BY-NC 4.0, not for commercial use. {_TINY}"
         )
         return _inputs({"ckpt_name": choice_widget(list(V2_FILES), tooltip, V2_DEFAULT)}, {})
 
@@ -167,7 +179,7 @@ class DepthAnythingV2Map(_DepthMap):
     ) -> tuple[Tensor]:
         """One depth picture a picture."""
         check_choice("ckpt_name", ckpt_name, list(V2_FILES))
-        return _depth_map(image, V2_FILES[ckpt_name], precision, resolution, network_size, normalisation)
+        return _depth_map(image, V2_FILES[ckpt_name], precision, resolution, network_size, normalisation, "ckpt_name")
 
 
 class DepthAnythingV2MetricMap(_DepthMap):
@@ -186,7 +198,8 @@ class DepthAnythingV2MetricMap(_DepthMap):
         """ComfyUI's description of the inputs."""
         environment = "indoor: trained on rooms, to 20 m. outdoor: trained on streets, to 80 m."
         max_depth = "For old graphs. It changes nothing: the picture goes from its nearest to its farthest point, as in the old node."
-        model = "Which network. large (1.34 GB; the old node's) and base (390 MB): not for commercial use. small (99 MB): Apache-2.0."
+        model = "Which network. large (1.34 GB; the old node's) and base (390 MB): not for commercial use. small (99 MB): Apache-2.0. "
+        model += _TINY_FOR_METRES
         before = {
             "environment": choice_widget(ENVIRONMENTS, environment),
             "max_depth": number_widget(METRIC_MAX_DEPTH, 0.0, 100.0, 0.01, max_depth),
@@ -208,8 +221,8 @@ class DepthAnythingV2MetricMap(_DepthMap):
         check_choice("environment", environment, ENVIRONMENTS)
         check_choice("model", model, METRIC_SIZES)
         check_range("max_depth", max_depth, 0.0, 100.0)
-        network = f"depth-anything-v2-metric-{environment}-{model}"
-        return _depth_map(image, network, precision, resolution, network_size, normalisation, WHOLE_RANGE)
+        network = BUNDLED_MODEL if model == BUNDLED_MODEL else f"depth-anything-v2-metric-{environment}-{model}"
+        return _depth_map(image, network, precision, resolution, network_size, normalisation, "model", WHOLE_RANGE)
 
 
 class ZoeDepthAnythingMap(_DepthMap):
@@ -224,7 +237,9 @@ class ZoeDepthAnythingMap(_DepthMap):
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         tooltip = "indoor: trained on rooms, to 10 m. outdoor: trained on streets, to 80 m. About 1.3 GB each, Apache-2.0."
-        return _inputs({"environment": choice_widget(ENVIRONMENTS, tooltip)}, {})
+        model = f"zoe-depth-anything: the one of the environment. {_TINY_FOR_METRES}"
+        last = {"model": choice_widget(ZOE_OR_TINY, model)}
+        return _inputs({"environment": choice_widget(ENVIRONMENTS, tooltip)}, {}, last)
 
     def execute(
         self,
@@ -234,10 +249,13 @@ class ZoeDepthAnythingMap(_DepthMap):
         network_size: int = 0,
         precision: str = "auto",
         normalisation: str = PER_IMAGE,
+        model: str = ZOE_OR_TINY[0],
     ) -> tuple[Tensor]:
         """One depth picture a picture."""
         check_choice("environment", environment, ENVIRONMENTS)
-        return _depth_map(image, f"zoe-depth-anything-{environment}", precision, resolution, network_size, normalisation)
+        check_choice("model", model, ZOE_OR_TINY)
+        network = BUNDLED_MODEL if model == BUNDLED_MODEL else f"zoe-depth-anything-{environment}"
+        return _depth_map(image, network, precision, resolution, network_size, normalisation, "model")
 
 
 NODES = (ZoeDepthMap, DepthAnythingMap, ZoeDepthAnythingMap, DepthAnythingV2Map, DepthAnythingV2MetricMap)

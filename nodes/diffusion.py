@@ -5,6 +5,7 @@ They have nodes of their own because steps, seed and ensemble mean something to 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -12,17 +13,17 @@ from torch import Tensor
 from ..annotators.diffusion import DiffusionOptions
 from ..annotators.lbm import LbmOptions
 from ..annotators.marigold import MarigoldOptions
-from ..annotators.registry import MODELS, models_of_family
+from ..annotators.registry import BUNDLED_MODEL, MODELS, models_of_family
 from ..geometry.checks import check_choice, check_range
 from ..geometry.compare import disagreeing_axes
 from ..geometry.conventions import NormalMapCoding
 from ..geometry.estimate import Estimate
 from ..geometry.render import NORMALISATIONS, depth_to_image, normals_to_image
-from ..model_loader import load_model
 from ..model_loader.host import progress_bar
 from ..utils import to_pictures, to_planar
 from .batches import geometry_output, to_output
 from .checks import check_geometry, check_network_side
+from .loading import OTHER_NODES, load_model, options_for
 from .sockets import CATEGORY, GEOMETRY, Inputs, Widget
 from .widgets import (
     CODING_READERS,
@@ -84,8 +85,17 @@ def _estimate(image: Tensor, model: str, models: list[str], options: DiffusionOp
     check_choice("model", model, models)
     check_network_side(resolution)
     pictures = to_pictures(image)
+    loaded = load_model(model, precision, OTHER_NODES)
     progress = progress_bar(pictures.shape[0])
-    return geometry_output(load_model(model, precision).estimate(pictures, resolution or None, progress, options=options))
+    estimate = loaded.estimate(pictures, resolution or None, progress, options=options_for(loaded, options))
+    return geometry_output(_from_0_to_1(estimate) if loaded.spec.id == BUNDLED_MODEL else estimate)
+
+
+def _from_0_to_1(estimate: Estimate) -> Estimate:
+    """The bundled model's depth in the numbers that these nodes give, where it stands in."""
+    assert estimate.depth is not None
+    low, high = estimate.depth.amin((1, 2, 3), keepdim=True), estimate.depth.amax((1, 2, 3), keepdim=True)
+    return replace(estimate, depth=(estimate.depth - low) / (high - low).clamp_min(1e-12))
 
 
 class _DiffusionNode:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ..annotators.dsine import MAX_ITERATIONS, DsineOptions
 from ..geometry.checks import check_choice
-from ..model_loader import load_model
 from .checks import check_camera
+from .loading import OTHER_NORMALS, load_model
 from .normal_maps import NormalMapNode, normal_map, normal_map_inputs
 from .sockets import Inputs
 from .widgets import NORMALBAE, choice_widget, count_widget, network_size_widget, number_widget
@@ -59,7 +59,7 @@ class DsineNormalMap(NormalMapNode):
         check_camera(fov)
         check_choice("camera", camera, CAMERAS)
         options = DsineOptions(iterations, old_camera=camera == AS_OLD)
-        load = partial(load_model, "dsine", precision)
+        load = partial(load_model, "dsine", precision, OTHER_NORMALS)
         return normal_map(image, load, resolution, network_size, coding, usual_size=resolution, fov=fov, options=options)
 
 

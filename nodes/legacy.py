@@ -20,6 +20,7 @@ from ..model_loader.room import check_result_room
 from ..utils import resize_map, scale_short_side, to_pictures
 from .batches import geometry_output, to_output
 from .checks import check_short_side
+from .loading import options_for
 from .widgets import PER_CLIP, PER_IMAGE, RUNNING
 
 Percentiles = tuple[float, float]
@@ -103,7 +104,8 @@ def _through(
     pictures = to_pictures(image)
     height, width = scale_short_side(pictures.shape[-2], pictures.shape[-1], resolution)
     check_result_room(pictures.shape[0], height, width)
-    estimates = load().estimates(pictures, network_size, progress_bar(pictures.shape[0]), options=options)
+    model = load()
+    estimates = model.estimates(pictures, network_size, progress_bar(pictures.shape[0]), options=options_for(model, options))
     return torch.cat([to_output(resize_map(rendered, height, width)) for rendered in render(estimates, pictures)])
 
 

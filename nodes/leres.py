@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from ..annotators.leres import LeresOptions
+from ..annotators.registry import BUNDLED_MODEL
 from ..annotators.resizing import SHORT_SIDE
 from ..geometry.checks import check_choice, check_range
-from ..model_loader import Model, load_model
+from ..model_loader import Model
 from .checks import check_network_size
 from .legacy import LEGACY_CATEGORY, annotate_depth
+from .loading import choose_tiny, load_model
 from .sockets import Inputs
 from .widgets import (
     CLIP_NORMALISATIONS,
@@ -27,6 +29,7 @@ from .widgets import (
 )
 
 MODELS = {"disable": "leres", "enable": "leres-boost"}
+LERES_OR_TINY = ("leres", BUNDLED_MODEL)
 AUTHORS, OLD_NODE = INPUTS = ("authors", "old node")
 
 
@@ -57,6 +60,10 @@ class LeresDepthMap:
             "authors: as the network was trained, RGB in [0, 1], stretched to 448 x 448. old node: as the old ControlNet nodes feed it, "
             "channels reversed and 255 times too large, at the resolution: for the picture that they gave."
         )
+        model = (
+            f"leres: LeReS, or LeReS++ with boost. {BUNDLED_MODEL}: the pack's own small network, a preview without a download, disparity "
+            "in place of depth; boost and input mean nothing to it."
+        )
         size = "Side of the network's input in pixels; with boost, short side of the picture it works on. 0: chosen by the other widgets."
         return {
             "required": {"image": image_input()},
@@ -69,6 +76,7 @@ class LeresDepthMap:
                 "network_size": network_size_widget(size, step=2),
                 "precision": precision_widget(),
                 "normalisation": clip_normalisation_widget(),
+                "model": choice_widget(LERES_OR_TINY, model),
             },
         }
 
@@ -83,19 +91,22 @@ class LeresDepthMap:
         network_size: int = 0,
         precision: str = "auto",
         normalisation: str = PER_IMAGE,
+        model: str = LERES_OR_TINY[0],
     ) -> tuple[Tensor]:
         """One depth picture a picture."""
         check_range("rm_nearest", rm_nearest, 0, 100)
         check_range("rm_background", rm_background, 0, 100)
         check_choice("boost", boost, list(MODELS))
         check_choice("input", input, INPUTS)
+        check_choice("model", model, LERES_OR_TINY)
         check_network_size(network_size)
         check_choice("normalisation", normalisation, CLIP_NORMALISATIONS)
         old, boosted = input == OLD_NODE, boost == "enable"
+        wanted = BUNDLED_MODEL if model == BUNDLED_MODEL else MODELS[boost]
 
         def load() -> Model:
-            model = load_model(MODELS[boost], precision)
-            return model.with_resizing(SHORT_SIDE) if old and not boosted else model
+            loaded = load_model(wanted, precision, choose_tiny("model"))
+            return loaded.with_resizing(SHORT_SIDE) if old and not boosted else loaded
 
         size = network_size or (resolution if old or boosted else None)
         pictures = annotate_depth(image, load, resolution, normalisation, size, options=LeresOptions(old_node=old))

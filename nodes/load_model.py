@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 from ..annotators.registry import MODELS, RECOMMENDED_MODEL
-from ..model_loader import Model, load_model
+from ..model_loader import Model
 from ..model_loader.find import find_file
+from .loading import choose_tiny, load_model
 from .sockets import CATEGORY, DEPTH_NORMAL_MODEL, Inputs
 from .widgets import AUTO, choice_widget, precision_widget, text_widget
 
@@ -59,7 +60,7 @@ class LoadDepthNormalModel:
         """The model, kept for the next call."""
         file = find_file(weights) if weights.strip() else None
         if model != FROM_FILE:
-            return (load_model(model, precision, weights=file),)
+            return (load_model(model, precision, choose_tiny("model"), file),)
         if file is None:
             raise ValueError(f"no file is named in the widget weights; model {FROM_FILE} takes the model that such a file is of")
-        return (load_model(None, precision, weights=file),)
+        return (load_model(None, precision, choose_tiny("model"), file),)

@@ -9,12 +9,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..annotators.registry import BUNDLED_MODEL
 from ..geometry.checks import check_choice, check_range
-from ..geometry.estimate import Estimate
+from ..geometry.estimate import Estimate, Quantity
 from ..geometry.levels import MeasureRange, depth_to_nearness, measure_range
-from ..model_loader import Model, load_model
+from ..model_loader import Model
 from .checks import check_network_size
-from .legacy import LEGACY_CATEGORY, annotate_depth
+from .legacy import LEGACY_CATEGORY, annotate_depth, render_depth
+from .loading import choose_tiny, load_model
 from .normal_maps import NormalMapNode, normal_map, normal_map_inputs
 from .sockets import Inputs
 from .widgets import (
@@ -31,7 +33,7 @@ from .widgets import (
     short_side_widget,
 )
 
-BACKBONES = ("vit-small", "vit-large", "vit-giant2")
+BACKBONES = ("vit-small", "vit-large", "vit-giant2", BUNDLED_MODEL)
 DEFAULT_FOCAL, MAX_FOCAL = 1000, 16384
 
 # the greys that the old node took from matplotlib: evenly spaced from 0 to _FARTHEST times the farthest depth, in so many steps
@@ -41,7 +43,10 @@ _FARTHEST, _STEPS = 1.1, 256
 
 def _before() -> dict[str, Widget]:
     """The old widgets before `resolution`."""
-    backbone = "Which network: small (150 MB), large (1.65 GB), giant2 (5.51 GB). Whether the weights may be used commercially is unclear."
+    backbone = (
+        "Which network: small (150 MB), large (1.65 GB), giant2 (5.51 GB). Whether the weights may be used commercially is unclear. "
+        f"{BUNDLED_MODEL}: the pack's own small network, a preview without a download; disparity in place of metres."
+    )
     unused = "Has no effect on the picture, nor had it in the old node; here so that old graphs open unchanged."
     return {
         "backbone": choice_widget(BACKBONES, backbone),
@@ -137,12 +142,15 @@ def _loader(backbone: str, fx: int, fy: int, precision: str) -> Callable[[], Mod
     check_choice("backbone", backbone, BACKBONES)
     check_range("fx", fx, 1, MAX_FOCAL)
     check_range("fy", fy, 1, MAX_FOCAL)
-    return partial(load_model, f"metric3d-{backbone}", precision)
+    model = BUNDLED_MODEL if backbone == BUNDLED_MODEL else f"metric3d-{backbone}"
+    return partial(load_model, model, precision, choose_tiny("backbone"))
 
 
 def _greys(estimate: Estimate, measure: MeasureRange = measure_range) -> Tensor:
     """The old picture: 0 metres white, the farthest nearly black. Its greys are the middles of the old steps, and between them."""
     depth, quantity, valid = estimate.known_depth()
+    if quantity is not Quantity.METRIC_DEPTH:  # the bundled model's
+        return render_depth(estimate, measure)
     farthest, _ = measure(depth_to_nearness(depth, quantity), valid, (0.0, 100.0))  # metres as nearness: negative
     levels = depth.new_tensor(_GREYS) / 255
     last = len(levels) - 1

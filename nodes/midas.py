@@ -14,8 +14,9 @@ from ..geometry.checks import check_choice, check_range
 from ..geometry.conventions import encode_normal_map
 from ..geometry.estimate import Axes, Estimate
 from ..geometry.normals import midas_normals
-from ..model_loader import Model, load_model
+from ..model_loader import Model
 from .legacy import LEGACY_CATEGORY, annotate, annotate_depth
+from .loading import choose_tiny, load_model
 from .sockets import Inputs
 from .widgets import (
     CLIP_NORMALISATIONS,
@@ -133,7 +134,7 @@ class MidasDepthMap:
 
 def _load(model: str, precision: str) -> Model:
     """As the old nodes: the network's short side is the resolution, and not what its authors would choose."""
-    return load_model(model, precision).with_resizing(SHORT_SIDE)
+    return load_model(model, precision, choose_tiny("model")).with_resizing(SHORT_SIDE)
 
 
 def _render_normals(estimate: Estimate, a: float, bg_threshold: float, coding: str) -> Tensor:

@@ -12,13 +12,14 @@ from torch import Tensor
 from ..geometry.checks import check_choice
 from ..geometry.estimate import Estimate
 from ..geometry.render import normals_to_image
-from ..model_loader import Model, load_model
+from ..model_loader import Model
 from ..model_loader.host import progress_bar
 from ..model_loader.room import check_result_room
 from ..utils import scale_short_side, to_pictures
 from .batches import to_output
 from .checks import check_network_size, check_short_side
 from .legacy import LEGACY_CATEGORY
+from .loading import OTHER_NORMALS, load_model, options_for
 from .sockets import Inputs
 from .widgets import CODINGS, NORMALBAE, Widget, image_input, network_size_widget, old_coding_widget, precision_widget, short_side_widget
 
@@ -85,7 +86,8 @@ def normal_map(
     size = scale_short_side(pictures.shape[-2], pictures.shape[-1], resolution)
     check_result_room(pictures.shape[0], *size)
     progress = progress_bar(pictures.shape[0])
-    estimates = load().estimates(pictures, network_size or usual_size, progress, fov=fov, options=options)
+    model = load()
+    estimates = model.estimates(pictures, network_size or usual_size, progress, fov=fov, options=options_for(model, options))
     return (torch.cat([to_output(_encoded(estimate.resized(*size), coding)) for estimate in estimates]),)
 
 
@@ -115,7 +117,8 @@ class BaeNormalMap(NormalMapNode):
         self, image: Tensor, resolution: int = 512, network_size: int = 0, precision: str = "auto", coding: str = NORMALBAE
     ) -> tuple[Tensor]:
         """One normal map a picture."""
-        return normal_map(image, partial(load_model, "bae-normal", precision), resolution, network_size, coding, usual_size=resolution)
+        load = partial(load_model, "bae-normal", precision, OTHER_NORMALS)
+        return normal_map(image, load, resolution, network_size, coding, usual_size=resolution)
 
 
 NODES = (BaeNormalMap,)

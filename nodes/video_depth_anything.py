@@ -10,18 +10,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..annotators.registry import BUNDLED_MODEL
 from ..geometry.checks import check_choice, check_range
 from ..geometry.estimate import Quantity
 from ..geometry.files import resolve_inside
 from ..geometry.files.exr import write_depth_channel
 from ..geometry.render import depth_to_image
 from ..geometry.temporal import FilmOptions
-from ..model_loader import load_model
 from ..model_loader.film import estimate_film
 from ..model_loader.folders import user_folder
 from ..model_loader.host import default_device, is_fast, progress_bar
 from ..utils import pictures_to_rgb, resize_picture, to_pictures
 from .batches import counted, to_output
+from .loading import choose_tiny, load_model
 from .sockets import Inputs
 from .widgets import MAX_RESOLUTION, choice_widget, count_widget, image_input, switch_widget
 
@@ -36,6 +37,7 @@ FILES = {
     "metric_video_depth_anything_vits.pth": "video-depth-anything-metric-small",
     "metric_video_depth_anything_vitb.pth": "video-depth-anything-metric-base",
     "metric_video_depth_anything_vitl.pth": "video-depth-anything-metric-large",
+    BUNDLED_MODEL: BUNDLED_MODEL,
 }
 PRECISIONS = ("fp16", "fp32")
 COLOUR_MAPS = ("inferno", "gray")
@@ -76,7 +78,8 @@ class LoadVideoDepthAnythingModel:
         """ComfyUI's description of the inputs."""
         tooltip = (
             "vits: 116 MB, Apache-2.0. vitb (458 MB) and vitl (1.54 GB): CC BY-NC 4.0, not for commercial use. metric_...: metres, large = "
-            "far; the others disparity, large = near."
+            f"far; the others disparity, large = near. {BUNDLED_MODEL}: the pack's own small network of single pictures, whose frames are "
+            "calmed afterwards: a preview without a download."
         )
         return {"required": {}, "optional": {"model": choice_widget(list(FILES), tooltip)}}
 
@@ -138,7 +141,7 @@ class VideoDepthAnythingProcess:
         check_choice("precision", precision, PRECISIONS)
         pictures = to_pictures(images)
         half = precision == PRECISIONS[0] and is_fast(torch.float16, default_device())
-        model = load_model(vda_model.model_id, "float16" if half else "float32")
+        model = load_model(vda_model.model_id, "float16" if half else "float32", choose_tiny("model of Load Video Depth Anything Model"))
         total, (height, width) = len(pictures), _limited(pictures.shape[-2], pictures.shape[-1], max_res)
         depths, done, move = np.empty((total, height, width), np.float32), 0, progress_bar(total)
         for part in estimate_film(model, _frames(pictures, height, width), FilmOptions(cuts=cuts), size=input_size):

@@ -18,6 +18,8 @@ HALF = (0.5, 0.5, 0.5)
 class CheckpointError(ValueError):
     """A weights file that is damaged, unsafe, or of another model than the one asked for."""
 
+    __module__ = "depth_normal"
+
 
 def size_in_words(size: int, exact: bool = True) -> str:
     """A number of bytes for people: "493 MB", or "about 2.6 GB" where it is not exact."""

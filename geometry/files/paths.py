@@ -41,6 +41,8 @@ _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"|?*]')
 class FileFormatError(ValueError):
     """A file that is not what its name says, is damaged, or is beyond the limits; the message begins with its path."""
 
+    __module__ = "depth_normal"
+
 
 @contextmanager
 def damage_named(path: str | os.PathLike[str], problem: str) -> Iterator[None]:

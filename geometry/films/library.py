@@ -13,6 +13,8 @@ MISSING = "films are read and written by PyAV, which is not installed: pip insta
 class FilmError(ValueError):
     """A film that is not what its name says, is damaged, changes in the middle, or cannot be written; the message begins with its name."""
 
+    __module__ = "depth_normal"
+
 
 def pyav() -> Any:
     """The module `av`.

@@ -15,7 +15,7 @@ class Pretend:
         self.found, self.asked, self.sizes, self.shapes = found, [], [], []
         self.fov = self.options = self.resizing = None
 
-    def __call__(self, model, precision):
+    def __call__(self, model, precision, _advice):
         self.asked.append((model, precision))
         return self
 

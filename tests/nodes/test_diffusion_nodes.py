@@ -199,6 +199,8 @@ CHOICES = [
 class Pretend:
     """Stands in for a loaded model: notes what it is asked, gives what it is told."""
 
+    spec = MODELS["marigold-depth"]
+
     def __init__(self, answer=None):
         self.answer, self.asked = answer, []
 
@@ -217,7 +219,7 @@ def test_the_widgets_reach_the_model(node, widgets, options, monkeypatch):
     node().execute(torch.rand(1, 8, 8, 4), resolution=512, precision="float16", **widgets)
     node().execute(torch.rand(1, 8, 8, 1))
     assert model.asked[0] == (512, options) and model.asked[1][0] is None
-    assert [precision for _, precision in loaded] == ["float16", "auto"]
+    assert [precision for _, precision, _ in loaded] == ["float16", "auto"]
 
 
 def test_an_ensemble_gives_a_confidence(tiny, image):

@@ -24,7 +24,9 @@ SMALL = "midas-v2.1-small"
 @pytest.fixture
 def small(midas_small, monkeypatch):
     """The nodes with real weights behind every model name."""
-    monkeypatch.setattr(nodes, "load_model", lambda model, precision: depth_normal.load_model(SMALL, precision, weights=midas_small))
+    monkeypatch.setattr(
+        nodes, "load_model", lambda model, precision, _advice: depth_normal.load_model(SMALL, precision, weights=midas_small)
+    )
 
 
 def test_ids_and_front_door():

@@ -32,7 +32,7 @@ FOCAL = ("INT", 1000, 1, 16384)
 CONTRACT = {
     "BAE-NormalMapPreprocessor": [],
     "DSINE-NormalMapPreprocessor": [("fov", "FLOAT", 60.0, 0.0, 365.0), ("iterations", "INT", 5, 1, 20)],
-    "Metric3D-NormalMapPreprocessor": [("backbone", ["vit-small", "vit-large", "vit-giant2"]), ("fx", *FOCAL), ("fy", *FOCAL)],
+    "Metric3D-NormalMapPreprocessor": [("backbone", ["vit-small", "vit-large", "vit-giant2", "tiny"]), ("fx", *FOCAL), ("fy", *FOCAL)],
 }
 MODEL_OF = {BAE: "bae-normal", DSINE: "dsine", METRIC3D: "metric3d-vit-small"}
 NEW = ["network_size", "precision", "coding"]
