@@ -6,6 +6,21 @@ DEFAULT_MODEL = "midas-dpt-hybrid"
 RECOMMENDED_MODEL = "moge-2-vits-normal"
 """What the commands and *Load Depth/Normal Model* take where nobody chooses: metres, normals and camera in one pass, 141 MB, MIT."""
 
+BEST_FIRST = (
+    "moge-2-vitl-normal",
+    "moge-2-vitb-normal",
+    "moge-2-vits-normal",
+    "depth-anything-3-metric-large",
+    "zoedepth-nyu-kitti",
+    "depth-anything-large",
+    "depth-anything-v2-small",
+    "depth-anything-base",
+    "depth-anything-small",
+    "midas-dpt-large",
+    "midas-dpt-hybrid",
+)
+"""What *Load Depth/Normal Model* begins with: the first of these that is on the disk. All may be used commercially."""
+
 RECOMMENDED_FILM_MODEL = "video-depth-anything-small"
 """What is taken for films where nobody chooses: the one free model that sees 32 frames at once. Others are calmed afterwards."""
 

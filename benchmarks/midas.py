@@ -82,7 +82,7 @@ def compare(folder: Path, size: int, rounds: int, device: torch.device) -> None:
             pixels = np.asarray(picture * 255.0, dtype=np.uint8)
             model(pixels, depth_and_normal=True, detect_resolution=size, image_resolution=size, output_type="np")
 
-    nodes.load_model = lambda model, precision: depth_normal.load_model(model, precision, weights=folder / OLD_FILE)
+    nodes.load_model = lambda model, precision, advice: depth_normal.load_model(model, precision, weights=folder / OLD_FILE)
     node = nodes.MidasNormalMap()
 
     def new(count: int, precision: str) -> None:

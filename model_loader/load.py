@@ -23,6 +23,7 @@ from .download_errors import DownloadError
 from .find import find_weights
 from .model import Model
 from .recognise import chosen_model, fitting
+from .stock import forget
 from .verify import stamp, verify
 
 logger = logging.getLogger(__name__)
@@ -181,9 +182,11 @@ def _weights_of(spec: ModelSpec, file: WeightFile) -> Path:
         return path
     host.say(f"connecting, to download {file.name} ({file.size_in_words}, {spec.terms})")
     try:
-        return download_weights(file, spec.terms, spec.licence_url, progress=host.progress_bar(100, partial(_downloading, file, spec)))
+        path = download_weights(file, spec.terms, spec.licence_url, progress=host.progress_bar(100, partial(_downloading, file, spec)))
     except DownloadError as error:
         raise error.advised(_advice(spec)) from error.__cause__  # and not from the error itself: logs would print all of it twice
+    forget()
+    return path
 
 
 def _downloading(file: WeightFile, spec: ModelSpec, done: int, total: int) -> str:

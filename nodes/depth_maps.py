@@ -12,6 +12,7 @@ from ..geometry.checks import check_choice, check_range
 from .checks import check_network_size
 from .legacy import LEGACY_CATEGORY, WHOLE_RANGE, ZOE_PERCENTILES, Percentiles, annotate_depth, render_depth
 from .loading import choose_tiny, load_model
+from .model_list import model_widget
 from .sockets import Inputs
 from .widgets import (
     CLIP_NORMALISATIONS,
@@ -104,7 +105,7 @@ class ZoeDepthMap(_DepthMap):
             "nyu: rooms, to 10 m (the old node's). kitti: streets, to 80 m. nyu-kitti: chooses by the picture. About 1.4 GB each, MIT. "
             + _TINY_FOR_METRES
         )
-        return _inputs({}, {"model": choice_widget(ZOE_MODELS, model)})
+        return _inputs({}, {"model": model_widget(ZOE_MODELS, model)})
 
     def execute(
         self,
@@ -132,7 +133,7 @@ class DepthAnythingMap(_DepthMap):
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         tooltip = f"Which network: large (1.34 GB), base (390 MB), small (99 MB); Apache-2.0. {_TINY}"
-        return _inputs({"ckpt_name": choice_widget(list(V1_FILES), tooltip)}, {})
+        return _inputs({"ckpt_name": model_widget(V1_FILES, tooltip)}, {})
 
     def execute(
         self,
@@ -166,7 +167,7 @@ class DepthAnythingV2Map(_DepthMap):
             "Which network. vits: 99 MB, Apache-2.0. vitb (390 MB), vitl (1.34 GB), vitg (not published by its authors: bring the file): "
             f"CC BY-NC 4.0, not for commercial use. {_TINY}"
         )
-        return _inputs({"ckpt_name": choice_widget(list(V2_FILES), tooltip, V2_DEFAULT)}, {})
+        return _inputs({"ckpt_name": model_widget(V2_FILES, tooltip, V2_DEFAULT)}, {})
 
     def execute(
         self,

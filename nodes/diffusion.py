@@ -24,13 +24,13 @@ from ..utils import to_pictures, to_planar
 from .batches import geometry_output, to_output
 from .checks import check_geometry, check_network_side
 from .loading import OTHER_NODES, load_model, options_for
+from .model_list import best_on_disk, by_place, model_widget
 from .sockets import CATEGORY, GEOMETRY, Inputs, Widget
 from .widgets import (
     CODING_READERS,
     CODINGS,
     OPENGL,
     PER_IMAGE,
-    choice_widget,
     coding_widget,
     count_widget,
     geometry_input,
@@ -114,7 +114,7 @@ class _DiffusionNode:
         return {
             "required": {"image": image_input()},
             "optional": {
-                "model": choice_widget(cls.models(), model),
+                "model": model_widget(by_place(cls.models()), model, best_on_disk(cls.models(), cls.models()[0])),
                 **cls.look(),
                 **cls.own(),
                 "resolution": network_side_widget(_SIDES[cls.FAMILY]),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from ..annotators.choices import BEST_FIRST
 from ..annotators.registry import MODELS, RECOMMENDED_MODEL
 from ..model_loader import Model
 from ..model_loader.find import find_file
 from .loading import choose_tiny, load_model
+from .model_list import best_on_disk, by_place, model_widget
 from .sockets import CATEGORY, DEPTH_NORMAL_MODEL, Inputs
-from .widgets import AUTO, choice_widget, precision_widget, text_widget
+from .widgets import AUTO, precision_widget, text_widget
 
 FROM_FILE = "(from file)"
 
@@ -40,7 +42,7 @@ class LoadDepthNormalModel:
         first = MODELS[RECOMMENDED_MODEL]
         tooltip = (
             f"Which model. The one to begin with is {first.id}: metres, normals and camera ({first.size_in_words}, {first.licence}). "
-            "tiny comes with the pack. `depth-normal models` on the command line lists what each gives, its size and licence. "
+            "tiny comes with the pack. Those that are on this computer stand first, and of them the best is chosen at first. "
             f"{FROM_FILE}: the one that the file in weights is of."
         )
         weights = (
@@ -50,7 +52,7 @@ class LoadDepthNormalModel:
         return {
             "required": {},
             "optional": {
-                "model": choice_widget([*MODELS, FROM_FILE], tooltip, RECOMMENDED_MODEL),
+                "model": model_widget([*by_place(list(MODELS)), FROM_FILE], tooltip, best_on_disk(BEST_FIRST)),
                 "precision": precision_widget(),
                 "weights": text_widget(weights),
             },

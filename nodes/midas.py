@@ -17,6 +17,7 @@ from ..geometry.normals import midas_normals
 from ..model_loader import Model
 from .legacy import LEGACY_CATEGORY, annotate, annotate_depth
 from .loading import choose_tiny, load_model
+from .model_list import model_widget
 from .sockets import Inputs
 from .widgets import (
     CLIP_NORMALISATIONS,
@@ -24,7 +25,6 @@ from .widgets import (
     NORMAL_1_0,
     PER_IMAGE,
     background_widget,
-    choice_widget,
     clip_normalisation_widget,
     flatness_widget,
     image_input,
@@ -50,7 +50,7 @@ def _inputs(a_tooltip: str, threshold_tooltip: str) -> Inputs:
             "a": flatness_widget(a_tooltip, MAX_A),
             "bg_threshold": background_widget(threshold_tooltip),
             "resolution": short_side_widget(size),
-            "model": choice_widget(models_of_family("midas", "tiny"), model_tooltip, DEFAULT_MODEL),
+            "model": model_widget(models_of_family("midas", "tiny"), model_tooltip, DEFAULT_MODEL),
             "precision": precision_widget(),
         },
     }

@@ -85,8 +85,8 @@ def normal_map(
     pictures = to_pictures(image)
     size = scale_short_side(pictures.shape[-2], pictures.shape[-1], resolution)
     check_result_room(pictures.shape[0], *size)
-    progress = progress_bar(pictures.shape[0])
     model = load()
+    progress = progress_bar(pictures.shape[0])
     estimates = model.estimates(pictures, network_size or usual_size, progress, fov=fov, options=options_for(model, options))
     return (torch.cat([to_output(_encoded(estimate.resized(*size), coding)) for estimate in estimates]),)
 

@@ -23,6 +23,7 @@ from ..model_loader.host import default_device, is_fast, progress_bar
 from ..utils import pictures_to_rgb, resize_picture, to_pictures
 from .batches import counted, to_output
 from .loading import choose_tiny, load_model
+from .model_list import model_widget
 from .sockets import Inputs
 from .widgets import MAX_RESOLUTION, choice_widget, count_widget, image_input, switch_widget
 
@@ -81,7 +82,7 @@ class LoadVideoDepthAnythingModel:
             f"far; the others disparity, large = near. {BUNDLED_MODEL}: the pack's own small network of single pictures, whose frames are "
             "calmed afterwards: a preview without a download."
         )
-        return {"required": {}, "optional": {"model": choice_widget(list(FILES), tooltip)}}
+        return {"required": {}, "optional": {"model": model_widget(FILES, tooltip)}}
 
     def execute(self, model: str = next(iter(FILES))) -> tuple[VideoModel]:
         """The choice."""

@@ -34,8 +34,10 @@ for _stop, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
 def forget_models():
     yield
     import depth_normal
+    from depth_normal.model_loader import stock
 
     depth_normal.free()
+    stock.forget()
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,7 @@
 """A stand-in for a loaded model, for the tests of the old nodes."""
 
+from types import SimpleNamespace
+
 
 class Pretend:
     """Gives the estimate that it is told, and notes how it was asked. Put in place of `load_model`, it gives itself.
@@ -17,6 +19,7 @@ class Pretend:
 
     def __call__(self, model, precision, _advice):
         self.asked.append((model, precision))
+        self.spec = SimpleNamespace(id=model)
         return self
 
     def with_resizing(self, resizing):
