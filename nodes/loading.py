@@ -55,4 +55,4 @@ def load_model(model_id: str | None, precision: str, advice: str, weights: Path 
 
 def options_for(model: Model, options: Any) -> Any:
     """A family's options; None where the bundled model, which has none, stands in."""
-    return None if model.spec.id == BUNDLED_MODEL else options
+    return None if options is None or model.spec.id == BUNDLED_MODEL else options

@@ -128,6 +128,13 @@ def bare_server(tmp_path_factory, comfyui_python):
         yield running
 
 
+@pytest.fixture(scope="module")
+def slow_server(tmp_path_factory, comfyui_python):
+    """A server without weights, whose one download takes its time."""
+    with serving(tmp_path_factory.mktemp("slow"), comfyui_python, [ROOT / "tests" / "slow_download.py"]) as running:
+        yield running
+
+
 @pytest.fixture
 def serving_beside(tmp_path, comfyui_python):
     """Starts a server with further node files; a context, as `serving`."""

@@ -1,0 +1,72 @@
+"""What nodes say in ComfyUI's page, in headless Chromium: progress in words, the lists of models, and what to do without weights."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = [pytest.mark.comfyui, pytest.mark.browser]
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["canvas", "nodes2"])
+def seen(request, slow_server, tmp_path_factory):
+    """The driver's report. Shots are kept in $WORDS_SHOTS, where that is set."""
+    if not Path(os.environ.get("PW", "")).is_file():
+        pytest.skip("needs playwright-core (npm); set PW to its index.mjs")
+    if not shutil.which("chromium"):
+        pytest.skip("needs Chromium (apt-get install chromium)")
+    shutil.copy(ROOT / "app" / "coffee.jpg", slow_server.base / "input")
+    words = ["node", Path(__file__).with_name("words.mjs"), slow_server.address, "coffee.jpg", str(request.param).lower()]
+    done = subprocess.run([*map(str, words), os.environ.get("WORDS_SHOTS", "")], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout)
+
+
+def texts(part):
+    return [each["text"] for each in part["words"]]
+
+
+def test_a_run_is_told_from_loading_to_the_end(seen):
+    said = texts(seen["tiny"])
+    assert said[-1].startswith("done in ") and "running tiny" in said and not seen["errors"]
+    assert [each["kind"] for each in seen["tiny"]["ended"]] == ["execution_success"]
+
+
+def test_a_download_says_how_much_of_how_much_and_its_licence(seen):
+    said = texts(seen["download"])
+    assert said[0] == "connecting, to download ZoeD_M12_N.pt (50 MB, MIT)"
+    shares = [int(found[1]) for text in said if (found := re.fullmatch(r"downloading (\d+) % of 50 MB \(MIT\)", text))]
+    assert len(shares) > 3 and shares == sorted(shares)
+    assert {each["nodeId"] for each in seen["download"]["words"]} == {str(seen["node"])}
+    assert [each["kind"] for each in seen["download"]["ended"]] == ["execution_interrupted"]
+    times = [each["at"] for each in seen["download"]["words"]]
+    assert len(times) <= 4 * (times[-1] - times[0]) / 1000 + 3, "at most four a second"
+
+
+def test_without_weights_the_page_says_first_what_to_do(seen):
+    (end,) = seen["missing"]["ended"]
+    assert end["exception_type"] == "depth_normal.NoNetworkError"
+    assert end["exception_message"].startswith("Choose 'tiny' in the widget ckpt_name: it comes with the pack and works at once")
+
+
+def test_the_log_holds_the_advice_once_as_message_and_once_in_the_trace(seen, slow_server):
+    errors = slow_server.log.split("!!! Exception during processing !!!")[1:]
+    assert errors and all(error.count("Choose 'tiny' in the widget ckpt_name") <= 2 for error in errors)
+
+
+def test_the_list_shows_place_size_and_licence_and_the_graph_keeps_the_name(seen):
+    listed = dict(zip(seen["list"]["values"], seen["list"]["labels"], strict=True))
+    assert seen["list"]["value"] == "moge-2-vits-normal" and next(iter(listed)) == "tiny"
+    assert listed["tiny"] == "tiny · in the pack, 6 MB · disparity + normals · Apache-2.0" and listed["(from file)"] == "(from file)"
+    for words in (listed["moge-2-vitb-normal"], listed["moge-2-vits-normal"]):
+        assert words in seen["shown"], "the open list"
+    assert seen["chosen"] == "moge-2-vitb-normal"
+
+
+def test_words_leave_nothing_in_a_saved_graph(seen):
+    assert not any(isinstance(value, str) and "done in" in value for value in seen["kept"])

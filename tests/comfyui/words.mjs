@@ -1,0 +1,114 @@
+// What nodes say in ComfyUI's page while they work, the lists of models, and an error, as JSON:
+//   PW=.../playwright-core/index.mjs node words.mjs SERVER PICTURE NODES2 SHOTS
+// PICTURE lies in the server's input folder; NODES2 is "true" for Nodes 2.0; SHOTS is a folder for screenshots, or empty.
+import path from 'node:path'
+
+const [server, picture, nodes2, shots] = process.argv.slice(2)
+const { chromium } = await import(process.env.PW)
+const settings = {
+  'Comfy.TutorialCompleted': true, 'Comfy.InstalledVersion': '99.0.0', 'Comfy.Release.Status': 'skip', 'Comfy.Locale': 'en',
+  'Comfy.VueNodes.Enabled': nodes2 === 'true',
+}
+await fetch(server + '/settings', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(settings) })
+
+const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox', '--disable-gpu'] })
+const page = await browser.newPage({ viewport: { width: 1500, height: 950 } })
+page.setDefaultTimeout(90000)
+const report = { errors: [] }
+page.on('pageerror', error => report.errors.push(error.message))
+const shoot = name => shots && page.screenshot({ path: path.join(shots, `${name}_${nodes2 === 'true' ? 'nodes2' : 'canvas'}.png`) })
+
+await page.goto(server, { waitUntil: 'domcontentloaded' })
+await page.waitForFunction(() => 'DepthNormal_LoadModel' in (window.LiteGraph?.registered_node_types ?? {}) && window.app?.graph?.nodes.length)
+await page.evaluate(() => {
+  window.words = []
+  window.ended = []
+  const { api, graph, canvas } = window.app
+  api.addEventListener('progress_text', ({ detail }) => window.words.push({ ...detail, at: performance.now() }))
+  for (const kind of ['execution_success', 'execution_error', 'execution_interrupted']) {
+    api.addEventListener(kind, ({ detail }) => window.ended.push({ kind, ...detail }))
+  }
+  // A chain from Load Image through a node to Preview Image; returns the ids.
+  window.chain = (type, picture, widgets = {}) => {
+    graph.clear()
+    const [load, node, show] = ['LoadImage', type, 'PreviewImage'].map((each, i) => {
+      const made = window.LiteGraph.createNode(each)
+      made.pos = [60 + 440 * i, 120]
+      graph.add(made)
+      return made
+    })
+    load.widgets.find(widget => widget.name === 'image').value = picture
+    for (const [name, value] of Object.entries(widgets)) node.widgets.find(widget => widget.name === name).value = value
+    load.connect(0, node, node.inputs.findIndex(input => input.name === 'image'))
+    node.connect(0, show, 0)
+    canvas.ds.reset()
+    return node.id
+  }
+})
+
+const run = async (until = () => window.ended.length > 0) => {
+  await page.evaluate(() => { window.words.length = window.ended.length = 0; return window.app.queuePrompt(0) })
+  await page.waitForFunction(until)
+}
+const said = () => page.evaluate(() => ({ words: window.words, ended: window.ended }))
+
+// A preview that needs no download: what the node says while it loads and runs.
+await page.evaluate(picture => window.chain('MiDaS-DepthMapPreprocessor', picture, { model: 'tiny', resolution: 256 }), picture)
+await run()
+report.tiny = await said()
+report.kept = await page.evaluate(() => window.app.graph.serialize().nodes.find(node => node.type.startsWith('MiDaS')).widgets_values)
+await shoot('done')
+
+// A model that is nowhere: the error.
+await page.evaluate(picture => window.chain('DepthAnythingV2Preprocessor', picture), picture)
+await run()
+report.missing = await said()
+await page.waitForTimeout(1500)
+await shoot('missing')
+await page.keyboard.press('Escape')
+
+// The list of models: what is shown, and what is kept.
+report.list = await page.evaluate(() => {
+  window.app.graph.clear()
+  const node = window.LiteGraph.createNode('DepthNormal_LoadModel')
+  node.pos = [60, 60]
+  window.app.graph.add(node)
+  window.app.canvas.ds.reset()
+  const widget = node.widgets.find(widget => widget.name === 'model')
+  return { value: widget.value, values: widget.options.values, labels: widget.options.values.map(value => widget.options.getOptionLabel(value)) }
+})
+if (nodes2 === 'true') {
+  await page.locator('[data-node-id] [role=combobox], [data-node-id] button[aria-haspopup]').first().click()
+} else {
+  await page.evaluate(() => {
+    const [node] = window.app.graph.nodes, widget = node.widgets[0]
+    const [x, y] = [node.pos[0] + 120, node.pos[1] + widget.last_y + 10]
+    const { ds, canvas } = window.app.canvas, box = canvas.getBoundingClientRect()
+    window.at = [box.left + (x + ds.offset[0]) * ds.scale, box.top + (y + ds.offset[1]) * ds.scale]
+  })
+  await page.mouse.click(...await page.evaluate(() => window.at))
+}
+await page.getByText('moge-2-vitb-normal').last().waitFor()
+report.shown = await page.evaluate(() => document.body.innerText)
+await shoot('list')
+await page.getByText('moge-2-vitb-normal · ').last().click()
+await page.waitForFunction(() => window.app.graph.nodes[0].widgets[0].value === 'moge-2-vitb-normal')
+report.chosen = await page.evaluate(() => window.app.graph.serialize().nodes[0].widgets_values[0])
+await shoot('chosen')
+
+// A download that takes its time, and is cancelled.
+await page.evaluate(() => {
+  window.app.graph.clear()
+  window.app.graph.add(window.LiteGraph.createNode('Test_UseSlowDownload'))
+})
+await run()
+report.node = await page.evaluate(picture => window.chain('Zoe-DepthMapPreprocessor', picture), picture)
+await run(() => window.words.some(({ text }) => /downloading [1-9]\d %/.test(text)))
+await page.waitForTimeout(1500)
+await shoot('download')
+await page.evaluate(() => window.app.api.interrupt())
+await page.waitForFunction(() => window.ended.length > 0)
+report.download = await said()
+
+await browser.close()
+console.log(JSON.stringify(report))
