@@ -180,7 +180,7 @@ def _weights_of(spec: ModelSpec, file: WeightFile) -> Path:
         host.say(f"checking {file.name}")
         verify(path, file, host.throw_if_interrupted)
         return path
-    host.say(f"connecting, to download {file.name} ({file.size_in_words}, {spec.terms})")
+    host.say(f"connecting, for {file.size_in_words} ({spec.licence})")
     try:
         path = download_weights(file, spec.terms, spec.licence_url, progress=host.progress_bar(100, partial(_downloading, file, spec)))
     except DownloadError as error:
@@ -195,7 +195,7 @@ def _downloading(file: WeightFile, spec: ModelSpec, done: int, total: int) -> st
         return ""
     if done == total:
         return f"checking {file.name}"
-    return f"downloading {100 * done // total} % of {size_in_words(total)} ({spec.terms})"
+    return f"downloading {100 * done // total} % of {size_in_words(total)} ({spec.licence})"
 
 
 def _advice(spec: ModelSpec) -> str:

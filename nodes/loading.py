@@ -47,6 +47,7 @@ def load_model(model_id: str | None, precision: str, advice: str, weights: Path 
         return model_loader.load_model(model_id, precision, weights=weights)
     except DownloadError as error:
         if os.environ.get(PREVIEW_SETTING, "0") in ("", "0"):
+            host.say(advice.split(":")[0])  # the page hides an error's words behind a button
             raise error.advised(advice) from error.__cause__
         logger.warning("%s stands in for %s, as %s allows: %s", BUNDLED_MODEL, model_id, PREVIEW_SETTING, error.reason)
         host.note(f"PREVIEW by {BUNDLED_MODEL}, not {model_id}")

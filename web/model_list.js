@@ -18,7 +18,10 @@ function labelsOf(definition) {
 function decorate(node, definition) {
   for (const [name, labels] of labelsOf(definition)) {
     const widget = node.widgets?.find(widget => widget.name === name)
-    if (widget) widget.options.getOptionLabel = value => labels[value] ?? String(value ?? '')
+    if (!widget) continue
+    widget.options.getOptionLabel = value => labels[value] ?? String(value ?? '')
+    // On the canvas the closed widget has room for its name and the choice alone; only the open list shows more.
+    if ('_displayValue' in widget) Object.defineProperty(widget, '_displayValue', { configurable: true, get() { return String(this.value) } })
   }
 }
 

@@ -39,7 +39,7 @@ def test_a_run_is_told_from_loading_to_the_end(seen):
 
 def test_a_download_says_how_much_of_how_much_and_its_licence(seen):
     said = texts(seen["download"])
-    assert said[0] == "connecting, to download ZoeD_M12_N.pt (50 MB, MIT)"
+    assert said[0] == "connecting, for 50 MB (MIT)"
     shares = [int(found[1]) for text in said if (found := re.fullmatch(r"downloading (\d+) % of 50 MB \(MIT\)", text))]
     assert len(shares) > 3 and shares == sorted(shares)
     assert {each["nodeId"] for each in seen["download"]["words"]} == {str(seen["node"])}
@@ -51,6 +51,7 @@ def test_a_download_says_how_much_of_how_much_and_its_licence(seen):
 def test_without_weights_the_page_says_first_what_to_do(seen):
     (end,) = seen["missing"]["ended"]
     assert end["exception_type"] == "depth_normal.NoNetworkError"
+    assert texts(seen["missing"])[-1] == "Choose 'tiny' in the widget ckpt_name"
     assert end["exception_message"].startswith("Choose 'tiny' in the widget ckpt_name: it comes with the pack and works at once")
 
 

@@ -80,9 +80,10 @@ report.list = await page.evaluate(() => {
 if (nodes2 === 'true') {
   await page.locator('[data-node-id] [role=combobox], [data-node-id] button[aria-haspopup]').first().click()
 } else {
+  await page.waitForFunction(() => window.app.graph.nodes[0].widgets[0].last_y)
   await page.evaluate(() => {
     const [node] = window.app.graph.nodes, widget = node.widgets[0]
-    const [x, y] = [node.pos[0] + 120, node.pos[1] + widget.last_y + 10]
+    const [x, y] = [node.pos[0] + node.size[0] / 2, node.pos[1] + widget.last_y + 10]
     const { ds, canvas } = window.app.canvas, box = canvas.getBoundingClientRect()
     window.at = [box.left + (x + ds.offset[0]) * ds.scale, box.top + (y + ds.offset[1]) * ds.scale]
   })
@@ -102,7 +103,7 @@ await page.evaluate(() => {
   window.app.graph.add(window.LiteGraph.createNode('Test_UseSlowDownload'))
 })
 await run()
-report.node = await page.evaluate(picture => window.chain('Zoe-DepthMapPreprocessor', picture), picture)
+report.node = await page.evaluate(picture => window.chain('Zoe-DepthMapPreprocessor', picture, { model: 'zoedepth-nyu' }), picture)
 await run(() => window.words.some(({ text }) => /downloading [1-9]\d %/.test(text)))
 await page.waitForTimeout(1500)
 await shoot('download')
