@@ -182,20 +182,28 @@ def _weights_of(spec: ModelSpec, file: WeightFile) -> Path:
         return path
     host.say(f"connecting, for {file.size_in_words} ({spec.licence})")
     try:
-        path = download_weights(file, spec.terms, spec.licence_url, progress=host.progress_bar(100, partial(_downloading, file, spec)))
+        path = download_weights(file, spec.terms, spec.licence_url, progress=host.progress_bar(100, _Downloading(file, spec).words))
     except DownloadError as error:
         raise error.advised(_advice(spec)) from error.__cause__  # and not from the error itself: logs would print all of it twice
     forget()
     return path
 
 
-def _downloading(file: WeightFile, spec: ModelSpec, done: int, total: int) -> str:
+class _Downloading:
     """What a node says of a download."""
-    if not done or not total:
-        return ""
-    if done == total:
-        return f"checking {file.name}"
-    return f"downloading {100 * done // total} % of {size_in_words(total)} ({spec.licence})"
+
+    def __init__(self, file: WeightFile, spec: ModelSpec) -> None:
+        self._file, self._spec = file, spec
+        self._begin: int | None = None
+
+    def words(self, done: int, total: int) -> str:
+        """Of (bytes done, bytes in all or 0). As long as nothing comes, it is still connecting."""
+        self._begin = done if self._begin is None else self._begin
+        if done == self._begin or not total:
+            return ""
+        if done == total:
+            return f"checking {self._file.name}"
+        return f"downloading {100 * done // total} % of {size_in_words(total)} ({self._spec.licence})"
 
 
 def _advice(spec: ModelSpec) -> str:

@@ -22,7 +22,7 @@ class Slow(BaseHTTPRequestHandler):
             self.wfile.write(bytes(SIZE // PIECES))
             time.sleep(0.1)
 
-    def log_message(self, *_):
+    def log_message(self, format, *args):  # noqa: A002
         """Keeps the log clean."""
 
 
@@ -45,7 +45,7 @@ class UseSlowDownload:
             spec.file, repo_id=None, url=f"http://127.0.0.1:{server.server_port}/zoe.pt", size=SIZE, sha256=None, revision="main"
         )
         models["zoedepth-nyu"] = replace(spec, files=(file,))
-        sys.modules[f"{pack}.model_loader.hub"].is_offline = lambda: False
+        setattr(sys.modules[f"{pack}.model_loader.hub"], "is_offline", lambda: False)  # noqa: B010
         return ()
 
 

@@ -341,3 +341,99 @@ def test_an_interruption_between_the_blocks_of_a_list_stops_it(comfy):
     with pytest.raises(Interrupted):
         network(torch.zeros(1, 2))
     assert [layer.runs for layer in network.layers] == [1, 0]
+
+
+@pytest.fixture
+def page(comfy, monkeypatch):
+    """ComfyUI's server with a page that listens; gives what was sent to it, and the clock."""
+    server: Any = ModuleType("server")
+    server.PromptServer = SimpleNamespace(instance=SimpleNamespace(client_id="page", last_node_id="7", last_prompt_id="first", sent=[]))
+    server.PromptServer.instance.send_progress_text = lambda *words: server.PromptServer.instance.sent.append(words)
+    monkeypatch.setitem(sys.modules, "server", server)
+    monkeypatch.setattr(host, "_spoken", host._Spoken())
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(host.time, "monotonic", lambda: clock.now)
+    utils: Any = ModuleType("comfy.utils")
+    utils.ProgressBar = lambda total: SimpleNamespace(update_absolute=lambda done, total: None)
+    monkeypatch.setitem(sys.modules, "comfy.utils", utils)
+    instance = server.PromptServer.instance
+    instance.clock = clock
+    return instance
+
+
+def test_words_go_to_the_node_that_runs_in_the_page_that_asked(page):
+    host.say("loading tiny")
+    assert page.sent == [("loading tiny", "7", "page")]
+
+
+def test_the_node_that_runs_is_comfyuis_executing_one_where_it_tells(page, monkeypatch):
+    utils: Any = ModuleType("comfy_execution.utils")
+    utils.get_executing_context = lambda: SimpleNamespace(prompt_id="second", node_id="5:3")
+    monkeypatch.setitem(sys.modules, "comfy_execution.utils", utils)
+    host.say("loading tiny")
+    assert page.sent == [("loading tiny", "5:3", "page")]
+
+
+@pytest.mark.parametrize("missing", ["client_id", "send_progress_text"])
+def test_nobody_listens(page, missing):
+    """A prompt of a script, and an old ComfyUI."""
+    page.client_id = None if missing == "client_id" else "page"
+    if missing == "send_progress_text":
+        del page.send_progress_text
+    host.say("loading tiny")
+    host.note("PREVIEW")
+    assert page.sent == []
+
+
+def test_of_many_words_four_a_second_are_sent_and_what_matters_always(page):
+    for _ in range(100):
+        host.say("much", often=True)
+        page.clock.now += 0.02
+    assert 7 <= len(page.sent) <= 9
+    host.say("loading")
+    host.say("running")
+    assert [words for words, *_ in page.sent[-2:]] == ["loading", "running"]
+
+
+def test_a_node_that_is_done_in_no_time_says_nothing(page):
+    move = host.progress_bar(3)
+    for done in (1, 2, 3):
+        page.clock.now += 0.1
+        move(done, 3)
+    assert page.sent == []
+
+
+def test_a_node_that_takes_long_says_how_far_it_is_and_how_long_it_took(page):
+    move = host.progress_bar(3)
+    for done in (1, 2, 3, 3):
+        page.clock.now += 2
+        move(done, 3)
+    assert [words for words, *_ in page.sent] == ["running 1 of 3", "running 2 of 3", "done in 6.0 s"]
+
+
+def test_a_node_that_said_something_says_that_it_is_done_however_soon(page):
+    host.say("running tiny")
+    host.progress_bar(1)(1, 1)
+    assert [words for words, *_ in page.sent] == ["running tiny", "done in 0.0 s"]
+    page.last_node_id = "8"
+    host.progress_bar(1)(1, 1)
+    assert len(page.sent) == 2, "the next node has said nothing yet"
+
+
+def test_a_note_stands_before_all_that_the_node_says_and_not_before_the_next_nodes(page):
+    host.note("PREVIEW by tiny, not leres")
+    host.say("running tiny")
+    host.progress_bar(1)(1, 1)
+    page.last_node_id = "8"
+    host.say("running leres")
+    assert [words for words, *_ in page.sent] == [
+        "PREVIEW by tiny, not leres: running tiny",
+        "PREVIEW by tiny, not leres: done in 0.0 s",
+        "running leres",
+    ]
+
+
+def test_outside_comfyui_nobody_is_told(alone):
+    host.say("loading tiny")
+    host.note("PREVIEW")
+    assert host.progress_bar(3) is None
