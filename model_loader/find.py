@@ -53,6 +53,19 @@ def find_weights(file: WeightFile, usable: Callable[[Path], bool] = is_usable) -
     return find_in_hub_cache(file, usable)
 
 
+def find_all(files: Iterable[WeightFile], usable: Callable[[Path], bool] = is_usable) -> frozenset[WeightFile]:
+    """Those of many files that `find_weights` finds. The folders are gone through once for all that are nowhere."""
+    wanted = {file: [] if file.bundled else _wanted(file) for file in files}
+    ends = [end for each in wanted.values() for end in each]
+    names = {path.name.lower() for folder in _all_folders() for path in _named(folder, ends)}
+    found = set()
+    for file, each in wanted.items():
+        by_name = file.bundled or any(end.rsplit("/", 1)[-1] in names for end in each)
+        if find_weights(file, usable) if by_name else find_in_hub_cache(file, usable):
+            found.add(file)
+    return frozenset(found)
+
+
 def find_file(name: str) -> Path:
     """A weights file that the user names: by its whole path, or as it is called in one of the folders that are searched for weights.
 

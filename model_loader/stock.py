@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from ..annotators.registry import MODELS
-from .find import find_weights
+from .find import find_all
 from .verify import seems_usable
 
 # An answer holds for so many seconds, and for so many times as long as it took: folders of the network take long.
@@ -30,7 +30,8 @@ def models_on_disk() -> frozenset[str]:
     """
     now = time.monotonic()
     if now >= _answer.until:
-        found = [spec.id for spec in MODELS.values() if all(find_weights(file, seems_usable) for file in spec.files)]
+        there = find_all([file for spec in MODELS.values() for file in spec.files], seems_usable)
+        found = [spec.id for spec in MODELS.values() if there.issuperset(spec.files)]
         took = time.monotonic() - now
         _answer.models, _answer.until = frozenset(found), now + took + max(_HOLDS, _HOLDS_TIMES * took)
     return _answer.models

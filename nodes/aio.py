@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..annotators.registry import BUNDLED_MODEL
 from ..model_loader.download_errors import DownloadError
-from ..model_loader.host import has_node
+from ..model_loader.host import has_node, say
 from .legacy import LEGACY_CATEGORY
 from .sockets import Inputs
 from .widgets import choice_widget, image_input, short_side_widget
@@ -102,6 +102,7 @@ class AioPreprocessor:
         try:
             return getattr(node(), node.FUNCTION)(**{**_defaults(node), "image": image, "resolution": resolution})
         except DownloadError as error:
+            say(_ADVICE)
             raise error.advised(_ADVICE) from error.__cause__
 
 

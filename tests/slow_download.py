@@ -22,7 +22,7 @@ class Slow(BaseHTTPRequestHandler):
             self.wfile.write(bytes(SIZE // PIECES))
             time.sleep(0.1)
 
-    def log_message(self, format, *args):  # noqa: A002
+    def log_message(self, format, *args):
         """Keeps the log clean."""
 
 

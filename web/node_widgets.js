@@ -15,7 +15,9 @@ export class NodeWidgets {
 
   /** @returns {Record<string, any>} */
   get values() {
-    return Object.fromEntries((this.node.widgets ?? []).filter(widget => !widget.element).map(widget => [widget.name, widget.value]))
+    // $$: what the page adds, such as the words of a running node
+    const own = (this.node.widgets ?? []).filter(widget => !widget.element && !widget.name.startsWith('$$'))
+    return Object.fromEntries(own.map(widget => [widget.name, widget.value]))
   }
 
   /** @param {string} name @returns {boolean} Whether another node gives this value, so that setting it here would change nothing. */

@@ -59,7 +59,7 @@ def test_slow_folders_are_looked_through_the_less_often(home, monkeypatch):
     clock = iter([0.0, 2.0, 50.0, 70.0, 70.0])
     monkeypatch.setattr(stock.time, "monotonic", lambda: next(clock))
     asked = []
-    monkeypatch.setattr(stock, "find_weights", lambda *_: asked.append(1))
+    monkeypatch.setattr(stock, "find_all", lambda *_: asked.append(1) or frozenset())
     stock.models_on_disk()
     first = len(asked)
     stock.models_on_disk()
