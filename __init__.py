@@ -9,12 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .annotators.specs.base import CheckpointError
     from .app.folders import estimate_folder
     from .geometry.estimate import Axes, Estimate, Quantity
     from .geometry.files.paths import FileFormatError
     from .geometry.films.library import FilmError
     from .model_loader import Model, free, load_model
+    from .model_loader.checkpoint import CheckpointError
     from .model_loader.download_errors import AccessDeniedError, CorruptDownloadError, DiskFullError, DownloadError, NoNetworkError
     from .nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 
@@ -47,7 +47,7 @@ _HOMES = {
     "NODE_DISPLAY_NAME_MAPPINGS": ".nodes",
     "AccessDeniedError": ".model_loader.download_errors",
     "Axes": ".geometry.estimate",
-    "CheckpointError": ".annotators.specs.base",
+    "CheckpointError": ".model_loader.checkpoint",
     "CorruptDownloadError": ".model_loader.download_errors",
     "DiskFullError": ".model_loader.download_errors",
     "DownloadError": ".model_loader.download_errors",

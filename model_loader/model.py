@@ -294,10 +294,9 @@ class Model:
         check_network_room(annotator, self._device, (height, width), size, self.dtype != torch.float32)
         bytes_each = self._bytes_each(height, width, net_height, net_width)
         film_bytes = annotator.film_bytes(net_height, net_width)
+        host.say(f"running {self.spec.id}")
         device = self._placement.ready(film_bytes + bytes_each * ROOM_FOR)
         at_once = max(1, (host.available_memory(device) - film_bytes) // bytes_each)
-
-        host.say(f"running {self.spec.id}")
 
         def pieces() -> Iterator[Tensor]:
             for chunk in chunks:
@@ -337,7 +336,6 @@ class Model:
             if self._rebuild is None or self.dtype == torch.float32:  # another thread was first
                 return
             logger.warning("%s. Computed again in float32, as is all that follows", reason)
-            host.say("computing again in float32")
             self._placement.unload()
             self._use(self._rebuild(torch.float32), torch.float32)
 
