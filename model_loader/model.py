@@ -204,8 +204,7 @@ class Model:
         sides = (height, width, net_height, net_width)
         room = bytes_each * (total if undivided else min(total, ROOM_FOR))
         device = self._placement.ready(room)
-        at_once = max(1, min(total, host.available_memory(device) // bytes_each, self._fitted.get(sides, total)))
-        at_once = total if undivided else at_once
+        at_once = total if undivided else max(1, min(total, host.available_memory(device) // bytes_each, self._fitted.get(sides, total)))
         done = 0
         host.say(f"running {self.spec.id}")
         while done < total:
