@@ -157,8 +157,7 @@ def old_nodes(image: Tensor, models: list[str]) -> Iterator[Case]:
     choices = {"ckpt_name", "environment", "model"}
     for node in ("Zoe-DepthMapPreprocessor", "DepthAnythingPreprocessor", "Zoe_DepthAnythingPreprocessor", "DepthAnythingV2Preprocessor"):
         widgets = NODES[node].INPUT_TYPES()["optional"]
-        (choice,) = choices & widgets.keys()
-        for value in widgets[choice][0]:
+        for choice, value in [(each, value) for each in sorted(choices & widgets.keys()) for value in widgets[each][0]]:
             yield f"{node}-{value}", run(node, image=image, resolution=128, **{choice: value})
     yield from old_normal_nodes(image)
 
