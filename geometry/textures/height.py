@@ -36,6 +36,8 @@ _ITERATIONS = 16
 _PRECISION = 1e-4
 # By how much a derivative must leave less unexplained than the plain one.
 _BETTER = 0.98
+# What rounding to float32 leaves of slopes.
+_ROUNDING = 1e-5
 # Pixels of a side on which that is judged.
 _SAMPLE = 1024
 # Mean slope that 8 bits and rounding leave in a tile: half a level of 255, doubled for a margin.
@@ -213,7 +215,7 @@ def _likeliest(slopes: Tensor, known: Tensor, seamless: bool) -> str:
     for way in (CENTRAL, SPLINE):
         height = integrated(slopes * border_share(slopes, seamless, way), seamless, way)
         left.append(torch.where(known, slopes_of(height, seamless, way) - slopes, 0).square().sum())
-    rounding = torch.finfo(slopes.dtype).eps * slopes.square().sum()
+    rounding = _ROUNDING**2 * slopes.square().sum()
     return SPLINE if bool(left[1] < _BETTER * left[0] - rounding) else CENTRAL
 
 
