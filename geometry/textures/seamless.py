@@ -174,4 +174,4 @@ def _poisson(values: Tensor) -> Tensor:
     down = 2 - 2 * (2 * torch.pi * torch.fft.fftfreq(height, device=values.device, dtype=values.dtype)).cos()
     right = 2 - 2 * (2 * torch.pi * torch.fft.rfftfreq(width, device=values.device, dtype=values.dtype)).cos()
     power = down[:, None] + right
-    return torch.fft.irfft2(torch.fft.rfft2(values) / torch.where(power > 0, power, torch.inf), s=(height, width))
+    return torch.fft.irfft2(torch.fft.rfft2(values) * torch.where(power > 0, 1 / power, 0), s=(height, width))

@@ -74,7 +74,7 @@ def solved(values: Tensor, seamless: bool, derivative: str, screening: float = 0
     """The height h for which adjoint(mirrored_slopes(h)) + screening h is given; of its mean nothing is known, it is 0."""
     power = _power(values, seamless, derivative, screening)
     if seamless:
-        return torch.fft.irfft2(torch.fft.rfft2(values) / power, s=values.shape[-2:])
+        return torch.fft.irfft2(torch.fft.rfft2(values) * (1 / power), s=values.shape[-2:])
     return idct(idct(dct(dct(values, -1), -2) / power, -2), -1)
 
 
