@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from blender_scene import empty_scene, options
 
 LENS, SENSOR = 50.0, 36.0
 # Focus in metres, f-number, blades, rotation in degrees.
@@ -30,17 +31,11 @@ SETTINGS = ((2.2, 0.6, 0, 0.0), (4.5, 0.6, 5, 20.0), (12.0, 0.7, 6, 0.0))
 def main() -> None:
     """Renders every scene with every focus."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR")
     parser.add_argument("--scenes", nargs="+", default=list(SCENES), choices=SCENES)
     parser.add_argument("--width", type=int, default=640)
     parser.add_argument("--height", type=int, default=360)
     parser.add_argument("--samples", type=int, default=300, help="rays a pixel")
-    arguments = parser.parse_args()
-    try:
-        import bpy
-    except ImportError:
-        parser.error("this Python has no bpy; install it (pip install bpy) in one of its own, or run the script in Blender")
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    arguments, bpy = options(parser)
     for name in arguments.scenes:
         scene = _new_scene(bpy, arguments)
         SCENES[name](bpy, random.Random(7))
@@ -88,17 +83,9 @@ SCENES: dict[str, Callable[[Any, random.Random], None]] = {"posts": posts, "stre
 
 
 def _new_scene(bpy: Any, arguments: argparse.Namespace) -> Any:
-    bpy.ops.wm.read_factory_settings(use_empty=True)
-    scene = bpy.context.scene
-    scene.render.resolution_x, scene.render.resolution_y = arguments.width, arguments.height
-    scene.render.engine, scene.cycles.device = "CYCLES", "CPU"
-    scene.cycles.samples, scene.cycles.use_denoising, scene.cycles.use_adaptive_sampling = arguments.samples, False, False
-    scene.cycles.max_bounces, scene.cycles.seed = 0, 1
-    scene.view_settings.view_transform = "Standard"
-    camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
-    camera.rotation_euler, camera.data.lens, camera.data.sensor_width = (math.pi / 2, 0, 0), LENS, SENSOR
-    scene.collection.objects.link(camera)
-    scene.camera = camera
+    scene = empty_scene(bpy, arguments, lens=LENS)
+    scene.cycles.use_adaptive_sampling = False
+    scene.camera.data.sensor_width = SENSOR
     return scene
 
 

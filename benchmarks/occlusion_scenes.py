@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from blender_scene import options
 from relight_scenes import _new_scene, _rendered, _things
 
 NAMES = ("bumps", "bricks", "pebbles")
@@ -27,19 +28,13 @@ FINER = 3
 def main() -> None:
     """Renders the tiles and two views."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR")
     parser.add_argument("--side", type=int, default=128, help="of the tiles (default: %(default)s)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2], help="of the views")
     parser.add_argument("--width", type=int, default=640)
     parser.add_argument("--height", type=int, default=360)
     parser.add_argument("--samples", type=int, default=256, help="rays a pixel")
     parser.add_argument("--radius", type=float, default=24.0, help="pixels, of the views")
-    arguments = parser.parse_args()
-    try:
-        import bpy
-    except ImportError:
-        parser.error("this Python has no bpy; install it (pip install bpy) in one of its own, or run the script in Blender")
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    arguments, bpy = options(parser)
     for name in NAMES:
         height = tile(name, arguments.side)
         middles = height[FINER // 2 :: FINER, FINER // 2 :: FINER]

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from blender_scene import empty_scene, options
 
 # Positions in OPENGL camera axes and metres: as `Light` takes them.
 LAMPS: dict[str, dict[str, Any]] = {
@@ -33,17 +34,11 @@ LAMPS: dict[str, dict[str, Any]] = {
 def main() -> None:
     """Renders every seed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--width", type=int, default=640)
     parser.add_argument("--height", type=int, default=360)
     parser.add_argument("--samples", type=int, default=32, help="rays a pixel")
-    arguments = parser.parse_args()
-    try:
-        import bpy
-    except ImportError:
-        parser.error("this Python has no bpy; install it (pip install bpy) in one of its own, or run the script in Blender")
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    arguments, bpy = options(parser)
     for seed in arguments.seeds:
         scene = _new_scene(bpy, arguments)
         _things(bpy, random.Random(seed))
@@ -51,18 +46,8 @@ def main() -> None:
 
 
 def _new_scene(bpy: Any, arguments: argparse.Namespace) -> Any:
-    bpy.ops.wm.read_factory_settings(use_empty=True)
-    scene = bpy.context.scene
-    scene.render.resolution_x, scene.render.resolution_y = arguments.width, arguments.height
-    scene.render.engine, scene.cycles.device = "CYCLES", "CPU"
-    scene.cycles.samples, scene.cycles.use_denoising = arguments.samples, False
-    scene.cycles.max_bounces, scene.cycles.seed = 0, 1
-    scene.view_settings.view_transform = "Raw"
+    scene = empty_scene(bpy, arguments, tilt=84, view_transform="Raw")
     scene.render.image_settings.file_format, scene.render.image_settings.color_depth = "OPEN_EXR", "32"
-    camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
-    camera.rotation_euler, camera.data.lens = (math.radians(84), 0, 0), 32
-    scene.collection.objects.link(camera)
-    scene.camera = camera
     return scene
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from blender_scene import empty_scene, options
 
 BASELINE = 0.16
 
@@ -25,18 +26,12 @@ BASELINE = 0.16
 def main() -> None:
     """Renders every scene with every seed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR")
     parser.add_argument("--scenes", nargs="+", default=list(SCENES), choices=SCENES)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--width", type=int, default=640)
     parser.add_argument("--height", type=int, default=360)
     parser.add_argument("--samples", type=int, default=48, help="rays a pixel; the pictures are denoised")
-    arguments = parser.parse_args()
-    try:
-        import bpy
-    except ImportError:
-        parser.error("this Python has no bpy; install it (pip install bpy) in one of its own, or run the script in Blender")
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    arguments, bpy = options(parser)
     for name in arguments.scenes:
         for seed in arguments.seeds:
             scene = _new_scene(bpy, arguments)
@@ -86,17 +81,8 @@ SCENES: dict[str, Callable[[Any, random.Random], None]] = {"things": things, "po
 
 
 def _new_scene(bpy: Any, arguments: argparse.Namespace) -> Any:
-    bpy.ops.wm.read_factory_settings(use_empty=True)
-    scene = bpy.context.scene
-    scene.render.resolution_x, scene.render.resolution_y = arguments.width, arguments.height
-    scene.render.engine, scene.cycles.device = "CYCLES", "CPU"
-    scene.cycles.samples, scene.cycles.use_denoising = arguments.samples, True
-    scene.cycles.max_bounces, scene.cycles.seed = 3, 1
-    scene.view_settings.view_transform = "Standard"
-    camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
-    camera.rotation_euler, camera.data.lens = (math.pi / 2, 0, 0), 32
-    scene.collection.objects.link(camera)
-    scene.camera = camera
+    scene = empty_scene(bpy, arguments)
+    scene.cycles.use_denoising, scene.cycles.max_bounces = True, 3
     for place, power in (((-3, -1, 4), 500), ((4, 1, 3), 250)):
         lamp = bpy.data.objects.new("Lamp", bpy.data.lights.new("Lamp", "AREA"))
         lamp.data.energy, lamp.data.size, lamp.location = power, 3, place

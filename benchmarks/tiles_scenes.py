@@ -16,24 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from blender_scene import options
 from stereo_scenes import SCENES, _new_scene
 
 
 def main() -> None:
     """Renders every scene."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR")
     parser.add_argument("--scenes", nargs="+", default=list(SCENES), choices=SCENES)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--width", type=int, default=2560)
     parser.add_argument("--height", type=int, default=1920)
     parser.add_argument("--samples", type=int, default=6, help="rays a pixel; not denoised, which takes longer than rendering")
-    arguments = parser.parse_args()
-    try:
-        import bpy
-    except ImportError:
-        parser.error("this Python has no bpy; install it (pip install bpy) in one of its own, or run the script in Blender")
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    arguments, bpy = options(parser)
     for name in arguments.scenes:
         scene = _new_scene(bpy, arguments)
         scene.cycles.use_denoising, scene.cycles.max_bounces = False, 1
