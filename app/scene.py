@@ -123,9 +123,9 @@ def read_scene(arguments: argparse.Namespace, fitted: bool = True) -> Scene:
     files = _named_files(arguments)
     picture = read(arguments.picture)
     height, width = picture.shape[-2:]
-    check_effect_room(height, width, parse_device(arguments.device))
+    device = parse_device(arguments.device)
+    check_effect_room(height, width, device)
     if files:
-        device = parse_device(arguments.device)
         return Scene(picture.to(device), _from_files(arguments, height, width, fitted).to(device), bits_of(arguments.picture))
     options = Options(chosen_model(arguments), arguments.weights, arguments.dtype, arguments.size, arguments.fov)
     known = estimate(options.load(arguments.device), picture, options)

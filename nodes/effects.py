@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -19,7 +19,7 @@ from .batches import counted, joined, to_output
 from .checks import check_geometry
 from .known import NO_DEPTH, check_numbers, depth_input, known_of, masks_of, number_widgets, pictures_with
 from .live import MAX_PICTURES as MAX_SHOWN
-from .live import Payload, picture_payload, shown_on_node
+from .live import Payload, in_page, picture_payload, shown_on_node
 from .sockets import EFFECTS, Inputs, Widget
 from .widgets import choice_widget, geometry_input, image_input, number_widget, switch_widget
 
@@ -187,15 +187,15 @@ class Shown:
         self.payloads: list[Payload] = []
         self.lines: list[str] = []
 
-    def add(self, picture: Tensor, estimate: Estimate | None, line: str) -> None:
-        """A picture (1, 3, H, W) and what is known of it; after the first few, nothing."""
+    def add(self, make: Callable[[], Tensor], estimate: Estimate | None, line: str) -> None:
+        """A picture (1, 3, H, W), made only where there is a page to show it, and what is known of it; after the first few, nothing."""
         if len(self.lines) < MAX_SHOWN:
-            self.payloads.append(picture_payload(picture, estimate, text=line))
+            self.payloads.append(picture_payload(make(), estimate, text=line) if in_page() else {})
             self.lines.append(line)
 
     def mask(self, picture: Tensor, estimate: Estimate, mask: Tensor, line: str) -> tuple[Tensor]:
         """The mask as the node hands it on; shown as the picture with the rest darkened."""
-        self.add(picture * (_DARKENED + (1 - _DARKENED) * mask), estimate, line)
+        self.add(lambda: picture * (_DARKENED + (1 - _DARKENED) * mask), estimate, line)
         return (to_output(mask)[..., 0],)
 
     def cutout(
@@ -203,7 +203,7 @@ class Shown:
     ) -> tuple[Tensor, Tensor]:
         """The cut-out and its mask as the node hands them on; shown on grey."""
         colour, alpha = cut_out(picture, mask, edge, decontaminate)
-        self.add(torch.lerp(torch.full_like(colour, 0.5), colour, alpha), estimate, line)
+        self.add(lambda: torch.lerp(torch.full_like(colour, 0.5), colour, alpha), estimate, line)
         whole = torch.cat((colour, alpha), 1).clamp(0, 1).movedim(1, -1).contiguous().to(*image_placement())
         return whole, to_output(alpha)[..., 0]
 

@@ -134,7 +134,7 @@ class Fog:
         def made(picture: Tensor, estimate: Estimate) -> tuple[Tensor, Tensor]:
             through, line = fog_of(estimate, picture, fog, sky == "auto")
             result = add_fog(picture, through, light)
-            shown.add(result, estimate, line)
+            shown.add(lambda: result, estimate, line)
             return to_output(result), to_output(1 - through)[..., 0]
 
         pairs = counted(sized_pairs(pictures, known_of(pictures, geometry, depth)), len(pictures))
@@ -216,7 +216,7 @@ class DepthOfField:
         def made(picture: Tensor, estimate: Estimate) -> tuple[Tensor]:
             circle, line = focused(estimate, picture, lens)
             result = depth_of_field(picture, circle, blades=int(blades), rotation=rotation, highlights=highlights)
-            shown.add(result, estimate, line)
+            shown.add(lambda: result, estimate, line)
             return (result.movedim(1, -1).contiguous().to(*image_placement()),)
 
         pairs = counted(sized_pairs(pictures, known_of(pictures, geometry, depth)), len(pictures))
