@@ -1,0 +1,209 @@
+"""Writes what ComfyUI shows in other languages: locales/LANGUAGE/*.json and the help pages web/docs/NODE/LANGUAGE.md.
+
+python docs/make_locales.py [ja zh]
+
+Translations stand in locales/LANGUAGE.json, found by the English: `texts` by sentence, cell or paragraph, `names` by the name of an input
+or output, or by NODE.NAME where one node means something else by it. What is said in several places is translated once. A run puts what is
+new there, with nothing in its place, and takes out what is no longer said; tests/test_locales.py names what is left to do. English needs no
+files: it is what the server says and what web/docs/NODE.md holds.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from depth_normal import NODE_CLASS_MAPPINGS
+from depth_normal.nodes.old_ids import OWN_IDS
+
+ROOT = Path(__file__).resolve().parents[1]
+LOCALES, PAGES, SCRIPTS = ROOT / "locales", ROOT / "web" / "docs", ROOT / "web"
+QUOTES = {"ja": "「」", "zh": "“”"}
+"""The languages, and the quotation marks in which their texts name widgets and nodes."""
+TWINS = {own: old for old, own in OWN_IDS.items()}
+QUOTED = r"(?<!\*)\*(\S(?:[^*]*\S)?)\*(?!\*)"
+"""What a translation calls by its English name: a widget, an output or a node in asterisks."""
+Say = Callable[[str, str, str], str]
+"""(section, English, place) -> what is shown."""
+
+
+def inputs_of(node: Any) -> dict[str, str]:
+    """Names and tooltips of the inputs of a node, in order."""
+    groups = node.INPUT_TYPES()
+    return {name: options["tooltip"] for group in ("required", "optional") for name, (_, options) in groups.get(group, {}).items()}
+
+
+def outputs_of(node: Any) -> list[tuple[str, str]]:
+    """Names and tooltips of the outputs of a node, in order."""
+    return list(zip(getattr(node, "RETURN_NAMES", node.RETURN_TYPES), node.OUTPUT_TOOLTIPS, strict=True))
+
+
+def node_definitions(say: Say) -> dict[str, Any]:
+    """What ComfyUI calls nodeDefs.json."""
+    return {node_id: _definition(TWINS.get(node_id, node_id), node, say) for node_id, node in NODE_CLASS_MAPPINGS.items()}
+
+
+def menu(say: Say) -> dict[str, Any]:
+    """What ComfyUI calls main.json: folders of nodes and of settings."""
+    folders = sorted({part for node in NODE_CLASS_MAPPINGS.values() for part in node.CATEGORY.split("/")})
+    headings = [word for setting in _settings() for word in setting["category"]]
+    return {
+        "nodeCategories": {folder: say("texts", folder, "menu") for folder in folders},
+        "settingsCategories": {heading.replace(".", "_"): say("texts", heading, "settings") for heading in headings},
+    }
+
+
+def settings(say: Say) -> dict[str, Any]:
+    """What ComfyUI calls settings.json."""
+    return {
+        setting["id"].replace(".", "_"): {key: say("texts", setting[key], f"setting {setting['id']}") for key in ("name", "tooltip")}
+        for setting in _settings()
+    }
+
+
+def help_page(node_id: str, say: Say) -> str:
+    """The help page of a node, block by block as the English one. An input's row says what its tooltip says, unless the page says more."""
+    text = (PAGES / f"{node_id}.md").read_text(encoding="utf-8")
+    return "\n\n".join(_block(block, TWINS.get(node_id, node_id), say) for block in re.split(r"\n{2,}", text.strip())) + "\n"
+
+
+def files(say: Say) -> dict[str, str]:
+    """The files of a language by their place below the root, with LANGUAGE for its name."""
+    made = {
+        f"locales/LANGUAGE/{name}.json": make(say)
+        for name, make in (("main", menu), ("nodeDefs", node_definitions), ("settings", settings))
+    }
+    found = {place: json.dumps(value, ensure_ascii=False, indent=2) + "\n" for place, value in made.items()}
+    return found | {f"web/docs/{node_id}/LANGUAGE.md": help_page(node_id, say) for node_id in NODE_CLASS_MAPPINGS}
+
+
+def english() -> dict[str, dict[str, str]]:
+    """What is to be translated, and where it is first said, by section."""
+    said: dict[str, dict[str, str]] = {"names": {}, "texts": {}}
+
+    def note(section: str, words: str, place: str) -> str:
+        said[section].setdefault(words, place)
+        return words
+
+    files(note)
+    return said
+
+
+def names_in_places() -> set[str]:
+    """NODE.NAME of every input and output; a twin's are those of its old id."""
+    nodes = {node_id: node for node_id, node in NODE_CLASS_MAPPINGS.items() if node_id not in TWINS}
+    return {f"{node_id}.{name}" for node_id, node in nodes.items() for name in (*inputs_of(node), *dict(outputs_of(node)))}
+
+
+def read(language: str) -> dict[str, dict[str, str]]:
+    """The translations, by section and English."""
+    path = LOCALES / f"{language}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"names": {}, "texts": {}}
+
+
+def updated(language: str) -> dict[str, dict[str, str]]:
+    """The translations with nothing in the place of what is missing, and without what is no longer said."""
+    old = read(language)
+    found = {section: {words: old[section].get(words, "") for words in said} for section, said in english().items()}
+    found["names"].update({name: words for name, words in old["names"].items() if name in names_in_places()})
+    return found
+
+
+def speaker(language: str) -> Say:
+    """Says things in a language: English where there is no translation."""
+    translations, (opening, closing) = read(language), QUOTES[language]
+    names, texts = translations["names"], translations["texts"]
+
+    def name_of(word: str, place: str) -> str:
+        return names.get(f"{place}.{word}") or names.get(word) or ""
+
+    def say(section: str, words: str, place: str) -> str:
+        if section == "names":
+            return name_of(words, place) or words
+        return re.sub(QUOTED, lambda found: quoted(found, place), texts.get(words) or words)
+
+    def quoted(found: re.Match[str], place: str) -> str:
+        own = name_of(found[1], place) or texts.get(found[1])
+        return f"{opening}{own}{closing}" if own else found[0]
+
+    return say
+
+
+def translated(language: str) -> dict[Path, str]:
+    """The files of a language and what is in them."""
+    return {ROOT / place.replace("LANGUAGE", language): text for place, text in files(speaker(language)).items()}
+
+
+def _definition(place: str, node: Any, say: Say) -> dict[str, Any]:
+    def entry(name: str, tooltip: str) -> dict[str, str]:
+        return {"name": say("names", name, place), "tooltip": say("texts", tooltip, place)}
+
+    return {
+        "display_name": say("texts", node.DISPLAY_NAME, place),
+        "description": say("texts", node.DESCRIPTION, place),
+        "inputs": {name.replace(".", "_"): entry(name, tooltip) for name, tooltip in inputs_of(node).items()},
+        "outputs": {str(i): entry(name, tooltip) for i, (name, tooltip) in enumerate(outputs_of(node))},
+    }
+
+
+def _block(block: str, place: str, say: Say) -> str:
+    if block.startswith("|"):
+        return "\n".join(_row(line, place, say) for line in block.splitlines())
+    words = " ".join(block.split())
+    picture = re.fullmatch(r"!\[(.*)\](\(\S+\))", words)
+    if picture:
+        return f"![{say('texts', picture[1], place)}]{picture[2]}"
+    if words.startswith("# "):
+        return f"# {say('texts', words[2:], place)}"
+    return say("texts", words.replace(f"**{place}**", "**OLD_ID**"), place).replace("**OLD_ID**", f"**{place}**")
+
+
+def _row(line: str, place: str, say: Say) -> str:
+    if set(line) <= set("| -"):
+        return line
+    cells = [cell.strip().replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+    tooltips = inputs_of(NODE_CLASS_MAPPINGS[place])
+    names = [name.strip("`") for name in cells[0].split(", ")]
+    if not set(names) <= set(tooltips):
+        return _cells(cell if _says_itself(cell) else say("texts", cell, place) for cell in cells)
+    labels = [f"{say('names', name, place)} `{name}`" for name in names]
+    if len(cells[1]) > len(" ".join(tooltips[name] for name in names)):
+        return _cells(["、".join(labels), say("texts", cells[1], place)])
+    return "\n".join(_cells([label, say("texts", tooltips[name], place)]) for label, name in zip(labels, names, strict=True))
+
+
+def _says_itself(cell: str) -> bool:
+    """Whether a cell is the same in every language: a number, a list of letters, code, the name of a model or a file."""
+    return not re.search("[a-z]{2}", cell) or bool(re.fullmatch(r"`[^`]*`|(?=.*[\d_-])[\w.-]+", cell))
+
+
+def _cells(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+def _settings() -> list[dict[str, Any]]:
+    """The pack's settings as its scripts name them."""
+    found = []
+    for script in sorted(SCRIPTS.glob("*.js")):
+        for text in re.findall(r"settings: \[\{(.*?)\}\]", script.read_text(encoding="utf-8"), re.DOTALL):
+            setting: dict[str, Any] = {key: re.search(rf"\b{key}: '([^']*)'", text)[1] for key in ("id", "name", "tooltip")}
+            found.append(setting | {"category": re.findall(r"'([^']*)'", re.search(r"category: \[(.*?)\]", text)[1])})
+    return found
+
+
+def main(languages: Iterable[str]) -> None:
+    """Brings the translations up to date with what is said, and writes the files of the languages."""
+    for language in languages:
+        found = updated(language)
+        (LOCALES / f"{language}.json").write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        for path, text in translated(language).items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or QUOTES)
