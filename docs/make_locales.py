@@ -25,7 +25,7 @@ LOCALES, PAGES, SCRIPTS = ROOT / "locales", ROOT / "web" / "docs", ROOT / "web"
 QUOTES = {"ja": "「」", "zh": "“”"}
 """The languages, and the quotation marks in which their texts name widgets and nodes."""
 TWINS = {own: old for old, own in OWN_IDS.items()}
-QUOTED = r"(?<!\*)\*(\S(?:[^*]*\S)?)\*(?!\*)"
+QUOTED = r"(?<!\*)\*([^\s*](?:[^*]*[^\s*])?)\*(?!\*)"
 """What a translation calls by its English name: a widget, an output or a node in asterisks."""
 Say = Callable[[str, str, str], str]
 """(section, English, place) -> what is shown."""
