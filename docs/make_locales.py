@@ -128,7 +128,7 @@ def speaker(language: str) -> Say:
 
     def quoted(found: re.Match[str], place: str) -> str:
         own = name_of(found[1], place) or texts.get(found[1])
-        return f"{opening}{own}{closing}" if own else found[0]
+        return f"{opening}{own}{closing}" if own and own != found[1] else found[0]
 
     return say
 
@@ -152,7 +152,7 @@ def _definition(place: str, node: Any, say: Say) -> dict[str, Any]:
 
 def _block(block: str, place: str, say: Say) -> str:
     if block.startswith("|"):
-        return "\n".join(_row(line, place, say) for line in block.splitlines())
+        return "\n".join(_table(block.splitlines(), place, say))
     words = " ".join(block.split())
     picture = re.fullmatch(r"!\[(.*)\](\(\S+\))", words)
     if picture:
@@ -162,18 +162,27 @@ def _block(block: str, place: str, say: Say) -> str:
     return say("texts", words.replace(f"**{place}**", "**OLD_ID**"), place).replace("**OLD_ID**", f"**{place}**")
 
 
-def _row(line: str, place: str, say: Say) -> str:
-    if set(line) <= set("| -"):
-        return line
-    cells = [cell.strip().replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
-    tooltips = inputs_of(NODE_CLASS_MAPPINGS[place])
-    names = [name.strip("`") for name in cells[0].split(", ")]
-    if not set(names) <= set(tooltips):
-        return _cells(cell if _says_itself(cell) else say("texts", cell, place) for cell in cells)
+def _table(lines: list[str], place: str, say: Say) -> Iterable[str]:
+    head, rule, *rows = lines
+    node = NODE_CLASS_MAPPINGS[place]
+    tooltips = {"input": inputs_of(node), "output": dict(outputs_of(node))}.get(_cells_of(head)[0], {})
+    yield _plain_row(_cells_of(head), place, say)
+    yield rule
+    for row in rows:
+        cells = _cells_of(row)
+        names = [name.strip("`") for name in cells[0].split(", ")]
+        yield from _name_rows(names, cells[1], tooltips, place, say) if set(names) <= set(tooltips) else [_plain_row(cells, place, say)]
+
+
+def _name_rows(names: list[str], meaning: str, tooltips: dict[str, str], place: str, say: Say) -> list[str]:
     labels = [f"{say('names', name, place)} `{name}`" for name in names]
-    if len(cells[1]) > len(" ".join(tooltips[name] for name in names)):
-        return _cells(["、".join(labels), say("texts", cells[1], place)])
-    return "\n".join(_cells([label, say("texts", tooltips[name], place)]) for label, name in zip(labels, names, strict=True))
+    if len(meaning) > len(" ".join(tooltips[name] for name in names)):
+        return [_row(["、".join(labels), say("texts", meaning, place)])]
+    return [_row([label, say("texts", tooltips[name], place)]) for label, name in zip(labels, names, strict=True)]
+
+
+def _plain_row(cells: list[str], place: str, say: Say) -> str:
+    return _row([cell if _says_itself(cell) else say("texts", cell, place) for cell in cells])
 
 
 def _says_itself(cell: str) -> bool:
@@ -181,7 +190,11 @@ def _says_itself(cell: str) -> bool:
     return not re.search("[a-z]{2}", cell) or bool(re.fullmatch(r"`[^`]*`|(?=.*[\d_-])[\w.-]+", cell))
 
 
-def _cells(cells: Iterable[str]) -> str:
+def _cells_of(row: str) -> list[str]:
+    return [cell.strip().replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", row)[1:-1]]
+
+
+def _row(cells: list[str]) -> str:
     return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 
 
