@@ -1,15 +1,17 @@
 // Opens workflows in ComfyUI's own page, one after the other in one headless Chromium, and prints as JSON what became of them:
 //   PW=.../playwright-core/index.mjs node browser.mjs SERVER PACK NODE EXAMPLE.json OLD.json WORKFLOW.json...
 // Each is opened from the template browser, under the pack's name, and once more as a file; then the OLD graph as a
-// file, and the help of a NODE of the EXAMPLE is shown.
+// file, and the help of a NODE of the EXAMPLE is shown; the node and its help once more in Chinese.
 // Nothing waits for a fixed time: a busy machine takes longer.
 import fs from 'node:fs'
 import path from 'node:path'
 
 const [server, pack, helped, example, old, ...files] = process.argv.slice(2)
 const { chromium } = await import(process.env.PW)
-const settings = { 'Comfy.TutorialCompleted': true, 'Comfy.InstalledVersion': '99.0.0', 'Comfy.Release.Status': 'skip', 'Comfy.Locale': 'en' }
-await fetch(server + '/settings', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(settings) })
+const set = settings => fetch(server + '/settings', {
+  method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(settings),
+})
+await set({ 'Comfy.TutorialCompleted': true, 'Comfy.InstalledVersion': '99.0.0', 'Comfy.Release.Status': 'skip', 'Comfy.Locale': 'en' })
 
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox', '--disable-gpu'] })
 const page = await browser.newPage({ viewport: { width: 1500, height: 950 } })
@@ -72,5 +74,15 @@ await start()
 await fromFile(JSON.parse(fs.readFileSync(example, 'utf8')))
 report.help = await help(helped)
 report.bad = [...bad]
+await set({ 'Comfy.Locale': 'zh' })
+await start()
+report.chinese = await page.evaluate(type => {
+  const node = window.LiteGraph.createNode(type)
+  const labels = Object.fromEntries([...node.inputs, ...node.widgets].map(each => [each.name, each.localized_name ?? each.label]))
+  return { title: node.title, category: node.constructor.category, labels }
+}, helped)
+await fromFile(JSON.parse(fs.readFileSync(example, 'utf8')))
+report.chinese.help = await help(helped)
+await set({ 'Comfy.Locale': 'en' })
 await browser.close()
 console.log(JSON.stringify(report))

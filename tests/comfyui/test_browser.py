@@ -89,6 +89,16 @@ def test_the_help_of_a_node_shows_its_page(seen):
     )
 
 
+def test_the_page_speaks_chinese(seen):
+    locale = ROOT / "locales" / "zh"
+    node = json.loads((locale / "nodeDefs.json").read_text(encoding="utf-8"))[HELPED]
+    folders = json.loads((locale / "main.json").read_text(encoding="utf-8"))["nodeCategories"]
+    chinese = seen["chinese"]
+    assert (chinese["title"], chinese["category"]) == (node["display_name"], f"{folders['Depth & Normals']}/{folders['Estimate']}")
+    assert {name: chinese["labels"][name] for name in node["inputs"]} == {name: words["name"] for name, words in node["inputs"].items()}
+    assert (ROOT / "web" / "docs" / HELPED / "zh.md").read_text(encoding="utf-8").splitlines()[2].split(" (")[0] in chinese["help"]
+
+
 def test_every_node_has_a_help_page_and_every_page_a_node():
     import depth_normal
 
