@@ -37,6 +37,13 @@ def inputs_of(node: Any) -> dict[str, str]:
     return {name: options["tooltip"] for group in ("required", "optional") for name, (_, options) in groups.get(group, {}).items()}
 
 
+def choices_of(node: Any) -> dict[str, set[str]]:
+    """What can be chosen in the lists of a node, by the input's name: graphs hold these words, and the page shows them."""
+    groups = node.INPUT_TYPES()
+    kinds = {name: kind for group in ("required", "optional") for name, (kind, _) in groups.get(group, {}).items()}
+    return {name: set(kind) for name, kind in kinds.items() if isinstance(kind, list)}
+
+
 def outputs_of(node: Any) -> list[tuple[str, str]]:
     """Names and tooltips of the outputs of a node, in order."""
     return list(zip(getattr(node, "RETURN_NAMES", node.RETURN_TYPES), node.OUTPUT_TOOLTIPS, strict=True))
@@ -163,26 +170,35 @@ def _block(block: str, place: str, say: Say) -> str:
 
 
 def _table(lines: list[str], place: str, say: Say) -> Iterable[str]:
-    head, rule, *rows = lines
     node = NODE_CLASS_MAPPINGS[place]
-    tooltips = {"input": inputs_of(node), "output": dict(outputs_of(node))}.get(_cells_of(head)[0], {})
-    yield _plain_row(_cells_of(head), place, say)
-    yield rule
+    head, *rows = (_cells_of(line) for line in lines if not set(line) <= set("| -"))
+    tooltips = {"input": inputs_of(node), "output": dict(outputs_of(node))}.get(head[0], {})
+    widgets = {} if tooltips else inputs_of(node)
+    yield _row([_label(cell, place, say) if cell in widgets else _cell(cell, place, say) for cell in head])
+    yield _row(["---"] * len(head))
     for row in rows:
-        cells = _cells_of(row)
-        names = [name.strip("`") for name in cells[0].split(", ")]
-        yield from _name_rows(names, cells[1], tooltips, place, say) if set(names) <= set(tooltips) else [_plain_row(cells, place, say)]
+        names = [name.strip("`") for name in row[0].split(", ")]
+        if set(names) <= set(tooltips):
+            yield from _name_rows(names, row[1], tooltips, place, say)
+        else:
+            choices = [choices_of(node).get(column, set()) for column in head]
+            yield _row([cell if set(cell.split(", ")) <= own else _cell(cell, place, say) for cell, own in zip(row, choices, strict=True)])
 
 
 def _name_rows(names: list[str], meaning: str, tooltips: dict[str, str], place: str, say: Say) -> list[str]:
-    labels = [f"{say('names', name, place)} `{name}`" for name in names]
-    if len(meaning) > len(" ".join(tooltips[name] for name in names)):
+    labels = [_label(name, place, say) for name in names]
+    said = [tooltips[name] for name in names]
+    if len(meaning) > len(" ".join(said)) or any("\n" in words for words in said):
         return [_row(["、".join(labels), say("texts", meaning, place)])]
-    return [_row([label, say("texts", tooltips[name], place)]) for label, name in zip(labels, names, strict=True)]
+    return [_row([label, say("texts", words, place)]) for label, words in zip(labels, said, strict=True)]
 
 
-def _plain_row(cells: list[str], place: str, say: Say) -> str:
-    return _row([cell if _says_itself(cell) else say("texts", cell, place) for cell in cells])
+def _label(name: str, place: str, say: Say) -> str:
+    return f"{say('names', name, place)} `{name}`"
+
+
+def _cell(cell: str, place: str, say: Say) -> str:
+    return cell if _says_itself(cell) else say("texts", cell, place)
 
 
 def _says_itself(cell: str) -> bool:
