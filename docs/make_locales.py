@@ -219,8 +219,9 @@ def _settings() -> list[dict[str, Any]]:
     found = []
     for script in sorted(SCRIPTS.glob("*.js")):
         for text in re.findall(r"settings: \[\{(.*?)\}\]", script.read_text(encoding="utf-8"), re.DOTALL):
-            setting: dict[str, Any] = {key: re.search(rf"\b{key}: '([^']*)'", text)[1] for key in ("id", "name", "tooltip")}
-            found.append(setting | {"category": re.findall(r"'([^']*)'", re.search(r"category: \[(.*?)\]", text)[1])})
+            setting: dict[str, Any] = dict(re.findall(r"\b(id|name|tooltip): '([^']*)'", text))
+            (category,) = re.findall(r"category: \[(.*?)\]", text)
+            found.append(setting | {"category": re.findall(r"'([^']*)'", category)})
     return found
 
 
