@@ -206,7 +206,7 @@ def nodes(model: Model, path: Path) -> dict[str, Callable[[], object]]:
     if found.depth is not None:
         depth = Estimate(found.depth, found.quantity, mask=found.mask)
         ratio = 3.0 if found.quantity is Quantity.RELATIVE_DEPTH else 0.0
-        ways["Normals from Depth"] = node("NormalsFromDepth", geometry=depth, method="plane fit", near_far_ratio=ratio)
+        ways["Depth to Normals"] = node("NormalsFromDepth", geometry=depth, method="plane fit", near_far_ratio=ratio)
         ways["Render Depth"] = node("RenderDepth", geometry=found, near="white", normalisation="per_image")
     if found.normals is not None:
         normal_map = node("RenderNormals", geometry=found, coding="opengl")()

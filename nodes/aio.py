@@ -69,7 +69,7 @@ class AioPreprocessor:
     CATEGORY, FUNCTION = "ControlNet Preprocessors", "execute"
     RETURN_TYPES: ClassVar = ("IMAGE",)
     OUTPUT_TOOLTIPS: ClassVar = ("What the chosen node gives: short side = resolution. none: the picture as it is.",)
-    SEARCH_ALIASES: ClassVar = ["preprocessor", "controlnet", "depth map", "normal map", "annotator"]
+    SEARCH_ALIASES: ClassVar = ["controlnet preprocessor", "depth map", "normal map", "annotator"]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802

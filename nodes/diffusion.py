@@ -25,7 +25,7 @@ from .batches import geometry_output, to_output
 from .checks import check_geometry, check_network_side
 from .loading import OTHER_NODES, load_model, options_for
 from .model_list import best_on_disk, by_place, model_widget
-from .sockets import CATEGORY, GEOMETRY, Inputs, Widget
+from .sockets import ESTIMATE, GEOMETRY, Inputs, Widget
 from .widgets import (
     CODING_READERS,
     CODINGS,
@@ -101,7 +101,7 @@ def _from_0_to_1(estimate: Estimate) -> Estimate:
 class _DiffusionNode:
     """What all of them have in common."""
 
-    CATEGORY, FUNCTION = CATEGORY, "execute"
+    CATEGORY, FUNCTION = ESTIMATE, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE", GEOMETRY)
     RETURN_NAMES: ClassVar = ("image", "geometry")
     FAMILY: ClassVar[str]
@@ -327,12 +327,12 @@ class LbmNormals(_NormalsNode):
 
     @classmethod
     def own(cls) -> dict[str, Any]:
-        """The family's own widgets, and a depth to check with."""
-        depth = (
+        """The family's own widgets, and a geometry to check with."""
+        geometry = (
             "Raw depth of the same pictures, of any model. If the normals point the other way than it says (published pictures of LBM "
             "disagree about left and right), the log warns."
         )
-        return {**super().own(), "depth": geometry_input(depth)}
+        return {**super().own(), "geometry": geometry_input(geometry)}
 
     def execute(
         self,
@@ -341,14 +341,14 @@ class LbmNormals(_NormalsNode):
         coding: str = OPENGL,
         steps: int = 1,
         seed: int = 0,
-        depth: Any = None,
+        geometry: Any = None,
         resolution: int = 0,
         precision: str = "auto",
         tiled: bool = False,
     ) -> tuple[Tensor, Estimate]:
         """One normal map a picture, and the vectors."""
         check_range("steps", steps, 1, MAX_STEPS)
-        given = None if depth is None else _check_depth(depth, image)
+        given = None if geometry is None else _check_depth(geometry, image)
         picture, estimate = self.run(image, model, coding, LbmOptions(seed, tiled, steps), resolution, precision)
         if given is not None:
             disagreeing_axes(estimate, given)
@@ -361,9 +361,9 @@ def _marigold_options(steps: int, ensemble_size: int, seed: int, tiled: bool) ->
     return MarigoldOptions(seed, tiled, steps or None, ensemble_size)
 
 
-def _check_depth(depth: Any, image: Tensor) -> Estimate:
+def _check_depth(geometry: Any, image: Tensor) -> Estimate:
     """Refuses before the run what cannot be compared after it."""
-    estimate = check_geometry(depth)
+    estimate = check_geometry(geometry)
     pictures = len(to_planar(image))
     if estimate.depth is None or estimate.batch != pictures:
         found = "no depth" if estimate.depth is None else f"{estimate.batch} pictures"

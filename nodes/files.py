@@ -3,39 +3,40 @@
 from __future__ import annotations
 
 import math
-import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from ..geometry.checks import check_alike, check_choice
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.files import FORMATS, SaveOptions, load_estimate, resolve_inside, save_estimate
-from ..geometry.files.paths import move_to_free
 from ..model_loader.folders import USER_FOLDERS, user_folder
 from ..utils import to_rgb
 from .batches import geometry_output, one_by_one
 from .checks import check_geometry
-from .sockets import CATEGORY, GEOMETRY, Inputs
+from .listing import READABLE, geometry_files
+from .live import KEY, MAX_PICTURES, Payload, picture_payload, preview_maps, preview_size
+from .preview import in_words, map_tiles
+from .saving import HIDDEN, filled_in, output_name, prefix_problem, prefix_widget, problem_of, save_numbered, shown
+from .sockets import FILES, GEOMETRY, Inputs
 from .widgets import AUTO, choice_widget, geometry_input, image_input, switch_widget
 
-Item = TypeVar("Item")
-
 FORMAT_NAMES = tuple(suffix.lstrip(".") for suffix in FORMATS)
-READABLE = tuple(suffix for suffix, entry in FORMATS.items() if entry.read)
 DEFAULT_PREFIX, DEFAULT_FORMAT = "geometry/geometry", "exr"
 QUANTITIES = (AUTO, *(quantity.value for quantity in Quantity))
 AXES = (AUTO, *(axes.value for axes in Axes))
+NOTHING = "(choose a file)"
+"""The choice of a node in which no file is chosen yet."""
 
-# What ComfyUI's page shows of a node's results, by the key they come under.
-_SHOWN_AS = {".png": "images", ".glb": "3d", ".stl": "3d"}
+UPLOAD = "depth_normal_upload"
+"""Option of a list of files for `web/upload.js`: extensions of what may be uploaded."""
+
 _ANNOTATED = re.compile(rf"(.*) \[({'|'.join(USER_FOLDERS)})\]", re.DOTALL)
-_LISTED_DEPTH = 3
 
 
 def _names(surface: bool) -> str:
@@ -50,26 +51,39 @@ class SaveGeometry:
     DESCRIPTION = (
         f"Writes raw depth and normals to ComfyUI's output folder: numbers ({_names(surface=False)}) or a mesh ({_names(surface=True)})."
     )
-    CATEGORY, FUNCTION, OUTPUT_NODE = CATEGORY, "execute", True
+    CATEGORY, FUNCTION, OUTPUT_NODE = FILES, "execute", True
     RETURN_TYPES: ClassVar = ()
     OUTPUT_TOOLTIPS: ClassVar = ()
-    SEARCH_ALIASES: ClassVar = ["save depth", "save normals", "exr", "npz", "pfm", "16-bit png", "ply", "glb", "point cloud", "export mesh"]
+    SEARCH_ALIASES: ClassVar = [
+        "save depth",
+        "save normals",
+        "save exr",
+        "npz",
+        "pfm",
+        "16-bit png",
+        "ply",
+        "glb",
+        "point cloud",
+        "pointcloud",
+        "export depth",
+        "export z pass",
+    ]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        prefix = "Folders below the output folder and the beginning of the name; a number is added: geometry/geometry_00001.exr."
         formats = "\n".join(f"{suffix.lstrip('.')}: {entry.description}" for suffix, entry in FORMATS.items())
         picture = "What a GLB wears and a PLY is coloured with: the picture that the geometry was made of."
         geometry = "Raw depth, normals or both. Each picture of a batch goes to its own file, except in npz and in a mesh of one scene."
         return {
             "required": {"geometry": geometry_input(geometry)},
             "optional": {
-                "filename_prefix": ("STRING", {"default": DEFAULT_PREFIX, "tooltip": prefix}),
+                "filename_prefix": prefix_widget(DEFAULT_PREFIX, ".exr"),
                 "format": choice_widget(FORMAT_NAMES, formats, DEFAULT_FORMAT),
                 "half": switch_widget(False, "EXR in 16-bit floats: half the size, 3 digits, up to 65504."),
                 "image": image_input(picture),
             },
+            "hidden": dict(HIDDEN),
         }
 
     @classmethod
@@ -87,8 +101,10 @@ class SaveGeometry:
         format: str = DEFAULT_FORMAT,
         half: bool = False,
         image: Tensor | None = None,
-    ) -> dict[str, dict[str, list[dict[str, str]]]]:
-        """Writes the files and names them to ComfyUI's page."""
+        prompt: Mapping[str, Any] | None = None,
+        extra_pnginfo: Mapping[str, Any] | None = None,
+    ) -> dict[str, dict[str, Any]]:
+        """Writes the files and shows ComfyUI's page what is in them and where they are."""
         estimate = check_geometry(geometry)
         check_choice("format", format, FORMAT_NAMES)
         suffix = f".{format}"
@@ -96,8 +112,9 @@ class SaveGeometry:
         parts = [estimate] if whole else one_by_one(estimate)
         pictures = repeat(None) if image is None else pictures_of(estimate, image, whole)
         dressed = zip(parts, (SaveOptions(half, each) for each in pictures), strict=False)
-        written = save_numbered(filename_prefix, suffix, dressed, lambda path, each: save_estimate(path, *each))
-        return {"ui": shown(written)}
+        name = filled_in(filename_prefix, estimate.width, estimate.height, prompt, extra_pnginfo)
+        written = save_numbered(name, suffix, dressed, lambda path, each: save_estimate(path, *each))
+        return {"ui": {**_on_node(estimate, written, 1 if whole else estimate.batch), **shown(written)}}
 
 
 class LoadGeometry:
@@ -108,20 +125,35 @@ class LoadGeometry:
     DESCRIPTION = (
         "Reads raw depth and normals from ComfyUI's input or output folder: files of Save Geometry, Blender, renderers and datasets."
     )
-    CATEGORY, FUNCTION = CATEGORY, "execute"
+    CATEGORY, FUNCTION = FILES, "execute"
     RETURN_TYPES: ClassVar = (GEOMETRY,)
     RETURN_NAMES: ClassVar = ("geometry",)
     OUTPUT_TOOLTIPS: ClassVar = ("What the file holds, number by number.",)
-    SEARCH_ALIASES: ClassVar = ["load depth", "load normals", "exr", "npz", "pfm", "16-bit png", "blender", "d.npz", "import depth"]
+    SEARCH_ALIASES: ClassVar = [
+        "load depth",
+        "load normals",
+        "load exr",
+        "npz",
+        "pfm",
+        "16-bit png",
+        "blender",
+        "d.npz",
+        "import depth",
+        "import z pass",
+        "zpass",
+    ]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        file = "A file in the input folder, or in the output folder where [output] follows the name (its PNGs are not listed: copy them)."
+        file = (
+            "A file in the input folder, or in the output folder where [output] follows the name. Listed are those that hold geometry; "
+            "upload others by the button below, or drop them on the node."
+        )
         quantity = "What the depth is, where the file does not say. auto: metres, as in exr and pfm; a png says it itself."
         axes = "The axes of the normals, where the file does not say. auto: OpenGL."
         return {
-            "required": {"file": (_listed_files(), {"tooltip": file})},
+            "required": {"file": ([NOTHING, *_listed_files()], {"default": NOTHING, "tooltip": file, UPLOAD: list(READABLE)})},
             "optional": {
                 "quantity": choice_widget(QUANTITIES, quantity),
                 "axes": choice_widget(AXES, axes),
@@ -134,7 +166,7 @@ class LoadGeometry:
 
         `None` means that the name comes from another node and is not known yet.
         """
-        return file is None or _problem(lambda: _existing(file))
+        return file is None or problem_of(lambda: _existing(file))
 
     @classmethod
     def IS_CHANGED(cls, file: str | None, quantity: str = AUTO, axes: str = AUTO) -> str | float:  # noqa: N802
@@ -153,60 +185,18 @@ class LoadGeometry:
         return (geometry_output(load_estimate(_existing(file), known_quantity, known_axes)),)
 
 
-def save_numbered(filename_prefix: str, suffix: str, parts: Iterable[Item], save: Callable[[Path, Item], Sequence[Path]]) -> list[Path]:
-    """Writes what there is into ComfyUI's output folder under the next free numbers. All files appear, or none does.
-
-    Args:
-        filename_prefix: Folders below the output folder and the beginning of the name.
-        suffix: Of the format.
-        parts: What goes to a file each.
-        save: Writes one; returns its files.
-
-    Returns:
-        The files.
-
-    Raises:
-        ValueError: A name that leaves the folder, or what cannot be written.
-    """
-    root = user_folder("output")
-    prefix = resolve_inside(root, filename_prefix)
-    resolve_inside(root, f"{filename_prefix}_00000{suffix}")  # the name must not become too long by its number
-    prefix.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".", dir=prefix.parent) as aside:
-        finished = []
-        for index, part in enumerate(parts):
-            path = Path(aside, f"{index}{suffix}")
-            finished.append((path.stem, save(path, part)))
-        return _number(finished, prefix)
-
-
-def shown(written: Sequence[Path]) -> dict[str, list[dict[str, str]]]:
-    """What ComfyUI's page is told of files in the output folder."""
-    root = user_folder("output")
-    return {_SHOWN_AS.get(written[0].suffix, "files"): [_shown(path, root) for path in written]}
-
-
-def prefix_problem(filename_prefix: str | None) -> bool | str:
-    """ComfyUI's answer to a prefix: True, or what is wrong. `None` comes from another node and is not known yet."""
-    return filename_prefix is None or _problem(lambda: resolve_inside(user_folder("output"), filename_prefix))
-
-
-def _problem(check: Callable[[], object]) -> bool | str:
-    """ComfyUI's answer: True, or what is wrong."""
-    try:
-        check()
-    except (ValueError, OSError) as error:
-        return str(error)
-    return True
-
-
 def _existing(file: str) -> Path:
     """The file that a name means: below the input folder, or below the one that follows it in brackets.
 
     Raises:
-        ValueError: A name that leaves the folder, or an extension that is not read.
+        ValueError: Nothing is chosen, a name that leaves the folder, or an extension that is not read.
         FileNotFoundError: No such file.
     """
+    if file in (NOTHING, ""):
+        raise ValueError(
+            f"no file is chosen: choose one in the widget file, or upload one ({', '.join(READABLE)}); Save Geometry writes such files; "
+            "a picture of depth goes through Load Image and Depth Image to Geometry"
+        )
     match = _ANNOTATED.fullmatch(file)
     name, kind = match.groups() if match else (file, "input")
     folder = user_folder(kind)
@@ -219,69 +209,11 @@ def _existing(file: str) -> Path:
 
 
 def _listed_files() -> list[str]:
-    """Files of the input folder, and, marked, of the output folder, where PNGs are everybody's pictures. Empty outside ComfyUI."""
+    """Files that may hold geometry, of the input folder and, marked, of the output folder. None outside ComfyUI."""
     try:
-        outputs = [name for name in _files_below(user_folder("output")) if not name.lower().endswith(".png")]
-        return [*_files_below(user_folder("input")), *(f"{name} [output]" for name in outputs)]
+        return [*geometry_files(user_folder("input")), *(f"{name} [output]" for name in geometry_files(user_folder("output")))]
     except RuntimeError:
         return []
-
-
-def _files_below(folder: Path) -> list[str]:
-    found = []
-    for root, folders, names in os.walk(folder):
-        place = Path(root).relative_to(folder)
-        folders[:] = [] if len(place.parts) >= _LISTED_DEPTH else [name for name in folders if not name.startswith(".")]
-        found += [(place / name).as_posix() for name in names if name.lower().endswith(READABLE) and not name.startswith(".")]
-    return sorted(found)
-
-
-def _number(finished: Sequence[tuple[str, Sequence[Path]]], prefix: Path) -> list[Path]:
-    """Gives finished files the next free numbers behind the prefix. All get their names or none does.
-
-    Others may be saving behind the same prefix at this moment: a number belongs to whoever has its name first.
-
-    Args:
-        finished: For each picture the stem that its files have, and the files.
-        prefix: Where they go: folder and beginning of the name.
-
-    Returns:
-        Where they are now.
-    """
-    placed: list[Path] = []
-    number = _next_number(prefix)
-    try:
-        for stem, paths in finished:
-            while (names := _claim(stem, paths, prefix.with_name(f"{prefix.name}_{number:05}"))) is None:
-                number += 1
-            placed += names
-            number += 1
-    except BaseException:
-        for path in placed:
-            path.unlink(missing_ok=True)
-        raise
-    return placed
-
-
-def _claim(stem: str, paths: Sequence[Path], target: Path) -> list[Path] | None:
-    """Moves one picture's files from names that begin with `stem` to the same that begin with `target`; None where one is taken."""
-    placed: list[tuple[Path, Path]] = []
-    for path in paths:
-        name = target.with_name(target.name + path.name.removeprefix(stem))
-        try:
-            move_to_free(path, name)
-        except FileExistsError:
-            for moved, back in placed:
-                moved.replace(back)
-            return None
-        placed.append((name, path))
-    return [name for name, _ in placed]
-
-
-def _next_number(prefix: Path) -> int:
-    """One more than the highest number in use behind this prefix."""
-    numbered = re.compile(rf"{re.escape(prefix.name)}_(\d+)", re.IGNORECASE)
-    return 1 + max((int(match[1]) for path in prefix.parent.iterdir() if (match := numbered.match(path.name))), default=0)
 
 
 def pictures_of(estimate: Estimate, image: Tensor, whole: bool) -> list[Tensor]:
@@ -297,10 +229,22 @@ def pictures_of(estimate: Estimate, image: Tensor, whole: bool) -> list[Tensor]:
     return [pictures] if whole else list(pictures.split(1))
 
 
-def _shown(path: Path, root: Path) -> dict[str, str]:
-    place = path.relative_to(root.resolve())
-    subfolder = "" if place.parent == Path() else place.parent.as_posix()
-    return {"filename": place.name, "subfolder": subfolder, "type": "output"}
+def _on_node(estimate: Estimate, written: Sequence[Path], groups: int) -> dict[str, list[Any]]:
+    """What the page shows of saved geometry: depth, normals and mask side by side, where the files are, and what they hold.
+
+    Args:
+        estimate: What was saved.
+        written: The files, as many for each group.
+        groups: How many pictures have files of their own; 1 where all share theirs.
+    """
+    payloads: list[Payload] = []
+    each = len(written) // groups
+    for index, part in enumerate(one_by_one(estimate.pictures(0, min(estimate.batch, MAX_PICTURES)))):
+        small = preview_maps(part, *preview_size(part.height, part.width))
+        first = each * min(index, groups - 1)
+        names = ", ".join(output_name(path) for path in written[first : first + each])
+        payloads.append(picture_payload(torch.cat(map_tiles(small), 3), text=f"{names}: {in_words(part)}"))
+    return {KEY: payloads, "images": [each["picture"] for each in payloads], "text": [each["text"] for each in payloads]}
 
 
 NODES = (SaveGeometry, LoadGeometry)

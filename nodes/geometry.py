@@ -30,7 +30,7 @@ from .batches import counted, counted_pictures, geometry_output, in_chunks, one_
 from .checks import check_camera, check_geometry, check_network_side
 from .load_model import LoadDepthNormalModel
 from .refine import REFINE, refined_by_pictures
-from .sockets import CATEGORY, DEPTH_NORMAL_MODEL, GEOMETRY, Inputs
+from .sockets import CONVERT, DEPTH_NORMAL_MODEL, ESTIMATE, GEOMETRY, Inputs
 from .widgets import (
     AUTO,
     OFF,
@@ -96,11 +96,27 @@ class EstimateGeometry:
     NODE_ID = "DepthNormal_EstimateGeometry"
     DISPLAY_NAME = "Estimate Geometry"
     DESCRIPTION = "Runs a depth or normal model and hands its numbers on, unrounded: metres stay metres, vectors stay vectors."
-    CATEGORY, FUNCTION = CATEGORY, "execute"
+    CATEGORY, FUNCTION = ESTIMATE, "execute"
     RETURN_TYPES: ClassVar = (GEOMETRY,)
     RETURN_NAMES: ClassVar = ("geometry",)
     OUTPUT_TOOLTIPS: ClassVar = ("Depth and/or normals at the pictures' own size.",)
-    SEARCH_ALIASES: ClassVar = ["depth estimation", "normal estimation", "depth map", "normal map", "monocular depth", "metric depth"]
+    SEARCH_ALIASES: ClassVar = [
+        "depth estimation",
+        "estimate depth",
+        "depth estimator",
+        "normal estimation",
+        "depth map",
+        "normal map",
+        "monocular depth",
+        "metric depth",
+        "controlnet preprocessor",
+        "depth preprocessor",
+        "image to depth",
+        "photo to depth",
+        "tiled depth",
+        "high resolution depth",
+        "multi view",
+    ]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
@@ -170,11 +186,21 @@ class DepthImageToGeometry:
     DESCRIPTION = (
         "Reads a depth picture, of any pack or renderer, as raw depth: near white or far white, with or without a range in metres."
     )
-    CATEGORY, FUNCTION = CATEGORY, "execute"
+    CATEGORY, FUNCTION = CONVERT, "execute"
     RETURN_TYPES: ClassVar = (GEOMETRY,)
     RETURN_NAMES: ClassVar = ("geometry",)
     OUTPUT_TOOLTIPS: ClassVar = ("Metric depth where the range is known, else disparity or relative depth.",)
-    SEARCH_ALIASES: ClassVar = ["depth map", "depth image", "z-depth", "depth pass", "import depth"]
+    SEARCH_ALIASES: ClassVar = [
+        "depth map",
+        "depth image",
+        "z-depth",
+        "z pass",
+        "zpass",
+        "z buffer",
+        "depth pass",
+        "import depth",
+        "depth to geometry",
+    ]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
@@ -234,13 +260,20 @@ class NormalsFromDepth:
     """Normals computed from raw depth."""
 
     NODE_ID = "DepthNormal_NormalsFromDepth"
-    DISPLAY_NAME = "Normals from Depth"
+    DISPLAY_NAME = "Depth to Normals"
     DESCRIPTION = "Computes normals from raw depth: exact on planes, sharp at edges, calm in noise. Replaces normals that were there."
-    CATEGORY, FUNCTION = CATEGORY, "execute"
+    CATEGORY, FUNCTION = CONVERT, "execute"
     RETURN_TYPES: ClassVar = (GEOMETRY,)
     RETURN_NAMES: ClassVar = ("geometry",)
     OUTPUT_TOOLTIPS: ClassVar = ("The same geometry with normals of its depth.",)
-    SEARCH_ALIASES: ClassVar = ["normal map from depth", "depth to normal", "surface normals", "bump", "dmap2norm"]
+    SEARCH_ALIASES: ClassVar = [
+        "normals from depth",
+        "normal map from depth",
+        "depth to normal map",
+        "depth map to normal map",
+        "surface normals",
+        "dmap2norm",
+    ]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802

@@ -11,7 +11,7 @@ from ..geometry.core_dicts import da3_to_estimate, estimate_to_da3, estimate_to_
 from ..geometry.estimate import Estimate, Quantity
 from .batches import geometry_output, picture_for
 from .checks import check_camera, check_geometry
-from .sockets import CATEGORY, DA3_GEOMETRY, GEOMETRY, MOGE_GEOMETRY, Inputs
+from .sockets import CONVERT, DA3_GEOMETRY, GEOMETRY, MOGE_GEOMETRY, Inputs
 from .widgets import AUTO, choice_widget, fov_widget, geometry_input, image_input, near_far_ratio_widget
 
 DEPTH_QUANTITIES = (AUTO, Quantity.METRIC_DEPTH.value, Quantity.RELATIVE_DEPTH.value)
@@ -36,7 +36,7 @@ class GeometryToMoge:
     NODE_ID = "DepthNormal_GeometryToMoGe"
     DISPLAY_NAME = "Geometry to MoGe"
     DESCRIPTION = "Hands raw depth and normals to ComfyUI's own MoGe nodes: Render MoGe Geometry, Convert MoGe Point Map to Mesh."
-    CATEGORY, FUNCTION = CATEGORY, "execute"
+    CATEGORY, FUNCTION = CONVERT, "execute"
     RETURN_TYPES: ClassVar = (MOGE_GEOMETRY,)
     RETURN_NAMES: ClassVar = ("moge_geometry",)
     OUTPUT_TOOLTIPS: ClassVar = ("What Run MoGe Inference gives, made of this geometry.",)
@@ -59,7 +59,7 @@ class MogeToGeometry:
     NODE_ID = "DepthNormal_MoGeToGeometry"
     DISPLAY_NAME = "MoGe to Geometry"
     DESCRIPTION = "Takes depth, normals, mask and camera from ComfyUI's own Run MoGe Inference. No panoramas. MoGe 1: metres up to scale."
-    CATEGORY, FUNCTION = CATEGORY, "execute"
+    CATEGORY, FUNCTION = CONVERT, "execute"
     RETURN_TYPES: ClassVar = (GEOMETRY,)
     RETURN_NAMES: ClassVar = ("geometry",)
     OUTPUT_TOOLTIPS: ClassVar = ("Metric depth, and normals where MoGe gives them.",)
@@ -81,7 +81,7 @@ class GeometryToDa3:
     NODE_ID = "DepthNormal_GeometryToDA3"
     DISPLAY_NAME = "Geometry to Depth Anything 3"
     DESCRIPTION = "Hands raw depth to ComfyUI's own Depth Anything 3 nodes: Render Depth Anything 3, Convert DA3 Geometry to Mesh."
-    CATEGORY, FUNCTION = CATEGORY, "execute"
+    CATEGORY, FUNCTION = CONVERT, "execute"
     RETURN_TYPES: ClassVar = (DA3_GEOMETRY,)
     RETURN_NAMES: ClassVar = ("da3_geometry",)
     OUTPUT_TOOLTIPS: ClassVar = ("What Run Depth Anything 3 gives, made of this geometry.",)
@@ -104,7 +104,7 @@ class Da3ToGeometry:
     NODE_ID = "DepthNormal_DA3ToGeometry"
     DISPLAY_NAME = "Depth Anything 3 to Geometry"
     DESCRIPTION = "Takes depth, sky, confidence and camera from ComfyUI's own Depth Anything 3 inference."
-    CATEGORY, FUNCTION = CATEGORY, "execute"
+    CATEGORY, FUNCTION = CONVERT, "execute"
     RETURN_TYPES: ClassVar = (GEOMETRY,)
     RETURN_NAMES: ClassVar = ("geometry",)
     OUTPUT_TOOLTIPS: ClassVar = ("Depth, masked where there is sky.",)

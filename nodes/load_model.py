@@ -10,7 +10,7 @@ from ..model_loader import Model
 from ..model_loader.find import find_file
 from .loading import choose_tiny, load_model
 from .model_list import best_on_disk, by_place, model_widget
-from .sockets import CATEGORY, DEPTH_NORMAL_MODEL, Inputs
+from .sockets import DEPTH_NORMAL_MODEL, ESTIMATE, Inputs
 from .widgets import AUTO, precision_widget, text_widget
 
 FROM_FILE = "(from file)"
@@ -25,7 +25,7 @@ class LoadDepthNormalModel:
         "Loads a model that estimates depth, normals or both. Its weights are downloaded once if no installed pack has them. Not all may "
         "be used commercially: the help page lists which."
     )
-    CATEGORY, FUNCTION = CATEGORY, "execute"
+    CATEGORY, FUNCTION = ESTIMATE, "execute"
     RETURN_TYPES: ClassVar = (DEPTH_NORMAL_MODEL,)
     RETURN_NAMES: ClassVar = ("model",)
     OUTPUT_TOOLTIPS: ClassVar = ("The model, for Estimate Geometry.",)

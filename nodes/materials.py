@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,7 +23,7 @@ from ..model_loader.host import default_device, image_placement, progress_bar
 from ..utils import resize_picture, to_planar
 from .batches import counted, geometry_output, joined, one_by_one, to_output
 from .checks import check_network_side
-from .files import prefix_problem, save_numbered, shown
+from .saving import HIDDEN, filled_in, prefix_problem, prefix_widget, save_numbered, shown
 from .sockets import DEPTH_NORMAL_MODEL, FILES, GEOMETRY, TEXTURES, Inputs
 from .surfaces import check_count, normal_map_input, planar, surface_normals
 from .widgets import (
@@ -58,7 +59,7 @@ class SeamlessGeometry:
         "Depth and normals whose opposite borders meet, seen straight on (without a camera).",
         "The picture; with its borders evened, if that is switched on.",
     )
-    SEARCH_ALIASES: ClassVar = ["seamless", "tileable", "tiling texture", "wrap", "repeat", "texture"]
+    SEARCH_ALIASES: ClassVar = ["seamless texture", "tileable texture", "tiling texture", "wrap", "repeat", "pbr texture"]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
@@ -111,7 +112,18 @@ class DetailNormals:
     RETURN_TYPES: ClassVar = ("IMAGE", GEOMETRY)
     RETURN_NAMES: ClassVar = ("normal_map", "geometry")
     OUTPUT_TOOLTIPS: ClassVar = ("The detail as a normal map.", "The same as raw normals.")
-    SEARCH_ALIASES: ClassVar = ["detail normal", "high pass", "flatten normals", "photo to normal", "crazybump", "rnm", "micro detail"]
+    SEARCH_ALIASES: ClassVar = [
+        "detail normal map",
+        "high pass",
+        "flatten normals",
+        "photo to normal map",
+        "image to normal map",
+        "crazybump",
+        "materialize",
+        "pbr texture",
+        "rnm",
+        "micro detail",
+    ]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
@@ -184,21 +196,30 @@ class SaveTexture:
     CATEGORY, FUNCTION, OUTPUT_NODE = FILES, "execute", True
     RETURN_TYPES: ClassVar = ()
     OUTPUT_TOOLTIPS: ClassVar = ()
-    SEARCH_ALIASES: ClassVar = ["save 16-bit png", "save height map", "save displacement", "save exr", "export texture", "16 bit"]
+    SEARCH_ALIASES: ClassVar = [
+        "save 16-bit png",
+        "save height map",
+        "save heightmap",
+        "save displacement map",
+        "save exr",
+        "export texture",
+        "export pbr",
+        "16 bit",
+    ]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        prefix = "Folders below the output folder and the beginning of the name; a number is added: textures/texture_00001.png."
         kinds = "png: 16 bits a channel, 0 to 1. exr: floats as they are, also below 0 and above 1."
         grey = "One channel where red, green and blue are the same, as of heights; engines expect that."
         return {
             "required": {"image": image_input("Heights, normal maps, any picture.")},
             "optional": {
-                "filename_prefix": ("STRING", {"default": DEFAULT_PREFIX, "tooltip": prefix}),
+                "filename_prefix": prefix_widget(DEFAULT_PREFIX, ".png"),
                 "format": choice_widget(TEXTURE_FORMATS, kinds),
                 "grey": switch_widget(True, grey),
             },
+            "hidden": dict(HIDDEN),
         }
 
     @classmethod
@@ -207,7 +228,13 @@ class SaveTexture:
         return prefix_problem(filename_prefix)
 
     def execute(
-        self, image: Tensor, filename_prefix: str = DEFAULT_PREFIX, format: str = PNG, grey: bool = True
+        self,
+        image: Tensor,
+        filename_prefix: str = DEFAULT_PREFIX,
+        format: str = PNG,
+        grey: bool = True,
+        prompt: Mapping[str, Any] | None = None,
+        extra_pnginfo: Mapping[str, Any] | None = None,
     ) -> dict[str, dict[str, list[dict[str, str]]]]:
         """Writes the files and names them to ComfyUI's page."""
         check_choice("format", format, TEXTURE_FORMATS)
@@ -221,7 +248,8 @@ class SaveTexture:
                 write_picture_exr(path, planes)
             return (path,)
 
-        return {"ui": shown(save_numbered(filename_prefix, f".{format}", counted(pictures, len(pictures)), save))}
+        name = filled_in(filename_prefix, pictures.shape[-1], pictures.shape[-2], prompt, extra_pnginfo)
+        return {"ui": shown(save_numbered(name, f".{format}", counted(pictures, len(pictures)), save))}
 
 
 def _photos(image: Tensor, whole: Estimate | None) -> Tensor:

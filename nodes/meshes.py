@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
@@ -15,11 +15,11 @@ from ..geometry.checks import check_choice, check_range
 from ..geometry.estimate import Estimate
 from ..geometry.files import FORMATS, PLY_AXES, SaveOptions, save_surface
 from ..geometry.mesh import MAX_POINTS, MeshOptions
-from ..model_loader.folders import user_folder
 from .batches import counted, one_by_one
 from .checks import check_camera, check_geometry
-from .files import pictures_of, prefix_problem, save_numbered, shown
+from .files import pictures_of
 from .known import check_numbers, number_widgets
+from .saving import HIDDEN, filled_in, output_name, prefix_problem, prefix_widget, save_numbered, shown
 from .sockets import FILES, Inputs, Widget
 from .widgets import (
     choice_widget,
@@ -50,11 +50,6 @@ _FILE_TOOLTIPS = (
 )
 
 
-def _prefix_widget(default: str) -> Widget:
-    tooltip = "Folders below the output folder and the beginning of the name; a number is added."
-    return ("STRING", {"default": default, "tooltip": tooltip})
-
-
 def _sky_widget(otherwise: str) -> Widget:
     return switch_widget(True, f"On: what looks like the sky in the picture {otherwise}. Needs the picture.")
 
@@ -73,7 +68,22 @@ class SaveMesh:
     RETURN_NAMES: ClassVar = ("model_file", "text")
     OUTPUT_IS_LIST: ClassVar = (True, True)
     OUTPUT_TOOLTIPS: ClassVar = _FILE_TOOLTIPS
-    SEARCH_ALIASES: ClassVar = ["mesh", "glb", "ply", "3d model", "export 3d", "image to 3d", "textured mesh", "gltf", "depth to mesh"]
+    SEARCH_ALIASES: ClassVar = [
+        "export mesh",
+        "3d mesh",
+        "glb",
+        "ply",
+        "obj",
+        "3d model",
+        "export 3d",
+        "image to 3d",
+        "textured mesh",
+        "gltf",
+        "depth to mesh",
+        "depth to 3d",
+        "point cloud",
+        "pointcloud",
+    ]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
@@ -91,7 +101,7 @@ class SaveMesh:
             "required": {"geometry": geometry_input(geometry)},
             "optional": {
                 "image": image_input(picture),
-                "filename_prefix": _prefix_widget(MESH_PREFIX),
+                "filename_prefix": prefix_widget(MESH_PREFIX, ".glb"),
                 "format": choice_widget(MESH_FORMATS, formats),
                 "max_points": count_widget(MAX_POINTS, 0, MAX_MESH_POINTS, points),
                 "max_jump": number_widget(0.05, *MAX_JUMP_WIDGET, 0.01, jump, advanced=True),
@@ -100,6 +110,7 @@ class SaveMesh:
                 "near_far_ratio": near_far_ratio_widget(),
                 "ply_up": choice_widget(tuple(PLY_AXES), up, advanced=True),
             },
+            "hidden": dict(HIDDEN),
         }
 
     @classmethod
@@ -119,6 +130,8 @@ class SaveMesh:
         fov: float = 0.0,
         near_far_ratio: float = 0.0,
         ply_up: str = "y",
+        prompt: Mapping[str, Any] | None = None,
+        extra_pnginfo: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """The files."""
         estimate = check_geometry(geometry)
@@ -127,7 +140,8 @@ class SaveMesh:
         check_range("max_jump", max_jump, *MAX_JUMP_WIDGET)
         check_camera(fov, near_far_ratio)
         mesh = MeshOptions(max_jump, max_points, fov=fov, near_far_ratio=near_far_ratio, drop_sky=drop_sky)
-        return _saved(estimate, image, filename_prefix, f".{format}", SaveOptions(ply_up=ply_up, mesh=mesh))
+        name = filled_in(filename_prefix, estimate.width, estimate.height, prompt, extra_pnginfo)
+        return _saved(estimate, image, name, f".{format}", SaveOptions(ply_up=ply_up, mesh=mesh))
 
 
 class SaveRelief:
@@ -144,7 +158,18 @@ class SaveRelief:
     RETURN_NAMES: ClassVar = ("model_file", "text")
     OUTPUT_IS_LIST: ClassVar = (True, True)
     OUTPUT_TOOLTIPS: ClassVar = _FILE_TOOLTIPS
-    SEARCH_ALIASES: ClassVar = ["stl", "3d print", "relief", "bas-relief", "cnc", "engraving", "lithophane", "heightmap to stl", "mould"]
+    SEARCH_ALIASES: ClassVar = [
+        "stl",
+        "3d print",
+        "relief",
+        "bas-relief",
+        "cnc",
+        "engraving",
+        "lithophane",
+        "heightmap to stl",
+        "height map to stl",
+        "mould",
+    ]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
@@ -156,12 +181,13 @@ class SaveRelief:
             "required": {"geometry": geometry_input(geometry)},
             "optional": {
                 "image": image_input("The picture that the geometry was made of, to find the sky in. Not needed otherwise."),
-                "filename_prefix": _prefix_widget(RELIEF_PREFIX),
+                "filename_prefix": prefix_widget(RELIEF_PREFIX, ".stl"),
                 **number_widgets(_RELIEF_NUMBERS),
                 "raised": choice_widget(RAISED, raised),
                 "max_points": count_widget(500_000, int(LIMITS["max_points"][0]), int(LIMITS["max_points"][1]), points),
                 "drop_sky": _sky_widget("lies on the ground"),
             },
+            "hidden": dict(HIDDEN),
         }
 
     @classmethod
@@ -182,16 +208,19 @@ class SaveRelief:
         raised: str = RAISED[0],
         max_points: int = 500_000,
         drop_sky: bool = True,
+        prompt: Mapping[str, Any] | None = None,
+        extra_pnginfo: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """The files."""
         estimate = check_geometry(geometry)
         numbers = {"width": width, "relief": relief, "base": base, "detail": detail, "curve": curve}
         check_numbers(_RELIEF_NUMBERS, numbers)
         options = ReliefOptions(**numbers, raised=raised, max_points=max_points, drop_sky=drop_sky)
-        return _saved(estimate, image, filename_prefix, ".stl", SaveOptions(relief=options))
+        name = filled_in(filename_prefix, estimate.width, estimate.height, prompt, extra_pnginfo)
+        return _saved(estimate, image, name, ".stl", SaveOptions(relief=options))
 
 
-def _saved(estimate: Estimate, image: Tensor | None, filename_prefix: str, suffix: str, options: SaveOptions) -> dict[str, Any]:
+def _saved(estimate: Estimate, image: Tensor | None, name: str, suffix: str, options: SaveOptions) -> dict[str, Any]:
     """Writes each picture, or all views of a scene, and tells ComfyUI's page and the graph."""
     whole = FORMATS[suffix].holds(estimate)
     parts = [estimate] if whole else counted(one_by_one(estimate), estimate.batch)
@@ -203,9 +232,8 @@ def _saved(estimate: Estimate, image: Tensor | None, filename_prefix: str, suffi
         return (path,)
 
     dressed = ((part, replace(options, picture=picture)) for part, picture in zip(parts, pictures, strict=False))
-    written = save_numbered(filename_prefix, suffix, dressed, save)
-    root = user_folder("output").resolve()
-    names = [path.relative_to(root).as_posix() for path in written]
+    written = save_numbered(name, suffix, dressed, save)
+    names = [output_name(path) for path in written]
     return {"ui": {**shown(written), "text": said}, "result": (names, said)}
 
 

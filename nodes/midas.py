@@ -37,8 +37,8 @@ DEFAULT_A, MAX_A = math.tau, math.pi * 5
 DEFAULT_THRESHOLD = 0.1
 
 
-def _inputs(a_tooltip: str, threshold_tooltip: str) -> Inputs:
-    """The old widgets, which graphs store by position, and behind them the new ones."""
+def _inputs(a_tooltip: str, threshold_tooltip: str, *, unused: bool = False) -> Inputs:
+    """The old widgets, which graphs store by position, and behind them the new ones; `unused`: `a` and the threshold do nothing."""
     model_tooltip = (
         "Which MiDaS. dpt-hybrid is the old nodes'; its weights (493 MB) are downloaded once if no installed pack has them. "
         "tiny is the pack's own small network: a preview, without a download."
@@ -47,8 +47,8 @@ def _inputs(a_tooltip: str, threshold_tooltip: str) -> Inputs:
     return {
         "required": {"image": image_input()},
         "optional": {
-            "a": flatness_widget(a_tooltip, MAX_A),
-            "bg_threshold": background_widget(threshold_tooltip),
+            "a": flatness_widget(a_tooltip, MAX_A, advanced=unused),
+            "bg_threshold": background_widget(threshold_tooltip, advanced=unused),
             "resolution": short_side_widget(size),
             "model": model_widget(models_of_family("midas", "tiny"), model_tooltip, DEFAULT_MODEL),
             "precision": precision_widget(),
@@ -68,7 +68,7 @@ class MidasNormalMap:
     CATEGORY, FUNCTION = LEGACY_CATEGORY, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE",)
     OUTPUT_TOOLTIPS: ClassVar = ("The normal map: short side = resolution, aspect kept.",)
-    SEARCH_ALIASES: ClassVar = ["normal map", "midas", "bump", "controlnet normal", "surface normals"]
+    SEARCH_ALIASES: ClassVar = ["normal map", "midas", "controlnet normal", "normal preprocessor", "surface normals"]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
@@ -107,13 +107,13 @@ class MidasDepthMap:
     CATEGORY, FUNCTION = LEGACY_CATEGORY, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE",)
     OUTPUT_TOOLTIPS: ClassVar = ("Relative disparity, each picture from 0 (farthest, black) to 1 (nearest, white).",)
-    SEARCH_ALIASES: ClassVar = ["depth map", "midas", "disparity", "controlnet depth"]
+    SEARCH_ALIASES: ClassVar = ["depth map", "midas", "disparity", "controlnet depth", "depth preprocessor"]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         unused = "Has no effect on the depth picture; here so that old graphs open unchanged."
-        inputs = _inputs(unused, unused)
+        inputs = _inputs(unused, unused, unused=True)
         inputs["optional"]["normalisation"] = clip_normalisation_widget()
         return inputs
 

@@ -44,7 +44,8 @@ WITHOUT_TWIN = ("AIO_Preprocessor",)
 
 def twin(node: Any) -> Any:
     """A node of an old id once more, under the pack's own id; found by the old id too."""
-    aliases = [*node.SEARCH_ALIASES, node.NODE_ID]
+    known_as = ["controlnet preprocessor"] if node.NODE_ID.endswith("Preprocessor") else []
+    aliases = [*node.SEARCH_ALIASES, *known_as, node.NODE_ID]
     changed = {"NODE_ID": OWN_IDS[node.NODE_ID], "CATEGORY": ESTIMATE, "SEARCH_ALIASES": aliases, "__doc__": node.__doc__}
     return type(f"Own{node.__name__}", (node,), {**changed, "__module__": node.__module__})
 

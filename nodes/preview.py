@@ -39,7 +39,20 @@ class PreviewGeometry:
         f"Depth (near = white), normals (OpenGL) and mask side by side, at 512 pixels a side at most; of a batch the first {MAX_PICTURES}.",
         "The line below them, one for each picture.",
     )
-    SEARCH_ALIASES: ClassVar = ["preview", "view geometry", "show depth", "inspect", "3d view", "point cloud", "metres", "values", "orbit"]
+    SEARCH_ALIASES: ClassVar = [
+        "preview depth",
+        "preview normals",
+        "view geometry",
+        "show depth",
+        "inspect",
+        "3d view",
+        "3d preview",
+        "point cloud",
+        "pointcloud",
+        "metres",
+        "values",
+        "orbit",
+    ]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
@@ -60,7 +73,7 @@ class PreviewGeometry:
         rows, lines, payloads = [], [], []
         for index, part in enumerate(one_by_one(estimate.pictures(0, count))):
             small = preview_maps(part, *preview_size(part.height, part.width))
-            tiles = _tiles(small)
+            tiles = map_tiles(small)
             rows.append(to_output(torch.cat(tiles, 3)))
             lines.append(in_words(part))
             colours = tiles[0] if pictures is None else pictures[min(index, len(pictures) - 1)][None]
@@ -103,7 +116,7 @@ def _percent(share: float) -> int:
     return round(100 * share) if share in (0, 1) else max(1, min(99, round(100 * share)))
 
 
-def _tiles(small: Estimate) -> list[Tensor]:
+def map_tiles(small: Estimate) -> list[Tensor]:
     """Depth, normals and mask as pictures (1, 3, H, W), those that there are."""
     tiles = []
     if small.depth is not None and small.quantity is not None:

@@ -25,7 +25,7 @@ from .batches import counted, joined, to_output
 from .known import NO_DEPTH, check_numbers, depth_input, known_of, masks_of, number_widgets, pictures_with
 from .lights import PLACE_NUMBERS, SHADOWS, SIZE, WHITE, check_lights, colour_widget, kind_widget, light_plan, lights_input
 from .live import Payload, in_page, picture_payload, shown_on_node
-from .sockets import CATEGORY, Inputs
+from .sockets import EFFECTS, Inputs
 from .widgets import CODINGS, choice_widget, coding_widget, count_widget, geometry_input, image_input, switch_widget, text_widget
 
 SKIES = ("auto", "none")
@@ -66,12 +66,25 @@ class Relight:
         "Puts a picture under another light, by its normals and depth: directional or point light of any colour, highlights, cast shadows. "
         "Takes any pack's normal map and depth map, or this pack's geometry. Works in linear light."
     )
-    CATEGORY, FUNCTION, OUTPUT_NODE = CATEGORY, "execute", True
+    CATEGORY, FUNCTION, OUTPUT_NODE = EFFECTS, "execute", True
     RETURN_TYPES: ClassVar = ("IMAGE",)
     OUTPUT_TOOLTIPS: ClassVar = (
         "The picture under the new light, at its own size. Pixels that the geometry knows nothing of stay as they are.",
     )
-    SEARCH_ALIASES: ClassVar = ["relight", "light", "lighting", "shading", "lambert", "phong", "specular", "shadow", "normal map"]
+    SEARCH_ALIASES: ClassVar = [
+        "relight",
+        "relighting",
+        "light",
+        "lighting",
+        "ic-light",
+        "shading",
+        "lambert",
+        "phong",
+        "specular",
+        "shadow",
+        "cast shadow",
+        "normal map",
+    ]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
@@ -162,13 +175,29 @@ class DepthParallax:
         "Moves the camera a little through a picture, by its depth: frames of an orbit, a swing or a dolly, to be played in a loop. Near "
         "things pass before far ones, and the background continues behind them. Takes any pack's depth map, or this pack's geometry."
     )
-    CATEGORY, FUNCTION = CATEGORY, "execute"
+    CATEGORY, FUNCTION = EFFECTS, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE",)
     RETURN_NAMES: ClassVar = ("frames",)
     OUTPUT_TOOLTIPS: ClassVar = (
         "The frames in order, at the picture's size; of a batch, those of the first picture first. For Create Video.",
     )
-    SEARCH_ALIASES: ClassVar = ["parallax", "3d photo", "ken burns", "camera move", "orbit", "dolly", "wiggle", "2.5d", "depth video"]
+    SEARCH_ALIASES: ClassVar = [
+        "parallax",
+        "3d photo",
+        "3d ken burns",
+        "ken burns",
+        "camera move",
+        "camera motion",
+        "depthflow",
+        "image to video",
+        "orbit",
+        "dolly",
+        "zoom",
+        "wiggle",
+        "wigglegram",
+        "2.5d",
+        "depth video",
+    ]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802

@@ -21,7 +21,7 @@ from ..geometry.render import COLOUR_MAPS, NEAR, depth_to_image, normals_to_imag
 from ..utils import to_rgb
 from .batches import to_output
 from .checks import check_geometry
-from .sockets import CATEGORY, Inputs, Widget
+from .sockets import CONVERT, RENDER, Inputs, Widget
 from .widgets import (
     CODING_READERS,
     CODINGS,
@@ -55,11 +55,24 @@ class RenderDepth:
     DESCRIPTION = (
         "Makes a picture of raw depth: near white for ControlNet, a fixed or clip-wide range so that video does not flicker, or colours."
     )
-    CATEGORY, FUNCTION = CATEGORY, "execute"
+    CATEGORY, FUNCTION = RENDER, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE", "MASK")
     RETURN_NAMES: ClassVar = ("image", "mask")
     OUTPUT_TOOLTIPS: ClassVar = ("The depth picture; black where there is no value.", "White where depth can be trusted.")
-    SEARCH_ALIASES: ClassVar = ["depth map", "depth image", "controlnet depth", "turbo", "inferno", "z-depth"]
+    SEARCH_ALIASES: ClassVar = [
+        "depth map",
+        "depth image",
+        "depth to image",
+        "controlnet depth",
+        "turbo",
+        "inferno",
+        "colormap",
+        "z-depth",
+        "z pass",
+        "zpass",
+        "z buffer",
+        "invert depth",
+    ]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
@@ -123,10 +136,10 @@ class RenderNormals:
     NODE_ID = "DepthNormal_RenderNormals"
     DISPLAY_NAME = "Render Normals"
     DESCRIPTION = "Makes a normal map of raw normals, for Blender, Unreal, OpenCV or the ControlNet model that will read it."
-    CATEGORY, FUNCTION = CATEGORY, "execute"
+    CATEGORY, FUNCTION = RENDER, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE",)
     OUTPUT_TOOLTIPS: ClassVar = ("The normal map.",)
-    SEARCH_ALIASES: ClassVar = ["normal map", "controlnet normal", "normalbae", "surface normals", "opengl", "directx"]
+    SEARCH_ALIASES: ClassVar = ["normal map", "normal pass", "controlnet normal", "normalbae", "surface normals", "opengl", "directx"]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
@@ -145,7 +158,7 @@ class RenderNormals:
         check_choice("coding", coding, CODINGS)
         check_choice("background", background, BACKGROUNDS)
         if estimate.normals is None:
-            raise ValueError("the geometry holds depth and no normals; put Normals from Depth in between")
+            raise ValueError("the geometry holds depth and no normals; put Depth to Normals in between")
         normals, valid = estimate.normals, estimate.normals_valid
         if background == FACING and valid is not None:
             facing = unit_normals(torch.zeros_like(normals[:1, :, :1, :1]), estimate.axes)
@@ -161,10 +174,22 @@ class ConvertNormalMap:
     DESCRIPTION = (
         "Turns a normal map into another convention, makes its relief stronger or weaker, and lays fine detail of a second map on it."
     )
-    CATEGORY, FUNCTION = CATEGORY, "execute"
+    CATEGORY, FUNCTION = CONVERT, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE",)
     OUTPUT_TOOLTIPS: ClassVar = ("The normal map in the new convention; pixels that were black (no value) stay black.",)
-    SEARCH_ALIASES: ClassVar = ["flip green", "directx to opengl", "normal strength", "blend normals", "combine normals", "rnm", "bump"]
+    SEARCH_ALIASES: ClassVar = [
+        "flip green",
+        "invert green channel",
+        "flip normal map",
+        "invert normal map",
+        "directx to opengl",
+        "opengl to directx",
+        "normal strength",
+        "normal intensity",
+        "blend normals",
+        "combine normals",
+        "rnm",
+    ]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802

@@ -12,7 +12,7 @@ from ..geometry.stereo import LAYOUTS, MAX_DIVERGENCE, ORIGINALS, StereoOptions,
 from ..utils import to_rgb
 from .batches import counted, joined, to_output
 from .known import NO_DEPTH, check_numbers, depth_input, known_of, number_widgets, pictures_with
-from .sockets import CATEGORY, Inputs
+from .sockets import EFFECTS, Inputs
 from .widgets import PER_IMAGE, choice_widget, geometry_input, image_input
 
 PER_CLIP = "per_clip"
@@ -44,14 +44,27 @@ class Stereo:
         "Makes a picture or a film three-dimensional, by its depth: side by side, top and bottom, cross-eyed, or an anaglyph for red-cyan "
         "glasses. The background continues behind near things. Takes any pack's depth map, or this pack's geometry."
     )
-    CATEGORY, FUNCTION = CATEGORY, "execute"
+    CATEGORY, FUNCTION = EFFECTS, "execute"
     RETURN_TYPES: ClassVar = ("IMAGE", "MASK")
     RETURN_NAMES: ClassVar = ("stereo", "holes")
     OUTPUT_TOOLTIPS: ClassVar = (
         "Both eyes' pictures in the layout chosen.",
         "Where it was guessed what an eye sees behind near things or beside the picture, in the same layout; for an inpainting model.",
     )
-    SEARCH_ALIASES: ClassVar = ["stereo", "sbs", "side by side", "3d", "anaglyph", "vr", "top bottom", "cross-eyed", "depth to stereo"]
+    SEARCH_ALIASES: ClassVar = [
+        "stereo",
+        "stereoscopic",
+        "sbs",
+        "side by side",
+        "3d image",
+        "3d video",
+        "anaglyph",
+        "vr",
+        "vr180",
+        "top bottom",
+        "cross-eyed",
+        "depth to stereo",
+    ]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802

@@ -109,7 +109,7 @@ def _derived(estimate: Estimate) -> Estimate:
     parts = [with_normals(part) for part in one_by_one(estimate)]
     if parts[0].normals is None:
         raise ValueError(
-            "the geometry holds relative depth without normals, and its slopes are not known; put Normals from Depth in between, with a "
+            "the geometry holds relative depth without normals, and its slopes are not known; put Depth to Normals in between, with a "
             "near_far_ratio, or use a model that gives normals"
         )
     normals = torch.cat([part.normals for part in parts if part.normals is not None])

@@ -65,9 +65,13 @@ class NormalToHeight:
     )
     SEARCH_ALIASES: ClassVar = [
         "height map",
-        "displacement",
+        "heightmap",
+        "displacement map",
         "bump map",
-        "normal to height",
+        "pbr material",
+        "normal to bump",
+        "normal to displacement",
+        "normal to depth",
         "integrate normals",
         "frankot chellappa",
         "poisson",
@@ -131,7 +135,16 @@ class HeightToNormal:
     RETURN_TYPES: ClassVar = ("IMAGE", GEOMETRY)
     RETURN_NAMES: ClassVar = ("normal_map", "geometry")
     OUTPUT_TOOLTIPS: ClassVar = ("The normal map, unrounded.", "Raw normals.")
-    SEARCH_ALIASES: ClassVar = ["bump to normal", "displacement to normal", "height map", "normal map", "sobel", "tangent space"]
+    SEARCH_ALIASES: ClassVar = [
+        "bump map to normal map",
+        "displacement map to normal map",
+        "height map",
+        "heightmap",
+        "normal map",
+        "pbr material",
+        "sobel",
+        "tangent space",
+    ]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
@@ -181,7 +194,17 @@ class Curvature:
         "White where the surface is convex, else black: a mask for worn edges.",
         "White where it is concave, else black: a mask for dirt.",
     )
-    SEARCH_ALIASES: ClassVar = ["curvature map", "cavity map", "convexity", "edge wear", "edge mask", "dirt mask", "crevice"]
+    SEARCH_ALIASES: ClassVar = [
+        "curvature map",
+        "cavity map",
+        "convexity",
+        "edge wear",
+        "edge mask",
+        "dirt mask",
+        "crevice",
+        "pbr material",
+        "roughness map",
+    ]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
@@ -246,7 +269,17 @@ class AmbientOcclusion:
     RETURN_TYPES: ClassVar = ("IMAGE",)
     RETURN_NAMES: ClassVar = ("occlusion",)
     OUTPUT_TOOLTIPS: ClassVar = ("White = open, black = hidden; sky and holes are white.",)
-    SEARCH_ALIASES: ClassVar = ["ao", "ambient occlusion", "ssao", "hbao", "gtao", "contact shadow", "occlusion map"]
+    SEARCH_ALIASES: ClassVar = [
+        "ao",
+        "ao map",
+        "ambient occlusion",
+        "ssao",
+        "hbao",
+        "gtao",
+        "contact shadow",
+        "occlusion map",
+        "pbr material",
+    ]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802

@@ -22,7 +22,7 @@ from ..model_loader.film import estimate_film
 from ..model_loader.host import progress_bar, throw_if_interrupted
 from ..model_loader.videos import opened_video
 from .checks import check_network_side
-from .sockets import CATEGORY, DEPTH_NORMAL_MODEL, VIDEO, Inputs, Widget
+from .sockets import DEPTH_NORMAL_MODEL, ESTIMATE, VIDEO, Inputs, Widget
 from .widgets import CODING_READERS, CODINGS, PER_IMAGE, choice_widget, coding_widget, near_widget, network_side_widget, number_widget
 
 RUNNING = "running"
@@ -39,7 +39,7 @@ class DepthOfVideo:
     DESCRIPTION = (
         "Makes a depth video that holds still, of any length: it is read, computed and written a few frames at a time. Sound is kept."
     )
-    CATEGORY, FUNCTION = CATEGORY, "execute"
+    CATEGORY, FUNCTION = ESTIMATE, "execute"
     RETURN_TYPES: ClassVar = (VIDEO,)
     OUTPUT_TOOLTIPS: ClassVar = ("The depth video: frame rate, times and sound of the one given.",)
     SEARCH_ALIASES: ClassVar = ["video depth", "depth video", "temporal depth", "video depth anything", "depth map video", "flicker"]
@@ -84,7 +84,7 @@ class NormalsOfVideo:
     DESCRIPTION = (
         "Makes a normal-map video that holds still, of any length: it is read, computed and written a few frames at a time. Sound is kept."
     )
-    CATEGORY, FUNCTION = CATEGORY, "execute"
+    CATEGORY, FUNCTION = ESTIMATE, "execute"
     RETURN_TYPES: ClassVar = (VIDEO,)
     OUTPUT_TOOLTIPS: ClassVar = ("The normal-map video: frame rate, times and sound of the one given.",)
     SEARCH_ALIASES: ClassVar = ["video normals", "normal map video", "normal video", "temporal normals", "surface normals", "flicker"]

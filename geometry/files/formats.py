@@ -11,6 +11,7 @@ from pathlib import Path
 from ..estimate import Axes, Estimate, Quantity
 from .exr import openexr, read_exr, write_exr
 from .foreign import depth_mask
+from .headers import exr_holds_maps, npz_holds_maps, pfm_holds_maps, png_holds_maps
 from .npz import read_npz, write_npz
 from .paths import FileFormatError, atomic_path, one_picture
 from .pfm import read_pfm, write_pfm
@@ -36,6 +37,7 @@ class FileFormat:
         surface: Whether it is a mesh: written of depth alone.
         scene: Whether it is a mesh that takes the views of one scene together.
         check_library: Raises ImportError where the library that the format needs is missing.
+        is_likely: Whether a file may hold what `read` wants, by its first bytes; never raises.
     """
 
     description: str
@@ -46,6 +48,7 @@ class FileFormat:
     surface: bool = False
     scene: bool = False
     check_library: Callable[[], object] = bool
+    is_likely: Callable[[Path], bool] = Path.is_file
 
     def holds(self, estimate: Estimate) -> bool:
         """Whether one file takes all pictures of an estimate; a mesh takes views of one scene, whose cameras it knows."""
@@ -175,11 +178,25 @@ def _read_png(path: Path, _quantity: Quantity | None, _axes: Axes | None) -> Est
 
 
 FORMATS: dict[str, FileFormat] = {
-    ".npz": FileFormat("NumPy archive, every map in float32, bit for bit, batches too", _write_npz, read_npz, batches=True),
-    ".exr": FileFormat("OpenEXR, every map in named channels, 32- or 16-bit float, linear", _write_exr, read_exr, check_library=openexr),
-    ".png": FileFormat("16-bit PNG, depth with its range, or normals in OpenGL colours", _write_png, _read_png, one_map=True),
+    ".npz": FileFormat(
+        "NumPy archive, every map in float32, bit for bit, batches too", _write_npz, read_npz, batches=True, is_likely=npz_holds_maps
+    ),
+    ".exr": FileFormat(
+        "OpenEXR, every map in named channels, 32- or 16-bit float, linear",
+        _write_exr,
+        read_exr,
+        check_library=openexr,
+        is_likely=exr_holds_maps,
+    ),
+    ".png": FileFormat(
+        "16-bit PNG, depth with its range, or normals in OpenGL colours", _write_png, _read_png, one_map=True, is_likely=png_holds_maps
+    ),
     ".pfm": FileFormat(
-        "portable float map, depth (infinite where masked) or normals in float32, bit for bit", _write_pfm, _read_pfm, one_map=True
+        "portable float map, depth (infinite where masked) or normals in float32, bit for bit",
+        _write_pfm,
+        _read_pfm,
+        one_map=True,
+        is_likely=pfm_holds_maps,
     ),
     ".ply": FileFormat("PLY mesh, made from depth, with coloured points", _write_surface, surface=True, scene=True),
     ".glb": FileFormat(

@@ -24,6 +24,9 @@ _WORDS = ("quantity", "axes")
 _MAX_WORD_BYTES = 256
 _BAND_NUMBERS = 2**20
 
+MAP_NAMES = ("depth", "normals", "dmap", "nmap")
+"""What an archive has one of at least."""
+
 
 def write_npz(path: str | os.PathLike[str], estimate: Estimate) -> None:
     """Writes an estimate as a NumPy archive, atomically; `np.load(path)` reads it anywhere.

@@ -19,7 +19,9 @@ from .foreign import FAR_AWAY
 from .paths import FileFormatError, one_picture, read_bytes, write_bytes
 from .pictures import decode_picture
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+"""How every PNG begins."""
+
 # What is rounded at a time: it stays in the processor's cache.
 _BAND_PIXELS = 2**16
 # PNG's number for what the pixels hold, by their channels.
@@ -28,6 +30,9 @@ _COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
 _HALF = 127.5
 _QUANTITY, _WHITE, _BLACK = "depth_normal.quantity", "depth_normal.white", "depth_normal.black"
 _AXES, _INVALID, _INTRINSICS = "depth_normal.axes", "depth_normal.invalid", "depth_normal.intrinsics"
+
+NOTES = (_QUANTITY, _AXES)
+"""Keywords of the texts of which one says that a PNG holds numbers."""
 
 
 def write_depth_png(path: str | os.PathLike[str], image: Tensor, text: dict[str, str] | None = None) -> None:
@@ -240,7 +245,7 @@ def _write(path: str | os.PathLike[str], pixels: np.ndarray, text: dict[str, str
     planes, height, width = pixels.shape
     header = struct.pack(">IIBBBBB", width, height, 8 * pixels.itemsize, _COLOUR_TYPES[planes], 0, 0, 0)
     notes = [_chunk(b"tEXt", keyword.encode("latin-1") + b"\0" + value.encode("latin-1")) for keyword, value in (text or {}).items()]
-    write_bytes(path, _SIGNATURE, _chunk(b"IHDR", header), *notes, _chunk(b"IDAT", _deflated(_filtered(pixels))), _chunk(b"IEND", b""))
+    write_bytes(path, SIGNATURE, _chunk(b"IHDR", header), *notes, _chunk(b"IDAT", _deflated(_filtered(pixels))), _chunk(b"IEND", b""))
 
 
 def _filtered(pixels: np.ndarray) -> np.ndarray:

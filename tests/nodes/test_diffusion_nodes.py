@@ -65,7 +65,7 @@ def planar(image):
 @pytest.mark.parametrize("node", diffusion.NODES, ids=lambda node: node.NODE_ID)
 def test_contract(node):
     assert node.NODE_ID.removeprefix("DepthNormal_") == node.DISPLAY_NAME.replace(" ", "")
-    assert node.CATEGORY == "Depth & Normals" and node.RETURN_TYPES == ("IMAGE", "DEPTH_NORMAL_GEOMETRY")
+    assert node.CATEGORY.startswith("Depth & Normals/") and node.RETURN_TYPES == ("IMAGE", "DEPTH_NORMAL_GEOMETRY")
     assert node.DESCRIPTION and node.SEARCH_ALIASES and len(node.OUTPUT_TOOLTIPS) == len(node.RETURN_NAMES) == 2
     groups = node.INPUT_TYPES()
     page = (ROOT / "web" / "docs" / f"{node.NODE_ID}.md").read_text()
@@ -261,7 +261,7 @@ def test_lbm_normals_that_a_depth_contradicts_are_warned_of(monkeypatch, caplog)
     for normals, warnings in ((vectors, 0), (mirrored, 1)):
         caplog.clear()
         monkeypatch.setattr(diffusion, "load_model", lambda *_, normals=normals: Pretend(Estimate(normals=normals)))
-        _, geometry = LbmNormals().execute(torch.rand(1, 32, 32, 3), depth=depth)
+        _, geometry = LbmNormals().execute(torch.rand(1, 32, 32, 3), geometry=depth)
         assert torch.equal(geometry.normals, normals), "warned of, not changed"
         assert len([record for record in caplog.records if "disagree with the depth about X" in record.message]) == warnings
 
@@ -275,9 +275,9 @@ def test_lbm_normals_that_a_depth_contradicts_are_warned_of(monkeypatch, caplog)
 )
 def test_a_depth_that_cannot_be_compared_is_refused_before_the_run(depth, message, no_models, image):
     with pytest.raises(ValueError, match=message):
-        LbmNormals().execute(image, depth=depth)
+        LbmNormals().execute(image, geometry=depth)
     with pytest.raises(TypeError, match="expected GEOMETRY of this pack"):
-        LbmNormals().execute(image, depth={"depth": 1})
+        LbmNormals().execute(image, geometry={"depth": 1})
 
 
 @pytest.mark.parametrize(

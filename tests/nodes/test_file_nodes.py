@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import threading
-import types
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -17,23 +16,16 @@ import torch
 
 from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
+from depth_normal.geometry.files import read_picture, write_picture_png
 from depth_normal.geometry.files.paths import move_to_free
-from depth_normal.nodes import files
+from depth_normal.nodes import files, listing, saving
 from depth_normal.nodes.files import LoadGeometry, SaveGeometry
+from depth_normal.nodes.live import KEY
 
 HOSTILE = ["../x", "/tmp/x", "C:\\x", "a/../../x", "a\x00b", "con", "", "a//b", "x:y", "~/../x"]
 
 
-@pytest.fixture(autouse=True)
-def comfyui(tmp_path, monkeypatch):
-    """ComfyUI's folders below a temporary one."""
-    module = types.ModuleType("folder_paths")
-    module.get_folder_paths = lambda name: []
-    for kind in ("input", "output", "temp"):
-        (tmp_path / kind).mkdir()
-        setattr(module, f"get_{kind}_directory", lambda kind=kind: str(tmp_path / kind))
-    monkeypatch.setitem(sys.modules, "folder_paths", module)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("comfyui")
 
 
 def estimate(batch=1, **more):
@@ -70,8 +62,8 @@ def test_saved_and_loaded_bit_for_bit(comfyui, format):
     if format == "exr":
         pytest.importorskip("OpenEXR", reason="EXR files need the package OpenEXR")
     results = SaveGeometry().execute(estimate(axes=Axes.SCANNET), "a/b", format)
-    assert results == {"ui": {"files": [{"filename": f"b_00001.{format}", "subfolder": "a", "type": "output"}]}}
-    assert below(comfyui) == [f"output/a/b_00001.{format}"]
+    assert results["ui"]["files"] == [{"filename": f"b_00001.{format}", "subfolder": "a", "type": "output"}]
+    assert below(comfyui / "output") == [f"a/b_00001.{format}"]
     (loaded,) = LoadGeometry().execute(f"a/b_00001.{format} [output]")
     same(loaded, estimate(axes=Axes.SCANNET))
 
@@ -142,6 +134,7 @@ import torch
 module = sys.modules["folder_paths"] = types.ModuleType("folder_paths")
 module.get_folder_paths = lambda name: []
 module.get_output_directory = lambda: sys.argv[1]
+module.get_temp_directory = lambda: sys.argv[1] + "/../temp"
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.nodes.files import SaveGeometry
 print("ready", flush=True)
@@ -173,7 +166,7 @@ def test_two_processes_lose_nothing(comfyui):
 def test_a_number_that_is_taken_meanwhile_is_left_alone(comfyui, monkeypatch, links):
     if not links:
         monkeypatch.setattr(os, "link", refuse_links)
-    monkeypatch.setattr(files, "_next_number", lambda _: 1)
+    monkeypatch.setattr(saving, "_next_number", lambda _: 1)
     (comfyui / "output" / "x_00002_normals.pfm").write_text("mine")
     results = SaveGeometry().execute(estimate(2), "x", "pfm")
     names = ["x_00001.pfm", "x_00001_normals.pfm", "x_00003.pfm", "x_00003_normals.pfm"]
@@ -191,7 +184,7 @@ def test_nothing_of_a_batch_stays_where_its_end_cannot_be_placed(comfyui, monkey
         moved.append(path)
         move_to_free(source, path)
 
-    monkeypatch.setattr(files, "move_to_free", full)
+    monkeypatch.setattr(saving, "move_to_free", full)
     with pytest.raises(OSError, match="No space left"):
         SaveGeometry().execute(estimate(3, normals=None), "x", "pfm")
     assert moved
@@ -201,7 +194,7 @@ def test_nothing_of_a_batch_stays_where_its_end_cannot_be_placed(comfyui, monkey
 @pytest.mark.parametrize("format", ["ply", "glb"])
 def test_meshes_wear_the_picture(comfyui, format):
     results = SaveGeometry().execute(estimate(2), "mesh", format, image=torch.rand(2, 8, 12, 3))
-    assert list(results["ui"]) == ["3d" if format == "glb" else "files"] and len(below(comfyui / "output")) == 2
+    assert ("3d" if format == "glb" else "files") in results["ui"] and len(below(comfyui / "output")) == 2
     with pytest.raises(ValueError, match=r"1 pictures for a geometry of 2"):
         SaveGeometry().execute(estimate(2), "mesh", format, image=torch.rand(1, 8, 12, 3))
 
@@ -231,9 +224,9 @@ def test_names_that_leave_the_folders_are_refused(comfyui, name):
         SaveGeometry().execute(estimate(), name, "npz")
     assert "file name" in SaveGeometry.VALIDATE_INPUTS(name)
     for suffix in ("", " [output]", " [temp]"):
-        with pytest.raises(ValueError, match="file name"):
+        with pytest.raises(ValueError, match=r"file name|no file is chosen"):
             LoadGeometry().execute(f"{name}{suffix}")
-        assert "file name" in LoadGeometry.VALIDATE_INPUTS(f"{name}{suffix}")
+        assert re.search("file name|no file is chosen", LoadGeometry.VALIDATE_INPUTS(f"{name}{suffix}"))
     assert below(comfyui) == []
 
 
@@ -249,17 +242,53 @@ def test_links_out_of_the_folder_are_refused(comfyui):
     with pytest.raises(ValueError, match="through a link"):
         SaveGeometry().execute(estimate(), "door/x", "npz")
     assert below(outside) == ["x.npz"]
-    assert LoadGeometry.INPUT_TYPES()["required"]["file"][0] == [], "and are not listed"
+    assert LoadGeometry.INPUT_TYPES()["required"]["file"][0] == [files.NOTHING], "and are not listed"
 
 
-def test_what_is_listed(comfyui):
-    for name in ("input/b.npz", "input/sub/a.EXR", "input/photo.jpg", "input/d.png", "input/.hidden.npz", "input/1/2/3/4/deep.npz"):
-        path = comfyui / name
+def test_only_what_holds_geometry_is_listed(comfyui):
+    for name in ("a", "1/2/3/deep", "1/2/3/4/deeper", ".hidden"):
+        SaveGeometry().execute(estimate(), f"{name}", "npz")
+        path = comfyui / "input" / f"{name}.npz"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    for name in ("output/g.npz", "output/everyones.png", "output/mesh.glb"):
-        (comfyui / name).touch()
-    assert LoadGeometry.INPUT_TYPES()["required"]["file"][0] == ["b.npz", "d.png", "sub/a.EXR", "g.npz [output]"]
+        (comfyui / "output" / f"{name}_00001.npz").rename(path)
+    for format in ("png", "pfm", "glb"):
+        SaveGeometry().execute(estimate(), "o", format)
+    write_picture_png(comfyui / "input" / "photo.png", torch.rand(3, 8, 8))
+    write_picture_png(comfyui / "output" / "everyones.png", torch.rand(3, 8, 8))
+    np.savez(comfyui / "input" / "latents.npz", samples=np.zeros(3))
+    (comfyui / "input" / "cut.npz").write_bytes(b"PK")
+    (comfyui / "input" / "named.exr").write_bytes(b"no EXR at all")
+    (comfyui / "input" / "blender.EXR").write_bytes(b"v/1\x01 and more")
+    saved = ["o_00001.png", "o_00001_normals.png", "o_00002.pfm", "o_00002_normals.pfm"]
+    listed = LoadGeometry.INPUT_TYPES()["required"]["file"][0]
+    assert listed == [files.NOTHING, "1/2/3/deep.npz", "a.npz", "blender.EXR", *(f"{name} [output]" for name in saved)]
+
+
+def test_nothing_is_chosen_until_somebody_does(comfyui):
+    SaveGeometry().execute(estimate(), "x", "npz")
+    choices, options = LoadGeometry.INPUT_TYPES()["required"]["file"]
+    assert options["default"] == choices[0] == files.NOTHING and options[files.UPLOAD] == [".npz", ".exr", ".png", ".pfm"]
+    for said in (LoadGeometry.VALIDATE_INPUTS(files.NOTHING), LoadGeometry.VALIDATE_INPUTS("")):
+        assert "no file is chosen: choose one in the widget file, or upload one (.npz, .exr, .png, .pfm)" in said
+
+
+def test_thousands_of_pictures_are_looked_at_once(comfyui, monkeypatch):
+    """What is not known yet is looked at for as long as is allowed, the newest first, and the rest next time."""
+    opened, times, folder = [], iter(range(10**6)), comfyui / "input"
+    likely = listing.FORMATS[".pfm"].is_likely
+    counting = replace(listing.FORMATS[".pfm"], is_likely=lambda path: opened.append(path.name) or likely(path))
+    monkeypatch.setitem(listing.FORMATS, ".pfm", counting)
+    for index in range(6):
+        path = folder / f"{index}.pfm"
+        path.write_bytes(b"Pf\n")
+        os.utime(path, (index, index))
+    os.utime(folder, (10, 10))
+    assert listing.geometry_files(folder, 4, lambda: next(times)) == ["3.pfm", "4.pfm", "5.pfm"]
+    assert listing.geometry_files(folder) == [f"{index}.pfm" for index in range(6)]
+    assert listing.geometry_files(folder) and opened == [f"{index}.pfm" for index in (5, 4, 3, 2, 1, 0)]
+    (folder / "1.pfm").write_bytes(b"not one any more")
+    (folder / "new.pfm").write_bytes(b"PF\n")
+    assert "new.pfm" in (found := listing.geometry_files(folder)) and "1.pfm" not in found and len(opened) == 8
 
 
 def test_validation_names_what_is_missing(comfyui):
@@ -301,7 +330,7 @@ def test_bad_files_are_named(comfyui):
 
 def test_outside_comfyui_the_nodes_say_so(monkeypatch):
     monkeypatch.delitem(sys.modules, "folder_paths")
-    assert LoadGeometry.INPUT_TYPES()["required"]["file"][0] == []
+    assert LoadGeometry.INPUT_TYPES()["required"]["file"][0] == [files.NOTHING]
     with pytest.raises(RuntimeError, match=r"ComfyUI is not running"):
         SaveGeometry().execute(estimate(), "x", "npz")
 
@@ -310,3 +339,13 @@ def test_the_folder_helper_knows_three_folders(comfyui):
     assert files.user_folder("temp") == comfyui / "temp"
     with pytest.raises(ValueError, match=r"accepted: input, output, temp"):
         files.user_folder("models")
+
+
+def test_what_was_saved_is_shown_with_its_place(comfyui):
+    ui = SaveGeometry().execute(estimate(2), "a/x", "pfm")["ui"]
+    assert len(ui[KEY]) == len(ui["images"]) == 2 and ui["images"][0]["type"] == "temp"
+    assert ui["text"][1].startswith("a/x_00002.pfm, a/x_00002_normals.pfm: metric depth 1.05 to 1.95 m, fov 60°, normals OpenGL, mask")
+    clip = SaveGeometry().execute(estimate(3), "clip", "npz")["ui"]
+    assert [line.split(":")[0] for line in clip["text"]] == ["clip_00001.npz"] * 3
+    picture = read_picture(comfyui / "temp" / ui["images"][0]["filename"])
+    assert picture.shape[:2] == (4, 18), "depth, normals and mask side by side"

@@ -56,13 +56,17 @@ def degrees(normals, expected):
     return torch.rad2deg(torch.linalg.vector_norm(torch.linalg.cross(normals, expected.expand_as(normals), dim=1), dim=1).asin()).max()
 
 
+def inputs_of(node):
+    kinds = node.INPUT_TYPES()
+    return {**kinds["required"], **kinds.get("optional", {})}
+
+
 @pytest.mark.parametrize("node", NODES, ids=lambda node: node.NODE_ID)
 def test_contract(node):
-    assert node.NODE_ID.startswith("DepthNormal_") and node.CATEGORY == "Depth & Normals" and node.FUNCTION == "execute"
+    assert node.NODE_ID.startswith("DepthNormal_") and node.CATEGORY.startswith("Depth & Normals/") and node.FUNCTION == "execute"
     assert node.DESCRIPTION and node.SEARCH_ALIASES and len(node.OUTPUT_TOOLTIPS) == len(node.RETURN_TYPES)
-    for group in node.INPUT_TYPES().values():
-        for name, widget in group.items():
-            assert widget[1].get("tooltip"), f"{node.NODE_ID}.{name} has no tooltip"
+    for name, widget in inputs_of(node).items():
+        assert widget[1].get("tooltip"), f"{node.NODE_ID}.{name} has no tooltip"
 
 
 def test_the_loader_is_found_by_the_name_of_every_family():
@@ -82,7 +86,7 @@ def test_no_help_page_has_words_that_the_narrow_panel_cuts_off():
 def test_the_help_page_names_every_input_and_its_pictures_are_there(node):
     page = (HELP / f"{node.NODE_ID}.md").read_text()
     assert page.startswith(f"# {node.DISPLAY_NAME}\n")
-    for name in [name for group in node.INPUT_TYPES().values() for name in group]:
+    for name in inputs_of(node):
         assert f"| {name} |" in page, name
     for picture in re.findall(r"!\[.*?\]\((.*?)\)", page):
         assert (HELP / picture).is_file(), picture
@@ -93,7 +97,7 @@ def test_ids_and_names():
         "LoadModel": "Load Depth/Normal Model",
         "EstimateGeometry": "Estimate Geometry",
         "DepthImageToGeometry": "Depth Image to Geometry",
-        "NormalsFromDepth": "Normals from Depth",
+        "NormalsFromDepth": "Depth to Normals",
         "RenderDepth": "Render Depth",
         "RenderNormals": "Render Normals",
         "ConvertNormalMap": "Convert Normal Map",

@@ -58,9 +58,9 @@ def test_contract(node):
 @pytest.mark.parametrize("node", depth_normal.NODE_CLASS_MAPPINGS.values(), ids=depth_normal.NODE_CLASS_MAPPINGS)
 def test_every_node_explains_itself(node):
     assert node.DESCRIPTION and node.SEARCH_ALIASES and len(node.OUTPUT_TOOLTIPS) == len(node.RETURN_TYPES)
-    for group in node.INPUT_TYPES().values():
-        for name, widget in group.items():
-            assert widget[1].get("tooltip"), f"{node.NODE_ID}.{name} has no tooltip"
+    kinds = node.INPUT_TYPES()
+    for name, widget in (*kinds["required"].items(), *kinds.get("optional", {}).items()):
+        assert widget[1].get("tooltip"), f"{node.NODE_ID}.{name} has no tooltip"
 
 
 def pretend(disparity):

@@ -40,7 +40,7 @@ def picture(batch=1, size=48):
 @pytest.mark.parametrize("node", nodes.NODES)
 def test_contract(node):
     inputs = node.INPUT_TYPES()
-    assert node.NODE_ID.startswith("DepthNormal_") and node.CATEGORY == "Depth & Normals" and node.RETURN_TYPES == ("IMAGE",)
+    assert node.NODE_ID.startswith("DepthNormal_") and node.CATEGORY.startswith("Depth & Normals/") and node.RETURN_TYPES == ("IMAGE",)
     assert node.DESCRIPTION and node.SEARCH_ALIASES and len(node.OUTPUT_TOOLTIPS) == 1
     widgets = {**inputs["required"], **inputs["optional"]}
     assert all(options[1].get("tooltip") for options in widgets.values())

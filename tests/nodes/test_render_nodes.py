@@ -84,7 +84,7 @@ def test_bad_widgets_are_named(widgets, message):
 def test_what_is_missing_is_named():
     with pytest.raises(ValueError, match=r"normals and no depth; use Render Normals"):
         RenderDepth().execute(Estimate(normals=torch.rand(1, 3, 4, 4)), "white", "per_image")
-    with pytest.raises(ValueError, match=r"depth and no normals; put Normals from Depth"):
+    with pytest.raises(ValueError, match=r"depth and no normals; put Depth to Normals"):
         RenderNormals().execute(metric(1, 2), "opengl")
     with pytest.raises(TypeError, match=r"expected GEOMETRY"):
         RenderNormals().execute("depth", "opengl")

@@ -26,7 +26,7 @@ def square(level=1.0):
 @pytest.mark.parametrize("node", NODES)
 def test_contract(node):
     inputs = node.INPUT_TYPES()
-    assert node.NODE_ID == "DepthNormal_Stereo" and node.CATEGORY == "Depth & Normals" and node.RETURN_TYPES == ("IMAGE", "MASK")
+    assert node.NODE_ID == "DepthNormal_Stereo" and node.CATEGORY.startswith("Depth & Normals/") and node.RETURN_TYPES == ("IMAGE", "MASK")
     assert node.DESCRIPTION and {"sbs", "3d", "anaglyph", "vr"} <= set(node.SEARCH_ALIASES) and len(node.OUTPUT_TOOLTIPS) == 2
     widgets = {**inputs["required"], **inputs["optional"]}
     assert all(options[1].get("tooltip") for options in widgets.values())

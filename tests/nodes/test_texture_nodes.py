@@ -14,7 +14,7 @@ from depth_normal.geometry.files import FORMATS, load_estimate, save_estimate
 from depth_normal.geometry.textures.height import height_to_normals
 from depth_normal.geometry.textures.seamless import seam_step
 from depth_normal.geometry.textures.transforms import blurred
-from depth_normal.nodes import files, materials, textures
+from depth_normal.nodes import materials, saving, textures
 
 NODES = (*textures.NODES, *materials.NODES)
 
@@ -42,7 +42,8 @@ def test_the_contract(node):
     assert all(
         isinstance(kind, str) and kind.isupper() and kind not in ("INT", "FLOAT", "STRING") for kind, _ in inputs["required"].values()
     )
-    given = {name: parameter.default for name, parameter in inspect.signature(node.execute).parameters.items() if name != "self"}
+    given = {name: parameter.default for name, parameter in inspect.signature(node.execute).parameters.items()}
+    given = {name: value for name, value in given.items() if name not in ("self", *inputs.get("hidden", ()))}
     assert list(given) == [*inputs["required"], *inputs["optional"]] or set(given) == {*inputs["required"], *inputs["optional"]}
     for name, (kind, options) in inputs["optional"].items():
         assert given[name] == options.get("default", None if isinstance(kind, str) else kind[0]), name
@@ -173,7 +174,7 @@ def test_detail_of_what_is_linked():
 
 @pytest.fixture
 def output(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "user_folder", lambda kind: tmp_path)
+    monkeypatch.setattr(saving, "user_folder", lambda kind: tmp_path)
     return tmp_path
 
 

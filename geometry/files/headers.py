@@ -1,0 +1,62 @@
+"""Whether a file may hold depth or normals, by its first bytes: many are asked, so no pixel is read and nothing raises."""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+from pathlib import Path
+
+from .npz import MAP_NAMES
+from .png import NOTES, SIGNATURE
+
+_EXR_MAGIC = b"v/1\x01"
+_PFM_BEGINNINGS = (b"Pf\n", b"PF\n", b"Pf ", b"PF ", b"Pf\r", b"PF\r", b"Pf\t", b"PF\t")
+# Of a PNG: notes stand before the pixels, and nobody has this many.
+_MOST_CHUNKS = 64
+_LONGEST_KEYWORD = 80
+
+
+def npz_holds_maps(path: Path) -> bool:
+    """Whether an archive names one of the maps that are read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.removesuffix(".npy") in MAP_NAMES for name in archive.namelist())
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
+        return False
+
+
+def exr_holds_maps(path: Path) -> bool:
+    """Whether it is an OpenEXR file at all: which of them are pictures only their numbers tell."""
+    return _beginning(path, len(_EXR_MAGIC)) == _EXR_MAGIC
+
+
+def pfm_holds_maps(path: Path) -> bool:
+    """Whether it begins as a PFM does."""
+    return _beginning(path, 3) in _PFM_BEGINNINGS
+
+
+def png_holds_maps(path: Path) -> bool:
+    """Whether a PNG's notes say what its numbers are."""
+    try:
+        with path.open("rb") as file:
+            if file.read(len(SIGNATURE)) != SIGNATURE:
+                return False
+            for _ in range(_MOST_CHUNKS):
+                length, kind = struct.unpack(">I4s", file.read(8))
+                if kind in (b"IDAT", b"IEND"):
+                    return False
+                start = file.read(min(length, _LONGEST_KEYWORD)) if kind == b"tEXt" else b""
+                if start.split(b"\0", 1)[0].decode("latin-1") in NOTES:
+                    return True
+                file.seek(length - len(start) + 4, 1)
+    except (OSError, struct.error):
+        return False
+    return False
+
+
+def _beginning(path: Path, count: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(count)
+    except OSError:
+        return b""

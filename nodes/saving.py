@@ -1,0 +1,214 @@
+"""Files into ComfyUI's output folder: names as its own savers have them, numbers that nobody has, all files or none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+from ..geometry.files import resolve_inside
+from ..geometry.files.paths import move_to_free
+from ..model_loader.folders import user_folder
+from .sockets import Widget
+from .widgets import text_widget
+
+Item = TypeVar("Item")
+
+# What ComfyUI's page shows of a node's results, by the key they come under.
+_SHOWN_AS = {".png": "images", ".glb": "3d", ".stl": "3d"}
+_PATTERN = re.compile(r"%([^%]+)%")
+_DATE_PARTS = re.compile(r"dd?|MM?|hh?|mm?|ss?|yyyy|yy")
+_DATE_CODES = {"d": "day", "M": "month", "h": "hour", "m": "minute", "s": "second", "y": "year"}
+_CLOCK = ("year", "month", "day", "hour", "minute", "second")
+# What the page keeps out of file names, too.
+_NOT_IN_NAMES = re.compile(r'[/?<>\\:*|"\x00-\x1f\x7f]')
+
+HIDDEN = {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"}
+"""Inputs that ComfyUI itself gives to a node that saves: the other nodes' values, for `%Node.widget%`."""
+
+
+def prefix_widget(default: str, suffix: str) -> Widget:
+    """The widget for where files go and how their names begin; `suffix` of the example."""
+    return text_widget(
+        f"Folders below the output folder and the beginning of the name; a number is added: {default}_00001{suffix}. As in Save Image "
+        "%date:yyyy-MM-dd%, %width%, %height% and %Node.widget% are filled in.",
+        default,
+    )
+
+
+def prefix_problem(filename_prefix: str | None) -> bool | str:
+    """ComfyUI's answer to a prefix: True, or what is wrong. `None` comes from another node and is not known yet."""
+    return filename_prefix is None or problem_of(lambda: resolve_inside(user_folder("output"), _filled_as_far(filename_prefix)))
+
+
+def problem_of(check: Callable[[], object]) -> bool | str:
+    """ComfyUI's answer: True, or what is wrong."""
+    try:
+        check()
+    except (ValueError, OSError) as error:
+        return str(error)
+    return True
+
+
+def filled_in(
+    filename_prefix: str,
+    width: int,
+    height: int,
+    prompt: Mapping[str, Any] | None = None,
+    extra_pnginfo: Mapping[str, Any] | None = None,
+    now: datetime | None = None,
+) -> str:
+    """A prefix with the patterns of ComfyUI's own savers replaced, those that its page replaces too: scripts have no page.
+
+    Args:
+        filename_prefix: With `%width%`, `%height%`, `%year%` to `%second%`, `%date:yyyy-MM-dd hh-mm-ss%`, `%Node.widget%`, where Node is
+            a node's name for search and replace, its title or its id. What else stands between percent signs stays.
+        width: Of what is saved.
+        height: Of what is saved.
+        prompt: The nodes that run, as ComfyUI has them.
+        extra_pnginfo: With the graph of the page, if there is one.
+        now: The time; None = now.
+
+    Returns:
+        The name, which may hold anything yet.
+    """
+    time = now or datetime.now().astimezone()
+    simple = {"width": str(width), "height": str(height), **{part: f"{getattr(time, part):02}" for part in _CLOCK}}
+
+    def value(match: re.Match[str]) -> str:
+        pattern = match[1]
+        if pattern.startswith("date:"):
+            return _date(pattern.removeprefix("date:"), time)
+        if pattern in simple:
+            return simple[pattern]
+        node, dot, widget = pattern.rpartition(".")
+        found = _widget_value(node, widget, prompt or {}, extra_pnginfo or {}) if dot else None
+        return match[0] if found is None else _NOT_IN_NAMES.sub("_", str(found))
+
+    return _PATTERN.sub(value, filename_prefix) if isinstance(filename_prefix, str) else filename_prefix
+
+
+def save_numbered(filename_prefix: str, suffix: str, parts: Iterable[Item], save: Callable[[Path, Item], Sequence[Path]]) -> list[Path]:
+    """Writes what there is into ComfyUI's output folder under the next free numbers. All files appear, or none does.
+
+    Args:
+        filename_prefix: Folders below the output folder and the beginning of the name, filled in.
+        suffix: Of the format.
+        parts: What goes to a file each.
+        save: Writes one; returns its files.
+
+    Returns:
+        The files.
+
+    Raises:
+        ValueError: A name that leaves the folder, or what cannot be written.
+    """
+    root = user_folder("output")
+    prefix = resolve_inside(root, filename_prefix)
+    resolve_inside(root, f"{filename_prefix}_00000{suffix}")  # the name must not become too long by its number
+    prefix.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".", dir=prefix.parent) as aside:
+        finished = []
+        for index, part in enumerate(parts):
+            path = Path(aside, f"{index}{suffix}")
+            finished.append((path.stem, save(path, part)))
+        return _number(finished, prefix)
+
+
+def shown(written: Sequence[Path]) -> dict[str, list[dict[str, str]]]:
+    """What ComfyUI's page is told of files in the output folder."""
+    root = user_folder("output")
+    return {_SHOWN_AS.get(written[0].suffix, "files"): [_shown(path, root) for path in written]}
+
+
+def output_name(path: Path) -> str:
+    """A file's place in ComfyUI's output folder."""
+    return path.relative_to(user_folder("output").resolve()).as_posix()
+
+
+def _filled_as_far(filename_prefix: str) -> str:
+    """What is known of a name before anything runs: in place of sizes and other nodes' values stands something of their kind."""
+    if not isinstance(filename_prefix, str):
+        return filename_prefix
+    return re.sub(r"%[^%./\\:]+\.[^%./\\:]+%", "value", filled_in(filename_prefix, 512, 512))
+
+
+def _date(pattern: str, time: datetime) -> str:
+    """A time as the page writes it: yyyy, yy, and d, M, h, m, s once or twice."""
+
+    def part(match: re.Match[str]) -> str:
+        number = str(getattr(time, _DATE_CODES[match[0][0]]))
+        return number[-2:] if match[0] == "yy" else number.zfill(len(match[0]))
+
+    return _DATE_PARTS.sub(part, pattern)
+
+
+def _widget_value(node: str, widget: str, prompt: Mapping[str, Any], extra_pnginfo: Mapping[str, Any]) -> Any:
+    """What stands in the widget of the first node of that name; None where nobody knows, or another node gives it."""
+    graph = extra_pnginfo.get("workflow")
+    drawn = graph.get("nodes", ()) if isinstance(graph, Mapping) else ()
+    replaced = {str(each.get("id")): (each.get("properties") or {}).get("Node name for S&R") for each in drawn}
+    names = [lambda key, _: replaced.get(key), lambda _, each: (each.get("_meta") or {}).get("title")]
+    for name in (*names, lambda _, each: each.get("class_type"), lambda key, _: key):
+        for key, each in prompt.items():
+            value = each.get("inputs", {}).get(widget) if name(key, each) == node else None
+            if value is not None and not isinstance(value, list):
+                return value
+    return None
+
+
+def _number(finished: Sequence[tuple[str, Sequence[Path]]], prefix: Path) -> list[Path]:
+    """Gives finished files the next free numbers behind the prefix. All get their names or none does.
+
+    Others may be saving behind the same prefix at this moment: a number belongs to whoever has its name first.
+
+    Args:
+        finished: For each picture the stem that its files have, and the files.
+        prefix: Where they go: folder and beginning of the name.
+
+    Returns:
+        Where they are now.
+    """
+    placed: list[Path] = []
+    number = _next_number(prefix)
+    try:
+        for stem, paths in finished:
+            while (names := _claim(stem, paths, prefix.with_name(f"{prefix.name}_{number:05}"))) is None:
+                number += 1
+            placed += names
+            number += 1
+    except BaseException:
+        for path in placed:
+            path.unlink(missing_ok=True)
+        raise
+    return placed
+
+
+def _claim(stem: str, paths: Sequence[Path], target: Path) -> list[Path] | None:
+    """Moves one picture's files from names that begin with `stem` to the same that begin with `target`; None where one is taken."""
+    placed: list[tuple[Path, Path]] = []
+    for path in paths:
+        name = target.with_name(target.name + path.name.removeprefix(stem))
+        try:
+            move_to_free(path, name)
+        except FileExistsError:
+            for moved, back in placed:
+                moved.replace(back)
+            return None
+        placed.append((name, path))
+    return [name for name, _ in placed]
+
+
+def _next_number(prefix: Path) -> int:
+    """One more than the highest number in use behind this prefix."""
+    numbered = re.compile(rf"{re.escape(prefix.name)}_(\d+)", re.IGNORECASE)
+    return 1 + max((int(match[1]) for path in prefix.parent.iterdir() if (match := numbered.match(path.name))), default=0)
+
+
+def _shown(path: Path, root: Path) -> dict[str, str]:
+    place = path.relative_to(root.resolve())
+    subfolder = "" if place.parent == Path() else place.parent.as_posix()
+    return {"filename": place.name, "subfolder": subfolder, "type": "output"}

@@ -1,0 +1,18 @@
+"""ComfyUI's folders without ComfyUI."""
+
+import sys
+import types
+
+import pytest
+
+
+@pytest.fixture
+def comfyui(tmp_path, monkeypatch):
+    """ComfyUI's folders below a temporary one."""
+    module = types.ModuleType("folder_paths")
+    module.get_folder_paths = lambda name: []
+    for kind in ("input", "output", "temp"):
+        (tmp_path / kind).mkdir()
+        setattr(module, f"get_{kind}_directory", lambda kind=kind: str(tmp_path / kind))
+    monkeypatch.setitem(sys.modules, "folder_paths", module)
+    return tmp_path
