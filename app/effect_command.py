@@ -63,7 +63,9 @@ def _add_cutout(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_fog(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--colour", default="#c4ccd4", metavar="#RRGGBB", help="of the fog (default: %(default)s)")
+    group.add_argument(
+        "--colour", default="#c4ccd4", metavar="COLOUR", help="of the fog: #d9b38c, #fff, white or 217,179,140 (default: %(default)s)"
+    )
     density = "light lost a metre: exp(-density) comes through; without metres the near end is at 1 (default: %(default)s)"
     group.add_argument("--density", type=number, default=0.1, metavar="X", help=density)
     group.add_argument("--start", type=number, default=0.0, metavar="X", help="how far from the camera it begins (default: %(default)s)")
@@ -128,11 +130,11 @@ def _cutout(arguments: argparse.Namespace, scene: Scene) -> tuple[Tensor, str]:
 
 def _fog(arguments: argparse.Namespace, scene: Scene) -> tuple[Tensor, str]:
     from ..geometry.effects.fog import FogBank, add_fog, fog_of
-    from ..geometry.srgb import hex_to_linear
+    from ..geometry.srgb import colour_to_linear
 
     fog = FogBank(arguments.density, arguments.start, arguments.height_falloff)
     through, words = fog_of(scene.known, scene.picture, fog, not arguments.no_sky)
-    return add_fog(scene.picture, through, hex_to_linear(arguments.colour, "--colour")), words
+    return add_fog(scene.picture, through, colour_to_linear(arguments.colour, "--colour")), words
 
 
 def _depth_of_field(arguments: argparse.Namespace, scene: Scene) -> tuple[Tensor, str]:

@@ -55,7 +55,9 @@ def add_relight(parser: argparse.ArgumentParser) -> None:
     lamps.add_argument("--light", action=_AddLamp, metavar="AZIMUTH,ELEVATION", help=light)
     point = "a lamp in the scene: 0 to 1 from left to right, and from top to bottom, then how far from the viewer; 1 is the near end"
     lamps.add_argument("--point", action=_AddLamp, metavar="X,Y,DEPTH", help=point)
-    lamps.add_argument("--colour", action=_OfLamp, metavar="#RRGGBB", help=f"of the lamp before it (default: {_WHITE})")
+    lamps.add_argument(
+        "--colour", action=_OfLamp, metavar="COLOUR", help=f"of the lamp before it: #ffb46b, #fff, white or 255,180,107 (default: {_WHITE})"
+    )
     intensity = "1 shows what faces it (a point light: at distance 1) as bright as in the picture (default: 1)"
     lamps.add_argument("--intensity", action=_OfLamp, type=number, metavar="X", help=intensity)
     size = "its diameter, for soft shadows; of a --light as seen from 1 away: 0.01 the sun, 0.3 a window (default: 0)"
@@ -65,8 +67,8 @@ def add_relight(parser: argparse.ArgumentParser) -> None:
     looks = parser.add_argument_group("the rest of the light, and the surfaces")
     ambient = "share of the picture's own light that stays (default: %(default)s)"
     looks.add_argument("--ambient", type=number, default=0.3, metavar="X", help=ambient)
-    looks.add_argument("--ambient-above", default=_WHITE, metavar="#RRGGBB", help="its colour on what faces up")
-    looks.add_argument("--ambient-below", default=_WHITE, metavar="#RRGGBB", help="its colour on what faces down")
+    looks.add_argument("--ambient-above", default=_WHITE, metavar="COLOUR", help="its colour on what faces up")
+    looks.add_argument("--ambient-below", default=_WHITE, metavar="COLOUR", help="its colour on what faces down")
     specular = "share of the light that is mirrored (default: %(default)s)"
     looks.add_argument("--specular", type=number, default=0.0, metavar="X", help=specular)
     shininess = "1 to 1000: how small highlights are (default: %(default)s)"
@@ -80,11 +82,11 @@ def add_relight(parser: argparse.ArgumentParser) -> None:
 def _relight(arguments: argparse.Namespace) -> int:
     from ..geometry.effects.lit_scene import lit_scene
     from ..geometry.effects.relight import relight
-    from ..geometry.srgb import hex_to_linear
+    from ..geometry.srgb import colour_to_linear
 
     check_result(arguments)
     plans = _plans(arguments)
-    sides = {name: hex_to_linear(getattr(arguments, name), f"--{name.replace('_', '-')}") for name in ("ambient_above", "ambient_below")}
+    sides = {name: colour_to_linear(getattr(arguments, name), f"--{name.replace('_', '-')}") for name in ("ambient_above", "ambient_below")}
     looks = {name: getattr(arguments, name) for name in ("ambient", "specular", "shininess", "exposure")}
     style: dict[str, Any] = {**looks, **sides, "rolled_off": not arguments.clip}
     scene = read_scene(arguments)
@@ -98,8 +100,8 @@ def _relight(arguments: argparse.Namespace) -> int:
 def _plans(arguments: argparse.Namespace) -> tuple[LightPlan, ...]:
     """The lamps that were named; none = the usual one."""
     from ..geometry.effects.lights import LightPlan
-    from ..geometry.srgb import hex_to_linear
+    from ..geometry.srgb import colour_to_linear
 
     usual: dict[str, Any] = {"shadow": _SHADOWS, "colour": _WHITE}
     lamps = ({**usual, **lamp} for lamp in arguments.lamps or (arguments.of_lamps,))
-    return tuple(LightPlan(**{**lamp, "colour": hex_to_linear(lamp["colour"], "--colour")}) for lamp in lamps)
+    return tuple(LightPlan(**{**lamp, "colour": colour_to_linear(lamp["colour"], "--colour")}) for lamp in lamps)

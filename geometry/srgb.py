@@ -7,6 +7,10 @@ import re
 import torch
 from torch import Tensor
 
+# Pickers add two digits of opacity, which a colour of light or fog has not.
+_HEXADECIMAL = re.compile("#([0-9a-fA-F]{3}|[0-9a-fA-F]{6}(?:[0-9a-fA-F]{2})?)")
+_NUMBERS = re.compile(r"(\d{1,3})\s*,\s*(\d{1,3})\s*,\s*(\d{1,3})")
+
 
 def srgb_to_linear(colour: Tensor) -> Tensor:
     """Coded sRGB in [0, 1], a tensor of any shape, as linear light in [0, 1].
@@ -22,11 +26,11 @@ def linear_to_srgb(light: Tensor) -> Tensor:
     return torch.where(light <= 0.0031308, light * 12.92, 1.055 * light.clamp(min=0.0031308) ** (1 / 2.4) - 0.055)
 
 
-def hex_to_linear(colour: str, name: str = "colour") -> tuple[float, float, float]:
+def colour_to_linear(colour: str, name: str = "colour") -> tuple[float, float, float]:
     """A colour as a person writes it, as linear light.
 
     Args:
-        colour: "#rrggbb" or "#rgb", sRGB.
+        colour: "#rrggbb", "#rgb", a name that CSS has ("white"), or red, green and blue from 0 to 255 ("255,180,107"); sRGB.
         name: What the error calls it.
 
     Returns:
@@ -35,9 +39,23 @@ def hex_to_linear(colour: str, name: str = "colour") -> tuple[float, float, floa
     Raises:
         ValueError: Anything else.
     """
-    digits = colour.strip().removeprefix("#") if isinstance(colour, str) else ""
-    if not digits or not re.fullmatch("#(?:[0-9a-fA-F]{3}){1,2}", colour.strip()):
-        raise ValueError(f"{name} is {colour!r}; accepted: # and six or three hexadecimal digits, such as #ffb46b or #fff")
-    pairs = [digit * 2 for digit in digits] if len(digits) == 3 else [digits[start : start + 2] for start in (0, 2, 4)]
-    red, green, blue = srgb_to_linear(torch.tensor([int(pair, 16) / 255 for pair in pairs], dtype=torch.float64)).tolist()
+    red, green, blue = srgb_to_linear(torch.tensor(_levels(colour, name), dtype=torch.float64) / 255).tolist()
     return red, green, blue
+
+
+def _levels(colour: str, name: str) -> tuple[int, ...]:
+    """Red, green and blue from 0 to 255."""
+    from PIL import ImageColor
+
+    said = colour.strip() if isinstance(colour, str) else ""
+    levels: tuple[int, ...] = ()
+    if numbers := _NUMBERS.fullmatch(said):
+        levels = tuple(int(number) for number in numbers.groups())
+    elif _HEXADECIMAL.fullmatch(said) or said.lower() in ImageColor.colormap:
+        levels = ImageColor.getrgb(said)[:3]
+    if not levels or max(levels) > 255:
+        raise ValueError(
+            f"{name} is {colour!r}; accepted: # and six or three hexadecimal digits, such as #ffb46b or #fff, a name such as white, or "
+            "red, green and blue from 0 to 255, such as 255,180,107"
+        )
+    return levels

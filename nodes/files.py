@@ -230,7 +230,7 @@ def pictures_of(estimate: Estimate, image: Tensor, whole: bool) -> list[Tensor]:
 
 
 def _on_node(estimate: Estimate, written: Sequence[Path], groups: int) -> dict[str, list[Any]]:
-    """What the page shows of saved geometry: depth, normals and mask side by side, where the files are, and what they hold.
+    """What the page shows of saved geometry: depth and normals side by side, where the files are, and what they hold.
 
     Args:
         estimate: What was saved.
@@ -243,7 +243,7 @@ def _on_node(estimate: Estimate, written: Sequence[Path], groups: int) -> dict[s
         small = preview_maps(part, *preview_size(part.height, part.width))
         first = each * min(index, groups - 1)
         names = ", ".join(output_name(path) for path in written[first : first + each])
-        payloads.append(picture_payload(torch.cat(map_tiles(small), 3), text=f"{names}: {in_words(part)}"))
+        payloads.append(picture_payload(torch.cat(map_tiles(small)[:-1], 3), text=f"{names}: {in_words(part)}"))
     return {KEY: payloads, "images": [each["picture"] for each in payloads], "text": [each["text"] for each in payloads]}
 
 

@@ -14,7 +14,7 @@ from ..geometry.effects.depths import UNITS
 from ..geometry.effects.focus import MAX_BLUR, Focus, focused
 from ..geometry.effects.fog import FogBank, add_fog, fog_of
 from ..geometry.estimate import Estimate
-from ..geometry.srgb import hex_to_linear
+from ..geometry.srgb import colour_to_linear
 from ..model_loader.host import image_placement
 from ..utils import to_planar, to_rgb
 from .batches import counted, joined, to_output
@@ -22,9 +22,10 @@ from .effects import MAX_DISTANCE, NO_POINT, Shown, chosen_point, point_widgets,
 from .known import NO_DEPTH, check_numbers, depth_input, known_of, number_widgets
 from .live import shown_on_node
 from .sockets import EFFECTS, Inputs
-from .widgets import choice_widget, count_widget, geometry_input, image_input
+from .widgets import choice_widget, colour_widget, count_widget, geometry_input, image_input
 
 SKIES = ("auto", "none")
+MORNING = "#c4ccd4"
 
 # name: (default, lowest, highest, step, tooltip)
 _FOG_NUMBERS = {
@@ -98,14 +99,13 @@ class Fog:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        colour = {"default": "#c4ccd4", "tooltip": "Colour of the fog as #rrggbb or #rgb: #c4ccd4 morning, #d9b38c dust, #20242c night."}
         sky = "auto: what looks like sky is infinitely far, and all fog. none: there is no sky; choose it indoors."
         return {
             "required": {"image": image_input("The picture, or a batch.")},
             "optional": {
                 "geometry": geometry_input("Raw depth and the camera. Where it is given, depth is not looked at."),
                 "depth": depth_input("Where there is no geometry."),
-                "colour": ("STRING", colour),
+                "colour": colour_widget("Colour of the fog: #c4ccd4 morning, #d9b38c dust, #20242c night.", MORNING),
                 **number_widgets(_FOG_NUMBERS),
                 "sky": choice_widget(SKIES, sky, advanced=True),
             },
@@ -116,7 +116,7 @@ class Fog:
         image: Tensor,
         geometry: Any = None,
         depth: Tensor | None = None,
-        colour: str = "#c4ccd4",
+        colour: str = MORNING,
         density: float = 0.1,
         start: float = 0.0,
         height_falloff: float = 0.0,
@@ -125,7 +125,7 @@ class Fog:
         """One picture in fog and how thick it is, a picture."""
         check_choice("sky", sky, SKIES)
         check_numbers(_FOG_NUMBERS, {"density": density, "start": start, "height_falloff": height_falloff})
-        fog, light = FogBank(density, start, height_falloff), hex_to_linear(colour)
+        fog, light = FogBank(density, start, height_falloff), colour_to_linear(colour)
         pictures = to_rgb(image)
         if geometry is None and depth is None:
             raise ValueError(NO_DEPTH)

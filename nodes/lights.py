@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 
 from ..geometry.checks import check_choice
 from ..geometry.effects.lights import KINDS, LightPlan
-from ..geometry.srgb import hex_to_linear
+from ..geometry.srgb import colour_to_linear
 from .known import check_numbers, number_widgets
 from .sockets import EFFECTS, Inputs, Widget
-from .widgets import choice_widget, text_widget
+from .widgets import choice_widget, colour_widget
 
 LIGHTS = "DEPTH_NORMAL_LIGHTS"
 """Lamps: a tuple of `LightPlan`."""
@@ -62,9 +62,9 @@ def kind_widget() -> Widget:
     return choice_widget(KINDS, "directional: as far as the sun. point: a lamp in the scene.")
 
 
-def colour_widget() -> Widget:
+def lamp_colour_widget() -> Widget:
     """The colour of a lamp."""
-    return text_widget("Colour of the light as #rrggbb or #rgb, e.g. #ffb46b for a candle, #9ec3ff for the sky.", WHITE)
+    return colour_widget("Colour of the light: #ffb46b a candle, #9ec3ff the sky.", WHITE)
 
 
 def lights_input() -> Widget:
@@ -81,7 +81,7 @@ def light_plan(light: str, colour: str, numbers: dict[str, float], shadow: float
     check_choice("light", light, KINDS)
     check_numbers({**PLACE_NUMBERS, **SIZE}, numbers)
     places = {name.removeprefix("light_"): value for name, value in numbers.items()}
-    return LightPlan(light, colour=hex_to_linear(colour), shadow=shadow, **places)
+    return LightPlan(light, colour=colour_to_linear(colour), shadow=shadow, **places)
 
 
 def check_lights(lights: Any) -> tuple[LightPlan, ...]:
@@ -119,7 +119,7 @@ class Light:
             "optional": {
                 "lights": (LIGHTS, {"tooltip": "Lamps of other Light nodes, which go on with this one."}),
                 "light": kind_widget(),
-                "colour": colour_widget(),
+                "colour": lamp_colour_widget(),
                 **number_widgets({**PLACE_NUMBERS, **SIZE, **SHADOWS}),
             },
         }

@@ -198,8 +198,7 @@ class SaveTexture:
     OUTPUT_TOOLTIPS: ClassVar = ()
     SEARCH_ALIASES: ClassVar = [
         "save 16-bit png",
-        "save height map",
-        "save heightmap",
+        "save 16-bit height",
         "save displacement map",
         "save exr",
         "export texture",

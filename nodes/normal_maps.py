@@ -105,7 +105,7 @@ class BaeNormalMap(NormalMapNode):
         "Normal map from BAE's network, as ControlNet 1.1's normal model (control_v11p_sd15_normalbae) was trained on. Choose another "
         "coding for Blender or a game engine. The code is MIT; whether the weights may be used commercially is unclear."
     )
-    SEARCH_ALIASES: ClassVar = ["normal map", "bae", "normalbae", "controlnet normal", "surface normals", "bump"]
+    SEARCH_ALIASES: ClassVar = ["normal map", "bae", "normalbae", "controlnet normal", "surface normals"]
 
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802

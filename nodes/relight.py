@@ -18,15 +18,15 @@ from ..geometry.effects.shadows import half_thickness
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.likely import likely_filled_depth, likely_intrinsics
 from ..geometry.parallax import MOVES, camera_path, parallax_frames
-from ..geometry.srgb import hex_to_linear
+from ..geometry.srgb import colour_to_linear
 from ..model_loader.host import throw_if_interrupted
 from ..utils import resize_map, to_rgb
 from .batches import counted, joined, to_output
 from .known import NO_DEPTH, check_numbers, depth_input, known_of, masks_of, number_widgets, pictures_with
-from .lights import PLACE_NUMBERS, SHADOWS, SIZE, WHITE, check_lights, colour_widget, kind_widget, light_plan, lights_input
+from .lights import PLACE_NUMBERS, SHADOWS, SIZE, WHITE, check_lights, kind_widget, lamp_colour_widget, light_plan, lights_input
 from .live import Payload, in_page, picture_payload, shown_on_node
 from .sockets import EFFECTS, Inputs
-from .widgets import CODINGS, choice_widget, coding_widget, count_widget, geometry_input, image_input, switch_widget, text_widget
+from .widgets import CODINGS, choice_widget, coding_widget, colour_widget, count_widget, geometry_input, image_input, switch_widget
 
 SKIES = ("auto", "none")
 MAX_FRAMES = 480
@@ -99,7 +99,7 @@ class Relight:
             "required": {"image": image_input("The picture to light, or a batch.")},
             "optional": {
                 "light": kind_widget(),
-                "colour": colour_widget(),
+                "colour": lamp_colour_widget(),
                 **number_widgets({**PLACE_NUMBERS, **_LOOK_NUMBERS}),
                 "normal_map": image_input("Any normal map of the picture, any size. Without one, normals come from the depth."),
                 "normal_coding": coding_widget(coding),
@@ -114,8 +114,10 @@ class Relight:
                     {"tooltip": "White where the sky is: no shadow falls there, and it is lit evenly; sky is not looked at then."},
                 ),
                 **number_widgets(SIZE),
-                "ambient_above": text_widget("Colour of the ambient light from above: it falls on what faces up. #9ec3ff outdoors.", WHITE),
-                "ambient_below": text_widget("Colour of the ambient light from below, such as #8a7a5c over sand.", WHITE),
+                "ambient_above": colour_widget(
+                    "Colour of the ambient light from above: it falls on what faces up. #9ec3ff outdoors.", WHITE
+                ),
+                "ambient_below": colour_widget("Colour of the ambient light from below, such as #8a7a5c over sand.", WHITE),
                 **number_widgets(_EXPOSURE),
                 "roll_off": switch_widget(
                     True, "What is lit brighter than white nears it softly and keeps its hue; off: it is clipped.", advanced=True
@@ -244,7 +246,7 @@ def _style(numbers: tuple[float, ...], above: str, below: str, roll_off: bool) -
     looks: dict[str, Any] = dict(zip(ranges, numbers, strict=True))
     check_numbers(ranges, looks)
     del looks["shadows"]  # each lamp has its own
-    sides = {name: hex_to_linear(colour, name) for name, colour in (("ambient_above", above), ("ambient_below", below))}
+    sides = {name: colour_to_linear(colour, name) for name, colour in (("ambient_above", above), ("ambient_below", below))}
     return {**looks, **sides, "rolled_off": roll_off}
 
 

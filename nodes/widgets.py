@@ -21,6 +21,9 @@ CODINGS = tuple(coding.value for coding in NormalMapCoding)
 OPENGL, DIRECTX = NormalMapCoding.OPENGL.value, NormalMapCoding.DIRECTX.value
 NORMALBAE, NORMAL_1_0 = NormalMapCoding.CONTROLNET_NORMALBAE.value, NormalMapCoding.CONTROLNET_1_0_NORMAL.value
 
+COLOUR = "depth_normal_colour"
+"""Option that marks a text as a colour."""
+
 CODING_READERS = (
     "opengl: Blender, glTF. directx: Unreal. controlnet-normalbae: control_v11p_sd15_normalbae. controlnet-1.0-normal: control_sd15_normal."
 )
@@ -51,6 +54,12 @@ def switch_widget(default: bool, tooltip: str, *, advanced: bool = False) -> Wid
 def text_widget(tooltip: str, default: str = "", *, advanced: bool = False) -> Widget:
     """A line of words."""
     return "STRING", _options(default, tooltip, advanced)
+
+
+def colour_widget(tooltip: str, default: str) -> Widget:
+    """A colour, which `web/colour_widget.js` lets the user pick where ComfyUI's page can; else it is typed."""
+    kind, options = text_widget(f"{tooltip} #fff, white and 255,255,255 are understood too.", default)
+    return kind, {**options, COLOUR: True}
 
 
 def image_input(tooltip: str = "One picture or a batch.") -> Widget:

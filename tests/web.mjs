@@ -16,7 +16,8 @@ for (const [azimuth, elevation] of [[0, 90], [45, 0], [135, 40], [270, 10], [359
   if (elevation < 90) assert.strictEqual(angles.azimuth, azimuth)
 }
 assert.deepStrictEqual(light.colourOf('#f00'), [1, 0, 0])
-assert.strictEqual(light.colourOf('red'), null)
+assert.deepStrictEqual(['#F80', ' #ff8800', '#ff880080', '255, 136,0', '0,0,256', 'f80', ''].map(light.hexOf), ['#ff8800', '#ff8800', '#ff8800', '#ff8800', null, null, null])
+assert.strictEqual(light.colourOf('no colour'), null)
 assert.ok(light.depthBy(0.05, -5) === 0.05 && light.depthBy(1, 1) === 1.1)
 
 // Only files that this pack wrote into the temp folder are asked for.

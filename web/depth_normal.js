@@ -12,7 +12,7 @@ import { PointView } from './point_view.js'
 
 const KEY = 'depth_normal'
 const WIDGET = '$$depth_normal'
-const VIEWS = { DepthNormal_Relight: LightView, DepthNormal_PreviewGeometry: GeometryView, DepthNormal_Fog: PlainView }
+const VIEWS = { DepthNormal_Relight: LightView, DepthNormal_PreviewGeometry: GeometryView, DepthNormal_Fog: PlainView, DepthNormal_SaveGeometry: PlainView }
 const LOOKS_A_SECOND = 8
 
 const shown = new Set()

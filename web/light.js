@@ -51,12 +51,31 @@ export function linear(value) {
   return value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4
 }
 
-/** @param {string} colour #rrggbb or #rgb. @returns {[number, number, number] | null} Linear; null if it says no colour. */
+/** @param {string} name @returns {string | null} #rrggbb of a colour that CSS has a name for; null without a page. */
+function named(name) {
+  if (!/^[a-z]{3,}$/i.test(name) || typeof document === 'undefined') return null
+  const context = document.createElement('canvas').getContext('2d')
+  const found = ['#000000', '#ffffff'].map(before => {
+    context.fillStyle = before
+    context.fillStyle = name
+    return context.fillStyle
+  })
+  return found[0] === found[1] ? found[0] : null
+}
+
+/** @param {string} colour #rrggbb, #rgb, a name, or red, green and blue from 0 to 255. @returns {string | null} #rrggbb; null if it says no colour. */
+export function hexOf(colour) {
+  const said = String(colour).trim().toLowerCase()
+  const digits = /^#([0-9a-f]{3}|[0-9a-f]{6})(?:(?<=.{7})[0-9a-f]{2})?$/.exec(said)?.[1]
+  if (digits) return `#${digits.length === 3 ? [...digits].map(digit => digit + digit).join('') : digits}`
+  const levels = /^(\d{1,3})\s*,\s*(\d{1,3})\s*,\s*(\d{1,3})$/.exec(said)?.slice(1).map(Number)
+  if (levels) return levels.every(level => level < 256) ? `#${levels.map(level => level.toString(16).padStart(2, '0')).join('')}` : null
+  return named(said)
+}
+
+/** @param {string} colour As `hexOf`. @returns {[number, number, number] | null} Linear; null if it says no colour. */
 export function colourOf(colour) {
-  const digits = /^#([0-9a-f]{3}|[0-9a-f]{6})$/i.exec(String(colour).trim())?.[1]
-  if (!digits) return null
-  const pairs = digits.length === 3 ? [...digits].map(digit => digit + digit) : digits.match(/../g)
-  return pairs.map(pair => linear(parseInt(pair, 16) / 255))
+  return hexOf(colour)?.slice(1).match(/../g).map(pair => linear(parseInt(pair, 16) / 255)) ?? null
 }
 
 /**

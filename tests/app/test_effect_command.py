@@ -61,7 +61,7 @@ def test_nothing_is_replaced_and_errors_say_what_to_do(scene, capsys):
     assert effect(scene, "fog", out="a.png") == NOTHING_DONE
     assert effect(scene, "depth-of-field", "--focus", "300", out="b.png") == NOTHING_DONE
     assert "focus is 300" in capsys.readouterr().err and not (scene / "b.png").exists()
-    assert effect(scene, "fog", "--colour", "grey", out="b.png") == NOTHING_DONE
+    assert effect(scene, "fog", "--colour", "greyish", out="b.png") == NOTHING_DONE
     assert effect(scene, "mask", "--near", "nan", out="b.png") == NOTHING_DONE
     with pytest.raises(SystemExit):
         effect(scene, "mask", "--point", "0.5", "0.4", out="b.png")

@@ -277,7 +277,7 @@ CASES = {
     ),
     "srgb.srgb_to_linear": (lambda: srgb.srgb_to_linear(maps(3)), None),
     "srgb.linear_to_srgb": (lambda: srgb.linear_to_srgb(maps(3)), None),
-    "srgb.hex_to_linear": (lambda: srgb.hex_to_linear("#fff"), None),
+    "srgb.colour_to_linear": (lambda: srgb.colour_to_linear("#fff"), None),
     "refine.refine_geometry": (
         lambda: refine.refine_geometry(estimate(), torch.rand(BATCH, 3, 2 * HEIGHT, 2 * WIDTH, device=DEVICE)),
         ONE_BY_ONE,

@@ -348,4 +348,4 @@ def test_what_was_saved_is_shown_with_its_place(comfyui):
     clip = SaveGeometry().execute(estimate(3), "clip", "npz")["ui"]
     assert [line.split(":")[0] for line in clip["text"]] == ["clip_00001.npz"] * 3
     picture = read_picture(comfyui / "temp" / ui["images"][0]["filename"])
-    assert picture.shape[:2] == (4, 18), "depth, normals and mask side by side"
+    assert picture.shape[:2] == (4, 12), "depth and normals side by side"

@@ -90,7 +90,7 @@ def test_exposure_ambient_colours_and_clipping_reach_the_picture():
 @pytest.mark.parametrize(
     ("bad", "kind", "message"),
     [
-        ({"colour": "blue"}, ValueError, "colour is 'blue'; accepted: # and six or three"),
+        ({"colour": "bluish"}, ValueError, "colour is 'bluish'; accepted: # and six or three"),
         ({"ambient_below": "#12"}, ValueError, "ambient_below is '#12'"),
         ({"light_size": -1.0}, ValueError, "light_size is -1.0; accepted: 0 to 10"),
         ({"light_x": 7.0}, ValueError, "light_x is 7.0; accepted: -2 to 3"),

@@ -135,7 +135,7 @@ def test_one_map_serves_a_batch_and_other_counts_are_named():
         (RELIGHT, {}, "nothing to light by: link a normal map"),
         (PARALLAX, {}, "there is no depth: link a depth picture"),
         (PARALLAX, {"geometry": Estimate(normals=ball())}, "normals but no depth"),
-        (RELIGHT, {"normal_map": normal_map(), "colour": "red"}, "colour is 'red'; accepted: #"),
+        (RELIGHT, {"normal_map": normal_map(), "colour": "reddish"}, "colour is 'reddish'; accepted: #"),
         (RELIGHT, {"normal_map": normal_map(), "light": "sun"}, "light is 'sun'; accepted: directional, point"),
         (RELIGHT, {"normal_map": normal_map(), "normal_coding": "purple"}, "normal_coding is 'purple'"),
         (RELIGHT, {"normal_map": normal_map(), "specular": float("nan")}, "specular is nan; accepted: 0 to 1"),

@@ -8,7 +8,7 @@ import torch
 from depth_normal.geometry.camera import intrinsics_from_focal_length
 from depth_normal.geometry.effects.fog import FogBank, add_fog, fog_of, fog_transmittance
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.srgb import hex_to_linear, srgb_to_linear
+from depth_normal.geometry.srgb import colour_to_linear, srgb_to_linear
 
 CAMERA = intrinsics_from_focal_length(4.0, 7, 7)
 
@@ -51,7 +51,7 @@ def test_the_sky_is_all_fog():
 def test_light_is_mixed_in_linear_space():
     image = torch.full((1, 3, 1, 2), 0.5)
     half = torch.tensor((0.5, 1.0)).view(1, 1, 1, 2)
-    mixed = add_fog(image, half, hex_to_linear("#ffffff"))
+    mixed = add_fog(image, half, colour_to_linear("#ffffff"))
     assert srgb_to_linear(mixed)[0, 0, 0, 0].item() == pytest.approx(0.5 + 0.5 * srgb_to_linear(torch.tensor(0.5)).item(), abs=1e-5)
     assert torch.equal(mixed[..., 1], image[..., 1]), "what comes through whole is the picture to the bit"
 
@@ -70,7 +70,7 @@ def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="density is -1"):
         fog_transmittance(wall(1), CAMERA, -1)
     with pytest.raises(ValueError, match="six or three hexadecimal digits"):
-        hex_to_linear("grey")
+        colour_to_linear("foggy")
 
 
 def test_a_landscape_has_no_hard_border_where_its_depth_has_none():

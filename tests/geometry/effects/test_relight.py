@@ -10,7 +10,7 @@ from depth_normal.geometry.camera import intrinsics_from_focal_length
 from depth_normal.geometry.effects.lights import Light, LightPlan, light_direction, light_position
 from depth_normal.geometry.effects.relight import relight, roll_off
 from depth_normal.geometry.effects.shadows import cast_shadow
-from depth_normal.geometry.srgb import hex_to_linear, linear_to_srgb, srgb_to_linear
+from depth_normal.geometry.srgb import colour_to_linear, linear_to_srgb, srgb_to_linear
 
 FROM_LEFT = Light(light_direction(180, 0))
 
@@ -277,9 +277,12 @@ def test_a_plan_is_placed_by_the_camera():
         LightPlan("sun")
 
 
-def test_colours_are_read_with_six_or_three_digits():
-    assert hex_to_linear("#fff") == (1, 1, 1) and hex_to_linear(" #F80 ") == hex_to_linear("#ff8800")
-    assert hex_to_linear("#808080")[0] == pytest.approx(to_linear(np.float64(128 / 255)))
-    for bad in ("fff", "#ffff", "#gggggg", "white", "##fff"):
+def test_colours_are_read_as_people_write_them():
+    assert colour_to_linear("#fff") == (1, 1, 1) and colour_to_linear(" #F80 ") == colour_to_linear("#ff8800")
+    assert colour_to_linear("#808080")[0] == pytest.approx(to_linear(np.float64(128 / 255)))
+    assert colour_to_linear("#ff880080") == colour_to_linear("#ff8800"), "a picker's opacity"
+    assert colour_to_linear("White") == colour_to_linear("255,255, 255") == (1, 1, 1)
+    assert colour_to_linear("orange") == colour_to_linear("255,165,0") == colour_to_linear("#ffa500")
+    for bad in ("fff", "#ffff", "#gggggg", "whitish", "##fff", "256,0,0", "1,2", "0.5,0.5,0.5", "", None, "rgb(1,2,3)"):
         with pytest.raises(ValueError, match=r"colour is .*#ffb46b or #fff"):
-            hex_to_linear(bad)
+            colour_to_linear(bad)
