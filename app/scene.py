@@ -164,24 +164,15 @@ def _from_files(arguments: argparse.Namespace, height: int, width: int, fitted: 
 def _from_pictures(arguments: argparse.Namespace, height: int, width: int) -> Estimate:
     """What a depth picture, a normal map or both say."""
     from ..geometry.checks import check_alike
-    from ..geometry.conventions import decode_normal_map
-    from ..geometry.depth_image import image_to_depth
-    from ..geometry.estimate import Estimate
-    from ..utils import resize_map
+    from ..geometry.depth_image import maps_to_estimate
     from .work import read
 
-    maps: dict[str, Any] = {}
-    for name in ("depth", "normal_map"):
-        if (path := getattr(arguments, name)) is None:
-            continue
-        image = read(path)
-        check_alike(str(path), (image.shape[-2], image.shape[-1]), (height, width))
-        image = resize_map(image, height, width)
-        if name == "depth":
-            maps["depth"], maps["quantity"] = image_to_depth(image.mean(1, keepdim=True))
-        else:
-            maps["normals"] = decode_normal_map(image, arguments.coding)
-    return Estimate(**maps)
+    paths = {name: getattr(arguments, name) for name in ("depth", "normal_map")}
+    maps = {name: None if path is None else read(path) for name, path in paths.items()}
+    for name, image in maps.items():
+        if image is not None:
+            check_alike(str(paths[name]), (image.shape[-2], image.shape[-1]), (height, width))
+    return maps_to_estimate(maps["depth"], maps["normal_map"], arguments.coding, height, width)
 
 
 def bits_of(path: Path) -> int:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from torch import Tensor
 
+from ..utils import resize_map
 from .checks import check_choice, check_map
-from .estimate import Quantity
+from .conventions import decode_normal_map
+from .estimate import Estimate, Quantity
 from .render import NEAR
 
 LINEAR_IN = ("disparity", "depth")
@@ -45,3 +48,32 @@ def image_to_depth(
     if nearest == 0:
         raise ValueError("the range begins at 0 m, where disparity is infinite; give the metres of the nearest grey level")
     return 1 / (1 / farthest + (1 / nearest - 1 / farthest) * nearness), Quantity.METRIC_DEPTH
+
+
+def maps_to_estimate(depth: Tensor | None, normal_map: Tensor | None, coding: str, height: int, width: int) -> Estimate:
+    """What maps of any program say of pictures: a depth picture (near = white, disparity), a normal map, or both.
+
+    Args:
+        depth: (B, 3, H, W) in [0, 1], of any size; None = there is none.
+        normal_map: (B, 3, H, W) in [0, 1], of any size; None = there is none.
+        coding: How the normal map stores its vectors.
+        height: Of the pictures.
+        width: Of the pictures.
+
+    Returns:
+        The estimate at that size; where one of the maps is of one picture and the other of several, it is for all of them.
+
+    Raises:
+        ValueError: There is neither, or a coding is unknown.
+    """
+    parts = []
+    if depth is not None:
+        values, quantity = image_to_depth(resize_map(depth, height, width).mean(1, keepdim=True))
+        parts.append(Estimate(values, quantity))
+    if normal_map is not None:
+        parts.append(Estimate(normals=decode_normal_map(resize_map(normal_map, height, width), coding)))
+    batch = max((part.batch for part in parts), default=0)
+    sized = [part if part.batch == batch else part.expanded(batch) for part in parts]
+    if not sized:
+        raise ValueError("there is nothing to light by: link a normal map, a depth picture (near = white), or geometry")
+    return sized[0] if len(sized) == 1 else replace(sized[0], normals=sized[1].normals)

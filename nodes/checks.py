@@ -49,6 +49,24 @@ def check_camera(fov: float, near_far_ratio: float = 0.0) -> None:
     check_range("near_far_ratio", near_far_ratio, 0, MAX_RATIO)
 
 
+def check_count(name: str, found: int, other: str, total: int, *, one_for_all: bool = True) -> None:
+    """Refuses a batch that does not go with another.
+
+    Args:
+        name: What the error calls it.
+        found: How many it holds.
+        other: What the error calls the other batch.
+        total: How many that holds.
+        one_for_all: Whether a single one goes with all of them.
+
+    Raises:
+        ValueError: Says how many there are of each.
+    """
+    if found != total and not (one_for_all and found == 1):
+        accepted = "one for all, or one each" if one_for_all else "one each"
+        raise ValueError(f"{name} holds {found}, {other} {total}; accepted: {accepted}")
+
+
 def check_geometry(value: Any) -> Estimate:
     """Refuses what another pack sends through a socket of the same name.
 

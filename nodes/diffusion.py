@@ -22,7 +22,7 @@ from ..geometry.render import NORMALISATIONS, depth_to_image, normals_to_image
 from ..model_loader.host import progress_bar
 from ..utils import to_pictures, to_planar
 from .batches import geometry_output, to_output
-from .checks import check_geometry, check_network_side
+from .checks import check_count, check_geometry, check_network_side
 from .loading import OTHER_NODES, load_model, options_for
 from .model_list import best_on_disk, by_place, model_widget
 from .sockets import ESTIMATE, GEOMETRY, Inputs, Widget
@@ -364,10 +364,9 @@ def _marigold_options(steps: int, ensemble_size: int, seed: int, tiled: bool) ->
 def _check_depth(geometry: Any, image: Tensor) -> Estimate:
     """Refuses before the run what cannot be compared after it."""
     estimate = check_geometry(geometry)
-    pictures = len(to_planar(image))
-    if estimate.depth is None or estimate.batch != pictures:
-        found = "no depth" if estimate.depth is None else f"{estimate.batch} pictures"
-        raise ValueError(f"the depth to check with holds {found}; expected raw depth of the same {pictures} pictures")
+    if estimate.depth is None:
+        raise ValueError("the geometry to check with holds no depth; expected raw depth of the same pictures")
+    check_count("geometry", estimate.batch, "image", len(to_planar(image)), one_for_all=False)
     return estimate
 
 

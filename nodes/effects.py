@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import repeat
 from typing import Any, ClassVar
 
 import torch
@@ -14,7 +15,7 @@ from ..geometry.effects.depth_mask import MaskChoice
 from ..geometry.effects.depths import UNITS, known_depths
 from ..geometry.estimate import Estimate
 from ..model_loader.host import image_placement
-from ..utils import resize_map, to_rgb
+from ..utils import resize_map, to_planar, to_rgb
 from .batches import counted, joined, to_output
 from .checks import check_geometry
 from .known import NO_DEPTH, check_numbers, depth_input, known_of, masks_of, number_widgets, pictures_with
@@ -134,7 +135,7 @@ class ForegroundCutout:
         )
         pure = "Takes the old background's share out of the colours of the border."
         return {
-            "required": {"image": image_input("The picture to cut, or a batch.")},
+            "required": {"image": image_input("The picture to cut, or a batch. What is transparent in it stays so.")},
             "optional": {
                 "geometry": geometry_input("Raw depth, for where there is no mask. Where it is given, depth is not looked at."),
                 "depth": depth_input("Without geometry and mask: the depth."),
@@ -167,7 +168,7 @@ class ForegroundCutout:
         """One cut-out and its mask a picture."""
         choice = checked_choice(unit, near, far, feather, point_x, point_y, tolerance)
         check_range("edge", edge, 0, MAX_EDGE)
-        pictures = to_rgb(image)
+        pictures, opacity = _straight(image)
         if mask is None and geometry is None and depth is None:
             raise ValueError("there is neither depth nor a mask: link raw depth to geometry, a depth picture to depth, or a mask to mask")
         if mask is not None:
@@ -176,7 +177,8 @@ class ForegroundCutout:
         else:
             chosen = _chosen(pictures, known_of(pictures, geometry, depth), choice)
         shown = Shown()
-        parts = (shown.cutout(*each, edge, decontaminate) for each in counted(chosen, len(pictures)))
+        opaque = repeat(None) if opacity is None else opacity.split(1)
+        parts = (shown.cutout(*each, own, edge, decontaminate) for each, own in zip(counted(chosen, len(pictures)), opaque, strict=False))
         return shown_on_node(joined(parts, len(pictures)), shown.payloads, text=shown.lines)
 
 
@@ -199,10 +201,18 @@ class Shown:
         return (to_output(mask)[..., 0],)
 
     def cutout(
-        self, picture: Tensor, estimate: Estimate | None, mask: Tensor, line: str, edge: float, decontaminate: bool
+        self,
+        picture: Tensor,
+        estimate: Estimate | None,
+        mask: Tensor,
+        line: str,
+        opacity: Tensor | None,
+        edge: float,
+        decontaminate: bool,
     ) -> tuple[Tensor, Tensor]:
-        """The cut-out and its mask as the node hands them on; shown on grey."""
+        """The cut-out and its mask as the node hands them on; shown on grey. What was transparent in the picture stays so."""
         colour, alpha = cut_out(picture, mask, edge, decontaminate)
+        alpha = alpha if opacity is None else alpha * opacity.to(alpha)
         self.add(lambda: torch.lerp(torch.full_like(colour, 0.5), colour, alpha), estimate, line)
         whole = torch.cat((colour, alpha), 1).clamp(0, 1).movedim(1, -1).contiguous().to(*image_placement())
         return whole, to_output(alpha)[..., 0]
@@ -260,6 +270,15 @@ def _chosen(pictures: Tensor, whole: Estimate, choice: MaskChoice) -> Iterator[t
         depths = known_depths(estimate)
         mask = choice.mask(depths)
         yield picture, estimate, mask, choice.words(depths, float(mask.mean()))
+
+
+def _straight(image: Tensor) -> tuple[Tensor, Tensor | None]:
+    """(B, 3, H, W) in [0, 1] as they are under any transparency, and (B, 1, H, W) of how opaque they are; None: wholly."""
+    pictures, planar = to_rgb(image), to_planar(image)
+    if planar.shape[1] < 4:
+        return pictures, None
+    whole = planar.float().clamp(0, 1)
+    return whole[:, :3].contiguous(), whole[:, 3:]
 
 
 def _blank(geometry: Any, depth: Tensor | None) -> Tensor:

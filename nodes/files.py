@@ -18,7 +18,7 @@ from ..geometry.files import FORMATS, SaveOptions, load_estimate, resolve_inside
 from ..model_loader.folders import USER_FOLDERS, user_folder
 from ..utils import to_rgb
 from .batches import geometry_output, one_by_one
-from .checks import check_geometry
+from .checks import check_count, check_geometry
 from .listing import READABLE, geometry_files
 from .live import KEY, MAX_PICTURES, Payload, picture_payload, preview_maps, preview_size
 from .preview import in_words, map_tiles
@@ -223,8 +223,7 @@ def pictures_of(estimate: Estimate, image: Tensor, whole: bool) -> list[Tensor]:
         ValueError: Another number of pictures, or another shape.
     """
     pictures = to_rgb(image)
-    if len(pictures) != estimate.batch:
-        raise ValueError(f"{len(pictures)} pictures for a geometry of {estimate.batch}; give as many")
+    check_count("image", len(pictures), "geometry", estimate.batch, one_for_all=False)
     check_alike("geometry", (estimate.height, estimate.width), (pictures.shape[-2], pictures.shape[-1]))
     return [pictures] if whole else list(pictures.split(1))
 

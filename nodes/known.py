@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..geometry.checks import check_alike, check_range
-from ..geometry.conventions import decode_normal_map
-from ..geometry.depth_image import image_to_depth
+from ..geometry.depth_image import maps_to_estimate
 from ..geometry.estimate import Estimate
 from ..model_loader.host import default_device
 from ..model_loader.room import check_effect_room
-from ..utils import resize_map, to_rgb
+from ..utils import to_rgb
 from .batches import one_by_one
-from .checks import check_geometry
+from .checks import check_count, check_geometry
 from .sockets import Widget
 from .widgets import CODINGS, image_input, number_widget
 
@@ -48,16 +46,12 @@ def known_of(pictures: Tensor, geometry: Any, depth: Tensor | None, normal_map: 
         known_one = check_geometry(geometry)
         check_alike("geometry", (known_one.height, known_one.width), (height, width))
         return _for_batch(known_one, batch, "geometry")
-    known = []
-    if normal_map is not None:
-        normals = decode_normal_map(resize_map(to_rgb(normal_map), height, width), coding)
-        known.append(_for_batch(Estimate(normals=normals), batch, "normal_map"))
-    if depth is not None:
-        values, quantity = image_to_depth(resize_map(to_rgb(depth).mean(1, keepdim=True), height, width))
-        known.append(_for_batch(Estimate(depth=values, quantity=quantity), batch, "depth"))
-    if not known:
-        raise ValueError("there is nothing to light by: link a normal map, a depth picture (near = white), or geometry")
-    return known[0] if len(known) == 1 else replace(known[1], normals=known[0].normals)
+    given = {"depth": depth, "normal_map": normal_map}
+    maps = {name: None if each is None else to_rgb(each) for name, each in given.items()}
+    for name, each in maps.items():
+        if each is not None:
+            check_count(name, len(each), "image", batch)
+    return _for_batch(maps_to_estimate(maps["depth"], maps["normal_map"], coding, height, width), batch, "depth")
 
 
 def masks_of(mask: Any, name: str, total: int, of: str = "image") -> Tensor:
@@ -82,16 +76,14 @@ def masks_of(mask: Any, name: str, total: int, of: str = "image") -> Tensor:
     masks = mask[:, 0] if mask.ndim == 4 and mask.shape[1] == 1 else mask[None] if mask.ndim == 2 else mask
     if masks.ndim != 3 or masks.numel() == 0:
         raise ValueError(f"{name} has shape {tuple(mask.shape)}; expected (batch, height, width) with at least one pixel")
-    if len(masks) not in (1, total):
-        raise ValueError(f"{name} holds {len(masks)} masks, {of} {total} pictures; accepted: one, or one each")
+    check_count(name, len(masks), of, total)
     if not bool((masks == masks).all()):
         raise ValueError(f"{name} holds {int(masks.isnan().sum())} NaN values; every pixel must be a number in [0, 1]")
     return masks[:, None].to(torch.float32).clamp(0, 1)
 
 
 def _for_batch(estimate: Estimate, batch: int, name: str) -> Estimate:
-    if estimate.batch not in (1, batch):
-        raise ValueError(f"{name} holds {estimate.batch} pictures, image {batch}; expected as many, or one for all")
+    check_count(name, estimate.batch, "image", batch)
     return estimate if estimate.batch == batch else estimate.expanded(batch)
 
 

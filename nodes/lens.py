@@ -101,7 +101,7 @@ class Fog:
         """ComfyUI's description of the inputs."""
         sky = "auto: what looks like sky is infinitely far, and all fog. none: there is no sky; choose it indoors."
         return {
-            "required": {"image": image_input("The picture, or a batch.")},
+            "required": {"image": image_input("The picture, or a batch. Values above 1 (HDR) stay above 1 where they shine through.")},
             "optional": {
                 "geometry": geometry_input("Raw depth and the camera. Where it is given, depth is not looked at."),
                 "depth": depth_input("Where there is no geometry."),
@@ -126,7 +126,7 @@ class Fog:
         check_choice("sky", sky, SKIES)
         check_numbers(_FOG_NUMBERS, {"density": density, "start": start, "height_falloff": height_falloff})
         fog, light = FogBank(density, start, height_falloff), colour_to_linear(colour)
-        pictures = to_rgb(image)
+        pictures = bright_pictures(image)
         if geometry is None and depth is None:
             raise ValueError(NO_DEPTH)
         shown = Shown()
@@ -135,7 +135,7 @@ class Fog:
             through, line = fog_of(estimate, picture, fog, sky == "auto")
             result = add_fog(picture, through, light)
             shown.add(lambda: result, estimate, line)
-            return to_output(result), to_output(1 - through)[..., 0]
+            return _unclamped(result), to_output(1 - through)[..., 0]
 
         pairs = counted(sized_pairs(pictures, known_of(pictures, geometry, depth)), len(pictures))
         return shown_on_node(joined((made(*pair) for pair in pairs), len(pictures)), shown.payloads, text=shown.lines)
@@ -217,10 +217,15 @@ class DepthOfField:
             circle, line = focused(estimate, picture, lens)
             result = depth_of_field(picture, circle, blades=int(blades), rotation=rotation, highlights=highlights)
             shown.add(lambda: result, estimate, line)
-            return (result.movedim(1, -1).contiguous().to(*image_placement()),)
+            return (_unclamped(result),)
 
         pairs = counted(sized_pairs(pictures, known_of(pictures, geometry, depth)), len(pictures))
         return shown_on_node(joined((made(*pair) for pair in pairs), len(pictures)), shown.payloads, text=shown.lines)
+
+
+def _unclamped(picture: Tensor) -> Tensor:
+    """(B, 3, H, W) as the IMAGE that nodes hand on, with what is brighter than white."""
+    return picture.movedim(1, -1).contiguous().to(*image_placement())
 
 
 def bright_pictures(image: Tensor) -> Tensor:

@@ -22,10 +22,10 @@ from ..model_loader import Model
 from ..model_loader.host import default_device, image_placement, progress_bar
 from ..utils import resize_picture, to_planar
 from .batches import counted, geometry_output, joined, one_by_one, to_output
-from .checks import check_network_side
+from .checks import check_count, check_network_side
 from .saving import HIDDEN, filled_in, prefix_problem, prefix_widget, save_numbered, shown
 from .sockets import DEPTH_NORMAL_MODEL, FILES, GEOMETRY, TEXTURES, Inputs
-from .surfaces import check_count, normal_map_input, planar, surface_normals
+from .surfaces import normal_map_input, planar, surface_normals
 from .widgets import (
     AUTO,
     CODINGS,
@@ -256,7 +256,7 @@ def _photos(image: Tensor, whole: Estimate | None) -> Tensor:
     pictures = planar(image)
     if whole is None:
         return pictures
-    check_count("image", len(pictures), whole.batch)
+    check_count("image", len(pictures), "the normals", whole.batch)
     check_alike("the normals", (whole.height, whole.width), (pictures.shape[-2], pictures.shape[-1]))
     return resize_picture(pictures, whole.height, whole.width).expand(whole.batch, -1, -1, -1)
 

@@ -13,7 +13,7 @@ from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.render import depth_to_image, normals_to_image
 from ..utils import resize_picture, to_rgb
 from .batches import one_by_one, to_output
-from .checks import check_geometry
+from .checks import check_count, check_geometry
 from .live import MAX_PICTURES, Payload, in_page, picture_payload, preview_maps, preview_size, shown_on_node, temporary_png
 from .sockets import RENDER, Inputs
 from .widgets import geometry_input, image_input
@@ -68,8 +68,8 @@ class PreviewGeometry:
         estimate = check_geometry(geometry)
         count = min(estimate.batch, MAX_PICTURES)
         pictures = None if image is None else to_rgb(image)
-        if pictures is not None and len(pictures) not in (1, estimate.batch):
-            raise ValueError(f"image holds {len(pictures)} pictures, geometry {estimate.batch}; accepted: one, or one for each")
+        if pictures is not None:
+            check_count("image", len(pictures), "geometry", estimate.batch)
         rows, lines, payloads = [], [], []
         for index, part in enumerate(one_by_one(estimate.pictures(0, count))):
             small = preview_maps(part, *preview_size(part.height, part.width))

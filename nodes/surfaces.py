@@ -87,16 +87,6 @@ def surface_normals(normal_map: Tensor | None, coding: str, geometry: Any, mask:
     return whole
 
 
-def check_count(name: str, found: int, batch: int) -> None:
-    """Refuses a batch that is neither as long as that of the normals nor one for all.
-
-    Raises:
-        ValueError: Says how many there are of each.
-    """
-    if found not in (1, batch):
-        raise ValueError(f"{name} holds {found} pictures, the normals {batch}; give as many as these, or one that is for all of them")
-
-
 def upright(known: Estimate) -> Tensor:
     """(B, 3, H, W): the normals of an estimate that has some, in OPENGL axes."""
     assert known.normals is not None

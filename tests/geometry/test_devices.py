@@ -220,6 +220,7 @@ CASES = {
     ),
     "cuts.shared_contrast": (lambda: cuts.shared_contrast(maps(3), maps(3)), None),
     "cuts.CutDetector.push": (lambda: cuts.CutDetector().push(maps(3)), None),
+    "depth_image.maps_to_estimate": (lambda: depth_image.maps_to_estimate(maps(3), maps(3)[:1], "opengl", HEIGHT, WIDTH), None),
     "depth_image.image_to_depth": (lambda: depth_image.image_to_depth(maps(), metric_range=(1.0, 5.0)), None),
     "derive.with_normals": (lambda: derive.with_normals(depth_only(Quantity.DISPARITY)), ONE_BY_ONE),
     "disturbance.measure_disturbance": (lambda: disturbance.measure_disturbance(maps()[:1], maps()[:1]), ONE_BY_ONE),
