@@ -56,6 +56,7 @@ class Stereo:
         "stereoscopic",
         "sbs",
         "side by side",
+        "3d",
         "3d image",
         "3d video",
         "anaglyph",

@@ -8,6 +8,7 @@ const ONLY = {
   directional: ['azimuth', 'elevation'],
   point: ['light_x', 'light_y', 'light_depth'],
 }
+const LOOKS_A_SECOND = 8
 const LAMPS = new Set(['DepthNormal_Relight', 'DepthNormal_Light'])
 
 const isLinked = (node, name) => (node.inputs ?? []).some(input => input.widget?.name === name && input.link != null)
@@ -17,24 +18,23 @@ function arrange(node) {
   const kind = node.widgets?.find(widget => widget.name === KIND)
   if (!kind) return
   const known = kind.value in ONLY && !isLinked(node, KIND)
+  const wanted = Object.entries(ONLY).flatMap(([of, names]) => names.map(name => ({
+    widget: node.widgets.find(each => each.name === name),
+    hidden: known && of !== kind.value && !isLinked(node, name),
+  })))
+  const changed = wanted.filter(({ widget, hidden }) => widget && Boolean(widget.hidden) !== hidden)
+  if (!changed.length) return
   const before = node.computeSize()[1]
-  let changed = false
-  for (const [of, names] of Object.entries(ONLY)) {
-    for (const name of names) {
-      const widget = node.widgets.find(each => each.name === name)
-      const hidden = known && of !== kind.value && !isLinked(node, name)
-      if (!widget || Boolean(widget.hidden) === hidden) continue
-      widget.hidden = hidden
-      widget.options.hidden = hidden
-      changed = true
-    }
-  }
-  if (!changed) return
+  for (const { widget, hidden } of changed) widget.hidden = widget.options.hidden = hidden
   // A node that was as small as it can be stays so.
   const [width, height] = node.size, least = node.computeSize()[1]
   if (height < least || height <= before) node.setSize([width, least])
   node.setDirtyCanvas?.(true, true)
 }
+
+// The kind changes by typing, undo, links and other packs: looking at it misses none of these ways.
+const lamps = new Set()
+setInterval(() => lamps.forEach(arrange), 1000 / LOOKS_A_SECOND)
 
 function chained(object, name, after) {
   const before = object[name]
@@ -49,10 +49,8 @@ app.registerExtension({
   name: 'DepthNormal.LightWidgets',
   nodeCreated(node) {
     if (!LAMPS.has(node.comfyClass ?? node.constructor?.comfyClass)) return
-    const kind = node.widgets?.find(widget => widget.name === KIND)
-    if (kind) chained(kind, 'callback', () => arrange(node))
-    chained(node, 'onConfigure', () => setTimeout(() => arrange(node)))
-    chained(node, 'onConnectionsChange', () => setTimeout(() => arrange(node)))
     arrange(node)
+    chained(node, 'onAdded', () => lamps.add(node))
+    chained(node, 'onRemoved', () => lamps.delete(node))
   },
 })

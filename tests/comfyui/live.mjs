@@ -1,10 +1,12 @@
 // Drags the light on *Relight* in ComfyUI's page, looks at *Preview Geometry*, and prints as JSON what was seen:
-//   PW=.../playwright-core/index.mjs node live.mjs SERVER WORKFLOW.json PICTURE NODES2 SHOTS
-// PICTURE lies in the server's input folder; NODES2 is "true" for Nodes 2.0; SHOTS is a folder for screenshots and the preview's pixels.
+//   PW=.../playwright-core/index.mjs node live.mjs SERVER WORKFLOW.json PICTURE NODES2 SHOTS FILES
+// PICTURE lies in the server's input folder; NODES2 is "true" for Nodes 2.0; SHOTS is a folder for screenshots and the preview's pixels,
+// FILES one with what `files.mjs` uploads.
 import fs from 'node:fs'
 import path from 'node:path'
+import { seenOfFiles } from './files.mjs'
 
-const [server, file, picture, nodes2, shots] = process.argv.slice(2)
+const [server, file, picture, nodes2, shots, files] = process.argv.slice(2)
 const { chromium } = await import(process.env.PW)
 const settings = {
   'Comfy.TutorialCompleted': true, 'Comfy.InstalledVersion': '99.0.0', 'Comfy.Release.Status': 'skip', 'Comfy.Locale': 'en',
@@ -188,5 +190,6 @@ report.scenes = await page.evaluate(async () => {
   return { before, made, left: gpu.scenes.size, lit: views.every(each => each.scene === null && each.frames > 0) }
 })
 report.values = relight.widgets_values
+report.files = await seenOfFiles(page, files, shoot)
 await browser.close()
 console.log(JSON.stringify(report))

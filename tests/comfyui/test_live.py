@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -26,7 +27,10 @@ def seen(request, server, tmp_path_factory):
     shutil.copy(ROOT / "app" / "coffee.jpg", server.base / "input")
     shots = Path(os.environ.get("LIVE_SHOTS") or tmp_path_factory.mktemp("shots"))
     nodes2 = str(request.param).lower()
-    words = ["node", Path(__file__).with_name("live.mjs"), server.address, WORKFLOW, "coffee.jpg", nodes2, shots]
+    files = tmp_path_factory.mktemp("files")
+    np.savez(files / "depth.npz", depth=np.linspace(1, 2, 24 * 32, dtype=np.float32).reshape(24, 32), quantity="metric_depth")
+    cv2.imwrite(str(files / "photo.png"), np.zeros((8, 8, 3), np.uint8))
+    words = ["node", Path(__file__).with_name("live.mjs"), server.address, WORKFLOW, "coffee.jpg", nodes2, shots, files]
     done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout)
@@ -115,3 +119,46 @@ def test_fog_shows_its_picture(seen):
 def test_many_nodes_share_one_context(seen):
     scenes = seen["scenes"]
     assert scenes["made"] == scenes["before"] + 20 and scenes["left"] == scenes["before"] and scenes["lit"]
+
+
+def test_a_file_is_uploaded_and_one_that_holds_nothing_is_not_chosen(seen):
+    files = seen["files"]
+    assert files["before"][:2] == ["(choose a file)"] * 2 and "coffee.jpg" not in files["before"]
+    assert files["dropped"] and files["after"][0] == "depth.npz" and "photo.png" not in files["after"]
+
+
+def test_what_was_saved_is_shown_with_its_place(seen):
+    width, height, line = seen["files"]["saved"]
+    assert (width, height) == (32, 24) and re.match(r"shown/32x24_auto_\d{5}\.exr: metric depth 1 to 2 m", line)
+
+
+def test_a_lamp_shows_what_its_kind_has_and_keeps_the_rest(seen):
+    lamp, angles, place = seen["files"]["lamp"], ["azimuth", "elevation"], ["light_x", "light_y", "light_depth"]
+    others = ["intensity", "light_size", "shadows"]
+    assert lamp["far"] == ["light", "colour", *angles, *others] and lamp["near"] == ["light", "colour", *place, *others]
+    assert lamp["saved"] == ["point", "#ffffff", 135, 40, 0.7, 0.25, 0.6, 1, 0, 0.5]
+    assert {name: lamp["sent"][name] for name in (*angles, *place)} == dict(zip((*angles, *place), lamp["saved"][2:7], strict=True))
+    assert (lamp["kind"], lamp["at"]) == ("color", 1) and 0 <= lamp["taller"] < 60
+    rows = seen["files"]["rows"]
+    assert not rows or ("light_x" in rows and "azimuth" not in rows), "Nodes 2.0"
+
+
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    {
+        "displacement": "NormalToHeight",
+        "height map": "NormalToHeight",
+        "heightmap": "NormalToHeight",
+        "pbr": "NormalToHeight",
+        "z pass": "RenderDepth",
+        "controlnet preprocessor": "MiDaSDepthMap",
+        "3d photo": "DepthParallax",
+        "point cloud": "SaveMesh",
+        "depth to normal": "NormalsFromDepth",
+        "depth to normal map": "NormalsFromDepth",
+        "normals from depth": "NormalsFromDepth",
+    }.items(),
+)
+def test_search_finds_what_people_type(seen, typed, found):
+    first = seen["files"]["search"][typed][: 1 if "normal" in typed else 6]
+    assert f"DepthNormal_{found}" in first

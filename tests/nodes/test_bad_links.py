@@ -59,7 +59,7 @@ MASKED = {
         (torch.ones(1, 4, 4, 1), ValueError, r"mask has shape \(1, 4, 4, 1\)"),
         (torch.ones(1, 0, 4), ValueError, r"mask has shape \(1, 0, 4\)"),
         (torch.full((1, 4, 4), torch.nan), ValueError, "mask holds 16 NaN values"),
-        (torch.ones(2, 4, 4), ValueError, "mask holds 2, .* 1; accepted: one for all, or one each"),
+        (torch.ones(2, 4, 4), ValueError, "mask holds 2 pictures, .* 1; accepted: one for all, or one each"),
     ],
 )
 def test_what_is_no_mask_of_the_pictures_is_named(use, mask, kind, message):

@@ -269,8 +269,8 @@ def test_lbm_normals_that_a_depth_contradicts_are_warned_of(monkeypatch, caplog)
 @pytest.mark.parametrize(
     ("depth", "message"),
     [
-        (Estimate(normals=ball()[0]), "holds no depth; expected raw depth of the same 2 pictures"),
-        (ball()[1], "holds 1 pictures; expected raw depth of the same 2 pictures"),
+        (Estimate(normals=ball()[0]), "holds no depth; expected raw depth of the same pictures"),
+        (ball()[1], "geometry holds 1 pictures, image 2; accepted: one each"),
     ],
 )
 def test_a_depth_that_cannot_be_compared_is_refused_before_the_run(depth, message, no_models, image):

@@ -85,6 +85,17 @@ def test_hdr_stays_hdr_and_other_pictures_stay_within_white():
     assert soft.max() > 1.5
     (soft,) = LENS().execute(picture(), depth=depth_image(), focus=0, blur=15, highlights=4)
     assert soft.max() <= 1
+    fogged, _ = FOG().execute(bright, metres(), density=0.01)
+    assert fogged.max() > 1.5, "light that shines through stays brighter than white"
+    assert FOG().execute(picture(), metres(), density=0.3)[0].max() <= 1
+
+
+def test_what_is_transparent_in_the_picture_stays_so():
+    alpha = torch.ones(1, 48, 48, 1)
+    alpha[:, :, :20], alpha[:, :, 20:24] = 0, 0.5
+    cutout, mask = CUTOUT().execute(torch.cat((picture(), alpha), -1), mask=torch.ones(48, 48))
+    assert torch.equal(cutout[..., 3], mask) and (mask[0] - alpha[0, ..., 0]).abs().max() < 1e-3
+    assert torch.equal(cutout[0, ..., :3], picture()[0]), "the colours are not mixed with white"
 
 
 @pytest.mark.parametrize("node", OF_PICTURES)

@@ -195,7 +195,7 @@ def test_nothing_of_a_batch_stays_where_its_end_cannot_be_placed(comfyui, monkey
 def test_meshes_wear_the_picture(comfyui, format):
     results = SaveGeometry().execute(estimate(2), "mesh", format, image=torch.rand(2, 8, 12, 3))
     assert ("3d" if format == "glb" else "files") in results["ui"] and len(below(comfyui / "output")) == 2
-    with pytest.raises(ValueError, match=r"image holds 1, geometry 2; accepted: one each"):
+    with pytest.raises(ValueError, match=r"image holds 1 pictures, geometry 2; accepted: one each"):
         SaveGeometry().execute(estimate(2), "mesh", format, image=torch.rand(1, 8, 12, 3))
 
 
@@ -205,7 +205,7 @@ def test_the_views_of_one_scene_go_to_one_mesh_with_their_pictures(comfyui):
     (file,) = below(comfyui / "output")
     count = int(estimate(2).depth_valid.sum())
     assert f"element vertex {count}".encode() in (comfyui / "output" / file).read_bytes()
-    with pytest.raises(ValueError, match="image holds 1, geometry 2; accepted: one each"):
+    with pytest.raises(ValueError, match="image holds 1 pictures, geometry 2; accepted: one each"):
         SaveGeometry().execute(scene, "mesh", "ply", image=torch.rand(1, 8, 12, 3))
 
 

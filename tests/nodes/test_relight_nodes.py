@@ -125,7 +125,7 @@ def test_parallax_takes_geometry_with_its_camera_and_holes():
 def test_one_map_serves_a_batch_and_other_counts_are_named():
     (lit,) = RELIGHT().execute(picture(3), normal_map=normal_map(), depth=depth_image())
     assert lit.shape[0] == 3
-    with pytest.raises(ValueError, match="depth holds 2, image 3; accepted: one for all, or one each"):
+    with pytest.raises(ValueError, match="depth holds 2 pictures, image 3; accepted: one for all, or one each"):
         PARALLAX().execute(picture(3), depth=depth_image().repeat(2, 1, 1, 1))
 
 

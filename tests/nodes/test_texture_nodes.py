@@ -94,7 +94,7 @@ def test_black_pixels_of_a_normal_map_are_holes():
         ({}, "link either a normal map or geometry"),
         ({"normal_map": photo(), "geometry": geometry()}, "one of them"),
         ({"normal_map": normal_map(), "mask": torch.zeros(1, 64, 64)}, "mask leaves no normal"),
-        ({"normal_map": normal_map(), "mask": torch.ones(2, 40, 40)}, "mask holds 2 masks, the normals 1"),
+        ({"normal_map": normal_map(), "mask": torch.ones(2, 40, 40)}, "mask holds 2 pictures, the normals 1"),
         ({"normal_map": normal_map(), "borders": "both"}, "free, seamless"),
         ({"geometry": Estimate(bumps(), Quantity.RELATIVE_DEPTH)}, "relative depth without normals"),
         ({"normal_map": torch.zeros(1, 1, 1, 3).expand(1, 16384, 16384, 3)}, "16384x16384 pixels.* 8192x8192 or less"),

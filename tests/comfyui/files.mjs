@@ -1,0 +1,75 @@
+// What the pack adds to nodes that load, save and light, in ComfyUI's page; `live.mjs` calls it at its end.
+
+/** @param {any} page Of playwright. @param {string} folder With depth.npz, photo.png. @param {(name: string) => any} shoot */
+export async function seenOfFiles(page, folder, shoot) {
+  const report = {}
+  await page.evaluate(() => {
+    window.app.graph.clear()
+    window.add = (type, x, y) => {
+      const node = window.LiteGraph.createNode(type)
+      node.pos = [x, y]
+      window.app.graph.add(node)
+      return node
+    }
+    window.loader = window.add('DepthNormal_LoadGeometry', 80, 120)
+    window.fileOf = () => window.loader.widgets.find(widget => widget.name === 'file')
+    window.app.canvas.ds.reset()
+  })
+  report.before = await page.evaluate(() => [window.fileOf().value, ...window.fileOf().options.values])
+
+  // A file by the button, another that holds nothing dropped on the node.
+  await page.setInputFiles('input[data-depth-normal=upload]', `${folder}/depth.npz`)
+  await page.waitForFunction(() => window.fileOf().value === 'depth.npz')
+  const photo = [...(await import('node:fs')).readFileSync(`${folder}/photo.png`)]
+  report.dropped = await page.evaluate(photo => {
+    const dataTransfer = new DataTransfer()
+    dataTransfer.items.add(new File([new Uint8Array(photo)], 'photo.png', { type: 'image/png' }))
+    return window.loader.onDragOver({ dataTransfer }) && window.loader.onDragDrop({ dataTransfer })
+  }, photo)
+  const toast = page.getByText('photo.png holds no depth or normals')
+  await toast.first().waitFor()
+  report.after = await page.evaluate(() => [window.fileOf().value, ...window.fileOf().options.values])
+
+  // What is saved is shown with its place.
+  await page.evaluate(() => {
+    const saver = window.add('DepthNormal_SaveGeometry', 480, 120)
+    window.loader.connect(0, saver, 0)
+    Object.assign(window, { saver, finished: false })
+    saver.widgets.find(widget => widget.name === 'filename_prefix').value = 'shown/%width%x%height%_%Load Geometry.axes%'
+    window.app.api.addEventListener('execution_success', () => { window.finished = true }, { once: true })
+    return window.app.queuePrompt(0)
+  })
+  await page.waitForFunction(() => window.finished)
+  const saved = () => window.saver.widgets.find(widget => widget.name === '$$depth_normal').element.depthNormal.view
+  await page.waitForFunction(`(${saved})().width > 0`)
+  report.saved = await page.evaluate(`((view) => [view.width, view.height, view.line.textContent])((${saved})())`)
+  await shoot('files')
+
+  // A lamp shows the widgets of its kind, keeps all values, and sends them all; its colour is picked.
+  report.lamp = await page.evaluate(async () => {
+    window.app.graph.clear()
+    const node = window.add('DepthNormal_Light', 80, 120), widget = name => node.widgets.find(each => each.name === name)
+    const shown = () => node.widgets.filter(each => !each.hidden && !each.options.hidden).map(each => each.name).filter(name => !name.startsWith('$$'))
+    const rest = () => new Promise(done => setTimeout(done, 400))
+    await rest()
+    const far = shown(), height = node.size[1]
+    widget('light_x').value = 0.7
+    widget('light').value = 'point'
+    await rest()
+    const near = shown(), saved = node.serialize().widgets_values
+    const sent = Object.values((await window.app.graphToPrompt()).output)[0].inputs
+    return { far, near, saved, sent, taller: node.size[1] - height, kind: widget('colour').type, at: node.widgets.indexOf(widget('colour')) }
+  })
+  await page.waitForTimeout(300)
+  report.rows = await page.evaluate(() => document.querySelector('[data-node-id]')?.innerText ?? '')
+  await shoot('lamp')
+
+  // The page's own search.
+  report.search = await page.evaluate(() => {
+    const { nodeSearchService, visibleNodeDefs } = window.app.extensionManager._p._s.get('nodeDef')
+    const names = new Set(visibleNodeDefs.map(each => each.name))
+    const words = ['displacement', 'height map', 'heightmap', 'pbr', 'z pass', 'controlnet preprocessor', '3d photo', 'point cloud', 'depth to normal', 'depth to normal map', 'normals from depth']
+    return Object.fromEntries(words.map(word => [word, nodeSearchService.searchNode(word).filter(each => names.has(each.name)).map(each => each.name)]))
+  })
+  return report
+}
