@@ -26,6 +26,8 @@ function arrange(node) {
   if (!changed.length) return
   const before = node.computeSize()[1]
   for (const { widget, hidden } of changed) widget.hidden = widget.options.hidden = hidden
+  // Nodes 2.0 looks at the options anew when the list of widgets changes.
+  node.widgets.push(node.widgets.pop())
   // A node that was as small as it can be stays so.
   const [width, height] = node.size, least = node.computeSize()[1]
   if (height < least || height <= before) node.setSize([width, least])
