@@ -161,7 +161,7 @@ class LoadGeometry:
         }
 
     @classmethod
-    def VALIDATE_INPUTS(cls, file: str | None) -> bool | str:  # noqa: N802
+    def VALIDATE_INPUTS(cls, file: str | None = NOTHING) -> bool | str:  # noqa: N802
         """Refuses names that leave the folders, and files that are not there, before anything runs.
 
         `None` means that the name comes from another node and is not known yet.
@@ -169,7 +169,7 @@ class LoadGeometry:
         return file is None or problem_of(lambda: _existing(file))
 
     @classmethod
-    def IS_CHANGED(cls, file: str | None, quantity: str = AUTO, axes: str = AUTO) -> str | float:  # noqa: N802
+    def IS_CHANGED(cls, file: str | None = NOTHING, quantity: str = AUTO, axes: str = AUTO) -> str | float:  # noqa: N802
         """Changes when the file does; a name that comes from another node is not known yet, and NaN equals nothing."""
         if file is None:
             return math.nan

@@ -81,3 +81,25 @@ def test_what_a_prompt_leaves_out_is_the_widgets_default(node_id):
             optional = {each["name"] for each in NOW[node_id]["inputs"] if not each["required"]}
             asked = inspect.signature(getattr(node, other)).parameters.values()
             assert not [each.name for each in asked if each.name in optional and each.default is inspect.Parameter.empty]
+
+
+def test_a_socket_of_one_name_is_of_one_type():
+    """`depth` is a depth picture and `geometry` raw numbers, in every node of the pack's own."""
+    types = {}
+    for node_id, node in NODE_CLASS_MAPPINGS.items():
+        if not node_id.startswith("DepthNormal_"):
+            continue
+        sockets = [(each["name"], each["type"]) for each in NOW[node_id]["inputs"] if each["type"] not in INFO.WIDGETS]
+        names = getattr(node, "RETURN_NAMES", [kind.lower() for kind in node.RETURN_TYPES])
+        for name, kind in (*sockets, *zip(names, node.RETURN_TYPES, strict=True)):
+            types.setdefault(name, {}).setdefault(kind, []).append(node_id)
+    assert not {name: kinds for name, kinds in types.items() if len(kinds) > 1}
+    assert set(types["depth"]) == {"IMAGE"} and set(types["geometry"]) == {"DEPTH_NORMAL_GEOMETRY"}
+
+
+def test_nodes_lie_in_folders_of_the_menu():
+    """Nodes that have another pack's id keep its category."""
+    folders = {"Estimate", "Convert", "Render", "Effects", "Textures", "Files"}
+    for node_id, node in NODE_CLASS_MAPPINGS.items():
+        place = node.CATEGORY.removeprefix("Depth & Normals/")
+        assert place in folders if node_id.startswith("DepthNormal_") else place == node.CATEGORY, node_id

@@ -129,7 +129,7 @@ def test_bad_numbers_are_refused():
         MASK().execute(metres(), point_x=2)
     with pytest.raises(ValueError, match="NaN"):
         LENS().execute(picture() * torch.nan, depth=depth_image())
-    with pytest.raises(ValueError, match="mask holds 3 masks, image 1"):
+    with pytest.raises(ValueError, match="mask holds 3 pictures, image 1"):
         CUTOUT().execute(picture(), mask=torch.ones(3, 8, 8))
     with pytest.raises(ValueError, match="geometry holds 2 pictures, image 3"):
         FOG().execute(picture(3), Estimate(torch.ones(2, 1, 8, 8), Quantity.METRIC_DEPTH))

@@ -268,7 +268,7 @@ def test_nothing_is_chosen_until_somebody_does(comfyui):
     SaveGeometry().execute(estimate(), "x", "npz")
     choices, options = LoadGeometry.INPUT_TYPES()["required"]["file"]
     assert options["default"] == choices[0] == files.NOTHING and options[files.UPLOAD] == [".npz", ".exr", ".png", ".pfm"]
-    for said in (LoadGeometry.VALIDATE_INPUTS(files.NOTHING), LoadGeometry.VALIDATE_INPUTS("")):
+    for said in (LoadGeometry.VALIDATE_INPUTS(files.NOTHING), LoadGeometry.VALIDATE_INPUTS(""), LoadGeometry.VALIDATE_INPUTS()):
         assert "no file is chosen: choose one in the widget file, or upload one (.npz, .exr, .png, .pfm)" in said
 
 
