@@ -49,6 +49,7 @@ EXAMPLES = {
         "depth-normal effect depth-of-field a.jpg --out soft.png --model tiny --point 0.5,0.4   # sharp where the point is",
         "depth-normal effect cutout a.jpg --out thing.png --far 35        # the nearest 35 percent, without their background",
         "depth-normal effect fog a.jpg --out fog.jpg --density 0.05       # 5 percent a metre",
+        "depth-normal effect fog photos --out foggy --colour white        # a folder of pictures, each under its own name",
     ),
     "relight": (
         "depth-normal relight a.jpg --out lit.png --model tiny --light 180,20                # low from the left; without a download",

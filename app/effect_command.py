@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from .arguments import DONE, number, point
 from .scene import PICTURES, add_result, add_scene, check_result, read_scene, result_path, say_result, write_picture
+from .several import over_pictures
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,10 +30,10 @@ def add_effect(parser: argparse.ArgumentParser) -> None:
         ("depth-of-field", "the picture through a lens that is wide open", _add_depth_of_field, PICTURES),
     ):
         added = effects.add_parser(name, help=task, description=f"Make {task}.")
-        add_scene(added)
+        add_scene(added, several=True)
         add_result(added, extensions)
         add(added.add_argument_group("the effect"))
-        added.set_defaults(parser=added, run=_effect)
+        added.set_defaults(parser=added, run=over_pictures(_effect))
 
 
 def _add_choice(group: argparse._ArgumentGroup) -> None:

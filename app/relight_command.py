@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .arguments import DONE, number, numbers
 from .scene import add_result, add_scene, check_result, read_scene, result_path, say_result, write_picture
+from .several import over_pictures
 
 if TYPE_CHECKING:
     from ..geometry.effects.lights import LightPlan
@@ -48,7 +49,7 @@ class _OfLamp(argparse.Action):
 
 def add_relight(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `relight`."""
-    add_scene(parser)
+    add_scene(parser, several=True)
     add_result(parser)
     lamps = parser.add_argument_group("lamps, each with what follows it; without any, one from the left above")
     light = "a lamp as far as the sun: 0 right, 90 above, 180 left; then 0 grazing to 90 from the viewer (--light=-30,10 where a - begins)"
@@ -76,7 +77,7 @@ def add_relight(parser: argparse.ArgumentParser) -> None:
     looks.add_argument("--exposure", type=number, default=0.0, metavar="STOPS", help="brighter by so many stops")
     looks.add_argument("--clip", action="store_true", help="clip what is brighter than white, in place of a soft roll-off")
     looks.add_argument("--no-sky", action="store_true", help="shadows fall on what looks like sky, too")
-    parser.set_defaults(run=_relight, lamps=(), of_lamps={})
+    parser.set_defaults(run=over_pictures(_relight), lamps=(), of_lamps={})
 
 
 def _relight(arguments: argparse.Namespace) -> int:

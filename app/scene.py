@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..geometry.estimate import Estimate
+    from .work import Options
 
 CODING_CHOICES = ("opengl", "directx", "opencv", "scannet", "controlnet-normalbae", "controlnet-1.0-normal")
 """Those of `geometry.conventions.NormalMapCoding`, which imports torch; a test compares them."""
@@ -44,9 +45,13 @@ class Scene:
     bits: int
 
 
-def add_scene(parser: argparse.ArgumentParser) -> None:
-    """Adds the picture, and where its depth and normals come from; `read_scene` takes them."""
-    parser.add_argument("picture", type=Path, metavar="PICTURE", help="the picture, as `estimate` takes it")
+def add_scene(parser: argparse.ArgumentParser, several: bool = False) -> None:
+    """Adds the picture, or several for `over_pictures`, and where its depth and normals come from; `read_scene` takes them."""
+    if several:
+        sources = "the picture; or several, folders, patterns, @list.txt, -: then --out is a folder, and depth comes from a model"
+        parser.add_argument("pictures", nargs="+", metavar="PICTURE", help=sources)
+    else:
+        parser.add_argument("picture", type=Path, metavar="PICTURE", help="the picture, as `estimate` takes it")
     group = parser.add_argument_group("where depth and normals come from: files, or else a model")
     geometry = "depth and/or normals of the picture: .npz, .exr, .pfm, or a .png of the node Save Geometry"
     group.add_argument("--geometry", type=Path, metavar="FILE", help=geometry)
@@ -118,21 +123,28 @@ def read_scene(arguments: argparse.Namespace, fitted: bool = True) -> Scene:
     """
     from ..model_loader.load import parse_device
     from ..model_loader.room import check_effect_room
-    from .work import Options, estimate, read
+    from .work import estimate, read
 
-    files = _named_files(arguments)
+    files = named_files(arguments)
     picture = read(arguments.picture)
     height, width = picture.shape[-2:]
     device = parse_device(arguments.device)
     check_effect_room(height, width, device)
     if files:
         return Scene(picture.to(device), _from_files(arguments, height, width, fitted).to(device), bits_of(arguments.picture))
-    options = Options(chosen_model(arguments), arguments.weights, arguments.dtype, arguments.size, arguments.fov)
+    options = scene_options(arguments)
     known = estimate(options.load(arguments.device), picture, options)
     return Scene(picture.to(known.device), known, bits_of(arguments.picture))
 
 
-def _named_files(arguments: argparse.Namespace) -> list[Path]:
+def scene_options(arguments: argparse.Namespace) -> Options:
+    """The model that depth and normals come from, of a parser with `add_scene`."""
+    from .work import Options
+
+    return Options(chosen_model(arguments), arguments.weights, arguments.dtype, arguments.size, arguments.fov)
+
+
+def named_files(arguments: argparse.Namespace) -> list[Path]:
     """The files that depth and normals come from."""
     named = [(name, path) for name in _SOURCES if (path := getattr(arguments, name)) is not None]
     if named and (arguments.model or arguments.weights):

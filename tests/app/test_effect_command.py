@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from depth_normal.app.arguments import DONE, NOTHING_DONE
+from depth_normal.app.arguments import DONE, NOTHING_DONE, SOME_FAILED
 from depth_normal.app.cli import main
 from depth_normal.app.effect_command import UNIT_CHOICES
 from depth_normal.geometry.effects.depths import UNITS
@@ -66,3 +66,27 @@ def test_nothing_is_replaced_and_errors_say_what_to_do(scene, capsys):
     with pytest.raises(SystemExit):
         effect(scene, "mask", "--point", "0.5", "0.4", out="b.png")
     assert "'0.5' is not x,y: 2 numbers with commas between" in capsys.readouterr().err
+
+
+def test_several_pictures_go_to_a_folder(tmp_path, capsys):
+    for name in ("in/a.png", "in/b.jpg", "c.png"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.random.default_rng(0).integers(0, 255, (32, 48, 3), np.uint8)).save(path)
+    (tmp_path / "in" / "bad.png").write_bytes(b"no picture")
+    words = ["effect", "fog", str(tmp_path / "in"), str(tmp_path / "c.png"), "--model", "tiny", "--size", "32"]
+    assert main([*words, "--out", str(tmp_path / "fog")]) == SOME_FAILED
+    assert sorted(path.name for path in (tmp_path / "fog").rglob("*.*")) == ["a.png", "b.jpg", "c.png"]
+    said = capsys.readouterr()
+    assert "bad.png: " in said.err and said.out.count("fog over") == 3
+    assert main([*words, "--out", str(tmp_path / "fog")]) == NOTHING_DONE, "they are there"
+    assert (
+        main(["effect", "mask", str(tmp_path / "in"), "--model", "tiny", "--size", "32", "--out", str(tmp_path / "masks")]) == SOME_FAILED
+    )
+    assert sorted(path.suffix for path in (tmp_path / "masks").rglob("*.*")) == [".png", ".png"]
+    for options, message in (
+        (("--out", str(tmp_path / "one.png")), "several pictures are named; give --out a folder"),
+        (("--out", str(tmp_path / "d"), "--depth", str(tmp_path / "c.png")), "c.png is of one picture, and several are named"),
+    ):
+        assert main(["effect", "fog", str(tmp_path / "in"), *options]) == NOTHING_DONE
+        assert message in capsys.readouterr().err
