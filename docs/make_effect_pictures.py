@@ -39,7 +39,7 @@ def main() -> None:
         ("DepthOfField", [image, near, far]),
     ):
         save(ROOT / "web" / "docs" / f"DepthNormal_{node}" / "example.jpg", [at_size(each) for each in shown])
-    save(ROOT / "workflows" / "Depth_of_Field.jpg", [at_size(each)[:, 90:370] for each in (image, near)])
+    save(ROOT / "workflows" / "Depth of Field.jpg", [at_size(each)[:, 90:370] for each in (image, near)])
 
 
 def on_checks(cutout: torch.Tensor) -> torch.Tensor:

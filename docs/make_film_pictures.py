@@ -20,7 +20,7 @@ WORKFLOWS = DOCS.parent.parent / "workflows"
 FRAMES, SHOWN = 24, (2, 12, 22)
 THUMBNAIL = (560, 320)
 # What is asked for, the node that makes it in ComfyUI, its workflow
-MADE = (("depth", "DepthOfVideo", "Video_Depth"), ("normals", "NormalsOfVideo", "Video_Normals"))
+MADE = (("depth", "DepthOfVideo", "Video Depth"), ("normals", "NormalsOfVideo", "Video Normals"))
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Makes the pictures of Preview Geometry's help page and of the workflow Relight_Live, from the demo's photograph by tiny.
+"""Makes the pictures of Preview Geometry's help page and of the workflow Relight Live, from the demo's photograph by tiny.
 
 python docs/make_live_pictures.py
 """
@@ -20,7 +20,7 @@ from depth_normal.nodes.relight import Relight
 from depth_normal.utils import as_batch, to_image
 
 ROOT = Path(__file__).resolve().parent.parent
-WORKFLOW = ROOT / "workflows" / "Relight_Live.json"
+WORKFLOW = ROOT / "workflows" / "Relight Live.json"
 
 
 def main() -> None:

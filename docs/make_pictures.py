@@ -37,7 +37,7 @@ def main() -> None:
     photo = as_batch(read_picture(DEMO_PICTURE))
     shown = tiny_maps(photo)
     save(ROOT / "docs" / "images" / "photo_depth_normals.jpg", shown)
-    save(ROOT / "workflows" / "Tiny_Preview.jpg", [picture[:, 100:380] for picture in shown[1:]])
+    save(ROOT / "workflows" / "Tiny Preview.jpg", [picture[:, 100:380] for picture in shown[1:]])
     save_stereo(photo)
     save_large(photo)
     save_uses(photo)
@@ -63,14 +63,14 @@ def save_stereo(photo: torch.Tensor) -> None:
         ROOT / "web" / "docs" / "DepthNormal_Stereo" / "example.jpg",
         [at_size(depth_to_image(estimate.depth, estimate.quantity)), anaglyph, halves],
     )
-    save(ROOT / "workflows" / "Stereo.jpg", [anaglyph])
+    save(ROOT / "workflows" / "Stereo 3D.jpg", [anaglyph])
 
 
 def save_large(photo: torch.Tensor) -> None:
     """Writes the normals that tiles give a photograph, beside those of one pass."""
     model = depth_normal.load_model("tiny")
     maps = (model.estimate(photo, tiles=tiles).normals for tiles in (0, 3))
-    save(ROOT / "workflows" / "Large_Picture.jpg", [at_size(encode_normal_map(normals))[:, 60:340] for normals in maps])
+    save(ROOT / "workflows" / "Large Picture.jpg", [at_size(encode_normal_map(normals))[:, 60:340] for normals in maps])
 
 
 def save_uses(photo: torch.Tensor) -> None:
@@ -87,9 +87,9 @@ def save_uses(photo: torch.Tensor) -> None:
     save(ROOT / "web" / "docs" / "DepthNormal_Relight" / "example.jpg", [at_size(photo), sun, lamp])
     save(ROOT / "web" / "docs" / "DepthNormal_DepthParallax" / "example.jpg", [depth, *moved])
     for workflow, shown in (
-        ("Geometry_Normals_Relight", [normals, sun]),
+        ("Geometry to Normals and Light", [normals, sun]),
         ("Relight", [at_size(photo), lamp]),
-        ("Depth_Parallax", moved),
+        ("Depth Parallax", moved),
     ):
         save(ROOT / "workflows" / f"{workflow}.jpg", [picture[:, 100:380] for picture in shown])
 
@@ -101,7 +101,7 @@ def save_examples(photo: torch.Tensor, model: depth_normal.Model) -> None:
     shown, depth, normals = map(at_size, (photo, depth_to_image(estimate.depth, estimate.quantity), old))
     save(ROOT / "web" / "docs" / "MiDaS-DepthMapPreprocessor" / "example.jpg", [shown, depth])
     save(ROOT / "web" / "docs" / "MiDaS-NormalMapPreprocessor" / "example.jpg", [shown, normals])
-    save(ROOT / "workflows" / "MiDaS_Depth-Normal_Map.jpg", [picture[:, 100:380] for picture in (depth, normals)])
+    save(ROOT / "workflows" / "MiDaS Depth and Normal Map.jpg", [picture[:, 100:380] for picture in (depth, normals)])
 
 
 def at_size(picture: torch.Tensor, height: int = 320) -> np.ndarray:

@@ -27,7 +27,7 @@ PANEL = 256
 
 
 def main() -> None:
-    """Writes docs/images/wall.jpg, docs/images/pbr_maps.jpg, the thumbnail of PBR_Textures and the pages' pictures."""
+    """Writes docs/images/wall.jpg, docs/images/pbr_maps.jpg, the thumbnail of PBR Textures and the pages' pictures."""
     photo = wall()
     write(ROOT / "docs/images/wall.jpg", photo)
     options = PbrOptions(borders=SEAMLESS)
@@ -37,7 +37,7 @@ def main() -> None:
     normal = encode_normal_map(maps.normals)
     panels = [photo, maps.height, normal, maps.occlusion, maps.bend.curvature]
     write(ROOT / "docs/images/pbr_maps.jpg", strip(panels))
-    write(ROOT / "workflows/PBR_Textures.jpg", grid(panels))
+    write(ROOT / "workflows/PBR Textures.jpg", grid(panels))
     pages = {
         "NormalToHeight": (normal, maps.height),
         "HeightToNormal": (maps.height, normal),

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 HELPED, PICTURE = "DepthNormal_MiDaSNormalMap", "MiDaS-NormalMapPreprocessor/example.jpg"
-EXAMPLE = ROOT / "workflows" / "MiDaS_Depth-Normal_Map.json"
+EXAMPLE = ROOT / "workflows" / "MiDaS Depth and Normal Map.json"
 PAGE = ROOT / "web" / "docs" / f"{HELPED}.md"
 OLD = {
     "BAE-NormalMapPreprocessor": {"resolution": 768},

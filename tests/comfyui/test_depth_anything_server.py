@@ -195,7 +195,7 @@ def test_a_file_that_is_not_there_is_named(tiny_server, picture):
 
 
 def test_the_v2_workflow(run_workflow, here, image, tiny_server):
-    previews = run_workflow(workflow("Depth_Anything_V2"), '2.precision="float32"', '3.precision="float32"')
+    previews = run_workflow(workflow("Depth Anything V2"), '2.precision="float32"', '3.precision="float32"')
     assert not run_workflow.notes, "a widget without a saved value"
     (expected,) = NODES[V2]().execute(image, ckpt_name="depth_anything_v2_vits.pth", precision="float32")
     depth, normals = previews["6"], previews["7"]
@@ -206,7 +206,7 @@ def test_the_v2_workflow(run_workflow, here, image, tiny_server):
 
 def test_the_v3_workflow(run_workflow, here, image, tiny_server):
     assert DEFAULT_FOV == 55
-    previews = run_workflow(workflow("Depth_Anything_V3"), '2.precision="float32"')
+    previews = run_workflow(workflow("Depth Anything 3 in Metres"), '2.precision="float32"')
     assert not run_workflow.notes
     depth, normals = previews["6"], previews["7"]
     estimate = load_model("depth-anything-3-metric-large", "float32").estimate(image.movedim(-1, 1))
@@ -216,7 +216,7 @@ def test_the_v3_workflow(run_workflow, here, image, tiny_server):
     expected = np.where(trusted, (nearness - low) / (high - low), 0)
     assert trusted.mean() > 0.05 and (np.abs(depth[..., 0] - expected * 255) > 2).mean() < 0.005
     assert normals.shape == (HEIGHT, WIDTH, 3) and normals[trusted][:, 2].mean() > 127
-    narrow = run_workflow(workflow("Depth_Anything_V3"), '2.precision="float32"', "3.fov=20.0")
+    narrow = run_workflow(workflow("Depth Anything 3 in Metres"), '2.precision="float32"', "3.fov=20.0")
     assert np.abs(narrow["6"] - depth).max() <= 2, "the metres grow, the picture of their range does not"
     assert np.abs(narrow["7"] - normals).max() > 20, "a narrower camera sees the same shape elsewhere"
 
@@ -242,7 +242,7 @@ def test_the_metres_of_a_known_camera(tiny_server, here, picture, image):
 
 @pytest.mark.parametrize("exr", [False, True], ids=["as published", "EXR unmuted"])
 def test_the_zoe_workflow(run_workflow, here, image, tiny_server, comfyui_python, tmp_path, exr):
-    path = workflow("ZoeDepth_Metric")
+    path = workflow("ZoeDepth in Metres")
     if exr:
         if subprocess.run([comfyui_python, "-c", "import OpenEXR"], capture_output=True, check=False).returncode:
             pytest.skip("EXR files need the package OpenEXR in ComfyUI's own Python, which has none")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-WORKFLOW = ROOT / "workflows" / "Relight_Live.json"
+WORKFLOW = ROOT / "workflows" / "Relight Live.json"
 pytestmark = [pytest.mark.comfyui, pytest.mark.browser]
 
 

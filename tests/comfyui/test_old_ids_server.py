@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNNER, OTHER = Path(__file__).with_name("run_workflow.py"), Path(__file__).with_name("other_pack.py")
-WORKFLOW = ROOT / "workflows" / "MiDaS_Depth-Normal_Map.json"
+WORKFLOW = ROOT / "workflows" / "MiDaS Depth and Normal Map.json"
 OLD, OWN = "MiDaS-NormalMapPreprocessor", "DepthNormal_MiDaSNormalMap"
 NODES = ("2", "3")
 ZOE, LEFT = "Zoe-DepthMapPreprocessor", "DepthAnythingV2Preprocessor"
@@ -91,7 +91,7 @@ def test_a_workflow_of_before_the_own_ids_and_the_own_type_runs(server, tmp_path
     """As this pack itself saved them: old ids, and geometry under the type's first name."""
     from depth_normal.nodes.old_ids import OWN_IDS
 
-    for name, models, changed in (("Tiny_Preview", (), "DEPTH_NORMAL_GEOMETRY"), (WORKFLOW.stem, NODES, OWN)):
+    for name, models, changed in (("Tiny Preview", (), "DEPTH_NORMAL_GEOMETRY"), (WORKFLOW.stem, NODES, OWN)):
         now = (ROOT / "workflows" / f"{name}.json").read_text()
         saved = now.replace('"DEPTH_NORMAL_GEOMETRY"', '"GEOMETRY"')
         for old, own in OWN_IDS.items():

@@ -59,7 +59,7 @@ def test_describing_the_nodes_creates_nothing(server):
 
 
 def test_the_bundled_workflow_runs(server, picture, tmp_path):
-    workflow = ROOT / "workflows" / "MiDaS_Depth-Normal_Map.json"
+    workflow = ROOT / "workflows" / "MiDaS Depth and Normal Map.json"
     image = server.base / "input" / picture
     words = ["--image", image, "--out", tmp_path, "--server", server.address, "--set", f'2.model="{SMALL}"', "--set", f'3.model="{SMALL}"']
     run = subprocess.run([sys.executable, RUNNER, workflow, *map(str, words)], capture_output=True, text=True)
@@ -86,7 +86,7 @@ def test_prompts_of_old_scripts_run(server, picture, node, widgets):
 
 
 def test_a_graph_saved_before_resolution_existed_opens(server, picture, tmp_path):
-    saved = json.loads((ROOT / "workflows" / "MiDaS_Depth-Normal_Map.json").read_text())
+    saved = json.loads((ROOT / "workflows" / "MiDaS Depth and Normal Map.json").read_text())
     for node in saved["nodes"]:
         if node["type"] in (OWN_NORMAL, OWN_DEPTH):
             node["type"] = NORMAL if node["type"] == OWN_NORMAL else DEPTH
@@ -165,11 +165,11 @@ def test_bad_widget_values_are_refused_before_the_run(server, picture, bad):
 @pytest.mark.parametrize(
     ("workflow", "settings", "count"),
     [
-        ("Geometry_Normals_Relight", ('2.model="midas-v2.1-small"',), 3),
+        ("Geometry to Normals and Light", ('2.model="midas-v2.1-small"',), 3),
         ("Relight", (), 1),
-        ("Depth_Parallax", (), 1),
-        ("Depth_of_Field", (), 1),
-        ("Stereo", (), 1),
+        ("Depth Parallax", (), 1),
+        ("Depth of Field", (), 1),
+        ("Stereo 3D", (), 1),
     ],
 )
 def test_the_workflows_that_use_the_maps_run(server, picture, tmp_path, workflow, settings, count):

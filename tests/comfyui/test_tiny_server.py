@@ -14,7 +14,7 @@ pytestmark = pytest.mark.comfyui
 
 @pytest.mark.parametrize(
     ("workflow", "settings"),
-    [("MiDaS_Depth-Normal_Map", ('2.model="tiny"', '3.model="tiny"')), ("Tiny_Preview", ()), ("Large_Picture", ())],
+    [("MiDaS Depth and Normal Map", ('2.model="tiny"', '3.model="tiny"')), ("Tiny Preview", ()), ("Large Picture", ())],
 )
 def test_a_workflow_runs_without_any_model_file(bare_server, photo, tmp_path, workflow, settings):
     picture = bare_server.base / "input" / "astronaut.png"
@@ -36,7 +36,7 @@ def test_a_workflow_runs_without_any_model_file(bare_server, photo, tmp_path, wo
 def test_a_photograph_becomes_a_material_without_any_model_file(bare_server, tmp_path):
     words = ["--image", ROOT / "docs" / "images" / "wall.jpg", "--out", tmp_path, "--server", bare_server.address]
     run = subprocess.run(
-        [sys.executable, RUNNER, ROOT / "workflows" / "PBR_Textures.json", *map(str, words)], capture_output=True, text=True, check=False
+        [sys.executable, RUNNER, ROOT / "workflows" / "PBR Textures.json", *map(str, words)], capture_output=True, text=True, check=False
     )
     assert run.returncode == 0 and "PROBLEM" not in run.stdout, run.stdout + run.stderr
     maps = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in tmp_path.rglob("*.png")]

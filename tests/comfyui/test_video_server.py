@@ -23,7 +23,7 @@ RUNNER = Path(__file__).with_name("run_workflow.py")
 pytestmark = pytest.mark.comfyui
 
 
-@pytest.mark.parametrize("workflow", ["Video_Depth", "Video_Normals"])
+@pytest.mark.parametrize("workflow", ["Video Depth", "Video Normals"])
 def test_a_video_workflow_runs_as_published(bare_server, tmp_path, workflow):
     film = write_film(
         bare_server.base / "input" / "example.mp4", moving_ball(30), codec="libx264", options={"crf": "1"}, sound=(1.2, "aac")
@@ -35,7 +35,7 @@ def test_a_video_workflow_runs_as_published(bare_server, tmp_path, workflow):
     (made,) = (bare_server.base / "output" / "video").glob(f"{workflow}_*.mp4")
     pictures, found = (torch.stack([frame.picture() for frame in read_frames(path)]) for path in (film, made))
     parts = list(estimate_film(load_model("tiny"), iter(pictures.split(8)), derive=with_normals))
-    if workflow == "Video_Depth":
+    if workflow == "Video Depth":
         truth = depth_to_image(torch.cat([part.depth for part in parts]), parts[0].quantity, normalisation="running")
     else:
         truth = torch.cat([normals_to_image(part.normals) for part in parts])

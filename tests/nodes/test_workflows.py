@@ -1,14 +1,23 @@
-"""The published workflows, read as files: what they save fits the nodes as they are now."""
+"""The published workflows, read as files: what they save fits the nodes as they are now, and they are laid out to be read."""
 
 import json
+import math
+import re
+from collections.abc import Iterator
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import pytest
 
 from depth_normal import NODE_CLASS_MAPPINGS
+from depth_normal.annotators.registry import MODELS
 
-WORKFLOWS = sorted((Path(__file__).resolve().parents[2] / "workflows").glob("*.json"))
+ROOT = Path(__file__).resolve().parents[2]
+WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 SIMPLE = ("INT", "FLOAT", "STRING", "BOOLEAN", "COLOR")
+NAMES = {"depth_anything_v2_vits.pth": "depth-anything-v2-small", "DepthNormal_BAENormalMap": "bae-normal"}
+TITLE, SLOT, FIRST_SLOT = 30, 20, 14
+each_workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 
 
 def widgets(node_type: str) -> dict[str, tuple]:
@@ -37,8 +46,117 @@ def test_a_value_is_saved_for_every_widget(node):
     assert {each["name"] for each in node["inputs"] if "widget" in each} <= set(expected)
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+@each_workflow
+def test_links_and_sockets_say_the_same(path):
+    graph = json.loads(path.read_text())
+    nodes = {node["id"]: node for node in graph["nodes"]}
+    for number, source, out, target, into, kind in graph["links"]:
+        assert number in nodes[source]["outputs"][out]["links"] and nodes[source]["outputs"][out]["type"] == kind
+        assert nodes[target]["inputs"][into]["link"] == number
+    linked = [each["link"] for node in graph["nodes"] for each in node.get("inputs", []) if each.get("link")]
+    assert sorted(linked) == sorted(link[0] for link in graph["links"])
+
+
+@each_workflow
 def test_notes_are_read_on_their_colour(path):
     """Nodes 2.0 writes inline code in blue on the note's brown: words that matter are bold."""
-    notes = [node["widgets_values"][0] for node in json.loads(path.read_text())["nodes"] if "Note" in node["type"]]
-    assert notes and not any("`" in text for text in notes)
+    assert "`" not in note(path)
+
+
+@each_workflow
+def test_a_note_is_short_and_says_what_to_do(path):
+    text = note(path)
+    assert text.startswith("## ") and len(text.split()) <= 190
+    assert re.search(r"^1\. \*\*Load (Image|Video)\*\*: choose ", text, re.M) and "Press **Run**" in text
+
+
+@each_workflow
+def test_a_note_says_size_and_licence_of_every_model(path):
+    text = note(path)
+    values = (value for node in json.loads(path.read_text())["nodes"] for value in [node["type"], *(node.get("widgets_values") or [])])
+    models = {NAMES.get(value, value) for value in values if isinstance(value, str)} & set(MODELS)
+    for model in models:
+        spec = MODELS[model]
+        assert model in text and spec.size_in_words in text, model
+        licence = spec.licence.replace("CC-BY", "CC BY").replace("-NC-4", " NC 4")
+        assert any(word in text.replace("-NC", " NC") for word in (licence, "code MIT, trained on ScanNet")), spec.licence
+    assert ("**Needs nothing**" in text) == (models <= {"tiny"} or path.stem == "Compare Models")
+
+
+@each_workflow
+def test_titles_are_words(path):
+    """The template browser shows the file's name."""
+    assert re.fullmatch(r"[A-Z][\w, ]+", path.stem) and "_" not in path.stem
+
+
+def test_the_page_orders_every_workflow():
+    listed = re.findall(r"'([^']+)'", (ROOT / "web" / "templates.js").read_text().partition("ORDER = [")[2].partition("]")[0])
+    assert sorted(listed) == sorted(path.stem for path in WORKFLOWS) and listed[0] == "Tiny Preview"
+
+
+@each_workflow
+def test_nodes_stand_apart(path):
+    """On the canvas and in Nodes 2.0, where the sizes that are saved hold too; a run's words make a node larger."""
+    boxes = placed(json.loads(path.read_text()))
+    for (one, first), (other, second) in combinations(boxes.items(), 2):
+        apart = first[0] > second[2] + 30 or second[0] > first[2] + 30 or first[1] > second[3] + 30 or second[1] > first[3] + 30
+        assert apart, (one, other)
+
+
+@each_workflow
+def test_links_lead_to_the_right_and_behind_no_node(path):
+    graph = json.loads(path.read_text())
+    boxes = placed(graph)
+    for link in graph["links"]:
+        for start, end in pairwise(way(graph, link)):
+            assert start[0] < end[0], link
+            for x, y in curve(start, end):
+                behind = {
+                    number
+                    for number, (left, top, right, bottom) in boxes.items()
+                    if left + (inset := SLOT * (number in (link[1], link[3]))) < x < right - inset and top < y < bottom
+                }
+                assert not behind, (link, behind)
+
+
+def note(path: Path) -> str:
+    (text,) = (node["widgets_values"][0] for node in json.loads(path.read_text())["nodes"] if "Note" in node["type"])
+    return text
+
+
+def placed(graph: dict) -> dict[int, tuple[float, float, float, float]]:
+    """Left, top, right and bottom of each node, its title included."""
+    return {
+        node["id"]: (x, y - TITLE, x + width, y + height)
+        for node in graph["nodes"]
+        for (x, y), (width, height) in [(node["pos"], node["size"])]
+    }
+
+
+def way(graph: dict, link: list) -> list[tuple[float, float]]:
+    """The points that a link passes: its sockets, and where it is led in between."""
+    number, source, out, target, into, _ = link
+    nodes = {node["id"]: node for node in graph["nodes"]}
+    points = {point["id"]: point for point in graph["extra"].get("reroutes", [])}
+    parents = {each["id"]: each["parentId"] for each in graph["extra"].get("linkExtensions", [])}
+    led, parent = [], parents.get(number)
+    while parent:
+        led.insert(0, tuple(points[parent]["pos"]))
+        parent = points[parent].get("parentId")
+    (x, y), (width, _) = nodes[source]["pos"], nodes[source]["size"]
+    sockets = [each for each in nodes[target]["inputs"] if "widget" not in each]
+    wanted = nodes[target]["inputs"][into]
+    # A socket of a widget stands lower, beside it: somewhere near is near enough.
+    row = sockets.index(wanted) if wanted in sockets else len(sockets) + 2
+    left, top = nodes[target]["pos"]
+    return [(x + width, y + FIRST_SLOT + SLOT * out), *led, (left, top + FIRST_SLOT + SLOT * row)]
+
+
+def curve(start: tuple[float, float], end: tuple[float, float]) -> Iterator[tuple[float, float]]:
+    """The page's spline between two points."""
+    reach = math.dist(start, end) / 4
+    points = (start, (start[0] + reach, start[1]), (end[0] - reach, end[1]), end)
+    for step in range(51):
+        t = step / 50
+        weights = ((1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t * t * (1 - t), t**3)
+        yield tuple(sum(weight * point[axis] for weight, point in zip(weights, points, strict=True)) for axis in (0, 1))
