@@ -37,7 +37,6 @@ def main() -> None:
     photo = as_batch(read_picture(DEMO_PICTURE))
     shown = tiny_maps(photo)
     save(ROOT / "docs" / "images" / "photo_depth_normals.jpg", shown)
-    save(ROOT / "workflows" / "Tiny Preview.jpg", [picture[:, 100:380] for picture in shown[1:]])
     save_stereo(photo)
     save_large(photo)
     save_uses(photo)

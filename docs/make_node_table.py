@@ -1,0 +1,201 @@
+"""Writes docs/nodes.md: node for node, what a user is told about each, beside comfyui_controlnet_aux's and ComfyUI's own nodes.
+
+    python docs/make_node_table.py                                              (a test compares the page with it)
+    python docs/make_node_table.py --aux CHECKOUT --comfyui PYTHON_PACKAGES --object-info FILE.json     (reads the others anew)
+
+What the others have is kept in docs/other_nodes.json. A cell counts what is there: tooltips of inputs, locales, workflows that use the node.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeAlias
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE, OTHERS = ROOT / "docs" / "nodes.md", ROOT / "docs" / "other_nodes.json"
+AUX_FILES = ("midas", "zoe", "depth_anything", "depth_anything_v2", "leres", "normalbae", "dsine", "metric3d")
+CORE = re.compile(r"^(Load)?(MoGe|DA3)|^LotusConditioning$")
+HEAD = "| node | description | tooltips | help | search words | locales | template | test |"
+# What does the same, or the nearest there is: aux id, our id.
+SAME = {
+    "MiDaS-NormalMapPreprocessor": "DepthNormal_MiDaSNormalMap",
+    "MiDaS-DepthMapPreprocessor": "DepthNormal_MiDaSDepthMap",
+    "Zoe-DepthMapPreprocessor": "DepthNormal_ZoeDepthMap",
+    "DepthAnythingPreprocessor": "DepthNormal_DepthAnything",
+    "Zoe_DepthAnythingPreprocessor": "DepthNormal_ZoeDepthAnything",
+    "DepthAnythingV2Preprocessor": "DepthNormal_DepthAnythingV2",
+    "LeReS-DepthMapPreprocessor": "DepthNormal_LeReSDepthMap",
+    "BAE-NormalMapPreprocessor": "DepthNormal_BAENormalMap",
+    "DSINE-NormalMapPreprocessor": "DepthNormal_DSINENormalMap",
+    "Metric3D-DepthMapPreprocessor": "DepthNormal_Metric3DDepthMap",
+    "Metric3D-NormalMapPreprocessor": "DepthNormal_Metric3DNormalMap",
+    "LoadMoGeModel": "DepthNormal_LoadModel",
+    "LoadDA3Model": "DepthNormal_LoadModel",
+    "MoGeInference": "DepthNormal_EstimateGeometry",
+    "MoGePanoramaInference": "",
+    "DA3Inference": "DepthNormal_EstimateGeometry",
+    "MoGeRender": "DepthNormal_RenderDepth",
+    "DA3Render": "DepthNormal_RenderDepth",
+    "MoGePointMapToMesh": "DepthNormal_SaveMesh",
+    "DA3GeometryToMesh": "DepthNormal_SaveMesh",
+    "DA3GeometryToPointCloud": "DepthNormal_SaveMesh",
+    "LotusConditioning": "DepthNormal_LotusDepth",
+}
+TESTED = {True: "yes", False: "-", None: "?"}
+Facts: TypeAlias = dict[str, Any]
+
+
+def main() -> None:
+    """Writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--aux", type=Path, help="a git checkout or mirror of comfyui_controlnet_aux")
+    parser.add_argument("--comfyui", type=Path, help="the site-packages of a ComfyUI")
+    parser.add_argument("--object-info", type=Path, help="what its server answers to /object_info")
+    arguments = parser.parse_args()
+    if arguments.aux:
+        info = json.loads(arguments.object_info.read_text())
+        others = {"aux": aux_facts(arguments.aux), "core": core_facts(arguments.comfyui, info)}
+        OTHERS.write_text(json.dumps(others, indent=1) + "\n", encoding="utf-8")
+    PAGE.write_text(page(), encoding="utf-8")
+
+
+def page() -> str:
+    """The page as Markdown."""
+    from depth_normal import NODE_CLASS_MAPPINGS
+
+    others = json.loads(OTHERS.read_text(encoding="utf-8"))
+    own = [node for node in NODE_CLASS_MAPPINGS if node.startswith("DepthNormal_") or node == "AIO_Preprocessor"]
+    beside = []
+    for name, facts in (("comfyui_controlnet_aux", others["aux"]), ("ComfyUI", others["core"])):
+        version = facts.pop("version")
+        beside += [f"## Beside {name} {version}", "", HEAD.replace("| node |", "| node | whose |"), f"|{' --- |' * 9}"]
+        for node, fact in facts.items():
+            beside.append(row(fact["name"], fact, name))
+            if twin := SAME[node]:
+                beside.append(row(display_name(twin), own_facts(twin), "**ours**"))
+        beside.append("")
+    lines = [
+        "# What each node tells its user",
+        "",
+        "Written by `python docs/make_node_table.py` from the nodes themselves and from the others' source. *tooltips*: how many of the inputs have one.",
+        "*help*: a page behind the node's *i*. *search words*: what finds the node besides its name. *locales*: languages beside English. *template*: workflows",
+        "that come with the pack and use the node. *test*: a test names it (`?`: not looked at). An old id is the same class as its twin, with the same of everything.",
+        "",
+        *beside,
+        "## All nodes of this pack",
+        "",
+        HEAD,
+        f"|{' --- |' * 8}",
+        *(row(display_name(node), own_facts(node)) for node in own),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def row(name: str, facts: Facts, *columns: str) -> str:
+    """One line of a table."""
+    said = [
+        f"{facts['tooltips']} of {facts['inputs']}",
+        *(str(facts[key]) if facts[key] else "-" for key in ("help", "words", "locales", "templates")),
+    ]
+    return f"| {' | '.join([name, *columns, 'yes' if facts['description'] else '-', *said, TESTED[facts['test']]])} |"
+
+
+def display_name(node: str) -> str:
+    """What the page calls a node of ours."""
+    from depth_normal import NODE_DISPLAY_NAME_MAPPINGS
+
+    return NODE_DISPLAY_NAME_MAPPINGS[node]
+
+
+def own_facts(node: str) -> Facts:
+    """What is there of a node of ours."""
+    from depth_normal import NODE_CLASS_MAPPINGS
+    from depth_normal.nodes.old_ids import OWN_IDS
+
+    kind = NODE_CLASS_MAPPINGS[node]
+    ids = [node, *(old for old, own in OWN_IDS.items() if own == node)]
+    inputs = [each for part in ("required", "optional") for each in kind.INPUT_TYPES().get(part, {}).values()]
+    return {
+        "description": bool(kind.DESCRIPTION),
+        "tooltips": sum(bool(each[1].get("tooltip")) for each in inputs),
+        "inputs": len(inputs),
+        "help": "yes" if (ROOT / "web" / "docs" / f"{node}.md").is_file() else "",
+        "words": len(getattr(kind, "SEARCH_ALIASES", ())),
+        "locales": sum(node in names for language, names in _locales().items() if language != "en"),
+        "templates": sum(any(f'"{each}"' in text for each in ids) for text in _texts("workflows/*.json")),
+        "test": any(word in text for text in _texts("tests/**/test_*.py") for word in (*ids, kind.__name__)),
+    }
+
+
+@cache
+def _locales() -> dict[str, set[str]]:
+    return {path.parent.name: set(json.loads(path.read_text(encoding="utf-8"))) for path in ROOT.glob("locales/*/nodeDefs.json")}
+
+
+@cache
+def _texts(pattern: str) -> tuple[str, ...]:
+    return tuple(path.read_text(encoding="utf-8") for path in sorted(ROOT.glob(pattern)))
+
+
+def aux_facts(checkout: Path) -> Facts:
+    """What is in the source of comfyui_controlnet_aux."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", "-C", str(checkout), *words], capture_output=True, text=True, check=True).stdout
+
+    files = git("ls-tree", "-r", "--name-only", "HEAD").splitlines()
+    found: Facts = {"version": git("log", "-1", "--format=%h of %cs", "HEAD").strip()}
+    tests = "".join(git("show", f"HEAD:{name}") for name in files if name.startswith("tests/") and name.endswith((".py", ".json")))
+    for name in AUX_FILES:
+        text = git("show", f"HEAD:node_wrappers/{name}.py")
+        # A line that is switched off begins with #.
+        listed = re.sub(r"#.*", "", text.partition("NODE_CLASS_MAPPINGS")[2].partition("}")[0])
+        for node, kind in re.findall(r'"([\w-]+)"\s*:\s*(\w+)', listed):
+            body = text.partition(f"class {kind}")[2].partition("\nclass ")[0].partition("NODE_CLASS_MAPPINGS")[0]
+            shown = re.search(rf'"{re.escape(node)}"\s*:\s*"([^"]+)"', text)
+            found[node] = {
+                "name": shown[1] if shown else node,
+                "description": "DESCRIPTION" in body,
+                "tooltips": body.count("tooltip"),
+                "inputs": len(re.findall(r"\w+\s*=\s*INPUT\.", body)) + 1,
+                "help": "yes" if any(f"docs/{node}" in each for each in files) else "",
+                "words": body.count("SEARCH_ALIASES"),
+                "locales": sum(each.startswith("locales/") and each.endswith("nodeDefs.json") for each in files),
+                "templates": sum(each.startswith(("example_workflows/", "workflows/")) and each.endswith(".json") for each in files),
+                "test": node in tests or kind in tests,
+            }
+    return found
+
+
+def core_facts(packages: Path, info: Facts) -> Facts:
+    """What a ComfyUI's server and packages say of its own nodes."""
+    help_pages = packages / "comfyui_embedded_docs" / "docs"
+    languages = [path.read_text() for path in (packages / "comfyui_frontend_package" / "static" / "assets").glob("nodeDefs-*.js")]
+    templates = [path.read_text() for path in (packages / "comfyui_workflow_templates_json" / "templates").glob("*.json")]
+    (dist,) = packages.glob("comfyui_frontend_package-*.dist-info")
+    found: Facts = {"version": f"(frontend {dist.name.split('-')[1].removesuffix('.dist')})"}
+    for node, kind in info.items():
+        if not CORE.search(node) or "Depth-Normal" in str(kind.get("python_module")):
+            continue
+        inputs = [each for part in ("required", "optional") for each in kind["input"].get(part, {}).values()]
+        found[node] = {
+            "name": kind.get("display_name") or node,
+            "description": bool(kind.get("description")),
+            "tooltips": sum(len(each) > 1 and bool(each[1].get("tooltip")) for each in inputs),
+            "inputs": len(inputs),
+            "help": "yes" if (help_pages / node / "en.md").is_file() else "",
+            "words": len(kind.get("search_aliases") or ()),
+            "locales": max(sum(f"{node}:" in text or f'"{node}"' in text for text in languages) - 1, 0),
+            "templates": sum(f'"{node}"' in text for text in templates),
+            "test": None,
+        }
+    return found
+
+
+if __name__ == "__main__":
+    main()

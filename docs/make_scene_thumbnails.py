@@ -1,0 +1,117 @@
+"""Draws the thumbnails of workflows whose models are not in the pack: Blender's truth of scenes of our own, and says so in the picture.
+
+    python docs/thumbnail_scenes.py --out DIR          (in a Python with bpy)
+    python docs/make_scene_thumbnails.py DIR
+
+*Tiny Preview*, *Mesh from Photo* and *Compare Models* show what the pack's own network makes of the demo's photograph.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+import depth_normal
+from depth_normal.app.estimate_command import DEMO_PICTURE
+from depth_normal.geometry.conventions import encode_normal_map
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.files import read_picture
+from depth_normal.geometry.render import depth_to_image
+from depth_normal.nodes.relight import DepthParallax
+from depth_normal.utils import as_batch, to_image
+
+WORKFLOWS = Path(__file__).resolve().parent.parent / "workflows"
+SIZE, BAR, LEAN = 480, 34, 40
+INK, PAPER = (235, 235, 235), (30, 30, 30)
+TRUTH = "a rendered scene and its truth"
+# Workflow: number of its scene, and the coding of its normals (None: depth alone, with metres written on it)
+SCENES: dict[str, tuple[int, str | None]] = {
+    "Marigold Depth and Normals": (1, "opengl"),
+    "Lotus Depth and Normals": (2, "opengl"),
+    "LBM Depth and Normals": (3, "opengl"),
+    "Depth Anything V2": (4, "opengl"),
+    "Depth Anything 3 in Metres": (5, "opengl"),
+    "ZoeDepth in Metres": (6, None),
+    "ControlNet with Normals": (7, "controlnet-normalbae"),
+}
+
+
+def main() -> None:
+    """Writes all thumbnails."""
+    for stem, (number, coding) in SCENES.items():
+        with np.load(Path(sys.argv[1]) / f"{number}.npz") as scene:
+            depth, normals = (torch.from_numpy(scene[name]).float() for name in ("depth", "normals"))
+            panels = [scene["picture"], as_pixels(metres(depth[None, None]))]
+            if coding:
+                panels.append(as_pixels(encode_normal_map(normals.movedim(-1, 0)[None], coding)))
+            else:
+                write_metres(panels[1], scene["depth"])
+        save(stem, panels, TRUTH)
+    photo = as_batch(read_picture(DEMO_PICTURE))[..., 60:460]
+    estimate = depth_normal.load_model("tiny").estimate(photo)
+    assert estimate.depth is not None and estimate.normals is not None and estimate.quantity is not None
+    shown = [as_pixels(each) for each in (photo, depth_to_image(estimate.depth, estimate.quantity), encode_normal_map(estimate.normals))]
+    save("Tiny Preview", shown, "by tiny, in the pack")
+    save("Compare Models", [shown[1], as_pixels(sharper(photo, estimate))], "tiny, once and in tiles")
+    save("Mesh from Photo", [shown[0], as_pixels(turned(photo, estimate))], "by tiny, in the pack")
+
+
+def metres(depth: torch.Tensor) -> torch.Tensor:
+    """Metric depth as the models' nodes show it."""
+    return depth_to_image(depth, Quantity.METRIC_DEPTH, as_disparity=True)
+
+
+def sharper(photo: torch.Tensor, estimate: Estimate) -> torch.Tensor:
+    """The depth of another pass, in the place of another model's."""
+    other = depth_normal.load_model("tiny").estimate(photo, tiles=3)
+    assert other.depth is not None and other.quantity is not None
+    return depth_to_image(other.depth, other.quantity)
+
+
+def turned(photo: torch.Tensor, estimate: Estimate) -> torch.Tensor:
+    """The surface of the picture, seen from the side."""
+    (frames,) = DepthParallax().execute(to_image(photo), move="swing", frames=4, amount=0.12, focus=0.5, geometry=estimate)
+    return frames[1:2].movedim(-1, 1)
+
+
+def as_pixels(picture: torch.Tensor) -> np.ndarray:
+    """(1, C, H, W) in [0, 1] as a square of uint8 RGB."""
+    pixels = (to_image(picture)[0].numpy() * 255).round().astype(np.uint8)
+    return cv2.resize(pixels, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+
+
+def write_metres(pixels: np.ndarray, depth: np.ndarray) -> None:
+    """Writes the metres of a few places beside them."""
+    for row, column in ((0.18, 0.62), (0.45, 0.72), (0.62, 0.86), (0.86, 0.68)):
+        y, x = int(row * SIZE), int(column * SIZE)
+        write(pixels, f"{depth[y, x]:.1f} m", (x, y), 0.5, (255, 80, 40))
+
+
+def save(stem: str, panels: list[np.ndarray], caption: str) -> None:
+    """Writes panels side by side in one square, each a part of the same view, with slanting borders and a line below."""
+    canvas = np.zeros((SIZE, SIZE, 3), np.uint8)
+    lean = LEAN * (0.5 - np.arange(SIZE) / SIZE)
+    columns = np.arange(SIZE)[None, :] - lean[:, None]
+    part = np.clip((columns * len(panels) / SIZE).astype(int), 0, len(panels) - 1)
+    for number, panel in enumerate(panels):
+        canvas[part == number] = panel[part == number]
+    border = np.diff(part, axis=1, append=part[:, -1:]) != 0
+    canvas[cv2.dilate(border.astype(np.uint8), np.ones((1, 3))) > 0] = 255
+    canvas[-BAR:] = PAPER
+    write(canvas, caption, (SIZE // 2, SIZE - BAR // 2), 0.6, INK)
+    cv2.imwrite(str(WORKFLOWS / f"{stem}.jpg"), canvas[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 86])
+
+
+def write(canvas: np.ndarray, words: str, centre: tuple[int, int], size: float, colour: tuple[int, int, int]) -> None:
+    """Words around a point."""
+    (width, height), _ = cv2.getTextSize(words, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
+    corner = (centre[0] - width // 2, centre[1] + height // 2)
+    cv2.putText(canvas, words, corner, cv2.FONT_HERSHEY_SIMPLEX, size, colour, 1, cv2.LINE_AA)
+
+
+if __name__ == "__main__":
+    main()
