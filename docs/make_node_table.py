@@ -1,9 +1,9 @@
 """Writes docs/nodes.md: node for node, what a user is told about each, beside comfyui_controlnet_aux's and ComfyUI's own nodes.
 
-    python docs/make_node_table.py                                              (a test compares the page with it)
-    python docs/make_node_table.py --aux CHECKOUT --comfyui PYTHON_PACKAGES --object-info FILE.json     (reads the others anew)
+    python docs/make_node_table.py                                    (a test compares the page with it)
+    python docs/make_node_table.py --aux CHECKOUT --comfyui SITE_PACKAGES --object-info FILE.json     (reads the others anew)
 
-What the others have is kept in docs/other_nodes.json. A cell counts what is there: tooltips of inputs, locales, workflows that use the node.
+What the others have is kept in docs/other_nodes.json.
 """
 
 from __future__ import annotations
@@ -82,9 +82,10 @@ def page() -> str:
     lines = [
         "# What each node tells its user",
         "",
-        "Written by `python docs/make_node_table.py` from the nodes themselves and from the others' source. *tooltips*: how many of the inputs have one.",
-        "*help*: a page behind the node's *i*. *search words*: what finds the node besides its name. *locales*: languages beside English. *template*: workflows",
-        "that come with the pack and use the node. *test*: a test names it (`?`: not looked at). An old id is the same class as its twin, with the same of everything.",
+        "Written by `python docs/make_node_table.py` from the nodes themselves and from the others' source. *tooltips*: how many of",
+        "the inputs have one. *help*: a page behind the node's *i*. *search words*: what finds the node besides its name. *locales*:",
+        "languages beside English. *template*: workflows that come with the pack and use the node. *test*: a test names it (`?`: not",
+        "looked at). An old id is the same class as its twin, with the same of everything.",
         "",
         *beside,
         "## All nodes of this pack",

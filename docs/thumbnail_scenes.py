@@ -1,4 +1,4 @@
-"""Renders small still lifes with their true depth and normals, for `make_scene_thumbnails.py`. Runs in a Python that has bpy (`pip install bpy`).
+"""Renders still lifes with their true depth and normals, for `make_scene_thumbnails.py`, in a Python that has bpy (`pip install bpy`).
 
     python docs/thumbnail_scenes.py --out DIR [--samples 48]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from depth_normal.annotators.registry import MODELS
 from depth_normal.app.cli import EXAMPLES, _parsed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,3 +42,19 @@ def test_what_the_page_of_textures_shows_runs(tmp_path):
     found = runpy.run_path(str(tmp_path / "page.py"))
     assert torch.allclose(found["again"], found["height"] - found["height"].mean(), atol=1e-3)
     assert found["occlusion"].min() < 0.9 and found["edges"].shape == (1, 1, 64, 64)
+
+
+def test_the_page_that_decides_knows_the_models():
+    page = (ROOT / "docs" / "which-model.md").read_text(encoding="utf-8")
+    for model, size in re.findall(r"`([\w.-]+)`,? \((?:about )?([\d.]+ [MG]B)", page):
+        assert MODELS[model].size_in_words.removeprefix("about ") == size, model
+    control = page.partition("## Control models")[2].partition("### Sources")[0]
+    ours = [
+        model
+        for row in re.findall(r"^\|.*\| ([^|]*) \|$", control.partition("| control model for normals")[0], re.M)
+        for model in re.findall(r"`([^`]+)`", row)
+    ]
+    assert len(ours) > 15 and set(ours) <= set(MODELS)
+    assert set(re.findall(r"\[([a-z])\]", control)) == set(re.findall(r"^- \[([a-z])\]", page, re.M))
+    free = page.partition("Yes: ")[2].partition("**No**")[0]
+    assert all(MODELS[model].commercial_use == "yes" for model in re.findall(r"`([^`]+)`", free) if model in MODELS)
