@@ -20,8 +20,8 @@ from depth_normal.app.estimate_command import DEMO_PICTURE
 from depth_normal.geometry.conventions import encode_normal_map
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import read_picture
+from depth_normal.geometry.mesh import MeshOptions, depth_to_mesh
 from depth_normal.geometry.render import depth_to_image
-from depth_normal.nodes.relight import DepthParallax
 from depth_normal.utils import as_batch, to_image
 
 WORKFLOWS = Path(__file__).resolve().parent.parent / "workflows"
@@ -56,8 +56,10 @@ def main() -> None:
     assert estimate.depth is not None and estimate.normals is not None and estimate.quantity is not None
     shown = [as_pixels(each) for each in (photo, depth_to_image(estimate.depth, estimate.quantity), encode_normal_map(estimate.normals))]
     save("Tiny Preview", shown, "by tiny, in the pack")
-    save("Compare Models", [shown[1], as_pixels(sharper(photo, estimate))], "tiny, once and in tiles")
-    save("Mesh from Photo", [shown[0], as_pixels(turned(photo, estimate))], "by tiny, in the pack")
+    save("Compare Models", [shown[1], as_pixels(sharper(photo))], "tiny, once and in tiles")
+    surface = turned(photo, estimate)
+    surface[12:132, 12:132] = cv2.resize(shown[0], (120, 120), interpolation=cv2.INTER_AREA)
+    save("Mesh from Photo", [surface], "by tiny, in the pack")
 
 
 def metres(depth: torch.Tensor) -> torch.Tensor:
@@ -65,17 +67,31 @@ def metres(depth: torch.Tensor) -> torch.Tensor:
     return depth_to_image(depth, Quantity.METRIC_DEPTH, as_disparity=True)
 
 
-def sharper(photo: torch.Tensor, estimate: Estimate) -> torch.Tensor:
+def sharper(photo: torch.Tensor) -> torch.Tensor:
     """The depth of another pass, in the place of another model's."""
     other = depth_normal.load_model("tiny").estimate(photo, tiles=3)
     assert other.depth is not None and other.quantity is not None
     return depth_to_image(other.depth, other.quantity)
 
 
-def turned(photo: torch.Tensor, estimate: Estimate) -> torch.Tensor:
-    """The surface of the picture, seen from the side."""
-    (frames,) = DepthParallax().execute(to_image(photo), move="swing", frames=4, amount=0.12, focus=0.5, geometry=estimate)
-    return frames[1:2].movedim(-1, 1)
+def turned(photo: torch.Tensor, estimate: Estimate) -> np.ndarray:
+    """The mesh that Save Mesh writes, seen from above and from the side: triangles from the farthest to the nearest."""
+    mesh = depth_to_mesh(estimate, photo, MeshOptions(near_far_ratio=1.7))
+    assert mesh.colours is not None
+    points = mesh.points - np.median(mesh.points, axis=0)
+    for axes, angle in (((0, 2), -0.42), ((1, 2), -0.2)):
+        first, second = points[:, axes[0]].copy(), points[:, axes[1]].copy()
+        points[:, axes[0]] = np.cos(angle) * first + np.sin(angle) * second
+        points[:, axes[1]] = np.cos(angle) * second - np.sin(angle) * first
+    scale = 0.8 * SIZE / np.ptp(points[:, :2], axis=0).max()
+    middle = (points[:, :2].max(0) + points[:, :2].min(0)) / 2
+    flat = (points[:, :2] - middle) * (scale, -scale) + SIZE / 2
+    canvas = np.full((SIZE * 2, SIZE * 2, 3), PAPER, np.uint8)
+    corners = mesh.triangles[np.argsort(points[mesh.triangles, 2].mean(1))]
+    shades = (mesh.colours[corners].mean(1) * 255).round().astype(np.uint8)
+    for triangle, shade in zip((flat[corners] * 2).round().astype(np.int32), shades.tolist(), strict=True):
+        cv2.fillConvexPoly(canvas, triangle, shade)
+    return cv2.resize(canvas, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
 
 
 def as_pixels(picture: torch.Tensor) -> np.ndarray:

@@ -42,8 +42,8 @@ def main() -> None:
     for seed in SEEDS:
         if (arguments.out / f"{seed}.npz").exists():
             continue
-        scene = empty_scene(bpy, arguments, lens=38, tilt=76)
-        scene.camera.location = (0, 0, 0.9)
+        scene = empty_scene(bpy, arguments, lens=52, tilt=70)
+        scene.camera.location = (0, 0, 1.25)
         scene.cycles.max_bounces = 3
         _light(bpy, scene)
         _things(bpy, random.Random(seed), PALETTES[seed % len(PALETTES)])
