@@ -61,6 +61,58 @@ await step('*Run*: depth and normals are there', 1, async () => {
 })
 total()
 if (shot) await page.screenshot({ path: shot })
-console.log('| step | clicks | seconds |\n| --- | --- | --- |')
-console.log(rows.join('\n'))
+const print = title => console.log(`${title}\n\n| step | clicks and drags | seconds |\n| --- | --- | --- |\n${rows.splice(0).join('\n')}\n`)
+print('By a workflow of the pack:')
+
+// Without one: a graph by hand.
+const byHand = [['Load Image', 'LoadImage', 350, 300], ['MiDaS Depth Map', 'DepthNormal_MiDaSDepthMap', 800, 300], ['Preview Image', 'PreviewImage', 1250, 300]]
+const nodeOf = type => page.waitForFunction(type => window.app.graph.nodes.some(node => node.type === type), type)
+const place = (type, socket, out) => page.evaluate(([type, socket, out]) => {
+  const node = window.app.graph.nodes.find(node => node.type === type), { scale, offset } = window.app.canvas.ds
+  const at = out ? node.getOutputPos(socket) : node.getInputPos(socket)
+  const frame = window.app.canvas.canvas.getBoundingClientRect()
+  return [(at[0] + offset[0]) * scale + frame.left, (at[1] + offset[1]) * scale + frame.top]
+}, [type, socket, out])
+
+await fetch(server + '/settings', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ 'Comfy.VueNodes.Enabled': false }) })
+await open()
+await step('a new, empty workflow', 1, async () => {
+  await page.locator('.pi-plus, [class*="lucide--plus"]').first().click()
+  await page.waitForFunction(() => window.app.graph.nodes.length === 0)
+})
+for (const [words, type, x, y] of byHand) {
+  await step(`double click, type *${words}*, Enter, a click where it goes`, 3, async () => {
+    await page.mouse.dblclick(x, y)
+    const field = page.locator('input:focus')
+    await field.waitFor()
+    await page.keyboard.type(words)
+    await page.getByText(words, { exact: true }).first().waitFor()
+    await page.waitForTimeout(500)
+    await page.keyboard.press('Enter')
+    await nodeOf(type)
+    await page.waitForTimeout(600)
+    await page.mouse.move(x + 20, y, { steps: 3 })
+    await page.mouse.move(x, y, { steps: 3 })
+    await page.waitForTimeout(200)
+    await page.mouse.click(x, y)
+    await page.waitForTimeout(400)
+  })
+}
+for (const [from, to] of [[byHand[0], byHand[1]], [byHand[1], byHand[2]]]) {
+  await step(`a link from *${from[0]}* to *${to[0]}*`, 1, async () => {
+    await page.waitForTimeout(200)
+    await page.mouse.move(...await place(from[1], 0, true))
+    await page.mouse.down()
+    await page.mouse.move(...await place(to[1], 0, false), { steps: 8 })
+    await page.mouse.up()
+    await page.waitForFunction(type => window.app.graph.nodes.find(node => node.type === type).inputs[0].link, to[1])
+  })
+}
+await page.evaluate(() => { window.app.graph.nodes.find(node => node.type === 'DepthNormal_MiDaSDepthMap').widgets.find(widget => widget.name === 'model').value = 'tiny' })
+await step('*Run*: depth is there (without the download)', 1, async () => {
+  await page.getByRole('button', { name: /^Run$|^Queue/ }).first().click()
+  await pictures(1)
+})
+total()
+print('By hand, node by node, as a pack without workflows asks for:')
 await browser.close()
