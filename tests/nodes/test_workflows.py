@@ -46,6 +46,12 @@ def test_a_value_is_saved_for_every_widget(node):
     assert {each["name"] for each in node["inputs"] if "widget" in each} <= set(expected)
 
 
+@pytest.mark.parametrize("node", saved_nodes())
+def test_its_sockets_are_those_of_the_node(node):
+    inputs = NODE_CLASS_MAPPINGS[node["type"]].INPUT_TYPES()
+    assert {each["name"] for each in node["inputs"]} <= {*inputs.get("required", {}), *inputs.get("optional", {})}
+
+
 @each_workflow
 def test_links_and_sockets_say_the_same(path):
     graph = json.loads(path.read_text())
