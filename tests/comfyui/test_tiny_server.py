@@ -33,6 +33,18 @@ def test_a_workflow_runs_without_any_model_file(bare_server, photo, tmp_path, wo
     assert not any((bare_server.base / folder).exists() for folder in ("cache", "hf", "hub"))
 
 
+@pytest.mark.parametrize(("workflow", "made"), [("Mesh from Photo", "output/3d/mesh_*.glb"), ("Compare Models", "temp/depth_normal_*.png")])
+def test_a_workflow_makes_its_files_without_any_model_file(bare_server, photo, tmp_path, workflow, made):
+    """Of *Compare Models* the row of *tiny*: the others are muted."""
+    picture = bare_server.base / "input" / "astronaut.png"
+    cv2.imwrite(str(picture), photo[64:448, :, ::-1])
+    before = set(bare_server.base.glob(made))
+    words = [ROOT / "workflows" / f"{workflow}.json", "--image", picture, "--out", tmp_path, "--server", bare_server.address]
+    run = subprocess.run([sys.executable, RUNNER, *map(str, words)], capture_output=True, text=True, check=False)
+    assert run.returncode == 0 and "PROBLEM" not in run.stdout, run.stdout + run.stderr
+    assert set(bare_server.base.glob(made)) - before
+
+
 def test_a_photograph_becomes_a_material_without_any_model_file(bare_server, tmp_path):
     words = ["--image", ROOT / "docs" / "images" / "wall.jpg", "--out", tmp_path, "--server", bare_server.address]
     run = subprocess.run(

@@ -32,7 +32,7 @@ def test_a_video_workflow_runs_as_published(bare_server, tmp_path, workflow):
     words = ["--out", tmp_path, "--server", bare_server.address, "--set", '4.codec="auto"']
     run = subprocess.run([sys.executable, RUNNER, graph, *map(str, words)], capture_output=True, text=True, check=False)
     assert run.returncode == 0 and "PROBLEM" not in run.stdout, run.stdout + run.stderr + bare_server.log[-2000:]
-    (made,) = (bare_server.base / "output" / "video").glob(f"{workflow}_*.mp4")
+    (made,) = (bare_server.base / "output" / "video").glob(f"{workflow.replace(' ', '_')}_*.mp4")
     pictures, found = (torch.stack([frame.picture() for frame in read_frames(path)]) for path in (film, made))
     parts = list(estimate_film(load_model("tiny"), iter(pictures.split(8)), derive=with_normals))
     if workflow == "Video Depth":

@@ -165,4 +165,5 @@ def curve(start: tuple[float, float], end: tuple[float, float]) -> Iterator[tupl
     for step in range(51):
         t = step / 50
         weights = ((1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t * t * (1 - t), t**3)
-        yield tuple(sum(weight * point[axis] for weight, point in zip(weights, points, strict=True)) for axis in (0, 1))
+        x, y = (sum(weight * point[axis] for weight, point in zip(weights, points, strict=True)) for axis in (0, 1))
+        yield x, y
