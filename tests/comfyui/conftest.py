@@ -72,18 +72,25 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(base: Path, python: Path, packs: Sequence[Path] = (), weights: Sequence[tuple[Path, str]] = ()) -> Iterator[Server]:
+def serving(
+    base: Path,
+    python: Path,
+    packs: Sequence[Path] = (),
+    weights: Sequence[tuple[Path, str]] = (),
+    flags: Sequence[str] = ("--cpu",),
+    pack: Path = ROOT,
+) -> Iterator[Server]:
     """A server with the pack, further node files, and weights (file, name) in the pack's model folder; no network."""
     for folder in ("custom_nodes", "input", "output", "temp", "user", "models/depth_normal"):
         (base / folder).mkdir(parents=True)
-    (base / "custom_nodes" / "ComfyUI-Depth-Normal").symlink_to(ROOT)
-    for pack in packs:
-        shutil.copy(pack, base / "custom_nodes")
+    (base / "custom_nodes" / "ComfyUI-Depth-Normal").symlink_to(pack)
+    for file in packs:
+        shutil.copy(file, base / "custom_nodes")
     for path, name in weights:
         shutil.copy(path, base / "models" / "depth_normal" / name)
     port = free_port()
     words = [
-        "--cpu",
+        *flags,
         "--listen",
         "127.0.0.1",
         "--port",
@@ -102,7 +109,7 @@ def serving(base: Path, python: Path, packs: Sequence[Path] = (), weights: Seque
     }
     with (base / "server.log").open("w") as log:
         process = subprocess.Popen(
-            [python, "main.py", *words], cwd=COMFYUI_HOME / "ComfyUI", stdout=log, stderr=subprocess.STDOUT, env=environment
+            [python, "main.py", *words], cwd=python.parents[2] / "ComfyUI", stdout=log, stderr=subprocess.STDOUT, env=environment
         )
     running = Server(base, process, port)
     try:
