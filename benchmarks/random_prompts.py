@@ -25,9 +25,9 @@ _WORDS = {
     "colour": ("#f80", "#10203040", "red", "", "#12345g"),
     "ambient_above": ("#abc", "nonsense"),
     "ambient_below": ("#000000", " "),
-    "weights": ("", "nowhere.safetensors", "../../etc/passwd"),
+    "weights": ("", "", "", "nowhere.safetensors", "../../etc/passwd"),
 }
-_NAMES = ("soak/%date:yyyy-MM-dd%/map", "soak/深度_%width%x%height%", "..", "soak/" + "long" * 70, "", "soak/map")
+_NAMES = ("soak/%date:yyyy-MM-dd%/map", "soak/深度_%width%x%height%", "soak/map", "soak/./map", "..", "soak/" + "long" * 70, "")
 _CORE = {
     "IMAGE": ("LoadImage", "EmptyImage", "RepeatImageBatch", "ImageScale", "ImageInvert"),
     "MASK": ("SolidMask", "LoadImageMask", "InvertMask", "ImageToMask"),
@@ -50,6 +50,8 @@ _CORE_SOCKETS = {
     "ImageToMask": {"image": "IMAGE"},
     "CreateVideo": {"images": "IMAGE"},
 }
+_SAME_VIEW = 0.7
+"""How often pictures and masks come from the one that was loaded first: of others the sizes differ, and nodes say no."""
 _SINKS = {"IMAGE": ("PreviewImage", "images"), "MASK": ("MaskPreview", "mask")}
 
 
@@ -127,7 +129,8 @@ class _Graph:
     """A prompt that grows from its end."""
 
     def __init__(self, prompts: Prompts, rng: random.Random) -> None:
-        self._prompts, self._rng, self.nodes = prompts, rng, {}
+        self._prompts, self._rng, self._view = prompts, rng, None
+        self.nodes: dict[str, dict[str, Any]] = {}
 
     def put(self, node_id: str, inputs: dict[str, Any]) -> str:
         name = str(len(self.nodes) + 1)
@@ -148,6 +151,8 @@ class _Graph:
     def _link(self, kind: str, depth: int) -> list[Any]:
         """The output of some node that gives this kind."""
         makers, core, rng = self._prompts.makers(kind), _CORE.get(kind, ()), self._rng
+        if kind in ("IMAGE", "MASK") and self._view is not None and rng.random() < _SAME_VIEW:
+            return [self._view, ("IMAGE", "MASK").index(kind)]
         if core and (depth >= DEEPEST or rng.random() < 0.6 or not makers):
             return [self._core(core[0] if depth >= DEEPEST + 2 else rng.choice(core), depth), 0]
         if depth >= DEEPEST:
@@ -157,7 +162,9 @@ class _Graph:
 
     def _core(self, node_id: str, depth: int) -> str:
         sockets = {name: self._link(kind, depth + 1) for name, kind in _CORE_SOCKETS.get(node_id, {}).items()}
-        return self.put(node_id, {**self._prompts.core_value(self._rng, node_id), **sockets})
+        name = self.put(node_id, {**self._prompts.core_value(self._rng, node_id), **sockets})
+        self._view = name if node_id == "LoadImage" else self._view
+        return name
 
     def _is_near_the_start(self, node_id: str) -> bool:
         """Whether the node needs nothing but pictures, and no file of the user's."""

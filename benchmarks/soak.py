@@ -107,7 +107,7 @@ def _write_weights(server: Any) -> set[str]:
     ids = {"tiny"}
     for spec in MODELS.values():
         if spec.family in depth.FAMILIES and not any(size in spec.id for size in ("giant", "nested")):
-            depth.write_file(depth.shrunk(spec), folder / spec.file.repo_id / spec.file.filename)
+            depth.write_file(depth.shrunk(spec), _place(folder, spec.file))
         elif spec.id in old.IDS:
             old.write_files(old.shrunk(spec), folder)
         elif spec.family in diffusion.FAMILIES:
@@ -119,6 +119,10 @@ def _write_weights(server: Any) -> set[str]:
         history = server.run({"1": {"class_type": node, "inputs": {}}})
         assert history["status"]["status_str"] == "success", history["status"]["messages"]
     return ids | {file.name for model_id in ids for file in MODELS[model_id].files if not file.bundled}
+
+
+def _place(folder: Path, file: Any) -> Path:
+    return folder / file.repo_id / file.filename if file.repo_id else folder / file.name
 
 
 def _outcome(server: Any, prompts: Prompts, arguments: argparse.Namespace, number: int, start: int) -> Outcome:
