@@ -42,11 +42,20 @@ def forget_models():
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of other people's weights and scenes beside the checkout; not part of the project."""
+    """The folder of other people's weights beside the checkout; not part of the project."""
     folder = ROOT.parent / "shared"
     if not folder.is_dir():
-        pytest.skip(f"needs the folder of real weights and scenes beside the checkout ({folder}), which is not there")
+        pytest.skip(f"looks at what real weights see, and {folder} is not there; the comparisons with the authors' code take random ones")
     return folder
+
+
+@pytest.fixture(scope="session")
+def true_scenes(tmp_path_factory) -> Path:
+    """A folder of pictures with true depth and normals (.npz): renders of Blender where they are on this machine, else traced ones."""
+    renders = ROOT.parent / "shared" / "groundtruth" / "public"
+    if renders.is_dir():
+        return renders
+    return runpy.run_path(str(ROOT / "tests" / "ray_traced_scenes.py"))["write"](tmp_path_factory.mktemp("scenes"))
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +69,17 @@ def partial_midas_small(shared, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "midas_v21_small_256_partial.safetensors"
     save_file(tensors, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def teacher_weights(tmp_path_factory) -> Path:
+    """The folder of the teacher's two networks, as training/ wants it: real ones where they are on this machine, else random ones."""
+    folder = ROOT.parent / "shared" / "weights"
+    if folder.is_dir():
+        return folder
+    folder = tmp_path_factory.mktemp("teacher")
+    runpy.run_path(str(ROOT / "tests" / "random_weights.py"))["write_teacher"](folder, ABSENT_FROM_PARTIAL)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,9 @@
 """Weights drawn by seed, run by `runpy`: what a test takes where the numbers themselves do not matter."""
 
+import struct
+from collections.abc import Collection
+from pathlib import Path
+
 import torch
 from torch import nn
 
@@ -17,3 +21,41 @@ def randomised(network: nn.Module) -> nn.Module:
             value.normal_(0, value[0].numel() ** -0.5, generator=generator)
     network.scratch.output_conv[4].bias.fill_(10)  # above what the last ReLU cuts
     return network.eval().requires_grad_(False)
+
+
+def write_teacher(folder: Path, absent: Collection[str]) -> None:
+    """MiDaS v2.1 small without some of its tensors, and a network that is asked as FastDepth is: picture in, metres out."""
+    from safetensors.torch import save_file
+
+    from depth_normal.annotators.networks.midas_small import MidasSmall
+
+    state = randomised(MidasSmall()).state_dict()
+    save_file({key: value for key, value in state.items() if key not in absent}, folder / "midas_v21_small_256_partial.safetensors")
+    (folder / "fastdepth_7.onnx").write_bytes(_pointwise_onnx([1.5, -0.5, 0.5], 2.0, (1, 3, 224, 224)))
+
+
+def _pointwise_onnx(weights: list[float], bias: float, shape: tuple[int, ...]) -> bytes:
+    """One convolution of 1x1, as an ONNX file, for which no package is needed. The numbers are those of the fields in onnx.proto."""
+
+    def varint(value: int) -> bytes:
+        return bytes([value]) if value < 128 else bytes([value & 127 | 128]) + varint(value >> 7)
+
+    def number(field: int, value: int) -> bytes:
+        return varint(field << 3) + varint(value)
+
+    def message(field: int, *parts: bytes | str) -> bytes:
+        body = b"".join(part.encode() if isinstance(part, str) else part for part in parts)
+        return varint(field << 3 | 2) + varint(len(body)) + body
+
+    def tensor(name: str, values: list[float], dims: tuple[int, ...]) -> bytes:
+        sizes = b"".join(number(1, each) for each in dims)
+        return message(5, sizes, number(2, 1), message(8, name), message(9, struct.pack(f"<{len(values)}f", *values)))
+
+    def value(field: int, name: str, dims: tuple[int, ...]) -> bytes:
+        sizes = b"".join(message(1, number(1, each)) for each in dims)
+        return message(field, message(1, name), message(2, message(1, number(1, 1), message(2, sizes))))
+
+    node = message(1, *(message(1, name) for name in ("picture", "w", "b")), message(2, "metres"), message(4, "Conv"))
+    tensors = tensor("w", weights, (1, len(weights), 1, 1)) + tensor("b", [bias], (1,))
+    ends = value(11, "picture", shape) + value(12, "metres", (shape[0], 1, *shape[2:]))
+    return number(1, 8) + message(7, node, message(2, "graph"), tensors, ends) + message(8, number(2, 13))

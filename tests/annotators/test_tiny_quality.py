@@ -15,8 +15,8 @@ def tiny():
 
 
 @pytest.fixture(scope="module")
-def scenes(shared):
-    return evaluate.scenes_with_truth(shared / "groundtruth" / "public")
+def scenes(true_scenes):
+    return evaluate.scenes_with_truth(true_scenes)
 
 
 def first(figures: dict[str, str], name: str = "tiny") -> float:

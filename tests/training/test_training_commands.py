@@ -1,4 +1,4 @@
-"""The commands of training/README.md, small, one after the other, with real photographs, the real teacher and real renders."""
+"""The commands of training/README.md, small, one after the other, with real photographs and renders, and the real teacher where it is there."""
 
 import json
 import shutil
@@ -12,10 +12,10 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "startbootstrap-business-casual"  # small, with photographs of all three splits
 
 
-def test_the_recipe_goes_through(shared, bpy_python, tmp_path):
+def test_the_recipe_goes_through(teacher_weights, true_scenes, bpy_python, tmp_path):
     if shutil.which("npm") is None:
         pytest.skip("needs npm, which fetches the photographs' packages")
-    data, weights, run, model = tmp_path / "data", shared / "weights", tmp_path / "run", tmp_path / "tiny.safetensors"
+    data, weights, run, model = tmp_path / "data", teacher_weights, tmp_path / "run", tmp_path / "tiny.safetensors"
 
     def command(module, *words, python=sys.executable):
         done = subprocess.run([python, "-m", f"training.{module}", *map(str, words)], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -34,7 +34,7 @@ def test_the_recipe_goes_through(shared, bpy_python, tmp_path):
     assert [line["step"] for line in log if "validation" in line] == [3, 5], "the second command went on where the first ended"
     command("export", "--run", run, "--output", model)
     assert model.stat().st_size < 6_000_000
-    judged = ("--scenes", shared / "groundtruth" / "public", "--model", model, "--pictures", tmp_path / "shown")
+    judged = ("--scenes", true_scenes, "--model", model, "--pictures", tmp_path / "shown")
     table = command("evaluate", "--data", data, "--weights", weights, *judged)
     assert [line.split(" | ")[0] for line in table.splitlines()[1:6]] == [
         "| ramp",
