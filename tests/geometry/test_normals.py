@@ -1,7 +1,6 @@
 """Truth: planes, spheres and edges whose normals are known; OpenCV as the oracle of the old formulas."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest

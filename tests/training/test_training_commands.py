@@ -1,4 +1,4 @@
-"""The commands of training/README.md, small, one after the other, with real photographs and renders, and the real teacher where it is there."""
+"""The commands of training/README.md, small, one after the other, with real photographs and renders (and the real teacher where it is)."""
 
 import json
 import shutil
