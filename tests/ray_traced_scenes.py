@@ -131,7 +131,7 @@ def _coloured(rays: np.ndarray, depth: np.ndarray, normals: np.ndarray, nearest:
 def write(folder: Path) -> Path:
     """Writes all scenes as .npz; gives the folder."""
     for seed, (name, things) in enumerate(scenes().items()):
-        np.savez_compressed(folder / f"{name}.npz", **traced(things, seed))
+        np.savez(folder / f"{name}.npz", **traced(things, seed))
     return folder
 
 
