@@ -153,7 +153,7 @@ def _end_of(history: dict[str, Any]) -> tuple[str, str]:
     """How a prompt ended, in capitals what must not be."""
     kinds = dict(map(tuple, history["status"]["messages"]))
     if "execution_interrupted" in kinds:
-        return "cancelled", ""
+        return "cancelled", f"in {kinds['execution_interrupted'].get('node_type')}"
     if "execution_error" not in kinds:
         return "done", ""
     error = kinds["execution_error"]

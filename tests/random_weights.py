@@ -55,7 +55,8 @@ def _pointwise_onnx(weights: list[float], bias: float, shape: tuple[int, ...]) -
         sizes = b"".join(message(1, number(1, each)) for each in dims)
         return message(field, message(1, name), message(2, message(1, number(1, 1), message(2, sizes))))
 
-    node = message(1, *(message(1, name) for name in ("picture", "w", "b")), message(2, "metres"), message(4, "Conv"))
+    kernel = message(5, message(1, "kernel_shape"), number(8, 1), number(8, 1), number(20, 7))
+    node = message(1, *(message(1, name) for name in ("picture", "w", "b")), message(2, "metres"), message(4, "Conv"), kernel)
     tensors = tensor("w", weights, (1, len(weights), 1, 1)) + tensor("b", [bias], (1,))
     ends = value(11, "picture", shape) + value(12, "metres", (shape[0], 1, *shape[2:]))
     return number(1, 8) + message(7, node, message(2, "graph"), tensors, ends) + message(8, number(2, 13))
