@@ -42,6 +42,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", metavar="DIR", type=Path)
     parser.add_argument("--prompts", type=int, default=200, metavar="N")
+    parser.add_argument("--distinct", type=int, metavar="N", help="the same N prompts again and again: memory that grows is lost")
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     parser.add_argument("--limit", type=float, default=20.0, metavar="SECONDS", help="a prompt that takes longer is cancelled")
     parser.add_argument("--at-most", type=float, default=270.0, metavar="SECONDS", help="begin no prompt after that; the next call goes on")
@@ -127,7 +128,7 @@ def _place(folder: Path, file: Any) -> Path:
 
 def _outcome(server: Any, prompts: Prompts, arguments: argparse.Namespace, number: int, start: int) -> Outcome:
     """Sends one prompt and waits for its end."""
-    node, graph = prompts.draw(arguments.seed, number)
+    node, graph = prompts.draw(arguments.seed, number % (arguments.distinct or arguments.prompts))
     rng, begun, cancel = random.Random(f"{arguments.seed} cancel {number}"), time.monotonic(), None
     patience = rng.uniform(0.02, 2) if rng.random() < CANCELLED_SHARE else arguments.limit
     try:

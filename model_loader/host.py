@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from ..annotators.base import is_out_of_memory
 from .folders import folder_paths
@@ -265,6 +267,30 @@ def make_interruptible(network: nn.Module) -> None:
             layer.register_forward_pre_hook(lambda _module, _inputs: throw_if_interrupted())
 
 
+class _Watch(TorchFunctionMode):
+    """Looks for an interruption before each of torch's functions, except while ComfyUI's memory manager is at work."""
+
+    resting = False
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if not _Watch.resting:
+            throw_if_interrupted()
+        return func(*args, **(kwargs or {}))
+
+
+def interruptible(work: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function; inside ComfyUI it ends between any two steps of its computation where the user pressed cancel."""
+
+    @functools.wraps(work)
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        if memory_manager() is None:
+            return work(*args, **kwargs)
+        with _Watch():
+            return work(*args, **kwargs)
+
+    return watched
+
+
 class ManagedNetwork(nn.Module):
     """A network as ComfyUI's memory manager gets it: the manager sets attributes on it, `device` too, which transformers' models refuse."""
 
@@ -293,7 +319,11 @@ class Placement:
             return self._device
         manager = memory_manager()
         assert manager is not None
-        manager.load_models_gpu([self._patcher], memory_required=working_bytes, force_full_load=True)
+        _Watch.resting = True  # ComfyUI's notes of what is where hold only at the end
+        try:
+            manager.load_models_gpu([self._patcher], memory_required=working_bytes, force_full_load=True)
+        finally:
+            _Watch.resting = False
         return self._gather()
 
     def _gather(self) -> torch.device:

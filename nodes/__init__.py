@@ -1,6 +1,6 @@
 """What ComfyUI sees: one file for each kind of node; the order of the tuples is the order in the menu."""
 
-from ..model_loader.host import when_started
+from ..model_loader.host import interruptible, when_started
 from . import (
     aio,
     depth_maps,
@@ -55,6 +55,9 @@ NODES = (
     *files.NODES,
     *meshes.NODES,
 )
+
+for _node in NODES:
+    _node.execute = interruptible(_node.execute)
 
 NODE_CLASS_MAPPINGS = old_ids.with_twins(NODES, old=old_ids.are_served())
 NODE_DISPLAY_NAME_MAPPINGS = {node_id: node.DISPLAY_NAME for node_id, node in NODE_CLASS_MAPPINGS.items()}

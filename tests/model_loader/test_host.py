@@ -343,6 +343,45 @@ def test_an_interruption_between_the_blocks_of_a_list_stops_it(comfy):
     assert [layer.runs for layer in network.layers] == [1, 0]
 
 
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_nodes_work_ends_between_two_steps_where_it_is_cancelled(comfy, monkeypatch, inside):
+    steps = []
+
+    @host.interruptible
+    def work(picture):
+        """Of effects, which are no networks."""
+        for step in range(3):
+            picture = picture + 1
+            steps.append(step)
+            comfy.interrupted = True
+        return picture
+
+    if not inside:
+        monkeypatch.delitem(sys.modules, "comfy.model_management")
+        assert work(torch.zeros(2)).tolist() == [3, 3] and steps == [0, 1, 2]
+        return
+    with pytest.raises(Interrupted):
+        work(torch.zeros(2))
+    assert steps == [0] and work.__doc__ == "Of effects, which are no networks."
+    assert torch.zeros(2).tolist() == [0, 0], "nobody looks when the node is over"
+
+
+def test_the_memory_manager_is_not_interrupted_while_it_moves_models(comfy):
+    network = nn.Linear(2, 2)
+    placement = place(network)
+    moved = comfy.load_models_gpu
+
+    def move(*models, **more):
+        comfy.interrupted = True
+        for parameter in network.parameters():
+            parameter.data = parameter.data + 0
+        moved(*models, **more)
+        comfy.interrupted = False
+
+    comfy.load_models_gpu = move
+    assert host.interruptible(placement.ready)(1000) == CPU and len(comfy.current_loaded_models) == 1
+
+
 @pytest.fixture
 def page(comfy, monkeypatch):
     """ComfyUI's server with a page that listens; gives what was sent to it, and the clock."""

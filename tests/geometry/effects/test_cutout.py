@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from depth_normal.geometry.effects import cutout
 from depth_normal.geometry.effects.cutout import cut_out
 
 OWN, BEHIND = torch.tensor((0.8, 0.3, 0.1)).view(1, 3, 1, 1), torch.tensor((0.1, 0.3, 0.7)).view(1, 3, 1, 1)
@@ -70,3 +71,18 @@ def test_no_border_takes_the_mask_as_it_is():
     assert found.alpha is alpha and found.colour is image
     with pytest.raises(ValueError, match="edge is 11; accepted: 0 to 10"):
         cut_out(image, alpha, edge=11)
+
+
+@pytest.mark.parametrize("radius", [1, 20, 45, 200])
+def test_means_over_wide_squares_are_those_of_narrow_ones(monkeypatch, radius):
+    values = torch.rand(2, 4, 40, 60, generator=torch.Generator().manual_seed(0))
+    window = 2 * radius + 1
+    expected = F.pad(values, (radius,) * 4).unfold(2, window, 1).unfold(3, window, 1).mean((-2, -1)) if radius < 30 else None
+    running, added = (_box_sums_from(monkeypatch, values, radius, short) for short in (0, 1000))
+    assert (running - added).abs().max() < 1e-6
+    assert expected is None or (running - expected).abs().max() < 1e-6
+
+
+def _box_sums_from(monkeypatch, values, radius, short):
+    monkeypatch.setattr(cutout, "_SHORT", short)
+    return cutout._box_sums(values, radius)
