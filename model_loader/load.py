@@ -87,6 +87,13 @@ def free(model_id: str | None = None) -> None:
         model.unload()
 
 
+def is_replaced(model_id: str | None, weights: Path | None = None) -> bool:
+    """Whether a file of a model that was loaded is another by now; of a file that the user gave, whichever model it is of (None)."""
+    with _lock:
+        stamps = [each for key, each in _stamps.items() if key[3] == str(weights or "") and model_id in (None, key[0])]
+    return any(map(_replaced, stamps))
+
+
 def _loaded(key: _Key) -> Model | None:
     """The model, if it is loaded from the files that are there; it is now the last used, and so the last in order."""
     with _lock:

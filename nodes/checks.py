@@ -7,6 +7,7 @@ from typing import Any
 
 from ..geometry.checks import check_range
 from ..geometry.estimate import Estimate
+from ..model_loader import Model
 from .widgets import MAX_FOV, MAX_NETWORK_SIZE, MAX_RATIO, MAX_RESOLUTION, MIN_RESOLUTION
 
 
@@ -65,6 +66,17 @@ def check_count(name: str, found: int, other: str, total: int, *, one_for_all: b
     if found != total and not (one_for_all and found == 1):
         accepted = "one for all, or one each" if one_for_all else "one each"
         raise ValueError(f"{name} holds {found} pictures, {other} {total}; accepted: {accepted}")
+
+
+def check_model(value: Any) -> Model:
+    """Refuses what a script puts in the place of a model.
+
+    Raises:
+        TypeError: Not a `Model`.
+    """
+    if not isinstance(value, Model):
+        raise TypeError(f"the model input is of type {type(value).__name__}; expected what Load Depth/Normal Model gives: link that node")
+    return value
 
 
 def check_geometry(value: Any) -> Estimate:

@@ -27,7 +27,7 @@ from ..model_loader.host import default_device, image_placement, progress_bar
 from ..model_loader.parts import joined
 from ..utils import to_pictures, to_planar
 from .batches import counted, counted_pictures, geometry_output, in_chunks, one_by_one
-from .checks import check_camera, check_geometry, check_network_side
+from .checks import check_camera, check_geometry, check_model, check_network_side
 from .load_model import LoadDepthNormalModel
 from .refine import REFINE, refined_by_pictures
 from .sockets import CONVERT, DEPTH_NORMAL_MODEL, ESTIMATE, GEOMETRY, Inputs
@@ -152,6 +152,7 @@ class EstimateGeometry:
         refine: bool = False,
     ) -> tuple[Estimate]:
         """The estimate."""
+        check_model(model)
         check_network_side(resolution)
         check_camera(fov)
         check_choice("normals", normals, (AUTO, MODEL_ONLY))

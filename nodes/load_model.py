@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 from ..annotators.choices import BEST_FIRST
 from ..annotators.registry import MODELS, RECOMMENDED_MODEL
 from ..model_loader import Model
 from ..model_loader.find import find_file
+from ..model_loader.load import is_replaced
 from .loading import choose_tiny, load_model
 from .model_list import best_on_disk, by_place, model_widget
 from .sockets import DEPTH_NORMAL_MODEL, ESTIMATE, Inputs
@@ -57,6 +59,17 @@ class LoadDepthNormalModel:
                 "weights": text_widget(weights),
             },
         }
+
+    @classmethod
+    def IS_CHANGED(cls, model: str | None = RECOMMENDED_MODEL, precision: str | None = AUTO, weights: str | None = "") -> float | str:  # noqa: N802
+        """NaN, which equals nothing, where another file has taken the place of the model's, or where an input is not known yet."""
+        if model is None or weights is None:
+            return math.nan
+        try:
+            file = find_file(weights) if weights.strip() else None
+        except FileNotFoundError:
+            return math.nan
+        return math.nan if is_replaced(None if model == FROM_FILE else model, file) else "loaded"
 
     def execute(self, model: str = RECOMMENDED_MODEL, precision: str = AUTO, weights: str = "") -> tuple[Model]:
         """The model, kept for the next call."""

@@ -22,7 +22,7 @@ from ..model_loader import Model
 from ..model_loader.host import default_device, image_placement, progress_bar
 from ..utils import resize_picture, to_planar
 from .batches import counted, geometry_output, joined, one_by_one, to_output
-from .checks import check_count, check_network_side
+from .checks import check_count, check_model, check_network_side
 from .saving import HIDDEN, filled_in, prefix_problem, prefix_widget, save_numbered, shown
 from .sockets import DEPTH_NORMAL_MODEL, FILES, GEOMETRY, TEXTURES, Inputs
 from .surfaces import normal_map_input, planar, surface_normals
@@ -88,6 +88,7 @@ class SeamlessGeometry:
         self, model: Model, image: Tensor, margin: float = 0.25, even_borders: bool = False, resolution: int = 0, normals: str = AUTO
     ) -> tuple[Estimate, Tensor]:
         """The estimate and the pictures."""
+        check_model(model)
         check_network_side(resolution)
         check_choice("normals", normals, (AUTO, "model only"))
         pictures = planar(image)

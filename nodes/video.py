@@ -21,7 +21,7 @@ from ..model_loader import Model
 from ..model_loader.film import estimate_film
 from ..model_loader.host import progress_bar, throw_if_interrupted
 from ..model_loader.videos import opened_video
-from .checks import check_network_side
+from .checks import check_model, check_network_side
 from .sockets import DEPTH_NORMAL_MODEL, ESTIMATE, VIDEO, Inputs, Widget
 from .widgets import CODING_READERS, CODINGS, PER_IMAGE, choice_widget, coding_widget, near_widget, network_side_widget, number_widget
 
@@ -144,6 +144,7 @@ def _made(
     derive: Callable[[Estimate], Estimate] | None = None,
 ) -> Any:
     """The VIDEO of what `render` shows of each frame's estimate."""
+    check_model(model)
     check_network_side(resolution)
     check_range("smooth", options.smooth, 0, 1)
     source = opened_video(video)
