@@ -4,7 +4,7 @@
 
 DIR holds the record, a line a prompt: a second call goes on where the first ended. Every prompt is a valid graph; some are cancelled
 while they run, others are when they take longer than --limit. The table has the server's memory, and what went wrong: an error that
-the pack words itself is an answer; any other, a server that ends, or memory that grows after the first third is not: exit code 1.
+the pack words itself is an answer; any other, a server that ends, or memory that grows by a tenth in the last quarter is not: exit code 1.
 ComfyUI is what `python tests/comfyui/install.py` installs. Linux only.
 """
 
@@ -203,7 +203,7 @@ def _report(done: list[Outcome], wanted: int) -> int:
         print("PROBLEM", problem)
     growth = _growth(done)
     if growth is not None:
-        print(f"memory: {growth:+.0%} from the second third of a server's prompts to the last")
+        print(f"memory: {growth:+.0%} from the third quarter of a server's prompts to the last")
     return int(bool(problems) or (growth or 0) > 0.1)
 
 
@@ -213,8 +213,8 @@ def _growth(done: list[Outcome]) -> float | None:
     if not starts or max(starts.values()) < 30:
         return None
     sizes = [each.rss for each in done if each.start == starts.most_common(1)[0][0]]
-    third = len(sizes) // 3
-    return statistics.median(sizes[2 * third :]) / statistics.median(sizes[third : 2 * third]) - 1
+    quarter = len(sizes) // 4
+    return statistics.median(sizes[-quarter:]) / statistics.median(sizes[-2 * quarter : -quarter]) - 1
 
 
 if __name__ == "__main__":

@@ -1,13 +1,19 @@
 """What goes out: the files that ComfyUI's registry ships, and what it says of them."""
 
+import os
 import re
+import runpy
+import shutil
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from urllib.parse import urlparse
 
 import cv2
 import pytest
+
+import depth_normal
 
 tomllib = pytest.importorskip("tomllib", reason="Python 3.11 and later")
 
@@ -49,29 +55,104 @@ def test_the_registry_ships_what_users_need_and_no_more():
     assert not {*linked} - {*files}, "the README's links lead somewhere"
 
 
-@pytest.mark.comfyui
-def test_the_pack_that_is_shipped_loads(tmp_path, comfyui_python):
-    """As from the registry: a folder of these files alone, in a process that has ComfyUI's environment."""
-    archive = tmp_path / "node.zip"
-    with zipfile.ZipFile(archive, "w") as packed:
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory) -> Path:
+    """The zip that ComfyUI's registry keeps."""
+    path = tmp_path_factory.mktemp("registry") / "node.zip"
+    with zipfile.ZipFile(path, "w") as packed:
         for name in shipped():
             packed.write(ROOT / name, name)
-    with zipfile.ZipFile(archive) as packed:
-        packed.extractall(tmp_path / "custom_nodes" / "depth-normal")
-    code = """
-import importlib.util, sys
-path = sys.argv[1]
-spec = importlib.util.spec_from_file_location("pack", path + "/__init__.py", submodule_search_locations=[path])
-pack = importlib.util.module_from_spec(spec)
-sys.modules["pack"] = pack
-spec.loader.exec_module(pack)
-nodes = pack.NODE_CLASS_MAPPINGS
-assert all(node.INPUT_TYPES() for node in nodes.values())
-print(len(nodes), len(pack.load_model("tiny").spec.id))
-"""
-    words = [comfyui_python, "-I", "-c", code, tmp_path / "custom_nodes" / "depth-normal"]
-    run = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    import depth_normal
+    return path
 
-    assert run.stdout.split()[0] == str(len(depth_normal.NODE_CLASS_MAPPINGS))
+
+@pytest.mark.comfyui
+def test_the_pack_that_is_shipped_runs_in_a_server(archive, tmp_path, comfyui_python):
+    """As from the registry: a folder of these files alone."""
+    with zipfile.ZipFile(archive) as packed:
+        packed.extractall(tmp_path / "depth-normal")
+    serving = runpy.run_path(str(Path(__file__).with_name("conftest.py")))["serving"]
+    with serving(tmp_path / "server", comfyui_python, pack=tmp_path / "depth-normal") as server:
+        assert "IMPORT FAILED" not in server.log
+        info = server.request("/object_info")
+        assert not depth_normal.NODE_CLASS_MAPPINGS.keys() - info.keys()
+        history = server.run(
+            {
+                "1": {"class_type": "EmptyImage", "inputs": {"width": 96, "height": 64, "batch_size": 1, "color": 255}},
+                "2": {"class_type": "DepthNormal_MiDaSDepthMap", "inputs": {"image": ["1", 0], "model": "tiny", "resolution": 64}},
+                "3": {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}},
+            }
+        )
+    assert history["status"]["status_str"] == "success", history["status"]["messages"]
+
+
+@pytest.mark.parametrize("what", ["zip", "wheel"])
+def test_what_is_shipped_can_be_installed_by_pip(archive, tmp_path, what):
+    """Beside this environment's packages: torch is not installed once more."""
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    if what == "wheel":
+        with zipfile.ZipFile(archive) as packed:
+            packed.extractall(tmp_path / "source")
+        made = subprocess.run(
+            [*pip, "wheel", "-q", "--no-deps", "-w", tmp_path, tmp_path / "source"], capture_output=True, text=True, check=False
+        )
+        assert made.returncode == 0, made.stderr
+        (archive,) = tmp_path.glob("*.whl")
+        assert archive.name.startswith(f"depth_normal-{PROJECT['project']['version']}-py3")
+    installed = subprocess.run(
+        [*pip, "install", "-q", "--no-deps", "--target", tmp_path / "site", archive], capture_output=True, text=True, check=False
+    )
+    assert installed.returncode == 0, installed.stderr
+    words = [
+        tmp_path / "site" / "bin" / "depth-normal",
+        "estimate",
+        ROOT / "app" / "coffee.jpg",
+        "--model",
+        "tiny",
+        "--out",
+        tmp_path / "maps",
+    ]
+    run = subprocess.run(list(map(str, words)), cwd=tmp_path, capture_output=True, text=True, env=environment, check=False)
+    assert run.returncode == 0 and list((tmp_path / "maps").iterdir()), run.stderr
+    where = subprocess.run(
+        [sys.executable, "-c", "import depth_normal; print(depth_normal.__file__)"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert where.stdout.startswith(str(tmp_path / "site")), "and it was this one that ran"
+
+
+# --- numbers ---
+
+
+def releases() -> list[str]:
+    """The versions that CHANGELOG.md has headings of, the newest first."""
+    first, *headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert first == "Unreleased"
+    dated = [re.fullmatch(r"(\d+\.\d+\.\d+) - \d{4}-\d\d-\d\d", heading) for heading in headings]
+    assert all(dated), f"a heading is `## 1.2.3 - 2026-01-31`: {headings}"
+    return [heading[1] for heading in dated if heading]
+
+
+def test_every_release_has_a_heading_and_what_graphs_rely_on_in_it():
+    order = [tuple(map(int, version.split("."))) for version in releases()]
+    assert order == sorted(set(order), reverse=True)
+    now = tuple(map(int, PROJECT["project"]["version"].split(".")))
+    assert not order or now >= order[0], "the version is the newest release's, or that of the one to come"
+    kept = {path.stem for path in (ROOT / "tests" / "nodes" / "object_info").glob("*.json")}
+    assert {*releases(), PROJECT["project"]["version"]} == kept
+
+
+def test_a_release_gets_its_number_everywhere(tmp_path):
+    for name in ("pyproject.toml", "__init__.py", "CHANGELOG.md"):
+        shutil.copy(ROOT / name, tmp_path)
+    release = runpy.run_path(str(ROOT / "docs" / "make_release.py"))["release"]
+    release(tmp_path, "9.0.0", "2030-01-31")
+    assert tomllib.loads((tmp_path / "pyproject.toml").read_text())["project"]["version"] == "9.0.0"
+    assert '\n__version__ = "9.0.0"\n' in (tmp_path / "__init__.py").read_text()
+    assert "\n## Unreleased\n\n## 9.0.0 - 2030-01-31\n" in (tmp_path / "CHANGELOG.md").read_text()
+    for version, words in (("9.0.0", "has 9.0.0 already"), ("9.1.0", "nothing under Unreleased"), ("nine", "three numbers")):
+        with pytest.raises(ValueError, match=words):
+            release(tmp_path, version, "2030-02-01")
