@@ -53,7 +53,8 @@ def install(home: Path, source: Path | None = None, share: Path | None = None) -
         shutil.copytree(source, home / "ComfyUI", ignore=shutil.ignore_patterns(".git", "custom_nodes"), dirs_exist_ok=True)
     _unpack(python, home)
     _install_packages(python, home)
-    _lend_operators(python)
+    if share is None:  # who shares is lent them already
+        _lend_operators(python)
     stamp.write_text(wanted)
 
 
