@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from random import Random
-from typing import Any
 
 import bpy  # isort: skip  (first: it brings mathutils)
 from mathutils import Matrix, Vector, noise
 
+from .figures import car, glass, mirror, person, plant
+from .places import (
+    View,
+    build_aerial,
+    build_canyon,
+    build_corridor,
+    build_garden,
+    build_glass,
+    build_people,
+    build_stairs,
+    build_studio,
+    build_surface,
+)
 from .shapes import Builder, rock
-
-View = tuple[Vector, Vector]  # where the camera is and what it looks at
+from .worlds import lamp
 
 
 def build_room(builder: Builder) -> Callable[[], View]:
@@ -58,6 +68,15 @@ def furnish(builder: Builder, width: float, depth: float, height: float) -> None
         builder.box((across(0.4), depth / 2 - 0.06, random.uniform(1.2, 1.9)), size)
     for _ in range(random.randint(1, 8)):
         builder.solid(across(0.42), random.uniform(-0.3, 0.42) * depth, 0, random.uniform(0.2, 0.8))
+    if random.random() < 0.3:
+        person(builder, across(0.35), random.uniform(-0.1, 0.35) * depth, 0)
+    for _ in range(random.choice((0, 0, 1, 2))):
+        plant(builder, across(0.42), random.uniform(-0.1, 0.42) * depth, 0, random.uniform(0.4, 1.6))
+    if random.random() < 0.35:
+        clear = mirror() if random.random() < 0.5 else glass(random)
+        builder.box(
+            (across(0.3), depth / 2 - 0.07, random.uniform(1, 1.6)), (random.uniform(0.5, 1.6), 0.04, random.uniform(0.6, 1.8)), clear
+        )
     for _ in range(random.randint(1, 3)):
         lamp((across(0.35), random.uniform(-0.35, 0.35) * depth, height - 0.15), random.uniform(80, 260), random)
 
@@ -122,9 +141,9 @@ def build_street(builder: Builder) -> Callable[[], View]:
         for _ in range(random.randint(0, 3)):
             x, y = side * half * random.uniform(0.2, 0.8), random.uniform(-2, 25)
             if random.random() < 0.5:
-                paint = builder.materials.make()
-                builder.box((x, y, 0.55), (1.7, 4, 0.7), paint)
-                builder.box((x, y, 1.1), (1.5, 2, 0.6))
+                car(builder, x, y, random.choice((0, math.pi, random.uniform(0, 6))))
+            elif random.random() < 0.5:
+                person(builder, x, y, 0)
             else:
                 builder.solid(x, y, 0, random.uniform(0.4, 1.8))
 
@@ -163,31 +182,10 @@ def build_nature(builder: Builder) -> Callable[[], View]:
     return view
 
 
-KINDS = (build_room, build_room, build_table_top, build_table_top, build_solids, build_street, build_nature)
-
-
-def lamp(place: Any, watts: float, random: Random) -> None:
-    """A round lamp that shines all round."""
-    light = bpy.data.lights.new("lamp", "POINT")
-    light.energy, light.shadow_soft_size = watts, random.uniform(0.05, 0.5)
-    light.color = (1, random.uniform(0.75, 1), random.uniform(0.6, 1))
-    thing = bpy.data.objects.new("lamp", light)
-    thing.location = place
-    bpy.context.scene.collection.objects.link(thing)
-
-
-def light_scene(random: Random, indoors: bool) -> None:
-    """Sun and sky."""
-    scene = bpy.context.scene
-    world = bpy.data.worlds.new("world")
-    scene.world = world
-    world.use_nodes = True
-    sky = world.node_tree.nodes["Background"]
-    blue = random.uniform(0.3, 1)
-    sky.inputs["Color"].default_value = random.choice(((0.35, 0.55, blue, 1), (0.7, 0.72, 0.75, 1), (0.9, 0.7, 0.5, 1), (0.2, 0.3, 0.6, 1)))
-    sky.inputs["Strength"].default_value = random.uniform(0.6, 1.5) * (0.5 if indoors else 1)
-    sun = bpy.data.lights.new("sun", "SUN")
-    sun.energy, sun.angle = random.uniform(0.5, 5), random.uniform(0.01, 0.3)
-    thing = bpy.data.objects.new("sun", sun)
-    thing.rotation_euler = (random.uniform(-1.1, 1.1), random.uniform(-1.1, 1.1), random.uniform(0, 6))
-    scene.collection.objects.link(thing)
+INDOORS = (build_room, build_corridor, build_stairs)
+KINDS = (
+    *(build_room,) * 6,
+    *(build_table_top,) * 2,
+    *(build_corridor, build_stairs, build_canyon, build_people) * 2,
+    *(build_solids, build_street, build_nature, build_aerial, build_studio, build_glass, build_garden, build_surface),
+)

@@ -1,4 +1,4 @@
-"""Renders one scene of our own with exact depth and normals; needs bpy."""
+"""Renders one scene of our own with exact depth and normals, as stills and as films; needs bpy."""
 
 from __future__ import annotations
 
@@ -11,15 +11,23 @@ from typing import Any
 
 import bpy  # isort: skip  (first: it brings mathutils)
 import numpy as np
-from mathutils import Matrix
+from mathutils import Matrix, Vector
 
-from .layouts import KINDS, View, build_room, light_scene
+from .figures import leaves, person
+from .layouts import INDOORS, KINDS, build_garden, build_room, build_street
+from .places import View
 from .shapes import Builder, Materials
+from .worlds import light_scene
 
 SHORT, LONG = 240, 320
 CAMERAS = 3
 SAMPLES = 4
 SKY_DEPTH = 1e9
+NEAR_SHARE = 0.35  # of the views that have something near, cut by the border
+FILM_SHARE, FILM_FRAMES = 0.5, 3  # of the scenes that have a film, and how long it is
+FIRST_KEPT, KEPT_SCENES = 1_000_000, 30  # numbers of the scenes that nothing is learned from
+CLIPS = (("still camera", build_room), ("pan", build_street), ("walk", build_garden))
+CLIP_FRAMES = 12
 
 
 def configure(folder: Path) -> None:
@@ -29,7 +37,7 @@ def configure(folder: Path) -> None:
     cycles = scene.cycles
     cycles.device, cycles.samples, cycles.use_adaptive_sampling = "CPU", SAMPLES, False
     cycles.use_denoising, cycles.denoiser = True, "OPENIMAGEDENOISE"
-    cycles.max_bounces, cycles.diffuse_bounces, cycles.glossy_bounces = 3, 2, 1
+    cycles.max_bounces, cycles.diffuse_bounces, cycles.glossy_bounces, cycles.transmission_bounces = 6, 2, 2, 5
     scene.render.threads_mode, scene.render.threads = "FIXED", 1
     scene.render.image_settings.file_format, scene.render.image_settings.color_mode = "PNG", "RGB"
     scene.render.filepath = str(folder / "rgb.png")
@@ -72,8 +80,26 @@ def aim(camera: Any, view: View, random: Random) -> None:
     render.resolution_x, render.resolution_y = (SHORT, LONG) if portrait else (LONG, SHORT)
 
 
+def near_things(builder: Builder, camera: Any, view: View) -> list[Any]:
+    """Puts something close to the camera where the picture ends, and says what."""
+    random, objects = builder.random, bpy.context.scene.collection.objects
+    before = set(objects)
+    for _ in range(random.choice((1, 1, 2))):
+        away = random.uniform(0.12, 0.35) * (view[1] - view[0]).length
+        half = math.tan(camera.data.angle / 2) * away
+        size = half * random.uniform(0.4, 1.2)
+        corner = Vector((random.choice((-1, 1)) * half * random.uniform(0.75, 1.15), random.uniform(-1, 0.4) * half, -away))
+        if random.random() < 0.75:
+            builder.solid(0, 0, 0, size, upright=random.random() < 0.5)
+        else:
+            leaves(builder, (0, 0, 0), size, 150, False)
+        objects[-1].matrix_world = Matrix.Translation(camera.matrix_world @ corner) @ objects[-1].matrix_world
+    return [thing for thing in objects if thing not in before]
+
+
 def render(folder: Path, camera: Any) -> dict[str, Any] | None:
-    """Colours, disparity and normals of the view; None where most of it shows nothing, or one thing right before the camera."""
+    """Colours, disparity (0 in the sky) and normals of the view; None where most shows nothing, or one thing right before the camera."""
+    bpy.context.view_layer.update()
     bpy.ops.render.render(write_still=True)
     frame = f"{bpy.context.scene.frame_current:04d}"
     rgb = read(folder / "rgb.png")[..., :3]
@@ -84,42 +110,109 @@ def render(folder: Path, camera: Any) -> dict[str, Any] | None:
     length = np.linalg.norm(normals, axis=-1, keepdims=True)
     normals = np.where(seen[..., None] & (length > 0.5), normals / np.maximum(length, 1e-6), 0)
     disparity = np.where(seen, 1 / np.maximum(depth, 1e-3), 0)
-    if seen.mean() < 0.35 or np.percentile(depth[seen], 50) < 0.25 or rgb.std() < 0.03:
+    if seen.mean() < 0.25 or np.percentile(depth[seen], 50) < 0.25 or rgb.std() < 0.02:
         return None
-    disparity /= np.percentile(disparity, 98)
     return {
         "rgb": (rgb * 255).round().astype(np.uint8),
-        "disparity": disparity.clip(0, 8).astype(np.float16),
+        "disparity": disparity,
         "normals": (normals * 127).round().astype(np.int8),
     }
 
 
+def save(target: Path, views: list[dict[str, Any]]) -> None:
+    """Writes one view, or several of one film, with the disparity in one unit: its 98th percentile."""
+    maps = {name: np.stack([view[name] for view in views]) for name in views[0]}
+    maps["disparity"] = (maps["disparity"] / np.percentile(maps["disparity"], 98)).clip(0, 8).astype(np.float16)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        np.savez(file, **(maps if len(views) > 1 else {name: values[0] for name, values in maps.items()}))
+    temporary.replace(target)
+
+
+def move(camera: Any, reach: float, random: Random) -> Matrix:
+    """What the camera does from one frame of a film to the next: a short way, a small turn, or nothing."""
+    way, turn = random.choice(((0.0, 0.0), (0.01, 0.002), (0.03, 0.006), (0.005, 0.015)))
+    step = Matrix.Translation([random.gauss(0, way) * reach for _ in range(3)])
+    return step @ Matrix.Rotation(random.gauss(0, turn), 4, "Y") @ Matrix.Rotation(random.gauss(0, turn / 2), 4, "X")
+
+
+def film(folder: Path, camera: Any, frames: int, step: Matrix, mover: Any, stride: Vector) -> list[dict[str, Any]] | None:
+    """The views of a camera that makes the same step each time, while one thing moves; None where a view shows nothing."""
+    views: list[dict[str, Any]] = []
+    for _ in range(frames):
+        view = render(folder, camera)
+        if view is None:
+            return None
+        views.append(view)
+        camera.matrix_world = camera.matrix_world @ step
+        for part in mover:
+            part.matrix_world = Matrix.Translation(stride) @ part.matrix_world
+    return views
+
+
+def begin(build: Any, random: Random, photographs: list[Path], folder: Path) -> tuple[Builder, Any, Any]:
+    """An empty scene with a layout, its light and a camera: the builder, the layout's views and the camera."""
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    configure(folder)
+    night = light_scene(random, build in INDOORS)
+    builder = Builder(random, Materials(random, photographs))
+    view = build(builder)
+    camera = bpy.data.objects.new("camera", bpy.data.cameras.new("camera"))
+    camera.data.clip_start, camera.data.clip_end = 0.01, 5000
+    bpy.context.scene.collection.objects.link(camera)
+    bpy.context.scene.camera = camera
+    dark = random.uniform(1, 4) if night and build not in INDOORS else 0
+    bpy.context.scene.view_settings.exposure = random.uniform(-0.2, 1.2) + dark
+    return builder, view, camera
+
+
 def make_scene(number: int, data: Path, photographs: list[Path]) -> None:
-    """Builds scene `number` and writes its views."""
-    targets = [data / "renders" / f"{number:06d}_{index}.npz" for index in range(CAMERAS)]
-    done = data / "renders" / f".{number:06d}.done"
+    """Builds scene `number` and writes its views, and sometimes a film; from `FIRST_KEPT` on only views, to a folder of their own."""
+    kept = number >= FIRST_KEPT
+    renders = data / ("kept" if kept else "renders")
+    done = renders / f".{number:06d}.done"
     if done.exists():
         return
     random = Random(number)
-    bpy.ops.wm.read_factory_settings(use_empty=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        configure(folder)
-        build = random.choice(KINDS)
-        light_scene(random, build is build_room)
-        view = build(Builder(random, Materials(random, photographs)))
-        camera = bpy.data.objects.new("camera", bpy.data.cameras.new("camera"))
-        camera.data.clip_start, camera.data.clip_end = 0.01, 5000
-        bpy.context.scene.collection.objects.link(camera)
-        bpy.context.scene.camera = camera
-        bpy.context.scene.view_settings.exposure = random.uniform(-0.2, 1.2)
-        for target in targets:
-            aim(camera, view(), random)
-            bpy.context.view_layer.update()
+        build = random.choice([kind for kind in KINDS if not kept or kind not in INDOORS])
+        builder, view, camera = begin(build, random, photographs, folder)
+        for index in range(CAMERAS):
+            seen = view()
+            aim(camera, seen, random)
+            near = near_things(builder, camera, seen) if random.random() < NEAR_SHARE else []
             maps = render(folder, camera)
             if maps is not None:
-                temporary = target.with_name(f".{target.name}.{os.getpid()}")
-                with temporary.open("wb") as file:
-                    np.savez(file, **maps)
-                temporary.replace(target)
+                save(renders / f"{number:06d}_{index}.npz", [maps])
+            for thing in near:
+                bpy.data.objects.remove(thing)
+        if not kept and random.random() < FILM_SHARE:
+            reach = (seen[1] - seen[0]).length
+            things = [thing for thing in bpy.context.scene.collection.objects if thing.type == "MESH"]
+            mover = random.sample(things, min(3, len(things))) if random.random() < 0.5 else []
+            stride = Vector((random.gauss(0, 0.02), random.gauss(0, 0.02), 0)) * reach
+            if (views := film(folder, camera, FILM_FRAMES, move(camera, reach, random), mover, stride)) is not None:
+                save(data / "films" / f"{number:06d}.npz", views)
     done.touch()
+
+
+def make_clips(data: Path, photographs: list[Path]) -> None:
+    """Writes the clips that flicker is measured on: a still camera with somebody walking, a pan, a walk."""
+    for number, (title, build) in enumerate(CLIPS, FIRST_KEPT - len(CLIPS)):
+        target = data / "clips" / f"{title.replace(' ', '_')}.npz"
+        random = Random(number)
+        while not target.exists():
+            with tempfile.TemporaryDirectory() as name:
+                folder = Path(name)
+                builder, view, camera = begin(build, random, photographs, folder)
+                aim(camera, (seen := view()), random)
+                bpy.context.scene.render.resolution_x, bpy.context.scene.render.resolution_y = LONG, SHORT
+                reach, before = (seen[1] - seen[0]).length, set(bpy.context.scene.collection.objects)
+                if title == "still camera":
+                    person(builder, *(seen[0].lerp(seen[1], 0.45) - Vector((0.3, 0, 0))).xy, 0)
+                mover = [thing for thing in bpy.context.scene.collection.objects if thing not in before]
+                steps = {"pan": Matrix.Rotation(0.006, 4, "Y"), "walk": Matrix.Translation((0, 0, -0.008 * reach))}
+                views = film(folder, camera, CLIP_FRAMES, steps.get(title, Matrix()), mover, Vector((0.05, 0, 0)))
+                if views is not None:
+                    save(target, views)

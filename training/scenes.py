@@ -1,9 +1,11 @@
 """Renders scenes of our own with exact depth and normals; run with a Python that has bpy and tqdm (pip install "bpy==4.5.*" tqdm).
 
-    python -m training.scenes --data DIR [--scenes 400] [--part 0/1]
+    python -m training.scenes --data DIR [--scenes 1500] [--part 0/1]
+    python -m training.scenes --data DIR --kept
 
-Each scene is seeded by its number, has three cameras and gives one .npz a camera in DIR/renders/. What is there already is not
-made again. Photographs of the train split in DIR/photos/ serve as some of the textures, where they are there.
+Each scene is seeded by its number, has three cameras and gives one .npz a camera in DIR/renders/; half of them give a film of three
+frames to DIR/films/. With --kept, scenes and clips that nothing is learned from go to DIR/kept/ and DIR/clips/, for training.evaluate.
+What is there already is not made again. Photographs of the train split in DIR/photos/ serve as some of the textures, where they are there.
 """
 
 from __future__ import annotations
@@ -19,21 +21,26 @@ def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--scenes", type=int, default=400)
+    parser.add_argument("--scenes", type=int, default=1500)
+    parser.add_argument("--kept", action="store_true", help="the scenes and clips for the evaluation instead")
     parser.add_argument("--part", default="0/1", help="i/n: only every n-th scene, for several processes")
     arguments = parser.parse_args()
     # after the arguments, so that --help needs neither
     from tqdm import tqdm
 
-    from .rendering import make_scene
+    from .rendering import FIRST_KEPT, KEPT_SCENES, make_clips, make_scene
 
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
-    (arguments.data / "renders").mkdir(parents=True, exist_ok=True)
+    for folder in ("renders", "films", "kept", "clips"):
+        (arguments.data / folder).mkdir(parents=True, exist_ok=True)
     with (Path(__file__).parent / "photos.tsv").open(newline="") as file:
         ids = [row["id"] for row in csv.DictReader(file, delimiter="\t") if row["split"] == "train"]
     photographs = [path for name in ids if (path := arguments.data / "photos" / f"{name}.jpg").exists()]
     part, parts = map(int, arguments.part.split("/"))
-    for number in tqdm(range(part, arguments.scenes, parts), desc="scenes"):
+    numbers = range(FIRST_KEPT, FIRST_KEPT + KEPT_SCENES) if arguments.kept else range(arguments.scenes)
+    if arguments.kept and part == 0:
+        make_clips(arguments.data, photographs)
+    for number in tqdm(numbers[part::parts], desc="scenes"):
         make_scene(number, arguments.data, photographs)
 
 
