@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..geometry.conventions import unit_normals
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..utils import resize_picture, round_to_multiple
 from .base import Annotator, ModelSpec, fill
-from .guided import guided_upsample
+from .guided import guided_detail, guided_upsample
 from .networks.names import StateDict
-from .networks.tiny import TinyNetwork, untrained_counters
+from .networks.tiny import TinyNetwork, config_of, untrained_counters
 
 LONGEST_ASPECT = 4.0
 LARGEST_SIZE = 256
@@ -23,13 +24,17 @@ GUIDE_RADIUS, GUIDE_EPSILON = 2, 0.01
 # The old formula for normal maps is made for the slopes of MiDaS v2.1 small at 512. This factor gives the network's disparity the same mean
 # deviation; training/evaluate.py prints both.
 TO_MIDAS_SCALE = 130.0
+_WITHOUT_SKY = 4  # maps of the network's first version: disparity and normals
+_SKY_FROM, _FARTHEST = 0.5, 0.01  # share of sky; what part of the rest is no nearer than the sky
+_SAMPLED = 8  # every n-th pixel is asked how far it is
 
 
 class TinyAnnotator(Annotator):
     """The pack's own network: a preview of depth and normals, with nothing to download.
 
     Convention:
-        Disparity: large = near, unknown scale and shift; median near 0, mean deviation near MiDaS's. Normals: OpenGL axes.
+        Disparity: large = near, unknown scale and shift; median near 0, mean deviation near MiDaS's. Normals: OpenGL axes. Weights of
+        the network's second version also tell the sky: it is masked, and as far as the farthest hundredth of the rest.
     """
 
     bytes_per_pixel = 400
@@ -38,7 +43,7 @@ class TinyAnnotator(Annotator):
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> TinyAnnotator:
         """See `Annotator.build`."""
         with torch.device("meta"):
-            network = TinyNetwork(spec.config)
+            network = TinyNetwork(config_of(states["network"].keys()))
         fill(network, {**untrained_counters(network), **states["network"]}, f"not a checkpoint of {spec.id}")
         network.to(dtype=dtype).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stubs forget it
         return cls(spec, network)
@@ -56,17 +61,45 @@ class TinyAnnotator(Annotator):
     def run(self, images: Tensor, size: int | None) -> Estimate:
         """See `Annotator.run`. The estimate has twice the size of the network's input; its edges are the picture's."""
         height, width = self.checked_network_size(images.shape[-2], images.shape[-1], size)
-        estimate = self.predict(resize_picture(images, height, width))
-        red, green, blue = images.split(1, 1)
-        # Written out: torch's mean over so few channels is three times as slow on a CPU.
-        brightness = resize_picture((red + green).add_(blue).div_(3), ENLARGED * height, ENLARGED * width)
-        assert estimate.depth is not None and estimate.normals is not None
-        maps = guided_upsample(torch.cat((estimate.depth, estimate.normals), 1), brightness, GUIDE_RADIUS, GUIDE_EPSILON)
-        return replace(estimate, depth=maps[:, :1], normals=unit_normals(maps[:, 1:]))
+        pixels = resize_picture(images, height, width)
+        brightness = resize_picture(_brightness(images), ENLARGED * height, ENLARGED * width)
+        maps = self._maps(pixels)
+        if maps.shape[1] == _WITHOUT_SKY:
+            return self._read(guided_upsample(maps, brightness, GUIDE_RADIUS, GUIDE_EPSILON))
+        sharp = guided_detail(maps[:, :1], brightness, GUIDE_RADIUS, GUIDE_EPSILON)
+        smooth = F.interpolate(maps[:, 1:], scale_factor=ENLARGED, mode="bilinear", align_corners=False)
+        return self._read(torch.cat((sharp, smooth), 1))
 
     def predict(self, pixels: Tensor) -> Estimate:
-        """See `Annotator.predict`. The estimate has half the size of the pixels."""
+        """See `Annotator.predict`. The estimate has half the size of the pixels; their own, where the network tells the sky."""
+        return self._read(self._maps(pixels))
+
+    def _maps(self, pixels: Tensor) -> Tensor:
+        """Disparity, normals and, of the second version, the share of sky."""
         dtype = next(self.network.parameters()).dtype
         output = self.network(pixels.to(dtype).contiguous(memory_format=torch.channels_last)).contiguous()
-        disparity, normals = TO_MIDAS_SCALE * output[:, :1], unit_normals(output[:, 1:])
-        return Estimate(depth=disparity, quantity=Quantity.DISPARITY, normals=normals, axes=Axes.OPENGL)
+        output[:, _WITHOUT_SKY:].sigmoid_()
+        return output
+
+    def _read(self, maps: Tensor) -> Estimate:
+        """The estimate that the maps stand for."""
+        disparity, normals, mask = TO_MIDAS_SCALE * maps[:, :1], unit_normals(maps[:, 1:_WITHOUT_SKY]), None
+        if maps.shape[1] > _WITHOUT_SKY:
+            mask = maps[:, _WITHOUT_SKY:] < _SKY_FROM
+            disparity = _with_far_sky(disparity, mask)
+        return Estimate(depth=disparity, quantity=Quantity.DISPARITY, normals=normals, axes=Axes.OPENGL, mask=mask)
+
+
+def _brightness(images: Tensor) -> Tensor:
+    """Written out: torch's mean over so few channels is three times as slow on a CPU."""
+    red, green, blue = images.split(1, 1)
+    return (red + green).add_(blue).div_(3)
+
+
+def _with_far_sky(disparity: Tensor, clear: Tensor) -> Tensor:
+    """Disparity whose sky is one value, as far as anything gets; of pictures that are all sky or without it, as it is."""
+    values, counts = (each[..., _SAMPLED // 2 :: _SAMPLED, _SAMPLED // 2 :: _SAMPLED].flatten(1) for each in (disparity, clear))
+    farthest_first = torch.where(counts, values, torch.inf).sort(1).values
+    far = farthest_first.gather(1, (counts.sum(1, keepdim=True) * _FARTHEST).long())[:, :, None, None]
+    clear = clear | ~torch.isfinite(far)
+    return torch.where(clear, torch.maximum(disparity, torch.where(clear.flatten(1).all(1)[:, None, None, None], disparity, far)), far)

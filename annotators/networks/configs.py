@@ -68,6 +68,7 @@ class TinyConfig:
         attention_blocks: Transformer blocks at 1/32.
         attention_heads: Heads of each.
         expansion: Hidden width of their perceptrons, in channels of the input.
+        fine: Channels at the size of the input, which make the second version: it also tells the sky. 0 = the first version.
     """
 
     channels: tuple[int, int, int, int, int] = (16, 32, 64, 128, 192)
@@ -76,9 +77,11 @@ class TinyConfig:
     attention_blocks: int = 2
     attention_heads: int = 6
     expansion: int = 3
+    fine: int = 0
 
 
 TINY = TinyConfig()
+TINY_2 = TinyConfig(attention_blocks=4, fine=8)
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Collection, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .configs import TINY, TinyConfig
+from .configs import TINY, TINY_2, TinyConfig
 
 COUNTER = "num_batches_tracked"
 POSITIONS = 5
@@ -18,9 +19,9 @@ class TinyNetwork(nn.Module):
     """A residual encoder that knows where it looks, two transformer blocks at its end, and a top-down decoder.
 
     Convention:
-        Input (B, 3, H, W): RGB in [0, 1], H and W multiples of 32. Output (B, 4, H / 2, W / 2) float32: disparity, large = near,
-        of unknown scale and shift (trained to median 0 and mean absolute deviation 1); then normals in OpenGL axes, not yet of
-        unit length.
+        Input (B, 3, H, W): RGB in [0, 1], H and W multiples of 32. Output float32, (B, 4, H / 2, W / 2) of the first version: disparity,
+        large = near, of unknown scale and shift (trained to median 0 and mean absolute deviation 1); then normals in OpenGL axes, not
+        yet of unit length. The second version (`TinyConfig.fine`) gives (B, 5, H, W); the last channel is the sky's logit.
     """
 
     def __init__(self, config: TinyConfig = TINY) -> None:
@@ -37,10 +38,12 @@ class TinyNetwork(nn.Module):
         self.merge = nn.Conv2d(config.decoder, config.head, 1)
         self.blend = _conv(config.head, config.head)
         self.last = nn.Conv2d(config.head, 4, 3, padding=1)
+        self.fine = _Fine(config.head, config.fine) if config.fine else None
 
     def forward(self, pictures: Tensor) -> Tensor:
         """See the class."""
-        return self.decode(self.encode(pictures))
+        features = self.encode(pictures)
+        return self.decode(features) if self.fine is None else self.fine(pictures, *self._halved(features))
 
     def encode(self, pictures: Tensor) -> list[Tensor]:
         """Features at 1/2, 1/4, 1/8, 1/16 and 1/32."""
@@ -55,14 +58,69 @@ class TinyNetwork(nn.Module):
         return features
 
     def decode(self, features: list[Tensor]) -> Tensor:
-        """Disparity and normals of the features."""
+        """Disparity and normals of the features, at half the size of the pictures."""
+        return self._halved(features)[1]
+
+    def _halved(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """What the output is made of, and the output, at half the size of the pictures."""
         path = self.refine[3](self.laterals[3](features[4]))
         for level in (2, 1, 0):
             skip = self.laterals[level](features[level + 1])
             path = self.refine[level](skip + _twice(path))
         path = F.relu(self.detail(features[0]) + _twice(self.merge(path)))
-        assert self.last.bias is not None
-        return F.conv2d(self.blend(path).float(), self.last.weight.float(), self.last.bias.float(), padding=1)
+        path = self.blend(path)
+        return path, _exactly(self.last, path)
+
+
+class _Fine(nn.Module):
+    """The sky, and what the pictures show finer than half their size, added to maps of that size.
+
+    Its last convolution starts at zero: an untrained one enlarges the maps, and sees no sky.
+    """
+
+    def __init__(self, inputs: int, width: int) -> None:
+        super().__init__()
+        self.sky = nn.Conv2d(inputs, 1, 3, padding=1)
+        self.merge = nn.Conv2d(inputs, width, 1)
+        self.look = nn.Conv2d(3, width, 3, padding=1)
+        self.blend = _conv(width, width)
+        self.last = nn.Conv2d(width, 5, 3, padding=1)
+        for value in (self.sky.weight, self.last.weight, self.last.bias):
+            nn.init.zeros_(value)  # pyright: ignore[reportArgumentType]
+        nn.init.constant_(self.sky.bias, -3.0)  # pyright: ignore[reportArgumentType]
+
+    def forward(self, pictures: Tensor, features: Tensor, maps: Tensor) -> Tensor:
+        """(B, 5, H, W) of pictures (B, 3, H, W), features and disparity with normals at half their size."""
+        maps = torch.cat((maps, _exactly(self.sky, features)), 1)
+        path = F.relu(self.look((pictures - 0.45) / 0.25) + _twice(self.merge(features)))
+        return _twice(maps) + _exactly(self.last, self.blend(path))
+
+
+def _exactly(layer: nn.Conv2d, values: Tensor) -> Tensor:
+    """A 3x3 convolution in float32, whatever the layer's precision."""
+    assert layer.bias is not None
+    return F.conv2d(values.float(), layer.weight.float(), layer.bias.float(), padding=1)
+
+
+def config_of(names: Collection[str]) -> TinyConfig:
+    """Which version of the network a checkpoint with these keys is of."""
+    return TINY_2 if any(name.startswith("fine.") for name in names) else TINY
+
+
+def grown(network: TinyNetwork, state: Mapping[str, Tensor]) -> None:
+    """Takes over the first version's weights where the second has the same layers; before training it then gives the same maps, enlarged.
+
+    The transformer blocks that the first version lacks are made to change nothing.
+    """
+    blocks = {int(name.split(".")[1]) for name in state if name.startswith("attention.")}
+    with torch.no_grad():
+        for index, block in enumerate(network.attention):
+            for layer in () if index in blocks else (block.project, block.shrink):
+                for value in layer.parameters():  # pyright: ignore[reportAttributeAccessIssue]
+                    value.zero_()
+    unknown = network.load_state_dict(dict(state), strict=False).unexpected_keys
+    if unknown:
+        raise ValueError(f"{len(unknown)} weights have no place in the network (first: {unknown[0]}): not weights of the first version")
 
 
 def _positions(like: Tensor) -> Tensor:

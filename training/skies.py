@@ -1,0 +1,109 @@
+"""Says of the labelled crops where they show the sky, as far as that can be told without anybody drawing it.
+
+    python -m training.skies --data DIR [--sheets DIR]
+
+Writes DIR/skies/NAME.npz for each of DIR/labels/: 1 sky, 0 none, 2 unknown. Sky is what `geometry.sky.find_sky` finds by the picture and the
+teacher's disparity, less its rim. Every find was looked at: skies.tsv lists the photographs in which there is no sky, and those where too
+much was taken for it, which say nothing. Elsewhere what is near, or lies under something near, is no sky. --sheets draws the finds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.sky import find_sky
+from depth_normal.utils import as_batch
+
+from .data import read_photos, save_npz
+
+LISTS = Path(__file__).parent / "skies.tsv", Path(__file__).parent / "sky.tsv"
+NO, YES, UNKNOWN = 0, 1, 2
+RIM = 5  # pixels at the border of what is found that say nothing
+NEAR = 0.35  # rank of disparity above which nothing is sky
+TILES = 12, 10  # across and down a sheet
+
+
+def looked_at() -> dict[str, str]:
+    """What was seen in the photographs: "no" sky, or "wrong" where some is, but not where it is found."""
+    seen = {}
+    for path in reversed(LISTS):
+        with path.open(newline="") as file:
+            seen |= {row["id"]: row["sky"] for row in csv.DictReader(file, delimiter="\t")}
+    return seen
+
+
+def found_sky(picture: np.ndarray, disparity: np.ndarray) -> np.ndarray:
+    """(H, W) bool of a crop."""
+    estimate = Estimate(torch.from_numpy(disparity.astype(np.float32))[None, None], Quantity.DISPARITY)
+    return find_sky(as_batch(picture), estimate)[0, 0].numpy()
+
+
+def sky_label(picture: np.ndarray, disparity: np.ndarray, seen: str | None) -> np.ndarray:
+    """(H, W) uint8 of a crop: 0, 1 and 2, see the module."""
+    if seen == "no":
+        return np.full(disparity.shape, NO, np.uint8)
+    near = disparity > np.quantile(disparity, NEAR)
+    label = np.where(np.cumsum(near, 0) > RIM, NO, UNKNOWN).astype(np.uint8)
+    if seen != "wrong" and (found := found_sky(picture, disparity)).any():
+        kernel = np.ones((2 * RIM + 1,) * 2, np.uint8)
+        label[cv2.dilate(found.astype(np.uint8), kernel).astype(bool)] = UNKNOWN
+        inner = cv2.erode(found.astype(np.uint8), kernel, borderValue=1).astype(bool)
+        label[inner & (np.cumsum(~found, 0) == 0)] = YES
+    return label
+
+
+def draw_sheets(data: Path, folder: Path) -> None:
+    """Writes sheets of the largest crops in which sky is found, what is found in red, and their names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tiles, names = [], []
+    for photo in read_photos(split="train"):
+        path = data / "labels" / f"{photo.id}_0.npz"
+        if not path.exists() or looked_at().get(photo.id) == "no":
+            continue
+        with np.load(path) as arrays:
+            picture, label = arrays["rgb"], sky_label(arrays["rgb"], arrays["disparity"], looked_at().get(photo.id))
+        if (label == YES).mean() < 0.005:
+            continue
+        picture = np.where((label == YES)[..., None], picture // 2 + np.array([127, 0, 0], np.uint8), picture)
+        tile = np.ascontiguousarray(cv2.resize(picture, (120, 90), interpolation=cv2.INTER_AREA))
+        cv2.putText(tile, str(len(tiles) % (TILES[0] * TILES[1])), (2, 86), cv2.FONT_HERSHEY_PLAIN, 0.9, (255, 255, 0), 1)
+        tiles.append(tile)
+        names.append(photo.id)
+    count = TILES[0] * TILES[1]
+    for start in range(0, len(tiles), count):
+        part = tiles[start : start + count]
+        part += [np.zeros_like(part[0])] * (-len(part) % TILES[0])
+        sheet = np.concatenate([np.concatenate(part[i : i + TILES[0]], 1) for i in range(0, len(part), TILES[0])])
+        cv2.imwrite(str(folder / f"{start // count}.png"), sheet[..., ::-1])
+        (folder / f"{start // count}.txt").write_text("\n".join(names[start : start + count]))
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--sheets", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if arguments.sheets:
+        draw_sheets(arguments.data, arguments.sheets)
+        return
+    (arguments.data / "skies").mkdir(exist_ok=True)
+    seen = looked_at()
+    for path in tqdm(sorted((arguments.data / "labels").glob("*.npz")), desc="skies"):
+        target = arguments.data / "skies" / path.name
+        if not target.exists():
+            with np.load(path) as arrays:
+                save_npz(target, sky=sky_label(arrays["rgb"], arrays["disparity"], seen.get(path.stem.split("_")[0])))
+
+
+if __name__ == "__main__":
+    main()
