@@ -13,12 +13,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .data import CROP_LONG, CROP_SHORT, read_photos
+from .spoil import spoil
 
-RENDER_SHARE = 0.25
+RENDER_SHARE, FILM_SHARE = 0.3, 0.25  # of a batch; of its pairs
+PAIRED = 0.25  # pairs, as a share of the pictures
+MOST_SHIFT = 0.03  # of the window, from one view of a pair to the other
 SMALLEST_WINDOW = 0.5  # of the crop; most are near 1
 MOST_STRETCH = 0.12  # of the aspect, as a logarithm
 MOST_TILT = 7.0  # degrees
-PERMUTED = 0.1  # share of the pictures whose colours change places
+UNKNOWN_SKY = 2
 
 
 @dataclass(frozen=True)
@@ -27,62 +30,92 @@ class Batch:
 
     Attributes:
         pictures: (B, 3, H, W) RGB in [0, 1], channels last.
-        disparity: (B, 1, H / 2, W / 2), of unknown scale and shift.
-        normals: (B, 3, H / 2, W / 2), OpenGL axes; zero where unknown.
+        disparity: (B, 1, H, W), of unknown scale and shift.
+        normals: (B, 3, H, W), OpenGL axes; zero where unknown.
+        sky: (B, 1, H, W), the share of sky; -1 where unknown.
+        inside: (B, 1, H, W) bool, what is learned from: not the frames.
+        pairs: The first pictures have a second view each, further on by this number: another window, another noise or the next frame
+            of a film.
     """
 
     pictures: Tensor
     disparity: Tensor
     normals: Tensor
+    sky: Tensor
+    inside: Tensor
+    pairs: int = 0
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Crops of one kind and one orientation: rgb (N, h, w, 3) uint8, disparity (N, h, w) float16, normals (N, h, w, 3) int8 or None."""
+    """Crops of one kind and one orientation, as films of F frames (F = 1: stills).
+
+    rgb (N, F, h, w, 3) uint8, disparity (N, F, h, w) float16, normals (N, F, h, w, 3) int8 or None, sky (N, F, h, w) uint8 (0 no, 1 yes, 2
+    unknown).
+    """
 
     rgb: Tensor
     disparity: Tensor
     normals: Tensor | None
+    sky: Tensor
 
     def halved(self) -> Stack:
         """The same at half the size: several times quicker to draw small pictures from."""
         rgb = torch.cat([halve(part).round().byte() for part in self.rgb.split(64)])
         disparity = torch.cat([halve(part[..., None])[..., 0].half() for part in self.disparity.split(64)])
         normals = None if self.normals is None else torch.cat([halve(part).round().to(torch.int8) for part in self.normals.split(64)])
-        return Stack(rgb, disparity, normals)
+        return Stack(rgb, disparity, normals, self.sky[:, :, ::2, ::2].contiguous())
+
+    def to(self, device: torch.device) -> Stack:
+        """The same on another device."""
+        return Stack(
+            self.rgb.to(device), self.disparity.to(device), None if self.normals is None else self.normals.to(device), self.sky.to(device)
+        )
 
 
 def halve(maps: Tensor) -> Tensor:
-    """(N, H, W, C) of any type to float32 (N, H / 2, W / 2, C)."""
-    return F.avg_pool2d(maps.movedim(-1, 1).float(), 2).movedim(1, -1).contiguous()
+    """(N, F, H, W, C) of any type to float32 (N, F, H / 2, W / 2, C)."""
+    return F.avg_pool2d(maps.flatten(0, 1).movedim(-1, 1).float(), 2).movedim(1, -1).contiguous().unflatten(0, maps.shape[:2])
+
+
+Kind = tuple[Stack | None, Stack | None]
 
 
 @dataclass(frozen=True)
 class Crops:
-    """All crops of one process: [photographs, renders], each landscape and portrait."""
+    """All crops of one process, by their kind, each landscape and portrait."""
 
-    photographs: tuple[Stack | None, Stack | None]
-    renders: tuple[Stack | None, Stack | None]
+    photographs: Kind
+    renders: Kind
+    films: Kind
 
-    def counts(self) -> tuple[int, int]:
-        """How many crops of photographs there are, and how many renders."""
-        photographs, renders = (sum(len(stack.rgb) for stack in kind if stack) for kind in (self.photographs, self.renders))
-        return photographs, renders
+    def counts(self) -> tuple[int, int, int]:
+        """How many crops of photographs there are, how many renders, how many films."""
+        first, second, third = (sum(len(stack.rgb) for stack in kind if stack) for kind in self.kinds)
+        return first, second, third
+
+    @property
+    def kinds(self) -> tuple[Kind, Kind, Kind]:
+        """Photographs, renders, films."""
+        return self.photographs, self.renders, self.films
 
     def halved(self) -> Crops:
         """The same at half the size."""
-        photographs, renders = ([stack and stack.halved() for stack in kind] for kind in (self.photographs, self.renders))
-        return Crops((photographs[0], photographs[1]), (renders[0], renders[1]))
+        return Crops(*((landscape and landscape.halved(), portrait and portrait.halved()) for landscape, portrait in self.kinds))
+
+    def to(self, device: torch.device) -> Crops:
+        """The same on another device."""
+        return Crops(*((landscape and landscape.to(device), portrait and portrait.to(device)) for landscape, portrait in self.kinds))
 
     def whole(self, short: int, long: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """(pictures, disparity at half their size) of all photographs, uncropped, in small batches."""
+        """(pictures, disparity) of all photographs, uncropped, in small batches."""
         for portrait, stack in enumerate(self.photographs):
             size = (long, short) if portrait else (short, long)
             for start in range(0, len(stack.rgb) if stack else 0, 8):
                 assert stack is not None
-                rgb = stack.rgb[start : start + 8].movedim(-1, 1).float() / 255
-                disparity = stack.disparity[start : start + 8, None].float()
-                yield resize(rgb, size).contiguous(memory_format=torch.channels_last), resize(disparity, (size[0] // 2, size[1] // 2))
+                rgb = stack.rgb[start : start + 8, 0].movedim(-1, 1).float() / 255
+                disparity = stack.disparity[start : start + 8].float()
+                yield resize(rgb, size).contiguous(memory_format=torch.channels_last), resize(disparity, size)
 
 
 def resize(values: Tensor, size: tuple[int, int]) -> Tensor:
@@ -102,20 +135,28 @@ def load_crops(data: Path, split: str, part: int, parts: int, photographs_only: 
     labelled = [path for path in sorted((data / "labels").glob("*.npz")) if path.stem.split("_")[0] in ids]
     if first_only:
         labelled = [path for path in labelled if path.stem.endswith("_0")]
-    rendered = [] if photographs_only else sorted((data / "renders").glob("*.npz"))
+    rendered, filmed = ([] if photographs_only else sorted((data / folder).glob("*.npz")) for folder in ("renders", "films"))
     if not labelled and not rendered:
         raise FileNotFoundError(f"{data} has no labels or renders of the split {split!r}: run training.teacher or training.scenes first")
-    return Crops(_stacks(labelled[part::parts]), _stacks(rendered[part::parts]))
+    return Crops(*(_stacks(paths[part::parts], data / "skies") for paths in (labelled, rendered, filmed)))
 
 
-def _stacks(paths: list[Path]) -> tuple[Stack | None, Stack | None]:
+def _stacks(paths: list[Path], skies: Path) -> Kind:
     kept: tuple[list[dict[str, np.ndarray]], list[dict[str, np.ndarray]]] = ([], [])
     for path in paths:
         with np.load(path) as arrays:
-            if arrays["rgb"].shape[:2] not in ((CROP_SHORT, CROP_LONG), (CROP_LONG, CROP_SHORT)):
-                sizes = f"{CROP_SHORT}x{CROP_LONG} or upright"
-                raise ValueError(f"{path} is {arrays['rgb'].shape[:2]}; expected {sizes}: delete it and make it again")
-            kept[arrays["rgb"].shape[0] > arrays["rgb"].shape[1]].append(dict(arrays))
+            maps = dict(arrays)
+        if maps["rgb"].shape[-3:-1] not in ((CROP_SHORT, CROP_LONG), (CROP_LONG, CROP_SHORT)):
+            sizes = f"{CROP_SHORT}x{CROP_LONG} or upright"
+            raise ValueError(f"{path} is {maps['rgb'].shape[-3:-1]}; expected {sizes}: delete it and make it again")
+        if "normals" in maps:
+            maps["sky"] = (maps["disparity"] == 0).astype(np.uint8)
+        elif (sky := skies / path.name).exists():
+            with np.load(sky) as arrays:
+                maps["sky"] = arrays["sky"]
+        else:
+            maps["sky"] = np.full(maps["disparity"].shape, UNKNOWN_SKY, np.uint8)
+        kept[maps["rgb"].shape[-3] > maps["rgb"].shape[-2]].append(maps)
     return _stack(kept[0]), _stack(kept[1])
 
 
@@ -123,33 +164,61 @@ def _stack(crops: list[dict[str, np.ndarray]]) -> Stack | None:
     if not crops:
         return None
     maps = {name: torch.from_numpy(np.stack([crop[name] for crop in crops])) for name in crops[0]}
-    return Stack(maps["rgb"], maps["disparity"], maps.get("normals"))
+    if maps["disparity"].ndim == 3:
+        maps = {name: values[:, None] for name, values in maps.items()}
+    return Stack(maps["rgb"], maps["disparity"], maps.get("normals"), maps["sky"])
 
 
 def sample_batch(crops: Crops, size: int, short: int, long: int, random: torch.Generator) -> Batch:
-    """A batch of windows of random crops, all of one orientation, with changed colours.
+    """A batch of windows of random crops, all of one orientation, changed as pictures are on their way.
 
     Args:
-        crops: Where to draw from.
+        crops: Where to draw from; what is drawn is on their device.
         size: Number of pictures.
         short: Short side of the pictures.
         long: Long side.
-        random: Decides everything.
+        random: Decides everything; on the CPU.
     """
-    counts = [sum(len(stack.rgb) for stack in (crops.photographs[i], crops.renders[i]) if stack) for i in (0, 1)]
+    counts = [sum(len(kind[i].rgb) for kind in crops.kinds if kind[i]) for i in (0, 1)]  # pyright: ignore[reportOptionalMemberAccess]
     portrait = int(float(torch.rand((), generator=random)) * sum(counts) >= counts[0])
     target = (long, short) if portrait else (short, long)
-    photographs, renders = crops.photographs[portrait], crops.renders[portrait]
+    photographs, renders, films = (kind[portrait] for kind in crops.kinds)
+    pairs = round(size * PAIRED)
     rendered = 0 if renders is None else size if photographs is None else round(size * RENDER_SHARE)
-    shares = ((photographs, size - rendered), (renders, rendered))
-    parts = [_windows(stack, count, target, random) for stack, count in shares if stack and count]
-    pictures, disparity, normals = (torch.cat(maps) for maps in zip(*parts, strict=True))
-    return Batch(recolour(pictures, random).contiguous(memory_format=torch.channels_last), disparity, normals)
+    filmed = 0 if films is None else round(pairs * FILM_SHARE)
+    both = photographs or renders or films
+    assert both is not None
+    drawn = [_pairs(stack, count, target, random) for stack, count in ((both, pairs - filmed), (films, filmed)) if stack and count]
+    rest = size - 2 * pairs
+    single = [(photographs, rest - min(rest, rendered)), (renders, min(rest, rendered))]
+    parts = [first for first, _ in drawn] + [second for _, second in drawn]
+    parts += [_windows(stack, *_places(stack, count, target, random), target) for stack, count in single if stack and count]
+    pictures, disparity, normals, sky = (torch.cat(maps) for maps in zip(*parts, strict=True))
+    pictures, inside = spoil(pictures, random, pairs)
+    return Batch(pictures.contiguous(memory_format=torch.channels_last), disparity, normals, sky, inside, pairs)
 
 
-def _windows(stack: Stack, count: int, size: tuple[int, int], random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Windows of random crops, each with its own place, zoom, aspect, tilt and mirroring."""
-    height, width = stack.rgb.shape[1:3]
+Maps = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def _pairs(stack: Stack, count: int, size: tuple[int, int], random: torch.Generator) -> tuple[Maps, Maps]:
+    """Two windows each of random crops, one a little beside the other, of films in the next frame; a third are the same window."""
+    index, frame, window, turn = _places(stack, count, size, random)
+    if stack.rgb.shape[1] > 1:
+        return _windows(stack, index, frame, window, turn, size), _windows(stack, index, frame + 1, window, turn, size)
+    beside = window.clone()
+    shift = (torch.rand(count, 2, generator=random) - 0.5) * 2 * MOST_SHIFT
+    beside[:, :, 2] += shift * (torch.rand(count, 1, generator=random) < 2 / 3)
+    return _windows(stack, index, frame, window, turn, size), _windows(stack, index, frame, beside, turn, size)
+
+
+def _places(stack: Stack, count: int, size: tuple[int, int], random: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Windows of random crops, each with its own place, zoom, aspect, tilt and mirroring.
+
+    Returns:
+        Indices of crops and frames, affine windows (count, 2, 3), and of each window cosine and sine of its tilt and -1 or 1: (3, count).
+    """
+    height, width = stack.rgb.shape[2:4]
     draw = torch.rand(6, count, generator=random)
     aspect = size[1] / size[0] * torch.exp((draw[0] - 0.5) * 2 * MOST_STRETCH)
     zoom = 1 - (1 - SMALLEST_WINDOW) * draw[1].square()
@@ -159,36 +228,27 @@ def _windows(stack: Stack, count: int, size: tuple[int, int], random: torch.Gene
     mirror = torch.where(draw[3] < 0.5, -1.0, 1.0)
     across = torch.stack((mirror * cosine * columns / width, -sine * rows / width, (2 * draw[4] - 1) * (1 - columns / width)), 1)
     down = torch.stack((mirror * sine * columns / height, cosine * rows / height, (2 * draw[5] - 1) * (1 - rows / height)), 1)
-    window = torch.stack((across, down), 1)
     index = torch.randint(len(stack.rgb), (count,), generator=random)
-    half = (size[0] // 2, size[1] // 2)
-    rgb = _sample(stack.rgb[index].movedim(-1, 1).float() / 255, window, size)
-    disparity = _sample(stack.disparity[index][:, None].float(), window, half)
+    frame = torch.randint(max(1, stack.rgb.shape[1] - 1), (count,), generator=random)
+    return index, frame, torch.stack((across, down), 1), torch.stack((cosine, sine, mirror))
+
+
+def _windows(stack: Stack, index: Tensor, frame: Tensor, window: Tensor, turn: Tensor, size: tuple[int, int]) -> Maps:
+    """Colours, disparity, normals and sky of the places."""
+    index, frame, window, turn = (values.to(stack.rgb.device) for values in (index, frame, window, turn))
+    rgb = _sample(stack.rgb[index, frame].movedim(-1, 1).float() / 255, window, size)
+    disparity = _sample(stack.disparity[index, frame][:, None].float(), window, size)
+    truth = stack.sky[index, frame][:, None]
+    sky = _sample(torch.cat((truth == 1, truth == UNKNOWN_SKY), 1).float(), window, size)
+    sky = torch.where(sky[:, 1:] > 0, -1.0, sky[:, :1])
     if stack.normals is None:
-        return rgb, disparity, rgb.new_zeros(count, 3, *half)
-    x, y, z = _sample(stack.normals[index].movedim(-1, 1).float() / 127, window, half).unbind(1)
-    cosine, sine, mirror = (value[:, None, None] for value in (cosine, sine, mirror))
-    return rgb, disparity, torch.stack((mirror * (cosine * x - sine * y), sine * x + cosine * y, z), 1)
+        return rgb, disparity, torch.zeros_like(rgb), sky
+    x, y, z = _sample(stack.normals[index, frame].movedim(-1, 1).float() / 127, window, size).unbind(1)
+    cosine, sine, mirror = turn[:, :, None, None]
+    return rgb, disparity, torch.stack((mirror * (cosine * x - sine * y), sine * x + cosine * y, z), 1), sky
 
 
 def _sample(maps: Tensor, window: Tensor, size: tuple[int, int]) -> Tensor:
     """(B, C, h, w) through affine windows (B, 2, 3) in [-1, 1]; a tilted corner outside repeats the border."""
     grid = F.affine_grid(window, [len(maps), 1, *size], align_corners=False)
     return F.grid_sample(maps, grid, mode="bilinear", padding_mode="border", align_corners=False)
-
-
-def recolour(pictures: Tensor, random: torch.Generator) -> Tensor:
-    """Random brightness, contrast, gamma, saturation, tint and noise, each picture its own."""
-    draw = torch.rand(8, len(pictures), 1, 1, 1, generator=random)
-    pictures = pictures.clamp(1e-4, 1) ** torch.exp((draw[0] - 0.5) * 0.8)
-    order = torch.rand(len(pictures), 3, generator=random).argsort(1)
-    order[torch.rand(len(pictures), generator=random) >= PERMUTED] = torch.arange(3)
-    pictures = pictures.gather(1, order[:, :, None, None].expand_as(pictures))
-    grey = pictures.mean(1, keepdim=True)
-    saturation = torch.where(draw[1] < 0.08, torch.zeros_like(draw[1]), 0.6 + 0.7 * draw[2])
-    pictures = grey + (pictures - grey) * saturation
-    middle = pictures.mean((1, 2, 3), keepdim=True)
-    pictures = middle + (pictures - middle) * (0.7 + 0.6 * draw[3]) + (draw[4] - 0.5) * 0.25
-    tint = 1 + (torch.rand(len(pictures), 3, 1, 1, generator=random) - 0.5) * 0.2
-    noise = torch.randn(pictures.shape, generator=random) * (0.03 * draw[5] * (draw[6] < 0.3))
-    return (pictures * tint + noise).clamp(0, 1)

@@ -1,9 +1,9 @@
-"""Prints the table of figures: the network beside a vertical ramp, FastDepth, partial MiDaS and the teacher.
+"""Prints the table of figures: networks beside a vertical ramp, FastDepth, partial MiDaS and the teacher.
 
-    python -m training.evaluate --data DIR --weights DIR [--scenes DIR] [--model FILE] [--size 192] [--pictures DIR]
+    python -m training.evaluate --data DIR --weights DIR [--scenes DIR] [--model FILE ...] [--size 192] [--pictures DIR]
 
-FILE is an exported .safetensors (default: the one that ships) or a run's best.pt. Needs scikit-image for its stereo photograph.
-No picture of this table is used in training.
+FILE is an exported .safetensors or a run's best.pt; the one that ships comes first. Needs scikit-image for its stereo photograph.
+No picture of this table is used in training. What the columns mean is in docs/tiny.md; the last are in `judged.py`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -27,8 +28,10 @@ from depth_normal.annotators.tiny import TinyAnnotator
 from depth_normal.geometry.normals import disparity_to_normals
 from depth_normal.utils import as_batch, round_to_multiple
 
+from . import judged
 from .data import read_photos
 from .export import SHIPPED, read_state
+from .measures import aligned_depth_scores, angular_error, estimate_of, motorcycle_photograph, spearman
 from .teacher import Teacher, resize
 
 Estimator = Callable[[np.ndarray], np.ndarray]
@@ -44,11 +47,15 @@ def load_tiny(path: Path, size: int) -> TinyAnnotator:
 
 def run_tiny(tiny: TinyAnnotator, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Disparity (H, W) and normals (H, W, 3) at the size of the picture (H, W, 3) uint8."""
-    with torch.inference_mode():
-        estimate = tiny.estimate(as_batch(picture)).resized(*picture.shape[:2])
+    estimate = estimate_of(tiny, picture)
     assert estimate.depth is not None
     assert estimate.normals is not None
     return estimate.depth[0, 0].numpy(), estimate.normals[0].movedim(0, -1).numpy()
+
+
+def disparity_of(tiny: TinyAnnotator, picture: np.ndarray) -> np.ndarray:
+    """The disparity alone, sky as far as anything gets."""
+    return run_tiny(tiny, picture)[0]
 
 
 def ramp(picture: np.ndarray) -> np.ndarray:
@@ -68,33 +75,10 @@ def midas_size(picture: np.ndarray, short: int = 256) -> tuple[int, int]:
     return round_to_multiple(height * scale, 32), round_to_multiple(width * scale, 32)
 
 
-def aligned_depth_scores(prediction: np.ndarray, true_disparity: np.ndarray, valid: np.ndarray) -> tuple[float, float]:
-    """(delta1, AbsRel) of depth after scale and shift are fitted in disparity, by least squares."""
-    x, y = prediction[valid].astype(np.float64), true_disparity[valid].astype(np.float64)
-    scale, shift = np.linalg.lstsq(np.stack((x, np.ones_like(x)), 1), y, rcond=None)[0]
-    depth, truth = 1 / np.maximum(scale * x + shift, 0.1 * y.min()), 1 / y
-    return float((np.maximum(depth / truth, truth / depth) < 1.25).mean()), float((abs(depth - truth) / truth).mean())
-
-
-def spearman(first: np.ndarray, second: np.ndarray) -> float:
-    """Correlation of the ranks."""
-    ranks = np.stack([np.argsort(np.argsort(x.ravel(), kind="stable"), kind="stable") for x in (first, second)])
-    return float(np.asarray(np.corrcoef(ranks))[0, 1])
-
-
-def angular_error(normals: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Degrees between unit vectors in the last dimension."""
-    return np.degrees(np.arctan2(np.linalg.norm(np.cross(normals, truth), axis=-1), (normals * truth).sum(-1)))
-
-
 def motorcycle(estimators: dict[str, Estimator]) -> dict[str, str]:
     """delta1 / AbsRel on scikit-image's stereo photograph, whose disparity was measured."""
-    from skimage.data import stereo_motorcycle
-
-    left, _, disparity = stereo_motorcycle()
-    offset = 31.086  # pixels between the two principal points
-    valid = np.isfinite(disparity) & (disparity > 0)
-    scores = {name: aligned_depth_scores(run(left), np.where(valid, disparity + offset, 1), valid) for name, run in estimators.items()}
+    left, disparity, valid = motorcycle_photograph()
+    scores = {name: aligned_depth_scores(run(left), disparity, valid) for name, run in estimators.items()}
     return {name: f"{delta:.3f} / {relative:.3f}" for name, (delta, relative) in scores.items()}
 
 
@@ -144,18 +128,20 @@ def geometric_normals(disparity: np.ndarray) -> np.ndarray:
     return disparity_to_normals(torch.from_numpy(np.ascontiguousarray(disparity))[None, None])[0].movedim(0, -1).numpy()
 
 
-def time_ratio(tiny: TinyAnnotator, teacher: Teacher, picture: np.ndarray) -> str:
-    """Milliseconds of one picture on one thread beside a forward of partial MiDaS at 256, taken in turns."""
+def times(tinies: dict[str, TinyAnnotator], teacher: Teacher, picture: np.ndarray) -> str:
+    """Milliseconds of one picture on one thread, of each network and of a forward of partial MiDaS at 256, taken in turns."""
     pictures, pixels = as_batch(picture), torch.rand(1, 3, *midas_size(picture))
-    works, times = (lambda: tiny.estimate(pictures), lambda: teacher.midas(pixels)), ([], [])
+    works: dict[str, Callable[[], object]] = {name: partial(tiny.estimate, pictures) for name, tiny in tinies.items()}
+    works["MiDaS"] = lambda: teacher.midas(pixels)
+    taken: dict[str, list[float]] = {name: [] for name in works}
     with torch.inference_mode():
         for _ in range(12):
-            for work, taken in zip(works, times, strict=True):
-                start = time.perf_counter()
+            for name, work in works.items():
+                start = time.thread_time()
                 work()
-                taken.append(time.perf_counter() - start)
-    ours, theirs = (1000 * median(taken[2:]) for taken in times)
-    return f"{ours:.0f} ms, MiDaS {theirs:.0f} ms: {ours / theirs:.2f}"
+                taken[name].append(time.thread_time() - start)
+    middle = {name: 1000 * median(values[2:]) for name, values in taken.items()}
+    return ", ".join(f"{name} {value:.0f} ms ({value / middle['MiDaS']:.2f} of MiDaS)" for name, value in middle.items())
 
 
 def mean_deviations(tiny: TinyAnnotator, teacher: Teacher, data: Path) -> str:
@@ -180,42 +166,54 @@ def save_pictures(folder: Path, tiny: TinyAnnotator, scenes: list[dict[str, np.n
         cv2.imwrite(str(folder / f"{name}.jpg"), np.concatenate(maps, 1).round().astype(np.uint8)[..., ::-1])
 
 
-def main() -> None:
-    """See the module."""
+def parse() -> argparse.Namespace:
+    """The options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True, help="the teacher's, see training.teacher")
     parser.add_argument("--scenes", type=Path, help="folder of .npz with rgb, depth, normal, mask")
-    parser.add_argument("--model", type=Path, default=SHIPPED)
+    parser.add_argument("--model", type=Path, nargs="*", default=[], help="beside the one that ships")
     parser.add_argument("--size", type=int, default=192, help="short side of the network's input")
-    parser.add_argument("--pictures", type=Path, help="write what the network gives to this folder")
-    arguments = parser.parse_args()
+    parser.add_argument("--pictures", type=Path, help="write what the last network gives to this folder")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """See the module."""
+    arguments = parse()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     torch.set_num_threads(1)
-    teacher, tiny = Teacher(arguments.weights), load_tiny(arguments.model, arguments.size)
+    teacher = Teacher(arguments.weights)
+    tinies = {"tiny": load_tiny(SHIPPED, arguments.size)}
+    tinies |= {f"{path.parent.name}/{path.name}": load_tiny(path, arguments.size) for path in arguments.model}
     estimators: dict[str, Estimator] = {
         "ramp": ramp,
         "FastDepth": lambda picture: at_size_of(picture, teacher.fastdepth_disparity(picture)),
         "partial MiDaS, 256": lambda picture: at_size_of(picture, teacher.midas_disparity(picture, midas_size(picture))),
         "teacher": teacher,
-        "tiny": lambda picture: run_tiny(tiny, picture)[0],
     }
+    networks: dict[str, Estimator] = {name: partial(disparity_of, tiny) for name, tiny in tinies.items()}
+    estimators |= networks
     columns = {"motorcycle": motorcycle(estimators), "kept out": kept_out(estimators, arguments.data)}
+    columns["motorcycle's loss in a white frame"] = judged.frame_losses(networks)
+    columns["sky"] = judged.sky_scores(tinies, arguments.data)
+    columns |= judged.flicker(networks, arguments.data)
     lines = []
     if arguments.scenes:
         scenes = scenes_with_truth(arguments.scenes)
         columns["scenes, Spearman"] = ranks(estimators, scenes)
-        sources = {
-            "its head": lambda picture: run_tiny(tiny, picture)[1],
-            "geometry of its disparity": lambda picture: geometric_normals(run_tiny(tiny, picture)[0]),
-            "all facing the viewer": lambda picture: np.broadcast_to(np.array([0.0, 0.0, 1.0]), picture.shape),
+        sources: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+            name: lambda picture, tiny=tiny: run_tiny(tiny, picture)[1] for name, tiny in tinies.items()
         }
+        last = list(tinies.values())[-1]
+        sources["geometry of the last one's disparity"] = lambda picture: geometric_normals(run_tiny(last, picture)[0])
+        sources["all facing the viewer"] = lambda picture: np.broadcast_to(np.array([0.0, 0.0, 1.0]), picture.shape)
         lines = [f"normals, degrees, {name}: {value}" for name, value in normal_errors(sources, scenes).items()]
         if arguments.pictures:
-            save_pictures(arguments.pictures, tiny, scenes, arguments.data)
-    lines.append(f"mean deviation of disparity: {mean_deviations(tiny, teacher, arguments.data)}")
-    lines.append(f"time: {time_ratio(tiny, teacher, np.zeros((480, 640, 3), np.uint8))}")
-    table = [["", *columns], *([name, *(column[name] for column in columns.values())] for name in estimators)]
+            save_pictures(arguments.pictures, last, scenes, arguments.data)
+    lines += [f"mean deviation of disparity, {name}: {mean_deviations(tiny, teacher, arguments.data)}" for name, tiny in tinies.items()]
+    lines.append(f"time: {times(tinies, teacher, np.zeros((480, 640, 3), np.uint8))}")
+    table = [["", *columns], *([name, *(column.get(name, "") for column in columns.values())] for name in estimators)]
     sys.stdout.write("\n".join("| " + " | ".join(row) + " |" for row in table) + "\n" + "\n".join(lines) + "\n")
 
 

@@ -9,47 +9,80 @@ from torch import Tensor
 from .batches import Batch
 
 NEAREST, FARTHEST = 6.0, -4.0
-GRADIENT_WEIGHT, NORMAL_WEIGHT, SCALES = 0.4, 0.5, 4
+GRADIENT_WEIGHT, NORMAL_WEIGHT, SKY_WEIGHT, STEADY_WEIGHT, SCALES = 0.4, 0.5, 0.3, 0.5, 4
 
 
-def normalised_target(disparity: Tensor) -> Tensor:
-    """(B, 1, H, W) with median 0 and mean absolute deviation 1 a picture, clipped to [-4, 6]."""
-    centred = disparity - disparity.flatten(1).median(1).values[:, None, None, None]
-    return (centred / centred.abs().mean((1, 2, 3), keepdim=True).clamp(min=1e-6)).clamp(FARTHEST, NEAREST)
+def normalised_target(disparity: Tensor, inside: Tensor | None = None, pairs: int = 0) -> Tensor:
+    """(B, 1, H, W) with median 0 and mean absolute deviation 1 a picture, clipped to [-4, 6].
+
+    Args:
+        disparity: (B, 1, H, W).
+        inside: Where it counts, as `Batch.inside`; None = everywhere.
+        pairs: As `Batch.pairs`; the second view of a pair is brought to the scale of the first.
+    """
+    counted = disparity if inside is None else disparity.masked_fill(~inside, torch.nan)
+    middle = counted.flatten(1).nanmedian(1).values[:, None, None, None]
+    deviation = (counted - middle).abs().nanmean((1, 2, 3), keepdim=True).clamp(min=1e-6)
+    like = torch.arange(len(disparity), device=disparity.device)
+    like[pairs : 2 * pairs] = like[:pairs].clone()
+    return ((disparity - middle[like]) / deviation[like]).nan_to_num().clamp(FARTHEST, NEAREST)
 
 
-def correlation(first: Tensor, second: Tensor) -> Tensor:
-    """(B,) Pearson correlation of maps (B, 1, H, W)."""
-    first, second = (x.flatten(1) - x.flatten(1).mean(1, keepdim=True) for x in (first, second))
+def mean_inside(values: Tensor, inside: Tensor) -> Tensor:
+    """Mean of the values that count."""
+    return (values * inside).sum() / inside.expand_as(values).sum().clamp(min=1)
+
+
+def correlation(first: Tensor, second: Tensor, inside: Tensor | None = None) -> Tensor:
+    """(B,) Pearson correlation of maps (B, 1, H, W) where they count."""
+    weight = torch.ones_like(first).flatten(1) if inside is None else inside.to(first).flatten(1)
+    count = weight.sum(1, keepdim=True).clamp(min=1)
+    first, second = ((x := values.flatten(1)) - (x * weight).sum(1, keepdim=True) / count for values in (first, second))
+    first, second = first * weight, second * weight
     return (first * second).sum(1) / (first.norm(dim=1) * second.norm(dim=1)).clamp(min=1e-6)
 
 
-def gradient_loss(prediction: Tensor, target: Tensor) -> Tensor:
+def gradient_loss(prediction: Tensor, target: Tensor, inside: Tensor | None = None) -> Tensor:
     """Mean absolute difference of the slopes at four scales, each half as fine as the one before."""
     difference = prediction - target
+    counts = torch.ones_like(difference) if inside is None else inside.to(difference)
     total = difference.new_zeros(())
     for _ in range(SCALES):
-        total = total + difference.diff(dim=-1).abs().mean() + difference.diff(dim=-2).abs().mean()
-        difference = F.avg_pool2d(difference, 2)
+        for axis in (-1, -2):
+            length = counts.shape[axis] - 1
+            both = counts.narrow(axis, 0, length) * counts.narrow(axis, 1, length)
+            total = total + mean_inside(difference.diff(dim=axis).abs(), both)
+        difference, counts = F.avg_pool2d(difference, 2), (F.avg_pool2d(counts, 2) > 0.99).to(counts)
     return total / SCALES
 
 
+def steady_loss(prediction: Tensor, target: Tensor, inside: Tensor, pairs: int) -> Tensor:
+    """How much two views of one place differ otherwise than they should: by noise, a little shift or the time of a frame."""
+    changes = (values[pairs : 2 * pairs] - values[:pairs] for values in (prediction, target))
+    both = inside[pairs : 2 * pairs] & inside[:pairs]
+    return mean_inside((next(changes) - next(changes)).abs(), both)
+
+
 def training_loss(output: Tensor, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-    """The loss of the network's output (B, 4, h, w) and its parts.
+    """The loss of the network's output (B, 5, H, W) and its parts.
 
     Disparity is compared to the normalised target itself: with a fitted scale a network that starts from nothing learns to give
-    zeros. Normals are compared by their angle where they are known, that is on renders without their sky.
+    zeros. Normals are compared by their angle where they are known, that is on renders without their sky; the sky where it is known.
     """
-    target = normalised_target(batch.disparity)
-    prediction = output[:, :1]
+    target = normalised_target(batch.disparity, batch.inside, batch.pairs)
+    prediction, inside = output[:, :1], batch.inside
     parts = {
-        "l1": (prediction - target).abs().mean(),
-        "correlation": 1 - correlation(prediction, target).mean(),
-        "gradient": GRADIENT_WEIGHT * gradient_loss(prediction, target),
+        "l1": mean_inside((prediction - target).abs(), inside),
+        "correlation": 1 - correlation(prediction, target, inside).mean(),
+        "gradient": GRADIENT_WEIGHT * gradient_loss(prediction, target, inside),
     }
-    known = batch.normals.square().sum(1) > 0.25
-    if known.any():
-        cosine = F.cosine_similarity(output[:, 1:], batch.normals, dim=1)
-        parts["normal"] = NORMAL_WEIGHT * (1 - cosine)[known].mean()
-    loss = torch.stack(list(parts.values())).sum()
-    return loss, {name: float(value.detach()) for name, value in parts.items()}
+    if batch.pairs:
+        parts["steady"] = STEADY_WEIGHT * steady_loss(prediction, target, inside, batch.pairs)
+    known = (batch.normals.square().sum(1, keepdim=True) > 0.25) & inside
+    cosine = F.cosine_similarity(output[:, 1:4], batch.normals, dim=1)[:, None]
+    parts["normal"] = NORMAL_WEIGHT * mean_inside(1 - cosine, known)
+    told = (batch.sky >= 0) & inside
+    parts["sky"] = SKY_WEIGHT * mean_inside(
+        F.binary_cross_entropy_with_logits(output[:, 4:], batch.sky.clamp(min=0), reduction="none"), told
+    )
+    return torch.stack(list(parts.values())).sum(), {name: float(value.detach()) for name, value in parts.items()}

@@ -2,9 +2,10 @@
 
     python -m training.skies --data DIR [--sheets DIR]
 
-Writes DIR/skies/NAME.npz for each of DIR/labels/: 1 sky, 0 none, 2 unknown. Sky is what `geometry.sky.find_sky` finds by the picture and the
-teacher's disparity, less its rim. Every find was looked at: skies.tsv lists the photographs in which there is no sky, and those where too
-much was taken for it, which say nothing. Elsewhere what is near, or lies under something near, is no sky. --sheets draws the finds.
+Writes DIR/skies/NAME.npz for each of DIR/labels/: 1 sky, 0 none, 2 unknown. Sky is what `geometry.sky.find_sky` finds by the picture and
+the teacher's disparity, less its rim. Every find in the largest crops was looked at: skies.tsv lists the photographs in which there is no
+sky, and those in which something else was taken for it. Elsewhere what is near, or lies under something near, is no sky. --sheets draws
+the finds.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import torch
 from tqdm import tqdm
 
 from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.levels import FAR_AND_NEAR_END
 from depth_normal.geometry.sky import find_sky
 from depth_normal.utils import as_batch
 
@@ -27,7 +29,7 @@ from .data import read_photos, save_npz
 LISTS = Path(__file__).parent / "skies.tsv", Path(__file__).parent / "sky.tsv"
 NO, YES, UNKNOWN = 0, 1, 2
 RIM = 5  # pixels at the border of what is found that say nothing
-NEAR = 0.35  # rank of disparity above which nothing is sky
+NEAR = 0.3  # share of the way from the far end to the near end above which nothing is sky
 TILES = 12, 10  # across and down a sheet
 
 
@@ -50,12 +52,13 @@ def sky_label(picture: np.ndarray, disparity: np.ndarray, seen: str | None) -> n
     """(H, W) uint8 of a crop: 0, 1 and 2, see the module."""
     if seen == "no":
         return np.full(disparity.shape, NO, np.uint8)
-    near = disparity > np.quantile(disparity, NEAR)
+    far_end, near_end = np.percentile(disparity.astype(np.float32), FAR_AND_NEAR_END)
+    near = disparity > far_end + NEAR * (near_end - far_end)
     label = np.where(np.cumsum(near, 0) > RIM, NO, UNKNOWN).astype(np.uint8)
     if seen != "wrong" and (found := found_sky(picture, disparity)).any():
         kernel = np.ones((2 * RIM + 1,) * 2, np.uint8)
         label[cv2.dilate(found.astype(np.uint8), kernel).astype(bool)] = UNKNOWN
-        inner = cv2.erode(found.astype(np.uint8), kernel, borderValue=1).astype(bool)
+        inner = cv2.erode(found.astype(np.uint8), kernel, borderValue=[1.0]).astype(bool)
         label[inner & (np.cumsum(~found, 0) == 0)] = YES
     return label
 

@@ -1,9 +1,11 @@
 """Trains the network; stop it at any time and start it again with the same command, also with more data or other minutes.
 
-    python -m training.train --data DIR --run DIR [--minutes 240 | --steps 200] [--processes 2]
+    python -m training.train --data DIR --run DIR [--begin FILE] [--minutes 240 | --steps 200] [--processes 2]
+    python -m training.train --data DIR --run DIR --device cuda --minutes 60
 
-Learns from DIR/labels (training.teacher) and DIR/renders (training.scenes). Writes to the run's folder: checkpoint.pt (everything
-to go on), best.pt (weights with the best correlation on the validation photographs), log.jsonl (figures), train.pid.
+Learns from DIR/labels (training.teacher), DIR/skies (training.skies), DIR/renders and DIR/films (training.scenes). Writes to the run's
+folder: checkpoint.pt (everything to go on), best.pt (weights with the best correlation on the validation photographs), log.jsonl (figures),
+train.pid. On a GPU one process does all, with more pictures a step; everything that is learned from has to fit its memory.
 """
 
 from __future__ import annotations
@@ -25,22 +27,30 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 from tqdm import tqdm
 
-from depth_normal.annotators.networks.tiny import TinyNetwork
+from depth_normal.annotators.networks.configs import TINY_2
+from depth_normal.annotators.networks.tiny import TinyNetwork, grown
 
 from .batches import Crops, load_crops, sample_batch
 from .data import CROP_SHORT
+from .export import read_state
 from .losses import correlation, normalised_target, training_loss
 
 # (progress up to which, (short, long) sides that are drawn from): small pictures are quick, the last third is at the size of use
 CURRICULUM = (
     (0.4, ((96, 128), (96, 160))),
     (0.65, ((128, 160), (160, 192), (128, 192))),
-    (1.0, ((192, 256), (192, 256), (160, 256), (192, 224))),
+    (1.0, ((192, 256), (192, 256), (160, 256), (192, 224), (160, 288))),
+)
+# a network that knows something already
+WARM_CURRICULUM = (
+    (0.3, ((128, 160), (160, 192), (128, 192), (192, 256))),
+    (1.0, CURRICULUM[-1][1]),
 )
 VALIDATION_SIZE = (192, 256)
 PEAK_RATE, LAST_RATE, WARM_UP_STEPS = 5e-4, 5e-6, 200
 WEIGHT_DECAY, CLIP, EMA_DECAY = 0.03, 1.0, 0.998
-PIXELS_PER_BATCH = 8 * 192 * 256  # of each process
+LARGEST_PICTURE = 192 * 256
+PICTURES = {"cpu": 8, "cuda": 64}  # of that size in a step, of each process
 LONGEST_STEP = 60.0  # seconds that count at most, so that a stopped process does not use up its minutes
 
 logger = logging.getLogger(__name__)
@@ -58,6 +68,8 @@ class Options:
     seed: int
     save_minutes: float
     peak_rate: float
+    begin: Path | None = None
+    device: str = "cpu"
 
 
 class Run:
@@ -66,8 +78,12 @@ class Run:
     def __init__(self, options: Options, rank: int) -> None:
         self.options, self.rank = options, rank
         torch.manual_seed(options.seed)
-        self.network = TinyNetwork().to(memory_format=torch.channels_last)
-        self.average = TinyNetwork().to(memory_format=torch.channels_last).eval().requires_grad_(False)
+        self.device = torch.device(options.device)
+        self.network = TinyNetwork(TINY_2)
+        if options.begin is not None:
+            grown(self.network, {name: value.float() for name, value in read_state(options.begin).items()})
+        self.network.to(self.device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stubs forget it
+        self.average = TinyNetwork(TINY_2).to(self.device).to(memory_format=torch.channels_last).eval().requires_grad_(False)  # pyright: ignore[reportCallIssue]
         self.average.load_state_dict(self.network.state_dict())
         weights = [p for p in self.network.parameters() if p.ndim > 1]
         others = [p for p in self.network.parameters() if p.ndim <= 1]
@@ -76,7 +92,7 @@ class Run:
         self.followed = floating(self.network), floating(self.average)
         self.step, self.seconds, self.best = 0, 0.0, -1.0
         if (path := options.run / "checkpoint.pt").exists():
-            self.load(torch.load(path, weights_only=True))
+            self.load(torch.load(path, weights_only=True, map_location=self.device))
 
     @property
     def progress(self) -> float:
@@ -94,10 +110,12 @@ class Run:
         """One step on one batch of this process, gradients averaged over all; small pictures are drawn from the halved crops."""
         random = torch.Generator().manual_seed((self.options.seed * 1_000_003 + self.step) * 64 + self.rank)
         shared = torch.Generator().manual_seed(self.options.seed * 7_000_003 + self.step)
-        sizes = next((sizes for until, sizes in CURRICULUM if self.progress < until), CURRICULUM[-1][1])
+        curriculum = CURRICULUM if self.options.begin is None else WARM_CURRICULUM
+        sizes = next((sizes for until, sizes in curriculum if self.progress < until), curriculum[-1][1])
         short, long = sizes[int(torch.randint(len(sizes), (), generator=shared))]
-        batch = sample_batch(small if 2 * short <= CROP_SHORT else crops, PIXELS_PER_BATCH // (short * long), short, long, random)
-        with torch.autocast("cpu", torch.bfloat16):
+        count = PICTURES[self.device.type] * LARGEST_PICTURE // (short * long)
+        batch = sample_batch(small if 2 * short <= CROP_SHORT else crops, count, short, long, random)
+        with torch.autocast(self.device.type, torch.bfloat16):
             output = self.network(batch.pictures)
         loss, figures = training_loss(output, batch)
         self.optimiser.zero_grad(set_to_none=True)
@@ -163,9 +181,9 @@ def shared_clock(seconds: float, stop: bool, processes: int) -> tuple[float, boo
 @torch.inference_mode()
 def validate(network: nn.Module, crops: Crops) -> float:
     """Mean correlation with the teacher on the largest crops of the validation photographs."""
-    scores = []
+    scores, device = [], next(network.parameters()).device
     for pictures, targets in crops.whole(*VALIDATION_SIZE):
-        disparity = network(pictures)[:, :1]
+        disparity = network(pictures.to(device))[:, :1].cpu()
         scores += correlation(disparity, normalised_target(targets)).tolist()
     return sum(scores) / max(1, len(scores))
 
@@ -187,8 +205,8 @@ def work(rank: int, options: Options) -> None:
     if options.processes > 1:
         dist.init_process_group("gloo", init_method=f"file://{options.run.resolve()}/rendezvous", rank=rank, world_size=options.processes)
     run = Run(options, rank)
-    crops = load_crops(options.data, "train", rank, options.processes)
-    logger.info("process %d learns from %d crops of photographs and %d renders", rank, *crops.counts())
+    crops = load_crops(options.data, "train", rank, options.processes).to(run.device)
+    logger.info("process %d learns from %d crops of photographs, %d renders and %d films", rank, *crops.counts())
     small = crops.halved()
     validation = load_crops(options.data, "val", 0, 1, photographs_only=True, first_only=True) if rank == 0 else None
     bar = tqdm(total=1.0, initial=min(1.0, run.progress), disable=rank > 0, bar_format="{l_bar}{bar}| {elapsed} {postfix}")
@@ -242,7 +260,12 @@ def parse() -> Options:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save-minutes", type=float, default=4)
     parser.add_argument("--peak-rate", type=float, default=PEAK_RATE)
-    return Options(**vars(parser.parse_args()))
+    parser.add_argument("--begin", type=Path, help="weights of an earlier network to begin from, such as annotators/tiny.safetensors")
+    parser.add_argument("--device", choices=PICTURES, default="cpu", help="cuda: one process, mixed precision")
+    arguments = parser.parse_args()
+    if arguments.device == "cuda":
+        arguments.processes = 1
+    return Options(**vars(arguments))
 
 
 def main() -> None:

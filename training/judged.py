@@ -1,0 +1,83 @@
+"""What else tiny is judged by: frames around pictures, the sky, steadiness; see `evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from depth_normal.annotators.tiny import TinyAnnotator
+
+from .data import read_photos
+from .measures import aligned_depth_scores, estimate_of, motorcycle_photograph
+
+Estimator = Callable[[np.ndarray], np.ndarray]
+
+FRAME = 12  # pixels
+GRAIN = 2.0  # standard deviation of a camera's noise, of 255
+SHARES = 0.01  # of a photograph that counts as having sky
+
+
+def framed(picture: np.ndarray) -> np.ndarray:
+    """The picture in a white frame, its size kept: the border is painted over."""
+    framed = np.full_like(picture, 255)
+    framed[FRAME:-FRAME, FRAME:-FRAME] = picture[FRAME:-FRAME, FRAME:-FRAME]
+    return framed
+
+
+def frame_losses(estimators: dict[str, Estimator]) -> dict[str, str]:
+    """What a white frame takes off delta1 of the stereo photograph, both measured inside the frame."""
+    picture, disparity, valid = motorcycle_photograph()
+    inside = np.zeros_like(valid)
+    inside[FRAME:-FRAME, FRAME:-FRAME] = valid[FRAME:-FRAME, FRAME:-FRAME]
+    result = {}
+    for name, run in estimators.items():
+        plain, in_frame = (aligned_depth_scores(run(shown), disparity, inside)[0] for shown in (picture, framed(picture)))
+        result[name] = f"{plain - in_frame:.3f}"
+    return result
+
+
+def sky_of(tiny: TinyAnnotator, picture: np.ndarray) -> np.ndarray:
+    """(H, W) bool; all False of a network that does not tell it."""
+    mask = estimate_of(tiny, picture).mask
+    return np.zeros(picture.shape[:2], bool) if mask is None else ~mask[0, 0].numpy()
+
+
+def sky_scores(tinies: dict[str, TinyAnnotator], data: Path) -> dict[str, str]:
+    """Intersection over union on all kept-out renders with sky, false sky on those without, and how many kept-out photographs have sky."""
+    result = {}
+    photographs = [np.ascontiguousarray(photo.read(data)) for photo in read_photos(data, "test")]
+    for name, tiny in tinies.items():
+        both = either = false = without = 0
+        for path in sorted((data / "kept").glob("*.npz")):
+            with np.load(path) as arrays:
+                picture, truth = arrays["rgb"], arrays["disparity"] == 0
+            found = sky_of(tiny, picture)
+            both, either = both + (found & truth).sum(), either + (found | truth).sum()
+            if not truth.any():
+                false, without = false + found.sum(), without + truth.size
+        seen = sum(bool(sky_of(tiny, picture).mean() > SHARES) for picture in photographs)
+        result[name] = f"{both / max(1, either):.3f} / {false / max(1, without):.3f} / {seen} of {len(photographs)}"
+    return result
+
+
+def flicker(estimators: dict[str, Estimator], data: Path) -> dict[str, dict[str, str]]:
+    """Of each clip a column: by how many of 255 levels a pixel changes from frame to frame, beyond what the truth changes."""
+    return {
+        path.stem: {name: f"{_flicker(run, path):.2f}" for name, run in estimators.items()}
+        for path in sorted((data / "clips").glob("*.npz"))
+    }
+
+
+def _flicker(run: Estimator, path: Path) -> float:
+    """One range for the clip, as `per_clip` gives; the truth is brought to the network's scale and shift by one fit for the whole clip."""
+    with np.load(path) as arrays:
+        frames, truth = arrays["rgb"], arrays["disparity"].astype(np.float64)
+    random = np.random.default_rng(0)
+    noisy = (frames + random.normal(0, GRAIN, frames.shape)).round().clip(0, 255).astype(np.uint8)
+    found = np.stack([run(frame) for frame in noisy]).astype(np.float64)
+    low, high = found.min(), found.max()
+    levels = (found - low) * (255 / (high - low))
+    scale, shift = np.polyfit(truth.ravel(), levels.ravel(), 1)
+    return float(np.abs(np.diff(levels, axis=0) - np.diff(scale * truth + shift, axis=0)).mean())
