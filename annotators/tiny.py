@@ -85,7 +85,7 @@ class TinyAnnotator(Annotator):
         disparity, normals, mask = TO_MIDAS_SCALE * maps[:, :1], unit_normals(maps[:, 1:_WITHOUT_SKY]), None
         if maps.shape[1] > _WITHOUT_SKY:
             mask = maps[:, _WITHOUT_SKY:] < _SKY_FROM
-            disparity = _with_far_sky(disparity, mask)
+            disparity = with_far_sky(disparity, mask)
         return Estimate(depth=disparity, quantity=Quantity.DISPARITY, normals=normals, axes=Axes.OPENGL, mask=mask)
 
 
@@ -95,7 +95,7 @@ def _brightness(images: Tensor) -> Tensor:
     return (red + green).add_(blue).div_(3)
 
 
-def _with_far_sky(disparity: Tensor, clear: Tensor) -> Tensor:
+def with_far_sky(disparity: Tensor, clear: Tensor) -> Tensor:
     """Disparity whose sky is one value, as far as anything gets; of pictures that are all sky or without it, as it is."""
     values, counts = (each[..., _SAMPLED // 2 :: _SAMPLED, _SAMPLED // 2 :: _SAMPLED].flatten(1) for each in (disparity, clear))
     farthest_first = torch.where(counts, values, torch.inf).sort(1).values

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from depth_normal.annotators.guided import guided_upsample
+from depth_normal.annotators.guided import guided_detail, guided_upsample
 from depth_normal.utils import resize_map, resize_picture
 
 
@@ -29,3 +29,14 @@ def test_guided_upsampling_leaves_texture_out():
 def test_guided_upsampling_of_a_constant_is_constant(shape):
     found = guided_upsample(torch.full((2, 1, 3, 5), 7.0), torch.rand(2, 1, *shape), 2, 0.01)
     torch.testing.assert_close(found, torch.full((2, 1, *shape), 7.0), atol=1e-4, rtol=0)
+
+
+def test_sharp_maps_keep_what_they_are_and_gain_the_pictures_finer_edge():
+    picture = torch.zeros(1, 1, 64, 96)
+    picture[..., 47:] = 0.8
+    sharp = 3 * resize_picture(picture, 32, 48) + 1
+    found = guided_detail(sharp, picture, 2, 1e-5)
+    expected = 3 * picture + 1
+    assert (found - expected).abs().mean() < 0.5 * (resize_map(sharp, 64, 96) - expected).abs().mean()
+    plain = torch.full_like(picture, 0.5)
+    torch.testing.assert_close(guided_detail(sharp, plain, 2, 0.01), resize_map(sharp, 64, 96), atol=1e-5, rtol=0)

@@ -3,10 +3,12 @@ import torch
 
 import depth_normal
 from depth_normal.annotators.base import CheckpointError
-from depth_normal.annotators.networks.tiny import COUNTER, TinyConfig, TinyNetwork
+from depth_normal.annotators.networks.configs import TINY_2
+from depth_normal.annotators.networks.tiny import COUNTER, TinyConfig, TinyNetwork, grown
 from depth_normal.annotators.registry import MODELS
-from depth_normal.annotators.tiny import TinyAnnotator
-from depth_normal.geometry.estimate import Axes, Quantity
+from depth_normal.annotators.tiny import TinyAnnotator, with_far_sky
+from depth_normal.geometry.estimate import Axes, Estimate, Quantity
+from depth_normal.geometry.likely import likely_depth
 
 SPEC = MODELS["tiny"]
 
@@ -108,6 +110,56 @@ def test_the_weights_are_used():
 def test_other_sizes_are_a_matter_of_the_config():
     network = TinyNetwork(TinyConfig(channels=(8, 8, 16, 16, 24), decoder=8, head=8, attention_blocks=1, attention_heads=2))
     assert network(torch.rand(2, 3, 64, 64)).shape == (2, 4, 32, 32)
+
+
+def second_state(sky_bias=None):
+    torch.manual_seed(0)
+    network = TinyNetwork(TINY_2)
+    if sky_bias is not None:
+        torch.nn.init.constant_(network.fine.sky.bias, sky_bias)
+    return {key: value for key, value in network.state_dict().items() if not key.endswith(COUNTER)}
+
+
+def test_a_grown_network_gives_the_maps_of_the_one_it_grew_from_enlarged():
+    torch.manual_seed(0)
+    first, second = TinyNetwork().eval(), TinyNetwork(TINY_2).eval()
+    grown(second, first.state_dict())
+    pixels = torch.rand(1, 3, 64, 96)
+    with torch.inference_mode():
+        maps, enlarged = first(pixels), second(pixels)
+    expected = torch.nn.functional.interpolate(maps, scale_factor=2, mode="bilinear")
+    torch.testing.assert_close(enlarged[:, :4], expected, atol=1e-5, rtol=1e-5)
+    assert (enlarged[:, 4] < 0).all(), "and sees no sky"
+    with pytest.raises(ValueError, match=r"1 weights have no place in the network \(first: other\)"):
+        grown(second, {**first.state_dict(), "other": torch.zeros(1)})
+
+
+@pytest.mark.parametrize(("bias", "clear"), [(-3.0, True), (3.0, False)])
+def test_weights_of_the_second_version_bring_a_mask(bias, clear):
+    tiny = TinyAnnotator.build(SPEC, {"network": second_state(bias)}, torch.float32)
+    with torch.inference_mode():
+        estimate = tiny.estimate(torch.rand(2, 3, 50, 70), 64)
+    assert estimate.depth is not None
+    assert estimate.mask is not None
+    assert estimate.depth.shape == estimate.mask.shape == (2, 1, 128, 192)
+    assert torch.isfinite(estimate.depth).all()
+    assert bool(estimate.mask.all()) is clear
+    assert bool(estimate.mask.any()) is clear
+
+
+def test_the_sky_is_one_value_as_far_as_anything_gets():
+    disparity = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    clear = torch.ones(2, 1, 64, 64, dtype=torch.bool)
+    clear[0, :, :20] = False
+    farther = with_far_sky(disparity, clear)
+    assert farther[0, 0, :20].unique().numel() == 1
+    assert farther[0].amin() == farther[0, 0, 0, 0] < 0.1
+    assert torch.equal(farther[1], disparity[1]), "without sky nothing changes"
+    assert torch.equal(with_far_sky(disparity, ~clear)[1], disparity[1]), "nor where all is sky"
+    estimate = Estimate(farther, Quantity.DISPARITY, mask=clear)
+    depth = likely_depth(estimate)
+    far, near = depth[0][clear[0]].amax(), depth[0][clear[0]].amin()
+    assert far / near > 10, "the rule of landscapes"
 
 
 @pytest.fixture(scope="module")

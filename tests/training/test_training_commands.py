@@ -26,14 +26,17 @@ def test_the_recipe_goes_through(teacher_weights, true_scenes, bpy_python, tmp_p
     assert len(list((data / "photos").iterdir())) == 5
     command("teacher", "--data", data, "--weights", weights, "--crops", 2)
     assert len(list((data / "labels").iterdir())) == 3 * 2 + 2, "two crops of what is learned from, one of the others"
+    command("skies", "--data", data)
+    assert len(list((data / "skies").iterdir())) == 3 * 2 + 2
     command("scenes", "--data", data, "--scenes", 1, python=bpy_python)
     assert list((data / "renders").glob("*.npz"))
-    command("train", "--data", data, "--run", run, "--steps", 3)
-    command("train", "--data", data, "--run", run, "--steps", 5)
+    begin = ("--begin", ROOT / "annotators" / "tiny.safetensors")
+    command("train", "--data", data, "--run", run, *begin, "--steps", 3)
+    command("train", "--data", data, "--run", run, *begin, "--steps", 5)
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log if "validation" in line] == [3, 5], "the second command went on where the first ended"
     command("export", "--run", run, "--output", model)
-    assert model.stat().st_size < 6_000_000
+    assert model.stat().st_size < 8_000_000
     judged = ("--scenes", true_scenes, "--model", model, "--pictures", tmp_path / "shown")
     table = command("evaluate", "--data", data, "--weights", weights, *judged)
     assert [line.split(" | ")[0] for line in table.splitlines()[1:6]] == [
@@ -43,5 +46,6 @@ def test_the_recipe_goes_through(teacher_weights, true_scenes, bpy_python, tmp_p
         "| teacher",
         "| tiny",
     ]
-    assert "normals, degrees, its head:" in table and "time:" in table
+    assert table.splitlines()[6].startswith(f"| {tmp_path.name}/tiny.safetensors |"), "the new one beside the one that ships"
+    assert "normals, degrees, tiny:" in table and "time:" in table
     assert len(list((tmp_path / "shown").glob("*.jpg"))) == 4 + 1

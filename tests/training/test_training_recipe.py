@@ -1,5 +1,7 @@
 """The recipe's parts, without bpy, photographs or the teacher's weights."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -76,13 +78,16 @@ def test_the_target_has_median_zero_and_deviation_one():
 def test_a_right_answer_costs_nothing_and_a_wrong_one_does():
     disparity, normals = torch.rand(2, 1, 32, 32), torch.zeros(2, 3, 32, 32)
     normals[:, 2] = 1
-    batch = batches.Batch(torch.zeros(2, 3, 64, 64), disparity, normals)
-    right = torch.cat((losses.normalised_target(disparity), 5 * normals), 1)
+    everywhere = torch.ones_like(disparity, dtype=torch.bool)
+    batch = batches.Batch(torch.zeros(2, 3, 32, 32), disparity, normals, torch.zeros_like(disparity), everywhere)
+    right = torch.cat((losses.normalised_target(disparity), 5 * normals, torch.full_like(disparity, -20)), 1)
     assert losses.training_loss(right, batch)[0] < 1e-4
     _, figures = losses.training_loss(-right, batch)
     assert figures["correlation"] == pytest.approx(2, abs=1e-4)
     assert figures["normal"] == pytest.approx(2 * losses.NORMAL_WEIGHT, abs=1e-4)
-    assert "normal" not in losses.training_loss(right, batches.Batch(batch.pictures, disparity, 0 * normals))[1]
+    assert figures["sky"] == pytest.approx(20 * losses.SKY_WEIGHT, abs=1e-3)
+    assert losses.training_loss(right, replace(batch, normals=0 * normals))[1]["normal"] == 0
+    assert losses.training_loss(-right, replace(batch, sky=-torch.ones_like(disparity)))[1]["sky"] == 0
 
 
 def test_a_ramp_gradient_is_measured_at_every_scale():
@@ -96,9 +101,10 @@ def test_batches_repeat_and_mirrored_normals_turn(prepared):
     first, second = (batches.sample_batch(crops, 16, 96, 128, torch.Generator().manual_seed(3)) for _ in range(2))
     torch.testing.assert_close(vars(first), vars(second))
     assert first.pictures.shape == (16, 3, 96, 128)
-    assert first.disparity.shape == (16, 1, 48, 64)
-    rendered = first.normals[12:]
-    assert first.normals[:12].abs().max() == 0
+    assert first.disparity.shape == first.sky.shape == first.inside.shape == (16, 1, 96, 128)
+    assert first.pairs == 4
+    rendered = first.normals[11:]
+    assert first.normals[:11].abs().max() == 0
     assert {round(float(value), 1) for value in rendered[:, 0, 0, 0]} == {-0.6, 0.6}
     assert (rendered[:, 2] > 0.79).all()
 
@@ -126,9 +132,9 @@ def test_halved_crops_are_the_means_of_four_pixels(prepared):
     whole, half = crops.photographs[0], crops.halved().photographs[0]
     assert whole is not None
     assert half is not None
-    expected = whole.rgb[0, :2, :2].float().mean((0, 1)).round()
-    torch.testing.assert_close(half.rgb[0, 0, 0].float(), expected)
-    assert half.disparity.shape == (2, 120, 160)
+    expected = whole.rgb[0, 0, :2, :2].float().mean((0, 1)).round()
+    torch.testing.assert_close(half.rgb[0, 0, 0, 0].float(), expected)
+    assert half.disparity.shape == half.sky.shape == (2, 1, 120, 160)
 
 
 def test_crops_of_another_size_are_refused(tmp_path):
@@ -152,7 +158,7 @@ def options(prepared, run, steps):
 
 
 def test_a_run_goes_on_where_it_was_stopped(prepared, tmp_path, monkeypatch, one_thread):
-    monkeypatch.setattr(train, "PIXELS_PER_BATCH", 4 * 96 * 128)
+    monkeypatch.setitem(train.PICTURES, "cpu", 1)
     monkeypatch.setattr(train, "CURRICULUM", ((1.0, ((96, 128),)),))
     crops = batches.load_crops(prepared, "train", 0, 1)
     small = crops.halved()
@@ -172,7 +178,7 @@ def test_a_run_goes_on_where_it_was_stopped(prepared, tmp_path, monkeypatch, one
 
 
 def test_a_run_leaves_what_export_needs(prepared, tmp_path, monkeypatch, one_thread):
-    monkeypatch.setattr(train, "PIXELS_PER_BATCH", 192 * 256)
+    monkeypatch.setitem(train.PICTURES, "cpu", 1)
     run = tmp_path / "run"
     train.work(0, options(prepared, run, 2))
     assert {"best.pt", "checkpoint.pt", "log.jsonl"} <= {path.name for path in run.iterdir()}

@@ -1,0 +1,136 @@
+"""What is done to pictures and labels before the network sees them."""
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip(
+    "depth_normal.training.data", reason="training/ is not installed with the package: install it editable (pip install -e .)"
+)
+
+from depth_normal.training import batches, data, judged, losses, skies, spoil
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def pictures(count=12):
+    return torch.rand(count, 3, 48, 64, generator=generator(1))
+
+
+def test_spoiled_pictures_repeat_and_stay_pictures():
+    (first, inside), (second, _) = (spoil.spoil(pictures(), generator(3)) for _ in range(2))
+    assert torch.equal(first, second)
+    assert first.shape == (12, 3, 48, 64)
+    assert inside.shape == (12, 1, 48, 64)
+    assert first.min() >= 0
+    assert first.max() <= 1
+
+
+def test_a_frame_is_one_colour_and_what_is_inside_is_untouched(monkeypatch):
+    monkeypatch.setattr(spoil, "FRAMED", 1.0)
+    before = pictures()
+    after, inside = spoil.frame(before, generator(), torch.arange(12))
+    assert (~inside).flatten(1).any(1).all()
+    assert inside[:, :, 24, 32].all()
+    assert torch.equal(torch.where(inside, before, 0), torch.where(inside, after, 0))
+    painted = after.masked_fill(inside, torch.nan)
+    torch.testing.assert_close(painted.flatten(2).nanmean(2), painted.flatten(2).nan_to_num(-1).amax(2))
+
+
+def test_two_views_of_a_pair_have_one_frame_and_caption_but_each_its_noise():
+    twice = pictures(4).repeat(2, 1, 1, 1)
+    for seed in range(5):
+        after, inside = spoil.spoil(twice, generator(seed), pairs=4)
+        assert torch.equal(inside[:4], inside[4:])
+    assert not torch.equal(after[:4], after[4:])
+
+
+def test_under_a_bar_nothing_is_learned_and_under_letters_the_picture_goes_on(monkeypatch):
+    monkeypatch.setattr(spoil, "CAPTIONED", 1.0)
+    before = pictures()
+    after, clear = spoil.caption(before, generator(), torch.arange(12))
+    changed = (after != before).any(1, keepdim=True)
+    assert changed.flatten(1).any(1).all()
+    assert 0 < (~clear).flatten(1).any(1).sum() < 12
+    assert set(after[changed.expand_as(after)].tolist()) == {0.0, 1.0}
+
+
+def test_the_finer_a_jpeg_the_nearer_it_is(monkeypatch):
+    monkeypatch.setattr(spoil, "COMPRESSED", 1.0)
+    smooth = torch.linspace(0, 1, 64).expand(8, 3, 48, 64)
+    off = (spoil.compress(smooth, generator()) - smooth).abs()
+    assert 0 < off.mean() < 0.05
+    monkeypatch.setattr(spoil, "COMPRESSED", 0.0)
+    assert torch.equal(spoil.compress(smooth, generator()), smooth)
+
+
+def test_what_is_in_the_frame_counts_for_no_loss():
+    disparity, inside = torch.rand(2, 1, 32, 32), torch.zeros(2, 1, 32, 32, dtype=torch.bool)
+    inside[..., 8:24, 8:24] = True
+    target = losses.normalised_target(disparity, inside)
+    assert target[inside].view(2, -1).median(1).values.abs().max() < 0.1
+    other = torch.where(inside, target, 99.0)
+    assert losses.gradient_loss(other, target, inside) == 0
+    torch.testing.assert_close(losses.correlation(other, target, inside), torch.ones(2))
+    assert losses.mean_inside((other - target).abs(), inside) == 0
+
+
+def test_steady_is_what_changes_as_the_truth_does():
+    truth, inside = torch.rand(4, 1, 8, 8), torch.ones(4, 1, 8, 8, dtype=torch.bool)
+    assert losses.steady_loss(truth + 3, truth, inside, 2) < 1e-6
+    flickering = truth + torch.tensor([0.0, 0, 1, 1]).view(4, 1, 1, 1)
+    torch.testing.assert_close(losses.steady_loss(flickering, truth, inside, 2), torch.tensor(1.0))
+
+
+def test_films_are_drawn_as_pairs_of_frames(tmp_path):
+    shape = (data.CROP_SHORT, data.CROP_LONG)
+    for folder in ("labels", "renders", "films"):
+        (tmp_path / folder).mkdir()
+    brightness = np.array([50, 100, 150], np.uint8)[:, None, None, None]
+    film = {"rgb": np.broadcast_to(brightness, (3, *shape, 3)).copy(), "disparity": np.ones((3, *shape), np.float16)}
+    film["disparity"][:, :60] = 0
+    film["normals"] = np.zeros((3, *shape, 3), np.int8)
+    data.save_npz(tmp_path / "films" / "000000.npz", **film)
+    data.save_npz(tmp_path / "renders" / "000000_0.npz", **{name: values[0] for name, values in film.items()})
+    crops = batches.load_crops(tmp_path, "train", 0, 1)
+    assert crops.counts() == (0, 1, 1)
+    assert crops.films[0] is not None
+    index, frame, window, turn = batches._places(crops.films[0], 3, (96, 128), generator())
+    (first, *_, sky), (second, *_) = (batches._windows(crops.films[0], index, frame + step, window, turn, (96, 128)) for step in (0, 1))
+    torch.testing.assert_close(second - first, torch.full_like(first, 50 / 255), atol=1e-3, rtol=0)
+    assert set(sky.unique().tolist()) >= {0.0, 1.0}, "disparity 0 is sky"
+    assert batches.sample_batch(crops, 8, 96, 128, generator()).pictures.shape == (8, 3, 96, 128)
+
+
+def test_skies_that_were_looked_at_are_believed():
+    picture = np.full((120, 160, 3), 60, np.uint8)
+    picture[:60] = (170, 200, 255)
+    picture[60:] += np.random.default_rng(0).integers(0, 60, (60, 160, 3), dtype=np.uint8)
+    disparity = np.repeat(np.concatenate((np.zeros(60), np.linspace(0.2, 1, 60)))[:, None], 160, 1)
+    label = skies.sky_label(picture, disparity, None)
+    assert (label[:50] == skies.YES).all()
+    assert (label[90:] == skies.NO).all()
+    assert (label[58:62] == skies.UNKNOWN).all()
+    assert not (skies.sky_label(picture, disparity, "wrong") == skies.YES).any()
+    assert (skies.sky_label(picture, disparity, "no") == skies.NO).all()
+    assert set(skies.looked_at().values()) == {"no", "wrong", "yes"}
+
+
+def test_a_still_network_does_not_flicker_and_a_nervous_one_does(tmp_path):
+    (tmp_path / "clips").mkdir()
+    truth = np.repeat(np.linspace(0, 1, 40, dtype=np.float16)[None, :, None], 4, 0).repeat(60, 2)
+    data.save_npz(tmp_path / "clips" / "still.npz", rgb=np.full((4, 40, 60, 3), 128, np.uint8), disparity=truth)
+    still = truth[0].astype(np.float32)
+    jumps = iter(range(4))
+    found = judged.flicker({"still": lambda _: still, "nervous": lambda _: still + next(jumps) % 2}, tmp_path)
+    assert found == {"still": {"still": "0.00", "nervous": found["still"]["nervous"]}}
+    assert float(found["still"]["nervous"]) > 100
+
+
+def test_a_frame_is_painted_over_the_border():
+    shown = judged.framed(np.zeros((60, 80, 3), np.uint8))
+    assert shown.shape == (60, 80, 3)
+    assert (shown[:12] == 255).all()
+    assert (shown[12:48, 12:68] == 0).all()
