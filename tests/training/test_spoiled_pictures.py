@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 pytest.importorskip(
     "depth_normal.training.data", reason="training/ is not installed with the package: install it editable (pip install -e .)"
 )
 
+from depth_normal.annotators.tiny import with_far_sky
 from depth_normal.training import batches, data, judged, losses, skies, spoil
 
 
@@ -134,3 +136,24 @@ def test_a_frame_is_painted_over_the_border():
     assert shown.shape == (60, 80, 3)
     assert (shown[:12] == 255).all()
     assert (shown[12:48, 12:68] == 0).all()
+
+
+def test_on_a_gpu_no_step_mixes_devices():
+    device = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0")
+    with FakeTensorMode():
+        shown, like, random = torch.rand(4, 3, 48, 64, device=device), torch.arange(4), torch.Generator()
+        for step in (spoil.recolour, spoil.vignette):
+            shown = step(shown, random, like)
+        for step in (spoil.frame, spoil.caption):
+            shown, inside = step(shown, random, like)
+            assert inside.device == device
+        shown = spoil.add_noise(spoil.blur(shown, random), random)
+        disparity = torch.rand(4, 1, 48, 64, device=device)
+        target = losses.normalised_target(disparity, inside, 2)
+        found = (
+            losses.gradient_loss(disparity, target, inside),
+            losses.correlation(disparity, target, inside),
+            losses.steady_loss(disparity, target, inside, 2),
+            with_far_sky(disparity, inside),
+        )
+        assert {value.device for value in (shown, *found)} == {device}
