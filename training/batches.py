@@ -16,6 +16,7 @@ from .data import CROP_LONG, CROP_SHORT, read_photos
 from .spoil import spoil
 
 RENDER_SHARE, FILM_SHARE = 0.3, 0.25  # of a batch; of its pairs
+OFTENER = 3  # a render is seen at most, compared to a photograph
 PAIRED = 0.25  # pairs, as a share of the pictures
 MOST_SHIFT = 0.03  # of the window, from one view of a pair to the other
 SMALLEST_WINDOW = 0.5  # of the crop; most are near 1
@@ -184,8 +185,8 @@ def sample_batch(crops: Crops, size: int, short: int, long: int, random: torch.G
     target = (long, short) if portrait else (short, long)
     photographs, renders, films = (kind[portrait] for kind in crops.kinds)
     pairs = round(size * PAIRED)
-    rendered = 0 if renders is None else size if photographs is None else round(size * RENDER_SHARE)
-    filmed = 0 if films is None else round(pairs * FILM_SHARE)
+    rendered = size if photographs is None else round(size * _share(renders, photographs, RENDER_SHARE))
+    filmed = round(pairs * _share(films, photographs, FILM_SHARE))
     both = photographs or renders or films
     assert both is not None
     drawn = [_pairs(stack, count, target, random) for stack, count in ((both, pairs - filmed), (films, filmed)) if stack and count]
@@ -196,6 +197,13 @@ def sample_batch(crops: Crops, size: int, short: int, long: int, random: torch.G
     pictures, disparity, normals, sky = (torch.cat(maps) for maps in zip(*parts, strict=True))
     pictures, inside = spoil(pictures, random, pairs)
     return Batch(pictures.contiguous(memory_format=torch.channels_last), disparity, normals, sky, inside, pairs)
+
+
+def _share(stack: Stack | None, photographs: Stack | None, most: float) -> float:
+    """What share of a batch a kind is, so that none of it is seen more than a few times as often as a photograph."""
+    if stack is None:
+        return 0.0
+    return most if photographs is None else min(most, OFTENER * len(stack.rgb) / len(photographs.rgb))
 
 
 Maps = tuple[Tensor, Tensor, Tensor, Tensor]
