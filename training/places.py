@@ -103,7 +103,8 @@ def build_canyon(builder: Builder) -> Callable[[], View]:
     """A street between tall closed rows of houses, with cars, people, lamps and wires."""
     random = builder.random
     half, long = random.uniform(2, 8), random.uniform(40, 120)
-    builder.box((0, long / 2, -0.05), (2 * half, long + 40, 0.1), builder.materials.make(0.4))
+    builder.ground(600)
+    builder.box((0, long / 2, 0.005), (2 * half, long + 40, 0.01), builder.materials.make(0.4))
     for side in (-1, 1):
         builder.box((side * half * 0.85, long / 2, 0.06), (half * 0.3, long + 40, 0.12), builder.materials.make())
         y = -15.0
