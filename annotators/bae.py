@@ -7,13 +7,15 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..geometry.estimate import Axes, Estimate
 from .base import Annotator, ModelSpec, fill
+from .graph import Graph, normals_output
 from .networks.bae import Bae
 from .networks.names import StateDict
 
@@ -40,5 +42,15 @@ class BaeAnnotator(Annotator):
 
     def predict(self, pixels: Tensor) -> Estimate:
         """See `Annotator.predict`."""
-        normals, confidence = self.network(self.normalised(pixels)).split((3, 1), 1)
+        normals, confidence = self.outputs(self.normalised(pixels))
         return Estimate(normals=normals.contiguous(), axes=Axes.SCANNET, confidence=confidence.contiguous())
+
+    def network_outputs(self, given: Tensor, numbers: Sequence[Any] = ()) -> tuple[Tensor, ...]:
+        """See `Annotator.network_outputs`."""
+        return self.network(given).split((3, 1), 1)
+
+    def graph(self) -> Graph:
+        """See `Annotator.graph`."""
+        return self._graph(
+            {**normals_output(Axes.SCANNET), "confidence": "of the normals: their distribution's concentration, large = sure"}
+        )

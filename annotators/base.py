@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..geometry.camera import intrinsics_from_fov, resize_intrinsics
 from ..geometry.estimate import Estimate
+from .graph import Engine, Graph, GraphModule, Numbers
 from .networks.names import StateDict
 from .resizing import Fit, Resizing
 from .specs.base import HALF as HALF
@@ -43,12 +44,14 @@ class Annotator(ABC):
         auto_dtypes: What "auto" may choose on devices that are fast in it, by the names of DTYPE_CHOICES, best first. In each of them the
             picture stays the same (benchmarks/families.py measures it). float32 comes last by itself.
         resampling: How its depth is brought to another size, "bilinear" or "bicubic", as its authors do.
+        engine: What runs the network's `graph` in the place of torch; None = torch.
     """
 
     bytes_per_pixel: ClassVar[int] = 2000
     needs_by_size: ClassVar[bool] = True
     auto_dtypes: ClassVar[tuple[str, ...]] = ()
     resampling: ClassVar[str] = "bilinear"
+    engine: Engine | None = None
 
     def __init__(self, spec: ModelSpec, network: nn.Module) -> None:
         self.spec = spec
@@ -125,6 +128,52 @@ class Annotator(ABC):
         """Whether several threads may run it at the same time. Libraries' networks keep notes of the picture that they look at."""
         return not any(type(module).__module__.partition(".")[0] in _LIBRARIES for module in self.network.modules())
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the network's first layers compute in."""
+        return next(self.network.parameters()).dtype
+
+    @classmethod
+    def why_no_graph(cls, spec: ModelSpec) -> str | None:
+        """Why the network is not one function of one tensor, in words; None where it is."""
+        return None
+
+    def graph(self) -> Graph:
+        """The network as one function, for exporters and other engines.
+
+        Raises:
+            ValueError: It is none; the message says why.
+        """
+        raise ValueError(f"{self.spec.id} has no graph: {self.why_no_graph(self.spec)}")
+
+    def with_engine(self, engine: Engine | None) -> Annotator:
+        """The same pre- and post-processing, with the network's `graph` run by an engine; None = by torch again."""
+        other = copy.copy(self)
+        other.engine = engine
+        return other
+
+    def outputs(self, given: Tensor, numbers: tuple[float, ...] = ()) -> tuple[Tensor, ...]:
+        """What the network says, by the engine if there is one: the one place from which it is run.
+
+        Args:
+            given: Pictures as `given` makes them of pixels, resized and normalised.
+            numbers: What else it is told (`Graph.numbers`).
+        """
+        if self.engine is None:
+            return self.network_outputs(given, numbers)
+        told = [torch.full((), number, dtype=torch.float32, device=given.device) for number in numbers]
+        return self.engine(given, torch.stack(told)) if told else self.engine(given)
+
+    def network_outputs(self, given: Tensor, numbers: Sequence[Any] = ()) -> tuple[Tensor, ...]:
+        """The same by torch: the outputs of the `graph`, before any cast to float32. `numbers` may be tensors without axes."""
+        return (self.network(given),)
+
+    def _graph(
+        self, outputs: Mapping[str, str], mean: RGB = IMAGENET_MEAN, std: RGB = IMAGENET_STD, numbers: Numbers | None = None, **limits: Any
+    ) -> Graph:
+        """A graph of this network; `limits` are the last attributes of `Graph`."""
+        return Graph(GraphModule(self), outputs, self.spec.multiple_of, mean, std, numbers, **limits)
+
     @abstractmethod
     def predict(self, pixels: Tensor) -> Estimate:
         """Runs the network.
@@ -139,8 +188,13 @@ class Annotator(ABC):
     def normalised(self, pixels: Tensor, mean: RGB = IMAGENET_MEAN, std: RGB = IMAGENET_STD) -> Tensor:
         """Pictures in [0, 1] as most networks take them: normalised, in the network's dtype, with channels last in memory."""
         subtracted, divisor = (pixels.new_tensor(value)[:, None, None] for value in (mean, std))
-        dtype = next(self.network.parameters()).dtype
-        return ((pixels - subtracted) / divisor).to(dtype).contiguous(memory_format=torch.channels_last)
+        return self.given((pixels - subtracted) / divisor)
+
+    def given(self, pixels: Tensor) -> Tensor:
+        """Pixels as the network takes them in memory: in its dtype with channels last; float32 and contiguous for another engine."""
+        if self.engine is not None:
+            return pixels.float().contiguous()
+        return pixels.to(self.dtype).contiguous(memory_format=torch.channels_last)
 
     def network_size(self, height: int, width: int, size: int) -> tuple[int, int]:
         """(height, width) of the network's input for pictures of a size; `size` is the height of the frame of the spec's `resizing`."""
@@ -267,7 +321,7 @@ class Annotator(ABC):
         if finite.all():  # a GPU is waited for here alone, once it has all its work
             return
         name = next(name for name, good in zip(maps, finite.tolist(), strict=True) if not good)
-        dtype = next(self.network.parameters()).dtype
+        dtype = self.dtype
         remedy = "check the weights file" if dtype == torch.float32 else "use float32, or check the weights file"
         raise ArithmeticError(f"{self.spec.id} in {dtype} gave {name} that is not finite: {remedy}")
 

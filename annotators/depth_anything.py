@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,7 @@ from torch import Tensor
 
 from ..geometry.estimate import Estimate, Quantity
 from .base import Annotator, ModelSpec, fill
+from .graph import Graph, depth_output
 from .networks.depth_anything import DepthAnything, DinoNetwork
 from .networks.names import StateDict
 
@@ -52,6 +53,10 @@ class DinoAnnotator(Annotator):
         network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stubs lack it
         network.set_dtype(dtype)
         return cls(spec, network)
+
+    def graph(self) -> Graph:
+        """See `Annotator.graph`."""
+        return self._graph(depth_output(self.spec))
 
     @classmethod
     def name_contradicts(cls, spec: ModelSpec, path: str) -> str | None:
@@ -84,14 +89,9 @@ class DepthAnythingAnnotator(DinoAnnotator):
 
     def predict(self, pixels: Tensor) -> Estimate:
         """See `Annotator.predict`."""
-        logits = self.network(self.normalised(pixels)).contiguous()
-        max_depth = self.spec.config.max_depth
-        if max_depth is None:
-            depth, quantity = F.relu(logits), Quantity.DISPARITY
-            suspicious = logits <= 0
-        else:
-            depth, quantity = logits.sigmoid() * max_depth, Quantity.METRIC_DEPTH
-            suspicious = depth > 0.999 * max_depth
+        depth, max_depth = self.outputs(self.normalised(pixels))[0].contiguous(), self.spec.config.max_depth
+        quantity = Quantity.DISPARITY if max_depth is None else Quantity.METRIC_DEPTH
+        suspicious = depth <= 0 if max_depth is None else depth > 0.999 * max_depth
         if not self._warned and suspicious.float().mean() > _SUSPICIOUS_SHARE:
             self._warned = True
             other, sign = ("metric", "nothing near") if max_depth is None else ("relative", f"all at {max_depth:g} m")
@@ -102,6 +102,11 @@ class DepthAnythingAnnotator(DinoAnnotator):
                 other,
             )
         return Estimate(depth=depth, quantity=quantity)
+
+    def network_outputs(self, given: Tensor, numbers: Sequence[Any] = ()) -> tuple[Tensor, ...]:
+        """See `Annotator.network_outputs`."""
+        logits, max_depth = self.network(given), self.spec.config.max_depth
+        return (F.relu(logits) if max_depth is None else logits.sigmoid() * max_depth,)
 
 
 def _squeezed(name: str) -> str:

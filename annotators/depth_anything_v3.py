@@ -6,7 +6,9 @@ Source:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +19,7 @@ from ..geometry.estimate import Estimate
 from ..utils import resize_picture
 from .base import ModelSpec
 from .depth_anything import DinoAnnotator
+from .graph import Graph
 from .networks.depth_anything_v3 import DepthAnything3, Prediction
 
 CANONICAL_FOCAL_LENGTH = 300.0
@@ -25,6 +28,12 @@ _SKY_FROM = 0.3
 _SKY_QUANTILE = 0.99
 _SKY_LEAST_PIXELS = 10
 _SKY_SAMPLES = 100_000
+_OUTPUTS = {
+    "depth": "depth, large = far, unknown scale; of the metric network metres for a focal length of 300 pixels of its input",
+    "sky": "above 0.3 where the sky is",
+    "confidence": "of the depth, at least 1, large = sure",
+    "fov": "(B, 2) radians, vertical and horizontal",
+}
 
 
 class DepthAnything3Annotator(DinoAnnotator):
@@ -67,7 +76,7 @@ class DepthAnything3Annotator(DinoAnnotator):
         self.check_scene(len(images), height, width, size)
         bounded = self._bounded(images, size)
         pixels = self.resize(bounded, *self.checked_network_size(bounded.shape[-2], bounded.shape[-1], size))
-        prediction = self.network(self.normalised(pixels), one_scene=True)
+        prediction = self.network(self.with_engine(None).normalised(pixels), one_scene=True)
         estimate = replace(self._read(prediction), extrinsics=_extrinsics(prediction.pose))
         return self._finished(estimate, height, width, fov)
 
@@ -85,7 +94,26 @@ class DepthAnything3Annotator(DinoAnnotator):
 
     def predict(self, pixels: Tensor) -> Estimate:
         """See `Annotator.predict`."""
-        return self._read(self.network(self.normalised(pixels)))
+        given = self.normalised(pixels)
+        if self.engine is None:
+            return self._read(self.network(given))
+        found = dict(zip(self._output_names(), self.outputs(given), strict=True))
+        return self._read(Prediction(found["depth"], found.get("sky"), found.get("confidence"), found.get("fov")))
+
+    def network_outputs(self, given: Tensor, numbers: Sequence[Any] = ()) -> tuple[Tensor, ...]:
+        """See `Annotator.network_outputs`."""
+        prediction = self.network(given)
+        return tuple(getattr(prediction, name) for name in self._output_names())
+
+    def graph(self) -> Graph:
+        """See `Annotator.graph`."""
+        return self._graph({name: _OUTPUTS[name] for name in self._output_names()})
+
+    def _output_names(self) -> tuple[str, ...]:
+        """Of `_OUTPUTS`, what the network says of a picture."""
+        camera = ("fov",) if self.sees_scenes(self.spec) else ()
+        dpt = self.spec.config.dpt
+        return ("depth", *("sky",) * dpt.sky, *("confidence",) * (dpt.outputs == 2), *camera)
 
     def _read(self, prediction: Prediction) -> Estimate:
         """The estimate that a prediction stands for."""

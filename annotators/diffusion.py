@@ -92,6 +92,11 @@ class DiffusionAnnotator(Annotator):
         """State dicts by role, where the family's files hold several parts in one."""
         return states
 
+    @classmethod
+    def why_no_graph(cls, spec: ModelSpec) -> str | None:
+        """See `Annotator.why_no_graph`."""
+        return "its VAE and its UNet are networks of their own, with noise and steps between them"
+
     @property
     def parts(self) -> LatentDiffusion:
         """The network's parts."""

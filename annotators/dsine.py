@@ -6,9 +6,9 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from ..geometry.checks import check_range
 from ..geometry.estimate import Axes, Estimate
 from ..utils import scale_short_side
 from .base import Annotator, ModelSpec, Progress, fill
+from .graph import Graph, Numbers, normals_output
 from .networks.dsine import DSINE, MULTIPLE, Pinhole
 from .networks.names import StateDict
 
@@ -26,6 +27,9 @@ FALLBACK_FOV = 60.0
 """Degrees on the longer side that the authors assume where the camera is not known."""
 MAX_ITERATIONS = 20
 _OLD_MULTIPLE = 64
+_CAMERA = Numbers(
+    "camera", "(4,): fx, fy, cx, cy in pixels of the input; the centre of the first pixel is (0, 0)", (500.0, 500.0, 319.5, 239.5)
+)
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,14 @@ class DsineAnnotator(Annotator):
         sides = pixels.shape[-2], pixels.shape[-1]
         return self._framed(pixels, _frame(FALLBACK_FOV, sides, sides), DsineOptions().iterations)
 
+    def network_outputs(self, given: Tensor, numbers: Sequence[Any] = ()) -> tuple[Tensor, ...]:
+        """See `Annotator.network_outputs`."""
+        return (self.network(given, Pinhole(*numbers), DsineOptions().iterations),)
+
+    def graph(self) -> Graph:
+        """See `Annotator.graph`."""
+        return self._graph(normals_output(Axes.SCANNET), numbers=_CAMERA)
+
     def _seen(self, images: Tensor, size: int | None, fov: float, options: DsineOptions) -> Estimate:
         picture = images.shape[-2], images.shape[-1]
         seen = self.checked_network_size(*picture, size)
@@ -118,7 +130,11 @@ class DsineAnnotator(Annotator):
     def _framed(self, pixels: Tensor, frame: _Frame, iterations: int) -> Estimate:
         """The normals of pictures at the network's size."""
         *margins, camera = frame
-        normals = self.network(self.normalised(F.pad(pixels, margins)), camera, iterations)
+        given = self.normalised(F.pad(pixels, margins))
+        if iterations == DsineOptions().iterations:
+            (normals,) = self.outputs(given, camera)
+        else:  # of which the graph knows nothing
+            normals = self.network(self.with_engine(None).given(given), camera, iterations)
         height, width = pixels.shape[-2:]
         return Estimate(normals=normals[..., frame.top : frame.top + height, frame.left : frame.left + width], axes=Axes.SCANNET)
 

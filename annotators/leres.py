@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..geometry.estimate import Estimate, Quantity
 from .base import Annotator, ModelSpec, Progress, fill
+from .graph import Graph, depth_output
 from .networks.configs import LeresConfig
 from .networks.leres import Leres
 from .networks.names import StateDict
@@ -65,12 +66,12 @@ class LeresAnnotator(Annotator):
 
     def predict(self, pixels: Tensor) -> Estimate:
         """See `Annotator.predict`."""
-        return Estimate(depth=self.fed(self.network, pixels), quantity=Quantity.RELATIVE_DEPTH)
-
-    def fed(self, network: torch.nn.Module, pixels: Tensor) -> Tensor:
-        """What a LeReS says of pictures (B, 3, h, w) in [0, 1], sides multiples of 32: (B, 1, h, w)."""
         given = self.normalised(pixels.flip(1) * 255 if self.options.old_node else pixels)
-        return network(given).contiguous()
+        return Estimate(depth=self.outputs(given)[0].contiguous(), quantity=Quantity.RELATIVE_DEPTH)
+
+    def graph(self) -> Graph:
+        """See `Annotator.graph`."""
+        return self._graph(depth_output(self.spec))
 
 
 def build_network(spec: ModelSpec, config: LeresConfig, state: StateDict, dtype: torch.dtype) -> Leres:

@@ -7,7 +7,8 @@ Source:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +16,9 @@ from torch import Tensor, nn
 from ..geometry.align import fit_scale_shift
 from ..geometry.estimate import Estimate, Quantity
 from ..utils import resize_picture, scale_short_side
-from .base import ModelSpec, Progress, fill
+from .base import Annotator, ModelSpec, Progress, fill
 from .boosting import CELL, UPSCALING, Booster, fit_in_float32
+from .graph import Graph
 from .leres import LeresAnnotator, build_network
 from .networks.leres import Leres
 from .networks.merge import MergeNetwork
@@ -70,9 +72,18 @@ class LeresBoostAnnotator(LeresAnnotator):
         """See `Annotator.run`; the estimate's shorter side is `size`."""
         return self._boosted(images, size, None)
 
-    def predict(self, pixels: Tensor) -> Estimate:
-        """See `Annotator.predict`: what LeReS alone says."""
-        return Estimate(depth=self.fed(self.network.depth, pixels), quantity=Quantity.RELATIVE_DEPTH)
+    def network_outputs(self, given: Tensor, numbers: Sequence[Any] = ()) -> tuple[Tensor, ...]:
+        """See `Annotator.network_outputs`: what LeReS alone says."""
+        return (self.network.depth(given),)
+
+    @classmethod
+    def why_no_graph(cls, spec: ModelSpec) -> str | None:
+        """See `Annotator.why_no_graph`."""
+        return "it looks at a picture many times, at sizes that the picture decides"
+
+    def graph(self) -> Graph:
+        """See `Annotator.graph`."""
+        return Annotator.graph(self)
 
     def _boosted(self, images: Tensor, size: int | None, progress: Progress | None) -> Estimate:
         height, width = images.shape[-2:]

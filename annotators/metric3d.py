@@ -6,10 +6,10 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import EllipsisType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from ..geometry.camera import DEFAULT_FOV, intrinsics_from_fov, resize_intrinsic
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..utils import round_to_multiple
 from .base import Annotator, ModelSpec, fill
+from .graph import Graph, normals_output
 from .networks.metric3d import Metric3d
 from .networks.names import StateDict
 
@@ -84,8 +85,18 @@ class Metric3dAnnotator(Annotator):
 
     def predict(self, pixels: Tensor) -> Estimate:
         """See `Annotator.predict`. Metres are those of the canonical camera."""
-        output = self.network(self.normalised(pixels))
-        return Estimate(output.depth, Quantity.METRIC_DEPTH, normals=output.normals, axes=Axes.OPENCV, confidence=output.confidence)
+        depth, confidence, normals = self.outputs(self.normalised(pixels))
+        return Estimate(depth, Quantity.METRIC_DEPTH, normals=normals, axes=Axes.OPENCV, confidence=confidence)
+
+    def network_outputs(self, given: Tensor, numbers: Sequence[Any] = ()) -> tuple[Tensor, ...]:
+        """See `Annotator.network_outputs`."""
+        return self.network(given)[:3]
+
+    def graph(self) -> Graph:
+        """See `Annotator.graph`."""
+        depth = f"metres along the optical axis for a focal length of {CANONICAL_FOCAL_LENGTH:g} pixels of the input"
+        confidence = "of the depth: 1 less the relative error that the network expects"
+        return self._graph({"metric_depth": depth, "confidence": confidence, **normals_output(Axes.OPENCV)})
 
     def for_camera(self, estimate: Estimate, intrinsics: Tensor) -> Estimate:
         """See `Annotator.for_camera`. Metres are proportional to the camera's focal length."""

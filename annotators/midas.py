@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..geometry.estimate import Estimate, Quantity
 from .base import Annotator, ModelSpec, fill
+from .graph import Graph, depth_output
 from .libraries import from_state_dict, from_transformers
 from .networks.midas_names import dpt_to_hub
 from .networks.midas_small import DisparityHead, MidasSmall
@@ -62,10 +63,14 @@ class MidasAnnotator(Annotator):
         if spec.config.backbone != "efficientnet-lite3":
             from_transformers("DPTForDepthEstimation")
 
+    def graph(self) -> Graph:
+        """See `Annotator.graph`."""
+        return self._graph(depth_output(self.spec), self.spec.config.mean, self.spec.config.std)
+
     def predict(self, pixels: Tensor) -> Estimate:
         """See `Annotator.predict`."""
         config = self.spec.config
-        disparity = self.network(self.normalised(pixels, config.mean, config.std))
+        (disparity,) = self.outputs(self.normalised(pixels, config.mean, config.std))
         return Estimate(depth=disparity.contiguous(), quantity=Quantity.DISPARITY)
 
 

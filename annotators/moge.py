@@ -8,7 +8,7 @@ Source:
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from ..geometry.conventions import unit_normals
 from ..geometry.estimate import Axes, Estimate
 from ..geometry.point_map import find_focal_and_shift
 from .base import Annotator, CheckpointError, ModelSpec, Progress, checkpoint_mismatch, fill
+from .graph import Graph, Numbers
 from .networks.configs import Moge1Config
 from .networks.moge import MoGe, MogeOutput, view_plane
 from .networks.moge_1 import MoGe1
@@ -31,6 +32,13 @@ from .specs.moge import SPECS
 FALLBACK_FOV = 60.0
 """Degrees on the longer side, where the points belong to no camera: ComfyUI's own MoGe nodes take the same."""
 _FARTHEST = 1e6
+_OUTPUTS = {
+    "points": "x / z, y / z and the logarithm of z, OPENCV axes (+X right, +Y down, +Z away); z up to a shift and to `scale`",
+    "mask": "above 0 where the points count",
+    "scale": "(B,): metres of the points' unit; 1 where it is not known",
+    "normals": "vectors of any length, OPENCV axes (+X right, +Y down, +Z away)",
+}
+_ASPECT = Numbers("aspect", "(1,): width by height of the picture before it was resized", (4 / 3,))
 _REFINER = "refiner."
 
 
@@ -111,10 +119,20 @@ class MogeAnnotator(Annotator):
 
     def _output(self, pixels: Tensor, aspect: float) -> MogeOutput:
         """What the network says; refused where it is not finite, which masks and unit vectors would hide."""
-        output = self.network(self.normalised(pixels), aspect)
+        output = MogeOutput(*self.outputs(self.normalised(pixels), (aspect,)))
         maps = {"depth": output.points, "a mask": output.mask, "a scale": output.scale, "normals": output.normals}
         self._check_finite({name: value for name, value in maps.items() if value is not None})
         return output
+
+    def network_outputs(self, given: Tensor, numbers: Sequence[Any] = ()) -> tuple[Tensor, ...]:
+        """See `Annotator.network_outputs`."""
+        (aspect,) = numbers
+        return tuple(each for each in self.network(given, aspect) if each is not None)
+
+    def graph(self) -> Graph:
+        """See `Annotator.graph`."""
+        outputs = [*_OUTPUTS.items()]
+        return self._graph(dict(outputs if self.spec.axes else outputs[:-1]), numbers=_ASPECT)
 
     def _to_estimate(self, output: MogeOutput, height: int, width: int, fov: float) -> Estimate:
         """The network's output as an estimate of pictures of a size."""

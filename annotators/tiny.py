@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,7 @@ from ..geometry.conventions import unit_normals
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..utils import resize_picture, round_to_multiple
 from .base import Annotator, ModelSpec, fill
+from .graph import Graph, depth_output, normals_output
 from .guided import guided_detail, guided_upsample
 from .networks.names import StateDict
 from .networks.tiny import TinyNetwork, config_of, untrained_counters
@@ -62,31 +64,38 @@ class TinyAnnotator(Annotator):
         height, width = self.checked_network_size(images.shape[-2], images.shape[-1], size)
         pixels = resize_picture(images, height, width)
         brightness = resize_picture(_brightness(images), ENLARGED * height, ENLARGED * width)
-        maps = self._maps(pixels)
-        if maps.shape[1] == _WITHOUT_SKY:
-            return self._read(guided_upsample(maps, brightness, GUIDE_RADIUS, GUIDE_EPSILON))
-        sharp = guided_detail(maps[:, :1], brightness, GUIDE_RADIUS, GUIDE_EPSILON)
-        smooth = F.interpolate(maps[:, 1:], scale_factor=ENLARGED, mode="bilinear", align_corners=False)
-        return self._read(torch.cat((sharp, smooth), 1))
+        depth, *smooth = self.outputs(self.given(pixels))
+        if len(smooth) == 1:
+            maps = guided_upsample(torch.cat((depth, *smooth), 1), brightness, GUIDE_RADIUS, GUIDE_EPSILON)
+            return _read(maps[:, :1], maps[:, 1:])
+        sharp = guided_detail(depth, brightness, GUIDE_RADIUS, GUIDE_EPSILON)
+        return _read(sharp, *(F.interpolate(each, scale_factor=ENLARGED, mode="bilinear", align_corners=False) for each in smooth))
 
     def predict(self, pixels: Tensor) -> Estimate:
         """See `Annotator.predict`. The estimate has half the size of the pixels; their own, where the network tells the sky."""
-        return self._read(self._maps(pixels))
+        return _read(*self.outputs(self.given(pixels)))
 
-    def _maps(self, pixels: Tensor) -> Tensor:
-        """Disparity, normals and, of the second version, the share of sky."""
-        dtype = next(self.network.parameters()).dtype
-        output = self.network(pixels.to(dtype).contiguous(memory_format=torch.channels_last)).contiguous()
-        output[:, _WITHOUT_SKY:].sigmoid_()
-        return output
+    def network_outputs(self, given: Tensor, numbers: Sequence[Any] = ()) -> tuple[Tensor, ...]:
+        """See `Annotator.network_outputs`."""
+        output = self.network(given).contiguous()
+        maps = TO_MIDAS_SCALE * output[:, :1], unit_normals(output[:, 1:_WITHOUT_SKY])
+        return maps if output.shape[1] == _WITHOUT_SKY else (*maps, output[:, _WITHOUT_SKY:].sigmoid())
 
-    def _read(self, maps: Tensor) -> Estimate:
-        """The estimate that the maps stand for."""
-        disparity, normals, mask = TO_MIDAS_SCALE * maps[:, :1], unit_normals(maps[:, 1:_WITHOUT_SKY]), None
-        if maps.shape[1] > _WITHOUT_SKY:
-            mask = maps[:, _WITHOUT_SKY:] < _SKY_FROM
-            disparity = with_far_sky(disparity, mask)
-        return Estimate(depth=disparity, quantity=Quantity.DISPARITY, normals=normals, axes=Axes.OPENGL, mask=mask)
+    def graph(self) -> Graph:
+        """See `Annotator.graph`."""
+        told = {**depth_output(self.spec), **normals_output(Axes.OPENGL)}
+        if self.network.fine is not None:
+            told["sky"] = "share of sky, 0 to 1"
+        return self._graph(told, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+def _read(disparity: Tensor, normals: Tensor, sky: Tensor | None = None) -> Estimate:
+    """The estimate that the maps stand for."""
+    mask = None
+    if sky is not None:
+        mask = sky < _SKY_FROM
+        disparity = with_far_sky(disparity, mask)
+    return Estimate(depth=disparity, quantity=Quantity.DISPARITY, normals=unit_normals(normals), axes=Axes.OPENGL, mask=mask)
 
 
 def _brightness(images: Tensor) -> Tensor:

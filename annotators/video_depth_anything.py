@@ -7,8 +7,11 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -16,6 +19,7 @@ from ..geometry.estimate import Estimate, Quantity
 from ..utils import round_to_multiple
 from .depth_anything import DinoAnnotator
 from .film import FilmAnnotator, InChunks, IsCut, four_at_once, shots
+from .graph import Graph, GraphModule, depth_output
 from .networks.motion import MAX_FRAMES, VALUES_AT_ONCE
 from .networks.video_depth_anything import VideoDepthAnything
 from .windows import Shot
@@ -25,6 +29,14 @@ _LONG, _LONGEST_ASPECT = 1.78, 1.777
 _PATCH_PIXELS = 14**2
 # How many maps of the second level of the fusion path there are at once, and how many times what is attended to at once, as measured.
 _PATHS, _ATTENDED = 6, 18
+
+
+class _Window(GraphModule):
+    """The network, which sees a batch as the frames of one film."""
+
+    def forward(self, pixels: Tensor, numbers: Tensor | None = None) -> tuple[Tensor, ...]:
+        """See `Graph.module`."""
+        return (F.relu(self.network(pixels.to(self._dtype), len(pixels))),)
 
 
 class VideoDepthAnythingAnnotator(DinoAnnotator, FilmAnnotator):
@@ -48,7 +60,19 @@ class VideoDepthAnythingAnnotator(DinoAnnotator, FilmAnnotator):
 
     def predict(self, pixels: Tensor) -> Estimate:
         """See `Annotator.predict`."""
-        return self._estimate(F.relu(self.network(self.normalised(pixels))).contiguous())
+        given = self.normalised(pixels)
+        # the graph is of a film: of pictures that have nothing to do with each other, one at a time
+        parts = (given,) if self.engine is None else given.split(1)
+        return self._estimate(torch.cat([self.outputs(part)[0] for part in parts]).contiguous())
+
+    def network_outputs(self, given: Tensor, numbers: Sequence[Any] = ()) -> tuple[Tensor, ...]:
+        """See `Annotator.network_outputs`."""
+        return (F.relu(self.network(given)),)
+
+    def graph(self) -> Graph:
+        """See `Annotator.graph`: of the frames of one film, up to `motion.MAX_FRAMES`, one after the other."""
+        graph = self._graph(depth_output(self.spec), most_batch=MAX_FRAMES)
+        return replace(graph, module=_Window(self))
 
     def film(
         self,

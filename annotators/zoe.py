@@ -7,7 +7,7 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..geometry.estimate import Estimate, Quantity
 from .base import HALF, ModelSpec
+from .graph import Graph, depth_output
 from .libraries import from_state_dict, from_transformers
 from .networks.names import StateDict
 from .networks.zoe_depth_anything import BINS
@@ -64,8 +65,21 @@ class ZoeAnnotator(ZoeInference):
         normalised = self.normalised(pixels, HALF, HALF)
         # a network for several kinds of scene would choose one kind for the whole batch
         parts = normalised.split(1) if len(self.spec.config.ranges) > 1 else (normalised,)
-        depth = torch.cat([self.network(part).predicted_depth for part in parts])
-        return Estimate(depth=depth[:, None].contiguous(), quantity=Quantity.METRIC_DEPTH)
+        depth = torch.cat([self.outputs(part)[0] for part in parts])
+        return Estimate(depth=depth.contiguous(), quantity=Quantity.METRIC_DEPTH)
+
+    def network_outputs(self, given: Tensor, numbers: Sequence[Any] = ()) -> tuple[Tensor, ...]:
+        """See `Annotator.network_outputs`."""
+        return (self.network(given).predicted_depth[:, None],)
+
+    @classmethod
+    def why_no_graph(cls, spec: ModelSpec) -> str | None:
+        """See `Annotator.why_no_graph`."""
+        return "it chooses a part of its network by what it sees" if len(spec.config.ranges) > 1 else None
+
+    def graph(self) -> Graph:
+        """See `Annotator.graph`."""
+        return super().graph() if self.why_no_graph(self.spec) else self._graph(depth_output(self.spec), HALF, HALF)
 
 
 def _to_float32(_module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:

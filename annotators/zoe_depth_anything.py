@@ -22,4 +22,4 @@ class ZoeDepthAnythingAnnotator(ZoeInference, DinoAnnotator):
 
     def predict(self, pixels: Tensor) -> Estimate:
         """See `Annotator.predict`."""
-        return Estimate(depth=self.network(self.normalised(pixels)).contiguous(), quantity=Quantity.METRIC_DEPTH)
+        return Estimate(depth=self.outputs(self.normalised(pixels))[0].contiguous(), quantity=Quantity.METRIC_DEPTH)

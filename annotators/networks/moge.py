@@ -36,7 +36,7 @@ class MogeOutput(NamedTuple):
     points: Tensor
     mask: Tensor
     scale: Tensor
-    normals: Tensor | None
+    normals: Tensor | None = None
 
 
 def replicating_conv(inputs: int, outputs: int) -> nn.Conv2d:
