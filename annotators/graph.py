@@ -62,6 +62,7 @@ class Graph:
         dynamic_batch: Whether one trace holds for any B.
         dynamic_sides: Whether one trace holds for any h and w; else it holds for those of its example.
         most_batch: The most pictures at once; None = any number.
+        least_side: The least h and w.
     """
 
     module: nn.Module
@@ -73,6 +74,7 @@ class Graph:
     dynamic_batch: bool = True
     dynamic_sides: bool = True
     most_batch: int | None = None
+    least_side: int = 1
 
     @property
     def inputs(self) -> tuple[str, ...]:

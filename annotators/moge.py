@@ -132,7 +132,7 @@ class MogeAnnotator(Annotator):
     def graph(self) -> Graph:
         """See `Annotator.graph`."""
         outputs = [*_OUTPUTS.items()]
-        return self._graph(dict(outputs if self.spec.axes else outputs[:-1]), numbers=_ASPECT)
+        return self._graph(dict(outputs if self.spec.axes else outputs[:-1]), numbers=_ASPECT, least_side=PATCH)
 
     def _to_estimate(self, output: MogeOutput, height: int, width: int, fov: float) -> Estimate:
         """The network's output as an estimate of pictures of a size."""

@@ -21,6 +21,7 @@ from .arguments import DONE, EXIT_CODES, EXPECTED_ERRORS, INTERRUPTED, NOTHING_D
 from .bench_command import add_bench
 from .effect_command import add_effect
 from .estimate_command import add_demo, add_estimate
+from .export_command import add_export
 from .mesh_command import add_mesh
 from .refine_command import add_refine
 from .relight_command import add_relight
@@ -68,6 +69,10 @@ EXAMPLES = {
     "refine": ("depth-normal refine photo.jpg --geometry photo.npz --out refined.npz",),
     "download": ("depth-normal download moge-2-vits-normal",),
     "compare": ("depth-normal compare found.npz truth.exr",),
+    "export": (
+        "depth-normal export tiny tiny.onnx",
+        "depth-normal export depth-anything-v2-small small.onnx --dtype float16 --size 686x518",
+    ),
     "bench": ("depth-normal bench --model tiny                                   # without a download",),
     "verify": (
         "depth-normal verify                                              # the models whose files are here",
@@ -176,6 +181,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_download(command("download", "download the weights of models, to run later without a network"))
     _add_compare(command("compare", "say how far two files of depth and/or normals of one view are apart"))
     add_bench(command("bench", "measure how fast a model is on this machine, as a table to paste into an issue"))
+    add_export(command("export", "write a model's network as an ONNX file, for programs without this pack"))
     add_verify(command("verify", "check models and their files on a photograph, as a table to paste into an issue"))
     return parser
 

@@ -136,8 +136,8 @@ def unit_normals(vectors: Tensor, axes: Axes | str = Axes.OPENGL) -> Tensor:
     check_map(vectors, 3, "vectors")
     viewer = _OPENGL_SIGNS[Axes(axes)][2]
     squares = _squared_length(vectors)
-    # Only a CPU answers at once, and only there do passes over the map cost more than the question.
-    if squares.device.type == "cpu" and _all_safe(squares):
+    # Only a CPU answers at once, and only there do passes over the map cost more than the question. An exporter's graph cannot ask.
+    if squares.device.type == "cpu" and not torch.compiler.is_compiling() and _all_safe(squares):
         return vectors / squares.sqrt_()
     x, y, z = vectors.split(1, 1)
     largest = torch.maximum(torch.maximum(x.abs(), y.abs()), z.abs())

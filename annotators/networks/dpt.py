@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configs import DptConfig
+from .grids import aspect_of, middles
 
 HEAD_CHANNELS = 32
 """Channels before the last convolution."""
@@ -111,13 +112,13 @@ class DptHead(nn.Module):
     def pyramid(self, maps: Sequence[Tensor], height: int, width: int) -> list[Tensor]:
         """The coarsest map, then the fusion path from its coarsest to its finest level (B, features, h, w)."""
         grid = maps[0].shape[-2:]
-        narrow = [self.narrowed(level, self.reassembled(level, x, width / height)) for level, x in enumerate(maps)]
+        narrow = [self.narrowed(level, self.reassembled(level, x, aspect_of(height, width, x.device))) for level, x in enumerate(maps)]
         levels = [narrow[COARSEST], self.fused(COARSEST, narrow[COARSEST], None, grid)]
         for level in reversed(range(COARSEST)):
             levels.append(self.fused(level, levels[-1], narrow[level], grid))
         return levels
 
-    def reassembled(self, level: int, x: Tensor, aspect: float) -> Tensor:
+    def reassembled(self, level: int, x: Tensor, aspect: float | Tensor) -> Tensor:
         """A map of the transformer with the channels and at the size of its level.
 
         Args:
@@ -151,13 +152,13 @@ class DptHead(nn.Module):
         Returns:
             (B, features, h, w): 1, 2, 4 and 8 times as many rows and columns as the grid, from the coarsest to the finest.
         """
-        size = [side << (COARSEST - level) for side in grid]
+        size = [side * 2 ** (COARSEST - level) for side in grid]
         return self.scratch.get_submodule(f"refinenet{level + 1}")(path, finer, size)
 
     def full_size(self, path: Tensor, height: int, width: int) -> Tensor:
         """The finest level of the path as (B, features / 2, height, width) float32: what the last convolutions take."""
         x = _resize(self.scratch.output_conv1(path).float(), (height, width))
-        return x + _position_map(x, width / height) if self.config.positions else x
+        return x + _position_map(x, aspect_of(height, width, x.device)) if self.config.positions else x
 
 
 def _last_convolutions(inputs: int, outputs: int) -> nn.Sequential:
@@ -168,16 +169,15 @@ def _resize(x: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(x, size=list(size), mode="bilinear", align_corners=True)
 
 
-def _position_map(like: Tensor, aspect: float) -> Tensor:
+def _position_map(like: Tensor, aspect: float | Tensor) -> Tensor:
     """Sines and cosines (1, C, H, W) of where a pixel lies, in units of half the picture's diagonal, for adding to a map."""
     _, channels, height, width = like.shape
     diagonal = (aspect**2 + 1) ** 0.5
     quarter = channels // 4
     frequencies = _POSITION_BASE ** -(torch.arange(quarter, device=like.device) / quarter)
 
-    def waves(length: int, span: float) -> Tensor:
-        edge = span * (length - 1) / length
-        phases = frequencies[:, None] * torch.linspace(-edge, edge, length, device=like.device)
+    def waves(length: int, span: float | Tensor) -> Tensor:
+        phases = frequencies[:, None] * (span * middles(length, like.device))
         return torch.cat((phases.sin(), phases.cos()))
 
     across = waves(width, aspect / diagonal)[:, None, :].expand(-1, height, -1)

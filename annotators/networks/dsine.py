@@ -159,7 +159,7 @@ class DSINE(nn.Module):
         """Normals, float32, after `iterations` passes, at least one; see the class."""
         maps = self.encoder["original_model"](pixels)[2:]
         rays = [
-            cell_rays(camera, each.shape[-2], each.shape[-1], _COARSE << level, pixels.device).expand(len(pixels), -1, -1, -1)
+            cell_rays(camera, each.shape[-2], each.shape[-1], _COARSE << level, pixels.device).expand(pixels.shape[0], -1, -1, -1)
             for level, each in enumerate(maps)
         ]
         eighth, sixteenth, coarsest = (each[:, :2].to(pixels.dtype) for each in rays)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .grids import is_traced
 from .names import StateDict
 
 
@@ -74,7 +75,10 @@ class SameConv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         """See the class."""
         kernel, stride = self.kernel_size[0], self.stride[0]
-        missing = [max((-(-size // stride) - 1) * stride + kernel - size, 0) for size in (input.shape[-1], input.shape[-2])]
+        if is_traced():  # the networks' sides are multiples of all strides together; exporters are slow to see what follows from that
+            missing = [kernel - stride] * 2
+        else:
+            missing = [max((-(-size // stride) - 1) * stride + kernel - size, 0) for size in (input.shape[-1], input.shape[-2])]
         padded = F.pad(input, [side for total in missing for side in (total // 2, total - total // 2)])
         return F.conv2d(padded, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 

@@ -316,6 +316,6 @@ def _with_concentration(normals: Tensor, concentration: Tensor) -> tuple[Tensor,
 def _enlarged(state: Tensor, mask: Tensor) -> Tensor:
     """Four times as large: each value a mean of the nine around it, weighted by the softmax of `mask` (B, 9 * 16, h, w)."""
     weights = mask.unflatten(1, (1, 9, _FINEST, _FINEST)).softmax(2)
-    around = F.unfold(state, 3, padding=1).view(len(state), _STATE, 9, 1, 1, *state.shape[-2:])
+    around = F.unfold(state, 3, padding=1).view(state.shape[0], _STATE, 9, 1, 1, *state.shape[-2:])
     # (B, state, sub-row, sub-column, row, column) to (B, state, row, sub-row, column, sub-column)
     return (weights * around).sum(2).permute(0, 1, 4, 2, 5, 3).flatten(4).flatten(2, 3)

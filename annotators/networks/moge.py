@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .configs import MogeConfig
+from .grids import middles
 from .names import StateDict
 from .vit import PATCH, VisionTransformer, hub_to_official
 
@@ -126,7 +127,7 @@ class MoGe(nn.Module):
                 head.output_blocks.float()
         self.scale_head.float()
 
-    def forward(self, pixels: Tensor, aspect: float) -> MogeOutput:
+    def forward(self, pixels: Tensor, aspect: float | Tensor) -> MogeOutput:
         """What the network says.
 
         Args:
@@ -135,7 +136,7 @@ class MoGe(nn.Module):
         """
         rows, columns = (side // PATCH for side in pixels.shape[-2:])
         features, token = self.encoder(pixels)
-        places = [_places(features, rows << level, columns << level, aspect) for level in range(LEVELS)]
+        places = [_places(features, rows * 2**level, columns * 2**level, aspect) for level in range(LEVELS)]
         levels = self.neck([torch.cat((features, places[0]), 1), *places[1:]])
         normals = None if self.normal_head is None else self.normal_head(levels)[-1]
         scale = self.scale_head(token.float())[:, 0].exp()
@@ -155,18 +156,14 @@ class MoGe(nn.Module):
         return {**others, **backbone}
 
 
-def view_plane(height: int, width: int, aspect: float, device: torch.device) -> Tensor:
+def view_plane(height: int, width: int, aspect: float | Tensor, device: torch.device) -> Tensor:
     """(1, 2, height, width) float32: where pixels lie to the right of and below the middle, in units of half the picture's diagonal."""
     diagonal = (1 + aspect**2) ** 0.5
 
-    def along(length: int, span: float) -> Tensor:
-        edge = span * (length - 1) / length
-        return torch.linspace(-edge, edge, length, device=device)
-
-    across = along(width, aspect / diagonal)[None, :].expand(height, -1)
-    down = along(height, 1 / diagonal)[:, None].expand(-1, width)
+    across = (aspect / diagonal * middles(width, device))[None, :].expand(height, -1)
+    down = (1 / diagonal * middles(height, device))[:, None].expand(-1, width)
     return torch.stack((across, down))[None]
 
 
-def _places(like: Tensor, height: int, width: int, aspect: float) -> Tensor:
-    return view_plane(height, width, aspect, like.device).to(like.dtype).expand(len(like), -1, -1, -1)
+def _places(like: Tensor, height: int, width: int, aspect: float | Tensor) -> Tensor:
+    return view_plane(height, width, aspect, like.device).to(like.dtype).expand(like.shape[0], -1, -1, -1)

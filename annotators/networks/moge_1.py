@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configs import Moge1Config
+from .grids import aspect_of, shrunk
 from .moge import MogeOutput, replicating_conv, view_plane
 from .names import StateDict
 from .vit import PATCH, VisionTransformer, hub_to_official
@@ -68,7 +69,7 @@ class _Head(nn.Module):
 
     def forward(self, maps: list[Tensor], height: int, width: int) -> list[Tensor]:
         """Points and mask at a size, float32; everything knows where it lies in a picture of that size's aspect."""
-        aspect = width / height
+        aspect = aspect_of(height, width, maps[0].device)
         x = torch.stack([project(each) for project, each in zip(self.projects, maps, strict=True)], 1).sum(1)
         for block in self.upsample_blocks:
             x = block(_with_places(x, aspect))
@@ -95,7 +96,7 @@ class MoGe1(nn.Module):
         for block in self.head.output_block:
             list(block.children())[-1].float()
 
-    def forward(self, pixels: Tensor, aspect: float) -> MogeOutput:
+    def forward(self, pixels: Tensor, aspect: float | Tensor) -> MogeOutput:
         """What the network says; its unit is no metre, and its scale 1.
 
         Args:
@@ -105,10 +106,10 @@ class MoGe1(nn.Module):
         height, width = pixels.shape[-2:]
         whole = (height // PATCH * PATCH, width // PATCH * PATCH)
         # in float32: torch has no antialiasing in float16 on a CPU
-        whole_patches = F.interpolate(pixels.float(), whole, mode="bilinear", antialias=True).to(pixels.dtype)
+        whole_patches = shrunk(pixels.float(), *whole).to(pixels.dtype)
         maps, _ = self.backbone(whole_patches)
         points, mask = self.head(maps, height, width)
-        return MogeOutput(points, mask - _MASK_FROM, points.new_ones(len(points)), None)
+        return MogeOutput(points, mask - _MASK_FROM, points.new_ones(points.shape[0]), None)
 
     @staticmethod
     def official_names(state: StateDict) -> dict[str, Tensor]:
@@ -117,6 +118,6 @@ class MoGe1(nn.Module):
         return {key: value for key, value in renamed.items() if key not in _UNUSED}
 
 
-def _with_places(x: Tensor, aspect: float) -> Tensor:
+def _with_places(x: Tensor, aspect: float | Tensor) -> Tensor:
     places = view_plane(x.shape[-2], x.shape[-1], aspect, x.device).to(x.dtype)
-    return torch.cat((x, places.expand(len(x), -1, -1, -1)), 1)
+    return torch.cat((x, places.expand(x.shape[0], -1, -1, -1)), 1)

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .grids import is_traced
+
 MAX_FRAMES = 32
 """Frames that a module can see at once: those that the published networks were trained on."""
 _GROUPS, _HEADS = 32, 8
@@ -76,7 +78,8 @@ class MotionModule(nn.Module):
         pixels = self.norm(x).unflatten(0, (-1, frames)).permute(0, 3, 4, 1, 2).flatten(0, 2)
         positions = _positions(frames, channels, x.device).to(x.dtype)
         at_once = max(1, VALUES_AT_ONCE // (frames * channels))
-        change = torch.cat([self._change(part, positions) for part in pixels.split(at_once)])
+        parts = [pixels] if is_traced() else pixels.split(at_once)
+        change = torch.cat([self._change(part, positions) for part in parts])
         return x + change.unflatten(0, (-1, height, width)).permute(0, 3, 4, 1, 2).flatten(0, 1)
 
     def _change(self, pixels: Tensor, positions: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configs import TINY, TINY_2, TinyConfig
+from .grids import count, ends
 
 COUNTER = "num_batches_tracked"
 POSITIONS = 5
@@ -126,9 +127,10 @@ def grown(network: TinyNetwork, state: Mapping[str, Tensor]) -> None:
 def _positions(like: Tensor) -> Tensor:
     """x, y, x², y² and y in units of the longer side, x and y from -1 to 1: pictures have an up and a middle."""
     height, width = like.shape[-2:]
-    y = torch.linspace(-1, 1, height, device=like.device)[:, None].expand(height, width)
-    x = torch.linspace(-1, 1, width, device=like.device)[None].expand(height, width)
-    stacked = torch.stack((x, y, x * x, y * y, y * (height / max(height, width))))
+    y = ends(height, like.device)[:, None].expand(height, width)
+    x = ends(width, like.device)[None].expand(height, width)
+    of_rows, of_columns = count(height, like.device), count(width, like.device)
+    stacked = torch.stack((x, y, x * x, y * y, y * (of_rows / torch.maximum(of_rows, of_columns))))
     return stacked.to(like.dtype)[None].expand(like.shape[0], -1, -1, -1)
 
 

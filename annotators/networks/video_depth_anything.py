@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from .depth_anything import DepthAnything, without_unused
 from .dpt import COARSEST, DptConfig
+from .grids import aspect_of
 from .motion import MotionModule
 from .names import Rule, StateDict, rename
 from .vit import PATCH, VitConfig
@@ -58,7 +59,7 @@ class VideoDepthAnything(DepthAnything):
     def encode(self, x: Tensor) -> Features:
         """The features of normalised frames (B, 3, H, W), each seen by itself."""
         maps, _ = self.pretrained(x)
-        aspect = x.shape[-1] / x.shape[-2]
+        aspect = aspect_of(x.shape[-2], x.shape[-1], x.device)
         third, fourth = (self.depth_head.reassembled(level, maps[level], aspect) for level in (2, 3))
         return maps[0], maps[1], third, fourth
 

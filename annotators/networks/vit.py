@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configs import VitConfig
+from .grids import resized_positions
 from .names import StateDict, rename
 
 PATCH = 14
@@ -153,12 +154,8 @@ class VisionTransformer(nn.Module):
 
     def _positions(self, rows: int, columns: int) -> Tensor:
         """The position embedding (1, 1 + rows * columns, width) for a grid of another size."""
-        grid = self.config.grid
-        if (rows, columns) == (grid, grid):
-            return self.pos_embed
-        patches = self.pos_embed[:, 1:].float().unflatten(1, (grid, grid)).permute(0, 3, 1, 2)
-        scale = ((rows + _POSITION_OFFSET) / grid, (columns + _POSITION_OFFSET) / grid)
-        resized = F.interpolate(patches, scale_factor=scale, mode="bicubic").flatten(2).transpose(1, 2)
+        patches = self.pos_embed[:, 1:].float().unflatten(1, (self.config.grid,) * 2).permute(0, 3, 1, 2)
+        resized = resized_positions(patches, rows, columns, _POSITION_OFFSET).flatten(2).transpose(1, 2)
         return torch.cat((self.pos_embed[:, :1], resized.to(self.pos_embed.dtype)), 1)
 
     def tokens(self, x: Tensor) -> list[Tensor]:
@@ -176,16 +173,16 @@ class VisionTransformer(nn.Module):
     def _embedded(self, x: Tensor) -> Tensor:
         """The tokens before the first block. Registers have no place, and join when the others have theirs."""
         rows, columns = x.shape[-2] // PATCH, x.shape[-1] // PATCH
-        tokens = torch.cat((self.cls_token.expand(len(x), -1, -1), self.patch_embed(x)), 1) + self._positions(rows, columns)
+        tokens = torch.cat((self.cls_token.expand(x.shape[0], -1, -1), self.patch_embed(x)), 1) + self._positions(rows, columns)
         if not self.config.registers:
             return tokens
-        return torch.cat((tokens[:, :1], self.register_tokens.expand(len(x), -1, -1), tokens[:, 1:]), 1)
+        return torch.cat((tokens[:, :1], self.register_tokens.expand(x.shape[0], -1, -1), tokens[:, 1:]), 1)
 
     def _cameras(self, first_tokens: Tensor, one_scene: bool) -> Tensor:
         """The camera's token of each picture, (B, 1, width), by what its token 0 was."""
         reference, other = self.camera_token.split(1, 1)
         if not one_scene:
-            return reference.expand(len(first_tokens), -1, -1)
+            return reference.expand(first_tokens.shape[0], -1, -1)
         return torch.where(_is_other_view(first_tokens)[:, None, None], other, reference)
 
 

@@ -1,0 +1,268 @@
+"""A model's network as an ONNX file that is as good as the network: it is run by ONNX Runtime and compared before it is in its place."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import __version__
+from ..annotators.base import Annotator
+from ..annotators.export import GRAPH_VERSION, check_onnx, export_graph
+from ..annotators.graph import Engine, Graph
+from ..annotators.registry import FAMILIES, MODELS, find_spec
+from ..geometry.estimate import Estimate
+from ..geometry.usual import usual_depth_image
+from ..model_loader import Model, load_model
+from ..model_loader.verify import sha256_of
+from . import work
+
+logger = logging.getLogger(__name__)
+
+PICTURE = Path(__file__).parent / "coffee.jpg"
+MOST = 1.0
+"""By how many 255ths a file's picture may differ from torch's."""
+_ODD = (slice(None), slice(None), slice(0, 397), slice(120, 331))
+"""Of the photograph, a part with odd sides and another aspect."""
+_MOST_ELSEWHERE = 1e-3  # share of the pixels that may count by the one and not by the other: those on the border of a mask
+
+
+class Check(NamedTuple):
+    """How far a file's picture is from torch's.
+
+    Attributes:
+        what: Of which picture, and how the network saw it.
+        largest: Of all pixels, in 255ths.
+        mean: The same.
+    """
+
+    what: str
+    largest: float
+    mean: float
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written.
+
+    Attributes:
+        files: It, and the one with its weights where they are too many for it.
+        size: Bytes of all.
+        seconds: What writing it took, without the comparison.
+        checks: What the comparison found.
+    """
+
+    files: tuple[Path, ...]
+    size: int
+    seconds: float
+    checks: tuple[Check, ...]
+
+
+def export(
+    model_id: str,
+    path: Path,
+    dtype: str = "float32",
+    size: int | None = None,
+    sides: tuple[int, int] | None = None,
+    batch: int | None = None,
+    weights: Path | None = None,
+) -> Exported:
+    """Writes a model's network as an ONNX file.
+
+    Args:
+        model_id: The model.
+        path: The file; what is there is replaced once the new one has been found good.
+        dtype: Of weights and activations, "float32" or "float16"; what goes in and comes out is float32.
+        size: At which the network sees the pictures of the comparison, and square ones where its sides cannot be free; None = its default.
+        sides: Height and width at which the file shall see all pictures; None = any, where the network allows.
+        batch: So many pictures shall it see at once; None = any number, where the network allows.
+        weights: As `load_model`.
+
+    Raises:
+        ValueError: The network is not one graph, sides or batch do not fit, or the file's picture is another than torch's.
+        ImportError: A package is missing.
+        ArithmeticError: The network's numbers are beyond float16.
+        RuntimeError: The exporter or ONNX Runtime fails.
+    """
+    check_graph(model_id)
+    check_onnx()
+    _onnx_runtime()
+    model = load_model(model_id, dtype, "cpu", weights)
+    exact = model if dtype == "float32" else load_model(model_id, "float32", "cpu", weights)
+    return export_model(model, exact.annotator, path, size, sides, batch)
+
+
+def check_graph(model_id: str) -> None:
+    """Refuses a model whose network is not one graph, before it is downloaded.
+
+    Raises:
+        ValueError: It is not; the message says why, and names the models that are.
+    """
+    spec = find_spec(model_id)
+    if why := FAMILIES[spec.family].why_no_graph(spec):
+        able = ", ".join(each.id for each in MODELS.values() if not FAMILIES[each.family].why_no_graph(each))
+        raise ValueError(f"{spec.id} cannot be exported: {why}. Models that can: {able}")
+
+
+def export_model(
+    model: Model, exact: Annotator, path: Path, size: int | None = None, sides: tuple[int, int] | None = None, batch: int | None = None
+) -> Exported:
+    """As `export`, of a loaded model on the CPU; `exact` is its annotator in float32."""
+    graph, annotator = model.annotator.graph(), model.annotator
+    if sides is not None or not graph.dynamic_sides:
+        side = _rounded(size or model.spec.default_size, graph.multiple_of)
+        sides, graph = sides or (side, side), replace(graph, dynamic_sides=False)
+    graph = replace(graph, dynamic_batch=graph.dynamic_batch and batch is None)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".depth-normal-export-") as folder:
+        made = Path(folder) / path.name
+        logger.info("%s: writing the graph; a large network takes minutes", model.spec.id)
+        start = time.monotonic()
+        _write(graph, made, sides, batch, _notes(model, graph))
+        seconds = time.monotonic() - start
+        logger.info("%s: comparing it with torch", model.spec.id)
+        engine = onnx_runtime_engine(made, graph)
+        checks = tuple(_compared(annotator.with_engine(engine), exact, size, sides if not graph.dynamic_sides else None, batch or 1))
+        if (worst := max(each.largest for each in checks)) > MOST:
+            raise ValueError(
+                f"the file's picture of {model.spec.id} in {_dtype(model)} differs from torch's in float32 by up to {worst:.2f} of 255, "
+                f"more than {MOST:g}: nothing was written" + ("" if annotator.dtype == torch.float32 else "; use --dtype float32")
+            )
+        return _in_place(made, path, seconds, checks)
+
+
+def _write(graph: Graph, path: Path, sides: tuple[int, int] | None, batch: int | None, notes: dict[str, str]) -> None:
+    try:
+        export_graph(graph, path, sides, batch, notes)
+    except (ValueError, ImportError, OSError, MemoryError):
+        raise
+    except Exception as error:  # the exporter's own have no class in common
+        lines = [line for line in str(error.__cause__ or error).splitlines() if line.strip()]
+        raise RuntimeError(f"torch {torch.__version__} cannot export the network: {lines[0] if lines else type(error).__name__}") from error
+
+
+def _in_place(made: Path, path: Path, seconds: float, checks: tuple[Check, ...]) -> Exported:
+    """Moves what was made to where it shall be, the weights first; weights beside an older file go."""
+    files, size = [], 0
+    beside = path.with_name(f"{path.name}.data")
+    for source, target in ((made.with_name(beside.name), beside), (made, path)):
+        if source.exists():
+            size += source.stat().st_size
+            source.replace(target)
+            files.append(target)
+    if beside not in files:
+        beside.unlink(missing_ok=True)
+    return Exported(tuple(reversed(files)), size, seconds, checks)
+
+
+def _notes(model: Model, graph: Graph) -> dict[str, str]:
+    """What the file says of itself."""
+    spec = model.spec
+    resizing = f"{spec.resizing.fit.value}; the frame's height is {spec.default_size}"
+    numbers = graph.numbers
+    return {
+        "model": spec.id,
+        "quantity": "" if spec.quantity is None else spec.quantity.value + " (up to scale)" * spec.up_to_scale,
+        "axes": spec.axes.value if spec.axes else "",
+        "input": "pixels (B, 3, h, w) float32: RGB in [0, 1], mean subtracted, then divided by std",
+        "mean": json.dumps(graph.mean),
+        "std": json.dumps(graph.std),
+        "multiple_of": str(graph.multiple_of),
+        "resizing": resizing,
+        "outputs": json.dumps(dict(graph.outputs)),
+        **({f"input {numbers.name}": numbers.meaning} if numbers else {}),
+        "dtype": _dtype(model),
+        "licence": spec.terms,
+        "licence_url": spec.licence_url or "",
+        "weights": model.weights.name,
+        "weights_sha256": sha256_of(model.weights),
+        "made_by": f"depth-normal {__version__}, torch {torch.__version__}",
+        "graph_version": GRAPH_VERSION,
+    }
+
+
+def _dtype(model: Model) -> str:
+    return str(model.dtype).removeprefix("torch.")
+
+
+def _rounded(side: int, multiple: int) -> int:
+    return max(1, round(side / multiple)) * multiple
+
+
+def _onnx_runtime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError(f"comparing the file with torch needs ONNX Runtime ({error}): pip install onnxruntime") from error
+    return onnxruntime
+
+
+def onnx_runtime_engine(path: Path, graph: Graph) -> Engine:
+    """What runs a file by ONNX Runtime on the CPU.
+
+    Raises:
+        RuntimeError: It cannot be loaded.
+    """
+    library = _onnx_runtime()
+    try:
+        session = library.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:  # its own have no class in common
+        raise RuntimeError(f"ONNX Runtime {library.__version__} refuses the file: {str(error).splitlines()[0]}") from error
+
+    def run(*given: Tensor) -> tuple[Tensor, ...]:
+        outputs = session.run(None, dict(zip(graph.inputs, (each.numpy() for each in given), strict=True)))
+        return tuple(torch.from_numpy(np.ascontiguousarray(output)) for output in outputs)
+
+    return run
+
+
+@torch.no_grad()
+def _compared(annotator: Annotator, exact: Annotator, size: int | None, sides: tuple[int, int] | None, batch: int) -> Iterator[Check]:
+    """The checks: of the whole photograph, and of an odd part of it where the graph's sides are free."""
+    photograph = work.read(PICTURE)
+    pictures = {"the photograph": photograph, "an odd part of it": photograph[_ODD]}
+    if sides is not None:
+        annotator, exact = _seeing_at(annotator, sides), _seeing_at(exact, sides)
+        del pictures["an odd part of it"]
+    for name, picture in pictures.items():
+        several = picture.expand(batch, -1, -1, -1)
+        found, true = (each.estimate(several, size) for each in (annotator, exact))
+        height, width = exact.checked_network_size(picture.shape[-2], picture.shape[-1], size)
+        yield Check(f"{name}, seen at {width}x{height}", *_differences(found, true))
+
+
+def _seeing_at(annotator: Annotator, sides: tuple[int, int]) -> Annotator:
+    """The same, whose network sees every picture at one size."""
+    other = copy.copy(annotator)
+    vars(other)["network_size"] = lambda *_: sides
+    return other
+
+
+def _differences(found: Estimate, true: Estimate) -> tuple[float, float]:
+    """Largest and mean difference of the final pictures, in 255ths."""
+    both = found.valid & true.valid
+    elsewhere = (found.valid != true.valid).float().mean().item()
+    if elsewhere > _MOST_ELSEWHERE:
+        raise ValueError(f"{elsewhere:.2%} of the pixels count by the file and not by torch, or the other way: nothing was written")
+    apart = []
+    if true.depth is not None:
+        picture, expected = (usual_depth_image(replace(each, mask=both)) for each in (found, true))
+        apart.append(_apart(picture, expected, both))
+    if true.normals is not None and found.normals is not None:
+        apart.append(_apart(found.normals / 2, true.normals / 2, both.expand_as(true.normals)))
+    largest, mean = zip(*apart, strict=True)
+    return max(largest), max(mean)
+
+
+def _apart(found: Tensor, true: Tensor, where: Tensor) -> tuple[float, float]:
+    difference = (found - true).abs()[where] * 255
+    return (difference.max().item(), difference.mean().item()) if len(difference) else (0.0, 0.0)
