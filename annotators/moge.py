@@ -132,7 +132,9 @@ class MogeAnnotator(Annotator):
     def graph(self) -> Graph:
         """See `Annotator.graph`."""
         outputs = [*_OUTPUTS.items()]
-        return self._graph(dict(outputs if self.spec.axes else outputs[:-1]), numbers=_ASPECT, least_side=PATCH)
+        # version 1 takes sides that are no multiples of anything: a graph for each
+        limits = {"dynamic_sides": not _is_first(self.spec), "least_side": PATCH}
+        return self._graph(dict(outputs if self.spec.axes else outputs[:-1]), numbers=_ASPECT, **limits)
 
     def _to_estimate(self, output: MogeOutput, height: int, width: int, fov: float) -> Estimate:
         """The network's output as an estimate of pictures of a size."""

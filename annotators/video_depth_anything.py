@@ -36,7 +36,7 @@ class _Window(GraphModule):
 
     def forward(self, pixels: Tensor, numbers: Tensor | None = None) -> tuple[Tensor, ...]:
         """See `Graph.module`."""
-        return (F.relu(self.network(pixels.to(self._dtype), len(pixels))),)
+        return (F.relu(self.network(pixels.to(self._dtype), pixels.shape[0])),)
 
 
 class VideoDepthAnythingAnnotator(DinoAnnotator, FilmAnnotator):

@@ -54,7 +54,7 @@ class _ConditionalLogBinomial(nn.Module):
         rest = BINS - 1 - index
         # logarithm of the binomial coefficient after Stirling, without what is the same for all bins
         ways = -(index + _LOG_EPS) * (index + _LOG_EPS).log() - rest * (rest + _LOG_EPS).log()
-        likelihood = ways + index * share.clamp(_SHARE_EPS, 1).log() + rest * (1 - share).clamp(_SHARE_EPS, 1).log()
+        likelihood = ways + index * share.clamp(_SHARE_EPS, 1.0).log() + rest * (1 - share).clamp(_SHARE_EPS, 1.0).log()
         return (likelihood / temperature).softmax(1)
 
 

@@ -1,0 +1,162 @@
+"""`depth-normal export`: the file, what it says of itself, its use without the pack, and what is refused without leaving anything."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+
+from depth_normal.app import export as exporting
+from depth_normal.app.cli import main
+from depth_normal.model_loader import load_model
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """The bundled model's file."""
+    path = tmp_path_factory.mktemp("export") / "tiny.onnx"
+    assert main(["export", "tiny", str(path), "--json"]) == 0
+    return path
+
+
+def test_the_file_says_what_it_is(exported):
+    notes = {each.key: each.value for each in onnx.load(exported).metadata_props}
+    spec = load_model("tiny").spec
+    assert notes["model"] == "tiny"
+    assert (notes["quantity"], notes["axes"], notes["multiple_of"]) == ("disparity", "opengl", "32")
+    assert notes["weights_sha256"] == exporting.sha256_of(ROOT / "annotators" / "tiny.safetensors")
+    assert notes["licence"] == spec.terms
+    assert list(json.loads(notes["outputs"])) == ["disparity", "normals"]
+    assert json.loads(notes["mean"]) == [0, 0, 0]
+    assert json.loads(notes["std"]) == [1, 1, 1]
+
+
+def test_nothing_but_the_file_is_left(exported):
+    assert [each.name for each in exported.parent.iterdir()] == ["tiny.onnx"]
+
+
+def test_the_docs_lines_use_it_without_the_pack_and_without_torch(exported, tmp_path):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "export.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 2
+    shutil.copy(ROOT / "app" / "coffee.jpg", tmp_path / "photo.jpg")
+    shutil.copy(exported, tmp_path / "tiny.onnx")
+    for block in blocks:
+        script = f"{block}\nimport sys\nassert 'torch' not in sys.modules and 'depth_normal' not in sys.modules"
+        subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
+    assert (tmp_path / "depth.png").stat().st_size > 1000
+
+
+@pytest.fixture
+def quick():
+    """The exporter's seconds saved: what it would write is the bundled model's file."""
+
+    def use(source):
+        def copied(_graph, path, *_):
+            shutil.copy(source, path)
+
+        return mock.patch.object(exporting, "export_graph", copied)
+
+    return use
+
+
+def test_a_file_whose_picture_is_another_is_refused(exported, quick, tmp_path, capsys):
+    target = tmp_path / "tiny.onnx"
+    target.write_bytes(b"the old file")
+    engine = exporting.onnx_runtime_engine
+
+    def wrong(path, graph):
+        run = engine(path, graph)
+        return lambda *given: tuple(each + 3 * given[0][:, :1, ::2, ::2] for each in run(*given))
+
+    with quick(exported), mock.patch.object(exporting, "onnx_runtime_engine", wrong):
+        assert main(["export", "tiny", str(target), "--overwrite"]) == 2
+    assert "more than 1: nothing was written" in capsys.readouterr().err
+    assert [each.read_bytes() for each in tmp_path.iterdir()] == [b"the old file"]
+
+
+def test_an_interruption_leaves_nothing(tmp_path):
+    with mock.patch.object(exporting, "export_graph", side_effect=KeyboardInterrupt):
+        assert main(["export", "tiny", str(tmp_path / "tiny.onnx")]) == 130
+    assert not list(tmp_path.iterdir())
+
+
+def test_numbers_beyond_half_precision_are_said(exported, quick, tmp_path, capsys):
+    def overflown(path, graph):
+        return lambda *given: tuple(torch.full((1, n, *(side // 2 for side in given[0].shape[-2:])), torch.inf) for n in (1, 3))
+
+    with quick(exported), mock.patch.object(exporting, "onnx_runtime_engine", overflown):
+        assert main(["export", "tiny", str(tmp_path / "tiny.onnx"), "--dtype", "float16"]) == 2
+    assert "float32" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_fixed_sides_are_those_of_the_comparison(exported, quick, tmp_path):
+    with quick(exported):
+        found = exporting.export("tiny", tmp_path / "tiny.onnx", sides=(96, 160), batch=2)
+    assert [each.what for each in found.checks] == ["the photograph, seen at 160x96"]
+    assert found.checks[0].largest < 0.1
+
+
+def test_weights_beside_the_file_come_and_go_with_it(tmp_path):
+    made, target = tmp_path / "made", tmp_path / "target"
+    made.mkdir(), target.mkdir()
+    for name in ("a.onnx", "a.onnx.data"):
+        (made / name).write_bytes(b"new")
+    found = exporting._in_place(made / "a.onnx", target / "a.onnx", 0.0, ())
+    assert [each.name for each in found.files] == ["a.onnx", "a.onnx.data"]
+    (made / "a.onnx").write_bytes(b"newer")
+    assert exporting._in_place(made / "a.onnx", target / "a.onnx", 0.0, ()).size == 5
+    assert [each.name for each in target.iterdir()] == ["a.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["lbm-normals", "a.onnx"], "VAE"),
+        (["tiny", "a.bin"], ".onnx"),
+        (["nothing", "a.onnx"], "unknown model"),
+        (["tiny", "a.onnx", "--size", "100x96"], "multiples of 32"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_in_words(words, complaint, tmp_path, capsys, monkeypatch):
+    from depth_normal.annotators.registry import models_of_family
+
+    monkeypatch.chdir(tmp_path)
+    model = models_of_family("lbm")[0] if words[0] == "lbm-normals" else words[0]
+    assert main(["export", model, *words[1:]]) == 2
+    assert complaint in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_is_there_stays(tmp_path, capsys):
+    (tmp_path / "a.onnx").write_bytes(b"mine")
+    assert main(["export", "tiny", str(tmp_path / "a.onnx")]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert (tmp_path / "a.onnx").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("size", ["0", "12x", "x12", "1e3", "٣"])
+def test_a_size_that_is_none_is_refused(size):
+    with pytest.raises(SystemExit):
+        main(["export", "tiny", "a.onnx", "--size", size])
+
+
+def test_pixels_on_the_border_of_a_mask_do_not_count(tmp_path):
+    estimate = load_model("tiny").annotator.estimate(torch.rand(1, 3, 64, 64))
+    mask = torch.ones(1, 1, *estimate.depth.shape[-2:], dtype=torch.bool)
+    other = mask.clone()
+    other[..., 0, :3] = False
+    assert exporting._differences(replace(estimate, mask=mask), replace(estimate, mask=other)) == (0.0, 0.0)
+    other[..., :30, :] = False
+    with pytest.raises(ValueError, match="pixels count"):
+        exporting._differences(replace(estimate, mask=mask), replace(estimate, mask=other))
