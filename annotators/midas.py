@@ -65,7 +65,9 @@ class MidasAnnotator(Annotator):
 
     def graph(self) -> Graph:
         """See `Annotator.graph`."""
-        return self._graph(depth_output(self.spec), self.spec.config.mean, self.spec.config.std)
+        config = self.spec.config
+        # transformers' networks make grids and windows by the size of the picture that they see while they are traced
+        return self._graph(depth_output(self.spec), config.mean, config.std, dynamic_sides=config.backbone == "efficientnet-lite3")
 
     def predict(self, pixels: Tensor) -> Estimate:
         """See `Annotator.predict`."""

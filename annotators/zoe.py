@@ -79,7 +79,9 @@ class ZoeAnnotator(ZoeInference):
 
     def graph(self) -> Graph:
         """See `Annotator.graph`."""
-        return super().graph() if self.why_no_graph(self.spec) else self._graph(depth_output(self.spec), HALF, HALF)
+        if self.why_no_graph(self.spec):
+            return super().graph()
+        return self._graph(depth_output(self.spec), HALF, HALF, dynamic_sides=False)  # as MiDaS's on the same transformer
 
 
 def _to_float32(_module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
