@@ -63,8 +63,8 @@ class ZoeAnnotator(ZoeInference):
     def predict(self, pixels: Tensor) -> Estimate:
         """See `Annotator.predict`."""
         normalised = self.normalised(pixels, HALF, HALF)
-        # a network for several kinds of scene would choose one kind for the whole batch
-        parts = normalised.split(1) if len(self.spec.config.ranges) > 1 else (normalised,)
+        # a network for several kinds of scene would choose one kind for the whole batch; the graph is of one picture
+        parts = normalised.split(1) if len(self.spec.config.ranges) > 1 or self.engine is not None else (normalised,)
         depth = torch.cat([self.outputs(part)[0] for part in parts])
         return Estimate(depth=depth.contiguous(), quantity=Quantity.METRIC_DEPTH)
 
@@ -81,7 +81,8 @@ class ZoeAnnotator(ZoeInference):
         """See `Annotator.graph`."""
         if self.why_no_graph(self.spec):
             return super().graph()
-        return self._graph(depth_output(self.spec), HALF, HALF, dynamic_sides=False)  # as MiDaS's on the same transformer
+        # transformers' network counts by the sizes that it sees while it is traced
+        return self._graph(depth_output(self.spec), HALF, HALF, dynamic_batch=False, dynamic_sides=False, most_batch=1)
 
 
 def _to_float32(_module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:

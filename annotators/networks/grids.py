@@ -30,8 +30,8 @@ def middles(length: int, device: torch.device) -> Tensor:
 
 
 def ends(length: int, device: torch.device) -> Tensor:
-    """(length,) float32: so many numbers, at least two, at equal distances from -1 to 1."""
-    return torch.arange(length, device=device) * (2 / (count(length, device) - 1)) - 1
+    """(length,) float32: so many numbers at equal distances from -1 to 1; of one, -1."""
+    return torch.arange(length, device=device) * (2 / (count(length, device) - 1).clamp(min=1)) - 1
 
 
 def resized_positions(patches: Tensor, rows: int, columns: int, offset: float) -> Tensor:
