@@ -1,0 +1,185 @@
+"""An engine in torch's place, which torch takes back wherever the engine fails."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ...annotators.base import is_out_of_memory
+from ...annotators.graph import Graph
+from .. import host
+from ..reasons import in_one_line
+
+logger = logging.getLogger(__name__)
+
+MOST_SIZES = 3
+"""Of a network that is traced for one size: for so many sizes an engine is built. Torch runs the others."""
+
+Sides = tuple[int, int]
+"""Height and width of the network's input."""
+
+
+class RuntimeProblem(RuntimeError):
+    """Why a runtime cannot be used here, in words that begin with its name."""
+
+
+class OutOfRangeError(ValueError):
+    """A picture of a size that an engine was not built for."""
+
+
+class Runner(Protocol):
+    """What runs a graph.
+
+    Attributes:
+        words: Its name, version and device.
+        size: About how many bytes of memory it takes.
+    """
+
+    words: str
+    size: int
+
+    def run(self, pixels: Tensor, numbers: Tensor | None) -> tuple[Tensor, ...]:
+        """The graph's outputs. Several threads may call it at once.
+
+        Raises:
+            OutOfRangeError: It was built for other sizes.
+        """
+        ...
+
+
+class GraphEngine:
+    """Runs an annotator's graph: see `annotators.graph.Engine`.
+
+    Args:
+        model_id: For messages.
+        graph: The network, which runs wherever the engine cannot.
+        device: Where the model is to run.
+        start: Starts an engine for pictures of one size, or for all (None); raises where it cannot.
+    """
+
+    def __init__(self, model_id: str, graph: Graph, device: torch.device, start: Callable[[Sides | None], Runner]) -> None:
+        self._model_id = model_id
+        self._graph = graph
+        self._device = device
+        self._start = start
+        self._runners: dict[Sides | None, Runner | None] = {}
+        self._told: set[object] = set()
+        self._lock = threading.RLock()
+        self._torch_lock = threading.Lock()
+        self._words = ""
+        self.placed: nn.Module = EngineMemory(self)
+
+    @property
+    def words(self) -> str:
+        """What runs the network, and where; torch once the engine failed."""
+        return self._words or "torch"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is to run."""
+        return self._device
+
+    @property
+    def size(self) -> int:
+        """About how many bytes of the device's memory it takes."""
+        return sum(runner.size for runner in self._runners.values() if runner)
+
+    def begin(self) -> None:
+        """Starts it, if that does not depend on the pictures.
+
+        Raises:
+            Exception: It cannot be started; why, in words.
+        """
+        if self._graph.dynamic_sides:
+            with self._lock:
+                self._add(None)
+
+    def release(self) -> None:
+        """Gives its memory back; the next picture starts it again."""
+        with self._lock:
+            self._runners = {sides: runner for sides, runner in self._runners.items() if runner is None}
+        self._graph.module.to("cpu")
+
+    def __call__(self, pixels: Tensor, numbers: Tensor | None = None) -> tuple[Tensor, ...]:
+        """See `annotators.graph.Engine`."""
+        runner = self._runner(None if self._graph.dynamic_sides else (pixels.shape[-2], pixels.shape[-1]))
+        if runner is None:
+            return self._by_torch(pixels, numbers)
+        try:
+            parts = [runner.run(part, numbers) for part in pixels.split(self._at_once(pixels))]
+        except OutOfRangeError as error:
+            self._tell(tuple(pixels.shape), f"{error}: torch runs such pictures")
+            return self._by_torch(pixels, numbers)
+        except Exception as error:
+            if is_out_of_memory(error) or any(words in str(error).lower() for words in ("out of memory", "allocate memory", "bad_alloc")):
+                raise MemoryError(in_one_line(error)) from error
+            self._give_up(error)
+            return self._by_torch(pixels, numbers)
+        return parts[0] if len(parts) == 1 else tuple(torch.cat(each) for each in zip(*parts, strict=True))
+
+    def _at_once(self, pixels: Tensor) -> int:
+        return min(pixels.shape[0], (self._graph.most_batch or pixels.shape[0]) if self._graph.dynamic_batch else 1)
+
+    def _runner(self, sides: Sides | None) -> Runner | None:
+        with self._lock:
+            if sides not in self._runners:
+                if len(self._runners) >= MOST_SIZES:
+                    self._tell(sides, f"engines for {MOST_SIZES} sizes are built: torch runs pictures of others")
+                    return None
+                try:
+                    self._add(sides)
+                except Exception as error:  # noqa: BLE001  whatever an engine's library raises, torch can do it
+                    self._give_up(error, sides)
+            return self._runners[sides]
+
+    def _add(self, sides: Sides | None) -> None:
+        runner = self._runners[sides] = self._start(sides)
+        self._words = runner.words
+
+    def _give_up(self, error: Exception, sides: Sides | None = None) -> None:
+        with self._lock:
+            self._runners = {each: None for each in (*self._runners, sides)}
+            words, self._words = self._words, ""
+        self._tell(None, f"{words + ': ' if words else ''}{in_one_line(error)}: torch runs it from now on")
+
+    def _tell(self, about: object, words: str) -> None:
+        """Once."""
+        if about not in self._told:
+            self._told.add(about)
+            tell(f"{self._model_id}: {words}")
+
+    def _by_torch(self, pixels: Tensor, numbers: Tensor | None) -> tuple[Tensor, ...]:
+        given = (pixels.contiguous(memory_format=torch.channels_last), *(() if numbers is None else (numbers,)))
+        with self._torch_lock:  # libraries' networks keep notes of the picture that they look at
+            return self._graph.module.to(pixels.device)(*given)
+
+
+class EngineMemory(nn.Module):
+    """An engine as the memory manager gets it: a module of its size, without tensors. Taken off its device, it is given back."""
+
+    def __init__(self, engine: GraphEngine) -> None:
+        super().__init__()
+        object.__setattr__(self, "_engine", engine)
+
+    def _save_to_state_dict(self, destination, prefix, keep_vars):  # noqa: ANN001, ANN202
+        destination[f"{prefix}engine"] = torch.empty(self._engine.size, dtype=torch.uint8, device="meta")
+
+    def _apply(self, fn, recurse=True):  # noqa: ANN001, ANN202
+        if fn(torch.empty(0)).device.type != self._engine.device.type:
+            self.release()
+        return self
+
+    def release(self) -> None:
+        """Gives the engine's memory back."""
+        self._engine.release()
+
+
+def tell(words: str) -> None:
+    """One line for whoever runs the model: in the log and on ComfyUI's node."""
+    logger.warning("%s", words)
+    host.say(words)
