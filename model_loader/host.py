@@ -346,6 +346,8 @@ class Placement:
     def unload(self) -> None:
         """Takes the network off its device and out of ComfyUI's list of loaded models; `ready` brings it back the same way."""
         manager = memory_manager()
+        if release := getattr(self._network, "release", None):  # what an engine holds beside tensors, on a CPU too
+            release()
         if self._patcher is None or manager is None:
             self._network.to("cpu")
         else:

@@ -23,6 +23,8 @@ from .download_errors import DownloadError
 from .find import find_weights
 from .model import Model
 from .recognise import chosen_model, fitting
+from .runtimes.choose import TORCH, dtype_for, network_dtype, usable_runtime, with_runtime
+from .runtimes.store import weights_digest
 from .stock import forget
 from .verify import stamp, verify
 
@@ -30,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPE_CHOICES if name != "auto"}
 
-_Key = tuple[str, torch.dtype, torch.device, str]
+_Key = tuple[str, torch.dtype, torch.device, str, str]
 
 _Stamps = tuple[tuple[str, int, int], ...]
 
@@ -42,7 +44,11 @@ _lock = threading.Lock()
 
 
 def load_model(
-    model_id: str | None = None, dtype: str = "auto", device: str | torch.device = "auto", weights: str | Path | None = None
+    model_id: str | None = None,
+    dtype: str = "auto",
+    device: str | torch.device = "auto",
+    weights: str | Path | None = None,
+    runtime: str = TORCH,
 ) -> Model:
     """Loads a model, downloading its weights if nobody has them; a second call returns the same object.
 
@@ -57,22 +63,27 @@ def load_model(
             again gets the same model, in float32 (`Model.dtype` says it), until `free`.
         device: "auto" (ComfyUI's choice inside it), "cpu", "cuda", "mps" or a torch device.
         weights: A file to use in place of the published one, of the same architecture.
+        runtime: What runs the network: "torch", "compile" (torch.compile), "onnx" (ONNX Runtime), "openvino", or "auto": what is known to
+            be faster here with the same picture, else torch. An engine is built once and kept on the disk. Where a runtime cannot be had
+            or fails, torch runs the network, and one line says why (`Model.runtime` says what runs it).
 
     Raises:
-        ValueError: Unknown model, dtype or device, or neither a model nor weights.
+        ValueError: Unknown model, dtype, device or runtime, or neither a model nor weights.
         DownloadError: The weights are nowhere and cannot be downloaded.
         CheckpointError: The file is damaged, unsafe, or of another model; or a file of the pack itself is missing.
     """
     spec = find_spec(chosen_model(model_id, weights))
     torch_device = parse_device(device)
-    torch_dtype = _parse_dtype(dtype, spec, torch_device)
-    key = (spec.id, torch_dtype, torch_device, str(weights or ""))
+    runtime = usable_runtime(runtime, spec, torch_device)
+    torch_dtype = dtype_for(runtime, dtype, partial(_parse_dtype, dtype, spec, torch_device), torch_device)
+    key = (spec.id, torch_dtype, torch_device, str(weights or ""), runtime)
     if model := _loaded(key):
         return model
     with _one_at_a_time(key):
         if model := _loaded(key):
             return model
-        model, stamps = _load(spec, torch_dtype, torch_device, Path(weights) if weights else None)
+        any_device = device == "auto"
+        model, stamps = _load(spec, torch_dtype, torch_device, Path(weights) if weights else None, runtime, any_device)
         with _lock:
             _cache[key], _stamps[key] = model, stamps
         host.say(f"{spec.id} is loaded")
@@ -143,14 +154,22 @@ def _make_room(needed: int) -> None:
         gc.collect()  # modules and hooks refer to each other
 
 
-def _load(spec: ModelSpec, dtype: torch.dtype, device: torch.device, weights: Path | None) -> tuple[Model, _Stamps]:
+def _load(
+    spec: ModelSpec, dtype: torch.dtype, device: torch.device, weights: Path | None, runtime: str, any_device: bool
+) -> tuple[Model, _Stamps]:
     FAMILIES[spec.family].check_requirements(spec)
     paths = {file.role: weights if weights is not None and file is spec.file else _weights_of(spec, file) for file in spec.files}
     # what reading takes, and what building the network from it takes
     _make_room(2 * sum(path.stat().st_size for path in paths.values() if path.is_file()))
     stamps = tuple(stamp(path) for path in paths.values() if path.is_file())  # from before they are read
     host.say(f"loading {spec.id}")
-    build = partial(_build, spec, paths)
+
+    def build(dtype: torch.dtype) -> Annotator:
+        annotator = _build(spec, paths, network_dtype(runtime, dtype))
+        if runtime == TORCH:
+            return annotator
+        return with_runtime(annotator, runtime, " ".join(map(weights_digest, paths.values())), dtype, device, any_device)
+
     return Model(build(dtype), dtype, device, paths[spec.file.role], rebuild=build), stamps
 
 

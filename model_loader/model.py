@@ -24,7 +24,7 @@ from ..utils import check_pictures, pictures_to_rgb
 from . import host
 from .chunks import Beginning, Chunks, without_frames
 from .large import estimates_in_tiles
-from .parts import joined
+from .parts import joined, scaled
 from .refined import refined_parts
 from .room import check_network_room
 
@@ -69,8 +69,10 @@ class Model:
     def _use(self, annotator: Annotator, dtype: torch.dtype) -> None:
         self._annotator = annotator
         self.dtype = dtype
-        host.make_interruptible(annotator.network)
-        self._placement = host.Placement(annotator.network, self._device)
+        engine = annotator.engine
+        if engine is None:
+            host.make_interruptible(annotator.network)  # before it is traced or compiled it must not be
+        self._placement = host.Placement(getattr(engine, "placed", annotator.network), self._device)
         self._fitted: dict[tuple[int, ...], int] = {}
 
     def estimate(
@@ -210,7 +212,7 @@ class Model:
         while done < total:
             host.throw_if_interrupted()
             pictures = batch[done : done + at_once]
-            part = self._attempt(pictures, device, run, _scaled(progress, done, len(pictures), total))
+            part = self._attempt(pictures, device, run, scaled(progress, done, len(pictures), total))
             if isinstance(part, Estimate):
                 yield part
                 done += part.batch
@@ -347,7 +349,7 @@ class Model:
 
     def for_another_thread(self) -> Model:
         """The same model, for a thread that runs beside this one's: the same weights, and notes of its own about what it looks at."""
-        if self._annotator.shareable:
+        if self._annotator.shareable or self._annotator.engine is not None:
             return self
         other, network = copy.copy(self), self._annotator.network
         shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
@@ -360,6 +362,11 @@ class Model:
     def annotator(self) -> Annotator:
         """The network with what its family does before and after it; on its device since the last estimate."""
         return self._annotator
+
+    @property
+    def runtime(self) -> str:
+        """What runs the network, with its version and device: "torch", "ONNX Runtime 1.31.1, CPU", ..."""
+        return getattr(self._annotator.engine, "words", "torch")
 
     @property
     def device(self) -> torch.device:
@@ -383,13 +390,6 @@ class Model:
         """Takes the model off its device. It can still be used: the next run brings it back."""
         self._fitted.clear()
         self._placement.unload()
-
-
-def _scaled(progress: Progress | None, done: int, chunk: int, total: int) -> Progress | None:
-    """Progress within a part of the batch as progress of the whole."""
-    if progress is None:
-        return None
-    return lambda passes, of_passes: progress(done * of_passes + passes * chunk, total * of_passes)
 
 
 def _sides(images: Tensor | np.ndarray) -> tuple[int, int, int]:

@@ -24,3 +24,10 @@ def joined(parts: Iterable[Estimate], total: int, device: torch.device) -> Estim
         done += part.batch
     assert whole is not None, "the batch is not empty"
     return whole
+
+
+def scaled(progress: Progress | None, done: int, chunk: int, total: int) -> Progress | None:
+    """Progress within a part of the batch as progress of the whole."""
+    if progress is None:
+        return None
+    return lambda passes, of_passes: progress(done * of_passes + passes * chunk, total * of_passes)

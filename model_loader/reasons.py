@@ -30,3 +30,9 @@ def plain_reason(error: BaseException) -> str:
     if isinstance(cause, OSError) and cause.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH):
         return "the server cannot be reached (is there a network?)"
     return str(cause).strip() or type(cause).__name__
+
+
+def in_one_line(error: BaseException, most: int = 200) -> str:
+    """An exception's own words without line breaks, as much of them as a line of a log can hold."""
+    words = " ".join(str(error).split()) or type(error).__name__
+    return words if len(words) <= most else words[: most - 3] + "..."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +72,7 @@ class GraphEngine:
         self._lock = threading.RLock()
         self._torch_lock = threading.Lock()
         self._words = ""
-        self.placed: nn.Module = EngineMemory(self)
+        self.placed: nn.Module = PlacedEngine(self, graph.module)
 
     @property
     def words(self) -> str:
@@ -103,7 +103,6 @@ class GraphEngine:
         """Gives its memory back; the next picture starts it again."""
         with self._lock:
             self._runners = {sides: runner for sides, runner in self._runners.items() if runner is None}
-        self._graph.module.to("cpu")
 
     def __call__(self, pixels: Tensor, numbers: Tensor | None = None) -> tuple[Tensor, ...]:
         """See `annotators.graph.Engine`."""
@@ -156,20 +155,25 @@ class GraphEngine:
     def _by_torch(self, pixels: Tensor, numbers: Tensor | None) -> tuple[Tensor, ...]:
         given = (pixels.contiguous(memory_format=torch.channels_last), *(() if numbers is None else (numbers,)))
         with self._torch_lock:  # libraries' networks keep notes of the picture that they look at
-            return self._graph.module.to(pixels.device)(*given)
+            return self._graph.module(*given)
 
 
-class EngineMemory(nn.Module):
-    """An engine as the memory manager gets it: a module of its size, without tensors. Taken off its device, it is given back."""
+class PlacedEngine(nn.Module):
+    """An engine as the memory manager gets it: the network, which torch may have to run, and the engine's bytes.
 
-    def __init__(self, engine: GraphEngine) -> None:
+    Where its tensors leave the device, the engine is given back.
+    """
+
+    def __init__(self, engine: GraphEngine, network: nn.Module) -> None:
         super().__init__()
+        self.network = network
         object.__setattr__(self, "_engine", engine)
 
-    def _save_to_state_dict(self, destination, prefix, keep_vars):  # noqa: ANN001, ANN202
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         destination[f"{prefix}engine"] = torch.empty(self._engine.size, dtype=torch.uint8, device="meta")
 
-    def _apply(self, fn, recurse=True):  # noqa: ANN001, ANN202
+    def _apply(self, fn: Any, recurse: bool = True) -> PlacedEngine:
+        super()._apply(fn, recurse)
         if fn(torch.empty(0)).device.type != self._engine.device.type:
             self.release()
         return self

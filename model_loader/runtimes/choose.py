@@ -1,0 +1,127 @@
+"""Which runtime runs a model: the one that is asked for, as long as it is there and works; else torch, and one line says why."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
+
+import torch
+
+from ...annotators.base import Annotator
+from ...annotators.choices import RUNTIME_CHOICES
+from ...annotators.registry import FAMILIES
+from ...annotators.specs.base import ModelSpec
+from .. import host
+from ..reasons import in_one_line
+from .engine import GraphEngine, Runner, RuntimeProblem, Sides, tell
+from .job import Job
+from .work import in_background
+
+logger = logging.getLogger(__name__)
+
+TORCH, COMPILE, ONNX, OPENVINO, AUTO = RUNTIME_CHOICES
+
+_MODULES = {COMPILE: "compiled", ONNX: "onnx_runtime", OPENVINO: "openvino"}
+_PACKAGES = {ONNX: ("onnxruntime", "onnx", "onnxscript"), OPENVINO: ("openvino", "onnx", "onnxscript")}
+
+_FASTER_BY_OPENVINO = ("depth-anything",)
+"""Families for which auto takes OpenVINO on a CPU: by benchmarks/runtimes.py 1.5 times as fast as torch in float32, and the same picture."""
+
+
+def check_runtime(runtime: str) -> str:
+    """The runtime, if there is one of that name.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if runtime not in RUNTIME_CHOICES:
+        raise ValueError(f"unknown runtime {runtime!r}; accepted: {', '.join(RUNTIME_CHOICES)}")
+    return runtime
+
+
+def usable_runtime(runtime: str, spec: ModelSpec, device: torch.device) -> str:
+    """The runtime that a model is to be loaded for; torch, and one line that says why, where the one asked for cannot be had."""
+    if check_runtime(runtime) == AUTO:
+        fast = device.type == "cpu" and spec.family in _FASTER_BY_OPENVINO
+        return OPENVINO if fast and not _missing(OPENVINO) else TORCH
+    if runtime == TORCH:
+        return TORCH
+    problem = _missing(runtime) or FAMILIES[spec.family].why_no_graph(spec)
+    if problem:
+        tell(f"{spec.id}: runtime {runtime} cannot be used, {problem}: torch runs it")
+        return TORCH
+    return runtime
+
+
+def _missing(runtime: str) -> str | None:
+    """What a runtime lacks here, in words."""
+    missing = [name for name in _PACKAGES.get(runtime, ()) if find_spec(name) is None]
+    return f"{' and '.join(missing)} is not installed (pip install 'depth-normal[{runtime}]')" if missing else None
+
+
+def dtype_for(runtime: str, asked: str, of_torch: Callable[[], torch.dtype], device: torch.device) -> torch.dtype:
+    """What a model is to compute in.
+
+    Args:
+        runtime: What runs it.
+        asked: As `load_model` takes it.
+        of_torch: What torch would take.
+        device: Where torch would run it.
+    """
+    if runtime == OPENVINO and asked == "auto":
+        return torch.float32  # in bfloat16 the picture changes
+    dtype = of_torch()
+    if runtime == ONNX and dtype == torch.bfloat16:
+        logger.info("ONNX Runtime has no bfloat16 on most devices: float32 is taken")
+        return torch.float32
+    if runtime == ONNX and dtype == torch.float16 and device.type == "cpu":
+        logger.info("ONNX Runtime computes float16 slowly on a CPU")
+    return dtype
+
+
+def network_dtype(runtime: str, dtype: torch.dtype) -> torch.dtype:
+    """What the network itself holds: OpenVINO brings a float32 graph to half precision by itself."""
+    return torch.float32 if runtime == OPENVINO else dtype
+
+
+def with_runtime(
+    annotator: Annotator, runtime: str, weights: str, dtype: torch.dtype, device: torch.device, any_device: bool = False
+) -> Annotator:
+    """The annotator with its network run by an engine, built if the store does not have it; by torch where that fails.
+
+    Args:
+        annotator: In torch, on the CPU.
+        runtime: One of `RUNTIME_CHOICES` but auto.
+        weights: Digests of its files.
+        dtype: What the engine shall compute in.
+        device: Where torch would run it.
+        any_device: Whether another device will do.
+    """
+    if runtime == TORCH:
+        return annotator
+    spec = annotator.spec
+    try:
+        graph = annotator.graph()
+        job = partial(Job, spec, weights, graph, dtype, device, any_device)
+        engine = GraphEngine(spec.id, graph, device, partial(_start, runtime, spec.id, job))
+        engine.begin()
+    except Exception as error:  # noqa: BLE001  whatever an engine's library raises, torch can do it
+        tell(f"{spec.id}: {_reason(error)}: torch runs it")
+        return annotator
+    return annotator.with_engine(engine)
+
+
+def _start(runtime: str, model_id: str, job: Callable[..., Job], sides: Sides | None) -> Runner:
+    module = import_module(f".{_MODULES[runtime]}", __package__)
+    runner = in_background(model_id, lambda step: module.start(job(step=step), sides))
+    logger.info("%s is run by %s", model_id, runner.words)
+    host.say(f"{model_id} is run by {runner.words}")
+    return runner
+
+
+def _reason(error: Exception) -> str:
+    words = in_one_line(error)
+    return words if isinstance(error, RuntimeProblem) else f"{type(error).__name__}: {words}"

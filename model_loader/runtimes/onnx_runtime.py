@@ -1,0 +1,196 @@
+"""ONNX Runtime: the exported graph by the best of its providers that is there and works."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..reasons import in_one_line
+from .engine import OutOfRangeError, Runner, RuntimeProblem, Sides, tell
+from .job import Job
+from .store import folder_bytes, kept
+
+PROVIDERS = {
+    "TensorrtExecutionProvider": "TensorRT",
+    "CUDAExecutionProvider": "CUDA",
+    "DmlExecutionProvider": "DirectML",
+    "CoreMLExecutionProvider": "CoreML",
+    "OpenVINOExecutionProvider": "OpenVINO",
+    "CPUExecutionProvider": "CPU",
+}
+"""Best first, with their names for people."""
+
+_OF_DEVICE = {
+    "cuda": ("TensorrtExecutionProvider", "CUDAExecutionProvider", "DmlExecutionProvider"),
+    "mps": ("CoreMLExecutionProvider", "CPUExecutionProvider"),
+    "cpu": ("OpenVINOExecutionProvider", "CPUExecutionProvider"),
+}
+_MOST_PICTURES, _LARGEST_TIMES = 8, 2
+"""What a TensorRT engine is built for: so many pictures at once, and sides up to so many times the model's own."""
+_PER_WEIGHT = 1.2
+"""Bytes that a session takes for a byte of weights, about."""
+
+
+def start(job: Job, sides: Sides | None) -> Runner:
+    """Starts a session with the first provider that passes its trial; each that is listed and does not is named.
+
+    Raises:
+        RuntimeProblem: None does.
+        StoreError: The graph cannot be kept.
+    """
+    import onnxruntime
+
+    listed = onnxruntime.get_available_providers()
+    wanted = [name for name in PROVIDERS if name in listed and (job.any_device or name in _OF_DEVICE[job.device.type])]
+    if job.device.type == "cuda" and wanted[:1] in ([], ["CPUExecutionProvider"]):
+        raise RuntimeProblem(f"ONNX Runtime {onnxruntime.__version__} has no provider for {job.device}: install onnxruntime-gpu")
+    graph, _ = job.onnx(sides)
+    for name in wanted:
+        job.step(f"starting ONNX Runtime with {PROVIDERS[name]}")
+        try:
+            runner = _OnnxRunner(job, graph, name, _options(job, graph, name, sides))
+            job.trial(runner, sides)
+            return runner
+        except Exception as error:  # noqa: BLE001  a provider may raise anything; the next is asked
+            tell(f"ONNX Runtime lists {PROVIDERS[name]}, which does not work here: {in_one_line(error)}")
+    raise RuntimeProblem(f"ONNX Runtime {onnxruntime.__version__} has no provider that works here (listed: {', '.join(listed)})")
+
+
+class _OnnxRunner:
+    """A session. See `engine.Runner`."""
+
+    def __init__(self, job: Job, graph: Path, provider: str, options: Mapping[str, str]) -> None:
+        import onnxruntime
+
+        self._inputs = job.graph.inputs
+        self._range = _range(job) if provider == "TensorrtExecutionProvider" else None
+        self._shapes: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
+        self._index = job.device.index or 0
+        self._binds = provider in ("TensorrtExecutionProvider", "CUDAExecutionProvider")
+        self._session = _session(graph, provider, options)
+        self.words = f"ONNX Runtime {onnxruntime.__version__}, {PROVIDERS[provider]}"
+        self.size = int(_PER_WEIGHT * job.bytes_of_weights)
+
+    def run(self, pixels: Tensor, numbers: Tensor | None) -> tuple[Tensor, ...]:
+        """See `engine.Runner.run`. On a CPU nothing is copied; on CUDA nothing leaves the GPU."""
+        self._check(pixels)
+        given = dict(zip(self._inputs, (pixels,) if numbers is None else (pixels, numbers), strict=True))
+        if self._binds and pixels.is_cuda:
+            return self._run_bound(given)
+        found = self._session.run(None, {name: each.cpu().numpy() for name, each in given.items()})
+        return tuple(torch.from_numpy(each).to(pixels.device) for each in found)
+
+    def _check(self, pixels: Tensor) -> None:
+        if self._range is None:
+            return
+        (least, most), pictures = self._range, pixels.shape[0]
+        if pictures > _MOST_PICTURES or not all(least <= side <= most for side in pixels.shape[-2:]):
+            raise OutOfRangeError(
+                f"{self.words} was built for at most {_MOST_PICTURES} pictures with sides from {least} to {most}; found {pictures} of "
+                f"{pixels.shape[-1]}x{pixels.shape[-2]}"
+            )
+
+    def _run_bound(self, given: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        """Inputs and outputs are torch's own memory. Of a shape that is new, the session says first how large its outputs are."""
+        import numpy as np
+
+        torch.cuda.current_stream(self._index).synchronize()  # the session has a stream of its own
+        binding = self._session.io_binding()
+        for name, each in given.items():
+            binding.bind_input(name, "cuda", self._index, np.float32, tuple(each.shape), each.data_ptr())
+        names = [output.name for output in self._session.get_outputs()]
+        shapes = self._shapes.get(key := tuple(given["pixels"].shape))
+        if shapes is None:
+            for name in names:
+                binding.bind_output(name, "cuda", self._index)
+            self._session.run_with_iobinding(binding)
+            self._shapes[key] = [tuple(each.shape()) for each in binding.get_outputs()]
+            return tuple(torch.from_numpy(each).to(given["pixels"].device) for each in binding.copy_outputs_to_cpu())
+        found = [torch.empty(shape, dtype=torch.float32, device=given["pixels"].device) for shape in shapes]
+        for name, each in zip(names, found, strict=True):
+            binding.bind_output(name, "cuda", self._index, np.float32, tuple(each.shape), each.data_ptr())
+        self._session.run_with_iobinding(binding)
+        binding.synchronize_outputs()
+        return tuple(found)
+
+
+def _session(graph: Path, provider: str, options: Mapping[str, str]) -> Any:
+    """A session that runs by this provider, or none at all: left to itself, ONNX Runtime goes to the CPU where another fails."""
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = torch.get_num_threads()
+    settings.log_severity_level = 4  # what fails is told in one line
+    if provider == "DmlExecutionProvider":
+        settings.enable_mem_pattern = False  # as its authors ask
+    last = [] if provider == "CPUExecutionProvider" else ["CPUExecutionProvider"]
+    session = onnxruntime.InferenceSession(os.fspath(graph), settings, providers=[(provider, dict(options)), *last])
+    session.disable_fallback()
+    if session.get_providers()[0] != provider:
+        raise RuntimeProblem("it could not be loaded (is what it needs installed, in the version that it needs?)")
+    return session
+
+
+def _options(job: Job, graph: Path, provider: str, sides: Sides | None) -> dict[str, str]:
+    """What a provider is told. What it builds for this machine is kept in the store."""
+    if provider in ("CUDAExecutionProvider", "DmlExecutionProvider"):
+        return {"device_id": str(job.device.index or 0)}
+    if provider != "TensorrtExecutionProvider":
+        return {}
+    options = {
+        "device_id": str(job.device.index or 0),
+        "trt_fp16_enable": str(job.dtype == torch.float16),
+        "trt_engine_cache_enable": "True",
+        **_profile(job, sides),
+    }
+
+    def build(folder: Path) -> None:
+        job.step("building an engine with TensorRT, once for this version (minutes)")
+        _OnnxRunner(job, graph, provider, {**options, "trt_engine_cache_path": os.fspath(folder)})
+        if not folder_bytes(folder):
+            raise RuntimeProblem("it built no engine")
+
+    folder = kept(_tensorrt_key(job, sides), build, job.step, 2 * job.bytes_of_weights)
+    return {**options, "trt_engine_cache_path": os.fspath(folder)}
+
+
+def _tensorrt_key(job: Job, sides: Sides | None) -> Mapping[str, str]:
+    import onnxruntime
+
+    cuda = job.device if job.device.type == "cuda" else torch.device("cuda")
+    name = f"{torch.cuda.get_device_name(cuda)} {torch.cuda.get_device_capability(cuda)}" if torch.cuda.is_available() else "unknown"
+    return job.key(
+        "tensorrt", sides, onnxruntime=onnxruntime.__version__, build=str(onnxruntime.get_build_info()), device=name, driver=_driver()
+    )
+
+
+def _driver() -> str:
+    """The version of the NVIDIA driver; empty where nobody says."""
+    try:
+        return Path("/sys/module/nvidia/version").read_text().strip()
+    except OSError:
+        return str(torch.version.cuda)
+
+
+def _range(job: Job) -> tuple[int, int]:
+    """The least and the greatest side that a TensorRT engine is built for."""
+    multiple = job.graph.multiple_of
+    return 4 * multiple, max(4, round(_LARGEST_TIMES * job.spec.default_size / multiple)) * multiple
+
+
+def _profile(job: Job, sides: Sides | None) -> dict[str, str]:
+    if not job.graph.dynamic_batch and sides is not None:
+        return {}
+    low, high = _range(job)
+    middle = max(low, round(job.spec.default_size / job.graph.multiple_of) * job.graph.multiple_of)
+    most = min(_MOST_PICTURES, job.graph.most_batch or _MOST_PICTURES) if job.graph.dynamic_batch else 1
+    ranges = {"min": (1, low), "opt": (1, middle), "max": (most, high)}
+    shapes = {name: (batch, 3, *(sides or (side, side))) for name, (batch, side) in ranges.items()}
+    numbers = job.graph.numbers
+    more = f",{numbers.name}:{len(numbers.example)}" if numbers else ""
+    return {f"trt_profile_{name}_shapes": f"pixels:{'x'.join(map(str, shape))}{more}" for name, shape in shapes.items()}

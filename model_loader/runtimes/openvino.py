@@ -1,0 +1,102 @@
+"""OpenVINO: the exported graph on Intel's and AMD's processors and on Intel's GPUs."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..reasons import in_one_line
+from .engine import Runner, RuntimeProblem, Sides, tell
+from .job import Job
+from .store import kept
+
+_BLOB = "compiled.blob"
+_HINTS = {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16"}
+_CAPABILITIES = {torch.float32: "FP32", torch.float16: "FP16", torch.bfloat16: "BF16"}
+_TELEMETRY = "openvino_telemetry"
+_PER_WEIGHT = 1.5
+
+
+def library() -> ModuleType:
+    """OpenVINO without its telemetry, which would tell its makers of every import."""
+    if "openvino" not in sys.modules:
+        missing = object()
+        before = sys.modules.get(_TELEMETRY, missing)
+        sys.modules[_TELEMETRY] = None  # pyright: ignore[reportArgumentType]  Python's own way to say that there is none
+        try:
+            import openvino  # noqa: F401
+        finally:
+            if before is missing:
+                del sys.modules[_TELEMETRY]
+            else:
+                sys.modules[_TELEMETRY] = before  # pyright: ignore[reportArgumentType]
+    return sys.modules["openvino"]
+
+
+def start(job: Job, sides: Sides | None) -> Runner:
+    """Starts the graph on the GPU or the CPU, whichever of them passes its trial first.
+
+    Raises:
+        RuntimeProblem: None does.
+        StoreError: The graph cannot be kept.
+    """
+    if job.device.type == "cuda":
+        raise RuntimeProblem(f"OpenVINO does not run on {job.device}; --device cpu, or another runtime")
+    core = library().Core()
+    available = [name for name in core.available_devices if name.startswith("GPU")] if job.any_device else []
+    graph = job.onnx(sides)[0]
+    for name in (*available, "CPU"):
+        job.step(f"starting OpenVINO on {name}")
+        try:
+            runner = _OpenVinoRunner(job, _compiled(core, job, graph, name, sides), name)
+            job.trial(runner, sides)
+            return runner
+        except Exception as error:  # noqa: BLE001  a device's driver may raise anything; the next is asked
+            tell(f"OpenVINO lists {name}, which does not work here: {in_one_line(error)}")
+    raise RuntimeProblem(f"OpenVINO {library().__version__} has no device that works here (listed: {', '.join(core.available_devices)})")
+
+
+class _OpenVinoRunner:
+    """A compiled graph. See `engine.Runner`."""
+
+    def __init__(self, job: Job, compiled: Any, device: str) -> None:
+        self._compiled = compiled
+        self._of_thread = threading.local()
+        dtype = str(job.dtype).removeprefix("torch.")
+        self.words = f"OpenVINO {library().__version__.partition('-')[0]}, {device}, {dtype}"
+        self.size = int(_PER_WEIGHT * job.bytes_of_weights)
+
+    def run(self, pixels: Tensor, numbers: Tensor | None) -> tuple[Tensor, ...]:
+        """See `engine.Runner.run`. What goes in is not copied."""
+        given = [each.cpu().numpy() for each in ((pixels,) if numbers is None else (pixels, numbers))]
+        if not hasattr(self._of_thread, "request"):  # of which one runs at a time
+            self._of_thread.request = self._compiled.create_infer_request()
+        request = self._of_thread.request
+        request.infer(given, share_inputs=True)
+        count = len(self._compiled.outputs)
+        return tuple(torch.from_numpy(request.get_output_tensor(index).data.copy()).to(pixels.device) for index in range(count))
+
+
+def _compiled(core: Any, job: Job, graph: Path, device: str, sides: Sides | None) -> Any:
+    """The graph compiled for a device, from the store where it is."""
+    if _CAPABILITIES[job.dtype] not in core.get_property(device, "OPTIMIZATION_CAPABILITIES"):
+        raise RuntimeProblem(f"it does not compute in {str(job.dtype).removeprefix('torch.')}")
+    settings = {"INFERENCE_PRECISION_HINT": _HINTS[job.dtype], "PERFORMANCE_HINT": "LATENCY"}
+    if device == "CPU":
+        settings["INFERENCE_NUM_THREADS"] = torch.get_num_threads()
+    key = job.key(
+        "openvino", sides, openvino=library().__version__, device=core.get_property(device, "FULL_DEVICE_NAME"), settings=str(settings)
+    )
+
+    def build(folder: Path) -> None:
+        job.step(f"compiling for {device}, once for this version (seconds to minutes)")
+        (folder / _BLOB).write_bytes(core.compile_model(graph, device, settings).export_model().getvalue())
+
+    folder = kept(key, build, job.step, job.bytes_of_weights)
+    return core.import_model((folder / _BLOB).read_bytes(), device, settings)
