@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..annotators.choices import DEVICE_CHOICES, DTYPE_CHOICES
+from ..annotators.choices import DEVICE_CHOICES, DTYPE_CHOICES, RUNTIME_CHOICES
 
 DONE, SOME_FAILED, NOTHING_DONE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 EXIT_CODES = """exit codes: 0 all done; 1 some failed, the others are done; 2 nothing could be done;
@@ -87,6 +87,12 @@ def add_device(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--device", default="auto", choices=DEVICE_CHOICES, help=device)
     dtype = "what the network computes in (default: auto, the fastest in which the picture stays the same)"
     parser.add_argument("--dtype", default="auto", choices=DTYPE_CHOICES, help=dtype)
+
+
+def add_runtime(parser: argparse._ActionsContainer, *more: str) -> None:
+    """Adds --runtime, with more choices than the usual ones."""
+    runtime = "what runs the network: torch (the default), or one of docs/runtimes.md, which is built once and left for torch if it fails"
+    parser.add_argument("--runtime", default=RUNTIME_CHOICES[0], choices=(*RUNTIME_CHOICES, *more), help=runtime)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -30,6 +30,7 @@ from .arguments import (
     add_device,
     add_model,
     add_overwrite,
+    add_runtime,
     chosen_model,
     degrees,
     near_far_ratio,
@@ -87,6 +88,7 @@ def add_pictures(parser: argparse.ArgumentParser) -> None:
     add_model(parser, RECOMMENDED_MODEL)
     parser.add_argument("--size", type=positive, metavar="N", help=SIZE)
     add_device(parser)
+    add_runtime(parser)
     parser.add_argument("--json-lines", action="store_true", help="print one JSON object a picture")
     add_overwrite(parser)
 
@@ -160,6 +162,7 @@ def run_pictures(arguments: argparse.Namespace, writes: tuple[str, ...]) -> int:
         ply_up=arguments.ply_up or "y",
         stereo=StereoOptions(arguments.divergence, arguments.convergence, arguments.original),
         refine=arguments.refine,
+        runtime=arguments.runtime,
     )
     if arguments.engine == "ray":
         from .cluster.command import plan_for_ray

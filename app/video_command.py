@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..annotators.choices import RECOMMENDED_FILM_MODEL
-from .arguments import DONE, SIZE, SOME_FAILED, add_device, add_model, chosen_model, degrees, number, positive
+from .arguments import DONE, SIZE, SOME_FAILED, add_device, add_model, add_runtime, chosen_model, degrees, number, positive
 from .terminal import complain, say, shown
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def add_video(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=positive, metavar="N", help=SIZE)
     parser.add_argument("--fov", type=degrees, default=0.0, metavar="DEGREES", help="field of view of the longer side, where it is known")
     add_device(parser)
+    add_runtime(parser)
     resume = "go on with what a run that was stopped has finished; give the same options"
     parser.add_argument("--resume", action="store_true", help=resume)
     parser.add_argument("--segment", type=positive, default=120, metavar="N", help="how many frames a stop can cost (default: %(default)s)")
@@ -92,8 +93,10 @@ def _video(arguments: argparse.Namespace) -> int:
 
     task = _task(arguments)
     film = task.header()
-    model = load_model(chosen_model(arguments), arguments.dtype, arguments.device, arguments.weights)
+    model = load_model(chosen_model(arguments), arguments.dtype, arguments.device, arguments.weights, arguments.runtime)
     settings = task.settings() | {"model": model.spec.id, "weights": str(model.weights), "dtype": str(model.dtype).removeprefix("torch.")}
+    if model.runtime != "torch":
+        settings["runtime"] = model.runtime
     with Pieces(task, settings, arguments.resume) as pieces:
         if pieces.done:
             say(shown(f"{task.source}: {pieces.done} frames are finished, going on behind them"))

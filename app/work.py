@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..annotators.choices import BUNDLED_MODEL
+from ..annotators.choices import BUNDLED_MODEL, RUNTIME_CHOICES
 from ..annotators.registry import FAMILIES, find_spec
 from ..annotators.specs.base import ModelSpec
 from ..geometry.camera import DEFAULT_FOV
@@ -63,6 +63,7 @@ class Options:
         stereo: Of the pictures for both eyes: how deep.
         tiles: As `Model.estimate`.
         refine: Whether depth edges and normals are brought to the pictures' edges.
+        runtime: As `load_model`.
     """
 
     model: str = BUNDLED_MODEL
@@ -75,6 +76,7 @@ class Options:
     stereo: StereoOptions = field(default_factory=StereoOptions)
     tiles: int | str | None = None
     refine: bool = False
+    runtime: str = RUNTIME_CHOICES[0]
 
     def settings(self, writes: Sequence[str]) -> dict[str, Any]:
         """What decides on the results, as the record of a picture holds it. It is known before a model is loaded.
@@ -91,11 +93,13 @@ class Options:
         for name in ("tiles", "refine"):  # records from before there were these stay good
             if not asked[name]:
                 del asked[name]
+        if asked["runtime"] == RUNTIME_CHOICES[0]:
+            del asked["runtime"]
         return {**asked, "weights": weights, "writes": list(writes)}
 
     def load(self, device: str | torch.device = "auto") -> Model:
         """The model that is asked for, as `load_model` gives it."""
-        return load_model(self.model, self.dtype, device, self.weights)
+        return load_model(self.model, self.dtype, device, self.weights, self.runtime)
 
 
 def check_writes(writes: Sequence[str], options: Options) -> None:

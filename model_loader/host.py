@@ -258,6 +258,12 @@ def throw_if_interrupted() -> None:
         manager.throw_exception_if_processing_interrupted()
 
 
+def is_interruption(error: BaseException) -> bool:
+    """Whether an exception says that ComfyUI's user pressed cancel; in older versions it is an Exception as any other."""
+    kind = getattr(memory_manager(), "InterruptProcessingException", None)
+    return kind is not None and isinstance(error, kind)
+
+
 def make_interruptible(network: nn.Module) -> None:
     """Lets every layer of the network look for an interruption before it runs."""
     if memory_manager() is None:

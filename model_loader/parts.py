@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import torch
 
+from ..annotators.base import Progress
 from ..geometry.estimate import Estimate
 
 

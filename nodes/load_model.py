@@ -13,7 +13,7 @@ from ..model_loader.load import is_replaced
 from .loading import choose_tiny, load_model
 from .model_list import best_on_disk, by_place, model_widget
 from .sockets import DEPTH_NORMAL_MODEL, ESTIMATE, Inputs
-from .widgets import AUTO, precision_widget, text_widget
+from .widgets import AUTO, TORCH, precision_widget, runtime_widget, text_widget
 
 FROM_FILE = "(from file)"
 
@@ -57,11 +57,18 @@ class LoadDepthNormalModel:
                 "model": model_widget([*by_place(list(MODELS)), FROM_FILE], tooltip, best_on_disk(BEST_FIRST)),
                 "precision": precision_widget(),
                 "weights": text_widget(weights),
+                "runtime": runtime_widget(),
             },
         }
 
     @classmethod
-    def IS_CHANGED(cls, model: str | None = RECOMMENDED_MODEL, precision: str | None = AUTO, weights: str | None = "") -> float | str:  # noqa: N802
+    def IS_CHANGED(  # noqa: N802
+        cls,
+        model: str | None = RECOMMENDED_MODEL,
+        precision: str | None = AUTO,
+        weights: str | None = "",
+        runtime: str | None = TORCH,
+    ) -> float | str:
         """NaN, which equals nothing, where another file has taken the place of the model's, or where an input is not known yet."""
         if model is None or weights is None:
             return math.nan
@@ -71,11 +78,11 @@ class LoadDepthNormalModel:
             return math.nan
         return math.nan if is_replaced(None if model == FROM_FILE else model, file) else "loaded"
 
-    def execute(self, model: str = RECOMMENDED_MODEL, precision: str = AUTO, weights: str = "") -> tuple[Model]:
+    def execute(self, model: str = RECOMMENDED_MODEL, precision: str = AUTO, weights: str = "", runtime: str = TORCH) -> tuple[Model]:
         """The model, kept for the next call."""
         file = find_file(weights) if weights.strip() else None
         if model != FROM_FILE:
-            return (load_model(model, precision, choose_tiny("model"), file),)
+            return (load_model(model, precision, choose_tiny("model"), file, runtime),)
         if file is None:
             raise ValueError(f"no file is named in the widget weights; model {FROM_FILE} takes the model that such a file is of")
-        return (load_model(None, precision, choose_tiny("model"), file),)
+        return (load_model(None, precision, choose_tiny("model"), file, runtime),)

@@ -31,7 +31,7 @@ def choose_tiny(widget: str) -> str:
     return f"Choose {BUNDLED_MODEL!r} in the widget {widget}: {_WORKS}"
 
 
-def load_model(model_id: str | None, precision: str, advice: str, weights: Path | None = None) -> Model:
+def load_model(model_id: str | None, precision: str, advice: str, weights: Path | None = None, runtime: str = "torch") -> Model:
     """A model, as `model_loader.load_model` loads it; the bundled one in its place where it cannot be had and the user allows that.
 
     Args:
@@ -39,12 +39,13 @@ def load_model(model_id: str | None, precision: str, advice: str, weights: Path 
         precision: As `dtype` there.
         advice: What to do where the weights cannot be had: the first sentence of the error.
         weights: As there.
+        runtime: As there.
 
     Raises:
         DownloadError: The weights cannot be had.
     """
     try:
-        return model_loader.load_model(model_id, precision, weights=weights)
+        return model_loader.load_model(model_id, precision, weights=weights, runtime=runtime)
     except DownloadError as error:
         if os.environ.get(PREVIEW_SETTING, "0") in ("", "0"):
             host.say(advice.split(":")[0])  # the page hides an error's words behind a button

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from ..annotators.choices import RUNTIME_CHOICES
 from ..geometry.conventions import NormalMapCoding
 from ..geometry.render import NEAR, NORMALISATIONS
 from ..model_loader import DTYPE_CHOICES
@@ -14,6 +15,7 @@ MIN_RESOLUTION, MAX_RESOLUTION = 64, 16384
 MAX_NETWORK_SIZE = 4096
 MAX_FOV, MAX_RATIO = 175.0, 10000.0
 AUTO = "auto"
+TORCH = RUNTIME_CHOICES[0]
 OFF = "off"
 TILES = (OFF, AUTO, "2", "3", "4", "6", "8", "12", "16")
 PER_IMAGE, PER_CLIP, RUNNING = CLIP_NORMALISATIONS = ("per_image", "per_clip", "running")
@@ -101,6 +103,16 @@ def precision_widget() -> Widget:
     """What the network computes in."""
     tooltip = "What the network computes in. auto: the fastest in which the picture stays the same; float32 where in doubt."
     return choice_widget(DTYPE_CHOICES, tooltip, AUTO, advanced=True)
+
+
+def runtime_widget() -> Widget:
+    """What runs the network."""
+    tooltip = (
+        "What runs the network. compile: torch.compile, a minute at first. onnx: ONNX Runtime, and openvino, if they are installed; an "
+        "engine is built once and kept. auto: what is known to be faster here with the same picture, else torch. Where one fails, torch "
+        "runs it, and the node says why."
+    )
+    return choice_widget(RUNTIME_CHOICES, tooltip, advanced=True)
 
 
 def fov_widget(tooltip: str | None = None) -> Widget:

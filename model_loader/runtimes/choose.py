@@ -16,7 +16,7 @@ from ...annotators.registry import FAMILIES
 from ...annotators.specs.base import ModelSpec
 from .. import host
 from ..reasons import in_one_line
-from .engine import GraphEngine, Runner, RuntimeProblem, Sides, tell
+from .engine import GraphEngine, Runner, Sides, UnusableError, tell
 from .job import Job
 from .work import in_background
 
@@ -28,7 +28,7 @@ _MODULES = {COMPILE: "compiled", ONNX: "onnx_runtime", OPENVINO: "openvino"}
 _PACKAGES = {ONNX: ("onnxruntime", "onnx", "onnxscript"), OPENVINO: ("openvino", "onnx", "onnxscript")}
 
 _FASTER_BY_OPENVINO = ("depth-anything",)
-"""Families for which auto takes OpenVINO on a CPU: by benchmarks/runtimes.py 1.5 times as fast as torch in float32, and the same picture."""
+"""Families for which auto takes OpenVINO on a CPU: 1.5 times as fast as torch in float32, and the same picture (benchmarks/runtimes.py)."""
 
 
 def check_runtime(runtime: str) -> str:
@@ -108,7 +108,9 @@ def with_runtime(
         job = partial(Job, spec, weights, graph, dtype, device, any_device)
         engine = GraphEngine(spec.id, graph, device, partial(_start, runtime, spec.id, job))
         engine.begin()
-    except Exception as error:  # noqa: BLE001  whatever an engine's library raises, torch can do it
+    except Exception as error:
+        if host.is_interruption(error):
+            raise
         tell(f"{spec.id}: {_reason(error)}: torch runs it")
         return annotator
     return annotator.with_engine(engine)
@@ -124,4 +126,4 @@ def _start(runtime: str, model_id: str, job: Callable[..., Job], sides: Sides | 
 
 def _reason(error: Exception) -> str:
     words = in_one_line(error)
-    return words if isinstance(error, RuntimeProblem) else f"{type(error).__name__}: {words}"
+    return words if isinstance(error, UnusableError) else f"{type(error).__name__}: {words}"

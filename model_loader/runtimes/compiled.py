@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .engine import Runner, RuntimeProblem, Sides
+from .engine import Runner, Sides
 from .job import Job
 from .store import store_folder
 
@@ -19,7 +19,7 @@ def start(job: Job, sides: Sides | None) -> Runner:
     """Compiles the network for any size, which takes a minute the first time.
 
     Raises:
-        RuntimeProblem: It computes something else.
+        UnusableError: It computes something else.
         Exception: It cannot be compiled, or no C++ compiler is there.
     """
     # torch itself keys what it keeps there by its version, the code and the machine

@@ -24,7 +24,7 @@ Sides = tuple[int, int]
 """Height and width of the network's input."""
 
 
-class RuntimeProblem(RuntimeError):
+class UnusableError(RuntimeError):
     """Why a runtime cannot be used here, in words that begin with its name."""
 
 
@@ -132,7 +132,9 @@ class GraphEngine:
                     return None
                 try:
                     self._add(sides)
-                except Exception as error:  # noqa: BLE001  whatever an engine's library raises, torch can do it
+                except Exception as error:
+                    if host.is_interruption(error):
+                        raise
                     self._give_up(error, sides)
             return self._runners[sides]
 
@@ -142,7 +144,7 @@ class GraphEngine:
 
     def _give_up(self, error: Exception, sides: Sides | None = None) -> None:
         with self._lock:
-            self._runners = {each: None for each in (*self._runners, sides)}
+            self._runners = dict.fromkeys((*self._runners, sides))
             words, self._words = self._words, ""
         self._tell(None, f"{words + ': ' if words else ''}{in_one_line(error)}: torch runs it from now on")
 
@@ -167,20 +169,20 @@ class PlacedEngine(nn.Module):
     def __init__(self, engine: GraphEngine, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        object.__setattr__(self, "_engine", engine)
+        self._engine_size, self._engine_device, self._release = lambda: engine.size, engine.device, engine.release
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        destination[f"{prefix}engine"] = torch.empty(self._engine.size, dtype=torch.uint8, device="meta")
+        destination[f"{prefix}engine"] = torch.empty(self._engine_size(), dtype=torch.uint8, device="meta")
 
     def _apply(self, fn: Any, recurse: bool = True) -> PlacedEngine:
         super()._apply(fn, recurse)
-        if fn(torch.empty(0)).device.type != self._engine.device.type:
+        if fn(torch.empty(0)).device.type != self._engine_device.type:
             self.release()
         return self
 
     def release(self) -> None:
         """Gives the engine's memory back."""
-        self._engine.release()
+        self._release()
 
 
 def tell(words: str) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from ...annotators.export import GRAPH_VERSION, export_graph
 from ...annotators.graph import Graph
 from ...annotators.specs.base import ModelSpec
-from .engine import Runner, RuntimeProblem, Sides
+from .engine import Runner, Sides, UnusableError
 from .store import Key, Step, kept
 
 GRAPH_FILE = "graph.onnx"
@@ -84,17 +84,16 @@ class Job:
             The greatest difference, in 255ths of the output's range.
 
         Raises:
-            RuntimeProblem: It computes something else.
+            UnusableError: It computes something else.
         """
         side = max(1, _TRIAL_PIXELS // self.graph.multiple_of) * self.graph.multiple_of
         inputs = self.graph.example(1, *(sides or (side, side)))
-        found = runner.run(inputs[0].to(self.device), *(each.to(self.device) for each in inputs[1:])) if len(inputs) > 1 else runner.run(
-            inputs[0].to(self.device), None
-        )
+        pixels, *numbers = (each.to(self.device) for each in inputs)
+        found = runner.run(pixels, numbers[0] if numbers else None)
         expected = self.graph.module(*inputs)
         worst = max(_difference(*pair) for pair in zip(found, expected, strict=True))
         if not worst <= _MOST_DIFFERENCE[self.dtype]:
-            raise RuntimeProblem(f"{runner.words} computes something else than torch ({worst:.1f} of 255 apart)")
+            raise UnusableError(f"{runner.words} computes something else than torch ({worst:.1f} of 255 apart)")
         return worst
 
 

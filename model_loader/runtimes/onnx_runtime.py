@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from ..reasons import in_one_line
-from .engine import OutOfRangeError, Runner, RuntimeProblem, Sides, tell
+from .engine import OutOfRangeError, Runner, Sides, UnusableError, tell
 from .job import Job
-from .store import folder_bytes, kept
+from .store import StoreError, folder_bytes, kept
+from .work import LeftError
 
 PROVIDERS = {
     "TensorrtExecutionProvider": "TensorRT",
@@ -40,7 +41,7 @@ def start(job: Job, sides: Sides | None) -> Runner:
     """Starts a session with the first provider that passes its trial; each that is listed and does not is named.
 
     Raises:
-        RuntimeProblem: None does.
+        UnusableError: None does.
         StoreError: The graph cannot be kept.
     """
     import onnxruntime
@@ -48,7 +49,7 @@ def start(job: Job, sides: Sides | None) -> Runner:
     listed = onnxruntime.get_available_providers()
     wanted = [name for name in PROVIDERS if name in listed and (job.any_device or name in _OF_DEVICE[job.device.type])]
     if job.device.type == "cuda" and wanted[:1] in ([], ["CPUExecutionProvider"]):
-        raise RuntimeProblem(f"ONNX Runtime {onnxruntime.__version__} has no provider for {job.device}: install onnxruntime-gpu")
+        raise UnusableError(f"ONNX Runtime {onnxruntime.__version__} has no provider for {job.device}: install onnxruntime-gpu")
     graph, _ = job.onnx(sides)
     for name in wanted:
         job.step(f"starting ONNX Runtime with {PROVIDERS[name]}")
@@ -56,9 +57,11 @@ def start(job: Job, sides: Sides | None) -> Runner:
             runner = _OnnxRunner(job, graph, name, _options(job, graph, name, sides))
             job.trial(runner, sides)
             return runner
+        except (LeftError, StoreError):
+            raise
         except Exception as error:  # noqa: BLE001  a provider may raise anything; the next is asked
             tell(f"ONNX Runtime lists {PROVIDERS[name]}, which does not work here: {in_one_line(error)}")
-    raise RuntimeProblem(f"ONNX Runtime {onnxruntime.__version__} has no provider that works here (listed: {', '.join(listed)})")
+    raise UnusableError(f"ONNX Runtime {onnxruntime.__version__} has no provider that works here (listed: {', '.join(listed)})")
 
 
 class _OnnxRunner:
@@ -132,7 +135,7 @@ def _session(graph: Path, provider: str, options: Mapping[str, str]) -> Any:
     session = onnxruntime.InferenceSession(os.fspath(graph), settings, providers=[(provider, dict(options)), *last])
     session.disable_fallback()
     if session.get_providers()[0] != provider:
-        raise RuntimeProblem("it could not be loaded (is what it needs installed, in the version that it needs?)")
+        raise UnusableError("it could not be loaded (is what it needs installed, in the version that it needs?)")
     return session
 
 
@@ -153,7 +156,7 @@ def _options(job: Job, graph: Path, provider: str, sides: Sides | None) -> dict[
         job.step("building an engine with TensorRT, once for this version (minutes)")
         _OnnxRunner(job, graph, provider, {**options, "trt_engine_cache_path": os.fspath(folder)})
         if not folder_bytes(folder):
-            raise RuntimeProblem("it built no engine")
+            raise UnusableError("it built no engine")
 
     folder = kept(_tensorrt_key(job, sides), build, job.step, 2 * job.bytes_of_weights)
     return {**options, "trt_engine_cache_path": os.fspath(folder)}

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from ..reasons import in_one_line
-from .engine import Runner, RuntimeProblem, Sides, tell
+from .engine import Runner, Sides, UnusableError, tell
 from .job import Job
-from .store import kept
+from .store import StoreError, kept
+from .work import LeftError
 
 _BLOB = "compiled.blob"
 _HINTS = {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16"}
@@ -43,11 +44,11 @@ def start(job: Job, sides: Sides | None) -> Runner:
     """Starts the graph on the GPU or the CPU, whichever of them passes its trial first.
 
     Raises:
-        RuntimeProblem: None does.
+        UnusableError: None does.
         StoreError: The graph cannot be kept.
     """
     if job.device.type == "cuda":
-        raise RuntimeProblem(f"OpenVINO does not run on {job.device}; --device cpu, or another runtime")
+        raise UnusableError(f"OpenVINO does not run on {job.device}; --device cpu, or another runtime")
     core = library().Core()
     available = [name for name in core.available_devices if name.startswith("GPU")] if job.any_device else []
     graph = job.onnx(sides)[0]
@@ -57,9 +58,11 @@ def start(job: Job, sides: Sides | None) -> Runner:
             runner = _OpenVinoRunner(job, _compiled(core, job, graph, name, sides), name)
             job.trial(runner, sides)
             return runner
+        except (LeftError, StoreError):
+            raise
         except Exception as error:  # noqa: BLE001  a device's driver may raise anything; the next is asked
             tell(f"OpenVINO lists {name}, which does not work here: {in_one_line(error)}")
-    raise RuntimeProblem(f"OpenVINO {library().__version__} has no device that works here (listed: {', '.join(core.available_devices)})")
+    raise UnusableError(f"OpenVINO {library().__version__} has no device that works here (listed: {', '.join(core.available_devices)})")
 
 
 class _OpenVinoRunner:
@@ -86,8 +89,8 @@ class _OpenVinoRunner:
 def _compiled(core: Any, job: Job, graph: Path, device: str, sides: Sides | None) -> Any:
     """The graph compiled for a device, from the store where it is."""
     if _CAPABILITIES[job.dtype] not in core.get_property(device, "OPTIMIZATION_CAPABILITIES"):
-        raise RuntimeProblem(f"it does not compute in {str(job.dtype).removeprefix('torch.')}")
-    settings = {"INFERENCE_PRECISION_HINT": _HINTS[job.dtype], "PERFORMANCE_HINT": "LATENCY"}
+        raise UnusableError(f"it does not compute in {str(job.dtype).removeprefix('torch.')}")
+    settings: dict[str, object] = {"INFERENCE_PRECISION_HINT": _HINTS[job.dtype], "PERFORMANCE_HINT": "LATENCY"}
     if device == "CPU":
         settings["INFERENCE_NUM_THREADS"] = torch.get_num_threads()
     key = job.key(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -86,7 +85,7 @@ def kept(key: Key, build: Callable[[Path], None], step: Step, needed: int = 0) -
 
 
 def is_whole(folder: Path, key: Key) -> bool:
-    """Whether an entry is there as it was built: its key, and every file of it by length and sha256. One that is not is named in the log."""
+    """Whether an entry is there as it was built: its key, and each file by length and sha256. One that is not is named in the log."""
     if not folder.is_dir():
         return False
     try:
@@ -183,4 +182,4 @@ def _plain(name: str) -> str:
 
 def folder_bytes(folder: Path) -> int:
     """Bytes of all files in a folder."""
-    return sum(os.path.getsize(path) for path in folder.rglob("*") if path.is_file())
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
