@@ -1,0 +1,112 @@
+"""A family whose graph is one convolution, written as ONNX by hand: exporting takes seconds, and is tested where it is done."""
+
+import logging
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from depth_normal.annotators import registry
+from depth_normal.annotators.base import Annotator, ModelSpec, WeightFile
+from depth_normal.annotators.graph import depth_output
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.model_loader import load_model
+from depth_normal.model_loader.runtimes import job
+
+SPEC = ModelSpec(
+    id="convolved",
+    family="convolved",
+    files=(WeightFile("convolved.pt", url="https://example.org/convolved.pt"),),
+    licence="MIT",
+    quantity=Quantity.DISPARITY,
+    default_size=32,
+)
+
+
+class Convolved(Annotator):
+    """Disparity by one convolution; what torch runs is counted."""
+
+    bytes_per_pixel = 100
+    runs = 0
+    dynamic_sides = True
+
+    @classmethod
+    def build(cls, spec, states, dtype):
+        network = nn.Conv2d(3, 1, 1)
+        network.load_state_dict(states["network"])
+        return cls(spec, network.to(dtype))
+
+    @classmethod
+    def why_no_graph(cls, spec):
+        return None
+
+    def graph(self):
+        return self._graph(depth_output(self.spec), dynamic_sides=self.dynamic_sides)
+
+    def network_outputs(self, given, numbers=()):
+        Convolved.runs += 1
+        return (self.network(given),)
+
+    def predict(self, pixels):
+        return Estimate(depth=self.outputs(self.normalised(pixels))[0], quantity=Quantity.DISPARITY)
+
+
+def write_onnx(graph, path, sides=None):
+    """The convolution as ONNX, for all sizes or for one."""
+    onnx = pytest.importorskip("onnx")
+    from onnx import helper, numpy_helper
+
+    height, width = sides or ("height", "width")
+    tensors = [numpy_helper.from_array(each.float().numpy(), name) for name, each in graph.module.network.named_parameters()]
+    float32 = onnx.TensorProto.FLOAT
+    made = helper.make_graph(
+        [helper.make_node("Conv", ["pixels", "weight", "bias"], ["disparity"])],
+        "convolved",
+        [helper.make_tensor_value_info("pixels", float32, ["batch", 3, height, width])],
+        [helper.make_tensor_value_info("disparity", float32, ["batch", 1, height, width])],
+        tensors,
+    )
+    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+
+
+@pytest.fixture
+def exported(monkeypatch):
+    """The sides of every export so far."""
+    seen = []
+
+    def export(graph, path, sides=None):
+        seen.append(sides)
+        write_onnx(graph, path, sides)
+
+    monkeypatch.setattr(job, "export_graph", export)
+    return seen
+
+
+@pytest.fixture
+def convolved(caches, tmp_path, exported, monkeypatch):
+    """`load(runtime)` of the family's one model; its weights; the exports so far; what torch ran."""
+    monkeypatch.setattr(Convolved, "runs", 0)
+    monkeypatch.setattr(Convolved, "dynamic_sides", True)
+    monkeypatch.setitem(registry.FAMILIES, "convolved", Convolved)
+    monkeypatch.setitem(registry.MODELS, "convolved", SPEC)
+    weights = tmp_path / "convolved.safetensors"
+    save_file({"weight": torch.tensor([0.5, 0.25, 0.125]).view(1, 3, 1, 1), "bias": torch.tensor([0.75])}, weights)
+
+    def load(runtime="onnx", dtype="float32", device="cpu"):
+        return load_model("convolved", dtype, device, weights, runtime)
+
+    return SimpleNamespace(load=load, weights=weights, exports=exported, family=Convolved, store=caches.home / "runtimes")
+
+
+@pytest.fixture
+def picture():
+    return torch.rand(2, 3, 32, 64, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def told(caplog):
+    """The lines that say why a runtime is not used."""
+    caplog.set_level(logging.WARNING, "depth_normal")
+    return lambda: [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]

@@ -1,0 +1,182 @@
+"""Which runtime runs a model, and that torch takes over wherever one fails, with a line that says why."""
+
+import gc
+import weakref
+
+import pytest
+import torch
+
+import depth_normal
+from depth_normal.annotators.choices import RUNTIME_CHOICES
+from depth_normal.annotators.registry import FAMILIES, MODELS
+from depth_normal.model_loader import host
+from depth_normal.model_loader.runtimes import choose, compiled, onnx_runtime
+from depth_normal.model_loader.runtimes.engine import UnusableError
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def expected(convolved, picture):
+    return convolved.load("torch").estimate(picture).depth
+
+
+@pytest.mark.parametrize(("runtime", "package", "words"), [("onnx", "onnxruntime", "ONNX Runtime"), ("openvino", "openvino", "OpenVINO")])
+def test_an_engine_gives_what_torch_gives(runtime, package, words, convolved, picture, expected):
+    pytest.importorskip(package)
+    model = convolved.load(runtime)
+    runs = convolved.family.runs
+    assert torch.allclose(model.estimate(picture).depth, expected, atol=1e-5)
+    assert torch.allclose(model.estimate(picture[:1, :, :, :32]).depth, expected[:1, :, :, :32], atol=1e-5), "of another size"
+    assert convolved.family.runs == runs, "torch has nothing to do"
+    assert words in model.runtime and "CPU" in model.runtime
+
+
+def test_torch_compile_gives_what_torch_gives(convolved, picture, expected, monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda module, **_: module)  # the compiler takes a minute, and is torch's own
+    model = convolved.load("compile")
+    assert torch.allclose(model.estimate(picture).depth, expected) and model.runtime.startswith("torch.compile")
+
+
+def test_a_package_that_is_not_there_is_named_with_what_to_install(convolved, picture, expected, monkeypatch, told):
+    monkeypatch.setattr(choose, "find_spec", lambda name: None)
+    assert convolved.load("openvino").runtime == "torch"
+    (line,) = told()
+    assert "openvino and onnx and onnxscript" in line and "depth-normal[openvino]" in line and "torch runs it" in line
+    assert torch.equal(convolved.load("openvino").estimate(picture).depth, expected)
+
+
+def test_a_family_without_a_graph_is_run_by_torch(told):
+    spec = MODELS["lotus-depth-g"]
+    pytest.importorskip("onnxruntime")
+    assert choose.usable_runtime("onnx", spec, CPU) == "torch"
+    (line,) = told()
+    assert "cannot be used" in line and FAMILIES[spec.family].why_no_graph(spec) in line and "torch runs it" in line
+
+
+def test_an_unknown_runtime_is_refused():
+    with pytest.raises(ValueError, match="'tensorflow'; accepted: torch, compile, onnx, openvino, auto"):
+        depth_normal.load_model("tiny", runtime="tensorflow")
+
+
+def test_auto_is_torch_but_where_something_else_is_known_to_be_faster(monkeypatch):
+    monkeypatch.setattr(choose, "find_spec", lambda name: True)
+    chosen = {name: choose.usable_runtime("auto", MODELS[name], CPU) for name in ("tiny", "midas-v2.1-small", "depth-anything-v2-small")}
+    assert chosen == {"tiny": "torch", "midas-v2.1-small": "torch", "depth-anything-v2-small": "openvino"}
+    assert choose.usable_runtime("auto", MODELS["depth-anything-v2-small"], torch.device("cuda")) == "torch"
+    monkeypatch.setattr(choose, "find_spec", lambda name: None)
+    assert choose.usable_runtime("auto", MODELS["depth-anything-v2-small"], CPU) == "torch"
+
+
+def test_what_fails_while_it_runs_is_left_to_torch_for_good(convolved, picture, expected, monkeypatch, told):
+    pytest.importorskip("onnxruntime")
+    model = convolved.load("onnx")
+
+    def broken(*_):
+        raise RuntimeError("the driver\nis gone")
+
+    monkeypatch.setattr(onnx_runtime._OnnxRunner, "run", broken)
+    for _ in range(2):
+        assert torch.allclose(model.estimate(picture).depth, expected, atol=1e-6)
+    assert model.runtime == "torch"
+    (line,) = told()
+    assert "the driver is gone" in line and "torch runs it from now on" in line
+
+
+def test_an_engine_that_computes_something_else_is_not_used(convolved, monkeypatch, told):
+    pytest.importorskip("onnxruntime")
+    run = onnx_runtime._OnnxRunner.run
+    monkeypatch.setattr(onnx_runtime._OnnxRunner, "run", lambda *given: tuple(1.2 * each for each in run(*given)))
+    assert convolved.load("onnx").runtime == "torch"
+    assert "computes something else than torch" in told()[0]
+
+
+def test_float16_that_overflows_becomes_float32(convolved, picture, expected, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    model = convolved.load("onnx", "float16")
+    run, first = onnx_runtime._OnnxRunner.run, model.annotator.engine._runners[None]
+
+    def overflowing(self, *given):
+        return (torch.full((2, 1, 32, 64), torch.inf),) if self is first else run(self, *given)
+
+    monkeypatch.setattr(onnx_runtime._OnnxRunner, "run", overflowing)
+    assert torch.allclose(model.estimate(picture).depth, expected, atol=1e-5)
+    assert model.dtype == torch.float32 and "ONNX" in model.runtime, "the engine is built anew for float32"
+
+
+def test_want_of_memory_makes_fewer_pictures_at_once_not_torch(convolved, picture, expected, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    model = convolved.load("onnx")
+    run = onnx_runtime._OnnxRunner.run
+
+    def small(self, pixels, numbers):
+        if len(pixels) > 1:
+            raise RuntimeError("BFCArena: Failed to allocate memory for requested buffer of size 1")
+        return run(self, pixels, numbers)
+
+    monkeypatch.setattr(onnx_runtime._OnnxRunner, "run", small)
+    assert torch.allclose(model.estimate(picture).depth, expected, atol=1e-5)
+    assert "ONNX" in model.runtime
+
+
+def test_a_graph_of_one_size_has_an_engine_for_each_of_the_first_sizes(convolved, picture, monkeypatch, told):
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(convolved.family, "dynamic_sides", False)
+    model = convolved.load("onnx")
+    assert not convolved.exports, "it depends on the pictures"
+    for width in (32, 64, 96, 128, 128):
+        assert model.estimate(picture[:1, :, :, :32].repeat(1, 1, 1, width // 32)).depth.shape[-1] == width
+    assert convolved.exports == [(32, 32), (32, 64), (32, 96)]
+    (line,) = told()
+    assert "engines for 3 sizes" in line
+
+
+def test_an_engine_is_given_back_and_started_again_from_the_store(convolved, picture, expected):
+    pytest.importorskip("onnxruntime")
+    model = convolved.load("onnx")
+    engine = model.annotator.engine
+    runner = weakref.ref(engine._runners[None])
+    assert engine.size > 0 and engine.placed.state_dict()["engine"].nbytes == engine.size
+    model.unload()
+    gc.collect()
+    assert runner() is None and engine.size == 0
+    assert torch.allclose(model.estimate(picture).depth, expected, atol=1e-5)
+    assert convolved.exports == [None], "the graph was kept"
+
+
+def test_cancel_while_building_is_no_failure(convolved, monkeypatch):
+    """In older versions of ComfyUI it is an Exception as any other."""
+    pytest.importorskip("onnxruntime")
+
+    class Cancelled(Exception):
+        pass
+
+    class Manager:
+        InterruptProcessingException = Cancelled
+
+    monkeypatch.setattr(host, "memory_manager", lambda: None)
+
+    def cancelled():
+        monkeypatch.setattr(host, "memory_manager", Manager)
+        raise Cancelled
+
+    monkeypatch.setattr(host, "throw_if_interrupted", cancelled)
+    monkeypatch.setattr("depth_normal.model_loader.runtimes.job.export_graph", slow_export)
+    with pytest.raises(Cancelled):
+        choose.with_runtime(loaded(convolved), "onnx", "digest", torch.float32, CPU)
+
+
+def slow_export(graph, path, sides=None):
+    import time
+
+    time.sleep(0.4)
+    raise UnusableError("nobody waits for it")
+
+
+def loaded(convolved):
+    return convolved.family(MODELS["convolved"], torch.nn.Conv2d(3, 1, 1))
+
+
+def test_the_choices_are_the_modules():
+    assert set(choose._MODULES) == set(RUNTIME_CHOICES) - {"torch", "auto"}
+    assert compiled.start and onnx_runtime.start

@@ -1,0 +1,206 @@
+"""What is kept of exported graphs and built engines: nothing stale, broken, foreign or half-built is ever taken."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from depth_normal.model_loader.runtimes import store
+from depth_normal.model_loader.runtimes.store import RECORD, StoreError, entry_folder, is_whole, kept, store_folder
+from depth_normal.model_loader.runtimes.work import LeftError, in_background
+
+KEY = {"model": "some/model", "weights": "abc", "engine": "graph", "version": "1"}
+
+
+@pytest.fixture(autouse=True)
+def home(caches):
+    return caches
+
+
+class Builder:
+    """Writes a file, and counts."""
+
+    def __init__(self, text="engine"):
+        self.text, self.built = text, 0
+
+    def __call__(self, folder):
+        self.built += 1
+        (folder / "inner").mkdir()
+        (folder / "inner" / "engine.bin").write_text(self.text)
+
+
+def nothing(_words):
+    return
+
+
+def test_what_was_built_is_found_again():
+    build = Builder()
+    folder = kept(KEY, build, nothing)
+    assert kept(KEY, build, nothing) == folder and build.built == 1
+    assert (folder / "inner" / "engine.bin").read_text() == "engine"
+    assert folder.is_relative_to(store_folder()) and json.loads((folder / RECORD).read_text())["key"] == KEY
+
+
+@pytest.mark.parametrize("name", KEY)
+def test_whatever_the_engine_depends_on_makes_another_entry(name):
+    build = Builder()
+    first = kept(KEY, build, nothing)
+    assert kept({**KEY, name: "another"}, build, nothing) != first and build.built == 2
+
+
+@pytest.mark.parametrize("harm", ["changed", "cut short", "gone", "more", "no record", "record of nonsense"])
+def test_a_broken_entry_is_built_anew(harm, caplog):
+    build = Builder()
+    folder = kept(KEY, build, nothing)
+    file = folder / "inner" / "engine.bin"
+    if harm == "changed":
+        file.write_text("enginE")
+        os.utime(file, ns=(1, 1))
+    elif harm == "cut short":
+        file.write_text("eng")
+    elif harm == "gone":
+        file.unlink()
+    elif harm == "more":
+        (folder / "other.bin").write_text("?")
+    elif harm == "no record":
+        (folder / RECORD).unlink()
+    else:
+        (folder / RECORD).write_text('{"key": 3, "files": []}')
+    assert not is_whole(folder, KEY)
+    assert kept(KEY, build, nothing) == folder and build.built == 2
+    assert is_whole(folder, KEY) and "built anew" in caplog.text and not (folder / "other.bin").exists()
+
+
+def test_a_foreign_entry_at_this_place_is_built_anew(caplog):
+    """As somebody copies it from another machine, under the name that is looked for here."""
+    other = kept({**KEY, "version": "2"}, Builder("of another version"), nothing)
+    entry_folder(KEY).parent.mkdir(parents=True, exist_ok=True)
+    other.rename(entry_folder(KEY))
+    assert (kept(KEY, Builder(), nothing) / "inner" / "engine.bin").read_text() == "engine"
+    assert "built for another version" in caplog.text
+
+
+def test_what_a_killed_process_left_half_built_is_never_taken_and_is_cleared():
+    folder = entry_folder(KEY)
+    part = folder.with_name(f"{folder.name}.0123abcd.part")
+    part.mkdir(parents=True)
+    (part / "engine.bin").write_text("half")
+    assert kept(KEY, build := Builder(), nothing) == folder and build.built == 1
+    assert not part.exists()
+
+
+def test_a_failure_leaves_nothing():
+    def fail(folder):
+        (folder / "engine.bin").write_text("half")
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        kept(KEY, fail, nothing)
+    assert [path.suffix for path in entry_folder(KEY).parent.iterdir()] == [".lock"]
+
+
+def test_too_little_room_is_said_before_anything_is_built(monkeypatch):
+    monkeypatch.setattr(store, "free_space", lambda _folder: store.KEPT_FREE + 5_000_000)
+    with pytest.raises(StoreError, match="room for 5 MB, and about 20 MB are needed"):
+        kept(KEY, build := Builder(), nothing, needed=20_000_000)
+    assert not build.built
+
+
+def test_a_full_disk_is_said_and_leaves_nothing():
+    resource = pytest.importorskip("resource", reason="needs a limit on the length of files")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def build(folder):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+        (folder / "engine.bin").write_bytes(bytes(10**6))
+
+    try:
+        with pytest.raises(StoreError, match="cannot hold it: the disk is full"):
+            kept(KEY, build, nothing)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.suffix for path in entry_folder(KEY).parent.iterdir()] == [".lock"]
+
+
+OTHER = """
+import sys, time
+from pathlib import Path
+from depth_normal.model_loader.runtimes.store import kept
+def build(folder):
+    print("builds", flush=True)
+    while not Path(sys.argv[1]).exists():
+        time.sleep(0.05)
+    (folder / "engine.bin").write_text("of the other")
+kept({"model": "m", "engine": "e"}, build, print)
+"""
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_another_process_builds_is_waited_for_unless_it_is_killed(killed, tmp_path):
+    key, go, build, words = {"model": "m", "engine": "e"}, tmp_path / "go", Builder(), []
+    with subprocess.Popen([sys.executable, "-c", OTHER, str(go)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "builds\n"
+
+        def step(said):
+            words.append(said)
+            if killed:
+                other.kill()
+            else:
+                go.touch()
+
+        folder = kept(key, build, step)
+    assert set(words) == {"waiting for another process that builds the same"}
+    assert build.built == killed and is_whole(folder, key)
+    assert not [path for path in folder.parent.iterdir() if path.suffix == ".part"]
+
+
+def test_waiting_and_building_can_be_left(monkeypatch):
+    """Whoever waits leaves at once; the work ends at its next step, and nothing of it stays."""
+    from depth_normal.model_loader import host
+
+    begun, over = threading.Event(), threading.Event()
+
+    def build(folder):
+        (folder / "engine.bin").write_text("half")
+        begun.set()
+        try:
+            while True:
+                time.sleep(0.01)
+                step[0]("building")
+        finally:
+            over.set()
+
+    step = []
+
+    def work(say):
+        step.append(say)
+        return kept(KEY, build, say)
+
+    def cancelled():
+        if begun.is_set():
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(host, "throw_if_interrupted", cancelled)
+    with pytest.raises(KeyboardInterrupt):
+        in_background("model", work)
+    assert over.wait(5)
+    deadline = time.monotonic() + 5
+    while any(path.suffix != ".lock" for path in entry_folder(KEY).parent.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert [path.suffix for path in entry_folder(KEY).parent.iterdir()] == [".lock"]
+    with pytest.raises(LeftError):
+        step[0]("anything")
+
+
+def test_what_the_work_raises_is_raised_where_it_is_waited_for():
+    def work(step):
+        step("working")
+        raise ValueError("why")
+
+    with pytest.raises(ValueError, match="why"):
+        in_background("model", work)
+    assert in_background("model", lambda _step: 7) == 7, "the next can be built"
