@@ -222,6 +222,7 @@ def _machine(model: Model, sides: tuple[int, int], calls: list[Callable[[], Esti
     return {
         "model": f"{model.spec.id}, {str(model.dtype).removeprefix('torch.')}",
         "device": name,
+        "runtime": model.runtime,
         "processor": f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads of torch, {cv2.getNumThreads()} of OpenCV",
         "picture": f"{sides[0]}x{sides[1]} JPEG, the network sees {', '.join(f'{shape[-1]}x{shape[-2]}' for shape in seen)}",
         "versions": f"depth-normal {__version__}, Python {platform.python_version()}, torch {torch.__version__}, NumPy {np.__version__}, "

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..annotators.choices import RECOMMENDED_MODEL
-from .arguments import DONE, add_device, add_json, add_model, chosen_model, number
+from .arguments import DONE, add_device, add_json, add_model, add_runtime, chosen_model, number
 from .memory import keep_freed_memory
 from .terminal import say
 
 if TYPE_CHECKING:
     from .bench import Bench
+    from .work import Options
 
 DEFAULT_SECONDS = 4.0
+ALL = "all"
+"""Of --runtime: every one beside the others."""
 
 
 def add_bench(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `bench`."""
     add_model(parser, RECOMMENDED_MODEL)
     add_device(parser)
+    add_runtime(parser, ALL)
     seconds = "about how long each of the five figures is measured (default: %(default)g)"
     parser.add_argument("--seconds", type=_seconds, default=DEFAULT_SECONDS, metavar="N", help=seconds)
     add_json(parser)
@@ -39,8 +44,19 @@ def _bench(arguments: argparse.Namespace) -> int:
     from .work import Options
 
     options = Options(model=chosen_model(arguments), weights=arguments.weights, dtype=arguments.dtype)
+    if arguments.runtime == ALL:
+        return _bench_runtimes(arguments, options)
+    options = replace(options, runtime=arguments.runtime)
     found = measure(options, arguments.device, arguments.seconds)
     say(json.dumps(as_json(found), indent=2) if arguments.json else table(found))
+    return DONE
+
+
+def _bench_runtimes(arguments: argparse.Namespace, options: Options) -> int:
+    from . import bench_runtimes
+
+    rows = bench_runtimes.measure_runtimes(options, arguments.device, arguments.seconds)
+    say(json.dumps(bench_runtimes.as_json(rows), indent=2) if arguments.json else bench_runtimes.table(rows))
     return DONE
 
 

@@ -148,21 +148,21 @@ def test_cancel_while_building_is_no_failure(convolved, monkeypatch):
     """In older versions of ComfyUI it is an Exception as any other."""
     pytest.importorskip("onnxruntime")
 
-    class Cancelled(Exception):
+    class CancelledError(Exception):
         pass
 
     class Manager:
-        InterruptProcessingException = Cancelled
+        InterruptProcessingException = CancelledError
 
     monkeypatch.setattr(host, "memory_manager", lambda: None)
 
     def cancelled():
         monkeypatch.setattr(host, "memory_manager", Manager)
-        raise Cancelled
+        raise CancelledError
 
     monkeypatch.setattr(host, "throw_if_interrupted", cancelled)
     monkeypatch.setattr("depth_normal.model_loader.runtimes.job.export_graph", slow_export)
-    with pytest.raises(Cancelled):
+    with pytest.raises(CancelledError):
         choose.with_runtime(loaded(convolved), "onnx", "digest", torch.float32, CPU)
 
 
