@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -46,7 +46,13 @@ class Row:
     mean: float = 0.0
 
 
-def measure_runtimes(options: Options, device: str = "auto", seconds: float = 4.0, sides: tuple[int, int] = bench.FULL_HD) -> list[Row]:
+def measure_runtimes(
+    options: Options,
+    device: str = "auto",
+    seconds: float = 4.0,
+    sides: tuple[int, int] = bench.FULL_HD,
+    without: Collection[str] = (),
+) -> list[Row]:
     """Measures every runtime that is here, torch first. They take turns, so that the ratios hold.
 
     Args:
@@ -54,6 +60,7 @@ def measure_runtimes(options: Options, device: str = "auto", seconds: float = 4.
         device: As `load_model`.
         seconds: About how long each is measured.
         sides: Width and height of the picture.
+        without: Runtimes that are left out.
     """
     with tempfile.TemporaryDirectory(prefix="depth-normal-bench-") as folder:
         picture = Path(folder) / "picture.jpg"
@@ -62,6 +69,8 @@ def measure_runtimes(options: Options, device: str = "auto", seconds: float = 4.
         expected: Estimate | None = None
         where = _where(device)
         for name, asked in _asked(options, where):
+            if asked.runtime in without:
+                continue
             start = time.perf_counter()
             with _told() as lines:
                 model = asked.load(device)

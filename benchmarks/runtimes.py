@@ -1,0 +1,122 @@
+"""Each runtime of this machine beside torch, with how far its pictures are from torch's; and our way into it beside its own bare loop.
+
+    python benchmarks/runtimes.py [--models tiny ...] [--weights FILE] [--seconds 2]
+
+Depth Anything V2 small and MiDaS v2.1 small have random weights unless --weights names a file (of one model): for time it makes no
+difference, and in half precision the pictures differ more than those of trained networks. tiny is itself. Engines are built in the pack's
+folder (DEPTH_NORMAL_HOME) the first time; `ready` then counts their building, later their loading. In the second table, "bare" is the engine's
+own loop over the same file: `InferenceSession.run` and `InferRequest.infer`, on an input that lies ready, with as many threads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import torch
+from families import random_state
+from safetensors.torch import save_file
+
+from depth_normal.annotators.registry import MODELS
+from depth_normal.app.bench_runtimes import measure_runtimes, table
+from depth_normal.app.work import Options
+from depth_normal.model_loader.runtimes import openvino
+from depth_normal.model_loader.runtimes.job import GRAPH_FILE
+from depth_normal.model_loader.runtimes.store import store_folder
+
+SIDES = (640, 480)
+USUAL = ("depth-anything-v2-small", "midas-v2.1-small", "tiny")
+
+
+def main() -> None:
+    """Prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", choices=MODELS, metavar="ID", default=USUAL)
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument(
+        "--without", nargs="*", default=[], metavar="RUNTIME", help="leave out, such as compile, which takes a minute to begin"
+    )
+    arguments = parser.parse_args()
+    print(f"{torch.get_num_threads()} threads of torch {torch.__version__}; a picture of {SIDES[0]}x{SIDES[1]}")
+    with tempfile.TemporaryDirectory() as folder:
+        for model_id in arguments.models:
+            weights = arguments.weights or weights_of(model_id, Path(folder))
+            options = Options(model=model_id, weights=weights)
+            print(f"\n{model_id}, {'random weights' if weights and not arguments.weights else 'trained weights'}\n")
+            print(table(measure_runtimes(options, arguments.device, arguments.seconds, SIDES, arguments.without)), flush=True)
+            print_overheads(options, arguments)
+
+
+def weights_of(model_id: str, folder: Path) -> Path | None:
+    """A file of random weights; None where the pack has its own."""
+    spec = MODELS[model_id]
+    if spec.file.bundled:
+        return None
+    path = folder / f"{model_id}.safetensors"
+    save_file(random_state(spec), path)
+    os.utime(path, (0, 0))
+    return path
+
+
+def print_overheads(options: Options, arguments: argparse.Namespace) -> None:
+    """The table of our way into an engine beside its own."""
+    print("\n| engine | its own loop, ms | ours, ms | ours to its own |\n|---|---:|---:|---:|")
+    for runtime, bare in (("onnx", bare_onnx), ("openvino", bare_openvino)):
+        model = replace(options, runtime=runtime).load(arguments.device)
+        if model.runtime == "torch":
+            continue
+        height, width = model.annotator.network_size(SIDES[1], SIDES[0], model.spec.default_size)
+        pixels = torch.rand(1, 3, height, width)
+        engine = model.annotator.engine
+        assert engine is not None
+        its, ours = in_turns([bare(options.model, pixels), partial(engine, pixels)], arguments.seconds)
+        print(f"| {model.runtime} | {1000 * its:.1f} | {1000 * ours:.1f} | {ours / its:.3f} |", flush=True)
+
+
+def bare_onnx(model_id: str, pixels: torch.Tensor) -> Callable[[], object]:
+    """ONNX Runtime's own loop over the graph that the store has."""
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(newest(model_id, GRAPH_FILE), settings, providers=["CPUExecutionProvider"])
+    feed = {"pixels": pixels.numpy()}
+    return lambda: session.run(None, feed)
+
+
+def bare_openvino(model_id: str, pixels: torch.Tensor) -> Callable[[], object]:
+    """OpenVINO's own loop over the graph that the store has."""
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+    request = openvino.library().Core().compile_model(newest(model_id, GRAPH_FILE), "CPU", settings).create_infer_request()
+    feed = [pixels.numpy()]
+    return lambda: request.infer(feed, share_inputs=True, share_outputs=True)
+
+
+def newest(model_id: str, name: str) -> str:
+    """The file of this name that was put into the store last."""
+    return str(max((store_folder() / model_id).glob(f"*/{name}"), key=lambda path: path.stat().st_mtime))
+
+
+def in_turns(ways: list[Callable[[], object]], seconds: float) -> list[float]:
+    """The median seconds of each."""
+    times: list[list[float]] = [[] for _ in ways]
+    end = time.perf_counter() + seconds * len(ways)
+    while time.perf_counter() < end or len(times[0]) < 6:
+        for way, seen in zip(ways, times, strict=True):
+            start = time.perf_counter()
+            way()
+            seen.append(time.perf_counter() - start)
+    return [median(seen[1:]) for seen in times]
+
+
+if __name__ == "__main__":
+    main()
