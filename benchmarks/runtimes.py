@@ -4,8 +4,8 @@
 
 Depth Anything V2 small and MiDaS v2.1 small have random weights unless --weights names a file (of one model): for time it makes no
 difference, and in half precision the pictures differ more than those of trained networks. tiny is itself. Engines are built in the pack's
-folder (DEPTH_NORMAL_HOME) the first time; `ready` then counts their building, later their loading. In the second table, "bare" is the engine's
-own loop over the same file: `InferenceSession.run` and `InferRequest.infer`, on an input that lies ready, with as many threads.
+folder (DEPTH_NORMAL_HOME) the first time; `ready` then counts their building, later their loading. In the second table, "bare" is the
+engine's own loop over the same file: `InferenceSession.run` and `InferRequest.infer`, on an input that lies ready, with as many threads.
 """
 
 from __future__ import annotations
@@ -42,9 +42,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument(
-        "--without", nargs="*", default=[], metavar="RUNTIME", help="leave out, such as compile, which takes a minute to begin"
-    )
+    parser.add_argument("--without", nargs="*", default=[], metavar="RUNTIME", help="leave out, such as compile")
     arguments = parser.parse_args()
     print(f"{torch.get_num_threads()} threads of torch {torch.__version__}; a picture of {SIDES[0]}x{SIDES[1]}")
     with tempfile.TemporaryDirectory() as folder:
