@@ -6,13 +6,15 @@ import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from depth_normal.annotators.registry import MODELS
-from depth_normal.app import bench, cli, work
+from depth_normal.app import bench, bench_runtimes, cli, work
 from depth_normal.app.bench_command import as_json, table
+from depth_normal.app.bench_runtimes import Row
 from depth_normal.app.work import Options
 from depth_normal.model_loader import load_model
 
@@ -82,3 +84,48 @@ def test_on_a_gpu_the_clock_waits_for_it():
     found = bench.measure(Options(model="tiny"), "cuda", 0.5, (640, 384))
     assert found.memory["cuda"] > 2**20 and all(figure.seconds > 0 for figure in found.figures.values())
     assert torch.cuda.get_device_name() == found.machine["device"]
+
+
+def test_all_runtimes_are_printed_beside_torch(monkeypatch, capsys, tmp_path):
+    """The engines are tested where they are built; here one is as torch, one is changed, and one is not there."""
+    from depth_normal.model_loader.runtimes import choose
+
+    monkeypatch.setenv("DEPTH_NORMAL_HOME", str(tmp_path))
+    changed = SimpleNamespace(onnx=1.0, openvino=1.02)
+
+    class Running:
+        def __init__(self, words, factor, graph):
+            self.words, self._factor, self._graph = words, factor, graph
+
+        def __call__(self, *given):
+            return tuple(self._factor * each for each in self._graph.module(*given))
+
+    def with_runtime(annotator, runtime, *_):
+        if runtime == "torch":
+            return annotator
+        if runtime == "compile":
+            choose.tell("tiny: no compiler is there: torch runs it")
+            return annotator
+        return annotator.with_engine(Running(f"{runtime} 1.0", getattr(changed, runtime), annotator.graph()))
+
+    monkeypatch.setattr("depth_normal.model_loader.load.with_runtime", with_runtime)
+    monkeypatch.setattr(choose, "_missing", lambda _runtime: None)
+    monkeypatch.setattr("depth_normal.model_loader.host.is_fast", lambda dtype, _device: dtype == torch.float32)
+    assert cli.main(["bench", "--model", "tiny", "--device", "cpu", "--runtime", "all", "--seconds", "0.05", "--json"]) == 0
+    rows = {row["runtime"]: row for row in json.loads(capsys.readouterr().out)}
+    assert list(rows) == ["torch float32", "compile", "onnx", "openvino"]
+    assert rows["compile"]["seconds_per_picture"] is None and "no compiler is there" in rows["compile"]["words"]
+    assert rows["onnx"]["most_of_255"] == rows["torch float32"]["most_of_255"] == 0
+    assert rows["onnx"]["words"] == "onnx 1.0" and rows["onnx"]["seconds_per_picture"] > 0
+    assert rows["torch float32"]["ready_seconds"] > 0
+
+
+def test_the_table_of_runtimes_says_why_one_is_not_run():
+    rows = [
+        Row("torch float32", "torch 2", 0.5, 0.2),
+        Row("onnx", "onnxruntime is not installed", 0.0),
+        Row("x", "X 1", 9, 0.1, 2.5, 0.125),
+    ]
+    lines = bench_runtimes.table(rows).splitlines()
+    assert lines[3] == "| onnx | | | | 0.0 | not run: onnxruntime is not installed |"
+    assert lines[4] == "| x | 100 | 2.00 | 2.50, 0.125 | 9.0 | X 1 |"

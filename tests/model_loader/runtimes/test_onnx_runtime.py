@@ -1,0 +1,128 @@
+"""The providers of ONNX Runtime: the best that is listed and works, and each that is listed and does not is named."""
+
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from depth_normal.model_loader.runtimes import job, onnx_runtime
+
+onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+
+
+@pytest.fixture
+def listed(monkeypatch):
+    """Has ONNX Runtime list more providers than it has."""
+
+    def listing(*names):
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [*names, "CPUExecutionProvider"])
+
+    return listing
+
+
+def test_a_provider_that_is_listed_and_cannot_be_loaded_is_named_and_the_next_taken(convolved, picture, listed, told, monkeypatch):
+    """ONNX Runtime itself goes to the CPU and says nothing that a program can see."""
+    from depth_normal.model_loader import load_model
+
+    listed("DmlExecutionProvider", "CoreMLExecutionProvider")
+    monkeypatch.setattr("depth_normal.model_loader.host.default_device", lambda: torch.device("cpu"))
+    model = load_model("convolved", "float32", "auto", convolved.weights, "onnx")
+    assert model.runtime.endswith("CPU") and model.estimate(picture).depth.shape == (2, 1, 32, 64)
+    assert [line.partition(", which does not work here")[0] for line in told()] == [
+        "ONNX Runtime lists DirectML",
+        "ONNX Runtime lists CoreML",
+    ]
+
+
+def test_a_device_that_was_named_gets_no_other(convolved, listed, told):
+    listed("DmlExecutionProvider", "CoreMLExecutionProvider")
+    assert convolved.load("onnx", device="cpu").runtime.endswith("CPU") and not told()
+
+
+def test_a_provider_whose_session_cannot_be_made_is_named(convolved, monkeypatch, told):
+    monkeypatch.setattr(job, "export_graph", lambda _graph, path, _sides: path.write_bytes(b"no graph"))
+    assert convolved.load("onnx").runtime == "torch"
+    lines = told()
+    assert lines[0].startswith("ONNX Runtime lists CPU, which does not work here: ") and "INVALID_PROTOBUF" in lines[0]
+    assert "has no provider that works here" in lines[1] and "torch runs it" in lines[1]
+
+
+def test_a_gpu_without_its_package_is_left_to_torch_and_not_to_the_cpu(convolved):
+    wanted: Any = SimpleNamespace(device=torch.device("cuda"), any_device=True)
+    with pytest.raises(onnx_runtime.UnusableError, match="no provider for cuda: install onnxruntime-gpu"):
+        onnx_runtime.start(wanted, None)
+
+
+def test_tensorrt_is_built_for_a_range_of_sizes_and_refuses_others(convolved):
+    spec = SimpleNamespace(default_size=518)
+    graph = SimpleNamespace(multiple_of=14, dynamic_batch=True, most_batch=None, numbers=None)
+    wanted: Any = SimpleNamespace(spec=spec, graph=graph, dtype=torch.float16, device=torch.device("cuda"))
+    assert onnx_runtime._range(wanted) == (56, 1036)
+    assert onnx_runtime._profile(wanted, None) == {
+        "trt_profile_min_shapes": "pixels:1x3x56x56",
+        "trt_profile_opt_shapes": "pixels:1x3x518x518",
+        "trt_profile_max_shapes": "pixels:8x3x1036x1036",
+    }
+    runner = object.__new__(onnx_runtime._OnnxRunner)
+    runner._range, runner.words = (56, 1036), "TensorRT"
+    runner._check(torch.empty(8, 3, 518, 686))
+    for shape in ((9, 3, 518, 686), (1, 3, 42, 518), (1, 3, 518, 1050)):
+        with pytest.raises(onnx_runtime.OutOfRangeError, match="at most 8 pictures with sides from 56 to 1036"):
+            runner._check(torch.empty(shape))
+
+
+def test_a_size_beyond_the_engine_is_run_by_torch_and_said_once(convolved, picture, told, monkeypatch):
+    model = convolved.load("onnx")
+    expected = convolved.load("torch").estimate(picture).depth
+    runner = model.annotator.engine._runners[None]
+    runner._range = (64, 128)
+    for _ in range(2):
+        assert torch.allclose(model.estimate(picture).depth, expected, atol=1e-6)
+    assert len(told()) == 1 and "torch runs such pictures" in told()[0] and "ONNX" in model.runtime
+    runner._range = (32, 64)
+    runs = convolved.family.runs
+    model.estimate(picture)
+    assert convolved.family.runs == runs, "the engine goes on"
+
+
+def test_on_a_cpu_nothing_is_copied(convolved, picture, monkeypatch):
+    seen = []
+
+    class Session:
+        def run(self, _names, feed):
+            seen.append(feed["pixels"].__array_interface__["data"][0])
+            return [feed["pixels"][:, :1]]
+
+    runner = object.__new__(onnx_runtime._OnnxRunner)
+    runner._range, runner._binds, runner._inputs, runner._session = None, False, ("pixels",), Session()
+    (found,) = runner.run(picture, None)
+    assert seen == [picture.data_ptr()] and found.data_ptr() == picture.data_ptr()
+
+
+def test_the_session_has_as_many_threads_as_torch(convolved, monkeypatch):
+    made = []
+    session = onnxruntime.InferenceSession
+
+    def noting(path, settings, **keywords):
+        made.append(settings.intra_op_num_threads)
+        return session(path, settings, **keywords)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", noting)
+    convolved.load("onnx")
+    assert made == [torch.get_num_threads()]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("provider", ["TensorrtExecutionProvider", "CUDAExecutionProvider"])
+def test_on_a_gpu_nothing_leaves_it(provider, convolved, picture, listed):
+    if provider not in onnxruntime.get_available_providers():
+        pytest.skip(f"this onnxruntime has no {provider}")
+    listed(provider)
+    model = convolved.load("onnx", device="cuda")
+    assert model.runtime.endswith(onnx_runtime.PROVIDERS[provider]), sys.version
+    expected = convolved.load("torch").estimate(picture).depth
+    for _ in range(2):  # the second run knows the shapes
+        assert torch.allclose(model.estimate(picture.cuda()).depth.cpu(), expected, atol=1e-3)
