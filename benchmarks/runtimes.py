@@ -19,6 +19,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from families import random_state
@@ -27,7 +28,7 @@ from safetensors.torch import save_file
 from depth_normal.annotators.registry import MODELS
 from depth_normal.app.bench_runtimes import measure_runtimes, table
 from depth_normal.app.work import Options
-from depth_normal.model_loader.runtimes import openvino
+from depth_normal.model_loader import Model
 from depth_normal.model_loader.runtimes.job import GRAPH_FILE
 from depth_normal.model_loader.runtimes.store import store_folder
 
@@ -76,25 +77,25 @@ def print_overheads(options: Options, arguments: argparse.Namespace) -> None:
         pixels = torch.rand(1, 3, height, width)
         engine = model.annotator.engine
         assert engine is not None
-        its, ours = in_turns([bare(options.model, pixels), partial(engine, pixels)], arguments.seconds)
+        its, ours = in_turns([bare(model, pixels), partial(engine, pixels)], arguments.seconds)
         print(f"| {model.runtime} | {1000 * its:.1f} | {1000 * ours:.1f} | {ours / its:.3f} |", flush=True)
 
 
-def bare_onnx(model_id: str, pixels: torch.Tensor) -> Callable[[], object]:
+def bare_onnx(model: Model, pixels: torch.Tensor) -> Callable[[], object]:
     """ONNX Runtime's own loop over the graph that the store has."""
     import onnxruntime
 
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(newest(model_id, GRAPH_FILE), settings, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(newest(model.spec.id, GRAPH_FILE), settings, providers=["CPUExecutionProvider"])
     feed = {"pixels": pixels.numpy()}
     return lambda: session.run(None, feed)
 
 
-def bare_openvino(model_id: str, pixels: torch.Tensor) -> Callable[[], object]:
-    """OpenVINO's own loop over the graph that the store has."""
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-    request = openvino.library().Core().compile_model(newest(model_id, GRAPH_FILE), "CPU", settings).create_infer_request()
+def bare_openvino(model: Model, pixels: torch.Tensor) -> Callable[[], object]:
+    """OpenVINO's own loop over what our engine has compiled."""
+    engine: Any = model.annotator.engine
+    request = engine.runner(pixels).compiled.create_infer_request()
     feed = [pixels.numpy()]
     return lambda: request.infer(feed, share_inputs=True, share_outputs=True)
 

@@ -106,7 +106,7 @@ class GraphEngine:
 
     def __call__(self, pixels: Tensor, numbers: Tensor | None = None) -> tuple[Tensor, ...]:
         """See `annotators.graph.Engine`."""
-        runner = self._runner(None if self._graph.dynamic_sides else (pixels.shape[-2], pixels.shape[-1]))
+        runner = self.runner(pixels)
         if runner is None:
             return self._by_torch(pixels, numbers)
         try:
@@ -120,6 +120,10 @@ class GraphEngine:
             self._give_up(error)
             return self._by_torch(pixels, numbers)
         return parts[0] if len(parts) == 1 else tuple(torch.cat(each) for each in zip(*parts, strict=True))
+
+    def runner(self, pixels: Tensor) -> Runner | None:
+        """What runs such pictures; None where torch does. It is started if it has not been."""
+        return self._runner(None if self._graph.dynamic_sides else (pixels.shape[-2], pixels.shape[-1]))
 
     def _at_once(self, pixels: Tensor) -> int:
         return min(pixels.shape[0], (self._graph.most_batch or pixels.shape[0]) if self._graph.dynamic_batch else 1)

@@ -69,7 +69,7 @@ class _OpenVinoRunner:
     """A compiled graph. See `engine.Runner`."""
 
     def __init__(self, job: Job, compiled: Any, device: str) -> None:
-        self._compiled = compiled
+        self.compiled = compiled
         self._of_thread = threading.local()
         dtype = str(job.dtype).removeprefix("torch.")
         self.words = f"OpenVINO {library().__version__.partition('-')[0]}, {device}, {dtype}"
@@ -79,10 +79,10 @@ class _OpenVinoRunner:
         """See `engine.Runner.run`. What goes in is not copied."""
         given = [each.cpu().numpy() for each in ((pixels,) if numbers is None else (pixels, numbers))]
         if not hasattr(self._of_thread, "request"):  # of which one runs at a time
-            self._of_thread.request = self._compiled.create_infer_request()
+            self._of_thread.request = self.compiled.create_infer_request()
         request = self._of_thread.request
         request.infer(given, share_inputs=True)
-        count = len(self._compiled.outputs)
+        count = len(self.compiled.outputs)
         return tuple(torch.from_numpy(request.get_output_tensor(index).data.copy()).to(pixels.device) for index in range(count))
 
 
