@@ -28,7 +28,7 @@ _MODULES = {COMPILE: "compiled", ONNX: "onnx_runtime", OPENVINO: "openvino"}
 _PACKAGES = {ONNX: ("onnxruntime", "onnx", "onnxscript"), OPENVINO: ("openvino", "onnx", "onnxscript")}
 
 _FASTER_BY_OPENVINO = ("depth-anything",)
-"""Families for which auto takes OpenVINO on a CPU: 1.5 times as fast as torch in float32, and the same picture (benchmarks/runtimes.py)."""
+"""Families for which auto takes OpenVINO on a CPU: 1.1 to 1.6 times as fast in float32, and the same picture (docs/runtimes.md)."""
 
 
 def check_runtime(runtime: str) -> str:
