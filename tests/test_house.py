@@ -51,6 +51,10 @@ HEAVY = {
     "tqdm",
     "filelock",
     "torchvision",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "openvino",
 }
 
 
