@@ -28,6 +28,7 @@ from . import (
     video,
     video_depth_anything,
 )
+from .search_words import with_other_languages
 
 NODES = (
     *midas.NODES,
@@ -58,6 +59,7 @@ NODES = (
 
 for _node in NODES:
     _node.execute = interruptible(_node.execute)
+    _node.SEARCH_ALIASES = with_other_languages(_node.SEARCH_ALIASES)
 
 NODE_CLASS_MAPPINGS = old_ids.with_twins(NODES, old=old_ids.are_served())
 NODE_DISPLAY_NAME_MAPPINGS = {node_id: node.DISPLAY_NAME for node_id, node in NODE_CLASS_MAPPINGS.items()}

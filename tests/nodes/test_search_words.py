@@ -1,0 +1,43 @@
+"""Nodes are found by Chinese and Japanese words too."""
+
+import re
+
+import pytest
+
+from depth_normal import NODE_CLASS_MAPPINGS
+from depth_normal.nodes.search_words import _ALSO, with_other_languages
+
+CHINESE_OR_JAPANESE = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]")
+
+
+def test_each_alias_with_other_words_is_one_of_a_node():
+    assert set(_ALSO) <= {alias for node in NODE_CLASS_MAPPINGS.values() for alias in node.SEARCH_ALIASES}
+
+
+@pytest.mark.parametrize("node_id", NODE_CLASS_MAPPINGS)
+def test_a_node_has_words_of_other_languages_once_each(node_id):
+    aliases = NODE_CLASS_MAPPINGS[node_id].SEARCH_ALIASES
+    assert any(map(CHINESE_OR_JAPANESE.search, aliases)) and len(aliases) == len(set(aliases))
+
+
+@pytest.mark.parametrize(
+    ("word", "node_id"),
+    [
+        ("霧", "DepthNormal_Fog"),
+        ("雾气", "DepthNormal_Fog"),
+        ("デプス", "DepthNormal_EstimateGeometry"),
+        ("深度图", "DepthNormal_RenderDepth"),
+        ("ノーマルマップ", "DepthNormal_RenderNormals"),
+        ("法线贴图", "DepthNormal_ConvertNormalMap"),
+        ("ボケ", "DepthNormal_DepthOfField"),
+        ("虚化", "DepthNormal_DepthOfField"),
+        ("背景除去", "DepthNormal_ForegroundCutout"),
+        ("3D打印", "DepthNormal_SaveRelief"),
+    ],
+)
+def test_a_word_that_people_type_finds_the_node(word, node_id):
+    assert word in NODE_CLASS_MAPPINGS[node_id].SEARCH_ALIASES
+
+
+def test_english_aliases_stay_first_and_others_are_left_alone():
+    assert with_other_languages(["moge", "fog"])[:3] == ["moge", "fog", "雾"] and with_other_languages(["moge"]) == ["moge"]
