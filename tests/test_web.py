@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -11,11 +12,16 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.nodes.files import NOTHING
 from depth_normal.nodes.live import picture_payload
+from depth_normal.nodes.model_list import _described
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = sorted((ROOT / "web").rglob("*.js"))
+DEPTH = torch.tensor([[0.8, 1.5, 6.2, 3.0], [float("nan"), 2.0, 2.5, 1.0]]).view(1, 1, 2, 4)
+NORMALS = torch.nn.functional.normalize(torch.tensor([0.2, 0.4, 0.8]), dim=0).view(1, 3, 1, 1).expand(1, 3, 2, 4)
 needs_node = pytest.mark.skipif(not shutil.which("node"), reason="needs Node")
 
 
@@ -37,21 +43,50 @@ def test_a_script_parses(path, tmp_path):
 
 @needs_node
 def test_the_page_reads_the_numbers_that_python_wrote(tmp_path, monkeypatch):
+    read = read_by_the_page(tmp_path, monkeypatch)
+    assert read["depth"][4] is None
+    values = torch.tensor([value for value in read["depth"] if value is not None])
+    assert torch.allclose(values, DEPTH[~DEPTH.isnan()], rtol=2e-5)
+    assert torch.allclose(torch.tensor(read["normal"]), NORMALS[0, :, 0, 0], atol=0.006)
+    assert read["picture"] == [128, 128, 128, 255] and read["bits"] == [1, 1, 1, 3, 0, 1, 1, 1]
+    assert read["words"] == ["3 m, faces 14° right, 26° up, sky", "0.8 m, faces 14° right, 26° up"]
+    assert read["chinese"] == "3 m, 朝向右 14°、上 26°, 天空"
+
+
+@needs_node
+def test_what_the_scripts_say_is_said_in_every_language(tmp_path, monkeypatch):
+    words = read_by_the_page(tmp_path, monkeypatch)["translations"]
+    languages = set(runpy.run_path(str(ROOT / "docs" / "make_locales.py"))["QUOTES"])
+    assert {english: set(own) for english, own in words.items() if set(own) != languages or not all(own.values())} == {}
+    places = {english: [sorted(re.findall(r"\{\d\}", each)) for each in (english, *own.values())] for english, own in words.items()}
+    assert [english for english, found in places.items() if any(each != found[0] for each in found)] == []
+    said = {found for path in SCRIPTS for found in re.findall(r"translated\(\s*'([^']+)'", path.read_text())}
+    sent = said_by_the_server()
+    assert said | sent == set(words), "web/words.js lacks what a script says, or has what nobody says"
+
+
+def said_by_the_server():
+    """What the scripts translate of that which Python sends: parts of the models' labels, quantities, and the choice of no file."""
+    models = [part for spec in MODELS.values() for part in re.split(r" · |, | \+ ", _described(spec, frozenset({spec.id})))]
+    named = {part for part in models if not re.search(r"\d|[A-Z]", part) and part != "trained on ScanNet)"}
+    return {
+        *named,
+        "to download",
+        NOTHING,
+        *(quantity.value.replace("_", " ") for quantity in Quantity if quantity != Quantity.METRIC_DEPTH),
+        "depth",
+    }
+
+
+def read_by_the_page(tmp_path, monkeypatch):
+    """What tests/web.mjs reads of a picture with a normal, a hole in its depth and a sky."""
     folders = SimpleNamespace(get_folder_paths=lambda _: [], get_temp_directory=lambda: str(tmp_path))
     monkeypatch.setitem(sys.modules, "folder_paths", folders)
-    depth = torch.tensor([[0.8, 1.5, 6.2, 3.0], [float("nan"), 2.0, 2.5, 1.0]]).view(1, 1, 2, 4)
-    normals = torch.nn.functional.normalize(torch.tensor([0.2, 0.4, 0.8]), dim=0).view(1, 3, 1, 1).expand(1, 3, 2, 4)
     sky = torch.zeros(1, 1, 2, 4, dtype=torch.bool)
     sky[..., 0, 3] = True
-    payload = picture_payload(torch.full((1, 3, 2, 4), 0.5), Estimate(depth, Quantity.METRIC_DEPTH, normals), sky=sky)
+    payload = picture_payload(torch.full((1, 3, 2, 4), 0.5), Estimate(DEPTH, Quantity.METRIC_DEPTH, NORMALS), sky=sky)
     (tmp_path / "payload.json").write_text(json.dumps(payload))
     words = ["node", str(ROOT / "tests" / "web.mjs"), str(ROOT / "web"), str(tmp_path / "payload.json"), str(tmp_path)]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    read = json.loads(done.stdout)
-    assert read["depth"][4] is None
-    values = torch.tensor([value for value in read["depth"] if value is not None])
-    assert torch.allclose(values, depth[~depth.isnan()], rtol=2e-5)
-    assert torch.allclose(torch.tensor(read["normal"]), normals[0, :, 0, 0], atol=0.006)
-    assert read["picture"] == [128, 128, 128, 255] and read["bits"] == [1, 1, 1, 3, 0, 1, 1, 1]
-    assert read["words"] == ["3 m, faces 14° right, 26° up, sky", "0.8 m, faces 14° right, 26° up"]
+    return json.loads(done.stdout)

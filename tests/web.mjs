@@ -7,7 +7,7 @@ import { pathToFileURL } from 'node:url'
 
 const [web, payloadFile, folder] = process.argv.slice(2)
 const load = name => import(pathToFileURL(path.join(web, name)))
-const [light, maps, solid] = await Promise.all(['light.js', 'maps.js', 'solid.js'].map(load))
+const [light, maps, solid, words] = await Promise.all(['light.js', 'maps.js', 'solid.js', 'words.js'].map(load))
 
 // The handle of a directional light and its angles are each other's inverse.
 for (const [azimuth, elevation] of [[0, 90], [45, 0], [135, 40], [270, 10], [359, -45]]) {
@@ -42,6 +42,18 @@ const read = async view => {
   const bytes = fs.readFileSync(path.join(folder, new URLSearchParams(view.split('?')[1]).get('filename')))
   return bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length)
 }
+// Words in the page's language; English where there is none.
+const inLanguage = (locale, tell) => {
+  globalThis.app = { extensionManager: { setting: { get: () => locale } } }
+  const told = tell()
+  delete globalThis.app
+  return told
+}
+assert.strictEqual(words.translated('{0} comes from another node', 'x'), 'x comes from another node')
+assert.strictEqual(inLanguage('zh', () => words.translated('{0} comes from another node', 'x')), 'x 来自另一个节点')
+assert.strictEqual(inLanguage('ja', () => words.translatedParts('a-1 · on disk, 99 MB · metres + normals · MIT')), 'a-1 · ダウンロード済み, 99 MB · メートル + 法線 · MIT')
+assert.deepStrictEqual(['fr', undefined].map(locale => inLanguage(locale, () => words.translated('no depth'))), ['no depth', 'no depth'])
+
 const loaded = await maps.loadMaps(JSON.parse(fs.readFileSync(payloadFile, 'utf8')), read)
 console.log(JSON.stringify({
   picture: [...loaded.picture.slice(0, 4)],
@@ -49,4 +61,6 @@ console.log(JSON.stringify({
   normal: maps.normalAt(loaded, 3),
   bits: [...loaded.bits],
   words: [maps.describe(loaded, 0.9, 0.1), maps.describe(loaded, 0, 0)],
+  chinese: inLanguage('zh', () => maps.describe(loaded, 0.9, 0.1)),
+  translations: words.WORDS,
 }))

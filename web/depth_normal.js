@@ -9,6 +9,7 @@ import { NodeWidgets } from './node_widgets.js'
 import { EMPTY_HEIGHT, PictureView, SHOWN_HEIGHT } from './picture_view.js'
 import { PlainView } from './plain_view.js'
 import { PointView } from './point_view.js'
+import { translated } from './words.js'
 
 const KEY = 'depth_normal'
 const WIDGET = '$$depth_normal'
@@ -53,7 +54,7 @@ class NodeView {
     try {
       pictures = await Promise.all(usable.map(payload => loadMaps(payload, read)))
     } catch (error) {
-      if (stamp === this.stamp) this.fail(`The picture cannot be loaded: ${error.message}. Run again.`)
+      if (stamp === this.stamp) this.fail(translated('The picture cannot be loaded: {0}. Run again.', error.message))
       return
     }
     if (stamp !== this.stamp) return
@@ -61,7 +62,7 @@ class NodeView {
     try {
       this.inner.show(pictures)
     } catch (error) {
-      this.fail(`The picture cannot be shown here: ${error.message}`)
+      this.fail(translated('The picture cannot be shown here: {0}', error.message))
     }
     this.grow()
   }

@@ -5,15 +5,17 @@ import { describe } from './maps.js'
 import { OrbitScene } from './orbit_scene.js'
 import { button } from './picture_view.js'
 import { depthToCamera, percentiles } from './solid.js'
+import { translated } from './words.js'
 
 const SOLID_SIZE = [800, 600]
-const HINT = 'drag turns, Shift moves, the wheel goes nearer, double click: back'
-const NO_WEBGL = 'This browser has no WebGL 2: there is no 3D view.'
 
 /** What *Preview Geometry* shows on itself. */
 export class GeometryView {
-  static empty = 'Run to see depth, normals and mask here.'
   static width = 340
+
+  static get empty() {
+    return translated('Run to see depth, normals and mask here.')
+  }
 
   /** @param {import('./picture_view.js').PictureView} view */
   constructor(view) {
@@ -21,10 +23,10 @@ export class GeometryView {
     this.index = 0
     this.scene = null
     this.pending = 0
-    this.solid = button('3D', 'Depth as a surface that can be turned', () => this.toggle())
-    this.back = button('‹', 'The picture before', () => this.choose(this.index - 1))
+    this.solid = button('3D', translated('Depth as a surface that can be turned'), () => this.toggle())
+    this.back = button('‹', translated('The picture before'), () => this.choose(this.index - 1))
     this.number = document.createElement('span')
-    this.next = button('›', 'The next picture', () => this.choose(this.index + 1))
+    this.next = button('›', translated('The next picture'), () => this.choose(this.index + 1))
     view.bar.append(this.back, this.number, this.next, this.solid)
     view.stage.addEventListener('dblclick', () => this.reset())
     this.refresh()
@@ -60,11 +62,11 @@ export class GeometryView {
 
   open() {
     const shared = gpu()
-    if (!shared) return this.view.say(NO_WEBGL)
+    if (!shared) return this.view.say(translated('This browser has no WebGL 2: there is no 3D view.'))
     this.scene = new OrbitScene(shared, this.maps, this.maps.picture, () => this.schedule())
     this.view.resize(...SOLID_SIZE)
     this.view.marks()
-    this.view.say(HINT)
+    this.view.say(translated('drag turns, Shift moves, the wheel goes nearer, double click: back'))
     this.schedule()
     this.refresh()
   }
@@ -101,7 +103,7 @@ export class GeometryView {
     for (const element of [this.back, this.number, this.next]) element.style.display = several ? '' : 'none'
     this.number.textContent = several ? `${this.index + 1} / ${this.pictures.length}` : ''
     this.solid.style.display = this.maps?.depth ? '' : 'none'
-    this.solid.textContent = this.scene ? 'maps' : '3D'
+    this.solid.textContent = this.scene ? translated('maps') : '3D'
   }
 
   hover(point) {

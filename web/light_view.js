@@ -4,16 +4,17 @@ import { gpu } from './gl.js'
 import { anglesAt, depthBy, handleOf, lampOf, looksOf, otherLamps, radii } from './light.js'
 import { describe } from './maps.js'
 import { RelightScene } from './relight_scene.js'
+import { translated } from './words.js'
 
-const HINT = { directional: 'drag the light round the picture', point: 'drag the lamp; Shift or the wheel: its depth' }
 // A picture that takes longer, in milliseconds, is drawn coarsely while the light moves, and finely this long after.
 const SLOW = 25
 const REST = 150
-const NO_WEBGL = 'This browser has no WebGL 2: the light cannot be shown here. Run shows it.'
 
 /** What *Relight* shows on itself. */
 export class LightView {
-  static empty = 'Run once, then drag the light here.'
+  static get empty() {
+    return translated('Run once, then drag the light here.')
+  }
 
   /** @param {import('./picture_view.js').PictureView} view @param {import('./node_widgets.js').NodeWidgets} widgets */
   constructor(view, widgets) {
@@ -30,9 +31,9 @@ export class LightView {
     const shared = gpu()
     this.maps = maps
     this.view.showPixels(maps.picture, maps.width, maps.height)
-    if (!shared) return this.view.say(NO_WEBGL)
+    if (!shared) return this.view.say(translated('This browser has no WebGL 2: the light cannot be shown here. Run shows it.'))
     this.scene = new RelightScene(shared, maps, () => this.schedule())
-    this.view.say(HINT[this.kind] ?? '')
+    this.view.say(this.hint)
     this.draw()
     shared.isSlow ??= this.scene.timed(...this.lit(), this.view.canvas) > SLOW
   }
@@ -41,13 +42,18 @@ export class LightView {
     return this.widgets.values.light
   }
 
+  get hint() {
+    const hints = { directional: translated('drag the light round the picture'), point: translated('drag the lamp; Shift or the wheel: its depth') }
+    return hints[this.kind] ?? ''
+  }
+
   get names() {
     return this.kind === 'point' ? ['light_x', 'light_y', 'light_depth'] : ['azimuth', 'elevation']
   }
 
   grab(point, event) {
     const given = this.names.find(name => this.widgets.isLinked(name))
-    if (given) this.view.say(`${given} comes from another node`)
+    if (given) this.view.say(translated('{0} comes from another node', this.widgets.label(given)))
     if (!this.scene || given) return false
     this.start = { y: event.clientY, depth: this.widgets.values.light_depth }
     if (!event.shiftKey) this.drag(point, event)
@@ -63,7 +69,7 @@ export class LightView {
 
   hover(point) {
     if (!this.maps || this.view.dragging) return
-    this.view.say(point ? describe(this.maps, point.x, point.y) : HINT[this.kind] ?? '')
+    this.view.say(point ? describe(this.maps, point.x, point.y) : this.hint)
   }
 
   wheel(steps) {

@@ -1,5 +1,7 @@
 // Reads what nodes/live.py writes: a picture, and its normals and depth as numbers.
 
+import { translated } from './words.js'
+
 const SIGNATURE = [137, 80, 78, 71, 13, 10, 26, 10]
 const NAME = /^depth_normal_[0-9a-f]{32}\.png$/
 const STEPS = 65534
@@ -147,8 +149,8 @@ export function describe(maps, x, y) {
   const at = pixelAt(maps, x, y), words = []
   if (maps.depth) words.push(depthInWords(maps.depth[at], maps.payload.unit ?? maps.quantity))
   if (maps.normals) words.push(normalInWords(normalAt(maps, at)))
-  if (maps.bits && !(maps.bits[at] & COUNTS)) words.push('masked')
-  if (maps.bits && maps.bits[at] & SKY) words.push('sky')
+  if (maps.bits && !(maps.bits[at] & COUNTS)) words.push(translated('masked'))
+  if (maps.bits && maps.bits[at] & SKY) words.push(translated('sky'))
   return words.join(', ')
 }
 
@@ -165,14 +167,19 @@ export function normalAt(maps, at) {
 }
 
 function depthInWords(depth, quantity) {
-  if (Number.isNaN(depth)) return 'no depth'
+  if (Number.isNaN(depth)) return translated('no depth')
   const number = Number(depth.toPrecision(3))
-  return quantity === 'metric_depth' ? `${number} m` : `${quantity.replace('_', ' ')} ${number}`
+  return quantity === 'metric_depth' ? `${number} m` : `${translated(quantity.replace('_', ' '))} ${number}`
 }
 
 function normalInWords(normal) {
-  if (!normal) return 'no normal'
+  if (!normal) return translated('no normal')
   const degrees = radians => Math.round(radians * 180 / Math.PI)
   const aside = degrees(Math.atan2(normal[0], normal[2])), up = degrees(Math.asin(Math.max(-1, Math.min(1, normal[1]))))
-  return `faces ${Math.abs(aside)}° ${aside < 0 ? 'left' : 'right'}, ${Math.abs(up)}° ${up < 0 ? 'down' : 'up'}`
+  const [across, upright] = [Math.abs(aside), Math.abs(up)]
+  return translated(
+    'faces {0}, {1}',
+    aside < 0 ? translated('{0}° left', across) : translated('{0}° right', across),
+    up < 0 ? translated('{0}° down', upright) : translated('{0}° up', upright),
+  )
 }

@@ -1,6 +1,7 @@
 // Lists of models in ComfyUI's page: beside each, where it is, its size, what it gives and its licence. Graphs keep the bare names.
 
 import { app } from '../../scripts/app.js'
+import { translatedParts } from './words.js'
 
 const LABELS = 'depth_normal_labels'
 
@@ -19,7 +20,7 @@ function decorate(node, definition) {
   for (const [name, labels] of labelsOf(definition)) {
     const widget = node.widgets?.find(widget => widget.name === name)
     if (!widget) continue
-    widget.options.getOptionLabel = value => labels[value] ?? String(value ?? '')
+    widget.options.getOptionLabel = value => translatedParts(labels[value] ?? String(value ?? ''))
     // On the canvas the closed widget has room for its name and the choice alone; only the open list shows more.
     if ('_displayValue' in widget) Object.defineProperty(widget, '_displayValue', { configurable: true, get() { return String(this.value) } })
   }

@@ -40,6 +40,11 @@ export class NodeWidgets {
     this.changed()
   }
 
+  /** @param {string} name @returns {string} What the page calls it. */
+  label(name) {
+    return this.find(name)?.label || name
+  }
+
   find(name) {
     return (this.node.widgets ?? []).find(widget => widget.name === name)
   }

@@ -1,11 +1,17 @@
 // A picture on a node, with what is known of the place under the pointer.
 
 import { describe } from './maps.js'
+import { translated } from './words.js'
 
 /** What a node shows on itself that has a picture and nothing to set in it. */
 export class PlainView {
-  static empty = 'Run to see the picture here.'
-  static hint = ''
+  static get empty() {
+    return translated('Run to see the picture here.')
+  }
+
+  static get hint() {
+    return ''
+  }
 
   /** @param {import('./picture_view.js').PictureView} view */
   constructor(view) {

@@ -3,19 +3,25 @@
 import { outlined } from './light_view.js'
 import { button } from './picture_view.js'
 import { PlainView } from './plain_view.js'
+import { translated } from './words.js'
 
 const NONE = -1
 
 /** What a node shows on itself that starts from a point of its picture. */
 export class PointView extends PlainView {
-  static empty = 'Run once, then click a point here.'
-  static hint = 'click sets the point'
+  static get empty() {
+    return translated('Run once, then click a point here.')
+  }
+
+  static get hint() {
+    return translated('click sets the point')
+  }
 
   /** @param {import('./picture_view.js').PictureView} view @param {import('./node_widgets.js').NodeWidgets} widgets */
   constructor(view, widgets) {
     super(view)
     this.widgets = widgets
-    this.clear = button('×', 'Forget the point', () => widgets.set({ point_x: NONE, point_y: NONE }))
+    this.clear = button('×', translated('Forget the point'), () => widgets.set({ point_x: NONE, point_y: NONE }))
     this.clear.style.display = 'none'
     view.bar.append(this.clear)
   }

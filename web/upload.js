@@ -2,6 +2,7 @@
 
 import { api } from '../../scripts/api.js'
 import { app } from '../../scripts/app.js'
+import { translated } from './words.js'
 
 const UPLOAD = 'depth_normal_upload'
 const BUTTON = '$$depth_normal_upload'
@@ -16,7 +17,7 @@ function uploadOf(node) {
 const isOf = (file, extensions) => extensions.some(each => file.name.toLowerCase().endsWith(each))
 
 function warn(detail) {
-  app.extensionManager?.toast?.add({ severity: 'warn', summary: 'Depth & Normals', detail, life: 10000 })
+  app.extensionManager?.toast?.add({ severity: 'warn', summary: translated('Depth & Normals'), detail, life: 10000 })
 }
 
 /** @param {File} file @returns {Promise<string>} Its name in the input folder: another one where that was taken. */
@@ -25,7 +26,7 @@ async function send(file) {
   body.append('image', file)
   body.append('type', 'input')
   const answer = await api.fetchApi('/upload/image', { method: 'POST', body })
-  if (!answer.ok) throw new Error(`${file.name} was not uploaded: the server says ${answer.status} ${answer.statusText}`)
+  if (!answer.ok) throw new Error(translated('{0} was not uploaded: the server says {1}', file.name, `${answer.status} ${answer.statusText}`))
   const { name, subfolder } = await answer.json()
   return subfolder ? `${subfolder}/${name}` : name
 }
@@ -42,11 +43,13 @@ async function upload(node, list, extensions, files) {
   const widget = node.widgets.find(each => each.name === list)
   for (const file of files) {
     try {
-      if (!isOf(file, extensions)) throw new Error(`${file.name} was not uploaded: accepted are ${extensions.join(', ')}`)
+      if (!isOf(file, extensions)) throw new Error(translated('{0} was not uploaded: accepted are {1}', file.name, extensions.join(', ')))
       const name = await send(file)
       widget.options.values = await choices(node, list)
       if (!widget.options.values.includes(name)) {
-        throw new Error(`${name} holds no depth or normals that this node can read. A picture of depth goes through Load Image and Depth Image to Geometry.`)
+        throw new Error(translated(
+          '{0} holds no depth or normals that this node can read. A picture of depth goes through Load Image and Depth Image to Geometry.', name,
+        ))
       }
       widget.value = name
       widget.callback?.(name, app.canvas, node)
@@ -68,7 +71,7 @@ function addButton(node, take, extensions) {
   }
   document.body.append(input)
   const button = node.addWidget('button', BUTTON, '', () => input.click(), { serialize: false })
-  button.label = 'upload a file'
+  button.label = translated('upload a file')
   button.serialize = false
   const removed = node.onRemoved
   node.onRemoved = function (...values) {
@@ -83,6 +86,7 @@ app.registerExtension({
     const found = uploadOf(node)
     if (!found) return
     const [list, extensions] = found
+    node.widgets.find(each => each.name === list).options.getOptionLabel = value => translated(String(value ?? ''))
     const take = files => upload(node, list, extensions, files)
     addButton(node, take, extensions)
     node.onDragOver = event => [...(event.dataTransfer?.items ?? [])].some(item => item.kind === 'file')
