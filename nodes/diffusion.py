@@ -47,7 +47,7 @@ _NON_COMMERCIAL = "The weights' licence is CC BY-NC 4.0: not for commercial use.
 _LONG_SIDE = "Long side of the picture that the network sees. 0: 768, what it was trained with. The result has the picture's own size."
 _SQUARE_SIDE = "The network sees as many pixels as a square of this side, at the picture's aspect. 0: 1024, what it was trained with."
 _SIDES = {"marigold": _LONG_SIDE, "lotus": _LONG_SIDE, "lbm": _SQUARE_SIDE}
-_NOISE_SEED = "Of the noise. The same seed gives the same result; every picture of a batch gets the same noise."
+_NOISE_SEED = "Seed of the noise. The same seed gives the same result; every picture of a batch gets the same noise."
 
 
 def _seed_widget(tooltip: str) -> Widget:
@@ -73,7 +73,7 @@ def _lbm_widgets() -> dict[str, Any]:
     steps = "Passes through the network; it was trained for 1 to 4."
     return {
         "steps": count_widget(1, 1, MAX_STEPS, steps),
-        "seed": _seed_widget("Of the noise between steps; with 1 step it changes nothing."),
+        "seed": _seed_widget("Seed of the noise between steps; with 1 step it changes nothing."),
     }
 
 

@@ -36,7 +36,7 @@ class DsineNormalMap(NormalMapNode):
         """ComfyUI's description of the inputs."""
         fov = "Field of view of the picture's longer side in degrees, at most 175. 0: not known, taken as 60."
         iterations = "Passes in which neighbours correct each other's normals. DSINE was trained with 5."
-        camera = "correct: the true one. as the old node: with its mistakes (focal length, middle), for pictures like the old ones."
+        camera = "correct: the true camera. as the old node: with its mistakes (focal length, centre), for pictures as before."
         size = "Short side of the picture that the network sees; 0: the resolution, as in the old node. It was trained at about 480."
         before = {
             "fov": number_widget(DEFAULT_FOV, 0.0, OLD_MAX_FOV, 0.01, fov),

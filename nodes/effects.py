@@ -75,7 +75,7 @@ class DepthMask:
         return {
             "required": {},
             "optional": {
-                "geometry": geometry_input("Raw depth. Where it is given, the depth picture is not looked at."),
+                "geometry": geometry_input("Raw depth. Where it is given, the depth picture is ignored."),
                 "depth": depth_input("Without geometry: the depth."),
                 "image": image_input("The picture: the mask gets its size, and the node shows the mask on it."),
                 **choice_widgets(),
@@ -121,8 +121,8 @@ class ForegroundCutout:
     RETURN_TYPES: ClassVar = ("IMAGE", "MASK")
     RETURN_NAMES: ClassVar = ("cutout", "mask")
     OUTPUT_TOOLTIPS: ClassVar = (
-        "The thing with a transparent background (four channels): for Save Image, or to be laid on another picture.",
-        "How much of each pixel the thing covers.",
+        "The foreground on a transparent background (four channels): for Save Image, or to be laid on another picture.",
+        "How much of each pixel the foreground covers.",
     )
     SEARCH_ALIASES: ClassVar = ["remove background", "rembg", "cutout", "matting", "alpha", "transparent", "rgba", "foreground"]
 
@@ -137,11 +137,11 @@ class ForegroundCutout:
         return {
             "required": {"image": image_input("The picture to cut, or a batch. What is transparent in it stays so.")},
             "optional": {
-                "geometry": geometry_input("Raw depth, for where there is no mask. Where it is given, depth is not looked at."),
+                "geometry": geometry_input("Raw depth, for where there is no mask. Where it is given, depth is ignored."),
                 "depth": depth_input("Without geometry and mask: the depth."),
                 "mask": (
                     "MASK",
-                    {"tooltip": "What is cut out, any size, e.g. of Depth Mask; with it, unit to tolerance are not looked at."},
+                    {"tooltip": "What is cut out, any size, e.g. of Depth Mask; with it, unit to tolerance are ignored."},
                 ),
                 **choice_widgets(),
                 "edge": number_widget(0.6, 0.0, MAX_EDGE, 0.1, edge),
@@ -224,7 +224,7 @@ def choice_widgets() -> dict[str, Widget]:
     return {
         "unit": choice_widget(UNITS, unit),
         **number_widgets(_LIMITS),
-        **point_widgets("Click into the picture on the node: the mask is the connected surface there, and near and far are not looked at."),
+        **point_widgets("Click into the picture on the node: the mask is the connected surface there, and near and far are ignored."),
         "tolerance": number_widget(*_TOLERANCE),
     }
 

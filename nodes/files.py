@@ -73,7 +73,7 @@ class SaveGeometry:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         formats = "\n".join(f"{suffix.lstrip('.')}: {entry.description}" for suffix, entry in FORMATS.items())
-        picture = "What a GLB wears and a PLY is coloured with: the picture that the geometry was made of."
+        picture = "Texture of a GLB and colours of a PLY: the picture that the geometry was made of."
         geometry = "Raw depth, normals or both. Each picture of a batch goes to its own file, except in npz and in a mesh of one scene."
         return {
             "required": {"geometry": geometry_input(geometry)},

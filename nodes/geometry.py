@@ -284,10 +284,11 @@ class NormalsFromDepth:
             "depth. The last two know no camera."
         )
         edges = (
-            "Of plane fit. sharp: true or measured depth. soft: depth whose edges are ramps, as of most networks. auto: looks at the depth."
+            "For plane fit. sharp: true or measured depth. soft: depth whose edges are ramps, as of most networks. auto: looks at the "
+            "depth."
         )
-        a = "Of midas: how flat the surface looks; larger = flatter."
-        background = "Of midas: what is farther than this (0 = farthest, 1 = nearest) faces the viewer."
+        a = "For midas: how flat the surface looks; larger = flatter."
+        background = "For midas: what is farther than this (0 = farthest, 1 = nearest) faces the viewer."
         return {
             "required": {"geometry": geometry_input("Raw depth.")},
             "optional": {

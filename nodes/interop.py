@@ -18,7 +18,7 @@ DEPTH_QUANTITIES = (AUTO, Quantity.METRIC_DEPTH.value, Quantity.RELATIVE_DEPTH.v
 
 
 def _inputs() -> Inputs:
-    picture = "The picture that the geometry was made of: core's meshes wear it. Resized to the geometry's size."
+    picture = "The picture that the geometry was made of: texture for the meshes of ComfyUI's own nodes. Resized to the geometry's size."
     return {
         "required": {"geometry": geometry_input("Raw depth, normals or both."), "image": image_input(picture)},
         "optional": {"fov": fov_widget(), "near_far_ratio": near_far_ratio_widget()},

@@ -62,15 +62,21 @@ _LENS_NUMBERS = {
         0.1,
         "The opening of a real lens, for metric depth: 1.4 wide open, 16 almost all sharp. 0: blur says how much.",
     ),
-    "focal_length": (0.0, 0.0, 2000.0, 1.0, "Of the real lens, in millimetres. 0: what the camera's field of view means on that sensor."),
+    "focal_length": (
+        0.0,
+        0.0,
+        2000.0,
+        1.0,
+        "Focal length of the real lens in millimetres. 0: the one that gives the camera's field of view on that sensor.",
+    ),
     "sensor": (
         36.0,
         1.0,
         200.0,
         0.1,
-        "The longer side of the real camera's sensor in millimetres: 36 full frame, 23.5 APS-C, 9.8 a telephone.",
+        "The longer side of the real camera's sensor in millimetres: 36 full frame, 23.5 APS-C, 9.8 a phone.",
     ),
-    "rotation": (0.0, -360.0, 360.0, 1.0, "Of the blades, in degrees."),
+    "rotation": (0.0, -360.0, 360.0, 1.0, "Rotation of the blades in degrees."),
     "highlights": (
         1.0,
         0.0,
@@ -103,7 +109,7 @@ class Fog:
         return {
             "required": {"image": image_input("The picture, or a batch. Values above 1 (HDR) stay above 1 where they shine through.")},
             "optional": {
-                "geometry": geometry_input("Raw depth and the camera. Where it is given, depth is not looked at."),
+                "geometry": geometry_input("Raw depth and the camera. Where it is given, depth is ignored."),
                 "depth": depth_input("Where there is no geometry."),
                 "colour": colour_widget("Colour of the fog: #c4ccd4 morning, #d9b38c dust, #20242c night.", MORNING),
                 **number_widgets(_FOG_NUMBERS),
@@ -168,13 +174,13 @@ class DepthOfField:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        unit = "Of focus. percent: 0 the near end of the scene, 100 its far end, for any depth. metres: for metric depth."
-        blades = "Of the shutter: 5 to 9 make highlights polygons, 0 discs."
+        unit = "Unit of focus. percent: 0 the near end of the scene, 100 its far end, for any depth. metres: for metric depth."
+        blades = "Blades of the aperture: 5 to 9 make highlights polygons, 0 makes them discs."
         numbers = number_widgets(_LENS_NUMBERS)
         return {
             "required": {"image": image_input("The picture, or a batch. Values above 1 (HDR) count as brighter than white, and stay.")},
             "optional": {
-                "geometry": geometry_input("Raw depth; with its camera for an f-number. Where it is given, depth is not looked at."),
+                "geometry": geometry_input("Raw depth; with its camera for an f-number. Where it is given, depth is ignored."),
                 "depth": depth_input("Depth, for where there is no raw one."),
                 "focus": numbers["focus"],
                 "unit": choice_widget(UNITS, unit),

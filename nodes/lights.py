@@ -117,7 +117,7 @@ class Light:
         return {
             "required": {},
             "optional": {
-                "lights": (LIGHTS, {"tooltip": "Lamps of other Light nodes, which go on with this one."}),
+                "lights": (LIGHTS, {"tooltip": "Lamps of other Light nodes, handed on together with this one."}),
                 "light": kind_widget(),
                 "colour": lamp_colour_widget(),
                 **number_widgets({**PLACE_NUMBERS, **SIZE, **SHADOWS}),

@@ -66,7 +66,7 @@ class SeamlessGeometry:
         """ComfyUI's description of the inputs."""
         margin = "How much of the picture is put on at each border, as a share of its sides: what the model sees beyond the seam."
         even = (
-            "Takes the differences of light and colour out that the picture's opposite borders have. Things that are cut at a border stay "
+            "Takes out the differences of light and colour between the picture's opposite borders. Things that are cut at a border stay "
             "cut: the photograph itself should tile."
         )
         resolution = "Side of the network's input in pixels, for the picture with its margins, as in Estimate Geometry. 0: the model's own."

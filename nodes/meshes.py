@@ -60,7 +60,7 @@ class SaveMesh:
     NODE_ID = "DepthNormal_SaveMesh"
     DISPLAY_NAME = "Save Mesh"
     DESCRIPTION = (
-        "Writes depth as a mesh that wears the picture (GLB for browsers, Blender, game engines; PLY). Cut where one thing ends before "
+        "Writes depth as a mesh with the picture on it (GLB for browsers, Blender, game engines; PLY). Cut where one thing ends before "
         "another; floors stay whole to the horizon. Takes metric, relative depth and disparity."
     )
     CATEGORY, FUNCTION, OUTPUT_NODE = FILES, "execute", True
@@ -89,9 +89,11 @@ class SaveMesh:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         geometry = "Raw depth. Each picture of a batch becomes its own file, the views of one scene one file."
-        picture = "What the mesh wears: the picture that the geometry was made of, at any size. None: no colours."
+        picture = "The mesh's texture: the picture that the geometry was made of, at any size. None: no colours."
         formats = "glb: with the picture as texture. ply: with coloured points."
-        points = "Most points. Of larger maps every second, third, ... pixel is taken; the texture keeps its detail. 0: all pixels."
+        points = (
+            "At most so many points. Of larger maps every second, third, ... pixel is taken; the texture keeps its detail. 0: all pixels."
+        )
         jump = (
             "Share by which depth may differ from one pixel to the next, beyond what the plane of the surface there explains. "
             "Smaller: more cuts."
@@ -176,7 +178,7 @@ class SaveRelief:
         """ComfyUI's description of the inputs."""
         geometry = "Raw depth. Each picture of a batch becomes its own plate."
         raised = "What stands out of the plate. far: a mould."
-        points = "Most points of the upper side; larger maps are averaged. An STL takes 100 bytes a point."
+        points = "At most so many points on the upper side; larger maps are averaged. An STL takes 100 bytes a point."
         return {
             "required": {"geometry": geometry_input(geometry)},
             "optional": {

@@ -52,7 +52,7 @@ class RefineGeometry:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         strength = (
-            "What the picture's colours count beside the middle of the depth's own ramp. 0: the picture is not looked at. More than 1: for "
+            "How much the picture's colours count against the middle of the depth's own ramp. 0: the picture is ignored. More than 1: for "
             "clean pictures and very soft depth."
         )
         radius = "Half the width of the depth's soft edges in pixels of the picture. 0: measured, picture by picture."

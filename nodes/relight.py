@@ -104,14 +104,12 @@ class Relight:
                 "normal_map": image_input("Any normal map of the picture, any size. Without one, normals come from the depth."),
                 "normal_coding": coding_widget(coding),
                 "depth": depth_input("For cast shadows and point lights; and for normals where there is no normal map."),
-                "geometry": geometry_input(
-                    "Raw depth and normals of the picture. Where it is given, normal_map and depth are not looked at."
-                ),
+                "geometry": geometry_input("Raw depth and normals of the picture. Where it is given, normal_map and depth are ignored."),
                 "sky": choice_widget(SKIES, sky, advanced=True),
                 "lights": lights_input(),
                 "sky_mask": (
                     "MASK",
-                    {"tooltip": "White where the sky is: no shadow falls there, and it is lit evenly; sky is not looked at then."},
+                    {"tooltip": "White where the sky is: no shadow falls there, and it is lit evenly; sky is ignored then."},
                 ),
                 **number_widgets(SIZE),
                 "ambient_above": colour_widget(
@@ -212,7 +210,7 @@ class DepthParallax:
                 "frames": count_widget(24, 1, MAX_FRAMES, "How many frames one round has.", step=1),
                 **number_widgets(_MOVE_NUMBERS),
                 "depth": depth_input("Depth of the picture."),
-                "geometry": geometry_input("Raw depth of the picture, with its camera. Where it is given, depth is not looked at."),
+                "geometry": geometry_input("Raw depth of the picture, with its camera. Where it is given, depth is ignored."),
             },
         }
 

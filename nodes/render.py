@@ -80,10 +80,10 @@ class RenderDepth:
         as_disparity = (
             "Metric depth only: shows 1 / depth, which spends the grey levels on what is near, as ControlNet's depth models know it."
         )
-        colours = "Colours instead of grey; the last colour of the map is white's."
+        colours = "Colours instead of grey; the last colour of the map stands for white."
         low = "Percentile of the values shown (depth, or disparity where that is shown) at which the range begins: above 0 cuts outliers."
         high = "Percentile of the values shown at which the range ends: below 100 cuts outliers. ZoeDepth's picture: depth, 2 and 85."
-        ends = "Of fixed: one end of the range in the geometry's own unit (metres for metric depth)."
+        ends = "For fixed: one end of the range in the geometry's own unit (metres for metric depth)."
         return {
             "required": {"geometry": geometry_input("Raw depth.")},
             "optional": {

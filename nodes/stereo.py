@@ -23,7 +23,8 @@ _NUMBERS = {
         0.0,
         MAX_DIVERGENCE,
         0.1,
-        "How deep it looks: by how much the eyes' pictures of near and far part, in percent of the width. 2 is comfortable, 5 strong.",
+        "How deep it looks: by how much near and far things shift between the eyes' pictures, in percent of the width. 2 is comfortable, "
+        "5 strong.",
     ),
     "convergence": (
         0.5,
@@ -86,7 +87,7 @@ class Stereo:
                 "original": choice_widget(ORIGINALS, original),
                 "normalisation": choice_widget((PER_IMAGE, PER_CLIP), normalisation),
                 "depth": depth_input("Depth of the picture."),
-                "geometry": geometry_input("Raw depth of the picture. Where it is given, depth is not looked at."),
+                "geometry": geometry_input("Raw depth of the picture. Where it is given, depth is ignored."),
             },
         }
 

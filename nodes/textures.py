@@ -284,8 +284,10 @@ class AmbientOcclusion:
     @classmethod
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
-        radius = "How far things hide the sky, in pixels; from half of it on less and less. Joints of bricks 16, whole rooms 200."
-        directions = "How many directions are looked into: 8 is a draft, 32 smooth."
+        radius = (
+            "How far away things still hide the sky, in pixels; beyond half of that less and less. Joints of bricks 16, whole rooms 200."
+        )
+        directions = "How many directions are searched: 8 is a draft, 32 smooth."
         strength = "1: as it is. Above: darker, below: lighter; open places stay white."
         return {
             "required": {},

@@ -106,7 +106,7 @@ class VideoDepthAnythingProcess:
     def INPUT_TYPES(cls) -> Inputs:  # noqa: N802
         """ComfyUI's description of the inputs."""
         size = "Short side in pixels of the network's input, at most; longer frames than 16:9 are made smaller. 518: its authors' size."
-        limit = "Frames whose longer side is longer are made smaller first, and the depth is of that size. 0: never."
+        limit = "Frames whose longer side exceeds this are made smaller first, and the depth is of that size. 0: never."
         precision = "What the network computes in. fp16: half precision where the device is fast in it, else float32. fp32: float32."
         cuts = "Begins anew where the picture changes at once. Off: the whole batch is one shot, as in the old node."
         return {

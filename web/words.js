@@ -23,7 +23,7 @@ export const WORDS = {
   'Depth as a surface that can be turned': { zh: '以可旋转的表面显示深度', ja: '深度を回転できる面として表示' },
   'The picture before': { zh: '上一张图像', ja: '前の画像' },
   'The next picture': { zh: '下一张图像', ja: '次の画像' },
-  maps: { zh: '平面图', ja: 'マップ' },
+  maps: { zh: '贴图', ja: 'マップ' },
   'click sets the point': { zh: '点击取点', ja: 'クリックで点を設定' },
   'Forget the point': { zh: '清除取点', ja: '点を消去' },
   'no depth': { zh: '无深度', ja: '深度なし' },
