@@ -79,7 +79,10 @@ await start()
 report.chinese = await page.evaluate(type => {
   const node = window.LiteGraph.createNode(type)
   const labels = Object.fromEntries([...node.inputs, ...node.widgets].map(each => [each.name, each.localized_name ?? each.label]))
-  return { title: node.title, category: node.constructor.category, labels }
+  const said = window.LiteGraph.createNode('DepthNormal_LoadGeometry').widgets.map(widget => widget.label)
+  const search = window.app.extensionManager._p._s.get('nodeDef').nodeSearchService
+  const found = Object.fromEntries(['霧', '虚化', 'デプス'].map(word => [word, search.searchNode(word).map(each => each.name)]))
+  return { title: node.title, category: node.constructor.category, labels, said, found }
 }, helped)
 await fromFile(JSON.parse(fs.readFileSync(example, 'utf8')))
 report.chinese.help = await help(helped)

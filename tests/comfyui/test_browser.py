@@ -99,6 +99,13 @@ def test_the_page_speaks_chinese(seen):
     assert (ROOT / "web" / "docs" / HELPED / "zh.md").read_text(encoding="utf-8").splitlines()[2].split(" (")[0] in chinese["help"]
 
 
+def test_words_of_other_languages_find_nodes_and_scripts_speak_them(seen):
+    chinese = seen["chinese"]
+    assert "上传文件" in chinese["said"]
+    assert chinese["found"]["霧"] == ["DepthNormal_Fog"] and "DepthNormal_DepthOfField" in chinese["found"]["虚化"]
+    assert "DepthNormal_EstimateGeometry" in chinese["found"]["デプス"]
+
+
 def test_every_node_has_a_help_page_and_every_page_a_node():
     import depth_normal
 
