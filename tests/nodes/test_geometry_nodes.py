@@ -127,7 +127,7 @@ def test_the_model_node_lists_the_table_and_loads(midas_small):
 
 def test_the_widget_for_a_file_comes_after_those_that_graphs_have():
     inputs = LoadDepthNormalModel.INPUT_TYPES()
-    assert [*inputs["required"], *inputs["optional"]] == ["model", "precision", "weights"]
+    assert [*inputs["required"], *inputs["optional"]] == ["model", "precision", "weights", "runtime"]
     assert inputs["optional"]["weights"][0] == "STRING" and inputs["optional"]["weights"][1]["default"] == ""
 
 
