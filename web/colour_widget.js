@@ -15,7 +15,8 @@ function coloursOf(definition) {
 function exchange(node, name) {
   const at = node.widgets?.findIndex(widget => widget.name === name) ?? -1
   if (at < 0 || node.widgets[at].type === 'color') return
-  const text = node.widgets[at]
+  // Taken out first: a node grows with each widget that is put in.
+  const [text] = node.widgets.splice(at, 1)
   const picker = node.addWidget('color', name, text.value, text.callback ?? (() => {}), { ...text.options, serialize: true })
   for (const key of ['label', 'tooltip', 'advanced']) if (text[key] !== undefined) picker[key] = text[key]
   // The browser's own picker knows six digits alone, and takes anything else for black.
@@ -27,7 +28,7 @@ function exchange(node, name) {
     }
   }
   node.widgets.splice(node.widgets.indexOf(picker), 1)
-  node.widgets.splice(at, 1, picker)
+  node.widgets.splice(at, 0, picker)
 }
 
 app.registerExtension({

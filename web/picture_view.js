@@ -48,8 +48,8 @@ export class PictureView {
     this.bar.append(this.line)
     this.stage.append(this.canvas, this.overlay, this.empty)
     this.root.append(this.stage, this.bar)
-    this.width = this.height = 0
     this.dragging = false
+    this.resize(0, 0)
     this.listen()
   }
 
@@ -59,6 +59,8 @@ export class PictureView {
     this.width = width
     this.height = height
     this.empty.style.display = width ? 'none' : 'flex'
+    // Without a picture its place is for the words alone.
+    this.bar.style.display = width ? 'flex' : 'none'
     this.root.style.minHeight = `${width ? SHOWN_HEIGHT : EMPTY_HEIGHT}px`
   }
 

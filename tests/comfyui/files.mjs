@@ -30,11 +30,19 @@ export async function seenOfFiles(page, folder, shoot) {
   await toast.first().waitFor()
   report.after = await page.evaluate(() => [window.fileOf().value, ...window.fileOf().options.values])
 
+  // Before a run the node says what will be there, in whole.
+  report.empty = await page.evaluate(async () => {
+    window.saver = window.add('DepthNormal_SaveGeometry', 480, 120)
+    const { empty } = window.saver.widgets.find(widget => widget.name === '$$depth_normal').element.depthNormal.view
+    for (let i = 0; i < 50 && !empty.clientHeight; i++) await window.rest()
+    return [empty.textContent, empty.clientHeight, empty.scrollHeight]
+  })
+
   // What is saved is shown with its place.
   await page.evaluate(() => {
-    const saver = window.add('DepthNormal_SaveGeometry', 480, 120)
+    const { saver } = window
     window.loader.connect(0, saver, 0)
-    Object.assign(window, { saver, finished: false })
+    window.finished = false
     saver.widgets.find(widget => widget.name === 'filename_prefix').value = 'shown/%width%x%height%_%Load Geometry.axes%'
     window.app.api.addEventListener('execution_success', () => { window.finished = true }, { once: true })
     return window.app.queuePrompt(0)
@@ -52,13 +60,13 @@ export async function seenOfFiles(page, folder, shoot) {
     const shown = () => node.widgets.filter(each => !each.hidden && !each.options.hidden).map(each => each.name).filter(name => !name.startsWith('$$'))
     const rest = () => new Promise(done => setTimeout(done, 400))
     await rest()
-    const far = shown(), height = node.size[1]
+    const far = shown(), height = node.size[1], spare = height - node.computeSize()[1]
     widget('light_x').value = 0.7
     widget('light').value = 'point'
     await rest()
     const near = shown(), saved = node.serialize().widgets_values
     const sent = Object.values((await window.app.graphToPrompt()).output)[0].inputs
-    return { far, near, saved, sent, taller: node.size[1] - height, kind: widget('colour').type, at: node.widgets.indexOf(widget('colour')) }
+    return { far, near, saved, sent, spare, taller: node.size[1] - height, kind: widget('colour').type, at: node.widgets.indexOf(widget('colour')) }
   })
   await page.waitForTimeout(300)
   report.rows = await page.evaluate(() => document.querySelector('[data-node-id]')?.innerText ?? '')

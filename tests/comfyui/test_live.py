@@ -127,6 +127,11 @@ def test_a_file_is_uploaded_and_one_that_holds_nothing_is_not_chosen(seen):
     assert files["dropped"] and files["after"][0] == "depth.npz" and "photo.png" not in files["after"]
 
 
+def test_a_new_node_says_whole_what_will_be_there(seen):
+    words, height, needed = seen["files"]["empty"]
+    assert words.startswith("Run to see") and 15 <= needed <= height
+
+
 def test_what_was_saved_is_shown_with_its_place(seen):
     width, height, line = seen["files"]["saved"]
     assert (width, height) == (32, 24) and re.match(r"shown/32x24_auto_\d{5}\.exr: metric depth 1 to 2 m", line)
@@ -139,6 +144,7 @@ def test_a_lamp_shows_what_its_kind_has_and_keeps_the_rest(seen):
     assert lamp["saved"] == ["point", "#ffffff", 135, 40, 0.7, 0.25, 0.6, 1, 0, 0.5]
     assert {name: lamp["sent"][name] for name in (*angles, *place)} == dict(zip((*angles, *place), lamp["saved"][2:7], strict=True))
     assert (lamp["kind"], lamp["at"]) == ("color", 1) and 0 <= lamp["taller"] < 60
+    assert lamp["spare"] == 0, "a new node is no taller than it needs"
     rows = seen["files"]["rows"]
     assert not rows or ("light_x" in rows and "azimuth" not in rows), "Nodes 2.0"
 
