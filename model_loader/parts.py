@@ -17,7 +17,9 @@ def joined(parts: Iterable[Estimate], total: int, device: torch.device) -> Estim
     done = 0
     for part in parts:
         if part.batch == total:
-            return part.to(device)
+            # On to the end of `parts` all the same: there it is told that the last picture is done.
+            whole = part.to(device)
+            continue
         if whole is None:
             whole = replace(part, **{name: value.new_empty((total, *value.shape[1:]), device=device) for name, value in part.maps.items()})
         for name, value in part.maps.items():

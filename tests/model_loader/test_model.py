@@ -308,6 +308,12 @@ def test_progress_counts_pictures(load, room_for, family, monkeypatch):
     assert steps == [(2, 5), (4, 5), (5, 5)]
 
 
+def test_progress_of_what_is_done_at_once_comes_to_its_end(load):
+    steps = []
+    load().estimate(pictures(2), 32, progress=lambda *step: steps.append(step))
+    assert steps[-1] == (2, 2)
+
+
 def test_an_interruption_stops_between_parts(load, family, monkeypatch):
     class Stop(BaseException):
         pass
