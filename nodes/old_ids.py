@@ -38,6 +38,9 @@ OWN_IDS = {
     "VideoDepthAnythingSaveEXR": "DepthNormal_VideoDepthAnythingSaveEXR",
 }
 
+OWN_INPUTS = {"DepthNormal_LBMNormals": {"depth": "geometry"}}
+"""Inputs that earlier versions of this pack called otherwise: {node: {earlier: now}}."""
+
 WITHOUT_TWIN = ("AIO_Preprocessor",)
 """What chooses among old nodes by their ids has no use under another."""
 
@@ -90,11 +93,18 @@ async def announce() -> None:
 
 
 def with_own_ids(posted: dict[str, Any]) -> dict[str, Any]:
-    """A script's prompt with this pack's nodes in the place of old ids that nobody serves. ComfyUI itself would need every input named."""
+    """A prompt with this pack's nodes in the place of old ids that nobody serves, and with the names that inputs have now.
+
+    ComfyUI itself would need every input named, and hands an unknown one that is linked to the node.
+    """
     for node in posted["prompt"].values() if isinstance(posted.get("prompt"), dict) else ():
         old_id = node.get("class_type") if isinstance(node, dict) else None
         if old_id in OWN_IDS and not has_node(old_id):
             node["class_type"] = OWN_IDS[old_id]
+        inputs = node.get("inputs") if isinstance(node, dict) else None
+        for earlier, now in OWN_INPUTS.get(old_id or "", {}).items() if isinstance(inputs, dict) else ():
+            if earlier in inputs:
+                inputs.setdefault(now, inputs.pop(earlier))
     return posted
 
 

@@ -14,6 +14,9 @@ const packs = new Set()
 /** What the server offers in the place of which id. */
 let offered = {}
 
+/** Inputs that earlier versions of this pack called otherwise. */
+const OWN_INPUTS = { DepthNormal_LBMNormals: { depth: 'geometry' } }
+
 const isOldId = node => packs.has(node.python_module) && !node.name.startsWith(OWN) && !WITHOUT_TWIN.has(node.name)
 
 app.registerExtension({
@@ -28,6 +31,12 @@ app.registerExtension({
   }],
   beforeRegisterNodeDef(_type, node) {
     if (node.name.startsWith(OWN)) packs.add(node.python_module)
+  },
+  beforeConfigureGraph(graph) {
+    const graphs = [graph, ...(graph?.definitions?.subgraphs ?? [])]
+    for (const { type, inputs } of graphs.flatMap(each => each?.nodes ?? [])) {
+      for (const input of inputs ?? []) input.name = OWN_INPUTS[type]?.[input.name] ?? input.name
+    }
   },
   getNodeMenuItems(node) {
     const own = offered[node.comfyClass]?.map(each => each.new_node_id).find(id => id.startsWith(OWN))

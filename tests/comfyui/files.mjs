@@ -56,11 +56,12 @@ export async function seenOfFiles(page, folder, shoot) {
   // A lamp shows the widgets of its kind, keeps all values, and sends them all; its colour is picked.
   report.lamp = await page.evaluate(async () => {
     window.app.graph.clear()
+    const other = window.LiteGraph.createNode('DepthNormal_Light'), spare = other.size[1] - other.computeSize()[1]
     const node = window.add('DepthNormal_Light', 80, 120), widget = name => node.widgets.find(each => each.name === name)
     const shown = () => node.widgets.filter(each => !each.hidden && !each.options.hidden).map(each => each.name).filter(name => !name.startsWith('$$'))
     const rest = () => new Promise(done => setTimeout(done, 400))
     await rest()
-    const far = shown(), height = node.size[1], spare = height - node.computeSize()[1]
+    const far = shown(), height = node.size[1]
     widget('light_x').value = 0.7
     widget('light').value = 'point'
     await rest()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from depth_normal.nodes.old_ids import OWN_IDS
+from depth_normal.nodes.old_ids import OWN_IDS, OWN_INPUTS
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
@@ -18,7 +18,13 @@ pytestmark = [pytest.mark.comfyui, pytest.mark.browser]
 
 
 def as_before(text: str) -> str:
-    """A graph as the pack saved it before it had ids and a type of its own."""
+    """A graph as the pack saved it before it had ids and a type of its own, and inputs the names that they have now."""
+    graph = json.loads(text)
+    for node in graph["nodes"]:
+        earlier = {now: before for before, now in OWN_INPUTS.get(node["type"], {}).items()}
+        for each in node.get("inputs", []):
+            each["name"] = earlier.get(each["name"], each["name"])
+    text = json.dumps(graph)
     for old, own in OWN_IDS.items():
         text = text.replace(f'"{own}"', f'"{old}"')
     return text.replace('"DEPTH_NORMAL_GEOMETRY"', '"GEOMETRY"')
@@ -54,6 +60,8 @@ def test_a_graph_of_before_opens_with_all_its_links_and_nothing_calls_it_old(see
     assert opened["links"] == len(saved["links"]) and "GEOMETRY" not in opened["types"]
     prompt = opened["prompt"]
     linked = {(str(link[3]), str(link[1]), link[2]) for link in saved["links"] if str(link[3]) in prompt}
+    for each in prompt.values():
+        assert not {*OWN_INPUTS.get(each["class_type"], {})} & {*each["inputs"]}
     assert linked == {(node, *value) for node, each in prompt.items() for value in each["inputs"].values() if isinstance(value, list)}
 
 

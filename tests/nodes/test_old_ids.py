@@ -120,3 +120,11 @@ def test_a_script_that_names_what_nobody_serves_runs_with_the_own_node(monkeypat
     assert given == ["BAE-NormalMapPreprocessor", "DepthNormal_ZoeDepthMap", "LoadImage"]
     for odd in ({}, {"prompt": None}, {"prompt": {"1": None, "2": {}}}):
         assert old_ids.with_own_ids(odd) is odd
+
+
+def test_inputs_that_had_another_name_are_given_by_it():
+    posted = {"prompt": {"3": {"class_type": "DepthNormal_LBMNormals", "inputs": {"image": ["1", 0], "depth": ["2", 1]}}}}
+    assert old_ids.with_own_ids(posted)["prompt"]["3"]["inputs"] == {"image": ["1", 0], "geometry": ["2", 1]}
+    for node, names in old_ids.OWN_INPUTS.items():
+        known = {name for group in NODE_CLASS_MAPPINGS[node].INPUT_TYPES().values() for name in group}
+        assert not known & set(names) and set(names.values()) <= known
