@@ -98,13 +98,14 @@ def with_own_ids(posted: dict[str, Any]) -> dict[str, Any]:
     ComfyUI itself would need every input named, and hands an unknown one that is linked to the node.
     """
     for node in posted["prompt"].values() if isinstance(posted.get("prompt"), dict) else ():
-        old_id = node.get("class_type") if isinstance(node, dict) else None
+        if not isinstance(node, dict):
+            continue
+        old_id, inputs = node.get("class_type"), node.get("inputs")
         if old_id in OWN_IDS and not has_node(old_id):
             node["class_type"] = OWN_IDS[old_id]
-        inputs = node.get("inputs") if isinstance(node, dict) else None
-        for earlier, now in OWN_INPUTS.get(old_id or "", {}).items() if isinstance(inputs, dict) else ():
-            if earlier in inputs:
-                inputs.setdefault(now, inputs.pop(earlier))
+        if old_id in OWN_INPUTS and isinstance(inputs, dict):
+            for earlier in OWN_INPUTS[old_id].keys() & inputs:
+                inputs.setdefault(OWN_INPUTS[old_id][earlier], inputs.pop(earlier))
     return posted
 
 
