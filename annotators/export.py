@@ -78,7 +78,7 @@ def check_onnx() -> None:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise ImportError(f"writing ONNX needs the packages onnx and onnxscript ({error}): pip install onnx onnxscript") from error
+        raise ImportError(f"writing ONNX needs packages ({error}): pip install onnx onnxscript onnxruntime") from error
 
 
 def _free(graph: Graph) -> dict[int, Any]:

@@ -7,7 +7,6 @@ they are first asked for: what only reads the table need not wait for it.
 from __future__ import annotations
 
 import difflib
-import textwrap
 from collections import UserDict
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -82,8 +81,7 @@ def find_spec(model_id: str) -> ModelSpec:
     if model_id not in MODELS:
         close = difflib.get_close_matches(model_id, MODELS, 2, 0.5)
         meant = f"; did you mean {' or '.join(close)}?" if close else ""
-        known = textwrap.fill(", ".join(MODELS), 100, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
-        raise ValueError(f"unknown model {model_id!r}{meant}\nKnown models:\n{known}")
+        raise ValueError(f"unknown model {model_id!r}{meant or '.'} Known models: {', '.join(MODELS)}")
     return MODELS[model_id]
 
 

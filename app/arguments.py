@@ -92,6 +92,7 @@ def add_device(parser: argparse._ActionsContainer) -> None:
 def add_runtime(parser: argparse._ActionsContainer, *more: str) -> None:
     """Adds --runtime, with more choices than the usual ones."""
     runtime = "what runs the network: torch (the default), or one of docs/runtimes.md, which is built once and left for torch if it fails"
+    runtime += "; all: every one that is here, beside torch" * ("all" in more)
     parser.add_argument("--runtime", default=RUNTIME_CHOICES[0], choices=(*RUNTIME_CHOICES, *more), help=runtime)
 
 

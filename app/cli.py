@@ -73,7 +73,10 @@ EXAMPLES = {
         "depth-normal export tiny tiny.onnx",
         "depth-normal export depth-anything-v2-small small.onnx --dtype float16 --size 686x518",
     ),
-    "bench": ("depth-normal bench --model tiny                                   # without a download",),
+    "bench": (
+        "depth-normal bench --model tiny                                  # without a download",
+        "depth-normal bench --model tiny --runtime all                    # every runtime that is here; torch.compile takes minutes",
+    ),
     "verify": (
         "depth-normal verify                                              # the models whose files are here",
         "depth-normal verify moge-2-vits-normal --device cuda             # downloads it if need be",

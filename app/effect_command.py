@@ -31,7 +31,7 @@ def add_effect(parser: argparse.ArgumentParser) -> None:
     ):
         added = effects.add_parser(name, help=task, description=f"Make {task}.")
         add_scene(added, several=True)
-        add_result(added, extensions)
+        add_result(added, extensions, several=True)
         add(added.add_argument_group("the effect"))
         added.set_defaults(parser=added, run=over_pictures(_effect))
 

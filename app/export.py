@@ -106,12 +106,12 @@ def check_graph(model_id: str) -> None:
     """Refuses a model whose network is not one graph, before it is downloaded.
 
     Raises:
-        ValueError: It is not; the message says why, and names the models that are.
+        ValueError: It is not; the message says why, and names all that are none.
     """
     spec = find_spec(model_id)
     if why := FAMILIES[spec.family].why_no_graph(spec):
-        able = ", ".join(each.id for each in MODELS.values() if not FAMILIES[each.family].why_no_graph(each))
-        raise ValueError(f"{spec.id} cannot be exported: {why}. Models that can: {able}")
+        unable = ", ".join(each.id for each in MODELS.values() if FAMILIES[each.family].why_no_graph(each))
+        raise ValueError(f"{spec.id} cannot be exported: {why}. All models can but these: {unable}")
 
 
 def export_model(

@@ -50,7 +50,7 @@ class _OfLamp(argparse.Action):
 def add_relight(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `relight`."""
     add_scene(parser, several=True)
-    add_result(parser)
+    add_result(parser, several=True)
     lamps = parser.add_argument_group("lamps, each with what follows it; without any, one from the left above")
     light = "a lamp as far as the sun: 0 right, 90 above, 180 left; then 0 grazing to 90 from the viewer (--light=-30,10 where a - begins)"
     lamps.add_argument("--light", action=_AddLamp, metavar="AZIMUTH,ELEVATION", help=light)

@@ -50,6 +50,8 @@ def add_scene(parser: argparse.ArgumentParser, several: bool = False) -> None:
     if several:
         sources = "the picture; or several, folders, patterns, @list.txt, -: then --out is a folder, and depth comes from a model"
         parser.add_argument("pictures", nargs="+", metavar="PICTURE", help=sources)
+        recursive = "look into folders in folders too; the tree is kept below --out"
+        parser.add_argument("--recursive", action="store_true", help=recursive)
     else:
         parser.add_argument("picture", type=Path, metavar="PICTURE", help="the picture, as `estimate` takes it")
     group = parser.add_argument_group("where depth and normals come from: files, or else a model")
@@ -67,9 +69,10 @@ def add_scene(parser: argparse.ArgumentParser, several: bool = False) -> None:
     add_device(group)
 
 
-def add_result(parser: argparse.ArgumentParser, extensions: Sequence[str] = PICTURES) -> None:
+def add_result(parser: argparse.ArgumentParser, extensions: Sequence[str] = PICTURES, several: bool = False) -> None:
     """Adds --out and --overwrite; `check_result` and `result_path` take them."""
-    parser.add_argument("--out", required=True, type=Path, metavar="FILE", help=f"the result: {', '.join(extensions)}")
+    result = f"the result: {', '.join(extensions)}{'; of several pictures, a folder' * several}"
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE", help=result)
     parser.add_argument("--overwrite", action="store_true", help="replace a file that is there already")
     parser.set_defaults(extensions=tuple(extensions))
 

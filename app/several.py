@@ -31,7 +31,7 @@ def over_pictures(run: Run) -> Run:
         if len(named) == 1 and _is_file_name(named[0]):
             return run(_for(arguments, Path(named[0]), arguments.out))
         _check(arguments)
-        sources, problems = find_pictures(named, out=arguments.out)
+        sources, problems = find_pictures(named, recursive=arguments.recursive, out=arguments.out)
         for problem in problems:
             complain(problem)
         if sources:

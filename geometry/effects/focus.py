@@ -97,7 +97,7 @@ def _check_f_number(depths: Depths) -> None:
     try:
         check_metric(depths)
     except ValueError as error:
-        raise ValueError("an f-number needs depth in metres, and this depth has none: give blur in percent (f_number 0) instead") from error
+        raise ValueError("an f-number needs depth in metres, and this depth has none: give the blur in percent instead") from error
 
 
 def _scale_of_lens(estimate: Estimate, focus: Focus, distance: float, side: int) -> float:

@@ -292,7 +292,7 @@ def checked_file(path: str | os.PathLike[str]) -> Path:
     try:
         size = path.stat().st_size
         if not path.is_file():
-            raise FileFormatError(f"{path}: not a file")
+            raise FileFormatError(f"{path}: not a file" + "; it is a folder: name one of its files" * path.is_dir())
         path.open("rb").close()
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: there is no such file") from error

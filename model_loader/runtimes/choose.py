@@ -59,7 +59,9 @@ def usable_runtime(runtime: str, spec: ModelSpec, device: torch.device) -> str:
 def _missing(runtime: str) -> str | None:
     """What a runtime lacks here, in words."""
     missing = [name for name in _PACKAGES.get(runtime, ()) if find_spec(name) is None]
-    return f"{' and '.join(missing)} is not installed (pip install 'depth-normal[{runtime}]')" if missing else None
+    if not missing:
+        return None
+    return f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed (pip install {' '.join(missing)})"
 
 
 def dtype_for(runtime: str, asked: str, of_torch: Callable[[], torch.dtype], device: torch.device) -> torch.dtype:

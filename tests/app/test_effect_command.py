@@ -84,6 +84,11 @@ def test_several_pictures_go_to_a_folder(tmp_path, capsys):
         main(["effect", "mask", str(tmp_path / "in"), "--model", "tiny", "--size", "32", "--out", str(tmp_path / "masks")]) == SOME_FAILED
     )
     assert sorted(path.suffix for path in (tmp_path / "masks").rglob("*.*")) == [".png", ".png"]
+    (tmp_path / "in" / "sub").mkdir()
+    (tmp_path / "c.png").rename(tmp_path / "in" / "sub" / "c.png")
+    assert main([*words[:2], str(tmp_path / "in"), *words[4:], "--recursive", "--out", str(tmp_path / "tree")]) == SOME_FAILED
+    assert {path.relative_to(tmp_path / "tree").as_posix() for path in (tmp_path / "tree").rglob("*.*")} == {"a.png", "b.jpg", "sub/c.png"}
+    (tmp_path / "in" / "sub" / "c.png").rename(tmp_path / "c.png")
     for options, message in (
         (("--out", str(tmp_path / "one.png")), "several pictures are named; give --out a folder"),
         (("--out", str(tmp_path / "d"), "--depth", str(tmp_path / "c.png")), "c.png is of one picture, and several are named"),

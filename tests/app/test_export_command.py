@@ -125,6 +125,7 @@ def test_weights_beside_the_file_come_and_go_with_it(tmp_path):
         (["lbm-normals", "a.onnx"], "VAE"),
         (["tiny", "a.bin"], ".onnx"),
         (["nothing", "a.onnx"], "unknown model"),
+        (["leres-boost", "a.onnx"], "All models can but these: "),
         (["tiny", "a.onnx", "--size", "100x96"], "multiples of 32"),
     ],
 )

@@ -36,6 +36,20 @@ def test_the_readme_names_every_workflow_once():
     assert sorted(named) == sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
 
 
+def test_the_readme_leads_to_every_page():
+    text = "".join((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md"))
+    assert [page.name for page in PAGES[1:] if f"](docs/{page.name}" not in text] == []
+
+
+def test_no_page_keeps_both_sides_of_a_merge():
+    pages = [
+        path
+        for folder in (".", "docs", "web/docs", "training", "blender")
+        for path in (ROOT / folder).glob("**/*.md" if folder != "." else "*.md")
+    ]
+    assert [page.name for page in pages if re.search(r"^(<{7} |={7}$|>{7} )", page.read_text(encoding="utf-8"), re.M)] == []
+
+
 def test_what_the_page_of_textures_shows_runs(tmp_path):
     page = (ROOT / "docs" / "textures.md").read_text(encoding="utf-8")
     (tmp_path / "page.py").write_text("\n".join(re.findall(r"```python\n(.*?)```", page, re.S)), encoding="utf-8")
