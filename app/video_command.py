@@ -157,7 +157,7 @@ def _make(model: Model, task: FilmTask, film: Film, pieces: Pieces) -> int:
             else:
                 pieces.remove()
             raise
-    say(shown(f"{task.source}: {', '.join(map(str, result.files))} ({result.frames} frames)"))
+    say(shown(f"{task.source}: {', '.join(map(str, result.files))} ({result.frames} frame{'s' * (result.frames != 1)})"))
     if result.problem is None:
         return DONE
     complain(f"{result.problem}. The {result.frames} frames before that are kept")
