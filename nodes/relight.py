@@ -118,7 +118,7 @@ class Relight:
                 "ambient_below": colour_widget("Colour of the ambient light from below, such as #8a7a5c over sand.", WHITE),
                 **number_widgets(_EXPOSURE),
                 "roll_off": switch_widget(
-                    True, "What is lit brighter than white nears it softly and keeps its hue; off: it is clipped.", advanced=True
+                    True, "What is lit brighter than white nears it softly and grows paler, as on film; off: it is clipped.", advanced=True
                 ),
             },
         }

@@ -160,7 +160,7 @@ vec3 rolledOff(vec3 lit, vec3 base) {
   float most = largest(lit), least = -largest(-lit), knee = clamp(largest(base), 0.6, 1.0);
   float high = shoulder(most, knee), span = most - least;
   float slope = span > 1e-6 * most ? (high - shoulder(least, knee)) / max(span, 1e-12) : 1.0;
-  return high + (lit - most) * slope;
+  return 0.5 * (high + (lit - most) * slope + vec3(shoulder(lit.r, knee), shoulder(lit.g, knee), shoulder(lit.b, knee)));
 }
 
 // The shadows' map at this pixel: of the four values around it, those of the same surface.

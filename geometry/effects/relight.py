@@ -157,15 +157,16 @@ def _shaded(
 
 
 def roll_off(lit: Tensor, base: Tensor) -> Tensor:
-    """Keeps what is lit brighter than white below white; its hue stays, its colour grows paler, as on film.
+    """Keeps what is lit brighter than white below white; its colour grows paler, as on film, and orange stays orange.
 
     With k = max(0.6, the largest channel of `base`), at most 1, and
 
         f(x) = x                                               up to k
              = k + (x - k) (1 - k) / ((1 - k) + (x - k))       beyond: smooth at k, growing forever, below 1
 
-    the largest channel M becomes f(M) and the smallest m becomes f(m); a channel c between becomes
-    f(m) + (c - m) (f(M) - f(m)) / (M - m), which is as far between them as it was: the hue of HSV.
+    the largest channel M becomes f(M) and the smallest m becomes f(m); a channel c between becomes the mean of f(c), by which bright
+    orange turns yellow, as on film and in Blender's Filmic, and of f(m) + (c - m) (f(M) - f(m)) / (M - m), which is as far between them
+    as it was, by which it turns pink, as in Blender's AgX. `benchmarks/roll_off.py` measures it between both.
 
     Args:
         lit: (B, 3, H, W) linear light, 0 or more.
@@ -184,7 +185,7 @@ def roll_off(lit: Tensor, base: Tensor) -> Tensor:
     span = largest - smallest
     # A span of almost nothing is grey: all channels are the largest one.
     slope = torch.where(span > 1e-6 * largest, (high - low) / span.clamp(min=1e-12), 1.0)
-    return high + (lit - largest) * slope
+    return (high + (lit - largest) * slope + _shoulder(lit, knee, room)) / 2
 
 
 def _shoulder(light: Tensor, knee: Tensor, room: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 
 from depth_normal.geometry.camera import intrinsics_from_focal_length
 from depth_normal.geometry.effects.lights import Light, LightPlan, light_direction, light_position
-from depth_normal.geometry.effects.relight import relight, roll_off
+from depth_normal.geometry.effects.relight import _shoulder, relight, roll_off
 from depth_normal.geometry.effects.shadows import cast_shadow
 from depth_normal.geometry.srgb import colour_to_linear, linear_to_srgb, srgb_to_linear
 
@@ -210,14 +210,16 @@ def test_ambient_light_comes_from_two_sides(up, share):
     assert np.abs(to_linear(lit[0, :, 0, 0].numpy()) - expected).max() < 1e-5
 
 
-def test_what_is_rolled_off_rises_stays_below_white_and_keeps_its_hue():
+def test_what_is_rolled_off_rises_stays_below_white_and_turns_neither_pink_nor_yellow():
     lit = torch.linspace(0, 50, 20001, dtype=torch.float64).view(1, 1, -1, 1) * torch.tensor((1.0, 0.5, 0.25)).view(1, 3, 1, 1)
     rolled = roll_off(lit, torch.full_like(lit, 0.3))
     assert (rolled - lit)[..., :240, :].abs().max() < 1e-12, "up to 0.6 nothing changes"
     brightest = rolled[0, 0, :, 0]
     assert (brightest.diff() > 0).all() and brightest.max() < 1
     red, green, blue = rolled[0, :, 1:, 0]
-    assert ((green - blue) / (red - blue) - 1 / 3).abs().max() < 1e-6, "the hue"
+    knee = torch.tensor(0.6, dtype=lit.dtype)
+    film, kept = _shoulder(lit, knee, 1 - knee)[0, 1, 1:, 0], blue + (red - blue) / 3
+    assert ((green - (film + kept) / 2).abs() < 1e-9).all() and (film > kept - 1e-9).all(), "between film's yellow and the pink of its own hue"
     assert (rolled.diff(dim=2) > 0).all(), "no channel is flat"
     slopes = brightest.diff() / lit[0, 0, :, 0].diff()
     assert (slopes.diff().abs() < 0.02).all(), "smooth at the knee"
