@@ -13,9 +13,9 @@ from ..conventions import blend_normals
 from ..estimate import Estimate
 from .curvature import CurvatureMaps, curvature_maps, mean_curvature
 from .detail import detail_normals, photo_normals
-from .height import FREE, height_to_image, normals_to_height
+from .height import FREE, SEAMLESS, height_to_image, normals_to_height, normals_to_slopes, slopes_to_normals
 from .occlusion import height_to_occlusion
-from .slopes import CENTRAL
+from .slopes import CENTRAL, slopes_of
 
 NORMALS, PHOTO, BOTH = DETAILS = ("normals", "photo", "both")
 """Where fine relief comes from: the model's normals, light and dark of the photograph, or both, one laid on the other."""
@@ -56,7 +56,7 @@ class PbrMaps(NamedTuple):
     height_range: Tensor
     """Pixels between black and white, ()."""
     normals: Tensor
-    """(B, 3, H, W) unit vectors, OPENGL axes."""
+    """(B, 3, H, W) unit vectors, OPENGL axes; integrated they give the height."""
     occlusion: Tensor
     """(B, 1, H, W), 1 = open."""
     bend: CurvatureMaps
@@ -112,12 +112,20 @@ def pbr_maps(normals: Tensor, options: PbrOptions) -> PbrMaps:
         options: What is asked.
     """
     radius = options.radius_for(*normals.shape[-2:])
-    height = normals_to_height(normals, borders=options.borders, level=True, flatten=2 * radius, derivative=CENTRAL)
+    height, normals = _flattened(normals, 2 * radius, options.borders)
     reach = options.occlusion_radius or max(4.0, radius / 2)
     occlusion = height_to_occlusion(height, radius=reach, directions=options.directions, borders=options.borders)
     bend = curvature_maps(mean_curvature(normals, scale=options.scale, borders=options.borders), scale=options.scale)
     levels, span = height_to_image(height)
     return PbrMaps(levels, span, normals, occlusion, bend)
+
+
+def _flattened(normals: Tensor, width: float, borders: str) -> tuple[Tensor, Tensor]:
+    """A height without shapes beyond a width, and the normals without their slopes: one and the same surface in both maps."""
+    whole, height = (normals_to_height(normals, borders=borders, level=True, flatten=each, derivative=CENTRAL) for each in (0.0, width))
+    slopes = normals_to_slopes(normals)
+    beyond = slopes_of(whole - height, borders == SEAMLESS) + slopes.mean((2, 3), keepdim=True)
+    return height, slopes_to_normals(slopes - beyond)
 
 
 def with_contrast(occlusion: Tensor, strength: float) -> Tensor:

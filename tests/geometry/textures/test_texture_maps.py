@@ -13,7 +13,7 @@ from depth_normal.geometry.kinds import Axes
 from depth_normal.geometry.textures import occlusion
 from depth_normal.geometry.textures.curvature import curvature_maps, mean_curvature
 from depth_normal.geometry.textures.detail import detail_normals, photo_normals, photo_relief, subtract_normals
-from depth_normal.geometry.textures.height import height_to_normals
+from depth_normal.geometry.textures.height import height_to_normals, normals_to_height
 from depth_normal.geometry.textures.occlusion import depth_to_occlusion, height_to_occlusion
 from depth_normal.geometry.textures.pbr import PbrOptions, material_normals, pbr_maps, with_contrast
 from depth_normal.geometry.textures.seamless import folded, margins, seam_step, seamless_estimate, tileable, wrap
@@ -268,6 +268,18 @@ def test_a_set_of_maps_of_a_photograph():
         material_normals(None, picture, options)
     with pytest.raises(ValueError, match="no photograph"):
         material_normals(estimate, None, options)
+
+
+@pytest.mark.parametrize("borders", ["free", "seamless"])
+def test_height_and_normals_of_a_set_are_one_surface(borders):
+    """Shapes that the height leaves out are not in the normals: integrated they give it, with its range."""
+    wave = (torch.arange(96) * math.tau / 96).sin() * 9
+    normals = height_to_normals((wave + bumps(96)).view(1, 1, 96, 96), borders=borders)
+    maps = pbr_maps(normals, PbrOptions(borders=borders, radius=12, directions=4))
+    found = normals_to_height(maps.normals, borders=borders, derivative="central")
+    assert torch.allclose(found - found.amin(), maps.height * maps.height_range, atol=2e-3)
+    whole = normals_to_height(normals, borders=borders)
+    assert maps.height_range < 0.6 * (whole.max() - whole.min())
 
 
 def test_maps_too_large_are_refused_before_memory_is_taken():
