@@ -1,7 +1,7 @@
 """Writes docs/nodes.md: node for node, what a user is told about each, beside comfyui_controlnet_aux's and ComfyUI's own nodes.
 
     python docs/make_node_table.py                                    (a test compares the page with it)
-    python docs/make_node_table.py --aux CHECKOUT --comfyui SITE_PACKAGES --object-info FILE.json     (reads the others anew)
+    python docs/make_node_table.py --aux CHECKOUT --comfyui SITE_PACKAGES --source COMFYUI --object-info FILE.json     (the others anew)
 
 What the others have is kept in docs/other_nodes.json.
 """
@@ -55,11 +55,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--aux", type=Path, help="a git checkout or mirror of comfyui_controlnet_aux")
     parser.add_argument("--comfyui", type=Path, help="the site-packages of a ComfyUI")
+    parser.add_argument("--source", type=Path, help="the folder of that ComfyUI, with its tests")
     parser.add_argument("--object-info", type=Path, help="what its server answers to /object_info")
     arguments = parser.parse_args()
     if arguments.aux:
         info = json.loads(arguments.object_info.read_text())
-        others = {"aux": aux_facts(arguments.aux), "core": core_facts(arguments.comfyui, info)}
+        others = {"aux": aux_facts(arguments.aux), "core": core_facts(arguments.comfyui, arguments.source, info)}
         OTHERS.write_text(json.dumps(others, indent=1) + "\n", encoding="utf-8")
     PAGE.write_text(page(), encoding="utf-8")
 
@@ -173,13 +174,15 @@ def aux_facts(checkout: Path) -> Facts:
     return found
 
 
-def core_facts(packages: Path, info: Facts) -> Facts:
-    """What a ComfyUI's server and packages say of its own nodes."""
+def core_facts(packages: Path, source: Path, info: Facts) -> Facts:
+    """What a ComfyUI's server, packages and source say of its own nodes."""
+    (version,) = re.findall(r'__version__ = "([^"]+)"', (source / "comfyui_version.py").read_text())
     help_pages = packages / "comfyui_embedded_docs" / "docs"
     languages = [path.read_text() for path in (packages / "comfyui_frontend_package" / "static" / "assets").glob("nodeDefs-*.js")]
     templates = [path.read_text() for path in (packages / "comfyui_workflow_templates_json" / "templates").glob("*.json")]
     (dist,) = packages.glob("comfyui_frontend_package-*.dist-info")
-    found: Facts = {"version": f"(frontend {dist.name.split('-')[1].removesuffix('.dist')})"}
+    found: Facts = {"version": f"{version} (frontend {dist.name.split('-')[1].removesuffix('.dist')})"}
+    tests = "".join(path.read_text() for each in ("tests", "tests-unit") for path in sorted((source / each).rglob("*.py")))
     for node, kind in info.items():
         if not CORE.search(node) or "Depth-Normal" in str(kind.get("python_module")):
             continue
@@ -193,7 +196,7 @@ def core_facts(packages: Path, info: Facts) -> Facts:
             "words": len(kind.get("search_aliases") or ()),
             "locales": max(sum(f"{node}:" in text or f'"{node}"' in text for text in languages) - 1, 0),
             "templates": sum(f'"{node}"' in text for text in templates),
-            "test": None,
+            "test": node in tests,
         }
     return found
 

@@ -14,7 +14,7 @@ from .checks import check_choice, check_range
 from .estimate import Estimate, Quantity
 from .levels import depth_to_nearness, measure_range_of_most
 from .mesh import Mesh
-from .sky import find_sky
+from .sky import sky_to_drop
 from .textures.transforms import dct, frequencies, idct
 
 NEAR, FAR = RAISED = ("near", "far")
@@ -46,7 +46,7 @@ class ReliefOptions:
         curve: Exponent of the heights of 0 to 1: below 1 what is far rises, above 1 it sinks.
         raised: One of `RAISED`.
         max_points: Of the upper side; larger maps are averaged down.
-        drop_sky: What looks like the sky in the picture lies on the ground (`find_sky`).
+        drop_sky: What looks like the sky in the picture lies on the ground (`sky_to_drop`).
 
     Raises:
         ValueError: A number outside its LIMITS, or unknown `raised`.
@@ -102,7 +102,7 @@ def relief_heights(estimate: Estimate, picture: Tensor | None, options: ReliefOp
     """
     depth, _, valid = estimate.known_depth()
     if picture is not None and options.drop_sky:
-        valid = valid & ~find_sky(resize_map(picture.cpu().float(), estimate.height, estimate.width), estimate)
+        valid = valid & ~sky_to_drop(resize_map(picture.cpu().float(), estimate.height, estimate.width), estimate)
     if not bool(valid.any()):
         raise ValueError("no pixel has a depth to make a relief of (all are masked, sky or not finite)")
     size = relief_size(estimate.height, estimate.width, options.max_points)

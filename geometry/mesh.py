@@ -18,7 +18,7 @@ from .estimate import Axes, Estimate, Quantity
 from .levels import FAR_AND_NEAR_END, measure_range_of_samples
 from .likely import NEAR_FAR_RATIO, likely_depth, likely_intrinsics
 from .normals import EDGES
-from .sky import find_sky
+from .sky import sky_to_drop
 from .valid import FAR_AWAY
 
 MAX_POINTS = 1_000_000
@@ -56,7 +56,7 @@ class MeshOptions:
         edges: Of the depth, as `depth_to_normals`: ramps of soft edges become steps, so that nothing hangs between things.
         fov: As `likely_intrinsics`.
         near_far_ratio: As `likely_depth`; relative depth takes NEAR_FAR_RATIO where it is None or 0.
-        drop_sky: Leave out what looks like the sky in the picture (`find_sky`).
+        drop_sky: Leave out what looks like the sky in the picture (`sky_to_drop`).
 
     Raises:
         ValueError: A number below 0, or unknown `edges`.
@@ -191,7 +191,7 @@ def _surface(view: Estimate, picture: Tensor | None, step: int, options: MeshOpt
     valid = (depth > 0) & (depth < FAR_AWAY)
     seen = None if picture is None else resize_map(picture, height, width)
     if seen is not None and options.drop_sky:
-        valid &= ~find_sky(seen, view)
+        valid &= ~sky_to_drop(seen, view)
     depth, valid = depth[picked].contiguous().float(), valid[picked].contiguous()
     seen = None if seen is None else seen[picked].contiguous().clamp(0, 1)
     depth, joins = cut_grid(depth, valid, seen, options.edges, options.max_jump)

@@ -98,6 +98,23 @@ def sky_share(picture: Tensor, estimate: Estimate) -> Tensor:
     return torch.where(shown, ramp * ramp * (3 - 2 * ramp), 0)
 
 
+def sky_to_drop(picture: Tensor, estimate: Estimate) -> Tensor:
+    """The sky without what is far before it, for those who leave it out of a surface: of metres only what is about as far as the sky.
+
+    Args:
+        picture: As `find_sky`.
+        estimate: As `find_sky`.
+
+    Returns:
+        (B, 1, H, W) bool.
+
+    Raises:
+        ValueError: As `find_sky`.
+    """
+    sky = find_sky(picture, estimate)
+    return sky & (sky_share(picture, estimate) > 0.5) if estimate.quantity is Quantity.METRIC_DEPTH else sky
+
+
 def _detail(brightness: Tensor, side: Tensor) -> Tensor:
     """How much each pixel differs from the pixels to its right and below that are on its side: (B, 1, H, W)."""
     differences = torch.zeros_like(brightness)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.sky import find_sky, sky_share
+from depth_normal.geometry.sky import find_sky, sky_share, sky_to_drop
 
 HEIGHT, WIDTH, HORIZON = 96, 128, 40
 
@@ -89,5 +89,6 @@ def test_metres_of_things_before_the_sky_are_believed():
     metres = torch.where(above, 80.0, (2 * 15 ** torch.linspace(3.4, 0, HEIGHT).view(1, 1, -1, 1)).clamp(max=25))
     estimate = Estimate(metres.clone(), Quantity.METRIC_DEPTH)
     assert (find_sky(picture, estimate) & ~above).any(), "this rule takes in what is farther than 8 times the near end"
+    assert torch.equal(sky_to_drop(picture, estimate), above), "a surface keeps its street"
     share = sky_share(picture, estimate)
     assert share[above].min() > 0.99 and share[~above].max() < 0.1
