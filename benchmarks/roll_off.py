@@ -45,7 +45,8 @@ def main() -> None:
     for name, way in WAYS.items():
         shown = linear_to_srgb(way(lit, base).clamp(0, 1))
         figures = [(hue_apart(shown, view, over), 255 * float((shown - view).abs().mean(1)[over].mean())) for view in views.values()]
-        figures.append(tuple(sum(each) / len(figures) for each in zip(*figures, strict=True)))
+        hues, aparts = zip(*figures, strict=True)
+        figures.append((sum(hues) / len(hues), sum(aparts) / len(aparts)))
         print(f"{name:10}" + "".join(f"{hue:12.1f}{apart:10.1f}" for hue, apart in figures))
 
 
