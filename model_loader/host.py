@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
 from ..annotators.base import is_out_of_memory
 from .folders import folder_paths
+from .watch import Watch, undisturbed
 
 logger = logging.getLogger(__name__)
 
@@ -273,17 +273,6 @@ def make_interruptible(network: nn.Module) -> None:
             layer.register_forward_pre_hook(lambda _module, _inputs: throw_if_interrupted())
 
 
-class _Watch(TorchFunctionMode):
-    """Looks for an interruption before each of torch's functions, except while ComfyUI's memory manager is at work."""
-
-    resting = False
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if not _Watch.resting:
-            throw_if_interrupted()
-        return func(*args, **(kwargs or {}))
-
-
 def interruptible(work: Callable[..., Any]) -> Callable[..., Any]:
     """The same function; inside ComfyUI it ends between any two steps of its computation where the user pressed cancel."""
 
@@ -291,7 +280,7 @@ def interruptible(work: Callable[..., Any]) -> Callable[..., Any]:
     def watched(*args: Any, **kwargs: Any) -> Any:
         if memory_manager() is None:
             return work(*args, **kwargs)
-        with _Watch():
+        with Watch(throw_if_interrupted):
             return work(*args, **kwargs)
 
     return watched
@@ -325,11 +314,8 @@ class Placement:
             return self._device
         manager = memory_manager()
         assert manager is not None
-        _Watch.resting = True  # ComfyUI's notes of what is where hold only at the end
-        try:
+        with undisturbed():  # ComfyUI's notes of what is where hold only at the end
             manager.load_models_gpu([self._patcher], memory_required=working_bytes, force_full_load=True)
-        finally:
-            _Watch.resting = False
         return self._gather()
 
     def _gather(self) -> torch.device:
@@ -357,7 +343,8 @@ class Placement:
         if self._patcher is None or manager is None:
             self._network.to("cpu")
         else:
-            for loaded in [entry for entry in manager.current_loaded_models if entry.model is self._patcher]:
-                loaded.model_unload()
-                manager.current_loaded_models.remove(loaded)
+            with undisturbed():
+                for loaded in [entry for entry in manager.current_loaded_models if entry.model is self._patcher]:
+                    loaded.model_unload()
+                    manager.current_loaded_models.remove(loaded)
         empty_cache()

@@ -1,8 +1,11 @@
 """The door to ComfyUI, with a stand-in behind it, and the way without ComfyUI."""
 
 import gc
+import importlib
 import logging
 import sys
+import threading
+import time
 import weakref
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -11,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from depth_normal.model_loader import host
+from depth_normal.model_loader import host, watch
 
 META, CPU = torch.device("meta"), torch.device("cpu")
 
@@ -343,27 +346,58 @@ def test_an_interruption_between_the_blocks_of_a_list_stops_it(comfy):
     assert [layer.runs for layer in network.layers] == [1, 0]
 
 
-@pytest.mark.parametrize("inside", [True, False])
-def test_a_nodes_work_ends_between_two_steps_where_it_is_cancelled(comfy, monkeypatch, inside):
-    steps = []
+def computing(network, seconds=10.0):
+    """Runs a network again and again; how often."""
+    runs, end = 0, time.monotonic() + seconds
+    while time.monotonic() < end:
+        network(torch.zeros(1, 2))
+        runs += 1
+    return runs
 
-    @host.interruptible
-    def work(picture):
-        """Of effects, which are no networks."""
-        for step in range(3):
-            picture = picture + 1
-            steps.append(step)
-            comfy.interrupted = True
-        return picture
 
-    if not inside:
-        monkeypatch.delitem(sys.modules, "comfy.model_management")
-        assert work(torch.zeros(2)).tolist() == [3, 3] and steps == [0, 1, 2]
-        return
+def cancelled_after(comfy, seconds):
+    timer = threading.Timer(seconds, setattr, (comfy, "interrupted", True))
+    timer.start()
+    return timer
+
+
+def test_a_nodes_work_ends_between_two_steps_where_it_is_cancelled(comfy):
+    cancelled_after(comfy, 0.1)
+    begin = time.monotonic()
     with pytest.raises(Interrupted):
-        work(torch.zeros(2))
-    assert steps == [0] and work.__doc__ == "Of effects, which are no networks."
-    assert torch.zeros(2).tolist() == [0, 0], "nobody looks when the node is over"
+        host.interruptible(computing)(nn.Linear(2, 2))
+    assert time.monotonic() - begin < 5
+    comfy.interrupted = False
+    assert host.interruptible(computing)(nn.Linear(2, 2), 0.2) > 1, "nothing is left that would end the next"
+    assert host.interruptible(computing).__doc__ == computing.__doc__
+
+
+def test_a_nodes_work_is_not_looked_after_outside_comfyui(comfy, monkeypatch):
+    comfy.interrupted = True
+    monkeypatch.delitem(sys.modules, "comfy.model_management")
+    assert host.interruptible(computing)(nn.Linear(2, 2), 0.2) > 1
+
+
+def test_looking_for_a_cancel_costs_each_step_nothing(comfy):
+    def inside():
+        return torch.overrides._get_current_function_mode_stack()  # a mode is asked before each of torch's functions: twice the time
+
+    assert host.interruptible(inside)() == []
+
+
+def test_a_cancel_that_comes_too_late_for_the_computation_still_ends_the_node(comfy, monkeypatch):
+    monkeypatch.setattr(watch, "_send", lambda thread, kind: None)  # it never arrives
+    cancelled_after(comfy, 0.1)
+    with pytest.raises(Interrupted):
+        host.interruptible(computing)(nn.Linear(2, 2), 0.5)
+
+
+def test_a_computation_that_fails_says_so(comfy):
+    def failing():
+        raise ValueError("found")
+
+    with pytest.raises(ValueError, match="found"):
+        host.interruptible(failing)()
 
 
 def test_the_memory_manager_is_not_interrupted_while_it_moves_models(comfy):
@@ -373,13 +407,23 @@ def test_the_memory_manager_is_not_interrupted_while_it_moves_models(comfy):
 
     def move(*models, **more):
         comfy.interrupted = True
-        for parameter in network.parameters():
-            parameter.data = parameter.data + 0
+        computing(network, 0.3)
         moved(*models, **more)
         comfy.interrupted = False
 
     comfy.load_models_gpu = move
     assert host.interruptible(placement.ready)(1000) == CPU and len(comfy.current_loaded_models) == 1
+
+
+def test_an_import_is_not_left_half_done(comfy, tmp_path, monkeypatch):
+    (tmp_path / "slow_library.py").write_text(
+        "import time, torch\nlayer, end = torch.nn.Linear(2, 2), time.monotonic() + 0.3\n"
+        "while time.monotonic() < end:\n    layer(torch.zeros(1, 2))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    comfy.interrupted = True
+    host.interruptible(lambda: importlib.import_module("slow_library"))()
+    assert sys.modules.pop("slow_library").layer is not None
 
 
 @pytest.fixture
