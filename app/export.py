@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import logging
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -22,8 +21,10 @@ from ..annotators.export import GRAPH_VERSION, check_onnx, export_graph
 from ..annotators.graph import Engine, Graph
 from ..annotators.registry import FAMILIES, MODELS, find_spec
 from ..geometry.estimate import Estimate
+from ..geometry.files.paths import temporary_folder
 from ..geometry.usual import usual_depth_image
 from ..model_loader import Model, load_model
+from ..model_loader.room import check_network_room
 from ..model_loader.verify import sha256_of
 from . import work
 
@@ -122,9 +123,11 @@ def export_model(
     if sides is not None or not graph.dynamic_sides:
         side = _rounded(size or model.spec.default_size, graph.multiple_of)
         sides, graph = sides or (side, side), replace(graph, dynamic_sides=False)
+        exact = _seeing_at(exact, sides)
     graph = replace(graph, dynamic_batch=graph.dynamic_batch and batch is None)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".depth-normal-export-") as folder:
-        made = Path(folder) / path.name
+    _check_room(exact, size, batch or 1)
+    with temporary_folder(path.parent) as folder:
+        made = folder / path.name
         logger.info("%s: writing the graph; a large network takes minutes", model.spec.id)
         start = time.monotonic()
         _write(graph, made, sides, batch, _notes(model, graph))
@@ -138,6 +141,18 @@ def export_model(
                 f"more than {MOST:g}: nothing was written" + ("" if annotator.dtype == torch.float32 else "; use --dtype float32")
             )
         return _in_place(made, path, seconds, checks)
+
+
+def _check_room(exact: Annotator, size: int | None, batch: int) -> None:
+    """Refuses at once what the comparison could not be made at.
+
+    Raises:
+        ValueError: The network's input would be more than any machine holds.
+        MemoryError: It does not fit in this one.
+    """
+    height, width = work.read(PICTURE).shape[-2:]
+    exact.checked_network_size(height, width, size)
+    check_network_room(exact, torch.device("cpu"), (height, width), size)
 
 
 def _write(graph: Graph, path: Path, sides: tuple[int, int] | None, batch: int | None, notes: dict[str, str]) -> None:

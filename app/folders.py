@@ -11,11 +11,12 @@ from types import TracebackType
 
 import torch
 
-from ..annotators.choices import RECOMMENDED_MODEL
+from ..annotators.choices import RECOMMENDED_MODEL, RUNTIME_CHOICES
 from ..annotators.tiles import check_tiles
 from ..geometry.estimate import Estimate
 from ..geometry.stereo import StereoOptions
 from ..model_loader.recognise import chosen_model
+from ..model_loader.runtimes.choose import check_runtime
 from . import work
 from .arguments import DEFAULT_WRITES, WRITE_CHOICES
 from .batch import Taken, process
@@ -48,6 +49,7 @@ def estimate_folder(
     stereo: StereoOptions | None = None,
     tiles: int | str | None = None,
     refine: bool = False,
+    runtime: str = RUNTIME_CHOICES[0],
 ) -> Iterator[tuple[Path, Estimate]]:
     """Depth and normals of many pictures, one after another; the next ones are read, and the last ones written, meanwhile.
 
@@ -70,13 +72,14 @@ def estimate_folder(
         stereo: Of pictures for both eyes: how deep; None = as `StereoOptions` has it.
         tiles: As `Model.estimate`.
         refine: As `Model.estimate`.
+        runtime: As `load_model`.
 
     Yields:
         The picture's path, and its estimate: one picture, at its size, float32, on the CPU. Its files are written by then.
 
     Raises:
-        ValueError: No picture is found, an unknown model, weights of none, unknown `writes`, or nothing can be written to `out`; raised at
-            once, before anything is loaded.
+        ValueError: No picture is found, an unknown model or runtime, weights of none, unknown `writes`, or nothing can be written to
+            `out`; raised at once, before anything is loaded.
         OSError: The disk of `out` is full or gone; `resume` goes on later.
     """
     named = [source] if isinstance(source, (str, os.PathLike)) else list(source)
@@ -87,7 +90,7 @@ def estimate_folder(
         raise ValueError("; ".join(problems) or f"there is no picture in {', '.join(map(str, named))}")
     file = Path(weights) if weights else None
     model = chosen_model(model, file, RECOMMENDED_MODEL)
-    beyond = {"stereo": stereo or StereoOptions(), "tiles": check_tiles(tiles) or None, "refine": refine}
+    beyond = {"stereo": stereo or StereoOptions(), "tiles": check_tiles(tiles) or None, "refine": refine, "runtime": check_runtime(runtime)}
     options = Options(model, file, dtype, size, fov, near_far_ratio, **beyond)
     if isinstance(writes, str) or not set(writes) <= set(WRITE_CHOICES):
         raise ValueError(f"writes={writes!r} cannot be written; choose of {WRITE_CHOICES}, as a tuple")

@@ -268,6 +268,8 @@ class Model:
             ArithmeticError: The network gave NaN or infinity, in half precision not before other estimates were given out.
         """
         beginning = Beginning(frames)
+        if self._annotator.engine is not None:
+            logger.warning("%s: its films are run by torch, its pictures by %s", self.spec.id, self.runtime)
         while True:
             try:
                 for part in self._film_parts(iter(beginning), size, fov, is_cut):

@@ -115,6 +115,8 @@ class GraphEngine:
             self._tell(tuple(pixels.shape), f"{error}: torch runs such pictures")
             return self._by_torch(pixels, numbers)
         except Exception as error:
+            if host.is_interruption(error):
+                raise
             if is_out_of_memory(error) or any(words in str(error).lower() for words in ("out of memory", "allocate memory", "bad_alloc")):
                 raise MemoryError(in_one_line(error)) from error
             self._give_up(error)

@@ -127,16 +127,37 @@ def test_weights_beside_the_file_come_and_go_with_it(tmp_path):
         (["nothing", "a.onnx"], "unknown model"),
         (["leres-boost", "a.onnx"], "All models can but these: "),
         (["tiny", "a.onnx", "--size", "100x96"], "multiples of 32"),
+        (["tiny", "a.onnx", "--size", "99999"], "more than 64 megapixels"),
+        (["tiny", "a.onnx", "--size", "65536x65536"], "more than 64 megapixels"),
+        (["tiny", "folder.onnx"], "is a folder; name the file"),
+        (["tiny", "file/a.onnx"], "file"),
     ],
 )
 def test_what_cannot_be_exported_is_refused_in_words(words, complaint, tmp_path, capsys, monkeypatch):
     from depth_normal.annotators.registry import models_of_family
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(exporting, "_write", None)  # all of it is said before anything is exported
+    (tmp_path / "folder.onnx").mkdir()
+    (tmp_path / "file").touch()
     model = models_of_family("lbm")[0] if words[0] == "lbm-normals" else words[0]
     assert main(["export", model, *words[1:]]) == 2
     assert complaint in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["file", "folder.onnx"]
+
+
+def test_what_a_killed_export_left_is_gone_with_the_next(exported, quick, tmp_path):
+    script = f"""
+import os
+from pathlib import Path
+from depth_normal.app import export
+export.export_graph = lambda *_: os._exit(9)
+export.export("tiny", Path({str(tmp_path / "tiny.onnx")!r}))"""
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 9
+    assert list(tmp_path.iterdir())
+    with quick(exported):
+        exporting.export("tiny", tmp_path / "tiny.onnx")
+    assert [each.name for each in tmp_path.iterdir()] == ["tiny.onnx"]
 
 
 def test_a_file_that_is_there_stays(tmp_path, capsys):

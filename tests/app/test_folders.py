@@ -567,3 +567,13 @@ def test_a_full_disk_ends_the_run_and_loses_nothing(tmp_path, small_disk, capsys
     assert all(times(out)[path] == before[path] for path in list(before)[: 2 * done])
     assert estimate(photos, tmp_path / "undisturbed") == 0
     assert made(out) == made(tmp_path / "undisturbed")
+
+
+def test_a_folder_from_python_takes_a_runtime(photos):
+    with pytest.raises(ValueError, match="unknown runtime 'warp'; accepted: torch"):
+        depth_normal.estimate_folder(photos, model="tiny", runtime="warp")
+    asked = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(work, "load_model", lambda *given: asked.append(given[-1]) or depth_normal.load_model("tiny"))
+        assert len(list(depth_normal.estimate_folder(photos, model="tiny", size=32, runtime="onnx"))) == 4
+    assert asked == ["onnx"]

@@ -75,6 +75,19 @@ def test_cuts_are_looked_for_where_they_are_asked_for(load):
     assert (run(cuts=False) - apart).abs().max() > 1e-2 * apart.max()
 
 
+def test_a_film_is_run_by_torch_which_is_said_where_pictures_have_an_engine(load, monkeypatch, caplog):
+    model = load()
+    expected = depth(model.film(film(8)))
+
+    def engine(*_):
+        raise AssertionError("films are not run by it")
+
+    engine.words = "ONNX Runtime 1, CPU"
+    monkeypatch.setattr(model, "_annotator", model.annotator.with_engine(engine))
+    near(depth(model.film(film(8))), expected)
+    assert f"{MODEL}: its films are run by torch, its pictures by ONNX Runtime 1, CPU" in caplog.text
+
+
 def test_a_model_for_pictures_refuses_a_film_and_names_the_way():
     with pytest.raises(TypeError, match=r"tiny sees one picture at a time; .*estimate_film"):
         next(load_model("tiny").film(film(2)))

@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ import depth_normal
 from depth_normal.annotators.choices import RUNTIME_CHOICES
 from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.model_loader import host
-from depth_normal.model_loader.runtimes import choose, compiled, onnx_runtime
+from depth_normal.model_loader.runtimes import choose, compiled, engine, onnx_runtime
 from depth_normal.model_loader.runtimes.engine import UnusableError
 
 CPU = torch.device("cpu")
@@ -164,6 +165,27 @@ def test_cancel_while_building_is_no_failure(convolved, monkeypatch):
     monkeypatch.setattr("depth_normal.model_loader.runtimes.job.export_graph", slow_export)
     with pytest.raises(CancelledError):
         choose.with_runtime(loaded(convolved), "onnx", "digest", torch.float32, CPU)
+
+
+def test_cancel_while_an_engine_runs_is_no_failure_of_the_engine(convolved, picture, monkeypatch):
+    pytest.importorskip("onnxruntime")
+
+    class CancelledError(Exception):
+        pass
+
+    class Manager:
+        InterruptProcessingException = CancelledError
+
+    def cancelled(*_):
+        raise CancelledError
+
+    model = convolved.load("onnx")
+    words = model.runtime
+    with monkeypatch.context() as patch, pytest.raises(CancelledError):
+        patch.setattr(onnx_runtime._OnnxRunner, "run", cancelled)
+        patch.setattr(engine, "host", SimpleNamespace(is_interruption=lambda error: isinstance(error, CancelledError)))
+        model.annotator.estimate(picture)
+    assert model.runtime == words != "torch"
 
 
 def slow_export(graph, path, sides=None):
