@@ -6,6 +6,7 @@ import ctypes
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,9 +83,28 @@ def _is_at_a_step(thread: int) -> bool:
     where = frame.f_code.co_filename
     if not (where.startswith(_STEPS) or where == _ALSO):
         return False
+    return not _is_importing(frame)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
     while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
         frame = frame.f_back
-    return frame is None
+    return frame is not None
+
+
+def end(thread: threading.Thread, kind: type[BaseException], is_working: Callable[[], bool]) -> None:
+    """Has a thread raise wherever it is, but not amid an import; in vain while it is in a library's own code, which no Python ends.
+
+    Args:
+        thread: Another one than this.
+        kind: What it raises.
+        is_working: Whether it still does what is to end.
+    """
+    while is_working() and thread.ident is not None:
+        if not _is_importing(sys._current_frames().get(thread.ident)):
+            _send(thread.ident, kind)
+            return
+        time.sleep(_EVERY)
 
 
 def _send(thread: int, kind: type[BaseException] | None) -> None:

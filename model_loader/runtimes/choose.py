@@ -18,6 +18,7 @@ from .. import host
 from ..reasons import in_one_line
 from .engine import GraphEngine, Runner, Sides, UnusableError, tell
 from .job import Job
+from .store import StoreError
 from .work import in_background
 
 logger = logging.getLogger(__name__)
@@ -128,4 +129,4 @@ def _start(runtime: str, model_id: str, job: Callable[..., Job], sides: Sides | 
 
 def _reason(error: Exception) -> str:
     words = in_one_line(error)
-    return words if isinstance(error, UnusableError) else f"{type(error).__name__}: {words}"
+    return words if isinstance(error, (UnusableError, StoreError)) else f"{type(error).__name__}: {words}"

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import math
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
 
 from .. import host
 from ..background import Background
+from ..watch import end
 
 logger = logging.getLogger(__name__)
 
@@ -21,9 +25,17 @@ _Result = TypeVar("_Result")
 _one = threading.Lock()
 """Exporters change what belongs to the whole process: one builds at a time."""
 
+_working: set[threading.Thread] = set()
+_LAST_SECONDS = 10.0
+"""What the end of the program waits for work that nobody waits for."""
+
 
 class LeftError(RuntimeError):
     """Nobody waits for the work any more."""
+
+
+class _Ended(BaseException):
+    """Raised in the thread that works where it is; exporters take every Exception for a reason to try something else."""
 
 
 class _Progress:
@@ -34,6 +46,19 @@ class _Progress:
         self._words = ""
         self._begin = time.monotonic()
         self._left = threading.Event()
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Around the work, in the thread that does it."""
+        self._thread = threading.current_thread()
+        _working.add(self._thread)
+        try:
+            yield
+        finally:
+            self._over.set()
+            _working.discard(self._thread)
 
     def step(self, words: str) -> None:
         """Notes what is done now, from the thread that works.
@@ -54,14 +79,25 @@ class _Progress:
             host.say(f"{self._what}: {self._words} ({time.monotonic() - self._begin:.0f} s)", often=True)
 
     def leave(self) -> None:
-        """Has the next step raise."""
+        """Ends the work, if it is not done."""
         self._left.set()
+        if self._thread is not None and not self._over.is_set():
+            ending = partial(end, self._thread, _Ended, lambda: not self._over.is_set())
+            threading.Thread(target=ending, daemon=True, name="depth-normal end").start()
+
+
+@atexit.register
+def _wait_for_the_end() -> None:
+    """A thread that is in torch when Python is gone would have the whole process abort."""
+    until = time.monotonic() + _LAST_SECONDS
+    for thread in list(_working):
+        thread.join(max(0.0, until - time.monotonic()))
 
 
 def in_background(what: str, work: Callable[[Callable[[str], None]], _Result]) -> _Result:
     """What `work` returns, done in a thread beside this one, which shows how it goes.
 
-    ComfyUI's user and Ctrl-C end the waiting at once. The work ends at its next step.
+    ComfyUI's user and Ctrl-C end the waiting at once, and the work as soon as it is in Python; in a library's own code at its next step.
 
     Args:
         what: Said before every step.
@@ -76,7 +112,7 @@ def in_background(what: str, work: Callable[[Callable[[str], None]], _Result]) -
         while not _one.acquire(timeout=0.2):
             progress.step("waiting for another engine to be built")
         try:
-            with torch.no_grad():
+            with progress.working(), torch.no_grad():
                 found = work(progress.step)
         finally:
             _one.release()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -194,6 +195,57 @@ def test_waiting_and_building_can_be_left(monkeypatch):
     assert [path.suffix for path in entry_folder(KEY).parent.iterdir()] == [".lock"]
     with pytest.raises(LeftError):
         step[0]("anything")
+
+
+def test_work_that_takes_no_step_ends_too_and_the_next_begins(monkeypatch):
+    """An exporter is minutes in its own Python, and takes every Exception for a reason to try something else."""
+    from depth_normal.model_loader import host
+
+    begun = threading.Event()
+
+    def build(folder):
+        (folder / "engine.bin").write_text("half")
+        begun.set()
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            with suppress(Exception):
+                time.sleep(0.01)
+
+    def cancelled():
+        if begun.is_set():
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(host, "throw_if_interrupted", cancelled)
+        in_background("model", lambda say: kept(KEY, build, say))
+    assert in_background("model", lambda _step: 7) == 7
+    assert [path.suffix for path in entry_folder(KEY).parent.iterdir()] == [".lock"]
+
+
+def test_a_program_that_is_stopped_while_it_builds_ends_with_its_own_code(tmp_path):
+    """A thread in torch when Python is gone has the process abort."""
+    script = """
+import sys, torch
+from depth_normal.model_loader import host
+from depth_normal.model_loader.runtimes.work import in_background
+torch.set_num_threads(1)
+begun = []
+def work(step):
+    network = torch.nn.Linear(64, 64)
+    begun.append(1)
+    while True:
+        try:
+            network(torch.zeros(64, 64))
+        except Exception:
+            pass
+def cancelled():
+    if begun:
+        sys.exit(7)
+host.throw_if_interrupted = cancelled
+in_background("model", work)"""
+    for _ in range(3):
+        ended = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False, timeout=60)
+        assert (ended.returncode, ended.stderr) == (7, b"")
 
 
 def test_what_the_work_raises_is_raised_where_it_is_waited_for():
