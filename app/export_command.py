@@ -57,7 +57,6 @@ def _export(arguments: argparse.Namespace) -> int:
     from .export import export
 
     size, sides = (None, arguments.size) if isinstance(arguments.size, tuple) else (arguments.size, None)
-    out.parent.mkdir(parents=True, exist_ok=True)
     found = export(arguments.model, out, arguments.dtype, size, sides, arguments.batch, arguments.weights)
     if arguments.json:
         checks = [each._asdict() for each in found.checks]

@@ -313,3 +313,11 @@ def test_the_functions_that_an_answer_names_are_in_its_files(row):
 
 def test_contributing_names_every_benchmark():
     assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "benchmarks").glob("*.py")} <= set(named_files())
+
+
+def test_no_merge_was_left_half_done():
+    """A page with both sides of a conflict in it is no page."""
+    pages = [path for folder in ("", "docs", "web/docs", "workflows", "locales") for path in (ROOT / folder).glob("*.*") if path.is_file()]
+    texts = [path for path in (*pages, *modules()) if path.suffix in (".md", ".json", ".py", ".toml", ".txt")]
+    left = [path.name for path in texts if re.search(r"^(<{7}|>{7}) ", path.read_text(encoding="utf-8"), re.MULTILINE)]
+    assert texts and not left

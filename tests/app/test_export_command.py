@@ -130,6 +130,7 @@ def test_weights_beside_the_file_come_and_go_with_it(tmp_path):
         (["tiny", "a.onnx", "--size", "65536x65536"], "more than 64 megapixels"),
         (["tiny", "folder.onnx"], "is a folder; name the file"),
         (["tiny", "file/a.onnx"], "file"),
+        (["lbm-normals", "new/folder/a.onnx"], "VAE"),
     ],
 )
 def test_what_cannot_be_exported_is_refused_in_words(words, complaint, tmp_path, capsys, monkeypatch):
