@@ -67,8 +67,7 @@ class Model:
         self._use(annotator, dtype)
 
     def _use(self, annotator: Annotator, dtype: torch.dtype) -> None:
-        self._annotator = annotator
-        self.dtype = dtype
+        self._annotator, self.dtype = annotator, dtype
         engine = annotator.engine
         if engine is None:
             host.make_interruptible(annotator.network)  # before it is traced or compiled it must not be
