@@ -39,6 +39,23 @@ def test_torch_compile_gives_what_torch_gives(convolved, picture, expected, monk
     assert torch.allclose(model.estimate(picture).depth, expected) and model.runtime.startswith("torch.compile")
 
 
+def test_torch_compile_compiles_once_for_all_sizes_and_under_the_nodes_watch(convolved, picture, monkeypatch):
+    """Each time takes a minute."""
+    compile_, made = torch.compile, []
+
+    def backend(module, _inputs):
+        made.append(module)
+        return module.forward
+
+    monkeypatch.setattr(torch, "compile", lambda module, **options: compile_(module, backend=backend, **options))
+    monkeypatch.setattr(convolved.family, "network_outputs", lambda self, given, _=(): (self.network(given),))  # a count would be a guard
+    model = convolved.load("compile")
+    model.estimate(picture[:1])
+    with host._Watch():
+        model.estimate(picture[:1, :, :, :32])
+    assert len(made) == 1
+
+
 def test_a_package_that_is_not_there_is_named_with_what_to_install(convolved, picture, expected, monkeypatch, told):
     monkeypatch.setattr(choose, "find_spec", lambda name: None)
     assert convolved.load("openvino").runtime == "torch"
