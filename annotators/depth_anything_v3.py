@@ -94,10 +94,7 @@ class DepthAnything3Annotator(DinoAnnotator):
 
     def predict(self, pixels: Tensor) -> Estimate:
         """See `Annotator.predict`."""
-        given = self.normalised(pixels)
-        if self.engine is None:
-            return self._read(self.network(given))
-        found = dict(zip(self._output_names(), self.outputs(given), strict=True))
+        found = dict(zip(self._output_names(), self.outputs(self.normalised(pixels)), strict=True))
         return self._read(Prediction(found["depth"], found.get("sky"), found.get("confidence"), found.get("fov")))
 
     def network_outputs(self, given: Tensor, numbers: Sequence[Any] = ()) -> tuple[Tensor, ...]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from .graph import Graph
 
@@ -52,20 +53,22 @@ def export_graph(
         raise ValueError(f"{batch} pictures at once; the graph takes at most {graph.most_batch}")
     example = graph.example(batch, height, width)
     with torch.no_grad(), _quiet():
-        shapes = (_free(graph), None)[: len(example)]
-        # by itself: torch.onnx.export, given the module, would fix in silence what it cannot keep free
-        traced = torch.export.export(graph.module, example, dynamic_shapes=shapes, strict=False)
         program: Any = torch.onnx.export(
-            traced,
+            traced_graph(graph, example),
             dynamo=True,
             opset_version=OPSET,
-            dynamic_shapes=shapes,
+            dynamic_shapes=_free(graph),
             input_names=list(graph.inputs),
             output_names=list(graph.outputs),
             verbose=False,
         )
     program.model.metadata_props.update(notes or {})
     program.save(str(path), external_data=_weights(graph) > MOST_INSIDE)
+
+
+def traced_graph(graph: Graph, example: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
+    """The graph as torch traces it, by itself: torch.onnx.export, given the module, would fix in silence what it cannot keep free."""
+    return torch.export.export(graph.module, example, dynamic_shapes=_free(graph), strict=False)
 
 
 def check_onnx() -> None:
@@ -81,15 +84,15 @@ def check_onnx() -> None:
         raise ImportError(f"writing ONNX needs packages ({error}): pip install onnx onnxscript onnxruntime") from error
 
 
-def _free(graph: Graph) -> dict[int, Any]:
-    """The axes of pixels that any size may take."""
+def _free(graph: Graph) -> tuple[dict[int, Any] | None, ...]:
+    """Of each input the axes that any size may take."""
     dim = torch.export.Dim
     axes: dict[int, Any] = {0: dim("batch", min=1, max=graph.most_batch or _MOST_BATCH)} if graph.dynamic_batch else {}
     if graph.dynamic_sides:
         multiple = graph.multiple_of
         ends = {"min": max(1, -(-graph.least_side // multiple)), "max": _MOST_SIDE // multiple}
         axes |= {axis: multiple * dim(name, **ends) for axis, name in ((2, "rows"), (3, "columns"))}
-    return axes
+    return (axes, None)[: len(graph.inputs)]
 
 
 def _weights(graph: Graph) -> int:

@@ -22,7 +22,6 @@ from typing import Any
 import torch
 
 from .. import __version__
-from ..geometry.estimate import Estimate
 from ..model_loader import Model
 from . import work
 from .batch import estimate_files
@@ -93,18 +92,18 @@ def measure(options: Options, device: str = "auto", seconds: float = 4.0, sides:
         The figures: each way begins with the picture's file (JPEG) and ends with the two PNG files that `estimate` writes by default.
     """
     model = options.load(device)
-    wait = _waiting(model.device)
+    wait = waiting(model.device)
     with tempfile.TemporaryDirectory(prefix="depth-normal-bench-") as temporary:
         folder = Path(temporary)
         picture = folder / "picture.jpg"
-        _write_picture(picture, sides)
+        write_picture(picture, sides)
         if model.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(model.device)
         run = partial(work.run, model, Outputs(picture, folder / "single"), options)
-        calls = {count: _network_calls(model, picture, options, count) for count in (1, AT_ONCE)}
-        ways: dict[str, Way] = {f"network {count}": partial(_replay, each) for count, each in calls.items()}
+        calls = {count: network_calls(model, picture, options, count) for count in (1, AT_ONCE)}
+        ways: dict[str, Way] = {f"network {count}": partial(replay, each) for count, each in calls.items()}
         ways |= {"single": run, "batch": partial(_batch, model, picture, folder / "batch", options)}
-        times = _take_turns(ways, wait, seconds)
+        times = take_turns(ways, wait, seconds)
         one, many = times["network 1"], times[f"network {AT_ONCE}"] / AT_ONCE
         each = _folder(model, picture, folder, options, seconds / times["single"], wait)
         figures = {
@@ -117,45 +116,49 @@ def measure(options: Options, device: str = "auto", seconds: float = 4.0, sides:
     return Bench(figures, _machine(model, sides, calls[1]), _memory(model.device))
 
 
-def _write_picture(path: Path, sides: tuple[int, int]) -> None:
+def write_picture(path: Path, sides: tuple[int, int]) -> None:
+    """Writes the bundled photograph at a size (width, height)."""
     from PIL import Image
 
     with Image.open(PICTURE) as image:
         image.convert("RGB").resize(sides, Image.Resampling.BICUBIC).save(path, quality=92)
 
 
-def _waiting(device: torch.device) -> Way:
+def waiting(device: torch.device) -> Way:
     """What waits until the device has done its work."""
     if device.type == "cuda":
         return partial(torch.cuda.synchronize, device)
     return torch.mps.synchronize if device.type == "mps" else lambda: None
 
 
-def _network_calls(model: Model, picture: Path, options: Options, count: int) -> list[Callable[[], Estimate]]:
-    """The calls of the network's `predict` that an estimate of so many pictures makes, to be made again."""
-    calls: list[Callable[[], Estimate]] = []
+def network_calls(model: Model, picture: Path, options: Options, count: int) -> list[Way]:
+    """The calls of the network that an estimate of so many pictures makes, to be made again."""
+    calls: list[Way] = []
     with _watched(model, calls):
         work.estimate(model, work.read(picture).expand(count, -1, -1, -1), options)
     return calls
 
 
 @contextmanager
-def _watched(model: Model, calls: list[Callable[[], Estimate]]) -> Iterator[None]:
+def _watched(model: Model, calls: list[Way]) -> Iterator[None]:
+    """Notes the calls of `Annotator.outputs`, or of `predict` in families whose network is no single function."""
     annotator = model.annotator
-    predict = annotator.predict
+    name = "predict" if annotator.why_no_graph(model.spec) else "outputs"
+    run = getattr(annotator, name)
 
-    def noting(*arguments: Any, **keywords: Any) -> Estimate:
-        calls.append(partial(predict, *arguments, **{**keywords, **({"progress": None} if "progress" in keywords else {})}))
-        return predict(*arguments, **keywords)
+    def noting(*arguments: Any, **keywords: Any) -> Any:
+        calls.append(partial(run, *arguments, **{**keywords, **({"progress": None} if "progress" in keywords else {})}))
+        return run(*arguments, **keywords)
 
-    vars(annotator)["predict"] = noting
+    vars(annotator)[name] = noting
     try:
         yield
     finally:
-        del vars(annotator)["predict"]
+        del vars(annotator)[name]
 
 
-def _replay(calls: list[Callable[[], Estimate]]) -> None:
+def replay(calls: list[Way]) -> None:
+    """Makes such calls again."""
     with torch.no_grad():
         for call in calls:
             call()
@@ -188,7 +191,7 @@ def _folder(model: Model, picture: Path, folder: Path, options: Options, picture
     return _time(partial(run, sources, folder / "maps"), wait) / count
 
 
-def _take_turns(ways: dict[str, Way], wait: Way, seconds: float) -> dict[str, float]:
+def take_turns(ways: dict[str, Way], wait: Way, seconds: float) -> dict[str, float]:
     """The median seconds of each way."""
     for way in ways.values():
         _time(way, wait)
@@ -210,7 +213,7 @@ def _time(way: Way, wait: Way) -> float:
     return time.perf_counter() - start
 
 
-def _machine(model: Model, sides: tuple[int, int], calls: list[Callable[[], Estimate]]) -> dict[str, str]:
+def _machine(model: Model, sides: tuple[int, int], calls: list[Way]) -> dict[str, str]:
     """What the figures hold for, in words."""
     import cv2
     import numpy as np

@@ -15,14 +15,13 @@ import torch
 
 from ..annotators.choices import RUNTIME_CHOICES
 from ..geometry.estimate import Estimate
-from ..geometry.usual import usual_depth_image
 from ..model_loader import Model, host, runtimes
 from . import bench, work
+from .apart import apart
 from .work import Options
 
 TORCH, *_OTHERS = RUNTIME_CHOICES
 _MEASURED = (TORCH, *(name for name in _OTHERS if name != "auto"))
-_LEVELS = 255
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def measure_runtimes(
     """
     with tempfile.TemporaryDirectory(prefix="depth-normal-bench-") as folder:
         picture = Path(folder) / "picture.jpg"
-        bench._write_picture(picture, sides)
+        bench.write_picture(picture, sides)
         rows, ways = [], {}
         expected: Estimate | None = None
         where = _where(device)
@@ -80,10 +79,10 @@ def measure_runtimes(
                 continue
             found = work.estimate(model, work.read(picture), asked)
             expected = expected or found
-            most, mean = difference(found, expected)
-            ways[name] = partial(bench._replay, bench._network_calls(model, picture, asked, 1))
+            most, mean, _ = apart(found, expected)
+            ways[name] = partial(bench.replay, bench.network_calls(model, picture, asked, 1))
             rows.append(Row(name, _words(model), ready, 0.0, most, mean))
-        times = bench._take_turns(ways, bench._waiting(where), seconds)
+        times = bench.take_turns(ways, bench.waiting(where), seconds)
     return [replace(row, seconds=times.get(row.name)) for row in rows]
 
 
@@ -105,16 +104,6 @@ def _where(device: str) -> torch.device:
 
 def _words(model: Model) -> str:
     return model.runtime if model.runtime != TORCH else f"torch {torch.__version__}, {model.device}"
-
-
-def difference(found: Estimate, expected: Estimate) -> tuple[float, float]:
-    """How far two estimates' pictures are apart, in 255ths: at most, and in the mean; of depth and normals, whichever is more."""
-    maps = []
-    if found.depth is not None and expected.depth is not None:
-        maps.append((usual_depth_image(found) - usual_depth_image(expected)).abs())
-    if found.normals is not None and expected.normals is not None:
-        maps.append((found.normals - expected.normals).abs() / 2)
-    return max(_LEVELS * each.max().item() for each in maps), max(_LEVELS * each.mean().item() for each in maps)
 
 
 @contextmanager

@@ -22,11 +22,11 @@ from ..annotators.graph import Engine, Graph
 from ..annotators.registry import FAMILIES, MODELS, find_spec
 from ..geometry.estimate import Estimate
 from ..geometry.files.paths import temporary_folder
-from ..geometry.usual import usual_depth_image
 from ..model_loader import Model, load_model
 from ..model_loader.room import check_network_room
 from ..model_loader.verify import sha256_of
 from . import work
+from .apart import apart
 
 logger = logging.getLogger(__name__)
 
@@ -264,20 +264,7 @@ def _seeing_at(annotator: Annotator, sides: tuple[int, int]) -> Annotator:
 
 def _differences(found: Estimate, true: Estimate) -> tuple[float, float]:
     """Largest and mean difference of the final pictures, in 255ths."""
-    both = found.valid & true.valid
-    elsewhere = (found.valid != true.valid).float().mean().item()
+    largest, mean, elsewhere = apart(found, true)
     if elsewhere > _MOST_ELSEWHERE:
         raise ValueError(f"{elsewhere:.2%} of the pixels count by the file and not by torch, or the other way: nothing was written")
-    apart = []
-    if true.depth is not None:
-        picture, expected = (usual_depth_image(replace(each, mask=both)) for each in (found, true))
-        apart.append(_apart(picture, expected, both))
-    if true.normals is not None and found.normals is not None:
-        apart.append(_apart(found.normals / 2, true.normals / 2, both.expand_as(true.normals)))
-    largest, mean = zip(*apart, strict=True)
-    return max(largest), max(mean)
-
-
-def _apart(found: Tensor, true: Tensor, where: Tensor) -> tuple[float, float]:
-    difference = (found - true).abs()[where] * 255
-    return (difference.max().item(), difference.mean().item()) if len(difference) else (0.0, 0.0)
+    return largest, mean

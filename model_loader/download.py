@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from http.client import HTTPException
 from pathlib import Path
@@ -29,6 +29,7 @@ from .download_errors import (
 )
 from .find import bundled_path, download_folder, download_path, find_in_hub_cache
 from .folders import folder_paths
+from .locks import locked
 from .verify import difference, is_usable, sha256_of, structure_problem, trust
 
 logger = logging.getLogger(__name__)
@@ -137,23 +138,10 @@ class _Meter:
 
 @contextmanager
 def _lock(root: Path, file: WeightFile, meter: _Meter) -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
     folder = root / ".locks"
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / f"{_flat_name(file)}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        logger.info("another process is downloading %s; waiting for it", file.name)
-        while not lock.is_locked:
-            meter.report(0, file.size or 0)
-            with suppress(Timeout):
-                lock.acquire(timeout=0.2)
-    try:
+    with locked(folder / f"{_flat_name(file)}.lock", f"downloading {file.name}", lambda: meter.report(0, file.size or 0)):
         yield
-    finally:
-        lock.release()
 
 
 def _flat_name(file: WeightFile) -> str:

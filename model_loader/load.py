@@ -24,7 +24,7 @@ from .find import find_weights
 from .model import Model
 from .recognise import chosen_model, fitting
 from .runtimes.choose import TORCH, dtype_for, network_dtype, usable_runtime, with_runtime
-from .runtimes.store import weights_digest
+from .runtimes.store import digest_of
 from .stock import forget
 from .verify import stamp, verify
 
@@ -168,7 +168,7 @@ def _load(
         annotator = _build(spec, paths, network_dtype(runtime, dtype))
         if runtime == TORCH:
             return annotator
-        return with_runtime(annotator, runtime, " ".join(map(weights_digest, paths.values())), dtype, device, any_device)
+        return with_runtime(annotator, runtime, " ".join(map(digest_of, paths.values())), dtype, device, any_device)
 
     return Model(build(dtype), dtype, device, paths[spec.file.role], rebuild=build), stamps
 

@@ -16,6 +16,10 @@ from depth_normal.annotators.networks.dsine import DSINE
 from depth_normal.annotators.networks.leres import Leres
 from depth_normal.annotators.registry import FAMILIES, MODELS, models_of_family
 
+OLD_EXPORTER = {
+    "condition": tuple(map(int, torch.__version__.split(".")[:2])) < (2, 9),
+    "reason": "torch's exporter from before 2.9 was never tried (docs/runtimes.md): there torch itself runs the networks",
+}
 TESTS = Path(__file__).parent
 ROOM = TESTS.parent / "annotators"
 DINO = (

@@ -11,8 +11,8 @@ import json
 import logging
 import re
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -21,6 +21,7 @@ from ...geometry.files.paths import write_bytes
 from ..download_errors import free_space, is_disk_full
 from ..find import download_folder
 from ..https import KEPT_FREE
+from ..locks import locked
 from ..verify import sha256_of, stamp
 
 logger = logging.getLogger(__name__)
@@ -72,7 +73,8 @@ def kept(key: Key, build: Callable[[Path], None], step: Step, needed: int = 0) -
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(folder, step):
+        lock, waiting = folder.with_name(f"{folder.name}.lock"), partial(step, "waiting for another process that builds the same")
+        with locked(lock, f"building {folder}", waiting):
             if is_whole(folder, key):
                 return folder
             _clear(folder)
@@ -108,7 +110,7 @@ def _problem(folder: Path, record: Any, key: Key) -> str | None:
     for name, file in record["files"].items():
         if (folder / name).stat().st_size != file["size"]:
             return f"{name} is cut short or has grown"
-        if _digest(folder / name) != file["sha256"]:
+        if digest_of(folder / name) != file["sha256"]:
             return f"{name} has changed"
     return None
 
@@ -139,36 +141,12 @@ def _clear(folder: Path) -> None:
             rmtree(path)
 
 
-@contextmanager
-def _locked(folder: Path, step: Step) -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(folder.with_name(f"{folder.name}.lock"), thread_local=False)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        logger.info("another process is building %s; waiting for it", folder)
-        while not lock.is_locked:
-            step("waiting for another process that builds the same")
-            with suppress(Timeout):
-                lock.acquire(timeout=0.2)
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _digest(path: Path) -> str:
-    """The file's sha256, computed once as long as it does not change."""
+def digest_of(path: Path) -> str:
+    """A file's sha256, computed once as long as the file does not change."""
     key = stamp(path)
     if key not in _known:
         _known[key] = sha256_of(path)
     return _known[key]
-
-
-def weights_digest(path: Path) -> str:
-    """The sha256 of a weights file, computed once as long as the file does not change."""
-    return _digest(path)
 
 
 def _text(key: Key) -> str:
