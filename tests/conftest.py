@@ -1,6 +1,7 @@
 """Fixtures for all tests, and help for a torchvision that does not fit the installed torch."""
 
 import importlib.util
+import logging
 import os
 import runpy
 import signal
@@ -23,6 +24,9 @@ ABSENT_FROM_PARTIAL = {
 }
 
 runpy.run_path(str(ROOT / "tests" / "mend_torchvision.py"))
+
+# Thousands of records for each trace, which pytest would keep with the test's log.
+logging.getLogger("torch.__trace").propagate = False
 
 # What a script runs in the background ignores Ctrl-C, and so would every program that the tests start and stop.
 for _stop, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
