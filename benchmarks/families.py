@@ -29,10 +29,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from depth_normal.annotators import midas, zoe
+from depth_normal.annotators import midas, moge, zoe
 from depth_normal.annotators.base import ModelSpec
 from depth_normal.annotators.depth_anything import DinoAnnotator
 from depth_normal.annotators.libraries import from_transformers
+from depth_normal.annotators.networks.bae import Bae
+from depth_normal.annotators.networks.dsine import DSINE
+from depth_normal.annotators.networks.leres import Leres
+from depth_normal.annotators.networks.metric3d import Metric3d
 from depth_normal.annotators.networks.midas_small import MidasSmall
 from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.model_loader import host
@@ -50,6 +54,7 @@ LARGE = (
 )
 BATCHES = (1, 4)
 MEGABYTE = 2**20
+_NETWORKS: dict[str, Callable[[Any], nn.Module]] = {"bae": lambda _: Bae(), "dsine": DSINE, "leres": Leres, "metric3d": Metric3d}
 Calls = list[tuple[tuple[Any, ...], dict[str, Any]]]
 
 
@@ -113,6 +118,10 @@ def empty_network(spec: ModelSpec) -> nn.Module:
     with torch.device("meta"):
         if issubclass(family, DinoAnnotator):
             return family.network_class(config.vit, config.dpt)
+        if issubclass(family, moge.MogeAnnotator):
+            return moge.network_of(spec)
+        if spec.family in _NETWORKS:
+            return _NETWORKS[spec.family](config)
         if spec.family == "midas" and config.backbone == "efficientnet-lite3":
             return MidasSmall()
         (network_class,) = from_transformers(f"{'DPT' if spec.family == 'midas' else 'ZoeDepth'}ForDepthEstimation")
@@ -133,7 +142,8 @@ def random_state(spec: ModelSpec) -> dict[str, Tensor]:
         elif name.endswith("running_var"):
             state[name] = 1 + 0.2 * noise.abs()
         else:
-            scale_like = name.endswith(("gamma", "lambda1", "lambda_1", "lambda_2")) or ("norm" in name and name.endswith("weight"))
+            norm = any(word in name for word in ("norm", "bn")) and name.endswith("weight")
+            scale_like = norm or name.endswith(("gamma", "lambda1", "lambda_1", "lambda_2"))
             state[name] = (1 if scale_like else 0) + 0.2 * noise
     last = next((key for key in reversed(state) if state[key].shape == (1,) and key.endswith("bias")), None)
     if last is not None and spec.quantity == "disparity":

@@ -177,7 +177,7 @@ def _position_map(like: Tensor, aspect: float | Tensor) -> Tensor:
     frequencies = _POSITION_BASE ** -(torch.arange(quarter, device=like.device) / quarter)
 
     def waves(length: int, span: float | Tensor) -> Tensor:
-        phases = frequencies[:, None] * (span * middles(length, like.device))
+        phases = frequencies[:, None] * middles(length, span, like.device)
         return torch.cat((phases.sin(), phases.cos()))
 
     across = waves(width, aspect / diagonal)[:, None, :].expand(-1, height, -1)

@@ -24,13 +24,18 @@ def aspect_of(height: int, width: int, device: torch.device) -> float | Tensor:
     return count(width, device) / count(height, device) if is_traced() else width / height
 
 
-def middles(length: int, device: torch.device) -> Tensor:
-    """(length,) float32: the middles of as many cells between -1 and 1."""
-    return (2 * torch.arange(length, device=device) + 1 - length) / count(length, device)
+def middles(length: int, span: float | Tensor, device: torch.device) -> Tensor:
+    """(length,) float32: the middles of as many cells between -span and span."""
+    if not isinstance(span, Tensor):
+        edge = span * (length - 1) / length
+        return torch.linspace(-edge, edge, length, device=device)
+    return span * ((2 * torch.arange(length, device=device) + 1 - length) / count(length, device))
 
 
 def ends(length: int, device: torch.device) -> Tensor:
     """(length,) float32: so many numbers at equal distances from -1 to 1; of one, -1."""
+    if not is_traced():
+        return torch.linspace(-1, 1, length, device=device)
     return torch.arange(length, device=device) * (2 / (count(length, device) - 1).clamp(min=1)) - 1
 
 

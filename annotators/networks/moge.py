@@ -160,8 +160,8 @@ def view_plane(height: int, width: int, aspect: float | Tensor, device: torch.de
     """(1, 2, height, width) float32: where pixels lie to the right of and below the middle, in units of half the picture's diagonal."""
     diagonal = (1 + aspect**2) ** 0.5
 
-    across = (aspect / diagonal * middles(width, device))[None, :].expand(height, -1)
-    down = (1 / diagonal * middles(height, device))[:, None].expand(-1, width)
+    across = middles(width, aspect / diagonal, device)[None, :].expand(height, -1)
+    down = middles(height, 1 / diagonal, device)[:, None].expand(-1, width)
     return torch.stack((across, down))[None]
 
 
