@@ -21,19 +21,8 @@ PAGE, OTHERS = ROOT / "docs" / "nodes.md", ROOT / "docs" / "other_nodes.json"
 AUX_FILES = ("midas", "zoe", "depth_anything", "depth_anything_v2", "leres", "normalbae", "dsine", "metric3d")
 CORE = re.compile(r"^(Load)?(MoGe|DA3)|^LotusConditioning$")
 HEAD = "| node | description | tooltips | help | search words | locales | template | test |"
-# What does the same, or the nearest there is: aux id, our id.
+# What does the same as a node of ComfyUI, or the nearest there is: its id, ours. Those of old ids stand in nodes/old_ids.py.
 SAME = {
-    "MiDaS-NormalMapPreprocessor": "DepthNormal_MiDaSNormalMap",
-    "MiDaS-DepthMapPreprocessor": "DepthNormal_MiDaSDepthMap",
-    "Zoe-DepthMapPreprocessor": "DepthNormal_ZoeDepthMap",
-    "DepthAnythingPreprocessor": "DepthNormal_DepthAnything",
-    "Zoe_DepthAnythingPreprocessor": "DepthNormal_ZoeDepthAnything",
-    "DepthAnythingV2Preprocessor": "DepthNormal_DepthAnythingV2",
-    "LeReS-DepthMapPreprocessor": "DepthNormal_LeReSDepthMap",
-    "BAE-NormalMapPreprocessor": "DepthNormal_BAENormalMap",
-    "DSINE-NormalMapPreprocessor": "DepthNormal_DSINENormalMap",
-    "Metric3D-DepthMapPreprocessor": "DepthNormal_Metric3DDepthMap",
-    "Metric3D-NormalMapPreprocessor": "DepthNormal_Metric3DNormalMap",
     "LoadMoGeModel": "DepthNormal_LoadModel",
     "LoadDA3Model": "DepthNormal_LoadModel",
     "MoGeInference": "DepthNormal_EstimateGeometry",
@@ -68,7 +57,9 @@ def main() -> None:
 def page() -> str:
     """The page as Markdown."""
     from depth_normal import NODE_CLASS_MAPPINGS
+    from depth_normal.nodes.old_ids import OWN_IDS
 
+    same = {**OWN_IDS, **SAME}
     others = json.loads(OTHERS.read_text(encoding="utf-8"))
     own = [node for node in NODE_CLASS_MAPPINGS if node.startswith("DepthNormal_") or node == "AIO_Preprocessor"]
     beside = []
@@ -77,7 +68,7 @@ def page() -> str:
         beside += [f"## Beside {name} {version}", "", HEAD.replace("| node |", "| node | whose |"), f"|{' --- |' * 9}"]
         for node, fact in facts.items():
             beside.append(row(fact["name"], fact, name))
-            if twin := SAME[node]:
+            if twin := same[node]:
                 beside.append(row(display_name(twin), own_facts(twin), "**ours**"))
         beside.append("")
     lines = [
