@@ -266,9 +266,9 @@ class Says(nn.Module):
         return self.prediction
 
 
-def annotated(prediction, quantity=Quantity.RELATIVE_DEPTH):
+def annotated(prediction, quantity=Quantity.RELATIVE_DEPTH, config=LARGE):
     size = prediction.depth.shape[-2:]
-    return da3.DepthAnything3Annotator(spec(LARGE, quantity), Says(prediction)).predict(torch.zeros(len(prediction.depth), 3, *size))
+    return da3.DepthAnything3Annotator(spec(config, quantity), Says(prediction)).predict(torch.zeros(len(prediction.depth), 3, *size))
 
 
 def test_the_sky_of_each_picture_is_as_far_as_its_farthest_hundredth():
@@ -321,7 +321,7 @@ def metric():
 def test_the_small_networks_know_the_camera():
     depth = torch.ones(2, 1, 28, 56)
     fov = torch.deg2rad(torch.tensor([[60.0, 90.0], [30.0, 60.0]]))
-    intrinsics = annotated(Prediction(depth, None, depth + 1, fov)).intrinsics
+    intrinsics = annotated(Prediction(depth, None, depth + 1, fov), config=SMALL).intrinsics
     expected = torch.tensor([[28.0, 14 * 3**0.5], [28 * 3**0.5, 14 / math.tan(math.radians(15))]])
     torch.testing.assert_close(intrinsics[:, [0, 1], [0, 1]], expected)
     assert intrinsics[:, :2, 2].unique(dim=0).tolist() == [[27.5, 13.5]]

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
+from depth_normal.annotators import tiny
 from depth_normal.annotators.registry import MODELS, find_spec
 from depth_normal.annotators.specs.base import WeightFile
 from depth_normal.annotators.tiny import TinyAnnotator
@@ -83,15 +84,19 @@ OUTPUTS = {
 }
 
 
+def break_what_is_read(break_output, monkeypatch):
+    read = tiny._read
+    monkeypatch.setattr(tiny, "_read", lambda *given: break_output(read(*given)))
+
+
 @pytest.mark.parametrize("fault", OUTPUTS)
 def test_what_is_wrong_with_a_network_is_found_without_its_figures(fault, monkeypatch):
     break_output, names = OUTPUTS[fault]
-    predict = TinyAnnotator.predict
     if "frame" in names:  # of the map that leaves the family, which has the picture's edges
         run = TinyAnnotator.run
         monkeypatch.setattr(TinyAnnotator, "run", lambda self, images, size: break_output(run(self, images, size)))
     else:
-        monkeypatch.setattr(TinyAnnotator, "predict", lambda self, pixels: break_output(predict(self, pixels)))
+        break_what_is_read(break_output, monkeypatch)
     found = check()
     assert names <= wrong(found) and found.verdict == "wrong"
 
@@ -105,15 +110,13 @@ INPUTS = {
 
 @pytest.mark.parametrize("fault", INPUTS)
 def test_a_wrong_preprocessing_is_found_by_the_figures(fault, monkeypatch):
-    predict = TinyAnnotator.predict
-    monkeypatch.setattr(TinyAnnotator, "predict", lambda self, pixels: predict(self, INPUTS[fault](pixels)))
+    given = TinyAnnotator.given
+    monkeypatch.setattr(TinyAnnotator, "given", lambda self, pixels: given(self, INPUTS[fault](pixels)))
     assert "figures" in wrong(check(stored=read_figures(STORED)))
 
 
 def test_numbers_that_are_not_finite_are_wrong(monkeypatch):
-    predict = TinyAnnotator.predict
-    nan = maps(lambda map_: map_ * torch.nan)
-    monkeypatch.setattr(TinyAnnotator, "predict", lambda self, pixels: nan(predict(self, pixels)))
+    break_what_is_read(maps(lambda map_: map_ * torch.nan), monkeypatch)
     found = check()
     assert found.verdict == "wrong" and "not finite" in found.findings[0].words
 
@@ -282,8 +285,7 @@ def test_where_figures_cannot_be_stored_the_rest_is_done(small, tmp_path, capsys
 
 def test_a_wrong_model_leaves_no_figures(small, tmp_path, monkeypatch):
     shutil.copy(TINY, small)
-    predict = TinyAnnotator.predict
-    monkeypatch.setattr(TinyAnnotator, "predict", lambda self, pixels: OUTPUTS["y flipped"][0](predict(self, pixels)))
+    break_what_is_read(OUTPUTS["y flipped"][0], monkeypatch)
     assert cli.main(["verify", "small", "--record", "--figures", str(tmp_path / "mine.json"), "--device", "cpu"]) == 1
     assert not (tmp_path / "mine.json").exists()
 
