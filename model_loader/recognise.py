@@ -206,9 +206,11 @@ def _by_words(path: Path, candidates: Sequence[ModelSpec]) -> list[ModelSpec]:
     names = [
         _words(spec.id, (spec.file.repo_id or "").rsplit("/", 1)[-1], str(Path(spec.file.filename).with_suffix(""))) for spec in candidates
     ]
-    telling = set().union(*names) - set.intersection(*names)
+    known, telling = set().union(*names), set().union(*names) - set.intersection(*names)
     for part in path.absolute().with_suffix("").parts[: -_FOLDERS - 1 : -1]:
-        if said := _words(part) & telling:
+        words = _words(part)
+        is_theirs = any(not word.isdigit() for word in words & known)  # numbers alone are of dates, copies and much else
+        if is_theirs and (said := words & telling):
             scores = [(len(said & own) - len(said - name), len(said & name)) for own, name in zip(ids, names, strict=True)]
             return [spec for spec, score in zip(candidates, scores, strict=True) if score == max(scores)]
     return list(candidates)

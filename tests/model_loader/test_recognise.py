@@ -266,6 +266,7 @@ def test_tensors_count_more_than_the_name_of_another_model(states, shrunk, monke
         ("lotus-depth-d-v2-0-disparity/unet/diffusion_pytorch_model.safetensors", ["lotus-disparity-d"]),
         ("models--jingheya--lotus-normal-d-v1-1/snapshots/1d/unet/diffusion_pytorch_model.safetensors", ["lotus-normals-d"]),
         ("my normals.safetensors", ["lotus-normals-d", "lotus-normals-d-v1.0"]),
+        ("runs-1/mine.safetensors", ["lotus-depth-d", "lotus-disparity-d", "lotus-normals-d", "lotus-normals-d-v1.0"]),
         ("mine.safetensors", ["lotus-depth-d", "lotus-disparity-d", "lotus-normals-d", "lotus-normals-d-v1.0"]),
     ],
 )
