@@ -92,7 +92,7 @@ def graph(picture: Path, node: str, count: int = 1, **widgets) -> dict:
 
 @pytest.mark.parametrize("family", ["Marigold", "Lotus", "LBM"])
 def test_the_workflow_runs_and_gives_what_the_nodes_give_here(tiny_server, here, picture, family, tmp_path):
-    workflow = ROOT / "workflows" / f"{family}_Depth-Normal.json"
+    workflow = ROOT / "workflows" / f"{family} Depth and Normals.json"
     words = ["--image", picture, "--out", tmp_path, "--server", tiny_server.address, "--dump", tmp_path / "api.json"]
     words += ["--set", '2.precision="float32"', "--set", '3.precision="float32"']
     run = subprocess.run([sys.executable, RUNNER, workflow, *map(str, words)], capture_output=True, text=True)
