@@ -9,12 +9,12 @@ gets brighter, half a stop a step; and for each of VIEWS (N, S, 3) in [0, 1], sR
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from blender_scene import options
 
 VIEWS = ("Standard", "Filmic", "AgX", "Khronos PBR Neutral")
 LIGHTS = ("ffb46b", "ff9d4d", "ff5020", "4070ff", "40ff60", "ffffff")
@@ -24,16 +24,11 @@ STOPS = np.arange(-2, 6.01, 0.5)
 
 def main() -> None:
     """Writes the file."""
-    import bpy
-
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
-    out = parser.parse_args(sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else None).out
-    out.mkdir(parents=True, exist_ok=True)
+    arguments, bpy = options(argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter))
     colours = np.array([[_linear(int(light[i : i + 2], 16) / 255) for i in (0, 2, 4)] for light in LIGHTS])
     base = np.tile(SURFACES, (len(LIGHTS), 1))
     lit = (base * np.repeat(colours, len(SURFACES), 0))[:, None] * 2 ** STOPS[:, None]
-    np.savez(out / "views.npz", base=base, lit=lit, **{view: _shown(bpy, lit, view) for view in VIEWS})
+    np.savez(arguments.out / "views.npz", base=base, lit=lit, **{view: _shown(bpy, lit, view) for view in VIEWS})
 
 
 def _linear(coded: float) -> float:

@@ -88,12 +88,14 @@ for (let round = 0; round < 3 && !(quarter(report.milliseconds ?? [{ took: Infin
 report.dragged = await values()
 
 // With a real mouse, and Shift for the depth.
+await page.evaluate(() => window.rest())
 const box = await page.evaluate(() => { const { left, top, scale } = window.viewOf('Relight').view.box(), { width, height } = window.viewOf('Relight').maps; return { left, top, width: scale * width, height: scale * height } })
 const move = (x, y) => page.mouse.move(box.left + x * box.width, box.top + y * box.height)
 await move(0.5, 0.5)
 await page.mouse.down()
 await move(0.25, 0.75)
 await page.mouse.up()
+await page.waitForFunction(light => window.viewOf('Relight').widgets.values.light_x !== light, report.dragged.light_x).catch(() => {})
 report.moused = await values()
 await page.mouse.wheel(0, -100)
 await page.waitForFunction(depth => window.viewOf('Relight').widgets.values.light_depth !== depth, report.moused.light_depth).catch(() => {})
