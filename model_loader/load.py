@@ -74,7 +74,7 @@ def load_model(
     """
     spec = find_spec(chosen_model(model_id, weights))
     torch_device = parse_device(device)
-    runtime = usable_runtime(runtime, spec, torch_device)
+    runtime = usable_runtime(runtime, spec)
     torch_dtype = dtype_for(runtime, dtype, partial(_parse_dtype, dtype, spec, torch_device), torch_device)
     key = (spec.id, torch_dtype, torch_device, str(weights or ""), runtime)
     if model := _loaded(key):

@@ -28,9 +28,6 @@ TORCH, COMPILE, ONNX, OPENVINO, AUTO = RUNTIME_CHOICES
 _MODULES = {COMPILE: "compiled", ONNX: "onnx_runtime", OPENVINO: "openvino"}
 _PACKAGES = {ONNX: ("onnxruntime", "onnx", "onnxscript"), OPENVINO: ("openvino", "onnx", "onnxscript")}
 
-_FASTER_BY_OPENVINO = ("depth-anything",)
-"""Families for which auto takes OpenVINO on a CPU: 1.1 to 1.6 times as fast in float32, and the same picture (docs/runtimes.md)."""
-
 
 def check_runtime(runtime: str) -> str:
     """The runtime, if there is one of that name.
@@ -43,12 +40,10 @@ def check_runtime(runtime: str) -> str:
     return runtime
 
 
-def usable_runtime(runtime: str, spec: ModelSpec, device: torch.device) -> str:
+def usable_runtime(runtime: str, spec: ModelSpec) -> str:
     """The runtime that a model is to be loaded for; torch, and one line that says why, where the one asked for cannot be had."""
-    if check_runtime(runtime) == AUTO:
-        fast = device.type == "cpu" and spec.family in _FASTER_BY_OPENVINO
-        return OPENVINO if fast and not _missing(OPENVINO) else TORCH
-    if runtime == TORCH:
+    # auto: with the same picture no engine was found fast enough to be worth its building (docs/runtimes.md)
+    if check_runtime(runtime) in (AUTO, TORCH):
         return TORCH
     problem = _missing(runtime) or FAMILIES[spec.family].why_no_graph(spec)
     if problem:
