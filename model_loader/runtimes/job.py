@@ -92,7 +92,8 @@ class Job:
         inputs = self.graph.example(1, *(sides or (side, side + multiple)))
         pixels, *numbers = (each.to(self.device) for each in inputs)
         found = runner.run(pixels, numbers[0] if numbers else None)
-        expected = self.graph.module(*inputs)
+        home = next(self.graph.module.parameters()).device  # the CPU at first; where the model runs when an engine starts again
+        expected = [each.cpu() for each in self.graph.module(*(each.to(home) for each in inputs))]
         worst = max(_difference(*pair) for pair in zip(found, expected, strict=True))
         if not worst <= _MOST_DIFFERENCE[self.dtype]:
             raise UnusableError(f"{runner.words} computes something else than torch ({worst:.1f} of 255 apart)")
