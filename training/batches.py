@@ -16,7 +16,7 @@ from .data import CROP_LONG, CROP_SHORT, read_photos
 from .spoil import spoil
 
 RENDER_SHARE, FILM_SHARE = 0.3, 0.25  # of a batch; of its pairs
-OFTENER = 3  # a render is seen at most, compared to a photograph
+OFTENER = 5  # a render is seen at most, compared to a photograph
 PAIRED = 0.25  # pairs, as a share of the pictures
 MOST_SHIFT = 0.03  # of the window, from one view of a pair to the other
 SMALLEST_WINDOW = 0.5  # of the crop; most are near 1
