@@ -15,8 +15,8 @@ from torch import Tensor
 from .data import CROP_LONG, CROP_SHORT, read_photos
 from .spoil import spoil
 
-RENDER_SHARE, FILM_SHARE = 0.3, 0.25  # of a batch; of its pairs
-OFTENER = 5  # a render is seen at most, compared to a photograph
+RENDER_SHARE, FILM_SHARE = 0.3, 0.4  # of a batch; of its pairs
+OFTENER, FILMS_OFTENER = 5, 20  # a render is seen at most, compared to a photograph
 PAIRED = 0.25  # pairs, as a share of the pictures
 MOST_SHIFT = 0.03  # of the window, from one view of a pair to the other
 SMALLEST_WINDOW = 0.5  # of the crop; most are near 1
@@ -185,8 +185,8 @@ def sample_batch(crops: Crops, size: int, short: int, long: int, random: torch.G
     target = (long, short) if portrait else (short, long)
     photographs, renders, films = (kind[portrait] for kind in crops.kinds)
     pairs = round(size * PAIRED)
-    rendered = size if photographs is None else round(size * _share(renders, photographs, RENDER_SHARE))
-    filmed = round(pairs * _share(films, photographs, FILM_SHARE))
+    rendered = size if photographs is None else _drawn(size * _share(renders, photographs, RENDER_SHARE, OFTENER), random)
+    filmed = _drawn(pairs * _share(films, photographs, FILM_SHARE, FILMS_OFTENER), random)
     both = photographs or renders or films
     assert both is not None
     drawn = [_pairs(stack, count, target, random) for stack, count in ((both, pairs - filmed), (films, filmed)) if stack and count]
@@ -199,11 +199,16 @@ def sample_batch(crops: Crops, size: int, short: int, long: int, random: torch.G
     return Batch(pictures.contiguous(memory_format=torch.channels_last), disparity, normals, sky, inside, pairs)
 
 
-def _share(stack: Stack | None, photographs: Stack | None, most: float) -> float:
-    """What share of a batch a kind is, so that none of it is seen more than a few times as often as a photograph."""
+def _drawn(mean: float, random: torch.Generator) -> int:
+    """A whole number next to `mean`, which is its mean: the share of a few pictures would else be rounded away."""
+    return int(mean + float(torch.rand((), generator=random)))
+
+
+def _share(stack: Stack | None, photographs: Stack | None, most: float, oftener: int) -> float:
+    """What share of a batch a kind is, so that none of it is seen more than `oftener` times as often as a photograph."""
     if stack is None:
         return 0.0
-    return most if photographs is None else min(most, OFTENER * len(stack.rgb) / len(photographs.rgb))
+    return most if photographs is None else min(most, oftener * len(stack.rgb) / len(photographs.rgb))
 
 
 Maps = tuple[Tensor, Tensor, Tensor, Tensor]
