@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .data import CROP_LONG, CROP_SHORT, read_photos
+from .data import CROP_LONG, CROP_SHORT, FEATURES, TEACHER_LONG, TEACHER_SHORT, read_photos
 from .spoil import spoil
 
 RENDER_SHARE, FILM_SHARE = 0.3, 0.4  # of a batch; of its pairs
@@ -35,6 +35,8 @@ class Batch:
         normals: (B, 3, H, W), OpenGL axes; zero where unknown.
         sky: (B, 1, H, W), the share of sky; -1 where unknown.
         inside: (B, 1, H, W) bool, what is learned from: not the frames.
+        features16: (B, 64, H / 16, W / 16), the teacher's; all zero of a picture of which they are unknown.
+        features32: (B, 64, H / 32, W / 32), likewise.
         pairs: The first pictures have a second view each, further on by this number: another window, another noise or the next frame
             of a film.
     """
@@ -43,6 +45,8 @@ class Batch:
     disparity: Tensor
     normals: Tensor
     sky: Tensor
+    features16: Tensor
+    features32: Tensor
     inside: Tensor
     pairs: int = 0
 
@@ -52,26 +56,26 @@ class Stack:
     """Crops of one kind and one orientation, as films of F frames (F = 1: stills).
 
     rgb (N, F, h, w, 3) uint8, disparity (N, F, h, w) float16, normals (N, F, h, w, 3) int8 or None, sky (N, F, h, w) uint8 (0 no, 1 yes, 2
-    unknown).
+    unknown). The teacher's features, of a grid over the whole crop: (N, F, C, rows, columns) float16, all zero where unknown, or None.
     """
 
     rgb: Tensor
     disparity: Tensor
     normals: Tensor | None
     sky: Tensor
+    features16: Tensor | None = None
+    features32: Tensor | None = None
 
     def halved(self) -> Stack:
         """The same at half the size: several times quicker to draw small pictures from."""
         rgb = torch.cat([halve(part).round().byte() for part in self.rgb.split(64)])
         disparity = torch.cat([halve(part[..., None])[..., 0].half() for part in self.disparity.split(64)])
         normals = None if self.normals is None else torch.cat([halve(part).round().to(torch.int8) for part in self.normals.split(64)])
-        return Stack(rgb, disparity, normals, self.sky[:, :, ::2, ::2].contiguous())
+        return Stack(rgb, disparity, normals, self.sky[:, :, ::2, ::2].contiguous(), self.features16, self.features32)
 
     def to(self, device: torch.device) -> Stack:
         """The same on another device."""
-        return Stack(
-            self.rgb.to(device), self.disparity.to(device), None if self.normals is None else self.normals.to(device), self.sky.to(device)
-        )
+        return Stack(**{name: None if values is None else values.to(device) for name, values in vars(self).items()})
 
 
 def halve(maps: Tensor) -> Tensor:
@@ -139,10 +143,10 @@ def load_crops(data: Path, split: str, part: int, parts: int, photographs_only: 
     rendered, filmed = ([] if photographs_only else sorted((data / folder).glob("*.npz")) for folder in ("renders", "films"))
     if not labelled and not rendered:
         raise FileNotFoundError(f"{data} has no labels or renders of the split {split!r}: run training.teacher or training.scenes first")
-    return Crops(*(_stacks(paths[part::parts], data / "skies") for paths in (labelled, rendered, filmed)))
+    return Crops(*(_stacks(paths[part::parts], data) for paths in (labelled, rendered, filmed)))
 
 
-def _stacks(paths: list[Path], skies: Path) -> Kind:
+def _stacks(paths: list[Path], data: Path) -> Kind:
     kept: tuple[list[dict[str, np.ndarray]], list[dict[str, np.ndarray]]] = ([], [])
     for path in paths:
         with np.load(path) as arrays:
@@ -152,13 +156,25 @@ def _stacks(paths: list[Path], skies: Path) -> Kind:
             raise ValueError(f"{path} is {maps['rgb'].shape[-3:-1]}; expected {sizes}: delete it and make it again")
         if "normals" in maps:
             maps["sky"] = (maps["disparity"] == 0).astype(np.uint8)
-        elif (sky := skies / path.name).exists():
+        elif (sky := data / "skies" / path.name).exists():
             with np.load(sky) as arrays:
                 maps["sky"] = arrays["sky"]
         else:
             maps["sky"] = np.full(maps["disparity"].shape, UNKNOWN_SKY, np.uint8)
-        kept[maps["rgb"].shape[-3] > maps["rgb"].shape[-2]].append(maps)
+        portrait = maps["rgb"].shape[-3] > maps["rgb"].shape[-2]
+        if (data / "features").exists() and maps["rgb"].ndim == 3:
+            maps |= _features(data / "features" / path.name, portrait)
+        kept[portrait].append(maps)
     return _stack(kept[0]), _stack(kept[1])
+
+
+def _features(path: Path, portrait: bool) -> dict[str, np.ndarray]:
+    """The teacher's features of a crop; all zero where it has none."""
+    if not path.exists():
+        height, width = (TEACHER_LONG, TEACHER_SHORT) if portrait else (TEACHER_SHORT, TEACHER_LONG)
+        return {name: np.zeros((channels, height // cell, width // cell), np.float16) for name, (cell, channels) in FEATURES.items()}
+    with np.load(path) as arrays:
+        return dict(arrays)
 
 
 def _stack(crops: list[dict[str, np.ndarray]]) -> Stack | None:
@@ -167,7 +183,7 @@ def _stack(crops: list[dict[str, np.ndarray]]) -> Stack | None:
     maps = {name: torch.from_numpy(np.stack([crop[name] for crop in crops])) for name in crops[0]}
     if maps["disparity"].ndim == 3:
         maps = {name: values[:, None] for name, values in maps.items()}
-    return Stack(maps["rgb"], maps["disparity"], maps.get("normals"), maps["sky"])
+    return Stack(**{"normals": None, **maps})
 
 
 def sample_batch(crops: Crops, size: int, short: int, long: int, random: torch.Generator) -> Batch:
@@ -194,9 +210,9 @@ def sample_batch(crops: Crops, size: int, short: int, long: int, random: torch.G
     single = [(photographs, rest - min(rest, rendered)), (renders, min(rest, rendered))]
     parts = [first for first, _ in drawn] + [second for _, second in drawn]
     parts += [_windows(stack, *_places(stack, count, target, random), target) for stack, count in single if stack and count]
-    pictures, disparity, normals, sky = (torch.cat(maps) for maps in zip(*parts, strict=True))
+    pictures, *maps = (torch.cat(maps) for maps in zip(*parts, strict=True))
     pictures, inside = spoil(pictures, random, pairs)
-    return Batch(pictures.contiguous(memory_format=torch.channels_last), disparity, normals, sky, inside, pairs)
+    return Batch(pictures.contiguous(memory_format=torch.channels_last), *maps, inside, pairs)
 
 
 def _drawn(mean: float, random: torch.Generator) -> int:
@@ -211,7 +227,7 @@ def _share(stack: Stack | None, photographs: Stack | None, most: float, oftener:
     return most if photographs is None else min(most, oftener * len(stack.rgb) / len(photographs.rgb))
 
 
-Maps = tuple[Tensor, Tensor, Tensor, Tensor]
+Maps = tuple[Tensor, ...]
 
 
 def _pairs(stack: Stack, count: int, size: tuple[int, int], random: torch.Generator) -> tuple[Maps, Maps]:
@@ -247,18 +263,29 @@ def _places(stack: Stack, count: int, size: tuple[int, int], random: torch.Gener
 
 
 def _windows(stack: Stack, index: Tensor, frame: Tensor, window: Tensor, turn: Tensor, size: tuple[int, int]) -> Maps:
-    """Colours, disparity, normals and sky of the places."""
+    """Colours, disparity, normals, sky and the teacher's features of the places."""
     index, frame, window, turn = (values.to(stack.rgb.device) for values in (index, frame, window, turn))
     rgb = _sample(stack.rgb[index, frame].movedim(-1, 1).float() / 255, window, size)
     disparity = _sample(stack.disparity[index, frame][:, None].float(), window, size)
     truth = stack.sky[index, frame][:, None]
     sky = _sample(torch.cat((truth == 1, truth == UNKNOWN_SKY), 1).float(), window, size)
     sky = torch.where(sky[:, 1:] > 0, -1.0, sky[:, :1])
+    features = [_seen(stack, name, index, frame, window, size) for name in FEATURES]
     if stack.normals is None:
-        return rgb, disparity, torch.zeros_like(rgb), sky
+        return rgb, disparity, torch.zeros_like(rgb), sky, *features
     x, y, z = _sample(stack.normals[index, frame].movedim(-1, 1).float() / 127, window, size).unbind(1)
     cosine, sine, mirror = turn[:, :, None, None]
-    return rgb, disparity, torch.stack((mirror * (cosine * x - sine * y), sine * x + cosine * y, z), 1), sky
+    return rgb, disparity, torch.stack((mirror * (cosine * x - sine * y), sine * x + cosine * y, z), 1), sky, *features
+
+
+def _seen(stack: Stack, name: str, index: Tensor, frame: Tensor, window: Tensor, size: tuple[int, int]) -> Tensor:
+    """The teacher's features of the places, zero where there are none."""
+    cell, channels = FEATURES[name]
+    values: Tensor | None = getattr(stack, name)
+    rows, columns = (side // cell for side in size)
+    if values is None:
+        return torch.zeros(len(index), channels, rows, columns, device=stack.rgb.device)
+    return _sample(values[index, frame].float(), window, (rows, columns))
 
 
 def _sample(maps: Tensor, window: Tensor, size: tuple[int, int]) -> Tensor:

@@ -31,6 +31,8 @@ from tqdm import tqdm
 LIST = Path(__file__).parent / "photos.tsv"
 SHORT_SIDE = 320
 CROP_SHORT, CROP_LONG = 240, 320
+TEACHER_SHORT, TEACHER_LONG = 256, 352  # crops as the teacher sees them at its largest
+FEATURES = {"features16": (16, 64), "features32": (32, 64)}  # of the teacher, see `features`: cells of how many pixels, channels
 
 # the command that downloads a package, and nothing else, into the current folder
 COMMANDS = {

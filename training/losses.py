@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,7 +11,7 @@ from torch import Tensor
 from .batches import Batch
 
 NEAREST, FARTHEST = 6.0, -4.0
-GRADIENT_WEIGHT, NORMAL_WEIGHT, SKY_WEIGHT, STEADY_WEIGHT, SCALES = 0.4, 0.5, 0.3, 1.0, 4
+GRADIENT_WEIGHT, NORMAL_WEIGHT, SKY_WEIGHT, STEADY_WEIGHT, FEATURE_WEIGHT, SCALES = 0.4, 0.5, 0.3, 1.0, 0.5, 4
 
 
 def normalised_target(disparity: Tensor, inside: Tensor | None = None, pairs: int = 0) -> Tensor:
@@ -63,8 +65,19 @@ def steady_loss(prediction: Tensor, target: Tensor, inside: Tensor, pairs: int) 
     return mean_inside((next(changes) - next(changes)).abs(), both)
 
 
-def training_loss(output: Tensor, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-    """The loss of the network's output (B, 5, H, W) and its parts.
+def feature_loss(seen: Mapping[str, Tensor], batch: Batch) -> Tensor:
+    """What of the teacher's features is not said, 0 to about 1, where they are known and no frame is: the mean of its layers."""
+    parts = []
+    for name, values in seen.items():
+        truth: Tensor = getattr(batch, name)
+        clear = F.adaptive_avg_pool2d(batch.inside.float(), truth.shape[-2:]) > 0.99
+        known = truth.abs().amax((1, 2, 3), keepdim=True) > 0
+        parts.append(mean_inside((values - truth).square(), clear & known))
+    return torch.stack(parts).mean()
+
+
+def training_loss(output: Tensor, batch: Batch, seen: Mapping[str, Tensor] | None = None) -> tuple[Tensor, dict[str, float]]:
+    """The loss of the network's output (B, 5, H, W), of what it says of the teacher's features, and its parts.
 
     Disparity is compared to the normalised target itself: with a fitted scale a network that starts from nothing learns to give
     zeros. Normals are compared by their angle where they are known, that is on renders without their sky; the sky where it is known.
@@ -85,4 +98,6 @@ def training_loss(output: Tensor, batch: Batch) -> tuple[Tensor, dict[str, float
     parts["sky"] = SKY_WEIGHT * mean_inside(
         F.binary_cross_entropy_with_logits(output[:, 4:], batch.sky.clamp(min=0), reduction="none"), told
     )
+    if seen:
+        parts["features"] = FEATURE_WEIGHT * feature_loss(seen, batch)
     return torch.stack(list(parts.values())).sum(), {name: float(value.detach()) for name, value in parts.items()}

@@ -22,11 +22,11 @@ from tqdm import tqdm
 from depth_normal.annotators.base import IMAGENET_MEAN, IMAGENET_STD
 from depth_normal.annotators.networks.midas_small import MidasSmall
 
-from .data import CROP_LONG, CROP_SHORT, Photo, random_crop, read_photos, save_npz
+from .data import CROP_LONG, CROP_SHORT, TEACHER_LONG, TEACHER_SHORT, Photo, random_crop, read_photos, save_npz
 
 MIDAS_FILE = "midas_v21_small_256_partial.safetensors"
 FASTDEPTH_FILE = "fastdepth_7.onnx"
-SIZES = ((256, 352), (192, 256), (128, 192))
+SIZES = ((TEACHER_SHORT, TEACHER_LONG), (192, 256), (128, 192))
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +51,14 @@ def normalise(disparity: Tensor) -> Tensor:
     flat = disparity.flatten(-2)
     centred = disparity - flat.median(-1).values[..., None, None]
     return centred / centred.abs().mean((-2, -1), keepdim=True).clamp(min=1e-6)
+
+
+def midas_pixels(picture: np.ndarray, size: tuple[int, int]) -> Tensor:
+    """(1, 3, h, w) of a picture (H, W, 3) uint8 RGB, as MiDaS wants it."""
+    resized = cv2.resize(picture, size[::-1], interpolation=cv2.INTER_CUBIC)
+    mean, std = np.float32(IMAGENET_MEAN), np.float32(IMAGENET_STD)
+    pixels = torch.from_numpy((resized.astype(np.float32) / 255 - mean) / std).permute(2, 0, 1)[None]
+    return pixels.contiguous(memory_format=torch.channels_last)
 
 
 class Teacher:
@@ -87,11 +95,8 @@ class Teacher:
     @torch.inference_mode()
     def midas_disparity(self, picture: np.ndarray, size: tuple[int, int]) -> Tensor:
         """(1, 1, h, w) float32 of MiDaS at (h, w), multiples of 32."""
-        resized = cv2.resize(picture, size[::-1], interpolation=cv2.INTER_CUBIC)
-        mean, std = np.float32(IMAGENET_MEAN), np.float32(IMAGENET_STD)
-        pixels = torch.from_numpy((resized.astype(np.float32) / 255 - mean) / std).permute(2, 0, 1)[None]
         with torch.autocast("cpu", torch.bfloat16):
-            return self.midas(pixels.contiguous(memory_format=torch.channels_last)).float()
+            return self.midas(midas_pixels(picture, size)).float()
 
     def fastdepth_disparity(self, picture: np.ndarray) -> Tensor:
         """(1, 1, 224, 224) float32: the inverse of FastDepth's metres."""

@@ -3,9 +3,10 @@
     python -m training.train --data DIR --run DIR [--begin FILE] [--minutes 240 | --steps 200] [--processes 2]
     python -m training.train --data DIR --run DIR --device cuda --minutes 60
 
-Learns from DIR/labels (training.teacher), DIR/skies (training.skies), DIR/renders and DIR/films (training.scenes). Writes to the run's
-folder: checkpoint.pt (everything to go on), best.pt (weights with the best correlation on the validation photographs), log.jsonl (figures),
-train.pid. On a GPU one process does all, with more pictures a step; everything that is learned from has to fit its memory.
+Learns from DIR/labels (training.teacher), DIR/skies (training.skies), DIR/features (training.features), DIR/renders and DIR/films
+(training.scenes). Writes to the run's folder: checkpoint.pt (everything to go on), best.pt (weights with the best correlation on the
+validation photographs), log.jsonl (figures), train.pid. On a GPU one process does all, with more pictures a step; everything that is
+learned from has to fit its memory.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from depth_normal.annotators.networks.configs import TINY_2
 from depth_normal.annotators.networks.tiny import TinyNetwork, grown
 
 from .batches import Crops, load_crops, sample_batch
-from .data import CROP_SHORT
+from .data import CROP_SHORT, FEATURES
 from .export import read_state
 from .losses import correlation, normalised_target, training_loss
 
@@ -72,6 +73,22 @@ class Options:
     device: str = "cpu"
 
 
+class Student(nn.Module):
+    """The network, and what its features tell of the teacher's; the second is for training only."""
+
+    def __init__(self, network: TinyNetwork, channels: tuple[int, ...]) -> None:
+        super().__init__()
+        self.network = network
+        widths = zip(FEATURES.items(), channels[-2:], strict=True)
+        self.tell = nn.ModuleDict({name: nn.Conv2d(width, count, 1) for (name, (_, count)), width in widths})
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The network's output, and the teacher's features by their names."""
+        features = self.network.encode(pictures)
+        told = {name: layer(values).float() for (name, layer), values in zip(self.tell.items(), features[-2:], strict=True)}
+        return self.network.decode(pictures, features), told
+
+
 class Run:
     """A training run, as one of its processes sees it."""
 
@@ -87,7 +104,12 @@ class Run:
         self.average.load_state_dict(self.network.state_dict())
         weights = [p for p in self.network.parameters() if p.ndim > 1]
         others = [p for p in self.network.parameters() if p.ndim <= 1]
-        groups = [{"params": weights, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
+        self.student = Student(self.network, TINY_2.channels).to(self.device)
+        groups = [
+            {"params": weights, "weight_decay": WEIGHT_DECAY},
+            {"params": others, "weight_decay": 0.0},
+            {"params": list(self.student.tell.parameters()), "weight_decay": 0.0},
+        ]
         self.optimiser = torch.optim.AdamW(groups, lr=options.peak_rate, fused=True)
         self.followed = floating(self.network), floating(self.average)
         self.step, self.seconds, self.best = 0, 0.0, -1.0
@@ -116,13 +138,13 @@ class Run:
         count = PICTURES[self.device.type] * LARGEST_PICTURE // (short * long)
         batch = sample_batch(small if 2 * short <= CROP_SHORT else crops, count, short, long, random)
         with torch.autocast(self.device.type, torch.bfloat16):
-            output = self.network(batch.pictures)
-        loss, figures = training_loss(output, batch)
+            output, told = self.student(batch.pictures)
+        loss, figures = training_loss(output, batch, told)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         if self.options.processes > 1:
-            average_gradients(self.network, self.options.processes)
-        nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
+            average_gradients(self.student, self.options.processes)
+        nn.utils.clip_grad_norm_(self.student.parameters(), CLIP)
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate()
         self.optimiser.step()
@@ -141,6 +163,7 @@ class Run:
         return {
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
+            "tell": self.student.tell.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
             "seconds": self.seconds,
@@ -151,6 +174,7 @@ class Run:
         """Goes on from `state()`."""
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
+        self.student.tell.load_state_dict(state["tell"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
 

@@ -43,8 +43,7 @@ class TinyNetwork(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """See the class."""
-        features = self.encode(pictures)
-        return self.decode(features) if self.fine is None else self.fine(pictures, *self._halved(features))
+        return self.decode(pictures, self.encode(pictures))
 
     def encode(self, pictures: Tensor) -> list[Tensor]:
         """Features at 1/2, 1/4, 1/8, 1/16 and 1/32."""
@@ -58,9 +57,10 @@ class TinyNetwork(nn.Module):
         features[-1] = tokens.transpose(1, 2).reshape(deepest.shape).contiguous(memory_format=torch.channels_last)
         return features
 
-    def decode(self, features: list[Tensor]) -> Tensor:
-        """Disparity and normals of the features, at half the size of the pictures."""
-        return self._halved(features)[1]
+    def decode(self, pictures: Tensor, features: list[Tensor]) -> Tensor:
+        """The maps of the features of the pictures."""
+        features, maps = self._halved(features)
+        return maps if self.fine is None else self.fine(pictures, features, maps)
 
     def _halved(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
         """What the output is made of, and the output, at half the size of the pictures."""

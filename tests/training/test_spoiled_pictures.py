@@ -100,7 +100,9 @@ def test_films_are_drawn_as_pairs_of_frames(tmp_path):
     assert crops.counts() == (0, 1, 1)
     assert crops.films[0] is not None
     index, frame, window, turn = batches._places(crops.films[0], 3, (96, 128), generator())
-    (first, *_, sky), (second, *_) = (batches._windows(crops.films[0], index, frame + step, window, turn, (96, 128)) for step in (0, 1))
+    (first, _, _, sky, *_), (second, *_) = (
+        batches._windows(crops.films[0], index, frame + step, window, turn, (96, 128)) for step in (0, 1)
+    )
     torch.testing.assert_close(second - first, torch.full_like(first, 50 / 255), atol=1e-3, rtol=0)
     assert set(sky.unique().tolist()) >= {0.0, 1.0}, "disparity 0 is sky"
     assert batches.sample_batch(crops, 8, 96, 128, generator()).pictures.shape == (8, 3, 96, 128)

@@ -30,6 +30,9 @@ def test_the_recipe_goes_through(teacher_weights, true_scenes, bpy_python, tmp_p
     assert len(list((data / "skies").iterdir())) == 3 * 2 + 2
     command("scenes", "--data", data, "--scenes", 1, python=bpy_python)
     assert list((data / "renders").glob("*.npz"))
+    command("features", "--data", data, "--weights", weights)
+    made = {path.name for folder in ("labels", "renders") for path in (data / folder).glob("*.npz")}
+    assert {path.name for path in (data / "features").iterdir()} == made | {"axes.npz"}
     begin = ("--begin", ROOT / "annotators" / "tiny.safetensors")
     command("train", "--data", data, "--run", run, *begin, "--steps", 1)
     command("train", "--data", data, "--run", run, *begin, "--steps", 2)

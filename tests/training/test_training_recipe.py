@@ -79,9 +79,14 @@ def test_a_right_answer_costs_nothing_and_a_wrong_one_does():
     disparity, normals = torch.rand(2, 1, 32, 32), torch.zeros(2, 3, 32, 32)
     normals[:, 2] = 1
     everywhere = torch.ones_like(disparity, dtype=torch.bool)
-    batch = batches.Batch(torch.zeros(2, 3, 32, 32), disparity, normals, torch.zeros_like(disparity), everywhere)
+    told = {"features16": torch.rand(2, 64, 2, 2), "features32": torch.rand(2, 64, 1, 1)}
+    batch = batches.Batch(torch.zeros(2, 3, 32, 32), disparity, normals, torch.zeros_like(disparity), **told, inside=everywhere)
     right = torch.cat((losses.normalised_target(disparity), 5 * normals, torch.full_like(disparity, -20)), 1)
-    assert losses.training_loss(right, batch)[0] < 1e-4
+    assert losses.training_loss(right, batch, told)[0] < 1e-4
+    wrong = {name: values + 1 for name, values in told.items()}
+    assert losses.training_loss(right, batch, wrong)[1]["features"] == pytest.approx(losses.FEATURE_WEIGHT)
+    unknown = replace(batch, features16=0 * told["features16"], features32=0 * told["features32"])
+    assert losses.training_loss(right, unknown, wrong)[1]["features"] == 0
     _, figures = losses.training_loss(-right, batch)
     assert figures["correlation"] == pytest.approx(2, abs=1e-4)
     assert figures["normal"] == pytest.approx(2 * losses.NORMAL_WEIGHT, abs=1e-4)
@@ -136,6 +141,26 @@ def test_normals_tilt_with_their_picture(tmp_path):
     assert leaning.sum() > 16
     assert torch.equal(x.sign(), -right.sign())
     assert torch.equal(y.sign()[leaning], -up.sign()[leaning])
+
+
+def test_features_go_with_their_picture(prepared):
+    """Features that grow to the right, as the disparity of the same crop does, do so in every window, mirrored or not."""
+    (prepared / "features").mkdir()
+    for path in (prepared / "labels").iterdir():
+        maps = crop(np.random.default_rng(0))
+        maps["disparity"] = np.repeat(np.linspace(0, 1, data.CROP_LONG, dtype=np.float16)[None], data.CROP_SHORT, 0)
+        data.save_npz(path, **maps)
+        ramps = {name: np.linspace(0, 1, data.TEACHER_LONG // cell, dtype=np.float16) for name, (cell, _) in data.FEATURES.items()}
+        features = {name: np.broadcast_to(ramp, (64, len(ramp) * 8 // 11, len(ramp))) for name, ramp in ramps.items()}
+        data.save_npz(prepared / "features" / path.name, **features)
+    batch = batches.sample_batch(batches.load_crops(prepared, "train", 0, 1), 16, 96, 128, torch.Generator().manual_seed(5))
+    assert batch.features16.shape == (16, 64, 6, 8)
+    assert batch.features32.shape == (16, 64, 3, 4)
+    known = batch.normals.flatten(1).abs().amax(1) == 0  # of the render there are none
+    assert not batch.features16[~known].any()
+    right = batch.disparity[known].diff(dim=-1).mean((1, 2, 3)).sign()
+    for features in (batch.features16, batch.features32):
+        assert torch.equal(features[known].diff(dim=-1).mean((1, 2, 3)).sign(), right)
 
 
 def test_halved_crops_are_the_means_of_four_pixels(prepared):

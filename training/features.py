@@ -1,0 +1,97 @@
+"""Keeps what the teacher's encoder sees in every crop and render, for the network to learn to see it too.
+
+    python -m training.features --data DIR --weights DIR [--part 0/1]
+
+Reads DIR/labels/ and DIR/renders/, writes one .npz each to DIR/features/: the features of MiDaS's encoder at 1/16 and 1/32 of its input,
+each along its main axes, which are found once (DIR/features/axes.npz). What is there already is not made again. Optional:
+training learns from features where they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from .data import FEATURES, save_npz
+from .teacher import MIDAS_FILE, SIZES, load_midas, midas_pixels
+
+SEEN = 200  # crops that the axes are found by
+
+
+class Encoder:
+    """MiDaS v2.1 small's encoder."""
+
+    def __init__(self, weights: Path) -> None:
+        self.layers = [load_midas(weights / MIDAS_FILE).pretrained.get_submodule(f"layer{level}") for level in (1, 2, 3, 4)]
+
+    @torch.inference_mode()
+    def __call__(self, picture: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Features (C, h, w) at 1/16 and (D, h / 2, w / 2) at 1/32 of a picture (H, W, 3) uint8 RGB."""
+        height, width = picture.shape[:2]
+        values, found = midas_pixels(picture, SIZES[0] if width >= height else SIZES[0][::-1]), []
+        with torch.autocast("cpu", torch.bfloat16):
+            for layer in self.layers:
+                values = layer(values)
+                found.append(values.float()[0])
+        return found[2], found[3]
+
+
+def main_axes(samples: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (C,) and main axes (C, count) of samples (N, C), scaled so that the mean square along all of them is 1."""
+    mean = samples.mean(0)
+    values, vectors = np.linalg.eigh(np.cov(samples - mean, rowvar=False))
+    chosen = np.argsort(values)[::-1][:count]
+    return mean, vectors[:, chosen] / values[chosen].mean() ** 0.5
+
+
+def find_axes(encoder: Encoder, paths: list[Path]) -> dict[str, np.ndarray]:
+    """Mean and main axes of each layer, by some of the crops."""
+    seen: dict[str, list[np.ndarray]] = {name: [] for name in FEATURES}
+    for path in tqdm(paths[:: max(1, len(paths) // SEEN)], desc="axes"):
+        for name, values in zip(FEATURES, encoder(read_rgb(path)), strict=True):
+            seen[name].append(values.flatten(1).T.numpy())
+    found = {}
+    for name, samples in seen.items():
+        found[f"{name}_mean"], found[f"{name}_axes"] = main_axes(np.concatenate(samples).astype(np.float64), FEATURES[name][1])
+    return found
+
+
+def read_rgb(path: Path) -> np.ndarray:
+    """The picture of a crop or render."""
+    with np.load(path) as arrays:
+        return arrays["rgb"]
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, required=True, help=f"folder with {MIDAS_FILE}")
+    parser.add_argument("--part", default="0/1", help="i/n: only every n-th crop, for several processes")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    target = arguments.data / "features"
+    target.mkdir(exist_ok=True)
+    paths = [path for folder in ("labels", "renders") for path in sorted((arguments.data / folder).glob("*.npz"))]
+    encoder = Encoder(arguments.weights)
+    if not (target / "axes.npz").exists():
+        save_npz(target / "axes.npz", **find_axes(encoder, paths))
+    with np.load(target / "axes.npz") as arrays:
+        axes = {name: torch.from_numpy(arrays[name]).float() for name in arrays}
+    part, parts = map(int, arguments.part.split("/"))
+    for path in tqdm(paths[part::parts], desc="features"):
+        if not (target / path.name).exists():
+            maps = {
+                name: torch.einsum("chw,cd->dhw", values - axes[f"{name}_mean"][:, None, None], axes[f"{name}_axes"])
+                for name, values in zip(FEATURES, encoder(read_rgb(path)), strict=True)
+            }
+            save_npz(target / path.name, **{name: values.numpy().astype(np.float16) for name, values in maps.items()})
+
+
+if __name__ == "__main__":
+    main()
