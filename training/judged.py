@@ -17,6 +17,7 @@ Estimator = Callable[[np.ndarray], np.ndarray]
 FRAME = 12  # pixels
 GRAIN = 2.0  # standard deviation of a camera's noise, of 255
 SHARES = 0.01  # of a photograph that counts as having sky
+STILL = 0.5  # levels of 255 that the truth of a pixel changes at most, from frame to frame, for the pixel to count as still
 
 
 def framed(picture: np.ndarray) -> np.ndarray:
@@ -63,7 +64,7 @@ def sky_scores(tinies: dict[str, TinyAnnotator], data: Path) -> dict[str, str]:
 
 
 def flicker(estimators: dict[str, Estimator], data: Path) -> dict[str, dict[str, str]]:
-    """Of each clip a column: by how many of 255 levels a pixel changes from frame to frame, beyond what the truth changes."""
+    """Of each clip a column: by how many of 255 levels a pixel changes from frame to frame whose truth does not."""
     return {
         path.stem: {name: f"{_flicker(run, path):.2f}" for name, run in estimators.items()}
         for path in sorted((data / "clips").glob("*.npz"))
@@ -80,4 +81,5 @@ def _flicker(run: Estimator, path: Path) -> float:
     low, high = found.min(), found.max()
     levels = (found - low) * (255 / (high - low))
     scale, shift = np.polyfit(truth.ravel(), levels.ravel(), 1)
-    return float(np.abs(np.diff(levels, axis=0) - np.diff(scale * truth + shift, axis=0)).mean())
+    changes, due = np.diff(levels, axis=0), np.diff(scale * truth + shift, axis=0)
+    return float(np.abs(changes - due)[np.abs(due) < STILL].mean())
