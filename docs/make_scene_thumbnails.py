@@ -1,9 +1,10 @@
 """Draws the thumbnails of workflows whose models are not in the pack: Blender's truth of scenes of our own, and says so in the picture.
 
     python docs/thumbnail_scenes.py --out DIR          (in a Python with bpy)
-    python docs/make_scene_thumbnails.py DIR
+    python docs/make_scene_thumbnails.py [DIR]
 
-*Tiny Preview*, *Mesh from Photo* and *Compare Models* show what the pack's own network makes of the demo's photograph.
+Without DIR only those are made that need no scenes: *Tiny Preview*, *Mesh from Photo* and *Compare Models*, which show what the pack's own
+network makes of the demo's photograph.
 """
 
 from __future__ import annotations
@@ -41,9 +42,16 @@ SCENES: dict[str, tuple[int, str | None]] = {
 
 
 def main() -> None:
-    """Writes all thumbnails."""
+    """Writes all thumbnails, or those by `tiny`."""
+    if len(sys.argv) > 1:
+        scene_thumbnails(Path(sys.argv[1]))
+    tiny_thumbnails()
+
+
+def scene_thumbnails(folder: Path) -> None:
+    """Those of rendered scenes."""
     for stem, (number, coding) in SCENES.items():
-        with np.load(Path(sys.argv[1]) / f"{number}.npz") as scene:
+        with np.load(folder / f"{number}.npz") as scene:
             depth, normals = (torch.from_numpy(scene[name]).float() for name in ("depth", "normals"))
             panels = [scene["picture"], as_pixels(metres(depth[None, None]))]
             if coding:
@@ -51,6 +59,10 @@ def main() -> None:
             else:
                 write_metres(panels[1], scene["depth"])
         save(stem, panels, TRUTH)
+
+
+def tiny_thumbnails() -> None:
+    """Those of the demo's photograph."""
     photo = as_batch(read_picture(DEMO_PICTURE))[..., 60:460]
     estimate = depth_normal.load_model("tiny").estimate(photo)
     assert estimate.depth is not None and estimate.normals is not None and estimate.quantity is not None
