@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import load_file
 
 from depth_normal.annotators.networks.bae import Bae
-from depth_normal.annotators.networks.configs import DsineConfig, LeresConfig, ResnextConfig
+from depth_normal.annotators.networks.configs import TINY_2, DsineConfig, LeresConfig, ResnextConfig
 from depth_normal.annotators.networks.dsine import DSINE
 from depth_normal.annotators.networks.leres import Leres
+from depth_normal.annotators.networks.tiny import TinyNetwork
 from depth_normal.annotators.registry import FAMILIES, MODELS, models_of_family
 
 OLD_EXPORTER = {
@@ -31,7 +32,7 @@ DINO = (
     "zoe-depth-anything-indoor",
     "video-depth-anything-small",
 )
-OTHERS = ("tiny", "moge", "moge-1", "metric3d", "leres", "bae", "dsine")
+OTHERS = ("tiny", "tiny-2", "moge", "moge-1", "metric3d", "leres", "bae", "dsine")
 
 
 @functools.cache
@@ -48,11 +49,16 @@ def annotator(name, dtype=torch.float32):
     files = {"moge": "test_moge.py", "moge-1": "test_moge_1.py", "metric3d": "test_metric3d.py"}
     if name in files:
         return _module(f"annotators/{files[name]}")["annotator"](dtype=dtype)
-    return {"tiny": _tiny, "leres": _leres, "bae": _bae, "dsine": _dsine}[name](dtype)
+    return {"tiny": _tiny, "tiny-2": _tiny_2, "leres": _leres, "bae": _bae, "dsine": _dsine}[name](dtype)
 
 
 def _tiny(dtype):
     return FAMILIES["tiny"].build(MODELS["tiny"], {"network": load_file(ROOM / "tiny.safetensors")}, dtype)
+
+
+def _tiny_2(dtype):
+    """The network's second version, of which the pack has no weights yet."""
+    return FAMILIES["tiny"].build(MODELS["tiny"], _randomised(TinyNetwork(TINY_2)), dtype)
 
 
 def _randomised(network):
