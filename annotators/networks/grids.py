@@ -24,6 +24,14 @@ def aspect_of(height: int, width: int, device: torch.device) -> float | Tensor:
     return count(width, device) / count(height, device) if is_traced() else width / height
 
 
+def height_in_longer_side(height: int, width: int, device: torch.device) -> float | Tensor:
+    """Height by the longer side; as a tensor where that is traced."""
+    if not is_traced():
+        return height / max(height, width)
+    rows, columns = count(height, device), count(width, device)
+    return rows / torch.maximum(rows, columns)
+
+
 def middles(length: int, span: float | Tensor, device: torch.device) -> Tensor:
     """(length,) float32: the middles of as many cells between -span and span."""
     if not isinstance(span, Tensor):

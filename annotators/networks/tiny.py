@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .configs import TINY, TINY_2, TinyConfig
-from .grids import count, ends
+from .grids import ends, height_in_longer_side
 
 COUNTER = "num_batches_tracked"
 POSITIONS = 5
@@ -129,8 +129,7 @@ def _positions(like: Tensor) -> Tensor:
     height, width = like.shape[-2:]
     y = ends(height, like.device)[:, None].expand(height, width)
     x = ends(width, like.device)[None].expand(height, width)
-    of_rows, of_columns = count(height, like.device), count(width, like.device)
-    stacked = torch.stack((x, y, x * x, y * y, y * (of_rows / torch.maximum(of_rows, of_columns))))
+    stacked = torch.stack((x, y, x * x, y * y, y * height_in_longer_side(height, width, like.device)))
     return stacked.to(like.dtype)[None].expand(like.shape[0], -1, -1, -1)
 
 
