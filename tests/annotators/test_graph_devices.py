@@ -9,6 +9,11 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from depth_normal.annotators.networks.configs import TINY, TINY_2
+from depth_normal.annotators.networks.tiny import TinyNetwork
+from depth_normal.annotators.registry import MODELS
+from depth_normal.annotators.tiny import TinyAnnotator
+
 TESTS = Path(__file__).resolve().parents[1]
 SHRUNK = runpy.run_path(str(TESTS / "graph_families.py"))
 DEVICES = runpy.run_path(str(TESTS / "geometry" / "test_devices.py"))
@@ -35,4 +40,16 @@ def test_a_network_asks_its_device_nothing(name, dtype):
             with mock.patch("torch.compiler.is_compiling", lambda: True) if traced else nullcontext():
                 found = call()
             assert [(each.device, each.dtype) for each in found] == [(DEVICE, torch.float32)] * len(graph.outputs)
+    assert questions.asked == 0
+
+
+@pytest.mark.parametrize("config", [TINY, TINY_2], ids=["first version", "second version"])
+@torch.no_grad()
+def test_what_tiny_makes_of_its_network_asks_the_device_nothing(config):
+    with FakeTensorMode(), DEVICES["Questions"]() as questions:
+        with DEVICE:
+            tiny = TinyAnnotator(MODELS["tiny"], TinyNetwork(config).eval())
+        found = tiny.run(torch.empty(2, 3, 61, 90, device=DEVICE), 64)
+    assert {each.device for each in found.maps.values()} == {DEVICE}
+    assert ("mask" in found.maps) == bool(config.fine)
     assert questions.asked == 0
