@@ -232,6 +232,14 @@ def test_weights_that_do_not_fit_fp16_are_refused(tmp_path):
     assert not (tmp_path / "out.safetensors").exists()
 
 
+def test_weights_lie_between_those_begun_from_and_those_learned(tmp_path):
+    export.save_file({"stem.weight": torch.tensor([1.0, 3.0]).half()}, tmp_path / "old.safetensors")
+    torch.save({"stem.weight": torch.tensor([2.0, 7.0]), "fine.bias": torch.tensor([5.0])}, tmp_path / "best.pt")
+    export.export(tmp_path / "best.pt", tmp_path / "out.safetensors", tmp_path / "old.safetensors", 0.75)
+    found = export.read_state(tmp_path / "out.safetensors")
+    assert {name: values.tolist() for name, values in found.items()} == {"stem.weight": [1.75, 6.0], "fine.bias": [5.0]}
+
+
 def test_the_filter_keeps_what_is_linear_in_its_guide():
     guide = np.random.default_rng(0).standard_normal((40, 50)).astype(np.float32)
     np.testing.assert_allclose(teacher.guided_filter(3 * guide + 1, guide, 4, 0.0), 3 * guide + 1, atol=1e-3)
