@@ -27,6 +27,8 @@ GUIDE_RADIUS, GUIDE_EPSILON = 2, 0.01
 TO_MIDAS_SCALE = 130.0
 _WITHOUT_SKY = 4  # maps of the network's first version: disparity and normals
 _SKY_FROM, _FARTHEST = 0.5, 0.01  # share of sky; what part of the rest is no nearer than the sky
+# The share of sky is fitted to the picture in squares of so many pixels; the variance is less than for depth: clouds and haze are pale.
+_RIM, _SKY_POOLED, _SKY_EPSILON = 2, 4, 1e-4
 _SAMPLED = 8  # every n-th pixel is asked how far it is
 
 
@@ -68,8 +70,9 @@ class TinyAnnotator(Annotator):
         if len(smooth) == 1:
             maps = guided_upsample(torch.cat((depth, *smooth), 1), brightness, GUIDE_RADIUS, GUIDE_EPSILON)
             return _read(maps[:, :1], maps[:, 1:])
-        sharp = guided_detail(depth, brightness, GUIDE_RADIUS, GUIDE_EPSILON)
-        return _read(sharp, *(F.interpolate(each, scale_factor=ENLARGED, mode="bilinear", align_corners=False) for each in smooth))
+        normals, sky = smooth
+        normals = F.interpolate(normals, scale_factor=ENLARGED, mode="bilinear", align_corners=False)
+        return _read(guided_detail(depth, brightness, GUIDE_RADIUS, GUIDE_EPSILON), normals, _sky_at_edges(sky, brightness))
 
     def predict(self, pixels: Tensor) -> Estimate:
         """See `Annotator.predict`. The estimate has half the size of the pixels; their own, where the network tells the sky."""
@@ -96,6 +99,16 @@ def _read(disparity: Tensor, normals: Tensor, sky: Tensor | None = None) -> Esti
         mask = sky < _SKY_FROM
         disparity = with_far_sky(disparity, mask)
     return Estimate(depth=disparity, quantity=Quantity.DISPARITY, normals=unit_normals(normals), axes=Axes.OPENGL, mask=mask)
+
+
+def _sky_at_edges(share: Tensor, brightness: Tensor) -> Tensor:
+    """The share of sky at the size of the picture's brightness, whose edges it takes; along the border it is that of further inside.
+
+    What the network's convolutions add around a picture makes its outermost pixels less sure of the sky than those beside them.
+    """
+    inside = share[..., _RIM:-_RIM, _RIM:-_RIM]
+    share = F.avg_pool2d(F.pad(inside, (_RIM,) * 4, mode="replicate"), _SKY_POOLED)
+    return guided_upsample(share, brightness, GUIDE_RADIUS, _SKY_EPSILON)
 
 
 def _brightness(images: Tensor) -> Tensor:

@@ -115,6 +115,27 @@ def sky_to_drop(picture: Tensor, estimate: Estimate) -> Tensor:
     return sky & (sky_share(picture, estimate) > 0.5) if estimate.quantity is Quantity.METRIC_DEPTH else sky
 
 
+def told_sky(estimate: Estimate) -> Tensor:
+    """The sky that the network itself tells: what is masked and as far as anything gets. Other holes have no value, or are nearer.
+
+    Args:
+        estimate: With depth, of any quantity.
+
+    Returns:
+        (B, 1, H, W) bool; in a picture that is masked everywhere, all that has a value.
+
+    Raises:
+        ValueError: No depth.
+    """
+    depth, quantity, valid = estimate.known_depth()
+    if estimate.mask is None:
+        return torch.zeros_like(valid)
+    near = depth if quantity is Quantity.DISPARITY else -depth
+    far_end, _ = measure_range_of_samples(near, valid, FAR_AND_NEAR_END)
+    farthest = torch.where(valid, near, torch.inf).amin((1, 2, 3), keepdim=True)
+    return ~estimate.mask & (near <= torch.where(torch.isfinite(far_end), far_end, farthest))
+
+
 def _detail(brightness: Tensor, side: Tensor) -> Tensor:
     """How much each pixel differs from the pixels to its right and below that are on its side: (B, 1, H, W)."""
     differences = torch.zeros_like(brightness)

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...utils import resize_map
 from ..conventions import convert_normals, unit_normals
 from ..derive import with_normals
 from ..edges import edge_radius, sharpen_depth_edges
 from ..estimate import Axes, Estimate, Quantity
 from ..likely import NEAR_FAR_RATIO, likely_filled_depth, likely_intrinsics
 from ..plane_fit import by_bands
-from ..sky import sky_share
+from ..sky import sky_share, told_sky
 from .lights import Light, LightPlan, unit
 
 
@@ -27,7 +28,7 @@ class LitScene:
         light: The lamps in front of the camera.
         depth: (1, 1, H, W), its near end at 1; None = unknown.
         intrinsics: (1, 3, 3), pixels.
-        mask: (1, 1, H, W) bool, where light is changed.
+        mask: (1, 1, H, W) bool, where light is changed: where all is known, and in the sky.
         sky: (1, 1, H, W) bool, where no shadow falls.
     """
 
@@ -47,26 +48,31 @@ def lit_scene(picture: Tensor, estimate: Estimate, plans: tuple[LightPlan, ...],
         picture: (1, 3, H, W) in [0, 1].
         estimate: Of the picture, at any size.
         plans: The lamps.
-        sky: (1, 1, H, W) bool, where the sky is; True = look for it.
+        sky: (1, 1, H, W) bool, where the sky is; True = what the network tells as such (`told_sky`), and what looks like it.
     """
     height, width = picture.shape[-2:]
     ratio = NEAR_FAR_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None
     sized = with_normals(estimate, near_far_ratio=ratio).resized(height, width)
     normals, depth, intrinsics = _surfaces(sized)
-    if isinstance(sky, bool):
-        share = sky_share(picture, sized) if sky and depth is not None else picture.new_zeros(1, 1, height, width)
-    else:
+    if not isinstance(sky, bool):
         share = sky.to(picture)
+    elif sky and depth is not None:
+        told = resize_map(told_sky(estimate).to(picture), height, width, "nearest-exact")
+        share = torch.where(told >= 0.5, 1, sky_share(picture, sized))
+    else:
+        share = picture.new_zeros(1, 1, height, width)
     normals = _facing_where(share, normals)
     lights = tuple(plan.placed(intrinsics, height, width) for plan in plans)
-    return LitScene(picture, normals, lights, depth, intrinsics, sized.valid, share > 0.5)
+    is_sky = share > 0.5
+    return LitScene(picture, normals, lights, depth, intrinsics, sized.valid | is_sky, is_sky)
 
 
 def _facing_where(share: Tensor, normals: Tensor) -> Tensor:
     """Normals that face the viewer in the sky, which has no sides: a lamp makes all of it as bright."""
 
     def turned(share: Tensor, normals: Tensor) -> tuple[Tensor]:
-        sideways, back = normals[:, :2] * (1 - share), torch.lerp(normals[:, 2:], torch.ones_like(share), share)
+        known = normals.nan_to_num()  # masked sky may have none
+        sideways, back = known[:, :2] * (1 - share), torch.lerp(known[:, 2:], torch.ones_like(share), share)
         return (torch.where(share > 0, unit(torch.cat((sideways, back), 1)), normals),)
 
     return by_bands(turned, 0, share, normals)[0]

@@ -1,0 +1,59 @@
+"""The sky that a network tells is lit as the sky that is found; other holes stay as they are."""
+
+import pytest
+import torch
+
+from depth_normal.geometry.effects.lit_scene import lit_scene
+from depth_normal.geometry.effects.relight import relight
+from depth_normal.geometry.estimate import Estimate, Quantity
+
+HEIGHT, WIDTH, HORIZON = 48, 64, 20
+FAR = {Quantity.DISPARITY: -5.0, Quantity.METRIC_DEPTH: 1e6, Quantity.RELATIVE_DEPTH: 30.0}
+
+
+def told(quantity=Quantity.DISPARITY, value=None):
+    """A grey picture without any sign of sky, and an estimate whose upper part is masked and has one value."""
+    rows = torch.arange(HEIGHT).view(1, 1, -1, 1).expand(1, 1, HEIGHT, WIDTH).float()
+    clear = rows >= HORIZON
+    near = (rows - HORIZON).clamp(min=0) + 1
+    ground = near if quantity is Quantity.DISPARITY else 28 / near
+    depth = torch.where(clear, ground, FAR[quantity] if value is None else value)
+    return torch.full((1, 3, HEIGHT, WIDTH), 0.4), Estimate(depth, quantity, mask=clear), ~clear
+
+
+@pytest.mark.parametrize("quantity", list(FAR), ids=lambda quantity: quantity.value)
+@pytest.mark.parametrize("larger", [1, 2])
+def test_told_sky_faces_the_viewer_and_is_lit(quantity, larger):
+    picture, estimate, above = told(quantity)
+    picture, above = (torch.nn.functional.interpolate(each.float(), scale_factor=larger) for each in (picture, above))
+    scene = lit_scene(picture, estimate, (), sky=True)
+    assert torch.equal(scene.sky, above > 0.5)
+    assert scene.mask.all()
+    facing = torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1).expand_as(scene.normals)
+    torch.testing.assert_close(scene.normals.where(scene.sky, facing), facing)
+    dark = relight(**vars(scene), ambient=0.1)
+    assert (dark < picture).all(), "the sky of a dark scene is dark, too"
+
+
+@pytest.mark.parametrize("value", [float("nan"), 40.0], ids=["without a value", "near"])
+def test_other_holes_stay_as_they_are(value):
+    picture, estimate, above = told(value=value)
+    scene = lit_scene(picture, estimate, (), sky=True)
+    assert not scene.sky.any()
+    assert torch.equal(scene.mask, ~above)
+    assert torch.equal(relight(**vars(scene), ambient=0.1)[:, :, :HORIZON], picture[:, :, :HORIZON])
+
+
+def test_without_sky_masked_pixels_stay_and_a_mask_of_the_sky_is_believed():
+    picture, estimate, above = told(value=float("nan"))
+    assert torch.equal(lit_scene(picture, estimate, (), sky=False).mask, ~above)
+    given = lit_scene(picture, estimate, (), sky=above)
+    assert given.mask.all()
+    assert torch.isfinite(relight(**vars(given), ambient=0.1)).all()
+
+
+def test_a_picture_that_is_all_sky_is_all_lit():
+    picture, estimate, _ = told()
+    assert estimate.mask is not None
+    whole = Estimate(estimate.depth, estimate.quantity, mask=torch.zeros_like(estimate.mask))
+    assert lit_scene(picture, whole, (), sky=True).sky.all()
