@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..geometry.conventions import unit_normals
 from ..geometry.estimate import Axes, Estimate, Quantity
-from ..utils import resize_picture, round_to_multiple
+from ..utils import resize_map, resize_picture, round_to_multiple
 from .base import Annotator, ModelSpec, fill
 from .graph import Graph, depth_output, normals_output
 from .guided import guided_detail, guided_upsample
@@ -71,8 +71,8 @@ class TinyAnnotator(Annotator):
             maps = guided_upsample(torch.cat((depth, *smooth), 1), brightness, GUIDE_RADIUS, GUIDE_EPSILON)
             return _read(maps[:, :1], maps[:, 1:])
         normals, sky = smooth
-        normals = F.interpolate(normals, scale_factor=ENLARGED, mode="bilinear", align_corners=False)
-        return _read(guided_detail(depth, brightness, GUIDE_RADIUS, GUIDE_EPSILON), normals, _sky_at_edges(sky, brightness))
+        sharp = guided_detail(depth, brightness, GUIDE_RADIUS, GUIDE_EPSILON)
+        return _read(sharp, resize_map(normals, *brightness.shape[-2:]), _sky_at_edges(sky, brightness))
 
     def predict(self, pixels: Tensor) -> Estimate:
         """See `Annotator.predict`. The estimate has half the size of the pixels; their own, where the network tells the sky."""

@@ -147,6 +147,25 @@ def test_weights_of_the_second_version_bring_a_mask(bias, clear):
     assert bool(estimate.mask.any()) is clear
 
 
+def test_the_told_sky_reaches_the_border_and_the_pictures_own_edge():
+    """The network's answer is dim around the picture and soft at the ridge; the sky begins where the picture brightens."""
+    tiny = TinyAnnotator.build(SPEC, {"network": second_state()}, torch.float32)
+    rows = torch.arange(128).view(1, 1, -1, 1).expand(1, 1, 128, 192)
+    picture = torch.where(rows < 61, 0.9, 0.3).expand(1, 3, -1, -1).contiguous()
+    # three pixels too low, and its threshold is passed over eight
+    share = ((64 + 4 - rows.float()) / 8).clamp(0, 1)
+    share[..., :2, :] = share[..., :2] = share[..., -2:] = 0.3
+
+    def outputs(given, numbers=()):
+        return torch.zeros(1, 1, 128, 192), torch.ones(1, 3, 128, 192), share
+
+    tiny.network_outputs = outputs
+    with torch.inference_mode():
+        mask = tiny.estimate(picture, 128).resized(128, 192).mask
+    assert mask is not None
+    assert torch.equal(~mask, rows < 61)
+
+
 def test_the_sky_is_one_value_as_far_as_anything_gets():
     disparity = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(0))
     clear = torch.ones(2, 1, 64, 64, dtype=torch.bool)
