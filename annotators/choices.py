@@ -29,5 +29,5 @@ BUNDLED_MODEL = "tiny"
 
 DTYPE_CHOICES = ("auto", "float32", "float16", "bfloat16")
 DEVICE_CHOICES = ("auto", "cpu", "cuda", "mps")
-RUNTIME_CHOICES = ("torch", "compile", "onnx", "openvino", "auto")
-"""What runs the network."""
+TORCH, COMPILE, ONNX, OPENVINO, AUTO_RUNTIME = RUNTIME_CHOICES = ("torch", "compile", "onnx", "openvino", "auto")
+"""What runs the network: torch where nobody chooses, and wherever another fails."""

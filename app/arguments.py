@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..annotators.choices import DEVICE_CHOICES, DTYPE_CHOICES, RUNTIME_CHOICES
+from ..annotators.choices import DEVICE_CHOICES, DTYPE_CHOICES, RUNTIME_CHOICES, TORCH
 
 DONE, SOME_FAILED, NOTHING_DONE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 EXIT_CODES = """exit codes: 0 all done; 1 some failed, the others are done; 2 nothing could be done;
@@ -89,11 +89,21 @@ def add_device(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--dtype", default="auto", choices=DTYPE_CHOICES, help=dtype)
 
 
-def add_runtime(parser: argparse._ActionsContainer, *more: str) -> None:
-    """Adds --runtime, with more choices than the usual ones."""
-    runtime = "what runs the network: torch (the default), or one of docs/runtimes.md, which is built once and left for torch if it fails"
-    runtime += "; all: every one that is here, beside torch" * ("all" in more)
-    parser.add_argument("--runtime", default=RUNTIME_CHOICES[0], choices=(*RUNTIME_CHOICES, *more), help=runtime)
+ALL = "all"
+"""Of the runtimes: all that are here."""
+
+_RUNTIME = "what runs the network: torch (the default), or one of docs/runtimes.md, which is built once and left for torch if it fails"
+
+
+def add_runtime(parser: argparse._ActionsContainer) -> None:
+    """Adds --runtime."""
+    parser.add_argument("--runtime", default=TORCH, choices=RUNTIME_CHOICES, help=_RUNTIME)
+
+
+def add_runtimes(parser: argparse._ActionsContainer) -> None:
+    """Adds --runtime for one or several."""
+    runtime = f"{_RUNTIME}; several: each beside torch, printed once it is measured; {ALL}: all that are here. Of: {', '.join(RUNTIME_CHOICES)}"
+    parser.add_argument("--runtime", nargs="+", default=[TORCH], choices=(*RUNTIME_CHOICES, ALL), metavar="NAME", help=runtime)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

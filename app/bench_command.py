@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..annotators.choices import RECOMMENDED_MODEL
-from .arguments import DONE, add_device, add_json, add_model, add_runtime, chosen_model, number
+from .arguments import ALL, DONE, add_device, add_json, add_model, add_runtimes, chosen_model, number
 from .memory import keep_freed_memory
 from .terminal import say
 
@@ -17,15 +17,13 @@ if TYPE_CHECKING:
     from .work import Options
 
 DEFAULT_SECONDS = 4.0
-ALL = "all"
-"""Of --runtime: every one beside the others."""
 
 
 def add_bench(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `bench`."""
     add_model(parser, RECOMMENDED_MODEL)
     add_device(parser)
-    add_runtime(parser, ALL)
+    add_runtimes(parser)
     seconds = "about how long each of the five figures is measured (default: %(default)g)"
     parser.add_argument("--seconds", type=_seconds, default=DEFAULT_SECONDS, metavar="N", help=seconds)
     add_json(parser)
@@ -44,19 +42,27 @@ def _bench(arguments: argparse.Namespace) -> int:
     from .work import Options
 
     options = Options(model=chosen_model(arguments), weights=arguments.weights, dtype=arguments.dtype)
-    if arguments.runtime == ALL:
+    if ALL in arguments.runtime or len(arguments.runtime) > 1:
         return _bench_runtimes(arguments, options)
-    options = replace(options, runtime=arguments.runtime)
+    options = replace(options, runtime=arguments.runtime[0])
     found = measure(options, arguments.device, arguments.seconds)
     say(json.dumps(as_json(found), indent=2) if arguments.json else table(found))
     return DONE
 
 
 def _bench_runtimes(arguments: argparse.Namespace, options: Options) -> int:
-    from . import bench_runtimes
+    from .bench_runtimes import EACH, HEADER, as_json, line, measure_runtimes
 
-    rows = bench_runtimes.measure_runtimes(options, arguments.device, arguments.seconds)
-    say(json.dumps(bench_runtimes.as_json(rows), indent=2) if arguments.json else bench_runtimes.table(rows))
+    asked = EACH if ALL in arguments.runtime else arguments.runtime
+    measured: list[dict[str, object]] = []
+    try:
+        for row in measure_runtimes(options, arguments.device, arguments.seconds, asked=asked):
+            if not arguments.json:
+                say("\n".join((*(() if measured else HEADER), line(row))))
+            measured.append(as_json(row))
+    finally:
+        if arguments.json and measured:  # also what was measured before a stop
+            say(json.dumps(measured, indent=2))
     return DONE
 
 

@@ -13,15 +13,17 @@ from pathlib import Path
 
 import torch
 
-from ..annotators.choices import RUNTIME_CHOICES
+from ..annotators.choices import COMPILE, ONNX, OPENVINO, TORCH
 from ..geometry.estimate import Estimate
-from ..model_loader import Model, host, runtimes
+from ..model_loader import host, runtimes
 from . import bench, work
 from .apart import apart
 from .work import Options
 
-TORCH, *_OTHERS = RUNTIME_CHOICES
-_MEASURED = (TORCH, *(name for name in _OTHERS if name != "auto"))
+EACH = (TORCH, ONNX, OPENVINO, COMPILE)
+"""What is measured where all are asked for; what takes minutes before it runs is the last."""
+
+HEADER = ("| runtime | ms/picture | times torch | of 255: most, mean | ready after s | what ran it |", "|---|---:|---:|---:|---:|---|")
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Row:
         words: What ran the network; or why there is nothing, in words.
         ready: Seconds until it could run: to load the weights, and to build the engine or to take it from the store.
         seconds: Of the network for one picture; None where it did not run.
+        times: How many times as fast as torch in float32, with which it took turns.
         most: How far its pictures are from torch's in float32, in 255ths: the pixel that is farthest.
         mean: The same, of all pixels.
     """
@@ -41,6 +44,7 @@ class Row:
     words: str
     ready: float
     seconds: float | None = None
+    times: float = 1.0
     most: float = 0.0
     mean: float = 0.0
 
@@ -50,60 +54,76 @@ def measure_runtimes(
     device: str = "auto",
     seconds: float = 4.0,
     sides: tuple[int, int] = bench.FULL_HD,
-    without: Collection[str] = (),
-) -> list[Row]:
-    """Measures every runtime that is here, torch first. They take turns, so that the ratios hold.
+    asked: Collection[str] = EACH,
+) -> Iterator[Row]:
+    """Measures runtimes one after the other, torch in float32 first. Each takes turns with it, so that the ratios hold.
 
     Args:
         options: The model and how it is run.
         device: As `load_model`.
-        seconds: About how long each is measured.
+        seconds: About how long each is measured, and torch beside it.
         sides: Width and height of the picture.
-        without: Runtimes that are left out.
+        asked: Which runtimes, of `RUNTIME_CHOICES`.
+
+    Yields:
+        Each, once it is measured.
     """
     with tempfile.TemporaryDirectory(prefix="depth-normal-bench-") as folder:
         picture = Path(folder) / "picture.jpg"
         bench.write_picture(picture, sides)
-        rows, ways = [], {}
-        expected: Estimate | None = None
         where = _where(device)
-        for name, asked in _asked(options, where):
-            if asked.runtime in without:
+        first = _Measured("torch float32", replace(options, runtime=TORCH, dtype="float32"), device, picture)
+        wait = bench.waiting(where)
+        yield first.row(bench.take_turns({TORCH: first.way}, wait, seconds)[TORCH])
+        for name, wanted in _others(options, where, asked):
+            other = _Measured(name, wanted, device, picture)
+            if other.is_left_to_torch:
+                yield Row(name, " ".join(other.lines) or "torch runs it", other.ready)
                 continue
-            start = time.perf_counter()
-            with _told() as lines:
-                model = asked.load(device)
-            ready = time.perf_counter() - start
-            if asked.runtime != TORCH and model.runtime == TORCH:
-                rows.append(Row(name, " ".join(lines) or "torch runs it", ready))
-                continue
-            found = work.estimate(model, work.read(picture), asked)
-            expected = expected or found
-            most, mean, _ = apart(found, expected)
-            ways[name] = partial(bench.replay, bench.network_calls(model, picture, asked, 1))
-            rows.append(Row(name, _words(model), ready, 0.0, most, mean))
-        times = bench.take_turns(ways, bench.waiting(where), seconds)
-    return [replace(row, seconds=times.get(row.name)) for row in rows]
+            times = bench.take_turns({TORCH: first.way, name: other.way}, wait, seconds)
+            most, mean, _ = apart(other.found, first.found)
+            yield replace(other.row(times[name]), times=times[TORCH] / times[name], most=most, mean=mean)
 
 
-def _asked(options: Options, where: torch.device) -> Iterator[tuple[str, Options]]:
-    """What is measured, by name: torch in float32 first, then all others."""
-    yield "torch float32", replace(options, runtime=TORCH, dtype="float32")
-    for dtype in ("bfloat16", "float16"):
-        if host.is_fast(getattr(torch, dtype), where):
-            yield f"torch {dtype}", replace(options, runtime=TORCH, dtype=dtype)
-    for name in _MEASURED[1:]:
-        yield name, replace(options, runtime=name)
-    if host.is_fast(torch.bfloat16, torch.device("cpu")) and where.type == "cpu":
-        yield "openvino bfloat16", replace(options, runtime="openvino", dtype="bfloat16")
+class _Measured:
+    """A model that was loaded with a runtime, what it saw, and its network's calls, to be made again."""
+
+    def __init__(self, name: str, options: Options, device: str, picture: Path) -> None:
+        start = time.perf_counter()
+        with _told() as self.lines:
+            model = options.load(device)
+        self.ready = time.perf_counter() - start
+        self.is_left_to_torch = options.runtime != TORCH and model.runtime == TORCH
+        self._name = name
+        if self.is_left_to_torch:
+            return
+        self.found: Estimate = work.estimate(model, work.read(picture), options)
+        self.way = partial(bench.replay, bench.network_calls(model, picture, options, 1))
+        self._words = model.runtime if model.runtime != TORCH else f"torch {torch.__version__}, {model.device}"
+
+    def row(self, seconds: float) -> Row:
+        """The row of it, as if it were torch itself."""
+        return Row(self._name, self._words, self.ready, seconds)
+
+
+def _others(options: Options, where: torch.device, asked: Collection[str]) -> Iterator[tuple[str, Options]]:
+    """What is measured beside torch in float32, by name."""
+    for runtime in dict.fromkeys(asked):
+        if runtime != TORCH:
+            yield runtime, replace(options, runtime=runtime)
+        for dtype in _half_of(runtime, where):
+            yield f"{runtime} {dtype}", replace(options, runtime=runtime, dtype=dtype)
+
+
+def _half_of(runtime: str, where: torch.device) -> list[str]:
+    """The half precisions in which a runtime is measured too."""
+    if runtime == TORCH:
+        return [dtype for dtype in ("bfloat16", "float16") if host.is_fast(getattr(torch, dtype), where)]
+    return ["bfloat16"] if runtime == OPENVINO and where.type == "cpu" and host.is_fast(torch.bfloat16, where) else []
 
 
 def _where(device: str) -> torch.device:
     return host.default_device() if device == "auto" else torch.device(device)
-
-
-def _words(model: Model) -> str:
-    return model.runtime if model.runtime != TORCH else f"torch {torch.__version__}, {model.device}"
 
 
 @contextmanager
@@ -123,29 +143,23 @@ def _told() -> Iterator[list[str]]:
         logger.removeHandler(listener)
 
 
-def as_json(rows: list[Row]) -> list[dict[str, object]]:
-    """The rows as JSON can hold them."""
-    return [
-        {
-            "runtime": row.name,
-            "words": row.words,
-            "ready_seconds": row.ready,
-            "seconds_per_picture": row.seconds,
-            "most_of_255": None if row.seconds is None else row.most,
-            "mean_of_255": None if row.seconds is None else row.mean,
-        }
-        for row in rows
-    ]
+def as_json(row: Row) -> dict[str, object]:
+    """A row as JSON can hold it."""
+    ran = row.seconds is not None
+    return {
+        "runtime": row.name,
+        "words": row.words,
+        "ready_seconds": row.ready,
+        "seconds_per_picture": row.seconds,
+        "times_torch": row.times if ran else None,
+        "most_of_255": row.most if ran else None,
+        "mean_of_255": row.mean if ran else None,
+    }
 
 
-def table(rows: list[Row]) -> str:
-    """The rows for people: Markdown."""
-    base = next(row.seconds for row in rows if row.seconds)
-    lines = ["| runtime | ms/picture | times torch | of 255: most, mean | ready after s | what ran it |", "|---|---:|---:|---:|---:|---|"]
-    for row in rows:
-        if row.seconds is None:
-            lines.append(f"| {row.name} | | | | {row.ready:.1f} | not run: {row.words} |")
-            continue
-        apart = f"{row.most:.2f}, {row.mean:.3f}"
-        lines.append(f"| {row.name} | {1000 * row.seconds:.0f} | {base / row.seconds:.2f} | {apart} | {row.ready:.1f} | {row.words} |")
-    return "\n".join(lines)
+def line(row: Row) -> str:
+    """A row for people: Markdown, below `HEADER`."""
+    if row.seconds is None:
+        return f"| {row.name} | | | | {row.ready:.1f} | not run: {row.words} |"
+    apart = f"{row.most:.2f}, {row.mean:.3f}"
+    return f"| {row.name} | {1000 * row.seconds:.0f} | {row.times:.2f} | {apart} | {row.ready:.1f} | {row.words} |"

@@ -75,7 +75,8 @@ EXAMPLES = {
     ),
     "bench": (
         "depth-normal bench --model tiny                                  # without a download",
-        "depth-normal bench --model tiny --runtime all                    # every runtime that is here; torch.compile takes minutes",
+        "depth-normal bench --model tiny --runtime all                    # every runtime that is here; torch.compile, last, takes minutes",
+        "depth-normal bench --model tiny --runtime onnx openvino          # these beside torch",
     ),
     "verify": (
         "depth-normal verify                                              # the models whose files are here",

@@ -11,7 +11,7 @@ from types import TracebackType
 
 import torch
 
-from ..annotators.choices import RECOMMENDED_MODEL, RUNTIME_CHOICES
+from ..annotators.choices import RECOMMENDED_MODEL, TORCH
 from ..annotators.tiles import check_tiles
 from ..geometry.estimate import Estimate
 from ..geometry.stereo import StereoOptions
@@ -49,7 +49,7 @@ def estimate_folder(
     stereo: StereoOptions | None = None,
     tiles: int | str | None = None,
     refine: bool = False,
-    runtime: str = RUNTIME_CHOICES[0],
+    runtime: str = TORCH,
 ) -> Iterator[tuple[Path, Estimate]]:
     """Depth and normals of many pictures, one after another; the next ones are read, and the last ones written, meanwhile.
 

@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..annotators.choices import RECOMMENDED_FILM_MODEL
+from ..annotators.choices import RECOMMENDED_FILM_MODEL, TORCH
 from .arguments import DONE, SIZE, SOME_FAILED, add_device, add_model, add_runtime, chosen_model, degrees, number, positive
 from .terminal import complain, say, shown
 
@@ -95,7 +95,7 @@ def _video(arguments: argparse.Namespace) -> int:
     film = task.header()
     model = load_model(chosen_model(arguments), arguments.dtype, arguments.device, arguments.weights, arguments.runtime)
     settings = task.settings() | {"model": model.spec.id, "weights": str(model.weights), "dtype": str(model.dtype).removeprefix("torch.")}
-    if model.runtime != "torch":
+    if model.runtime != TORCH:
         settings["runtime"] = model.runtime
     with Pieces(task, settings, arguments.resume) as pieces:
         if pieces.done:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..annotators.choices import BUNDLED_MODEL, RUNTIME_CHOICES
+from ..annotators.choices import BUNDLED_MODEL, TORCH
 from ..annotators.registry import FAMILIES, find_spec
 from ..annotators.specs.base import ModelSpec
 from ..geometry.camera import DEFAULT_FOV
@@ -76,7 +76,7 @@ class Options:
     stereo: StereoOptions = field(default_factory=StereoOptions)
     tiles: int | str | None = None
     refine: bool = False
-    runtime: str = RUNTIME_CHOICES[0]
+    runtime: str = TORCH
 
     def settings(self, writes: Sequence[str]) -> dict[str, Any]:
         """What decides on the results, as the record of a picture holds it. It is known before a model is loaded.
@@ -93,7 +93,7 @@ class Options:
         for name in ("tiles", "refine"):  # records from before there were these stay good
             if not asked[name]:
                 del asked[name]
-        if asked["runtime"] == RUNTIME_CHOICES[0]:
+        if asked["runtime"] == TORCH:
             del asked["runtime"]
         return {**asked, "weights": weights, "writes": list(writes)}
 

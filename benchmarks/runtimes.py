@@ -26,7 +26,8 @@ from families import random_state
 from safetensors.torch import save_file
 
 from depth_normal.annotators.registry import MODELS
-from depth_normal.app.bench_runtimes import measure_runtimes, table
+from depth_normal.annotators.choices import TORCH
+from depth_normal.app.bench_runtimes import EACH, HEADER, line, measure_runtimes
 from depth_normal.app.work import Options
 from depth_normal.model_loader import Model
 from depth_normal.model_loader.runtimes.job import GRAPH_FILE
@@ -43,7 +44,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--without", nargs="*", default=[], metavar="RUNTIME", help="leave out, such as compile")
+    parser.add_argument("--runtime", nargs="+", choices=EACH, default=EACH, metavar="NAME", help="beside torch")
     arguments = parser.parse_args()
     print(f"{torch.get_num_threads()} threads of torch {torch.__version__}; a picture of {SIDES[0]}x{SIDES[1]}")
     with tempfile.TemporaryDirectory() as folder:
@@ -51,7 +52,9 @@ def main() -> None:
             weights = arguments.weights or weights_of(model_id, Path(folder))
             options = Options(model=model_id, weights=weights)
             print(f"\n{model_id}, {'random weights' if weights and not arguments.weights else 'trained weights'}\n")
-            print(table(measure_runtimes(options, arguments.device, arguments.seconds, SIDES, arguments.without)), flush=True)
+            print(*HEADER, sep="\n")
+            for row in measure_runtimes(options, arguments.device, arguments.seconds, SIDES, arguments.runtime):
+                print(line(row), flush=True)
             print_overheads(options, arguments)
 
 
@@ -71,7 +74,7 @@ def print_overheads(options: Options, arguments: argparse.Namespace) -> None:
     print("\n| engine | its own loop, ms | ours, ms | ours to its own |\n|---|---:|---:|---:|")
     for runtime, bare in (("onnx", bare_onnx), ("openvino", bare_openvino)):
         model = replace(options, runtime=runtime).load(arguments.device)
-        if model.runtime == "torch":
+        if model.runtime == TORCH:
             continue
         height, width = model.annotator.network_size(SIDES[1], SIDES[0], model.spec.default_size)
         pixels = torch.rand(1, 3, height, width)

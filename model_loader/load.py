@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from ..annotators.base import Annotator
-from ..annotators.choices import BUNDLED_MODEL, DEVICE_CHOICES, DTYPE_CHOICES, RECOMMENDED_MODEL
+from ..annotators.choices import BUNDLED_MODEL, DEVICE_CHOICES, DTYPE_CHOICES, RECOMMENDED_MODEL, TORCH
 from ..annotators.registry import FAMILIES, find_spec
 from ..annotators.specs.base import CheckpointError, ModelSpec, WeightFile, size_in_words
 from . import host
@@ -23,7 +23,7 @@ from .download_errors import DownloadError
 from .find import find_weights
 from .model import Model
 from .recognise import chosen_model, fitting
-from .runtimes.choose import TORCH, dtype_for, network_dtype, usable_runtime, with_runtime
+from .runtimes.choose import dtype_for, network_dtype, usable_runtime, with_runtime
 from .runtimes.store import digest_of
 from .stock import forget
 from .verify import stamp, verify

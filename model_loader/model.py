@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..annotators.base import Annotator, Progress, is_out_of_memory
+from ..annotators.choices import TORCH
 from ..annotators.film import FilmAnnotator, IsCut
 from ..annotators.registry import models_of_scenes
 from ..annotators.resizing import Resizing
@@ -367,7 +368,7 @@ class Model:
     @property
     def runtime(self) -> str:
         """What runs the network, with its version and device: "torch", "ONNX Runtime 1.31.1, CPU", ..."""
-        return getattr(self._annotator.engine, "words", "torch")
+        return getattr(self._annotator.engine, "words", TORCH)
 
     @property
     def device(self) -> torch.device:

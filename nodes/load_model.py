@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
-from ..annotators.choices import BEST_FIRST
+from ..annotators.choices import BEST_FIRST, TORCH
 from ..annotators.registry import MODELS, RECOMMENDED_MODEL
 from ..model_loader import Model
 from ..model_loader.find import find_file
@@ -13,7 +13,7 @@ from ..model_loader.load import is_replaced
 from .loading import choose_tiny, load_model
 from .model_list import best_on_disk, by_place, model_widget
 from .sockets import DEPTH_NORMAL_MODEL, ESTIMATE, Inputs
-from .widgets import AUTO, TORCH, precision_widget, runtime_widget, text_widget
+from .widgets import AUTO, precision_widget, runtime_widget, text_widget
 
 FROM_FILE = "(from file)"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import model_loader
+from ..annotators.choices import TORCH
 from ..annotators.registry import BUNDLED_MODEL
 from ..model_loader import Model, host
 from ..model_loader.download_errors import DownloadError
@@ -31,7 +32,7 @@ def choose_tiny(widget: str) -> str:
     return f"Choose {BUNDLED_MODEL!r} in the widget {widget}: {_WORKS}"
 
 
-def load_model(model_id: str | None, precision: str, advice: str, weights: Path | None = None, runtime: str = "torch") -> Model:
+def load_model(model_id: str | None, precision: str, advice: str, weights: Path | None = None, runtime: str = TORCH) -> Model:
     """A model, as `model_loader.load_model` loads it; the bundled one in its place where it cannot be had and the user allows that.
 
     Args:

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 import torch
 
 from ...annotators.base import Annotator
-from ...annotators.choices import RUNTIME_CHOICES
+from ...annotators.choices import AUTO_RUNTIME, COMPILE, ONNX, OPENVINO, RUNTIME_CHOICES, TORCH
 from ...annotators.registry import FAMILIES
 from ...annotators.specs.base import ModelSpec
 from .. import host
@@ -22,8 +22,6 @@ from .store import StoreError
 from .work import in_background
 
 logger = logging.getLogger(__name__)
-
-TORCH, COMPILE, ONNX, OPENVINO, AUTO = RUNTIME_CHOICES
 
 _MODULES = {COMPILE: "compiled", ONNX: "onnx_runtime", OPENVINO: "openvino"}
 _PACKAGES = {ONNX: ("onnxruntime", "onnx", "onnxscript"), OPENVINO: ("openvino", "onnx", "onnxscript")}
@@ -43,7 +41,7 @@ def check_runtime(runtime: str) -> str:
 def usable_runtime(runtime: str, spec: ModelSpec) -> str:
     """The runtime that a model is to be loaded for; torch, and one line that says why, where the one asked for cannot be had."""
     # auto: with the same picture no engine was found fast enough to be worth its building (docs/runtimes.md)
-    if check_runtime(runtime) in (AUTO, TORCH):
+    if check_runtime(runtime) in (AUTO_RUNTIME, TORCH):
         return TORCH
     problem = _missing(runtime) or FAMILIES[spec.family].why_no_graph(spec)
     if problem:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...annotators.base import is_out_of_memory
+from ...annotators.choices import TORCH
 from ...annotators.graph import Graph
 from .. import host
 from ..reasons import in_one_line
@@ -77,7 +78,7 @@ class GraphEngine:
     @property
     def words(self) -> str:
         """What runs the network, and where; torch once the engine failed."""
-        return self._words or "torch"
+        return self._words or TORCH
 
     @property
     def device(self) -> torch.device:

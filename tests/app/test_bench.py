@@ -113,19 +113,60 @@ def test_all_runtimes_are_printed_beside_torch(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("depth_normal.model_loader.host.is_fast", lambda dtype, _device: dtype == torch.float32)
     assert cli.main(["bench", "--model", "tiny", "--device", "cpu", "--runtime", "all", "--seconds", "0.05", "--json"]) == 0
     rows = {row["runtime"]: row for row in json.loads(capsys.readouterr().out)}
-    assert list(rows) == ["torch float32", "compile", "onnx", "openvino"]
+    assert list(rows) == ["torch float32", "onnx", "openvino", "compile"]
     assert rows["compile"]["seconds_per_picture"] is None and "no compiler is there" in rows["compile"]["words"]
     assert rows["onnx"]["most_of_255"] == rows["torch float32"]["most_of_255"] == 0
     assert rows["onnx"]["words"] == "onnx 1.0" and rows["onnx"]["seconds_per_picture"] > 0
-    assert rows["torch float32"]["ready_seconds"] > 0
+    assert rows["torch float32"]["ready_seconds"] > 0 and rows["torch float32"]["times_torch"] == 1
+    assert rows["onnx"]["times_torch"] > 0 and rows["compile"]["times_torch"] is None
+
+
+@pytest.mark.parametrize("json_wanted", [False, True])
+def test_what_was_measured_before_a_stop_is_printed(json_wanted, monkeypatch, capsys):
+    """Each row is printed once it is there; JSON, which is read as a whole, when it ends."""
+    printed = []
+
+    def measured(*_, asked, **__):
+        assert asked == ["onnx", "openvino"], "compile can be left out"
+        yield Row("torch float32", "torch 2", 0.5, 0.2)
+        yield Row("onnx", "ONNX Runtime 1", 1.5, 0.1, 2.0)
+        printed.append(capsys.readouterr().out)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench_runtimes, "measure_runtimes", measured)
+    words = ["bench", "--model", "tiny", "--runtime", "onnx", "openvino", *(["--json"] if json_wanted else [])]
+    assert cli.main(words) == 130
+    if json_wanted:
+        assert [row["runtime"] for row in json.loads(capsys.readouterr().out)] == ["torch float32", "onnx"]
+    else:
+        assert [text.split("|")[1].strip() for text in printed[0].splitlines()] == ["runtime", "---", "torch float32", "onnx"]
+
+
+def test_a_model_that_cannot_be_loaded_prints_no_table(monkeypatch, capsys):
+    def refused(*_, **__):
+        raise ValueError("no such file")
+        yield
+
+    monkeypatch.setattr(bench_runtimes, "measure_runtimes", refused)
+    assert cli.main(["bench", "--model", "tiny", "--runtime", "all", "--json"]) == 2
+    assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("asked", "fast", "expected"),
+    [
+        (["torch"], ["bfloat16"], ["torch bfloat16"]),
+        (["openvino", "onnx"], ["bfloat16"], ["openvino", "openvino bfloat16", "onnx"]),
+        (bench_runtimes.EACH, [], ["onnx", "openvino", "compile"]),
+    ],
+)
+def test_half_precision_is_measured_beside_what_was_asked_for(asked, fast, expected, monkeypatch):
+    monkeypatch.setattr("depth_normal.model_loader.host.is_fast", lambda dtype, _: str(dtype).removeprefix("torch.") in fast)
+    found = [name for name, _ in bench_runtimes._others(Options(model="tiny"), torch.device("cpu"), asked)]
+    assert found == expected
 
 
 def test_the_table_of_runtimes_says_why_one_is_not_run():
-    rows = [
-        Row("torch float32", "torch 2", 0.5, 0.2),
-        Row("onnx", "onnxruntime is not installed", 0.0),
-        Row("x", "X 1", 9, 0.1, 2.5, 0.125),
-    ]
-    lines = bench_runtimes.table(rows).splitlines()
-    assert lines[3] == "| onnx | | | | 0.0 | not run: onnxruntime is not installed |"
-    assert lines[4] == "| x | 100 | 2.00 | 2.50, 0.125 | 9.0 | X 1 |"
+    absent, measured = Row("onnx", "onnxruntime is not installed", 0.0), Row("x", "X 1", 9, 0.1, 2.0, 2.5, 0.125)
+    assert bench_runtimes.line(absent) == "| onnx | | | | 0.0 | not run: onnxruntime is not installed |"
+    assert bench_runtimes.line(measured) == "| x | 100 | 2.00 | 2.50, 0.125 | 9.0 | X 1 |"
