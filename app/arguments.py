@@ -102,7 +102,7 @@ def add_runtime(parser: argparse._ActionsContainer) -> None:
 
 def add_runtimes(parser: argparse._ActionsContainer) -> None:
     """Adds --runtime for one or several."""
-    runtime = f"{_RUNTIME}; several: each beside torch, printed once it is measured; {ALL}: all that are here. Of: {', '.join(RUNTIME_CHOICES)}"
+    runtime = f"{_RUNTIME}; several: each beside torch, printed once measured; {ALL}: all that are here (of {', '.join(RUNTIME_CHOICES)})"
     parser.add_argument("--runtime", nargs="+", default=[TORCH], choices=(*RUNTIME_CHOICES, ALL), metavar="NAME", help=runtime)
 
 

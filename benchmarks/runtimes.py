@@ -25,8 +25,8 @@ import torch
 from families import random_state
 from safetensors.torch import save_file
 
-from depth_normal.annotators.registry import MODELS
 from depth_normal.annotators.choices import TORCH
+from depth_normal.annotators.registry import MODELS
 from depth_normal.app.bench_runtimes import EACH, HEADER, line, measure_runtimes
 from depth_normal.app.work import Options
 from depth_normal.model_loader import Model
