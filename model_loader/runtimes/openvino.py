@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 from pathlib import Path
@@ -14,8 +15,10 @@ from torch import Tensor
 from ..reasons import in_one_line
 from .engine import Runner, Sides, UnusableError, tell
 from .job import Job
-from .store import StoreError, kept
+from .store import StoreError, drop, kept
 from .work import LeftError
+
+logger = logging.getLogger(__name__)
 
 _BLOB = "compiled.blob"
 _HINTS = {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16"}
@@ -102,4 +105,13 @@ def _compiled(core: Any, job: Job, graph: Path, device: str, sides: Sides | None
         (folder / _BLOB).write_bytes(core.compile_model(graph, device, settings).export_model().getvalue())
 
     folder = kept(key, build, job.step, job.bytes_of_weights)
+    try:
+        return _imported(core, folder, device, settings)
+    except Exception as error:  # noqa: BLE001  a driver may have become another under the same name, and raise anything
+        logger.warning("%s does not load (%s); it is built anew", folder, in_one_line(error))
+        drop(folder)
+    return _imported(core, kept(key, build, job.step, job.bytes_of_weights), device, settings)
+
+
+def _imported(core: Any, folder: Path, device: str, settings: dict[str, object]) -> Any:
     return core.import_model((folder / _BLOB).read_bytes(), device, settings)

@@ -86,6 +86,18 @@ def kept(key: Key, build: Callable[[Path], None], step: Step, needed: int = 0) -
         raise StoreError(f"{folder.parent} cannot hold it: {reason}") from error
 
 
+def drop(folder: Path) -> None:
+    """Has an entry built anew the next time that it is asked for.
+
+    Raises:
+        StoreError: The folder cannot be written to.
+    """
+    try:
+        (folder / RECORD).unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be built anew: {error.strerror}") from error
+
+
 def is_whole(folder: Path, key: Key) -> bool:
     """Whether an entry is there as it was built: its key, and each file by length and sha256. One that is not is named in the log."""
     if not folder.is_dir():
