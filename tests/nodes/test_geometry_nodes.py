@@ -155,6 +155,30 @@ def test_a_file_stands_in_for_the_published_one(own_file):
     assert published.weights == bundled_path(MODELS["tiny"].file)
 
 
+def test_another_runtime_is_another_model_and_the_first_comes_back(monkeypatch):
+    """ComfyUI runs the node again where a widget changed; `IS_CHANGED` has nothing to add."""
+    from depth_normal.model_loader.runtimes import choose
+
+    class Running:
+        def __init__(self, words, graph):
+            self.words, self.module = words, graph.module
+
+        def __call__(self, *given):
+            return self.module(*given)
+
+    def with_runtime(annotator, runtime, *_):
+        return annotator if runtime == "torch" else annotator.with_engine(Running(runtime, annotator.graph()))
+
+    monkeypatch.setattr("depth_normal.model_loader.load.with_runtime", with_runtime)
+    monkeypatch.setattr(choose, "_missing", lambda _runtime: None)
+    node = LoadDepthNormalModel()
+    models = {runtime: node.execute("tiny", "float32", runtime=runtime)[0] for runtime in ("torch", "onnx", "openvino", "compile")}
+    assert {runtime: model.runtime for runtime, model in models.items()} == dict(zip(models, models, strict=True))
+    assert all(node.execute("tiny", "float32", runtime=runtime)[0] is model for runtime, model in models.items())
+    assert node.execute("tiny", "float32", runtime="auto")[0] is models["torch"] is node.execute("tiny", "float32")[0]
+    assert {node.IS_CHANGED("tiny", "float32", "", runtime) for runtime in (*models, "auto", None)} == {"loaded"}
+
+
 def test_a_file_that_is_not_named_or_not_there_is_told(own_file):
     with pytest.raises(ValueError, match="no file is named in the widget weights"):
         LoadDepthNormalModel().execute("(from file)")
