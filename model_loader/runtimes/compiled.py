@@ -27,7 +27,7 @@ def start(job: Job, sides: Sides | None) -> Runner:
     job.step("warming up torch.compile (about a minute the first time, seconds later)")
     runner = _CompiledRunner(job)
     if job.device.type == "cpu":
-        job.trial(runner, sides)
+        job.trial(runner, sides or job.usual_sides)
     return runner
 
 
@@ -42,5 +42,11 @@ class _CompiledRunner:
 
     def run(self, pixels: Tensor, numbers: Tensor | None) -> tuple[Tensor, ...]:
         """See `engine.Runner.run`."""
-        given = pixels.contiguous(memory_format=torch.channels_last)
-        return self._run(given) if numbers is None else self._run(given, numbers)
+        told = () if numbers is None else (numbers,)
+        # one picture is compiled apart from several, which takes another minute, and on a CPU several at once gain nothing
+        parts = [self._run(_ordered(part), *told) for part in pixels.split(1 if pixels.device.type == "cpu" else len(pixels))]
+        return parts[0] if len(parts) == 1 else tuple(map(torch.cat, zip(*parts, strict=True)))
+
+
+def _ordered(pixels: Tensor) -> Tensor:
+    return pixels.contiguous(memory_format=torch.channels_last)

@@ -77,6 +77,13 @@ class Job:
         """Of the network as it is."""
         return sum(each.numel() * each.element_size() for each in self.graph.module.parameters())
 
+    @property
+    def usual_sides(self) -> Sides:
+        """Of what the network sees of a usual photograph: never square."""
+        multiple, side = self.graph.multiple_of, self.spec.default_size
+        rows = max(1, round(side / multiple))
+        return rows * multiple, max(rows + 1, round(4 / 3 * side / multiple)) * multiple
+
     def trial(self, runner: Runner, sides: Sides | None) -> float:
         """Runs an engine once, beside torch.
 

@@ -54,7 +54,17 @@ def test_torch_compile_compiles_no_more_for_another_size(convolved, picture, mon
     model.estimate(picture[:1])
     before = len(made)
     model.estimate(picture[:1, :, :, :32])
-    assert len(made) == before
+    together = model.estimate(picture).depth
+    assert len(made) == before == 1, "neither for another size nor for several pictures"
+    assert torch.equal(together[1:], model.estimate(picture[1:]).depth)
+
+
+def test_torch_compile_is_tried_at_the_size_of_usual_pictures(convolved, monkeypatch):
+    """Convolutions of few numbers are compiled in another way (above 20480 oneDNN does them), and the first picture would be compiled again."""
+    seen = []
+    monkeypatch.setattr(torch, "compile", lambda module, **_: lambda given: (seen.append(given.shape), module(given))[1])
+    convolved.load("compile")
+    assert seen == [(1, 3, 32, 64)], "and not square: height and width would be taken for one number"
 
 
 def test_a_package_that_is_not_there_is_named_with_what_to_install(convolved, picture, expected, monkeypatch, told):
