@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import runpy
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import torch
 from safetensors.torch import load_file
@@ -14,8 +16,14 @@ from depth_normal.annotators.networks.bae import Bae
 from depth_normal.annotators.networks.configs import TINY_2, DsineConfig, LeresConfig, ResnextConfig
 from depth_normal.annotators.networks.dsine import DSINE
 from depth_normal.annotators.networks.leres import Leres
+from depth_normal.annotators.networks.midas_small import MidasSmall
 from depth_normal.annotators.networks.tiny import TinyNetwork
 from depth_normal.annotators.registry import FAMILIES, MODELS, models_of_family
+from depth_normal.app import work
+from depth_normal.app.apart import apart
+from depth_normal.app.export import PICTURE
+from depth_normal.model_loader import load, load_model
+from depth_normal.utils import resize_picture
 
 OLD_EXPORTER = {
     "condition": tuple(map(int, torch.__version__.split(".")[:2])) < (2, 9),
@@ -33,6 +41,8 @@ DINO = (
     "video-depth-anything-small",
 )
 OTHERS = ("tiny", "tiny-2", "moge", "moge-1", "metric3d", "leres", "bae", "dsine")
+SLOW = ("zoedepth-nyu", "midas-v2.1-small")
+"""ZoeDepth's heads are slow however narrow, and MiDaS small is at its true size; both are of the end to end comparison alone."""
 
 
 @functools.cache
@@ -41,8 +51,11 @@ def _module(name):
 
 
 def annotator(name, dtype=torch.float32):
-    """The annotator of a name in `DINO` or `OTHERS`."""
-    if name in DINO:
+    """The annotator of a name in `DINO`, `OTHERS` or `SLOW`."""
+    if name == "midas-v2.1-small":
+        state = _module("random_weights.py")["randomised"](MidasSmall()).state_dict()
+        return FAMILIES["midas"].build(MODELS[name], {"network": state}, dtype)
+    if name in (*DINO, *SLOW):
         depth = _module("tiny_depth.py")
         spec = depth["shrunk"](MODELS[name])
         return FAMILIES[spec.family].build(spec, depth["random_states"](spec), dtype)
@@ -80,3 +93,44 @@ def _dsine(dtype):
     spec = replace(MODELS[models_of_family("dsine")[0]], config=DsineConfig(64, 8))
     with _module("tiny_bae.py")["tiny_bae"]():
         return FAMILIES["dsine"].build(spec, _randomised(DSINE(spec.config)), dtype)
+
+
+@contextlib.contextmanager
+def loaded(name, folder):
+    """Gives `load_model` of a name by its runtime, with all that it does but reading the weights."""
+    spec = annotator(name).spec
+    weights = folder / f"{name}.safetensors"
+    weights.write_bytes(b"")
+
+    def build(_spec, _paths, dtype):
+        return annotator(name, dtype)
+
+    with mock.patch.dict(MODELS, {spec.id: spec}), mock.patch.object(load, "_build", build):
+        yield lambda runtime: load_model(spec.id, "float32", "cpu", weights, runtime)
+
+
+def photographs():
+    """Of the bundled photograph: two at once, an odd part that is upright, and with a known camera; each with its field of view."""
+    whole = work.read(PICTURE)
+    small = resize_picture(whole, 120, 180)
+    return (torch.cat((small, 0.7 * small)), 0.0), (resize_picture(whole[..., :300], 135, 90), 0.0), (small, 50.0)
+
+
+def end_to_end(expected, found, name):
+    """How far two models' estimates of `photographs` are apart, at worst: 255ths of the picture, their mean, and degrees of normals."""
+    size = 98 if expected.spec.default_size > 200 and name != "metric3d" else None  # Metric3D's frame is its own, and small here
+    worst = (0.0, 0.0, 0.0)
+    for pictures, fov in photographs():
+        true, other = (model.estimate(pictures, size, fov=fov) for model in (expected, found))
+        assert (other.quantity, other.axes, other.maps.keys()) == (true.quantity, true.axes, true.maps.keys())
+        both = other.valid & true.valid
+        assert (other.valid != true.valid).float().mean() < 1e-3, "the same pixels count"
+        if true.intrinsics is not None:
+            torch.testing.assert_close(other.intrinsics, true.intrinsics, rtol=1e-3, atol=1e-3)
+        degrees = 0.0 if true.normals is None else _degrees(other.normals, true.normals)[both[:, 0]].max().item()
+        worst = tuple(map(max, worst, (*apart(other, true)[:2], degrees)))
+    return worst
+
+
+def _degrees(found, true):
+    return torch.rad2deg(torch.atan2(found.cross(true, dim=1).norm(dim=1), (found * true).sum(1)))
