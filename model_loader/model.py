@@ -34,8 +34,7 @@ logger = logging.getLogger(__name__)
 # How many pictures' working memory is asked for before a run: more would push other models out for little.
 ROOM_FOR = 4
 
-# What a pixel of the picture itself takes on the device: RGB in float32, once more while it is resized, and depth, normals, mask and
-# confidence at the picture's size, which resampling holds about twice.
+# What a pixel of the picture itself takes on the device: RGB in float32, twice while it is resized, and all maps, which resampling doubles.
 BYTES_PER_PICTURE_PIXEL = 64
 
 _Run = Callable[[Tensor, Progress | None], Estimate]

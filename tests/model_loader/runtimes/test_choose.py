@@ -60,7 +60,7 @@ def test_torch_compile_compiles_no_more_for_another_size(convolved, picture, mon
 
 
 def test_torch_compile_is_tried_at_the_size_of_usual_pictures(convolved, monkeypatch):
-    """Convolutions of few numbers are compiled in another way (above 20480 oneDNN does them), and the first picture would be compiled again."""
+    """Convolutions of few numbers (above 20480 oneDNN does them) are compiled in another way: the first picture would be compiled again."""
     seen = []
     monkeypatch.setattr(torch, "compile", lambda module, **_: lambda given: (seen.append(given.shape), module(given))[1])
     convolved.load("compile")

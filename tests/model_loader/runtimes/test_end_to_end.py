@@ -1,4 +1,4 @@
-"""From a photograph to its maps by an engine in torch's place: `benchmarks/runtime_parity.py` has all families, here is one that has it all."""
+"""From a photograph to its maps by an engine in torch's place: `benchmarks/runtime_parity.py` has all families, here is the fullest."""
 
 import runpy
 from pathlib import Path
