@@ -1,11 +1,11 @@
 """How near the ONNX files of `depth-normal export` come to torch: the final picture, in 255ths, of networks at their true size.
 
-    python benchmarks/export_parity.py [--models ID ...] [--dtype float32] [--weights FILE] [--record FILE]
+    python benchmarks/export_parity.py [--models ID ...] [--dtype float32] [--size N] [--weights FILE] [--record FILE]
 
 Without --models: the bundled one and the smallest of each family whose network is a graph. The bundled model has its own weights; those of
 the others are random, such that signals neither die nor grow, or of the file that --weights names, with zeros for what it lacks. Of each:
-the largest and the mean difference on the bundled photograph and on an odd part of it, the seconds that writing took, and the file's size.
-With --record, rows are kept in a file, and models that have one there are not run again.
+the dtype, the weights, the size at which the network saw the photograph, the largest and the mean difference on it and on an odd part of
+it, the seconds that writing took, and the file's size. With --record, rows are kept in a file, and what has one there is not run again.
 """
 
 from __future__ import annotations
@@ -44,25 +44,35 @@ MODEL_IDS = (
 )
 
 
+HEAD = f"{'model':28} {'dtype':8} {'weights':7} {'size':>7}"
+
+
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=[each for each in MODEL_IDS if each in MODELS], metavar="ID")
     parser.add_argument("--dtype", choices=("float32", "float16"), default="float32")
+    parser.add_argument("--size", type=int, help="at which the network sees the pictures; default: each model's own")
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--record", type=Path)
     arguments = parser.parse_args()
     logging.getLogger("depth_normal").setLevel(logging.ERROR)
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {arguments.dtype}")
-    print(f"{'model':28} {'largest':>8} {'mean':>8} {'s':>6} {'MB':>7}   of 255, of the photograph and of a part of it")
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
+    print(f"{HEAD} {'seen at':>9} {'largest':>8} {'mean':>8} {'s':>6} {'MB':>7}   of 255, of the photograph and of a part of it")
     known = arguments.record.read_text().splitlines() if arguments.record and arguments.record.exists() else []
     for model_id in arguments.models:
-        start = f"{model_id:28} "
-        line = next((each for each in known if each.startswith(start)), "") or start + row(model_id, arguments)
+        start = head(model_id, arguments)
+        line = next((each for each in known if each.startswith(start)), "") or f"{start} {row(model_id, arguments)}"
         print(line, flush=True)
         if arguments.record and line not in known:
             with arguments.record.open("a") as record:
                 record.write(f"{line}\n")
+
+
+def head(model_id: str, arguments: argparse.Namespace) -> str:
+    """What a row is of."""
+    weights = "own" if MODELS[model_id].file.bundled else "file" if arguments.weights else "random"
+    return f"{model_id:28} {arguments.dtype:8} {weights:7} {arguments.size or 'default':>7}"
 
 
 def row(model_id: str, arguments: argparse.Namespace) -> str:
@@ -72,11 +82,11 @@ def row(model_id: str, arguments: argparse.Namespace) -> str:
     exact = model if dtype == torch.float32 else made(model_id, torch.float32, arguments.weights)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            found = export.export_model(model, exact.annotator, Path(folder) / f"{model_id}.onnx")
-        except (ValueError, RuntimeError, ArithmeticError) as error:
-            return str(error).splitlines()[0]
+            found = export.export_model(model, exact.annotator, Path(folder) / f"{model_id}.onnx", arguments.size)
+        except Exception as error:  # whatever it is, the others shall have their rows
+            return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     largest, mean = (max(getattr(each, name) for each in found.checks) for name in ("largest", "mean"))
-    return f"{largest:8.4f} {mean:8.5f} {found.seconds:6.1f} {found.size / 1e6:7.1f}"
+    return f"{found.checks[0].what.split()[-1]:>9} {largest:8.4f} {mean:8.5f} {found.seconds:6.1f} {found.size / 1e6:7.1f}"
 
 
 def made(model_id: str, dtype: torch.dtype, weights: Path | None) -> Model:
