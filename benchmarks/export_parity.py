@@ -83,7 +83,7 @@ def row(model_id: str, arguments: argparse.Namespace) -> str:
     with tempfile.TemporaryDirectory() as folder:
         try:
             found = export.export_model(model, exact.annotator, Path(folder) / f"{model_id}.onnx", arguments.size)
-        except Exception as error:  # whatever it is, the others shall have their rows
+        except Exception as error:  # noqa: BLE001  whatever it is, the others shall have their rows
             return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     largest, mean = (max(getattr(each, name) for each in found.checks) for name in ("largest", "mean"))
     return f"{found.checks[0].what.split()[-1]:>9} {largest:8.4f} {mean:8.5f} {found.seconds:6.1f} {found.size / 1e6:7.1f}"

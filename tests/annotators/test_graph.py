@@ -8,6 +8,7 @@ from unittest import mock
 import pytest
 import torch
 
+from depth_normal.annotators import export as exporting
 from depth_normal.annotators.export import export_graph, traced_graph
 from depth_normal.annotators.networks.grids import resized_positions, shrunk
 from depth_normal.annotators.registry import FAMILIES, MODELS, models_of_family
@@ -104,6 +105,16 @@ def close(found, expected):
     return torch.testing.assert_close(found, expected, atol=1e-5 * expected.abs().max().item(), rtol=1e-5)
 
 
+def session_of(path):
+    return pytest.importorskip("onnxruntime").InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
+def same_as_torch(session, graph, given):
+    found = session.run(None, dict(zip(graph.inputs, (each.numpy() for each in given), strict=True)))
+    for output, expected in zip(found, graph.module(*given), strict=True):
+        close(torch.from_numpy(output), expected)
+
+
 @NEW
 @torch.no_grad()
 def test_one_trace_holds_for_any_batch_and_sides():
@@ -118,17 +129,28 @@ def test_one_trace_holds_for_any_batch_and_sides():
 @torch.no_grad()
 def test_one_onnx_file_holds_for_any_batch_and_sides(tmp_path):
     """MoGe-2: positions that are resized, several outputs and a number beside the pictures."""
-    onnxruntime = pytest.importorskip("onnxruntime")
     graph = annotator("moge").graph()
     export_graph(graph, tmp_path / "graph.onnx", notes={"model": "moge"})
-    session = onnxruntime.InferenceSession(str(tmp_path / "graph.onnx"), providers=["CPUExecutionProvider"])
+    session = session_of(tmp_path / "graph.onnx")
     assert session.get_modelmeta().custom_metadata_map["model"] == "moge"
     assert [each.name for each in session.get_outputs()] == list(graph.outputs)
-    for batch, rows, columns in ((1, 5, 5), (3, 7, 4)):
-        given = example(graph, batch, rows, columns)
-        found = session.run(None, dict(zip(graph.inputs, (each.numpy() for each in given), strict=True)))
-        for output, expected in zip(found, graph.module(*given), strict=True):
-            close(torch.from_numpy(output), expected)
+    for given in (example(graph, 1, 5, 5), example(graph, 3, 7, 4)):
+        same_as_torch(session, graph, given)
+
+
+@NEW
+@torch.no_grad()
+def test_one_onnx_file_holds_for_any_batch_at_sides_that_are_no_multiples(tmp_path):
+    """MoGe-1; and weights beside the file, which are found wherever both lie."""
+    graph = annotator("moge-1").graph()
+    with mock.patch.object(exporting, "MOST_INSIDE", 1000):
+        export_graph(graph, tmp_path / "graph.onnx", (53, 75))
+    (tmp_path / "elsewhere").mkdir()
+    moved = [each.rename(tmp_path / "elsewhere" / each.name) for each in tmp_path.glob("graph.onnx*")]
+    assert sorted(each.name for each in moved) == ["graph.onnx", "graph.onnx.data"]
+    session = session_of(tmp_path / "elsewhere" / "graph.onnx")
+    for batch in (1, 3):
+        same_as_torch(session, graph, graph.example(batch, 53, 75))
 
 
 def test_sides_that_are_no_multiples_are_refused(tmp_path):
