@@ -267,4 +267,6 @@ def _differences(found: Estimate, true: Estimate) -> tuple[float, float]:
     largest, mean, elsewhere = apart(found, true)
     if elsewhere > _MOST_ELSEWHERE:
         raise ValueError(f"{elsewhere:.2%} of the pixels count by the file and not by torch, or the other way: nothing was written")
+    if not (found.valid & true.valid).any():
+        raise ValueError("no pixel counts by torch, and none by the file, which thus cannot be compared: nothing was written")
     return largest, mean
