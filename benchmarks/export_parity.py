@@ -17,10 +17,11 @@ from pathlib import Path
 
 import torch
 from families import random_state
+from torch import nn
 
 from depth_normal.annotators.base import Annotator
 from depth_normal.annotators.registry import FAMILIES, MODELS
-from depth_normal.app import export
+from depth_normal.app import export, work
 from depth_normal.model_loader import Model, load_model
 from depth_normal.model_loader.checkpoint import read_checkpoint
 from depth_normal.model_loader.load import DTYPES
@@ -98,7 +99,28 @@ def made(model_id: str, dtype: torch.dtype, weights: Path | None) -> Model:
     if weights:
         state = {**{name: torch.zeros_like(value) for name, value in state.items()}, **read_checkpoint(weights)}
     annotator: Annotator = FAMILIES[spec.family].build(spec, {spec.file.role: state}, dtype)
+    if not weights:
+        exact = annotator if dtype == torch.float32 else FAMILIES[spec.family].build(spec, {spec.file.role: state}, torch.float32)
+        settle(exact)
+        for own, settled in zip(annotator.network.buffers(), exact.network.buffers(), strict=True):
+            own.copy_(settled)
     return Model(annotator, dtype, torch.device("cpu"), weights or Path(__file__))
+
+
+@torch.no_grad()
+def settle(annotator: Annotator) -> None:
+    """Batch norms that measure what really comes to them, without which BAE's random network says the same of all pixels."""
+    norms = [each for each in annotator.network.modules() if isinstance(each, nn.BatchNorm2d)]
+    if not norms:
+        return
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    photograph = work.read(export.PICTURE)
+    annotator.estimate(torch.cat((photograph, photograph.flip(-1))), min(256, annotator.spec.default_size))
+    for norm in norms:
+        norm.eval()
 
 
 if __name__ == "__main__":
