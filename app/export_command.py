@@ -64,5 +64,5 @@ def _export(arguments: argparse.Namespace) -> int:
         return DONE
     say(shown(f"{arguments.model}: {', '.join(map(str, found.files))} ({found.size / 1e6:.1f} MB, {found.seconds:.0f} s)"))
     for each in found.checks:
-        say(f"  beside torch, of {each.what}: at most {each.largest:.2g} of 255 apart, {each.mean:.2g} in the mean")
+        say(f"  {each.by} beside torch in float32, of {each.what}: at most {each.largest:.2g} of 255 apart, {each.mean:.2g} in the mean")
     return DONE

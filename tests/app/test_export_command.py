@@ -12,6 +12,7 @@ from unittest import mock
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from depth_normal.app import export as exporting
 from depth_normal.app.cli import main
@@ -21,6 +22,7 @@ onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 ROOT = Path(__file__).resolve().parents[2]
 OLD_EXPORTER = runpy.run_path(str(ROOT / "tests" / "graph_families.py"))["OLD_EXPORTER"]
+NEW = pytest.mark.skipif(**OLD_EXPORTER)
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +103,31 @@ def test_numbers_beyond_half_precision_are_said(exported, quick, tmp_path, capsy
     with quick(exported), mock.patch.object(exporting, "onnx_runtime_engine", overflown):
         assert main(["export", "tiny", str(tmp_path / "tiny.onnx"), "--dtype", "float16"]) == 2
     assert "float32" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@NEW
+def test_what_overflows_in_half_precision_is_refused_before_anything_is_written(tmp_path, capsys):
+    """ONNX Runtime would not see it: on a CPU it computes float16 in float32."""
+    state = load_file(ROOT / "annotators" / "tiny.safetensors")
+    for name in ("attention.0.project.weight", "attention.0.project.bias"):
+        state[name] = state[name].float() * 1e6
+    save_file(state, tmp_path / "loud.safetensors")
+    words = ["export", "tiny", str(tmp_path / "tiny.onnx"), "--dtype", "float16", "--weights", str(tmp_path / "loud.safetensors")]
+    with mock.patch.object(exporting, "export_graph", side_effect=AssertionError("written")):
+        assert main(words) == 2
+    assert "use float32" in capsys.readouterr().err
+    assert [each.name for each in tmp_path.iterdir()] == ["loud.safetensors"]
+
+
+@NEW
+def test_half_precision_that_shows_is_refused_before_anything_is_written(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(exporting, "MOST", 0.01)
+    with mock.patch.object(exporting, "export_graph", side_effect=AssertionError("written")):
+        assert main(["export", "tiny", str(tmp_path / "tiny.onnx"), "--dtype", "float16"]) == 2
+    said = capsys.readouterr().err
+    assert "by torch in float16 differs" in said
+    assert "use --dtype float32" in said
     assert not list(tmp_path.iterdir())
 
 
@@ -191,5 +218,5 @@ def test_pixels_on_the_border_of_a_mask_do_not_count(tmp_path):
 def test_a_picture_of_which_nothing_counts_proves_nothing():
     estimate = load_model("tiny").annotator.estimate(torch.rand(1, 3, 64, 64))
     nothing = replace(estimate, mask=torch.zeros(1, 1, *estimate.depth.shape[-2:], dtype=torch.bool))
-    with pytest.raises(ValueError, match="no pixel counts"):
+    with pytest.raises(ValueError, match="no pixel of the photograph counts"):
         exporting._differences(nothing, nothing)
