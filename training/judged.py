@@ -55,8 +55,9 @@ def sky_scores(tinies: dict[str, TinyAnnotator], data: Path) -> dict[str, str]:
             with np.load(path) as arrays:
                 picture, truth = arrays["rgb"], arrays["disparity"] == 0
             found = sky_of(tiny, picture)
-            both, either = both + (found & truth).sum(), either + (found | truth).sum()
-            if not truth.any():
+            if truth.any():
+                both, either = both + (found & truth).sum(), either + (found | truth).sum()
+            else:
                 false, without = false + found.sum(), without + truth.size
         seen = sum(bool(sky_of(tiny, picture).mean() > SHARES) for picture in photographs)
         result[name] = f"{both / max(1, either):.3f} / {false / max(1, without):.3f} / {seen} of {len(photographs)}"

@@ -159,3 +159,14 @@ def test_on_a_gpu_no_step_mixes_devices():
             with_far_sky(disparity, inside),
         )
         assert {value.device for value in (shown, *found)} == {device}
+
+
+def test_sky_is_judged_where_there_is_some_and_false_sky_where_there_is_none(tmp_path, monkeypatch):
+    (tmp_path / "kept").mkdir()
+    for name, rows in (("000000_0", 4), ("000001_0", 0)):
+        disparity = np.ones((12, 10), np.float16)
+        disparity[:rows] = 0
+        data.save_npz(tmp_path / "kept" / f"{name}.npz", rgb=np.zeros((12, 10, 3), np.uint8), disparity=disparity)
+    monkeypatch.setattr(judged, "read_photos", lambda *_: [])
+    monkeypatch.setattr(judged, "sky_of", lambda _, picture: np.arange(12)[:, None].repeat(10, 1) < 3)
+    assert judged.sky_scores({"top": None}, tmp_path) == {"top": "0.750 / 0.250 / 0 of 0"}
