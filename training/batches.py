@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .data import CROP_LONG, CROP_SHORT, FEATURES, TEACHER_LONG, TEACHER_SHORT, read_photos
+from .data import CROP_LONG, CROP_SHORT, FEATURES, TEACHER_LONG, TEACHER_SHORT, read_npz, read_photos
 from .spoil import spoil
 
 RENDER_SHARE, FILM_SHARE = 0.3, 0.4  # of a batch; of its pairs
@@ -149,16 +149,14 @@ def load_crops(data: Path, split: str, part: int, parts: int, photographs_only: 
 def _stacks(paths: list[Path], data: Path) -> Kind:
     kept: tuple[list[dict[str, np.ndarray]], list[dict[str, np.ndarray]]] = ([], [])
     for path in paths:
-        with np.load(path) as arrays:
-            maps = dict(arrays)
+        maps = read_npz(path)
         if maps["rgb"].shape[-3:-1] not in ((CROP_SHORT, CROP_LONG), (CROP_LONG, CROP_SHORT)):
             sizes = f"{CROP_SHORT}x{CROP_LONG} or upright"
             raise ValueError(f"{path} is {maps['rgb'].shape[-3:-1]}; expected {sizes}: delete it and make it again")
         if "normals" in maps:
             maps["sky"] = (maps["disparity"] == 0).astype(np.uint8)
         elif (sky := data / "skies" / path.name).exists():
-            with np.load(sky) as arrays:
-                maps["sky"] = arrays["sky"]
+            maps["sky"] = read_npz(sky)["sky"]
         else:
             maps["sky"] = np.full(maps["disparity"].shape, UNKNOWN_SKY, np.uint8)
         portrait = maps["rgb"].shape[-3] > maps["rgb"].shape[-2]
@@ -170,11 +168,14 @@ def _stacks(paths: list[Path], data: Path) -> Kind:
 
 def _features(path: Path, portrait: bool) -> dict[str, np.ndarray]:
     """The teacher's features of a crop; all zero where it has none."""
+    height, width = (TEACHER_LONG, TEACHER_SHORT) if portrait else (TEACHER_SHORT, TEACHER_LONG)
+    shapes = {name: (channels, height // cell, width // cell) for name, (cell, channels) in FEATURES.items()}
     if not path.exists():
-        height, width = (TEACHER_LONG, TEACHER_SHORT) if portrait else (TEACHER_SHORT, TEACHER_LONG)
-        return {name: np.zeros((channels, height // cell, width // cell), np.float16) for name, (cell, channels) in FEATURES.items()}
-    with np.load(path) as arrays:
-        return dict(arrays)
+        return {name: np.zeros(shape, np.float16) for name, shape in shapes.items()}
+    found = read_npz(path)
+    if (sizes := {name: values.shape for name, values in found.items()}) != shapes:
+        raise ValueError(f"{path} holds {sizes}; expected {shapes}: delete it and make it again")
+    return found
 
 
 def _stack(crops: list[dict[str, np.ndarray]]) -> Stack | None:

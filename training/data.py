@@ -117,6 +117,19 @@ def save_npz(path: Path, **arrays: Any) -> None:
     temporary.replace(path)
 
 
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz.
+
+    Raises:
+        ValueError: It is damaged.
+    """
+    try:
+        with np.load(path) as arrays:
+            return dict(arrays)
+    except (zipfile.BadZipFile, EOFError, ValueError) as error:
+        raise ValueError(f"{path} is damaged ({error}): delete it and make it again") from error
+
+
 def fetch(registry: str, package: str, version: str, folder: Path) -> Path:
     """Downloads a package with the registry's own tool, whole or not at all; what is there is not fetched again.
 

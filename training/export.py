@@ -40,9 +40,18 @@ def between(first: Mapping[str, Tensor], last: Mapping[str, Tensor], share: floa
 
     What was learned since the first then costs less of what it knew: the mean of both is better at either than each alone would suggest.
 
+    Raises:
+        ValueError: A share beyond 0 to 1, or the first are not weights of such a network.
+
     Source:
         Wortsman et al., "Robust fine-tuning of zero-shot models" (2022).
     """
+    if not 0 <= share <= 1:
+        raise ValueError(f"a share of {share:g} of the way is not between the weights; expected 0 to 1")
+    for key, value in first.items():
+        if key not in last or value.shape != last[key].shape:
+            found = tuple(last[key].shape) if key in last else "none"
+            raise ValueError(f"the run did not begin from these weights: their {key} is {tuple(value.shape)}, the run's {found}")
     return {key: value.float().lerp(first[key].float(), 1 - share) if key in first else value for key, value in last.items()}
 
 
@@ -50,7 +59,7 @@ def export(source: Path, target: Path, begin: Path | None = None, share: float =
     """Writes fp16 weights.
 
     Raises:
-        ValueError: A value does not fit fp16, or the file would be larger than 8 MB.
+        ValueError: As `between`; a value does not fit fp16, or the file would be larger than 8 MB.
     """
     found = read_state(source)
     if begin is not None:
@@ -77,6 +86,8 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0, help="of the way from --begin to the run's weights")
     parser.add_argument("--output", type=Path, default=SHIPPED)
     arguments = parser.parse_args()
+    if arguments.begin is None and arguments.share != 1:
+        parser.error("--share is of the way from --begin: name the weights that the run began from")
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     export(arguments.run / "best.pt", arguments.output, arguments.begin, arguments.share)
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .data import FEATURES, save_npz
+from .data import FEATURES, read_npz, save_npz
 from .teacher import MIDAS_FILE, SIZES, load_midas, midas_pixels
 
 SEEN = 200  # crops that the axes are found by
@@ -53,18 +53,12 @@ def find_axes(encoder: Encoder, paths: list[Path]) -> dict[str, np.ndarray]:
     """Mean and main axes of each layer, by some of the crops."""
     seen: dict[str, list[np.ndarray]] = {name: [] for name in FEATURES}
     for path in tqdm(paths[:: max(1, len(paths) // SEEN)], desc="axes"):
-        for name, values in zip(FEATURES, encoder(read_rgb(path)), strict=True):
+        for name, values in zip(FEATURES, encoder(read_npz(path)["rgb"]), strict=True):
             seen[name].append(values.flatten(1).T.numpy())
     found = {}
     for name, samples in seen.items():
         found[f"{name}_mean"], found[f"{name}_axes"] = main_axes(np.concatenate(samples).astype(np.float64), FEATURES[name][1])
     return found
-
-
-def read_rgb(path: Path) -> np.ndarray:
-    """The picture of a crop or render."""
-    with np.load(path) as arrays:
-        return arrays["rgb"]
 
 
 def main() -> None:
@@ -75,20 +69,21 @@ def main() -> None:
     parser.add_argument("--part", default="0/1", help="i/n: only every n-th crop, for several processes")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    paths = [path for folder in ("labels", "renders") for path in sorted((arguments.data / folder).glob("*.npz"))]
+    if not paths:
+        parser.error(f"{arguments.data} has no labels or renders: run training.teacher or training.scenes first")
     target = arguments.data / "features"
     target.mkdir(exist_ok=True)
-    paths = [path for folder in ("labels", "renders") for path in sorted((arguments.data / folder).glob("*.npz"))]
     encoder = Encoder(arguments.weights)
     if not (target / "axes.npz").exists():
         save_npz(target / "axes.npz", **find_axes(encoder, paths))
-    with np.load(target / "axes.npz") as arrays:
-        axes = {name: torch.from_numpy(arrays[name]).float() for name in arrays}
+    axes = {name: torch.from_numpy(values).float() for name, values in read_npz(target / "axes.npz").items()}
     part, parts = map(int, arguments.part.split("/"))
     for path in tqdm(paths[part::parts], desc="features"):
         if not (target / path.name).exists():
             maps = {
                 name: torch.einsum("chw,cd->dhw", values - axes[f"{name}_mean"][:, None, None], axes[f"{name}_axes"])
-                for name, values in zip(FEATURES, encoder(read_rgb(path)), strict=True)
+                for name, values in zip(FEATURES, encoder(read_npz(path)["rgb"]), strict=True)
             }
             save_npz(target / path.name, **{name: values.numpy().astype(np.float16) for name, values in maps.items()})
 

@@ -10,7 +10,7 @@ pytest.importorskip(
     "depth_normal.training.data", reason="training/ is not installed with the package: install it editable (pip install -e .)"
 )
 
-from depth_normal.training import batches, data, evaluate, export, losses, teacher, train
+from depth_normal.training import batches, data, evaluate, export, features, losses, teacher, train
 
 CLEAR_LICENCES = {"MIT", "Apache-2.0", "0BSD", "BSD", "BSD-2-Clause", "BSD-3-Clause", "ISC", "CC0-1.0", "CC-BY-4.0"}
 
@@ -180,6 +180,40 @@ def test_crops_of_another_size_are_refused(tmp_path):
         batches.load_crops(tmp_path, "train", 0, 1)
 
 
+@pytest.mark.parametrize("folder", ["labels", "skies", "features"])
+def test_a_damaged_file_is_named(prepared, folder):
+    path = prepared / folder / next((prepared / "labels").glob(f"{data.read_photos(split='train')[0].id}*")).name
+    path.parent.mkdir(exist_ok=True)
+    data.save_npz(path, rgb=np.zeros((240, 320, 3), np.uint8))
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=rf"{folder}.{path.name} is damaged .*: delete it and make it again"):
+        batches.load_crops(prepared, "train", 0, 1)
+
+
+@pytest.mark.parametrize("harm", [{"features16": np.zeros((64, 15, 20))}, {"features32": None}])
+def test_features_of_another_kind_are_refused(prepared, harm):
+    good = {"features16": np.zeros((64, 16, 22), np.float16), "features32": np.zeros((64, 8, 11), np.float16)}
+    (prepared / "features").mkdir()
+    known, other, _ = (path.name for path in sorted((prepared / "labels").iterdir())[:3])
+    data.save_npz(prepared / "features" / known, **good)
+    batches.load_crops(prepared, "train", 0, 1)  # of the others they are unknown
+    for name in (known, other):
+        data.save_npz(prepared / "features" / name, **{key: value for key, value in (good | harm).items() if value is not None})
+    with pytest.raises(ValueError, match=r"npz holds .*; expected .*64, 16, 22.*: delete it and make it again"):
+        batches.load_crops(prepared, "train", 0, 1)
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_features_of_nothing_are_refused(tmp_path, monkeypatch, capsys, there):
+    if there:
+        (tmp_path / "labels").mkdir()
+    monkeypatch.setattr("sys.argv", ["features", "--data", str(tmp_path), "--weights", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        features.main()
+    assert "has no labels or renders: run training.teacher" in capsys.readouterr().err
+    assert not (tmp_path / "features").exists()
+
+
 @pytest.fixture
 def one_thread():
     before = torch.get_num_threads()
@@ -238,6 +272,27 @@ def test_weights_lie_between_those_begun_from_and_those_learned(tmp_path):
     export.export(tmp_path / "best.pt", tmp_path / "out.safetensors", tmp_path / "old.safetensors", 0.75)
     found = export.read_state(tmp_path / "out.safetensors")
     assert {name: values.tolist() for name, values in found.items()} == {"stem.weight": [1.75, 6.0], "fine.bias": [5.0]}
+
+
+@pytest.mark.parametrize(
+    ("first", "share", "words"),
+    [
+        ({"stem.weight": torch.ones(2)}, 1.5, "a share of 1.5 .* expected 0 to 1"),
+        ({"stem.weight": torch.ones(2)}, float("nan"), "a share of nan"),
+        ({"conv.weight": torch.ones(2)}, 0.5, r"did not begin from these weights: their conv.weight is \(2,\), the run's none"),
+        ({"stem.weight": torch.ones(1)}, 0.5, r"their stem.weight is \(1,\), the run's \(2,\)"),
+    ],
+)
+def test_what_is_not_between_two_weights_is_refused(first, share, words):
+    with pytest.raises(ValueError, match=words):
+        export.between(first, {"stem.weight": torch.zeros(2)}, share)
+
+
+def test_a_share_of_the_way_from_nowhere_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["export", "--run", "run", "--share", "0.5"])
+    with pytest.raises(SystemExit):
+        export.main()
+    assert "name the weights that the run began from" in capsys.readouterr().err
 
 
 def test_the_filter_keeps_what_is_linear_in_its_guide():
