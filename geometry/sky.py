@@ -133,7 +133,8 @@ def told_sky(estimate: Estimate) -> Tensor:
     near = depth if quantity is Quantity.DISPARITY else -depth
     far_end, _ = measure_range_of_samples(near, valid, FAR_AND_NEAR_END)
     farthest = torch.where(valid, near, torch.inf).amin((1, 2, 3), keepdim=True)
-    return ~estimate.mask & (near <= torch.where(torch.isfinite(far_end), far_end, farthest))
+    told = ~estimate.mask & (near <= torch.where(torch.isfinite(far_end), far_end, farthest))
+    return told & (depth > 0) if quantity is Quantity.METRIC_DEPTH else told
 
 
 def _detail(brightness: Tensor, side: Tensor) -> Tensor:

@@ -304,6 +304,7 @@ CASES = {
     "estimate.Estimate.in_float32": (lambda: estimate().in_float32(), None),
     "sky.sky_share": (lambda: sky.sky_share(maps(3), Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), None),
     "sky.find_sky": (lambda: sky.find_sky(maps(3), Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), None),
+    "sky.told_sky": (lambda: sky.told_sky(Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), None),
     "sky.sky_to_drop": (lambda: sky.sky_to_drop(maps(3), Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), None),
     "splat.render_layer": (lambda: tuple(splat.render_layer(surface(), view(), 22, 28)), None),
     "splat.with_margin": (lambda: tuple(splat.with_margin(maps(3), maps(), (2, 1))[:2]), None),

@@ -6,6 +6,7 @@ import torch
 from depth_normal.geometry.effects.lit_scene import lit_scene
 from depth_normal.geometry.effects.relight import relight
 from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.sky import told_sky
 
 HEIGHT, WIDTH, HORIZON = 48, 64, 20
 FAR = {Quantity.DISPARITY: -5.0, Quantity.METRIC_DEPTH: 1e6, Quantity.RELATIVE_DEPTH: 30.0}
@@ -57,3 +58,14 @@ def test_a_picture_that_is_all_sky_is_all_lit():
     assert estimate.mask is not None
     whole = Estimate(estimate.depth, estimate.quantity, mask=torch.zeros_like(estimate.mask))
     assert lit_scene(picture, whole, (), sky=True).sky.all()
+
+
+def test_each_picture_of_a_batch_tells_its_own_sky():
+    """With sky, all sky, without sky, and without a value."""
+    _, estimate, above = told(Quantity.METRIC_DEPTH)
+    assert estimate.depth is not None
+    depth = torch.cat((estimate.depth, estimate.depth, estimate.depth, 0 * estimate.depth))
+    masks = torch.cat((~above, above & ~above, above | ~above, above & ~above))
+    found = told_sky(Estimate(depth, estimate.quantity, mask=masks))
+    assert torch.equal(found[:1], above)
+    assert found.flatten(1).float().mean(1)[1:].tolist() == [1, 0, 0]
