@@ -27,6 +27,7 @@ GUIDE_RADIUS, GUIDE_EPSILON = 2, 0.01
 TO_MIDAS_SCALE = 130.0
 _WITHOUT_SKY = 4  # maps of the network's first version: disparity and normals
 _SKY_FROM, _FARTHEST = 0.5, 0.01  # share of sky; what part of the rest is no nearer than the sky
+_SURE_FROM, _SURE_PART = 0.8, 0.2  # the network is sure from this share on; of the sky it has to be sure of so much
 # The share of sky is fitted to the picture in squares of so many pixels; the variance is less than for depth: clouds and haze are pale.
 _RIM, _SKY_POOLED, _SKY_EPSILON = 2, 4, 1e-4
 _SAMPLED = 8  # every n-th pixel is asked how far it is
@@ -96,9 +97,16 @@ def _read(disparity: Tensor, normals: Tensor, sky: Tensor | None = None) -> Esti
     """The estimate that the maps stand for."""
     mask = None
     if sky is not None:
-        mask = sky < _SKY_FROM
+        mask = ~_sure_sky(sky)
         disparity = with_far_sky(disparity, mask)
     return Estimate(depth=disparity, quantity=Quantity.DISPARITY, normals=unit_normals(normals), axes=Axes.OPENGL, mask=mask)
+
+
+def _sure_sky(share: Tensor) -> Tensor:
+    """Where the sky is; nowhere in a picture of which it is told, and little of it surely: bright walls and still water are no sky."""
+    sky = share >= _SKY_FROM
+    sure = (share >= _SURE_FROM).sum((1, 2, 3), keepdim=True)
+    return sky & (sure > _SURE_PART * sky.sum((1, 2, 3), keepdim=True))
 
 
 def _sky_at_edges(share: Tensor, brightness: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from depth_normal.annotators.base import CheckpointError
 from depth_normal.annotators.networks.configs import TINY_2
 from depth_normal.annotators.networks.tiny import COUNTER, TinyConfig, TinyNetwork, grown
 from depth_normal.annotators.registry import MODELS
-from depth_normal.annotators.tiny import TinyAnnotator, with_far_sky
+from depth_normal.annotators.tiny import TinyAnnotator, _sure_sky, with_far_sky
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.likely import likely_depth
 
@@ -216,3 +216,11 @@ def test_the_shipped_network_takes_any_picture(shipped, picture):
 def test_the_shipped_network_refuses_what_is_no_picture(shipped, picture, words):
     with pytest.raises(ValueError, match=words):
         shipped.estimate(picture)
+
+
+def test_sky_of_which_the_network_is_nowhere_sure_is_none():
+    share = torch.zeros(3, 1, 10, 10)
+    share[:, :, :5] = 0.7  # half of each picture
+    share[1, :, :1] = 0.9  # a fifth of that
+    share[2, :, :2] = 0.9
+    assert _sure_sky(share).flatten(1).sum(1).tolist() == [0, 0, 50]
