@@ -10,9 +10,10 @@ from contextlib import suppress
 
 import pytest
 
+from depth_normal.model_loader import host
 from depth_normal.model_loader.runtimes import store
 from depth_normal.model_loader.runtimes.store import RECORD, StoreError, entry_folder, is_whole, kept, store_folder
-from depth_normal.model_loader.runtimes.work import LeftError, in_background
+from depth_normal.model_loader.runtimes.work import LeftError, _Progress, in_background
 
 KEY = {"model": "some/model", "weights": "abc", "engine": "graph", "version": "1"}
 
@@ -256,3 +257,12 @@ def test_what_the_work_raises_is_raised_where_it_is_waited_for():
     with pytest.raises(ValueError, match="why"):
         in_background("model", work)
     assert in_background("model", lambda _step: 7) == 7, "the next can be built"
+
+
+def test_what_is_shown_has_no_two_brackets_in_a_row(monkeypatch):
+    shown = []
+    monkeypatch.setattr(host, "say", lambda words, **_: shown.append(words))
+    progress = _Progress("model")
+    progress.step("compiling (minutes)")
+    progress.tick()
+    assert shown == ["model: compiling (minutes), 0 s"]
