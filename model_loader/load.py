@@ -63,8 +63,8 @@ def load_model(
             again gets the same model, in float32 (`Model.dtype` says it), until `free`.
         device: "auto" (ComfyUI's choice inside it), "cpu", "cuda", "mps" or a torch device.
         weights: A file to use in place of the published one, of the same architecture.
-        runtime: What runs the network: "torch", "compile" (torch.compile), "onnx" (ONNX Runtime), "openvino", or "auto": what is known to
-            be faster here with the same picture, else torch. An engine is built once and kept on the disk. Where a runtime cannot be had
+        runtime: What runs the network: "torch", "compile" (torch.compile), "onnx" (ONNX Runtime), "openvino", or "auto": torch, as
+            no engine was found to be worth its building. An engine is built once and kept on the disk. Where a runtime cannot be had
             or fails, torch runs the network, and one line says why (`Model.runtime` says what runs it).
 
     Raises:

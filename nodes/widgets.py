@@ -108,7 +108,7 @@ def runtime_widget() -> Widget:
     """What runs the network."""
     tooltip = (
         "What runs the network. compile: torch.compile, a minute at first. onnx: ONNX Runtime, and openvino, if they are installed; an "
-        "engine is built once and kept. auto: what is known to be faster here with the same picture, else torch. Where one fails, torch "
+        "engine is built once and kept. auto: torch, as no engine was found to be worth its building. Where one fails, torch "
         "runs it, and the node says why."
     )
     return choice_widget(RUNTIME_CHOICES, tooltip, advanced=True)
