@@ -92,12 +92,14 @@ class _Measured:
         start = time.perf_counter()
         with _told() as self.lines:
             model = options.load(device)
+            # engines of one size are built for the first picture, and torch runs it until then
+            found = work.estimate(model, work.read(picture), options) if model.annotator.engine is not None else None
         self.ready = time.perf_counter() - start
         self.is_left_to_torch = options.runtime != TORCH and model.runtime == TORCH
         self._name = name
         if self.is_left_to_torch:
             return
-        self.found: Estimate = work.estimate(model, work.read(picture), options)
+        self.found: Estimate = work.estimate(model, work.read(picture), options) if found is None else found
         self.way = partial(bench.replay, bench.network_calls(model, picture, options, 1))
         self._words = model.runtime if model.runtime != TORCH else f"torch {torch.__version__}, {model.device}"
 
