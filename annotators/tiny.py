@@ -73,7 +73,7 @@ class TinyAnnotator(Annotator):
             return _read(maps[:, :1], maps[:, 1:])
         normals, sky = smooth
         sharp = guided_detail(depth, brightness, GUIDE_RADIUS, GUIDE_EPSILON)
-        return _read(sharp, resize_map(normals, *brightness.shape[-2:]), _sky_at_edges(sky, brightness))
+        return _read(sharp, resize_map(normals, ENLARGED * height, ENLARGED * width), _sky_at_edges(sky, brightness))
 
     def predict(self, pixels: Tensor) -> Estimate:
         """See `Annotator.predict`. The estimate has half the size of the pixels; their own, where the network tells the sky."""

@@ -59,8 +59,8 @@ class TinyNetwork(nn.Module):
 
     def decode(self, pictures: Tensor, features: list[Tensor]) -> Tensor:
         """The maps of the features of the pictures."""
-        features, maps = self._halved(features)
-        return maps if self.fine is None else self.fine(pictures, features, maps)
+        finest, maps = self._halved(features)
+        return maps if self.fine is None else self.fine(pictures, finest, maps)
 
     def _halved(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
         """What the output is made of, and the output, at half the size of the pictures."""
