@@ -14,7 +14,7 @@ from depth_normal.annotators.networks.leres import Leres
 from depth_normal.annotators.networks.merge import MergeNetwork
 from depth_normal.annotators.networks.metric3d import Metric3d
 from depth_normal.annotators.networks.midas_small import MidasSmall
-from depth_normal.annotators.networks.tiny import TINY, TinyNetwork
+from depth_normal.annotators.networks.tiny import TINY_2, TinyNetwork
 from depth_normal.annotators.registry import FAMILIES, MODELS
 
 FILES = [(spec, file) for spec in MODELS.values() for file in spec.files]
@@ -47,7 +47,7 @@ def networks(spec, role):
         if spec.family in ("marigold", "lotus", "lbm"):
             return diffusion_networks(spec, role)
         if spec.family == "tiny":
-            return [TinyNetwork(TINY)]
+            return [TinyNetwork(TINY_2)]
         if issubclass(family := FAMILIES[spec.family], DinoAnnotator):
             return [family.network_class(spec.config.vit, spec.config.dpt)]
         if spec.family in ("leres", "leres-boost"):

@@ -132,7 +132,7 @@ def test_a_networks_depth_has_no_noise_that_a_window_should_average(picture):
     low, high = torch.quantile(disparity, torch.tensor([0.02, 0.98]))
     inverse = ((disparity - low) / (high - low)).clamp(min=-0.4) * (2 / 3) + 1 / 3
     found = measure_disturbance(inverse, torch.ones_like(inverse))
-    assert found.noise < 5e-5
+    assert found.noise < 1e-4  # a fortieth of a level of 255
     assert found.noise_length == 1
     assert found.noise <= found.pixel_noise
     rounded = (inverse * 128).round() / 128
