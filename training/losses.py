@@ -44,6 +44,12 @@ def correlation(first: Tensor, second: Tensor, inside: Tensor | None = None) -> 
     return (first * second).sum(1) / (first.norm(dim=1) * second.norm(dim=1)).clamp(min=1e-6)
 
 
+def cosine_similarity(first: Tensor, second: Tensor) -> Tensor:
+    """(B, 1, H, W) of vectors (B, C, H, W). Written out: torch's own is ten times as slow over so few channels on a CPU."""
+    lengths = first.square().sum(1, keepdim=True) * second.square().sum(1, keepdim=True)
+    return (first * second).sum(1, keepdim=True) * lengths.clamp(min=1e-12).rsqrt()
+
+
 def gradient_loss(prediction: Tensor, target: Tensor, inside: Tensor | None = None) -> Tensor:
     """Mean absolute difference of the slopes at four scales, each half as fine as the one before."""
     difference = prediction - target
@@ -92,7 +98,7 @@ def training_loss(output: Tensor, batch: Batch, seen: Mapping[str, Tensor] | Non
     if batch.pairs:
         parts["steady"] = STEADY_WEIGHT * steady_loss(prediction, target, inside, batch.pairs)
     known = (batch.normals.square().sum(1, keepdim=True) > 0.25) & inside
-    cosine = F.cosine_similarity(output[:, 1:4], batch.normals, dim=1)[:, None]
+    cosine = cosine_similarity(output[:, 1:4], batch.normals)
     parts["normal"] = NORMAL_WEIGHT * mean_inside(1 - cosine, known)
     told = (batch.sky >= 0) & inside
     parts["sky"] = SKY_WEIGHT * mean_inside(

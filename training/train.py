@@ -18,6 +18,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 from depth_normal.annotators.networks.configs import TINY_2
@@ -137,11 +139,14 @@ class Run:
         short, long = sizes[int(torch.randint(len(sizes), (), generator=shared))]
         count = PICTURES[self.device.type] * LARGEST_PICTURE // (short * long)
         batch = sample_batch(small if 2 * short <= CROP_SHORT else crops, count, short, long, random)
-        with torch.autocast(self.device.type, torch.bfloat16):
-            output, told = self.student(batch.pictures)
-        loss, figures = training_loss(output, batch, told)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        # on a CPU, written-out attention is learned through four times as fast over so few tokens
+        attention = sdpa_kernel([SDPBackend.MATH]) if self.device.type == "cpu" else nullcontext()
+        with attention:
+            with torch.autocast(self.device.type, torch.bfloat16):
+                output, told = self.student(batch.pictures)
+            loss, figures = training_loss(output, batch, told)
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
         if self.options.processes > 1:
             average_gradients(self.student, self.options.processes)
         nn.utils.clip_grad_norm_(self.student.parameters(), CLIP)
