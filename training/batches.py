@@ -15,7 +15,7 @@ from torch import Tensor
 from .data import CROP_LONG, CROP_SHORT, FEATURES, TEACHER_LONG, TEACHER_SHORT, read_npz, read_photos
 from .spoil import spoil
 
-RENDER_SHARE, FILM_SHARE = 0.3, 0.4  # of a batch; of its pairs
+RENDER_SHARE, FILM_SHARE = 0.25, 0.4  # of a batch; of its pairs
 OFTENER, FILMS_OFTENER = 5, 20  # a render is seen at most, compared to a photograph
 PAIRED = 0.25  # pairs, as a share of the pictures
 MOST_SHIFT = 0.03  # of the window, from one view of a pair to the other

@@ -202,7 +202,11 @@ def prepare_package(photos: list[Photo], data: Path) -> None:
             continue
         if not (digest := hashlib.sha256(content).hexdigest()).startswith(photo.id):
             raise ValueError(f"{package.name}: {name} has sha256 {digest}, expected {photo.id}...: take it out of {LIST.name}")
-        encoded = cv2.imencode(".jpg", prepare(content), [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
+        try:
+            picture = prepare(content)
+        except ValueError as error:
+            raise ValueError(f"{package.name}: {name} is {error}; expected a photograph: take it out of {LIST.name}") from error
+        encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
         temporary = photo.path(data).with_suffix(".part")
         temporary.write_bytes(encoded.tobytes())
         temporary.replace(photo.path(data))

@@ -38,7 +38,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
 def between(first: Mapping[str, Tensor], last: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
     """The weights `share` of the way from the first to the last; those that only the last has, as they are.
 
-    What was learned since the first then costs less of what it knew: the mean of both is better at either than each alone would suggest.
+    What was learned since then costs less of what the first knew.
 
     Raises:
         ValueError: A share beyond 0 to 1, or the first are not weights of such a network.

@@ -1,8 +1,9 @@
 """Labels photographs with disparity: an ensemble of MiDaS at three sizes and FastDepth.
 
-    python -m training.teacher --data DIR --weights DIR [--crops 4] [--part 0/1]
+    python -m training.teacher --data DIR --weights DIR [--crops 2] [--mixed 2] [--part 0/1]
 
-Reads DIR/photos.tsv and DIR/photos/, writes one .npz a crop to DIR/labels/; what is there already is not made again.
+Reads DIR/photos.tsv and DIR/photos/, writes one .npz a crop to DIR/labels/; what is there already is not made again. With --mixed also
+photographs before which something near of another one is set: pictures that nobody took, of which the teacher has an opinion all the same.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ from tqdm import tqdm
 from depth_normal.annotators.base import IMAGENET_MEAN, IMAGENET_STD
 from depth_normal.annotators.networks.midas_small import MidasSmall
 
-from .data import CROP_LONG, CROP_SHORT, TEACHER_LONG, TEACHER_SHORT, Photo, random_crop, read_photos, save_npz
+from .data import CROP_LONG, CROP_SHORT, TEACHER_LONG, TEACHER_SHORT, Photo, random_crop, read_npz, read_photos, save_npz, seeded
 
 MIDAS_FILE = "midas_v21_small_256_partial.safetensors"
 FASTDEPTH_FILE = "fastdepth_7.onnx"
+MIXED_FROM = 1000  # numbers of the crops before which something is set
 SIZES = ((TEACHER_SHORT, TEACHER_LONG), (192, 256), (128, 192))
 
 logger = logging.getLogger(__name__)
@@ -128,10 +130,38 @@ def guided_filter(values: np.ndarray, guide: np.ndarray, radius: int, epsilon: f
 def label(photo: Photo, index: int, data: Path, teacher: Teacher) -> None:
     """Writes crop number `index` of a photograph with its disparity."""
     target = data / "labels" / f"{photo.id}_{index}.npz"
+    if not target.exists():
+        save_label(target, random_crop(photo.read(data), photo.id, index), teacher)
+
+
+def label_mixed(photo: Photo, index: int, data: Path, teacher: Teacher, others: list[Photo]) -> None:
+    """Writes a crop of a photograph, with what is near in the largest crop of another one before it, and the disparity of both."""
+    target = data / "labels" / f"{photo.id}_mixed{index}.npz"
     if target.exists():
         return
-    crop = random_crop(photo.read(data), photo.id, index)
-    save_npz(target, rgb=crop, disparity=teacher(crop).clip(-6, 8).astype(np.float16))
+    random = seeded(photo.id, "mixed", index)
+    crop = random_crop(photo.read(data), photo.id, MIXED_FROM + index)
+    other = read_npz(data / "labels" / f"{others[random.integers(len(others))].id}_0.npz")
+    save_label(target, set_before(crop, other["rgb"], other["disparity"].astype(np.float32), random), teacher)
+
+
+def set_before(picture: np.ndarray, other: np.ndarray, disparity: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """A picture (H, W, 3) with the nearest 15 to 50 % of another one (h, w, 3) before it, mirrored or not, of some size, at some place."""
+    height, width = picture.shape[:2]
+    near = (disparity > np.quantile(disparity, random.uniform(0.5, 0.85))).astype(np.float32)
+    scale = random.uniform(0.5, 1.2) * min(height, width) / min(disparity.shape)
+    mirror = random.choice((-1, 1))
+    # what was in the middle comes to a place up to two thirds of the way to the border
+    x, y = (0.5 + random.uniform(-1, 1, 2) / 3) * (width, height)
+    middle_x, middle_y = disparity.shape[1] / 2, disparity.shape[0] / 2
+    move = np.array([[mirror * scale, 0, x - mirror * scale * middle_x], [0, scale, y - scale * middle_y]])
+    share = cv2.warpAffine(cv2.GaussianBlur(near, (0, 0), 1), move, (width, height))[..., None]
+    return (picture + share * (cv2.warpAffine(other, move, (width, height)) - picture.astype(np.float32))).round().astype(np.uint8)
+
+
+def save_label(target: Path, picture: np.ndarray, teacher: Teacher) -> None:
+    """Writes a picture with what the teacher says of it."""
+    save_npz(target, rgb=picture, disparity=teacher(picture).clip(-6, 8).astype(np.float16))
 
 
 def main() -> None:
@@ -140,6 +170,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True, help=f"folder with {MIDAS_FILE} and {FASTDEPTH_FILE}")
     parser.add_argument("--crops", type=int, default=4, help=f"crops a photograph, {CROP_SHORT}x{CROP_LONG}; the first is the largest")
+    parser.add_argument("--mixed", type=int, default=0, help="pictures a photograph with something near of another one before it")
     parser.add_argument("--part", default="0/1", help="i/n: only every n-th photograph, for several processes")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
@@ -153,6 +184,10 @@ def main() -> None:
         for photo in tqdm(photos, desc=f"crop {index}"):
             if index == 0 or photo.split == "train":
                 label(photo, index, arguments.data, teacher)
+    others = [photo for photo in read_photos(arguments.data, "train") if (arguments.data / "labels" / f"{photo.id}_0.npz").exists()]
+    for index in range(arguments.mixed):
+        for photo in tqdm([photo for photo in photos if photo.split == "train"], desc=f"mixed {index}"):
+            label_mixed(photo, index, arguments.data, teacher, others)
 
 
 if __name__ == "__main__":

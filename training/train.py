@@ -38,22 +38,20 @@ from .data import CROP_SHORT, FEATURES
 from .export import read_state
 from .losses import correlation, normalised_target, training_loss
 
-# (progress up to which, (short, long) sides that are drawn from): small pictures are quick, the last third is at the size of use
+SIZES_OF_USE = ((224, 288), (224, 288), (224, 320), (224, 224), (192, 256))
+# (progress up to which, (short, long) sides that are drawn from): small pictures are quick, the last third is at the sizes of use
 CURRICULUM = (
     (0.4, ((96, 128), (96, 160))),
     (0.65, ((128, 160), (160, 192), (128, 192))),
-    (1.0, ((192, 256), (192, 256), (160, 256), (192, 224), (160, 288))),
+    (1.0, SIZES_OF_USE),
 )
 # a network that knows something already
-WARM_CURRICULUM = (
-    (0.3, ((128, 160), (160, 192), (128, 192), (192, 256))),
-    (1.0, CURRICULUM[-1][1]),
-)
-VALIDATION_SIZE = (192, 256)
+WARM_CURRICULUM = ((1.0, SIZES_OF_USE),)
+VALIDATION_SIZE = (224, 288)
 PEAK_RATE, LAST_RATE, WARM_UP_STEPS = 5e-4, 5e-6, 200
 WEIGHT_DECAY, CLIP, EMA_DECAY = 0.03, 1.0, 0.998
-LARGEST_PICTURE = 192 * 256
-PICTURES = {"cpu": 8, "cuda": 64}  # of that size in a step, of each process
+LARGEST_PICTURE = 224 * 288
+PICTURES = {"cpu": 12, "cuda": 64}  # of that size in a step, of each process
 LONGEST_STEP = 60.0  # seconds that count at most, so that a stopped process does not use up its minutes
 
 logger = logging.getLogger(__name__)

@@ -24,10 +24,10 @@ def test_the_recipe_goes_through(teacher_weights, true_scenes, bpy_python, tmp_p
 
     command("data", "--data", data, "--packages", PACKAGE)
     assert len(list((data / "photos").iterdir())) == 5
-    command("teacher", "--data", data, "--weights", weights, "--crops", 2)
-    assert len(list((data / "labels").iterdir())) == 3 * 2 + 2, "two crops of what is learned from, one of the others"
+    command("teacher", "--data", data, "--weights", weights, "--crops", 2, "--mixed", 1)
+    assert len(list((data / "labels").iterdir())) == 3 * 3 + 2, "two crops and a mixture of what is learned from, one crop of the others"
     command("skies", "--data", data)
-    assert len(list((data / "skies").iterdir())) == 3 * 2 + 2
+    assert len(list((data / "skies").iterdir())) == 3 * 3 + 2
     command("scenes", "--data", data, "--scenes", 1, python=bpy_python)
     assert list((data / "renders").glob("*.npz"))
     command("features", "--data", data, "--weights", weights)

@@ -302,6 +302,21 @@ def test_the_filter_keeps_what_is_linear_in_its_guide():
     np.testing.assert_allclose(flat, 2, atol=1e-4)
 
 
+def test_what_is_near_is_set_before_another_picture():
+    """Half of the other picture is near and white; before grey it is as large as drawn, of one piece, and the rest stays."""
+    other, disparity = np.zeros((240, 320, 3), np.uint8), np.zeros((240, 320), np.float32)
+    other[80:160, 80:240], disparity[80:160, 80:240] = 255, 1
+    grey = np.full((320, 240, 3), 100, np.uint8)
+    for seed in range(8):
+        mixed = teacher.set_before(grey, other, disparity, np.random.default_rng(seed))
+        assert mixed.shape == grey.shape
+        share = (mixed == 255).all(-1).mean()
+        assert 0.02 < share < 80 * 160 * 1.2**2 / grey[..., 0].size
+        assert (mixed == 100).all(-1).mean() > 0.6
+    again = teacher.set_before(grey, other, disparity, np.random.default_rng(seed))
+    np.testing.assert_array_equal(mixed, again)
+
+
 def test_scores_of_known_maps():
     truth = 1 + np.random.default_rng(0).random((20, 30))
     valid = np.ones_like(truth, bool)
