@@ -11,7 +11,7 @@ from torch import Tensor
 from .batches import Batch
 
 NEAREST, FARTHEST = 6.0, -4.0
-GRADIENT_WEIGHT, NORMAL_WEIGHT, SKY_WEIGHT, STEADY_WEIGHT, FEATURE_WEIGHT, SCALES = 0.4, 0.8, 0.3, 3.0, 0.5, 4
+GRADIENT_WEIGHT, NORMAL_WEIGHT, SKY_WEIGHT, STEADY_WEIGHT, FEATURE_WEIGHT, SCALES = 0.4, 0.8, 0.3, 2.0, 0.5, 4
 
 
 def normalised_target(disparity: Tensor, inside: Tensor | None = None, pairs: int = 0) -> Tensor:

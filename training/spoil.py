@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+CLEAN = 0.4  # share of the pictures to which nothing happens: most that the network will see are photographs as they were taken
 PERMUTED = 0.1  # share of the pictures whose colours change places
 FRAMED, CAPTIONED, VIGNETTED, BLURRED, NOISY, COMPRESSED = 0.3, 0.15, 0.15, 0.25, 0.4, 0.35
 WIDEST_FRAME = 0.16  # of the side
@@ -29,10 +30,12 @@ def spoil(pictures: Tensor, random: torch.Generator, pairs: int = 0) -> tuple[Te
     """
     like = torch.arange(len(pictures))
     like[pairs : 2 * pairs] = like[:pairs]
-    pictures = vignette(recolour(pictures, random, like), random, like)
-    pictures, inside = frame(pictures, random, like)
-    pictures, clear = caption(pictures, random, like)
-    return compress(add_noise(blur(pictures, random), random), random), inside & clear
+    clean = _draw(1, random, like, pictures)[0] < CLEAN
+    spoiled = vignette(recolour(pictures, random, like), random, like)
+    spoiled, inside = frame(spoiled, random, like)
+    spoiled, clear = caption(spoiled, random, like)
+    spoiled = compress(add_noise(blur(spoiled, random), random), random)
+    return torch.where(clean, pictures, spoiled), clean | inside & clear
 
 
 def _draw(count: int, random: torch.Generator, like: Tensor, on: Tensor) -> list[Tensor]:
