@@ -48,7 +48,7 @@ CURRICULUM = (
 # a network that knows something already
 WARM_CURRICULUM = ((1.0, SIZES_OF_USE),)
 VALIDATION_SIZE = (224, 288)
-PEAK_RATE, LAST_RATE, WARM_UP_STEPS = 5e-4, 5e-6, 200
+PEAK_RATE, WARM_PEAK_RATE, LAST_RATE, WARM_UP_STEPS = 5e-4, 3e-5, 5e-6, 200
 WEIGHT_DECAY, CLIP, EMA_DECAY = 0.03, 1.0, 0.998
 LARGEST_PICTURE = 224 * 288
 PICTURES = {"cpu": 12, "cuda": 64}  # of that size in a step, of each process
@@ -286,12 +286,14 @@ def parse() -> Options:
     parser.add_argument("--processes", type=int, default=2, help="one thread each")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save-minutes", type=float, default=4)
-    parser.add_argument("--peak-rate", type=float, default=PEAK_RATE)
+    parser.add_argument("--peak-rate", type=float, help=f"{PEAK_RATE}; with --begin {WARM_PEAK_RATE}: more takes what was learned")
     parser.add_argument("--begin", type=Path, help="weights of an earlier network to begin from, such as annotators/tiny.safetensors")
     parser.add_argument("--device", choices=PICTURES, default="cpu", help="cuda: one process, mixed precision")
     arguments = parser.parse_args()
     if arguments.device == "cuda":
         arguments.processes = 1
+    if arguments.peak_rate is None:
+        arguments.peak_rate = WARM_PEAK_RATE if arguments.begin else PEAK_RATE
     return Options(**vars(arguments))
 
 
