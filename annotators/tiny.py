@@ -16,7 +16,7 @@ from .base import Annotator, ModelSpec, fill
 from .graph import Graph, depth_output, normals_output
 from .guided import guided_detail, guided_upsample
 from .networks.names import StateDict
-from .networks.tiny import TinyNetwork, config_of, untrained_counters
+from .networks.tiny import TinyNetwork, config_of, folded, untrained_counters
 
 LONGEST_ASPECT = 4.0
 LARGEST_SIZE = 256
@@ -49,6 +49,7 @@ class TinyAnnotator(Annotator):
         with torch.device("meta"):
             network = TinyNetwork(config_of(states["network"].keys()))
         fill(network, {**untrained_counters(network), **states["network"]}, f"not a checkpoint of {spec.id}")
+        network = folded(network.eval().float())
         network.to(dtype=dtype).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stubs forget it
         return cls(spec, network)
 

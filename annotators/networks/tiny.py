@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .configs import TINY, TINY_2, TinyConfig
 from .grids import ends, height_in_longer_side
@@ -47,7 +48,7 @@ class TinyNetwork(nn.Module):
 
     def encode(self, pictures: Tensor) -> list[Tensor]:
         """Features at 1/2, 1/4, 1/8, 1/16 and 1/32."""
-        features = [self.stem(torch.cat(((pictures - 0.45) / 0.25, _positions(pictures)), 1))]
+        features = [self.stem(torch.cat((_normalised(pictures), _positions(pictures)), 1))]
         for stage in self.stages:
             features.append(stage(features[-1]))
         deepest = features[-1] + self.place(_positions(features[-1]))
@@ -59,18 +60,18 @@ class TinyNetwork(nn.Module):
 
     def decode(self, pictures: Tensor, features: list[Tensor]) -> Tensor:
         """The maps of the features of the pictures."""
-        finest, maps = self._halved(features)
-        return maps if self.fine is None else self.fine(pictures, finest, maps)
+        finest = self._finest(features)
+        if self.fine is None:
+            return _exactly(finest, self.last)
+        return self.fine(pictures, finest, _exactly(finest, self.last, self.fine.sky))
 
-    def _halved(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """What the output is made of, and the output, at half the size of the pictures."""
+    def _finest(self, features: list[Tensor]) -> Tensor:
+        """What the output is made of, at half the size of the pictures."""
         path = self.refine[3](self.laterals[3](features[4]))
         for level in (2, 1, 0):
             skip = self.laterals[level](features[level + 1])
-            path = self.refine[level](skip + _twice(path))
-        path = F.relu(self.detail(features[0]) + _twice(self.merge(path)))
-        path = self.blend(path)
-        return path, _exactly(self.last, path)
+            path = self.refine[level](skip.add_(_twice(path)))
+        return self.blend(_sum_relu(self.detail(features[0]), _twice(self.merge(path))))
 
 
 class _Fine(nn.Module):
@@ -91,16 +92,24 @@ class _Fine(nn.Module):
         nn.init.constant_(self.sky.bias, -3.0)  # pyright: ignore[reportArgumentType]
 
     def forward(self, pictures: Tensor, features: Tensor, maps: Tensor) -> Tensor:
-        """(B, 5, H, W) of pictures (B, 3, H, W), features and disparity with normals at half their size."""
-        maps = torch.cat((maps, _exactly(self.sky, features)), 1)
-        path = F.relu(self.look((pictures - 0.45) / 0.25) + _twice(self.merge(features)))
-        return _twice(maps) + _exactly(self.last, self.blend(path))
+        """(B, 5, H, W) of pictures (B, 3, H, W), and of features and the same five maps at half their size."""
+        path = _sum_relu(self.look(_normalised(pictures)), _twice(self.merge(features)))
+        return _twice(maps).add_(_exactly(self.blend(path), self.last))
 
 
-def _exactly(layer: nn.Conv2d, values: Tensor) -> Tensor:
-    """A 3x3 convolution in float32, whatever the layer's precision."""
-    assert layer.bias is not None
-    return F.conv2d(values.float(), layer.weight.float(), layer.bias.float(), padding=1)
+def _exactly(values: Tensor, *layers: nn.Conv2d) -> Tensor:
+    """3x3 convolutions of the same values as one, in float32, whatever the layers' precision; what each gives follows the one before."""
+    weight, bias = (torch.cat([getattr(layer, name).float() for layer in layers]) for name in ("weight", "bias"))
+    return F.conv2d(values.float(), weight, bias, padding=1)
+
+
+def _normalised(pictures: Tensor) -> Tensor:
+    return (pictures - 0.45).div_(0.25)
+
+
+def _sum_relu(convolved: Tensor, other: Tensor) -> Tensor:
+    """In the memory of the first, which a convolution or a normalisation made: neither looks at it again."""
+    return F.relu_(convolved.add_(other))
 
 
 def config_of(names: Collection[str]) -> TinyConfig:
@@ -153,7 +162,7 @@ class _Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         around = self.shortcut(F.avg_pool2d(x, 2) if self.stride == 2 else x)
-        return F.relu(around + self.second(self.first(x)))
+        return _sum_relu(self.second(self.first(x)), around)
 
 
 class _Attention(nn.Module):
@@ -174,6 +183,14 @@ class _Attention(nn.Module):
         seen = F.scaled_dot_product_attention(query, key, value)
         tokens = tokens + self.project(seen.transpose(1, 2).flatten(2))
         return tokens + self.shrink(F.gelu(self.expand(self.norm2(tokens))))
+
+
+def folded(network: TinyNetwork) -> TinyNetwork:
+    """A trained network whose batch normalisations are part of the convolutions in front of them: the same maps in less time."""
+    for module in [*network.modules()]:
+        if isinstance(module, nn.Sequential) and len(module) > 1 and isinstance(module[1], nn.BatchNorm2d):
+            module[0], module[1] = fuse_conv_bn_eval(module[0], module[1]), nn.Identity()  # pyright: ignore[reportArgumentType]
+    return network
 
 
 def untrained_counters(network: nn.Module) -> dict[str, Tensor]:
