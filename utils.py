@@ -214,12 +214,18 @@ def resize_map(values: Tensor, height: int, width: int, growing: str = "bilinear
     """
     if height < values.shape[-2] and width < values.shape[-1] and is_plain_on_cpu(values):
         return _area_average_by_opencv(values, height, width)
+    rows, columns = values.shape[-2] // height, values.shape[-1] // width
+    if rows * columns > 1 and values.shape[-2:] == (rows * height, columns * width):
+        return F.avg_pool2d(values, (rows, columns))
     if height < values.shape[-2]:
         values = _area_average(values, height, -2)
     if width < values.shape[-1]:
         values = _area_average(values, width, -1)
     if (height, width) == values.shape[-2:]:
         return values
+    # What is not finite spreads further by OpenCV.
+    if growing == "bilinear" and is_plain_on_cpu(values) and bool(values.sum().isfinite()):
+        return _enlarged_by_opencv(values, height, width)
     # Map by map: for several channels together, torch takes twice as long with one thread. Networks' inputs keep their layout.
     maps = values.reshape(-1, 1, *values.shape[-2:]) if growing == "bilinear" else values
     grown = F.interpolate(maps, (height, width), mode=growing, align_corners=None if growing == "nearest-exact" else False)
@@ -247,6 +253,16 @@ def _area_average_by_opencv(values: Tensor, height: int, width: int) -> Tensor:
     resized = [cv2.resize(np.ascontiguousarray(each), (width, height), interpolation=cv2.INTER_AREA) for each in pictures.numpy()]
     stacked = torch.from_numpy(np.stack(resized) if len(resized) > 1 else resized[0][None])
     return stacked.movedim(-1, 1) if interleaved else stacked.view(batch, channels, height, width)
+
+
+def _enlarged_by_opencv(values: Tensor, height: int, width: int) -> Tensor:
+    """Bilinear as torch's, map by map: a quarter of its time."""
+    import cv2
+
+    grown = np.empty((*values.shape[:2], height, width), np.float32)
+    for source, target in zip(values.contiguous().flatten(0, 1).numpy(), grown.reshape(-1, height, width), strict=True):
+        cv2.resize(source, (width, height), target, interpolation=cv2.INTER_LINEAR)
+    return torch.from_numpy(grown)
 
 
 def _area_average(values: Tensor, length: int, axis: int) -> Tensor:

@@ -120,12 +120,13 @@ def decode_normal_map(
     return unit_normals((stored * (2 * signs)).sub_(signs), target)
 
 
-def unit_normals(vectors: Tensor, axes: Axes | str = Axes.OPENGL) -> Tensor:
+def unit_normals(vectors: Tensor, axes: Axes | str = Axes.OPENGL, spent: bool = False) -> Tensor:
     """Scales vectors to unit length. Those without a direction face the viewer then.
 
     Args:
         vectors: (B, 3, H, W), any length.
         axes: The axes of `vectors`; they say where the viewer is.
+        spent: Nobody needs `vectors` any more: the result may take their memory.
 
     Returns:
         (B, 3, H, W) unit vectors; (0, 0, 1) (OPENCV: (0, 0, -1)) where a vector is zero or not finite.
@@ -138,7 +139,8 @@ def unit_normals(vectors: Tensor, axes: Axes | str = Axes.OPENGL) -> Tensor:
     squares = _squared_length(vectors)
     # Only a CPU answers at once, and only there do passes over the map cost more than the question. An exporter's graph cannot ask.
     if squares.device.type == "cpu" and not torch.compiler.is_compiling() and _all_safe(squares):
-        return vectors / squares.sqrt_()
+        lengths = squares.sqrt_()
+        return vectors.div_(lengths) if spent and not vectors.requires_grad else vectors / lengths
     x, y, z = vectors.split(1, 1)
     largest = torch.maximum(torch.maximum(x.abs(), y.abs()), z.abs())
     usable = (largest > 0) & (largest < float("inf"))

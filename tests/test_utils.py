@@ -81,6 +81,21 @@ def test_maps_grow_as_torch_enlarges_them(shape):
         torch.testing.assert_close(grown, expected, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("size", [(16, 16), (8, 16), (24, 24)])
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_what_is_not_finite_spreads_as_in_torch(size, bad):
+    maps = torch.rand(1, 2, 8, 8)
+    maps[0, 0, 3, 3] = bad
+    expected = F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(resize_map(maps, *size), expected, equal_nan=True)
+
+
+@pytest.mark.parametrize("size", [(20, 30), (8, 60), (40, 20)])
+def test_whole_squares_are_averaged_alike_in_any_precision(size):
+    values = torch.rand(2, 3, 40, 60)
+    torch.testing.assert_close(resize_map(values.double(), *size).float(), resize_map(values, *size), atol=1e-6, rtol=0)
+
+
 def test_nodes_pictures_are_clamped_and_not_copied_where_there_is_nothing_to_clamp():
     image = torch.rand(2, 5, 7, 3)
     assert to_pictures(image).data_ptr() == image.data_ptr() and to_pictures(image).shape == (2, 3, 5, 7)

@@ -48,7 +48,8 @@ class TinyNetwork(nn.Module):
 
     def encode(self, pictures: Tensor) -> list[Tensor]:
         """Features at 1/2, 1/4, 1/8, 1/16 and 1/32."""
-        features = [self.stem(torch.cat((_normalised(pictures), _positions(pictures)), 1))]
+        positions = _positions(pictures).contiguous(memory_format=torch.channels_last)
+        features = [self.stem(torch.cat((_normalised(pictures), positions), 1))]
         for stage in self.stages:
             features.append(stage(features[-1]))
         deepest = features[-1] + self.place(_positions(features[-1]))
@@ -186,7 +187,7 @@ class _Attention(nn.Module):
 
 
 def folded(network: TinyNetwork) -> TinyNetwork:
-    """A trained network whose batch normalisations are part of the convolutions in front of them: the same maps in less time."""
+    """A trained network in float32 whose batch normalisations are part of the convolutions before them: the same maps in less time."""
     for module in [*network.modules()]:
         if isinstance(module, nn.Sequential) and len(module) > 1 and isinstance(module[1], nn.BatchNorm2d):
             module[0], module[1] = fuse_conv_bn_eval(module[0], module[1]), nn.Identity()  # pyright: ignore[reportArgumentType]

@@ -107,6 +107,22 @@ def test_the_weights_are_used():
         assert torch.equal(first.network.merge.weight, random_state()["merge.weight"])
 
 
+def test_folded_normalisations_change_no_map():
+    torch.manual_seed(0)
+    plain = TinyNetwork(TINY_2)
+    picture = torch.rand(2, 3, 64, 96)
+    torch.nn.init.normal_(plain.fine.last.weight)
+    for _ in range(3):
+        plain(picture)  # means and variances that are not 0 and 1
+    built = TinyAnnotator.build(
+        SPEC, {"network": {key: value for key, value in plain.state_dict().items() if not key.endswith(COUNTER)}}, torch.float32
+    )
+    assert not any(isinstance(each, torch.nn.BatchNorm2d) for each in built.network.modules())
+    with torch.inference_mode():
+        expected, found = plain.eval()(picture), built.network(picture)
+    torch.testing.assert_close(found, expected, atol=1e-5 * expected.abs().max().item(), rtol=0)
+
+
 def test_other_sizes_are_a_matter_of_the_config():
     network = TinyNetwork(TinyConfig(channels=(8, 8, 16, 16, 24), decoder=8, head=8, attention_blocks=1, attention_heads=2))
     assert network(torch.rand(2, 3, 64, 64)).shape == (2, 4, 32, 32)
