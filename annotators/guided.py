@@ -26,7 +26,7 @@ def guided_upsample(values: Tensor, guide: Tensor, radius: int, epsilon: float) 
     Source:
         He, Sun, "Fast Guided Filter" (2015).
     """
-    slope, offset = _linear_in(resize_map(guide, *values.shape[-2:]), values, radius, epsilon)
+    slope, offset = _linear_in(resize_map(guide, values.shape[-2], values.shape[-1]), values, radius, epsilon)
     height, width = guide.shape[-2:]
     return resize_map(offset, height, width).addcmul_(resize_map(slope, height, width), guide)
 
@@ -44,8 +44,9 @@ def guided_detail(values: Tensor, guide: Tensor, radius: int, epsilon: float) ->
         (B, C, H, W).
     """
     height, width = guide.shape[-2:]
-    small = resize_map(guide, *values.shape[-2:])
-    half = small.shape[-2] // 2, small.shape[-1] // 2
+    rows, columns = values.shape[-2:]
+    small = resize_map(guide, rows, columns)
+    half = rows // 2, columns // 2
     slope, _ = _linear_in(resize_map(small, *half), resize_map(values, *half), radius, epsilon)
     finer = guide - resize_map(small, height, width)
     return torch.addcmul(resize_map(values, height, width), resize_map(slope, height, width), finer)
