@@ -95,7 +95,8 @@ class _Fine(nn.Module):
     def forward(self, pictures: Tensor, features: Tensor, maps: Tensor) -> Tensor:
         """(B, 5, H, W) of pictures (B, 3, H, W), and of features and the same five maps at half their size."""
         path = _sum_relu(self.look(_normalised(pictures)), _twice(self.merge(features)))
-        return _twice(maps).add_(_exactly(self.blend(path), self.last))
+        # channel by channel, as they are wanted: of five side by side, torch enlarges none faster
+        return _twice(maps.contiguous()).add_(_exactly(self.blend(path), self.last))
 
 
 def _exactly(values: Tensor, *layers: nn.Conv2d) -> Tensor:
