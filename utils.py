@@ -223,13 +223,23 @@ def resize_map(values: Tensor, height: int, width: int, growing: str = "bilinear
         values = _area_average(values, width, -1)
     if (height, width) == values.shape[-2:]:
         return values
-    # What is not finite spreads further by OpenCV.
-    if growing == "bilinear" and is_plain_on_cpu(values) and bool(values.sum().isfinite()):
-        return _enlarged_by_opencv(values, height, width)
     # Map by map: for several channels together, torch takes twice as long with one thread. Networks' inputs keep their layout.
     maps = values.reshape(-1, 1, *values.shape[-2:]) if growing == "bilinear" else values
     grown = F.interpolate(maps, (height, width), mode=growing, align_corners=None if growing == "nearest-exact" else False)
     return grown.view(*values.shape[:2], height, width)
+
+
+def enlarge_map(values: Tensor, height: int, width: int) -> Tensor:
+    """`resize_map` of maps none of whose axes shrinks, up to rounding; with one thread of a CPU a quarter of its time, by OpenCV."""
+    # of what is not finite, OpenCV spreads more
+    if not is_plain_on_cpu(values) or not values.sum().isfinite():
+        return resize_map(values, height, width)
+    import cv2
+
+    grown = np.empty((*values.shape[:2], height, width), np.float32)
+    for source, target in zip(values.contiguous().flatten(0, 1).numpy(), grown.reshape(-1, height, width), strict=True):
+        cv2.resize(source, (width, height), target, interpolation=cv2.INTER_LINEAR)
+    return torch.from_numpy(grown)
 
 
 def resize_picture(picture: Tensor, height: int, width: int) -> Tensor:
@@ -253,16 +263,6 @@ def _area_average_by_opencv(values: Tensor, height: int, width: int) -> Tensor:
     resized = [cv2.resize(np.ascontiguousarray(each), (width, height), interpolation=cv2.INTER_AREA) for each in pictures.numpy()]
     stacked = torch.from_numpy(np.stack(resized) if len(resized) > 1 else resized[0][None])
     return stacked.movedim(-1, 1) if interleaved else stacked.view(batch, channels, height, width)
-
-
-def _enlarged_by_opencv(values: Tensor, height: int, width: int) -> Tensor:
-    """Bilinear as torch's, map by map: a quarter of its time."""
-    import cv2
-
-    grown = np.empty((*values.shape[:2], height, width), np.float32)
-    for source, target in zip(values.contiguous().flatten(0, 1).numpy(), grown.reshape(-1, height, width), strict=True):
-        cv2.resize(source, (width, height), target, interpolation=cv2.INTER_LINEAR)
-    return torch.from_numpy(grown)
 
 
 def _area_average(values: Tensor, length: int, axis: int) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..utils import resize_map
+from ..utils import enlarge_map, resize_map
 
 
 def guided_upsample(values: Tensor, guide: Tensor, radius: int, epsilon: float) -> Tensor:
@@ -28,7 +28,7 @@ def guided_upsample(values: Tensor, guide: Tensor, radius: int, epsilon: float) 
     """
     slope, offset = _linear_in(resize_map(guide, values.shape[-2], values.shape[-1]), values, radius, epsilon)
     height, width = guide.shape[-2:]
-    return resize_map(offset, height, width).addcmul_(resize_map(slope, height, width), guide)
+    return enlarge_map(offset, height, width).addcmul_(enlarge_map(slope, height, width), guide)
 
 
 def guided_detail(values: Tensor, guide: Tensor, radius: int, epsilon: float) -> Tensor:
@@ -48,8 +48,8 @@ def guided_detail(values: Tensor, guide: Tensor, radius: int, epsilon: float) ->
     small = resize_map(guide, rows, columns)
     half = rows // 2, columns // 2
     slope, _ = _linear_in(resize_map(small, *half), resize_map(values, *half), radius, epsilon)
-    finer = guide - resize_map(small, height, width)
-    return torch.addcmul(resize_map(values, height, width), resize_map(slope, height, width), finer)
+    finer = guide - enlarge_map(small, height, width)
+    return torch.addcmul(enlarge_map(values, height, width), enlarge_map(slope, height, width), finer)
 
 
 def _linear_in(guide: Tensor, values: Tensor, radius: int, epsilon: float) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..geometry.conventions import unit_normals
 from ..geometry.estimate import Axes, Estimate, Quantity
-from ..utils import is_plain_on_cpu, resize_map, resize_picture, round_to_multiple
+from ..utils import enlarge_map, is_plain_on_cpu, resize_map, resize_picture, round_to_multiple
 from .base import Annotator, ModelSpec, fill
 from .graph import Graph, depth_output, normals_output
 from .guided import guided_detail, guided_upsample
@@ -76,7 +76,7 @@ class TinyAnnotator(Annotator):
             return _read(maps[:, :1], unit_normals(maps[:, 1:], spent=True))
         normals, sky = smooth
         sharp = guided_detail(depth, brightness, GUIDE_RADIUS, GUIDE_EPSILON)
-        enlarged = unit_normals(resize_map(normals, ENLARGED * height, ENLARGED * width), spent=True)
+        enlarged = unit_normals(enlarge_map(normals, ENLARGED * height, ENLARGED * width), spent=True)
         return _read(sharp, enlarged, _sky_at_edges(sky, brightness))
 
     def predict(self, pixels: Tensor) -> Estimate:
