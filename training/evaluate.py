@@ -1,6 +1,6 @@
 """Prints the table of figures: networks beside a vertical ramp, FastDepth, partial MiDaS and the teacher.
 
-    python -m training.evaluate --data DIR --weights DIR [--scenes DIR] [--model FILE ...] [--size 192] [--pictures DIR]
+    python -m training.evaluate --data DIR --weights DIR [--scenes DIR] [--model FILE ...] [--size 224] [--pictures DIR]
 
 FILE is an exported .safetensors or a run's best.pt; the one that ships comes first. Needs scikit-image for its stereo photograph.
 No picture of this table is used in training. What the columns mean is in docs/tiny.md; the last are in `judged.py`.
@@ -39,9 +39,10 @@ Estimator = Callable[[np.ndarray], np.ndarray]
 logger = logging.getLogger(__name__)
 
 
-def load_tiny(path: Path, size: int) -> TinyAnnotator:
-    """The network of an exported file or of a run's best.pt."""
-    spec = replace(MODELS[BUNDLED_MODEL], default_size=size)
+def load_tiny(path: Path, size: int | None = None) -> TinyAnnotator:
+    """The network of an exported file or of a run's best.pt; its input's short side is `size`, None = the shipped one's."""
+    spec = MODELS[BUNDLED_MODEL]
+    spec = replace(spec, default_size=size or spec.default_size)
     return TinyAnnotator.build(spec, {"network": read_state(path)}, torch.float32)
 
 
@@ -173,7 +174,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, required=True, help="the teacher's, see training.teacher")
     parser.add_argument("--scenes", type=Path, help="folder of .npz with rgb, depth, normal, mask")
     parser.add_argument("--model", type=Path, nargs="*", default=[], help="beside the one that ships")
-    parser.add_argument("--size", type=int, default=192, help="short side of the network's input")
+    parser.add_argument("--size", type=int, default=MODELS[BUNDLED_MODEL].default_size, help="short side of the network's input")
     parser.add_argument("--pictures", type=Path, help="write what the last network gives to this folder")
     return parser.parse_args()
 

@@ -1,9 +1,10 @@
 """Writes the weights that ship with the pack.
 
-    python -m training.export --run DIR [--begin FILE --share 0.6] [--output FILE]
+    python -m training.export --run DIR [--begin FILE --share 0.6] [--sky 0.25] [--output FILE]
 
 The best averaged weights of a run in fp16, as safetensors, without the counters that only training needs. With --begin, weights on the way
-from FILE, which the run began from, to the run's: --share 1 is the run's. Layers that FILE lacks are the run's.
+from FILE, which the run began from, to the run's: --share 1 is the run's. Layers that FILE lacks are the run's. DIR may be an exported file, so
+that the result can be brought nearer to a third. --sky is added to the logit of the sky, of which weights between two are less sure.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def between(first: Mapping[str, Tensor], last: Mapping[str, Tensor], share: floa
     return {key: value.float().lerp(first[key].float(), 1 - share) if key in first else value for key, value in last.items()}
 
 
-def export(source: Path, target: Path, begin: Path | None = None, share: float = 1.0) -> None:
+def export(source: Path, target: Path, begin: Path | None = None, share: float = 1.0, sky: float = 0.0) -> None:
     """Writes fp16 weights.
 
     Raises:
@@ -64,6 +65,8 @@ def export(source: Path, target: Path, begin: Path | None = None, share: float =
     found = read_state(source)
     if begin is not None:
         found = between(read_state(begin), found, share)
+    if sky:
+        found["fine.sky.bias"] = found["fine.sky.bias"] + sky
     state = {key: value.half().contiguous() for key, value in found.items()}
     for key, value in state.items():
         if not torch.isfinite(value).all() or (key.endswith("running_var") and (value <= 0).any()):
@@ -84,12 +87,14 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--begin", type=Path, help="weights that the run began from")
     parser.add_argument("--share", type=float, default=1.0, help="of the way from --begin to the run's weights")
+    parser.add_argument("--sky", type=float, default=0.0, help="more of the sky counts as sky: added to its logit")
     parser.add_argument("--output", type=Path, default=SHIPPED)
     arguments = parser.parse_args()
     if arguments.begin is None and arguments.share != 1:
         parser.error("--share is of the way from --begin: name the weights that the run began from")
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
-    export(arguments.run / "best.pt", arguments.output, arguments.begin, arguments.share)
+    source = arguments.run if arguments.run.is_file() else arguments.run / "best.pt"
+    export(source, arguments.output, arguments.begin, arguments.share, arguments.sky)
 
 
 if __name__ == "__main__":
