@@ -10,11 +10,11 @@ SPECS = (
     ModelSpec(
         id="tiny",
         family="tiny",
-        files=(WeightFile("tiny.safetensors", sha256="1c0630894f479c58b6dd8236aebb750efa9eeb2dd26ea8324ec3611e5c810894", size=7_377_820),),
+        files=(WeightFile("tiny.safetensors", sha256="8ba999a85bdb72f58bbf562db17e524af7824c8ced04f18e33e9c6564607a044", size=7_377_820),),
         licence="Apache-2.0",
         quantity=Quantity.DISPARITY,
         axes=Axes.OPENGL,
-        default_size=192,
+        default_size=224,
         config=TINY_2,
     ),
 )

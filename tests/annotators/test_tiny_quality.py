@@ -11,7 +11,7 @@ from depth_normal.training import evaluate, export
 
 @pytest.fixture(scope="module")
 def tiny():
-    return evaluate.load_tiny(export.SHIPPED, 192)
+    return evaluate.load_tiny(export.SHIPPED)
 
 
 @pytest.fixture(scope="module")
