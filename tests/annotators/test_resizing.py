@@ -33,7 +33,7 @@ SIZES = {
     "zoe-depth-anything-outdoor": INDOOR,
     # 2500 tokens of 14 x 14, before the transformer's own rounding
     "moge-vitl": ((606, 808), (571, 857), (525, 933), (808, 606)),
-    "tiny": ((192, 256), (192, 288), (192, 352), (256, 192)),
+    "tiny": ((224, 288), (224, 352), (224, 384), (288, 224)),
 }
 BY_FAMILY = {
     "depth-anything": LOWER_BOUND,
