@@ -229,19 +229,6 @@ def resize_map(values: Tensor, height: int, width: int, growing: str = "bilinear
     return grown.view(*values.shape[:2], height, width)
 
 
-def enlarge_map(values: Tensor, height: int, width: int) -> Tensor:
-    """`resize_map` of maps none of whose axes shrinks, up to rounding; with one thread of a CPU a quarter of its time, by OpenCV."""
-    # of what is not finite, OpenCV spreads more
-    if not is_plain_on_cpu(values) or not values.sum().isfinite():
-        return resize_map(values, height, width)
-    import cv2
-
-    grown = np.empty((*values.shape[:2], height, width), np.float32)
-    for source, target in zip(values.contiguous().flatten(0, 1).numpy(), grown.reshape(-1, height, width), strict=True):
-        cv2.resize(source, (width, height), target, interpolation=cv2.INTER_LINEAR)
-    return torch.from_numpy(grown)
-
-
 def resize_picture(picture: Tensor, height: int, width: int) -> Tensor:
     """Resamples pictures (B, C, H, W) in [0, 1] for a network: cubic where an axis grows (overshoot is clamped), area where it shrinks."""
     resized = resize_map(picture, height, width, "bicubic")

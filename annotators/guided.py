@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..utils import enlarge_map, resize_map
+from ..utils import is_plain_on_cpu, resize_map
 
 
 def guided_upsample(values: Tensor, guide: Tensor, radius: int, epsilon: float) -> Tensor:
@@ -50,6 +51,19 @@ def guided_detail(values: Tensor, guide: Tensor, radius: int, epsilon: float) ->
     slope, _ = _linear_in(resize_map(small, *half), resize_map(values, *half), radius, epsilon)
     finer = guide - enlarge_map(small, height, width)
     return torch.addcmul(enlarge_map(values, height, width), enlarge_map(slope, height, width), finer)
+
+
+def enlarge_map(values: Tensor, height: int, width: int) -> Tensor:
+    """`resize_map` of maps none of whose axes shrinks, up to rounding; with one thread of a CPU a quarter of its time, by OpenCV."""
+    # of what is not finite, OpenCV spreads more
+    if not is_plain_on_cpu(values) or not values.sum().isfinite():
+        return resize_map(values, height, width)
+    import cv2
+
+    grown = np.empty((*values.shape[:2], height, width), np.float32)
+    for source, target in zip(values.contiguous().flatten(0, 1).numpy(), grown.reshape(-1, height, width), strict=True):
+        cv2.resize(source, (width, height), target, interpolation=cv2.INTER_LINEAR)
+    return torch.from_numpy(grown)
 
 
 def _linear_in(guide: Tensor, values: Tensor, radius: int, epsilon: float) -> tuple[Tensor, Tensor]:

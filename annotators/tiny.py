@@ -12,10 +12,10 @@ from torch import Tensor
 
 from ..geometry.conventions import unit_normals
 from ..geometry.estimate import Axes, Estimate, Quantity
-from ..utils import enlarge_map, is_plain_on_cpu, resize_map, resize_picture, round_to_multiple
+from ..utils import is_plain_on_cpu, resize_map, resize_picture, round_to_multiple
 from .base import Annotator, ModelSpec, fill
 from .graph import Graph, depth_output, normals_output
-from .guided import guided_detail, guided_upsample
+from .guided import enlarge_map, guided_detail, guided_upsample
 from .networks.names import StateDict
 from .networks.tiny import TinyNetwork, config_of, folded, untrained_counters
 
