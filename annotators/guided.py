@@ -54,7 +54,7 @@ def guided_detail(values: Tensor, guide: Tensor, radius: int, epsilon: float) ->
 
 
 def enlarge_map(values: Tensor, height: int, width: int) -> Tensor:
-    """`resize_map` of maps none of whose axes shrinks, up to rounding; with one thread of a CPU a quarter of its time, by OpenCV."""
+    """`resize_map` of maps (B, C, h, w) to larger ones, up to rounding; with one thread of a CPU a quarter of its time, by OpenCV."""
     # of what is not finite, OpenCV spreads more
     if not is_plain_on_cpu(values) or not values.sum().isfinite():
         return resize_map(values, height, width)

@@ -126,7 +126,7 @@ def unit_normals(vectors: Tensor, axes: Axes | str = Axes.OPENGL, spent: bool = 
     Args:
         vectors: (B, 3, H, W), any length.
         axes: The axes of `vectors`; they say where the viewer is.
-        spent: Nobody needs `vectors` any more: the result may take their memory.
+        spent: Nobody needs `vectors` any more, and they are not a view of other memory: the result may take theirs.
 
     Returns:
         (B, 3, H, W) unit vectors; (0, 0, 1) (OPENCV: (0, 0, -1)) where a vector is zero or not finite.

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import logging
+import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,8 +32,10 @@ logger = logging.getLogger(__name__)
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """The weights of a run's best.pt or of an exported file, without counters."""
+    """The weights of a run's best.pt or of an exported file, without counters; a ValueError for other files."""
     state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
+    if strange := [key for key, value in state.items() if not isinstance(value, Tensor)]:
+        raise ValueError(f"{path} holds more than weights ({strange[0]}, for one): expected a run's best.pt or an exported file")
     return {key: value for key, value in state.items() if not key.endswith(COUNTER)}
 
 
@@ -60,11 +63,16 @@ def export(source: Path, target: Path, begin: Path | None = None, share: float =
     """Writes fp16 weights.
 
     Raises:
-        ValueError: As `between`; a value does not fit fp16, or the file would be larger than 8 MB.
+        ValueError: As `between`; the weights tell no sky to which `sky` could be added; a value does not fit fp16, or the file would be
+            larger than 8 MB.
     """
     found = read_state(source)
     if begin is not None:
         found = between(read_state(begin), found, share)
+    if not math.isfinite(sky):
+        raise ValueError(f"{sky} cannot be added to the sky's logit: expected a number such as 0.25")
+    if sky and "fine.sky.bias" not in found:
+        raise ValueError(f"{source} tells no sky, to which {sky} could be added: expected weights of the second version")
     if sky:
         found["fine.sky.bias"] = found["fine.sky.bias"] + sky
     state = {key: value.half().contiguous() for key, value in found.items()}
@@ -93,7 +101,9 @@ def main() -> None:
     if arguments.begin is None and arguments.share != 1:
         parser.error("--share is of the way from --begin: name the weights that the run began from")
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
-    source = arguments.run if arguments.run.is_file() else arguments.run / "best.pt"
+    source = arguments.run if arguments.run.suffix else arguments.run / "best.pt"
+    if not source.is_file():
+        parser.error(f"{source} is no file: --run is the folder of a run that has saved its best weights, or an exported file")
     export(source, arguments.output, arguments.begin, arguments.share, arguments.sky)
 
 

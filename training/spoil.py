@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 CLEAN = 0.4  # share of the pictures to which nothing happens: most that the network will see are photographs as they were taken
-PERMUTED = 0.1  # share of the pictures whose colours change places
+PERMUTED = 0.1  # share of the others whose colours change places
 FRAMED, CAPTIONED, VIGNETTED, BLURRED, NOISY, COMPRESSED = 0.3, 0.15, 0.15, 0.25, 0.4, 0.35
 WIDEST_FRAME = 0.16  # of the side
 DARKEST_NOISE, MOST_NOISE = 0.003, 0.05

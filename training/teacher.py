@@ -1,6 +1,6 @@
 """Labels photographs with disparity: an ensemble of MiDaS at three sizes and FastDepth.
 
-    python -m training.teacher --data DIR --weights DIR [--crops 2] [--mixed 2] [--part 0/1]
+    python -m training.teacher --data DIR --weights DIR [--crops 2] [--mixed 1] [--part 0/1]
 
 Reads DIR/photos.tsv and DIR/photos/, writes one .npz a crop to DIR/labels/; what is there already is not made again. With --mixed also
 photographs before which something near of another one is set: pictures that nobody took, of which the teacher has an opinion all the same.
@@ -27,7 +27,7 @@ from .data import CROP_LONG, CROP_SHORT, TEACHER_LONG, TEACHER_SHORT, Photo, ran
 
 MIDAS_FILE = "midas_v21_small_256_partial.safetensors"
 FASTDEPTH_FILE = "fastdepth_7.onnx"
-MIXED_FROM = 1000  # numbers of the crops before which something is set
+MIXED_FROM = 1000  # number of the first crop before which something is set: they are other crops than those that are labelled as they are
 SIZES = ((TEACHER_SHORT, TEACHER_LONG), (192, 256), (128, 192))
 
 logger = logging.getLogger(__name__)
@@ -134,15 +134,18 @@ def label(photo: Photo, index: int, data: Path, teacher: Teacher) -> None:
         save_label(target, random_crop(photo.read(data), photo.id, index), teacher)
 
 
-def label_mixed(photo: Photo, index: int, data: Path, teacher: Teacher, others: list[Photo]) -> None:
+def label_mixed(photo: Photo, index: int, data: Path, teacher: Teacher, photos: list[Photo]) -> None:
     """Writes a crop of a photograph, with what is near in the largest crop of another one before it, and the disparity of both."""
     target = data / "labels" / f"{photo.id}_mixed{index}.npz"
     if target.exists():
         return
     random = seeded(photo.id, "mixed", index)
+    others = [other for other in photos if other.id != photo.id]
+    other = others[random.integers(len(others))]
+    label(other, 0, data, teacher)
+    near = read_npz(data / "labels" / f"{other.id}_0.npz")
     crop = random_crop(photo.read(data), photo.id, MIXED_FROM + index)
-    other = read_npz(data / "labels" / f"{others[random.integers(len(others))].id}_0.npz")
-    save_label(target, set_before(crop, other["rgb"], other["disparity"].astype(np.float32), random), teacher)
+    save_label(target, set_before(crop, near["rgb"], near["disparity"].astype(np.float32), random), teacher)
 
 
 def set_before(picture: np.ndarray, other: np.ndarray, disparity: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -151,9 +154,9 @@ def set_before(picture: np.ndarray, other: np.ndarray, disparity: np.ndarray, ra
     near = (disparity > np.quantile(disparity, random.uniform(0.5, 0.85))).astype(np.float32)
     scale = random.uniform(0.5, 1.2) * min(height, width) / min(disparity.shape)
     mirror = random.choice((-1, 1))
-    # what was in the middle comes to a place up to two thirds of the way to the border
+    # its middle comes to a place up to two thirds of the way to the border
     x, y = (0.5 + random.uniform(-1, 1, 2) / 3) * (width, height)
-    middle_x, middle_y = disparity.shape[1] / 2, disparity.shape[0] / 2
+    middle_y, middle_x = (np.average(places, weights=near) for places in np.indices(near.shape)) if near.any() else (0, 0)
     move = np.array([[mirror * scale, 0, x - mirror * scale * middle_x], [0, scale, y - scale * middle_y]])
     share = cv2.warpAffine(cv2.GaussianBlur(near, (0, 0), 1), move, (width, height))[..., None]
     return (picture + share * (cv2.warpAffine(other, move, (width, height)) - picture.astype(np.float32))).round().astype(np.uint8)
@@ -184,7 +187,9 @@ def main() -> None:
         for photo in tqdm(photos, desc=f"crop {index}"):
             if index == 0 or photo.split == "train":
                 label(photo, index, arguments.data, teacher)
-    others = [photo for photo in read_photos(arguments.data, "train") if (arguments.data / "labels" / f"{photo.id}_0.npz").exists()]
+    others = read_photos(arguments.data, "train")
+    if arguments.mixed and len(others) < 2:
+        parser.error(f"--mixed needs two photographs to learn from; {arguments.data} has {len(others)}: run training.data first")
     for index in range(arguments.mixed):
         for photo in tqdm([photo for photo in photos if photo.split == "train"], desc=f"mixed {index}"):
             label_mixed(photo, index, arguments.data, teacher, others)

@@ -286,7 +286,7 @@ def parse() -> Options:
     parser.add_argument("--processes", type=int, default=2, help="one thread each")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save-minutes", type=float, default=4)
-    parser.add_argument("--peak-rate", type=float, help=f"{PEAK_RATE}; with --begin {WARM_PEAK_RATE}: more takes what was learned")
+    parser.add_argument("--peak-rate", type=float, help=f"{PEAK_RATE}; with --begin {WARM_PEAK_RATE}: a larger one unlearns")
     parser.add_argument("--begin", type=Path, help="weights of an earlier network to begin from, such as annotators/tiny.safetensors")
     parser.add_argument("--device", choices=PICTURES, default="cpu", help="cuda: one process, mixed precision")
     arguments = parser.parse_args()

@@ -188,7 +188,11 @@ class _Attention(nn.Module):
 
 
 def folded(network: TinyNetwork) -> TinyNetwork:
-    """A trained network in float32 whose batch normalisations are part of the convolutions before them: the same maps in less time."""
+    """Makes a trained network's batch normalisations part of the convolutions before them, in place: the same maps in less time.
+
+    Args:
+        network: In float32, and in eval mode.
+    """
     for module in [*network.modules()]:
         if isinstance(module, nn.Sequential) and len(module) > 1 and isinstance(module[1], nn.BatchNorm2d):
             module[0], module[1] = fuse_conv_bn_eval(module[0], module[1]), nn.Identity()  # pyright: ignore[reportArgumentType]

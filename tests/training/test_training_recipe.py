@@ -295,6 +295,35 @@ def test_a_share_of_the_way_from_nowhere_is_refused(monkeypatch, capsys):
     assert "name the weights that the run began from" in capsys.readouterr().err
 
 
+def test_more_of_the_sky_counts_by_a_number_in_the_weights(tmp_path):
+    target = tmp_path / "tiny.safetensors"
+    export.export(export.SHIPPED, target, sky=0.25)
+    before, after = (export.read_state(path)["fine.sky.bias"].float() for path in (export.SHIPPED, target))
+    torch.testing.assert_close(after, before + 0.25, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("state", "sky", "words"),
+    [
+        ({"stem.weight": torch.zeros(2)}, 0.25, "tells no sky, to which 0.25 could be added"),
+        ({"stem.weight": torch.zeros(2)}, float("nan"), "nan cannot be added to the sky's logit"),
+        ({"step": 3, "network": {}}, 0.0, r"holds more than weights \(step, for one\)"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused(tmp_path, state, sky, words):
+    torch.save(state, tmp_path / "best.pt")
+    with pytest.raises(ValueError, match=words):
+        export.export(tmp_path / "best.pt", tmp_path / "tiny.safetensors", sky=sky)
+    assert not (tmp_path / "tiny.safetensors").exists()
+
+
+def test_a_run_that_is_not_there_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["export", "--run", str(tmp_path / "run")])
+    with pytest.raises(SystemExit):
+        export.main()
+    assert "best.pt is no file: --run is the folder of a run" in capsys.readouterr().err
+
+
 def test_the_filter_keeps_what_is_linear_in_its_guide():
     guide = np.random.default_rng(0).standard_normal((40, 50)).astype(np.float32)
     np.testing.assert_allclose(teacher.guided_filter(3 * guide + 1, guide, 4, 0.0), 3 * guide + 1, atol=1e-3)
@@ -311,7 +340,7 @@ def test_what_is_near_is_set_before_another_picture():
         mixed = teacher.set_before(grey, other, disparity, np.random.default_rng(seed))
         assert mixed.shape == grey.shape
         share = (mixed == 255).all(-1).mean()
-        assert 0.02 < share < 80 * 160 * 1.2**2 / grey[..., 0].size
+        assert 0.03 < share < 80 * 160 * 1.2**2 / grey[..., 0].size
         assert (mixed == 100).all(-1).mean() > 0.6
     again = teacher.set_before(grey, other, disparity, np.random.default_rng(seed))
     np.testing.assert_array_equal(mixed, again)
