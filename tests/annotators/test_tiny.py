@@ -222,6 +222,13 @@ def test_the_shipped_network_takes_any_picture(shipped, picture):
     assert torch.isfinite(estimate.depth).all()
 
 
+def test_pictures_give_the_same_bits_however_they_lie_in_memory(shipped):
+    """A worker's copy of a picture lies otherwise than what was read from a file; the files written must be the same."""
+    picture = torch.rand(1, 3, 240, 320, generator=torch.Generator().manual_seed(0))
+    maps = [shipped.estimate(picture.contiguous(memory_format=layout)) for layout in (torch.contiguous_format, torch.channels_last)]
+    assert torch.equal(maps[0].depth, maps[1].depth) and torch.equal(maps[0].normals, maps[1].normals)
+
+
 @pytest.mark.parametrize(
     ("picture", "words"),
     [
