@@ -174,7 +174,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, required=True, help="the teacher's, see training.teacher")
     parser.add_argument("--scenes", type=Path, help="folder of .npz with rgb, depth, normal, mask")
     parser.add_argument("--model", type=Path, nargs="*", default=[], help="beside the one that ships")
-    parser.add_argument("--size", type=int, default=MODELS[BUNDLED_MODEL].default_size, help="short side of the network's input")
+    parser.add_argument("--size", type=int, help="short side of the network's input; the shipped one's unless told")
     parser.add_argument("--pictures", type=Path, help="write what the last network gives to this folder")
     return parser.parse_args()
 

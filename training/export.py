@@ -101,7 +101,7 @@ def main() -> None:
     if arguments.begin is None and arguments.share != 1:
         parser.error("--share is of the way from --begin: name the weights that the run began from")
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
-    source = arguments.run if arguments.run.suffix else arguments.run / "best.pt"
+    source = arguments.run if arguments.run.is_file() else arguments.run / "best.pt"
     if not source.is_file():
         parser.error(f"{source} is no file: --run is the folder of a run that has saved its best weights, or an exported file")
     export(source, arguments.output, arguments.begin, arguments.share, arguments.sky)

@@ -332,7 +332,7 @@ def test_the_filter_keeps_what_is_linear_in_its_guide():
 
 
 def test_what_is_near_is_set_before_another_picture():
-    """Half of the other picture is near and white; before grey it is as large as drawn, of one piece, and the rest stays."""
+    """A sixth of the other picture is near and white; before grey it is as large as drawn, of one piece, and the rest stays."""
     other, disparity = np.zeros((240, 320, 3), np.uint8), np.zeros((240, 320), np.float32)
     other[80:160, 80:240], disparity[80:160, 80:240] = 255, 1
     grey = np.full((320, 240, 3), 100, np.uint8)
