@@ -176,18 +176,27 @@ class _Reader:
             )
 
     def _decoded(self, container: Any) -> Iterator[tuple[Any, Fraction]]:
-        durations: dict[int, int] = {}
+        frames = self._demuxed(container)
+        with film_errors(self._name, "no picture of it can be decoded: it is no film, or damaged from its beginning"):
+            first = next(frames, None)
+        if first is None:
+            return
+        yield first
         with film_errors(self._name, "it is damaged from here on"):
-            for packet in container.demux(self._stream, *container.streams.audio):
-                if packet.pts is not None:
-                    self._end = max(self._end, (packet.pts + (packet.duration or 0)) * Fraction(packet.time_base))
-                if packet.stream.index != self._stream.index:
-                    continue
-                if packet.pts is not None and packet.duration:
-                    durations[packet.pts] = packet.duration
-                for frame in packet.decode():
-                    duration = durations.pop(frame.pts, 0) if frame.pts is not None else 0
-                    yield frame, duration * Fraction(self._stream.time_base)
+            yield from frames
+
+    def _demuxed(self, container: Any) -> Iterator[tuple[Any, Fraction]]:
+        durations: dict[int, int] = {}
+        for packet in container.demux(self._stream, *container.streams.audio):
+            if packet.pts is not None:
+                self._end = max(self._end, (packet.pts + (packet.duration or 0)) * Fraction(packet.time_base))
+            if packet.stream.index != self._stream.index:
+                continue
+            if packet.pts is not None and packet.duration:
+                durations[packet.pts] = packet.duration
+            for frame in packet.decode():
+                duration = durations.pop(frame.pts, 0) if frame.pts is not None else 0
+                yield frame, duration * Fraction(self._stream.time_base)
 
     def look_at(self, frame: Any, number: int) -> None:
         """Refuses a frame of another size than those before, and learns from the first how all are coded."""

@@ -208,6 +208,10 @@ def test_files_that_are_no_films(tmp_path):
     noise.write_bytes(bytes(range(256)) * 50)
     with pytest.raises(FilmError, match=r"noise\.mp4: not a film"):
         film_header(noise)
+    text = tmp_path / "text.png"  # FFmpeg believes its name, and finds nothing in it
+    text.write_text("hello")
+    with pytest.raises(FilmError, match=r"text\.png: no picture of it can be decoded: it is no film, or damaged from its beginning"):
+        pictures(text)
     with pytest.raises(FileNotFoundError):
         film_header(tmp_path / "none.mp4")
     with av.open(str(tmp_path / "sound.mp4"), "w") as container:
