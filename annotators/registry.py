@@ -76,12 +76,15 @@ def find_spec(model_id: str) -> ModelSpec:
     """The entry of a model.
 
     Raises:
-        ValueError: No such model; the message lists those there are.
+        ValueError: No such model; the message names those that may be meant, or all there are.
     """
     if model_id not in MODELS:
         close = difflib.get_close_matches(model_id, MODELS, 2, 0.5)
-        meant = f"; did you mean {' or '.join(close)}?" if close else ""
-        raise ValueError(f"unknown model {model_id!r}{meant or '.'} Known models: {', '.join(MODELS)}")
+        if close:
+            raise ValueError(
+                f"unknown model {model_id!r}; did you mean {' or '.join(close)}? `depth-normal models` lists all {len(MODELS)}"
+            )
+        raise ValueError(f"unknown model {model_id!r}. Known models: {', '.join(MODELS)}")
     return MODELS[model_id]
 
 

@@ -244,7 +244,7 @@ def test_models_says_where_a_file_lies(monkeypatch, tmp_path, capsys):
 def test_download_of_an_unknown_model(capsys):
     assert cli.main(["download", "midas-v9"]) == 2
     said = capsys.readouterr().err
-    assert "Known models: midas" in said and "\\n" not in said
+    assert "did you mean midas-v2.1-small or" in said and "\\n" not in said
 
 
 def test_no_file_and_no_network_says_what_to_do(tmp_path, picture):
