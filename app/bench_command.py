@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .work import Options
 
 DEFAULT_SECONDS = 4.0
+DISTURBED = 1.1  # of the network's rate: files cannot be made faster than that
 
 
 def add_bench(parser: argparse.ArgumentParser) -> None:
@@ -95,7 +96,8 @@ def table(found: Bench) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["| " + " | ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) + " |" for row in rows]
     ruler = "|" + "|".join(["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])]) + "|"
+    notes = [f"- {name}: {text}" for name, text in found.machine.items()]
+    if any(found.figures[name].of_network > DISTURBED for name in found.figures.keys() & names):
+        notes.insert(0, "- files took less time than the network alone: the machine did other work too; measure again when it is idle")
     memory = ", ".join(f"{size / 2**30:.2f} GiB {kind}" for kind, size in found.memory.items()) or "not known"
-    return "\n".join(
-        [lines[0], ruler, *lines[1:], "", *(f"- {name}: {text}" for name, text in found.machine.items()), f"- most memory: {memory}"]
-    )
+    return "\n".join([lines[0], ruler, *lines[1:], "", *notes, f"- most memory: {memory}"])

@@ -77,6 +77,14 @@ def test_the_table_can_be_pasted_and_the_json_read(monkeypatch, capsys):
     assert 0 < found.memory.get("process", 1) < 2**36
 
 
+def test_files_quicker_than_the_network_alone_were_measured_beside_other_work():
+    found = quick()
+    figures = {name: replace(figure, seconds=figure.network) for name, figure in found.figures.items()}
+    assert "measure again when it is idle" not in table(replace(found, figures=figures))
+    figures["folder"] = replace(figures["folder"], seconds=figures["folder"].network / 6)
+    assert "- files took less time than the network alone: " in table(replace(found, figures=figures))
+
+
 @pytest.mark.gpu
 def test_on_a_gpu_the_clock_waits_for_it():
     if not torch.cuda.is_available():
