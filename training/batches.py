@@ -15,7 +15,7 @@ from torch import Tensor
 from .data import CROP_LONG, CROP_SHORT, FEATURES, TEACHER_LONG, TEACHER_SHORT, read_npz, read_photos
 from .spoil import spoil
 
-RENDER_SHARE, FILM_SHARE = 0.25, 0.4  # of a batch; of its pairs
+RENDER_SHARE, PLAIN_RENDER_SHARE, FILM_SHARE = 0.25, 0.15, 0.4  # of a batch; of one without changes; of the pairs
 OFTENER, FILMS_OFTENER = 5, 20  # a render is seen at most, compared to a photograph
 PAIRED = 0.25  # pairs, as a share of the pictures
 MOST_SHIFT = 0.03  # of the window, from one view of a pair to the other
@@ -23,6 +23,10 @@ SMALLEST_WINDOW = 0.5  # of the crop; most are near 1
 MOST_STRETCH = 0.12  # of the aspect, as a logarithm
 MOST_TILT = 7.0  # degrees
 UNKNOWN_SKY = 2
+ENSEMBLE_SHARE = 0.5  # of the label of a photograph; the rest is the teacher's
+PASSED = 0.5  # share of the pairs of photographs before which something moves
+NEAREST_SHARES = 0.5, 0.9  # of another photograph's pixels, from far to near: those beyond are what moves
+FARTHEST_PLACE, FARTHEST_STEP = 0.7, 0.15  # of half the picture's side: from its own place, and from the first view to the second
 
 
 @dataclass(frozen=True)
@@ -153,7 +157,8 @@ def _stacks(paths: list[Path], data: Path) -> Kind:
         if maps["rgb"].shape[-3:-1] not in ((CROP_SHORT, CROP_LONG), (CROP_LONG, CROP_SHORT)):
             sizes = f"{CROP_SHORT}x{CROP_LONG} or upright"
             raise ValueError(f"{path} is {maps['rgb'].shape[-3:-1]}; expected {sizes}: delete it and make it again")
-        if "normals" in maps:
+        photograph = "normals" not in maps
+        if not photograph:
             maps["sky"] = (maps["disparity"] == 0).astype(np.uint8)
         elif (sky := data / "skies" / path.name).exists():
             maps["sky"] = read_npz(sky)["sky"]
@@ -162,6 +167,8 @@ def _stacks(paths: list[Path], data: Path) -> Kind:
         portrait = maps["rgb"].shape[-3] > maps["rgb"].shape[-2]
         if (data / "features").exists() and maps["rgb"].ndim == 3:
             maps |= _features(data / "features" / path.name, portrait)
+        if (data / "ensemble").exists() and photograph:
+            maps |= _mixed_labels(maps["disparity"], data / "ensemble" / path.name)
         kept[portrait].append(maps)
     return _stack(kept[0]), _stack(kept[1])
 
@@ -178,6 +185,19 @@ def _features(path: Path, portrait: bool) -> dict[str, np.ndarray]:
     return found
 
 
+def _mixed_labels(disparity: np.ndarray, path: Path) -> dict[str, np.ndarray]:
+    """Disparity between the teacher's (H, W) and the ensemble's, and its normals; where it was not asked, the teacher's alone."""
+    if not path.exists():
+        return {"normals": np.zeros((*disparity.shape, 3), np.int8)}
+    found = read_npz(path)
+    if (sizes := {name: values.shape for name, values in found.items()}) != {
+        "disparity": disparity.shape,
+        "normals": (*disparity.shape, 3),
+    }:
+        raise ValueError(f"{path} holds {sizes}; expected disparity and normals of {disparity.shape}: delete it and make it again")
+    return {**found, "disparity": disparity + np.float16(ENSEMBLE_SHARE) * (found["disparity"] - disparity)}
+
+
 def _stack(crops: list[dict[str, np.ndarray]]) -> Stack | None:
     if not crops:
         return None
@@ -187,7 +207,7 @@ def _stack(crops: list[dict[str, np.ndarray]]) -> Stack | None:
     return Stack(**{"normals": None, **maps})
 
 
-def sample_batch(crops: Crops, size: int, short: int, long: int, random: torch.Generator) -> Batch:
+def sample_batch(crops: Crops, size: int, short: int, long: int, random: torch.Generator, plain: bool = False) -> Batch:
     """A batch of windows of random crops, all of one orientation, changed as pictures are on their way.
 
     Args:
@@ -196,13 +216,15 @@ def sample_batch(crops: Crops, size: int, short: int, long: int, random: torch.G
         short: Short side of the pictures.
         long: Long side.
         random: Decides everything; on the CPU.
+        plain: Pictures as they were taken, and fewer renders.
     """
     counts = [sum(len(kind[i].rgb) for kind in crops.kinds if kind[i]) for i in (0, 1)]  # pyright: ignore[reportOptionalMemberAccess]
     portrait = int(float(torch.rand((), generator=random)) * sum(counts) >= counts[0])
     target = (long, short) if portrait else (short, long)
     photographs, renders, films = (kind[portrait] for kind in crops.kinds)
     pairs = round(size * PAIRED)
-    rendered = size if photographs is None else _drawn(size * _share(renders, photographs, RENDER_SHARE, OFTENER), random)
+    share = PLAIN_RENDER_SHARE if plain else RENDER_SHARE
+    rendered = size if photographs is None else _drawn(size * _share(renders, photographs, share, OFTENER), random)
     filmed = _drawn(pairs * _share(films, photographs, FILM_SHARE, FILMS_OFTENER), random)
     both = photographs or renders or films
     assert both is not None
@@ -212,8 +234,49 @@ def sample_batch(crops: Crops, size: int, short: int, long: int, random: torch.G
     parts = [first for first, _ in drawn] + [second for _, second in drawn]
     parts += [_windows(stack, *_places(stack, count, target, random), target) for stack, count in single if stack and count]
     pictures, *maps = (torch.cat(maps) for maps in zip(*parts, strict=True))
-    pictures, inside = spoil(pictures, random, pairs)
+    inside = torch.ones_like(pictures[:, :1], dtype=torch.bool)
+    if not plain:
+        pictures, clear = _pass_by(pictures, photographs, pairs - filmed, pairs, target, random)
+        pictures, inside = spoil(pictures, random, pairs)
+        inside &= clear
     return Batch(pictures.contiguous(memory_format=torch.channels_last), *maps, inside, pairs)
+
+
+def _pass_by(
+    pictures: Tensor, photographs: Stack | None, paired: int, pairs: int, size: tuple[int, int], random: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Sets something near of a photograph before both views of some of the first pairs, a step further in the second.
+
+    Args:
+        pictures: (B, 3, H, W).
+        photographs: Where it is taken from.
+        paired: How many of the first pictures may get it.
+        pairs: As of `Batch`.
+        size: H, W.
+        random: Decides everything.
+
+    Returns:
+        Pictures, and where nothing is before them: (B, 1, H, W) bool. What is behind it stays as near as it was.
+    """
+    clear = torch.ones_like(pictures[:, :1], dtype=torch.bool)
+    count = int((torch.rand(paired, generator=random) < PASSED).sum())
+    if photographs is None or not count:
+        return pictures, clear
+    rgb, disparity, *_ = _windows(photographs, *_places(photographs, count, size, random), size)
+    least = NEAREST_SHARES[0] + (NEAREST_SHARES[1] - NEAREST_SHARES[0]) * torch.rand(count, generator=random)
+    rank = (least * (size[0] * size[1] - 1)).long().to(disparity.device)
+    far = disparity.flatten(1).sort(1).values.gather(1, rank[:, None])[:, :, None, None]
+    near = torch.cat((rgb, (disparity > far).float()), 1)
+    place = (torch.rand(count, 2, generator=random) - 0.5) * 2 * FARTHEST_PLACE
+    step = (torch.rand(count, 2, generator=random) - 0.5) * 2 * FARTHEST_STEP
+    pictures = pictures.clone()
+    for first, at in ((0, place), (pairs, place + step)):
+        window = torch.cat((torch.eye(2).expand(count, 2, 2), at[:, :, None]), 2).to(near.device)
+        grid = F.affine_grid(window, [count, 1, *size], align_corners=False)
+        passing, share = F.grid_sample(near, grid, mode="bilinear", padding_mode="zeros", align_corners=False).split((3, 1), 1)
+        pictures[first : first + count].lerp_(passing, share)
+        clear[first : first + count] = share == 0
+    return pictures, clear
 
 
 def _drawn(mean: float, random: torch.Generator) -> int:

@@ -11,7 +11,8 @@ from torch import Tensor
 from .batches import Batch
 
 NEAREST, FARTHEST = 6.0, -4.0
-GRADIENT_WEIGHT, NORMAL_WEIGHT, SKY_WEIGHT, STEADY_WEIGHT, FEATURE_WEIGHT, SCALES = 0.4, 0.8, 0.3, 2.0, 0.5, 4
+GRADIENT_WEIGHT, NORMAL_WEIGHT, SKY_WEIGHT, STEADY_WEIGHT, FEATURE_WEIGHT, SCALES = 0.4, 0.8, 0.6, 2.0, 0.5, 4
+PLAIN_STEADY_WEIGHT = 0.5
 
 
 def normalised_target(disparity: Tensor, inside: Tensor | None = None, pairs: int = 0) -> Tensor:
@@ -82,7 +83,9 @@ def feature_loss(seen: Mapping[str, Tensor], batch: Batch) -> Tensor:
     return torch.stack(parts).mean()
 
 
-def training_loss(output: Tensor, batch: Batch, seen: Mapping[str, Tensor] | None = None) -> tuple[Tensor, dict[str, float]]:
+def training_loss(
+    output: Tensor, batch: Batch, seen: Mapping[str, Tensor] | None = None, steady_weight: float = STEADY_WEIGHT
+) -> tuple[Tensor, dict[str, float]]:
     """The loss of the network's output (B, 5, H, W), of what it says of the teacher's features, and its parts.
 
     Disparity is compared to the normalised target itself: with a fitted scale a network that starts from nothing learns to give
@@ -96,7 +99,7 @@ def training_loss(output: Tensor, batch: Batch, seen: Mapping[str, Tensor] | Non
         "gradient": GRADIENT_WEIGHT * gradient_loss(prediction, target, inside),
     }
     if batch.pairs:
-        parts["steady"] = STEADY_WEIGHT * steady_loss(prediction, target, inside, batch.pairs)
+        parts["steady"] = steady_weight * steady_loss(prediction, target, inside, batch.pairs)
     known = (batch.normals.square().sum(1, keepdim=True) > 0.25) & inside
     cosine = cosine_similarity(output[:, 1:4], batch.normals)
     parts["normal"] = NORMAL_WEIGHT * mean_inside(1 - cosine, known)

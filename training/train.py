@@ -1,6 +1,6 @@
 """Trains the network; stop it at any time and start it again with the same command, also with more data or other minutes.
 
-    python -m training.train --data DIR --run DIR [--begin FILE] [--minutes 240 | --steps 200] [--processes 2]
+    python -m training.train --data DIR --run DIR [--begin FILE [--only-sky]] [--minutes 240 | --steps 200] [--processes 2]
     python -m training.train --data DIR --run DIR --device cuda --minutes 60
 
 Learns from DIR/labels (training.teacher), DIR/skies (training.skies), DIR/features (training.features), DIR/renders and DIR/films
@@ -18,6 +18,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Collection
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,7 @@ from depth_normal.annotators.networks.tiny import TinyNetwork, grown
 from .batches import Crops, load_crops, sample_batch
 from .data import CROP_SHORT, FEATURES
 from .export import read_state
-from .losses import correlation, normalised_target, training_loss
+from .losses import PLAIN_STEADY_WEIGHT, STEADY_WEIGHT, correlation, normalised_target, training_loss
 
 SIZES_OF_USE = ((224, 288), (224, 288), (224, 320), (224, 224), (192, 256))
 # (progress up to which, (short, long) sides that are drawn from): small pictures are quick, the last third is at the sizes of use
@@ -49,6 +50,8 @@ CURRICULUM = (
 WARM_CURRICULUM = ((1.0, SIZES_OF_USE),)
 VALIDATION_SIZE = (224, 288)
 PEAK_RATE, WARM_PEAK_RATE, LAST_RATE, WARM_UP_STEPS = 5e-4, 3e-5, 5e-6, 200
+SKY_RATE = 3e-3  # of the sky's layers alone
+SKY = 4  # the sky's channel
 WEIGHT_DECAY, CLIP, EMA_DECAY = 0.03, 1.0, 0.998
 LARGEST_PICTURE = 224 * 288
 PICTURES = {"cpu": 12, "cuda": 64}  # of that size in a step, of each process
@@ -71,6 +74,8 @@ class Options:
     peak_rate: float
     begin: Path | None = None
     device: str = "cpu"
+    only_sky: bool = False
+    plain: bool = False
 
 
 class Student(nn.Module):
@@ -98,15 +103,20 @@ class Run:
         self.device = torch.device(options.device)
         self.network = TinyNetwork(TINY_2)
         if options.begin is not None:
-            grown(self.network, {name: value.float() for name, value in read_state(options.begin).items()})
+            known = read_state(options.begin)
+            grown(self.network, {name: value.float() for name, value in known.items()})
+            keep_statistics(self.network, known)
         self.network.to(self.device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stubs forget it
         self.average = TinyNetwork(TINY_2).to(self.device).to(memory_format=torch.channels_last).eval().requires_grad_(False)  # pyright: ignore[reportCallIssue]
         self.average.load_state_dict(self.network.state_dict())
+        if options.only_sky:
+            learn_sky_alone(self.network)
+        decay = 0.0 if options.only_sky else WEIGHT_DECAY
         weights = [p for p in self.network.parameters() if p.ndim > 1]
         others = [p for p in self.network.parameters() if p.ndim <= 1]
         self.student = Student(self.network, TINY_2.channels).to(self.device)
         groups = [
-            {"params": weights, "weight_decay": WEIGHT_DECAY},
+            {"params": weights, "weight_decay": decay},
             {"params": others, "weight_decay": 0.0},
             {"params": list(self.student.tell.parameters()), "weight_decay": 0.0},
         ]
@@ -136,13 +146,14 @@ class Run:
         sizes = next((sizes for until, sizes in curriculum if self.progress < until), curriculum[-1][1])
         short, long = sizes[int(torch.randint(len(sizes), (), generator=shared))]
         count = PICTURES[self.device.type] * LARGEST_PICTURE // (short * long)
-        batch = sample_batch(small if 2 * short <= CROP_SHORT else crops, count, short, long, random)
+        batch = sample_batch(small if 2 * short <= CROP_SHORT else crops, count, short, long, random, self.options.plain)
         # on a CPU, written-out attention is learned through four times as fast over so few tokens
         attention = sdpa_kernel([SDPBackend.MATH]) if self.device.type == "cpu" else nullcontext()
         with attention:
             with torch.autocast(self.device.type, torch.bfloat16):
                 output, told = self.student(batch.pictures)
-            loss, figures = training_loss(output, batch, told)
+            steady_weight = PLAIN_STEADY_WEIGHT if self.options.plain else STEADY_WEIGHT
+            loss, figures = training_loss(output, batch, told, steady_weight)
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
         if self.options.processes > 1:
@@ -180,6 +191,23 @@ class Run:
         self.student.tell.load_state_dict(state["tell"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+
+
+def keep_statistics(network: nn.Module, known: Collection[str]) -> None:
+    """Batch normalisations whose statistics were counted before go on with those: in training as in use, whatever a batch is mixed of."""
+    for name, module in network.named_modules():
+        if isinstance(module, nn.BatchNorm2d) and f"{name}.running_mean" in known:
+            module.eval()
+
+
+def learn_sky_alone(network: TinyNetwork) -> None:
+    """Everything but what reads the sky off the features stays as it is."""
+    assert network.fine is not None
+    network.eval().requires_grad_(False)
+    for layer in (network.fine.sky, network.fine.last):
+        layer.requires_grad_(True)
+    for values in network.fine.last.parameters():
+        values.register_hook(lambda gradient: torch.cat((torch.zeros_like(gradient[:SKY]), gradient[SKY:])))
 
 
 def floating(network: nn.Module) -> list[Tensor]:
@@ -264,7 +292,7 @@ def checkpoint(run: Run, validation: Crops) -> None:
     """Validates the averaged weights and saves; the best are kept apart."""
     score = validate(run.average, validation)
     report(run.options.run, step=run.step, progress=round(run.progress, 4), validation=round(score, 4))
-    if score > run.best:
+    if score >= run.best:  # of the sky alone it stays the same
         run.best = score
         save(run.average.state_dict(), run.options.run / "best.pt")
     save(run.state(), run.options.run / "checkpoint.pt")
@@ -288,12 +316,17 @@ def parse() -> Options:
     parser.add_argument("--save-minutes", type=float, default=4)
     parser.add_argument("--peak-rate", type=float, help=f"{PEAK_RATE}; with --begin {WARM_PEAK_RATE}: a larger one unlearns")
     parser.add_argument("--begin", type=Path, help="weights of an earlier network to begin from, such as annotators/tiny.safetensors")
+    parser.add_argument("--only-sky", action="store_true", help="what reads the sky off the features; all else stays as --begin has it")
+    plain = "pictures as they were taken, fewer renders, steadiness weighs less: what is known of photographs is not lost"
+    parser.add_argument("--plain", action="store_true", help=plain)
     parser.add_argument("--device", choices=PICTURES, default="cpu", help="cuda: one process, mixed precision")
     arguments = parser.parse_args()
     if arguments.device == "cuda":
         arguments.processes = 1
+    if arguments.only_sky and arguments.begin is None:
+        parser.error("--only-sky needs --begin: a network whose features are learned")
     if arguments.peak_rate is None:
-        arguments.peak_rate = WARM_PEAK_RATE if arguments.begin else PEAK_RATE
+        arguments.peak_rate = SKY_RATE if arguments.only_sky else WARM_PEAK_RATE if arguments.begin else PEAK_RATE
     return Options(**vars(arguments))
 
 

@@ -10,7 +10,7 @@ pytest.importorskip(
     "depth_normal.training.data", reason="training/ is not installed with the package: install it editable (pip install -e .)"
 )
 
-from depth_normal.training import batches, data, evaluate, export, features, losses, teacher, train
+from depth_normal.training import batches, data, ensemble, evaluate, export, features, losses, teacher, train
 
 CLEAR_LICENCES = {"MIT", "Apache-2.0", "0BSD", "BSD", "BSD-2-Clause", "BSD-3-Clause", "ISC", "CC0-1.0", "CC-BY-4.0"}
 
@@ -163,6 +163,69 @@ def test_features_go_with_their_picture(prepared):
         assert torch.equal(features[known].diff(dim=-1).mean((1, 2, 3)).sign(), right)
 
 
+def test_the_ensemble_is_mixed_into_the_labels_of_photographs_alone(prepared):
+    """Of the first photograph it says the opposite of the teacher, and has normals; of the others it was not asked."""
+    (prepared / "ensemble").mkdir()
+    before = batches.load_crops(prepared, "train", 0, 1)
+    first = next(
+        path for path in sorted((prepared / "labels").iterdir()) if path.stem[:14] in {p.id for p in data.read_photos(split="train")}
+    )
+    said = {"disparity": 1 - crop(np.random.default_rng(0))["disparity"], "normals": np.full((240, 320, 3), 73, np.int8)}
+    data.save_npz(prepared / "ensemble" / first.name, **said)
+    crops = batches.load_crops(prepared, "train", 0, 1)
+    photographs, renders = crops.photographs[0], crops.renders[0]
+    expected = before.photographs[0].disparity.clone()
+    expected[0] += batches.ENSEMBLE_SHARE * (1 - 2 * expected[0])
+    torch.testing.assert_close(photographs.disparity, expected)
+    assert (photographs.normals[0] == 73).all() and not photographs.normals[1].any()
+    torch.testing.assert_close(renders.disparity, before.renders[0].disparity)
+    assert batches.load_crops(prepared, "val", 0, 1).photographs[0].normals is not None
+    data.save_npz(prepared / "ensemble" / first.name, disparity=said["disparity"])
+    with pytest.raises(ValueError, match=rf"ensemble.{first.name} holds .*; expected disparity and normals of \(240, 320\)"):
+        batches.load_crops(prepared, "train", 0, 1)
+
+
+def test_the_ensemble_says_of_a_mirror_image_the_mirror_image():
+    networks = [evaluate.load_tiny(export.SHIPPED)]
+    pictures = torch.rand(2, 3, 240, 320, generator=torch.Generator().manual_seed(0))
+    pictures[:, :, :, 160:] *= 0.3
+    disparity, normals = ensemble.mean_answers(networks, pictures)
+    assert disparity.shape == (2, 240, 320)
+    torch.testing.assert_close(disparity.abs().mean((1, 2)), torch.ones(2))
+    torch.testing.assert_close(normals.norm(dim=3), torch.ones(2, 240, 320))
+    other, turned = ensemble.mean_answers(networks, pictures.flip(3))
+    torch.testing.assert_close(other.flip(2), disparity, atol=0.02, rtol=0)
+    torch.testing.assert_close(turned.flip(2) * torch.tensor([-1.0, 1, 1]), normals, atol=0.02, rtol=0)
+
+
+def test_plain_batches_are_of_pictures_as_they_were_taken(tmp_path):
+    (tmp_path / "labels").mkdir()
+    grey = crop(np.random.default_rng(0)) | {"rgb": np.full((240, 320, 3), 51, np.uint8)}
+    data.save_npz(tmp_path / "labels" / f"{data.read_photos(split='train')[0].id}_0.npz", **grey)
+    crops = batches.load_crops(tmp_path, "train", 0, 1)
+    plain, changed = (batches.sample_batch(crops, 16, 96, 128, torch.Generator().manual_seed(3), is_plain) for is_plain in (True, False))
+    torch.testing.assert_close(plain.pictures, torch.full_like(plain.pictures, 0.2))
+    assert plain.inside.all()
+    assert plain.pairs == changed.pairs == 4
+    assert not torch.allclose(changed.pictures, plain.pictures) and not changed.inside.all()
+
+
+def test_what_passes_by_moves_and_what_is_behind_stays(prepared):
+    crops = batches.load_crops(prepared, "train", 0, 1)
+    grey = torch.full((8, 3, 96, 128), 0.5)
+    moved = 0
+    for seed in range(8):
+        pictures, clear = batches._pass_by(grey, crops.photographs[0], 3, 4, (96, 128), torch.Generator().manual_seed(seed))
+        assert (pictures == grey)[clear.expand_as(grey)].all()
+        assert clear[3].all() and clear[7].all(), "the fourth pair is of films"
+        passed = ~clear.flatten(1).all(1)
+        assert passed[:4].tolist() == passed[4:].tolist()
+        moved += int(passed[:4].sum())
+        assert not torch.equal(clear[:4][passed[:4]], clear[4:][passed[4:]]) or not passed.any()
+    assert moved >= 6
+    assert (grey == 0.5).all()
+
+
 def test_halved_crops_are_the_means_of_four_pixels(prepared):
     crops = batches.load_crops(prepared, "train", 0, 1)
     whole, half = crops.photographs[0], crops.halved().photographs[0]
@@ -180,7 +243,7 @@ def test_crops_of_another_size_are_refused(tmp_path):
         batches.load_crops(tmp_path, "train", 0, 1)
 
 
-@pytest.mark.parametrize("folder", ["labels", "skies", "features"])
+@pytest.mark.parametrize("folder", ["labels", "skies", "features", "ensemble"])
 def test_a_damaged_file_is_named(prepared, folder):
     path = prepared / folder / next((prepared / "labels").glob(f"{data.read_photos(split='train')[0].id}*")).name
     path.parent.mkdir(exist_ok=True)
@@ -245,6 +308,36 @@ def test_a_run_goes_on_where_it_was_stopped(prepared, tmp_path, monkeypatch, one
         resumed.train_step(crops, small)
     for key in ("network", "average"):
         torch.testing.assert_close(resumed.state()[key], straight.state()[key], atol=1e-5, rtol=1e-3)
+
+
+def test_statistics_that_were_counted_before_are_kept(prepared, tmp_path, monkeypatch, one_thread):
+    """Those of the layers that the weights begun from lack are counted."""
+    monkeypatch.setitem(train.PICTURES, "cpu", 1)
+    known = {name: value for name, value in export.read_state(export.SHIPPED).items() if not name.startswith("fine.")}
+    export.save_file(known, tmp_path / "old.safetensors")
+    run = train.Run(replace(options(prepared, tmp_path / "run", 1), begin=tmp_path / "old.safetensors"), 0)
+    crops = batches.load_crops(prepared, "train", 0, 1)
+    before = {name: value.clone() for name, value in run.network.state_dict().items()}
+    run.train_step(crops, crops)
+    after = run.network.state_dict()
+    for name in after:
+        if name.endswith(("running_mean", "running_var")):
+            assert torch.equal(before[name], after[name]) == (name in known), name
+    assert not torch.equal(before["stem.0.weight"], after["stem.0.weight"])
+
+
+def test_the_sky_is_learned_alone(prepared, tmp_path, monkeypatch, one_thread):
+    monkeypatch.setitem(train.PICTURES, "cpu", 2)
+    run = train.Run(replace(options(prepared, tmp_path / "run", 2), begin=export.SHIPPED, only_sky=True), 0)
+    crops = batches.load_crops(prepared, "train", 0, 1)
+    before = {name: value.clone() for name, value in run.network.state_dict().items()}
+    for _ in range(2):
+        run.train_step(crops, crops)
+    after = run.network.state_dict()
+    changed = {name for name in after if not torch.equal(before[name], after[name])}
+    assert changed == {f"fine.{layer}.{kind}" for layer in ("sky", "last") for kind in ("weight", "bias")}
+    for kind in ("weight", "bias"):
+        torch.testing.assert_close(before[f"fine.last.{kind}"][:4], after[f"fine.last.{kind}"][:4], rtol=0, atol=0)
 
 
 def test_a_run_leaves_what_export_needs(prepared, tmp_path, monkeypatch, one_thread):

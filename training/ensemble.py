@@ -1,0 +1,113 @@
+"""Asks earlier networks of this recipe about the photographs, all of them and of mirror images too: their mean is better than each.
+
+    python -m training.ensemble --data DIR --models FILE [FILE ...] [--part 0/1]
+
+Writes DIR/ensemble/NAME.npz for each of DIR/labels/ that is learned from: disparity and normals. FILE is an exported file or a run's
+best.pt. What is there already is not made again. Optional: where it is, training mixes it into the teacher's labels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from depth_normal.annotators.guided import guided_upsample
+from depth_normal.annotators.tiny import GUIDE_EPSILON, GUIDE_RADIUS, TinyAnnotator
+from depth_normal.geometry.conventions import unit_normals
+from depth_normal.utils import resize_map, resize_picture
+
+from .data import read_npz, read_photos, save_npz
+from .evaluate import load_tiny
+from .teacher import normalise
+
+LARGEST = 127  # of a normal's coordinate, as the renders keep them
+BATCH = 16
+
+
+@torch.inference_mode()
+def mean_answers(networks: list[TinyAnnotator], pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """What several networks say of pictures and of their mirror images, on average.
+
+    Args:
+        networks: At least one.
+        pictures: (B, 3, H, W) RGB in [0, 1].
+
+    Returns:
+        Disparity (B, H, W), median 0 and mean absolute deviation 1; normals (B, H, W, 3) in OpenGL axes, of unit length.
+    """
+    disparities, normals = [], []
+    size = networks[0].network_size(*pictures.shape[2:], networks[0].spec.default_size)
+    small = resize_picture(pictures, *size)
+    for network, mirrored in itertools.product(networks, (False, True)):
+        with torch.autocast("cpu", torch.bfloat16):
+            estimate = network.predict(small.flip(3) if mirrored else small)
+        assert estimate.depth is not None
+        assert estimate.normals is not None
+        maps = torch.cat((estimate.depth, estimate.normals), 1).float()
+        if mirrored:
+            maps = maps.flip(3) * torch.tensor([1.0, -1, 1, 1]).view(4, 1, 1)
+        maps = _enlarged(maps, pictures)
+        disparities.append(normalise(maps[:, :1]))
+        normals.append(maps[:, 1:])
+    disparity, mean = torch.stack(disparities).mean(0), unit_normals(torch.stack(normals).mean(0))
+    return normalise(disparity)[:, 0], mean.movedim(1, -1)
+
+
+def _enlarged(maps: Tensor, pictures: Tensor) -> Tensor:
+    """To the size of the pictures; the first version's, which have half the size of what it sees, with the edges that those show."""
+    height, width = pictures.shape[2:]
+    if 2 * maps.shape[2] < height:
+        return guided_upsample(maps, pictures.mean(1, keepdim=True), GUIDE_RADIUS, GUIDE_EPSILON)
+    return resize_map(maps, height, width)
+
+
+def batched(paths: list[Path]) -> Iterator[tuple[list[Path], Tensor]]:
+    """Some files at a time whose pictures lie alike, and their pictures (B, 3, H, W) in [0, 1]."""
+    waiting: dict[tuple[int, ...], list[tuple[Path, np.ndarray]]] = defaultdict(list)
+    for path in paths:
+        picture = read_npz(path)["rgb"]
+        waiting[picture.shape].append((path, picture))
+        if len(waiting[picture.shape]) == BATCH:
+            yield _stacked(waiting.pop(picture.shape))
+    for rest in waiting.values():
+        yield _stacked(rest)
+
+
+def _stacked(some: list[tuple[Path, np.ndarray]]) -> tuple[list[Path], Tensor]:
+    return [path for path, _ in some], torch.from_numpy(np.stack([picture for _, picture in some])).movedim(3, 1).float() / 255
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--models", type=Path, nargs="+", required=True)
+    parser.add_argument("--part", default="0/1", help="i/n: only every n-th crop, for several processes")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    ids = {photo.id for photo in read_photos(split="train")}
+    paths = [path for path in sorted((arguments.data / "labels").glob("*.npz")) if path.stem.split("_")[0] in ids]
+    if not paths:
+        parser.error(f"{arguments.data} has no labels that are learned from: run training.teacher first")
+    networks = [load_tiny(path) for path in arguments.models]
+    target = arguments.data / "ensemble"
+    target.mkdir(exist_ok=True)
+    part, parts = map(int, arguments.part.split("/"))
+    paths = [path for path in paths[part::parts] if not (target / path.name).exists()]
+    with tqdm(total=len(paths), desc="ensemble") as bar:
+        for some, pictures in batched(paths):
+            for path, disparity, normals in zip(some, *mean_answers(networks, pictures), strict=True):
+                save_npz(target / path.name, disparity=disparity.half().numpy(), normals=(LARGEST * normals).round().to(torch.int8).numpy())
+            bar.update(len(some))
+
+
+if __name__ == "__main__":
+    main()
