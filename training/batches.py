@@ -108,6 +108,10 @@ class Crops:
         """Photographs, renders, films."""
         return self.photographs, self.renders, self.films
 
+    def show_sky(self) -> bool:
+        """Whether any of them shows the sky, as far as it was told."""
+        return any(bool((stack.sky == 1).any()) for kind in self.kinds for stack in kind if stack)
+
     def halved(self) -> Crops:
         """The same at half the size."""
         return Crops(*((landscape and landscape.halved(), portrait and portrait.halved()) for landscape, portrait in self.kinds))
@@ -169,6 +173,7 @@ def _stacks(paths: list[Path], data: Path) -> Kind:
             maps |= _features(data / "features" / path.name, portrait)
         if (data / "ensemble").exists() and photograph:
             maps |= _mixed_labels(maps["disparity"], data / "ensemble" / path.name)
+            maps["normals"] = maps["normals"] * (maps["sky"] != 1).astype(np.int8)[..., None]
         kept[portrait].append(maps)
     return _stack(kept[0]), _stack(kept[1])
 
@@ -186,15 +191,15 @@ def _features(path: Path, portrait: bool) -> dict[str, np.ndarray]:
 
 
 def _mixed_labels(disparity: np.ndarray, path: Path) -> dict[str, np.ndarray]:
-    """Disparity between the teacher's (H, W) and the ensemble's, and its normals; where it was not asked, the teacher's alone."""
+    """Disparity between the teacher's (H, W) and the ensemble's, and the latter's normals; the teacher's and zeros if it was not asked."""
     if not path.exists():
         return {"normals": np.zeros((*disparity.shape, 3), np.int8)}
     found = read_npz(path)
-    if (sizes := {name: values.shape for name, values in found.items()}) != {
-        "disparity": disparity.shape,
-        "normals": (*disparity.shape, 3),
-    }:
-        raise ValueError(f"{path} holds {sizes}; expected disparity and normals of {disparity.shape}: delete it and make it again")
+    kinds = {name: (str(values.dtype), values.shape) for name, values in found.items()}
+    if kinds != {"disparity": ("float16", disparity.shape), "normals": ("int8", (*disparity.shape, 3))}:
+        raise ValueError(f"{path} holds {kinds}; expected float16 disparity and int8 normals of {disparity.shape}: make it again")
+    if not np.isfinite(found["disparity"]).all():
+        raise ValueError(f"{path} holds disparity that is not finite: delete it and make it again with other networks")
     return {**found, "disparity": disparity + np.float16(ENSEMBLE_SHARE) * (found["disparity"] - disparity)}
 
 

@@ -54,17 +54,17 @@ def mean_answers(networks: list[TinyAnnotator], pictures: Tensor) -> tuple[Tenso
         maps = torch.cat((estimate.depth, estimate.normals), 1).float()
         if mirrored:
             maps = maps.flip(3) * torch.tensor([1.0, -1, 1, 1]).view(4, 1, 1)
-        maps = _enlarged(maps, pictures)
+        maps = _enlarged(maps, small, pictures)
         disparities.append(normalise(maps[:, :1]))
         normals.append(maps[:, 1:])
     disparity, mean = torch.stack(disparities).mean(0), unit_normals(torch.stack(normals).mean(0))
     return normalise(disparity)[:, 0], mean.movedim(1, -1)
 
 
-def _enlarged(maps: Tensor, pictures: Tensor) -> Tensor:
-    """To the size of the pictures; the first version's, which have half the size of what it sees, with the edges that those show."""
+def _enlarged(maps: Tensor, seen: Tensor, pictures: Tensor) -> Tensor:
+    """To the size of the pictures; the first version's, which have half the size of what it saw, with the edges that those show."""
     height, width = pictures.shape[2:]
-    if 2 * maps.shape[2] < height:
+    if maps.shape[2] < seen.shape[2]:
         return guided_upsample(maps, pictures.mean(1, keepdim=True), GUIDE_RADIUS, GUIDE_EPSILON)
     return resize_map(maps, height, width)
 
@@ -97,6 +97,9 @@ def main() -> None:
     paths = [path for path in sorted((arguments.data / "labels").glob("*.npz")) if path.stem.split("_")[0] in ids]
     if not paths:
         parser.error(f"{arguments.data} has no labels that are learned from: run training.teacher first")
+    for path in arguments.models:
+        if not path.is_file():
+            parser.error(f"{path} is no file: --models are exported files or a run's best.pt")
     networks = [load_tiny(path) for path in arguments.models]
     target = arguments.data / "ensemble"
     target.mkdir(exist_ok=True)

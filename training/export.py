@@ -4,7 +4,8 @@
 
 The best averaged weights of a run in fp16, as safetensors, without the counters that only training needs. With --begin, weights on the way
 from FILE, which the run began from, to the run's: --share 1 is the run's. Layers that FILE lacks are the run's. DIR may be an exported
-file, so that the result can be brought nearer to a third. --sky is added to the logit of the sky: weights between two are less sure of it.
+file, so that the result can be brought nearer to a third, or a checkpoint.pt: the last averaged weights instead of the best. --sky is
+added to the logit of the sky: weights between two are less sure of it.
 """
 
 from __future__ import annotations
@@ -32,8 +33,13 @@ logger = logging.getLogger(__name__)
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """The weights of a run's best.pt or of an exported file, without counters; a ValueError for other files."""
+    """The weights of a run's best.pt, of its checkpoint.pt (the averaged ones) or of an exported file, without counters.
+
+    Raises:
+        ValueError: Another file.
+    """
     state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
+    state = state.get("average", state)
     if strange := [key for key, value in state.items() if not isinstance(value, Tensor)]:
         raise ValueError(f"{path} holds more than weights ({strange[0]}, for one): expected a run's best.pt or an exported file")
     return {key: value for key, value in state.items() if not key.endswith(COUNTER)}

@@ -1,6 +1,6 @@
 """Trains the network; stop it at any time and start it again with the same command, also with more data or other minutes.
 
-    python -m training.train --data DIR --run DIR [--begin FILE [--only-sky]] [--minutes 240 | --steps 200] [--processes 2]
+    python -m training.train --data DIR --run DIR [--begin FILE [--only-sky]] [--plain] [--minutes 240 | --steps 200] [--processes 2]
     python -m training.train --data DIR --run DIR --device cuda --minutes 60
 
 Learns from DIR/labels (training.teacher), DIR/skies (training.skies), DIR/features (training.features), DIR/renders and DIR/films
@@ -153,7 +153,7 @@ class Run:
             with torch.autocast(self.device.type, torch.bfloat16):
                 output, told = self.student(batch.pictures)
             steady_weight = PLAIN_STEADY_WEIGHT if self.options.plain else STEADY_WEIGHT
-            loss, figures = training_loss(output, batch, told, steady_weight)
+            loss, figures = training_loss(output, batch, None if self.options.only_sky else told, steady_weight)
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
         if self.options.processes > 1:
@@ -182,10 +182,19 @@ class Run:
             "step": self.step,
             "seconds": self.seconds,
             "best": self.best,
+            "only_sky": self.options.only_sky,
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Goes on from `state()`."""
+        """Goes on from `state()`.
+
+        Raises:
+            ValueError: The run learned the sky alone and is to learn all, or the other way round.
+        """
+        if state.get("only_sky", False) != self.options.only_sky:
+            raise ValueError(
+                f"{self.options.run} was begun {'with' if state.get('only_sky') else 'without'} --only-sky: take another --run"
+            )
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.student.tell.load_state_dict(state["tell"])
@@ -262,6 +271,8 @@ def work(rank: int, options: Options) -> None:
     run = Run(options, rank)
     crops = load_crops(options.data, "train", rank, options.processes).to(run.device)
     logger.info("process %d learns from %d crops of photographs, %d renders and %d films", rank, *crops.counts())
+    if options.only_sky and not crops.show_sky():
+        raise ValueError(f"{options.data} does not say where the sky is: run training.skies or training.scenes first")
     small = crops.halved()
     validation = load_crops(options.data, "val", 0, 1, photographs_only=True, first_only=True) if rank == 0 else None
     bar = tqdm(total=1.0, initial=min(1.0, run.progress), disable=rank > 0, bar_format="{l_bar}{bar}| {elapsed} {postfix}")
@@ -292,7 +303,7 @@ def checkpoint(run: Run, validation: Crops) -> None:
     """Validates the averaged weights and saves; the best are kept apart."""
     score = validate(run.average, validation)
     report(run.options.run, step=run.step, progress=round(run.progress, 4), validation=round(score, 4))
-    if score >= run.best:  # of the sky alone it stays the same
+    if run.options.only_sky or score > run.best:  # the sky leaves the score as it is
         run.best = score
         save(run.average.state_dict(), run.options.run / "best.pt")
     save(run.state(), run.options.run / "checkpoint.pt")
@@ -317,7 +328,7 @@ def parse() -> Options:
     parser.add_argument("--peak-rate", type=float, help=f"{PEAK_RATE}; with --begin {WARM_PEAK_RATE}: a larger one unlearns")
     parser.add_argument("--begin", type=Path, help="weights of an earlier network to begin from, such as annotators/tiny.safetensors")
     parser.add_argument("--only-sky", action="store_true", help="what reads the sky off the features; all else stays as --begin has it")
-    plain = "pictures as they were taken, fewer renders, steadiness weighs less: what is known of photographs is not lost"
+    plain = f"pictures as they were taken, fewer renders; steadiness weighs {PLAIN_STEADY_WEIGHT:g} instead of {STEADY_WEIGHT:g}"
     parser.add_argument("--plain", action="store_true", help=plain)
     parser.add_argument("--device", choices=PICTURES, default="cpu", help="cuda: one process, mixed precision")
     arguments = parser.parse_args()

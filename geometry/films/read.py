@@ -177,7 +177,7 @@ class _Reader:
 
     def _decoded(self, container: Any) -> Iterator[tuple[Any, Fraction]]:
         frames = self._demuxed(container)
-        with film_errors(self._name, "no picture of it can be decoded: it is no film, or damaged from its beginning"):
+        with film_errors(self._name, "not one picture of it could be decoded: it is no film, or damaged at its beginning"):
             first = next(frames, None)
         if first is None:
             return

@@ -210,7 +210,7 @@ def test_files_that_are_no_films(tmp_path):
         film_header(noise)
     text = tmp_path / "text.png"  # FFmpeg believes its name, and finds nothing in it
     text.write_text("hello")
-    with pytest.raises(FilmError, match=r"text\.png: no picture of it can be decoded: it is no film, or damaged from its beginning"):
+    with pytest.raises(FilmError, match=r"text\.png: not one picture of it could be decoded: it is no film, or damaged at its beginning"):
         pictures(text)
     with pytest.raises(FileNotFoundError):
         film_header(tmp_path / "none.mp4")

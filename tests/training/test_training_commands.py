@@ -33,12 +33,16 @@ def test_the_recipe_goes_through(teacher_weights, true_scenes, bpy_python, tmp_p
     command("features", "--data", data, "--weights", weights)
     made = {path.name for folder in ("labels", "renders") for path in (data / folder).glob("*.npz")}
     assert {path.name for path in (data / "features").iterdir()} == made | {"axes.npz"}
+    command("ensemble", "--data", data, "--models", ROOT / "annotators" / "tiny.safetensors")
+    assert len(list((data / "ensemble").iterdir())) == 3 * 3, "of what is learned from"
     begin = ("--begin", ROOT / "annotators" / "tiny.safetensors")
     command("train", "--data", data, "--run", run, *begin, "--steps", 1)
     command("train", "--data", data, "--run", run, *begin, "--steps", 2)
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log if "validation" in line] == [1, 2], "the second command went on where the first ended"
-    command("export", "--run", run, "--output", model)
+    command("train", "--data", data, "--run", tmp_path / "plain", *begin, "--plain", "--steps", 1)
+    command("train", "--data", data, "--run", tmp_path / "sky", "--begin", run / "best.pt", "--only-sky", "--steps", 1)
+    command("export", "--run", tmp_path / "sky", "--output", model)
     assert model.stat().st_size < 8_000_000
     one = tmp_path / "scenes"
     one.mkdir()

@@ -181,8 +181,45 @@ def test_the_ensemble_is_mixed_into_the_labels_of_photographs_alone(prepared):
     torch.testing.assert_close(renders.disparity, before.renders[0].disparity)
     assert batches.load_crops(prepared, "val", 0, 1).photographs[0].normals is not None
     data.save_npz(prepared / "ensemble" / first.name, disparity=said["disparity"])
-    with pytest.raises(ValueError, match=rf"ensemble.{first.name} holds .*; expected disparity and normals of \(240, 320\)"):
+    with pytest.raises(ValueError, match=rf"ensemble.{first.name} holds .*; expected float16 disparity and int8 normals of \(240, 320\)"):
         batches.load_crops(prepared, "train", 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        ({"disparity": np.full((240, 320), np.inf, np.float16)}, "disparity that is not finite"),
+        ({"normals": np.ones((240, 320, 3), np.float32)}, "expected float16 disparity and int8 normals"),
+    ],
+)
+def test_an_ensemble_of_another_kind_is_refused(prepared, harm, words):
+    good = {"disparity": np.zeros((240, 320), np.float16), "normals": np.zeros((240, 320, 3), np.int8)}
+    (prepared / "ensemble").mkdir()
+    for path in (prepared / "labels").iterdir():
+        data.save_npz(prepared / "ensemble" / path.name, **(good | harm))
+    with pytest.raises(ValueError, match=words):
+        batches.load_crops(prepared, "train", 0, 1)
+
+
+def test_the_sky_of_photographs_has_no_normals(prepared):
+    (prepared / "ensemble").mkdir()
+    (prepared / "skies").mkdir()
+    sky = np.zeros((240, 320), np.uint8)
+    sky[:100] = 1
+    for path in (prepared / "labels").iterdir():
+        said = {"disparity": crop(np.random.default_rng(0))["disparity"], "normals": np.full((240, 320, 3), 73, np.int8)}
+        data.save_npz(prepared / "ensemble" / path.name, **said)
+        data.save_npz(prepared / "skies" / path.name, sky=sky)
+    normals = batches.load_crops(prepared, "train", 0, 1).photographs[0].normals
+    assert not normals[:, :, :100].any() and (normals[:, :, 100:] == 73).all()
+
+
+def test_an_ensemble_of_missing_files_is_refused(prepared, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["ensemble", "--data", str(prepared), "--models", str(prepared / "none.pt")])
+    with pytest.raises(SystemExit):
+        ensemble.main()
+    assert "none.pt is no file: --models are exported files or a run's best.pt" in capsys.readouterr().err
+    assert not (prepared / "ensemble").exists()
 
 
 def test_the_ensemble_says_of_a_mirror_image_the_mirror_image():
@@ -338,6 +375,15 @@ def test_the_sky_is_learned_alone(prepared, tmp_path, monkeypatch, one_thread):
     assert changed == {f"fine.{layer}.{kind}" for layer in ("sky", "last") for kind in ("weight", "bias")}
     for kind in ("weight", "bias"):
         torch.testing.assert_close(before[f"fine.last.{kind}"][:4], after[f"fine.last.{kind}"][:4], rtol=0, atol=0)
+    train.save(run.state(), tmp_path / "run" / "checkpoint.pt")
+    with pytest.raises(ValueError, match="was begun with --only-sky: take another --run"):
+        train.Run(replace(run.options, only_sky=False), 0)
+
+
+def test_a_sky_that_nobody_told_is_not_learned(prepared, tmp_path, one_thread):
+    (prepared / "renders" / "000000_0.npz").unlink()
+    with pytest.raises(ValueError, match=r"does not say where the sky is: run training\.skies or training\.scenes first"):
+        train.work(0, replace(options(prepared, tmp_path / "run", 1), begin=export.SHIPPED, only_sky=True))
 
 
 def test_a_run_leaves_what_export_needs(prepared, tmp_path, monkeypatch, one_thread):
@@ -359,9 +405,11 @@ def test_weights_that_do_not_fit_fp16_are_refused(tmp_path):
     assert not (tmp_path / "out.safetensors").exists()
 
 
-def test_weights_lie_between_those_begun_from_and_those_learned(tmp_path):
+@pytest.mark.parametrize("whole", [False, True])
+def test_weights_lie_between_those_begun_from_and_those_learned(tmp_path, whole):
     export.save_file({"stem.weight": torch.tensor([1.0, 3.0]).half()}, tmp_path / "old.safetensors")
-    torch.save({"stem.weight": torch.tensor([2.0, 7.0]), "fine.bias": torch.tensor([5.0])}, tmp_path / "best.pt")
+    average = {"stem.weight": torch.tensor([2.0, 7.0]), "fine.bias": torch.tensor([5.0])}
+    torch.save({"average": average, "step": 3} if whole else average, tmp_path / "best.pt")
     export.export(tmp_path / "best.pt", tmp_path / "out.safetensors", tmp_path / "old.safetensors", 0.75)
     found = export.read_state(tmp_path / "out.safetensors")
     assert {name: values.tolist() for name, values in found.items()} == {"stem.weight": [1.75, 6.0], "fine.bias": [5.0]}
