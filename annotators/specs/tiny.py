@@ -10,7 +10,7 @@ SPECS = (
     ModelSpec(
         id="tiny",
         family="tiny",
-        files=(WeightFile("tiny.safetensors", sha256="8ba999a85bdb72f58bbf562db17e524af7824c8ced04f18e33e9c6564607a044", size=7_377_820),),
+        files=(WeightFile("tiny.safetensors", sha256="dc960c2258955eaa3e6eb82bca461e299e6eca6349635fb14942f2edb6a1ef74", size=7_377_820),),
         licence="Apache-2.0",
         quantity=Quantity.DISPARITY,
         axes=Axes.OPENGL,
