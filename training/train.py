@@ -271,7 +271,8 @@ def work(rank: int, options: Options) -> None:
     run = Run(options, rank)
     crops = load_crops(options.data, "train", rank, options.processes).to(run.device)
     logger.info("process %d learns from %d crops of photographs, %d renders and %d films", rank, *crops.counts())
-    if options.only_sky and not crops.show_sky():
+    _, shown = shared_clock(0.0, options.only_sky and crops.show_sky(), options.processes)
+    if options.only_sky and not shown:
         raise ValueError(f"{options.data} does not say where the sky is: run training.skies or training.scenes first")
     small = crops.halved()
     validation = load_crops(options.data, "val", 0, 1, photographs_only=True, first_only=True) if rank == 0 else None
