@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .data import CROP_LONG, CROP_SHORT, FEATURES, TEACHER_LONG, TEACHER_SHORT, read_npz, read_photos
-from .spoil import spoil
+from .spoil import CLEAN, spoil
 
 RENDER_SHARE, PLAIN_RENDER_SHARE, FILM_SHARE = 0.25, 0.15, 0.4  # of a batch; of one without changes; of the pairs
 OFTENER, FILMS_OFTENER = 5, 20  # a render is seen at most, compared to a photograph
@@ -24,7 +24,8 @@ MOST_STRETCH = 0.12  # of the aspect, as a logarithm
 MOST_TILT = 7.0  # degrees
 UNKNOWN_SKY = 2
 ENSEMBLE_SHARE = 0.5  # of the label of a photograph; the rest is the teacher's
-PASSED = 0.5  # share of the pairs of photographs before which something moves
+PASSED, PLAIN_PASSED = 0.5, 0.25  # share of the pairs of photographs before which something moves
+PLAIN_CLEAN = 0.85  # share of the pictures to which nothing happens
 NEAREST_SHARES = 0.5, 0.9  # of another photograph's pixels, from far to near: those beyond are what moves
 FARTHEST_PLACE, FARTHEST_STEP = 0.7, 0.15  # of half the picture's side: from its own place, and from the first view to the second
 
@@ -221,7 +222,7 @@ def sample_batch(crops: Crops, size: int, short: int, long: int, random: torch.G
         short: Short side of the pictures.
         long: Long side.
         random: Decides everything; on the CPU.
-        plain: Pictures as they were taken, and fewer renders.
+        plain: Most pictures as they were taken, and fewer renders.
     """
     counts = [sum(len(kind[i].rgb) for kind in crops.kinds if kind[i]) for i in (0, 1)]  # pyright: ignore[reportOptionalMemberAccess]
     portrait = int(float(torch.rand((), generator=random)) * sum(counts) >= counts[0])
@@ -239,23 +240,21 @@ def sample_batch(crops: Crops, size: int, short: int, long: int, random: torch.G
     parts = [first for first, _ in drawn] + [second for _, second in drawn]
     parts += [_windows(stack, *_places(stack, count, target, random), target) for stack, count in single if stack and count]
     pictures, *maps = (torch.cat(maps) for maps in zip(*parts, strict=True))
-    inside = torch.ones_like(pictures[:, :1], dtype=torch.bool)
-    if not plain:
-        pictures, clear = _pass_by(pictures, photographs, pairs - filmed, pairs, target, random)
-        pictures, inside = spoil(pictures, random, pairs)
-        inside &= clear
-    return Batch(pictures.contiguous(memory_format=torch.channels_last), *maps, inside, pairs)
+    passed = int((torch.rand(pairs - filmed, generator=random) < (PLAIN_PASSED if plain else PASSED)).sum())
+    pictures, clear = _pass_by(pictures, photographs, passed, pairs, target, random)
+    pictures, inside = spoil(pictures, random, pairs, PLAIN_CLEAN if plain else CLEAN)
+    return Batch(pictures.contiguous(memory_format=torch.channels_last), *maps, inside & clear, pairs)
 
 
 def _pass_by(
-    pictures: Tensor, photographs: Stack | None, paired: int, pairs: int, size: tuple[int, int], random: torch.Generator
+    pictures: Tensor, photographs: Stack | None, count: int, pairs: int, size: tuple[int, int], random: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Sets something near of a photograph before both views of some of the first pairs, a step further in the second.
+    """Sets something near of a photograph before both views of the first pairs, a step further in the second.
 
     Args:
         pictures: (B, 3, H, W).
         photographs: Where it is taken from.
-        paired: How many of the first pictures may get it.
+        count: Of how many pairs.
         pairs: As of `Batch`.
         size: H, W.
         random: Decides everything.
@@ -264,10 +263,11 @@ def _pass_by(
         Pictures, and where nothing is before them: (B, 1, H, W) bool. What is behind it stays as near as it was.
     """
     clear = torch.ones_like(pictures[:, :1], dtype=torch.bool)
-    count = int((torch.rand(paired, generator=random) < PASSED).sum())
     if photographs is None or not count:
         return pictures, clear
-    rgb, disparity, *_ = _windows(photographs, *_places(photographs, count, size, random), size)
+    index, frame, window, _ = (values.to(pictures.device) for values in _places(photographs, count, size, random))
+    rgb = _sample(photographs.rgb[index, frame].movedim(-1, 1).float() / 255, window, size)
+    disparity = _sample(photographs.disparity[index, frame][:, None].float(), window, size)
     least = NEAREST_SHARES[0] + (NEAREST_SHARES[1] - NEAREST_SHARES[0]) * torch.rand(count, generator=random)
     rank = (least * (size[0] * size[1] - 1)).long().to(disparity.device)
     far = disparity.flatten(1).sort(1).values.gather(1, rank[:, None])[:, :, None, None]

@@ -26,6 +26,7 @@ from depth_normal.utils import resize_map, resize_picture
 
 from .data import read_npz, read_photos, save_npz
 from .evaluate import load_tiny
+from .parts import part
 from .teacher import normalise
 
 LARGEST = 127  # of a normal's coordinate, as the renders keep them
@@ -90,7 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--models", type=Path, nargs="+", required=True)
-    parser.add_argument("--part", default="0/1", help="i/n: only every n-th crop, for several processes")
+    parser.add_argument("--part", type=part, default="0/1", help="i/n: only every n-th crop, for several processes")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     ids = {photo.id for photo in read_photos(split="train")}
@@ -100,11 +101,13 @@ def main() -> None:
     for path in arguments.models:
         if not path.is_file():
             parser.error(f"{path} is no file: --models are exported files or a run's best.pt")
-    networks = [load_tiny(path) for path in arguments.models]
+    try:
+        networks = [load_tiny(path) for path in arguments.models]
+    except ValueError as error:
+        parser.error(f"--models: {error}")
     target = arguments.data / "ensemble"
     target.mkdir(exist_ok=True)
-    part, parts = map(int, arguments.part.split("/"))
-    paths = [path for path in paths[part::parts] if not (target / path.name).exists()]
+    paths = [path for path in paths[arguments.part.index :: arguments.part.count] if not (target / path.name).exists()]
     with tqdm(total=len(paths), desc="ensemble") as bar:
         for some, pictures in batched(paths):
             for path, disparity, normals in zip(some, *mean_answers(networks, pictures), strict=True):

@@ -38,8 +38,13 @@ def read_state(path: Path) -> dict[str, Tensor]:
     Raises:
         ValueError: Another file.
     """
-    state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
-    state = state.get("average", state)
+    try:
+        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
+        state = state.get("average", state)
+    except OSError:
+        raise
+    except Exception as error:  # of whatever kind: a file of another sort makes pickle raise nearly anything
+        raise ValueError(f"{path} cannot be read as weights: expected a run's best.pt or an exported file") from error
     if strange := [key for key, value in state.items() if not isinstance(value, Tensor)]:
         raise ValueError(f"{path} holds more than weights ({strange[0]}, for one): expected a run's best.pt or an exported file")
     return {key: value for key, value in state.items() if not key.endswith(COUNTER)}

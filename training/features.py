@@ -18,6 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .data import FEATURES, read_npz, save_npz
+from .parts import part
 from .teacher import MIDAS_FILE, SIZES, load_midas, midas_pixels
 
 SEEN = 200  # crops that the axes are found by
@@ -66,7 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True, help=f"folder with {MIDAS_FILE}")
-    parser.add_argument("--part", default="0/1", help="i/n: only every n-th crop, for several processes")
+    parser.add_argument("--part", type=part, default="0/1", help="i/n: only every n-th crop, for several processes")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     paths = [path for folder in ("labels", "renders") for path in sorted((arguments.data / folder).glob("*.npz"))]
@@ -78,8 +79,7 @@ def main() -> None:
     if not (target / "axes.npz").exists():
         save_npz(target / "axes.npz", **find_axes(encoder, paths))
     axes = {name: torch.from_numpy(values).float() for name, values in read_npz(target / "axes.npz").items()}
-    part, parts = map(int, arguments.part.split("/"))
-    for path in tqdm(paths[part::parts], desc="features"):
+    for path in tqdm(paths[arguments.part.index :: arguments.part.count], desc="features"):
         if not (target / path.name).exists():
             maps = {
                 name: torch.einsum("chw,cd->dhw", values - axes[f"{name}_mean"][:, None, None], axes[f"{name}_axes"])

@@ -16,6 +16,8 @@ import logging
 import sys
 from pathlib import Path
 
+from .parts import part
+
 
 def main() -> None:
     """See the module."""
@@ -23,7 +25,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--scenes", type=int, default=1500)
     parser.add_argument("--kept", action="store_true", help="the scenes and clips for the evaluation instead")
-    parser.add_argument("--part", default="0/1", help="i/n: only every n-th scene, for several processes")
+    parser.add_argument("--part", type=part, default="0/1", help="i/n: only every n-th scene, for several processes")
     arguments = parser.parse_args()
     # after the arguments, so that --help needs neither
     from tqdm import tqdm
@@ -36,11 +38,10 @@ def main() -> None:
     with (Path(__file__).parent / "photos.tsv").open(newline="") as file:
         ids = [row["id"] for row in csv.DictReader(file, delimiter="\t") if row["split"] == "train"]
     photographs = [path for name in ids if (path := arguments.data / "photos" / f"{name}.jpg").exists()]
-    part, parts = map(int, arguments.part.split("/"))
     numbers = range(FIRST_KEPT, FIRST_KEPT + KEPT_SCENES) if arguments.kept else range(arguments.scenes)
-    if arguments.kept and part == 0:
+    if arguments.kept and arguments.part.index == 0:
         make_clips(arguments.data, photographs)
-    for number in tqdm(numbers[part::parts], desc="scenes"):
+    for number in tqdm(numbers[arguments.part.index :: arguments.part.count], desc="scenes"):
         make_scene(number, arguments.data, photographs)
 
 

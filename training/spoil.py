@@ -16,7 +16,7 @@ DARKEST_NOISE, MOST_NOISE = 0.003, 0.05
 BLOCK = 8
 
 
-def spoil(pictures: Tensor, random: torch.Generator, pairs: int = 0) -> tuple[Tensor, Tensor]:
+def spoil(pictures: Tensor, random: torch.Generator, pairs: int = 0, clean: float = CLEAN) -> tuple[Tensor, Tensor]:
     """Pictures as they come from the world.
 
     Args:
@@ -24,18 +24,19 @@ def spoil(pictures: Tensor, random: torch.Generator, pairs: int = 0) -> tuple[Te
         random: Decides everything; on the CPU.
         pairs: The first pictures have a second view each, further on by this number: it gets the same colours, frame, caption and
             vignette, but a blur, noise and JPEG of its own.
+        clean: Share of the pictures to which nothing happens.
 
     Returns:
         Pictures, and what of them is not frame or caption: (B, 1, H, W) bool.
     """
     like = torch.arange(len(pictures))
     like[pairs : 2 * pairs] = like[:pairs]
-    clean = _draw(1, random, like, pictures)[0] < CLEAN
+    spared = _draw(1, random, like, pictures)[0] < clean
     spoiled = vignette(recolour(pictures, random, like), random, like)
     spoiled, inside = frame(spoiled, random, like)
     spoiled, clear = caption(spoiled, random, like)
     spoiled = compress(add_noise(blur(spoiled, random), random), random)
-    return torch.where(clean, pictures, spoiled), clean | inside & clear
+    return torch.where(spared, pictures, spoiled), spared | inside & clear
 
 
 def _draw(count: int, random: torch.Generator, like: Tensor, on: Tensor) -> list[Tensor]:

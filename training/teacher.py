@@ -24,6 +24,7 @@ from depth_normal.annotators.base import IMAGENET_MEAN, IMAGENET_STD
 from depth_normal.annotators.networks.midas_small import MidasSmall
 
 from .data import CROP_LONG, CROP_SHORT, TEACHER_LONG, TEACHER_SHORT, Photo, random_crop, read_npz, read_photos, save_npz, seeded
+from .parts import part
 
 MIDAS_FILE = "midas_v21_small_256_partial.safetensors"
 FASTDEPTH_FILE = "fastdepth_7.onnx"
@@ -174,14 +175,13 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True, help=f"folder with {MIDAS_FILE} and {FASTDEPTH_FILE}")
     parser.add_argument("--crops", type=int, default=4, help=f"crops a photograph, {CROP_SHORT}x{CROP_LONG}; the first is the largest")
     parser.add_argument("--mixed", type=int, default=0, help="pictures a photograph with something near of another one before it")
-    parser.add_argument("--part", default="0/1", help="i/n: only every n-th photograph, for several processes")
+    parser.add_argument("--part", type=part, default="0/1", help="i/n: only every n-th photograph, for several processes")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     (arguments.data / "labels").mkdir(parents=True, exist_ok=True)
-    part, parts = map(int, arguments.part.split("/"))
-    photos = read_photos(arguments.data)[part::parts]
+    photos = read_photos(arguments.data)[arguments.part.index :: arguments.part.count]
     teacher = Teacher(arguments.weights)
     for index in range(arguments.crops):
         for photo in tqdm(photos, desc=f"crop {index}"):

@@ -158,7 +158,14 @@ def test_on_a_gpu_no_step_mixes_devices():
             losses.steady_loss(disparity, target, inside, 2),
             with_far_sky(disparity, inside),
         )
-        assert {value.device for value in (shown, *found)} == {device}
+        photographs = batches.Stack(
+            rgb=torch.zeros(3, 1, 60, 80, 3, dtype=torch.uint8, device=device),
+            disparity=torch.zeros(3, 1, 60, 80, dtype=torch.float16, device=device),
+            normals=None,
+            sky=torch.zeros(3, 1, 60, 80, dtype=torch.uint8, device=device),
+        )
+        passed = batches._pass_by(shown, photographs, 1, 2, (48, 64), random)
+        assert {value.device for value in (shown, *found, *passed)} == {device}
 
 
 def test_sky_is_judged_where_there_is_some_and_false_sky_where_there_is_none(tmp_path, monkeypatch):

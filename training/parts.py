@@ -1,0 +1,21 @@
+"""How work is shared by several processes."""
+
+from __future__ import annotations
+
+import argparse
+from typing import NamedTuple
+
+
+class Part(NamedTuple):
+    """One process's share: of a list, every `count`-th from `index` on."""
+
+    index: int
+    count: int
+
+
+def part(text: str) -> Part:
+    """What `--part` says, such as "0/2"; a type for argparse."""
+    index, _, count = text.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no part; expected i/n with i from 0 to n - 1, such as 0/2 and 1/2 for two processes")
+    return Part(int(index), int(count))
