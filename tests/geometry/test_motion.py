@@ -57,6 +57,13 @@ def test_without_movement_nothing_is_moved(after):
     assert torch.equal(camera_motion(picture(), after), theta())
 
 
+@pytest.mark.parametrize("grain", [0.004, 0.02])
+def test_grain_before_a_plain_wall_is_no_movement(grain):
+    random = torch.Generator().manual_seed(0)
+    before, after = (0.3 + grain * torch.randn(2, 1, 3, 96, 128, generator=random)).unbind()
+    assert torch.equal(camera_motion(before, after), theta())
+
+
 def test_nothing_comes_from_outside():
     gone = moved(torch.ones(1, 1, HEIGHT, WIDTH), theta(right=12), "zeros")
     assert gone[..., :-14].eq(1).all() and gone[..., -10:].eq(0).all()
