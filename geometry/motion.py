@@ -12,7 +12,7 @@ from ..utils import resize_map
 _LEVELS = (16, 32, 64, 128)
 _STEPS = 3
 # A movement shorter than this many pixels at the corners is none, nor is one longer than this share of the width, or one that leaves more
-# than this share of the difference, also of that to a blurred picture: moving a picture blurs it, and takes noise away.
+# than this share of the difference. Of blurred pictures: moving a picture blurs it, which alone would take noise away.
 _SHORTEST, _LONGEST = 0.1, 0.25
 _USELESS = 0.9
 _DAMPING = 1e-4
@@ -40,9 +40,8 @@ def camera_motion(before: Tensor, after: Tensor) -> Tensor:
     for first, second in pyramid:
         for _ in range(_STEPS):
             motion = motion @ _step(first, second, motion)
-    first, second = pyramid[-1]
-    unmoved = torch.minimum(_difference(first, second, still), _difference(_blurred(first), second, still))
-    remaining = _difference(first, second, motion)
+    first, second = (_blurred(_blurred(each)) for each in pyramid[-1])
+    unmoved, remaining = (_difference(first, second, each) for each in (still, motion))
     corner = torch.tensor([[1.0, 1, -1, -1], [1, -1, 1, -1], [1, 1, 1, 1]], device=after.device)
     corner[1] *= height / width
     far = ((motion - still) @ corner)[:2].square().sum(0).sqrt().amax() * (width / 2)
@@ -73,7 +72,7 @@ def _as_theta(motion: Tensor, height: int, width: int) -> Tensor:
 
 
 def _blurred(values: Tensor) -> Tensor:
-    """A little more than a movement by half a pixel blurs, and in place."""
+    """By half a pixel there and back: a little more than a movement blurs, and in place."""
     return F.avg_pool2d(F.avg_pool2d(F.pad(values, (1, 1, 1, 1), mode="replicate"), 2, 1), 2, 1)
 
 

@@ -57,6 +57,14 @@ def test_without_movement_nothing_is_moved(after):
     assert torch.equal(camera_motion(picture(), after), theta())
 
 
+@pytest.mark.parametrize("right", [1, 3])
+def test_a_movement_in_fog_is_found_through_grain(right):
+    random = torch.Generator().manual_seed(0)
+    true, fog = theta(right=right), 0.5 + 0.1 * (picture() - 0.5)
+    before, after = (each + 0.004 * torch.randn(each.shape, generator=random) for each in (fog, moved(fog, true)))
+    assert error(camera_motion(before, after), true) < 0.5
+
+
 @pytest.mark.parametrize("grain", [0.004, 0.02])
 def test_grain_before_a_plain_wall_is_no_movement(grain):
     random = torch.Generator().manual_seed(0)
