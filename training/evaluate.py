@@ -198,7 +198,7 @@ def main() -> None:
     columns = {"motorcycle": motorcycle(estimators), "kept out": kept_out(estimators, arguments.data)}
     columns["motorcycle's loss in a white frame"] = judged.frame_losses(networks)
     columns["sky"] = judged.sky_scores(tinies, arguments.data)
-    columns |= judged.flicker(networks, arguments.data)
+    columns |= judged.flicker({name: partial(estimate_of, tiny) for name, tiny in tinies.items()}, arguments.data)
     lines = []
     if arguments.scenes:
         scenes = scenes_with_truth(arguments.scenes)

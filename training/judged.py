@@ -6,8 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from depth_normal.annotators.tiny import TinyAnnotator
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.render import depth_to_image
+from depth_normal.geometry.temporal import FilmAligner, FilmOptions
 
 from .data import read_photos
 from .measures import aligned_depth_scores, estimate_of, motorcycle_photograph
@@ -64,23 +68,30 @@ def sky_scores(tinies: dict[str, TinyAnnotator], data: Path) -> dict[str, str]:
     return result
 
 
-def flicker(estimators: dict[str, Estimator], data: Path) -> dict[str, dict[str, str]]:
-    """Of each clip a column: by how many of 255 levels a pixel changes from frame to frame whose truth does not."""
-    return {
-        path.stem: {name: f"{_flicker(run, path):.2f}" for name, run in estimators.items()}
-        for path in sorted((data / "clips").glob("*.npz"))
-    }
+def flicker(estimators: dict[str, Callable[[np.ndarray], Estimate]], data: Path) -> dict[str, dict[str, str]]:
+    """Of each clip a column: by how many of 255 levels a pixel changes from frame to frame whose truth does not.
+
+    Two numbers: picture by picture, and as `depth-normal video` holds the frames still.
+    """
+    return {path.stem: {name: _flicker(run, path) for name, run in estimators.items()} for path in sorted((data / "clips").glob("*.npz"))}
 
 
-def _flicker(run: Estimator, path: Path) -> float:
-    """One range for the clip, as `per_clip` gives; the truth is brought to the network's scale and shift by one fit for the whole clip."""
+def _flicker(run: Callable[[np.ndarray], Estimate], path: Path) -> str:
     with np.load(path) as arrays:
         frames, truth = arrays["rgb"], arrays["disparity"].astype(np.float64)
     random = np.random.default_rng(0)
     noisy = (frames + random.normal(0, GRAIN, frames.shape)).round().clip(0, 255).astype(np.uint8)
-    found = np.stack([run(frame) for frame in noisy]).astype(np.float64)
-    low, high = found.min(), found.max()
-    levels = (found - low) * (255 / (high - low))
+    found = Estimate.cat([run(frame) for frame in noisy])
+    held = FilmAligner(FilmOptions()).push(torch.from_numpy(noisy).movedim(-1, 1).float() / 255, found)
+    assert found.depth is not None
+    assert held.depth is not None
+    film = depth_to_image(held.depth, Quantity.DISPARITY, normalisation="per_clip", mask=held.mask)
+    return " / ".join(f"{_change(values[:, 0].numpy(), truth):.2f}" for values in (found.depth, film))
+
+
+def _change(found: np.ndarray, truth: np.ndarray) -> float:
+    """One range for the clip, as `per_clip` gives; the truth is brought to the network's scale and shift by one fit for the whole clip."""
+    levels = (found - found.min()).astype(np.float64) * (255 / (found.max() - found.min()))
     scale, shift = np.polyfit(truth.ravel(), levels.ravel(), 1)
     changes, due = np.diff(levels, axis=0), np.diff(scale * truth + shift, axis=0)
     return float(np.abs(changes - due)[np.abs(due) < STILL].mean())

@@ -1,5 +1,7 @@
 """What is done to pictures and labels before the network sees them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ pytest.importorskip(
 )
 
 from depth_normal.annotators.tiny import with_far_sky
+from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.training import batches, data, judged, losses, skies, spoil
 
 
@@ -126,11 +129,17 @@ def test_a_still_network_does_not_flicker_and_a_nervous_one_does(tmp_path):
     (tmp_path / "clips").mkdir()
     truth = np.repeat(np.linspace(0, 1, 40, dtype=np.float16)[None, :, None], 4, 0).repeat(60, 2)
     data.save_npz(tmp_path / "clips" / "still.npz", rgb=np.full((4, 40, 60, 3), 128, np.uint8), disparity=truth)
-    still = truth[0].astype(np.float32)
+    still = Estimate(torch.from_numpy(truth[:1, None].astype(np.float32)), Quantity.DISPARITY)
     jumps = iter(range(4))
-    found = judged.flicker({"still": lambda _: still, "nervous": lambda _: still + next(jumps) % 2}, tmp_path)
-    assert found == {"still": {"still": "0.00", "nervous": found["still"]["nervous"]}}
-    assert float(found["still"]["nervous"]) > 100
+
+    def nervous(_):
+        return replace(still, depth=still.depth + next(jumps) % 2)
+
+    found = judged.flicker({"still": lambda _: still, "nervous": nervous}, tmp_path)
+    assert found == {"still": {"still": "0.00 / 0.00", "nervous": found["still"]["nervous"]}}
+    alone, held = map(float, found["still"]["nervous"].split(" / "))
+    assert alone > 100
+    assert held < alone / 2
 
 
 def test_a_frame_is_painted_over_the_border():
