@@ -70,7 +70,7 @@ def _tiny(dtype):
 
 
 def _tiny_2(dtype):
-    """The network's second version, of which the pack has no weights yet."""
+    """The network's second version, with weights at random."""
     return FAMILIES["tiny"].build(MODELS["tiny"], _randomised(TinyNetwork(TINY_2)), dtype)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from .data import CROP_LONG, CROP_SHORT, FEATURES, TEACHER_LONG, TEACHER_SHORT, read_npz, read_photos
 from .spoil import CLEAN, spoil
 
-RENDER_SHARE, PLAIN_RENDER_SHARE, FILM_SHARE = 0.25, 0.15, 0.4  # of a batch; of one without changes; of the pairs
+RENDER_SHARE, PLAIN_RENDER_SHARE, FILM_SHARE = 0.25, 0.15, 0.4  # of a batch; of a plain one; of the pairs
 OFTENER, FILMS_OFTENER = 5, 20  # a render is seen at most, compared to a photograph
 PAIRED = 0.25  # pairs, as a share of the pictures
 MOST_SHIFT = 0.03  # of the window, from one view of a pair to the other
@@ -39,7 +39,7 @@ class Batch:
         disparity: (B, 1, H, W), of unknown scale and shift.
         normals: (B, 3, H, W), OpenGL axes; zero where unknown.
         sky: (B, 1, H, W), the share of sky; -1 where unknown.
-        inside: (B, 1, H, W) bool, what is learned from: not the frames.
+        inside: (B, 1, H, W) bool, what is learned from: not frames, captions and what passes by.
         features16: (B, 64, H / 16, W / 16), the teacher's; all zero of a picture of which they are unknown.
         features32: (B, 64, H / 32, W / 32), likewise.
         pairs: The first pictures have a second view each, further on by this number: another window, another noise or the next frame
@@ -265,7 +265,7 @@ def _pass_by(
     clear = torch.ones_like(pictures[:, :1], dtype=torch.bool)
     if photographs is None or not count:
         return pictures, clear
-    index, frame, window, _ = (values.to(pictures.device) for values in _places(photographs, count, size, random))
+    index, frame, window = (values.to(pictures.device) for values in _places(photographs, count, size, random)[:3])
     rgb = _sample(photographs.rgb[index, frame].movedim(-1, 1).float() / 255, window, size)
     disparity = _sample(photographs.disparity[index, frame][:, None].float(), window, size)
     least = NEAREST_SHARES[0] + (NEAREST_SHARES[1] - NEAREST_SHARES[0]) * torch.rand(count, generator=random)

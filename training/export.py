@@ -40,12 +40,14 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """
     try:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
-        state = state.get("average", state)
     except OSError:
         raise
     except Exception as error:  # of whatever kind: a file of another sort makes pickle raise nearly anything
         raise ValueError(f"{path} cannot be read as weights: expected a run's best.pt or an exported file") from error
-    if strange := [key for key, value in state.items() if not isinstance(value, Tensor)]:
+    state = state.get("average", state) if isinstance(state, dict) else None
+    if not state or not isinstance(state, dict):
+        raise ValueError(f"{path} holds no weights: expected a run's best.pt or an exported file")
+    if strange := [key for key, value in state.items() if not isinstance(key, str) or not isinstance(value, Tensor)]:
         raise ValueError(f"{path} holds more than weights ({strange[0]}, for one): expected a run's best.pt or an exported file")
     return {key: value for key, value in state.items() if not key.endswith(COUNTER)}
 

