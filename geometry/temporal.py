@@ -100,8 +100,8 @@ class FilmAligner:
             estimate: What a model says of them, of one kind and size throughout the film.
 
         Returns:
-            The estimate of the same frames, brought to those before. Pixels that do not count stay as they are. Nothing is asked of the
-            device.
+            The estimate of the same frames, brought to those before. Pixels that do not count stay as they are; but those that were as
+            far as any of the others, as a masked sky is, still are, unless it is metres. Nothing is asked of the device.
 
         Raises:
             ValueError: Another number of frames than of estimates, or another size or kind than before.
@@ -144,7 +144,10 @@ class FilmAligner:
                 values = scale * values + shift
             self._depth = self._depth.updated(values, valid, unchanged)
             values = torch.lerp(values, self._depth.value, self._options.smooth)
-            depth = torch.where(valid, values.exp() if quantity is Quantity.METRIC_DEPTH else values, depth)
+            if quantity is Quantity.METRIC_DEPTH:
+                depth = torch.where(valid, values.exp(), depth)
+            else:
+                depth = _with_far_sky(values, valid, depth, 1 if quantity is Quantity.DISPARITY else -1)
         if normals is not None and self._normals is not None:
             valid = valid_normals(normals, estimate.mask)
             self._normals = self._normals.updated(normals.where(valid, 0), valid, unchanged)
@@ -213,6 +216,20 @@ class _Mean:
 def _to_aligned_unit(depth: Tensor, quantity: Quantity) -> Tensor:
     """Depth in the unit in which frames differ by scale and shift; metres by a shift of their logarithm."""
     return depth.log() if quantity is Quantity.METRIC_DEPTH else depth
+
+
+def _with_far_sky(values: Tensor, valid: Tensor, given: Tensor, sign: int) -> Tensor:
+    """The values where they count, elsewhere what was given; what was as far there as anything gets the farthest of the values.
+
+    Args:
+        values: (1, 1, h, w).
+        valid: Where they count.
+        given: What they were made of.
+        sign: 1 where large is near, -1 where large is far.
+    """
+    before, after = (torch.where(valid, sign * each, torch.inf).amin() for each in (given, values))
+    sky = ~valid & (sign * given <= before) & torch.isfinite(before)
+    return torch.where(sky, sign * after, torch.where(valid, values, given))
 
 
 def _unchanged(guide: Tensor, before: _Mean) -> Tensor:

@@ -143,6 +143,20 @@ def test_holes_neither_count_nor_spread():
     assert torch.equal(found.nan_to_num(-7)[~good], with_holes.nan_to_num(-7)[~good]), "what does not count stays as it is"
 
 
+@pytest.mark.parametrize(("quantity", "sign"), [(Quantity.DISPARITY, 1), (Quantity.RELATIVE_DEPTH, -1)])
+@pytest.mark.parametrize("options", [ALIGN_ONLY, FilmOptions(smooth=1), SMOOTH_ONLY], ids=["align", "both", "smooth"])
+def test_a_masked_sky_stays_as_far_as_anything(options, quantity, sign):
+    pictures, truth = scene(12)
+    mask = torch.ones_like(truth, dtype=torch.bool)
+    mask[:, :, :15] = False
+    land = sign * disturbed(truth)
+    far = (sign * land).where(mask, torch.inf).amin((1, 2, 3), keepdim=True)
+    found = sign * aligned(pictures, torch.where(mask, land, sign * far), options, quantity, mask=mask)
+    sky, farthest = found[:, 0, 0, 0], found.where(mask, torch.inf).amin((1, 2, 3))
+    torch.testing.assert_close(sky, farthest)
+    assert (found[:, :, :15] == sky.view(-1, 1, 1, 1)).all()
+
+
 @pytest.mark.parametrize("value", [0.0, 7.0, torch.nan])
 def test_constant_and_empty_frames_are_finite_where_they_were(value):
     found = aligned(picture().repeat(3, 1, 1, 1), torch.full((3, 1, HEIGHT, WIDTH), value), FilmOptions())
