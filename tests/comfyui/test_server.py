@@ -138,8 +138,8 @@ def test_without_file_and_network_the_error_helps_and_the_next_run_works(server,
         str(server.base / "models" / "depth_normal"),
     ):
         assert words in message, message
-    left = {path.name for path in (server.base / "models" / "depth_normal").rglob("*") if path.is_file() and path.suffix != ".lock"}
-    assert left == {"midas_v21_small_256.pt"}
+    files = [path for path in (server.base / "models" / "depth_normal").rglob("*") if path.is_file() and path.suffix != ".lock"]
+    assert {path.name for path in files if "runtimes" not in path.parts} == {"midas_v21_small_256.pt"}  # what engines keep is theirs
     previews(server, server.run(graph(picture, DEPTH, model=SMALL, resolution=64, a=2.0)))
 
 
