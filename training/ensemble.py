@@ -107,7 +107,7 @@ def main() -> None:
         parser.error(f"--models: {error}")
     target = arguments.data / "ensemble"
     target.mkdir(exist_ok=True)
-    paths = [path for path in paths[arguments.part.index :: arguments.part.count] if not (target / path.name).exists()]
+    paths = [path for path in arguments.part.of(paths) if not (target / path.name).exists()]
     with tqdm(total=len(paths), desc="ensemble") as bar:
         for some, pictures in batched(paths):
             for path, disparity, normals in zip(some, *mean_answers(networks, pictures), strict=True):

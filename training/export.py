@@ -44,8 +44,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise
     except Exception as error:  # of whatever kind: a file of another sort makes pickle raise nearly anything
         raise ValueError(f"{path} cannot be read as weights: expected a run's best.pt or an exported file") from error
-    state = state.get("average", state) if isinstance(state, dict) else None
-    if not state or not isinstance(state, dict):
+    if isinstance(state, dict):
+        state = state.get("average", state)
+    if not isinstance(state, dict) or not state:
         raise ValueError(f"{path} holds no weights: expected a run's best.pt or an exported file")
     if strange := [key for key, value in state.items() if not isinstance(key, str) or not isinstance(value, Tensor)]:
         raise ValueError(f"{path} holds more than weights ({strange[0]}, for one): expected a run's best.pt or an exported file")

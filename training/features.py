@@ -79,7 +79,7 @@ def main() -> None:
     if not (target / "axes.npz").exists():
         save_npz(target / "axes.npz", **find_axes(encoder, paths))
     axes = {name: torch.from_numpy(values).float() for name, values in read_npz(target / "axes.npz").items()}
-    for path in tqdm(paths[arguments.part.index :: arguments.part.count], desc="features"):
+    for path in tqdm(arguments.part.of(paths), desc="features"):
         if not (target / path.name).exists():
             maps = {
                 name: torch.einsum("chw,cd->dhw", values - axes[f"{name}_mean"][:, None, None], axes[f"{name}_axes"])

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
+
+Item = TypeVar("Item")
 
 
 class Part(NamedTuple):
@@ -11,6 +14,10 @@ class Part(NamedTuple):
 
     index: int
     count: int
+
+    def of(self, items: Sequence[Item]) -> Sequence[Item]:
+        """This share of them."""
+        return items[self.index :: self.count]
 
 
 def part(text: str) -> Part:

@@ -41,7 +41,7 @@ def main() -> None:
     numbers = range(FIRST_KEPT, FIRST_KEPT + KEPT_SCENES) if arguments.kept else range(arguments.scenes)
     if arguments.kept and arguments.part.index == 0:
         make_clips(arguments.data, photographs)
-    for number in tqdm(numbers[arguments.part.index :: arguments.part.count], desc="scenes"):
+    for number in tqdm(arguments.part.of(numbers), desc="scenes"):
         make_scene(number, arguments.data, photographs)
 
 

@@ -181,7 +181,7 @@ def main() -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     (arguments.data / "labels").mkdir(parents=True, exist_ok=True)
-    photos = read_photos(arguments.data)[arguments.part.index :: arguments.part.count]
+    photos = arguments.part.of(read_photos(arguments.data))
     teacher = Teacher(arguments.weights)
     for index in range(arguments.crops):
         for photo in tqdm(photos, desc=f"crop {index}"):

@@ -235,7 +235,7 @@ def test_an_ensemble_of_files_without_weights_is_refused(prepared, tmp_path, mon
 
 def test_all_parts_together_are_the_whole():
     shares = [parts.part(text) for text in ("0/3", "1/3", "2/3")]
-    assert sorted(number for share in shares for number in range(10)[share.index :: share.count]) == list(range(10))
+    assert sorted(number for share in shares for number in share.of(range(10))) == list(range(10))
 
 
 @pytest.mark.parametrize("text", ["2/2", "-1/2", "1", "0/0", "/", "a/b"])
@@ -471,6 +471,7 @@ def test_more_of_the_sky_counts_by_a_number_in_the_weights(tmp_path):
     [
         ({}, 0.0, "holds no weights"),
         ({"average": None}, 0.0, "holds no weights"),
+        ({"average": torch.zeros(2)}, 0.0, "holds no weights"),
         ([torch.zeros(2)], 0.0, "holds no weights"),
         ({"stem.weight": torch.zeros(2)}, 0.25, "tells no sky, to which 0.25 could be added"),
         ({"stem.weight": torch.zeros(2)}, float("nan"), "nan cannot be added to the sky's logit"),
