@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .data import CROP_LONG, CROP_SHORT, FEATURES, TEACHER_LONG, TEACHER_SHORT, read_npz, read_photos
+from .data import CROP_LONG, CROP_SHORT, FEATURES, SHARP_SHORT, TEACHER_LONG, TEACHER_SHORT, Photo, random_crop, read_npz, read_photos
 from .spoil import CLEAN, spoil
 
 RENDER_SHARE, PLAIN_RENDER_SHARE, FILM_SHARE = 0.25, 0.15, 0.4  # of a batch; of a plain one; of the pairs
@@ -42,6 +42,9 @@ class Batch:
         inside: (B, 1, H, W) bool, what is learned from: not frames, captions and what passes by.
         features16: (B, 64, H / 16, W / 16), the teacher's; all zero of a picture of which they are unknown.
         features32: (B, 64, H / 32, W / 32), likewise.
+        clean: (B, 3, H, W), the pictures before anything passed by or spoiled them.
+        photographs: Indices of those of which nothing is known but what networks say.
+        scaled: (B,) bool, whose disparity has the scale and shift that are to be learned.
         pairs: The first pictures have a second view each, further on by this number: another window, another noise or the next frame
             of a film.
     """
@@ -53,6 +56,9 @@ class Batch:
     features16: Tensor
     features32: Tensor
     inside: Tensor
+    clean: Tensor
+    photographs: Tensor
+    scaled: Tensor
     pairs: int = 0
 
 
@@ -60,8 +66,9 @@ class Batch:
 class Stack:
     """Crops of one kind and one orientation, as films of F frames (F = 1: stills).
 
-    rgb (N, F, h, w, 3) uint8, disparity (N, F, h, w) float16, normals (N, F, h, w, 3) int8 or None, sky (N, F, h, w) uint8 (0 no, 1 yes, 2
-    unknown). The teacher's features, of a grid over the whole crop: (N, F, C, rows, columns) float16, all zero where unknown, or None.
+    rgb (N, F, H, W, 3) uint8, as large as the maps or larger; disparity (N, F, h, w) float16, normals (N, F, h, w, 3) int8 or None, sky
+    (N, F, h, w) uint8 (0 no, 1 yes, 2 unknown). The teacher's features, of a grid over the whole crop: (N, F, C, rows, columns) float16,
+    all zero where unknown, or None.
     """
 
     rgb: Tensor
@@ -139,23 +146,38 @@ def resize(values: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(values, size=size, mode="bilinear", align_corners=False)
 
 
-def load_crops(data: Path, split: str, part: int, parts: int, photographs_only: bool = False, first_only: bool = False) -> Crops:
+def load_crops(
+    data: Path, split: str, part: int, parts: int, photographs_only: bool = False, first_only: bool = False, sharp: bool = False
+) -> Crops:
     """The labelled crops of a split, every `parts`-th of them.
+
+    Args:
+        data: The folder of all data.
+        split: Of the list of photographs.
+        part: Which of them, from 0.
+        parts: Of how many.
+        photographs_only: No renders, no films.
+        first_only: Of each photograph the largest crop alone.
+        sharp: The crops' pictures are cut again, larger than their labels, where the photograph is; mixed ones are left out.
 
     Raises:
         FileNotFoundError: There are none.
     """
-    ids = {photo.id for photo in read_photos(split=split)}
+    photos = {photo.id: photo for photo in read_photos(data if sharp else None, split)}
+    ids = photos.keys()
     labelled = [path for path in sorted((data / "labels").glob("*.npz")) if path.stem.split("_")[0] in ids]
     if first_only:
         labelled = [path for path in labelled if path.stem.endswith("_0")]
     rendered, filmed = ([] if photographs_only else sorted((data / folder).glob("*.npz")) for folder in ("renders", "films"))
     if not labelled and not rendered:
         raise FileNotFoundError(f"{data} has no labels or renders of the split {split!r}: run training.teacher or training.scenes first")
-    return Crops(*(_stacks(paths[part::parts], data) for paths in (labelled, rendered, filmed)))
+    if sharp:
+        labelled = [path for path in labelled if "mixed" not in path.stem]
+    kinds = ((labelled, photos if sharp else {}), (rendered, {}), (filmed, {}))
+    return Crops(*(_stacks(paths[part::parts], data, sharper) for paths, sharper in kinds))
 
 
-def _stacks(paths: list[Path], data: Path) -> Kind:
+def _stacks(paths: list[Path], data: Path, sharper: Mapping[str, Photo]) -> Kind:
     kept: tuple[list[dict[str, np.ndarray]], list[dict[str, np.ndarray]]] = ([], [])
     for path in paths:
         maps = read_npz(path)
@@ -175,6 +197,9 @@ def _stacks(paths: list[Path], data: Path) -> Kind:
         if (data / "ensemble").exists() and photograph:
             maps |= _mixed_labels(maps["disparity"], data / "ensemble" / path.name)
             maps["normals"] = maps["normals"] * (maps["sky"] != 1).astype(np.int8)[..., None]
+        if sharper:
+            name, index = path.stem.split("_")
+            maps["rgb"] = random_crop(sharper[name].read(data), name, int(index), SHARP_SHORT)
         kept[portrait].append(maps)
     return _stack(kept[0]), _stack(kept[1])
 
@@ -239,11 +264,15 @@ def sample_batch(crops: Crops, size: int, short: int, long: int, random: torch.G
     single = [(photographs, rest - min(rest, rendered)), (renders, min(rest, rendered))]
     parts = [first for first, _ in drawn] + [second for _, second in drawn]
     parts += [_windows(stack, *_places(stack, count, target, random), target) for stack, count in single if stack and count]
-    pictures, *maps = (torch.cat(maps) for maps in zip(*parts, strict=True))
+    clean, *maps = (torch.cat(maps) for maps in zip(*parts, strict=True))
+    drawn_from = 2 * ([both] * (pairs - filmed) + [films] * filmed) + [stack for stack, count in single for _ in range(count)]
     passed = int((torch.rand(pairs - filmed, generator=random) < (PLAIN_PASSED if plain else PASSED)).sum())
-    pictures, clear = _pass_by(pictures, photographs, passed, pairs, target, random)
+    pictures, clear = _pass_by(clean, photographs, passed, pairs, target, random)
     pictures, inside = spoil(pictures, random, pairs, PLAIN_CLEAN if plain else CLEAN)
-    return Batch(pictures.contiguous(memory_format=torch.channels_last), *maps, inside & clear, pairs)
+    photographed = torch.tensor([index for index, stack in enumerate(drawn_from) if stack is photographs], dtype=torch.long)
+    scaled = torch.zeros(size, dtype=torch.bool).to(clean.device)
+    pictures = pictures.contiguous(memory_format=torch.channels_last)
+    return Batch(pictures, *maps, inside & clear, clean, photographed.to(clean.device), scaled, pairs)
 
 
 def _pass_by(

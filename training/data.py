@@ -31,6 +31,7 @@ from tqdm import tqdm
 LIST = Path(__file__).parent / "photos.tsv"
 SHORT_SIDE = 320
 CROP_SHORT, CROP_LONG = 240, 320
+SHARP_SHORT = 288  # the short side of crops where no label of that size is needed
 TEACHER_SHORT, TEACHER_LONG = 256, 352  # crops as the teacher sees them at its largest
 FEATURES = {"features16": (16, 64), "features32": (32, 64)}  # of the teacher, see `features`: cells of how many pixels, channels
 
@@ -91,14 +92,15 @@ def seeded(*key: object) -> np.random.Generator:
     return np.random.default_rng(list(hashlib.sha256(repr(key).encode()).digest()))
 
 
-def random_crop(picture: np.ndarray, photo_id: str, index: int) -> np.ndarray:
-    """Crop number `index` of a photograph: 240x320 or 320x240 (height x width) as the photograph lies.
+def random_crop(picture: np.ndarray, photo_id: str, index: int, short: int = CROP_SHORT) -> np.ndarray:
+    """Crop number `index` of a photograph: 240x320 or 320x240 (height x width) as the photograph lies, or with another short side.
 
     Number 0 is the largest in the middle; the others have 60-100 % of its size and an aspect up to 15 % wider or narrower.
     """
     random = seeded(photo_id, index)
     height, width = picture.shape[:2]
-    out_height, out_width = (CROP_SHORT, CROP_LONG) if (width, random.random()) > (height, 0.5) else (CROP_LONG, CROP_SHORT)
+    long = short * CROP_LONG // CROP_SHORT
+    out_height, out_width = (short, long) if (width, random.random()) > (height, 0.5) else (long, short)
     aspect = out_width / out_height * (random.uniform(0.87, 1.15) if index else 1)
     scale = random.uniform(0.6, 1) if index else 1
     crop_width = min(width, height * aspect) * scale

@@ -9,7 +9,6 @@ best.pt. What is there already is not made again. Optional: where it is, trainin
 from __future__ import annotations
 
 import argparse
-import itertools
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,7 +34,7 @@ BATCH = 16
 
 @torch.inference_mode()
 def mean_answers(networks: list[TinyAnnotator], pictures: Tensor) -> tuple[Tensor, Tensor]:
-    """What several networks say of pictures and of their mirror images, on average.
+    """What several networks say of pictures, on average.
 
     Args:
         networks: At least one.
@@ -45,16 +44,13 @@ def mean_answers(networks: list[TinyAnnotator], pictures: Tensor) -> tuple[Tenso
         Disparity (B, H, W), median 0 and mean absolute deviation 1; normals (B, H, W, 3) in OpenGL axes, of unit length.
     """
     disparities, normals = [], []
-    size = networks[0].network_size(*pictures.shape[2:], networks[0].spec.default_size)
-    small = resize_picture(pictures, *size)
-    for network, mirrored in itertools.product(networks, (False, True)):
-        with torch.autocast("cpu", torch.bfloat16):
-            estimate = network.predict(small.flip(3) if mirrored else small)
+    for network in networks:
+        small = resize_picture(pictures, *network.network_size(*pictures.shape[2:], network.spec.default_size))
+        with torch.autocast(pictures.device.type, torch.bfloat16):
+            estimate = network.predict(small)
         assert estimate.depth is not None
         assert estimate.normals is not None
         maps = torch.cat((estimate.depth, estimate.normals), 1).float()
-        if mirrored:
-            maps = maps.flip(3) * torch.tensor([1.0, -1, 1, 1]).view(4, 1, 1)
         maps = _enlarged(maps, small, pictures)
         disparities.append(normalise(maps[:, :1]))
         normals.append(maps[:, 1:])
@@ -102,7 +98,7 @@ def main() -> None:
         if not path.is_file():
             parser.error(f"{path} is no file: --models are exported files or a run's best.pt")
     try:
-        networks = [load_tiny(path) for path in arguments.models]
+        networks = [load_tiny(path, mirrored=True) for path in arguments.models]
     except ValueError as error:
         parser.error(f"--models: {error}")
     target = arguments.data / "ensemble"

@@ -1,6 +1,6 @@
 """Prints the table of figures: networks beside a vertical ramp, FastDepth, partial MiDaS and the teacher.
 
-    python -m training.evaluate --data DIR --weights DIR [--scenes DIR] [--model FILE ...] [--size 224] [--pictures DIR]
+    python -m training.evaluate --data DIR --weights DIR [--scenes DIR] [--model FILE ...] [--size 224] [--once] [--pictures DIR]
 
 FILE is an exported .safetensors or a run's best.pt; the one that ships comes first. Needs scikit-image for its stereo photograph.
 No picture of this table is used in training. What the columns mean is in docs/tiny.md; the last are in `judged.py`.
@@ -26,7 +26,7 @@ from torch import Tensor
 from depth_normal.annotators.registry import BUNDLED_MODEL, MODELS
 from depth_normal.annotators.tiny import TinyAnnotator
 from depth_normal.geometry.normals import disparity_to_normals
-from depth_normal.utils import as_batch, round_to_multiple
+from depth_normal.utils import round_to_multiple
 
 from . import judged
 from .data import read_photos
@@ -39,11 +39,20 @@ Estimator = Callable[[np.ndarray], np.ndarray]
 logger = logging.getLogger(__name__)
 
 
-def load_tiny(path: Path, size: int | None = None) -> TinyAnnotator:
-    """The network of an exported file or of a run's best.pt; its input's short side is `size`, None = the shipped one's."""
+def load_tiny(path: Path, size: int | None = None, mirrored: bool | None = None) -> TinyAnnotator:
+    """The network of an exported file or of a run's best.pt.
+
+    Args:
+        path: The file.
+        size: Short side of what it sees; None = the shipped one's.
+        mirrored: Whether it sees mirror images too; None = as in use: if it is of the second version.
+    """
     spec = MODELS[BUNDLED_MODEL]
     spec = replace(spec, default_size=size or spec.default_size)
-    return TinyAnnotator.build(spec, {"network": read_state(path)}, torch.float32)
+    tiny = TinyAnnotator.build(spec, {"network": read_state(path)}, torch.float32)
+    if mirrored is not None:
+        tiny.network.mirrored = mirrored
+    return tiny
 
 
 def run_tiny(tiny: TinyAnnotator, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -130,9 +139,9 @@ def geometric_normals(disparity: np.ndarray) -> np.ndarray:
 
 
 def times(tinies: dict[str, TinyAnnotator], teacher: Teacher, picture: np.ndarray) -> str:
-    """Milliseconds of one picture on one thread, of each network and of a forward of partial MiDaS at 256, taken in turns."""
-    pictures, pixels = as_batch(picture), torch.rand(1, 3, *midas_size(picture))
-    works: dict[str, Callable[[], object]] = {name: partial(tiny.estimate, pictures) for name, tiny in tinies.items()}
+    """Milliseconds from a picture to maps of its size on one thread, and of a forward of partial MiDaS at 256, taken in turns."""
+    pixels = torch.rand(1, 3, *midas_size(picture))
+    works: dict[str, Callable[[], object]] = {name: partial(estimate_of, tiny, picture) for name, tiny in tinies.items()}
     works["MiDaS"] = lambda: teacher.midas(pixels)
     taken: dict[str, list[float]] = {name: [] for name in works}
     with torch.inference_mode():
@@ -175,6 +184,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--scenes", type=Path, help="folder of .npz with rgb, depth, normal, mask")
     parser.add_argument("--model", type=Path, nargs="*", default=[], help="beside the one that ships")
     parser.add_argument("--size", type=int, help="short side of the network's input; the shipped one's unless told")
+    parser.add_argument("--once", action="store_true", help="without mirror images, as the first four weights were used")
     parser.add_argument("--pictures", type=Path, help="write what the last network gives to this folder")
     return parser.parse_args()
 
@@ -185,8 +195,9 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     torch.set_num_threads(1)
     teacher = Teacher(arguments.weights)
-    tinies = {"tiny": load_tiny(SHIPPED, arguments.size)}
-    tinies |= {f"{path.parent.name}/{path.name}": load_tiny(path, arguments.size) for path in arguments.model}
+    load = partial(load_tiny, size=arguments.size, mirrored=False if arguments.once else None)
+    tinies = {"tiny": load(SHIPPED)}
+    tinies |= {f"{path.parent.name}/{path.name}": load(path) for path in arguments.model}
     estimators: dict[str, Estimator] = {
         "ramp": ramp,
         "FastDepth": lambda picture: at_size_of(picture, teacher.fastdepth_disparity(picture)),

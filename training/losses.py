@@ -93,6 +93,7 @@ def training_loss(
     where it is known.
     """
     target = normalised_target(batch.disparity, batch.inside, batch.pairs)
+    target = torch.where(batch.scaled[:, None, None, None], batch.disparity.clamp(FARTHEST, NEAREST), target)
     prediction, inside = output[:, :1], batch.inside
     parts = {
         "l1": mean_inside((prediction - target).abs(), inside),

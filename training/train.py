@@ -18,9 +18,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +33,17 @@ from tqdm import tqdm
 
 from depth_normal.annotators.networks.configs import TINY_2
 from depth_normal.annotators.networks.tiny import TinyNetwork, grown
+from depth_normal.annotators.tiny import TinyAnnotator
+from depth_normal.geometry.conventions import unit_normals
+from depth_normal.utils import resize_map, resize_picture
 
-from .batches import Crops, load_crops, sample_batch
+from .batches import Batch, Crops, load_crops, sample_batch
 from .data import CROP_SHORT, FEATURES
+from .evaluate import load_tiny
 from .export import read_state
 from .losses import PLAIN_STEADY_WEIGHT, STEADY_WEIGHT, correlation, normalised_target, training_loss
 
-SIZES_OF_USE = ((224, 288), (224, 288), (224, 320), (224, 224), (192, 256))
+SIZES_OF_USE = ((224, 288), (224, 288), (224, 320), (224, 224), (256, 352))
 # (progress up to which, (short, long) sides that are drawn from): small pictures are quick, the last third is at the sizes of use
 CURRICULUM = (
     (0.4, ((96, 128), (96, 160))),
@@ -76,6 +80,7 @@ class Options:
     device: str = "cpu"
     only_sky: bool = False
     plain: bool = False
+    teach: tuple[tuple[Path, int], ...] = ()
 
 
 class Student(nn.Module):
@@ -122,6 +127,7 @@ class Run:
         ]
         self.optimiser = torch.optim.AdamW(groups, lr=options.peak_rate, fused=True)
         self.followed = floating(self.network), floating(self.average)
+        self.teachers = load_teachers(options.teach, self.device)
         self.step, self.seconds, self.best = 0, 0.0, -1.0
         if (path := options.run / "checkpoint.pt").exists():
             self.load(torch.load(path, weights_only=True, map_location=self.device))
@@ -145,8 +151,9 @@ class Run:
         curriculum = CURRICULUM if self.options.begin is None else WARM_CURRICULUM
         sizes = next((sizes for until, sizes in curriculum if self.progress < until), curriculum[-1][1])
         short, long = sizes[int(torch.randint(len(sizes), (), generator=shared))]
-        count = PICTURES[self.device.type] * LARGEST_PICTURE // (short * long)
-        batch = sample_batch(small if 2 * short <= CROP_SHORT else crops, count, short, long, random, self.options.plain)
+        count = max(1, PICTURES[self.device.type] * LARGEST_PICTURE // (short * long))
+        drawn_from = small if 2 * short <= CROP_SHORT else crops
+        batch = taught(sample_batch(drawn_from, count, short, long, random, self.options.plain), self.teachers)
         # on a CPU, written-out attention is learned through four times as fast over so few tokens
         attention = sdpa_kernel([SDPBackend.MATH]) if self.device.type == "cpu" else nullcontext()
         with attention:
@@ -200,6 +207,37 @@ class Run:
         self.student.tell.load_state_dict(state["tell"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+
+
+def load_teachers(files: Iterable[tuple[Path, int]], device: torch.device) -> list[TinyAnnotator]:
+    """Networks that answer by pictures and their mirror images, of any version."""
+    teachers = [load_tiny(path, size, mirrored=True) for path, size in files]
+    for teacher in teachers:
+        teacher.network.to(device)
+    return teachers
+
+
+@torch.no_grad()
+def taught(batch: Batch, teachers: list[TinyAnnotator]) -> Batch:
+    """The batch with what the teachers say, on average, of its photographs before anything happened to them."""
+    if not teachers or not len(batch.photographs):
+        return batch
+    asked, disparities, directions = batch.clean[batch.photographs], [], []
+    for teacher in teachers:
+        seen = resize_picture(asked, *teacher.network_size(*asked.shape[2:], teacher.spec.default_size))
+        with torch.autocast(asked.device.type, torch.bfloat16):
+            maps = resize_map(teacher.network(seen)[:, :SKY].float(), *asked.shape[2:])
+        disparities.append(maps[:, :1])
+        if teacher.network.fine is not None:  # the first version's normals are far behind
+            directions.append(unit_normals(maps[:, 1:]))
+    no_sky = batch.sky[batch.photographs] <= 0
+    normals = unit_normals(torch.stack(directions).sum(0)) * no_sky if directions else torch.zeros_like(asked)
+    return replace(
+        batch,
+        disparity=batch.disparity.index_copy(0, batch.photographs, torch.stack(disparities).mean(0)),
+        normals=batch.normals.index_copy(0, batch.photographs, normals),
+        scaled=batch.scaled.index_fill(0, batch.photographs, True),
+    )
 
 
 def keep_statistics(network: nn.Module, known: Collection[str]) -> None:
@@ -269,7 +307,7 @@ def work(rank: int, options: Options) -> None:
     if options.processes > 1:
         dist.init_process_group("gloo", init_method=f"file://{options.run.resolve()}/rendezvous", rank=rank, world_size=options.processes)
     run = Run(options, rank)
-    crops = load_crops(options.data, "train", rank, options.processes).to(run.device)
+    crops = load_crops(options.data, "train", rank, options.processes, sharp=bool(options.teach)).to(run.device)
     logger.info("process %d learns from %d crops of photographs, %d renders and %d films", rank, *crops.counts())
     _, shown = shared_clock(0.0, options.only_sky and crops.show_sky(), options.processes)
     if options.only_sky and not shown:
@@ -316,6 +354,14 @@ def report(folder: Path, **figures: object) -> None:
         file.write(json.dumps(figures) + "\n")
 
 
+def teaching(value: str) -> tuple[Path, int]:
+    """FILE@SIZE of the command line."""
+    name, _, size = value.rpartition("@")
+    if not size.isdecimal() or not Path(name).is_file():
+        raise argparse.ArgumentTypeError(f"{value!r} is not FILE@SIZE with a file that is there, such as annotators/tiny.safetensors@224")
+    return Path(name), int(size)
+
+
 def parse() -> Options:
     """The options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -331,6 +377,9 @@ def parse() -> Options:
     parser.add_argument("--only-sky", action="store_true", help="what reads the sky off the features; all else stays as --begin has it")
     plain = f"most pictures as they were taken, fewer renders; steadiness weighs {PLAIN_STEADY_WEIGHT:g} instead of {STEADY_WEIGHT:g}"
     parser.add_argument("--plain", action="store_true", help=plain)
+    teach = "photographs' labels are what these say of the very windows that are learned from, mirrored too, instead of what was kept"
+    files = "exported files or best.pt of earlier runs, each with the short side of what it sees"
+    parser.add_argument("--teach", type=teaching, nargs="+", default=(), metavar="FILE@SIZE", help=f"{teach}: {files}")
     parser.add_argument("--device", choices=PICTURES, default="cpu", help="cuda: one process, mixed precision")
     arguments = parser.parse_args()
     if arguments.device == "cuda":

@@ -3,6 +3,7 @@
 import argparse
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -81,7 +82,9 @@ def test_a_right_answer_costs_nothing_and_a_wrong_one_does():
     normals[:, 2] = 1
     everywhere = torch.ones_like(disparity, dtype=torch.bool)
     told = {"features16": torch.rand(2, 64, 2, 2), "features32": torch.rand(2, 64, 1, 1)}
-    batch = batches.Batch(torch.zeros(2, 3, 32, 32), disparity, normals, torch.zeros_like(disparity), **told, inside=everywhere)
+    pictures, nobody = torch.zeros(2, 3, 32, 32), torch.zeros(2, dtype=torch.bool)
+    maps = {"disparity": disparity, "normals": normals, "sky": torch.zeros_like(disparity), "inside": everywhere, **told}
+    batch = batches.Batch(pictures, **maps, clean=pictures, photographs=torch.zeros(0, dtype=torch.long), scaled=nobody)
     right = torch.cat((losses.normalised_target(disparity), 5 * normals, torch.full_like(disparity, -20)), 1)
     assert losses.training_loss(right, batch, told)[0] < 1e-4
     wrong = {name: values + 1 for name, values in told.items()}
@@ -94,6 +97,14 @@ def test_a_right_answer_costs_nothing_and_a_wrong_one_does():
     assert figures["sky"] == pytest.approx(20 * losses.SKY_WEIGHT, abs=1e-3)
     assert losses.training_loss(right, replace(batch, normals=0 * normals))[1]["normal"] == 0
     assert losses.training_loss(-right, replace(batch, sky=-torch.ones_like(disparity)))[1]["sky"] == 0
+
+
+def test_disparity_that_has_its_scale_keeps_it(prepared):
+    batch = batches.sample_batch(batches.load_crops(prepared, "train", 0, 1), 4, 96, 128, torch.Generator().manual_seed(3), plain=True)
+    third = torch.cat((batch.disparity / 3, torch.zeros(4, 4, 96, 128)), 1)
+    scaled = replace(batch, disparity=batch.disparity / 3, scaled=torch.ones(4, dtype=torch.bool))
+    assert losses.training_loss(third, scaled)[1]["l1"] == 0
+    assert losses.training_loss(third, batch)[1]["l1"] > 0.3
 
 
 def test_a_ramp_gradient_is_measured_at_every_scale():
@@ -245,7 +256,9 @@ def test_what_is_no_part_is_refused(text):
 
 
 def test_the_ensemble_says_of_a_mirror_image_the_mirror_image():
-    networks = [evaluate.load_tiny(export.SHIPPED)]
+    networks = [evaluate.load_tiny(export.SHIPPED, mirrored=True)]
+    for value in networks[0].network.fine.last.parameters():  # what is finer than half the pictures' size is said of the picture alone
+        value.detach().zero_()
     pictures = torch.rand(2, 3, 240, 320, generator=torch.Generator().manual_seed(0))
     pictures[:, :, :, 160:] *= 0.3
     disparity, normals = ensemble.mean_answers(networks, pictures)
@@ -255,6 +268,66 @@ def test_the_ensemble_says_of_a_mirror_image_the_mirror_image():
     other, turned = ensemble.mean_answers(networks, pictures.flip(3))
     torch.testing.assert_close(other.flip(2), disparity, atol=0.02, rtol=0)
     torch.testing.assert_close(turned.flip(2) * torch.tensor([-1.0, 1, 1]), normals, atol=0.02, rtol=0)
+
+
+def test_teachers_say_of_a_mirror_image_the_mirror_image(prepared, tmp_path):
+    """Of photographs alone, as they were before anything was set before them; renders keep their truth."""
+    later = ("fine.", "attention.2.", "attention.3.")  # what only the second version has
+    first = {name: value for name, value in export.read_state(export.SHIPPED).items() if not name.startswith(later)}
+    export.save_file(first, tmp_path / "first.safetensors")
+    teachers = train.load_teachers(((export.SHIPPED, 96), (tmp_path / "first.safetensors", 64)), torch.device("cpu"))
+    for value in teachers[0].network.fine.last.parameters():  # what is finer than half the pictures' size is said of the picture alone
+        value.detach().zero_()
+    batch = batches.sample_batch(batches.load_crops(prepared, "train", 0, 1), 16, 96, 128, torch.Generator().manual_seed(3))
+    photographs, rest = batch.photographs.tolist(), sorted(set(range(16)) - set(batch.photographs.tolist()))
+    assert len(photographs) in (11, 12) and rest, "four pairs and three or four of a render"
+    batch.sky[photographs[0]] = 1
+    said, mirrored = (train.taught(replace(batch, clean=clean), teachers) for clean in (batch.clean, batch.clean.flip(3)))
+    assert said.scaled.nonzero().flatten().tolist() == photographs
+    for values, other, sign in ((said.disparity, mirrored.disparity, 1), (said.normals, mirrored.normals, torch.tensor([-1.0, 1, 1]))):
+        turned = other[photographs].flip(3) * torch.as_tensor(sign).view(-1, 1, 1)
+        torch.testing.assert_close(turned[1:], values[photographs][1:], atol=0.02, rtol=0)
+    torch.testing.assert_close(said.normals[photographs[1:]].norm(dim=1), torch.ones(len(photographs) - 1, 96, 128))
+    assert not said.normals[photographs[0]].any(), "all sky"
+    for name in ("disparity", "normals"):
+        assert torch.equal(getattr(said, name)[rest], getattr(batch, name)[rest])
+        assert not torch.equal(getattr(said, name)[photographs], getattr(batch, name)[photographs])
+    assert train.taught(batch, []) is batch
+
+
+def test_sharp_crops_show_the_place_of_their_labels(tmp_path):
+    """Only where the photograph is, and not of mixed ones, whose larger picture nobody made."""
+    photos = data.read_photos(split="train")[:2]
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "labels").mkdir()
+    rows, columns = np.indices((320, 500)) / np.array([[[320]], [[500]]])
+    picture = (255 * np.stack((rows, columns, rows * columns), -1)).astype(np.uint8)
+    cv2.imwrite(str(photos[0].path(tmp_path)), picture[..., ::-1])
+    maps = {"rgb": data.random_crop(picture, photos[0].id, 1), "disparity": np.zeros((240, 320), np.float16)}
+    for name in (f"{photos[0].id}_1", f"{photos[0].id}_mixed0", f"{photos[1].id}_0"):
+        data.save_npz(tmp_path / "labels" / f"{name}.npz", **maps)
+    plain, sharp = (batches.load_crops(tmp_path, "train", 0, 1, sharp=larger).photographs[0] for larger in (False, True))
+    assert plain.rgb.shape == (3, 1, 240, 320, 3) and sharp.rgb.shape == (1, 1, 288, 384, 3)
+    assert sharp.disparity.shape == (1, 1, 240, 320)
+    smaller = cv2.resize(sharp.rgb[0, 0].numpy(), (320, 240), interpolation=cv2.INTER_AREA)
+    assert np.abs(smaller.astype(int) - maps["rgb"]).max() <= 6
+
+
+@pytest.mark.parametrize("text", ["tiny.safetensors", "none.safetensors@224", "@224", f"{export.SHIPPED}@large", f"{export.SHIPPED}@-1"])
+def test_what_cannot_teach_is_refused(text):
+    with pytest.raises(argparse.ArgumentTypeError, match=r"is not FILE@SIZE with a file that is there"):
+        train.teaching(text)
+
+
+def test_a_network_learns_from_itself(prepared, tmp_path, monkeypatch, one_thread):
+    monkeypatch.setitem(train.PICTURES, "cpu", 2)
+    monkeypatch.setattr(train, "WARM_CURRICULUM", ((1.0, ((96, 128),)),))
+    told = replace(options(prepared, tmp_path / "run", 2), begin=export.SHIPPED, teach=((export.SHIPPED, 96),), peak_rate=1e-5)
+    run = train.Run(told, 0)
+    crops = batches.load_crops(prepared, "train", 0, 1)
+    figures = run.train_step(crops, crops)
+    alone = train.Run(replace(told, teach=(), run=tmp_path / "other"), 0).train_step(crops, crops)
+    assert figures["l1"] < 0.5 * alone["l1"], "of noise it knows what it says itself, not what its label says"
 
 
 def test_most_pictures_of_plain_batches_are_as_they_were_taken(tmp_path):
