@@ -20,7 +20,7 @@ from .networks.tiny import TinyNetwork, config_of, folded, untrained_counters
 
 LONGEST_ASPECT = 4.0
 LARGEST_SIZE = 256
-ENLARGED = 2
+ENLARGED, MOST_ENLARGED = 2, 3
 GUIDE_RADIUS, GUIDE_EPSILON = 2, 0.01
 # The old formula for normal maps is made for the slopes of MiDaS v2.1 small at 512. This factor gives the network's disparity the same mean
 # deviation; training/evaluate.py prints both.
@@ -51,6 +51,7 @@ class TinyAnnotator(Annotator):
         fill(network, {**untrained_counters(network), **states["network"]}, f"not a checkpoint of {spec.id}")
         if not network.last.weight.is_meta:  # as of `check_network`; there torch would import sympy for it
             network = folded(network.eval().float())
+        network.mirrored = network.fine is not None
         network.to(dtype=dtype).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stubs forget it
         return cls(spec, network)
 
@@ -65,17 +66,18 @@ class TinyAnnotator(Annotator):
         return round_to_multiple(height * scale, self.spec.multiple_of), round_to_multiple(width * scale, self.spec.multiple_of)
 
     def run(self, images: Tensor, size: int | None) -> Estimate:
-        """See `Annotator.run`. The estimate has twice the size of the network's input; its edges are the picture's."""
+        """See `Annotator.run`. The estimate has the pictures' size, if that is at most `MOST_ENLARGED` times the network's input's."""
         height, width = self.checked_network_size(images.shape[-2], images.shape[-1], size)
         pixels = resize_picture(images, height, width)
-        brightness = resize_picture(_brightness(images), ENLARGED * height, ENLARGED * width)
+        shown = _shown(*images.shape[-2:], height, width)
+        brightness = resize_picture(_brightness(images), *shown)
         depth, *smooth = self.outputs(self.given(pixels))
         if len(smooth) == 1:
             maps = guided_upsample(torch.cat((depth, *smooth), 1), brightness, GUIDE_RADIUS, GUIDE_EPSILON)
             return _read(maps[:, :1], unit_normals(maps[:, 1:], spent=True))
         normals, sky = smooth
         sharp = guided_detail(depth, brightness, GUIDE_RADIUS, GUIDE_EPSILON)
-        enlarged = unit_normals(enlarge_map(normals, ENLARGED * height, ENLARGED * width), spent=True)
+        enlarged = unit_normals(enlarge_map(normals, *shown), spent=True)
         return _read(sharp, enlarged, _sky_at_edges(sky, brightness))
 
     def predict(self, pixels: Tensor) -> Estimate:
@@ -95,6 +97,14 @@ class TinyAnnotator(Annotator):
         if self.network.fine is not None:
             told["sky"] = "share of sky, 0 to 1"
         return self._graph(told, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+def _shown(height: int, width: int, net_height: int, net_width: int) -> tuple[int, int]:
+    """The size of the estimate of a picture: its own, so that nothing is resized twice; of far larger ones twice the network's."""
+    sides = ((height, net_height), (width, net_width))
+    if all(side <= MOST_ENLARGED * seen for side, seen in sides):
+        return max(height, net_height), max(width, net_width)
+    return ENLARGED * net_height, ENLARGED * net_width
 
 
 def _read(disparity: Tensor, normals: Tensor, sky: Tensor | None = None) -> Estimate:
@@ -134,10 +144,16 @@ def _brightness(images: Tensor) -> Tensor:
 
 
 def with_far_sky(disparity: Tensor, clear: Tensor) -> Tensor:
-    """Disparity whose sky is one value, as far as anything gets; of pictures that are all sky or without it, as it is."""
+    """Disparity whose sky is one value, as far as anything gets; of pictures that are all sky or without it, as it is.
+
+    That value is the mean of what is said of the sky, if no more than the farthest hundredth of the rest is farther.
+    """
     values, counts = (each[..., _SAMPLED // 2 :: _SAMPLED, _SAMPLED // 2 :: _SAMPLED].flatten(1) for each in (disparity, clear))
     farthest_first = torch.where(counts, values, torch.inf).sort(1).values
     far = farthest_first.gather(1, (counts.sum(1, keepdim=True) * _FARTHEST).long())[:, :, None, None]
     clear = clear | ~torch.isfinite(far)
+    # what the network says of the sky, over which the few farthest pixels of the land waver
+    said = torch.where(counts, 0, values).sum(1) / counts.logical_not().sum(1)
+    far = far.minimum(said.nan_to_num(torch.inf)[:, None, None, None])
     floor = torch.where(_count(clear) < clear[0].numel(), far, -torch.inf)
     return torch.where(clear, disparity, far).maximum(floor)

@@ -20,6 +20,10 @@ POSITIONS = 5
 class TinyNetwork(nn.Module):
     """A residual encoder that knows where it looks, two transformer blocks at its end, and a top-down decoder.
 
+    Attributes:
+        mirrored: Whether its maps, but for what is finer than half the size of the pictures, are the mean of those of the pictures and
+            of their mirror images; not while it is trained.
+
     Convention:
         Input (B, 3, H, W): RGB in [0, 1], H and W multiples of 32. Output float32, (B, 4, H / 2, W / 2) of the first version: disparity,
         large = near, of unknown scale and shift (trained to median 0 and mean absolute deviation 1); then normals in OpenGL axes, not
@@ -41,10 +45,15 @@ class TinyNetwork(nn.Module):
         self.blend = _conv(config.head, config.head)
         self.last = nn.Conv2d(config.head, 4, 3, padding=1)
         self.fine = _Fine(config.head, config.fine) if config.fine else None
+        self.mirrored = False
 
     def forward(self, pictures: Tensor) -> Tensor:
         """See the class."""
-        return self.decode(pictures, self.encode(pictures))
+        if not self.mirrored:
+            return self.decode(pictures, self.encode(pictures))
+        finest = self._finest(self.encode(torch.cat((pictures, pictures.flip(3)))))
+        maps, turned = self._maps(finest).unflatten(0, (2, -1)).unbind()
+        return self._finer(pictures, finest.unflatten(0, (2, -1))[0], (maps + _mirrored(turned)) / 2)
 
     def encode(self, pictures: Tensor) -> list[Tensor]:
         """Features at 1/2, 1/4, 1/8, 1/16 and 1/32."""
@@ -62,9 +71,15 @@ class TinyNetwork(nn.Module):
     def decode(self, pictures: Tensor, features: list[Tensor]) -> Tensor:
         """The maps of the features of the pictures."""
         finest = self._finest(features)
-        if self.fine is None:
-            return _exactly(finest, self.last)
-        return self.fine(pictures, finest, _exactly(finest, self.last, self.fine.sky))
+        return self._finer(pictures, finest, self._maps(finest))
+
+    def _maps(self, finest: Tensor) -> Tensor:
+        """The maps at half the size of the pictures."""
+        return _exactly(finest, self.last) if self.fine is None else _exactly(finest, self.last, self.fine.sky)
+
+    def _finer(self, pictures: Tensor, finest: Tensor, maps: Tensor) -> Tensor:
+        """The maps at the size of the pictures; of the first version as they are."""
+        return maps if self.fine is None else self.fine(pictures, finest, maps)
 
     def _finest(self, features: list[Tensor]) -> Tensor:
         """What the output is made of, at half the size of the pictures."""
@@ -97,6 +112,12 @@ class _Fine(nn.Module):
         path = _sum_relu(self.look(_normalised(pictures)), _twice(self.merge(features)))
         # channel by channel, as they are wanted: of five side by side, torch enlarges none faster
         return _twice(maps.contiguous()).add_(_exactly(self.blend(path), self.last))
+
+
+def _mirrored(maps: Tensor) -> Tensor:
+    """The maps (B, C, H, W) of mirror images for the pictures themselves: what looked right looks left."""
+    disparity, right, rest = maps.flip(3).split((1, 1, maps.shape[1] - 2), 1)
+    return torch.cat((disparity, -right, rest), 1)
 
 
 def _exactly(values: Tensor, *layers: nn.Conv2d) -> Tensor:

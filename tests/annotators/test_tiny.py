@@ -41,11 +41,16 @@ def test_it_is_not_run_larger_than_it_was_trained():
     assert annotator().network_size(480, 640, 512) == annotator().network_size(480, 640, 256) == (256, 352)
 
 
-def test_the_estimate_has_twice_the_size_of_the_networks_input():
+@pytest.mark.parametrize(
+    ("picture", "estimated"),
+    [((50, 70), (64, 96)), ((64, 90), (64, 96)), ((100, 140), (100, 140)), ((192, 280), (192, 280)), ((193, 280), (128, 192))],
+)
+def test_the_estimate_has_the_size_of_the_picture_where_the_network_sees_enough_of_it(picture, estimated):
+    """It sees 64x96 of each: smaller pictures give that, those above three times of it twice as much."""
     with torch.inference_mode():
-        estimate = annotator().estimate(torch.rand(2, 3, 50, 70), 64)
+        estimate = annotator().estimate(torch.rand(2, 3, *picture), 64)
     assert estimate.depth is not None
-    assert estimate.depth.shape == (2, 1, 128, 192)
+    assert estimate.depth.shape == (2, 1, *estimated)
 
 
 def test_a_very_long_picture_does_not_make_the_input_huge():
@@ -118,6 +123,7 @@ def test_folded_normalisations_change_no_map():
         SPEC, {"network": {key: value for key, value in plain.state_dict().items() if not key.endswith(COUNTER)}}, torch.float32
     )
     assert not any(isinstance(each, torch.nn.BatchNorm2d) for each in built.network.modules())
+    plain.mirrored = built.network.mirrored
     with torch.inference_mode():
         expected, found = plain.eval()(picture), built.network(picture)
     torch.testing.assert_close(found, expected, atol=1e-5 * expected.abs().max().item(), rtol=0)
@@ -157,7 +163,7 @@ def test_weights_of_the_second_version_bring_a_mask(bias, clear):
         estimate = tiny.estimate(torch.rand(2, 3, 50, 70), 64)
     assert estimate.depth is not None
     assert estimate.mask is not None
-    assert estimate.depth.shape == estimate.mask.shape == (2, 1, 128, 192)
+    assert estimate.depth.shape == estimate.mask.shape == (2, 1, 64, 96)
     assert torch.isfinite(estimate.depth).all()
     assert bool(estimate.mask.all()) is clear
     assert bool(estimate.mask.any()) is clear

@@ -1,5 +1,7 @@
+import pytest
 import torch
 
+from depth_normal.annotators.networks.configs import TINY, TINY_2
 from depth_normal.annotators.networks.tiny import TinyNetwork, _positions
 
 
@@ -30,3 +32,21 @@ def test_a_plain_picture_still_has_an_up_and_a_down():
     with torch.inference_mode():
         output = network(torch.full((1, 3, 64, 64), 0.5))[0, 0]
     assert (output[4:28].mean(1) - output[4:28].mean()).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("config", [TINY, TINY_2])
+def test_a_mirrored_network_gives_the_mean_and_of_a_mirror_image_the_mirror_image(config):
+    """The second version adds what is finer by the picture as it is; before training that is nothing."""
+    torch.manual_seed(0)
+    network = TinyNetwork(config).eval()
+    if network.fine is not None:
+        torch.nn.init.normal_(network.fine.sky.weight)
+    pictures = torch.rand(2, 3, 64, 96)
+    signs = torch.tensor([1.0, -1, 1, 1, 1])[: 4 if config is TINY else 5].view(-1, 1, 1)
+    with torch.inference_mode():
+        own, turned = network(pictures), network(pictures.flip(3)).flip(3) * signs
+        network.mirrored = True
+        found, other = network(pictures), network(pictures.flip(3))
+    assert (own - turned).abs().amax((2, 3)).min() > 1e-3, "by itself it is not its own mirror image"
+    torch.testing.assert_close(found, (own + turned) / 2, atol=1e-5, rtol=0)
+    torch.testing.assert_close(other, found.flip(3) * signs, atol=1e-5, rtol=0)
