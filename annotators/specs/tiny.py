@@ -10,7 +10,7 @@ SPECS = (
     ModelSpec(
         id="tiny",
         family="tiny",
-        files=(WeightFile("tiny.safetensors", sha256="dc960c2258955eaa3e6eb82bca461e299e6eca6349635fb14942f2edb6a1ef74", size=7_377_820),),
+        files=(WeightFile("tiny.safetensors", sha256="ea62048bba912b4f425a83551926a8c0bda12d6b1a41ed2e2d186cd100619ae9", size=7_377_820),),
         licence="Apache-2.0",
         quantity=Quantity.DISPARITY,
         axes=Axes.OPENGL,
