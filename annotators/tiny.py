@@ -69,7 +69,7 @@ class TinyAnnotator(Annotator):
         """See `Annotator.run`. The estimate has the pictures' size, if that is at most `MOST_ENLARGED` times the network's input's."""
         height, width = self.checked_network_size(images.shape[-2], images.shape[-1], size)
         pixels = resize_picture(images, height, width)
-        shown = _shown(*images.shape[-2:], height, width)
+        shown = _shown(images, height, width)
         brightness = resize_picture(_brightness(images), *shown)
         depth, *smooth = self.outputs(self.given(pixels))
         if len(smooth) == 1:
@@ -99,12 +99,12 @@ class TinyAnnotator(Annotator):
         return self._graph(told, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
-def _shown(height: int, width: int, net_height: int, net_width: int) -> tuple[int, int]:
-    """The size of the estimate of a picture: its own, so that nothing is resized twice; of far larger ones twice the network's."""
-    sides = ((height, net_height), (width, net_width))
-    if all(side <= MOST_ENLARGED * seen for side, seen in sides):
-        return max(height, net_height), max(width, net_width)
-    return ENLARGED * net_height, ENLARGED * net_width
+def _shown(images: Tensor, seen_height: int, seen_width: int) -> tuple[int, int]:
+    """The size of the estimate of pictures: their own, so that nothing is resized twice; of far larger ones twice the network's."""
+    height, width = images.shape[-2:]
+    if height <= MOST_ENLARGED * seen_height and width <= MOST_ENLARGED * seen_width:
+        return max(height, seen_height), max(width, seen_width)
+    return ENLARGED * seen_height, ENLARGED * seen_width
 
 
 def _read(disparity: Tensor, normals: Tensor, sky: Tensor | None = None) -> Estimate:
