@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .graph import Graph
 
-GRAPH_VERSION = "1"
+GRAPH_VERSION = "2"
 """Becomes another whenever what a graph computes changes, or the way in which it is written."""
 OPSET = 18
 MOST_INSIDE = 1_800_000_000

@@ -20,7 +20,7 @@ from .networks.tiny import TinyNetwork, config_of, folded, untrained_counters
 
 LONGEST_ASPECT = 4.0
 LARGEST_SIZE = 256
-ENLARGED, MOST_ENLARGED = 2, 3
+ENLARGED = 2
 GUIDE_RADIUS, GUIDE_EPSILON = 2, 0.01
 # The old formula for normal maps is made for the slopes of MiDaS v2.1 small at 512. This factor gives the network's disparity the same mean
 # deviation; training/evaluate.py prints both.
@@ -66,18 +66,17 @@ class TinyAnnotator(Annotator):
         return round_to_multiple(height * scale, self.spec.multiple_of), round_to_multiple(width * scale, self.spec.multiple_of)
 
     def run(self, images: Tensor, size: int | None) -> Estimate:
-        """See `Annotator.run`. The estimate has the pictures' size, if that is at most `MOST_ENLARGED` times the network's input's."""
+        """See `Annotator.run`. The estimate has twice the size of the network's input; its edges are the picture's."""
         height, width = self.checked_network_size(images.shape[-2], images.shape[-1], size)
         pixels = resize_picture(images, height, width)
-        shown = _shown(images, height, width)
-        brightness = resize_picture(_brightness(images), *shown)
+        brightness = resize_picture(_brightness(images), ENLARGED * height, ENLARGED * width)
         depth, *smooth = self.outputs(self.given(pixels))
         if len(smooth) == 1:
             maps = guided_upsample(torch.cat((depth, *smooth), 1), brightness, GUIDE_RADIUS, GUIDE_EPSILON)
             return _read(maps[:, :1], unit_normals(maps[:, 1:], spent=True))
         normals, sky = smooth
         sharp = guided_detail(depth, brightness, GUIDE_RADIUS, GUIDE_EPSILON)
-        enlarged = unit_normals(enlarge_map(normals, *shown), spent=True)
+        enlarged = unit_normals(enlarge_map(normals, ENLARGED * height, ENLARGED * width), spent=True)
         return _read(sharp, enlarged, _sky_at_edges(sky, brightness))
 
     def predict(self, pixels: Tensor) -> Estimate:
@@ -97,14 +96,6 @@ class TinyAnnotator(Annotator):
         if self.network.fine is not None:
             told["sky"] = "share of sky, 0 to 1"
         return self._graph(told, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-
-
-def _shown(images: Tensor, seen_height: int, seen_width: int) -> tuple[int, int]:
-    """The size of the estimate of pictures: their own, so that nothing is resized twice; of far larger ones twice the network's."""
-    height, width = images.shape[-2:]
-    if height <= MOST_ENLARGED * seen_height and width <= MOST_ENLARGED * seen_width:
-        return max(height, seen_height), max(width, seen_width)
-    return ENLARGED * seen_height, ENLARGED * seen_width
 
 
 def _read(disparity: Tensor, normals: Tensor, sky: Tensor | None = None) -> Estimate:
@@ -146,7 +137,7 @@ def _brightness(images: Tensor) -> Tensor:
 def with_far_sky(disparity: Tensor, clear: Tensor) -> Tensor:
     """Disparity whose sky is one value, as far as anything gets; of pictures that are all sky or without it, as it is.
 
-    That value is the mean of what is said of the sky, if no more than the farthest hundredth of the rest is farther.
+    That value is the mean of what is said of the sky, or the farthest hundredth of the rest where that is farther.
     """
     values, counts = (each[..., _SAMPLED // 2 :: _SAMPLED, _SAMPLED // 2 :: _SAMPLED].flatten(1) for each in (disparity, clear))
     farthest_first = torch.where(counts, values, torch.inf).sort(1).values

@@ -161,18 +161,21 @@ def load_crops(
         sharp: The crops' pictures are cut again, larger than their labels, where the photograph is; mixed ones are left out.
 
     Raises:
-        FileNotFoundError: There are none.
+        FileNotFoundError: There are none; or there are labels, and none of their photographs, from which sharp crops are cut.
     """
-    photos = {photo.id: photo for photo in read_photos(data if sharp else None, split)}
-    ids = photos.keys()
-    labelled = [path for path in sorted((data / "labels").glob("*.npz")) if path.stem.split("_")[0] in ids]
+    photos = {photo.id: photo for photo in read_photos(split=split)}
+    labelled = [path for path in sorted((data / "labels").glob("*.npz")) if path.stem.split("_")[0] in photos]
+    if sharp:
+        photos = {photo.id: photo for photo in read_photos(data, split)}
+        cut = [path for path in labelled if path.stem.split("_")[0] in photos and "mixed" not in path.stem]
+        if labelled and not cut:
+            raise FileNotFoundError(f"{data / 'photos'} has none of the {len(labelled)} labelled photographs: run training.data first")
+        labelled = cut
     if first_only:
         labelled = [path for path in labelled if path.stem.endswith("_0")]
     rendered, filmed = ([] if photographs_only else sorted((data / folder).glob("*.npz")) for folder in ("renders", "films"))
     if not labelled and not rendered:
         raise FileNotFoundError(f"{data} has no labels or renders of the split {split!r}: run training.teacher or training.scenes first")
-    if sharp:
-        labelled = [path for path in labelled if "mixed" not in path.stem]
     kinds = ((labelled, photos if sharp else {}), (rendered, {}), (filmed, {}))
     return Crops(*(_stacks(paths[part::parts], data, sharper) for paths, sharper in kinds))
 
@@ -265,12 +268,12 @@ def sample_batch(crops: Crops, size: int, short: int, long: int, random: torch.G
     parts = [first for first, _ in drawn] + [second for _, second in drawn]
     parts += [_windows(stack, *_places(stack, count, target, random), target) for stack, count in single if stack and count]
     clean, *maps = (torch.cat(maps) for maps in zip(*parts, strict=True))
-    drawn_from = 2 * ([both] * (pairs - filmed) + [films] * filmed) + [stack for stack, count in single for _ in range(count)]
+    drawn_from = 2 * ([both] * (pairs - filmed) + [films] * filmed) + [stack for stack, count in single if stack for _ in range(count)]
     passed = int((torch.rand(pairs - filmed, generator=random) < (PLAIN_PASSED if plain else PASSED)).sum())
     pictures, clear = _pass_by(clean, photographs, passed, pairs, target, random)
     pictures, inside = spoil(pictures, random, pairs, PLAIN_CLEAN if plain else CLEAN)
-    photographed = torch.tensor([index for index, stack in enumerate(drawn_from) if stack is photographs], dtype=torch.long)
-    scaled = torch.zeros(size, dtype=torch.bool).to(clean.device)
+    photographed = torch.tensor([index for index, stack in enumerate(drawn_from) if photographs and stack is photographs], dtype=torch.long)
+    scaled = torch.zeros(len(drawn_from), dtype=torch.bool).to(clean.device)
     pictures = pictures.contiguous(memory_format=torch.channels_last)
     return Batch(pictures, *maps, inside & clear, clean, photographed.to(clean.device), scaled, pairs)
 

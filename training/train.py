@@ -33,7 +33,7 @@ from tqdm import tqdm
 
 from depth_normal.annotators.networks.configs import TINY_2
 from depth_normal.annotators.networks.tiny import TinyNetwork, grown
-from depth_normal.annotators.tiny import TinyAnnotator
+from depth_normal.annotators.tiny import LARGEST_SIZE, TinyAnnotator
 from depth_normal.geometry.conventions import unit_normals
 from depth_normal.utils import resize_map, resize_picture
 
@@ -57,8 +57,8 @@ PEAK_RATE, WARM_PEAK_RATE, LAST_RATE, WARM_UP_STEPS = 5e-4, 3e-5, 5e-6, 200
 SKY_RATE = 3e-3  # of the sky's layers alone
 SKY = 4  # the sky's channel
 WEIGHT_DECAY, CLIP, EMA_DECAY = 0.03, 1.0, 0.998
-LARGEST_PICTURE = 224 * 288
-PICTURES = {"cpu": 12, "cuda": 64}  # of that size in a step, of each process
+COUNTED_PICTURE = 224 * 288
+PICTURES = {"cpu": 12, "cuda": 64}  # of that size in a step, of each process; of larger ones fewer
 LONGEST_STEP = 60.0  # seconds that count at most, so that a stopped process does not use up its minutes
 
 logger = logging.getLogger(__name__)
@@ -151,7 +151,7 @@ class Run:
         curriculum = CURRICULUM if self.options.begin is None else WARM_CURRICULUM
         sizes = next((sizes for until, sizes in curriculum if self.progress < until), curriculum[-1][1])
         short, long = sizes[int(torch.randint(len(sizes), (), generator=shared))]
-        count = max(1, PICTURES[self.device.type] * LARGEST_PICTURE // (short * long))
+        count = max(1, PICTURES[self.device.type] * COUNTED_PICTURE // (short * long))
         drawn_from = small if 2 * short <= CROP_SHORT else crops
         batch = taught(sample_batch(drawn_from, count, short, long, random, self.options.plain), self.teachers)
         # on a CPU, written-out attention is learned through four times as fast over so few tokens
@@ -190,14 +190,19 @@ class Run:
             "seconds": self.seconds,
             "best": self.best,
             "only_sky": self.options.only_sky,
+            "teach": [[path.name, size] for path, size in self.options.teach],
         }
 
     def load(self, state: dict[str, Any]) -> None:
         """Goes on from `state()`.
 
         Raises:
-            ValueError: The run learned the sky alone and is to learn all, or the other way round.
+            ValueError: The run learned the sky alone and is to learn all, or the other way round; or others taught it.
         """
+        teach = [[path.name, size] for path, size in self.options.teach]
+        if state.get("teach", []) != teach:
+            names = " ".join(f"{name}@{size}" for name, size in state.get("teach", [])) or "nobody"
+            raise ValueError(f"{self.options.run} was taught by {names}: go on with the same --teach, or take another --run")
         if state.get("only_sky", False) != self.options.only_sky:
             raise ValueError(
                 f"{self.options.run} was begun {'with' if state.get('only_sky') else 'without'} --only-sky: take another --run"
@@ -357,8 +362,13 @@ def report(folder: Path, **figures: object) -> None:
 def teaching(value: str) -> tuple[Path, int]:
     """FILE@SIZE of the command line."""
     name, _, size = value.rpartition("@")
-    if not size.isdecimal() or not Path(name).is_file():
-        raise argparse.ArgumentTypeError(f"{value!r} is not FILE@SIZE with a file that is there, such as annotators/tiny.safetensors@224")
+    if not Path(name).is_file() or not size.isdecimal() or not 32 <= int(size) <= LARGEST_SIZE:
+        known = f"such as annotators/tiny.safetensors@224; sizes are 32 to {LARGEST_SIZE}"
+        raise argparse.ArgumentTypeError(f"{value!r} is not FILE@SIZE with a file that is there, {known}")
+    try:
+        read_state(Path(name))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
     return Path(name), int(size)
 
 
@@ -377,13 +387,17 @@ def parse() -> Options:
     parser.add_argument("--only-sky", action="store_true", help="what reads the sky off the features; all else stays as --begin has it")
     plain = f"most pictures as they were taken, fewer renders; steadiness weighs {PLAIN_STEADY_WEIGHT:g} instead of {STEADY_WEIGHT:g}"
     parser.add_argument("--plain", action="store_true", help=plain)
-    teach = "photographs' labels are what these say of the very windows that are learned from, mirrored too, instead of what was kept"
+    teach = (
+        "disparity and normals of photographs are what these say of the very windows that are learned from, mirrored too, not what was kept"
+    )
     files = "exported files or best.pt of earlier runs, each with the short side of what it sees"
     parser.add_argument("--teach", type=teaching, nargs="+", default=(), metavar="FILE@SIZE", help=f"{teach}: {files}")
     parser.add_argument("--device", choices=PICTURES, default="cpu", help="cuda: one process, mixed precision")
     arguments = parser.parse_args()
     if arguments.device == "cuda":
         arguments.processes = 1
+    if arguments.only_sky and arguments.teach:
+        parser.error("--only-sky learns the sky alone, of which --teach says nothing: leave one out")
     if arguments.only_sky and arguments.begin is None:
         parser.error("--only-sky needs --begin: a network whose features are learned")
     if arguments.peak_rate is None:

@@ -10,7 +10,7 @@ SPECS = (
     ModelSpec(
         id="tiny",
         family="tiny",
-        files=(WeightFile("tiny.safetensors", sha256="ea62048bba912b4f425a83551926a8c0bda12d6b1a41ed2e2d186cd100619ae9", size=7_377_820),),
+        files=(WeightFile("tiny.safetensors", sha256="84e126940075fa0cc116cf101c7fb211f5f0d73f79748f79fea0156ba803bfd1", size=7_377_820),),
         licence="Apache-2.0",
         quantity=Quantity.DISPARITY,
         axes=Axes.OPENGL,

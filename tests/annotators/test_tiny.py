@@ -41,16 +41,11 @@ def test_it_is_not_run_larger_than_it_was_trained():
     assert annotator().network_size(480, 640, 512) == annotator().network_size(480, 640, 256) == (256, 352)
 
 
-@pytest.mark.parametrize(
-    ("picture", "estimated"),
-    [((50, 70), (64, 96)), ((64, 90), (64, 96)), ((100, 140), (100, 140)), ((192, 280), (192, 280)), ((193, 280), (128, 192))],
-)
-def test_the_estimate_has_the_size_of_the_picture_where_the_network_sees_enough_of_it(picture, estimated):
-    """It sees 64x96 of each: smaller pictures give that, those above three times of it twice as much."""
+def test_the_estimate_has_twice_the_size_of_the_networks_input():
     with torch.inference_mode():
-        estimate = annotator().estimate(torch.rand(2, 3, *picture), 64)
+        estimate = annotator().estimate(torch.rand(2, 3, 50, 70), 64)
     assert estimate.depth is not None
-    assert estimate.depth.shape == (2, 1, *estimated)
+    assert estimate.depth.shape == (2, 1, 128, 192)
 
 
 def test_a_very_long_picture_does_not_make_the_input_huge():
@@ -112,6 +107,11 @@ def test_the_weights_are_used():
         assert torch.equal(first.network.merge.weight, random_state()["merge.weight"])
 
 
+def test_the_second_version_sees_mirror_images_and_the_first_does_not():
+    assert TinyAnnotator.build(SPEC, {"network": second_state(0.0)}, torch.float32).network.mirrored
+    assert not annotator().network.mirrored
+
+
 def test_folded_normalisations_change_no_map():
     torch.manual_seed(0)
     plain = TinyNetwork(TINY_2)
@@ -163,7 +163,7 @@ def test_weights_of_the_second_version_bring_a_mask(bias, clear):
         estimate = tiny.estimate(torch.rand(2, 3, 50, 70), 64)
     assert estimate.depth is not None
     assert estimate.mask is not None
-    assert estimate.depth.shape == estimate.mask.shape == (2, 1, 64, 96)
+    assert estimate.depth.shape == estimate.mask.shape == (2, 1, 128, 192)
     assert torch.isfinite(estimate.depth).all()
     assert bool(estimate.mask.all()) is clear
     assert bool(estimate.mask.any()) is clear
@@ -186,6 +186,19 @@ def test_the_told_sky_reaches_the_border_and_the_pictures_own_edge():
         mask = tiny.estimate(picture, 128).resized(128, 192).mask
     assert mask is not None
     assert torch.equal(~mask, rows < 61)
+
+
+def test_the_sky_is_as_far_as_it_is_said_to_be_where_the_land_is_nearer():
+    disparity = torch.full((2, 1, 64, 64), 5.0)
+    clear = torch.ones(2, 1, 64, 64, dtype=torch.bool)
+    clear[:, :, :32] = False
+    disparity[:, :, :32:2], disparity[:, :, 1:32:2] = -2.0, -1.0
+    disparity[1, :, 32:48] = -3.0
+    farther = with_far_sky(disparity, clear)
+    near, far = farther[0, 0, :32].unique(), farther[1, 0, :32].unique()
+    assert near.numel() == far.numel() == 1
+    assert -2 <= near.item() <= -1 and far.item() == -3
+    assert torch.equal(farther[:, :, 32:], disparity[:, :, 32:])
 
 
 def test_the_sky_is_one_value_as_far_as_anything_gets():

@@ -313,10 +313,53 @@ def test_sharp_crops_show_the_place_of_their_labels(tmp_path):
     assert np.abs(smaller.astype(int) - maps["rgb"]).max() <= 6
 
 
-@pytest.mark.parametrize("text", ["tiny.safetensors", "none.safetensors@224", "@224", f"{export.SHIPPED}@large", f"{export.SHIPPED}@-1"])
+@pytest.mark.parametrize("text", ["tiny.safetensors", "none.safetensors@224", "@224", f"{export.SHIPPED}@large", f"{export.SHIPPED}@0"])
 def test_what_cannot_teach_is_refused(text):
     with pytest.raises(argparse.ArgumentTypeError, match=r"is not FILE@SIZE with a file that is there"):
         train.teaching(text)
+
+
+def test_a_file_without_weights_cannot_teach(tmp_path):
+    (tmp_path / "other.pt").write_text("hello")
+    with pytest.raises(argparse.ArgumentTypeError, match=r"other\.pt cannot be read as weights"):
+        train.teaching(f"{tmp_path / 'other.pt'}@224")
+
+
+def test_the_sky_alone_has_no_teachers(tmp_path, monkeypatch, capsys):
+    told = ["--begin", str(export.SHIPPED), "--only-sky", "--teach", f"{export.SHIPPED}@224"]
+    monkeypatch.setattr("sys.argv", ["train", "--data", str(tmp_path), "--run", str(tmp_path / "run"), *told])
+    with pytest.raises(SystemExit):
+        train.main()
+    assert "--only-sky learns the sky alone, of which --teach says nothing" in capsys.readouterr().err
+
+
+def test_sharp_crops_without_photographs_are_refused(prepared):
+    with pytest.raises(FileNotFoundError, match=r"photos has none of the 2 labelled photographs: run training\.data first"):
+        batches.load_crops(prepared, "train", 0, 1, sharp=True)
+
+
+def test_a_batch_of_films_alone_is_smaller(tmp_path):
+    """One upright film, and a render that lies: of the upright ones only pairs can be drawn."""
+    (tmp_path / "renders").mkdir()
+    (tmp_path / "films").mkdir()
+    lying = crop(np.random.default_rng(0), normals=True)
+    data.save_npz(tmp_path / "renders" / "000000_0.npz", **lying)
+    upright = {name: np.stack([np.swapaxes(values, 0, 1)] * 3) for name, values in lying.items()}
+    data.save_npz(tmp_path / "films" / "000000.npz", **upright)
+    crops = batches.load_crops(tmp_path, "train", 0, 1)
+    drawn = [batches.sample_batch(crops, 8, 96, 128, torch.Generator().manual_seed(seed)) for seed in range(8)]
+    assert {len(batch.pictures) for batch in drawn} == {4, 8}
+    for batch in drawn:
+        assert not len(batch.photographs) and len(batch.scaled) == len(batch.clean) == len(batch.pictures)
+        assert torch.isfinite(losses.training_loss(torch.zeros(len(batch.pictures), 5, *batch.pictures.shape[2:]), batch)[0])
+
+
+def test_a_run_goes_on_with_who_taught_it(prepared, tmp_path, one_thread):
+    begun = replace(options(prepared, tmp_path / "run", 2), begin=export.SHIPPED, teach=((export.SHIPPED, 96),))
+    train.save(train.Run(begun, 0).state(), tmp_path / "run" / "checkpoint.pt")
+    assert train.Run(begun, 0).step == 0
+    with pytest.raises(ValueError, match=r"run was taught by tiny\.safetensors@96: go on with the same --teach, or take another --run"):
+        train.Run(replace(begun, teach=()), 0)
 
 
 def test_a_network_learns_from_itself(prepared, tmp_path, monkeypatch, one_thread):
