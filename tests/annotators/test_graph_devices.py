@@ -44,11 +44,13 @@ def test_a_network_asks_its_device_nothing(name, dtype):
 
 
 @pytest.mark.parametrize("config", [TINY, TINY_2], ids=["first version", "second version"])
+@pytest.mark.parametrize("mirrored", [False, True])
 @torch.no_grad()
-def test_what_tiny_makes_of_its_network_asks_the_device_nothing(config):
+def test_what_tiny_makes_of_its_network_asks_the_device_nothing(config, mirrored):
     with FakeTensorMode(), DEVICES["Questions"]() as questions:
         with DEVICE:
             tiny = TinyAnnotator(MODELS["tiny"], TinyNetwork(config).eval())
+            tiny.network.mirrored = mirrored
         found = tiny.run(torch.empty(2, 3, 61, 90, device=DEVICE), 64)
     assert {each.device for each in found.maps.values()} == {DEVICE}
     assert ("mask" in found.maps) == bool(config.fine)
