@@ -22,11 +22,11 @@ LONGEST_ASPECT = 4.0
 LARGEST_SIZE = 256
 ENLARGED = 2
 GUIDE_RADIUS, GUIDE_EPSILON = 2, 0.01
-# The old formula for normal maps is made for the slopes of MiDaS v2.1 small at 512. This factor gives the network's disparity the same mean
-# deviation; training/evaluate.py prints both.
+# The old formula for normal maps is made for the slopes of MiDaS v2.1 small at 512. This factor gives the network's disparity about the
+# same mean deviation; training/evaluate.py prints both.
 TO_MIDAS_SCALE = 130.0
 _WITHOUT_SKY = 4  # maps of the network's first version: disparity and normals
-_SKY_FROM, _FARTHEST = 0.5, 0.01  # share of sky; what part of the rest is no nearer than the sky
+_SKY_FROM, _FARTHEST = 0.5, 0.01  # share of sky; at most what part of the rest is farther than the sky
 _SURE_FROM, _SURE_PART = 0.8, 0.2  # the network is sure from this share on; of the sky it has to be sure of so much
 # The share of sky is fitted to the picture in squares of so many pixels; the variance is less than for depth: clouds and haze are pale.
 _RIM, _SKY_POOLED, _SKY_EPSILON = 2, 4, 1e-4
@@ -38,7 +38,8 @@ class TinyAnnotator(Annotator):
 
     Convention:
         Disparity: large = near, unknown scale and shift; median near 0, mean deviation near MiDaS's. Normals: OpenGL axes. Weights of
-        the network's second version also tell the sky: it is masked, and as far as the farthest hundredth of the rest.
+        the network's second version also tell the sky: it is masked, and as far as it is said to be on average, or as the farthest
+        hundredth of the rest where that is farther.
     """
 
     bytes_per_pixel = 400

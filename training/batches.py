@@ -43,7 +43,7 @@ class Batch:
         features16: (B, 64, H / 16, W / 16), the teacher's; all zero of a picture of which they are unknown.
         features32: (B, 64, H / 32, W / 32), likewise.
         clean: (B, 3, H, W), the pictures before anything passed by or spoiled them.
-        photographs: Indices of those of which nothing is known but what networks say.
+        photographs: Indices of the windows of photographs.
         scaled: (B,) bool, whose disparity has the scale and shift that are to be learned.
         pairs: The first pictures have a second view each, further on by this number: another window, another noise or the next frame
             of a film.

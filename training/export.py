@@ -3,9 +3,9 @@
     python -m training.export --run DIR [--begin FILE --share 0.6] [--sky 0.25] [--output FILE]
 
 The best averaged weights of a run in fp16, as safetensors, without the counters that only training needs. With --begin, weights on the way
-from FILE, which the run began from, to the run's: --share 1 is the run's. Layers that FILE lacks are the run's. DIR may be an exported
-file, so that the result can be brought nearer to a third, or a checkpoint.pt: the last averaged weights instead of the best. --sky is
-added to the logit of the sky: weights between two are less sure of it.
+from FILE, an earlier network with the same layers, to the run's: --share 1 is the run's. Layers that FILE lacks are the run's. DIR may be
+an exported file, so that the result can be brought nearer to a third, or a checkpoint.pt: the last averaged weights instead of the best.
+--sky is added to the logit of the sky: weights between two are less sure of it.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """Trains the network; stop it at any time and start it again with the same command, also with more data or other minutes.
 
-    python -m training.train --data DIR --run DIR [--begin FILE [--only-sky]] [--plain] [--minutes 240 | --steps 200] [--processes 2]
+    python -m training.train --data DIR --run DIR [--begin FILE [--only-sky]] [--plain] [--teach FILE@SIZE ...]
+                             [--minutes 240 | --steps 200] [--processes 2]
     python -m training.train --data DIR --run DIR --device cuda --minutes 60
 
 Learns from DIR/labels (training.teacher), DIR/skies (training.skies), DIR/ensemble (training.ensemble), DIR/features (training.features),
-DIR/renders and DIR/films (training.scenes). Writes to the run's folder: checkpoint.pt (everything to go on), best.pt (weights with the
-best correlation on the validation photographs), log.jsonl (figures), train.pid. On a GPU one process does all, with more pictures a step;
-everything that is learned from has to fit its memory.
+DIR/renders and DIR/films (training.scenes); with --teach from DIR/photos (training.data) instead of DIR/ensemble. Writes to the run's folder:
+checkpoint.pt (everything to go on), best.pt (weights with the best correlation on the validation photographs), log.jsonl (figures),
+train.pid. On a GPU one process does all, with more pictures a step; everything that is learned from has to fit its memory.
 """
 
 from __future__ import annotations

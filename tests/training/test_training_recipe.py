@@ -255,6 +255,15 @@ def test_what_is_no_part_is_refused(text):
         parts.part(text)
 
 
+@pytest.mark.parametrize(("told", "second", "first"), [(None, True, False), (True, True, True), (False, False, False)])
+def test_networks_see_mirror_images_as_in_use_or_as_told(tmp_path, told, second, first):
+    later = ("fine.", "attention.2.", "attention.3.")
+    old = {name: value for name, value in export.read_state(export.SHIPPED).items() if not name.startswith(later)}
+    export.save_file(old, tmp_path / "first.safetensors")
+    loaded = (evaluate.load_tiny(path, mirrored=told).network.mirrored for path in (export.SHIPPED, tmp_path / "first.safetensors"))
+    assert tuple(loaded) == (second, first)
+
+
 def test_the_ensemble_says_of_a_mirror_image_the_mirror_image():
     networks = [evaluate.load_tiny(export.SHIPPED, mirrored=True)]
     for value in networks[0].network.fine.last.parameters():  # what is finer than half the pictures' size is said of the picture alone

@@ -50,3 +50,19 @@ def test_a_mirrored_network_gives_the_mean_and_of_a_mirror_image_the_mirror_imag
     assert (own - turned).abs().amax((2, 3)).min() > 1e-3, "by itself it is not its own mirror image"
     torch.testing.assert_close(found, (own + turned) / 2, atol=1e-5, rtol=0)
     torch.testing.assert_close(other, found.flip(3) * signs, atol=1e-5, rtol=0)
+
+
+def test_what_is_finer_is_the_pictures_own_and_not_the_mirror_images():
+    torch.manual_seed(0)
+    network = TinyNetwork(TINY_2).eval()
+    network.mirrored = True
+    pictures = torch.rand(1, 3, 64, 96)
+    turned = pictures.flip(3)
+    with torch.inference_mode():
+        before = network(pictures), network(turned)
+        torch.nn.init.normal_(network.fine.last.weight)
+        found, other = (network(seen) - plain for seen, plain in zip((pictures, turned), before, strict=True))
+        features = network._finest(network.encode(pictures))
+        alone = network.fine(pictures, features, torch.zeros(1, 5, 32, 48))
+    torch.testing.assert_close(found, alone, atol=1e-4, rtol=1e-4)
+    assert (found - other).abs().max() > 1e-2
