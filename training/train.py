@@ -5,7 +5,7 @@
     python -m training.train --data DIR --run DIR --device cuda --minutes 60
 
 Learns from DIR/labels (training.teacher), DIR/skies (training.skies), DIR/ensemble (training.ensemble), DIR/features (training.features),
-DIR/renders and DIR/films (training.scenes); with --teach from DIR/photos (training.data) instead of DIR/ensemble. Writes to the run's folder:
+DIR/renders and DIR/films (training.scenes); with --teach from DIR/photos (training.data), not DIR/ensemble. Writes to the run's folder:
 checkpoint.pt (everything to go on), best.pt (weights with the best correlation on the validation photographs), log.jsonl (figures),
 train.pid. On a GPU one process does all, with more pictures a step; everything that is learned from has to fit its memory.
 """
