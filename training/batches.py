@@ -166,8 +166,7 @@ def load_crops(
     photos = {photo.id: photo for photo in read_photos(split=split)}
     labelled = [path for path in sorted((data / "labels").glob("*.npz")) if path.stem.split("_")[0] in photos]
     if sharp:
-        photos = {photo.id: photo for photo in read_photos(data, split)}
-        cut = [path for path in labelled if path.stem.split("_")[0] in photos and "mixed" not in path.stem]
+        cut = [path for path in labelled if "mixed" not in path.stem and photos[path.stem.split("_")[0]].path(data).exists()]
         if labelled and not cut:
             raise FileNotFoundError(f"{data / 'photos'} has none of the {len(labelled)} labelled photographs: run training.data first")
         labelled = cut
@@ -262,17 +261,19 @@ def sample_batch(crops: Crops, size: int, short: int, long: int, random: torch.G
     filmed = _drawn(pairs * _share(films, photographs, FILM_SHARE, FILMS_OFTENER), random)
     both = photographs or renders or films
     assert both is not None
-    drawn = [_pairs(stack, count, target, random) for stack, count in ((both, pairs - filmed), (films, filmed)) if stack and count]
     rest = size - 2 * pairs
-    single = [(photographs, rest - min(rest, rendered)), (renders, min(rest, rendered))]
+    paired = [(stack, count) for stack, count in ((both, pairs - filmed), (films, filmed)) if stack and count]
+    rests = ((photographs, rest - min(rest, rendered)), (renders, min(rest, rendered)))
+    single = [(stack, count) for stack, count in rests if stack and count]
+    drawn = [_pairs(stack, count, target, random) for stack, count in paired]
     parts = [first for first, _ in drawn] + [second for _, second in drawn]
-    parts += [_windows(stack, *_places(stack, count, target, random), target) for stack, count in single if stack and count]
+    parts += [_windows(stack, *_places(stack, count, target, random), target) for stack, count in single]
     clean, *maps = (torch.cat(maps) for maps in zip(*parts, strict=True))
-    drawn_from = 2 * ([both] * (pairs - filmed) + [films] * filmed) + [stack for stack, count in single if stack for _ in range(count)]
+    drawn_from = [stack for stack, count in (*paired, *paired, *single) for _ in range(count)]
     passed = int((torch.rand(pairs - filmed, generator=random) < (PLAIN_PASSED if plain else PASSED)).sum())
     pictures, clear = _pass_by(clean, photographs, passed, pairs, target, random)
     pictures, inside = spoil(pictures, random, pairs, PLAIN_CLEAN if plain else CLEAN)
-    photographed = torch.tensor([index for index, stack in enumerate(drawn_from) if photographs and stack is photographs], dtype=torch.long)
+    photographed = torch.tensor([index for index, stack in enumerate(drawn_from) if stack is photographs], dtype=torch.long)
     scaled = torch.zeros(len(drawn_from), dtype=torch.bool).to(clean.device)
     pictures = pictures.contiguous(memory_format=torch.channels_last)
     return Batch(pictures, *maps, inside & clear, clean, photographed.to(clean.device), scaled, pairs)

@@ -83,6 +83,11 @@ class Options:
     plain: bool = False
     teach: tuple[tuple[Path, int], ...] = ()
 
+    @property
+    def teach_names(self) -> list[str]:
+        """Who teaches, wherever the files lie."""
+        return [f"{path.name}@{size}" for path, size in self.teach]
+
 
 class Student(nn.Module):
     """The network, and what its features tell of the teacher's; the second is for training only."""
@@ -191,7 +196,7 @@ class Run:
             "seconds": self.seconds,
             "best": self.best,
             "only_sky": self.options.only_sky,
-            "teach": [[path.name, size] for path, size in self.options.teach],
+            "teach": self.options.teach_names,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -200,10 +205,10 @@ class Run:
         Raises:
             ValueError: The run learned the sky alone and is to learn all, or the other way round; or others taught it.
         """
-        teach = [[path.name, size] for path, size in self.options.teach]
-        if state.get("teach", []) != teach:
-            names = " ".join(f"{name}@{size}" for name, size in state.get("teach", [])) or "nobody"
-            raise ValueError(f"{self.options.run} was taught by {names}: go on with the same --teach, or take another --run")
+        if (names := state.get("teach", [])) != self.options.teach_names:
+            raise ValueError(
+                f"{self.options.run} was taught by {' '.join(names) or 'nobody'}: go on with the same --teach, or take another --run"
+            )
         if state.get("only_sky", False) != self.options.only_sky:
             raise ValueError(
                 f"{self.options.run} was begun {'with' if state.get('only_sky') else 'without'} --only-sky: take another --run"

@@ -255,19 +255,32 @@ def test_what_is_no_part_is_refused(text):
         parts.part(text)
 
 
+def first_version(folder):
+    """A file of the shipped weights that the network's first version has too."""
+    later = ("fine.", "attention.2.", "attention.3.")
+    export.save_file(
+        {name: value for name, value in export.read_state(export.SHIPPED).items() if not name.startswith(later)},
+        folder / "first.safetensors",
+    )
+    return folder / "first.safetensors"
+
+
+def forget_what_is_finer(tiny):
+    """Than half the size of the pictures: it is said of the picture alone, not of its mirror image."""
+    for value in tiny.network.fine.last.parameters():
+        value.detach().zero_()
+
+
 @pytest.mark.parametrize(("told", "second", "first"), [(None, True, False), (True, True, True), (False, False, False)])
 def test_networks_see_mirror_images_as_in_use_or_as_told(tmp_path, told, second, first):
-    later = ("fine.", "attention.2.", "attention.3.")
-    old = {name: value for name, value in export.read_state(export.SHIPPED).items() if not name.startswith(later)}
-    export.save_file(old, tmp_path / "first.safetensors")
-    loaded = (evaluate.load_tiny(path, mirrored=told).network.mirrored for path in (export.SHIPPED, tmp_path / "first.safetensors"))
+    files = export.SHIPPED, first_version(tmp_path)
+    loaded = (evaluate.load_tiny(path, mirrored=told).network.mirrored for path in files)
     assert tuple(loaded) == (second, first)
 
 
 def test_the_ensemble_says_of_a_mirror_image_the_mirror_image():
     networks = [evaluate.load_tiny(export.SHIPPED, mirrored=True)]
-    for value in networks[0].network.fine.last.parameters():  # what is finer than half the pictures' size is said of the picture alone
-        value.detach().zero_()
+    forget_what_is_finer(networks[0])
     pictures = torch.rand(2, 3, 240, 320, generator=torch.Generator().manual_seed(0))
     pictures[:, :, :, 160:] *= 0.3
     disparity, normals = ensemble.mean_answers(networks, pictures)
@@ -281,12 +294,8 @@ def test_the_ensemble_says_of_a_mirror_image_the_mirror_image():
 
 def test_teachers_say_of_a_mirror_image_the_mirror_image(prepared, tmp_path):
     """Of photographs alone, as they were before anything was set before them; renders keep their truth."""
-    later = ("fine.", "attention.2.", "attention.3.")  # what only the second version has
-    first = {name: value for name, value in export.read_state(export.SHIPPED).items() if not name.startswith(later)}
-    export.save_file(first, tmp_path / "first.safetensors")
-    teachers = train.load_teachers(((export.SHIPPED, 96), (tmp_path / "first.safetensors", 64)), torch.device("cpu"))
-    for value in teachers[0].network.fine.last.parameters():  # what is finer than half the pictures' size is said of the picture alone
-        value.detach().zero_()
+    teachers = train.load_teachers(((export.SHIPPED, 96), (first_version(tmp_path), 64)), torch.device("cpu"))
+    forget_what_is_finer(teachers[0])
     batch = batches.sample_batch(batches.load_crops(prepared, "train", 0, 1), 16, 96, 128, torch.Generator().manual_seed(3))
     photographs, rest = batch.photographs.tolist(), sorted(set(range(16)) - set(batch.photographs.tolist()))
     assert len(photographs) in (11, 12) and rest, "four pairs and three or four of a render"
