@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,7 @@ from .data import CROP_LONG, CROP_SHORT, FEATURES, SHARP_SHORT, TEACHER_LONG, TE
 from .spoil import CLEAN, spoil
 
 RENDER_SHARE, PLAIN_RENDER_SHARE, FILM_SHARE = 0.25, 0.15, 0.4  # of a batch; of a plain one; of the pairs
-OFTENER, FILMS_OFTENER = 5, 20  # a render is seen at most, compared to a photograph
+OFTENER, FILMS_OFTENER = 5, 40  # a render is seen at most, compared to a photograph
 PAIRED = 0.25  # pairs, as a share of the pictures
 MOST_SHIFT = 0.03  # of the window, from one view of a pair to the other
 SMALLEST_WINDOW = 0.5  # of the crop; most are near 1
@@ -158,7 +159,8 @@ def load_crops(
         parts: Of how many.
         photographs_only: No renders, no films.
         first_only: Of each photograph the largest crop alone.
-        sharp: The crops' pictures are cut again, larger than their labels, where the photograph is; mixed ones are left out.
+        sharp: The crops' pictures are cut again, larger than their labels, where the photograph is; mixed ones are enlarged. Labels are
+            the teacher's alone, and have no normals.
 
     Raises:
         FileNotFoundError: There are none; or there are labels, and none of their photographs, from which sharp crops are cut.
@@ -166,7 +168,7 @@ def load_crops(
     photos = {photo.id: photo for photo in read_photos(split=split)}
     labelled = [path for path in sorted((data / "labels").glob("*.npz")) if path.stem.split("_")[0] in photos]
     if sharp:
-        cut = [path for path in labelled if "mixed" not in path.stem and photos[path.stem.split("_")[0]].path(data).exists()]
+        cut = [path for path in labelled if photos[path.stem.split("_")[0]].path(data).exists()]
         if labelled and not cut:
             raise FileNotFoundError(f"{data / 'photos'} has none of the {len(labelled)} labelled photographs: run training.data first")
         labelled = cut
@@ -196,14 +198,22 @@ def _stacks(paths: list[Path], data: Path, sharper: Mapping[str, Photo]) -> Kind
         portrait = maps["rgb"].shape[-3] > maps["rgb"].shape[-2]
         if (data / "features").exists() and maps["rgb"].ndim == 3:
             maps |= _features(data / "features" / path.name, portrait)
-        if (data / "ensemble").exists() and photograph:
+        if (data / "ensemble").exists() and photograph and not sharper:
             maps |= _mixed_labels(maps["disparity"], data / "ensemble" / path.name)
             maps["normals"] = maps["normals"] * (maps["sky"] != 1).astype(np.int8)[..., None]
         if sharper:
-            name, index = path.stem.split("_")
-            maps["rgb"] = random_crop(sharper[name].read(data), name, int(index), SHARP_SHORT)
+            maps["rgb"] = _sharp(maps["rgb"], path.stem, sharper, data)
         kept[portrait].append(maps)
     return _stack(kept[0]), _stack(kept[1])
+
+
+def _sharp(picture: np.ndarray, name: str, photos: Mapping[str, Photo], data: Path) -> np.ndarray:
+    """The crop of this name cut again, larger; a mixed one, which nobody keeps larger, is enlarged."""
+    photo, _, index = name.partition("_")
+    if index.isdecimal():
+        return random_crop(photos[photo].read(data), photo, int(index), SHARP_SHORT)
+    height, width = (side * SHARP_SHORT // CROP_SHORT for side in picture.shape[:2])
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
 def _features(path: Path, portrait: bool) -> dict[str, np.ndarray]:
@@ -234,7 +244,8 @@ def _mixed_labels(disparity: np.ndarray, path: Path) -> dict[str, np.ndarray]:
 def _stack(crops: list[dict[str, np.ndarray]]) -> Stack | None:
     if not crops:
         return None
-    maps = {name: torch.from_numpy(np.stack([crop[name] for crop in crops])) for name in crops[0]}
+    # each crop is let go of as it is copied, or all would be held twice
+    maps = {name: torch.from_numpy(np.stack([crop.pop(name) for crop in crops])) for name in list(crops[0])}
     if maps["disparity"].ndim == 3:
         maps = {name: values[:, None] for name, values in maps.items()}
     return Stack(**{"normals": None, **maps})

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .batches import Batch
 
+SKY = 4  # its channel of the network's output; disparity is the first, then come normals
 NEAREST, FARTHEST = 6.0, -4.0
 GRADIENT_WEIGHT, NORMAL_WEIGHT, SKY_WEIGHT, STEADY_WEIGHT, FEATURE_WEIGHT, SCALES = 0.4, 0.8, 0.6, 2.0, 0.5, 4
 PLAIN_STEADY_WEIGHT = 0.5
@@ -103,11 +104,11 @@ def training_loss(
     if batch.pairs:
         parts["steady"] = steady_weight * steady_loss(prediction, target, inside, batch.pairs)
     known = (batch.normals.square().sum(1, keepdim=True) > 0.25) & inside
-    cosine = cosine_similarity(output[:, 1:4], batch.normals)
+    cosine = cosine_similarity(output[:, 1:SKY], batch.normals)
     parts["normal"] = NORMAL_WEIGHT * mean_inside(1 - cosine, known)
     told = (batch.sky >= 0) & inside
     parts["sky"] = SKY_WEIGHT * mean_inside(
-        F.binary_cross_entropy_with_logits(output[:, 4:], batch.sky.clamp(min=0), reduction="none"), told
+        F.binary_cross_entropy_with_logits(output[:, SKY:], batch.sky.clamp(min=0), reduction="none"), told
     )
     if seen:
         parts["features"] = FEATURE_WEIGHT * feature_loss(seen, batch)

@@ -1,7 +1,7 @@
 """Trains the network; stop it at any time and start it again with the same command, also with more data or other minutes.
 
     python -m training.train --data DIR --run DIR [--begin FILE [--only-sky]] [--plain] [--teach FILE@SIZE ...]
-                             [--minutes 240 | --steps 200] [--processes 2]
+                             [--label-share 0.35] [--minutes 240 | --steps 200] [--processes 2]
     python -m training.train --data DIR --run DIR --device cuda --minutes 60
 
 Learns from DIR/labels (training.teacher), DIR/skies (training.skies), DIR/ensemble (training.ensemble), DIR/features (training.features),
@@ -19,9 +19,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +34,12 @@ from tqdm import tqdm
 
 from depth_normal.annotators.networks.configs import TINY_2
 from depth_normal.annotators.networks.tiny import TinyNetwork, grown
-from depth_normal.annotators.tiny import LARGEST_SIZE, TinyAnnotator
-from depth_normal.geometry.conventions import unit_normals
-from depth_normal.utils import resize_map, resize_picture
 
-from .batches import Batch, Crops, load_crops, sample_batch
+from .batches import Crops, load_crops, sample_batch
 from .data import CROP_SHORT, FEATURES
-from .evaluate import load_tiny
 from .export import read_state
-from .losses import PLAIN_STEADY_WEIGHT, STEADY_WEIGHT, correlation, normalised_target, training_loss
+from .losses import PLAIN_STEADY_WEIGHT, SKY, STEADY_WEIGHT, correlation, normalised_target, training_loss
+from .teaching import file_and_size, load_teachers, taught
 
 SIZES_OF_USE = ((224, 288), (224, 288), (224, 320), (224, 224), (256, 352))
 # (progress up to which, (short, long) sides that are drawn from): small pictures are quick, the last third is at the sizes of use
@@ -56,7 +53,6 @@ WARM_CURRICULUM = ((1.0, SIZES_OF_USE),)
 VALIDATION_SIZE = (224, 288)
 PEAK_RATE, WARM_PEAK_RATE, LAST_RATE, WARM_UP_STEPS = 5e-4, 3e-5, 5e-6, 200
 SKY_RATE = 3e-3  # of the sky's layers alone
-SKY = 4  # the sky's channel
 WEIGHT_DECAY, CLIP, EMA_DECAY = 0.03, 1.0, 0.998
 COUNTED_PICTURE = 224 * 288
 PICTURES = {"cpu": 12, "cuda": 64}  # of that size in a step, of each process; of larger ones fewer
@@ -82,11 +78,13 @@ class Options:
     only_sky: bool = False
     plain: bool = False
     teach: tuple[tuple[Path, int], ...] = ()
+    label_share: float = 0.0
 
     @property
     def teach_names(self) -> list[str]:
         """Who teaches, wherever the files lie."""
-        return [f"{path.name}@{size}" for path, size in self.teach]
+        labels = [f"labels@{self.label_share:g}"] if self.label_share else []
+        return [*(f"{path.name}@{size}" for path, size in self.teach), *labels]
 
 
 class Student(nn.Module):
@@ -159,7 +157,8 @@ class Run:
         short, long = sizes[int(torch.randint(len(sizes), (), generator=shared))]
         count = max(1, PICTURES[self.device.type] * COUNTED_PICTURE // (short * long))
         drawn_from = small if 2 * short <= CROP_SHORT else crops
-        batch = taught(sample_batch(drawn_from, count, short, long, random, self.options.plain), self.teachers)
+        batch = sample_batch(drawn_from, count, short, long, random, self.options.plain)
+        batch = taught(batch, self.teachers, self.options.label_share)
         # on a CPU, written-out attention is learned through four times as fast over so few tokens
         attention = sdpa_kernel([SDPBackend.MATH]) if self.device.type == "cpu" else nullcontext()
         with attention:
@@ -207,7 +206,8 @@ class Run:
         """
         if (names := state.get("teach", [])) != self.options.teach_names:
             raise ValueError(
-                f"{self.options.run} was taught by {' '.join(names) or 'nobody'}: go on with the same --teach, or take another --run"
+                f"{self.options.run} was taught by {' '.join(names) or 'nobody'}: "
+                "go on with the same --teach and --label-share, or take another --run"
             )
         if state.get("only_sky", False) != self.options.only_sky:
             raise ValueError(
@@ -218,37 +218,6 @@ class Run:
         self.student.tell.load_state_dict(state["tell"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
-
-
-def load_teachers(files: Iterable[tuple[Path, int]], device: torch.device) -> list[TinyAnnotator]:
-    """Networks that answer by pictures and their mirror images, of any version."""
-    teachers = [load_tiny(path, size, mirrored=True) for path, size in files]
-    for teacher in teachers:
-        teacher.network.to(device)
-    return teachers
-
-
-@torch.no_grad()
-def taught(batch: Batch, teachers: list[TinyAnnotator]) -> Batch:
-    """The batch with what the teachers say, on average, of its photographs before anything happened to them."""
-    if not teachers or not len(batch.photographs):
-        return batch
-    asked, disparities, directions = batch.clean[batch.photographs], [], []
-    for teacher in teachers:
-        seen = resize_picture(asked, *teacher.network_size(*asked.shape[2:], teacher.spec.default_size))
-        with torch.autocast(asked.device.type, torch.bfloat16):
-            maps = resize_map(teacher.network(seen)[:, :SKY].float(), *asked.shape[2:])
-        disparities.append(maps[:, :1])
-        if teacher.network.fine is not None:  # the first version's normals are far behind
-            directions.append(unit_normals(maps[:, 1:]))
-    no_sky = batch.sky[batch.photographs] <= 0
-    normals = unit_normals(torch.stack(directions).sum(0)) * no_sky if directions else torch.zeros_like(asked)
-    return replace(
-        batch,
-        disparity=batch.disparity.index_copy(0, batch.photographs, torch.stack(disparities).mean(0)),
-        normals=batch.normals.index_copy(0, batch.photographs, normals),
-        scaled=batch.scaled.index_fill(0, batch.photographs, True),
-    )
 
 
 def keep_statistics(network: nn.Module, known: Collection[str]) -> None:
@@ -365,19 +334,6 @@ def report(folder: Path, **figures: object) -> None:
         file.write(json.dumps(figures) + "\n")
 
 
-def teaching(value: str) -> tuple[Path, int]:
-    """FILE@SIZE of the command line."""
-    name, _, size = value.rpartition("@")
-    if not Path(name).is_file() or not size.isdecimal() or not 32 <= int(size) <= LARGEST_SIZE:
-        known = f"such as annotators/tiny.safetensors@224; sizes are 32 to {LARGEST_SIZE}"
-        raise argparse.ArgumentTypeError(f"{value!r} is not FILE@SIZE with a file that is there, {known}")
-    try:
-        read_state(Path(name))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    return Path(name), int(size)
-
-
 def parse() -> Options:
     """The options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -397,13 +353,17 @@ def parse() -> Options:
         "disparity and normals of photographs are what these say of the very windows that are learned from, mirrored too, not what was kept"
     )
     files = "exported files or best.pt of earlier runs, each with the short side of what it sees"
-    parser.add_argument("--teach", type=teaching, nargs="+", default=(), metavar="FILE@SIZE", help=f"{teach}: {files}")
+    parser.add_argument("--teach", type=file_and_size, nargs="+", default=(), metavar="FILE@SIZE", help=f"{teach}: {files}")
+    kept = "with --teach: how much of the disparity of photographs is the label that was kept, 0 to 1; the rest is what is said"
+    parser.add_argument("--label-share", type=float, default=0.0, help=kept)
     parser.add_argument("--device", choices=PICTURES, default="cpu", help="cuda: one process, mixed precision")
     arguments = parser.parse_args()
     if arguments.device == "cuda":
         arguments.processes = 1
     if arguments.only_sky and arguments.teach:
         parser.error("--only-sky learns the sky alone, of which --teach says nothing: leave one out")
+    if not 0 <= arguments.label_share <= 1 or (arguments.label_share and not arguments.teach):
+        parser.error(f"--label-share {arguments.label_share:g} is not a share, 0 to 1, beside --teach")
     if arguments.only_sky and arguments.begin is None:
         parser.error("--only-sky needs --begin: a network whose features are learned")
     if arguments.peak_rate is None:

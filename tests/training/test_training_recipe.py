@@ -12,7 +12,7 @@ pytest.importorskip(
     "depth_normal.training.data", reason="training/ is not installed with the package: install it editable (pip install -e .)"
 )
 
-from depth_normal.training import batches, data, ensemble, evaluate, export, features, losses, parts, teacher, train
+from depth_normal.training import batches, data, ensemble, evaluate, export, features, losses, parts, teacher, teaching, train
 
 CLEAR_LICENCES = {"MIT", "Apache-2.0", "0BSD", "BSD", "BSD-2-Clause", "BSD-3-Clause", "ISC", "CC0-1.0", "CC-BY-4.0"}
 
@@ -294,13 +294,13 @@ def test_the_ensemble_says_of_a_mirror_image_the_mirror_image():
 
 def test_teachers_say_of_a_mirror_image_the_mirror_image(prepared, tmp_path):
     """Of photographs alone, as they were before anything was set before them; renders keep their truth."""
-    teachers = train.load_teachers(((export.SHIPPED, 96), (first_version(tmp_path), 64)), torch.device("cpu"))
+    teachers = teaching.load_teachers(((export.SHIPPED, 96), (first_version(tmp_path), 64)), torch.device("cpu"))
     forget_what_is_finer(teachers[0])
     batch = batches.sample_batch(batches.load_crops(prepared, "train", 0, 1), 16, 96, 128, torch.Generator().manual_seed(3))
     photographs, rest = batch.photographs.tolist(), sorted(set(range(16)) - set(batch.photographs.tolist()))
     assert len(photographs) in (11, 12) and rest, "four pairs and three or four of a render"
     batch.sky[photographs[0]] = 1
-    said, mirrored = (train.taught(replace(batch, clean=clean), teachers) for clean in (batch.clean, batch.clean.flip(3)))
+    said, mirrored = (teaching.taught(replace(batch, clean=clean), teachers) for clean in (batch.clean, batch.clean.flip(3)))
     assert said.scaled.nonzero().flatten().tolist() == photographs
     for values, other, sign in ((said.disparity, mirrored.disparity, 1), (said.normals, mirrored.normals, torch.tensor([-1.0, 1, 1]))):
         turned = other[photographs].flip(3) * torch.as_tensor(sign).view(-1, 1, 1)
@@ -310,11 +310,24 @@ def test_teachers_say_of_a_mirror_image_the_mirror_image(prepared, tmp_path):
     for name in ("disparity", "normals"):
         assert torch.equal(getattr(said, name)[rest], getattr(batch, name)[rest])
         assert not torch.equal(getattr(said, name)[photographs], getattr(batch, name)[photographs])
-    assert train.taught(batch, []) is batch
+    assert teaching.taught(batch, []) is batch
+    half, kept = (teaching.taught(batch, teachers, share).disparity for share in (0.5, 1))
+    label = losses.normalised_target(batch.disparity, batch.inside, batch.pairs)
+    torch.testing.assert_close(kept[photographs], label[photographs])
+    torch.testing.assert_close(half[photographs], (said.disparity + label)[photographs] / 2)
+    assert torch.equal(kept[rest], batch.disparity[rest])
+
+
+@pytest.mark.parametrize("told", [["--label-share", "0.5"], ["--label-share", "2", "--teach", f"{export.SHIPPED}@224"]])
+def test_a_share_of_the_labels_is_one_beside_teachers(told, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["train", "--data", str(tmp_path), "--run", str(tmp_path), *told])
+    with pytest.raises(SystemExit):
+        train.parse()
+    assert f"--label-share {told[1]} is not a share, 0 to 1, beside --teach" in capsys.readouterr().err
 
 
 def test_sharp_crops_show_the_place_of_their_labels(tmp_path):
-    """Only where the photograph is, and not of mixed ones, whose larger picture nobody made."""
+    """Only where the photograph is; mixed ones, whose larger picture nobody made, are enlarged."""
     photos = data.read_photos(split="train")[:2]
     (tmp_path / "photos").mkdir()
     (tmp_path / "labels").mkdir()
@@ -325,22 +338,23 @@ def test_sharp_crops_show_the_place_of_their_labels(tmp_path):
     for name in (f"{photos[0].id}_1", f"{photos[0].id}_mixed0", f"{photos[1].id}_0"):
         data.save_npz(tmp_path / "labels" / f"{name}.npz", **maps)
     plain, sharp = (batches.load_crops(tmp_path, "train", 0, 1, sharp=larger).photographs[0] for larger in (False, True))
-    assert plain.rgb.shape == (3, 1, 240, 320, 3) and sharp.rgb.shape == (1, 1, 288, 384, 3)
-    assert sharp.disparity.shape == (1, 1, 240, 320)
-    smaller = cv2.resize(sharp.rgb[0, 0].numpy(), (320, 240), interpolation=cv2.INTER_AREA)
-    assert np.abs(smaller.astype(int) - maps["rgb"]).max() <= 6
+    assert plain.rgb.shape == (3, 1, 240, 320, 3) and sharp.rgb.shape == (2, 1, 288, 384, 3)
+    assert sharp.disparity.shape == (2, 1, 240, 320)
+    for rgb in sharp.rgb[:, 0].numpy():
+        smaller = cv2.resize(rgb, (320, 240), interpolation=cv2.INTER_AREA)
+        assert np.abs(smaller.astype(int) - maps["rgb"]).max() <= 6
 
 
 @pytest.mark.parametrize("text", ["tiny.safetensors", "none.safetensors@224", "@224", f"{export.SHIPPED}@large", f"{export.SHIPPED}@0"])
 def test_what_cannot_teach_is_refused(text):
     with pytest.raises(argparse.ArgumentTypeError, match=r"is not FILE@SIZE with a file that is there"):
-        train.teaching(text)
+        teaching.file_and_size(text)
 
 
 def test_a_file_without_weights_cannot_teach(tmp_path):
     (tmp_path / "other.pt").write_text("hello")
     with pytest.raises(argparse.ArgumentTypeError, match=r"other\.pt cannot be read as weights"):
-        train.teaching(f"{tmp_path / 'other.pt'}@224")
+        teaching.file_and_size(f"{tmp_path / 'other.pt'}@224")
 
 
 def test_the_sky_alone_has_no_teachers(tmp_path, monkeypatch, capsys):
@@ -376,8 +390,10 @@ def test_a_run_goes_on_with_who_taught_it(prepared, tmp_path, one_thread):
     begun = replace(options(prepared, tmp_path / "run", 2), begin=export.SHIPPED, teach=((export.SHIPPED, 96),))
     train.save(train.Run(begun, 0).state(), tmp_path / "run" / "checkpoint.pt")
     assert train.Run(begun, 0).step == 0
-    with pytest.raises(ValueError, match=r"run was taught by tiny\.safetensors@96: go on with the same --teach, or take another --run"):
-        train.Run(replace(begun, teach=()), 0)
+    refusal = r"run was taught by tiny\.safetensors@96: go on with the same --teach and --label-share, or take another --run"
+    for other in (replace(begun, teach=()), replace(begun, label_share=0.5)):
+        with pytest.raises(ValueError, match=refusal):
+            train.Run(other, 0)
 
 
 def test_a_network_learns_from_itself(prepared, tmp_path, monkeypatch, one_thread):
