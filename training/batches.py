@@ -244,7 +244,7 @@ def _mixed_labels(disparity: np.ndarray, path: Path) -> dict[str, np.ndarray]:
 def _stack(crops: list[dict[str, np.ndarray]]) -> Stack | None:
     if not crops:
         return None
-    # each crop is let go of as it is copied, or all would be held twice
+    # each kind of map is let go of once it is copied, or all would be held twice
     maps = {name: torch.from_numpy(np.stack([crop.pop(name) for crop in crops])) for name in list(crops[0])}
     if maps["disparity"].ndim == 3:
         maps = {name: values[:, None] for name, values in maps.items()}

@@ -90,7 +90,7 @@ def training_loss(
     """The loss of the network's output (B, 5, H, W), of what it says of the teacher's features, and its parts.
 
     Disparity is compared to the normalised target itself: with a fitted scale a network that starts from nothing learns to give
-    zeros. Normals are compared by their angle where they are known, by a render's truth or by an ensemble, the sky left out; the sky
+    zeros. Normals are compared by their angle where they are known, by a render's truth, an ensemble or teachers, the sky left out; the sky
     where it is known.
     """
     target = normalised_target(batch.disparity, batch.inside, batch.pairs)

@@ -61,10 +61,13 @@ def taught(batch: Batch, teachers: list[TinyAnnotator], label_share: float = 0.0
             directions.append(unit_normals(maps[:, 1:]))
     no_sky = batch.sky[batch.photographs] <= 0
     normals = unit_normals(torch.stack(directions).sum(0)) * no_sky if directions else torch.zeros_like(asked)
-    kept = normalised_target(batch.disparity, batch.inside, batch.pairs)[batch.photographs]
+    disparity = torch.stack(disparities).mean(0)
+    if label_share:  # of the whole window, as the answers are, whatever is set before it
+        kept = normalised_target(batch.disparity, pairs=batch.pairs)[batch.photographs]
+        disparity = disparity.lerp(kept, label_share)
     return replace(
         batch,
-        disparity=batch.disparity.index_copy(0, batch.photographs, torch.stack(disparities).mean(0).lerp(kept, label_share)),
+        disparity=batch.disparity.index_copy(0, batch.photographs, disparity),
         normals=batch.normals.index_copy(0, batch.photographs, normals),
         scaled=batch.scaled.index_fill(0, batch.photographs, True),
     )

@@ -83,7 +83,7 @@ class Options:
     @property
     def teach_names(self) -> list[str]:
         """Who teaches, wherever the files lie."""
-        labels = [f"labels@{self.label_share:g}"] if self.label_share else []
+        labels = [f"--label-share {self.label_share:g}"] if self.label_share else []
         return [*(f"{path.name}@{size}" for path, size in self.teach), *labels]
 
 
@@ -349,9 +349,7 @@ def parse() -> Options:
     parser.add_argument("--only-sky", action="store_true", help="what reads the sky off the features; all else stays as --begin has it")
     plain = f"most pictures as they were taken, fewer renders; steadiness weighs {PLAIN_STEADY_WEIGHT:g} instead of {STEADY_WEIGHT:g}"
     parser.add_argument("--plain", action="store_true", help=plain)
-    teach = (
-        "disparity and normals of photographs are what these say of the very windows that are learned from, mirrored too, not what was kept"
-    )
+    teach = "disparity and normals of photographs are what these say of the very windows that are learned from, mirrored too, not what was kept (but for --label-share)"
     files = "exported files or best.pt of earlier runs, each with the short side of what it sees"
     parser.add_argument("--teach", type=file_and_size, nargs="+", default=(), metavar="FILE@SIZE", help=f"{teach}: {files}")
     kept = "with --teach: how much of the disparity of photographs is the label that was kept, 0 to 1; the rest is what is said"
@@ -363,7 +361,7 @@ def parse() -> Options:
     if arguments.only_sky and arguments.teach:
         parser.error("--only-sky learns the sky alone, of which --teach says nothing: leave one out")
     if not 0 <= arguments.label_share <= 1 or (arguments.label_share and not arguments.teach):
-        parser.error(f"--label-share {arguments.label_share:g} is not a share, 0 to 1, beside --teach")
+        parser.error(f"--label-share {arguments.label_share:g}: expected 0 to 1, and only beside --teach")
     if arguments.only_sky and arguments.begin is None:
         parser.error("--only-sky needs --begin: a network whose features are learned")
     if arguments.peak_rate is None:

@@ -312,10 +312,12 @@ def test_teachers_say_of_a_mirror_image_the_mirror_image(prepared, tmp_path):
         assert not torch.equal(getattr(said, name)[photographs], getattr(batch, name)[photographs])
     assert teaching.taught(batch, []) is batch
     half, kept = (teaching.taught(batch, teachers, share).disparity for share in (0.5, 1))
-    label = losses.normalised_target(batch.disparity, batch.inside, batch.pairs)
+    label = losses.normalised_target(batch.disparity, pairs=batch.pairs)
     torch.testing.assert_close(kept[photographs], label[photographs])
     torch.testing.assert_close(half[photographs], (said.disparity + label)[photographs] / 2)
     assert torch.equal(kept[rest], batch.disparity[rest])
+    covered = replace(batch, inside=torch.zeros_like(batch.inside))
+    assert torch.equal(teaching.taught(covered, teachers, 1).disparity[photographs], kept[photographs]), "whatever passes by"
 
 
 @pytest.mark.parametrize("told", [["--label-share", "0.5"], ["--label-share", "2", "--teach", f"{export.SHIPPED}@224"]])
@@ -323,7 +325,7 @@ def test_a_share_of_the_labels_is_one_beside_teachers(told, tmp_path, monkeypatc
     monkeypatch.setattr("sys.argv", ["train", "--data", str(tmp_path), "--run", str(tmp_path), *told])
     with pytest.raises(SystemExit):
         train.parse()
-    assert f"--label-share {told[1]} is not a share, 0 to 1, beside --teach" in capsys.readouterr().err
+    assert f"--label-share {told[1]}: expected 0 to 1, and only beside --teach" in capsys.readouterr().err
 
 
 def test_sharp_crops_show_the_place_of_their_labels(tmp_path):
@@ -337,9 +339,13 @@ def test_sharp_crops_show_the_place_of_their_labels(tmp_path):
     maps = {"rgb": data.random_crop(picture, photos[0].id, 1), "disparity": np.zeros((240, 320), np.float16)}
     for name in (f"{photos[0].id}_1", f"{photos[0].id}_mixed0", f"{photos[1].id}_0"):
         data.save_npz(tmp_path / "labels" / f"{name}.npz", **maps)
+    (tmp_path / "ensemble").mkdir()
+    answers = {"disparity": np.ones((240, 320), np.float16), "normals": np.full((240, 320, 3), 73, np.int8)}
+    data.save_npz(tmp_path / "ensemble" / f"{photos[0].id}_1.npz", **answers)
     plain, sharp = (batches.load_crops(tmp_path, "train", 0, 1, sharp=larger).photographs[0] for larger in (False, True))
     assert plain.rgb.shape == (3, 1, 240, 320, 3) and sharp.rgb.shape == (2, 1, 288, 384, 3)
     assert sharp.disparity.shape == (2, 1, 240, 320)
+    assert sharp.normals is None and not sharp.disparity.any() and plain.disparity.any(), "the ensemble's"
     for rgb in sharp.rgb[:, 0].numpy():
         smaller = cv2.resize(rgb, (320, 240), interpolation=cv2.INTER_AREA)
         assert np.abs(smaller.astype(int) - maps["rgb"]).max() <= 6
@@ -405,6 +411,8 @@ def test_a_network_learns_from_itself(prepared, tmp_path, monkeypatch, one_threa
     figures = run.train_step(crops, crops)
     alone = train.Run(replace(told, teach=(), run=tmp_path / "other"), 0).train_step(crops, crops)
     assert figures["l1"] < 0.5 * alone["l1"], "of noise it knows what it says itself, not what its label says"
+    labelled = train.Run(replace(told, label_share=1.0, run=tmp_path / "labelled"), 0).train_step(crops, crops)
+    assert labelled["l1"] > 0.8 * alone["l1"]
 
 
 def test_most_pictures_of_plain_batches_are_as_they_were_taken(tmp_path):
