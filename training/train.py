@@ -349,7 +349,7 @@ def parse() -> Options:
     parser.add_argument("--only-sky", action="store_true", help="what reads the sky off the features; all else stays as --begin has it")
     plain = f"most pictures as they were taken, fewer renders; steadiness weighs {PLAIN_STEADY_WEIGHT:g} instead of {STEADY_WEIGHT:g}"
     parser.add_argument("--plain", action="store_true", help=plain)
-    own = "disparity and normals of photographs are what these say of the very windows that are learned from, mirrored too, not what was kept"
+    own = "disparity and normals of photographs are what these say of the very windows learned from, mirrored too, not what was kept"
     teach = f"{own} (but for --label-share)"
     files = "exported files or best.pt of earlier runs, each with the short side of what it sees"
     parser.add_argument("--teach", type=file_and_size, nargs="+", default=(), metavar="FILE@SIZE", help=f"{teach}: {files}")
