@@ -82,7 +82,7 @@ class Options:
 
     @property
     def teach_names(self) -> list[str]:
-        """Who teaches, wherever the files lie."""
+        """Who teaches, wherever the files lie, and how much the labels do."""
         labels = [f"--label-share {self.label_share:g}"] if self.label_share else []
         return [*(f"{path.name}@{size}" for path, size in self.teach), *labels]
 
