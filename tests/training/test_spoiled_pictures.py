@@ -1,5 +1,6 @@
 """What is done to pictures and labels before the network sees them."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,9 @@ pytest.importorskip(
 
 from depth_normal.annotators.tiny import with_far_sky
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.training import batches, data, judged, losses, skies, spoil
+from depth_normal.training import batches, data, evaluate, export, judged, losses, skies, spoil, teaching
+
+CHANNELS = {"pictures": 3, "clean": 3, "disparity": 1, "normals": 3, "sky": 1, "features16": 64, "features32": 64}
 
 
 def generator(seed=0):
@@ -175,6 +178,24 @@ def test_on_a_gpu_no_step_mixes_devices():
         )
         passed = batches._pass_by(shown, photographs, 1, 2, (48, 64), random)
         assert {value.device for value in (shown, *found, *passed)} == {device}
+
+
+def test_on_a_gpu_teachers_mix_no_devices(monkeypatch):
+    monkeypatch.setattr(torch, "autocast", lambda *_: nullcontext())  # it knows no device that is not there
+    teacher = evaluate.load_tiny(export.SHIPPED, 64)
+    device = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0")
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        teacher.network.to(device)
+        maps = {name: torch.rand(4, count, 64, 96, device=device) for name, count in CHANNELS.items()}
+        batch = batches.Batch(
+            **maps,
+            inside=maps["sky"] > 0,
+            photographs=torch.arange(1, 3, device=device),
+            scaled=torch.zeros(4, dtype=torch.bool, device=device),
+        )
+        found = teaching.taught(batch, [teacher], 0.35)
+        assert found.disparity is not batch.disparity
+        assert {value.device for value in (found.disparity, found.normals, found.scaled)} == {device}
 
 
 def test_sky_is_judged_where_there_is_some_and_false_sky_where_there_is_none(tmp_path, monkeypatch):
