@@ -10,7 +10,7 @@ SPECS = (
     ModelSpec(
         id="tiny",
         family="tiny",
-        files=(WeightFile("tiny.safetensors", sha256="84e126940075fa0cc116cf101c7fb211f5f0d73f79748f79fea0156ba803bfd1", size=7_377_820),),
+        files=(WeightFile("tiny.safetensors", sha256="2981481865151a4d4c5cc04e6d29b4fcbc31828ab2837ddcfae079c0568a843d", size=7_377_820),),
         licence="Apache-2.0",
         quantity=Quantity.DISPARITY,
         axes=Axes.OPENGL,
