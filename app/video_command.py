@@ -49,9 +49,10 @@ def add_video(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fov", type=degrees, default=0.0, metavar="DEGREES", help="field of view of the longer side, where it is known")
     add_device(parser)
     add_runtime(parser)
-    resume = "go on with what a run that was stopped has finished; give the same options"
+    resume = "go on with what a run that was stopped has finished, and leave a film that is finished as it is; give the same options"
     parser.add_argument("--resume", action="store_true", help=resume)
-    parser.add_argument("--segment", type=positive, default=120, metavar="N", help="how many frames a stop can cost (default: %(default)s)")
+    segment = "frames of a piece, in whole steps of the model: what a stop can cost (default: %(default)s)"
+    parser.add_argument("--segment", type=positive, default=120, metavar="N", help=segment)
     parser.add_argument("--overwrite", action="store_true", help="replace a film that is there already")
     parser.set_defaults(run=_video)
 
@@ -89,7 +90,7 @@ def _add_looks(parser: argparse.ArgumentParser) -> None:
 
 def _video(arguments: argparse.Namespace) -> int:
     from ..model_loader import load_model
-    from .films.pieces import Pieces
+    from .films.pieces import Pieces, finished_frames
 
     task = _task(arguments)
     film = task.header()
@@ -97,6 +98,9 @@ def _video(arguments: argparse.Namespace) -> int:
     settings = task.settings() | {"model": model.spec.id, "weights": str(model.weights), "dtype": str(model.dtype).removeprefix("torch.")}
     if model.runtime != TORCH:
         settings["runtime"] = model.runtime
+    if arguments.resume and (frames := finished_frames(task, settings, arguments.overwrite)):
+        say(shown(f"{task.source}: {_made(task, frames)}, made before: nothing is left to do"))
+        return DONE
     with Pieces(task, settings, arguments.resume) as pieces:
         if pieces.done:
             say(shown(f"{task.source}: {pieces.done} frames are finished, going on behind them"))
@@ -140,7 +144,8 @@ def _make(model: Model, task: FilmTask, film: Film, pieces: Pieces) -> int:
     if task.preset is not None:
         side = task.preset.side
         width, height = (length // side * side for length in (film.width, film.height))
-        logger.info("%s: the middle %dx%d of %dx%d pixels", task.preset.name, width, height, film.width, film.height)
+        part = "the whole" if (width, height) == (film.width, film.height) else f"the middle {width}x{height}"
+        logger.info("%s: %s of %dx%d pixels", task.preset.name, part, film.width, film.height)
     expected = task.expected(film)
     _warn_of_space(task, film, expected, pieces)
     with ExitStack() as stack:
@@ -157,11 +162,21 @@ def _make(model: Model, task: FilmTask, film: Film, pieces: Pieces) -> int:
             else:
                 pieces.remove()
             raise
-    say(shown(f"{task.source}: {', '.join(map(str, result.files))} ({result.frames} frame{'s' * (result.frames != 1)})"))
+    say(shown(f"{task.source}: {_made(task, result.frames)}"))
     if result.problem is None:
         return DONE
     complain(f"{result.problem}. The {result.frames} frames before that are kept")
     return SOME_FAILED
+
+
+def _made(task: FilmTask, frames: int) -> str:
+    from ..geometry.films import numbered
+
+    names = [
+        f"{numbered(each, 1)}{f' to {numbered(each, frames).name}' * (frames > 1)}" if task.sequence else str(each)
+        for each in task.targets.values()
+    ]
+    return f"{', '.join(names)} ({frames} frame{'s' * (frames != 1)})"
 
 
 def _warn_of_space(task: FilmTask, film: Film, expected: int | None, pieces: Pieces) -> None:

@@ -182,7 +182,7 @@ def plan_targets(
         whats: Of `WHATS`.
         overwrite: Whether what is there already may be replaced.
         layout: Of `STEREO`, whose ending is the one by which players know it.
-        resume: Whether a run that was stopped is gone on with: what is there is its own.
+        resume: Whether a run that was stopped is gone on with, or is over: what is there is its own.
 
     Raises:
         FilmError: Nothing can be written under that name, something is there already, or it is the film that is read.
@@ -193,7 +193,7 @@ def plan_targets(
     if not (nearest := nearest_folder(out.parent)).is_dir():
         raise FilmError(f"{out}: {nearest} is a file, not a folder; choose another name")
     targets = {what: out.with_name(f"{out.stem}{_ending(what, layout)}{out.suffix}") if len(whats) > 1 else out for what in whats}
-    own = resume and (pieces_folder(targets) / PIECES).is_file()
+    own = resume and ((pieces_folder(targets) / PIECES).is_file() or finished_record(targets).is_file())
     for target in targets.values():
         there = _checked_place(source, target)
         if there is not None and not overwrite and not own:
@@ -225,6 +225,12 @@ def pieces_folder(targets: Mapping[str, Path]) -> Path:
     """Where the finished pieces of a film lie."""
     first = next(iter(targets.values()))
     return first.parent / RECORDS / f"{first.name}.film"
+
+
+def finished_record(targets: Mapping[str, Path]) -> Path:
+    """What says how a finished film was made."""
+    folder = pieces_folder(targets)
+    return folder.with_name(f"{folder.name}.json")
 
 
 def _ending(what: str, layout: str) -> str:

@@ -87,7 +87,10 @@ def make_film(model: Model, task: FilmTask, film: Film, pieces: Pieces, tick: Ti
             join_pieces(target, by_what[what], _sound(task, film, pieces))
             files.append(target)
     frames = pieces.done
-    pieces.remove()
+    if problem is None:
+        pieces.finish(files)
+    else:
+        pieces.remove()
     return FilmResult(files, frames, problem)
 
 

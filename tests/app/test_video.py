@@ -175,7 +175,19 @@ def test_a_run_that_was_stopped_goes_on_bit_by_bit(film, tmp_path, monkeypatch, 
     for what in ("depth", "normals"):
         assert frames_of(tmp_path / f"out_{what}.mkv") == frames_of(tmp_path / f"whole_{what}.mkv")
         assert [frame.time for frame in read_frames(tmp_path / f"out_{what}.mkv")] == [frame.time for frame in read_frames(film)]
-    assert not (tmp_path / ".depth-normal").exists()
+    assert [path.name for path in (tmp_path / ".depth-normal").iterdir()] == ["out_depth.mkv.film.json"], "of a run with --resume alone"
+    before = (tmp_path / "out_depth.mkv").stat().st_mtime_ns
+    assert run(film, tmp_path / "out.mkv", *options, "--resume") == 0
+    assert "(40 frames), made before: nothing is left to do" in capsys.readouterr().out
+    assert (tmp_path / "out_depth.mkv").stat().st_mtime_ns == before
+    os.utime(tmp_path / "out_normals.mkv")
+    assert run(film, tmp_path / "out.mkv", *options, "--resume") == 2
+    assert "was changed, or lacks files, since it was made" in capsys.readouterr().err
+    (tmp_path / "out_normals.mkv").unlink()
+    assert run(film, tmp_path / "out.mkv", *options, "--resume") == 2, "half of it"
+    (tmp_path / "out_depth.mkv").unlink()
+    assert run(film, tmp_path / "out.mkv", *options, "--resume") == 0
+    assert (tmp_path / "out_normals.mkv").is_file()
 
 
 def test_ctrl_c_leaves_what_can_be_gone_on_with(tmp_path):
@@ -196,7 +208,7 @@ def test_ctrl_c_leaves_what_can_be_gone_on_with(tmp_path):
     assert done and all((state.parent / name).is_file() for each in done for name in each["files"].values())
 
 
-def test_numbered_files_go_on_too(film, tmp_path, monkeypatch, caplog):
+def test_numbered_files_go_on_too(film, tmp_path, monkeypatch, caplog, capsys):
     """What lies at their place is the stopped run's own, and is another film's where no run was stopped."""
     from depth_normal.app.films import pictures as film_pictures
 
@@ -217,7 +229,13 @@ def test_numbered_files_go_on_too(film, tmp_path, monkeypatch, caplog):
     assert run(film, tmp_path / "d_%03d.png", "--segment", 8, "--resume") == 0
     made, whole = ([path.read_bytes() for path in sorted(tmp_path.glob(name))] for name in ("d_*.png", "whole_*.png"))
     assert len(made) == 40 and made == whole
-    assert run(film, tmp_path / "d_%03d.png", "--segment", 8, "--resume") == 2
+    assert run(film, tmp_path / "d_%03d.png", "--segment", 8, "--resume") == 0, "nothing is left to do"
+    assert "made before: nothing is left to do" in capsys.readouterr().out
+    assert run(film, tmp_path / "d_%03d.png", "--segment", 9, "--resume") == 2, "it was another run"
+    assert "with other settings (segment)" in capsys.readouterr().err
+    (tmp_path / "d_005.png").rename(tmp_path / "kept")
+    assert run(film, tmp_path / "d_%03d.png", "--segment", 8, "--resume") == 2, "one is not there any more"
+    (tmp_path / "kept").rename(tmp_path / "d_005.png")
     (tmp_path / "d_001.png").unlink()
     assert run(film, tmp_path / "d_%03d.png", "--frames", 3) == 2, "the second is there"
     assert run(film, tmp_path / "d_%03d.png", "--frames", 3, "--overwrite") == 0
