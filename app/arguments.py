@@ -17,6 +17,9 @@ EXIT_CODES = """exit codes: 0 all done; 1 some failed, the others are done; 2 no
 EXPECTED_ERRORS = (ValueError, OSError, RuntimeError, ArithmeticError, MemoryError, ImportError)
 
 
+CODING_CHOICES = ("opengl", "directx", "opencv", "scannet", "controlnet-normalbae", "controlnet-1.0-normal")
+"""Those of `geometry.conventions.NormalMapCoding`, which imports torch; a test compares them."""
+
 LAYOUT_CHOICES = ("full-sbs", "half-sbs", "full-tb", "half-tb", "cross-eyed", "anaglyph")
 """Those of `geometry.stereo`, which imports torch; a test compares them. Also its `ORIGINALS`:"""
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..annotators.choices import BUNDLED_MODEL, RECOMMENDED_MODEL
 from .arguments import (
+    CODING_CHOICES,
     DEFAULT_WRITES,
     DONE,
     HOLES,
@@ -63,6 +64,8 @@ def add_estimate(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `estimate`."""
     add_pictures(parser)
     _add_writes(parser)
+    coding = "how a normal map's picture (<stem>_normals.png) stores its vectors: directx for Unreal (default: %(default)s)"
+    parser.add_argument("--coding", choices=CODING_CHOICES, default=CODING_CHOICES[0], help=coding)
     fov = "field of view of the pictures' longer side, where the camera is known (makes Depth Anything 3's and Metric3D's metres right)"
     parser.add_argument("--fov", type=degrees, default=0.0, metavar="DEGREES", help=fov)
     parser.add_argument("--tiles", type=tiles, metavar="N", help=TILES)
@@ -148,10 +151,19 @@ def run_pictures(arguments: argparse.Namespace, writes: tuple[str, ...]) -> int:
     if not sources:
         return NOTHING_DONE
     keep_freed_memory()
+    options = _options(arguments)
+    if arguments.engine == "ray":
+        from .cluster.command import plan_for_ray
+
+        return _run(*plan_for_ray(arguments, sources, writes, options), arguments, len(problems))
+    return _run(*_plan_here(arguments, sources, writes, options), arguments, len(problems))
+
+
+def _options(arguments: argparse.Namespace) -> Options:
     from ..geometry.stereo import StereoOptions
     from .work import Options
 
-    options = Options(
+    return Options(
         model=chosen_model(arguments),
         weights=arguments.weights,
         dtype=arguments.dtype,
@@ -163,12 +175,8 @@ def run_pictures(arguments: argparse.Namespace, writes: tuple[str, ...]) -> int:
         stereo=StereoOptions(arguments.divergence, arguments.convergence, arguments.original),
         refine=arguments.refine,
         runtime=arguments.runtime,
+        coding=arguments.coding,
     )
-    if arguments.engine == "ray":
-        from .cluster.command import plan_for_ray
-
-        return _run(*plan_for_ray(arguments, sources, writes, options), arguments, len(problems))
-    return _run(*_plan_here(arguments, sources, writes, options), arguments, len(problems))
 
 
 def _find(arguments: argparse.Namespace) -> tuple[list[Source], list[str]]:
@@ -202,6 +210,8 @@ def _writes(arguments: argparse.Namespace) -> tuple[str, ...]:
     writes = tuple(dict.fromkeys((*(arguments.write or DEFAULT_WRITES), *arguments.also)))
     if arguments.ply_up and "ply" not in writes:
         raise ValueError(f"--ply-up {arguments.ply_up} says how a PLY stands, and none is asked for: add --also ply, or leave it out")
+    if arguments.coding != CODING_CHOICES[0] and "normals" not in writes:
+        raise ValueError(f"--coding {arguments.coding} says how <stem>_normals.png is, and none is asked for: add normals to --write")
     if arguments.engine != "ray" and (shards := [kind for kind in writes if kind in SHARD_CHOICES]):
         raise ValueError(f"--write {shards[0]}: shards are written with --engine ray; without it choose npz for the raw numbers")
     return writes

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..annotators.choices import RECOMMENDED_MODEL
-from .arguments import SIZE, add_device, add_model, chosen_model, degrees, positive
+from .arguments import CODING_CHOICES, SIZE, add_device, add_model, chosen_model, degrees, positive
 from .terminal import say, shown
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from ..geometry.estimate import Estimate
     from .work import Options
 
-CODING_CHOICES = ("opengl", "directx", "opencv", "scannet", "controlnet-normalbae", "controlnet-1.0-normal")
 """Those of `geometry.conventions.NormalMapCoding`, which imports torch; a test compares them."""
 
 PICTURES = (".png", ".jpg", ".jpeg")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .arguments import HOLES, LAYOUT_CHOICES, add_depth_of_stereo
+from .arguments import CODING_CHOICES, HOLES, LAYOUT_CHOICES, add_depth_of_stereo
 from .estimate_command import add_pictures, run_pictures
 
 
@@ -15,7 +15,9 @@ def add_stereo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--layout", action="append", choices=LAYOUT_CHOICES, help=layout)
     add_depth_of_stereo(parser)
     parser.add_argument("--holes", action="store_true", help="write <stem>..._holes.png too: what was filled in is white")
-    parser.set_defaults(run=_stereo, fov=0.0, near_far_ratio=None, tiles=None, refine=False, ply_up=None, engine="local")
+    parser.set_defaults(
+        run=_stereo, fov=0.0, near_far_ratio=None, tiles=None, refine=False, ply_up=None, coding=CODING_CHOICES[0], engine="local"
+    )
 
 
 def _stereo(arguments: argparse.Namespace) -> int:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..annotators.choices import RECOMMENDED_MODEL
-from .arguments import DONE, SIZE, add_device, add_model, chosen_model, number, positive
-from .scene import CODING_CHOICES, add_result, check_result, read_scene, result_path, say_result
+from .arguments import CODING_CHOICES, DONE, SIZE, add_device, add_model, chosen_model, number, positive
+from .scene import add_result, check_result, read_scene, result_path, say_result
 
 if TYPE_CHECKING:
     from torch import Tensor

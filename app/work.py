@@ -17,6 +17,7 @@ from ..annotators.choices import BUNDLED_MODEL, TORCH
 from ..annotators.registry import FAMILIES, find_spec
 from ..annotators.specs.base import ModelSpec
 from ..geometry.camera import DEFAULT_FOV
+from ..geometry.conventions import NormalMapCoding
 from ..geometry.derive import with_normals
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.files import (
@@ -64,6 +65,7 @@ class Options:
         tiles: As `Model.estimate`.
         refine: Whether depth edges and normals are brought to the pictures' edges.
         runtime: As `load_model`.
+        coding: How `<stem>_normals.png` stores its vectors, of `NormalMapCoding`.
     """
 
     model: str = BUNDLED_MODEL
@@ -77,6 +79,7 @@ class Options:
     tiles: int | str | None = None
     refine: bool = False
     runtime: str = TORCH
+    coding: str = NormalMapCoding.OPENGL.value
 
     def settings(self, writes: Sequence[str]) -> dict[str, Any]:
         """What decides on the results, as the record of a picture holds it. It is known before a model is loaded.
@@ -93,8 +96,9 @@ class Options:
         for name in ("tiles", "refine"):  # records from before there were these stay good
             if not asked[name]:
                 del asked[name]
-        if asked["runtime"] == TORCH:
-            del asked["runtime"]
+        for name, usual in (("runtime", TORCH), ("coding", NormalMapCoding.OPENGL)):
+            if asked[name] == usual:
+                del asked[name]
         return {**asked, "weights": weights, "writes": list(writes)}
 
     def load(self, device: str | torch.device = "auto") -> Model:
@@ -235,7 +239,7 @@ def write(
                     written.append(path)
             elif kind == "normals":
                 if found.normals is not None:
-                    write_normals_png(path, found.normals, found.axes or Axes.OPENGL, found.mask)
+                    write_normals_png(path, found.normals, found.axes or Axes.OPENGL, found.mask, options.coding)
                     written.append(path)
             elif pair is not None and kind in STEREO_CHOICES:
                 _write_stereo(path, pair, kind)

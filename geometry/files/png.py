@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..checks import check_intrinsics
-from ..conventions import convert_normals, decode_normal_map, encode_normal_map
+from ..conventions import NormalMapCoding, convert_normals, decode_normal_map, encode_normal_map
 from ..estimate import Axes, Estimate, Quantity
 from ..valid import all_point, valid_depth, valid_normals
 from .foreign import FAR_AWAY
@@ -86,8 +86,14 @@ def write_picture_png(path: str | os.PathLike[str], picture: Tensor, bits: int =
     _write(path, _rounded(picture, channels, np.uint8 if bits == 8 else np.uint16))
 
 
-def write_normals_png(path: str | os.PathLike[str], normals: Tensor, source: Axes | str = Axes.OPENGL, mask: Tensor | None = None) -> None:
-    """Writes normals as an RGB PNG of 8 bits in OpenGL colours, black where masked or without a direction, atomically.
+def write_normals_png(
+    path: str | os.PathLike[str],
+    normals: Tensor,
+    source: Axes | str = Axes.OPENGL,
+    mask: Tensor | None = None,
+    target: NormalMapCoding | str = NormalMapCoding.OPENGL,
+) -> None:
+    """Writes normals as an RGB PNG of 8 bits, black where masked or without a direction, atomically.
 
     It is what `write_normal_png` makes of `render.normals_to_image`, but in one pass of OpenCV's: where a value lies in the middle between
     two levels to within float32's rounding, it may be the other one.
@@ -97,19 +103,20 @@ def write_normals_png(path: str | os.PathLike[str], normals: Tensor, source: Axe
         normals: (1, 3, H, W) unit vectors in `source` axes.
         source: Their axes.
         mask: (1, 1, H, W) bool, True where they can be trusted; None = everywhere.
+        target: How the picture shall store them.
 
     Raises:
-        ValueError: Another shape, or unknown axes.
+        ValueError: Another shape, unknown axes or coding.
     """
     import cv2
 
     if normals.ndim != 4 or normals.shape[:2] != (1, 3):
         raise ValueError(f"the normals have shape {tuple(normals.shape)}; those of one picture (1, 3, height, width) are written to a file")
     normals = normals.detach().float().cpu()
-    signs = convert_normals(torch.ones(1, 3, 1, 1), source, Axes.OPENGL).flatten().tolist()
-    levels = np.stack(
-        [cv2.convertScaleAbs(plane, None, _HALF * sign, _HALF) for plane, sign in zip(normals[0].numpy(), signs, strict=True)]
-    )
+    coding = NormalMapCoding(target)
+    signs = convert_normals(torch.ones(1, 3, 1, 1), source, coding.axes).flatten().tolist()
+    planes = [cv2.convertScaleAbs(plane, None, _HALF * sign, _HALF) for plane, sign in zip(normals[0].numpy(), signs, strict=True)]
+    levels = np.stack(planes[::-1] if coding.channels_reversed else planes)
     if mask is not None or not all_point(normals):
         levels *= valid_normals(normals, mask.cpu() if mask is not None else None)[0].numpy()
     _write(path, levels)

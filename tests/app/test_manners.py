@@ -189,6 +189,11 @@ def test_ply_up_without_a_ply(estimate, picture, nothing_is_loaded, capsys):
     assert "--also ply" in capsys.readouterr().err
 
 
+def test_a_coding_of_normals_that_nobody_asks_for(estimate, picture, nothing_is_loaded, capsys):
+    assert estimate(picture, "--coding", "directx", "--write", "depth,npz") == 2
+    assert "add normals to --write" in capsys.readouterr().err
+
+
 def test_no_files_name_commands_the_terminal(tmp_path):
     """Of a picture that is done, one that fails, what is not there, what is said by the log, and what was mistyped."""
     name = "a\x1b[2J\rb\nc\x9b7m\u202e"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from depth_normal.app import scene
+from depth_normal.app import arguments, scene
 from depth_normal.geometry import conventions
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import read_picture, write_npz
@@ -30,7 +30,7 @@ def parsed(*words):
 
 
 def test_the_codings_are_those_of_the_geometry():
-    assert tuple(coding.value for coding in conventions.NormalMapCoding) == scene.CODING_CHOICES
+    assert tuple(coding.value for coding in conventions.NormalMapCoding) == arguments.CODING_CHOICES
 
 
 def test_a_model_says_what_is_known(picture, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from depth_normal.geometry.conventions import convert_normals, unit_normals
+from depth_normal.geometry.conventions import NormalMapCoding, convert_normals, unit_normals
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import (
     FileFormatError,
@@ -75,16 +75,16 @@ def test_other_readers_find_the_same_pixels_with_and_without_isal(tmp_path, monk
 
 
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("axes", list(Axes))
-def test_normals_are_written_as_their_picture_is(tmp_path, axes, masked):
+@pytest.mark.parametrize(("axes", "coding"), [*((axes, "opengl") for axes in Axes), *((Axes.OPENGL, coding) for coding in NormalMapCoding)])
+def test_normals_are_written_as_their_picture_is(tmp_path, axes, coding, masked):
     normals = unit_normals(torch.randn(1, 3, 60, 70, generator=torch.Generator().manual_seed(0)))
     normals[..., 0, :5] = torch.tensor([0.0, torch.nan, torch.inf, -torch.inf, 1e-30])
     mask = torch.rand(1, 1, 60, 70, generator=torch.Generator().manual_seed(1)) > 0.5 if masked else None
     for sound in (normals, normals[..., 1:, :].contiguous()):
         where = None if mask is None else mask[..., -sound.shape[2] :, :]
-        write_normals_png(tmp_path / "n.png", sound, axes, where)
+        write_normals_png(tmp_path / "n.png", sound, axes, where, coding)
         found = cv2.imread(str(tmp_path / "n.png"), cv2.IMREAD_UNCHANGED)[..., ::-1].astype(int)
-        wanted = normals_to_image(sound, source=axes, mask=where)[0].movedim(0, -1).double().mul(255).round().numpy()
+        wanted = normals_to_image(sound, coding, axes, where)[0].movedim(0, -1).double().mul(255).round().numpy()
         apart = np.abs(found - wanted)
         assert apart.max() <= 1 and np.count_nonzero(apart) < 4
     with pytest.raises(ValueError, match="one picture"):
