@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from .. import __version__
-from ..annotators.choices import BUNDLED_MODEL
+from ..annotators.choices import BUNDLED_MODEL, RECOMMENDED_FILM_MODEL, RECOMMENDED_MODEL
 from .arguments import DONE, EXIT_CODES, EXPECTED_ERRORS, INTERRUPTED, NOTHING_DONE, SOME_FAILED, TERMINATED, add_json
 from .bench_command import add_bench
 from .effect_command import add_effect
@@ -224,6 +224,7 @@ def _models(arguments: argparse.Namespace) -> int:
     widths = {key: max(len(str(line[key])) for line in lines) for key in header}
     for line in lines:
         say("  ".join(str(line[key]).ljust(widths[key]) for key in header).rstrip())
+    complain(f"without --model: {RECOMMENDED_MODEL} of pictures, {RECOMMENDED_FILM_MODEL} of films; {BUNDLED_MODEL} comes with the pack")
     return DONE
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
 from ..geometry.compare import compare_depth, compare_normals
 from ..geometry.derive import with_normals
 from ..geometry.files import load_estimate
+
+logger = logging.getLogger(__name__)
 
 
 def compare_files(found_path: Path, truth_path: Path, normals_from_depth: bool = False) -> dict[str, dict[str, float]]:
@@ -25,6 +28,9 @@ def compare_files(found_path: Path, truth_path: Path, normals_from_depth: bool =
         ValueError, OSError: A file cannot be read, or the two hold nothing of the same kind.
     """
     found, truth = load_estimate(found_path), load_estimate(truth_path)
+    for path, one, other in ((found_path, found, truth), (truth_path, truth, found)):
+        if path.suffix.lower() == ".pfm" and one.depth is not None and other.quantity not in (None, one.quantity):
+            logger.warning("%s does not say what its depth is: taken for metres, and the other file has %s", path, other.quantity.value)
     if normals_from_depth:
         found = with_normals(replace(found, normals=None), edges="sharp")
     errors = {}

@@ -21,7 +21,7 @@ from depth_normal.app.records import RECORDS
 from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.derive import with_normals
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.files import read_picture
+from depth_normal.geometry.files import read_picture, save_estimate
 from depth_normal.model_loader import load_model
 from depth_normal.utils import as_batch
 
@@ -364,6 +364,17 @@ def test_compare_prints_both_tables(tmp_path, capsys):
     assert errors["depth"]["AbsRel"] == 0 and errors["normals"]["mean"] < 0.01
 
 
+def test_compare_says_what_a_pfm_is_taken_for(tmp_path, caplog):
+    depth = torch.rand(1, 1, 8, 8) + 1
+    for name, quantity in (("d.npz", Quantity.DISPARITY), ("d.pfm", Quantity.DISPARITY), ("m.npz", Quantity.METRIC_DEPTH)):
+        save_estimate(tmp_path / name, Estimate(depth=depth, quantity=quantity))
+    assert cli.main(["compare", str(tmp_path / "d.npz"), str(tmp_path / "d.pfm")]) == 0
+    assert "d.pfm does not say what its depth is: taken for metres, and the other file has disparity" in caplog.text
+    caplog.clear()
+    assert cli.main(["compare", str(tmp_path / "d.pfm"), str(tmp_path / "m.npz")]) == 0
+    assert not caplog.text
+
+
 def test_compare_of_what_has_nothing_in_common(tmp_path, capsys):
     np.savez(tmp_path / "normals.npz", normals=np.broadcast_to(np.float32([0, 0, 1]), (8, 8, 3)), axes="opengl")
     assert cli.main(["compare", write_plane(tmp_path / "depth.npz", with_normals=False), str(tmp_path / "normals.npz")]) == 2
@@ -394,6 +405,18 @@ def test_the_picture_of_metres_shows_disparity_and_the_numbers_are_metres(estima
     shown = cv2.imread(str(tmp_path / "out" / "astronaut_depth.png"), cv2.IMREAD_UNCHANGED)[:, 0] / 65535
     assert shown[0] == 0 and shown[-1] == 1 and shown[256] < 0.01, "500 m away is nearly black"
     assert (np.load(tmp_path / "out" / "astronaut.npz")["depth"] == metres[0, 0].numpy()).all()
+
+
+def test_normal_maps_in_the_coding_that_is_asked_for_are_made_anew(estimate, picture, tmp_path, capsys):
+    maps = {}
+    for coding in ("opengl", "directx", "controlnet-1.0-normal"):
+        assert estimate(picture, "--size", "64", "--coding", coding, "--resume") == 0
+        assert "astronaut_normals.png" in capsys.readouterr().out, "it is not left out"
+        maps[coding] = cv2.imread(str(tmp_path / "out" / "astronaut_normals.png")).astype(int)[..., ::-1]
+    flipped, reversed_ = (maps["opengl"] * sign + (sign < 0) * 255 for sign in (np.array([1, -1, 1]), np.array([-1, 1, 1])))
+    assert maps["opengl"].any(2).all(), "no pixel of it is left out"
+    assert np.abs(maps["directx"] - flipped).max() <= 1
+    assert np.abs(maps["controlnet-1.0-normal"] - reversed_[..., ::-1]).max() <= 1
 
 
 @pytest.mark.parametrize("words", [(), ("--ply-up", "z")])
