@@ -10,7 +10,7 @@ SPECS = (
     ModelSpec(
         id="tiny",
         family="tiny",
-        files=(WeightFile("tiny.safetensors", sha256="2981481865151a4d4c5cc04e6d29b4fcbc31828ab2837ddcfae079c0568a843d", size=7_377_820),),
+        files=(WeightFile("tiny.safetensors", sha256="05fa703ba45e6a6411c2dc8caabdba94ba3d558a9650bd89e2131f6c48f2fb09", size=7_377_820),),
         licence="Apache-2.0",
         quantity=Quantity.DISPARITY,
         axes=Axes.OPENGL,
