@@ -224,7 +224,7 @@ def _models(arguments: argparse.Namespace) -> int:
     widths = {key: max(len(str(line[key])) for line in lines) for key in header}
     for line in lines:
         say("  ".join(str(line[key]).ljust(widths[key]) for key in header).rstrip())
-    complain(f"without --model: {RECOMMENDED_MODEL} of pictures, {RECOMMENDED_FILM_MODEL} of films; {BUNDLED_MODEL} comes with the pack")
+    say(f"without --model: {RECOMMENDED_MODEL} of pictures, {RECOMMENDED_FILM_MODEL} of films; {BUNDLED_MODEL} comes with the pack")
     return DONE
 
 

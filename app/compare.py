@@ -28,9 +28,11 @@ def compare_files(found_path: Path, truth_path: Path, normals_from_depth: bool =
         ValueError, OSError: A file cannot be read, or the two hold nothing of the same kind.
     """
     found, truth = load_estimate(found_path), load_estimate(truth_path)
-    for path, one, other in ((found_path, found, truth), (truth_path, truth, found)):
-        if path.suffix.lower() == ".pfm" and one.depth is not None and other.quantity not in (None, one.quantity):
-            logger.warning("%s does not say what its depth is: taken for metres, and the other file has %s", path, other.quantity.value)
+    if found.quantity is not None and truth.quantity is not None:
+        silent = [path for path in (found_path, truth_path) if path.suffix.lower() == ".pfm"]
+        if len(silent) == 2 or (silent and found.quantity != truth.quantity):
+            kinds = f"{found.quantity.value} is compared with {truth.quantity.value}"
+            logger.warning("%s: not said what the depth is, taken for metres; %s", " and ".join(map(str, silent)), kinds)
     if normals_from_depth:
         found = with_normals(replace(found, normals=None), edges="sharp")
     errors = {}

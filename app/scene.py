@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from ..geometry.estimate import Estimate
     from .work import Options
 
-"""Those of `geometry.conventions.NormalMapCoding`, which imports torch; a test compares them."""
 
 PICTURES = (".png", ".jpg", ".jpeg")
 """Extensions of the pictures that `write_picture` writes."""

@@ -10,15 +10,17 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..annotators.choices import RECOMMENDED_FILM_MODEL, TORCH
+from ..annotators.choices import RECOMMENDED_FILM_MODEL
 from .arguments import DONE, SIZE, SOME_FAILED, add_device, add_model, add_runtime, chosen_model, degrees, number, positive
 from .terminal import complain, say, shown
 
 if TYPE_CHECKING:
     from ..geometry.films import Film
     from ..model_loader import Model
+    from .films.finished import Finished
     from .films.pieces import Pieces
     from .films.task import FilmTask
+    from .films.work import FilmResult
 
 logger = logging.getLogger(__name__)
 
@@ -90,21 +92,32 @@ def _add_looks(parser: argparse.ArgumentParser) -> None:
 
 def _video(arguments: argparse.Namespace) -> int:
     from ..model_loader import load_model
-    from .films.pieces import Pieces, finished_frames
+    from .films.finished import Finished, FinishedRecord
+    from .films.pieces import Pieces
+    from .films.task import check_places
+    from .work import known_weights
 
-    task = _task(arguments)
+    task, model_id = _task(arguments), chosen_model(arguments)
+    resume, overwrite = arguments.resume, arguments.overwrite
+    record = FinishedRecord(task.targets)
+    check_places(task.source, task.targets, overwrite, resume, record.names() if resume and not overwrite else ())
     film = task.header()
-    model = load_model(chosen_model(arguments), arguments.dtype, arguments.device, arguments.weights, arguments.runtime)
-    settings = task.settings() | {"model": model.spec.id, "weights": str(model.weights), "dtype": str(model.dtype).removeprefix("torch.")}
-    if model.runtime != TORCH:
-        settings["runtime"] = model.runtime
-    if arguments.resume and (frames := finished_frames(task, settings, arguments.overwrite)):
-        say(shown(f"{task.source}: {_made(task, frames)}, made before: nothing is left to do"))
-        return DONE
-    with Pieces(task, settings, arguments.resume) as pieces:
+    weights = known_weights(model_id, arguments.weights)
+    asked = task.settings() | {"model": model_id, "weights": weights, "dtype": arguments.dtype, "runtime": arguments.runtime}
+    if resume and not overwrite and (finished := record.found(asked)):
+        return _say_made(task, finished, ", made before: nothing is left to do")
+    model = load_model(model_id, arguments.dtype, arguments.device, arguments.weights, arguments.runtime)
+    used = {"dtype": str(model.dtype).removeprefix("torch."), "runtime": model.runtime}
+    with Pieces(task, asked | used, resume) as pieces:
         if pieces.done:
             say(shown(f"{task.source}: {pieces.done} frames are finished, going on behind them"))
-        return _make(model, task, film, pieces)
+        result = _make(model, task, film, pieces)
+        finished = Finished(result.frames, result.problem and str(result.problem))
+        if resume:
+            record.note(task, asked, finished)
+        else:
+            record.remove()
+    return _say_made(task, finished)
 
 
 def _task(arguments: argparse.Namespace) -> FilmTask:
@@ -119,7 +132,7 @@ def _task(arguments: argparse.Namespace) -> FilmTask:
         raise ValueError(f"--quality is for h264 and h265; {codec} loses nothing: leave it out")
     return FilmTask(
         source=arguments.source,
-        targets=plan_targets(arguments.source, arguments.out, arguments.what, arguments.overwrite, arguments.layout, arguments.resume),
+        targets=plan_targets(arguments.out, arguments.what, arguments.layout),
         codec=codec,
         quality=arguments.quality,
         rate=arguments.fps,
@@ -135,7 +148,7 @@ def _task(arguments: argparse.Namespace) -> FilmTask:
     )
 
 
-def _make(model: Model, task: FilmTask, film: Film, pieces: Pieces) -> int:
+def _make(model: Model, task: FilmTask, film: Film, pieces: Pieces) -> FilmResult:
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -155,17 +168,20 @@ def _make(model: Model, task: FilmTask, film: Film, pieces: Pieces) -> int:
         if task.in_two_passes:
             bars.append(stack.enter_context(tqdm(total=expected, unit="frame", desc="one range")).update)
         try:
-            result = make_film(model, task, film, pieces, *bars)
+            return make_film(model, task, film, pieces, *bars)
         except BaseException:
             if pieces.done:
                 complain(f"{pieces.done} frames are finished; the same command with --resume goes on behind them")
             else:
                 pieces.remove()
             raise
-    say(shown(f"{task.source}: {_made(task, result.frames)}"))
-    if result.problem is None:
+
+
+def _say_made(task: FilmTask, finished: Finished, more: str = "") -> int:
+    say(shown(f"{task.source}: {_made(task, finished.frames)}{more}"))
+    if finished.problem is None:
         return DONE
-    complain(f"{result.problem}. The {result.frames} frames before that are kept")
+    complain(f"{finished.problem}. The {finished.frames} frames before that are kept")
     return SOME_FAILED
 
 

@@ -90,20 +90,33 @@ class Options:
         Raises:
             ValueError: An unknown model.
         """
-        published = [file.sha256 or file.revision for file in find_spec(self.model).files]
-        weights = {"name": self.weights.name, **(mark(self.weights) or {})} if self.weights else published
         asked = asdict(self)
         for name in ("tiles", "refine"):  # records from before there were these stay good
             if not asked[name]:
                 del asked[name]
-        for name, usual in (("runtime", TORCH), ("coding", NormalMapCoding.OPENGL)):
-            if asked[name] == usual:
-                del asked[name]
-        return {**asked, "weights": weights, "writes": list(writes)}
+        if asked["runtime"] == TORCH:
+            del asked["runtime"]
+        if asked["coding"] == NormalMapCoding.OPENGL or "normals" not in writes:
+            del asked["coding"]
+        return {**asked, "weights": known_weights(self.model, self.weights), "writes": list(writes)}
 
     def load(self, device: str | torch.device = "auto") -> Model:
         """The model that is asked for, as `load_model` gives it."""
         return load_model(self.model, self.dtype, device, self.weights, self.runtime)
+
+
+def known_weights(model: str, weights: Path | None) -> Any:
+    """What tells a model's weights from others, as JSON can hold it, before they are read.
+
+    Args:
+        model: An id of the table of models.
+        weights: A file to use in place of the published one.
+
+    Raises:
+        ValueError: An unknown model.
+    """
+    spec = find_spec(model)
+    return {"name": weights.name, **(mark(weights) or {})} if weights else [file.sha256 or file.revision for file in spec.files]
 
 
 def check_writes(writes: Sequence[str], options: Options) -> None:

@@ -6,14 +6,13 @@
         00000_depth.mp4     so many frames, coded by themselves
         00000_state.pt      what the frames after them need to know of those before (the newest only)
 
-A piece counts when `pieces.json` names it; that is written last, whole. The folder goes when the film is there. Of a
-run with --resume .depth-normal/out.mp4.film.json then says what was asked for, so that the same command leaves the film as it is.
+A piece counts when `pieces.json` names it; that is written last, whole. The folder goes when the film is there.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
@@ -28,10 +27,10 @@ from torch import Tensor
 from ...geometry.estimate import Axes, Estimate
 from ...geometry.files import write_depth_png, write_exr, write_normal_png
 from ...geometry.files.paths import write_bytes
-from ...geometry.films import CODECS, FilmError, FilmWriter, Frame, numbered, numbered_files
-from ..records import mark
+from ...geometry.films import CODECS, FilmError, FilmWriter, Frame, numbered
 from ..staging import kept_if_used
-from .task import DEPTH, PIECES, FilmTask, finished_record, pieces_folder
+from .finished import differing_settings
+from .task import DEPTH, PIECES, FilmTask, pieces_folder
 
 NUMBERS = "numbers"
 """The piece that keeps depth for a second pass: 16 bits of each frame's own range, without loss."""
@@ -79,7 +78,7 @@ class Pieces:
     """
 
     def __init__(self, task: FilmTask, settings: Mapping[str, Any], resume: bool) -> None:
-        self._targets, self.folder = task.targets, pieces_folder(task.targets)
+        self.folder = pieces_folder(task.targets)
         self._settings = json.loads(json.dumps(settings))
         self.records: list[PieceRecord] = []
         self._lock: Any = None
@@ -141,7 +140,7 @@ class Pieces:
             settings, records = found["settings"], [PieceRecord(**each) for each in found["pieces"]]
         except (ValueError, KeyError, TypeError) as error:
             raise FilmError(f"{path} is damaged ({error}); run without --resume to begin anew") from error
-        if differing := differences(settings, self._settings):
+        if differing := differing_settings(settings, self._settings):
             raise FilmError(f"{self.folder} was begun with other settings ({', '.join(differing)}); give those, or run without --resume")
         self.records = [each for each in records if all((self.folder / name).is_file() for name in each.files.values())]
         if len(self.records) != len(records):
@@ -174,62 +173,6 @@ class Pieces:
     def remove(self) -> None:
         """Removes the folder."""
         rmtree(self.folder, ignore_errors=True)
-
-    def finish(self, files: Iterable[Path]) -> None:
-        """Removes the folder of a film that is there; a run that may come again (`resume`) notes how it was made.
-
-        Args:
-            files: The films, or of numbered files the first and the last.
-        """
-        if self._resume:
-            self._note(files)
-        self.remove()
-
-    def _note(self, files: Iterable[Path]) -> None:
-        content = {"version": _VERSION, "settings": self._settings, "frames": self.done, "files": {each.name: mark(each) for each in files}}
-        write_bytes(finished_record(self._targets), json.dumps(content).encode())
-
-
-def finished_frames(task: FilmTask, settings: Mapping[str, Any], overwrite: bool = False) -> int | None:
-    """How many frames a film has that was made before, whole, of the same film with the same settings.
-
-    Args:
-        task: What is asked.
-        settings: As `Pieces`.
-        overwrite: Whether what is there may be replaced.
-
-    Returns:
-        None where it is still to be made, or a run that was stopped left pieces of it.
-
-    Raises:
-        FilmError: A film is there, and it was made with other settings, or was changed since.
-    """
-    path = finished_record(task.targets)
-    if (pieces_folder(task.targets) / PIECES).is_file() or not path.is_file():
-        return None
-    try:
-        found = json.loads(path.read_bytes())
-        known, frames, marks = found["settings"], int(found["frames"]), dict(found["files"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise FilmError(f"{path} is damaged ({error}); remove it, and make the film anew with --overwrite") from error
-    there = {name: mark(path.parent.parent / name) for name in marks}
-    if overwrite or not any(there.values()):
-        return None
-    differing = differences(known, json.loads(json.dumps(settings)))
-    what = f"was made with other settings ({', '.join(differing)})" if differing else "was changed, or lacks files, since it was made"
-    if differing or there != marks or not _all_numbered(task, frames):
-        raise FilmError(f"{next(iter(marks))} {what}; choose another name, or replace it with --overwrite")
-    return frames
-
-
-def _all_numbered(task: FilmTask, frames: int) -> bool:
-    counts = (sum(number <= frames for number, _ in numbered_files(target)) for target in task.targets.values())
-    return not task.sequence or all(count == frames for count in counts)
-
-
-def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """Names of the settings in which two runs differ."""
-    return sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from functools import partial
@@ -24,6 +24,7 @@ from ...geometry.films import (
     check_codec,
     cropped,
     film_header,
+    find_pictures,
     in_groups,
     is_sequence,
     numbered,
@@ -150,11 +151,13 @@ class FilmTask:
 
     def settings(self) -> dict[str, Any]:
         """What decides on the frames of the result, as JSON can hold it."""
-        status = None if is_sequence(self.source) else self.source.stat()
+        read = find_pictures(self.source) if is_sequence(self.source) else [self.source]
+        statuses = [each.stat() for each in read]
         return {
-            "source": str(self.source.absolute()),
-            "bytes": status and status.st_size,
-            "modified_ns": status and status.st_mtime_ns,
+            "source": str(self.source.resolve()),
+            "files": len(read),
+            "bytes": sum(each.st_size for each in statuses),
+            "modified_ns": max(each.st_mtime_ns for each in statuses),
             "what": sorted(self.targets),
             "codec": self.codec,
             "quality": self.quality,
@@ -171,38 +174,50 @@ class FilmTask:
         }
 
 
-def plan_targets(
-    source: Path, out: Path, whats: list[str], overwrite: bool, layout: str = "full-sbs", resume: bool = False
-) -> dict[str, Path]:
+def plan_targets(out: Path, whats: Iterable[str], layout: str = "full-sbs") -> dict[str, Path]:
     """Which file each thing goes to: `out` itself, or, of several, its name with what is in it at its end.
 
     Args:
-        source: What is read.
         out: What was named.
         whats: Of `WHATS`.
-        overwrite: Whether what is there already may be replaced.
         layout: Of `STEREO`, whose ending is the one by which players know it.
-        resume: Whether a run that was stopped is gone on with, or is over: what is there is its own.
 
     Raises:
-        FilmError: Nothing can be written under that name, something is there already, or it is the film that is read.
+        FilmError: Nothing can be written under that name.
     """
     if out.suffix.lower() not in (*CONTAINERS, *SEQUENCES):
         accepted = ", ".join(CONTAINERS)
         raise FilmError(f"{out}: name a film ({accepted}) or numbered files (frame_%05d.png, frame_%05d.exr)")
     if not (nearest := nearest_folder(out.parent)).is_dir():
         raise FilmError(f"{out}: {nearest} is a file, not a folder; choose another name")
-    targets = {what: out.with_name(f"{out.stem}{_ending(what, layout)}{out.suffix}") if len(whats) > 1 else out for what in whats}
-    own = resume and ((pieces_folder(targets) / PIECES).is_file() or finished_record(targets).is_file())
+    ordered = sorted(whats, key=WHATS.index)
+    return {what: out.with_name(f"{out.stem}{_ending(what, layout)}{out.suffix}") if len(ordered) > 1 else out for what in ordered}
+
+
+def check_places(
+    source: Path, targets: Mapping[str, Path], overwrite: bool = False, resume: bool = False, known: Collection[str] = ()
+) -> None:
+    """Refuses places where something is already.
+
+    Args:
+        source: What is read.
+        targets: As `plan_targets` gives them.
+        overwrite: Whether what is there already may be replaced.
+        resume: Whether a run that was stopped is gone on with: what is there is its own.
+        known: Names of files that an earlier run of this film wrote.
+
+    Raises:
+        FilmError: Something is there already, or it is what is read.
+    """
+    own = resume and (pieces_folder(targets) / PIECES).is_file()
     for target in targets.values():
-        there = _checked_place(source, target)
+        there = _checked_place(source, target, known)
         if there is not None and not overwrite and not own:
             raise FilmError(f"{there} is there already; move it, choose another name, or replace it with --overwrite")
-    return targets
 
 
-def _checked_place(source: Path, target: Path) -> Path | None:
-    """A file that is at a target's place already.
+def _checked_place(source: Path, target: Path, known: Collection[str]) -> Path | None:
+    """A file that is at a target's place already, other than the known ones.
 
     Raises:
         FilmError: It is what is read, or would be read with it.
@@ -212,11 +227,11 @@ def _checked_place(source: Path, target: Path) -> Path | None:
     if target.suffix.lower() not in SEQUENCES:
         if target.exists() and source.exists() and target.samefile(source):
             raise FilmError(f"{target} is the film that is read; choose another name")
-        return target if target.exists() else None
-    there = next((path for _, path in numbered_files(target)), None)
+        return target if target.exists() and target.name not in known else None
+    there = next((path for _, path in numbered_files(target) if path.name not in known), None)
     if is_sequence(source) and reads(source, numbered(target, _FAR)):
         raise FilmError(f"{target}: these files would be read as pictures of {source}; choose another name or folder")
-    if there is not None and source.exists() and any(path.samefile(source) for _, path in numbered_files(target)):
+    if source.exists() and any(path.samefile(source) for _, path in numbered_files(target)):
         raise FilmError(f"{target} has the picture that is read; choose another name")
     return there
 
@@ -225,12 +240,6 @@ def pieces_folder(targets: Mapping[str, Path]) -> Path:
     """Where the finished pieces of a film lie."""
     first = next(iter(targets.values()))
     return first.parent / RECORDS / f"{first.name}.film"
-
-
-def finished_record(targets: Mapping[str, Path]) -> Path:
-    """What says how a finished film was made."""
-    folder = pieces_folder(targets)
-    return folder.with_name(f"{folder.name}.json")
 
 
 def _ending(what: str, layout: str) -> str:

@@ -27,7 +27,6 @@ from ...geometry.films import (
     estimated,
     is_sequence,
     join_pieces,
-    numbered,
     numbered_files,
     read_frames,
 )
@@ -48,12 +47,10 @@ class FilmResult:
     """What became of a film.
 
     Attributes:
-        files: The films, or of numbered files the first and the last.
         frames: How many frames they have.
         problem: Why the source could not be read to its end; None = it could.
     """
 
-    files: list[Path]
     frames: int
     problem: FilmError | None = None
 
@@ -77,21 +74,15 @@ def make_film(model: Model, task: FilmTask, film: Film, pieces: Pieces, tick: Ti
     by_what = {what: _pieces_of(task, pieces, what) for what in task.targets}
     if task.in_two_passes:
         by_what |= _second_pass(task, film, pieces, second_tick)
-    files = []
     for what, target in task.targets.items():
         if task.sequence:
-            files += [numbered(target, 1), numbered(target, pieces.done)]
             if longer := [path for number, path in numbered_files(target) if number > pieces.done]:
                 logger.warning("%s: %d files from %s on are of another film; remove them", target, len(longer), longer[0].name)
         else:
             join_pieces(target, by_what[what], _sound(task, film, pieces))
-            files.append(target)
     frames = pieces.done
-    if problem is None:
-        pieces.finish(files)
-    else:
-        pieces.remove()
-    return FilmResult(files, frames, problem)
+    pieces.remove()
+    return FilmResult(frames, problem)
 
 
 def _first_pass(model: Model, task: FilmTask, film: Film, pieces: Pieces, tick: Tick) -> FilmError | None:

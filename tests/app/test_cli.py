@@ -369,7 +369,9 @@ def test_compare_says_what_a_pfm_is_taken_for(tmp_path, caplog):
     for name, quantity in (("d.npz", Quantity.DISPARITY), ("d.pfm", Quantity.DISPARITY), ("m.npz", Quantity.METRIC_DEPTH)):
         save_estimate(tmp_path / name, Estimate(depth=depth, quantity=quantity))
     assert cli.main(["compare", str(tmp_path / "d.npz"), str(tmp_path / "d.pfm")]) == 0
-    assert "d.pfm does not say what its depth is: taken for metres, and the other file has disparity" in caplog.text
+    assert "d.pfm: not said what the depth is, taken for metres; disparity is compared with metric_depth" in caplog.text
+    assert cli.main(["compare", str(tmp_path / "d.pfm"), str(tmp_path / "d.pfm")]) == 0
+    assert "d.pfm and" in caplog.text
     caplog.clear()
     assert cli.main(["compare", str(tmp_path / "d.pfm"), str(tmp_path / "m.npz")]) == 0
     assert not caplog.text

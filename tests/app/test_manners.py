@@ -194,6 +194,12 @@ def test_a_coding_of_normals_that_nobody_asks_for(estimate, picture, nothing_is_
     assert "add normals to --write" in capsys.readouterr().err
 
 
+def test_a_coding_is_no_setting_of_what_has_no_normals():
+    plain, other = work.Options(), work.Options(coding="directx")
+    assert plain.settings(["depth", "npz"]) == other.settings(["depth", "npz"])
+    assert plain.settings(["normals"]) != other.settings(["normals"])
+
+
 def test_no_files_name_commands_the_terminal(tmp_path):
     """Of a picture that is done, one that fails, what is not there, what is said by the log, and what was mistyped."""
     name = "a\x1b[2J\rb\nc\x9b7m\u202e"

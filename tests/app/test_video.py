@@ -180,14 +180,68 @@ def test_a_run_that_was_stopped_goes_on_bit_by_bit(film, tmp_path, monkeypatch, 
     assert run(film, tmp_path / "out.mkv", *options, "--resume") == 0
     assert "(40 frames), made before: nothing is left to do" in capsys.readouterr().out
     assert (tmp_path / "out_depth.mkv").stat().st_mtime_ns == before
+
+
+def test_a_film_is_finished_while_all_of_it_is_as_it_was_made(film, tmp_path, capsys):
+    source, out, record = tmp_path / "in.mp4", tmp_path / "out.mkv", tmp_path / ".depth-normal" / "out_depth.mkv.film.json"
+    source.write_bytes(film.read_bytes())
+
+    def again(*words, what="depth,normals") -> tuple[int, str]:
+        code = run(source, out, "--frames", 8, "--what", what, "--resume", *words)
+        said = capsys.readouterr()
+        return code, "made before" if "made before: nothing is left to do" in said.out else said.err
+
+    assert again()[0] == 0
+    assert again() == (0, "made before")
+    assert again(what="normals,depth") == (0, "made before")
+    link = tmp_path / "link.mp4"
+    link.symlink_to(source)
+    assert run(link, out, "--frames", 8, "--what", "depth,normals", "--resume") == 0 and "made before" in capsys.readouterr().out
+    code, said = again("--smooth", 0.5)
+    assert code == 2 and f"{tmp_path / 'out_depth.mkv'} was made with other settings (smooth)" in said
+    (tmp_path / "out_side-by-side.mkv").write_text("another's")
+    code, said = again(what="depth,side-by-side")
+    assert code == 2 and "out_side-by-side.mkv is there already" in said
     os.utime(tmp_path / "out_normals.mkv")
-    assert run(film, tmp_path / "out.mkv", *options, "--resume") == 2
-    assert "was changed, or lacks files, since it was made" in capsys.readouterr().err
+    code, said = again()
+    assert code == 2 and f"{tmp_path / 'out_normals.mkv'} was changed since it was made" in said
     (tmp_path / "out_normals.mkv").unlink()
-    assert run(film, tmp_path / "out.mkv", *options, "--resume") == 2, "half of it"
-    (tmp_path / "out_depth.mkv").unlink()
-    assert run(film, tmp_path / "out.mkv", *options, "--resume") == 0
-    assert (tmp_path / "out_normals.mkv").is_file()
+    code, said = again()
+    assert code == 2 and f"{tmp_path / 'out_normals.mkv'} is not there any more" in said
+    sound = json.loads(record.read_bytes())
+    for damage in ({**sound, "settings": []}, {**sound, "files": {"out_depth.mkv": 1}}, {**sound, "frames": float("inf")}, []):
+        record.write_text(json.dumps(damage))
+        code, said = again()
+        assert code == 2 and f"{record} is damaged" in said
+    record.write_text(json.dumps({**sound, "version": 99}))
+    code, said = again()
+    assert code == 2 and "out_depth.mkv is there already" in said
+    assert again("--overwrite")[0] == 0 and again() == (0, "made before")
+    for name in ("depth", "normals"):
+        (tmp_path / f"out_{name}.mkv").unlink()
+    assert again()[1] != "made before" and (tmp_path / "out_normals.mkv").is_file(), "it is made anew"
+    os.utime(source)
+    code, said = again()
+    assert code == 2 and "other settings (modified_ns)" in said
+    assert run(source, out, "--frames", 8, "--what", "depth,normals", "--overwrite") == 0
+    assert not record.exists(), "a run without --resume leaves none"
+
+
+def test_a_film_of_other_weights_is_not_the_same(film, tmp_path, capsys):
+    weights = tmp_path / "mine.safetensors"
+    weights.write_bytes(load_model("tiny").weights.read_bytes())
+    words = ("--frames", 8, "--weights", weights, "--resume")
+    assert [run(film, tmp_path / "out.mp4", *words) for _ in range(2)] == [0, 0]
+    os.utime(weights)
+    assert run(film, tmp_path / "out.mp4", *words) == 2
+    assert "other settings (weights)" in capsys.readouterr().err
+
+
+def test_pictures_that_came_since_are_not_left_out(film, tmp_path):
+    assert run(film, tmp_path / "s" / "p_%03d.png", "--frames", 4) == 0
+    assert [run(tmp_path / "s", tmp_path / "out.mp4", "--resume") for _ in range(2)] == [0, 0]
+    (tmp_path / "s" / "p_005.png").write_bytes((tmp_path / "s" / "p_004.png").read_bytes())
+    assert run(tmp_path / "s", tmp_path / "out.mp4", "--resume") == 2
 
 
 def test_ctrl_c_leaves_what_can_be_gone_on_with(tmp_path):
@@ -235,7 +289,14 @@ def test_numbered_files_go_on_too(film, tmp_path, monkeypatch, caplog, capsys):
     assert "with other settings (segment)" in capsys.readouterr().err
     (tmp_path / "d_005.png").rename(tmp_path / "kept")
     assert run(film, tmp_path / "d_%03d.png", "--segment", 8, "--resume") == 2, "one is not there any more"
+    assert "d_005.png is not there any more" in capsys.readouterr().err
+    (tmp_path / "d_005.png").write_text("garbage")
+    assert run(film, tmp_path / "d_%03d.png", "--segment", 8, "--resume") == 2
     (tmp_path / "kept").rename(tmp_path / "d_005.png")
+    (tmp_path / "d_000.png").write_text("another's")
+    assert run(film, tmp_path / "d_%03d.png", "--segment", 8, "--resume") == 2
+    assert "d_000.png is there already" in capsys.readouterr().err
+    (tmp_path / "d_000.png").unlink()
     (tmp_path / "d_001.png").unlink()
     assert run(film, tmp_path / "d_%03d.png", "--frames", 3) == 2, "the second is there"
     assert run(film, tmp_path / "d_%03d.png", "--frames", 3, "--overwrite") == 0
@@ -332,10 +393,11 @@ def test_what_was_done_of_a_damaged_film_is_kept(film, tmp_path, capsys):
     for name, sides in (("a.ts", (48, 64)), ("b.ts", (32, 64))):
         write_film(tmp_path / name, moving_ball(10, *sides), codec="libx264", options={"g": "5"})
     (tmp_path / "both.ts").write_bytes((tmp_path / "a.ts").read_bytes() + (tmp_path / "b.ts").read_bytes())
-    assert run(tmp_path / "both.ts", tmp_path / "out.mp4") == 1
-    assert (
-        "from 64x48 to 64x32 pixels after 10 frames" in (errors := capsys.readouterr().err) and "10 frames before that are kept" in errors
-    )
+    for more in ("", ", made before: nothing is left to do"):
+        assert run(tmp_path / "both.ts", tmp_path / "out.mp4", "--resume") == 1
+        said = capsys.readouterr()
+        assert "from 64x48 to 64x32 pixels after 10 frames" in said.err and "10 frames before that are kept" in said.err
+        assert said.out.splitlines()[-1].endswith(f"(10 frames){more}")
     assert len(read(tmp_path / "out.mp4")) == 10
 
 
