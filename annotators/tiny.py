@@ -109,7 +109,7 @@ def _read(disparity: Tensor, normals: Tensor, sky: Tensor | None = None) -> Esti
 
 
 def _sure_sky(share: Tensor) -> Tensor:
-    """Where the sky is; nowhere in a picture of which it is told, and little of it surely: bright walls and still water are no sky."""
+    """Where the sky is; nowhere in a picture of which it is told, and little of it surely, as of most bright walls and still water."""
     sky, sure = (_count(share >= least) for least in (_SKY_FROM, _SURE_FROM))
     return share >= torch.where(sure > _SURE_PART * sky, _SKY_FROM, torch.inf)
 

@@ -185,6 +185,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--model", type=Path, nargs="*", default=[], help="beside the one that ships")
     parser.add_argument("--size", type=int, help="short side of the network's input; the shipped one's unless told")
     parser.add_argument("--once", action="store_true", help="without mirror images, as the first four weights were used")
+    skies = "also count the photographs without sky in which some is found; a minute for each network"
+    parser.add_argument("--skies", action="store_true", help=skies)
     parser.add_argument("--pictures", type=Path, help="write what the last network gives to this folder")
     return parser.parse_args()
 
@@ -209,6 +211,8 @@ def main() -> None:
     columns = {"motorcycle": motorcycle(estimators), "kept out": kept_out(estimators, arguments.data)}
     columns["motorcycle's loss in a white frame"] = judged.frame_losses(networks)
     columns["sky"] = judged.sky_scores(tinies, arguments.data)
+    if arguments.skies:
+        columns["false skies"] = judged.false_skies(tinies, arguments.data)
     columns |= judged.flicker({name: partial(estimate_of, tiny) for name, tiny in tinies.items()}, arguments.data)
     lines = []
     if arguments.scenes:

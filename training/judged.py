@@ -15,6 +15,7 @@ from depth_normal.geometry.temporal import FilmAligner, FilmOptions
 
 from .data import read_photos
 from .measures import aligned_depth_scores, estimate_of, motorcycle_photograph
+from .skies import looked_at
 
 Estimator = Callable[[np.ndarray], np.ndarray]
 
@@ -66,6 +67,18 @@ def sky_scores(tinies: dict[str, TinyAnnotator], data: Path) -> dict[str, str]:
         seen = sum(bool(sky_of(tiny, picture).mean() > SHARES) for picture in photographs)
         result[name] = f"{both / max(1, either):.3f} / {false / max(1, without):.3f} / {seen} of {len(photographs)}"
     return result
+
+
+def false_skies(tinies: dict[str, TinyAnnotator], data: Path) -> dict[str, str]:
+    """Of the photographs in which somebody saw no sky, which are learned from, in how many some is found."""
+    seen = looked_at()
+    photographs = [photo for photo in read_photos(data) if seen.get(photo.id) == "no"]
+    found = dict.fromkeys(tinies, 0)
+    for photo in photographs:
+        picture = np.ascontiguousarray(photo.read(data))
+        for name, tiny in tinies.items():
+            found[name] += bool(sky_of(tiny, picture).mean() > SHARES)
+    return {name: f"{count} of {len(photographs)}" for name, count in found.items()}
 
 
 def flicker(estimators: dict[str, Callable[[np.ndarray], Estimate]], data: Path) -> dict[str, dict[str, str]]:

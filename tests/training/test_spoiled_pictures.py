@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -204,6 +205,11 @@ def test_sky_is_judged_where_there_is_some_and_false_sky_where_there_is_none(tmp
         disparity = np.ones((12, 10), np.float16)
         disparity[:rows] = 0
         data.save_npz(tmp_path / "kept" / f"{name}.npz", rgb=np.zeros((12, 10, 3), np.uint8), disparity=disparity)
-    monkeypatch.setattr(judged, "read_photos", lambda *_: [])
-    monkeypatch.setattr(judged, "sky_of", lambda _, picture: np.arange(12)[:, None].repeat(10, 1) < 3)
-    assert judged.sky_scores({"top": None}, tmp_path) == {"top": "0.750 / 0.250 / 0 of 0"}
+    photographs = [
+        SimpleNamespace(id=name, read=lambda _, name=name: np.full((12, 10, 3), len(name), np.uint8)) for name in ("a", "bb", "c")
+    ]
+    monkeypatch.setattr(judged, "read_photos", lambda *_: photographs)
+    monkeypatch.setattr(judged, "looked_at", lambda: {"a": "no", "bb": "no", "c": "wrong"})
+    monkeypatch.setattr(judged, "sky_of", lambda _, picture: (np.arange(12)[:, None].repeat(10, 1) < 3) & (picture[..., 0] != 2))
+    assert judged.sky_scores({"top": None}, tmp_path) == {"top": "0.750 / 0.250 / 2 of 3"}
+    assert judged.false_skies({"top": None}, tmp_path) == {"top": "1 of 2"}
