@@ -19,6 +19,7 @@ import json
 import os
 import stat
 from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +124,8 @@ def mark(path: Any) -> dict[str, int] | None:
     except (OSError, ValueError):
         return None
     return {"bytes": status.st_size, "modified_ns": status.st_mtime_ns}
+
+
+def digest_of_marks(paths: Iterable[Path]) -> str:
+    """What tells whether all of some files are still the same, by their names and marks."""
+    return sha256(json.dumps([(path.name, mark(path)) for path in paths]).encode()).hexdigest()

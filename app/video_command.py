@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import logging
 import math
+from collections.abc import Mapping
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..annotators.choices import RECOMMENDED_FILM_MODEL
 from .arguments import DONE, SIZE, SOME_FAILED, add_device, add_model, add_runtime, chosen_model, degrees, number, positive
@@ -17,7 +18,7 @@ from .terminal import complain, say, shown
 if TYPE_CHECKING:
     from ..geometry.films import Film
     from ..model_loader import Model
-    from .films.finished import Finished
+    from .films.finished import Finished, FinishedRecord
     from .films.pieces import Pieces
     from .films.task import FilmTask
     from .films.work import FilmResult
@@ -94,30 +95,36 @@ def _video(arguments: argparse.Namespace) -> int:
     from ..model_loader import load_model
     from .films.finished import Finished, FinishedRecord
     from .films.pieces import Pieces
-    from .films.task import check_places
+    from .films.task import check_places, has_pieces
     from .work import known_weights
 
     task, model_id = _task(arguments), chosen_model(arguments)
-    resume, overwrite = arguments.resume, arguments.overwrite
-    record = FinishedRecord(task.targets)
-    check_places(task.source, task.targets, overwrite, resume, record.names() if resume and not overwrite else ())
     film = task.header()
     weights = known_weights(model_id, arguments.weights)
     asked = task.settings() | {"model": model_id, "weights": weights, "dtype": arguments.dtype, "runtime": arguments.runtime}
-    if resume and not overwrite and (finished := record.found(asked)):
+    record, stopped = FinishedRecord(task), arguments.resume and has_pieces(task.targets)
+    if arguments.resume and not arguments.overwrite and not stopped and (finished := record.found(asked)):
         return _say_made(task, finished, ", made before: nothing is left to do")
+    check_places(task.source, task.targets, arguments.overwrite, stopped)
     model = load_model(model_id, arguments.dtype, arguments.device, arguments.weights, arguments.runtime)
     used = {"dtype": str(model.dtype).removeprefix("torch."), "runtime": model.runtime}
-    with Pieces(task, asked | used, resume) as pieces:
+    with Pieces(task, asked | used, arguments.resume) as pieces:
+        record.remove()
         if pieces.done:
             say(shown(f"{task.source}: {pieces.done} frames are finished, going on behind them"))
         result = _make(model, task, film, pieces)
         finished = Finished(result.frames, result.problem and str(result.problem))
-        if resume:
-            record.note(task, asked, finished)
-        else:
-            record.remove()
+        if arguments.resume:
+            _note(record, asked, finished)
+        pieces.remove()
     return _say_made(task, finished)
+
+
+def _note(record: FinishedRecord, asked: Mapping[str, Any], finished: Finished) -> None:
+    try:
+        record.note(asked, finished)
+    except OSError as error:
+        logger.warning("the film is there, but --resume will not know it: %s cannot be written (%s)", record.path, error)
 
 
 def _task(arguments: argparse.Namespace) -> FilmTask:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...geometry.files.paths import write_bytes
-from ...geometry.films import FilmError, numbered
-from ..records import mark
+from ...geometry.films import FilmError, numbered, numbered_files
+from ..records import RECORD_VERSION, digest_of_marks, read_record
 from .task import FilmTask, pieces_folder
 
-_VERSION = 1
+_ADVICE = "give those it was made with, choose another name, or replace it with --overwrite"
 
 
 @dataclass(frozen=True)
@@ -30,85 +30,57 @@ class Finished:
 
 
 class FinishedRecord:
-    """The record of one film, `.depth-normal/<name>.film.json` beside it: what was asked for, and all files that were written.
+    """The record of one film, `.depth-normal/<name>.film.json` beside it: what was asked for, and what tells the files that were written.
 
     Args:
-        targets: As `FilmTask.targets`.
+        task: What is asked.
     """
 
-    def __init__(self, targets: Mapping[str, Path]) -> None:
-        folder = pieces_folder(targets)
+    def __init__(self, task: FilmTask) -> None:
+        folder = pieces_folder(task.targets)
         self.path = folder.with_name(f"{folder.name}.json")
-
-    def names(self) -> set[str]:
-        """The files that were written; none where there is no record.
-
-        Raises:
-            FilmError: The record is damaged.
-        """
-        return set(self._read().get("files", ()))
+        self._task = task
 
     def found(self, settings: Mapping[str, Any]) -> Finished | None:
-        """The film, if it was made with these settings and is there, whole; None where nothing of it is there.
+        """The film, if it was made with these settings and is there, whole; None where nothing of it, or no record, is there.
 
         Args:
             settings: All that decides on the frames.
 
         Raises:
-            FilmError: It was made with other settings, a file of it was changed or is missing, or the record is damaged.
+            FilmError: It was made with other settings, or a file of it was changed or is missing.
         """
-        record = self._read()
-        files = {self.path.parent.parent / name: known for name, known in record.get("files", {}).items()}
-        there = {path: mark(path) for path in files}
-        if not any(there.values()):
+        record = read_record(self.path) or {}
+        known, files, frames = (record.get(name) for name in ("settings", "files", "frames"))
+        if not (isinstance(known, dict) and isinstance(files, dict) and isinstance(frames, int) and frames > 0):
             return None
-        differing = differing_settings(record["settings"], settings)
-        for path, known in files.items():
-            if differing:
-                raise FilmError(f"{path} was made with other settings ({', '.join(differing)}); {_ADVICE}")
-            if there[path] != known:
-                raise FilmError(f"{path} {'was changed since it was made' if there[path] else 'is not there any more'}; {_ADVICE}")
-        return Finished(record["frames"], record["problem"])
+        if not any(map(self._is_there, self._task.targets.values())):
+            return None
+        if differing := differing_settings(known, settings):
+            raise FilmError(f"{self.path}: the film was made with other settings ({', '.join(differing)}); {_ADVICE}")
+        for target in self._task.targets.values():
+            if self._digest(target, frames) != files.get(target.name):
+                raise FilmError(f"{target} was changed since it was made, or lacks files; remove it, or replace it with --overwrite")
+        return Finished(frames, record.get("problem"))
 
-    def note(self, task: FilmTask, settings: Mapping[str, Any], finished: Finished) -> None:
+    def note(self, settings: Mapping[str, Any], finished: Finished) -> None:
         """Writes the record of a film that is there; the folder of records is there too."""
-        files = {path.name: mark(path) for path in _files(task, finished.frames)}
-        content = {"version": _VERSION, "settings": settings, "frames": finished.frames, "problem": finished.problem, "files": files}
-        write_bytes(self.path, json.dumps(content).encode())
+        files = {target.name: self._digest(target, finished.frames) for target in self._task.targets.values()}
+        record = {"version": RECORD_VERSION, "settings": settings, "files": files, "frames": finished.frames, "problem": finished.problem}
+        write_bytes(self.path, json.dumps(record, indent=1).encode())
 
     def remove(self) -> None:
-        """Removes the record: the film is to be made anew, or was by a run that leaves none."""
+        """Removes the record: the film is made anew."""
         self.path.unlink(missing_ok=True)
 
-    def _read(self) -> dict[str, Any]:
-        try:
-            data = self.path.read_bytes()
-        except FileNotFoundError:
-            return {}
-        try:
-            record = json.loads(data)
-            if record["version"] != _VERSION:
-                return {}
-            sound = all(isinstance(each, dict) for each in (record["settings"], record["files"], *record["files"].values()))
-            if not sound or not record["files"] or type(record["frames"]) is not int or not isinstance(record["problem"], str | None):
-                raise TypeError("a part of it is of another kind")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise FilmError(f"{self.path} is damaged ({error}); remove it") from error
-        return record
+    def _is_there(self, target: Path) -> bool:
+        return bool(numbered_files(target)) if self._task.sequence else target.exists()
 
-
-_ADVICE = "choose another name, or replace it with --overwrite"
+    def _digest(self, target: Path, frames: int) -> str:
+        return digest_of_marks([numbered(target, number) for number in range(1, frames + 1)] if self._task.sequence else [target])
 
 
 def differing_settings(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """Names of the settings in which two runs differ."""
+    """Names of the settings in which two runs differ; of one of them as JSON gave it back."""
     other = json.loads(json.dumps(other))
     return sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
-
-
-def _files(task: FilmTask, frames: int) -> Iterator[Path]:
-    for target in task.targets.values():
-        if task.sequence:
-            yield from (numbered(target, number) for number in range(1, frames + 1))
-        else:
-            yield target

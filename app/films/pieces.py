@@ -35,7 +35,7 @@ from .task import DEPTH, PIECES, FilmTask, pieces_folder
 NUMBERS = "numbers"
 """The piece that keeps depth for a second pass: 16 bits of each frame's own range, without loss."""
 
-_VERSION = 2
+_VERSION = 3
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from functools import partial
@@ -35,7 +35,8 @@ from ...geometry.films import (
     sequence_header,
 )
 from ...geometry.temporal import FilmOptions
-from ..outputs import RECORDS, nearest_folder
+from ..outputs import nearest_folder
+from ..records import RECORDS, digest_of_marks
 
 DEPTH, NORMALS, SIDE_BY_SIDE, STEREO = WHATS = ("depth", "normals", "side-by-side", "stereo")
 """What can be made of a film: pictures of depth, normal maps, each frame beside its depth, and what two eyes see."""
@@ -151,13 +152,9 @@ class FilmTask:
 
     def settings(self) -> dict[str, Any]:
         """What decides on the frames of the result, as JSON can hold it."""
-        read = find_pictures(self.source) if is_sequence(self.source) else [self.source]
-        statuses = [each.stat() for each in read]
         return {
             "source": str(self.source.resolve()),
-            "files": len(read),
-            "bytes": sum(each.st_size for each in statuses),
-            "modified_ns": max(each.st_mtime_ns for each in statuses),
+            "files": digest_of_marks(find_pictures(self.source) if is_sequence(self.source) else [self.source.resolve()]),
             "what": sorted(self.targets),
             "codec": self.codec,
             "quality": self.quality,
@@ -194,30 +191,26 @@ def plan_targets(out: Path, whats: Iterable[str], layout: str = "full-sbs") -> d
     return {what: out.with_name(f"{out.stem}{_ending(what, layout)}{out.suffix}") if len(ordered) > 1 else out for what in ordered}
 
 
-def check_places(
-    source: Path, targets: Mapping[str, Path], overwrite: bool = False, resume: bool = False, known: Collection[str] = ()
-) -> None:
+def check_places(source: Path, targets: Mapping[str, Path], overwrite: bool = False, own: bool = False) -> None:
     """Refuses places where something is already.
 
     Args:
         source: What is read.
         targets: As `plan_targets` gives them.
         overwrite: Whether what is there already may be replaced.
-        resume: Whether a run that was stopped is gone on with: what is there is its own.
-        known: Names of files that an earlier run of this film wrote.
+        own: Whether a run that was stopped is gone on with: what is there is its own.
 
     Raises:
         FilmError: Something is there already, or it is what is read.
     """
-    own = resume and (pieces_folder(targets) / PIECES).is_file()
     for target in targets.values():
-        there = _checked_place(source, target, known)
+        there = _checked_place(source, target)
         if there is not None and not overwrite and not own:
             raise FilmError(f"{there} is there already; move it, choose another name, or replace it with --overwrite")
 
 
-def _checked_place(source: Path, target: Path, known: Collection[str]) -> Path | None:
-    """A file that is at a target's place already, other than the known ones.
+def _checked_place(source: Path, target: Path) -> Path | None:
+    """A file that is at a target's place already.
 
     Raises:
         FilmError: It is what is read, or would be read with it.
@@ -227,11 +220,11 @@ def _checked_place(source: Path, target: Path, known: Collection[str]) -> Path |
     if target.suffix.lower() not in SEQUENCES:
         if target.exists() and source.exists() and target.samefile(source):
             raise FilmError(f"{target} is the film that is read; choose another name")
-        return target if target.exists() and target.name not in known else None
-    there = next((path for _, path in numbered_files(target) if path.name not in known), None)
+        return target if target.exists() else None
+    there = next((path for _, path in numbered_files(target)), None)
     if is_sequence(source) and reads(source, numbered(target, _FAR)):
         raise FilmError(f"{target}: these files would be read as pictures of {source}; choose another name or folder")
-    if source.exists() and any(path.samefile(source) for _, path in numbered_files(target)):
+    if there is not None and source.exists() and any(path.samefile(source) for _, path in numbered_files(target)):
         raise FilmError(f"{target} has the picture that is read; choose another name")
     return there
 
@@ -240,6 +233,11 @@ def pieces_folder(targets: Mapping[str, Path]) -> Path:
     """Where the finished pieces of a film lie."""
     first = next(iter(targets.values()))
     return first.parent / RECORDS / f"{first.name}.film"
+
+
+def has_pieces(targets: Mapping[str, Path]) -> bool:
+    """Whether a run that was stopped left pieces of the film."""
+    return (pieces_folder(targets) / PIECES).is_file()
 
 
 def _ending(what: str, layout: str) -> str:

@@ -62,7 +62,7 @@ def make_film(model: Model, task: FilmTask, film: Film, pieces: Pieces, tick: Ti
         model: The model to run.
         task: What is asked.
         film: The source's header.
-        pieces: What is finished already; it goes on behind that.
+        pieces: What is finished already; it goes on behind that. They stay.
         tick: Called with how many frames were estimated since the last call.
         second_tick: Likewise of a second pass.
 
@@ -80,9 +80,7 @@ def make_film(model: Model, task: FilmTask, film: Film, pieces: Pieces, tick: Ti
                 logger.warning("%s: %d files from %s on are of another film; remove them", target, len(longer), longer[0].name)
         else:
             join_pieces(target, by_what[what], _sound(task, film, pieces))
-    frames = pieces.done
-    pieces.remove()
-    return FilmResult(frames, problem)
+    return FilmResult(pieces.done, problem)
 
 
 def _first_pass(model: Model, task: FilmTask, film: Film, pieces: Pieces, tick: Tick) -> FilmError | None:

@@ -1,5 +1,6 @@
 """`depth-normal video`: film to film, as a person runs it."""
 
+import errno
 import json
 import os
 import runpy
@@ -198,33 +199,64 @@ def test_a_film_is_finished_while_all_of_it_is_as_it_was_made(film, tmp_path, ca
     link.symlink_to(source)
     assert run(link, out, "--frames", 8, "--what", "depth,normals", "--resume") == 0 and "made before" in capsys.readouterr().out
     code, said = again("--smooth", 0.5)
-    assert code == 2 and f"{tmp_path / 'out_depth.mkv'} was made with other settings (smooth)" in said
+    assert code == 2 and f"{record}: the film was made with other settings (smooth)" in said
     (tmp_path / "out_side-by-side.mkv").write_text("another's")
     code, said = again(what="depth,side-by-side")
-    assert code == 2 and "out_side-by-side.mkv is there already" in said
+    assert code == 2 and "other settings (what)" in said
+    assert (tmp_path / "out_side-by-side.mkv").read_text() == "another's"
     os.utime(tmp_path / "out_normals.mkv")
     code, said = again()
-    assert code == 2 and f"{tmp_path / 'out_normals.mkv'} was changed since it was made" in said
+    assert code == 2 and f"{tmp_path / 'out_normals.mkv'} was changed since it was made, or lacks files" in said
     (tmp_path / "out_normals.mkv").unlink()
     code, said = again()
-    assert code == 2 and f"{tmp_path / 'out_normals.mkv'} is not there any more" in said
+    assert code == 2 and f"{tmp_path / 'out_normals.mkv'} was changed since it was made, or lacks files" in said
     sound = json.loads(record.read_bytes())
-    for damage in ({**sound, "settings": []}, {**sound, "files": {"out_depth.mkv": 1}}, {**sound, "frames": float("inf")}, []):
-        record.write_text(json.dumps(damage))
+    for damage in ({"settings": []}, {"files": 1}, {"frames": float("inf")}, {"frames": -3}, {"version": 99}):
+        record.write_text(json.dumps({**sound, **damage}))
         code, said = again()
-        assert code == 2 and f"{record} is damaged" in said
-    record.write_text(json.dumps({**sound, "version": 99}))
-    code, said = again()
-    assert code == 2 and "out_depth.mkv is there already" in said
+        assert code == 2 and "out_depth.mkv is there already" in said, damage
+    record.write_text("[")
+    assert again()[0] == 2
     assert again("--overwrite")[0] == 0 and again() == (0, "made before")
     for name in ("depth", "normals"):
         (tmp_path / f"out_{name}.mkv").unlink()
     assert again()[1] != "made before" and (tmp_path / "out_normals.mkv").is_file(), "it is made anew"
     os.utime(source)
     code, said = again()
-    assert code == 2 and "other settings (modified_ns)" in said
+    assert code == 2 and "other settings (files)" in said
     assert run(source, out, "--frames", 8, "--what", "depth,normals", "--overwrite") == 0
     assert not record.exists(), "a run without --resume leaves none"
+
+
+def test_a_finished_film_made_anew_and_stopped_goes_on(film, tmp_path, monkeypatch, capsys):
+    """Its record is not asked then, and a record that cannot be written costs no film."""
+    from depth_normal.app.films import finished
+    from depth_normal.app.films import pictures as film_pictures
+
+    out, words = tmp_path / "d_%03d.png", ("--segment", 8)
+    assert run(film, out, *words, "--resume") == 0
+    shown, seen = film_pictures.Renderer.shown, []
+
+    def stops(self, frames, *rest):
+        seen.extend(frames)
+        if len(seen) > 21:
+            raise KeyboardInterrupt
+        return shown(self, frames, *rest)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as stopped:
+        stopped.setattr(film_pictures.Renderer, "shown", stops)
+        assert run(film, out, *words, "--overwrite") == 130
+    with monkeypatch.context() as without_space:
+        without_space.setattr(finished, "write_bytes", full)
+        assert run(film, out, *words, "--resume") == 0
+    assert "16 frames are finished, going on" in capsys.readouterr().out
+    assert len(list(tmp_path.glob("d_*.png"))) == 40 and not (tmp_path / ".depth-normal").exists()
+    assert run(film, out, *words, "--resume", "--overwrite", "--frames", 5) == 0
+    assert run(film, out, *words, "--resume", "--frames", 5) == 0, "files of a longer one are left"
+    assert "made before" in capsys.readouterr().out
 
 
 def test_a_film_of_other_weights_is_not_the_same(film, tmp_path, capsys):
@@ -289,13 +321,12 @@ def test_numbered_files_go_on_too(film, tmp_path, monkeypatch, caplog, capsys):
     assert "with other settings (segment)" in capsys.readouterr().err
     (tmp_path / "d_005.png").rename(tmp_path / "kept")
     assert run(film, tmp_path / "d_%03d.png", "--segment", 8, "--resume") == 2, "one is not there any more"
-    assert "d_005.png is not there any more" in capsys.readouterr().err
+    assert "d_%03d.png was changed since it was made, or lacks files" in capsys.readouterr().err
     (tmp_path / "d_005.png").write_text("garbage")
     assert run(film, tmp_path / "d_%03d.png", "--segment", 8, "--resume") == 2
     (tmp_path / "kept").rename(tmp_path / "d_005.png")
     (tmp_path / "d_000.png").write_text("another's")
-    assert run(film, tmp_path / "d_%03d.png", "--segment", 8, "--resume") == 2
-    assert "d_000.png is there already" in capsys.readouterr().err
+    assert run(film, tmp_path / "d_%03d.png", "--segment", 8, "--resume") == 0, "none of the film's"
     (tmp_path / "d_000.png").unlink()
     (tmp_path / "d_001.png").unlink()
     assert run(film, tmp_path / "d_%03d.png", "--frames", 3) == 2, "the second is there"
