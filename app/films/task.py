@@ -154,7 +154,7 @@ class FilmTask:
         """What decides on the frames of the result, as JSON can hold it."""
         return {
             "source": str(self.source.resolve()),
-            "files": digest_of_marks(find_pictures(self.source) if is_sequence(self.source) else [self.source.resolve()]),
+            "source_files": digest_of_marks(find_pictures(self.source) if is_sequence(self.source) else [self.source.resolve()]),
             "what": sorted(self.targets),
             "codec": self.codec,
             "quality": self.quality,

@@ -223,7 +223,7 @@ def test_a_film_is_finished_while_all_of_it_is_as_it_was_made(film, tmp_path, ca
     assert again()[1] != "made before" and (tmp_path / "out_normals.mkv").is_file(), "it is made anew"
     os.utime(source)
     code, said = again()
-    assert code == 2 and "other settings (files)" in said
+    assert code == 2 and "other settings (source_files)" in said
     assert run(source, out, "--frames", 8, "--what", "depth,normals", "--overwrite") == 0
     assert not record.exists(), "a run without --resume leaves none"
 
