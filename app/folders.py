@@ -18,7 +18,7 @@ from ..geometry.stereo import StereoOptions
 from ..model_loader.recognise import chosen_model
 from ..model_loader.runtimes.choose import check_runtime
 from . import work
-from .arguments import DEFAULT_WRITES, WRITE_CHOICES
+from .arguments import CODING_CHOICES, DEFAULT_WRITES, WRITE_CHOICES
 from .batch import Taken, process
 from .failures import Failure, FailureLog
 from .outputs import Outputs, Plan, plan_outputs
@@ -50,6 +50,7 @@ def estimate_folder(
     tiles: int | str | None = None,
     refine: bool = False,
     runtime: str = TORCH,
+    coding: str = CODING_CHOICES[0],
 ) -> Iterator[tuple[Path, Estimate]]:
     """Depth and normals of many pictures, one after another; the next ones are read, and the last ones written, meanwhile.
 
@@ -73,13 +74,14 @@ def estimate_folder(
         tiles: As `Model.estimate`.
         refine: As `Model.estimate`.
         runtime: As `load_model`.
+        coding: How `<stem>_normals.png` stores its vectors, of `geometry.conventions.NormalMapCoding`.
 
     Yields:
         The picture's path, and its estimate: one picture, at its size, float32, on the CPU. Its files are written by then.
 
     Raises:
-        ValueError: No picture is found, an unknown model or runtime, weights of none, unknown `writes`, or nothing can be written to
-            `out`; raised at once, before anything is loaded.
+        ValueError: No picture is found, an unknown model, runtime or coding, weights of none, unknown `writes`, or nothing can be written
+            to `out`; raised at once, before anything is loaded.
         OSError: The disk of `out` is full or gone; `resume` goes on later.
     """
     named = [source] if isinstance(source, (str, os.PathLike)) else list(source)
@@ -91,7 +93,7 @@ def estimate_folder(
     file = Path(weights) if weights else None
     model = chosen_model(model, file, RECOMMENDED_MODEL)
     beyond = {"stereo": stereo or StereoOptions(), "tiles": check_tiles(tiles) or None, "refine": refine, "runtime": check_runtime(runtime)}
-    options = Options(model, file, dtype, size, fov, near_far_ratio, **beyond)
+    options = Options(model, file, dtype, size, fov, near_far_ratio, **beyond, coding=coding)
     if isinstance(writes, str) or not set(writes) <= set(WRITE_CHOICES):
         raise ValueError(f"writes={writes!r} cannot be written; choose of {WRITE_CHOICES}, as a tuple")
     if out is None:

@@ -35,7 +35,7 @@ from ..geometry.stereo import StereoOptions, StereoPair, compose, compose_holes,
 from ..geometry.usual import usual_depth_image
 from ..model_loader import Model, load_model
 from ..utils import to_planar
-from .arguments import HOLES, STEREO_CHOICES
+from .arguments import CODING_CHOICES, HOLES, STEREO_CHOICES
 from .outputs import Outputs
 from .records import mark
 from .staging import staged
@@ -127,10 +127,12 @@ def check_writes(writes: Sequence[str], options: Options) -> None:
         options: What is asked.
 
     Raises:
-        ValueError: An unknown model, a map alone that the model does not give, pictures for both eyes, and the model gives no depth, or
-            a surface, and the model gives no depth. What a surface must assume is told.
+        ValueError: An unknown model or coding, a map alone that the model does not give, pictures for both eyes, and the model gives no
+            depth, or a surface, and the model gives no depth. What a surface must assume is told.
         ImportError: The library that writes a format is missing; the message says how to install it.
     """
+    if options.coding not in CODING_CHOICES:
+        raise ValueError(f"unknown coding {options.coding!r}; accepted: {', '.join(CODING_CHOICES)}")
     spec = find_spec(options.model)
     gives = {"depth"} if spec.quantity else set()
     if spec.axes or (spec.quantity and (spec.quantity is not Quantity.RELATIVE_DEPTH or options.near_far_ratio)):

@@ -312,8 +312,13 @@ def test_streams_that_are_closed_or_full_end_nothing(photos, tmp_path, closed):
 
 
 def test_python_says_at_once_what_is_wrong(photos, tmp_path, monkeypatch):
-    for words in ({"model": "nope"}, {"model": "tiny", "writes": ("tga",)}, {"model": "tiny", "writes": "npz"}):
-        with pytest.raises(ValueError, match=r"nope|choose of"):
+    for words in (
+        {"model": "nope"},
+        {"model": "tiny", "writes": ("tga",)},
+        {"model": "tiny", "writes": "npz"},
+        {"model": "tiny", "coding": "dx"},
+    ):
+        with pytest.raises(ValueError, match=r"nope|choose of|unknown .*dx"):
             depth_normal.estimate_folder(photos, tmp_path / "out", **words)
     with pytest.raises(ValueError, match="nope"):
         depth_normal.estimate_folder(photos, model="nope")
