@@ -17,6 +17,8 @@ import pytest
 import torch
 
 from depth_normal.app import cli, video_command
+from depth_normal.app.films import finished as film_finished
+from depth_normal.app.films import pictures as film_pictures
 from depth_normal.app.films import task as film_task
 from depth_normal.geometry.derive import with_normals
 from depth_normal.geometry.estimate import Estimate, Quantity
@@ -93,8 +95,6 @@ def test_ranges(film, tmp_path, normalise):
 @pytest.mark.parametrize("normalise", ["per_image", "per_clip", "running"])
 def test_metres_are_shown_as_disparity(normalise):
     """Two shots of a plain with a speck before the lens: half of the greys are for what is between the nearest and twice as far."""
-    from depth_normal.app.films import pictures as film_pictures
-
     disparity = torch.linspace(1e-3, 1, 200).view(1, 1, -1, 1).repeat(2, 1, 1, 300) / torch.tensor([1.0, 2.0]).view(-1, 1, 1, 1)
     disparity[:, :, 0, :3] = 100
     found = Estimate(1 / disparity, Quantity.METRIC_DEPTH, mask=disparity > 0.002)
@@ -146,15 +146,9 @@ def frames_of(path) -> list[bytes]:
         return [bytes(packet) for packet in container.demux(container.streams.video[0]) if packet.size]
 
 
-@pytest.mark.parametrize("normalise", ["running", "per-clip"])
-def test_a_run_that_was_stopped_goes_on_bit_by_bit(film, tmp_path, monkeypatch, capsys, normalise):
-    """Stopped after 21 frames, gone on with: all frames are those of a run that was not."""
-    from depth_normal.app.films import pictures as film_pictures
-
-    options = ("--normalise", normalise, "--segment", 8, "--what", "depth,normals", "--codec", "ffv1")
-    assert run(film, tmp_path / "whole.mkv", *options) == 0
-    shown = film_pictures.Renderer.shown
-    seen = []
+def stop_soon(monkeypatch) -> None:
+    """Ctrl-C once 21 frames are estimated."""
+    shown, seen = film_pictures.Renderer.shown, []
 
     def stops(self, frames, *rest):
         seen.extend(frames)
@@ -163,6 +157,14 @@ def test_a_run_that_was_stopped_goes_on_bit_by_bit(film, tmp_path, monkeypatch, 
         return shown(self, frames, *rest)
 
     monkeypatch.setattr(film_pictures.Renderer, "shown", stops)
+
+
+@pytest.mark.parametrize("normalise", ["running", "per-clip"])
+def test_a_run_that_was_stopped_goes_on_bit_by_bit(film, tmp_path, monkeypatch, capsys, normalise):
+    """Stopped after 21 frames, gone on with: all frames are those of a run that was not."""
+    options = ("--normalise", normalise, "--segment", 8, "--what", "depth,normals", "--codec", "ffv1")
+    assert run(film, tmp_path / "whole.mkv", *options) == 0
+    stop_soon(monkeypatch)
     assert run(film, tmp_path / "out.mkv", *options) == 130
     assert "16 frames are finished" in capsys.readouterr().err
     assert not (tmp_path / "out_depth.mkv").exists()
@@ -230,27 +232,17 @@ def test_a_film_is_finished_while_all_of_it_is_as_it_was_made(film, tmp_path, ca
 
 def test_a_finished_film_made_anew_and_stopped_goes_on(film, tmp_path, monkeypatch, capsys):
     """Its record is not asked then, and a record that cannot be written costs no film."""
-    from depth_normal.app.films import finished
-    from depth_normal.app.films import pictures as film_pictures
-
     out, words = tmp_path / "d_%03d.png", ("--segment", 8)
     assert run(film, out, *words, "--resume") == 0
-    shown, seen = film_pictures.Renderer.shown, []
-
-    def stops(self, frames, *rest):
-        seen.extend(frames)
-        if len(seen) > 21:
-            raise KeyboardInterrupt
-        return shown(self, frames, *rest)
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as stopped:
-        stopped.setattr(film_pictures.Renderer, "shown", stops)
+        stop_soon(stopped)
         assert run(film, out, *words, "--overwrite") == 130
     with monkeypatch.context() as without_space:
-        without_space.setattr(finished, "write_bytes", full)
+        without_space.setattr(film_finished, "write_bytes", full)
         assert run(film, out, *words, "--resume") == 0
     assert "16 frames are finished, going on" in capsys.readouterr().out
     assert len(list(tmp_path.glob("d_*.png"))) == 40 and not (tmp_path / ".depth-normal").exists()
@@ -296,18 +288,8 @@ def test_ctrl_c_leaves_what_can_be_gone_on_with(tmp_path):
 
 def test_numbered_files_go_on_too(film, tmp_path, monkeypatch, caplog, capsys):
     """What lies at their place is the stopped run's own, and is another film's where no run was stopped."""
-    from depth_normal.app.films import pictures as film_pictures
-
     run(film, tmp_path / "whole_%03d.png")
-    shown, seen = film_pictures.Renderer.shown, []
-
-    def stops(self, frames, *rest):
-        seen.extend(frames)
-        if len(seen) > 21:
-            raise KeyboardInterrupt
-        return shown(self, frames, *rest)
-
-    monkeypatch.setattr(film_pictures.Renderer, "shown", stops)
+    stop_soon(monkeypatch)
     assert run(film, tmp_path / "d_%03d.png", "--segment", 8) == 130
     assert len(list(tmp_path.glob("d_*.png"))) == 16, "those of the finished pieces"
     monkeypatch.undo()
