@@ -21,8 +21,7 @@ def imported(inside_blender, tmp_path_factory):
 
 
 def in_order(points):
-    # To a thousandth: some lie half-way between two ten-thousandths.
-    return points[np.lexsort(points.round(3).T)]
+    return points[np.lexsort(points.round(4).T)]
 
 
 def test_a_ply_with_z_up_comes_into_blender_as_the_glb_does(imported):
