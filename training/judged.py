@@ -50,6 +50,11 @@ def sky_of(tiny: TinyAnnotator, picture: np.ndarray) -> np.ndarray:
     return np.zeros(picture.shape[:2], bool) if mask is None else ~mask[0, 0].numpy()
 
 
+def shows_sky(tiny: TinyAnnotator, picture: np.ndarray) -> bool:
+    """Whether enough of it is told to be sky for the picture to count as having some."""
+    return bool(sky_of(tiny, picture).mean() > SHARES)
+
+
 def sky_scores(tinies: dict[str, TinyAnnotator], data: Path) -> dict[str, str]:
     """Intersection over union on all kept-out renders with sky, false sky on those without, and how many kept-out photographs have sky."""
     result = {}
@@ -64,7 +69,7 @@ def sky_scores(tinies: dict[str, TinyAnnotator], data: Path) -> dict[str, str]:
                 both, either = both + (found & truth).sum(), either + (found | truth).sum()
             else:
                 false, without = false + found.sum(), without + truth.size
-        seen = sum(bool(sky_of(tiny, picture).mean() > SHARES) for picture in photographs)
+        seen = sum(shows_sky(tiny, picture) for picture in photographs)
         result[name] = f"{both / max(1, either):.3f} / {false / max(1, without):.3f} / {seen} of {len(photographs)}"
     return result
 
@@ -77,7 +82,7 @@ def false_skies(tinies: dict[str, TinyAnnotator], data: Path) -> dict[str, str]:
     for photo in photographs:
         picture = np.ascontiguousarray(photo.read(data))
         for name, tiny in tinies.items():
-            found[name] += bool(sky_of(tiny, picture).mean() > SHARES)
+            found[name] += shows_sky(tiny, picture)
     return {name: f"{count} of {len(photographs)}" for name, count in found.items()}
 
 
