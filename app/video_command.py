@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import logging
 import math
-from collections.abc import Mapping
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..annotators.choices import RECOMMENDED_FILM_MODEL
 from .arguments import DONE, SIZE, SOME_FAILED, add_device, add_model, add_runtime, chosen_model, degrees, number, positive
@@ -18,10 +17,9 @@ from .terminal import complain, say, shown
 if TYPE_CHECKING:
     from ..geometry.films import Film
     from ..model_loader import Model
-    from .films.finished import Finished, FinishedRecord
+    from .films.finished import Finished
     from .films.pieces import Pieces
     from .films.task import FilmTask
-    from .films.work import FilmResult
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +91,7 @@ def _add_looks(parser: argparse.ArgumentParser) -> None:
 
 def _video(arguments: argparse.Namespace) -> int:
     from ..model_loader import load_model
-    from .films.finished import Finished, FinishedRecord
+    from .films.finished import FinishedRecord
     from .films.pieces import Pieces
     from .films.task import check_places, has_pieces
     from .work import known_weights
@@ -112,19 +110,11 @@ def _video(arguments: argparse.Namespace) -> int:
         record.remove()
         if pieces.done:
             say(shown(f"{task.source}: {pieces.done} frames are finished, going on behind them"))
-        result = _make(model, task, film, pieces)
-        finished = Finished(result.frames, result.problem and str(result.problem))
+        finished = _make(model, task, film, pieces)
         if arguments.resume:
-            _note(record, asked, finished)
+            record.note(asked, finished)
         pieces.remove()
     return _say_made(task, finished)
-
-
-def _note(record: FinishedRecord, asked: Mapping[str, Any], finished: Finished) -> None:
-    try:
-        record.note(asked, finished)
-    except OSError as error:
-        logger.warning("the film is there, but --resume will not know it: %s cannot be written (%s)", record.path, error)
 
 
 def _task(arguments: argparse.Namespace) -> FilmTask:
@@ -155,7 +145,7 @@ def _task(arguments: argparse.Namespace) -> FilmTask:
     )
 
 
-def _make(model: Model, task: FilmTask, film: Film, pieces: Pieces) -> FilmResult:
+def _make(model: Model, task: FilmTask, film: Film, pieces: Pieces) -> Finished:
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -185,21 +175,18 @@ def _make(model: Model, task: FilmTask, film: Film, pieces: Pieces) -> FilmResul
 
 
 def _say_made(task: FilmTask, finished: Finished, more: str = "") -> int:
-    say(shown(f"{task.source}: {_made(task, finished.frames)}{more}"))
-    if finished.problem is None:
-        return DONE
-    complain(f"{finished.problem}. The {finished.frames} frames before that are kept")
-    return SOME_FAILED
-
-
-def _made(task: FilmTask, frames: int) -> str:
     from ..geometry.films import numbered
 
+    frames = finished.frames
     names = [
         f"{numbered(each, 1)}{f' to {numbered(each, frames).name}' * (frames > 1)}" if task.sequence else str(each)
         for each in task.targets.values()
     ]
-    return f"{', '.join(names)} ({frames} frame{'s' * (frames != 1)})"
+    say(shown(f"{task.source}: {', '.join(names)} ({frames} frame{'s' * (frames != 1)}){more}"))
+    if finished.problem is None:
+        return DONE
+    complain(f"{finished.problem}. The {frames} frames before that are kept")
+    return SOME_FAILED
 
 
 def _warn_of_space(task: FilmTask, film: Film, expected: int | None, pieces: Pieces) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from ...geometry.files.paths import write_bytes
 from ...geometry.films import FilmError, numbered, numbered_files
 from ..records import RECORD_VERSION, digest_of_marks, read_record
 from .task import FilmTask, pieces_folder
+
+logger = logging.getLogger(__name__)
 
 _ADVICE = "give those it was made with, choose another name, or replace it with --overwrite"
 
@@ -64,10 +67,13 @@ class FinishedRecord:
         return Finished(frames, record.get("problem"))
 
     def note(self, settings: Mapping[str, Any], finished: Finished) -> None:
-        """Writes the record of a film that is there; the folder of records is there too."""
+        """Writes the record of a film that is there, in the folder of records, which is there too; where it cannot, that is logged."""
         files = {target.name: self._digest(target, finished.frames) for target in self._task.targets.values()}
         record = {"version": RECORD_VERSION, "settings": settings, "files": files, "frames": finished.frames, "problem": finished.problem}
-        write_bytes(self.path, json.dumps(record, indent=1).encode())
+        try:
+            write_bytes(self.path, json.dumps(record, indent=1).encode())
+        except OSError as error:
+            logger.warning("the film is there, but --resume will not know it: %s cannot be written (%s)", self.path, error)
 
     def remove(self) -> None:
         """Removes the record: the film is made anew."""

@@ -6,7 +6,6 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from itertools import islice
@@ -33,6 +32,7 @@ from ...geometry.films import (
 from ...geometry.temporal import FilmAligner
 from ...model_loader import Model
 from ...model_loader.film import estimate_film
+from .finished import Finished
 from .pictures import Renderer, clip_range, from_levels
 from .pieces import NUMBERS, Pieces, PieceWriter, Shown
 from .task import NORMALS, RANGED, SIDE_BY_SIDE, FilmTask
@@ -42,20 +42,7 @@ logger = logging.getLogger(__name__)
 Tick = Callable[[int], object]
 
 
-@dataclass(frozen=True)
-class FilmResult:
-    """What became of a film.
-
-    Attributes:
-        frames: How many frames they have.
-        problem: Why the source could not be read to its end; None = it could.
-    """
-
-    frames: int
-    problem: FilmError | None = None
-
-
-def make_film(model: Model, task: FilmTask, film: Film, pieces: Pieces, tick: Tick, second_tick: Tick = bool) -> FilmResult:
+def make_film(model: Model, task: FilmTask, film: Film, pieces: Pieces, tick: Tick, second_tick: Tick = bool) -> Finished:
     """Makes what is asked of a film.
 
     Args:
@@ -80,7 +67,7 @@ def make_film(model: Model, task: FilmTask, film: Film, pieces: Pieces, tick: Ti
                 logger.warning("%s: %d files from %s on are of another film; remove them", target, len(longer), longer[0].name)
         else:
             join_pieces(target, by_what[what], _sound(task, film, pieces))
-    return FilmResult(pieces.done, problem)
+    return Finished(pieces.done, problem and str(problem))
 
 
 def _first_pass(model: Model, task: FilmTask, film: Film, pieces: Pieces, tick: Tick) -> FilmError | None:
