@@ -1,9 +1,11 @@
 """The local engine: reading, the network and writing go on at the same time, and memory stays the same however many pictures there are.
 
-Threads read ahead and write behind (decoding and packing pictures let other threads run). On a CPU other threads run the network, as many
-pictures side by side as there are cores and memory for: cores that share one picture wait for each other at every step of it. Elsewhere the
-caller's thread runs it, on batches, and everywhere it hands out what is finished. Nothing is queued without a limit: in numbers, and in
-pixels as far as sizes are known.
+Threads read ahead and write behind (decoding and packing images let other threads run). On a CPU other threads run the network, on several
+images side by side; elsewhere the caller's thread runs it, on batches, and everywhere it hands out what is finished. Nothing is queued
+without a limit: in numbers, and in pixels as far as sizes are known.
+
+Every thread of a run computes with the same number of threads of torch's (`Options.threads_per_image`), however many images there are: with
+another number the last bits of an image's maps would be others, and torch's matrix products have one number for the whole process.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Barrier, Event, local
+from threading import Event, local
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -146,8 +148,9 @@ class _Pipeline(Generic[T]):
         self.pixels = _PIXELS * self.together
         self.cores = count_cores()
         self.threads = max(1, self.cores // 2)
-        self.torch_threads = self.threads_each = torch.get_num_threads()
-        self.reading, self.writing = _started(self.threads, "read"), _started(self.cores, "write")
+        self.torch_threads = torch.get_num_threads()
+        self.threads_each = options.threads_per_image(model.device.type, self.torch_threads)
+        self.reading, self.writing = self._pool(self.threads, "read"), self._pool(self.cores, "write")
         self.networks: ThreadPoolExecutor | None = None
         self.own = local()
         self.ahead: deque[tuple[Outputs, Future[Taken | Failure]]] = deque()
@@ -183,6 +186,9 @@ class _Pipeline(Generic[T]):
         self.writing.shutdown(cancel_futures=True)
         torch.set_num_threads(self.torch_threads)
 
+    def _pool(self, count: int, name: str) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(count, name, torch.set_num_threads, (self.threads_each,))
+
     def _estimate_side_by_side(self, taken: Taken) -> Iterator[tuple[Outputs, Failure]]:
         """Hands a picture to one of the threads that run the network on a CPU; the first picture decides how many there are."""
         try:
@@ -194,13 +200,13 @@ class _Pipeline(Generic[T]):
         self.behind.append((taken, self.writing.submit(self._finish_found, taken, found)))
 
     def _network_threads(self, first: Taken) -> ThreadPoolExecutor:
-        """As many threads as networks fit the memory, which share torch's threads; one where there is one picture."""
+        """As many threads as there are images side by side, and as fit the memory."""
         fitting = _SIDE_BY_SIDE // self.model.working_bytes(*first.sides, self.options.size)
-        side_by_side = max(1, min(self.torch_threads, fitting)) if self.ahead else 1
-        self.threads_each = self.torch_threads // side_by_side
+        side_by_side = max(1, min(images_side_by_side(self.threads_each, self.torch_threads), fitting))
         return ThreadPoolExecutor(side_by_side, "network", self._take_model)
 
     def _take_model(self) -> None:
+        torch.set_num_threads(self.threads_each)
         self.own.model = self.model.for_another_thread()
 
     def _held(self) -> int:
@@ -241,7 +247,6 @@ class _Pipeline(Generic[T]):
 
     def _found(self, batch: Sequence[Taken]) -> list[Estimate | Exception]:
         """The estimate of each picture. Where a batch fails its halves are tried: either it was too large, or one picture is bad."""
-        torch.set_num_threads(self.threads_each)
         try:
             pictures = torch.cat([taken.picture for taken in batch]) if len(batch) > 1 else batch[0].picture
             found = work.estimate(getattr(self.own, "model", self.model), pictures.to(self.model.device, non_blocking=True), self.options)
@@ -286,16 +291,18 @@ class _Pipeline(Generic[T]):
             yield taken.outputs, result
 
 
-def _started(count: int, name: str) -> ThreadPoolExecutor:
-    """Threads that compute without threads of their own: of many at once, none gains by them.
+def images_side_by_side(threads_each: int, available: int) -> int:
+    """How many images a machine computes at the same time.
 
-    They are begun here, and not when the first has work: matrix products have one number of threads for the whole process, that which was
-    set last, and the network's results depend on it in their last bits.
+    Args:
+        threads_each: Of each image, as `Options.threads_per_image` says.
+        available: Threads that torch may use.
+
+    Returns:
+        As many as there are threads, where an image has one. Else one more than the threads are enough for: while those of one image wait
+        for each other, those of another go on.
     """
-    pool, together = ThreadPoolExecutor(count, name, torch.set_num_threads, (1,)), Barrier(count)
-    for begun in [pool.submit(together.wait) for _ in range(count)]:
-        begun.result()
-    return pool
+    return available if threads_each == 1 else available // threads_each + 1
 
 
 def count_cores() -> int:

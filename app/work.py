@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -44,6 +46,9 @@ logger = logging.getLogger(__name__)
 
 # Films that people name where pictures are wanted.
 _FILMS = frozenset((".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".mts", ".3gp"))
+
+# Bytes of weights up to which a network is run by one thread about as fast as by many: tiny has 7 MB, the next larger network 80.
+_LIGHT_WEIGHTS = 2**25
 
 # A pair takes some 250 bytes a pixel while it is made, and its operations use all cores by themselves.
 _one_pair = Lock()
@@ -99,6 +104,23 @@ class Options:
         if asked["coding"] == NormalMapCoding.OPENGL or "normals" not in writes:
             del asked["coding"]
         return {**asked, "weights": known_weights(self.model, self.weights), "writes": list(writes)}
+
+    def threads_per_image(self, device_type: str, available: int) -> int:
+        """How many of torch's threads compute one image, from its pixels to its files.
+
+        Results depend on the number of threads in their last bits. So it follows from what is asked and from the machine alone, never
+        from how many images there are or what else runs: an image gives the same bytes by itself, in a folder, in a resumed run and on Ray.
+
+        Args:
+            device_type: Where the network runs: "cpu", "cuda", ...
+            available: Threads that torch may use, as `torch.get_num_threads()` says.
+
+        Returns:
+            1 where a GPU runs the network, or where threads would mostly wait for each other, because it is small; else all.
+        """
+        sizes = [file.size or math.inf for file in find_spec(self.model).files]
+        is_light = sum(sizes) <= _LIGHT_WEIGHTS and self.runtime == TORCH and not self.tiles and not self.refine
+        return 1 if device_type != "cpu" or is_light else available
 
     def load(self, device: str | torch.device = "auto") -> Model:
         """The model that is asked for, as `load_model` gives it."""
@@ -183,8 +205,20 @@ def run(model: Model, outputs: Outputs, options: Options) -> list[Path]:
         ValueError, OSError: The picture cannot be read, or the results cannot be written.
     """
     seen = mark(outputs.picture)
-    picture = read(outputs.picture)
-    return write(outputs, estimate(model, picture, options), options, picture, seen)
+    with _computing_threads(options.threads_per_image(model.device.type, torch.get_num_threads())):
+        picture = read(outputs.picture)
+        return write(outputs, estimate(model, picture, options), options, picture, seen)
+
+
+@contextmanager
+def _computing_threads(count: int) -> Iterator[None]:
+    """Has torch compute with so many threads in the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def read(path: Path) -> Tensor:

@@ -20,9 +20,11 @@ from threading import Event
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from ...annotators.registry import find_spec
 from ...geometry.files.paths import remove_leftovers
-from ..batch import BATCH_ON_A_GPU, Outcome
+from ..batch import BATCH_ON_A_GPU, Outcome, images_side_by_side
 from ..failures import Failure
 from ..models import find_or_download
 from ..outputs import Outputs
@@ -85,6 +87,7 @@ def estimate_with_ray(
     _check_model(options)
     first = todo[0]
     job = Job(options, first.writes, settings or options.settings(first.writes), overwrite=first.overwrite, sign=sign)
+    job = replace(job, threads=torch.get_num_threads())  # as the local engine would have here
     with ExitStack() as stack:
         if shards is None:  # after Ray has ended
             stack.enter_context(_nothing_half({each.folder / RECORDS for each in todo}))
@@ -190,10 +193,15 @@ def _pipeline(ray: ModuleType, blocks: Sequence[pa.Table], job: Job, options: Ra
     batch = options.batch_size or (BATCH_ON_A_GPU if gpus else 1)
     # Without a GPU in Ray's books a worker may see one all the same.
     job = replace(job, batch=batch, device="cpu" if not gpus and options.device == "auto" else options.device)
-    # Decoding and packing keep whole cores busy beside a GPU; beside a network on the CPU they are the small part.
-    worker_cpus, task_cpus = (1.0, 1.0) if gpus else (0.5, 0.25)
-    room = resources.get("GPU", 0) / gpus if gpus else resources.get("CPU", 1)
-    workers = options.workers or max(1, int(room))
+    threads = job.options.threads_per_image("cpu" if job.device == "cpu" else "gpu", job.threads)
+    if gpus:  # decoding and packing keep whole cores busy beside a GPU
+        workers = options.workers or max(1, int(resources.get("GPU", 0) / gpus))
+        worker_cpus, task_cpus = 1.0, 1.0
+    else:  # beside a network on the CPU they are the small part
+        side_by_side = images_side_by_side(threads, job.threads)
+        workers = options.workers or max(1, int(resources.get("CPU", 1) / job.threads * side_by_side))
+        worker_cpus, task_cpus = min(0.5 * job.threads / side_by_side, _cpus_of_smallest_machine(ray) / 4), 0.25
+    job = replace(job, threads=threads)
     pool = ray.data.ActorPoolStrategy(min_size=1, max_size=workers, initial_size=workers)
     step = {"batch_format": "pyarrow"}
     read = ray.data.from_arrow(list(blocks)).map_batches(read_rows, fn_args=(job,), batch_size=None, num_cpus=task_cpus, **step)
@@ -212,6 +220,10 @@ def _pipeline(ray: ModuleType, blocks: Sequence[pa.Table], job: Job, options: Ra
     if job.shards is not None:
         return found.map_batches(write_rows_as_shard, fn_args=(job,), batch_size=options.pictures_in_a_shard, num_cpus=task_cpus, **step)
     return found.map_batches(write_rows, fn_args=(job,), batch_size=None, num_cpus=task_cpus, **step)
+
+
+def _cpus_of_smallest_machine(ray: ModuleType) -> float:
+    return min((cpus for node in ray.nodes() if node["Alive"] and (cpus := node["Resources"].get("CPU"))), default=1.0)
 
 
 def _tries(ray: ModuleType) -> dict[str, int]:

@@ -50,6 +50,7 @@ class Job:
         shards: Where shards go; None = files are written.
         sign: A name by which a worker sees that it writes to the folder that is meant; None = it does not matter.
         cluster: Whether it may be on another machine.
+        threads: Threads that compute one image: as `Options.threads_per_image`.
     """
 
     options: Options
@@ -62,6 +63,7 @@ class Job:
     shards: str | None = None
     sign: Path | None = None
     cluster: bool = False
+    threads: int = 1
 
     @property
     def keeps_pictures(self) -> bool:
@@ -104,6 +106,7 @@ def _failure_of(name: str, error: Exception, written_to: Path | None = None) -> 
 
 def read_rows(batch: pa.Table, job: Job) -> Iterator[pa.Table]:
     """The first step: a table of `index`, `path`, `folder` and `seen` in, the same with pixels out."""
+    _compute_with(job.threads)
     for row in batch.to_pylist():
         yield _table([_read_row(row, job)])
 
@@ -149,6 +152,7 @@ class Worker:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.problem = ""
+        _compute_with(job.threads)
         try:
             self.model = job.options.load(job.device)
         except Exception as error:  # noqa: BLE001 - the report gets it
@@ -161,6 +165,7 @@ class Worker:
         if self.problem:
             yield _table([{"index": -1, "failure": json.dumps(asdict(Failure(self.problem)))}])
             return
+        _compute_with(self.job.threads)
         together: dict[tuple[int, int], list[Row]] = {}
         for row in batch.to_pylist():
             if row["failure"]:
@@ -196,6 +201,7 @@ class Worker:
 
 def write_rows(batch: pa.Table, job: Job) -> pa.Table:
     """The last step, as files: estimates in, a table of `index`, `files` and `failure` out."""
+    _compute_with(job.threads)
     return _answers([_written(row, job) for row in batch.to_pylist()])
 
 
@@ -226,6 +232,12 @@ def write_rows_as_shard(batch: pa.Table, job: Job) -> pa.Table:
             folder = _store(job.shards).local
             good = [_failed(row, _failure_of(row["path"], error, folder)) for row in good]
     return _answers([*good, *(row for row in rows if row["failure"])])
+
+
+def _compute_with(threads: int) -> None:
+    """Has torch compute with so many threads in this thread. Ray would have it take as many as a task has CPUs in Ray's books."""
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
 
 
 _store = lru_cache(Store)

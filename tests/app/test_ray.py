@@ -4,6 +4,7 @@ import io
 import json
 import os
 import runpy
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,12 +23,13 @@ import pytest
 import torch
 
 from depth_normal.app import cli, terminal, work
+from depth_normal.app.batch import estimate_files
 from depth_normal.app.cluster import engine, session, steps
 from depth_normal.app.cluster.engine import estimate_with_ray
 from depth_normal.app.cluster.options import RayOptions
 from depth_normal.app.cluster.session import import_ray
 from depth_normal.app.outputs import Outputs, plan_outputs
-from depth_normal.app.pictures import Source
+from depth_normal.app.pictures import Source, find_pictures
 from depth_normal.app.records import RECORDS
 from depth_normal.app.shards import KINDS, estimate_of, read_shards, row_of
 from depth_normal.app.stores import Store, find_sources, local_copy
@@ -54,7 +56,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """As Ray's workers have: with more the last bits differ."""
+    """As every engine takes for tiny: with more the last bits differ."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -478,3 +480,34 @@ def test_a_ray_that_is_killed_is_told_in_words(monkeypatch):
     monkeypatch.setattr(session, "import_ray", lambda: running)
     with pytest.raises(ConnectionError, match="--resume"), session.session(None):
         raise exceptions.LocalRayletDiedError
+
+
+@pytest.mark.parametrize("model", ["tiny", "midas-v2.1-small"])
+def test_ray_gives_the_bytes_of_the_local_engine_on_a_busy_machine(cluster, folder, tmp_path, request, model):
+    """Of the same four images twenty times, whether one thread runs the network or all; Ray would have its workers take one thread each."""
+    options = OPTIONS if model == "tiny" else work.Options(model, request.getfixturevalue("midas_small"), size=64)
+    images = sorted(folder.glob("p*.png"))[:4]
+    for copy in range(20):
+        (copies := tmp_path / "photos" / str(copy)).mkdir(parents=True)
+        for path in images:
+            shutil.copy2(path, copies)
+
+    def made_by(engine, sources, out):
+        failures = [outcome.failure for outcome in engine(plan_outputs(sources, out, ("npz", "depth", "normals")).todo) if outcome.failure]
+        assert not failures
+        return {path.relative_to(out): path.read_bytes() for path in out.rglob("*.*") if path.parent.name != RECORDS and path.is_file()}
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    program = subprocess.Popen([sys.executable, "-c", "import os\nos.nice(19)\nwhile True: pass"])  # Ray lowers its workers too
+    try:
+        once = [Source(path, Path(path.name)) for path in images]
+        expected = made_by(lambda todo: estimate_files(options.load("cpu"), todo, options), once, tmp_path / "local")
+        sources = find_pictures([tmp_path / "photos"], recursive=True)[0]
+        found = made_by(lambda todo: estimate_with_ray(todo, options, RayOptions(device="cpu")), sources, tmp_path / "ray")
+    finally:
+        torch.set_num_threads(before)
+        program.kill()
+        program.wait()
+    assert len(expected) == 12 and len(found) == 20 * 12
+    assert [path for path in found if found[path] != expected[Path(path.name)]] == []
