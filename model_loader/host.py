@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import sys
 import time
@@ -16,6 +15,7 @@ import torch
 from torch import nn
 
 from ..annotators.base import is_out_of_memory
+from ..geometry.files.json_file import read_json
 from .folders import folder_paths
 from .watch import Watch, undisturbed
 
@@ -53,7 +53,7 @@ def user_setting(name: str) -> Any:
     module: Any = folder_paths()
     try:
         path = Path(module.get_user_directory(), "default", "comfy.settings.json")
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = read_json(path)
     except (AttributeError, OSError, ValueError):
         return None
     return settings.get(name) if isinstance(settings, dict) else None
