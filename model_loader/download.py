@@ -64,6 +64,8 @@ def download_weights(file: WeightFile, licence: str, licence_url: str | None = N
     """
     if file.bundled:
         return bundled_weights(file)
+    if file.repo_id:
+        _check_hub_settings(file)
     root = hub.cache_folder(file).parent if _uses_hub_cache(file) else download_folder()
     meter = _Meter(file, progress)
     try:
@@ -84,6 +86,13 @@ def download_weights(file: WeightFile, licence: str, licence_url: str | None = N
         raise explained(error, file, root) from error
     finally:
         meter.close()
+
+
+def _check_hub_settings(file: WeightFile) -> None:
+    try:
+        hub.library()
+    except https.AddressError as error:
+        raise DownloadError(f"{file.name} cannot be fetched: {error}") from error
 
 
 def bundled_weights(file: WeightFile) -> Path:

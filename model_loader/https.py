@@ -246,7 +246,7 @@ def _exchange(request: Request, start: int, known: tuple[str, str]) -> Iterator[
         except urllib.error.HTTPError as error:
             error.close()
             raise RefusalError(error, authorized=bool(authorization)) from None
-        except ValueError as error:  # what urllib and the idna codec make of a malformed host
+        except (ValueError, http.client.InvalidURL) as error:  # what urllib and the idna codec make of a malformed host
             raise _malformed(without_credentials(url), error) from None
         with response:
             if 300 <= response.status < 400 and (location := response.headers["Location"]):

@@ -283,6 +283,25 @@ def test_a_password_in_the_hubs_address_is_sent_and_never_shown(server, caplog, 
     assert "secret" not in text
 
 
+@pytest.mark.parametrize("command", ["download", "models"])
+@pytest.mark.parametrize(("endpoint", "shown"), [("http://[", "http://["), ("https://user:secret@h:99999", "https://h:99999")])
+def test_an_endpoint_that_is_no_address(caches, tmp_path, command, endpoint, shown):
+    """huggingface_hub itself cannot be imported then."""
+    environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "hf")}
+    line = [sys.executable, "-m", "depth_normal.app.cli", command, *(["moge-2-vits-normal"] if command == "download" else [])]
+    ended = subprocess.run(line, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert ended.returncode == 2
+    assert f"HF_ENDPOINT is '{shown}', which is no address" in ended.stderr
+    assert "Traceback" not in ended.stderr and "secret" not in ended.stderr
+
+
+@pytest.mark.parametrize("url", ["https://a b/x.pt", "https://ex..ample/x.pt", "https://[::1/x.pt"])
+def test_an_address_that_cannot_be_gone_to_is_tried_once(caches, caplog, url):
+    with pytest.raises(DownloadError, match="is not an address that can be gone to"):
+        download_weights(WeightFile("x.pt", url=url), "MIT")
+    assert "trying again" not in caplog.text
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
