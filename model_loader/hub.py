@@ -12,27 +12,32 @@ from urllib.parse import urlsplit
 from ..annotators.specs.base import WeightFile
 from . import https
 from .answers import Offer, UnexpectedContentError
-from .https import AddressError, Request, TokenError
+from .connection import SettingError
+from .https import Request, TokenError
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _BLOB = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
 
 
 def library() -> Any:
-    """The package huggingface_hub, which reads its settings as it is imported.
+    """The package huggingface_hub, which reads its settings as it is imported, and cannot be imported where they make no sense.
 
     Raises:
-        AddressError: HF_ENDPOINT is no address: the package cannot be imported then.
+        SettingError: They make none; the message says which.
     """
     endpoint = os.environ.get("HF_ENDPOINT", "")
     try:
         _ = urlsplit(endpoint).port
     except ValueError as error:
-        raise AddressError(
+        raise SettingError(
             f"HF_ENDPOINT is {https.without_credentials(endpoint)!r}, which is no address ({error}): unset it, "
             "or set it to one such as https://huggingface.co"
         ) from error
-    import huggingface_hub.constants
+    try:
+        import huggingface_hub.constants
+    except ValueError as error:
+        names = ", ".join(sorted(name for name in os.environ if name.startswith("HF_"))) or "none that begins with HF_"
+        raise SettingError(f"huggingface_hub cannot read its settings ({error}); set in the environment: {names}") from error
 
     return huggingface_hub
 

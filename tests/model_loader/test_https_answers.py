@@ -284,14 +284,21 @@ def test_a_password_in_the_hubs_address_is_sent_and_never_shown(server, caplog, 
 
 
 @pytest.mark.parametrize("command", ["download", "models"])
-@pytest.mark.parametrize(("endpoint", "shown"), [("http://[", "http://["), ("https://user:secret@h:99999", "https://h:99999")])
-def test_an_endpoint_that_is_no_address(caches, tmp_path, command, endpoint, shown):
-    """huggingface_hub itself cannot be imported then."""
-    environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "hf")}
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("HF_ENDPOINT", "http://[", "HF_ENDPOINT is 'http://[', which is no address"),
+        ("HF_ENDPOINT", "https://user:secret@h:99999", "HF_ENDPOINT is 'https://h:99999', which is no address"),
+        ("HF_HUB_DOWNLOAD_TIMEOUT", "a while", "set in the environment: HF_HOME, HF_HUB_DOWNLOAD_TIMEOUT"),
+    ],
+)
+def test_a_setting_with_which_huggingface_hub_cannot_be_imported(caches, tmp_path, command, name, value, said):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    environment = {**kept, name: value, "HF_HOME": str(tmp_path / "hf")}
     line = [sys.executable, "-m", "depth_normal.app.cli", command, *(["moge-2-vits-normal"] if command == "download" else [])]
     ended = subprocess.run(line, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert ended.returncode == 2
-    assert f"HF_ENDPOINT is '{shown}', which is no address" in ended.stderr
+    assert said in ended.stderr
     assert "Traceback" not in ended.stderr and "secret" not in ended.stderr
 
 
