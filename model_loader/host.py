@@ -17,6 +17,7 @@ from torch import nn
 from ..annotators.base import is_out_of_memory
 from ..geometry.files.json_file import read_json
 from .folders import folder_paths
+from .main_memory import free_main_memory
 from .watch import Watch, undisturbed
 
 logger = logging.getLogger(__name__)
@@ -141,7 +142,8 @@ def available_memory(device: torch.device) -> int:
 def available_main_memory() -> float:
     """Bytes of main memory that models may still take; outside ComfyUI that is the caller's business."""
     manager = memory_manager()
-    return float("inf") if manager is None else manager.get_free_memory(torch.device("cpu"))
+    # ComfyUI asks for the machine's memory, whatever the limit of its container
+    return float("inf") if manager is None else min(manager.get_free_memory(torch.device("cpu")), free_main_memory())
 
 
 def empty_cache() -> None:
