@@ -13,12 +13,23 @@ import torch
 from torch import Tensor
 
 from ..annotators.specs.base import CheckpointError, shown
-from .pickled_values import DamagedPickleError, Name, Other, OtherTensor, PickleError, Storage, StoredTensor, UnsafePickleError
+from .pickled_values import (
+    DamagedPickleError,
+    Name,
+    Other,
+    OtherTensor,
+    PickleError,
+    Storage,
+    StoredTensor,
+    UnsafePickleError,
+    is_possible_shape,
+)
 from .torch_files import NotWeightsError, TorchFile, open_torch_file
 
 _WRAPPERS = ("model", "state_dict", "model_state_dict", "depth_model")
 _MAX_HEADER = 20_000_000
 """Bytes. The format allows 100 million, which take minutes and gigabytes to read; the largest models' files have about one million."""
+_MAX_TENSORS = 50_000
 _SAFETENSORS = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -174,6 +185,10 @@ def _check_safetensors(path: Path, size: int, head: bytes) -> None:
             header = json.loads(stream.read(header_length)) if 8 + header_length <= size else {}
         entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
         end = max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
+        if len(entries) > _MAX_TENSORS:
+            raise ValueError(f"it has {len(entries)} tensors")
+        if odd := next((name for name, entry in entries.items() if not is_possible_shape(entry["shape"])), None):
+            raise ValueError(f"{shown(odd)} has an impossible shape")
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError) as error:
         raise _damaged_safetensors(path, error) from error
     if size < 8 + header_length + end:

@@ -209,20 +209,23 @@ class Model:
                     progress(done, total)
             elif is_out_of_memory(part):
                 host.empty_cache()
-                if at_once == 1:
-                    raise MemoryError(
-                        f"{self.spec.id} at {net_width}x{net_height} does not fit in the memory of {device}: "
-                        "lower the resolution (network_size in nodes that have it), or free other models"
-                    ) from part
-                if undivided:
-                    raise MemoryError(
-                        f"{total} views of one scene, which {self.spec.id} sees at once, do not fit in the memory of {device} at "
-                        f"{net_width}x{net_height} each: give fewer views, lower the resolution, or free other models"
-                    ) from part
+                if at_once == 1 or undivided:
+                    raise MemoryError(self._too_large(at_once, f"{net_width}x{net_height}", device)) from part
                 network.loaded.fitted[sides] = at_once = at_once // 2
                 logger.warning("out of memory on %s: going on with %d pictures at once", device, at_once)
             else:
                 self._shared.fall_back(network.loaded, part)
+
+    def _too_large(self, at_once: int, size: str, device: torch.device) -> str:
+        if at_once == 1:
+            return (
+                f"{self.spec.id} at {size} does not fit in the memory of {device}: "
+                "lower the resolution (network_size in nodes that have it), or free other models"
+            )
+        return (
+            f"{at_once} views of one scene, which {self.spec.id} sees at once, do not fit in the memory of {device} at "
+            f"{size} each: give fewer views, lower the resolution, or free other models"
+        )
 
     def _bytes_each(self, height: int, width: int, net_height: int, net_width: int) -> int:
         """Working memory of one picture on the device."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,6 +119,11 @@ class StoredTensor:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
+def is_possible_shape(shape: Sequence[int]) -> bool:
+    """Whether a tensor can have this shape: torch counts axes and numbers with integers of its own, also of tensors that are empty."""
+    return len(shape) <= MAX_AXES and math.prod(max(side, 1) for side in shape) < _MAX_NUMBERS
+
+
 def is_known(name: str) -> bool:
     """Whether torch.save names this class or function where it saves tensors."""
     return name in CALLS or name in _NAMES or _dtype_named(name) is not None or _storage_named(name) is not None
@@ -163,7 +168,7 @@ def _tensor(
     shape, strides = _size(shape), _size(strides)
     if not isinstance(storage, Storage) or len(shape) != len(strides) or not all(map(_is_size, (offset, *shape, *strides))):
         raise TypeError("a tensor of impossible size")
-    if math.prod(max(side, 1) for side in shape) >= _MAX_NUMBERS:
+    if not is_possible_shape(shape):
         raise PickleError(f"it has a tensor of {shape}, more numbers than any machine holds")
     if metadata:
         return OtherTensor("a conjugated or negated view of a tensor")

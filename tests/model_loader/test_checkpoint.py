@@ -260,7 +260,13 @@ def test_absurd_safetensors_headers(tmp_path):
         b'{"a":{"dtype":"F32","shape":[99999999999999999999],"data_offsets":[0,4]}}',
         b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
         b'{"a":{"dtype":"U8","shape":[3],"data_offsets":[0,3]}}',
+        b'{"a":{"dtype":"F32","shape":[0,4611686018427387904,4],"data_offsets":[0,0]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
+        b'{"a":{"dtype":"F32","shape":[' + b"1," * 99 + b'1],"data_offsets":[0,4]}}',
+        b"{" + b"".join(b'"%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]},' % i for i in range(50_001)) + b'"a":{"dtype":"F32",'
+        b'"shape":[1],"data_offsets":[0,4]}}',
+        b'{"__metadata__":' + b"[" * 50000,
     ],
+    ids=lambda header: header[:60].decode(),
 )
 def test_damaged_safetensors_headers(tmp_path, header):
     """In the same words whether the tensors or only their shapes are asked for, and in one line."""
