@@ -59,7 +59,7 @@ def _seconds(names: tuple[str, ...], usual: float) -> float:
 
 
 class Patience:
-    """The wait for one server after the other: short until a connection stands, long for what comes over it.
+    """The waits of one attempt, for one server after the other: short until a connection stands, long for what comes over it.
 
     Attributes:
         timeouts: How long.

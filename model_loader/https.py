@@ -106,10 +106,11 @@ def fetch(request: Request, part: Path, report: Report, accept: Callable[[Offer]
             would leave less than `KEPT_FREE`.
         http.client.HTTPException: The server does not speak HTTP properly.
     """
-    attempts, patience = _Attempts(part, _size(part)), Patience(Timeouts.from_environment())
-    deadline = time.monotonic() + patience.timeouts.connect
+    attempts, timeouts = _Attempts(part, _size(part)), Timeouts.from_environment()
+    deadline, has_connected = time.monotonic() + timeouts.connect, False
     while True:
         attempts.start = None
+        patience = Patience(timeouts)  # a new one: an attempt that was left may still connect
         try:
             return _fetch_once(request, attempts, report, accept, patience)
         except (OSError, http.client.HTTPException) as error:
@@ -118,7 +119,8 @@ def fetch(request: Request, part: Path, report: Report, accept: Callable[[Offer]
             attempts.note(error)
             wait = asked_to_wait(error)
             most = _ATTEMPTS if attempts.received or wait is not None else 2
-            in_time = patience.has_connected or time.monotonic() < deadline  # who has no network at all shall not wait for long
+            has_connected = has_connected or patience.has_connected
+            in_time = has_connected or time.monotonic() < deadline  # who has no network at all shall not wait for long
             if not _may_pass(error) or attempts.failures >= most or not in_time:
                 raise
             wait = FIRST_PAUSE * 2 ** (attempts.failures - 1) if wait is None else wait

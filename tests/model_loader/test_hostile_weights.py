@@ -16,8 +16,6 @@ import torch
 from depth_normal.annotators.base import CheckpointError
 from depth_normal.model_loader.checkpoint import read_checkpoint, read_shapes
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="each file is read in a process of its own, made by fork")
-
 NUMBERS = struct.pack("<4f", 1, 2, 3, 4)
 
 
@@ -192,6 +190,8 @@ for path in sorted(Path(sys.argv[1]).iterdir()):
 @pytest.fixture(scope="module")
 def said(tmp_path_factory):
     """What reading each file came to, by its name; nothing where its process died or was ended after a minute."""
+    if not hasattr(os, "fork"):
+        pytest.skip("each file is read in a process of its own, made by fork")
     files, answers = tmp_path_factory.mktemp("files"), tmp_path_factory.mktemp("answers")
     for name, (pickled, _) in PICKLES.items():
         pack(files / name, pickled)
@@ -233,6 +233,7 @@ except TerminatedError:
 """
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
 def test_sigterm_ends_the_reading_of_a_long_pickle(tmp_path):
     pack(tmp_path / "w.pt", PICKLES["steps without end"][0])
     with subprocess.Popen([sys.executable, "-c", TERMINATED, str(tmp_path / "w.pt")], stdout=subprocess.PIPE, text=True) as process:
