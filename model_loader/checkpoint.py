@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import pickle
-import pickletools
 import re
 import stat
-import zipfile
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +13,23 @@ import torch
 from torch import Tensor
 
 from ..annotators.specs.base import CheckpointError, shown
+from .pickled_values import (
+    DamagedPickleError,
+    Name,
+    Other,
+    OtherTensor,
+    PickleError,
+    Storage,
+    StoredTensor,
+    UnsafePickleError,
+    is_possible_shape,
+)
+from .torch_files import NotWeightsError, TorchFile, open_torch_file
 
 _WRAPPERS = ("model", "state_dict", "model_state_dict", "depth_model")
 _MAX_HEADER = 20_000_000
 """Bytes. The format allows 100 million, which take minutes and gigabytes to read; the largest models' files have about one million."""
+_MAX_TENSORS = 50_000
 _SAFETENSORS = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -37,7 +45,9 @@ _SAFETENSORS = {
     "BOOL": torch.bool,
 }
 """By the names that safetensors has for them."""
-_INTEGERS = ("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4")
+_VALUES = {StoredTensor: "a Tensor", OtherTensor: "a Tensor", Storage: "a storage", Name: "a class", Other: "an object"}
+_MOST_SHARED = 4
+"""How many times as long as the file the tensors of a PyTorch file may be together, as some share their numbers."""
 _LFS_POINTER = b"version https://git-lfs.github.com/spec"
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -64,9 +74,9 @@ _ONNX = rb"\x08[\x03-\x1f]\x12.[ -~]"
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """Reads the tensors of a weights file onto the CPU, memory-mapped where the format allows.
 
-    The format is known by the content: safetensors, or PyTorch's zip or legacy pickle, read by its restricted unpickler. A dictionary
-    wrapped as "model", "state_dict", "model_state_dict" or "depth_model" is unwrapped, and a prefix "module." that all names share is
-    dropped, as are entries that are no tensors.
+    The format is known by the content: safetensors, or PyTorch's, with zip or from before it, whose pickle is not run (`pickles`). A
+    dictionary wrapped as "model", "state_dict", "model_state_dict" or "depth_model" is unwrapped, and a prefix "module." that all names
+    share is dropped, as are entries that are no tensors.
 
     Returns:
         Tensors by name.
@@ -78,31 +88,23 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     head, size = _begin(path)
     if _is_safetensors(head):
         _check_safetensors(path, size, head)
-        state = _read_safetensors(path)
-    elif head.startswith(b"PK\x03\x04"):
-        state = _read_zip(path, size)
-    else:
-        _check_claims(path, size)
-        state = _torch_load(path, mmap=False)
-    return _tensors(path, state, size)
+        return _checked(path, _read_safetensors(path))
+    file = _open_torch_file(path)
+    return _checked(path, {name: file.tensor(stored) for name, stored in _stored_tensors(path, file.content, size).items()})
 
 
 def read_shapes(path: Path) -> dict[str, Tensor]:
-    """The names, shapes and dtypes of what `read_checkpoint` gives, as tensors of torch's meta device.
-
-    The numbers are not read, and memory stays the same however long the file is; only PyTorch's pickles of before 2020 are read whole.
+    """The names, shapes and dtypes of what `read_checkpoint` gives, as tensors of torch's meta device. No numbers are read.
 
     Raises:
         CheckpointError: As `read_checkpoint`.
     """
     head, size = _begin(path)
-    if not _is_safetensors(head):
-        return {name: value.to("meta") for name, value in read_checkpoint(path).items()}
-    _check_safetensors(path, size, head)
-    tensors = _safetensors_shapes(path)
-    if not tensors:
-        raise CheckpointError(f"{path} holds no weights: there are no tensors in it")
-    return _without_prefix(tensors)
+    if _is_safetensors(head):
+        _check_safetensors(path, size, head)
+        return _checked(path, _safetensors_shapes(path))
+    stored = _stored_tensors(path, _open_torch_file(path).content, size)
+    return _checked(path, {name: torch.empty(each.shape, dtype=each.dtype, device="meta") for name, each in stored.items()})
 
 
 def _safetensors_shapes(path: Path) -> dict[str, Tensor]:
@@ -183,6 +185,10 @@ def _check_safetensors(path: Path, size: int, head: bytes) -> None:
             header = json.loads(stream.read(header_length)) if 8 + header_length <= size else {}
         entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
         end = max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
+        if len(entries) > _MAX_TENSORS:
+            raise ValueError(f"it has {len(entries)} tensors")
+        if odd := next((name for name, entry in entries.items() if not is_possible_shape(entry["shape"])), None):
+            raise ValueError(f"{shown(odd)} has an impossible shape")
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError) as error:
         raise _damaged_safetensors(path, error) from error
     if size < 8 + header_length + end:
@@ -204,131 +210,76 @@ def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
         raise _damaged_safetensors(path, error) from error
 
 
-def _read_zip(path: Path, size: int) -> Any:
+def _open_torch_file(path: Path) -> TorchFile:
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            packed = [entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:  # the last: an index of a later version, or a damaged one
+        return open_torch_file(path)
+    except NotWeightsError as error:
+        raise CheckpointError(f"{path} {error}") from error
+    except UnsafePickleError as error:
         raise CheckpointError(
-            f"{path} is cut short or damaged: found {size} bytes of a PyTorch (zip) file without the index at its end. "
-            "Delete it and fetch it again"
+            f"{path} holds more than weights: loading it would call {shown(error.name)}, and such a file can run any program. "
+            "It was not loaded; get the weights as .safetensors or as a plain state dict"
         ) from error
-    if any(name.endswith("/constants.pkl") for name in names):
-        raise CheckpointError(f"{path} is a TorchScript program, not plain weights; get the state dict (.safetensors, .pth) of the model")
-    if not any(name.endswith("/data.pkl") for name in names):
-        raise CheckpointError(f"{path} is a zip archive without weights (first entries: {names[:3]}); unpack it and give the file inside")
-    if packed:  # its size in memory is anybody's guess, and cannot be mapped
+    except DamagedPickleError as error:
         raise CheckpointError(
-            f"{path} is a compressed zip archive (first entry: {packed[0]}); PyTorch writes them plain. Get the original file"
-        )
-    return _torch_load(path, mmap=True)
-
-
-def _check_claims(path: Path, size: int) -> None:
-    """Refuses an old PyTorch file whose tensors are said to be longer than the file: torch takes the memory before it reads.
-
-    Raises:
-        CheckpointError: A tensor of more numbers than the file has bytes.
-    """
-    longest = number = 0
-    with path.open("rb") as stream, suppress(Exception):  # what is damaged is torch's to say
-        for _ in range(4):  # magic number, version, machine, and what was saved
-            for opcode, argument, _ in pickletools.genops(stream):
-                if opcode.name in _INTEGERS:
-                    number = int(argument or 0)
-                elif opcode.name == "BINPERSID":  # ends with the storage's length
-                    longest = max(longest, number)
-    if longest > size:
-        raise CheckpointError(
-            f"{path} is cut short or damaged: it says that a tensor has {longest} numbers, and the file has {size} bytes. "
-            "Delete it and fetch it again"
-        )
-
-
-def _torch_load(path: Path, *, mmap: bool) -> Any:
-    try:
-        if mmap and path.suffix.lower() != ".safetensors":  # torch >= 2.13 goes by that extension
-            return torch.load(os.fspath(path), map_location="cpu", mmap=True, weights_only=True)
-        with path.open("rb") as stream:
-            return torch.load(stream, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged or hostile pickle can raise anything
-        message = str(error)
-        forbidden = re.search(r"GLOBAL\s+([\w.]+)", message)
-        if name := forbidden[1] if forbidden else _new_style_global(path):
-            raise CheckpointError(
-                f"{path} holds more than weights: loading it would call {name}, and such a file can run any program. "
-                "It was not loaded; get the weights as .safetensors or as a plain state dict"
-            ) from error
-        if isinstance(error, pickle.UnpicklingError) and not re.search(r"EOF|truncated|ran out|not resizable", message):
-            reason = re.search(r"WeightsUnpickler error: (.*)", message)
-            raise CheckpointError(
-                f"{path} is a pickle that PyTorch's safe reader refuses ({reason[1] if reason else _first_line(message)}). "
-                "It was not loaded; get the weights as .safetensors or as a plain state dict saved by torch.save"
-            ) from error
-        raise CheckpointError(
-            f"{path} is cut short or damaged: reading its {path.stat().st_size} bytes failed with {type(error).__name__}"
-            f" ({_first_line(message)}). Delete it and fetch it again"
+            f"{path} is cut short or damaged: found {path.stat().st_size} bytes, and {error}. Delete it and fetch it again"
         ) from error
+    except PickleError as error:
+        raise CheckpointError(
+            f"{path} is no state dict that can be read safely: {error}. "
+            "It was not loaded; get the weights as .safetensors or as a plain state dict saved by torch.save"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}. Check the file's disk") from error
 
 
-def _new_style_global(path: Path) -> str | None:
-    """What a bare pickle of protocol 4 or later would call first; torch's reader gives up before it can tell."""
-    strings: list[str] = []
-    with path.open("rb") as stream, suppress(Exception):
-        for opcode, argument, _ in pickletools.genops(stream):
-            if isinstance(argument, str):
-                strings.append(argument)
-            if opcode.name == "STACK_GLOBAL" and len(strings) > 1:
-                return ".".join(strings[-2:])
-    return None
-
-
-def _first_line(message: str) -> str:
-    return message.strip().split("\n", 1)[0][:200]
-
-
-def _tensors(path: Path, state: Any, size: int) -> dict[str, Tensor]:
+def _stored_tensors(path: Path, state: Any, size: int) -> dict[str, StoredTensor]:
+    """The tensors of a PyTorch file by their names, if all of them may be weights."""
     for _ in range(3):  # a hostile file can hold itself
-        if isinstance(state, Mapping):
-            state = next((state[key] for key in _WRAPPERS if isinstance(state.get(key), Mapping)), state)
-    if not isinstance(state, Mapping):
-        raise CheckpointError(f"{path} holds a {type(state).__name__}, not weights; expected a dictionary of tensors by name")
-    tensors = {str(name): value.detach() for name, value in state.items() if isinstance(value, Tensor)}
+        if isinstance(state, dict):
+            state = next((state[key] for key in _WRAPPERS if isinstance(state.get(key), dict)), state)
+    if not isinstance(state, dict):
+        kind = _VALUES.get(type(state), f"a {type(state).__name__}")
+        raise CheckpointError(f"{path} holds {kind}, not weights; expected a dictionary of tensors by name")
+    tensors = {str(name): value for name, value in state.items() if isinstance(value, StoredTensor | OtherTensor)}
     if not tensors:
         keys = ", ".join(shown(str(key)) for key in list(state)[:5]) or "none"
         raise CheckpointError(
             f"{path} holds no weights: its keys ({keys}) lead to no tensors; expected a dictionary of tensors, "
             f"at the top or under one of {', '.join(_WRAPPERS)}"
         )
+    plain, total = {}, 0
     for name, value in tensors.items():
-        if problem := _problem(value, size):
-            raise CheckpointError(
-                f"{path} holds {shown(name)} as {problem}; expected plain tensors of floating point numbers or integers. "
-                "It was not loaded; get the weights as they were published"
-            )
-    return _without_prefix(tensors)
+        if isinstance(value, OtherTensor):
+            raise _no_weights(path, name, value.kind)
+        _check_dtype(path, name, value.dtype)
+        plain[name], total = value, total + value.nbytes
+        if value.nbytes > size or total > _MOST_SHARED * size:  # the same numbers, again and again
+            bytes_each = f"{value.nbytes} bytes" if value.nbytes > size else f"{total} bytes with those before it"
+            raise _no_weights(path, name, f"a tensor of {value.shape}, {bytes_each}, more than the {size} of the whole file")
+    return plain
 
 
-def _without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Without what training on several GPUs puts before all names."""
-    if not all(name.startswith("module.") for name in tensors):
-        return tensors
-    return {name.removeprefix("module."): value for name, value in tensors.items()}
+def _checked(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors under the names that a network has for them."""
+    if not tensors:
+        raise CheckpointError(f"{path} holds no weights: there are no tensors in it")
+    for name, value in tensors.items():
+        _check_dtype(path, name, value.dtype)
+    # training on several GPUs puts it before all names
+    prefix = "module." if all(name.startswith("module.") for name in tensors) else ""
+    return {name.removeprefix(prefix): value for name, value in tensors.items()}
 
 
-def _problem(value: Tensor, size: int) -> str | None:
-    """What keeps a tensor from being weights, without looking at its numbers; None where nothing does."""
-    if value.is_nested:
-        return "a nested tensor"
-    if value.layout != torch.strided:
-        return f"a sparse tensor ({value.layout})"
-    if value.is_quantized:
-        return f"a quantised tensor ({value.dtype})"
-    if value.is_meta:
-        return "a tensor without numbers (of torch's meta device)"
-    if value.is_complex() or value.dtype == torch.bool:
-        return f"{value.dtype} values"
-    if value.nbytes > size:  # one number, repeated without end
-        return f"a tensor of {tuple(value.shape)}, {value.nbytes} bytes, more than the {size} of the whole file"
-    return None
+def _check_dtype(path: Path, name: str, dtype: torch.dtype) -> None:
+    if dtype.is_complex or dtype == torch.bool:
+        raise _no_weights(path, name, f"{dtype} values")
+    if dtype in (torch.qint8, torch.quint8, torch.qint32):
+        raise _no_weights(path, name, f"a quantised tensor ({dtype})")
+
+
+def _no_weights(path: Path, name: str, problem: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path} holds {shown(name)} as {problem}; expected plain tensors of floating point numbers or integers. "
+        "It was not loaded; get the weights as they were published"
+    )

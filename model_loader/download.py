@@ -16,6 +16,7 @@ from ..annotators.specs.base import CheckpointError, WeightFile
 from ..geometry.files.paths import write_bytes
 from . import https, hub
 from .answers import Offer, UnexpectedContentError
+from .connection import SettingError
 from .download_errors import (
     DownloadError,
     corrupt_error,
@@ -55,7 +56,7 @@ def download_weights(file: WeightFile, licence: str, licence_url: str | None = N
         The file, complete, readable as weights, with the published size and sha256: the table's, or else those that the hub states.
 
     Raises:
-        NoNetworkError: No connection, no answer within ten seconds, or HF_HUB_OFFLINE is set.
+        NoNetworkError: No connection, or nothing over it, in the time that `connection.Timeouts` says; or HF_HUB_OFFLINE is set.
         AccessDeniedError: The server answered 401 or 403.
         CorruptDownloadError: Wrong size, wrong sha256, or not weights at all.
         DiskFullError: Not enough space.
@@ -64,6 +65,8 @@ def download_weights(file: WeightFile, licence: str, licence_url: str | None = N
     """
     if file.bundled:
         return bundled_weights(file)
+    if file.repo_id:
+        _check_hub_settings(file)
     root = hub.cache_folder(file).parent if _uses_hub_cache(file) else download_folder()
     meter = _Meter(file, progress)
     try:
@@ -84,6 +87,13 @@ def download_weights(file: WeightFile, licence: str, licence_url: str | None = N
         raise explained(error, file, root) from error
     finally:
         meter.close()
+
+
+def _check_hub_settings(file: WeightFile) -> None:
+    try:
+        hub.library()
+    except SettingError as error:
+        raise DownloadError(f"{file.name} cannot be fetched: {error}") from error
 
 
 def bundled_weights(file: WeightFile) -> Path:

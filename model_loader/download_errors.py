@@ -10,6 +10,7 @@ from urllib.error import HTTPError, URLError
 from ..annotators.specs.base import WeightFile, size_in_words
 from . import hub
 from .answers import BusyError, UnexpectedContentError
+from .connection import SettingError
 from .find import download_path, search_places
 from .https import KEPT_FREE, AddressError, RefusalError, TokenError, without_credentials
 from .reasons import causes, plain_reason
@@ -84,7 +85,7 @@ def explained(error: BaseException, file: WeightFile, root: Path) -> DownloadErr
         )
     if isinstance(error, UnexpectedContentError):
         return corrupt_error(file, str(error))
-    if isinstance(error, AddressError | BusyError | TokenError):
+    if isinstance(error, AddressError | BusyError | SettingError | TokenError):
         return DownloadError(f"{file.name} cannot be fetched: {error}. Or {_by_hand(file)}")
     if status in (401, 403):
         return AccessDeniedError(_denied(file, status, authorized))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import sys
 import time
@@ -16,7 +15,9 @@ import torch
 from torch import nn
 
 from ..annotators.base import is_out_of_memory
+from ..geometry.files.json_file import read_json
 from .folders import folder_paths
+from .main_memory import free_main_memory
 from .watch import Watch, undisturbed
 
 logger = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ def user_setting(name: str) -> Any:
     module: Any = folder_paths()
     try:
         path = Path(module.get_user_directory(), "default", "comfy.settings.json")
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = read_json(path)
     except (AttributeError, OSError, ValueError):
         return None
     return settings.get(name) if isinstance(settings, dict) else None
@@ -141,7 +142,8 @@ def available_memory(device: torch.device) -> int:
 def available_main_memory() -> float:
     """Bytes of main memory that models may still take; outside ComfyUI that is the caller's business."""
     manager = memory_manager()
-    return float("inf") if manager is None else manager.get_free_memory(torch.device("cpu"))
+    # ComfyUI asks for the machine's memory, whatever the limit of its container
+    return float("inf") if manager is None else min(manager.get_free_memory(torch.device("cpu")), free_main_memory())
 
 
 def empty_cache() -> None:

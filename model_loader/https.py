@@ -6,6 +6,7 @@ import base64
 import errno
 import http.client
 import logging
+import math
 import re
 import shutil
 import ssl
@@ -17,19 +18,15 @@ from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
 from string import punctuation
-from typing import Any
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 from .answers import Answer, Offer, OtherPartError, UnexpectedContentError, asked_to_wait, linked, read_answer
 from .background import Background
+from .connection import Patience, Timeouts, open_url
 from .reasons import plain_reason
 
 logger = logging.getLogger(__name__)
 
-ANSWER_WITHIN = 9.0
-"""Seconds in which the first byte of a file has to come: the user's token, redirects and a second attempt included."""
-SILENCE = 30.0
-"""Seconds without a byte, in the middle of a file, after which a connection counts as broken."""
 KEPT_FREE = 2**30
 """Bytes of the disk that a file of unknown size leaves free."""
 FIRST_PAUSE = 1.0
@@ -39,6 +36,12 @@ _CHUNK = 2**20
 _REDIRECTS = 8
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 _NETWORK_ERRORS = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
+_NETWORK_IS_DOWN = {
+    getattr(errno, name)
+    for name in ("ENETDOWN", "ENETUNREACH", "ENETRESET", "EHOSTDOWN", "EHOSTUNREACH", "EADDRNOTAVAIL")
+    if hasattr(errno, name)
+}
+"""What the system says while cables, wireless networks and VPNs come and go."""
 
 
 class AddressError(OSError):
@@ -97,27 +100,32 @@ def fetch(request: Request, part: Path, report: Report, accept: Callable[[Offer]
         UnexpectedContentError: The server offers a web page, JSON, or another size than the hub said, or sends too much or never all.
         AddressError: An address that is not https, or that is malformed.
         TokenError: The user's token cannot be had, or is none.
+        SettingError: A time-out in the environment is no number of seconds.
         BusyError: The server asks to wait for longer than `answers.LONGEST_WAIT`.
         OSError: urllib's `HTTPError` for an answer of failure, other network errors, or the disk's: also where a file of unknown size
             would leave less than `KEPT_FREE`.
         http.client.HTTPException: The server does not speak HTTP properly.
     """
-    attempts, deadline = _Attempts(part, _size(part)), time.monotonic() + ANSWER_WITHIN
+    attempts, timeouts = _Attempts(part, _size(part)), Timeouts.from_environment()
+    deadline, has_connected = time.monotonic() + timeouts.connect, False
     while True:
         attempts.start = None
+        patience = Patience(timeouts)  # a new one: an attempt that was left may still connect
         try:
-            return _fetch_once(request, attempts, report, accept, deadline)
-        except _NETWORK_ERRORS as error:
+            return _fetch_once(request, attempts, report, accept, patience)
+        except (OSError, http.client.HTTPException) as error:
+            if not _is_of_network(error):
+                raise
             attempts.note(error)
             wait = asked_to_wait(error)
-            patient = attempts.received or wait is not None
-            if not _may_pass(error) or attempts.failures >= (_ATTEMPTS if patient else 2) or not (patient or time.monotonic() < deadline):
+            most = _ATTEMPTS if attempts.received or wait is not None else 2
+            has_connected = has_connected or patience.has_connected
+            in_time = has_connected or time.monotonic() < deadline  # who has no network at all shall not wait for long
+            if not _may_pass(error) or attempts.failures >= most or not in_time:
                 raise
             wait = FIRST_PAUSE * 2 ** (attempts.failures - 1) if wait is None else wait
             logger.warning("the download broke off: %s; trying again in %.0f s", without_credentials(plain_reason(error)), wait)
         pause(wait, lambda: report(_size(part), 0))
-        if patient:
-            deadline = time.monotonic() + ANSWER_WITHIN
 
 
 def pause(seconds: float, tick: Callable[[], None]) -> None:
@@ -182,19 +190,19 @@ class _Attempts:
         self.furthest = max(self.furthest, there)
 
 
-def _fetch_once(request: Request, attempts: _Attempts, report: Report, accept: Callable[[Offer], None], deadline: float) -> Offer:
+def _fetch_once(request: Request, attempts: _Attempts, report: Report, accept: Callable[[Offer], None], patience: Patience) -> Offer:
     part = attempts.part
     there, known = _size(part), _read_etags(part)
-    total, host = 0, ""
+    total = 0
 
     def tick() -> None:
         report(there, total)
+        patience.check()
 
-    with Background(_exchange(request, there if any(known) else 0, known)) as exchange:
+    with Background(_exchange(request, there if any(known) else 0, known, patience)) as exchange:
         try:
-            while isinstance(answer := exchange.get(tick, deadline, f"{host} did not answer within {ANSWER_WITHIN:.0f} seconds"), str):
-                host = answer
-                logger.info("connecting to %s", host)
+            while isinstance(answer := exchange.get(tick, math.inf, ""), str):
+                logger.info("connecting to %s", answer)
         except (OtherPartError, urllib.error.HTTPError) as error:
             if getattr(error, "code", 416) == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
                 discard(part)
@@ -206,15 +214,16 @@ def _fetch_once(request: Request, attempts: _Attempts, report: Report, accept: C
             _write_etags(part, offer)
         there = attempts.start = answer.start
         size = request.size if offer.size is None else offer.size
-        total, until, complaint = size or 0, deadline, f"{host} answered, and nothing of the file came within {ANSWER_WITHIN:.0f} seconds"
+        total = size or 0
+        patience.answered()
         with part.open("ab") as stream:
             tick()
-            while chunk := exchange.get(tick, until, complaint):
+            while chunk := exchange.get(tick, math.inf, ""):
                 _check_room(part, there + len(chunk), size)
                 stream.write(chunk)
                 there += len(chunk)
+                patience.received()
                 tick()
-                until, complaint = time.monotonic() + SILENCE, f"nothing came from {host} for {SILENCE:.0f} seconds"
     if size is not None and there != size:
         raise ConnectionError(f"the connection closed after {there} of {size} bytes")
     return offer
@@ -233,20 +242,21 @@ def _check_room(part: Path, there: int, size: int | None) -> None:
         raise OSError(errno.ENOSPC, f"{there} bytes came, nobody says how many more, and less than {KEPT_FREE} are free")
 
 
-def _exchange(request: Request, start: int, known: tuple[str, str]) -> Iterator[str | Answer | bytes]:
+def _exchange(request: Request, start: int, known: tuple[str, str], patience: Patience) -> Iterator[str | Answer | bytes]:
     """Runs beside the caller: the hosts that are asked, the answer, then its body."""
     url, hops, authorization = request.url, [], None
     for _ in range(_REDIRECTS):
         parts = _checked(url, request, bool(hops))
+        patience.connecting(parts.hostname or "")
         yield parts.hostname or ""
         authorization = authorization if hops else _authorization(request)
         at_home = _origin(parts) == _origin(urlsplit(request.url))
         try:
-            response = _open(_build(parts, authorization if at_home else None, start, known, hops))
+            response = open_url(_build(parts, authorization if at_home else None, start, known, hops), patience)
         except urllib.error.HTTPError as error:
             error.close()
             raise RefusalError(error, authorized=bool(authorization)) from None
-        except ValueError as error:  # what urllib and the idna codec make of a malformed host
+        except (ValueError, http.client.InvalidURL) as error:  # what urllib and the idna codec make of a malformed host
             raise _malformed(without_credentials(url), error) from None
         with response:
             if 300 <= response.status < 400 and (location := response.headers["Location"]):
@@ -326,30 +336,9 @@ def _build(
     return built
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Redirects are followed by `_exchange`, which checks them."""
-
-    def http_error_302(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
-        return fp
-
-    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
-
-
-def _open(request: urllib.request.Request) -> http.client.HTTPResponse:
-    opener = urllib.request.build_opener(_NoRedirect, urllib.request.HTTPSHandler(context=_certificates()))
-    return opener.open(request, timeout=SILENCE)
-
-
-def _certificates() -> ssl.SSLContext:
-    """The system's, and those of certifi where it is: some Pythons come without any."""
-    context = ssl.create_default_context()
-    try:
-        import certifi
-
-        context.load_verify_locations(certifi.where())
-    except (ImportError, OSError):
-        pass
-    return context
+def _is_of_network(error: BaseException) -> bool:
+    """Whether the network or the server is at fault, and not the disk or the user's settings."""
+    return isinstance(error, _NETWORK_ERRORS) or getattr(error, "errno", None) in _NETWORK_IS_DOWN
 
 
 def _may_pass(error: BaseException) -> bool:

@@ -6,21 +6,45 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from ..annotators.specs.base import WeightFile
 from . import https
 from .answers import Offer, UnexpectedContentError
+from .connection import SettingError
 from .https import Request, TokenError
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _BLOB = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
 
 
+def library() -> Any:
+    """The package huggingface_hub, which reads its settings as it is imported, and cannot be imported where they make no sense.
+
+    Raises:
+        SettingError: They make none; the message says which.
+    """
+    endpoint = os.environ.get("HF_ENDPOINT", "")
+    try:
+        _ = urlsplit(endpoint).port
+    except ValueError as error:
+        raise SettingError(
+            f"HF_ENDPOINT is {https.without_credentials(endpoint)!r}, which is no address ({error}): unset it, "
+            "or set it to one such as https://huggingface.co"
+        ) from error
+    try:
+        import huggingface_hub.constants
+    except ValueError as error:
+        names = ", ".join(sorted(name for name in os.environ if name.startswith("HF_"))) or "none that begins with HF_"
+        raise SettingError(f"huggingface_hub cannot read its settings ({error}); set in the environment: {names}") from error
+
+    return huggingface_hub
+
+
 def is_offline() -> bool:
     """Whether HF_HUB_OFFLINE forbids any download."""
-    from huggingface_hub import constants
-
-    return bool(constants.HF_HUB_OFFLINE)
+    return bool(library().constants.HF_HUB_OFFLINE)
 
 
 def request(file: WeightFile) -> Request:
@@ -36,9 +60,7 @@ def public_url(file: WeightFile) -> str:
 
 def cache_folder(file: WeightFile) -> Path:
     """Where the cache keeps the file's repository."""
-    from huggingface_hub import constants
-
-    return Path(constants.HF_HUB_CACHE) / f"{file.repo_type}s--{str(file.repo_id).replace('/', '--')}"
+    return Path(library().constants.HF_HUB_CACHE) / f"{file.repo_type}s--{str(file.repo_id).replace('/', '--')}"
 
 
 def part(file: WeightFile) -> Path:
@@ -93,7 +115,7 @@ def store(path: Path, file: WeightFile, offer: Offer, sha256: str) -> Path:
 
 def _token() -> Callable[[], str | None]:
     """Gives the user's token; where it is one that expires, huggingface_hub first asks the network for a new one."""
-    from huggingface_hub import constants, get_token  # here, for the call comes from another thread
+    constants, get_token = library().constants, library().get_token  # here, for the call comes from another thread
 
     def token() -> str | None:
         try:
@@ -105,6 +127,4 @@ def _token() -> Callable[[], str | None]:
 
 
 def _url(file: WeightFile) -> str:
-    from huggingface_hub import hf_hub_url
-
-    return hf_hub_url(str(file.repo_id), file.filename, repo_type=file.repo_type, revision=file.revision)
+    return library().hf_hub_url(str(file.repo_id), file.filename, repo_type=file.repo_type, revision=file.revision)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import itertools
 import logging
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from .large import estimates_in_tiles
 from .parts import joined, scaled
 from .refined import refined_parts
 from .room import check_network_room
+from .shared_weights import NetworkVariant, RunnableNetwork, SharedWeights, with_own_network
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ ROOM_FOR = 4
 # What a pixel of the picture itself takes on the device: RGB in float32, twice while it is resized, and all maps, which resampling doubles.
 BYTES_PER_PICTURE_PIXEL = 64
 
-_Run = Callable[[Tensor, Progress | None], Estimate]
+_Run = Callable[[Annotator, Tensor, Progress | None], Estimate]
 
 
 class Model:
@@ -45,8 +45,6 @@ class Model:
 
     Attributes:
         spec: Its entry in the table of models.
-        dtype: What the network computes in; estimates are float32 all the same. A half precision that turned out too small for this
-            model's numbers has become float32.
         weights: The file the network came from.
     """
 
@@ -60,19 +58,8 @@ class Model:
     ) -> None:
         self.spec = annotator.spec
         self.weights = weights
-        self._device = device
-        self._rebuild = rebuild
-        self._lock = threading.Lock()
-        self._origin: tuple[Model, Resizing] | None = None
-        self._use(annotator, dtype)
-
-    def _use(self, annotator: Annotator, dtype: torch.dtype) -> None:
-        self._annotator, self.dtype = annotator, dtype
-        engine = annotator.engine
-        if engine is None:
-            host.make_interruptible(annotator.network)  # before it is traced or compiled it must not be
-        self._placement = host.Placement(getattr(engine, "placed", annotator.network), self._device)
-        self._fitted: dict[tuple[int, ...], int] = {}
+        self._shared = SharedWeights(annotator, dtype, device, rebuild)
+        self._variant = NetworkVariant(self._shared)
 
     def estimate(
         self,
@@ -146,8 +133,8 @@ class Model:
             As `estimate`; pictures are looked at before this returns, the others come with the parts.
         """
 
-        def run(pictures: Tensor, passes: Progress | None) -> Estimate:
-            return self._annotator.estimate(pictures, size, fov=fov, options=options, progress=passes)
+        def run(annotator: Annotator, pictures: Tensor, passes: Progress | None) -> Estimate:
+            return annotator.estimate(pictures, size, fov=fov, options=options, progress=passes)
 
         return self._parts(check_pictures(images), size, progress, run)
 
@@ -187,8 +174,8 @@ class Model:
         total, height, width = _sides(batch)
         self._annotator.check_scene(total, height, width, size)
 
-        def run(pictures: Tensor, _: Progress | None) -> Estimate:
-            return self._annotator.estimate_scene(pictures, size, fov=fov)
+        def run(annotator: Annotator, pictures: Tensor, _: Progress | None) -> Estimate:
+            return annotator.estimate_scene(pictures, size, fov=fov)
 
         (seen,) = self._parts(batch, size, progress, run, undivided=True)
         derived = seen if derive is None else derive(seen)
@@ -199,19 +186,22 @@ class Model:
     ) -> Iterator[Estimate]:
         """What `run` gives of a batch that was checked, as much of it at a time as the memory holds; or all of it, if `undivided`."""
         total, height, width = _sides(batch)
-        net_height, net_width = self._annotator.checked_network_size(height, width, size)
-        check_network_room(self._annotator, self._device, (height, width), size, self.dtype != torch.float32)
+        network = self._variant.now()
+        net_height, net_width = network.annotator.checked_network_size(height, width, size)
+        check_network_room(network.annotator, self.device, (height, width), size, network.loaded.dtype != torch.float32)
         bytes_each = self._bytes_each(height, width, net_height, net_width)
         sides = (height, width, net_height, net_width)
         room = bytes_each * (total if undivided else min(total, ROOM_FOR))
-        device = self._placement.ready(room)
-        at_once = total if undivided else max(1, min(total, host.available_memory(device) // bytes_each, self._fitted.get(sides, total)))
+        device, fitted = network.placement.ready(room), network.loaded.fitted
+        at_once = total if undivided else max(1, min(total, host.available_memory(device) // bytes_each, fitted.get(sides, total)))
         done = 0
         host.say(f"running {self.spec.id}")
         while done < total:
             host.throw_if_interrupted()
+            if (now := self._variant.now()) is not network:
+                network, device = now, now.placement.ready(room)
             pictures = batch[done : done + at_once]
-            part = self._attempt(pictures, device, run, scaled(progress, done, len(pictures), total))
+            part = self._attempt(network, pictures, device, run, scaled(progress, done, len(pictures), total))
             if isinstance(part, Estimate):
                 yield part
                 done += part.batch
@@ -219,21 +209,23 @@ class Model:
                     progress(done, total)
             elif is_out_of_memory(part):
                 host.empty_cache()
-                if at_once == 1:
-                    raise MemoryError(
-                        f"{self.spec.id} at {net_width}x{net_height} does not fit in the memory of {device}: "
-                        "lower the resolution (network_size in nodes that have it), or free other models"
-                    ) from part
-                if undivided:
-                    raise MemoryError(
-                        f"{total} views of one scene, which {self.spec.id} sees at once, do not fit in the memory of {device} at "
-                        f"{net_width}x{net_height} each: give fewer views, lower the resolution, or free other models"
-                    ) from part
-                self._fitted[sides] = at_once = at_once // 2
+                if at_once == 1 or undivided:
+                    raise MemoryError(self._too_large(at_once, f"{net_width}x{net_height}", device)) from part
+                network.loaded.fitted[sides] = at_once = at_once // 2
                 logger.warning("out of memory on %s: going on with %d pictures at once", device, at_once)
             else:
-                self._widen(part)
-                device = self._placement.ready(room)
+                self._shared.fall_back(network.loaded, part)
+
+    def _too_large(self, at_once: int, size: str, device: torch.device) -> str:
+        if at_once == 1:
+            return (
+                f"{self.spec.id} at {size} does not fit in the memory of {device}: "
+                "lower the resolution (network_size in nodes that have it), or free other models"
+            )
+        return (
+            f"{at_once} views of one scene, which {self.spec.id} sees at once, do not fit in the memory of {device} at "
+            f"{size} each: give fewer views, lower the resolution, or free other models"
+        )
 
     def _bytes_each(self, height: int, width: int, net_height: int, net_width: int) -> int:
         """Working memory of one picture on the device."""
@@ -270,21 +262,24 @@ class Model:
         if self._annotator.engine is not None:
             logger.warning("%s: its films are run by torch, its pictures by %s", self.spec.id, self.runtime)
         while True:
+            network = self._variant.now()
             try:
-                for part in self._film_parts(iter(beginning), size, fov, is_cut):
+                for part in self._film_parts(network, iter(beginning), size, fov, is_cut):
                     beginning.forget()
                     yield part
                 return
             except ArithmeticError as error:
-                if beginning.is_over or self.dtype == torch.float32 or self._rebuild is None:
+                if beginning.is_over or not self._shared.can_fall_back(network.loaded):
                     raise
                 problem = without_frames(error)
-            self._widen(problem)
+            self._shared.fall_back(network.loaded, problem)
 
     @torch.no_grad()
-    def _film_parts(self, chunks: Iterator[Tensor], size: int | None, fov: float, is_cut: IsCut | None) -> Iterator[Estimate]:
-        """The estimates of a film, in the dtype that the network has now."""
-        annotator, first = self._annotator, next(chunks, None)
+    def _film_parts(
+        self, network: RunnableNetwork, chunks: Iterator[Tensor], size: int | None, fov: float, is_cut: IsCut | None
+    ) -> Iterator[Estimate]:
+        """The estimates of a film, in the network's dtype."""
+        annotator, first = network.annotator, next(chunks, None)
         if not isinstance(annotator, FilmAnnotator):
             raise TypeError(f"{self.spec.id} sees one picture at a time; `film.estimate_film` takes any model")
         if first is None:
@@ -293,11 +288,11 @@ class Model:
         chunks = itertools.chain((first,), chunks)
         del first  # it may be the whole film
         net_height, net_width = annotator.checked_network_size(height, width, size)
-        check_network_room(annotator, self._device, (height, width), size, self.dtype != torch.float32)
+        check_network_room(annotator, self.device, (height, width), size, network.loaded.dtype != torch.float32)
         bytes_each = self._bytes_each(height, width, net_height, net_width)
         film_bytes = annotator.film_bytes(net_height, net_width)
         host.say(f"running {self.spec.id}")
-        device = self._placement.ready(film_bytes + bytes_each * ROOM_FOR)
+        device = network.placement.ready(film_bytes + bytes_each * ROOM_FOR)
         at_once = max(1, (host.available_memory(device) - film_bytes) // bytes_each)
 
         def pieces() -> Iterator[Tensor]:
@@ -309,55 +304,51 @@ class Model:
         in_chunks = Chunks(at_once, f"{self.spec.id} at {net_width}x{net_height} on {device}")
         yield from annotator.film(pieces(), size, fov=fov, is_cut=is_cut, in_chunks=in_chunks)
 
-    def _attempt(self, pictures: Tensor | np.ndarray, device: torch.device, run: _Run, progress: Progress | None) -> Estimate | Exception:
+    def _attempt(
+        self, network: RunnableNetwork, pictures: Tensor | np.ndarray, device: torch.device, run: _Run, progress: Progress | None
+    ) -> Estimate | Exception:
         """An estimate; or what can be helped, want of memory or of range, as an exception that keeps no tensor alive."""
         try:
             with torch.no_grad():
                 # From pinned memory a tensor travels while the program goes on.
                 stored = pictures.to(device, torch.float32, non_blocking=True) if isinstance(pictures, Tensor) else pictures
                 rgb = pictures_to_rgb(stored).to(device)
-                return run(rgb, progress)
+                return run(network.annotator, rgb, progress)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             return without_frames(error)
         except ArithmeticError as error:
-            if self.dtype == torch.float32 or self._rebuild is None:
+            if not self._shared.can_fall_back(network.loaded):
                 raise
             return without_frames(error)
 
-    def _widen(self, reason: Exception) -> None:
-        """Loads the network in float32 in place of the half precision in which it failed, for good."""
-        if self._origin is not None:
-            origin, resizing = self._origin
-            origin._widen(reason)
-            self._placement, self.dtype, self._fitted = origin._placement, origin.dtype, origin._fitted
-            self._annotator = origin._annotator.with_resizing(resizing)
-            return
-        with self._lock:
-            if self._rebuild is None or self.dtype == torch.float32:  # another thread was first
-                return
-            logger.warning("%s. Computed again in float32, as is all that follows", reason)
-            self._placement.unload()
-            self._use(self._rebuild(torch.float32), torch.float32)
-
     def with_resizing(self, resizing: Resizing) -> Model:
         """The same model, fed with pictures that are resized in another way than its authors'; see `Annotator.with_resizing`."""
-        other = copy.copy(self)
-        other._annotator = self._annotator.with_resizing(resizing)
-        other._origin = (self, resizing)
-        return other
+        return self._with(lambda annotator: annotator.with_resizing(resizing))
 
     def for_another_thread(self) -> Model:
-        """The same model, for a thread that runs beside this one's: the same weights, and notes of its own about what it looks at."""
-        if self._annotator.shareable or self._annotator.engine is not None:
-            return self
-        other, network = copy.copy(self), self._annotator.network
-        shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
-        other._annotator = copy.copy(self._annotator)
-        other._annotator.network = copy.deepcopy(network, shared)
-        other._placement = host.Placement(other._annotator.network, self._device)
+        """The same model with the same weights, for a thread that runs beside this one's."""
+        annotator = self._annotator
+        return self if annotator.shareable or annotator.engine is not None else self._with(with_own_network)
+
+    def _with(self, variation: Callable[[Annotator], Annotator]) -> Model:
+        other = copy.copy(self)
+        other._variant = self._variant.varied(variation)
         return other
+
+    @property
+    def _annotator(self) -> Annotator:
+        return self._variant.now().annotator
+
+    @property
+    def _placement(self) -> host.Placement:
+        return self._variant.now().placement
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the network computes in; estimates are float32 all the same. A half precision that turned out too small is now float32."""
+        return self._shared.loaded.dtype
 
     @property
     def annotator(self) -> Annotator:
@@ -372,7 +363,7 @@ class Model:
     @property
     def device(self) -> torch.device:
         """Where it runs as long as there is room."""
-        return self._device
+        return self._shared.device
 
     @property
     def resampling(self) -> str:
@@ -381,7 +372,7 @@ class Model:
 
     def fitting(self, height: int, width: int) -> int | None:
         """How many pictures of a size run at once since the memory could not hold more of them; None while it could."""
-        return min((count for sides, count in self._fitted.items() if sides[:2] == (height, width)), default=None)
+        return min((count for sides, count in self._shared.loaded.fitted.items() if sides[:2] == (height, width)), default=None)
 
     def working_bytes(self, height: int, width: int, size: int | None = None) -> int:
         """About how much memory one picture of a size takes while it is estimated; `size` as in `estimate`."""
@@ -389,8 +380,9 @@ class Model:
 
     def unload(self) -> None:
         """Takes the model off its device. It can still be used: the next run brings it back."""
-        self._fitted.clear()
-        self._placement.unload()
+        network = self._variant.now()
+        network.loaded.fitted.clear()
+        network.placement.unload()
 
 
 def _sides(images: Tensor | np.ndarray) -> tuple[int, int, int]:

@@ -27,7 +27,7 @@ def plain_reason(error: BaseException) -> str:
         return "the server refused the connection (is a proxy or firewall in between?)"
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"the server's certificate is not believed: {cause.verify_message} (is the clock right? is a proxy in between?)"
-    if isinstance(cause, OSError) and cause.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH):
+    if isinstance(cause, OSError) and cause.errno in (errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH):
         return "the server cannot be reached (is there a network?)"
     return str(cause).strip() or type(cause).__name__
 

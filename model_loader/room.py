@@ -5,14 +5,12 @@ What is certain not to fit is refused. What might fit is tried.
 
 from __future__ import annotations
 
-import ctypes
 import math
-import sys
-from pathlib import Path
 
 import torch
 
 from ..annotators.base import Annotator
+from .main_memory import free_main_memory
 
 # Of the working memory as measured, what a network takes at least: libraries and machines differ.
 _AT_LEAST = 0.5
@@ -107,42 +105,6 @@ def check_effect_room(height: int, width: int, device: torch.device) -> None:
             f"a picture of {width}x{height} takes at least {_gigabytes(need)} of the memory of {device}, of which there are "
             f"{_gigabytes(room)}: make it smaller (up to about {columns}x{rows}), or close other programs"
         )
-
-
-def free_main_memory() -> float:
-    """Bytes of main memory that a program may still take, swap included; infinite where nobody says."""
-    if sys.platform == "win32":
-        return _windows_memory()
-    try:
-        fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-        free = sum(int(fields[name].split()[0]) for name in ("MemAvailable", "SwapFree")) * 1024
-    except (OSError, KeyError, ValueError):
-        return math.inf  # macOS makes more swap as long as there is a disk
-    return min(free, _container_memory())
-
-
-def _container_memory() -> float:
-    """What a container is allowed in all; what the system keeps of files for it counts as used there, and can be had."""
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            return float(Path(path).read_text())
-        except (OSError, ValueError):  # absent; or "max"
-            continue
-    return math.inf
-
-
-def _windows_memory() -> float:
-    class Status(ctypes.Structure):
-        _fields_ = [
-            ("length", ctypes.c_ulong),
-            ("load", ctypes.c_ulong),
-            *((name, ctypes.c_ulonglong) for name in ("total", "free", "total_page", "free_page", "total_virtual", "free_virtual", "more")),
-        ]
-
-    status = Status(length=ctypes.sizeof(Status))
-    if not ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):  # pyright: ignore[reportAttributeAccessIssue]
-        return math.inf
-    return float(status.free_page)
 
 
 def _free_memory(device: torch.device) -> float:

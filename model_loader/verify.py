@@ -81,7 +81,7 @@ def sha256_of(path: Path, tick: Callable[[], None] | None = None) -> str:
 def structure_problem(path: Path, tick: Callable[[], None] | None = None) -> str | None:
     """Why a file cannot be read as weights, in words that begin with "it" ("it is cut short", "it is a web page"); None if it can.
 
-    Only the header of safetensors is read, and only the index and the names of PyTorch's zip files; pickles of before 2020 are read whole.
+    Only names and shapes are read: the header of safetensors, and of PyTorch's files the pickle.
 
     Args:
         path: The file.
@@ -96,10 +96,10 @@ def structure_problem(path: Path, tick: Callable[[], None] | None = None) -> str
 def _structure_problem(path: Path) -> str | None:
     if path.is_file() and _begins_as_safetensors(path) and _is_whole_safetensors(path):
         return None
-    from .checkpoint import read_checkpoint
+    from .checkpoint import read_shapes
 
     try:
-        read_checkpoint(path)
+        read_shapes(path)
     except CheckpointError as error:
         return str(error).replace(str(path), "it", 1)
     return None

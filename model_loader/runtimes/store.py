@@ -17,11 +17,13 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
+from ...geometry.files.json_file import read_json
 from ...geometry.files.paths import write_bytes
 from ..download_errors import free_space, is_disk_full
 from ..find import download_folder
 from ..https import KEPT_FREE
 from ..locks import locked
+from ..reasons import in_one_line
 from ..verify import sha256_of, stamp
 
 logger = logging.getLogger(__name__)
@@ -103,10 +105,9 @@ def is_whole(folder: Path, key: Key) -> bool:
     if not folder.is_dir():
         return False
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        problem = _problem(folder, record, key)
+        problem = _problem(folder, read_json(folder / RECORD), key)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        problem = f"its record cannot be read ({type(error).__name__})"
+        problem = f"its record cannot be read ({type(error).__name__}: {in_one_line(error)})"
     if problem:
         logger.warning("%s is not used: %s; it is built anew", folder, problem)
     return not problem

@@ -53,6 +53,8 @@ class Served:
     """What it says wrongly of where a rest begins."""
     length: bool = True
     """Whether the body's length is told; else its end is where the connection closes."""
+    late: float = 0.0
+    """Seconds before the answer begins."""
     silent: bool = False
     """Whether the connection stays open without any answer."""
     stalls: bool = False
@@ -90,6 +92,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.refuse(404, "EntryNotFound")
         if served.silent:
             return self.server.closed.wait()
+        time.sleep(served.late)
         if served.raw is not None:
             self.close_connection = True
             return self.wfile.write(served.raw)

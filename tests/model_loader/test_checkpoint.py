@@ -1,7 +1,6 @@
 import json
 import os
 import pickle
-import re
 import socket
 import struct
 import sys
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from depth_normal.annotators.base import CheckpointError
 from depth_normal.model_loader.checkpoint import read_checkpoint, read_shapes
@@ -67,6 +67,82 @@ def test_the_content_tells_the_format_whatever_the_extension(tmp_path, save, ext
 def test_wrappers_come_off(tmp_path, save, wrap):
     save(wrap(STATE), tmp_path / "w.pt")
     assert_is_state(read_checkpoint(tmp_path / "w.pt"))
+
+
+def noted(tensor):
+    tensor.note = {"of": "somebody"}
+    return tensor
+
+
+def training():
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
+    optimizer = torch.optim.AdamW(network.parameters())
+    network(torch.rand(2, 3, 9, 9)).sum().backward()
+    optimizer.step()
+    steps = torch.optim.lr_scheduler.MultiStepLR(optimizer, [3, 4]).state_dict()
+    more = {"rng": torch.get_rng_state(), "set": {1, 2}, "size": torch.Size([1]), "device": torch.device("cpu"), "dtype": torch.float16}
+    other = {
+        "bytes": b"x",
+        "array": bytearray(b"x"),
+        "none": None,
+        "deep": (1, (2, [{3: {4}}])),
+        "complex": 1j,
+        "loss": [0.1, float("nan")],
+    }
+    return {"model": network.state_dict(), "optimizer": optimizer.state_dict(), "schedule": steps, **more, **other}
+
+
+NUMBERS = torch.arange(60.0).reshape(3, 4, 5)
+SAVED = {
+    "views": lambda: {"a": NUMBERS, "b": NUMBERS[1], "c": NUMBERS.permute(2, 0, 1), "d": NUMBERS[:, ::2], "e": torch.ones(1).expand(5)},
+    "sizes": lambda: {"scalar": torch.tensor(3.0), "empty": torch.zeros(0), "emptier": torch.zeros(0, 5)},
+    "floats": lambda: {str(dtype): NUMBERS.to(dtype) for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)},
+    "integers": lambda: {str(dtype): NUMBERS.to(dtype) for dtype in (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8)},
+    "attributes": lambda: {"a": noted(torch.ones(3)), "b": noted(nn.Parameter(torch.ones(2))), "c": nn.Parameter(torch.ones(2))},
+    "numbered": lambda: {0: torch.ones(1), 1: torch.zeros(2)},
+    "training": training,
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"_use_new_zipfile_serialization": False}, {"pickle_protocol": 4}, {"pickle_protocol": 5}])
+@pytest.mark.parametrize("name", SAVED)
+def test_the_same_tensors_as_torch_reads(tmp_path, name, options):
+    torch.save(SAVED[name](), tmp_path / "w.pt", **options)
+    expected = torch.load(tmp_path / "w.pt", weights_only=False)
+    expected = {str(key): value.detach() for key, value in expected.get("model", expected).items()}
+    found, shapes = read_checkpoint(tmp_path / "w.pt"), read_shapes(tmp_path / "w.pt")
+    assert found.keys() == shapes.keys() == expected.keys()
+    for key, value in expected.items():
+        assert torch.equal(found[key], value)
+        assert (type(found[key]), found[key].dtype, found[key].stride()) == (torch.Tensor, value.dtype, value.stride()) or not value.numel()
+        assert (shapes[key].shape, shapes[key].dtype) == (value.shape, value.dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint16, torch.float8_e4m3fn, torch.float8_e5m2])
+def test_dtypes_without_a_storage_class(tmp_path, dtype):
+    numbers = torch.arange(6.0).to(dtype)
+    torch.save({"a": numbers, "b": numbers[2:]}, tmp_path / "w.pt")
+    found = read_checkpoint(tmp_path / "w.pt")
+    assert found["b"].dtype == dtype
+    assert found["b"].float().tolist() == [2, 3, 4, 5]
+
+
+def test_writing_to_a_tensor_leaves_its_file_as_it_is(tmp_path):
+    torch.save(STATE, tmp_path / "w.pt")
+    before = (tmp_path / "w.pt").read_bytes()
+    read_checkpoint(tmp_path / "w.pt")["conv.weight"].zero_()
+    assert (tmp_path / "w.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize("save", [torch_zip, torch_legacy])
+def test_a_file_whose_name_is_no_text(tmp_path, save):
+    path = tmp_path / os.fsdecode(b"w\xff.pt")
+    try:
+        save(STATE, path)
+    except (OSError, RuntimeError, UnicodeEncodeError):  # file systems, and torch's own writer, may refuse such names
+        save(STATE, tmp_path / "w.pt")
+        (tmp_path / "w.pt").rename(path)
+    assert_is_state(read_checkpoint(path))
 
 
 def test_a_prefix_that_only_some_names_have_stays(tmp_path):
@@ -184,7 +260,13 @@ def test_absurd_safetensors_headers(tmp_path):
         b'{"a":{"dtype":"F32","shape":[99999999999999999999],"data_offsets":[0,4]}}',
         b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
         b'{"a":{"dtype":"U8","shape":[3],"data_offsets":[0,3]}}',
+        b'{"a":{"dtype":"F32","shape":[0,4611686018427387904,4],"data_offsets":[0,0]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
+        b'{"a":{"dtype":"F32","shape":[' + b"1," * 99 + b'1],"data_offsets":[0,4]}}',
+        b"{" + b"".join(b'"%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]},' % i for i in range(50_001)) + b'"a":{"dtype":"F32",'
+        b'"shape":[1],"data_offsets":[0,4]}}',
+        b'{"__metadata__":' + b"[" * 50000,
     ],
+    ids=lambda header: header[:60].decode(),
 )
 def test_damaged_safetensors_headers(tmp_path, header):
     """In the same words whether the tensors or only their shapes are asked for, and in one line."""
@@ -271,9 +353,9 @@ def test_an_index_of_an_unknown_version(tmp_path):
     [
         (lambda: torch.ones(3, dtype=torch.bool), "torch.bool values"),
         (lambda: torch.ones(3, dtype=torch.complex64), "torch.complex64 values"),
-        (lambda: torch.eye(3).to_sparse(), "a sparse tensor (torch.sparse_coo)"),
-        (lambda: torch.eye(3).to_sparse_csr(), "a sparse tensor (torch.sparse_csr)"),
-        (lambda: torch.quantize_per_tensor(torch.rand(3, 3), 0.1, 0, torch.qint8), "a quantised tensor (torch.qint8)"),
+        (lambda: torch.eye(3).to_sparse(), "a sparse tensor"),
+        (lambda: torch.eye(3).to_sparse_csr(), "a sparse tensor"),
+        (lambda: torch.quantize_per_tensor(torch.rand(3, 3), 0.1, 0, torch.qint8), "a quantised tensor"),
         (lambda: torch.zeros(3, device="meta"), "a tensor without numbers"),
         (lambda: torch.zeros(1).expand(2**20, 2**16), f"a tensor of ({2**20}, {2**16}), {2**38} bytes, more than the"),
     ],
@@ -308,10 +390,9 @@ def with_length(content, old, new):
 
 
 @pytest.mark.parametrize("length", [2**20, 2**33, 2**45])
-def test_an_old_file_that_claims_more_than_it_holds_takes_no_memory(tmp_path, monkeypatch, length):
+def test_an_old_file_that_claims_more_than_it_holds_takes_no_memory(tmp_path, length):
     torch_legacy({"a": torch.arange(7777.0)}, tmp_path / "w.pt")
     (tmp_path / "w.pt").write_bytes(with_length((tmp_path / "w.pt").read_bytes(), 7777, length))
-    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("torch takes the memory before it reads"))
     assert f"a tensor has {length} numbers" in refusal(tmp_path / "w.pt")
 
 
@@ -329,16 +410,14 @@ def rewritten(path, change, compression=zipfile.ZIP_STORED):
 def test_a_zip_that_claims_more_than_it_holds(tmp_path, name, length):
     torch_zip({"a": torch.arange(7777.0)}, tmp_path / name)
     rewritten(tmp_path / name, lambda content: with_length(content, 7777, length))
-    # torch 2.4 itself makes a tensor of it that is longer than its memory
-    assert re.search(rf"cut short or damaged|holds a as a tensor of \({length},\), {4 * length} bytes", refusal(tmp_path / name))
+    assert f"a tensor has {length} numbers, and holds {4 * 7777} bytes of them" in refusal(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["w.pt", "w.safetensors"])
-def test_a_zip_that_grows_in_memory_is_refused(tmp_path, name, monkeypatch):
+def test_a_zip_that_grows_in_memory_is_refused(tmp_path, name):
     torch_zip({"a": torch.zeros(2**22)}, tmp_path / name)
     rewritten(tmp_path / name, lambda content: content, zipfile.ZIP_DEFLATED)
     assert (tmp_path / name).stat().st_size < 2**16
-    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was unpacked"))
     assert "compressed zip" in refusal(tmp_path / name)
 
 

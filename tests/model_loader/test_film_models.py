@@ -83,7 +83,7 @@ def test_a_film_is_run_by_torch_which_is_said_where_pictures_have_an_engine(load
         raise AssertionError("films are not run by it")
 
     engine.words = "ONNX Runtime 1, CPU"
-    monkeypatch.setattr(model, "_annotator", model.annotator.with_engine(engine))
+    monkeypatch.setattr(model, "_variant", model._variant.varied(lambda annotator: annotator.with_engine(engine)))
     near(depth(model.film(film(8))), expected)
     assert f"{MODEL}: its films are run by torch, its pictures by ONNX Runtime 1, CPU" in caplog.text
 

@@ -283,6 +283,32 @@ def test_a_password_in_the_hubs_address_is_sent_and_never_shown(server, caplog, 
     assert "secret" not in text
 
 
+@pytest.mark.parametrize("command", ["download", "models"])
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("HF_ENDPOINT", "http://[", "HF_ENDPOINT is 'http://[', which is no address"),
+        ("HF_ENDPOINT", "https://user:secret@h:99999", "HF_ENDPOINT is 'https://h:99999', which is no address"),
+        ("HF_HUB_DOWNLOAD_TIMEOUT", "a while", "set in the environment: HF_HOME, HF_HUB_DOWNLOAD_TIMEOUT"),
+    ],
+)
+def test_a_setting_with_which_huggingface_hub_cannot_be_imported(caches, tmp_path, command, name, value, said):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    environment = {**kept, name: value, "HF_HOME": str(tmp_path / "hf")}
+    line = [sys.executable, "-m", "depth_normal.app.cli", command, *(["moge-2-vits-normal"] if command == "download" else [])]
+    ended = subprocess.run(line, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert ended.returncode == 2
+    assert said in ended.stderr
+    assert "Traceback" not in ended.stderr and "secret" not in ended.stderr
+
+
+@pytest.mark.parametrize("url", ["https://a b/x.pt", "https://ex..ample/x.pt", "https://[::1/x.pt"])
+def test_an_address_that_cannot_be_gone_to_is_tried_once(caches, caplog, url):
+    with pytest.raises(DownloadError, match="is not an address that can be gone to"):
+        download_weights(WeightFile("x.pt", url=url), "MIT")
+    assert "trying again" not in caplog.text
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [

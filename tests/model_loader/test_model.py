@@ -1,7 +1,9 @@
 """Running in as few forwards as the memory allows, converting and resizing part by part, letting go."""
 
 import logging
+import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import ClassVar
 
@@ -18,6 +20,7 @@ from depth_normal.annotators.resizing import Fit, Resizing
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.model_loader import free, host, load_model
 from depth_normal.model_loader import model as model_module
+from depth_normal.model_loader.checkpoint import read_checkpoint
 from depth_normal.model_loader.model import BYTES_PER_PICTURE_PIXEL
 from depth_normal.utils import as_batch, pictures_to_rgb
 
@@ -176,6 +179,37 @@ def test_a_model_with_another_resizing_stays_in_float32_with_its_origin(load, to
         assert torch.equal(other.estimate(images, 32).depth, load(dtype="float32").with_resizing(resizing).estimate(images, 32).depth)
         assert other.dtype == origin.dtype == torch.float32
     assert len([record for record in caplog.records if "not finite" in record.message]) == 1
+
+
+@pytest.mark.parametrize("shareable", [True, False])
+def test_threads_that_overflow_at_once_read_the_file_once(load, too_large, monkeypatch, caplog, shareable):
+    """Each network of its own then has the same float32 weights again."""
+    read, reads, met = read_checkpoint, [], threading.Barrier(4)
+    monkeypatch.setattr("depth_normal.model_loader.load.read_checkpoint", lambda path: reads.append(path) or read(path))
+    monkeypatch.setattr(too_large, "shareable", shareable)
+    model, images = load(dtype="float16"), pictures(1)
+    models = [model.for_another_thread() for _ in range(4)]
+    models[3] = models[3].with_resizing(Resizing(Fit.STRETCHED))
+    predict, half = too_large.predict, set()
+
+    def all_at_once(annotator, pixels):
+        if annotator.dtype == torch.float16:
+            half.add(annotator.network)
+            met.wait(timeout=60)
+        return predict(annotator, pixels)
+
+    monkeypatch.setattr(too_large, "predict", all_at_once)
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda each: each.estimate(images, 32).depth, models))
+    assert len(reads) == 2, "once in each dtype"
+    assert len(half) == (1 if shareable else 4)
+    assert len([record for record in caplog.records if "not finite" in record.message]) == 1
+    assert {each.dtype for each in (model, *models)} == {torch.float32}
+    networks = {each.annotator.network for each in models}
+    assert len(networks) == (1 if shareable else 4)
+    assert len({each.weight.data_ptr() for each in networks}) == 1, "no weight is held twice"
+    expected = load(dtype="float32").estimate(images, 32).depth
+    assert all(torch.equal(each, expected) for each in found[:3])
 
 
 def test_a_real_network_beyond_half_precision(tmp_path, caplog):

@@ -89,14 +89,6 @@ def test_an_old_node_refuses_resolution_16384_before_it_runs(eight, monkeypatch)
         annotate_depth(torch.rand(1, 9, 16, 3), model, 16384)
 
 
-def test_this_machine_says_how_much_memory_is_free(monkeypatch, tmp_path):
-    free = room.free_main_memory()
-    assert free > 2**27
-    monkeypatch.setattr(room.sys, "platform", "darwin")
-    monkeypatch.setattr(room, "Path", lambda _: tmp_path / "absent")
-    assert room.free_main_memory() == float("inf")
-
-
 def test_a_gpu_is_asked_for_all_that_it_has(monkeypatch):
     annotator = midas(monkeypatch)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

@@ -82,7 +82,9 @@ def test_the_log_says_who_serves_which_ids(monkeypatch, caplog):
     assert "; aux serves BAE-NormalMapPreprocessor, AIO_Preprocessor; this pack's own nodes are at DepthNormal_" in line
 
 
-@pytest.mark.parametrize(("text", "found"), [('{"a": false}', False), ("{}", None), ("[1]", None), ("{", None), (None, None)])
+@pytest.mark.parametrize(
+    ("text", "found"), [('{"a": false}', False), ("{}", None), ("[1]", None), ("{", None), ("[" * 100_000, None), (None, None)]
+)
 def test_a_setting_that_cannot_be_read_was_not_made(monkeypatch, tmp_path, text, found):
     (tmp_path / "default").mkdir()
     if text is not None:

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 import pytest
 
+from depth_normal.geometry.files.json_file import MAX_BYTES
 from depth_normal.model_loader import host
 from depth_normal.model_loader.runtimes import store
 from depth_normal.model_loader.runtimes.store import RECORD, StoreError, entry_folder, is_whole, kept, store_folder
@@ -75,6 +76,35 @@ def test_a_broken_entry_is_built_anew(harm, caplog):
     assert not is_whole(folder, KEY)
     assert kept(KEY, build, nothing) == folder and build.built == 2
     assert is_whole(folder, KEY) and "built anew" in caplog.text and not (folder / "other.bin").exists()
+
+
+@pytest.mark.parametrize("kind", ["deep", "deep key", "pipe", "device", "folder", "link to itself", "long", "no text"])
+def test_a_record_that_is_no_record(kind, caplog):
+    folder = kept(KEY, build := Builder(), nothing)
+    record = folder / RECORD
+    record.unlink()
+    if kind == "deep":
+        record.write_text("[" * 100_000)
+    elif kind == "deep key":
+        record.write_text('{"key": ' * 100_000)
+    elif kind == "pipe":
+        if not hasattr(os, "mkfifo"):
+            pytest.skip("no pipes in folders here")
+        os.mkfifo(record)
+    elif kind == "device":
+        record.symlink_to("/dev/zero")
+    elif kind == "folder":
+        record.mkdir()
+    elif kind == "link to itself":
+        record.symlink_to(record)
+    elif kind == "long":
+        record.write_bytes(b" " * (MAX_BYTES + 1))
+    else:
+        record.write_bytes(b"\xff\xfe{")
+    assert not is_whole(folder, KEY)
+    assert "its record cannot be read" in caplog.text
+    assert kept(KEY, build, nothing) == folder and build.built == 2
+    assert is_whole(folder, KEY)
 
 
 def test_a_foreign_entry_at_this_place_is_built_anew(caplog):

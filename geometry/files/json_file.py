@@ -1,0 +1,36 @@
+"""Small JSON files that anybody may have written: read in bounded time and memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+MAX_BYTES = 2**20
+
+
+def read_json(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> Any:
+    """What a JSON file holds.
+
+    Args:
+        path: The file.
+        max_bytes: The longest that is read.
+
+    Raises:
+        OSError: It is absent or cannot be read.
+        ValueError: It is no regular file, too long, or no JSON; the message says which.
+    """
+    path = Path(path)
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for, and a device may have no end
+        raise ValueError("it is no regular file")
+    if status.st_size > max_bytes:
+        raise ValueError(f"it has {status.st_size} bytes; at most {max_bytes} are read")
+    try:
+        return json.loads(path.read_bytes())
+    except RecursionError as error:
+        raise ValueError("it is no JSON: its values are nested too deeply") from error
+    except ValueError as error:
+        raise ValueError(f"it is no JSON: {error}") from error
