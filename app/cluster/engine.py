@@ -31,8 +31,9 @@ from ..shards import Row
 from ..staging import sign_in
 from ..stores import Store, Url
 from ..work import Options
+from .library import import_ray
 from .options import RayOptions
-from .session import import_ray, session
+from .session import session
 from .steps import Job, Worker, read_rows, write_rows, write_rows_as_shard
 
 if TYPE_CHECKING:

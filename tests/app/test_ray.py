@@ -24,8 +24,9 @@ import torch
 from depth_normal.app import cli, terminal, work
 from depth_normal.app.cluster import engine, session, steps
 from depth_normal.app.cluster.engine import estimate_with_ray
+from depth_normal.app.cluster.library import import_ray
+from depth_normal.app.cluster.local_ray import local_ray
 from depth_normal.app.cluster.options import RayOptions
-from depth_normal.app.cluster.session import import_ray
 from depth_normal.app.outputs import Outputs, plan_outputs
 from depth_normal.app.pictures import Source
 from depth_normal.app.records import RECORDS
@@ -61,6 +62,17 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_niceness():
+    """Ray's workers wait for whatever else runs on a machine."""
+    before = os.environ.get("RAY_worker_niceness")
+    os.environ["RAY_worker_niceness"] = "0"
+    yield
+    os.environ.pop("RAY_worker_niceness")
+    if before is not None:
+        os.environ["RAY_worker_niceness"] = before
+
+
 def write_picture(path, number):
     noise = np.random.default_rng(number).integers(0, 255, (6, 6, 3), np.uint8)
     cv2.imwrite(str(path), cv2.resize(noise, SIDES[number % 3]))
@@ -79,26 +91,8 @@ def s3():
 @pytest.fixture(scope="module")
 def cluster(s3):
     """Two cores and a small object store; its processes inherit the way to the store."""
-    os.environ["RAY_AUTH_MODE"] = "disabled"  # nothing of it is seen outside this machine
-    ray = import_ray()
-    handler = signal.getsignal(signal.SIGTERM)
-    start(ray)
-    signal.signal(signal.SIGTERM, handler)  # Ray takes it
-    yield ray
-    ray.shutdown()
-
-
-def start(ray, tries=3):
-    """Ray gives its own processes 30 seconds to start, which is too little on a machine that is very busy."""
-    options = {"object_store_memory": 150 * 2**20, "include_dashboard": False, "logging_level": "ERROR", "log_to_driver": False}
-    for left in reversed(range(tries)):
-        try:
-            return ray.init(address="local", num_cpus=2, _node_ip_address="127.0.0.1", **options)
-        except Exception:
-            if not left:
-                raise
-            ray.shutdown()
-    return None
+    with local_ray(num_cpus=2, object_store_memory=150 * 2**20) as ray:
+        yield ray
 
 
 @pytest.fixture(scope="module")
