@@ -52,7 +52,7 @@ TILES = (
 """What --tiles does."""
 
 SHARD_CHOICES = ("parquet", "webdataset")
-"""What can be written with --engine ray beside these: many pictures in each file."""
+"""What can be written instead of these: shards, with many pictures in each file."""
 
 
 def add_model(parser: argparse._ActionsContainer, default: str) -> None:

@@ -1,0 +1,186 @@
+"""A folder of shards as the place where a run's results go: plans the run, and afterwards takes out of older shards what it made anew.
+
+Nothing is removed before what replaces it is stored:
+
+1. Workers write new shards beside those that are there.
+2. When the run has come to its end, shards of which a part was made anew are copied without that part.
+3. The manifest is written: it names the shards that stay.
+4. Shards of which nothing counts any more are removed.
+
+A run that is killed leaves at worst images that are in two shards; the next run that comes to its end takes them out. In a store, which
+has no locks, several runs may be at work: each removes only what was there when it was planned, or what it made itself, so what the last
+one of them makes stays.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from ...geometry.files.paths import damage_named
+from ..batch import Outcome
+from ..failures import folder_of_failures
+from ..outputs import Plan
+from ..pictures import Source
+from ..work import Options
+from .catalogue import (
+    Shard,
+    read_catalogue,
+    read_records,
+    record_name,
+    remove_shards,
+    shard_files,
+    shard_name,
+    write_manifest,
+)
+from .formats import KINDS, kind_of
+from .options import ShardOptions
+from .plan import plan_shards, superseded
+from .provenance import provenance
+from .store import open_store
+from .writer import ShardRun, ShardTarget
+
+if TYPE_CHECKING:
+    from ..engines import Engine
+
+logger = logging.getLogger(__name__)
+
+# Shards that the manifest does not name yet before it is written during a run: so many, and half of those that it names.
+_SHARDS_WITHOUT_MANIFEST = 1000
+
+
+class ShardFolder:
+    """A folder or store that one run writes shards to.
+
+    Args:
+        place: Its path or URL.
+        options: What is asked of every image.
+        shards: How shards are written.
+        overwrite: As `plan_shards`.
+
+    Attributes:
+        log: The folder that `failures.jsonl` goes below.
+
+    Raises:
+        ImportError: A package that such shards or such a store need is missing.
+        ValueError: An unknown model, or a store that nobody knows.
+    """
+
+    def __init__(self, place: Path, options: Options, shards: ShardOptions, overwrite: bool = False) -> None:
+        KINDS[shards.kind].check_library()
+        self.log = folder_of_failures(place)
+        self._store = open_store(place)
+        self._options, self._shard_options, self._overwrite = options, shards, overwrite
+        self._settings: dict[str, Any] = {**options.settings((shards.kind,)), "numbers": shards.numbers}
+        self._run = uuid.uuid4().hex
+        self._new: dict[str, Shard] = {}
+        self._in_manifest = 0
+
+    def plan(self, sources: Sequence[Source], going_on: bool) -> Plan:
+        """Decides what is to be done; as `plan_shards`."""
+        catalogue = read_catalogue(self._store)
+        self._plan = plan_shards(sources, catalogue, self._settings, self.log, going_on, self._overwrite)
+        self._in_manifest = len(catalogue.in_manifest)
+        return self._plan.images
+
+    def run(self, engine: Engine, stop: Event, sign: Path | None) -> Iterator[Outcome]:
+        """Has an engine do what was planned, and tidies up.
+
+        Args:
+            engine: What does it.
+            stop: When it is set no further image is begun.
+            sign: As `staging.check_sign`; of no use where the shards are in a store.
+
+        Yields:
+            What became of each image.
+
+        Raises:
+            RuntimeError: Another run writes there.
+        """
+        todo = self._plan.images.todo
+        if not todo and not self._is_untidy():
+            return
+        with self._store.alone():
+            if self._store.local is not None and shard_files(self._store) != self._plan.catalogue.files:
+                raise RuntimeError(f"another run wrote shards to {self._store.place} while this one began; run the same command again")
+            ended = True
+            if todo:
+                run = ShardRun(self._shard_options, self._settings, provenance(self._options, self._settings), self._run, time.time_ns())
+                target = ShardTarget(self._store, run, self._stored)
+                for outcome in engine.shards(todo, self._options, target, stop, sign if self._store.local else None):
+                    ended &= outcome.failure is None or not outcome.failure.lasting
+                    yield outcome
+                ended &= not stop.is_set()
+            if ended:
+                self._settle()
+            elif self._new:
+                self._write_manifest()
+
+    def _stored(self, shard: Shard) -> None:
+        """Notes a new shard. A run that is killed shall not leave many records to read one by one."""
+        self._new[shard.name] = shard
+        known = len(self._plan.catalogue.shards) + len(self._new)
+        if known - self._in_manifest >= max(_SHARDS_WITHOUT_MANIFEST, self._in_manifest // 2):
+            self._write_manifest()
+            self._in_manifest = known
+
+    def _write_manifest(self) -> None:
+        write_manifest(self._store, [*self._plan.catalogue.shards.values(), *self._new.values()])
+
+    def _is_untidy(self) -> bool:
+        """Whether an earlier run left something to do though all images are done."""
+        plan = self._plan
+        named = plan.catalogue.shards.keys() == plan.catalogue.in_manifest
+        return not named or bool(plan.unwanted or plan.damaged or superseded([*plan.usable.values()], self._run, plan.unchanged))
+
+    def _settle(self) -> None:
+        """Leaves every image in one shard, and the manifest naming all of them."""
+        plan = self._plan
+        if plan.images.todo:
+            self._new |= self._unanswered()
+        counting = {**plan.usable, **self._new}
+        vain = superseded([*counting.values()], self._run, plan.unchanged)
+        copies = self._copied([(counting[name], paths) for name, paths in vain.items() if len(paths) < len(counting[name].images)])
+        gone = vain.keys() - copies.keys()
+        there = {path for shard in counting.values() for path in shard.images}
+        gone |= {name for name, shard in plan.damaged.items() if shard.images.keys() <= there}
+        if plan.images.done or self._new:
+            gone |= plan.unwanted
+        kept = {name: shard for name, shard in {**plan.catalogue.shards, **self._new, **copies}.items() if name not in gone}
+        if kept.keys() != plan.catalogue.in_manifest:
+            write_manifest(self._store, kept.values())
+        remove_shards(self._store, gone)
+
+    def _unanswered(self) -> dict[str, Shard]:
+        """Shards of this run whose answer was lost with the worker that wrote them."""
+        names = shard_files(self._store).keys() - self._plan.catalogue.files.keys() - self._new.keys()
+        return {name: shard for name, shard in read_records(self._store, names).items() if shard.run == self._run}
+
+    def _copied(self, parts: Sequence[tuple[Shard, set[str]]]) -> dict[str, Shard]:
+        """Copies of shards without the images that each has in vain."""
+        if parts:
+            logger.info("%d older shards have images that this run did not make again: their rows are copied to new shards", len(parts))
+        copies = (self._copy(shard, vain) for shard, vain in parts)
+        return {copy.name: copy for copy in copies if copy}
+
+    def _copy(self, shard: Shard, vain: set[str]) -> Shard | None:
+        try:
+            source = self._store.open(shard.name)
+        except FileNotFoundError:  # in a store, another run did the same meanwhile
+            return None
+        images = {path: mark for path, mark in shard.images.items() if path not in vain}
+        kind = kind_of(shard.name)
+        with source, self._store.workspace() as folder:
+            path = folder / f"shard{kind.ending}"
+            with damage_named(self._store.path(shard.name), "its rows cannot be copied to a new shard"):
+                kind.copy(source, path, images.keys())
+            copy = replace(shard, name=shard_name(shard.name, images, kind.ending), bytes=path.stat().st_size, images=images)
+            self._store.write(record_name(copy.name), copy.record())
+            self._store.publish(path, copy.name)
+        return copy
