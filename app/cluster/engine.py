@@ -88,7 +88,8 @@ def estimate_with_ray(
     first, folders = todo[0], {each.folder for each in todo}
     job, place = Job(options, first.writes, options.settings(first.writes), overwrite=first.overwrite, sign=sign), first.folder
     if target is not None:
-        job, place = replace(job, shards=target.run, place=target.store.place), target.store.local
+        place = target.store.local
+        job = replace(job, shards=target.run, place=str(place.absolute()) if place else target.store.place)
         folders = {place} if place else set()
     with ExitStack() as stack:
         stack.enter_context(_nothing_half({folder / RECORDS for folder in folders}))  # after Ray has ended

@@ -1,7 +1,8 @@
 """A Ray on this machine that one run starts and ends. No other machine reaches it, and nobody without the run's token.
 
-Ray's own defaults are no protection: until 2.59 whoever reached its ports could run code, and later ones keep one token for all runs in a
-file. So the mode, the token and the interface are set here, and one call without the token checks that Ray obeys.
+Ray's own defaults do not protect it: up to 2.58 whoever reaches its ports can run code, and from 2.59 on one token for all runs lies in a
+file that every user of the machine can read. So the mode, the token and the interface are set here, and a call without the token checks
+that Ray obeys.
 """
 
 from __future__ import annotations

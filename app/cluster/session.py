@@ -94,8 +94,8 @@ def _check_that_somebody_listens(address: str) -> None:
 def _no_cluster(address: str, error: Exception) -> str:
     reason = str(error).strip().splitlines()[0]
     return (
-        f"no Ray cluster answers at {address} ({reason}); start one with `ray start --head`, look at `ray status` there, or leave "
-        "--address out to use this machine alone"
+        f"no Ray cluster answers at {address} ({reason}); start one with `ray start --head`, look at `ray status` there, give this machine "
+        "the cluster's token if it asks for one (docs/scale.md), or leave --address out to use this machine alone"
     )
 
 

@@ -7,9 +7,9 @@ Nothing is removed before what replaces it is stored:
 3. The manifest is written: it names the shards that stay.
 4. Shards of which nothing counts any more are removed.
 
-A run that is killed leaves at worst images that are in two shards; the next run that comes to its end takes them out. In a store, which
-has no locks, several runs may be at work: each removes only what was there when it was planned, or what it made itself, so what the last
-one of them makes stays.
+A run that is killed leaves at worst images that are in two shards; the next run over these images leaves each in one. In a store, which has
+no locks, several runs may be at work: each takes out only images that it names, of shards that were there when it was planned or that it
+made itself. So what the one that was planned last makes is never taken out.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -43,7 +44,7 @@ from .formats import KINDS, kind_of
 from .options import ShardOptions
 from .plan import plan_shards, superseded
 from .provenance import provenance
-from .store import open_store
+from .store import BusyError, open_store
 from .writer import ShardRun, ShardTarget
 
 if TYPE_CHECKING:
@@ -101,26 +102,36 @@ class ShardFolder:
             What became of each image.
 
         Raises:
-            RuntimeError: Another run writes there.
+            BusyError: Another run writes there.
         """
-        todo = self._plan.images.todo
-        if not todo and not self._is_untidy():
-            return
+        if self._plan.images.todo:
+            with self._alone():
+                ended = yield from self._write(engine, stop, sign)
+                if ended:
+                    self._settle()
+                elif self._new:
+                    self._write_manifest()
+        elif self._is_untidy():
+            with suppress(BusyError), self._alone():  # it can wait for the next run
+                self._settle()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keeps other runs out, and refuses to go on if one came between."""
         with self._store.alone():
             if self._store.local is not None and shard_files(self._store) != self._plan.catalogue.files:
-                raise RuntimeError(f"another run wrote shards to {self._store.place} while this one began; run the same command again")
-            ended = True
-            if todo:
-                run = ShardRun(self._shard_options, self._settings, provenance(self._options, self._settings), self._run, time.time_ns())
-                target = ShardTarget(self._store, run, self._stored)
-                for outcome in engine.shards(todo, self._options, target, stop, sign if self._store.local else None):
-                    ended &= outcome.failure is None or not outcome.failure.lasting
-                    yield outcome
-                ended &= not stop.is_set()
-            if ended:
-                self._settle()
-            elif self._new:
-                self._write_manifest()
+                raise BusyError(f"another run wrote shards to {self._store.place} while this one began; run the same command again")
+            yield
+
+    def _write(self, engine: Engine, stop: Event, sign: Path | None) -> Generator[Outcome, None, bool]:
+        """Writes new shards; returns whether every image had its turn."""
+        run = ShardRun(self._shard_options, self._settings, provenance(self._options, self._settings), self._run, time.time_ns())
+        target = ShardTarget(self._store, run, self._stored)
+        lasting = False
+        for outcome in engine.shards(self._plan.images.todo, self._options, target, stop, sign if self._store.local else None):
+            lasting |= outcome.failure is not None and outcome.failure.lasting
+            yield outcome
+        return not lasting and not stop.is_set()
 
     def _stored(self, shard: Shard) -> None:
         """Notes a new shard. A run that is killed shall not leave many records to read one by one."""
@@ -137,25 +148,25 @@ class ShardFolder:
         """Whether an earlier run left something to do though all images are done."""
         plan = self._plan
         named = plan.catalogue.shards.keys() == plan.catalogue.in_manifest
-        return not named or bool(plan.unwanted or plan.damaged or superseded([*plan.usable.values()], self._run, plan.unchanged))
+        return not named or bool(plan.unwanted or plan.damaged or superseded(plan, [*plan.usable.values()], self._run))
 
     def _settle(self) -> None:
-        """Leaves every image in one shard, and the manifest naming all of them."""
+        """Leaves every image of the run in one shard, and the manifest naming all shards."""
         plan = self._plan
         if plan.images.todo:
             self._new |= self._unanswered()
-        counting = {**plan.usable, **self._new}
-        vain = superseded([*counting.values()], self._run, plan.unchanged)
-        copies = self._copied([(counting[name], paths) for name, paths in vain.items() if len(paths) < len(counting[name].images)])
-        gone = vain.keys() - copies.keys()
-        there = {path for shard in counting.values() for path in shard.images}
-        gone |= {name for name, shard in plan.damaged.items() if shard.images.keys() <= there}
+        present = {**plan.usable, **self._new}
+        old_rows = superseded(plan, [*present.values()], self._run)
+        copies = self._copied([(present[name], paths) for name, paths in old_rows.items() if len(paths) < len(present[name].images)])
+        removed = old_rows.keys() - copies.keys()
+        images = {path for shard in present.values() for path in shard.images}
+        removed |= {name for name, shard in plan.damaged.items() if shard.images.keys() <= images}
         if plan.images.done or self._new:
-            gone |= plan.unwanted
-        kept = {name: shard for name, shard in {**plan.catalogue.shards, **self._new, **copies}.items() if name not in gone}
+            removed |= plan.unwanted
+        kept = {name: shard for name, shard in {**plan.catalogue.shards, **self._new, **copies}.items() if name not in removed}
         if kept.keys() != plan.catalogue.in_manifest:
             write_manifest(self._store, kept.values())
-        remove_shards(self._store, gone)
+        remove_shards(self._store, removed)
 
     def _unanswered(self) -> dict[str, Shard]:
         """Shards of this run whose answer was lost with the worker that wrote them."""
@@ -163,18 +174,18 @@ class ShardFolder:
         return {name: shard for name, shard in read_records(self._store, names).items() if shard.run == self._run}
 
     def _copied(self, parts: Sequence[tuple[Shard, set[str]]]) -> dict[str, Shard]:
-        """Copies of shards without the images that each has in vain."""
+        """Copies of shards, each without some of its images."""
         if parts:
             logger.info("%d older shards have images that this run did not make again: their rows are copied to new shards", len(parts))
-        copies = (self._copy(shard, vain) for shard, vain in parts)
+        copies = (self._copy(shard, paths) for shard, paths in parts)
         return {copy.name: copy for copy in copies if copy}
 
-    def _copy(self, shard: Shard, vain: set[str]) -> Shard | None:
+    def _copy(self, shard: Shard, without: set[str]) -> Shard | None:
         try:
             source = self._store.open(shard.name)
         except FileNotFoundError:  # in a store, another run did the same meanwhile
             return None
-        images = {path: mark for path, mark in shard.images.items() if path not in vain}
+        images = {path: mark for path, mark in shard.images.items() if path not in without}
         kind = kind_of(shard.name)
         with source, self._store.workspace() as folder:
             path = folder / f"shard{kind.ending}"

@@ -19,6 +19,7 @@ class ShardPlan:
 
     Attributes:
         images: What is to be done with each image.
+        named: The paths of these images, as shards have them.
         catalogue: What was found in the folder.
         usable: The shards that are whole and made as this run makes them.
         damaged: Shards made so that are not whole; all their images are named in this run.
@@ -27,6 +28,7 @@ class ShardPlan:
     """
 
     images: Plan
+    named: frozenset[str]
     catalogue: Catalogue
     usable: Mapping[str, Shard]
     damaged: Mapping[str, Shard]
@@ -69,7 +71,7 @@ def plan_shards(
     images = Plan([], [], [])
     for path, source in by_path.items():
         (images.done if path in unchanged else images.todo).append(Outputs(source.path, log, (kind,)))
-    return ShardPlan(images, catalogue, usable, damaged, frozenset(unwanted), unchanged)
+    return ShardPlan(images, frozenset(by_path), catalogue, usable, damaged, frozenset(unwanted), unchanged)
 
 
 def _objections(catalogue: Catalogue, alike: Mapping[str, Shard], names: Iterable[str]) -> str:
@@ -101,28 +103,29 @@ def _unchanged(by_path: Mapping[str, Source], shards: Iterable[Shard]) -> dict[s
     return {path: now[path] for path in found}
 
 
-def superseded(shards: Sequence[Shard], run: str, unchanged: Mapping[str, tuple[int | None, int | None]]) -> dict[str, set[str]]:
-    """Of images that are in several shards, which of them no longer count.
+def superseded(planned: ShardPlan, shards: Sequence[Shard], run: str) -> dict[str, set[str]]:
+    """Of images that a run names and that are in several shards, which rows no longer count.
 
-    The row of this run counts, else one of the image as it is now, else that of the latest run.
+    The row of this run counts, else one of the image as it is now, else that of the latest run. Other images are left alone: another run
+    may be at work on them, and might decide otherwise.
 
     Args:
-        shards: What readers would see.
-        run: This run.
-        unchanged: As `ShardPlan.unchanged`.
+        planned: The run.
+        shards: What readers see.
+        run: Which of them are this run's.
 
     Returns:
-        The images that a shard has in vain, by the shard's name.
+        The images whose rows in a shard no longer count, by the shard's name.
     """
     once: set[str] = set()
     twice: set[str] = set()
     for shard in shards:
         twice.update(once & shard.images.keys())
-        once.update(shard.images)
+        once.update(shard.images.keys() & planned.named)
     best: dict[str, tuple[bool, bool, int, str]] = {}
     for shard in shards:
         for path in twice & shard.images.keys():
-            rank = (shard.run == run, unchanged.get(path) == shard.images[path], shard.made, shard.name)
+            rank = (shard.run == run, planned.unchanged.get(path) == shard.images[path], shard.made, shard.name)
             best[path] = max(rank, best.get(path, rank))
-    vain = {shard.name: {path for path in twice & shard.images.keys() if best[path][-1] != shard.name} for shard in shards}
-    return {name: paths for name, paths in vain.items() if paths}
+    old_rows = {shard.name: {path for path in twice & shard.images.keys() if best[path][-1] != shard.name} for shard in shards}
+    return {name: paths for name, paths in old_rows.items() if paths}

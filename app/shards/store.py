@@ -18,6 +18,10 @@ from ..stores import as_path, is_url, locate
 _CHUNK = 2**23
 
 
+class BusyError(RuntimeError):
+    """Another run writes to a store at this moment."""
+
+
 class Store(ABC):
     """A place for files that each appear whole or not at all.
 
@@ -66,7 +70,7 @@ class Store(ABC):
         """Keeps a second run out as long as the block runs, where that is possible.
 
         Raises:
-            RuntimeError: Another run writes there.
+            BusyError: Another run writes there.
         """
 
     def read(self, name: str) -> bytes:
@@ -129,9 +133,7 @@ class _Folder(Store):
             with FileLock(lock, timeout=0):
                 yield
         except Timeout as error:
-            raise RuntimeError(
-                f"another run writes shards to {self._folder} at this moment; wait for it, or choose another --out"
-            ) from error
+            raise BusyError(f"another run writes shards to {self._folder} at this moment; wait for it, or choose another --out") from error
 
 
 class _ObjectStore(Store):

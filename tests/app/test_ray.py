@@ -68,12 +68,9 @@ def one_thread():
 @pytest.fixture(scope="module", autouse=True)
 def no_niceness():
     """Ray's workers wait for whatever else runs on a machine."""
-    before = os.environ.get("RAY_worker_niceness")
-    os.environ["RAY_worker_niceness"] = "0"
-    yield
-    os.environ.pop("RAY_worker_niceness")
-    if before is not None:
-        os.environ["RAY_worker_niceness"] = before
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_worker_niceness", "0")
+        yield
 
 
 def write_picture(path, number):
