@@ -32,6 +32,7 @@ from .arguments import (
     add_model,
     add_overwrite,
     add_runtime,
+    add_shards,
     chosen_model,
     degrees,
     near_far_ratio,
@@ -41,14 +42,13 @@ from .arguments import (
     write_list,
 )
 from .cluster.options import add_ray, ray_options
-from .engines import Engine, FileFolder, LocalEngine, RayEngine
 from .memory import keep_freed_memory
 from .pictures import Source
-from .shards.options import ShardOptions, add_shards
 from .terminal import complain, say, stdout_for_results, stoppable
 
 if TYPE_CHECKING:
     from .batch import Outcome
+    from .engines import Engine, FileFolder
     from .outputs import Plan
     from .shards.folder import ShardFolder
     from .work import Options
@@ -163,6 +163,8 @@ def run_pictures(arguments: argparse.Namespace, writes: tuple[str, ...]) -> int:
 
 
 def _engine(arguments: argparse.Namespace) -> Engine:
+    from .engines import LocalEngine, RayEngine
+
     return RayEngine(ray_options(arguments)) if arguments.engine == "ray" else LocalEngine(arguments.device)
 
 
@@ -170,10 +172,13 @@ def _results(arguments: argparse.Namespace, writes: tuple[str, ...], options: Op
     """Where results go, and as what."""
     kind = next((each for each in writes if each in SHARD_CHOICES), None)
     if kind is None:
+        from .engines import FileFolder
+
         return FileFolder(arguments.out, options, writes, arguments.overwrite)
     if len(writes) > 1:
         raise ValueError(f"--write {','.join(writes)}: shards hold all maps, and one kind of them is written by itself; choose one")
     from .shards.folder import ShardFolder
+    from .shards.writer import ShardOptions
 
     shards = ShardOptions(kind, arguments.numbers, arguments.shard_size)
     return ShardFolder(arguments.out, options, shards, arguments.overwrite)

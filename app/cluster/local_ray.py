@@ -61,11 +61,11 @@ def local_ray(**options: Any) -> Iterator[ModuleType]:
             yield ray
         finally:
             ray.shutdown()
-    _forget_settings()
 
 
 @contextmanager
 def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Other values of the environment, for this process and those that it starts, as long as the block runs."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -75,6 +75,7 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
+        _forget_settings()
 
 
 def _forget_settings() -> None:

@@ -41,11 +41,10 @@ from .catalogue import (
     write_manifest,
 )
 from .formats import KINDS, kind_of
-from .options import ShardOptions
 from .plan import plan_shards, superseded
 from .provenance import provenance
 from .store import BusyError, open_store
-from .writer import ShardRun, ShardTarget
+from .writer import ShardOptions, ShardRun, ShardTarget
 
 if TYPE_CHECKING:
     from ..engines import Engine

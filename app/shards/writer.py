@@ -9,13 +9,28 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
+from ..arguments import NUMBER_CHOICES, SHARD_BYTES
 from .catalogue import Shard, record_name, shard_name
 from .formats import KINDS, ShardFile
-from .options import ShardOptions
 from .rows import Row, map_bytes
 from .store import Store
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ShardOptions:
+    """How shards are written.
+
+    Attributes:
+        kind: Of SHARD_CHOICES.
+        numbers: Of depth, normals and confidence: "float32", bit for bit, or "float16", rounded.
+        size: A shard is closed as soon as its maps have this many bytes.
+    """
+
+    kind: str
+    numbers: str = NUMBER_CHOICES[0]
+    size: int = SHARD_BYTES
 
 
 @dataclass(frozen=True)
@@ -109,7 +124,7 @@ class ShardWriter(Generic[T]):
             The shard that is whole with it, or that could not be written; None while there is room for more.
 
         Raises:
-            ValueError: This row cannot be written. The others of its shard are not lost. What `check` raises is the same.
+            ValueError: This row cannot be written; the others of its shard are not lost. What `check` raises means the same.
         """
         self._check()
         mark = mark or {}

@@ -31,10 +31,9 @@ from depth_normal.app.outputs import Outputs, plan_outputs
 from depth_normal.app.pictures import Source
 from depth_normal.app.records import RECORDS
 from depth_normal.app.shards.formats import KINDS
-from depth_normal.app.shards.options import ShardOptions
 from depth_normal.app.shards.read import read_shards
 from depth_normal.app.shards.store import open_store
-from depth_normal.app.shards.writer import ShardRun, ShardWriter
+from depth_normal.app.shards.writer import ShardOptions, ShardRun, ShardWriter
 from depth_normal.app.stores import find_sources, local_copy
 
 pytest.importorskip("ray.data", reason="Ray is not installed: pip install 'depth-normal[ray]'")

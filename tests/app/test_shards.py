@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from depth_normal.app import cli, stores, work
+from depth_normal.app.arguments import byte_size
 from depth_normal.app.batch import Outcome
 from depth_normal.app.pictures import Source
 from depth_normal.app.records import RECORDS, mark
@@ -24,12 +25,11 @@ from depth_normal.app.shards import catalogue, folder
 from depth_normal.app.shards.catalogue import MANIFEST, read_catalogue, shard_files
 from depth_normal.app.shards.folder import ShardFolder
 from depth_normal.app.shards.formats import KINDS
-from depth_normal.app.shards.options import ShardOptions, byte_size
 from depth_normal.app.shards.provenance import provenance
 from depth_normal.app.shards.read import read_shards
 from depth_normal.app.shards.rows import estimate_of, row_of
 from depth_normal.app.shards.store import open_store
-from depth_normal.app.shards.writer import ShardRun, ShardWriter
+from depth_normal.app.shards.writer import ShardOptions, ShardRun, ShardWriter
 from depth_normal.app.stores import as_path
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 
@@ -592,3 +592,13 @@ def test_a_second_run_into_a_folder_is_refused(photos, tmp_path, capsys):
     with pytest.raises(RuntimeError, match=r"another run wrote shards to .* while this one began"):
         carry_out(results, ("a.png b.png", True))
     assert names_in(out) == ["c.png", "d.png"]
+
+
+def test_where_nothing_is_to_do_a_second_run_is_no_matter(photos, tmp_path):
+    out = tmp_path / "out"
+    carry_out(planned(out, photos, "ab"), ("a.png b.png", True))
+    (out / MANIFEST).unlink()  # what there is to tidy can wait
+    with open_store(out).alone():
+        assert estimate(photos / "2024", "--out", out, "--resume") == 0
+    assert not (out / MANIFEST).exists()
+    assert estimate(photos / "2024", "--out", out, "--resume") == 0 and (out / MANIFEST).exists()
