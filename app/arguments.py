@@ -125,9 +125,9 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def write_list(text: str) -> tuple[str, ...]:
     """What to write, with commas between."""
-    kinds = tuple(text.split(","))
-    if wrong := [kind for kind in kinds if kind not in (*WRITE_CHOICES, *SHARD_CHOICES)]:
-        raise argparse.ArgumentTypeError(f"{wrong[0]!r} cannot be written; choose of {', '.join(WRITE_CHOICES)}, with commas between")
+    kinds, accepted = tuple(text.split(",")), (*WRITE_CHOICES, *SHARD_CHOICES)
+    if wrong := [kind for kind in kinds if kind not in accepted]:
+        raise argparse.ArgumentTypeError(f"{wrong[0]!r} cannot be written; choose of {', '.join(accepted)}, with commas between")
     return kinds
 
 
