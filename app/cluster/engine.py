@@ -51,6 +51,8 @@ _ROWS = 4
 # and every worker has several tasks, so that all end at about the same time.
 _IMAGES_IN_A_SHARD = 256
 _TASKS_OF_A_WORKER = 4
+# Of what goes from step to step at once, where it is files that are written: as Ray has it by itself.
+_BLOCK_BYTES = 128 * 2**20
 # Of processes that Ray has told to end.
 _SECONDS_TO_DIE = 10
 
@@ -132,8 +134,8 @@ def _set_up_pipeline(ray: ModuleType, shard_bytes: int | None) -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
     context.max_errored_blocks = -1
-    if shard_bytes is not None:  # a block becomes a shard; Ray closes it as a shard is closed, as soon as it has so many bytes
-        context.target_max_block_size = shard_bytes
+    # A block becomes a shard: Ray closes it as a shard is closed, as soon as it has so many bytes.
+    context.target_max_block_size = shard_bytes or _BLOCK_BYTES
 
 
 def _rows(ray: ModuleType, blocks: Sequence[pa.Table], job: Job, options: RayOptions) -> Generator[Row, None, None]:
