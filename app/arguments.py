@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,7 +53,15 @@ TILES = (
 """What --tiles does."""
 
 SHARD_CHOICES = ("parquet", "webdataset")
-"""What can be written with --engine ray beside these: many pictures in each file."""
+"""What can be written instead of these: shards, with many pictures in each file."""
+
+NUMBER_CHOICES = ("float32", "float16")
+"""Of the numbers in shards."""
+
+SHARD_BYTES = 256 * 10**6
+"""How large shards become if nobody says how large."""
+
+_UNITS = {f"{prefix}{unit}".lower(): base**power for unit, base in (("B", 1000), ("iB", 1024)) for power, prefix in enumerate("KMGT", 1)}
 
 
 def add_model(parser: argparse._ActionsContainer, default: str) -> None:
@@ -116,10 +125,28 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def write_list(text: str) -> tuple[str, ...]:
     """What to write, with commas between."""
-    kinds = tuple(text.split(","))
-    if wrong := [kind for kind in kinds if kind not in (*WRITE_CHOICES, *SHARD_CHOICES)]:
-        raise argparse.ArgumentTypeError(f"{wrong[0]!r} cannot be written; choose of {', '.join(WRITE_CHOICES)}, with commas between")
+    kinds, accepted = tuple(text.split(",")), (*WRITE_CHOICES, *SHARD_CHOICES)
+    if wrong := [kind for kind in kinds if kind not in accepted]:
+        raise argparse.ArgumentTypeError(f"{wrong[0]!r} cannot be written; choose of {', '.join(accepted)}, with commas between")
     return kinds
+
+
+def add_shards(parser: argparse.ArgumentParser) -> None:
+    """Adds --numbers and --shard-size."""
+    title = f"for --write {' or '.join(SHARD_CHOICES)}"
+    group = parser.add_argument_group(title, "the raw maps of many images in each file (docs/scale.md)")
+    numbers = "of depth and normals in shards (default: %(default)s, bit for bit)"
+    group.add_argument("--numbers", choices=NUMBER_CHOICES, default=NUMBER_CHOICES[0], help=numbers)
+    size = f"a shard is closed as soon as its maps have this size (default: {SHARD_BYTES // 10**6}MB)"
+    group.add_argument("--shard-size", type=byte_size, default=SHARD_BYTES, metavar="SIZE", help=size)
+
+
+def byte_size(text: str) -> int:
+    """A number of bytes with its unit: 256MB, 1.5GB, 64MiB."""
+    match = re.fullmatch(r"(\d{1,12}(?:\.\d{1,12})?) ?([a-z]+)", text.lower(), re.ASCII)
+    if not match or match[2] not in _UNITS or not (size := int(float(match[1]) * _UNITS[match[2]])):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size: a number above 0 with its unit, such as 256MB or 1GB")
+    return size
 
 
 def add_depth_of_stereo(parser: argparse._ActionsContainer) -> None:

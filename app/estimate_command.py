@@ -32,6 +32,7 @@ from .arguments import (
     add_model,
     add_overwrite,
     add_runtime,
+    add_shards,
     chosen_model,
     degrees,
     near_far_ratio,
@@ -40,18 +41,20 @@ from .arguments import (
     tiles,
     write_list,
 )
-from .cluster.options import add_ray
+from .cluster.options import add_ray, ray_options
 from .memory import keep_freed_memory
-from .pictures import Source, find_pictures
+from .pictures import Source
 from .terminal import complain, say, stdout_for_results, stoppable
 
 if TYPE_CHECKING:
     from .batch import Outcome
+    from .engines import Engine, FileFolder
     from .outputs import Plan
+    from .shards.folder import ShardFolder
     from .work import Options
 
     # By whether to stop, and the sign of the folder of results (`staging.sign_in`).
-    Engine = Callable[[Event, Path | None], Iterator[Outcome]]
+    Run = Callable[[Event, Path | None], Iterator[Outcome]]
 
 DEMO_PICTURE = Path(__file__).parent / "coffee.jpg"
 DEMO_WRITES = (*DEFAULT_WRITES, "npz")
@@ -77,6 +80,7 @@ def add_estimate(parser: argparse.ArgumentParser) -> None:
     refine = "bring the edges of depth and normals to the pictures' edges (see docs/large.md)"
     parser.add_argument("--refine", action="store_true", help=refine)
     add_depth_of_stereo(parser.add_argument_group(f"for --write {LAYOUT_CHOICES[0]} and the other layouts for both eyes"))
+    add_shards(parser)
     add_ray(parser)
     parser.set_defaults(run=lambda arguments: run_pictures(arguments, _writes(arguments)))
 
@@ -99,8 +103,8 @@ def add_pictures(parser: argparse.ArgumentParser) -> None:
 def _add_writes(parser: argparse.ArgumentParser) -> None:
     kinds = (
         f"what to write, with commas: {', '.join(kind for kind in WRITE_CHOICES if kind not in STEREO_CHOICES)} (default: "
-        f"{','.join(DEFAULT_WRITES)}; npz has the raw numbers), and for both eyes {', '.join(LAYOUT_CHOICES)} (with {HOLES} behind: the "
-        "mask of what was filled in)"
+        f"{','.join(DEFAULT_WRITES)}; npz has the raw numbers), one of {', '.join(SHARD_CHOICES)} by itself, and for both eyes "
+        f"{', '.join(LAYOUT_CHOICES)} (with {HOLES} behind: the mask of what was filled in)"
     )
     parser.add_argument("--write", type=write_list, metavar="KINDS", help=kinds)
     also = "write this too; may be given again"
@@ -133,17 +137,16 @@ def run_pictures(arguments: argparse.Namespace, writes: tuple[str, ...]) -> int:
     Returns:
         The exit code.
     """
-    if arguments.engine != "ray" and (urls := [str(each) for each in (*arguments.pictures, arguments.out) if "://" in str(each)]):
-        raise ValueError(f"{urls[0]}: stores are read and written with --engine ray; without it name files and folders")
+    engine = _engine(arguments)
     if arguments.retry_failed:
-        sources, problems = _failed_before(arguments)
+        sources, problems = _failed_before(arguments, engine)
         if not sources and not problems:
             complain(f"{arguments.out}: no failure is left for which trying again makes sense")
             return DONE
     else:
         if not arguments.pictures:
             raise ValueError("no pictures are named: name files, folders, patterns, @list.txt or - (or use --retry-failed)")
-        sources, problems = _find(arguments)
+        sources, problems = engine.find(arguments.pictures, arguments.recursive, arguments.out)
     for problem in problems:
         complain(problem)
         if arguments.json_lines:
@@ -152,11 +155,33 @@ def run_pictures(arguments: argparse.Namespace, writes: tuple[str, ...]) -> int:
         return NOTHING_DONE
     keep_freed_memory()
     options = _options(arguments)
-    if arguments.engine == "ray":
-        from .cluster.command import plan_for_ray
+    results = _results(arguments, writes, options)
+    plan = results.plan(sources, arguments.resume or arguments.retry_failed)
+    if plan.todo:
+        engine.prepare(options)
+    return _run(plan, partial(results.run, engine), results.log, arguments, len(problems))
 
-        return _run(*plan_for_ray(arguments, sources, writes, options), arguments, len(problems))
-    return _run(*_plan_here(arguments, sources, writes, options), arguments, len(problems))
+
+def _engine(arguments: argparse.Namespace) -> Engine:
+    from .engines import LocalEngine, RayEngine
+
+    return RayEngine(ray_options(arguments)) if arguments.engine == "ray" else LocalEngine(arguments.device)
+
+
+def _results(arguments: argparse.Namespace, writes: tuple[str, ...], options: Options) -> FileFolder | ShardFolder:
+    """Where results go, and as what."""
+    kind = next((each for each in writes if each in SHARD_CHOICES), None)
+    if kind is None:
+        from .engines import FileFolder
+
+        return FileFolder(arguments.out, options, writes, arguments.overwrite)
+    if len(writes) > 1:
+        raise ValueError(f"--write {','.join(writes)}: shards hold all maps, and one kind of them is written by itself; choose one")
+    from .shards.folder import ShardFolder
+    from .shards.writer import ShardOptions
+
+    shards = ShardOptions(kind, arguments.numbers, arguments.shard_size)
+    return ShardFolder(arguments.out, options, shards, arguments.overwrite)
 
 
 def _options(arguments: argparse.Namespace) -> Options:
@@ -179,32 +204,6 @@ def _options(arguments: argparse.Namespace) -> Options:
     )
 
 
-def _find(arguments: argparse.Namespace) -> tuple[list[Source], list[str]]:
-    """The pictures that are named."""
-    if arguments.engine == "ray":
-        from .stores import find_sources
-
-        return find_sources(arguments.pictures, arguments.recursive, arguments.out)
-    return find_pictures(arguments.pictures, recursive=arguments.recursive, out=arguments.out)
-
-
-def _plan_here(
-    arguments: argparse.Namespace, sources: list[Source], writes: tuple[str, ...], options: Options
-) -> tuple[Plan, Engine, Path]:
-    """What is to be done, what does it on this machine, and where failures are noted."""
-    from .batch import estimate_files
-    from .outputs import plan_outputs
-    from .work import check_writes
-
-    check_writes(writes, options)
-    done_by = options.settings(writes) if arguments.resume or arguments.retry_failed else None
-    plan = plan_outputs(sources, arguments.out, writes, arguments.overwrite, done_by)
-    if not plan.todo:
-        return plan, lambda *_: iter(()), arguments.out
-    model = options.load(arguments.device)
-    return plan, partial(estimate_files, model, plan.todo, options), arguments.out
-
-
 def _writes(arguments: argparse.Namespace) -> tuple[str, ...]:
     """What is to be written, without doubles."""
     writes = tuple(dict.fromkeys((*(arguments.write or DEFAULT_WRITES), *arguments.also)))
@@ -212,24 +211,22 @@ def _writes(arguments: argparse.Namespace) -> tuple[str, ...]:
         raise ValueError(f"--ply-up {arguments.ply_up} says how a PLY stands, and none is asked for: add --also ply, or leave it out")
     if arguments.coding != CODING_CHOICES[0] and "normals" not in writes:
         raise ValueError(f"--coding {arguments.coding} says how <stem>_normals.png is, and none is asked for: add normals to --write")
-    if arguments.engine != "ray" and (shards := [kind for kind in writes if kind in SHARD_CHOICES]):
-        raise ValueError(f"--write {shards[0]}: shards are written with --engine ray; without it choose npz for the raw numbers")
     return writes
 
 
-def _failed_before(arguments: argparse.Namespace) -> tuple[list[Source], list[str]]:
+def _failed_before(arguments: argparse.Namespace, engine: Engine) -> tuple[list[Source], list[str]]:
     """The pictures of `failures.jsonl` that are worth another try; where pictures are named, only those of them."""
     from .failures import FailureLog, folder_of_failures
 
     failed = FailureLog(folder_of_failures(arguments.out)).worth_trying()
     if not arguments.pictures:
         return failed, []
-    named, problems = _find(arguments)
+    named, problems = engine.find(arguments.pictures, arguments.recursive, arguments.out)
     wanted = {source.path.absolute() for source in named}
     return [source for source in failed if source.path in wanted], problems
 
 
-def _run(plan: Plan, engine: Engine, log: Path, arguments: argparse.Namespace, missed: int) -> int:
+def _run(plan: Plan, run: Run, log: Path, arguments: argparse.Namespace, missed: int) -> int:
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from .report import Report
@@ -242,7 +239,7 @@ def _run(plan: Plan, engine: Engine, log: Path, arguments: argparse.Namespace, m
         stdout_for_results(),
         stoppable() as stop,
     ):
-        for outcome in engine(stop.event, sign):
+        for outcome in run(stop.event, sign):
             report.add(outcome)
         code = report.finish()
     if report.stopped_by:

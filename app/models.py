@@ -37,3 +37,18 @@ def find_or_download(spec: ModelSpec, file: WeightFile) -> Path:
     from ..model_loader.download import download_weights
 
     return find_weights(file) or download_weights(file, spec.terms, spec.licence_url)
+
+
+def find_weights_files(spec: ModelSpec, weights: Path | None = None) -> list[Path]:
+    """All files of a model; raises as `find_or_download` does.
+
+    Args:
+        spec: The model.
+        weights: A file to use in place of the network's published one.
+
+    Raises:
+        FileNotFoundError: That file is not there.
+    """
+    if weights is not None and not weights.is_file():
+        raise FileNotFoundError(f"{weights}: there is no such file")
+    return [weights if weights is not None and file is spec.file else find_or_download(spec, file) for file in spec.files]

@@ -7,21 +7,19 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from types import ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
-from ..geometry.files.paths import atomic_path
 from .pictures import EXTENSIONS, Search, Source, is_picture_name
-from .records import RECORDS
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem
 
-MISSING = "Ray and pyarrow are not installed: pip install 'ray[data,client]>=2.55' 'pyarrow>=17' 'fsspec>=2024.6'"
+_MISSING = "Parquet files, and stores such as s3://, need pyarrow, which is not installed: pip install 'pyarrow>=17'"
 
 
 class Url(PurePosixPath):
@@ -48,6 +46,19 @@ class Url(PurePosixPath):
             filesystem, path = locate(self)
             self.status = _status(self, filesystem.get_file_info(path))
         return self.status
+
+
+def import_pyarrow() -> ModuleType:
+    """Imports pyarrow.
+
+    Raises:
+        ImportError: It is not installed; the message says how to install it.
+    """
+    try:
+        import pyarrow
+    except ImportError as error:
+        raise ImportError(_MISSING) from error
+    return pyarrow
 
 
 def is_url(text: object) -> bool:
@@ -79,16 +90,16 @@ def locate(url: object) -> tuple[FileSystem, str]:
 
 @lru_cache
 def _filesystem(root: str) -> tuple[FileSystem, str]:
-    try:
-        import pyarrow as pa
-        from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
-    except ImportError as error:
-        raise ImportError(MISSING) from error
+    pa = import_pyarrow()
+    from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
+
     try:
         return FileSystem.from_uri(root if not root.endswith("://") else f"{root}/")
     except pa.ArrowInvalid:
-        import fsspec
-
+        try:
+            import fsspec
+        except ImportError as error:
+            raise ImportError(f"{root}: stores that pyarrow does not know are reached by fsspec: pip install 'fsspec>=2024.6'") from error
         try:
             other, path = fsspec.core.url_to_fs(root)
         except ValueError as error:
@@ -178,83 +189,3 @@ def local_copy(path: Path) -> Iterator[Path]:
             while chunk := source.read(2**20):
                 target.write(chunk)
         yield copy
-
-
-class Store:
-    """A folder that shards and their records go to, on a disk or in a store.
-
-    Attributes:
-        place: Its path or URL.
-        local: The path, where it is on a disk.
-    """
-
-    def __init__(self, place: str | os.PathLike[str]) -> None:
-        self.place = os.fspath(place).rstrip("/")
-        self.local = None if is_url(self.place) else Path(self.place)
-        self._filesystem, self._root = locate(self.place)
-
-    def path(self, name: str) -> Path:
-        """The path or URL of a file in it."""
-        return as_path(f"{self.place}/{name}")
-
-    def put(self, name: str, write: Callable[[Path], Any]) -> Path:
-        """Makes a file that appears whole or not at all, in place of one of that name.
-
-        Args:
-            name: Its name, below the folder.
-            write: Writes it to the path it is given.
-        """
-        if self.local is not None:
-            target = self.local / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_path(target) as temporary:
-                write(temporary)
-            return target
-        with tempfile.TemporaryDirectory(prefix="depth-normal-") as folder:
-            temporary = Path(folder) / Path(name).name
-            write(temporary)
-            # A store shows a file when all of it has arrived.
-            with temporary.open("rb") as source, self._filesystem.open_output_stream(f"{self._root}/{name}") as target:
-                while chunk := source.read(2**23):
-                    target.write(chunk)
-        return self.path(name)
-
-    def sizes(self, folder: str = "") -> dict[str, int]:
-        """The files directly in it, or in a folder of it, by name, with their lengths in bytes."""
-        from pyarrow.fs import FileSelector, FileType
-
-        infos = self._filesystem.get_file_info(FileSelector(f"{self._root}/{folder}".rstrip("/"), allow_not_found=True))
-        return {info.base_name: info.size for info in infos if info.type == FileType.File}
-
-    def read(self, name: str) -> bytes:
-        """All bytes of a file in it."""
-        with self._filesystem.open_input_stream(f"{self._root}/{name}") as file:
-            return file.read()
-
-    def open(self, name: str) -> Any:
-        """A file in it, to be read at any place."""
-        return self._filesystem.open_input_file(f"{self._root}/{name}")
-
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Keeps a second run out of a folder on a disk as long as the block runs; a store has no locks.
-
-        Raises:
-            RuntimeError: Another run has it.
-        """
-        if self.local is None:
-            yield
-            return
-        from filelock import FileLock, Timeout
-
-        lock = self.local / RECORDS / "run.lock"
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(lock, timeout=0):
-                yield
-        except Timeout as error:
-            raise RuntimeError(f"another run writes shards to {self.local} at this moment; wait for it, or choose another --out") from error
-
-    def remove(self, name: str) -> None:
-        """Removes a file."""
-        self._filesystem.delete_file(f"{self._root}/{name}")

@@ -29,8 +29,8 @@ import torch
 
 from depth_normal.app.arguments import positive
 from depth_normal.app.cluster.engine import estimate_with_ray
+from depth_normal.app.cluster.local_ray import local_ray
 from depth_normal.app.cluster.options import RayOptions
-from depth_normal.app.cluster.session import import_ray
 from depth_normal.app.outputs import plan_outputs
 from depth_normal.app.pictures import Source
 from depth_normal.app.work import Options, estimate, read
@@ -52,17 +52,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         pictures = write_pictures(Path(folder), arguments.pictures)
         os.environ.setdefault("RAY_worker_niceness", "0")  # else whatever else runs here goes first
-        ray = import_ray()
-        ray.init(
-            address="local",
-            num_cpus=cores,
-            object_store_memory=OBJECT_STORE,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="ERROR",
-        )
-        runs = [run(pictures, Path(folder) / f"maps{workers}", workers, arguments.size) for workers in (1, 2)]
-        ray.shutdown()
+        with local_ray(num_cpus=cores, object_store_memory=OBJECT_STORE):
+            runs = [run(pictures, Path(folder) / f"maps{workers}", workers, arguments.size) for workers in (1, 2)]
         plain = [run_plain(pictures, Path(folder), count, arguments.size) for count in (1, 2)]
     for workers, (rate, processor) in zip(("1 worker ", "2 workers"), runs, strict=True):
         print(f"{workers} {rate:6.2f} pictures/s {1000 * processor:6.1f} ms of the processor a picture")

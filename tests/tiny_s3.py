@@ -12,6 +12,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
 CHANGED = 1_700_000_000
+ISO_CHANGED = f"{datetime.fromtimestamp(CHANGED, timezone.utc):%Y-%m-%dT%H:%M:%S.000Z}"
+# As S3's own servers list them at once.
+MOST_KEYS = 1000
 
 
 def joined(stream):
@@ -29,6 +32,13 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     files: dict[str, bytes]
     uploads: dict[str, dict[int, bytes]]
+    requests: list[str]
+
+    def parse_request(self):
+        parsed = super().parse_request()
+        if parsed:
+            self.requests.append(f"{self.command} {self.key}{'?list' * ('list-type' in self.query)}")
+        return parsed
 
     def log_message(self, format, *args):
         pass
@@ -80,19 +90,23 @@ class Handler(BaseHTTPRequestHandler):
         return self.answer(body=data, **self.about(data))
 
     def listing(self):
+        """A page of what lies below a prefix; keys that have the delimiter behind it are one entry for all of them."""
         bucket, prefix, delimiter = self.key, self.query.get("prefix", ""), self.query.get("delimiter")
-        keys = sorted(name.removeprefix(f"{bucket}/") for name in self.files if name.startswith(f"{bucket}/{prefix}"))
-        below = [key.removeprefix(prefix) for key in keys]
-        folders = {prefix + key.partition(delimiter)[0] + delimiter for key in below if delimiter and delimiter in key}
-        found = [key for key in keys if not any(key.startswith(folder) for folder in folders)]
-        entries = "".join(
-            f"<Contents><Key>{escape(key)}</Key><Size>{len(self.files[f'{bucket}/{key}'])}</Size>"
-            f"<LastModified>{datetime.fromtimestamp(CHANGED, timezone.utc):%Y-%m-%dT%H:%M:%S.000Z}</LastModified></Contents>"
-            for key in found
-        )
-        entries += "".join(f"<CommonPrefixes><Prefix>{escape(folder)}</Prefix></CommonPrefixes>" for folder in sorted(folders))
-        count = len(found) + len(folders)
-        return f"<ListBucketResult><IsTruncated>false</IsTruncated><KeyCount>{count}</KeyCount>{entries}</ListBucketResult>"
+        files = {name.removeprefix(f"{bucket}/"): data for name, data in self.files.items() if name.startswith(f"{bucket}/{prefix}")}
+        entries = {}
+        for key, data in files.items():
+            if delimiter and delimiter in key[len(prefix) :]:
+                folder = prefix + key[len(prefix) :].partition(delimiter)[0] + delimiter
+                entries[folder] = f"<CommonPrefixes><Prefix>{escape(folder)}</Prefix></CommonPrefixes>"
+            else:
+                entries[key] = (
+                    f"<Contents><Key>{escape(key)}</Key><Size>{len(data)}</Size><LastModified>{ISO_CHANGED}</LastModified></Contents>"
+                )
+        names = sorted(name for name in entries if name > self.query.get("continuation-token", ""))
+        page, more = names[:MOST_KEYS], len(names) > MOST_KEYS
+        after = f"<NextContinuationToken>{escape(page[-1])}</NextContinuationToken>" if more else ""
+        head = f"<IsTruncated>{str(more).lower()}</IsTruncated><KeyCount>{len(page)}</KeyCount>{after}"
+        return f"<ListBucketResult>{head}{''.join(entries[name] for name in page)}</ListBucketResult>"
 
     def do_PUT(self):
         data = self.body()
@@ -118,10 +132,14 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def tiny_s3() -> Iterator[tuple[dict[str, str], dict[str, bytes]]]:
-    """The environment by which a process reaches the store, and its files by bucket and key."""
+def tiny_s3(requests: list[str] | None = None) -> Iterator[tuple[dict[str, str], dict[str, bytes]]]:
+    """The environment by which a process reaches the store, and its files by bucket and key.
+
+    Args:
+        requests: Gets every request, as "GET bucket/key".
+    """
     files: dict[str, bytes] = {}
-    handler = type("S3", (Handler,), {"files": files, "uploads": {}})
+    handler = type("S3", (Handler,), {"files": files, "uploads": {}, "requests": [] if requests is None else requests})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"

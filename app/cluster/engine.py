@@ -14,7 +14,7 @@ import time
 import warnings
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 from types import ModuleType
@@ -26,16 +26,19 @@ from ...annotators.registry import find_spec
 from ...geometry.files.paths import remove_leftovers
 from ..batch import BATCH_ON_A_GPU, Outcome, images_side_by_side
 from ..failures import Failure
-from ..models import find_or_download
+from ..models import find_weights_files
 from ..outputs import Outputs
 from ..records import RECORDS, mark
-from ..shards import Row
+from ..shards.catalogue import shard_of_record
+from ..shards.rows import Row
+from ..shards.writer import ShardTarget
 from ..staging import sign_in
-from ..stores import Store, Url
+from ..stores import Url
 from ..work import Options
+from .library import import_ray
 from .options import RayOptions
-from .session import import_ray, session
-from .steps import Job, Worker, read_rows, write_rows, write_rows_as_shard
+from .session import session
+from .steps import Job, Worker, read_rows, write_rows, write_rows_as_shards
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,6 +49,12 @@ logger = logging.getLogger(__name__)
 _TRIES_AGAIN = 3
 # Of a task that reads: enough that Ray's work for a task does not show, few enough that a lost one costs little.
 _ROWS = 4
+# Of a task whose images become shards, each closed by its size or at the end of the task: enough that small images make no small shards,
+# and every worker has several tasks, so that all end at about the same time.
+_IMAGES_IN_A_SHARD = 256
+_TASKS_OF_A_WORKER = 4
+# Of what goes from step to step at once, where it is files that are written: as Ray has it by itself.
+_BLOCK_BYTES = 128 * 2**20
 # Of processes that Ray has told to end.
 _SECONDS_TO_DIE = 10
 
@@ -56,10 +65,7 @@ def estimate_with_ray(
     ray_options: RayOptions,
     stop: Event | None = None,
     sign: Path | None = None,
-    *,
-    shards: Store | None = None,
-    stale: Sequence[str] = (),
-    settings: dict[str, Any] | None = None,
+    target: ShardTarget | None = None,
 ) -> Iterator[Outcome]:
     """Reads pictures, estimates and writes, on a cluster.
 
@@ -69,9 +75,7 @@ def estimate_with_ray(
         ray_options: How it is spread.
         stop: When it is set the run ends; what is not whole by then does not appear.
         sign: As `staging.check_sign`, asked before results are written; None = of the first picture's folder, on a cluster.
-        shards: Where shards go; None = files are written.
-        stale: Shards to remove before any is written.
-        settings: As the records of shards have them.
+        target: Where shards go; None = files are written.
 
     Yields:
         What became of each picture, as it is known.
@@ -84,26 +88,22 @@ def estimate_with_ray(
     """
     if not todo:
         return
-    _check_model(options)
-    first = todo[0]
-    job = Job(options, first.writes, settings or options.settings(first.writes), overwrite=first.overwrite, sign=sign)
+    find_weights_files(find_spec(options.model), options.weights)  # before the cluster is asked for anything
+    first, folders = todo[0], {each.folder for each in todo}
+    job, place = Job(options, first.writes, options.settings(first.writes), overwrite=first.overwrite, sign=sign), first.folder
     job = replace(job, threads=torch.get_num_threads())  # as the local engine would have here
+    if target is not None:
+        place = target.store.local
+        job = replace(job, shards=target.run, place=str(place.absolute()) if place else target.store.place)
+        folders = {place} if place else set()
     with ExitStack() as stack:
-        if shards is None:  # after Ray has ended
-            stack.enter_context(_nothing_half({each.folder / RECORDS for each in todo}))
-        if shards is not None:
-            job = replace(job, shards=shards.place, numbers=ray_options.numbers)
-            stack.enter_context(shards.alone())
+        stack.enter_context(_nothing_half({folder / RECORDS for folder in folders}))  # after Ray has ended
         ray, cluster = stack.enter_context(session(ray_options.address))
         job = replace(job, cluster=cluster)
         _check_gpus(ray, ray_options, cluster)
-        for name in stale:
-            assert shards is not None, "only shards become stale"
-            shards.remove(name)
-        place = shards.local if shards else first.folder
         if job.cluster and place is not None and sign is None:
             job = replace(job, sign=stack.enter_context(sign_in(place)))
-        yield from _all_outcomes(ray, todo, job, ray_options, shards, stop or Event())
+        yield from _all_outcomes(ray, todo, job, ray_options, target, stop or Event())
 
 
 @contextmanager
@@ -119,16 +119,6 @@ def _nothing_half(folders: Iterable[Path]) -> Iterator[None]:
                 time.sleep(0.1)
 
 
-def _check_model(options: Options) -> None:
-    """Refuses a model that is nowhere before the cluster is asked for anything."""
-    spec = find_spec(options.model)
-    if options.weights is not None and not options.weights.is_file():
-        raise FileNotFoundError(f"{options.weights}: there is no such file")
-    for each in spec.files:
-        if options.weights is None or each is not spec.file:
-            find_or_download(spec, each)
-
-
 def _check_gpus(ray: ModuleType, options: RayOptions, cluster: bool) -> None:
     """Refuses what Ray would wait for without end. A cluster may still grow."""
     has = ray.cluster_resources().get("GPU", 0)
@@ -142,11 +132,13 @@ def _check_gpus(ray: ModuleType, options: RayOptions, cluster: bool) -> None:
     logger.warning("%s; the run waits for such a machine (`ray status` tells more)", words)
 
 
-def _quiet_pipeline(ray: ModuleType) -> None:
+def _set_up_pipeline(ray: ModuleType, shard_bytes: int | None) -> None:
     """Ray Data without its own progress bars, and not ended by what is lost with a worker."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
     context.max_errored_blocks = -1
+    # A block becomes a shard: Ray closes it as a shard is closed, as soon as it has so many bytes.
+    context.target_max_block_size = shard_bytes or _BLOCK_BYTES
 
 
 def _rows(ray: ModuleType, blocks: Sequence[pa.Table], job: Job, options: RayOptions) -> Generator[Row, None, None]:
@@ -170,7 +162,7 @@ class _Driver:
 
     def __init__(self, blocks: Sequence[pa.Table], job: Job, options: RayOptions) -> None:
         ray = import_ray()
-        _quiet_pipeline(ray)
+        _set_up_pipeline(ray, job.shards.options.size if job.shards else None)
         self._batches = iter(_pipeline(ray, blocks, job, options).iter_batches(batch_size=None, batch_format="pyarrow"))
 
     def rows(self) -> list[Row] | None:
@@ -186,44 +178,64 @@ class _Driver:
 
 def _pipeline(ray: ModuleType, blocks: Sequence[pa.Table], job: Job, options: RayOptions) -> Any:
     """The three steps, as a dataset with a row a picture: its index, files and failure."""
-    resources = ray.cluster_resources()
-    gpus = options.gpus_per_worker
-    if gpus is None:
-        gpus = 1.0 if resources.get("GPU") and options.device != "cpu" else 0.0
-    batch = options.batch_size or (BATCH_ON_A_GPU if gpus else 1)
-    # Without a GPU in Ray's books a worker may see one all the same.
-    job = replace(job, batch=batch, device="cpu" if not gpus and options.device == "auto" else options.device)
-    threads = job.options.threads_per_image("cpu" if job.device == "cpu" else "gpu", job.threads)
-    if gpus:  # decoding and packing keep whole cores busy beside a GPU
-        workers = options.workers or max(1, int(resources.get("GPU", 0) / gpus))
-        worker_cpus, task_cpus = 1.0, 1.0
-    else:  # beside a network on the CPU they are the small part
-        side_by_side = images_side_by_side(threads, job.threads)
-        workers = options.workers or max(1, int(resources.get("CPU", 1) / job.threads * side_by_side))
-        worker_cpus, task_cpus = min(0.5 * job.threads / side_by_side, _cpus_of_smallest_machine(ray) / 4), 0.25
-    job = replace(job, threads=threads)
-    pool = ray.data.ActorPoolStrategy(min_size=1, max_size=workers, initial_size=workers)
+    spread = _spread(ray, job, options)
+    job = replace(job, batch=options.batch_size or (BATCH_ON_A_GPU if spread.gpus else 1), device=spread.device, threads=spread.threads)
+    pool = ray.data.ActorPoolStrategy(min_size=1, max_size=spread.workers, initial_size=spread.workers)
     step = {"batch_format": "pyarrow"}
-    read = ray.data.from_arrow(list(blocks)).map_batches(read_rows, fn_args=(job,), batch_size=None, num_cpus=task_cpus, **step)
+    read = ray.data.from_arrow(list(blocks)).map_batches(read_rows, fn_args=(job,), batch_size=None, num_cpus=spread.task_cpus, **step)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
         found = read.map_batches(
             Worker,
             fn_constructor_args=(job,),
-            batch_size=batch,
+            batch_size=job.batch,
             compute=pool,
-            num_cpus=worker_cpus,
-            num_gpus=gpus or None,
+            num_cpus=spread.worker_cpus,
+            num_gpus=spread.gpus or None,
             **_tries(ray),
             **step,
         )
-    if job.shards is not None:
-        return found.map_batches(write_rows_as_shard, fn_args=(job,), batch_size=options.pictures_in_a_shard, num_cpus=task_cpus, **step)
-    return found.map_batches(write_rows, fn_args=(job,), batch_size=None, num_cpus=task_cpus, **step)
+    write = write_rows_as_shards if job.shards else write_rows
+    return found.map_batches(write, fn_args=(job,), batch_size=None, num_cpus=spread.task_cpus, **step)
 
 
-def _cpus_of_smallest_machine(ray: ModuleType) -> float:
-    return min((cpus for node in ray.nodes() if node["Alive"] and (cpus := node["Resources"].get("CPU"))), default=1.0)
+@dataclass(frozen=True)
+class _Spread:
+    """What each worker of a run has.
+
+    Attributes:
+        gpus: GPUs of a worker.
+        device: As `load_model` takes it.
+        threads: Threads that compute one image.
+        workers: How many there are.
+        worker_cpus: CPUs of a worker in Ray's books.
+        task_cpus: CPUs of a task that reads or writes.
+    """
+
+    gpus: float
+    device: str
+    threads: int
+    workers: int
+    worker_cpus: float
+    task_cpus: float
+
+
+def _spread(ray: ModuleType, job: Job, options: RayOptions) -> _Spread:
+    """How a run is spread over a cluster as it is now; `job.threads` are those that torch may use."""
+    resources = ray.cluster_resources()
+    gpus = options.gpus_per_worker
+    if gpus is None:
+        gpus = 1.0 if resources.get("GPU") and options.device != "cpu" else 0.0
+    # Without a GPU in Ray's books a worker may see one all the same.
+    device = "cpu" if not gpus and options.device == "auto" else options.device
+    threads = job.options.threads_per_image("cpu" if device == "cpu" else "gpu", job.threads)
+    if gpus:  # decoding and packing keep whole cores busy beside a GPU
+        return _Spread(gpus, device, threads, options.workers or max(1, int(resources.get("GPU", 0) / gpus)), 1.0, 1.0)
+    # Beside a network on the CPU they are the small part.
+    side_by_side = images_side_by_side(threads, job.threads)
+    workers = options.workers or max(1, int(resources.get("CPU", 1) / job.threads * side_by_side))
+    smallest_machine = min((cpus for node in ray.nodes() if node["Alive"] and (cpus := node["Resources"].get("CPU"))), default=1.0)
+    return _Spread(gpus, device, threads, workers, min(0.5 * job.threads / side_by_side, smallest_machine / 4), 0.25)
 
 
 def _tries(ray: ModuleType) -> dict[str, int]:
@@ -253,26 +265,35 @@ def _listed(outputs: Outputs) -> str | None:
 
 
 def _all_outcomes(
-    ray: ModuleType, todo: Sequence[Outputs], job: Job, options: RayOptions, shards: Store | None, stop: Event
+    ray: ModuleType, todo: Sequence[Outputs], job: Job, options: RayOptions, target: ShardTarget | None, stop: Event
 ) -> Iterator[Outcome]:
     """What becomes of each picture. Those that get no answer are tried once more, each alone."""
     if stop.is_set():  # while Ray started
         return
 
-    def attempt(indices: Sequence[int], how: RayOptions) -> Generator[Outcome, None, list[int]]:
-        with closing(_rows(ray, _blocks(todo, indices, max(_ROWS, how.batch_size or BATCH_ON_A_GPU)), job, how)) as rows:
-            return (yield from _outcomes(rows, todo, indices, shards, stop))
+    def attempt(indices: Sequence[int], how: RayOptions, together: int) -> Generator[Outcome, None, list[int]]:
+        with closing(_rows(ray, _blocks(todo, indices, together), job, how)) as rows:
+            return (yield from _outcomes(rows, todo, indices, target, stop))
 
-    lost = yield from attempt(range(len(todo)), options)
+    workers = _spread(ray, job, options).workers
+    lost = yield from attempt(range(len(todo)), options, _images_together(len(todo), options, workers, shards=target is not None))
     if lost:
         # A machine that is gone is missed late, and by then Ray has tried its workers' pictures as often as it does.
         logger.info("%d pictures were lost with their workers: each is tried once more, alone", len(lost))
-        lost = yield from attempt(lost, replace(options, batch_size=1))
+        lost = yield from attempt(lost, replace(options, batch_size=1), _ROWS)
     yield from (Outcome(todo[index], failure=_lost(todo[index])) for index in lost)
 
 
+def _images_together(count: int, options: RayOptions, workers: int, shards: bool) -> int:
+    """Images that go through the steps as one task. A shard has those of one task at most, so there they are many."""
+    rows = max(_ROWS, options.batch_size or BATCH_ON_A_GPU)
+    if not shards:
+        return rows
+    return max(rows, min(_IMAGES_IN_A_SHARD, count // (_TASKS_OF_A_WORKER * workers)))
+
+
 def _outcomes(
-    rows: Iterator[Row], todo: Sequence[Outputs], indices: Sequence[int], shards: Store | None, stop: Event
+    rows: Iterator[Row], todo: Sequence[Outputs], indices: Sequence[int], target: ShardTarget | None, stop: Event
 ) -> Generator[Outcome, None, list[int]]:
     """The last step's rows as outcomes; returns which pictures have none, unless the run is to end."""
     missing = set(indices)
@@ -282,7 +303,9 @@ def _outcomes(
             raise RuntimeError(failure.reason if failure else "a worker ended without a word")
         missing.discard(row["index"])
         outputs = todo[row["index"]]
-        files = (shards.path(name) if shards else outputs.folder / name for name in row["files"] or ())
+        files = (target.store.path(name) if target else outputs.folder / name for name in row["files"] or ())
+        if target and row["shard"] and (shard := shard_of_record(row["files"][0], row["shard"])):
+            target.stored(shard)
         yield Outcome(outputs, tuple(files), failure)
         if stop.is_set() or (failure and failure.lasting):
             return []

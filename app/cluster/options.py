@@ -6,11 +6,9 @@ import argparse
 import math
 from dataclasses import dataclass
 
-from ..arguments import SHARD_CHOICES, number, positive
+from ..arguments import number, positive
 
 ENGINES = ("local", "ray")
-NUMBER_CHOICES = ("float32", "float16")
-PICTURES_IN_A_SHARD = 16
 
 
 @dataclass(frozen=True)
@@ -23,8 +21,6 @@ class RayOptions:
         gpus_per_worker: GPUs of each; 0.25 = four share one; None = one where the cluster has any and `device` does not say "cpu".
         batch_size: Pictures that run through the network together; None = 8 on a GPU, else 1.
         device: As `load_model` takes it.
-        numbers: Of shards: "float32" or "float16".
-        pictures_in_a_shard: Most of them.
     """
 
     address: str | None = None
@@ -32,25 +28,18 @@ class RayOptions:
     gpus_per_worker: float | None = None
     batch_size: int | None = None
     device: str = "auto"
-    numbers: str = NUMBER_CHOICES[0]
-    pictures_in_a_shard: int = PICTURES_IN_A_SHARD
 
 
 def add_ray(parser: argparse.ArgumentParser) -> None:
     """Adds --engine and what goes with it."""
     parser.add_argument("--engine", choices=ENGINES, default=ENGINES[0], help="ray: on all cores and GPUs of a cluster (docs/scale.md)")
-    ray = parser.add_argument_group(
-        "with --engine ray", f"--write takes {' and '.join(SHARD_CHOICES)} too, SRC and --out of these s3://..."
-    )
+    ray = parser.add_argument_group("with --engine ray", "SRC may be s3://... too")
     address = "a running cluster: auto, HOST:PORT or ray://HOST:PORT (default: RAY_ADDRESS, or a Ray on this machine for this run)"
     ray.add_argument("--address", help=address)
     ray.add_argument("--workers", type=positive, metavar="N", help="most workers, each with its own model (default: what the cluster has)")
     gpus = "GPUs of a worker; 0.25 = four share one (default: 1 where the cluster has any)"
     ray.add_argument("--gpus-per-worker", type=_share, metavar="F", help=gpus)
     ray.add_argument("--batch-size", type=positive, metavar="N", help="pictures that run together (default: 8 on a GPU, else 1)")
-    ray.add_argument("--numbers", choices=NUMBER_CHOICES, default=NUMBER_CHOICES[0], help="of shards (default: %(default)s, bit for bit)")
-    shard = f"most pictures in a shard (default: {PICTURES_IN_A_SHARD})"
-    ray.add_argument("--shard-size", type=positive, default=PICTURES_IN_A_SHARD, metavar="N", help=shard)
 
 
 def ray_options(arguments: argparse.Namespace) -> RayOptions:
@@ -61,8 +50,6 @@ def ray_options(arguments: argparse.Namespace) -> RayOptions:
         gpus_per_worker=arguments.gpus_per_worker,
         batch_size=arguments.batch_size,
         device=arguments.device,
-        numbers=arguments.numbers,
-        pictures_in_a_shard=arguments.shard_size,
     )
 
 

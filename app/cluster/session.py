@@ -2,48 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
-import signal
 import socket
+import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 from urllib.parse import urlsplit
 
-from ..stores import MISSING
+from .library import QUIET, import_ray, signals_kept
+from .local_ray import local_ray
 
 PACKAGE = Path(__file__).parents[2]
 _SHIPPED = ("annotators", "app", "geometry", "model_loader", "nodes")
 _SECONDS_TO_ANSWER = 5
-
-
-def import_ray() -> ModuleType:
-    """Ray, which says nothing of itself.
-
-    Raises:
-        ImportError: It is not installed; the message says how to.
-    """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # It would warn of each actor that has arguments; what goes wrong comes as exceptions.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    # Several workers share a machine's cores: threads that wait must not keep a core busy (a third of the time is lost otherwise).
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # A thread of Ray Data that outlives `ray.shutdown` would start another Ray, which nobody ends.
-    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise ImportError(MISSING) from error
-    for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    return ray
 
 
 @contextmanager
@@ -60,29 +35,36 @@ def session(address: str | None) -> Iterator[tuple[ModuleType, bool]]:
         ImportError: Ray is not installed.
         ConnectionError: Nothing answers at the address, or Ray ended before the block did.
     """
-    ray = import_ray()
-    if ray.is_initialized():
-        with _end_in_words(ray):
-            yield ray, True
-        return
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     with ExitStack() as stack:
-        quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
-        if address == "local":
-            with _signals_kept():
-                ray.init(address="local", include_dashboard=False, **quiet)
+        if "ray" in sys.modules and (ray := import_ray()).is_initialized():
+            shared = True
+        elif address == "local":
+            ray, shared = stack.enter_context(local_ray()), False
         else:
-            _check_that_somebody_listens(address)
-            environment = {"OMP_WAIT_POLICY": os.environ["OMP_WAIT_POLICY"]}
-            package = _package_to_ship(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="depth-normal-"))))
-            try:
-                with _signals_kept():
-                    ray.init(address=address, runtime_env={"py_modules": [str(package)], "env_vars": environment}, **quiet)
-            except (ConnectionError, RuntimeError, ValueError) as error:
-                raise ConnectionError(_no_cluster(address, error)) from error
-        stack.callback(ray.shutdown)
-        with _end_in_words(ray):
-            yield ray, address != "local"
+            ray, shared = stack.enter_context(_connected(address)), True
+        stack.enter_context(_end_in_words(ray))
+        yield ray, shared
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[ModuleType]:
+    """Ray, connected to a cluster that runs already. Its token is what Ray itself finds in the environment and in ~/.ray."""
+    ray = import_ray()
+    _check_that_somebody_listens(address)
+    with tempfile.TemporaryDirectory(prefix="depth-normal-") as folder:
+        try:
+            with signals_kept():
+                # Several workers share a machine's cores, as on this one (`import_ray`).
+                environment = {"OMP_WAIT_POLICY": os.environ["OMP_WAIT_POLICY"]}
+                modules = [str(_package_to_ship(Path(folder)))]
+                ray.init(address=address, runtime_env={"py_modules": modules, "env_vars": environment}, **QUIET)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise ConnectionError(_no_cluster(address, error)) from error
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
 
 
 @contextmanager
@@ -93,17 +75,6 @@ def _end_in_words(ray: ModuleType) -> Iterator[None]:
     except (ray.exceptions.LocalRayletDiedError, ray.exceptions.NodeDiedError, ray.exceptions.RaySystemError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ConnectionError(f"Ray ended in the middle of the run ({reason}); run the same command with --resume to go on") from error
-
-
-@contextmanager
-def _signals_kept() -> Iterator[None]:
-    """Gives back what Ray takes as it starts: it would end the process at once where SIGTERM asks for an end in good order."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)
 
 
 def _check_that_somebody_listens(address: str) -> None:
@@ -126,8 +97,8 @@ def _check_that_somebody_listens(address: str) -> None:
 def _no_cluster(address: str, error: Exception) -> str:
     reason = str(error).strip().splitlines()[0]
     return (
-        f"no Ray cluster answers at {address} ({reason}); start one with `ray start --head`, look at `ray status` there, or leave "
-        "--address out to use this machine alone"
+        f"no Ray cluster answers at {address} ({reason}); start one with `ray start --head`, look at `ray status` there, give this machine "
+        "the cluster's token if it asks for one (docs/scale.md), or leave --address out to use this machine alone"
     )
 
 

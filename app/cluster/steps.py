@@ -11,7 +11,7 @@ import socket
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +26,11 @@ from ..arguments import EXPECTED_ERRORS, STEREO_CHOICES
 from ..failures import Failure, failure_of
 from ..outputs import Outputs
 from ..records import mark
-from ..shards import Row, estimate_of, row_of, schema, write_shard
+from ..shards.rows import Row, estimate_of, row_of, schema
+from ..shards.store import open_store
+from ..shards.writer import Closed, ShardRun, ShardWriter
 from ..staging import check_sign
-from ..stores import Store, as_path, local_copy
+from ..stores import as_path, local_copy
 from ..work import Options
 
 if TYPE_CHECKING:
@@ -45,9 +47,9 @@ class Job:
         settings: How results are made, for the records.
         device: As `load_model` takes it.
         batch: Pictures that run through the network together.
-        numbers: Of the maps between the steps, and of shards.
         overwrite: As `Outputs.overwrite`.
-        shards: Where shards go; None = files are written.
+        shards: What shards have in common; None = files are written.
+        place: The folder or store of the shards.
         sign: A name by which a worker sees that it writes to the folder that is meant; None = it does not matter.
         cluster: Whether it may be on another machine.
         threads: Threads that compute one image: as `Options.threads_per_image`.
@@ -58,12 +60,17 @@ class Job:
     settings: dict[str, Any] = field(default_factory=dict)
     device: str = "auto"
     batch: int = 1
-    numbers: str = "float32"
     overwrite: bool = False
-    shards: str | None = None
+    shards: ShardRun | None = None
+    place: str = ""
     sign: Path | None = None
     cluster: bool = False
     threads: int = 1
+
+    @property
+    def numbers(self) -> str:
+        """Of the maps between the steps."""
+        return self.shards.options.numbers if self.shards else "float32"
 
     @property
     def keeps_pictures(self) -> bool:
@@ -84,10 +91,8 @@ def _answers(rows: Sequence[Row]) -> pa.Table:
     """Rows of the last step."""
     import pyarrow as pa
 
-    columns = pa.schema({"index": pa.int64(), "files": pa.list_(pa.string()), "failure": pa.string()})
-    return pa.Table.from_pylist(
-        [{"index": row["index"], "files": row.get("files", []), "failure": row.get("failure")} for row in rows], columns
-    )
+    columns = pa.schema({"index": pa.int64(), "files": pa.list_(pa.string()), "shard": pa.string(), "failure": pa.string()})
+    return pa.Table.from_pylist([{"files": [], **{name: row[name] for name in columns.names if name in row}} for row in rows], columns)
 
 
 def _failed(row: Row, failure: Failure) -> Row:
@@ -218,20 +223,25 @@ def _written(row: Row, job: Job) -> Row:
     return {"index": row["index"], "files": [path.name for path in files]}
 
 
-def write_rows_as_shard(batch: pa.Table, job: Job) -> pa.Table:
-    """The last step, as one shard of all rows that did not fail."""
-    rows = batch.to_pylist()
-    good = [row for row in rows if not row["failure"]]
+def write_rows_as_shards(batch: pa.Table, job: Job) -> pa.Table:
+    """The last step, as shards of all rows that did not fail. An answer has the record of its shard, where it is the first of it."""
     assert job.shards is not None
-    if good:
-        try:
-            _check_sign(job)
-            path = write_shard(_store(job.shards), job.writes[0], good, [json.loads(row["seen"]) for row in good], job.settings)
-            good = [{"index": row["index"], "files": [path.name]} for row in good]
-        except Exception as error:  # noqa: BLE001 - the report gets it
-            folder = _store(job.shards).local
-            good = [_failed(row, _failure_of(row["path"], error, folder)) for row in good]
-    return _answers([*good, *(row for row in rows if row["failure"])])
+    store = _store(job.place)
+    answers: list[Row] = []
+    with ShardWriter[Row](store, job.shards, partial(_check_sign, job)) as writer:
+        for number in range(batch.num_rows):
+            (row,) = batch.slice(number, 1).to_pylist()  # one in memory at a time
+            if row["failure"]:
+                answers.append(row)
+                continue
+            try:
+                closed = writer.add({name: row[name] for name in ("index", "path", "folder")}, row, json.loads(row["seen"]))
+            except Exception as error:  # noqa: BLE001 - the report gets it
+                answers.append(_failed(row, _failure_of(row["path"], error, store.local)))
+            else:
+                answers += _answers_of(closed, store.local)
+        answers += _answers_of(writer.close(), store.local)
+    return _answers(answers)
 
 
 def _compute_with(threads: int) -> None:
@@ -240,7 +250,20 @@ def _compute_with(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
-_store = lru_cache(Store)
+def _answers_of(closed: Closed[Row] | None, folder: Path | None) -> Iterator[Row]:
+    """What is said of the rows of a shard."""
+    if closed is None:
+        return
+    if closed.error is not None:
+        yield from (_failed(row, _failure_of(row["path"], closed.error, folder)) for row in closed.items)
+        return
+    assert closed.shard is not None
+    record = closed.shard.record().decode()
+    for number, row in enumerate(closed.items):
+        yield {"index": row["index"], "files": [closed.shard.name], "shard": None if number else record}
+
+
+_store = lru_cache(open_store)
 
 
 def _check_sign(job: Job) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from depth_normal.app import cli, estimate_command
+from depth_normal.app import cli, engines
 
 SIDES = (48, 32)
 
@@ -115,7 +115,7 @@ def test_what_vanishes_or_changes_after_it_was_found_loses_nothing_else(photos, 
     for name in ("a.png", "gone.png", "z.png"):
         plain.save(photos / name)
     plain.save(photos / "other.jpg", quality=95)
-    find = estimate_command.find_pictures
+    find = engines.find_pictures
 
     def then(*words, **options):
         found = find(*words, **options)
@@ -123,7 +123,7 @@ def test_what_vanishes_or_changes_after_it_was_found_loses_nothing_else(photos, 
         Image.new("RGB", (20, 60)).save(photos / "other.jpg")
         return found
 
-    monkeypatch.setattr(estimate_command, "find_pictures", then)
+    monkeypatch.setattr(engines, "find_pictures", then)
     assert estimate() == 1
     said = capsys.readouterr().err
     assert f"{Path('photos', 'gone.png')}: there is no such file" in said and said.count("gone.png") == 1

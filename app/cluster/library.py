@@ -1,0 +1,51 @@
+"""The package Ray, which says nothing of itself and leaves this process's signals alone."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+_MISSING = "Ray is not installed: pip install 'ray[data,client]>=2.55' 'pyarrow>=17' 'fsspec>=2024.6'"
+
+QUIET: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
+"""Of `ray.init`."""
+
+
+def import_ray() -> ModuleType:
+    """Imports Ray.
+
+    Raises:
+        ImportError: It is not installed; the message says how to.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # It would warn of each actor that has arguments; what goes wrong comes as exceptions.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    # Several workers share a machine's cores: threads that wait must not keep a core busy (a third of the time is lost otherwise).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # A thread of Ray Data that outlives `ray.shutdown` would start another Ray, which nobody ends.
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise ImportError(_MISSING) from error
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return ray
+
+
+@contextmanager
+def signals_kept() -> Iterator[None]:
+    """Gives back what Ray takes as it starts: it would end the process at once where SIGTERM asks for an end in good order."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
