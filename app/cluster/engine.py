@@ -275,8 +275,7 @@ def _all_outcomes(
         with closing(_rows(ray, _blocks(todo, indices, together), job, how)) as rows:
             return (yield from _outcomes(rows, todo, indices, target, stop))
 
-    workers = _spread(ray, job, options).workers
-    lost = yield from attempt(range(len(todo)), options, _images_together(len(todo), options, workers, shards=target is not None))
+    lost = yield from attempt(range(len(todo)), options, _images_together(ray, len(todo), job, options))
     if lost:
         # A machine that is gone is missed late, and by then Ray has tried its workers' pictures as often as it does.
         logger.info("%d pictures were lost with their workers: each is tried once more, alone", len(lost))
@@ -284,12 +283,12 @@ def _all_outcomes(
     yield from (Outcome(todo[index], failure=_lost(todo[index])) for index in lost)
 
 
-def _images_together(count: int, options: RayOptions, workers: int, shards: bool) -> int:
+def _images_together(ray: ModuleType, count: int, job: Job, options: RayOptions) -> int:
     """Images that go through the steps as one task. A shard has those of one task at most, so there they are many."""
     rows = max(_ROWS, options.batch_size or BATCH_ON_A_GPU)
-    if not shards:
+    if job.shards is None:
         return rows
-    return max(rows, min(_IMAGES_IN_A_SHARD, count // (_TASKS_OF_A_WORKER * workers)))
+    return max(rows, min(_IMAGES_IN_A_SHARD, count // (_TASKS_OF_A_WORKER * _spread(ray, job, options).workers)))
 
 
 def _outcomes(
