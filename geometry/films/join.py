@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files.paths import atomic_path
-from .library import add_copied_stream, film_errors, open_film, pyav
+from .library import add_copied_stream, film_errors, open_film, open_output, pyav
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def join_pieces(path: os.PathLike[str], pieces: Sequence[Piece], sound: Sound | 
     with atomic_path(path) as temporary, ExitStack() as opened:
         first = opened.enter_context(open_film(pieces[0].path, path))
         options = {"movflags": "+faststart"} if temporary.suffix.lower() in (".mp4", ".mov") else {}
-        with film_errors(path, "it cannot be written"), pyav().open(os.fspath(temporary), mode="w", options=options) as output:
+        with film_errors(path, "it cannot be written"), open_output(temporary, options) as output:
             stream = add_copied_stream(output, first.streams.video[0])
             tracks = [_pictures(pieces, stream)]
             if sound is not None:
