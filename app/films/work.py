@@ -23,6 +23,7 @@ from ...geometry.films import (
     Loaded,
     Piece,
     Sound,
+    check_sound,
     estimated,
     is_sequence,
     join_pieces,
@@ -57,6 +58,8 @@ def make_film(model: Model, task: FilmTask, film: Film, pieces: Pieces, tick: Ti
         FilmError: Nothing can be read of the source, or the result cannot be written.
         KeyboardInterrupt: It was stopped; `pieces` can be gone on with.
     """
+    if _has_sound(task, film):
+        check_sound(task.source, film.name, next(iter(task.targets.values())).suffix)
     problem = _first_pass(model, task, film, pieces, tick)
     by_what = {what: _pieces_of(task, pieces, what) for what in task.targets}
     if task.in_two_passes:
@@ -66,7 +69,7 @@ def make_film(model: Model, task: FilmTask, film: Film, pieces: Pieces, tick: Ti
             if longer := [path for number, path in numbered_files(target) if number > pieces.done]:
                 logger.warning("%s: %d files from %s on are of another film; remove them", target, len(longer), longer[0].name)
         else:
-            join_pieces(target, by_what[what], _sound(task, film, pieces))
+            join_pieces(target, by_what[what], _sound(task, film, pieces, problem))
     return Finished(pieces.done, problem and str(problem))
 
 
@@ -192,10 +195,14 @@ def _pieces_of(task: FilmTask, pieces: Pieces, what: str) -> list[Piece]:
     return [Piece(pieces.folder / record.files[what], Fraction(record.time) - beginning) for record in records]
 
 
-def _sound(task: FilmTask, film: Film, pieces: Pieces) -> Sound | None:
-    if not film.sound or is_sequence(task.source):
+def _has_sound(task: FilmTask, film: Film) -> bool:
+    return bool(film.sound) and not task.sequence and not is_sequence(task.source)
+
+
+def _sound(task: FilmTask, film: Film, pieces: Pieces, problem: FilmError | None) -> Sound | None:
+    if not _has_sound(task, film):
         return None
-    ends_early = task.frames is not None or task.preset is not None
+    ends_early = task.frames is not None or task.preset is not None or problem is not None
     return Sound(task.source, _beginning(task, pieces), Fraction(pieces.records[-1].end) if ends_early else None)
 
 
