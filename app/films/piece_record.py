@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,8 +47,12 @@ class PieceRecord:
     quantity: str | None = None
 
 
-def checked_records(found: Any) -> list[PieceRecord]:
+def checked_records(found: Any, whats: Collection[str]) -> list[PieceRecord]:
     """The records that JSON gave, if they are what `dataclasses.asdict` made of such.
+
+    Args:
+        found: What JSON gave.
+        whats: What the film consists of.
 
     Raises:
         TypeError, ValueError: They are not.
@@ -60,6 +64,8 @@ def checked_records(found: Any) -> list[PieceRecord]:
         for name, is_right in _CHECKS.items():
             if not is_right(value := getattr(record, name)):
                 raise ValueError(f"{name} is {str(value)[:80]}")
+        if not {*record.numbered} <= {*whats}:
+            raise ValueError(f"there are numbered files of {', '.join(record.numbered)[:80]}")
         if any(len(each) not in (0, record.frames) for each in (record.ranges, record.black_and_white, record.ends)):
             raise ValueError(f"ranges of another number of frames than {record.frames}")
     return records
@@ -84,7 +90,7 @@ def _are_pairs(value: Any) -> bool:
 
 
 _CHECKS: dict[str, Callable[[Any], bool]] = {
-    "frames": lambda value: isinstance(value, int) and 0 < value < _MOST_FRAMES,
+    "frames": lambda value: type(value) is int and 0 < value < _MOST_FRAMES,
     "time": _is_time,
     "end": _is_time,
     "files": _are_names,

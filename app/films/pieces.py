@@ -42,6 +42,7 @@ NUMBERS = "numbers"
 """The piece that keeps depth for a second pass: 16 bits of each frame's own range, without loss."""
 
 _VERSION = 4
+_MOST_BYTES = 2**30
 _ADVICE = "run without --resume to begin anew"
 
 
@@ -121,10 +122,12 @@ class Pieces:
         if not path.is_file():
             return
         try:
+            if path.stat().st_size > _MOST_BYTES:
+                raise ValueError(f"more than {_MOST_BYTES} bytes")
             found = json.loads(path.read_bytes())
             if found["version"] != _VERSION:
                 return
-            settings, records = found["settings"], checked_records(found["pieces"])
+            settings, records = found["settings"], checked_records(found["pieces"], self._task.targets)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise FilmError(f"{path} is damaged ({error}); {_ADVICE}") from error
         if differing := differing_settings(settings if isinstance(settings, dict) else {}, self._settings):
