@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -17,12 +18,35 @@ InChunks = Callable[[Callable[[int, int], None], int], None]
 """Calls a step with (start, stop) for all of so many frames, as many at once as the memory holds."""
 
 
+@dataclass
+class FilmState:
+    """What a film's next frames depend on of those before, so that a film that was stopped goes on bit by bit.
+
+    Attributes:
+        before: What `now` gave where it was stopped; empty = nothing was before.
+        now: Gives what is to be kept, by name, on the CPU. `FilmAnnotator.film` sets it with every estimate that it gives; it holds until
+            the next one is asked for.
+        at_once: How many frames went into one call of the network at most; 0 = not known yet.
+    """
+
+    before: Mapping[str, Tensor] = field(default_factory=dict)
+    now: Callable[[], dict[str, Tensor]] = dict
+    at_once: int = 0
+
+
 class FilmAnnotator(Annotator):
     """An annotator whose network sees several frames of a film at once."""
 
     @abstractmethod
     def film(
-        self, frames: Iterable[Tensor], size: int | None, *, fov: float, is_cut: IsCut | None, in_chunks: InChunks
+        self,
+        frames: Iterable[Tensor],
+        size: int | None,
+        *,
+        fov: float,
+        is_cut: IsCut | None,
+        in_chunks: InChunks,
+        state: FilmState | None = None,
     ) -> Iterator[Estimate]:
         """Estimates a film.
 
@@ -33,11 +57,13 @@ class FilmAnnotator(Annotator):
             fov: As `estimate`.
             is_cut: Where shots begin; nothing is brought from one to the next. None = the film is one shot.
             in_chunks: Divides frames among calls of the network.
+            state: Where it goes on; the frames are then those whose estimates were not given yet. None = a film begins.
 
         Yields:
             Estimates of one or more frames at the network's size, in order, as soon as no later frame changes them.
 
         Raises:
+            ValueError: The state is none of this model's.
             ValueError, ArithmeticError: As `estimate`.
         """
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..geometry.estimate import Estimate, Quantity
 from ..utils import round_to_multiple
 from .depth_anything import DinoAnnotator
-from .film import FilmAnnotator, InChunks, IsCut, four_at_once, shots
+from .film import FilmAnnotator, FilmState, InChunks, IsCut, four_at_once, shots
 from .graph import Graph, GraphModule, depth_output
 from .networks.motion import MAX_FRAMES, VALUES_AT_ONCE
 from .networks.video_depth_anything import VideoDepthAnything
@@ -82,29 +82,49 @@ class VideoDepthAnythingAnnotator(DinoAnnotator, FilmAnnotator):
         fov: float = 0.0,
         is_cut: IsCut | None = None,
         in_chunks: InChunks = four_at_once,
+        state: FilmState | None = None,
     ) -> Iterator[Estimate]:
         """See `FilmAnnotator.film`. A frame's estimate comes after at most 31 frames more, or after the cut."""
         height = width = 0
 
-        def prepared(pictures: Tensor) -> Tensor:
+        def pieces() -> Iterator[tuple[Tensor, bool]]:
             nonlocal height, width
-            height, width = pictures.shape[-2:]
-            return self.normalised(self.resize(pictures, *self.checked_network_size(height, width, size)))
+            for piece, begins in shots(frames, is_cut):
+                height, width = piece.shape[-2:]
+                yield piece, begins
 
-        for depth in self._depth(shots(frames, is_cut), prepared, in_chunks):
+        def prepared(frame: Tensor) -> Tensor:
+            return self.normalised(self.resize(frame, *self.checked_network_size(height, width, size)))
+
+        for depth in self._depth(pieces(), prepared, in_chunks, state or FilmState()):
             yield self._finished(self._estimate(depth), height, width, fov)
 
-    def _depth(self, pieces: Iterable[tuple[Tensor, bool]], prepare: Callable[[Tensor], Tensor], in_chunks: InChunks) -> Iterator[Tensor]:
+    def _depth(
+        self, pieces: Iterable[tuple[Tensor, bool]], prepare: Callable[[Tensor], Tensor], in_chunks: InChunks, state: FilmState
+    ) -> Iterator[Tensor]:
         """The depth of a film's pieces; each shot has windows of its own."""
+
+        def new_shot() -> Shot:
+            return Shot(self.network, prepare, in_chunks, aligned=self.spec.quantity is Quantity.DISPARITY)
+
         shot: Shot | None = None
+        before, seen = state.before, 0
         for piece, begins in pieces:
+            if before:
+                shot = new_shot()
+                before, seen = {}, shot.load_state_dict(before, piece.device)
+            if seen:
+                piece, seen, begins = piece[seen:], max(0, seen - len(piece)), False
             if shot is not None and begins:
-                yield from shot.finish()
+                state.now = dict
+                yield shot.finish()
                 shot = None
-            shot = shot or Shot(self.network, prepare, in_chunks, aligned=self.spec.quantity is Quantity.DISPARITY)
+            shot = shot or new_shot()
+            state.now = shot.state_dict
             yield from shot.push(piece)
         if shot is not None:
-            yield from shot.finish()
+            state.now = dict
+            yield shot.finish()
 
     def film_bytes(self, height: int, width: int) -> int:
         """See `FilmAnnotator.film_bytes`. The features of the window, and what looks along time, of all frames at once."""

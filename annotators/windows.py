@@ -10,7 +10,7 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -29,16 +29,19 @@ _SECOND_REFERENCE = 12
 """Place, in the window before, of the frame that is a window's second; the first is the shot's first."""
 _CERTAIN = MAX_FRAMES - FADE
 """Frames of a window that the next one does not change."""
+ENCODED_AT_ONCE = 8
+"""Frames that are encoded in one call where the memory holds them. On a GPU the last bits of a frame's features depend on how many others
+are in the call: with groups that begin where the window does, they do not depend on the chunks in which the frames come."""
 
 
 class Shot:
     """The windows of one shot: frames go in, depth comes out as soon as no later frame changes it.
 
-    It holds the features of one window, whatever the length of the shot.
+    It holds the features of one window, whatever the length of the shot. Between two estimates it can be kept with `state_dict`.
 
     Args:
         network: The network.
-        prepare: Makes the network's input of frames.
+        prepare: Makes the network's input of one frame.
         in_chunks: Divides frames among calls of the network.
         aligned: Whether each window is brought to the scale and shift of those before.
     """
@@ -48,6 +51,8 @@ class Shot:
         self._prepare = prepare
         self._in_chunks = in_chunks
         self._joined = JoinedWindows(aligned)
+        self._waiting: list[Tensor] = []
+        """Frames that are prepared, and not yet encoded."""
         self._features: list[Tensor] | None = None
         self._known = 0
         """Frames of the window whose features are there."""
@@ -61,24 +66,60 @@ class Shot:
         Yields:
             Depth (b, 1, h, w) float32 at the network's size, not negative, of frames in order.
         """
-        while len(frames):
-            new, frames = frames[: MAX_FRAMES - self._known], frames[MAX_FRAMES - self._known :]
-            self._in_chunks(lambda start, stop, new=new: self._encode(new[start:stop], self._known + start), len(new))
-            self._known += len(new)
+        for frame in frames.split(1):
+            self._waiting.append(self._prepare(frame))
+            if len(self._waiting) == min(ENCODED_AT_ONCE, MAX_FRAMES - self._known):
+                self._encode_waiting()
             if self._known == MAX_FRAMES:
-                yield self._window()
+                depth = self._window()
                 self._next_window()
+                yield depth
 
-    def finish(self) -> Iterator[Tensor]:
-        """The depth of the frames that are left, as `push`: the windows are filled with the last frame again."""
+    def finish(self) -> Tensor:
+        """The depth of the frames that are left, as `push` yields it: the windows are filled with the last frame again."""
+        if self._waiting:
+            self._encode_waiting()
         known = self._known
-        yield self._window()
+        depth = [self._window()]
         if known > _CERTAIN:
             self._next_window()
-            yield self._window()
+            depth.append(self._window())
+        return torch.cat(depth)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What the next window needs, copied to the CPU: at an estimate that `push` has just given."""
+        assert self._features is not None
+        features = {f"features.{level}": each[: self._known] for level, each in enumerate(self._features)}
+        return {name: each.to("cpu", copy=True) for name, each in {**features, **self._joined.state_dict()}.items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor], device: torch.device) -> int:
+        """Goes on where another's `state_dict` was taken.
+
+        Returns:
+            How many of the frames whose depth was not given yet it has seen: they are not to be pushed again.
+
+        Raises:
+            ValueError: That is no such state.
+        """
+        frames = {**{f"features.{level}": _SEEN for level in range(4)}, "reference": _REFERENCES, "fading": FADE}
+        found = {name: tuple(each.shape) for name, each in state.items() if isinstance(each, Tensor)}
+        if found.keys() != frames.keys() or any(len(shape) != 4 or shape[0] != frames[name] for name, shape in found.items()):
+            raise ValueError(f"what was kept of the frames before is damaged: expected maps of {frames} frames, found {found}")
+        features = [state[f"features.{level}"].to(device) for level in range(4)]
+        self._features = [_room_for(each) for each in features]
+        for kept, each in zip(self._features, features, strict=True):
+            kept[:_SEEN] = each
+        self._known = _SEEN
+        self._joined.load_state_dict(state, device)
+        return FADE
+
+    def _encode_waiting(self) -> None:
+        frames, self._waiting = torch.cat(self._waiting), []
+        self._in_chunks(lambda start, stop: self._encode(frames[start:stop], self._known + start), len(frames))
+        self._known += len(frames)
 
     def _encode(self, frames: Tensor, place: int) -> None:
-        found = self._network.encode(self._prepare(frames))
+        found = self._network.encode(frames)
         if self._features is None:
             self._features = [_room_for(each) for each in found]
         for kept, each in zip(self._features, found, strict=True):
@@ -150,6 +191,15 @@ class JoinedWindows:
         self._reference = torch.cat((first, depth[_SECOND_REFERENCE : _SECOND_REFERENCE + 1]))
         self._fading = depth[_CERTAIN:]
         return torch.cat((begin, depth[_SEEN:_CERTAIN]))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What the next window is joined with."""
+        assert self._reference is not None and self._fading is not None
+        return {"reference": self._reference, "fading": self._fading}
+
+    def load_state_dict(self, state: Mapping[str, Tensor], device: torch.device) -> None:
+        """Goes on where another's `state_dict` was taken."""
+        self._reference, self._fading = state["reference"].to(device), state["fading"].to(device)
 
 
 def _brought(depth: Tensor, reference: Tensor) -> Tensor:

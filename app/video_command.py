@@ -94,6 +94,7 @@ def _video(arguments: argparse.Namespace) -> int:
     from .films.finished import FinishedRecord
     from .films.pieces import Pieces
     from .films.task import check_places, has_pieces
+    from .films.work import dtype_name
     from .work import known_weights
 
     task, model_id = _task(arguments), chosen_model(arguments)
@@ -105,11 +106,14 @@ def _video(arguments: argparse.Namespace) -> int:
         return _say_made(task, finished, ", made before: nothing is left to do")
     check_places(task.source, task.targets, arguments.overwrite, stopped)
     model = load_model(model_id, arguments.dtype, arguments.device, arguments.weights, arguments.runtime)
-    used = {"dtype": str(model.dtype).removeprefix("torch."), "runtime": model.runtime}
+    used = {"dtype": dtype_name(model), "runtime": model.runtime}
     with Pieces(task, asked | used, arguments.resume) as pieces:
         record.remove()
         if pieces.done:
             say(shown(f"{task.source}: {pieces.done} frames are finished, going on behind them"))
+            if pieces.records[-1].dtype != used["dtype"]:
+                # Half precision had turned out too small for the frames before: the run that was stopped had gone on like this.
+                model = load_model(model_id, pieces.records[-1].dtype, arguments.device, arguments.weights, arguments.runtime)
         finished = _make(model, task, film, pieces)
         if arguments.resume:
             record.note(asked, finished)

@@ -2,17 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..annotators.base import Progress
+from ..annotators.film import FilmState
 from ..geometry.checks import check_map
 from ..geometry.cuts import CutDetector
 from ..geometry.estimate import Estimate
 from ..geometry.temporal import FilmAligner, FilmOptions
 from .model import Model
+
+_DAMAGED = "what was kept of the frames before is damaged"
+
+
+class EstimationState:
+    """What a film's next estimates depend on of the frames before: with it a film that was stopped goes on, bit by bit.
+
+    Args:
+        options: How frames are made one.
+    """
+
+    def __init__(self, options: FilmOptions | None = None) -> None:
+        self.windows = FilmState()
+        self._aligner = FilmAligner(options)
+        self._before: Any = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is to be kept, at an estimate that was just given: tensors in dictionaries and tuples, and numbers."""
+        return {"aligner": self._aligner.state_dict(), "windows": self.windows.now(), "at_once": self.windows.at_once}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on where another's `state_dict` was taken, with the same model and options; on any device.
+
+        Raises:
+            ValueError: That is no such state; some of it is found out by the first estimate.
+        """
+        before, windows, at_once = (state.get(name) for name in ("aligner", "windows", "at_once"))
+        if not (isinstance(before, Mapping) and isinstance(windows, Mapping) and isinstance(at_once, int) and at_once >= 0):
+            raise ValueError(_DAMAGED)
+        self._before, self.windows = before, FilmState(before=windows, at_once=at_once)
+
+    def aligner(self, device: torch.device) -> FilmAligner:
+        """What brings estimates to those before, on their device."""
+        if self._before is not None:
+            try:
+                self._aligner.load_state_dict(_moved(self._before, device))
+            except (KeyError, TypeError, AttributeError) as error:
+                raise ValueError(f"{_DAMAGED} ({error})") from error
+            self._before = None
+        return self._aligner
+
+
+def _moved(state: Any, device: torch.device) -> Any:
+    if isinstance(state, Mapping):
+        return {name: _moved(each, device) for name, each in state.items()}
+    if isinstance(state, list | tuple):
+        return tuple(_moved(each, device) for each in state)
+    return state.to(device) if isinstance(state, Tensor) else state
 
 
 def estimate_film(
@@ -24,7 +74,7 @@ def estimate_film(
     fov: float = 0.0,
     derive: Callable[[Estimate], Estimate] | None = None,
     progress: Progress | None = None,
-    aligner: FilmAligner | None = None,
+    state: EstimationState | None = None,
 ) -> Iterator[Estimate]:
     """Depth and/or normals of a film, at its frames' own size, in order.
 
@@ -38,7 +88,8 @@ def estimate_film(
         fov: As `Model.estimate`.
         derive: As `Model.estimate`; it sees the depth that holds still.
         progress: Called with (frames done, frames read so far).
-        aligner: Goes on from the frames that it has seen; None = a new one of `options`.
+        state: Where it goes on, and what is to be kept to go on later: the frames are then those whose estimates were not given yet. None =
+            a film begins.
 
     Yields:
         Estimates of one or more frames, float32, where the frames were.
@@ -47,11 +98,11 @@ def estimate_film(
         ValueError: A chunk of another size than the first (start a new film there), and as `Model.estimate`.
         MemoryError, ArithmeticError: As `Model.estimate`.
     """
-    film = _Film(frames)
+    film, state = _Film(frames), state or EstimationState(options)
     if model.is_film_model:
-        parts = model.film(film, size, fov=fov, is_cut=CutDetector().push if options.cuts else None)
+        parts = model.film(film, size, fov=fov, is_cut=CutDetector().push if options.cuts else None, state=state.windows)
     else:
-        parts = _one_by_one(model, film, aligner or FilmAligner(options), size, fov)
+        parts = _one_by_one(model, film, state, size, fov)
     done = 0
     for part in parts:
         derived = part if derive is None else derive(part)
@@ -61,12 +112,12 @@ def estimate_film(
             progress(done, film.read)
 
 
-def _one_by_one(model: Model, film: _Film, aligner: FilmAligner, size: int | None, fov: float) -> Iterator[Estimate]:
+def _one_by_one(model: Model, film: _Film, state: EstimationState, size: int | None, fov: float) -> Iterator[Estimate]:
     """The estimates of a model that sees one picture at a time, at its own size, brought to one another."""
     for chunk in film:
         done = 0
         for part in model.estimates(chunk, size, fov=fov):
-            yield aligner.push(chunk[done : done + part.batch], part)
+            yield state.aligner(part.device).push(chunk[done : done + part.batch], part)
             done += part.batch
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import itertools
+import functools
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -15,14 +15,14 @@ from torch import Tensor
 
 from ..annotators.base import Annotator, Progress, is_out_of_memory
 from ..annotators.choices import TORCH
-from ..annotators.film import FilmAnnotator, IsCut
+from ..annotators.film import FilmAnnotator, FilmState, IsCut
 from ..annotators.registry import models_of_scenes
 from ..annotators.resizing import Resizing
 from ..annotators.tiles import check_tiles
 from ..geometry.estimate import Estimate
 from ..utils import check_pictures, pictures_to_rgb
 from . import host
-from .chunks import Beginning, Chunks, without_frames
+from .chunks import Beginning, film_in_chunks, without_frames
 from .large import estimates_in_tiles
 from .parts import joined, scaled
 from .refined import refined_parts
@@ -237,7 +237,13 @@ class Model:
         return isinstance(self._annotator, FilmAnnotator)
 
     def film(
-        self, frames: Iterable[Tensor], size: int | None = None, *, fov: float = 0.0, is_cut: IsCut | None = None
+        self,
+        frames: Iterable[Tensor],
+        size: int | None = None,
+        *,
+        fov: float = 0.0,
+        is_cut: IsCut | None = None,
+        state: FilmState | None = None,
     ) -> Iterator[Estimate]:
         """The estimates of a film by a model that sees several frames at once, at the network's size, on its device.
 
@@ -248,6 +254,7 @@ class Model:
             size: As in `estimate`.
             fov: As in `estimate`.
             is_cut: Where shots begin; nothing is brought from one to the next. None = the film is one shot.
+            state: Where the film goes on, and what is to be kept of it; as `FilmAnnotator.film`.
 
         Yields:
             Estimates of one or more frames, in order, as soon as no later frame changes them.
@@ -258,13 +265,18 @@ class Model:
             MemoryError: Not even one window of frames fits.
             ArithmeticError: The network gave NaN or infinity, in half precision not before other estimates were given out.
         """
-        beginning = Beginning(frames)
+        state = state or FilmState()
+        beginning = Beginning(frames, is_over=bool(state.before))
         if self._annotator.engine is not None:
             logger.warning("%s: its films are run by torch, its pictures by %s", self.spec.id, self.runtime)
         while True:
             network = self._variant.now()
+            annotator = network.annotator
+            if not isinstance(annotator, FilmAnnotator):
+                raise TypeError(f"{self.spec.id} sees one picture at a time; `film.estimate_film` takes any model")
+            ready = functools.partial(self._ready_for_film, network)
             try:
-                for part in self._film_parts(network, iter(beginning), size, fov, is_cut):
+                for part in film_in_chunks(annotator, iter(beginning), ready, state, size=size, fov=fov, is_cut=is_cut):
                     beginning.forget()
                     yield part
                 return
@@ -274,35 +286,17 @@ class Model:
                 problem = without_frames(error)
             self._shared.fall_back(network.loaded, problem)
 
-    @torch.no_grad()
-    def _film_parts(
-        self, network: RunnableNetwork, chunks: Iterator[Tensor], size: int | None, fov: float, is_cut: IsCut | None
-    ) -> Iterator[Estimate]:
-        """The estimates of a film, in the network's dtype."""
-        annotator, first = network.annotator, next(chunks, None)
-        if not isinstance(annotator, FilmAnnotator):
-            raise TypeError(f"{self.spec.id} sees one picture at a time; `film.estimate_film` takes any model")
-        if first is None:
-            return
-        height, width = first.shape[-2:]
-        chunks = itertools.chain((first,), chunks)
-        del first  # it may be the whole film
+    def _ready_for_film(self, network: RunnableNetwork, height: int, width: int, size: int | None) -> tuple[torch.device, int]:
+        """The device, with the network on it, and how many frames there is room for in one call beside a window of the film."""
+        annotator = network.annotator
+        assert isinstance(annotator, FilmAnnotator)
         net_height, net_width = annotator.checked_network_size(height, width, size)
         check_network_room(annotator, self.device, (height, width), size, network.loaded.dtype != torch.float32)
         bytes_each = self._bytes_each(height, width, net_height, net_width)
         film_bytes = annotator.film_bytes(net_height, net_width)
         host.say(f"running {self.spec.id}")
         device = network.placement.ready(film_bytes + bytes_each * ROOM_FOR)
-        at_once = max(1, (host.available_memory(device) - film_bytes) // bytes_each)
-
-        def pieces() -> Iterator[Tensor]:
-            for chunk in chunks:
-                check_pictures(chunk)
-                for piece in chunk.split(at_once):
-                    yield pictures_to_rgb(piece).to(device)
-
-        in_chunks = Chunks(at_once, f"{self.spec.id} at {net_width}x{net_height} on {device}")
-        yield from annotator.film(pieces(), size, fov=fov, is_cut=is_cut, in_chunks=in_chunks)
+        return device, (host.available_memory(device) - film_bytes) // bytes_each
 
     def _attempt(
         self, network: RunnableNetwork, pictures: Tensor | np.ndarray, device: torch.device, run: _Run, progress: Progress | None

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..geometry.films import Behind, Film, FilmWriter, Frame, Piece, Sound, film_header, join_pieces, read_frames
+from ..geometry.films import Behind, Film, FilmWriter, Frame, Piece, Sound, check_sound, film_header, join_pieces, read_frames
 from ..utils import to_image, to_rgb
 from .folders import user_folder
 
@@ -64,6 +64,8 @@ class VideoFile:
         path = folder / f"depth_normal_{uuid.uuid4().hex}{_SUFFIX}"
         piece = path.with_stem(f"{path.stem}_pictures")
         end: Fraction | None = None
+        if self.film.sound:
+            check_sound(self.source, self.film.name, _SUFFIX)
         try:
             with FilmWriter(piece, "h264", self.film.rate, self.film.time_base) as writer, Behind() as behind:
                 for frame, picture in pictures:

@@ -98,3 +98,69 @@ def seconds_of(path) -> float:
     """How long a film lasts by its header."""
     with av.open(str(path)) as container:
         return container.duration / 1e6
+
+
+def write_broadcast(path: Path, seconds, sound=None, codec="aac", sample_rate=48000, begins=0, size=(48, 64), rate=5) -> Path:
+    """A transport stream as television is recorded: pictures of a few frames a second, and a sine.
+
+    Args:
+        seconds: How long the pictures are.
+        sound: Seconds at which the sound begins and ends; None = without.
+        codec: Of the sound.
+        sample_rate: Of the sound.
+        begins: Seconds on the recording's clock at which it begins.
+        size: Height and width.
+        rate: Frames a second.
+    """
+    with av.open(str(path), "w", format="mpegts") as container:
+        pictures = container.add_stream("libx264", rate=rate, options={"g": str(rate), "bf": "0"})
+        pictures.height, pictures.width = size
+        track = container.add_stream(codec, rate=sample_rate) if sound else None
+        packets = _packets_of(pictures, _picture_frames(pictures, int(seconds * rate), rate))
+        if track is not None:
+            track.codec_context.layout = "stereo"
+            packets += _packets_of(track, _sine_frames(track, *sound))
+        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+            shift = round(begins / packet.time_base)
+            packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+            container.mux(packet)
+    return path
+
+
+def _packets_of(stream, frames):
+    return [packet for frame in (*frames, None) for packet in stream.encode(frame)]
+
+
+def _picture_frames(stream, count, rate):
+    for number, (luma, *_) in enumerate(moving_ball(count, stream.height, stream.width)):
+        frame = av.VideoFrame.from_ndarray(np.repeat(luma[:, :, None], 3, 2), format="rgb24").reformat(format="yuv420p")
+        frame.pts, frame.time_base = number, Fraction(1, rate)
+        yield frame
+
+
+def _sine_frames(stream, start, stop):
+    rate, name = stream.codec_context.sample_rate, stream.codec_context.format.name
+    wave = np.sin(np.arange(int((stop - start) * rate)) / 20) * 0.3
+    wave = (wave * 32767).astype(np.int16) if name.startswith("s16") else wave.astype(np.float32)
+    for first in range(0, len(wave), 1152):
+        both = np.stack([wave[first : first + 1152]] * 2)
+        packed = both if name.endswith("p") else np.ascontiguousarray(both.T).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(packed, format=name, layout="stereo")
+        frame.sample_rate, frame.pts, frame.time_base = rate, int(start * rate) + first, Fraction(1, rate)
+        yield frame
+
+
+def sound_times(path) -> list[tuple[float, float]]:
+    """When each stretch of a video's sound begins and ends, in seconds; a gap is one of more than a tenth of a second."""
+    stretches: list[tuple[float, float]] = []
+    with av.open(str(path)) as container:
+        if not container.streams.audio:
+            return stretches
+        for frame in container.decode(audio=0):
+            begin = float(frame.pts * frame.time_base)
+            end = begin + frame.samples / frame.sample_rate
+            if stretches and begin - stretches[-1][1] < 0.1:
+                stretches[-1] = (stretches[-1][0], end)
+            else:
+                stretches.append((begin, end))
+    return stretches

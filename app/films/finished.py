@@ -83,7 +83,11 @@ class FinishedRecord:
         return bool(numbered_files(target)) if self._task.sequence else target.exists()
 
     def _digest(self, target: Path, frames: int) -> str:
-        return digest_of_marks([numbered(target, number) for number in range(1, frames + 1)] if self._task.sequence else [target])
+        if not self._task.sequence:
+            return digest_of_marks([target])
+        # Of a record that names more frames than there are files none is looked for: the number may be anything.
+        there = min(frames, len(numbered_files(target)) + 1)
+        return digest_of_marks([numbered(target, number) for number in range(1, there + 1)])
 
 
 def differing_settings(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

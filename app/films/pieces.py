@@ -2,71 +2,55 @@
 
     out.mp4
     .depth-normal/out.mp4.film/
-        pieces.json         what was asked for, and of each piece its frames, its time and its files
-        00000_depth.mp4     so many frames, coded by themselves
-        00000_state.pt      what the frames after them need to know of those before (the newest only)
+        pieces.json               what was asked for, and of each piece its frames, its time and what tells its files
+        00000_depth.mp4           so many frames, coded by themselves
+        00001_state.safetensors   what the frames after so many pieces need to know of those before (of the newest two pieces)
 
-A piece counts when `pieces.json` names it; that is written last, whole. The folder goes when the film is there.
+A piece counts when `pieces.json` names it; that is written last, whole, when all that it names is on the disk. The folder goes when the
+film is there.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import logging
+import os
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
-from io import BytesIO
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ...geometry.estimate import Axes, Estimate
 from ...geometry.files import write_depth_png, write_exr, write_normal_png
-from ...geometry.files.paths import write_bytes
+from ...geometry.files.paths import atomic_path
 from ...geometry.films import CODECS, FilmError, FilmWriter, Frame, numbered
+from ..records import digest_of_marks
 from ..staging import kept_if_used
 from .finished import differing_settings
+from .piece_record import PieceRecord, checked_records
+from .state import read_state, state_to_bytes
 from .task import DEPTH, PIECES, FilmTask, pieces_folder
+
+logger = logging.getLogger(__name__)
 
 NUMBERS = "numbers"
 """The piece that keeps depth for a second pass: 16 bits of each frame's own range, without loss."""
 
-_VERSION = 3
-
-
-@dataclass
-class PieceRecord:
-    """One finished piece.
-
-    Attributes:
-        frames: How many frames it has.
-        time: Seconds of the source at which it begins, as a fraction in words.
-        end: Seconds of the source at which it ends, likewise.
-        files: Names by what is in them.
-        ranges: Of `NUMBERS`: each frame's least and greatest number.
-        black_and_white: Of `NUMBERS`: each frame's `usual_range`.
-        ends: Of `NUMBERS` for stereo: each frame's far and near end, as `stereo.disparity_range` measures them.
-        quantity: Of `NUMBERS`: what the depth is.
-    """
-
-    frames: int = 0
-    time: str = "0"
-    end: str = "0"
-    files: dict[str, str] = field(default_factory=dict)
-    ranges: list[tuple[float, float]] = field(default_factory=list)
-    black_and_white: list[tuple[float, float]] = field(default_factory=list)
-    ends: list[tuple[float, float]] = field(default_factory=list)
-    quantity: str | None = None
+_VERSION = 4
+_MOST_BYTES = 2**30
+_ADVICE = "run without --resume to begin anew"
 
 
 class Pieces:
     """The pieces of one film, which no other run touches meanwhile. To be used as a context, which makes the folders that are absent.
 
-    What is not a finished piece of the same settings is removed when it is opened.
+    What is not a finished piece of the same settings is removed when it is opened. A newest piece that is damaged, as after a power
+    failure, is made again.
 
     Args:
         task: What is asked.
@@ -74,11 +58,13 @@ class Pieces:
         resume: Whether to go on with what is there.
 
     Raises:
-        FilmError: There are pieces that were made with other settings, and `resume` is asked for; or another run makes the same film.
+        FilmError: There are pieces that were made with other settings, or are damaged, and `resume` is asked for; or another run makes the
+            same film.
     """
 
     def __init__(self, task: FilmTask, settings: Mapping[str, Any], resume: bool) -> None:
         self.folder = pieces_folder(task.targets)
+        self._task = task
         self._settings = json.loads(json.dumps(settings))
         self.records: list[PieceRecord] = []
         self._lock: Any = None
@@ -117,7 +103,9 @@ class Pieces:
     def _open(self) -> None:
         if self._resume:
             self._load()
-        known = {PIECES, self._state_name(len(self.records)), *(name for each in self.records for name in each.files.values())}
+        count = len(self.records)
+        states = {self._state_path(number).name for number in (count, count - 1)}
+        known = {PIECES, *states, *(name for each in self.records for name in each.files.values())}
         for path in self.folder.iterdir():
             if path.name not in known:
                 path.unlink()
@@ -134,45 +122,98 @@ class Pieces:
         if not path.is_file():
             return
         try:
+            if path.stat().st_size > _MOST_BYTES:
+                raise ValueError(f"more than {_MOST_BYTES} bytes")
             found = json.loads(path.read_bytes())
             if found["version"] != _VERSION:
                 return
-            settings, records = found["settings"], [PieceRecord(**each) for each in found["pieces"]]
-        except (ValueError, KeyError, TypeError) as error:
-            raise FilmError(f"{path} is damaged ({error}); run without --resume to begin anew") from error
-        if differing := differing_settings(settings, self._settings):
+            settings, records = found["settings"], checked_records(found["pieces"], self._task.targets)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise FilmError(f"{path} is damaged ({error}); {_ADVICE}") from error
+        if differing := differing_settings(settings if isinstance(settings, dict) else {}, self._settings):
             raise FilmError(f"{self.folder} was begun with other settings ({', '.join(differing)}); give those, or run without --resume")
-        self.records = [each for each in records if all((self.folder / name).is_file() for name in each.files.values())]
-        if len(self.records) != len(records):
-            raise FilmError(f"{self.folder} lacks pieces that {path.name} names; run without --resume to begin anew")
+        self.records = self._whole(records)
+
+    def _whole(self, records: list[PieceRecord]) -> list[PieceRecord]:
+        """The records of the pieces that are as they were made: of all, or of all but the newest.
+
+        Raises:
+            FilmError: An earlier one is not.
+        """
+        whole = first = 0
+        while whole < len(records) and digest_of_marks(self._files(records[whole], first)) == records[whole].digest:
+            first += records[whole].frames
+            whole += 1
+        for count in range(len(records), max(-1, len(records) - 2), -1):
+            if whole >= count and (not count or digest_of_marks([self._state_path(count)]) == records[count - 1].state):
+                if count < len(records):
+                    logger.warning(
+                        "%s: the newest %d frames are not there as they were made; they are made again", self.folder, records[-1].frames
+                    )
+                return records[:count]
+        changed = f"the piece behind frame {first}" if whole < len(records) else self._state_path(len(records)).name
+        raise FilmError(f"{self.folder}: {changed} is missing or was changed, and what follows depends on it; put it back, or {_ADVICE}")
+
+    def _files(self, record: PieceRecord, first: int) -> list[Path]:
+        """The files of a piece before which there were so many frames."""
+        numbers = range(first + 1, first + record.frames + 1)
+        return [
+            *(self.folder / name for name in record.files.values()),
+            *(numbered(self._task.targets[what], number) for what in record.numbered for number in numbers),
+        ]
 
     def state(self) -> Any:
-        """What was kept with the newest piece; None at the beginning."""
-        path = self.folder / self._state_name(len(self.records))
-        return torch.load(path, weights_only=True) if self.records else None
+        """What was kept with the newest piece; None at the beginning.
+
+        Raises:
+            FilmError: It is damaged.
+        """
+        if not self.records:
+            return None
+        try:
+            return read_state(self._state_path(len(self.records)))
+        except FilmError as error:
+            raise FilmError(f"{error}; {_ADVICE}") from error
 
     def add(self, record: PieceRecord, state: Any) -> None:
-        """Makes a piece count, with what the next one needs."""
-        before = self.folder / self._state_name(len(self.records))
-        # A full disk is said by its name, which torch.save to a file does not.
-        content = BytesIO()
-        torch.save(state, content)
-        write_bytes(self.folder / self._state_name(len(self.records) + 1), content.getvalue())
+        """Makes a piece count, with what the next one needs.
+
+        Args:
+            record: The piece, all of it but what tells its files and its state.
+            state: As `state_to_bytes` takes it.
+        """
+        count = len(self.records) + 1
+        files = self._files(record, self.done)
+        _flush(files)
+        _write_durably(self._state_path(count), state_to_bytes(state))
+        record.digest, record.state = digest_of_marks(files), digest_of_marks([self._state_path(count)])
         self._save(record)
         self.records.append(record)
-        before.unlink(missing_ok=True)
+        self._state_path(count - 2).unlink(missing_ok=True)
 
     def _save(self, *new: PieceRecord) -> None:
         content = {"version": _VERSION, "settings": self._settings, "pieces": [asdict(each) for each in (*self.records, *new)]}
-        write_bytes(self.folder / PIECES, json.dumps(content).encode())
+        _write_durably(self.folder / PIECES, json.dumps(content).encode())
 
-    @staticmethod
-    def _state_name(pieces: int) -> str:
-        return f"{pieces:05d}_state.pt"
+    def _state_path(self, pieces: int) -> Path:
+        return self.folder / f"{pieces:05d}_state.safetensors"
 
     def remove(self) -> None:
         """Removes the folder."""
         rmtree(self.folder, ignore_errors=True)
+
+
+def _flush(paths: Iterable[Path]) -> None:
+    """Waits until files are on the disk: a failure of the power then costs none of them."""
+    for path in paths:
+        with path.open("r+b") as file:
+            os.fsync(file.fileno())
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+        _flush([temporary])
 
 
 @dataclass(frozen=True)
@@ -263,6 +304,8 @@ class PieceWriter:
 
     def _place(self, what: str) -> Path:
         """Where the frame that is written now has its numbered file."""
+        if what not in self.record.numbered:
+            self.record.numbered.append(what)
         path = numbered(self._task.targets[what], self._first + self.record.frames + 1)
         self._numbered.append(path)
         return path

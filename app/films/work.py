@@ -23,15 +23,15 @@ from ...geometry.films import (
     Loaded,
     Piece,
     Sound,
+    check_sound,
     estimated,
     is_sequence,
     join_pieces,
     numbered_files,
     read_frames,
 )
-from ...geometry.temporal import FilmAligner
 from ...model_loader import Model
-from ...model_loader.film import estimate_film
+from ...model_loader.film import EstimationState, estimate_film
 from .finished import Finished
 from .pictures import Renderer, clip_range, from_levels
 from .pieces import NUMBERS, Pieces, PieceWriter, Shown
@@ -57,6 +57,8 @@ def make_film(model: Model, task: FilmTask, film: Film, pieces: Pieces, tick: Ti
         FilmError: Nothing can be read of the source, or the result cannot be written.
         KeyboardInterrupt: It was stopped; `pieces` can be gone on with.
     """
+    if _has_sound(task, film):
+        check_sound(task.source, film.name, next(iter(task.targets.values())).suffix)
     problem = _first_pass(model, task, film, pieces, tick)
     by_what = {what: _pieces_of(task, pieces, what) for what in task.targets}
     if task.in_two_passes:
@@ -66,7 +68,7 @@ def make_film(model: Model, task: FilmTask, film: Film, pieces: Pieces, tick: Ti
             if longer := [path for number, path in numbered_files(target) if number > pieces.done]:
                 logger.warning("%s: %d files from %s on are of another film; remove them", target, len(longer), longer[0].name)
         else:
-            join_pieces(target, by_what[what], _sound(task, film, pieces))
+            join_pieces(target, by_what[what], _sound(task, film, pieces, problem))
     return Finished(pieces.done, problem and str(problem))
 
 
@@ -75,11 +77,12 @@ def _first_pass(model: Model, task: FilmTask, film: Film, pieces: Pieces, tick: 
     whats = {NUMBERS, *({NORMALS} & set(task.targets))} if task.in_two_passes else set(task.targets)
     renderer = Renderer(task, whats)
     loaded = Loaded(islice(task.read(), pieces.done, None), task.change)
-    state = pieces.state()
-    estimate, state_now = _estimator(model, task, whats, renderer, state)
+    estimate, state_now = _estimator(model, task, whats, renderer, pieces.state())
     try:
-        with closing(estimated(loaded, estimate)) as parts:
-            _write_pieces(pieces, task, film, (renderer.shown(*part) for part in _counted(parts, tick)), state_now)
+        with closing(estimated(loaded, estimate, pieces.done)) as parts:
+            _write_pieces(
+                pieces, task, film, (renderer.shown(*part) for part in _counted(parts, tick)), state_now, partial(dtype_name, model)
+            )
     except FilmError as error:
         if pieces.done and loaded.problem is None and _is_about(error, task.source):
             return error  # the frame after the finished pieces is the first that cannot be read
@@ -97,16 +100,19 @@ def _estimator(
     model: Model, task: FilmTask, whats: set[str], renderer: Renderer, state: Any
 ) -> tuple[Callable[[Iterator[Tensor]], Iterator[Estimate]], Callable[[], Any]]:
     """What makes estimates of frames, as it was when `state` was kept; and what gives its state now."""
-    aligner, running = FilmAligner(task.options), renderer.running
+    now, running = EstimationState(task.options), renderer.running
     if state is not None:
-        aligner.load_state_dict(state["film"])
-        for name, each in running.items():
-            each.load_state_dict(state["ranges"][name])
+        try:
+            now.load_state_dict(state["film"])
+            for name, each in running.items():
+                each.load_state_dict(state["ranges"][name])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise FilmError(f"what was kept of the frames before is damaged ({error}); run without --resume to begin anew") from error
     derive = with_normals if NORMALS in whats or (SIDE_BY_SIDE in whats and model.spec.quantity is None) else None
-    run = partial(estimate_film, model, options=task.options, size=task.size, fov=task.fov, derive=derive, aligner=aligner)
+    run = partial(estimate_film, model, options=task.options, size=task.size, fov=task.fov, derive=derive, state=now)
 
     def state_now() -> dict[str, Any]:
-        return {"film": aligner.state_dict(), "ranges": {name: each.state_dict() for name, each in running.items()}}
+        return {"film": now.state_dict(), "ranges": {name: each.state_dict() for name, each in running.items()}}
 
     return run, state_now
 
@@ -117,7 +123,9 @@ def _counted(parts: Iterator[tuple[Any, Tensor, Estimate]], tick: Tick) -> Itera
         tick(len(part[0]))
 
 
-def _write_pieces(pieces: Pieces, task: FilmTask, film: Film, parts: Iterator[Shown], state_now: Callable[[], Any]) -> None:
+def _write_pieces(
+    pieces: Pieces, task: FilmTask, film: Film, parts: Iterator[Shown], state_now: Callable[[], Any], dtype_now: Callable[[], str]
+) -> None:
     """Writes frames as pieces, each a little behind the frames that are estimated meanwhile."""
     first, number = pieces.done, len(pieces.records)
     writer: PieceWriter | None = None
@@ -132,10 +140,10 @@ def _write_pieces(pieces: Pieces, task: FilmTask, film: Film, parts: Iterator[Sh
                 behind.call(partial(writer.write, shown))
                 count += len(shown.frames)
                 if count >= task.segment:
-                    behind.call(partial(_finish, unfinished, pieces, state_now()))
+                    behind.call(partial(_finish, unfinished, pieces, state_now(), dtype_now()))
                     first, number, count, writer = first + count, number + 1, 0, None
             if writer is not None:
-                behind.call(partial(_finish, unfinished, pieces, state_now()))
+                behind.call(partial(_finish, unfinished, pieces, state_now(), dtype_now()))
             behind.finish()
     except BaseException:
         for each in unfinished:
@@ -143,9 +151,11 @@ def _write_pieces(pieces: Pieces, task: FilmTask, film: Film, parts: Iterator[Sh
         raise
 
 
-def _finish(unfinished: list[PieceWriter], pieces: Pieces, state: Any) -> None:
-    unfinished[0].close()
-    pieces.add(unfinished[0].record, state)
+def _finish(unfinished: list[PieceWriter], pieces: Pieces, state: Any, dtype: str) -> None:
+    writer = unfinished[0]
+    writer.close()
+    writer.record.dtype = dtype
+    pieces.add(writer.record, state)
     del unfinished[0]
 
 
@@ -192,11 +202,20 @@ def _pieces_of(task: FilmTask, pieces: Pieces, what: str) -> list[Piece]:
     return [Piece(pieces.folder / record.files[what], Fraction(record.time) - beginning) for record in records]
 
 
-def _sound(task: FilmTask, film: Film, pieces: Pieces) -> Sound | None:
-    if not film.sound or is_sequence(task.source):
+def _has_sound(task: FilmTask, film: Film) -> bool:
+    return bool(film.sound) and not task.sequence and not is_sequence(task.source)
+
+
+def _sound(task: FilmTask, film: Film, pieces: Pieces, problem: FilmError | None) -> Sound | None:
+    if not _has_sound(task, film):
         return None
-    ends_early = task.frames is not None or task.preset is not None
+    ends_early = task.frames is not None or task.preset is not None or problem is not None
     return Sound(task.source, _beginning(task, pieces), Fraction(pieces.records[-1].end) if ends_early else None)
+
+
+def dtype_name(model: Model) -> str:
+    """What a model computes in by now, as `--dtype` calls it."""
+    return str(model.dtype).removeprefix("torch.")
 
 
 def bytes_between_passes(film: Film, frames: int | None) -> int | None:

@@ -1,11 +1,12 @@
 """Films and numbered pictures in and out, by PyAV: frames one after the other, never the whole film."""
 
 from .flow import Behind, Loaded, ahead, estimated
-from .join import Piece, Sound, join_pieces
+from .join import Piece, join_pieces
 from .library import FilmError, pyav
 from .presets import PRESETS, Preset, at_rate, cropped, in_groups
 from .read import Film, Frame, film_header, read_frames
 from .sequences import find_pictures, is_sequence, numbered, numbered_files, read_sequence, reads, sequence_header
+from .sound import Sound, check_sound
 from .write import CODECS, CONTAINERS, FilmWriter, check_codec
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "ahead",
     "at_rate",
     "check_codec",
+    "check_sound",
     "cropped",
     "estimated",
     "film_header",

@@ -54,13 +54,15 @@ class Loaded:
 
 
 def estimated(
-    frames: Iterable[tuple[Frame, Tensor]], estimate: Callable[[Iterator[Tensor]], Iterator[Estimate]]
+    frames: Iterable[tuple[Frame, Tensor]], estimate: Callable[[Iterator[Tensor]], Iterator[Estimate]], first: int = 0
 ) -> Generator[tuple[list[Frame], Tensor, Estimate], None, None]:
     """The estimates of a film beside its frames, a few frames at a time; the next ones are read meanwhile.
 
     Args:
         frames: Frames with their pictures (3, H, W).
         estimate: Makes of chunks (B, 3, H, W) estimates of one or more frames each, in order.
+        first: How many frames of the film were before these. Chunks end where they would in the whole film: how many frames a network is
+            given at once can change the last bits of what it says of them.
 
     Yields:
         Frames, their pictures (B, 3, H, W), and their estimate.
@@ -68,7 +70,7 @@ def estimated(
     waiting: deque[tuple[Frame, Tensor]] = deque()
 
     def chunks() -> Iterator[Tensor]:
-        for chunk in ahead(_chunked(iter(frames))):
+        for chunk in ahead(_chunked(iter(frames), first)):
             waiting.extend(chunk)
             yield torch.stack([picture for _, picture in chunk])
 
@@ -77,10 +79,12 @@ def estimated(
         yield [frame for frame, _ in shown], torch.stack([picture for _, picture in shown]), part
 
 
-def _chunked(frames: Iterator[tuple[Frame, Tensor]]) -> Iterator[list[tuple[Frame, Tensor]]]:
+def _chunked(frames: Iterator[tuple[Frame, Tensor]], number: int) -> Iterator[list[tuple[Frame, Tensor]]]:
     for first in frames:
         at_once = max(1, min(_CHUNK_FRAMES, _CHUNK_BYTES // (4 * first[1].numel())))
-        yield [first, *islice(frames, at_once - 1)]
+        chunk = [first, *islice(frames, at_once - number % at_once - 1)]
+        number += len(chunk)
+        yield chunk
 
 
 def ahead(items: Iterable[Item], at_most: int = 1) -> Iterator[Item]:

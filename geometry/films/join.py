@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import heapq
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..files.paths import atomic_path
-from .library import add_copied_stream, film_errors, open_film, pyav
+from .library import add_copied_stream, film_errors, open_film, open_output
+from .sound import Sound, SoundError, sound_errors, sound_tracks
 
 logger = logging.getLogger(__name__)
-
-# What each container holds that players expect there; Matroska holds all that FFmpeg knows.
-_SOUND = {
-    ".mp4": {"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"},
-    ".mov": {"aac", "mp3", "ac3", "eac3", "alac", "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_s16be", "pcm_s24be"},
-}
-
-_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 8: "7.1"}
-_GAP_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -40,26 +34,11 @@ class Piece:
     time: Fraction
 
 
-@dataclass(frozen=True)
-class Sound:
-    """The sound to be laid under a film.
-
-    Attributes:
-        source: A film, or a file-like object.
-        start: Seconds of that film at which ours begins.
-        end: Seconds of that film at which ours ends; None = with it.
-    """
-
-    source: Any
-    start: Fraction = Fraction(0)
-    end: Fraction | None = None
-
-
 def join_pieces(path: os.PathLike[str], pieces: Sequence[Piece], sound: Sound | None = None) -> None:
     """Writes a film of pieces, atomically.
 
-    Sound is copied as it is where the container takes it, else made AAC (which is said); sound that cannot be decoded is left out and
-    that is said.
+    Sound is copied as it is where the container takes it, else made AAC; what neither works with is left out, and that is said: it never
+    costs the pictures.
 
     Args:
         path: The film, of the pieces' own kind.
@@ -69,16 +48,52 @@ def join_pieces(path: os.PathLike[str], pieces: Sequence[Piece], sound: Sound | 
     Raises:
         FilmError: The pieces cannot be put there.
     """
+    problem: SoundError | None = None
+    for copied in (True, False) if sound is not None else ():
+        try:
+            _join(path, pieces, sound, copied)
+        except SoundError as error:
+            if getattr(error.__cause__, "errno", None) == errno.ENOSPC:
+                raise
+            problem = problem or error
+        else:
+            if problem is not None:
+                logger.warning("%s: it is made AAC", problem)
+            return
+    _join(path, pieces, None)
+    if problem is not None:
+        logger.warning("%s: it is left out", problem)
+
+
+def _join(path: os.PathLike[str], pieces: Sequence[Piece], sound: Sound | None, copied: bool = True) -> None:
     with atomic_path(path) as temporary, ExitStack() as opened:
         first = opened.enter_context(open_film(pieces[0].path, path))
         options = {"movflags": "+faststart"} if temporary.suffix.lower() in (".mp4", ".mov") else {}
-        with film_errors(path, "it cannot be written"), pyav().open(os.fspath(temporary), mode="w", options=options) as output:
-            stream = add_copied_stream(output, first.streams.video[0])
-            tracks = [_pictures(pieces, stream)]
+        about_sound = nullcontext if sound is None else partial(sound_errors, path)
+        with film_errors(path, "it cannot be written"), _output(temporary, options) as output:
+            pictures = add_copied_stream(output, first.streams.video[0])
+            tracks = [_pictures(pieces, pictures)]
             if sound is not None:
-                tracks += opened.enter_context(_sounds(sound, output, temporary.suffix.lower(), path))
+                tracks += opened.enter_context(sound_tracks(sound, output, path, copied=copied))
+            with about_sound():
+                output.start_encoding()
             for _, packet in heapq.merge(*tracks, key=lambda each: each[0]):
-                output.mux(packet)
+                with nullcontext() if packet.stream.index == pictures.index else about_sound():
+                    output.mux(packet)
+            with about_sound():
+                output.close()
+
+
+@contextmanager
+def _output(path: Path, options: dict[str, str]) -> Iterator[Any]:
+    """An output container, which is closed in the block; after an error no other one comes of closing it."""
+    container = open_output(path, options)
+    try:
+        yield container
+    except BaseException:
+        with suppress(Exception):
+            container.close()
+        raise
 
 
 def _pictures(pieces: Sequence[Piece], stream: Any) -> Iterator[tuple[Fraction, Any]]:
@@ -93,80 +108,3 @@ def _pictures(pieces: Sequence[Piece], stream: Any) -> Iterator[tuple[Fraction, 
                 packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
                 packet.stream = stream
                 yield packet.dts * base, packet
-
-
-@contextmanager
-def _sounds(sound: Sound, output: Any, extension: str, name: object) -> Iterator[list[Iterator[tuple[Fraction, Any]]]]:
-    """A track for every stream of sound, each reading the film by itself."""
-    with ExitStack() as opened:
-        tracks = []
-        with open_film(sound.source, name) as probe:
-            count = len(probe.streams.audio)
-        # A file-like object has one place at which it is read.
-        for index in range(count if isinstance(sound.source, str | os.PathLike) else min(count, 1)):
-            container = opened.enter_context(open_film(sound.source, name))
-            stream = container.streams.audio[index]
-            if stream.codec_context is None:
-                logger.warning("%s: its sound cannot be decoded by this build of PyAV, and is left out", name)
-                continue
-            codec = stream.codec_context.name
-            beginning = Fraction(container.start_time or 0, 1_000_000)
-            if codec in _SOUND.get(extension, {codec}):
-                # MP4 can hide what comes before the beginning (an encoder's run-up); Matroska would begin there.
-                hides = extension in _SOUND
-                tracks.append(_copied(container, stream, add_copied_stream(output, stream), sound, beginning, hides))
-            else:
-                logger.info("%s: its sound (%s) is made AAC, which %s holds", name, codec, extension)
-                tracks.append(_as_aac(container, stream, output, sound, beginning))
-        yield tracks
-
-
-def _copied(container: Any, stream: Any, target: Any, sound: Sound, beginning: Fraction, hides: bool) -> Iterator[tuple[Fraction, Any]]:
-    base = Fraction(stream.time_base)
-    time = Fraction(0)
-    shift = round((beginning + sound.start) / base)
-    try:
-        for packet in container.demux(stream):
-            if packet.dts is None or packet.pts is None:
-                continue
-            time = packet.pts * base - beginning
-            if sound.end is not None and time >= sound.end:
-                return
-            if time + (packet.duration or 0) * base <= sound.start and not (hides and sound.start == 0):
-                continue
-            packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
-            packet.stream = target
-            yield packet.dts * base, packet
-    except pyav().error.FFmpegError as error:
-        logger.warning("the sound ends at %.1f s, where the film is damaged (%s)", float(time), error)
-
-
-def _as_aac(container: Any, stream: Any, output: Any, sound: Sound, beginning: Fraction) -> Iterator[tuple[Fraction, Any]]:
-    rate = stream.codec_context.sample_rate or 48000
-    target = output.add_stream("aac", rate=rate)
-    layout = _LAYOUTS.get(stream.codec_context.channels, "stereo")  # before a frame is decoded its own may be unknown
-    target.codec_context.layout = layout
-    resampler = pyav().AudioResampler(format="fltp", layout=layout, rate=rate)
-    base = Fraction(1, rate)
-
-    def frames() -> Iterator[Any]:
-        following: int | None = None
-        for frame in container.decode(stream):
-            time = Fraction(frame.pts or 0) * Fraction(frame.time_base) - beginning
-            if sound.end is not None and time >= sound.end:
-                break
-            if time >= sound.start:
-                said = round((time - sound.start) / base)
-                # Many containers round their times; only a gap is one.
-                frame.pts = said if following is None or said - following > rate * _GAP_SECONDS else following
-                frame.time_base = base
-                following = frame.pts + frame.samples
-                yield from resampler.resample(frame)
-        yield from resampler.resample(None)
-        yield None
-
-    return (
-        (Fraction(packet.dts if packet.dts is not None else packet.pts) * Fraction(packet.time_base), packet)
-        for frame in frames()
-        for packet in target.encode(frame)
-    )

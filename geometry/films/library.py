@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
 
 MISSING = "films are read and written by PyAV, which is not installed: pip install 'av>=12'"
+
+# A recording of television may have its first sound after many seconds; FFmpeg alone looks for 7 seconds and 5 MB.
+_LOOKS_FOR = {"analyzeduration": str(30 * 10**6), "probesize": str(2**25)}
+# No protocol has this name, so that a demuxer can open nothing: neither the files that a playlist names nor an address.
+_OPENS_NOTHING = {"protocol_whitelist": "none"}
+
+_PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"v=0", b"[playlist]", b"# VobSub", b"<?xml", b"<MPD")
 
 
 class FilmError(ValueError):
@@ -48,24 +57,63 @@ def film_errors(name: object, doing: str) -> Iterator[None]:
         raise FilmError(f"{name}: {doing} ({error.strerror or error})") from error
 
 
-def open_film(source: Any, name: object) -> Any:
-    """An input container.
+@contextmanager
+def open_film(source: Any, name: object) -> Iterator[Any]:
+    """An input container, for the time of a block.
+
+    FFmpeg is handed the bytes of one regular file, and no name: a name can be the address of a server or of a device, and a file can name
+    others (playlists, DVD indices), which are not read.
 
     Args:
-        source: A path, or a file-like object.
+        source: A path, or a file-like object that is open for reading and can seek.
         name: What messages call it.
 
+    Yields:
+        PyAV's container.
+
     Raises:
-        FilmError: Not a film, or damaged at its beginning.
+        FilmError: Not a video, or damaged at its beginning; not a regular file; or a file that names others.
+        FileNotFoundError, PermissionError: As the system says.
     """
-    path = os.fspath(source) if isinstance(source, str | os.PathLike) else source
-    if not isinstance(path, str):
-        path.seek(0)
-    with film_errors(name, "not a film that can be opened, or one that is damaged or cut off"):
-        av = pyav()
-        # Words in another coding than UTF-8 must not end the reading; from 19 on PyAV sees to that itself.
-        tolerant = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
-        return av.open(path, mode="r", **tolerant)
+    with ExitStack() as opened:
+        file = opened.enter_context(_open_regular(source, name)) if isinstance(source, str | os.PathLike) else source
+        file.seek(0)
+        beginning = file.read(64)
+        file.seek(0)
+        if beginning.lstrip(b"\xef\xbb\xbf \r\n").startswith(_PLAYLISTS):
+            raise FilmError(f"{name}: it is a list of other files, which are not read from it; name the video itself")
+        with film_errors(name, "not a film that can be opened, or one that is damaged or cut off"):
+            av = pyav()
+            # Words in another coding than UTF-8 must not end the reading; from 19 on PyAV sees to that itself.
+            tolerant = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+            container = av.open(_Nameless(file), mode="r", options=_LOOKS_FOR | _OPENS_NOTHING, **tolerant)
+        yield opened.enter_context(container)
+
+
+def _open_regular(path: str | os.PathLike[str], name: object) -> BinaryIO:
+    """Opens a regular file. A pipe or a device would be waited for."""
+    path = Path(path)
+    if not stat.S_ISREG(path.stat().st_mode):
+        kind = "a folder" if path.is_dir() else "a pipe or a device"
+        raise FilmError(f"{name}: it is {kind}; videos are read from regular files: save it as one first")
+    return path.open("rb")
+
+
+class _Nameless:
+    """What FFmpeg needs of a file, without the name by which it would choose a demuxer or find neighbours."""
+
+    def __init__(self, file: Any) -> None:
+        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+
+
+def open_output(path: str | os.PathLike[str], options: Mapping[str, str] | None = None) -> Any:
+    """An output container for a file.
+
+    Args:
+        path: The file; its extension says which container. Whatever its name is, it is no address: "a:b.mp4" and "http:/a.mp4" are files.
+        options: The muxer's.
+    """
+    return pyav().open(f"file:{Path(path).absolute()}", mode="w", options=dict(options or {}))
 
 
 def add_copied_stream(output: Any, template: Any) -> Any:

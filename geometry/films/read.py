@@ -16,6 +16,7 @@ from ...utils import resize_picture
 from .colour import BT_709, BT_2020, BT_2020_PRIMARIES, FULL, UNKNOWN, Colours, guessed_matrix
 from .library import FilmError, display_matrix, film_errors, open_film
 from .planes import frame_to_rgb, has_alpha
+from .timeline import packets_in_time
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +111,11 @@ def picture_stream(container: Any, name: str) -> Any:
     return streams[0]
 
 
+def read_streams(container: Any, pictures: Any) -> list[Any]:
+    """The streams that whoever reads a container asks for: pictures and all sound."""
+    return [pictures, *container.streams.audio]
+
+
 def read_frames(source: Any, name: str | None = None, start: Fraction = _BEGINNING) -> Iterator[Frame]:
     """The frames of a film, in the order in which they are shown.
 
@@ -187,7 +193,7 @@ class _Reader:
 
     def _demuxed(self, container: Any) -> Iterator[tuple[Any, Fraction]]:
         durations: dict[int, int] = {}
-        for packet in container.demux(self._stream, *container.streams.audio):
+        for packet in packets_in_time(container, read_streams(container, self._stream)):
             if packet.pts is not None:
                 self._end = max(self._end, (packet.pts + (packet.duration or 0)) * Fraction(packet.time_base))
             if packet.stream.index != self._stream.index:

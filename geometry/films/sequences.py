@@ -17,24 +17,38 @@ from .library import FilmError
 from .read import DEFAULT_RATE, Film, Frame
 
 _NUMBER = re.compile(r"%0?(\d*)d")
+_MOST_DIGITS = 20
 _PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 def is_sequence(path: os.PathLike[str]) -> bool:
-    """Whether a path names numbered pictures, or is a folder."""
-    return bool(_NUMBER.search(Path(path).name)) or Path(path).is_dir()
+    """Whether a path names numbered pictures, or is a folder. A file of that very name is no pattern."""
+    path = Path(path)
+    return path.is_dir() or (_NUMBER.search(path.name) is not None and not path.is_file())
 
 
 def numbered(pattern: os.PathLike[str], number: int) -> Path:
     """The file of one frame: `%05d` in a name becomes 00001.
 
     Raises:
-        FilmError: There is no such place in the name, or more than one.
+        FilmError: There is no such place in the name, or more than one, or it asks for more than 20 digits.
     """
     pattern = Path(pattern)
-    if len(_NUMBER.findall(pattern.name)) != 1:
+    before, digits, after = _parts(pattern)
+    return pattern.with_name(f"{before}{number:0{digits}d}{after}")
+
+
+def _parts(pattern: Path) -> tuple[str, int, str]:
+    """What stands before the number, its least digits, and what stands after it."""
+    parts = _NUMBER.split(pattern.name)
+    if len(parts) != 3:
         raise FilmError(f"{pattern}: the name of numbered pictures has one place for the number, as frame_%05d.png has")
-    return pattern.with_name(_NUMBER.sub(lambda found: f"{number:0{int(found[1] or 1)}d}", pattern.name))
+    before, digits, after = parts
+    if len(digits) > 3 or int(digits or 1) > _MOST_DIGITS:
+        raise FilmError(
+            f"{pattern}: a number of {digits} digits; at most {_MOST_DIGITS} are read and written, as frame_%05d.png asks for 5"
+        )
+    return before, int(digits or 1), after
 
 
 def find_pictures(path: os.PathLike[str]) -> list[Path]:
@@ -77,13 +91,12 @@ def reads(source: os.PathLike[str], path: Path) -> bool:
 
 
 def _names(pattern: Path) -> re.Pattern[str]:
-    numbered(pattern, 0)
-    before, digits, after = _NUMBER.split(pattern.name)
-    return re.compile(rf"{re.escape(before)}(\d{{{int(digits or 1)},}}){re.escape(after)}")
+    before, digits, after = _parts(pattern)
+    return re.compile(rf"{re.escape(before)}(\d{{{digits},}}){re.escape(after)}")
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:
-    return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in re.split(r"(\d+)", path.name)]
+    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in re.split(r"(\d+)", path.name)]
 
 
 def sequence_header(path: os.PathLike[str], rate: Fraction | None = None) -> Film:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .colour import BT_709, FULL, LIMITED, rgb_to_yuv420
-from .library import FilmError, film_errors, pyav
+from .library import FilmError, film_errors, open_output, pyav
 from .planes import planes_to_frame
 
 
@@ -136,7 +136,7 @@ class FilmWriter:
     def _open(self, picture: Tensor) -> None:
         codec, lossless = self._codec, self._codec.lossless
         channels, height, width = picture.shape
-        self._container = pyav().open(os.fspath(self._path), mode="w")
+        self._container = open_output(self._path)
         stream = self._container.add_stream(codec.encoder, rate=self._rate)
         stream.width, stream.height = (width, height) if lossless else (width + width % 2, height + height % 2)
         pixel_formats = ("gray16le", "gbrp16le") if lossless else ("yuv420p", "yuv420p10le")

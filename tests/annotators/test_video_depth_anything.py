@@ -297,5 +297,5 @@ def test_nothing_mixes_devices():
             network = VideoDepthAnything(VIT, DPT)
         shot = windows.Shot(network, lambda frames: frames, four_at_once, aligned=True)
         depth = [each for chunk in (20, 13, 9) for each in shot.push(torch.empty(chunk, 3, HEIGHT, WIDTH, device=device))]
-        depth += shot.finish()
+        depth.append(shot.finish())
     assert [len(each) for each in depth] == [24, 18] and {each.device for each in depth} == {device}

@@ -208,10 +208,14 @@ def test_files_that_are_no_films(tmp_path):
     noise.write_bytes(bytes(range(256)) * 50)
     with pytest.raises(FilmError, match=r"noise\.mp4: not a film"):
         film_header(noise)
-    text = tmp_path / "text.png"  # FFmpeg believes its name, and finds nothing in it
+    text = tmp_path / "text.png"
     text.write_text("hello")
-    with pytest.raises(FilmError, match=r"text\.png: not one picture of it could be decoded: it is no film, or damaged at its beginning"):
+    with pytest.raises(FilmError, match=r"text\.png: not a film"):
         pictures(text)
+    torn = tmp_path / "torn.png"
+    torn.write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(60))
+    with pytest.raises(FilmError, match=r"torn\.png: not one picture of it could be decoded: it is no film, or damaged at its beginning"):
+        pictures(torn)
     with pytest.raises(FileNotFoundError):
         film_header(tmp_path / "none.mp4")
     with av.open(str(tmp_path / "sound.mp4"), "w") as container:

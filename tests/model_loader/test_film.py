@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from depth_normal.geometry.estimate import Axes
-from depth_normal.geometry.temporal import FilmAligner, FilmOptions
+from depth_normal.geometry.temporal import FilmOptions
 from depth_normal.model_loader import load_model
-from depth_normal.model_loader.film import estimate_film
+from depth_normal.model_loader.film import EstimationState, estimate_film
 
 
 def frames(count, height=90, width=120):
@@ -94,8 +94,8 @@ def test_normals_follow_from_the_depth_that_holds_still(tiny):
 
 
 def test_it_goes_on_where_it_was_stopped(tiny):
-    film, first, second = frames(6), FilmAligner(), FilmAligner()
+    film, first, second = frames(6), EstimationState(), EstimationState()
     whole = depth_of(tiny, film.split(3))
-    depth_of(tiny, [film[:3]], aligner=first)
+    depth_of(tiny, [film[:3]], state=first)
     second.load_state_dict(first.state_dict())
-    assert torch.equal(depth_of(tiny, [film[3:]], aligner=second), whole[3:])
+    assert torch.equal(depth_of(tiny, [film[3:]], state=second), whole[3:])

@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from depth_normal.annotators import registry
+from depth_normal.annotators.film import FilmState
 from depth_normal.geometry.derive import with_normals
 from depth_normal.geometry.temporal import FilmOptions
 from depth_normal.model_loader import chunks as chunks_module
 from depth_normal.model_loader import free, host, load_model
-from depth_normal.model_loader.chunks import Beginning, Chunks
+from depth_normal.model_loader.chunks import Beginning, Chunks, steady_number
 from depth_normal.model_loader.film import estimate_film
 
 TINY = SimpleNamespace(**runpy.run_path(str(Path(__file__).resolve().parents[1] / "tiny_depth.py")))
@@ -119,7 +120,7 @@ def test_chunks_become_smaller_where_memory_is_short(load, short_of_memory, monk
     monkeypatch.setattr(host, "available_memory", lambda _device: 2**40)
     with caplog.at_level(logging.WARNING):
         near(depth(model.film(film(33, chunk=33))), expected)
-    assert "out of memory, going on with 16 frames at once" in caplog.text and "with 2 frames at once" in caplog.text
+    assert "out of memory, going on with 4 frames at once" in caplog.text and "with 2 frames at once" in caplog.text
 
 
 def test_a_window_that_does_not_fit_is_an_error_that_says_what_to_do(load, monkeypatch):
@@ -138,11 +139,13 @@ def test_frames_go_to_the_device_as_memory_allows(load, monkeypatch):
     real = model._annotator.network.encode
     monkeypatch.setattr(model._annotator.network, "encode", lambda x: seen.append(len(x)) or real(x))
     each = model._bytes_each(60, 90, 56, 84)
-    for room, expected in ((2.5, [2, 2, 1]), (40, [5])):
+    for room, expected in ((-9, [1] * 5), (2.5, [2, 2, 1]), (3.9, [2, 2, 1]), (40, [5])):
         seen.clear()
         monkeypatch.setattr(host, "available_memory", lambda _, room=room: model._annotator.film_bytes(56, 84) + int(room * each))
         list(model.film(film(5, chunk=5)))
         assert seen == expected
+        list(model.film(film(5, chunk=1)))
+        assert seen == 2 * expected, "the chunks in which they come do not matter"
 
 
 def test_half_precision_that_is_too_small_becomes_float32_for_the_whole_film(load, monkeypatch, caplog):
@@ -196,10 +199,15 @@ def test_chunks_cover_all_once_and_in_order():
             raise MemoryError
         done.append((start, stop))
 
-    Chunks(8, "a film")(step, 10)
+    Chunks(FilmState(at_once=8), "a film")(step, 10)
     assert done == [(0, 2), (2, 4), (4, 6), (6, 8), (8, 10)]
     with pytest.raises(ZeroDivisionError):
-        Chunks(8, "a film")(lambda *_: 1 / 0, 10)
+        Chunks(FilmState(at_once=8), "a film")(lambda *_: 1 / 0, 10)
+
+
+def test_a_little_more_memory_changes_nothing():
+    assert [steady_number(room, 8) for room in (-1, 0, 1, 3, 4, 7, 8, 99)] == [1, 1, 1, 2, 4, 4, 8, 8]
+    assert steady_number(9, 6) == 6 and steady_number(5, 6) == 4
 
 
 def test_a_film_begins_anew_until_its_beginning_is_forgotten():

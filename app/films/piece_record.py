@@ -1,0 +1,105 @@
+"""What is known of a finished piece, and how it is read back: a file that anybody may have written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...geometry.estimate import Quantity
+
+_MOST_FRAMES = 2**32
+_TIME = re.compile(r"-?\d{1,20}(/[1-9]\d{0,19})?")
+_NAME = re.compile(r"\d{5,}_[a-z-]+\.(mp4|mov|mkv)", re.IGNORECASE)
+
+
+@dataclass
+class PieceRecord:
+    """One finished piece.
+
+    Attributes:
+        frames: How many frames it has.
+        time: Seconds of the source at which it begins, as a fraction in words.
+        end: Seconds of the source at which it ends, likewise.
+        files: Names by what is in them.
+        numbered: What else is in it, in numbered files at their final place.
+        digest: What tells whether its files are as they were written.
+        state: The same of the state after it.
+        dtype: What the network computed in when it was done.
+        ranges: Of `NUMBERS`: each frame's least and greatest number.
+        black_and_white: Of `NUMBERS`: each frame's `usual_range`.
+        ends: Of `NUMBERS` for stereo: each frame's far and near end, as `stereo.disparity_range` measures them.
+        quantity: Of `NUMBERS`: what the depth is.
+    """
+
+    frames: int = 0
+    time: str = "0"
+    end: str = "0"
+    files: dict[str, str] = field(default_factory=dict)
+    numbered: list[str] = field(default_factory=list)
+    digest: str = ""
+    state: str = ""
+    dtype: str = ""
+    ranges: list[tuple[float, float]] = field(default_factory=list)
+    black_and_white: list[tuple[float, float]] = field(default_factory=list)
+    ends: list[tuple[float, float]] = field(default_factory=list)
+    quantity: str | None = None
+
+
+def checked_records(found: Any, whats: Collection[str]) -> list[PieceRecord]:
+    """The records that JSON gave, if they are what `dataclasses.asdict` made of such.
+
+    Args:
+        found: What JSON gave.
+        whats: What the film consists of.
+
+    Raises:
+        TypeError, ValueError: They are not.
+    """
+    if not isinstance(found, list):
+        raise TypeError(f"the pieces are a {type(found).__name__}")
+    records = [PieceRecord(**each) for each in found]
+    for record in records:
+        for name, is_right in _CHECKS.items():
+            if not is_right(value := getattr(record, name)):
+                raise ValueError(f"{name} is {str(value)[:80]}")
+        if not {*record.numbered} <= {*whats}:
+            raise ValueError(f"there are numbered files of {', '.join(record.numbered)[:80]}")
+        if any(len(each) not in (0, record.frames) for each in (record.ranges, record.black_and_white, record.ends)):
+            raise ValueError(f"ranges of another number of frames than {record.frames}")
+    return records
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_time(value: Any) -> bool:
+    return _is_text(value) and _TIME.fullmatch(value) is not None
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, dict) and all(_is_text(name) and _NAME.fullmatch(name) is not None for name in value.values())
+
+
+def _are_pairs(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(pair, list) and len(pair) == 2 and all(isinstance(end, float | int) for end in pair) for pair in value
+    )
+
+
+_CHECKS: dict[str, Callable[[Any], bool]] = {
+    "frames": lambda value: type(value) is int and 0 < value < _MOST_FRAMES,
+    "time": _is_time,
+    "end": _is_time,
+    "files": _are_names,
+    "numbered": lambda value: isinstance(value, list) and all(map(_is_text, value)),
+    "digest": _is_text,
+    "state": _is_text,
+    "dtype": _is_text,
+    "ranges": _are_pairs,
+    "black_and_white": _are_pairs,
+    "ends": _are_pairs,
+    "quantity": lambda value: value is None or value in set(Quantity),
+}

@@ -1,0 +1,285 @@
+"""The sound of a video under another: copied where the container takes it, else made AAC, else left out, which is said."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from .library import FilmError, add_copied_stream, open_film, pyav
+from .read import picture_stream, read_streams
+from .timeline import is_recording, packets_in_time
+
+logger = logging.getLogger(__name__)
+
+# What each container holds that players expect there; Matroska holds all that FFmpeg knows.
+_HOLDS = {
+    ".mp4": {"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"},
+    ".mov": {"aac", "mp3", "ac3", "eac3", "alac", "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_s16be", "pcm_s24be"},
+}
+_AAC = "aac"
+_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 8: "7.1"}
+_AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
+_USUAL_RATE = 48000
+_GAP_SECONDS = Fraction(1, 10)
+
+Track = Iterator[tuple[Fraction, Any]]
+"""Packets of one stream of the output, each with its decoding time in seconds, in order."""
+
+
+class SoundError(FilmError):
+    """The sound cannot be laid under the pictures in the way that was tried."""
+
+
+@dataclass(frozen=True)
+class Sound:
+    """The sound to be laid under a video.
+
+    Attributes:
+        source: A video, or a file-like object.
+        start: Seconds of that video at which ours begins.
+        end: Seconds of that video at which ours ends; None = with it.
+    """
+
+    source: Any
+    start: Fraction = Fraction(0)
+    end: Fraction | None = None
+
+
+def check_sound(source: Any, name: str, extension: str) -> None:
+    """Says in the log, before hours of work, which sound will not be kept as it is.
+
+    Args:
+        source: As `Sound.source`.
+        name: What messages call it.
+        extension: Of the video that will be written.
+    """
+    with open_film(source, name) as container:
+        for stream in container.streams.audio:
+            if words := _reason(stream, extension.lower()):
+                logger.info("%s: %s", name, words)
+
+
+def _reason(stream: Any, extension: str) -> str | None:
+    """Why a stream of sound is not copied, in words; None = it is."""
+    if stream.codec_context is None:
+        return "its sound cannot be decoded by this build of PyAV, and is left out"
+    codec = stream.codec_context.name
+    if codec not in _HOLDS.get(extension, {codec}):
+        return f"its sound ({codec}) is made AAC, which {extension} holds"
+    if not (stream.codec_context.sample_rate and stream.codec_context.channels):
+        return f"its sound ({codec}) begins so late that it is made AAC"
+    return None
+
+
+@contextmanager
+def sound_tracks(sound: Sound, output: Any, name: str | os.PathLike[str], *, copied: bool = True) -> Iterator[list[Track]]:
+    """Adds the streams of sound to an output.
+
+    Args:
+        sound: The sound.
+        output: PyAV's container, nothing of which is written yet.
+        name: The video that is written, for messages; its extension says what is copied.
+        copied: Whether what the container takes is copied; else all is made AAC.
+
+    Yields:
+        A track for every stream of sound in which there is any; each reads the source by itself.
+
+    Raises:
+        SoundError: Here or by a track: it cannot be done so.
+    """
+    extension = Path(name).suffix.lower()
+    tracks = []
+    with ExitStack() as opened:
+        with sound_errors(name):
+            with open_film(sound.source, name) as probe:
+                count = len(probe.streams.audio)
+            # A file-like object has one place at which it is read.
+            for index in range(count if isinstance(sound.source, str | os.PathLike) else min(count, 1)):
+                container = opened.enter_context(open_film(sound.source, name))
+                stream = container.streams.audio[index]
+                if stream.codec_context is None:
+                    continue
+                source = _Source(container, stream, sound, name)
+                copy = copied and _reason(stream, extension) is None
+                # MP4 can hide what comes before the beginning (an encoder's run-up); Matroska would begin there.
+                track = _copied(source, output, hides=extension in _HOLDS) if copy else _as_aac(source, output)
+                if track is not None:
+                    tracks.append(_guarded(track, name))
+        yield tracks
+
+
+@contextmanager
+def sound_errors(name: object) -> Iterator[None]:
+    """Around what is done with sound: what PyAV or the system refuses becomes a SoundError."""
+    try:
+        yield
+    except SoundError:
+        raise
+    except (pyav().error.FFmpegError, ValueError, OSError) as error:
+        raise SoundError(f"{name}: its sound cannot be written ({getattr(error, 'strerror', None) or error})") from error
+
+
+def _guarded(track: Track, name: object) -> Track:
+    with sound_errors(name):
+        yield from track
+
+
+class _Source:
+    """One stream of sound, and when what of it sounds."""
+
+    def __init__(self, container: Any, stream: Any, sound: Sound, name: object) -> None:
+        self.stream, self.sound = stream, sound
+        self._container, self._name = container, name
+        self.beginning = Fraction(container.start_time or 0, 1_000_000)
+        self._is_recording, self._damaged = is_recording(container), 0
+        self._kind: tuple[int, str | None] | None = None
+
+    def packets(self) -> Iterator[tuple[Fraction, Any]]:
+        """The packets with their times in our video, from before its beginning to its end; the source's own end is an empty one."""
+        pictures = picture_stream(self._container, str(self._name))
+        time, stream = Fraction(0), self.stream
+        try:
+            for packet in packets_in_time(self._container, read_streams(self._container, pictures)):
+                if packet.stream.index != stream.index:
+                    continue
+                if packet.pts is not None:
+                    time = packet.pts * Fraction(packet.time_base) - self.beginning
+                if self.sound.end is not None and time >= self.sound.end:
+                    return
+                yield time - self.sound.start, packet
+        except pyav().error.FFmpegError as error:
+            logger.warning("the sound ends at %.1f s, where the film is damaged (%s)", float(time), error)
+
+    def frames(self) -> Iterator[tuple[Fraction, Any]]:
+        """What is decoded of the packets, as `packets`; those that are damaged are left out, which is said."""
+        time = Fraction(0)
+        for about, packet in self.packets():
+            for frame in self._decoded(packet) or ():
+                if frame.samples and frame.sample_rate:
+                    known = frame.pts is not None
+                    time = frame.pts * Fraction(frame.time_base) - self.beginning - self.sound.start if known else about
+                    yield time, frame
+        self.say_damage()
+
+    def is_sound(self, packet: Any) -> bool:
+        """Whether a packet can be copied. In a recording it may be damaged, or another programme's in another codec.
+
+        Raises:
+            SoundError: From here on it is sound of another kind, which cannot follow what was copied.
+        """
+        if not self._is_recording:
+            return True
+        frames = self._decoded(packet)
+        for frame in frames or ():
+            # What decodes AAC in MP4 learns its kind once; the others say it in every packet.
+            kind = frame.sample_rate, frame.layout.name if self.stream.codec_context.name == _AAC else None
+            self._kind = self._kind or kind
+            if kind != self._kind:
+                raise SoundError(f"{self._name}: its sound changes in the middle")
+        return frames is not None
+
+    def _decoded(self, packet: Any) -> list[Any] | None:
+        """The frames that a packet completes; None if it is damaged."""
+        try:
+            return packet.decode()
+        except pyav().error.FFmpegError:
+            self._damaged += 1
+            return None
+
+    def say_damage(self) -> None:
+        """Says how much could not be decoded."""
+        if self._damaged:
+            logger.warning("%s: %d packets of its sound are damaged or of another codec, and are left out", self._name, self._damaged)
+
+
+def _copied(source: _Source, output: Any, hides: bool) -> Track | None:
+    """The packets as they are, from the beginning on; None if there is none."""
+    base = Fraction(source.stream.time_base)
+    shift = round((source.beginning + source.sound.start) / base)
+    keeps_all = hides and source.sound.start == 0
+
+    def packets() -> Track:
+        last: tuple[int, int] | None = None
+        for time, packet in source.packets():
+            if packet.dts is None or packet.pts is None:
+                continue
+            length = packet.duration or 0
+            if (time + length * base <= 0 and not keeps_all) or not source.is_sound(packet):
+                continue
+            late = 0 if last is None or packet.dts - shift > last[0] else sum(last) - (packet.dts - shift)
+            # No container takes a packet that is not later than the one before.
+            packet.pts, packet.dts = packet.pts - shift + late, packet.dts - shift + late
+            last = packet.dts, max(1, length)
+            yield packet.dts * base, packet
+
+        source.say_damage()
+
+    track = packets()
+    first = next(track, None)
+    if first is None:
+        return None
+    return _into(add_copied_stream(output, source.stream), chain((first,), track))
+
+
+def _into(stream: Any, track: Track) -> Track:
+    for time, packet in track:
+        packet.stream = stream
+        yield time, packet
+
+
+def _as_aac(source: _Source, output: Any) -> Track | None:
+    """The sound coded anew, from the beginning on; None if nothing of it can be decoded."""
+    frames = ((time, frame) for time, frame in source.frames() if time >= 0)
+    first = next(frames, None)
+    if first is None:
+        return None
+    rate = first[1].sample_rate if first[1].sample_rate in _AAC_RATES else _USUAL_RATE
+    layout = _LAYOUTS.get(len(first[1].layout.channels), "stereo")
+    target = output.add_stream(_AAC, rate=rate)
+    target.codec_context.layout = layout
+    resample = _Resampler(layout, rate)
+
+    def coded() -> Track:
+        for frame in chain(_in_a_row(chain((first,), frames), resample), (None,)):
+            for packet in target.encode(frame):
+                yield Fraction(packet.dts if packet.dts is not None else packet.pts) * Fraction(packet.time_base), packet
+
+    return coded()
+
+
+def _in_a_row(frames: Iterator[tuple[Fraction, Any]], resample: _Resampler) -> Iterator[Any]:
+    """Frames as an encoder takes them: none overlaps the one before. Many containers round their times; only a gap is one."""
+    following: Fraction | None = None
+    for time, frame in frames:
+        begins = time if following is None or time - following > _GAP_SECONDS else following
+        frame.time_base = Fraction(1, frame.sample_rate)
+        frame.pts = round(begins * frame.sample_rate)
+        following = Fraction(frame.pts + frame.samples, frame.sample_rate)
+        yield from resample(frame)
+    yield from resample(None)
+
+
+class _Resampler:
+    """Brings frames to what the encoder takes. Broadcasts change the layout of their sound from programme to programme."""
+
+    def __init__(self, layout: str, rate: int) -> None:
+        self._layout, self._rate = layout, rate
+        self._graph: Any = None
+        self._kind: tuple[Any, ...] | None = None
+
+    def __call__(self, frame: Any) -> list[Any]:
+        """The frames that a frame completes; None completes all."""
+        kind = None if frame is None else (frame.format.name, frame.layout.name, frame.sample_rate)
+        found: list[Any] = []
+        if kind != self._kind:
+            found = [] if self._graph is None else [each for each in self._graph.resample(None) if each is not None]
+            self._graph = None if frame is None else pyav().AudioResampler(format="fltp", layout=self._layout, rate=self._rate)
+            self._kind = kind
+        return found if frame is None else found + self._graph.resample(frame)
