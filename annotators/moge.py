@@ -22,12 +22,15 @@ from ..geometry.estimate import Axes, Estimate
 from ..geometry.point_map import find_focal_and_shift
 from .base import Annotator, CheckpointError, ModelSpec, Progress, checkpoint_mismatch, fill
 from .graph import Graph, Numbers
+from .kernels import cubic_antialiased, linear_antialiased
 from .networks.configs import Moge1Config
 from .networks.moge import MoGe, MogeOutput, view_plane
 from .networks.moge_1 import MoGe1
 from .networks.names import StateDict
 from .networks.vit import PATCH
+from .resizing import PixelCount, PixelCountCut
 from .specs.moge import SPECS
+from .steps import Resize, Steps
 
 FALLBACK_FOV = 60.0
 """Degrees on the longer side, where the points belong to no camera: ComfyUI's own MoGe nodes take the same."""
@@ -82,18 +85,11 @@ class MogeAnnotator(Annotator):
         """See `Annotator.knows_camera`."""
         return True
 
-    def network_size(self, height: int, width: int, size: int) -> tuple[int, int]:
-        """See `Annotator.network_size`: as many tokens as `size` x `size` pixels have, at the picture's aspect."""
+    def _preprocess_steps(self, size: int) -> Steps:
+        """See `Annotator.preprocess_steps`: as many tokens as `size` x `size` pixels have, at the image's aspect."""
         if _is_first(self.spec):
-            scale = size / (height * width) ** 0.5
-            return max(PATCH, int(height * scale)), max(PATCH, int(width * scale))
-        tokens, aspect = (size / PATCH) ** 2, width / height
-        return PATCH * max(1, round((tokens / aspect) ** 0.5)), PATCH * max(1, round((tokens * aspect) ** 0.5))
-
-    def resize(self, images: Tensor, height: int, width: int) -> Tensor:
-        """Pictures at the network's size: linear, in version 1 cubic, with antialiasing."""
-        mode = "bicubic" if _is_first(self.spec) else "bilinear"
-        return F.interpolate(images, size=(height, width), mode=mode, antialias=True)
+            return (Resize(PixelCountCut(size, PATCH), cubic_antialiased),)
+        return (Resize(PixelCount(size, PATCH), linear_antialiased),)
 
     def estimate(
         self, images: Tensor, size: int | None = None, *, fov: float = 0.0, options: Any = None, progress: Progress | None = None
@@ -114,8 +110,7 @@ class MogeAnnotator(Annotator):
 
     def _at_picture_size(self, images: Tensor, size: int | None, fov: float) -> Estimate:
         height, width = images.shape[-2:]
-        pixels = self.resize(images, *self.checked_network_size(height, width, size))
-        return self.predict(pixels, (height, width), fov)
+        return self.predict(self.preprocess(images, size), (height, width), fov)
 
     def _output(self, pixels: Tensor, aspect: float) -> MogeOutput:
         """What the network says; refused where it is not finite, which masks and unit vectors would hide."""
