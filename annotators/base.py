@@ -24,7 +24,7 @@ from .specs.base import IMAGENET_MEAN, IMAGENET_STD, RGB, ModelSpec
 from .specs.base import CheckpointError as CheckpointError
 from .specs.base import WeightFile as WeightFile
 from .specs.base import size_in_words as size_in_words
-from .steps import Resize, Steps, for_one_size, size_after
+from .steps import Metadata, Resize, Steps, for_one_size, resize_to_image, size_after
 
 MAX_NETWORK_PIXELS = 64 * 2**20
 MAX_ASPECT = 1000
@@ -234,6 +234,14 @@ class Annotator(ABC):
         for step in self.preprocess_steps(size or self.spec.default_size):
             images = step.apply(images)
         return images
+
+    def preprocess_metadata(self, size: int) -> Metadata:
+        """What an exported file says of the steps to its inputs: those of `preprocess_steps`, and where further inputs come from."""
+        return [step.metadata() for step in self.preprocess_steps(size)]
+
+    def postprocess_metadata(self) -> Metadata:
+        """What an exported file says of the steps from its outputs to maps of the image's size."""
+        return [resize_to_image(self.resampling)]
 
     def network_size(self, height: int, width: int, size: int) -> Size:
         """(height, width) of the network's input for images of height x width; `size` as in `preprocess_steps`."""

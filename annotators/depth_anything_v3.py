@@ -22,7 +22,7 @@ from .graph import Graph
 from .kernels import by_area, cubic_or_area
 from .networks.depth_anything_v3 import DepthAnything3, Prediction
 from .resizing import LongSide
-from .steps import Resize, Steps
+from .steps import Metadata, Resize, Steps, scale_by_focal_length
 
 CANONICAL_FOCAL_LENGTH = 300.0
 """Focal length in pixels, at the network's size, at which the metric network's output is in metres."""
@@ -87,6 +87,18 @@ class DepthAnything3Annotator(DinoAnnotator):
     def graph(self) -> Graph:
         """See `Annotator.graph`."""
         return self._graph({name: _OUTPUTS[name] for name in self._output_names()})
+
+    def postprocess_metadata(self) -> Metadata:
+        """See `Annotator.postprocess_metadata`."""
+        words = (
+            f"the mask is where the output sky is below {_SKY_FROM}; where more than {_SKY_LEAST_PIXELS} pixels are inside it and as many "
+            f"outside, those outside are as far as the {_SKY_QUANTILE} quantile of those inside"
+        )
+        sky = {"step": "sky", "below": _SKY_FROM, "quantile": _SKY_QUANTILE, "least_pixels": _SKY_LEAST_PIXELS, "samples": _SKY_SAMPLES}
+        steps = [{**sky, "means": words}] if self.spec.config.dpt.sky else []
+        if self.spec.in_metres:
+            steps.append(scale_by_focal_length(DEFAULT_FOV, CANONICAL_FOCAL_LENGTH, "input"))
+        return [*steps, *super().postprocess_metadata()]
 
     def _output_names(self) -> tuple[str, ...]:
         """Of `_OUTPUTS`, what the network says of a picture."""

@@ -22,7 +22,7 @@ from .graph import Graph, Numbers, normals_output
 from .networks.dsine import DSINE, MULTIPLE, Pinhole
 from .networks.names import StateDict
 from .resizing import Size
-from .steps import Pad, Resize, Steps
+from .steps import Metadata, Pad, Resize, Steps, crop
 
 FALLBACK_FOV = 60.0
 """Degrees on the longer side that the authors assume where the camera is not known."""
@@ -90,6 +90,18 @@ class DsineAnnotator(Annotator):
     def _preprocess_steps(self, size: int) -> Steps:
         """See `Annotator.preprocess_steps`: short side `size`, neither rounded nor stretched, in a black border."""
         return Resize(self.spec.resizing.rule(size, 1), self.spec.resizing.resample), _BORDER
+
+    def preprocess_metadata(self, size: int) -> Metadata:
+        """See `Annotator.preprocess_metadata`."""
+        words = (
+            "fx, fy, cx, cy of the input in pixels, the centre of the first pixel at (0, 0): those of a camera whose longer side spans fov "
+            "degrees (the camera's own if it is known) and whose axis goes through the image's middle, resized and padded with the image"
+        )
+        return [*super().preprocess_metadata(size), {"step": "camera", "input": _CAMERA.name, "fov": FALLBACK_FOV, "means": words}]
+
+    def postprocess_metadata(self) -> Metadata:
+        """See `Annotator.postprocess_metadata`."""
+        return [crop(), *super().postprocess_metadata()]
 
     def network_size(self, height: int, width: int, size: int) -> Size:
         """See `Annotator.network_size`: without the black border, which depends on `DsineOptions`."""

@@ -22,7 +22,7 @@ from .kernels import linear
 from .networks.metric3d import Metric3d
 from .networks.names import StateDict
 from .resizing import Inside
-from .steps import Pad, Resize
+from .steps import Metadata, Pad, Resize, crop, scale_by_focal_length
 
 CANONICAL_FOCAL_LENGTH = 1000.0
 """Focal length in pixels, at the network's size, at which the network's output is in metres."""
@@ -88,6 +88,11 @@ class Metric3dAnnotator(Annotator):
     def network_outputs(self, given: Tensor, numbers: Sequence[Any] = ()) -> tuple[Tensor, ...]:
         """See `Annotator.network_outputs`."""
         return self.network(given)[:3]
+
+    def postprocess_metadata(self) -> Metadata:
+        """See `Annotator.postprocess_metadata`."""
+        limit = {"step": "limit_depth", "most": MAX_DEPTH, "means": f"depth is at most {MAX_DEPTH:g} m"}
+        return [crop(), scale_by_focal_length(DEFAULT_FOV, CANONICAL_FOCAL_LENGTH, "image"), limit, *super().postprocess_metadata()]
 
     def graph(self) -> Graph:
         """See `Annotator.graph`."""

@@ -30,7 +30,7 @@ from .networks.names import StateDict
 from .networks.vit import PATCH
 from .resizing import PixelCount, PixelCountCut
 from .specs.moge import SPECS
-from .steps import Resize, Steps
+from .steps import Metadata, Resize, Steps
 
 FALLBACK_FOV = 60.0
 """Degrees on the longer side, where the points belong to no camera: ComfyUI's own MoGe nodes take the same."""
@@ -130,6 +130,20 @@ class MogeAnnotator(Annotator):
         # version 1 takes sides that are no multiples of anything: a graph for each
         limits = {"dynamic_sides": not _is_first(self.spec), "least_side": PATCH}
         return self._graph(dict(outputs if self.spec.axes else outputs[:-1]), numbers=_ASPECT, **limits)
+
+    def preprocess_metadata(self, size: int) -> Metadata:
+        """See `Annotator.preprocess_metadata`."""
+        words = "width by height of the image before it is resized"
+        return [*super().preprocess_metadata(size), {"step": "aspect", "input": _ASPECT.name, "means": words}]
+
+    def postprocess_metadata(self) -> Metadata:
+        """See `Annotator.postprocess_metadata`."""
+        words = (
+            "points, mask and normals get the image's size (linear without antialiasing) and the normals unit length; focal length f and "
+            "shift s minimise the sum of |f * (x, y) / (z + s) - (u, v)|^2 over 64 x 64 of the pixels whose mask is above 0 (u, v: the "
+            "pixel's place from the image's middle); depth is (z + s) * scale, and the mask where z + s is above 0, too"
+        )
+        return [{"step": "point_map", "farthest": _FARTHEST, "means": words}]
 
     def _to_estimate(self, output: MogeOutput, height: int, width: int, fov: float) -> Estimate:
         """The network's output as an estimate of pictures of a size."""

@@ -1,7 +1,8 @@
-"""The steps from an image to a network's input.
+"""The steps from an image to a network's input, and how an exported file states those from its outputs to maps.
 
-A family lists its steps (`Annotator.preprocess_steps`). The pack runs that list, and `depth-normal export` writes the same list into the
-metadata of the file, so that what a file says is what the pack does. docs/export.md documents the vocabulary.
+A family lists the steps before its network (`Annotator.preprocess_steps`). The pack runs that list, and `depth-normal export` writes the
+same list into the file's metadata, so that the file says what the pack does. What follows the network is code of the family, which states
+it with the numbers that it uses (`Annotator.postprocess_metadata`). docs/export.md has the vocabulary of both.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ class Step(Protocol):
 
 
 Steps = tuple[Step, ...]
+Metadata = list[dict[str, Any]]
+"""Steps as an exported file states them."""
 
 
 class Margins(NamedTuple):
@@ -161,3 +164,41 @@ def for_one_size(steps: Steps, size: Size) -> Steps:
     assert isinstance(last, Pad) and isinstance(resize, Resize)
     rule = Inside(*size) if isinstance(resize.rule, Inside) else Fixed(*size)
     return (*first, replace(resize, rule=rule), replace(last, height=size[0], width=size[1]))
+
+
+def crop() -> dict[str, Any]:
+    """Metadata: what was added before the network is cut away."""
+    return {"step": "crop", "means": "the border that padding added is cut away from all maps"}
+
+
+def undo_resize(kernel: Kernel) -> dict[str, Any]:
+    """Metadata: maps get the size that the image had before the resizing."""
+    name, words = KERNELS[kernel]
+    return {"step": "undo_resize", "kernel": name, "means": f"all maps get the size from before the resizing; kernel: {words}"}
+
+
+def scale_by_focal_length(fov: float, focal_length: float, of: str) -> dict[str, Any]:
+    """Metadata: depth is multiplied by the focal length in pixels, and divided by the one at which it is in metres.
+
+    Args:
+        fov: Degrees on the longer side, where the camera is not known.
+        focal_length: At which the network's output is in metres.
+        of: Whose longer side the field of view spans: "input", or "image", scaled as the resizing scales it.
+    """
+    side = "input" if of == "input" else "image as it lies in the input, before its sides are cut to whole pixels"
+    words = f"depth * f / {focal_length:g}, f = longer side / 2 / tan(fov / 2) in pixels, of the {side}; fov: the camera's if it is known"
+    return {"step": "scale_by_focal_length", "fov": fov, "focal_length": focal_length, "of": of, "means": words}
+
+
+def resize_to_image(resampling: str) -> dict[str, Any]:
+    """Metadata: what `Estimate.resized` does.
+
+    Args:
+        resampling: As there.
+    """
+    grows = "linear" if resampling == "bilinear" else "cubic (a = -0.75), kept in the map's range,"
+    words = (
+        f"all maps get the image's size: each axis the area average where it shrinks, {grows} where it grows; values outside the mask have "
+        "no weight; normals are made unit vectors"
+    )
+    return {"step": "resize_to_image", "kernel": "area_linear" if resampling == "bilinear" else "area_cubic", "means": words}

@@ -19,7 +19,7 @@ from .kernels import by_area
 from .networks.names import StateDict
 from .networks.tiny import TinyNetwork, config_of, folded, untrained_counters
 from .resizing import ShortSideCapped
-from .steps import Resize, Steps
+from .steps import Metadata, Resize, Steps
 
 LONGEST_ASPECT = 4.0
 LARGEST_SIZE = 256
@@ -76,6 +76,18 @@ class TinyAnnotator(Annotator):
         sharp = guided_detail(depth, brightness, GUIDE_RADIUS, GUIDE_EPSILON)
         enlarged = unit_normals(enlarge_map(normals, ENLARGED * height, ENLARGED * width), spent=True)
         return _read(sharp, enlarged, _sky_at_edges(sky, brightness))
+
+    def postprocess_metadata(self) -> Metadata:
+        """See `Annotator.postprocess_metadata`."""
+        words = (
+            f"maps get {ENLARGED} times the input's size, and by a guided filter the edges of the image's brightness at that size; the "
+            "mask leaves out the sky, which is as far as the farthest land or farther. docs/use_onnx.py has the code"
+        )
+        numbers = {"enlarged": ENLARGED, "radius": GUIDE_RADIUS, "epsilon": GUIDE_EPSILON}
+        sky = {"rim": _RIM, "pooled": _SKY_POOLED, "epsilon": _SKY_EPSILON, "from": _SKY_FROM, "sure_from": _SURE_FROM}
+        sky |= {"sure_part": _SURE_PART, "sampled": _SAMPLED, "farthest": _FARTHEST}
+        more = {} if self.network.fine is None else {"sky": sky}
+        return [{"step": "guided", **numbers, **more, "means": words}, *super().postprocess_metadata()]
 
     def predict(self, pixels: Tensor) -> Estimate:
         """See `Annotator.predict`. The estimate has half the size of the pixels; their own, where the network tells the sky."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..geometry.estimate import Estimate, Quantity
 from .base import Annotator
-from .steps import PadReflect, Steps
+from .kernels import cubic
+from .steps import Metadata, PadReflect, Steps, crop, undo_resize
 
 _BORDER = PadReflect(3.0)  # the networks see an image's border worse than the rest
 
@@ -33,6 +33,15 @@ class ZoeInference(Annotator):
         """See `Annotator.preprocess_steps`: the border comes before the resizing."""
         return (_BORDER, *super()._preprocess_steps(size))
 
+    def preprocess_metadata(self, size: int) -> Metadata:
+        """See `Annotator.preprocess_metadata`."""
+        words = "the network runs on the image and on its mirror image; all maps are the mean of the first and of the second mirrored back"
+        return [*super().preprocess_metadata(size), {"step": "mirror", "means": words}]
+
+    def postprocess_metadata(self) -> Metadata:
+        """See `Annotator.postprocess_metadata`."""
+        return [undo_resize(cubic), crop()]
+
     def run(self, images: Tensor, size: int | None) -> Estimate:
         """See `Annotator.run`; the estimate has the pictures' own size."""
         height, width = images.shape[-2:]
@@ -40,6 +49,6 @@ class ZoeInference(Annotator):
         pixels = self.preprocess(images, size)
         depth = self.predict(torch.cat((pixels, pixels.flip(-1)))).depth
         assert depth is not None
-        depth = F.interpolate(depth, size=_BORDER.size(height, width), mode="bicubic", align_corners=False)
+        depth = cubic(depth, *_BORDER.size(height, width))
         straight, mirrored = depth[:, :, top : top + height, left : left + width].chunk(2)
         return Estimate(depth=(straight + mirrored.flip(-1)) / 2, quantity=Quantity.METRIC_DEPTH)
