@@ -312,7 +312,8 @@ class Annotator(ABC):
         height, width = images.shape[-2:]
         estimate = self.predict(self.preprocess(images, size))
         # normals that follow from a stretched map would lean
-        return estimate.resized(height, width, self.resampling) if self.spec.resizing.fit is Fit.STRETCHED else estimate
+        stretched = self.input_size is not None or self.spec.resizing.fit is Fit.STRETCHED
+        return estimate.resized(height, width, self.resampling) if stretched else estimate
 
     def checked_network_size(self, height: int, width: int, size: int | None) -> tuple[int, int]:
         """`network_size`; a ValueError where it is more than any machine holds, or where the picture is a mere line."""

@@ -218,6 +218,28 @@ class LongSide(SizeRule):
 
 
 @dataclass(frozen=True)
+class LongSideCut(SizeRule):
+    """The longer side is given, aspect kept, sides cut to whole pixels.
+
+    Attributes:
+        side: The longer side.
+    """
+
+    side: int
+    name: ClassVar[str] = "long_side_cut"
+
+    @property
+    def words(self) -> str:
+        """See `SizeRule`."""
+        return f"the longer side is {self.side}, aspect kept; both sides cut to whole pixels, at least one"
+
+    def size(self, height: int, width: int) -> Size:
+        """See `SizeRule`."""
+        longest = max(height, width)
+        return max(1, height * self.side // longest), max(1, width * self.side // longest)
+
+
+@dataclass(frozen=True)
 class PixelCount(SizeRule):
     """As many pixels as a square has, aspect kept.
 

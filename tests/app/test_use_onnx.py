@@ -130,6 +130,16 @@ def test_its_maps_are_the_packs(script, name):
         assert_same(found, model.estimate(image, size))
 
 
+@pytest.mark.parametrize(("name", "sides", "size"), [("moge-1", (100, 140), 83), ("zoedepth-nyu", (120, 160), 96)])
+def test_a_file_of_one_size_gives_the_packs_own_maps_of_images_that_the_pack_runs_at_it(script, name, sides, size):
+    annotator = SHRUNK["annotator"](name)
+    image = resize_picture(work.read(exporting.PICTURE), *sides)
+    assert annotator.network_size(*sides, size) == FIXED[name]
+    session = Session(annotator.for_input_size(*FIXED[name]), size)
+    found = script.estimate(session, image[0].movedim(0, -1).numpy())
+    assert_same(found, Model(annotator, torch.float32, torch.device("cpu"), SCRIPT).estimate(image, size))
+
+
 def exported_models():
     """One of all models that are prepared alike, by what a file of it would state."""
     alike = {}
