@@ -52,11 +52,12 @@ class Fit(Enum):
 
 
 _FITS: Mapping[Fit, str] = {
-    Fit.SHORT_SIDE: "the shorter side is {height} in whole pixels, aspect kept; then",
-    Fit.LOWER_BOUND: "neither side is below {width}x{height}, aspect kept;",
-    Fit.UPPER_BOUND: "neither side is above {width}x{height}, aspect kept;",
-    Fit.MINIMAL: "one side is that of {width}x{height}, the one that needs the lesser scaling, aspect kept;",
-    Fit.STRETCHED: "{width}x{height}, aspect not kept;",
+    Fit.SHORT_SIDE: "the shorter side is {height}, aspect kept, in whole pixels; then both sides the nearest multiple of {multiple}",
+    Fit.LOWER_BOUND: "neither side is below {width}x{height}, aspect kept; both sides the nearest multiple of {multiple} not below that",
+    Fit.UPPER_BOUND: "neither side is above {width}x{height}, aspect kept; both sides the nearest multiple of {multiple} not above that",
+    Fit.MINIMAL: "one side is that of {width}x{height}, the one that needs the lesser scaling, aspect kept; both sides the nearest "
+    "multiple of {multiple}",
+    Fit.STRETCHED: "{width}x{height}, aspect not kept; both sides the nearest multiple of {multiple}",
 }
 _SCALES: Mapping[Fit, Callable[[Sequence[float]], float]] = {
     Fit.LOWER_BOUND: max,
@@ -87,8 +88,8 @@ class Frame(SizeRule):
     @property
     def words(self) -> str:
         """See `SizeRule`."""
-        frame = _FITS[self.fit].format(height=f"{self.height:g}", width=f"{self.width:g}")
-        return f"{frame} both sides the nearest multiple of {self.multiple_of} that the frame allows, at least one"
+        frame = _FITS[self.fit].format(height=f"{self.height:g}", width=f"{self.width:g}", multiple=self.multiple_of)
+        return f"{frame}, at least one"
 
     def size(self, height: int, width: int) -> Size:
         """See `SizeRule`."""
@@ -104,7 +105,8 @@ class Frame(SizeRule):
 
     def metadata(self) -> dict[str, Any]:
         """See `SizeRule`."""
-        return {"rule": self.fit.value, "height": self.height, "width": self.width, "multiple_of": self.multiple_of}
+        height, width = (round(side) if side == round(side) else side for side in (self.height, self.width))
+        return {"rule": self.fit.value, "height": height, "width": width, "multiple_of": self.multiple_of}
 
     def _side(self, length: float, bound: float) -> int:
         from ..utils import round_to_multiple

@@ -22,8 +22,9 @@ DEPTHS = ("disparity", "metric_depth", "relative_depth")
 def main(model, photo, maps):
     """Writes the maps of a photo."""
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    image = ImageOps.exif_transpose(Image.open(photo)).convert("RGB")
-    np.savez(maps, **estimate(session, np.asarray(image, np.float32) / 255))
+    image = ImageOps.exif_transpose(Image.open(photo)).convert("RGBA")
+    on_white = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    np.savez(maps, **estimate(session, np.asarray(on_white, np.float32) / 255))
 
 
 def estimate(session, image):
@@ -360,4 +361,6 @@ def find_shift(xy, z, uv):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
     main(*sys.argv[1:])
