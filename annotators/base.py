@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -13,13 +13,18 @@ from torch import Tensor, nn
 
 from ..geometry.camera import intrinsics_from_fov, resize_intrinsics
 from ..geometry.estimate import Estimate
+from .checkpoints import checkpoint_mismatch as checkpoint_mismatch
+from .checkpoints import count_keys as count_keys
+from .checkpoints import fill as fill
 from .graph import Engine, Graph, GraphModule, Numbers
 from .networks.names import StateDict
-from .resizing import Fit, Resizing
+from .resizing import Fit, Resizing, Size
 from .specs.base import HALF as HALF
-from .specs.base import IMAGENET_MEAN, IMAGENET_STD, RGB, CheckpointError, ModelSpec, shown
+from .specs.base import IMAGENET_MEAN, IMAGENET_STD, RGB, ModelSpec
+from .specs.base import CheckpointError as CheckpointError
 from .specs.base import WeightFile as WeightFile
 from .specs.base import size_in_words as size_in_words
+from .steps import Metadata, Resize, Steps, for_one_size, resize_to_image, size_after
 
 MAX_NETWORK_PIXELS = 64 * 2**20
 MAX_ASPECT = 1000
@@ -33,8 +38,8 @@ Progress = Callable[[int, int], None]
 class Annotator(ABC):
     """A network with the pre- and post-processing of its family.
 
-    A family implements `build` and `predict`. Where its authors resize in a way that no `Resizing` describes, it overrides `network_size`,
-    `resize` or `run`; where the camera changes its numbers, `for_camera`.
+    A family implements `build` and `predict`. Where its authors prepare images in a way that no `Resizing` describes, it overrides
+    `_preprocess_steps`; what follows the network, `run`; where the camera changes its numbers, `for_camera`.
 
     Attributes:
         spec: Its entry in the table.
@@ -45,6 +50,7 @@ class Annotator(ABC):
             picture stays the same (benchmarks/families.py measures it). float32 comes last by itself.
         resampling: How its depth is brought to another size, "bilinear" or "bicubic", as its authors do.
         engine: What runs the network's `graph` in the place of torch; None = torch.
+        input_size: Height and width of the network's input, whatever the image; None = as the steps before it decide.
     """
 
     bytes_per_pixel: ClassVar[int] = 2000
@@ -52,6 +58,7 @@ class Annotator(ABC):
     auto_dtypes: ClassVar[tuple[str, ...]] = ()
     resampling: ClassVar[str] = "bilinear"
     engine: Engine | None = None
+    input_size: Size | None = None
 
     def __init__(self, spec: ModelSpec, network: nn.Module) -> None:
         self.spec = spec
@@ -196,16 +203,58 @@ class Annotator(ABC):
             return pixels.float().contiguous()
         return pixels.to(self.dtype).contiguous(memory_format=torch.channels_last)
 
-    def network_size(self, height: int, width: int, size: int) -> tuple[int, int]:
-        """(height, width) of the network's input for pictures of a size; `size` is the height of the frame of the spec's `resizing`."""
-        return self.spec.resizing.input_size(height, width, size, self.spec.multiple_of)
+    def preprocess_steps(self, size: int) -> Steps:
+        """The steps from an image to the network's input, all but the normalisation of its values.
 
-    def resize(self, images: Tensor, height: int, width: int) -> Tensor:
-        """Pictures (B, 3, H, W) at the network's size."""
-        return self.spec.resizing.resample(images, height, width)
+        Args:
+            size: As in `estimate`; by default the height of the frame of the spec's `resizing`.
+        """
+        steps = self._preprocess_steps(size)
+        return steps if self.input_size is None else for_one_size(steps, self.input_size)
+
+    def _preprocess_steps(self, size: int) -> Steps:
+        """The same for a network that takes images of any size."""
+        resizing = self.spec.resizing
+        return (Resize(resizing.rule(size, self.spec.multiple_of), resizing.resample),)
+
+    def preprocess(self, images: Tensor, size: int | None) -> Tensor:
+        """Runs the steps from images to the network's input.
+
+        Args:
+            images: As in `estimate`.
+            size: As in `estimate`.
+
+        Returns:
+            (B, 3, h, w) in about [0, 1], h and w as `network_size` gives them.
+
+        Raises:
+            ValueError: As `checked_network_size`.
+        """
+        self.checked_network_size(images.shape[-2], images.shape[-1], size)
+        for step in self.preprocess_steps(size or self.spec.default_size):
+            images = step.apply(images)
+        return images
+
+    def preprocess_metadata(self, size: int) -> Metadata:
+        """What an exported file says of the steps to its inputs: those of `preprocess_steps`, and where further inputs come from."""
+        return [step.metadata() for step in self.preprocess_steps(size)]
+
+    def postprocess_metadata(self) -> Metadata:
+        """What an exported file says of the steps from its outputs to maps of the image's size."""
+        return [resize_to_image(self.resampling)]
+
+    def network_size(self, height: int, width: int, size: int) -> Size:
+        """(height, width) of the network's input for images of height x width; `size` as in `preprocess_steps`."""
+        return size_after(self.preprocess_steps(size), height, width)
+
+    def for_input_size(self, height: int, width: int) -> Annotator:
+        """The same network, whose input has one size whatever the image, as a file or an engine that was made for it."""
+        other = copy.copy(self)
+        other.input_size = (height, width)
+        return other
 
     def with_resizing(self, resizing: Resizing) -> Annotator:
-        """The same network, fed with pictures that are resized in another way; families with a way of their own keep it."""
+        """The same network with images resized by another frame; families whose steps are not by a frame keep them."""
         other = copy.copy(self)
         other.spec = replace(self.spec, resizing=resizing)
         return other
@@ -261,9 +310,10 @@ class Annotator(ABC):
             size: As `estimate`.
         """
         height, width = images.shape[-2:]
-        estimate = self.predict(self.resize(images, *self.checked_network_size(height, width, size)))
+        estimate = self.predict(self.preprocess(images, size))
         # normals that follow from a stretched map would lean
-        return estimate.resized(height, width, self.resampling) if self.spec.resizing.fit is Fit.STRETCHED else estimate
+        stretched = self.input_size is not None or self.spec.resizing.fit is Fit.STRETCHED
+        return estimate.resized(height, width, self.resampling) if stretched else estimate
 
     def checked_network_size(self, height: int, width: int, size: int | None) -> tuple[int, int]:
         """`network_size`; a ValueError where it is more than any machine holds, or where the picture is a mere line."""
@@ -324,42 +374,6 @@ class Annotator(ABC):
         dtype = self.dtype
         remedy = "check the weights file" if dtype == torch.float32 else "use float32, or check the weights file"
         raise ArithmeticError(f"{self.spec.id} in {dtype} gave {name} that is not finite: {remedy}")
-
-
-def count_keys(by_kind: Mapping[str, Iterable[str]]) -> list[str]:
-    """In words how many keys of a checkpoint are of each kind, and the first of them; a kind without keys is left out."""
-    ordered = {kind: sorted(keys) for kind, keys in by_kind.items()}
-    return [f"{len(keys)} {kind} keys (first: {shown(keys[0])})" for kind, keys in ordered.items() if keys]
-
-
-def checkpoint_mismatch(expected: StateDict, found: StateDict) -> str | None:
-    """Why `found` cannot be loaded as `expected`, in words; None if it can."""
-    shared = expected.keys() & found.keys()
-    differing = sorted(key for key in shared if expected[key].shape != found[key].shape)
-    parts = count_keys({"unexpected": found.keys() - expected.keys(), "missing": expected.keys() - found.keys()})
-    if differing:
-        key = differing[0]
-        shapes = f"{tuple(found[key].shape)} instead of {tuple(expected[key].shape)}"
-        parts.append(f"{len(differing)} tensors of another shape (first: {key}, {shapes})")
-    if whole := sorted(key for key in shared if expected[key].is_floating_point() and not found[key].is_floating_point()):
-        parts.append(f"{len(whole)} tensors of {found[whole[0]].dtype} in place of floating point numbers (first: {whole[0]}): quantised?")
-    return ", ".join(parts) or None
-
-
-def fill(network: nn.Module, state: StateDict, complaint: str) -> None:
-    """Gives a network that was built on the meta device its tensors. They are taken as they are, not copied.
-
-    Args:
-        network: A module with no memory behind its parameters and buffers.
-        state: What is to become of them.
-        complaint: What to say of a file whose tensors are others: "not a checkpoint of tiny". The first that differ are added.
-
-    Raises:
-        CheckpointError: The tensors are not exactly the network's.
-    """
-    if mismatch := checkpoint_mismatch(network.state_dict(), state):
-        raise CheckpointError(f"{complaint}: {mismatch}")
-    network.load_state_dict(dict(state), assign=True)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

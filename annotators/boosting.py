@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..geometry.align import fit_scale_shift
-from .resizing import cubic, linear
+from .kernels import cubic, linear
 
 CELL = 32
 """Pixels in which sides are counted: the depth network's multiple."""

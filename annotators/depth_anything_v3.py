@@ -16,11 +16,13 @@ from torch import Tensor
 
 from ..geometry.camera import DEFAULT_FOV, intrinsics_from_focal_length, intrinsics_from_fov
 from ..geometry.estimate import Estimate
-from ..utils import resize_picture
 from .base import ModelSpec
 from .depth_anything import DinoAnnotator
 from .graph import Graph
+from .kernels import by_area, cubic_or_area
 from .networks.depth_anything_v3 import DepthAnything3, Prediction
+from .resizing import LongSide
+from .steps import Metadata, Resize, Steps, scale_by_focal_length
 
 CANONICAL_FOCAL_LENGTH = 300.0
 """Focal length in pixels, at the network's size, at which the metric network's output is in metres."""
@@ -58,15 +60,9 @@ class DepthAnything3Annotator(DinoAnnotator):
         """See `Annotator.sees_scenes`. `small`, `base` and `large` do."""
         return spec.config.vit.alternating_from is not None
 
-    def network_size(self, height: int, width: int, size: int) -> tuple[int, int]:
-        """Size of the network's input: longer side `size`, aspect kept, sides to the nearest multiple (ties up)."""
-        multiple = self.spec.multiple_of
-        rows, columns = (max(multiple, (2 * side + multiple) // (2 * multiple) * multiple) for side in _bounded_size(height, width, size))
-        return rows, columns
-
-    def run(self, images: Tensor, size: int | None) -> Estimate:
-        """See `Annotator.run`. As the authors do, pictures are first brought to the longer side `size`, then to `network_size`."""
-        return super().run(self._bounded(images, size), size)
+    def _preprocess_steps(self, size: int) -> Steps:
+        """See `Annotator.preprocess_steps`. As the authors do, the longer side is first made `size`, then both sides are rounded."""
+        return Resize(LongSide(size, 1), by_area), Resize(LongSide(size, self.spec.multiple_of), cubic_or_area)
 
     def estimate_scene(self, images: Tensor, size: int | None = None, *, fov: float = 0.0) -> Estimate:
         """See `Annotator.estimate_scene`. The world is about the reference view's camera; the network chooses that view."""
@@ -74,23 +70,9 @@ class DepthAnything3Annotator(DinoAnnotator):
             return super().estimate_scene(images, size, fov=fov)
         height, width = images.shape[-2:]
         self.check_scene(len(images), height, width, size)
-        bounded = self._bounded(images, size)
-        pixels = self.resize(bounded, *self.checked_network_size(bounded.shape[-2], bounded.shape[-1], size))
-        prediction = self.network(self.with_engine(None).normalised(pixels), one_scene=True)
+        prediction = self.network(self.with_engine(None).normalised(self.preprocess(images, size)), one_scene=True)
         estimate = replace(self._read(prediction), extrinsics=_extrinsics(prediction.pose))
         return self._finished(estimate, height, width, fov)
-
-    def _bounded(self, images: Tensor, size: int | None) -> Tensor:
-        """Pictures whose longer side is `size`."""
-        height, width = images.shape[-2:]
-        self.checked_network_size(height, width, size)
-        return resize_picture(images, *_bounded_size(height, width, size or self.spec.default_size))
-
-    def resize(self, images: Tensor, height: int, width: int) -> Tensor:
-        """Pictures of the longer side `size` at the network's size: cubic where one side grows, else area average."""
-        if height > images.shape[-2] or width > images.shape[-1]:
-            return F.interpolate(images, size=(height, width), mode="bicubic", align_corners=False).clamp(0, 1)
-        return resize_picture(images, height, width)
 
     def predict(self, pixels: Tensor) -> Estimate:
         """See `Annotator.predict`."""
@@ -105,6 +87,18 @@ class DepthAnything3Annotator(DinoAnnotator):
     def graph(self) -> Graph:
         """See `Annotator.graph`."""
         return self._graph({name: _OUTPUTS[name] for name in self._output_names()})
+
+    def postprocess_metadata(self) -> Metadata:
+        """See `Annotator.postprocess_metadata`."""
+        words = (
+            f"the mask is where the output sky is below {_SKY_FROM}; where more than {_SKY_LEAST_PIXELS} pixels are inside it and as many "
+            f"outside, those outside are as far as the {_SKY_QUANTILE} quantile of those inside"
+        )
+        sky = {"step": "sky", "below": _SKY_FROM, "quantile": _SKY_QUANTILE, "least_pixels": _SKY_LEAST_PIXELS, "samples": _SKY_SAMPLES}
+        steps = [{**sky, "means": words}] if self.spec.config.dpt.sky else []
+        if self.spec.in_metres:
+            steps.append(scale_by_focal_length(DEFAULT_FOV, CANONICAL_FOCAL_LENGTH, "input"))
+        return [*steps, *super().postprocess_metadata()]
 
     def _output_names(self) -> tuple[str, ...]:
         """Of `_OUTPUTS`, what the network says of a picture."""
@@ -152,11 +146,6 @@ def _extrinsics(pose: Tensor) -> Tensor:
 
 def _mean_focal_length(intrinsics: Tensor) -> Tensor:
     return (intrinsics[:, 0, 0] + intrinsics[:, 1, 1]) / 2
-
-
-def _bounded_size(height: int, width: int, size: int) -> tuple[int, int]:
-    scale = size / max(height, width)
-    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def _with_far_sky(depth: Tensor, clear: Tensor) -> Tensor:

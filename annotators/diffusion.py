@@ -20,9 +20,12 @@ from ..geometry.conventions import convert_normals
 from ..geometry.estimate import Axes, Estimate
 from .base import Annotator, ModelSpec, Progress, is_out_of_memory
 from .diffusion_parts import build_network, check_network
+from .kernels import linear_antialiased
 from .libraries import from_diffusers
 from .networks.latent_diffusion import LatentDiffusion
 from .networks.names import StateDict
+from .resizing import LongSideCut
+from .steps import Resize, Steps
 
 logger = logging.getLogger(__name__)
 
@@ -161,17 +164,12 @@ class DiffusionAnnotator(Annotator):
             ArithmeticError: The network gave NaN or infinity.
         """
         height, width = images.shape[-2:]
-        pixels = self.resize(images, *self.checked_network_size(height, width, size))
-        return self._finished(self.predict(pixels, options=options, progress=progress), height, width, fov)
+        estimate = self.predict(self.preprocess(images, size), options=options, progress=progress)
+        return self._finished(estimate, height, width, fov)
 
-    def network_size(self, height: int, width: int, size: int) -> tuple[int, int]:
-        """Size of the picture the network sees: long side `size`, aspect kept; `predict` fills it up to the spec's multiple."""
-        longest = max(height, width)
-        return max(1, height * size // longest), max(1, width * size // longest)
-
-    def resize(self, images: Tensor, height: int, width: int) -> Tensor:
-        """Brings pictures (B, 3, H, W) to the network's size, as the family's authors do."""
-        return F.interpolate(images, (height, width), mode="bilinear", antialias=True)
+    def _preprocess_steps(self, size: int) -> Steps:
+        """See `Annotator.preprocess_steps`: long side `size`, aspect kept; `predict` fills it up to the spec's multiple."""
+        return (Resize(LongSideCut(size), linear_antialiased),)
 
     def predict(self, pixels: Tensor, *, options: DiffusionOptions | None = None, progress: Progress | None = None) -> Estimate:
         """See `Annotator.predict`; `options` and `progress` as in `estimate`."""

@@ -17,15 +17,17 @@ from torch import Tensor
 from ..geometry.camera import crop_intrinsics, intrinsics_from_fov, resize_intrinsics
 from ..geometry.checks import check_range
 from ..geometry.estimate import Axes, Estimate
-from ..utils import scale_short_side
 from .base import Annotator, ModelSpec, Progress, fill
 from .graph import Graph, Numbers, normals_output
 from .networks.dsine import DSINE, MULTIPLE, Pinhole
 from .networks.names import StateDict
+from .resizing import Size
+from .steps import Metadata, Pad, Resize, Steps, crop
 
 FALLBACK_FOV = 60.0
 """Degrees on the longer side that the authors assume where the camera is not known."""
 MAX_ITERATIONS = 20
+_BORDER = Pad((0.0, 0.0, 0.0), multiple_of=MULTIPLE)
 _OLD_MULTIPLE = 64
 _CAMERA = Numbers(
     "camera", "(4,): fx, fy, cx, cy in pixels of the input; the centre of the first pixel is (0, 0)", (500.0, 500.0, 319.5, 239.5)
@@ -85,9 +87,25 @@ class DsineAnnotator(Annotator):
         network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stubs lack it
         return cls(spec, network.to(dtype))
 
-    def network_size(self, height: int, width: int, size: int) -> tuple[int, int]:
-        """Size of the picture that the network sees, without the black around it: short side `size`, aspect kept."""
-        return scale_short_side(height, width, size)
+    def _preprocess_steps(self, size: int) -> Steps:
+        """See `Annotator.preprocess_steps`: short side `size`, neither rounded nor stretched, in a black border."""
+        return Resize(self.spec.resizing.rule(size, 1), self.spec.resizing.resample), _BORDER
+
+    def preprocess_metadata(self, size: int) -> Metadata:
+        """See `Annotator.preprocess_metadata`."""
+        words = (
+            "fx, fy, cx, cy of the input in pixels, the centre of the first pixel at (0, 0): those of a camera whose longer side spans fov "
+            "degrees (the camera's own if it is known) and whose axis goes through the image's middle, resized and padded with the image"
+        )
+        return [*super().preprocess_metadata(size), {"step": "camera", "input": _CAMERA.name, "fov": FALLBACK_FOV, "means": words}]
+
+    def postprocess_metadata(self) -> Metadata:
+        """See `Annotator.postprocess_metadata`."""
+        return [crop(), *super().postprocess_metadata()]
+
+    def network_size(self, height: int, width: int, size: int) -> Size:
+        """See `Annotator.network_size`: without the black border, which depends on `DsineOptions`."""
+        return self.preprocess_steps(size)[0].size(height, width)
 
     def estimate(
         self,
@@ -125,7 +143,7 @@ class DsineAnnotator(Annotator):
         picture = images.shape[-2], images.shape[-1]
         seen = self.checked_network_size(*picture, size)
         frame = (_old_frame if options.old_camera else _frame)(fov or FALLBACK_FOV, picture, seen)
-        return self._framed(self.resize(images, *seen), frame, options.iterations)
+        return self._framed(self.preprocess_steps(size or self.spec.default_size)[0].apply(images), frame, options.iterations)
 
     def _framed(self, pixels: Tensor, frame: _Frame, iterations: int) -> Estimate:
         """The normals of pictures at the network's size."""
@@ -147,10 +165,9 @@ def _frame(fov: float, picture: tuple[int, int], seen: tuple[int, int]) -> _Fram
         picture: (height, width).
         seen: (height, width) at which the network sees it.
     """
-    rows, columns = (-side % MULTIPLE for side in seen)
-    left, top = columns // 2, rows // 2
+    margins = _BORDER.margins(*seen)
     intrinsics = resize_intrinsics(intrinsics_from_fov(fov, *picture), picture, seen)
-    return _Frame(left, columns - left, top, rows - top, _pinhole(crop_intrinsics(intrinsics, -left, -top)))
+    return _Frame(*margins, _pinhole(crop_intrinsics(intrinsics, -margins.left, -margins.top)))
 
 
 def _old_frame(fov: float, picture: tuple[int, int], seen: tuple[int, int]) -> _Frame:

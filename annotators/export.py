@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,12 @@ _MOST_BATCH, _MOST_SIDE = 4096, 16384
 
 
 def export_graph(
-    graph: Graph, path: Path, sides: tuple[int, int] | None = None, batch: int | None = None, notes: Mapping[str, str] | None = None
+    graph: Graph,
+    path: Path,
+    sides: tuple[int, int] | None = None,
+    batch: int | None = None,
+    notes: Mapping[str, str] | None = None,
+    step: Callable[[str], None] = lambda name: None,
 ) -> None:
     """Writes a graph as an ONNX file.
 
@@ -38,6 +43,7 @@ def export_graph(
         sides: Height and width, multiples of `graph.multiple_of`, of a graph whose sides are not free; of another they are the example's.
         batch: The same, of the number of pictures.
         notes: The file's own metadata.
+        step: Called with the name of each step when it begins.
 
     Raises:
         ImportError: The packages onnx and onnxscript are not installed; the message says how to install them.
@@ -53,8 +59,11 @@ def export_graph(
         raise ValueError(f"{batch} pictures at once; the graph takes at most {graph.most_batch}")
     example = graph.example(batch, height, width)
     with torch.no_grad(), _quiet():
+        step("tracing the network")
+        traced = traced_graph(graph, example)
+        step("translating it to ONNX")
         program: Any = torch.onnx.export(
-            traced_graph(graph, example),
+            traced,
             dynamo=True,
             opset_version=OPSET,
             dynamic_shapes=_free(graph),
@@ -62,6 +71,7 @@ def export_graph(
             output_names=list(graph.outputs),
             verbose=False,
         )
+    step("writing the file")
     program.model.metadata_props.update(notes or {})
     program.save(str(path), external_data=_weights(graph) > MOST_INSIDE)
 

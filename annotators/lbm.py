@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..geometry.checks import check_range
-from ..utils import resize_picture, round_to_multiple
 from .base import ModelSpec
 from .diffusion import DiffusionAnnotator, DiffusionOptions, seeded_noise
+from .kernels import by_area
 from .networks.names import StateDict
+from .resizing import PixelCount
+from .steps import Resize, Steps
 
 
 @dataclass(frozen=True)
@@ -60,14 +62,9 @@ class LbmAnnotator(DiffusionAnnotator):
         }
         return {**states, "network": {**split["network"], **rest}, **({"vae": split["vae"]} if split["vae"] else {})}
 
-    def network_size(self, height: int, width: int, size: int) -> tuple[int, int]:
-        """Own aspect, as many pixels as a square of `size`, sides rounded to the spec's multiple."""
-        scale = size / math.sqrt(height * width)
-        return round_to_multiple(height * scale, self.spec.multiple_of), round_to_multiple(width * scale, self.spec.multiple_of)
-
-    def resize(self, images: Tensor, height: int, width: int) -> Tensor:
-        """See `DiffusionAnnotator.resize`."""
-        return resize_picture(images, height, width)
+    def _preprocess_steps(self, size: int) -> Steps:
+        """See `Annotator.preprocess_steps`: own aspect, as many pixels as a square of `size`."""
+        return (Resize(PixelCount(size, self.spec.multiple_of), by_area),)
 
     def passes(self, options: LbmOptions) -> int:
         """See `DiffusionAnnotator.passes`."""

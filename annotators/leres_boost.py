@@ -19,11 +19,11 @@ from ..utils import resize_picture, scale_short_side
 from .base import Annotator, ModelSpec, Progress, fill
 from .boosting import CELL, UPSCALING, Booster, fit_in_float32
 from .graph import Graph
+from .kernels import cubic, linear
 from .leres import LeresAnnotator, build_network
 from .networks.leres import Leres
 from .networks.merge import MergeNetwork
 from .networks.names import StateDict
-from .resizing import cubic, linear
 
 _MIN_SIDE = 64
 

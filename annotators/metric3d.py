@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from types import EllipsisType
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..geometry.camera import DEFAULT_FOV, intrinsics_from_fov, resize_intrinsics
@@ -20,8 +18,11 @@ from ..geometry.estimate import Axes, Estimate, Quantity
 from ..utils import round_to_multiple
 from .base import Annotator, ModelSpec, fill
 from .graph import Graph, normals_output
+from .kernels import linear
 from .networks.metric3d import Metric3d
 from .networks.names import StateDict
+from .resizing import Inside
+from .steps import Metadata, Pad, Resize, crop, scale_by_focal_length
 
 CANONICAL_FOCAL_LENGTH = 1000.0
 """Focal length in pixels, at the network's size, at which the network's output is in metres."""
@@ -58,30 +59,26 @@ class Metric3dAnnotator(Annotator):
         """See `Annotator.knows_camera`: a usual one."""
         return True
 
-    def network_size(self, height: int, width: int, size: int) -> tuple[int, int]:
-        """See `Annotator.network_size`: the frame, whatever the picture."""
-        multiple = self.spec.multiple_of
-        return round_to_multiple(size, multiple), round_to_multiple(size * _ASPECT, multiple)
+    def _preprocess_steps(self, size: int) -> tuple[Resize, Pad]:
+        """See `Annotator.preprocess_steps`: the image is fitted into the frame, and the mean colour of ImageNet fills the rest."""
+        frame = round_to_multiple(size, self.spec.multiple_of), round_to_multiple(size * _ASPECT, self.spec.multiple_of)
+        return Resize(Inside(*frame), linear), Pad(_PADDING, *frame)
 
     def run(self, images: Tensor, size: int | None) -> Estimate:
         """See `Annotator.run`. What the network says of the frame's filled part is cut away."""
         height, width = images.shape[-2:]
-        frame = self.checked_network_size(height, width, size)
-        place = _place(height, width, frame)
-        seen = self.predict(self.resize(images, *frame))
-        part = replace(seen, **{name: value[place.window].contiguous() for name, value in seen.maps.items()})
+        seen = self.predict(self.preprocess(images, size))
+        resize, pad = self.preprocess_steps(size or self.spec.default_size)
+        assert isinstance(resize, Resize) and isinstance(resize.rule, Inside) and isinstance(pad, Pad)
+        rows, columns = resize.size(height, width)
+        left, _, top, _ = pad.margins(rows, columns)
+        window = (..., slice(top, top + rows), slice(left, left + columns))
+        part = replace(seen, **{name: value[window].contiguous() for name, value in seen.maps.items()})
         camera = intrinsics_from_fov(DEFAULT_FOV, height, width, batch=len(images))
-        metres = (camera[:, 0, 0] * (place.scale / CANONICAL_FOCAL_LENGTH)).to(part.device)
-        intrinsics = resize_intrinsics(camera, (height, width), (place.rows, place.columns)).to(part.device)
+        metres = (camera[:, 0, 0] * (resize.rule.scale(height, width) / CANONICAL_FOCAL_LENGTH)).to(part.device)
+        intrinsics = resize_intrinsics(camera, (height, width), (rows, columns)).to(part.device)
         assert part.depth is not None
         return replace(part, depth=part.depth * metres[:, None, None, None], intrinsics=intrinsics)
-
-    def resize(self, images: Tensor, height: int, width: int) -> Tensor:
-        """Pictures fitted into the frame: linear without antialiasing, the rest the mean colour of ImageNet."""
-        place = _place(images.shape[-2], images.shape[-1], (height, width))
-        frame = images.new_tensor(_PADDING).view(1, 3, 1, 1).repeat(len(images), 1, height, width)
-        frame[place.window] = F.interpolate(images, size=(place.rows, place.columns), mode="bilinear")
-        return frame
 
     def predict(self, pixels: Tensor) -> Estimate:
         """See `Annotator.predict`. Metres are those of the canonical camera."""
@@ -91,6 +88,11 @@ class Metric3dAnnotator(Annotator):
     def network_outputs(self, given: Tensor, numbers: Sequence[Any] = ()) -> tuple[Tensor, ...]:
         """See `Annotator.network_outputs`."""
         return self.network(given)[:3]
+
+    def postprocess_metadata(self) -> Metadata:
+        """See `Annotator.postprocess_metadata`."""
+        limit = {"step": "limit_depth", "most": MAX_DEPTH, "means": f"depth is at most {MAX_DEPTH:g} m"}
+        return [crop(), scale_by_focal_length(DEFAULT_FOV, CANONICAL_FOCAL_LENGTH, "image"), limit, *super().postprocess_metadata()]
 
     def graph(self) -> Graph:
         """See `Annotator.graph`."""
@@ -108,20 +110,3 @@ class Metric3dAnnotator(Annotator):
         found = super()._finished(estimate, height, width, fov)
         assert found.depth is not None
         return replace(found, depth=found.depth.clamp(max=MAX_DEPTH))
-
-
-class _Place(NamedTuple):
-    """Where a picture lies in the frame: its scale, its size there and the pixels that it takes."""
-
-    scale: float
-    rows: int
-    columns: int
-    window: tuple[EllipsisType, slice, slice]
-
-
-def _place(height: int, width: int, frame: tuple[int, int]) -> _Place:
-    """The place of a picture of a size: in the middle, its sides cut to whole pixels as the authors do."""
-    scale = min(frame[0] / height, frame[1] / width)
-    rows, columns = max(1, int(height * scale)), max(1, int(width * scale))
-    top, left = (frame[0] - rows) // 2, (frame[1] - columns) // 2
-    return _Place(scale, rows, columns, (..., slice(top, top + rows), slice(left, left + columns)))

@@ -22,12 +22,15 @@ from ..geometry.estimate import Axes, Estimate
 from ..geometry.point_map import find_focal_and_shift
 from .base import Annotator, CheckpointError, ModelSpec, Progress, checkpoint_mismatch, fill
 from .graph import Graph, Numbers
+from .kernels import cubic_antialiased, linear_antialiased
 from .networks.configs import Moge1Config
 from .networks.moge import MoGe, MogeOutput, view_plane
 from .networks.moge_1 import MoGe1
 from .networks.names import StateDict
 from .networks.vit import PATCH
+from .resizing import PixelCount, PixelCountCut
 from .specs.moge import SPECS
+from .steps import Metadata, Resize, Steps
 
 FALLBACK_FOV = 60.0
 """Degrees on the longer side, where the points belong to no camera: ComfyUI's own MoGe nodes take the same."""
@@ -82,18 +85,11 @@ class MogeAnnotator(Annotator):
         """See `Annotator.knows_camera`."""
         return True
 
-    def network_size(self, height: int, width: int, size: int) -> tuple[int, int]:
-        """See `Annotator.network_size`: as many tokens as `size` x `size` pixels have, at the picture's aspect."""
+    def _preprocess_steps(self, size: int) -> Steps:
+        """See `Annotator.preprocess_steps`: as many tokens as `size` x `size` pixels have, at the image's aspect."""
         if _is_first(self.spec):
-            scale = size / (height * width) ** 0.5
-            return max(PATCH, int(height * scale)), max(PATCH, int(width * scale))
-        tokens, aspect = (size / PATCH) ** 2, width / height
-        return PATCH * max(1, round((tokens / aspect) ** 0.5)), PATCH * max(1, round((tokens * aspect) ** 0.5))
-
-    def resize(self, images: Tensor, height: int, width: int) -> Tensor:
-        """Pictures at the network's size: linear, in version 1 cubic, with antialiasing."""
-        mode = "bicubic" if _is_first(self.spec) else "bilinear"
-        return F.interpolate(images, size=(height, width), mode=mode, antialias=True)
+            return (Resize(PixelCountCut(size, PATCH), cubic_antialiased),)
+        return (Resize(PixelCount(size, PATCH), linear_antialiased),)
 
     def estimate(
         self, images: Tensor, size: int | None = None, *, fov: float = 0.0, options: Any = None, progress: Progress | None = None
@@ -114,8 +110,7 @@ class MogeAnnotator(Annotator):
 
     def _at_picture_size(self, images: Tensor, size: int | None, fov: float) -> Estimate:
         height, width = images.shape[-2:]
-        pixels = self.resize(images, *self.checked_network_size(height, width, size))
-        return self.predict(pixels, (height, width), fov)
+        return self.predict(self.preprocess(images, size), (height, width), fov)
 
     def _output(self, pixels: Tensor, aspect: float) -> MogeOutput:
         """What the network says; refused where it is not finite, which masks and unit vectors would hide."""
@@ -135,6 +130,20 @@ class MogeAnnotator(Annotator):
         # version 1 takes sides that are no multiples of anything: a graph for each
         limits = {"dynamic_sides": not _is_first(self.spec), "least_side": PATCH}
         return self._graph(dict(outputs if self.spec.axes else outputs[:-1]), numbers=_ASPECT, **limits)
+
+    def preprocess_metadata(self, size: int) -> Metadata:
+        """See `Annotator.preprocess_metadata`."""
+        words = "width by height of the image before it is resized"
+        return [*super().preprocess_metadata(size), {"step": "aspect", "input": _ASPECT.name, "means": words}]
+
+    def postprocess_metadata(self) -> Metadata:
+        """See `Annotator.postprocess_metadata`."""
+        words = (
+            "points, mask and normals get the image's size (linear without antialiasing) and the normals unit length; focal length f and "
+            "shift s minimise the sum of |f * (x, y) / (z + s) - (u, v)|^2 over 64 x 64 of the pixels whose mask is above 0 (u, v: the "
+            "pixel's place from the image's middle); depth is (z + s) * scale, and the mask where z + s is above 0, too"
+        )
+        return [{"step": "point_map", "farthest": _FARTHEST, "means": words}]
 
     def _to_estimate(self, output: MogeOutput, height: int, width: int, fov: float) -> Estimate:
         """The network's output as an estimate of pictures of a size."""

@@ -11,12 +11,15 @@ from torch import Tensor
 
 from ..geometry.conventions import unit_normals
 from ..geometry.estimate import Axes, Estimate, Quantity
-from ..utils import resize_map, resize_picture, round_to_multiple
+from ..utils import resize_map, resize_picture
 from .base import Annotator, ModelSpec, fill
 from .graph import Graph, depth_output, normals_output
 from .guided import enlarge_map, guided_detail, guided_upsample
+from .kernels import by_area
 from .networks.names import StateDict
 from .networks.tiny import TinyNetwork, config_of, folded, untrained_counters
+from .resizing import ShortSideCapped
+from .steps import Metadata, Resize, Steps
 
 LONGEST_ASPECT = 4.0
 LARGEST_SIZE = 256
@@ -56,20 +59,14 @@ class TinyAnnotator(Annotator):
         network.to(dtype=dtype).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stubs forget it
         return cls(spec, network)
 
-    def network_size(self, height: int, width: int, size: int) -> tuple[int, int]:
-        """As `Annotator.network_size`, in the range the network was trained for.
-
-        The shorter side is at most `LARGEST_SIZE`; the longer one at most four times `size`, as far as the shorter one allows.
-        """
-        size = min(size, LARGEST_SIZE)
-        short = min(height, width)
-        scale = min(size / short, max(LONGEST_ASPECT * size / max(height, width), self.spec.multiple_of / short))
-        return round_to_multiple(height * scale, self.spec.multiple_of), round_to_multiple(width * scale, self.spec.multiple_of)
+    def _preprocess_steps(self, size: int) -> Steps:
+        """See `Annotator.preprocess_steps`: in the range that the network was trained for, the shorter side at most `LARGEST_SIZE`."""
+        return (Resize(ShortSideCapped(min(size, LARGEST_SIZE), LONGEST_ASPECT, self.spec.multiple_of), by_area),)
 
     def run(self, images: Tensor, size: int | None) -> Estimate:
         """See `Annotator.run`. The estimate has twice the size of the network's input; its edges are the picture's."""
         height, width = self.checked_network_size(images.shape[-2], images.shape[-1], size)
-        pixels = resize_picture(images, height, width)
+        pixels = self.preprocess(images, size)
         brightness = resize_picture(_brightness(images), ENLARGED * height, ENLARGED * width)
         depth, *smooth = self.outputs(self.given(pixels))
         if len(smooth) == 1:
@@ -79,6 +76,18 @@ class TinyAnnotator(Annotator):
         sharp = guided_detail(depth, brightness, GUIDE_RADIUS, GUIDE_EPSILON)
         enlarged = unit_normals(enlarge_map(normals, ENLARGED * height, ENLARGED * width), spent=True)
         return _read(sharp, enlarged, _sky_at_edges(sky, brightness))
+
+    def postprocess_metadata(self) -> Metadata:
+        """See `Annotator.postprocess_metadata`."""
+        words = (
+            f"maps get {ENLARGED} times the input's size, and by a guided filter the edges of the image's brightness at that size; the "
+            "mask leaves out the sky, which is as far as the farthest land or farther. docs/use_onnx.py has the code"
+        )
+        numbers = {"enlarged": ENLARGED, "radius": GUIDE_RADIUS, "epsilon": GUIDE_EPSILON}
+        sky = {"rim": _RIM, "pooled": _SKY_POOLED, "epsilon": _SKY_EPSILON, "from": _SKY_FROM, "sure_from": _SURE_FROM}
+        sky |= {"sure_part": _SURE_PART, "sampled": _SAMPLED, "farthest": _FARTHEST}
+        more = {} if self.network.fine is None else {"sky": sky}
+        return [{"step": "guided", **numbers, **more, "means": words}, *super().postprocess_metadata()]
 
     def predict(self, pixels: Tensor) -> Estimate:
         """See `Annotator.predict`. The estimate has half the size of the pixels; their own, where the network tells the sky."""

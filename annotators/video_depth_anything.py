@@ -16,12 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..geometry.estimate import Estimate, Quantity
-from ..utils import round_to_multiple
 from .depth_anything import DinoAnnotator
 from .film import FilmAnnotator, FilmState, InChunks, IsCut, four_at_once, shots
 from .graph import Graph, GraphModule, depth_output
+from .kernels import cubic
 from .networks.motion import MAX_FRAMES, VALUES_AT_ONCE
 from .networks.video_depth_anything import VideoDepthAnything
+from .resizing import WideFrame
+from .steps import Resize, Steps
 from .windows import Shot
 
 # Frames longer than this are made smaller, for the memory of what sees 32 of them at once.
@@ -51,12 +53,9 @@ class VideoDepthAnythingAnnotator(DinoAnnotator, FilmAnnotator):
     network_class = VideoDepthAnything
     network: VideoDepthAnything  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    def network_size(self, height: int, width: int, size: int) -> tuple[int, int]:
-        """See `Annotator.network_size`. Neither side below `size`, but of frames longer than 16:9 as many pixels as those have."""
-        aspect = max(height, width) / min(height, width)
-        if aspect > _LONG:
-            size = round_to_multiple(int(size * _LONGEST_ASPECT / aspect), self.spec.multiple_of)
-        return super().network_size(height, width, size)
+    def _preprocess_steps(self, size: int) -> Steps:
+        """See `Annotator.preprocess_steps`. Neither side below `size`, but of frames longer than 16:9 as many pixels as those have."""
+        return (Resize(WideFrame(size, _LONG, _LONGEST_ASPECT, self.spec.multiple_of), cubic),)
 
     def predict(self, pixels: Tensor) -> Estimate:
         """See `Annotator.predict`."""
@@ -94,7 +93,7 @@ class VideoDepthAnythingAnnotator(DinoAnnotator, FilmAnnotator):
                 yield piece, begins
 
         def prepared(frame: Tensor) -> Tensor:
-            return self.normalised(self.resize(frame, *self.checked_network_size(height, width, size)))
+            return self.normalised(self.preprocess(frame, size))
 
         for depth in self._depth(pieces(), prepared, in_chunks, state or FilmState()):
             yield self._finished(self._estimate(depth), height, width, fov)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..geometry.estimate import Estimate, Quantity
 from .base import Annotator
+from .kernels import cubic
+from .steps import Metadata, PadReflect, Steps, crop, undo_resize
 
-_PADDING = 3.0  # the border is sqrt(side / 2) times this wide; the networks see a picture's border worse than the rest
+_BORDER = PadReflect(3.0)  # the networks see an image's border worse than the rest
 
 
 class ZoeInference(Annotator):
@@ -28,26 +29,26 @@ class ZoeInference(Annotator):
     auto_dtypes = ("float16",)
     resampling = "bicubic"
 
-    def network_size(self, height: int, width: int, size: int) -> tuple[int, int]:
-        """Size of the network's input, border included."""
-        top, left = _border(height, width)
-        return super().network_size(height + 2 * top, width + 2 * left, size)
+    def _preprocess_steps(self, size: int) -> Steps:
+        """See `Annotator.preprocess_steps`: the border comes before the resizing."""
+        return (_BORDER, *super()._preprocess_steps(size))
+
+    def preprocess_metadata(self, size: int) -> Metadata:
+        """See `Annotator.preprocess_metadata`."""
+        words = "the network runs on the image and on its mirror image; all maps are the mean of the first and of the second mirrored back"
+        return [*super().preprocess_metadata(size), {"step": "mirror", "means": words}]
+
+    def postprocess_metadata(self) -> Metadata:
+        """See `Annotator.postprocess_metadata`."""
+        return [undo_resize(cubic), crop()]
 
     def run(self, images: Tensor, size: int | None) -> Estimate:
         """See `Annotator.run`; the estimate has the pictures' own size."""
         height, width = images.shape[-2:]
-        top, left = _border(height, width)
-        network_size = self.checked_network_size(height, width, size)
-        padded = F.pad(images, (left, left, top, top), mode="reflect")
-        pixels = self.resize(padded, *network_size)
+        left, _, top, _ = _BORDER.margins(height, width)
+        pixels = self.preprocess(images, size)
         depth = self.predict(torch.cat((pixels, pixels.flip(-1)))).depth
         assert depth is not None
-        depth = F.interpolate(depth, size=padded.shape[-2:], mode="bicubic", align_corners=False)
+        depth = cubic(depth, *_BORDER.size(height, width))
         straight, mirrored = depth[:, :, top : top + height, left : left + width].chunk(2)
         return Estimate(depth=(straight + mirrored.flip(-1)) / 2, quantity=Quantity.METRIC_DEPTH)
-
-
-def _border(height: int, width: int) -> tuple[int, int]:
-    """Pixels above and below, left and right; a reflection cannot be as long as the picture."""
-    rows, columns = (min(int((side / 2) ** 0.5 * _PADDING), side - 1) for side in (height, width))
-    return rows, columns

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import json
-import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -27,15 +25,20 @@ from ..model_loader.room import check_network_room
 from ..model_loader.verify import sha256_of
 from . import work
 from .apart import apart
-
-logger = logging.getLogger(__name__)
+from .step_display import Step
 
 PICTURE = Path(__file__).parent / "coffee.jpg"
 MOST = 1.0
 """By how many 255ths a file's picture may differ from torch's."""
 _ODD = (slice(None), slice(None), slice(0, 397), slice(120, 331))
 """Of the photograph, a part with odd sides and another aspect."""
+_QUICK_SIZE = 384
+"""The greatest `size` of all comparisons but one, the file's of the whole photograph: networks at 840 take five times as long."""
 _MOST_ELSEWHERE = 1e-3  # share of the pixels that may count by the one and not by the other: those on the border of a mask
+
+
+Images = list[tuple[str, Tensor, int]]
+"""What is compared: in words, the images (B, 3, H, W) in [0, 1], and the `size` of the network's input."""
 
 
 class Check(NamedTuple):
@@ -79,6 +82,7 @@ def export(
     sides: tuple[int, int] | None = None,
     batch: int | None = None,
     weights: Path | None = None,
+    step: Step = lambda name: None,
 ) -> Exported:
     """Writes a model's network as an ONNX file.
 
@@ -86,10 +90,12 @@ def export(
         model_id: The model.
         path: The file; what is there is replaced once the new one has been found good.
         dtype: Of weights and activations, "float32" or "float16"; what goes in and comes out is float32.
-        size: At which the network sees the pictures of the comparison, and square ones where its sides cannot be free; None = its default.
-        sides: Height and width at which the file shall see all pictures; None = any, where the network allows.
-        batch: So many pictures shall it see at once; None = any number, where the network allows.
+        size: The `size` that the file's metadata states and that is compared, and the side of a square input where a network's size cannot
+            be free; None = the model's default.
+        sides: Height and width of the file's input, whatever the image; None = any, where the network allows.
+        batch: The file's number of images at once; None = any, where the network allows.
         weights: As `load_model`.
+        step: Called with the name of each step when it begins.
 
     Raises:
         ValueError: The network is not one graph, sides or batch do not fit, or the file's picture is another than torch's.
@@ -102,7 +108,7 @@ def export(
     _onnx_runtime()
     model = load_model(model_id, dtype, "cpu", weights)
     exact = model if dtype == "float32" else load_model(model_id, "float32", "cpu", weights)
-    return export_model(model, exact.annotator, path, size, sides, batch)
+    return export_model(model, exact.annotator, path, size, sides, batch, step)
 
 
 def check_graph(model_id: str) -> None:
@@ -118,37 +124,42 @@ def check_graph(model_id: str) -> None:
 
 
 def export_model(
-    model: Model, exact: Annotator, path: Path, size: int | None = None, sides: tuple[int, int] | None = None, batch: int | None = None
+    model: Model,
+    exact: Annotator,
+    path: Path,
+    size: int | None = None,
+    sides: tuple[int, int] | None = None,
+    batch: int | None = None,
+    step: Step = lambda name: None,
 ) -> Exported:
     """As `export`, of a loaded model on the CPU; `exact` is its annotator in float32."""
-    graph, annotator = model.annotator.graph(), model.annotator
+    annotator, graph = model.annotator, model.annotator.graph()
+    size = size or model.spec.default_size
     if sides is not None or not graph.dynamic_sides:
-        side = _rounded(size or model.spec.default_size, graph.multiple_of)
+        side = _rounded(size, graph.multiple_of)
         sides, graph = sides or (side, side), replace(graph, dynamic_sides=False)
-        exact = _seeing_at(exact, sides)
+        annotator, exact = annotator.for_input_size(*sides), exact.for_input_size(*sides)
     graph = replace(graph, dynamic_batch=graph.dynamic_batch and batch is None)
-    _check_room(exact, size, batch or 1)
-    seen = size, None if graph.dynamic_sides else sides, batch or 1
-    half = _half_precision(model, exact, *seen)
+    _check_room(exact, size)
+    images = _images(graph, size, batch or 1)
+    half = _half_precision(model, annotator, exact, images, step)
     with temporary_folder(path.parent) as folder:
         made = folder / path.name
-        logger.info("%s: writing the graph; a large network takes minutes", model.spec.id)
         start = time.monotonic()
-        _write(graph, made, sides, batch, _notes(model, graph))
+        _write(graph, made, sides, batch, _notes(model, annotator, graph, size), step)
         seconds = time.monotonic() - start
-        logger.info("%s: comparing it with torch", model.spec.id)
-        engine = onnx_runtime_engine(made, graph)
-        checks = _near(model, _compared("the file", annotator.with_engine(engine), exact, *seen))
+        step("starting ONNX Runtime")
+        engine = onnx_runtime_engine(made, graph, batch)
+        checks = _near(model, _compared("the file", annotator.with_engine(engine), exact, images, step))
         return _in_place(made, path, seconds, (*checks, *half))
 
 
-def _half_precision(model: Model, exact: Annotator, *seen: Any) -> tuple[Check, ...]:
+def _half_precision(model: Model, annotator: Annotator, exact: Annotator, images: Images, step: Step) -> tuple[Check, ...]:
     """What half precision does in torch: on a CPU ONNX Runtime computes a float16 file in float32, and sees nothing that overflows."""
-    annotator = model.annotator
     if annotator.dtype == torch.float32:
         return ()
-    logger.info("%s: comparing %s with float32", model.spec.id, _dtype(model))
-    return _near(model, _compared(f"torch in {_dtype(model)}", annotator, exact, *seen))
+    quick = [(name, image, min(size, _QUICK_SIZE)) for name, image, size in images]
+    return _near(model, _compared(f"torch in {_dtype(model)}", annotator, exact, quick, step))
 
 
 def _near(model: Model, checks: Iterator[Check]) -> tuple[Check, ...]:
@@ -168,7 +179,7 @@ def _near(model: Model, checks: Iterator[Check]) -> tuple[Check, ...]:
     return found
 
 
-def _check_room(exact: Annotator, size: int | None, batch: int) -> None:
+def _check_room(exact: Annotator, size: int) -> None:
     """Refuses at once what the comparison could not be made at.
 
     Raises:
@@ -180,9 +191,9 @@ def _check_room(exact: Annotator, size: int | None, batch: int) -> None:
     check_network_room(exact, torch.device("cpu"), (height, width), size)
 
 
-def _write(graph: Graph, path: Path, sides: tuple[int, int] | None, batch: int | None, notes: dict[str, str]) -> None:
+def _write(graph: Graph, path: Path, sides: tuple[int, int] | None, batch: int | None, notes: dict[str, str], step: Step) -> None:
     try:
-        export_graph(graph, path, sides, batch, notes)
+        export_graph(graph, path, sides, batch, notes, step)
     except (ValueError, ImportError, OSError, MemoryError):
         raise
     except Exception as error:  # the exporter's own have no class in common
@@ -204,10 +215,9 @@ def _in_place(made: Path, path: Path, seconds: float, checks: tuple[Check, ...])
     return Exported(tuple(reversed(files)), size, seconds, checks)
 
 
-def _notes(model: Model, graph: Graph) -> dict[str, str]:
+def _notes(model: Model, annotator: Annotator, graph: Graph, size: int) -> dict[str, str]:
     """What the file says of itself."""
     spec = model.spec
-    resizing = f"{spec.resizing.fit.value}; the frame's height is {spec.default_size}"
     numbers = graph.numbers
     return {
         "model": spec.id,
@@ -217,12 +227,13 @@ def _notes(model: Model, graph: Graph) -> dict[str, str]:
         "mean": json.dumps(graph.mean),
         "std": json.dumps(graph.std),
         "multiple_of": str(graph.multiple_of),
-        "resizing": resizing,
+        "preprocess": json.dumps(annotator.preprocess_metadata(size)),
+        "postprocess": json.dumps(annotator.postprocess_metadata()),
         "outputs": json.dumps(dict(graph.outputs)),
         **({f"input {numbers.name}": numbers.meaning} if numbers else {}),
         "dtype": _dtype(model),
         "licence": spec.terms,
-        "licence_url": spec.licence_url or "",
+        "licence_url": spec.licence_page,
         "weights": model.weights.name,
         "weights_sha256": sha256_of(model.weights),
         "made_by": f"depth-normal {__version__}, torch {torch.__version__}",
@@ -246,8 +257,13 @@ def _onnx_runtime() -> Any:
     return onnxruntime
 
 
-def onnx_runtime_engine(path: Path, graph: Graph) -> Engine:
+def onnx_runtime_engine(path: Path, graph: Graph, batch: int | None = None) -> Engine:
     """What runs a file by ONNX Runtime on the CPU.
+
+    Args:
+        path: The file.
+        graph: What it was made of.
+        batch: Its number of images at once, where that is fixed; families that also run on mirror images are given several times as many.
 
     Raises:
         RuntimeError: It cannot be loaded.
@@ -258,35 +274,35 @@ def onnx_runtime_engine(path: Path, graph: Graph) -> Engine:
     except Exception as error:  # its own have no class in common
         raise RuntimeError(f"ONNX Runtime {library.__version__} refuses the file: {str(error).splitlines()[0]}") from error
 
-    def run(*given: Tensor) -> tuple[Tensor, ...]:
+    def run(pixels: Tensor, *numbers: Tensor) -> tuple[Tensor, ...]:
+        parts = [run_part(part, *numbers) for part in pixels.split(batch or len(pixels))]
+        return tuple(torch.cat(each) for each in zip(*parts, strict=True))
+
+    def run_part(*given: Tensor) -> tuple[Tensor, ...]:
         outputs = session.run(None, dict(zip(graph.inputs, (each.numpy() for each in given), strict=True)))
         return tuple(torch.from_numpy(np.ascontiguousarray(output)) for output in outputs)
 
     return run
 
 
+def _images(graph: Graph, size: int, batch: int) -> Images:
+    """What is compared: the photograph, and an odd part of it where the graph's sides are free."""
+    photograph = work.read(PICTURE).expand(batch, -1, -1, -1)
+    images = [("the photograph", photograph, size)]
+    if graph.dynamic_sides:
+        images.append(("an odd part of it", photograph[_ODD], min(size, _QUICK_SIZE)))
+    return images
+
+
 @torch.no_grad()
-def _compared(
-    by: str, annotator: Annotator, exact: Annotator, size: int | None, sides: tuple[int, int] | None, batch: int
-) -> Iterator[Check]:
-    """The checks: of the whole photograph, and of an odd part of it where the graph's sides are free."""
-    photograph = work.read(PICTURE)
-    pictures = {"the photograph": photograph, "an odd part of it": photograph[_ODD]}
-    if sides is not None:
-        annotator, exact = _seeing_at(annotator, sides), _seeing_at(exact, sides)
-        del pictures["an odd part of it"]
-    for name, picture in pictures.items():
-        several = picture.expand(batch, -1, -1, -1)
-        found, true = (each.estimate(several, size) for each in (annotator, exact))
-        height, width = exact.checked_network_size(picture.shape[-2], picture.shape[-1], size)
-        yield Check(by, f"{name}, seen at {width}x{height}", *_differences(found, true))
-
-
-def _seeing_at(annotator: Annotator, sides: tuple[int, int]) -> Annotator:
-    """The same, whose network sees every picture at one size."""
-    other = copy.copy(annotator)
-    vars(other)["network_size"] = lambda *_: sides
-    return other
+def _compared(by: str, annotator: Annotator, exact: Annotator, images: Images, step: Step) -> Iterator[Check]:
+    """The checks, one of each image."""
+    for name, image, size in images:
+        height, width = exact.checked_network_size(image.shape[-2], image.shape[-1], size)
+        what = f"{name}, seen at {width}x{height}"
+        step(f"comparing {by} with torch in float32: {what}")
+        found, true = (each.estimate(image, size) for each in (annotator, exact))
+        yield Check(by, what, *_differences(found, true))
 
 
 def _differences(found: Estimate, true: Estimate) -> tuple[float, float]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .arguments import DONE, add_json
 from .scene import check_folder
+from .step_display import displayed_steps
 from .terminal import say, shown
 
 DTYPES = ("float32", "float16")
@@ -20,7 +21,7 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=Path, metavar="FILE.onnx", help="the file; weights beyond 1.8 GB lie beside it as FILE.onnx.data")
     dtype = "what the network computes in; what goes in and comes out is float32 (default: %(default)s)"
     parser.add_argument("--dtype", default=DTYPES[0], choices=DTYPES, help=dtype)
-    size = "WxH: the one size at which the file sees pictures; N: that of the comparison, and of networks whose size cannot be free"
+    size = "WxH: the one size of the file's input, whatever the image; N: as `estimate --size`, stated in the file's metadata and compared"
     parser.add_argument("--size", type=_size, metavar="N|WxH", help=f"{size} (default: the model's)")
     batch = "the one number of pictures that the file sees at once (default: any, where the network allows)"
     parser.add_argument("--batch", type=_count, metavar="N", help=batch)
@@ -57,7 +58,8 @@ def _export(arguments: argparse.Namespace) -> int:
     from .export import export
 
     size, sides = (None, arguments.size) if isinstance(arguments.size, tuple) else (arguments.size, None)
-    found = export(arguments.model, out, arguments.dtype, size, sides, arguments.batch, arguments.weights)
+    with displayed_steps(arguments.model) as step:
+        found = export(arguments.model, out, arguments.dtype, size, sides, arguments.batch, arguments.weights, step)
     if arguments.json:
         checks = [each._asdict() for each in found.checks]
         say(json.dumps({"files": list(map(str, found.files)), "bytes": found.size, "seconds": found.seconds, "checks": checks}, indent=2))

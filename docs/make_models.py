@@ -32,21 +32,10 @@ def page() -> str:
 def row(spec: ModelSpec) -> str:
     """One line of the table."""
     file = spec.file
-    stated = _page_of_licence(spec)
-    licence = f"[{spec.licence}]({stated})" if stated else spec.licence
+    licence = f"[{spec.licence}]({spec.licence_page})"
     use = spec.commercial_use if spec.commercial_use == "yes" else f"*{spec.commercial_use}*"
     source = file.repo_id or ("comes with the pack" if file.bundled else "GitHub release")
     return f"| `{spec.id}` | {spec.gives} | {licence} | {use} | {spec.size_in_words} | {file.filename} | {source} |"
-
-
-def _page_of_licence(spec: ModelSpec) -> str | None:
-    """Where the licence of the weights is stated; None for those of the pack itself."""
-    file = spec.file
-    if spec.licence_url or file.bundled:
-        return spec.licence_url
-    if file.repo_id:
-        return f"https://huggingface.co/{'spaces/' if file.repo_type == 'space' else ''}{file.repo_id}"
-    return str(file.url).partition("/releases/")[0]
 
 
 if __name__ == "__main__":

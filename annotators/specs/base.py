@@ -92,7 +92,8 @@ class ModelSpec:
         quantity: What its depth means; None if it gives none.
         up_to_scale: Whether its metric depth has no unit: see `Quantity.METRIC_DEPTH`.
         axes: The native axes of its normals; None if it gives none.
-        licence_url: Where to read the licence, where the page that the file comes from does not state it, or states another.
+        licence_url: Where to read the licence, where the page that the file comes from does not state it, or states another; see
+            `licence_page`.
         commercial: "yes", "no" or "unclear": whether the weights may be used commercially, where the licence's name does not tell.
         auto_dtypes: As the family's `auto_dtypes`, where they are others; empty = the family's.
         multiple_of: Sides of the network's input are multiples of this.
@@ -141,6 +142,15 @@ class ModelSpec:
         """The licence for people, with what its name does not tell: "CC-BY-NC-4.0, not for commercial use"."""
         said = {"yes": "", "no": ", not for commercial use", "unclear": ", commercial use unclear"}
         return self.licence + said[self.commercial_use]
+
+    @property
+    def licence_page(self) -> str:
+        """Where the licence of the weights is stated: `licence_url`, or the page that the file comes from."""
+        if self.licence_url:
+            return self.licence_url
+        if self.file.repo_id:
+            return f"https://huggingface.co/{'spaces/' if self.file.repo_type == 'space' else ''}{self.file.repo_id}"
+        return str(self.file.url).partition("/releases/")[0]
 
     @property
     def in_metres(self) -> bool:

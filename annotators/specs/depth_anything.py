@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...geometry.kinds import Quantity
+from ..kernels import cubic
 from ..networks.configs import DptConfig, VitConfig
-from ..resizing import Fit, Resizing, cubic
+from ..resizing import Fit, Resizing
 from .base import ModelSpec, WeightFile
 
 

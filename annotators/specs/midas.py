@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...geometry.kinds import Quantity
-from ..resizing import Fit, Resizing, cubic
+from ..kernels import cubic
+from ..resizing import Fit, Resizing
 from .base import HALF, IMAGENET_MEAN, IMAGENET_STD, RGB, ModelSpec, WeightFile
 
 

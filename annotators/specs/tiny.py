@@ -12,6 +12,7 @@ SPECS = (
         family="tiny",
         files=(WeightFile("tiny.safetensors", sha256="05fa703ba45e6a6411c2dc8caabdba94ba3d558a9650bd89e2131f6c48f2fb09", size=7_377_820),),
         licence="Apache-2.0",
+        licence_url="https://www.apache.org/licenses/LICENSE-2.0",
         quantity=Quantity.DISPARITY,
         axes=Axes.OPENGL,
         default_size=224,

@@ -6,7 +6,7 @@ from typing import Any
 
 from ...geometry.kinds import Quantity
 from .base import ModelSpec, WeightFile
-from .depth_anything import FOLDERS, RESIZING, V2_BASE, V2_LARGE, V2_SMALL, DepthAnythingConfig
+from .depth_anything import FOLDERS, V2_BASE, V2_LARGE, V2_SMALL, DepthAnythingConfig
 
 _APACHE, _NON_COMMERCIAL = "Apache-2.0", "CC-BY-NC-4.0"
 
@@ -29,7 +29,6 @@ def _spec(name: str, config: DepthAnythingConfig, licence: str, metric: bool = F
         licence_url="https://github.com/DepthAnything/Video-Depth-Anything#license" if metric and licence == _NON_COMMERCIAL else None,
         quantity=Quantity.METRIC_DEPTH if metric else Quantity.DISPARITY,
         multiple_of=14,
-        resizing=RESIZING,
         default_size=518,
         config=config,
     )

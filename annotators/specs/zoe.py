@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...geometry.kinds import Quantity
-from ..resizing import Fit, Resizing, linear_to_corners
+from ..kernels import linear_to_corners
+from ..resizing import Fit, Resizing
 from .base import ModelSpec, WeightFile
 from .midas import ANNOTATORS_COMMIT, DPT_BEIT_LARGE
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ...geometry.kinds import Quantity
-from ..resizing import Fit, Resizing, linear_to_corners
+from ..kernels import linear_to_corners
+from ..resizing import Fit, Resizing
 from .base import ModelSpec, WeightFile
 from .depth_anything import FOLDERS, V1_LARGE, V1_LICENCE
 

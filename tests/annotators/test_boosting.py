@@ -13,10 +13,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from depth_normal.annotators import boosting
 from depth_normal.annotators.base import CheckpointError
 from depth_normal.annotators.boosting import Booster, Patch, choose_patches, find_side, fit_in_float32, gradients
+from depth_normal.annotators.kernels import cubic, linear
 from depth_normal.annotators.leres import LeresOptions
 from depth_normal.annotators.leres_boost import LeresBoostAnnotator
 from depth_normal.annotators.networks.merge import MergeNetwork
-from depth_normal.annotators.resizing import cubic, linear
 from depth_normal.geometry.align import fit_scale_shift
 from depth_normal.geometry.estimate import Quantity
 

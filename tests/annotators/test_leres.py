@@ -193,7 +193,7 @@ def test_no_tensor_is_made_on_another_device(oracle):
             network = Leres(oracle["CONFIG"])
         annotator = LeresAnnotator(oracle["shrunk"]("leres"), network)
         images = torch.empty(2, 3, 48, 80, device=DEVICE)
-        pixels = annotator.resize(images, *annotator.network_size(48, 80, 64))
+        pixels = annotator.preprocess(images, 64)
         for options in (LeresOptions(), LeresOptions(old_node=True)):
             annotator.options = options
             depth = annotator.predict(pixels).depth

@@ -248,7 +248,7 @@ def test_the_picture_is_fitted_into_the_frame_as_by_the_authors(height, width):
     frame = (112, 196)
     assert annotator().network_size(height, width, 112) == frame
     picture = (pictures(height, width)[0].movedim(0, -1).numpy() * 255).round().astype(np.float32)
-    found = annotator().resize(torch.from_numpy(picture).movedim(-1, 0)[None] / 255, *frame)[0].movedim(0, -1).numpy() * 255
+    found = annotator().preprocess(torch.from_numpy(picture).movedim(-1, 0)[None] / 255, 112)[0].movedim(0, -1).numpy() * 255
     of_bytes, *_ = authors_input(picture.astype(np.uint8), frame)
     assert np.abs(found - of_bytes).max() < 1, "they round to bytes, here nothing is rounded"
     unrounded, _, (rows, columns), (top, _, left, _) = authors_input(picture, frame)

@@ -142,6 +142,10 @@ def test_a_licence_link_leads_to_where_the_licence_is_stated():
         if spec.file.repo_id in silent or (spec.commercial_use == "unclear"):
             assert spec.licence_url and spec.licence_url.startswith("https://github.com/"), spec.id
     assert MODELS["midas-dpt-hybrid"].licence_url == "https://github.com/isl-org/MiDaS"
+    assert MODELS["moge-2-vits-normal"].licence_page == "https://huggingface.co/Ruicheng/moge-2-vits-normal"
+    assert MODELS["midas-v2.1-small"].licence_page == "https://github.com/isl-org/MiDaS"
+    for spec in MODELS.values():
+        assert spec.licence and re.fullmatch(r"https://[\w.-]+/[\w./#-]+", spec.licence_page), spec.id
     assert MODELS["distill-any-depth-small"].commercial_use == "yes"
     assert {MODELS[f"distill-any-depth-{size}"].commercial_use for size in ("base", "large")} == {"unclear"}
 

@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from depth_normal.annotators.base import Annotator, ModelSpec, WeightFile
+from depth_normal.annotators.kernels import cubic, linear_to_corners
 from depth_normal.annotators.registry import FAMILIES, MODELS
-from depth_normal.annotators.resizing import SHORT_SIDE, Fit, Resizing, cubic, linear_to_corners
+from depth_normal.annotators.resizing import SHORT_SIDE, Fit, Resizing
 from depth_normal.geometry.estimate import Estimate, Quantity
 
 # height x width of the pictures: 4:3, 3:2, 16:9 and a portrait
@@ -92,12 +93,12 @@ def test_sizes_are_those_of_the_published_rule(fit, method, keep_aspect, size, a
     for height, width in generator.integers(60, 3000, (300, 2)).tolist():
         expected = published_size(height, width, (size, size * aspect), multiple, method, keep_aspect)
         if min(expected) > 0:  # the authors' code fails at 0
-            assert Resizing(fit, aspect).input_size(height, width, size, multiple) == expected, (height, width)
+            assert Resizing(fit, aspect).rule(size, multiple).size(height, width) == expected, (height, width)
 
 
 @pytest.mark.parametrize("fit", Fit)
 def test_a_side_is_never_less_than_one_multiple(fit):
-    assert min(Resizing(fit).input_size(1, 4000, 64, 32)) >= 32
+    assert min(Resizing(fit).rule(64, 32).size(1, 4000)) >= 32
 
 
 def test_cubic_is_opencvs():

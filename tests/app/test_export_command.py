@@ -1,11 +1,12 @@
 """`depth-normal export`: the file, what it says of itself, its use without the pack, and what is refused without leaving anything."""
 
 import json
-import re
 import runpy
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from unittest import mock
@@ -25,41 +26,20 @@ OLD_EXPORTER = runpy.run_path(str(ROOT / "tests" / "graph_families.py"))["OLD_EX
 NEW = pytest.mark.skipif(**OLD_EXPORTER)
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    """The bundled model's file."""
-    if OLD_EXPORTER["condition"]:
-        pytest.skip(OLD_EXPORTER["reason"])
-    path = tmp_path_factory.mktemp("export") / "tiny.onnx"
-    assert main(["export", "tiny", str(path), "--json"]) == 0
-    return path
-
-
-def test_the_file_says_what_it_is(exported):
-    notes = {each.key: each.value for each in onnx.load(exported).metadata_props}
+def test_the_file_says_what_it_is(exported_tiny):
+    notes = {each.key: each.value for each in onnx.load(exported_tiny).metadata_props}
     spec = load_model("tiny").spec
     assert notes["model"] == "tiny"
     assert (notes["quantity"], notes["axes"], notes["multiple_of"]) == ("disparity", "opengl", "32")
     assert notes["weights_sha256"] == exporting.sha256_of(ROOT / "annotators" / "tiny.safetensors")
-    assert notes["licence"] == spec.terms
+    assert (notes["licence"], notes["licence_url"]) == (spec.terms, spec.licence_page)
     assert list(json.loads(notes["outputs"])) == ["disparity", "normals", "sky"]
     assert json.loads(notes["mean"]) == [0, 0, 0]
     assert json.loads(notes["std"]) == [1, 1, 1]
 
 
-def test_nothing_but_the_file_is_left(exported):
-    assert [each.name for each in exported.parent.iterdir()] == ["tiny.onnx"]
-
-
-def test_the_docs_lines_use_it_without_the_pack_and_without_torch(exported, tmp_path):
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "export.md").read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 2
-    shutil.copy(ROOT / "app" / "coffee.jpg", tmp_path / "photo.jpg")
-    shutil.copy(exported, tmp_path / "tiny.onnx")
-    for block in blocks:
-        script = f"{block}\nimport sys\nassert 'torch' not in sys.modules and 'depth_normal' not in sys.modules"
-        subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
-    assert (tmp_path / "depth.png").stat().st_size > 1000
+def test_nothing_but_the_file_is_left(exported_tiny):
+    assert [each.name for each in exported_tiny.parent.iterdir()] == ["tiny.onnx"]
 
 
 @pytest.fixture
@@ -75,16 +55,16 @@ def quick():
     return use
 
 
-def test_a_file_whose_picture_is_another_is_refused(exported, quick, tmp_path, capsys):
+def test_a_file_whose_picture_is_another_is_refused(exported_tiny, quick, tmp_path, capsys):
     target = tmp_path / "tiny.onnx"
     target.write_bytes(b"the old file")
     engine = exporting.onnx_runtime_engine
 
-    def wrong(path, graph):
-        run = engine(path, graph)
+    def wrong(path, graph, batch):
+        run = engine(path, graph, batch)
         return lambda *given: ((found := run(*given))[0] + 3 * given[0][:, :1], *found[1:])
 
-    with quick(exported), mock.patch.object(exporting, "onnx_runtime_engine", wrong):
+    with quick(exported_tiny), mock.patch.object(exporting, "onnx_runtime_engine", wrong):
         assert main(["export", "tiny", str(target), "--overwrite"]) == 2
     assert "more than 1: nothing was written" in capsys.readouterr().err
     assert [each.read_bytes() for each in tmp_path.iterdir()] == [b"the old file"]
@@ -96,11 +76,28 @@ def test_an_interruption_leaves_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_numbers_beyond_half_precision_are_said(exported, quick, tmp_path, capsys):
-    def overflown(path, graph):
+@NEW
+def test_ctrl_c_in_the_exporter_leaves_nothing(tmp_path):
+    """In a process of its own, in torch's own code; each step is one line there."""
+    words = ["export", "tiny", str(tmp_path / "tiny.onnx")]
+    with subprocess.Popen([sys.executable, "-m", "depth_normal.app.cli", *words], stderr=subprocess.PIPE, text=True) as command:
+        lines = []
+        for line in command.stderr:
+            lines.append(line.rstrip("\n"))
+            if "translating" in line:
+                assert len(list(tmp_path.iterdir())) > 0, "what is written until then lies beside the file's place"
+                time.sleep(1)
+                command.send_signal(signal.SIGINT)
+        assert command.wait() == 130
+    assert lines[1:] == ["tiny: tracing the network", "tiny: translating it to ONNX", "depth-normal: stopped"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_numbers_beyond_half_precision_are_said(exported_tiny, quick, tmp_path, capsys):
+    def overflown(path, graph, batch):
         return lambda *given: tuple(torch.full((1, n, *(side // 2 for side in given[0].shape[-2:])), torch.inf) for n in (1, 3))
 
-    with quick(exported), mock.patch.object(exporting, "onnx_runtime_engine", overflown):
+    with quick(exported_tiny), mock.patch.object(exporting, "onnx_runtime_engine", overflown):
         assert main(["export", "tiny", str(tmp_path / "tiny.onnx"), "--dtype", "float16"]) == 2
     assert "float32" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
@@ -131,8 +128,8 @@ def test_half_precision_that_shows_is_refused_before_anything_is_written(tmp_pat
     assert not list(tmp_path.iterdir())
 
 
-def test_fixed_sides_are_those_of_the_comparison(exported, quick, tmp_path):
-    with quick(exported):
+def test_fixed_sides_are_those_of_the_comparison(exported_tiny, quick, tmp_path):
+    with quick(exported_tiny):
         found = exporting.export("tiny", tmp_path / "tiny.onnx", sides=(96, 160), batch=2)
     assert [each.what for each in found.checks] == ["the photograph, seen at 160x96"]
     assert found.checks[0].largest < 0.1
@@ -177,7 +174,7 @@ def test_what_cannot_be_exported_is_refused_in_words(words, complaint, tmp_path,
     assert sorted(each.name for each in tmp_path.iterdir()) == ["file", "folder.onnx"]
 
 
-def test_what_a_killed_export_left_is_gone_with_the_next(exported, quick, tmp_path):
+def test_what_a_killed_export_left_is_gone_with_the_next(exported_tiny, quick, tmp_path):
     script = f"""
 import os
 from pathlib import Path
@@ -186,7 +183,7 @@ export.export_graph = lambda *_: os._exit(9)
 export.export("tiny", Path({str(tmp_path / "tiny.onnx")!r}))"""
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 9
     assert list(tmp_path.iterdir())
-    with quick(exported):
+    with quick(exported_tiny):
         exporting.export("tiny", tmp_path / "tiny.onnx")
     assert [each.name for each in tmp_path.iterdir()] == ["tiny.onnx"]
 

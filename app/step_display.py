@@ -1,0 +1,63 @@
+"""Shows which step of a long work is running: on a terminal with the seconds that it has taken, else as one line a step."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+from .terminal import shown
+
+logger = logging.getLogger(__name__)
+
+Step = Callable[[str], None]
+"""Called with the name of the step that begins."""
+
+_REFRESH_SECONDS = 1.0
+
+
+@contextmanager
+def displayed_steps(title: str) -> Iterator[Step]:
+    """Shows the steps of a work on stderr while the block runs.
+
+    Args:
+        title: Stands before each step.
+
+    Yields:
+        What the work calls when a step begins.
+    """
+    if not sys.stderr.isatty():
+        yield lambda name: logger.info("%s: %s", title, name)
+        return
+    with ExitStack() as running:
+
+        def begin(name: str) -> None:
+            running.close()
+            running.enter_context(_timed_line(shown(f"{title}: {name}")))
+
+        yield begin
+
+
+@contextmanager
+def _timed_line(words: str) -> Iterator[None]:
+    """A line of the terminal with the time since the block began; it stays with the whole time."""
+    from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    over = threading.Event()
+    with logging_redirect_tqdm(), tqdm(desc=words, bar_format="{desc} ({elapsed})") as line:
+
+        def tick() -> None:
+            while not over.wait(_REFRESH_SECONDS):
+                line.refresh()
+
+        ticking = threading.Thread(target=tick, daemon=True, name="depth-normal step")
+        ticking.start()
+        try:
+            yield
+        finally:
+            over.set()
+            ticking.join()
+            line.refresh()

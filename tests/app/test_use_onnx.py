@@ -1,0 +1,266 @@
+"""docs/use_onnx.py, which knows nothing but an exported file's metadata: it gives the maps that the pack gives, for every family."""
+
+import json
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from depth_normal.annotators.kernels import KERNELS
+from depth_normal.annotators.moge import _is_first
+from depth_normal.annotators.registry import FAMILIES, MODELS
+from depth_normal.app import export as exporting
+from depth_normal.app import work
+from depth_normal.app.cli import main
+from depth_normal.geometry.estimate import Quantity
+from depth_normal.geometry.files import read_npz
+from depth_normal.model_loader import Model
+from depth_normal.utils import resize_picture
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "docs" / "use_onnx.py"
+SHRUNK = runpy.run_path(str(ROOT / "tests" / "graph_families.py"))
+NEW = pytest.mark.skipif(**SHRUNK["OLD_EXPORTER"])
+LIMIT = 1e-3
+"""Of the range of disparity and relative depth, of metres themselves; ten times as many degrees of normals."""
+FIXED = {"moge-1": (70, 98), "zoedepth-nyu": (96, 128)}
+"""Height and width of networks whose files hold for one size."""
+
+
+@pytest.fixture(scope="module")
+def script():
+    pytest.importorskip("onnxruntime")
+    return SimpleNamespace(**runpy.run_path(str(SCRIPT)))
+
+
+def images():
+    """Of several aspects, larger and smaller than the networks, of odd sides, with and without sky."""
+    photo = work.read(exporting.PICTURE)
+    return {
+        "photo": photo,
+        "small": resize_picture(photo, 31, 47),
+        "upright": photo[..., :397, 120:331],
+        "panorama": resize_picture(photo[..., 200:241, :400], 41, 333),
+        "landscape": landscape(),
+    }
+
+
+def landscape():
+    """A blue gradient above a ridge, texture below it: what *tiny* takes for sky, and for land."""
+    height, width = 241, 357
+    down = torch.linspace(0, 1, height)[:, None].expand(height, width)
+    sky = torch.stack((0.35 + 0.4 * down, 0.6 + 0.3 * down, 0.95 - 0.05 * down))
+    texture = torch.rand(1, 3, 40, 60, generator=torch.Generator().manual_seed(0))
+    land = 0.4 * resize_picture(texture, height, width)[0] + torch.tensor((0.15, 0.2, 0.08))[:, None, None]
+    above = down < 0.5 + 0.06 * torch.sin(torch.linspace(0, 9, width))
+    return torch.where(above, sky, land)[None]
+
+
+class Session:
+    """What `onnxruntime.InferenceSession` is to the script; torch runs the network."""
+
+    def __init__(self, annotator, size):
+        self.graph = annotator.graph()
+        self.metadata = {
+            **{name: json.dumps(getattr(self.graph, name)) for name in ("mean", "std")},
+            "preprocess": json.dumps(annotator.preprocess_metadata(size)),
+            "postprocess": json.dumps(annotator.postprocess_metadata()),
+        }
+
+    def get_modelmeta(self):
+        return SimpleNamespace(custom_metadata_map=self.metadata)
+
+    def get_outputs(self):
+        return [SimpleNamespace(name=name) for name in self.graph.outputs]
+
+    @torch.no_grad()
+    def run(self, _, inputs):
+        return [each.numpy() for each in self.graph.module(*(torch.from_numpy(inputs[name]) for name in self.graph.inputs))]
+
+
+def assert_same(found, true):
+    """The script's maps beside an estimate of one image."""
+    valid = true.valid[0, 0].numpy()
+    assert ("mask" in found) == (true.mask is not None)
+    if true.mask is not None:
+        assert np.mean(found["mask"] != true.mask[0, 0].numpy()) < 1e-3
+        valid &= found["mask"]
+    assert valid.any()
+    if true.depth is not None:
+        depth = true.depth[0, 0].numpy()[valid]
+        metres = np.abs(depth).clip(0.01 * depth.max())  # a random network's may be 0
+        limit = LIMIT * (metres if true.quantity is Quantity.METRIC_DEPTH else np.ptp(depth))
+        assert (np.abs(found["depth"][valid] - depth) <= limit).all()
+    if true.normals is not None:
+        mine, others = (each[valid].astype(float) for each in (found["normals"], true.normals[0].movedim(0, -1).numpy()))
+        degrees = np.degrees(np.arctan2(np.linalg.norm(np.cross(mine, others), axis=-1), (mine * others).sum(-1)))
+        assert degrees.max() <= 10 * LIMIT
+    if true.confidence is not None:
+        confidence = true.confidence[0, 0].numpy()
+        assert np.abs(found["confidence"] - confidence)[valid].max() <= LIMIT * np.ptp(confidence[valid])
+
+
+def size_of(annotator):
+    """A small `size` of a network's input; those of a frame of their own are small already."""
+    default = annotator.spec.default_size
+    return 112 if default > 250 and annotator.spec.family != "metric3d" else default
+
+
+@pytest.mark.parametrize("name", [*SHRUNK["DINO"], *SHRUNK["OTHERS"], *SHRUNK["SLOW"]])
+def test_its_maps_are_the_packs(script, name):
+    annotator = SHRUNK["annotator"](name)
+    if name in FIXED:
+        annotator = annotator.for_input_size(*FIXED[name])
+    size = size_of(annotator)
+    model, session = Model(annotator, torch.float32, torch.device("cpu"), SCRIPT), Session(annotator, size)
+    for image in images().values():
+        found = script.estimate(session, image[0].movedim(0, -1).numpy())
+        if name == "tiny-2":  # whose random sky is at its threshold everywhere
+            assert found.keys() == {"depth", "normals", "mask"}
+            continue
+        assert_same(found, model.estimate(image, size))
+
+
+@pytest.mark.parametrize(("name", "sides", "size"), [("moge-1", (100, 140), 83), ("zoedepth-nyu", (120, 160), 96)])
+def test_a_file_of_one_size_gives_the_packs_own_maps_of_images_that_the_pack_runs_at_it(script, name, sides, size):
+    annotator = SHRUNK["annotator"](name)
+    image = resize_picture(work.read(exporting.PICTURE), *sides)
+    assert annotator.network_size(*sides, size) == FIXED[name]
+    session = Session(annotator.for_input_size(*FIXED[name]), size)
+    found = script.estimate(session, image[0].movedim(0, -1).numpy())
+    assert_same(found, Model(annotator, torch.float32, torch.device("cpu"), SCRIPT).estimate(image, size))
+
+
+def exported_models():
+    """One of all models that are prepared alike, by what a file of it would state."""
+    alike = {}
+    for spec in MODELS.values():
+        if FAMILIES[spec.family].why_no_graph(spec) is None and not (spec.family == "moge" and _is_first(spec)):
+            annotator = FAMILIES[spec.family](spec, nn.Identity())
+            alike.setdefault(json.dumps(annotator.preprocess_metadata(spec.default_size)), annotator)
+    return list(alike.values())
+
+
+@pytest.mark.parametrize("annotator", exported_models(), ids=lambda annotator: annotator.spec.id)
+def test_networks_get_the_sizes_that_their_files_state(script, annotator):
+    """At the networks' true sizes, for any image."""
+    generator = np.random.default_rng(0)
+    steps = annotator.preprocess_steps(annotator.spec.default_size)
+    for height, width in [*generator.integers(1, 3000, (300, 2)).tolist(), (1, 900), (900, 1), (518, 518), (1080, 1920)]:
+        expected = found = (height, width)
+        for step in steps:
+            expected = step.size(*expected)
+            stated = step.metadata()
+            found = script.network_size(stated, *found) if stated["step"] == "resize" else expected
+            assert found == expected, (height, width, stated)
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: KERNELS[kernel][0])
+@pytest.mark.parametrize("size", [(29, 71), (80, 40), (61, 20), (131, 150), (1, 1)], ids=str)
+def test_its_kernels_are_the_packs(script, kernel, size):
+    image = torch.rand(1, 3, 61, 83, generator=torch.Generator().manual_seed(1))
+    name = KERNELS[kernel][0]
+    found = script.resize(image[0].movedim(0, -1).numpy(), *size, name)
+    if name in ("area_cubic", "cubic_or_area"):
+        found = found.clip(0, 1)
+    np.testing.assert_allclose(found, kernel(image, *size)[0].movedim(0, -1).numpy(), atol=2e-5)
+
+
+def run_script(model, folder, photos):
+    """Runs the script as a person without the pack does; gives what it wrote, by the photo's name."""
+    code = f"""
+import runpy, sys
+script = runpy.run_path({str(SCRIPT)!r})
+for photo in {photos!r}:
+    script["main"]({str(model)!r}, photo, photo + ".npz")
+strangers = {{"torch", "depth_normal", "cv2", "onnx"}} & sys.modules.keys()
+assert not strangers, strangers
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=folder, check=True)
+    return {photo: dict(np.load(folder / f"{photo}.npz")) for photo in photos}
+
+
+def write_photos(folder):
+    """The images as files, by their names."""
+    for name, image in images().items():
+        pixels = (image[0].movedim(0, -1).numpy() * 255).round().astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+    return [f"{name}.png" for name in images()]
+
+
+def test_the_bundled_models_file_gives_the_maps_that_the_command_writes(exported_tiny, tmp_path):
+    photos = write_photos(tmp_path)
+    found = run_script(exported_tiny, tmp_path, photos)
+    words = ["--out", str(tmp_path / "maps"), "--model", "tiny", "--write", "npz", "--device", "cpu", "--dtype", "float32"]
+    assert main(["estimate", *(str(tmp_path / photo) for photo in photos), *words]) == 0
+    for photo in photos:
+        assert_same(found[photo], read_npz(tmp_path / "maps" / f"{Path(photo).stem}.npz"))
+    assert not found["landscape.png"]["mask"].all() and found["photo.png"]["mask"].all()
+
+
+SIDES = {
+    **dict.fromkeys(("depth-anything-v2-small", "moge")),
+    **dict.fromkeys(("midas-v2.1-small", "dsine", "bae"), (96, 128)),
+    "leres": (96, 96),
+    "metric3d": (112, 196),
+    **FIXED,
+}
+"""Height and width of the files' inputs; None = free."""
+
+
+@NEW
+@pytest.mark.parametrize(
+    "name",
+    [
+        "depth-anything-v2-small",
+        "depth-anything-3-metric-large",
+        "zoe-depth-anything-indoor",
+        "video-depth-anything-small",
+        "moge",
+        "moge-1",
+        "metric3d",
+        "leres",
+        "bae",
+        "dsine",
+        "zoedepth-nyu",
+        "midas-v2.1-small",
+    ],
+)
+def test_a_real_file_of_each_family_gives_the_packs_maps(script, name, tmp_path):
+    """Of one size, but for two: a graph for all sizes takes the exporter four times as long."""
+    annotator = SHRUNK["annotator"](name)
+    sides, size = SIDES.get(name, (70, 98)), size_of(annotator)
+    model = Model(annotator, torch.float32, torch.device("cpu"), SCRIPT)
+    exporting.export_model(model, annotator, tmp_path / "small.onnx", size, sides, batch=1)
+    if sides:
+        model = Model(annotator.for_input_size(*sides), torch.float32, torch.device("cpu"), SCRIPT)
+    photos = write_photos(tmp_path)
+    found = run_script(tmp_path / "small.onnx", tmp_path, photos)
+    for photo in photos:
+        assert_same(found[photo], model.estimate(work.read(tmp_path / photo), size))
+    if name == "depth-anything-v2-small":
+        assert_docs_lines_give(model, size, tmp_path)
+
+
+def assert_docs_lines_give(model, size, folder):
+    """The lines for Depth Anything V2 in docs/export.md."""
+    (lines,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "export.md").read_text(encoding="utf-8"), re.DOTALL)
+    end = """
+import sys
+assert not {"torch", "depth_normal", "PIL"} & sys.modules.keys()
+np.savez("lines.npz", depth=disparity)
+"""
+    for photo in ("photo", "small", "upright"):
+        shutil.copy(folder / f"{photo}.png", folder / "photo.jpg")
+        subprocess.run([sys.executable, "-c", lines + end], cwd=folder, check=True)
+        assert_same(dict(np.load(folder / "lines.npz")), model.estimate(work.read(folder / f"{photo}.png"), size))
+        assert (folder / "depth.png").stat().st_size > 100
