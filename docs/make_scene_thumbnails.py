@@ -69,7 +69,7 @@ def tiny_thumbnails() -> None:
     shown = [as_pixels(each) for each in (photo, depth_to_image(estimate.depth, estimate.quantity), encode_normal_map(estimate.normals))]
     save("Tiny Preview", shown, "by tiny, in the pack")
     save("Compare Models", [shown[1], as_pixels(sharper(photo))], "tiny, once and in tiles")
-    surface = turned(photo, estimate)
+    surface = turned(photo, estimate, SIZE, SIZE)
     surface[12:132, 12:132] = cv2.resize(shown[0], (120, 120), interpolation=cv2.INTER_AREA)
     save("Mesh from Photo", [surface], "by tiny, in the pack")
 
@@ -86,7 +86,7 @@ def sharper(photo: torch.Tensor) -> torch.Tensor:
     return depth_to_image(other.depth, other.quantity)
 
 
-def turned(photo: torch.Tensor, estimate: Estimate) -> np.ndarray:
+def turned(photo: torch.Tensor, estimate: Estimate, width: int, height: int, share: float = 0.8) -> np.ndarray:
     """The mesh that Save Mesh writes, seen from above and from the side: triangles from the farthest to the nearest."""
     mesh = depth_to_mesh(estimate, photo, MeshOptions(near_far_ratio=1.7))
     assert mesh.colours is not None
@@ -95,15 +95,15 @@ def turned(photo: torch.Tensor, estimate: Estimate) -> np.ndarray:
         first, second = points[:, axes[0]].copy(), points[:, axes[1]].copy()
         points[:, axes[0]] = np.cos(angle) * first + np.sin(angle) * second
         points[:, axes[1]] = np.cos(angle) * second - np.sin(angle) * first
-    scale = 0.8 * SIZE / np.ptp(points[:, :2], axis=0).max()
+    scale = share * min(width / np.ptp(points[:, 0]), height / np.ptp(points[:, 1]))
     middle = (points[:, :2].max(0) + points[:, :2].min(0)) / 2
-    flat = (points[:, :2] - middle) * (scale, -scale) + SIZE / 2
-    canvas = np.full((SIZE * 2, SIZE * 2, 3), PAPER, np.uint8)
+    flat = (points[:, :2] - middle) * (scale, -scale) + (width / 2, height / 2)
+    canvas = np.full((height * 2, width * 2, 3), PAPER, np.uint8)
     corners = mesh.triangles[np.argsort(points[mesh.triangles, 2].mean(1))]
     shades = (mesh.colours[corners].mean(1) * 255).round().astype(np.uint8)
     for triangle, shade in zip((flat[corners] * 2).round().astype(np.int32), shades.tolist(), strict=True):
         cv2.fillConvexPoly(canvas, triangle, shade)
-    return cv2.resize(canvas, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+    return cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def as_pixels(picture: torch.Tensor) -> np.ndarray:
