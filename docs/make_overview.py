@@ -1,10 +1,11 @@
-"""Makes the README's first image: what commands of this package make of one photograph, by the bundled model `tiny`.
+"""Makes the README's images: what commands of this package make of a photograph, by the bundled model `tiny`.
 
 python docs/make_overview.py
 """
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from pathlib import Path
 
@@ -18,36 +19,63 @@ from depth_normal.app.estimate_command import DEMO_PICTURE
 from depth_normal.geometry.files import read_picture
 from depth_normal.utils import as_batch
 
-IMAGE = Path(__file__).resolve().parent / "images" / "overview.jpg"
+IMAGES = Path(__file__).resolve().parent / "images"
 WIDTH, HEIGHT, GAP = 480, 320, 6
 PAPER, INK = (255, 255, 255), (255, 255, 255)
+PHOTO, WALL = shlex.quote(str(DEMO_PICTURE)), shlex.quote(str(IMAGES / "wall.jpg"))
 COMMANDS = {
-    "estimate": (),
-    "relight": ("--light", "185,18", "--intensity", "1.4", "--shadows", "0.8", "--light-size", "0.05", "--ambient", "0.12"),
-    "stereo": ("--layout", "full-sbs", "--divergence", "4"),
+    "estimate": f"estimate {PHOTO}",
+    "relight": f"relight {PHOTO} --light 185,18 --intensity 1.4 --shadows 0.8 --light-size 0.05 --ambient 0.12",
+    "depth_of_field": f"effect depth-of-field {PHOTO} --point 0.57,0.66 --blur 6",
+    "stereo": f"stereo {PHOTO} --layout full-sbs --divergence 4",
+    "anaglyph": f"stereo {PHOTO} --layout anaglyph --divergence 4",
+    "texture": f"texture pbr {WALL}",
 }
+ONE_FILE = ("relight", "depth_of_field")  # whose --out is a file
 
 
 def main() -> None:
-    """Writes docs/images/overview.jpg: two rows of three panels, each with its name."""
+    """Writes docs/images/overview.jpg, two rows of three panels with their names, and docs/images/does_*.jpg, a panel each."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for command, options in COMMANDS.items():
-            out = folder / "lit.png" if command == "relight" else folder
-            if depth_normal_command([command, str(DEMO_PICTURE), "--out", str(out), "--model", "tiny", *options]):
-                raise SystemExit(f"depth-normal {command} failed")
-        (stereo,) = folder.glob("coffee_LRF*.png")
-        panels = {
+        for command, line in COMMANDS.items():
+            out = folder / f"{command}.png" if command in ONE_FILE else folder
+            if depth_normal_command([*shlex.split(line), "--out", str(out), "--model", "tiny"]):
+                raise SystemExit(f"depth-normal {line} failed")
+        (stereo,), (anaglyph,) = folder.glob("coffee_LRF*.png"), folder.glob("coffee_redcyan.png")
+        depth, normals, relit = (read(folder / name) for name in ("coffee_depth.png", "coffee_normals.png", "relight.png"))
+        textures = [read(folder / f"wall_{name}.png") for name in ("height", "normal", "ao")]
+        overview = {
             "photo": read(DEMO_PICTURE),
-            "depth": read(folder / "coffee_depth.png"),
-            "normals": read(folder / "coffee_normals.png"),
-            "relit": read(folder / "lit.png"),
+            "depth": depth,
+            "normals": normals,
+            "relit": relit,
             "mesh": mesh(),
             "stereo": both_eyes(stereo),
         }
-    labelled = [label(panel, words) for words, panel in panels.items()]
-    rows = [beside(labelled[:3], 1), beside(labelled[3:], 1)]
-    cv2.imwrite(str(IMAGE), beside(rows, 0)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
+        panels = {
+            "depth": split(depth, normals),
+            "relight": relit,
+            "depth_of_field": read(folder / "depth_of_field.png"),
+            "mesh": overview["mesh"],
+            "stereo": read(anaglyph),
+            "texture": split(*textures),
+        }
+    labelled = [label(panel, words) for words, panel in overview.items()]
+    save("overview", beside([beside(labelled[:3], 1), beside(labelled[3:], 1)], 0))
+    for name, panel in panels.items():
+        save(f"does_{name}", cv2.resize(panel, (360, 240), interpolation=cv2.INTER_AREA))
+
+
+def save(name: str, image: np.ndarray) -> None:
+    """Writes docs/images/<name>.jpg."""
+    cv2.imwrite(str(IMAGES / f"{name}.jpg"), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
+
+
+def split(*panels: np.ndarray) -> np.ndarray:
+    """Parts of panels of one view in one panel, from left to right."""
+    edges = [WIDTH * number // len(panels) for number in range(len(panels) + 1)]
+    return np.hstack([panel[:, start:stop] for panel, start, stop in zip(panels, edges[:-1], edges[1:], strict=True)])
 
 
 def mesh() -> np.ndarray:
