@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -65,16 +65,9 @@ def refine_geometry(
     check_range("strength", strength, 0, MAX_STRENGTH)
     check_range("radius", radius, 0, MAX_RADIUS)
     _check_alike(estimate, picture, squashed)
-    pairs = [(estimate.pictures(i, i + 1), picture[i : i + 1].to(estimate.device)) for i in range(estimate.batch)]
-    parts = [_refined(*pair, strength, radius, derive, resampling) for pair in pairs]
-    return join_refined(parts)
-
-
-def join_refined(parts: Sequence[Estimate]) -> Estimate:
-    """Joins refined estimates along the batch; all get masks where one has one."""
-    if any(part.mask is not None for part in parts):
-        parts = [part if part.mask is not None else replace(part, mask=part.depth_valid) for part in parts]
-    return Estimate.cat(parts)
+    pairs = zip(estimate.split(), picture.split(1), strict=True)
+    parts = (_refined(one, each.to(estimate.device), strength, radius, derive, resampling) for one, each in pairs)
+    return Estimate.cat(parts, estimate.batch)
 
 
 def _check_alike(estimate: Estimate, picture: Tensor, squashed: bool) -> None:
