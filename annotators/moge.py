@@ -115,7 +115,7 @@ class MogeAnnotator(Annotator):
     def _at_picture_size(self, images: Tensor, size: int | None, fov: float) -> Estimate:
         height, width = images.shape[-2:]
         pixels = self.resize(images, *self.checked_network_size(height, width, size))
-        return self.predict(pixels, (height, width), fov)
+        return self._in_front(self.predict(pixels, (height, width), fov))
 
     def _output(self, pixels: Tensor, aspect: float) -> MogeOutput:
         """What the network says; refused where it is not finite, which masks and unit vectors would hide."""
