@@ -7,7 +7,8 @@ quarter of the size, blurred or not. "near" is within 3 pixels of jumps, "thin" 
 
 - normals: mean degrees to the truth, everywhere, near jumps, and on thin things.
 - AbsRel: mean |d - t| / t in percent, and near jumps. Beside the sky a pixel on the wrong side weighs as much as the sky is far.
-- off: percent of pixels near jumps whose depth is off by more than 5 %.
+- off: percent of pixels near jumps whose depth is off by more than 5 %, or lost.
+- lost: percent of pixels near jumps that have no depth any more.
 - accuracy, completeness: how far in pixels edges found are from true ones, and true ones from those found (to 10), as in iBims-1 (T. Koch
   et al., "Evaluation of CNN-based single-image depth estimation methods", 2018).
 - print-through: how depth of a steep plane under a checkerboard changes.
@@ -171,7 +172,7 @@ METHODS: dict[str, Callable[[Judged, Estimate], Estimate]] = {
     "refined, given large": refined_large,
     "refined": refined,
 }
-COLUMNS = ("normals", "near", "thin", "AbsRel", "near", "off", "accuracy", "completeness")
+COLUMNS = ("normals", "near", "thin", "AbsRel", "near", "off", "lost", "accuracy", "completeness")
 
 
 def _means(values: Tensor) -> Tensor:
@@ -180,14 +181,15 @@ def _means(values: Tensor) -> Tensor:
 
 def figures(judged: Judged, found: Estimate) -> list[float]:
     """As COLUMNS."""
-    assert found.depth is not None and found.normals is not None
+    assert found.depth is not None and found.normals is not None and found.depth_valid is not None
     scene, truth = judged.scene, true_inverse(judged.scene)
     angle, error = angles(found.normals, scene), (found.depth * truth - 1).abs()
     edges = edges_of(1 / found.depth)
     places = (scene.mask, judged.near_jumps, judged.thin)
     means = [float(angle[place].mean()) for place in places]
     means += [float(error[place].mean()) * 100 for place in places[:2]]
-    means.append(float((error > 0.05)[judged.near_jumps].float().mean()) * 100)
+    lost = ~found.depth_valid
+    means += [float(wrong[judged.near_jumps].float().mean()) * 100 for wrong in ((error > 0.05) | lost, lost)]
     return [*means, _distance(edges, judged.jumps), _distance(judged.jumps, edges)]
 
 
