@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..geometry.camera import intrinsics_from_fov, resize_intrinsics
-from ..geometry.estimate import Estimate
+from ..geometry.estimate import Estimate, Quantity
 from .checkpoints import checkpoint_mismatch as checkpoint_mismatch
 from .checkpoints import count_keys as count_keys
 from .checkpoints import fill as fill
@@ -24,11 +24,19 @@ from .specs.base import IMAGENET_MEAN, IMAGENET_STD, RGB, ModelSpec
 from .specs.base import CheckpointError as CheckpointError
 from .specs.base import WeightFile as WeightFile
 from .specs.base import size_in_words as size_in_words
-from .steps import Metadata, Resize, Steps, for_one_size, resize_to_image, size_after
+from .steps import Metadata, Resize, Steps, for_one_size, limit_depth, resize_to_image, size_after
 
 MAX_NETWORK_PIXELS = 64 * 2**20
 MAX_ASPECT = 1000
 """How many times as long as its shorter side a picture may be. Of a longer strip, most would be what a family adds by rounding sides up."""
+
+LEAST_METRES, LEAST_UP_TO_SCALE = 0.01, 1e-6
+"""The least metric depth in a network's estimate: in metres, and where the unit is unknown.
+
+What a network predicts at the camera or behind it (the 0 of a ReLU, a cubic's undershoot) is near and not a hole: holes are what its mask
+leaves out. A centimetre is nearer than what photographs show, and 1 / depth of it, 100, leaves other pixels a share of the range. Without a
+unit, a usual depth is about 1; less than a millionth of the usual depth is nothing to `depth_to_normals` either.
+"""
 
 _LIBRARIES = ("transformers", "diffusers")
 
@@ -241,7 +249,13 @@ class Annotator(ABC):
 
     def postprocess_metadata(self) -> Metadata:
         """What an exported file says of the steps from its outputs to maps of the image's size."""
-        return [resize_to_image(self.resampling)]
+        return [*self._least_depth_metadata(), resize_to_image(self.resampling)]
+
+    def _least_depth_metadata(self) -> Metadata:
+        """What an exported file says of what `_in_front` does."""
+        if self.spec.quantity is not Quantity.METRIC_DEPTH:
+            return []
+        return [limit_depth(self._least_depth(), unit="m" if self.spec.in_metres else "of the output's unit")]
 
     def network_size(self, height: int, width: int, size: int) -> Size:
         """(height, width) of the network's input for images of height x width; `size` as in `preprocess_steps`."""
@@ -272,7 +286,7 @@ class Annotator(ABC):
             progress: Called with (passes done, passes in all) by families that take several for one picture.
 
         Returns:
-            An estimate at the network's size, all maps float32 and finite.
+            An estimate at the network's size, all maps float32 and finite, metric depth above 0 (`LEAST_METRES`).
 
         Raises:
             ValueError: The network's input would exceed MAX_NETWORK_PIXELS, or `fov` is out of range.
@@ -311,9 +325,11 @@ class Annotator(ABC):
         """
         height, width = images.shape[-2:]
         estimate = self.predict(self.preprocess(images, size))
-        # normals that follow from a stretched map would lean
-        stretched = self.input_size is not None or self.spec.resizing.fit is Fit.STRETCHED
-        return estimate.resized(height, width, self.resampling) if stretched else estimate
+        if self.input_size is None and self.spec.resizing.fit is not Fit.STRETCHED:
+            return estimate
+        # Normals that follow from a stretched map would lean. Resizing takes what is not finite or not positive for a hole.
+        self._check_estimate(estimate)
+        return self._in_front(estimate).resized(height, width, self.resampling)
 
     def checked_network_size(self, height: int, width: int, size: int | None) -> tuple[int, int]:
         """`network_size`; a ValueError where it is more than any machine holds, or where the picture is a mere line."""
@@ -356,12 +372,25 @@ class Annotator(ABC):
 
     def _finished(self, estimate: Estimate, height: int, width: int, fov: float) -> Estimate:
         """The estimate of pictures of a size, checked, for their camera. They have square pixels, the network's input has not quite."""
-        self._check_finite({name: value for name in ("depth", "normals", "extrinsics") if (value := getattr(estimate, name)) is not None})
-        if not fov:
+        self._check_estimate(estimate)
+        if fov:
+            of_picture = intrinsics_from_fov(fov, height, width, batch=estimate.batch)
+            intrinsics = resize_intrinsics(of_picture, (height, width), (estimate.height, estimate.width))
+            estimate = self.for_camera(estimate, intrinsics.to(estimate.device))
+        return self._in_front(estimate)
+
+    def _in_front(self, estimate: Estimate) -> Estimate:
+        """The estimate, whose metric depth is nowhere below `LEAST_METRES`, of an unknown unit `LEAST_UP_TO_SCALE`."""
+        if estimate.depth is None or estimate.quantity is not Quantity.METRIC_DEPTH:
             return estimate
-        of_picture = intrinsics_from_fov(fov, height, width, batch=estimate.batch)
-        intrinsics = resize_intrinsics(of_picture, (height, width), (estimate.height, estimate.width))
-        return self.for_camera(estimate, intrinsics.to(estimate.device))
+        return replace(estimate, depth=estimate.depth.clamp(min=self._least_depth()))
+
+    def _least_depth(self) -> float:
+        return LEAST_METRES if self.spec.in_metres else LEAST_UP_TO_SCALE
+
+    def _check_estimate(self, estimate: Estimate) -> None:
+        """Refuses an estimate that holds NaN or infinity."""
+        self._check_finite({name: value for name in ("depth", "normals", "extrinsics") if (value := getattr(estimate, name)) is not None})
 
     def _check_finite(self, maps: Mapping[str, Tensor]) -> None:
         """Refuses maps, by their names, that hold NaN or infinity."""

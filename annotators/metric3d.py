@@ -22,7 +22,7 @@ from .kernels import linear
 from .networks.metric3d import Metric3d
 from .networks.names import StateDict
 from .resizing import Inside
-from .steps import Metadata, Pad, Resize, crop, scale_by_focal_length
+from .steps import Metadata, Pad, Resize, crop, limit_depth, scale_by_focal_length
 
 CANONICAL_FOCAL_LENGTH = 1000.0
 """Focal length in pixels, at the network's size, at which the network's output is in metres."""
@@ -91,8 +91,8 @@ class Metric3dAnnotator(Annotator):
 
     def postprocess_metadata(self) -> Metadata:
         """See `Annotator.postprocess_metadata`."""
-        limit = {"step": "limit_depth", "most": MAX_DEPTH, "means": f"depth is at most {MAX_DEPTH:g} m"}
-        return [crop(), scale_by_focal_length(DEFAULT_FOV, CANONICAL_FOCAL_LENGTH, "image"), limit, *super().postprocess_metadata()]
+        scale = scale_by_focal_length(DEFAULT_FOV, CANONICAL_FOCAL_LENGTH, "image")
+        return [crop(), scale, limit_depth(most=MAX_DEPTH), *super().postprocess_metadata()]
 
     def graph(self) -> Graph:
         """See `Annotator.graph`."""

@@ -110,7 +110,7 @@ class MogeAnnotator(Annotator):
 
     def _at_picture_size(self, images: Tensor, size: int | None, fov: float) -> Estimate:
         height, width = images.shape[-2:]
-        return self.predict(self.preprocess(images, size), (height, width), fov)
+        return self._in_front(self.predict(self.preprocess(images, size), (height, width), fov))
 
     def _output(self, pixels: Tensor, aspect: float) -> MogeOutput:
         """What the network says; refused where it is not finite, which masks and unit vectors would hide."""
@@ -143,7 +143,7 @@ class MogeAnnotator(Annotator):
             "shift s minimise the sum of |f * (x, y) / (z + s) - (u, v)|^2 over 64 x 64 of the pixels whose mask is above 0 (u, v: the "
             "pixel's place from the image's middle); depth is (z + s) * scale, and the mask where z + s is above 0, too"
         )
-        return [{"step": "point_map", "farthest": _FARTHEST, "means": words}]
+        return [{"step": "point_map", "farthest": _FARTHEST, "means": words}, *self._least_depth_metadata()]
 
     def _to_estimate(self, output: MogeOutput, height: int, width: int, fov: float) -> Estimate:
         """The network's output as an estimate of pictures of a size."""

@@ -190,6 +190,19 @@ def scale_by_focal_length(fov: float, focal_length: float, of: str) -> dict[str,
     return {"step": "scale_by_focal_length", "fov": fov, "focal_length": focal_length, "of": of, "means": words}
 
 
+def limit_depth(least: float | None = None, most: float | None = None, unit: str = "m") -> dict[str, Any]:
+    """Metadata: depth is clamped.
+
+    Args:
+        least: From here on; None = no such limit.
+        most: Up to here; None = no such limit.
+        unit: Of the limits, for people.
+    """
+    limits = {name: limit for name, limit in (("least", least), ("most", most)) if limit is not None}
+    words = " and ".join(f"at {name} {limit:g} {unit}" for name, limit in limits.items())
+    return {"step": "limit_depth", **limits, "means": f"depth is {words}"}
+
+
 def resize_to_image(resampling: str) -> dict[str, Any]:
     """Metadata: what `Estimate.resized` does.
 

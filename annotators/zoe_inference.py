@@ -40,7 +40,7 @@ class ZoeInference(Annotator):
 
     def postprocess_metadata(self) -> Metadata:
         """See `Annotator.postprocess_metadata`."""
-        return [undo_resize(cubic), crop()]
+        return [undo_resize(cubic), crop(), *self._least_depth_metadata()]
 
     def run(self, images: Tensor, size: int | None) -> Estimate:
         """See `Annotator.run`; the estimate has the pictures' own size."""

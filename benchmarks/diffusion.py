@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from families import mend_torchvision
 
 from depth_normal.annotators.base import ModelSpec
 from depth_normal.annotators.diffusion import DiffusionAnnotator, DiffusionOptions
@@ -91,6 +92,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
+    mend_torchvision()
     picture = torch.rand(1, 3, arguments.size, arguments.size, device=device)
     print(f"{torch.cuda.get_device_name(device) if device.type == 'cuda' else 'CPU, narrow networks'}, {arguments.size} x {arguments.size}")
     print(f"{'model':16} {'dtype':10} {'steps':>5} {'s/picture':>10} {'outside':>8}")

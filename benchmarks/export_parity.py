@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from families import random_state
+from families import mend_torchvision, random_state
 from torch import nn
 
 from depth_normal.annotators.base import Annotator
@@ -58,6 +58,7 @@ def main() -> None:
     parser.add_argument("--record", type=Path)
     arguments = parser.parse_args()
     logging.getLogger("depth_normal").setLevel(logging.ERROR)
+    mend_torchvision()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     print(f"{HEAD} {'seen at':>9} {'largest':>8} {'mean':>8} {'s':>6} {'MB':>7}   of 255, of the photograph and of a part of it")
     known = arguments.record.read_text().splitlines() if arguments.record and arguments.record.exists() else []

@@ -1,10 +1,12 @@
 """The discriminative families at work: pictures a second, the share of our own code, peak memory, and what half precision changes.
 
     python benchmarks/families.py [--models ID ...] [--full] [--precision-only] [--size N]
-        [--height 480 --width 640] [--rounds 3] [--dtype float32]
+        [--height 480 --width 640] [--batches 1 4] [--rounds 3] [--dtype float32] [--narrow] [--no-memory]
 
 Without --models: the small member of each family that has one; --full: one more large one of each, and ZoeDepth, which is large only
-(1.4 GB each, minutes on a CPU). The weights are random, loaded as a file's would be; neither time nor memory depend on them.
+(1.4 GB each, minutes on a CPU). The weights are random, loaded as a file's would be; neither time nor memory depend on them. The families
+that sample by diffusion have a benchmark of their own, `diffusion.py`. --narrow: networks with few channels (but MiDaS's), whose figures
+say nothing of the real ones': to see in seconds that a family goes through.
 
 - pictures/s: of warm calls of `Model.estimates`, from a picture in [0, 1] to an estimate of raw depth.
 - to bare: how many times longer a call takes than the bare forward, the network alone on the same normalised input, both measured in turn,
@@ -12,18 +14,23 @@ Without --models: the small member of each family that has one; --full: one more
 - outside: the share of a call that is not spent in the network's forward.
 - peak: memory at its highest during a call beyond what was taken before it (weights, Python), and how many times that of the bare
   forward. On CUDA torch's own count; on a CPU the resident set of a fresh process each (Linux only).
-- dtypes: largest difference from the float32 depth of the same random weights, relative to its largest value and to its deviation; "auto"
-  marks what `precision auto` takes on a GPU that is fast in it.
+- dtypes: largest difference from the float32 depth (of models without: normals) of the same random weights, relative to its largest value
+  and to its deviation; "auto" marks what `precision auto` takes on a GPU that is fast in it.
 """
 
 from __future__ import annotations
 
 import argparse
+import runpy
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -32,15 +39,18 @@ from torch import Tensor, nn
 from depth_normal.annotators import midas, moge, zoe
 from depth_normal.annotators.base import ModelSpec
 from depth_normal.annotators.depth_anything import DinoAnnotator
+from depth_normal.annotators.diffusion import DiffusionAnnotator
 from depth_normal.annotators.libraries import from_transformers
 from depth_normal.annotators.networks.bae import Bae
+from depth_normal.annotators.networks.configs import MogeConfig
 from depth_normal.annotators.networks.dsine import DSINE
 from depth_normal.annotators.networks.leres import Leres
+from depth_normal.annotators.networks.merge import MergeNetwork
 from depth_normal.annotators.networks.metric3d import Metric3d
 from depth_normal.annotators.networks.midas_small import MidasSmall
 from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.model_loader import host
-from depth_normal.model_loader.load import DTYPES
+from depth_normal.model_loader.load import DTYPES, load_model
 from depth_normal.model_loader.model import Model
 
 SMALL = ("midas-v2.1-small", "depth-anything-small", "depth-anything-v2-small", "depth-anything-3-small")
@@ -52,15 +62,20 @@ LARGE = (
     "zoedepth-nyu",
     "zoe-depth-anything-indoor",
 )
-BATCHES = (1, 4)
 MEGABYTE = 2**20
+WHOLE = "whole"
+TESTS = Path(__file__).resolve().parents[1] / "tests"
 _NETWORKS: dict[str, Callable[[Any], nn.Module]] = {"bae": lambda _: Bae(), "dsine": DSINE, "leres": Leres, "metric3d": Metric3d}
-Calls = list[tuple[tuple[Any, ...], dict[str, Any]]]
+Calls = list[tuple[int, tuple[Any, ...], dict[str, Any]]]
+"""Of each call of a network: which of the annotator's `networks_of` it was, and its arguments."""
 
 
 def main() -> None:
     """Prints the tables."""
     arguments = parse()
+    mend_torchvision()
+    if arguments.narrow:
+        narrow_all(arguments.models)
     if arguments.peak:
         print(peak_on_cpu(load(arguments.models[0], arguments.dtype), arguments))
         return
@@ -80,10 +95,11 @@ def print_costs(arguments: argparse.Namespace) -> None:
     print(f"{'model':32} {'batch':>5} {'network':>9} {'pictures/s':>10} {'to bare':>7} {'outside':>7} {'peak MB':>8} {'to bare':>7}")
     for model_id in arguments.models:
         model = load(model_id, arguments.dtype)
-        for batch in BATCHES:
+        for batch in arguments.batches:
             arguments.batch = batch
             calls = network_calls(model, pictures(arguments), arguments.size)
-            print(f"{model_id:32} {batch:5} {speed(model, calls, arguments)} {memory(model, calls, arguments)}", flush=True)
+            taken = "" if arguments.no_memory else memory(model, calls, arguments)
+            print(f"{model_id:32} {batch:5} {speed(model, calls, arguments)} {taken}", flush=True)
         del model
 
 
@@ -92,30 +108,60 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=MODELS, metavar="ID")
     parser.add_argument("--full", action="store_true")
+    parser.add_argument("--narrow", action="store_true", help="networks with few channels")
+    parser.add_argument("--no-memory", action="store_true", help="neither of the columns of memory")
     parser.add_argument("--precision-only", action="store_true", help="no time, no memory: only what half precision changes")
     parser.add_argument("--size", type=int, help="of the network's input, as in `depth-normal estimate`; default: each model's own")
     parser.add_argument("--height", type=int, default=480)
     parser.add_argument("--width", type=int, default=640)
+    parser.add_argument("--batches", nargs="+", type=int, default=(1, 4), metavar="N", help="pictures at once (default: 1 4)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--dtype", choices=DTYPES, default="float32")
     parser.add_argument("--batch", type=int, default=1, help=argparse.SUPPRESS)
     parser.add_argument("--peak", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     arguments.models = arguments.models or (*SMALL, *(LARGE if arguments.full else ()))
+    if sampled := [each for each in arguments.models if issubclass(FAMILIES[MODELS[each].family], DiffusionAnnotator)]:
+        parser.error(f"{sampled[0]} samples by diffusion, and is measured by benchmarks/diffusion.py")
     return arguments
 
 
 def load(model_id: str, dtype: str) -> Model:
-    """A model of the table with random weights, built and placed as `load_model` does it."""
+    """A model of the table with random weights, built and placed as `load_model` does it; the bundled one has its own."""
     spec = MODELS[model_id]
-    annotator = FAMILIES[spec.family].build(spec, {"network": random_state(spec)}, DTYPES[dtype])
-    return Model(annotator, DTYPES[dtype], host.default_device(), Path())
+    if spec.file.bundled:
+        return load_model(model_id, dtype)
+    states = {file.role: random_state(spec, file.role) for file in spec.files}
+    return Model(FAMILIES[spec.family].build(spec, states, DTYPES[dtype]), DTYPES[dtype], host.default_device(), Path())
 
 
-def empty_network(spec: ModelSpec) -> nn.Module:
-    """The network of a spec, without memory, under names that its annotator loads."""
+def mend_torchvision() -> None:
+    """Lets transformers and diffusers be imported beside a torchvision that does not fit torch, as the tests do."""
+    runpy.run_path(str(TESTS / "mend_torchvision.py"))
+
+
+def narrow_all(model_ids: Sequence[str]) -> None:
+    """Makes the table's entries of these models as narrow as the tests have them, for the rest of this process."""
+    depth, old = (runpy.run_path(str(TESTS / f"tiny_{name}.py")) for name in ("depth", "old_nodes"))
+    old["shrink_encoder"]({name: import_module(f"depth_normal.annotators.networks.{name}") for name in ("bae", "dsine", "efficientnet")})
+    for model_id in model_ids:
+        spec = MODELS[model_id]
+        if isinstance(spec.config, MogeConfig):
+            vit = replace(spec.config.vit, width=16, depth=4, heads=2, taken=(1, 3), grid=3)
+            spec = replace(spec, config=replace(spec.config, vit=vit, channels=(16, 12, 8, 8, 8)), default_size=56)
+        elif spec.family in depth["FAMILIES"]:
+            spec = depth["shrunk"](spec)
+        elif spec.family in old["SIZES"]:
+            spec = old["shrunk"](spec)
+        MODELS[model_id] = spec
+
+
+def empty_network(spec: ModelSpec, role: str) -> nn.Module:
+    """One network of a spec, without memory, under names that its annotator loads."""
     family, config = FAMILIES[spec.family], spec.config
     with torch.device("meta"):
+        if spec.family == "leres-boost":
+            return MergeNetwork(config.merge) if role == "merge" else Leres(config.leres)
         if issubclass(family, DinoAnnotator):
             return family.network_class(config.vit, config.dpt)
         if issubclass(family, moge.MogeAnnotator):
@@ -128,11 +174,11 @@ def empty_network(spec: ModelSpec) -> nn.Module:
         return network_class((midas if spec.family == "midas" else zoe).transformers_config(config))
 
 
-def random_state(spec: ModelSpec) -> dict[str, Tensor]:
+def random_state(spec: ModelSpec, role: str = "network") -> dict[str, Tensor]:
     """Weights for which signals neither die nor grow, so that errors of precision are those of a network at work."""
     generator = torch.Generator().manual_seed(0)
     state = {}
-    for name, value in empty_network(spec).state_dict().items():
+    for name, value in empty_network(spec, role).state_dict().items():
         if not value.is_floating_point():
             state[name] = torch.zeros(value.shape, dtype=value.dtype)
             continue
@@ -158,27 +204,46 @@ def pictures(arguments: argparse.Namespace) -> Tensor:
     return nn.functional.interpolate(coarse, size=size, mode="bicubic").clamp(0, 1)
 
 
+def networks_of(model: Model) -> list[nn.Module]:
+    """What the model's annotator calls: its network, or the parts of one that only holds several."""
+    network = model.annotator.network
+    return [network] if type(network).forward is not nn.Module.forward else list(network.children())
+
+
+@contextmanager
+def hooked(model: Model, before: Callable[..., None], after: Callable[..., None] = lambda *_: None) -> Iterator[None]:
+    """Calls `before` with (which network, its arguments, its keywords) and `after` around each call of a network, meanwhile."""
+    hooks = []
+    for index, network in enumerate(networks_of(model)):
+        told = lambda _, args, kwargs, index=index: before(index, args, kwargs)  # noqa: E731
+        hooks += [network.register_forward_pre_hook(told, with_kwargs=True), network.register_forward_hook(after)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def network_calls(model: Model, images: Tensor, size: int | None) -> Calls:
     """What the network is called with in one call of the model."""
     calls: Calls = []
-    network = model._annotator.network
-    hook = network.register_forward_pre_hook(lambda _, args, kwargs: calls.append((args, kwargs)), with_kwargs=True)
-    run(model, images, size)
-    hook.remove()
+    with hooked(model, lambda *call: calls.append(call)):
+        run(model, images, size)
     return calls
 
 
 def run(model: Model, images: Tensor, size: int | None) -> Tensor:
-    """The whole way; the depth, on the device."""
-    parts = [part.depth for part in model.estimates(images, size)]
+    """The whole way; the depth, or normals where there is none, on the device."""
+    parts = [part.normals if part.depth is None else part.depth for part in model.estimates(images, size)]
     return torch.cat([part for part in parts if part is not None])
 
 
 @torch.no_grad()
 def run_bare(model: Model, calls: Calls) -> None:
     """The network alone."""
-    for args, kwargs in calls:
-        model._annotator.network(*args, **kwargs)
+    networks = networks_of(model)
+    for index, args, kwargs in calls:
+        networks[index](*args, **kwargs)
 
 
 def clock() -> float:
@@ -197,20 +262,17 @@ def seconds(call: Callable[[], Any]) -> float:
 
 def speed(model: Model, calls: Calls, arguments: argparse.Namespace) -> str:
     """The columns of time."""
-    images, network = pictures(arguments), model._annotator.network
+    images = pictures(arguments)
     whole, bare = [], []
     marks: list[float] = []
     for _ in range(arguments.rounds):
         marks.clear()
-        before = network.register_forward_pre_hook(lambda *_: marks.append(clock()))
-        after = network.register_forward_hook(lambda *_: marks.append(clock()))
-        total = seconds(lambda: run(model, images, arguments.size))
-        before.remove()
-        after.remove()
+        with hooked(model, lambda *_: marks.append(clock()), lambda *_: marks.append(clock())):
+            total = seconds(lambda: run(model, images, arguments.size))
         whole.append((total, 1 - (sum(marks[1::2]) - sum(marks[::2])) / total))
         bare.append(seconds(lambda: run_bare(model, calls)))
     best, outside = min(whole)
-    height, width = model._annotator.checked_network_size(arguments.height, arguments.width, arguments.size)
+    height, width = model.annotator.checked_network_size(arguments.height, arguments.width, arguments.size)
     return f"{f'{width}x{height}':>9} {arguments.batch / best:10.3g} {best / min(bare):7.2f} {outside:7.1%}"
 
 
@@ -222,8 +284,12 @@ def memory(model: Model, calls: Calls, arguments: argparse.Namespace) -> str:
     else:
         words = [sys.executable, __file__, "--models", model.spec.id, "--dtype", arguments.dtype, "--batch", arguments.batch]
         words += ["--height", arguments.height, "--width", arguments.width, *(["--size", arguments.size] if arguments.size else [])]
-        shape = "x".join(map(str, calls[0][0][0].shape))
-        runs = [subprocess.run([*map(str, words), "--peak", kind], capture_output=True, text=True, check=True) for kind in ("whole", shape)]
+        words += ["--narrow"] * arguments.narrow
+        with TemporaryDirectory() as folder:
+            bare_calls = Path(folder, "calls.pt")
+            torch.save(calls, bare_calls)
+            kinds = (WHOLE, bare_calls)
+            runs = [subprocess.run([*map(str, words), "--peak", kind], capture_output=True, text=True, check=True) for kind in kinds]
         whole, bare = (float(each.stdout) for each in runs)
     return f"{whole:8.0f} {whole / bare:7.2f}"
 
@@ -237,13 +303,12 @@ def peak_on_cuda(call: Callable[[], Any]) -> float:
 
 
 def peak_on_cpu(model: Model, arguments: argparse.Namespace) -> float:
-    """MB that the first call in this process takes at its highest: of the model, or of its network on an input of the given shape."""
-    dtype = next(model._annotator.network.parameters()).dtype
+    """MB that the first call in this process takes at its highest: of the model, or of its network alone, by the calls in a file."""
     images = pictures(arguments)
-    inputs = () if arguments.peak == "whole" else (torch.rand([int(side) for side in arguments.peak.split("x")]).to(dtype),)
+    calls: Calls = [] if arguments.peak == WHOLE else torch.load(arguments.peak, weights_only=False)
     Path("/proc/self/clear_refs").write_text("5")  # the highest is now what is
     before = resident("VmRSS")
-    run_bare(model, [(inputs, {})]) if inputs else run(model, images, arguments.size)
+    run_bare(model, calls) if calls else run(model, images, arguments.size)
     return resident("VmHWM") - before
 
 

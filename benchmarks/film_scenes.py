@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-HEIGHT, WIDTH, FRAMES = 240, 320, 60
+FRAMES = 60
+SIZE = (240, 320)
+"""Height and width."""
 GRAIN = 1.5 / 255
 # Half the room's width, the floor's and the ceiling's height and the back wall's distance in metres; the eye is at the origin.
 HALF, FLOOR, CEILING, BACK = 2.2, -1.3, 1.5, 6.0
@@ -56,13 +58,13 @@ SHOTS: dict[str, Callable[[float], Shot]] = {
 """What happens in each film, by the share of its time."""
 
 
-def render_film(name: str, frames: int = FRAMES, seed: int = 0) -> Film:
-    """One of `SHOTS`."""
+def render_film(name: str, frames: int = FRAMES, seed: int = 0, size: tuple[int, int] = SIZE) -> Film:
+    """One of `SHOTS`, in frames of a height and width."""
     random = torch.Generator().manual_seed(seed)
     textures = [_texture(random) for _ in range(5)]
     shots = [SHOTS[name](t / max(1, frames - 1)) for t in range(frames)]
-    pictures, depths, points = zip(*(_view(shot, textures) for shot in shots), strict=True)
-    grain = GRAIN * torch.randn(frames, 3, HEIGHT, WIDTH, generator=random)
+    pictures, depths, points = zip(*(_view(shot, textures, *size) for shot in shots), strict=True)
+    grain = GRAIN * torch.randn(frames, 3, *size, generator=random)
     flow, still = zip(*(_motion(points[t], depths[t - 1], points[t - 1], shots[t - 1], shots[t]) for t in range(1, frames)), strict=True)
     return Film((torch.cat(pictures) + grain).clamp(0, 1), torch.cat(depths), torch.cat(flow), torch.cat(still))
 
@@ -90,10 +92,10 @@ def _turn(shot: Shot) -> Tensor:
     return torch.tensor([[cos, 0.0, sin], [0.0, 1.0, 0.0], [-sin, 0.0, cos]])
 
 
-def _view(shot: Shot, textures: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+def _view(shot: Shot, textures: list[Tensor], height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
     """The picture (1, 3, H, W), of four rays a pixel; the depth in its middle (1, 1, H, W); and point and thing there, (H, W, 4)."""
-    fine = _shade(*_hit(_rays(shot, 2 * HEIGHT, 2 * WIDTH), shot), shot, textures)
-    depth, thing, point, _ = _hit(_rays(shot, HEIGHT, WIDTH), shot)
+    fine = _shade(*_hit(_rays(shot, 2 * height, 2 * width), shot), shot, textures)
+    depth, thing, point, _ = _hit(_rays(shot, height, width), shot)
     return F.avg_pool2d(fine, 2), depth[None, None], torch.cat((point, thing[..., None].float()), -1)
 
 
@@ -143,11 +145,12 @@ def _shade(depth: Tensor, thing: Tensor, point: Tensor, normal: Tensor, shot: Sh
 def _motion(points: Tensor, depth_before: Tensor, points_before: Tensor, before: Shot, after: Shot) -> tuple[Tensor, Tensor]:
     """`Film.flow` and `Film.still` of two frames."""
     camera = points[..., :3] @ _turn(before)
+    height, width = points.shape[:2]
     focal = 1 / math.tan(math.radians(before.fov) / 2)
-    place = torch.stack((focal * camera[..., 0], -focal * camera[..., 1] * WIDTH / HEIGHT), -1) / camera[..., 2:]
+    place = torch.stack((focal * camera[..., 0], -focal * camera[..., 1] * width / height), -1) / camera[..., 2:]
     moving = 5 + len(STILL_BALLS)
     seen = F.grid_sample(depth_before, place[None], mode="nearest", align_corners=False)[0, 0]
     was = F.grid_sample(points_before[None, ..., 3].unsqueeze(1), place[None], mode="nearest", align_corners=False)[0, 0]
-    inside = (place.abs() < 1 - 2 / WIDTH).all(-1)
+    inside = (place.abs() < 1 - 2 / width).all(-1)
     still = inside & (points[..., 3] == was) & (points[..., 3] != moving) & ((seen / camera[..., 2] - 1).abs() < 0.05)
     return place[None], still[None, None]

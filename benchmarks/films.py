@@ -1,6 +1,6 @@
 """How much the depth of a film trembles, and how far it is from the truth: each picture by itself, and by each way to make a film one.
 
-    python benchmarks/films.py [--models tiny ...] [--frames 60] [--weights FILE] [--pictures DIR]
+    python benchmarks/films.py [--models tiny ...] [--frames 60] [--width 320 --height 240] [--weights FILE] [--pictures DIR]
 
 Three films of a room, computed with their true depth (benchmarks/film_scenes.py, by seed): a still camera before a moving ball, a pan, a
 zoom. Every method ends in the grey picture that people look at, near = white, 0 to 255.
@@ -24,7 +24,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from film_scenes import FRAMES, SHOTS, Film, render_film
+from film_scenes import FRAMES, SHOTS, SIZE, Film, render_film
 from torch import Tensor
 
 from depth_normal import load_model
@@ -46,7 +46,7 @@ def main() -> None:
     if arguments.weights:
         models.append((arguments.weights.stem, partial_midas(arguments.weights)))
     for shot in SHOTS:
-        film = render_film(shot, arguments.frames)
+        film = render_film(shot, arguments.frames, size=(arguments.height, arguments.width))
         for name, model in models:
             report(f"{shot}, {name}", film, Estimate.cat(list(model.estimates(film.frames))), arguments.pictures)
 
@@ -57,6 +57,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--models", nargs="*", default=["tiny"], metavar="ID")
     parser.add_argument("--weights", type=Path, metavar="FILE")
     parser.add_argument("--frames", type=int, default=FRAMES)
+    parser.add_argument("--width", type=int, default=SIZE[1])
+    parser.add_argument("--height", type=int, default=SIZE[0])
     parser.add_argument(
         "--pictures", type=Path, metavar="DIR", help="folder for a strip of each method: frames, and the change between them"
     )

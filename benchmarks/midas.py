@@ -1,6 +1,6 @@
 """Our MiDaS node against the old way, in one run: ratios, the share outside the network, and what bfloat16 changes.
 
-    python benchmarks/midas.py [--size 512] [--rounds 3] [--weights midas_v21_small_256.pt]
+    python benchmarks/midas.py [--size 512] [--rounds 3] [--batches 1 4] [--precisions float32 bfloat16] [--weights midas_v21_small_256.pt]
 
 The old way is what the old nodes did: controlnet-aux's detector, built and loaded from disk for every call, one picture at a time.
 Needs the `test` extra. The weights are random (the time does not depend on them), written to a temporary folder; with --weights, a
@@ -38,6 +38,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batches", nargs="+", type=int, choices=range(1, 5), default=(1, 4), metavar="N", help="pictures a call, 1 to 4")
+    parser.add_argument("--precisions", nargs="+", choices=("float32", "bfloat16"), default=("float32", "bfloat16"), metavar="NAME")
     parser.add_argument("--weights", type=Path)
     arguments = parser.parse_args()
     if importlib.util.find_spec("controlnet_aux") is None:
@@ -51,7 +53,7 @@ def main() -> None:
     print(f"device: {name}; torch {torch.__version__}; picture {arguments.size}x{arguments.size}")
     with tempfile.TemporaryDirectory() as folder:
         save_random_weights(Path(folder) / OLD_FILE)
-        compare(Path(folder), arguments.size, arguments.rounds, device)
+        compare(Path(folder), arguments, device)
     if arguments.weights:
         compare_dtypes(arguments.weights)
 
@@ -71,8 +73,9 @@ def controlnet_aux():
     return controlnet_aux.midas
 
 
-def compare(folder: Path, size: int, rounds: int, device: torch.device) -> None:
+def compare(folder: Path, arguments: argparse.Namespace, device: torch.device) -> None:
     """Old against new, in turn, so that a machine that slows down slows both."""
+    size, rounds = arguments.size, arguments.rounds
     pictures = torch.rand(4, size, size, 3, generator=torch.Generator().manual_seed(0))
     detector = controlnet_aux().MidasDetector
 
@@ -88,15 +91,15 @@ def compare(folder: Path, size: int, rounds: int, device: torch.device) -> None:
     def new(count: int, precision: str) -> None:
         node.execute(pictures[:count], resolution=size, precision=precision)
 
-    for precision in ("float32", "bfloat16"):
-        for count in (1, 4):
+    for precision in arguments.precisions:
+        for count in arguments.batches:
             call_old, call_new = partial(old, count), partial(new, count, precision)
             call_new()
             times = [(seconds(call_old, device), seconds(call_new, device)) for _ in range(rounds)]
             ratio = median(before / after for before, after in times)
             old_time, new_time = (median(column) for column in zip(*times, strict=True))
             print(f"{precision}, batch of {count}: old {old_time:.2f} s, ours {new_time:.2f} s, ratio {ratio:.1f}x", flush=True)
-        share = share_outside(partial(new, 1, precision), folder, precision)
+        share = share_outside(partial(new, 1, precision), folder, precision, rounds)
         print(f"{precision}, share of a warm call outside the network's forward: {share:.1%}", flush=True)
 
 
@@ -109,7 +112,7 @@ def seconds(call: Callable[[], None], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def share_outside(call: Callable[[], None], folder: Path, precision: str, rounds: int = 5) -> float:
+def share_outside(call: Callable[[], None], folder: Path, precision: str, rounds: int) -> float:
     """The part of a call that is not spent in the network's forward."""
     model = depth_normal.load_model(nodes.DEFAULT_MODEL, precision, weights=folder / OLD_FILE)
     network, device = model._annotator.network, host.default_device()

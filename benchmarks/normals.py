@@ -1,6 +1,6 @@
 """Normals from depth on scenes with known normals: accuracy of our method beside others, and time, in one run.
 
-    python benchmarks/normals.py [SCENES] [--threads N] [--device cpu|cuda]
+    python benchmarks/normals.py [SCENES] [--threads N] [--device cpu|cuda] [--width 1920 --height 1080] [--repeats 5]
 
 SCENES is a folder of .npz files. The default is four scenes of our own rendering (primitives, a room, terrain, monkey heads), which are not
 part of the repository; others may be harder.
@@ -55,6 +55,9 @@ def main() -> int:
     parser.add_argument("scenes", nargs="?", type=Path, default=DEFAULT_SCENES)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--width", type=int, default=1920, help="of what is timed (default: %(default)s)")
+    parser.add_argument("--height", type=int, default=1080, help="of what is timed (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     paths = sorted(arguments.scenes.glob("*.npz"))
@@ -66,7 +69,7 @@ def main() -> int:
         print_accuracy(scenes)
     else:
         print(f"no accuracy table: {arguments.scenes} holds no scenes. {SCENES}", file=sys.stderr)
-    print_times(arguments.device)
+    print_times(arguments.device, arguments.height, arguments.width, arguments.repeats)
     return 0 if paths else 1
 
 
@@ -206,11 +209,11 @@ def print_accuracy(scenes: list[Scene]) -> None:
         print(f"{name:20s}" + "".join(cells), flush=True)
 
 
-def print_times(device: str, repeats: int = 5) -> None:
+def print_times(device: str, height: int, width: int, repeats: int) -> None:
     """Best of `repeats`, taken in turns, so that a busy machine is busy for all."""
-    v, u = torch.meshgrid(torch.arange(1080.0), torch.arange(1920.0), indexing="ij")
+    v, u = torch.meshgrid(torch.arange(float(height)), torch.arange(float(width)), indexing="ij")
     smooth = (3 + 0.3 * torch.sin(u / 200) * torch.cos(v / 150))[None, None]
-    intrinsics = intrinsics_from_fov(60, 1080, 1920).to(device)
+    intrinsics = intrinsics_from_fov(60, height, width).to(device)
     depths = {f"noise {noise * 100:g} %": smooth * (1 + noise * torch.randn(smooth.shape)) for noise in (0.0, 0.001, 0.005, 0.02)}
     runs = {f"this pack, {name}": (depth_to_normals, depth.to(device)) for name, depth in depths.items()}
     if importlib.util.find_spec("kornia"):
@@ -221,7 +224,7 @@ def print_times(device: str, repeats: int = 5) -> None:
     for _ in range(repeats):
         for name, (method, depth) in runs.items():
             best[name] = min(best[name], seconds(lambda method=method, depth=depth: method(depth, intrinsics), device))
-    print(f"time at 1920x1080 on {device}, {torch.get_num_threads()} thread(s)")
+    print(f"time at {width}x{height} on {device}, {torch.get_num_threads()} thread(s)")
     for name, time_taken in best.items():
         ratio = f"  {time_taken / best['kornia']:5.2f} x kornia" if "kornia" in best else ""
         print(f"{name:24s} {time_taken * 1000:8.1f} ms{ratio}")

@@ -89,6 +89,7 @@ def run(pictures: list[Path], out: Path, workers: int, size: int) -> tuple[float
     (start, before), (end, after) = marks[first], marks[last]
     # Of processes that end in between nothing is known: Ray's idle workers, which take next to nothing.
     processor = sum(taken - before.get(process, 0) for process, taken in after.items())
+    processor = max(processor, 1 / os.sysconf("SC_CLK_TCK"))  # of few pictures the system may have counted nothing yet
     return (last - first) / (end - start), processor / (last - first)
 
 

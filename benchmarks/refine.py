@@ -1,13 +1,14 @@
 """Depth edges and normals before and after `refine_geometry`, on scenes with known depth, normals and picture, in one run.
 
-    python benchmarks/refine.py [SCENES] [--threads N] [--device cpu|cuda]
+    python benchmarks/refine.py [SCENES] [--threads N] [--device cpu|cuda] [--width 1920 --height 1080]
 
 SCENES is a folder of .npz files as in `normals.py`, with `rgb` (H, W, 3) uint8 too. The depth is what a network gives: of a half or a
 quarter of the size, blurred or not. "near" is within 3 pixels of jumps, "thin" on things of up to 6 pixels.
 
 - normals: mean degrees to the truth, everywhere, near jumps, and on thin things.
 - AbsRel: mean |d - t| / t in percent, and near jumps. Beside the sky a pixel on the wrong side weighs as much as the sky is far.
-- off: percent of pixels near jumps whose depth is off by more than 5 %.
+- off: percent of pixels near jumps whose depth is off by more than 5 %, or lost.
+- lost: percent of pixels near jumps that have no depth any more.
 - accuracy, completeness: how far in pixels edges found are from true ones, and true ones from those found (to 10), as in iBims-1 (T. Koch
   et al., "Evaluation of CNN-based single-image depth estimation methods", 2018).
 - print-through: how depth of a steep plane under a checkerboard changes.
@@ -171,7 +172,7 @@ METHODS: dict[str, Callable[[Judged, Estimate], Estimate]] = {
     "refined, given large": refined_large,
     "refined": refined,
 }
-COLUMNS = ("normals", "near", "thin", "AbsRel", "near", "off", "accuracy", "completeness")
+COLUMNS = ("normals", "near", "thin", "AbsRel", "near", "off", "lost", "accuracy", "completeness")
 
 
 def _means(values: Tensor) -> Tensor:
@@ -180,14 +181,15 @@ def _means(values: Tensor) -> Tensor:
 
 def figures(judged: Judged, found: Estimate) -> list[float]:
     """As COLUMNS."""
-    assert found.depth is not None and found.normals is not None
+    assert found.depth is not None and found.normals is not None and found.depth_valid is not None
     scene, truth = judged.scene, true_inverse(judged.scene)
     angle, error = angles(found.normals, scene), (found.depth * truth - 1).abs()
     edges = edges_of(1 / found.depth)
     places = (scene.mask, judged.near_jumps, judged.thin)
     means = [float(angle[place].mean()) for place in places]
     means += [float(error[place].mean()) * 100 for place in places[:2]]
-    means.append(float((error > 0.05)[judged.near_jumps].float().mean()) * 100)
+    lost = ~found.depth_valid
+    means += [float(wrong[judged.near_jumps].float().mean()) * 100 for wrong in ((error > 0.05) | lost, lost)]
     return [*means, _distance(edges, judged.jumps), _distance(judged.jumps, edges)]
 
 
@@ -216,13 +218,15 @@ def print_through(radius: int) -> tuple[float, float]:
     return float(change.max()) * 100, float((change > 1e-4).float().mean()) * 100
 
 
-def print_times(device: str) -> None:
-    """Seconds at 1920x1080 of depth of 518 lines, as networks give it."""
-    v, u = torch.meshgrid(torch.arange(518.0), torch.arange(924.0), indexing="ij")
+def print_times(device: str, height: int, width: int) -> None:
+    """Seconds of depth of 518 lines, as networks give it, or as many as the picture has."""
+    rows = min(518, height)
+    columns = round(rows * width / height / 14) * 14
+    v, u = torch.meshgrid(torch.arange(float(rows)), torch.arange(float(columns)), indexing="ij")
     blobs = torch.sin(u / 40) * torch.sin(v / 30) > 0.3
     depth = torch.where(blobs, 2.0, 4.0 + v / 500)[None, None].to(device)
-    picture = torch.rand(1, 3, 1080, 1920, device=device)
-    given = Estimate(depth, Quantity.METRIC_DEPTH, intrinsics=intrinsics_from_fov(60, 518, 924).to(device))
+    picture = torch.rand(1, 3, height, width, device=device)
+    given = Estimate(depth, Quantity.METRIC_DEPTH, intrinsics=intrinsics_from_fov(60, rows, columns).to(device))
     whole = with_normals(given)
 
     def run() -> Tensor:
@@ -231,13 +235,13 @@ def print_times(device: str) -> None:
         return found
 
     def plain() -> Tensor:
-        found = whole.resized(1080, 1920).depth
+        found = whole.resized(height, width).depth
         assert found is not None
         return found
 
     run()
     times = [min(seconds(each, device) for _ in range(3)) for each in (plain, run)]
-    print(f"1920x1080 on {device}, {torch.get_num_threads()} thread(s): resized {times[0]:.2f} s, refined {times[1]:.2f} s")
+    print(f"{width}x{height} on {device}, {torch.get_num_threads()} thread(s): resized {times[0]:.2f} s, refined {times[1]:.2f} s")
 
 
 def main() -> int:
@@ -246,6 +250,8 @@ def main() -> int:
     parser.add_argument("scenes", nargs="?", type=Path, default=DEFAULT_SCENES)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--width", type=int, default=1920, help="of what is timed (default: %(default)s)")
+    parser.add_argument("--height", type=int, default=1080, help="of what is timed (default: %(default)s)")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     scenes = [load(path) for path in sorted(arguments.scenes.glob("*.npz"))]
@@ -257,7 +263,7 @@ def main() -> int:
     for radius in (0, 3, 8):
         largest, changed = print_through(radius)
         print(f"print-through, radius {radius or 'measured'}: depth changes by up to {largest:.3f} %, in {changed:.3f} % of the pixels")
-    print_times(arguments.device)
+    print_times(arguments.device, arguments.height, arguments.width)
     return 0 if scenes else 1
 
 

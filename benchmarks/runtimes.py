@@ -22,7 +22,7 @@ from statistics import median
 from typing import Any
 
 import torch
-from families import random_state
+from families import mend_torchvision, random_state
 from safetensors.torch import save_file
 
 from depth_normal.annotators.choices import TORCH
@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--runtime", nargs="+", choices=EACH, default=EACH, metavar="NAME", help="beside torch")
     arguments = parser.parse_args()
+    mend_torchvision()
     print(f"{torch.get_num_threads()} threads of torch {torch.__version__}; a picture of {SIDES[0]}x{SIDES[1]}")
     with tempfile.TemporaryDirectory() as folder:
         for model_id in arguments.models:

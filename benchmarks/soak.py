@@ -50,6 +50,11 @@ def main() -> int:
     parser.add_argument("--comfyui", type=Path, metavar="HOME", help="a folder with ComfyUI/ and venv/")
     parser.add_argument("--flags", default="--cpu", help="ComfyUI's, such as --flags='--cpu --novram'")
     arguments = parser.parse_args()
+    home = arguments.comfyui or SimpleNamespace(**runpy.run_path(str(TESTS / "comfyui" / "conftest.py"))).COMFYUI_HOME
+    if not (home / "ComfyUI" / "main.py").is_file() or not (home / "venv" / "bin" / "python").is_file():
+        parser.error(
+            f"no ComfyUI in {home} (ComfyUI/ and venv/); install one by  python tests/comfyui/install.py  or name it: --comfyui HOME"
+        )
     arguments.folder.mkdir(parents=True, exist_ok=True)
     record = arguments.folder / f"seed{arguments.seed}.jsonl"
     done = [Outcome(**json.loads(line)) for line in record.read_text().splitlines()] if record.exists() else []

@@ -1,6 +1,7 @@
 """How true the maps of materials are, and what they cost: heights, round trips, occlusion, seams, seconds.
 
-    python benchmarks/textures.py [--scenes DIR] [--device cpu] [--threads 1] [--side 2048] [--rounds 3]
+    python benchmarks/textures.py [--scenes DIR] [--device cpu] [--threads 1] [--rounds 3] [--rays 256]
+        [--width 1920 --height 1080] [--side 2048]
 
 Heights are integrated from the true normals of surfaces that are known, seen straight on, and from the same normals in 8 bits; the error is
 the root mean square in percent of the surface's own height (its standard deviation), where normals count. Peers: Frankot and Chellappa
@@ -45,7 +46,7 @@ from depth_normal.geometry.textures.transforms import blurred
 SIDE = 256
 # How many times as fine as their pixels the surfaces are that normal maps are made of.
 FINER = 4
-RAYS, RAY_STEP = 256, 0.75
+RAY_STEP = 0.75
 Surface = tuple[Tensor, Tensor, Tensor, str]
 
 
@@ -55,8 +56,11 @@ def main() -> None:
     parser.add_argument("--scenes", type=Path, metavar="DIR", help="compare with Cycles, and nothing else")
     parser.add_argument("--device", default="cpu", help="for the seconds (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--width", type=int, default=1920, help="of the smaller maps that are timed (default: %(default)s)")
+    parser.add_argument("--height", type=int, default=1080, help="of the smaller maps that are timed (default: %(default)s)")
     parser.add_argument("--side", type=int, default=2048, help="of the largest maps that are timed (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rays", type=int, default=256, help="from each pixel, that occlusion is compared with (default: %(default)s)")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
@@ -66,9 +70,9 @@ def main() -> None:
     print_heights()
     print_sources()
     print_round_trips()
-    print_occlusion()
+    print_occlusion(arguments.rays)
     print_seams()
-    print_seconds(torch.device(arguments.device), arguments.side, arguments.rounds)
+    print_seconds(torch.device(arguments.device), ((arguments.height, arguments.width), (arguments.side,) * 2), arguments.rounds)
 
 
 def surfaces() -> dict[str, Surface]:
@@ -239,7 +243,7 @@ def print_round_trips() -> None:
             print(f"| {borders} | {derivative} | {100 * error.item():.4f} % | {angle.item():.4f}° |")
 
 
-def print_occlusion() -> None:
+def print_occlusion(rays: int) -> None:
     """Against rays."""
     side = 64
     bumps = 80 * blurred(torch.rand(1, 1, side, side), 3.0, True)
@@ -249,21 +253,21 @@ def print_occlusion() -> None:
     print("\nAmbient occlusion against rays: mean absolute difference (of 1), and its bias\n")
     print("| height | 8 directions | 16 | 32 | darkest true value |\n| --- | ---: | ---: | ---: | ---: |")
     for name, height in {"bumps": bumps, "bricks": blocks}.items():
-        truth = cast_rays(height)
+        truth = cast_rays(height, rays)
         found = [height_to_occlusion(height, radius=1024, directions=count, borders=SEAMLESS) - truth for count in (8, 16, 32)]
         row = " | ".join(f"{each.abs().mean().item():.4f} ({each.mean().item():+.4f})" for each in found)
         print(f"| {name} | {row} | {truth.min().item():.2f} |")
 
 
-def cast_rays(height: Tensor) -> Tensor:
+def cast_rays(height: Tensor, rays: int) -> Tensor:
     """The share of rays, spread by the cosine law, that leave a height that tiles; each is followed until it is above everything."""
     side, top = height.shape[-1], height.max()
     level, normals = height[0, 0], height_to_normals(height, borders=SEAMLESS)[0]
     y, x = torch.meshgrid(torch.arange(side).float(), torch.arange(side).float(), indexing="ij")
     escaped = torch.zeros_like(level)
-    for index in range(RAYS):
+    for index in range(rays):
         # A Fibonacci sphere about the normal's tip: directions by the cosine law.
-        z, angle = 1 - (2 * index + 1) / RAYS, index * math.pi * (3 - math.sqrt(5))
+        z, angle = 1 - (2 * index + 1) / rays, index * math.pi * (3 - math.sqrt(5))
         flat = math.sqrt(1 - z * z)
         ray = normals + torch.tensor([flat * math.cos(angle), flat * math.sin(angle), z]).view(3, 1, 1)
         ray = ray / ray.norm(dim=0).clamp(min=1e-6)
@@ -274,7 +278,7 @@ def cast_rays(height: Tensor) -> Tensor:
             column, row = x + ray[0] / across * step, y - ray[1] / across * step
             free &= bilinear(level, row % side, column % side) <= level + ray[2] / across * step + 1e-3
         escaped += free
-    return (escaped / RAYS)[None, None]
+    return (escaped / rays)[None, None]
 
 
 def bilinear(level: Tensor, row: Tensor, column: Tensor) -> Tensor:
@@ -303,11 +307,10 @@ def print_seams() -> None:
         print(f"| {name} | " + " | ".join(f"{ratio:.2f}" for ratio in ratios) + " |")
 
 
-def print_seconds(device: torch.device, side: int, rounds: int) -> None:
-    """Medians."""
+def print_seconds(device: torch.device, sizes: tuple[tuple[int, int], ...], rounds: int) -> None:
+    """Medians, of two sizes."""
     print(f"\nSeconds on {device}, {torch.get_num_threads()} thread(s)\n")
-    print(f"| | 1920x1080 | {side}x{side} |\n| --- | ---: | ---: |")
-    sizes = ((1080, 1920), (side, side))
+    print("| | " + " | ".join(f"{width}x{height}" for height, width in sizes) + " |\n| --- | ---: | ---: |")
     made = [100 * blurred(torch.rand(1, 1, *size), 4.0).to(device) for size in sizes]
     normals = [height_to_normals(each) for each in made]
     hole = [torch.ones_like(each, dtype=torch.bool) for each in made]

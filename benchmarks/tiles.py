@@ -1,6 +1,6 @@
 """What tiles do for large pictures: errors against rendered truth, edges, seams, and memory.
 
-    python benchmarks/tiles.py DIR [--model tiny] [--weights FILE] [--tiles 2 4] [--photos FILE ...]
+    python benchmarks/tiles.py DIR [--model tiny] [--weights FILE] [--tiles 2 4] [--photos FILE ...] [--plane 2560 1920]
     python benchmarks/tiles.py --memory [--width 12000 --height 9000]
 
 DIR has what `benchmarks/tiles_scenes.py` renders, at about four times the network's size. The ways:
@@ -54,6 +54,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--tiles", nargs="+", type=int, default=[2, 4])
     parser.add_argument("--photos", nargs="+", type=Path, default=[])
+    parser.add_argument("--plane", nargs=2, type=int, default=(2560, 1920), metavar=("WIDTH", "HEIGHT"), help="of the picture of a floor")
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--width", type=int, default=12000)
     parser.add_argument("--height", type=int, default=9000)
@@ -72,7 +73,7 @@ def main() -> None:
         print_scene(path.stem, scene, model, arguments.tiles)
     for path in arguments.photos:
         print_seams(path.stem, to_planar(torch.from_numpy(read_picture(path))), model, arguments.tiles)
-    print_seams("plane", plane(1920, 2560), model, arguments.tiles)
+    print_seams("plane", plane(*reversed(arguments.plane)), model, arguments.tiles)
 
 
 def print_scene(name: str, scene: np.lib.npyio.NpzFile, model: Model, tiles: list[int]) -> None:

@@ -207,7 +207,7 @@ def postprocess(maps, steps, image, pixels, layout):
             side = scale * max(height, width) if step["of"] == "image" else max(pixels.shape[:2])
             maps["depth"] = maps["depth"] * (side / 2 / math.tan(math.radians(step["fov"]) / 2) / step["focal_length"])
         elif kind == "limit_depth":
-            maps["depth"] = maps["depth"].clip(max=step["most"])
+            maps["depth"] = maps["depth"].clip(step.get("least"), step.get("most"))
         elif kind == "sky":
             maps["depth"], mask = with_sky(maps["depth"], maps["sky"], step)
         elif kind == "guided":

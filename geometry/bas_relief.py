@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..utils import resize_map
-from .checks import check_choice, check_range
+from .checks import check_choice, check_image_of, check_range
 from .estimate import Estimate, Quantity
 from .levels import depth_to_nearness, measure_range_of_most
 from .mesh import Mesh
@@ -73,7 +73,7 @@ def depth_to_relief(estimate: Estimate, picture: Tensor | None = None, options: 
 
     Args:
         estimate: One picture, with depth of any quantity; metric depth is shown as inverse depth, as disparity is.
-        picture: (1, 3, H, W) RGB in [0, 1] of any size, to find the sky in.
+        picture: (1, 3, h, w) RGB in [0, 1] of any size and of the depth's shape, to find the sky in.
         options: How.
 
     Returns:
@@ -82,13 +82,15 @@ def depth_to_relief(estimate: Estimate, picture: Tensor | None = None, options: 
         depth the plate is flat.
 
     Raises:
-        ValueError: Several pictures, no depth, nothing that counts, or fewer than 2x2 pixels.
+        ValueError: Several pictures, no depth, nothing that counts, fewer than 2x2 pixels, or a picture of another batch or shape.
     """
     options = options or ReliefOptions()
     if estimate.batch != 1:
         raise ValueError(f"a relief shows one picture, the batch has {estimate.batch}; make one of each")
     if min(estimate.height, estimate.width) < 2:
         raise ValueError(f"a relief needs at least 2x2 pixels; found {estimate.width}x{estimate.height}")
+    if picture is not None:
+        check_image_of(picture, estimate.batch, estimate.height, estimate.width)
     share, valid = relief_heights(estimate.to("cpu"), picture, options)
     heights = torch.where(valid, share, 0)[0, 0].numpy() * options.relief + options.base
     return _plate(heights.astype(np.float32), options.width, options.width * estimate.height / estimate.width)

@@ -154,6 +154,23 @@ def check_alike(name: str, found: tuple[int, int], picture: tuple[int, int]) -> 
         )
 
 
+def check_image_of(image: Tensor, batch: int, height: int, width: int) -> None:
+    """Refuses images that cannot be what depth maps were made of. They may have another size, but not another shape.
+
+    Args:
+        image: To be (B, 3, h, w).
+        batch: How many depth maps there are.
+        height: Of the depth maps.
+        width: Of the depth maps.
+
+    Raises:
+        ValueError: No RGB, another number of images, or of another shape; says both sizes.
+    """
+    if image.ndim != 4 or image.shape[1] != 3 or image.shape[0] != batch:
+        raise ValueError(f"the picture has shape {tuple(image.shape)}; expected ({batch}, 3, height, width), as many as the depth")
+    check_alike("the depth", (height, width), (image.shape[-2], image.shape[-1]))
+
+
 def check_choice(name: str, value: str, accepted: Sequence[str]) -> None:
     """Refuses a name that is not one of those accepted.
 

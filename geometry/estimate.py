@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -128,6 +129,10 @@ class Estimate:
         """The estimate of some of its pictures, from `start` up to but not including `stop`; they share its memory."""
         return self._map(lambda value: value[start:stop])
 
+    def split(self) -> Iterator[Estimate]:
+        """The estimate of each of its images; they share its memory."""
+        return (self.pictures(index, index + 1) for index in range(self.batch))
+
     def known_depth(self) -> tuple[Tensor, Quantity, Tensor]:
         """Depth, what it holds and where it counts, for what cannot do without.
 
@@ -187,10 +192,15 @@ class Estimate:
         if (height, width) == (self.height, self.width):
             return self
         size = (height, width)
-        mask = None if self.mask is None else _resized_mask(self.mask, size)
         # One question to the device costs less than to treat every map as one with holes.
-        whole = bool(self.valid.all())
-        depth, normals, confidence = self._whole_maps(size, resampling) if whole else self._maps_with_holes(size, resampling, mask)
+        without_holes = set(self.valid.flatten(1).all(1).tolist())
+        if len(without_holes) > 1:
+            # A picture comes out the same, to the last bit, whichever others are in its batch.
+            return Estimate.cat((each.resized(height, width, resampling) for each in self.split()), self.batch)
+        mask = None if self.mask is None else _resized_mask(self.mask, size)
+        depth, normals, confidence = (
+            self._whole_maps(size, resampling) if without_holes == {True} else self._maps_with_holes(size, resampling, mask)
+        )
         return replace(
             self,
             depth=depth,
@@ -226,25 +236,97 @@ class Estimate:
         return depth, normals, confidence
 
     @staticmethod
-    def cat(parts: Sequence[Estimate]) -> Estimate:
-        """Joins estimates of the same kind and size along the batch. Extrinsics are kept as they are: those of one scene belong together.
+    def cat(parts: Iterable[Estimate], total: int | None = None, device: torch.device | str | None = None) -> Estimate:
+        """Joins estimates along the batch, whichever way the batch was cut into them.
+
+        Masks are the one map that may be there in some parts only: no mask means the same as one that is True everywhere. Extrinsics are
+        kept as they are: those of one scene belong together.
+
+        Args:
+            parts: Estimates of one or more images each, of one kind and size. They are taken one by one, and each is copied to its place
+                before the next one is asked for: of parts that are computed meanwhile, the batch is in memory once.
+            total: How many images the parts hold together; None = counted, which keeps all parts in memory.
+            device: Where the result is to be; None = where the first part is.
 
         Raises:
-            ValueError: Nothing to join, or the parts differ in quantity, axes or which maps they hold.
+            ValueError: There is nothing to join, the parts hold more or fewer images than `total`, or they differ in size, quantity, the
+                axes of their normals, or which maps they hold (masks aside).
         """
-        if not parts:
-            raise ValueError("nothing to join: the list of estimates is empty")
-        first = parts[0]
-        if len(parts) == 1:
-            return first
-        kinds = {(p.quantity and p.quantity.value, p.axes.value, *p.maps) for p in parts}
-        if len(kinds) > 1:
-            found = "; ".join(sorted(" ".join(filter(None, kind)) for kind in kinds))
-            raise ValueError(f"estimates of different kinds cannot be joined: {found}; expected one quantity, axes and set of maps")
-        return replace(first, **{name: torch.cat([p.maps[name] for p in parts]) for name in first.maps})
+        if total is None:
+            parts = tuple(parts)
+            total = sum(part.batch for part in parts)
+        joined = _Joined(total, device)
+        for part in parts:
+            joined.add(part)
+        return joined.whole()
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Estimate:
         return replace(self, **{name: function(value) for name, value in self.maps.items()})
+
+
+class _Kind(NamedTuple):
+    """What all parts of a batch have in common. A mask is not: a part without one is as trusted as one whose mask is True everywhere."""
+
+    quantity: Quantity | None
+    axes: Axes | None
+    maps: tuple[str, ...]
+    size: tuple[int, int]
+
+    @classmethod
+    def of(cls, part: Estimate) -> _Kind:
+        maps = tuple(name for name in part.maps if name != "mask")
+        return cls(part.quantity, None if part.normals is None else part.axes, maps, (part.height, part.width))
+
+    def __str__(self) -> str:
+        words = (*(each.value for each in (self.quantity, self.axes) if each is not None), *self.maps)
+        return f"{' '.join(words)} of {self.size[1]}x{self.size[0]} pixels"
+
+
+class _Joined:
+    """A batch of `total` images that is filled part by part."""
+
+    def __init__(self, total: int, device: torch.device | str | None) -> None:
+        self._total = total
+        self._device = device
+        self._kind: _Kind | None = None
+        self._maps: dict[str, Tensor] = {}
+        self._undivided: Estimate | None = None
+        self._filled = 0
+
+    def add(self, part: Estimate) -> None:
+        """Copies a part to its place. A part that is the whole batch is kept as it is."""
+        kind = _Kind.of(part)
+        self._kind, self._device = self._kind or kind, self._device or part.device
+        if kind != self._kind:
+            raise ValueError(
+                f"estimates of different kinds cannot be joined: the first is {self._kind}, another {kind}; "
+                "expected one size, quantity, axes and set of maps"
+            )
+        start, self._filled = self._filled, self._filled + part.batch
+        if self._filled > self._total:
+            raise ValueError(f"there are {self._filled} estimates to join, or more; expected {self._total}, one for each image")
+        if part.batch == self._total:
+            self._undivided = part.to(self._device)
+            return
+        for name, value in part.maps.items():
+            self._rows(name, value)[start : self._filled] = value
+
+    def _rows(self, name: str, like: Tensor) -> Tensor:
+        """The map of all images."""
+        if name not in self._maps:
+            shape = (self._total, *like.shape[1:])
+            # Images without a mask, before and after this one, leave it True. Of other maps every row is written: all parts have them.
+            self._maps[name] = (like.new_ones if name == "mask" else like.new_empty)(shape, device=self._device)
+        self._maps[name] = self._maps[name].to(torch.promote_types(self._maps[name].dtype, like.dtype))
+        return self._maps[name]
+
+    def whole(self) -> Estimate:
+        """The batch, once all its images are in their places."""
+        if self._kind is None:
+            raise ValueError("nothing to join: the list of estimates is empty")
+        if self._filled < self._total:
+            raise ValueError(f"there are {self._filled} estimates to join; expected {self._total}, one for each image")
+        return self._undivided or Estimate(quantity=self._kind.quantity, axes=self._kind.axes or Axes.OPENGL, **self._maps)
 
 
 def _resized_whole(values: Tensor, size: tuple[int, int], growing: str = "bilinear") -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..utils import resize_map
 from .camera import camera_to_world_points, depth_to_points, fov_from_intrinsics
-from .checks import check_choice, check_extrinsics, check_intrinsics
+from .checks import check_choice, check_extrinsics, check_image_of, check_intrinsics
 from .conventions import camera_to_world_normals, convert_normals
 from .cutting import MAX_JUMP, cut_grid, grid_triangles
 from .estimate import Axes, Estimate, Quantity
@@ -36,6 +36,9 @@ class Mesh:
         colours: (N, 3) float32 in [0, 1], sRGB, or None.
         uvs: (N, 2) float32, where each point lies in the texture, shares of width and height from the top left; or None.
         texture: (H, W, 3) uint8, the picture that the surface wears; or None.
+
+    Raises:
+        ValueError: Not as many normals, colours or uvs as points.
     """
 
     points: np.ndarray
@@ -44,6 +47,12 @@ class Mesh:
     colours: np.ndarray | None = None
     uvs: np.ndarray | None = None
     texture: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("normals", "colours", "uvs"):
+            values = getattr(self, name)
+            if values is not None and len(values) != len(self.points):
+                raise ValueError(f"a mesh of {len(self.points)} points has {len(values)} {name}; expected one for each point")
 
 
 @dataclass(frozen=True)
@@ -93,7 +102,7 @@ def depth_to_meshes(estimate: Estimate, picture: Tensor | None = None, options: 
     Args:
         estimate: With depth; one picture, or with extrinsics any number of them. Disparity becomes likely depth. Normals become the
             points' normals.
-        picture: (B, 3, H, W) RGB in [0, 1] of any size: the texture, and the points' colours.
+        picture: (B, 3, h, w) RGB in [0, 1] of any size and of the depth's shape: the texture, and the points' colours.
         options: How.
 
     Returns:
@@ -101,7 +110,7 @@ def depth_to_meshes(estimate: Estimate, picture: Tensor | None = None, options: 
         no point, nor does the sky.
 
     Raises:
-        ValueError: Several pictures without extrinsics, no depth, a picture of another batch, or no pixel with a value.
+        ValueError: Several pictures without extrinsics, no depth, a picture of another batch or shape, or no pixel with a value.
     """
     options = options or MeshOptions()
     estimate.known_depth()
@@ -111,10 +120,8 @@ def depth_to_meshes(estimate: Estimate, picture: Tensor | None = None, options: 
         check_extrinsics(estimate.extrinsics)
     if estimate.intrinsics is not None:
         check_intrinsics(estimate.intrinsics)
-    if picture is not None and (picture.ndim != 4 or picture.shape[1] != 3 or picture.shape[0] != estimate.batch):
-        raise ValueError(
-            f"the picture has shape {tuple(picture.shape)}; expected ({estimate.batch}, 3, height, width), as many as the depth"
-        )
+    if picture is not None:
+        check_image_of(picture, estimate.batch, estimate.height, estimate.width)
     step = grid_step(estimate.height, estimate.width, options.max_points and options.max_points / estimate.batch)
     pictures = [None] * estimate.batch if picture is None else [each.cpu().float() for each in picture.split(1)]
     views = (estimate.pictures(index, index + 1).to("cpu") for index in range(estimate.batch))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..utils import resize_map
 from .checks import check_alike, check_map, check_range
+from .edges import largest_within
 from .estimate import Estimate, Quantity
 from .levels import FAR_AND_NEAR_END, measure_range
 from .sides import ramp_width, take_sides
@@ -24,6 +26,9 @@ _SOFT, _BY_TWO = 2.0, 3.0
 _ROUNDS = 3
 _RADIUS, _SHARP = 0.9, 1.2
 _LEAST, _SHORT = 0.05, 1e-12
+# How far a cubic reaches from the nearest old pixel; from how many times as near on it may not undershoot, and to what share of the least
+# value it may before that.
+_SUPPORT, _MANY_TIMES, _UNDERSHOOT = 2, 8.0, 0.25
 
 
 def refine_geometry(
@@ -65,16 +70,9 @@ def refine_geometry(
     check_range("strength", strength, 0, MAX_STRENGTH)
     check_range("radius", radius, 0, MAX_RADIUS)
     _check_alike(estimate, picture, squashed)
-    pairs = [(estimate.pictures(i, i + 1), picture[i : i + 1].to(estimate.device)) for i in range(estimate.batch)]
-    parts = [_refined(*pair, strength, radius, derive, resampling) for pair in pairs]
-    return join_refined(parts)
-
-
-def join_refined(parts: Sequence[Estimate]) -> Estimate:
-    """Joins refined estimates along the batch; all get masks where one has one."""
-    if any(part.mask is not None for part in parts):
-        parts = [part if part.mask is not None else replace(part, mask=part.depth_valid) for part in parts]
-    return Estimate.cat(parts)
+    pairs = zip(estimate.split(), picture.split(1), strict=True)
+    parts = (_refined(one, each.to(estimate.device), strength, radius, derive, resampling) for one, each in pairs)
+    return Estimate.cat(parts, estimate.batch)
 
 
 def _check_alike(estimate: Estimate, picture: Tensor, squashed: bool) -> None:
@@ -93,7 +91,7 @@ def _refined(one: Estimate, picture: Tensor, strength: float, radius: int, deriv
         one = _with_derived(one, picture, strength, derive)
     base = one.resized(height, width, resampling)
     nearness, depth_of = _nearness(one)
-    grown = resize_map(nearness, height, width, "bicubic").clamp_(min=0)
+    grown = _enlarged(nearness, height, width)
     reach = radius or _radius(ramp_width(grown))
     if reach == 0:
         return base
@@ -102,6 +100,31 @@ def _refined(one: Estimate, picture: Tensor, strength: float, radius: int, deriv
     is_far = refined <= 0
     depth = torch.where(moved & ~is_far, depth_of(refined).to(base.depth), base.depth)
     return replace(base, depth=depth, normals=_unit(normals[0], base) if normals else None, mask=_mask(base, moved, is_far))
+
+
+def _enlarged(nearness: Tensor, height: int, width: int) -> Tensor:
+    """Nearness enlarged by a cubic; 0 only where the nearest old values have none, whatever the cubic undershoots beside them.
+
+    What has no value adds nothing to what has: the cubic of both is divided by the cubic of where there are values.
+    """
+    if nearness.shape[-2:] == (height, width):
+        return nearness
+    known = nearness > 0
+    share = resize_map(known.to(nearness), height, width, "bicubic")
+    mean = resize_map(nearness, height, width, "bicubic") / share.clamp(min=_SHORT)
+    floor = F.interpolate(_floor(nearness, known), (height, width), mode="nearest-exact")
+    return torch.where(share > 0, torch.maximum(mean, floor) * share, 0)
+
+
+def _floor(nearness: Tensor, known: Tensor) -> Tensor:
+    """The least that may come of values by resampling: positive wherever there are any around.
+
+    A little undershoot makes ramps steep, as they were before depth was shrunk. Beside what is many times as near, it is more than all
+    that the far side has: there the least value around is kept.
+    """
+    low = -largest_within(torch.where(known, -nearness, -torch.inf), _SUPPORT)
+    high = largest_within(nearness, _SUPPORT)
+    return torch.where(torch.isfinite(low), torch.where(high > _MANY_TIMES * low, low, low * _UNDERSHOOT), 0)
 
 
 def _radius(width: float) -> int:
@@ -151,9 +174,10 @@ def _halved(one: Estimate, nearness: Tensor, depth_of: Callable[[Tensor], Tensor
     small = one.resized(max(1, one.height // 2), max(1, one.width // 2))
     size = (small.height, small.width)
     halved = resize_map(nearness, *size)
+    floor = _floor(halved, halved > 0)
     for _ in range(_ROUNDS):
         missing = nearness - resize_map(halved, one.height, one.width, "bicubic")
-        halved = (halved + resize_map(missing, *size)).clamp_(min=0)
+        halved = torch.maximum(halved + resize_map(missing, *size), floor)
     depth, _, valid = small.known_depth()
     halved = torch.where(valid, halved, 0)
     return replace(small, depth=torch.where(valid & (halved > 0), depth_of(halved).to(depth), depth)), halved

@@ -24,7 +24,7 @@ from ..utils import check_pictures, pictures_to_rgb
 from . import host
 from .chunks import Beginning, film_in_chunks, without_frames
 from .large import estimates_in_tiles
-from .parts import joined, scaled
+from .parts import scaled
 from .refined import refined_parts
 from .room import check_network_room
 from .shared_weights import NetworkVariant, RunnableNetwork, SharedWeights, with_own_network
@@ -104,9 +104,9 @@ class Model:
         total, height, width = _sides(images)
         home = images.device if isinstance(images, Tensor) else torch.device("cpu")
         if refine:
-            return joined(refined_parts(parts, images, derive, self.resampling), total, home)
+            return Estimate.cat(refined_parts(parts, images, derive, self.resampling), total, home)
         derived = parts if derive is None else map(derive, parts)
-        return joined((part.resized(height, width, self.resampling) for part in derived), total, home)
+        return Estimate.cat((part.resized(height, width, self.resampling) for part in derived), total, home)
 
     def estimates(
         self,

@@ -48,15 +48,21 @@ def joined(parts: Iterable[tuple[Tensor, ...]], total: int) -> tuple[Any, ...]:
         The outputs, (total, ...).
 
     Raises:
-        ValueError: There is no picture.
+        ValueError: There is no picture, or another number of them than `total`: no row of an output is left unwritten.
     """
     whole: tuple[Tensor, ...] = ()
-    for index, part in enumerate(parts):
+    done = 0
+    for part in parts:
         whole = whole or tuple(each.new_empty(total, *each.shape[1:]) for each in part)
+        if done == total:
+            raise ValueError(f"there are more outputs than the {total} pictures of the batch")
         for place, each in zip(whole, part, strict=True):
-            place[index] = each[0]
+            place[done] = each[0]
+        done += 1
     if not whole:
         raise ValueError("there is no picture in the batch; at least one is needed")
+    if done < total:
+        raise ValueError(f"there are outputs of {done} of the {total} pictures of the batch")
     return whole
 
 

@@ -24,7 +24,6 @@ from ..geometry.temporal import FilmOptions
 from ..model_loader import Model
 from ..model_loader.film import estimate_film
 from ..model_loader.host import default_device, image_placement, progress_bar
-from ..model_loader.parts import joined
 from ..utils import to_pictures, to_planar
 from .batches import counted, counted_pictures, geometry_output, in_chunks, one_by_one
 from .checks import check_camera, check_geometry, check_model, check_network_side
@@ -174,7 +173,7 @@ class EstimateGeometry:
         if film:
             settings = {"size": resolution or None, "fov": fov, "derive": derive}
             parts = counted_pictures(estimate_film(model, in_chunks(pictures), FilmOptions(smooth=smooth), **settings), total)
-            return (refined_by_pictures(joined(parts, total, pictures.device), pictures, refine),)
+            return (refined_by_pictures(Estimate.cat(parts, total, pictures.device), pictures, refine),)
         settings = {"fov": fov, "derive": derive, "refine": refine, **({"tiles": in_tiles} if in_tiles else {})}
         return (geometry_output(model.estimate(pictures, resolution or None, progress_bar(total), **settings)),)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -96,8 +95,8 @@ class SeamlessGeometry:
         beyond = margins(pictures.shape[-2], pictures.shape[-1], margin)
         derive = with_normals if normals == AUTO else None
         found = model.estimate(wrap(pictures, beyond), resolution or None, progress_bar(len(pictures)), derive=derive)
-        seamless = [geometry_output(seamless_estimate(each, beyond)) for each in one_by_one(found)]
-        return Estimate.cat(_alike(seamless)), to_output(pictures)
+        seamless = (geometry_output(seamless_estimate(each, beyond)) for each in one_by_one(found))
+        return Estimate.cat(seamless, found.batch), to_output(pictures)
 
 
 class DetailNormals:
@@ -260,13 +259,6 @@ def _photos(image: Tensor, whole: Estimate | None) -> Tensor:
     check_count("image", len(pictures), "the normals", whole.batch)
     check_alike("the normals", (whole.height, whole.width), (pictures.shape[-2], pictures.shape[-1]))
     return resize_picture(pictures, whole.height, whole.width).expand(whole.batch, -1, -1, -1)
-
-
-def _alike(parts: list[Estimate]) -> list[Estimate]:
-    """Estimates of one set of maps: where one has a mask, all have."""
-    if all(part.mask is None for part in parts):
-        return parts
-    return [replace(part, mask=part.valid) if part.mask is None else part for part in parts]
 
 
 NODES = (SeamlessGeometry, DetailNormals, SaveTexture)

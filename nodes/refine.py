@@ -9,7 +9,7 @@ from torch import Tensor
 from ..geometry.checks import check_choice, check_range, check_whole
 from ..geometry.derive import with_normals
 from ..geometry.estimate import Estimate
-from ..geometry.refine import MAX_RADIUS, MAX_STRENGTH, Derive, join_refined, refine_geometry
+from ..geometry.refine import MAX_RADIUS, MAX_STRENGTH, Derive, refine_geometry
 from ..utils import pictures_to_rgb, to_rgb
 from .batches import counted, geometry_output
 from .known import known_of, pictures_with
@@ -93,7 +93,8 @@ def _refined(pictures: Tensor, geometry: Estimate, strength: float = 1.0, radius
     """Picture by picture on the device that computes; the result lies where ComfyUI keeps what waits."""
     whole = known_of(pictures, geometry, None)
     pairs = counted(pictures_with(pictures, whole), len(pictures))
-    return join_refined([geometry_output(refine_geometry(estimate, picture, strength, radius, derive)) for picture, estimate in pairs])
+    parts = (geometry_output(refine_geometry(estimate, picture, strength, radius, derive)) for picture, estimate in pairs)
+    return Estimate.cat(parts, len(pictures))
 
 
 NODES = (RefineGeometry,)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..geometry.checks import check_choice, check_range
@@ -96,14 +95,13 @@ def upright(known: Estimate) -> Tensor:
 def _derived(estimate: Estimate) -> Estimate:
     if estimate.normals is not None:
         return estimate
-    parts = [with_normals(part) for part in one_by_one(estimate)]
-    if parts[0].normals is None:
+    derived = Estimate.cat((with_normals(part) for part in one_by_one(estimate)), estimate.batch)
+    if derived.normals is None:
         raise ValueError(
             "the geometry holds relative depth without normals, and its slopes are not known; put Depth to Normals in between, with a "
             "near_far_ratio, or use a model that gives normals"
         )
-    normals = torch.cat([part.normals for part in parts if part.normals is not None])
-    return replace(estimate, normals=normals, axes=Axes.OPENGL, mask=None if bool(estimate.valid.all()) else estimate.valid)
+    return derived
 
 
 def _mask_of(mask: Tensor, known: Estimate) -> Tensor:

@@ -1,5 +1,6 @@
-"""What the benchmarks say to somebody who has not what they need."""
+"""Every benchmark runs to its end, at tiny sizes, and tells somebody who has not what it needs what that is."""
 
+import importlib.util
 import json
 import os
 import re
@@ -58,6 +59,194 @@ def answers() -> dict:
 def test_a_command_says_what_it_does(command, answers):
     code, told = answers[command]
     assert code == 0 and told.startswith("usage: ")
+
+
+MODELS = (
+    "tiny",
+    "midas-v2.1-small",
+    "depth-anything-v2-small",
+    "depth-anything-v2-metric-indoor-small",
+    "depth-anything-3-small",
+    "depth-anything-3-metric-large",
+    "video-depth-anything-metric-small",
+    "zoedepth-nyu",
+    "zoe-depth-anything-indoor",
+    "moge-2-vits-normal",
+    "moge-vitl",
+    "metric3d-vit-small",
+    "leres",
+    "leres-boost",
+    "bae-normal",
+    "dsine",
+)
+"""At least one of each family that does not sample by diffusion."""
+SMALL = ("--width", "96", "--height", "64")
+ONCE = ("--size", "56", "--rounds", "1", *SMALL)
+RUNS = {
+    "families.py": (["--narrow", "--models", *MODELS, "--no-memory", "--batches", "2", *ONCE], "dsine +float16"),
+    "diffusion.py": (["--size", "64", "--repeats", "1", "--device", "cpu"], "lbm-normals +float32 +4"),
+    "normals.py": (["SCENES/scenes", "--repeats", "1", *SMALL], "this pack, noise 2 %"),
+    "refine.py": (["SCENES/scenes", *SMALL], "96x64 on cpu, 1 thread"),
+    "meshes.py": (["SCENES/scenes", "--tiny"], "tiny +ball"),
+    "tiles.py": (["SCENES/scenes", "--tiles", "2", "--plane", "320", "240"], "2 tiles, ours"),
+    "stereo.py": (["SCENES/stereo"], "soft depth[^$]*mean"),
+    "depth_of_field.py": (["SCENES/lens"], "mean +"),
+    "roll_off.py": (["SCENES/views.npz"], "ours +"),
+    "textures.py": (["--rounds", "1", "--rays", "4", "--side", "48", *SMALL], "occlusion of depth"),
+    "films.py": (["--frames", "3", *SMALL], "align . smooth 1, running"),
+    "film_memory.py": (["--frames", "20"], "times as much after all"),
+    "export_parity.py": (["--models", "tiny"], "tiny +float32 +own"),
+    "runtime_parity.py": (["--models", "leres", "--runtime", "onnx"], r"\| leres \| ONNX"),
+    "runtimes.py": (["--models", "tiny", "--seconds", "0.01", "--runtime", "onnx"], r"\| ONNX Runtime .*\|"),
+    "loader.py memory": (["memory", "--frames", "2", *SMALL], "peak beyond the pictures"),
+    "loader.py find": (["find", "--files", "40", "--folders", "4"], "again: "),
+}
+"""What each is asked for, and what of its answer says that it came to its end."""
+RENDERING = [path.name for path in sorted(BENCHMARKS.glob("*.py")) if "from blender_scene import" in path.read_text()]
+OTHERWISE = {
+    "memory.py": "below; each measurement is a process",
+    "midas.py": "below; needs controlnet-aux",
+    "overhead.py": "below",
+    "folder.py": "below",
+    "effects.py": "below",
+    "relight.py": "below",
+    "ray_workers.py": "below; needs Ray",
+    "soak.py": "tests/comfyui/test_soak.py: needs a ComfyUI",
+    **dict.fromkeys(RENDERING, "tests/blender/test_benchmark_scenes.py: needs bpy"),
+}
+"""Those that run elsewhere, and where."""
+RUN = """
+import contextlib, io, json, os, runpy, sys, traceback
+answers = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)  # what is printed past Python is no answer
+for line in sys.stdin:
+    (script, *words), told, code = json.loads(line), io.StringIO(), 0
+    sys.argv = [script, *words]
+    with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
+        try:
+            runpy.run_path(script, run_name="__main__")
+        except SystemExit as end:
+            code = end.code or 0
+        except BaseException:
+            traceback.print_exc()
+            code = 1
+    print(json.dumps([code, told.getvalue()]), file=answers, flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory) -> Path:
+    """A folder with small scenes of each kind that benchmarks read: a ball before a wall."""
+    folder, random = tmp_path_factory.mktemp("scenes"), np.random.default_rng(0)
+    for name in ("scenes", "stereo", "lens"):
+        (folder / name).mkdir()
+    v, u = np.mgrid[:96, :128].astype(np.float32)
+    ball = (u - 64) ** 2 + (v - 50) ** 2 < 28**2
+    depth, mask = np.where(ball, 2, 5 - 0.01 * v).astype(np.float32), np.ones((96, 128), bool)
+    mask[:6] = False
+    normals = np.tile(np.float32((0, 0, 1)), (96, 128, 1))
+    picture = (np.where(ball[..., None], (200, 120, 80), (80, 120, 160)) + random.integers(0, 20, (96, 128, 3))).astype(np.uint8)
+    maps = {"depth": depth, "mask": mask, "normals": normals, "normal": (normals * 32767).astype(np.int16), "rgb": picture}
+    np.savez(folder / "scenes" / "ball.npz", K=np.float32((100, 100, 63.5, 47.5)), **maps)
+    camera = np.float32([[100, 0, 63.5], [0, 100, 47.5], [0, 0, 1]])
+    views = {"left": picture, "right": np.roll(picture, -2, 1), "depth_left": depth, "depth_right": np.roll(depth, -2, 1)}
+    np.savez(folder / "stereo" / "pair.npz", intrinsics=camera, baseline=0.1, **views)
+    lens = {"pinhole": picture, "lens_0": np.roll(picture, 1, 0), "node_0": np.roll(picture, 1, 1)}
+    np.savez(folder / "lens" / "view.npz", depth=depth, settings_0=np.float32((2, 2, 50, 36, 5, 0)), **lens)
+    light = {"lit": 3 * random.random((8, 8, 3)), "base": random.random((8, 3)), "Standard": random.random((8, 8, 3))}
+    np.savez(folder / "views.npz", **light)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run_benchmark(tmp_path_factory):
+    """Runs a script with words; its exit code and what it prints. All run in one interpreter, since each would import torch."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(BENCHMARKS), os.environ.get("PYTHONPATH", "")))}
+    environment["DEPTH_NORMAL_HOME"] = str(tmp_path_factory.mktemp("home"))
+    with subprocess.Popen(
+        [sys.executable, "-c", RUN], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+
+        def run(script, *words):
+            process.stdin.write(json.dumps([str(BENCHMARKS / script), *words]) + "\n")
+            process.stdin.flush()
+            return json.loads(process.stdout.readline())
+
+        yield run
+        process.stdin.close()
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_benchmark_runs_to_its_end(name, run_benchmark, scenes):
+    asked, last = RUNS[name]
+    code, told = run_benchmark(name.split()[0], *(word.replace("SCENES", str(scenes)) for word in asked))
+    assert code == 0 and "Traceback" not in told and "Error" not in told, told
+    assert re.search(last, told), told
+
+
+def test_every_benchmark_runs_somewhere():
+    """The table of CONTRIBUTING.md, and all that benchmarks/ offers."""
+    known = {name.split()[0] for name in RUNS} | set(OTHERWISE)
+    offered = {path.name for path in BENCHMARKS.glob("*.py") if "__main__" in path.read_text()}
+    table = set(re.findall(r"^\| `(?:python|node) benchmarks/(\w+\.\w+)", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE))
+    assert known == offered and table - {"first_minute.mjs"} <= known
+
+
+def test_every_family_goes_through():
+    from depth_normal.annotators.diffusion import DiffusionAnnotator
+    from depth_normal.annotators.registry import FAMILIES
+    from depth_normal.annotators.registry import MODELS as TABLE
+
+    measured = {spec.family for spec in TABLE.values() if not issubclass(FAMILIES[spec.family], DiffusionAnnotator)}
+    assert {TABLE[name].family for name in MODELS} == measured
+
+
+def test_memory_is_measured_with_all_that_a_network_is_told():
+    words = ["--narrow", "--models", "moge-2-vits-normal", "--batches", "1", *ONCE]
+    run = subprocess.run([sys.executable, BENCHMARKS / "families.py", *words], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert re.search(r"^moge-2-vits-normal +1 +\d+x\d+ +[\d.]+ +[\d.]+ +[\d.]+% +\d+ +[\d.]+$", run.stdout, re.MULTILINE)
+
+
+def test_families_that_sample_by_diffusion_have_a_benchmark_of_their_own():
+    run = subprocess.run([sys.executable, BENCHMARKS / "families.py", "--models", "marigold-depth"], capture_output=True, text=True)
+    assert run.returncode == 2 and "benchmarks/diffusion.py" in run.stderr
+
+
+def test_memory_of_large_pictures_is_told_beside_the_plain_way():
+    run = subprocess.run([sys.executable, BENCHMARKS / "memory.py", "4000x3000 to 700x525"], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert re.search(r"^4000x3000 to 700x525 +\d+ +\d+ +[\d.]+ +[\d.]+$", run.stdout, re.MULTILINE)
+
+
+def test_workers_of_ray_are_told_beside_plain_processes():
+    pytest.importorskip("ray", reason="the benchmark is of Ray (pip install 'comfyui-depth-normal[ray]')")
+    run = subprocess.run([sys.executable, BENCHMARKS / "ray_workers.py", "--pictures", "8", "--size", "64"], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert re.search(r"^reached +\d+% of the lower ceiling", run.stdout, re.MULTILINE), run.stdout
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("controlnet_aux") is None, reason="the old way is controlnet-aux's (pip install controlnet-aux)"
+)
+def test_the_old_way_to_midas_is_told_beside_ours():
+    words = ["--size", "64", "--rounds", "1", "--batches", "1", "--precisions", "float32"]
+    run = subprocess.run([sys.executable, BENCHMARKS / "midas.py", *words], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert re.search(r"^float32, batch of 1: old [\d.]+ s, ours [\d.]+ s, ratio", run.stdout, re.MULTILINE)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("bpy") is not None, reason="here is bpy, and they run")
+@pytest.mark.parametrize("name", RENDERING)
+def test_what_runs_in_blender_says_so(name, tmp_path):
+    run = subprocess.run([sys.executable, BENCHMARKS / name, "--out", tmp_path / "scenes"], capture_output=True, text=True)
+    assert run.returncode == 2 and "this Python has no bpy; install it" in run.stderr and not list(tmp_path.iterdir())
+
+
+def test_what_runs_in_comfyui_says_so(tmp_path):
+    words = [tmp_path / "record", "--comfyui", tmp_path]
+    run = subprocess.run([sys.executable, BENCHMARKS / "soak.py", *words], capture_output=True, text=True)
+    assert run.returncode == 2 and "python tests/comfyui/install.py" in run.stderr and not list(tmp_path.iterdir())
 
 
 def test_the_steps_of_a_picture_are_told_with_their_shares(tmp_path):

@@ -12,7 +12,7 @@ from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import SaveOptions, save_estimate, surfaces, write_glb, write_ply, write_stl
 from depth_normal.geometry.files import mesh as mesh_files
 from depth_normal.geometry.files.mesh import MAX_TEXTURE_SIDE
-from depth_normal.geometry.mesh import MeshOptions, depth_to_mesh, depth_to_meshes
+from depth_normal.geometry.mesh import Mesh, MeshOptions, depth_to_mesh, depth_to_meshes
 
 # Focal length 10 and the centre on pixel (1, 1): a pixel to the right or down is 0.1 per unit of depth.
 INTRINSICS = torch.tensor([[[10.0, 0, 1], [0, 10, 1], [0, 0, 1]]])
@@ -177,11 +177,34 @@ def test_a_picture_of_another_batch_is_refused():
         depth_to_mesh(plane(), torch.zeros(2, 3, 4, 4))
 
 
-def textured(path, size=(6, 9)):
+@pytest.mark.parametrize("suffix", ["ply", "glb", "stl"])
+def test_a_picture_of_another_size_is_resized_and_of_another_shape_refused(suffix, tmp_path):
+    depth, path = Estimate(1 + torch.rand(1, 1, 20, 30), Quantity.METRIC_DEPTH), tmp_path / f"m.{suffix}"
+    for size in ((20, 30), (40, 60), (10, 15), (33, 50)):
+        save_estimate(path, depth, SaveOptions(picture=torch.rand(1, 3, *size)))
+        path.unlink()
+    for size in ((30, 20), (64, 64), (20, 60), (1, 100)):
+        words = rf"depth has 30x20 pixels, the picture {size[1]}x{size[0]}: another shape"
+        with pytest.raises(ValueError, match=words):
+            save_estimate(path, depth, SaveOptions(picture=torch.rand(1, 3, *size)))
+    with pytest.raises(ValueError, match=r"picture has shape \(1, 1, 20, 30\); expected \(1, 3,"):
+        save_estimate(path, depth, SaveOptions(picture=torch.rand(1, 1, 20, 30)))
+    assert not list(tmp_path.iterdir()), "nothing half-written stays"
+
+
+@pytest.mark.parametrize("name", ["normals", "colours", "uvs"])
+def test_a_mesh_has_one_of_each_for_each_point(name):
+    columns = 2 if name == "uvs" else 3
+    points, triangles = np.zeros((4, 3), np.float32), np.zeros((1, 3), np.uint32)
+    with pytest.raises(ValueError, match=rf"4 points has 1 {name}; expected one for each point"):
+        Mesh(points, triangles, **{name: np.zeros((1, columns), np.float32)})
+
+
+def textured(path, size=(9, 9), of=None):
     """A plane of 3x3 points that wears a picture of another size, red on the left and blue on the right."""
     picture = torch.zeros(1, 3, *size)
     picture[:, 0, :, : size[1] // 2], picture[:, 2, :, size[1] // 2 :] = 1, 1
-    write_glb(path, depth_to_meshes(plane(), picture))
+    write_glb(path, depth_to_meshes(of or plane(), picture))
     return read_glb(path)
 
 
@@ -198,12 +221,12 @@ def test_a_glb_wears_the_picture_at_its_own_size(tmp_path):
     data = (tmp_path / "m.glb").read_bytes()
     start = data.index(b"BIN\0") + 4 + view["byteOffset"]
     with Image.open(io.BytesIO(data[start : start + view["byteLength"]])) as image:
-        assert image.format == "JPEG" and image.size == (9, 6)
+        assert image.format == "JPEG" and image.size == (9, 9)
         assert image.getpixel((0, 3))[0] > 200 and image.getpixel((8, 3))[2] > 200
 
 
 def test_large_textures_become_what_all_viewers_take(tmp_path):
-    textured(tmp_path / "m.glb", (8, MAX_TEXTURE_SIDE + 904))
+    textured(tmp_path / "m.glb", (8, MAX_TEXTURE_SIDE + 904), Estimate(torch.ones(1, 1, 2, 1250), Quantity.METRIC_DEPTH))
     data = (tmp_path / "m.glb").read_bytes()
     with Image.open(io.BytesIO(data[data.index(b"\xff\xd8\xff") :])) as image:
         assert image.size == (MAX_TEXTURE_SIDE, 7)

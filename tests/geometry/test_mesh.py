@@ -81,7 +81,7 @@ def test_the_farthest_points_are_finite():
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 5), (5, 1), (2, 2)])
 def test_tiny_pictures(shape):
-    mesh = depth_to_mesh(Estimate(torch.full((1, 1, *shape), 2.0), Quantity.METRIC_DEPTH), torch.rand(1, 3, 4, 4))
+    mesh = depth_to_mesh(Estimate(torch.full((1, 1, *shape), 2.0), Quantity.METRIC_DEPTH), torch.rand(1, 3, *(4 * side for side in shape)))
     assert len(mesh.points) == shape[0] * shape[1] and len(mesh.triangles) == 2 * (shape[0] - 1) * (shape[1] - 1)
 
 
@@ -91,7 +91,7 @@ def test_constant_disparity_is_a_wall():
 
 
 def test_pictures_above_one_and_not_numbers_become_colours():
-    picture = torch.full((1, 3, 9, 9), 7.0)
+    picture = torch.full((1, 3, 9, 12), 7.0)
     picture[..., 0] = torch.nan
     mesh = depth_to_meshes(slope(), picture, MeshOptions(drop_sky=False))[0]
     assert mesh.texture[:, 1:].min() == 255 and mesh.texture[:, 0].max() == 0

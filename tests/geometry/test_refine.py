@@ -157,6 +157,58 @@ def test_the_skys_mask_ends_at_the_pictures_edge():
     assert torch.isfinite(refined.depth[refined.mask]).all()
 
 
+def disc_before_a_wall(ratio, height=120, width=160):
+    """A disc at half a metre before a wall that is `ratio` times as far, and less far below: inverse depth, and where the disc is."""
+    v, u = grid(height, width)
+    where = (v - 59.3) ** 2 + (u - 80.2) ** 2 < 30**2
+    return torch.where(where, 2.0, 2.0 / ratio * (0.6 + 0.8 * v / height)), where
+
+
+def blurred(values):
+    return F.avg_pool2d(F.pad(values, (1, 1, 1, 1), mode="replicate"), 3, 1)
+
+
+@pytest.mark.parametrize("ratio", [3, 10, 30, 100, 1000, 10000])
+@pytest.mark.parametrize("factor", [2, 4])
+@pytest.mark.parametrize("soft", [False, True], ids=["sharp", "soft"])
+def test_no_wall_is_lost_behind_what_is_much_nearer(ratio, factor, soft):
+    inverse, where = disc_before_a_wall(ratio)
+    small = made_small(inverse, factor)
+    given = Estimate(1 / (blurred(small) if soft else small), METRIC)
+    refined = refine_geometry(given, picture_of(where), derive=with_normals)
+    assert refined.mask is None and refined.valid.all()
+    share = 0.3 if ratio <= 30 else 0.6 if ratio == 100 else 1.05
+    assert wrong(refined, inverse, 0.1) < share * wrong(given.resized(*inverse.shape[-2:]), inverse, 0.1)
+
+
+@pytest.mark.parametrize("ratio", [3, 100, 1000])
+@pytest.mark.parametrize("factor", [2, 4])
+def test_of_a_disc_before_a_wall_and_the_sky_the_sky_alone_is_masked(ratio, factor):
+    inverse, where = disc_before_a_wall(ratio)
+    v, u = grid(*inverse.shape[-2:])
+    sky = v + 0.2 * u < 32.5
+    picture = torch.where(sky, torch.tensor((0.9, 0.95, 1.0)).view(1, 3, 1, 1), picture_of(where))
+    land = F.interpolate((~sky).float(), scale_factor=1 / factor, mode="area") >= 0.5
+    weight = made_small((~sky).float(), factor).clamp(min=1e-6)
+    small = made_small(torch.where(sky, 0, inverse), factor) / weight
+    given = Estimate(torch.where(land, 1 / small, torch.nan), METRIC, mask=land)
+    refined, plain = refine_geometry(given, picture), given.resized(*inverse.shape[-2:])
+    misses = [float((each.mask == sky).float().mean()) for each in (plain, refined)]
+    assert misses[1] < 0.85 * misses[0]
+    assert refined.mask[~sky & (v + 0.2 * u > 36)].all(), "nothing is masked that is not at the sky's edge"
+    assert torch.isfinite(refined.depth[refined.mask]).all()
+
+
+@pytest.mark.parametrize("quantity", list(Quantity))
+def test_what_has_depth_everywhere_keeps_it(quantity):
+    random = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        depth = 10 ** (4 * torch.rand(1, 1, 9, 12, generator=random) - 1)
+        picture = torch.rand(1, 3, 40, 50, generator=random)
+        refined = refine_geometry(Estimate(depth, quantity), picture)
+        assert refined.mask is None and refined.valid.all()
+
+
 def test_a_batch_is_its_pictures():
     inverse, where = step()
     given = torch.cat((1 / enlarged(inverse), torch.full_like(inverse, 3.0)))

@@ -66,3 +66,9 @@ def test_a_long_clip_is_in_memory_once():
     assert max(alive) <= 1, "what a picture gave goes once it is in its place"
     with pytest.raises(ValueError, match="no picture"):
         batches.joined(iter(()), 0)
+
+
+@pytest.mark.parametrize(("found", "words"), [(2, "outputs of 2 of the 3 pictures"), (4, "more outputs than the 3 pictures")])
+def test_outputs_of_another_number_of_pictures_are_refused(found, words):
+    with pytest.raises(ValueError, match=words):
+        batches.joined(((torch.ones(1, 2, 2, 3),) for _ in range(found)), 3)

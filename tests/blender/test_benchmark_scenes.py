@@ -1,0 +1,33 @@
+"""The scripts that render scenes for benchmarks, at tiny sizes; and the benchmarks that read what they rendered."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BENCHMARKS = ROOT / "benchmarks"
+SIZE = ("--width", "96", "--height", "64", "--samples", "1")
+# What each renders, and which benchmark is asked to read it, with which words ("DIR": what was rendered).
+RENDERED = {
+    "tiles_scenes.py": (["--scenes", "things", *SIZE], ["tiles.py", "DIR", "--tiles", "2", "--plane", "320", "240"]),
+    "stereo_scenes.py": (["--scenes", "things", "--seeds", "1", *SIZE], ["stereo.py", "DIR"]),
+    "occlusion_scenes.py": (["--seeds", "1", "--side", "16", *SIZE], ["textures.py", "--scenes", "DIR"]),
+    "depth_of_field_scenes.py": (["--scenes", "posts", *SIZE], ["depth_of_field.py", "DIR"]),
+    "relight_scenes.py": (["--seeds", "1", *SIZE], ["relight.py", "DIR"]),
+    "roll_off_views.py": ([], ["roll_off.py", "DIR/views.npz"]),
+}
+
+
+@pytest.mark.parametrize("script", RENDERED)
+def test_what_is_rendered_can_be_measured(script, run_python, tmp_path):
+    words, (benchmark, *asked) = RENDERED[script]
+    rendered = run_python(BENCHMARKS / script, *words, "--out", tmp_path)
+    assert rendered.returncode == 0, rendered.stdout[-2000:] + rendered.stderr[-4000:]
+    assert list(tmp_path.glob("*.npz")), "nothing was rendered"
+    command = [sys.executable, BENCHMARKS / benchmark, *(word.replace("DIR", str(tmp_path)) for word in asked)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))}
+    run = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert run.returncode == 0 and run.stdout, run.stderr

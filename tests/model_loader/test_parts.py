@@ -1,0 +1,70 @@
+"""A batch through a model in parts: the same estimate whichever parts the memory made of it."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from depth_normal.geometry.derive import with_normals
+from depth_normal.geometry.estimate import Estimate
+from depth_normal.geometry.temporal import FilmOptions
+from depth_normal.model_loader import host
+from depth_normal.model_loader.film import estimate_film
+
+DARK = 0.2
+
+
+def images():
+    """Five images; the second and the fourth have a dark spot."""
+    found = 0.3 + 0.7 * torch.rand(5, 3, 32, 64, generator=torch.Generator().manual_seed(0))
+    found[1, :, 4:12, 8:20] = found[3, :, 20:28, 40:60] = 0.1
+    return found
+
+
+def without_the_dark(estimate: Estimate) -> Estimate:
+    """Adds normals, and masks what is far; parts without any get no mask, as `with_normals` does it."""
+    near = estimate.depth > 1 + DARK
+    return replace(with_normals(estimate), mask=None if bool(near.all()) else near)
+
+
+@pytest.fixture
+def estimated(load, family, monkeypatch):
+    """The estimate of the images, at most so many at once."""
+
+    def estimated(at_once, **settings):
+        each = 32 * 64 * (family.bytes_per_pixel + 64)
+        monkeypatch.setattr(host, "available_memory", lambda _device: at_once * each + 1)
+        return load().estimate(images(), 32, derive=without_the_dark, **settings)
+
+    return estimated
+
+
+def assert_same(found: Estimate, expected: Estimate):
+    assert found.maps.keys() == expected.maps.keys()
+    for name, value in expected.maps.items():
+        assert torch.equal(found.maps[name], value)
+
+
+@pytest.mark.parametrize("settings", [{}, {"refine": True}, {"tiles": 2}, {"tiles": 2, "refine": True}], ids=str)
+def test_masks_of_some_images_do_not_depend_on_how_many_are_seen_at_once(estimated, settings):
+    whole = estimated(5, **settings)
+    assert [bool(each.all()) for each in whole.mask] == [True, False, True, False, True]
+    for at_once in (1, 2, 3, 4):
+        assert_same(estimated(at_once, **settings), whole)
+
+
+def test_images_in_tiles_are_what_they_are_alone(load):
+    model, batch = load(), images()
+    together = model.estimate(batch, 16, derive=without_the_dark, tiles=2)
+    for index in range(len(batch)):
+        alone = model.estimate(batch[index : index + 1], 16, derive=without_the_dark, tiles=2)
+        assert torch.equal(together.depth[index : index + 1], alone.depth)
+        assert torch.equal(together.valid[index : index + 1], alone.valid)
+
+
+@pytest.mark.parametrize("sizes", [[5], [1, 1, 1, 1, 1], [2, 3], [1, 3, 1], [4, 1]], ids=str)
+def test_frames_are_joined_alike_however_the_film_was_cut(load, sizes):
+    parts = estimate_film(load(), images().split(sizes), FilmOptions("none", smooth=0), size=32, derive=without_the_dark)
+    whole = Estimate.cat(parts, 5)
+    assert [bool(each.all()) for each in whole.mask] == [True, False, True, False, True]
+    assert_same(whole, load().estimate(images(), 32, derive=without_the_dark))
