@@ -28,14 +28,6 @@ LIBRARIES = {"annotators/networks": {"torch"}, "utils": {"torch", "numpy", "cv2"
 # Folders with code that the product does not need. Inside Blender's folder there is neither the pack nor torch.
 BESIDE_THE_PRODUCT = {"benchmarks", "blender", "docs", "tests", "training"}
 
-MAX_FILE_LINES = 400
-MAX_FUNCTION_LINES = 40
-"""Without the docstring: what a function promises may take as many lines as it needs."""
-LONG_FILES: dict[str, str] = {}
-"""What may be longer, and why."""
-LONG_FUNCTIONS: dict[str, str] = {}
-"""What may be longer, as "file:function", and why."""
-
 HEAVY = {
     "transformers",
     "diffusers",
@@ -216,38 +208,6 @@ def test_the_version_is_the_same_everywhere():
     tomllib = pytest.importorskip("tomllib", reason="Python 3.11 and later")
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert f'__version__ = "{version}"' in (ROOT / "__init__.py").read_text()
-
-
-def product() -> dict[str, str]:
-    return {path.relative_to(ROOT).as_posix(): path.read_text() for path in (*modules(), *blender_scripts())}
-
-
-def function_lines(source: str) -> dict[str, int]:
-    """Lines of each function, decorators and docstring not counted."""
-    found = {}
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            first, last = node.body[0], node.end_lineno
-            docstring = first.end_lineno - first.lineno + 1 if ast.get_docstring(node) is not None else 0
-            found[node.name] = max(last - node.lineno + 1 - docstring, found.get(node.name, 0))
-    return found
-
-
-def test_no_file_becomes_a_drawer():
-    too_long = {name for name, source in product().items() if len(source.splitlines()) > MAX_FILE_LINES}
-    assert too_long == LONG_FILES.keys()
-    assert len((ROOT / "utils.py").read_text().splitlines()) < 275
-
-
-def test_no_function_does_everything():
-    lines = {f"{name}:{function}": count for name, source in product().items() for function, count in function_lines(source).items()}
-    assert {name for name, count in lines.items() if count > MAX_FUNCTION_LINES} == LONG_FUNCTIONS.keys()
-
-
-def test_the_length_of_a_function_is_counted_without_its_docstring():
-    body = "\n".join(f"    x = {number}" for number in range(41))
-    assert function_lines(f'def f():\n    """Long.\n\n    Very.\n    """\n{body}\n') == {"f": 42}
-    assert function_lines("def f(\n    a,\n    b,\n):\n    return a") == {"f": 5}
 
 
 def long_sentences(path: Path) -> list[str]:
