@@ -18,6 +18,7 @@ needs_processes_of_unix = pytest.mark.skipif(not hasattr(os, "fork"), reason="fo
 
 HOLDER = """
 import sys
+from pathlib import Path
 from depth_normal.app.locks import locked_names
 
 with locked_names(Path("."), sys.argv[1:]):
@@ -113,9 +114,11 @@ def test_a_disk_without_locks_is_written_to_with_a_warning(folder, monkeypatch, 
 
 
 KILLED = """
-import os, random, signal, sys, threading
-from depth_normal.app.outputs import Outputs, refusals
-from depth_normal.app.records import RECORDS, is_whole, read_record
+import os, random, signal
+from pathlib import Path
+from depth_normal.app.outputs import Outputs, plan_outputs, refusals
+from depth_normal.app.pictures import Source
+from depth_normal.app.records import RECORDS, read_record
 from depth_normal.app.staging import staged
 
 WRITES, WRITERS, ROUNDS = ("depth", "normals", "npz"), 4, 10
@@ -147,7 +150,7 @@ def check(must_be_whole=False):
         assert not refusals(outputs, outputs.paths()), "every file is known"
         found = {path.read_text() for path in outputs.paths() if path.exists()}
         assert all(text.count(" ") == 2 for text in found), "no file is half"
-        if is_whole(outputs.record, outputs.picture, record["settings"], outputs.names()):
+        if plan_outputs([Source(outputs.picture, Path(f"{name}.png"))], out, WRITES, done_by=record["settings"]).done:
             assert found == {record["settings"]["text"]}, "of one writer, all of them"
             whole += 1
     assert {path.name for path in out.iterdir()} <= {RECORDS, *(each for name in names for each in outputs_of(name).names())}

@@ -7,6 +7,7 @@ import sys
 import threading
 import unicodedata
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -199,6 +200,37 @@ def test_what_a_killed_run_left_is_removed_and_what_a_living_one_writes_is_not(t
     paths._remove_leftovers_once.cache_clear()
     put(of(tmp_path / "a.png", tmp_path))
     assert sorted(path.name for path in (tmp_path / RECORDS).iterdir()) == ["a.json", "b.json", "lock"]
+
+
+@contextmanager
+def counted(monkeypatch, *names):
+    """How often functions of `os` are called."""
+    calls = dict.fromkeys(names, 0)
+
+    def count(name, function, *words, **options):
+        calls[name] += 1
+        return function(*words, **options)
+
+    with monkeypatch.context() as patch:
+        for name in names:
+            patch.setattr(os, name, partial(count, name, getattr(os, name)))
+        yield calls
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, {**SETTINGS, "size": 64}], ids=["whole", "made otherwise"])
+def test_planning_looks_at_every_file_once(tmp_path, monkeypatch, settings):
+    """Of a million images, or of some thousand on a server, each look counts."""
+    found = {}
+    for count in (10, 40):
+        for number in range(count):
+            (tmp_path / f"{number}.png").touch()
+            put(of(tmp_path / f"{number}.png", tmp_path / "out"))
+        pictures = [tmp_path / f"{number}.png" for number in range(count)]
+        with counted(monkeypatch, "stat", "lstat", "open", "listdir", "scandir") as found[count]:
+            planned(pictures, tmp_path / "out", done_by=settings)
+    each = {name: (found[40][name] - found[10][name]) / 30 for name in found[10]}
+    # The second is the image again: no result must replace one.
+    assert each == {"stat": 1 if settings is SETTINGS else 2, "lstat": 3, "open": 1, "listdir": 0, "scandir": 0}
 
 
 def test_what_came_meanwhile_is_not_replaced(tmp_path):
