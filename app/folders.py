@@ -23,7 +23,7 @@ from .batch import Taken, process
 from .failures import Failure, FailureLog
 from .outputs import Outputs, Plan, plan_outputs
 from .pictures import find_pictures
-from .staging import check_sign, sign_in
+from .staging import Stages, check_sign, sign_in
 from .work import Options, check_writes
 
 logger = logging.getLogger(__name__)
@@ -106,14 +106,15 @@ def estimate_folder(
 
 def _estimates(plan: Plan, options: Options, device: str | torch.device, out: Path | None) -> Iterator[tuple[Path, Estimate]]:
     """Runs the engine; a generator of its own, so that what is wrong with the words above is said when they are."""
-    with sign_in(out) if out is not None and plan.todo else nullcontext() as sign, _Notes(plan, out, sign) as notes:
+    signed = sign_in(out) if out is not None and plan.todo else nullcontext()
+    with signed as sign, _Notes(plan, out, sign) as notes, Stages() as stages:
 
         def finish(taken: Taken) -> Estimate:
             found = taken.found
             assert found is not None
             if out is not None:
                 check_sign(sign)
-                work.write(taken.outputs, found, options, taken.picture, taken.seen)
+                work.write(taken.outputs, found, options, taken.picture, taken.seen, stages=stages)
             return found.to("cpu")
 
         if not plan.todo:

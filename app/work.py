@@ -38,7 +38,7 @@ from ..utils import to_planar
 from .arguments import CODING_CHOICES, HOLES, STEREO_CHOICES
 from .outputs import Outputs
 from .records import mark
-from .staging import staged
+from .staging import Stages, staged
 
 logger = logging.getLogger(__name__)
 
@@ -224,6 +224,7 @@ def write(
     picture: Tensor | None = None,
     seen: Mapping[str, int] | None = None,
     settings: Mapping[str, Any] | None = None,
+    stages: Stages | None = None,
 ) -> list[Path]:
     """Writes what `outputs.writes` names and the estimate gives.
 
@@ -234,6 +235,7 @@ def write(
         picture: (1, 3, H, W) in [0, 1], for what shows it: surfaces, and both eyes' pictures.
         seen: The `records.mark` of the picture from before it was read, for the record; None = as it is now.
         settings: What was asked for, for the record; None = as `options` says it.
+        stages: As `staged`.
 
     Returns:
         The files. They appear together, each whole, or none does.
@@ -244,7 +246,7 @@ def write(
     mesh = MeshOptions(near_far_ratio=options.near_far_ratio)
     save = SaveOptions(picture=picture, ply_up=options.ply_up, mesh=mesh)
     pair = _pair(found, picture, options.stereo) if set(outputs.writes) & set(STEREO_CHOICES) else None
-    with staged(outputs, settings or options.settings(outputs.writes), seen) as stage:
+    with staged(outputs, settings or options.settings(outputs.writes), seen, stages) as stage:
         written = []
         for kind in outputs.writes:
             path = stage.path(kind)

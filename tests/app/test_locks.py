@@ -119,7 +119,7 @@ from pathlib import Path
 from depth_normal.app.outputs import Outputs, plan_outputs, refusals
 from depth_normal.app.pictures import Source
 from depth_normal.app.records import RECORDS, read_record
-from depth_normal.app.staging import staged
+from depth_normal.app.staging import Stages, staged
 
 WRITES, WRITERS, ROUNDS = ("depth", "normals", "npz"), 4, 10
 out, chance = Path("out"), random.Random(5)
@@ -127,18 +127,18 @@ out, chance = Path("out"), random.Random(5)
 def outputs_of(name):
     return Outputs(Path(f"{name}.png").absolute(), out, WRITES)
 
-def publish(name, text):
+def publish(name, text, stages=None):
     outputs = outputs_of(name)
-    with staged(outputs, {"text": text, "writes": list(WRITES)}) as stage:
+    with staged(outputs, {"text": text, "writes": list(WRITES)}, stages=stages) as stage:
         for path in stage.paths():
             path.write_text(text)
 
 def write_on(writer, first, seed, pipe):
-    own = random.Random(seed)
+    own, stages = random.Random(seed), Stages() if writer % 2 else None
     for number in range(first, 10**9):
         name = own.choice(["both", f"own{writer}"])
         # Each time of another length: the clock that stamps files may stand still between two.
-        publish(name, f"{seed} {number} {'.' * ((number * WRITERS + writer) % 5000)}")
+        publish(name, f"{seed} {number} {'.' * ((number * WRITERS + writer) % 5000)}", stages)
         os.write(pipe, b".")
 
 def check(must_be_whole=False):
