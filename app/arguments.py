@@ -55,6 +55,11 @@ SHARD_CHOICES = ("parquet", "webdataset")
 """What can be written with --engine ray beside these: many pictures in each file."""
 
 
+_NUMBERED = ("cuda", "mps")
+DEVICE_WORDS = f"{', '.join(DEVICE_CHOICES)}, or cuda:N for the GPU of that number, from 0"
+"""What --device takes."""
+
+
 def add_model(parser: argparse._ActionsContainer, default: str) -> None:
     """Adds --model and --weights; `chosen_model` says which model they mean."""
     model = f"see `depth-normal models` (default: the one that --weights are of, else {default})"
@@ -86,10 +91,18 @@ def add_overwrite(parser: argparse.ArgumentParser) -> None:
 
 def add_device(parser: argparse._ActionsContainer) -> None:
     """Adds --device and --dtype."""
-    device = "where the network runs (default: auto, the GPU where there is one)"
-    parser.add_argument("--device", default="auto", choices=DEVICE_CHOICES, help=device)
+    where = f"where the network runs: {DEVICE_WORDS} (default: auto, the GPU where there is one)"
+    parser.add_argument("--device", default="auto", type=device, metavar="NAME", help=where)
     dtype = "what the network computes in (default: auto, the fastest in which the picture stays the same)"
     parser.add_argument("--dtype", default="auto", choices=DTYPE_CHOICES, help=dtype)
+
+
+def device(text: str) -> str:
+    """A name that `load_model` takes for a device, be it there or not."""
+    kind, divider, index = text.partition(":")
+    if kind not in DEVICE_CHOICES or (divider and not (kind in _NUMBERED and index.isdecimal() and index.isascii())):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a device; accepted: {DEVICE_WORDS}")
+    return text
 
 
 ALL = "all"

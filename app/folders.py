@@ -15,6 +15,7 @@ from ..annotators.choices import RECOMMENDED_MODEL, TORCH
 from ..annotators.tiles import check_tiles
 from ..geometry.estimate import Estimate
 from ..geometry.stereo import StereoOptions
+from ..model_loader.load import parse_device
 from ..model_loader.recognise import chosen_model
 from ..model_loader.runtimes.choose import check_runtime
 from . import work
@@ -80,8 +81,8 @@ def estimate_folder(
         The picture's path, and its estimate: one picture, at its size, float32, on the CPU. Its files are written by then.
 
     Raises:
-        ValueError: No picture is found, an unknown model, runtime or coding, weights of none, unknown `writes`, or nothing can be written
-            to `out`; raised at once, before anything is loaded.
+        ValueError: No picture is found, an unknown model, runtime or coding, a device that is not there, weights of no model, unknown
+            `writes`, or nothing can be written to `out`; raised at once, before anything is loaded.
         OSError: The disk of `out` is full or gone; `resume` goes on later.
     """
     named = [source] if isinstance(source, (str, os.PathLike)) else list(source)
@@ -90,6 +91,7 @@ def estimate_folder(
         logger.warning(problem)
     if not sources:
         raise ValueError("; ".join(problems) or f"there is no picture in {', '.join(map(str, named))}")
+    parse_device(device)  # whether it is there
     file = Path(weights) if weights else None
     model = chosen_model(model, file, RECOMMENDED_MODEL)
     beyond = {"stereo": stereo or StereoOptions(), "tiles": check_tiles(tiles) or None, "refine": refine, "runtime": check_runtime(runtime)}

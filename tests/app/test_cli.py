@@ -147,6 +147,7 @@ def test_a_name_that_the_console_cannot_show_stops_nothing(picture, tmp_path, en
     [
         (("--model", "midas-v9"), "unknown model 'midas-v9'; did you mean midas-v2.1-small"),
         (("--device", "cuda"), "device 'cuda' is not available"),
+        (("--device", "cuda:1"), "device 'cuda:1' is not available"),
         (("--weights", "/nowhere/weights.pt"), "/nowhere/weights.pt"),
     ],
 )
@@ -168,6 +169,8 @@ def test_what_nothing_can_be_done_with(words, message, picture, tmp_path, capsys
         ("--near-far-ratio", "deep"),
         ("--dtype", "int8"),
         ("--device", "tpu"),
+        ("--device", "cuda:one"),
+        ("--device", "cpu:0"),
         (),
     ],
 )

@@ -314,8 +314,9 @@ def test_python_says_at_once_what_is_wrong(photos, tmp_path, monkeypatch):
         {"model": "tiny", "writes": ("tga",)},
         {"model": "tiny", "writes": "npz"},
         {"model": "tiny", "coding": "dx"},
+        {"model": "tiny", "device": "gpu"},
     ):
-        with pytest.raises(ValueError, match=r"nope|choose of|unknown .*dx"):
+        with pytest.raises(ValueError, match=r"nope|choose of|unknown .*dx|unknown device 'gpu'"):
             depth_normal.estimate_folder(photos, tmp_path / "out", **words)
     with pytest.raises(ValueError, match="nope"):
         depth_normal.estimate_folder(photos, model="nope")
