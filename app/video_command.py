@@ -146,9 +146,9 @@ def _task(arguments: argparse.Namespace) -> FilmTask:
 
 
 def _make(model: Model, task: FilmTask, film: Film, pieces: Pieces) -> Finished:
-    from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
+    from ..model_loader.terminal_bar import terminal_bar
     from .films.work import make_film
 
     if task.preset is not None:
@@ -160,10 +160,10 @@ def _make(model: Model, task: FilmTask, film: Film, pieces: Pieces) -> Finished:
     _warn_of_space(task, film, expected, pieces)
     with ExitStack() as stack:
         stack.enter_context(logging_redirect_tqdm())
-        bar = stack.enter_context(tqdm(total=expected, initial=pieces.done, unit="frame"))
+        bar = stack.enter_context(terminal_bar(expected, "frame", pieces.done))
         bars = [bar.update]
         if task.in_two_passes:
-            bars.append(stack.enter_context(tqdm(total=expected, unit="frame", desc="one range")).update)
+            bars.append(stack.enter_context(terminal_bar(expected, "frame", desc="one range")).update)
         try:
             return make_film(model, task, film, pieces, *bars)
         except BaseException:

@@ -468,6 +468,12 @@ def test_python_gets_the_same_with_the_files(photos, tmp_path):
         depth_normal.estimate_folder(tmp_path / "nowhere")
 
 
+def test_a_log_has_no_progress_bar(photos, tmp_path):
+    words = [*COMMAND, str(photos), "--out", str(tmp_path / "out"), *SMALL]
+    said = subprocess.run(words, capture_output=True, timeout=300, check=True).stderr.decode()
+    assert "\r" not in said and [line.split()[0] for line in said.split("\n")[:-1]] == ["loading", "depth-normal:"]
+
+
 @needs_signals
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_the_pictures_in_hand_are_finished_and_the_rest_can_go_on(tmp_path, sent, code):
