@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..annotators.choices import DEVICE_CHOICES, DTYPE_CHOICES, RUNTIME_CHOICES, TORCH
@@ -119,7 +119,8 @@ def add_runtime(parser: argparse._ActionsContainer) -> None:
 def add_runtimes(parser: argparse._ActionsContainer) -> None:
     """Adds --runtime for one or several."""
     runtime = f"{_RUNTIME}; several: each beside torch, printed once measured; {ALL}: all that are here (of {', '.join(RUNTIME_CHOICES)})"
-    parser.add_argument("--runtime", nargs="+", default=[TORCH], choices=(*RUNTIME_CHOICES, ALL), metavar="NAME", help=runtime)
+    names = several_of((*RUNTIME_CHOICES, ALL))
+    parser.add_argument("--runtime", nargs="+", default=[(TORCH,)], type=names, metavar="NAME", help=runtime)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -127,12 +128,21 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="as JSON")
 
 
-def write_list(text: str) -> tuple[str, ...]:
-    """What to write, with commas between."""
-    kinds = tuple(text.split(","))
-    if wrong := [kind for kind in kinds if kind not in (*WRITE_CHOICES, *SHARD_CHOICES)]:
-        raise argparse.ArgumentTypeError(f"{wrong[0]!r} cannot be written; choose of {', '.join(WRITE_CHOICES)}, with commas between")
-    return kinds
+def several_of(choices: Sequence[str], shown: Sequence[str] = ()) -> Callable[[str], tuple[str, ...]]:
+    """The type of an option that takes one or several words, with commas between.
+
+    Args:
+        choices: The words.
+        shown: Those that an error names; none = all.
+    """
+
+    def words(text: str) -> tuple[str, ...]:
+        found = tuple(text.split(","))
+        if wrong := [word for word in found if word not in choices]:
+            raise argparse.ArgumentTypeError(f"{wrong[0]!r} is none of {', '.join(shown or choices)} (several: with commas, no spaces)")
+        return found
+
+    return words
 
 
 def add_depth_of_stereo(parser: argparse._ActionsContainer) -> None:

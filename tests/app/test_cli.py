@@ -386,9 +386,17 @@ def test_compare_of_what_has_nothing_in_common(tmp_path, capsys):
     assert "nothing of the same kind" in capsys.readouterr().err
 
 
-def test_other_formats_are_written_beside(estimate, picture, tmp_path):
-    assert estimate(picture, "--also", "pfm", "--also", "exr") == 0
+@pytest.mark.parametrize("words", [("--also", "pfm", "--also", "exr"), ("--also", "pfm,exr,normals"), ("--write", "depth,pfm,exr")])
+def test_other_formats_are_written_beside(estimate, picture, tmp_path, words):
+    assert estimate(picture, *words) == 0
     assert {"astronaut.pfm", "astronaut.exr"} <= {path.name for path in (tmp_path / "out").iterdir()}
+
+
+@pytest.mark.parametrize("words", [("--also", "pfm,tga"), ("--write", "pfm,tga")])
+def test_what_is_none_of_the_formats_is_named(estimate, picture, words, capsys):
+    with pytest.raises(SystemExit):
+        estimate(picture, *words)
+    assert "'tga' is none of depth, normals, npz, exr" in capsys.readouterr().err
 
 
 def stand_in(monkeypatch, found):
