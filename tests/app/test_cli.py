@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import depth_normal
 from depth_normal.app import arguments, cli, work
@@ -328,7 +329,9 @@ def test_from_python_the_same_is_taken(picture, monkeypatch):
 def test_the_readmes_example_can_be_pasted(photo, tmp_path, monkeypatch, capsys):
     readme = (ROOT / "README.md").read_text()
     (example,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
-    cv2.imwrite(str(tmp_path / "photo.jpg"), photo[:300, :400, ::-1])
+    on_its_side = Image.Exif()
+    on_its_side[274] = 6  # Orientation
+    Image.fromarray(np.rot90(photo[:300, :400])).save(tmp_path / "photo.jpg", exif=on_its_side)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "example.py").write_text(example)
     runpy.run_path(str(tmp_path / "example.py"))
