@@ -226,14 +226,15 @@ def _machine(model: Model, sides: tuple[int, int], calls: list[Way]) -> dict[str
         "model": f"{model.spec.id}, {str(model.dtype).removeprefix('torch.')}",
         "device": name,
         "runtime": model.runtime,
-        "processor": f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads of torch, {cv2.getNumThreads()} of OpenCV",
+        "processor": f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads of torch, {cv2.getNumThreads()} of OpenCV",
         "picture": f"{sides[0]}x{sides[1]} JPEG, the network sees {', '.join(f'{shape[-1]}x{shape[-2]}' for shape in seen)}",
         "versions": f"depth-normal {__version__}, Python {platform.python_version()}, torch {torch.__version__}, NumPy {np.__version__}, "
         f"OpenCV {cv2.__version__}, Pillow {PIL.__version__}, {platform.system()} {platform.release()}",
     }
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The name of this machine's processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -27,6 +27,7 @@ from safetensors.torch import save_file
 
 from depth_normal.annotators.choices import TORCH
 from depth_normal.annotators.registry import MODELS
+from depth_normal.app.bench import processor
 from depth_normal.app.bench_runtimes import EACH, HEADER, line, measure_runtimes
 from depth_normal.app.work import Options
 from depth_normal.model_loader import Model
@@ -46,7 +47,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--runtime", nargs="+", choices=EACH, default=EACH, metavar="NAME", help="beside torch")
     arguments = parser.parse_args()
-    print(f"{torch.get_num_threads()} threads of torch {torch.__version__}; a picture of {SIDES[0]}x{SIDES[1]}")
+    print(f"{processor()}, {torch.get_num_threads()} threads of torch {torch.__version__}; an image of {SIDES[0]}x{SIDES[1]}")
     with tempfile.TemporaryDirectory() as folder:
         for model_id in arguments.models:
             weights = arguments.weights or weights_of(model_id, Path(folder))

@@ -130,7 +130,8 @@ def test_all_runtimes_are_printed_beside_torch(monkeypatch, capsys, tmp_path):
     assert rows["openvino"]["words"] == "openvino 1.0"
     assert rows["onnx"]["words"] == "onnx 1.0" and rows["onnx"]["seconds_per_picture"] > 0
     assert rows["torch float32"]["ready_seconds"] > 0 and rows["torch float32"]["times_torch"] == 1
-    assert rows["onnx"]["times_torch"] > 0 and rows["compile"]["times_torch"] is None
+    onnx, torch_beside = rows["onnx"], rows["onnx"]["torch_seconds_per_picture"]
+    assert onnx["times_torch"] == torch_beside / onnx["seconds_per_picture"] > 0 and rows["compile"]["times_torch"] is None
 
 
 @pytest.mark.parametrize(("json_wanted", "names"), [(False, ["onnx", "openvino"]), (True, ["onnx,openvino"])])
@@ -141,7 +142,7 @@ def test_what_was_measured_before_a_stop_is_printed(json_wanted, names, monkeypa
     def measured(*_, asked, **__):
         assert asked == ["onnx", "openvino"], "compile can be left out"
         yield Row("torch float32", "torch 2", 0.5, 0.2)
-        yield Row("onnx", "ONNX Runtime 1", 1.5, 0.1, 2.0)
+        yield Row("onnx", "ONNX Runtime 1", 1.5, 0.1, 0.2)
         printed.append(capsys.readouterr().out)
         raise KeyboardInterrupt
 
@@ -179,6 +180,7 @@ def test_half_precision_is_measured_beside_what_was_asked_for(asked, fast, expec
 
 
 def test_the_table_of_runtimes_says_why_one_is_not_run():
-    absent, measured = Row("onnx", "onnxruntime is not installed", 0.0), Row("x", "X 1", 9, 0.1, 2.0, 2.5, 0.125)
-    assert bench_runtimes.line(absent) == "| onnx | | | | 0.0 | not run: onnxruntime is not installed |"
-    assert bench_runtimes.line(measured) == "| x | 100 | 2.00 | 2.50, 0.125 | 9.0 | X 1 |"
+    absent, measured = Row("onnx", "onnxruntime is not installed", 0.0), Row("x", "X 1", 9, 0.1, 0.2, 2.5, 0.125)
+    assert bench_runtimes.line(absent) == "| onnx | | | | | 0.0 | not run: onnxruntime is not installed |"
+    assert bench_runtimes.line(measured) == "| x | 100 | 200 | 2.00 | 2.50, 0.125 | 9.0 | X 1 |"
+    assert bench_runtimes.line(Row("torch float32", "torch 2", 1, 0.2)) == "| torch float32 | 200 |  | 1.00 | 0.00, 0.000 | 1.0 | torch 2 |"
