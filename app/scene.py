@@ -185,7 +185,7 @@ def _from_pictures(arguments: argparse.Namespace, height: int, width: int) -> Es
     for name, image in maps.items():
         if image is not None:
             check_alike(str(paths[name]), (image.shape[-2], image.shape[-1]), (height, width))
-    return maps_to_estimate(maps["depth"], maps["normal_map"], arguments.coding, height, width)
+    return maps_to_estimate(maps["depth"], maps["normal_map"], arguments.coding, height, width, str(paths["normal_map"]))
 
 
 def bits_of(path: Path) -> int:
