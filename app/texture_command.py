@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..annotators.choices import RECOMMENDED_MODEL
 from .arguments import CODING_CHOICES, DONE, SIZE, add_device, add_model, chosen_model, number, positive
-from .scene import add_result, check_result, read_scene, result_path, say_result
+from .scene import add_result, check_model, check_result, read_scene, result_path, say_result
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -248,8 +248,10 @@ def _material(arguments: argparse.Namespace) -> Tensor:
     from ..geometry.textures.pbr import PHOTO, material_normals
     from .work import read
 
+    options = _options(arguments)
     if arguments.source == PHOTO:
-        return material_normals(None, read(arguments.picture), _options(arguments))
+        return material_normals(None, read(arguments.picture), options)
+    check_model(arguments, normals=True)
     if arguments.geometry is None and arguments.borders == BORDER_CHOICES[1]:
         picture = read(arguments.picture)
         known = _estimated_seamless(arguments, picture)
@@ -257,13 +259,14 @@ def _material(arguments: argparse.Namespace) -> Tensor:
     else:
         scene = read_scene(arguments)
         picture, known = scene.picture, scene.known
-    return material_normals(with_normals(known), picture, _options(arguments))
+    return material_normals(with_normals(known), picture, options)
 
 
 def _estimated_seamless(arguments: argparse.Namespace, picture: Tensor) -> Estimate:
     from ..geometry.textures.seamless import margins, seamless_estimate, wrap
     from .work import Options, estimate
 
+    check_model(arguments)
     options = Options(chosen_model(arguments), arguments.weights, arguments.dtype, arguments.size)
     beyond = margins(picture.shape[-2], picture.shape[-1], arguments.margin)
     return seamless_estimate(estimate(options.load(arguments.device), wrap(picture, beyond), options), beyond)

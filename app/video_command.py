@@ -15,6 +15,7 @@ from .arguments import DONE, SIZE, SOME_FAILED, add_device, add_model, add_runti
 from .terminal import complain, say, shown
 
 if TYPE_CHECKING:
+    from ..annotators.specs.base import ModelSpec
     from ..geometry.films import Film
     from ..model_loader import Model
     from .films.finished import Finished
@@ -90,6 +91,7 @@ def _add_looks(parser: argparse.ArgumentParser) -> None:
 
 
 def _video(arguments: argparse.Namespace) -> int:
+    from ..annotators.registry import find_spec
     from ..model_loader import load_model
     from .films.finished import FinishedRecord
     from .films.pieces import Pieces
@@ -97,6 +99,7 @@ def _video(arguments: argparse.Namespace) -> int:
     from .work import known_weights
 
     task, model_id = _task(arguments), chosen_model(arguments)
+    _check_model(find_spec(model_id), task)
     film = task.header()
     weights = known_weights(model_id, arguments.weights)
     asked = task.settings() | {"model": model_id, "weights": weights, "dtype": arguments.dtype, "runtime": arguments.runtime}
@@ -143,6 +146,19 @@ def _task(arguments: argparse.Namespace) -> FilmTask:
         fov=arguments.fov,
         segment=arguments.segment,
     )
+
+
+def _check_model(spec: ModelSpec, task: FilmTask) -> None:
+    """Refuses what a model does not give before a frame is read."""
+    from ..geometry.estimate import Quantity
+
+    asked = task.targets.keys()
+    if spec.quantity is None and (lacking := {"depth", "stereo"} & asked):
+        raise ValueError(
+            f"{spec.id} gives {spec.gives}, and --what {','.join(sorted(lacking))} needs depth: choose another model or --what"
+        )
+    if not spec.axes and spec.quantity is Quantity.RELATIVE_DEPTH and "normals" in asked:
+        raise ValueError(f"{spec.id} gives {spec.gives}, whose slopes are not known: choose another model for normals, or another --what")
 
 
 def _make(model: Model, task: FilmTask, film: Film, pieces: Pieces) -> Finished:
