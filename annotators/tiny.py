@@ -19,7 +19,6 @@ from .networks.names import StateDict
 from .networks.tiny import TinyNetwork, config_of, folded, untrained_counters
 
 LONGEST_ASPECT = 4.0
-LARGEST_SIZE = 256
 ENLARGED = 2
 GUIDE_RADIUS, GUIDE_EPSILON = 2, 0.01
 # The old formula for normal maps is made for the slopes of MiDaS v2.1 small at 512. This factor gives the network's disparity about the
@@ -59,9 +58,9 @@ class TinyAnnotator(Annotator):
     def network_size(self, height: int, width: int, size: int) -> tuple[int, int]:
         """As `Annotator.network_size`, in the range the network was trained for.
 
-        The shorter side is at most `LARGEST_SIZE`; the longer one at most four times `size`, as far as the shorter one allows.
+        The shorter side is at most the entry's `largest_size`; the longer one at most four times `size`, as far as the shorter one allows.
         """
-        size = min(size, LARGEST_SIZE)
+        size = self.spec.used_size(size)
         short = min(height, width)
         scale = min(size / short, max(LONGEST_ASPECT * size / max(height, width), self.spec.multiple_of / short))
         return round_to_multiple(height * scale, self.spec.multiple_of), round_to_multiple(width * scale, self.spec.multiple_of)

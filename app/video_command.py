@@ -99,10 +99,12 @@ def _video(arguments: argparse.Namespace) -> int:
     from .work import known_weights
 
     task, model_id = _task(arguments), chosen_model(arguments)
-    _check_model(find_spec(model_id), task)
+    spec = find_spec(model_id)
+    _check_model(spec, task)
     film = task.header()
     weights = known_weights(model_id, arguments.weights)
-    asked = task.settings() | {"model": model_id, "weights": weights, "dtype": arguments.dtype, "runtime": arguments.runtime}
+    by = {"model": model_id, "weights": weights, "dtype": arguments.dtype, "runtime": arguments.runtime}
+    asked = task.settings() | by | {"size": task.size and spec.used_size(task.size)}
     record, stopped = FinishedRecord(task), arguments.resume and has_pieces(task.targets)
     if arguments.resume and not arguments.overwrite and not stopped and (finished := record.found(asked)):
         return _say_made(task, finished, ", made before: nothing is left to do")

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..annotators.base import log_used_size
 from ..annotators.choices import BUNDLED_MODEL, TORCH
 from ..annotators.registry import FAMILIES, find_spec
 from ..annotators.specs.base import ModelSpec
@@ -94,6 +95,8 @@ class Options:
         for name in ("tiles", "refine"):  # records from before there were these stay good
             if not asked[name]:
                 del asked[name]
+        if self.size:
+            asked["size"] = find_spec(self.model).used_size(self.size)
         if asked["runtime"] == TORCH:
             del asked["runtime"]
         if asked["coding"] == NormalMapCoding.OPENGL or "normals" not in writes:
@@ -128,12 +131,14 @@ def check_writes(writes: Sequence[str], options: Options) -> None:
 
     Raises:
         ValueError: An unknown model or coding, a map alone that the model does not give, pictures for both eyes, and the model gives no
-            depth, or a surface, and the model gives no depth. What a surface must assume is told.
+            depth, or a surface, and the model gives no depth. What a surface must assume, and a size that is not used, is logged.
         ImportError: The library that writes a format is missing; the message says how to install it.
     """
     if options.coding not in CODING_CHOICES:
         raise ValueError(f"unknown coding {options.coding!r}; accepted: {', '.join(CODING_CHOICES)}")
     spec = find_spec(options.model)
+    if options.size:
+        log_used_size(spec, options.size)
     gives = {"depth"} if spec.quantity else set()
     if spec.axes or (spec.quantity and (spec.quantity is not Quantity.RELATIVE_DEPTH or options.near_far_ratio)):
         gives.add("normals")
