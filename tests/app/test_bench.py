@@ -184,3 +184,16 @@ def test_the_table_of_runtimes_says_why_one_is_not_run():
     assert bench_runtimes.line(absent) == "| onnx | | | | | 0.0 | not run: onnxruntime is not installed |"
     assert bench_runtimes.line(measured) == "| x | 100 | 200 | 2.00 | 2.50, 0.125 | 9.0 | X 1 |"
     assert bench_runtimes.line(Row("torch float32", "torch 2", 1, 0.2)) == "| torch float32 | 200 |  | 1.00 | 0.00, 0.000 | 1.0 | torch 2 |"
+
+
+def test_what_a_runtime_leaves_running_does_not_slow_the_one_in_turn():
+    last = ""
+
+    def way(name):
+        nonlocal last
+        if name != last:  # as beside threads that spin on for a while
+            time.sleep(0.05)
+        last = name
+
+    times = bench.take_turns({name: partial(way, name) for name in "ab"}, lambda: None, 0.3)
+    assert max(times.values()) < 0.05
