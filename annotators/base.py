@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import functools
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
@@ -25,6 +27,8 @@ from .specs.base import CheckpointError as CheckpointError
 from .specs.base import WeightFile as WeightFile
 from .specs.base import size_in_words as size_in_words
 from .steps import Metadata, Resize, Steps, for_one_size, limit_depth, resize_to_image, size_after
+
+logger = logging.getLogger(__name__)
 
 MAX_NETWORK_PIXELS = 64 * 2**20
 MAX_ASPECT = 1000
@@ -334,6 +338,7 @@ class Annotator(ABC):
     def checked_network_size(self, height: int, width: int, size: int | None) -> tuple[int, int]:
         """`network_size`; a ValueError where it is more than any machine holds, or where the picture is a mere line."""
         size = size or self.spec.default_size
+        log_used_size(self.spec, size)
         net_height, net_width = self.network_size(height, width, size)
         if net_height * net_width > MAX_NETWORK_PIXELS:
             raise ValueError(
@@ -403,6 +408,17 @@ class Annotator(ABC):
         dtype = self.dtype
         remedy = "check the weights file" if dtype == torch.float32 else "use float32, or check the weights file"
         raise ArithmeticError(f"{self.spec.id} in {dtype} gave {name} that is not finite: {remedy}")
+
+
+def log_used_size(spec: ModelSpec, size: int) -> None:
+    """Logs where a model does not run at the size that is asked for; once for each size, however many images there are."""
+    if (used := spec.used_size(size)) != size:
+        _log_once(f"{spec.id} runs at size {used}, its largest, in place of {size}")
+
+
+@functools.lru_cache(maxsize=64)
+def _log_once(text: str) -> None:
+    logger.warning(text)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

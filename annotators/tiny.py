@@ -22,7 +22,6 @@ from .resizing import ShortSideCapped
 from .steps import Metadata, Resize, Steps
 
 LONGEST_ASPECT = 4.0
-LARGEST_SIZE = 256
 ENLARGED = 2
 GUIDE_RADIUS, GUIDE_EPSILON = 2, 0.01
 # The old formula for normal maps is made for the slopes of MiDaS v2.1 small at 512. This factor gives the network's disparity about the
@@ -60,8 +59,8 @@ class TinyAnnotator(Annotator):
         return cls(spec, network)
 
     def _preprocess_steps(self, size: int) -> Steps:
-        """See `Annotator.preprocess_steps`: in the range that the network was trained for, the shorter side at most `LARGEST_SIZE`."""
-        return (Resize(ShortSideCapped(min(size, LARGEST_SIZE), LONGEST_ASPECT, self.spec.multiple_of), by_area),)
+        """See `Annotator.preprocess_steps`: in the range that the network was trained for (the entry's `largest_size`)."""
+        return (Resize(ShortSideCapped(self.spec.used_size(size), LONGEST_ASPECT, self.spec.multiple_of), by_area),)
 
     def run(self, images: Tensor, size: int | None) -> Estimate:
         """See `Annotator.run`. The estimate has twice the size of the network's input; its edges are the picture's."""

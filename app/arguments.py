@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..annotators.choices import DEVICE_CHOICES, DTYPE_CHOICES, RUNTIME_CHOICES, TORCH
@@ -64,6 +64,11 @@ SHARD_BYTES = 256 * 10**6
 _UNITS = {f"{prefix}{unit}".lower(): base**power for unit, base in (("B", 1000), ("iB", 1024)) for power, prefix in enumerate("KMGT", 1)}
 
 
+_NUMBERED = ("cuda", "mps")
+DEVICE_WORDS = f"{', '.join(DEVICE_CHOICES)}, or cuda:N for the GPU of that number, from 0"
+"""What --device takes."""
+
+
 def add_model(parser: argparse._ActionsContainer, default: str) -> None:
     """Adds --model and --weights; `chosen_model` says which model they mean."""
     model = f"see `depth-normal models` (default: the one that --weights are of, else {default})"
@@ -95,10 +100,18 @@ def add_overwrite(parser: argparse.ArgumentParser) -> None:
 
 def add_device(parser: argparse._ActionsContainer) -> None:
     """Adds --device and --dtype."""
-    device = "where the network runs (default: auto, the GPU where there is one)"
-    parser.add_argument("--device", default="auto", choices=DEVICE_CHOICES, help=device)
+    where = f"where the network runs: {DEVICE_WORDS} (default: auto, the GPU where there is one)"
+    parser.add_argument("--device", default="auto", type=device, metavar="NAME", help=where)
     dtype = "what the network computes in (default: auto, the fastest in which the picture stays the same)"
     parser.add_argument("--dtype", default="auto", choices=DTYPE_CHOICES, help=dtype)
+
+
+def device(text: str) -> str:
+    """A name that `load_model` takes for a device, be it there or not."""
+    kind, divider, index = text.partition(":")
+    if kind not in DEVICE_CHOICES or (divider and not (kind in _NUMBERED and index.isdecimal() and index.isascii())):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a device; accepted: {DEVICE_WORDS}")
+    return text
 
 
 ALL = "all"
@@ -115,7 +128,8 @@ def add_runtime(parser: argparse._ActionsContainer) -> None:
 def add_runtimes(parser: argparse._ActionsContainer) -> None:
     """Adds --runtime for one or several."""
     runtime = f"{_RUNTIME}; several: each beside torch, printed once measured; {ALL}: all that are here (of {', '.join(RUNTIME_CHOICES)})"
-    parser.add_argument("--runtime", nargs="+", default=[TORCH], choices=(*RUNTIME_CHOICES, ALL), metavar="NAME", help=runtime)
+    names = several_of((*RUNTIME_CHOICES, ALL))
+    parser.add_argument("--runtime", nargs="+", default=[(TORCH,)], type=names, metavar="NAME", help=runtime)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -123,12 +137,21 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="as JSON")
 
 
-def write_list(text: str) -> tuple[str, ...]:
-    """What to write, with commas between."""
-    kinds, accepted = tuple(text.split(",")), (*WRITE_CHOICES, *SHARD_CHOICES)
-    if wrong := [kind for kind in kinds if kind not in accepted]:
-        raise argparse.ArgumentTypeError(f"{wrong[0]!r} cannot be written; choose of {', '.join(accepted)}, with commas between")
-    return kinds
+def several_of(choices: Sequence[str], shown: Sequence[str] = ()) -> Callable[[str], tuple[str, ...]]:
+    """The type of an option that takes one or several words, with commas between.
+
+    Args:
+        choices: The words.
+        shown: Those that an error names; none = all.
+    """
+
+    def words(text: str) -> tuple[str, ...]:
+        found = tuple(text.split(","))
+        if wrong := [word for word in found if word not in choices]:
+            raise argparse.ArgumentTypeError(f"{wrong[0]!r} is none of {', '.join(shown or choices)} (several: with commas, no spaces)")
+        return found
+
+    return words
 
 
 def add_shards(parser: argparse.ArgumentParser) -> None:

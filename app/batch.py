@@ -14,6 +14,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, local
@@ -30,7 +31,7 @@ from .arguments import EXPECTED_ERRORS
 from .failures import Failure, failure_of
 from .outputs import Outputs
 from .records import mark
-from .staging import check_sign
+from .staging import Stages, check_sign
 from .work import Options
 
 T = TypeVar("T")
@@ -111,10 +112,11 @@ def estimate_files(
         assert taken.found is not None
         check_sign(sign)
         how = settings.get(outputs.writes) or settings.setdefault(outputs.writes, options.settings(outputs.writes))
-        return tuple(work.write(outputs, taken.found, options, taken.picture, taken.seen, how))
+        return tuple(work.write(outputs, taken.found, options, taken.picture, taken.seen, how, stages))
 
-    for outputs, result in process(model, todo, options, write, stop):
-        yield Outcome(outputs, failure=result) if isinstance(result, Failure) else Outcome(outputs, result)
+    with Stages() as stages, closing(process(model, todo, options, write, stop)) as results:
+        for outputs, result in results:
+            yield Outcome(outputs, failure=result) if isinstance(result, Failure) else Outcome(outputs, result)
 
 
 def process(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -43,18 +44,19 @@ def _bench(arguments: argparse.Namespace) -> int:
     from .work import Options
 
     options = Options(model=chosen_model(arguments), weights=arguments.weights, dtype=arguments.dtype)
-    if ALL in arguments.runtime or len(arguments.runtime) > 1:
-        return _bench_runtimes(arguments, options)
-    options = replace(options, runtime=arguments.runtime[0])
+    runtimes = [name for names in arguments.runtime for name in names]
+    if ALL in runtimes or len(runtimes) > 1:
+        return _bench_runtimes(arguments, options, runtimes)
+    options = replace(options, runtime=runtimes[0])
     found = measure(options, arguments.device, arguments.seconds)
     say(json.dumps(as_json(found), indent=2) if arguments.json else table(found))
     return DONE
 
 
-def _bench_runtimes(arguments: argparse.Namespace, options: Options) -> int:
+def _bench_runtimes(arguments: argparse.Namespace, options: Options, runtimes: Sequence[str]) -> int:
     from .bench_runtimes import EACH, HEADER, as_json, line, measure_runtimes
 
-    asked = EACH if ALL in arguments.runtime else arguments.runtime
+    asked = EACH if ALL in runtimes else runtimes
     measured: list[dict[str, object]] = []
     try:
         for row in measure_runtimes(options, arguments.device, arguments.seconds, asked=asked):

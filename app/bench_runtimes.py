@@ -23,7 +23,10 @@ from .work import Options
 EACH = (TORCH, ONNX, OPENVINO, COMPILE)
 """What is measured where all are asked for; what takes minutes before it runs is the last."""
 
-HEADER = ("| runtime | ms/picture | times torch | of 255: most, mean | ready after s | what ran it |", "|---|---:|---:|---:|---:|---|")
+HEADER = (
+    "| runtime | ms/picture | torch's in turn | times torch | of 255: most, mean | ready after s | what ran it |",
+    "|---|---:|---:|---:|---:|---:|---|",
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Row:
         words: What ran the network; or why there is nothing, in words.
         ready: Seconds until it could run: to load the weights, and to build the engine or to take it from the store.
         seconds: Of the network for one picture; None where it did not run.
-        times: How many times as fast as torch in float32, with which it took turns.
+        torch_seconds: Of torch in float32, which took turns with it; None for torch itself.
         most: How far its pictures are from torch's in float32, in 255ths: the pixel that is farthest.
         mean: The same, of all pixels.
     """
@@ -44,9 +47,14 @@ class Row:
     words: str
     ready: float
     seconds: float | None = None
-    times: float = 1.0
+    torch_seconds: float | None = None
     most: float = 0.0
     mean: float = 0.0
+
+    @property
+    def times(self) -> float:
+        """How many times as fast as torch in float32."""
+        return self.torch_seconds / self.seconds if self.torch_seconds and self.seconds else 1.0
 
 
 def measure_runtimes(
@@ -82,7 +90,7 @@ def measure_runtimes(
                 continue
             times = bench.take_turns({TORCH: first.way, name: other.way}, wait, seconds)
             most, mean, _ = apart(other.found, first.found)
-            yield replace(other.row(times[name]), times=times[TORCH] / times[name], most=most, mean=mean)
+            yield replace(other.row(times[name]), torch_seconds=times[TORCH], most=most, mean=mean)
 
 
 class _Measured:
@@ -153,6 +161,7 @@ def as_json(row: Row) -> dict[str, object]:
         "words": row.words,
         "ready_seconds": row.ready,
         "seconds_per_picture": row.seconds,
+        "torch_seconds_per_picture": row.torch_seconds,
         "times_torch": row.times if ran else None,
         "most_of_255": row.most if ran else None,
         "mean_of_255": row.mean if ran else None,
@@ -162,6 +171,7 @@ def as_json(row: Row) -> dict[str, object]:
 def line(row: Row) -> str:
     """A row for people: Markdown, below `HEADER`."""
     if row.seconds is None:
-        return f"| {row.name} | | | | {row.ready:.1f} | not run: {row.words} |"
+        return f"| {row.name} | | | | | {row.ready:.1f} | not run: {row.words} |"
     apart = f"{row.most:.2f}, {row.mean:.3f}"
-    return f"| {row.name} | {1000 * row.seconds:.0f} | {row.times:.2f} | {apart} | {row.ready:.1f} | {row.words} |"
+    beside = f"{1000 * row.torch_seconds:.0f}" if row.torch_seconds else ""
+    return f"| {row.name} | {1000 * row.seconds:.0f} | {beside} | {row.times:.2f} | {apart} | {row.ready:.1f} | {row.words} |"

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .arguments import DONE, number, point
-from .scene import PICTURES, add_result, add_scene, check_result, read_scene, result_path, say_result, write_picture
+from .scene import PICTURES, add_result, add_scene, check_model, check_result, read_scene, result_path, say_result, write_picture
 from .several import over_pictures
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..geometry.effects.depth_mask import MaskChoice
     from .scene import Scene
+
+    Make = Callable[[Scene], tuple[Tensor, str]]
+    # How an effect is made, and what of it needs metres, in words.
+    Plan = tuple[Make, str]
 
 UNIT_CHOICES = ("percent", "metres")
 """Those of `geometry.effects.depths.UNITS`, which imports torch; a test compares them."""
@@ -33,7 +40,7 @@ def add_effect(parser: argparse.ArgumentParser) -> None:
         add_scene(added, several=True)
         add_result(added, extensions, several=True)
         add(added.add_argument_group("the effect"))
-        added.set_defaults(parser=added, run=over_pictures(_effect))
+        added.set_defaults(parser=added, run=over_pictures(_effect, _planned))
 
 
 def _add_choice(group: argparse._ArgumentGroup) -> None:
@@ -52,7 +59,7 @@ def _add_choice(group: argparse._ArgumentGroup) -> None:
 def _add_mask(group: argparse._ArgumentGroup) -> None:
     _add_choice(group)
     group.add_argument("--invert", action="store_true", help="everything else")
-    group.set_defaults(make=_mask)
+    group.set_defaults(plan=_mask)
 
 
 def _add_cutout(group: argparse._ArgumentGroup) -> None:
@@ -60,7 +67,7 @@ def _add_cutout(group: argparse._ArgumentGroup) -> None:
     edge = "half the width of the border that follows the picture, in percent of the longer side (default: %(default)s)"
     group.add_argument("--edge", type=number, default=0.6, metavar="PERCENT", help=edge)
     group.add_argument("--keep-colours", action="store_true", help="leave the old background's share in the border's colours")
-    group.set_defaults(make=_cutout)
+    group.set_defaults(plan=_cutout)
 
 
 def _add_fog(group: argparse._ArgumentGroup) -> None:
@@ -73,7 +80,7 @@ def _add_fog(group: argparse._ArgumentGroup) -> None:
     falloff = "how fast it thins upwards from the camera's height (default: %(default)s, not at all)"
     group.add_argument("--height-falloff", type=number, default=0.0, metavar="X", help=falloff)
     group.add_argument("--no-sky", action="store_true", help="nothing in the picture is sky")
-    group.set_defaults(make=_fog)
+    group.set_defaults(plan=_fog)
 
 
 def _add_depth_of_field(group: argparse._ArgumentGroup) -> None:
@@ -92,57 +99,93 @@ def _add_depth_of_field(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--rotation", type=number, default=0.0, metavar="DEGREES", help="of the blades (default: %(default)s)")
     highlights = "by how many stops what is burnt out was brighter than white (default: %(default)s)"
     group.add_argument("--highlights", type=number, default=1.0, metavar="STOPS", help=highlights)
-    group.set_defaults(make=_depth_of_field)
+    group.set_defaults(plan=_depth_of_field)
+
+
+def _planned(arguments: argparse.Namespace) -> Make:
+    """The effect, once it is clear that the options, and the model where there is one, can make it."""
+    make, metres = arguments.plan(arguments)
+    check_model(arguments, depth=True, metres=metres)
+    return make
 
 
 def _effect(arguments: argparse.Namespace) -> int:
     check_result(arguments)
+    make = _planned(arguments)
     scene = read_scene(arguments)
-    result, words = arguments.make(arguments, scene)
+    result, words = make(scene)
     with result_path(arguments) as path:
         write_picture(path, result, scene.bits)
     say_result(arguments, words)
     return DONE
 
 
-def _chosen(arguments: argparse.Namespace, scene: Scene) -> tuple[Tensor, str]:
+def _choice(arguments: argparse.Namespace) -> tuple[MaskChoice, str]:
     from ..geometry.effects.depth_mask import MaskChoice
-    from ..geometry.effects.depths import known_depths
 
     invert = getattr(arguments, "invert", False)
     choice = MaskChoice(arguments.near, arguments.far, arguments.unit, arguments.feather, arguments.point, arguments.tolerance, invert)
+    return choice, _needing_metres(arguments.unit)
+
+
+def _needing_metres(unit: str) -> str:
+    return "--unit metres" if unit == "metres" else ""
+
+
+def _chosen(choice: MaskChoice, scene: Scene) -> tuple[Tensor, str]:
+    from ..geometry.effects.depths import known_depths
+
     depths = known_depths(scene.known)
     mask = choice.mask(depths)
     return mask, choice.words(depths, float(mask.mean()))
 
 
-def _mask(arguments: argparse.Namespace, scene: Scene) -> tuple[Tensor, str]:
-    return _chosen(arguments, scene)
+def _mask(arguments: argparse.Namespace) -> Plan:
+    choice, metres = _choice(arguments)
+    return partial(_chosen, choice), metres
 
 
-def _cutout(arguments: argparse.Namespace, scene: Scene) -> tuple[Tensor, str]:
+def _cutout(arguments: argparse.Namespace) -> Plan:
     import torch
 
-    from ..geometry.effects.cutout import cut_out
+    from ..geometry.checks import check_range
+    from ..geometry.effects.cutout import MAX_EDGE, cut_out
 
-    mask, words = _chosen(arguments, scene)
-    return torch.cat(cut_out(scene.picture, mask, arguments.edge, not arguments.keep_colours), 1), words
+    choice, metres = _choice(arguments)
+    check_range("edge", arguments.edge, 0, MAX_EDGE)
+
+    def make(scene: Scene) -> tuple[Tensor, str]:
+        mask, words = _chosen(choice, scene)
+        return torch.cat(cut_out(scene.picture, mask, arguments.edge, not arguments.keep_colours), 1), words
+
+    return make, metres
 
 
-def _fog(arguments: argparse.Namespace, scene: Scene) -> tuple[Tensor, str]:
+def _fog(arguments: argparse.Namespace) -> Plan:
     from ..geometry.effects.fog import FogBank, add_fog, fog_of
     from ..geometry.srgb import colour_to_linear
 
     fog = FogBank(arguments.density, arguments.start, arguments.height_falloff)
-    through, words = fog_of(scene.known, scene.picture, fog, not arguments.no_sky)
-    return add_fog(scene.picture, through, colour_to_linear(arguments.colour, "--colour")), words
+    colour = colour_to_linear(arguments.colour, "--colour")
+
+    def make(scene: Scene) -> tuple[Tensor, str]:
+        through, words = fog_of(scene.known, scene.picture, fog, not arguments.no_sky)
+        return add_fog(scene.picture, through, colour), words
+
+    return make, ""
 
 
-def _depth_of_field(arguments: argparse.Namespace, scene: Scene) -> tuple[Tensor, str]:
-    from ..geometry.effects.depth_of_field import depth_of_field
+def _depth_of_field(arguments: argparse.Namespace) -> Plan:
+    from ..geometry.effects.depth_of_field import check_lens, depth_of_field
     from ..geometry.effects.focus import Focus, focused
 
     looks = (arguments.blur, arguments.f_number, arguments.focal_length, arguments.sensor)
-    circle, words = focused(scene.known, scene.picture, Focus(arguments.focus, arguments.unit, arguments.point, *looks))
+    focus = Focus(arguments.focus, arguments.unit, arguments.point, *looks)
     blades = {"blades": arguments.blades, "rotation": arguments.rotation, "highlights": arguments.highlights}
-    return depth_of_field(scene.picture, circle, **blades), words
+    check_lens(**blades)
+
+    def make(scene: Scene) -> tuple[Tensor, str]:
+        circle, words = focused(scene.known, scene.picture, focus)
+        return depth_of_field(scene.picture, circle, **blades), words
+
+    return make, "--f-number" if focus.f_number else "" if focus.point else _needing_metres(focus.unit)

@@ -38,8 +38,8 @@ from .arguments import (
     near_far_ratio,
     place,
     positive,
+    several_of,
     tiles,
-    write_list,
 )
 from .cluster.options import add_ray, ray_options
 from .memory import keep_freed_memory
@@ -106,9 +106,10 @@ def _add_writes(parser: argparse.ArgumentParser) -> None:
         f"{','.join(DEFAULT_WRITES)}; npz has the raw numbers), one of {', '.join(SHARD_CHOICES)} by itself, and for both eyes "
         f"{', '.join(LAYOUT_CHOICES)} (with {HOLES} behind: the mask of what was filled in)"
     )
-    parser.add_argument("--write", type=write_list, metavar="KINDS", help=kinds)
-    also = "write this too; may be given again"
-    parser.add_argument("--also", action="append", default=[], choices=WRITE_CHOICES[2:], metavar="KIND", help=also)
+    choices = several_of((*WRITE_CHOICES, *SHARD_CHOICES), WRITE_CHOICES)
+    parser.add_argument("--write", type=choices, metavar="KINDS", help=kinds)
+    also = "write these beside what --write or the default says; may be given again"
+    parser.add_argument("--also", type=choices, action="extend", default=[], metavar="KINDS", help=also)
     parser.add_argument("--ply-up", choices=PLY_UP_CHOICES, help="what points up in a PLY: y (the default), or z as in Blender")
 
 

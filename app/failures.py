@@ -24,9 +24,10 @@ from typing import Any
 
 from ..annotators.base import is_out_of_memory
 from ..geometry.files.paths import write_bytes
+from .locks import locked_names
 from .pictures import Source
 from .records import RECORDS, mark
-from .staging import BusyError, alone_in, check_sign
+from .staging import check_sign
 from .stores import as_path, is_url
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,6 @@ _LASTING = {
 } - {None}
 _FULL_BELOW = 2**20
 _MAX_LINE = 2**20
-_IMPATIENCE = 1.0
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def failure_of(name: str, error: BaseException, written_to: Path | None = None) 
     """
     text = str(error) or type(error).__name__
     reason = text if name in text else f"{name}: {text}"
-    if written_to is not None and (isinstance(error, BusyError) or _number(error) in _LASTING or _is_full(written_to)):
+    if written_to is not None and (_number(error) in _LASTING or _is_full(written_to)):
         return Failure(reason, again=True, lasting=True)
     in_vain = isinstance(error, (PermissionError, FileExistsError, IsADirectoryError))
     return Failure(reason, again=is_out_of_memory(error) or (isinstance(error, OSError) and not in_vain))
@@ -138,8 +138,7 @@ class FailureLog:
         }
         check_sign(self._sign)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        # Where every picture would fail, another may hold the folder, and was waited for already.
-        with alone_in(self._out, _IMPATIENCE if failure.lasting else None), self.path.open("a", encoding="utf-8") as file:
+        with locked_names(self._out, (FAILURES,)), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
         self._failed.add(picture)
 
@@ -157,7 +156,7 @@ class FailureLog:
         left: dict[str, dict[str, Any]] = {}
         if not self._kept or not self.path.is_file():
             return 0
-        with self._tolerant(), alone_in(self._out):
+        with self._tolerant(), locked_names(self._out, (FAILURES,)):
             left = {entry["picture"]: entry for entry in self._entries() if entry["picture"] not in self._done}
             if left:
                 write_bytes(self.path, "".join(json.dumps(entry) + "\n" for entry in left.values()).encode())

@@ -15,6 +15,7 @@ from ..annotators.choices import RECOMMENDED_MODEL, TORCH
 from ..annotators.tiles import check_tiles
 from ..geometry.estimate import Estimate
 from ..geometry.stereo import StereoOptions
+from ..model_loader.load import parse_device
 from ..model_loader.recognise import chosen_model
 from ..model_loader.runtimes.choose import check_runtime
 from . import work
@@ -23,7 +24,7 @@ from .batch import Taken, process
 from .failures import Failure, FailureLog
 from .outputs import Outputs, Plan, plan_outputs
 from .pictures import find_pictures
-from .staging import check_sign, sign_in
+from .staging import Stages, check_sign, sign_in
 from .work import Options, check_writes
 
 logger = logging.getLogger(__name__)
@@ -80,8 +81,8 @@ def estimate_folder(
         The picture's path, and its estimate: one picture, at its size, float32, on the CPU. Its files are written by then.
 
     Raises:
-        ValueError: No picture is found, an unknown model, runtime or coding, weights of none, unknown `writes`, or nothing can be written
-            to `out`; raised at once, before anything is loaded.
+        ValueError: No picture is found, an unknown model, runtime or coding, a device that is not there, weights of no model, unknown
+            `writes`, or nothing can be written to `out`; raised at once, before anything is loaded.
         OSError: The disk of `out` is full or gone; `resume` goes on later.
     """
     named = [source] if isinstance(source, (str, os.PathLike)) else list(source)
@@ -90,6 +91,7 @@ def estimate_folder(
         logger.warning(problem)
     if not sources:
         raise ValueError("; ".join(problems) or f"there is no picture in {', '.join(map(str, named))}")
+    parse_device(device)  # whether it is there
     file = Path(weights) if weights else None
     model = chosen_model(model, file, RECOMMENDED_MODEL)
     beyond = {"stereo": stereo or StereoOptions(), "tiles": check_tiles(tiles) or None, "refine": refine, "runtime": check_runtime(runtime)}
@@ -106,14 +108,15 @@ def estimate_folder(
 
 def _estimates(plan: Plan, options: Options, device: str | torch.device, out: Path | None) -> Iterator[tuple[Path, Estimate]]:
     """Runs the engine; a generator of its own, so that what is wrong with the words above is said when they are."""
-    with sign_in(out) if out is not None and plan.todo else nullcontext() as sign, _Notes(plan, out, sign) as notes:
+    signed = sign_in(out) if out is not None and plan.todo else nullcontext()
+    with signed as sign, _Notes(plan, out, sign) as notes, Stages() as stages:
 
         def finish(taken: Taken) -> Estimate:
             found = taken.found
             assert found is not None
             if out is not None:
                 check_sign(sign)
-                work.write(taken.outputs, found, options, taken.picture, taken.seen)
+                work.write(taken.outputs, found, options, taken.picture, taken.seen, stages=stages)
             return found.to("cpu")
 
         if not plan.todo:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .arguments import DONE, near_far_ratio, number
-from .scene import add_result, add_scene, check_result, read_scene, result_path, say_result
+from .scene import add_result, add_scene, check_model, check_result, read_scene, result_path, say_result
 
 if TYPE_CHECKING:
     from ..geometry.files import SaveOptions
@@ -57,6 +57,7 @@ def _mesh(arguments: argparse.Namespace) -> int:
     from ..geometry.files import save_surface
 
     options = _options(arguments)
+    check_model(arguments, depth=True)
     scene = read_scene(arguments, fitted=False)
     with result_path(arguments) as path:
         said = save_surface(path, scene.known, replace(options, picture=scene.picture))

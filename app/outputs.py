@@ -5,17 +5,22 @@ from __future__ import annotations
 import errno
 import functools
 import os
+import stat
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..geometry.files import possible_paths
 from ..geometry.stereo import LAYOUTS, stereo_suffix
 from .arguments import DEFAULT_WRITES, HOLES
-from .pictures import Source
-from .records import RECORDS, is_whole, known_marks, mark, other_picture, read_record
+from .pictures import Identity, Source
+from .records import RECORDS, is_whole, known_marks, mark, mark_of, other_picture, read_record
+
+T = TypeVar("T")
 
 _PICTURES = {
     "depth": "_depth.png",
@@ -26,6 +31,9 @@ _PICTURES = {
 _NAMED_PROBLEMS = 5
 # Every disk stores names of this length.
 _SHORT_NAME = 100
+# That look at what is there, each at so many images in one go.
+_THREADS = 8
+_CHUNK = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +60,11 @@ class Outputs:
     @property
     def record(self) -> Path:
         """What was made and how."""
-        return Path(self._record())
+        return Path(self.record_name)
 
-    def _record(self) -> str:
-        # Of a million pictures, a Path for each name takes minutes.
+    @property
+    def record_name(self) -> str:
+        """The same as text: of a million pictures, a Path for each name takes minutes."""
         return os.path.join(self.folder, RECORDS, f"{self.picture.stem}.json")  # noqa: PTH118
 
     def source_below(self, out: Path) -> Source:
@@ -113,7 +122,7 @@ def plan_outputs(
         folder: Where the results go, each below the folder that its source names; it need not exist.
         writes: As `Outputs.writes`; given twice counts once.
         overwrite: As `Outputs.overwrite`.
-        done_by: The settings by which a picture is left out if `records.is_whole` finds it done; None = none is left out.
+        done_by: The settings by which a picture is left out if nothing is left to do of it (`records.is_whole`); None = none is left out.
 
     Returns:
         The plan. A picture is refused if it would write the same files as one before it, if a result would replace one of the pictures, a
@@ -128,22 +137,16 @@ def plan_outputs(
     if problems := list(dict.fromkeys(problem for each in folders for problem in _folder_problems(each))):
         raise ValueError(_nothing_written(problems))
     folders = {each: each.is_dir() for each in folders}
-    refused = shared_names(planned)
+    shared = shared_names(planned)
+    existing = list(_in_threads(lambda outputs: _existing(outputs, done_by, folders[outputs.folder]), planned))
+    pictures = _identities(planned) if any(each.taken for each in existing) else {}
     plan = Plan([], [], [])
-    taken: list[tuple[Outputs, Sequence[Path]]] = []
-    for outputs in planned:
-        if problem := refused.get(outputs) or _name_problem(outputs):
+    for outputs, each in zip(planned, existing, strict=True):
+        problem = shared.get(outputs) if shared else None  # hashing a million paths takes long
+        if problem := problem or _picture_in_the_way(outputs, each, pictures) or each.problem:
             plan.refused.append((outputs, problem))
-        elif not folders[outputs.folder]:  # where nothing lies yet
-            plan.todo.append(outputs)
-        elif done_by and is_whole(outputs.record, outputs.picture, done_by, outputs.names()):
-            plan.done.append(outputs)
-        elif paths := _taken(outputs):
-            taken.append((outputs, paths))
-            plan.todo.append(outputs)
         else:
-            plan.todo.append(outputs)
-    _refuse_taken(plan, taken, planned)
+            (plan.done if each.whole else plan.todo).append(outputs)
     if plan.refused and not plan.todo and not plan.done:
         raise ValueError(_nothing_written([problem for _, problem in plan.refused]))
     return plan
@@ -154,30 +157,87 @@ def _nothing_written(problems: Sequence[str]) -> str:
     return f"nothing was written: {'; '.join(problems[:_NAMED_PROBLEMS])}{more}"
 
 
-def _refuse_taken(plan: Plan, taken: Sequence[tuple[Outputs, Sequence[Path]]], planned: Sequence[Outputs]) -> None:
-    """Moves pictures of a plan, whose `taken` files may not be replaced, to those that are refused."""
-    pictures = {identity: outputs.picture for outputs in planned if (identity := _identity(outputs.picture))} if taken else {}
-    refused = {}
-    for outputs, paths in taken:
-        problems = [
-            f"{outputs.picture} would write {path}, which is the picture {pictures[identity]}; choose another folder with --out"
-            for path in paths
-            if (identity := _identity(path)) in pictures
-        ]
-        if problems := problems or refusals(outputs, paths):
-            refused[outputs] = "; ".join(problems)
-    if refused:
-        plan.todo[:] = [outputs for outputs in plan.todo if outputs not in refused]
-        plan.refused.extend(refused.items())
+@dataclass(frozen=True, slots=True)
+class _Existing:
+    """What is there already where an image's results go.
+
+    Attributes:
+        whole: Whether nothing is left to do.
+        taken: The identities of the files that would be replaced, by name.
+        problem: Why nothing can be written, in words.
+    """
+
+    whole: bool = False
+    taken: Mapping[str, Identity] = field(default_factory=dict)
+    problem: str | None = None
+
+
+_NOTHING = _Existing()
+_WHOLE = _Existing(whole=True)
+
+
+def _existing(outputs: Outputs, done_by: Mapping[str, Any] | None, folder_exists: bool) -> _Existing:
+    """Looks at each file once; of a million images that lie on a server, each look counts."""
+    if not folder_exists:
+        return _Existing(problem=problem) if (problem := _name_problem(outputs)) else _NOTHING
+    names = outputs.names()
+    # The marks before the record: a process that replaces files now has both marks in it.
+    marks, taken = _files(outputs.folder, names)
+    record = read_record(outputs.record_name) or {} if marks and (done_by or not outputs.overwrite) else {}
+    if done_by and record and is_whole(record, mark(outputs.picture), done_by, names, marks):
+        return _WHOLE
+    problem = (None if record else _name_problem(outputs)) or "; ".join(_refused(outputs, marks, record))
+    return _Existing(taken=taken, problem=problem or None) if marks or problem else _NOTHING
+
+
+def _files(folder: Path, names: Iterable[str]) -> tuple[dict[str, Any], dict[str, Identity]]:
+    """The marks of the files that are there under some names, None for a link to nowhere; and their identities."""
+    marks: dict[str, Any] = {}
+    identities = {}
+    for name in names:
+        path = f"{folder}{os.sep}{name}"
+        with suppress(OSError, ValueError):
+            status = os.lstat(path)
+            marks[name] = None
+            if stat.S_ISLNK(status.st_mode):
+                status = os.stat(path)  # noqa: PTH116  as above
+            marks[name], identities[name] = mark_of(status), (status.st_dev, status.st_ino)
+    return marks, identities
+
+
+def _in_threads(look: Callable[[Outputs], T], planned: Sequence[Outputs]) -> Iterator[T]:
+    """The results in order. Disks and servers answer several questions at a time."""
+    chunks = (planned[start : start + _CHUNK] for start in range(0, len(planned), _CHUNK))
+    pool = ThreadPoolExecutor(_THREADS, "plan")
+    try:
+        for results in pool.map(lambda chunk: [look(outputs) for outputs in chunk], chunks):
+            yield from results
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _identities(planned: Sequence[Outputs]) -> dict[Identity, Path]:
+    """The images by their identities."""
+    found = _in_threads(lambda outputs: _identity(outputs.picture), planned)
+    return {identity: outputs.picture for outputs, identity in zip(planned, found, strict=True) if identity}
+
+
+def _picture_in_the_way(outputs: Outputs, existing: _Existing, pictures: Mapping[Identity, Path]) -> str:
+    """Why a result would replace one of the images that are to be read, in words; empty where none would."""
+    found = [(outputs.folder / name, pictures[identity]) for name, identity in existing.taken.items() if identity in pictures]
+    return "; ".join(
+        f"{outputs.picture} would write {path}, which is the picture {picture}; choose another folder with --out" for path, picture in found
+    )
 
 
 def _unique_outputs(sources: Iterable[Source], folder: Path, writes: tuple[str, ...], overwrite: bool) -> Iterator[Outputs]:
     seen, parents, folders = set(), {}, {}
     for source in sources:
-        parent, below = source.path.parent, source.relative.parent
-        real = parents.get(parent) or parents.setdefault(parent, str(parent.resolve()))
-        if (name := os.path.join(real, source.path.name)) not in seen:  # noqa: PTH118  as above
-            seen.add(name)
+        parent, name = os.path.split(source.path)
+        below = os.path.dirname(source.relative)  # noqa: PTH120  as above
+        real = parents.get(parent) or parents.setdefault(parent, str(source.path.parent.resolve()))
+        if (known := f"{real}{os.sep}{name}") not in seen:
+            seen.add(known)
             yield Outputs(source.path, folders.get(below) or folders.setdefault(below, folder / below), writes, overwrite)
 
 
@@ -220,13 +280,17 @@ def folded(name: str) -> str:
 
 def refusals(outputs: Outputs, paths: Iterable[Path]) -> list[str]:
     """Which of a picture's `paths` are taken, in words."""
+    marks, _ = _files(outputs.folder, [path.name for path in paths])
     # Before the record is read: a process that replaces them now has both marks in it.
-    marks = {path: mark(path) for path in paths if os.path.lexists(path)}
-    record = {} if outputs.overwrite or not marks else read_record(outputs.record) or {}
+    return _refused(outputs, marks, {} if outputs.overwrite or not marks else read_record(outputs.record) or {})
+
+
+def _refused(outputs: Outputs, marks: Mapping[str, Any], record: Mapping[str, Any]) -> list[str]:
+    """Which of the files that are there must not be replaced, in words."""
     known, other = known_marks(record), other_picture(record, outputs.picture)
     problems = []
-    for path, now in marks.items():
-        own = now is not None and now in known.get(path.name, [])
+    for name, now in marks.items():
+        path, own = outputs.folder / name, now is not None and now in known.get(name, [])
         if not own and path.is_dir():
             problems.append(f"{path} is a folder; move it, or choose another --out")
         elif not outputs.overwrite:
@@ -234,12 +298,6 @@ def refusals(outputs: Outputs, paths: Iterable[Path]) -> list[str]:
             if owner:
                 problems.append(f"{path} is there already, and {owner}; move it, choose another --out, or replace it with --overwrite")
     return problems
-
-
-def _taken(outputs: Outputs) -> list[Path]:
-    """Which of a picture's files are there."""
-    folder = str(outputs.folder)
-    return [outputs.folder / name for name in outputs.names() if os.path.lexists(os.path.join(folder, name))]  # noqa: PTH118  as above
 
 
 def _folder_problems(folder: Path) -> list[str]:
@@ -263,7 +321,7 @@ def _folder_problems(folder: Path) -> list[str]:
 
 def _name_problem(outputs: Outputs) -> str | None:
     """Why a picture's results or record cannot have their names, in words; None where they can."""
-    if os.path.isdir(outputs._record()):  # noqa: PTH112  Path.is_dir raises on names that are too long
+    if os.path.isdir(outputs.record_name):  # noqa: PTH112  Path.is_dir raises on names that are too long
         return f"{outputs.record} is a folder, and the record of what was made of {outputs.picture} goes there; move it"
     longest = max((*outputs.names(), f"{outputs.picture.stem}.json"), key=len)
     if len(longest) <= _SHORT_NAME and longest.isascii():
@@ -282,7 +340,7 @@ def nearest_folder(folder: Path) -> Path:
     return next(each for each in (folder, *folder.parents) if os.path.lexists(each))
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _identity(path: Path) -> Identity | None:
     """A value that all names of one file share; None if there is no file."""
     try:
         status = path.stat()

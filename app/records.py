@@ -30,14 +30,18 @@ RECORD_VERSION = 1
 _MAX_RECORD_BYTES = 2**20
 
 
-def read_record(path: Path) -> dict[str, Any] | None:
+def read_record(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     """The record in a file; None where there is none that can be read."""
     try:
-        status = path.stat()
-        # A pipe would be waited for.
-        if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_RECORD_BYTES:
-            return None
-        record = json.loads(path.read_bytes())
+        # Without a second look by its name: there may be a million. A pipe would be waited for.
+        file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        try:
+            status = os.fstat(file)
+            if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_RECORD_BYTES:
+                return None
+            record = json.loads(os.read(file, status.st_size))
+        finally:
+            os.close(file)
     except (OSError, ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) and record.get("version") == RECORD_VERSION else None
@@ -83,36 +87,41 @@ def other_picture(record: Mapping[str, Any], picture: Path) -> str | None:
     made_of = record.get("picture")
     if not isinstance(made_of, dict) or not isinstance(path := made_of.get("path"), str) or path == str(picture.absolute()):
         return None
-    return None if _unchanged(made_of, picture) else path
+    return None if _is_same(made_of, mark(picture)) else path
 
 
-def is_whole(path: Path, picture: Path, settings: Mapping[str, Any], names: Iterable[str]) -> bool:
-    """Whether a record shows that a picture needs no further work.
+def is_whole(
+    record: Mapping[str, Any],
+    picture: Mapping[str, int] | None,
+    settings: Mapping[str, Any],
+    names: Iterable[str],
+    marks: Mapping[str, Any],
+) -> bool:
+    """Whether a record shows that an image needs no further work.
 
     Args:
-        path: The record.
-        picture: The file that would be read.
+        record: Of `read_record`; empty where there is none.
+        picture: The mark of the file that would be read; None if there is no file.
         settings: What is asked for; of "writes", the record may have more.
         names: Of the files that could be written.
+        marks: Of those that are there.
 
     Returns:
-        Whether the record is of the same unchanged picture, made with the same settings, and of the files that it says were written then
+        Whether the record is of the same unchanged image, made with the same settings, and of the files that it says were written then
         those that are asked for are there unchanged.
     """
-    record = read_record(path) or {}
     made_of, made_how, files = (record.get(part) for part in ("picture", "settings", "files"))
-    if not (isinstance(made_of, dict) and isinstance(made_how, dict) and isinstance(files, dict) and _unchanged(made_of, picture)):
+    if not (isinstance(made_of, dict) and isinstance(made_how, dict) and isinstance(files, dict) and _is_same(made_of, picture)):
         return False
     made, asked = {**made_how, "writes": None}, {**settings, "writes": None}
     made_writes = made_how.get("writes")
     if made != asked or not isinstance(made_writes, list) or any(each not in made_writes for each in settings["writes"]):
         return False
-    wanted, folder = set(names) & files.keys(), os.path.dirname(os.path.dirname(path))  # noqa: PTH120  a Path for each of a million takes long
-    return bool(wanted) and all(mark(f"{folder}{os.sep}{name}") == files[name] for name in wanted)
+    wanted = set(names) & files.keys()
+    return bool(wanted) and all(marks.get(name) == files[name] for name in wanted)
 
 
-def _unchanged(made_of: Mapping[str, Any], picture: Path) -> bool:
-    now = mark(picture)
+def _is_same(made_of: Mapping[str, Any], now: Mapping[str, int] | None) -> bool:
     return now is not None and now.items() <= made_of.items()
 
 
@@ -120,9 +129,13 @@ def mark(path: Any) -> dict[str, int] | None:
     """What tells whether a file is still the same; None if there is no file, or none can have that name."""
     try:
         # What is neither is a picture in a store (`stores.Url`), which asks the store.
-        status = os.stat(path) if isinstance(path, str | Path) else path.stat()  # noqa: PTH116  as above
+        return mark_of(os.stat(path) if isinstance(path, str | Path) else path.stat())  # noqa: PTH116  a Path takes long
     except (OSError, ValueError):
         return None
+
+
+def mark_of(status: os.stat_result) -> dict[str, int]:
+    """The mark of a file whose status is known."""
     return {"bytes": status.st_size, "modified_ns": status.st_mtime_ns}
 
 

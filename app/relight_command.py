@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from .arguments import DONE, number, numbers
-from .scene import add_result, add_scene, check_result, read_scene, result_path, say_result, write_picture
+from .scene import add_result, add_scene, check_result, named_files, read_scene, result_path, say_result, write_picture
 from .several import over_pictures
 
 if TYPE_CHECKING:
@@ -77,21 +77,30 @@ def add_relight(parser: argparse.ArgumentParser) -> None:
     looks.add_argument("--exposure", type=number, default=0.0, metavar="STOPS", help="brighter by so many stops")
     looks.add_argument("--clip", action="store_true", help="clip what is brighter than white, in place of a soft roll-off")
     looks.add_argument("--no-sky", action="store_true", help="shadows fall on what looks like sky, too")
-    parser.set_defaults(run=over_pictures(_relight), lamps=(), of_lamps={})
+    parser.set_defaults(run=over_pictures(_relight, _style), lamps=(), of_lamps={})
+
+
+def _style(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of `relight` that do not depend on the picture, with "plans" for the lamps."""
+    from ..geometry.effects.relight import check_looks
+    from ..geometry.srgb import colour_to_linear
+
+    plans = _plans(arguments)
+    sides = {name: colour_to_linear(getattr(arguments, name), f"--{name.replace('_', '-')}") for name in ("ambient_above", "ambient_below")}
+    looks = {name: getattr(arguments, name) for name in ("ambient", "specular", "shininess", "exposure")}
+    check_looks(**looks)
+    named_files(arguments)
+    return {"plans": plans, **looks, **sides, "rolled_off": not arguments.clip}
 
 
 def _relight(arguments: argparse.Namespace) -> int:
     from ..geometry.effects.lit_scene import lit_scene
     from ..geometry.effects.relight import relight
-    from ..geometry.srgb import colour_to_linear
 
     check_result(arguments)
-    plans = _plans(arguments)
-    sides = {name: colour_to_linear(getattr(arguments, name), f"--{name.replace('_', '-')}") for name in ("ambient_above", "ambient_below")}
-    looks = {name: getattr(arguments, name) for name in ("ambient", "specular", "shininess", "exposure")}
-    style: dict[str, Any] = {**looks, **sides, "rolled_off": not arguments.clip}
+    style = _style(arguments)
     scene = read_scene(arguments)
-    lit = relight(**vars(lit_scene(scene.picture, scene.known, plans, not arguments.no_sky)), **style)
+    lit = relight(**vars(lit_scene(scene.picture, scene.known, style.pop("plans"), not arguments.no_sky)), **style)
     with result_path(arguments) as path:
         write_picture(path, lit, scene.bits)
     say_result(arguments)

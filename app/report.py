@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
+from ..model_loader.terminal_bar import terminal_bar
 from .arguments import DONE, NOTHING_DONE, SOME_FAILED
 from .batch import Outcome
 from .failures import Failure, FailureLog
@@ -35,10 +36,8 @@ class Report:
         self._started = time.monotonic()
 
     def __enter__(self) -> Report:
-        from tqdm import tqdm
-
         hidden = self._total == 1 or not self._plan.todo
-        self._bar = tqdm(total=len(self._plan.todo), unit="picture", disable=hidden, smoothing=0.02, dynamic_ncols=True)
+        self._bar = terminal_bar(len(self._plan.todo), "picture", hidden=hidden, smoothing=0.02)
         for outputs in self._plan.done:
             self._forget(outputs)
         for outputs, reason in self._plan.refused:

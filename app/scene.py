@@ -145,6 +145,34 @@ def scene_options(arguments: argparse.Namespace) -> Options:
     return Options(chosen_model(arguments), arguments.weights, arguments.dtype, arguments.size, arguments.fov)
 
 
+def check_model(arguments: argparse.Namespace, *, depth: bool = False, normals: bool = False, metres: str = "") -> None:
+    """Refuses a model that does not give what a command needs, before it is loaded. What files hold is seen when they are read.
+
+    Args:
+        arguments: Of a parser with `add_scene`.
+        depth: Whether depth is needed.
+        normals: Whether normals are needed, its own or those of its depth.
+        metres: Why depth in metres is needed, in words; empty where it is not.
+
+    Raises:
+        ValueError: The model gives something else, an unknown model, or as `named_files`.
+    """
+    from ..annotators.registry import find_spec
+    from ..geometry.estimate import Quantity
+
+    if named_files(arguments):
+        return
+    spec = find_spec(chosen_model(arguments))
+    if (depth or metres) and spec.quantity is None:
+        raise ValueError(f"{spec.id} gives {spec.gives}, and depth is needed; choose another model")
+    if metres and spec.quantity is not Quantity.METRIC_DEPTH:
+        raise ValueError(
+            f"{spec.id} gives {spec.gives}, and {metres} needs depth in metres: leave it out, or choose a model of metric depth"
+        )
+    if normals and not spec.axes and spec.quantity is Quantity.RELATIVE_DEPTH:
+        raise ValueError(f"{spec.id} gives {spec.gives}, whose slopes are not known, and normals are needed; choose another model")
+
+
 def named_files(arguments: argparse.Namespace) -> list[Path]:
     """The files that depth and normals come from."""
     named = [(name, path) for name in _SOURCES if (path := getattr(arguments, name)) is not None]
@@ -185,7 +213,7 @@ def _from_pictures(arguments: argparse.Namespace, height: int, width: int) -> Es
     for name, image in maps.items():
         if image is not None:
             check_alike(str(paths[name]), (image.shape[-2], image.shape[-1]), (height, width))
-    return maps_to_estimate(maps["depth"], maps["normal_map"], arguments.coding, height, width)
+    return maps_to_estimate(maps["depth"], maps["normal_map"], arguments.coding, height, width, str(paths["normal_map"]))
 
 
 def bits_of(path: Path) -> int:

@@ -15,11 +15,12 @@ from .terminal import complain, shown
 Run = Callable[[argparse.Namespace], int]
 
 
-def over_pictures(run: Run) -> Run:
+def over_pictures(run: Run, check: Callable[[argparse.Namespace], object]) -> Run:
     """A command for one picture as one for several.
 
     Args:
         run: Makes `arguments.out` of `arguments.picture`.
+        check: Refuses what no picture can be made with, before the first is read and a model is loaded.
 
     Returns:
         The same for `arguments.pictures`, of `add_scene(several=True)`: for one that names a file as it is; else `arguments.out` is a
@@ -27,6 +28,7 @@ def over_pictures(run: Run) -> Run:
     """
 
     def run_all(arguments: argparse.Namespace) -> int:
+        check(arguments)
         named: Sequence[str] = arguments.pictures
         if len(named) == 1 and _is_file_name(named[0]):
             return run(_for(arguments, Path(named[0]), arguments.out))

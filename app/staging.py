@@ -1,37 +1,71 @@
-"""How results get to their places: written aside, moved together, one process at a time in a folder.
+"""How results get to their places: written aside, then renamed together.
 
-Of two processes that work on one picture the last one's files are there, all of them: `.depth-normal/lock` lets one at a time check,
-record and move.
+Of two processes that work on one image, the last one's files are there, all of them: one at a time checks, records and renames. Those that
+work on different images do not wait for each other (`locks`).
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 from ..geometry.files.paths import temporary_folder
+from .locks import locked_names
 from .outputs import Outputs, refusals
 from .records import RECORDS, mark, new_record
 
-_LOCK = "lock"
-_LOCK_SECONDS = 60
-# Of what is done under the lock: files are moved in a millisecond or two, and a writer that sleeps for long leaves a core idle.
-_POLL_SECONDS = 0.005
+
+class Stages:
+    """Folders to write in that a run keeps from one image to the next: making and removing one takes longer than writing small files.
+
+    A context, which removes them; by then nobody writes.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[int, tuple[Path, ExitStack]] = {}  # by thread
+
+    def __enter__(self) -> Stages:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for thread in reversed(list(self._kept)):  # what the first one made is empty after the last
+            self._close(thread)
+
+    def empty(self, records: Path) -> Path:
+        """This thread's empty folder on the disk of a folder of records, which is made where it is absent."""
+        thread = get_ident()
+        stage, _ = self._kept.get(thread, (None, None))
+        if stage is None or stage.parent != records or not stage.exists():  # another folder's, or its disk went away and came back
+            self._close(thread)
+            with ExitStack() as stack:
+                stack.enter_context(kept_if_used(records))
+                stage = stack.enter_context(temporary_folder(records))
+                self._kept[thread] = stage, stack.pop_all()
+        return stage
+
+    def _close(self, thread: int) -> None:
+        if thread in self._kept:
+            _, stack = self._kept.pop(thread)
+            stack.close()
 
 
 @contextmanager
-def staged(outputs: Outputs, settings: Mapping[str, Any], seen: Mapping[str, int] | None = None) -> Iterator[Outputs]:
+def staged(
+    outputs: Outputs, settings: Mapping[str, Any], seen: Mapping[str, int] | None = None, stages: Stages | None = None
+) -> Iterator[Outputs]:
     """A place to write one picture's results. They appear together with their record when the block ends well; otherwise none appears.
 
     Args:
         outputs: Where they shall go; the folder is made where it is absent.
         settings: What was asked for, as JSON can hold it.
         seen: The mark of the picture from before it was read; None = as it is now.
+        stages: Of a run that writes many; None = the place is made for this picture alone.
 
     Yields:
         The same names in an empty folder on the same disk.
@@ -40,14 +74,21 @@ def staged(outputs: Outputs, settings: Mapping[str, Any], seen: Mapping[str, int
         FileExistsError: A file came there meanwhile that this pack did not make.
         OSError: The system refuses to write; the message says why and what to do.
     """
-    with _refusal_in_words(outputs.folder), kept_if_used(outputs.folder / RECORDS), temporary_folder(outputs.folder / RECORDS) as stage:
-        yield replace(outputs, folder=stage)
-        with alone_in(outputs.folder):
-            _publish(outputs, settings, seen or mark(outputs.picture), stage)
+    with _refusal_in_words(outputs.folder), nullcontext(stages) if stages else Stages() as kept:
+        stage = kept.empty(outputs.folder / RECORDS)
+        try:
+            yield replace(outputs, folder=stage)
+            written = sorted(stage.iterdir())
+            with locked_names(outputs.folder, (outputs.record.name, *(path.name for path in written))):
+                _publish(outputs, settings, seen or mark(outputs.picture), stage, written)
+        except BaseException:
+            with suppress(OSError):
+                for path in stage.iterdir():
+                    path.unlink()
+            raise
 
 
-def _publish(outputs: Outputs, settings: Mapping[str, Any], seen: Mapping[str, int] | None, stage: Path) -> None:
-    written = sorted(stage.iterdir())
+def _publish(outputs: Outputs, settings: Mapping[str, Any], seen: Mapping[str, int] | None, stage: Path, written: Sequence[Path]) -> None:
     targets = [outputs.folder / path.name for path in written]
     if problems := refusals(outputs, targets):
         raise FileExistsError("; ".join(problems))
@@ -90,36 +131,6 @@ def check_sign(sign: Path | None) -> None:
             f"{sign.parent.parent} is not the folder that the run began with: its drive is gone, or somebody emptied or moved it; bring it "
             "back, or choose another --out"
         ) from OSError(errno.ENODEV, os.strerror(errno.ENODEV))
-
-
-class BusyError(TimeoutError):
-    """A process does not let go of a folder, be it that it was halted: every picture of the folder would wait for it as long."""
-
-
-@contextmanager
-def alone_in(folder: Path, patience: float | None = None) -> Iterator[None]:
-    """Keeps other processes and threads from changing the results in a folder.
-
-    Args:
-        folder: Where they lie.
-        patience: Seconds to wait for another; None = a minute.
-
-    Raises:
-        BusyError: One of them has not let go of it for so long.
-    """
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(folder / RECORDS / _LOCK)
-    try:
-        lock.acquire(timeout=_LOCK_SECONDS if patience is None else patience, poll_interval=_POLL_SECONDS)
-    except Timeout as error:
-        raise BusyError(
-            f"cannot write to {folder}: another process has been writing there for {_LOCK_SECONDS} seconds; end it, or choose another --out"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 
-from .arguments import CODING_CHOICES, HOLES, LAYOUT_CHOICES, add_depth_of_stereo
+from .arguments import CODING_CHOICES, HOLES, LAYOUT_CHOICES, add_depth_of_stereo, several_of
 from .estimate_command import add_pictures, run_pictures
 
 
 def add_stereo(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `stereo`."""
     add_pictures(parser)
-    layout = f"sbs: side by side, tb: top and bottom; anaglyph: for red-cyan glasses (default: {LAYOUT_CHOICES[0]}); may be given again"
-    parser.add_argument("--layout", action="append", choices=LAYOUT_CHOICES, help=layout)
+    layout = (
+        f"one or more of {', '.join(LAYOUT_CHOICES)}, with commas (default: {LAYOUT_CHOICES[0]}); sbs: side by side, tb: top and bottom, "
+        "anaglyph: for red-cyan glasses; may be given again"
+    )
+    parser.add_argument("--layout", type=several_of(LAYOUT_CHOICES), action="extend", metavar="LAYOUTS", help=layout)
     add_depth_of_stereo(parser)
     parser.add_argument("--holes", action="store_true", help="write <stem>..._holes.png too: what was filled in is white")
     parser.set_defaults(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..annotators.choices import RECOMMENDED_MODEL
 from .arguments import CODING_CHOICES, DONE, SIZE, add_device, add_model, chosen_model, number, positive
-from .scene import add_result, check_result, read_scene, result_path, say_result
+from .scene import add_result, check_model, check_result, read_scene, result_path, say_result
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -153,7 +153,7 @@ def _height(arguments: argparse.Namespace) -> int:
     image, span = height_to_image(height, known.normals_valid)
     with result_path(arguments) as path:
         _write_height(path, height, image, span.item())
-    say_result(arguments, f"{span.item():.6g} pixels between black and white")
+    say_result(arguments, _height_words(span.item()))
     return DONE
 
 
@@ -224,7 +224,7 @@ def _pbr(arguments: argparse.Namespace) -> int:
     for name, picture in zip(PBR_NAMES[1:], pictures, strict=True):
         with atomic_path(paths[name]) as path:
             write_picture(path, picture, 16)
-    say_result(arguments, f"{maps.height_range.item():.6g} pixels between black and white", paths.values())
+    say_result(arguments, _height_words(maps.height_range.item()), paths.values())
     return DONE
 
 
@@ -248,8 +248,10 @@ def _material(arguments: argparse.Namespace) -> Tensor:
     from ..geometry.textures.pbr import PHOTO, material_normals
     from .work import read
 
+    options = _options(arguments)
     if arguments.source == PHOTO:
-        return material_normals(None, read(arguments.picture), _options(arguments))
+        return material_normals(None, read(arguments.picture), options)
+    check_model(arguments, normals=True)
     if arguments.geometry is None and arguments.borders == BORDER_CHOICES[1]:
         picture = read(arguments.picture)
         known = _estimated_seamless(arguments, picture)
@@ -257,13 +259,14 @@ def _material(arguments: argparse.Namespace) -> Tensor:
     else:
         scene = read_scene(arguments)
         picture, known = scene.picture, scene.known
-    return material_normals(with_normals(known), picture, _options(arguments))
+    return material_normals(with_normals(known), picture, options)
 
 
 def _estimated_seamless(arguments: argparse.Namespace, picture: Tensor) -> Estimate:
     from ..geometry.textures.seamless import margins, seamless_estimate, wrap
     from .work import Options, estimate
 
+    check_model(arguments)
     options = Options(chosen_model(arguments), arguments.weights, arguments.dtype, arguments.size)
     beyond = margins(picture.shape[-2], picture.shape[-1], arguments.margin)
     return seamless_estimate(estimate(options.load(arguments.device), wrap(picture, beyond), options), beyond)
@@ -271,16 +274,17 @@ def _estimated_seamless(arguments: argparse.Namespace, picture: Tensor) -> Estim
 
 def _read_normals(arguments: argparse.Namespace) -> Estimate:
     """Of a normal map or of a file of numbers, (1, 3, H, W)."""
-    from ..geometry.conventions import decode_normal_map
     from ..geometry.derive import with_normals
     from ..geometry.estimate import Estimate
     from ..geometry.files import load_estimate
+    from ..geometry.normal_map_image import image_to_normals
     from .work import read
 
     if arguments.picture.suffix.lower() not in _NUMBERS:
         picture = read(arguments.picture)
         counts = picture.amax(1, keepdim=True) > 1.5 / 255
-        return Estimate(normals=decode_normal_map(picture, arguments.coding), mask=None if bool(counts.all()) else counts)
+        normals = image_to_normals(picture, arguments.coding, str(arguments.picture))
+        return Estimate(normals=normals, mask=None if bool(counts.all()) else counts)
     known = with_normals(load_estimate(arguments.picture))
     if known.normals is None:
         raise ValueError(f"{arguments.picture} holds relative depth and no normals; its slopes are not known")
@@ -308,6 +312,11 @@ def _read_height(arguments: argparse.Namespace) -> Tensor:
     if told is None and path.suffix.lower() == ".png":
         told = number(decode_picture(path, read_bytes(path)).text.get(HEIGHT_RANGE, str(DEFAULT_RANGE)))
     return image_to_height(read(path), DEFAULT_RANGE if told is None else told)
+
+
+def _height_words(span: float) -> str:
+    """What a height map's range says, in words."""
+    return f"white is {span:.6g} pixels higher than black"
 
 
 def _write_height(path: Path, height: Tensor | None, image: Tensor, span: float) -> None:

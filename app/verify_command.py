@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..annotators.choices import BUNDLED_MODEL, DEVICE_CHOICES, DTYPE_CHOICES
-from .arguments import DONE, NOTHING_DONE, SOME_FAILED, add_json
+from ..annotators.choices import BUNDLED_MODEL, DTYPE_CHOICES
+from .arguments import DEVICE_WORDS, DONE, NOTHING_DONE, SOME_FAILED, add_json, device
 from .terminal import say
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def add_verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="every model; how much is to be downloaded is said first")
     weights = "a file to check in place of the network's published one; without MODEL its tensors say which model it is"
     parser.add_argument("--weights", type=Path, metavar="FILE", help=weights)
-    parser.add_argument("--device", default="auto", choices=DEVICE_CHOICES)
+    parser.add_argument("--device", default="auto", type=device, metavar="NAME", help=DEVICE_WORDS)
     parser.add_argument("--dtype", default="auto", choices=DTYPE_CHOICES, help="what the networks compute in")
     record = "store the figures of models that have none yet and are sound"
     parser.add_argument("--record", action="store_true", help=record)

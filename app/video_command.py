@@ -15,6 +15,7 @@ from .arguments import DONE, SIZE, SOME_FAILED, add_device, add_model, add_runti
 from .terminal import complain, say, shown
 
 if TYPE_CHECKING:
+    from ..annotators.specs.base import ModelSpec
     from ..geometry.films import Film
     from ..model_loader import Model
     from .films.finished import Finished
@@ -90,6 +91,7 @@ def _add_looks(parser: argparse.ArgumentParser) -> None:
 
 
 def _video(arguments: argparse.Namespace) -> int:
+    from ..annotators.registry import find_spec
     from ..model_loader import load_model
     from .films.finished import FinishedRecord
     from .films.pieces import Pieces
@@ -98,9 +100,12 @@ def _video(arguments: argparse.Namespace) -> int:
     from .work import known_weights
 
     task, model_id = _task(arguments), chosen_model(arguments)
+    spec = find_spec(model_id)
+    _check_model(spec, task)
     film = task.header()
     weights = known_weights(model_id, arguments.weights)
-    asked = task.settings() | {"model": model_id, "weights": weights, "dtype": arguments.dtype, "runtime": arguments.runtime}
+    by = {"model": model_id, "weights": weights, "dtype": arguments.dtype, "runtime": arguments.runtime}
+    asked = task.settings() | by | {"size": task.size and spec.used_size(task.size)}
     record, stopped = FinishedRecord(task), arguments.resume and has_pieces(task.targets)
     if arguments.resume and not arguments.overwrite and not stopped and (finished := record.found(asked)):
         return _say_made(task, finished, ", made before: nothing is left to do")
@@ -149,10 +154,23 @@ def _task(arguments: argparse.Namespace) -> FilmTask:
     )
 
 
+def _check_model(spec: ModelSpec, task: FilmTask) -> None:
+    """Refuses what a model does not give before a frame is read."""
+    from ..geometry.estimate import Quantity
+
+    asked = task.targets.keys()
+    if spec.quantity is None and (lacking := {"depth", "stereo"} & asked):
+        raise ValueError(
+            f"{spec.id} gives {spec.gives}, and --what {','.join(sorted(lacking))} needs depth: choose another model or --what"
+        )
+    if not spec.axes and spec.quantity is Quantity.RELATIVE_DEPTH and "normals" in asked:
+        raise ValueError(f"{spec.id} gives {spec.gives}, whose slopes are not known: choose another model for normals, or another --what")
+
+
 def _make(model: Model, task: FilmTask, film: Film, pieces: Pieces) -> Finished:
-    from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
+    from ..model_loader.terminal_bar import terminal_bar
     from .films.work import make_film
 
     if task.preset is not None:
@@ -164,10 +182,10 @@ def _make(model: Model, task: FilmTask, film: Film, pieces: Pieces) -> Finished:
     _warn_of_space(task, film, expected, pieces)
     with ExitStack() as stack:
         stack.enter_context(logging_redirect_tqdm())
-        bar = stack.enter_context(tqdm(total=expected, initial=pieces.done, unit="frame"))
+        bar = stack.enter_context(terminal_bar(expected, "frame", pieces.done))
         bars = [bar.update]
         if task.in_two_passes:
-            bars.append(stack.enter_context(tqdm(total=expected, unit="frame", desc="one range")).update)
+            bars.append(stack.enter_context(terminal_bar(expected, "frame", desc="one range")).update)
         try:
             return make_film(model, task, film, pieces, *bars)
         except BaseException:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..annotators.base import log_used_size
 from ..annotators.choices import BUNDLED_MODEL, TORCH
 from ..annotators.registry import FAMILIES, find_spec
 from ..annotators.specs.base import ModelSpec
@@ -40,7 +41,7 @@ from ..utils import to_planar
 from .arguments import CODING_CHOICES, HOLES, STEREO_CHOICES
 from .outputs import Outputs
 from .records import mark
-from .staging import staged
+from .staging import Stages, staged
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +100,8 @@ class Options:
         for name in ("tiles", "refine"):  # records from before there were these stay good
             if not asked[name]:
                 del asked[name]
+        if self.size:
+            asked["size"] = find_spec(self.model).used_size(self.size)
         if asked["runtime"] == TORCH:
             del asked["runtime"]
         if asked["coding"] == NormalMapCoding.OPENGL or "normals" not in writes:
@@ -150,12 +153,14 @@ def check_writes(writes: Sequence[str], options: Options) -> None:
 
     Raises:
         ValueError: An unknown model or coding, a map alone that the model does not give, pictures for both eyes, and the model gives no
-            depth, or a surface, and the model gives no depth. What a surface must assume is told.
+            depth, or a surface, and the model gives no depth. What a surface must assume, and a size that is not used, is logged.
         ImportError: The library that writes a format is missing; the message says how to install it.
     """
     if options.coding not in CODING_CHOICES:
         raise ValueError(f"unknown coding {options.coding!r}; accepted: {', '.join(CODING_CHOICES)}")
     spec = find_spec(options.model)
+    if options.size:
+        log_used_size(spec, options.size)
     gives = {"depth"} if spec.quantity else set()
     if spec.axes or (spec.quantity and (spec.quantity is not Quantity.RELATIVE_DEPTH or options.near_far_ratio)):
         gives.add("normals")
@@ -258,6 +263,7 @@ def write(
     picture: Tensor | None = None,
     seen: Mapping[str, int] | None = None,
     settings: Mapping[str, Any] | None = None,
+    stages: Stages | None = None,
 ) -> list[Path]:
     """Writes what `outputs.writes` names and the estimate gives.
 
@@ -268,6 +274,7 @@ def write(
         picture: (1, 3, H, W) in [0, 1], for what shows it: surfaces, and both eyes' pictures.
         seen: The `records.mark` of the picture from before it was read, for the record; None = as it is now.
         settings: What was asked for, for the record; None = as `options` says it.
+        stages: As `staged`.
 
     Returns:
         The files. They appear together, each whole, or none does.
@@ -278,7 +285,7 @@ def write(
     mesh = MeshOptions(near_far_ratio=options.near_far_ratio)
     save = SaveOptions(picture=picture, ply_up=options.ply_up, mesh=mesh)
     pair = _pair(found, picture, options.stereo) if set(outputs.writes) & set(STEREO_CHOICES) else None
-    with staged(outputs, settings or options.settings(outputs.writes), seen) as stage:
+    with staged(outputs, settings or options.settings(outputs.writes), seen, stages) as stage:
         written = []
         for kind in outputs.writes:
             path = stage.path(kind)

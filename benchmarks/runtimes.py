@@ -13,12 +13,10 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
@@ -27,6 +25,7 @@ from safetensors.torch import save_file
 
 from depth_normal.annotators.choices import TORCH
 from depth_normal.annotators.registry import MODELS
+from depth_normal.app.bench import processor, take_turns
 from depth_normal.app.bench_runtimes import EACH, HEADER, line, measure_runtimes
 from depth_normal.app.work import Options
 from depth_normal.model_loader import Model
@@ -47,7 +46,7 @@ def main() -> None:
     parser.add_argument("--runtime", nargs="+", choices=EACH, default=EACH, metavar="NAME", help="beside torch")
     arguments = parser.parse_args()
     mend_torchvision()
-    print(f"{torch.get_num_threads()} threads of torch {torch.__version__}; a picture of {SIDES[0]}x{SIDES[1]}")
+    print(f"{processor()}, {torch.get_num_threads()} threads of torch {torch.__version__}; an image of {SIDES[0]}x{SIDES[1]}")
     with tempfile.TemporaryDirectory() as folder:
         for model_id in arguments.models:
             weights = arguments.weights or weights_of(model_id, Path(folder))
@@ -81,7 +80,8 @@ def print_overheads(options: Options, arguments: argparse.Namespace) -> None:
         pixels = torch.rand(1, 3, height, width)
         engine = model.annotator.engine
         assert engine is not None
-        its, ours = in_turns([bare(model, pixels), partial(engine, pixels)], arguments.seconds)
+        times = take_turns({"bare": bare(model, pixels), "ours": partial(engine, pixels)}, lambda: None, arguments.seconds)
+        its, ours = times["bare"], times["ours"]
         print(f"| {model.runtime} | {1000 * its:.1f} | {1000 * ours:.1f} | {ours / its:.3f} |", flush=True)
 
 
@@ -107,18 +107,6 @@ def bare_openvino(model: Model, pixels: torch.Tensor) -> Callable[[], object]:
 def newest(model_id: str, name: str) -> str:
     """The file of this name that was put into the store last."""
     return str(max((store_folder() / model_id).glob(f"*/{name}"), key=lambda path: path.stat().st_mtime))
-
-
-def in_turns(ways: list[Callable[[], object]], seconds: float) -> list[float]:
-    """The median seconds of each."""
-    times: list[list[float]] = [[] for _ in ways]
-    end = time.perf_counter() + seconds * len(ways)
-    while time.perf_counter() < end or len(times[0]) < 6:
-        for way, seen in zip(ways, times, strict=True):
-            start = time.perf_counter()
-            way()
-            seen.append(time.perf_counter() - start)
-    return [median(seen[1:]) for seen in times]
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ..utils import resize_map
 from .checks import check_choice, check_map
-from .conventions import decode_normal_map
 from .estimate import Estimate, Quantity
+from .normal_map_image import image_to_normals
 from .render import NEAR
 
 LINEAR_IN = ("disparity", "depth")
@@ -50,7 +50,9 @@ def image_to_depth(
     return 1 / (1 / farthest + (1 / nearest - 1 / farthest) * nearness), Quantity.METRIC_DEPTH
 
 
-def maps_to_estimate(depth: Tensor | None, normal_map: Tensor | None, coding: str, height: int, width: int) -> Estimate:
+def maps_to_estimate(
+    depth: Tensor | None, normal_map: Tensor | None, coding: str, height: int, width: int, name: str = "the normal map"
+) -> Estimate:
     """What maps of any program say of pictures: a depth picture (near = white, disparity), a normal map, or both.
 
     Args:
@@ -59,6 +61,7 @@ def maps_to_estimate(depth: Tensor | None, normal_map: Tensor | None, coding: st
         coding: How the normal map stores its vectors.
         height: Of the pictures.
         width: Of the pictures.
+        name: Of the normal map, for the warning where it does not look like one.
 
     Returns:
         The estimate at that size; where one of the maps is of one picture and the other of several, it is for all of them.
@@ -71,7 +74,7 @@ def maps_to_estimate(depth: Tensor | None, normal_map: Tensor | None, coding: st
         values, quantity = image_to_depth(resize_map(depth, height, width).mean(1, keepdim=True))
         parts.append(Estimate(values, quantity))
     if normal_map is not None:
-        parts.append(Estimate(normals=decode_normal_map(resize_map(normal_map, height, width), coding)))
+        parts.append(Estimate(normals=image_to_normals(resize_map(normal_map, height, width), coding, name)))
     batch = max((part.batch for part in parts), default=0)
     sized = [part if part.batch == batch else part.expanded(batch) for part in parts]
     if not sized:

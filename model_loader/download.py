@@ -31,6 +31,7 @@ from .download_errors import (
 from .find import bundled_path, download_folder, download_path, find_in_hub_cache
 from .folders import folder_paths
 from .locks import locked
+from .terminal_bar import terminal_bar
 from .verify import difference, is_usable, sha256_of, structure_problem, trust
 
 logger = logging.getLogger(__name__)
@@ -134,10 +135,8 @@ class _Meter:
         self.report(done, total)
 
     def _move_bar(self, done: int, total: int) -> None:
-        from tqdm import tqdm
-
         if self.bar is None:
-            self.bar = tqdm(desc=self.file.name, total=total or None, initial=done, unit="B", unit_scale=True, disable=None)
+            self.bar = terminal_bar(total or None, "B", done, desc=self.file.name, unit_scale=True)
         self.bar.update(done - self.bar.n)
 
     def close(self) -> None:

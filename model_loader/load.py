@@ -61,7 +61,7 @@ def load_model(
         dtype: "float32", "float16", "bfloat16", or "auto": the fastest in which the picture stays the same. A half precision that turns
             out too small for the model's numbers becomes float32 while the model runs, and stays so: whoever asks for that half precision
             again gets the same model, in float32 (`Model.dtype` says it), until `free`.
-        device: "auto" (ComfyUI's choice inside it), "cpu", "cuda", "mps" or a torch device.
+        device: "auto" (ComfyUI's choice inside it), "cpu", "cuda", "cuda:1" (the second GPU), "mps" or a torch device.
         weights: A file to use in place of the published one, of the same architecture.
         runtime: What runs the network: "torch", "compile" (torch.compile), "onnx" (ONNX Runtime), "openvino", or "auto": torch, as
             no engine was found to be worth its building. An engine is built once and kept on the disk. Where a runtime cannot be had
@@ -242,19 +242,32 @@ def _advice(spec: ModelSpec) -> str:
 def parse_device(device: str | torch.device) -> torch.device:
     """The device that is meant.
 
+    Args:
+        device: "auto", one of DEVICE_CHOICES, alone or with a number ("cuda:1"), or a torch device, also of another kind.
+
     Raises:
-        ValueError: An unknown device, or one that this torch does not have.
+        ValueError: An unknown device, or one that this machine or its torch does not have.
     """
-    if isinstance(device, torch.device):
-        return device
     if device == "auto":
         return host.default_device()
-    if device not in DEVICE_CHOICES:
-        raise ValueError(f"unknown device {device!r}; accepted: {', '.join(DEVICE_CHOICES)}")
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not available[device]:
-        raise ValueError(f"device {device!r} is not available to this torch ({torch.__version__}); use --device auto or cpu")
-    return torch.device(device)
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError):
+        found = None
+    if found is None or (isinstance(device, str) and found.type not in DEVICE_CHOICES):
+        raise ValueError(f"unknown device {device!r}; accepted: {', '.join(DEVICE_CHOICES)}, and cuda:N for the GPU of that number")
+    counts = {
+        "cuda": lambda: torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        "mps": lambda: int(torch.backends.mps.is_available()),
+    }
+    if found.type not in counts:  # "cpu", or what only a torch for other devices has
+        return found
+    if not (count := counts[found.type]()):
+        raise ValueError(f"device {str(found)!r} is not available to this torch ({torch.__version__}); use --device auto or cpu")
+    if (found.index or 0) >= count:
+        there = f"{count} such devices, {found.type}:0 to {found.type}:{count - 1}" if count > 1 else f"one such device, {found.type}:0"
+        raise ValueError(f"device {str(found)!r} is not there: this machine has {there}")
+    return found
 
 
 def _parse_dtype(dtype: str, spec: ModelSpec, device: torch.device) -> torch.dtype:

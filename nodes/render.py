@@ -8,15 +8,9 @@ import torch
 from torch import Tensor
 
 from ..geometry.checks import check_choice, check_range
-from ..geometry.conventions import (
-    NormalMapCoding,
-    blend_normals,
-    decode_normal_map,
-    encode_normal_map,
-    scale_normal_strength,
-    unit_normals,
-)
+from ..geometry.conventions import NormalMapCoding, blend_normals, encode_normal_map, scale_normal_strength, unit_normals
 from ..geometry.estimate import Quantity
+from ..geometry.normal_map_image import image_to_normals
 from ..geometry.render import COLOUR_MAPS, NEAR, depth_to_image, normals_to_image
 from ..utils import to_rgb
 from .batches import to_output
@@ -227,7 +221,7 @@ class ConvertNormalMap:
         if detail is not None:
             map_of_detail = _planes(to_rgb(detail))
             flat_where_black = map_of_detail.where(map_of_detail.amax(1, keepdim=True) > _NO_DIRECTION, 0.5)
-            relief = _with_strength(flat_where_black, source, detail_strength)
+            relief = _with_strength(flat_where_black, source, detail_strength, "the map of detail")
             normals = blend_normals(normals, relief.expand(len(normals), -1, -1, -1) if len(relief) == 1 else relief)
         return (to_output(encode_normal_map(normals, NormalMapCoding(target)).mul_(shown)),)
 
@@ -242,9 +236,9 @@ def _strength_widget(tooltip: str) -> Widget:
     return number_widget(1.0, -MAX_STRENGTH, MAX_STRENGTH, 0.05, tooltip)
 
 
-def _with_strength(picture: Tensor, source: str, strength: float) -> Tensor:
+def _with_strength(picture: Tensor, source: str, strength: float, name: str = "the normal map") -> Tensor:
     """(B, 3, H, W) vectors in OPENGL axes."""
-    normals = decode_normal_map(picture, NormalMapCoding(source))
+    normals = image_to_normals(picture, NormalMapCoding(source), name)
     return normals if strength == 1 else scale_normal_strength(normals, strength)
 
 

@@ -8,9 +8,10 @@ from typing import Any
 from torch import Tensor
 
 from ..geometry.checks import check_choice, check_range
-from ..geometry.conventions import convert_normals, decode_normal_map
+from ..geometry.conventions import convert_normals
 from ..geometry.derive import with_normals
 from ..geometry.estimate import Axes, Estimate
+from ..geometry.normal_map_image import image_to_normals
 from ..geometry.textures.height import check_size, height_to_normals, image_to_height
 from ..utils import resize_map, to_rgb
 from .batches import one_by_one
@@ -73,7 +74,7 @@ def surface_normals(normal_map: Tensor | None, coding: str, geometry: Any, mask:
     if normal_map is not None:
         picture = planar(normal_map)
         shown = picture.amax(1, keepdim=True) > _NO_DIRECTION
-        known = Estimate(normals=decode_normal_map(picture, coding), mask=None if bool(shown.all()) else shown)
+        known = Estimate(normals=image_to_normals(picture, coding), mask=None if bool(shown.all()) else shown)
     else:
         known = _derived(check_geometry(geometry))
     if mask is None:

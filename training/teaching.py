@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 
-from depth_normal.annotators.tiny import LARGEST_SIZE, TinyAnnotator
+from depth_normal.annotators.specs.tiny import LARGEST_SIZE
+from depth_normal.annotators.tiny import TinyAnnotator
 from depth_normal.geometry.conventions import unit_normals
 from depth_normal.utils import resize_map, resize_picture
 

@@ -99,6 +99,7 @@ class ModelSpec:
         multiple_of: Sides of the network's input are multiples of this.
         resizing: How pictures are brought to the size of the network's input, where the family has no way of its own.
         default_size: Height in pixels of the frame that `resizing` speaks of, or whatever side the family resizes by.
+        largest_size: The largest `size` that the network runs at; every larger one counts as this. None = there is none.
         config: The family's own description of the architecture.
     """
 
@@ -116,6 +117,7 @@ class ModelSpec:
     default_size: int = 384
     config: Any = None
     up_to_scale: bool = False
+    largest_size: int | None = None
 
     @property
     def file(self) -> WeightFile:
@@ -142,6 +144,10 @@ class ModelSpec:
         """The licence for people, with what its name does not tell: "CC-BY-NC-4.0, not for commercial use"."""
         said = {"yes": "", "no": ", not for commercial use", "unclear": ", commercial use unclear"}
         return self.licence + said[self.commercial_use]
+
+    def used_size(self, size: int) -> int:
+        """The `size` that the network runs at where this one is asked for."""
+        return size if self.largest_size is None else min(size, self.largest_size)
 
     @property
     def licence_page(self) -> str:

@@ -6,6 +6,9 @@ from ...geometry.kinds import Axes, Quantity
 from ..networks.configs import TINY_2
 from .base import ModelSpec, WeightFile
 
+LARGEST_SIZE = 256
+"""The largest size that the network was trained for."""
+
 SPECS = (
     ModelSpec(
         id="tiny",
@@ -16,6 +19,7 @@ SPECS = (
         quantity=Quantity.DISPARITY,
         axes=Axes.OPENGL,
         default_size=224,
+        largest_size=LARGEST_SIZE,
         config=TINY_2,
     ),
 )

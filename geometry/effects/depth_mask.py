@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,8 +13,13 @@ from ..edges import EDGE
 from .depths import UNITS, Depths, check_metric
 
 
-class MaskChoice(NamedTuple):
-    """What a mask takes in; the fields are those of `depth_mask`."""
+@dataclass(frozen=True)
+class MaskChoice:
+    """What a mask takes in; the fields are those of `depth_mask`.
+
+    Raises:
+        ValueError: An unknown unit, limits out of order, or a point beyond the picture.
+    """
 
     near: float = 0.0
     far: float = 50.0
@@ -24,10 +29,20 @@ class MaskChoice(NamedTuple):
     tolerance: float = 10.0
     invert: bool = False
 
+    def __post_init__(self) -> None:
+        check_choice("unit", self.unit, UNITS)
+        for name in ("near", "far", "feather", "tolerance"):
+            if not 0 <= (value := getattr(self, name)) < math.inf:
+                raise ValueError(f"{name} is {value}; accepted: 0 and above")
+        if self.near > self.far and not (self.unit == "metres" and self.far == 0):
+            raise ValueError(f"the mask begins at {self.near:g} and ends at {self.far:g} {self.unit}; expected near below far")
+        if self.point is not None and not all(0 <= place <= 1 for place in self.point):
+            x, y = self.point
+            raise ValueError(f"the point is at ({x:g}, {y:g}); accepted: 0 to 1 from left to right and from top to bottom, or no point")
+
     def mask(self, depths: Depths) -> Tensor:
         """The mask of one picture, as `depth_mask` makes it."""
-        near, far, unit, feather, point, tolerance, invert = self
-        return depth_mask(depths, near, far, unit=unit, feather=feather, point=point, tolerance=tolerance, invert=invert)
+        return depth_mask(depths, **vars(self))
 
     def words(self, depths: Depths, share: float) -> str:
         """What the mask is, e.g. "mask 0.8 to 2.4 m, 31 % of the picture"; `share` is its mean."""
@@ -73,8 +88,7 @@ def depth_mask(
     Raises:
         ValueError: An unknown unit, metres where the depth has none, limits out of order, or a point beyond the picture.
     """
-    check_choice("unit", unit, UNITS)
-    _check_limits(near, far, unit, feather, tolerance)
+    MaskChoice(near, far, unit, feather, point, tolerance, invert)  # checks them
     if unit == "metres":
         check_metric(depths)
     distance = depths.depth if unit == "metres" else 100 * depths.share()
@@ -88,14 +102,6 @@ def depth_mask(
     return 1 - mask if invert else mask
 
 
-def _check_limits(near: float, far: float, unit: str, feather: float, tolerance: float) -> None:
-    for name, value in (("near", near), ("far", far), ("feather", feather), ("tolerance", tolerance)):
-        if not 0 <= value < math.inf:
-            raise ValueError(f"{name} is {value}; accepted: 0 and above")
-    if near > far and not (unit == "metres" and far == 0):
-        raise ValueError(f"the mask begins at {near:g} and ends at {far:g} {unit}; expected near below far")
-
-
 def _ramp(inside: Tensor, feather: float) -> Tensor:
     """1 where the number is 0 or above, 0 where it is below -feather."""
     return (1 + inside / feather).clamp(0, 1) if feather > 0 else (inside >= 0).to(inside)
@@ -103,8 +109,6 @@ def _ramp(inside: Tensor, feather: float) -> Tensor:
 
 def _around_point(depths: Depths, distance: Tensor, point: tuple[float, float], tolerance: float, feather: float) -> Tensor:
     x, y = point
-    if not (0 <= x <= 1 and 0 <= y <= 1):
-        raise ValueError(f"the point is at ({x:g}, {y:g}); accepted: 0 to 1 from left to right and from top to bottom, or no point")
     height, width = distance.shape[-2:]
     column, row = min(int(x * width), width - 1), min(int(y * height), height - 1)
     away = (distance - distance[..., row : row + 1, column : column + 1]).abs()

@@ -81,11 +81,20 @@ def depth_of_field(picture: Tensor, circle: Tensor, *, blades: int = 0, rotation
     """
     check_map(picture, 3, "picture")
     check_map(circle, 1, "circle", like=picture)
+    check_lens(blades, rotation, highlights)
+    pairs = zip(picture.split(1), circle.split(1), strict=True)
+    return torch.cat([_through_lens(each, sizes, blades, rotation, highlights) for each, sizes in pairs])
+
+
+def check_lens(blades: int, rotation: float, highlights: float) -> None:
+    """Refuses numbers that `depth_of_field` does not take.
+
+    Raises:
+        ValueError: Says which, and which it takes.
+    """
     check_whole("blades", blades, 0, MAX_BLADES)
     check_range("rotation", rotation, -MAX_ROTATION, MAX_ROTATION)
     check_range("highlights", highlights, 0, MAX_STOPS)
-    pairs = zip(picture.split(1), circle.split(1), strict=True)
-    return torch.cat([_through_lens(each, sizes, blades, rotation, highlights) for each, sizes in pairs])
 
 
 def blur_levels(nearest: float, farthest: float) -> list[float]:

@@ -107,13 +107,28 @@ def depth_of(depths: Depths, value: float, unit: str, name: str) -> float:
     Raises:
         ValueError: Metres where the depth has none, or a number out of range.
     """
+    check_limit(value, unit, name)
     if unit == "metres":
         check_metric(depths)
-        if not value > 0:
-            raise ValueError(f"{name} is {value:g} m; the scene reaches from {depths.range_words()}: give a number above 0")
         return value
-    check_range(name, value, 0, 100)
     return depths.at_share(value / 100)
+
+
+def check_limit(value: float, unit: str, name: str) -> None:
+    """Refuses a number that is no limit or focus in any picture.
+
+    Args:
+        value: Metres or percent.
+        unit: One of `UNITS`.
+        name: What errors call it.
+
+    Raises:
+        ValueError: Says which numbers are accepted.
+    """
+    if unit != "metres":
+        check_range(name, value, 0, 100)
+    elif not 0 < value < math.inf:
+        raise ValueError(f"{name} is {value:g} m; accepted: above 0")
 
 
 def check_metric(depths: Depths) -> None:

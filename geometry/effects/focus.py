@@ -12,7 +12,7 @@ from ..checks import check_choice, check_range
 from ..edges import edge_radius, sharpen_depth_edges
 from ..estimate import Estimate
 from ..likely import likely_intrinsics
-from .depths import UNITS, Depths, check_metric, depth_of, known_depths
+from .depths import UNITS, Depths, check_limit, check_metric, depth_of, known_depths
 from .lens import SHARP_SHARE, aperture_scale, circle_of_confusion, sharp_range
 
 MAX_BLUR = 20.0
@@ -50,7 +50,9 @@ class Focus:
         check_range("f_number", self.f_number, 0, 1000)
         check_range("focal_length", self.focal_length, 0, 10000)
         check_range("sensor", self.sensor, 1, 1000)
-        if self.point is not None and not all(0 <= place <= 1 for place in self.point):
+        if self.point is None:
+            check_limit(self.distance, self.unit, "focus")
+        elif not all(0 <= place <= 1 for place in self.point):
             raise ValueError(f"the focus is at the point {self.point}; accepted: 0 to 1 from left to right and from top to bottom")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -24,12 +24,22 @@ _SKY, _STEEPEST = 1e6, 60.0
 _BORDER = 1.0
 
 
-class FogBank(NamedTuple):
-    """How thick fog is; the fields are those of `fog_transmittance`."""
+@dataclass(frozen=True)
+class FogBank:
+    """How thick fog is; the fields are those of `fog_transmittance`.
+
+    Raises:
+        ValueError: A number below 0, or not finite.
+    """
 
     density: float = 0.1
     start: float = 0.0
     falloff: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name} is {value}; accepted: 0 and above")
 
 
 def fog_of(estimate: Estimate, picture: Tensor, fog: FogBank, with_sky: bool = True) -> tuple[Tensor, str]:
@@ -45,13 +55,13 @@ def fog_of(estimate: Estimate, picture: Tensor, fog: FogBank, with_sky: bool = T
         (1, 1, H, W) transmittance, and a line such as "fog over 0.8 to 6.2 m, 31 % of the light is the fog's".
 
     Raises:
-        ValueError: No depth, or a number of the fog below 0.
+        ValueError: No depth.
     """
     depths, camera, shown = known_depths(estimate), likely_intrinsics(estimate), picture.clamp(0, 1)
     depth = sharpen_depth_edges(depths.depth, edge_radius(*picture.shape[-2:]), picture=shown)
-    through = fog_transmittance(depth, camera, **fog._asdict())
+    through = fog_transmittance(depth, camera, **vars(fog))
     if with_sky:
-        beyond = fog_transmittance(depth, camera, **fog._asdict(), sky=torch.ones_like(depths.hole))
+        beyond = fog_transmittance(depth, camera, **vars(fog), sky=torch.ones_like(depths.hole))
         through = torch.lerp(through, beyond, _sky(shown, depth, depths.hole, estimate.quantity))
     distance = depth_to_ray_distance(depth, camera)
     near, far, share = torch.stack((distance.amin(), distance.amax(), 1 - through.mean())).tolist()
@@ -91,9 +101,7 @@ def fog_transmittance(
         The law of Bouguer, Lambert and Beer; its integral along a ray through an exponential atmosphere: I. Quilez, "Better fog" (2010).
     """
     check_map(depth, 1, "depth")
-    for name, value in (("density", density), ("start", start), ("falloff", falloff)):
-        if not 0 <= value < math.inf:
-            raise ValueError(f"{name} is {value}; accepted: 0 and above")
+    FogBank(density, start, falloff)  # checks them
     rays = pixel_rays(intrinsics.to(depth.dtype), *depth.shape[-2:])
     length = torch.linalg.vector_norm(rays, dim=1, keepdim=True)
     distance = depth * length

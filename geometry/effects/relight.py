@@ -84,11 +84,8 @@ def relight(
     lights = (light,) if isinstance(light, Light) else tuple(light)
     depth, intrinsics = _complete_inputs(picture, normals, depth, intrinsics, mask)
     check_mask(sky, picture[:, :1])
-    check_range("ambient", ambient, 0, 100)
-    check_range("specular", specular, 0, 1)
-    check_range("shininess", shininess, 1, 1000)
+    check_looks(ambient, specular, shininess, exposure)
     check_range("shadow", shadow, 0, 1)
-    check_range("exposure", exposure, -20, 20)
     shadows = [_light_left(depth, intrinsics, each, shadow if each.shadow is None else each.shadow, sky) for each in lights]
     surface = _Surface(specular, shininess, exposure, rolled_off)
     below, above = (ambient * placed_on(colour, picture) for colour in (ambient_below, ambient_above))
@@ -103,6 +100,18 @@ def relight(
     left = [each for each in shadows if each is not None]
     (lit,) = by_bands(shade, 0, picture, normals, depth, rays.rows, *left)
     return lit if mask is None else torch.where(mask, lit, picture)
+
+
+def check_looks(ambient: float, specular: float, shininess: float, exposure: float) -> None:
+    """Refuses numbers that `relight` does not take.
+
+    Raises:
+        ValueError: Says which, and which it takes.
+    """
+    check_range("ambient", ambient, 0, 100)
+    check_range("specular", specular, 0, 1)
+    check_range("shininess", shininess, 1, 1000)
+    check_range("exposure", exposure, -20, 20)
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ def temporary_folder(parent: str | os.PathLike[str]) -> Iterator[Path]:
     _remove_leftovers_once(parent)
     folder = _temporary(parent)
     # Locked before the folder is there: whoever sees a folder and gets its lock knows that nobody writes to it.
-    lock = FileLock(_lock_of(folder))
+    lock = FileLock(_lock_of(folder), thread_local=False)  # another thread may end the block
     lock.acquire()
     try:
         folder.mkdir()

@@ -8,13 +8,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..checks import check_choice
+from ..checks import check_choice, check_range, check_whole
 from ..conventions import blend_normals
 from ..estimate import Estimate
-from .curvature import CurvatureMaps, curvature_maps, mean_curvature
-from .detail import detail_normals, photo_normals
-from .height import FREE, SEAMLESS, height_to_image, normals_to_height, normals_to_slopes, slopes_to_normals
-from .occlusion import height_to_occlusion
+from .curvature import MAX_SCALE, CurvatureMaps, curvature_maps, mean_curvature
+from .detail import MAX_RADIUS, MAX_RELIEF, detail_normals, photo_normals
+from .height import BORDERS, FREE, SEAMLESS, height_to_image, normals_to_height, normals_to_slopes, slopes_to_normals
+from .occlusion import MAX_DIRECTIONS, MIN_DIRECTIONS, height_to_occlusion
+from .occlusion import MAX_RADIUS as MAX_REACH
 from .slopes import CENTRAL, slopes_of
 
 NORMALS, PHOTO, BOTH = DETAILS = ("normals", "photo", "both")
@@ -33,6 +34,9 @@ class PbrOptions:
         occlusion_radius: Pixels; 0 = half the radius of shapes, at least 4.
         directions: Of the occlusion.
         scale: Pixels over which curvature is judged.
+
+    Raises:
+        ValueError: An unknown word, or a number out of range.
     """
 
     source: str = BOTH
@@ -42,6 +46,17 @@ class PbrOptions:
     occlusion_radius: float = 0.0
     directions: int = 16
     scale: float = 2.0
+
+    def __post_init__(self) -> None:
+        check_choice("source", self.source, DETAILS)
+        check_choice("borders", self.borders, BORDERS)
+        if self.radius:
+            check_range("radius", self.radius, 0 if self.source == PHOTO else 1, MAX_RADIUS)
+        if self.occlusion_radius:
+            check_range("occlusion_radius", self.occlusion_radius, 1, MAX_REACH)
+        check_range("relief", self.relief, -MAX_RELIEF, MAX_RELIEF)
+        check_whole("directions", self.directions, MIN_DIRECTIONS, MAX_DIRECTIONS)
+        check_range("scale", self.scale, 0, MAX_SCALE)
 
     def radius_for(self, height: int, width: int) -> float:
         """Pixels beyond which a shape is no relief, for a picture of this size."""

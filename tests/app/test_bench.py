@@ -1,6 +1,7 @@
 """`depth-normal bench`: that its figures are of what they say, with a small picture."""
 
 import json
+import re
 import runpy
 import time
 from dataclasses import replace
@@ -130,23 +131,24 @@ def test_all_runtimes_are_printed_beside_torch(monkeypatch, capsys, tmp_path):
     assert rows["openvino"]["words"] == "openvino 1.0"
     assert rows["onnx"]["words"] == "onnx 1.0" and rows["onnx"]["seconds_per_picture"] > 0
     assert rows["torch float32"]["ready_seconds"] > 0 and rows["torch float32"]["times_torch"] == 1
-    assert rows["onnx"]["times_torch"] > 0 and rows["compile"]["times_torch"] is None
+    onnx, torch_beside = rows["onnx"], rows["onnx"]["torch_seconds_per_picture"]
+    assert onnx["times_torch"] == torch_beside / onnx["seconds_per_picture"] > 0 and rows["compile"]["times_torch"] is None
 
 
-@pytest.mark.parametrize("json_wanted", [False, True])
-def test_what_was_measured_before_a_stop_is_printed(json_wanted, monkeypatch, capsys):
+@pytest.mark.parametrize(("json_wanted", "names"), [(False, ["onnx", "openvino"]), (True, ["onnx,openvino"])])
+def test_what_was_measured_before_a_stop_is_printed(json_wanted, names, monkeypatch, capsys):
     """Each row is printed once it is there; JSON, which is read as a whole, when it ends."""
     printed = []
 
     def measured(*_, asked, **__):
         assert asked == ["onnx", "openvino"], "compile can be left out"
         yield Row("torch float32", "torch 2", 0.5, 0.2)
-        yield Row("onnx", "ONNX Runtime 1", 1.5, 0.1, 2.0)
+        yield Row("onnx", "ONNX Runtime 1", 1.5, 0.1, 0.2)
         printed.append(capsys.readouterr().out)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(bench_runtimes, "measure_runtimes", measured)
-    words = ["bench", "--model", "tiny", "--runtime", "onnx", "openvino", *(["--json"] if json_wanted else [])]
+    words = ["bench", "--model", "tiny", "--runtime", *names, *(["--json"] if json_wanted else [])]
     assert cli.main(words) == 130
     if json_wanted:
         assert [row["runtime"] for row in json.loads(capsys.readouterr().out)] == ["torch float32", "onnx"]
@@ -179,6 +181,33 @@ def test_half_precision_is_measured_beside_what_was_asked_for(asked, fast, expec
 
 
 def test_the_table_of_runtimes_says_why_one_is_not_run():
-    absent, measured = Row("onnx", "onnxruntime is not installed", 0.0), Row("x", "X 1", 9, 0.1, 2.0, 2.5, 0.125)
-    assert bench_runtimes.line(absent) == "| onnx | | | | 0.0 | not run: onnxruntime is not installed |"
-    assert bench_runtimes.line(measured) == "| x | 100 | 2.00 | 2.50, 0.125 | 9.0 | X 1 |"
+    absent, measured = Row("onnx", "onnxruntime is not installed", 0.0), Row("x", "X 1", 9, 0.1, 0.2, 2.5, 0.125)
+    assert bench_runtimes.line(absent) == "| onnx | | | | | 0.0 | not run: onnxruntime is not installed |"
+    assert bench_runtimes.line(measured) == "| x | 100 | 200 | 2.00 | 2.50, 0.125 | 9.0 | X 1 |"
+    assert bench_runtimes.line(Row("torch float32", "torch 2", 1, 0.2)) == "| torch float32 | 200 |  | 1.00 | 0.00, 0.000 | 1.0 | torch 2 |"
+
+
+def test_what_a_runtime_leaves_running_does_not_slow_the_one_in_turn():
+    last = ""
+
+    def way(name):
+        nonlocal last
+        if name != last:  # as beside threads that spin on for a while
+            time.sleep(0.05)
+        last = name
+
+    times = bench.take_turns({name: partial(way, name) for name in "ab"}, lambda: None, 0.3)
+    assert max(times.values()) < 0.05
+
+
+def test_the_times_in_the_document_agree_with_their_ratios():
+    page = (Path(bench.__file__).parent.parent / "docs" / "runtimes.md").read_text(encoding="utf-8")
+    assert page.count(bench_runtimes.HEADER[0]) == 2
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:5]]
+        for line in page.splitlines()
+        if re.match(r"\| (torch|onnx|openvino)[^|]*\| \d", line)
+    ]
+    assert len(rows) == 10
+    for _, own, beside, ratio in rows:
+        assert float(ratio) == pytest.approx(float(beside or own) / float(own), rel=0.02)

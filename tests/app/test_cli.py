@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import depth_normal
 from depth_normal.app import arguments, cli, work
@@ -147,6 +148,7 @@ def test_a_name_that_the_console_cannot_show_stops_nothing(picture, tmp_path, en
     [
         (("--model", "midas-v9"), "unknown model 'midas-v9'; did you mean midas-v2.1-small"),
         (("--device", "cuda"), "device 'cuda' is not available"),
+        (("--device", "cuda:1"), "device 'cuda:1' is not available"),
         (("--weights", "/nowhere/weights.pt"), "/nowhere/weights.pt"),
     ],
 )
@@ -168,6 +170,8 @@ def test_what_nothing_can_be_done_with(words, message, picture, tmp_path, capsys
         ("--near-far-ratio", "deep"),
         ("--dtype", "int8"),
         ("--device", "tpu"),
+        ("--device", "cuda:one"),
+        ("--device", "cpu:0"),
         (),
     ],
 )
@@ -325,7 +329,9 @@ def test_from_python_the_same_is_taken(picture, monkeypatch):
 def test_the_readmes_example_can_be_pasted(photo, tmp_path, monkeypatch, capsys):
     readme = (ROOT / "README.md").read_text()
     (example,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
-    cv2.imwrite(str(tmp_path / "photo.jpg"), photo[:300, :400, ::-1])
+    on_its_side = Image.Exif()
+    on_its_side[274] = 6  # Orientation
+    Image.fromarray(np.rot90(photo[:300, :400])).save(tmp_path / "photo.jpg", exif=on_its_side)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "example.py").write_text(example)
     runpy.run_path(str(tmp_path / "example.py"))
@@ -383,9 +389,17 @@ def test_compare_of_what_has_nothing_in_common(tmp_path, capsys):
     assert "nothing of the same kind" in capsys.readouterr().err
 
 
-def test_other_formats_are_written_beside(estimate, picture, tmp_path):
-    assert estimate(picture, "--also", "pfm", "--also", "exr") == 0
+@pytest.mark.parametrize("words", [("--also", "pfm", "--also", "exr"), ("--also", "pfm,exr,normals"), ("--write", "depth,pfm,exr")])
+def test_other_formats_are_written_beside(estimate, picture, tmp_path, words):
+    assert estimate(picture, *words) == 0
     assert {"astronaut.pfm", "astronaut.exr"} <= {path.name for path in (tmp_path / "out").iterdir()}
+
+
+@pytest.mark.parametrize("words", [("--also", "pfm,tga"), ("--write", "pfm,tga")])
+def test_what_is_none_of_the_formats_is_named(estimate, picture, words, capsys):
+    with pytest.raises(SystemExit):
+        estimate(picture, *words)
+    assert "'tga' is none of depth, normals, npz, exr" in capsys.readouterr().err
 
 
 def stand_in(monkeypatch, found):

@@ -17,11 +17,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from filelock import FileLock
 
 import depth_normal
 from depth_normal.annotators.registry import find_spec
-from depth_normal.app import batch, cli, failures, staging, work
+from depth_normal.app import batch, cli, locks, work
 from depth_normal.app.failures import FailureLog, failure_of
 from depth_normal.app.outputs import plan_outputs
 from depth_normal.app.pictures import Source, find_pictures
@@ -169,18 +168,16 @@ def test_json_lines_tell_what_is_not_there_too(photos, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out) == missing
 
 
-def test_a_halted_neighbour_ends_the_run_once(photos, tmp_path, monkeypatch, capsys):
+def test_a_halted_neighbour_costs_one_picture_and_ends_nothing(photos, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
-    monkeypatch.setattr(staging, "_LOCK_SECONDS", 0.2)
+    monkeypatch.setattr(locks, "_PATIENCE_SECONDS", 0.2)
     (out / RECORDS).mkdir(parents=True)
-    patience, alone_in = [], failures.alone_in
-    monkeypatch.setattr(failures, "alone_in", lambda *words: patience.append(words[1:]) or alone_in(*words))
-    with FileLock(out / RECORDS / "lock"):
-        assert estimate(photos, out) == 2
-    assert patience == [(1.0,)], "the list of failures does not wait for it once more"
+    with locks.locked_names(out, ["001_depth.png"]):
+        assert estimate(photos, out) == 1
     said = capsys.readouterr().err
-    assert "another process has been writing there" in said and "pictures not begun" in said and "--resume to go on" in said
-    assert estimate(photos, out, "--resume") == 0 and len(made(out)) == 8
+    assert said.count("another process has been writing the same results") == 1 and "not begun" not in said
+    assert "3 done, 1 failed of 4 pictures" in said and len(list(out.glob("*.png"))) == 6
+    assert estimate(photos, out, "--retry-failed") == 0 and len(made(out)) == 8
 
 
 def test_a_disk_that_does_not_know_its_size_is_not_full(tmp_path, monkeypatch):
@@ -317,8 +314,9 @@ def test_python_says_at_once_what_is_wrong(photos, tmp_path, monkeypatch):
         {"model": "tiny", "writes": ("tga",)},
         {"model": "tiny", "writes": "npz"},
         {"model": "tiny", "coding": "dx"},
+        {"model": "tiny", "device": "gpu"},
     ):
-        with pytest.raises(ValueError, match=r"nope|choose of|unknown .*dx"):
+        with pytest.raises(ValueError, match=r"nope|choose of|unknown .*dx|unknown device 'gpu'"):
             depth_normal.estimate_folder(photos, tmp_path / "out", **words)
     with pytest.raises(ValueError, match="nope"):
         depth_normal.estimate_folder(photos, model="nope")
@@ -468,6 +466,12 @@ def test_python_gets_the_same_with_the_files(photos, tmp_path):
     assert next(depth_normal.estimate_folder(photos, model="tiny", size=64))[0].name == "000.png", "one may stop early"
     with pytest.raises(ValueError, match="no such file"):
         depth_normal.estimate_folder(tmp_path / "nowhere")
+
+
+def test_a_log_has_no_progress_bar(photos, tmp_path):
+    words = [*COMMAND, str(photos), "--out", str(tmp_path / "out"), *SMALL]
+    said = subprocess.run(words, capture_output=True, timeout=300, check=True).stderr.decode()
+    assert "\r" not in said and [line.split()[0] for line in said.split("\n")[:-1]] == ["loading", "depth-normal:"]
 
 
 @needs_signals

@@ -2,11 +2,13 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import unicodedata
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ import pytest
 from depth_normal.app.outputs import Outputs, folded, plan_outputs, refusals, shared_names
 from depth_normal.app.pictures import Source
 from depth_normal.app.records import RECORDS, read_record
-from depth_normal.app.staging import staged
+from depth_normal.app.staging import Stages, staged
 from depth_normal.geometry.files import paths
 
 THREE = ("depth", "normals", "npz")
@@ -36,9 +38,9 @@ def of(picture, folder, *further, overwrite=False):
     return Outputs(picture, folder, (*THREE, *further), overwrite)
 
 
-def put(outputs, settings=SETTINGS, text="made"):
+def put(outputs, settings=SETTINGS, text="made", stages=None):
     """Writes all files as a run would."""
-    with staged(outputs, settings) as stage:
+    with staged(outputs, settings, stages=stages) as stage:
         for path in stage.paths():
             path.write_text(text)
 
@@ -187,6 +189,26 @@ with staged(Outputs(Path("a.png"), Path(sys.argv[1])), {}) as stage:
 """
 
 
+def test_a_run_keeps_its_folder_to_write_in(tmp_path):
+    """To make one for each picture takes longer than to write small files."""
+    places = []
+    with Stages() as stages:
+        for name, folder in (("a", "out"), ("b", "out"), ("bad", "out"), ("c", "out"), ("d", "other"), ("e", "out")):
+            with suppress(ArithmeticError), staged(of(tmp_path / f"{name}.png", tmp_path / folder), SETTINGS, stages=stages) as stage:
+                assert not list(stage.folder.iterdir()), "nothing of the picture before"
+                for path in stage.paths():
+                    path.write_text(name)
+                places.append(stage.folder)
+                if name == "bad":
+                    raise ArithmeticError
+            if name == "c":
+                shutil.rmtree(stage.folder)  # as a drive that went away and came back
+                put(of(tmp_path / "c.png", tmp_path / "out"), text="c", stages=stages)
+    assert len(set(places)) == 3 and places[0] == places[1] == places[2] == places[3]
+    assert {path.name[0] for path in (tmp_path / "out").glob("*.*")} == {".", "a", "b", "c", "e"}
+    assert not [path for path in tmp_path.rglob("*") if path.is_dir() and path.name not in ("out", "other", RECORDS)], "gone with the run"
+
+
 def test_what_a_killed_run_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path):
     with subprocess.Popen([sys.executable, "-c", HALF_WRITTEN, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline(), "it is writing"
@@ -199,6 +221,37 @@ def test_what_a_killed_run_left_is_removed_and_what_a_living_one_writes_is_not(t
     paths._remove_leftovers_once.cache_clear()
     put(of(tmp_path / "a.png", tmp_path))
     assert sorted(path.name for path in (tmp_path / RECORDS).iterdir()) == ["a.json", "b.json", "lock"]
+
+
+@contextmanager
+def counted(monkeypatch, *names):
+    """How often functions of `os` are called."""
+    calls = dict.fromkeys(names, 0)
+
+    def count(name, function, *words, **options):
+        calls[name] += 1
+        return function(*words, **options)
+
+    with monkeypatch.context() as patch:
+        for name in names:
+            patch.setattr(os, name, partial(count, name, getattr(os, name)))
+        yield calls
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, {**SETTINGS, "size": 64}], ids=["whole", "made otherwise"])
+def test_planning_looks_at_every_file_once(tmp_path, monkeypatch, settings):
+    """Of a million images, or of some thousand on a server, each look counts."""
+    found = {}
+    for count in (10, 40):
+        for number in range(count):
+            (tmp_path / f"{number}.png").touch()
+            put(of(tmp_path / f"{number}.png", tmp_path / "out"))
+        pictures = [tmp_path / f"{number}.png" for number in range(count)]
+        with counted(monkeypatch, "stat", "lstat", "open", "listdir", "scandir") as found[count]:
+            planned(pictures, tmp_path / "out", done_by=settings)
+    each = {name: (found[40][name] - found[10][name]) / 30 for name in found[10]}
+    # The second is the image again: no result must replace one.
+    assert each == {"stat": 1 if settings is SETTINGS else 2, "lstat": 3, "open": 1, "listdir": 0, "scandir": 0}
 
 
 def test_what_came_meanwhile_is_not_replaced(tmp_path):

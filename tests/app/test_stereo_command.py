@@ -34,8 +34,9 @@ def test_the_choices_are_those_of_the_geometry():
     assert vars(stereo.StereoOptions()) == {"divergence": 2.0, "convergence": 0.5, "original": "middle"}
 
 
-def test_files_have_the_names_that_players_know(run, picture, tmp_path, capsys):
-    assert run(picture, "--layout", "full-sbs", "--layout", "anaglyph", "--holes", "--original", "left", "--divergence", "6") == 0
+@pytest.mark.parametrize("layouts", [("--layout", "full-sbs", "--layout", "anaglyph"), ("--layout", "full-sbs,anaglyph")])
+def test_files_have_the_names_that_players_know(run, picture, tmp_path, capsys, layouts):
+    assert run(picture, *layouts, "--holes", "--original", "left", "--divergence", "6") == 0
     out = tmp_path / "out"
     names = ["photo_LRF_Full_SBS.png", "photo_LRF_Full_SBS_holes.png", "photo_redcyan.png", "photo_redcyan_holes.png"]
     assert results(out) == names and all(name in capsys.readouterr().out for name in names[:1])

@@ -1,5 +1,7 @@
 """`depth-normal texture`: files in, files out."""
 
+import re
+
 import cv2
 import numpy as np
 import pytest
@@ -47,14 +49,21 @@ def test_there_and_back_through_files(normals, tmp_path, suffix):
     assert cv2.imread(str(tmp_path / "again.png"), cv2.IMREAD_UNCHANGED).dtype == np.uint16
 
 
-def test_curvature_and_occlusion(normals, tmp_path, capsys):
+def test_curvature_and_occlusion(normals, tmp_path, capsys, caplog):
     texture("height", normals, "--out", tmp_path / "h.png")
-    assert "pixels between black and white" in capsys.readouterr().out
+    assert re.search(r"h.png \(white is [\d.]+ pixels higher than black\)", capsys.readouterr().out) and not caplog.text
     assert texture("curvature", normals, "--out", tmp_path / "c.png", "--show", "edges") == 0
     assert texture("occlusion", tmp_path / "h.png", "--out", tmp_path / "ao.png", "--radius", "8") == 0
     assert read_picture(tmp_path / "ao.png").min() < 0.95
     write_npz(tmp_path / "d.npz", Estimate(torch.rand(1, 1, 24, 24) + 2, Quantity.METRIC_DEPTH))
     assert texture("occlusion", tmp_path / "d.npz", "--from-depth", "--radius", "8", "--out", tmp_path / "view.png") == 0
+
+
+@pytest.mark.parametrize("words", [("texture", "height"), ("texture", "curvature"), ("relight", "--normal-map")])
+def test_a_photograph_taken_for_a_normal_map_is_named(photo, tmp_path, caplog, words):
+    words = (*words, photo) if words[0] == "texture" else (words[0], photo, words[1], photo)
+    assert main([*map(str, words), "--out", str(tmp_path / "out.png")]) == 0
+    assert f"{photo} does not look like a normal map: " in caplog.text
 
 
 def test_a_photograph_becomes_a_material(photo, tmp_path):

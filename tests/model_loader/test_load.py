@@ -18,7 +18,7 @@ from depth_normal.annotators.registry import find_spec
 from depth_normal.model_loader import free, host, load_model
 from depth_normal.model_loader import load as load_module
 from depth_normal.model_loader.find import bundled_path, download_folder
-from depth_normal.model_loader.load import DTYPE_CHOICES
+from depth_normal.model_loader.load import DTYPE_CHOICES, parse_device
 
 TIMEOUT = 60
 
@@ -259,15 +259,29 @@ def test_an_unknown_dtype(load):
         load(dtype="float8")
 
 
-def test_an_unknown_device(load):
-    with pytest.raises(ValueError, match="unknown device 'tpu'; accepted: auto, cpu, cuda, mps"):
-        load(device="tpu")
+@pytest.mark.parametrize("device", ["tpu", "meta", "cuda:-1", "cuda:x", "cuda:", ""])
+def test_an_unknown_device(load, device):
+    with pytest.raises(ValueError, match=f"unknown device '{device}'; accepted: auto, cpu, cuda, mps, and cuda:N"):
+        load(device=device)
 
 
-def test_a_device_that_is_not_there(load, monkeypatch):
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", torch.device("cuda"), torch.device("cuda", 0)])
+def test_a_device_that_is_not_there(load, device, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match=r"'cuda' is not available to this torch .*auto or cpu"):
-        load(device="cuda")
+    with pytest.raises(ValueError, match=rf"'{device}' is not available to this torch .*auto or cpu"):
+        load(device=device)
+
+
+@pytest.mark.parametrize(
+    ("count", "device", "words"),
+    [(2, "cuda:2", "this machine has 2 such devices, cuda:0 to cuda:1"), (1, torch.device("cuda", 5), "has one such device, cuda:0")],
+)
+def test_a_number_that_no_gpu_has(count, device, words, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    with pytest.raises(ValueError, match=f"device '{device}' is not there: .*{words}"):
+        parse_device(device)
+    assert parse_device("cuda:0") == torch.device("cuda", 0) and parse_device("cuda") == torch.device("cuda")
 
 
 def test_a_torch_device_is_taken_as_it_is(load):

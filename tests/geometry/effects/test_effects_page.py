@@ -5,18 +5,20 @@ import runpy
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
-import torch
+from PIL import Image
 
 from depth_normal.app.cli import _parsed
-from depth_normal.geometry.files import write_picture_png
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "effects.md").read_text(encoding="utf-8")
 
 
 def test_what_the_page_shows_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write_picture_png(Path("a.jpg"), torch.rand(3, 48, 64), 8)
+    on_its_side = Image.Exif()
+    on_its_side[274] = 6  # Orientation
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 48, 3), np.uint8)).save("a.jpg", exif=on_its_side)
     Path("page.py").write_text("\n".join(re.findall(r"```python\n(.*?)```", PAGE, re.S)), encoding="utf-8")
     found = runpy.run_path("page.py")
     assert found["mask"].shape == found["alpha"].shape == (1, 1, 48, 64)

@@ -83,7 +83,8 @@ def test_constant_depth_is_sharp_everywhere():
     [
         (Estimate(1 / ramp(), Quantity.DISPARITY), {"f_number": 2.0}, "an f-number needs depth in metres"),
         (Estimate(1 / ramp(), Quantity.DISPARITY), {"unit": "metres", "distance": 2.0}, "not in metres"),
-        (metric(), {"unit": "metres", "distance": 0.0}, "reaches from 0.8"),
+        (metric(), {"unit": "metres", "distance": 0.0}, "focus is 0 m; accepted: above 0"),
+        (metric(), {"unit": "metres", "distance": math.inf}, "focus is inf m; accepted: above 0"),
         (metric(), {"unit": "metres", "distance": 0.03, "f_number": 2.0}, "focuses from beyond 0.05 m on"),
         (metric(), {"distance": 120.0}, "focus is 120.0; accepted: 0 to 100"),
         (Estimate(normals=torch.ones(1, 3, 40, 60)), {}, "no depth"),

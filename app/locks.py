@@ -1,0 +1,146 @@
+"""Locks on the names of files in a folder of results: two writers wait for each other only where they write under the same name.
+
+All locks are in one empty file, `.depth-normal/lock`, where each name stands for one byte. A million names leave no more than that file,
+and the system drops the locks of a process that ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import logging
+import os
+import sys
+import time
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from .outputs import folded
+from .records import RECORDS
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+    import struct
+
+logger = logging.getLogger(__name__)
+
+_LOCK = "lock"
+# Files are renamed within milliseconds. A server keeps the locks of a machine that crashed for a minute and a half (NFS).
+_PATIENCE_SECONDS = 600.0
+_SILENT_SECONDS = 10.0
+_POLL_SECONDS = 0.005
+
+_HELD_BY_ANOTHER = (errno.EACCES, errno.EAGAIN)
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+
+
+class BusyError(TimeoutError):
+    """Another process has held a name for so long that it must have been halted."""
+
+
+@contextmanager
+def locked_names(folder: Path, names: Iterable[str]) -> Iterator[None]:
+    """Keeps other processes and threads from writing under some names. Of two that lock the same name, one waits for the other.
+
+    Args:
+        folder: Where the results go; its folder of records exists.
+        names: Of files or records. Those that differ only in case or in the coding of accents are the same, as in `folded`.
+
+    Raises:
+        BusyError: Another process has held one of them for ten minutes.
+        OSError: The lock's file cannot be opened.
+    """
+    # Ascending, so that no two wait for each other. Every system can lock bytes below 2**30.
+    places = sorted({zlib.crc32(os.fsencode(folded(name))) >> 2 for name in names})
+    file = os.open(folder / RECORDS / _LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    wait = _Wait(folder)
+    try:
+        for place in places:
+            while not _locks(file, place, folder):
+                wait.go_on()
+        yield
+    finally:
+        if sys.platform == "win32":
+            _unlock(file, places)
+        os.close(file)  # unlocks
+
+
+class _Wait:
+    """A wait for another process, with a word to whoever watches the log."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._start, self._silent = folder, time.monotonic(), True
+
+    def go_on(self) -> None:
+        """Sleeps for a moment.
+
+        Raises:
+            BusyError: It has been long enough.
+        """
+        seconds = time.monotonic() - self._start
+        if seconds > _PATIENCE_SECONDS:
+            raise BusyError(
+                f"another process has been writing the same results to {self._folder} for {_PATIENCE_SECONDS / 60:.0f} minutes: end it, or "
+                "let it go on if it was halted, and try again"
+            )
+        if seconds > _SILENT_SECONDS and self._silent:
+            logger.warning("another process is writing the same results to %s; waiting for it", self._folder)
+            self._silent = False
+        time.sleep(_POLL_SECONDS)
+
+
+def _locks(file: int, place: int, folder: Path) -> bool:
+    """Locks a byte unless another process or thread has it, and says whether it did."""
+    try:
+        _lock(file, place)
+    except OSError as error:
+        if error.errno in _HELD_BY_ANOTHER:
+            return False
+        if error.errno not in _NO_LOCKS:
+            raise
+        _warn_once(f"the disk of {folder} has no locks: two runs at once must not make the results of one picture there")
+    return True
+
+
+@functools.lru_cache(maxsize=64)
+def _warn_once(text: str) -> None:
+    logger.warning(text)
+
+
+if sys.platform == "win32":
+
+    def _lock(file: int, place: int) -> None:
+        os.lseek(file, place, os.SEEK_SET)
+        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+
+    def _unlock(file: int, places: Iterable[int]) -> None:
+        """At once: Windows may take its time after a file is closed."""
+        for place in places:
+            os.lseek(file, place, os.SEEK_SET)
+            with suppress(OSError):  # not locked
+                msvcrt.locking(file, msvcrt.LK_UNLCK, 1)
+
+elif sys.platform == "linux":
+
+    def _lock(file: int, place: int) -> None:
+        """By a lock that belongs to the open file; those of `fcntl.lockf` belong to the process, which has other threads that write."""
+        try:
+            fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, place, 1, 0))
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # as gVisor, which lacks them, says
+                raise
+            _lock_all(file)
+
+else:
+
+    def _lock(file: int, _: int) -> None:
+        _lock_all(file)
+
+
+def _lock_all(file: int) -> None:
+    """Of a system that has no locks of bytes which belong to an open file: the whole folder's."""
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,59 @@
+"""How far long work is, on stderr: a bar on a terminal; where stderr is a file or a pipe, a line now and then."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+_SECONDS_A_LINE = 30
+
+
+def terminal_bar(total: float | None, unit: str, initial: float = 0, hidden: bool = False, **options: Any) -> tqdm:
+    """A bar of tqdm's. In a file or a pipe, work of half a minute or less leaves nothing, longer work a line each half minute.
+
+    Args:
+        total: How much there is to do; None = nobody knows.
+        unit: Of what.
+        initial: How much is done already.
+        hidden: Whether nothing is shown.
+        options: Others of tqdm's, such as `desc`.
+    """
+    from tqdm import tqdm
+
+    stream = sys.stderr
+    if stream is None or stream.isatty():
+        return tqdm(total=total, unit=unit, initial=initial, disable=hidden or stream is None, dynamic_ncols=True, **options)
+    about = f"{options['desc']}: " if "desc" in options else ""
+    share = " of {total_fmt} ({percentage:.0f} %), {remaining} left" if total else " in {elapsed}"
+    return tqdm(
+        total=total,
+        unit=unit,
+        initial=initial,
+        disable=hidden,
+        file=_Lines(stream),
+        mininterval=_SECONDS_A_LINE,
+        delay=_SECONDS_A_LINE,
+        bar_format=f"{about}{{n_fmt}}{share}, {{rate_fmt}}{{postfix}}",
+        **options,
+    )
+
+
+class _Lines:
+    """Makes a line of each state of a bar, which tqdm writes over the one before."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._last = stream, ""
+
+    def write(self, text: str) -> None:
+        """A state, or what clears it."""
+        state = text.strip()
+        if state and state != self._last:
+            self._last = state
+            self._stream.write(f"{state}\n")
+
+    def flush(self) -> None:
+        """See `TextIO`."""
+        self._stream.flush()
