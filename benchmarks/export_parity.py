@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from families import mend_torchvision, random_state
+from families import mend_torchvision, random_state, refuse_without_graph
 from torch import nn
 
 from depth_normal.annotators.base import Annotator
@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--record", type=Path)
     arguments = parser.parse_args()
+    refuse_without_graph(parser, arguments.models)
     logging.getLogger("depth_normal").setLevel(logging.ERROR)
     mend_torchvision()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")

@@ -5,8 +5,8 @@
 
 Without --models: the small member of each family that has one; --full: one more large one of each, and ZoeDepth, which is large only
 (1.4 GB each, minutes on a CPU). The weights are random, loaded as a file's would be; neither time nor memory depend on them. The families
-that sample by diffusion have a benchmark of their own, `diffusion.py`. --narrow: networks with few channels (but MiDaS's), whose figures
-say nothing of the real ones': to see in seconds that a family goes through.
+of diffusion models have a benchmark of their own, `diffusion.py`. --narrow: networks with few channels (except MiDaS's), whose figures
+say nothing about the real ones: a quick check that a family runs.
 
 - pictures/s: of warm calls of `Model.estimates`, from a picture in [0, 1] to an estimate of raw depth.
 - to bare: how many times longer a call takes than the bare forward, the network alone on the same normalised input, both measured in turn,
@@ -26,12 +26,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +50,7 @@ from depth_normal.annotators.networks.merge import MergeNetwork
 from depth_normal.annotators.networks.metric3d import Metric3d
 from depth_normal.annotators.networks.midas_small import MidasSmall
 from depth_normal.annotators.registry import FAMILIES, MODELS
+from depth_normal.app.export import check_graph
 from depth_normal.model_loader import host
 from depth_normal.model_loader.load import DTYPES, load_model
 from depth_normal.model_loader.model import Model
@@ -74,8 +76,12 @@ def main() -> None:
     """Prints the tables."""
     arguments = parse()
     mend_torchvision()
-    if arguments.narrow:
-        narrow_all(arguments.models)
+    with narrow(arguments.models) if arguments.narrow else nullcontext():
+        measure(arguments)
+
+
+def measure(arguments: argparse.Namespace) -> None:
+    """Prints the tables, or in a process of its own one peak."""
     if arguments.peak:
         print(peak_on_cpu(load(arguments.models[0], arguments.dtype), arguments))
         return
@@ -121,9 +127,24 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--peak", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     arguments.models = arguments.models or (*SMALL, *(LARGE if arguments.full else ()))
-    if sampled := [each for each in arguments.models if issubclass(FAMILIES[MODELS[each].family], DiffusionAnnotator)]:
-        parser.error(f"{sampled[0]} samples by diffusion, and is measured by benchmarks/diffusion.py")
+    refuse_diffusion(parser, arguments.models)
     return arguments
+
+
+def refuse_diffusion(parser: argparse.ArgumentParser, model_ids: Sequence[str]) -> None:
+    """Ends the program if one of the models is a diffusion model, of which `load` cannot make random weights."""
+    for model_id in model_ids:
+        if issubclass(FAMILIES[MODELS[model_id].family], DiffusionAnnotator):
+            parser.error(f"{model_id} is a diffusion model: this benchmark has no random weights for it, benchmarks/diffusion.py does")
+
+
+def refuse_without_graph(parser: argparse.ArgumentParser, model_ids: Sequence[str]) -> None:
+    """Ends the program if one of the models cannot be exported, before its weights are made."""
+    for model_id in model_ids:
+        try:
+            check_graph(model_id)
+        except ValueError as error:
+            parser.error(str(error))
 
 
 def load(model_id: str, dtype: str) -> Model:
@@ -140,20 +161,26 @@ def mend_torchvision() -> None:
     runpy.run_path(str(TESTS / "mend_torchvision.py"))
 
 
-def narrow_all(model_ids: Sequence[str]) -> None:
-    """Makes the table's entries of these models as narrow as the tests have them, for the rest of this process."""
+@contextmanager
+def narrow(model_ids: Sequence[str]) -> Iterator[None]:
+    """Gives these models' networks few channels, as the tests do, within the context. MiDaS and tiny keep theirs."""
     depth, old = (runpy.run_path(str(TESTS / f"tiny_{name}.py")) for name in ("depth", "old_nodes"))
-    old["shrink_encoder"]({name: import_module(f"depth_normal.annotators.networks.{name}") for name in ("bae", "dsine", "efficientnet")})
-    for model_id in model_ids:
-        spec = MODELS[model_id]
-        if isinstance(spec.config, MogeConfig):
-            vit = replace(spec.config.vit, width=16, depth=4, heads=2, taken=(1, 3), grid=3)
-            spec = replace(spec, config=replace(spec.config, vit=vit, channels=(16, 12, 8, 8, 8)), default_size=56)
-        elif spec.family in depth["FAMILIES"]:
-            spec = depth["shrunk"](spec)
-        elif spec.family in old["SIZES"]:
-            spec = old["shrunk"](spec)
-        MODELS[model_id] = spec
+    encoder = {name: import_module(f"depth_normal.annotators.networks.{name}") for name in ("bae", "dsine", "efficientnet")}
+    with ExitStack() as patches:
+        old["shrink_encoder"](encoder, lambda *place: patches.enter_context(mock.patch.object(*place)))
+        specs = {model_id: narrow_spec(MODELS[model_id], depth, old) for model_id in model_ids}
+        patches.enter_context(mock.patch.dict(MODELS, specs))
+        yield
+
+
+def narrow_spec(spec: ModelSpec, depth: dict[str, Any], old: dict[str, Any]) -> ModelSpec:
+    """The spec of a network with few channels, by what tests/tiny_depth.py and tests/tiny_old_nodes.py offer."""
+    if isinstance(spec.config, MogeConfig):
+        vit = replace(spec.config.vit, width=16, depth=4, heads=2, taken=(1, 3), grid=3)
+        return replace(spec, config=replace(spec.config, vit=vit, channels=(16, 12, 8, 8, 8)), default_size=56)
+    if spec.family in depth["FAMILIES"]:
+        return depth["shrunk"](spec)
+    return old["shrunk"](spec) if spec.family in old["SIZES"] else spec
 
 
 def empty_network(spec: ModelSpec, role: str) -> nn.Module:
@@ -205,18 +232,18 @@ def pictures(arguments: argparse.Namespace) -> Tensor:
 
 
 def networks_of(model: Model) -> list[nn.Module]:
-    """What the model's annotator calls: its network, or the parts of one that only holds several."""
+    """The modules that the annotator calls: its network, or the children of one that has no forward of its own."""
     network = model.annotator.network
     return [network] if type(network).forward is not nn.Module.forward else list(network.children())
 
 
 @contextmanager
 def hooked(model: Model, before: Callable[..., None], after: Callable[..., None] = lambda *_: None) -> Iterator[None]:
-    """Calls `before` with (which network, its arguments, its keywords) and `after` around each call of a network, meanwhile."""
+    """Within the context, calls `before(index, args, kwargs)` and `after` around each call of a network of `networks_of`."""
     hooks = []
     for index, network in enumerate(networks_of(model)):
-        told = lambda _, args, kwargs, index=index: before(index, args, kwargs)  # noqa: E731
-        hooks += [network.register_forward_pre_hook(told, with_kwargs=True), network.register_forward_hook(after)]
+        first = lambda _, args, kwargs, index=index: before(index, args, kwargs)  # noqa: E731
+        hooks += [network.register_forward_pre_hook(first, with_kwargs=True), network.register_forward_hook(after)]
     try:
         yield
     finally:
@@ -233,7 +260,7 @@ def network_calls(model: Model, images: Tensor, size: int | None) -> Calls:
 
 
 def run(model: Model, images: Tensor, size: int | None) -> Tensor:
-    """The whole way; the depth, or normals where there is none, on the device."""
+    """The whole way; the depth, or the normals of a model without depth, on the device."""
     parts = [part.normals if part.depth is None else part.depth for part in model.estimates(images, size)]
     return torch.cat([part for part in parts if part is not None])
 

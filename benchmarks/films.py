@@ -36,6 +36,7 @@ from depth_normal.geometry.render import depth_to_image
 from depth_normal.geometry.temporal import FilmAligner, FilmOptions
 from depth_normal.model_loader import Model
 
+WITH_DEPTH = [spec.id for spec in MODELS.values() if spec.quantity is not None]
 Method = Callable[[Tensor, Estimate], Tensor]
 
 
@@ -54,7 +55,7 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     """The arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="*", default=["tiny"], metavar="ID")
+    parser.add_argument("--models", nargs="*", default=["tiny"], choices=WITH_DEPTH, metavar="ID")
     parser.add_argument("--weights", type=Path, metavar="FILE")
     parser.add_argument("--frames", type=int, default=FRAMES)
     parser.add_argument("--width", type=int, default=SIZE[1])

@@ -35,9 +35,10 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from families import Calls, hooked, mend_torchvision, narrow, refuse_diffusion, resident, run_bare
 from families import load as random_model
-from families import resident
 
+from depth_normal.annotators.registry import MODELS
 from depth_normal.app.batch import count_cores, estimate_files
 from depth_normal.app.memory import keep_freed_memory
 from depth_normal.app.outputs import plan_outputs
@@ -59,7 +60,7 @@ def main() -> None:
         with nullcontext(arguments.folder) if arguments.folder else tempfile.TemporaryDirectory() as folder:
             print_memory(Path(folder), arguments.memory, options)
         return
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, narrow([arguments.model]) if arguments.narrow else nullcontext():
         print_rates(Path(folder), options, arguments)
 
 
@@ -71,10 +72,10 @@ def print_rates(folder: Path, options: Options, arguments: argparse.Namespace) -
     network, found = network_call(model, options, paths[0]), estimate(model, read(paths[0]), options)
     results = encoded(found)
     ways: dict[str, Callable[[], object]] = {
-        "folder": lambda: run_folder(model, options, folder / "in", folder / "out"),
+        "folder": lambda: run_folder(model, options, folder / "in", folder / "out", tuple(results)),
         "plain": lambda: [run_plain(path, network, results, folder) for path in paths] and None,
         "network": lambda: [network() for _ in paths] and None,
-        "files": lambda: run_files(folder / "in", folder / "files", found, options),
+        "files": lambda: run_files(folder / "in", folder / "files", tuple(results), found, options),
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     processor: dict[str, list[float]] = {name: [] for name in ways}
@@ -101,55 +102,55 @@ def print_rates(folder: Path, options: Options, arguments: argparse.Namespace) -
     print(f"files alone: {100 * for_files / middle['folder']:.0f} % of folder's time on {cores} cores; they leave the network {left:.0f} %")
 
 
-def run_folder(model: Model, options: Options, source: Path, out: Path) -> None:
+def run_folder(model: Model, options: Options, source: Path, out: Path, outputs: tuple[str, ...]) -> None:
     """What the command does once the model is loaded."""
     sources, _ = find_pictures([source])
-    plan = plan_outputs(sources, out)
+    plan = plan_outputs(sources, out, outputs)
     failures = [outcome.failure for outcome in estimate_files(model, plan.todo, options) if outcome.failure]
     assert not failures, failures
 
 
-def run_files(source: Path, out: Path, found: Estimate, options: Options) -> None:
+def run_files(source: Path, out: Path, names: tuple[str, ...], found: Estimate, options: Options) -> None:
     """Reads and writes, one after another in one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    for outputs in plan_outputs(find_pictures([source])[0], out).todo:
+    for outputs in plan_outputs(find_pictures([source])[0], out, names).todo:
         write(outputs, found, options, read(outputs.picture))
     torch.set_num_threads(threads)
 
 
-def run_plain(path: Path, network: Callable[[], Any], results: tuple[np.ndarray, np.ndarray], folder: Path) -> None:
+def run_plain(path: Path, network: Callable[[], Any], results: dict[str, np.ndarray], folder: Path) -> None:
     """Decodes, runs the network, packs and writes."""
     assert cv2.imread(str(path)) is not None
     network()
-    for name, pixels in zip(("depth", "normals"), results, strict=True):
+    for name, pixels in results.items():
         cv2.imwrite(str(folder / f"{name}.png"), pixels)
 
 
 def network_call(model: Model, options: Options, path: Path) -> Callable[[], Any]:
     """The bare network on the input that the model makes of a picture."""
-    calls = []
-    network = model._annotator.network
-    hook = network.register_forward_pre_hook(lambda _, args, kwargs: calls.append((args, kwargs)), with_kwargs=True)
-    estimate(model, read(path).to(model.device), options)
-    hook.remove()
+    calls: Calls = []
+    with hooked(model, lambda *call: calls.append(call)):
+        estimate(model, read(path).to(model.device), options)
 
     @torch.inference_mode()
     def run() -> None:
-        for args, kwargs in calls:
-            network(*args, **kwargs)
+        run_bare(model, calls)
         if model.device.type == "cuda":
             torch.cuda.synchronize()
 
     return run
 
 
-def encoded(found: Estimate) -> tuple[np.ndarray, np.ndarray]:
-    """The pixels of the two results of a picture."""
-    assert found.depth is not None and found.quantity is not None and found.normals is not None
-    depth = depth_to_image(found.depth, found.quantity)[0, 0].mul(65535).round().numpy().astype(np.uint16)
-    normals = normals_to_image(found.normals, source=found.axes)[0].movedim(0, -1).mul(255).round().numpy().astype(np.uint8)
-    return depth, np.ascontiguousarray(normals[..., ::-1])
+def encoded(found: Estimate) -> dict[str, np.ndarray]:
+    """The pixels of the depth and normals images, as far as the model gives them: not all do both."""
+    pixels = {}
+    if found.depth is not None and found.quantity is not None:
+        pixels["depth"] = depth_to_image(found.depth, found.quantity)[0, 0].mul(65535).round().numpy().astype(np.uint16)
+    if found.normals is not None:
+        normals = normals_to_image(found.normals, source=found.axes)[0].movedim(0, -1).mul(255).round().numpy().astype(np.uint8)
+        pixels["normals"] = np.ascontiguousarray(normals[..., ::-1])
+    return pixels
 
 
 def save_photos(folder: Path, count: int, width: int, height: int) -> None:
@@ -190,10 +191,11 @@ def print_memory(folder: Path, count: int, options: Options) -> None:
 def parse() -> argparse.Namespace:
     """The command's options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="tiny", metavar="ID")
+    parser.add_argument("--model", default="tiny", choices=MODELS, metavar="ID")
     parser.add_argument("--size", type=int, metavar="N", help="side of the network's input in pixels (default: the model's)")
     parser.add_argument("--weights", type=Path, help="the model's file, where it is not in its place")
     parser.add_argument("--random", action="store_true", help="random weights, in float32")
+    parser.add_argument("--narrow", action="store_true", help="random weights of a network with few channels, for a quick check")
     parser.add_argument("--device", default="auto", help="cpu, cuda, mps (default: the best there is)")
     parser.add_argument("--pictures", type=int, default=24)
     parser.add_argument("--width", type=int, default=1920)
@@ -201,7 +203,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--memory", type=int, metavar="PICTURES", help="print the memory over so many small pictures instead")
     parser.add_argument("--folder", type=Path, help="where --memory keeps its pictures, to go on later")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    arguments.random |= arguments.narrow
+    if arguments.random:
+        mend_torchvision()
+        refuse_diffusion(parser, [arguments.model])
+    return arguments
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -25,6 +25,8 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from families import hooked, mend_torchvision, narrow, refuse_diffusion
+from families import load as random_model
 
 import depth_normal
 from depth_normal.annotators.registry import MODELS
@@ -47,17 +49,36 @@ def main() -> None:
     parser.add_argument("picture", nargs="?", type=Path, metavar="PICTURE")
     parser.add_argument("--model", default="tiny", choices=list(MODELS), metavar="ID")
     parser.add_argument("--weights", type=Path, help="the model's file, where it is not in its place")
+    parser.add_argument("--random", action="store_true", help="random weights, on the best device there is")
+    parser.add_argument("--narrow", action="store_true", help="random weights of a network with few channels, for a quick check")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, mps (default: cpu)")
     parser.add_argument("--threads", type=int, help="of torch and OpenCV (default: as they choose)")
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
+    arguments.random |= arguments.narrow
+    if arguments.random:
+        refuse_diffusion(parser, [arguments.model])
     if arguments.picture and not arguments.picture.is_file():
         parser.error(f"{arguments.picture} is not a file; give a picture, or nothing for the pack's own")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
         cv2.setNumThreads(arguments.threads)
-    device = torch.device(arguments.device)
-    model = depth_normal.load_model(arguments.model, "float32", device, weights=arguments.weights)
+    mend_torchvision()
+    with narrow([arguments.model]) if arguments.narrow else nullcontext():
+        model = load(arguments)
+        print_overhead(model, arguments)
+
+
+def load(arguments: argparse.Namespace) -> Model:
+    """The model, in float32."""
+    if arguments.random:
+        return random_model(arguments.model, "float32")
+    return depth_normal.load_model(arguments.model, "float32", torch.device(arguments.device), weights=arguments.weights)
+
+
+def print_overhead(model: Model, arguments: argparse.Namespace) -> None:
+    """Prints what is measured, and the tables."""
+    device = model.device
     with tempfile.TemporaryDirectory() as folder:
         picture = arguments.picture or own_photograph(Path(folder) / "photograph.jpg")
         height, width = read_picture(picture).shape[:2]
@@ -86,6 +107,7 @@ def measure(model: Model, device: torch.device, picture: Path, folder: Path, rou
         if number == 1:
             steps.times.clear()
             wholes.clear()
+        steps.new_round()
         step_by_step(model, device, picture, folder, steps)
         for name, way in ways.items():
             start = time.perf_counter()
@@ -102,6 +124,11 @@ class Steps:
         self.times: Times = defaultdict(list)
         self._wait = wait
         self._marked = 0.0
+        self._done: set[str] = set()
+
+    def new_round(self) -> None:
+        """Steps that end from here on are of another round."""
+        self._done.clear()
 
     def start(self) -> None:
         """From here on it counts."""
@@ -109,10 +136,14 @@ class Steps:
         self._marked = time.perf_counter()
 
     def end(self, name: str) -> None:
-        """What was done since the last mark was this step; the next one begins."""
+        """What was done since the last mark was this step; the next one begins. In one round, times of the same step add up."""
         self._wait()
         now = time.perf_counter()
-        self.times[name].append(now - self._marked)
+        if name in self._done:  # the network is called several times
+            self.times[name][-1] += now - self._marked
+        else:
+            self.times[name].append(now - self._marked)
+        self._done.add(name)
         self._marked = time.perf_counter()
 
 
@@ -156,14 +187,8 @@ WRITING, ON_REQUEST = "  of PNG: writing the files", "raw numbers as npz (on req
 @contextmanager
 def marked_network(model: Model, steps: Steps) -> Iterator[None]:
     """Marks where the forward begins and ends."""
-    network = model._annotator.network
-    hooks = [
-        network.register_forward_pre_hook(lambda *_: steps.end("to the network's size")),
-        network.register_forward_hook(lambda *_: steps.end(FORWARD)),
-    ]
-    yield
-    for hook in hooks:
-        hook.remove()
+    with hooked(model, lambda *_: steps.end("to the network's size"), lambda *_: steps.end(FORWARD)):
+        yield
 
 
 FORWARD = "the network's forward"
@@ -183,7 +208,7 @@ def plain_way(model: Model, device: torch.device, path: Path, folder: Path) -> N
     """What a short script does with the same network."""
     pixels = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
     height, width = pixels.shape[:2]
-    annotator = model._annotator
+    annotator = model.annotator
     net_height, net_width = annotator.network_size(height, width, annotator.spec.default_size)
     small = cv2.resize(pixels, (net_width, net_height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
     found = with_normals(annotator.predict(torch.from_numpy(small).permute(2, 0, 1)[None].to(device)))

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from families import mend_torchvision, random_state
+from families import mend_torchvision, random_state, refuse_without_graph
 from safetensors.torch import save_file
 
-from depth_normal.annotators.choices import TORCH
+from depth_normal.annotators.choices import ONNX, OPENVINO, TORCH
 from depth_normal.annotators.registry import MODELS
 from depth_normal.app.bench import processor, take_turns
 from depth_normal.app.bench_runtimes import EACH, HEADER, line, measure_runtimes
@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--runtime", nargs="+", choices=EACH, default=EACH, metavar="NAME", help="beside torch")
     arguments = parser.parse_args()
+    refuse_without_graph(parser, arguments.models)
     mend_torchvision()
     print(f"{processor()}, {torch.get_num_threads()} threads of torch {torch.__version__}; an image of {SIDES[0]}x{SIDES[1]}")
     with tempfile.TemporaryDirectory() as folder:
@@ -72,7 +73,9 @@ def weights_of(model_id: str, folder: Path) -> Path | None:
 def print_overheads(options: Options, arguments: argparse.Namespace) -> None:
     """The table of our way into an engine beside its own."""
     print("\n| engine | its own loop, ms | ours, ms | ours to its own |\n|---|---:|---:|---:|")
-    for runtime, bare in (("onnx", bare_onnx), ("openvino", bare_openvino)):
+    for runtime, bare in ((ONNX, bare_onnx), (OPENVINO, bare_openvino)):
+        if runtime not in arguments.runtime:
+            continue
         model = replace(options, runtime=runtime).load(arguments.device)
         if model.runtime == TORCH:
             continue

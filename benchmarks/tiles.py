@@ -33,6 +33,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from depth_normal.annotators.registry import MODELS
 from depth_normal.annotators.tiles import OVERLAP, check_tiles, tiles_along
 from depth_normal.geometry.align import fit_scale_shift
 from depth_normal.geometry.conventions import unit_normals
@@ -43,6 +44,7 @@ from depth_normal.geometry.mosaic import Grid, lay_tiles
 from depth_normal.model_loader import Model, load_model
 from depth_normal.utils import resize_map, to_planar
 
+WITH_DEPTH = [spec.id for spec in MODELS.values() if spec.quantity is not None]
 NEAR, JUMP, APART, REACH, BESIDE = 8, 1.15, 4, 4, 16
 
 
@@ -50,7 +52,7 @@ def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scenes", nargs="?", type=Path, metavar="DIR", help="what tiles_scenes.py rendered")
-    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--model", default="tiny", choices=WITH_DEPTH, metavar="ID")
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--tiles", nargs="+", type=int, default=[2, 4])
     parser.add_argument("--photos", nargs="+", type=Path, default=[])

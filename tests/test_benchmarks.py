@@ -79,7 +79,7 @@ MODELS = (
     "bae-normal",
     "dsine",
 )
-"""At least one of each family that does not sample by diffusion."""
+"""At least one of each family without diffusion; `test_every_family_is_measured` fails where one is missing."""
 SMALL = ("--width", "96", "--height", "64")
 ONCE = ("--size", "56", "--rounds", "1", *SMALL)
 RUNS = {
@@ -101,7 +101,7 @@ RUNS = {
     "loader.py memory": (["memory", "--frames", "2", *SMALL], "peak beyond the pictures"),
     "loader.py find": (["find", "--files", "40", "--folders", "4"], "again: "),
 }
-"""What each is asked for, and what of its answer says that it came to its end."""
+"""The arguments of each, and a pattern that its last lines match."""
 RENDERING = [path.name for path in sorted(BENCHMARKS.glob("*.py")) if "from blender_scene import" in path.read_text()]
 OTHERWISE = {
     "memory.py": "below; each measurement is a process",
@@ -111,18 +111,19 @@ OTHERWISE = {
     "effects.py": "below",
     "relight.py": "below",
     "ray_workers.py": "below; needs Ray",
-    "soak.py": "tests/comfyui/test_soak.py: needs a ComfyUI",
+    "soak.py": "tests/comfyui/test_benchmarks_server.py: needs a ComfyUI",
+    "first_minute.mjs": "tests/comfyui/test_benchmarks_server.py: needs a ComfyUI and Chromium",
     **dict.fromkeys(RENDERING, "tests/blender/test_benchmark_scenes.py: needs bpy"),
 }
-"""Those that run elsewhere, and where."""
+"""Benchmarks that run in another test, and in which."""
 RUN = """
 import contextlib, io, json, os, runpy, sys, traceback
 answers = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)  # what is printed past Python is no answer
 for line in sys.stdin:
-    (script, *words), told, code = json.loads(line), io.StringIO(), 0
+    (script, *words), output, code = json.loads(line), io.StringIO(), 0
     sys.argv = [script, *words]
-    with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         try:
             runpy.run_path(script, run_name="__main__")
         except SystemExit as end:
@@ -130,7 +131,7 @@ for line in sys.stdin:
         except BaseException:
             traceback.print_exc()
             code = 1
-    print(json.dumps([code, told.getvalue()]), file=answers, flush=True)
+    print(json.dumps([code, output.getvalue()]), file=answers, flush=True)
 """
 
 
@@ -179,47 +180,75 @@ def run_benchmark(tmp_path_factory):
 @pytest.mark.parametrize("name", RUNS)
 def test_a_benchmark_runs_to_its_end(name, run_benchmark, scenes):
     asked, last = RUNS[name]
-    code, told = run_benchmark(name.split()[0], *(word.replace("SCENES", str(scenes)) for word in asked))
-    assert code == 0 and "Traceback" not in told and "Error" not in told, told
-    assert re.search(last, told), told
+    code, output = run_benchmark(name.split()[0], *(word.replace("SCENES", str(scenes)) for word in asked))
+    assert code == 0 and "Traceback" not in output and "Error" not in output, output
+    assert re.search(last, output), output
 
 
 def test_every_benchmark_runs_somewhere():
     """The table of CONTRIBUTING.md, and all that benchmarks/ offers."""
     known = {name.split()[0] for name in RUNS} | set(OTHERWISE)
-    offered = {path.name for path in BENCHMARKS.glob("*.py") if "__main__" in path.read_text()}
+    offered = {
+        path.name for path in BENCHMARKS.iterdir() if path.suffix == ".mjs" or (path.suffix == ".py" and "__main__" in path.read_text())
+    }
     table = set(re.findall(r"^\| `(?:python|node) benchmarks/(\w+\.\w+)", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE))
-    assert known == offered and table - {"first_minute.mjs"} <= known
+    assert known == offered and table <= known
+    assert all((ROOT / place.split(":")[0]).is_file() for place in OTHERWISE.values() if place.startswith("tests/"))
 
 
-def test_every_family_goes_through():
+def test_every_family_is_measured():
     from depth_normal.annotators.diffusion import DiffusionAnnotator
     from depth_normal.annotators.registry import FAMILIES
     from depth_normal.annotators.registry import MODELS as TABLE
 
     measured = {spec.family for spec in TABLE.values() if not issubclass(FAMILIES[spec.family], DiffusionAnnotator)}
     assert {TABLE[name].family for name in MODELS} == measured
+    diffusion = re.findall(r'^    \("([\w.-]+)", \w+Annotator,', (BENCHMARKS / "diffusion.py").read_text(), re.MULTILINE)
+    assert {TABLE[name].family for name in diffusion} == {spec.family for spec in TABLE.values()} - measured
 
 
-def test_memory_is_measured_with_all_that_a_network_is_told():
+def test_memory_is_measured_with_all_inputs_of_the_network():
     words = ["--narrow", "--models", "moge-2-vits-normal", "--batches", "1", *ONCE]
     run = subprocess.run([sys.executable, BENCHMARKS / "families.py", *words], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert re.search(r"^moge-2-vits-normal +1 +\d+x\d+ +[\d.]+ +[\d.]+ +[\d.]+% +\d+ +[\d.]+$", run.stdout, re.MULTILINE)
 
 
-def test_families_that_sample_by_diffusion_have_a_benchmark_of_their_own():
-    run = subprocess.run([sys.executable, BENCHMARKS / "families.py", "--models", "marigold-depth"], capture_output=True, text=True)
-    assert run.returncode == 2 and "benchmarks/diffusion.py" in run.stderr
+@pytest.mark.parametrize(
+    ("script", "words", "message"),
+    [
+        ("families.py", ["--models", "marigold-depth"], "benchmarks/diffusion.py"),
+        ("folder.py", ["--random", "--model", "lbm-normals"], "benchmarks/diffusion.py"),
+        ("overhead.py", ["--random", "--model", "lotus-depth-d"], "benchmarks/diffusion.py"),
+        ("runtimes.py", ["--models", "leres-boost"], "leres-boost cannot be exported"),
+        ("export_parity.py", ["--models", "marigold-depth"], "marigold-depth cannot be exported"),
+        ("films.py", ["--models", "bae-normal"], "invalid choice: 'bae-normal'"),
+        ("tiles.py", ["--model", "dsine"], "invalid choice: 'dsine'"),
+    ],
+)
+def test_a_model_that_a_benchmark_cannot_measure_is_refused(script, words, message, run_benchmark):
+    code, output = run_benchmark(script, *words)
+    assert code == 2 and message in output and "Traceback" not in output, output
 
 
-def test_memory_of_large_pictures_is_told_beside_the_plain_way():
+@pytest.mark.parametrize("model", ["leres-boost", "bae-normal", "moge-2-vits-normal"])
+def test_several_networks_normals_alone_and_further_inputs_are_measured(model, run_benchmark, tmp_path):
+    picture = tmp_path / "small.png"
+    cv2.imwrite(str(picture), np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8))
+    words = ["--model", model, "--narrow", "--device", "cpu", "--rounds", "1"]
+    code, output = run_benchmark("folder.py", "--pictures", "2", *SMALL, *words)
+    assert code == 0 and "they leave the network" in output, output
+    code, output = run_benchmark("overhead.py", str(picture), *words)
+    assert code == 0 and output.count("the network's forward ") == 1 and "estimate, file to file" in output, output
+
+
+def test_memory_of_large_images_is_measured():
     run = subprocess.run([sys.executable, BENCHMARKS / "memory.py", "4000x3000 to 700x525"], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert re.search(r"^4000x3000 to 700x525 +\d+ +\d+ +[\d.]+ +[\d.]+$", run.stdout, re.MULTILINE)
 
 
-def test_workers_of_ray_are_told_beside_plain_processes():
+def test_ray_workers_are_measured_beside_plain_processes():
     pytest.importorskip("ray", reason="the benchmark is of Ray (pip install 'comfyui-depth-normal[ray]')")
     run = subprocess.run([sys.executable, BENCHMARKS / "ray_workers.py", "--pictures", "8", "--size", "64"], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
@@ -229,7 +258,7 @@ def test_workers_of_ray_are_told_beside_plain_processes():
 @pytest.mark.skipif(
     importlib.util.find_spec("controlnet_aux") is None, reason="the old way is controlnet-aux's (pip install controlnet-aux)"
 )
-def test_the_old_way_to_midas_is_told_beside_ours():
+def test_midas_is_measured_beside_controlnet_aux():
     words = ["--size", "64", "--rounds", "1", "--batches", "1", "--precisions", "float32"]
     run = subprocess.run([sys.executable, BENCHMARKS / "midas.py", *words], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
@@ -238,12 +267,12 @@ def test_the_old_way_to_midas_is_told_beside_ours():
 
 @pytest.mark.skipif(importlib.util.find_spec("bpy") is not None, reason="here is bpy, and they run")
 @pytest.mark.parametrize("name", RENDERING)
-def test_what_runs_in_blender_says_so(name, tmp_path):
+def test_scripts_for_blender_name_the_missing_bpy(name, tmp_path):
     run = subprocess.run([sys.executable, BENCHMARKS / name, "--out", tmp_path / "scenes"], capture_output=True, text=True)
     assert run.returncode == 2 and "this Python has no bpy; install it" in run.stderr and not list(tmp_path.iterdir())
 
 
-def test_what_runs_in_comfyui_says_so(tmp_path):
+def test_the_soak_benchmark_names_the_missing_comfyui(tmp_path):
     words = [tmp_path / "record", "--comfyui", tmp_path]
     run = subprocess.run([sys.executable, BENCHMARKS / "soak.py", *words], capture_output=True, text=True)
     assert run.returncode == 2 and "python tests/comfyui/install.py" in run.stderr and not list(tmp_path.iterdir())
