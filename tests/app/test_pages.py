@@ -123,5 +123,19 @@ def test_the_page_that_decides_knows_the_models():
     ]
     assert len(ours) > 15 and set(ours) <= set(MODELS)
     assert set(re.findall(r"\[([a-z])\]", control)) == set(re.findall(r"^- \[([a-z])\]", page, re.M))
-    free = page.partition("Yes: ")[2].partition("**No**")[0]
+    free = page.partition("- **Yes**: ")[2].partition("- **No**")[0]
+    assert "`tiny`" in free
     assert all(MODELS[model].commercial_use == "yes" for model in re.findall(r"`([^`]+)`", free) if model in MODELS)
+
+
+def expanded(pattern):
+    """`a-{b,c}` as a shell expands it."""
+    found = re.match(r"(.*?)\{(.*?)\}(.*)", pattern)
+    return [pattern] if found is None else [each for part in found[2].split(",") for each in expanded(found[1] + part + found[3])]
+
+
+def test_the_page_that_decides_has_every_model_under_its_family():
+    section = (ROOT / "docs" / "which-model.md").read_text(encoding="utf-8").partition("## All families")[2].partition("\n## ")[0]
+    cells = re.findall(r"^\| [^|]+ \| ([^|]+) \|", section, re.M)[2:]
+    named = [model for cell in cells for pattern in re.findall(r"`([^`]+)`", cell) for model in expanded(pattern)]
+    assert sorted(named) == sorted(MODELS)
