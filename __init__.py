@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .app.folders import estimate_folder
     from .geometry.estimate import Axes, Estimate, Quantity
     from .geometry.files.paths import FileFormatError
+    from .geometry.files.pictures import read_image
     from .geometry.films.library import FilmError
     from .model_loader import Model, free, load_model
     from .model_loader.checkpoint import CheckpointError
@@ -40,6 +41,7 @@ __all__ = [
     "estimate_folder",
     "free",
     "load_model",
+    "read_image",
 ]
 
 _HOMES = {
@@ -60,6 +62,7 @@ _HOMES = {
     "estimate_folder": ".app.folders",
     "free": ".model_loader",
     "load_model": ".model_loader",
+    "read_image": ".geometry.files.pictures",
 }
 _ROOMS = ("annotators", "geometry", "model_loader", "nodes")
 

@@ -1,6 +1,6 @@
 // The first minute of a newcomer, in ComfyUI's own page: from its first sight to a picture, with the pointer and the keyboard alone, step by step.
 //   PW=.../playwright-core/index.mjs node first_minute.mjs SERVER [PACK [TEMPLATE [SHOT.png]]]
-// SERVER has no weights and no network; its input folder has ComfyUI's example.png, as a new ComfyUI has. Prints a table in Markdown: docs/first-minute.md.
+// SERVER has no weights and no network; its input folder has ComfyUI's example.png, as a new ComfyUI has. Prints a table in Markdown: benchmarks/first_minute.md.
 // The second way is that of a pack without workflows: the same network, by the node that comfyui_controlnet_aux's graphs name. Its 493 MB
 // cannot be downloaded here: the choice `tiny`, which only this pack has, stands in, and is counted apart.
 

@@ -16,12 +16,30 @@ def main() -> None:
 
 
 def page() -> str:
-    """The page as Markdown."""
+    """The page as Markdown; `python docs/make_models.py` writes it."""
     lines = [
         "# Models",
         "",
-        "Written by `python docs/make_models.py` from the pack's table. A licence leads to the page that states it; where it is unclear "
-        "whether weights may be used commercially, ask their authors.",
+        "Every model of the pack: what it gives, the licence of its weights, and its file.",
+        "[which-model.md](which-model.md) helps to choose.",
+        "`depth-normal models` prints the same list, with the place of each file on your machine.",
+        "",
+        "## What models give",
+        "",
+        "| gives | meaning | papers call it |",
+        "| --- | --- | --- |",
+        "| `metric_depth` | metres along the camera's axis | metric |",
+        "| `metric_depth (up to scale)` | depth times an unknown factor; 0 is at the camera, so shapes are right | scale-invariant |",
+        "| `relative_depth` | depth up to an unknown scale and shift; large = far | affine-invariant |",
+        "| `disparity` | 1 / depth up to an unknown scale and shift; large = near | affine-invariant disparity |",
+        "| `normals` | unit vectors: which way each surface faces | |",
+        "",
+        "Normals of a model that gives only depth are derived from it, by `estimate` and *Depth to Normals*.",
+        "Relative depth needs a `near_far_ratio` for that: how many times farther the far end is than the near end.",
+        "",
+        "## All models",
+        "",
+        "A licence links to the page that states it. Where commercial use is unclear, ask the authors of the weights.",
         "",
         "| model | gives | licence of the weights | commercial use | size | file | from |",
         "| --- | --- | --- | --- | --- | --- | --- |",

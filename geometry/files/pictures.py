@@ -51,8 +51,8 @@ class DecodedPicture(NamedTuple):
     text: dict[str, str]
 
 
-def read_picture(path: str | os.PathLike[str]) -> np.ndarray:
-    """Reads a picture as RGB numbers.
+def read_image(path: str | os.PathLike[str]) -> np.ndarray:
+    """Reads an image file as RGB values.
 
     Args:
         path: PNG, JPEG, WebP, BMP, TIFF or GIF, 8 or 16 bits, grey or colour, with or without alpha. Of an animation or of several pages
@@ -68,6 +68,9 @@ def read_picture(path: str | os.PathLike[str]) -> np.ndarray:
     """
     picture = decode_picture(path, read_bytes(path))
     return _as_rgb(picture.pixels, picture.premultiplied)
+
+
+read_picture = read_image
 
 
 def decode_picture(path: str | os.PathLike[str], data: bytes) -> DecodedPicture:

@@ -1,4 +1,4 @@
-"""What README.md and docs/ show of the command line: every command is understood; what docs/textures.md shows of Python runs."""
+"""What README.md and docs/ show of the command line is understood, what they show of Python runs, and every page can be found."""
 
 import re
 import runpy
@@ -8,11 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
+import depth_normal
 from depth_normal.annotators.registry import MODELS
 from depth_normal.app.cli import EXAMPLES, _parsed
+from depth_normal.geometry.files import write_picture_png
+from depth_normal.model_loader.connection import _CONNECT, _READ
+from depth_normal.nodes import old_ids
+from depth_normal.nodes.loading import PREVIEW_SETTING
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+INDEX = ROOT / "docs" / "README.md"
 
 
 def shown_commands():
@@ -30,15 +36,43 @@ def test_a_command_that_is_shown_is_understood(line):
     assert callable(_parsed(shlex.split(line, comments=True)).run)
 
 
-def test_the_readme_names_every_workflow_once():
-    line = PAGES[0].read_text(encoding="utf-8").partition("Workflows: ")[2].partition("\n\n")[0]
-    named = " ".join(line.split()).removesuffix(".").split(", ")
+def test_the_page_of_nodes_names_every_workflow_once():
+    section = (ROOT / "docs" / "nodes.md").read_text(encoding="utf-8").partition("## Workflows\n")[2].partition("\n## ")[0]
+    lists = [text.partition(":\n")[2] for text in section.split("\n\n") if ":\n" in text]
+    named = [name for text in lists for name in " ".join(text.split()).removesuffix(".").split(", ")]
     assert sorted(named) == sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
 
 
-def test_the_readme_leads_to_every_page():
-    text = "".join((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md"))
-    assert [page.name for page in PAGES[1:] if f"](docs/{page.name}" not in text] == []
+def test_the_index_has_every_page_once():
+    links = re.findall(r"\]\(([\w-]+\.md)\)", INDEX.read_text(encoding="utf-8"))
+    assert sorted(links) == sorted(page.name for page in (ROOT / "docs").glob("*.md") if page != INDEX)
+
+
+def links():
+    for path in (*PAGES, ROOT / "CONTRIBUTING.md"):
+        for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", path.read_text(encoding="utf-8")):
+            yield pytest.param(path, target, id=f"{path.stem}: {target}")
+
+
+def anchors(page):
+    """What GitHub makes of a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize(("path", "target"), list(links()))
+def test_a_link_leads_somewhere(path, target):
+    name, _, anchor = target.partition("#")
+    found = (path.parent / name).resolve() if name else path
+    assert found.exists()
+    assert not anchor or anchor in anchors(found)
+
+
+def test_the_page_of_weights_has_every_variable():
+    page = (ROOT / "docs" / "weights.md").read_text(encoding="utf-8")
+    source = "".join(path.read_text(encoding="utf-8") for room in ("app", "model_loader", "nodes") for path in (ROOT / room).rglob("*.py"))
+    read = set(re.findall(r"environ\.get\(\"([A-Z_]+)\"", source)) | {old_ids.VARIABLE, PREVIEW_SETTING, *_CONNECT, *_READ}
+    assert len(read) > 8 and {name for name in read if f"`{name}`" not in page} == set()
 
 
 def test_no_page_keeps_both_sides_of_a_merge():
@@ -58,6 +92,25 @@ def test_what_the_page_of_textures_shows_runs(tmp_path):
     assert found["occlusion"].min() < 0.9 and found["edges"].shape == (1, 1, 64, 64)
 
 
+def test_what_the_page_of_python_shows_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    for name in ("photo.jpg", "photos/a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write_picture_png(tmp_path / name, torch.rand(3, 48, 64), 8)
+    (tmp_path / "page.py").write_text("\n".join(re.findall(r"```python\n(.*?)```", page, re.S)), encoding="utf-8")
+    found = runpy.run_path(str(tmp_path / "page.py"))
+    assert found["depth"].shape == found["depth_image"].shape == (1, 1, 48, 64)
+    assert found["normals"].shape == found["normal_map"].shape == (1, 3, 48, 64)
+    assert capsys.readouterr().out == f"disparity\n{Path('photos/a.png')} (1, 1, 48, 64)\n"
+    assert (tmp_path / "photo.npz").is_file() and (tmp_path / "maps" / "a_depth.png").is_file()
+
+
+def test_the_page_of_python_names_the_public_errors():
+    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"`depth_normal\.(\w+Error)`", page)) == {name for name in depth_normal.__all__ if name.endswith("Error")}
+
+
 def test_the_page_that_decides_knows_the_models():
     page = (ROOT / "docs" / "which-model.md").read_text(encoding="utf-8")
     for model, size in re.findall(r"`([\w.-]+)`,? \((?:about )?([\d.]+ [MG]B)", page):
@@ -70,5 +123,19 @@ def test_the_page_that_decides_knows_the_models():
     ]
     assert len(ours) > 15 and set(ours) <= set(MODELS)
     assert set(re.findall(r"\[([a-z])\]", control)) == set(re.findall(r"^- \[([a-z])\]", page, re.M))
-    free = page.partition("Yes: ")[2].partition("**No**")[0]
+    free = page.partition("- **Yes**: ")[2].partition("- **No**")[0]
+    assert "`tiny`" in free
     assert all(MODELS[model].commercial_use == "yes" for model in re.findall(r"`([^`]+)`", free) if model in MODELS)
+
+
+def expanded(pattern):
+    """`a-{b,c}` as a shell expands it."""
+    found = re.match(r"(.*?)\{(.*?)\}(.*)", pattern)
+    return [pattern] if found is None else [each for part in found[2].split(",") for each in expanded(found[1] + part + found[3])]
+
+
+def test_the_page_that_decides_has_every_model_under_its_family():
+    section = (ROOT / "docs" / "which-model.md").read_text(encoding="utf-8").partition("## All families")[2].partition("\n## ")[0]
+    cells = re.findall(r"^\| [^|]+ \| ([^|]+) \|", section, re.M)[2:]
+    named = [model for cell in cells for pattern in re.findall(r"`([^`]+)`", cell) for model in expanded(pattern)]
+    assert sorted(named) == sorted(MODELS)

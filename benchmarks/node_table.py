@@ -1,9 +1,9 @@
-"""Writes docs/nodes.md: node for node, what a user is told about each, beside comfyui_controlnet_aux's and ComfyUI's own nodes.
+"""Writes benchmarks/nodes.md: the documentation of each node, beside that of comfyui_controlnet_aux's and ComfyUI's own nodes.
 
-    python docs/make_node_table.py                                    (a test compares the page with it)
-    python docs/make_node_table.py --aux CHECKOUT --comfyui SITE_PACKAGES --source COMFYUI --object-info FILE.json     (the others anew)
+    python benchmarks/node_table.py                                    (a test compares the page with it)
+    python benchmarks/node_table.py --aux CHECKOUT --comfyui SITE_PACKAGES --source COMFYUI --object-info FILE.json     (the others anew)
 
-What the others have is kept in docs/other_nodes.json.
+What the others have is kept in benchmarks/other_nodes.json.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE, OTHERS = ROOT / "docs" / "nodes.md", ROOT / "docs" / "other_nodes.json"
+PAGE, OTHERS = ROOT / "benchmarks" / "nodes.md", ROOT / "benchmarks" / "other_nodes.json"
 AUX_FILES = ("midas", "zoe", "depth_anything", "depth_anything_v2", "leres", "normalbae", "dsine", "metric3d")
 CORE = re.compile(r"^(Load)?(MoGe|DA3)|^LotusConditioning$")
 HEAD = "| node | description | tooltips | help | search words | locales | template | test |"
@@ -72,12 +72,18 @@ def page() -> str:
                 beside.append(row(display_name(twin), own_facts(twin), "**ours**"))
         beside.append("")
     lines = [
-        "# What each node tells its user",
+        "# Documentation of each node, beside other packs",
         "",
-        "Written by `python docs/make_node_table.py` from the nodes themselves and from the others' source. *tooltips*: how many of",
-        "the inputs have one. *help*: a page behind the node's *i*. *search words*: what finds the node besides its name. *locales*:",
-        "languages beside English. *template*: workflows that come with the pack and use the node. *test*: a test names it (`?`: not",
-        "looked at). An old id is the same class as its twin, with the same of everything.",
+        "Written by `python benchmarks/node_table.py` from this pack's nodes and from the other packs' source. Columns:",
+        "",
+        "- *tooltips*: how many of the inputs have one.",
+        "- *help*: whether the node has a help page (the *i* on it).",
+        "- *search words*: how many words find the node besides its name.",
+        "- *locales*: how many languages it is translated to, English not counted.",
+        "- *template*: how many of the workflows that come with the pack use it.",
+        "- *test*: whether a test names it; `?` means that this was not checked.",
+        "",
+        "A node with an old id has the same documentation as its twin with an id of this pack's own, so it has no row.",
         "",
         *beside,
         "## All nodes of this pack",
