@@ -1,4 +1,7 @@
-"""Reading pictures: Pillow opens them, checks that they are whole and decodes 8 bits a channel; OpenCV decodes what Pillow would round."""
+"""Reading pictures: Pillow opens them, checks that they are whole and decodes 8 bits a channel; OpenCV decodes what Pillow would round.
+
+Without OpenCV, Pillow decodes PNG of 16-bit colours too, which the pack writes itself; the other formats that need OpenCV are refused.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,15 @@ import io
 import logging
 import os
 import re
+import sys
 import threading
 import warnings
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ...utils import opencv
 from .paths import MAX_PIXELS, FileFormatError, check_size, damage_named, read_bytes
 
 if TYPE_CHECKING:
@@ -31,6 +36,8 @@ _SEPARATE_PLANES, _ASSOCIATED_ALPHA = 2, 1
 _EXACT_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "I;16", "I;16B", "I;16L")
 # 15- and 16-bit BMP pixels, which the decoders scale differently.
 _PACKED = re.compile(r"BGR;1[56]")
+# Pillow's names of 16-bit colours in PNG.
+_DEEP_PNG = ("RGB;16B", "RGBA;16B")
 
 _END_OF_JPEG = b"\xff\xd9"
 _JPEG_FILLER = bytes(range(64, 128)) * 16
@@ -65,6 +72,7 @@ def read_picture(path: str | os.PathLike[str]) -> np.ndarray:
         FileNotFoundError: No such file.
         PermissionError: A file that this user may not read.
         FileFormatError: Not a picture, damaged, cut off, empty, changed while it is read, or larger than MAX_PIXELS by its header.
+        ImportError: Only OpenCV reads such a picture without loss, and it cannot be imported.
     """
     picture = decode_picture(path, read_bytes(path))
     return _as_rgb(picture.pixels, picture.premultiplied)
@@ -78,7 +86,7 @@ def decode_picture(path: str | os.PathLike[str], data: bytes) -> DecodedPicture:
         data: Its bytes.
 
     Raises:
-        FileFormatError: As `read_picture`.
+        FileFormatError, ImportError: As `read_picture`.
     """
     with damage_named(path, "the picture is damaged or cut off"), _strict, _open(path, data) as image:
         check_size(path, image.width, image.height, len(data))
@@ -94,7 +102,7 @@ def decode_picture(path: str | os.PathLike[str], data: bytes) -> DecodedPicture:
             raise FileFormatError(f"{path}: a 16-bit TIFF with its colours in separate planes; save it with them side by side (chunky)")
         if exact or image.format != "PNG":
             image.load()
-        pixels = _pillow_pixels(image, data) if exact else _opencv_pixels(path, data)
+        pixels = _pillow_pixels(image, data) if exact else _deep_pixels(path, image, data)
         if image.format in ("JPEG", "MPO"):
             _check_jpeg_end(path, data, image)
         extra = _tiff_tag(image, _EXTRA_SAMPLES_TAG)
@@ -190,9 +198,31 @@ def _grey_with_alpha(pixels: np.ndarray, transparent: int) -> np.ndarray:
     return np.dstack((pixels, pixels, pixels, np.where(pixels == transparent, 0, opaque).astype(pixels.dtype)))
 
 
-def _opencv_pixels(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
-    import cv2
+def _deep_pixels(path: str | os.PathLike[str], image: ImageFile, data: bytes) -> np.ndarray:
+    """Pixels that Pillow would round."""
+    if cv2 := opencv():
+        return _opencv_pixels(cv2, path, data)
+    if image.format == "PNG" and str(image.tile[0][3]) in _DEEP_PNG and "transparency" not in image.info:
+        return _deep_png_pixels(path, data)
+    raise ImportError(
+        f"{path}: OpenCV decodes {image.format} pictures of this kind (mode {image.mode}, or more than 8 bits), and it cannot be imported; "
+        f'save the picture as an RGB PNG, or run  "{sys.executable}" -m pip install opencv-python-headless'
+    )
 
+
+def _deep_png_pixels(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
+    """16-bit colours, of which Pillow gives the upper bytes; the lower ones too, where it takes them for the upper ones."""
+    decoded = []
+    for order in "BL":
+        with _open(path, data) as image:
+            codec, extents, offset, layout = image.tile[0]
+            image.tile = [(codec, extents, offset, f"{layout[:-1]}{order}")]  # pyright: ignore[reportAttributeAccessIssue]  since Pillow 11 a named tuple
+            decoded.append(np.asarray(image).astype(np.uint16))
+    upper, lower = decoded
+    return upper << 8 | lower
+
+
+def _opencv_pixels(cv2: Any, path: str | os.PathLike[str], data: bytes) -> np.ndarray:
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise FileFormatError(f"{path}: the picture is damaged or of a kind that OpenCV cannot decode; {_ACCEPTED}")
