@@ -1,7 +1,4 @@
-"""Reading pictures: Pillow opens them, checks that they are whole and decodes 8 bits a channel; OpenCV decodes what Pillow would round.
-
-Without OpenCV, Pillow decodes PNG of 16-bit colours too, which the pack writes itself; the other formats that need OpenCV are refused.
-"""
+"""Reading pictures: Pillow opens them, checks that they are whole, and decodes them; OpenCV, if installed, what Pillow would round."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ import sys
 import threading
 import warnings
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -36,8 +33,6 @@ _SEPARATE_PLANES, _ASSOCIATED_ALPHA = 2, 1
 _EXACT_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "I;16", "I;16B", "I;16L")
 # 15- and 16-bit BMP pixels, which the decoders scale differently.
 _PACKED = re.compile(r"BGR;1[56]")
-# Pillow's names of 16-bit colours in PNG.
-_DEEP_PNG = ("RGB;16B", "RGBA;16B")
 
 _END_OF_JPEG = b"\xff\xd9"
 _JPEG_FILLER = bytes(range(64, 128)) * 16
@@ -102,7 +97,10 @@ def decode_picture(path: str | os.PathLike[str], data: bytes) -> DecodedPicture:
             raise FileFormatError(f"{path}: a 16-bit TIFF with its colours in separate planes; save it with them side by side (chunky)")
         if exact or image.format != "PNG":
             image.load()
-        pixels = _pillow_pixels(image, data) if exact else _deep_pixels(path, image, data)
+        if exact:
+            pixels = _pillow_pixels(image, data)
+        else:
+            pixels = _deep_png_pixels(path, data) if _is_deep_png(image) else _opencv_pixels(path, image, data)
         if image.format in ("JPEG", "MPO"):
             _check_jpeg_end(path, data, image)
         extra = _tiff_tag(image, _EXTRA_SAMPLES_TAG)
@@ -198,20 +196,13 @@ def _grey_with_alpha(pixels: np.ndarray, transparent: int) -> np.ndarray:
     return np.dstack((pixels, pixels, pixels, np.where(pixels == transparent, 0, opaque).astype(pixels.dtype)))
 
 
-def _deep_pixels(path: str | os.PathLike[str], image: ImageFile, data: bytes) -> np.ndarray:
-    """Pixels that Pillow would round."""
-    if cv2 := opencv():
-        return _opencv_pixels(cv2, path, data)
-    if image.format == "PNG" and str(image.tile[0][3]) in _DEEP_PNG and "transparency" not in image.info:
-        return _deep_png_pixels(path, data)
-    raise ImportError(
-        f"{path}: OpenCV decodes {image.format} pictures of this kind (mode {image.mode}, or more than 8 bits), and it cannot be imported; "
-        f'save the picture as an RGB PNG, or run  "{sys.executable}" -m pip install opencv-python-headless'
-    )
+def _is_deep_png(image: ImageFile) -> bool:
+    """Whether it is a PNG of 16-bit colours, as the pack writes them."""
+    return image.format == "PNG" and image.tile[0][3] in ("RGB;16B", "RGBA;16B") and "transparency" not in image.info
 
 
 def _deep_png_pixels(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
-    """16-bit colours, of which Pillow gives the upper bytes; the lower ones too, where it takes them for the upper ones."""
+    """16-bit colours. Pillow keeps the upper byte of each number, and the lower one where it is told that this comes first."""
     decoded = []
     for order in "BL":
         with _open(path, data) as image:
@@ -222,7 +213,13 @@ def _deep_png_pixels(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
     return upper << 8 | lower
 
 
-def _opencv_pixels(cv2: Any, path: str | os.PathLike[str], data: bytes) -> np.ndarray:
+def _opencv_pixels(path: str | os.PathLike[str], image: ImageFile, data: bytes) -> np.ndarray:
+    cv2 = opencv()
+    if cv2 is None:
+        raise ImportError(
+            f"{path}: only OpenCV decodes this kind of {image.format} (mode {image.mode}) without loss, and it cannot be imported; "
+            f'save the picture as an RGB PNG, or run  "{sys.executable}" -m pip install opencv-python-headless'
+        )
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise FileFormatError(f"{path}: the picture is damaged or of a kind that OpenCV cannot decode; {_ACCEPTED}")
