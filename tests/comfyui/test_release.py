@@ -67,8 +67,11 @@ def archive(tmp_path_factory) -> Path:
 
 
 @pytest.mark.comfyui
-def test_the_pack_that_is_shipped_runs_in_a_server(archive, tmp_path, comfyui_python):
-    """As from the registry: a folder of these files alone."""
+def test_the_pack_that_is_shipped_runs_in_a_server(archive, tmp_path, comfyui_python, monkeypatch):
+    """As from the registry: a folder of these files alone, and no OpenCV, which neither ComfyUI nor requirements.txt installs."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "cv2.py").write_text('raise ImportError("there is no OpenCV here")\n')
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(tmp_path / "site"), os.environ.get("PYTHONPATH")])))
     with zipfile.ZipFile(archive) as packed:
         packed.extractall(tmp_path / "depth-normal")
     serving = runpy.run_path(str(Path(__file__).with_name("conftest.py")))["serving"]
