@@ -1,13 +1,18 @@
-"""Image tensors: layout, resizing, rounding. torch and numpy, and OpenCV where it is several times as fast."""
+"""Image tensors: layout, resizing, rounding. torch and numpy, and OpenCV, where it is installed, for speed."""
 
 from __future__ import annotations
 
+import functools
+import logging
 import math
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+logger = logging.getLogger(__name__)
 
 
 def round_to_multiple(length: float, multiple: int) -> int:
@@ -212,8 +217,8 @@ def resize_map(values: Tensor, height: int, width: int, growing: str = "bilinear
     Source:
         The kernels are those of OpenCV's INTER_AREA, and of INTER_LINEAR or INTER_CUBIC (a = -0.75).
     """
-    if height < values.shape[-2] and width < values.shape[-1] and is_plain_on_cpu(values):
-        return _area_average_by_opencv(values, height, width)
+    if height < values.shape[-2] and width < values.shape[-1] and (cv2 := opencv_for(values)):
+        return _area_average_by_opencv(cv2, values, height, width)
     rows, columns = values.shape[-2] // height, values.shape[-1] // width
     if rows * columns > 1 and values.shape[-2:] == (rows * height, columns * width):
         return F.avg_pool2d(values, (rows, columns))
@@ -235,15 +240,29 @@ def resize_picture(picture: Tensor, height: int, width: int) -> Tensor:
     return resized.clamp(0, 1) if height > picture.shape[-2] or width > picture.shape[-1] else resized
 
 
-def is_plain_on_cpu(values: Tensor) -> bool:
-    """Whether a library that knows no torch can read the numbers and give back their like."""
-    return type(values) is Tensor and values.device.type == "cpu" and values.dtype == torch.float32 and not values.requires_grad
+@functools.cache
+def opencv() -> Any:
+    """The module `cv2`, whichever wheel it comes from, or None where it cannot be imported.
+
+    The pack never depends on it. ComfyUI does not install it, and pip writes one of its four wheels over another.
+    """
+    try:
+        import cv2
+    except ImportError as error:  # not installed, or it lacks a system library such as libGL
+        logger.info("OpenCV cannot be imported (%s): some steps on the CPU are slower without it", error)
+        return None
+    # uninstalling one of two wheels leaves a folder without code, which can be imported
+    return cv2 if hasattr(cv2, "resize") else None
 
 
-def _area_average_by_opencv(values: Tensor, height: int, width: int) -> Tensor:
+def opencv_for(values: Tensor) -> Any:
+    """`opencv()` if it can read these values without losing anything: plain float32 on the CPU without a gradient; else None."""
+    is_plain = type(values) is Tensor and values.device.type == "cpu" and values.dtype == torch.float32 and not values.requires_grad
+    return opencv() if is_plain else None
+
+
+def _area_average_by_opencv(cv2: Any, values: Tensor, height: int, width: int) -> Tensor:
     """Both axes made shorter at once, as `_area_average` makes them: a third of its time. The layout in memory stays."""
-    import cv2
-
     batch, channels = values.shape[:2]
     interleaved = 1 < channels <= 4 and values.is_contiguous(memory_format=torch.channels_last)
     pictures = values.movedim(1, -1) if interleaved else values.reshape(-1, *values.shape[2:])

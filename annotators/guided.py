@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..utils import is_plain_on_cpu, resize_map
+from ..utils import opencv_for, resize_map
 
 
 def guided_upsample(values: Tensor, guide: Tensor, radius: int, epsilon: float) -> Tensor:
@@ -55,11 +55,10 @@ def guided_detail(values: Tensor, guide: Tensor, radius: int, epsilon: float) ->
 
 def enlarge_map(values: Tensor, height: int, width: int) -> Tensor:
     """`resize_map` of maps (B, C, h, w) to larger ones, up to rounding; with one thread of a CPU a quarter of its time, by OpenCV."""
+    cv2 = opencv_for(values)
     # of what is not finite, OpenCV spreads more
-    if not is_plain_on_cpu(values) or not values.sum().isfinite():
+    if cv2 is None or not values.sum().isfinite():
         return resize_map(values, height, width)
-    import cv2
-
     grown = np.empty((*values.shape[:2], height, width), np.float32)
     for source, target in zip(values.contiguous().flatten(0, 1).numpy(), grown.reshape(-1, height, width), strict=True):
         cv2.resize(source, (width, height), target, interpolation=cv2.INTER_LINEAR)

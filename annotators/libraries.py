@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import importlib.metadata
+import re
 import sys
 import threading
 from collections import Counter
@@ -16,6 +19,12 @@ from .networks.names import StateDict
 # from_pretrained replaces functions of torch.nn.init while it works and puts back what it found: two at once would put back the wrong ones.
 _one_at_a_time = threading.Lock()
 
+# The oldest versions with which the families' tests pass. They are asked for where a model needs them, and not when the pack is installed:
+# ComfyUI and other packs may rely on older ones.
+_OLDEST = {"transformers": "4.45", "diffusers": "0.33"}
+# What comes with diffusers, and would be upgraded though the installed transformers and others may need the version that is there.
+_KEPT = ("huggingface_hub", "safetensors", "numpy", "typing_extensions")
+
 
 def from_transformers(*names: str) -> tuple[Any, ...]:
     """Classes of the transformers library.
@@ -23,7 +32,7 @@ def from_transformers(*names: str) -> tuple[Any, ...]:
     Raises:
         ImportError: The library is absent, too old, or broken by a torchvision that does not fit torch; the message says how to mend it.
     """
-    return _from_library("transformers", names, "pip install 'transformers>=4.57'")
+    return _from_library("transformers", names, f'run  "{sys.executable}" -m pip install "transformers>={_OLDEST["transformers"]}"')
 
 
 def from_diffusers(*names: str) -> tuple[Any, ...]:
@@ -36,13 +45,27 @@ def from_diffusers(*names: str) -> tuple[Any, ...]:
 
 
 def how_to_install_diffusion() -> str:
-    """The command that installs what the extra `[diffusion]` lists, into the Python that runs here: ComfyUI's own, inside ComfyUI."""
-    return f'run  "{sys.executable}" -m pip install "diffusers>=0.35" "scipy>=1.11"'
+    """The command that installs what the extra `[diffusion]` lists, into the Python that runs here: ComfyUI's own, inside ComfyUI.
+
+    It names packages that are installed with their versions: pip then takes a diffusers that fits them, and leaves them as they are.
+    """
+    wanted = [f"diffusers>={_OLDEST['diffusers']}", "scipy>=1.11"]
+    for name in _KEPT:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            wanted.append(f"{name}=={importlib.metadata.version(name)}")
+    return " ".join((f'run  "{sys.executable}" -m pip install', *(f'"{each}"' for each in wanted)))
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """(4, 45) of "4.45.0.dev0"."""
+    return tuple(map(int, re.findall(r"\d+", version)[:2]))
 
 
 def _from_library(library: str, names: tuple[str, ...], remedy: str) -> tuple[Any, ...]:
     try:
         module = importlib.import_module(library)
+        if _numbers(module.__version__) < _numbers(_OLDEST[library]):
+            raise ImportError(f"version {module.__version__} is installed, {_OLDEST[library]} or newer is needed")
         return tuple(getattr(module, name) for name in names)
     except (ImportError, RuntimeError, AttributeError) as error:
         raise ImportError(_explain_import_error(library, error, remedy)) from error

@@ -23,6 +23,7 @@ import torch
 
 from .. import __version__
 from ..model_loader import Model
+from ..utils import opencv
 from . import work
 from .batch import estimate_files
 from .outputs import Outputs, plan_outputs
@@ -232,21 +233,22 @@ def _time(way: Way, wait: Way) -> float:
 
 def _machine(model: Model, sides: tuple[int, int], calls: list[Way]) -> dict[str, str]:
     """What the figures hold for, in words."""
-    import cv2
     import numpy as np
     import PIL
 
     seen = [call.args[0].shape for call in calls if isinstance(call, partial)]
     device = model.device
+    cv2 = opencv()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return {
         "model": f"{model.spec.id}, {str(model.dtype).removeprefix('torch.')}",
         "device": name,
         "runtime": model.runtime,
-        "processor": f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads of torch, {cv2.getNumThreads()} of OpenCV",
+        "processor": f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads of torch"
+        + (f", {cv2.getNumThreads()} of OpenCV" if cv2 else ""),
         "picture": f"{sides[0]}x{sides[1]} JPEG, the network sees {', '.join(f'{shape[-1]}x{shape[-2]}' for shape in seen)}",
         "versions": f"depth-normal {__version__}, Python {platform.python_version()}, torch {torch.__version__}, NumPy {np.__version__}, "
-        f"OpenCV {cv2.__version__}, Pillow {PIL.__version__}, {platform.system()} {platform.release()}",
+        f"{f'OpenCV {cv2.__version__}' if cv2 else 'no OpenCV'}, Pillow {PIL.__version__}, {platform.system()} {platform.release()}",
     }
 
 

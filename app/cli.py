@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from .. import __version__
 from ..annotators.choices import BUNDLED_MODEL, RECOMMENDED_FILM_MODEL, RECOMMENDED_MODEL
-from .arguments import DONE, EXIT_CODES, EXPECTED_ERRORS, INTERRUPTED, NOTHING_DONE, SOME_FAILED, TERMINATED, add_json
+from .arguments import DOCS, DONE, EXIT_CODES, EXPECTED_ERRORS, INTERRUPTED, NOTHING_DONE, SOME_FAILED, TERMINATED, add_json
 from .bench_command import add_bench
 from .effect_command import add_effect
 from .estimate_command import add_demo, add_estimate
@@ -154,7 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="depth-normal",
         description="Depth and normal maps from any picture.",
-        epilog=EXIT_CODES,
+        epilog=f"{EXIT_CODES}\n\nhelp and messages name pages below docs/: they lie in {DOCS}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"depth-normal {__version__}")

@@ -15,6 +15,7 @@ from torch import Tensor
 from .disturbance import measure_disturbance
 from .edges import depth_at_picture_edges, edge_radius, largest_within, sharpen_depth_edges
 from .levels import sampled
+from .regions import large_regions
 
 MAX_JUMP = 0.05
 """Share by which depth may differ from one pixel to the next, beyond what the plane of the surface there explains."""
@@ -116,14 +117,8 @@ def _without_slivers(joins: Joins, depth: Tensor, valid: Tensor, radius: int) ->
 
 def _without_islands(joins: Joins, least: int) -> Joins:
     """Joins without those of connected cells that are fewer than `least`."""
-    import cv2
-
     top, bottom, left, right = joins.across[:-1], joins.across[1:], joins.down[:, :-1], joins.down[:, 1:]
-    cells = ((top | bottom) & (left | right)).numpy().astype(np.uint8)
-    _, labels, statistics, _ = cv2.connectedComponentsWithStats(cells, connectivity=4)
-    counts = statistics[:, cv2.CC_STAT_AREA] >= least
-    counts[0] = False  # what is no cell
-    kept = torch.nn.functional.pad(torch.from_numpy(counts[np.asarray(labels, np.int64)]), (1, 1, 1, 1))
+    kept = torch.nn.functional.pad(large_regions((top | bottom) & (left | right), least), (1, 1, 1, 1))
     return Joins(joins.across & (kept[:-1, 1:-1] | kept[1:, 1:-1]), joins.down & (kept[1:-1, :-1] | kept[1:-1, 1:]))
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..utils import is_plain_on_cpu
+from ..utils import opencv_for
 from .checks import check_depth
 
 EDGE = 1.05
@@ -154,26 +155,24 @@ def largest_within(values: Tensor, radius: int) -> Tensor:
     Returns:
         (B, C, H, W); at the border, of the pixels that there are. NaN is the largest.
     """
-    return _largest(values, radius, bool(values.isnan().any()) if _suits_opencv(values, radius) else True)
+    return _largest(values, radius, bool(values.isnan().any()) if _opencv_for(values, radius) else True)
 
 
 def _largest(values: Tensor, radius: int, has_nan: bool = False) -> Tensor:
     """As `largest_within`, of what is known to be without NaN."""
-    if not has_nan and _suits_opencv(values, radius):
-        return _largest_by_opencv(values, radius)
+    if not has_nan and (cv2 := _opencv_for(values, radius)):
+        return _largest_by_opencv(cv2, values, radius)
     for axis in (-1, -2):
         values = _largest_along(values, radius, axis)
     return values
 
 
-def _suits_opencv(values: Tensor, radius: int) -> bool:
-    return 0 < radius <= _WIDEST_BY_OPENCV and values.numel() > 0 and is_plain_on_cpu(values)
+def _opencv_for(values: Tensor, radius: int) -> Any:
+    return opencv_for(values) if 0 < radius <= _WIDEST_BY_OPENCV and values.numel() > 0 else None
 
 
-def _largest_by_opencv(values: Tensor, radius: int) -> Tensor:
+def _largest_by_opencv(cv2: Any, values: Tensor, radius: int) -> Tensor:
     """On a CPU a fifth of the time."""
-    import cv2
-
     square = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
     planes = values.reshape(-1, *values.shape[-2:]).contiguous().numpy()
     largest = [cv2.dilate(plane, square, borderType=cv2.BORDER_REPLICATE) for plane in planes]

@@ -131,8 +131,9 @@ def find_in_hub_cache(file: WeightFile, usable: Callable[[Path], bool] = is_usab
     """The file in the Hugging Face cache, at the wanted revision or else at the newest the user has of `main`."""
     if not file.repo_id or not hub.cache_folder(file).is_dir():
         return None
+    cache = hub.cache_folder(file).parent
     for revision in dict.fromkeys((file.revision, "main")):
-        found = hub.library().try_to_load_from_cache(file.repo_id, file.filename, revision=revision, repo_type=file.repo_type)
+        found = hub.library().try_to_load_from_cache(file.repo_id, file.filename, cache, revision, file.repo_type)
         if isinstance(found, str) and (path := Path(found)).stat().st_size and usable(path):
             return path
     return None

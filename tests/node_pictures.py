@@ -141,7 +141,7 @@ def cases(models: list[str]) -> Iterator[Case]:
     for family in ("Marigold", "Lotus", "LBM"):
         for kind in ("Depth", "Normals"):
             node = f"DepthNormal_{family}{kind}"
-            for model_id in NODES[node].INPUT_TYPES()["required"]["model"][0]:
+            for model_id in NODES[node].INPUT_TYPES()["optional"]["model"][0]:
                 if model_id in models:
                     yield f"{node}-{model_id}", run(node, image=image, model=model_id, resolution=64, precision="float32")
     yield from conversions(image, geometries)

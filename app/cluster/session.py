@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from urllib.parse import urlsplit
 
+from ..arguments import DOCS
 from .library import QUIET, import_ray, signals_kept
 from .local_ray import local_ray
 
@@ -98,7 +99,7 @@ def _no_cluster(address: str, error: Exception) -> str:
     reason = str(error).strip().splitlines()[0]
     return (
         f"no Ray cluster answers at {address} ({reason}); start one with `ray start --head`, look at `ray status` there, give this machine "
-        "the cluster's token if it asks for one (docs/scale.md), or leave --address out to use this machine alone"
+        f"the cluster's token if it asks for one (see {DOCS / 'scale.md'}), or leave --address out to use this machine alone"
     )
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..checks import check_choice
 from ..edges import EDGE
+from ..regions import region_around
 from .depths import UNITS, Depths, check_metric
 
 
@@ -112,20 +113,7 @@ def _around_point(depths: Depths, distance: Tensor, point: tuple[float, float], 
     height, width = distance.shape[-2:]
     column, row = min(int(x * width), width - 1), min(int(y * height), height - 1)
     away = (distance - distance[..., row : row + 1, column : column + 1]).abs()
-    reached = _flooded((away <= tolerance + feather) & ~depths.hole, depths.depth, row, column)
+    allowed = (away <= tolerance + feather) & ~depths.hole
+    logarithms = depths.depth[0, 0].float().log().cpu()  # found on the CPU, whatever the device
+    reached = region_around(logarithms, allowed[0, 0].cpu(), row, column, math.log(EDGE)).to(away.device)
     return torch.where(reached, _ramp(tolerance - away, feather), 0)
-
-
-def _flooded(allowed: Tensor, depth: Tensor, row: int, column: int) -> Tensor:
-    """What can be reached from a pixel through allowed ones without a step in depth; found on the CPU, whatever the device."""
-    import cv2
-    import numpy as np
-
-    barrier = np.ones((allowed.shape[-2] + 2, allowed.shape[-1] + 2), np.uint8)
-    barrier[1:-1, 1:-1] = ~allowed[0, 0].cpu().numpy()
-    if barrier[row + 1, column + 1]:
-        return torch.zeros_like(allowed)
-    values, step = depth[0, 0].float().log().cpu().numpy().copy(), math.log(EDGE)
-    flags = 4 | (2 << 8) | cv2.FLOODFILL_MASK_ONLY
-    cv2.floodFill(values, barrier, (column, row), (0,), (step,), (step,), flags)
-    return torch.from_numpy(barrier[1:-1, 1:-1] == 2).to(allowed.device)[None, None]

@@ -1,4 +1,4 @@
-"""Reading pictures: Pillow opens them, checks that they are whole and decodes 8 bits a channel; OpenCV decodes what Pillow would round."""
+"""Reading pictures: Pillow opens them, checks that they are whole, and decodes them; OpenCV, if installed, what Pillow would round."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import re
+import sys
 import threading
 import warnings
 from contextlib import ExitStack
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ...utils import opencv
 from .paths import MAX_PIXELS, FileFormatError, check_size, damage_named, read_bytes
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
         FileNotFoundError: No such file.
         PermissionError: A file that this user may not read.
         FileFormatError: Not a picture, damaged, cut off, empty, changed while it is read, or larger than MAX_PIXELS by its header.
+        ImportError: Only OpenCV reads such a picture without loss, and it cannot be imported.
     """
     picture = decode_picture(path, read_bytes(path))
     return _as_rgb(picture.pixels, picture.premultiplied)
@@ -81,7 +84,7 @@ def decode_picture(path: str | os.PathLike[str], data: bytes) -> DecodedPicture:
         data: Its bytes.
 
     Raises:
-        FileFormatError: As `read_picture`.
+        FileFormatError, ImportError: As `read_picture`.
     """
     with damage_named(path, "the picture is damaged or cut off"), _strict, _open(path, data) as image:
         check_size(path, image.width, image.height, len(data))
@@ -97,7 +100,10 @@ def decode_picture(path: str | os.PathLike[str], data: bytes) -> DecodedPicture:
             raise FileFormatError(f"{path}: a 16-bit TIFF with its colours in separate planes; save it with them side by side (chunky)")
         if exact or image.format != "PNG":
             image.load()
-        pixels = _pillow_pixels(image, data) if exact else _opencv_pixels(path, data)
+        if exact:
+            pixels = _pillow_pixels(image, data)
+        else:
+            pixels = _deep_png_pixels(path, data) if _is_deep_png(image) else _opencv_pixels(path, image, data)
         if image.format in ("JPEG", "MPO"):
             _check_jpeg_end(path, data, image)
         extra = _tiff_tag(image, _EXTRA_SAMPLES_TAG)
@@ -193,9 +199,30 @@ def _grey_with_alpha(pixels: np.ndarray, transparent: int) -> np.ndarray:
     return np.dstack((pixels, pixels, pixels, np.where(pixels == transparent, 0, opaque).astype(pixels.dtype)))
 
 
-def _opencv_pixels(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
-    import cv2
+def _is_deep_png(image: ImageFile) -> bool:
+    """Whether it is a PNG of 16-bit colours, as the pack writes them."""
+    return image.format == "PNG" and image.tile[0][3] in ("RGB;16B", "RGBA;16B") and "transparency" not in image.info
 
+
+def _deep_png_pixels(path: str | os.PathLike[str], data: bytes) -> np.ndarray:
+    """16-bit colours. Pillow keeps the upper byte of each number, and the lower one where it is told that this comes first."""
+    decoded = []
+    for order in "BL":
+        with _open(path, data) as image:
+            codec, extents, offset, layout = image.tile[0]
+            image.tile = [(codec, extents, offset, f"{layout[:-1]}{order}")]  # pyright: ignore[reportAttributeAccessIssue]  since Pillow 11 a named tuple
+            decoded.append(np.asarray(image).astype(np.uint16))
+    upper, lower = decoded
+    return upper << 8 | lower
+
+
+def _opencv_pixels(path: str | os.PathLike[str], image: ImageFile, data: bytes) -> np.ndarray:
+    cv2 = opencv()
+    if cv2 is None:
+        raise ImportError(
+            f"{path}: only OpenCV decodes this kind of {image.format} (mode {image.mode}) without loss, and it cannot be imported; "
+            f'save the picture as an RGB PNG, or run  "{sys.executable}" -m pip install opencv-python-headless'
+        )
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise FileFormatError(f"{path}: the picture is damaged or of a kind that OpenCV cannot decode; {_ACCEPTED}")

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...utils import opencv
 from ..checks import check_intrinsics
 from ..conventions import NormalMapCoding, convert_normals, decode_normal_map, encode_normal_map
 from ..estimate import Axes, Estimate, Quantity
@@ -108,14 +109,12 @@ def write_normals_png(
     Raises:
         ValueError: Another shape, unknown axes or coding.
     """
-    import cv2
-
     if normals.ndim != 4 or normals.shape[:2] != (1, 3):
         raise ValueError(f"the normals have shape {tuple(normals.shape)}; those of one picture (1, 3, height, width) are written to a file")
     normals = normals.detach().float().cpu()
     coding = NormalMapCoding(target)
     signs = convert_normals(torch.ones(1, 3, 1, 1), source, coding.axes).flatten().tolist()
-    planes = [cv2.convertScaleAbs(plane, None, _HALF * sign, _HALF) for plane, sign in zip(normals[0].numpy(), signs, strict=True)]
+    planes = [_eight_bits(plane, _HALF * sign) for plane, sign in zip(normals[0].numpy(), signs, strict=True)]
     levels = np.stack(planes[::-1] if coding.channels_reversed else planes)
     if mask is not None or not all_point(normals):
         levels *= valid_normals(normals, mask.cpu() if mask is not None else None)[0].numpy()
@@ -247,6 +246,13 @@ def _rounded(image: Tensor, channels: int, dtype: type[np.unsignedinteger]) -> n
     return pixels
 
 
+def _eight_bits(plane: np.ndarray, scale: float) -> np.ndarray:
+    """Numbers of -1 to 1 in 0 to 255."""
+    if cv2 := opencv():
+        return cv2.convertScaleAbs(plane, None, scale, _HALF)
+    return np.nan_to_num(plane * np.float32(scale) + np.float32(_HALF)).round().clip(0, 255).astype(np.uint8)
+
+
 def _write(path: str | os.PathLike[str], pixels: np.ndarray, text: dict[str, str] | None = None) -> None:
     """Writes planes of whole numbers: (1, H, W) grey, (3, H, W) RGB or (4, H, W) RGB and alpha."""
     planes, height, width = pixels.shape
@@ -257,9 +263,8 @@ def _write(path: str | os.PathLike[str], pixels: np.ndarray, text: dict[str, str
 
 def _filtered(pixels: np.ndarray) -> np.ndarray:
     """(H, 1 + bytes of a row): every row as PNG's filter 2 has it, the difference to the row above."""
-    import cv2
-
-    interleaved = cv2.merge(list(pixels)) if len(pixels) > 1 else pixels[0]
+    cv2 = opencv() if len(pixels) > 1 else None
+    interleaved = cv2.merge(list(pixels)) if cv2 else np.moveaxis(pixels, 0, -1)
     rows = interleaved.astype(interleaved.dtype.newbyteorder(">"), order="C", copy=False).reshape(len(interleaved), -1).view(np.uint8)
     filtered = np.empty((rows.shape[0], 1 + rows.shape[1]), np.uint8)
     filtered[:, 0] = 2

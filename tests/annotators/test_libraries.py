@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
 import time
+import types
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -42,9 +44,21 @@ def test_classes_of_transformers():
 
 def test_transformers_absent(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ImportError, match=r"pip install 'transformers>=4\.57'") as refused:
+    with pytest.raises(ImportError, match=rf'run  "{re.escape(sys.executable)}" -m pip install "transformers>=4\.45"') as refused:
         from_transformers("DPTConfig")
     assert "torchvision" not in str(refused.value)
+
+
+@pytest.mark.parametrize("version, fits", [("4.28.1", False), ("4.44.2", False), ("4.45.0.dev0", True), ("4.100", True), ("5.0", True)])
+def test_an_old_transformers_is_named_with_what_is_needed(monkeypatch, version, fits):
+    library = types.ModuleType("transformers")
+    library.__version__, library.DPTConfig = version, object()
+    monkeypatch.setitem(sys.modules, "transformers", library)
+    if fits:
+        assert from_transformers("DPTConfig") == (library.DPTConfig,)
+        return
+    with pytest.raises(ImportError, match=rf'\(version {version} is installed, 4\.45 or newer is needed\): run .*"transformers>=4\.45"'):
+        from_transformers("DPTConfig")
 
 
 @pytest.mark.parametrize("load, library", [(from_transformers, "transformers"), (from_diffusers, "diffusers")])

@@ -48,7 +48,8 @@ def test_the_registrys_pictures_are_where_it_looks(name, width, height):
 def test_the_registry_ships_what_users_need_and_no_more():
     files = shipped()
     rooms = {name.split("/")[0] for name in files if "/" in name}
-    assert rooms == {"annotators", "app", "blender", "docs", "geometry", "locales", "model_loader", "nodes", "web", "workflows"}
+    code = {"annotators", "app", "blender", "geometry", "model_loader", "nodes", "packaging"}
+    assert rooms == code | {"docs", "locales", "web", "workflows"}
     assert {"__init__.py", "utils.py", "requirements.txt", "pyproject.toml", "LICENSE", "README.md", "CHANGELOG.md"} <= {*files}
     assert "locales/zh/nodeDefs.json" in files and "locales/zh.json" not in files
     linked = re.findall(r"\]\((docs/[\w./-]+|workflows/[\w./-]+)", (ROOT / "README.md").read_text())
@@ -66,8 +67,11 @@ def archive(tmp_path_factory) -> Path:
 
 
 @pytest.mark.comfyui
-def test_the_pack_that_is_shipped_runs_in_a_server(archive, tmp_path, comfyui_python):
-    """As from the registry: a folder of these files alone."""
+def test_the_pack_that_is_shipped_runs_in_a_server(archive, tmp_path, comfyui_python, monkeypatch):
+    """As from the registry: a folder of these files alone, and no OpenCV, which neither ComfyUI nor requirements.txt installs."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "cv2.py").write_text('raise ImportError("there is no OpenCV here")\n')
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(tmp_path / "site"), os.environ.get("PYTHONPATH")])))
     with zipfile.ZipFile(archive) as packed:
         packed.extractall(tmp_path / "depth-normal")
     serving = runpy.run_path(str(Path(__file__).with_name("conftest.py")))["serving"]

@@ -167,8 +167,8 @@ HOLES = "asks once whether there are any holes"
 ONE_BY_ONE = "looks at each picture's noise and range and chooses the work by them"
 NUMBERS = "gives numbers, not maps"
 
-# Meshes are arrays: what comes in is moved to the CPU first.
-ON_THE_CPU = ("bas_relief", "cutting", "mesh")
+# Meshes are arrays, and regions are searched pixel by pixel: what comes in is moved to the CPU first.
+ON_THE_CPU = ("bas_relief", "cutting", "mesh", "regions")
 
 # function: how it is called, and why it waits for the device where it does
 CASES = {

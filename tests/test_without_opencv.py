@@ -1,0 +1,176 @@
+"""The pack without OpenCV: everything works, a little slower, and what it decodes alone is refused in words."""
+
+import os
+import struct
+import subprocess
+import sys
+import types
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from depth_normal import utils
+from depth_normal.annotators.guided import enlarge_map
+from depth_normal.geometry.edges import largest_within
+from depth_normal.geometry.files.pictures import decode_picture, read_picture
+from depth_normal.geometry.files.png import write_normals_png, write_picture_png
+from depth_normal.geometry.regions import large_regions, region_around
+
+ROOT = Path(__file__).resolve().parents[1]
+NUMBERS = torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def twice(monkeypatch):
+    """Calls a function with OpenCV and without it."""
+    pytest.importorskip("cv2", reason="compares with OpenCV")
+
+    def call(function):
+        utils.opencv.cache_clear()
+        assert utils.opencv() is not None
+        with_opencv = function()
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, "cv2", None)
+            utils.opencv.cache_clear()
+            without = function()
+        utils.opencv.cache_clear()
+        return with_opencv, without
+
+    return call
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 60, 90), (2, 1, 37, 50), (1, 4, 24, 36)])
+def test_resizing_differs_by_rounding(twice, shape):
+    values = torch.rand(shape, generator=NUMBERS)
+    for size in ((12, 18), (23, 31), (5, 50)):
+        torch.testing.assert_close(*twice(lambda size=size: utils.resize_map(values, *size)), rtol=0, atol=1e-6)
+    torch.testing.assert_close(*twice(lambda: enlarge_map(values, 97, 120)), rtol=0, atol=5e-6)
+
+
+@pytest.mark.parametrize("radius", [1, 7])
+def test_the_largest_neighbours_are_the_same(twice, radius):
+    values = torch.randn(2, 2, 24, 37, generator=NUMBERS)
+    with_opencv, without = twice(lambda: largest_within(values, radius))
+    assert torch.equal(with_opencv, without)
+
+
+SPIRAL = np.array(
+    [[character == "#" for character in row] for row in ("#########", "#.......#", "#.#####.#", "#.#...#.#", "#.#.###.#", "#.#.....#")]
+)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.55, 0.6, 0.8, 1.0])
+@pytest.mark.parametrize("least", [0, 1, 2, 9, 300])
+def test_the_large_regions_are_the_same(twice, share, least):
+    cells = torch.rand(40, 61, generator=NUMBERS) < share
+    with_opencv, without = twice(lambda: large_regions(cells, least))
+    assert torch.equal(with_opencv, without)
+
+
+def test_a_winding_region_is_one(twice):
+    cells = torch.ones(81, 50, dtype=torch.bool)
+    cells[1::4, :-1] = cells[3::4, 1:] = False
+    for found in twice(lambda: large_regions(cells, int(cells.sum()))):
+        assert torch.equal(found, cells)
+
+
+@pytest.mark.parametrize("step", [0.01, 0.1, 0.3])
+def test_the_region_around_a_point_is_the_same(twice, step):
+    values = torch.randint(0, 40, (50, 70), generator=NUMBERS) * 0.05  # steps of just that much among them
+    values[3:9, 4:60] = torch.linspace(1, 2, 56)
+    values[20, 30], values[21, 31] = torch.nan, torch.inf
+    allowed = torch.rand(50, 70, generator=NUMBERS) < 0.9
+    for row, column in ((5, 20), (20, 30), (49, 69), (0, 0)):
+        with_opencv, without = twice(lambda row=row, column=column: region_around(values, allowed, row, column, step))
+        assert torch.equal(with_opencv, without) and bool(without[row, column]) == bool(allowed[row, column])
+
+
+def test_files_are_the_same(twice, tmp_path):
+    normals = torch.nn.functional.normalize(torch.randn(1, 3, 33, 41, generator=NUMBERS), dim=1)
+    normals[..., :4, :4], normals[..., 4:6, :] = torch.nan, 0
+
+    def eight_bits():
+        write_normals_png(tmp_path / "normals.png", normals)
+        return np.asarray(Image.open(tmp_path / "normals.png")).astype(int)
+
+    with_opencv, without = twice(eight_bits)
+    assert np.abs(with_opencv - without).max() <= 1 and (with_opencv != without).mean() < 0.001, "a tie may be rounded otherwise"
+
+    def bytes_of(channels):
+        write_picture_png(tmp_path / "picture.png", torch.linspace(0, 1, channels * 35).view(channels, 5, 7), bits=16)
+        return (tmp_path / "picture.png").read_bytes()
+
+    for channels in (1, 3, 4):
+        with_opencv, without = twice(lambda channels=channels: bytes_of(channels))
+        assert with_opencv == without
+
+
+ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+
+
+def deep_png(levels: np.ndarray, interlaced: bool) -> bytes:
+    """A PNG of 16 bits, (H, W, 3 or 4); without interlacing its rows have PNG's filters "none", "sub" and "up" in turn."""
+
+    def rows_of(pixels):
+        rows = np.ascontiguousarray(pixels).astype(">u2").reshape(len(pixels), -1).view(np.uint8)
+        width = 2 * levels.shape[2]
+        for number, row in enumerate(rows):
+            kind = 0 if interlaced or number == 0 else number % 3
+            before = (0, np.concatenate((np.zeros(width, np.uint8), row[:-width])), rows[number - 1])[kind]
+            yield bytes([kind]) + (row - before).astype(np.uint8).tobytes()
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    passes = ADAM7 if interlaced else [(0, 0, 1, 1)]
+    data = b"".join(row for top, left, down, across in passes for row in rows_of(levels[top::down, left::across]))
+    header = struct.pack(">IIBBBBB", levels.shape[1], levels.shape[0], 16, {3: 2, 4: 6}[levels.shape[2]], 0, 0, interlaced)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_png_of_16_bit_colours_is_read_to_the_last_bit(twice, tmp_path, channels, interlaced):
+    levels = np.random.default_rng(0).integers(0, 65536, (24, 19, channels)).astype(np.uint16)
+    data = deep_png(levels, interlaced)
+    for picture in twice(lambda: decode_picture(tmp_path / "deep.png", data)):
+        assert picture.pixels.dtype == np.uint16 and np.array_equal(picture.pixels, levels)
+
+
+def test_what_only_opencv_decodes_is_refused_in_words(twice, tmp_path):
+    Image.new("CMYK", (8, 8)).save(tmp_path / "press.jpg")
+
+    def read():
+        try:
+            return read_picture(tmp_path / "press.jpg").shape
+        except ImportError as error:
+            return str(error)
+
+    shape, said = twice(read)
+    assert shape == (8, 8, 3)
+    assert said.startswith(f"{tmp_path / 'press.jpg'}: ") and "save the picture as an RGB PNG" in said
+    assert f'"{sys.executable}" -m pip install opencv-python-headless' in said
+
+
+def test_what_is_left_of_two_wheels_is_no_opencv(monkeypatch):
+    """Each of the wheels writes to the folder `cv2`; uninstalling one of two leaves an empty one, which Python imports all the same."""
+    monkeypatch.setitem(sys.modules, "cv2", types.ModuleType("cv2"))
+    utils.opencv.cache_clear()
+    assert utils.opencv() is None
+    utils.opencv.cache_clear()
+
+
+def test_the_command_line_works_where_opencv_lacks_a_system_library(tmp_path):
+    """As `opencv-python` on a machine without a screen."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "cv2.py").write_text('raise ImportError("libGL.so.1: cannot open shared object file")')
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(tmp_path / "site"), os.environ.get("PYTHONPATH")]))}
+    code = "import sys; from depth_normal.app.cli import main; sys.exit(main(sys.argv[1:]))"
+    words = [sys.executable, "-c", code, "estimate", str(ROOT / "app" / "coffee.jpg"), "--model", "tiny", "--out", "maps"]
+    run = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert np.asarray(Image.open(tmp_path / "maps" / "coffee_depth.png")).std() > 1000
