@@ -42,6 +42,7 @@ SLOW_FIXTURES = {
     "comfyui_python": "starts a ComfyUI server",
     "bpy_python": "starts Blender",
     "cluster": "starts a Ray cluster",
+    "exported_tiny": "exports a network to ONNX",
     "shared": "reads weights and renders beside the checkout, which are not part of the project",
 }
 unchanged = runpy.run_path(str(ROOT / "tests" / "process_state.py"))["unchanged"]

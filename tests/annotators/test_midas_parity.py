@@ -89,6 +89,7 @@ def test_dpt_hybrid(hybrid, shape):
     assert_same(ours.predict(images).depth[:, 0], oracle(images * 2 - 1))
 
 
+@pytest.mark.slow("takes 2 GB of memory: the authors' large network and ours")
 def test_dpt_large():
     oracle = dpt_oracle("vitl16_384")
     images = pictures(1, 3, 64, 96)
