@@ -8,6 +8,7 @@ import random
 import runpy
 import signal
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 # Threads that wait for others would spin meanwhile, and on a machine that has other things to do take several times as long.
@@ -91,17 +92,26 @@ def _seed():
     torch.manual_seed(0)
 
 
+@contextmanager
+def _left_as_found(who):
+    logger = logging.getLogger("depth_normal")
+    with unchanged(who):
+        level = logger.level
+        yield
+        logger.setLevel(level)  # the command line sets it for its process
+
+
 @pytest.fixture(autouse=True, scope="module")
 def module_leaves_no_trace(request):
     """Of a module's fixtures: settings are restored, and networks in reference cycles freed."""
-    with unchanged(request.node.nodeid):
+    with _left_as_found(request.node.nodeid):
         yield
     gc.collect()
 
 
 @pytest.fixture(autouse=True)
 def test_leaves_no_trace(request, module_leaves_no_trace):
-    with unchanged(request.node.nodeid):
+    with _left_as_found(request.node.nodeid):
         yield
         import depth_normal
         from depth_normal.model_loader import stock
@@ -131,7 +141,7 @@ def rendered_scenes(shared) -> Path:
     return shared / "groundtruth" / "public"
 
 
-@pytest.fixture(scope="session", params=["traced", pytest.param("rendered", marks=pytest.mark.slow(SLOW_FIXTURES["shared"]))])
+@pytest.fixture(scope="module", params=["traced", pytest.param("rendered", marks=pytest.mark.slow(SLOW_FIXTURES["shared"]))])
 def true_scenes(request) -> Path:
     """`traced_scenes`, then `rendered_scenes`."""
     return request.getfixturevalue(f"{request.param}_scenes")

@@ -16,7 +16,7 @@ import torch
 from PIL import Image, ImageFile
 
 # Modules of ComfyUI that tests stand in for: the pack takes their presence for ComfyUI's.
-_HOST_MODULES = ("folder_paths", "comfy", "comfy_api", "comfy_execution", "nodes", "server")
+_HOST_MODULES = ("folder_paths", "comfy", "comfy.utils", "comfy.model_management", "comfy.model_patcher", "comfy_api.latest", "comfy_execution.utils", "nodes", "server")
 _ABSENT = "absent"
 
 
@@ -43,7 +43,7 @@ def snapshot() -> dict[str, object]:
         "threads that keep the process alive": tuple(sorted(each.name for each in threading.enumerate() if not each.daemon)),
     }
     state |= {f"os.environ[{name!r}]": value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
-    state |= {f"sys.modules[{name!r}]": module for name, module in sys.modules.items() if name.split(".")[0] in _HOST_MODULES}
+    state |= {f"sys.modules[{name!r}]": sys.modules[name] for name in _HOST_MODULES if name in sys.modules}
     state |= {f"signal.getsignal({name.name})": signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
     for name in ("root", "depth_normal"):
         logger = logging.getLogger(None if name == "root" else name)
