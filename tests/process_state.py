@@ -7,7 +7,6 @@ import signal
 import socket
 import sys
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -38,7 +37,6 @@ def snapshot() -> dict[str, object]:
         "sys.path": tuple(sys.path),
         "locale.setlocale()": locale.setlocale(locale.LC_ALL),
         "socket.getdefaulttimeout()": socket.getdefaulttimeout(),
-        "warnings.filters": tuple(warnings.filters),
         "logging.root.manager.disable": logging.root.manager.disable,
         "threads that keep the process alive": tuple(sorted(each.name for each in threading.enumerate() if not each.daemon)),
     }
