@@ -156,10 +156,11 @@ class _HTTPHandler(urllib.request.HTTPHandler):
 class _HTTPSHandler(urllib.request.HTTPSHandler):
     def __init__(self, patience: Patience) -> None:
         super().__init__()
-        self._connection = partial(_EncryptedConnection, patience=patience, context=_certificates())
+        self._connection = partial(_EncryptedConnection, patience=patience)
 
     def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(self._connection, req)
+        # Reading the certificates takes longer than a request without them.
+        return self.do_open(self._connection, req, context=_certificates())
 
 
 def _certificates() -> ssl.SSLContext:
