@@ -117,7 +117,7 @@ def open_url(request: urllib.request.Request, patience: Patience) -> http.client
         http.client.HTTPException: As urllib's openers.
     """
     handlers = (_NoRedirect, _HTTPHandler(patience), _HTTPSHandler(patience))
-    return urllib.request.build_opener(*handlers).open(request, timeout=patience.timeouts.connect)
+    return urllib.request.build_opener(*handlers).open(request, timeout=patience.timeouts.connect + _LATER)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
