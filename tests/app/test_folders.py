@@ -31,7 +31,7 @@ from depth_normal.geometry.files import FileFormatError, paths, read_picture
 
 COMMAND = (sys.executable, "-m", "depth_normal.app.cli", "estimate")
 SMALL = ("--model", "tiny", "--size", "64")
-PROCESSES = "starts the command in other processes"
+PROCESSES = "starts other processes"
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")
 
 
@@ -495,6 +495,7 @@ def test_the_pictures_in_hand_are_finished_and_the_rest_can_go_on(tmp_path, sent
 
 
 @needs_signals
+@pytest.mark.slow("starts other processes")
 def test_a_second_ctrl_c_stops_at_once(tmp_path):
     photos = save_photos(tmp_path / "photos", 2)
     program = "import sys, time\nfrom depth_normal.app import cli, work\n"

@@ -275,7 +275,7 @@ def test_a_run_that_is_killed_at_any_moment_loses_nothing(step, call, photos, tm
     assert read_catalogue(open_store(out)).in_manifest == shard_files(open_store(out)).keys()
 
 
-@pytest.mark.slow("starts the command three times")
+@pytest.mark.slow("starts other processes")
 def test_processes_that_are_killed_leave_nothing_that_a_resume_does_not_mend(tmp_path, kind="webdataset"):
     for number in range(24):
         write_image(tmp_path / f"photos/{number:02}.png", number)

@@ -268,6 +268,7 @@ def test_pictures_that_came_since_are_not_left_out(film, tmp_path):
     assert run(tmp_path / "s", tmp_path / "out.mp4", "--resume") == 2
 
 
+@pytest.mark.slow("starts other processes")
 def test_ctrl_c_leaves_what_can_be_gone_on_with(tmp_path):
     film = write_film(tmp_path / "in.mkv", moving_ball(600))
     command = [sys.executable, "-m", "depth_normal.app.cli", "video", str(film), str(tmp_path / "out.mp4"), "--model", "tiny"]

@@ -283,11 +283,11 @@ def test_a_password_in_the_hubs_address_is_sent_and_never_shown(server, caplog, 
     assert "secret" not in text
 
 
-@pytest.mark.parametrize("command", ["download", "models"])
+@pytest.mark.parametrize("command", ["download", pytest.param("models", marks=pytest.mark.slow("starts other processes"))])
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("HF_ENDPOINT", "http://[", "HF_ENDPOINT is 'http://[', which is no address"),
+        pytest.param("HF_ENDPOINT", "http://[", "HF_ENDPOINT is 'http://[', which is no address", marks=pytest.mark.slow("starts other processes")),
         ("HF_ENDPOINT", "https://user:secret@h:99999", "HF_ENDPOINT is 'https://h:99999', which is no address"),
         ("HF_HUB_DOWNLOAD_TIMEOUT", "a while", "set in the environment: HF_HOME, HF_HUB_DOWNLOAD_TIMEOUT"),
     ],
