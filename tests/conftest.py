@@ -14,7 +14,6 @@ from pathlib import Path
 # Threads that wait for others would spin meanwhile, and on a machine that has other things to do take several times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import numpy
 import pytest
 import torch
 
@@ -88,7 +87,6 @@ def pytest_runtest_call():
 def _seed():
     """What a test or a fixture draws without a generator of its own does not depend on what ran before it."""
     random.seed(0)
-    numpy.random.seed(0)
     torch.default_generator.manual_seed(0)  # `torch.manual_seed` asks every kind of device, which takes a millisecond
 
 

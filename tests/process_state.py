@@ -9,13 +9,24 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import cv2
 import torch
 from PIL import Image, ImageFile
 
 # Modules of ComfyUI that tests stand in for: the pack takes their presence for ComfyUI's.
-_HOST_MODULES = ("folder_paths", "comfy", "comfy.utils", "comfy.model_management", "comfy.model_patcher", "comfy_api.latest", "comfy_execution.utils", "nodes", "server")
+_HOST_MODULES = (
+    "folder_paths",
+    "comfy",
+    "comfy.utils",
+    "comfy.model_management",
+    "comfy.model_patcher",
+    "comfy_api.latest",
+    "comfy_execution.utils",
+    "nodes",
+    "server",
+)
 _ABSENT = "absent"
 
 
@@ -32,7 +43,7 @@ def snapshot() -> dict[str, object]:
         "cv2.getNumThreads()": cv2.getNumThreads(),
         "PIL.Image.MAX_IMAGE_PIXELS": Image.MAX_IMAGE_PIXELS,
         "PIL.ImageFile.LOAD_TRUNCATED_IMAGES": ImageFile.LOAD_TRUNCATED_IMAGES,
-        "os.getcwd()": os.getcwd(),
+        "the working directory": Path.cwd(),
         "os.umask()": oct(umask),
         "sys.path": tuple(sys.path),
         "locale.setlocale()": locale.setlocale(locale.LC_ALL),

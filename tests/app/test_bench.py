@@ -126,7 +126,7 @@ def test_all_runtimes_are_printed_beside_torch(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("depth_normal.model_loader.load.with_runtime", with_runtime)
     monkeypatch.setattr(choose, "_missing", lambda _runtime: None)
     monkeypatch.setattr("depth_normal.model_loader.host.is_fast", lambda dtype, _device: dtype == torch.float32)
-    assert cli.main(["bench", "--model", "tiny", "--device", "cpu", "--runtime", "all", "--size", "32", "--seconds", "0.02", "--json"]) == 0
+    assert cli.main(["bench", "--model", "tiny", "--device", "cpu", "--runtime", "all", "--seconds", "0.02", "--json"]) == 0
     rows = {row["runtime"]: row for row in json.loads(capsys.readouterr().out)}
     assert list(rows) == ["torch float32", "onnx", "openvino", "compile"]
     assert rows["compile"]["seconds_per_picture"] is None and "no compiler is there" in rows["compile"]["words"]
