@@ -1,5 +1,6 @@
 """Which tests are slow, what no test may leave behind, and fixtures for all of them."""
 
+import ctypes
 import gc
 import importlib.util
 import logging
@@ -13,6 +14,8 @@ from pathlib import Path
 
 # Threads that wait for others would spin meanwhile, and on a machine that has other things to do take several times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Sums depend on the number of threads in their last bits: the same on every machine. What is about threads sets their number itself.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
@@ -105,6 +108,8 @@ def module_leaves_no_trace(request):
     with _left_as_found(request.node.nodeid):
         yield
     gc.collect()
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None:
+        trim(0)  # what was freed between blocks in use; else the process only grows
 
 
 @pytest.fixture(autouse=True)
