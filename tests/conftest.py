@@ -104,12 +104,24 @@ def _left_as_found(who):
 
 @pytest.fixture(autouse=True, scope="module")
 def module_leaves_no_trace(request):
-    """Of a module's fixtures: settings are restored, and networks in reference cycles freed."""
+    """Of a module's fixtures: settings are restored, and memory is freed."""
     with _left_as_found(request.node.nodeid):
         yield
-    gc.collect()
+    _free_memory()
+
+
+def _free_memory():
+    gc.collect()  # networks in reference cycles
     if trim := getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None:
         trim(0)  # what was freed between blocks in use; else the process only grows
+
+
+@pytest.fixture
+def memory_freed():
+    """For a test that builds a network of a gigabyte: nothing of it is left for the next."""
+    _free_memory()
+    yield
+    _free_memory()
 
 
 @pytest.fixture(autouse=True)
