@@ -5,13 +5,14 @@
 DIR holds the record, a line a prompt: a second call goes on where the first ended. Every prompt is a valid graph; some are cancelled
 while they run, others are when they take longer than --limit. The table has the server's memory, and what went wrong: an error that
 the pack words itself is an answer; any other, a server that ends, or memory that grows by a tenth in the last quarter is not: exit code 1.
-ComfyUI is what `python tests/comfyui/install.py` installs. Linux only.
+ComfyUI is what `python tests/comfyui/install.py HOME` installs; HOME may also be in DEPTH_NORMAL_COMFYUI. Linux only.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import resource
 import runpy
@@ -47,7 +48,8 @@ def main() -> int:
     parser.add_argument("--limit", type=float, default=20.0, metavar="SECONDS", help="a prompt that takes longer is cancelled")
     parser.add_argument("--at-most", type=float, default=270.0, metavar="SECONDS", help="begin no prompt after that; the next call goes on")
     parser.add_argument("--gigabytes", type=float, default=16.0, help="what the server may take of memory, all its libraries included")
-    parser.add_argument("--comfyui", type=Path, metavar="HOME", help="a folder with ComfyUI/ and venv/")
+    home = os.environ.get("DEPTH_NORMAL_COMFYUI")
+    parser.add_argument("--comfyui", type=Path, metavar="HOME", default=home, required=not home, help="a folder with ComfyUI/ and venv/")
     parser.add_argument("--flags", default="--cpu", help="ComfyUI's, such as --flags='--cpu --novram'")
     arguments = parser.parse_args()
     home = arguments.comfyui or SimpleNamespace(**runpy.run_path(str(TESTS / "comfyui" / "conftest.py"))).COMFYUI_HOME
@@ -80,7 +82,7 @@ class Outcome:
 def _soak(arguments: argparse.Namespace, record: Path, first: int) -> list[Outcome]:
     comfyui = SimpleNamespace(**runpy.run_path(str(TESTS / "comfyui" / "conftest.py")))
     runpy.run_path(str(TESTS / "mend_torchvision.py"))
-    python = (arguments.comfyui or comfyui.COMFYUI_HOME) / "venv" / "bin" / "python"
+    python = arguments.comfyui / "venv" / "bin" / "python"
     packs = [TESTS / name for name in ("tiny_depth.py", "tiny_diffusion.py", "tiny_old_nodes.py")]
     begun, done = time.monotonic(), []
     flags = arguments.flags.split()

@@ -117,7 +117,7 @@ def open_url(request: urllib.request.Request, patience: Patience) -> http.client
         http.client.HTTPException: As urllib's openers.
     """
     handlers = (_NoRedirect, _HTTPHandler(patience), _HTTPSHandler(patience))
-    return urllib.request.build_opener(*handlers).open(request, timeout=patience.timeouts.connect)
+    return urllib.request.build_opener(*handlers).open(request, timeout=patience.timeouts.connect + _LATER)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -156,10 +156,11 @@ class _HTTPHandler(urllib.request.HTTPHandler):
 class _HTTPSHandler(urllib.request.HTTPSHandler):
     def __init__(self, patience: Patience) -> None:
         super().__init__()
-        self._connection = partial(_EncryptedConnection, patience=patience, context=_certificates())
+        self._connection = partial(_EncryptedConnection, patience=patience)
 
     def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(self._connection, req)
+        # Reading the certificates takes longer than a request without them.
+        return self.do_open(self._connection, req, context=_certificates())
 
 
 def _certificates() -> ssl.SSLContext:

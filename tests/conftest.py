@@ -1,15 +1,21 @@
-"""Fixtures for all tests, and help for a torchvision that does not fit the installed torch."""
+"""Which tests are slow, what no test may leave behind, and fixtures for all of them."""
 
+import ctypes
+import gc
 import importlib.util
 import logging
 import os
+import random
 import runpy
 import signal
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 # Threads that wait for others would spin meanwhile, and on a machine that has other things to do take several times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Sums depend on the number of threads in their last bits: the same on every machine. What is about threads sets their number itself.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
@@ -34,14 +40,100 @@ for _stop, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
         signal.signal(_stop, _handler)
 
 
-@pytest.fixture(autouse=True)
-def forget_models():
-    yield
-    import depth_normal
-    from depth_normal.model_loader import stock
+# A test that uses one of these fixtures is slow, for this reason.
+SLOW_FIXTURES = {
+    "comfyui_python": "starts a ComfyUI server",
+    "bpy_python": "starts Blender",
+    "cluster": "starts a Ray cluster",
+    "exported_tiny": "exports a network to ONNX",
+    "run_benchmark": "runs a benchmark to its end",
+    "shared": "reads weights and renders beside the checkout, which are not part of the project",
+}
+unchanged = runpy.run_path(str(ROOT / "tests" / "process_state.py"))["unchanged"]
 
-    depth_normal.free()
-    stock.forget()
+
+def pytest_addoption(parser):
+    parser.addoption("--all", action="store_true", help="run the slow tests too: ComfyUI, Chromium, Ray, Blender, exports, large pictures")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Marks as slow what uses a slow fixture, so that `-m slow` and `-m "not slow"` choose all such tests."""
+    for item in items:
+        for name in SLOW_FIXTURES.keys() & set(item.fixturenames):
+            item.add_marker(pytest.mark.slow(SLOW_FIXTURES[name]))
+
+
+def pytest_collection_finish(session):
+    """Leaves the hundreds of thousands of objects of imported libraries out of every later garbage collection."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    slow = item.get_closest_marker("slow")
+    if slow and not item.config.getoption("--all"):
+        (reason,) = slow.args
+        pytest.skip(f"slow: {reason}; --all runs it")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup():
+    _seed()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call():
+    _seed()
+
+
+def _seed():
+    """What a test or a fixture draws without a generator of its own does not depend on what ran before it."""
+    random.seed(0)
+    torch.default_generator.manual_seed(0)  # `torch.manual_seed` asks every kind of device, which takes a millisecond
+
+
+@contextmanager
+def _left_as_found(who):
+    logger = logging.getLogger("depth_normal")
+    with unchanged(who):
+        level = logger.level
+        yield
+        logger.setLevel(level)  # the command line sets it for its process
+
+
+@pytest.fixture(autouse=True, scope="module")
+def module_leaves_no_trace(request):
+    """Of a module's fixtures: settings are restored, and memory is freed."""
+    with _left_as_found(request.node.nodeid):
+        yield
+    _free_memory()
+
+
+def _free_memory():
+    gc.collect()  # networks in reference cycles
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None:
+        trim(0)  # what was freed between blocks in use; else the process only grows
+
+
+@pytest.fixture
+def memory_freed():
+    """For a test that builds a network of a gigabyte: nothing of it is left for the next."""
+    _free_memory()
+    yield
+    _free_memory()
+
+
+@pytest.fixture(autouse=True)
+def test_leaves_no_trace(request, module_leaves_no_trace):
+    with _left_as_found(request.node.nodeid):
+        yield
+        import depth_normal
+        from depth_normal.model_loader import stock
+
+        depth_normal.free()
+        stock.forget()
 
 
 @pytest.fixture(scope="session")
@@ -54,12 +146,21 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def true_scenes(tmp_path_factory) -> Path:
-    """A folder of pictures with true depth and normals (.npz): renders of Blender where they are on this machine, else traced ones."""
-    renders = ROOT.parent / "shared" / "groundtruth" / "public"
-    if renders.is_dir():
-        return renders
+def traced_scenes(tmp_path_factory) -> Path:
+    """A folder of ray-traced pictures with true depth and normals (.npz)."""
     return runpy.run_path(str(ROOT / "tests" / "ray_traced_scenes.py"))["write"](tmp_path_factory.mktemp("scenes"))
+
+
+@pytest.fixture(scope="session")
+def rendered_scenes(shared) -> Path:
+    """As `traced_scenes`, rendered by Blender."""
+    return shared / "groundtruth" / "public"
+
+
+@pytest.fixture(scope="module", params=["traced", pytest.param("rendered", marks=pytest.mark.slow(SLOW_FIXTURES["shared"]))])
+def true_scenes(request) -> Path:
+    """`traced_scenes`, then `rendered_scenes`."""
+    return request.getfixturevalue(f"{request.param}_scenes")
 
 
 @pytest.fixture(scope="session")
@@ -77,20 +178,15 @@ def partial_midas_small(shared, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def teacher_weights(tmp_path_factory) -> Path:
-    """The folder of the teacher's two networks, as training/ wants it: real ones where they are on this machine, else random ones."""
-    folder = ROOT.parent / "shared" / "weights"
-    if folder.is_dir():
-        return folder
+    """A folder of the teacher's two networks, as training/ wants it, with random weights."""
     folder = tmp_path_factory.mktemp("teacher")
     runpy.run_path(str(ROOT / "tests" / "random_weights.py"))["write_teacher"](folder, ABSENT_FROM_PARTIAL)
     return folder
 
 
 @pytest.fixture(scope="session")
-def midas_small(request, tmp_path_factory) -> Path:
-    """MiDaS v2.1 small for tests of everything around it: real weights where they are on this machine, else random ones."""
-    if (ROOT.parent / "shared").is_dir():
-        return request.getfixturevalue("partial_midas_small")
+def midas_small(tmp_path_factory) -> Path:
+    """MiDaS v2.1 small with random weights, for tests of everything around it."""
     from safetensors.torch import save_file
 
     from depth_normal.annotators.networks.midas_small import MidasSmall

@@ -242,12 +242,14 @@ def test_several_networks_normals_alone_and_further_inputs_are_measured(model, r
     assert code == 0 and output.count("the network's forward ") == 1 and "estimate, file to file" in output, output
 
 
+@pytest.mark.slow("measures large images in processes of their own")
 def test_memory_of_large_images_is_measured():
     run = subprocess.run([sys.executable, BENCHMARKS / "memory.py", "4000x3000 to 700x525"], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert re.search(r"^4000x3000 to 700x525 +\d+ +\d+ +[\d.]+ +[\d.]+$", run.stdout, re.MULTILINE)
 
 
+@pytest.mark.slow("starts a Ray cluster")
 def test_ray_workers_are_measured_beside_plain_processes():
     pytest.importorskip("ray", reason="the benchmark is of Ray (pip install 'comfyui-depth-normal[ray]')")
     run = subprocess.run([sys.executable, BENCHMARKS / "ray_workers.py", "--pictures", "8", "--size", "64"], capture_output=True, text=True)

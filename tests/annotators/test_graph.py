@@ -116,6 +116,7 @@ def same_as_torch(session, graph, given):
 
 
 @NEW
+@pytest.mark.slow("traces a network")
 @torch.no_grad()
 def test_one_trace_holds_for_any_batch_and_sides():
     """Where a size gets fixed, it is here: writing ONNX takes three times as long, and is done below for one network that has it all."""
@@ -126,6 +127,7 @@ def test_one_trace_holds_for_any_batch_and_sides():
 
 
 @NEW
+@pytest.mark.slow("exports a network to ONNX")
 @torch.no_grad()
 def test_one_onnx_file_holds_for_any_batch_and_sides(tmp_path):
     """MoGe-2: positions that are resized, several outputs and a number beside the pictures."""
@@ -139,6 +141,7 @@ def test_one_onnx_file_holds_for_any_batch_and_sides(tmp_path):
 
 
 @NEW
+@pytest.mark.slow("exports a network to ONNX")
 @torch.no_grad()
 def test_one_onnx_file_holds_for_any_batch_at_sides_that_are_no_multiples(tmp_path):
     """MoGe-1; and weights beside the file, which are found wherever both lie."""

@@ -30,7 +30,9 @@ def moved(graph):
 
 
 @pytest.mark.parametrize("name", [*SHRUNK["DINO"], *SHRUNK["OTHERS"]])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=["float32", "float16"])
+@pytest.mark.parametrize(
+    "dtype", [pytest.param(torch.float32, marks=pytest.mark.slow("one more dtype")), torch.float16], ids=["float32", "float16"]
+)
 @torch.no_grad()
 def test_a_network_asks_its_device_nothing(name, dtype):
     graph = SHRUNK["annotator"](name, dtype).graph()

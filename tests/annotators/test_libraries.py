@@ -99,6 +99,7 @@ def beside_a_broken_torchvision(tmp_path):
     return environment | {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
 
 
+@pytest.mark.slow("starts other processes")
 def test_a_torchvision_that_does_not_fit_is_named_and_the_small_model_works_all_the_same(beside_a_broken_torchvision, tmp_path):
     weights = tmp_path / "midas_v21_small_256.safetensors"
     save_file(MidasSmall().state_dict(), weights)

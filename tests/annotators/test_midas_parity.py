@@ -74,22 +74,19 @@ def dpt_oracle(backbone):
     return randomise(network.to_empty(device="cpu"))
 
 
-@pytest.fixture(scope="module")
-def hybrid():
+@pytest.mark.slow("takes 0.7 GB of memory: the authors' network, not shrunk")
+def test_dpt_hybrid(memory_freed):
     oracle = dpt_oracle("vitb_rn50_384")
     state = oracle.state_dict()
     assert {"pretrained.model.head.weight", "pretrained.model.norm.weight"} < state.keys()
-    return oracle, annotator("midas-dpt-hybrid", state)
+    ours = annotator("midas-dpt-hybrid", state)
+    for shape in ((1, 3, 64, 64), (2, 3, 64, 96)):
+        images = pictures(*shape)
+        assert_same(ours.predict(images).depth[:, 0], oracle(images * 2 - 1))
 
 
-@pytest.mark.parametrize("shape", [(1, 3, 64, 64), (2, 3, 64, 96)], ids=str)
-def test_dpt_hybrid(hybrid, shape):
-    oracle, ours = hybrid
-    images = pictures(*shape)
-    assert_same(ours.predict(images).depth[:, 0], oracle(images * 2 - 1))
-
-
-def test_dpt_large():
+@pytest.mark.slow("takes 1.4 GB of memory: the authors' network, not shrunk")
+def test_dpt_large(memory_freed):
     oracle = dpt_oracle("vitl16_384")
     images = pictures(1, 3, 64, 96)
     assert_same(annotator("midas-dpt-large", oracle.state_dict()).predict(images).depth[:, 0], oracle(images * 2 - 1))

@@ -94,7 +94,9 @@ def test_a_module_sees_as_many_pixels_at_once_as_memory_holds(monkeypatch):
 
 
 @pytest.mark.parametrize("spec", [RELATIVE, METRIC], ids=["relative", "metric"])
-@pytest.mark.parametrize("total", [1, 7, 23, 24, 25, 32, 46, 70])
+@pytest.mark.parametrize(
+    "total", [1, 7, 24, 32, 46, *(pytest.param(each, marks=pytest.mark.slow("more lengths")) for each in (23, 25, 70))]
+)
 def test_a_film_is_the_published_scheme(oracle, spec, total):
     annotator, frames = build(oracle, spec), clip(total)
     expected = ORACLE["film"](lambda window: oracle(annotator.normalised(window)), frames, metric=spec is METRIC)

@@ -19,8 +19,14 @@ from depth_normal.app.bench_runtimes import Row
 from depth_normal.app.work import Options
 from depth_normal.model_loader import load_model
 
-quick = partial(bench.measure, Options(model="tiny"), "cpu", seconds=0.05, sides=(160, 96))
+OPTIONS = Options(model="tiny", size=32)
+quick = partial(bench.measure, OPTIONS, "cpu", seconds=0.02, sides=(80, 48))
 WAYS = ["network", "network, 4 at once", "single", "batch", "folder"]
+
+
+@pytest.fixture(scope="module")
+def found():
+    return quick()
 
 
 def test_what_is_slow_outside_the_network_is_told_so(monkeypatch):
@@ -62,9 +68,8 @@ def test_a_family_with_an_estimate_of_its_own_is_measured_too(tmp_path, monkeypa
     assert call.args[0].shape == (2, 3, 56, 84) and len(call()[0]) == 2
 
 
-def test_the_table_can_be_pasted_and_the_json_read(monkeypatch, capsys):
+def test_the_table_can_be_pasted_and_the_json_read(found, monkeypatch, capsys):
     monkeypatch.setattr(bench, "measure", lambda *_: found)
-    found = quick()
     assert list(found.figures) == WAYS
     assert cli.main(["bench", "--model", "tiny"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -78,8 +83,7 @@ def test_the_table_can_be_pasted_and_the_json_read(monkeypatch, capsys):
     assert 0 < found.memory.get("process", 1) < 2**36
 
 
-def test_files_quicker_than_the_network_alone_were_measured_beside_other_work():
-    found = quick()
+def test_files_quicker_than_the_network_alone_were_measured_beside_other_work(found):
     figures = {name: replace(figure, seconds=figure.network) for name, figure in found.figures.items()}
     assert "measure again when it is idle" not in table(replace(found, figures=figures))
     figures["folder"] = replace(figures["folder"], seconds=figures["folder"].network / 6)
@@ -123,7 +127,7 @@ def test_all_runtimes_are_printed_beside_torch(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("depth_normal.model_loader.load.with_runtime", with_runtime)
     monkeypatch.setattr(choose, "_missing", lambda _runtime: None)
     monkeypatch.setattr("depth_normal.model_loader.host.is_fast", lambda dtype, _device: dtype == torch.float32)
-    assert cli.main(["bench", "--model", "tiny", "--device", "cpu", "--runtime", "all", "--seconds", "0.05", "--json"]) == 0
+    assert cli.main(["bench", "--model", "tiny", "--device", "cpu", "--runtime", "all", "--seconds", "0.02", "--json"]) == 0
     rows = {row["runtime"]: row for row in json.loads(capsys.readouterr().out)}
     assert list(rows) == ["torch float32", "onnx", "openvino", "compile"]
     assert rows["compile"]["seconds_per_picture"] is None and "no compiler is there" in rows["compile"]["words"]

@@ -127,7 +127,7 @@ def test_the_demo_keeps_files_of_others(tmp_path, capsys):
     assert "coffee.npz is there already" in capsys.readouterr().err and (tmp_path / "coffee.npz").read_text() == "mine"
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "utf-8"])
+@pytest.mark.parametrize("encoding", ["cp1252", pytest.param("utf-8", marks=pytest.mark.slow("one more process"))])
 def test_a_name_that_the_console_cannot_show_stops_nothing(picture, tmp_path, encoding):
     """Beside letters of another script a name that is not even Unicode, as old disks have them."""
     names = ["深度.png", *(["\udcff.png"] if os.fsencode("\udcff") == b"\xff" else [])]

@@ -87,6 +87,7 @@ sys.exit(cli.main(["models"]))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
+@pytest.mark.slow("starts other processes")
 def test_a_terminated_command_leaves_no_half_written_file(tmp_path):
     with subprocess.Popen([sys.executable, "-c", TERMINATED, str(tmp_path)], stdout=-1, stderr=-1, text=True) as process:
         assert process.stdout.readline() == "writing\n"

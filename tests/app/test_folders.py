@@ -30,6 +30,7 @@ from depth_normal.geometry.files import FileFormatError, paths, read_picture
 
 COMMAND = (sys.executable, "-m", "depth_normal.app.cli", "estimate")
 SMALL = ("--model", "tiny", "--size", "64")
+PROCESSES = "starts other processes"
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")
 
 
@@ -298,7 +299,9 @@ def test_a_folder_that_goes_away_is_not_made_again(photos, tmp_path, monkeypatch
 
 
 @needs_signals
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full"])
+@pytest.mark.parametrize(
+    "closed", [*(pytest.param(each, marks=pytest.mark.slow(PROCESSES)) for each in ("<&-", ">&-", "2>&-")), "<&- >&- 2>&-", ">/dev/full"]
+)
 def test_streams_that_are_closed_or_full_end_nothing(photos, tmp_path, closed):
     if "full" in closed and not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
@@ -475,7 +478,7 @@ def test_a_log_has_no_progress_bar(photos, tmp_path):
 
 
 @needs_signals
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow(PROCESSES))])
 def test_the_pictures_in_hand_are_finished_and_the_rest_can_go_on(tmp_path, sent, code):
     """Of so many pictures that the pipe is full long before the last, so that the run cannot end by itself."""
     photos, out = save_photos(tmp_path / "photos", 1000), tmp_path / "out"
@@ -496,6 +499,7 @@ def test_the_pictures_in_hand_are_finished_and_the_rest_can_go_on(tmp_path, sent
 
 
 @needs_signals
+@pytest.mark.slow("starts other processes")
 def test_a_second_ctrl_c_stops_at_once(tmp_path):
     photos = save_photos(tmp_path / "photos", 2)
     program = "import sys, time\nfrom depth_normal.app import cli, work\n"
@@ -512,8 +516,9 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path):
 
 
 @needs_signals
+@pytest.mark.slow(PROCESSES)
 def test_killed_five_times_every_output_is_there_once_and_whole(tmp_path):
-    photos, out = save_photos(tmp_path / "photos", 300), tmp_path / "out"
+    photos, out = save_photos(tmp_path / "photos", 100), tmp_path / "out"
     assert estimate(photos, tmp_path / "undisturbed") == 0
     expected = made(tmp_path / "undisturbed")
     chance = random.Random(12)
@@ -521,21 +526,22 @@ def test_killed_five_times_every_output_is_there_once_and_whole(tmp_path):
     told = []
     for _ in range(5):
         with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-            told += [process.stdout.readline() for _ in range(chance.randrange(1, 30))]
+            told += [process.stdout.readline() for _ in range(chance.randrange(1, 12))]
             time.sleep(chance.uniform(0, 0.05))
             process.kill()
             told += process.stdout.read().splitlines(keepends=True)
-    assert 5 <= len(told) < 300
+    assert 5 <= len(told) < 100
     assert estimate(photos, out, "--resume") == 0
     pictures = [line.partition(": ")[0] for line in told if line.endswith("\n")]
     assert len(set(pictures)) == len(pictures), "nothing that was done is done twice"
-    assert made(out) == expected and len(expected) == 600
-    assert len(list((out / RECORDS).glob("*.json"))) == 300
+    assert made(out) == expected and len(expected) == 200
+    assert len(list((out / RECORDS).glob("*.json"))) == 100
     assert {path.name for path in (out / RECORDS).iterdir() if path.suffix != ".json"} <= {"lock"}, "nothing is left of the dead"
 
 
+@pytest.mark.slow(PROCESSES)
 def test_two_processes_into_one_folder(tmp_path):
-    photos, out = save_photos(tmp_path / "photos", 40), tmp_path / "out"
+    photos, out = save_photos(tmp_path / "photos", 20), tmp_path / "out"
     words = [*COMMAND, str(photos), "--out", str(out), *SMALL]
     both = [subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate(timeout=300)[1] for process in both]

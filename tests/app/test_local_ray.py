@@ -77,6 +77,7 @@ def answers(address, token=None):
 
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="sockets are found in Linux's /proc")
+@pytest.mark.slow("starts a Ray cluster")
 def test_nobody_reaches_it_from_outside_or_without_the_token(tmp_path):
     token_file = tmp_path / "token"
     token_file.write_text("the user's own")

@@ -333,6 +333,7 @@ with staged(Outputs(Path("a.png"), Path("."), ("npz", "depth", "normals")), {{"b
     return subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
+@pytest.mark.slow("starts other processes")
 def test_of_two_processes_on_one_picture_the_last_wins_as_a_whole(tmp_path):
     outputs = of(tmp_path / "a.png", tmp_path)
     second = threading.Thread(target=put, args=(outputs, {"by": "us"}, "ours"))

@@ -117,6 +117,7 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
+@pytest.mark.slow("waits until nobody has answered")
 def test_an_address_where_nobody_answers_is_said_in_seconds(folder, tmp_path, capsys):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and nobody listens
@@ -342,6 +343,7 @@ def processes_of(marker):
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are found in Linux's /proc")
+@pytest.mark.slow("starts a Ray cluster")
 def test_ctrl_c_ends_a_run_of_its_own_ray_and_leaves_nothing_half(tmp_path):
     (tmp_path / "in").mkdir()
     for number in range(1000):
@@ -431,10 +433,10 @@ def test_a_ray_that_is_killed_is_told_in_words(monkeypatch):
 
 @pytest.mark.parametrize("model", ["tiny", "midas-v2.1-small"])
 def test_ray_gives_the_bytes_of_the_local_engine_on_a_busy_machine(cluster, folder, tmp_path, request, model):
-    """Of the same four images twenty times, whether one thread runs the network or all; Ray would have its workers take one thread each."""
+    """Of the same four images eight times, whether one thread runs the network or all; Ray would have its workers take one thread each."""
     options = OPTIONS if model == "tiny" else work.Options(model, request.getfixturevalue("midas_small"), size=64)
     images = sorted(folder.glob("p*.png"))[:4]
-    for copy in range(20):
+    for copy in range(8):
         (copies := tmp_path / "photos" / str(copy)).mkdir(parents=True)
         for path in images:
             shutil.copy2(path, copies)
@@ -456,5 +458,5 @@ def test_ray_gives_the_bytes_of_the_local_engine_on_a_busy_machine(cluster, fold
         torch.set_num_threads(before)
         program.kill()
         program.wait()
-    assert len(expected) == 12 and len(found) == 20 * 12
+    assert len(expected) == 12 and len(found) == 8 * 12
     assert [path for path in found if found[path] != expected[Path(path.name)]] == []

@@ -14,7 +14,7 @@ from depth_normal.app.outputs import plan_outputs
 from depth_normal.app.pictures import find_pictures
 from depth_normal.app.work import Options, run
 
-ROUNDS = 20
+ROUNDS = 8
 WRITES = "npz,depth,normals"
 
 
@@ -53,6 +53,7 @@ def model(request):
     return ("--model", "midas-v2.1-small", "--weights", str(weights), "--size", "64"), Options("midas-v2.1-small", weights, size=64)
 
 
+@pytest.mark.slow("estimates 256 images beside a program that keeps a core busy")
 def test_an_image_gives_the_same_bytes_whichever_way_it_goes(photos, model, tmp_path, two_threads, busy_machine):
     words, options = model
 

@@ -218,6 +218,7 @@ SIDES = {
 
 
 @NEW
+@pytest.mark.slow("exports a network of each family to ONNX")
 @pytest.mark.parametrize(
     "name",
     [

@@ -34,6 +34,7 @@ FILMS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "films.
 av, moving_ball, seconds_of, sound_of, write_film = FILMS.av, FILMS.moving_ball, FILMS.seconds_of, FILMS.sound_of, FILMS.write_film
 
 H264 = {"codec": "libx264", "options": {"crf": "1"}}
+MORE = pytest.mark.slow("more of a command's choices")
 LOOK = 4 / 255
 """What H.264 of 8 bits at the best quality may change of a grey picture."""
 
@@ -82,7 +83,7 @@ def test_depth_and_normals_of_a_film(film, tmp_path, capsys):
     assert "(40 frames)" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("normalise", ["per-image", "per-clip", "running"])
+@pytest.mark.parametrize("normalise", [pytest.param("per-image", marks=MORE), "per-clip", "running"])
 def test_ranges(film, tmp_path, normalise):
     out = tmp_path / "out.mkv"
     assert run(film, out, "--codec", "ffv1", "--normalise", normalise) == 0
@@ -268,6 +269,7 @@ def test_pictures_that_came_since_are_not_left_out(film, tmp_path):
     assert run(tmp_path / "s", tmp_path / "out.mp4", "--resume") == 2
 
 
+@pytest.mark.slow("starts other processes")
 def test_ctrl_c_leaves_what_can_be_gone_on_with(tmp_path):
     film = write_film(tmp_path / "in.mkv", moving_ball(600))
     command = [sys.executable, "-m", "depth_normal.app.cli", "video", str(film), str(tmp_path / "out.mp4"), "--model", "tiny"]
@@ -375,7 +377,7 @@ def test_a_variable_frame_rate_a_start_and_an_end(tmp_path):
     assert sound_of(tmp_path / "part.mp4")[1] == pytest.approx((324 - 100) / 600, abs=0.06)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", [*list(PRESETS)[:2], *(pytest.param(each, marks=MORE) for each in list(PRESETS)[2:])])
 def test_presets_play_as_the_models_expect(name, tmp_path, caplog):
     """Frame by frame against the arrays: which source frame is shown at which time, cropped, and how many there are."""
     preset = PRESETS[name]
@@ -468,7 +470,7 @@ def test_mistyped_words(words, capsys):
     assert words[0] in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("normalise", ["per-image", "running", "per-clip"])
+@pytest.mark.parametrize("normalise", [pytest.param("per-image", marks=MORE), "running", pytest.param("per-clip", marks=MORE)])
 def test_stereo(film, tmp_path, normalise):
     stereo = pytest.importorskip("depth_normal.geometry.stereo", reason="the stereo renderer")
     words = (

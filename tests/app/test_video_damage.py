@@ -115,7 +115,9 @@ def test_two_states_are_kept(stopped):
 
 
 @in_films_and_files
-@pytest.mark.parametrize("damage", [emptied, halved, gone, replaced])
+@pytest.mark.parametrize(
+    "damage", [halved, gone, *(pytest.param(each, marks=pytest.mark.slow("more damage")) for each in (emptied, replaced))]
+)
 @pytest.mark.parametrize("what", ["piece", "state"])
 def test_a_newest_piece_that_is_damaged_is_made_again(stopped, damage, what, caplog):
     damage(stopped.files[2] if what == "piece" else state_of(stopped, 3))

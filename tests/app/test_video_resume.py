@@ -111,6 +111,7 @@ def whole(film, weights, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow("starts other processes")
 def test_a_film_in_windows_that_was_killed_goes_on_bit_by_bit(film, weights, whole, small, tmp_path):
     """Killed in a window twice; the second run goes on behind the first."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-COMFYUI_HOME = Path(os.environ.get("COMFYUI_HOME", Path.home() / ".cache" / "comfyref"))
+HOME_VARIABLE = "DEPTH_NORMAL_COMFYUI"
 
 
 class Server:
@@ -59,9 +59,12 @@ class Server:
 @pytest.fixture(scope="session")
 def comfyui_python() -> Path:
     """The interpreter of a ComfyUI installation; ComfyUI itself lies beside its virtual environment."""
-    python = COMFYUI_HOME / "venv" / "bin" / "python"
-    if not (COMFYUI_HOME / "ComfyUI" / "main.py").exists() or not python.exists():
-        pytest.skip(f"needs a ComfyUI installation in {COMFYUI_HOME} (ComfyUI/ and venv/; set COMFYUI_HOME), which is not there")
+    if not os.environ.get(HOME_VARIABLE):
+        pytest.skip(f"needs ComfyUI: set {HOME_VARIABLE} to the folder of `python tests/comfyui/install.py FOLDER`")
+    home = Path(os.environ[HOME_VARIABLE])
+    python = home / "venv" / "bin" / "python"
+    for path in (home / "ComfyUI" / "main.py", python):
+        assert path.is_file(), f"{HOME_VARIABLE}={home}: {path} does not exist; `python tests/comfyui/install.py {home}` makes it"
     return python
 
 

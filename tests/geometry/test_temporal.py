@@ -93,7 +93,7 @@ def test_noise_does_not_wear_the_contrast_down():
 def test_metres_stay_the_networks_own_in_the_long_run():
     """One wrong frame at the start does not scale a whole film of metres; a tremble of a tenth is gone all the same."""
     random = torch.Generator().manual_seed(0)
-    frames = 300
+    frames = 200
     factors = torch.exp(0.1 * torch.randn(frames, 1, 1, 1, generator=random))
     factors[0] = 1.5
     found = aligned(picture().expand(frames, -1, -1, -1), 2 * surface() * factors, quantity=Quantity.METRIC_DEPTH)

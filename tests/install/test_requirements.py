@@ -93,7 +93,7 @@ def changes(there: dict[str, dict], added: dict[str, str]) -> dict[str, str]:
     return {name: f"{there[name]['version']} -> {version}" for name, version in added.items() if name in there}
 
 
-@pytest.mark.slow
+@pytest.mark.slow("asks the package registry")
 @pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda path: path.stem)
 def test_installing_changes_no_package_that_is_there(path, tmp_path, registry):
     there = packages(path)
@@ -106,7 +106,7 @@ def test_installing_changes_no_package_that_is_there(path, tmp_path, registry):
     assert added.keys() <= ADDED
 
 
-@pytest.mark.slow
+@pytest.mark.slow("asks the package registry")
 @pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda path: path.stem)
 def test_the_command_that_adds_diffusers_changes_nothing_either(path, tmp_path, registry, monkeypatch):
     """Without the versions that it names, pip would move huggingface_hub out of the range of the installed transformers."""

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PRODUCT = ("annotators", "app", "geometry", "model_loader", "nodes")
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow("builds and installs wheels")
 
 
 def tracked(*places: str) -> list[str]:

@@ -344,6 +344,7 @@ for file in (
 """
 
 
+@pytest.mark.slow("starts other processes")
 def test_two_processes_that_want_the_same_files_fetch_them_once(server, small, tmp_path):
     server.files["/v2_1/small.pt"].seconds = 1.0
     server.serve_hub(HUB.repo_id, HUB.filename, BODY, seconds=1.0)

@@ -394,6 +394,7 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to another process on Windows")
+@pytest.mark.slow("starts other processes")
 def test_control_c_while_nobody_answers(server, small, tmp_path):
     server.files[SMALL_PATH].silent = True
     command = [sys.executable, "-u", "-c", INTERRUPTED, small.url]

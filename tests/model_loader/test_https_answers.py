@@ -26,6 +26,7 @@ from depth_normal.model_loader.download_errors import AccessDeniedError, Corrupt
 FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "whole_files.py")))
 BODY, OTHER, SHA256, HUB, HUB_PATH, Stop = FILES.BODY, FILES.OTHER, FILES.SHA256, FILES.HUB, FILES.HUB_PATH, FILES.Stop
 SMALL_PATH = "/v2_1/small.pt"
+MORE = pytest.mark.slow("one more process")
 
 
 # --- a server that is busy ---
@@ -283,11 +284,11 @@ def test_a_password_in_the_hubs_address_is_sent_and_never_shown(server, caplog, 
     assert "secret" not in text
 
 
-@pytest.mark.parametrize("command", ["download", "models"])
+@pytest.mark.parametrize("command", ["download", pytest.param("models", marks=MORE)])
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("HF_ENDPOINT", "http://[", "HF_ENDPOINT is 'http://[', which is no address"),
+        pytest.param("HF_ENDPOINT", "http://[", "HF_ENDPOINT is 'http://[', which is no address", marks=MORE),
         ("HF_ENDPOINT", "https://user:secret@h:99999", "HF_ENDPOINT is 'https://h:99999', which is no address"),
         ("HF_HUB_DOWNLOAD_TIMEOUT", "a while", "set in the environment: HF_HOME, HF_HUB_DOWNLOAD_TIMEOUT"),
     ],

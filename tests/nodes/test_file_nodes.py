@@ -144,6 +144,7 @@ for _ in range(20):
 """
 
 
+@pytest.mark.slow("starts other processes")
 def test_two_processes_lose_nothing(comfyui):
     words = [sys.executable, "-c", PROCESS, str(comfyui / "output")]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}

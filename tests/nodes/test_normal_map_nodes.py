@@ -122,9 +122,9 @@ def test_each_node_asks_for_its_own_model(node, pretend):
 
 @ALL
 def test_the_network_runs_at_the_resolution_or_at_its_authors_size_as_in_the_old_pack(node, pretend):
-    for widgets in ({}, {"resolution": 8192}, {"network_size": 0}, {"network_size": 480}):
+    for widgets in ({}, {"resolution": 2048}, {"network_size": 0}, {"network_size": 480}):
         node().execute(torch.rand(1, 64, 64, 3), **widgets)
-    assert pretend.sizes == ([None, None, None, 480] if node is METRIC3D else [512, 8192, 512, 480])
+    assert pretend.sizes == ([None, None, None, 480] if node is METRIC3D else [512, 2048, 512, 480])
 
 
 @ALL

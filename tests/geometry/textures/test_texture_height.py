@@ -151,7 +151,8 @@ def test_it_is_the_least_squares_solution():
     def misfit(height):
         return (matrix @ height.flatten() - target).square().sum()
 
-    assert misfit(best) <= misfit(found) < misfit(best) * 1.15, "the bound on checkerboards costs something"
+    # equal but for rounding, which depends on the number of threads
+    assert misfit(best) * (1 - 1e-9) <= misfit(found) < misfit(best) * 1.15, "the bound on checkerboards costs something"
 
 
 def test_holes_do_not_reach_what_is_around_them():

@@ -29,6 +29,7 @@ class Deepest(nn.Module):
         return (self.network.laterals[3](self.network.encode(torch.cat((pixels, pixels.flip(3))))[4]),)
 
 
+@pytest.mark.slow("compiles a network")
 @pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))), reason="torch.compile needs a C++ compiler")
 @torch.no_grad()
 def test_a_network_of_many_strides_is_compiled_once_for_all_sizes(caches, tmp_path, monkeypatch):

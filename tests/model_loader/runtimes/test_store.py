@@ -172,6 +172,7 @@ kept({"model": "m", "engine": "e"}, build, print)
 
 
 @pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.slow("starts other processes")
 def test_what_another_process_builds_is_waited_for_unless_it_is_killed(killed, tmp_path):
     key, go, build, words = {"model": "m", "engine": "e"}, tmp_path / "go", Builder(), []
     with subprocess.Popen([sys.executable, "-c", OTHER, str(go)], stdout=subprocess.PIPE, text=True) as other:
@@ -253,6 +254,7 @@ def test_work_that_takes_no_step_ends_too_and_the_next_begins(monkeypatch):
     assert [path.suffix for path in entry_folder(KEY).parent.iterdir()] == [".lock"]
 
 
+@pytest.mark.slow("starts other processes")
 def test_a_program_that_is_stopped_while_it_builds_ends_with_its_own_code(tmp_path):
     """A thread in torch when Python is gone has the process abort."""
     script = """

@@ -1,0 +1,64 @@
+"""The guard that fails a test which leaves the process changed for the next one."""
+
+import logging
+import os
+import runpy
+import sys
+import threading
+import types
+from pathlib import Path
+
+import pytest
+import torch
+
+from depth_normal.annotators import registry
+
+STATE = types.SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("process_state.py"))))
+
+
+def change_threads(patch):
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    return lambda: torch.set_num_threads(before)
+
+
+def change_dtype(patch):
+    torch.set_default_dtype(torch.float64)
+    return lambda: torch.set_default_dtype(torch.float32)
+
+
+def start_thread(patch):
+    end = threading.Event()
+    thread = threading.Thread(target=end.wait, name="endless")
+    thread.start()
+    return lambda: (end.set(), thread.join())
+
+
+CHANGES = {
+    r"torch.get_num_threads\(\): \d+ before, \d+ now": change_threads,
+    r"torch.get_default_dtype\(\): torch.float32 before, torch.float64 now": change_dtype,
+    r"os.environ\['HF_HUB_OFFLINE'\]: .* before, 'yes' now": lambda patch: patch.setitem(os.environ, "HF_HUB_OFFLINE", "yes"),
+    r"the working directory": lambda patch: patch.chdir("/"),
+    r"sys.path": lambda patch: patch.syspath_prepend("/nowhere"),
+    r"sys.modules\['nodes'\]: 'absent' before": lambda patch: patch.setitem(sys.modules, "nodes", types.ModuleType("nodes")),
+    r"the logger depth_normal": lambda patch: patch.setattr(logging.getLogger("depth_normal"), "disabled", True),
+    r"registry.MODELS": lambda patch: patch.delitem(registry.MODELS, "tiny"),
+    r"threads that keep the process alive.*endless": start_thread,
+}
+
+
+@pytest.mark.parametrize("named", CHANGES)
+def test_what_is_left_changed_is_named(named):
+    with pytest.MonkeyPatch.context() as patch:
+        restore = None
+        try:
+            with pytest.raises(AssertionError, match=named), STATE.unchanged("a test"):
+                restore = CHANGES[named](patch)
+        finally:
+            if restore:
+                restore()
+
+
+def test_what_is_restored_is_no_change():
+    with STATE.unchanged("a test"), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "yes")
