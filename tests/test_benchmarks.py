@@ -99,6 +99,7 @@ RUNS = {
     "runtime_parity.py": (["--models", "leres", "--runtime", "onnx"], r"\| leres \| ONNX"),
     "runtimes.py": (["--models", "tiny", "--seconds", "0.01", "--runtime", "onnx"], r"\| ONNX Runtime .*\|"),
     "loader.py memory": (["memory", "--frames", "2", *SMALL], "peak beyond the pictures"),
+    "writers.py": (["--counts", "1", "2", "--pictures", "12", "--rounds", "1"], "2 processes"),
     "loader.py find": (["find", "--files", "40", "--folders", "4"], "again: "),
 }
 """The arguments of each, and a pattern that its last lines match."""
@@ -111,6 +112,7 @@ OTHERWISE = {
     "effects.py": "below",
     "relight.py": "below",
     "ray_workers.py": "below; needs Ray",
+    "node_table.py": "tests/nodes/test_node_table.py",
     "soak.py": "tests/comfyui/test_benchmarks_server.py: needs a ComfyUI",
     "first_minute.mjs": "tests/comfyui/test_benchmarks_server.py: needs a ComfyUI and Chromium",
     **dict.fromkeys(RENDERING, "tests/blender/test_benchmark_scenes.py: needs bpy"),
