@@ -35,6 +35,8 @@ from .pickled_values import (
 MAX_STEPS = 1_000_000
 """Of one pickle. A tensor takes about 30 of them."""
 _MAX_ARGUMENTS = 16
+_LEAST_COLLIDING = 2**60
+"""From about here on Python gives different integers the same hash, with which a dictionary of n of them takes n^2 steps."""
 _RENAMED = {"__builtin__": "builtins", "torch.tensor": "torch._tensor"}
 """Modules that had other names in Python 2 and in torch before 1.9."""
 
@@ -198,6 +200,10 @@ def _check_keys(pairs: Iterable[Any]) -> None:
             raise PickleError(f"it has a {kind} as a dictionary's key; accepted are strings and integers")
         if isinstance(key, str) and len(key) > MAX_NAME:  # as often as it is looked up, it is compared
             raise PickleError(f"it has a dictionary's key of {len(key)} characters; accepted are {MAX_NAME}")
+        if isinstance(key, int) and abs(key) >= _LEAST_COLLIDING:
+            raise PickleError(
+                f"it has a dictionary's key of {key.bit_length()} bits; accepted are integers of {_LEAST_COLLIDING.bit_length() - 1}"
+            )
 
 
 _LITERALS = {

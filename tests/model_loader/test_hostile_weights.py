@@ -148,6 +148,10 @@ PICKLES = {
         "it has a dictionary's key of 8388608 characters; accepted are 1000",
     ),
     "long name of a storage": (weights(tensor(stored=storage("k" * 2**20))), "an unknown persistent id"),
+    "integers of one hash": (
+        plain(b"}(" + b"".join(whole(i * (2**61 - 1)) + b"N" for i in range(1, 1025)) + b"u"),
+        "a dictionary's key of 61 bits; accepted are",
+    ),
     "steps without end": (plain(b"]" + b"Na" * 500_000), "it has more than 1000000 steps"),
     "a long pickle": (plain(text("x" * 2**26)), "it has a pickle of"),
     "a program": (call("posix", "system", text("true")), "loading it would call posix.system"),
