@@ -10,8 +10,6 @@ import os
 import shlex
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -52,17 +50,6 @@ def test_every_bound_allows_what_is_there(path):
         if name in there:
             assert requirement.specifier.contains(there[name]["version"]), f"{requirement}: pip would replace {there[name]['version']}"
     assert not OPENCV & {canonicalize_name(each.name) for each in requirements()}, "it would be written over another wheel of OpenCV"
-
-
-@pytest.fixture(scope="module")
-def registry():
-    """Skips where the Python registry cannot be reached."""
-    pytest.importorskip("pip", reason="resolves with pip, which this Python does not have")
-    index = os.environ.get("PIP_INDEX_URL", "https://pypi.org/simple").rstrip("/")
-    try:
-        urllib.request.urlopen(f"{index}/isal/", timeout=20).close()
-    except (OSError, urllib.error.URLError) as error:
-        pytest.skip(f"asks the Python registry, which cannot be reached: {error}")
 
 
 def make_environment(folder: Path, there: dict[str, dict]) -> Path:
