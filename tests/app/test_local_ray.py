@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
@@ -43,6 +44,14 @@ for _ in range(2):
         sys.stdin.readline()
     print(json.dumps({name: os.environ.get(name) for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}), flush=True)
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def environment():
+    """Ray's variables, which the import sets for its process, are gone afterwards."""
+    with mock.patch.dict(os.environ):
+        import_ray()
+        yield
 
 
 def listening(processes):

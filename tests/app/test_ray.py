@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Event, Timer
 from types import SimpleNamespace
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -67,10 +68,10 @@ def one_thread():
 
 
 @pytest.fixture(scope="module", autouse=True)
-def no_niceness():
-    """Ray's workers wait for whatever else runs on a machine."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_worker_niceness", "0")
+def environment():
+    """Ray's variables, which the import sets for its process, are gone afterwards."""
+    with mock.patch.dict(os.environ, RAY_worker_niceness="0"):  # its workers wait for whatever else runs on a machine
+        import_ray()
         yield
 
 

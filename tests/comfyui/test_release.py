@@ -89,6 +89,7 @@ def test_the_pack_that_is_shipped_runs_in_a_server(archive, tmp_path, comfyui_py
     assert history["status"]["status_str"] == "success", history["status"]["messages"]
 
 
+@pytest.mark.slow("builds and installs by pip")
 @pytest.mark.parametrize("what", ["zip", "wheel"])
 def test_what_is_shipped_can_be_installed_by_pip(archive, tmp_path, what):
     """Beside this environment's packages: torch is not installed once more."""

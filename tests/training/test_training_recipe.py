@@ -1,6 +1,7 @@
 """The recipe's parts, without bpy, photographs or the teacher's weights."""
 
 import argparse
+import signal
 from dataclasses import replace
 
 import cv2
@@ -503,6 +504,16 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.fixture
+def worker():
+    """`train.work` is the whole of a process: it takes one thread, and its own way to be stopped."""
+    threads, handlers = torch.get_num_threads(), {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    yield train.work
+    torch.set_num_threads(threads)
+    for each, handler in handlers.items():
+        signal.signal(each, handler)
+
+
 def options(prepared, run, steps):
     run.mkdir(exist_ok=True)
     return train.Options(prepared, run, 1, steps, 1, 0, 99, 5e-4)
@@ -561,16 +572,16 @@ def test_the_sky_is_learned_alone(prepared, tmp_path, monkeypatch, one_thread):
         train.Run(replace(run.options, only_sky=False), 0)
 
 
-def test_a_sky_that_nobody_told_is_not_learned(prepared, tmp_path, one_thread):
+def test_a_sky_that_nobody_told_is_not_learned(prepared, tmp_path, worker):
     (prepared / "renders" / "000000_0.npz").unlink()
     with pytest.raises(ValueError, match=r"does not say where the sky is: run training\.skies or training\.scenes first"):
-        train.work(0, replace(options(prepared, tmp_path / "run", 1), begin=export.SHIPPED, only_sky=True))
+        worker(0, replace(options(prepared, tmp_path / "run", 1), begin=export.SHIPPED, only_sky=True))
 
 
-def test_a_run_leaves_what_export_needs(prepared, tmp_path, monkeypatch, one_thread):
+def test_a_run_leaves_what_export_needs(prepared, tmp_path, monkeypatch, worker):
     monkeypatch.setitem(train.PICTURES, "cpu", 1)
     run = tmp_path / "run"
-    train.work(0, options(prepared, run, 2))
+    worker(0, options(prepared, run, 2))
     assert {"best.pt", "checkpoint.pt", "log.jsonl"} <= {path.name for path in run.iterdir()}
     export.export(run / "best.pt", tmp_path / "tiny.safetensors")
     assert (tmp_path / "tiny.safetensors").stat().st_size <= export.LARGEST_FILE
