@@ -91,6 +91,11 @@ class Report:
         return SOME_FAILED if self.done or self._plan.done else NOTHING_DONE
 
     @property
+    def made(self) -> int:
+        """How many images have their results, made by this run or before."""
+        return self.done + len(self._plan.done)
+
+    @property
     def left(self) -> int:
         """How many pictures were not begun."""
         return self._total - self.done - self.failed - len(self._plan.done)

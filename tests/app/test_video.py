@@ -45,7 +45,7 @@ def film(tmp_path_factory) -> Path:
 
 
 def run(source, out, *words) -> int:
-    return cli.main(["video", str(source), str(out), "--model", "tiny", "--size", "32", *map(str, words)])
+    return cli.main(["video", str(source), "-o", str(out), "--model", "tiny", "--size", "32", *map(str, words)])
 
 
 def read(path) -> torch.Tensor:
@@ -270,7 +270,7 @@ def test_pictures_that_came_since_are_not_left_out(film, tmp_path):
 
 def test_ctrl_c_leaves_what_can_be_gone_on_with(tmp_path):
     film = write_film(tmp_path / "in.mkv", moving_ball(600))
-    command = [sys.executable, "-m", "depth_normal.app.cli", "video", str(film), str(tmp_path / "out.mp4"), "--model", "tiny"]
+    command = [sys.executable, "-m", "depth_normal.app.cli", "video", str(film), "-o", str(tmp_path / "out.mp4"), "--model", "tiny"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen([*command, "--segment", "8", "--size", "64"], stderr=subprocess.PIPE, text=True, env=environment)
     state = tmp_path / ".depth-normal" / "out.mp4.film" / "pieces.json"
