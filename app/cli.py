@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from .. import __version__
+from ..annotators.wording import COMMAND_LINE, worded
 from .arguments import EXIT_CODES, EXPECTED_ERRORS, INTERRUPTED, NOTHING_DONE, TERMINATED
 from .bench_command import add_bench
 from .compare_command import add_compare
@@ -153,7 +154,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     open_closed_streams()
     try:
-        with terminable():
+        with terminable(), worded(COMMAND_LINE):
             return _run(arguments)
     except KeyboardInterrupt as stop:
         complain("stopped")

@@ -268,8 +268,8 @@ def test_no_file_and_no_network_says_what_to_do(tmp_path, picture):
         "midas_v21_small_256.pt",
         "isl-org/MiDaS",
         str(tmp_path / "dn"),
-        "Choose the model 'tiny' to go on without a download",
-        "or 'moge-2-vits-normal' for a small one",
+        "Choose --model tiny to go on without a download",
+        "or --model moge-2-vits-normal for a small one",
     ):
         assert words in run.stderr, run.stderr
     assert not (tmp_path / "out").exists()
