@@ -91,8 +91,8 @@ def _add_fog(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--start", type=real, default=0.0, metavar="X", help="how far from the camera it begins (default: %(default)s)")
     falloff = "how fast it thins upwards from the camera's height (default: %(default)s, not at all)"
     group.add_argument("--height-falloff", type=real, default=0.0, metavar="X", help=falloff)
-    sky = "the image may show the sky, or (--no-sky) nothing in it is sky (default: it may)"
-    group.add_argument("--sky", action=argparse.BooleanOptionalAction, default=True, help=sky)
+    sky = "what looks like sky is infinitely far, or (--no-sky) nothing is sky (default: --sky)"
+    group.add_argument("--sky", action=argparse.BooleanOptionalAction, help=sky)
     group.set_defaults(plan=_fog)
 
 
@@ -186,7 +186,7 @@ def _fog(arguments: argparse.Namespace) -> Plan:
     colour = colour_to_linear(arguments.colour, "--colour")
 
     def make(scene: Scene) -> tuple[Tensor, str]:
-        through, words = fog_of(scene.known, scene.picture, fog, arguments.sky)
+        through, words = fog_of(scene.known, scene.picture, fog, arguments.sky is not False)
         return add_fog(scene.picture, through, colour), words
 
     return make, ""

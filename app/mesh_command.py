@@ -35,8 +35,8 @@ def add_mesh(parser: Parser) -> None:
         f"{DEFAULT_RELIEF_POINTS}, whose maps are averaged)"
     )
     parser.add_argument("--max-points", type=_count, metavar="N", help=points)
-    sky = "keep what looks like the sky, or leave it out, which in an stl makes it ground (default: leave it out)"
-    parser.add_argument("--sky", action=argparse.BooleanOptionalAction, default=False, help=sky)
+    sky = "keep what looks like sky, or (--no-sky) leave it out, which in an stl makes it ground (default: --no-sky)"
+    parser.add_argument("--sky", action=argparse.BooleanOptionalAction, help=sky)
     mesh = parser.add_argument_group("for .glb and .ply")
     jump = "share by which depth may differ between neighbours beyond what the plane there explains (default: 0.05)"
     mesh.add_argument("--max-jump", type=real, metavar="SHARE", help=jump)

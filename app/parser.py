@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import shutil
+import sys
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
@@ -90,7 +91,7 @@ class _HelpAll(argparse.Action):
 
     def __call__(self, parser: Any, *_: Any) -> None:
         """Shows the full help and ends the program."""
-        parser._print_message(parser.format_help(everything=True))
+        parser._print_message(parser.format_help(everything=True), sys.stdout)
         parser.exit()
 
 

@@ -84,8 +84,8 @@ def add_relight(parser: Parser) -> None:
     looks.add_argument("--shininess", type=real, default=32.0, metavar="X", help=shininess)
     looks.add_argument("--exposure", type=real, default=0.0, metavar="STOPS", help="brighter by so many stops")
     looks.add_argument("--clip", action="store_true", help="clip what is brighter than white, in place of a soft roll-off")
-    sky = "what looks like sky gets no shadow, or (--no-sky) it does (default: none)"
-    looks.add_argument("--sky", action=argparse.BooleanOptionalAction, default=True, help=sky)
+    sky = "what looks like sky takes no shadows, or (--no-sky) nothing is sky (default: --sky)"
+    looks.add_argument("--sky", action=argparse.BooleanOptionalAction, help=sky)
     parser.common = frozenset(COMMON)
     parser.set_defaults(run=over_pictures(_relight, _style), lamps=(), of_lamps={})
 
@@ -110,7 +110,7 @@ def _relight(arguments: argparse.Namespace) -> int:
     settle_result(arguments)
     style = _style(arguments)
     scene = read_scene(arguments)
-    lit = relight(**vars(lit_scene(scene.picture, scene.known, style.pop("plans"), arguments.sky)), **style)
+    lit = relight(**vars(lit_scene(scene.picture, scene.known, style.pop("plans"), arguments.sky is not False)), **style)
     with result_path(arguments) as path:
         write_picture(path, lit, scene.bits)
     say_result(arguments)

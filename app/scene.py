@@ -119,17 +119,19 @@ def check_model(arguments: argparse.Namespace, *, depth: bool = False, normals: 
     from ..annotators.registry import find_spec
     from ..geometry.estimate import Quantity
 
-    if named_files(arguments):
+    if files := named_files(arguments):
+        if (depth or metres) and files == [arguments.normal_map]:
+            raise ValueError(f"{files[0]} has normals alone, and depth is needed; add --depth FILE, or leave the depth to a model")
         return
     spec = find_spec(chosen_model(arguments))
     if (depth or metres) and spec.quantity is None:
-        raise ValueError(f"{spec.id} gives {spec.gives}, and depth is needed; choose another model")
+        raise ValueError(f"{spec.id} gives {spec.gives}, and depth is needed; choose another --model")
     if metres and spec.quantity is not Quantity.METRIC_DEPTH:
         raise ValueError(
             f"{spec.id} gives {spec.gives}, and {metres} needs depth in metres: leave it out, or choose a model of metric depth"
         )
     if normals and not spec.axes and spec.quantity is Quantity.RELATIVE_DEPTH:
-        raise ValueError(f"{spec.id} gives {spec.gives}, whose slopes are not known, and normals are needed; choose another model")
+        raise ValueError(f"{spec.id} gives {spec.gives}, whose slopes are not known, and normals are needed; choose another --model")
 
 
 def named_files(arguments: argparse.Namespace) -> list[Path]:

@@ -58,6 +58,10 @@ def _neither(word: str, commands: Iterable[str]) -> str:
         except (OSError, ValueError):
             close = ""
         return f"{word}: there is no such file" + (f"; did you mean {path.with_name(close)}?" if close else "")
+    from ..annotators.registry import MODELS
+
+    if word in MODELS:
+        return f"{word!r} is a model; name an image before it: depth-normal photo.jpg --model {word}"
     close = nearest(word, commands)
     meant = f"did you mean {close}?" if close else "depth-normal --help lists the commands"
     return f"{word!r} is neither a command nor a file here; {meant}"
