@@ -267,10 +267,10 @@ def _run(plan: Plan, run: Run, log: Path, arguments: argparse.Namespace, missed:
     if arguments.open and report.made:
         _show(plan, log)
     if report.stopped_by:
-        complain(f"stopped with {report.left} images not begun: {report.stopped_by.reason}; {GO_ON}")
+        complain(f"stopped with {report.left} pictures not begun: {report.stopped_by.reason}; {GO_ON}")
     if stop.signal is None:
         return code
-    complain(f"stopped with {report.left} images not begun; {GO_ON}")
+    complain(f"stopped with {report.left} pictures not begun; {GO_ON}")
     return TERMINATED if stop.signal == signal.SIGTERM else INTERRUPTED
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -148,13 +148,54 @@ def settle_result(arguments: argparse.Namespace) -> None:
     if out.is_dir():
         raise IsADirectoryError(f"{out} is a folder; move it, or choose another name with -o")
     check_folder(out.parent)
-    if not out.exists():
-        return
     for source in (getattr(arguments, name, None) for name in ("picture", *SOURCES)):
-        if source is not None and source.exists() and out.samefile(source):
+        if source is not None and source.exists() and out.exists() and out.samefile(source):
             raise ValueError(f"{out} is what is read; choose another name for the result")
-    if not arguments.overwrite:
-        raise FileExistsError(f"{out} is there already; move it, choose another name with -o, or replace it with --overwrite")
+    check_free(arguments.picture, [out], arguments.overwrite, arguments.place.is_folder)
+
+
+def check_free(picture: Path, paths: Iterable[Path], overwrite: bool, default_names: bool = True) -> None:
+    """Refuses to replace files that are there already.
+
+    Args:
+        picture: The image that the results are of.
+        paths: The results, in one folder.
+        overwrite: Whether any file may be replaced.
+        default_names: Whether the results have their default names; what this program made of the image under these may be replaced.
+
+    Raises:
+        FileExistsError: Says which files are there.
+    """
+    taken = [] if overwrite else [path for path in paths if path.exists()]
+    if not taken:
+        return
+    if default_names:
+        from .outputs import Outputs, refusals
+
+        problems = refusals(Outputs(picture, taken[0].parent), taken)
+    else:
+        problems = [f"{path} is there already; move it, choose another name with -o, or replace it with --overwrite" for path in taken]
+    if problems:
+        raise FileExistsError("; ".join(problems))
+
+
+def note_results(picture: Path, paths: Sequence[Path]) -> None:
+    """Remembers that this program made files, so that it may replace them: in the image's record, beside what `estimate` made of it.
+
+    Args:
+        picture: The image that they are of.
+        paths: The files, in one folder.
+    """
+    from ..geometry.files.paths import write_bytes
+    from .locks import locked_names
+    from .records import RECORDS, with_files
+
+    folder = paths[0].parent
+    record = folder / RECORDS / f"{picture.stem}.json"
+    with suppress(OSError):  # the files are there all the same; they will only not be replaced without --overwrite
+        record.parent.mkdir(exist_ok=True)
+        with locked_names(folder, (record.name,)):
+            write_bytes(record, with_files(record, picture, paths))
 
 
 def check_folder(folder: Path) -> None:
@@ -184,6 +225,8 @@ def result_path(arguments: argparse.Namespace) -> Iterator[Path]:
     try:
         with atomic_path(arguments.out) as path:
             yield path
+        if arguments.place.is_folder:
+            note_results(arguments.picture, [arguments.out])
     except OSError as error:
         if error.filename is not None or not error.strerror:
             raise

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..annotators.choices import RECOMMENDED_MODEL
 from .arguments import DONE, NETWORK_OPTIONS, add_coding, add_network, number, pixels, positive, real, refuse_options
 from .parser import Parser
-from .results import add_folder, add_overwrite, add_result, check_folder, result_path, say_result, settle_result
+from .results import add_folder, add_overwrite, add_result, check_folder, check_free, note_results, result_path, say_result, settle_result
 from .scene import check_model, read_scene, scene_options
 
 if TYPE_CHECKING:
@@ -25,11 +24,11 @@ AUTO = "auto"
 BORDER_CHOICES, DERIVATIVE_CHOICES = ("free", "seamless"), ("central", "spline")
 """Those of `geometry.textures`, which imports torch; a test compares them. Also:"""
 DETAIL_CHOICES = ("both", "normals", "photo")
-COMMON_PBR = (
-    *("--out", "--open", "--overwrite", "--borders", "--source", "--shape", "--relief", "--radius", "--coding"),
-    *("--model", "--size", "--tiles"),
+COMMON_DETAIL = (
+    *("--out", "--open", "--overwrite", "--borders", "--source", "--shape", "--relief", "--coding", "--model", "--size", "--tiles"),
 )
-"""What `--help` of `pbr` shows of the options."""
+"""What `--help` of `detail` shows of the options; and that of `pbr`:"""
+COMMON_PBR = (*COMMON_DETAIL, "--radius")
 HEIGHT_RANGE, DEFAULT_RANGE = "depth_normal.height_range", 32.0
 """What a height's PNG calls its pixels between black and white, and how many there are where it does not say."""
 _NUMBERS = (".npz", ".exr", ".pfm")
@@ -60,6 +59,7 @@ def add_texture(parser: Parser) -> None:
     detail = command("detail", "make normals of fine relief, without the shape that it lies on", _detail, photo)
     _add_material(detail)
     add_result(detail, "_detail.png", MAPS)
+    detail.common = frozenset(COMMON_DETAIL)
     _add_pbr(command("pbr", "make height, normal, ambient occlusion and curvature maps of one photo", _pbr, photo))
 
 
@@ -196,10 +196,13 @@ def _seamless(arguments: argparse.Namespace) -> int:
     from .work import read
 
     settle_result(arguments)
-    _check_free(arguments, possible_paths(arguments.out))
+    check_free(arguments.picture, possible_paths(arguments.out), arguments.overwrite, arguments.place.is_folder)
     known = _estimated_seamless(arguments, read(arguments.picture))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    say_result(arguments, paths=save_estimate(arguments.out, known))
+    paths = save_estimate(arguments.out, known)
+    if arguments.place.is_folder:
+        note_results(arguments.picture, paths)
+    say_result(arguments, paths=paths)
     return DONE
 
 
@@ -216,7 +219,7 @@ def _pbr(arguments: argparse.Namespace) -> int:
 
     check_folder(arguments.out)
     paths = {name: arguments.out / f"{arguments.picture.stem}_{name}.png" for name in PBR_NAMES}
-    _check_free(arguments, paths.values())
+    check_free(arguments.picture, paths.values(), arguments.overwrite)
     maps = pbr_maps(_material(arguments), _options(arguments))
     arguments.out.mkdir(parents=True, exist_ok=True)
     with atomic_path(paths["height"]) as path:
@@ -225,15 +228,9 @@ def _pbr(arguments: argparse.Namespace) -> int:
     for name, picture in zip(PBR_NAMES[1:], pictures, strict=True):
         with atomic_path(paths[name]) as path:
             write_picture(path, picture, 16)
+    note_results(arguments.picture, list(paths.values()))
     say_result(arguments, _height_words(maps.height_range.item()), paths.values())
     return DONE
-
-
-def _check_free(arguments: argparse.Namespace, paths: Iterable[Path]) -> None:
-    """Refuses several results of which some are there already."""
-    taken = [str(path) for path in paths if path.exists()]
-    if taken and not arguments.overwrite:
-        raise FileExistsError(f"{', '.join(taken)}: there already; choose another folder with -o, or replace them with --overwrite")
 
 
 def _options(arguments: argparse.Namespace) -> Any:

@@ -78,18 +78,22 @@ def test_several_pictures_go_to_a_folder(tmp_path, capsys):
     (tmp_path / "in" / "bad.png").write_bytes(b"no picture")
     words = ["effect", "fog", str(tmp_path / "in"), str(tmp_path / "c.png"), "--model", "tiny", "--size", "32"]
     assert main([*words, "--out", str(tmp_path / "fog")]) == SOME_FAILED
-    assert sorted(path.name for path in (tmp_path / "fog").rglob("*.*")) == ["a_fog.png", "b_fog.png", "c_fog.png"]
+    assert sorted(path.name for path in (tmp_path / "fog").glob("*.png")) == ["a_fog.png", "b_fog.png", "c_fog.png"]
     said = capsys.readouterr()
     assert "bad.png: " in said.err and said.out.count("fog over") == 3
-    assert main([*words, "--out", str(tmp_path / "fog")]) == NOTHING_DONE, "they are there"
+    assert main([*words, "--out", str(tmp_path / "fog")]) == SOME_FAILED, "those that this program made are made anew"
+    (tmp_path / "fog" / "c_fog.png").write_bytes(b"mine")
+    assert main([*words, "--out", str(tmp_path / "fog")]) == SOME_FAILED
+    assert "c_fog.png is there already, and depth-normal did not make it" in capsys.readouterr().err
+    assert (tmp_path / "fog" / "c_fog.png").read_bytes() == b"mine"
     assert (
         main(["effect", "mask", str(tmp_path / "in"), "--model", "tiny", "--size", "32", "--out", str(tmp_path / "masks")]) == SOME_FAILED
     )
-    assert sorted(path.suffix for path in (tmp_path / "masks").rglob("*.*")) == [".png", ".png"]
+    assert sorted(path.suffix for path in (tmp_path / "masks").glob("*_mask.png")) == [".png", ".png"]
     (tmp_path / "in" / "sub").mkdir()
     (tmp_path / "c.png").rename(tmp_path / "in" / "sub" / "c.png")
     assert main([*words[:2], str(tmp_path / "in"), *words[4:], "--recursive", "--out", str(tmp_path / "tree")]) == SOME_FAILED
-    assert {path.relative_to(tmp_path / "tree").as_posix() for path in (tmp_path / "tree").rglob("*.*")} == {
+    assert {path.relative_to(tmp_path / "tree").as_posix() for path in (tmp_path / "tree").rglob("*.png")} == {
         *("a_fog.png", "b_fog.png", "sub/c_fog.png")
     }
     (tmp_path / "in" / "sub" / "c.png").rename(tmp_path / "c.png")

@@ -445,7 +445,7 @@ def test_what_cannot_be_done_is_said(words, message, tmp_path, monkeypatch, caps
     monkeypatch.chdir(tmp_path)
     write_film(Path("in.mp4"), moving_ball(3, 8, 64), **H264)
     Path("there.mp4").write_bytes(b"kept")
-    Path("folder.mp4").mkdir()
+    Path("folder.mp4", "in_depth.mp4").mkdir(parents=True)
     before = set(tmp_path.iterdir())
     assert run(*words) == 2
     assert re.search(message, capsys.readouterr().err)
