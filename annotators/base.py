@@ -27,6 +27,7 @@ from .specs.base import CheckpointError as CheckpointError
 from .specs.base import WeightFile as WeightFile
 from .specs.base import size_in_words as size_in_words
 from .steps import Metadata, Resize, Steps, for_one_size, limit_depth, resize_to_image, size_after
+from .wording import wording
 
 logger = logging.getLogger(__name__)
 
@@ -343,7 +344,7 @@ class Annotator(ABC):
         if net_height * net_width > MAX_NETWORK_PIXELS:
             raise ValueError(
                 f"a picture of {width}x{height} at resolution {size} makes {self.spec.id} run at {net_width}x{net_height}, "
-                f"more than {MAX_NETWORK_PIXELS // 2**20} megapixels: lower the resolution or crop the picture"
+                f"more than {MAX_NETWORK_PIXELS // 2**20} megapixels: {wording().lower_size} or crop the picture"
             )
         if max(height, width) > MAX_ASPECT * min(height, width):
             raise ValueError(
@@ -363,7 +364,7 @@ class Annotator(ABC):
             raise ValueError(
                 f"{views} views of one scene, which {self.spec.id} sees at once at {net_width}x{net_height} each, are more than "
                 f"{MAX_NETWORK_PIXELS // 2**20} megapixels: give at most {MAX_NETWORK_PIXELS // (net_height * net_width)} views, "
-                "or lower the resolution"
+                f"or {wording().lower_size}"
             )
 
     def for_camera(self, estimate: Estimate, intrinsics: Tensor) -> Estimate:

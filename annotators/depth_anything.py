@@ -72,7 +72,7 @@ class DinoAnnotator(Annotator):
             return None
         return (
             f"the name of {path} says {' and '.join(wrong)}: the tensors of {spec.id} have the same names and shapes, so it loads, "
-            "but the depth is wrong unless the file was misnamed. Choose the model that the file is of"
+            "but the depth is wrong unless the file was misnamed; name the model that the file is of"
         )
 
 

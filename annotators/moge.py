@@ -31,6 +31,7 @@ from .networks.vit import PATCH
 from .resizing import PixelCount, PixelCountCut
 from .specs.moge import SPECS
 from .steps import Metadata, Resize, Steps
+from .wording import wording
 
 FALLBACK_FOV = 60.0
 """Degrees on the longer side, where the points belong to no camera: ComfyUI's own MoGe nodes take the same."""
@@ -181,7 +182,7 @@ def _model_of(state: StateDict) -> str | None:
     with torch.device("meta"):
         networks = {spec.id: network_of(spec) for spec in SPECS}
     fitting = (name for name, each in networks.items() if not checkpoint_mismatch(each.state_dict(), each.official_names(state)))
-    return next((f"{name}: choose that model to use it" for name in fitting), None)
+    return next((f"{name}: {wording().choose(name)} to use it" for name in fitting), None)
 
 
 def _focal_length(fov: float, height: int, width: int) -> float:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
-from ..annotators.choices import DEVICE_CHOICES, DTYPE_CHOICES, RUNTIME_CHOICES, TORCH
+from ..annotators.choices import BUNDLED_MODEL, DEVICE_CHOICES, DTYPE_CHOICES, RUNTIME_CHOICES, TORCH
 
 DONE, SOME_FAILED, NOTHING_DONE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 EXIT_CODES = """exit codes: 0 all done; 1 some failed, the others are done; 2 nothing could be done;
@@ -29,6 +30,10 @@ LAYOUT_CHOICES = ("full-sbs", "half-sbs", "full-tb", "half-tb", "cross-eyed", "a
 
 ORIGINAL_CHOICES = ("middle", "left", "right")
 
+UP_CHOICES = ("y", "z")
+"""Those of `geometry.files.mesh.PLY_AXES`."""
+UP = "what points up in a ply: y (the default), or z as in Blender"
+
 HOLES = "-holes"
 """What follows a layout's name where the mask of what was filled in is meant."""
 
@@ -36,7 +41,7 @@ STEREO_CHOICES = (*LAYOUT_CHOICES, *(f"{layout}{HOLES}" for layout in LAYOUT_CHO
 """What can be written for both eyes."""
 
 WRITE_CHOICES = ("depth", "normals", "npz", "exr", "pfm", "ply", "glb", "stl", *STEREO_CHOICES)
-"""What can be written of a picture: two pictures to look at, the formats of `geometry.files` by their extensions, and stereo."""
+"""What can be written of an image: two images to look at, the formats of `geometry.files` by their extensions, and stereo."""
 
 MOST_TILES = 64
 """As `annotators.tiles` has it, which imports torch; a test compares them."""
@@ -44,16 +49,15 @@ MOST_TILES = 64
 DEFAULT_WRITES = WRITE_CHOICES[:2]
 """What is written if nobody says what."""
 
-SIZE = (
-    "network's side in pixels, as its authors count (default: theirs); less is faster. MoGe-2: 840 is its resolution level 9, 485 level 0"
+_SIZE = (
+    "side of the network's input in pixels, as its authors count it (default: theirs); less is faster. MoGe-2: 840 is its resolution "
+    "level 9, 485 level 0"
 )
-"""What --size does."""
-
-TILES = (
-    "for large pictures: see them as a whole and again in overlapping tiles, for sharper edges and more detail; N along the longer side, "
-    "or auto (of about the network's own size, at most 4)"
+_TILES = (
+    "more detail in a large image: run on the whole image and on overlapping tiles of it; N along the longer side, or auto (tiles of "
+    "about the network's own size, at most 4)"
 )
-"""What --tiles does."""
+_REFINE = "move the edges of depth and normals to the edges of the image (docs/large.md)"
 
 SHARD_CHOICES = ("parquet", "webdataset")
 """What can be written instead of these: shards, with many pictures in each file."""
@@ -64,6 +68,7 @@ NUMBER_CHOICES = ("float32", "float16")
 SHARD_BYTES = 256 * 10**6
 """How large shards become if nobody says how large."""
 
+_MILLIMETRES = {"": 1.0, "mm": 1.0, "cm": 10.0, "m": 1000.0, "in": 25.4}
 _UNITS = {f"{prefix}{unit}".lower(): base**power for unit, base in (("B", 1000), ("iB", 1024)) for power, prefix in enumerate("KMGT", 1)}
 
 
@@ -74,11 +79,74 @@ DEVICE_WORDS = f"{', '.join(DEVICE_CHOICES)}, or cuda:N for the GPU of that numb
 
 def add_model(parser: argparse._ActionsContainer, default: str) -> None:
     """Adds --model and --weights; `chosen_model` says which model they mean."""
-    model = f"see `depth-normal models` (default: the one that --weights are of, else {default})"
-    parser.add_argument("--model", metavar="ID", help=model)
+    model = f"which model; `depth-normal models` lists them (default: the one that --weights are of, else {default})"
+    parser.add_argument("--model", metavar="MODEL", help=model)
+    _add_weights(parser, default)
+
+
+def add_model_or_word(parser: argparse.ArgumentParser, default: str) -> None:
+    """As `add_model`, for a command whose only word is the model: `bench tiny` is `bench --model tiny`."""
+    model = f"which model; `depth-normal models` lists them (default: the one that --weights are of, else {default})"
+    _add_one(parser, model)
+    _add_weights(parser, default)
+
+
+def add_model_to_name(parser: argparse.ArgumentParser, task: str) -> None:
+    """The same for a command that has no default; `named_model` says which one is meant."""
+    _add_one(parser, f"the model {task}, as `depth-normal models` lists them")
+
+
+def _add_one(parser: argparse.ArgumentParser, told: str) -> None:
+    # Without a value of its own, the word that is not there leaves the option's alone.
+    parser.add_argument("model", nargs="?", action=_OneModel, default=argparse.SUPPRESS, metavar="MODEL", help=told)
+    parser.add_argument("--model", action=_OneModel, metavar="MODEL", help="the same as an option")
+
+
+def add_models(parser: argparse.ArgumentParser, told: str) -> None:
+    """Adds models as words and as --model, for a command that takes several: `arguments.models`, empty if none is named."""
+    parser.add_argument("models", nargs="*", action="extend", default=argparse.SUPPRESS, metavar="MODEL", help=told)
+    parser.add_argument("--model", dest="models", nargs="+", action="extend", default=[], metavar="MODEL", help="the same as an option")
+
+
+class _OneModel(argparse.Action):
+    """A model as a word or as an option; both may be there where they say the same."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
+        """Notes it."""
+        before = getattr(namespace, self.dest, None)
+        if before not in (None, values):
+            raise argparse.ArgumentError(None, f"two models are named, {before} and {values}; this command takes one")
+        setattr(namespace, self.dest, values)
+
+
+def _add_weights(parser: argparse._ActionsContainer, default: str) -> None:
     weights = "weights to use in place of the published file; without --model their tensors say which model it is"
     parser.add_argument("--weights", type=Path, metavar="FILE", help=weights)
     parser.set_defaults(default_model=default)
+
+
+NETWORK_OPTIONS = ("--model", "--weights", "--size", "--tiles", "--refine", "--dtype", "--runtime")
+"""What `add_network` adds besides --device, which also says where an effect is computed."""
+
+
+def add_network(parser: argparse._ActionsContainer, default: str) -> None:
+    """Adds everything that decides how a model runs on an image.
+
+    Args:
+        parser: The command's, or a group of its options.
+        default: The model if nobody chooses.
+    """
+    add_model(parser, default)
+    add_size(parser)
+    parser.add_argument("--tiles", type=tiles, metavar="N", help=_TILES)
+    parser.add_argument("--refine", action="store_true", help=_REFINE)
+    add_device(parser)
+    add_runtime(parser)
+
+
+def add_size(parser: argparse._ActionsContainer) -> None:
+    """Adds --size."""
+    parser.add_argument("--size", type=positive, metavar="N", help=_SIZE)
 
 
 def chosen_model(arguments: argparse.Namespace) -> str:
@@ -96,16 +164,38 @@ def chosen_model(arguments: argparse.Namespace) -> str:
     return recognise(arguments.weights).id
 
 
-def add_overwrite(parser: argparse.ArgumentParser) -> None:
-    """Adds --overwrite."""
-    parser.add_argument("--overwrite", action="store_true", help="replace also what this command did not make, or made of another picture")
+def named_model(arguments: argparse.Namespace) -> str:
+    """The model of `add_model_to_name`.
+
+    Raises:
+        ValueError: None is named.
+    """
+    if arguments.model is None:
+        raise ValueError(f"no model is named; name one, such as {arguments.parser.prog} {BUNDLED_MODEL} (`depth-normal models` lists them)")
+    return arguments.model
+
+
+def refuse_options(arguments: argparse.Namespace, options: Iterable[str], why: str) -> None:
+    """Refuses options that would change nothing.
+
+    Args:
+        arguments: Of a command of `cli`, whose `parser` is a `Parser`.
+        options: Their names.
+        why: Why they are in vain, in words that go on from an option's name.
+
+    Raises:
+        ValueError: One has another value than its default.
+    """
+    for option in options:
+        if arguments.parser.is_changed(arguments, option):
+            raise ValueError(f"{option} {why}")
 
 
 def add_device(parser: argparse._ActionsContainer) -> None:
     """Adds --device and --dtype."""
     where = f"where the network runs: {DEVICE_WORDS} (default: auto, the GPU where there is one)"
     parser.add_argument("--device", default="auto", type=device, metavar="NAME", help=where)
-    dtype = "what the network computes in (default: auto, the fastest in which the picture stays the same)"
+    dtype = "what the network computes in (default: auto, the fastest with the same maps)"
     parser.add_argument("--dtype", default="auto", choices=DTYPE_CHOICES, help=dtype)
 
 
@@ -120,7 +210,7 @@ def device(text: str) -> str:
 ALL = "all"
 """Of the runtimes: all that are here."""
 
-_RUNTIME = "what runs the network: torch (the default), or one of docs/runtimes.md, which is built once and left for torch if it fails"
+_RUNTIME = "what runs the network (default: torch; docs/runtimes.md); a runtime that fails is replaced by torch"
 
 
 def add_runtime(parser: argparse._ActionsContainer) -> None:
@@ -133,6 +223,12 @@ def add_runtimes(parser: argparse._ActionsContainer) -> None:
     runtime = f"{_RUNTIME}; several: each beside torch, printed once measured; {ALL}: all that are here (of {', '.join(RUNTIME_CHOICES)})"
     names = several_of((*RUNTIME_CHOICES, ALL))
     parser.add_argument("--runtime", nargs="+", default=[(TORCH,)], type=names, metavar="NAME", help=runtime)
+
+
+def add_coding(parser: argparse._ActionsContainer, what: str) -> None:
+    """Adds --coding; `what` says of which normal map."""
+    told = f"{what}: {', '.join(CODING_CHOICES)} (default: %(default)s)"
+    parser.add_argument("--coding", choices=CODING_CHOICES, default=CODING_CHOICES[0], metavar="CODING", help=told)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -177,21 +273,12 @@ def byte_size(text: str) -> int:
 
 def add_depth_of_stereo(parser: argparse._ActionsContainer) -> None:
     """Adds what every command that makes stereo asks: how deep, and where the screen is."""
-    divergence = "how deep: by how much the eyes' pictures of near and far part, in percent of the width, 0 to 20 (default: %(default)s)"
-    parser.add_argument("--divergence", type=number, default=2.0, metavar="PERCENT", help=divergence)
+    divergence = "depth of the pair: shift between near and far in percent of the width, 0 to 20 (default: %(default)s)"
+    parser.add_argument("--divergence", type=real, default=2.0, metavar="PERCENT", help=divergence)
     convergence = "what lies on the screen: 0 the farthest, 1 the nearest (default: %(default)s)"
-    parser.add_argument("--convergence", type=number, default=0.5, metavar="SHARE", help=convergence)
-    original = "which eye sees the picture unchanged; middle: neither, both are made (default: %(default)s)"
+    parser.add_argument("--convergence", type=real, default=0.5, metavar="SHARE", help=convergence)
+    original = "which eye sees the image unchanged; middle: neither, both are made (default: %(default)s)"
     parser.add_argument("--original", default=ORIGINAL_CHOICES[0], choices=ORIGINAL_CHOICES, help=original)
-
-
-def place(text: str) -> Path:
-    """A folder; the URL of one stays as it was typed (`stores.Url`)."""
-    if "://" not in text:
-        return Path(text)
-    from .stores import as_path
-
-    return as_path(text)
 
 
 def positive(text: str) -> int:
@@ -233,6 +320,38 @@ def numbers(text: str, names: Sequence[str]) -> tuple[float, ...]:
     if len(found) != len(names) or any(map(math.isnan, found)):
         raise argparse.ArgumentTypeError(f"{text!r} is not {','.join(names)}: {len(names)} numbers with commas between, no spaces")
     return found
+
+
+def real(text: str) -> float:
+    """A number, infinite ones included."""
+    if math.isnan(value := number(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+    return value
+
+
+def millimetres(text: str) -> float:
+    """A length with its unit, or a plain number of millimetres."""
+    value, unit = _with_unit(text)
+    if unit not in _MILLIMETRES:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a length; accepted: a number with mm, cm, m or in, such as 6mm; 6 alone means 6 mm"
+        )
+    return value * _MILLIMETRES[unit]
+
+
+def pixels(text: str) -> float:
+    """A number of pixels, with or without px."""
+    value, unit = _with_unit(text)
+    if unit not in ("", "px"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of pixels; accepted: a number, such as 6 or 6px")
+    return value
+
+
+def _with_unit(text: str) -> tuple[float, str | None]:
+    """A number and the letters behind it; None in place of these where it is no number."""
+    found = re.fullmatch(r"(.*?[\d.]) ?([a-z]*)", text.strip().lower(), re.ASCII)
+    value = number(found[1]) if found else math.nan
+    return (value, None) if found is None or math.isnan(value) else (value, found[2])
 
 
 def number(text: str) -> float:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..annotators.choices import RECOMMENDED_MODEL
-from .arguments import ALL, DONE, add_device, add_json, add_model, add_runtimes, chosen_model, number
+from .arguments import ALL, DONE, add_device, add_json, add_model_or_word, add_runtimes, chosen_model, number
 from .memory import keep_freed_memory
 from .terminal import say
 
@@ -23,7 +23,7 @@ DISTURBED = 1.1  # of the network's rate: files cannot be made faster than that
 
 def add_bench(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `bench`."""
-    add_model(parser, RECOMMENDED_MODEL)
+    add_model_or_word(parser, RECOMMENDED_MODEL)
     add_device(parser)
     add_runtimes(parser)
     seconds = "about how long each of the five figures is measured (default: %(default)g)"

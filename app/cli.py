@@ -1,4 +1,4 @@
-"""The command `depth-normal`: depth and normal maps of pictures, the list of models, downloads.
+"""The command `depth-normal`: its commands, their examples, and how a line is taken.
 
 Nothing large is imported before a command runs: `--help`, `--version` and mistyped words are answered at once.
 """
@@ -6,84 +6,141 @@ Nothing large is imported before a command runs: `--help`, `--version` and misty
 from __future__ import annotations
 
 import argparse
-import difflib
 import io
-import json
 import logging
-import re
 import sys
-from pathlib import Path
-from typing import NoReturn
+from collections.abc import Callable
+from typing import NamedTuple
 
 from .. import __version__
-from ..annotators.choices import BUNDLED_MODEL, RECOMMENDED_FILM_MODEL, RECOMMENDED_MODEL
-from .arguments import DOCS, DONE, EXIT_CODES, EXPECTED_ERRORS, INTERRUPTED, NOTHING_DONE, SOME_FAILED, TERMINATED, add_json
+from ..annotators.wording import COMMAND_LINE, worded
+from .arguments import DOCS, EXIT_CODES, EXPECTED_ERRORS, INTERRUPTED, NOTHING_DONE, TERMINATED
 from .bench_command import add_bench
+from .compare_command import add_compare
 from .effect_command import add_effect
 from .estimate_command import add_demo, add_estimate
 from .export_command import add_export
 from .mesh_command import add_mesh
+from .models_command import add_download, add_models_list
+from .parser import Parser, nearest
 from .refine_command import add_refine
 from .relight_command import add_relight
+from .results import DEFAULT_FOLDER
+from .shorthand import UnknownCommandError, misplaced_command, with_command
 from .stereo_command import add_stereo
-from .terminal import ShownFormatter, TerminatedError, complain, open_closed_streams, say, shown, terminable
+from .terminal import NAME, ShownFormatter, TerminatedError, complain, open_closed_streams, shown, terminable
 from .texture_command import add_texture
 from .verify_command import add_verify
 from .video_command import add_video
 
+
+class Command(NamedTuple):
+    """A command of the program.
+
+    Attributes:
+        name: What people type.
+        task: What it does, in words.
+        add: Adds its options.
+    """
+
+    name: str
+    task: str
+    add: Callable[[Parser], None]
+
+
+GROUPS: dict[str, tuple[Command, ...]] = {
+    "start here": (
+        Command("demo", "write depth and normals of a photo that comes with the package, without a download", add_demo),
+        Command("estimate", "write depth and normal maps of images (the command that is meant if none is named)", add_estimate),
+        Command("video", "write depth, normals, stereo, or depth beside the image, of a video", add_video),
+    ),
+    "more from an image": (
+        Command("stereo", "make images for both eyes: side by side, top and bottom, anaglyph", add_stereo),
+        Command("effect", "make masks, cut-outs, fog and depth of field of an image", add_effect),
+        Command("relight", "put an image under other lamps, with shadows", add_relight),
+        Command("texture", "make maps of a material: height, normals, curvature, occlusion, or all of one photo", add_texture),
+        Command("mesh", "make a textured mesh (.glb, .ply) or a relief to print (.stl) of an image", add_mesh),
+    ),
+    "models": (
+        Command("models", "list the models: what they give, size, licence, and which are on this computer", add_models_list),
+        Command("download", "download the weights of models, to run later without a network", add_download),
+        Command("export", "write a model's network as an ONNX file, for programs without this package", add_export),
+    ),
+    "files and this machine": (
+        Command("refine", "move the edges of depth and normals in a file to the edges of the image", add_refine),
+        Command("compare", "measure how far two files of depth and/or normals of one view are apart", add_compare),
+        Command("bench", "measure how fast a model is on this machine, as a table to paste into an issue", add_bench),
+        Command("verify", "check models and their files on a photo, as a table to paste into an issue", add_verify),
+    ),
+}
+"""The commands, as the help groups them."""
+
 EXAMPLES = {
     "estimate": (
-        "depth-normal estimate a.jpg b.png --out maps --model tiny        # a_depth.png, a_normals.png, ...; without a download",
-        "depth-normal estimate photos --recursive --out maps --resume     # a folder; goes on where it was stopped",
-        "depth-normal estimate a.jpg --out maps --write npz               # the raw numbers alone",
-        "depth-normal estimate a.jpg --out maps --size 485                # MoGe-2 at its resolution level 0: 2.5 times as fast",
-        "depth-normal estimate large.jpg --out maps --tiles auto          # more detail in a large picture",
+        "depth-normal photo.jpg --model tiny                     # photo_depth.png, photo_normals.png; no download",
+        "depth-normal photos --recursive --resume                # a folder; goes on where it was stopped",
+        "depth-normal photo.jpg --also npz,glb                   # also the raw numbers, and a mesh",
+        "depth-normal photo.jpg --tiles auto --refine            # more detail, and sharper edges",
+        "depth-normal photo.jpg --size 485                       # MoGe-2 at its resolution level 0: 2.5 times as fast",
     ),
     "video": (
-        "depth-normal video clip.mp4 depth.mp4 --model tiny               # near = white, with clip.mp4's sound",
-        "depth-normal video clip.mp4 maps.mp4 --what depth,normals        # maps_depth.mp4, maps_normals.mp4",
-        "depth-normal video clip.mp4 depth_%05d.exr                       # the raw numbers, a file a frame",
-        "depth-normal video clip.mp4 depth.mp4 --resume                   # after Ctrl-C",
+        "depth-normal video clip.mp4 --model tiny                # depth-normal/clip_depth.mp4, with the sound",
+        "depth-normal video clip.mp4 --what depth,normals        # clip_depth.mp4, clip_normals.mp4",
+        "depth-normal video clip.mp4 -o frames/depth_%05d.exr    # the raw numbers, a file for each frame",
+        "depth-normal video clip.mp4 --resume                    # after Ctrl-C",
     ),
-    "stereo": ("depth-normal stereo photo.jpg --out maps --model tiny            # photo_LRF_Full_SBS.png",),
+    "stereo": (
+        "depth-normal stereo photo.jpg                           # photo_LRF_Full_SBS.png",
+        "depth-normal stereo photo.jpg --layout anaglyph --open  # for red-cyan glasses",
+    ),
     "effect": (
-        "depth-normal effect depth-of-field a.jpg --out soft.png --model tiny --point 0.5,0.4   # sharp where the point is",
-        "depth-normal effect cutout a.jpg --out thing.png --far 35        # the nearest 35 percent, without their background",
-        "depth-normal effect fog a.jpg --out fog.jpg --density 0.05       # 5 percent a metre",
-        "depth-normal effect fog photos --out foggy --colour white        # a folder of pictures, each under its own name",
+        "depth-normal effect depth-of-field photo.jpg --point 0.5,0.4   # sharp where the point is",
+        "depth-normal effect cutout photo.jpg --far 35                  # the nearest 35 percent",
+        "depth-normal effect fog photo.jpg -o fog.jpg --density 0.05    # 5 percent per metre",
+        "depth-normal effect fog photos -o foggy/ --colour white        # a folder of images",
     ),
     "relight": (
-        "depth-normal relight a.jpg --out lit.png --model tiny --light 180,20                # low from the left; without a download",
-        'depth-normal relight a.jpg --out lit.png --point 0.3,0.4,0.7 --colour "#ffb46b" --light 45,30 --intensity 0.4',
+        "depth-normal relight photo.jpg --light 185,18           # low from the left",
+        'depth-normal relight photo.jpg --point 0.3,0.4,0.7 --colour "#ffb46b" --light 45,30 --intensity 0.4',
     ),
     "texture": (
-        "depth-normal texture pbr wall.jpg --out maps --borders seamless  # wall_height.png, _normal, _ao, _curvature",
-        "depth-normal texture height normals.png --out height.png         # 16 bits; the pixels of its range are in the file",
-        "depth-normal texture occlusion height.png --out ao.png",
+        "depth-normal texture pbr wall.jpg --borders seamless    # wall_height.png, _normal, _ao, _curvature",
+        "depth-normal texture height normals.png                 # 16 bits; the pixels of its range are in the file",
+        "depth-normal texture occlusion height.png -o ao.png",
     ),
     "mesh": (
-        "depth-normal mesh photo.jpg --out photo.glb                      # with the photograph on it; opens in browsers and in Blender",
-        "depth-normal mesh photo.jpg --out photo.stl --width 80 --relief 6 # a plate of 80 mm to print",
-        "depth-normal mesh photo.jpg --out photo.ply --geometry maps.npz --max-points 0",
+        "depth-normal mesh photo.jpg                             # photo.glb, for browsers and Blender",
+        "depth-normal mesh photo.jpg -o photo.stl --width 80mm --relief 6mm   # a relief to print",
+        "depth-normal mesh photo.jpg -o photo.ply --geometry maps.npz --max-points 0",
     ),
-    "refine": ("depth-normal refine photo.jpg --geometry photo.npz --out refined.npz",),
+    "refine": ("depth-normal refine photo.jpg --geometry photo.npz      # photo_refined.npz",),
+    "models": (
+        "depth-normal models --licence commercial",
+        "depth-normal models --on-disk                           # and where their weights are",
+    ),
     "download": ("depth-normal download moge-2-vits-normal",),
-    "compare": ("depth-normal compare found.npz truth.exr",),
+    "compare": ("depth-normal compare estimated.npz truth.exr",),
     "export": (
-        "depth-normal export tiny tiny.onnx",
-        "depth-normal export depth-anything-v2-small small.onnx --dtype float16 --size 686x518",
+        "depth-normal export tiny                                # tiny.onnx",
+        "depth-normal export depth-anything-v2-small -o small.onnx --dtype float16 --size 686x518",
     ),
     "bench": (
-        "depth-normal bench --model tiny                                  # without a download",
-        "depth-normal bench --model tiny --runtime all                    # every runtime that is here; torch.compile, last, takes minutes",
-        "depth-normal bench --model tiny --runtime onnx openvino          # these beside torch",
+        "depth-normal bench tiny                                 # without a download",
+        "depth-normal bench tiny --runtime all                   # every runtime on this machine",
+        "depth-normal bench tiny --runtime onnx openvino         # these beside torch",
     ),
     "verify": (
-        "depth-normal verify                                              # the models whose files are here",
-        "depth-normal verify moge-2-vits-normal --device cuda             # downloads it if need be",
+        "depth-normal verify                                     # the models whose files are here",
+        "depth-normal verify moge-2-vits-normal --device cuda    # downloads it if needed",
     ),
 }
 """What a person types first, by the command; shown below its help."""
+
+_FIRST = """\
+depth-normal demo                        # a photo of the package; no download
+depth-normal photo.jpg --model tiny      # your photo, by the model in the package
+depth-normal photo.jpg                   # the same by MoGe-2, in metres; downloads 141 MB once
+depth-normal video clip.mp4"""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -97,7 +154,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     open_closed_streams()
     try:
-        with terminable():
+        with terminable(), worded(COMMAND_LINE):
             return _run(arguments)
     except KeyboardInterrupt as stop:
         complain("stopped")
@@ -122,17 +179,34 @@ def _run(arguments: list[str] | None) -> int:
         return NOTHING_DONE
 
 
-def _parsed(arguments: list[str] | None) -> argparse.Namespace:
-    """The words as options. Of one that no option is called, the command says so, not the program: its usage names those there are."""
-    parser = _parser()
-    first = next(iter(sys.argv[1:] if arguments is None else arguments), "")
-    if first.startswith("-") and not any(option.startswith(first) for option in ("-h", "--help", "--version")):
-        parser.error(f"{first} stands before the command; options follow it: depth-normal COMMAND {first}")
-    parsed, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        close = difflib.get_close_matches(unknown[0].partition("=")[0], re.findall(r"--[\w-]+", parsed.parser.format_usage()), 1)
-        parsed.parser.error(f"unrecognized arguments: {' '.join(unknown)}" + (f"; did you mean {close[0]}?" if close else ""))
+def _parsed(words: list[str] | None) -> argparse.Namespace:
+    """The words as options. What no option is called is answered by the command, whose usage names those that there are."""
+    words = sys.argv[1:] if words is None else words
+    parser, commands = _parsers()
+    try:
+        typed = with_command(words or ["--help"], commands)
+    except UnknownCommandError as error:
+        parser.error(str(error))
+    parsed, unknown = parser.parse_known_args(typed)
+    if len(typed) > len(words) and (command := misplaced_command(parsed.pictures, commands)):
+        parser.error(f"{words[0]} stands before the command; options follow it: {NAME} {command} {words[0]}")
+    options = [word for word in unknown if word.startswith("-") and word != "-"]
+    if unknown and not options and isinstance(several := getattr(parsed, "pictures", None), list):
+        several.extend(unknown)  # images behind options
+    elif unknown and not options and "--out" in parsed.parser.options:
+        parsed.parser.error(f"{unknown[0]} is one word too many; the name of the result follows -o")
+    elif unknown:
+        parsed.parser.error(f"unrecognized arguments: {' '.join(unknown)}{_meant(options[0], parsed.parser, commands) if options else ''}")
     return parsed
+
+
+def _meant(option: str, parser: Parser, commands: dict[str, Parser]) -> str:
+    """What an unknown option was probably meant for, in words."""
+    name = option.partition("=")[0]
+    if owners := [each for each, other in commands.items() if name in other.options]:
+        return f"; that is an option of {', '.join(owners)}"
+    close = nearest(name, parser.options)
+    return f"; did you mean {close}?" if close else ""
 
 
 def _words(error: BaseException) -> str:
@@ -142,122 +216,30 @@ def _words(error: BaseException) -> str:
     return str(error)
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser whose complaints can be shown, whatever was typed."""
-
-    def error(self, message: str) -> NoReturn:
-        """See `argparse.ArgumentParser`."""
-        super().error(shown(message))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="depth-normal",
-        description="Depth and normal maps from any picture.",
-        epilog=f"{EXIT_CODES}\n\nhelp and messages name pages below docs/: they lie in {DOCS}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def _parsers() -> tuple[Parser, dict[str, Parser]]:
+    """The program's parser, and those of its commands by their names."""
+    listed = []
+    for title, group in GROUPS.items():
+        listed += ["", f"{title}:", *(f"  {each.name:<10}{each.task}" for each in group)]
+    parser = Parser(
+        prog=NAME,
+        usage=f"{NAME} IMAGE... [options]\n       {NAME} COMMAND ... [options]",
+        description="Depth and normal maps from any image, folder or video.\n\n" + _FIRST + "\n" + "\n".join(listed),
+        epilog=f"Results go to {DEFAULT_FOLDER}/ in the working directory; -o names another place.\n"
+        f"{NAME} COMMAND --help says more. Pages below docs/ lie in {DOCS}\n\n{EXIT_CODES}",
     )
-    parser.add_argument("--version", action="version", version=f"depth-normal {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def command(name: str, task: str) -> argparse.ArgumentParser:
+    parser.add_argument("--version", action="version", version=f"{NAME} {__version__}", help="show the version and exit")
+    subparsers = parser.add_subparsers(prog=NAME, required=True, metavar="COMMAND", help=argparse.SUPPRESS)
+    commands = {}
+    for name, task, add in (command for group in GROUPS.values() for command in group):
         examples = "\n".join(("for example:", *(f"  {line}" for line in EXAMPLES.get(name, ()))))
-        added = commands.add_parser(
-            name,
-            help=task,
-            description=f"{task[0].upper()}{task[1:]}.",
-            epilog=examples if name in EXAMPLES else None,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+        added: Parser = subparsers.add_parser(
+            name, help=task, description=f"{task[0].upper()}{task[1:]}.", epilog=examples if name in EXAMPLES else None
         )
         added.set_defaults(parser=added)
-        return added
-
-    add_demo(command("demo", "write depth and normals of a photograph that comes with the pack, without a download"))
-    add_estimate(command("estimate", "write depth and normal maps of pictures"))
-    add_video(command("video", "write depth, normals, stereo, or depth beside the picture, of a film"))
-    add_stereo(command("stereo", "make pictures three-dimensional: side by side, top and bottom, anaglyph"))
-    add_effect(command("effect", "make masks, cut-outs, fog and depth of field of a picture"))
-    add_relight(command("relight", "put a picture under other lamps, with shadows"))
-    add_texture(command("texture", "make maps of a material: height, normals, curvature, occlusion, or all of one photograph"))
-    add_mesh(command("mesh", "make a textured mesh (.glb, .ply) or a relief to print (.stl) of a picture"))
-    add_refine(command("refine", "bring the edges of depth and normals to those of the picture"))
-    _add_models(command("models", "list the models: what they give, size, licence, where the file is"))
-    _add_download(command("download", "download the weights of models, to run later without a network"))
-    _add_compare(command("compare", "say how far two files of depth and/or normals of one view are apart"))
-    add_bench(command("bench", "measure how fast a model is on this machine, as a table to paste into an issue"))
-    add_export(command("export", "write a model's network as an ONNX file, for programs without this pack"))
-    add_verify(command("verify", "check models and their files on a photograph, as a table to paste into an issue"))
-    return parser
-
-
-def _add_models(parser: argparse.ArgumentParser) -> None:
-    add_json(parser)
-    parser.set_defaults(run=_models)
-
-
-def _add_compare(parser: argparse.ArgumentParser) -> None:
-    judged = "the file that is judged: .npz, .exr, .pfm, or a .png of the node Save Geometry (<stem>_depth.png has no range)"
-    parser.add_argument("found", type=Path, metavar="A", help=judged)
-    parser.add_argument("truth", type=Path, metavar="B", help="the file that it is judged by, of the same kinds")
-    parser.add_argument("--normals-from-depth", action="store_true", help="judge normals derived from A's depth, not those in the file")
-    add_json(parser)
-    parser.set_defaults(run=_compare)
-
-
-def _add_download(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("models", nargs="+", metavar="ID", help="as `depth-normal models` lists them")
-    parser.set_defaults(run=_download)
-
-
-def _models(arguments: argparse.Namespace) -> int:
-    from ..annotators.registry import MODELS
-    from .models import describe
-
-    rows = [describe(spec) for spec in MODELS.values()]
-    if arguments.json:
-        say(json.dumps(rows, indent=2))
-        return DONE
-    header = {"id": "MODEL", "gives": "GIVES", "size": "SIZE", "licence": "LICENCE", "file": "FILE"}
-    lines = [header]
-    for spec, row in zip(MODELS.values(), rows, strict=True):
-        lines.append({**row, "size": spec.size_in_words, "licence": spec.terms, "file": row["file"] or "not downloaded"})
-    widths = {key: max(len(str(line[key])) for line in lines) for key in header}
-    for line in lines:
-        say("  ".join(str(line[key]).ljust(widths[key]) for key in header).rstrip())
-    say(f"without --model: {RECOMMENDED_MODEL} of pictures, {RECOMMENDED_FILM_MODEL} of films; {BUNDLED_MODEL} comes with the pack")
-    return DONE
-
-
-def _compare(arguments: argparse.Namespace) -> int:
-    from .compare import compare_files
-
-    errors = compare_files(arguments.found, arguments.truth, arguments.normals_from_depth)
-    if arguments.json:
-        say(json.dumps(errors, indent=2))
-        return DONE
-    for kind, row in errors.items():
-        unit = " (degrees)" if kind == "normals" else ""
-        say(f"{kind}{unit}: " + ", ".join(f"{name} {value:.4g}" for name, value in row.items()))
-    return DONE
-
-
-def _download(arguments: argparse.Namespace) -> int:
-    from ..annotators.registry import find_spec
-    from ..model_loader.download_errors import NoNetworkError
-    from .models import find_or_download
-
-    files = [(spec, file) for spec in map(find_spec, arguments.models) for file in spec.files]
-    failed, no_network = 0, False
-    for spec, file in files:
-        try:
-            say(f"{spec.id}: {find_or_download(spec, file)}")
-        except EXPECTED_ERRORS as error:
-            failed += 1
-            no_network |= isinstance(error, NoNetworkError)
-            complain(f"{spec.id}: {error}")
-    if no_network:
-        complain(f"without a network, the model {BUNDLED_MODEL!r} works at once: it comes with the pack")
-    return (NOTHING_DONE if failed == len(files) else SOME_FAILED) if failed else DONE
+        add(added)
+        commands[name] = added
+    return parser, commands
 
 
 if __name__ == "__main__":

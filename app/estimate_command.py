@@ -1,4 +1,4 @@
-"""`depth-normal estimate` and `depth-normal demo`: maps of pictures."""
+"""`depth-normal estimate` and `depth-normal demo`: maps of images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from ..annotators.choices import BUNDLED_MODEL, RECOMMENDED_MODEL
 from .arguments import (
-    CODING_CHOICES,
     DEFAULT_WRITES,
     DONE,
     HOLES,
@@ -22,29 +21,28 @@ from .arguments import (
     LAYOUT_CHOICES,
     NOTHING_DONE,
     SHARD_CHOICES,
-    SIZE,
     STEREO_CHOICES,
     TERMINATED,
-    TILES,
+    UP,
+    UP_CHOICES,
     WRITE_CHOICES,
+    add_coding,
     add_depth_of_stereo,
-    add_device,
-    add_model,
-    add_overwrite,
-    add_runtime,
+    add_network,
     add_shards,
     chosen_model,
     degrees,
     near_far_ratio,
-    place,
-    positive,
+    refuse_options,
     several_of,
-    tiles,
 )
-from .cluster.options import add_ray, ray_options
+from .cluster.options import RAY_OPTIONS, add_ray, ray_options
 from .memory import keep_freed_memory
-from .pictures import Source
-from .terminal import complain, say, stdout_for_results, stoppable
+from .parser import Parser
+from .pictures import VIDEOS, Source
+from .results import add_folder, folder_or_url
+from .terminal import complain, program, quoted, say, stdout_for_results, stoppable
+from .viewer import show
 
 if TYPE_CHECKING:
     from .batch import Outcome
@@ -60,71 +58,77 @@ DEMO_PICTURE = Path(__file__).parent / "coffee.jpg"
 DEMO_WRITES = (*DEFAULT_WRITES, "npz")
 
 GO_ON = "run the same command with --resume to go on"
-PLY_UP_CHOICES = ("y", "z")
+
+COMMON = (
+    *("--out", "--open", "--model", "--also", "--write", "--coding", "--tiles", "--refine", "--size"),
+    *("--recursive", "--resume", "--overwrite"),
+)
+"""What `--help` of `estimate` shows of the options."""
+
+_OF_STEREO = ("--divergence", "--convergence", "--original")
+_OF_SHARDS = ("--numbers", "--shard-size")
 
 
-def add_estimate(parser: argparse.ArgumentParser) -> None:
+def add_estimate(parser: Parser) -> None:
     """Adds the options of `estimate`."""
     add_pictures(parser)
     _add_writes(parser)
-    coding = "how a normal map's picture (<stem>_normals.png) stores its vectors: directx for Unreal (default: %(default)s)"
-    parser.add_argument("--coding", choices=CODING_CHOICES, default=CODING_CHOICES[0], help=coding)
-    fov = "field of view of the pictures' longer side, where the camera is known (makes Depth Anything 3's and Metric3D's metres right)"
+    add_coding(parser, "how the normal map (<image>_normals.png) stores its vectors; Unreal wants directx")
+    fov = "field of view of the images' longer side, where the camera is known (makes Depth Anything 3's and Metric3D's metres right)"
     parser.add_argument("--fov", type=degrees, default=0.0, metavar="DEGREES", help=fov)
-    parser.add_argument("--tiles", type=tiles, metavar="N", help=TILES)
     ratio = (
         "how many times farther the far end of the scene is than the near end, above 1, for normals of depth that is not metric "
         "(default: 3, or 30 where the model itself marks the sky; 30 suits landscapes)"
     )
     parser.add_argument("--near-far-ratio", type=near_far_ratio, metavar="N", help=ratio)
-    refine = "bring the edges of depth and normals to the pictures' edges (see docs/large.md)"
-    parser.add_argument("--refine", action="store_true", help=refine)
     add_depth_of_stereo(parser.add_argument_group(f"for --write {LAYOUT_CHOICES[0]} and the other layouts for both eyes"))
     add_shards(parser)
     add_ray(parser)
+    parser.common = frozenset(COMMON)
     parser.set_defaults(run=lambda arguments: run_pictures(arguments, _writes(arguments)))
 
 
 def add_pictures(parser: argparse.ArgumentParser) -> None:
-    """Adds what every command over pictures asks: which, where to, by which model, and what to do with what is there."""
-    sources = "pictures, folders, patterns such as 'photos/*.jpg', @list.txt (one path a line), or - (the same on stdin)"
-    parser.add_argument("pictures", nargs="*", metavar="SRC", help=sources)
-    parser.add_argument("--out", required=True, type=place, metavar="DIR", help="folder for the results; made if absent")
-    parser.add_argument("--recursive", action="store_true", help="look into folders in folders too; the tree is kept below --out")
+    """Adds what every command over images asks: which, where to, by which model, and what to do with what is there."""
+    sources = "images, folders, patterns such as 'photos/*.jpg', @list.txt (one path a line), or - (the same on stdin)"
+    parser.add_argument("pictures", nargs="*", metavar="IMAGE", help=sources)
+    add_folder(parser, takes=folder_or_url)
+    add_network(parser, RECOMMENDED_MODEL)
+    parser.add_argument("--recursive", action="store_true", help="look into folders in folders too, and keep their tree below --out")
     _add_going_on(parser)
-    add_model(parser, RECOMMENDED_MODEL)
-    parser.add_argument("--size", type=positive, metavar="N", help=SIZE)
-    add_device(parser)
-    add_runtime(parser)
-    parser.add_argument("--json-lines", action="store_true", help="print one JSON object a picture")
-    add_overwrite(parser)
+    _add_overwrite(parser)
+    parser.add_argument("--json-lines", action="store_true", help="print one JSON object for each image")
 
 
 def _add_writes(parser: argparse.ArgumentParser) -> None:
     kinds = (
         f"what to write, with commas: {', '.join(kind for kind in WRITE_CHOICES if kind not in STEREO_CHOICES)} (default: "
         f"{','.join(DEFAULT_WRITES)}; npz has the raw numbers), one of {', '.join(SHARD_CHOICES)} by itself, and for both eyes "
-        f"{', '.join(LAYOUT_CHOICES)} (with {HOLES} behind: the mask of what was filled in)"
+        f"{', '.join(LAYOUT_CHOICES)} (with {HOLES} behind: the mask of the pixels that were filled in)"
     )
     choices = several_of((*WRITE_CHOICES, *SHARD_CHOICES), WRITE_CHOICES)
     parser.add_argument("--write", type=choices, metavar="KINDS", help=kinds)
-    also = "write these beside what --write or the default says; may be given again"
+    also = f"write these besides {' and '.join(DEFAULT_WRITES)}, such as npz,glb; may be given again"
     parser.add_argument("--also", type=choices, action="extend", default=[], metavar="KINDS", help=also)
-    parser.add_argument("--ply-up", choices=PLY_UP_CHOICES, help="what points up in a PLY: y (the default), or z as in Blender")
+    parser.add_argument("--up", choices=UP_CHOICES, help=UP)
 
 
 def _add_going_on(parser: argparse.ArgumentParser) -> None:
-    resume = "leave out pictures whose results are there, whole, of the same picture, model and options"
+    resume = "skip images whose results are there, complete, of the same image, model and options"
     parser.add_argument("--resume", action="store_true", help=resume)
-    retry = "only pictures that failed before and may go better now; of those named, or without SRC of all (see docs/folders.md)"
+    retry = "only images that failed before and may succeed now; of those named, or of all without IMAGE (docs/folders.md)"
     parser.add_argument("--retry-failed", action="store_true", help=retry)
+
+
+def _add_overwrite(parser: argparse.ArgumentParser) -> None:
+    told = "also replace files that this command did not make, or made of another image"
+    parser.add_argument("--overwrite", action="store_true", help=told)
 
 
 def add_demo(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `demo`."""
-    out = "folder for the results (default: %(default)s)"
-    parser.add_argument("--out", type=Path, default=Path("depth-normal-demo"), metavar="DIR", help=out)
-    add_overwrite(parser)
+    add_folder(parser)
+    _add_overwrite(parser)
     parser.set_defaults(run=_demo)
 
 
@@ -138,6 +142,7 @@ def run_pictures(arguments: argparse.Namespace, writes: tuple[str, ...]) -> int:
     Returns:
         The exit code.
     """
+    _refuse_useless(arguments, writes)
     engine = _engine(arguments)
     if arguments.retry_failed:
         sources, problems = _failed_before(arguments, engine)
@@ -146,7 +151,7 @@ def run_pictures(arguments: argparse.Namespace, writes: tuple[str, ...]) -> int:
             return DONE
     else:
         if not arguments.pictures:
-            raise ValueError("no pictures are named: name files, folders, patterns, @list.txt or - (or use --retry-failed)")
+            raise ValueError("no images are named: name files, folders, patterns, @list.txt or - (or use --retry-failed)")
         sources, problems = engine.find(arguments.pictures, arguments.recursive, arguments.out)
     for problem in problems:
         complain(problem)
@@ -154,6 +159,7 @@ def run_pictures(arguments: argparse.Namespace, writes: tuple[str, ...]) -> int:
             say(json.dumps({"picture": None, "status": "failed", "reason": problem, "again": False}))
     if not sources:
         return NOTHING_DONE
+    _refuse_videos(sources)
     keep_freed_memory()
     options = _options(arguments)
     results = _results(arguments, writes, options)
@@ -197,7 +203,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         fov=arguments.fov,
         near_far_ratio=arguments.near_far_ratio,
         tiles=arguments.tiles,
-        ply_up=arguments.ply_up or "y",
+        ply_up=arguments.up or UP_CHOICES[0],
         stereo=StereoOptions(arguments.divergence, arguments.convergence, arguments.original),
         refine=arguments.refine,
         runtime=arguments.runtime,
@@ -207,12 +213,27 @@ def _options(arguments: argparse.Namespace) -> Options:
 
 def _writes(arguments: argparse.Namespace) -> tuple[str, ...]:
     """What is to be written, without doubles."""
-    writes = tuple(dict.fromkeys((*(arguments.write or DEFAULT_WRITES), *arguments.also)))
-    if arguments.ply_up and "ply" not in writes:
-        raise ValueError(f"--ply-up {arguments.ply_up} says how a PLY stands, and none is asked for: add --also ply, or leave it out")
-    if arguments.coding != CODING_CHOICES[0] and "normals" not in writes:
-        raise ValueError(f"--coding {arguments.coding} says how <stem>_normals.png is, and none is asked for: add normals to --write")
-    return writes
+    return tuple(dict.fromkeys((*(arguments.write or DEFAULT_WRITES), *arguments.also)))
+
+
+def _refuse_useless(arguments: argparse.Namespace, writes: tuple[str, ...]) -> None:
+    """Refuses options that say nothing of what is written, or of who does the work."""
+    if "--up" in arguments.parser.options and "ply" not in writes:
+        refuse_options(arguments, ("--up",), "says how a PLY stands, and none is asked for: add --also ply, or leave it out")
+    if "--coding" in arguments.parser.options and "normals" not in writes:
+        refuse_options(arguments, ("--coding",), "says how <image>_normals.png is, and none is asked for: add normals to --write")
+    if not set(writes) & set(STEREO_CHOICES):
+        refuse_options(arguments, _OF_STEREO, f"is for images for both eyes, and none are asked for: add --also {LAYOUT_CHOICES[0]}")
+    if "--numbers" in arguments.parser.options and not set(writes) & set(SHARD_CHOICES):
+        refuse_options(arguments, _OF_SHARDS, f"is for shards, and none are asked for: add --write {' or '.join(SHARD_CHOICES)}")
+    if "--engine" in arguments.parser.options and arguments.engine != "ray":
+        refuse_options(arguments, RAY_OPTIONS, "is for a Ray cluster: add --engine ray, or leave it out")
+
+
+def _refuse_videos(sources: list[Source]) -> None:
+    """Says, before a model is loaded, which command takes videos, where nothing else is named."""
+    if all(source.path.suffix.lower() in VIDEOS for source in sources):
+        raise ValueError(f"{sources[0].path} is a video; `{program()} video {quoted(sources[0].path)}` makes maps of it")
 
 
 def _failed_before(arguments: argparse.Namespace, engine: Engine) -> tuple[list[Source], list[str]]:
@@ -243,12 +264,21 @@ def _run(plan: Plan, run: Run, log: Path, arguments: argparse.Namespace, missed:
         for outcome in run(stop.event, sign):
             report.add(outcome)
         code = report.finish()
+    if arguments.open and report.made:
+        _show(plan, log)
     if report.stopped_by:
         complain(f"stopped with {report.left} pictures not begun: {report.stopped_by.reason}; {GO_ON}")
     if stop.signal is None:
         return code
     complain(f"stopped with {report.left} pictures not begun; {GO_ON}")
     return TERMINATED if stop.signal == signal.SIGTERM else INTERRUPTED
+
+
+def _show(plan: Plan, folder: Path) -> None:
+    """Shows the first file of a single image, or the folder of several."""
+    outputs = (*plan.todo, *plan.done)
+    files = [path for path in outputs[0].paths() if path.exists()] if plan.total == 1 else []
+    show(files[0] if files else folder)
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -258,14 +288,20 @@ def _demo(arguments: argparse.Namespace) -> int:
 
     (outputs,) = plan_outputs([Source(DEMO_PICTURE, Path(DEMO_PICTURE.name))], arguments.out, DEMO_WRITES, arguments.overwrite).todo
     options, recommended = Options(BUNDLED_MODEL), find_spec(RECOMMENDED_MODEL)
-    for path in run(options.load(), outputs, options):
+    files = run(options.load(), outputs, options)
+    for path in files:
         say(str(path))
     say(f"""
-The photograph is {DEMO_PICTURE} (by Rachel Michetti, CC0).
-These maps are a preview, by {BUNDLED_MODEL!r}, the small network that comes with the pack. Of your own picture, with a larger network:
+The photo is by Rachel Michetti (CC0). These maps are a preview by {BUNDLED_MODEL}, the small model in the package.
+The same photo by {RECOMMENDED_MODEL}, which sees finer detail and knows metres and the camera
+(downloads {recommended.size_in_words} once, {recommended.licence}):
 
-    depth-normal estimate photo.jpg --out maps --model {RECOMMENDED_MODEL}
+    {program()} {quoted(DEMO_PICTURE)}
 
-downloads {recommended.size_in_words} once ({recommended.licence}); it knows metres and the camera too.
-`depth-normal models` lists all models with their sizes and licences.""")
+Your own photo takes the place of that path; --model {BUNDLED_MODEL} needs no download.
+All models, with their sizes and licences:
+
+    {program()} models""")
+    if arguments.open:
+        show(files[0])
     return DONE

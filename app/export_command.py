@@ -1,39 +1,42 @@
-"""`depth-normal export`: a model's network as an ONNX file, for programs that have neither this pack nor torch."""
+"""`depth-normal export`: a model's network as an ONNX file, for programs that have neither this package nor torch."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 from pathlib import Path
 
-from .arguments import DONE, add_json
-from .scene import check_folder
+from .arguments import DONE, add_json, add_model_to_name, named_model
+from .parser import Parser
+from .results import add_overwrite, add_place, check_folder
 from .step_display import displayed_steps
 from .terminal import say, shown
+from .viewer import show
 
 DTYPES = ("float32", "float16")
 
 
-def add_export(parser: argparse.ArgumentParser) -> None:
+def add_export(parser: Parser) -> None:
     """Adds the options of `export`."""
-    parser.add_argument("model", metavar="MODEL", help="as `depth-normal models` lists them")
-    parser.add_argument("out", type=Path, metavar="FILE.onnx", help="the file; weights beyond 1.8 GB lie beside it as FILE.onnx.data")
+    add_model_to_name(parser, "to export")
+    add_place(parser, "the .onnx file; weights beyond 1.8 GB lie beside it as FILE.onnx.data", "<model>.onnx")
     dtype = "what the network computes in; what goes in and comes out is float32 (default: %(default)s)"
     parser.add_argument("--dtype", default=DTYPES[0], choices=DTYPES, help=dtype)
     size = "WxH: the one size of the file's input, whatever the image; N: as `estimate --size`, stated in the file's metadata and compared"
     parser.add_argument("--size", type=_size, metavar="N|WxH", help=f"{size} (default: the model's)")
-    batch = "the one number of pictures that the file sees at once (default: any, where the network allows)"
+    batch = "the one batch size of the file (default: any, where the network allows)"
     parser.add_argument("--batch", type=_count, metavar="N", help=batch)
     parser.add_argument("--weights", type=Path, metavar="FILE", help="weights to use in place of the published file")
-    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there already")
+    add_overwrite(parser)
     add_json(parser)
     parser.set_defaults(run=_export)
 
 
 def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 4096:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of pictures from 1 to 4096")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a batch size from 1 to 4096")
     return int(text)
 
 
@@ -41,30 +44,34 @@ def _size(text: str) -> int | tuple[int, int]:
     """A side, or (height, width)."""
     found = re.fullmatch(r"([1-9]\d{0,4})(?:[xX]([1-9]\d{0,4}))?", text, re.ASCII)
     if not found:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; give pixels such as 518, or width x height such as 686x518")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size; give pixels such as 518, or width x height such as 686x518")
     width, height = found.groups()
     return (int(height), int(width)) if height else int(width)
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    out: Path = arguments.out
+    model = named_model(arguments)
+    out: Path = arguments.place.file(f"{model}.onnx")
     if out.suffix.lower() != ".onnx":
-        raise ValueError(f"{out}: the name ends in {out.suffix or 'no extension'}; this command writes .onnx")
+        found = f"the name ends in {out.suffix}" if out.suffix else f"the name has no extension (that of a folder ends in {os.sep})"
+        raise ValueError(f"{out}: {found}; this command writes .onnx")
     if out.is_dir():
-        raise IsADirectoryError(f"{out} is a folder; name the file, such as {out / arguments.model}.onnx")
+        raise IsADirectoryError(f"{out} is a folder; move it, or choose another name with -o")
     if out.exists() and not arguments.overwrite:
-        raise FileExistsError(f"{out} is there already; --overwrite replaces it")
+        raise FileExistsError(f"{out} is there already; move it, choose another name with -o, or replace it with --overwrite")
     check_folder(out.parent)
     from .export import export
 
     size, sides = (None, arguments.size) if isinstance(arguments.size, tuple) else (arguments.size, None)
-    with displayed_steps(arguments.model) as step:
-        found = export(arguments.model, out, arguments.dtype, size, sides, arguments.batch, arguments.weights, step)
+    with displayed_steps(model) as step:
+        found = export(model, out, arguments.dtype, size, sides, arguments.batch, arguments.weights, step)
+    if arguments.open:
+        show(found.files[0])
     if arguments.json:
         checks = [each._asdict() for each in found.checks]
         say(json.dumps({"files": list(map(str, found.files)), "bytes": found.size, "seconds": found.seconds, "checks": checks}, indent=2))
         return DONE
-    say(shown(f"{arguments.model}: {', '.join(map(str, found.files))} ({found.size / 1e6:.1f} MB, {found.seconds:.0f} s)"))
+    say(shown(f"{model}: {', '.join(map(str, found.files))} ({found.size / 1e6:.1f} MB, {found.seconds:.0f} s)"))
     for each in found.checks:
         say(f"  {each.by} beside torch in float32, of {each.what}: at most {each.largest:.2g} of 255 apart, {each.mean:.2g} in the mean")
     return DONE

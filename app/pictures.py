@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 EXTENSIONS = frozenset((".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"))
 """By which a file in a folder is taken for a picture, in lower case."""
 
+VIDEOS = frozenset((".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".mts", ".3gp"))
+"""Extensions of videos, which people name where images are wanted."""
+
 # What a NAS, an archive from a Mac and Windows keep in folders of pictures, as small copies of them; others begin with a dot.
 _JUNK_FOLDERS = frozenset(("@eadir", "__macosx", "#recycle", "$recycle.bin", "system volume information"))
 _ANY_FOLDERS = re.compile(r"(^|[/\\])\*\*(?:[/\\]|$)" if os.sep == "\\" else r"(^|/)\*\*(?:/|$)")
@@ -98,6 +101,9 @@ class Search:
         """Finds the pictures of one source."""
         if not isinstance(source, str):
             return self._add_path(Path(source))
+        if not source:  # Path("") is the working directory
+            self.problems.append("a name is empty; name a file or a folder (. is the working directory)")
+            return None
         if source == "-" or source.startswith("@"):
             return self._add_list(source)
         if os.path.lexists(source) or glob.escape(source) == source:

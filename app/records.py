@@ -6,7 +6,7 @@ Each picture has its own, so that two processes that work on different pictures 
      "picture": {"path": "/photos/room.jpg", "bytes": 81920, "modified_ns": 1763654400000000000},
      "settings": {"model": "tiny", ...},                             what was asked for, as the caller says it
      "files": {"room_depth.png": {"bytes": 4096, "modified_ns": ...}, ...},   what was written then
-     "earlier": {...}}                                               the files of earlier runs, as they were before that
+     "earlier": {...}}                                               the files of earlier runs and of other commands
 
 A file counts as made by this pack as long as it has the length and the time of change that the record says, under `files` or `earlier`. A
 file that was edited, copied without its time, or put there by somebody else does not count. `earlier` has replaced files too: a process
@@ -71,6 +71,23 @@ def new_record(path: Path, picture: Path, seen: Mapping[str, int] | None, settin
         },
     }
     return json.dumps(record, indent=1).encode()
+
+
+def with_files(path: Path, picture: Path, files: Iterable[Path]) -> bytes:
+    """A picture's record with more files that were made of it, under `earlier`: what the record says of its last run stays.
+
+    Args:
+        path: The record, which need not be there.
+        picture: The file that was read.
+        files: What was written.
+    """
+    before = read_record(path) or {}
+    if not before or other_picture(before, picture):
+        made_of = {"path": str(picture.absolute()), **(mark(picture) or {})}
+        before = {"version": RECORD_VERSION, "picture": made_of, "settings": {}, "files": {}, "earlier": {}}
+    earlier = before.get("earlier")
+    marks = {**(earlier if isinstance(earlier, dict) else {}), **{each.name: mark(each) for each in files}}
+    return json.dumps({**before, "earlier": marks}, indent=1).encode()
 
 
 def known_marks(record: Mapping[str, Any]) -> dict[str, list[Any]]:

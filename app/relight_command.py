@@ -1,12 +1,14 @@
-"""`depth-normal relight`: a picture under other lamps, by its depth and normals."""
+"""`depth-normal relight`: an image under other lamps, by its depth and normals."""
 
 from __future__ import annotations
 
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from .arguments import DONE, number, numbers
-from .scene import add_result, add_scene, check_result, named_files, read_scene, result_path, say_result, write_picture
+from .arguments import DONE, numbers, real
+from .parser import Parser
+from .results import add_result, result_path, say_result, settle_result
+from .scene import PICTURES, add_scene, named_files, read_scene, write_picture
 from .several import over_pictures
 
 if TYPE_CHECKING:
@@ -14,6 +16,12 @@ if TYPE_CHECKING:
 
 _WHITE = "#ffffff"
 _SHADOWS = 0.5
+
+COMMON = (
+    *("--out", "--open", "--overwrite", "--light", "--point", "--colour", "--intensity", "--light-size", "--shadows"),
+    *("--ambient", "--exposure", "--model"),
+)
+"""What `--help` shows of the options."""
 
 
 class _AddLamp(argparse.Action):
@@ -47,11 +55,11 @@ class _OfLamp(argparse.Action):
         return self.dest.removeprefix("light_")
 
 
-def add_relight(parser: argparse.ArgumentParser) -> None:
+def add_relight(parser: Parser) -> None:
     """Adds the options of `relight`."""
     add_scene(parser, several=True)
-    add_result(parser, several=True)
-    lamps = parser.add_argument_group("lamps, each with what follows it; without any, one from the left above")
+    add_result(parser, "_relit.png", PICTURES)
+    lamps = parser.add_argument_group("lamps, each with the options that follow it; without any, one from the left above")
     light = "a lamp as far as the sun: 0 right, 90 above, 180 left; then 0 grazing to 90 from the viewer (--light=-30,10 where a - begins)"
     lamps.add_argument("--light", action=_AddLamp, metavar="AZIMUTH,ELEVATION", help=light)
     point = "a lamp in the scene: 0 to 1 from left to right, and from top to bottom, then how far from the viewer; 1 is the near end"
@@ -59,24 +67,26 @@ def add_relight(parser: argparse.ArgumentParser) -> None:
     lamps.add_argument(
         "--colour", action=_OfLamp, metavar="COLOUR", help=f"of the lamp before it: #ffb46b, #fff, white or 255,180,107 (default: {_WHITE})"
     )
-    intensity = "1 shows what faces it (a point light: at distance 1) as bright as in the picture (default: 1)"
-    lamps.add_argument("--intensity", action=_OfLamp, type=number, metavar="X", help=intensity)
+    intensity = "1 shows what faces it (a point light: at distance 1) as bright as in the image (default: 1)"
+    lamps.add_argument("--intensity", action=_OfLamp, type=real, metavar="X", help=intensity)
     size = "its diameter, for soft shadows; of a --light as seen from 1 away: 0.01 the sun, 0.3 a window (default: 0)"
-    lamps.add_argument("--light-size", dest="light_size", action=_OfLamp, type=number, metavar="X", help=size)
+    lamps.add_argument("--light-size", dest="light_size", action=_OfLamp, type=real, metavar="X", help=size)
     shadows = f"how dark its shadows are, 0 to 1 (default: {_SHADOWS})"
-    lamps.add_argument("--shadows", dest="shadow", action=_OfLamp, type=number, metavar="X", help=shadows)
+    lamps.add_argument("--shadows", dest="shadow", action=_OfLamp, type=real, metavar="X", help=shadows)
     looks = parser.add_argument_group("the rest of the light, and the surfaces")
-    ambient = "share of the picture's own light that stays (default: %(default)s)"
-    looks.add_argument("--ambient", type=number, default=0.3, metavar="X", help=ambient)
+    ambient = "share of the image's own light that stays (default: %(default)s)"
+    looks.add_argument("--ambient", type=real, default=0.3, metavar="X", help=ambient)
     looks.add_argument("--ambient-above", default=_WHITE, metavar="COLOUR", help="its colour on what faces up")
     looks.add_argument("--ambient-below", default=_WHITE, metavar="COLOUR", help="its colour on what faces down")
     specular = "share of the light that is mirrored (default: %(default)s)"
-    looks.add_argument("--specular", type=number, default=0.0, metavar="X", help=specular)
+    looks.add_argument("--specular", type=real, default=0.0, metavar="X", help=specular)
     shininess = "1 to 1000: how small highlights are (default: %(default)s)"
-    looks.add_argument("--shininess", type=number, default=32.0, metavar="X", help=shininess)
-    looks.add_argument("--exposure", type=number, default=0.0, metavar="STOPS", help="brighter by so many stops")
+    looks.add_argument("--shininess", type=real, default=32.0, metavar="X", help=shininess)
+    looks.add_argument("--exposure", type=real, default=0.0, metavar="STOPS", help="brighter by so many stops")
     looks.add_argument("--clip", action="store_true", help="clip what is brighter than white, in place of a soft roll-off")
-    looks.add_argument("--no-sky", action="store_true", help="shadows fall on what looks like sky, too")
+    sky = "what looks like sky takes no shadows, or (--no-sky) nothing is sky (default: --sky)"
+    looks.add_argument("--sky", action=argparse.BooleanOptionalAction, help=sky)
+    parser.common = frozenset(COMMON)
     parser.set_defaults(run=over_pictures(_relight, _style), lamps=(), of_lamps={})
 
 
@@ -97,10 +107,10 @@ def _relight(arguments: argparse.Namespace) -> int:
     from ..geometry.effects.lit_scene import lit_scene
     from ..geometry.effects.relight import relight
 
-    check_result(arguments)
+    settle_result(arguments)
     style = _style(arguments)
     scene = read_scene(arguments)
-    lit = relight(**vars(lit_scene(scene.picture, scene.known, style.pop("plans"), not arguments.no_sky)), **style)
+    lit = relight(**vars(lit_scene(scene.picture, scene.known, style.pop("plans"), arguments.sky is not False)), **style)
     with result_path(arguments) as path:
         write_picture(path, lit, scene.bits)
     say_result(arguments)

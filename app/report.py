@@ -86,9 +86,16 @@ class Report:
             rate = f" ({self.done / seconds:.3g} pictures/s)" if self.done else ""
             where = f"; why is in {self._log.path}" if left else ""
             complain(f"{self.done} done, {skipped}{self.failed} failed of {self._total} pictures in {seconds:.1f} s{rate}{where}")
+        elif self._plan.done:
+            complain(f"{self._plan.done[0].picture}: its results are there already, made by the same command")
         if not self.failed:
             return DONE
         return SOME_FAILED if self.done or self._plan.done else NOTHING_DONE
+
+    @property
+    def made(self) -> int:
+        """How many images have their results, made by this run or before."""
+        return self.done + len(self._plan.done)
 
     @property
     def left(self) -> int:

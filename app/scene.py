@@ -1,17 +1,15 @@
-"""What every command that makes one picture or surface of another asks: the picture, what is known of it, and where the result goes."""
+"""What every command that makes an image or a surface of an image asks: the image, and where its depth and normals come from."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..annotators.choices import RECOMMENDED_MODEL
-from .arguments import CODING_CHOICES, SIZE, add_device, add_model, chosen_model, degrees, positive
-from .terminal import say, shown
+from .arguments import NETWORK_OPTIONS, add_coding, add_network, chosen_model, degrees, refuse_options
+from .results import SOURCES
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
 PICTURES = (".png", ".jpg", ".jpeg")
 """Extensions of the pictures that `write_picture` writes."""
 
-_SOURCES = ("geometry", "depth", "normal_map")
 _JPEG_QUALITY = 95
 _PNG_BITS_AT, _TIFF_BITS = 24, 258
 
@@ -44,72 +41,25 @@ class Scene:
 
 
 def add_scene(parser: argparse.ArgumentParser, several: bool = False) -> None:
-    """Adds the picture, or several for `over_pictures`, and where its depth and normals come from; `read_scene` takes them."""
+    """Adds the image, or several for `over_pictures`, and where its depth and normals come from; `read_scene` takes them."""
     if several:
-        sources = "the picture; or several, folders, patterns, @list.txt, -: then --out is a folder, and depth comes from a model"
-        parser.add_argument("pictures", nargs="+", metavar="PICTURE", help=sources)
-        recursive = "look into folders in folders too; the tree is kept below --out"
+        sources = "an image; or several, folders, patterns, @list.txt or -, whose results go to a folder"
+        parser.add_argument("pictures", nargs="+", metavar="IMAGE", help=sources)
+        recursive = "look into folders in folders too, and keep their tree below the folder of the results"
         parser.add_argument("--recursive", action="store_true", help=recursive)
     else:
-        parser.add_argument("picture", type=Path, metavar="PICTURE", help="the picture, as `estimate` takes it")
-    group = parser.add_argument_group("where depth and normals come from: files, or else a model")
-    geometry = "depth and/or normals of the picture: .npz, .exr, .pfm, or a .png of the node Save Geometry"
+        parser.add_argument("picture", type=Path, metavar="IMAGE", help="the image")
+    group = parser.add_argument_group("depth and normals", "They come from a model, or from files.")
+    geometry = "depth and/or normals of the image: .npz, .exr, .pfm, or a .png of the node Save Geometry"
     group.add_argument("--geometry", type=Path, metavar="FILE", help=geometry)
-    depth = "a depth picture of any program, near = white, read as disparity"
+    depth = "a depth image of any program, near = white, read as disparity"
     group.add_argument("--depth", type=Path, metavar="FILE", help=depth)
     normals = "a normal map of any program, beside or without --depth"
     group.add_argument("--normal-map", type=Path, metavar="FILE", help=normals)
-    group.add_argument("--coding", choices=CODING_CHOICES, default=CODING_CHOICES[0], help="of --normal-map (default: %(default)s)")
-    add_model(group, RECOMMENDED_MODEL)
-    group.add_argument("--size", type=positive, metavar="N", help=SIZE)
-    fov = "field of view of the picture's longer side, where the camera is known"
+    add_coding(group, "how --normal-map stores its vectors")
+    add_network(group, RECOMMENDED_MODEL)
+    fov = "field of view of the image's longer side, where the camera is known"
     group.add_argument("--fov", type=degrees, default=0.0, metavar="DEGREES", help=fov)
-    add_device(group)
-
-
-def add_result(parser: argparse.ArgumentParser, extensions: Sequence[str] = PICTURES, several: bool = False) -> None:
-    """Adds --out and --overwrite; `check_result` and `result_path` take them."""
-    result = f"the result: {', '.join(extensions)}{'; of several pictures, a folder' * several}"
-    parser.add_argument("--out", required=True, type=Path, metavar="FILE", help=result)
-    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there already")
-    parser.set_defaults(extensions=tuple(extensions))
-
-
-def check_result(arguments: argparse.Namespace) -> None:
-    """Refuses a result that cannot be written, or would replace what is read, before anything is read or loaded.
-
-    Args:
-        arguments: Of a parser with `add_result`.
-
-    Raises:
-        ValueError: An extension that is not written, or the result is what is read.
-        FileExistsError: A file is there, and nobody said that it may be replaced.
-    """
-    out: Path = arguments.out
-    if out.suffix.lower() not in arguments.extensions:
-        raise ValueError(f"{out}: the name ends in {out.suffix or 'no extension'}; this command writes {', '.join(arguments.extensions)}")
-    if out.is_dir():
-        raise IsADirectoryError(f"{out} is a folder; name the file, such as {out / 'result'}{arguments.extensions[0]}")
-    check_folder(out.parent)
-    if not out.exists():
-        return
-    sources = (getattr(arguments, name, None) for name in ("picture", *_SOURCES))
-    for source in sources:
-        if source is not None and source.exists() and out.samefile(source):
-            raise ValueError(f"{out} is what is read; choose another name for the result")
-    if not arguments.overwrite:
-        raise FileExistsError(f"{out} is there already; move it, choose another name, or replace it with --overwrite")
-
-
-def check_folder(folder: Path) -> None:
-    """Refuses a folder that cannot be made, as a file stands in its place.
-
-    Raises:
-        NotADirectoryError: Says which file.
-    """
-    there = next((each for each in (folder, *folder.parents) if each.exists()), None)
-    if there is not None and not there.is_dir():
-        raise NotADirectoryError(f"{there} is a file, not a folder that results could be written into; choose another one")
 
 
 def read_scene(arguments: argparse.Namespace, fitted: bool = True) -> Scene:
@@ -142,7 +92,16 @@ def scene_options(arguments: argparse.Namespace) -> Options:
     """The model that depth and normals come from, of a parser with `add_scene`."""
     from .work import Options
 
-    return Options(chosen_model(arguments), arguments.weights, arguments.dtype, arguments.size, arguments.fov)
+    return Options(
+        model=chosen_model(arguments),
+        weights=arguments.weights,
+        dtype=arguments.dtype,
+        size=arguments.size,
+        fov=arguments.fov,
+        tiles=arguments.tiles,
+        refine=arguments.refine,
+        runtime=arguments.runtime,
+    )
 
 
 def check_model(arguments: argparse.Namespace, *, depth: bool = False, normals: bool = False, metres: str = "") -> None:
@@ -160,25 +119,32 @@ def check_model(arguments: argparse.Namespace, *, depth: bool = False, normals: 
     from ..annotators.registry import find_spec
     from ..geometry.estimate import Quantity
 
-    if named_files(arguments):
+    if files := named_files(arguments):
+        if (depth or metres) and files == [arguments.normal_map]:
+            raise ValueError(f"{files[0]} has normals alone, and depth is needed; add --depth FILE, or leave the depth to a model")
         return
     spec = find_spec(chosen_model(arguments))
     if (depth or metres) and spec.quantity is None:
-        raise ValueError(f"{spec.id} gives {spec.gives}, and depth is needed; choose another model")
+        raise ValueError(f"{spec.id} gives {spec.gives}, and depth is needed; choose another --model")
     if metres and spec.quantity is not Quantity.METRIC_DEPTH:
         raise ValueError(
             f"{spec.id} gives {spec.gives}, and {metres} needs depth in metres: leave it out, or choose a model of metric depth"
         )
     if normals and not spec.axes and spec.quantity is Quantity.RELATIVE_DEPTH:
-        raise ValueError(f"{spec.id} gives {spec.gives}, whose slopes are not known, and normals are needed; choose another model")
+        raise ValueError(f"{spec.id} gives {spec.gives}, whose slopes are not known, and normals are needed; choose another --model")
 
 
 def named_files(arguments: argparse.Namespace) -> list[Path]:
-    """The files that depth and normals come from."""
-    named = [(name, path) for name in _SOURCES if (path := getattr(arguments, name)) is not None]
-    if named and (arguments.model or arguments.weights):
-        option = "--model" if arguments.model else "--weights"
-        raise ValueError(f"{named[0][1]} already says where depth and normals come from; leave out {option}")
+    """The files that depth and normals come from.
+
+    Raises:
+        ValueError: They contradict each other, or an option is in vain.
+    """
+    named = [(name, path) for name in SOURCES if (path := getattr(arguments, name)) is not None]
+    if named:
+        refuse_options(arguments, NETWORK_OPTIONS, f"is for a model, and depth and normals come from {named[0][1]}; leave one of them out")
+    if arguments.normal_map is None and "--normal-map" in arguments.parser.options:
+        refuse_options(arguments, ("--coding",), "says how a --normal-map stores its vectors, and none is named; leave it out")
     if len(named) > 1 and named[0][0] == "geometry":
         raise ValueError(f"--geometry and --{named[1][0].replace('_', '-')} both say where depth and normals come from; name one")
     return [path for _, path in named]
@@ -229,40 +195,6 @@ def bits_of(path: Path) -> int:
 
 def _tiff_bits(image: Any) -> tuple[int, ...]:
     return tuple(getattr(image, "tag_v2", {}).get(_TIFF_BITS, ()))
-
-
-@contextmanager
-def result_path(arguments: argparse.Namespace) -> Iterator[Path]:
-    """A path to write the result to, moved to its place when the block ends well; the folder is made where it is absent.
-
-    Args:
-        arguments: Of a parser with `add_result`, checked by `check_result`.
-
-    Raises:
-        OSError: The system refuses to write.
-    """
-    from ..geometry.files import atomic_path
-
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with atomic_path(arguments.out) as path:
-            yield path
-    except OSError as error:
-        if error.filename is not None or not error.strerror:
-            raise
-        raise OSError(error.errno, error.strerror, str(arguments.out)) from error
-
-
-def say_result(arguments: argparse.Namespace, words: str = "", paths: Iterable[Path] = ()) -> None:
-    """Says what was made of the picture, as `estimate` does.
-
-    Args:
-        arguments: Of a parser with `add_result`.
-        words: What there is to know of it.
-        paths: The files, where they are others than --out.
-    """
-    names = ", ".join(map(str, paths)) or str(arguments.out)
-    say(shown(f"{arguments.picture}: {names}" + (f" ({words})" if words else "")))
 
 
 def write_picture(path: Path, picture: Tensor, bits: int = 8) -> None:

@@ -1,4 +1,4 @@
-"""`depth-normal stereo`: pictures for both eyes. `depth-normal estimate` with other words for what is written."""
+"""`depth-normal stereo`: an image for each eye. `depth-normal estimate` with other options for what is written."""
 
 from __future__ import annotations
 
@@ -6,9 +6,16 @@ import argparse
 
 from .arguments import CODING_CHOICES, HOLES, LAYOUT_CHOICES, add_depth_of_stereo, several_of
 from .estimate_command import add_pictures, run_pictures
+from .parser import Parser
+
+COMMON = (
+    *("--out", "--open", "--layout", "--divergence", "--convergence"),
+    *("--model", "--size", "--tiles", "--refine", "--recursive", "--resume", "--overwrite"),
+)
+"""What `--help` shows of the options."""
 
 
-def add_stereo(parser: argparse.ArgumentParser) -> None:
+def add_stereo(parser: Parser) -> None:
     """Adds the options of `stereo`."""
     add_pictures(parser)
     layout = (
@@ -17,10 +24,9 @@ def add_stereo(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--layout", type=several_of(LAYOUT_CHOICES), action="extend", metavar="LAYOUTS", help=layout)
     add_depth_of_stereo(parser)
-    parser.add_argument("--holes", action="store_true", help="write <stem>..._holes.png too: what was filled in is white")
-    parser.set_defaults(
-        run=_stereo, fov=0.0, near_far_ratio=None, tiles=None, refine=False, ply_up=None, coding=CODING_CHOICES[0], engine="local"
-    )
+    parser.add_argument("--holes", action="store_true", help="also write <image>..._holes.png: the mask of the pixels that were filled in")
+    parser.common = frozenset(COMMON)
+    parser.set_defaults(run=_stereo, fov=0.0, near_far_ratio=None, up=None, coding=CODING_CHOICES[0], engine="local")
 
 
 def _stereo(arguments: argparse.Namespace) -> int:

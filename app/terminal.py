@@ -5,12 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shlex
+import shutil
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
+from pathlib import Path
 from typing import NoReturn, TextIO
+
+NAME = "depth-normal"
 
 # What a terminal obeys: control characters, and those that turn the direction of writing or end a line.
 _COMMANDS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
@@ -101,6 +107,22 @@ def open_closed_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 - open until the end
+
+
+def program() -> str:
+    """This program as it can be typed again in the same shell, also where its environment is not active."""
+    module = getattr(getattr(sys.modules["__main__"], "__spec__", None), "name", "")
+    if module.partition(".")[0] == __name__.partition(".")[0]:  # python -m
+        return f"{quoted(sys.executable)} -m {module.removesuffix('.__main__')}"
+    started, found = Path(sys.argv[0]), shutil.which(NAME)
+    if started.stem != NAME or (found and Path(found).with_suffix("").resolve() == started.with_suffix("").resolve()):
+        return NAME
+    return quoted(started)
+
+
+def quoted(path: str | os.PathLike[str]) -> str:
+    """A path as a word of the shell."""
+    return subprocess.list2cmdline([os.fspath(path)]) if sys.platform == "win32" else shlex.quote(os.fspath(path))
 
 
 def say(text: str) -> None:

@@ -1,15 +1,16 @@
-"""`depth-normal texture`: maps of a material, one by one or all of one photograph."""
+"""`depth-normal texture`: maps of a material, one by one or all of one photo."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..annotators.choices import RECOMMENDED_MODEL
-from .arguments import CODING_CHOICES, DONE, SIZE, add_device, add_model, chosen_model, number, positive
-from .scene import add_result, check_model, check_result, read_scene, result_path, say_result
+from .arguments import DONE, NETWORK_OPTIONS, add_coding, add_network, number, pixels, positive, real, refuse_options
+from .parser import Parser
+from .results import add_folder, add_overwrite, add_result, check_folder, check_free, note_results, result_path, say_result, settle_result
+from .scene import check_model, read_scene, scene_options
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,129 +24,128 @@ AUTO = "auto"
 BORDER_CHOICES, DERIVATIVE_CHOICES = ("free", "seamless"), ("central", "spline")
 """Those of `geometry.textures`, which imports torch; a test compares them. Also:"""
 DETAIL_CHOICES = ("both", "normals", "photo")
+COMMON_DETAIL = (
+    *("--out", "--open", "--overwrite", "--borders", "--source", "--shape", "--relief", "--coding", "--model", "--size", "--tiles"),
+)
+"""What `--help` of `detail` shows of the options; and that of `pbr`:"""
+COMMON_PBR = (*COMMON_DETAIL, "--radius")
 HEIGHT_RANGE, DEFAULT_RANGE = "depth_normal.height_range", 32.0
 """What a height's PNG calls its pixels between black and white, and how many there are where it does not say."""
 _NUMBERS = (".npz", ".exr", ".pfm")
 
 
-def add_texture(parser: argparse.ArgumentParser) -> None:
+def add_texture(parser: Parser) -> None:
     """Adds the commands of `texture`."""
     commands = parser.add_subparsers(required=True, metavar="MAP")
 
-    def command(name: str, task: str, run: Any, source: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=task, description=f"{task[0].upper()}{task[1:]}.")
+    def command(name: str, task: str, run: Any, source: str) -> Parser:
+        added: Parser = commands.add_parser(name, help=task, description=f"{task[0].upper()}{task[1:]}.")
         added.add_argument("picture", type=Path, metavar="IN", help=source)
         added.set_defaults(run=run, parser=added)
         return added
 
     normals = "a normal map, or raw normals (.npz, .exr)"
     heights = "a height map, white = high, or raw heights in pixels (.npz, .exr, .pfm)"
-    photo = "the photograph"
+    photo = "the photo"
     _add_height(command("height", "integrate normals to a height (16-bit PNG, or pixels as EXR)", _height, normals))
     _add_normals(command("normals", "make a normal map of a height: the inverse of `height`", _normals, heights))
     _add_curvature(command("curvature", "show where a surface is convex (white) and concave (black)", _curvature, normals))
     _add_occlusion(
         command("occlusion", "compute the ambient occlusion of a height, or of depth", _occlusion, f"{heights}, or --from-depth")
     )
-    seamless = command("seamless", "estimate depth and normals that tile, of a texture that tiles", _seamless, photo)
+    seamless = command("seamless", "estimate depth and normals that tile, of a photo that tiles", _seamless, photo)
     _add_network(seamless)
-    add_result(seamless, ESTIMATES)
+    add_result(seamless, "_seamless.npz", ESTIMATES)
     detail = command("detail", "make normals of fine relief, without the shape that it lies on", _detail, photo)
     _add_material(detail)
-    add_result(detail, MAPS)
-    _add_pbr(command("pbr", "make height, normal, ambient occlusion and curvature maps of one photograph", _pbr, photo))
+    add_result(detail, "_detail.png", MAPS)
+    detail.common = frozenset(COMMON_DETAIL)
+    _add_pbr(command("pbr", "make height, normal, ambient occlusion and curvature maps of one photo", _pbr, photo))
 
 
-def _add_height(parser: argparse.ArgumentParser) -> None:
-    _add_coding(parser, "how IN stores its vectors")
-    _add_surface(parser, (AUTO, *DERIVATIVE_CHOICES))
+def _add_height(parser: Parser) -> None:
+    add_coding(parser, "how IN stores its vectors")
+    _add_surface(parser, "_height.png", (AUTO, *DERIVATIVE_CHOICES))
     parser.add_argument("--level", action="store_true", help="take the mean slope out first, as of a wall photographed at an angle")
     flatten = "make shapes of this width half as high, wider ones flatter (default: none)"
-    parser.add_argument("--flatten", type=number, default=0.0, metavar="PIXELS", help=flatten)
+    parser.add_argument("--flatten", type=pixels, default=0.0, metavar="PIXELS", help=flatten)
 
 
 def _add_normals(parser: argparse.ArgumentParser) -> None:
-    _add_coding(parser, "how OUT stores its vectors")
+    add_coding(parser, "how OUT stores its vectors")
     _add_range(parser)
-    _add_surface(parser, DERIVATIVE_CHOICES)
+    _add_surface(parser, "_normals.png", DERIVATIVE_CHOICES)
 
 
 def _add_curvature(parser: argparse.ArgumentParser) -> None:
-    _add_coding(parser, "how IN stores its vectors")
-    parser.add_argument("--scale", type=number, default=2.0, metavar="PIXELS", help="finer bends are smoothed away (default: %(default)s)")
-    parser.add_argument(
-        "--strength", type=number, default=0.0, metavar="N", help="contrast (default: 1 %% of the pixels is white or black)"
-    )
+    add_coding(parser, "how IN stores its vectors")
+    parser.add_argument("--scale", type=pixels, default=2.0, metavar="PIXELS", help="finer bends are smoothed away (default: %(default)s)")
+    parser.add_argument("--strength", type=real, default=0.0, metavar="N", help="contrast (default: 1 %% of the pixels is white or black)")
     parser.add_argument("--show", choices=("curvature", "edges", "cavities"), default="curvature", help="one map of the three")
-    _add_surface(parser)
+    _add_surface(parser, "_curvature.png")
 
 
 def _add_occlusion(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from-depth", action="store_true", help="IN holds depth of a picture with its camera (.npz, .exr), not heights")
     _add_reach(parser, 64.0)
     _add_range(parser)
-    _add_surface(parser)
+    _add_surface(parser, "_ao.png")
 
 
-def _add_pbr(parser: argparse.ArgumentParser) -> None:
+def _add_pbr(parser: Parser) -> None:
     _add_material(parser)
     _add_reach(parser, None)
-    parser.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="gets <stem>_height.png, _normal, _ao and _curvature")
-    parser.add_argument("--overwrite", action="store_true", help="replace files that are there already")
+    add_folder(parser, ", which gets <photo>_height.png, _normal, _ao and _curvature")
+    add_overwrite(parser)
+    parser.common = frozenset(COMMON_PBR)
 
 
-def _add_surface(parser: argparse.ArgumentParser, derivatives: tuple[str, ...] = ()) -> None:
+def _add_surface(parser: argparse.ArgumentParser, ending: str, derivatives: tuple[str, ...] = ()) -> None:
     _add_borders(parser, "seamless: the map tiles (default: %(default)s)")
     if derivatives:
         measured = "of a height: central, calm beside steps; spline, truer to smooth surfaces (default: %(default)s)"
         parser.add_argument("--derivative", choices=derivatives, default=derivatives[0], help=measured)
-    add_result(parser, MAPS)
+    add_result(parser, ending, MAPS)
 
 
 def _add_borders(parser: argparse.ArgumentParser, told: str) -> None:
     parser.add_argument("--borders", choices=BORDER_CHOICES, default=BORDER_CHOICES[0], help=told)
 
 
-def _add_coding(parser: argparse.ArgumentParser, what: str) -> None:
-    parser.add_argument("--coding", choices=CODING_CHOICES, default=CODING_CHOICES[0], help=f"{what} (default: %(default)s)")
-
-
 def _add_range(parser: argparse.ArgumentParser) -> None:
     told = f"pixels between black and white (default: what the file says, else {DEFAULT_RANGE:g})"
-    parser.add_argument("--height-range", type=number, metavar="PIXELS", help=told)
+    parser.add_argument("--height-range", type=pixels, metavar="PIXELS", help=told)
 
 
 def _add_reach(parser: argparse.ArgumentParser, radius: float | None) -> None:
     told = "how far things hide the sky (default: " + ("%(default)s)" if radius else "half of --shape)")
-    parser.add_argument("--radius", dest="occlusion_radius", type=number, default=radius or 0.0, metavar="PIXELS", help=told)
+    parser.add_argument("--radius", dest="occlusion_radius", type=pixels, default=radius or 0.0, metavar="PIXELS", help=told)
     parser.add_argument("--directions", type=positive, default=16, metavar="N", help="round each point (default: %(default)s)")
 
 
 def _add_network(parser: argparse.ArgumentParser) -> None:
-    add_model(parser, RECOMMENDED_MODEL)
-    parser.add_argument("--size", type=positive, metavar="N", help=SIZE)
-    share = "share of the sides that the model sees beyond each seam (default: %(default)s)"
-    parser.add_argument("--margin", type=number, default=0.25, metavar="SHARE", help=share)
-    add_device(parser)
+    add_network(parser, RECOMMENDED_MODEL)
+    share = "how much of the tiled photo the model sees beyond each border, as a share of its sides (default: %(default)s)"
+    parser.add_argument("--margin", type=real, default=0.25, metavar="SHARE", help=share)
     parser.set_defaults(geometry=None, depth=None, normal_map=None, fov=0.0)
 
 
 def _add_material(parser: argparse.ArgumentParser) -> None:
     _add_network(parser)
-    parser.add_argument("--geometry", type=Path, metavar="FILE", help="normals of the photograph (.npz, .exr) in place of a model's")
-    _add_borders(parser, "seamless: the photograph tiles, and so shall the maps (default: %(default)s)")
+    parser.add_argument("--geometry", type=Path, metavar="FILE", help="normals of the photo (.npz, .exr) in place of a model's")
+    _add_borders(parser, "seamless: the photo tiles, and so will the maps (default: %(default)s)")
     parser.add_argument("--source", choices=DETAIL_CHOICES, default=DETAIL_CHOICES[0], help="of fine relief (default: %(default)s)")
-    wide = "shapes wider than this are no relief (default: an eighth of the shorter side)"
-    parser.add_argument("--shape", type=number, default=0.0, metavar="PIXELS", help=wide)
-    high = "how many pixels high the photograph's usual contrast is (default: %(default)s)"
-    parser.add_argument("--relief", type=number, default=1.0, metavar="PIXELS", help=high)
-    _add_coding(parser, "how the normal map stores its vectors")
+    wide = "shapes wider than this are taken out (default: an eighth of the shorter side)"
+    parser.add_argument("--shape", type=pixels, default=0.0, metavar="PIXELS", help=wide)
+    high = "how many pixels high the photo's usual contrast is (default: %(default)s)"
+    parser.add_argument("--relief", type=pixels, default=1.0, metavar="PIXELS", help=high)
+    add_coding(parser, "how the normal map stores its vectors")
 
 
 def _height(arguments: argparse.Namespace) -> int:
     from ..geometry.textures.height import height_to_image, normals_to_height
 
-    check_result(arguments)
+    settle_result(arguments)
     known = _read_normals(arguments)
     assert known.normals is not None
     options = {"borders": arguments.borders, "level": arguments.level, "flatten": arguments.flatten, "derivative": arguments.derivative}
@@ -160,7 +160,7 @@ def _height(arguments: argparse.Namespace) -> int:
 def _normals(arguments: argparse.Namespace) -> int:
     from ..geometry.textures.height import height_to_normals
 
-    check_result(arguments)
+    settle_result(arguments)
     normals = height_to_normals(_read_height(arguments), borders=arguments.borders, derivative=arguments.derivative)
     return _write_normals(arguments, normals)
 
@@ -168,7 +168,8 @@ def _normals(arguments: argparse.Namespace) -> int:
 def _curvature(arguments: argparse.Namespace) -> int:
     from ..geometry.textures.curvature import curvature_maps, mean_curvature
 
-    check_result(arguments)
+    arguments.ending = f"_{arguments.show}.png"
+    settle_result(arguments)
     known = _read_normals(arguments)
     assert known.normals is not None
     valid, scale = known.normals_valid, arguments.scale
@@ -180,7 +181,7 @@ def _curvature(arguments: argparse.Namespace) -> int:
 def _occlusion(arguments: argparse.Namespace) -> int:
     from ..geometry.textures.occlusion import height_to_occlusion
 
-    check_result(arguments)
+    settle_result(arguments)
     options = {"radius": arguments.occlusion_radius, "directions": arguments.directions}
     if not arguments.from_depth:
         return _write_map(arguments, height_to_occlusion(_read_height(arguments), borders=arguments.borders, **options))
@@ -194,16 +195,19 @@ def _seamless(arguments: argparse.Namespace) -> int:
     from ..geometry.files import possible_paths, save_estimate
     from .work import read
 
-    check_result(arguments)
-    _check_free(arguments, possible_paths(arguments.out))
+    settle_result(arguments)
+    check_free(arguments.picture, possible_paths(arguments.out), arguments.overwrite, arguments.place.is_folder)
     known = _estimated_seamless(arguments, read(arguments.picture))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    say_result(arguments, paths=save_estimate(arguments.out, known))
+    paths = save_estimate(arguments.out, known)
+    if arguments.place.is_folder:
+        note_results(arguments.picture, paths)
+    say_result(arguments, paths=paths)
     return DONE
 
 
 def _detail(arguments: argparse.Namespace) -> int:
-    check_result(arguments)
+    settle_result(arguments)
     return _write_normals(arguments, _material(arguments))
 
 
@@ -211,11 +215,11 @@ def _pbr(arguments: argparse.Namespace) -> int:
     from ..geometry.conventions import encode_normal_map
     from ..geometry.files import atomic_path
     from ..geometry.textures.pbr import pbr_maps
-    from .scene import check_folder, write_picture
+    from .scene import write_picture
 
     check_folder(arguments.out)
     paths = {name: arguments.out / f"{arguments.picture.stem}_{name}.png" for name in PBR_NAMES}
-    _check_free(arguments, paths.values())
+    check_free(arguments.picture, paths.values(), arguments.overwrite)
     maps = pbr_maps(_material(arguments), _options(arguments))
     arguments.out.mkdir(parents=True, exist_ok=True)
     with atomic_path(paths["height"]) as path:
@@ -224,15 +228,9 @@ def _pbr(arguments: argparse.Namespace) -> int:
     for name, picture in zip(PBR_NAMES[1:], pictures, strict=True):
         with atomic_path(paths[name]) as path:
             write_picture(path, picture, 16)
+    note_results(arguments.picture, list(paths.values()))
     say_result(arguments, _height_words(maps.height_range.item()), paths.values())
     return DONE
-
-
-def _check_free(arguments: argparse.Namespace, paths: Iterable[Path]) -> None:
-    """Refuses several results of which some are there already."""
-    taken = [str(path) for path in paths if path.exists()]
-    if taken and not arguments.overwrite:
-        raise FileExistsError(f"{', '.join(taken)}: there already; choose another name for --out, or replace them with --overwrite")
 
 
 def _options(arguments: argparse.Namespace) -> Any:
@@ -250,6 +248,8 @@ def _material(arguments: argparse.Namespace) -> Tensor:
 
     options = _options(arguments)
     if arguments.source == PHOTO:
+        needless = (*NETWORK_OPTIONS, "--geometry")
+        refuse_options(arguments, needless, f"says where normals come from, and --source {PHOTO} takes none; leave it out")
         return material_normals(None, read(arguments.picture), options)
     check_model(arguments, normals=True)
     if arguments.geometry is None and arguments.borders == BORDER_CHOICES[1]:
@@ -264,10 +264,10 @@ def _material(arguments: argparse.Namespace) -> Tensor:
 
 def _estimated_seamless(arguments: argparse.Namespace, picture: Tensor) -> Estimate:
     from ..geometry.textures.seamless import margins, seamless_estimate, wrap
-    from .work import Options, estimate
+    from .work import estimate
 
     check_model(arguments)
-    options = Options(chosen_model(arguments), arguments.weights, arguments.dtype, arguments.size)
+    options = scene_options(arguments)
     beyond = margins(picture.shape[-2], picture.shape[-1], arguments.margin)
     return seamless_estimate(estimate(options.load(arguments.device), wrap(picture, beyond), options), beyond)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..annotators.choices import BUNDLED_MODEL, DTYPE_CHOICES
-from .arguments import DEVICE_WORDS, DONE, NOTHING_DONE, SOME_FAILED, add_json, device
+from .arguments import DEVICE_WORDS, DONE, NOTHING_DONE, SOME_FAILED, add_json, add_models, device
 from .terminal import say
 
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ _COLUMNS = ("model", "file", "size", "sha256", "keys", "runs", *_CHECKS, "verdic
 
 def add_verify(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `verify`."""
-    models = "as `depth-normal models` lists them; what is missing is downloaded (default: those whose files are on this computer)"
-    parser.add_argument("models", nargs="*", metavar="MODEL", help=models)
-    parser.add_argument("--all", action="store_true", help="every model; how much is to be downloaded is said first")
+    models = "as `depth-normal models` lists them; missing files are downloaded (default: those whose files are on this computer)"
+    add_models(parser, models)
+    parser.add_argument("--all", action="store_true", help="every model; says first how much it will download")
     weights = "a file to check in place of the network's published one; without MODEL its tensors say which model it is"
     parser.add_argument("--weights", type=Path, metavar="FILE", help=weights)
     parser.add_argument("--device", default="auto", type=device, metavar="NAME", help=DEVICE_WORDS)

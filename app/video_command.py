@@ -1,4 +1,4 @@
-"""`depth-normal video`: depth, normals, or both beside the picture, of a film."""
+"""`depth-normal video`: depth, normals, stereo, or depth beside the image, of a video."""
 
 from __future__ import annotations
 
@@ -11,8 +11,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..annotators.choices import RECOMMENDED_FILM_MODEL
-from .arguments import DONE, SIZE, SOME_FAILED, add_device, add_model, add_runtime, chosen_model, degrees, number, positive
+from .arguments import (
+    DONE,
+    SOME_FAILED,
+    add_device,
+    add_model,
+    add_runtime,
+    add_size,
+    chosen_model,
+    degrees,
+    number,
+    positive,
+    refuse_options,
+)
+from .parser import Parser
+from .results import add_overwrite, add_place
 from .terminal import complain, say, shown
+from .viewer import show
 
 if TYPE_CHECKING:
     from ..annotators.specs.base import ModelSpec
@@ -33,57 +48,63 @@ LAYOUT_CHOICES = ("full-sbs", "half-sbs", "full-tb", "half-tb", "cross-eyed", "a
 PRESET_CHOICES = ("wan", "ltx", "hunyuan", "cogvideox", "cogvideox1.5", "mochi")
 MAX_QUALITY = 51
 MAX_DIVERGENCE = 20.0
+_OF_STEREO = ("--layout", "--divergence", "--convergence")
+
+COMMON = (
+    *("--out", "--open", "--what", "--model", "--size", "--codec", "--quality", "--layout"),
+    *("--start", "--frames", "--resume", "--overwrite"),
+)
+"""What `--help` shows of the options."""
 
 
-def add_video(parser: argparse.ArgumentParser) -> None:
+def add_video(parser: Parser) -> None:
     """Adds the options of `video`."""
-    parser.add_argument("source", type=Path, metavar="IN", help="a film, numbered pictures (frame_%%05d.png), or a folder of pictures")
-    out = "a film (.mp4, .mov, .mkv) or numbered files (depth_%%05d.png: 16 bits; .exr: the numbers themselves)"
-    parser.add_argument("out", type=Path, metavar="OUT", help=out)
-    what = (
-        f"one or more of {', '.join(WHAT_CHOICES)}, with commas between (default: depth); of several, each has its name at the end of OUT"
-    )
+    parser.add_argument("source", type=Path, metavar="VIDEO", help="a video, numbered images (frame_%%05d.png), or a folder of images")
+    out = "a video (.mp4, .mov, .mkv) or numbered files (depth_%05d.png: 16 bits; .exr: the raw numbers)"
+    add_place(parser, out, "<video>_depth.mp4")
+    what = f"one or more of {', '.join(WHAT_CHOICES)}, with commas (default: depth); of several, each file has its name at the end"
     parser.add_argument("--what", type=_whats, default=["depth"], metavar="WHAT", help=what)
     add_model(parser, RECOMMENDED_FILM_MODEL)
+    add_size(parser)
     _add_frames(parser)
     _add_looks(parser)
-    parser.add_argument("--size", type=positive, metavar="N", help=SIZE)
     parser.add_argument("--fov", type=degrees, default=0.0, metavar="DEGREES", help="field of view of the longer side, where it is known")
     add_device(parser)
     add_runtime(parser)
-    resume = "go on with what a run that was stopped has finished, and leave a film that is finished as it is; give the same options"
+    resume = "go on after what a stopped run has finished, and leave a video that is finished as it is; give the same options"
     parser.add_argument("--resume", action="store_true", help=resume)
-    segment = "frames of a piece, in whole steps of the model: what a stop can cost (default: %(default)s)"
+    segment = "frames in a segment, in whole steps of the model: the most that a stop loses (default: %(default)s)"
     parser.add_argument("--segment", type=positive, default=120, metavar="N", help=segment)
-    parser.add_argument("--overwrite", action="store_true", help="replace a film that is there already")
+    add_overwrite(parser)
+    parser.common = frozenset(COMMON)
     parser.set_defaults(run=_video)
 
 
 def _add_frames(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--start", type=_seconds, default=Fraction(0), metavar="SECONDS", help="what is left out at the beginning")
-    parser.add_argument("--frames", type=positive, metavar="N", help="how many frames are made at most (default: all)")
-    fps = "frames a second of the result, as 24 or 24000/1001; of numbered pictures how fast they play (default: as they are, or 25)"
+    parser.add_argument("--start", type=_seconds, default=Fraction(0), metavar="SECONDS", help="where to begin (default: 0)")
+    parser.add_argument("--frames", type=positive, metavar="N", help="most frames to make (default: all)")
+    fps = "frames per second of the result, as 24 or 24000/1001; of numbered images how fast they play (default: the video's own, or 25)"
     parser.add_argument("--fps", type=_rate, metavar="RATE", help=fps)
-    preset = "frames a second, sides and number of frames as a model of video expects them of its control film"
+    preset = "frames per second, height, width and number of frames as this video model expects them of a control video"
     parser.add_argument("--preset", choices=PRESET_CHOICES, help=preset)
 
 
 def _add_looks(parser: argparse.ArgumentParser) -> None:
     normalise = (
-        "where the range between black and white comes from: each frame, the whole film (it is gone over twice), or the frames so far "
+        "where the range between black and white comes from: each frame, the whole video (which takes two passes), or the frames so far "
         "(default: running)"
     )
     parser.add_argument("--normalise", choices=NORMALISE_CHOICES, default="running", help=normalise)
-    align = "how the frames of a model of single pictures are brought to those before (default: scale-shift)"
+    align = "how the frames of a model for single images are aligned with those before (default: scale-shift)"
     parser.add_argument("--align", choices=ALIGN_CHOICES, default=ALIGN_CHOICES[0], help=align)
-    smooth = "0 to 1: how much of the frames before stands for a frame's own values where nothing moves (default: %(default)s)"
+    smooth = "0 to 1: weight of the frames before where nothing moves (default: %(default)s)"
     parser.add_argument("--smooth", type=_share, default=DEFAULT_SMOOTH, metavar="X", help=smooth)
-    layout = "of stereo: where the two eyes' pictures lie (default: %(default)s)"
-    parser.add_argument("--layout", choices=LAYOUT_CHOICES, default=LAYOUT_CHOICES[0], help=layout)
-    divergence = "of stereo: how far the eyes' pictures of near and far part, in percent of the width, 0 to 20 (default: %(default)s)"
-    parser.add_argument("--divergence", type=number, default=2.0, metavar="X", help=divergence)
+    layout = f"of stereo: where the images of the two eyes lie: {', '.join(LAYOUT_CHOICES)} (default: %(default)s)"
+    parser.add_argument("--layout", choices=LAYOUT_CHOICES, default=LAYOUT_CHOICES[0], metavar="LAYOUT", help=layout)
+    divergence = "of stereo: shift between near and far in percent of the width, 0 to 20 (default: %(default)s)"
+    parser.add_argument("--divergence", type=number, default=2.0, metavar="PERCENT", help=divergence)
     convergence = "of stereo: what lies on the screen, 0 the far end, 1 the near end (default: %(default)s)"
-    parser.add_argument("--convergence", type=_share, default=0.5, metavar="X", help=convergence)
+    parser.add_argument("--convergence", type=_share, default=0.5, metavar="SHARE", help=convergence)
     codec = "h264: 8 bits, to look at (the default). h265: 10 bits. ffv1: 16 bits without loss, in .mkv"
     parser.add_argument("--codec", choices=CODEC_CHOICES, help=codec)
     quality = f"the encoder's CRF, 0 to {MAX_QUALITY}, less = better and larger (default: 14)"
@@ -108,7 +129,7 @@ def _video(arguments: argparse.Namespace) -> int:
     asked = task.settings() | by | {"size": task.size and spec.used_size(task.size)}
     record, stopped = FinishedRecord(task), arguments.resume and has_pieces(task.targets)
     if arguments.resume and not arguments.overwrite and not stopped and (finished := record.found(asked)):
-        return _say_made(task, finished, ", made before: nothing is left to do")
+        return _say_made(task, finished, arguments.open, ", made before: nothing is left to do")
     check_places(task.source, task.targets, arguments.overwrite, stopped)
     model = load_model(model_id, arguments.dtype, arguments.device, arguments.weights, arguments.runtime)
     used = {"dtype": dtype_name(model), "runtime": model.runtime}
@@ -123,22 +144,25 @@ def _video(arguments: argparse.Namespace) -> int:
         if arguments.resume:
             record.note(asked, finished)
         pieces.remove()
-    return _say_made(task, finished)
+    return _say_made(task, finished, arguments.open)
 
 
 def _task(arguments: argparse.Namespace) -> FilmTask:
     from ..geometry.films import PRESETS
     from ..geometry.temporal import FilmOptions
-    from .films.task import FilmTask, StereoLooks, chosen_codec, plan_targets
+    from .films.task import FilmTask, StereoLooks, chosen_codec, plan_targets, usual_name
 
     if not 0 <= arguments.divergence <= MAX_DIVERGENCE:
         raise ValueError(f"--divergence is {arguments.divergence:g}; accepted: 0 to {MAX_DIVERGENCE:g}")
-    codec = chosen_codec(arguments.out, arguments.codec, arguments.what)
+    if "stereo" not in arguments.what:
+        refuse_options(arguments, _OF_STEREO, "is for stereo, and --what names none; add stereo to --what, or leave it out")
+    out = arguments.place.file(usual_name(arguments.source, arguments.what, arguments.layout, arguments.codec))
+    codec = chosen_codec(out, arguments.codec, arguments.what)
     if arguments.quality is not None and codec not in ("h264", "h265"):
         raise ValueError(f"--quality is for h264 and h265; {codec} loses nothing: leave it out")
     return FilmTask(
         source=arguments.source,
-        targets=plan_targets(arguments.out, arguments.what, arguments.layout),
+        targets=plan_targets(out, arguments.what, arguments.layout),
         codec=codec,
         quality=arguments.quality,
         rate=arguments.fps,
@@ -161,10 +185,10 @@ def _check_model(spec: ModelSpec, task: FilmTask) -> None:
     asked = task.targets.keys()
     if spec.quantity is None and (lacking := {"depth", "stereo"} & asked):
         raise ValueError(
-            f"{spec.id} gives {spec.gives}, and --what {','.join(sorted(lacking))} needs depth: choose another model or --what"
+            f"{spec.id} gives {spec.gives}, and --what {','.join(sorted(lacking))} needs depth: choose another --model or --what"
         )
     if not spec.axes and spec.quantity is Quantity.RELATIVE_DEPTH and "normals" in asked:
-        raise ValueError(f"{spec.id} gives {spec.gives}, whose slopes are not known: choose another model for normals, or another --what")
+        raise ValueError(f"{spec.id} gives {spec.gives}, whose slopes are not known: choose another --model for normals, or another --what")
 
 
 def _make(model: Model, task: FilmTask, film: Film, pieces: Pieces) -> Finished:
@@ -196,7 +220,7 @@ def _make(model: Model, task: FilmTask, film: Film, pieces: Pieces) -> Finished:
             raise
 
 
-def _say_made(task: FilmTask, finished: Finished, more: str = "") -> int:
+def _say_made(task: FilmTask, finished: Finished, shows: bool, more: str = "") -> int:
     from ..geometry.films import numbered
 
     frames = finished.frames
@@ -205,6 +229,9 @@ def _say_made(task: FilmTask, finished: Finished, more: str = "") -> int:
         for each in task.targets.values()
     ]
     say(shown(f"{task.source}: {', '.join(names)} ({frames} frame{'s' * (frames != 1)}){more}"))
+    if shows:
+        first = next(iter(task.targets.values()))
+        show(first.parent if task.sequence else first)
     if finished.problem is None:
         return DONE
     complain(f"{finished.problem}. The {frames} frames before that are kept")

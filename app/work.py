@@ -40,13 +40,11 @@ from ..model_loader import Model, load_model
 from ..utils import to_planar
 from .arguments import CODING_CHOICES, HOLES, STEREO_CHOICES
 from .outputs import Outputs
+from .pictures import VIDEOS
 from .records import mark
 from .staging import Stages, staged
 
 logger = logging.getLogger(__name__)
-
-# Films that people name where pictures are wanted.
-_FILMS = frozenset((".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".mts", ".3gp"))
 
 # Bytes of weights up to which a network is run by one thread about as fast as by many: tiny has 7 MB, the next larger network 80.
 _LIGHT_WEIGHTS = 2**25
@@ -235,9 +233,9 @@ def read(path: Path) -> Tensor:
     try:
         return to_planar(torch.from_numpy(read_picture(path)))
     except FileFormatError as error:
-        if path.suffix.lower() not in _FILMS:
+        if path.suffix.lower() not in VIDEOS:
             raise
-        raise FileFormatError(f"{path} is a film, not a picture; maps of films are made by `depth-normal video IN OUT`") from error
+        raise FileFormatError(f"{path} is a video, not an image; `depth-normal video` makes maps of videos") from error
 
 
 def estimate(model: Model, pictures: Tensor, options: Options) -> Estimate:

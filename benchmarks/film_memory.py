@@ -33,7 +33,7 @@ def main() -> None:
         source, out = Path(folder) / "in.mp4", Path(folder) / "out.mp4"
         write_film(source, arguments.frames, arguments.height, arguments.width)
         curve = watched(arguments.frames)
-        words = ["video", source, out, "--model", "tiny", "--size", arguments.size, "--what", arguments.what]
+        words = ["video", source, "-o", out, "--model", "tiny", "--size", arguments.size, "--what", arguments.what]
         begun = time.perf_counter()
         assert depth_normal([*map(str, words), "--normalise", arguments.normalise]) == 0
         seconds = time.perf_counter() - begun

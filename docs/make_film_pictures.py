@@ -34,7 +34,7 @@ def main() -> None:
             cv2.imwrite(str(numbered(source, number + 1)), pixels[..., ::-1])
         for what, node, workflow in MADE:
             out = Path(folder) / f"{what}_%03d.png"
-            assert depth_normal(["video", str(source), str(out), "--what", what, "--model", "tiny"]) == 0
+            assert depth_normal(["video", str(source), "-o", str(out), "--what", what, "--model", "tiny"]) == 0
             rows = [np.hstack([read(numbered(each, shown)) for shown in SHOWN]) for each in (source, out)]
             sheet = np.vstack(rows)
             path = DOCS / f"DepthNormal_{node}" / "example.jpg"

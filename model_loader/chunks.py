@@ -12,6 +12,7 @@ from torch import Tensor
 from ..annotators.base import is_out_of_memory
 from ..annotators.film import FilmAnnotator, FilmState, IsCut
 from ..annotators.windows import ENCODED_AT_ONCE
+from ..annotators.wording import wording
 from ..geometry.estimate import Estimate
 from ..utils import check_pictures, pictures_to_rgb
 from . import host
@@ -47,7 +48,7 @@ class Chunks:
                 continue
             host.empty_cache()
             if stop - done == 1:
-                raise MemoryError(f"{self._what}: the memory is too small; lower the resolution, or free other models") from problem
+                raise MemoryError(f"{self._what}: the memory is too small; {wording().lower_size}, or free other models") from problem
             self._state.at_once = (stop - done) // 2
             logger.warning("%s: out of memory, going on with %d frames at once", self._what, self._state.at_once)
 

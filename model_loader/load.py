@@ -16,6 +16,7 @@ from ..annotators.base import Annotator
 from ..annotators.choices import BUNDLED_MODEL, DEVICE_CHOICES, DTYPE_CHOICES, RECOMMENDED_MODEL, TORCH
 from ..annotators.registry import FAMILIES, find_spec
 from ..annotators.specs.base import CheckpointError, ModelSpec, WeightFile, size_in_words
+from ..annotators.wording import wording
 from . import host
 from .checkpoint import read_checkpoint, read_shapes
 from .download import bundled_weights, download_weights
@@ -186,7 +187,7 @@ def _build(spec: ModelSpec, paths: Mapping[str, Path], dtype: torch.dtype) -> An
         others = "leave it out to have the pack's own" if spec.file.bundled else "remove it so that it is downloaded again"
         if owners := [owner for owner in _owners(first) if owner not in str(error)]:
             raise CheckpointError(
-                f"{first} is {error}. It has the tensors of {' or '.join(owners)}: choose that model, or {others}"
+                f"{first} is {error}. It has the tensors of {' or '.join(owners)}: {wording().choose(*owners)}, or {others}"
             ) from error
         raise CheckpointError(f"{first} is {error}. Give the file of {spec.id}, or {others}") from error
 
@@ -234,9 +235,11 @@ class _Downloading:
 
 def _advice(spec: ModelSpec) -> str:
     """What to do without the weights of a model, and which other model is worth its download."""
-    advice = f"Choose the model {BUNDLED_MODEL!r} to go on without a download: it comes with the pack (disparity and normals, no metres)"
+    choice = wording().choose(BUNDLED_MODEL)
+    advice = f"{choice[0].upper()}{choice[1:]} to go on without a download: it comes with the pack (disparity and normals, no metres)"
     other = find_spec(RECOMMENDED_MODEL)
-    return advice if spec is other else f"{advice}, or {other.id!r} for a small one ({other.size_in_words}, {other.licence})"
+    name = wording().model.format(other.id).removeprefix("the model ")
+    return advice if spec is other else f"{advice}, or {name} for a small one ({other.size_in_words}, {other.licence})"
 
 
 def parse_device(device: str | torch.device) -> torch.device:

@@ -19,6 +19,7 @@ from ..annotators.film import FilmAnnotator, FilmState, IsCut
 from ..annotators.registry import models_of_scenes
 from ..annotators.resizing import Resizing
 from ..annotators.tiles import check_tiles
+from ..annotators.wording import wording
 from ..geometry.estimate import Estimate
 from ..utils import check_pictures, pictures_to_rgb
 from . import host
@@ -220,11 +221,11 @@ class Model:
         if at_once == 1:
             return (
                 f"{self.spec.id} at {size} does not fit in the memory of {device}: "
-                "lower the resolution (network_size in nodes that have it), or free other models"
+                f"{wording().lower_size}{wording().where_size}, or free other models"
             )
         return (
             f"{at_once} views of one scene, which {self.spec.id} sees at once, do not fit in the memory of {device} at "
-            f"{size} each: give fewer views, lower the resolution, or free other models"
+            f"{size} each: give fewer views, {wording().lower_size}, or free other models"
         )
 
     def _bytes_each(self, height: int, width: int, net_height: int, net_width: int) -> int:

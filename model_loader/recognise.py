@@ -12,6 +12,7 @@ from torch import Tensor
 from ..annotators.base import Annotator
 from ..annotators.registry import FAMILIES, MODELS, find_spec
 from ..annotators.specs.base import CheckpointError, ModelSpec, shown
+from ..annotators.wording import wording
 from . import host
 from .checkpoint import read_shapes
 from .find import name_rank
@@ -89,11 +90,11 @@ def _recognise(path: Path) -> ModelSpec:
     if len(left) > 1:
         logger.warning(
             "%s could be of %s: their tensors have the same names and shapes, and its name does not tell which. It is taken for %s; "
-            "if it is another, say so: --model %s (in ComfyUI choose it in the node)",
+            "if it is another, %s",
             path,
             _listed(left),
             left[0].id,
-            left[1].id,
+            wording().choose(left[1].id),
         )
     else:
         logger.info("%s is recognised as %s", path, left[0].id)

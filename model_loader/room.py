@@ -10,6 +10,7 @@ import math
 import torch
 
 from ..annotators.base import Annotator
+from ..annotators.wording import wording
 from .main_memory import free_main_memory
 
 # Of the working memory as measured, what a network takes at least: libraries and machines differ.
@@ -58,8 +59,8 @@ def check_network_room(annotator: Annotator, device: torch.device, sides: tuple[
     rows, columns = annotator.network_size(height, width, size)
     raise MemoryError(
         f"a picture of {width}x{height} at resolution {size} makes {annotator.spec.id} run at {columns}x{rows}, which takes at least "
-        f"{_gigabytes(need(size) + of_picture)} of the memory of {device}, {memory}: lower the resolution (network_size in nodes that have "
-        f"it) to {fits} or less; for detail, Estimate Geometry and --tiles see large pictures in tiles"
+        f"{_gigabytes(need(size) + of_picture)} of the memory of {device}, {memory}: {wording().lower_size}{wording().where_size} "
+        f"to {fits} or less; for detail, {wording().tiles}"
     )
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from ..arguments import number, positive
 
 ENGINES = ("local", "ray")
+RAY_OPTIONS = ("--address", "--workers", "--gpus-per-worker", "--batch-size")
+"""What goes with `--engine ray` alone."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,13 @@ class RayOptions:
 def add_ray(parser: argparse.ArgumentParser) -> None:
     """Adds --engine and what goes with it."""
     parser.add_argument("--engine", choices=ENGINES, default=ENGINES[0], help="ray: on all cores and GPUs of a cluster (docs/scale.md)")
-    ray = parser.add_argument_group("with --engine ray", "SRC may be s3://... too")
+    ray = parser.add_argument_group("with --engine ray", "IMAGE may be s3://... too")
     address = "a running cluster: auto, HOST:PORT or ray://HOST:PORT (default: RAY_ADDRESS, or a Ray on this machine for this run)"
     ray.add_argument("--address", help=address)
     ray.add_argument("--workers", type=positive, metavar="N", help="most workers, each with its own model (default: what the cluster has)")
     gpus = "GPUs of a worker; 0.25 = four share one (default: 1 where the cluster has any)"
     ray.add_argument("--gpus-per-worker", type=_share, metavar="F", help=gpus)
-    ray.add_argument("--batch-size", type=positive, metavar="N", help="pictures that run together (default: 8 on a GPU, else 1)")
+    ray.add_argument("--batch-size", type=positive, metavar="N", help="images that run together (default: 8 on a GPU, else 1)")
 
 
 def ray_options(arguments: argparse.Namespace) -> RayOptions:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from functools import partial
@@ -171,6 +172,13 @@ class FilmTask:
         }
 
 
+def usual_name(source: Path, whats: Sequence[str], layout: str = "full-sbs", codec: str | None = None) -> str:
+    """What the result is called if nobody says: the video's name with what is made of it, or without where `plan_targets` adds that."""
+    stem = source.stem.partition("%")[0].rstrip("_-. ") if is_sequence(source) and "%" in source.name else source.resolve().stem
+    ending = _ending(whats[0], layout) if len(whats) == 1 else ""
+    return f"{stem or 'video'}{ending}{'.mkv' if codec == 'ffv1' else '.mp4'}"
+
+
 def plan_targets(out: Path, whats: Iterable[str], layout: str = "full-sbs") -> dict[str, Path]:
     """Which file each thing goes to: `out` itself, or, of several, its name with what is in it at its end.
 
@@ -184,7 +192,8 @@ def plan_targets(out: Path, whats: Iterable[str], layout: str = "full-sbs") -> d
     """
     if out.suffix.lower() not in (*CONTAINERS, *SEQUENCES):
         accepted = ", ".join(CONTAINERS)
-        raise FilmError(f"{out}: name a film ({accepted}) or numbered files (frame_%05d.png, frame_%05d.exr)")
+        names = f"a video ({accepted}), numbered files (frame_%05d.png, frame_%05d.exr), or a folder, whose name ends in {os.sep}"
+        raise FilmError(f"{out}: name {names}")
     if not (nearest := nearest_folder(out.parent)).is_dir():
         raise FilmError(f"{out}: {nearest} is a file, not a folder; choose another name")
     ordered = sorted(whats, key=WHATS.index)

@@ -202,7 +202,9 @@ def test_a_sibling_is_named(family):
     first, second = family
     states = {first.id: random_state(MoGe1(CONFIG)), second.id: random_state(MoGe(CONFIG_2))}
     for spec, other in ((first, second), (second, first)):
-        with pytest.raises(CheckpointError, match=f"not a checkpoint of {spec.id} but of {other.id}: choose that model"):
+        with pytest.raises(
+            CheckpointError, match=f"not a checkpoint of {spec.id} but of {other.id}: choose the model '{other.id}' to use it"
+        ):
             moge.MogeAnnotator.build(spec, {"network": states[other.id]}, torch.float32)
 
 

@@ -19,5 +19,5 @@ def exported_tiny(tmp_path_factory):
     if old["condition"]:
         pytest.skip(old["reason"])
     path = tmp_path_factory.mktemp("export") / "tiny.onnx"
-    assert main(["export", "tiny", str(path), "--json"]) == 0
+    assert main(["export", "tiny", "-o", str(path), "--json"]) == 0
     return path

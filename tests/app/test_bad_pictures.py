@@ -107,7 +107,7 @@ def test_broken_pictures_are_named_and_the_rest_is_done(photos, capsys):
 def test_a_film_is_sent_to_the_command_for_films(photos, capsys):
     (photos / "clip.MP4").write_bytes(b"\0\0\0\x20ftypisom")
     assert cli.main(["estimate", "photos/clip.MP4", "--out", "maps", "--model", "tiny"]) == 2
-    assert "clip.MP4 is a film, not a picture; maps of films are made by `depth-normal video IN OUT`" in capsys.readouterr().err
+    assert "clip.MP4 is a video; `depth-normal video photos/clip.MP4` makes maps of it" in capsys.readouterr().err
 
 
 def test_what_vanishes_or_changes_after_it_was_found_loses_nothing_else(photos, monkeypatch, capsys):

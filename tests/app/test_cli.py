@@ -173,7 +173,8 @@ def test_what_nothing_can_be_done_with(words, message, picture, tmp_path, capsys
         ("--device", "tpu"),
         ("--device", "cuda:one"),
         ("--device", "cpu:0"),
-        (),
+        ("--out", ""),
+        ("--out", "maps.png"),
     ],
 )
 def test_wrong_words_are_explained(words, picture, capsys):
@@ -223,7 +224,7 @@ def test_an_out_folder_that_is_a_file(estimate, picture, tmp_path, capsys):
 def test_models_as_a_table_and_as_json(capsys):
     assert cli.main(["models"]) == 0
     table = capsys.readouterr().out
-    assert "midas-dpt-hybrid" in table and "493 MB" in table and "MIT" in table and "disparity" in table
+    assert "midas-dpt-hybrid" in table and "493 MB" in table and "MIT" in table and "Disparity" in table
     assert cli.main(["models", "--json"]) == 0
     rows = {row["id"]: row for row in json.loads(capsys.readouterr().out)}
     assert rows["midas-dpt-hybrid"] | {"file": None} == {
@@ -234,6 +235,7 @@ def test_models_as_a_table_and_as_json(capsys):
         "licence": "MIT",
         "commercial_use": "yes",
         "file": None,
+        "group": "disparity",
     }
 
 
@@ -267,8 +269,8 @@ def test_no_file_and_no_network_says_what_to_do(tmp_path, picture):
         "midas_v21_small_256.pt",
         "isl-org/MiDaS",
         str(tmp_path / "dn"),
-        "Choose the model 'tiny' to go on without a download",
-        "or 'moge-2-vits-normal' for a small one",
+        "Choose --model tiny to go on without a download",
+        "or --model moge-2-vits-normal for a small one",
     ):
         assert words in run.stderr, run.stderr
     assert not (tmp_path / "out").exists()
@@ -306,11 +308,11 @@ def test_the_demo_needs_neither_network_nor_other_libraries(tmp_path):
         (["estimate", "a.jpg", "--out", "maps"], "moge-2-vits-normal"),
         (["stereo", "a.jpg", "--out", "maps"], "moge-2-vits-normal"),
         (["bench"], "moge-2-vits-normal"),
-        (["video", "a.mp4", "b.mp4"], "video-depth-anything-small"),
+        (["video", "a.mp4"], "video-depth-anything-small"),
     ],
 )
 def test_what_is_taken_where_nobody_chooses(words, model, capsys):
-    assert arguments.chosen_model(cli._parser().parse_args(words)) == model
+    assert arguments.chosen_model(cli._parsed(words)) == model
     with pytest.raises(SystemExit):
         cli.main([words[0], "--help"])
     told = "".join(capsys.readouterr().out.split())  # a line may end at a hyphen
@@ -434,7 +436,7 @@ def test_normal_maps_in_the_coding_that_is_asked_for_are_made_anew(estimate, pic
     assert np.abs(maps["controlnet-1.0-normal"] - reversed_[..., ::-1]).max() <= 1
 
 
-@pytest.mark.parametrize("words", [(), ("--ply-up", "z")])
+@pytest.mark.parametrize("words", [(), ("--up", "z")])
 def test_what_points_up_in_a_ply_is_a_choice(estimate, picture, tmp_path, monkeypatch, words):
     plane = Estimate(
         depth=torch.full((1, 1, 512, 512), 2.0), quantity=Quantity.METRIC_DEPTH, intrinsics=intrinsics_from_fov(50.0, 512, 512)

@@ -14,13 +14,37 @@ from depth_normal.app import cli
 from depth_normal.model_loader import find
 
 
-def test_models_shows_a_size_for_every_model(capsys):
-    cli.main(["models"])
-    _, *lines, last = capsys.readouterr().out.splitlines()
-    assert last == "without --model: moge-2-vits-normal of pictures, video-depth-anything-small of films; tiny comes with the pack"
-    assert len(lines) == len(MODELS)
-    assert all(re.search(r"  (about )?\d+(\.\d+)? [MG]B  ", line) for line in lines)
-    assert "unknown" not in "".join(lines)
+def listed(capsys, *words):
+    """The rows of the table, by the model."""
+    assert cli.main(["models", *words]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 100
+    return {line.split()[0]: line for line in lines if re.match(r"  [a-z]", line)}
+
+
+def test_models_shows_every_model_once_tiny_and_the_defaults_first(capsys):
+    rows = listed(capsys)
+    assert sorted(rows) == sorted(MODELS)
+    assert set(list(rows)[1:3]) == {"moge-2-vits-normal", "video-depth-anything-small"} and next(iter(rows)) == "tiny"
+    for model, row in rows.items():
+        assert re.search(rf" {re.escape(MODELS[model].size_in_words)}  (yes )? +{MODELS[model].commercial_use} +\S", row), row
+
+
+def test_models_of_a_licence(capsys):
+    found = {choice: set(listed(capsys, "--licence", choice)) for choice in ("commercial", "non-commercial", "unclear")}
+    assert sorted(model for models in found.values() for model in models) == sorted(MODELS)
+    assert "tiny" in found["commercial"] and "depth-anything-v2-large" in found["non-commercial"] and "bae-normal" in found["unclear"]
+
+
+def test_models_on_the_disk_with_their_place(capsys, tmp_path, monkeypatch):
+    for name in ("TORCH_HOME", "HF_HOME", "DEPTH_NORMAL_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    assert cli.main(["models", "--on-disk"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (row,) = (number for number, line in enumerate(lines) if line.startswith("  tiny "))
+    assert Path(lines[row + 1].strip()) == Path(cli.__file__).parents[1] / "annotators" / "tiny.safetensors"
+    assert "moge-2-vits-normal" not in "".join(lines)
 
 
 LISTING = """
@@ -45,13 +69,12 @@ def test_the_list_is_told_without_torch(words, tmp_path, monkeypatch):
     (checkpoints / "dpt_large_384.pt").write_text("<!DOCTYPE html>")
     run = subprocess.run([sys.executable, "-c", LISTING, *words], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert run.stderr.splitlines() == ["large:", f"torch hub: {torch.hub.get_dir()}"]
-    if "--json" in words:
-        files = {row["id"]: row["file"] for row in json.loads(run.stdout)}
-    else:
-        files = {line.split()[0]: line.split("  ")[-1].strip() for line in run.stdout.splitlines()[1:-1]}
+    if "--json" not in words:
+        return
+    files = {row["id"]: row["file"] for row in json.loads(run.stdout)}
     assert list(files) == list(MODELS)
     assert files["midas-v2.1-small"] == str(checkpoints / "midas_v21_small_256.pt")
-    assert files["midas-dpt-large"] in (None, "not downloaded") and Path(files["tiny"]).parent.name == "annotators"
+    assert files["midas-dpt-large"] is None and Path(files["tiny"]).parent.name == "annotators"
 
 
 def test_the_place_of_torchs_own_downloads_is_torchs(monkeypatch, tmp_path):
@@ -72,7 +95,7 @@ def test_the_place_of_torchs_own_downloads_is_torchs(monkeypatch, tmp_path):
 TERMINATED = """
 import sys, time
 from pathlib import Path
-from depth_normal.app import cli
+from depth_normal.app import cli, models_command
 from depth_normal.geometry.files import atomic_path
 
 def write(_):
@@ -81,7 +104,7 @@ def write(_):
         print("writing", flush=True)
         time.sleep(60)
 
-cli._models = write
+models_command._models = write
 sys.exit(cli.main(["models"]))
 """
 

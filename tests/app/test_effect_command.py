@@ -62,7 +62,9 @@ def test_nothing_is_replaced_and_errors_say_what_to_do(scene, capsys):
     assert effect(scene, "depth-of-field", "--focus", "300", out="b.png") == NOTHING_DONE
     assert "focus is 300" in capsys.readouterr().err and not (scene / "b.png").exists()
     assert effect(scene, "fog", "--colour", "greyish", out="b.png") == NOTHING_DONE
-    assert effect(scene, "mask", "--near", "nan", out="b.png") == NOTHING_DONE
+    with pytest.raises(SystemExit):
+        effect(scene, "mask", "--near", "deep", out="b.png")
+    assert "'deep' is not a number" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         effect(scene, "mask", "--point", "0.5", "0.4", out="b.png")
     assert "'0.5' is not x,y: 2 numbers with commas between" in capsys.readouterr().err
@@ -76,22 +78,28 @@ def test_several_pictures_go_to_a_folder(tmp_path, capsys):
     (tmp_path / "in" / "bad.png").write_bytes(b"no picture")
     words = ["effect", "fog", str(tmp_path / "in"), str(tmp_path / "c.png"), "--model", "tiny", "--size", "32"]
     assert main([*words, "--out", str(tmp_path / "fog")]) == SOME_FAILED
-    assert sorted(path.name for path in (tmp_path / "fog").rglob("*.*")) == ["a.png", "b.jpg", "c.png"]
+    assert sorted(path.name for path in (tmp_path / "fog").glob("*.png")) == ["a_fog.png", "b_fog.png", "c_fog.png"]
     said = capsys.readouterr()
     assert "bad.png: " in said.err and said.out.count("fog over") == 3
-    assert main([*words, "--out", str(tmp_path / "fog")]) == NOTHING_DONE, "they are there"
+    assert main([*words, "--out", str(tmp_path / "fog")]) == SOME_FAILED, "those that this program made are made anew"
+    (tmp_path / "fog" / "c_fog.png").write_bytes(b"mine")
+    assert main([*words, "--out", str(tmp_path / "fog")]) == SOME_FAILED
+    assert "c_fog.png is there already, and depth-normal did not make it" in capsys.readouterr().err
+    assert (tmp_path / "fog" / "c_fog.png").read_bytes() == b"mine"
     assert (
         main(["effect", "mask", str(tmp_path / "in"), "--model", "tiny", "--size", "32", "--out", str(tmp_path / "masks")]) == SOME_FAILED
     )
-    assert sorted(path.suffix for path in (tmp_path / "masks").rglob("*.*")) == [".png", ".png"]
+    assert sorted(path.suffix for path in (tmp_path / "masks").glob("*_mask.png")) == [".png", ".png"]
     (tmp_path / "in" / "sub").mkdir()
     (tmp_path / "c.png").rename(tmp_path / "in" / "sub" / "c.png")
     assert main([*words[:2], str(tmp_path / "in"), *words[4:], "--recursive", "--out", str(tmp_path / "tree")]) == SOME_FAILED
-    assert {path.relative_to(tmp_path / "tree").as_posix() for path in (tmp_path / "tree").rglob("*.*")} == {"a.png", "b.jpg", "sub/c.png"}
+    assert {path.relative_to(tmp_path / "tree").as_posix() for path in (tmp_path / "tree").rglob("*.png")} == {
+        *("a_fog.png", "b_fog.png", "sub/c_fog.png")
+    }
     (tmp_path / "in" / "sub" / "c.png").rename(tmp_path / "c.png")
     for options, message in (
-        (("--out", str(tmp_path / "one.png")), "several pictures are named; give --out a folder"),
-        (("--out", str(tmp_path / "d"), "--depth", str(tmp_path / "c.png")), "c.png is of one picture, and several are named"),
+        (("--out", str(tmp_path / "one.png")), "several images are named; give -o a folder"),
+        (("--out", str(tmp_path / "d"), "--depth", str(tmp_path / "c.png")), "c.png is of one image, and several are named"),
     ):
         assert main(["effect", "fog", str(tmp_path / "in"), *options]) == NOTHING_DONE
         assert message in capsys.readouterr().err

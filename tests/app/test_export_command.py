@@ -65,14 +65,14 @@ def test_a_file_whose_picture_is_another_is_refused(exported_tiny, quick, tmp_pa
         return lambda *given: ((found := run(*given))[0] + 3 * given[0][:, :1], *found[1:])
 
     with quick(exported_tiny), mock.patch.object(exporting, "onnx_runtime_engine", wrong):
-        assert main(["export", "tiny", str(target), "--overwrite"]) == 2
+        assert main(["export", "tiny", "-o", str(target), "--overwrite"]) == 2
     assert "more than 1: nothing was written" in capsys.readouterr().err
     assert [each.read_bytes() for each in tmp_path.iterdir()] == [b"the old file"]
 
 
 def test_an_interruption_leaves_nothing(tmp_path):
     with mock.patch.object(exporting, "export_graph", side_effect=KeyboardInterrupt):
-        assert main(["export", "tiny", str(tmp_path / "tiny.onnx")]) == 130
+        assert main(["export", "tiny", "-o", str(tmp_path / "tiny.onnx")]) == 130
     assert not list(tmp_path.iterdir())
 
 
@@ -80,7 +80,7 @@ def test_an_interruption_leaves_nothing(tmp_path):
 @pytest.mark.slow("exports a network to ONNX in another process")
 def test_ctrl_c_in_the_exporter_leaves_nothing(tmp_path):
     """In a process of its own, in torch's own code; each step is one line there."""
-    words = ["export", "tiny", str(tmp_path / "tiny.onnx")]
+    words = ["export", "tiny", "-o", str(tmp_path / "tiny.onnx")]
     with subprocess.Popen([sys.executable, "-m", "depth_normal.app.cli", *words], stderr=subprocess.PIPE, text=True) as command:
         lines = []
         for line in command.stderr:
@@ -99,7 +99,7 @@ def test_numbers_beyond_half_precision_are_said(exported_tiny, quick, tmp_path, 
         return lambda *given: tuple(torch.full((1, n, *(side // 2 for side in given[0].shape[-2:])), torch.inf) for n in (1, 3))
 
     with quick(exported_tiny), mock.patch.object(exporting, "onnx_runtime_engine", overflown):
-        assert main(["export", "tiny", str(tmp_path / "tiny.onnx"), "--dtype", "float16"]) == 2
+        assert main(["export", "tiny", "-o", str(tmp_path / "tiny.onnx"), "--dtype", "float16"]) == 2
     assert "float32" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
@@ -111,7 +111,7 @@ def test_what_overflows_in_half_precision_is_refused_before_anything_is_written(
     for name in ("attention.0.project.weight", "attention.0.project.bias"):
         state[name] = state[name].float() * 1e6
     save_file(state, tmp_path / "loud.safetensors")
-    words = ["export", "tiny", str(tmp_path / "tiny.onnx"), "--dtype", "float16", "--weights", str(tmp_path / "loud.safetensors")]
+    words = ["export", "tiny", "-o", str(tmp_path / "tiny.onnx"), "--dtype", "float16", "--weights", str(tmp_path / "loud.safetensors")]
     with mock.patch.object(exporting, "export_graph", side_effect=AssertionError("written")):
         assert main(words) == 2
     assert "use float32" in capsys.readouterr().err
@@ -122,7 +122,7 @@ def test_what_overflows_in_half_precision_is_refused_before_anything_is_written(
 def test_half_precision_that_shows_is_refused_before_anything_is_written(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(exporting, "MOST", 0.01)
     with mock.patch.object(exporting, "export_graph", side_effect=AssertionError("written")):
-        assert main(["export", "tiny", str(tmp_path / "tiny.onnx"), "--dtype", "float16"]) == 2
+        assert main(["export", "tiny", "-o", str(tmp_path / "tiny.onnx"), "--dtype", "float16"]) == 2
     said = capsys.readouterr().err
     assert "by torch in float16 differs" in said
     assert "use --dtype float32" in said
@@ -157,7 +157,8 @@ def test_weights_beside_the_file_come_and_go_with_it(tmp_path):
         (["leres-boost", "a.onnx"], "All models can but these: "),
         (["tiny", "a.onnx", "--size", "100x96"], "multiples of 32"),
         (["tiny", "a.onnx", "--size", "65536x65536"], "more than 64 megapixels"),
-        (["tiny", "folder.onnx"], "is a folder; name the file"),
+        (["tiny", "file.onnx/"], "tiny.onnx is a folder; move it"),
+        (["tiny", "file"], "file: the name has no extension (that of a folder ends in /)"),
         (["tiny", "file/a.onnx"], "file"),
         (["lbm-normals", "new/folder/a.onnx"], "VAE"),
     ],
@@ -167,12 +168,12 @@ def test_what_cannot_be_exported_is_refused_in_words(words, complaint, tmp_path,
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(torch.export, "export", None)  # all of it is said before anything is traced
-    (tmp_path / "folder.onnx").mkdir()
+    (tmp_path / "file.onnx" / "tiny.onnx").mkdir(parents=True)
     (tmp_path / "file").touch()
     model = models_of_family("lbm")[0] if words[0] == "lbm-normals" else words[0]
-    assert main(["export", model, *words[1:]]) == 2
+    assert main(["export", model, "-o", *words[1:]]) == 2
     assert complaint in capsys.readouterr().err
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["file", "folder.onnx"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["file", "file.onnx"]
 
 
 def test_what_a_killed_export_left_is_gone_with_the_next(exported_tiny, quick, tmp_path):
@@ -191,7 +192,7 @@ export.export("tiny", Path({str(tmp_path / "tiny.onnx")!r}))"""
 
 def test_a_file_that_is_there_stays(tmp_path, capsys):
     (tmp_path / "a.onnx").write_bytes(b"mine")
-    assert main(["export", "tiny", str(tmp_path / "a.onnx")]) == 2
+    assert main(["export", "tiny", "-o", str(tmp_path / "a.onnx")]) == 2
     assert "--overwrite" in capsys.readouterr().err
     assert (tmp_path / "a.onnx").read_bytes() == b"mine"
 
@@ -199,7 +200,7 @@ def test_a_file_that_is_there_stays(tmp_path, capsys):
 @pytest.mark.parametrize("size", ["0", "12x", "x12", "1e3", "٣"])
 def test_a_size_that_is_none_is_refused(size):
     with pytest.raises(SystemExit):
-        main(["export", "tiny", "a.onnx", "--size", size])
+        main(["export", "tiny", "-o", "a.onnx", "--size", size])
 
 
 def test_pixels_on_the_border_of_a_mask_do_not_count(tmp_path):

@@ -13,7 +13,7 @@ from PIL import Image
 import depth_normal
 from depth_normal.annotators.base import size_in_words
 from depth_normal.annotators.registry import find_spec
-from depth_normal.app import arguments, cli, estimate_command, work
+from depth_normal.app import arguments, cli, work
 from depth_normal.app.failures import Failure, failure_of
 from depth_normal.app.pictures import EXTENSIONS
 from depth_normal.geometry.files import FORMATS, PLY_AXES, exr
@@ -67,7 +67,7 @@ finally:
 def test_what_needs_no_network_imports_nothing_large(words, tmp_path):
     run = subprocess.run([sys.executable, "-c", LIGHT, *words], capture_output=True, text=True, cwd=tmp_path)
     *said, large, ours = run.stdout.splitlines()
-    assert large == "large:" and int(ours.split()[1]) <= 30, run.stderr
+    assert large == "large:" and int(ours.split()[1]) <= 35, run.stderr
     if words == ("--version",):
         assert said == [f"depth-normal {depth_normal.__version__}"]
 
@@ -75,7 +75,7 @@ def test_what_needs_no_network_imports_nothing_large(words, tmp_path):
 def test_the_choices_are_those_of_the_tables():
     files = {extension.lstrip(".") for extension in FORMATS} - {"png"}
     assert set(arguments.WRITE_CHOICES) == {"depth", "normals", *arguments.STEREO_CHOICES} | files
-    assert set(estimate_command.PLY_UP_CHOICES) == set(PLY_AXES)
+    assert set(arguments.UP_CHOICES) == set(PLY_AXES)
 
 
 def test_pictures_are_looked_at_before_anything_is_loaded(estimate, tmp_path, nothing_is_loaded, capsys):
@@ -184,8 +184,8 @@ def test_a_missing_library_is_known_before_the_pictures(estimate, picture, tmp_p
     assert "pip install 'OpenEXR>=3.4'" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
-def test_ply_up_without_a_ply(estimate, picture, nothing_is_loaded, capsys):
-    assert estimate(picture, "--ply-up", "z", "--also", "pfm") == 2
+def test_up_without_a_ply(estimate, picture, nothing_is_loaded, capsys):
+    assert estimate(picture, "--up", "z", "--also", "pfm") == 2
     assert "--also ply" in capsys.readouterr().err
 
 
@@ -277,15 +277,16 @@ def test_the_start_can_be_stopped_without_a_traceback(sent, code):
         assert process.returncode == code
 
 
-def test_every_example_of_the_help_can_be_typed(capsys):
-    parser = cli._parser()
+def test_every_example_of_the_help_can_be_typed(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photo.jpg").touch()
     for command, lines in cli.EXAMPLES.items():
         for line in lines:
-            words = shlex.split(line, comments=True)
-            assert words[:2] == ["depth-normal", command]
-            parser.parse_args(words[1:])
+            program, *words = shlex.split(line, comments=True)
+            assert program == "depth-normal" and cli._parsed(words).parser.prog.split()[1] == command
         with pytest.raises(SystemExit):
-            parser.parse_args([command, "--help"])
+            cli._parsed([command, "--help"])
         assert all(line in capsys.readouterr().out for line in lines[-1:])
 
 
@@ -293,11 +294,13 @@ def test_every_example_of_the_help_can_be_typed(capsys):
     ("words", "said"),
     [
         (["estimate", "--modle", "tiny", "a.jpg", "--out", "x"], "depth-normal estimate: error: unrecognized arguments: --modle"),
-        (["video", "a.mp4", "b.mp4", "--smoothe=1"], "did you mean --smooth?"),
+        (["video", "a.mp4", "--smoothe=1"], "did you mean --smooth?"),
         (["models", "--xyz"], "depth-normal models: error: unrecognized arguments: --xyz\n"),
-        (["--json", "models"], "--json stands before the command; options follow it: depth-normal COMMAND --json\n"),
+        (["--json", "models"], "--json stands before the command; options follow it: depth-normal models --json\n"),
         (["--model", "tiny", "estimate", "a.jpg"], "--model stands before the command"),
-        (["-x"], "-x stands before the command"),
+        (["-x"], "depth-normal estimate: error: unrecognized arguments: -x\n"),
+        (["--light", "1,2", "a.jpg"], "unrecognized arguments: --light; that is an option of relight\n"),
+        (["mesh", "a.jpg", "b.jpg"], "b.jpg is one word too many; the name of the result follows -o\n"),
     ],
 )
 def test_a_mistyped_option_is_told_with_those_of_its_command(words, said, capsys):
@@ -307,8 +310,7 @@ def test_a_mistyped_option_is_told_with_those_of_its_command(words, said, capsys
 
 
 def test_the_codes_are_told():
-    parser = cli._parser()
-    assert cli.EXIT_CODES in parser.format_help()
+    assert cli.EXIT_CODES in cli._parsers()[0].format_help()
     for code in (arguments.DONE, arguments.SOME_FAILED, arguments.NOTHING_DONE, arguments.INTERRUPTED, arguments.TERMINATED):
         assert str(code) in cli.EXIT_CODES
 
@@ -324,7 +326,7 @@ def test_downloads_that_all_fail(monkeypatch, tmp_path, capsys):
     assert cli.main(["download", "midas-v2.1-small"]) == 2
     said = capsys.readouterr().err
     assert "midas_v21_small_256.pt cannot be fetched: the server cannot be reached (is there a network?)" in said
-    assert said.count("https://") == 1 and "the model 'tiny' works at once" in said
+    assert said.count("https://") == 1 and "--model tiny works at once" in said
     assert cli.main(["download", "tiny", "midas-v2.1-small"]) == 1
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from depth_normal.app import mesh_command
+from depth_normal.app import arguments, mesh_command
 from depth_normal.app.cli import main
 from depth_normal.geometry import bas_relief, files, mesh
 from depth_normal.geometry.estimate import Estimate, Quantity
@@ -33,7 +33,7 @@ def run(*words):
 
 
 def test_what_the_geometry_knows_is_known_here():
-    assert tuple(sorted(files.SURFACES)) == mesh_command.EXTENSIONS and tuple(files.PLY_AXES) == mesh_command.UP_CHOICES
+    assert tuple(sorted(files.SURFACES)) == mesh_command.EXTENSIONS and tuple(files.PLY_AXES) == arguments.UP_CHOICES
     assert mesh_command.RAISED_CHOICES == bas_relief.RAISED and mesh_command.DEFAULT_POINTS == mesh.MAX_POINTS
     assert bas_relief.ReliefOptions().max_points == mesh_command.DEFAULT_RELIEF_POINTS
 
@@ -57,7 +57,7 @@ def test_a_file_makes_a_mesh_at_its_own_size(picture, maps, tmp_path, capsys):
 
 
 def test_a_relief(picture, maps, tmp_path, capsys):
-    assert run(picture, "--out", tmp_path / "x.stl", "--geometry", maps, "--width", "60", "--relief", "4", "--base", "1", "--keep-sky") == 0
+    assert run(picture, "--out", tmp_path / "x.stl", "--geometry", maps, "--width", "6cm", "--relief", "4mm", "--base", "1", "--sky") == 0
     assert "60 x 45 x 5 mm, of metric depth" in capsys.readouterr().out
 
 
@@ -70,7 +70,7 @@ def test_a_relief(picture, maps, tmp_path, capsys):
         (("--out", "x.stl", "--near-far-ratio", "9"), "--near-far-ratio says nothing of a .stl"),
         (("--out", "x.stl", "--width", "0"), "width is 0"),
         (("--out", "x.stl", "--max-points", "3"), "max_points is 3"),
-        (("--out", "x.ply", "--max-jump", "none"), "max_jump is nan"),
+        (("--out", "x.ply", "--max-jump", "-1"), "max_jump is -1"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_is_read(words, message, tmp_path, monkeypatch, capsys):

@@ -30,7 +30,7 @@ def photo(tmp_path):
         ("effect mask --model bae-normal", NO_DEPTH),
         ("effect fog --model bae-normal", NO_DEPTH),
         ("effect mask --near 50 --far 40 --model tiny", "the mask begins at 50 and ends at 40 percent"),
-        ("effect mask --feather deep --model tiny", "feather is nan"),
+        ("effect mask --feather=-1 --model tiny", "feather is -1"),
         ("effect mask --point 2,0.5 --model tiny", "the point is at (2, 0.5)"),
         ("effect cutout --edge 400 --model tiny", "edge is 400"),
         ("effect fog --density -1 --model tiny", "density is -1"),
@@ -60,7 +60,7 @@ def test_what_is_known_to_be_in_vain_is_refused_at_once(words, message, photo, t
     command, *options = words.split()
     out = tmp_path / "out"
     if command == "video":
-        place = [str(photo), str(out / "film.mp4")]
+        place = [str(photo), "--out", str(out / "film.mp4")]
     else:
         named = {"mesh": "a.glb", "texture": "a.npz" if options[0] == "seamless" else "a.png"}.get(command, "a.png")
         folder = command in ("stereo", "estimate") or options[0] == "pbr"

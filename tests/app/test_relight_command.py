@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from depth_normal.app.cli import _parser, main
+from depth_normal.app.cli import _parsed, main
 from depth_normal.app.relight_command import _plans
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import write_npz
@@ -23,7 +23,7 @@ def files(tmp_path):
 
 
 def plans(*words):
-    return _plans(_parser().parse_args(["relight", "a.png", "--out", "b.png", *words]))
+    return _plans(_parsed(["relight", "a.png", "--out", "b.png", *words]))
 
 
 def test_without_a_lamp_there_is_the_nodes_own():

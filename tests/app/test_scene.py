@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from depth_normal.app import arguments, scene
+from depth_normal.app import arguments, results, scene
+from depth_normal.app.parser import Parser
 from depth_normal.geometry import conventions
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import read_picture, write_npz
@@ -23,9 +24,10 @@ def picture(tmp_path):
 
 
 def parsed(*words):
-    parser = argparse.ArgumentParser()
+    parser = Parser()
     scene.add_scene(parser)
-    scene.add_result(parser)
+    results.add_result(parser, "_made.png", scene.PICTURES)
+    parser.set_defaults(parser=parser)
     return parser.parse_args([str(word) for word in words])
 
 
@@ -59,7 +61,7 @@ def test_pictures_of_depth_and_normals_say_what_is_known(picture, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--geometry", "maps.npz", "--model", "tiny"), "leave out --model"),
+        (("--geometry", "maps.npz", "--model", "tiny"), "--model is for a model, and depth and normals come from maps.npz"),
         (("--geometry", "maps.npz", "--depth", "d.png"), "name one"),
         (("--depth", "tall.png"), "another shape"),
         (("--geometry", "absent.npz"), "absent.npz"),
@@ -74,18 +76,18 @@ def test_sources_that_contradict_each_other_are_refused(picture, tmp_path, monke
 
 
 def test_a_result_replaces_nothing_unasked(picture, tmp_path):
-    scene.check_result(parsed(picture, "--out", tmp_path / "new" / "x.jpg"))
+    results.settle_result(parsed(picture, "--out", tmp_path / "new" / "x.jpg"))
     (tmp_path / "x.png").write_bytes(b"mine")
     with pytest.raises(FileExistsError, match="--overwrite"):
-        scene.check_result(parsed(picture, "--out", tmp_path / "x.png"))
-    scene.check_result(parsed(picture, "--out", tmp_path / "x.png", "--overwrite"))
+        results.settle_result(parsed(picture, "--out", tmp_path / "x.png"))
+    results.settle_result(parsed(picture, "--out", tmp_path / "x.png", "--overwrite"))
     with pytest.raises(ValueError, match="what is read"):
-        scene.check_result(parsed(picture, "--out", picture, "--overwrite"))
+        results.settle_result(parsed(picture, "--out", picture, "--overwrite"))
     with pytest.raises(ValueError, match=r"\.tga"):
-        scene.check_result(parsed(picture, "--out", tmp_path / "x.tga"))
-    with pytest.raises(IsADirectoryError, match="folder"):
-        (tmp_path / "folder.png").mkdir()
-        scene.check_result(parsed(picture, "--out", tmp_path / "folder.png"))
+        results.settle_result(parsed(picture, "--out", tmp_path / "x.tga"))
+    (tmp_path / "photo_made.png").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"photo_made\.png is a folder"):
+        results.settle_result(parsed(picture, "--out", tmp_path))
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
@@ -93,7 +95,8 @@ def test_a_result_replaces_nothing_unasked(picture, tmp_path):
 def test_a_png_holds_what_is_written(tmp_path, channels, bits):
     image = torch.rand(1, channels, 5, 7)
     arguments = parsed("x.png", "--out", tmp_path / "a" / "result.png")
-    with scene.result_path(arguments) as path:
+    results.settle_result(arguments)
+    with results.result_path(arguments) as path:
         scene.write_picture(path, image, bits)
     stored = cv2.imread(str(arguments.out), cv2.IMREAD_UNCHANGED).reshape(5, 7, channels)
     stored = stored[..., [2, 1, 0, 3][:channels]] if channels > 1 else stored
@@ -111,7 +114,8 @@ def test_a_jpeg_has_no_alpha(tmp_path):
 
 def test_half_a_result_is_not_left(tmp_path):
     arguments = parsed("x.png", "--out", tmp_path / "result.png")
-    with pytest.raises(RuntimeError), scene.result_path(arguments) as path:
+    results.settle_result(arguments)
+    with pytest.raises(RuntimeError), results.result_path(arguments) as path:
         path.write_bytes(b"half")
         raise RuntimeError
     assert not list(tmp_path.iterdir())
@@ -119,13 +123,13 @@ def test_half_a_result_is_not_left(tmp_path):
 
 def test_a_full_disk_names_the_result(tmp_path):
     arguments = argparse.Namespace(out=tmp_path / "a.png", overwrite=False)
-    with pytest.raises(OSError, match="No space left") as error, scene.result_path(arguments):
+    with pytest.raises(OSError, match="No space left") as error, results.result_path(arguments):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert error.value.filename == str(arguments.out) and not list(tmp_path.iterdir())
 
 
 def test_a_file_in_place_of_the_results_folder_is_named_before_anything_is_read(tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    arguments = argparse.Namespace(out=tmp_path / "file" / "sub" / "a.png", overwrite=False, extensions=(".png",))
+    arguments = parsed("x.png", "--out", tmp_path / "file" / "sub" / "a.png")
     with pytest.raises(NotADirectoryError, match="file is a file, not a folder"):
-        scene.check_result(arguments)
+        results.settle_result(arguments)

@@ -75,7 +75,10 @@ def test_two_pictures_of_one_name_and_wrong_numbers_are_refused(run, picture, tm
     other.mkdir()
     (other / "photo.png").write_bytes(picture.read_bytes())
     assert run(picture, "--divergence", "40") == 2 and "accepted: 0 to 20" in capsys.readouterr().err
-    assert run(picture, "--convergence", "near") == 2 and "convergence is nan" in capsys.readouterr().err
+    assert run(picture, "--convergence", "2") == 2 and "convergence is 2" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        run(picture, "--convergence", "near")
+    assert "argument --convergence: 'near' is not a number" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     assert run(picture, other / "photo.png") == 1 and "would write the same file" in capsys.readouterr().err
 

@@ -66,11 +66,14 @@ def test_a_photograph_taken_for_a_normal_map_is_named(photo, tmp_path, caplog, w
     assert f"{photo} does not look like a normal map: " in caplog.text
 
 
-def test_a_photograph_becomes_a_material(photo, tmp_path):
-    words = (photo, "--model", "tiny", "--size", "64", "--directions", "4", "--out", tmp_path / "maps")
-    assert texture("pbr", *words, "--borders", "seamless", "--coding", "directx") == 0
-    assert sorted(path.name for path in (tmp_path / "maps").iterdir()) == [f"wall_{name}.png" for name in sorted(texture_command.PBR_NAMES)]
-    assert texture("pbr", *words) == 2, "files are there"
+def test_a_photograph_becomes_a_material(photo, tmp_path, capsys):
+    words = (photo, "--directions", "4", "--out", tmp_path / "maps")
+    assert texture("pbr", *words, "--borders", "seamless", "--coding", "directx", "--model", "tiny", "--size", "64") == 0
+    assert sorted(path.name for path in (tmp_path / "maps").glob("*.png")) == [
+        f"wall_{name}.png" for name in sorted(texture_command.PBR_NAMES)
+    ]
+    (tmp_path / "maps" / "wall_ao.png").write_bytes(b"mine")
+    assert texture("pbr", *words) == 2 and "wall_ao.png is there already" in capsys.readouterr().err
     assert texture("pbr", *words, "--overwrite", "--source", "photo") == 0
 
 

@@ -46,7 +46,7 @@ def film(tmp_path_factory) -> Path:
 
 
 def run(source, out, *words) -> int:
-    return cli.main(["video", str(source), str(out), "--model", "tiny", "--size", "32", *map(str, words)])
+    return cli.main(["video", str(source), "-o", str(out), "--model", "tiny", "--size", "32", *map(str, words)])
 
 
 def read(path) -> torch.Tensor:
@@ -272,7 +272,7 @@ def test_pictures_that_came_since_are_not_left_out(film, tmp_path):
 @pytest.mark.slow("starts other processes")
 def test_ctrl_c_leaves_what_can_be_gone_on_with(tmp_path):
     film = write_film(tmp_path / "in.mkv", moving_ball(600))
-    command = [sys.executable, "-m", "depth_normal.app.cli", "video", str(film), str(tmp_path / "out.mp4"), "--model", "tiny"]
+    command = [sys.executable, "-m", "depth_normal.app.cli", "video", str(film), "-o", str(tmp_path / "out.mp4"), "--model", "tiny"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen([*command, "--segment", "8", "--size", "64"], stderr=subprocess.PIPE, text=True, env=environment)
     state = tmp_path / ".depth-normal" / "out.mp4.film" / "pieces.json"
@@ -447,7 +447,7 @@ def test_what_cannot_be_done_is_said(words, message, tmp_path, monkeypatch, caps
     monkeypatch.chdir(tmp_path)
     write_film(Path("in.mp4"), moving_ball(3, 8, 64), **H264)
     Path("there.mp4").write_bytes(b"kept")
-    Path("folder.mp4").mkdir()
+    Path("folder.mp4", "in_depth.mp4").mkdir(parents=True)
     before = set(tmp_path.iterdir())
     assert run(*words) == 2
     assert re.search(message, capsys.readouterr().err)

@@ -28,7 +28,7 @@ def film(tmp_path_factory) -> Path:
 
 
 def run(film, out, *more) -> int:
-    return cli.main(["video", str(film), str(out), "--model", "tiny", "--size", "32", "--segment", "8", *map(str, more)])
+    return cli.main(["video", str(film), "-o", str(out), "--model", "tiny", "--size", "32", "--segment", "8", *map(str, more)])
 
 
 def coded(path: Path) -> bytes | list[bytes]:

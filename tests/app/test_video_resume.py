@@ -73,7 +73,7 @@ def film(tmp_path_factory) -> Path:
 
 
 def words(film, out, weights, *more) -> list[str]:
-    return ["video", str(film), str(out), "--model", MODEL, "--weights", str(weights), "--segment", "8", *map(str, more)]
+    return ["video", str(film), "-o", str(out), "--model", MODEL, "--weights", str(weights), "--segment", "8", *map(str, more)]
 
 
 def frames_of(path) -> list[bytes]:
@@ -210,12 +210,12 @@ def test_half_precision_that_became_too_small_in_the_middle(film, tmp_path, monk
     tiny += ["--dtype", "bfloat16"]
     with monkeypatch.context() as failing:
         fails_in_half_precision(failing, TinyNetwork, "forward", 1)
-        assert cli.main([*tiny, str(tmp_path / "whole.mkv")]) == 0
+        assert cli.main([*tiny, "-o", str(tmp_path / "whole.mkv")]) == 0
     free()
     with monkeypatch.context() as failing:
         fails_in_half_precision(failing, TinyNetwork, "forward", 1)
         stop_after(failing, 24)
-        assert cli.main([*tiny, str(tmp_path / "out.mkv")]) == 130
+        assert cli.main([*tiny, "-o", str(tmp_path / "out.mkv")]) == 130
     free()
-    assert cli.main([*tiny, str(tmp_path / "out.mkv"), "--resume"]) == 0
+    assert cli.main([*tiny, "-o", str(tmp_path / "out.mkv"), "--resume"]) == 0
     assert frames_of(tmp_path / "out.mkv") == frames_of(tmp_path / "whole.mkv")

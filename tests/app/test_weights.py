@@ -57,7 +57,7 @@ def test_stereo_takes_the_file_alone(picture, own, tmp_path):
 
 def test_numbered_pictures_of_a_film_take_the_file_alone(picture, own, tmp_path):
     shutil.copy(picture, tmp_path / "frame_1.png")
-    words = ["video", str(tmp_path / "frame_%d.png"), str(tmp_path / "depth_%d.png"), "--weights", str(own), "--size", "64"]
+    words = ["video", str(tmp_path / "frame_%d.png"), "-o", str(tmp_path / "depth_%d.png"), "--weights", str(own), "--size", "64"]
     pytest.importorskip("av", reason="films are read by PyAV")
     assert cli.main(words) == 0 and (tmp_path / "depth_1.png").is_file()
 
@@ -76,10 +76,10 @@ def test_bench_speaks_of_the_model_that_the_file_is_of(own, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize(
-    "command", [("estimate", "a.png", "--out", "x"), ("stereo", "a.png", "--out", "x"), ("video", "a.mp4", "b.mp4"), ("bench",)]
+    "command", [("estimate", "a.png", "--out", "x"), ("stereo", "a.png", "--out", "x"), ("video", "a.mp4"), ("bench",)]
 )
 def test_a_model_that_is_named_counts_more_than_a_file_and_neither_is_the_default(command):
-    parse = cli._parser().parse_args
+    parse = cli._parsed
     assert chosen_model(parse([*command, "--model", "zoedepth-nyu", "--weights", "absent.pth"])) == "zoedepth-nyu"
     default = parse(command)
     assert chosen_model(default) == default.default_model and default.default_model in MODELS

@@ -343,7 +343,7 @@ def test_a_real_networks_file_for_another_real_network_is_refused(tmp_path):
 
 
 def test_a_siblings_file_is_told_by_the_model_it_is_of():
-    with pytest.raises(CheckpointError, match=r"It has the tensors of tiny: choose that model, or remove it"):
+    with pytest.raises(CheckpointError, match=r"It has the tensors of tiny: choose the model 'tiny', or remove it"):
         load_model("midas-v2.1-small", weights=bundled_path(find_spec("tiny").file))
 
 

@@ -1,0 +1,52 @@
+"""What messages call the things that a person can change: the widgets of ComfyUI's nodes, or the options of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Wording:
+    """The words of one front door.
+
+    Attributes:
+        lower_size: What to do about a network's input that is too large.
+        where_size: Where that is set, if the words alone do not tell.
+        tiles: What runs a network on parts of a large image.
+        model: How a model is chosen, with {} for its name.
+    """
+
+    lower_size: str
+    where_size: str
+    tiles: str
+    model: str
+
+    def choose(self, *models: str) -> str:
+        """How one of some models is chosen: "choose the model 'tiny'"."""
+        return "choose " + " or ".join(self.model.format(model) for model in models)
+
+
+NODES = Wording(
+    "lower the resolution", " (network_size in nodes that have it)", "Estimate Geometry sees large images in tiles", "the model '{}'"
+)
+COMMAND_LINE = Wording("lower --size", "", "--tiles sees large images in tiles", "--model {}")
+
+_current = NODES
+
+
+def wording() -> Wording:
+    """The words to use now."""
+    return _current
+
+
+@contextmanager
+def worded(words: Wording) -> Iterator[None]:
+    """Uses these words while the block runs, in all threads."""
+    global _current
+    before, _current = _current, words
+    try:
+        yield
+    finally:
+        _current = before

@@ -1,0 +1,67 @@
+"""What people type without a command: `depth-normal photo.jpg` is `depth-normal estimate photo.jpg`. Imports nothing large."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from .parser import nearest
+
+_PROGRAM_OPTIONS = ("-h", "--help", "--help-all", "--version")
+_IMPLIED = "estimate"
+
+
+class UnknownCommandError(ValueError):
+    """A word that is neither a command nor an image; the message says what was probably meant."""
+
+
+def with_command(words: Sequence[str], commands: Iterable[str]) -> list[str]:
+    """The words of the command line with the command that is meant.
+
+    Args:
+        words: What was typed behind the program's name; not empty.
+        commands: The commands that there are.
+
+    Returns:
+        The same words, with `estimate` before them where they begin with an image or an option.
+
+    Raises:
+        UnknownCommandError: The first word is none of these.
+    """
+    first = words[0]
+    if first in commands or (len(first) > 1 and first != "--" and any(option.startswith(first) for option in _PROGRAM_OPTIONS)):
+        return list(words)
+    if first.startswith("-") or names_images(first):
+        return [_IMPLIED, *words]
+    raise UnknownCommandError(_neither(first, commands))
+
+
+def names_images(word: str) -> bool:
+    """Whether a word names images rather than a command: a file, a folder, a pattern, a list or a URL."""
+    return bool(word) and (word[0] == "@" or "://" in word or os.path.lexists(word) or glob.escape(word) != word)
+
+
+def misplaced_command(images: Sequence[str], commands: Iterable[str]) -> str:
+    """The command that stands behind options, and so was taken for an image; empty if there is none."""
+    return next((word for word in images[:1] if word in commands and not names_images(word)), "")
+
+
+def _neither(word: str, commands: Iterable[str]) -> str:
+    path = Path(word)
+    if not word:
+        return "the first word is empty; name a command or an image (. is the working directory)"
+    if path.suffix or len(path.parts) > 1:
+        try:
+            close = nearest(path.name, (each.name for each in path.parent.iterdir()))
+        except (OSError, ValueError):
+            close = ""
+        return f"{word}: there is no such file" + (f"; did you mean {path.with_name(close)}?" if close else "")
+    from ..annotators.registry import MODELS
+
+    if word in MODELS:
+        return f"{word!r} is a model; name an image before it: depth-normal photo.jpg --model {word}"
+    close = nearest(word, commands)
+    meant = f"did you mean {close}?" if close else "depth-normal --help lists the commands"
+    return f"{word!r} is neither a command nor a file here; {meant}"
