@@ -176,6 +176,11 @@ def test_what_a_mesh_assumes_is_told(model, words, caplog):
     assert not caplog.text
 
 
+def test_a_ratio_that_metres_need_not_is_said(caplog):
+    work.check_writes(["normals"], work.Options("moge-2-vits-normal", near_far_ratio=30))
+    assert "moge-2-vits-normal gives metres: a near-far ratio (30) changes nothing" in caplog.text
+
+
 def test_a_missing_library_is_known_before_the_pictures(estimate, picture, tmp_path, nothing_is_loaded, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "OpenEXR", None)
     with pytest.raises(ImportError):
