@@ -64,7 +64,7 @@ def add_texture(parser: Parser) -> None:
 
 
 def _add_height(parser: Parser) -> None:
-    add_coding(parser, "how IN stores its vectors")
+    add_coding(parser, "how the normal map stores its vectors")
     _add_surface(parser, "_height.png", (AUTO, *DERIVATIVE_CHOICES))
     parser.add_argument("--level", action="store_true", help="take the mean slope out first, as of a wall photographed at an angle")
     flatten = "make shapes of this width half as high, wider ones flatter (default: none)"
@@ -72,13 +72,13 @@ def _add_height(parser: Parser) -> None:
 
 
 def _add_normals(parser: argparse.ArgumentParser) -> None:
-    add_coding(parser, "how OUT stores its vectors")
+    add_coding(parser, "how the normal map stores its vectors")
     _add_range(parser)
     _add_surface(parser, "_normals.png", DERIVATIVE_CHOICES)
 
 
 def _add_curvature(parser: argparse.ArgumentParser) -> None:
-    add_coding(parser, "how IN stores its vectors")
+    add_coding(parser, "how the normal map stores its vectors")
     parser.add_argument("--scale", type=pixels, default=2.0, metavar="PIXELS", help="finer bends are smoothed away (default: %(default)s)")
     parser.add_argument("--strength", type=real, default=0.0, metavar="N", help="contrast (default: 1 %% of the pixels is white or black)")
     parser.add_argument("--show", choices=("curvature", "edges", "cavities"), default="curvature", help="one map of the three")

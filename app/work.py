@@ -164,6 +164,8 @@ def check_writes(writes: Sequence[str], options: Options) -> None:
         gives.add("normals")
     if not gives & set(writes) and set(writes) <= {"depth", "normals"}:
         raise ValueError(f"{spec.id} gives {spec.gives}: there is no {' or '.join(writes)} to write; choose another model or --write")
+    if options.near_far_ratio and spec.quantity is Quantity.METRIC_DEPTH:
+        logger.warning("%s gives metres: a near-far ratio (%g) changes nothing", spec.id, options.near_far_ratio)
     for name in writes:
         if name in STEREO_CHOICES:
             if spec.quantity is None:

@@ -20,6 +20,7 @@ from depth_normal.app import cli, video_command
 from depth_normal.app.films import finished as film_finished
 from depth_normal.app.films import pictures as film_pictures
 from depth_normal.app.films import task as film_task
+from depth_normal.app.films.task import usual_name
 from depth_normal.geometry.derive import with_normals
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import load_estimate
@@ -423,6 +424,25 @@ def test_one_frame_and_odd_sides(tmp_path):
     assert read(tmp_path / "out.mp4").shape == (1, 3, 32, 64)
     assert run(source, tmp_path / "out.mkv", "--codec", "ffv1") == 0
     assert read(tmp_path / "out.mkv").shape == (1, 3, 31, 63)
+
+
+def test_a_video_has_a_name_by_default(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_film(Path("clip.v2.mp4"), moving_ball(3, 8, 64), **H264)
+    words = ["video", "clip.v2.mp4", "--model", "tiny", "--size", "32"]
+    assert cli.main(words) == 0 and cli.main([*words, "--what", "depth,normals", "-o", "both/"]) == 0
+    made = [Path("depth-normal/clip.v2_depth.mp4"), Path("both/clip.v2_depth.mp4"), Path("both/clip.v2_normals.mp4")]
+    assert all(path.exists() for path in made)
+    assert cli.main(words) == 2 and f"{made[0]} is there already" in capsys.readouterr().err
+
+
+def test_the_names_of_other_sources(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shots").mkdir()
+    assert usual_name(Path("frame_%05d.png"), ["depth"]) == "frame_depth.mp4"
+    assert usual_name(Path("%d.png"), ["depth"]) == "video_depth.mp4"
+    assert usual_name(Path("shots"), ["normals"], codec="ffv1") == "shots_normals.mkv"
+    assert usual_name(tmp_path / "shots" / "..", ["stereo"], "half-tb") == f"{tmp_path.name}_TB.mp4"
 
 
 @pytest.mark.parametrize(
