@@ -167,13 +167,17 @@ def _cutout(arguments: argparse.Namespace) -> Plan:
 
     from ..geometry.checks import check_range
     from ..geometry.effects.cutout import MAX_EDGE, cut_out
+    from ..geometry.files.pictures import read_alpha
 
     choice, metres = _choice(arguments)
     check_range("edge", arguments.edge, 0, MAX_EDGE)
 
     def make(scene: Scene) -> tuple[Tensor, str]:
         mask, words = _chosen(choice, scene)
-        return torch.cat(cut_out(scene.picture, mask, arguments.edge, not arguments.keep_colours), 1), words
+        colour, alpha = cut_out(scene.picture, mask, arguments.edge, not arguments.keep_colours)
+        if (own := read_alpha(arguments.picture)) is not None:  # what the file shows through stays so
+            alpha = alpha * torch.from_numpy(own).to(alpha)
+        return torch.cat((colour, alpha), 1), words
 
     return make, metres
 

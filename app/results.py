@@ -199,14 +199,17 @@ def note_results(picture: Path, paths: Sequence[Path]) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Refuses a folder that cannot be made, as a file stands in its place.
+    """Refuses a folder that cannot be made or written to.
 
     Raises:
-        NotADirectoryError: Says which file.
+        NotADirectoryError: A file stands in its place.
+        PermissionError: This user may not write there.
     """
     there = next((each for each in (folder, *folder.parents) if each.exists()), None)
     if there is not None and not there.is_dir():
         raise NotADirectoryError(f"{there} is a file, not a folder that results could be written into; choose another one with -o")
+    if there is not None and not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(f"this user may not write to {there}; change its permissions, or choose another place with -o")
 
 
 @contextmanager

@@ -25,12 +25,14 @@ def with_command(words: Sequence[str], commands: Iterable[str]) -> list[str]:
         commands: The commands that there are.
 
     Returns:
-        The same words, with `estimate` before them where they begin with an image or an option.
+        The same words, with `estimate` before them where they begin with an image or an option; `help COMMAND` is `COMMAND --help`.
 
     Raises:
         UnknownCommandError: The first word is none of these.
     """
     first = words[0]
+    if first == "help" and not names_images(first):
+        return [*words[1:], "--help"]
     if first in commands or (len(first) > 1 and first != "--" and any(option.startswith(first) for option in _PROGRAM_OPTIONS)):
         return list(words)
     if first.startswith("-") or names_images(first):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import math
+import os
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
@@ -25,7 +27,7 @@ from .arguments import (
     refuse_options,
 )
 from .parser import Parser
-from .results import add_overwrite, add_place
+from .results import add_overwrite, add_place, check_folder
 from .terminal import complain, say, shown
 from .viewer import show
 
@@ -113,6 +115,7 @@ def _add_looks(parser: argparse.ArgumentParser) -> None:
 
 def _video(arguments: argparse.Namespace) -> int:
     from ..annotators.registry import find_spec
+    from ..geometry.films import is_sequence
     from ..model_loader import load_model
     from .films.finished import FinishedRecord
     from .films.pieces import Pieces
@@ -120,7 +123,11 @@ def _video(arguments: argparse.Namespace) -> int:
     from .films.work import dtype_name
     from .work import known_weights
 
+    if not is_sequence(arguments.source) and not arguments.source.exists():  # said before a package is missed
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(arguments.source))
     task, model_id = _task(arguments), chosen_model(arguments)
+    for target in task.targets.values():
+        check_folder(target.parent)
     spec = find_spec(model_id)
     _check_model(spec, task)
     film = task.header()

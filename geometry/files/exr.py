@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -155,10 +156,12 @@ def openexr() -> Any:
     try:
         import OpenEXR
     except ImportError as error:
-        raise ImportError("EXR files need the package OpenEXR: pip install 'OpenEXR>=3.4'") from error
+        raise ImportError(f'EXR files need the package OpenEXR: run  "{sys.executable}" -m pip install "OpenEXR>=3.4"') from error
     # 3.3 has no way to read a header without its pixels.
     if tuple(map(int, OpenEXR.__version__.split(".")[:2])) < (3, 4):
-        raise ImportError(f"OpenEXR {OpenEXR.__version__} is installed, 3.4 is needed: pip install -U 'OpenEXR>=3.4'")
+        raise ImportError(
+            f'OpenEXR {OpenEXR.__version__} is installed, 3.4 is needed: run  "{sys.executable}" -m pip install -U "OpenEXR>=3.4"'
+        )
     return OpenEXR
 
 

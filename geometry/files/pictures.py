@@ -76,6 +76,22 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
 read_picture = read_image
 
 
+def read_alpha(path: str | os.PathLike[str]) -> np.ndarray | None:
+    """Reads how opaque the pixels of an image file are.
+
+    Args:
+        path: As `read_image`.
+
+    Returns:
+        (H, W) float32 in [0, 1], upright; None of a file without alpha.
+
+    Raises:
+        OSError, FileFormatError, ImportError: As `read_image`.
+    """
+    pixels = decode_picture(path, read_bytes(path)).pixels
+    return np.divide(pixels[..., 3], np.iinfo(pixels.dtype).max, dtype=np.float32) if pixels.ndim == 3 and pixels.shape[2] == 4 else None
+
+
 def decode_picture(path: str | os.PathLike[str], data: bytes) -> DecodedPicture:
     """Decodes a picture's bytes.
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-MISSING = "films are read and written by PyAV, which is not installed: pip install 'av>=12'"
+MISSING = f'videos are read and written by PyAV, which is not installed: run  "{sys.executable}" -m pip install "av>=12"'
 
 # A recording of television may have its first sound after many seconds; FFmpeg alone looks for 7 seconds and 5 MB.
 _LOOKS_FOR = {"analyzeduration": str(30 * 10**6), "probesize": str(2**25)}

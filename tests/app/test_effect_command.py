@@ -103,3 +103,14 @@ def test_several_pictures_go_to_a_folder(tmp_path, capsys):
     ):
         assert main(["effect", "fog", str(tmp_path / "in"), *options]) == NOTHING_DONE
         assert message in capsys.readouterr().err
+
+
+def test_a_cutout_keeps_what_the_file_shows_through(tmp_path):
+    """The image's own alpha is multiplied in."""
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 60, 4), np.uint8)
+    pixels[..., 3] = np.where(np.arange(60) < 30, 0, 255)
+    Image.fromarray(pixels).save(tmp_path / "half.png")
+    words = ["effect", "cutout", str(tmp_path / "half.png"), "--model", "tiny", "--far", "100", "-o", str(tmp_path / "cut.png")]
+    assert main(words) == DONE
+    cut = np.asarray(Image.open(tmp_path / "cut.png"))[..., 3]
+    assert not cut[:, :30].any() and cut[:, 30:].mean() > 250

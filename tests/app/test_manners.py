@@ -186,7 +186,7 @@ def test_a_missing_library_is_known_before_the_pictures(estimate, picture, tmp_p
     with pytest.raises(ImportError):
         exr.openexr()
     assert estimate(picture, "--also", "exr") == 2
-    assert "pip install 'OpenEXR>=3.4'" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    assert 'pip install "OpenEXR>=3.4"' in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_up_without_a_ply(estimate, picture, nothing_is_loaded, capsys):

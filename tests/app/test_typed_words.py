@@ -255,3 +255,16 @@ def test_messages_speak_of_options_while_a_command_runs(photos, capsys, monkeypa
 def test_the_places_of_results(photos):
     assert results.place("out/").is_folder and results.place("photos").is_folder and not results.place("out").is_folder
     assert results.place("out/").file("a.png").as_posix() == "out/a.png" and results.place("b.png").file("a.png").name == "b.png"
+
+
+def test_help_is_a_command_too(capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["help", "relight"])
+    assert end.value.code == 0 and "depth-normal relight" in capsys.readouterr().out
+
+
+def test_a_video_that_is_not_there_is_said_before_a_missing_package(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, "av", None)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["video", "nothere.mp4", "--model", "tiny"]) == 2
+    assert "nothere.mp4: No such file" in capsys.readouterr().err

@@ -478,7 +478,7 @@ def test_a_missing_library_is_said_before_a_model_is_loaded(film, tmp_path, monk
     monkeypatch.setitem(sys.modules, "OpenEXR", None)
     monkeypatch.setattr("depth_normal.model_loader.load_model", lambda *_: pytest.fail("a model was loaded"))
     assert run(film, tmp_path / "out_%03d.exr") == 2
-    assert "pip install 'OpenEXR" in capsys.readouterr().err
+    assert 'pip install "OpenEXR' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
