@@ -51,6 +51,7 @@ def tiny_network():
         yield TINY.randomise(Bae())
 
 
+@pytest.mark.slow("takes 0.7 GB of memory: the authors' network, not shrunk")
 @pytest.mark.parametrize("shape", [(2, 3, 64, 96), (1, 3, 96, 32)], ids=str)
 def test_parity_with_the_authors_network(oracle, ours, shape):
     assert len(oracle.state_dict()) == 936, "as many as in scannet.pt"
@@ -63,6 +64,7 @@ def test_parity_with_the_authors_network(oracle, ours, shape):
     assert found.axes is Axes.SCANNET and found.depth is None
 
 
+@pytest.mark.slow("takes 0.7 GB of memory: the authors' network, not shrunk")
 def test_the_picture_is_the_old_nodes_but_for_its_rounding(oracle, ours):
     """The old pack: a picture of 8 bits, sides of multiples of 64, the network, colours cut to 8 bits."""
     levels = (pictures(1, 3, 64, 128) * 255).floor()

@@ -18,6 +18,15 @@ from depth_normal.training import batches, data, ensemble, evaluate, export, fea
 CLEAR_LICENCES = {"MIT", "Apache-2.0", "0BSD", "BSD", "BSD-2-Clause", "BSD-3-Clause", "ISC", "CC0-1.0", "CC-BY-4.0"}
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As the commands of training/ take for their process."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def crop(rng, normals=False):
     picture = rng.integers(0, 255, (data.CROP_SHORT, data.CROP_LONG, 3), dtype=np.uint8)
     disparity = np.repeat(np.linspace(0, 1, data.CROP_SHORT, dtype=np.float16)[:, None], data.CROP_LONG, 1)
@@ -393,7 +402,7 @@ def test_a_batch_of_films_alone_is_smaller(tmp_path):
         assert torch.isfinite(losses.training_loss(torch.zeros(len(batch.pictures), 5, *batch.pictures.shape[2:]), batch)[0])
 
 
-def test_a_run_goes_on_with_who_taught_it(prepared, tmp_path, one_thread):
+def test_a_run_goes_on_with_who_taught_it(prepared, tmp_path):
     begun = replace(options(prepared, tmp_path / "run", 2), begin=export.SHIPPED, teach=((export.SHIPPED, 96),))
     train.save(train.Run(begun, 0).state(), tmp_path / "run" / "checkpoint.pt")
     assert train.Run(begun, 0).step == 0
@@ -403,7 +412,7 @@ def test_a_run_goes_on_with_who_taught_it(prepared, tmp_path, one_thread):
             train.Run(other, 0)
 
 
-def test_a_network_learns_from_itself(prepared, tmp_path, monkeypatch, one_thread):
+def test_a_network_learns_from_itself(prepared, tmp_path, monkeypatch):
     monkeypatch.setitem(train.PICTURES, "cpu", 2)
     monkeypatch.setattr(train, "WARM_CURRICULUM", ((1.0, ((96, 128),)),))
     told = replace(options(prepared, tmp_path / "run", 2), begin=export.SHIPPED, teach=((export.SHIPPED, 96),), peak_rate=1e-5)
@@ -421,7 +430,7 @@ def test_most_pictures_of_plain_batches_are_as_they_were_taken(tmp_path):
     grey = crop(np.random.default_rng(0)) | {"rgb": np.full((240, 320, 3), 51, np.uint8)}
     data.save_npz(tmp_path / "labels" / f"{data.read_photos(split='train')[0].id}_0.npz", **grey)
     crops = batches.load_crops(tmp_path, "train", 0, 1)
-    plain, changed = (batches.sample_batch(crops, 200, 96, 128, torch.Generator().manual_seed(3), is_plain) for is_plain in (True, False))
+    plain, changed = (batches.sample_batch(crops, 200, 48, 64, torch.Generator().manual_seed(3), is_plain) for is_plain in (True, False))
     assert plain.pairs == changed.pairs == 50
     spared, fewer = (int(((batch.pictures - 0.2).abs().amax((1, 2, 3)) < 1e-6).sum()) for batch in (plain, changed))
     assert 150 < spared < 190 and 60 < fewer < 110
@@ -497,19 +506,10 @@ def test_features_of_nothing_are_refused(tmp_path, monkeypatch, capsys, there):
 
 
 @pytest.fixture
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
 def worker():
-    """`train.work` is the whole of a process: it takes one thread, and its own way to be stopped."""
-    threads, handlers = torch.get_num_threads(), {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    """`train.work` is the whole of a process, with its own way to be stopped."""
+    handlers = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
     yield train.work
-    torch.set_num_threads(threads)
     for each, handler in handlers.items():
         signal.signal(each, handler)
 
@@ -519,7 +519,7 @@ def options(prepared, run, steps):
     return train.Options(prepared, run, 1, steps, 1, 0, 99, 5e-4)
 
 
-def test_a_run_goes_on_where_it_was_stopped(prepared, tmp_path, monkeypatch, one_thread):
+def test_a_run_goes_on_where_it_was_stopped(prepared, tmp_path, monkeypatch):
     monkeypatch.setitem(train.PICTURES, "cpu", 1)
     monkeypatch.setattr(train, "CURRICULUM", ((1.0, ((96, 128),)),))
     crops = batches.load_crops(prepared, "train", 0, 1)
@@ -539,7 +539,7 @@ def test_a_run_goes_on_where_it_was_stopped(prepared, tmp_path, monkeypatch, one
         torch.testing.assert_close(resumed.state()[key], straight.state()[key], atol=1e-5, rtol=1e-3)
 
 
-def test_statistics_that_were_counted_before_are_kept(prepared, tmp_path, monkeypatch, one_thread):
+def test_statistics_that_were_counted_before_are_kept(prepared, tmp_path, monkeypatch):
     """Those of the layers that the weights begun from lack are counted."""
     monkeypatch.setitem(train.PICTURES, "cpu", 1)
     known = {name: value for name, value in export.read_state(export.SHIPPED).items() if not name.startswith("fine.")}
@@ -555,7 +555,7 @@ def test_statistics_that_were_counted_before_are_kept(prepared, tmp_path, monkey
     assert not torch.equal(before["stem.0.weight"], after["stem.0.weight"])
 
 
-def test_the_sky_is_learned_alone(prepared, tmp_path, monkeypatch, one_thread):
+def test_the_sky_is_learned_alone(prepared, tmp_path, monkeypatch):
     monkeypatch.setitem(train.PICTURES, "cpu", 2)
     run = train.Run(replace(options(prepared, tmp_path / "run", 2), begin=export.SHIPPED, only_sky=True), 0)
     crops = batches.load_crops(prepared, "train", 0, 1)
