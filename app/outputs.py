@@ -18,7 +18,7 @@ from ..geometry.files import possible_paths
 from ..geometry.stereo import LAYOUTS, stereo_suffix
 from .arguments import DEFAULT_WRITES, HOLES
 from .pictures import Identity, Source
-from .records import RECORDS, is_whole, known_marks, mark, mark_of, other_picture, read_record
+from .records import RECORDS, is_whole, known_marks, mark, mark_of, noted_marks, other_picture, read_record
 
 T = TypeVar("T")
 
@@ -288,12 +288,13 @@ def refusals(outputs: Outputs, paths: Iterable[Path]) -> list[str]:
 def _refused(outputs: Outputs, marks: Mapping[str, Any], record: Mapping[str, Any]) -> list[str]:
     """Which of the files that are there must not be replaced, in words."""
     known, other = known_marks(record), other_picture(record, outputs.picture)
+    noted = noted_marks(record, outputs.picture)
     problems = []
     for name, now in marks.items():
         path, own = outputs.folder / name, now is not None and now in known.get(name, [])
         if not own and path.is_dir():
             problems.append(f"{path} is a folder; move it, or choose another --out")
-        elif not outputs.overwrite:
+        elif not outputs.overwrite and (now is None or now != noted.get(name)):
             owner = "depth-normal did not make it or it was changed since" if not own else other and f"shows {other}, not {outputs.picture}"
             if owner:
                 problems.append(f"{path} is there already, and {owner}; move it, choose another --out, or replace it with --overwrite")

@@ -6,7 +6,8 @@ Each picture has its own, so that two processes that work on different pictures 
      "picture": {"path": "/photos/room.jpg", "bytes": 81920, "modified_ns": 1763654400000000000},
      "settings": {"model": "tiny", ...},                             what was asked for, as the caller says it
      "files": {"room_depth.png": {"bytes": 4096, "modified_ns": ...}, ...},   what was written then
-     "earlier": {...}}                                               the files of earlier runs and of other commands
+     "earlier": {...},                                               the files of earlier runs and of other commands
+     "others": {"/more/room.png": {...}}}                            what other commands made of other images of this stem
 
 A file counts as made by this pack as long as it has the length and the time of change that the record says, under `files` or `earlier`. A
 file that was edited, copied without its time, or put there by somebody else does not count. `earlier` has replaced files too: a process
@@ -70,6 +71,8 @@ def new_record(path: Path, picture: Path, seen: Mapping[str, int] | None, settin
             if (name in files or not other) and (now := mark(folder / name)) and now in marks
         },
     }
+    if others := _others(before):
+        record["others"] = others
     return json.dumps(record, indent=1).encode()
 
 
@@ -81,13 +84,28 @@ def with_files(path: Path, picture: Path, files: Iterable[Path]) -> bytes:
         picture: The file that was read.
         files: What was written.
     """
-    before = read_record(path) or {}
-    if not before or other_picture(before, picture):
+    before, noted = read_record(path) or {}, {each.name: mark(each) for each in files}
+    if before and other_picture(before, picture):
+        return json.dumps(
+            {**before, "others": {**_others(before), str(picture.absolute()): noted_marks(before, picture) | noted}}, indent=1
+        ).encode()
+    if not before:
         made_of = {"path": str(picture.absolute()), **(mark(picture) or {})}
         before = {"version": RECORD_VERSION, "picture": made_of, "settings": {}, "files": {}, "earlier": {}}
     earlier = before.get("earlier")
-    marks = {**(earlier if isinstance(earlier, dict) else {}), **{each.name: mark(each) for each in files}}
+    marks = {**(earlier if isinstance(earlier, dict) else {}), **noted}
     return json.dumps({**before, "earlier": marks}, indent=1).encode()
+
+
+def noted_marks(record: Mapping[str, Any], picture: Path) -> dict[str, Any]:
+    """The marks of files that `with_files` noted of an image in the record of another one."""
+    noted = _others(record).get(str(picture.absolute()))
+    return noted if isinstance(noted, dict) else {}
+
+
+def _others(record: Mapping[str, Any]) -> dict[str, Any]:
+    others = record.get("others")
+    return others if isinstance(others, dict) else {}
 
 
 def known_marks(record: Mapping[str, Any]) -> dict[str, list[Any]]:

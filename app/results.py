@@ -148,10 +148,25 @@ def settle_result(arguments: argparse.Namespace) -> None:
     if out.is_dir():
         raise IsADirectoryError(f"{out} is a folder; move it, or choose another name with -o")
     check_folder(out.parent)
-    for source in (getattr(arguments, name, None) for name in ("picture", *SOURCES)):
-        if source is not None and source.exists() and out.exists() and out.samefile(source):
-            raise ValueError(f"{out} is what is read; choose another name for the result")
+    check_not_read(arguments, [out])
     check_free(arguments.picture, [out], arguments.overwrite, arguments.place.is_folder)
+
+
+def check_not_read(arguments: argparse.Namespace, paths: Iterable[Path]) -> None:
+    """Refuses results in the place of what is read: the image, the others that are named with it, and what is known of it.
+
+    Args:
+        arguments: With `picture` or `inputs`, and the options of `SOURCES`.
+        paths: Of the results.
+
+    Raises:
+        ValueError: Says which file.
+    """
+    named = [getattr(arguments, name, None) for name in ("picture", *SOURCES)]
+    sources = [each for each in (*named, *getattr(arguments, "inputs", ())) if each is not None and each.exists()]
+    for path in paths:
+        if path.exists() and any(path.samefile(source) for source in sources):
+            raise ValueError(f"{path} is an image or a file that is read; choose another name or folder for the results")
 
 
 def check_free(picture: Path, paths: Iterable[Path], overwrite: bool, default_names: bool = True) -> None:

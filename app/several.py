@@ -40,6 +40,7 @@ def over_pictures(run: Run, check: Callable[[argparse.Namespace], object]) -> Ru
             complain(problem)
         if sources:
             scene_options(arguments).load(arguments.device)  # what no image can do without is said once
+        arguments = _for(arguments, inputs=[source.path for source in sources])
         done = sum(_is_done(run, arguments, *each) for each in _results(sources, folder, arguments.ending))
         if done and arguments.open:
             show(folder)

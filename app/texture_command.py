@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..annotators.choices import RECOMMENDED_MODEL
 from .arguments import DONE, NETWORK_OPTIONS, add_coding, add_network, number, pixels, positive, real, refuse_options
 from .parser import Parser
-from .results import add_folder, add_overwrite, add_result, check_folder, check_free, note_results, result_path, say_result, settle_result
+from .results import (
+    add_folder,
+    add_overwrite,
+    add_result,
+    check_folder,
+    check_free,
+    check_not_read,
+    note_results,
+    result_path,
+    say_result,
+    settle_result,
+)
 from .scene import check_model, read_scene, scene_options
 
 if TYPE_CHECKING:
@@ -32,6 +44,10 @@ COMMON_PBR = (*COMMON_DETAIL, "--radius")
 HEIGHT_RANGE, DEFAULT_RANGE = "depth_normal.height_range", 32.0
 """What a height's PNG calls its pixels between black and white, and how many there are where it does not say."""
 _NUMBERS = (".npz", ".exr", ".pfm")
+_COLOURED = 0.05
+"""Mean difference of the channels from which an image is no grey one."""
+
+logger = logging.getLogger(__name__)
 
 
 def add_texture(parser: Parser) -> None:
@@ -219,6 +235,7 @@ def _pbr(arguments: argparse.Namespace) -> int:
 
     check_folder(arguments.out)
     paths = {name: arguments.out / f"{arguments.picture.stem}_{name}.png" for name in PBR_NAMES}
+    check_not_read(arguments, paths.values())
     check_free(arguments.picture, paths.values(), arguments.overwrite)
     maps = pbr_maps(_material(arguments), _options(arguments))
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -285,6 +302,7 @@ def _read_normals(arguments: argparse.Namespace) -> Estimate:
         counts = picture.amax(1, keepdim=True) > 1.5 / 255
         normals = image_to_normals(picture, arguments.coding, str(arguments.picture))
         return Estimate(normals=normals, mask=None if bool(counts.all()) else counts)
+    refuse_options(arguments, ("--coding",), f"says how an image stores normals, and {arguments.picture} holds numbers; leave it out")
     known = with_normals(load_estimate(arguments.picture))
     if known.normals is None:
         raise ValueError(f"{arguments.picture} holds relative depth and no normals; its slopes are not known")
@@ -304,6 +322,9 @@ def _read_height(arguments: argparse.Namespace) -> Tensor:
 
     path: Path = arguments.picture
     if path.suffix.lower() in _NUMBERS:
+        refuse_options(
+            arguments, ("--height-range",), f"says what the grey levels of an image mean, and {path} holds numbers; leave it out"
+        )
         known = load_estimate(path, Quantity.RELATIVE_DEPTH)
         if known.depth is None:
             raise ValueError(f"{path} holds normals and no heights; integrate them with `depth-normal texture height`")
@@ -311,7 +332,10 @@ def _read_height(arguments: argparse.Namespace) -> Tensor:
     told = arguments.height_range
     if told is None and path.suffix.lower() == ".png":
         told = number(decode_picture(path, read_bytes(path)).text.get(HEIGHT_RANGE, str(DEFAULT_RANGE)))
-    return image_to_height(read(path), DEFAULT_RANGE if told is None else told)
+    image = read(path)
+    if float((image.amax(1) - image.amin(1)).mean()) > _COLOURED:
+        logger.warning("%s is coloured, and a height map is grey; `depth-normal texture height` makes one of a normal map", path)
+    return image_to_height(image, DEFAULT_RANGE if told is None else told)
 
 
 def _height_words(span: float) -> str:

@@ -35,7 +35,7 @@ def test_a_file_is_refined_to_the_pictures_size(photo, tmp_path, capsys):
     ("words", "message"),
     [
         (("--out", "x.png"), "this command writes .npz, .exr"),
-        (("--out", "photo.npz"), "is what is read"),
+        (("--out", "photo.npz"), "that is read"),
         (("--out", "x.npz", "--strength", "5"), "strength is 5"),
         (("--out", "x.npz", "--radius", "99"), "radius is 99"),
     ],

@@ -184,3 +184,25 @@ def test_what_the_demo_says_can_be_pasted(tmp_path):
     assert shlex.split(estimate) == [str(program), str(DEMO_PICTURE)]
     for line in (f"{estimate} --model tiny --size 32", models):
         assert subprocess.run(line, shell=True, capture_output=True, cwd=tmp_path).returncode == 0, line
+
+
+def test_two_images_of_one_name_share_a_folder_of_results(here):
+    """A command notes what it made of one image without forgetting what was made of the other."""
+    for folder in ("a", "b"):
+        Path(folder).mkdir()
+        Image.effect_noise((48, 32), 60).convert("RGB").save(f"{folder}/photo.png")
+    fog, mask = "effect fog b/photo.png --geometry known.npz", "effect mask a/photo.png --geometry known.npz"
+    for words in (mask, fog, mask, fog):
+        assert run(words) == 0, words
+    assert run("effect fog a/photo.png --geometry known.npz") == 2, "that of the other image stays"
+
+
+def test_an_input_is_never_replaced(here, capsys):
+    """Not even with --overwrite, where the result of one image has the name of another that is named with it."""
+    Path("in").mkdir()
+    for name in ("a", "a_fog"):
+        Image.effect_noise((32, 24), 60).convert("RGB").save(f"in/{name}.png")
+    before = Path("in/a_fog.png").read_bytes()
+    assert run("effect fog in/a.png in/a_fog.png -o in/ --overwrite --model tiny") == 1
+    assert "a_fog.png is an image or a file that is read" in capsys.readouterr().err
+    assert Path("in/a_fog.png").read_bytes() == before and Path("in/a_fog_fog.png").exists()

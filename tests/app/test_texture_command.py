@@ -10,7 +10,7 @@ import torch
 from depth_normal.app import texture_command
 from depth_normal.app.cli import main
 from depth_normal.geometry.conventions import encode_normal_map
-from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import load_estimate, read_picture, write_npz, write_picture_png
 from depth_normal.geometry.textures import height, pbr, slopes
 from depth_normal.geometry.textures.transforms import blurred
@@ -95,7 +95,7 @@ def test_detail_and_seamless(photo, tmp_path):
     ("words", "message"),
     [
         (("height", "normals.png", "--out", "h.jpg"), ".png, .exr"),
-        (("height", "normals.png", "--out", "normals.png"), "is what is read"),
+        (("height", "normals.png", "--out", "normals.png"), "that is read"),
         (("height", "absent.png", "--out", "h.png"), "absent.png"),
         (("occlusion", "normals.png", "--radius", "0", "--out", "o.png"), "radius is 0"),
     ],
@@ -105,3 +105,19 @@ def test_what_is_wrong_is_said(normals, tmp_path, monkeypatch, capsys, words, me
     assert texture(*words) == 2
     assert message in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["normals.png"]
+
+
+def test_options_for_images_are_refused_with_numbers(tmp_path, capsys):
+    write_npz(tmp_path / "a.npz", Estimate(torch.rand(1, 1, 16, 16) + 1, Quantity.RELATIVE_DEPTH))
+    assert texture("normals", tmp_path / "a.npz", "--height-range", "5", "-o", tmp_path / "n.png") == 2
+    assert "--height-range says what the grey levels of an image mean" in capsys.readouterr().err
+    facing = torch.tensor([0.0, 0, 1]).view(1, 3, 1, 1).expand(1, 3, 16, 16).contiguous()
+    write_npz(tmp_path / "b.npz", Estimate(normals=facing, axes=Axes.OPENGL))
+    assert texture("curvature", tmp_path / "b.npz", "--coding", "directx", "-o", tmp_path / "c.png") == 2
+    assert "--coding says how an image stores normals" in capsys.readouterr().err
+
+
+def test_a_coloured_image_is_no_height(tmp_path, caplog):
+    cv2.imwrite(str(tmp_path / "normals.png"), np.full((16, 16, 3), (255, 128, 128), np.uint8))
+    assert texture("occlusion", tmp_path / "normals.png", "-o", tmp_path / "ao.png") == 0
+    assert "is coloured, and a height map is grey" in caplog.text and "texture height" in caplog.text
