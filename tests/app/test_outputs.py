@@ -187,6 +187,7 @@ with staged(Outputs(Path("a.png"), Path(sys.argv[1])), {}) as stage:
 """
 
 
+@pytest.mark.slow("starts another process")
 def test_what_a_killed_run_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path):
     with subprocess.Popen([sys.executable, "-c", HALF_WRITTEN, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline(), "it is writing"
@@ -296,6 +297,7 @@ def test_of_two_processes_on_one_picture_the_last_wins_as_a_whole(tmp_path):
     assert read_record(outputs.record)["settings"] == {"by": "us"} and not refusals(outputs, outputs.paths())
 
 
+@pytest.mark.slow("starts another process")
 def test_after_a_process_died_between_the_moves_all_files_are_still_the_packs(tmp_path):
     outputs = of(tmp_path / "a.png", tmp_path)
     put(outputs)
