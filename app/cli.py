@@ -26,7 +26,7 @@ from .parser import Parser, nearest
 from .refine_command import add_refine
 from .relight_command import add_relight
 from .results import DEFAULT_FOLDER
-from .shorthand import UnknownCommandError, misplaced_command, with_command
+from .shorthand import UnknownCommandError, misplaced_command, model_among, with_command
 from .stereo_command import add_stereo
 from .terminal import NAME, ShownFormatter, TerminatedError, complain, open_closed_streams, shown, terminable
 from .texture_command import add_texture
@@ -197,6 +197,8 @@ def _parsed(words: list[str] | None) -> argparse.Namespace:
         parsed.parser.error(f"{unknown[0]} is one word too many; the name of the result follows -o")
     elif unknown:
         parsed.parser.error(f"unrecognized arguments: {' '.join(unknown)}{_meant(options[0], parsed.parser, commands) if options else ''}")
+    if isinstance(several := getattr(parsed, "pictures", None), list) and (model := model_among(several)):
+        parsed.parser.error(f"{model!r} is a model; name it behind --model: --model {model}")
     return parsed
 
 

@@ -50,6 +50,18 @@ def misplaced_command(images: Sequence[str], commands: Iterable[str]) -> str:
     return next((word for word in images[:1] if word in commands and not names_images(word)), "")
 
 
+def model_among(images: Sequence[str]) -> str:
+    """The word among images that is a model's id and no file: `--model` was forgotten; empty if there is none."""
+    from .pictures import EXTENSIONS
+
+    absent = [word for word in images if Path(word).suffix.lower() not in EXTENSIONS and not names_images(word)]
+    if not absent:
+        return ""
+    from ..annotators.registry import MODELS
+
+    return next((word for word in absent if word in MODELS), "")
+
+
 def _neither(word: str, commands: Iterable[str]) -> str:
     path = Path(word)
     if not word:

@@ -4,7 +4,6 @@ import logging
 import os
 import runpy
 import sys
-import threading
 import types
 from pathlib import Path
 
@@ -27,13 +26,6 @@ def change_dtype(patch):
     return lambda: torch.set_default_dtype(torch.float32)
 
 
-def start_thread(patch):
-    end = threading.Event()
-    thread = threading.Thread(target=end.wait, name="endless")
-    thread.start()
-    return lambda: (end.set(), thread.join())
-
-
 CHANGES = {
     r"torch.get_num_threads\(\): \d+ before, \d+ now": change_threads,
     r"torch.get_default_dtype\(\): torch.float32 before, torch.float64 now": change_dtype,
@@ -43,7 +35,6 @@ CHANGES = {
     r"sys.modules\['nodes'\]: 'absent' before": lambda patch: patch.setitem(sys.modules, "nodes", types.ModuleType("nodes")),
     r"the logger depth_normal": lambda patch: patch.setattr(logging.getLogger("depth_normal"), "disabled", True),
     r"registry.MODELS": lambda patch: patch.delitem(registry.MODELS, "tiny"),
-    r"threads that keep the process alive.*endless": start_thread,
 }
 
 

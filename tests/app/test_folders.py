@@ -300,7 +300,7 @@ def test_a_folder_that_goes_away_is_not_made_again(photos, tmp_path, monkeypatch
 
 @needs_signals
 @pytest.mark.parametrize(
-    "closed", [*(pytest.param(each, marks=pytest.mark.slow(PROCESSES)) for each in ("<&-", ">&-", "2>&-")), "<&- >&- 2>&-", ">/dev/full"]
+    "closed", [*(pytest.param(each, marks=pytest.mark.slow(PROCESSES)) for each in ("<&-", ">&-", "2>&-", ">/dev/full")), "<&- >&- 2>&-"]
 )
 def test_streams_that_are_closed_or_full_end_nothing(photos, tmp_path, closed):
     if "full" in closed and not Path("/dev/full").exists():

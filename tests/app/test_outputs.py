@@ -209,6 +209,7 @@ def test_a_run_keeps_its_folder_to_write_in(tmp_path):
     assert not [path for path in tmp_path.rglob("*") if path.is_dir() and path.name not in ("out", "other", RECORDS)], "gone with the run"
 
 
+@pytest.mark.slow("starts another process")
 def test_what_a_killed_run_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path):
     with subprocess.Popen([sys.executable, "-c", HALF_WRITTEN, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline(), "it is writing"
@@ -349,6 +350,7 @@ def test_of_two_processes_on_one_picture_the_last_wins_as_a_whole(tmp_path):
     assert read_record(outputs.record)["settings"] == {"by": "us"} and not refusals(outputs, outputs.paths())
 
 
+@pytest.mark.slow("starts another process")
 def test_after_a_process_died_between_the_moves_all_files_are_still_the_packs(tmp_path):
     outputs = of(tmp_path / "a.png", tmp_path)
     put(outputs)

@@ -522,6 +522,7 @@ sys.exit(cli.main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow("starts other processes")
 @EACH_KIND
 def test_pyarrow_is_needed_for_parquet_alone(kind, photos, tmp_path):
     words = ("estimate", photos / "2024", "--out", tmp_path / "out", "--model", "tiny", "--size", "32", "--write", kind)

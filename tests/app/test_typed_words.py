@@ -268,3 +268,14 @@ def test_a_video_that_is_not_there_is_said_before_a_missing_package(monkeypatch,
     monkeypatch.chdir(tmp_path)
     assert cli.main(["video", "nothere.mp4", "--model", "tiny"]) == 2
     assert "nothere.mp4: No such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [["photo.jpg", "tiny"], ["estimate", "photo.jpg", "--size", "64", "tiny"], ["effect", "fog", "photo.jpg", "tiny"]]
+)
+def test_a_model_without_its_option_is_no_image(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photo.jpg").touch()
+    with pytest.raises(SystemExit) as end:
+        cli.main(words)
+    assert end.value.code == 2 and "'tiny' is a model; name it behind --model: --model tiny" in capsys.readouterr().err

@@ -154,7 +154,13 @@ def scene(total: int) -> list[tuple[Frame, torch.Tensor]]:
     return frames
 
 
-@pytest.mark.parametrize("name", [*FAMILIES.DINO, *FAMILIES.OTHERS])
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in (MODEL, "tiny", "moge") else pytest.param(name, marks=pytest.mark.slow("more families"))
+        for name in (*FAMILIES.DINO, *FAMILIES.OTHERS)
+    ],
+)
 def test_every_family_goes_on_bit_by_bit(name, tmp_path):
     """What is kept goes through a file, and the chunks end where they did."""
     with FAMILIES.loaded(name, tmp_path) as load, torch.no_grad():

@@ -238,6 +238,7 @@ except TerminatedError:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
+@pytest.mark.slow("starts another process")
 def test_sigterm_ends_the_reading_of_a_long_pickle(tmp_path):
     pack(tmp_path / "w.pt", PICKLES["steps without end"][0])
     with subprocess.Popen([sys.executable, "-c", TERMINATED, str(tmp_path / "w.pt")], stdout=subprocess.PIPE, text=True) as process:

@@ -420,6 +420,7 @@ sys.exit(cli.main(["models"]))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
+@pytest.mark.slow("starts another process")
 def test_a_terminated_download_leaves_only_what_it_goes_on_from(server, small, caches):
     server.files[SMALL_PATH].seconds = 20.0
     command = [sys.executable, "-c", TERMINATED, small.url]

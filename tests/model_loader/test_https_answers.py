@@ -26,7 +26,6 @@ from depth_normal.model_loader.download_errors import AccessDeniedError, Corrupt
 FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "whole_files.py")))
 BODY, OTHER, SHA256, HUB, HUB_PATH, Stop = FILES.BODY, FILES.OTHER, FILES.SHA256, FILES.HUB, FILES.HUB_PATH, FILES.Stop
 SMALL_PATH = "/v2_1/small.pt"
-MORE = pytest.mark.slow("one more process")
 
 
 # --- a server that is busy ---
@@ -125,6 +124,7 @@ download_weights(WeightFile("ckpt/hybrid.pt", repo_id="someone/Annotators"), "MI
 """
 
 
+@pytest.mark.slow("starts another process")
 def test_the_hub_is_asked_for_the_file_and_for_nothing_else(server, tmp_path):
     server.serve_hub(HUB.repo_id, HUB.filename, BODY)
     environment = {**os.environ, "HF_ENDPOINT": server.url, "HF_HOME": str(tmp_path / "new"), "HF_TOKEN": "hf_good"}
@@ -284,11 +284,12 @@ def test_a_password_in_the_hubs_address_is_sent_and_never_shown(server, caplog, 
     assert "secret" not in text
 
 
-@pytest.mark.parametrize("command", ["download", pytest.param("models", marks=MORE)])
+@pytest.mark.slow("starts other processes")
+@pytest.mark.parametrize("command", ["download", "models"])
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        pytest.param("HF_ENDPOINT", "http://[", "HF_ENDPOINT is 'http://[', which is no address", marks=MORE),
+        ("HF_ENDPOINT", "http://[", "HF_ENDPOINT is 'http://[', which is no address"),
         ("HF_ENDPOINT", "https://user:secret@h:99999", "HF_ENDPOINT is 'https://h:99999', which is no address"),
         ("HF_HUB_DOWNLOAD_TIMEOUT", "a while", "set in the environment: HF_HOME, HF_HUB_DOWNLOAD_TIMEOUT"),
     ],

@@ -83,9 +83,8 @@ def test_what_can_run_is_accepted():
     assert all(AIO.VALIDATE_INPUTS(name) is True for name in ("none", *OWN, None)), "None: another node gives the choice"
 
 
-@pytest.mark.parametrize(
-    ("before", "own"), [("AIO_Preprocessor", False), pytest.param("KSampler", True, marks=pytest.mark.slow("one more process"))]
-)
+@pytest.mark.parametrize(("before", "own"), [("AIO_Preprocessor", False), ("KSampler", True)])
+@pytest.mark.slow("starts another process")
 def test_where_the_old_pack_was_loaded_before_its_node_stays(before, own):
     """Where it is loaded later, ComfyUI itself gives it the id."""
     code = f"""

@@ -18,6 +18,7 @@ assert "openvino_telemetry" not in sys.modules
 """
 
 
+@pytest.mark.slow("starts another process")
 def test_nothing_is_told_to_its_makers():
     subprocess.run([sys.executable, "-c", SILENT], check=True)
 
