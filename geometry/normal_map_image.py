@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+import torch
 from torch import Tensor
 
 from .conventions import NormalMapCoding, decode_normal_map
@@ -50,14 +51,14 @@ def normal_map_problem(image: Tensor, normals: Tensor) -> str | None:
     seen, vectors = image[..., ::step, ::step], normals[..., ::step, ::step]
     lengths = (2 * seen - 1).square().sum(1).sqrt()
     counts = (seen.amax(1) > _BLACK) & (lengths > _NO_LENGTH)
-    pixels = int(counts.sum())
+    is_unit, is_away = (lengths > _UNIT[0]) & (lengths < _UNIT[1]), vectors[:, 2] < 0
+    pixels, unit, away = torch.stack([each.sum() for each in (counts, counts & is_unit, counts & is_away)]).tolist()
     if not pixels:
         return None
-    unit = int((counts & (lengths > _UNIT[0]) & (lengths < _UNIT[1])).sum()) / pixels
-    if unit < _MOST:
+    if unit / pixels < _MOST:
         return (
-            f"does not look like a normal map: {unit:.0%} of its pixels store vectors of about unit length, of a normal map nearly all do. "
-            "A photograph needs a model that estimates its normals"
+            f"does not look like a normal map: {unit / pixels:.0%} of its pixels store vectors of about unit length, "
+            "of a normal map nearly all do. A photograph needs a model that estimates its normals"
         )
-    away = int((counts & (vectors[:, 2] < 0)).sum()) / pixels
-    return f"points away from the viewer in {away:.0%} of its pixels: its coding is probably another one" if away > 1 - _MOST else None
+    share = away / pixels
+    return f"points away from the viewer in {share:.0%} of its pixels: its coding is probably another one" if share > 1 - _MOST else None

@@ -81,7 +81,7 @@ def test_a_result_replaces_nothing_unasked(picture, tmp_path):
     with pytest.raises(FileExistsError, match="--overwrite"):
         results.settle_result(parsed(picture, "--out", tmp_path / "x.png"))
     results.settle_result(parsed(picture, "--out", tmp_path / "x.png", "--overwrite"))
-    with pytest.raises(ValueError, match="what is read"):
+    with pytest.raises(ValueError, match="that is read"):
         results.settle_result(parsed(picture, "--out", picture, "--overwrite"))
     with pytest.raises(ValueError, match=r"\.tga"):
         results.settle_result(parsed(picture, "--out", tmp_path / "x.tga"))

@@ -34,6 +34,7 @@ from depth_normal.geometry import (
     likely,
     mosaic,
     motion,
+    normal_map_image,
     normals,
     parallax,
     plane_fit,
@@ -166,6 +167,7 @@ ROTATION = "refuses matrices that are no rotation"
 HOLES = "asks once whether there are any holes"
 ONE_BY_ONE = "looks at each picture's noise and range and chooses the work by them"
 NUMBERS = "gives numbers, not maps"
+NO_NORMAL_MAP = "warns of an image that is no normal map"
 
 # Meshes are arrays, and regions are searched pixel by pixel: what comes in is moved to the CPU first.
 ON_THE_CPU = ("bas_relief", "cutting", "mesh", "regions")
@@ -221,7 +223,9 @@ CASES = {
     ),
     "cuts.shared_contrast": (lambda: cuts.shared_contrast(maps(3), maps(3)), None),
     "cuts.CutDetector.push": (lambda: cuts.CutDetector().push(maps(3)), None),
-    "depth_image.maps_to_estimate": (lambda: depth_image.maps_to_estimate(maps(3), maps(3)[:1], "opengl", HEIGHT, WIDTH), None),
+    "depth_image.maps_to_estimate": (lambda: depth_image.maps_to_estimate(maps(3), maps(3)[:1], "opengl", HEIGHT, WIDTH), NO_NORMAL_MAP),
+    "normal_map_image.image_to_normals": (lambda: normal_map_image.image_to_normals(maps(3), "opengl"), NO_NORMAL_MAP),
+    "normal_map_image.normal_map_problem": (lambda: normal_map_image.normal_map_problem(maps(3), estimate().normals), NO_NORMAL_MAP),
     "depth_image.image_to_depth": (lambda: depth_image.image_to_depth(maps(), metric_range=(1.0, 5.0)), None),
     "derive.with_normals": (lambda: derive.with_normals(depth_only(Quantity.DISPARITY)), ONE_BY_ONE),
     "disturbance.measure_disturbance": (lambda: disturbance.measure_disturbance(maps()[:1], maps()[:1]), ONE_BY_ONE),
