@@ -12,6 +12,7 @@ from collections import Counter
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from .base import CheckpointError, count_keys
 from .networks.names import StateDict
@@ -115,14 +116,34 @@ def from_state_dict(network_class: Any, config: Any, state: StateDict, model_id:
     return network.to("meta") if known_by_shape else network
 
 
+def on_meta_device(network_class: Any, config: Any) -> Any:
+    """A network of the transformers library whose tensors take no memory.
+
+    Args:
+        network_class: As in `from_state_dict`.
+        config: As in `from_state_dict`.
+    """
+    with torch.device("meta"), _NumbersOnCpu():
+        return network_class(config)
+
+
+class _NumbersOnCpu(TorchFunctionMode):
+    """Leaves `torch.linspace` on the CPU: older versions of transformers read numbers from one, and on the meta device there are none."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is torch.linspace:
+            kwargs.setdefault("device", "cpu")
+        return func(*args, **kwargs)
+
+
 def _stand_ins(network_class: Any, config: Any, state: StateDict, model_id: str) -> dict[str, torch.Tensor]:
     """Tensors of these names and shapes that take no memory, for from_pretrained, which takes none of the meta device.
 
     Raises:
         CheckpointError: Too few have the shapes of the network's parameters: from_pretrained would make those, in full, by chance.
     """
-    with torch.device("meta"):
-        network = network_class(config)
+    network = on_meta_device(network_class, config)
     wanted, found = (Counter(tuple(each.shape) for each in tensors) for tensors in (network.parameters(), state.values()))
     if absent := wanted - found:
         raise CheckpointError(f"not a checkpoint of {model_id}: {absent.total()} tensors missing (the first of shape {min(absent)})")

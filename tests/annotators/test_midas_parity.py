@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from depth_normal.annotators.base import CheckpointError
-from depth_normal.annotators.libraries import from_transformers
+from depth_normal.annotators.libraries import from_transformers, on_meta_device
 from depth_normal.annotators.midas import MidasAnnotator, transformers_config
 from depth_normal.annotators.networks.midas_names import dpt_official_to_hub
 from depth_normal.annotators.registry import MODELS
@@ -210,7 +210,7 @@ def test_the_large_beit_has_the_tensors_of_timms_and_the_authors_hooks():
         model = timm.create_model("beit_large_patch16_512")
         encoder = Encoder(model, model.blocks[5::6], lambda level: beit_map(level, 1024, channels[level - 1], (32, 32)))
         oracle = Oracle(encoder, channels, 256)
-        ours = from_transformers("DPTForDepthEstimation")[0](transformers_config(DPT_BEIT_LARGE))
+    ours = on_meta_device(from_transformers("DPTForDepthEstimation")[0], transformers_config(DPT_BEIT_LARGE))
     expected = dpt_official_to_hub(oracle.state_dict(), "beit")
     assert sorted(value.shape for value in expected.values()) == sorted(value.shape for value in ours.state_dict().values())
     # hooks = [5, 11, 17, 23] in the authors' beit.py, counted from 0

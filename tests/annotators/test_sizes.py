@@ -6,7 +6,7 @@ import torch
 from depth_normal.annotators import midas, moge, zoe
 from depth_normal.annotators.base import WeightFile
 from depth_normal.annotators.depth_anything import DinoAnnotator
-from depth_normal.annotators.libraries import from_diffusers, from_transformers
+from depth_normal.annotators.libraries import from_diffusers, from_transformers, on_meta_device
 from depth_normal.annotators.networks.bae import Bae
 from depth_normal.annotators.networks.configs import LeresConfig
 from depth_normal.annotators.networks.dsine import DSINE
@@ -61,10 +61,10 @@ def networks(spec, role):
         if spec.family == "metric3d":
             return [Metric3d(spec.config)]
         if spec.family == "zoedepth":
-            return [from_transformers("ZoeDepthForDepthEstimation")[0](zoe.transformers_config(spec.config))]
+            return [on_meta_device(from_transformers("ZoeDepthForDepthEstimation")[0], zoe.transformers_config(spec.config))]
         if spec.config.backbone == "efficientnet-lite3":
             return [MidasSmall()]
-        return [from_transformers("DPTForDepthEstimation")[0](midas.transformers_config(spec.config))]
+        return [on_meta_device(from_transformers("DPTForDepthEstimation")[0], midas.transformers_config(spec.config))]
 
 
 def tables(spec):

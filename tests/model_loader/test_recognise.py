@@ -56,8 +56,7 @@ def expected(monkeypatch):
             raise CaughtError(network.state_dict())
 
         def catch_library(network_class, config, *_):
-            with torch.device("meta"):
-                raise CaughtError(network_class(config).state_dict())
+            raise CaughtError(libraries.on_meta_device(network_class, config).state_dict())
 
         with monkeypatch.context() as patch:
             family = registry.FAMILIES[spec.family]
