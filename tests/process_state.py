@@ -49,7 +49,9 @@ def snapshot() -> dict[str, object]:
         "socket.getdefaulttimeout()": socket.getdefaulttimeout(),
         "logging.root.manager.disable": logging.root.manager.disable,
     }
-    state |= {f"os.environ[{name!r}]": value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+    # torch before 2.5 tells its compiler's processes by the environment where its cache is.
+    passing = ("PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR")
+    state |= {f"os.environ[{name!r}]": value for name, value in os.environ.items() if name not in passing}
     state |= {f"sys.modules[{name!r}]": sys.modules[name] for name in _HOST_MODULES if name in sys.modules}
     state |= {f"signal.getsignal({name.name})": signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
     for name in ("root", "depth_normal"):

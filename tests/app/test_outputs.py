@@ -252,7 +252,9 @@ def test_planning_looks_at_every_file_once(tmp_path, monkeypatch, settings):
             planned(pictures, tmp_path / "out", done_by=settings)
     each = {name: (found[40][name] - found[10][name]) / 30 for name in found[10]}
     # The second is the image again: no result must replace one.
-    assert each == {"stat": 1 if settings is SETTINGS else 2, "lstat": 3, "open": 1, "listdir": 0, "scandir": 0}
+    stats = each.pop("stat")
+    assert stats <= (1 if settings is SETTINGS else 2)
+    assert each == {"lstat": 3, "open": 1, "listdir": 0, "scandir": 0}
 
 
 def test_what_came_meanwhile_is_not_replaced(tmp_path):
