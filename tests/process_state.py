@@ -49,8 +49,8 @@ def snapshot() -> dict[str, object]:
         "socket.getdefaulttimeout()": socket.getdefaulttimeout(),
         "logging.root.manager.disable": logging.root.manager.disable,
     }
-    # torch before 2.5 tells its compiler's processes by the environment where its cache is.
-    passing = ("PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR")
+    # Libraries set these for good: torch before 2.5 for its compiler's processes, controlnet-aux when it is imported.
+    passing = ("PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR", "KMP_DUPLICATE_LIB_OK")
     state |= {f"os.environ[{name!r}]": value for name, value in os.environ.items() if name not in passing}
     state |= {f"sys.modules[{name!r}]": sys.modules[name] for name in _HOST_MODULES if name in sys.modules}
     state |= {f"signal.getsignal({name.name})": signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
