@@ -1,5 +1,6 @@
 """The wheel: complete, built without a trace in the source tree, and able to run."""
 
+import importlib.metadata
 import os
 import re
 import shutil
@@ -96,7 +97,7 @@ def test_the_module_runs_and_says_where_the_pages_are(wheel, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     help_text = run(sys.executable, "-m", "depth_normal", "--help", cwd=tmp_path, env=environment)
     assert help_text.startswith("usage: depth-normal ")
-    assert help_text.split()[-1] == str(tmp_path / "depth_normal" / "docs") and (tmp_path / "depth_normal" / "docs" / "scale.md").is_file()
+    assert str(tmp_path / "depth_normal" / "docs") in help_text.split() and (tmp_path / "depth_normal" / "docs" / "scale.md").is_file()
 
 
 def test_an_editable_install_leaves_nothing_either_and_its_module_runs(source, wheel, tmp_path):
@@ -111,7 +112,9 @@ def test_an_editable_install_leaves_nothing_either_and_its_module_runs(source, w
 def test_the_wheel_can_be_built_from_the_source_archive(source, content, tmp_path):
     """Of which git's list decides nothing: it must hold the build backend."""
     code = "import sys; sys.path.insert(0, 'packaging'); import backend; print(backend.build_sdist(sys.argv[1]))"
-    pytest.importorskip("setuptools", minversion="77")
+    # not imported: setuptools changes the process that imports it
+    if int(importlib.metadata.version("setuptools").partition(".")[0]) < 77:
+        pytest.skip("the build backend needs setuptools 77 or newer")
     name = run(sys.executable, "-c", code, tmp_path, cwd=source).splitlines()[-1]
     with tarfile.open(tmp_path / name) as archive:
         archive.extractall(tmp_path / "unpacked", filter="data")
