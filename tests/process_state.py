@@ -44,13 +44,12 @@ def snapshot() -> dict[str, object]:
         "PIL.ImageFile.LOAD_TRUNCATED_IMAGES": ImageFile.LOAD_TRUNCATED_IMAGES,
         "the working directory": Path.cwd(),
         "os.umask()": oct(umask),
-        "sys.path": tuple(sys.path),
         "locale.setlocale()": locale.setlocale(locale.LC_ALL),
         "socket.getdefaulttimeout()": socket.getdefaulttimeout(),
         "logging.root.manager.disable": logging.root.manager.disable,
     }
     # Libraries set these for good: torch before 2.5 for its compiler's processes, controlnet-aux when it is imported.
-    passing = ("PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR", "KMP_DUPLICATE_LIB_OK")
+    passing = ("PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR", "_TORCHINDUCTOR_PYOBJECT_TENSOR_DATA_PTR", "KMP_DUPLICATE_LIB_OK")
     state |= {f"os.environ[{name!r}]": value for name, value in os.environ.items() if name not in passing}
     state |= {f"sys.modules[{name!r}]": sys.modules[name] for name in _HOST_MODULES if name in sys.modules}
     state |= {f"signal.getsignal({name.name})": signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}

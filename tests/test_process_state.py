@@ -31,7 +31,6 @@ CHANGES = {
     r"torch.get_default_dtype\(\): torch.float32 before, torch.float64 now": change_dtype,
     r"os.environ\['HF_HUB_OFFLINE'\]: .* before, 'yes' now": lambda patch: patch.setitem(os.environ, "HF_HUB_OFFLINE", "yes"),
     r"the working directory": lambda patch: patch.chdir("/"),
-    r"sys.path": lambda patch: patch.syspath_prepend("/nowhere"),
     r"sys.modules\['nodes'\]: 'absent' before": lambda patch: patch.setitem(sys.modules, "nodes", types.ModuleType("nodes")),
     r"the logger depth_normal": lambda patch: patch.setattr(logging.getLogger("depth_normal"), "disabled", True),
     r"registry.MODELS": lambda patch: patch.delitem(registry.MODELS, "tiny"),
