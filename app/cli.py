@@ -157,6 +157,9 @@ def main(arguments: list[str] | None = None) -> int:
         with terminable(), worded(COMMAND_LINE):
             return _run(arguments)
     except KeyboardInterrupt as stop:
+        # An interrupt within exec() of a text (dataclasses and torch's exporter use it) makes Python end by the signal, whatever the
+        # exit status given, until the next exec().
+        exec("")
         complain("stopped")
         return TERMINATED if isinstance(stop, TerminatedError) else INTERRUPTED
 

@@ -9,8 +9,10 @@ import threading
 import time
 import types
 from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 
 import pytest
+from packaging.version import Version
 from safetensors.torch import save_file
 
 from depth_normal.annotators.libraries import from_diffusers, from_state_dict, from_transformers
@@ -109,8 +111,11 @@ def test_a_torchvision_that_does_not_fit_is_named_and_the_small_model_works_all_
     )
     assert run.returncode == 0, run.stderr
     answer = json.loads(run.stdout.splitlines()[-1])
-    assert "installed torchvision does not fit torch" in answer["said"]
-    assert "torchvision::nms" in answer["said"]
-    assert "pip uninstall torchvision" in answer["said"]
+    if Version(metadata.version("transformers")) < Version("4.50"):  # does not import torchvision for a network
+        assert answer["said"] == "nothing"
+    else:
+        assert "installed torchvision does not fit torch" in answer["said"]
+        assert "torchvision::nms" in answer["said"]
+        assert "pip uninstall torchvision" in answer["said"]
     assert answer["shape"] == [1, 1, 40, 60]
     assert answer["finite"]

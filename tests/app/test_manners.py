@@ -282,6 +282,21 @@ def test_the_start_can_be_stopped_without_a_traceback(sent, code):
         assert process.returncode == code
 
 
+INTERRUPTED_IN_EXEC = """
+import sys
+from depth_normal.app import cli, models_command
+models_command._models = lambda _: exec("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+sys.exit(cli.main(["models"]))
+"""
+
+
+def test_the_exit_code_of_an_interrupt_within_exec(tmp_path):
+    (tmp_path / "interrupted.py").write_text(INTERRUPTED_IN_EXEC)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))}
+    run = subprocess.run([sys.executable, "-m", "interrupted"], stderr=subprocess.PIPE, text=True, env=environment)
+    assert (run.returncode, run.stderr) == (130, "depth-normal: stopped\n")
+
+
 def test_every_example_of_the_help_can_be_typed(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()

@@ -10,7 +10,7 @@ const [server, file, picture, nodes2, shots, files] = process.argv.slice(2)
 const { chromium } = await import(process.env.PW)
 const settings = {
   'Comfy.TutorialCompleted': true, 'Comfy.InstalledVersion': '99.0.0', 'Comfy.Release.Status': 'skip', 'Comfy.Locale': 'en',
-  'Comfy.VueNodes.Enabled': nodes2 === 'true',
+  'Comfy.VueNodes.Enabled': nodes2 === 'true', 'Comfy.RightSidePanel.IsOpen': false, // what ran before may have left it open
 }
 await fetch(server + '/settings', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(settings) })
 

@@ -411,10 +411,10 @@ def test_control_c_while_nobody_answers(server, small, tmp_path):
 
 TERMINATED = """
 import sys
-from depth_normal.app import cli
+from depth_normal.app import cli, models_command
 from depth_normal.annotators.base import WeightFile
 from depth_normal.model_loader.download import download_weights
-cli._models = lambda _: download_weights(WeightFile("small.pt", url=sys.argv[1]), "MIT")
+models_command._models = lambda _: download_weights(WeightFile("small.pt", url=sys.argv[1]), "MIT")
 sys.exit(cli.main(["models"]))
 """
 
