@@ -1,7 +1,8 @@
-"""What messages call the things that a person can change: the widgets of ComfyUI's nodes, or the options of the command line."""
+"""What messages call the things that a person can change: ComfyUI's widgets, the command line's options, or Python's arguments."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,13 +33,15 @@ NODES = Wording(
     "lower the resolution", " (network_size in nodes that have it)", "Estimate Geometry sees large images in tiles", "the model '{}'"
 )
 COMMAND_LINE = Wording("lower --size", "", "--tiles sees large images in tiles", "--model {}")
+PYTHON = Wording("lower size", "", 'tiles="auto" sees large images in tiles', 'load_model("{}")')
 
-_current = NODES
+_current: Wording | None = None
 
 
 def wording() -> Wording:
-    """The words to use now."""
-    return _current
+    """The words to use now: those of `worded`, else those of ComfyUI within it, else Python's."""
+    # ComfyUI has imported this module before it loads any pack.
+    return _current or (NODES if "comfy.model_management" in sys.modules else PYTHON)
 
 
 @contextmanager

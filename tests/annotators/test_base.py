@@ -67,7 +67,7 @@ def test_the_network_sees_the_picture_unsquashed_and_in_one_batch():
 
 def test_a_strip_that_no_machine_can_hold_is_refused_with_its_numbers():
     # short side 7 -> 512, long side 5000 -> 365714.3, nearest multiple of 32: 365728
-    with pytest.raises(ValueError, match=r"7x5000 at resolution 512 .*brightness run at 512x365728.* 64 megapixels: lower the resolution"):
+    with pytest.raises(ValueError, match=r"7x5000 at resolution 512 .*brightness run at 512x365728.* 64 megapixels: lower size"):
         annotator().estimate(torch.zeros(1, 3, 5000, 7), 512)
 
 

@@ -183,7 +183,7 @@ def test_sizes_batches_progress_and_constant_pictures(annotator):
     assert annotator.estimate(torch.rand(1, 3, 1, 1)).depth.shape == (1, 1, 96, 96)
     assert annotator.network_size(1080, 1920, 64) == (256, 256), "the largest that the network may get, for the memory"
     assert annotator.network_size(1080, 1920, 540) == (540, 960)
-    with pytest.raises(ValueError, match="lower the resolution"):
+    with pytest.raises(ValueError, match="lower size"):
         annotator.estimate(images, 16384)
 
 

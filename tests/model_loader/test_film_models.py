@@ -130,7 +130,7 @@ def test_a_window_that_does_not_fit_is_an_error_that_says_what_to_do(load, monke
         raise RuntimeError("CUDA error: out of memory")
 
     monkeypatch.setattr(model._annotator.network, "through_time", full)
-    with pytest.raises(MemoryError, match=rf"{MODEL} at 84x56 on cpu: the memory is too small; lower the resolution"):
+    with pytest.raises(MemoryError, match=rf"{MODEL} at 84x56 on cpu: the memory is too small; lower size"):
         list(model.film(film(3)))
 
 

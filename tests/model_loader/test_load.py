@@ -249,7 +249,7 @@ def test_a_forgotten_model_gives_its_memory_back_before_the_next_is_read(load, f
 
 @pytest.mark.parametrize("asked", ["", "midas", "MIDAS-DPT-HYBRID", "Intel/dpt-large"])
 def test_an_unknown_model(asked):
-    with pytest.raises(ValueError, match=r"Known models: midas-dpt-hybrid, midas-dpt-large|`depth-normal models` lists all") as refused:
+    with pytest.raises(ValueError, match=r"`depth-normal models` lists all") as refused:
         load_model(asked)
     assert repr(asked) in str(refused.value)
 
@@ -343,7 +343,7 @@ def test_a_real_networks_file_for_another_real_network_is_refused(tmp_path):
 
 
 def test_a_siblings_file_is_told_by_the_model_it_is_of():
-    with pytest.raises(CheckpointError, match=r"It has the tensors of tiny: choose the model 'tiny', or remove it"):
+    with pytest.raises(CheckpointError, match=r'It has the tensors of tiny: choose load_model\("tiny"\), or remove it'):
         load_model("midas-v2.1-small", weights=bundled_path(find_spec("tiny").file))
 
 

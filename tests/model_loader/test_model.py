@@ -246,7 +246,7 @@ def test_the_half_network_leaves_the_device_before_the_other_is_read(load, too_l
 
 def test_not_even_one_fits(load, family):
     family.memory = 0
-    with pytest.raises(MemoryError, match=r"weighted at 64x32 does not fit in the memory of cpu: lower the resolution \(network_size"):
+    with pytest.raises(MemoryError, match=r"weighted at 64x32 does not fit in the memory of cpu: lower size, or free"):
         load().estimate(pictures(3), 32)
     family.memory = 3
     assert load().estimate(pictures(3), 32).batch == 3

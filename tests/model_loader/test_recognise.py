@@ -237,7 +237,7 @@ def test_a_doubt_is_told_once_with_what_to_give(like, caplog):
     assert record.levelno == logging.WARNING
     words = record.getMessage()
     assert "could be of depth-anything-small, depth-anything-v2-small, depth-anything-v2-metric-indoor-small or" in words
-    assert "taken for depth-anything-small" in words and "choose the model 'depth-anything-v2-small'" in words
+    assert "taken for depth-anything-small" in words and 'choose load_model("depth-anything-v2-small")' in words
 
 
 def test_a_file_that_was_replaced_is_looked_at_again(like, states, shrunk, monkeypatch):

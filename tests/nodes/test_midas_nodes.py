@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import depth_normal
+from depth_normal.annotators.wording import NODES, worded
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.nodes import midas as nodes
 from depth_normal.nodes.legacy import annotate, render_depth
@@ -249,5 +250,5 @@ def test_bad_widget_values_are_named(small, bad):
 
 
 def test_an_absurdly_long_picture_is_refused_with_what_to_do(small):
-    with pytest.raises(ValueError, match=r"5000x7 .*lower the resolution or crop"):
+    with worded(NODES), pytest.raises(ValueError, match=r"5000x7 .*lower the resolution or crop"):
         DEPTH().execute(torch.rand(1, 7, 5000, 3))
