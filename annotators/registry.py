@@ -76,15 +76,13 @@ def find_spec(model_id: str) -> ModelSpec:
     """The entry of a model.
 
     Raises:
-        ValueError: No such model; the message names those that may be meant, or all there are.
+        ValueError: No such model; the message names the three nearest, and what lists all.
     """
     if model_id not in MODELS:
-        close = difflib.get_close_matches(model_id, MODELS, 2, 0.5)
-        if close:
-            raise ValueError(
-                f"unknown model {model_id!r}; did you mean {' or '.join(close)}? `depth-normal models` lists all {len(MODELS)}"
-            )
-        raise ValueError(f"unknown model {model_id!r}. Known models: {', '.join(MODELS)}")
+        close = difflib.get_close_matches(model_id.lower(), MODELS, 3, 0.5)
+        near = " or ".join(close or difflib.get_close_matches(model_id.lower(), MODELS, 3, 0))
+        meant = f"did you mean {near}?" if close else f"the nearest names are {near};"
+        raise ValueError(f"unknown model {model_id!r}; {meant} `depth-normal models` lists all {len(MODELS)}")
     return MODELS[model_id]
 
 
