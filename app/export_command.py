@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .arguments import DONE, add_json, add_model_to_name, named_model
 from .parser import Parser
-from .results import add_overwrite, add_place, check_folder
+from .results import add_overwrite, add_place, check_places, note_results
 from .step_display import displayed_steps
 from .terminal import say, shown
 from .viewer import show
@@ -55,16 +55,16 @@ def _export(arguments: argparse.Namespace) -> int:
     if out.suffix.lower() != ".onnx":
         found = f"the name ends in {out.suffix}" if out.suffix else f"the name has no extension (that of a folder ends in {os.sep})"
         raise ValueError(f"{out}: {found}; this command writes .onnx")
-    if out.is_dir():
-        raise IsADirectoryError(f"{out} is a folder; move it, or choose another name with -o")
-    if out.exists() and not arguments.overwrite:
-        raise FileExistsError(f"{out} is there already; move it, choose another name with -o, or replace it with --overwrite")
-    check_folder(out.parent)
+    weights = [] if arguments.weights is None else [arguments.weights]
+    made_of = out if arguments.place.is_folder else None
+    check_places([out, out.with_name(f"{out.name}.data")], weights, arguments.overwrite, made_of)
     from .export import export
 
     size, sides = (None, arguments.size) if isinstance(arguments.size, tuple) else (arguments.size, None)
     with displayed_steps(model) as step:
         found = export(model, out, arguments.dtype, size, sides, arguments.batch, arguments.weights, step)
+    if made_of is not None:
+        note_results(made_of, found.files)
     if arguments.open:
         show(found.files[0])
     if arguments.json:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import errno
 import functools
 import os
-import stat
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..geometry.files import possible_paths
 from ..geometry.stereo import LAYOUTS, stereo_suffix
+from . import results
 from .arguments import DEFAULT_WRITES, HOLES
 from .pictures import Identity, Source
-from .records import RECORDS, is_whole, known_marks, mark, mark_of, noted_marks, other_picture, read_record
+from .records import RECORDS, is_whole, mark, read_record
+from .results import files_there, nearest_folder
 
 T = TypeVar("T")
 
@@ -134,7 +134,7 @@ def plan_outputs(
     """
     planned = list(_unique_outputs(sources, folder, tuple(dict.fromkeys(writes)), overwrite))
     folders = dict.fromkeys((folder, *(outputs.folder for outputs in planned)))
-    if problems := list(dict.fromkeys(problem for each in folders for problem in _folder_problems(each))):
+    if problems := list(dict.fromkeys(problem for each in folders for problem in _folder_problems(each, tried=each == folder))):
         raise ValueError(_nothing_written(problems))
     folders = {each: each.is_dir() for each in folders}
     shared = shared_names(planned)
@@ -182,27 +182,12 @@ def _existing(outputs: Outputs, done_by: Mapping[str, Any] | None, folder_exists
         return _Existing(problem=problem) if (problem := _name_problem(outputs)) else _NOTHING
     names = outputs.names()
     # The marks before the record: a process that replaces files now has both marks in it.
-    marks, taken = _files(outputs.folder, names)
+    marks, taken = files_there(outputs.folder, names)
     record = read_record(outputs.record_name) or {} if marks and (done_by or not outputs.overwrite) else {}
     if done_by and record and is_whole(record, mark(outputs.picture), done_by, names, marks):
         return _WHOLE
-    problem = (None if record else _name_problem(outputs)) or "; ".join(_refused(outputs, marks, record))
+    problem = (None if record else _name_problem(outputs)) or "; ".join(_refusals(outputs, marks, record))
     return _Existing(taken=taken, problem=problem or None) if marks or problem else _NOTHING
-
-
-def _files(folder: Path, names: Iterable[str]) -> tuple[dict[str, Any], dict[str, Identity]]:
-    """The marks of the files that are there under some names, None for a link to nowhere; and their identities."""
-    marks: dict[str, Any] = {}
-    identities = {}
-    for name in names:
-        path = f"{folder}{os.sep}{name}"
-        with suppress(OSError, ValueError):
-            status = os.lstat(path)
-            marks[name] = None
-            if stat.S_ISLNK(status.st_mode):
-                status = os.stat(path)  # noqa: PTH116  as above
-            marks[name], identities[name] = mark_of(status), (status.st_dev, status.st_ino)
-    return marks, identities
 
 
 def _in_threads(look: Callable[[Outputs], T], planned: Sequence[Outputs]) -> Iterator[T]:
@@ -226,7 +211,7 @@ def _picture_in_the_way(outputs: Outputs, existing: _Existing, pictures: Mapping
     """Why a result would replace one of the images that are to be read, in words; empty where none would."""
     found = [(outputs.folder / name, pictures[identity]) for name, identity in existing.taken.items() if identity in pictures]
     return "; ".join(
-        f"{outputs.picture} would write {path}, which is the picture {picture}; choose another folder with --out" for path, picture in found
+        f"{outputs.picture} would write {path}, which is the image {picture}; choose another folder with --out" for path, picture in found
     )
 
 
@@ -279,30 +264,18 @@ def folded(name: str) -> str:
 
 
 def refusals(outputs: Outputs, paths: Iterable[Path]) -> list[str]:
-    """Which of a picture's `paths` are taken, in words."""
-    marks, _ = _files(outputs.folder, [path.name for path in paths])
+    """Which of a picture's `paths` must not be replaced, in words, as `results.refusals` says."""
+    marks, _ = files_there(outputs.folder, [path.name for path in paths])
     # Before the record is read: a process that replaces them now has both marks in it.
-    return _refused(outputs, marks, {} if outputs.overwrite or not marks else read_record(outputs.record) or {})
+    return _refusals(outputs, marks, {} if outputs.overwrite or not marks else read_record(outputs.record) or {})
 
 
-def _refused(outputs: Outputs, marks: Mapping[str, Any], record: Mapping[str, Any]) -> list[str]:
-    """Which of the files that are there must not be replaced, in words."""
-    known, other = known_marks(record), other_picture(record, outputs.picture)
-    noted = noted_marks(record, outputs.picture)
-    problems = []
-    for name, now in marks.items():
-        path, own = outputs.folder / name, now is not None and now in known.get(name, [])
-        if not own and path.is_dir():
-            problems.append(f"{path} is a folder; move it, or choose another --out")
-        elif not outputs.overwrite and (now is None or now != noted.get(name)):
-            owner = "depth-normal did not make it or it was changed since" if not own else other and f"shows {other}, not {outputs.picture}"
-            if owner:
-                problems.append(f"{path} is there already, and {owner}; move it, choose another --out, or replace it with --overwrite")
-    return problems
+def _refusals(outputs: Outputs, marks: Mapping[str, Any], record: Mapping[str, Any]) -> list[str]:
+    return results.refusals(outputs.folder, marks, record, outputs.picture, outputs.overwrite)
 
 
-def _folder_problems(folder: Path) -> list[str]:
-    """Why results cannot be written to a folder, in words."""
+def _folder_problems(folder: Path, tried: bool) -> list[str]:
+    """Why results cannot be written to a folder, in words; with `tried`, as `results.unwritable`."""
     records = folder / RECORDS
     touched = [nearest_folder(folder)]
     if not touched[0].is_dir():
@@ -313,11 +286,7 @@ def _folder_problems(folder: Path) -> list[str]:
         if records.stat().st_dev != folder.stat().st_dev:
             return [f"{records} is on another disk than {folder}, and results are moved from it whole; move it, or choose another --out"]
         touched.append(records)
-    return [
-        f"this user may not write to {each}; change its permissions, or choose another --out"
-        for each in touched
-        if not os.access(each, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
-    ]
+    return [f"{problem} with --out" for each in touched if (problem := results.unwritable(each, tried))]
 
 
 def _name_problem(outputs: Outputs) -> str | None:
@@ -334,11 +303,6 @@ def _name_problem(outputs: Outputs) -> str | None:
         if error.errno == errno.ENAMETOOLONG:
             return f"the name {longest} is too long for the disk of {outputs.folder}; give {outputs.picture} a shorter one"
     return None
-
-
-def nearest_folder(folder: Path) -> Path:
-    """A folder, or of one that is not there the first of those above it that is."""
-    return next(each for each in (folder, *folder.parents) if os.path.lexists(each))
 
 
 def _identity(path: Path) -> Identity | None:

@@ -1,16 +1,20 @@
-"""Where results go: `-o`, the names they have by default, and `--open`. Imports nothing large."""
+"""Where results go: `-o`, the names they have by default, what they may replace, and `--open`. Imports nothing large."""
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import stat
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .arguments import WRITE_CHOICES
-from .pictures import EXTENSIONS
+from .pictures import EXTENSIONS, Identity
+from .records import RECORDS, known_marks, mark_of, noted_marks, other_picture, read_record, with_files
 from .terminal import say, shown
 from .viewer import show
 
@@ -24,6 +28,8 @@ SOURCES = ("geometry", "depth", "normal_map")
 """What a command may read besides the image, by the names of its options."""
 
 _FILES = EXTENSIONS | {f".{kind}" for kind in WRITE_CHOICES}
+_ANOTHER_NAME = "choose another name with -o"
+_NOT_OURS = "depth-normal did not make it or it was changed since"
 _SEPARATORS = tuple(filter(None, (os.sep, os.altsep)))
 
 
@@ -139,71 +145,121 @@ def settle_result(arguments: argparse.Namespace) -> None:
 
     Raises:
         ValueError: An extension that is not written, or the result is what is read.
-        FileExistsError: A file is there, and nobody said that it may be replaced.
+        OSError: As `check_places`.
     """
     out = arguments.out = arguments.place.file(f"{arguments.picture.stem}{arguments.ending}")
     if out.suffix.lower() not in arguments.extensions:
         found = f"the name ends in {out.suffix}" if out.suffix else f"the name has no extension (that of a folder ends in {os.sep})"
         raise ValueError(f"{out}: {found}; this command writes {', '.join(arguments.extensions)}")
-    if out.is_dir():
-        raise IsADirectoryError(f"{out} is a folder; move it, or choose another name with -o")
-    check_folder(out.parent)
-    check_not_read(arguments, [out])
-    check_free(arguments.picture, [out], arguments.overwrite, arguments.place.is_folder)
+    check_results(arguments, [out], default_names=arguments.place.is_folder)
 
 
-def check_not_read(arguments: argparse.Namespace, paths: Iterable[Path]) -> None:
-    """Refuses results in the place of what is read: the image, the others that are named with it, and what is known of it.
+def check_results(arguments: argparse.Namespace, paths: Sequence[Path], default_names: bool = True) -> None:
+    """As `check_places`, of a command that makes files of `arguments.picture`.
 
     Args:
-        arguments: With `picture` or `inputs`, and the options of `SOURCES`.
-        paths: Of the results.
-
-    Raises:
-        ValueError: Says which file.
+        arguments: With `picture` and `overwrite`, and perhaps `inputs` and the options of `SOURCES`.
+        paths: The results, in one folder.
+        default_names: Whether the results have their default names.
     """
     named = [getattr(arguments, name, None) for name in ("picture", *SOURCES)]
-    sources = [each for each in (*named, *getattr(arguments, "inputs", ())) if each is not None and each.exists()]
-    for path in paths:
-        if path.exists() and any(path.samefile(source) for source in sources):
-            raise ValueError(f"{path} is an image or a file that is read; choose another name or folder for the results")
+    read = [each for each in (*named, *getattr(arguments, "inputs", ())) if each is not None]
+    check_places(paths, read, arguments.overwrite, arguments.picture if default_names else None)
 
 
-def check_free(picture: Path, paths: Iterable[Path], overwrite: bool, default_names: bool = True) -> None:
-    """Refuses to replace files that are there already.
+def check_places(paths: Sequence[Path], read: Iterable[Path], overwrite: bool, made_of: Path | None = None) -> None:
+    """Refuses results that cannot be written to their places, or would replace what they must not, as `refusals` says.
 
     Args:
-        picture: The image that the results are of.
         paths: The results, in one folder.
-        overwrite: Whether any file may be replaced.
-        default_names: Whether the results have their default names; what this program made of the image under these may be replaced.
+        read: What the command reads, which no result replaces, even with `overwrite`.
+        overwrite: Whether files that this program did not make may be replaced.
+        made_of: What the results are of, as `note_results` is told, where they have their default names: only under these this program
+            knows its own files. None = somebody named them.
 
     Raises:
-        FileExistsError: Says which files are there.
+        ValueError: A result is one of the files that are read.
+        FileExistsError: Something is there that must not be replaced.
+        NotADirectoryError, PermissionError: As `check_folder`.
     """
-    taken = [] if overwrite else [path for path in paths if path.exists()]
-    if not taken:
-        return
-    if default_names:
-        from .outputs import Outputs, refusals
-
-        problems = refusals(Outputs(picture, taken[0].parent), taken)
-    else:
-        problems = [f"{path} is there already; move it, choose another name with -o, or replace it with --overwrite" for path in taken]
-    if problems:
+    folder = paths[0].parent
+    check_folder(folder)
+    marks, identities = files_there(folder, [path.name for path in paths])
+    inputs = {(status.st_dev, status.st_ino) for each in read if (status := _status(each))}
+    if taken := [name for name, identity in identities.items() if identity in inputs]:
+        raise ValueError(f"{folder / taken[0]} is an image or a file that is read; choose another name or folder for the results")
+    record = None if made_of is None else read_record(folder / RECORDS / f"{made_of.stem}.json") or {}
+    if problems := refusals(folder, marks, record, made_of, overwrite, _ANOTHER_NAME):
         raise FileExistsError("; ".join(problems))
+
+
+def refusals(
+    folder: Path,
+    marks: Mapping[str, Any],
+    record: Mapping[str, Any] | None,
+    made_of: Path | None,
+    overwrite: bool,
+    advice: str = "choose another --out",
+) -> list[str]:
+    """Which of the files that are there must not be replaced, in words. This is the one rule of all commands.
+
+    What this program made of the same input, under a default name and unchanged since, is replaced. Anything else is replaced only with
+    --overwrite; so is a link to nowhere. A folder is never replaced.
+
+    Args:
+        folder: Where the files are.
+        marks: Of what is there, as `files_there` gives them.
+        record: Of what this program made there; None where it keeps none.
+        made_of: What the results are of.
+        overwrite: As `check_places`.
+        advice: How another place is chosen, in words.
+    """
+    known, noted, other = {}, {}, None
+    if record and made_of is not None:
+        known, noted, other = known_marks(record), noted_marks(record, made_of), other_picture(record, made_of)
+    problems = []
+    for name, now in marks.items():
+        path, own = folder / name, now is not None and now in known.get(name, [])
+        if not own and path.is_dir():
+            problems.append(f"{path} is a folder; move it, or {advice}")
+        elif not overwrite and (now is None or now != noted.get(name)):
+            owner = f", and shows {other}, not {made_of}" if own and other else "" if record is None else f", and {_NOT_OURS}"
+            if other or not own:
+                problems.append(f"{path} is there already{owner}; move it, {advice}, or replace it with --overwrite")
+    return problems
+
+
+def files_there(folder: Path, names: Iterable[str]) -> tuple[dict[str, Any], dict[str, Identity]]:
+    """The marks of what is there under some names, None for a link to nowhere; and their identities."""
+    marks: dict[str, Any] = {}
+    identities = {}
+    for name in names:
+        path = f"{folder}{os.sep}{name}"
+        with suppress(OSError, ValueError):
+            status = os.lstat(path)
+            marks[name] = None
+            if stat.S_ISLNK(status.st_mode):
+                status = os.stat(path)  # noqa: PTH116  of a million images, a Path for each name takes minutes
+            marks[name], identities[name] = mark_of(status), (status.st_dev, status.st_ino)
+    return marks, identities
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except (OSError, ValueError):
+        return None
 
 
 def note_results(picture: Path, paths: Sequence[Path]) -> None:
     """Remembers that this program made files, so that it may replace them: in the image's record, beside what `estimate` made of it.
 
     Args:
-        picture: The image that they are of.
+        picture: The image or video that they are of; of what is made of no file, the first of them.
         paths: The files, in one folder.
     """
     from ..geometry.files.paths import write_bytes
     from .locks import locked_names
-    from .records import RECORDS, with_files
 
     folder = paths[0].parent
     record = folder / RECORDS / f"{picture.stem}.json"
@@ -218,13 +274,35 @@ def check_folder(folder: Path) -> None:
 
     Raises:
         NotADirectoryError: A file stands in its place.
-        PermissionError: This user may not write there.
+        PermissionError: This user, or nobody, may write there.
     """
-    there = next((each for each in (folder, *folder.parents) if each.exists()), None)
-    if there is not None and not there.is_dir():
+    there = nearest_folder(folder)
+    if not there.is_dir():
         raise NotADirectoryError(f"{there} is a file, not a folder that results could be written into; choose another one with -o")
-    if there is not None and not os.access(there, os.W_OK | os.X_OK):
-        raise PermissionError(f"this user may not write to {there}; change its permissions, or choose another place with -o")
+    if problem := unwritable(there):
+        raise PermissionError(f"{problem} with -o")
+
+
+def unwritable(folder: Path, tried: bool = True) -> str:
+    """Why nothing can be written to a folder that is there, in words that end with "choose another place"; empty where it can.
+
+    Args:
+        folder: The folder.
+        tried: Whether a file is made for a moment, under no name where the system can: not everything that permits it takes files (/proc).
+    """
+    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+        return f"this user may not write to {folder}; change its permissions, or choose another place"
+    try:
+        if tried:
+            tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        return f"{folder} takes no files ({error.strerror or error}); choose another place"
+    return ""
+
+
+def nearest_folder(folder: Path) -> Path:
+    """A folder, or of one that is not there the first of those above it that is."""
+    return next((each for each in (folder, *folder.parents) if os.path.lexists(each)), folder)
 
 
 @contextmanager

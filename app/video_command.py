@@ -27,7 +27,7 @@ from .arguments import (
     refuse_options,
 )
 from .parser import Parser
-from .results import add_overwrite, add_place, check_folder
+from .results import add_overwrite, add_place, check_folder, note_results
 from .terminal import complain, say, shown
 from .viewer import show
 
@@ -64,8 +64,10 @@ def add_video(parser: Parser) -> None:
     parser.add_argument("source", type=Path, metavar="VIDEO", help="a video, numbered images (frame_%%05d.png), or a folder of images")
     out = "a video (.mp4, .mov, .mkv) or numbered files (depth_%05d.png: 16 bits; .exr: the raw numbers)"
     add_place(parser, out, "<video>_depth.mp4")
-    what = f"one or more of {', '.join(WHAT_CHOICES)}, with commas (default: depth); of several, each file has its name at the end"
-    parser.add_argument("--what", type=_whats, default=["depth"], metavar="WHAT", help=what)
+    what = (
+        f"one or more of {', '.join(WHAT_CHOICES)}, with commas (default: depth); its name ends each of several files; may be given again"
+    )
+    parser.add_argument("--what", type=_whats, action="extend", metavar="WHAT", help=what)
     add_model(parser, RECOMMENDED_FILM_MODEL)
     add_size(parser)
     _add_frames(parser)
@@ -119,15 +121,14 @@ def _video(arguments: argparse.Namespace) -> int:
     from ..model_loader import load_model
     from .films.finished import FinishedRecord
     from .films.pieces import Pieces
-    from .films.task import check_places, has_pieces
+    from .films.task import check_targets, has_pieces
     from .films.work import dtype_name
     from .work import known_weights
 
     if not is_sequence(arguments.source) and not arguments.source.exists():  # said before a package is missed
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(arguments.source))
     task, model_id = _task(arguments), chosen_model(arguments)
-    for target in task.targets.values():
-        check_folder(target.parent)
+    check_folder(next(iter(task.targets.values())).parent)
     spec = find_spec(model_id)
     _check_model(spec, task)
     film = task.header()
@@ -137,7 +138,9 @@ def _video(arguments: argparse.Namespace) -> int:
     record, stopped = FinishedRecord(task), arguments.resume and has_pieces(task.targets)
     if arguments.resume and not arguments.overwrite and not stopped and (finished := record.found(asked)):
         return _say_made(task, finished, arguments.open, ", made before: nothing is left to do")
-    check_places(task.source, task.targets, arguments.overwrite, stopped)
+    made_of = task.source.resolve() if arguments.place.is_folder else None
+    # Where a stopped run is gone on with, what is there is its own.
+    check_targets(task.source, task.targets, arguments.overwrite or stopped, made_of)
     model = load_model(model_id, arguments.dtype, arguments.device, arguments.weights, arguments.runtime)
     used = {"dtype": dtype_name(model), "runtime": model.runtime}
     with Pieces(task, asked | used, arguments.resume) as pieces:
@@ -150,6 +153,8 @@ def _video(arguments: argparse.Namespace) -> int:
         finished = _make(model, task, film, pieces)
         if arguments.resume:
             record.note(asked, finished)
+        if made_of is not None:
+            note_results(made_of, list(task.targets.values()))
         pieces.remove()
     return _say_made(task, finished, arguments.open)
 
@@ -159,17 +164,18 @@ def _task(arguments: argparse.Namespace) -> FilmTask:
     from ..geometry.temporal import FilmOptions
     from .films.task import FilmTask, StereoLooks, chosen_codec, plan_targets, usual_name
 
+    whats: list[str] = list(dict.fromkeys(arguments.what or WHAT_CHOICES[:1]))
     if not 0 <= arguments.divergence <= MAX_DIVERGENCE:
         raise ValueError(f"--divergence is {arguments.divergence:g}; accepted: 0 to {MAX_DIVERGENCE:g}")
-    if "stereo" not in arguments.what:
+    if "stereo" not in whats:
         refuse_options(arguments, _OF_STEREO, "is for stereo, and --what names none; add stereo to --what, or leave it out")
-    out = arguments.place.file(usual_name(arguments.source, arguments.what, arguments.layout, arguments.codec))
-    codec = chosen_codec(out, arguments.codec, arguments.what)
+    out = arguments.place.file(usual_name(arguments.source, whats, arguments.layout, arguments.codec))
+    codec = chosen_codec(out, arguments.codec, whats)
     if arguments.quality is not None and codec not in ("h264", "h265"):
         raise ValueError(f"--quality is for h264 and h265; {codec} loses nothing: leave it out")
     return FilmTask(
         source=arguments.source,
-        targets=plan_targets(out, arguments.what, arguments.layout),
+        targets=plan_targets(out, whats, arguments.layout),
         codec=codec,
         quality=arguments.quality,
         rate=arguments.fps,

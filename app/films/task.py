@@ -36,8 +36,8 @@ from ...geometry.films import (
     sequence_header,
 )
 from ...geometry.temporal import FilmOptions
-from ..outputs import nearest_folder
 from ..records import RECORDS, digest_of_marks
+from ..results import check_places, nearest_folder
 
 DEPTH, NORMALS, SIDE_BY_SIDE, STEREO = WHATS = ("depth", "normals", "side-by-side", "stereo")
 """What can be made of a film: pictures of depth, normal maps, each frame beside its depth, and what two eyes see."""
@@ -200,42 +200,32 @@ def plan_targets(out: Path, whats: Iterable[str], layout: str = "full-sbs") -> d
     return {what: out.with_name(f"{out.stem}{_ending(what, layout)}{out.suffix}") if len(ordered) > 1 else out for what in ordered}
 
 
-def check_places(source: Path, targets: Mapping[str, Path], overwrite: bool = False, own: bool = False) -> None:
-    """Refuses places where something is already.
+def check_targets(source: Path, targets: Mapping[str, Path], overwrite: bool = False, made_of: Path | None = None) -> None:
+    """Refuses targets that would replace what they must not, as `results.check_places`; of numbered files, the first that is there counts.
 
     Args:
         source: What is read.
         targets: As `plan_targets` gives them.
         overwrite: Whether what is there already may be replaced.
-        own: Whether a run that was stopped is gone on with: what is there is its own.
+        made_of: As `results.check_places`.
 
     Raises:
-        FilmError: Something is there already, or it is what is read.
+        FilmError: The result would be read with the source.
+        ValueError, OSError: As `results.check_places`.
     """
     for target in targets.values():
-        there = _checked_place(source, target)
-        if there is not None and not overwrite and not own:
-            raise FilmError(f"{there} is there already; move it, choose another name, or replace it with --overwrite")
+        if target.suffix.lower() in SEQUENCES and is_sequence(source) and reads(source, numbered(target, _FAR)):
+            raise FilmError(f"{target}: these files would be read as images of {source}; choose another name or folder")
+    places = [place for target in targets.values() for place in _places(target, source)]
+    check_places(places, [source], overwrite, made_of)
 
 
-def _checked_place(source: Path, target: Path) -> Path | None:
-    """A file that is at a target's place already.
-
-    Raises:
-        FilmError: It is what is read, or would be read with it.
-    """
-    if target.is_dir():
-        raise FilmError(f"{target} is a folder; name a film or numbered files")
+def _places(target: Path, source: Path) -> list[Path]:
+    """The files that decide whether a target is free."""
     if target.suffix.lower() not in SEQUENCES:
-        if target.exists() and source.exists() and target.samefile(source):
-            raise FilmError(f"{target} is the film that is read; choose another name")
-        return target if target.exists() else None
-    there = next((path for _, path in numbered_files(target)), None)
-    if is_sequence(source) and reads(source, numbered(target, _FAR)):
-        raise FilmError(f"{target}: these files would be read as pictures of {source}; choose another name or folder")
-    if there is not None and source.exists() and any(path.samefile(source) for _, path in numbered_files(target)):
-        raise FilmError(f"{target} has the picture that is read; choose another name")
-    return there
+        return [target]
+    there = [path for _, path in numbered_files(target)]
+    return [*there[:1], *(path for path in there[1:] if source.exists() and path.samefile(source))] or [numbered(target, 1)]
 
 
 def pieces_folder(targets: Mapping[str, Path]) -> Path:
@@ -267,9 +257,9 @@ def chosen_codec(out: Path, codec: str | None, whats: list[str]) -> str:
     extension = out.suffix.lower()
     if extension in SEQUENCES:
         if codec not in (None, SEQUENCES[extension]):
-            raise FilmError(f"{out}: numbered {extension} files are asked for, and --codec {codec}; name a film, or leave --codec out")
+            raise FilmError(f"{out}: numbered {extension} files are asked for, and --codec {codec}; name a video, or leave --codec out")
         if extension == ".exr" and (pictures := [what for what in whats if what in (SIDE_BY_SIDE, STEREO)]):
-            raise FilmError(f"{out}: EXR holds numbers, and {pictures[0]} is a picture; write it as a film or as PNG")
+            raise FilmError(f"{out}: EXR holds numbers, and {pictures[0]} is an image; write it as a video or as PNG")
         if extension in FORMATS:
             FORMATS[extension].check_library()
         return SEQUENCES[extension]

@@ -95,7 +95,7 @@ def test_a_result_never_replaces_a_picture_that_is_to_be_read(tmp_path, overwrit
     found = planned(pictures, tmp_path, overwrite=overwrite)
     ((refused, why),) = found.refused
     assert refused.picture == pictures[0] and [each.picture for each in found.todo] == pictures[1:]
-    assert f"y.png would write {tmp_path / 'y_depth.png'}, which is the picture {tmp_path / 'y_depth.png'}" in why
+    assert f"y.png would write {tmp_path / 'y_depth.png'}, which is the image {tmp_path / 'y_depth.png'}" in why
     assert len(plan(pictures, tmp_path / "out")) == 2
 
 
@@ -109,7 +109,7 @@ def test_nor_by_another_name_of_it(tmp_path, link):
     except OSError as error:
         pytest.skip(f"this system makes no such link: {error}")
     ((refused, why),) = planned([tmp_path / "z.png", tmp_path / "y.png"], tmp_path / "out", overwrite=True).refused
-    assert refused.picture == tmp_path / "y.png" and f"which is the picture {tmp_path / 'z.png'}" in why
+    assert refused.picture == tmp_path / "y.png" and f"which is the image {tmp_path / 'z.png'}" in why
 
 
 def test_files_of_others_need_overwrite_and_those_of_the_pack_do_not(tmp_path):

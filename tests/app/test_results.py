@@ -16,6 +16,7 @@ from PIL import Image
 from depth_normal.app import viewer
 from depth_normal.app.cli import main
 from depth_normal.app.estimate_command import DEMO_PICTURE
+from depth_normal.app.export import Exported
 from depth_normal.app.records import RECORDS
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import save_estimate
@@ -206,3 +207,60 @@ def test_an_input_is_never_replaced(here, capsys):
     assert run("effect fog in/a.png in/a_fog.png -o in/ --overwrite --model tiny") == 1
     assert "a_fog.png is an image or a file that is read" in capsys.readouterr().err
     assert Path("in/a_fog.png").read_bytes() == before and Path("in/a_fog_fog.png").exists()
+
+
+def test_a_link_to_nowhere_is_not_replaced_in_silence(here, capsys):
+    """Whether its name is the default or somebody's; what it would have led to is not made either."""
+    OUT.mkdir()
+    for words, link in (
+        ("effect fog photo.png --geometry known.npz", OUT / "photo_fog.png"),
+        ("effect fog photo.png --geometry known.npz -o fog.png", Path("fog.png")),
+        ("export tiny", OUT / "tiny.onnx"),
+        ("video shots --model tiny", OUT / "shots_depth.mp4"),
+        ("video shots --model tiny -o shots.mp4", Path("shots.mp4")),
+    ):
+        Path("shots").mkdir(exist_ok=True)
+        Image.effect_noise((64, 32), 60).convert("RGB").save("shots/1.png")
+        link.symlink_to(here / "absent")
+        assert run(words) == 2, words
+        assert f"{link} is there already" in capsys.readouterr().err
+        assert link.is_symlink() and not (here / "absent").exists()
+    assert run("effect fog photo.png --geometry known.npz -o fog.png --overwrite") == 0 and not Path("fog.png").is_symlink()
+
+
+def test_a_video_is_made_anew_where_it_is_the_programs_own(here, capsys):
+    Path("shots").mkdir()
+    Image.effect_noise((64, 32), 60).convert("RGB").save("shots/1.png")
+    words, made = "video shots --model tiny --size 32", OUT / "shots_depth.mp4"
+    assert run(words) == 0 and run(words) == 0 and run(f"{words} --what depth,normals") == 0
+    assert names() == ["shots_depth.mp4", "shots_normals.mp4"]
+    made.write_bytes(b"mine")
+    assert run(words) == 2 and made.read_bytes() == b"mine"
+    assert f"{made} is there already, and depth-normal did not make it or it was changed since" in capsys.readouterr().err
+    assert run(f"{words} -o named.mp4") == 0 and run(f"{words} -o named.mp4") == 2, "somebody named it"
+
+
+def test_an_exported_file_is_replaced_where_it_is_the_programs_own(here, monkeypatch, capsys):
+    def exported(model, path, *_):
+        path.parent.mkdir(exist_ok=True)
+        files = path, path.with_name(f"{path.name}.data")
+        for each in files:
+            each.write_bytes(b"weights")
+        return Exported(files, 14, 0.0, ())
+
+    monkeypatch.setattr("depth_normal.app.export.export", exported)
+    for words, out in (
+        ("export midas-v2.1-small", OUT / "midas-v2.1-small.onnx"),
+        ("export midas-v2.1-large", OUT / "midas-v2.1-large.onnx"),
+    ):
+        assert run(words) == 0 and run(words) == 0
+        for each in (out, out.with_name(f"{out.name}.data")):
+            each.write_bytes(b"mine")
+            assert run(words) == 2 and each.read_bytes() == b"mine"
+            assert f"{each} is there already, and depth-normal did not make it" in capsys.readouterr().err
+            assert run(words, "--overwrite") == 0
+    assert run("export tiny -o a.onnx") == 0 and run("export tiny -o a.onnx") == 2, "somebody named it"
+    Path("b.onnx.data").write_bytes(b"mine")
+    assert run("export tiny -o b.onnx") == 2 and Path("b.onnx.data").read_bytes() == b"mine"
+    assert run("export tiny --overwrite --weights a.onnx -o a.onnx") == 2
+    assert "a.onnx is an image or a file that is read" in capsys.readouterr().err

@@ -86,7 +86,7 @@ def test_a_result_replaces_nothing_unasked(picture, tmp_path):
     with pytest.raises(ValueError, match=r"\.tga"):
         results.settle_result(parsed(picture, "--out", tmp_path / "x.tga"))
     (tmp_path / "photo_made.png").mkdir()
-    with pytest.raises(IsADirectoryError, match=r"photo_made\.png is a folder"):
+    with pytest.raises(FileExistsError, match=r"photo_made\.png is a folder"):
         results.settle_result(parsed(picture, "--out", tmp_path))
 
 

@@ -203,7 +203,7 @@ def test_a_film_is_finished_while_all_of_it_is_as_it_was_made(film, tmp_path, ca
     link.symlink_to(source)
     assert run(link, out, "--frames", 8, "--what", "depth,normals", "--resume") == 0 and "made before" in capsys.readouterr().out
     code, said = again("--smooth", 0.5)
-    assert code == 2 and f"{record}: the film was made with other settings (smooth)" in said
+    assert code == 2 and f"{record}: the video was made with other settings (smooth)" in said
     (tmp_path / "out_side-by-side.mkv").write_text("another's")
     code, said = again(what="depth,side-by-side")
     assert code == 2 and "other settings (what)" in said
@@ -316,7 +316,7 @@ def test_numbered_files_go_on_too(film, tmp_path, monkeypatch, caplog, capsys):
     (tmp_path / "d_001.png").unlink()
     assert run(film, tmp_path / "d_%03d.png", "--frames", 3) == 2, "the second is there"
     assert run(film, tmp_path / "d_%03d.png", "--frames", 3, "--overwrite") == 0
-    assert "37 files from d_004.png on are of another film" in caplog.text
+    assert "37 files from d_004.png on are of another video" in caplog.text
 
 
 @pytest.mark.parametrize("fails_at", [3, 12])
@@ -352,7 +352,7 @@ def test_two_runs_do_not_make_one_film(film, tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(film_work, "_first_pass", meanwhile)
     assert run(film, tmp_path / "out.mp4", "--frames", 9) == 0 and codes == [2]
-    assert "another run makes this film" in capsys.readouterr().err
+    assert "another run makes this video" in capsys.readouterr().err
     assert len(read(tmp_path / "out.mp4")) == 9 and [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
@@ -364,7 +364,7 @@ def test_pictures_that_are_read_are_never_written_over(source, out, tmp_path, ca
         cv2.imwrite(str(tmp_path / f"f_{number:03d}.png"), np.full((8, 12, 3), number * 20, np.uint8))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert run(tmp_path / source, tmp_path / out, "--overwrite") == 2
-    assert "would be read as pictures of" in capsys.readouterr().err
+    assert "would be read as images of" in capsys.readouterr().err
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -449,13 +449,13 @@ def test_the_names_of_other_sources(tmp_path, monkeypatch):
     ("words", "message"),
     [
         (["none.mp4", "out.mp4"], "depth-normal: none.mp4: No such file"),
-        (["in.mp4", "in.mp4", "--overwrite"], "is the film that is read"),
+        (["in.mp4", "in.mp4", "--overwrite"], "a file that is read"),
         (["in.mp4", "there.mp4"], "is there already"),
         (["in.mp4", "folder.mp4", "--overwrite"], "is a folder"),
         (["in.mp4", "out.avi"], r"\.mp4, \.mov, \.mkv"),
         (["in.mp4", "in.mp4/out.mp4"], "in.mp4 is a file, not a folder"),
         (["in.mp4", "out.mp4", "--codec", "ffv1"], r"\.mkv"),
-        (["in.mp4", "out_%03d.exr", "--what", "side-by-side"], "is a picture"),
+        (["in.mp4", "out_%03d.exr", "--what", "side-by-side"], "is an image"),
         (["in.mp4", "out.mkv", "--codec", "ffv1", "--quality", "3"], "loses nothing"),
         (["in.mp4", "no/out.mp4", "--start", "99"], "not one frame at that place"),
         (["in.mp4", "out.mp4", "--preset", "mochi", "--what", "depth"], "64x8 pixels"),
