@@ -164,6 +164,16 @@ def chosen_model(arguments: argparse.Namespace) -> str:
     return recognise(arguments.weights).id
 
 
+def check_weights(arguments: argparse.Namespace) -> None:
+    """Refuses a file of weights that is not there, before anything is loaded.
+
+    Raises:
+        FileNotFoundError: It is not there.
+    """
+    if arguments.weights is not None and not arguments.weights.exists():
+        raise FileNotFoundError(f"{arguments.weights} does not exist; give the path of a weights file (.safetensors, .pth, .pt, .bin)")
+
+
 def named_model(arguments: argparse.Namespace) -> str:
     """The model of `add_model_to_name`.
 
@@ -222,7 +232,7 @@ def add_runtimes(parser: argparse._ActionsContainer) -> None:
     """Adds --runtime for one or several."""
     runtime = f"{_RUNTIME}; several: each beside torch, printed once measured; {ALL}: all that are here (of {', '.join(RUNTIME_CHOICES)})"
     names = several_of((*RUNTIME_CHOICES, ALL))
-    parser.add_argument("--runtime", nargs="+", default=[(TORCH,)], type=names, metavar="NAME", help=runtime)
+    parser.add_argument("--runtime", nargs="+", action="extend", type=names, metavar="NAME", help=runtime)
 
 
 def add_coding(parser: argparse._ActionsContainer, what: str) -> None:
@@ -279,6 +289,13 @@ def add_depth_of_stereo(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--convergence", type=real, default=0.5, metavar="SHARE", help=convergence)
     original = "which eye sees the image unchanged; middle: neither, both are made (default: %(default)s)"
     parser.add_argument("--original", default=ORIGINAL_CHOICES[0], choices=ORIGINAL_CHOICES, help=original)
+
+
+def whole_pixels(text: str) -> int:
+    """A whole number of pixels, with or without px."""
+    if not (value := pixels(text)).is_integer():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of pixels; accepted: a number such as 6 or 6px")
+    return int(value)
 
 
 def positive(text: str) -> int:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..annotators.choices import RECOMMENDED_MODEL
-from .arguments import ALL, DONE, add_device, add_json, add_model_or_word, add_runtimes, chosen_model, number
+from ..annotators.choices import RECOMMENDED_MODEL, TORCH
+from .arguments import ALL, DONE, add_device, add_json, add_model_or_word, add_runtimes, check_weights, chosen_model, number
 from .memory import keep_freed_memory
 from .terminal import say
 
@@ -39,12 +39,13 @@ def _seconds(text: str) -> float:
 
 
 def _bench(arguments: argparse.Namespace) -> int:
+    check_weights(arguments)
     keep_freed_memory()  # as the commands do that it speaks for
     from .bench import measure
     from .work import Options
 
     options = Options(model=chosen_model(arguments), weights=arguments.weights, dtype=arguments.dtype)
-    runtimes = [name for names in arguments.runtime for name in names]
+    runtimes = [name for names in arguments.runtime or [(TORCH,)] for name in names]
     if ALL in runtimes or len(runtimes) > 1:
         return _bench_runtimes(arguments, options, runtimes)
     options = replace(options, runtime=runtimes[0])
@@ -91,7 +92,7 @@ def table(found: Bench) -> str:
         "batch": "batch: the same, several at once",
         "folder": "folder: as `estimate` does, overlapped",
     }
-    rows = [("", "pictures/s", "ms/picture", "of the network's rate", "outside the network")]
+    rows = [("", "images/s", "ms/image", "of the network's rate", "outside the network")]
     for name, figure in found.figures.items():
         of_network, outside = (f"{figure.of_network:.0%}", f"{max(0.0, 1 - figure.of_network):.0%}") if name in names else ("", "")
         rows.append((names.get(name, f"{name} (bare)"), f"{figure.rate:.2f}", f"{1000 * figure.seconds:.0f}", of_network, outside))

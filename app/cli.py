@@ -26,7 +26,7 @@ from .parser import Parser, nearest
 from .refine_command import add_refine
 from .relight_command import add_relight
 from .results import DEFAULT_FOLDER
-from .shorthand import UnknownCommandError, misplaced_command, model_among, with_command
+from .shorthand import UnknownCommandError, dashed_file, misplaced_command, model_among, with_command
 from .stereo_command import add_stereo
 from .terminal import NAME, ShownFormatter, TerminatedError, complain, open_closed_streams, shown, terminable
 from .texture_command import add_texture
@@ -178,7 +178,7 @@ def _run(arguments: list[str] | None) -> int:
     try:
         return parsed.run(parsed)
     except EXPECTED_ERRORS as error:
-        complain(_words(error))
+        complain(parsed.parser.words_of(error))
         return NOTHING_DONE
 
 
@@ -190,6 +190,8 @@ def _parsed(words: list[str] | None) -> argparse.Namespace:
         typed = with_command(words or ["--help"], commands)
     except UnknownCommandError as error:
         parser.error(str(error))
+    if dashed := dashed_file(typed, parser.options):
+        parser.error(f"{dashed} begins with a dash and so is taken for an option; a file of this name is typed ./{dashed}")
     parsed, unknown = parser.parse_known_args(typed)
     if len(typed) > len(words) and (command := misplaced_command(parsed.pictures, commands)):
         parser.error(f"{words[0]} stands before the command; options follow it: {NAME} {command} {words[0]}")
@@ -208,17 +210,10 @@ def _parsed(words: list[str] | None) -> argparse.Namespace:
 def _meant(option: str, parser: Parser, commands: dict[str, Parser]) -> str:
     """What an unknown option was probably meant for, in words."""
     name = option.partition("=")[0]
-    if owners := [each for each, other in commands.items() if name in other.options]:
+    if owners := [owner for other in commands.values() for owner in other.owners(name)]:
         return f"; that is an option of {', '.join(owners)}"
     close = nearest(name, parser.options)
     return f"; did you mean {close}?" if close else ""
-
-
-def _words(error: BaseException) -> str:
-    """What an error says; the system's own without its number."""
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{error.filename}: {error.strerror}"
-    return str(error)
 
 
 def _parsers() -> tuple[Parser, dict[str, Parser]]:

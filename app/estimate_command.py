@@ -67,6 +67,8 @@ COMMON = (
 
 _OF_STEREO = ("--divergence", "--convergence", "--original")
 _OF_SHARDS = ("--numbers", "--shard-size")
+_OF_DEPTH_ALONE = {"depth", "stl", *STEREO_CHOICES}
+"""What is made of depth as the model gives it, however far apart its ends are."""
 
 
 def add_estimate(parser: Parser) -> None:
@@ -104,10 +106,10 @@ def _add_writes(parser: argparse.ArgumentParser) -> None:
     kinds = (
         f"what to write, with commas: {', '.join(kind for kind in WRITE_CHOICES if kind not in STEREO_CHOICES)} (default: "
         f"{','.join(DEFAULT_WRITES)}; npz has the raw numbers), one of {', '.join(SHARD_CHOICES)} by itself, and for both eyes "
-        f"{', '.join(LAYOUT_CHOICES)} (with {HOLES} behind: the mask of the pixels that were filled in)"
+        f"{', '.join(LAYOUT_CHOICES)} (with {HOLES} behind: the mask of the pixels that were filled in); may be given again"
     )
     choices = several_of((*WRITE_CHOICES, *SHARD_CHOICES), WRITE_CHOICES)
-    parser.add_argument("--write", type=choices, metavar="KINDS", help=kinds)
+    parser.add_argument("--write", type=choices, action="extend", metavar="KINDS", help=kinds)
     also = f"write these besides {' and '.join(DEFAULT_WRITES)}, such as npz,glb; may be given again"
     parser.add_argument("--also", type=choices, action="extend", default=[], metavar="KINDS", help=also)
     parser.add_argument("--up", choices=UP_CHOICES, help=UP)
@@ -222,12 +224,29 @@ def _refuse_useless(arguments: argparse.Namespace, writes: tuple[str, ...]) -> N
         refuse_options(arguments, ("--up",), "says how a PLY stands, and none is asked for: add --also ply, or leave it out")
     if "--coding" in arguments.parser.options and "normals" not in writes:
         refuse_options(arguments, ("--coding",), "says how <image>_normals.png is, and none is asked for: add normals to --write")
+    if "--near-far-ratio" in arguments.parser.options and set(writes) <= _OF_DEPTH_ALONE:
+        why = f"is for normals and meshes, and {','.join(writes)} is neither: write normals too, or leave it out"
+        refuse_options(arguments, ("--near-far-ratio",), why)
+        _refuse_useless_fov(arguments)
     if not set(writes) & set(STEREO_CHOICES):
         refuse_options(arguments, _OF_STEREO, f"is for images for both eyes, and none are asked for: add --also {LAYOUT_CHOICES[0]}")
     if "--numbers" in arguments.parser.options and not set(writes) & set(SHARD_CHOICES):
         refuse_options(arguments, _OF_SHARDS, f"is for shards, and none are asked for: add --write {' or '.join(SHARD_CHOICES)}")
     if "--engine" in arguments.parser.options and arguments.engine != "ray":
         refuse_options(arguments, RAY_OPTIONS, "is for a Ray cluster: add --engine ray, or leave it out")
+
+
+def _refuse_useless_fov(arguments: argparse.Namespace) -> None:
+    """Refuses a field of view that changes nothing of depth alone: where depth has no metres, and its shape follows from no camera."""
+    if not arguments.fov:
+        return
+    from ..annotators.registry import FAMILIES, find_spec
+    from ..geometry.estimate import Quantity
+
+    spec = find_spec(chosen_model(arguments))
+    if spec.quantity is not Quantity.METRIC_DEPTH and not FAMILIES[spec.family].knows_camera(spec):
+        why = f"is for normals, meshes and metres, and {spec.id} gives depth without any: write normals too, or leave it out"
+        refuse_options(arguments, ("--fov",), why)
 
 
 def _refuse_videos(sources: list[Source]) -> None:
@@ -267,10 +286,10 @@ def _run(plan: Plan, run: Run, log: Path, arguments: argparse.Namespace, missed:
     if arguments.open and report.made:
         _show(plan, log)
     if report.stopped_by:
-        complain(f"stopped with {report.left} pictures not begun: {report.stopped_by.reason}; {GO_ON}")
+        complain(f"stopped with {report.left} images not begun: {report.stopped_by.reason}; {GO_ON}")
     if stop.signal is None:
         return code
-    complain(f"stopped with {report.left} pictures not begun; {GO_ON}")
+    complain(f"stopped with {report.left} images not begun; {GO_ON}")
     return TERMINATED if stop.signal == signal.SIGTERM else INTERRUPTED
 
 

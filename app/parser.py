@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 import shutil
 import sys
-from collections.abc import Iterable
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
+from ..geometry.errors import InvalidArgumentError
 from .terminal import shown
 
 _WIDTH = 100
 _HELP_COLUMN = 30
+# No option is named like this, so it is a value: -1mm, -30,10, -.5.
+_NEGATIVE = re.compile(r"-\.?\d")
+_COLUMN = re.compile(r" {2,}(?=\S)")
+_COMMENT = re.compile(r" {2,}(?=# )")
+_FEWEST_COLUMNS = 40
 
 
 class Parser(argparse.ArgumentParser):
@@ -20,12 +28,15 @@ class Parser(argparse.ArgumentParser):
 
     Attributes:
         common: The options that `--help` shows, each by one of its names; empty = all. Positional arguments are always shown.
+        called: What arguments of the library are called here that have another name than their option.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         options.setdefault("formatter_class", _Formatter)
         super().__init__(*arguments, **options)
+        self._negative_number_matcher = _NEGATIVE
         self.common: frozenset[str] = frozenset()
+        self.called: Mapping[str, str] = {}
         self.add_argument("--help-all", action=_HelpAll, help="show every option and exit")
 
     def format_help(self, everything: bool = False) -> str:
@@ -73,8 +84,32 @@ class Parser(argparse.ArgumentParser):
         dest = self._option_string_actions[option].dest
         return getattr(arguments, dest) != self.get_default(dest)
 
+    def words_of(self, error: BaseException) -> str:
+        """What an error of this command says: the system's own without its number, an argument by the name of its option."""
+        if isinstance(error, OSError) and error.filename is not None and error.strerror:
+            return f"{error.filename}: {error.strerror}"
+        if isinstance(error, InvalidArgumentError):
+            return f"{self._called(error.argument)} {error.problem}"
+        return str(error)
+
+    def _called(self, argument: str) -> str:
+        """What an argument of the library is called on the command line."""
+        options = (action.option_strings[-1] for action in self._actions if action.dest == argument and action.option_strings)
+        return self.called.get(argument) or next(options, argument)
+
+    def owners(self, option: str) -> Iterator[str]:
+        """The commands with an option: this one, or those below it, each as it is typed behind the program's name."""
+        below = [action for action in self._actions if isinstance(action, argparse._SubParsersAction)]
+        if option in self._option_string_actions:
+            yield self.prog.partition(" ")[2]
+        for action in below:
+            for each in action.choices.values():
+                yield from each.owners(option)
+
     def error(self, message: str) -> NoReturn:
         """See `argparse.ArgumentParser`. The message can be shown, whatever was typed."""
+        if found := re.fullmatch(r"argument (?:\S*/)?(-\S+): expected one argument", message):
+            message += f" (one that begins with a dash is typed {found[1]}=-...)"
         super().error(shown(message))
 
 
@@ -95,9 +130,28 @@ class _HelpAll(argparse.Action):
         parser.exit()
 
 
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """Help of 100 columns at most: longer lines are hard to read."""
+class _Formatter(argparse.HelpFormatter):
+    """Help as wide as the terminal, but of 100 columns at most: longer lines are hard to read."""
 
     def __init__(self, prog: str, **options: Any) -> None:
-        columns = shutil.get_terminal_size().columns - 2
+        columns = max(shutil.get_terminal_size().columns - 2, _FEWEST_COLUMNS)
         super().__init__(prog, **{"max_help_position": _HELP_COLUMN, "width": min(columns, _WIDTH), **options})
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        """Descriptions keep their lines; only those that are too long are wrapped, or all comments, to look alike."""
+        lines = [indent + line for line in text.splitlines()]
+        comments_below = any(len(line) > width and _COMMENT.search(line) for line in lines)
+        return "\n".join(part for line in lines for part in _wrapped(line, width, comments_below))
+
+
+def _wrapped(line: str, width: int, comments_below: bool) -> list[str]:
+    """A line as lines of at most `width`: a second column keeps its place, and the comment behind a command may go below it."""
+    indent = line[: len(line) - len(line.lstrip())]
+    if comments_below and (comment := _COMMENT.search(line)):
+        below = textwrap.wrap(line[comment.end() :], width, initial_indent=f"{indent}    ", subsequent_indent=f"{indent}    # ")
+        return [*_wrapped(line[: comment.start()], width, False), *below]
+    if len(line) <= width:
+        return [line]
+    column = _COLUMN.search(line, len(indent))
+    hanging = " " * column.end() if column and column.end() < width // 2 else indent
+    return textwrap.wrap(line, width, subsequent_indent=hanging, break_long_words=False, break_on_hyphens=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .arguments import DONE, real
+from .arguments import DONE, real, whole_pixels
 from .results import add_result, result_path, say_result, settle_result
 
 WRITTEN = (".npz", ".exr")
@@ -20,7 +20,7 @@ def add_refine(parser: argparse.ArgumentParser) -> None:
     strength = "weight of the image's colours against the middle of the depth's own ramp, 0 to 2 (default: %(default)s)"
     parser.add_argument("--strength", type=real, default=1.0, metavar="N", help=strength)
     radius = "half the width of the depth's soft edges in pixels of the image, at most 64 (default: 0, measured)"
-    parser.add_argument("--radius", type=int, default=0, metavar="PIXELS", help=radius)
+    parser.add_argument("--radius", type=whole_pixels, default=0, metavar="PIXELS", help=radius)
     parser.set_defaults(run=_refine)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .arguments import DONE, numbers, real
 from .parser import Parser
 from .results import add_result, result_path, say_result, settle_result
-from .scene import PICTURES, add_scene, named_files, read_scene, write_picture
+from .scene import PICTURES, add_scene, check_model, read_scene, write_picture
 from .several import over_pictures
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ def add_relight(parser: Parser) -> None:
     """Adds the options of `relight`."""
     add_scene(parser, several=True)
     add_result(parser, "_relit.png", PICTURES)
-    lamps = parser.add_argument_group("lamps, each with the options that follow it; without any, one from the left above")
-    light = "a lamp as far as the sun: 0 right, 90 above, 180 left; then 0 grazing to 90 from the viewer (--light=-30,10 where a - begins)"
+    lamps = parser.add_argument_group("lamps", "Each with the options that follow it; without any, one from the left above.")
+    light = "a lamp as far as the sun: 0 right, 90 above, 180 left; then 0 grazing to 90 from the viewer"
     lamps.add_argument("--light", action=_AddLamp, metavar="AZIMUTH,ELEVATION", help=light)
     point = "a lamp in the scene: 0 to 1 from left to right, and from top to bottom, then how far from the viewer; 1 is the near end"
     lamps.add_argument("--point", action=_AddLamp, metavar="X,Y,DEPTH", help=point)
@@ -87,6 +87,7 @@ def add_relight(parser: Parser) -> None:
     sky = "what looks like sky takes no shadows, or (--no-sky) nothing is sky (default: --sky)"
     looks.add_argument("--sky", action=argparse.BooleanOptionalAction, help=sky)
     parser.common = frozenset(COMMON)
+    parser.called = {"elevation": "--light: the elevation", "size": "--light-size"}
     parser.set_defaults(run=over_pictures(_relight, _style), lamps=(), of_lamps={})
 
 
@@ -99,7 +100,7 @@ def _style(arguments: argparse.Namespace) -> dict[str, Any]:
     sides = {name: colour_to_linear(getattr(arguments, name), f"--{name.replace('_', '-')}") for name in ("ambient_above", "ambient_below")}
     looks = {name: getattr(arguments, name) for name in ("ambient", "specular", "shininess", "exposure")}
     check_looks(**looks)
-    named_files(arguments)
+    check_model(arguments)
     return {"plans": plans, **looks, **sides, "rolled_off": not arguments.clip}
 
 

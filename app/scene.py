@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..annotators.choices import RECOMMENDED_MODEL
-from .arguments import NETWORK_OPTIONS, add_coding, add_network, chosen_model, degrees, refuse_options
+from .arguments import NETWORK_OPTIONS, add_coding, add_network, check_weights, chosen_model, degrees, refuse_options
 from .results import SOURCES
 
 if TYPE_CHECKING:
@@ -123,6 +123,7 @@ def check_model(arguments: argparse.Namespace, *, depth: bool = False, normals: 
         if (depth or metres) and files == [arguments.normal_map]:
             raise ValueError(f"{files[0]} has normals alone, and depth is needed; add --depth FILE, or leave the depth to a model")
         return
+    check_weights(arguments)
     spec = find_spec(chosen_model(arguments))
     if (depth or metres) and spec.quantity is None:
         raise ValueError(f"{spec.id} gives {spec.gives}, and depth is needed; choose another --model")
@@ -155,11 +156,17 @@ def _from_files(arguments: argparse.Namespace, height: int, width: int, fitted: 
     from ..geometry.camera import intrinsics_from_fov
     from ..geometry.checks import check_alike
     from ..geometry.files import load_estimate
+    from ..geometry.files.png import PlainImageError
 
     if arguments.geometry:
-        known = load_estimate(arguments.geometry)
+        try:
+            known = load_estimate(arguments.geometry)
+        except PlainImageError as error:
+            if "--depth" not in arguments.parser.options:
+                raise
+            raise ValueError(f"{error}: name it behind --depth (near = white) or --normal-map") from error
         if known.batch != 1:
-            raise ValueError(f"{arguments.geometry} holds {known.batch} pictures; a picture needs the one that is of it")
+            raise ValueError(f"{arguments.geometry} holds {known.batch} images; an image needs the one that is of it")
         check_alike(str(arguments.geometry), (known.height, known.width), (height, width))
     else:
         known = _from_pictures(arguments, height, width)

@@ -81,7 +81,7 @@ def _is_done(run: Run, arguments: argparse.Namespace, picture: Path, out: Path, 
             raise ValueError(f"{out} is another image's result already; rename one of them")
         return run(_for(arguments, picture=picture, place=Place(out.parent, is_folder=True), open=False)) == DONE
     except EXPECTED_ERRORS as error:
-        complain(shown(f"{picture}: {error}"))
+        complain(shown(f"{picture}: {arguments.parser.words_of(error)}"))
         return False
 
 

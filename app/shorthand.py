@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -25,7 +26,8 @@ def with_command(words: Sequence[str], commands: Iterable[str]) -> list[str]:
         commands: The commands that there are.
 
     Returns:
-        The same words, with `estimate` before them where they begin with an image or an option; `help COMMAND` is `COMMAND --help`.
+        The same words, with `estimate` before them where they begin with an image or an option, or where an image that is not there
+        stands before others; `help COMMAND` is `COMMAND --help`.
 
     Raises:
         UnknownCommandError: The first word is none of these.
@@ -35,7 +37,7 @@ def with_command(words: Sequence[str], commands: Iterable[str]) -> list[str]:
         return [*words[1:], "--help"]
     if first in commands or (len(first) > 1 and first != "--" and any(option.startswith(first) for option in _PROGRAM_OPTIONS)):
         return list(words)
-    if first.startswith("-") or names_images(first):
+    if first.startswith("-") or names_images(first) or (_seems_a_path(first) and any(map(_is_another_image, words[1:]))):
         return [_IMPLIED, *words]
     raise UnknownCommandError(_neither(first, commands))
 
@@ -43,6 +45,22 @@ def with_command(words: Sequence[str], commands: Iterable[str]) -> list[str]:
 def names_images(word: str) -> bool:
     """Whether a word names images rather than a command: a file, a folder, a pattern, a list or a URL."""
     return bool(word) and (word[0] == "@" or "://" in word or os.path.lexists(word) or glob.escape(word) != word)
+
+
+def _seems_a_path(word: str) -> bool:
+    return bool(Path(word).suffix) or len(Path(word).parts) > 1
+
+
+def _is_another_image(word: str) -> bool:
+    from .pictures import EXTENSIONS
+
+    return not word.startswith("-") and (names_images(word) or Path(word).suffix.lower() in EXTENSIONS)
+
+
+def dashed_file(words: Sequence[str], options: Iterable[str]) -> str:
+    """The first word that is taken for an option and is the name of a file; empty if there is none."""
+    before = itertools.takewhile(lambda word: word != "--", words)
+    return next((word for word in before if len(word) > 1 and word[0] == "-" and word not in options and os.path.lexists(word)), "")
 
 
 def misplaced_command(images: Sequence[str], commands: Iterable[str]) -> str:
@@ -66,7 +84,7 @@ def _neither(word: str, commands: Iterable[str]) -> str:
     path = Path(word)
     if not word:
         return "the first word is empty; name a command or an image (. is the working directory)"
-    if path.suffix or len(path.parts) > 1:
+    if _seems_a_path(word):
         try:
             close = nearest(path.name, (each.name for each in path.parent.iterdir()))
         except (OSError, ValueError):

@@ -14,9 +14,7 @@ from .results import (
     add_folder,
     add_overwrite,
     add_result,
-    check_folder,
-    check_free,
-    check_not_read,
+    check_results,
     note_results,
     result_path,
     say_result,
@@ -102,7 +100,7 @@ def _add_curvature(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_occlusion(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--from-depth", action="store_true", help="IN holds depth of a picture with its camera (.npz, .exr), not heights")
+    parser.add_argument("--from-depth", action="store_true", help="IN holds depth of an image with its camera (.npz, .exr), not heights")
     _add_reach(parser, 64.0)
     _add_range(parser)
     _add_surface(parser, "_ao.png")
@@ -146,7 +144,8 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(geometry=None, depth=None, normal_map=None, fov=0.0)
 
 
-def _add_material(parser: argparse.ArgumentParser) -> None:
+def _add_material(parser: Parser) -> None:
+    parser.called = {"radius": "--shape"}
     _add_network(parser)
     parser.add_argument("--geometry", type=Path, metavar="FILE", help="normals of the photo (.npz, .exr) in place of a model's")
     _add_borders(parser, "seamless: the photo tiles, and so will the maps (default: %(default)s)")
@@ -212,7 +211,7 @@ def _seamless(arguments: argparse.Namespace) -> int:
     from .work import read
 
     settle_result(arguments)
-    check_free(arguments.picture, possible_paths(arguments.out), arguments.overwrite, arguments.place.is_folder)
+    check_results(arguments, possible_paths(arguments.out), arguments.place.is_folder)
     known = _estimated_seamless(arguments, read(arguments.picture))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     paths = save_estimate(arguments.out, known)
@@ -233,10 +232,8 @@ def _pbr(arguments: argparse.Namespace) -> int:
     from ..geometry.textures.pbr import pbr_maps
     from .scene import write_picture
 
-    check_folder(arguments.out)
     paths = {name: arguments.out / f"{arguments.picture.stem}_{name}.png" for name in PBR_NAMES}
-    check_not_read(arguments, paths.values())
-    check_free(arguments.picture, paths.values(), arguments.overwrite)
+    check_results(arguments, list(paths.values()))
     maps = pbr_maps(_material(arguments), _options(arguments))
     arguments.out.mkdir(parents=True, exist_ok=True)
     with atomic_path(paths["height"]) as path:
@@ -260,15 +257,22 @@ def _options(arguments: argparse.Namespace) -> Any:
 def _material(arguments: argparse.Namespace) -> Tensor:
     """Normals of the relief of a photograph, (1, 3, H, W)."""
     from ..geometry.derive import with_normals
-    from ..geometry.textures.pbr import PHOTO, material_normals
+    from ..geometry.textures.pbr import NORMALS, PHOTO, material_normals
     from .work import read
 
     options = _options(arguments)
     if arguments.source == PHOTO:
-        needless = (*NETWORK_OPTIONS, "--geometry")
+        needless = (*NETWORK_OPTIONS, "--margin", "--geometry")
         refuse_options(arguments, needless, f"says where normals come from, and --source {PHOTO} takes none; leave it out")
         return material_normals(None, read(arguments.picture), options)
     check_model(arguments, normals=True)
+    if arguments.source == NORMALS:
+        refuse_options(
+            arguments, ("--relief",), f"says how high the photo's contrast is, and --source {NORMALS} takes none of it; leave it out"
+        )
+    if arguments.geometry is not None or arguments.borders != BORDER_CHOICES[1]:
+        why = f"says how far a model sees beyond the borders of a photo that tiles; add --borders {BORDER_CHOICES[1]}, or leave it out"
+        refuse_options(arguments, ("--margin",), why)
     if arguments.geometry is None and arguments.borders == BORDER_CHOICES[1]:
         picture = read(arguments.picture)
         known = _estimated_seamless(arguments, picture)

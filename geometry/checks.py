@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from numbers import Real
 
 import torch
 from torch import Tensor
+
+from .errors import InvalidArgumentError
 
 _NO_ROTATION = 1e-2
 # Maps whose sides are rounded differ by a pixel or two; others are of another picture.
@@ -116,21 +119,31 @@ def check_range(name: str, value: float, low: float, high: float) -> None:
     """Refuses a number outside its range, NaN included, and what is no number.
 
     Raises:
-        ValueError: Says what was given and what is accepted.
+        InvalidArgumentError: Says what was given and what is accepted.
     """
     if isinstance(value, bool) or not isinstance(value, Real) or not low <= value <= high:
-        raise ValueError(f"{name} is {value!r}; accepted: {low:g} to {high:g}")
+        raise InvalidArgumentError(name, f"is {value!r}; accepted: {low:g} to {high:g}")
 
 
 def check_whole(name: str, value: int, low: int, high: int) -> None:
     """Refuses what is no whole number, or one outside its range.
 
     Raises:
-        ValueError: Says what was given and what is accepted.
+        InvalidArgumentError: Says what was given and what is accepted.
     """
     check_range(name, value, low, high)
     if value != int(value):
-        raise ValueError(f"{name} is {value!r}; accepted: whole numbers from {low} to {high}")
+        raise InvalidArgumentError(name, f"is {value!r}; accepted: whole numbers from {low} to {high}")
+
+
+def check_not_negative(name: str, value: float) -> None:
+    """Refuses a number below 0, and one that is not finite.
+
+    Raises:
+        InvalidArgumentError: Says what was given.
+    """
+    if not 0 <= value < math.inf:
+        raise InvalidArgumentError(name, f"is {value}; accepted: 0 and above")
 
 
 def check_alike(name: str, found: tuple[int, int], picture: tuple[int, int]) -> None:
@@ -175,7 +188,7 @@ def check_choice(name: str, value: str, accepted: Sequence[str]) -> None:
     """Refuses a name that is not one of those accepted.
 
     Raises:
-        ValueError: Says what was chosen and what is accepted.
+        InvalidArgumentError: Says what was chosen and what is accepted.
     """
     if value not in accepted:
-        raise ValueError(f"{name} is {value!r}; accepted: {', '.join(accepted)}")
+        raise InvalidArgumentError(name, f"is {value!r}; accepted: {', '.join(accepted)}")

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .camera import DEFAULT_FOV, intrinsics_from_fov
+from .errors import InvalidArgumentError
 from .estimate import Estimate, Quantity
 from .levels import FAR_AND_NEAR_END, measure_range, measure_range_of_samples, value_at_ranks
 
@@ -39,7 +40,7 @@ def likely_depth(estimate: Estimate, near_far_ratio: float | None = None) -> Ten
     """
     depth, quantity, valid = estimate.known_depth()
     if near_far_ratio and not near_far_ratio > 1:
-        raise ValueError(f"near_far_ratio is {near_far_ratio}; expected a number above 1, or 0 to choose it automatically")
+        raise InvalidArgumentError("near_far_ratio", f"is {near_far_ratio}; expected a number above 1, or 0 to choose it automatically")
     if quantity is Quantity.METRIC_DEPTH:
         return torch.where(valid, depth, torch.nan)
     pictures = zip(depth.split(1), valid.split(1), strict=True)

@@ -14,6 +14,7 @@ from .camera import camera_to_world_points, depth_to_points, fov_from_intrinsics
 from .checks import check_choice, check_extrinsics, check_image_of, check_intrinsics
 from .conventions import camera_to_world_normals, convert_normals
 from .cutting import MAX_JUMP, cut_grid, grid_triangles
+from .errors import InvalidArgumentError
 from .estimate import Axes, Estimate, Quantity
 from .levels import FAR_AND_NEAR_END, measure_range_of_samples
 from .likely import NEAR_FAR_RATIO, likely_depth, likely_intrinsics
@@ -82,7 +83,7 @@ class MeshOptions:
         check_choice("edges", self.edges, EDGES)
         for name in ("max_jump", "max_points"):
             if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected 0 or more")
+                raise InvalidArgumentError(name, f"is {getattr(self, name)}; expected 0 or more")
 
 
 def depth_to_mesh(estimate: Estimate, picture: Tensor | None = None, options: MeshOptions | None = None) -> Mesh:

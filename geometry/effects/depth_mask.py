@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..checks import check_choice
+from ..checks import check_choice, check_not_negative
 from ..edges import EDGE
 from ..regions import region_around
 from .depths import UNITS, Depths, check_metric
@@ -33,8 +33,7 @@ class MaskChoice:
     def __post_init__(self) -> None:
         check_choice("unit", self.unit, UNITS)
         for name in ("near", "far", "feather", "tolerance"):
-            if not 0 <= (value := getattr(self, name)) < math.inf:
-                raise ValueError(f"{name} is {value}; accepted: 0 and above")
+            check_not_negative(name, getattr(self, name))
         if self.near > self.far and not (self.unit == "metres" and self.far == 0):
             raise ValueError(f"the mask begins at {self.near:g} and ends at {self.far:g} {self.unit}; expected near below far")
         if self.point is not None and not all(0 <= place <= 1 for place in self.point):

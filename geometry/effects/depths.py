@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..checks import check_range
+from ..errors import InvalidArgumentError
 from ..estimate import Estimate, Quantity
 from ..levels import FAR_AND_NEAR_END, measure_range_of_samples
 from ..likely import likely_filled_depth
@@ -128,7 +129,7 @@ def check_limit(value: float, unit: str, name: str) -> None:
     if unit != "metres":
         check_range(name, value, 0, 100)
     elif not 0 < value < math.inf:
-        raise ValueError(f"{name} is {value:g} m; accepted: above 0")
+        raise InvalidArgumentError(name, f"is {value:g} m; accepted: above 0")
 
 
 def check_metric(depths: Depths) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..camera import depth_to_ray_distance, pixel_rays
-from ..checks import check_map
+from ..checks import check_map, check_not_negative
 from ..edges import edge_radius, sharpen_depth_edges
 from ..estimate import Estimate, Quantity
 from ..likely import likely_intrinsics
@@ -38,8 +37,7 @@ class FogBank:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if not 0 <= value < math.inf:
-                raise ValueError(f"{name} is {value}; accepted: 0 and above")
+            check_not_negative(name, value)
 
 
 def fog_of(estimate: Estimate, picture: Tensor, fog: FogBank, with_sky: bool = True) -> tuple[Tensor, str]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..camera import pixel_to_ray
-from ..checks import check_choice, check_range
+from ..checks import check_choice, check_not_negative, check_range
 
 KINDS = DIRECTIONAL, POINT = ("directional", "point")
 NEAREST_LAMP = 0.05
@@ -42,15 +42,21 @@ class Light:
     shadow: float | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("colour", min(self.colour)), ("colour", max(self.colour)), ("intensity", self.intensity), ("size", self.size)):
-            if not 0 <= value < math.inf:
-                raise ValueError(f"the light's {name} is {value}; accepted: 0 and above, which takes no light away")
-        if not 0 <= (self.shadow or 0.0) <= 1:
-            raise ValueError(f"the light's shadow is {self.shadow}; expected 0 to 1")
+        for value in self.colour:
+            check_not_negative("colour", value)
+        _check_lamp(self)
         if not all(map(math.isfinite, self.position)):
             raise ValueError(f"the light's place is {self.position}; every number must be finite")
         if not self.is_point and not any(self.position):
             raise ValueError("the light's direction is (0, 0, 0), which points nowhere; give (0, 0, 1) for a light beside the viewer")
+
+
+def _check_lamp(lamp: Light | LightPlan) -> None:
+    """Refuses numbers that no lamp has."""
+    check_not_negative("intensity", lamp.intensity)
+    check_not_negative("size", lamp.size)
+    if lamp.shadow is not None:
+        check_range("shadow", lamp.shadow, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,8 @@ class LightPlan:
         shadow: As `Light`.
 
     Raises:
-        ValueError: A kind that there is not, an elevation beyond 90 degrees, or a lamp that is not before the viewer.
+        ValueError: A kind that there is not, an elevation beyond 90 degrees, a lamp that is not before the viewer, a negative intensity or
+            size, or a shadow beyond 1.
     """
 
     kind: str = DIRECTIONAL
@@ -86,6 +93,7 @@ class LightPlan:
 
     def __post_init__(self) -> None:
         check_choice("light", self.kind, KINDS)
+        _check_lamp(self)
         if self.kind == DIRECTIONAL:
             check_range("elevation", self.elevation, -90, 90)
         elif not 0 < self.depth < math.inf:

@@ -184,7 +184,7 @@ class _Document:
         text += b" " * (-len(text) % 4)
         total = 12 + 8 + len(text) + 8 + self.length
         if total > GLB_LIMIT:
-            raise ValueError(f"{path}: {total / 2**30:.1f} GiB, a GLB holds 4; ask for fewer points (max_points) or write PLY")
+            raise ValueError(f"{path}: {total / 2**30:.1f} GiB, a GLB holds 4; ask for fewer points, or write PLY")
         head = struct.pack("<4sII", b"glTF", 2, total) + struct.pack("<I4s", len(text), b"JSON")
         write_bytes(path, head, text, struct.pack("<I4s", self.length, b"BIN\0"), *self.blocks)
 

@@ -175,6 +175,10 @@ def write_normal_values_png(path: str | os.PathLike[str], estimate: Estimate, bi
     write_normal_png(path, picture, bits, text)
 
 
+class PlainImageError(FileFormatError):
+    """A PNG holds an image, and nothing says which numbers its grey levels or colours are."""
+
+
 def read_values_png(path: str | os.PathLike[str]) -> Estimate:
     """Reads depth or normals from a PNG that carries their range or axes.
 
@@ -186,13 +190,14 @@ def read_values_png(path: str | os.PathLike[str]) -> Estimate:
 
     Raises:
         FileNotFoundError: No such file.
+        PlainImageError: An image without range or axes.
         FileFormatError: Not such a file, damaged, or too large.
     """
     pixels, _, text = decode_picture(path, read_bytes(path))
     if _QUANTITY not in text and _AXES not in text:
-        raise FileFormatError(
-            f"{path}: a picture without the range of its numbers, so it cannot be read as depth or normals; "
-            "read it as a picture and convert that (near or far = white, range), or save it as EXR or NPZ"
+        raise PlainImageError(
+            f"{path}: an image without the range of its numbers, so it cannot be read as depth or normals; "
+            "use it as a depth image or a normal map instead, or save the geometry as EXR or NPZ"
         )
     try:
         intrinsics = _parse_intrinsics(text)

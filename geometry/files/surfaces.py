@@ -81,7 +81,7 @@ def _check_size(path: Path, estimate: Estimate, options: SaveOptions) -> None:
     if points * each > GLB_LIMIT:
         raise ValueError(
             f"{path}: {points:,.0f} points make a GLB of about {points * each / 2**30:.1f} GiB, and it holds {GLB_LIMIT / 2**30:.3g}; "
-            f"ask for at most {int(0.9 * GLB_LIMIT / each):,} points (max_points) or write PLY"
+            f"ask for at most {int(0.9 * GLB_LIMIT / each):,} points, or write PLY"
         )
 
 

@@ -1,5 +1,7 @@
 """What the options and the model's entry in the table already say is refused before a picture is read or weights are looked for."""
 
+import sys
+
 import cv2
 import numpy as np
 import pytest
@@ -30,27 +32,30 @@ def photo(tmp_path):
         ("effect mask --model bae-normal", NO_DEPTH),
         ("effect fog --model bae-normal", NO_DEPTH),
         ("effect mask --near 50 --far 40 --model tiny", "the mask begins at 50 and ends at 40 percent"),
-        ("effect mask --feather=-1 --model tiny", "feather is -1"),
+        ("effect mask --feather=-1 --model tiny", "--feather is -1"),
         ("effect mask --point 2,0.5 --model tiny", "the point is at (2, 0.5)"),
-        ("effect cutout --edge 400 --model tiny", "edge is 400"),
-        ("effect fog --density -1 --model tiny", "density is -1"),
+        ("effect cutout --edge 400 --model tiny", "--edge is 400"),
+        ("effect fog --density -1 --model tiny", "--density is -1"),
         ("effect fog --colour blueish --model tiny", "--colour"),
-        ("effect depth-of-field --focus 120 --model tiny", "focus is 120"),
-        ("effect depth-of-field --focus inf --unit metres --model zoedepth-nyu", "focus is inf m"),
-        ("effect depth-of-field --blades 99 --model tiny", "blades is 99"),
-        ("effect depth-of-field --highlights 99 --model tiny", "highlights is 99"),
-        ("relight --ambient -1 --model tiny", "ambient is -1"),
-        ("relight --shininess 0 --model tiny", "shininess is 0"),
-        ("relight --light 0,100 --model tiny", "elevation is 100"),
+        ("effect depth-of-field --focus 120 --model tiny", "--focus is 120"),
+        ("effect depth-of-field --focus inf --unit metres --model zoedepth-nyu", "--focus is inf m"),
+        ("effect depth-of-field --blades 99 --model tiny", "--blades is 99"),
+        ("effect depth-of-field --highlights 99 --model tiny", "--highlights is 99"),
+        ("relight --ambient -1 --model tiny", "--ambient is -1"),
+        ("relight --shininess 0 --model tiny", "--shininess is 0"),
+        ("relight --light 0,100 --model tiny", "--light: the elevation is 100"),
+        ("relight --light-size -1 --model tiny", "--light-size is -1"),
+        ("relight --model xyzzy", "unknown model 'xyzzy'"),
+        ("relight --weights nope.pth --model tiny", "nope.pth does not exist; give the path"),
         ("mesh --model bae-normal", NO_DEPTH),
-        ("texture detail --relief 1000 --model tiny", "relief is 1000"),
-        ("texture detail --shape 0.5 --model tiny", "radius is 0.5"),
+        ("texture detail --relief 1000 --model tiny", "--relief is 1000"),
+        ("texture detail --shape 0.5 --model tiny", "--shape is 0.5"),
         ("texture detail --model leres", "leres gives relative_depth, whose slopes are not known, and normals are needed"),
-        ("texture pbr --directions 1000 --model tiny", "directions is 1000"),
+        ("texture pbr --directions 1000 --model tiny", "--directions is 1000"),
         ("texture seamless --margin 7 --model tiny", "margin is 7"),
         ("video --what depth,normals --model bae-normal", "bae-normal gives normals, and --what depth needs depth"),
         ("video --what normals --model leres", "leres gives relative_depth, whose slopes are not known"),
-        ("stereo --model bae-normal", "bae-normal gives normals; pictures for both eyes (full-sbs) need depth"),
+        ("stereo --model bae-normal", "bae-normal gives normals; images for both eyes (full-sbs) need depth"),
         ("estimate --write glb --model bae-normal", "bae-normal gives normals; a mesh (glb) needs depth"),
     ],
 )
@@ -69,6 +74,25 @@ def test_what_is_known_to_be_in_vain_is_refused_at_once(words, message, photo, t
         command, options = f"{command} {options[0]}", options[1:]
     assert main([*command.split(), *place, *options]) == 2
     assert message in capsys.readouterr().err and not out.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
+@pytest.mark.parametrize(
+    "command", ["", "stereo", "effect fog", "relight", "mesh", "texture detail", "texture pbr", "texture seamless", "video", "export"]
+)
+def test_a_folder_that_takes_no_files_is_refused_before_a_model_is_loaded(command, photo, monkeypatch, capsys):
+    monkeypatch.setattr(work, "load_model", lambda *_: pytest.fail("a model was asked for"))
+    monkeypatch.setattr("depth_normal.model_loader.load_model", lambda *_: pytest.fail("a model was asked for"))
+    words = [*command.split(), *(() if command == "export" else (str(photo),))]
+    assert main([*words, "--model", "tiny", "-o", "/proc/maps/"]) == 2
+    said = capsys.readouterr().err
+    assert "/proc takes no files (" in said or "this user may not write to /proc" in said
+
+
+def test_weights_that_are_not_there_are_refused_before_a_model_is_loaded(monkeypatch, capsys):
+    monkeypatch.setattr("depth_normal.app.work.load_model", lambda *_: pytest.fail("a model was asked for"))
+    assert main(["bench", "tiny", "--weights", "nope.pth", "--runtime", "all"]) == 2
+    assert "nope.pth does not exist; give the path of a weights file" in capsys.readouterr().err
 
 
 def test_several_pictures_are_refused_once(photo, tmp_path, monkeypatch, capsys):

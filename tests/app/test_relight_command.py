@@ -62,7 +62,7 @@ def test_the_file_is_what_the_node_makes(files):
         (("--colour", "reddish"), "--colour is 'reddish'; accepted: #"),
         (("--ambient-below", "reddish"), "--ambient-below is 'reddish'; accepted: #"),
         (("--specular", "2"), "specular is 2.0; accepted: 0 to 1"),
-        (("--intensity", "-1"), "the light's intensity is -1.0; accepted: 0 and above"),
+        (("--intensity", "-1"), "--intensity is -1.0; accepted: 0 and above"),
         (("--light", "1,91"), "elevation is 91.0; accepted: -90 to 90"),
         (("--point", "0.5,0.5,-1"), "the light stands at depth -1.0; accepted: above 0"),
     ],

@@ -4,12 +4,15 @@ import argparse
 import re
 import subprocess
 import sys
+from types import ModuleType
 
 import pytest
+from PIL import Image
 
-from depth_normal.annotators.wording import NODES, wording
+from depth_normal.annotators.wording import PYTHON, wording
 from depth_normal.app import arguments, cli, results
 from depth_normal.app.arguments import NETWORK_OPTIONS
+from depth_normal.app.estimate_command import _refuse_useless, _writes
 from depth_normal.app.parser import Parser
 
 WRITERS = ("demo", "estimate", "video", "stereo", "relight", "mesh", "export", "refine")
@@ -20,7 +23,7 @@ def photos(tmp_path, monkeypatch):
     """A working directory with photos, one of them named like a command."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
-    for name in ("photo.jpg", "other.jpg", "relight.png"):
+    for name in ("photo.jpg", "other.jpg", "relight.png", "-x.jpg"):
         (tmp_path / name).touch()
     return tmp_path
 
@@ -60,6 +63,9 @@ def every_parser():
         ("--model tiny -", ["-"]),
         ("s3://photos/2024 --engine ray --model tiny", ["s3://photos/2024"]),
         ("--model tiny -- --odd-name.jpg", ["--odd-name.jpg"]),
+        ("--model tiny -- -x.jpg", ["-x.jpg"]),
+        ("nope.jpg photo.jpg --model tiny", ["nope.jpg", "photo.jpg"]),
+        ("nope.jpg --model tiny neither.png", ["nope.jpg", "neither.png"]),
     ],
 )
 def test_images_without_a_command_are_estimated(words, images, photos):
@@ -87,6 +93,13 @@ def test_images_without_a_command_are_estimated(words, images, photos):
         ("mesh photo.jpg --relief 6px", "'6px' is not a length; accepted: a number with mm, cm, m or in, such as 6mm"),
         ("texture pbr photo.jpg --relief 6mm", "'6mm' is not a number of pixels; accepted: a number, such as 6 or 6px"),
         ("effect mask photo.jpg --far deep", "'deep' is not a number"),
+        ("photo.jpg --sensor 24mm", "unrecognized arguments: --sensor 24mm; that is an option of effect depth-of-field\n"),
+        ("photo.jpg --shape 9", "that is an option of texture detail, texture pbr\n"),
+        ("-x.jpg --model tiny", "-x.jpg begins with a dash and so is taken for an option; a file of this name is typed ./-x.jpg"),
+        ("mesh -x.jpg", "-x.jpg begins with a dash"),
+        ("relight photo.jpg -o -lit.png", "expected one argument (one that begins with a dash is typed --out=-...)"),
+        ("refine photo.jpg --geometry a.npz --radius 6mm", "'6mm' is not a number of pixels; accepted: a number, such as 6 or 6px"),
+        ("refine photo.jpg --geometry a.npz --radius 1.5", "'1.5' is not a whole number of pixels"),
     ],
 )
 def test_words_that_mean_nothing_are_answered(words, said, photos, capsys):
@@ -227,6 +240,11 @@ def test_what_is_no_number_of_pixels_is_refused(text):
         ("mesh photo.jpg --width 80mm", "--width says nothing of a .glb; leave it out, or name another kind of file with -o"),
         ("texture detail photo.jpg --source photo --size 64", "--size says where normals come from, and --source photo takes none"),
         ("video photos --layout anaglyph", "--layout is for stereo, and --what names none"),
+        ("photo.jpg --write depth --near-far-ratio 9 --model tiny", "--near-far-ratio is for normals and meshes, and depth is neither"),
+        ("photo.jpg --write depth,anaglyph --fov 60 --model tiny", "--fov is for normals, meshes and metres, and tiny gives depth without"),
+        ("texture detail photo.jpg --source normals --relief 2 --model tiny", "--relief says how high the photo's contrast is"),
+        ("texture pbr photo.jpg --margin 0.5 --model tiny", "--margin says how far a model sees beyond the borders"),
+        ("texture pbr photo.jpg --source photo --margin 0.5", "--margin says where normals come from, and --source photo takes none"),
     ],
 )
 def test_an_option_that_would_change_nothing_is_refused(words, said, photos, capsys):
@@ -249,7 +267,13 @@ def test_messages_speak_of_options_while_a_command_runs(photos, capsys, monkeypa
     monkeypatch.setattr("depth_normal.app.compare.compare_files", lambda *_: pytest.fail(wording().choose("a", "b")))
     with pytest.raises(pytest.fail.Exception, match="choose --model a or --model b"):
         cli.main(["compare", "a.npz", "b.npz"])
-    assert wording() is NODES and wording().choose("a", "b") == "choose the model 'a' or the model 'b'"
+    assert wording() is PYTHON
+
+
+def test_messages_speak_of_widgets_within_comfyui_and_of_arguments_outside(monkeypatch):
+    assert wording().choose("a", "b") == 'choose load_model("a") or load_model("b")'
+    monkeypatch.setitem(sys.modules, "comfy.model_management", ModuleType("comfy.model_management"))
+    assert wording().choose("a", "b") == "choose the model 'a' or the model 'b'"
 
 
 def test_the_places_of_results(photos):
@@ -279,3 +303,75 @@ def test_a_model_without_its_option_is_no_image(words, tmp_path, monkeypatch, ca
     with pytest.raises(SystemExit) as end:
         cli.main(words)
     assert end.value.code == 2 and "'tiny' is a model; name it behind --model: --model tiny" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["photo.jpg --write depth --fov 60", "photo.jpg --write depth,npz --fov 60 --near-far-ratio 9 --model tiny", "photo.jpg --fov 60"],
+)
+def test_an_option_that_changes_something_is_taken(words, photos):
+    parsed = cli._parsed(words.split())
+    _refuse_useless(parsed, _writes(parsed))
+
+
+def test_an_option_that_is_given_again_adds_to_what_was_given(photos):
+    assert _writes(cli._parsed(["photo.jpg", "--write", "depth", "--write", "npz,depth", "--also", "glb"])) == ("depth", "npz", "glb")
+    assert cli._parsed(["video", "photos", "--what", "depth", "--what", "normals,stereo"]).what == ["depth", "normals", "stereo"]
+    assert cli._parsed(["bench", "tiny", "--runtime", "onnx", "--runtime", "compile"]).runtime == [("onnx",), ("compile",)]
+
+
+def test_values_may_be_negative(photos):
+    assert cli._parsed(["relight", "photo.jpg", "--light", "-30,10"]).lamps[0]["azimuth"] == -30
+    assert cli._parsed(["mesh", "photo.jpg", "--width", "-1mm"]).width == -1
+    assert cli._parsed(["effect", "mask", "photo.jpg", "--near", "-.5"]).near == -0.5
+    assert cli._parsed(["refine", "photo.jpg", "--geometry", "a.npz", "--radius", "6px"]).radius == 6
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("mesh photo.jpg -o a.stl --width -1mm", "--width is -1.0; accepted: 1 to 10000"),
+        ("mesh photo.jpg --max-jump -1", "--max-jump is -1.0; expected 0 or more"),
+        ("effect cutout photo.jpg --edge 400", "--edge is 400.0"),
+        ("effect fog photo.jpg --height-falloff -1", "--height-falloff is -1.0; accepted: 0 and above"),
+        ("effect depth-of-field photo.jpg --f-number -1", "--f-number is -1.0"),
+        ("effect mask photo.jpg photos --feather -1", "--feather is -1.0"),
+        ("relight photo.jpg --light 0,91", "--light: the elevation is 91.0; accepted: -90 to 90"),
+        ("relight photo.jpg --light-size -1", "--light-size is -1.0; accepted: 0 and above"),
+        ("relight photo.jpg --shadows 2", "--shadows is 2.0; accepted: 0 to 1"),
+        ("texture pbr photo.jpg --shape 0.5", "--shape is 0.5"),
+        ("texture pbr photo.jpg --radius 0.5", "--radius is 0.5"),
+        ("stereo photo.jpg --divergence 99", "--divergence is 99.0"),
+    ],
+)
+def test_a_number_out_of_range_is_named_by_its_option(words, said, photos, capsys):
+    assert cli.main([*words.split(), "--model", "tiny"]) == 2
+    assert f"depth-normal: {said}" in capsys.readouterr().err and not (photos / "depth-normal").exists()
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_help_is_not_wider_than_the_terminal(columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for name, parser in {"": cli._parsers()[0], **every_parser()}.items():
+        long = [line for line in parser.format_help(everything=True).splitlines() if len(line) > min(columns, 100)]
+        assert not [line for line in long if len(line.split()) > 1 and str(arguments.DOCS) not in line], name
+
+
+def test_a_missing_image_among_several_is_named_and_the_rest_is_done(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Image.effect_noise((48, 32), 60).convert("RGB").save("photo.jpg")
+    assert cli.main(["nope.jpg", "photo.jpg", "--model", "tiny", "--size", "32"]) == 1
+    assert "nope.jpg: there is no such file" in capsys.readouterr().err
+    assert (tmp_path / "depth-normal" / "photo_depth.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "more"),
+    [("mesh photo.png --geometry photo.png", ": name it behind --depth (near = white)"), ("compare photo.png photo.png", "")],
+)
+def test_an_image_given_as_geometry_is_sent_to_its_option(words, more, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Image.effect_noise((48, 32), 60).save("photo.png")
+    assert cli.main(words.split()) == 2
+    said = capsys.readouterr().err
+    assert f"use it as a depth image or a normal map instead, or save the geometry as EXR or NPZ{more}" in said
