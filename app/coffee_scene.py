@@ -47,7 +47,7 @@ PAIRS = (
     Pair((280, 360), (440, 20), "the saucer in front | the table behind the cup"),
     Pair((285, 200), (440, 20), "the front of the cup's rim | the table behind the cup"),
     Pair((365, 285), (500, 60), "the spoon's bowl | the table behind on the right"),
-    Pair((290, 22), (500, 60), "the back of the cup's rim | the table lower in the picture"),
+    Pair((290, 22), (500, 60), "the back of the cup's rim | the table lower in the image"),
     Pair((178, 110), (40, 120), "the left of the cup's rim | the table beside it"),
     Pair((405, 110), (520, 110), "the right of the cup's rim | the table beside it"),
     Pair((290, 205), (560, 205), "the front of the cup's rim | the table beside it"),

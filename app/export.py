@@ -172,7 +172,7 @@ def _near(model: Model, checks: Iterator[Check]) -> tuple[Check, ...]:
     worst = max(found, key=lambda each: each.largest)
     if worst.largest > MOST:
         raise ValueError(
-            f"the picture of {model.spec.id} by {worst.by} differs from torch's in float32 "
+            f"the image of {model.spec.id} by {worst.by} differs from torch's in float32 "
             f"by up to {worst.largest:.2f} of 255, more than {MOST:g}: nothing was written"
             + ("" if model.annotator.dtype == torch.float32 else "; use --dtype float32")
         )

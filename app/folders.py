@@ -90,7 +90,7 @@ def estimate_folder(
     for problem in problems:
         logger.warning(problem)
     if not sources:
-        raise ValueError("; ".join(problems) or f"there is no picture in {', '.join(map(str, named))}")
+        raise ValueError("; ".join(problems) or f"there is no image in {', '.join(map(str, named))}")
     parse_device(device)  # whether it is there
     file = Path(weights) if weights else None
     model = chosen_model(model, file, RECOMMENDED_MODEL)

@@ -102,7 +102,7 @@ def _locks(file: int, place: int, folder: Path) -> bool:
             return False
         if error.errno not in _NO_LOCKS:
             raise
-        _warn_once(f"the disk of {folder} has no locks: two runs at once must not make the results of one picture there")
+        _warn_once(f"the disk of {folder} has no locks: two runs at once must not make the results of one image there")
     return True
 
 

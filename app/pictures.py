@@ -168,7 +168,7 @@ class Search:
             return
         if identity is not None and identity == self._out:
             self.problems.append(
-                f"{folder} is where the results go (--out), and the next run would take them for pictures; choose another --out, "
+                f"{folder} is where the results go (--out), and the next run would take them for images; choose another --out, "
                 f"such as {folder / 'maps'}"
             )
             return
@@ -183,7 +183,7 @@ class Search:
                 other.folders += len(inside)
         if not other.pictures and len(self.problems) == problems:
             but = f" but {other.in_words()}" if other else ""
-            self.problems.append(f"{folder}: no pictures in it{but}; pictures end with {', '.join(sorted(EXTENSIONS))}")
+            self.problems.append(f"{folder}: no images in it{but}; images end with {', '.join(sorted(EXTENSIONS))}")
         elif other:
             logger.info("%s: passed over %s", folder, other.in_words())
 
@@ -268,7 +268,7 @@ def _lines(data: bytes) -> list[tuple[int, str]]:
         ValueError: It is a picture, or no text.
     """
     if data.startswith(_BEGINNINGS) or data[8:12] == b"WEBP" or (data[:2] == b"BM" and not any(data[6:10])):
-        raise ValueError("it is a picture, not a list of paths; name the picture itself")
+        raise ValueError("it is an image, not a list of paths; name the image itself")
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as PowerShell writes
         text = data.decode("utf-16")
     else:

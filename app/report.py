@@ -83,9 +83,9 @@ class Report:
         if self._total > 1:
             seconds = time.monotonic() - self._started
             skipped = f"{len(self._plan.done)} skipped (done before), " if self._plan.done else ""
-            rate = f" ({self.done / seconds:.3g} pictures/s)" if self.done else ""
+            rate = f" ({self.done / seconds:.3g} images/s)" if self.done else ""
             where = f"; why is in {self._log.path}" if left and self.failed else ""
-            complain(f"{self.done} done, {skipped}{self.failed} failed of {self._total} pictures in {seconds:.1f} s{rate}{where}")
+            complain(f"{self.done} done, {skipped}{self.failed} failed of {self._total} images in {seconds:.1f} s{rate}{where}")
         elif self._plan.done:
             complain(f"{self._plan.done[0].picture}: its results are there already, made by the same command")
         if not self.failed:

@@ -141,7 +141,7 @@ class _Search(Search):
         pictures = list(_listed(url, self._recursive))
         self._take(pictures)
         if not pictures:
-            self.problems.append(f"{url}: no pictures in it; pictures end with {', '.join(sorted(EXTENSIONS))}")
+            self.problems.append(f"{url}: no images in it; images end with {', '.join(sorted(EXTENSIONS))}")
 
     def add_line(self, line: str, where: str) -> None:
         """Finds what a line of a list names. The store is not asked about a picture: for a million that takes hours."""

@@ -75,7 +75,7 @@ def stoppable() -> Iterator[Stop]:
         stop.event.set()
         # Past Python's own buffers, which the signal may have caught half-written.
         with suppress(OSError):
-            os.write(2, b"\ndepth-normal: finishing the pictures in hand; once more stops at once\n")
+            os.write(2, b"\ndepth-normal: finishing the images in progress; once more stops at once\n")
 
     # Whoever starts this with Ctrl-C ignored, as `nohup` and `&` do, wants it to be ignored.
     numbers = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]

@@ -36,7 +36,7 @@ def add_verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", default="auto", choices=DTYPE_CHOICES, help="what the networks compute in")
     record = "store the figures of models that have none yet and are sound"
     parser.add_argument("--record", action="store_true", help=record)
-    figures = "figures to compare with besides the pack's own; --record writes here (default: the pack's own app/figures.json)"
+    figures = "figures to compare with besides the package's own; --record writes here (default: the package's own app/figures.json)"
     parser.add_argument("--figures", type=Path, metavar="FILE", help=figures)
     add_json(parser)
     parser.set_defaults(run=_verify)

@@ -169,7 +169,7 @@ def check_writes(writes: Sequence[str], options: Options) -> None:
     for name in writes:
         if name in STEREO_CHOICES:
             if spec.quantity is None:
-                raise ValueError(f"{spec.id} gives {spec.gives}; pictures for both eyes ({name}) need depth: choose another model")
+                raise ValueError(f"{spec.id} gives {spec.gives}; images for both eyes ({name}) need depth: choose another model")
         elif name not in ("depth", "normals"):
             _check_format(name, spec, options.fov, options.near_far_ratio)
 
@@ -308,7 +308,7 @@ def write(
 def _pair(found: Estimate, picture: Tensor | None, options: StereoOptions) -> StereoPair:
     """What both eyes see, made where the estimate is."""
     if found.depth is None or picture is None:
-        raise ValueError("pictures for both eyes are made of a picture and its depth")
+        raise ValueError("images for both eyes are made of an image and its depth")
     with _one_pair:
         return stereo_pair(picture.to(found.depth.device), found, options)
 

@@ -278,7 +278,7 @@ def _all_outcomes(
     lost = yield from attempt(range(len(todo)), options, _images_together(ray, len(todo), job, options))
     if lost:
         # A machine that is gone is missed late, and by then Ray has tried its workers' pictures as often as it does.
-        logger.info("%d pictures were lost with their workers: each is tried once more, alone", len(lost))
+        logger.info("%d images were lost with their workers: each is tried once more, alone", len(lost))
         lost = yield from attempt(lost, replace(options, batch_size=1), _ROWS)
     yield from (Outcome(todo[index], failure=_lost(todo[index])) for index in lost)
 

@@ -127,7 +127,7 @@ def _read_row(row: Row, job: Job) -> Row:
         failure = _failure_of(str(copy), error)
         words = failure.reason.replace(str(copy), row["path"])
         if job.cluster and isinstance(error, FileNotFoundError):
-            words += f" (on {socket.gethostname()}; every machine of the cluster must see the pictures under this name, or by a URL)"
+            words += f" (on {socket.gethostname()}; every machine of the cluster must see the images under this name, or by a URL)"
         return _failed(row, replace(failure, reason=words))
     return {**row, "seen": seen, "height": pixels.shape[2], "width": pixels.shape[3], "pixels": _packed(pixels)}
 

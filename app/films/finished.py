@@ -60,7 +60,7 @@ class FinishedRecord:
         if not any(map(self._is_there, self._task.targets.values())):
             return None
         if differing := differing_settings(known, settings):
-            raise FilmError(f"{self.path}: the film was made with other settings ({', '.join(differing)}); {_ADVICE}")
+            raise FilmError(f"{self.path}: the video was made with other settings ({', '.join(differing)}); {_ADVICE}")
         for target in self._task.targets.values():
             if self._digest(target, frames) != files.get(target.name):
                 raise FilmError(f"{target} was changed since it was made, or lacks files; remove it, or replace it with --overwrite")
@@ -73,7 +73,7 @@ class FinishedRecord:
         try:
             write_bytes(self.path, json.dumps(record, indent=1).encode())
         except OSError as error:
-            logger.warning("the film is there, but --resume will not know it: %s cannot be written (%s)", self.path, error)
+            logger.warning("the video is there, but --resume will not know it: %s cannot be written (%s)", self.path, error)
 
     def remove(self) -> None:
         """Removes the record: the film is made anew."""

@@ -81,7 +81,7 @@ class Pieces:
             self._lock.acquire(timeout=0)
         except Timeout as error:
             self._place.close()
-            raise FilmError(f"{self.folder}: another run makes this film at this moment; wait for it, or choose another name") from error
+            raise FilmError(f"{self.folder}: another run makes this video at this moment; wait for it, or choose another name") from error
         try:
             self._open()
         except BaseException:

@@ -66,7 +66,7 @@ def make_film(model: Model, task: FilmTask, film: Film, pieces: Pieces, tick: Ti
     for what, target in task.targets.items():
         if task.sequence:
             if longer := [path for number, path in numbered_files(target) if number > pieces.done]:
-                logger.warning("%s: %d files from %s on are of another film; remove them", target, len(longer), longer[0].name)
+                logger.warning("%s: %d files from %s on are of another video; remove them", target, len(longer), longer[0].name)
         else:
             join_pieces(target, by_what[what], _sound(task, film, pieces, problem))
     return Finished(pieces.done, problem and str(problem))

@@ -81,8 +81,8 @@ def test_a_bad_picture_is_named_and_the_rest_goes_on(estimate, picture, tmp_path
     assert estimate(tmp_path / "notes.jpg", tmp_path / "absent.png", tmp_path / "empty", picture) == 1
     said = capsys.readouterr()
     lines = said.err.splitlines()
-    assert "1 done, 3 failed of 4 pictures in " in lines[-1] and f"why is in {tmp_path / 'out' / RECORDS / 'failures.jsonl'}" in lines[-1]
-    for name in ("notes.jpg", "absent.png", "empty: no pictures in it"):
+    assert "1 done, 3 failed of 4 images in " in lines[-1] and f"why is in {tmp_path / 'out' / RECORDS / 'failures.jsonl'}" in lines[-1]
+    for name in ("notes.jpg", "absent.png", "empty: no images in it"):
         (line,) = [line for line in lines if name in line]
         assert line.startswith("depth-normal: ") and line.count(str(tmp_path / name)) <= 1
     assert results(tmp_path / "out") == ["astronaut.npz", "astronaut_depth.png", "astronaut_normals.png"]
@@ -103,7 +103,7 @@ def test_an_input_that_is_named_like_a_result_survives(picture, tmp_path, capsys
     twin.write_bytes(picture.read_bytes())
     words = ["estimate", str(picture), str(twin), "--out", str(tmp_path), "--model", "tiny", "--overwrite", "--size", "64"]
     assert cli.main(words) == 1
-    assert "which is the picture" in capsys.readouterr().err and twin.read_bytes() == picture.read_bytes()
+    assert "which is the image" in capsys.readouterr().err and twin.read_bytes() == picture.read_bytes()
     assert results(tmp_path) == [f"astronaut{ending}.png" for ending in ("", "_depth", "_depth_depth", "_depth_normals")]
 
 

@@ -494,7 +494,7 @@ def test_the_pictures_in_hand_are_finished_and_the_rest_can_go_on(tmp_path, sent
     assert process.returncode == code and "Traceback" not in complaints
     last = complaints.splitlines()[-1]
     done = 1 + len(said.splitlines())
-    assert last == f"depth-normal: stopped with {1000 - done} pictures not begun; run the same command with --resume to go on", complaints
+    assert last == f"depth-normal: stopped with {1000 - done} images not begun; run the same command with --resume to go on", complaints
     assert len(made(out)) == 2 * done < 2000 and not any(path.is_dir() for path in (out / RECORDS).iterdir())
 
 

@@ -84,7 +84,7 @@ def test_pictures_are_looked_at_before_anything_is_loaded(estimate, tmp_path, no
     said = capsys.readouterr().err
     assert said.splitlines() == [
         f"depth-normal: {tmp_path / 'absent.jpg'}: there is no such file",
-        f"depth-normal: {tmp_path / 'photos'}: no pictures in it; pictures end with {', '.join(sorted(EXTENSIONS))}",
+        f"depth-normal: {tmp_path / 'photos'}: no images in it; images end with {', '.join(sorted(EXTENSIONS))}",
         f"depth-normal: {os.devnull} is not a file",
     ]
     assert not (tmp_path / "out").exists()
@@ -125,7 +125,7 @@ def test_the_exit_codes(estimate, picture, tmp_path, capsys):
     broken.write_bytes(picture.read_bytes()[:-40])
     assert estimate(picture) == 0
     assert estimate(picture, broken) == 1
-    assert "1 done, 1 failed of 2 pictures in " in capsys.readouterr().err
+    assert "1 done, 1 failed of 2 images in " in capsys.readouterr().err
     assert estimate(broken) == 2, "nothing could be done"
     (line,) = capsys.readouterr().err.splitlines()
     assert line.count(str(broken)) == 1 and "skipped" not in line and "1 of 1" not in line
@@ -299,6 +299,7 @@ def test_the_exit_code_of_an_interrupt_within_exec(tmp_path):
 
 def test_every_example_of_the_help_can_be_typed(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
     (tmp_path / "photos").mkdir()
     (tmp_path / "photo.jpg").touch()
     for command, lines in cli.EXAMPLES.items():
@@ -329,7 +330,8 @@ def test_a_mistyped_option_is_told_with_those_of_its_command(words, said, capsys
     assert said in capsys.readouterr().err
 
 
-def test_the_codes_are_told():
+def test_the_codes_are_told(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     assert cli.EXIT_CODES in cli._parsers()[0].format_help()
     for code in (arguments.DONE, arguments.SOME_FAILED, arguments.NOTHING_DONE, arguments.INTERRUPTED, arguments.TERMINATED):
         assert str(code) in cli.EXIT_CODES

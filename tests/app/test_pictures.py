@@ -94,7 +94,7 @@ def test_a_list_that_is_none_is_refused_in_words(here, monkeypatch):
     touch("empty.txt")
     (here / "wrong.txt").write_text("\nabsent.png\n")
     said = find_pictures(["@a.png", "@absent.txt", "@empty.txt", "@wrong.txt", "@."])[1]
-    assert said[0] == "@a.png: the list cannot be read: it is a picture, not a list of paths; name the picture itself"
+    assert said[0] == "@a.png: the list cannot be read: it is an image, not a list of paths; name the image itself"
     assert said[1].startswith("@absent.txt: the list cannot be read: ") and said[2] == "@empty.txt: the list is empty"
     assert said[3] == "absent.png: there is no such file (line 2 of wrong.txt; its paths count from the folder that the command runs in)"
     assert said[4].startswith("@.: the list cannot be read: ")
@@ -102,7 +102,7 @@ def test_a_list_that_is_none_is_refused_in_words(here, monkeypatch):
         picture = io.BytesIO()
         Image.new("RGB", (8, 8)).save(picture, kind)
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(picture.getvalue())))
-        assert "it is a picture, not a list" in find_pictures(["-"])[1][0], "a picture's bytes on stdin"
+        assert "it is an image, not a list" in find_pictures(["-"])[1][0], "a picture's bytes on stdin"
     touch("BMW/1.png")
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"BMW/1.png\0")))
     assert found("-") == [("BMW/1.png", "BMW/1.png")]
@@ -125,9 +125,9 @@ def test_folders_without_pictures_say_what_they_have(here):
     touch("raw/a.heic", "raw/b.heic", "tree/sub/a.png")
     Path("empty").mkdir()
     empty, raw, tree = find_pictures(["empty", "raw", "tree"])[1]
-    assert empty.startswith("empty: no pictures in it; pictures end with .apng, .bmp, ")
-    assert raw.startswith("raw: no pictures in it but 2 other files (.heic 2); ")
-    assert tree.startswith("tree: no pictures in it but 1 folder (--recursive looks into them); ")
+    assert empty.startswith("empty: no images in it; images end with .apng, .bmp, ")
+    assert raw.startswith("raw: no images in it but 2 other files (.heic 2); ")
+    assert tree.startswith("tree: no images in it but 1 folder (--recursive looks into them); ")
 
 
 def test_the_folder_of_the_results_is_no_source(here):
@@ -136,7 +136,7 @@ def test_the_folder_of_the_results_is_no_source(here):
     assert found("photos", recursive=True, out=here / "photos" / "maps") == [("photos/a.png", "a.png")], "however it is spelled"
     assert found("photos", recursive=True, out="photos/absent")[1][1] == os.path.join("maps", "a_depth.png")  # noqa: PTH118
     pictures, (problem,) = find_pictures(["photos"], out=here / "photos")
-    assert pictures == [] and problem.startswith("photos is where the results go (--out), and the next run would take them for pictures;")
+    assert pictures == [] and problem.startswith("photos is where the results go (--out), and the next run would take them for images;")
     assert found("photos/a.png", out="photos") == [("photos/a.png", "a.png")], "a file that is named is meant"
 
 
