@@ -68,9 +68,9 @@ def test_a_relief(picture, maps, tmp_path, capsys):
         (("--out", "x.glb", "--width", "9"), "--width says nothing of a .glb"),
         (("--out", "x.glb", "--up", "z"), "--up says nothing of a .glb"),
         (("--out", "x.stl", "--near-far-ratio", "9"), "--near-far-ratio says nothing of a .stl"),
-        (("--out", "x.stl", "--width", "0"), "width is 0"),
-        (("--out", "x.stl", "--max-points", "3"), "max_points is 3"),
-        (("--out", "x.ply", "--max-jump", "-1"), "max_jump is -1"),
+        (("--out", "x.stl", "--width", "0"), "--width is 0"),
+        (("--out", "x.stl", "--max-points", "3"), "--max-points is 3"),
+        (("--out", "x.ply", "--max-jump", "-1"), "--max-jump is -1"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_is_read(words, message, tmp_path, monkeypatch, capsys):
