@@ -147,6 +147,7 @@ def run_python(code: str, *options: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, *options, "-c", code], capture_output=True, text=True, check=True, cwd="/")
 
 
+@pytest.mark.slow("starts other processes")
 def test_importing_loads_nothing_but_itself_beyond_torch_and_numpy():
     def loaded_by(name: str) -> set[str]:
         return set(json.loads(run_python(f"import sys, json, {name}; json.dump([*sys.modules], sys.stdout)").stdout))
