@@ -207,6 +207,7 @@ def said(tmp_path_factory):
     return found
 
 
+@pytest.mark.slow("starts other processes")
 @pytest.mark.parametrize("name", PICKLES)
 def test_a_hostile_pickle(said, name):
     words = PICKLES[name][1]
