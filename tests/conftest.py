@@ -56,6 +56,10 @@ def pytest_addoption(parser):
     parser.addoption("--all", action="store_true", help="run the slow tests too: ComfyUI, Chromium, Ray, Blender, exports, large pictures")
 
 
+def pytest_collection(session):
+    gc.disable()  # until all is imported: little of it is garbage, and each collection would look at everything
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Marks as slow what uses a slow fixture, so that `-m slow` and `-m "not slow"` choose all such tests."""
@@ -65,7 +69,8 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish(session):
-    """Leaves the hundreds of thousands of objects of imported libraries out of every later garbage collection."""
+    """Leaves the million objects of imported libraries out of every later garbage collection, which would take a third of a second."""
+    gc.enable()
     gc.collect()
     gc.freeze()
 
@@ -109,6 +114,7 @@ def module_leaves_no_trace(request):
     with _left_as_found(request.node.nodeid):
         yield
     _free_memory()
+    gc.freeze()  # what the module imported too
 
 
 def _free_memory():

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BENCHMARKS = ROOT / "benchmarks"
 
 
+@pytest.mark.slow("starts another process")
 def test_a_scene_without_its_arrays_is_told_what_it_must_hold(tmp_path):
     np.savez(tmp_path / "scene.npz", depth=np.ones((4, 4), np.float32))
     run = subprocess.run([sys.executable, BENCHMARKS / "normals.py", tmp_path], capture_output=True, text=True)
@@ -56,6 +57,7 @@ def answers() -> dict:
 
 
 @pytest.mark.parametrize("command", commands(), ids=lambda command: Path(command).name)
+@pytest.mark.slow("starts another process")
 def test_a_command_says_what_it_does(command, answers):
     code, told = answers[command]
     assert code == 0 and told.startswith("usage: ")
@@ -209,6 +211,7 @@ def test_every_family_is_measured():
     assert {TABLE[name].family for name in diffusion} == {spec.family for spec in TABLE.values()} - measured
 
 
+@pytest.mark.slow("starts another process")
 def test_memory_is_measured_with_all_inputs_of_the_network():
     words = ["--narrow", "--models", "moge-2-vits-normal", "--batches", "1", *ONCE]
     run = subprocess.run([sys.executable, BENCHMARKS / "families.py", *words], capture_output=True, text=True)
@@ -262,6 +265,7 @@ def test_ray_workers_are_measured_beside_plain_processes():
 @pytest.mark.skipif(
     importlib.util.find_spec("controlnet_aux") is None, reason="the old way is controlnet-aux's (pip install controlnet-aux)"
 )
+@pytest.mark.slow("starts another process")
 def test_midas_is_measured_beside_controlnet_aux():
     words = ["--size", "64", "--rounds", "1", "--batches", "1", "--precisions", "float32"]
     run = subprocess.run([sys.executable, BENCHMARKS / "midas.py", *words], capture_output=True, text=True)
@@ -282,6 +286,7 @@ def test_the_soak_benchmark_names_the_missing_comfyui(tmp_path):
     assert run.returncode == 2 and "python tests/comfyui/install.py" in run.stderr and not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow("starts another process")
 def test_the_steps_of_a_picture_are_told_with_their_shares(tmp_path):
     picture = tmp_path / "small.png"
     cv2.imwrite(str(picture), np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8))
@@ -294,6 +299,7 @@ def test_the_steps_of_a_picture_are_told_with_their_shares(tmp_path):
     assert "plain way" in run.stdout and "Convert Normal Map" in run.stdout
 
 
+@pytest.mark.slow("starts another process")
 def test_a_folder_is_told_beside_what_the_cores_allow():
     words = ["--device", "cpu", "--pictures", "2", "--width", "96", "--height", "64", "--size", "64", "--rounds", "1"]
     run = subprocess.run([sys.executable, BENCHMARKS / "folder.py", *words], capture_output=True, text=True)
@@ -304,6 +310,7 @@ def test_a_folder_is_told_beside_what_the_cores_allow():
     assert all(float(each) > 0 for each in taken.values())
 
 
+@pytest.mark.slow("starts another process")
 def test_effects_are_told_in_seconds():
     words = ["--width", "96", "--height", "64", "--rounds", "1", "--only", "relight", "cast_shadow"]
     run = subprocess.run([sys.executable, BENCHMARKS / "effects.py", *words], capture_output=True, text=True)
@@ -312,6 +319,7 @@ def test_effects_are_told_in_seconds():
     assert {"relight, sun (node)", "relight, three lamps (node)", "cast_shadow, soft"} <= set(taken)
 
 
+@pytest.mark.slow("starts another process")
 def test_light_is_judged_by_a_scene(tmp_path):
     flat = np.full((24, 32, 3), 0.3, np.float32)
     towards = np.tile(np.float32((0, 0, 1)), (24, 32, 1))
@@ -323,12 +331,14 @@ def test_light_is_judged_by_a_scene(tmp_path):
     assert re.search(r"^scene_1 sun +0\.00 +0\.00", run.stdout, re.MULTILINE)
 
 
+@pytest.mark.slow("starts another process")
 def test_an_unknown_measurement_is_answered_with_those_there_are():
     run = subprocess.run([sys.executable, BENCHMARKS / "memory.py", "nothing"], capture_output=True, text=True)
     assert run.returncode == 2 and "Traceback" not in run.stderr
     assert "'nothing' is not known; known are 16384x64 to 8192x32" in run.stderr
 
 
+@pytest.mark.slow("starts another process")
 def test_the_old_way_needs_controlnet_aux():
     code = f"import runpy, sys; sys.modules['controlnet_aux'] = None; runpy.run_path({str(BENCHMARKS / 'midas.py')!r}, run_name='__main__')"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

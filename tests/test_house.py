@@ -1,11 +1,13 @@
 """The rules of the house: who may import whom, what importing costs, what the folder must not contain."""
 
 import ast
+import functools
 import json
 import re
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -67,10 +69,14 @@ def room_of(path: Path) -> str:
     return "/".join(parts)
 
 
-def imports(path: Path, top_level_only: bool = False):
+@functools.cache
+def imports(path: Path, top_level_only: bool = False) -> list[tuple[int, str | Path]]:
     """(0, library) and, for what is imported relatively, (its level, the path it means)."""
     tree = ast.parse(path.read_text())
-    nodes = tree.body if top_level_only else list(ast.walk(tree))
+    return [*_imports_of(path, tree.body if top_level_only else ast.walk(tree))]
+
+
+def _imports_of(path: Path, nodes: Iterable[ast.AST]):
     for node in nodes:
         if isinstance(node, ast.Import):
             yield from ((0, alias.name) for alias in node.names)
@@ -147,6 +153,7 @@ def run_python(code: str, *options: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, *options, "-c", code], capture_output=True, text=True, check=True, cwd="/")
 
 
+@pytest.mark.slow("starts other processes")
 def test_importing_loads_nothing_but_itself_beyond_torch_and_numpy():
     def loaded_by(name: str) -> set[str]:
         return set(json.loads(run_python(f"import sys, json, {name}; json.dump([*sys.modules], sys.stdout)").stdout))
@@ -165,6 +172,7 @@ assert set(depth_normal.__all__) <= set(dir(depth_normal))
 """
 
 
+@pytest.mark.slow("starts another process")
 def test_the_public_names_are_there_when_they_are_asked_for():
     run_python(NAMES)
 
@@ -185,6 +193,7 @@ assert not seen, seen
 """
 
 
+@pytest.mark.slow("starts another process")
 def test_importing_and_listing_the_nodes_touches_no_disk():
     run_python(WATCH_DISK_AND_NETWORK)
 

@@ -127,7 +127,8 @@ def test_the_demo_keeps_files_of_others(tmp_path, capsys):
     assert "coffee.npz is there already" in capsys.readouterr().err and (tmp_path / "coffee.npz").read_text() == "mine"
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", pytest.param("utf-8", marks=pytest.mark.slow("one more process"))])
+@pytest.mark.slow("starts other processes")
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-8"])
 def test_a_name_that_the_console_cannot_show_stops_nothing(picture, tmp_path, encoding):
     """Beside letters of another script a name that is not even Unicode, as old disks have them."""
     names = ["深度.png", *(["\udcff.png"] if os.fsencode("\udcff") == b"\xff" else [])]
@@ -254,6 +255,7 @@ def test_download_of_an_unknown_model(capsys):
     assert "did you mean midas-v2.1-small or" in said and "\\n" not in said
 
 
+@pytest.mark.slow("starts another process")
 def test_no_file_and_no_network_says_what_to_do(tmp_path, picture):
     """In a process of its own, with caches of its own, offline."""
     environment = {
@@ -287,6 +289,7 @@ sys.exit(code)
 """
 
 
+@pytest.mark.slow("starts another process")
 def test_the_demo_needs_neither_network_nor_other_libraries(tmp_path):
     words = [sys.executable, "-c", WITHOUT_NETWORK, "demo", "--out", str(tmp_path / "demo")]
     run = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "DEPTH_NORMAL_HOME": str(tmp_path / "dn")})

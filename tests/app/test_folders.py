@@ -299,9 +299,8 @@ def test_a_folder_that_goes_away_is_not_made_again(photos, tmp_path, monkeypatch
 
 
 @needs_signals
-@pytest.mark.parametrize(
-    "closed", [*(pytest.param(each, marks=pytest.mark.slow(PROCESSES)) for each in ("<&-", ">&-", "2>&-", ">/dev/full")), "<&- >&- 2>&-"]
-)
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", ">/dev/full", "<&- >&- 2>&-"])
+@pytest.mark.slow(PROCESSES)
 def test_streams_that_are_closed_or_full_end_nothing(photos, tmp_path, closed):
     if "full" in closed and not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
@@ -471,6 +470,7 @@ def test_python_gets_the_same_with_the_files(photos, tmp_path):
         depth_normal.estimate_folder(tmp_path / "nowhere")
 
 
+@pytest.mark.slow(PROCESSES)
 def test_a_log_has_no_progress_bar(photos, tmp_path):
     words = [*COMMAND, str(photos), "--out", str(tmp_path / "out"), *SMALL]
     said = subprocess.run(words, capture_output=True, timeout=300, check=True).stderr.decode()
@@ -478,7 +478,8 @@ def test_a_log_has_no_progress_bar(photos, tmp_path):
 
 
 @needs_signals
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow(PROCESSES))])
+@pytest.mark.slow(PROCESSES)
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_the_pictures_in_hand_are_finished_and_the_rest_can_go_on(tmp_path, sent, code):
     """Of so many pictures that the pipe is full long before the last, so that the run cannot end by itself."""
     photos, out = save_photos(tmp_path / "photos", 1000), tmp_path / "out"

@@ -51,6 +51,7 @@ def is_free(folder, *names):
         return False
 
 
+@pytest.mark.slow("starts another process")
 def test_only_the_same_names_wait_for_each_other(folder, holder, monkeypatch):
     monkeypatch.setattr(locks, "_PATIENCE_SECONDS", 0.0)
     assert not is_free(folder, "a.json") and not is_free(folder, "b.json", "A_DEPTH.png")
@@ -72,12 +73,14 @@ def test_threads_of_one_process_wait_for_each_other_too(folder, monkeypatch):
 
 
 @needs_processes_of_unix
+@pytest.mark.slow("starts another process")
 def test_a_killed_process_holds_nothing(folder, holder):
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     assert is_free(folder, "a.json", "a_depth.png")
 
 
+@pytest.mark.slow("starts another process")
 def test_a_wait_is_told_once_and_ends_with_the_others_lock(folder, holder, monkeypatch, caplog):
     monkeypatch.setattr(locks, "_SILENT_SECONDS", 0.0)
     told = threading.Event()
@@ -187,6 +190,7 @@ print(sorted(path.name for path in (out / RECORDS).iterdir() if path.suffix != "
 
 
 @needs_processes_of_unix
+@pytest.mark.slow("starts other processes")
 def test_of_writers_killed_at_any_moment_records_and_files_agree(tmp_path):
     run = subprocess.run([sys.executable, "-c", KILLED], cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert run.returncode == 0, run.stderr

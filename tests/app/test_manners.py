@@ -205,6 +205,7 @@ def test_a_coding_is_no_setting_of_what_has_no_normals():
     assert plain.settings(["normals"]) != other.settings(["normals"])
 
 
+@pytest.mark.slow("starts other processes")
 def test_no_files_name_commands_the_terminal(tmp_path):
     """Of a picture that is done, one that fails, what is not there, what is said by the log, and what was mistyped."""
     name = "a\x1b[2J\rb\nc\x9b7m\u202e"
@@ -236,6 +237,7 @@ def test_nobody_reads_any_more(tmp_path):
     assert process.returncode == 0
 
 
+@pytest.mark.slow("starts other processes")
 def test_the_work_goes_on_where_nobody_reads(tmp_path):
     pictures = [save_picture(tmp_path / f"{name}.png") for name in "ab"]
     words = ["estimate", *map(str, pictures), "--out", str(tmp_path / "out"), "--model", "tiny", "--size", "64"]
@@ -246,6 +248,7 @@ def test_the_work_goes_on_where_nobody_reads(tmp_path):
     assert {"a_depth.png", "b_depth.png"} <= {path.name for path in (tmp_path / "out").iterdir()}
 
 
+@pytest.mark.slow("starts other processes")
 def test_progress_and_complaints_have_lines_of_their_own(tmp_path):
     (tmp_path / "bad.png").write_text("no picture")
     pictures = [save_picture(tmp_path / "a.png"), tmp_path / "bad.png", save_picture(tmp_path / "b.png")]

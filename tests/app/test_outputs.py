@@ -434,6 +434,7 @@ def test_a_folder_that_may_not_be_written_to_is_refused(tmp_path, name):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the length of files, which Windows does not have")
+@pytest.mark.slow("starts another process")
 def test_a_full_disk_is_named(tmp_path):
     program = """
 import resource

@@ -173,6 +173,7 @@ def test_what_cannot_be_shown_is_said_and_the_result_is_there(here, opened, monk
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="its shell has other words")
+@pytest.mark.slow("starts other processes")
 def test_what_the_demo_says_can_be_pasted(tmp_path):
     """In a shell without the environment; a path with a space, and a program that is not on PATH."""
     program = tmp_path / "my env" / "bin" / "depth-normal"

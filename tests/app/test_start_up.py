@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import pytest
 import torch
 from PIL import Image
 
@@ -17,6 +18,7 @@ json.dump(sorted(set(sys.modules) - known), sys.stderr)
 """
 
 
+@pytest.mark.slow("starts another process")
 def test_estimate_imports_torch_and_little_else(tmp_path):
     """With the pack's own model; transformers, huggingface_hub and sympy would each take longer than all that is here."""
     Image.new("RGB", (48, 32), (200, 120, 40)).save(tmp_path / "a.png")

@@ -49,7 +49,7 @@ def images():
         "photo": photo,
         "small": resize_picture(photo, 31, 47),
         "upright": photo[..., :397, 120:331],
-        "panorama": resize_picture(photo[..., 200:241, :400], 41, 333),
+        "panorama": resize_picture(photo[..., 200:241, :200], 41, 163),
         "landscape": landscape(),
     }
 

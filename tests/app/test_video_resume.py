@@ -212,7 +212,7 @@ def test_half_precision_that_was_too_small_is_float32_from_then_on(film, weights
 
 def test_half_precision_that_became_too_small_in_the_middle(film, tmp_path, monkeypatch):
     """Of a model of single pictures: its second chunk and all after it are in float32, in both runs."""
-    tiny = ["video", str(film), "--model", "tiny", "--size", "32", "--segment", "8", "--frames", "40", "--codec", "ffv1"]
+    tiny = ["video", str(film), "--model", "tiny", "--size", "32", "--segment", "8", "--frames", "28", "--codec", "ffv1"]
     tiny += ["--dtype", "bfloat16"]
     with monkeypatch.context() as failing:
         fails_in_half_precision(failing, TinyNetwork, "forward", 1)

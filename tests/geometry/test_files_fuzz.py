@@ -207,6 +207,7 @@ def peak_megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
 
+@pytest.mark.slow("starts another process")
 def test_damaged_files_raise_the_documented_errors_and_nothing_else(tmp_path):
     command = [sys.executable, "-X", "faulthandler", __file__, str(tmp_path), str(COUNT)]
     try:
