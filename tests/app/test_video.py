@@ -435,6 +435,8 @@ def test_a_video_has_a_name_by_default(tmp_path, monkeypatch, capsys):
     assert cli.main(words) == 0 and cli.main([*words, "--what", "depth,normals", "-o", "both/"]) == 0
     made = [Path("depth-normal/clip.v2_depth.mp4"), Path("both/clip.v2_depth.mp4"), Path("both/clip.v2_normals.mp4")]
     assert all(path.exists() for path in made)
+    assert cli.main(words) == 0, "its own file is made anew"
+    made[0].write_bytes(b"another's")
     assert cli.main(words) == 2 and f"{made[0]} is there already" in capsys.readouterr().err
 
 
