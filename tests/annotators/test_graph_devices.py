@@ -29,6 +29,7 @@ def moved(graph):
     return lambda: torch.func.functional_call(graph.module, state, given)
 
 
+@pytest.mark.slow("follows every network without its device")
 @pytest.mark.parametrize("name", [*SHRUNK["DINO"], *SHRUNK["OTHERS"]])
 @pytest.mark.parametrize(
     "dtype", [pytest.param(torch.float32, marks=pytest.mark.slow("one more dtype")), torch.float16], ids=["float32", "float16"]
@@ -45,6 +46,7 @@ def test_a_network_asks_its_device_nothing(name, dtype):
     assert questions.asked == 0
 
 
+@pytest.mark.slow("follows a network without its device")
 @pytest.mark.parametrize("config", [TINY, TINY_2], ids=["first version", "second version"])
 @pytest.mark.parametrize("mirrored", [False, True])
 @torch.no_grad()

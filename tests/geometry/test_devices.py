@@ -357,6 +357,7 @@ def devices_of(value):
     return set().union(*map(devices_of, parts))
 
 
+@pytest.mark.slow("follows every public function without its device")
 @pytest.mark.parametrize("name", sorted({*public_functions(), *CASES}))
 def test_it_runs_on_a_device_and_says_why_it_waits(name, ask):
     assert name in CASES, "a public function without a case: add how it is called, and why it waits for the device if it does"

@@ -42,6 +42,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow("follows an effect without its device")
 @pytest.mark.parametrize("name", CASES)
 def test_it_runs_on_a_device_and_asks_it_seldom(name, monkeypatch):
     call, questions = CASES[name]

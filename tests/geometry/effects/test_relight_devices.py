@@ -59,6 +59,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow("follows an effect without its device")
 @pytest.mark.parametrize("name", CASES)
 def test_it_stays_on_the_device_and_waits_no_more_than_it_must(name):
     call, waits = CASES[name]

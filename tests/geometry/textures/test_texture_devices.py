@@ -78,6 +78,7 @@ def public_functions():
                 yield f"{found.name}.{name}"
 
 
+@pytest.mark.slow("follows every public function without its device")
 @pytest.mark.parametrize("name", sorted({*public_functions(), *CASES}))
 def test_it_runs_on_a_device_and_says_why_it_waits(name, ask):
     assert name in CASES, "a public function without a case: add how it is called, and why it waits for the device if it does"
