@@ -8,29 +8,27 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 from ..annotators.specs.base import CheckpointError, WeightFile
 from ..geometry.files.paths import write_bytes
-from . import https, hub
-from .answers import Offer, UnexpectedContentError
-from .connection import SettingError
+from . import hub
+from .disk_space import free_space, is_disk_full
 from .download_errors import (
     DownloadError,
     corrupt_error,
     disk_full_error,
     explained,
     foreign_file_error,
-    free_space,
-    is_disk_full,
     offline_error,
     source_url,
 )
 from .find import bundled_path, download_folder, download_path, find_in_hub_cache
 from .folders import folder_paths
+from .http_response import Offer
 from .locks import locked
+from .network_errors import SettingError, UnexpectedContentError
 from .terminal_bar import terminal_bar
 from .verify import difference, is_usable, sha256_of, structure_problem, trust
 
@@ -57,7 +55,7 @@ def download_weights(file: WeightFile, licence: str, licence_url: str | None = N
         The file, complete, readable as weights, with the published size and sha256: the table's, or else those that the hub states.
 
     Raises:
-        NoNetworkError: No connection, or nothing over it, in the time that `connection.Timeouts` says; or HF_HUB_OFFLINE is set.
+        NoNetworkError: No connection, or nothing over it, in the time that `timeouts.Timeouts` says; or HF_HUB_OFFLINE is set.
         AccessDeniedError: The server answered 401 or 403.
         CorruptDownloadError: Wrong size, wrong sha256, or not weights at all.
         DiskFullError: Not enough space.
@@ -84,7 +82,7 @@ def download_weights(file: WeightFile, licence: str, licence_url: str | None = N
             return path
     except DownloadError:
         raise
-    except (OSError, RuntimeError, HTTPException) as error:
+    except (OSError, RuntimeError) as error:
         raise explained(error, file, root) from error
     finally:
         meter.close()
@@ -189,19 +187,22 @@ def _present(file: WeightFile, meter: _Meter) -> Path | None:
 
 
 def _fetch(file: WeightFile, root: Path, meter: _Meter) -> Path:
+    from . import transfer
+    from .https import Request
+
     part = _part(file)
     part.parent.mkdir(parents=True, exist_ok=True)
-    request = hub.request(file) if file.repo_id else https.Request(str(file.url), size=file.size)
+    request = hub.request(file) if file.repo_id else Request(str(file.url), size=file.size)
 
     def accept(offer: Offer) -> None:
         _check_offer(file, offer)
         _check_disk_space(file, root, offer.size, part)
 
     try:
-        offer = https.fetch(request, part, meter.show, accept)
+        offer = transfer.fetch(request, part, meter.show, accept)
     except OSError as error:
         if is_disk_full(error) or isinstance(error, UnexpectedContentError):
-            https.discard(part)
+            transfer.discard(part)
         raise
     published = replace(file, size=file.size or offer.size, sha256=file.sha256 or offer.sha256)
     there = part.stat().st_size
@@ -211,11 +212,11 @@ def _fetch(file: WeightFile, root: Path, meter: _Meter) -> Path:
 
     problem = structure_problem(part, tick) or difference(part, published, tick)
     if problem:
-        https.discard(part)
+        transfer.discard(part)
         raise corrupt_error(file, problem)
     sha256 = published.sha256 or sha256_of(part, tick)
     path = hub.store(part, file, offer, sha256) if _uses_hub_cache(file) else _place(part, file, offer, sha256)
-    https.discard(part)
+    transfer.discard(part)
     return path
 
 

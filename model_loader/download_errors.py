@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import errno
-import shutil
 from pathlib import Path
-from urllib.error import HTTPError, URLError
 
 from ..annotators.specs.base import WeightFile, size_in_words
 from . import hub
-from .answers import BusyError, UnexpectedContentError
-from .connection import SettingError
+from .disk_space import KEPT_FREE, free_space, is_disk_full
 from .find import download_path, search_places
-from .https import KEPT_FREE, AddressError, RefusalError, TokenError, without_credentials
-from .reasons import causes, plain_reason
-
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+from .network_errors import AddressError, BusyError, RefusalError, SettingError, TokenError, UnexpectedContentError, plain_reason
 
 
 class DownloadError(RuntimeError):
@@ -75,11 +68,10 @@ def explained(error: BaseException, file: WeightFile, root: Path) -> DownloadErr
         file: What was being fetched.
         root: The folder it was to be stored below.
     """
-    status, url = status_of(error), source_url(file)
-    authorized = any(isinstance(link, RefusalError) and link.authorized for link in causes(error))
+    status = error.status if isinstance(error, RefusalError) else None
     if is_disk_full(error):
         return disk_full_error(file, root)
-    if is_local(error):
+    if isinstance(error, OSError) and error.filename is not None:  # only errors of this computer's files name one
         return DownloadError(
             f"{file.name} cannot be stored below {root}: {error}. Make the folder writable, or set DEPTH_NORMAL_HOME or HF_HOME"
         )
@@ -87,16 +79,15 @@ def explained(error: BaseException, file: WeightFile, root: Path) -> DownloadErr
         return corrupt_error(file, str(error))
     if isinstance(error, AddressError | BusyError | SettingError | TokenError):
         return DownloadError(f"{file.name} cannot be fetched: {error}. Or {_by_hand(file)}")
-    if status in (401, 403):
-        return AccessDeniedError(_denied(file, status, authorized))
+    if isinstance(error, RefusalError) and error.status in (401, 403):
+        return AccessDeniedError(_denied(file, error))
     if status in (404, 410):
         return DownloadError(
-            f"{url} does not exist (HTTP {status}): its publisher moved or deleted it. Put {file.name} at {download_path(file)} yourself"
+            f"{source_url(file)} does not exist (HTTP {status}): its publisher moved or deleted it. "
+            f"Put {file.name} at {download_path(file)} yourself"
         )
     kind = NoNetworkError if status is None else DownloadError
-    return kind(
-        f"{file.name} cannot be fetched: {without_credentials(plain_reason(error))}; try again, or {_by_hand(file)}. {_nowhere(file)}"
-    )
+    return kind(f"{file.name} cannot be fetched: {plain_reason(error)}; try again, or {_by_hand(file)}. {_nowhere(file)}")
 
 
 def offline_error(file: WeightFile) -> NoNetworkError:
@@ -132,38 +123,14 @@ def disk_full_error(file: WeightFile, root: Path, size: int | None = None) -> Di
     )
 
 
-def free_space(folder: Path) -> int:
-    """Bytes free where a folder is, or where it is to be."""
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
-
-
-def status_of(error: BaseException) -> int | None:
-    """The HTTP status that an error stands for."""
-    return next((link.code for link in causes(error) if isinstance(link, HTTPError)), None)
-
-
-def is_disk_full(error: BaseException) -> bool:
-    """Whether the disk, the user's quota or the file system's largest file was the end of it."""
-    return getattr(error, "errno", None) in _DISK_FULL
-
-
-def is_local(error: BaseException) -> bool:
-    """Whether this machine's files are at fault: then the error has a file's name, or the disk is full."""
-    if is_disk_full(error):
-        return True
-    return isinstance(error, OSError) and not isinstance(error, URLError) and error.filename is not None
-
-
-def _denied(file: WeightFile, status: int, authorized: bool) -> str:
+def _denied(file: WeightFile, error: RefusalError) -> str:
     if not file.repo_id:
-        return f"{file.url} refuses access (HTTP {status}). You can {_by_hand(file)}"
-    token = "the token that was sent gives no access" if authorized else "no token was sent"
+        return f"{file.url} refuses access (HTTP {error.status}). You can {_by_hand(file)}"
+    token = "the token that was sent gives no access" if error.authorized else "no token was sent"
     # whatever page states the licence: it is accepted on the hub's own
     page = source_url(file).split("/resolve/")[0]
     return (
-        f"{source_url(file)} refuses access (HTTP {status}; {token}). If the model is gated: accept its licence at {page} with your "
+        f"{source_url(file)} refuses access (HTTP {error.status}; {token}). If the model is gated: accept its licence at {page} with your "
         f"Hugging Face account, then run `hf auth login` or set HF_TOKEN, and try again. Or {_by_hand(file)}"
     )
 

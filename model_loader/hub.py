@@ -6,14 +6,15 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..annotators.specs.base import WeightFile
-from . import https
-from .answers import Offer, UnexpectedContentError
-from .connection import SettingError
-from .https import Request, TokenError
+from .http_response import Offer
+from .network_errors import SettingError, TokenError, UnexpectedContentError, without_credentials
+
+if TYPE_CHECKING:
+    from .https import Request
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _BLOB = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
@@ -30,7 +31,7 @@ def library() -> Any:
         _ = urlsplit(endpoint).port
     except ValueError as error:
         raise SettingError(
-            f"HF_ENDPOINT is {https.without_credentials(endpoint)!r}, which is no address ({error}): unset it, "
+            f"HF_ENDPOINT is {without_credentials(endpoint)!r}, which is no address ({error}): unset it, "
             "or set it to one such as https://huggingface.co"
         ) from error
     try:
@@ -49,13 +50,15 @@ def is_offline() -> bool:
 
 def request(file: WeightFile) -> Request:
     """How to ask for a file: of HF_ENDPOINT, with the user's token."""
+    from . import https
+
     url = _url(file)
-    return Request(url, _token(), plain_http=https.is_plain_http(url), size=file.size)
+    return https.Request(url, _token(), plain_http=https.is_plain_http(url), size=file.size)
 
 
 def public_url(file: WeightFile) -> str:
     """The file's address for people and for the log."""
-    return https.without_credentials(_url(file))
+    return without_credentials(_url(file))
 
 
 def cache_folder(file: WeightFile) -> Path:

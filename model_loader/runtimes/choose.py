@@ -15,7 +15,7 @@ from ...annotators.choices import AUTO_RUNTIME, COMPILE, ONNX, OPENVINO, RUNTIME
 from ...annotators.registry import FAMILIES
 from ...annotators.specs.base import ModelSpec
 from .. import host
-from ..reasons import in_one_line
+from ..network_errors import in_one_line
 from .engine import GraphEngine, Runner, Sides, UnusableError, tell
 from .job import Job
 from .store import StoreError

@@ -14,7 +14,7 @@ from ...annotators.base import is_out_of_memory
 from ...annotators.choices import TORCH
 from ...annotators.graph import Graph
 from .. import host
-from ..reasons import in_one_line
+from ..network_errors import in_one_line
 
 logger = logging.getLogger(__name__)
 

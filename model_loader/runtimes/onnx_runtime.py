@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..reasons import in_one_line
+from ..network_errors import in_one_line
 from .engine import OutOfRangeError, Runner, Sides, UnusableError, tell
 from .job import Job
 from .store import StoreError, folder_bytes, kept

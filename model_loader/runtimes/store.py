@@ -19,11 +19,10 @@ from typing import Any
 
 from ...geometry.files.json_file import read_json
 from ...geometry.files.paths import write_bytes
-from ..download_errors import free_space, is_disk_full
+from ..disk_space import KEPT_FREE, free_space, is_disk_full
 from ..find import download_folder
-from ..https import KEPT_FREE
 from ..locks import locked
-from ..reasons import in_one_line
+from ..network_errors import in_one_line
 from ..verify import sha256_of, stamp
 
 logger = logging.getLogger(__name__)

@@ -52,7 +52,8 @@ import sys
 from pathlib import Path
 from depth_normal.app import cli
 cli.main(sys.argv[1:])
-print("large:", *sorted({"torch", "numpy", "PIL", "cv2", "transformers", "httpx", "tqdm"} & sys.modules.keys()), file=sys.stderr)
+large = {"torch", "numpy", "PIL", "cv2", "transformers", "httpx", "requests", "tqdm"}
+print("large:", *sorted(large & sys.modules.keys()), file=sys.stderr)
 print("torch hub:", __import__("depth_normal.model_loader.find").model_loader.find._torch_hub(), file=sys.stderr)
 """
 

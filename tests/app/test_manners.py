@@ -17,7 +17,7 @@ from depth_normal.app import arguments, cli, work
 from depth_normal.app.failures import Failure, failure_of
 from depth_normal.app.pictures import EXTENSIONS
 from depth_normal.geometry.files import FORMATS, PLY_AXES, exr
-from depth_normal.model_loader import https
+from depth_normal.model_loader import transfer
 
 COMMAND = (sys.executable, "-m", "depth_normal.app.cli")
 
@@ -47,7 +47,7 @@ def nothing_is_loaded(monkeypatch):
         pytest.fail("a model was asked for")
 
     monkeypatch.setattr(work, "load_model", refuse)
-    monkeypatch.setattr(https, "fetch", refuse)
+    monkeypatch.setattr(transfer, "fetch", refuse)
 
 
 LIGHT = """
@@ -56,7 +56,7 @@ from depth_normal.app import cli
 try:
     cli.main(sys.argv[1:])
 finally:
-    print("large:", *sorted({"torch", "numpy", "tqdm", "PIL", "cv2", "huggingface_hub"} & sys.modules.keys()))
+    print("large:", *sorted({"torch", "numpy", "tqdm", "PIL", "cv2", "huggingface_hub", "requests"} & sys.modules.keys()))
     print("ours:", len([name for name in sys.modules if name.startswith("depth_normal")]))
 """
 
@@ -347,7 +347,7 @@ def test_downloads_that_all_fail(monkeypatch, tmp_path, capsys):
     def unreachable(*_):
         raise OSError(101, "Network is unreachable")
 
-    monkeypatch.setattr(https, "fetch", unreachable)
+    monkeypatch.setattr(transfer, "fetch", unreachable)
     assert cli.main(["download", "midas-v2.1-small"]) == 2
     said = capsys.readouterr().err
     assert "midas_v21_small_256.pt cannot be fetched: the server cannot be reached (is there a network?)" in said

@@ -12,7 +12,7 @@ import depth_normal
 from depth_normal.annotators.registry import MODELS
 from depth_normal.app.cli import EXAMPLES, _parsed
 from depth_normal.geometry.files import write_picture_png
-from depth_normal.model_loader.connection import _CONNECT, _READ
+from depth_normal.model_loader.timeouts import CONNECT_VARIABLES, READ_VARIABLES
 from depth_normal.nodes import old_ids
 from depth_normal.nodes.loading import PREVIEW_SETTING
 
@@ -77,7 +77,12 @@ def test_a_link_leads_somewhere(path, target):
 def test_the_page_of_weights_has_every_variable():
     page = (ROOT / "docs" / "weights.md").read_text(encoding="utf-8")
     source = "".join(path.read_text(encoding="utf-8") for room in ("app", "model_loader", "nodes") for path in (ROOT / room).rglob("*.py"))
-    read = set(re.findall(r"environ\.get\(\"([A-Z_]+)\"", source)) | {old_ids.VARIABLE, PREVIEW_SETTING, *_CONNECT, *_READ}
+    read = set(re.findall(r"environ\.get\(\"([A-Z_]+)\"", source)) | {
+        old_ids.VARIABLE,
+        PREVIEW_SETTING,
+        *CONNECT_VARIABLES,
+        *READ_VARIABLES,
+    }
     assert len(read) > 8 and {name for name in read if f"`{name}`" not in page} == set()
 
 

@@ -192,7 +192,7 @@ def caches(tmp_path, monkeypatch):
     """Points every cache at a temporary folder, and makes the pauses between attempts short."""
     from huggingface_hub import constants
 
-    from depth_normal.model_loader import https
+    from depth_normal.model_loader import transfer
 
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "AUX_ANNOTATOR_CKPTS_PATH"):
         monkeypatch.delenv(name, raising=False)
@@ -206,7 +206,7 @@ def caches(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     point_hub_at("http://127.0.0.1:9", monkeypatch)  # the discard port: nobody there
-    monkeypatch.setattr(https, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(transfer, "FIRST_PAUSE", 0.01)
     return SimpleNamespace(home=tmp_path / "home", hub=tmp_path / "hub", torch=tmp_path / "torch" / "hub" / "checkpoints")
 
 

@@ -19,9 +19,10 @@ import pytest
 from huggingface_hub import constants
 
 from depth_normal.annotators.base import WeightFile
-from depth_normal.model_loader import https
+from depth_normal.model_loader import transfer
 from depth_normal.model_loader.download import download_weights
 from depth_normal.model_loader.download_errors import AccessDeniedError, CorruptDownloadError, DownloadError, NoNetworkError
+from depth_normal.model_loader.network_errors import without_credentials
 
 FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "whole_files.py")))
 BODY, OTHER, SHA256, HUB, HUB_PATH, Stop = FILES.BODY, FILES.OTHER, FILES.SHA256, FILES.HUB, FILES.HUB_PATH, FILES.Stop
@@ -205,9 +206,9 @@ def test_another_sha256_than_the_tables_is_refused_before_the_body_comes(elsewhe
 @pytest.mark.parametrize(
     ("address", "words"),
     [
-        ("https://example.org:port/x", "not an address that can be gone to"),
-        ("https://example.org:99999/x", "not an address that can be gone to"),
-        ("https://[::1/x", "not an address that can be gone to"),
+        ("https://example.org:port/x", "not a valid address"),
+        ("https://example.org:99999/x", "not a valid address"),
+        ("https://[::1/x", "not a valid address"),
         ("https:///x", "it names no host"),
         (f"https://{'a' * 70}.example/x", "cannot be"),
         ("ftp://example.org/x", "only fetched over https"),
@@ -306,7 +307,7 @@ def test_a_setting_with_which_huggingface_hub_cannot_be_imported(caches, tmp_pat
 
 @pytest.mark.parametrize("url", ["https://a b/x.pt", "https://ex..ample/x.pt", "https://[::1/x.pt"])
 def test_an_address_that_cannot_be_gone_to_is_tried_once(caches, caplog, url):
-    with pytest.raises(DownloadError, match="is not an address that can be gone to"):
+    with pytest.raises(DownloadError, match="is not a valid address"):
         download_weights(WeightFile("x.pt", url=url), "MIT")
     assert "trying again" not in caplog.text
 
@@ -321,7 +322,7 @@ def test_an_address_that_cannot_be_gone_to_is_tried_once(caches, caplog, url):
     ],
 )
 def test_what_is_shown_of_an_address(text, shown):
-    assert https.without_credentials(text) == shown
+    assert without_credentials(text) == shown
 
 
 # --- the rest ---
@@ -353,5 +354,5 @@ def test_a_server_that_does_not_speak_http(caches):
 def test_a_pause_can_be_stopped():
     began = time.monotonic()
     with pytest.raises(Stop):
-        https.pause(60, partial(FILES.stop_after(0), 0, 0))
+        transfer.pause(60, partial(FILES.stop_after(0), 0, 0))
     assert time.monotonic() - began < 20

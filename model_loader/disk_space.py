@@ -1,0 +1,23 @@
+"""Room on the disk, before and while a large file is written."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from pathlib import Path
+
+KEPT_FREE = 2**30
+"""Bytes of the disk that a file of unknown size leaves free."""
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def free_space(folder: Path) -> int:
+    """Bytes free where a folder is, or where it is to be."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether the disk, the user's quota or the file system's largest file was the end of it."""
+    return getattr(error, "errno", None) in _DISK_FULL
