@@ -12,12 +12,12 @@ import torch
 from torch import nn
 
 from depth_normal.annotators.registry import FAMILIES, MODELS, find_spec, models_of_scenes
-from depth_normal.annotators.tiles import check_tiles
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.normals import disparity_to_normals, dmap2norm, midas_normals
 from depth_normal.model_loader import Model, load_model
 from depth_normal.model_loader.find import bundled_path
+from depth_normal.model_loader.inference.tile_layout import check_tiles
 from depth_normal.nodes import files, geometry, interop, render
 from depth_normal.nodes.geometry import DepthImageToGeometry, EstimateGeometry, LoadDepthNormalModel, NormalsFromDepth
 
@@ -270,9 +270,7 @@ def test_tiles_are_for_single_pictures(more, words):
 
 
 def test_a_model_that_sees_each_picture_by_itself_is_named():
-    words = (
-        "tiny sees each picture by itself; models that take a batch as views of one scene: depth-anything-3-small, depth-anything-3-base"
-    )
+    words = "tiny estimates each image independently; .*: depth-anything-3-small, depth-anything-3-base"
     with pytest.raises(ValueError, match=words):
         EstimateGeometry().execute(load_model("tiny", "float32", "cpu"), torch.rand(2, 32, 32, 3), views="one_scene")
 

@@ -8,7 +8,7 @@ import torch
 from depth_normal.geometry.estimate import Axes
 from depth_normal.geometry.temporal import FilmOptions
 from depth_normal.model_loader import load_model
-from depth_normal.model_loader.film import EstimationState, estimate_film
+from depth_normal.model_loader.inference.video import VideoState
 
 
 def frames(count, height=90, width=120):
@@ -24,7 +24,7 @@ def tiny():
 
 
 def depth_of(model, chunks, *options, **more):
-    return torch.cat([part.depth for part in estimate_film(model, chunks, *options, size=96, **more)])
+    return torch.cat([part.depth for part in model.estimate_video(chunks, *options, size=96, **more)])
 
 
 def test_in_chunks_and_at_once_are_the_same(tiny):
@@ -44,9 +44,9 @@ def test_it_holds_still_and_can_be_asked_not_to(tiny):
 
 
 def test_no_frame_gives_nothing_and_one_gives_its_own(tiny):
-    assert list(estimate_film(tiny, [])) == []
+    assert list(tiny.estimate_video([])) == []
     film = frames(1)
-    (part,) = estimate_film(tiny, [film])
+    (part,) = tiny.estimate_video([film])
     torch.testing.assert_close(part.depth, tiny.estimate(film).depth)
     assert part.axes is Axes.OPENGL and part.normals.shape == (1, 3, 90, 120)
 
@@ -59,23 +59,23 @@ def test_an_endless_film_is_read_chunk_by_chunk(tiny):
             read.append(index)
             yield frames(2)
 
-    parts = estimate_film(tiny, endless(), progress=lambda done, known: told.append((done, known)))
+    parts = tiny.estimate_video(endless(), progress=lambda done, known: told.append((done, known)))
     assert read == []
     first = list(itertools.islice(parts, 3))
     assert read == [0, 1, 2] and [part.batch for part in first] == [2, 2, 2] and told == [(2, 2), (4, 4)]
 
 
 def test_another_size_in_the_middle_is_refused_after_what_was_good(tiny):
-    parts = estimate_film(tiny, [frames(3), frames(2, 96, 120)])
+    parts = tiny.estimate_video([frames(3), frames(2, 96, 120)])
     assert next(parts).batch == 3
-    with pytest.raises(ValueError, match=r"changes from 120x90 to 120x96 pixels after 3 frames; .* begin a new film"):
+    with pytest.raises(ValueError, match=r"changes from 120x90 to 120x96 pixels after 3 frames; .* start a new video"):
         next(parts)
 
 
 @pytest.mark.parametrize("chunk", [torch.rand(0, 3, 90, 120), torch.rand(3, 90, 120), torch.zeros(1, 3, 90, 120, dtype=torch.uint8)])
 def test_what_is_no_chunk_is_refused(tiny, chunk):
     with pytest.raises(ValueError, match="frames"):
-        next(estimate_film(tiny, [chunk]))
+        next(tiny.estimate_video([chunk]))
 
 
 def test_normals_follow_from_the_depth_that_holds_still(tiny):
@@ -86,7 +86,7 @@ def test_normals_follow_from_the_depth_that_holds_still(tiny):
         return estimate
 
     film = frames(6)
-    list(estimate_film(tiny, [film], derive=derive))
+    list(tiny.estimate_video([film], derive=derive))
     own = torch.cat([part.depth for part in tiny.estimates(film)])
     derived = torch.cat(seen)
     assert derived.shape == own.shape, "at the network's size"
@@ -94,7 +94,7 @@ def test_normals_follow_from_the_depth_that_holds_still(tiny):
 
 
 def test_it_goes_on_where_it_was_stopped(tiny):
-    film, first, second = frames(6), EstimationState(), EstimationState()
+    film, first, second = frames(6), VideoState(), VideoState()
     whole = depth_of(tiny, film.split(3))
     depth_of(tiny, [film[:3]], state=first)
     second.load_state_dict(first.state_dict())
