@@ -1,4 +1,4 @@
-"""Models that see several frames at once: placed, divided for memory, widened and stopped as all others are."""
+"""Models for videos: placed, divided for memory, falling back to float32 and stopped as all others are."""
 
 import logging
 import runpy
@@ -17,6 +17,7 @@ from depth_normal.model_loader import free, host, load_model
 from depth_normal.model_loader.inference.batches import in_batches
 from depth_normal.model_loader.inference.model import Model
 from depth_normal.model_loader.inference.options import InferenceOptions
+from depth_normal.model_loader.inference.video import VideoState
 from depth_normal.model_loader.inference.video_windows import ReplayableFrames, window_estimates
 
 TINY = SimpleNamespace(**runpy.run_path(str(Path(__file__).resolve().parents[2] / "tiny_depth.py")))
@@ -27,7 +28,7 @@ SIZE = 56
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     spec = TINY.shrunk(registry.MODELS[MODEL])
-    path = tmp_path_factory.mktemp("film") / spec.file.name
+    path = tmp_path_factory.mktemp("video") / spec.file.name
     TINY.write_file(spec, path)
     return path
 
@@ -40,7 +41,7 @@ def load(weights, monkeypatch):
     free()
 
 
-def film(total, height=60, width=90, chunk=6, seed=0):
+def video(total, height=60, width=90, chunk=6, seed=0):
     """Chunks of a pan over a soft picture."""
     coarse = torch.rand(1, 3, 8, 10, generator=torch.Generator().manual_seed(seed))
     picture = torch.nn.functional.interpolate(coarse, size=(height, width + total), mode="bicubic")[0].clamp(0, 1)
@@ -62,18 +63,18 @@ def near(found, expected, tolerance=1e-4):
     assert (found - expected).abs().max() < tolerance * expected.abs().max()
 
 
-def test_a_film_comes_at_its_own_size_with_normals_of_the_networks(load):
-    model, told = load(), []
-    parts = list(model.estimate_video(film(40), derive=with_normals, progress=lambda *each: told.append(each)))
+def test_a_video_comes_at_its_own_size_with_normals_of_the_networks(load):
+    model, steps = load(), []
+    parts = list(model.estimate_video(video(40), derive=with_normals, progress=lambda *each: steps.append(each)))
     assert model.is_video_model and [part.batch for part in parts] == [24, 16]
     assert all((part.height, part.width) == (60, 90) and part.normals is not None for part in parts)
-    assert told == [(24, 36), (40, 40)]
-    near(depth(parts), depth([part.resized(60, 90) for part in windows(model, film(40))]))
+    assert steps == [(24, 36), (40, 40)]
+    near(depth(parts), depth([part.resized(60, 90) for part in windows(model, video(40))]))
 
 
 def test_cuts_are_looked_for_where_they_are_asked_for(load):
     model = load()
-    first, second = film(15), film(15, seed=3)
+    first, second = video(15), video(15, seed=3)
     both = [*first, *(1 - chunk for chunk in second)]
     apart = torch.cat((depth(windows(model, both[:3])), depth(windows(model, both[3:]))))
     run = lambda cuts: depth(model.estimate_video(both, FilmOptions(cuts=cuts)))  # noqa: E731
@@ -82,16 +83,16 @@ def test_cuts_are_looked_for_where_they_are_asked_for(load):
     assert (run(cuts=False) - apart).abs().max() > 1e-2 * apart.max()
 
 
-def test_a_film_is_run_by_torch_which_is_said_where_pictures_have_an_engine(load, monkeypatch, caplog):
+def test_a_video_is_run_by_torch_which_is_said_where_images_have_an_engine(load, monkeypatch, caplog):
     model = load()
-    expected = depth(windows(model, film(8)))
+    expected = depth(windows(model, video(8)))
 
     def engine(*_):
-        raise AssertionError("films are not run by it")
+        raise AssertionError("videos are not run by it")
 
     engine.words = "ONNX Runtime 1, CPU"
     other = Model(model._network.weights, (lambda annotator: annotator.with_engine(engine),))
-    near(depth(windows(other, film(8))), expected)
+    near(depth(windows(other, video(8))), expected)
     assert f"{MODEL}: its videos are run by torch, its images by ONNX Runtime 1, CPU" in caplog.text
 
 
@@ -116,11 +117,11 @@ def short_of_memory(monkeypatch):
 @pytest.mark.parametrize("step", ["encode", "finish"])
 def test_chunks_become_smaller_where_memory_is_short(load, short_of_memory, monkeypatch, caplog, step):
     model = load()
-    expected = depth(windows(model, film(33, chunk=33)))
+    expected = depth(windows(model, video(33, chunk=33)))
     short_of_memory(model, step, 3)
     monkeypatch.setattr(host, "available_memory", lambda _device: 2**40)
     with caplog.at_level(logging.WARNING):
-        near(depth(windows(model, film(33, chunk=33))), expected)
+        near(depth(windows(model, video(33, chunk=33))), expected)
     assert "out of memory: continuing with batches of 4" in caplog.text and "batches of 2" in caplog.text
 
 
@@ -132,30 +133,30 @@ def test_a_window_that_does_not_fit_is_an_error_that_says_what_to_do(load, monke
 
     monkeypatch.setattr(model.network, "through_time", full)
     with pytest.raises(MemoryError, match=rf"{MODEL} at 84x56 does not fit in the memory of cpu: lower the resolution"):
-        list(windows(model, film(3)))
+        list(windows(model, video(3)))
 
 
 def test_frames_go_to_the_device_as_memory_allows(load, monkeypatch):
-    model, seen = load(), []
+    model, batches = load(), []
     real = model.network.encode
-    monkeypatch.setattr(model.network, "encode", lambda x: seen.append(len(x)) or real(x))
+    monkeypatch.setattr(model.network, "encode", lambda x: batches.append(len(x)) or real(x))
     each = model.working_bytes(60, 90)
     for room, expected in ((-9, [1] * 5), (2.5, [2, 2, 1]), (3.9, [2, 2, 1]), (40, [5])):
-        seen.clear()
+        batches.clear()
         monkeypatch.setattr(host, "available_memory", lambda _, room=room: model.annotator.film_bytes(56, 84) + int(room * each))
-        list(windows(model, film(5, chunk=5)))
-        assert seen == expected
-        list(windows(model, film(5, chunk=1)))
-        assert seen == 2 * expected, "the chunks in which they come do not matter"
+        list(windows(model, video(5, chunk=5)))
+        assert batches == expected
+        list(windows(model, video(5, chunk=1)))
+        assert batches == 2 * expected, "the chunks in which they come do not matter"
 
 
-def test_half_precision_that_is_too_small_becomes_float32_for_the_whole_film(load, monkeypatch, caplog):
-    expected = depth(windows(load(), film(30)))
+def test_half_precision_that_is_too_small_becomes_float32_for_the_whole_video(load, monkeypatch, caplog):
+    expected = depth(windows(load(), video(30)))
     model = load("bfloat16")
     real = model.network.finish
     monkeypatch.setattr(model.network, "finish", lambda *each: real(*each) / 0 * 0)
     with caplog.at_level(logging.WARNING):
-        found = depth(windows(model, iter(film(30))))
+        found = depth(windows(model, iter(video(30))))
     assert model.dtype == torch.float32 and "Computed again in float32" in caplog.text
     near(found, expected)
 
@@ -164,10 +165,23 @@ def test_half_precision_that_fails_after_estimates_were_given_out_says_so(load, 
     model, calls = load("bfloat16"), []
     real = model.network.through_time
     monkeypatch.setattr(model.network, "through_time", lambda *each: real(*each) * (float("nan") if calls else 1) + (calls.append(1) or 0))
-    parts = windows(model, film(60))
+    parts = windows(model, video(60))
     next(parts)
     with pytest.raises(ArithmeticError, match="not finite: use float32"):
         list(parts)
+
+
+def test_half_precision_that_fails_in_a_video_that_continues_says_so(load, monkeypatch):
+    """In float32 from here on, its frames would differ from those before."""
+    model, frames = load("bfloat16"), torch.cat(video(60))
+    before, after = VideoState(), VideoState()
+    first = next(model.estimate_video(frames.split(6), state=before))
+    after.load_state_dict(before.state_dict())
+    real = model.network.finish
+    monkeypatch.setattr(model.network, "finish", lambda *each: real(*each) * float("nan"))
+    with pytest.raises(ArithmeticError, match="not finite: use float32"):
+        list(model.estimate_video(frames[first.batch :].split(6), state=after))
+    assert model.dtype == torch.bfloat16
 
 
 def test_it_can_be_stopped_between_chunks(load, monkeypatch):
@@ -180,11 +194,11 @@ def test_it_can_be_stopped_between_chunks(load, monkeypatch):
 
     monkeypatch.setattr(host, "throw_if_interrupted", pressed)
     with pytest.raises(KeyboardInterrupt):
-        list(windows(model, film(60)))
+        list(windows(model, video(60)))
 
 
 def test_what_the_caller_did_to_gradients_stays(load):
-    parts = windows(load(), film(40))
+    parts = windows(load(), video(40))
     part = next(parts)
     assert torch.is_grad_enabled() and not part.depth.requires_grad
     parts.close()
