@@ -132,7 +132,7 @@ def test_a_window_that_does_not_fit_is_an_error_that_says_what_to_do(load, monke
         raise RuntimeError("CUDA error: out of memory")
 
     monkeypatch.setattr(model.network, "through_time", full)
-    with pytest.raises(MemoryError, match=rf"{MODEL} at 84x56 does not fit in the memory of cpu: lower the resolution"):
+    with pytest.raises(MemoryError, match=rf"{MODEL} at 84x56 does not fit in the memory of cpu: lower "):
         list(windows(model, video(3)))
 
 
