@@ -77,7 +77,7 @@ class Model:
             MemoryError: Not even one image fits.
             ArithmeticError: The network's outputs are NaN or infinite.
         """
-        asked = InferenceOptions(size, fov, options, tiles, derive, refine)
+        asked = InferenceOptions(size=size, fov=fov, family_options=options, tiles=tiles, derive=derive, refine=refine)
         batch = check_pictures(images)
         estimates = tile_estimates if asked.tiles else image_estimates
         return finish_batch(estimates(self._network, batch, asked, progress), batch, asked, self.resampling)
@@ -106,7 +106,8 @@ class Model:
         Raises:
             As `estimate`; images are checked before this returns, other errors come with the parts.
         """
-        return image_estimates(self._network, check_pictures(images), InferenceOptions(size, fov, options), progress)
+        asked = InferenceOptions(size=size, fov=fov, family_options=options)
+        return image_estimates(self._network, check_pictures(images), asked, progress)
 
     def estimate_scene(
         self,
@@ -136,7 +137,7 @@ class Model:
             MemoryError: The views do not fit in one batch.
             ArithmeticError: As `estimate`.
         """
-        asked, batch = InferenceOptions(size, fov, derive=derive), check_pictures(images)
+        asked, batch = InferenceOptions(size=size, fov=fov, derive=derive), check_pictures(images)
         return finish_batch(scene_estimates(self._network, batch, asked, progress), batch, asked, self.resampling)
 
     def estimate_video(
@@ -172,7 +173,7 @@ class Model:
             MemoryError: Not even one frame, or one window of a video model, fits.
             ArithmeticError: As `estimate`; in half precision a video model falls back to float32 only before its first estimate.
         """
-        asked = InferenceOptions(size, fov, derive=derive)
+        asked = InferenceOptions(size=size, fov=fov, derive=derive)
         return estimate_frames(self._network, frames, options, asked, progress, state or VideoState(options))
 
     def with_resizing(self, resizing: Resizing) -> Model:

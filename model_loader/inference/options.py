@@ -12,7 +12,7 @@ from .tile_layout import check_tiles
 Derive = Callable[[Estimate], Estimate]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class InferenceOptions:
     """How images go through a model; sources and stages read it.
 

@@ -21,7 +21,7 @@ _STEP = 3
 """How many times as many tiles along a side each mosaic has as the one before."""
 _BARELY = 1.25
 
-Sized = Callable[[int, int], tuple[int, int]]
+NetworkSize = Callable[[int, int], tuple[int, int]]
 """Height and width of the network's input for images of a height and width."""
 
 
@@ -41,19 +41,19 @@ def check_tiles(tiles: int | str | None) -> int | str:
     return 0 if number == 1 else int(number)
 
 
-def tiles_along(tiles: int | str, height: int, width: int, sized: Sized) -> tuple[int, int]:
+def tiles_along(tiles: int | str, height: int, width: int, network_size: NetworkSize) -> tuple[int, int]:
     """Rows and columns of tiles for an image.
 
     Args:
         tiles: Along the longer side, or "auto": so many that the network takes each at about its own size, at most `AUTO_MOST`.
         height: Of the image.
         width: Of the image.
-        sized: The network's input.
+        network_size: Height and width of the network's input for images of a height and width.
 
     Returns:
         (rows, columns); (1, 1) where there is nothing to gain: tiles are at least half as large as the network's input.
     """
-    net_height, net_width = sized(height, width)
+    net_height, net_width = network_size(height, width)
     times = min(height / net_height, width / net_width)
     if tiles == AUTO:
         along = 1 if times < _BARELY else min(AUTO_MOST, max(2, round(times)))
@@ -69,10 +69,10 @@ def mosaics(rows: int, columns: int) -> list[tuple[int, int]]:
     return [tuple(max(1, round(count ** (step / steps))) for count in (rows, columns)) for step in range(1, steps + 1)]  # pyright: ignore[reportReturnType]
 
 
-def grid_of(height: int, width: int, rows: int, columns: int, sized: Sized, detail: float) -> Grid:
+def grid_of(height: int, width: int, rows: int, columns: int, network_size: NetworkSize, detail: float) -> Grid:
     """The tiles of a mosaic no larger than the network's outputs of all its tiles; `detail`: how many times its input an output is."""
     full = lay_tiles(height, width, rows, columns, OVERLAP)
-    net_height, net_width = sized(full.tile_height, full.tile_width)
+    net_height, net_width = network_size(full.tile_height, full.tile_width)
     scale = min(1.0, detail * max(net_height / full.tile_height, net_width / full.tile_width))
     return lay_tiles(max(1, round(height * scale)), max(1, round(width * scale)), rows, columns, OVERLAP)
 

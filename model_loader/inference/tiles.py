@@ -20,7 +20,7 @@ from .memory_budget import BytesPerPixel
 from .network import Network
 from .options import InferenceOptions
 from .tile_blending import Maps, aligned, estimate_of, maps_of
-from .tile_layout import Sized, grid_of, mosaics, part_of_image, tiles_along
+from .tile_layout import NetworkSize, grid_of, mosaics, part_of_image, tiles_along
 
 _SHOWN = 2
 """Parts of images are made smaller before a network resizes them by its own rule, to so many times its input."""
@@ -44,20 +44,20 @@ def tile_estimates(network: Network, images: Images, options: InferenceOptions, 
     """
     total, height, width = batch_shape(images)
 
-    def sized(rows: int, columns: int) -> tuple[int, int]:
+    def network_size(rows: int, columns: int) -> tuple[int, int]:
         return network.annotator.checked_network_size(rows, columns, options.size)
 
     def run(tiles: Tensor, fov: float) -> Iterable[Estimate]:
         return image_estimates(network, tiles, replace(options, fov=fov))
 
     assert options.tiles is not None
-    counts = tiles_along(options.tiles, height, width, sized)
+    counts = tiles_along(options.tiles, height, width, network_size)
     if counts == (1, 1):
         yield from image_estimates(network, images, options, progress)
         return
     device = network.weights.device
     for index in range(total):
-        found = estimate_in_tiles(run, sized, images[index : index + 1], counts, options.fov, _of_all(progress, index, total))
+        found = estimate_in_tiles(run, network_size, images[index : index + 1], counts, options.fov, _of_all(progress, index, total))
         fits = host.available_memory(device) > found.height * found.width * BytesPerPixel.TILED_ESTIMATE
         yield found.to(device) if fits else found
 
@@ -70,13 +70,13 @@ def _of_all(progress: Progress | None, index: int, total: int) -> Progress | Non
 
 
 def estimate_in_tiles(
-    run: Run, sized: Sized, image: Images, tiles: tuple[int, int], fov: float = 0.0, progress: Progress | None = None
+    run: Run, network_size: NetworkSize, image: Images, tiles: tuple[int, int], fov: float = 0.0, progress: Progress | None = None
 ) -> Estimate:
     """Estimates one image as a whole and in tiles.
 
     Args:
         run: The network.
-        sized: The network's input.
+        network_size: Height and width of the network's input for images of a height and width.
         image: (1, C, H, W) or an array (1, H, W, C), as `check_pictures` returns it. It is never converted as a whole.
         tiles: Rows and columns.
         fov: As `Annotator.estimate`. Tiles get their part of it, or of what the pass over the whole finds.
@@ -90,17 +90,17 @@ def estimate_in_tiles(
     home = image.device if isinstance(image, Tensor) else torch.device("cpu")
     counts = mosaics(*tiles)
     total, done = 1 + sum(rows * columns for rows, columns in counts), 1
-    (whole,) = run(shown(image, (0, height, 0, width), sized), fov)
-    detail = whole.height / sized(height, width)[0]
+    (whole,) = run(shown(image, (0, height, 0, width), network_size), fov)
+    detail = whole.height / network_size(height, width)[0]
     maps = maps_of(whole)
     if progress is not None:
         progress(done, total)
     for rows, columns in counts:
-        grid = grid_of(height, width, rows, columns, sized, detail)
+        grid = grid_of(height, width, rows, columns, network_size, detail)
         mosaic = Mosaic(grid, maps.values.shape[1], home)
         for row in mosaic.rows():
             crops = [part_of_image(tile, grid, height, width) for tile in grid.row(row.index)]
-            predicted = run(torch.cat([shown(image, crop, sized) for crop in crops]), _fov_of_part(whole, width, crops[0], fov))
+            predicted = run(torch.cat([shown(image, crop, network_size) for crop in crops]), _fov_of_part(whole, width, crops[0], fov))
             for part, places in _with_places(predicted, grid.row(row.index)):
                 row.add(aligned(maps_of(part, maps.parts), maps, places, grid))
                 done += part.batch
@@ -110,11 +110,11 @@ def estimate_in_tiles(
     return estimate_of(maps, whole)
 
 
-def shown(image: Images, part: tuple[int, int, int, int], sized: Sized) -> Tensor:
+def shown(image: Images, part: tuple[int, int, int, int], network_size: NetworkSize) -> Tensor:
     """(1, 3, h, w) in [0, 1]: a part (top, bottom, left, right) of an image, no larger than the network can use, on its device."""
     top, bottom, left, right = part
     height, width = bottom - top, right - left
-    net_height, net_width = sized(height, width)
+    net_height, net_width = network_size(height, width)
     rows, columns = min(height, _SHOWN * net_height), min(width, _SHOWN * net_width)
     band = max(1, _BAND_PIXELS // width)
     bands = [_rgb(image, start, min(start + band, bottom), left, right) for start in range(top, bottom, band)]
