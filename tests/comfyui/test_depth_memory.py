@@ -59,7 +59,7 @@ assert alive() - before == expected, (alive() - before, expected, "only the weig
 kept, other = mm.current_loaded_models
 ours, theirs = (each._network.current.placement._patcher for each in (a, b))
 assert kept.model is theirs and other.model is ours, "the manager knows both, once each"
-del other
+del other, ours, theirs
 mm.free_memory(1e30, kept.device, keep_loaded=[kept])
 assert mm.current_loaded_models == [kept], "under pressure the manager takes the first off and keeps the second"
 assert alive() - before == expected, "taken off the device is not read from disk again"
