@@ -44,7 +44,7 @@ WRITE_CHOICES = ("depth", "normals", "npz", "exr", "pfm", "ply", "glb", "stl", *
 """What can be written of an image: two images to look at, the formats of `geometry.files` by their extensions, and stereo."""
 
 MOST_TILES = 64
-"""As `annotators.tiles` has it, which imports torch; a test compares them."""
+"""As `inference.tile_layout` has it, which imports torch; a test compares them."""
 
 DEFAULT_WRITES = WRITE_CHOICES[:2]
 """What is written if nobody says what."""

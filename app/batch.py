@@ -26,6 +26,7 @@ from torch import Tensor
 from ..annotators.base import is_out_of_memory
 from ..geometry.estimate import Estimate
 from ..model_loader import Model
+from ..model_loader.inference.memory_budget import images_that_fit
 from . import work
 from .arguments import EXPECTED_ERRORS
 from .failures import Failure, failure_of
@@ -203,8 +204,8 @@ class _Pipeline(Generic[T]):
 
     def _network_threads(self, first: Taken) -> ThreadPoolExecutor:
         """As many threads as there are images side by side, and as fit the memory."""
-        fitting = _SIDE_BY_SIDE // self.model.working_bytes(*first.sides, self.options.size)
-        side_by_side = max(1, min(images_side_by_side(self.threads_each, self.torch_threads), fitting))
+        fitting = images_that_fit(_SIDE_BY_SIDE, self.model.working_bytes(*first.sides, self.options.size))
+        side_by_side = min(images_side_by_side(self.threads_each, self.torch_threads), fitting)
         return ThreadPoolExecutor(side_by_side, "network", self._take_model)
 
     def _take_model(self) -> None:

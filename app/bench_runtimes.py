@@ -101,7 +101,7 @@ class _Measured:
         with _told() as self.lines:
             model = options.load(device)
             # engines of one size are built for the first picture, and torch runs it until then
-            found = work.estimate(model, work.read(picture), options) if model.annotator.engine is not None else None
+            found = work.estimate(model, work.read(picture), options) if model.engine is not None else None
         self.ready = time.perf_counter() - start
         self.is_left_to_torch = options.runtime != TORCH and model.runtime == TORCH
         self._name = name

@@ -21,7 +21,7 @@ from ..annotators.registry import FAMILIES, MODELS, find_spec
 from ..geometry.estimate import Estimate
 from ..geometry.files.paths import temporary_folder
 from ..model_loader import Model, load_model
-from ..model_loader.room import check_network_room
+from ..model_loader.inference.memory_budget import check_network_fits
 from ..model_loader.verify import sha256_of
 from . import work
 from .apart import apart
@@ -188,7 +188,7 @@ def _check_room(exact: Annotator, size: int) -> None:
     """
     height, width = work.read(PICTURE).shape[-2:]
     exact.checked_network_size(height, width, size)
-    check_network_room(exact, torch.device("cpu"), (height, width), size)
+    check_network_fits(exact, torch.device("cpu"), height, width, size)
 
 
 def _write(graph: Graph, path: Path, sides: tuple[int, int] | None, batch: int | None, notes: dict[str, str], step: Step) -> None:

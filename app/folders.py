@@ -12,9 +12,9 @@ from types import TracebackType
 import torch
 
 from ..annotators.choices import RECOMMENDED_MODEL, TORCH
-from ..annotators.tiles import check_tiles
 from ..geometry.estimate import Estimate
 from ..geometry.stereo import StereoOptions
+from ..model_loader.inference.tile_layout import check_tiles
 from ..model_loader.load import parse_device
 from ..model_loader.recognise import chosen_model
 from ..model_loader.runtimes.choose import check_runtime

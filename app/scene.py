@@ -72,15 +72,15 @@ def read_scene(arguments: argparse.Namespace, fitted: bool = True) -> Scene:
     Raises:
         ValueError, OSError: A file cannot be read, two sources are named for one thing, or the file holds several pictures.
     """
+    from ..model_loader.inference.memory_budget import check_effect_fits
     from ..model_loader.load import parse_device
-    from ..model_loader.room import check_effect_room
     from .work import estimate, read
 
     files = named_files(arguments)
     picture = read(arguments.picture)
     height, width = picture.shape[-2:]
     device = parse_device(arguments.device)
-    check_effect_room(height, width, device)
+    check_effect_fits(height, width, device)
     if files:
         return Scene(picture.to(device), _from_files(arguments, height, width, fitted).to(device), bits_of(arguments.picture))
     options = scene_options(arguments)

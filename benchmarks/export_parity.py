@@ -24,6 +24,7 @@ from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.app import export, work
 from depth_normal.model_loader import Model, load_model
 from depth_normal.model_loader.checkpoint import read_checkpoint
+from depth_normal.model_loader.inference.weights import Weights
 from depth_normal.model_loader.load import DTYPES
 
 MODEL_IDS = (
@@ -106,7 +107,7 @@ def made(model_id: str, dtype: torch.dtype, weights: Path | None) -> Model:
         settle(exact)
         for own, settled in zip(annotator.network.buffers(), exact.network.buffers(), strict=True):
             own.copy_(settled)
-    return Model(annotator, dtype, torch.device("cpu"), weights or Path(__file__))
+    return Model(Weights(annotator, dtype, torch.device("cpu"), weights or Path(__file__)))
 
 
 @torch.no_grad()

@@ -52,8 +52,9 @@ from depth_normal.annotators.networks.midas_small import MidasSmall
 from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.app.export import check_graph
 from depth_normal.model_loader import host
+from depth_normal.model_loader.inference.model import Model
+from depth_normal.model_loader.inference.weights import Weights
 from depth_normal.model_loader.load import DTYPES, load_model
-from depth_normal.model_loader.model import Model
 
 SMALL = ("midas-v2.1-small", "depth-anything-small", "depth-anything-v2-small", "depth-anything-3-small")
 LARGE = (
@@ -153,7 +154,8 @@ def load(model_id: str, dtype: str) -> Model:
     if spec.file.bundled:
         return load_model(model_id, dtype)
     states = {file.role: random_state(spec, file.role) for file in spec.files}
-    return Model(FAMILIES[spec.family].build(spec, states, DTYPES[dtype]), DTYPES[dtype], host.default_device(), Path())
+    annotator = FAMILIES[spec.family].build(spec, states, DTYPES[dtype])
+    return Model(Weights(annotator, DTYPES[dtype], host.default_device(), Path()))
 
 
 def mend_torchvision() -> None:
@@ -233,7 +235,7 @@ def pictures(arguments: argparse.Namespace) -> Tensor:
 
 def networks_of(model: Model) -> list[nn.Module]:
     """The modules that the annotator calls: its network, or the children of one that has no forward of its own."""
-    network = model.annotator.network
+    network = model.network
     return [network] if type(network).forward is not nn.Module.forward else list(network.children())
 
 
@@ -299,7 +301,7 @@ def speed(model: Model, calls: Calls, arguments: argparse.Namespace) -> str:
         whole.append((total, 1 - (sum(marks[1::2]) - sum(marks[::2])) / total))
         bare.append(seconds(lambda: run_bare(model, calls)))
     best, outside = min(whole)
-    height, width = model.annotator.checked_network_size(arguments.height, arguments.width, arguments.size)
+    height, width = model.network_size(arguments.height, arguments.width, arguments.size)
     return f"{f'{width}x{height}':>9} {arguments.batch / best:10.3g} {best / min(bare):7.2f} {outside:7.1%}"
 
 

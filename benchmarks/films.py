@@ -35,6 +35,7 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.render import depth_to_image
 from depth_normal.geometry.temporal import FilmAligner, FilmOptions
 from depth_normal.model_loader import Model
+from depth_normal.model_loader.inference.weights import Weights
 
 WITH_DEPTH = [spec.id for spec in MODELS.values() if spec.quantity is not None]
 Method = Callable[[Tensor, Estimate], Tensor]
@@ -72,7 +73,8 @@ def partial_midas(path: Path) -> Model:
 
     spec, expected = MODELS["midas-v2.1-small"], MidasSmall().state_dict()
     state = {name: torch.zeros_like(value) for name, value in expected.items()} | load_file(path)
-    return Model(FAMILIES[spec.family].build(spec, {"network": state}, torch.float32), torch.float32, torch.device("cpu"), path)
+    annotator = FAMILIES[spec.family].build(spec, {"network": state}, torch.float32)
+    return Model(Weights(annotator, torch.float32, torch.device("cpu"), path))
 
 
 def picture(normalisation: str, _frames: Tensor, estimate: Estimate) -> Tensor:

@@ -115,7 +115,7 @@ def seconds(call: Callable[[], None], device: torch.device) -> float:
 def share_outside(call: Callable[[], None], folder: Path, precision: str, rounds: int) -> float:
     """The part of a call that is not spent in the network's forward."""
     model = depth_normal.load_model(nodes.DEFAULT_MODEL, precision, weights=folder / OLD_FILE)
-    network, device = model.annotator.network, host.default_device()
+    network, device = model.network, host.default_device()
     marks: list[float] = []
 
     def mark(*_: object) -> None:

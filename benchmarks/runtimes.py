@@ -79,9 +79,9 @@ def print_overheads(options: Options, arguments: argparse.Namespace) -> None:
         model = replace(options, runtime=runtime).load(arguments.device)
         if model.runtime == TORCH:
             continue
-        height, width = model.annotator.network_size(SIDES[1], SIDES[0], model.spec.default_size)
+        height, width = model.network_size(SIDES[1], SIDES[0])
         pixels = torch.rand(1, 3, height, width)
-        engine = model.annotator.engine
+        engine = model.engine
         assert engine is not None
         times = take_turns({"bare": bare(model, pixels), "ours": partial(engine, pixels)}, lambda: None, arguments.seconds)
         its, ours = times["bare"], times["ours"]
@@ -101,7 +101,7 @@ def bare_onnx(model: Model, pixels: torch.Tensor) -> Callable[[], object]:
 
 def bare_openvino(model: Model, pixels: torch.Tensor) -> Callable[[], object]:
     """OpenVINO's own loop over what our engine has compiled."""
-    engine: Any = model.annotator.engine
+    engine: Any = model.engine
     request = engine.runner(pixels).compiled.create_infer_request()
     feed = [pixels.numpy()]
     return lambda: request.infer(feed, share_inputs=True, share_outputs=True)

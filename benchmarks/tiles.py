@@ -34,7 +34,6 @@ import torch
 from torch import Tensor
 
 from depth_normal.annotators.registry import MODELS
-from depth_normal.annotators.tiles import OVERLAP, check_tiles, tiles_along
 from depth_normal.geometry.align import fit_scale_shift
 from depth_normal.geometry.conventions import unit_normals
 from depth_normal.geometry.edges import largest_within
@@ -42,6 +41,7 @@ from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import read_picture
 from depth_normal.geometry.mosaic import Grid, lay_tiles
 from depth_normal.model_loader import Model, load_model
+from depth_normal.model_loader.inference.tile_layout import OVERLAP, check_tiles, tiles_along
 from depth_normal.utils import resize_map, to_planar
 
 WITH_DEPTH = [spec.id for spec in MODELS.values() if spec.quantity is not None]
@@ -104,10 +104,7 @@ def ways(model: Model, picture: Tensor, tiles: list[int]) -> list[tuple[str, Gri
     """Each way with the tiles by whose borders it is judged."""
     height, width = picture.shape[-2:]
 
-    def sized(rows: int, columns: int) -> tuple[int, int]:
-        return model.annotator.checked_network_size(rows, columns, None)
-
-    grids = {count: lay_tiles(height, width, *tiles_along(count, height, width, sized), OVERLAP) for count in tiles}
+    grids = {count: lay_tiles(height, width, *tiles_along(count, height, width, model.network_size), OVERLAP) for count in tiles}
     found: list[tuple[str, Grid, Callable[[], Estimate]]] = [("one pass", grids[tiles[-1]], lambda: model.estimate(picture))]
     for count, grid in grids.items():
         found += [

@@ -4,12 +4,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .inference.model import Model
     from .load import DEVICE_CHOICES, DTYPE_CHOICES, free, load_model
-    from .model import Model
 
 __all__ = ["DEVICE_CHOICES", "DTYPE_CHOICES", "Model", "free", "load_model"]
 
-_HOMES = {"DEVICE_CHOICES": ".load", "DTYPE_CHOICES": ".load", "Model": ".model", "free": ".load", "load_model": ".load"}
+_HOMES = {"DEVICE_CHOICES": ".load", "DTYPE_CHOICES": ".load", "Model": ".inference.model", "free": ".load", "load_model": ".load"}
 
 
 def __getattr__(name: str) -> Any:

@@ -22,7 +22,8 @@ from .checkpoint import read_checkpoint, read_shapes
 from .download import bundled_weights, download_weights
 from .download_errors import DownloadError
 from .find import find_weights
-from .model import Model
+from .inference.model import Model
+from .inference.weights import Weights
 from .recognise import chosen_model, fitting
 from .runtimes.choose import dtype_for, network_dtype, usable_runtime, with_runtime
 from .runtimes.store import digest_of
@@ -171,7 +172,7 @@ def _load(
             return annotator
         return with_runtime(annotator, runtime, " ".join(map(digest_of, paths.values())), dtype, device, any_device)
 
-    return Model(build(dtype), dtype, device, paths[spec.file.role], rebuild=build), stamps
+    return Model(Weights(build(dtype), dtype, device, paths[spec.file.role], rebuild=build)), stamps
 
 
 def _build(spec: ModelSpec, paths: Mapping[str, Path], dtype: torch.dtype) -> Annotator:

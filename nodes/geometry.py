@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..annotators.tiles import check_tiles
 from ..geometry.camera import intrinsics_from_fov
 from ..geometry.checks import check_choice, check_range
 from ..geometry.depth_image import LINEAR_IN, image_to_depth
@@ -22,8 +21,8 @@ from ..geometry.normals import EDGES, depth_to_normals, dmap2norm, midas_normals
 from ..geometry.render import NEAR
 from ..geometry.temporal import FilmOptions
 from ..model_loader import Model
-from ..model_loader.film import estimate_film
 from ..model_loader.host import default_device, image_placement, progress_bar
+from ..model_loader.inference.tile_layout import check_tiles
 from ..utils import to_pictures, to_planar
 from .batches import counted, counted_pictures, geometry_output, in_chunks, one_by_one
 from .checks import check_camera, check_geometry, check_model, check_network_side
@@ -172,7 +171,7 @@ class EstimateGeometry:
             return (refined_by_pictures(found, pictures, refine),)
         if film:
             settings = {"size": resolution or None, "fov": fov, "derive": derive}
-            parts = counted_pictures(estimate_film(model, in_chunks(pictures), FilmOptions(smooth=smooth), **settings), total)
+            parts = counted_pictures(model.estimate_video(in_chunks(pictures), FilmOptions(smooth=smooth), **settings), total)
             return (refined_by_pictures(Estimate.cat(parts, total, pictures.device), pictures, refine),)
         settings = {"fov": fov, "derive": derive, "refine": refine, **({"tiles": in_tiles} if in_tiles else {})}
         return (geometry_output(model.estimate(pictures, resolution or None, progress_bar(total), **settings)),)

@@ -12,7 +12,7 @@ from ..geometry.checks import check_alike, check_range
 from ..geometry.depth_image import maps_to_estimate
 from ..geometry.estimate import Estimate
 from ..model_loader.host import default_device
-from ..model_loader.room import check_effect_room
+from ..model_loader.inference.memory_budget import check_effect_fits
 from ..utils import to_rgb
 from .batches import one_by_one
 from .checks import check_count, check_geometry
@@ -41,7 +41,7 @@ def depth_input(purpose: str) -> Widget:
 def known_of(pictures: Tensor, geometry: Any, depth: Tensor | None, normal_map: Tensor | None = None, coding: str = CODINGS[0]) -> Estimate:
     """What is known of the pictures, one estimate each: the geometry if there is one, else what the maps show, at the pictures' size."""
     batch, _, height, width = pictures.shape
-    check_effect_room(height, width, default_device())
+    check_effect_fits(height, width, default_device())
     if geometry is not None:
         known_one = check_geometry(geometry)
         check_alike("geometry", (known_one.height, known_one.width), (height, width))

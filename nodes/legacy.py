@@ -16,7 +16,7 @@ from ..geometry.levels import MeasureRange, depth_to_nearness
 from ..geometry.render import depth_to_image
 from ..model_loader import Model
 from ..model_loader.host import progress_bar
-from ..model_loader.room import check_result_room
+from ..model_loader.inference.memory_budget import check_result_fits
 from ..utils import resize_map, scale_short_side, to_pictures
 from .batches import geometry_output, to_output
 from .checks import check_short_side
@@ -103,7 +103,7 @@ def _through(
     check_short_side(resolution)
     pictures = to_pictures(image)
     height, width = scale_short_side(pictures.shape[-2], pictures.shape[-1], resolution)
-    check_result_room(pictures.shape[0], height, width)
+    check_result_fits(pictures.shape[0], height, width)
     model = load()
     estimates = model.estimates(pictures, network_size, progress_bar(pictures.shape[0]), options=options_for(model, options))
     return torch.cat([to_output(resize_map(rendered, height, width)) for rendered in render(estimates, pictures)])

@@ -14,7 +14,7 @@ from ..geometry.estimate import Estimate
 from ..geometry.render import normals_to_image
 from ..model_loader import Model
 from ..model_loader.host import progress_bar
-from ..model_loader.room import check_result_room
+from ..model_loader.inference.memory_budget import check_result_fits
 from ..utils import scale_short_side, to_pictures
 from .batches import to_output
 from .checks import check_network_size, check_short_side
@@ -84,7 +84,7 @@ def normal_map(
     check_choice("coding", coding, CODINGS)
     pictures = to_pictures(image)
     size = scale_short_side(pictures.shape[-2], pictures.shape[-1], resolution)
-    check_result_room(pictures.shape[0], *size)
+    check_result_fits(pictures.shape[0], *size)
     model = load()
     progress = progress_bar(pictures.shape[0])
     estimates = model.estimates(pictures, network_size or usual_size, progress, fov=fov, options=options_for(model, options))

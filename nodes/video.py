@@ -18,7 +18,6 @@ from ..geometry.render import NEAR, normals_to_image
 from ..geometry.temporal import ALIGNMENTS, FilmOptions
 from ..geometry.usual import usual_depth_image
 from ..model_loader import Model
-from ..model_loader.film import estimate_film
 from ..model_loader.host import progress_bar, throw_if_interrupted
 from ..model_loader.videos import opened_video
 from .checks import check_model, check_network_side
@@ -149,7 +148,7 @@ def _made(
     check_range("smooth", options.smooth, 0, 1)
     source = opened_video(video)
     loaded = Loaded(source.frames())
-    run = partial(estimate_film, model, options=options, size=resolution or None, derive=derive)
+    run = partial(model.estimate_video, options=options, size=resolution or None, derive=derive)
     move = progress_bar(source.count)
 
     def pictures() -> Iterator[tuple[Frame, Tensor]]:

@@ -17,7 +17,6 @@ from ..geometry.files import resolve_inside
 from ..geometry.files.exr import write_depth_channel
 from ..geometry.render import depth_to_image
 from ..geometry.temporal import FilmOptions
-from ..model_loader.film import estimate_film
 from ..model_loader.folders import user_folder
 from ..model_loader.host import default_device, is_fast, progress_bar
 from ..utils import pictures_to_rgb, resize_picture, to_pictures
@@ -145,7 +144,7 @@ class VideoDepthAnythingProcess:
         model = load_model(vda_model.model_id, "float16" if half else "float32", choose_tiny("model of Load Video Depth Anything Model"))
         total, (height, width) = len(pictures), _limited(pictures.shape[-2], pictures.shape[-1], max_res)
         depths, done, move = np.empty((total, height, width), np.float32), 0, progress_bar(total)
-        for part in estimate_film(model, _frames(pictures, height, width), FilmOptions(cuts=cuts), size=input_size):
+        for part in model.estimate_video(_frames(pictures, height, width), FilmOptions(cuts=cuts), size=input_size):
             assert part.depth is not None
             depths[done : done + part.batch] = part.depth[:, 0].cpu().numpy()
             done += part.batch

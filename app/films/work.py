@@ -31,7 +31,7 @@ from ...geometry.films import (
     read_frames,
 )
 from ...model_loader import Model
-from ...model_loader.film import EstimationState, estimate_film
+from ...model_loader.inference.video import VideoState
 from .finished import Finished
 from .pictures import Renderer, clip_range, from_levels
 from .pieces import NUMBERS, Pieces, PieceWriter, Shown
@@ -100,7 +100,7 @@ def _estimator(
     model: Model, task: FilmTask, whats: set[str], renderer: Renderer, state: Any
 ) -> tuple[Callable[[Iterator[Tensor]], Iterator[Estimate]], Callable[[], Any]]:
     """What makes estimates of frames, as it was when `state` was kept; and what gives its state now."""
-    now, running = EstimationState(task.options), renderer.running
+    now, running = VideoState(task.options), renderer.running
     if state is not None:
         try:
             now.load_state_dict(state["film"])
@@ -109,7 +109,7 @@ def _estimator(
         except (KeyError, TypeError, AttributeError) as error:
             raise FilmError(f"what was kept of the frames before is damaged ({error}); run without --resume to begin anew") from error
     derive = with_normals if NORMALS in whats or (SIDE_BY_SIDE in whats and model.spec.quantity is None) else None
-    run = partial(estimate_film, model, options=task.options, size=task.size, fov=task.fov, derive=derive, state=now)
+    run = partial(model.estimate_video, options=task.options, size=task.size, fov=task.fov, derive=derive, state=now)
 
     def state_now() -> dict[str, Any]:
         return {"film": now.state_dict(), "ranges": {name: each.state_dict() for name, each in running.items()}}

@@ -49,7 +49,7 @@ def test_the_bare_network_is_run_as_an_estimate_runs_it(tmp_path):
     for count in (1, 3):
         (call,) = bench.network_calls(model, tmp_path / "a.jpg", options, count)
         (pixels,) = call.args
-        height, width = model.annotator.network_size(96, 160, model.spec.default_size)
+        height, width = model.network_size(96, 160)
         assert pixels.shape == (count, 3, height, width)
         assert all(torch.isfinite(each).all() for each in call())
     assert "outputs" not in vars(model.annotator), "the model is as it was"

@@ -369,7 +369,7 @@ def test_what_did_not_fit_the_model_itself_is_remembered(tmp_path, monkeypatch):
         if len(args[0]) > 2:
             raise torch.OutOfMemoryError("out of memory")
 
-    hook = model._annotator.network.register_forward_pre_hook(watch)
+    hook = model.network.register_forward_pre_hook(watch)
     try:
         assert len(list(depth_normal.estimate_folder(photos, model="tiny", size=64))) == 16
     finally:

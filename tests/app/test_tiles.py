@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from depth_normal import estimate_folder, load_model
-from depth_normal.annotators import tiles
 from depth_normal.app import arguments, cli
 from depth_normal.app.records import RECORDS
+from depth_normal.model_loader.inference import tile_layout as tiles
 
 
 @pytest.fixture

@@ -30,7 +30,6 @@ from depth_normal.geometry.films import CODECS, PRESETS, film_header, numbered, 
 from depth_normal.geometry.render import NORMALISATIONS, depth_to_image, normals_to_image
 from depth_normal.geometry.temporal import ALIGNMENTS, FilmOptions
 from depth_normal.model_loader import load_model
-from depth_normal.model_loader.film import estimate_film
 
 FILMS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "films.py")))
 av, moving_ball, seconds_of, sound_of, write_film = FILMS.av, FILMS.moving_ball, FILMS.seconds_of, FILMS.sound_of, FILMS.write_film
@@ -59,7 +58,7 @@ def read(path) -> torch.Tensor:
 def expected(source, options=FilmOptions(), derive=None):  # noqa: B008 (it is frozen)
     """The estimates of a film by the Python API, in the chunks that the command reads."""
     pictures = read(source)
-    return list(estimate_film(load_model("tiny"), iter(pictures.split(8)), options, size=32, derive=derive))
+    return list(load_model("tiny").estimate_video(iter(pictures.split(8)), options, size=32, derive=derive))
 
 
 def depth_of(parts, **options) -> torch.Tensor:
@@ -402,7 +401,7 @@ def test_presets_play_as_the_models_expect(name, tmp_path, caplog):
     )
     top, left = 54 % preset.side // 2, 82 % preset.side // 2
     pictures = read(source)[shown][..., top : top + 54 // preset.side * preset.side, left : left + 82 // preset.side * preset.side]
-    parts = list(estimate_film(load_model("tiny"), iter(pictures.split(8)), size=32))
+    parts = list(load_model("tiny").estimate_video(iter(pictures.split(8)), size=32))
     assert (torch.stack([frame.picture() for frame in found]) - depth_of(parts)).abs().max() < 0.51 / 65535
     assert sound_of(out)[1] == pytest.approx(len(found) / preset.rate, abs=0.06)
 

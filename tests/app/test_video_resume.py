@@ -23,7 +23,7 @@ from depth_normal.app.films import pictures as film_pictures
 from depth_normal.app.films.state import read_state, state_to_bytes
 from depth_normal.geometry.films import Frame, estimated
 from depth_normal.model_loader import free
-from depth_normal.model_loader.film import EstimationState, estimate_film
+from depth_normal.model_loader.inference.video import VideoState
 
 TESTS = Path(__file__).parents[1]
 FILMS = SimpleNamespace(**runpy.run_path(str(TESTS / "films.py")))
@@ -165,17 +165,17 @@ def test_every_family_goes_on_bit_by_bit(name, tmp_path):
     """What is kept goes through a file, and the chunks end where they did."""
     with FAMILIES.loaded(name, tmp_path) as load, torch.no_grad():
         model = load("torch")
-        frames = scene(60 if model.is_film_model else 18)
-        whole, state, seam = [], EstimationState(), 0
-        for shown, _, part in estimated(frames, partial(estimate_film, model, size=56, state=state)):
+        frames = scene(60 if model.is_video_model else 18)
+        whole, state, seam = [], VideoState(), 0
+        for shown, _, part in estimated(frames, partial(model.estimate_video, size=56, state=state)):
             whole += [(frame, part.pictures(index, index + 1).maps) for index, frame in enumerate(shown)]
             if len(whole) < len(frames):
                 (tmp_path / "state.safetensors").write_bytes(state_to_bytes(state.state_dict()))
                 seam = len(whole)
-        assert seam == (37 if model.is_film_model else 16)
-        state = EstimationState()
+        assert seam == (37 if model.is_video_model else 16)
+        state = VideoState()
         state.load_state_dict(read_state(tmp_path / "state.safetensors"))
-        for shown, _, part in estimated(frames[seam:], partial(estimate_film, model, size=56, state=state), seam):
+        for shown, _, part in estimated(frames[seam:], partial(model.estimate_video, size=56, state=state), seam):
             for index, frame in enumerate(shown):
                 expected_frame, expected = whole[seam]
                 maps = part.pictures(index, index + 1).maps

@@ -43,7 +43,7 @@ def alive():
     return bytes_of([each for each in gc.get_objects() if isinstance(each, torch.Tensor)])
 
 def weights_of(model):
-    network = model._annotator.network
+    network = model.network
     return bytes_of([*network.parameters(), *network.buffers()])
 
 for name in (first, second):
@@ -57,15 +57,16 @@ expected = weights_of(a) + weights_of(b)
 assert expected > 2e6
 assert alive() - before == expected, (alive() - before, expected, "only the weights stay: no state dict, no picture, no feature map")
 kept, other = mm.current_loaded_models
-assert kept.model is b._placement._patcher and other.model is a._placement._patcher, "the manager knows both, once each"
-del other
+ours, theirs = (each._network.current.placement._patcher for each in (a, b))
+assert kept.model is theirs and other.model is ours, "the manager knows both, once each"
+del other, ours, theirs
 mm.free_memory(1e30, kept.device, keep_loaded=[kept])
 assert mm.current_loaded_models == [kept], "under pressure the manager takes the first off and keeps the second"
 assert alive() - before == expected, "taken off the device is not read from disk again"
 load_and_run(first)
 assert len(mm.current_loaded_models) == 2 and alive() - before == expected, "and it comes back"
 
-network, weight = weakref.ref(a._annotator.network), weights_of(b)
+network, weight = weakref.ref(a.network), weights_of(b)
 del a
 module.free(first)
 assert network() is None and mm.current_loaded_models == [kept], "forgetting one leaves the other"

@@ -57,7 +57,7 @@ assert not mm.current_loaded_models, "the manager may take it off as any other"
 estimate(model)
 (loaded,) = mm.current_loaded_models
 del other, patcher, loads
-network = weakref.ref(loaded.model.model if loaded.model else model._annotator.network)
+network = weakref.ref(loaded.model.model if loaded.model else model.network)
 del loaded, model
 module.free()
 gc.collect()

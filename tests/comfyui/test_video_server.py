@@ -13,7 +13,6 @@ from depth_normal.geometry.derive import with_normals
 from depth_normal.geometry.films import read_frames
 from depth_normal.geometry.render import depth_to_image, normals_to_image
 from depth_normal.model_loader import load_model
-from depth_normal.model_loader.film import estimate_film
 
 ROOT = Path(__file__).resolve().parents[2]
 FILMS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "films.py")))
@@ -34,7 +33,7 @@ def test_a_video_workflow_runs_as_published(bare_server, tmp_path, workflow):
     assert run.returncode == 0 and "PROBLEM" not in run.stdout, run.stdout + run.stderr + bare_server.log[-2000:]
     (made,) = (bare_server.base / "output" / "video").glob(f"{workflow.replace(' ', '_')}_*.mp4")
     pictures, found = (torch.stack([frame.picture() for frame in read_frames(path)]) for path in (film, made))
-    parts = list(estimate_film(load_model("tiny"), iter(pictures.split(8)), derive=with_normals))
+    parts = list(load_model("tiny").estimate_video(iter(pictures.split(8)), derive=with_normals))
     if workflow == "Video Depth":
         truth = depth_to_image(torch.cat([part.depth for part in parts]), parts[0].quantity, normalisation="running")
     else:

@@ -67,7 +67,7 @@ def test_the_id_alone_finds_the_users_file(family, weights, caches):
 
 def test_free_forgets_and_gives_the_memory_back(load, family):
     model = load()
-    network = weakref.ref(model._annotator.network)
+    network = weakref.ref(model.network)
     free()
     del model
     gc.collect()
@@ -240,7 +240,7 @@ def test_the_model_used_longest_ago_makes_room_where_main_memory_is_short(load, 
 
 
 def test_a_forgotten_model_gives_its_memory_back_before_the_next_is_read(load, family, monkeypatch):
-    network = weakref.ref(load()._annotator.network)
+    network = weakref.ref(load().network)
     alive = []
     monkeypatch.setattr(host, "available_main_memory", lambda: alive.append(network() is not None) or 0)
     load("other")

@@ -8,7 +8,7 @@ import torch
 
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files.paths import resolve_inside
-from depth_normal.model_loader import room
+from depth_normal.model_loader.inference import memory_budget
 from depth_normal.nodes.effects import DepthMask, ForegroundCutout
 from depth_normal.nodes.lens import DepthOfField, Fog
 from depth_normal.nodes.lights import Light
@@ -148,6 +148,6 @@ def test_a_name_that_is_no_text_is_named(tmp_path):
 
 @pytest.mark.parametrize("node", [Relight, Fog, DepthOfField, RefineGeometry])
 def test_a_picture_beyond_the_memory_is_refused(node, monkeypatch):
-    monkeypatch.setattr(room, "free_main_memory", lambda: 1000.0)
-    with pytest.raises(MemoryError, match=r"a picture of 16x12 takes at least .* make it smaller"):
+    monkeypatch.setattr(memory_budget, "free_main_memory", lambda: 1000.0)
+    with pytest.raises(MemoryError, match=r"an image of 16x12 takes at least .* make it smaller"):
         node().execute(image=IMAGE, geometry=geometry())

@@ -12,12 +12,13 @@ import torch
 from torch import nn
 
 from depth_normal.annotators.registry import FAMILIES, MODELS, find_spec, models_of_scenes
-from depth_normal.annotators.tiles import check_tiles
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.normals import disparity_to_normals, dmap2norm, midas_normals
 from depth_normal.model_loader import Model, load_model
 from depth_normal.model_loader.find import bundled_path
+from depth_normal.model_loader.inference.tile_layout import check_tiles
+from depth_normal.model_loader.inference.weights import Weights
 from depth_normal.nodes import files, geometry, interop, render
 from depth_normal.nodes.geometry import DepthImageToGeometry, EstimateGeometry, LoadDepthNormalModel, NormalsFromDepth
 
@@ -27,19 +28,21 @@ HELP = Path(__file__).resolve().parents[2] / "web" / "docs"
 
 
 class Pretend(Model):
-    """A loaded model without its network, which gives the same of each picture; one part for each picture."""
+    """A model whose network predicts the same of each image."""
 
     resampling = "bilinear"
 
     def __init__(self, depth, quantity, model="zoedepth-nyu", **more):
         spec = find_spec(model)
-        self.depth, self.sizes, self.family = depth, [], FAMILIES[spec.family](spec, nn.Identity())
-        self.family.run = lambda images, size: Estimate(depth, quantity, **more)
+        annotator = FAMILIES[spec.family](spec, nn.Identity())
+        super().__init__(Weights(annotator, torch.float32, torch.device("cpu"), Path()))
+        self.depth, self.sizes = depth, []
 
-    def estimates(self, images, size=None, progress=None, *, fov=0.0, options=None):
-        self.sizes.append(size)
-        for picture in images.split(1):
-            yield self.family.estimate(picture, size, fov=fov, options=options)
+        def run(images, size):
+            self.sizes.append(size)
+            return Estimate(depth, quantity, **more).expanded(len(images))
+
+        annotator.run = run
 
 
 def plane(normal, fov=60.0, distance=3.0):
@@ -190,7 +193,7 @@ def test_estimate_joins_parts_at_the_pictures_size():
     depth, intrinsics = plane([0.0, 0.0, 1.0])
     model = Pretend(depth, Quantity.METRIC_DEPTH, intrinsics=intrinsics)
     (estimate,) = EstimateGeometry().execute(model, torch.rand(3, 2 * HEIGHT, 2 * WIDTH, 4))
-    assert estimate.depth.shape == (3, 1, 2 * HEIGHT, 2 * WIDTH) and model.sizes == [None]
+    assert estimate.depth.shape == (3, 1, 2 * HEIGHT, 2 * WIDTH) and set(model.sizes) == {None}
     assert torch.allclose(estimate.depth, torch.tensor(3.0)), "metres stay metres"
     assert estimate.intrinsics[0, 0, 0] == pytest.approx(2 * float(intrinsics[0, 0, 0]))
     assert degrees(estimate.normals, [0.0, 0.0, 1.0]) < 0.1
@@ -270,9 +273,7 @@ def test_tiles_are_for_single_pictures(more, words):
 
 
 def test_a_model_that_sees_each_picture_by_itself_is_named():
-    words = (
-        "tiny sees each picture by itself; models that take a batch as views of one scene: depth-anything-3-small, depth-anything-3-base"
-    )
+    words = "tiny estimates each image independently; .*: depth-anything-3-small, depth-anything-3-base"
     with pytest.raises(ValueError, match=words):
         EstimateGeometry().execute(load_model("tiny", "float32", "cpu"), torch.rand(2, 32, 32, 3), views="one_scene")
 

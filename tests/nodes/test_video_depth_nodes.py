@@ -14,7 +14,6 @@ from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.geometry.files import read_exr
 from depth_normal.model_loader import free, load_model
-from depth_normal.model_loader.film import estimate_film
 from depth_normal.nodes import video_depth_anything as nodes
 
 TINY = SimpleNamespace(**runpy.run_path(str(Path(__file__).resolve().parents[1] / "tiny_depth.py")))
@@ -101,7 +100,7 @@ def test_depth_of_a_film():
     found = process(frames(30))
     assert found.shape == (30, 60, 90) and found.dtype == np.float32
     model = load_model("video-depth-anything-small", "float32")
-    expected = torch.cat([part.depth for part in estimate_film(model, frames(30).movedim(-1, 1).split(8), size=56)])[:, 0]
+    expected = torch.cat([part.depth for part in model.estimate_video(frames(30).movedim(-1, 1).split(8), size=56)])[:, 0]
     np.testing.assert_allclose(found, expected.numpy(), rtol=0, atol=1e-4 * expected.max().item())
 
 

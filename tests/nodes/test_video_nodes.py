@@ -14,7 +14,6 @@ from depth_normal.geometry.derive import with_normals
 from depth_normal.geometry.films import FilmError, read_frames
 from depth_normal.geometry.render import depth_to_image, normals_to_image
 from depth_normal.model_loader import load_model, videos
-from depth_normal.model_loader.film import estimate_film
 from depth_normal.nodes.video import DepthOfVideo, NormalsOfVideo
 
 FILMS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "films.py")))
@@ -67,7 +66,7 @@ def read(path) -> torch.Tensor:
 
 
 def estimates(pictures, derive=None):
-    return list(estimate_film(load_model("tiny"), iter(pictures.split(8)), size=32, derive=derive))
+    return list(load_model("tiny").estimate_video(iter(pictures.split(8)), size=32, derive=derive))
 
 
 def test_a_film_in_a_file(film, comfyui):

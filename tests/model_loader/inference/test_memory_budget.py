@@ -8,7 +8,9 @@ import torch
 
 from depth_normal.annotators.midas import MidasAnnotator
 from depth_normal.annotators.registry import find_spec
-from depth_normal.model_loader import Model, load_model, room
+from depth_normal.model_loader import Model, load_model
+from depth_normal.model_loader.inference import memory_budget
+from depth_normal.model_loader.inference.weights import Weights
 
 CPU = torch.device("cpu")
 EIGHT = 8 * 2**30
@@ -16,7 +18,7 @@ EIGHT = 8 * 2**30
 
 @pytest.fixture
 def eight(monkeypatch):
-    monkeypatch.setattr(room, "free_main_memory", lambda: float(EIGHT))
+    monkeypatch.setattr(memory_budget, "free_main_memory", lambda: float(EIGHT))
 
 
 def midas(monkeypatch):
@@ -32,52 +34,52 @@ def midas(monkeypatch):
 
 def test_a_network_size_beyond_the_memory_is_refused_with_the_one_that_fits(eight, monkeypatch):
     annotator = midas(monkeypatch)
-    with pytest.raises(MemoryError, match=r"run at 4512x3392, which takes at least .* 8\.0 GB are free: lower size") as error:
-        Model(annotator, torch.float32, CPU, Path()).estimate(torch.rand(1, 3, 48, 64), size=4512)
+    with pytest.raises(MemoryError, match=r"run at 4512x3392, which takes at least .* 8\.0 GB are free: lower ") as error:
+        Model(Weights(annotator, torch.float32, CPU, Path())).estimate(torch.rand(1, 3, 48, 64), size=4512)
     fits = int(re.search(r"to (\d+) or less", str(error.value))[1])
-    room.check_network_room(annotator, CPU, (48, 64), fits)
+    memory_budget.check_network_fits(annotator, CPU, 48, 64, fits)
     with pytest.raises(MemoryError, match="tiles"):
-        room.check_network_room(annotator, CPU, (48, 64), fits + 64)
+        memory_budget.check_network_fits(annotator, CPU, 48, 64, fits + 64)
 
 
 def test_a_picture_beyond_the_memory_is_refused_with_the_size_that_fits(eight, monkeypatch):
     annotator = midas(monkeypatch)
     with pytest.raises(
-        MemoryError, match=r"a picture of 30000x20000 takes at least 17\.9 GB .* smaller \(up to about (\d+)x(\d+)\)"
+        MemoryError, match=r"an image of 30000x20000 takes at least 17\.9 GB .* smaller \(up to about (\d+)x(\d+)\)"
     ) as error:
-        room.check_network_room(annotator, CPU, (20000, 30000), None)
+        memory_budget.check_network_fits(annotator, CPU, 20000, 30000, None)
     width, height = map(int, re.search(r"about (\d+)x(\d+)", str(error.value)).groups())
-    room.check_network_room(annotator, CPU, (height, width), None)
+    memory_budget.check_network_fits(annotator, CPU, height, width, None)
 
 
 @pytest.mark.parametrize("sides", [(1080, 1920), (3000, 4000), (9000, 12000)])
 def test_what_runs_on_an_ordinary_machine_is_not_refused(sides, eight, monkeypatch):
-    room.check_network_room(midas(monkeypatch), CPU, sides, None)
-    room.check_network_room(midas(monkeypatch), CPU, sides, 1024)
+    memory_budget.check_network_fits(midas(monkeypatch), CPU, *sides, None)
+    memory_budget.check_network_fits(midas(monkeypatch), CPU, *sides, 1024)
 
 
 def test_half_precision_takes_half(eight, monkeypatch):
     annotator = midas(monkeypatch)
-    room.check_network_room(annotator, CPU, (100, 100), 3200, half=True)
+    memory_budget.check_network_fits(annotator, CPU, 100, 100, 3200, half=True)
     with pytest.raises(MemoryError):
-        room.check_network_room(annotator, CPU, (100, 100), 3200)
+        memory_budget.check_network_fits(annotator, CPU, 100, 100, 3200)
 
 
 def test_a_network_that_may_take_less_than_its_size_says_is_tried(eight, monkeypatch):
     annotator = midas(monkeypatch)
     monkeypatch.setattr(type(annotator), "needs_by_size", False)
-    room.check_network_room(annotator, CPU, (100, 100), 8000)
+    memory_budget.check_network_fits(annotator, CPU, 100, 100, 8000)
 
 
 def test_a_result_beyond_the_memory_is_refused_with_the_resolution_that_fits(eight):
     with pytest.raises(
-        MemoryError, match=r"a picture of 29127x16384 would take 16\.0 GB .* lower the resolution to (\d+) or less"
+        MemoryError, match=r"a result of 29127x16384 takes at least 16\.0 GB .* lower the resolution to (\d+) or less"
     ) as error:
-        room.check_result_room(1, 16384, 29127)
+        memory_budget.check_result_fits(1, 16384, 29127)
     fits = int(re.search(r"to (\d+) or less", str(error.value))[1])
-    room.check_result_room(1, fits, round(fits * 29127 / 16384))
-    with pytest.raises(MemoryError, match="fewer pictures at once"):
-        room.check_result_room(400, 1080, 1920)
+    memory_budget.check_result_fits(1, fits, round(fits * 29127 / 16384))
+    with pytest.raises(MemoryError, match="fewer images at once"):
+        memory_budget.check_result_fits(400, 1080, 1920)
 
 
 def test_an_old_node_refuses_resolution_16384_before_it_runs(eight, monkeypatch):
@@ -93,14 +95,24 @@ def test_a_gpu_is_asked_for_all_that_it_has(monkeypatch):
     annotator = midas(monkeypatch)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2**20, EIGHT))
-    room.check_network_room(annotator, torch.device("cuda"), (9000, 12000), None)
+    memory_budget.check_network_fits(annotator, torch.device("cuda"), 9000, 12000, None)
     with pytest.raises(MemoryError, match=r"of the memory of cuda, which has 8\.0 GB"):
-        room.check_network_room(annotator, torch.device("cuda"), (3000, 4000), 4512)
-    room.check_network_room(annotator, torch.device("mps"), (3000, 4000), 4512)
+        memory_budget.check_network_fits(annotator, torch.device("cuda"), 3000, 4000, 4512)
+    memory_budget.check_network_fits(annotator, torch.device("mps"), 3000, 4000, 4512)
 
 
 def test_effects_on_a_picture_that_cannot_fit_are_refused_with_one_that_does(eight):
-    with pytest.raises(MemoryError, match=r"16384x16384 takes at least 14\.0 GB .* 8\.0 GB: make it smaller \(up to about") as error:
-        room.check_effect_room(16384, 16384, CPU)
+    with pytest.raises(MemoryError, match=r"16384x16384 takes at least 14\.0 GB .* 8\.0 GB are free: make it smaller") as error:
+        memory_budget.check_effect_fits(16384, 16384, CPU)
     columns, rows = map(int, re.search(r"about (\d+)x(\d+)", str(error.value)).groups())
-    room.check_effect_room(rows, columns, CPU)
+    memory_budget.check_effect_fits(rows, columns, CPU)
+
+
+def test_at_least_one_image_is_tried():
+    fits = [memory_budget.images_that_fit(available, 100) for available in (-50, 0, 99, 100, 250)]
+    assert fits == [1, 1, 1, 1, 2]
+
+
+def test_a_little_more_memory_changes_no_batch_of_a_video():
+    assert [memory_budget.steady_batch_size(fits, 8) for fits in (1, 3, 4, 7, 8, 99)] == [1, 2, 4, 4, 8, 8]
+    assert memory_budget.steady_batch_size(9, 6) == 6 and memory_budget.steady_batch_size(5, 6) == 4

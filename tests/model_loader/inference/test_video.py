@@ -1,4 +1,4 @@
-"""A film through a model: in chunks as at once, never more of it read than needed, and held still."""
+"""A video through a model: in chunks as at once, never more of it read than needed, and made stable."""
 
 import itertools
 
@@ -8,7 +8,7 @@ import torch
 from depth_normal.geometry.estimate import Axes
 from depth_normal.geometry.temporal import FilmOptions
 from depth_normal.model_loader import load_model
-from depth_normal.model_loader.film import EstimationState, estimate_film
+from depth_normal.model_loader.inference.video import VideoState
 
 
 def frames(count, height=90, width=120):
@@ -24,34 +24,34 @@ def tiny():
 
 
 def depth_of(model, chunks, *options, **more):
-    return torch.cat([part.depth for part in estimate_film(model, chunks, *options, size=96, **more)])
+    return torch.cat([part.depth for part in model.estimate_video(chunks, *options, size=96, **more)])
 
 
 def test_in_chunks_and_at_once_are_the_same(tiny):
-    film = frames(7)
-    whole = depth_of(tiny, [film])
+    video = frames(7)
+    whole = depth_of(tiny, [video])
     assert whole.shape == (7, 1, 90, 120) and whole.dtype == torch.float32
-    torch.testing.assert_close(depth_of(tiny, film.split(1)), whole, rtol=1e-3, atol=1e-2)
-    torch.testing.assert_close(depth_of(tiny, film.split([2, 5])), whole, rtol=1e-3, atol=1e-2)
+    torch.testing.assert_close(depth_of(tiny, video.split(1)), whole, rtol=1e-3, atol=1e-2)
+    torch.testing.assert_close(depth_of(tiny, video.split([2, 5])), whole, rtol=1e-3, atol=1e-2)
 
 
-def test_it_holds_still_and_can_be_asked_not_to(tiny):
-    film = frames(10)
-    own = tiny.estimate(film, 96).depth
-    torch.testing.assert_close(depth_of(tiny, [film], FilmOptions("none", smooth=0)), own)
-    change = [each[4:].diff(dim=0).abs().mean() for each in (depth_of(tiny, [film]), own)]
+def test_it_is_stable_and_can_be_asked_not_to(tiny):
+    video = frames(10)
+    own = tiny.estimate(video, 96).depth
+    torch.testing.assert_close(depth_of(tiny, [video], FilmOptions("none", smooth=0)), own)
+    change = [each[4:].diff(dim=0).abs().mean() for each in (depth_of(tiny, [video]), own)]
     assert change[0] < change[1] / 3
 
 
 def test_no_frame_gives_nothing_and_one_gives_its_own(tiny):
-    assert list(estimate_film(tiny, [])) == []
-    film = frames(1)
-    (part,) = estimate_film(tiny, [film])
-    torch.testing.assert_close(part.depth, tiny.estimate(film).depth)
+    assert list(tiny.estimate_video([])) == []
+    video = frames(1)
+    (part,) = tiny.estimate_video([video])
+    torch.testing.assert_close(part.depth, tiny.estimate(video).depth)
     assert part.axes is Axes.OPENGL and part.normals.shape == (1, 3, 90, 120)
 
 
-def test_an_endless_film_is_read_chunk_by_chunk(tiny):
+def test_an_endless_video_is_read_chunk_by_chunk(tiny):
     read, told = [], []
 
     def endless():
@@ -59,43 +59,43 @@ def test_an_endless_film_is_read_chunk_by_chunk(tiny):
             read.append(index)
             yield frames(2)
 
-    parts = estimate_film(tiny, endless(), progress=lambda done, known: told.append((done, known)))
+    parts = tiny.estimate_video(endless(), progress=lambda done, known: told.append((done, known)))
     assert read == []
     first = list(itertools.islice(parts, 3))
     assert read == [0, 1, 2] and [part.batch for part in first] == [2, 2, 2] and told == [(2, 2), (4, 4)]
 
 
 def test_another_size_in_the_middle_is_refused_after_what_was_good(tiny):
-    parts = estimate_film(tiny, [frames(3), frames(2, 96, 120)])
+    parts = tiny.estimate_video([frames(3), frames(2, 96, 120)])
     assert next(parts).batch == 3
-    with pytest.raises(ValueError, match=r"changes from 120x90 to 120x96 pixels after 3 frames; .* begin a new film"):
+    with pytest.raises(ValueError, match=r"changes from 120x90 to 120x96 pixels after 3 frames; .* start a new video"):
         next(parts)
 
 
 @pytest.mark.parametrize("chunk", [torch.rand(0, 3, 90, 120), torch.rand(3, 90, 120), torch.zeros(1, 3, 90, 120, dtype=torch.uint8)])
 def test_what_is_no_chunk_is_refused(tiny, chunk):
     with pytest.raises(ValueError, match="frames"):
-        next(estimate_film(tiny, [chunk]))
+        next(tiny.estimate_video([chunk]))
 
 
-def test_normals_follow_from_the_depth_that_holds_still(tiny):
+def test_normals_follow_from_the_depth_that_is_stable(tiny):
     seen = []
 
     def derive(estimate):
         seen.append(estimate.depth)
         return estimate
 
-    film = frames(6)
-    list(estimate_film(tiny, [film], derive=derive))
-    own = torch.cat([part.depth for part in tiny.estimates(film)])
+    video = frames(6)
+    list(tiny.estimate_video([video], derive=derive))
+    own = torch.cat([part.depth for part in tiny.estimates(video)])
     derived = torch.cat(seen)
     assert derived.shape == own.shape, "at the network's size"
     assert derived[2:].diff(dim=0).abs().mean() < own[2:].diff(dim=0).abs().mean() / 2
 
 
 def test_it_goes_on_where_it_was_stopped(tiny):
-    film, first, second = frames(6), EstimationState(), EstimationState()
-    whole = depth_of(tiny, film.split(3))
-    depth_of(tiny, [film[:3]], state=first)
+    video, first, second = frames(6), VideoState(), VideoState()
+    whole = depth_of(tiny, video.split(3))
+    depth_of(tiny, [video[:3]], state=first)
     second.load_state_dict(first.state_dict())
-    assert torch.equal(depth_of(tiny, [film[3:]], state=second), whole[3:])
+    assert torch.equal(depth_of(tiny, [video[3:]], state=second), whole[3:])

@@ -19,9 +19,9 @@ from depth_normal.annotators.networks.midas_small import MidasSmall
 from depth_normal.annotators.resizing import Fit, Resizing
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.model_loader import free, host, load_model
-from depth_normal.model_loader import model as model_module
 from depth_normal.model_loader.checkpoint import read_checkpoint
-from depth_normal.model_loader.model import BYTES_PER_PICTURE_PIXEL
+from depth_normal.model_loader.inference import forward as forward_module
+from depth_normal.model_loader.inference.memory_budget import BytesPerPixel
 from depth_normal.utils import as_batch, pictures_to_rgb
 
 
@@ -32,7 +32,7 @@ def pictures(count, height=32, width=64):
 @pytest.fixture
 def room_for(family):
     """Bytes that as many pictures take whose network sees them as they are."""
-    return lambda count: int(count * 32 * 64 * (family.bytes_per_pixel + BYTES_PER_PICTURE_PIXEL))
+    return lambda count: int(count * 32 * 64 * (family.bytes_per_pixel + BytesPerPixel.IMAGE_ON_DEVICE))
 
 
 def expected(images):
@@ -72,7 +72,7 @@ def test_out_of_memory_halves_the_batch(load, family, caplog):
     with caplog.at_level(logging.WARNING):
         halved = load().estimate(images, 32).depth
     assert family.batches == [1] * 7  # 7 -> 3 -> 1
-    assert "going on with 3 pictures at once" in caplog.text
+    assert "continuing with batches of 3: weighted at 64x32 on cpu" in caplog.text
     assert torch.equal(halved, whole)
 
 
@@ -110,7 +110,7 @@ def test_what_did_not_fit_is_gone_when_the_memory_is_emptied(load, family, monke
     monkeypatch.setattr(host, "empty_cache", lambda: alive.append([each() for each in held]))
     monkeypatch.setattr(family, "memory", fits)
     model = load()
-    model._annotator.__class__ = type("Holding", (family,), {"predict": predict})
+    model.annotator.__class__ = type("Holding", (family,), {"predict": predict})
     if fits:
         model.estimate(pictures(2), 32)
     else:
@@ -121,7 +121,7 @@ def test_what_did_not_fit_is_gone_when_the_memory_is_emptied(load, family, monke
 
 def test_large_pictures_count_not_only_the_networks_input(load, family, monkeypatch):
     images = pictures(8, 64, 128)  # four times what the network sees
-    each = 32 * 64 * family.bytes_per_pixel + 64 * 128 * BYTES_PER_PICTURE_PIXEL
+    each = 32 * 64 * family.bytes_per_pixel + 64 * 128 * BytesPerPixel.IMAGE_ON_DEVICE
     monkeypatch.setattr(host, "available_memory", lambda _device: 3 * each)
     load().estimate(images, 32)
     assert family.batches == [3, 3, 2]
@@ -129,7 +129,7 @@ def test_large_pictures_count_not_only_the_networks_input(load, family, monkeypa
 
 def test_a_batch_is_converted_derived_and_resized_part_by_part(load, room_for, family, monkeypatch):
     converted, derived = [], []
-    monkeypatch.setattr(model_module, "pictures_to_rgb", lambda part: converted.append(len(part)) or pictures_to_rgb(part))
+    monkeypatch.setattr(forward_module, "pictures_to_rgb", lambda part: converted.append(len(part)) or pictures_to_rgb(part))
     monkeypatch.setattr(host, "available_memory", lambda _device: room_for(2))
     images = np.random.default_rng(0).integers(0, 255, (5, 32, 64, 3), np.uint8)
     estimate = load().estimate(images, 32, derive=lambda part: derived.append((part.batch, len(converted))) or part)
@@ -205,7 +205,7 @@ def test_threads_that_overflow_at_once_read_the_file_once(load, too_large, monke
     assert len(half) == (1 if shareable else 4)
     assert len([record for record in caplog.records if "not finite" in record.message]) == 1
     assert {each.dtype for each in (model, *models)} == {torch.float32}
-    networks = {each.annotator.network for each in models}
+    networks = {each.network for each in models}
     assert len(networks) == (1 if shareable else 4)
     assert len({each.weight.data_ptr() for each in networks}) == 1, "no weight is held twice"
     expected = load(dtype="float32").estimate(images, 32).depth
@@ -238,7 +238,7 @@ def test_what_float32_cannot_hold_either_is_an_error(load, too_large, monkeypatc
 def test_the_half_network_leaves_the_device_before_the_other_is_read(load, too_large, monkeypatch):
     model = load(dtype="float16")
     built, unloaded = too_large.built, []
-    monkeypatch.setattr(model._placement, "unload", lambda: unloaded.append(too_large.built))
+    monkeypatch.setattr(model._network.current.placement, "unload", lambda: unloaded.append(too_large.built))
     model.estimate(pictures(1), 32)
     assert unloaded == [built]
     assert too_large.built == built + 1
@@ -280,20 +280,20 @@ def test_views_of_one_scene_are_one_forward_whatever_the_memory(load, of_scenes,
     monkeypatch.setattr(host, "available_memory", lambda _device: 0)
     asked, steps, derived, images = [], [], [], pictures(5, 50, 70)
     model = load()
-    ready = model._placement.ready
-    monkeypatch.setattr(model._placement, "ready", lambda room: asked.append(room) or ready(room))
+    ready = model._network.current.placement.ready
+    monkeypatch.setattr(model._network.current.placement, "ready", lambda room: asked.append(room) or ready(room))
     scene = model.estimate_scene(
         images, 32, lambda done, total: steps.append((done, total)), fov=60.0, derive=lambda part: derived.append(part.height) or part
     )
     assert of_scenes.batches == [5] and len(derived) == 1 and derived[0] < 50 and steps == [(5, 5)]
-    assert asked == [5 * model._bytes_each(50, 70, *model.annotator.network_size(50, 70, 32))], "room for all of them"
+    assert asked == [5 * model.working_bytes(50, 70, 32)], "room for all of them"
     assert scene.depth.shape == (5, 1, 50, 70) and scene.extrinsics.shape == (5, 3, 4) and scene.intrinsics.shape == (5, 3, 3)
     assert torch.allclose(scene.depth, model.estimate(images, 32).depth, atol=1e-5)
 
 
 def test_views_of_one_scene_are_never_halved(load, of_scenes, caplog):
     of_scenes.memory = 3
-    words = "4 views of one scene, which weighted sees at once, do not fit in the memory of cpu at 64x32 each: give fewer views"
+    words = "4 views of one scene, which weighted processes in one batch, do not fit in the memory of cpu at 64x32 each: give fewer views"
     with pytest.raises(MemoryError, match=words):
         load().estimate_scene(pictures(4), 32)
     assert of_scenes.batches == [] and not [record for record in caplog.records if record.levelno > logging.INFO]
@@ -320,7 +320,7 @@ def test_views_are_refused_before_anything_runs(load, family, of_scenes, monkeyp
     with pytest.raises(ValueError, match=r"views of one scene.*more than 64 megapixels"):
         load().estimate_scene(torch.rand(1, 3, 1, 1).expand(2000, 3, 1, 1), 256)
     monkeypatch.setattr(of_scenes, "sees_scenes", family.sees_scenes)
-    with pytest.raises(ValueError, match=r"weighted sees each picture by itself; models that take a batch as .*: depth-anything-3-small"):
+    with pytest.raises(ValueError, match=r"weighted estimates each image independently; .*: depth-anything-3-small"):
         load().estimate_scene(pictures(2), 32)
     assert family.batches == []
 

@@ -9,7 +9,6 @@ from depth_normal.geometry.derive import with_normals
 from depth_normal.geometry.estimate import Estimate
 from depth_normal.geometry.temporal import FilmOptions
 from depth_normal.model_loader import host
-from depth_normal.model_loader.film import estimate_film
 
 DARK = 0.2
 
@@ -29,7 +28,7 @@ def without_the_dark(estimate: Estimate) -> Estimate:
 
 @pytest.fixture
 def estimated(load, family, monkeypatch):
-    """The estimate of the images, at most so many at once."""
+    """The estimate of the images, in batches of at most so many."""
 
     def estimated(at_once, **settings):
         each = 32 * 64 * (family.bytes_per_pixel + 64)
@@ -46,7 +45,7 @@ def assert_same(found: Estimate, expected: Estimate):
 
 
 @pytest.mark.parametrize("settings", [{}, {"refine": True}, {"tiles": 2}, {"tiles": 2, "refine": True}], ids=str)
-def test_masks_of_some_images_do_not_depend_on_how_many_are_seen_at_once(estimated, settings):
+def test_masks_of_some_images_do_not_depend_on_the_size_of_batches(estimated, settings):
     whole = estimated(5, **settings)
     assert [bool(each.all()) for each in whole.mask] == [True, False, True, False, True]
     for at_once in (1, 2, 3, 4):
@@ -63,8 +62,8 @@ def test_images_in_tiles_are_what_they_are_alone(load):
 
 
 @pytest.mark.parametrize("sizes", [[5], [1, 1, 1, 1, 1], [2, 3], [1, 3, 1], [4, 1]], ids=str)
-def test_frames_are_joined_alike_however_the_film_was_cut(load, sizes):
-    parts = estimate_film(load(), images().split(sizes), FilmOptions("none", smooth=0), size=32, derive=without_the_dark)
+def test_frames_are_joined_alike_however_the_video_was_cut(load, sizes):
+    parts = load().estimate_video(images().split(sizes), FilmOptions("none", smooth=0), size=32, derive=without_the_dark)
     whole = Estimate.cat(parts, 5)
     assert [bool(each.all()) for each in whole.mask] == [True, False, True, False, True]
     assert_same(whole, load().estimate(images(), 32, derive=without_the_dark))

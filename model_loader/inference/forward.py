@@ -1,0 +1,107 @@
+"""The first stage: images are moved to the device, resized and run through the network, as many in one batch as the memory holds.
+
+Resizing and the camera are the family's: `Annotator.estimate` resizes, runs the network, and applies a known field of view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...annotators.base import Annotator, Progress
+from ...geometry.estimate import Estimate
+from ...utils import pictures_to_rgb
+from .batches import in_batches
+from .memory_budget import IMAGES_TO_MAKE_ROOM_FOR
+from .network import Network, PreparedNetwork, RunnableNetwork
+from .options import InferenceOptions
+
+Images = Tensor | np.ndarray
+"""A batch as `check_pictures` returns it: a tensor (B, C, H, W) or an array (B, H, W, C)."""
+
+Forward = Callable[[Annotator, Tensor, Progress | None], Estimate]
+"""The estimate of images (B, 3, H, W) on the network's device, at the network's size."""
+
+
+def batch_estimates(
+    network: Network,
+    images: Images,
+    options: InferenceOptions,
+    forward: Forward,
+    progress: Progress | None = None,
+    divisible: bool = True,
+) -> Iterator[Estimate]:
+    """Runs a network on a batch: the only place from which images are moved to the device and given to it.
+
+    Args:
+        network: What runs.
+        images: The batch; each part is converted to float32 RGB on the device by itself.
+        options: What is asked; of it `size`.
+        forward: What is run of the network.
+        progress: Called with (work done, work in all), in images or in a family's passes over them.
+        divisible: Whether the batch may be divided for memory.
+
+    Yields:
+        Estimates of one or more images at the network's size, on its device, in order.
+    """
+    total, height, width = batch_shape(images)
+    wanted = min(total, IMAGES_TO_MAKE_ROOM_FOR) if divisible else total
+
+    def prepare(now: RunnableNetwork) -> PreparedNetwork:
+        return now.prepare(height, width, options.size, wanted)
+
+    prepared = prepare(network.current)
+    sizes = (height, width, prepared.height, prepared.width)
+    limit = prepared.network.loaded.batch_limits.get(sizes, total)
+
+    @torch.no_grad()
+    def run(start: int, stop: int, now: RunnableNetwork) -> Estimate:
+        nonlocal prepared
+        if now is not prepared.network:  # after a fall-back
+            prepared = prepare(now)
+        rgb = rgb_on_device(images[start:stop], prepared.device)
+        return forward(now.annotator, rgb, _scaled(progress, start, stop, total))
+
+    def remember(size: int) -> None:
+        prepared.network.loaded.batch_limits[sizes] = size
+
+    found = in_batches(
+        lambda start, stop: network.run(partial(run, start, stop)),
+        total,
+        min(total, prepared.fits, limit) if divisible else total,
+        what=str(prepared),
+        too_large=lambda: prepared.too_large(1 if divisible else total),
+        smaller=remember,
+        divisible=divisible,
+    )
+    done = 0
+    for part in found:
+        yield part
+        done += part.batch
+        del part
+        if progress is not None:
+            progress(done, total)
+
+
+def batch_shape(images: Images) -> tuple[int, int, int]:
+    """How many images a batch has, and their height and width."""
+    height, width = images.shape[-2:] if isinstance(images, Tensor) else images.shape[1:3]
+    return images.shape[0], height, width
+
+
+def rgb_on_device(images: Images, device: torch.device) -> Tensor:
+    """Images as the network's preprocessing takes them: (B, 3, H, W) float32 in [0, 1], on its device."""
+    # From pinned memory a tensor is copied while the program goes on.
+    moved = images.to(device, torch.float32, non_blocking=True) if isinstance(images, Tensor) else images
+    return pictures_to_rgb(moved).to(device)
+
+
+def _scaled(progress: Progress | None, start: int, stop: int, total: int) -> Progress | None:
+    """Progress within a batch as progress of the whole."""
+    if progress is None:
+        return None
+    return lambda passes, of_passes: progress(start * of_passes + passes * (stop - start), total * of_passes)

@@ -1,0 +1,191 @@
+"""How much memory images take, how many fit, and what to do about what does not.
+
+A system without memory ends programs without a word. What certainly does not fit is therefore refused before any memory is taken; what
+might fit is tried.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import IntEnum
+
+import torch
+
+from ...annotators.base import Annotator
+from ...annotators.specs.base import ModelSpec
+from ...annotators.wording import wording
+from ..main_memory import free_main_memory
+
+
+class BytesPerPixel(IntEnum):
+    """What a pixel takes, as measured (benchmarks/tiles.py --memory). Of a network's input it is the family's `bytes_per_pixel`."""
+
+    IMAGE_ON_DEVICE = 64
+    """Of an image beside the network: RGB in float32, twice while it is resized, and all maps, which resampling doubles."""
+    IMAGE_AT_LEAST = 32
+    """The least that an image takes beside the network."""
+    TILED_ESTIMATE = 200
+    """Of an estimate in tiles: normals of its depth, and resizing both."""
+    RESULT = 36
+    """Of a node's result: three floats, once while resized, once as the result, once in the batch."""
+    FURTHER_RESULT = 12
+    """Of each further image of the batch."""
+    EFFECT = 56
+    """The least that fog, light and cut-outs take. Depth of field takes more."""
+
+
+IMAGES_TO_MAKE_ROOM_FOR = 4
+"""How many images' working memory is made free before a run: more would evict other models for little gain."""
+
+# Libraries and machines differ: the least that a network takes, as a share of its measured working memory.
+_LEAST_SHARE = 0.5
+_GIGABYTE = 2**30
+_SIZE_STEP = 32
+_SIDE_STEP = 64
+
+
+def images_that_fit(available: float, bytes_each: int) -> int:
+    """How many images go into one batch; at least 1, which is always tried."""
+    return max(1, int(available // bytes_each))
+
+
+def working_bytes(annotator: Annotator, image: tuple[int, int], network: tuple[int, int]) -> int:
+    """About how much memory an image takes on the device while it is estimated; heights and widths of both."""
+    return math.prod(network) * annotator.bytes_per_pixel + math.prod(image) * BytesPerPixel.IMAGE_ON_DEVICE
+
+
+def steady_batch_size(fits: int, most: int) -> int:
+    """How many frames of a video go into one batch.
+
+    Args:
+        fits: How many fit in memory now.
+        most: The largest batch.
+
+    Returns:
+        `most`, or else a power of two. So a little more or less memory changes neither the batches nor the last bits of the result.
+    """
+    return most if fits >= most else 1 << (fits.bit_length() - 1)
+
+
+def check_network_fits(annotator: Annotator, device: torch.device, height: int, width: int, size: int | None, half: bool = False) -> None:
+    """Refuses an image where the network's input, or the image itself, certainly does not fit.
+
+    Args:
+        annotator: The model.
+        device: Where it runs.
+        height: Of the image.
+        width: Of the image.
+        size: As `InferenceOptions.size`.
+        half: Whether the network computes in half precision.
+
+    Raises:
+        MemoryError: What it would take, what there is, and what would fit.
+    """
+    free = _total_memory(device)
+    size = size or annotator.spec.default_size
+
+    def of_network(size: int) -> float:
+        pixels = math.prod(annotator.network_size(height, width, size)) if annotator.needs_by_size else 0
+        return pixels * annotator.bytes_per_pixel * _LEAST_SHARE / (2 if half else 1)
+
+    of_image = height * width * BytesPerPixel.IMAGE_AT_LEAST if device.type == "cpu" else 0
+    if of_image + of_network(_SIZE_STEP) > free:
+        # half of the memory is left for the network
+        advice = f"{_smaller_image(height, width, BytesPerPixel.IMAGE_AT_LEAST, free / 2)}, or close other programs"
+        raise _refusal(f"an image of {width}x{height}", of_image, device, free, advice)
+    if of_image + of_network(size) > free:
+        fits = max((each for each in range(_SIZE_STEP, size, _SIZE_STEP) if of_image + of_network(each) <= free), default=_SIZE_STEP)
+        rows, columns = annotator.network_size(height, width, size)
+        what = f"an image of {width}x{height} at resolution {size} makes {annotator.spec.id} run at {columns}x{rows}, which"
+        advice = f"{wording().lower_size}{wording().where_size} to {fits} or less; for detail, {wording().tiles}"
+        raise _refusal(what, of_image + of_network(size), device, free, advice)
+
+
+def check_result_fits(images: int, height: int, width: int) -> None:
+    """Refuses a result that certainly does not fit in main memory.
+
+    Args:
+        images: How many the batch has.
+        height: Of each, in the result.
+        width: Of each, in the result.
+
+    Raises:
+        MemoryError: As `check_network_fits`.
+    """
+    cpu = torch.device("cpu")
+    free = _total_memory(cpu)
+    each = BytesPerPixel.RESULT + BytesPerPixel.FURTHER_RESULT * (images - 1)
+    if height * width * each <= free:
+        return
+    fits = min(_fitting_size(height, width, each, free))
+    what, fewer = (f"a result of {images} images", ", or give fewer images at once") if images > 1 else ("a result", "")
+    advice = f"lower the resolution to {fits} or less{fewer}"
+    raise _refusal(f"{what} of {width}x{height}", height * width * each, cpu, free, advice)
+
+
+def check_effect_fits(height: int, width: int, device: torch.device) -> None:
+    """Refuses an image whose effects (light, fog, a lens, a mask) certainly do not fit.
+
+    Args:
+        height: Of the image.
+        width: Of the image.
+        device: Where they are computed.
+
+    Raises:
+        MemoryError: As `check_network_fits`.
+    """
+    free, need = _total_memory(device), height * width * BytesPerPixel.EFFECT
+    if need > free:
+        advice = f"{_smaller_image(height, width, BytesPerPixel.EFFECT, free)}, or close other programs"
+        raise _refusal(f"an image of {width}x{height}", need, device, free, advice)
+
+
+def too_large(spec: ModelSpec, height: int, width: int, device: torch.device, views: int = 1) -> str:
+    """The message where a network ran out of memory and its batch cannot be divided.
+
+    Args:
+        spec: The model.
+        height: Of the network's input.
+        width: Of the network's input.
+        device: Where it ran.
+        views: How many views of one scene the batch has.
+    """
+    if views == 1:
+        return (
+            f"{spec.id} at {width}x{height} does not fit in the memory of {device}: "
+            f"{wording().lower_size}{wording().where_size}, or free other models"
+        )
+    return (
+        f"{views} views of one scene, which {spec.id} processes in one batch, do not fit in the memory of {device} at "
+        f"{width}x{height} each: give fewer views, {wording().lower_size}, or free other models"
+    )
+
+
+def _refusal(what: str, need: float, device: torch.device, free: float, advice: str) -> MemoryError:
+    memory = f"of which {_gigabytes(free)} are free" if device.type == "cpu" else f"which has {_gigabytes(free)}"
+    return MemoryError(f"{what} takes at least {_gigabytes(need)} of the memory of {device}, {memory}: {advice}")
+
+
+def _total_memory(device: torch.device) -> float:
+    """What may be used: of a GPU all of its memory, as other models are evicted."""
+    if device.type == "cpu":
+        return free_main_memory()
+    if device.type == "cuda" and torch.cuda.is_available():
+        return float(torch.cuda.mem_get_info(device)[1])
+    return math.inf
+
+
+def _smaller_image(height: int, width: int, bytes_per_pixel: int, free: float) -> str:
+    rows, columns = _fitting_size(height, width, bytes_per_pixel, free)
+    return f"make it smaller (up to about {columns}x{rows})"
+
+
+def _fitting_size(height: int, width: int, bytes_per_pixel: int, free: float) -> tuple[int, int]:
+    """Height and width of the largest image of this shape that fits, rounded down."""
+    shrink = min(1.0, math.sqrt(free / (height * width * bytes_per_pixel)))
+    rows, columns = (max(_SIDE_STEP, math.floor(side * shrink) // _SIDE_STEP * _SIDE_STEP) for side in (height, width))
+    return rows, columns
+
+
+def _gigabytes(count: float) -> str:
+    return f"{count / _GIGABYTE:.1f} GB"

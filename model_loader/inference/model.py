@@ -1,0 +1,258 @@
+"""A loaded model, ready to run on images, views of one scene and videos."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...annotators.base import Annotator, Progress
+from ...annotators.choices import TORCH
+from ...annotators.film import FilmAnnotator
+from ...annotators.graph import Engine
+from ...annotators.resizing import Resizing
+from ...annotators.specs.base import ModelSpec
+from ...geometry.estimate import Estimate
+from ...geometry.temporal import FilmOptions
+from ...utils import check_pictures
+from .images import image_estimates
+from .memory_budget import working_bytes
+from .network import Network, Variation, with_own_network
+from .options import InferenceOptions
+from .stages import finish_batch
+from .tiles import tile_estimates
+from .video import VideoState, estimate_frames
+from .views import scene_estimates
+from .weights import Weights
+
+
+class Model:
+    """Weights, and how images are brought to them. It never changes, and another one of the same weights costs next to nothing.
+
+    Args:
+        weights: What is loaded.
+        variations: What distinguishes it from other models of the same weights.
+    """
+
+    def __init__(self, weights: Weights, variations: tuple[Variation, ...] = ()) -> None:
+        self._network = Network(weights, variations)
+
+    def estimate(
+        self,
+        images: Tensor | np.ndarray,
+        size: int | None = None,
+        progress: Progress | None = None,
+        *,
+        fov: float = 0.0,
+        options: Any = None,
+        derive: Callable[[Estimate], Estimate] | None = None,
+        tiles: int | str | None = None,
+        refine: bool = False,
+    ) -> Estimate:
+        """Depth and/or normals of images, at the images' own size.
+
+        Args:
+            images: (B, 3, H, W) tensor with values in [0, 1], or array (H, W, C) or (B, H, W, C) of uint8, uint16 or floats in [0, 1].
+            size: Side in pixels of the frame that the network's input is fitted to (the spec's `resizing`); None = the model's default.
+            progress: Called with (work done, work in all), in images, tiles or a family's passes over them.
+            fov: Degrees that the longer side of the images spans, between 0 and 180 exclusive; 0 = unknown. It becomes the estimate's
+                camera, and metres that depend on the camera (Depth Anything 3, Metric3D, MoGe) follow it.
+            options: The family's own (`annotators.marigold.MarigoldOptions`, ...); None = its defaults.
+            derive: Adds to an estimate what follows from it, such as normals. They are computed before the depth is enlarged; otherwise
+                the network's pixel grid would show in them.
+            tiles: For large images: how many overlapping tiles along the longer side are estimated beside the whole image, or "auto";
+                None or 0 = the whole alone. See `inference.tiles`.
+            refine: Whether depth edges and normals are aligned with the images' edges, by `refine_geometry`.
+
+        Returns:
+            An estimate of B images, H x W, float32, on the CPU or where the images were.
+
+        Raises:
+            ValueError: Images that `utils.as_batch` refuses, a size beyond what a network can be run at, no field of view, or no number
+                of tiles.
+            MemoryError: Not even one image fits.
+            ArithmeticError: The network's outputs are NaN or infinite.
+        """
+        asked = InferenceOptions(size=size, fov=fov, family_options=options, tiles=tiles, derive=derive, refine=refine)
+        batch = check_pictures(images)
+        estimates = tile_estimates if asked.tiles else image_estimates
+        return finish_batch(estimates(self._network, batch, asked, progress), batch, asked, self.resampling)
+
+    def estimates(
+        self,
+        images: Tensor | np.ndarray,
+        size: int | None = None,
+        progress: Progress | None = None,
+        *,
+        fov: float = 0.0,
+        options: Any = None,
+    ) -> Iterator[Estimate]:
+        """The estimates at the network's size, on its device, as many images in one batch as the memory holds.
+
+        Args:
+            images: As `estimate`; each part is converted to float32 and moved to the device by itself.
+            size: As `estimate`.
+            progress: As `estimate`.
+            fov: As `estimate`.
+            options: As `estimate`.
+
+        Returns:
+            Estimates of one or more images, in order, each computed when it is asked for.
+
+        Raises:
+            As `estimate`; images are checked before this returns, other errors come with the parts.
+        """
+        asked = InferenceOptions(size=size, fov=fov, family_options=options)
+        return image_estimates(self._network, check_pictures(images), asked, progress)
+
+    def estimate_scene(
+        self,
+        images: Tensor | np.ndarray,
+        size: int | None = None,
+        progress: Progress | None = None,
+        *,
+        fov: float = 0.0,
+        derive: Callable[[Estimate], Estimate] | None = None,
+    ) -> Estimate:
+        """Depth and cameras of images that show one scene that does not move, at the images' own size.
+
+        Args:
+            images: As `estimate`: the views, in any order, all processed in one batch.
+            size: As `estimate`.
+            progress: As `estimate`.
+            fov: As `estimate`, of the one camera that took all of them.
+            derive: As `estimate`.
+
+        Returns:
+            An estimate as of `estimate`, with the cameras' intrinsics and extrinsics. Depth has one scale for all views and is 0 at each
+            camera; where nothing determines metres, metric depth and extrinsics are up to that scale.
+
+        Raises:
+            ValueError: A model that estimates each image independently (`spec.sees_scenes`); more views than fit in any machine; or as
+                `estimate`.
+            MemoryError: The views do not fit in one batch.
+            ArithmeticError: As `estimate`.
+        """
+        asked, batch = InferenceOptions(size=size, fov=fov, derive=derive), check_pictures(images)
+        return finish_batch(scene_estimates(self._network, batch, asked, progress), batch, asked, self.resampling)
+
+    def estimate_video(
+        self,
+        frames: Iterable[Tensor],
+        options: FilmOptions = FilmOptions(),  # noqa: B008 (it is frozen)
+        *,
+        size: int | None = None,
+        fov: float = 0.0,
+        derive: Callable[[Estimate], Estimate] | None = None,
+        progress: Progress | None = None,
+        state: VideoState | None = None,
+    ) -> Iterator[Estimate]:
+        """Temporally stable depth and/or normals of a video, at its frames' own size, in order. Memory does not grow with its length.
+
+        Args:
+            frames: The video in chunks of one or more frames: (B, 3, H, W) in [0, 1], all of one size. A chunk is asked for when the
+                estimates of the one before have been taken, by video models up to 31 frames sooner; a video without frames has no
+                estimates.
+            options: How frames are aligned and smoothed. Video models are stable by themselves, and use only `cuts`.
+            size: As `estimate`.
+            fov: As `estimate`.
+            derive: As `estimate`; it gets the depth that is aligned and smoothed.
+            progress: Called with (frames done, frames read so far).
+            state: Where a video that was stopped continues, and what is to be kept to continue later: the frames are then those that have
+                no estimate yet. None = a video begins.
+
+        Yields:
+            Estimates of one or more frames, float32, where the frames were.
+
+        Raises:
+            ValueError: A chunk of another size than the first (start a new video there), and as `estimate`.
+            MemoryError: Not even one frame, or one window of a video model, fits.
+            ArithmeticError: As `estimate`; in half precision a video model falls back to float32 only before its first estimate.
+        """
+        asked = InferenceOptions(size=size, fov=fov, derive=derive)
+        return estimate_frames(self._network, frames, options, asked, progress, state or VideoState(options))
+
+    def with_resizing(self, resizing: Resizing) -> Model:
+        """The same model with images resized in another way than its authors'; see `Annotator.with_resizing`."""
+        return self._varied(lambda annotator: annotator.with_resizing(resizing))
+
+    def for_another_thread(self) -> Model:
+        """The same model with the same weights, for a thread that runs beside this one's."""
+        shareable = self.annotator.shareable or self.engine is not None
+        return self if shareable else self._varied(with_own_network)
+
+    def _varied(self, variation: Variation) -> Model:
+        return Model(self._network.weights, (*self._network.variations, variation))
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Its entry in the table of models."""
+        return self._network.weights.spec
+
+    @property
+    def weights(self) -> Path:
+        """The file that the network was read from."""
+        return self._network.weights.path
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the network computes in; estimates are float32 all the same. A half precision that overflowed is float32 from then on."""
+        return self._network.weights.loaded.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs as long as it fits there."""
+        return self._network.weights.device
+
+    @property
+    def annotator(self) -> Annotator:
+        """The network with its family's pre- and postprocessing, for exporters; on its device since the last estimate."""
+        return self._network.annotator
+
+    @property
+    def network(self) -> nn.Module:
+        """The network itself; on its device since the last estimate."""
+        return self.annotator.network
+
+    @property
+    def engine(self) -> Engine | None:
+        """What runs the network in the place of torch; None = torch."""
+        return self.annotator.engine
+
+    @property
+    def runtime(self) -> str:
+        """What runs the network, with its version and device: "torch", "ONNX Runtime 1.31.1, CPU", ..."""
+        return getattr(self.engine, "words", TORCH)
+
+    @property
+    def resampling(self) -> str:
+        """How the family's depth is brought to another size; what `Estimate.resized` takes."""
+        return self.annotator.resampling
+
+    @property
+    def is_video_model(self) -> bool:
+        """Whether the network processes several frames of a video in one window; other models take frame by frame."""
+        return isinstance(self.annotator, FilmAnnotator)
+
+    def network_size(self, height: int, width: int, size: int | None = None) -> tuple[int, int]:
+        """Height and width of the network's input for images of height x width; `size` as in `estimate`."""
+        return self.annotator.checked_network_size(height, width, size)
+
+    def working_bytes(self, height: int, width: int, size: int | None = None) -> int:
+        """About how much memory one image of height x width takes while it is estimated; `size` as in `estimate`."""
+        return working_bytes(self.annotator, (height, width), self.network_size(height, width, size))
+
+    def fitting(self, height: int, width: int) -> int | None:
+        """The largest batch of images of height x width, since the memory could not hold a larger one; None while it could."""
+        limits = self._network.weights.loaded.batch_limits
+        return min((count for sizes, count in limits.items() if sizes[:2] == (height, width)), default=None)
+
+    def unload(self) -> None:
+        """Takes the model off its device. It can still be used: the next run brings it back."""
+        network = self._network.current
+        network.loaded.batch_limits.clear()
+        network.placement.unload()

@@ -1,0 +1,157 @@
+"""Shared weights as one model runs them."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+
+from ...annotators.base import Annotator
+from .. import host
+from .batches import without_traceback
+from .memory_budget import check_network_fits, images_that_fit, too_large, working_bytes
+from .weights import LoadedNetwork, Weights
+
+T = TypeVar("T")
+Variation = Callable[[Annotator], Annotator]
+
+
+@dataclass(frozen=True)
+class RunnableNetwork:
+    """A network in its current dtype, with the variations of one model.
+
+    Attributes:
+        loaded: The shared network that it was made of.
+        annotator: The network with its family's pre- and postprocessing.
+        placement: Brings its network to the device.
+        device: Where it runs as long as it fits there.
+    """
+
+    loaded: LoadedNetwork
+    annotator: Annotator
+    placement: host.Placement
+    device: torch.device
+
+    def prepare(
+        self,
+        height: int,
+        width: int,
+        size: int | None,
+        images: int,
+        extra_bytes: Callable[[int, int], int] | None = None,
+    ) -> PreparedNetwork:
+        """Brings the network to its device, with memory for a run.
+
+        Args:
+            height: Of the images.
+            width: Of the images.
+            size: As `InferenceOptions.size`.
+            images: How many images memory is made free for.
+            extra_bytes: What is needed beside the images of a batch, for a height and width of the network's input.
+
+        Raises:
+            ValueError: The network's input would be larger than any machine holds.
+            MemoryError: One image certainly does not fit.
+        """
+        annotator = self.annotator
+        net_height, net_width = annotator.checked_network_size(height, width, size)
+        check_network_fits(annotator, self.device, height, width, size, half=self.loaded.dtype != torch.float32)
+        each = working_bytes(annotator, (height, width), (net_height, net_width))
+        extra = extra_bytes(net_height, net_width) if extra_bytes is not None else 0
+        device = self.placement.ready(extra + each * images)
+        host.say(f"running {annotator.spec.id}")
+        return PreparedNetwork(self, device, net_height, net_width, images_that_fit(host.available_memory(device) - extra, each))
+
+
+@dataclass(frozen=True)
+class PreparedNetwork:
+    """A network on its device, ready for images of one size.
+
+    Attributes:
+        network: What is ready.
+        device: Where it is.
+        height: Of the network's input.
+        width: Of the network's input.
+        fits: How many images fit in one batch, at least 1.
+    """
+
+    network: RunnableNetwork
+    device: torch.device
+    height: int
+    width: int
+    fits: int
+
+    def __str__(self) -> str:
+        return f"{self.network.annotator.spec.id} at {self.width}x{self.height} on {self.device}"
+
+    def too_large(self, views: int = 1) -> str:
+        """The message where a batch that cannot be divided does not fit: one image, or so many views of one scene."""
+        return too_large(self.network.annotator.spec, self.height, self.width, self.device, views)
+
+
+class Network:
+    """Shared weights with variations of their own; after a fall-back to float32, those of float32.
+
+    Args:
+        weights: What is shared.
+        variations: Each makes a variant of an annotator that shares its weights: another resizing, a network for another thread.
+    """
+
+    def __init__(self, weights: Weights, variations: tuple[Variation, ...] = ()) -> None:
+        self.weights = weights
+        self.variations = variations
+        self._lock = threading.Lock()
+        self._current = self._varied(weights.loaded)
+
+    @property
+    def current(self) -> RunnableNetwork:
+        """The network to run; another one after a fall-back."""
+        with self._lock:
+            if self._current.loaded is not self.weights.loaded:
+                self._current = self._varied(self.weights.loaded)
+            return self._current
+
+    @property
+    def annotator(self) -> Annotator:
+        """The annotator to run; another one after a fall-back."""
+        return self.current.annotator
+
+    def run(self, call: Callable[[RunnableNetwork], T]) -> T:
+        """Calls with the current network, and again in float32 where half precision overflows.
+
+        Raises:
+            ArithmeticError: float32 overflows too, or cannot be had.
+        """
+        while True:
+            network = self.current
+            try:
+                return call(network)
+            except ArithmeticError as error:
+                if not self.weights.can_fall_back(network.loaded):
+                    raise
+                problem = without_traceback(error)
+            self.weights.fall_back(network.loaded, problem)
+
+    def _varied(self, loaded: LoadedNetwork) -> RunnableNetwork:
+        annotator = loaded.annotator
+        for variation in self.variations:
+            annotator = variation(annotator)
+        device, is_own = self.weights.device, annotator.network is not loaded.annotator.network
+        placement = host.Placement(annotator.network, device) if is_own else loaded.placement
+        return RunnableNetwork(loaded, annotator, placement, device)
+
+
+def with_own_network(annotator: Annotator) -> Annotator:
+    """The same annotator with a network object of its own, for another thread, that shares all weights.
+
+    Libraries' networks cache what belongs to one image, so one object is not safe in two threads.
+    """
+    network = annotator.network
+    shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
+    other = copy.copy(annotator)
+    other.network = copy.deepcopy(network, shared)
+    return other

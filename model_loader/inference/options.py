@@ -1,0 +1,41 @@
+"""What a caller asks of an inference, checked once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ...geometry.estimate import Estimate
+from .tile_layout import check_tiles
+
+Derive = Callable[[Estimate], Estimate]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferenceOptions:
+    """How images go through a model; sources and stages read it.
+
+    Attributes:
+        size: Side in pixels of the frame that the network's input is fitted to (the spec's `resizing`); None = the model's default.
+        fov: Degrees that the longer side of the images spans, between 0 and 180 exclusive; 0 = unknown.
+        family_options: The family's own (`annotators.marigold.MarigoldOptions`, ...); None = its defaults.
+        tiles: Overlapping tiles along the longer side, or "auto"; 0 = none. Also accepted: None, 1 and "off", which mean 0.
+        derive: Adds to an estimate what follows from it, such as normals, before the depth is enlarged; None = nothing.
+        refine: Whether depth edges and normals are aligned with the images' edges.
+
+    Raises:
+        ValueError: A field of view or a number of tiles that is out of range.
+    """
+
+    size: int | None = None
+    fov: float = 0.0
+    family_options: Any = None
+    tiles: int | str | None = 0
+    derive: Derive | None = None
+    refine: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tiles", check_tiles(self.tiles))
+        if self.fov and not 0 < self.fov < 180:
+            raise ValueError(f"the field of view is {self.fov} degrees; expected between 0 and 180")

@@ -1,0 +1,57 @@
+"""The stages between the network's estimate and the caller's: derive, refine, resample. A further stage is a call in `finish`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from torch import Tensor
+
+from ...geometry.estimate import Estimate
+from ...geometry.refine import refine_geometry
+from ...utils import pictures_to_rgb
+from .forward import Images, batch_shape
+from .options import InferenceOptions
+
+
+def finish(estimate: Estimate, options: InferenceOptions, height: int, width: int, resampling: str, rgb: Tensor | None = None) -> Estimate:
+    """Brings an estimate at the network's size to the images' size.
+
+    What is derived is derived before the depth is enlarged; otherwise the network's pixel grid would show in it.
+
+    Args:
+        estimate: Of one or more images.
+        options: What is asked; of it `derive` and `refine`.
+        height: Of the images.
+        width: Of the images.
+        resampling: As `Estimate.resized`.
+        rgb: The images (B, 3, H, W) in [0, 1], to refine by; None = nothing is refined.
+
+    Returns:
+        The estimate, where it was.
+    """
+    if rgb is not None and estimate.depth is not None:
+        # derives and resamples on its way: normals follow from the depth before its ramps are removed
+        return refine_geometry(estimate, rgb, derive=options.derive, resampling=resampling, squashed=True)
+    derived = estimate if options.derive is None else options.derive(estimate)
+    return derived.resized(height, width, resampling)
+
+
+def finish_batch(parts: Iterable[Estimate], images: Images, options: InferenceOptions, resampling: str) -> Estimate:
+    """Finishes the estimates of a batch part by part, and joins them where the images are.
+
+    Args:
+        parts: Estimates of one or more images at the network's size, in order.
+        images: All images.
+        options: As `finish`.
+        resampling: As `finish`.
+    """
+    total, height, width = batch_shape(images)
+
+    def finished() -> Iterator[Estimate]:
+        done = 0
+        for part in parts:
+            rgb = pictures_to_rgb(images[done : done + part.batch]).to(part.device) if options.refine else None
+            done += part.batch
+            yield finish(part, options, height, width, resampling, rgb)
+
+    return Estimate.cat(finished(), total, images.device if isinstance(images, Tensor) else "cpu")

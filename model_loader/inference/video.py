@@ -1,0 +1,142 @@
+"""A source: the frames of a video, made temporally stable, never in memory as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...annotators.base import Progress
+from ...annotators.film import FilmAnnotator, FilmState
+from ...geometry.checks import check_map
+from ...geometry.cuts import CutDetector
+from ...geometry.estimate import Estimate
+from ...geometry.temporal import FilmAligner, FilmOptions
+from ...utils import check_pictures
+from .images import image_estimates
+from .network import Network
+from .options import InferenceOptions
+from .stages import finish
+from .video_windows import window_estimates
+
+_DAMAGED = "what was kept of the frames before is damaged"
+
+
+class VideoState:
+    """What a video's next estimates depend on of the frames before: with it a video that was stopped continues bit for bit.
+
+    Args:
+        options: How frames are aligned and smoothed.
+    """
+
+    def __init__(self, options: FilmOptions | None = None) -> None:
+        self.windows = FilmState()
+        self._aligner = FilmAligner(options)
+        self._before: Any = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is to be kept, at an estimate that was just yielded: tensors in dictionaries and tuples, and numbers."""
+        return {"aligner": self._aligner.state_dict(), "windows": self.windows.now(), "at_once": self.windows.at_once}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continues where another's `state_dict` was taken, with the same model and options; on any device.
+
+        Raises:
+            ValueError: That is no such state; some of it is found out by the first estimate.
+        """
+        before, windows, at_once = (state.get(name) for name in ("aligner", "windows", "at_once"))
+        if not (isinstance(before, Mapping) and isinstance(windows, Mapping) and isinstance(at_once, int) and at_once >= 0):
+            raise ValueError(_DAMAGED)
+        self._before, self.windows = before, FilmState(before=windows, at_once=at_once)
+
+    def aligner(self, device: torch.device) -> FilmAligner:
+        """What aligns estimates with those before, on their device."""
+        if self._before is not None:
+            try:
+                self._aligner.load_state_dict(_moved(self._before, device))
+            except (KeyError, TypeError, AttributeError) as error:
+                raise ValueError(f"{_DAMAGED} ({error})") from error
+            self._before = None
+        return self._aligner
+
+
+def _moved(state: Any, device: torch.device) -> Any:
+    if isinstance(state, Mapping):
+        return {name: _moved(each, device) for name, each in state.items()}
+    if isinstance(state, list | tuple):
+        return tuple(_moved(each, device) for each in state)
+    return state.to(device) if isinstance(state, Tensor) else state
+
+
+def estimate_frames(
+    network: Network,
+    chunks: Iterable[Tensor],
+    video: FilmOptions,
+    options: InferenceOptions,
+    progress: Progress | None,
+    state: VideoState,
+) -> Iterator[Estimate]:
+    """The finished estimates of a video's frames; see `Model.estimate_video`.
+
+    Args:
+        network: What runs: a video model processes windows of frames, any other model frame after frame.
+        chunks: The frames.
+        video: How frames are aligned and smoothed.
+        options: What is asked; of it `size`, `fov` and `derive`.
+        progress: Called with (frames done, frames read so far).
+        state: Where the video continues, and what is to be kept of it.
+
+    Yields:
+        Estimates of one or more frames at their size, where they were, in order.
+    """
+    frames, done = _Frames(chunks), 0
+    if isinstance(network.annotator, FilmAnnotator):
+        parts = window_estimates(network, frames, options, CutDetector().push if video.cuts else None, state.windows)
+    else:
+        parts = _aligned_frames(network, frames, options, state)
+    for part in parts:
+        finished = finish(part, options, frames.height, frames.width, network.annotator.resampling)
+        done += part.batch
+        yield finished.to(frames.device)
+        if progress is not None:
+            progress(done, frames.read)
+
+
+def _aligned_frames(network: Network, frames: _Frames, options: InferenceOptions, state: VideoState) -> Iterator[Estimate]:
+    """Estimates of single frames at the network's size, aligned with those before."""
+    for chunk in frames:
+        done = 0
+        for part in image_estimates(network, check_pictures(chunk), options):
+            yield state.aligner(part.device).push(chunk[done : done + part.batch], part)
+            done += part.batch
+
+
+class _Frames:
+    """The chunks of a video, and what is known of them so far.
+
+    Attributes:
+        read: Frames read so far.
+        height: Of every frame, once one is read.
+        width: Of every frame, once one is read.
+        device: Where the last chunk was.
+    """
+
+    def __init__(self, chunks: Iterable[Tensor]) -> None:
+        self._chunks = chunks
+        self.read = self.height = self.width = 0
+        self.device = torch.device("cpu")
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for chunk in self._chunks:
+            check_map(chunk, 3, "frames")
+            height, width = chunk.shape[-2:]
+            if self.read and (height, width) != (self.height, self.width):
+                raise ValueError(
+                    f"the video changes from {self.width}x{self.height} to {width}x{height} pixels after {self.read} frames; "
+                    "resize all frames to one size, or start a new video there"
+                )
+            self.height, self.width, self.device = height, width, chunk.device
+            self.read += chunk.shape[0]
+            yield chunk

@@ -1,0 +1,118 @@
+"""Frames through a video model: windows of several frames, in batches as memory allows."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+from ...annotators.film import FilmAnnotator, FilmState, IsCut
+from ...annotators.windows import ENCODED_AT_ONCE
+from ...geometry.estimate import Estimate
+from ...utils import check_pictures
+from .batches import in_batches
+from .forward import rgb_on_device
+from .memory_budget import IMAGES_TO_MAKE_ROOM_FOR, steady_batch_size
+from .network import Network, RunnableNetwork
+from .options import InferenceOptions
+
+logger = logging.getLogger(__name__)
+
+
+def window_estimates(
+    network: Network, frames: Iterable[Tensor], options: InferenceOptions, is_cut: IsCut | None, state: FilmState
+) -> Iterator[Estimate]:
+    """The estimates of a video by a video model. Memory does not grow with the video's length.
+
+    Args:
+        network: The video model.
+        frames: The video in chunks (B, 3, H, W) with values in [0, 1], all of one size; each is asked for when it is needed.
+        options: What is asked; of it `size` and `fov`.
+        is_cut: Where shots begin; nothing is carried from one to the next. None = the video is one shot.
+        state: Where the video continues, and what is to be kept of it; as `FilmAnnotator.film`.
+
+    Yields:
+        Estimates of one or more frames at the network's size, on its device, in order, as soon as no later frame changes them.
+
+    Raises:
+        ValueError: A chunk that `utils.as_batch` refuses, or a size beyond what a network can be run at.
+        MemoryError: Not even one window of frames fits.
+        ArithmeticError: The network's outputs are NaN or infinite, in half precision not before other estimates were yielded.
+    """
+    annotator = network.annotator
+    if annotator.engine is not None:
+        name = getattr(annotator.engine, "words", "an engine")
+        logger.warning("%s: its videos are run by torch, its images by %s", annotator.spec.id, name)
+    if state.before:  # another dtype in the middle of a video would be visible
+        yield from _windows(network.current, iter(frames), options, is_cut, state)
+        return
+    replayable = ReplayableFrames(frames)
+
+    def begin(current: RunnableNetwork) -> tuple[Estimate | None, Iterator[Estimate]]:
+        parts = _windows(current, iter(replayable), options, is_cut, state)
+        return next(parts, None), parts
+
+    first, others = network.run(begin)
+    replayable.forget()
+    if first is not None:
+        yield first
+        del first
+        yield from others
+
+
+@torch.no_grad()
+def _windows(
+    current: RunnableNetwork,
+    frames: Iterator[Tensor],
+    options: InferenceOptions,
+    is_cut: IsCut | None,
+    state: FilmState,
+) -> Iterator[Estimate]:
+    """The same by the network in its current dtype."""
+    annotator = current.annotator
+    assert isinstance(annotator, FilmAnnotator)
+    first = next(frames, None)
+    if first is None:
+        return
+    height, width = first.shape[-2:]
+    chunks = itertools.chain((first,), frames)
+    del first  # it may be the whole video
+    prepared = current.prepare(height, width, options.size, IMAGES_TO_MAKE_ROOM_FOR, annotator.film_bytes)
+    state.at_once = steady_batch_size(prepared.fits, state.at_once or ENCODED_AT_ONCE)
+
+    def pieces() -> Iterator[Tensor]:
+        for chunk in chunks:
+            check_pictures(chunk)
+            for piece in chunk.split(state.at_once):
+                yield rgb_on_device(piece, prepared.device)
+
+    def smaller(frames: int) -> None:
+        state.at_once = frames
+
+    def in_chunks(step: Callable[[int, int], None], total: int) -> None:
+        for _ in in_batches(step, total, state.at_once, what=str(prepared), too_large=prepared.too_large, smaller=smaller):
+            pass
+
+    yield from annotator.film(pieces(), options.size, fov=options.fov, is_cut=is_cut, in_chunks=in_chunks, state=state)
+
+
+class ReplayableFrames:
+    """The chunks of a video, which can be read again from the first until they are forgotten."""
+
+    def __init__(self, chunks: Iterable[Tensor]) -> None:
+        self._rest = iter(chunks)
+        self._kept: list[Tensor] | None = []
+
+    def __iter__(self) -> Iterator[Tensor]:
+        yield from tuple(self._kept or ())
+        for chunk in self._rest:
+            if self._kept is not None:
+                self._kept.append(chunk)
+            yield chunk
+
+    def forget(self) -> None:
+        """Lets go of the chunks read so far."""
+        self._kept = None

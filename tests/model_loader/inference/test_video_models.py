@@ -1,0 +1,252 @@
+"""Models for videos: placed, divided for memory, falling back to float32 and stopped as all others are."""
+
+import logging
+import runpy
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from depth_normal.annotators import registry
+from depth_normal.annotators.film import FilmState
+from depth_normal.geometry.derive import with_normals
+from depth_normal.geometry.temporal import FilmOptions
+from depth_normal.model_loader import free, host, load_model
+from depth_normal.model_loader.inference.batches import in_batches
+from depth_normal.model_loader.inference.model import Model
+from depth_normal.model_loader.inference.options import InferenceOptions
+from depth_normal.model_loader.inference.video import VideoState
+from depth_normal.model_loader.inference.video_windows import ReplayableFrames, window_estimates
+
+TINY = SimpleNamespace(**runpy.run_path(str(Path(__file__).resolve().parents[2] / "tiny_depth.py")))
+MODEL = "video-depth-anything-small"
+SIZE = 56
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    spec = TINY.shrunk(registry.MODELS[MODEL])
+    path = tmp_path_factory.mktemp("video") / spec.file.name
+    TINY.write_file(spec, path)
+    return path
+
+
+@pytest.fixture
+def load(weights, monkeypatch):
+    spec = TINY.shrunk(registry.MODELS[MODEL])
+    monkeypatch.setitem(registry.MODELS, MODEL, replace(spec, default_size=SIZE))
+    yield lambda dtype="float32": load_model(MODEL, dtype, "cpu", weights)
+    free()
+
+
+def video(total, height=60, width=90, chunk=6, seed=0):
+    """Chunks of a pan over a soft picture."""
+    coarse = torch.rand(1, 3, 8, 10, generator=torch.Generator().manual_seed(seed))
+    picture = torch.nn.functional.interpolate(coarse, size=(height, width + total), mode="bicubic")[0].clamp(0, 1)
+    frames = torch.stack([picture[:, :, i : i + width] for i in range(total)])
+    return frames.split(chunk)
+
+
+def windows(model, frames):
+    """The estimates of a video's windows at the network's size, as one shot."""
+    return window_estimates(model._network, frames, InferenceOptions(), None, FilmState())
+
+
+def depth(parts):
+    return torch.cat([part.depth for part in parts])
+
+
+def near(found, expected, tolerance=1e-4):
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() < tolerance * expected.abs().max()
+
+
+def test_a_video_comes_at_its_own_size_with_normals_of_the_networks(load):
+    model, steps = load(), []
+    parts = list(model.estimate_video(video(40), derive=with_normals, progress=lambda *each: steps.append(each)))
+    assert model.is_video_model and [part.batch for part in parts] == [24, 16]
+    assert all((part.height, part.width) == (60, 90) and part.normals is not None for part in parts)
+    assert steps == [(24, 36), (40, 40)]
+    near(depth(parts), depth([part.resized(60, 90) for part in windows(model, video(40))]))
+
+
+def test_cuts_are_looked_for_where_they_are_asked_for(load):
+    model = load()
+    first, second = video(15), video(15, seed=3)
+    both = [*first, *(1 - chunk for chunk in second)]
+    apart = torch.cat((depth(windows(model, both[:3])), depth(windows(model, both[3:]))))
+    run = lambda cuts: depth(model.estimate_video(both, FilmOptions(cuts=cuts)))  # noqa: E731
+    apart = torch.nn.functional.interpolate(apart, (60, 90), mode="bilinear")
+    near(run(cuts=True), apart)
+    assert (run(cuts=False) - apart).abs().max() > 1e-2 * apart.max()
+
+
+def test_a_video_is_run_by_torch_which_is_said_where_images_have_an_engine(load, monkeypatch, caplog):
+    model = load()
+    expected = depth(windows(model, video(8)))
+
+    def engine(*_):
+        raise AssertionError("videos are not run by it")
+
+    engine.words = "ONNX Runtime 1, CPU"
+    other = Model(model._network.weights, (lambda annotator: annotator.with_engine(engine),))
+    near(depth(windows(other, video(8))), expected)
+    assert f"{MODEL}: its videos are run by torch, its images by ONNX Runtime 1, CPU" in caplog.text
+
+
+@pytest.fixture
+def short_of_memory(monkeypatch):
+    """Lets parts of the network hold at most so many frames."""
+
+    def limit(model, name, frames):
+        network = model.network
+        real = getattr(network, name)
+
+        def guarded(x, *more):
+            if len(x) > frames:
+                raise torch.OutOfMemoryError("out of memory")
+            return real(x, *more)
+
+        monkeypatch.setattr(network, name, guarded)
+
+    return limit
+
+
+@pytest.mark.parametrize("step", ["encode", "finish"])
+def test_chunks_become_smaller_where_memory_is_short(load, short_of_memory, monkeypatch, caplog, step):
+    model = load()
+    expected = depth(windows(model, video(33, chunk=33)))
+    short_of_memory(model, step, 3)
+    monkeypatch.setattr(host, "available_memory", lambda _device: 2**40)
+    with caplog.at_level(logging.WARNING):
+        near(depth(windows(model, video(33, chunk=33))), expected)
+    assert "out of memory: continuing with batches of 4" in caplog.text and "batches of 2" in caplog.text
+
+
+def test_a_window_that_does_not_fit_is_an_error_that_says_what_to_do(load, monkeypatch):
+    model = load()
+
+    def full(*_):
+        raise RuntimeError("CUDA error: out of memory")
+
+    monkeypatch.setattr(model.network, "through_time", full)
+    with pytest.raises(MemoryError, match=rf"{MODEL} at 84x56 does not fit in the memory of cpu: lower "):
+        list(windows(model, video(3)))
+
+
+def test_frames_go_to_the_device_as_memory_allows(load, monkeypatch):
+    model, batches = load(), []
+    real = model.network.encode
+    monkeypatch.setattr(model.network, "encode", lambda x: batches.append(len(x)) or real(x))
+    each = model.working_bytes(60, 90)
+    for room, expected in ((-9, [1] * 5), (2.5, [2, 2, 1]), (3.9, [2, 2, 1]), (40, [5])):
+        batches.clear()
+        monkeypatch.setattr(host, "available_memory", lambda _, room=room: model.annotator.film_bytes(56, 84) + int(room * each))
+        list(windows(model, video(5, chunk=5)))
+        assert batches == expected
+        list(windows(model, video(5, chunk=1)))
+        assert batches == 2 * expected, "the chunks in which they come do not matter"
+
+
+def test_half_precision_that_is_too_small_becomes_float32_for_the_whole_video(load, monkeypatch, caplog):
+    expected = depth(windows(load(), video(30)))
+    model = load("bfloat16")
+    real = model.network.finish
+    monkeypatch.setattr(model.network, "finish", lambda *each: real(*each) / 0 * 0)
+    with caplog.at_level(logging.WARNING):
+        found = depth(windows(model, iter(video(30))))
+    assert model.dtype == torch.float32 and "Computed again in float32" in caplog.text
+    near(found, expected)
+
+
+def test_half_precision_that_fails_after_estimates_were_given_out_says_so(load, monkeypatch):
+    model, calls = load("bfloat16"), []
+    real = model.network.through_time
+    monkeypatch.setattr(model.network, "through_time", lambda *each: real(*each) * (float("nan") if calls else 1) + (calls.append(1) or 0))
+    parts = windows(model, video(60))
+    next(parts)
+    with pytest.raises(ArithmeticError, match="not finite: use float32"):
+        list(parts)
+
+
+def test_half_precision_that_fails_in_a_video_that_continues_says_so(load, monkeypatch):
+    """In float32 from here on, its frames would differ from those before."""
+    model, frames = load("bfloat16"), torch.cat(video(60))
+    before, after = VideoState(), VideoState()
+    first = next(model.estimate_video(frames.split(6), state=before))
+    after.load_state_dict(before.state_dict())
+    real = model.network.finish
+    monkeypatch.setattr(model.network, "finish", lambda *each: real(*each) * float("nan"))
+    with pytest.raises(ArithmeticError, match="not finite: use float32"):
+        list(model.estimate_video(frames[first.batch :].split(6), state=after))
+    assert model.dtype == torch.bfloat16
+
+
+def test_it_can_be_stopped_between_chunks(load, monkeypatch):
+    model, asked = load(), []
+
+    def pressed():
+        asked.append(1)
+        if len(asked) > 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(host, "throw_if_interrupted", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        list(windows(model, video(60)))
+
+
+def test_what_the_caller_did_to_gradients_stays(load):
+    parts = windows(load(), video(40))
+    part = next(parts)
+    assert torch.is_grad_enabled() and not part.depth.requires_grad
+    parts.close()
+
+
+def test_chunks_cover_all_once_and_in_order():
+    done = []
+
+    def step(start, stop):
+        if stop - start > 3:
+            raise MemoryError
+        done.append((start, stop))
+
+    sizes = []
+    settings = {"what": "a video", "too_large": lambda: "too large", "smaller": sizes.append}
+    assert list(in_batches(step, 10, 8, **settings)) == [None] * 5
+    assert done == [(0, 2), (2, 4), (4, 6), (6, 8), (8, 10)] and sizes == [4, 2]
+    with pytest.raises(ZeroDivisionError):
+        list(in_batches(lambda *_: 1 / 0, 10, 8, **settings))
+
+
+def test_a_last_batch_that_does_not_fit_is_halved_at_once():
+    """Not the size of the full ones, with which it would be tried again as it is."""
+    tried = []
+
+    def step(start, stop):
+        tried.append((start, stop))
+        if start >= 8 and stop - start > 1:
+            raise MemoryError
+
+    assert len(list(in_batches(step, 10, 8, what="", too_large=str, smaller=tried.append))) == 3
+    assert tried == [(0, 8), (8, 10), 1, (8, 9), (9, 10)]
+
+
+def test_what_cannot_be_divided_is_not():
+    def full(*_):
+        raise MemoryError
+
+    for total, divisible in ((1, True), (4, False)):
+        with pytest.raises(MemoryError, match="too large"):
+            list(in_batches(full, total, total, what="", too_large=lambda: "too large", smaller=pytest.fail, divisible=divisible))
+
+
+def test_frames_are_read_again_until_they_are_forgotten():
+    frames = ReplayableFrames(iter("abcd"))
+    first = iter(frames)
+    assert next(first) + next(first) == "ab"
+    again = iter(frames)
+    assert "".join(next(again) for _ in range(3)) == "abc"
+    frames.forget()
+    assert list(again) == ["d"]
