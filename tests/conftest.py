@@ -63,7 +63,7 @@ def pytest_collection(session):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Marks as slow what uses a slow fixture and what is beyond `quick_cases`, so that `-m slow` and `-m "not slow"` choose all such tests."""
+    """Marks as slow what uses a slow fixture or is beyond `quick_cases`, so that `-m slow` and `-m "not slow"` choose all such tests."""
     seen = Counter()
     for item in items:
         if quick := item.get_closest_marker("quick_cases"):
