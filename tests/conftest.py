@@ -9,6 +9,7 @@ import random
 import runpy
 import signal
 import sys
+from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -62,8 +63,14 @@ def pytest_collection(session):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Marks as slow what uses a slow fixture, so that `-m slow` and `-m "not slow"` choose all such tests."""
+    """Marks as slow what uses a slow fixture or is beyond `quick_cases`, so that `-m slow` and `-m "not slow"` choose all such tests."""
+    seen = Counter()
     for item in items:
+        if quick := item.get_closest_marker("quick_cases"):
+            test = item.nodeid.partition("[")[0]
+            seen[test] += 1
+            if seen[test] > quick.args[0]:
+                item.add_marker(pytest.mark.slow("more cases"))
         for name in SLOW_FIXTURES.keys() & set(item.fixturenames):
             item.add_marker(pytest.mark.slow(SLOW_FIXTURES[name]))
 
@@ -114,7 +121,6 @@ def module_leaves_no_trace(request):
     with _left_as_found(request.node.nodeid):
         yield
     _free_memory()
-    gc.freeze()  # what the module imported too
 
 
 def _free_memory():

@@ -66,6 +66,7 @@ def pipeline(parts, kind: str, config: MarigoldConfig):
     return pipe
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("kind", ["depth", "normals"])
 @pytest.mark.parametrize(
     ("config", "steps", "ensemble"),
@@ -117,6 +118,7 @@ def test_keeps_the_aspect_and_says_what_it_gives(parts, pictures):
     assert torch.allclose(normals.normals.norm(dim=1), torch.ones(2, 33, 48), atol=1e-5)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("ensemble", [1, 3])
 @pytest.mark.parametrize("config", [MARIGOLD_V1_1, MARIGOLD_LCM])
 def test_the_seed_decides_and_a_batch_equals_its_pictures(parts, pictures, config, ensemble):

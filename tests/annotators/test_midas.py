@@ -189,6 +189,7 @@ def test_the_index_tables_that_older_versions_wrote_are_no_obstacle(hub, variant
     build(variant, state)
 
 
+@pytest.mark.quick_cases(8)
 @pytest.mark.parametrize("layout", ["hub", "official"])
 @pytest.mark.parametrize("variant", TINY)
 @pytest.mark.parametrize("kind", ["missing", "extra", "shape"])
@@ -240,6 +241,7 @@ def test_transformers_keeps_its_verbosity_and_its_bars(hub):
         logging.set_verbosity(before)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("variant", TINY)
 def test_lower_precision_gives_float32_near_the_same(hub, variant, dtype):

@@ -78,6 +78,7 @@ def bytes_each(spec, file: WeightFile) -> int:
     return 2 if file.role in roles or file.repo_id in HALF_PRECISION_REPOSITORIES else 4
 
 
+@pytest.mark.quick_cases(20)
 @pytest.mark.parametrize(("spec", "file"), FILES, ids=[f"{spec.id}-{file.role}" for spec, file in FILES])
 def test_a_size_is_what_the_parameters_take(spec, file):
     stated = file.size or file.approximate_size

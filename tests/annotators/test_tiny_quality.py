@@ -30,6 +30,7 @@ def test_a_photograph_with_measured_disparity(tiny):
     assert first(figures, "ramp") < 0.83
 
 
+@pytest.mark.quick_cases(1)
 def test_near_and_far_in_rendered_scenes(tiny, scenes):
     figures = evaluate.ranks({"tiny": lambda picture: evaluate.run_tiny(tiny, picture)[0], "ramp": evaluate.ramp}, scenes)
     assert first(figures) >= 0.93

@@ -93,6 +93,7 @@ def test_a_module_sees_as_many_pixels_at_once_as_memory_holds(monkeypatch):
     assert not torch.allclose(module(x.flip(0), 5).flip(0), expected, atol=1e-3), "time has a direction"
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize("spec", [RELATIVE, METRIC], ids=["relative", "metric"])
 @pytest.mark.parametrize(
     "total", [1, 7, 24, 32, 46, *(pytest.param(each, marks=pytest.mark.slow("more lengths")) for each in (23, 25, 70))]
@@ -279,6 +280,7 @@ def test_the_table():
     }
 
 
+@pytest.mark.quick_cases(1)
 @torch.no_grad()
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 2e-2), (torch.bfloat16, 1e-1)], ids=["float16", "bfloat16"])
 def test_half_precision_stays_near(oracle, annotator, dtype, tolerance):

@@ -131,6 +131,7 @@ def oracle(request):
     return randomise(network), name
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("size", [(48, 64), (54, 96), (75, 50)], ids=str)
 def test_it_infers_as_the_authors_do(oracle, size):
     network, name = oracle

@@ -96,11 +96,12 @@ def test_resume_makes_only_what_is_missing_or_was_made_otherwise(photos, tmp_pat
     assert {path.name for path in after if after[path] != before.get(path)} == {"001_depth.png", "001_normals.png", "002_normals.png"}
     (photos / "003.png").write_bytes((photos / "000.png").read_bytes())
     assert estimate(photos, out, "--resume", "--overwrite") == 0
-    assert "2 done, 2 skipped (done before), 0 failed of 4 pictures" in capsys.readouterr().err
+    assert "2 done, 2 skipped (done before), 0 failed of 4 images" in capsys.readouterr().err
     assert (out / "003_depth.png").read_bytes() == (out / "000_depth.png").read_bytes(), "of a picture that was changed"
     assert not (out / RECORDS / "failures.jsonl").exists()
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("words", "done"),
     [((), 0), (("--write", "depth"), 0), (("--also", "npz"), 4), (("--fov", "50"), 4), (("--dtype", "float32"), 4), (("--size", "128"), 4)],
@@ -177,7 +178,7 @@ def test_a_halted_neighbour_costs_one_picture_and_ends_nothing(photos, tmp_path,
         assert estimate(photos, out) == 1
     said = capsys.readouterr().err
     assert said.count("another process has been writing the same results") == 1 and "not begun" not in said
-    assert "3 done, 1 failed of 4 pictures" in said and len(list(out.glob("*.png"))) == 6
+    assert "3 done, 1 failed of 4 images" in said and len(list(out.glob("*.png"))) == 6
     assert estimate(photos, out, "--retry-failed") == 0 and len(made(out)) == 8
 
 

@@ -114,6 +114,7 @@ def sized(map_):
     return F.interpolate(map_, size=(coffee_scene.HEIGHT, coffee_scene.WIDTH), mode="bilinear")
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("words", FRAMES)
 def test_a_wrong_frame_is_found(right, words):
     for estimate in (replace(right, normals=None), only_normals(right)):

@@ -160,7 +160,7 @@ def test_files_are_those_of_the_local_engine_and_are_made_once(folder, tmp_path,
     assert made == contents(tmp_path / "here") and len(made) == 36
     (failure,) = (tmp_path / "ray" / RECORDS / "failures.jsonl").read_text().splitlines()
     assert json.loads(failure)["picture"] == str(folder / "broken.png") and "not a picture" in failure
-    assert "12 done, 1 failed of 13 pictures" in capsys.readouterr().err
+    assert "12 done, 1 failed of 13 images" in capsys.readouterr().err
     (tmp_path / "ray" / "p03.npz").unlink()
     assert command(*with_ray, "--resume", "--json-lines") == 1
     said = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]

@@ -44,6 +44,7 @@ def names():
     return sorted(path.name for path in OUT.iterdir() if path.name != RECORDS)
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize(
     ("words", "name"),
     [

@@ -176,6 +176,7 @@ UNWANTED = [
 ]
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("going_on", [(), ("--resume",)])
 @pytest.mark.parametrize(("make", "words"), UNWANTED)
 def test_what_is_no_shard_of_this_kind_is_removed_with_overwrite_alone(make, words, going_on, photos, tmp_path, capsys):

@@ -89,6 +89,7 @@ def break_what_is_read(break_output, monkeypatch):
     monkeypatch.setattr(tiny, "_read", lambda *given: break_output(read(*given)))
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("fault", OUTPUTS)
 def test_what_is_wrong_with_a_network_is_found_without_its_figures(fault, monkeypatch):
     break_output, names = OUTPUTS[fault]

@@ -85,6 +85,7 @@ def test_depth_and_normals_of_a_film(film, tmp_path, capsys):
     assert "(28 frames)" in capsys.readouterr().out
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("normalise", [pytest.param("per-image", marks=MORE), "per-clip", "running"])
 def test_ranges(film, tmp_path, normalise):
     out = tmp_path / "out.mkv"
@@ -162,6 +163,7 @@ def stop_soon(monkeypatch) -> None:
     monkeypatch.setattr(film_pictures.Renderer, "shown", stops)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("normalise", ["running", "per-clip"])
 def test_a_run_that_was_stopped_goes_on_bit_by_bit(film, tmp_path, monkeypatch, capsys, normalise):
     """Stopped after 21 frames, gone on with: all frames are those of a run that was not."""
@@ -379,6 +381,7 @@ def test_a_variable_frame_rate_a_start_and_an_end(tmp_path):
     assert sound_of(tmp_path / "part.mp4")[1] == pytest.approx((324 - 100) / 600, abs=0.06)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("name", [*list(PRESETS)[:2], *(pytest.param(each, marks=MORE) for each in list(PRESETS)[2:])])
 def test_presets_play_as_the_models_expect(name, tmp_path, caplog):
     """Frame by frame against the arrays: which source frame is shown at which time, cropped, and how many there are."""

@@ -114,6 +114,7 @@ def test_two_states_are_kept(stopped):
     assert [path.name for path in sorted(stopped.pieces.glob("*.safetensors"))] == ["00002_state.safetensors", "00003_state.safetensors"]
 
 
+@pytest.mark.quick_cases(4)
 @in_films_and_files
 @pytest.mark.parametrize(
     "damage", [halved, gone, *(pytest.param(each, marks=pytest.mark.slow("more damage")) for each in (emptied, replaced))]
@@ -135,6 +136,7 @@ def test_an_only_piece_that_is_damaged_is_made_again(film, tmp_path, monkeypatch
     assert run(film, tmp_path / "d_%03d.png", "--resume") == 0 and len(list(tmp_path.glob("*.png"))) == 28
 
 
+@pytest.mark.quick_cases(2)
 @in_films_and_files
 @pytest.mark.parametrize("damage", [emptied, gone, replaced])
 def test_an_earlier_piece_that_is_damaged_is_said_and_nothing_is_lost(stopped, damage, capsys):
@@ -164,6 +166,7 @@ def nested(depth: int) -> str:
     return "[" * depth + "]" * depth
 
 
+@pytest.mark.quick_cases(8)
 @pytest.mark.parametrize(
     "damage",
     [
@@ -213,6 +216,7 @@ def with_header(header: str, content: bytes = b"") -> bytes:
     return len(header).to_bytes(8, "little") + header.encode() + content
 
 
+@pytest.mark.quick_cases(5)
 @pytest.mark.parametrize(
     "content",
     [

@@ -128,6 +128,7 @@ def test_a_film_in_windows_that_was_killed_goes_on_bit_by_bit(film, weights, who
     assert frames_of(tmp_path / "out.mkv") == frames_of(whole / "out.mkv")
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("after", [24, 46, 61])
 def test_a_film_in_windows_that_was_stopped_goes_on_bit_by_bit(film, weights, whole, small, tmp_path, monkeypatch, after):
     """At each place where a piece can end: behind the first window, behind one that is joined to others, and at the cut."""
@@ -154,6 +155,7 @@ def scene(total: int) -> list[tuple[Frame, torch.Tensor]]:
     return frames
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize(
     "name",
     [

@@ -187,6 +187,7 @@ def benchmark():
     return module
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize(
     ("condition", "bar"), [("clean", 0.6), ("noise 0.1 %", 1.2), ("noise 0.5 %", 2.4), ("8-bit", 3.0), ("sensor", 3.2)]
 )

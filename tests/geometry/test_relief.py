@@ -103,6 +103,7 @@ def wall():
     return functools.cache(lambda name: wall_with(RELIEFS[name][0]))
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("name", RELIEFS)
 def test_relief_is_not_smoothed_away(name, wall):
     assert mean_error(*wall(name)) < 1.05 * RELIEFS[name][1]

@@ -50,6 +50,7 @@ def brought_to_first(found, given, truth):
     return scale * found + truth[0].min() - scale * given[0].min()
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("quantity", [Quantity.DISPARITY, Quantity.RELATIVE_DEPTH])
 @pytest.mark.parametrize("options", [ALIGN_ONLY, FilmOptions(smooth=1)], ids=["align", "smooth"])
 def test_frames_of_random_scale_and_shift_come_back(quantity, options):

@@ -71,6 +71,7 @@ def expected(monkeypatch):
     return expected
 
 
+@pytest.mark.quick_cases(10)
 @pytest.mark.parametrize("model_id", one_of_each_network())
 def test_every_network_is_known_by_its_names_and_shapes(model_id, expected):
     spec = MODELS[model_id]
@@ -145,6 +146,7 @@ def test_any_layout_of_a_file_is_recognised(layout, shrunk, states, monkeypatch,
 APART = [V2, "zoe-depth-anything-indoor", "depth-anything-3-small", "depth-anything-3-mono-large", "zoedepth-nyu-kitti", VIDEO]
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("model_id", APART)
 def test_the_families_of_depth_are_told_apart(model_id, shrunk, states, monkeypatch, tmp_path, caplog):
     table(monkeypatch, *map(shrunk.get, APART))

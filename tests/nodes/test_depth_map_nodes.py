@@ -210,6 +210,7 @@ def test_the_contracts_own_size(node, pretend):
     assert picture.shape == (1, 512, 910, 3)
 
 
+@pytest.mark.quick_cases(5)
 @EACH_CHOICE
 def test_every_file_loads_by_its_name_and_gives_pictures(choice, model_id, tiny, weights, caplog):
     node, widget, value = choice
@@ -286,6 +287,7 @@ def test_an_unknown_precision_is_named(node, tiny):
         node().execute(torch.rand(1, 64, 64, 3), precision="int8")
 
 
+@pytest.mark.quick_cases(1)
 @ALL
 def test_an_hdr_picture_is_that_of_its_clamped_values(node, tiny):
     hdr = 4 * torch.rand(1, 64, 96, 3, generator=torch.Generator().manual_seed(2)) - 1

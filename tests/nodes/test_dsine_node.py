@@ -120,6 +120,7 @@ def test_bad_widget_values_are_named_before_anything_is_loaded(pretend, bad, mes
     assert not pretend.asked
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("shape", "expected"), [((2, 40, 56, 3), (64, 90)), ((1, 90, 40, 4), (144, 64)), ((1, 1, 1, 1), (64, 64))], ids=str
 )

@@ -57,6 +57,7 @@ def test_the_first_sentence_names_the_widget_that_works_at_once(node_id, widget,
     assert said.count("Choose 'tiny'") == 1 and "looked in: " in said
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize(("node_id", "widget"), DEPTH_NODES.items(), ids=list(DEPTH_NODES))
 def test_tiny_stands_at_the_end_of_the_widgets_choices_and_works(node_id, widget, nowhere):
     choices, options = NODES[node_id].INPUT_TYPES()["optional"][widget]
@@ -83,6 +84,7 @@ def test_the_node_of_all_preprocessors_names_one_that_works(nowhere):
     assert said.startswith("Use MiDaS Depth Map or MiDaS Normal Map with 'tiny'") and "Choose 'tiny'" not in said
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize("node_id", [*DEPTH_NODES, *ONE_FAMILY, "DepthNormal_MarigoldDepth", "DepthNormal_LotusNormals"])
 def test_a_preview_stands_in_where_that_is_allowed_and_says_so(node_id, nowhere, monkeypatch, caplog):
     if node_id.startswith("DepthNormal"):

@@ -142,6 +142,7 @@ def test_codings_are_the_same_vectors():
     assert nodes.MidasNormalMap.INPUT_TYPES()["optional"]["coding"][1]["default"] == "controlnet-1.0-normal"
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("node", [NORMAL, DEPTH])
 @pytest.mark.parametrize(
     ("shape", "resolution", "expected"),

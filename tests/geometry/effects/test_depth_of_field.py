@@ -129,6 +129,7 @@ def test_hdr_light_counts_and_stays():
     assert torch.equal(depth_of_field(image, flat(0)), image)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 3), (65, 33)])
 def test_any_size_and_any_circle(size):
     image = torch.rand(2, 3, *size)

@@ -44,6 +44,7 @@ def assert_same(found: Estimate, expected: Estimate):
         assert torch.equal(found.maps[name], value)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("settings", [{}, {"refine": True}, {"tiles": 2}, {"tiles": 2, "refine": True}], ids=str)
 def test_masks_of_some_images_do_not_depend_on_the_size_of_batches(estimated, settings):
     whole = estimated(5, **settings)
