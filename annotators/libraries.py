@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from .base import CheckpointError, count_keys
+from .checkpoints import count_keys
 from .networks.names import StateDict
+from .specs.base import CheckpointError
 
 # from_pretrained replaces functions of torch.nn.init while it works and puts back what it found: two at once would put back the wrong ones.
 _one_at_a_time = threading.Lock()

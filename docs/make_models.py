@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from depth_normal.annotators.base import ModelSpec
 from depth_normal.annotators.registry import MODELS
+from depth_normal.annotators.specs.base import ModelSpec
 
 PAGE = Path(__file__).resolve().parent / "models.md"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from ..annotators.base import Progress
+from ..annotators.family import Progress
 from ..annotators.tiles import estimate_in_tiles, tiles_along
 from ..geometry.estimate import Estimate
 from . import host

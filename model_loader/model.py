@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..annotators.base import Annotator, Progress, is_out_of_memory
+from ..annotators.base import Annotator, is_out_of_memory
 from ..annotators.choices import TORCH
+from ..annotators.family import Progress
 from ..annotators.film import FilmAnnotator, FilmState, IsCut
 from ..annotators.registry import models_of_scenes
 from ..annotators.resizing import Resizing

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..annotators.base import Progress
+from ..annotators.family import Progress
 
 
 def scaled(progress: Progress | None, done: int, chunk: int, total: int) -> Progress | None:

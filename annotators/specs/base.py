@@ -99,6 +99,7 @@ class ModelSpec:
         multiple_of: Sides of the network's input are multiples of this.
         resizing: How pictures are brought to the size of the network's input, where the family has no way of its own.
         default_size: Height in pixels of the frame that `resizing` speaks of, or whatever side the family resizes by.
+        knows_camera: Whether its estimates have intrinsics even where the camera is not known.
         largest_size: The largest `size` that the network runs at; every larger one counts as this. None = there is none.
         config: The family's own description of the architecture.
     """
@@ -117,6 +118,7 @@ class ModelSpec:
     default_size: int = 384
     config: Any = None
     up_to_scale: bool = False
+    knows_camera: bool = False
     largest_size: int | None = None
 
     @property

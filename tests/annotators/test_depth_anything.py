@@ -9,11 +9,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from depth_normal.annotators import depth_anything as da
-from depth_normal.annotators.base import CheckpointError, ModelSpec, WeightFile
 from depth_normal.annotators.libraries import from_transformers
 from depth_normal.annotators.networks.dpt import DptConfig
 from depth_normal.annotators.networks.vit import VitConfig
 from depth_normal.annotators.registry import FAMILIES, MODELS
+from depth_normal.annotators.specs.base import CheckpointError, ModelSpec, WeightFile
 from depth_normal.annotators.specs.depth_anything import RESIZING, DepthAnythingConfig
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.model_loader.checkpoint import read_checkpoint
@@ -103,7 +103,7 @@ def test_it_agrees_with_transformers_at_its_native_size_and_loads_its_files(hub_
     annotator = build(state, config)
     images = pictures(1, 3, 518, 518)
     expected = model(annotator.normalised(images)).predicted_depth[:, None]
-    found = annotator.predict(images)
+    found = annotator.infer_resized(images)
     assert found.quantity == (Quantity.METRIC_DEPTH if config.max_depth else Quantity.DISPARITY)
     assert found.depth is not None
     assert (expected > 0).float().mean() > 0.5
@@ -113,13 +113,13 @@ def test_it_agrees_with_transformers_at_its_native_size_and_loads_its_files(hub_
 
 def test_every_layout_of_the_authors_file_loads_alike(official, tmp_path):
     images = pictures(1, 3, 42, 56)
-    expected = build(official).predict(images).depth
+    expected = build(official).infer_resized(images).depth
     module = {f"module.{key}": value for key, value in official.items()}
     torch.save(official, tmp_path / "plain.pth")
     torch.save({"model": module, "epoch": 3}, tmp_path / "wrapped.pth")
     save_file(official, tmp_path / "kijai_fp32.safetensors")
     for path in tmp_path.iterdir():
-        assert torch.equal(build(read_checkpoint(path)).predict(images).depth, expected), path.name
+        assert torch.equal(build(read_checkpoint(path)).infer_resized(images).depth, expected), path.name
 
 
 def test_a_file_in_half_precision_computes_in_float32(official, tmp_path):
@@ -127,8 +127,8 @@ def test_a_file_in_half_precision_computes_in_float32(official, tmp_path):
     annotator = build(load_file(tmp_path / "kijai_fp16.safetensors"))
     assert {parameter.dtype for parameter in annotator.network.parameters()} == {torch.float32}
     images = pictures(1, 3, 42, 56)
-    expected = build(official).predict(images).depth
-    torch.testing.assert_close(annotator.predict(images).depth, expected, rtol=0, atol=5e-3 * float(expected.max()))
+    expected = build(official).infer_resized(images).depth
+    torch.testing.assert_close(annotator.infer_resized(images).depth, expected, rtol=0, atol=5e-3 * float(expected.max()))
 
 
 SPOILED = {
@@ -189,10 +189,10 @@ def test_the_network_sees_at_least_the_size_asked_for(official, height, width, s
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float16, 0.01), (torch.bfloat16, 0.08)])
 def test_half_precision_ends_in_float32(official, dtype, tolerance):
     images = pictures(1, 3, 42, 56)
-    expected = build(official).predict(images).depth
+    expected = build(official).infer_resized(images).depth
     annotator = build(official, dtype=dtype)
     assert annotator.network.depth_head.scratch.output_conv2[0].weight.dtype == torch.float32
-    found = annotator.predict(images).depth
+    found = annotator.infer_resized(images).depth
     assert found.dtype == torch.float32
     assert (found - expected).abs().max() < tolerance * expected.max()
 
@@ -219,15 +219,15 @@ class Constant(nn.Module):
 def test_weights_whose_output_makes_no_sense_for_the_model_are_warned_of_once(caplog, max_depth, logit, words):
     annotator = da.DepthAnythingAnnotator(tiny_spec(replace(SPREAD, max_depth=max_depth)), Constant(logit))
     with caplog.at_level(logging.WARNING):
-        annotator.predict(pictures(1, 3, 14, 14))
-        annotator.predict(pictures(1, 3, 14, 14))
+        annotator.infer_resized(pictures(1, 3, 14, 14))
+        annotator.infer_resized(pictures(1, 3, 14, 14))
     assert len(caplog.records) == (words is not None)
     assert words is None or words in caplog.text
 
 
 def test_metric_networks_end_at_their_greatest_depth():
     annotator = da.DepthAnythingAnnotator(tiny_spec(replace(SPREAD, max_depth=80.0)), Constant(0.0))
-    depth = annotator.predict(pictures(1, 3, 14, 14)).depth
+    depth = annotator.infer_resized(pictures(1, 3, 14, 14)).depth
     assert depth.unique().tolist() == [40.0]
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from depth_normal.annotators import registry
-from depth_normal.annotators.base import Annotator, ModelSpec
+from depth_normal.annotators.base import Annotator
 from depth_normal.annotators.choices import DTYPE_CHOICES, RECOMMENDED_FILM_MODEL, RECOMMENDED_MODEL
 from depth_normal.annotators.registry import BUNDLED_MODEL, FAMILIES, MODELS, find_spec, models_of_family
+from depth_normal.annotators.specs.base import ModelSpec
 from depth_normal.geometry.estimate import Axes, Quantity
 
 # id, file, sha256 (first eight digits: those the authors put into the names), bytes, default size
@@ -156,7 +157,7 @@ def test_every_model_says_its_size():
 
 def test_what_is_recommended_is_small_free_and_gives_everything():
     first, film = MODELS[RECOMMENDED_MODEL], MODELS[RECOMMENDED_FILM_MODEL]
-    assert first.quantity is Quantity.METRIC_DEPTH and first.axes and FAMILIES[first.family].knows_camera(first)
+    assert first.quantity is Quantity.METRIC_DEPTH and first.axes and first.knows_camera
     for spec in (first, film):
         assert spec.commercial_use == "yes" and spec.file.sha256 and len(spec.file.revision) == 40 and spec.size < 200e6
     assert film.family == "video-depth-anything"

@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from depth_normal.annotators.base import Annotator, ModelSpec, WeightFile
+from depth_normal.annotators.base import Annotator
 from depth_normal.annotators.kernels import cubic, linear_to_corners
 from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.annotators.resizing import SHORT_SIDE, Fit, Resizing
+from depth_normal.annotators.specs.base import ModelSpec, WeightFile
 from depth_normal.geometry.estimate import Estimate, Quantity
 
 # height x width of the pictures: 4:3, 3:2, 16:9 and a portrait
@@ -123,7 +124,7 @@ class Ramp(Annotator):
     def build(cls, spec, states, dtype):
         return cls(spec, nn.Conv2d(3, 1, 1))
 
-    def predict(self, pixels):
+    def infer_resized(self, pixels, request=None):
         self.seen = tuple(pixels.shape[-2:])
         columns = torch.linspace(0, 1, pixels.shape[-1]).expand(pixels.shape[0], 1, *pixels.shape[-2:])
         return Estimate(depth=columns.contiguous(), quantity=Quantity.DISPARITY)

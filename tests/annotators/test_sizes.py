@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from depth_normal.annotators import midas, moge, zoe
-from depth_normal.annotators.base import WeightFile
 from depth_normal.annotators.depth_anything import DinoAnnotator
 from depth_normal.annotators.libraries import from_diffusers, from_transformers, on_meta_device
 from depth_normal.annotators.networks.bae import Bae
@@ -16,6 +15,7 @@ from depth_normal.annotators.networks.metric3d import Metric3d
 from depth_normal.annotators.networks.midas_small import MidasSmall
 from depth_normal.annotators.networks.tiny import TINY_2, TinyNetwork
 from depth_normal.annotators.registry import FAMILIES, MODELS
+from depth_normal.annotators.specs.base import WeightFile
 
 FILES = [(spec, file) for spec in MODELS.values() for file in spec.files]
 HALF_PRECISION = {

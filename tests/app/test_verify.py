@@ -85,8 +85,8 @@ OUTPUTS = {
 
 
 def break_what_is_read(break_output, monkeypatch):
-    read = tiny._read
-    monkeypatch.setattr(tiny, "_read", lambda *given: break_output(read(*given)))
+    read = tiny._to_estimate
+    monkeypatch.setattr(tiny, "_to_estimate", lambda *given: break_output(read(*given)))
 
 
 @pytest.mark.parametrize("fault", OUTPUTS)

@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import save_file
 
 from depth_normal.annotators import registry
-from depth_normal.annotators.base import CheckpointError
 from depth_normal.annotators.networks.midas_small import MidasSmall
 from depth_normal.annotators.registry import find_spec
+from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.model_loader import free, host, load_model
 from depth_normal.model_loader import load as load_module
 from depth_normal.model_loader.find import bundled_path, download_folder

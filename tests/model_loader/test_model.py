@@ -99,18 +99,18 @@ def test_what_fitted_is_remembered_for_this_size_until_the_model_is_unloaded(loa
 def test_what_did_not_fit_is_gone_when_the_memory_is_emptied(load, family, monkeypatch, fits):
     held, alive = [], []
 
-    def predict(self, pixels):
+    def infer_resized(self, pixels, request=None):
         features = pixels * 2
         held[:] = [weakref.ref(pixels), weakref.ref(features)]
         try:
-            return family.predict(self, pixels)
+            return family.infer_resized(self, pixels, request)
         except torch.OutOfMemoryError as error:
             raise RuntimeError("CUDA error: out of memory") from error  # libraries dress it up
 
     monkeypatch.setattr(host, "empty_cache", lambda: alive.append([each() for each in held]))
     monkeypatch.setattr(family, "memory", fits)
     model = load()
-    model._annotator.__class__ = type("Holding", (family,), {"predict": predict})
+    model._annotator.__class__ = type("Holding", (family,), {"infer_resized": infer_resized})
     if fits:
         model.estimate(pictures(2), 32)
     else:
@@ -145,10 +145,10 @@ def too_large(family, monkeypatch):
     class TooLarge(family):
         dtypes: ClassVar = []
 
-        def predict(self, pixels):
+        def infer_resized(self, pixels, request=None):
             dtype = next(self.network.parameters()).dtype
             self.dtypes.append(dtype)
-            depth = (super().predict(pixels).depth * 60000).to(dtype).float()
+            depth = (super().infer_resized(pixels, request).depth * 60000).to(dtype).float()
             return Estimate(depth=depth, quantity=Quantity.DISPARITY)
 
     monkeypatch.setitem(registry.FAMILIES, "weighted", TooLarge)
@@ -303,15 +303,15 @@ def test_views_of_one_scene_are_never_halved(load, of_scenes, caplog):
 
 def test_views_that_half_precision_cannot_hold_are_seen_in_float32(load, of_scenes, monkeypatch, caplog):
     model = load(dtype="float16")
-    check, checked = of_scenes._check_finite, []
+    check, checked = of_scenes._check_estimate, []
 
-    def fails_once(self, maps):
+    def fails_once(self, estimate):
         checked.append(self)
         if len(checked) == 1:
             raise ArithmeticError("depth that is not finite")
-        check(self, maps)
+        check(self, estimate)
 
-    monkeypatch.setattr(of_scenes, "_check_finite", fails_once)
+    monkeypatch.setattr(of_scenes, "_check_estimate", fails_once)
     assert model.estimate_scene(pictures(2), 32).batch == 2 and model.dtype == torch.float32
     assert "Computed again in float32" in caplog.text
 

@@ -34,7 +34,7 @@ class Pretend(Model):
     def __init__(self, depth, quantity, model="zoedepth-nyu", **more):
         spec = find_spec(model)
         self.depth, self.sizes, self.family = depth, [], FAMILIES[spec.family](spec, nn.Identity())
-        self.family.run = lambda images, size: Estimate(depth, quantity, **more)
+        self.family.infer = lambda request: Estimate(depth, quantity, **more)
 
     def estimates(self, images, size=None, progress=None, *, fov=0.0, options=None):
         self.sizes.append(size)
