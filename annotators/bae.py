@@ -7,17 +7,14 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from .base import Annotator
-from .checkpoints import fill
 from .graph import Signature
 from .networks.bae import Bae
-from .networks.names import StateDict
 from .specs.base import ModelSpec
 
 
@@ -32,14 +29,9 @@ class BaeAnnotator(Annotator):
     bytes_per_pixel = 2000
 
     @classmethod
-    def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> BaeAnnotator:
-        """See `Family.build`. Takes the authors' checkpoints."""
-        with torch.device("meta"):
-            network = Bae()
-        fill(network, Bae.official_names(states["network"]), f"not a checkpoint of {spec.id}")
-        network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stubs lack it
-        network.set_dtype(dtype)
-        return cls(spec, network)
+    def network_of(cls, spec: ModelSpec) -> Bae:
+        """See `Family.network_of`."""
+        return Bae()
 
     def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
         """See `Family.predict`."""

@@ -13,20 +13,17 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any, ClassVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..geometry.estimate import Estimate
 from .base import Annotator
-from .checkpoints import fill
 from .family import Request
 from .networks.depth_anything import DepthAnything, DinoNetwork
-from .networks.names import StateDict
 from .specs.base import ModelSpec
 
 logger = logging.getLogger(__name__)
@@ -47,14 +44,9 @@ class DinoAnnotator(Annotator):
     network_class: ClassVar[type[DinoNetwork]]
 
     @classmethod
-    def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> DinoAnnotator:
-        """See `Family.build`. Takes the names that the network's `official_names` knows."""
-        with torch.device("meta"):
-            network = cls.network_class(spec.config.vit, spec.config.dpt)
-        fill(network, cls.network_class.official_names(states["network"]), f"not a checkpoint of {spec.id}")
-        network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stubs lack it
-        network.set_dtype(dtype)
-        return cls(spec, network)
+    def network_of(cls, spec: ModelSpec) -> DinoNetwork:
+        """See `Family.network_of`."""
+        return cls.network_class(spec.config.vit, spec.config.dpt)
 
     @classmethod
     def name_contradicts(cls, spec: ModelSpec, path: str) -> str | None:

@@ -6,11 +6,10 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -18,11 +17,9 @@ from ..geometry.camera import crop_intrinsics, intrinsics_from_fov, resize_intri
 from ..geometry.checks import check_range
 from ..geometry.estimate import Axes, Estimate
 from .base import Annotator
-from .checkpoints import fill
 from .family import Request
 from .graph import ScalarInputs, Signature
 from .networks.dsine import DSINE, MULTIPLE, Pinhole
-from .networks.names import StateDict
 from .resizing import Size
 from .specs.base import ModelSpec
 from .steps import Pad, Resize, Steps, crop
@@ -81,13 +78,9 @@ class DsineAnnotator(Annotator):
     options_type = DsineOptions
 
     @classmethod
-    def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> DsineAnnotator:
-        """See `Family.build`."""
-        with torch.device("meta"):
-            network = DSINE(spec.config)
-        fill(network, DSINE.from_official(states["network"]), f"not a checkpoint of {spec.id}")
-        network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stubs lack it
-        return cls(spec, network.to(dtype))
+    def network_of(cls, spec: ModelSpec) -> DSINE:
+        """See `Family.network_of`."""
+        return DSINE(spec.config)
 
     def preprocess(self, size: int) -> Steps:
         """See `Family.preprocess`: short side `size`, neither rounded nor stretched, in a black border."""

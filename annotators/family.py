@@ -1,12 +1,11 @@
 """What a model family is: how its files become a network, and how the network turns images into an estimate.
 
-A new family reads like its paper. It derives from `base.Annotator`, which runs it, and writes of `Family`, in this order, what differs
-from the defaults: `build`, `could_be`, `preprocess`, `predict`, `postprocess`, and `for_camera` where depth depends on the camera.
+A new family reads like its paper. It derives from `base.Annotator`, which runs it, and writes what differs from the defaults of `Family`:
+`network_of` (or `build`), `could_be`, `preprocess`, `predict`, `postprocess`, and `for_camera` where depth depends on the camera.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..geometry.estimate import Axes, Estimate
+from .checkpoints import build_published
 from .graph import Signature
 from .networks.names import StateDict
 from .resizing import Size
@@ -49,8 +49,8 @@ class Request:
         return self.images.shape[-2], self.images.shape[-1]
 
 
-class Family(ABC):
-    """A network with the pre- and post-processing of its authors. Only `build` has no default.
+class Family:
+    """A network with the pre- and post-processing of its authors. All but `network_of` (or `build`) have a default.
 
     Attributes:
         spec: Its entry in the table.
@@ -80,9 +80,13 @@ class Family(ABC):
     # From files to a network
 
     @classmethod
-    @abstractmethod
+    def network_of(cls, spec: ModelSpec) -> Any:
+        """The bare network of a spec, a `checkpoints.PublishedNetwork`; for `build`, which calls it with torch's meta device."""
+        raise NotImplementedError(f"{cls.__name__} has neither network_of nor build")
+
+    @classmethod
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> Any:
-        """Builds the network from its checkpoints, strictly, on the CPU.
+        """Builds the network from its checkpoints, strictly, on the CPU. By default from one file, by `network_of`.
 
         Args:
             spec: The entry of the table.
@@ -95,6 +99,8 @@ class Family(ABC):
         Raises:
             CheckpointError: The tensors are not those of this architecture; the message names the first that differ.
         """
+        network = build_published(lambda: cls.network_of(spec), states[spec.file.role], dtype, f"not a checkpoint of {spec.id}")
+        return cls(spec, network)
 
     @classmethod
     def could_be(cls, spec: ModelSpec, names: Collection[str]) -> bool:

@@ -6,19 +6,14 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from ..geometry.estimate import Estimate
 from .base import Annotator
-from .checkpoints import fill
 from .family import Request
-from .networks.configs import LeresConfig
 from .networks.leres import Leres
-from .networks.names import StateDict
 from .specs.base import ModelSpec
 
 
@@ -46,25 +41,11 @@ class LeresAnnotator(Annotator):
     options_type = LeresOptions
 
     @classmethod
-    def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> LeresAnnotator:
-        """See `Family.build`. Takes the authors' checkpoint; of it, the depth network alone."""
-        return cls(spec, build_network(spec, spec.config, states["network"], dtype))
+    def network_of(cls, spec: ModelSpec) -> Leres:
+        """See `Family.network_of`: of the authors' checkpoint, the depth network alone."""
+        return Leres(spec.config)
 
     def infer_resized(self, pixels: Tensor, request: Request | None = None) -> Estimate:
         """See `Annotator.infer_resized`."""
         as_old_node = request is not None and request.options.old_node
         return super().infer_resized(pixels.flip(1) * 255 if as_old_node else pixels, request)
-
-
-def build_network(spec: ModelSpec, config: LeresConfig, state: StateDict, dtype: torch.dtype) -> Leres:
-    """The network of a published checkpoint, strictly.
-
-    Raises:
-        CheckpointError: The tensors are another network's.
-    """
-    with torch.device("meta"):
-        network = Leres(config)
-    fill(network, Leres.official_names(state), f"not a checkpoint of {spec.id}")
-    network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stubs lack it
-    network.set_dtype(dtype)
-    return network

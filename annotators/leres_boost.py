@@ -17,10 +17,10 @@ from ..geometry.align import fit_scale_shift
 from ..geometry.estimate import Estimate, Quantity
 from ..utils import resize_picture, scale_short_side
 from .boosting import CELL, UPSCALING, Booster, fit_in_float32
-from .checkpoints import fill
+from .checkpoints import build_published, fill
 from .family import Progress, Request
 from .kernels import cubic, linear
-from .leres import LeresAnnotator, build_network
+from .leres import LeresAnnotator
 from .networks.leres import Leres
 from .networks.merge import MergeNetwork
 from .networks.names import StateDict
@@ -31,7 +31,7 @@ _MIN_SIDE = 64
 
 
 class _Networks(nn.Module):
-    def __init__(self, depth: Leres, merge: MergeNetwork) -> None:
+    def __init__(self, depth: nn.Module, merge: MergeNetwork) -> None:
         super().__init__()
         self.depth = depth
         self.merge = merge
@@ -53,12 +53,13 @@ class LeresBoostAnnotator(LeresAnnotator):
     @classmethod
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> LeresBoostAnnotator:
         """See `Family.build`. The merging network computes in float32 always: its output is the depth."""
-        config = spec.config
+        config, complaint = spec.config, f"not a checkpoint of {spec.id}"
+        depth = build_published(lambda: Leres(config.leres), states["depth"], dtype, complaint)
         with torch.device("meta"):
             merge = MergeNetwork(config.merge)
-        complaint = f"not a checkpoint of {spec.id} (its file {spec.files[1].name} is not the merging network's)"
+        complaint += f" (its file {spec.files[1].name} is not the merging network's)"
         fill(merge, MergeNetwork.official_names(states["merge"], config.merge), complaint)
-        return cls(spec, _Networks(build_network(spec, config.leres, states["depth"], dtype), merge.float()))
+        return cls(spec, _Networks(depth, merge.float()))
 
     def network_size(self, height: int, width: int, size: int) -> Size:
         """The largest input that the network may get, whatever is found in the image, or the image itself, whichever is larger."""

@@ -6,23 +6,20 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..geometry.camera import DEFAULT_FOV, intrinsics_from_fov, resize_intrinsics
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..utils import round_to_multiple
 from .base import Annotator
-from .checkpoints import fill
 from .family import Request
 from .graph import Signature, normals_output
 from .kernels import linear
 from .networks.metric3d import Metric3d
-from .networks.names import StateDict
 from .resizing import Inside
 from .specs.base import ModelSpec
 from .steps import Pad, Resize, crop, limit_depth, scale_by_focal_length
@@ -51,14 +48,9 @@ class Metric3dAnnotator(Annotator):
     undoes_stretching = True
 
     @classmethod
-    def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> Metric3dAnnotator:
-        """See `Family.build`. Takes the authors' names."""
-        with torch.device("meta"):
-            network = Metric3d(spec.config)
-        fill(network, Metric3d.official_names(states["network"]), f"not a checkpoint of {spec.id}")
-        network.float().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stubs lack it
-        network.set_dtype(dtype)
-        return cls(spec, network)
+    def network_of(cls, spec: ModelSpec) -> Metric3d:
+        """See `Family.network_of`."""
+        return Metric3d(spec.config)
 
     def preprocess(self, size: int) -> tuple[Resize, Pad]:
         """See `Family.preprocess`: the image is fitted into the frame, and the mean colour of ImageNet fills the rest."""

@@ -21,7 +21,7 @@ from ..geometry.conventions import unit_normals
 from ..geometry.estimate import Axes, Estimate
 from ..geometry.point_map import find_focal_and_shift
 from .base import Annotator
-from .checkpoints import checkpoint_mismatch, fill
+from .checkpoints import checkpoint_mismatch
 from .checks import check_finite
 from .family import Request
 from .graph import ScalarInputs, Signature
@@ -72,19 +72,19 @@ class MogeAnnotator(Annotator):
     undoes_stretching = True
 
     @classmethod
+    def network_of(cls, spec: ModelSpec) -> MoGe | MoGe1:
+        """See `Family.network_of`."""
+        return MoGe1(spec.config) if _is_first(spec) else MoGe(spec.config)
+
+    @classmethod
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> MogeAnnotator:
         """See `Family.build`. Takes the authors' names, and those of the files repackaged for ComfyUI."""
-        with torch.device("meta"):
-            network = network_of(spec)
         try:
-            fill(network, network.official_names(states["network"]), f"not a checkpoint of {spec.id}")
+            return super().build(spec, states, dtype)
         except CheckpointError as error:
             if sibling := _model_of(states["network"]):
                 raise CheckpointError(f"not a checkpoint of {spec.id} but of {sibling}") from error
             raise
-        network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stubs lack it
-        network.set_dtype(dtype)
-        return cls(spec, network)
 
     @classmethod
     def could_be(cls, spec: ModelSpec, names: Collection[str]) -> bool:
@@ -159,17 +159,12 @@ def _is_first(spec: ModelSpec) -> bool:
     return isinstance(spec.config, Moge1Config)
 
 
-def network_of(spec: ModelSpec) -> MoGe | MoGe1:
-    """A model's network, with random tensors or what the surrounding device has."""
-    return MoGe1(spec.config) if _is_first(spec) else MoGe(spec.config)
-
-
 def _model_of(state: StateDict) -> str | None:
     """Which model of the family a state dict is of, in words; None if it is of none."""
     if any(key.startswith(_REFINER) for key in state):
         return "MoGe-3, which the pack does not run"
     with torch.device("meta"):
-        networks = {spec.id: network_of(spec) for spec in SPECS}
+        networks = {spec.id: MogeAnnotator.network_of(spec) for spec in SPECS}
     fitting = (name for name, each in networks.items() if not checkpoint_mismatch(each.state_dict(), each.official_names(state)))
     return next((f"{name}: {wording().choose(name)} to use it" for name in fitting), None)
 

@@ -192,7 +192,7 @@ def empty_network(spec: ModelSpec, role: str) -> nn.Module:
         if issubclass(family, DinoAnnotator):
             return family.network_class(config.vit, config.dpt)
         if issubclass(family, moge.MogeAnnotator):
-            return moge.network_of(spec)
+            return moge.MogeAnnotator.network_of(spec)
         if spec.family in _NETWORKS:
             return _NETWORKS[spec.family](config)
         if spec.family == "midas" and config.backbone == "efficientnet-lite3":

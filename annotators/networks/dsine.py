@@ -190,8 +190,12 @@ class DSINE(nn.Module):
         assert isinstance(mixed, Tensor)
         return F.normalize(F.pixel_shuffle(mixed.flatten(1, 2), _COARSE), dim=1)
 
+    def set_dtype(self, dtype: torch.dtype) -> None:
+        """Brings the network to a dtype."""
+        self.to(dtype)
+
     @staticmethod
-    def from_official(state: StateDict) -> dict[str, Tensor]:
+    def official_names(state: StateDict) -> dict[str, Tensor]:
         """A published state dict as this network takes it.
 
         Left out is what follows the encoder's last convolution. Convolutions whose weights the authors standardise in each pass get them

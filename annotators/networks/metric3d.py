@@ -277,6 +277,7 @@ class Metric3d(nn.Module):
 
     def set_dtype(self, dtype: torch.dtype) -> None:
         """Brings the transformer to a dtype. The rest stays in float32: half precision would round a state of 100 m a unit to 0.1 m."""
+        self.float()
         self.encoder.to(dtype)
 
     def forward(self, x: Tensor) -> Metric3dOutput:
