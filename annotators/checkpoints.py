@@ -51,7 +51,7 @@ def fill(network: nn.Module, state: StateDict, complaint: str) -> None:
     Args:
         network: A module with no memory behind its parameters and buffers.
         state: What is to become of them.
-        complaint: What to say of a file whose tensors are others: "not a checkpoint of tiny". The first that differ are added.
+        complaint: The message for a file of other tensors: "not a checkpoint of tiny". The first that differ are added.
 
     Raises:
         CheckpointError: The tensors are not exactly the network's.

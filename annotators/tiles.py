@@ -1,4 +1,4 @@
-"""Large pictures by any family: one pass over the whole for what is where, overlapping tiles at full size for detail.
+"""Large images by any family: one pass over the whole for the layout, overlapping tiles at full size for detail.
 
 Where tiles are many, a tile shows too little of the whole to be brought to it. Then rows of fewer, larger tiles come between: of 10 x 10
 tiles each is brought to a mosaic of 3 x 3, and that to the whole.
@@ -27,14 +27,14 @@ from .base import Progress
 
 AUTO, OFF = "auto", "off"
 MOST_TILES = 64
-"""Tiles along the longer side; more would be smaller than any network's input in the largest picture."""
+"""Tiles along the longer side; more would be smaller than any network's input in the largest image."""
 AUTO_MOST = 4
-"""The same where "auto" chooses: smaller parts of a picture say little of depth (benchmarks/tiles.py)."""
+"""The same where "auto" chooses: smaller parts of an image show too little context for depth (benchmarks/tiles.py)."""
 OVERLAP = 1 / 3
 _STEP = 3
 """How many times as many tiles along a side each mosaic has than the one before."""
 _SHOWN = 2
-"""Parts of pictures are made smaller before a network resizes them by its own rule, to so many times its input."""
+"""Parts of images are made smaller before a network resizes them by its own rule, to so many times its input."""
 _BAND_PIXELS = 2**22
 _BARELY = 1.25
 _NO_COUNT, _TOLD = 1e-6, 0.01
@@ -43,7 +43,7 @@ Pictures = Tensor | np.ndarray
 Run = Callable[[Tensor, float], Iterable[Estimate]]
 """Estimates (N, 3, h, w) of a field of view in degrees on the longer side (0 = not known), in parts, in order, on the network's device."""
 Sized = Callable[[int, int], tuple[int, int]]
-"""Height and width of the network's input for pictures of a height and width."""
+"""Height and width of the network's input for images of a height and width."""
 
 
 def check_tiles(tiles: int | str | None) -> int | str:
@@ -63,12 +63,12 @@ def check_tiles(tiles: int | str | None) -> int | str:
 
 
 def tiles_along(tiles: int | str, height: int, width: int, sized: Sized) -> tuple[int, int]:
-    """Rows and columns of tiles for a picture.
+    """Rows and columns of tiles for an image.
 
     Args:
         tiles: Along the longer side, or "auto": so many that a network sees each at about its own size, at most `AUTO_MOST`.
-        height: Of the picture.
-        width: Of the picture.
+        height: Of the image.
+        width: Of the image.
         sized: The network's input.
 
     Returns:
@@ -86,7 +86,7 @@ def tiles_along(tiles: int | str, height: int, width: int, sized: Sized) -> tupl
 
 @dataclass(frozen=True)
 class Maps:
-    """What is known of a picture, or of some tiles of one, in numbers that can be blended.
+    """The maps of an image, or of some tiles of one, in a form that can be blended.
 
     Attributes:
         values: (N, C, h, w): depth or disparity if there is any, then normals, a mask and confidence, if there are any.
@@ -133,27 +133,27 @@ def maps_of(estimate: Estimate, parts: tuple[str, ...] | None = None) -> Maps:
 
 
 def estimate_in_tiles(
-    run: Run, sized: Sized, picture: Pictures, tiles: tuple[int, int], fov: float = 0.0, progress: Progress | None = None
+    run: Run, sized: Sized, image: Pictures, tiles: tuple[int, int], fov: float = 0.0, progress: Progress | None = None
 ) -> Estimate:
-    """Estimates one picture as a whole and in tiles.
+    """Estimates one image as a whole and in tiles.
 
     Args:
         run: The network.
         sized: The network's input.
-        picture: (1, C, H, W) or an array (1, H, W, C), as `check_pictures` returns it. It is never converted as a whole.
+        image: (1, C, H, W) or an array (1, H, W, C), as `check_pictures` returns it. It is never converted as a whole.
         tiles: Rows and columns.
         fov: As `Annotator.estimate`. Tiles get their part of it, or of what the whole pass finds.
         progress: Called with (tiles done, tiles in all), the whole pass among them.
 
     Returns:
-        An estimate of one picture where the picture was, at its size or at that which the tiles' estimates have together, if that is
-        less. Metres are those of the whole pass, as is the camera. A part of a picture shows the same depth along the same axis.
+        An estimate of one image where the image was, at its size or at that which the tiles' estimates have together, if that is
+        less. Metres are those of the whole pass, as is the camera. A part of an image shows the same depth along the same axis.
     """
-    height, width = _sides(picture)
-    home = picture.device if isinstance(picture, Tensor) else torch.device("cpu")
+    height, width = _sides(image)
+    home = image.device if isinstance(image, Tensor) else torch.device("cpu")
     counts = mosaics(*tiles)
     total, done = 1 + sum(rows * columns for rows, columns in counts), 1
-    (whole,) = run(shown(picture, (0, height, 0, width), sized), fov)
+    (whole,) = run(shown(image, (0, height, 0, width), sized), fov)
     detail = whole.height / sized(height, width)[0]
     maps = maps_of(whole)
     if progress is not None:
@@ -163,7 +163,7 @@ def estimate_in_tiles(
         mosaic = Mosaic(grid, maps.values.shape[1], home)
         for row in mosaic.rows():
             crops = [_in_picture(tile, grid, height, width) for tile in grid.row(row.index)]
-            seen = run(torch.cat([shown(picture, crop, sized) for crop in crops]), _fov_of_part(whole, width, crops[0], fov))
+            seen = run(torch.cat([shown(image, crop, sized) for crop in crops]), _fov_of_part(whole, width, crops[0], fov))
             for part, places in _with_places(seen, grid.row(row.index)):
                 row.add(brought(maps_of(part, maps.parts), maps, places, grid))
                 done += part.batch
@@ -183,8 +183,8 @@ def brought(tiles: Maps, whole: Maps, places: list[Tile], grid: Grid) -> Tensor:
     """Tiles brought to the whole, at the size that they have in the mosaic.
 
     Args:
-        tiles: What a network says of them.
-        whole: What is known of the whole picture, of the same parts.
+        tiles: A network's outputs of them.
+        whole: Maps of the whole image, of the same parts.
         places: Where the tiles lie in the mosaic.
         grid: The mosaic.
 
@@ -225,25 +225,25 @@ def _filled(name: str, values: Tensor, of_whole: Tensor, counts: Tensor, mask: T
     return torch.where((counts > 0) | (told < _TOLD), values, known) * mask
 
 
-def shown(picture: Pictures, part: tuple[int, int, int, int], sized: Sized) -> Tensor:
-    """(1, 3, h, w) in [0, 1]: a part (top, bottom, left, right) of a picture, no larger than a network can use, on the picture's device."""
+def shown(image: Pictures, part: tuple[int, int, int, int], sized: Sized) -> Tensor:
+    """(1, 3, h, w) in [0, 1]: a part (top, bottom, left, right) of an image, no larger than a network can use, on the image's device."""
     top, bottom, left, right = part
     height, width = bottom - top, right - left
     net_height, net_width = sized(height, width)
     rows, columns = min(height, _SHOWN * net_height), min(width, _SHOWN * net_width)
     band = max(1, _BAND_PIXELS // width)
-    bands = [_rgb(picture, start, min(start + band, bottom), left, right) for start in range(top, bottom, band)]
+    bands = [_rgb(image, start, min(start + band, bottom), left, right) for start in range(top, bottom, band)]
     return resize_map(torch.cat([resize_map(each, each.shape[-2], columns) for each in bands], 2), rows, columns)
 
 
-def _rgb(picture: Pictures, top: int, bottom: int, left: int, right: int) -> Tensor:
-    if isinstance(picture, Tensor):
-        return pictures_to_rgb(picture[..., top:bottom, left:right])
-    return pictures_to_rgb(picture[:, top:bottom, left:right])
+def _rgb(image: Pictures, top: int, bottom: int, left: int, right: int) -> Tensor:
+    if isinstance(image, Tensor):
+        return pictures_to_rgb(image[..., top:bottom, left:right])
+    return pictures_to_rgb(image[:, top:bottom, left:right])
 
 
-def _sides(picture: Pictures) -> tuple[int, int]:
-    height, width = picture.shape[-2:] if isinstance(picture, Tensor) else picture.shape[1:3]
+def _sides(image: Pictures) -> tuple[int, int]:
+    height, width = image.shape[-2:] if isinstance(image, Tensor) else image.shape[1:3]
     return height, width
 
 
@@ -256,7 +256,7 @@ def _grid(height: int, width: int, rows: int, columns: int, sized: Sized, detail
 
 
 def _in_picture(tile: Tile, grid: Grid, height: int, width: int) -> tuple[int, int, int, int]:
-    """(top, bottom, left, right) of a tile in pixels of the picture."""
+    """(top, bottom, left, right) of a tile in pixels of the image."""
     down, across = height / grid.height, width / grid.width
     top, left = round(tile.top * down), round(tile.left * across)
     rows, columns = max(1, round(tile.height * down)), max(1, round(tile.width * across))
@@ -272,7 +272,7 @@ def _with_places(parts: Iterable[Estimate], places: list[Tile]) -> Iterator[tupl
 
 
 def _fov_of_part(whole: Estimate, width: int, part: tuple[int, int, int, int], fov: float) -> float:
-    """Field of view of a part of a picture; its focal length is the picture's."""
+    """Field of view of a part of an image; its focal length is the image's."""
     if whole.intrinsics is None:
         return 0.0
     focal_length = float(whole.intrinsics[0, 0, 0]) * width / whole.width

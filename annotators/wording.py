@@ -1,4 +1,4 @@
-"""What messages call the things that a person can change: the widgets of ComfyUI's nodes, or the options of the command line."""
+"""How messages name the settings that a user can change: the widgets of ComfyUI's nodes, or the options of the command line."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Wording:
-    """The words of one front door.
+    """The words of one user interface.
 
     Attributes:
         lower_size: What to do about a network's input that is too large.
-        where_size: Where that is set, if the words alone do not tell.
+        where_size: Where that is set, where it is not obvious.
         tiles: What runs a network on parts of a large image.
         model: How a model is chosen, with {} for its name.
     """

@@ -1,4 +1,4 @@
-"""ZoeDepth: metres from one picture, indoors (NYU), outdoors (KITTI), or whichever of the two the network takes it for.
+"""ZoeDepth: metres from one image, indoors (NYU), outdoors (KITTI), or whichever of the two the network takes it for.
 
 Source:
     Bhat et al., "ZoeDepth: Zero-shot Transfer by Combining Relative and Metric Depth" (2023); code isl-org/ZoeDepth. The network is
