@@ -253,9 +253,9 @@ class Annotator(Family):
 
     def postprocess_metadata(self) -> Metadata:
         """The steps from the network's outputs to maps of the image's size, as an exported file states them."""
-        signature, least = self.signature(), least_depth(self.spec)
+        signature = self.signature()
         unit = "m" if self.spec.in_metres else "of the output's unit"
-        limit = [] if least is None else [limit_depth(least, unit=unit)]
+        limit = [limit_depth(least_depth(self.spec), unit=unit)] if self.spec.quantity is Quantity.METRIC_DEPTH else []
         resize = [] if signature.at_image_size else [resize_to_image(self.resampling)]
         return [*signature.afterwards, *limit, *resize]
 

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ..geometry.estimate import Quantity
 from .resizing import Size
 from .specs.base import ModelSpec
 from .wording import wording
@@ -90,10 +89,8 @@ def check_finite(spec: ModelSpec, network: nn.Module, maps: Mapping[str, Tensor]
     raise ArithmeticError(f"{spec.id} in {dtype} gave {name} that is not finite: {remedy}")
 
 
-def least_depth(spec: ModelSpec) -> float | None:
-    """The least depth in a model's estimates: see `LEAST_METRES`; None where its depth is not metric."""
-    if spec.quantity is not Quantity.METRIC_DEPTH:
-        return None
+def least_depth(spec: ModelSpec) -> float:
+    """The least metric depth in a model's estimates: see `LEAST_METRES`."""
     return LEAST_METRES if spec.in_metres else LEAST_UP_TO_SCALE
 
 

@@ -31,7 +31,10 @@ BY_ID = {spec.id: spec for spec in SPECS}
 
 def tiny_spec(config=SPREAD, **changes):
     file = WeightFile("depth_anything_v2_vits.pth")
-    return ModelSpec("tiny", "depth-anything", (file,), "MIT", multiple_of=14, resizing=RESIZING, default_size=28, config=config, **changes)
+    quantity = Quantity.DISPARITY if config.max_depth is None else Quantity.METRIC_DEPTH
+    return ModelSpec(
+        "tiny", "depth-anything", (file,), "MIT", quantity, multiple_of=14, resizing=RESIZING, default_size=28, config=config, **changes
+    )
 
 
 def randomise(network):

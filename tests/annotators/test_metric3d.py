@@ -306,7 +306,7 @@ def test_without_a_camera_a_usual_one_is_taken_and_said():
     found, given = (known(canonical).estimate(pictures(480, 640, 2), 112, fov=fov) for fov in (0.0, DEFAULT_FOV))
     torch.testing.assert_close(found.depth, given.depth)
     assert fov_from_intrinsics(found.intrinsics, found.height, found.width).tolist() == pytest.approx([DEFAULT_FOV] * 2, abs=0.3)
-    assert spec().knows_camera
+    assert MODELS["metric3d-vit-small"].knows_camera
 
 
 def half_tangent(degrees):
