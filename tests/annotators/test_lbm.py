@@ -173,7 +173,7 @@ def test_other_checkpoints_are_named(parts):
 def test_bad_options(parts, pictures):
     with pytest.raises(ValueError, match="steps is 0; accepted: 1 to 1000"):
         LbmOptions(steps=0)
-    with pytest.raises(TypeError, match="lbm-depth takes LbmOptions, found DiffusionOptions"):
+    with pytest.raises(TypeError, match="lbm-depth takes LbmOptions; found DiffusionOptions"):
         build(parts).estimate(pictures, SIDE, options=DiffusionOptions())
 
 

@@ -156,7 +156,7 @@ def test_bad_options(parts, pictures):
     for wrong in ({"steps": 0}, {"steps": 1001}, {"ensemble_size": 0}, {"seed": -1}):
         with pytest.raises(ValueError, match=f"{next(iter(wrong))} is .*accepted"):
             MarigoldOptions(**wrong)
-    with pytest.raises(TypeError, match="marigold-depth takes MarigoldOptions, found DiffusionOptions"):
+    with pytest.raises(TypeError, match="marigold-depth takes MarigoldOptions; found DiffusionOptions"):
         build(parts).estimate(pictures, 48, options=DiffusionOptions())
 
 
