@@ -190,15 +190,15 @@ def test_threads_that_overflow_at_once_read_the_file_once(load, too_large, monke
     model, images = load(dtype="float16"), pictures(1)
     models = [model.for_another_thread() for _ in range(4)]
     models[3] = models[3].with_resizing(Resizing(Fit.STRETCHED))
-    predict, half = too_large.predict, set()
+    infer_resized, half = too_large.infer_resized, set()
 
-    def all_at_once(annotator, pixels):
+    def all_at_once(annotator, pixels, request):
         if annotator.dtype == torch.float16:
             half.add(annotator.network)
             met.wait(timeout=60)
-        return predict(annotator, pixels)
+        return infer_resized(annotator, pixels, request)
 
-    monkeypatch.setattr(too_large, "predict", all_at_once)
+    monkeypatch.setattr(too_large, "infer_resized", all_at_once)
     with ThreadPoolExecutor(4) as threads:
         found = list(threads.map(lambda each: each.estimate(images, 32).depth, models))
     assert len(reads) == 2, "once in each dtype"
@@ -229,7 +229,9 @@ def test_a_real_network_beyond_half_precision(tmp_path, caplog):
 
 
 def test_what_float32_cannot_hold_either_is_an_error(load, too_large, monkeypatch):
-    monkeypatch.setattr(too_large, "predict", lambda _self, pixels: Estimate(depth=pixels[:, :1] / 0, quantity=Quantity.DISPARITY))
+    monkeypatch.setattr(
+        too_large, "infer_resized", lambda _self, pixels, _request: Estimate(depth=pixels[:, :1] / 0, quantity=Quantity.DISPARITY)
+    )
     for dtype in ("float16", "float32"):
         with pytest.raises(ArithmeticError, match=r"weighted in torch\.float32 gave depth that is not finite: check the weights file"):
             load(dtype=dtype).estimate(pictures(1), 32)
@@ -326,11 +328,11 @@ def test_views_are_refused_before_anything_runs(load, family, of_scenes, monkeyp
 
 
 def test_another_error_is_not_taken_for_want_of_memory(load, family, monkeypatch):
-    def broken(_self, _pixels):
+    def broken(_self, _pixels, _request):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     model = load()
-    monkeypatch.setattr(family, "predict", broken)
+    monkeypatch.setattr(family, "infer_resized", broken)
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         model.estimate(pictures(2), 32)
 
@@ -376,8 +378,10 @@ def test_the_estimate_has_the_pictures_size(load, height, width):
 
 def test_the_size_is_the_networks(load, family, monkeypatch):
     seen = []
-    predict = family.predict
-    monkeypatch.setattr(family, "predict", lambda self, pixels: seen.append(tuple(pixels.shape)) or predict(self, pixels))
+    infer_resized = family.infer_resized
+    monkeypatch.setattr(
+        family, "infer_resized", lambda self, pixels, request: seen.append(tuple(pixels.shape)) or infer_resized(self, pixels, request)
+    )
     load().estimate(pictures(1, 100, 200))
     load().estimate(pictures(1, 100, 200), 96)
     assert seen == [(1, 3, 32, 64), (1, 3, 96, 192)]
