@@ -1,10 +1,10 @@
-"""Detail from a depth network that sees only small pictures as a whole: it is shown a picture at two sizes, then patch by patch.
+"""Detailed depth of large images from a network for small ones: it runs on an image at two sizes, then patch by patch.
 
-Another network merges what it says.
+Another network merges its outputs.
 
 Source:
     Miangoleh et al., "Boosting Monocular Depth Estimation Models to High-Resolution via Content-Adaptive Multi-Resolution Merging" (2021),
-    sections 4 to 6; its numbers are those of LeReS++ in the ControlNet nodes.
+    sections 4 to 6; its constants are those of LeReS++ in the ControlNet nodes.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from .kernels import cubic, linear
 CELL = 32
 """Pixels in which sides are counted: the depth network's multiple."""
 UPSCALING = 3
-"""How many times larger than the picture it may be shown to the network."""
+"""How many times larger than the image the network's input may be."""
 _EDGE = 0.4
-_UNSEEN = 0.2
+_UNCOVERED = 0.2
 _LEAST_FACTOR = 0.2
 _HALF = 0.5 - 1e-4  # halves are common, and rounding must not decide what they are
 _PATCH_STRIDE = 0.75
@@ -38,7 +38,7 @@ Progress = Callable[[int, int], None]
 
 
 class Patch(NamedTuple):
-    """A square part of a picture, in pixels."""
+    """A square part of an image, in pixels."""
 
     top: int
     left: int
@@ -49,9 +49,9 @@ class Booster:
     """Gives depth in more detail than the network has.
 
     Args:
-        estimate: Depth (1, 1, H, W) of a picture (1, 3, H, W) that the network sees at a square of the given side.
+        estimate: Depth (1, 1, H, W) of an image (1, 3, H, W), which the network processes as a square of the side passed.
         merge: Of two maps (1, 1, M, M) between -1 and 1, right as a whole and detailed, one between -1 and 1.
-        field: Side of the square that the network sees as a whole.
+        field: Side of the square that the network's receptive field covers.
         merge_side: M.
         greatest_side: Side of the largest square shown to the network.
         fit: The scale and the shift that bring a patch to what is known of its place.
@@ -73,24 +73,24 @@ class Booster:
         self._greatest_side = greatest_side
         self._fit = fit
 
-    def depth(self, picture: Tensor, progress: Progress | None = None) -> Tensor:
-        """Depth of one picture.
+    def depth(self, image: Tensor, progress: Progress | None = None) -> Tensor:
+        """Depth of one image.
 
         Args:
-            picture: (1, 3, H, W) in [0, 1].
+            image: (1, 3, H, W) in [0, 1].
             progress: Called with (parts done, parts in all).
 
         Returns:
             (1, 1, H, W), about 0 to 1, the way round that the network's depth is.
         """
-        height, width = picture.shape[-2:]
-        side, detail = find_side(picture, self._field, self._greatest_side)
-        whole = self._twice(picture, side)
+        height, width = image.shape[-2:]
+        side, detail = find_side(image, self._field, self._greatest_side)
+        whole = self._twice(image, side)
         if max(height, width) < side:
             return cubic(whole, height, width)
         factor = max(min(1.0, 4 * detail * side / self._greatest_side), _LEAST_FACTOR)
         rows, columns = _enlarged(height, width, 2 * side, factor)
-        large = cubic(picture, rows, columns).clamp(0, 1)
+        large = cubic(image, rows, columns).clamp(0, 1)
         roomy = min(rows, columns) > 2 * self._field  # else no patch fits, and of a strip not even a slope
         patches = choose_patches(gradients(large), self._field, int(CELL / factor)) if roomy else []
         scale = height / rows
@@ -105,10 +105,10 @@ class Booster:
                 progress(done, len(patches))
         return cubic(depth, height, width)
 
-    def _refined(self, picture: Tensor, base: Tensor, depth: Tensor) -> Tensor:
+    def _refined(self, image: Tensor, base: Tensor, depth: Tensor) -> Tensor:
         """The depth of a patch with the detail that is found in it, faded out towards its border."""
         height, width = base.shape[-2:]
-        fine = self._twice(picture, 2 * self._field)
+        fine = self._twice(image, 2 * self._field)
         reference = cubic(base, self._merge_side, self._merge_side)
         merged = self._merged(reference, fine)
         scale, shift = self._fit(merged, reference)
@@ -116,46 +116,46 @@ class Booster:
         weight = _window(height, depth.device)[:, None] * _window(width, depth.device)
         return torch.lerp(depth, merged, weight)
 
-    def _twice(self, picture: Tensor, side: int) -> Tensor:
-        """The depth of a picture, merged of what is seen of it as a whole and at a larger side; (1, 1, M, M) from 0 to 1."""
-        seen = [cubic(self._estimate(picture, each), self._merge_side, self._merge_side) for each in (self._field, side)]
-        return _unit(self._merged(*seen))
+    def _twice(self, image: Tensor, side: int) -> Tensor:
+        """The depth of an image, merged from that of the whole and that at a larger side; (1, 1, M, M) from 0 to 1."""
+        maps = [cubic(self._estimate(image, each), self._merge_side, self._merge_side) for each in (self._field, side)]
+        return _unit(self._merged(*maps))
 
     def _merged(self, whole: Tensor, fine: Tensor) -> Tensor:
         return (self._merge(2 * _unit(whole) - 1, 2 * _unit(fine) - 1) + 1) / 2
 
 
-def find_side(picture: Tensor, field: int, greatest: int) -> tuple[int, float]:
-    """The side of the largest square at which most of a picture is still near enough to an edge for a network to tell its depth.
+def find_side(image: Tensor, field: int, greatest: int) -> tuple[int, float]:
+    """The side of the largest square at which most of an image is still near enough to an edge for a network to estimate its depth.
 
     Args:
-        picture: (1, 3, H, W) in [0, 1].
-        field: Side of the square that the network sees as a whole; the least that is returned.
-        greatest: No side above this, nor above three times the picture's.
+        image: (1, 3, H, W) in [0, 1].
+        field: Side of the square that the network's receptive field covers; the least that is returned.
+        greatest: No side above this, nor above three times the image's.
 
     Returns:
-        The side, a multiple of `CELL`, and the share of the picture that is near edges at the last side that was tried. The device is
-        waited for.
+        The side, a multiple of `CELL`, and the share of the image that is near edges at the last side that was tried. Waits for
+        the device.
     """
-    height, width = picture.shape[-2:]
+    height, width = image.shape[-2:]
     shorter, cells = min(height, width), field // CELL
-    slopes = linear(gradients(picture), shorter, shorter)
+    slopes = linear(gradients(image), shorter, shorter)
     low, high = slopes.aminmax()
     edges = (slopes >= low + _EDGE * (high - low)).to(slopes.dtype)
     end = min(greatest, UPSCALING * max(height, width)) // CELL
     tried = range(cells, max(end, cells + 1), max(1, cells // 2))
     found = torch.stack([_context(edges, each, cells) for each in tried]).tolist()
     chosen, detail = cells, 0.0
-    for side, (seen, near) in zip(tried, found, strict=True):
+    for side, (covered, near) in zip(tried, found, strict=True):
         detail = near / side**2
-        if (side**2 - seen) / side**2 > _UNSEEN:
+        if (side**2 - covered) / side**2 > _UNCOVERED:
             break
         chosen = side
     return chosen * CELL, detail
 
 
 def _context(edges: Tensor, side: int, cells: int) -> Tensor:
-    """Of a picture `side` cells wide: how many have an edge within the network's field of `cells`, and how many have one nearby.
+    """Of an image `side` cells wide: how many have an edge within the network's field of `cells`, and how many have one nearby.
 
     Counts, because those are exact in any dtype.
     """
@@ -165,10 +165,10 @@ def _context(edges: Tensor, side: int, cells: int) -> Tensor:
 
 
 def choose_patches(slopes: Tensor, field: int, step: int) -> list[Patch]:
-    """The parts of a picture that have as much detail as the picture has on average, each as large as that holds; the largest first.
+    """The parts of an image that have as much detail as the image has on average, each as large as that holds; the largest first.
 
     Args:
-        slopes: (1, 1, H, W), the picture's `gradients`.
+        slopes: (1, 1, H, W), the image's `gradients`.
         field: Half the side of the least patch.
         step: By how many pixels patches grow.
     """
@@ -201,7 +201,7 @@ def choose_patches(slopes: Tensor, field: int, step: int) -> list[Patch]:
 
 
 def fit_in_float32(values: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """`fit_scale_shift` of two maps as NumPy's `polyfit` does it in float32, for the pictures of the old nodes.
+    """`fit_scale_shift` of two maps as NumPy's `polyfit` does it in float32, for the images of the old nodes.
 
     It takes the scale and the shift for one and the same unknown where the values deviate little from their mean: of a million values, by
     less than about a quarter of it. Patches then lose up to half of their contrast.
@@ -215,9 +215,9 @@ def fit_in_float32(values: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(is_one, common / length, scale), torch.where(is_one, common / root, shift)
 
 
-def gradients(picture: Tensor) -> Tensor:
-    """How steep the brightness of pictures (B, 3, H, W) is, (B, 1, H, W): Sobel's two slopes, without their signs, added."""
-    red, green, blue = picture.split(1, 1)
+def gradients(image: Tensor) -> Tensor:
+    """How steep the brightness of images (B, 3, H, W) is, (B, 1, H, W): Sobel's two slopes, without their signs, added."""
+    red, green, blue = image.split(1, 1)
     grey = F.pad(0.2989 * red + 0.587 * green + 0.114 * blue, (1, 1, 1, 1), mode="reflect")
     across, down = grey[..., 2:] - grey[..., :-2], grey[..., 2:, :] - grey[..., :-2, :]
     horizontal = across[..., :-2, :] + 2 * across[..., 1:-1, :] + across[..., 2:, :]
@@ -226,7 +226,7 @@ def gradients(picture: Tensor) -> Tensor:
 
 
 def _enlarged(height: int, width: int, side: int, factor: float) -> tuple[int, int]:
-    """Sides of the picture in which patches are looked for: the longer one is `side` / `factor`."""
+    """Height and width of the image in which patches are searched: the longer one is `side` / `factor`."""
     longer = max(height, width)
     rows, columns = (max(1, round(round(side * length / longer) / factor)) for length in (height, width))
     return rows, columns

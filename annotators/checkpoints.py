@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from .networks.names import StateDict
 from .specs.base import CheckpointError, shown
+
+
+class PublishedNetwork(Protocol):
+    """A network of this pack that takes its authors' checkpoints."""
+
+    @staticmethod
+    def official_names(state: StateDict) -> dict[str, Tensor]:
+        """A published state dict under the names of this network, without what it never uses."""
+        ...
+
+    def set_dtype(self, dtype: torch.dtype) -> None:
+        """Brings the network to a dtype, but for the layers that stay in float32."""
+        ...
 
 
 def count_keys(by_kind: Mapping[str, Iterable[str]]) -> list[str]:
@@ -36,7 +51,7 @@ def fill(network: nn.Module, state: StateDict, complaint: str) -> None:
     Args:
         network: A module with no memory behind its parameters and buffers.
         state: What is to become of them.
-        complaint: What to say of a file whose tensors are others: "not a checkpoint of tiny". The first that differ are added.
+        complaint: The message for a file of other tensors: "not a checkpoint of tiny". The first that differ are added.
 
     Raises:
         CheckpointError: The tensors are not exactly the network's.
@@ -44,3 +59,24 @@ def fill(network: nn.Module, state: StateDict, complaint: str) -> None:
     if mismatch := checkpoint_mismatch(network.state_dict(), state):
         raise CheckpointError(f"{complaint}: {mismatch}")
     network.load_state_dict(dict(state), assign=True)
+
+
+def build_published(make: Callable[[], PublishedNetwork], state: StateDict, dtype: torch.dtype, complaint: str) -> nn.Module:
+    """A network filled with its authors' checkpoint, strictly, on the CPU.
+
+    Args:
+        make: Makes the network; called with torch's meta device.
+        state: The published state dict.
+        dtype: What the network computes in.
+        complaint: As `fill`.
+
+    Raises:
+        CheckpointError: As `fill`.
+    """
+    with torch.device("meta"):
+        network = make()
+    assert isinstance(network, nn.Module)
+    fill(network, network.official_names(state), complaint)
+    network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stubs lack it
+    network.set_dtype(dtype)
+    return network

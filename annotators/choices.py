@@ -4,7 +4,7 @@ DEFAULT_MODEL = "midas-dpt-hybrid"
 """The old MiDaS nodes' model."""
 
 RECOMMENDED_MODEL = "moge-2-vits-normal"
-"""What the commands and *Load Depth/Normal Model* take where nobody chooses: metres, normals and camera in one pass, 141 MB, MIT."""
+"""The default of the commands and of *Load Depth/Normal Model*: metres, normals and camera in one pass, 141 MB, MIT."""
 
 BEST_FIRST = (
     "moge-2-vitl-normal",
@@ -19,10 +19,10 @@ BEST_FIRST = (
     "midas-dpt-large",
     "midas-dpt-hybrid",
 )
-"""What *Load Depth/Normal Model* begins with: the first of these that is on the disk. All may be used commercially."""
+"""*Load Depth/Normal Model* begins with the first of these that is on the disk. All may be used commercially."""
 
 RECOMMENDED_FILM_MODEL = "video-depth-anything-small"
-"""What is taken for films where nobody chooses: the one free model that sees 32 frames at once. Others are calmed afterwards."""
+"""The default for videos: the one free model that processes 32 frames in one window. Outputs of others are smoothed afterwards."""
 
 BUNDLED_MODEL = "tiny"
 """The model whose weights are a part of the pack."""
@@ -30,4 +30,4 @@ BUNDLED_MODEL = "tiny"
 DTYPE_CHOICES = ("auto", "float32", "float16", "bfloat16")
 DEVICE_CHOICES = ("auto", "cpu", "cuda", "mps")
 TORCH, COMPILE, ONNX, OPENVINO, AUTO_RUNTIME = RUNTIME_CHOICES = ("torch", "compile", "onnx", "openvino", "auto")
-"""What runs the network: torch where nobody chooses, and wherever another fails."""
+"""What runs the network: torch by default, and wherever another fails."""

@@ -1,4 +1,4 @@
-"""Depth Anything, versions 1 and 2: disparity from one picture, or metres from the networks trained for that.
+"""Depth Anything, versions 1 and 2: disparity from one image, or metres from the networks trained for that.
 
 All versions, 3 and the metric form of version 1 included, run on one transformer (`networks.vit`) and one head (`networks.dpt`) of this
 pack. That is less code than adapting transformers' classes, which have no version 3 and embed positions otherwise than the authors at all
@@ -13,28 +13,27 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any, ClassVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..geometry.estimate import Estimate, Quantity
-from .base import Annotator, ModelSpec, fill
-from .graph import Graph, depth_output
+from ..geometry.estimate import Estimate
+from .base import Annotator
+from .family import Request
 from .networks.depth_anything import DepthAnything, DinoNetwork
-from .networks.names import StateDict
+from .specs.base import ModelSpec
 
 logger = logging.getLogger(__name__)
 
-# A relative network gives disparity 0 only where it sees nothing near. A metric one, run in its place, gives mostly negative logits: all 0.
+# A relative network outputs disparity 0 only where nothing is near. A metric one, run in its place, outputs mostly negative logits: all 0.
 _SUSPICIOUS_SHARE = 0.75
 
 
 class DinoAnnotator(Annotator):
-    """What all annotators on DINOv2 share: how their networks are built, and what their files' names say.
+    """What all families on DINOv2 share: how their networks are built, and what their files' names mean.
 
     Attributes:
         network_class: The network.
@@ -45,22 +44,13 @@ class DinoAnnotator(Annotator):
     network_class: ClassVar[type[DinoNetwork]]
 
     @classmethod
-    def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> DinoAnnotator:
-        """See `Annotator.build`. Takes the names that the network's `official_names` knows."""
-        with torch.device("meta"):
-            network = cls.network_class(spec.config.vit, spec.config.dpt)
-        fill(network, cls.network_class.official_names(states["network"]), f"not a checkpoint of {spec.id}")
-        network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stubs lack it
-        network.set_dtype(dtype)
-        return cls(spec, network)
-
-    def graph(self) -> Graph:
-        """See `Annotator.graph`."""
-        return self._graph(depth_output(self.spec))
+    def network_of(cls, spec: ModelSpec) -> DinoNetwork:
+        """See `Family.network_of`."""
+        return cls.network_class(spec.config.vit, spec.config.dpt)
 
     @classmethod
     def name_contradicts(cls, spec: ModelSpec, path: str) -> str | None:
-        """See `Annotator.name_contradicts`. The path's folders count where the name says nothing ("model.safetensors").
+        """See `Family.name_contradicts`. The path's folders are read where the name is a generic one ("model.safetensors").
 
         V1 and V2, relative, indoor and outdoor networks of one size have the same tensors; so have version 3's mono and metric ones.
         """
@@ -87,11 +77,16 @@ class DepthAnythingAnnotator(DinoAnnotator):
     network_class = DepthAnything
     _warned = False
 
-    def predict(self, pixels: Tensor) -> Estimate:
-        """See `Annotator.predict`."""
-        depth, max_depth = self.outputs(self.normalised(pixels))[0].contiguous(), self.spec.config.max_depth
-        quantity = Quantity.DISPARITY if max_depth is None else Quantity.METRIC_DEPTH
-        suspicious = depth <= 0 if max_depth is None else depth > 0.999 * max_depth
+    def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
+        """See `Family.predict`."""
+        logits, max_depth = self.network(inputs), self.spec.config.max_depth
+        return (F.relu(logits) if max_depth is None else logits.sigmoid() * max_depth,)
+
+    def postprocess(self, outputs: tuple[Tensor, ...], request: Request) -> Estimate:
+        """See `Family.postprocess`. Warns once of depth that weights of another kind of model would give."""
+        estimate, max_depth = super().postprocess(outputs, request), self.spec.config.max_depth
+        assert estimate.depth is not None
+        suspicious = estimate.depth <= 0 if max_depth is None else estimate.depth > 0.999 * max_depth
         if not self._warned and suspicious.float().mean() > _SUSPICIOUS_SHARE:
             self._warned = True
             other, sign = ("metric", "nothing near") if max_depth is None else ("relative", f"all at {max_depth:g} m")
@@ -101,12 +96,7 @@ class DepthAnythingAnnotator(DinoAnnotator):
                 sign,
                 other,
             )
-        return Estimate(depth=depth, quantity=quantity)
-
-    def network_outputs(self, given: Tensor, numbers: Sequence[Any] = ()) -> tuple[Tensor, ...]:
-        """See `Annotator.network_outputs`."""
-        logits, max_depth = self.network(given), self.spec.config.max_depth
-        return (F.relu(logits) if max_depth is None else logits.sigmoid() * max_depth,)
+        return estimate
 
 
 def _squeezed(name: str) -> str:
@@ -114,7 +104,7 @@ def _squeezed(name: str) -> str:
 
 
 def _claims(name: str) -> dict[str, str]:
-    """What a name says of version and kind; nothing if it is not of this family."""
+    """Version and kind by a file's name; empty if it is not of this family."""
     text = _squeezed(name)
     if "distillanydepth" in text:
         return {"version": "Distill Any Depth", "kind": "relative"}

@@ -1,4 +1,4 @@
-"""Depth Anything 3: depth with sky, metric depth, or depth with confidence and the camera, of one picture or of several of one scene.
+"""Depth Anything 3: depth with sky, metric depth, or depth with confidence and the camera, of one image or of several of one scene.
 
 Source:
     Lin et al., "Depth Anything 3" (2025), code ByteDance-Seed/Depth-Anything-3.
@@ -16,13 +16,14 @@ from torch import Tensor
 
 from ..geometry.camera import DEFAULT_FOV, intrinsics_from_focal_length, intrinsics_from_fov
 from ..geometry.estimate import Estimate
-from .base import ModelSpec
 from .depth_anything import DinoAnnotator
-from .graph import Graph
+from .family import Request
+from .graph import Signature
 from .kernels import by_area, cubic_or_area
 from .networks.depth_anything_v3 import DepthAnything3, Prediction
 from .resizing import LongSide
-from .steps import Metadata, Resize, Steps, scale_by_focal_length
+from .specs.base import ModelSpec
+from .steps import Resize, Steps, scale_by_focal_length
 
 CANONICAL_FOCAL_LENGTH = 300.0
 """Focal length in pixels, at the network's size, at which the metric network's output is in metres."""
@@ -39,57 +40,44 @@ _OUTPUTS = {
 
 
 class DepthAnything3Annotator(DinoAnnotator):
-    """Depth Anything 3, one picture at a time; `small`, `base` and `large` also several at once, as views of one scene.
+    """Depth Anything 3, each image by itself; `small`, `base` and `large` also a batch as views of one scene.
 
     Convention:
         Depth, large = far. `mono`: relative depth. `small`, `base`, `large`: metric depth up to scale. `metric`: metres for a camera whose
-        longer side spans `geometry.camera.DEFAULT_FOV`, which the estimate's intrinsics say; where the field of view is given, metres for
-        that. Sky is not trusted (mask False) and as far as the farthest hundredth of the rest. `small`, `base` and `large` also estimate
-        the camera; of a scene, they give depth up to one scale for all views, and where the cameras stand.
+        longer side spans `geometry.camera.DEFAULT_FOV`, as the estimate's intrinsics state; where the field of view is known, metres for
+        that. Sky is masked out (mask False) and as far as the farthest hundredth of the rest. `small`, `base` and `large` also estimate
+        the camera; of a scene, they estimate depth up to one scale for all views, and the cameras' poses.
     """
 
     network_class = DepthAnything3
 
     @classmethod
-    def knows_camera(cls, spec: ModelSpec) -> bool:
-        """See `Annotator.knows_camera`. `small`, `base` and `large` estimate it, the metric network has a usual one."""
-        return spec.config.vit.alternating_from is not None or spec.in_metres
-
-    @classmethod
     def sees_scenes(cls, spec: ModelSpec) -> bool:
-        """See `Annotator.sees_scenes`. `small`, `base` and `large` do."""
+        """See `Family.sees_scenes`. `small`, `base` and `large` do."""
         return spec.config.vit.alternating_from is not None
 
-    def _preprocess_steps(self, size: int) -> Steps:
-        """See `Annotator.preprocess_steps`. As the authors do, the longer side is first made `size`, then both sides are rounded."""
+    def preprocess(self, size: int) -> Steps:
+        """See `Family.preprocess`. As the authors do, the longer side is first made `size`, then both sides are rounded."""
         return Resize(LongSide(size, 1), by_area), Resize(LongSide(size, self.spec.multiple_of), cubic_or_area)
 
-    def estimate_scene(self, images: Tensor, size: int | None = None, *, fov: float = 0.0) -> Estimate:
-        """See `Annotator.estimate_scene`. The world is about the reference view's camera; the network chooses that view."""
-        if not self.sees_scenes(self.spec):
-            return super().estimate_scene(images, size, fov=fov)
-        height, width = images.shape[-2:]
-        self.check_scene(len(images), height, width, size)
-        prediction = self.network(self.with_engine(None).normalised(self.preprocess(images, size)), one_scene=True)
-        estimate = replace(self._read(prediction), extrinsics=_extrinsics(prediction.pose))
-        return self._finished(estimate, height, width, fov)
-
-    def predict(self, pixels: Tensor) -> Estimate:
-        """See `Annotator.predict`."""
-        found = dict(zip(self._output_names(), self.outputs(self.normalised(pixels)), strict=True))
-        return self._read(Prediction(found["depth"], found.get("sky"), found.get("confidence"), found.get("fov")))
-
-    def network_outputs(self, given: Tensor, numbers: Sequence[Any] = ()) -> tuple[Tensor, ...]:
-        """See `Annotator.network_outputs`."""
-        prediction = self.network(given)
+    def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
+        """See `Family.predict`."""
+        prediction = self.network(inputs)
         return tuple(getattr(prediction, name) for name in self._output_names())
 
-    def graph(self) -> Graph:
-        """See `Annotator.graph`."""
-        return self._graph({name: _OUTPUTS[name] for name in self._output_names()})
+    def postprocess(self, outputs: tuple[Tensor, ...], request: Request) -> Estimate:
+        """See `Family.postprocess`."""
+        found = dict(zip(self._output_names(), outputs, strict=True))
+        return self._to_estimate(Prediction(found["depth"], found.get("sky"), found.get("confidence"), found.get("fov")))
 
-    def postprocess_metadata(self) -> Metadata:
-        """See `Annotator.postprocess_metadata`."""
+    def infer_scene(self, request: Request) -> Estimate:
+        """See `Annotator.infer_scene`. The world is about the reference view's camera; the network chooses that view."""
+        pixels = self.resize_images(request.images, request.size)
+        prediction = self.network(self.with_engine(None).normalised(pixels), one_scene=True)
+        return replace(self._to_estimate(prediction), extrinsics=_extrinsics(prediction.pose))
+
+    def signature(self) -> Signature:
+        """See `Family.signature`."""
         words = (
             f"the mask is where the output sky is below {_SKY_FROM}; where more than {_SKY_LEAST_PIXELS} pixels are inside it and as many "
             f"outside, those outside are as far as the {_SKY_QUANTILE} quantile of those inside"
@@ -98,15 +86,15 @@ class DepthAnything3Annotator(DinoAnnotator):
         steps = [{**sky, "means": words}] if self.spec.config.dpt.sky else []
         if self.spec.in_metres:
             steps.append(scale_by_focal_length(DEFAULT_FOV, CANONICAL_FOCAL_LENGTH, "input"))
-        return [*steps, *super().postprocess_metadata()]
+        return Signature({name: _OUTPUTS[name] for name in self._output_names()}, afterwards=steps)
 
     def _output_names(self) -> tuple[str, ...]:
-        """Of `_OUTPUTS`, what the network says of a picture."""
+        """Of `_OUTPUTS`, those that the network has."""
         camera = ("fov",) if self.sees_scenes(self.spec) else ()
         dpt = self.spec.config.dpt
         return ("depth", *("sky",) * dpt.sky, *("confidence",) * (dpt.outputs == 2), *camera)
 
-    def _read(self, prediction: Prediction) -> Estimate:
+    def _to_estimate(self, prediction: Prediction) -> Estimate:
         """The estimate that a prediction stands for."""
         depth, sky, confidence, fov, _ = prediction
         height, width = depth.shape[-2:]
@@ -123,7 +111,7 @@ class DepthAnything3Annotator(DinoAnnotator):
         return Estimate(depth=depth.contiguous(), quantity=self.spec.quantity, mask=mask, confidence=confidence, intrinsics=intrinsics)
 
     def for_camera(self, estimate: Estimate, intrinsics: Tensor) -> Estimate:
-        """See `Annotator.for_camera`. The metric network's metres are proportional to the camera's focal length."""
+        """See `Family.for_camera`. The metric network's metres are proportional to the camera's focal length."""
         found = super().for_camera(estimate, intrinsics)
         if not self.spec.in_metres:
             return found
@@ -149,11 +137,11 @@ def _mean_focal_length(intrinsics: Tensor) -> Tensor:
 
 
 def _with_far_sky(depth: Tensor, clear: Tensor) -> Tensor:
-    """Depth with the sky of each picture as far as its farthest hundredth, where there are both sky and other things."""
+    """Depth with the sky of each image as far as its farthest hundredth, where there are both sky and other things."""
     depth = depth.clone()
-    for picture, is_clear in zip(depth, clear, strict=True):
-        values = picture[is_clear]
+    for each, is_clear in zip(depth, clear, strict=True):
+        values = each[is_clear]
         if min(len(values), is_clear.numel() - len(values)) > _SKY_LEAST_PIXELS:
             sample = values[:: max(1, len(values) // _SKY_SAMPLES)]
-            picture[~is_clear] = torch.quantile(sample, _SKY_QUANTILE)
+            each[~is_clear] = torch.quantile(sample, _SKY_QUANTILE)
     return depth

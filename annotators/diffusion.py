@@ -1,7 +1,7 @@
-"""What Marigold, Lotus and LBM share: a UNet that works on the latents of a VAE, and the way from pixels to latents and back.
+"""What Marigold, Lotus and LBM share: a UNet that works on the latents of a VAE, and encoding and decoding these.
 
-The networks are those of the diffusers library. Its pipelines are not used: they have no seed for each picture, no progress, and no tiles
-when the memory ends.
+The networks are those of the diffusers library. Its pipelines are not used: they have no seed for each image, no progress, and no tiles
+when memory runs out.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ from torch import Tensor
 
 from ..geometry.conventions import convert_normals
 from ..geometry.estimate import Axes, Estimate
-from .base import Annotator, ModelSpec, Progress, is_out_of_memory
+from .base import Annotator, is_out_of_memory
 from .diffusion_parts import build_network, check_network
+from .family import Request
 from .kernels import linear_antialiased
 from .libraries import from_diffusers
 from .networks.latent_diffusion import LatentDiffusion
 from .networks.names import StateDict
 from .resizing import LongSideCut
+from .specs.base import ModelSpec
 from .steps import Resize, Steps
 
 logger = logging.getLogger(__name__)
@@ -32,11 +34,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DiffusionOptions:
-    """What can be chosen anew for each picture.
+    """What can be chosen for each image.
 
     Attributes:
-        seed: Of the noise. Every picture gets the same noise, so that a batch, or a film, equals its pictures one by one.
-        tiled: Encode and decode in tiles: less memory, faint differences between the tiles. Happens by itself when the memory ends.
+        seed: Of the noise. Every image gets the same noise, so that a batch, or a video, equals its images one by one.
+        tiled: Encode and decode in tiles: less memory, faint differences between the tiles. Done automatically when memory runs out.
 
     Raises:
         ValueError: A value outside its range.
@@ -51,24 +53,21 @@ class DiffusionOptions:
 
 
 class DiffusionAnnotator(Annotator):
-    """A network that paints depth or normals in the latents of a VAE.
+    """A network that samples depth or normals in the latents of a VAE.
 
     A family implements `sample` and `read_depth`, and `merge` where it samples more than once.
 
     Convention:
-        Gives depth where its entry names a quantity, else normals, converted from the entry's native axes to OPENGL.
-
-    Attributes:
-        options_type: What `estimate` takes as `options`.
+        Depth where its entry names a quantity, else normals, converted from the entry's native axes to OPENGL.
     """
 
     # measured: the decoder of the VAE 4100 to 5800, the UNet 950
     bytes_per_pixel = 6000
-    options_type: ClassVar[type[DiffusionOptions]] = DiffusionOptions
+    options_type: ClassVar[type | None] = DiffusionOptions
 
     @classmethod
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> DiffusionAnnotator:
-        """See `Annotator.build`. Roles: "network" (the UNet), "vae", and "text_encoder" where the UNet takes a prompt.
+        """See `Family.build`. Roles: "network" (the UNet), "vae", and "text_encoder" where the UNet takes a prompt.
 
         The VAE may have the names of diffusers or of the original Stable Diffusion (as in ComfyUI's `models/vae`). The text encoder is
         released once the prompt's embedding is computed.
@@ -77,17 +76,17 @@ class DiffusionAnnotator(Annotator):
 
     @classmethod
     def check_requirements(cls, spec: ModelSpec) -> None:
-        """See `Annotator.check_requirements`."""
+        """See `Family.check_requirements`."""
         from_diffusers("UNet2DConditionModel")
 
     @classmethod
     def could_be(cls, spec: ModelSpec, names: Collection[str]) -> bool:
-        """See `Annotator.could_be`."""
+        """See `Family.could_be`."""
         return "conv_in.weight" in names or "denoiser.conv_in.weight" in names
 
     @classmethod
     def check_network(cls, spec: ModelSpec, state: StateDict) -> None:
-        """See `Annotator.check_network`. The file of the UNet is enough: the other parts are found by themselves."""
+        """See `Family.check_network`. The file of the UNet is enough: the other parts are found by themselves."""
         check_network(spec, cls.split_states(spec, {"network": state}))
 
     @classmethod
@@ -97,7 +96,7 @@ class DiffusionAnnotator(Annotator):
 
     @classmethod
     def why_no_graph(cls, spec: ModelSpec) -> str | None:
-        """See `Annotator.why_no_graph`."""
+        """See `Family.why_no_graph`."""
         return "its VAE and its UNet are networks of their own, with noise and steps between them"
 
     @property
@@ -108,10 +107,10 @@ class DiffusionAnnotator(Annotator):
 
     @abstractmethod
     def sample(self, latents: Tensor, options: Any, step: Callable[[], None]) -> Iterator[Tensor]:
-        """Paints the answer's latents.
+        """Samples the latents of depth or normals.
 
         Args:
-            latents: (B, 4, h, w) float32: the pictures, scaled as the UNet expects.
+            latents: (B, 4, h, w) float32: the images, scaled as the UNet expects.
             options: Of the family's `options_type`.
             step: To be called after each pass through the UNet.
 
@@ -121,63 +120,34 @@ class DiffusionAnnotator(Annotator):
 
     @abstractmethod
     def read_depth(self, decoded: Tensor) -> Tensor:
-        """The depth (B, 1, H, W) that a decoded picture (B, 3, H, W) of values about [-1, 1] shows."""
+        """The depth (B, 1, H, W) of a decoded image (B, 3, H, W) of values about [-1, 1]."""
 
     def read(self, decoded: Tensor) -> Tensor:
-        """The answer that a decoded picture shows: depth, or normals (B, 3, H, W) in the entry's native axes."""
+        """The map of a decoded image: depth, or normals (B, 3, H, W) in the entry's native axes."""
         if self.spec.quantity is not None:
             return self.read_depth(decoded)
         return F.normalize(decoded.clamp(-1, 1), dim=1, eps=1e-6)
 
     def passes(self, options: Any) -> int:
-        """How often the UNet runs for one picture."""
+        """How often the UNet runs for one image."""
         return 1
 
     def merge(self, members: list[Tensor]) -> tuple[Tensor, Tensor | None]:
-        """One answer, and its confidence, from the ensemble's."""
+        """One map, and its confidence, from the ensemble's."""
         return members[0], None
 
-    def estimate(
-        self,
-        images: Tensor,
-        size: int | None = None,
-        *,
-        fov: float = 0.0,
-        options: DiffusionOptions | None = None,
-        progress: Progress | None = None,
-    ) -> Estimate:
-        """As `Annotator.estimate`, with the family's options.
-
-        Args:
-            images: (B, 3, H, W) float32 RGB in [0, 1], on the network's device.
-            size: What `network_size` takes; None = the spec's default.
-            fov: As `Annotator.estimate`.
-            options: Of `options_type`; None = its defaults.
-            progress: Called after each pass through the UNet with (passes done, passes in all); what it raises ends the work.
-
-        Returns:
-            Depth or normals, at the network's size.
-
-        Raises:
-            TypeError: Options of another family.
-            ValueError: As `Annotator.estimate`.
-            ArithmeticError: The network gave NaN or infinity.
-        """
-        height, width = images.shape[-2:]
-        estimate = self.predict(self.preprocess(images, size), options=options, progress=progress)
-        return self._finished(estimate, height, width, fov)
-
-    def _preprocess_steps(self, size: int) -> Steps:
-        """See `Annotator.preprocess_steps`: long side `size`, aspect kept; `predict` fills it up to the spec's multiple."""
+    def preprocess(self, size: int) -> Steps:
+        """See `Family.preprocess`: long side `size`, aspect kept; `infer_resized` pads to the spec's multiple."""
         return (Resize(LongSideCut(size), linear_antialiased),)
 
-    def predict(self, pixels: Tensor, *, options: DiffusionOptions | None = None, progress: Progress | None = None) -> Estimate:
-        """See `Annotator.predict`; `options` and `progress` as in `estimate`."""
-        chosen = self._checked(options)
+    def infer_resized(self, pixels: Tensor, request: Request | None = None) -> Estimate:
+        """See `Annotator.infer_resized`; progress after each pass through the UNet."""
+        options = self._checked_options(None) if request is None else request.options
+        progress = None if request is None else request.progress
         height, width = pixels.shape[-2:]
         multiple = self.spec.multiple_of
         padded = F.pad(pixels * 2 - 1, (0, -width % multiple, 0, -height % multiple), mode="replicate")
-        done, total = 0, self.passes(chosen)
+        done, total = 0, self.passes(options)
 
         def step() -> None:
             nonlocal done
@@ -185,30 +155,23 @@ class DiffusionAnnotator(Annotator):
             if progress is not None:
                 progress(done, total)
 
-        answers = self.sample(self._encode(padded, chosen.tiled), chosen, step)
-        value, confidence = self.merge([self.read(self._decode(latents, chosen.tiled)[..., :height, :width]) for latents in answers])
+        samples = self.sample(self._encode(padded, options.tiled), options, step)
+        value, confidence = self.merge([self.read(self._decode(latents, options.tiled)[..., :height, :width]) for latents in samples])
         if self.spec.quantity is not None:
             return Estimate(depth=value, quantity=self.spec.quantity, confidence=confidence)
         assert self.spec.axes is not None
         return Estimate(normals=convert_normals(value, self.spec.axes, Axes.OPENGL), confidence=confidence)
 
     def run_unet(self, latents: Tensor, timestep: Tensor | float, class_labels: Tensor | None = None) -> Tensor:
-        """The UNet's answer (B, 4, h, w), float32, to latents (B, C, h, w)."""
+        """The UNet's output (B, 4, h, w), float32, of latents (B, C, h, w)."""
         unet, prompt = self.parts.unet, self.parts.prompt
         text = None if prompt is None else prompt.expand(latents.shape[0], -1, -1)
         first = next(unet.parameters())
         return unet(latents.to(first.dtype), timestep, text, class_labels=class_labels, return_dict=False)[0].float()
 
-    def _checked(self, options: DiffusionOptions | None) -> Any:
-        if options is None:
-            return self.options_type()
-        if type(options) is not self.options_type:
-            raise TypeError(f"{self.spec.id} takes {self.options_type.__name__}, found {type(options).__name__}")
-        return options
-
     def _encode(self, pixels: Tensor, tiled: bool) -> Tensor:
         vae: Any = self.parts.vae
-        # the mean: some of the authors draw from the distribution, but the same picture shall give the same answer
+        # the mean: some of the authors draw from the distribution, but the same image shall give the same map
         return self._run_vae(lambda part: vae.encode(part).latent_dist.mode(), pixels, tiled) * vae.config.scaling_factor
 
     def _decode(self, latents: Tensor, tiled: bool) -> Tensor:
@@ -216,7 +179,7 @@ class DiffusionAnnotator(Annotator):
         return self._run_vae(lambda part: vae.decode(part, return_dict=False)[0], latents / vae.config.scaling_factor, tiled)
 
     def _run_vae(self, run: Callable[[Tensor], Tensor], batch: Tensor, tiled: bool) -> Tensor:
-        """Runs the VAE, which needs the most memory, on one picture at a time, and in tiles where one does not fit."""
+        """Runs the VAE, which needs the most memory, on one image at a time, and in tiles where one does not fit."""
         vae: Any = self.parts.vae
         vae.use_tiling = tiled
         outputs = []
@@ -235,16 +198,16 @@ class DiffusionAnnotator(Annotator):
         return torch.cat(outputs)
 
 
-def seeded_noise(shape: Sequence[int], pictures: int, seed: int) -> tuple[Tensor, list[torch.Generator]]:
-    """The same noise for each picture, whatever the device, and generators that go on from there.
+def seeded_noise(shape: Sequence[int], images: int, seed: int) -> tuple[Tensor, list[torch.Generator]]:
+    """The same noise for each image, whatever the device, and generators that go on from there.
 
     Args:
-        shape: Of one picture's noise.
-        pictures: How many pictures.
+        shape: Of one image's noise.
+        images: How many images.
         seed: Of all of them.
 
     Returns:
-        (pictures, *shape) float32 on the CPU, and one generator a picture.
+        (images, *shape) float32 on the CPU, and one generator an image.
     """
-    generators = [torch.Generator().manual_seed(seed) for _ in range(pictures)]
+    generators = [torch.Generator().manual_seed(seed) for _ in range(images)]
     return torch.stack([torch.randn(tuple(shape), generator=generator) for generator in generators]), generators

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .base import CheckpointError, ModelSpec, fill
+from .checkpoints import fill
 from .libraries import from_diffusers, from_state_dict, from_transformers
 from .networks.latent_diffusion import LatentDiffusion, describe_unet, vae_to_diffusers
 from .networks.names import StateDict
+from .specs.base import CheckpointError, ModelSpec
 from .specs.diffusion import DiffusionConfig
 
 

@@ -41,13 +41,13 @@ def export_graph(
         graph: The graph; its module on the CPU.
         path: The file; what is there is replaced.
         sides: Height and width, multiples of `graph.multiple_of`, of a graph whose sides are not free; of another they are the example's.
-        batch: The same, of the number of pictures.
+        batch: The same, of the number of images.
         notes: The file's own metadata.
         step: Called with the name of each step when it begins.
 
     Raises:
         ImportError: The packages onnx and onnxscript are not installed; the message says how to install them.
-        ValueError: `sides` are no multiples, or too many pictures.
+        ValueError: `sides` are no multiples, or too many images.
     """
     check_onnx()
     multiple = graph.multiple_of
@@ -77,7 +77,7 @@ def export_graph(
 
 
 def traced_graph(graph: Graph, example: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
-    """The graph as torch traces it, by itself: torch.onnx.export, given the module, would fix in silence what it cannot keep free."""
+    """The graph as torch traces it, by itself: torch.onnx.export of the module would silently make static what it cannot keep dynamic."""
     return torch.export.export(graph.module, example, dynamic_shapes=_free(graph), strict=False)
 
 
@@ -111,7 +111,7 @@ def _weights(graph: Graph) -> int:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the exporter's libraries say of themselves."""
+    """Silences the exporter's libraries."""
     loggers = [logging.getLogger(name) for name in ("onnxscript", "onnx_ir", "torch.onnx", "torch.export", "torch.fx")]
     levels = [each.level for each in loggers]
     for each in loggers:

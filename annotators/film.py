@@ -1,8 +1,8 @@
-"""What families have in common that see several frames of a film at once."""
+"""Families whose networks process several frames of a video in one window."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -12,21 +12,21 @@ from ..geometry.estimate import Estimate
 from .base import Annotator
 
 IsCut = Callable[[Tensor], Tensor]
-"""Says of each of some frames (b, 3, H, W), as (b,) bool, whether a new shot begins with it. It is called with all frames in order."""
+"""Whether a new shot begins with each of some frames (b, 3, H, W), as (b,) bool. It is called with all frames in order."""
 
 InChunks = Callable[[Callable[[int, int], None], int], None]
-"""Calls a step with (start, stop) for all of so many frames, as many at once as the memory holds."""
+"""Calls a step with (start, stop) for all of so many frames, in batches that fit in memory."""
 
 
 @dataclass
 class FilmState:
-    """What a film's next frames depend on of those before, so that a film that was stopped goes on bit by bit.
+    """State between the frames of a video, so that an interrupted video resumes with the same results, bit for bit.
 
     Attributes:
-        before: What `now` gave where it was stopped; empty = nothing was before.
-        now: Gives what is to be kept, by name, on the CPU. `FilmAnnotator.film` sets it with every estimate that it gives; it holds until
-            the next one is asked for.
-        at_once: How many frames went into one call of the network at most; 0 = not known yet.
+        before: What `now` returned at the interruption; empty = the video begins.
+        now: Returns the tensors to keep, by name, on the CPU. `FilmAnnotator.film` sets it with every estimate that it yields; it is
+            valid until the next one.
+        at_once: The most frames in one call of the network so far; 0 = none.
     """
 
     before: Mapping[str, Tensor] = field(default_factory=dict)
@@ -34,8 +34,8 @@ class FilmState:
     at_once: int = 0
 
 
-class FilmAnnotator(Annotator):
-    """An annotator whose network sees several frames of a film at once."""
+class FilmAnnotator(Annotator, ABC):
+    """A family whose network processes several frames of a video in one window."""
 
     @abstractmethod
     def film(
@@ -48,28 +48,28 @@ class FilmAnnotator(Annotator):
         in_chunks: InChunks,
         state: FilmState | None = None,
     ) -> Iterator[Estimate]:
-        """Estimates a film.
+        """Estimates a video.
 
         Args:
-            frames: Chunks (B, 3, H, W) float32 RGB in [0, 1], on the network's device, all of one size; each is asked for when it is
+            frames: Chunks (B, 3, H, W) float32 RGB in [0, 1], on the network's device, all of one size; each is read when it is
                 needed.
             size: As `estimate`.
             fov: As `estimate`.
-            is_cut: Where shots begin; nothing is brought from one to the next. None = the film is one shot.
+            is_cut: Where shots begin; no state passes from one to the next. None = the video is one shot.
             in_chunks: Divides frames among calls of the network.
-            state: Where it goes on; the frames are then those whose estimates were not given yet. None = a film begins.
+            state: Where to resume; `frames` are then those whose estimates were not yielded yet. None = the video begins.
 
         Yields:
             Estimates of one or more frames at the network's size, in order, as soon as no later frame changes them.
 
         Raises:
-            ValueError: The state is none of this model's.
+            ValueError: The state is not one of this model.
             ValueError, ArithmeticError: As `estimate`.
         """
 
     @abstractmethod
     def film_bytes(self, height: int, width: int) -> int:
-        """Memory that a film takes beside the chunks, in the network's dtype.
+        """Memory that a video needs beside the chunks, in the network's dtype.
 
         Args:
             height: Of the network's input.
@@ -84,11 +84,11 @@ def four_at_once(step: Callable[[int, int], None], total: int) -> None:
 
 
 def shots(frames: Iterable[Tensor], is_cut: IsCut | None) -> Iterator[tuple[Tensor, bool]]:
-    """A film in pieces that no cut goes through.
+    """Splits a video at its cuts.
 
     Args:
-        frames: Chunks (B, 3, H, W) of the film.
-        is_cut: Where shots begin; None = the film is one shot.
+        frames: Chunks (B, 3, H, W) of the video.
+        is_cut: Where shots begin; None = the video is one shot.
 
     Yields:
         A piece (b, 3, H, W), and whether a new shot begins with it.

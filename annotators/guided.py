@@ -1,4 +1,4 @@
-"""Maps enlarged along the edges of their picture."""
+"""Guided upsampling: maps enlarged along the edges of their image."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ..utils import opencv_for, resize_map
 
 
 def guided_upsample(values: Tensor, guide: Tensor, radius: int, epsilon: float) -> Tensor:
-    """Enlarges maps so that their edges follow those of a picture: around each point they are made linear in its brightness.
+    """Enlarges maps so that their edges follow those of an image: around each point they are made linear in its brightness.
 
     Args:
         values: (B, C, h, w).
-        guide: (B, 1, H, W), the picture's brightness in [0, 1], of any larger size.
+        guide: (B, 1, H, W), the image's brightness in [0, 1], of any larger size.
         radius: Of the neighbourhoods, in pixels of the values.
-        epsilon: Variance of brightness below which the picture is taken for flat: its texture leaves no trace.
+        epsilon: Variance of brightness below which the image counts as flat, so that texture does not show in the maps.
 
     Returns:
         (B, C, H, W).
@@ -33,7 +33,7 @@ def guided_upsample(values: Tensor, guide: Tensor, radius: int, epsilon: float) 
 
 
 def guided_detail(values: Tensor, guide: Tensor, radius: int, epsilon: float) -> Tensor:
-    """Enlarges maps that are sharp already: they only gain what the picture shows finer than they are.
+    """Enlarges maps that are sharp already: only detail finer than their resolution is added from the image.
 
     Args:
         values: (B, C, h, w), h and w even.

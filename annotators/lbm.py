@@ -1,4 +1,4 @@
-"""LBM: depth or normals reached from the picture's own latents along a bridge, in one step or a few.
+"""LBM: depth or normals reached from the image's own latents along a bridge, in one step or a few.
 
 Source:
     Chadebec et al., "LBM: Latent Bridge Matching for Fast Image-to-Image Translation" (2025); code gojasper/LBM.
@@ -13,17 +13,17 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..geometry.checks import check_range
-from .base import ModelSpec
 from .diffusion import DiffusionAnnotator, DiffusionOptions, seeded_noise
 from .kernels import by_area
 from .networks.names import StateDict
 from .resizing import PixelCount
+from .specs.base import ModelSpec
 from .steps import Resize, Steps
 
 
 @dataclass(frozen=True)
 class LbmOptions(DiffusionOptions):
-    """What can be chosen anew for each picture.
+    """What can be chosen for each image.
 
     Attributes:
         steps: Passes through the UNet; the authors trained for 1 to 4. With 1 the seed changes nothing.
@@ -40,8 +40,8 @@ class LbmAnnotator(DiffusionAnnotator):
     """LBM, depth or normals.
 
     Convention:
-        Depth in [0, 1], 0 = near, unknown scale and shift. Its normals' native axes are doubtful: published pictures disagree about X.
-        They are one field of the entry in the table (`axes`); `geometry.compare.disagreeing_axes` tells when it is wrong.
+        Depth in [0, 1], 0 = near, unknown scale and shift. Its normals' native axes are doubtful: published normal maps disagree about X.
+        They are one field of the entry in the table (`axes`); `geometry.compare.disagreeing_axes` finds when it is wrong.
     """
 
     options_type = LbmOptions
@@ -62,8 +62,8 @@ class LbmAnnotator(DiffusionAnnotator):
         }
         return {**states, "network": {**split["network"], **rest}, **({"vae": split["vae"]} if split["vae"] else {})}
 
-    def _preprocess_steps(self, size: int) -> Steps:
-        """See `Annotator.preprocess_steps`: own aspect, as many pixels as a square of `size`."""
+    def preprocess(self, size: int) -> Steps:
+        """See `Family.preprocess`: own aspect, as many pixels as a square of `size`."""
         return (Resize(PixelCount(size, self.spec.multiple_of), by_area),)
 
     def passes(self, options: LbmOptions) -> int:
@@ -71,7 +71,7 @@ class LbmAnnotator(DiffusionAnnotator):
         return options.steps
 
     def sample(self, latents: Tensor, options: LbmOptions, step: Callable[[], None]) -> Iterator[Tensor]:
-        """See `DiffusionAnnotator.sample`: Euler steps from the picture (sigma 1) to the answer (sigma 0)."""
+        """See `DiffusionAnnotator.sample`: Euler steps from the image (sigma 1) to the sample (sigma 0)."""
         noise, _ = seeded_noise((options.steps, *latents.shape[1:]), latents.shape[0], options.seed)
         for index in range(options.steps):
             sigma, next_sigma = 1 - index / options.steps, 1 - (index + 1) / options.steps

@@ -1,4 +1,4 @@
-"""LeReS++: LeReS in more detail, by looking at pictures at several sizes and patch by patch.
+"""LeReS++: LeReS in more detail, from an image at several sizes and patch by patch.
 
 Source:
     Yin et al. (see `leres`) and Miangoleh et al. (see `boosting`), put together as in the ControlNet nodes.
@@ -16,20 +16,22 @@ from torch import Tensor, nn
 from ..geometry.align import fit_scale_shift
 from ..geometry.estimate import Estimate, Quantity
 from ..utils import resize_picture, scale_short_side
-from .base import Annotator, ModelSpec, Progress, fill
 from .boosting import CELL, UPSCALING, Booster, fit_in_float32
-from .graph import Graph
+from .checkpoints import build_published, fill
+from .family import Progress, Request
 from .kernels import cubic, linear
-from .leres import LeresAnnotator, build_network
+from .leres import LeresAnnotator
 from .networks.leres import Leres
 from .networks.merge import MergeNetwork
 from .networks.names import StateDict
+from .resizing import Size
+from .specs.base import ModelSpec
 
 _MIN_SIDE = 64
 
 
 class _Networks(nn.Module):
-    def __init__(self, depth: Leres, merge: MergeNetwork) -> None:
+    def __init__(self, depth: nn.Module, merge: MergeNetwork) -> None:
         super().__init__()
         self.depth = depth
         self.merge = merge
@@ -38,8 +40,8 @@ class _Networks(nn.Module):
 class LeresBoostAnnotator(LeresAnnotator):
     """LeReS++.
 
-    Its `size` is the shorter side of the picture in which it looks for detail, and of the estimate; the network's own input is up to
-    1600 pixels square. A picture takes from three passes to hundreds, and is computed by itself.
+    Its `size` is the shorter side of the image in which it looks for detail, and of the estimate; the network's own input is up to
+    1600 pixels square. An image takes from three passes to hundreds, and is computed by itself.
 
     Convention:
         Relative depth: large = far, about 0 to 1.
@@ -50,69 +52,56 @@ class LeresBoostAnnotator(LeresAnnotator):
 
     @classmethod
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> LeresBoostAnnotator:
-        """See `Annotator.build`. The merging network computes in float32 always: what it gives is the depth."""
-        config = spec.config
+        """See `Family.build`. The merging network computes in float32 always: its output is the depth."""
+        config, complaint = spec.config, f"not a checkpoint of {spec.id}"
+        depth = build_published(lambda: Leres(config.leres), states["depth"], dtype, complaint)
         with torch.device("meta"):
             merge = MergeNetwork(config.merge)
-        complaint = f"not a checkpoint of {spec.id} (its file {spec.files[1].name} is not the merging network's)"
+        complaint += f" (its file {spec.files[1].name} is not the merging network's)"
         fill(merge, MergeNetwork.official_names(states["merge"], config.merge), complaint)
-        return cls(spec, _Networks(build_network(spec, config.leres, states["depth"], dtype), merge.float()))
+        return cls(spec, _Networks(depth, merge.float()))
 
-    def network_size(self, height: int, width: int, size: int) -> tuple[int, int]:
-        """The largest input that the network may get, whatever is found in the picture, or the picture itself, whichever is larger."""
-        config, sides = self.spec.config, _picture_size(height, width, size)
+    def network_size(self, height: int, width: int, size: int) -> Size:
+        """The largest input that the network may get, whatever is found in the image, or the image itself, whichever is larger."""
+        config, sides = self.spec.config, _boosted_size(height, width, size)
         side = max(2 * config.field, min(config.greatest_side, UPSCALING * max(sides)) // CELL * CELL)
         return max((side, side), sides, key=math.prod)
 
-    def _estimate(self, images: Tensor, size: int | None, fov: float, progress: Progress | None) -> Estimate:
-        height, width = images.shape[-2:]
-        return self._finished(self._boosted(images, size, progress), height, width, fov)
+    def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
+        """See `Family.predict`: LeReS alone."""
+        return (self.network.depth(inputs),)
 
-    def run(self, images: Tensor, size: int | None) -> Estimate:
-        """See `Annotator.run`; the estimate's shorter side is `size`."""
-        return self._boosted(images, size, None)
+    def infer(self, request: Request) -> Estimate:
+        """See `Annotator.infer`; the estimate's shorter side is `request.size`."""
+        size, config = _boosted_size(*request.image_size, request.size), self.spec.config
+        fit = fit_in_float32 if request.options.old_node else fit_scale_shift
 
-    def network_outputs(self, given: Tensor, numbers: Sequence[Any] = ()) -> tuple[Tensor, ...]:
-        """See `Annotator.network_outputs`: what LeReS alone says."""
-        return (self.network.depth(given),)
+        def estimate(image: Tensor, side: int) -> Tensor:
+            depth = self.infer_resized(linear(image, side, side), request).depth
+            assert depth is not None
+            return cubic(depth, *image.shape[-2:])
+
+        booster = Booster(estimate, self._merge, config.field, config.merge_side, config.greatest_side, fit)
+        images = resize_picture(request.images, *size).split(1)
+        depth = [booster.depth(image, _part_of(request.progress, index, len(images))) for index, image in enumerate(images)]
+        return Estimate(depth=torch.cat(depth), quantity=Quantity.RELATIVE_DEPTH)
 
     @classmethod
     def why_no_graph(cls, spec: ModelSpec) -> str | None:
-        """See `Annotator.why_no_graph`."""
+        """See `Family.why_no_graph`."""
         return "it looks at a picture many times, at sizes that the picture decides"
-
-    def graph(self) -> Graph:
-        """See `Annotator.graph`."""
-        return Annotator.graph(self)
-
-    def _boosted(self, images: Tensor, size: int | None, progress: Progress | None) -> Estimate:
-        height, width = images.shape[-2:]
-        self.checked_network_size(height, width, size)
-        sides = _picture_size(height, width, size or self.spec.default_size)
-        config = self.spec.config
-        fit = fit_in_float32 if self.options.old_node else fit_scale_shift
-        booster = Booster(self._seen, self._merge, config.field, config.merge_side, config.greatest_side, fit)
-        depth = []
-        for index, picture in enumerate(resize_picture(images, *sides).split(1)):
-            depth.append(booster.depth(picture, _part_of(progress, index, len(images))))
-        return Estimate(depth=torch.cat(depth), quantity=Quantity.RELATIVE_DEPTH)
-
-    def _seen(self, picture: Tensor, side: int) -> Tensor:
-        depth = self.predict(linear(picture, side, side)).depth
-        assert depth is not None
-        return cubic(depth, *picture.shape[-2:])
 
     def _merge(self, whole: Tensor, fine: Tensor) -> Tensor:
         return self.network.merge(torch.cat((whole, fine), 1))
 
 
-def _picture_size(height: int, width: int, size: int) -> tuple[int, int]:
-    """(height, width) of what a picture is boosted at; below `_MIN_SIDE` no detail would be left to find."""
+def _boosted_size(height: int, width: int, size: int) -> Size:
+    """(height, width) at which an image is boosted; below `_MIN_SIDE` no detail would be left to find."""
     return scale_short_side(height, width, max(size, _MIN_SIDE))
 
 
 def _part_of(progress: Progress | None, index: int, total: int) -> Progress | None:
-    """Progress within a picture as progress of the whole batch."""
+    """Progress within an image as progress of the whole batch."""
     if progress is None:
         return None
     return lambda done, parts: progress(index * parts + done, total * parts)

@@ -14,13 +14,14 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from .base import CheckpointError, count_keys
+from .checkpoints import count_keys
 from .networks.names import StateDict
+from .specs.base import CheckpointError
 
 # from_pretrained replaces functions of torch.nn.init while it works and puts back what it found: two at once would put back the wrong ones.
 _one_at_a_time = threading.Lock()
 
-# The oldest versions with which the families' tests pass. They are asked for where a model needs them, and not when the pack is installed:
+# The oldest versions with which the families' tests pass. They are checked where a model needs them, and not when the pack is installed:
 # ComfyUI and other packs may rely on older ones.
 _OLDEST = {"transformers": "4.45", "diffusers": "0.33"}
 # What comes with diffusers, and would be upgraded though the installed transformers and others may need the version that is there.
@@ -31,7 +32,7 @@ def from_transformers(*names: str) -> tuple[Any, ...]:
     """Classes of the transformers library.
 
     Raises:
-        ImportError: The library is absent, too old, or broken by a torchvision that does not fit torch; the message says how to mend it.
+        ImportError: The library is absent, too old, or broken by a torchvision that does not fit torch; the message says how to fix it.
     """
     return _from_library("transformers", names, f'run  "{sys.executable}" -m pip install "transformers>={_OLDEST["transformers"]}"')
 
@@ -73,7 +74,7 @@ def _from_library(library: str, names: tuple[str, ...], remedy: str) -> tuple[An
 
 
 def _explain_import_error(library: str, error: BaseException, remedy: str) -> str:
-    """Why a library cannot be imported, in words that say what to do; `remedy` is that where it is absent or too old."""
+    """Why a library cannot be imported, with what to do; `remedy` is for where it is absent or too old."""
     causes: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None:

@@ -1,4 +1,4 @@
-"""Lotus: depth, disparity or normals painted by Stable Diffusion 2 in a single pass, which predicts the answer itself.
+"""Lotus: depth, disparity or normals by Stable Diffusion 2 in a single pass, which predicts the sample itself.
 
 Source:
     He et al., "Lotus: Diffusion-based Visual Foundation Model for High-quality Dense Prediction" (2024); code EnVision-Research/Lotus,
@@ -19,7 +19,7 @@ TIMESTEP = 999
 
 
 class LotusAnnotator(DiffusionAnnotator):
-    """Lotus D (the answer follows from the picture) and G (it follows from the picture and the seed's noise).
+    """Lotus D (the sample depends on the image alone) and G (on the image and the seed's noise).
 
     Convention:
         Depth and disparity in [0, 1], unknown scale and shift: depth models 0 = near, disparity models 1 = near.
@@ -30,11 +30,11 @@ class LotusAnnotator(DiffusionAnnotator):
         if self.spec.config.unet["in_channels"] == 2 * latents.shape[1]:
             noise, _ = seeded_noise(latents.shape[1:], latents.shape[0], options.seed)
             latents = torch.cat([latents, noise.to(latents.device)], 1)
-        # the task (1, 0): depth or normals; (0, 1) would give the picture back
+        # the task (1, 0): depth or normals; (0, 1) would reconstruct the image
         task = torch.tensor([sin(1), sin(0), cos(1), cos(0)], device=latents.device, dtype=next(self.network.parameters()).dtype)
-        answer = self.run_unet(latents, TIMESTEP, task.expand(latents.shape[0], -1))
+        sample = self.run_unet(latents, TIMESTEP, task.expand(latents.shape[0], -1))
         step()
-        yield answer
+        yield sample
 
     def read_depth(self, decoded: Tensor) -> Tensor:
         """See `DiffusionAnnotator.read_depth`."""

@@ -1,8 +1,8 @@
-"""Marigold: depth or normals painted by Stable Diffusion 2, in a few steps, from noise beside the picture.
+"""Marigold: depth or normals by Stable Diffusion 2, denoised in a few steps, conditioned on the image.
 
 Source:
     Ke et al., "Marigold: Affordable Adaptation of Diffusion-Based Image Generators for Image Analysis" (2025); code prs-eth/Marigold and
-    diffusers' MarigoldDepthPipeline and MarigoldNormalsPipeline, to which the numbers are equal.
+    diffusers' MarigoldDepthPipeline and MarigoldNormalsPipeline, to which the results are equal.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from .specs.marigold import MarigoldConfig
 
 @dataclass(frozen=True)
 class MarigoldOptions(DiffusionOptions):
-    """What can be chosen anew for each picture.
+    """What can be chosen for each image.
 
     Attributes:
         steps: Passes through the UNet; None = as the authors recommend.
-        ensemble_size: How many answers to merge into one; more than 1 gives a confidence too, from 3 on a better answer.
+        ensemble_size: How many samples to merge into one; more than 1 gives a confidence too, from 3 on a better result.
     """
 
     steps: int | None = None
@@ -61,12 +61,12 @@ class MarigoldAnnotator(DiffusionAnnotator):
         (scheduler_class,) = from_diffusers(config.scheduler)
         scheduler = scheduler_class(**config.schedule)
         noise, generators = seeded_noise((options.ensemble_size, *latents.shape[1:]), latents.shape[0], options.seed)
-        # rounding differs with the size of a batch, and merging magnifies it: one by one, a picture of a batch merges as it does alone
-        at_once = latents.shape[0] if options.ensemble_size == 1 else 1
+        # rounding differs with the size of a batch, and merging magnifies it: one by one, an image of a batch merges as it does alone
+        batch = latents.shape[0] if options.ensemble_size == 1 else 1
         for member in noise.to(latents.device).unbind(1):
             scheduler.set_timesteps(options.steps or config.steps, device=latents.device)
             for timestep in scheduler.timesteps:
-                velocity = torch.cat([self.run_unet(part, timestep) for part in torch.cat([latents, member], 1).split(at_once)])
+                velocity = torch.cat([self.run_unet(part, timestep) for part in torch.cat([latents, member], 1).split(batch)])
                 member = scheduler.step(velocity, timestep, member, generator=generators).prev_sample
                 step()
             yield member
@@ -81,7 +81,7 @@ class MarigoldAnnotator(DiffusionAnnotator):
             return members[0], None
         depth_pipeline, normals_pipeline = from_diffusers("MarigoldDepthPipeline", "MarigoldNormalsPipeline")
         merge = depth_pipeline.ensemble_depth if self.spec.quantity is not None else normals_pipeline.ensemble_normals
-        values, uncertainties = zip(*(merge(picture, output_uncertainty=True) for picture in torch.stack(members, 1)), strict=True)
+        values, uncertainties = zip(*(merge(image, output_uncertainty=True) for image in torch.stack(members, 1)), strict=True)
         return torch.cat(values), 1 - torch.cat(uncertainties)
 
 

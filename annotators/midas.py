@@ -1,4 +1,4 @@
-"""MiDaS: disparity from one picture, up to scale and shift.
+"""MiDaS: affine-invariant disparity from one image.
 
 Source:
     Ranftl et al., "Towards Robust Monocular Depth Estimation" (2020) and "Vision Transformers for Dense Prediction" (2021); code
@@ -13,13 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..geometry.estimate import Estimate, Quantity
-from .base import Annotator, ModelSpec, fill
-from .graph import Graph, depth_output
+from .base import Annotator
+from .checkpoints import fill
+from .graph import Signature
 from .libraries import from_state_dict, from_transformers
 from .networks.midas_names import dpt_to_hub
 from .networks.midas_small import DisparityHead, MidasSmall
 from .networks.names import StateDict
+from .specs.base import ModelSpec
 from .specs.midas import MidasConfig
 
 
@@ -36,7 +37,7 @@ class MidasAnnotator(Annotator):
 
     @classmethod
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> MidasAnnotator:
-        """See `Annotator.build`. Takes the authors' checkpoints and the Hugging Face conversions of them."""
+        """See `Family.build`. Takes the authors' checkpoints and the Hugging Face conversions of them."""
         if spec.config.backbone == "efficientnet-lite3":
             network = _build_small(spec, states["network"])
         else:
@@ -52,28 +53,22 @@ class MidasAnnotator(Annotator):
 
     @classmethod
     def could_be(cls, spec: ModelSpec, names: Collection[str]) -> bool:
-        """See `Annotator.could_be`."""
+        """See `Family.could_be`."""
         if spec.config.backbone == "efficientnet-lite3":
             return any(name.startswith("pretrained.layer") for name in names)
         return any(name.startswith(("pretrained.model.", "dpt.", "backbone.")) for name in names)
 
     @classmethod
     def check_requirements(cls, spec: ModelSpec) -> None:
-        """See `Annotator.check_requirements`."""
+        """See `Family.check_requirements`."""
         if spec.config.backbone != "efficientnet-lite3":
             from_transformers("DPTForDepthEstimation")
 
-    def graph(self) -> Graph:
-        """See `Annotator.graph`."""
+    def signature(self) -> Signature:
+        """See `Family.signature`."""
         config = self.spec.config
-        # transformers' networks make grids and windows by the size of the picture that they see while they are traced
-        return self._graph(depth_output(self.spec), config.mean, config.std, dynamic_sides=config.backbone == "efficientnet-lite3")
-
-    def predict(self, pixels: Tensor) -> Estimate:
-        """See `Annotator.predict`."""
-        config = self.spec.config
-        (disparity,) = self.outputs(self.normalised(pixels, config.mean, config.std))
-        return Estimate(depth=disparity.contiguous(), quantity=Quantity.DISPARITY)
+        # transformers' networks fix grids and windows by the size of the image that they are traced with
+        return Signature.of(self.spec, mean=config.mean, std=config.std, dynamic_sides=config.backbone == "efficientnet-lite3")
 
 
 def _build_small(spec: ModelSpec, state: StateDict) -> nn.Module:
@@ -84,7 +79,7 @@ def _build_small(spec: ModelSpec, state: StateDict) -> nn.Module:
 
 
 def _build_dpt(spec: ModelSpec, state: StateDict) -> nn.Module:
-    """The transformers library's DPT without its demand for square pictures; with the head of `midas_small`."""
+    """The transformers library's DPT without its demand for square images; with the head of `midas_small`."""
     (base,) = from_transformers("DPTForDepthEstimation")
 
     class Dpt(base):
@@ -97,7 +92,7 @@ def _build_dpt(spec: ModelSpec, state: StateDict) -> nn.Module:
             if self.config.is_hybrid:
                 self.dpt.embeddings.image_size = tuple(
                     x.shape[-2:]
-                )  # it takes pictures of this size only, and resizes its embedding to them
+                )  # it accepts images of this size alone, and resizes its embedding to it
             outputs = self.dpt(x, output_hidden_states=True)
             hidden = outputs.hidden_states[1:]
             if self.config.is_hybrid:

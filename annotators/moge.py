@@ -1,4 +1,4 @@
-"""MoGe: metres, normals, the camera and a mask from one picture; from version 1 depth up to scale, the camera and a mask.
+"""MoGe: metric depth, normals, the camera and a mask from one image; from version 1 scale-invariant depth, the camera and a mask.
 
 Source:
     Wang et al., "MoGe: Unlocking Accurate Monocular Geometry Estimation" (2024) and "MoGe-2: Accurate Monocular Geometry with Metric Scale
@@ -20,8 +20,11 @@ from ..geometry.camera import intrinsics_from_focal_length
 from ..geometry.conventions import unit_normals
 from ..geometry.estimate import Axes, Estimate
 from ..geometry.point_map import find_focal_and_shift
-from .base import Annotator, CheckpointError, ModelSpec, Progress, checkpoint_mismatch, fill
-from .graph import Graph, Numbers
+from .base import Annotator
+from .checkpoints import checkpoint_mismatch
+from .checks import check_finite
+from .family import Request
+from .graph import ScalarInputs, Signature
 from .kernels import cubic_antialiased, linear_antialiased
 from .networks.configs import Moge1Config
 from .networks.moge import MoGe, MogeOutput, view_plane
@@ -29,8 +32,9 @@ from .networks.moge_1 import MoGe1
 from .networks.names import StateDict
 from .networks.vit import PATCH
 from .resizing import PixelCount, PixelCountCut
+from .specs.base import CheckpointError, ModelSpec
 from .specs.moge import SPECS
-from .steps import Metadata, Resize, Steps
+from .steps import Resize, Steps
 from .wording import wording
 
 FALLBACK_FOV = 60.0
@@ -42,7 +46,12 @@ _OUTPUTS = {
     "scale": "(B,): metres of the points' unit; 1 where it is not known",
     "normals": "vectors of any length, OPENCV axes (+X right, +Y down, +Z away)",
 }
-_ASPECT = Numbers("aspect", "(1,): width by height of the picture before it was resized", (4 / 3,))
+_ASPECT = ScalarInputs(
+    "aspect",
+    "(1,): width by height of the picture before it was resized",
+    example=(4 / 3,),
+    step={"step": "aspect", "input": "aspect", "means": "width by height of the image before it is resized"},
+)
 _REFINER = "refiner."
 
 
@@ -54,100 +63,80 @@ class MogeAnnotator(Annotator):
 
     Convention:
         Depth in metres, of version 1 up to scale; normals in OPENCV axes, which face the camera; intrinsics as found from the points, or
-        as given. The mask leaves out what is infinitely far, such as the sky. All at the pictures' own size, as the authors enlarge
-        before they go to metres.
+        of the known field of view. The mask leaves out what is infinitely far, such as the sky. All at the images' own size: the
+        authors enlarge before they compute metres.
     """
 
     bytes_per_pixel = 1800
     auto_dtypes = ("float16",)
+    undoes_stretching = True
+
+    @classmethod
+    def network_of(cls, spec: ModelSpec) -> MoGe | MoGe1:
+        """See `Family.network_of`."""
+        return MoGe1(spec.config) if _is_first(spec) else MoGe(spec.config)
 
     @classmethod
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> MogeAnnotator:
-        """See `Annotator.build`. Takes the authors' names, and those of the files repackaged for ComfyUI."""
-        with torch.device("meta"):
-            network = network_of(spec)
+        """See `Family.build`. Takes the authors' names, and those of the files repackaged for ComfyUI."""
         try:
-            fill(network, network.official_names(states["network"]), f"not a checkpoint of {spec.id}")
+            return super().build(spec, states, dtype)
         except CheckpointError as error:
             if sibling := _model_of(states["network"]):
                 raise CheckpointError(f"not a checkpoint of {spec.id} but of {sibling}") from error
             raise
-        network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stubs lack it
-        network.set_dtype(dtype)
-        return cls(spec, network)
 
     @classmethod
     def could_be(cls, spec: ModelSpec, names: Collection[str]) -> bool:
-        """See `Annotator.could_be`."""
+        """See `Family.could_be`."""
         return any(name.startswith(("points_head.", "head.")) for name in names)
 
-    @classmethod
-    def knows_camera(cls, spec: ModelSpec) -> bool:
-        """See `Annotator.knows_camera`."""
-        return True
-
-    def _preprocess_steps(self, size: int) -> Steps:
-        """See `Annotator.preprocess_steps`: as many tokens as `size` x `size` pixels have, at the image's aspect."""
+    def preprocess(self, size: int) -> Steps:
+        """See `Family.preprocess`: as many tokens as `size` x `size` pixels have, at the image's aspect."""
         if _is_first(self.spec):
             return (Resize(PixelCountCut(size, PATCH), cubic_antialiased),)
         return (Resize(PixelCount(size, PATCH), linear_antialiased),)
 
-    def estimate(
-        self, images: Tensor, size: int | None = None, *, fov: float = 0.0, options: Any = None, progress: Progress | None = None
-    ) -> Estimate:
-        """See `Annotator.estimate`. A given field of view is taken into the search for the depth, whose metres follow it."""
-        if options is not None:
-            raise TypeError(f"{self.spec.id} takes no options; found {type(options).__name__}")
-        return self._at_picture_size(images, size, fov)
+    def scalar_inputs(self, request: Request) -> tuple[float, ...]:
+        """See `Family.scalar_inputs`."""
+        height, width = request.image_size
+        return (width / height,)
 
-    def run(self, images: Tensor, size: int | None) -> Estimate:
-        """See `Annotator.run`."""
-        return self._at_picture_size(images, size, 0.0)
+    def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
+        """See `Family.predict`."""
+        (aspect,) = scalar_inputs
+        return tuple(each for each in self.network(inputs, aspect) if each is not None)
 
-    def predict(self, pixels: Tensor, picture: tuple[int, int] | None = None, fov: float = 0.0) -> Estimate:
-        """See `Annotator.predict`. At the size of the `picture` (height, width), where it is another than the network's."""
-        height, width = picture or pixels.shape[-2:]
-        return self._to_estimate(self._output(pixels, width / height), height, width, fov)
-
-    def _at_picture_size(self, images: Tensor, size: int | None, fov: float) -> Estimate:
-        height, width = images.shape[-2:]
-        return self._in_front(self.predict(self.preprocess(images, size), (height, width), fov))
-
-    def _output(self, pixels: Tensor, aspect: float) -> MogeOutput:
-        """What the network says; refused where it is not finite, which masks and unit vectors would hide."""
-        output = MogeOutput(*self.outputs(self.normalised(pixels), (aspect,)))
+    def postprocess(self, outputs: tuple[Tensor, ...], request: Request) -> Estimate:
+        """See `Family.postprocess`. Refuses outputs that are not finite, which masks and unit vectors would hide."""
+        output = MogeOutput(*outputs)
         maps = {"depth": output.points, "a mask": output.mask, "a scale": output.scale, "normals": output.normals}
-        self._check_finite({name: value for name, value in maps.items() if value is not None})
-        return output
+        check_finite(self.spec, self.network, {name: value for name, value in maps.items() if value is not None})
+        return self._to_estimate(output, *request.image_size, request.fov)
 
-    def network_outputs(self, given: Tensor, numbers: Sequence[Any] = ()) -> tuple[Tensor, ...]:
-        """See `Annotator.network_outputs`."""
-        (aspect,) = numbers
-        return tuple(each for each in self.network(given, aspect) if each is not None)
+    def for_camera(self, estimate: Estimate, intrinsics: Tensor) -> Estimate:
+        """See `Family.for_camera`. The search for the depth has taken the camera into account."""
+        return estimate
 
-    def graph(self) -> Graph:
-        """See `Annotator.graph`."""
-        outputs = [*_OUTPUTS.items()]
-        # version 1 takes sides that are no multiples of anything: a graph for each
-        limits = {"dynamic_sides": not _is_first(self.spec), "least_side": PATCH}
-        return self._graph(dict(outputs if self.spec.axes else outputs[:-1]), numbers=_ASPECT, **limits)
-
-    def preprocess_metadata(self, size: int) -> Metadata:
-        """See `Annotator.preprocess_metadata`."""
-        words = "width by height of the image before it is resized"
-        return [*super().preprocess_metadata(size), {"step": "aspect", "input": _ASPECT.name, "means": words}]
-
-    def postprocess_metadata(self) -> Metadata:
-        """See `Annotator.postprocess_metadata`."""
+    def signature(self) -> Signature:
+        """See `Family.signature`."""
         words = (
             "points, mask and normals get the image's size (linear without antialiasing) and the normals unit length; focal length f and "
             "shift s minimise the sum of |f * (x, y) / (z + s) - (u, v)|^2 over 64 x 64 of the pixels whose mask is above 0 (u, v: the "
             "pixel's place from the image's middle); depth is (z + s) * scale, and the mask where z + s is above 0, too"
         )
-        return [{"step": "point_map", "farthest": _FARTHEST, "means": words}, *self._least_depth_metadata()]
+        return Signature(
+            _OUTPUTS if self.spec.axes else {name: meaning for name, meaning in _OUTPUTS.items() if name != "normals"},
+            scalar_inputs=_ASPECT,
+            # version 1 takes sides that are no multiples of anything: a graph for each
+            dynamic_sides=not _is_first(self.spec),
+            least_side=PATCH,
+            afterwards=[{"step": "point_map", "farthest": _FARTHEST, "means": words}],
+            at_image_size=True,
+        )
 
     def _to_estimate(self, output: MogeOutput, height: int, width: int, fov: float) -> Estimate:
-        """The network's output as an estimate of pictures of a size."""
+        """The network's output as an estimate of images of a size."""
         points, mask = (F.interpolate(each, size=(height, width), mode="bilinear") for each in (output.points, output.mask))
         z, mask = points[:, 2:].exp(), mask > 0
         half_diagonal = math.hypot(height, width) / 2
@@ -170,17 +159,12 @@ def _is_first(spec: ModelSpec) -> bool:
     return isinstance(spec.config, Moge1Config)
 
 
-def network_of(spec: ModelSpec) -> MoGe | MoGe1:
-    """A model's network, with random tensors or what the surrounding device has."""
-    return MoGe1(spec.config) if _is_first(spec) else MoGe(spec.config)
-
-
 def _model_of(state: StateDict) -> str | None:
     """Which model of the family a state dict is of, in words; None if it is of none."""
     if any(key.startswith(_REFINER) for key in state):
         return "MoGe-3, which the pack does not run"
     with torch.device("meta"):
-        networks = {spec.id: network_of(spec) for spec in SPECS}
+        networks = {spec.id: MogeAnnotator.network_of(spec) for spec in SPECS}
     fitting = (name for name, each in networks.items() if not checkpoint_mismatch(each.state_dict(), each.official_names(state)))
     return next((f"{name}: {wording().choose(name)} to use it" for name in fitting), None)
 

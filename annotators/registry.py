@@ -1,7 +1,7 @@
 """The table of models: one entry a checkpoint. The loader, the nodes' lists, `depth-normal models` and the docs read it.
 
-Each family has a file of entries in `specs`; here they are joined with the classes that run them. Those need torch, and are imported when
-they are first asked for: what only reads the table need not wait for it.
+Each family has a file of entries in `specs`; here they are joined with the classes that run them. Those need torch, and are imported on
+first use, so that reading the table alone stays fast.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _FAMILIES: tuple[tuple[str, str, tuple[ModelSpec, ...]], ...] = (
 
 
 class _Families(UserDict[str, Any]):
-    """The annotators' classes by their family, each imported when it is first asked for."""
+    """The annotators' classes by their family, each imported on first use."""
 
     def __getitem__(self, family: str) -> type[Annotator]:
         known = super().__getitem__(family)
@@ -87,7 +87,7 @@ def find_spec(model_id: str) -> ModelSpec:
 
 
 def models_of_scenes() -> list[str]:
-    """Ids of all models that can look at several pictures at once as views of one scene, in the table's order."""
+    """Ids of all models that can process a batch as views of one scene, in the table's order."""
     return [spec.id for spec in MODELS.values() if FAMILIES[spec.family].sees_scenes(spec)]
 
 

@@ -1,4 +1,4 @@
-"""To which size images are brought for a network: the rules of the families' authors, as data.
+"""The sizes of networks' inputs: the rules of the families' authors, as data.
 
 `steps` runs these rules, and an exported file's metadata states them in the vocabulary of docs/export.md.
 """

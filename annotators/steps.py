@@ -1,8 +1,8 @@
 """The steps from an image to a network's input, and how an exported file states those from its outputs to maps.
 
-A family lists the steps before its network (`Annotator.preprocess_steps`). The pack runs that list, and `depth-normal export` writes the
-same list into the file's metadata, so that the file says what the pack does. What follows the network is code of the family, which states
-it with the numbers that it uses (`Annotator.postprocess_metadata`). docs/export.md has the vocabulary of both.
+A family lists the steps before its network (`Family.preprocess`). The pack runs that list, and `depth-normal export` writes the same list
+into the file's metadata, so that the file states what the pack does. What follows the network is code of the family, which states it with
+the numbers that it uses (`Signature.afterwards`). docs/export.md has the vocabulary of both.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -31,7 +32,7 @@ class Step(Protocol):
         ...
 
     def metadata(self) -> dict[str, Any]:
-        """What an exported file says of it, as JSON can hold it; `means` is for people."""
+        """How an exported file states it, as JSON can hold it; `means` is for people."""
         ...
 
 
@@ -148,6 +149,24 @@ class PadReflect:
         return {"step": "pad_reflect", **asdict(self), "means": words}
 
 
+@dataclass(frozen=True)
+class Mirror:
+    """Appends the mirror images of a batch to it."""
+
+    def size(self, height: int, width: int) -> Size:
+        """See `Step`."""
+        return height, width
+
+    def apply(self, images: Tensor) -> Tensor:
+        """See `Step`."""
+        return torch.cat((images, images.flip(-1)))
+
+    def metadata(self) -> dict[str, Any]:
+        """See `Step`."""
+        words = "the network runs on the image and on its mirror image; all maps are the mean of the first and of the second mirrored back"
+        return {"step": "mirror", "means": words}
+
+
 def size_after(steps: Sequence[Step], height: int, width: int) -> Size:
     """The size that steps give an image of height x width."""
     for step in steps:
@@ -156,8 +175,10 @@ def size_after(steps: Sequence[Step], height: int, width: int) -> Size:
 
 
 def for_one_size(steps: Steps, size: Size) -> Steps:
-    """The steps for a network that takes images of one size alone: the last ones end there."""
+    """The steps for a network that takes images of one size alone: the last resizing, with its border, ends there."""
     *first, last = steps
+    if isinstance(last, Mirror):
+        return (*for_one_size(tuple(first), size), last)
     if isinstance(last, Resize):
         return (*first, replace(last, rule=Fixed(*size)))
     *first, resize = first

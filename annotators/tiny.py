@@ -1,4 +1,4 @@
-"""The pack's own model: disparity and normals from one picture, small enough to ship with the code."""
+"""The pack's own model: disparity and normals from one image, small enough to ship with the code."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from torch import Tensor
 from ..geometry.conventions import unit_normals
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..utils import resize_map, resize_picture
-from .base import Annotator, ModelSpec, fill
-from .graph import Graph, depth_output, normals_output
+from .base import Annotator
+from .checkpoints import fill
+from .family import Request
+from .graph import NOT_NORMALISED, Signature
 from .guided import enlarge_map, guided_detail, guided_upsample
 from .kernels import by_area
 from .networks.names import StateDict
 from .networks.tiny import TinyNetwork, config_of, folded, untrained_counters
 from .resizing import ShortSideCapped
-from .steps import Metadata, Resize, Steps
+from .specs.base import ModelSpec
+from .steps import Resize, Steps
 
 LONGEST_ASPECT = 4.0
 ENLARGED = 2
@@ -30,9 +33,9 @@ TO_MIDAS_SCALE = 130.0
 _WITHOUT_SKY = 4  # maps of the network's first version: disparity and normals
 _SKY_FROM, _FARTHEST = 0.5, 0.01  # share of sky; at most what part of the rest is farther than the sky
 _SURE_FROM, _SURE_PART = 0.8, 0.2  # the network is sure from this share on; of the sky it has to be sure of so much
-# The share of sky is fitted to the picture in squares of so many pixels; the variance is less than for depth: clouds and haze are pale.
+# The share of sky is fitted to the image in squares of so many pixels; the variance is less than for depth: clouds and haze are pale.
 _RIM, _SKY_POOLED, _SKY_EPSILON = 2, 4, 1e-4
-_SAMPLED = 8  # every n-th pixel is asked how far it is
+_SAMPLED = 8  # the farthest hundredth is that of every n-th pixel
 
 
 class TinyAnnotator(Annotator):
@@ -40,7 +43,7 @@ class TinyAnnotator(Annotator):
 
     Convention:
         Disparity: large = near, unknown scale and shift; median near 0, mean deviation near MiDaS's. Normals: OpenGL axes. Weights of
-        the network's second version also tell the sky: it is masked, and as far as it is said to be on average, or as the farthest
+        the network's second version also predict the sky: it is masked out, and as far as predicted on average, or as the farthest
         hundredth of the rest where that is farther.
     """
 
@@ -48,7 +51,7 @@ class TinyAnnotator(Annotator):
 
     @classmethod
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> TinyAnnotator:
-        """See `Annotator.build`."""
+        """See `Family.build`."""
         with torch.device("meta"):
             network = TinyNetwork(config_of(states["network"].keys()))
         fill(network, {**untrained_counters(network), **states["network"]}, f"not a checkpoint of {spec.id}")
@@ -58,56 +61,53 @@ class TinyAnnotator(Annotator):
         network.to(dtype=dtype).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  torch's stubs forget it
         return cls(spec, network)
 
-    def _preprocess_steps(self, size: int) -> Steps:
-        """See `Annotator.preprocess_steps`: in the range that the network was trained for (the entry's `largest_size`)."""
+    def preprocess(self, size: int) -> Steps:
+        """See `Family.preprocess`: in the range that the network was trained for (the entry's `largest_size`)."""
         return (Resize(ShortSideCapped(self.spec.used_size(size), LONGEST_ASPECT, self.spec.multiple_of), by_area),)
 
-    def run(self, images: Tensor, size: int | None) -> Estimate:
-        """See `Annotator.run`. The estimate has twice the size of the network's input; its edges are the picture's."""
-        height, width = self.checked_network_size(images.shape[-2], images.shape[-1], size)
-        pixels = self.preprocess(images, size)
-        brightness = resize_picture(_brightness(images), ENLARGED * height, ENLARGED * width)
-        depth, *smooth = self.outputs(self.given(pixels))
-        if len(smooth) == 1:
-            maps = guided_upsample(torch.cat((depth, *smooth), 1), brightness, GUIDE_RADIUS, GUIDE_EPSILON)
-            return _read(maps[:, :1], unit_normals(maps[:, 1:], spent=True))
-        normals, sky = smooth
-        sharp = guided_detail(depth, brightness, GUIDE_RADIUS, GUIDE_EPSILON)
-        enlarged = unit_normals(enlarge_map(normals, ENLARGED * height, ENLARGED * width), spent=True)
-        return _read(sharp, enlarged, _sky_at_edges(sky, brightness))
+    def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
+        """See `Family.predict`. Maps have half the size of the inputs; where the network predicts the sky, their own."""
+        output = self.network(inputs).contiguous()
+        maps = TO_MIDAS_SCALE * output[:, :1], unit_normals(output[:, 1:_WITHOUT_SKY])
+        return maps if output.shape[1] == _WITHOUT_SKY else (*maps, output[:, _WITHOUT_SKY:].sigmoid())
 
-    def postprocess_metadata(self) -> Metadata:
-        """See `Annotator.postprocess_metadata`."""
+    def postprocess(self, outputs: tuple[Tensor, ...], request: Request) -> Estimate:
+        """See `Family.postprocess`. The estimate has twice the size of the network's input; its edges are the image's."""
+        height, width = (ENLARGED * side for side in self.network_size(*request.image_size, request.size))
+        brightness = resize_picture(_brightness(request.images), height, width)
+        disparity, normals, *sky = outputs
+        if not sky:
+            maps = guided_upsample(torch.cat((disparity, normals), 1), brightness, GUIDE_RADIUS, GUIDE_EPSILON)
+            return _to_estimate(maps[:, :1], unit_normals(maps[:, 1:], spent=True))
+        sharp = guided_detail(disparity, brightness, GUIDE_RADIUS, GUIDE_EPSILON)
+        enlarged = unit_normals(enlarge_map(normals, height, width), spent=True)
+        return _to_estimate(sharp, enlarged, _sky_at_edges(sky[0], brightness))
+
+    def estimate_without_guide(self, pixels: Tensor) -> Estimate:
+        """The estimate at the size of the network's outputs.
+
+        Args:
+            pixels: As `Annotator.infer_resized`.
+        """
+        disparity, normals, *sky = self.run_network(self.normalised(pixels))
+        return _to_estimate(disparity, unit_normals(normals), *sky)
+
+    def signature(self) -> Signature:
+        """See `Family.signature`."""
         words = (
             f"maps get {ENLARGED} times the input's size, and by a guided filter the edges of the image's brightness at that size; the "
             "mask leaves out the sky, which is as far as the farthest land or farther. docs/use_onnx.py has the code"
         )
-        numbers = {"enlarged": ENLARGED, "radius": GUIDE_RADIUS, "epsilon": GUIDE_EPSILON}
-        sky = {"rim": _RIM, "pooled": _SKY_POOLED, "epsilon": _SKY_EPSILON, "from": _SKY_FROM, "sure_from": _SURE_FROM}
-        sky |= {"sure_part": _SURE_PART, "sampled": _SAMPLED, "farthest": _FARTHEST}
-        more = {} if self.network.fine is None else {"sky": sky}
-        return [{"step": "guided", **numbers, **more, "means": words}, *super().postprocess_metadata()]
-
-    def predict(self, pixels: Tensor) -> Estimate:
-        """See `Annotator.predict`. The estimate has half the size of the pixels; their own, where the network tells the sky."""
-        depth, normals, *sky = self.outputs(self.given(pixels))
-        return _read(depth, unit_normals(normals), *sky)
-
-    def network_outputs(self, given: Tensor, numbers: Sequence[Any] = ()) -> tuple[Tensor, ...]:
-        """See `Annotator.network_outputs`."""
-        output = self.network(given).contiguous()
-        maps = TO_MIDAS_SCALE * output[:, :1], unit_normals(output[:, 1:_WITHOUT_SKY])
-        return maps if output.shape[1] == _WITHOUT_SKY else (*maps, output[:, _WITHOUT_SKY:].sigmoid())
-
-    def graph(self) -> Graph:
-        """See `Annotator.graph`."""
-        told = {**depth_output(self.spec), **normals_output(Axes.OPENGL)}
+        guided: dict[str, Any] = {"step": "guided", "enlarged": ENLARGED, "radius": GUIDE_RADIUS, "epsilon": GUIDE_EPSILON}
+        outputs = Signature.of(self.spec).outputs
         if self.network.fine is not None:
-            told["sky"] = "share of sky, 0 to 1"
-        return self._graph(told, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+            outputs = {**outputs, "sky": "share of sky, 0 to 1"}
+            sky = {"rim": _RIM, "pooled": _SKY_POOLED, "epsilon": _SKY_EPSILON, "from": _SKY_FROM, "sure_from": _SURE_FROM}
+            guided["sky"] = {**sky, "sure_part": _SURE_PART, "sampled": _SAMPLED, "farthest": _FARTHEST}
+        return Signature(outputs, *NOT_NORMALISED, afterwards=[{**guided, "means": words}])
 
 
-def _read(disparity: Tensor, normals: Tensor, sky: Tensor | None = None) -> Estimate:
+def _to_estimate(disparity: Tensor, normals: Tensor, sky: Tensor | None = None) -> Estimate:
     """The estimate that the maps stand for."""
     mask = None
     if sky is not None:
@@ -117,7 +117,7 @@ def _read(disparity: Tensor, normals: Tensor, sky: Tensor | None = None) -> Esti
 
 
 def _sure_sky(share: Tensor) -> Tensor:
-    """Where the sky is; nowhere in a picture of which it is told, and little of it surely, as of most bright walls and still water."""
+    """Where the sky is; nowhere in an image where little of the predicted sky is sure, as of most bright walls and still water."""
     sky, sure = (_count(share >= least) for least in (_SKY_FROM, _SURE_FROM))
     return share >= torch.where(sure > _SURE_PART * sky, _SKY_FROM, torch.inf)
 
@@ -128,9 +128,9 @@ def _count(where: Tensor) -> Tensor:
 
 
 def _sky_at_edges(share: Tensor, brightness: Tensor) -> Tensor:
-    """The share of sky at the size of the picture's brightness, whose edges it takes; along the border it is that of further inside.
+    """The share of sky at the size of the image's brightness, whose edges it takes; along the border it is that of further inside.
 
-    What the network's convolutions add around a picture makes its outermost pixels less sure of the sky than those beside them.
+    The padding of the network's convolutions makes the outermost pixels less sure of the sky than those beside them.
     """
     inside = share[..., _RIM:-_RIM, _RIM:-_RIM]
     pooled = resize_map(F.pad(inside, (_RIM,) * 4, mode="replicate"), share.shape[-2] // _SKY_POOLED, share.shape[-1] // _SKY_POOLED)
@@ -144,16 +144,16 @@ def _brightness(images: Tensor) -> Tensor:
 
 
 def with_far_sky(disparity: Tensor, clear: Tensor) -> Tensor:
-    """Disparity whose sky is one value, as far as anything gets; of pictures that are all sky or without it, as it is.
+    """Disparity whose sky is one value, as far as anything gets; of images that are all sky or without it, as it is.
 
-    That value is the mean of what is said of the sky, or the farthest hundredth of the rest where that is farther.
+    That value is the mean of the disparity predicted for the sky, or the farthest hundredth of the rest where that is farther.
     """
     values, counts = (each[..., _SAMPLED // 2 :: _SAMPLED, _SAMPLED // 2 :: _SAMPLED].flatten(1) for each in (disparity, clear))
     farthest_first = torch.where(counts, values, torch.inf).sort(1).values
     far = farthest_first.gather(1, (counts.sum(1, keepdim=True) * _FARTHEST).long())[:, :, None, None]
     clear = clear | ~torch.isfinite(far)
-    # what the network says of the sky, over which the few farthest pixels of the land waver
-    said = torch.where(counts, 0, values).sum(1) / counts.logical_not().sum(1)
-    far = far.minimum(said.nan_to_num(torch.inf)[:, None, None, None])
+    # the disparity predicted for the sky, over which the few farthest pixels of the land waver
+    predicted = torch.where(counts, 0, values).sum(1) / counts.logical_not().sum(1)
+    far = far.minimum(predicted.nan_to_num(torch.inf)[:, None, None, None])
     floor = torch.where(_count(clear) < clear[0].numel(), far, -torch.inf)
     return torch.where(clear, disparity, far).maximum(floor)

@@ -1,4 +1,4 @@
-"""Video Depth Anything: depth that holds still from frame to frame, of a film of any length; and, of single frames, depth.
+"""Video Depth Anything: temporally stable depth of a video of any length; and, of single frames, depth.
 
 Source:
     Chen et al., "Video Depth Anything: Consistent Depth Estimation for Super-Long Videos" (2025), code
@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..geometry.estimate import Estimate, Quantity
 from .depth_anything import DinoAnnotator
 from .film import FilmAnnotator, FilmState, InChunks, IsCut, four_at_once, shots
-from .graph import Graph, GraphModule, depth_output
+from .graph import Graph, GraphModule, Signature
 from .kernels import cubic
 from .networks.motion import MAX_FRAMES, VALUES_AT_ONCE
 from .networks.video_depth_anything import VideoDepthAnything
@@ -26,17 +25,17 @@ from .resizing import WideFrame
 from .steps import Resize, Steps
 from .windows import Shot
 
-# Frames longer than this are made smaller, for the memory of what sees 32 of them at once.
+# Frames longer than this are made smaller: 32 of them have to fit in memory at once.
 _LONG, _LONGEST_ASPECT = 1.78, 1.777
 _PATCH_PIXELS = 14**2
 # How many maps of the second level of the fusion path there are at once, and how many times what is attended to at once, as measured.
 _PATHS, _ATTENDED = 6, 18
 
 
-class _Window(GraphModule):
-    """The network, which sees a batch as the frames of one film."""
+class _Clip(GraphModule):
+    """The network, for which a batch is the frames of one clip."""
 
-    def forward(self, pixels: Tensor, numbers: Tensor | None = None) -> tuple[Tensor, ...]:
+    def forward(self, pixels: Tensor, scalar_inputs: Tensor | None = None) -> tuple[Tensor, ...]:
         """See `Graph.module`."""
         return (F.relu(self.network(pixels.to(self._dtype), pixels.shape[0])),)
 
@@ -46,32 +45,28 @@ class VideoDepthAnythingAnnotator(DinoAnnotator, FilmAnnotator):
 
     Convention:
         Relative networks: disparity, large = near, unknown scale and shift, never negative; the same scale and shift for all frames of a
-        shot. Metric networks: metres. Pictures of a batch have nothing to do with each other; for frames of a film there is `film`.
+        shot. Metric networks: metres. Images of a batch are independent; for frames of a video there is `film`.
     """
 
-    auto_dtypes = ()  # float16 moves the picture by 0.1 of 255 levels, but no film was seen through trained weights
+    auto_dtypes = ()  # float16 changes the depth image by 0.1 of 255 levels, but no video was run with trained weights
     network_class = VideoDepthAnything
     network: VideoDepthAnything  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    def _preprocess_steps(self, size: int) -> Steps:
-        """See `Annotator.preprocess_steps`. Neither side below `size`, but of frames longer than 16:9 as many pixels as those have."""
+    def preprocess(self, size: int) -> Steps:
+        """See `Family.preprocess`. Neither side below `size`, but of frames longer than 16:9 as many pixels as those have."""
         return (Resize(WideFrame(size, _LONG, _LONGEST_ASPECT, self.spec.multiple_of), cubic),)
 
-    def predict(self, pixels: Tensor) -> Estimate:
-        """See `Annotator.predict`."""
-        given = self.normalised(pixels)
-        # the graph is of a film: of pictures that have nothing to do with each other, one at a time
-        parts = (given,) if self.engine is None else given.split(1)
-        return self._estimate(torch.cat([self.outputs(part)[0] for part in parts]).contiguous())
+    def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
+        """See `Family.predict`: of independent images."""
+        return (F.relu(self.network(inputs)),)
 
-    def network_outputs(self, given: Tensor, numbers: Sequence[Any] = ()) -> tuple[Tensor, ...]:
-        """See `Annotator.network_outputs`."""
-        return (F.relu(self.network(given)),)
+    def signature(self) -> Signature:
+        """See `Family.signature`."""
+        return Signature.of(self.spec, most_batch=MAX_FRAMES, batch_is_clip=True)
 
     def graph(self) -> Graph:
-        """See `Annotator.graph`: of the frames of one film, up to `motion.MAX_FRAMES`, one after the other."""
-        graph = self._graph(depth_output(self.spec), most_batch=MAX_FRAMES)
-        return replace(graph, module=_Window(self))
+        """See `Annotator.graph`: of the frames of one clip, up to `motion.MAX_FRAMES`, one after the other."""
+        return replace(super().graph(), module=_Clip(self.network, self.predict, self.dtype))
 
     def film(
         self,
@@ -93,7 +88,8 @@ class VideoDepthAnythingAnnotator(DinoAnnotator, FilmAnnotator):
                 yield piece, begins
 
         def prepared(frame: Tensor) -> Tensor:
-            return self.normalised(self.preprocess(frame, size))
+            self.checked_network_size(frame.shape[-2], frame.shape[-1], size)
+            return self.normalised(self.resize_images(frame, size or self.spec.default_size))
 
         for depth in self._depth(pieces(), prepared, in_chunks, state or FilmState()):
             yield self._finished(self._estimate(depth), height, width, fov)
@@ -101,19 +97,19 @@ class VideoDepthAnythingAnnotator(DinoAnnotator, FilmAnnotator):
     def _depth(
         self, pieces: Iterable[tuple[Tensor, bool]], prepare: Callable[[Tensor], Tensor], in_chunks: InChunks, state: FilmState
     ) -> Iterator[Tensor]:
-        """The depth of a film's pieces; each shot has windows of its own."""
+        """The depth of a video's pieces; each shot has windows of its own."""
 
         def new_shot() -> Shot:
             return Shot(self.network, prepare, in_chunks, aligned=self.spec.quantity is Quantity.DISPARITY)
 
         shot: Shot | None = None
-        before, seen = state.before, 0
+        before, processed = state.before, 0
         for piece, begins in pieces:
             if before:
                 shot = new_shot()
-                before, seen = {}, shot.load_state_dict(before, piece.device)
-            if seen:
-                piece, seen, begins = piece[seen:], max(0, seen - len(piece)), False
+                before, processed = {}, shot.load_state_dict(before, piece.device)
+            if processed:
+                piece, processed, begins = piece[processed:], max(0, processed - len(piece)), False
             if shot is not None and begins:
                 state.now = dict
                 yield shot.finish()
@@ -126,7 +122,7 @@ class VideoDepthAnythingAnnotator(DinoAnnotator, FilmAnnotator):
             yield shot.finish()
 
     def film_bytes(self, height: int, width: int) -> int:
-        """See `FilmAnnotator.film_bytes`. The features of the window, and what looks along time, of all frames at once."""
+        """See `FilmAnnotator.film_bytes`. The features of the window, and the motion modules, of all its frames."""
         vit, dpt = self.spec.config.vit, self.spec.config.dpt
         features = 2 * vit.channels + dpt.channels[2] + dpt.channels[3] / 4
         window = MAX_FRAMES * height * width / _PATCH_PIXELS * (features + 4 * _PATHS * dpt.features)

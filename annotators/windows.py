@@ -1,11 +1,11 @@
-"""A film in windows: a network that sees 32 frames at once sees a film of any length, and its windows become one.
+"""A video of any length in overlapping windows of 32 frames.
 
-Each window begins with frames that were seen before: the shot's first, one of the window before, and its last eight. By the first two its
-depth is brought to what is known already; the eight fade from the one to the other.
+Each window begins with frames of earlier ones: the shot's first, one of the window before, and its last eight. The first two give the scale
+and shift that align it with the earlier windows; over the eight, one window fades into the next.
 
 Source:
     Chen et al., "Video Depth Anything: Consistent Depth Estimation for Super-Long Videos" (2025), section 3.3; code
-    DepthAnything/Video-Depth-Anything (`infer_video_depth`). Theirs holds the film, and encodes the frames seen before again.
+    DepthAnything/Video-Depth-Anything (`infer_video_depth`). Theirs holds the whole video, and encodes frames of earlier windows again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .networks.video_depth_anything import VideoDepthAnything
 FADE = 8
 """Frames over which a window becomes the next."""
 _REFERENCES = 2
-_SEEN = _REFERENCES + FADE
+_OVERLAP = _REFERENCES + FADE
 _SECOND_REFERENCE = 12
 """Place, in the window before, of the frame that is a window's second; the first is the shot's first."""
 _CERTAIN = MAX_FRAMES - FADE
@@ -43,7 +43,7 @@ class Shot:
         network: The network.
         prepare: Makes the network's input of one frame.
         in_chunks: Divides frames among calls of the network.
-        aligned: Whether each window is brought to the scale and shift of those before.
+        aligned: Whether each window is aligned with those before in scale and shift.
     """
 
     def __init__(self, network: VideoDepthAnything, prepare: Callable[[Tensor], Tensor], in_chunks: InChunks, *, aligned: bool) -> None:
@@ -87,7 +87,7 @@ class Shot:
         return torch.cat(depth)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What the next window needs, copied to the CPU: at an estimate that `push` has just given."""
+        """What the next window needs, copied to the CPU: right after `push` has yielded an estimate."""
         assert self._features is not None
         features = {f"features.{level}": each[: self._known] for level, each in enumerate(self._features)}
         return {name: each.to("cpu", copy=True) for name, each in {**features, **self._joined.state_dict()}.items()}
@@ -96,20 +96,20 @@ class Shot:
         """Goes on where another's `state_dict` was taken.
 
         Returns:
-            How many of the frames whose depth was not given yet it has seen: they are not to be pushed again.
+            How many of the frames whose depth was not returned yet are already encoded: they must not be pushed again.
 
         Raises:
             ValueError: That is no such state.
         """
-        frames = {**{f"features.{level}": _SEEN for level in range(4)}, "reference": _REFERENCES, "fading": FADE}
+        frames = {**{f"features.{level}": _OVERLAP for level in range(4)}, "reference": _REFERENCES, "fading": FADE}
         found = {name: tuple(each.shape) for name, each in state.items() if isinstance(each, Tensor)}
         if found.keys() != frames.keys() or any(len(shape) != 4 or shape[0] != frames[name] for name, shape in found.items()):
             raise ValueError(f"what was kept of the frames before is damaged: expected maps of {frames} frames, found {found}")
         features = [state[f"features.{level}"].to(device) for level in range(4)]
         self._features = [_room_for(each) for each in features]
         for kept, each in zip(self._features, features, strict=True):
-            kept[:_SEEN] = each
-        self._known = _SEEN
+            kept[:_OVERLAP] = each
+        self._known = _OVERLAP
         self._joined.load_state_dict(state, device)
         return FADE
 
@@ -126,12 +126,12 @@ class Shot:
             kept[place : place + len(each)] = each
 
     def _next_window(self) -> None:
-        """Brings the features of the frames that the next window sees again to its beginning."""
+        """Moves the features of the frames that the next window shares to its beginning."""
         assert self._features is not None
         for each in self._features:
             each[1] = each[_SECOND_REFERENCE]
-            each[_REFERENCES:_SEEN] = each[_CERTAIN:]
-        self._known = _SEEN
+            each[_REFERENCES:_OVERLAP] = each[_CERTAIN:]
+        self._known = _OVERLAP
 
     def _window(self) -> Tensor:
         """The depth that a window adds to what is finished."""
@@ -161,7 +161,7 @@ class JoinedWindows:
     """Makes the depth of a shot's windows one.
 
     Args:
-        aligned: Whether each window is brought to the scale and shift of those before, by the frames that both have seen.
+        aligned: Whether each window is aligned with those before in scale and shift, by the frames that both share.
     """
 
     def __init__(self, aligned: bool) -> None:
@@ -180,7 +180,7 @@ class JoinedWindows:
             The depth that no later window changes: after what was returned before, in order.
         """
         if self._reference is None or self._fading is None:
-            first, begin = depth[:1], depth[:_SEEN]
+            first, begin = depth[:1], depth[:_OVERLAP]
         else:
             first = self._reference[:1]
             if self._aligned:
@@ -190,7 +190,7 @@ class JoinedWindows:
             begin = torch.lerp(self._fading, depth[_REFERENCES : _REFERENCES + len(self._fading)], weights)
         self._reference = torch.cat((first, depth[_SECOND_REFERENCE : _SECOND_REFERENCE + 1]))
         self._fading = depth[_CERTAIN:]
-        return torch.cat((begin, depth[_SEEN:_CERTAIN]))
+        return torch.cat((begin, depth[_OVERLAP:_CERTAIN]))
 
     def state_dict(self) -> dict[str, Tensor]:
         """What the next window is joined with."""

@@ -1,4 +1,4 @@
-"""What messages call the things that a person can change: ComfyUI's widgets, the command line's options, or Python's arguments."""
+"""How messages name the settings that a user can change: ComfyUI's widgets, the command line's options, or Python's arguments."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Wording:
-    """The words of one front door.
+    """The words of one user interface.
 
     Attributes:
         lower_size: What to do about a network's input that is too large.
-        where_size: Where that is set, if the words alone do not tell.
+        where_size: Where that is set, where it is not obvious.
         tiles: What runs a network on parts of a large image.
         model: How a model is chosen, with {} for its name.
     """

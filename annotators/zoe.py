@@ -1,4 +1,4 @@
-"""ZoeDepth: metres from one picture, indoors (NYU), outdoors (KITTI), or whichever of the two the network takes it for.
+"""ZoeDepth: metres from one image, indoors (NYU), outdoors (KITTI), or whichever of the two the network takes it for.
 
 Source:
     Bhat et al., "ZoeDepth: Zero-shot Transfer by Combining Relative and Metric Depth" (2023); code isl-org/ZoeDepth. The network is
@@ -8,18 +8,18 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..geometry.estimate import Estimate, Quantity
-from .base import HALF, ModelSpec
-from .graph import Graph, depth_output
+from .graph import Signature
 from .libraries import from_state_dict, from_transformers
 from .networks.names import StateDict
 from .networks.zoe_depth_anything import BINS
 from .networks.zoe_names import official_to_hub
+from .specs.base import HALF, ModelSpec
 from .specs.zoe import ZoeConfig
 from .zoe_inference import ZoeInference
 
@@ -36,7 +36,7 @@ class ZoeAnnotator(ZoeInference):
 
     @classmethod
     def build(cls, spec: ModelSpec, states: Mapping[str, StateDict], dtype: torch.dtype) -> ZoeAnnotator:
-        """See `Annotator.build`. Takes the authors' checkpoints and the Hugging Face conversions of them."""
+        """See `Family.build`. Takes the authors' checkpoints and the Hugging Face conversions of them."""
         (network_class,) = from_transformers("ZoeDepthForDepthEstimation")
         state = states["network"]
         if any(key.startswith("core.") for key in state):
@@ -52,37 +52,31 @@ class ZoeAnnotator(ZoeInference):
 
     @classmethod
     def could_be(cls, spec: ModelSpec, names: Collection[str]) -> bool:
-        """See `Annotator.could_be`."""
+        """See `Family.could_be`."""
         return any(name.startswith(("core.", "metric_head.")) for name in names)
 
     @classmethod
     def check_requirements(cls, spec: ModelSpec) -> None:
-        """See `Annotator.check_requirements`."""
+        """See `Family.check_requirements`."""
         from_transformers("ZoeDepthForDepthEstimation")
 
-    def predict(self, pixels: Tensor) -> Estimate:
-        """See `Annotator.predict`."""
-        normalised = self.normalised(pixels, HALF, HALF)
-        # a network for several kinds of scene would choose one kind for the whole batch; the graph is of one picture
-        parts = normalised.split(1) if len(self.spec.config.ranges) > 1 or self.engine is not None else (normalised,)
-        depth = torch.cat([self.outputs(part)[0] for part in parts])
-        return Estimate(depth=depth.contiguous(), quantity=Quantity.METRIC_DEPTH)
-
-    def network_outputs(self, given: Tensor, numbers: Sequence[Any] = ()) -> tuple[Tensor, ...]:
-        """See `Annotator.network_outputs`."""
-        return (self.network(given).predicted_depth[:, None],)
+    def predict(self, inputs: Tensor, scalar_inputs: Sequence[Any] = ()) -> tuple[Tensor, ...]:
+        """See `Family.predict`."""
+        # a network for several kinds of scene would choose one kind for the whole batch
+        if len(self.spec.config.ranges) > 1:
+            return (torch.cat([self.network(image).predicted_depth[:, None] for image in inputs.split(1)]),)
+        return (self.network(inputs).predicted_depth[:, None],)
 
     @classmethod
     def why_no_graph(cls, spec: ModelSpec) -> str | None:
-        """See `Annotator.why_no_graph`."""
+        """See `Family.why_no_graph`."""
         return "it chooses a part of its network by what it sees" if len(spec.config.ranges) > 1 else None
 
-    def graph(self) -> Graph:
-        """See `Annotator.graph`."""
-        if self.why_no_graph(self.spec):
-            return super().graph()
-        # transformers' network counts by the sizes that it sees while it is traced
-        return self._graph(depth_output(self.spec), HALF, HALF, dynamic_batch=False, dynamic_sides=False, most_batch=1)
+    def signature(self) -> Signature:
+        """See `Family.signature`."""
+        # transformers' network computes with the sizes that it is traced with
+        traced = {"dynamic_batch": False, "dynamic_sides": False, "most_batch": 1}
+        return replace(super().signature(), mean=HALF, std=HALF, **traced)
 
 
 def _to_float32(_module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:

@@ -7,9 +7,6 @@ Source:
 
 from __future__ import annotations
 
-from torch import Tensor
-
-from ..geometry.estimate import Estimate, Quantity
 from .depth_anything import DinoAnnotator
 from .networks.zoe_depth_anything import ZoeDepthAnything
 from .zoe_inference import ZoeInference
@@ -19,7 +16,3 @@ class ZoeDepthAnythingAnnotator(ZoeInference, DinoAnnotator):
     """Depth Anything V1's metric networks."""
 
     network_class = ZoeDepthAnything
-
-    def predict(self, pixels: Tensor) -> Estimate:
-        """See `Annotator.predict`."""
-        return Estimate(depth=self.outputs(self.normalised(pixels))[0].contiguous(), quantity=Quantity.METRIC_DEPTH)

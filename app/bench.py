@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from .. import __version__
+from ..annotators.family import Request
 from ..model_loader import Model
 from ..utils import opencv
 from . import work
@@ -143,14 +144,15 @@ def network_calls(model: Model, picture: Path, options: Options, count: int) -> 
 
 @contextmanager
 def _watched(model: Model, calls: list[Way]) -> Iterator[None]:
-    """Notes the calls of `Annotator.outputs`, or of `predict` in families whose network is no single function."""
+    """Notes the calls of `Annotator.run_network`, or of `infer_resized` in families whose network is no single function."""
     annotator = model.annotator
-    name = "predict" if annotator.why_no_graph(model.spec) else "outputs"
+    name = "infer_resized" if annotator.why_no_graph(model.spec) else "run_network"
     run = getattr(annotator, name)
 
-    def noting(*arguments: Any, **keywords: Any) -> Any:
-        calls.append(partial(run, *arguments, **{**keywords, **({"progress": None} if "progress" in keywords else {})}))
-        return run(*arguments, **keywords)
+    def noting(*arguments: Any) -> Any:
+        silent = (replace(each, progress=None) if isinstance(each, Request) else each for each in arguments)
+        calls.append(partial(run, *silent))
+        return run(*arguments)
 
     vars(annotator)[name] = noting
     try:

@@ -218,7 +218,7 @@ def _in_place(made: Path, path: Path, seconds: float, checks: tuple[Check, ...])
 def _notes(model: Model, annotator: Annotator, graph: Graph, size: int) -> dict[str, str]:
     """What the file says of itself."""
     spec = model.spec
-    numbers = graph.numbers
+    scalars = graph.scalar_inputs
     return {
         "model": spec.id,
         "quantity": "" if spec.quantity is None else spec.quantity.value + " (up to scale)" * spec.up_to_scale,
@@ -230,7 +230,7 @@ def _notes(model: Model, annotator: Annotator, graph: Graph, size: int) -> dict[
         "preprocess": json.dumps(annotator.preprocess_metadata(size)),
         "postprocess": json.dumps(annotator.postprocess_metadata()),
         "outputs": json.dumps(dict(graph.outputs)),
-        **({f"input {numbers.name}": numbers.meaning} if numbers else {}),
+        **({f"input {scalars.name}": scalars.meaning} if scalars else {}),
         "dtype": _dtype(model),
         "licence": spec.terms,
         "licence_url": spec.licence_page,

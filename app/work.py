@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..annotators.base import log_used_size
+from ..annotators.checks import log_used_size
 from ..annotators.choices import BUNDLED_MODEL, TORCH
-from ..annotators.registry import FAMILIES, find_spec
+from ..annotators.registry import find_spec
 from ..annotators.specs.base import ModelSpec
 from ..geometry.camera import DEFAULT_FOV
 from ..geometry.conventions import NormalMapCoding
@@ -186,7 +186,7 @@ def _check_format(name: str, spec: ModelSpec, fov: float, near_far_ratio: float 
     if spec.quantity is not Quantity.METRIC_DEPTH:
         ratio = f"{near_far_ratio:g}, as --near-far-ratio says" if near_far_ratio else "3 or so; --near-far-ratio N says it"
         logger.info("%s gives no metres: a mesh (%s) has likely depth, near end to far end as 1 to %s", spec.id, name, ratio)
-    if not fov and not FAMILIES[spec.family].knows_camera(spec):
+    if not fov and not spec.knows_camera:
         logger.info(
             "%s does not know the camera: a mesh (%s) assumes a field of view of %g degrees; --fov DEGREES says it",
             spec.id,

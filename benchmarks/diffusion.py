@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from families import mend_torchvision
 
-from depth_normal.annotators.base import ModelSpec
 from depth_normal.annotators.diffusion import DiffusionAnnotator, DiffusionOptions
 from depth_normal.annotators.lbm import LbmAnnotator, LbmOptions
 from depth_normal.annotators.libraries import from_diffusers
@@ -26,6 +25,7 @@ from depth_normal.annotators.lotus import LotusAnnotator
 from depth_normal.annotators.marigold import MarigoldAnnotator, MarigoldOptions
 from depth_normal.annotators.networks.latent_diffusion import LatentDiffusion
 from depth_normal.annotators.registry import find_spec
+from depth_normal.annotators.specs.base import ModelSpec
 
 RUNS: tuple[tuple[str, type[DiffusionAnnotator], DiffusionOptions], ...] = (
     ("marigold-depth", MarigoldAnnotator, MarigoldOptions(steps=1)),

@@ -38,7 +38,6 @@ import torch
 from torch import Tensor, nn
 
 from depth_normal.annotators import midas, moge, zoe
-from depth_normal.annotators.base import ModelSpec
 from depth_normal.annotators.depth_anything import DinoAnnotator
 from depth_normal.annotators.diffusion import DiffusionAnnotator
 from depth_normal.annotators.libraries import from_transformers
@@ -50,6 +49,7 @@ from depth_normal.annotators.networks.merge import MergeNetwork
 from depth_normal.annotators.networks.metric3d import Metric3d
 from depth_normal.annotators.networks.midas_small import MidasSmall
 from depth_normal.annotators.registry import FAMILIES, MODELS
+from depth_normal.annotators.specs.base import ModelSpec
 from depth_normal.app.export import check_graph
 from depth_normal.model_loader import host
 from depth_normal.model_loader.inference.model import Model
@@ -194,7 +194,7 @@ def empty_network(spec: ModelSpec, role: str) -> nn.Module:
         if issubclass(family, DinoAnnotator):
             return family.network_class(config.vit, config.dpt)
         if issubclass(family, moge.MogeAnnotator):
-            return moge.network_of(spec)
+            return moge.MogeAnnotator.network_of(spec)
         if spec.family in _NETWORKS:
             return _NETWORKS[spec.family](config)
         if spec.family == "midas" and config.backbone == "efficientnet-lite3":

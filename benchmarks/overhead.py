@@ -211,7 +211,7 @@ def plain_way(model: Model, device: torch.device, path: Path, folder: Path) -> N
     annotator = model.annotator
     net_height, net_width = annotator.network_size(height, width, annotator.spec.default_size)
     small = cv2.resize(pixels, (net_width, net_height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-    found = with_normals(annotator.predict(torch.from_numpy(small).permute(2, 0, 1)[None].to(device)))
+    found = with_normals(annotator.infer_resized(torch.from_numpy(small).permute(2, 0, 1)[None].to(device)))
     if found.depth is not None:
         values = found.depth if found.quantity is Quantity.DISPARITY else -found.depth
         depth = cv2.resize(values[0, 0].cpu().numpy(), (width, height), interpolation=cv2.INTER_LINEAR)

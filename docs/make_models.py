@@ -1,18 +1,34 @@
-"""Writes docs/models.md from the table of models, so that the two never differ (a test compares them)."""
+"""Writes docs/models.md, and the licences on *Load Depth/Normal Model*'s help page, from the table of models.
+
+A test compares them, so that they never differ.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from depth_normal.annotators.base import ModelSpec
 from depth_normal.annotators.registry import MODELS
+from depth_normal.annotators.specs.base import ModelSpec
 
 PAGE = Path(__file__).resolve().parent / "models.md"
+HELP = PAGE.parents[1] / "web" / "docs" / "DepthNormal_LoadModel.md"
+_BEGIN = "**Not for commercial use**"
 
 
 def main() -> None:
-    """Writes the page."""
+    """Writes both."""
     PAGE.write_text(page(), encoding="utf-8")
+    HELP.write_text(help_page(), encoding="utf-8")
+
+
+def help_page() -> str:
+    """The help page as it is, ending with the licences that the table has now."""
+    kept, _ = HELP.read_text(encoding="utf-8").split(_BEGIN)
+    closed, unclear = (", ".join(f"`{spec.id}`" for spec in MODELS.values() if spec.commercial_use == use) for use in ("no", "unclear"))
+    return (
+        f"{kept}{_BEGIN}, by the licences of their weights: {closed}.\n\n"
+        f"**Unclear** whether they may be used commercially, so ask their authors: {unclear}.\n"
+    )
 
 
 def page() -> str:

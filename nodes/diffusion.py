@@ -5,7 +5,9 @@ They have nodes of their own because steps, seed and ensemble mean something to 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from inspect import Parameter, Signature
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -77,7 +79,41 @@ def _lbm_widgets() -> dict[str, Any]:
     }
 
 
+def _marigold_options(steps: int, ensemble_size: int, seed: int, tiled: bool) -> MarigoldOptions:
+    check_range("steps", steps, 0, MAX_STEPS)
+    check_range("ensemble_size", ensemble_size, 1, MAX_ENSEMBLE)
+    return MarigoldOptions(seed, tiled, steps or None, ensemble_size)
+
+
+def _lbm_options(steps: int, seed: int, tiled: bool) -> LbmOptions:
+    check_range("steps", steps, 1, MAX_STEPS)
+    return LbmOptions(seed, tiled, steps)
+
+
 _WIDGETS = {"marigold": _marigold_widgets, "lotus": _lotus_widgets, "lbm": _lbm_widgets}
+_OPTIONS: dict[str, Callable[..., DiffusionOptions]] = {"marigold": _marigold_options, "lotus": DiffusionOptions, "lbm": _lbm_options}
+
+
+def _execute(**defaults: Any) -> Callable[..., tuple[Tensor, Estimate]]:
+    """A node's `execute`: its parameters are the image, widgets with these defaults, and those that all these nodes end with.
+
+    It passes them on to `run`, and refuses names that are no widgets, as any function does.
+    """
+    parameters = [
+        Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=default)
+        for name, default in {**defaults, "resolution": 0, "precision": "auto", "tiled": False}.items()
+    ]
+    required = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in ("self", "image")]
+    signature = Signature([*required, *parameters])
+
+    def execute(*arguments: Any, **widgets: Any) -> tuple[Tensor, Estimate]:
+        bound = signature.bind(*arguments, **widgets)
+        bound.apply_defaults()
+        values = dict(bound.arguments)
+        return values.pop("self").run(**values)
+
+    vars(execute)["__signature__"] = signature
+    return execute
 
 
 def _estimate(image: Tensor, model: str, models: list[str], options: DiffusionOptions, resolution: int, precision: str) -> Estimate:
@@ -158,11 +194,11 @@ class _DepthNode(_DiffusionNode):
         return {"normalisation": normalisation_widget("the model's own 0 to 1")}
 
     def run(
-        self, image: Tensor, model: str, normalisation: str, options: DiffusionOptions, resolution: int, precision: str
+        self, image: Tensor, *, model: str, normalisation: str, resolution: int, precision: str, **options: Any
     ) -> tuple[Tensor, Estimate]:
-        """The picture and the raw depth."""
+        """The depth image and the raw depth; `options` are the widgets of `_OPTIONS`."""
         check_choice("normalisation", normalisation, NORMALISATIONS)
-        estimate = _estimate(image, model, self.models(), options, resolution, precision)
+        estimate = _estimate(image, model, self.models(), _OPTIONS[self.FAMILY](**options), resolution, precision)
         assert estimate.depth is not None and estimate.quantity is not None
         ends = (0.0, 1.0) if normalisation == "fixed" else None
         return to_output(depth_to_image(estimate.depth, estimate.quantity, normalisation=normalisation, value_range=ends)), estimate
@@ -183,12 +219,10 @@ class _NormalsNode(_DiffusionNode):
         """The widget that says how the picture looks."""
         return {"coding": coding_widget(f"How the vectors are stored in R, G, B. {CODING_READERS}")}
 
-    def run(
-        self, image: Tensor, model: str, coding: str, options: DiffusionOptions, resolution: int, precision: str
-    ) -> tuple[Tensor, Estimate]:
-        """The picture and the raw normals."""
+    def run(self, image: Tensor, *, model: str, coding: str, resolution: int, precision: str, **options: Any) -> tuple[Tensor, Estimate]:
+        """The normal map and the raw normals; `options` are the widgets of `_OPTIONS`."""
         check_choice("coding", coding, CODINGS)
-        estimate = _estimate(image, model, self.models(), options, resolution, precision)
+        estimate = _estimate(image, model, self.models(), _OPTIONS[self.FAMILY](**options), resolution, precision)
         assert estimate.normals is not None
         return to_output(normals_to_image(estimate.normals, NormalMapCoding(coding), estimate.axes)), estimate
 
@@ -201,22 +235,7 @@ class MarigoldDepth(_DepthNode):
     DESCRIPTION = "Fine relative depth from Marigold (Stable Diffusion 2), in a few steps; an ensemble adds a confidence."
     SEARCH_ALIASES: ClassVar = ["marigold", "depth map", "diffusion depth", "affine-invariant depth", "depth estimation"]
     FAMILY = "marigold"
-
-    def execute(
-        self,
-        image: Tensor,
-        model: str = "marigold-depth",
-        normalisation: str = PER_IMAGE,
-        steps: int = 0,
-        ensemble_size: int = 1,
-        seed: int = 0,
-        resolution: int = 0,
-        precision: str = "auto",
-        tiled: bool = False,
-    ) -> tuple[Tensor, Estimate]:
-        """One depth picture a picture, and the numbers."""
-        options = _marigold_options(steps, ensemble_size, seed, tiled)
-        return self.run(image, model, normalisation, options, resolution, precision)
+    execute = _execute(model="marigold-depth", normalisation=PER_IMAGE, steps=0, ensemble_size=1, seed=0)
 
 
 class MarigoldNormals(_NormalsNode):
@@ -227,22 +246,7 @@ class MarigoldNormals(_NormalsNode):
     DESCRIPTION = "Normals from Marigold (Stable Diffusion 2), in a few steps; an ensemble adds a confidence."
     SEARCH_ALIASES: ClassVar = ["marigold", "normal map", "diffusion normals", "surface normals", "normal estimation"]
     FAMILY = "marigold"
-
-    def execute(
-        self,
-        image: Tensor,
-        model: str = "marigold-normals",
-        coding: str = OPENGL,
-        steps: int = 0,
-        ensemble_size: int = 1,
-        seed: int = 0,
-        resolution: int = 0,
-        precision: str = "auto",
-        tiled: bool = False,
-    ) -> tuple[Tensor, Estimate]:
-        """One normal map a picture, and the vectors."""
-        options = _marigold_options(steps, ensemble_size, seed, tiled)
-        return self.run(image, model, coding, options, resolution, precision)
+    execute = _execute(model="marigold-normals", coding=OPENGL, steps=0, ensemble_size=1, seed=0)
 
 
 class LotusDepth(_DepthNode):
@@ -253,19 +257,7 @@ class LotusDepth(_DepthNode):
     DESCRIPTION = "Fine relative depth or disparity from Lotus (Stable Diffusion 2), in a single step."
     SEARCH_ALIASES: ClassVar = ["lotus", "depth map", "disparity", "diffusion depth", "depth estimation"]
     FAMILY = "lotus"
-
-    def execute(
-        self,
-        image: Tensor,
-        model: str = "lotus-depth-d",
-        normalisation: str = PER_IMAGE,
-        seed: int = 0,
-        resolution: int = 0,
-        precision: str = "auto",
-        tiled: bool = False,
-    ) -> tuple[Tensor, Estimate]:
-        """One depth picture a picture, and the numbers."""
-        return self.run(image, model, normalisation, DiffusionOptions(seed, tiled), resolution, precision)
+    execute = _execute(model="lotus-depth-d", normalisation=PER_IMAGE, seed=0)
 
 
 class LotusNormals(_NormalsNode):
@@ -276,19 +268,7 @@ class LotusNormals(_NormalsNode):
     DESCRIPTION = "Normals from Lotus (Stable Diffusion 2), in a single step."
     SEARCH_ALIASES: ClassVar = ["lotus", "normal map", "diffusion normals", "surface normals", "normal estimation"]
     FAMILY = "lotus"
-
-    def execute(
-        self,
-        image: Tensor,
-        model: str = "lotus-normals-d",
-        coding: str = OPENGL,
-        seed: int = 0,
-        resolution: int = 0,
-        precision: str = "auto",
-        tiled: bool = False,
-    ) -> tuple[Tensor, Estimate]:
-        """One normal map a picture, and the vectors."""
-        return self.run(image, model, coding, DiffusionOptions(seed, tiled), resolution, precision)
+    execute = _execute(model="lotus-normals-d", coding=OPENGL, seed=0)
 
 
 class LbmDepth(_DepthNode):
@@ -299,21 +279,7 @@ class LbmDepth(_DepthNode):
     DESCRIPTION = f"Fine relative depth from LBM (latent bridge matching, SDXL's size), in a single step or a few. {_NON_COMMERCIAL}"
     SEARCH_ALIASES: ClassVar = ["lbm", "latent bridge matching", "depth map", "diffusion depth", "depth estimation"]
     FAMILY = "lbm"
-
-    def execute(
-        self,
-        image: Tensor,
-        model: str = "lbm-depth",
-        normalisation: str = PER_IMAGE,
-        steps: int = 1,
-        seed: int = 0,
-        resolution: int = 0,
-        precision: str = "auto",
-        tiled: bool = False,
-    ) -> tuple[Tensor, Estimate]:
-        """One depth picture a picture, and the numbers."""
-        check_range("steps", steps, 1, MAX_STEPS)
-        return self.run(image, model, normalisation, LbmOptions(seed, tiled, steps), resolution, precision)
+    execute = _execute(model="lbm-depth", normalisation=PER_IMAGE, steps=1, seed=0)
 
 
 class LbmNormals(_NormalsNode):
@@ -324,6 +290,7 @@ class LbmNormals(_NormalsNode):
     DESCRIPTION = f"Normals from LBM (latent bridge matching, SDXL's size), in a single step or a few. {_NON_COMMERCIAL}"
     SEARCH_ALIASES: ClassVar = ["lbm", "latent bridge matching", "normal map", "surface normals", "normal estimation"]
     FAMILY = "lbm"
+    execute = _execute(model="lbm-normals", coding=OPENGL, steps=1, seed=0, geometry=None)
 
     @classmethod
     def own(cls) -> dict[str, Any]:
@@ -334,31 +301,13 @@ class LbmNormals(_NormalsNode):
         )
         return {**super().own(), "geometry": geometry_input(geometry)}
 
-    def execute(
-        self,
-        image: Tensor,
-        model: str = "lbm-normals",
-        coding: str = OPENGL,
-        steps: int = 1,
-        seed: int = 0,
-        geometry: Any = None,
-        resolution: int = 0,
-        precision: str = "auto",
-        tiled: bool = False,
-    ) -> tuple[Tensor, Estimate]:
-        """One normal map a picture, and the vectors."""
-        check_range("steps", steps, 1, MAX_STEPS)
-        given = None if geometry is None else _check_depth(geometry, image)
-        picture, estimate = self.run(image, model, coding, LbmOptions(seed, tiled, steps), resolution, precision)
-        if given is not None:
-            disagreeing_axes(estimate, given)
+    def run(self, image: Tensor, *, geometry: Any, **widgets: Any) -> tuple[Tensor, Estimate]:
+        """The normal map and the raw normals, compared with the geometry's depth."""
+        depth = None if geometry is None else _check_depth(geometry, image)
+        picture, estimate = super().run(image, **widgets)
+        if depth is not None:
+            disagreeing_axes(estimate, depth)
         return picture, estimate
-
-
-def _marigold_options(steps: int, ensemble_size: int, seed: int, tiled: bool) -> MarigoldOptions:
-    check_range("steps", steps, 0, MAX_STEPS)
-    check_range("ensemble_size", ensemble_size, 1, MAX_ENSEMBLE)
-    return MarigoldOptions(seed, tiled, steps or None, ensemble_size)
 
 
 def _check_depth(geometry: Any, image: Tensor) -> Estimate:

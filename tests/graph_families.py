@@ -40,9 +40,18 @@ DINO = (
     "zoe-depth-anything-indoor",
     "video-depth-anything-small",
 )
-OTHERS = ("tiny", "tiny-2", "moge", "moge-1", "metric3d", "leres", "bae", "dsine")
+BUILT_HERE = ("tiny", "tiny-2", "leres", "bae", "dsine")
+IN_THEIR_TESTS = {"moge": "test_moge.py", "moge-1": "test_moge_1.py"}
 SLOW = ("zoedepth-nyu", "midas-v2.1-small")
 """ZoeDepth's heads are slow however narrow, and MiDaS small is at its true size; both are of the end to end comparison alone."""
+_KNOWN = {MODELS[name].family for name in (*DINO, *SLOW)} | {*BUILT_HERE, *IN_THEIR_TESTS}
+IN_THEIR_TESTS |= {
+    spec.family: f"test_{spec.family.replace('-', '_')}.py"
+    for spec in MODELS.values()
+    if spec.family not in _KNOWN and FAMILIES[spec.family].why_no_graph(spec) is None
+}
+"""Any other family with a graph, by its test, whose `annotator(dtype=...)` builds one with few channels and random weights."""
+OTHERS = (*BUILT_HERE, *IN_THEIR_TESTS)
 
 
 @functools.cache
@@ -59,9 +68,8 @@ def annotator(name, dtype=torch.float32):
         depth = _module("tiny_depth.py")
         spec = depth["shrunk"](MODELS[name])
         return FAMILIES[spec.family].build(spec, depth["random_states"](spec), dtype)
-    files = {"moge": "test_moge.py", "moge-1": "test_moge_1.py", "metric3d": "test_metric3d.py"}
-    if name in files:
-        return _module(f"annotators/{files[name]}")["annotator"](dtype=dtype)
+    if name in IN_THEIR_TESTS:
+        return _module(f"annotators/{IN_THEIR_TESTS[name]}")["annotator"](dtype=dtype)
     return {"tiny": _tiny, "tiny-2": _tiny_2, "leres": _leres, "bae": _bae, "dsine": _dsine}[name](dtype)
 
 

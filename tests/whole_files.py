@@ -4,7 +4,7 @@ import hashlib
 import random
 from dataclasses import replace
 
-from depth_normal.annotators.base import WeightFile
+from depth_normal.annotators.specs.base import WeightFile
 
 
 def weights(seed, length=3_000_000):

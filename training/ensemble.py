@@ -47,7 +47,7 @@ def mean_answers(networks: list[TinyAnnotator], pictures: Tensor) -> tuple[Tenso
     for network in networks:
         small = resize_picture(pictures, *network.network_size(*pictures.shape[2:], network.spec.default_size))
         with torch.autocast(pictures.device.type, torch.bfloat16):
-            estimate = network.predict(small)
+            estimate = network.estimate_without_guide(small)
         assert estimate.depth is not None
         assert estimate.normals is not None
         maps = torch.cat((estimate.depth, estimate.normals), 1).float()

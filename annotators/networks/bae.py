@@ -120,7 +120,7 @@ class Bae(nn.Module):
                 layer.to(dtype)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Normals and certainty of normalised pictures; see the class."""
+        """Normals and certainty of normalised images; see the class."""
         return self.decoder(self.encoder(pixels))
 
     @staticmethod

@@ -160,7 +160,7 @@ class LeresConfig:
 
     Attributes:
         encoder: Its encoder.
-        features: Channels of the decoder at 1/4, 1/8, 1/16 and 1/32 of the picture.
+        features: Channels of the decoder at 1/4, 1/8, 1/16 and 1/32 of the image.
     """
 
     encoder: ResnextConfig = ResnextConfig()
@@ -182,7 +182,7 @@ class MergeConfig:
 
 @dataclass(frozen=True)
 class BoostConfig:
-    """LeReS with a network that merges what it says of a picture at several sizes.
+    """LeReS with a network that merges what it says of an image at several sizes.
 
     Attributes:
         leres: The depth network.

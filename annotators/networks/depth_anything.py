@@ -58,7 +58,7 @@ class DepthAnything(DinoNetwork):
         self.depth_head.set_dtype(dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The head's output for normalised pictures; see the class."""
+        """The head's output for normalised images; see the class."""
         maps, _ = self.pretrained(x)
         return self.depth_head(maps, x.shape[-2], x.shape[-1])
 

@@ -1,4 +1,4 @@
-"""Depth Anything 3: depth, sky, confidence and cameras, of pictures by themselves or of several views of one scene.
+"""Depth Anything 3: depth, sky, confidence and cameras, of images by themselves or of several views of one scene.
 
 Source:
     Lin et al., "Depth Anything 3" (2025), code ByteDance-Seed/Depth-Anything-3.
@@ -20,7 +20,7 @@ from .vit import VisionTransformer, VitConfig, hub_to_official
 
 
 class Prediction(NamedTuple):
-    """What the network says of B pictures, float32.
+    """The network's outputs for B images, float32.
 
     Attributes:
         depth: (B, 1, H, W), large = far, positive.
@@ -54,7 +54,7 @@ class _CameraDecoder(nn.Module):
 
 
 class DepthAnything3(DinoNetwork):
-    """Depth Anything 3 without rays and without cameras given from outside.
+    """Depth Anything 3 without rays and without known cameras as inputs.
 
     Convention:
         Input as `DepthAnything`.
@@ -74,10 +74,10 @@ class DepthAnything3(DinoNetwork):
             self.cam_dec.float()
 
     def forward(self, x: Tensor, one_scene: bool = False) -> Prediction:
-        """The prediction for normalised pictures; see the class.
+        """The prediction for normalised images; see the class.
 
         Args:
-            x: The pictures.
+            x: The images.
             one_scene: Whether they are views of one scene, which the networks that can see them together.
         """
         maps, camera = self.pretrained(x, one_scene)

@@ -1,4 +1,4 @@
-"""The dense prediction head of Depth Anything: four feature maps of a transformer become one map at the picture's size.
+"""The dense prediction head of Depth Anything: four feature maps of a transformer become one map at the image's size.
 
 Parameter names are those of the official checkpoints.
 
@@ -70,7 +70,7 @@ class _Scratch(nn.Module):
 
 
 class DptHead(nn.Module):
-    """The head. Its last convolutions, at the picture's size, compute in float32 whatever the rest does: see `set_dtype`."""
+    """The head. Its last convolutions, at the image's size, compute in float32 whatever the rest does: see `set_dtype`."""
 
     def __init__(self, inputs: int, config: DptConfig) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ class DptHead(nn.Module):
         Args:
             level: 0 = the finest, `COARSEST` = the coarsest.
             x: (B, inputs, rows, columns).
-            aspect: The picture's width by its height.
+            aspect: The image's width by its height.
 
         Returns:
             (B, config.channels[level], h, w): 4, 2, 1 and half times as many rows and columns, from the finest to the coarsest.
@@ -170,7 +170,7 @@ def _resize(x: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def _position_map(like: Tensor, aspect: float | Tensor) -> Tensor:
-    """Sines and cosines (1, C, H, W) of where a pixel lies, in units of half the picture's diagonal, for adding to a map."""
+    """Sines and cosines (1, C, H, W) of where a pixel lies, in units of half the image's diagonal, for adding to a map."""
     _, channels, height, width = like.shape
     diagonal = (aspect**2 + 1) ** 0.5
     quarter = channels // 4

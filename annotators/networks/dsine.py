@@ -1,4 +1,4 @@
-"""DSINE: normals from one picture and its camera, turned into shape by their neighbours in several passes.
+"""DSINE: normals from one image and its camera, turned into shape by their neighbours in several passes.
 
 Written from the paper's equations. Parameter names are those of the authors' checkpoint.
 
@@ -58,7 +58,7 @@ def turn(normals: Tensor, rays: Tensor, steps: Tensor, angles: Tensor) -> Tensor
     Args:
         normals: (B, 3, ...) unit vectors.
         rays: (B or 1, 3, ...) to where the surface is seen, Z = 1.
-        steps: (B, 2, ...): where the axis points in the picture, in units of the rays' X and Y.
+        steps: (B, 2, ...): where the axis points in the image, in units of the rays' X and Y.
         angles: (B, 1, ...) radians, anticlockwise seen from the axis' tip.
 
     Returns:
@@ -149,11 +149,11 @@ class DSINE(nn.Module):
         self.encoder = nn.ModuleDict({"original_model": EfficientNetB5()})
         self.decoder = _Decoder(config)
         self.gru = _ConvGRU(config.state, config.state + 2)
-        seen = config.state + 2
-        self.prob_head = _head(seen, 64, _NEIGHBOURS)
-        self.xy_head = _head(seen, 64, 2 * _NEIGHBOURS)
-        self.angle_head = _head(seen, 64, _NEIGHBOURS)
-        self.up_prob_head = _head(seen, 64, 9 * _COARSE**2)
+        hidden = config.state + 2
+        self.prob_head = _head(hidden, 64, _NEIGHBOURS)
+        self.xy_head = _head(hidden, 64, 2 * _NEIGHBOURS)
+        self.angle_head = _head(hidden, 64, _NEIGHBOURS)
+        self.up_prob_head = _head(hidden, 64, 9 * _COARSE**2)
 
     def forward(self, pixels: Tensor, camera: Pinhole, iterations: int) -> Tensor:
         """Normals, float32, after `iterations` passes, at least one; see the class."""
@@ -168,30 +168,34 @@ class DSINE(nn.Module):
         normals = make_visible(F.normalize(normals.float(), dim=1), view)
         x = torch.cat((features, eighth), 1)
         around, nearby = neighbours(rays[0][:1], _WINDOW), view[:, :, None]
-        seen = state
+        hidden = state
         for _ in range(iterations):
             state = self.gru(state, x)
-            seen = torch.cat((state, eighth), 1)
-            turned = turn(neighbours(normals, _WINDOW), around, *self._rotations(seen, camera))
-            weights = self.prob_head(seen).float().sigmoid()[:, None]
+            hidden = torch.cat((state, eighth), 1)
+            turned = turn(neighbours(normals, _WINDOW), around, *self._rotations(hidden, camera))
+            weights = self.prob_head(hidden).float().sigmoid()[:, None]
             normals = F.normalize((weights * make_visible(turned, nearby)).sum(2), dim=1)
-        return self._enlarged(normals, seen)
+        return self._enlarged(normals, hidden)
 
-    def _rotations(self, seen: Tensor, camera: Pinhole) -> tuple[Tensor, Tensor]:
+    def _rotations(self, hidden: Tensor, camera: Pinhole) -> tuple[Tensor, Tensor]:
         """Steps of one cell (B, 2, neighbours, h, w) along each rotation's axis, and the angles (B, 1, neighbours, h, w)."""
-        x, y = F.normalize(self.xy_head(seen).float().unflatten(1, (2, _NEIGHBOURS)), dim=1).split(1, 1)
-        angles = self.angle_head(seen).float().sigmoid()[:, None] * math.pi
+        x, y = F.normalize(self.xy_head(hidden).float().unflatten(1, (2, _NEIGHBOURS)), dim=1).split(1, 1)
+        angles = self.angle_head(hidden).float().sigmoid()[:, None] * math.pi
         return torch.cat((x * (_COARSE / camera.fx), y * (_COARSE / camera.fy)), 1), angles
 
-    def _enlarged(self, normals: Tensor, seen: Tensor) -> Tensor:
-        """Normals at the picture's size, each a mean of the nine cells around it with weights of its own."""
-        shares = self.up_prob_head(seen).float().unflatten(1, (9, _COARSE**2)).softmax(1)
+    def _enlarged(self, normals: Tensor, hidden: Tensor) -> Tensor:
+        """Normals at the image's size, each a mean of the nine cells around it with weights of its own."""
+        shares = self.up_prob_head(hidden).float().unflatten(1, (9, _COARSE**2)).softmax(1)
         mixed = sum(shares[:, None, each] * near[:, :, None] for each, near in enumerate(neighbours(normals, 3).unbind(2)))
         assert isinstance(mixed, Tensor)
         return F.normalize(F.pixel_shuffle(mixed.flatten(1, 2), _COARSE), dim=1)
 
+    def set_dtype(self, dtype: torch.dtype) -> None:
+        """Brings the network to a dtype."""
+        self.to(dtype)
+
     @staticmethod
-    def from_official(state: StateDict) -> dict[str, Tensor]:
+    def official_names(state: StateDict) -> dict[str, Tensor]:
         """A published state dict as this network takes it.
 
         Left out is what follows the encoder's last convolution. Convolutions whose weights the authors standardise in each pass get them

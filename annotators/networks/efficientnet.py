@@ -64,7 +64,7 @@ B5 = Variant(
     squeezes=True,
 )
 B5_CHANNELS = (24, 40, 64, 176, 2048)
-"""Of what `EfficientNetB5` gives, finest first."""
+"""Of the outputs of `EfficientNetB5`, finest first."""
 _B5_TAPS = (0, 1, 2, 4)
 _B5_UNUSED = ("bn2.", "global_pool.", "classifier.")
 
@@ -84,7 +84,7 @@ class SameConv2d(nn.Conv2d):
 
 
 class _SqueezeExcite(nn.Module):
-    """Weighs each channel by what all channels' means say of it."""
+    """Squeeze and excitation: weighs each channel by all channels' means."""
 
     def __init__(self, channels: int, squeezed: int) -> None:
         super().__init__()
@@ -147,7 +147,7 @@ class EfficientNetB5(nn.Module):
         self.conv_head = nn.Conv2d(B5.stages[-1][-1], B5_CHANNELS[-1], 1, bias=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Five maps of normalised pictures; see the class."""
+        """Five maps of normalised images; see the class."""
         x = B5.activation(self.bn1(self.conv_stem(x)))
         taps = {}
         for number, stage in enumerate(self.blocks):

@@ -91,7 +91,7 @@ def _cubic_weights(places: Tensor, grid: int, step: Tensor) -> Tensor:
 
 
 def shrunk(images: Tensor, height: int, width: int) -> Tensor:
-    """Pictures (B, C, H, W) float32 at a size that is not above theirs: linear with antialiasing."""
+    """Images (B, C, H, W) float32 at a size that is not above theirs: linear with antialiasing."""
     if not is_traced():
         return F.interpolate(images, (height, width), mode="bilinear", antialias=True)
     down, across = (_linear_weights(new, old, images.device) for new, old in ((height, images.shape[-2]), (width, images.shape[-1])))

@@ -1,4 +1,4 @@
-"""UNet and VAE of the diffusion families as one module, and what can be told from the names of their parameters.
+"""UNet and VAE of the diffusion families as one module, and what follows from the names of their parameters.
 
 The two networks themselves are those of the diffusers library.
 """

@@ -1,4 +1,4 @@
-"""LeReS: depth up to scale and shift from one picture, by a ResNeXt and a decoder that adds its maps from the coarsest to the finest.
+"""LeReS: depth up to scale and shift from one image, by a ResNeXt and a decoder that adds its maps from the coarsest to the finest.
 
 Source:
     Yin et al., "Learning to Recover 3D Scene Shape from a Single Image" (2021), code aim-uofa/AdelaiDepth, folder LeReS.
@@ -88,7 +88,7 @@ class Leres(nn.Module):
         self.decoder.head.load_state_dict(state)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Depth of normalised pictures; see the class."""
+        """Depth of normalised images; see the class."""
         return self.decoder(self.encoder(pixels))
 
     @staticmethod

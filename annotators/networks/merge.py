@@ -1,4 +1,4 @@
-"""Merges two depth maps of one picture, the one right as a whole and the other in detail: a U-Net without normalisation.
+"""Merges two depth maps of one image, the one right as a whole and the other in detail: a U-Net without normalisation.
 
 Source:
     Miangoleh et al., "Boosting Monocular Depth Estimation Models to High-Resolution via Content-Adaptive Multi-Resolution Merging" (2021),

@@ -30,7 +30,7 @@ _LEAST_CONCENTRATION = 0.01
 
 
 class Metric3dOutput(NamedTuple):
-    """What the network says of B pictures, float32, at the input's size.
+    """The network's outputs for B images, float32, at the input's size.
 
     Attributes:
         depth: (B, 1, H, W) metres of the canonical camera, from `LEAST_DEPTH` to `MOST_DEPTH`.
@@ -92,7 +92,7 @@ class _Path(nn.Module):
 
 
 class _Readout(nn.Module):
-    """A map from the patches' tokens, each with what the others say."""
+    """A map from the patches' tokens, each with information of the others."""
 
     def __init__(self, width: int, special: int) -> None:
         super().__init__()
@@ -152,7 +152,7 @@ class _Residual(nn.Module):
 
 
 class _Context(nn.Module):
-    """Of the three finer levels, what the recurrent units begin with, and what they are told each time."""
+    """Of the three finer levels, the recurrent units' initial state, and their context input at each step."""
 
     def __init__(self, config: Metric3dConfig) -> None:
         super().__init__()
@@ -165,7 +165,7 @@ class _Context(nn.Module):
         finest, fine, coarse, _ = levels
         # the authors' path has rectified the last two in place by then
         inputs = ((self.outputs04, finest), (self.outputs08, F.relu(fine)), (self.outputs16, F.relu(coarse)))
-        return [(hidden(x).tanh(), F.relu(told(x))) for (hidden, told), x in inputs]
+        return [(hidden(x).tanh(), F.relu(context(x))) for (hidden, context), x in inputs]
 
 
 def _context_pair(inputs: int, hidden: int) -> nn.ModuleList:
@@ -244,8 +244,8 @@ class _Decoder(nn.Module):
     def forward(self, tokens: list[Tensor], rows: int) -> Metric3dOutput:
         levels = self.token2feature(tokens, rows)
         state = self._first_state(self.decoder_mono(levels))
-        begun, told = zip(*self.context_feature_encoder(levels), strict=True)
-        context = [list(conv(each).chunk(3, 1)) for conv, each in zip(self.context_zqr_convs, told, strict=True)]
+        begun, contexts = zip(*self.context_feature_encoder(levels), strict=True)
+        context = [list(conv(each).chunk(3, 1)) for conv, each in zip(self.context_zqr_convs, contexts, strict=True)]
         hidden = list(begun)
         for _ in range(self.iterations):
             hidden = self.update_block(hidden, context, state)
@@ -277,10 +277,11 @@ class Metric3d(nn.Module):
 
     def set_dtype(self, dtype: torch.dtype) -> None:
         """Brings the transformer to a dtype. The rest stays in float32: half precision would round a state of 100 m a unit to 0.1 m."""
+        self.float()
         self.encoder.to(dtype)
 
     def forward(self, x: Tensor) -> Metric3dOutput:
-        """What the network says; see the class."""
+        """The network's outputs; see the class."""
         tokens = self.encoder.tokens(x)
         if len(tokens) == 1:
             tokens = [self.encoder.norm(tokens[0])] * 4

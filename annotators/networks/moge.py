@@ -1,4 +1,4 @@
-"""MoGe: points in space, a mask, normals and one scale from one picture, by DINOv2's transformer and stacks of convolutions.
+"""MoGe: points in space, a mask, normals and one scale from one image, by DINOv2's transformer and stacks of convolutions.
 
 Parameter names are those of the authors' checkpoints.
 
@@ -25,7 +25,7 @@ _IMAGENET_BUFFERS = ("encoder.image_mean", "encoder.image_std")
 
 
 class MogeOutput(NamedTuple):
-    """What the network says of B pictures, float32, at the size of 16 x 16 cells a token.
+    """The network's outputs for B images, float32, at the size of 16 x 16 cells a token.
 
     Attributes:
         points: (B, 3, h, w): x / z, y / z and the logarithm of z, in OPENCV axes; z up to a shift and to `scale`.
@@ -128,11 +128,11 @@ class MoGe(nn.Module):
         self.scale_head.float()
 
     def forward(self, pixels: Tensor, aspect: float | Tensor) -> MogeOutput:
-        """What the network says.
+        """The network's outputs.
 
         Args:
             pixels: See the class.
-            aspect: Width by height of the picture, which the pixels have not quite.
+            aspect: Width by height of the image, which the pixels have not quite.
         """
         rows, columns = (side // PATCH for side in pixels.shape[-2:])
         features, token = self.encoder(pixels)
@@ -157,7 +157,7 @@ class MoGe(nn.Module):
 
 
 def view_plane(height: int, width: int, aspect: float | Tensor, device: torch.device) -> Tensor:
-    """(1, 2, height, width) float32: where pixels lie to the right of and below the middle, in units of half the picture's diagonal."""
+    """(1, 2, height, width) float32: where pixels lie to the right of and below the middle, in units of half the image's diagonal."""
     diagonal = (1 + aspect**2) ** 0.5
 
     across = middles(width, aspect / diagonal, device)[None, :].expand(height, -1)

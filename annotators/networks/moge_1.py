@@ -1,4 +1,4 @@
-"""MoGe's first version: points in space and a mask from one picture, by DINOv2's transformer and a path of convolutions.
+"""MoGe's first version: points in space and a mask from one image, by DINOv2's transformer and a path of convolutions.
 
 Parameter names are those of the authors' checkpoints.
 
@@ -68,7 +68,7 @@ class _Head(nn.Module):
         self.output_block = nn.ModuleList(_Output(config.channels[-1] + 2, outputs) for outputs in (3, 1))
 
     def forward(self, maps: list[Tensor], height: int, width: int) -> list[Tensor]:
-        """Points and mask at a size, float32; everything knows where it lies in a picture of that size's aspect."""
+        """Points and mask at a size, float32; everything knows where it lies in an image of that size's aspect."""
         aspect = aspect_of(height, width, maps[0].device)
         x = torch.stack([project(each) for project, each in zip(self.projects, maps, strict=True)], 1).sum(1)
         for block in self.upsample_blocks:
@@ -97,11 +97,11 @@ class MoGe1(nn.Module):
             list(block.children())[-1].float()
 
     def forward(self, pixels: Tensor, aspect: float | Tensor) -> MogeOutput:
-        """What the network says; its unit is no metre, and its scale 1.
+        """The network's outputs; its unit is no metre, and its scale 1.
 
         Args:
             pixels: See the class.
-            aspect: Width by height of the picture. This version goes by the pixels' own.
+            aspect: Width by height of the image. This version goes by the pixels' own.
         """
         height, width = pixels.shape[-2:]
         whole = (height // PATCH * PATCH, width // PATCH * PATCH)

@@ -1,4 +1,4 @@
-"""What a film's networks add to a picture's: attention among the frames, pixel by pixel.
+"""Motion modules: attention among the frames of a video, pixel by pixel.
 
 Source:
     The motion modules of AnimateDiff (Guo et al., 2023), as Chen et al., "Video Depth Anything" (2025), use them; code
@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from .grids import is_traced
 
 MAX_FRAMES = 32
-"""Frames that a module can see at once: those that the published networks were trained on."""
+"""The most frames in one window: as many as the published networks were trained on."""
 _GROUPS, _HEADS = 32, 8
 _POSITION_BASE = 10_000.0
 VALUES_AT_ONCE = 2**21
-"""Values of a map that are attended to at once. Each pixel is seen by itself, and the perceptron is eight times as wide as its input: all
-pixels at once would take more memory than everything else in a network."""
+"""Values of a map that are attended to at once. Each pixel is processed by itself, and the perceptron is eight times as wide as its input:
+all pixels at once would take more memory than everything else in a network."""
 
 
 class _FrameAttention(nn.Module):
@@ -65,11 +65,11 @@ class MotionModule(nn.Module):
         self.proj_out = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
-        """The maps of films of equal length, each map with what its film shows before and after added.
+        """The maps of videos of equal length, each map with what its video shows before and after added.
 
         Args:
-            x: (films * frames, channels, h, w), a film's frames one after the other.
-            frames: Of each film, at most `MAX_FRAMES`.
+            x: (videos * frames, channels, h, w), a video's frames one after the other.
+            frames: Of each video, at most `MAX_FRAMES`.
 
         Returns:
             The same shape.

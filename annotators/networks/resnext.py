@@ -53,7 +53,7 @@ class Resnext(nn.Module):
             inputs = outputs
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Maps at 1/4, 1/8, 1/16 and 1/32 of normalised pictures (B, 3, H, W)."""
+        """Maps at 1/4, 1/8, 1/16 and 1/32 of normalised images (B, 3, H, W)."""
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
         maps = []
         for stage in range(STAGES):

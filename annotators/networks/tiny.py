@@ -1,4 +1,4 @@
-"""The network of the pack's own model. docs/tiny.md and training/ say how it was trained, on what, and how good it is."""
+"""The network of the pack's own model. See docs/tiny.md and training/ for how it was trained and evaluated."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ POSITIONS = 5
 
 
 class TinyNetwork(nn.Module):
-    """A residual encoder that knows where it looks, two transformer blocks at its end, and a top-down decoder.
+    """A residual encoder with position channels, two transformer blocks at its end, and a top-down decoder.
 
     Attributes:
-        mirrored: Whether its maps, but for what is finer than half the size of the pictures, are the mean of those of the pictures and
+        mirrored: Whether its maps, but for what is finer than half the size of the images, are the mean of those of the images and
             of their mirror images; not while it is trained.
 
     Convention:
@@ -47,18 +47,18 @@ class TinyNetwork(nn.Module):
         self.fine = _Fine(config.head, config.fine) if config.fine else None
         self.mirrored = False
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """See the class."""
         if not self.mirrored:
-            return self.decode(pictures, self.encode(pictures))
-        finest = self._finest(self.encode(torch.cat((pictures, pictures.flip(3)))))
+            return self.decode(images, self.encode(images))
+        finest = self._finest(self.encode(torch.cat((images, images.flip(3)))))
         maps, turned = self._maps(finest).unflatten(0, (2, -1)).unbind()
-        return self._finer(pictures, finest.unflatten(0, (2, -1))[0], (maps + _mirrored(turned)) / 2)
+        return self._finer(images, finest.unflatten(0, (2, -1))[0], (maps + _mirrored(turned)) / 2)
 
-    def encode(self, pictures: Tensor) -> list[Tensor]:
+    def encode(self, images: Tensor) -> list[Tensor]:
         """Features at 1/2, 1/4, 1/8, 1/16 and 1/32."""
-        positions = _positions(pictures).contiguous(memory_format=torch.channels_last)
-        features = [self.stem(torch.cat((_normalised(pictures), positions), 1))]
+        positions = _positions(images).contiguous(memory_format=torch.channels_last)
+        features = [self.stem(torch.cat((_normalised(images), positions), 1))]
         for stage in self.stages:
             features.append(stage(features[-1]))
         deepest = features[-1] + self.place(_positions(features[-1]))
@@ -68,21 +68,21 @@ class TinyNetwork(nn.Module):
         features[-1] = tokens.transpose(1, 2).reshape(deepest.shape).contiguous(memory_format=torch.channels_last)
         return features
 
-    def decode(self, pictures: Tensor, features: list[Tensor]) -> Tensor:
-        """The maps of the features of the pictures."""
+    def decode(self, images: Tensor, features: list[Tensor]) -> Tensor:
+        """The maps of the features of the images."""
         finest = self._finest(features)
-        return self._finer(pictures, finest, self._maps(finest))
+        return self._finer(images, finest, self._maps(finest))
 
     def _maps(self, finest: Tensor) -> Tensor:
-        """The maps at half the size of the pictures."""
+        """The maps at half the size of the images."""
         return _exactly(finest, self.last) if self.fine is None else _exactly(finest, self.last, self.fine.sky)
 
-    def _finer(self, pictures: Tensor, finest: Tensor, maps: Tensor) -> Tensor:
-        """The maps at the size of the pictures; of the first version as they are."""
-        return maps if self.fine is None else self.fine(pictures, finest, maps)
+    def _finer(self, images: Tensor, finest: Tensor, maps: Tensor) -> Tensor:
+        """The maps at the size of the images; of the first version as they are."""
+        return maps if self.fine is None else self.fine(images, finest, maps)
 
     def _finest(self, features: list[Tensor]) -> Tensor:
-        """What the output is made of, at half the size of the pictures."""
+        """What the output is made of, at half the size of the images."""
         path = self.refine[3](self.laterals[3](features[4]))
         for level in (2, 1, 0):
             skip = self.laterals[level](features[level + 1])
@@ -91,9 +91,9 @@ class TinyNetwork(nn.Module):
 
 
 class _Fine(nn.Module):
-    """The sky, and what the pictures show finer than half their size, added to maps of that size.
+    """The sky, and what the images show finer than half their size, added to maps of that size.
 
-    Its last convolution starts at zero: an untrained one enlarges the maps, and sees no sky.
+    Its last convolution starts at zero: an untrained one enlarges the maps, and predicts no sky.
     """
 
     def __init__(self, inputs: int, width: int) -> None:
@@ -107,15 +107,15 @@ class _Fine(nn.Module):
             nn.init.zeros_(value)  # pyright: ignore[reportArgumentType]
         nn.init.constant_(self.sky.bias, -3.0)  # pyright: ignore[reportArgumentType]
 
-    def forward(self, pictures: Tensor, features: Tensor, maps: Tensor) -> Tensor:
-        """(B, 5, H, W) of pictures (B, 3, H, W), and of features and the same five maps at half their size."""
-        path = _sum_relu(self.look(_normalised(pictures)), _twice(self.merge(features)))
+    def forward(self, images: Tensor, features: Tensor, maps: Tensor) -> Tensor:
+        """(B, 5, H, W) of images (B, 3, H, W), and of features and the same five maps at half their size."""
+        path = _sum_relu(self.look(_normalised(images)), _twice(self.merge(features)))
         # channel by channel, as they are wanted: of five side by side, torch enlarges none faster
         return _twice(maps.contiguous()).add_(_exactly(self.blend(path), self.last))
 
 
 def _mirrored(maps: Tensor) -> Tensor:
-    """The maps (B, C, H, W) of mirror images for the pictures themselves: what looked right looks left."""
+    """The maps (B, C, H, W) of mirror images for the images themselves: what looked right looks left."""
     disparity, right, rest = maps.flip(3).split((1, 1, maps.shape[1] - 2), 1)
     return torch.cat((disparity, -right, rest), 1)
 
@@ -126,8 +126,8 @@ def _exactly(values: Tensor, *layers: nn.Conv2d) -> Tensor:
     return F.conv2d(values.float(), weight, bias, padding=1)
 
 
-def _normalised(pictures: Tensor) -> Tensor:
-    return (pictures - 0.45).div_(0.25)
+def _normalised(images: Tensor) -> Tensor:
+    return (images - 0.45).div_(0.25)
 
 
 def _sum_relu(convolved: Tensor, other: Tensor) -> Tensor:
@@ -157,7 +157,7 @@ def grown(network: TinyNetwork, state: Mapping[str, Tensor]) -> None:
 
 
 def _positions(like: Tensor) -> Tensor:
-    """x, y, x², y² and y in units of the longer side, x and y from -1 to 1: pictures have an up and a middle."""
+    """x, y, x², y² and y in units of the longer side, x and y from -1 to 1: images have an up and a middle."""
     height, width = like.shape[-2:]
     y = ends(height, like.device)[:, None].expand(height, width)
     x = ends(width, like.device)[None].expand(height, width)

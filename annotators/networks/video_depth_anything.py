@@ -28,8 +28,8 @@ they are, which is four times less than reassembled, and the other two reassembl
 class VideoDepthAnything(DepthAnything):
     """Depth Anything with its head open between the levels: the coarse ones look along time, the fine ones at each frame by itself.
 
-    A film goes through it in three steps. `encode` and `finish` take as many frames at once as the memory holds; `through_time` takes
-    all frames of a film, at most `motion.MAX_FRAMES`.
+    A video goes through it in three steps. `encode` and `finish` take as many frames at once as the memory holds; `through_time` takes
+    all frames of a video, at most `motion.MAX_FRAMES`.
 
     Convention:
         Input and output as `DepthAnything`.
@@ -47,11 +47,11 @@ class VideoDepthAnything(DepthAnything):
         self.motion_modules.to(dtype)
 
     def forward(self, x: Tensor, frames: int = 1) -> Tensor:
-        """The head's output for normalised pictures, or for films of equal length; see the class.
+        """The head's output for normalised images, or for videos of equal length; see the class.
 
         Args:
-            x: (films * frames, 3, H, W), a film's frames one after the other.
-            frames: Of each film; 1 = pictures that have nothing to do with each other.
+            x: (videos * frames, 3, H, W), a video's frames one after the other.
+            frames: Of each video; 1 = images that are independent.
         """
         features = self.encode(x)
         return self.finish(self.through_time(features, frames), features)
@@ -64,14 +64,14 @@ class VideoDepthAnything(DepthAnything):
         return maps[0], maps[1], third, fourth
 
     def through_time(self, features: Sequence[Tensor], frames: int) -> Tensor:
-        """The fusion path of films down to its second level.
+        """The fusion path of videos down to its second level.
 
         Args:
-            features: Of films * frames pictures.
-            frames: Of each film.
+            features: Of videos * frames images.
+            frames: Of each video.
 
         Returns:
-            (films * frames, dpt.features, 2 * rows, 2 * columns).
+            (videos * frames, dpt.features, 2 * rows, 2 * columns).
         """
         head, grid = self.depth_head, features[0].shape[-2:]
         third, fourth = (

@@ -98,7 +98,7 @@ class _Block(nn.Module):
 
 
 class VisionTransformer(nn.Module):
-    """DINOv2, for pictures of any size.
+    """DINOv2, for images of any size.
 
     Convention:
         Input (B, 3, H, W), normalised by ImageNet's mean and deviation, H and W multiples of `PATCH`.
@@ -111,7 +111,7 @@ class VisionTransformer(nn.Module):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.width))
         self.pos_embed = nn.Parameter(torch.zeros(1, config.grid**2 + 1, config.width))
         if config.alternating_from is not None:
-            self.camera_token = nn.Parameter(torch.zeros(1, 2, config.width))  # of the reference picture, and of the others of a set
+            self.camera_token = nn.Parameter(torch.zeros(1, 2, config.width))  # of the reference image, and of the others of a set
         if config.registers:
             self.register_tokens = nn.Parameter(torch.zeros(1, config.registers, config.width))
         self.patch_embed = _PatchEmbedding(config.width)
@@ -119,10 +119,10 @@ class VisionTransformer(nn.Module):
         self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
 
     def forward(self, x: Tensor, one_scene: bool = False) -> tuple[list[Tensor], Tensor]:
-        """Features of normalised pictures; see the class.
+        """Features of normalised images; see the class.
 
         Args:
-            x: The pictures.
+            x: The images.
             one_scene: Whether they are views of one scene: global blocks of an alternating network then see the tokens of all of them.
 
         Returns:
@@ -179,7 +179,7 @@ class VisionTransformer(nn.Module):
         return torch.cat((tokens[:, :1], self.register_tokens.expand(x.shape[0], -1, -1), tokens[:, 1:]), 1)
 
     def _cameras(self, first_tokens: Tensor, one_scene: bool) -> Tensor:
-        """The camera's token of each picture, (B, 1, width), by what its token 0 was."""
+        """The camera's token of each image, (B, 1, width), by what its token 0 was."""
         reference, other = self.camera_token.split(1, 1)
         if not one_scene:
             return reference.expand(first_tokens.shape[0], -1, -1)
@@ -206,7 +206,7 @@ def _is_other_view(tokens: Tensor) -> Tensor:
 def _angles(rows: int, columns: int, head_width: int, device: torch.device, views: int) -> tuple[Tensor, Tensor]:
     """Rotations (tokens, 2, head_width / 4) by row and column: for local blocks each patch at its place, for global ones all at (1, 1).
 
-    Global blocks see the tokens of `views` pictures, one after the other.
+    Global blocks attend to the tokens of `views` images, one after the other.
     """
     half = head_width // 2
     frequencies = _ROPE_BASE ** -(torch.arange(0, half, 2, device=device) / half)

@@ -82,7 +82,7 @@ class ZoeDepthAnything(DinoNetwork):
         self.core.set_dtype(dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Metres of normalised pictures; see the class."""
+        """Metres of normalised images; see the class."""
         head = self.core.depth_head
         height, width = x.shape[-2:]
         maps, _ = self.core.pretrained(x)

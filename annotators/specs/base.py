@@ -1,4 +1,4 @@
-"""What an entry of the table of models says."""
+"""The entries of the table of models."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HALF = (0.5, 0.5, 0.5)
 
 
 class CheckpointError(ValueError):
-    """A weights file that is damaged, unsafe, or of another model than the one asked for."""
+    """A weights file that is damaged, unsafe, or of another model than the one requested."""
 
     __module__ = "depth_normal"
 
@@ -70,7 +70,7 @@ class WeightFile:
 
     @property
     def size_in_words(self) -> str:
-        """Its length for people, as `size_in_words` says it."""
+        """Its length for people, by `size_in_words`."""
         size = self.size or self.approximate_size
         return size_in_words(size, exact=bool(self.size)) if size else "size unknown"
 
@@ -89,16 +89,17 @@ class ModelSpec:
         family: The key of `registry.FAMILIES`.
         files: The weights; the first is the network.
         licence: SPDX identifier, or the name of the weights' licence.
-        quantity: What its depth means; None if it gives none.
+        quantity: What its depth means; None if it has no depth.
         up_to_scale: Whether its metric depth has no unit: see `Quantity.METRIC_DEPTH`.
-        axes: The native axes of its normals; None if it gives none.
+        axes: The native axes of its normals; None if it has none.
         licence_url: Where to read the licence, where the page that the file comes from does not state it, or states another; see
             `licence_page`.
-        commercial: "yes", "no" or "unclear": whether the weights may be used commercially, where the licence's name does not tell.
+        commercial: "yes", "no" or "unclear": whether the weights may be used commercially, where the licence's name does not state it.
         auto_dtypes: As the family's `auto_dtypes`, where they are others; empty = the family's.
         multiple_of: Sides of the network's input are multiples of this.
-        resizing: How pictures are brought to the size of the network's input, where the family has no way of its own.
-        default_size: Height in pixels of the frame that `resizing` speaks of, or whatever side the family resizes by.
+        resizing: How images are resized for the network, where the family has no rule of its own.
+        default_size: Height in pixels of the frame of `resizing`, or whatever side the family resizes by.
+        knows_camera: Whether its estimates have intrinsics even where the camera is not known.
         largest_size: The largest `size` that the network runs at; every larger one counts as this. None = there is none.
         config: The family's own description of the architecture.
     """
@@ -117,6 +118,7 @@ class ModelSpec:
     default_size: int = 384
     config: Any = None
     up_to_scale: bool = False
+    knows_camera: bool = False
     largest_size: int | None = None
 
     @property
@@ -141,7 +143,7 @@ class ModelSpec:
 
     @property
     def terms(self) -> str:
-        """The licence for people, with what its name does not tell: "CC-BY-NC-4.0, not for commercial use"."""
+        """The licence for people, with what its name does not state: "CC-BY-NC-4.0, not for commercial use"."""
         said = {"yes": "", "no": ", not for commercial use", "unclear": ", commercial use unclear"}
         return self.licence + said[self.commercial_use]
 

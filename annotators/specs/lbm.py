@@ -27,7 +27,7 @@ LBM = LbmConfig(
         "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         "block_out_channels": (320, 640, 1280),
-        # each level's own width: attention to the picture itself in place of a text
+        # each level's own width: attention to the image itself in place of a text
         "cross_attention_dim": (320, 640, 1280),
         "transformer_layers_per_block": (1, 2, 10),
         "attention_head_dim": (5, 10, 20),
@@ -65,6 +65,6 @@ def _spec(kind: str, quantity: Quantity | None, axes: Axes | None) -> ModelSpec:
 
 SPECS = (
     _spec("depth", Quantity.RELATIVE_DEPTH, None),
-    # doubtful: X is to the left in pictures of the released model, to the right in the paper's figure
+    # doubtful: X is to the left in images of the released model, to the right in the paper's figure
     _spec("normals", None, Axes.SCANNET),
 )

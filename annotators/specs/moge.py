@@ -31,6 +31,7 @@ def _spec(name: str, config: MogeConfig, aliases: tuple[str, ...] = (), **publis
         multiple_of=14,
         default_size=840,
         config=config,
+        knows_camera=True,
     )
 
 
@@ -82,5 +83,6 @@ SPECS = (
         multiple_of=1,
         default_size=700,
         config=V1_LARGE,
+        knows_camera=True,
     ),
 )

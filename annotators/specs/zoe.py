@@ -23,7 +23,7 @@ class ZoeConfig:
         backbone: Keyword arguments of transformers' BeitConfig.
         neck: Channels of the neck's four levels.
         features: Channels of the fusion path.
-        frame: Height and width that pictures are fitted to.
+        frame: Height and width that images are fitted to.
     """
 
     bin_centres: str
@@ -42,7 +42,7 @@ ZOE_NYU_KITTI = ZoeConfig("softplus", (("nyu", 10.0), ("kitti", 80.0)), _BEIT_LA
 
 
 def resizing(config: ZoeConfig) -> Resizing:
-    """How the authors bring pictures to the size of a network's input."""
+    """How the authors bring images to the size of a network's input."""
     return Resizing(Fit.MINIMAL, config.frame[1] / config.frame[0], linear_to_corners)
 
 

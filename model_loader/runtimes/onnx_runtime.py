@@ -194,6 +194,6 @@ def _profile(job: Job, sides: Sides | None) -> dict[str, str]:
     most = min(_MOST_PICTURES, job.graph.most_batch or _MOST_PICTURES) if job.graph.dynamic_batch else 1
     ranges = {"min": (1, low), "opt": (1, middle), "max": (most, high)}
     shapes = {name: (batch, 3, *(sides or (side, side))) for name, (batch, side) in ranges.items()}
-    numbers = job.graph.numbers
-    more = f",{numbers.name}:{len(numbers.example)}" if numbers else ""
+    scalars = job.graph.scalar_inputs
+    more = f",{scalars.name}:{len(scalars.example)}" if scalars else ""
     return {f"trt_profile_{name}_shapes": f"pixels:{'x'.join(map(str, shape))}{more}" for name, shape in shapes.items()}

@@ -12,9 +12,9 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from depth_normal.annotators.bae import BaeAnnotator
-from depth_normal.annotators.base import CheckpointError
 from depth_normal.annotators.networks.bae import Bae
 from depth_normal.annotators.registry import MODELS
+from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.geometry.estimate import Axes
 from depth_normal.geometry.render import normals_to_image
 
@@ -57,7 +57,7 @@ def test_parity_with_the_authors_network(oracle, ours, shape):
     assert len(oracle.state_dict()) == 936, "as many as in scannet.pt"
     images = pictures(*shape)
     expected = oracle((images - MEAN) / STD)[0][-1]
-    found = ours.predict(images)
+    found = ours.infer_resized(images)
     assert expected[:, :3].std() > 0.05, "the normals differ from pixel to pixel"
     assert (found.normals - expected[:, :3]).abs().max() < 2e-5
     assert (found.confidence - expected[:, 3:]).abs().max() < 2e-5 * expected[:, 3:].max()
@@ -140,8 +140,8 @@ def test_pictures_of_any_size_and_batch(tiny_network):
 
 def test_a_batch_is_its_pictures_one_by_one(tiny_network):
     annotator, images = build(tiny_network.state_dict()), pictures(3, 3, 64, 96)
-    singles = torch.cat([annotator.predict(images[i : i + 1]).normals for i in range(3)])
-    assert (annotator.predict(images).normals - singles).abs().max() < 1e-5
+    singles = torch.cat([annotator.infer_resized(images[i : i + 1]).normals for i in range(3)])
+    assert (annotator.infer_resized(images).normals - singles).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 0.02), (torch.bfloat16, 0.1)], ids=["float16", "bfloat16"])
@@ -152,10 +152,10 @@ def test_half_precision_stays_near_and_keeps_the_last_layers(tiny_network, dtype
     last = [f"decoder.out_conv_res{which}" for which in ("8", "4.6", "2.6", "1.6")]
     assert kept == {f"{name}.{part}" for name in last for part in ("weight", "bias")}
     assert all(torch.equal(half.network.state_dict()[name], state[name]) for name in kept), "not rounded on the way"
-    found = half.predict(images)
+    found = half.infer_resized(images)
     assert found.normals.dtype == found.confidence.dtype == torch.float32
     assert (found.normals.norm(dim=1) - 1).abs().max() < 1e-5
-    assert (found.normals - exact.predict(images).normals).abs().max() < tolerance
+    assert (found.normals - exact.infer_resized(images).normals).abs().max() < tolerance
 
 
 BROKEN = {
@@ -185,7 +185,7 @@ def test_nothing_mixes_devices_or_asks_one_for_a_number():
     with FakeTensorMode(), torch.no_grad(), TINY.tiny_bae():
         with device:
             annotator = BaeAnnotator(SPEC, Bae())
-        found = annotator.predict(torch.empty(2, 3, 64, 96, device=device))
+        found = annotator.infer_resized(torch.empty(2, 3, 64, 96, device=device))
     assert found.normals.shape == (2, 3, 64, 96) and found.normals.dtype == torch.float32
     assert {found.normals.device, found.confidence.device} == {device}
 

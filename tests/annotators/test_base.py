@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from depth_normal.annotators.base import Annotator, CheckpointError, ModelSpec, WeightFile, checkpoint_mismatch, fill, is_out_of_memory
+from depth_normal.annotators.base import Annotator, is_out_of_memory
+from depth_normal.annotators.checkpoints import checkpoint_mismatch, fill
+from depth_normal.annotators.specs.base import CheckpointError, ModelSpec, WeightFile
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 
 
@@ -15,7 +17,7 @@ class Brightness(Annotator):
     def build(cls, spec, states, dtype):
         return cls(spec, nn.Conv2d(3, 1, 1).to(dtype))
 
-    def predict(self, pixels):
+    def infer_resized(self, pixels, request=None):
         self.seen = pixels
         return Estimate(depth=pixels[:, :1] * self.factor, quantity=Quantity.DISPARITY)
 
@@ -89,7 +91,7 @@ def test_a_network_that_gives_no_numbers_is_named_with_its_dtype(bad, dtype):
 
 def test_a_gpu_is_waited_for_once_a_batch(monkeypatch):
     class Both(Brightness):
-        def predict(self, pixels):
+        def infer_resized(self, pixels, request=None):
             return Estimate(depth=pixels[:, :1], quantity=Quantity.DISPARITY, normals=nn.functional.normalize(pixels + 1, dim=1))
 
     each = Both(annotator().spec, nn.Conv2d(3, 1, 1))

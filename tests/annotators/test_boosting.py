@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from depth_normal.annotators import boosting
-from depth_normal.annotators.base import CheckpointError
 from depth_normal.annotators.boosting import Booster, Patch, choose_patches, find_side, fit_in_float32, gradients
 from depth_normal.annotators.kernels import cubic, linear
 from depth_normal.annotators.leres import LeresOptions
 from depth_normal.annotators.leres_boost import LeresBoostAnnotator
 from depth_normal.annotators.networks.merge import MergeNetwork
+from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.geometry.align import fit_scale_shift
 from depth_normal.geometry.estimate import Quantity
 
@@ -179,7 +179,7 @@ def test_sizes_batches_progress_and_constant_pictures(annotator):
     found = annotator.estimate(images, 96, fov=50.0, progress=lambda done, total: told.append(done / total))
     assert found.depth.shape == (2, 1, 96, 144) and torch.isfinite(found.depth).all() and found.intrinsics is not None
     assert told == sorted(told) and (not told or told[-1] <= 1)
-    torch.testing.assert_close(annotator.run(images[:1], 96).depth, found.depth[:1])
+    torch.testing.assert_close(annotator.estimate(images[:1], 96).depth, found.depth[:1])
     assert annotator.estimate(torch.rand(1, 3, 1, 1)).depth.shape == (1, 1, 96, 96)
     assert annotator.network_size(1080, 1920, 64) == (256, 256), "the largest that the network may get, for the memory"
     assert annotator.network_size(1080, 1920, 540) == (540, 960)

@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from depth_normal.annotators import depth_anything_v3 as da3
-from depth_normal.annotators.base import CheckpointError, ModelSpec, WeightFile
 from depth_normal.annotators.networks.depth_anything_v3 import DepthAnything3, Prediction
 from depth_normal.annotators.networks.dpt import DptConfig
 from depth_normal.annotators.networks.vit import VitConfig
 from depth_normal.annotators.registry import find_spec
+from depth_normal.annotators.specs.base import CheckpointError, ModelSpec, WeightFile
 from depth_normal.annotators.specs.depth_anything import DepthAnythingConfig
 from depth_normal.geometry.camera import DEFAULT_FOV, intrinsics_from_fov
 from depth_normal.geometry.estimate import Quantity
@@ -268,7 +268,7 @@ class Says(nn.Module):
 
 def annotated(prediction, quantity=Quantity.RELATIVE_DEPTH, config=LARGE):
     size = prediction.depth.shape[-2:]
-    return da3.DepthAnything3Annotator(spec(config, quantity), Says(prediction)).predict(torch.zeros(len(prediction.depth), 3, *size))
+    return da3.DepthAnything3Annotator(spec(config, quantity), Says(prediction)).infer_resized(torch.zeros(len(prediction.depth), 3, *size))
 
 
 def test_the_sky_of_each_picture_is_as_far_as_its_farthest_hundredth():

@@ -9,7 +9,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from depth_normal.annotators import depth_anything_v3 as da3
-from depth_normal.annotators.base import MAX_NETWORK_PIXELS
+from depth_normal.annotators.checks import MAX_NETWORK_PIXELS
 from depth_normal.annotators.networks.depth_anything_v3 import DepthAnything3, Prediction
 from depth_normal.annotators.registry import MODELS, find_spec, models_of_scenes
 from depth_normal.geometry.camera import (

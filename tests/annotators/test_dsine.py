@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from depth_normal.annotators.base import CheckpointError
 from depth_normal.annotators.dsine import FALLBACK_FOV, DsineAnnotator, DsineOptions, _frame
 from depth_normal.annotators.marigold import MarigoldOptions
 from depth_normal.annotators.networks.configs import DsineConfig
 from depth_normal.annotators.networks.dsine import DSINE, Pinhole, cell_rays, make_visible, turn
-from depth_normal.annotators.registry import FAMILIES, MODELS, find_spec
+from depth_normal.annotators.registry import MODELS, find_spec
+from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.geometry.camera import fov_from_intrinsics, intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.conventions import convert_normals
 from depth_normal.geometry.estimate import Axes
@@ -264,10 +264,10 @@ def test_a_camera_that_is_not_known_is_taken_as_the_authors_take_it(known):
     given = known.estimate(pictures(64, 96), fov=FALLBACK_FOV)
     assert guessed == known.network.camera
     torch.testing.assert_close(given.intrinsics, intrinsics_from_fov(60, 64, 96))
-    known.predict(pictures(64, 96))
+    known.infer_resized(pictures(64, 96))
     assert guessed == known.network.camera and known.network.iterations == 5
-    assert known.run(pictures(64, 96), None).normals.shape == (1, 3, 64, 96) and guessed == known.network.camera
-    assert not FAMILIES["dsine"].knows_camera(SPEC)
+    assert known.estimate(pictures(64, 96)).normals.shape == (1, 3, 64, 96) and guessed == known.network.camera
+    assert not SPEC.knows_camera
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def with_fov(estimate, fov, height, width, model="depth-anything-3-metric-large"
     """What a model says of pictures of a size, if its network gives `estimate` of them."""
     spec = find_spec(model)
     annotator = FAMILIES[spec.family](spec, nn.Identity())
-    annotator.run = lambda images, size: estimate
+    annotator.infer = lambda request: estimate
     return annotator.estimate(torch.zeros(estimate.batch, 3, height, width), fov=fov)
 
 
@@ -81,7 +81,7 @@ def test_other_depth_stays_and_the_camera_is_noted(model, estimate):
 def test_normals_alone_get_a_camera_too():
     spec = find_spec("lotus-normals-d")
     annotator = FAMILIES[spec.family](spec, nn.Identity())
-    annotator.predict = lambda pixels, options, progress: Estimate(normals=torch.nn.functional.normalize(pixels - 2, dim=1))
+    annotator.infer_resized = lambda pixels, request: Estimate(normals=torch.nn.functional.normalize(pixels - 2, dim=1))
     found = annotator.estimate(torch.zeros(1, 3, HEIGHT, WIDTH), WIDTH, fov=40.0)
     torch.testing.assert_close(found.intrinsics, intrinsics_from_fov(40.0, HEIGHT, WIDTH))
 

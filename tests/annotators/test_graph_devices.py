@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from depth_normal.annotators.family import Request
 from depth_normal.annotators.networks.configs import TINY, TINY_2
 from depth_normal.annotators.networks.tiny import TinyNetwork
 from depth_normal.annotators.registry import MODELS
@@ -55,7 +56,7 @@ def test_what_tiny_makes_of_its_network_asks_the_device_nothing(config, mirrored
         with DEVICE:
             tiny = TinyAnnotator(MODELS["tiny"], TinyNetwork(config).eval())
             tiny.network.mirrored = mirrored
-        found = tiny.run(torch.empty(2, 3, 61, 90, device=DEVICE), 64)
+        found = tiny.infer(Request(torch.empty(2, 3, 61, 90, device=DEVICE), 64))
     assert {each.device for each in found.maps.values()} == {DEVICE}
     assert ("mask" in found.maps) == bool(config.fine)
     assert questions.asked == 0

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from depth_normal.annotators.base import CheckpointError
 from depth_normal.annotators.diffusion import DiffusionOptions
 from depth_normal.annotators.lbm import LbmAnnotator, LbmOptions
 from depth_normal.annotators.registry import find_spec
+from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.annotators.specs.diffusion import SD_VAE
 from depth_normal.annotators.specs.lbm import LBM
 from depth_normal.geometry.estimate import Axes, Quantity
@@ -173,7 +173,7 @@ def test_other_checkpoints_are_named(parts):
 def test_bad_options(parts, pictures):
     with pytest.raises(ValueError, match="steps is 0; accepted: 1 to 1000"):
         LbmOptions(steps=0)
-    with pytest.raises(TypeError, match="lbm-depth takes LbmOptions, found DiffusionOptions"):
+    with pytest.raises(TypeError, match="lbm-depth takes LbmOptions; found DiffusionOptions"):
         build(parts).estimate(pictures, SIDE, options=DiffusionOptions())
 
 

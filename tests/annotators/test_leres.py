@@ -10,13 +10,13 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from depth_normal import load_model
-from depth_normal.annotators.base import CheckpointError
 from depth_normal.annotators.leres import LeresAnnotator, LeresOptions
 from depth_normal.annotators.networks.configs import LeresConfig, MergeConfig
 from depth_normal.annotators.networks.leres import Leres
 from depth_normal.annotators.networks.merge import MergeNetwork
 from depth_normal.annotators.registry import MODELS
 from depth_normal.annotators.resizing import SHORT_SIDE
+from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.model_loader.checkpoint import read_checkpoint
 
@@ -193,10 +193,10 @@ def test_no_tensor_is_made_on_another_device(oracle):
             network = Leres(oracle["CONFIG"])
         annotator = LeresAnnotator(oracle["shrunk"]("leres"), network)
         images = torch.empty(2, 3, 48, 80, device=DEVICE)
-        pixels = annotator.preprocess(images, 64)
+        pixels = annotator.resize_images(images, 64)
         for options in (LeresOptions(), LeresOptions(old_node=True)):
             annotator.options = options
-            depth = annotator.predict(pixels).depth
+            depth = annotator.infer_resized(pixels).depth
             assert depth.device == DEVICE and depth.shape == (2, 1, 64, 64)
 
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from depth_normal.annotators.base import CheckpointError, ModelSpec
 from depth_normal.annotators.diffusion import DiffusionOptions
 from depth_normal.annotators.marigold import MarigoldAnnotator, MarigoldOptions
 from depth_normal.annotators.registry import find_spec
+from depth_normal.annotators.specs.base import CheckpointError, ModelSpec
 from depth_normal.annotators.specs.diffusion import SD2_TEXT_ENCODER, SD2_UNET, SD_VAE
 from depth_normal.annotators.specs.marigold import MARIGOLD_LCM, MARIGOLD_V1_1, MarigoldConfig
 from depth_normal.geometry.estimate import Axes, Quantity
@@ -158,7 +158,7 @@ def test_bad_options(parts, pictures):
     for wrong in ({"steps": 0}, {"steps": 1001}, {"ensemble_size": 0}, {"seed": -1}):
         with pytest.raises(ValueError, match=f"{next(iter(wrong))} is .*accepted"):
             MarigoldOptions(**wrong)
-    with pytest.raises(TypeError, match="marigold-depth takes MarigoldOptions, found DiffusionOptions"):
+    with pytest.raises(TypeError, match="marigold-depth takes MarigoldOptions; found DiffusionOptions"):
         build(parts).estimate(pictures, 48, options=DiffusionOptions())
 
 

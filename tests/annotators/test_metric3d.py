@@ -14,11 +14,12 @@ import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from depth_normal.annotators import metric3d
-from depth_normal.annotators.base import LEAST_METRES, CheckpointError, ModelSpec, WeightFile
+from depth_normal.annotators.checks import LEAST_METRES
 from depth_normal.annotators.networks.configs import DptConfig, Metric3dConfig, VitConfig
 from depth_normal.annotators.networks.depth_anything import DepthAnything
 from depth_normal.annotators.networks.metric3d import Metric3d, Metric3dOutput
-from depth_normal.annotators.registry import FAMILIES, MODELS, find_spec
+from depth_normal.annotators.registry import MODELS, find_spec
+from depth_normal.annotators.specs.base import CheckpointError, ModelSpec, WeightFile
 from depth_normal.geometry.camera import DEFAULT_FOV, depth_to_points, fov_from_intrinsics, intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.derive import with_normals
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
@@ -248,7 +249,7 @@ def test_the_picture_is_fitted_into_the_frame_as_by_the_authors(height, width):
     frame = (112, 196)
     assert annotator().network_size(height, width, 112) == frame
     picture = (pictures(height, width)[0].movedim(0, -1).numpy() * 255).round().astype(np.float32)
-    found = annotator().preprocess(torch.from_numpy(picture).movedim(-1, 0)[None] / 255, 112)[0].movedim(0, -1).numpy() * 255
+    found = annotator().resize_images(torch.from_numpy(picture).movedim(-1, 0)[None] / 255, 112)[0].movedim(0, -1).numpy() * 255
     of_bytes, *_ = authors_input(picture.astype(np.uint8), frame)
     assert np.abs(found - of_bytes).max() < 1, "they round to bytes, here nothing is rounded"
     unrounded, _, (rows, columns), (top, _, left, _) = authors_input(picture, frame)
@@ -305,7 +306,7 @@ def test_without_a_camera_a_usual_one_is_taken_and_said():
     found, given = (known(canonical).estimate(pictures(480, 640, 2), 112, fov=fov) for fov in (0.0, DEFAULT_FOV))
     torch.testing.assert_close(found.depth, given.depth)
     assert fov_from_intrinsics(found.intrinsics, found.height, found.width).tolist() == pytest.approx([DEFAULT_FOV] * 2, abs=0.3)
-    assert FAMILIES["metric3d"].knows_camera(spec())
+    assert MODELS["metric3d-vit-small"].knows_camera
 
 
 def half_tangent(degrees):

@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from depth_normal.annotators.base import CheckpointError
 from depth_normal.annotators.midas import MidasAnnotator
 from depth_normal.annotators.registry import MODELS
+from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.annotators.specs.midas import DPT_BEIT_LARGE, DPT_HYBRID, DPT_LARGE, DPT_SWIN2_TINY, MidasConfig
 from depth_normal.geometry.estimate import Quantity
 
@@ -163,7 +163,7 @@ def test_both_layouts_give_what_transformers_gives(hub, variant):
     expected = network(images * 2 - 1).predicted_depth[:, None]
     assert expected.min() > 0
     for layout in (state, official(state, variant)):
-        estimate = build(variant, layout).predict(images)
+        estimate = build(variant, layout).infer_resized(images)
         assert estimate.quantity is Quantity.DISPARITY
         error = (estimate.depth - expected).abs().max()
         assert error < 1e-5 * expected.max()
@@ -174,9 +174,9 @@ def test_both_layouts_give_what_transformers_gives(hub, variant):
 def test_a_picture_that_is_not_square_keeps_its_shape_and_each_of_a_batch_its_values(hub, variant):
     annotator = build(variant, hub(variant)[1])
     images = pictures(3, 3, 64, 96)
-    together = annotator.predict(images).depth
+    together = annotator.infer_resized(images).depth
     assert together.shape == (3, 1, 64, 96)
-    alone = torch.cat([annotator.predict(image[None]).depth for image in images])
+    alone = torch.cat([annotator.infer_resized(image[None]).depth for image in images])
     assert torch.allclose(together, alone, rtol=1e-5, atol=1e-5)
     assert (together[0] - together[1]).abs().max() > 1e-3
 
@@ -247,8 +247,8 @@ def test_transformers_keeps_its_verbosity_and_its_bars(hub):
 def test_lower_precision_gives_float32_near_the_same(hub, variant, dtype):
     state = hub(variant)[1]
     images = pictures(1, 3, 64, 96)
-    exact = build(variant, state).predict(images).depth
-    found = build(variant, state, dtype).predict(images).depth
+    exact = build(variant, state).infer_resized(images).depth
+    found = build(variant, state, dtype).infer_resized(images).depth
     assert found.dtype == torch.float32
     # eight bits of mantissa, rounded some tens of times on the way
     tolerance = 2.0**-4 if dtype == torch.bfloat16 else 2.0**-7
@@ -261,7 +261,7 @@ def test_a_disparity_beyond_float16_does_not_overflow(hub, dtype):
     state = dict(hub("vit")[1])
     state["head.head.4.weight"] = state["head.head.4.weight"] * 1e5
     state["head.head.4.bias"] = torch.full((1,), 1e6)
-    depth = build("vit", state, dtype).predict(pictures(1, 3, 64, 64)).depth
+    depth = build("vit", state, dtype).infer_resized(pictures(1, 3, 64, 64)).depth
     assert torch.isfinite(depth).all()
     assert depth.max() > 1e6
 
@@ -272,7 +272,7 @@ def test_a_checkpoint_in_half_precision_computes_in_the_dtype_asked_for(hub):
     annotator = build("vit", state)
     assert {value.dtype for value in annotator.network.parameters()} == {torch.float32}
     widened = build("vit", {key: value.float() for key, value in state.items()})
-    assert torch.equal(annotator.predict(images).depth, widened.predict(images).depth)
+    assert torch.equal(annotator.infer_resized(images).depth, widened.infer_resized(images).depth)
 
 
 def test_the_file_in_memory_stays_as_it_was(hub):

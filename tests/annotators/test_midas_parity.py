@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from depth_normal.annotators.base import CheckpointError
 from depth_normal.annotators.libraries import from_transformers, on_meta_device
 from depth_normal.annotators.midas import MidasAnnotator, transformers_config
 from depth_normal.annotators.networks.midas_names import dpt_official_to_hub
 from depth_normal.annotators.registry import MODELS
+from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.annotators.specs.midas import DPT_BEIT_LARGE
 
 timm = pytest.importorskip("timm", reason="the oracle's encoders are timm's (extra 'test')")
@@ -82,14 +82,14 @@ def test_dpt_hybrid(memory_freed):
     ours = annotator("midas-dpt-hybrid", state)
     for shape in ((1, 3, 64, 64), (2, 3, 64, 96)):
         images = pictures(*shape)
-        assert_same(ours.predict(images).depth[:, 0], oracle(images * 2 - 1))
+        assert_same(ours.infer_resized(images).depth[:, 0], oracle(images * 2 - 1))
 
 
 @pytest.mark.slow("takes 1.4 GB of memory: the authors' network, not shrunk")
 def test_dpt_large(memory_freed):
     oracle = dpt_oracle("vitl16_384")
     images = pictures(1, 3, 64, 96)
-    assert_same(annotator("midas-dpt-large", oracle.state_dict()).predict(images).depth[:, 0], oracle(images * 2 - 1))
+    assert_same(annotator("midas-dpt-large", oracle.state_dict()).infer_resized(images).depth[:, 0], oracle(images * 2 - 1))
 
 
 class Encoder(nn.Module):
@@ -187,7 +187,7 @@ def test_beit():
     oracle = beit_oracle(128, 128)
     images = pictures(2, 3, 128, 128)
     ours = annotator("midas-beit-large-512", oracle.official_state(), SMALL_BEIT)
-    assert_same(ours.predict(images).depth, oracle(images * 2 - 1))
+    assert_same(ours.infer_resized(images).depth, oracle(images * 2 - 1))
 
 
 def test_beit_of_another_size_stretches_the_table_of_relative_positions():
@@ -201,7 +201,7 @@ def test_beit_of_another_size_stretches_the_table_of_relative_positions():
     oracle.load_state_dict(state)
     images = pictures(1, 3, 96, 160)
     ours = annotator("midas-beit-large-512", trained.official_state(), SMALL_BEIT)
-    assert_same(ours.predict(images).depth, oracle(images * 2 - 1))
+    assert_same(ours.infer_resized(images).depth, oracle(images * 2 - 1))
 
 
 def test_the_large_beit_has_the_tensors_of_timms_and_the_authors_hooks():
@@ -229,11 +229,11 @@ def swin2_oracle():
 def test_swin2(swin2_oracle):
     images = pictures(1, 3, 256, 256)
     ours = annotator("midas-swin2-tiny", swin2_oracle.official_state())
-    assert_same(ours.predict(images).depth, swin2_oracle(images * 2 - 1))
+    assert_same(ours.infer_resized(images).depth, swin2_oracle(images * 2 - 1))
 
 
 def test_swin2_takes_other_sizes_than_its_authors_did(swin2_oracle):
-    depth = annotator("midas-swin2-tiny", swin2_oracle.official_state()).predict(pictures(2, 3, 96, 160)).depth
+    depth = annotator("midas-swin2-tiny", swin2_oracle.official_state()).infer_resized(pictures(2, 3, 96, 160)).depth
     assert depth.shape == (2, 1, 96, 160)
     assert torch.isfinite(depth).all()
     assert depth.std() > 0

@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
-from depth_normal.annotators.base import CheckpointError
 from depth_normal.annotators.midas import MidasAnnotator
 from depth_normal.annotators.networks.midas_small import MidasSmall
 from depth_normal.annotators.registry import MODELS
 from depth_normal.annotators.resizing import SHORT_SIDE
+from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.utils import as_batch
 
@@ -50,7 +50,7 @@ def test_parity_with_the_authors_network(monkeypatch, capsys):
     assert len(state) == 482
     images = pictures(2, 3, 96, 160)
     expected = oracle((images - MEAN) / STD)
-    estimate = build(state).predict(images)
+    estimate = build(state).infer_resized(images)
     assert estimate.quantity is Quantity.DISPARITY
     assert expected.min() > 0
     error = (estimate.depth[:, 0] - expected).abs().max()
@@ -61,7 +61,7 @@ def test_parity_with_the_authors_network(monkeypatch, capsys):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_lower_precision_gives_float32_near_the_same(random_state, dtype):
     images = pictures(1, 3, 32, 64)
-    exact, found = (build(random_state, each).predict(images).depth for each in (torch.float32, dtype))
+    exact, found = (build(random_state, each).infer_resized(images).depth for each in (torch.float32, dtype))
     assert found.dtype == torch.float32
     # eight bits of mantissa, rounded some tens of times on the way
     tolerance = 2.0**-4 if dtype == torch.bfloat16 else 2.0**-7
@@ -72,14 +72,14 @@ def test_lower_precision_gives_float32_near_the_same(random_state, dtype):
 def test_a_disparity_beyond_float16_does_not_overflow(random_state, dtype):
     last = "scratch.output_conv.4."
     state = {**random_state, last + "weight": random_state[last + "weight"] * 1e5, last + "bias": torch.tensor([1e6])}
-    depth = build(state, dtype).predict(pictures(1, 3, 32, 32)).depth
+    depth = build(state, dtype).infer_resized(pictures(1, 3, 32, 32)).depth
     assert depth.dtype == torch.float32
     assert depth.max() > 1e6
 
 
 def test_disparity_is_never_negative(random_state):
     state = {**random_state, "scratch.output_conv.4.bias": torch.tensor([-1e6])}
-    assert torch.equal(build(state).predict(pictures(1, 3, 32, 32)).depth, torch.zeros(1, 1, 32, 32))
+    assert torch.equal(build(state).infer_resized(pictures(1, 3, 32, 32)).depth, torch.zeros(1, 1, 32, 32))
 
 
 BROKEN = {

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 
 from depth_normal.annotators import moge
-from depth_normal.annotators.base import CheckpointError, ModelSpec, WeightFile
 from depth_normal.annotators.networks.configs import MogeConfig, VitConfig
 from depth_normal.annotators.networks.moge import MoGe, MogeOutput
-from depth_normal.annotators.registry import FAMILIES, MODELS, find_spec
+from depth_normal.annotators.registry import MODELS, find_spec
+from depth_normal.annotators.specs.base import CheckpointError, ModelSpec, WeightFile
 from depth_normal.geometry.camera import depth_to_points, intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.estimate import Axes, Quantity
 
@@ -222,13 +222,12 @@ def test_what_has_no_points_does_not_count():
     torch.testing.assert_close(nothing.intrinsics, intrinsics_from_fov(moge.FALLBACK_FOV, 96, 128))
 
 
-def test_an_estimate_is_made_by_predict(monkeypatch):
-    """`depth-normal bench` measures the calls of it."""
+def test_a_scalar_input_is_the_images_aspect(monkeypatch):
     found, seen = annotator(), []
-    predict = found.predict
-    monkeypatch.setitem(vars(found), "predict", lambda *given: seen.append(given) or predict(*given))
-    estimate = found.estimate(pictures(30, 40), fov=50.0)
-    assert len(seen) == 1 and torch.equal(found.predict(*seen[0]).depth, estimate.depth)
+    run = found.run_network
+    monkeypatch.setitem(vars(found), "run_network", lambda inputs, scalars: seen.append(scalars) or run(inputs, scalars))
+    found.estimate(pictures(30, 40), fov=50.0)
+    assert seen == [(40 / 30,)]
 
 
 @pytest.mark.parametrize("part", ["points", "mask", "normals", "scale"])
@@ -270,6 +269,6 @@ def test_the_entries():
             state = MoGe(entry.config).state_dict()
         # not loaded: mean, deviation and the transformer's mask token
         assert (len(state) + 3, sum(value.numel() for value in state.values()) + entry.config.vit.width) == (tensors, parameters)
-        assert entry.licence == "MIT" and FAMILIES["moge"].knows_camera(entry)
+        assert entry.licence == "MIT" and entry.knows_camera
         if entry.file.size:
             assert abs(entry.file.size - 4 * parameters) < 500 * tensors

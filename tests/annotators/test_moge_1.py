@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 
 from depth_normal.annotators import moge
-from depth_normal.annotators.base import CheckpointError, ModelSpec, WeightFile
 from depth_normal.annotators.networks.configs import Moge1Config, MogeConfig, VitConfig
 from depth_normal.annotators.networks.moge import MoGe
 from depth_normal.annotators.networks.moge_1 import MoGe1
 from depth_normal.annotators.registry import MODELS, find_spec
 from depth_normal.annotators.specs import moge as published
+from depth_normal.annotators.specs.base import CheckpointError, ModelSpec, WeightFile
 from depth_normal.geometry.core_dicts import estimate_to_moge, moge_to_estimate
 from depth_normal.geometry.derive import with_normals
 from depth_normal.geometry.estimate import Quantity

@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from depth_normal.annotators.base import LEAST_METRES, LEAST_UP_TO_SCALE, Annotator, ModelSpec, WeightFile
+from depth_normal.annotators.base import Annotator
+from depth_normal.annotators.checks import LEAST_METRES, LEAST_UP_TO_SCALE
 from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.annotators.resizing import Fit, Resizing
+from depth_normal.annotators.specs.base import ModelSpec, WeightFile
 from depth_normal.geometry.derive import with_normals
 from depth_normal.geometry.estimate import Estimate, Quantity
 
@@ -106,8 +108,8 @@ class Stretched(Annotator):
     def build(cls, spec, states, dtype):
         return cls(spec, nn.Conv2d(1, 1, 1))
 
-    def predict(self, pixels):
-        (depth,) = self.outputs(self.given(pixels))
+    def infer_resized(self, pixels, request=None):
+        (depth,) = self.run_network(self.as_inputs(pixels))
         return Estimate(depth, Quantity.METRIC_DEPTH)
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from depth_normal.annotators import registry
-from depth_normal.annotators.base import Annotator, ModelSpec
+from depth_normal.annotators.base import Annotator
 from depth_normal.annotators.choices import DTYPE_CHOICES, RECOMMENDED_FILM_MODEL, RECOMMENDED_MODEL
 from depth_normal.annotators.registry import BUNDLED_MODEL, FAMILIES, MODELS, find_spec, models_of_family
+from depth_normal.annotators.specs.base import ModelSpec
 from depth_normal.geometry.estimate import Axes, Quantity
 
 # id, file, sha256 (first eight digits: those the authors put into the names), bytes, default size
@@ -93,13 +94,14 @@ def test_families_are_told_apart():
     assert set(models_of_family(*FAMILIES)) == set(MODELS)
 
 
-def test_the_page_of_models_is_up_to_date():
-    """`python docs/make_models.py` writes it."""
+def test_the_pages_of_models_are_up_to_date():
+    """`python docs/make_models.py` writes them."""
     path = Path(__file__).resolve().parents[2] / "docs" / "make_models.py"
     spec = importlib.util.spec_from_file_location("make_models", path)
     make_models = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(make_models)
     assert make_models.PAGE.read_text(encoding="utf-8") == make_models.page()
+    assert make_models.HELP.read_text(encoding="utf-8") == make_models.help_page()
 
 
 def test_non_commercial_weights_say_so():
@@ -130,12 +132,6 @@ def test_the_terms_say_what_the_licences_name_does_not():
     assert MODELS["metric3d-vit-small"].terms == "BSD-2-Clause, commercial use unclear"
 
 
-def test_the_loaders_page_names_all_that_may_not_be_free():
-    page = Path(registry.__file__).parents[1] / "web" / "docs" / "DepthNormal_LoadModel.md"
-    _, closed = page.read_text(encoding="utf-8").split("**Not for commercial use**")
-    assert set(re.findall(r"`([^`]+)`", closed)) == {spec.id for spec in MODELS.values() if spec.commercial_use != "yes"}
-
-
 def test_a_licence_link_leads_to_where_the_licence_is_stated():
     """Where the page that a file comes from says nothing, or "other", a link says who states the licence."""
     silent = ("lllyasviel/Annotators", "LiheYoung/Depth-Anything", "Comfy-Org/Depth-Anything-3", "depth-anything/Depth-Anything-V2-Giant")
@@ -157,7 +153,7 @@ def test_every_model_says_its_size():
 
 def test_what_is_recommended_is_small_free_and_gives_everything():
     first, film = MODELS[RECOMMENDED_MODEL], MODELS[RECOMMENDED_FILM_MODEL]
-    assert first.quantity is Quantity.METRIC_DEPTH and first.axes and FAMILIES[first.family].knows_camera(first)
+    assert first.quantity is Quantity.METRIC_DEPTH and first.axes and first.knows_camera
     for spec in (first, film):
         assert spec.commercial_use == "yes" and spec.file.sha256 and len(spec.file.revision) == 40 and spec.size < 200e6
     assert film.family == "video-depth-anything"

@@ -2,10 +2,10 @@ import pytest
 import torch
 
 import depth_normal
-from depth_normal.annotators.base import CheckpointError
 from depth_normal.annotators.networks.configs import TINY_2
 from depth_normal.annotators.networks.tiny import COUNTER, TinyConfig, TinyNetwork, grown
 from depth_normal.annotators.registry import MODELS
+from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.annotators.tiny import TinyAnnotator, _sure_sky, with_far_sky
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.likely import likely_depth
@@ -70,7 +70,7 @@ def test_odd_pictures_give_finite_maps_and_unit_normals(shape):
 def test_half_precision_gives_the_same_maps(dtype):
     picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        expected, found = (annotator(kind).predict(picture) for kind in (torch.float32, dtype))
+        expected, found = (annotator(kind).estimate_without_guide(picture) for kind in (torch.float32, dtype))
     assert found.depth is not None
     assert expected.depth is not None
     assert found.depth.dtype == torch.float32
@@ -81,7 +81,7 @@ def test_a_batch_is_its_pictures():
     pictures = torch.rand(3, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     tiny = annotator()
     with torch.inference_mode():
-        together, alone = tiny.predict(pictures).depth, tiny.predict(pictures[1:2]).depth
+        together, alone = tiny.estimate_without_guide(pictures).depth, tiny.estimate_without_guide(pictures[1:2]).depth
     assert together is not None
     assert alone is not None
     torch.testing.assert_close(together[1:2], alone, atol=1e-4, rtol=1e-4)
@@ -181,7 +181,7 @@ def test_the_told_sky_reaches_the_border_and_the_pictures_own_edge():
     def outputs(given, numbers=()):
         return torch.zeros(1, 1, 128, 192), torch.ones(1, 3, 128, 192), share
 
-    tiny.network_outputs = outputs
+    tiny.predict = outputs
     with torch.inference_mode():
         mask = tiny.estimate(picture, 128).resized(128, 192).mask
     assert mask is not None

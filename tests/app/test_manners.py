@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 import depth_normal
-from depth_normal.annotators.base import size_in_words
 from depth_normal.annotators.registry import find_spec
+from depth_normal.annotators.specs.base import size_in_words
 from depth_normal.app import arguments, cli, work
 from depth_normal.app.failures import Failure, failure_of
 from depth_normal.app.pictures import EXTENSIONS

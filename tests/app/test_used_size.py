@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from depth_normal import load_model
-from depth_normal.annotators.base import _log_once
+from depth_normal.annotators.checks import _log_once
 from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.app.cli import main
 from depth_normal.app.records import read_record

@@ -85,8 +85,8 @@ OUTPUTS = {
 
 
 def break_what_is_read(break_output, monkeypatch):
-    read = tiny._read
-    monkeypatch.setattr(tiny, "_read", lambda *given: break_output(read(*given)))
+    read = tiny._to_estimate
+    monkeypatch.setattr(tiny, "_to_estimate", lambda *given: break_output(read(*given)))
 
 
 @pytest.mark.quick_cases(3)
@@ -94,8 +94,8 @@ def break_what_is_read(break_output, monkeypatch):
 def test_what_is_wrong_with_a_network_is_found_without_its_figures(fault, monkeypatch):
     break_output, names = OUTPUTS[fault]
     if "frame" in names:  # of the map that leaves the family, which has the picture's edges
-        run = TinyAnnotator.run
-        monkeypatch.setattr(TinyAnnotator, "run", lambda self, images, size: break_output(run(self, images, size)))
+        run = TinyAnnotator.infer
+        monkeypatch.setattr(TinyAnnotator, "infer", lambda self, request: break_output(run(self, request)))
     else:
         break_what_is_read(break_output, monkeypatch)
     found = check()
@@ -111,8 +111,8 @@ INPUTS = {
 
 @pytest.mark.parametrize("fault", INPUTS)
 def test_a_wrong_preprocessing_is_found_by_the_figures(fault, monkeypatch):
-    given = TinyAnnotator.given
-    monkeypatch.setattr(TinyAnnotator, "given", lambda self, pixels: given(self, INPUTS[fault](pixels)))
+    as_inputs = TinyAnnotator.as_inputs
+    monkeypatch.setattr(TinyAnnotator, "as_inputs", lambda self, pixels: as_inputs(self, INPUTS[fault](pixels)))
     assert "figures" in wrong(check(stored=read_figures(STORED)))
 
 
@@ -333,13 +333,13 @@ def test_a_file_says_by_its_tensors_which_model_is_checked(tmp_path, capsys):
 
 @pytest.mark.parametrize("stored", [True, False])
 def test_an_answer_of_which_nothing_counts_is_wrong(stored, monkeypatch):
-    run = TinyAnnotator.run
+    run = TinyAnnotator.infer
 
-    def masked(self, images, size):
-        estimate = run(self, images, size)
+    def masked(self, request):
+        estimate = run(self, request)
         return replace(estimate, mask=torch.zeros_like(estimate.depth, dtype=torch.bool))
 
-    monkeypatch.setattr(TinyAnnotator, "run", masked)
+    monkeypatch.setattr(TinyAnnotator, "infer", masked)
     found = check(stored=read_figures(STORED) if stored else {})
     assert found.verdict == "wrong" and found.problem is None and found.figures is None
     assert [finding.words for finding in found.findings] == ["not one pixel of its depth and normals counts: all are masked or not finite"]

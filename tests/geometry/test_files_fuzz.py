@@ -20,7 +20,7 @@ import pytest
 import torch
 from PIL import Image
 
-from depth_normal.annotators.base import CheckpointError
+from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import FileFormatError, SaveOptions, load_estimate, read_picture, save_estimate
 from depth_normal.model_loader.checkpoint import read_checkpoint

@@ -20,7 +20,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from depth_normal.annotators import registry
-from depth_normal.annotators.base import Annotator, CheckpointError, ModelSpec, WeightFile, checkpoint_mismatch
+from depth_normal.annotators.base import Annotator
+from depth_normal.annotators.checkpoints import checkpoint_mismatch
+from depth_normal.annotators.specs.base import CheckpointError, ModelSpec, WeightFile
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.model_loader import load_model
 
@@ -316,7 +318,7 @@ class Weighted(Annotator):
         network.load_state_dict(dict(states["network"]))
         return cls(spec, network.to(dtype))
 
-    def predict(self, pixels):
+    def infer_resized(self, pixels, request=None):
         if len(pixels) > self.memory:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3.00 GiB")
         self.batches.append(len(pixels))

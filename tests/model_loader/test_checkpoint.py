@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from depth_normal.annotators.base import CheckpointError
+from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.model_loader.checkpoint import read_checkpoint, read_shapes
 from depth_normal.model_loader.verify import structure_problem
 

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import huggingface_hub
 import pytest
 
-from depth_normal.annotators.base import CheckpointError, WeightFile
+from depth_normal.annotators.specs.base import CheckpointError, WeightFile
 from depth_normal.model_loader import find
 from depth_normal.model_loader.download import bundled_weights, download_weights
 from depth_normal.model_loader.download_errors import AccessDeniedError, CorruptDownloadError, DiskFullError, DownloadError, NoNetworkError
@@ -331,7 +331,7 @@ def test_what_an_older_version_of_the_pack_downloaded_is_its_own(server, comfyui
 
 WORKER = """
 import os, sys
-from depth_normal.annotators.base import WeightFile
+from depth_normal.annotators.specs.base import WeightFile
 from depth_normal.model_loader.download import download_weights
 sha256, size, url = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 print("ready", flush=True)

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from depth_normal.annotators.base import WeightFile
 from depth_normal.annotators.registry import MODELS
+from depth_normal.annotators.specs.base import WeightFile
 from depth_normal.model_loader import find
 from depth_normal.model_loader.find import download_folder, download_path, find_weights, search_places, user_cache
 

@@ -13,7 +13,7 @@ import zlib
 import pytest
 import torch
 
-from depth_normal.annotators.base import CheckpointError
+from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.model_loader.checkpoint import read_checkpoint, read_shapes
 
 NUMBERS = struct.pack("<4f", 1, 2, 3, 4)
@@ -171,7 +171,7 @@ def pack(path, pickled, entries=()):
 READER = """
 import json, os, resource, signal, sys
 from pathlib import Path
-from depth_normal.annotators.base import CheckpointError
+from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.model_loader.checkpoint import read_checkpoint
 taken = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE") if sys.platform == "linux" else 2**36
 for path in sorted(Path(sys.argv[1]).iterdir()):
@@ -223,7 +223,7 @@ def test_a_hostile_pickle(said, name):
 TERMINATED = """
 import signal, sys
 from pathlib import Path
-from depth_normal.annotators.base import CheckpointError
+from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.app.terminal import TerminatedError, terminable
 from depth_normal.model_loader.checkpoint import read_checkpoint
 try:

@@ -21,7 +21,7 @@ import pytest
 import torch
 from huggingface_hub import constants
 
-from depth_normal.annotators.base import WeightFile
+from depth_normal.annotators.specs.base import WeightFile
 from depth_normal.model_loader import transfer
 from depth_normal.model_loader.download import download_weights
 from depth_normal.model_loader.download_errors import CorruptDownloadError, DiskFullError, DownloadError, NoNetworkError
@@ -385,7 +385,7 @@ def test_a_network_that_goes_down_in_the_middle_is_waited_for(kind, server, monk
 
 INTERRUPTED = """
 import logging, sys
-from depth_normal.annotators.base import WeightFile
+from depth_normal.annotators.specs.base import WeightFile
 from depth_normal.model_loader.download import download_weights
 logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
 try:
@@ -413,7 +413,7 @@ def test_control_c_while_nobody_answers(server, small, tmp_path):
 TERMINATED = """
 import sys
 from depth_normal.app import cli, models_command
-from depth_normal.annotators.base import WeightFile
+from depth_normal.annotators.specs.base import WeightFile
 from depth_normal.model_loader.download import download_weights
 models_command._models = lambda _: download_weights(WeightFile("small.pt", url=sys.argv[1]), "MIT")
 sys.exit(cli.main(["models"]))

@@ -18,7 +18,7 @@ from types import SimpleNamespace
 import pytest
 from huggingface_hub import constants
 
-from depth_normal.annotators.base import WeightFile
+from depth_normal.annotators.specs.base import WeightFile
 from depth_normal.model_loader import transfer
 from depth_normal.model_loader.download import download_weights
 from depth_normal.model_loader.download_errors import AccessDeniedError, CorruptDownloadError, DownloadError, NoNetworkError
@@ -119,7 +119,7 @@ def test_a_wait_that_is_no_number(kind, value):
 
 HUB_ALONE = """
 import sys
-from depth_normal.annotators.base import WeightFile
+from depth_normal.annotators.specs.base import WeightFile
 from depth_normal.model_loader.download import download_weights
 download_weights(WeightFile("ckpt/hybrid.pt", repo_id="someone/Annotators"), "MIT")
 """

@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import save_file
 
 from depth_normal.annotators import registry
-from depth_normal.annotators.base import CheckpointError
 from depth_normal.annotators.networks.midas_small import MidasSmall
 from depth_normal.annotators.registry import find_spec
+from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.model_loader import free, host, load_model
 from depth_normal.model_loader import load as load_module
 from depth_normal.model_loader.find import bundled_path, download_folder
@@ -298,24 +298,28 @@ def test_dtype_auto_is_the_first_that_the_device_is_fast_in(load, monkeypatch):
     assert load("other", dtype="auto").dtype == torch.float32
 
 
-WHOLE = ("midas-v2.1-small", "midas-dpt-hybrid")
-HALF_FAMILIES = ("midas", "zoedepth", "depth-anything", "zoe-depth-anything", "depth-anything-3", "moge")
-
-
 @pytest.mark.parametrize("spec", registry.MODELS.values(), ids=lambda spec: spec.id)
 def test_dtype_auto_on_a_gpu_and_on_a_cpu(spec, monkeypatch):
+    """The best dtype by the entry, else by the family, where the device is fast in it."""
     cuda, cpu = torch.device("cuda"), torch.device("cpu")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (8, 9))
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
-    on_gpu = load_module._parse_dtype("auto", spec, cuda)
-    if spec.family in HALF_FAMILIES:
-        assert on_gpu == (torch.float32 if spec.id in WHOLE else torch.float16), "transformers, not those with many convolutions"
+    best, *_ = (*(spec.auto_dtypes or registry.FAMILIES[spec.family].auto_dtypes), "float32")
+    assert load_module._parse_dtype("auto", spec, cuda) == load_module.DTYPES[best]
+    if best == "float16":
         assert load_module._parse_dtype("auto", spec, cpu) == torch.float32
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (6, 1))
         assert load_module._parse_dtype("auto", spec, cuda) == torch.float32, "Pascal is 64 times slower in float16"
-    else:
-        assert on_gpu == load_module.DTYPES[(*spec.auto_dtypes, "float32")[0]]
     assert load_module._parse_dtype("auto", spec, torch.device("mps")) == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("model_id", "best"),
+    [("midas-dpt-large", "float16"), ("midas-v2.1-small", "float32"), ("midas-dpt-hybrid", "float32"), ("tiny", "float32")],
+)
+def test_transformers_run_in_half_precision_and_networks_of_many_convolutions_do_not(model_id, best, monkeypatch):
+    monkeypatch.setattr(host, "is_fast", lambda _dtype, _device: True)
+    assert load_module._parse_dtype("auto", registry.MODELS[model_id], torch.device("cuda")) == load_module.DTYPES[best]
 
 
 def test_a_dtype_that_is_slow_here_is_taken_with_a_warning(load, monkeypatch, caplog):

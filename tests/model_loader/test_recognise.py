@@ -15,8 +15,9 @@ import torch
 from safetensors.torch import save_file
 
 from depth_normal.annotators import libraries, registry
-from depth_normal.annotators.base import Annotator, CheckpointError
+from depth_normal.annotators.base import Annotator
 from depth_normal.annotators.networks.midas_small import MidasSmall
+from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.model_loader import load_model, recognise
 from depth_normal.model_loader.checkpoint import read_checkpoint, read_shapes
 from depth_normal.model_loader.find import bundled_path

@@ -80,23 +80,10 @@ def test_contract(node):
 
 
 def test_each_node_lists_the_models_of_its_family_and_kind():
-    assert [node.DISPLAY_NAME for node in diffusion.NODES] == [
-        "Marigold Depth",
-        "Marigold Normals",
-        "Lotus Depth",
-        "Lotus Normals",
-        "LBM Depth",
-        "LBM Normals",
-    ]
     listed = [node.INPUT_TYPES()["optional"]["model"][0] for node in diffusion.NODES]
-    assert listed == [
-        ["marigold-depth", "marigold-depth-lcm"],
-        ["marigold-normals", "marigold-normals-lcm"],
-        ["lotus-depth-d", "lotus-depth-g", "lotus-disparity-d", "lotus-disparity-g"],
-        ["lotus-normals-d", "lotus-normals-g", "lotus-normals-d-v1.0", "lotus-normals-g-v1.0"],
-        ["lbm-depth"],
-        ["lbm-normals"],
-    ]
+    for node, models in zip(diffusion.NODES, listed, strict=True):
+        assert {MODELS[model].family for model in models} == {node.FAMILY}
+        assert all((MODELS[model].axes is not None) == ("Normals" in node.NODE_ID) for model in models)
     assert sorted(model for models in listed for model in models) == sorted(spec.id for spec in diffusion_specs()), (
         "every model has its node"
     )

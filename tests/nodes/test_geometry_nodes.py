@@ -38,11 +38,11 @@ class Pretend(Model):
         super().__init__(Weights(annotator, torch.float32, torch.device("cpu"), Path()))
         self.depth, self.sizes = depth, []
 
-        def run(images, size):
-            self.sizes.append(size)
-            return Estimate(depth, quantity, **more).expanded(len(images))
+        def infer(request):
+            self.sizes.append(request.size)
+            return Estimate(depth, quantity, **more).expanded(len(request.images))
 
-        annotator.run = run
+        annotator.infer = infer
 
 
 def plane(normal, fov=60.0, distance=3.0):

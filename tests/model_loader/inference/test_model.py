@@ -99,18 +99,18 @@ def test_what_fitted_is_remembered_for_this_size_until_the_model_is_unloaded(loa
 def test_what_did_not_fit_is_gone_when_the_memory_is_emptied(load, family, monkeypatch, fits):
     held, alive = [], []
 
-    def predict(self, pixels):
+    def infer_resized(self, pixels, request=None):
         features = pixels * 2
         held[:] = [weakref.ref(pixels), weakref.ref(features)]
         try:
-            return family.predict(self, pixels)
+            return family.infer_resized(self, pixels, request)
         except torch.OutOfMemoryError as error:
             raise RuntimeError("CUDA error: out of memory") from error  # libraries dress it up
 
     monkeypatch.setattr(host, "empty_cache", lambda: alive.append([each() for each in held]))
     monkeypatch.setattr(family, "memory", fits)
     model = load()
-    model.annotator.__class__ = type("Holding", (family,), {"predict": predict})
+    model.annotator.__class__ = type("Holding", (family,), {"infer_resized": infer_resized})
     if fits:
         model.estimate(pictures(2), 32)
     else:
@@ -145,10 +145,10 @@ def too_large(family, monkeypatch):
     class TooLarge(family):
         dtypes: ClassVar = []
 
-        def predict(self, pixels):
+        def infer_resized(self, pixels, request=None):
             dtype = next(self.network.parameters()).dtype
             self.dtypes.append(dtype)
-            depth = (super().predict(pixels).depth * 60000).to(dtype).float()
+            depth = (super().infer_resized(pixels, request).depth * 60000).to(dtype).float()
             return Estimate(depth=depth, quantity=Quantity.DISPARITY)
 
     monkeypatch.setitem(registry.FAMILIES, "weighted", TooLarge)
@@ -190,15 +190,15 @@ def test_threads_that_overflow_at_once_read_the_file_once(load, too_large, monke
     model, images = load(dtype="float16"), pictures(1)
     models = [model.for_another_thread() for _ in range(4)]
     models[3] = models[3].with_resizing(Resizing(Fit.STRETCHED))
-    predict, half = too_large.predict, set()
+    infer_resized, half = too_large.infer_resized, set()
 
-    def all_at_once(annotator, pixels):
+    def all_at_once(annotator, pixels, request):
         if annotator.dtype == torch.float16:
             half.add(annotator.network)
             met.wait(timeout=60)
-        return predict(annotator, pixels)
+        return infer_resized(annotator, pixels, request)
 
-    monkeypatch.setattr(too_large, "predict", all_at_once)
+    monkeypatch.setattr(too_large, "infer_resized", all_at_once)
     with ThreadPoolExecutor(4) as threads:
         found = list(threads.map(lambda each: each.estimate(images, 32).depth, models))
     assert len(reads) == 2, "once in each dtype"
@@ -229,7 +229,9 @@ def test_a_real_network_beyond_half_precision(tmp_path, caplog):
 
 
 def test_what_float32_cannot_hold_either_is_an_error(load, too_large, monkeypatch):
-    monkeypatch.setattr(too_large, "predict", lambda _self, pixels: Estimate(depth=pixels[:, :1] / 0, quantity=Quantity.DISPARITY))
+    monkeypatch.setattr(
+        too_large, "infer_resized", lambda _self, pixels, _request: Estimate(depth=pixels[:, :1] / 0, quantity=Quantity.DISPARITY)
+    )
     for dtype in ("float16", "float32"):
         with pytest.raises(ArithmeticError, match=r"weighted in torch\.float32 gave depth that is not finite: check the weights file"):
             load(dtype=dtype).estimate(pictures(1), 32)
@@ -303,15 +305,15 @@ def test_views_of_one_scene_are_never_halved(load, of_scenes, caplog):
 
 def test_views_that_half_precision_cannot_hold_are_seen_in_float32(load, of_scenes, monkeypatch, caplog):
     model = load(dtype="float16")
-    check, checked = of_scenes._check_finite, []
+    check, checked = of_scenes._check_estimate, []
 
-    def fails_once(self, maps):
+    def fails_once(self, estimate):
         checked.append(self)
         if len(checked) == 1:
             raise ArithmeticError("depth that is not finite")
-        check(self, maps)
+        check(self, estimate)
 
-    monkeypatch.setattr(of_scenes, "_check_finite", fails_once)
+    monkeypatch.setattr(of_scenes, "_check_estimate", fails_once)
     assert model.estimate_scene(pictures(2), 32).batch == 2 and model.dtype == torch.float32
     assert "Computed again in float32" in caplog.text
 
@@ -326,11 +328,11 @@ def test_views_are_refused_before_anything_runs(load, family, of_scenes, monkeyp
 
 
 def test_another_error_is_not_taken_for_want_of_memory(load, family, monkeypatch):
-    def broken(_self, _pixels):
+    def broken(_self, _pixels, _request):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     model = load()
-    monkeypatch.setattr(family, "predict", broken)
+    monkeypatch.setattr(family, "infer_resized", broken)
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         model.estimate(pictures(2), 32)
 
@@ -376,8 +378,10 @@ def test_the_estimate_has_the_pictures_size(load, height, width):
 
 def test_the_size_is_the_networks(load, family, monkeypatch):
     seen = []
-    predict = family.predict
-    monkeypatch.setattr(family, "predict", lambda self, pixels: seen.append(tuple(pixels.shape)) or predict(self, pixels))
+    infer_resized = family.infer_resized
+    monkeypatch.setattr(
+        family, "infer_resized", lambda self, pixels, request: seen.append(tuple(pixels.shape)) or infer_resized(self, pixels, request)
+    )
     load().estimate(pictures(1, 100, 200))
     load().estimate(pictures(1, 100, 200), 96)
     assert seen == [(1, 3, 32, 64), (1, 3, 96, 192)]

@@ -9,9 +9,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from depth_normal.annotators import registry
-from depth_normal.annotators.base import Annotator, ModelSpec, WeightFile
-from depth_normal.annotators.graph import depth_output
-from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.annotators.base import Annotator
+from depth_normal.annotators.graph import Signature
+from depth_normal.annotators.specs.base import ModelSpec, WeightFile
+from depth_normal.geometry.estimate import Quantity
 from depth_normal.model_loader import load_model
 from depth_normal.model_loader.runtimes import job
 
@@ -38,19 +39,12 @@ class Convolved(Annotator):
         network.load_state_dict(states["network"])
         return cls(spec, network.to(dtype))
 
-    @classmethod
-    def why_no_graph(cls, spec):
-        return None
+    def signature(self):
+        return Signature.of(self.spec, dynamic_sides=self.dynamic_sides)
 
-    def graph(self):
-        return self._graph(depth_output(self.spec), dynamic_sides=self.dynamic_sides)
-
-    def network_outputs(self, given, numbers=()):
+    def predict(self, inputs, scalar_inputs=()):
         Convolved.runs += 1
-        return (self.network(given),)
-
-    def predict(self, pixels):
-        return Estimate(depth=self.outputs(self.normalised(pixels))[0], quantity=Quantity.DISPARITY)
+        return (self.network(inputs),)
 
 
 def write_onnx(graph, path, sides=None):

@@ -50,7 +50,7 @@ def test_torch_compile_compiles_no_more_for_another_size(convolved, picture, mon
         return module.forward
 
     monkeypatch.setattr(torch, "compile", lambda module, **options: compile_(module, backend=backend, **options))
-    monkeypatch.setattr(convolved.family, "network_outputs", lambda self, given, _=(): (self.network(given),))  # a count would be a guard
+    monkeypatch.setattr(convolved.family, "predict", lambda self, inputs, _=(): (self.network(inputs),))  # a count would be a guard
     model = convolved.load("compile")
     large = picture.repeat(1, 1, 3, 3)
     model.estimate(large[:1], 96)

@@ -57,7 +57,7 @@ def test_a_gpu_without_its_package_is_left_to_torch_and_not_to_the_cpu(convolved
 
 def test_tensorrt_is_built_for_a_range_of_sizes_and_refuses_others(convolved):
     spec = SimpleNamespace(default_size=518)
-    graph = SimpleNamespace(multiple_of=14, dynamic_batch=True, most_batch=None, numbers=None)
+    graph = SimpleNamespace(multiple_of=14, dynamic_batch=True, most_batch=None, scalar_inputs=None)
     wanted: Any = SimpleNamespace(spec=spec, graph=graph, dtype=torch.float16, device=torch.device("cuda"))
     assert onnx_runtime._range(wanted) == (56, 1036)
     assert onnx_runtime._profile(wanted, None) == {

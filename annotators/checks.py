@@ -1,0 +1,105 @@
+"""Checks of what goes into a network and of what comes out of it."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from .resizing import Size
+from .specs.base import ModelSpec
+from .wording import wording
+
+logger = logging.getLogger(__name__)
+
+MAX_NETWORK_PIXELS = 64 * 2**20
+MAX_ASPECT = 1000
+"""How many times as long as its shorter side an image may be. Of a longer strip, most of the input would come from rounding its sides."""
+
+LEAST_METRES, LEAST_UP_TO_SCALE = 0.01, 1e-6
+"""The least metric depth in an estimate: in metres, and where the unit is unknown.
+
+A prediction at the camera or behind it (the 0 of a ReLU, a cubic's undershoot) is near and not a hole: holes are what the mask leaves out.
+A centimetre is nearer than what photographs show, and 1 / depth of it, 100, leaves other pixels a share of the range. Without a unit, a
+usual depth is about 1; `depth_to_normals` too ignores less than a millionth of the usual depth.
+"""
+
+
+def check_network_size(spec: ModelSpec, image: Size, size: int, network: Size) -> None:
+    """Refuses an input that no machine holds, and an image that is a mere line.
+
+    Args:
+        spec: The model.
+        image: Height and width of the image.
+        size: The `size` asked for.
+        network: Height and width of the network's input.
+
+    Raises:
+        ValueError: The message says what was asked for, and what to do.
+    """
+    height, width = image
+    if network[0] * network[1] > MAX_NETWORK_PIXELS:
+        raise ValueError(
+            f"a picture of {width}x{height} at resolution {size} makes {spec.id} run at {network[1]}x{network[0]}, "
+            f"more than {MAX_NETWORK_PIXELS // 2**20} megapixels: {wording().lower_size} or crop the picture"
+        )
+    if max(height, width) > MAX_ASPECT * min(height, width):
+        raise ValueError(
+            f"a picture of {width}x{height} has one side more than {MAX_ASPECT} times as long as the other: crop it, or cut it in pieces"
+        )
+
+
+def check_scene_size(spec: ModelSpec, views: int, network: Size) -> None:
+    """Refuses views of one scene that no machine holds in one batch.
+
+    Raises:
+        ValueError: They are more than MAX_NETWORK_PIXELS in all.
+    """
+    height, width = network
+    if views * height * width > MAX_NETWORK_PIXELS:
+        raise ValueError(
+            f"{views} views of one scene, which {spec.id} sees at once at {width}x{height} each, are more than "
+            f"{MAX_NETWORK_PIXELS // 2**20} megapixels: give at most {MAX_NETWORK_PIXELS // (height * width)} views, "
+            f"or {wording().lower_size}"
+        )
+
+
+def check_finite(spec: ModelSpec, network: nn.Module, maps: Mapping[str, Tensor]) -> None:
+    """Refuses maps that hold NaN or infinity.
+
+    Args:
+        spec: The model.
+        network: Its network, for the message.
+        maps: By name, for the message.
+
+    Raises:
+        ArithmeticError: The message names the first such map.
+    """
+    # NaN is the least and the greatest value of what holds it; one pass, and nothing as large as the map.
+    ends = torch.stack([torch.stack(value.aminmax()) for value in maps.values()])
+    finite = torch.isfinite(ends).all(1)
+    if finite.all():  # the one place that waits for a GPU, once it has all its work
+        return
+    name = next(name for name, good in zip(maps, finite.tolist(), strict=True) if not good)
+    dtype = next(network.parameters()).dtype
+    remedy = "check the weights file" if dtype == torch.float32 else "use float32, or check the weights file"
+    raise ArithmeticError(f"{spec.id} in {dtype} gave {name} that is not finite: {remedy}")
+
+
+def least_depth(spec: ModelSpec) -> float:
+    """The least metric depth in a model's estimates: see `LEAST_METRES`."""
+    return LEAST_METRES if spec.in_metres else LEAST_UP_TO_SCALE
+
+
+def log_used_size(spec: ModelSpec, size: int) -> None:
+    """Logs where a model does not run at the size that is asked for; once for each size, however many images there are."""
+    if (used := spec.used_size(size)) != size:
+        _log_once(f"{spec.id} runs at size {used}, its largest, in place of {size}")
+
+
+@functools.lru_cache(maxsize=64)
+def _log_once(text: str) -> None:
+    logger.warning(text)
