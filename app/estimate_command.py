@@ -240,11 +240,11 @@ def _refuse_useless_fov(arguments: argparse.Namespace) -> None:
     """Refuses a field of view that changes nothing of depth alone: where depth has no metres, and its shape follows from no camera."""
     if not arguments.fov:
         return
-    from ..annotators.registry import FAMILIES, find_spec
+    from ..annotators.registry import find_spec
     from ..geometry.estimate import Quantity
 
     spec = find_spec(chosen_model(arguments))
-    if spec.quantity is not Quantity.METRIC_DEPTH and not FAMILIES[spec.family].knows_camera(spec):
+    if spec.quantity is not Quantity.METRIC_DEPTH and not spec.knows_camera:
         why = f"is for normals, meshes and metres, and {spec.id} gives depth without any: write normals too, or leave it out"
         refuse_options(arguments, ("--fov",), why)
 

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...annotators.base import Annotator, Progress
+from ...annotators.base import Annotator
+from ...annotators.family import Progress
 from ...geometry.estimate import Estimate
 from ...utils import pictures_to_rgb
 from .batches import in_batches

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...annotators.base import Annotator, Progress
+from ...annotators.base import Annotator
 from ...annotators.choices import TORCH
+from ...annotators.family import Progress
 from ...annotators.film import FilmAnnotator
 from ...annotators.graph import Engine
 from ...annotators.resizing import Resizing

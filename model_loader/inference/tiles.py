@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ...annotators.base import Progress
+from ...annotators.family import Progress
 from ...geometry.estimate import Estimate
 from ...geometry.mosaic import Mosaic, Tile
 from ...utils import pictures_to_rgb, resize_map

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...annotators.base import Progress
+from ...annotators.family import Progress
 from ...annotators.film import FilmAnnotator, FilmState
 from ...geometry.checks import check_map
 from ...geometry.cuts import CutDetector

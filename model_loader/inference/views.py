@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from ...annotators.base import Annotator, Progress
+from ...annotators.base import Annotator
+from ...annotators.family import Progress
 from ...annotators.registry import models_of_scenes
 from ...geometry.estimate import Estimate
 from .forward import Images, batch_estimates, batch_shape

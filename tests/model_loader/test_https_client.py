@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from depth_normal.annotators.base import WeightFile
+from depth_normal.annotators.specs.base import WeightFile
 from depth_normal.model_loader.download import download_weights
 from depth_normal.model_loader.download_errors import CorruptDownloadError, DownloadError, NoNetworkError
 
