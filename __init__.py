@@ -9,14 +9,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .app.folders import estimate_folder
+    from .app.batch.folders import estimate_folder
     from .geometry.estimate import Axes, Estimate, Quantity
+    from .geometry.files.image_files import read_image
     from .geometry.files.paths import FileFormatError
-    from .geometry.files.pictures import read_image
-    from .geometry.films.library import FilmError
+    from .media.library import FilmError
     from .model_loader import Model, free, load_model
-    from .model_loader.checkpoint import CheckpointError
-    from .model_loader.download_errors import AccessDeniedError, CorruptDownloadError, DiskFullError, DownloadError, NoNetworkError
+    from .model_loader.weights.checkpoint import CheckpointError
+    from .model_loader.weights.download_errors import (
+        AccessDeniedError,
+        CorruptDownloadError,
+        DiskFullError,
+        DownloadError,
+        NoNetworkError,
+    )
     from .nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 
 __version__ = "0.1.0"
@@ -47,24 +53,24 @@ __all__ = [
 _HOMES = {
     "NODE_CLASS_MAPPINGS": ".nodes",
     "NODE_DISPLAY_NAME_MAPPINGS": ".nodes",
-    "AccessDeniedError": ".model_loader.download_errors",
+    "AccessDeniedError": ".model_loader.weights.download_errors",
     "Axes": ".geometry.estimate",
-    "CheckpointError": ".model_loader.checkpoint",
-    "CorruptDownloadError": ".model_loader.download_errors",
-    "DiskFullError": ".model_loader.download_errors",
-    "DownloadError": ".model_loader.download_errors",
+    "CheckpointError": ".model_loader.weights.checkpoint",
+    "CorruptDownloadError": ".model_loader.weights.download_errors",
+    "DiskFullError": ".model_loader.weights.download_errors",
+    "DownloadError": ".model_loader.weights.download_errors",
     "Estimate": ".geometry.estimate",
     "FileFormatError": ".geometry.files.paths",
-    "FilmError": ".geometry.films.library",
+    "FilmError": ".media.library",
     "Model": ".model_loader",
-    "NoNetworkError": ".model_loader.download_errors",
+    "NoNetworkError": ".model_loader.weights.download_errors",
     "Quantity": ".geometry.estimate",
-    "estimate_folder": ".app.folders",
+    "estimate_folder": ".app.batch.folders",
     "free": ".model_loader",
     "load_model": ".model_loader",
-    "read_image": ".geometry.files.pictures",
+    "read_image": ".geometry.files.image_files",
 }
-_ROOMS = ("annotators", "geometry", "model_loader", "nodes")
+_ROOMS = ("annotators", "geometry", "media", "model_loader", "nodes")
 
 
 def __getattr__(name: str) -> Any:

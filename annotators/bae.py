@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from .base import Annotator
-from .graph import Signature
+from .graphs.graph import Signature
 from .networks.bae import Bae
 from .specs.base import ModelSpec
 

@@ -14,9 +14,9 @@ from ..geometry.camera import intrinsics_from_fov, resize_intrinsics
 from ..geometry.estimate import Estimate, Quantity
 from .checks import check_finite, check_network_size, check_scene_size, least_depth, log_used_size
 from .family import Family, Progress, Request
-from .graph import NOT_NORMALISED, Engine, Graph, GraphModule
-from .resizing import Fit, Resizing, Size
-from .steps import Metadata, Steps, for_one_size, limit_depth, resize_to_image, size_after
+from .graphs.graph import NOT_NORMALISED, Engine, Graph, GraphModule
+from .preprocessing.resizing import Fit, Resizing, Size
+from .preprocessing.steps import Metadata, Steps, for_one_size, limit_depth, resize_to_image, size_after
 
 _LIBRARIES = ("transformers", "diffusers")
 

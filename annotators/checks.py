@@ -9,9 +9,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from .resizing import Size
+from .preprocessing.resizing import Size
+from .setting_names import wording
 from .specs.base import ModelSpec
-from .wording import wording
 
 logger = logging.getLogger(__name__)
 

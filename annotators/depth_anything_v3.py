@@ -18,12 +18,12 @@ from ..geometry.camera import DEFAULT_FOV, intrinsics_from_focal_length, intrins
 from ..geometry.estimate import Estimate
 from .depth_anything import DinoAnnotator
 from .family import Request
-from .graph import Signature
-from .kernels import by_area, cubic_or_area
+from .graphs.graph import Signature
 from .networks.depth_anything_v3 import DepthAnything3, Prediction
-from .resizing import LongSide
+from .preprocessing.kernels import by_area, cubic_or_area
+from .preprocessing.resizing import LongSide
+from .preprocessing.steps import Resize, Steps, scale_by_focal_length
 from .specs.base import ModelSpec
-from .steps import Resize, Steps, scale_by_focal_length
 
 CANONICAL_FOCAL_LENGTH = 300.0
 """Focal length in pixels, at the network's size, at which the metric network's output is in metres."""

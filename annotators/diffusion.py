@@ -19,15 +19,15 @@ from torch import Tensor
 from ..geometry.conventions import convert_normals
 from ..geometry.estimate import Axes, Estimate
 from .base import Annotator, is_out_of_memory
-from .diffusion_parts import build_network, check_network
+from .building.diffusion_parts import build_network, check_network
+from .building.libraries import from_diffusers
 from .family import Request
-from .kernels import linear_antialiased
-from .libraries import from_diffusers
 from .networks.latent_diffusion import LatentDiffusion
 from .networks.names import StateDict
-from .resizing import LongSideCut
+from .preprocessing.kernels import linear_antialiased
+from .preprocessing.resizing import LongSideCut
+from .preprocessing.steps import Resize, Steps
 from .specs.base import ModelSpec
-from .steps import Resize, Steps
 
 logger = logging.getLogger(__name__)
 

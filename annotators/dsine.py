@@ -18,11 +18,11 @@ from ..geometry.checks import check_range
 from ..geometry.estimate import Axes, Estimate
 from .base import Annotator
 from .family import Request
-from .graph import ScalarInputs, Signature
+from .graphs.graph import ScalarInputs, Signature
 from .networks.dsine import DSINE, MULTIPLE, Pinhole
-from .resizing import Size
+from .preprocessing.resizing import Size
+from .preprocessing.steps import Pad, Resize, Steps, crop
 from .specs.base import ModelSpec
-from .steps import Pad, Resize, Steps, crop
 
 FALLBACK_FOV = 60.0
 """Degrees on the longer side that the authors assume where the camera is not known."""

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from ..geometry.estimate import Axes, Estimate
-from .checkpoints import build_published
-from .graph import Signature
+from .building.checkpoints import build_published
+from .graphs.graph import Signature
 from .networks.names import StateDict
-from .resizing import Size
+from .preprocessing.resizing import Size
+from .preprocessing.steps import Resize, Steps
 from .specs.base import ModelSpec
-from .steps import Resize, Steps
 
 Progress = Callable[[int, int], None]
 """Called with (passes done, passes in all)."""

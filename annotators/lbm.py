@@ -14,11 +14,11 @@ from torch import Tensor
 
 from ..geometry.checks import check_range
 from .diffusion import DiffusionAnnotator, DiffusionOptions, seeded_noise
-from .kernels import by_area
 from .networks.names import StateDict
-from .resizing import PixelCount
+from .preprocessing.kernels import by_area
+from .preprocessing.resizing import PixelCount
+from .preprocessing.steps import Resize, Steps
 from .specs.base import ModelSpec
-from .steps import Resize, Steps
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class LbmAnnotator(DiffusionAnnotator):
 
     Convention:
         Depth in [0, 1], 0 = near, unknown scale and shift. Its normals' native axes are doubtful: published normal maps disagree about X.
-        They are one field of the entry in the table (`axes`); `geometry.compare.disagreeing_axes` finds when it is wrong.
+        They are one field of the entry in the table (`axes`); `geometry.alignment.metrics.disagreeing_axes` finds when it is wrong.
     """
 
     options_type = LbmOptions

@@ -13,18 +13,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..geometry.align import fit_scale_shift
+from ..geometry.alignment.scale_shift import fit_scale_shift
 from ..geometry.estimate import Estimate, Quantity
 from ..utils import resize_picture, scale_short_side
-from .boosting import CELL, UPSCALING, Booster, fit_in_float32
-from .checkpoints import build_published, fill
+from .building.checkpoints import build_published, fill
+from .detail.boosting import CELL, UPSCALING, Booster, fit_in_float32
 from .family import Progress, Request
-from .kernels import cubic, linear
 from .leres import LeresAnnotator
 from .networks.leres import Leres
 from .networks.merge import MergeNetwork
 from .networks.names import StateDict
-from .resizing import Size
+from .preprocessing.kernels import cubic, linear
+from .preprocessing.resizing import Size
 from .specs.base import ModelSpec
 
 _MIN_SIDE = 64

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from ..geometry.checks import check_range
+from .building.libraries import from_diffusers, how_to_install_diffusion
 from .diffusion import DiffusionAnnotator, DiffusionOptions, seeded_noise
-from .libraries import from_diffusers, how_to_install_diffusion
 from .specs.marigold import MarigoldConfig
 
 

@@ -17,12 +17,12 @@ from ..geometry.estimate import Axes, Estimate, Quantity
 from ..utils import round_to_multiple
 from .base import Annotator
 from .family import Request
-from .graph import Signature, normals_output
-from .kernels import linear
+from .graphs.graph import Signature, normals_output
 from .networks.metric3d import Metric3d
-from .resizing import Inside
+from .preprocessing.kernels import linear
+from .preprocessing.resizing import Inside
+from .preprocessing.steps import Pad, Resize, crop, limit_depth, scale_by_focal_length
 from .specs.base import ModelSpec
-from .steps import Pad, Resize, crop, limit_depth, scale_by_focal_length
 
 CANONICAL_FOCAL_LENGTH = 1000.0
 """Focal length in pixels, at the network's size, at which the network's output is in metres."""

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from .base import Annotator
-from .checkpoints import fill
-from .graph import Signature
-from .libraries import from_state_dict, from_transformers
+from .building.checkpoints import fill
+from .building.libraries import from_state_dict, from_transformers
+from .graphs.graph import Signature
 from .networks.midas_names import dpt_to_hub
 from .networks.midas_small import DisparityHead, MidasSmall
 from .networks.names import StateDict

@@ -19,23 +19,23 @@ from torch import Tensor
 from ..geometry.camera import intrinsics_from_focal_length
 from ..geometry.conventions import unit_normals
 from ..geometry.estimate import Axes, Estimate
-from ..geometry.point_map import find_focal_and_shift
+from ..geometry.surfaces.point_map import find_focal_and_shift
 from .base import Annotator
-from .checkpoints import checkpoint_mismatch
+from .building.checkpoints import checkpoint_mismatch
 from .checks import check_finite
 from .family import Request
-from .graph import ScalarInputs, Signature
-from .kernels import cubic_antialiased, linear_antialiased
+from .graphs.graph import ScalarInputs, Signature
 from .networks.configs import Moge1Config
 from .networks.moge import MoGe, MogeOutput, view_plane
 from .networks.moge_1 import MoGe1
 from .networks.names import StateDict
 from .networks.vit import PATCH
-from .resizing import PixelCount, PixelCountCut
+from .preprocessing.kernels import cubic_antialiased, linear_antialiased
+from .preprocessing.resizing import PixelCount, PixelCountCut
+from .preprocessing.steps import Resize, Steps
+from .setting_names import wording
 from .specs.base import CheckpointError, ModelSpec
 from .specs.moge import SPECS
-from .steps import Resize, Steps
-from .wording import wording
 
 FALLBACK_FOV = 60.0
 """Degrees on the longer side, where the points belong to no camera: ComfyUI's own MoGe nodes take the same."""

@@ -13,16 +13,16 @@ from ..geometry.conventions import unit_normals
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..utils import resize_map, resize_picture
 from .base import Annotator
-from .checkpoints import fill
+from .building.checkpoints import fill
+from .detail.guided_upsampling import enlarge_map, guided_detail, guided_upsample
 from .family import Request
-from .graph import NOT_NORMALISED, Signature
-from .guided import enlarge_map, guided_detail, guided_upsample
-from .kernels import by_area
+from .graphs.graph import NOT_NORMALISED, Signature
 from .networks.names import StateDict
 from .networks.tiny import TinyNetwork, config_of, folded, untrained_counters
-from .resizing import ShortSideCapped
+from .preprocessing.kernels import by_area
+from .preprocessing.resizing import ShortSideCapped
+from .preprocessing.steps import Resize, Steps
 from .specs.base import ModelSpec
-from .steps import Resize, Steps
 
 LONGEST_ASPECT = 4.0
 ENLARGED = 2

@@ -16,14 +16,14 @@ from torch import Tensor
 
 from ..geometry.estimate import Estimate, Quantity
 from .depth_anything import DinoAnnotator
-from .film import FilmAnnotator, FilmState, InChunks, IsCut, four_at_once, shots
-from .graph import Graph, GraphModule, Signature
-from .kernels import cubic
+from .graphs.graph import Graph, GraphModule, Signature
 from .networks.motion import MAX_FRAMES, VALUES_AT_ONCE
 from .networks.video_depth_anything import VideoDepthAnything
-from .resizing import WideFrame
-from .steps import Resize, Steps
-from .windows import Shot
+from .preprocessing.kernels import cubic
+from .preprocessing.resizing import WideFrame
+from .preprocessing.steps import Resize, Steps
+from .video.frame_annotator import FilmAnnotator, FilmState, InChunks, IsCut, four_at_once, shots
+from .video.windows import Shot
 
 # Frames longer than this are made smaller: 32 of them have to fit in memory at once.
 _LONG, _LONGEST_ASPECT = 1.78, 1.777

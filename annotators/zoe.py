@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .graph import Signature
-from .libraries import from_state_dict, from_transformers
+from .building.libraries import from_state_dict, from_transformers
+from .graphs.graph import Signature
 from .networks.names import StateDict
 from .networks.zoe_depth_anything import BINS
 from .networks.zoe_names import official_to_hub

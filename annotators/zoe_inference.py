@@ -7,9 +7,9 @@ from torch import Tensor
 from ..geometry.estimate import Estimate, Quantity
 from .base import Annotator
 from .family import Request
-from .graph import Signature
-from .kernels import cubic
-from .steps import Mirror, PadReflect, Steps, crop, undo_resize
+from .graphs.graph import Signature
+from .preprocessing.kernels import cubic
+from .preprocessing.steps import Mirror, PadReflect, Steps, crop, undo_resize
 
 _BORDER = PadReflect(3.0)  # the networks are worse at an image's border than elsewhere
 

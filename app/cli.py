@@ -13,25 +13,25 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from .. import __version__
-from ..annotators.wording import COMMAND_LINE, worded
-from .arguments import DOCS, EXIT_CODES, EXPECTED_ERRORS, INTERRUPTED, NOTHING_DONE, TERMINATED
-from .bench_command import add_bench
-from .compare_command import add_compare
-from .effect_command import add_effect
-from .estimate_command import add_demo, add_estimate
-from .export_command import add_export
-from .mesh_command import add_mesh
-from .models_command import add_download, add_models_list
-from .parser import Parser, nearest
-from .refine_command import add_refine
-from .relight_command import add_relight
-from .results import DEFAULT_FOLDER
-from .shorthand import UnknownCommandError, dashed_file, misplaced_command, model_among, with_command
-from .stereo_command import add_stereo
-from .terminal import NAME, ShownFormatter, TerminatedError, complain, open_closed_streams, shown, terminable
-from .texture_command import add_texture
-from .verify_command import add_verify
-from .video_command import add_video
+from ..annotators.setting_names import COMMAND_LINE, worded
+from .commands.arguments import DOCS, EXIT_CODES, EXPECTED_ERRORS, INTERRUPTED, NOTHING_DONE, TERMINATED
+from .commands.bench import add_bench
+from .commands.compare import add_compare
+from .commands.effect import add_effect
+from .commands.estimate import add_demo, add_estimate
+from .commands.export import add_export
+from .commands.mesh import add_mesh
+from .commands.models import add_download, add_models_list
+from .commands.refine import add_refine
+from .commands.relight import add_relight
+from .commands.result_paths import DEFAULT_FOLDER
+from .commands.stereo import add_stereo
+from .commands.texture import add_texture
+from .commands.verify import add_verify
+from .commands.video import add_video
+from .console.parser import Parser, nearest
+from .console.shorthand import UnknownCommandError, dashed_file, misplaced_command, model_among, with_command
+from .console.terminal import NAME, ShownFormatter, TerminatedError, complain, open_closed_streams, shown, terminable
 
 
 class Command(NamedTuple):

@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from families import mend_torchvision
 
+from depth_normal.annotators.building.libraries import from_diffusers
 from depth_normal.annotators.diffusion import DiffusionAnnotator, DiffusionOptions
 from depth_normal.annotators.lbm import LbmAnnotator, LbmOptions
-from depth_normal.annotators.libraries import from_diffusers
 from depth_normal.annotators.lotus import LotusAnnotator
 from depth_normal.annotators.marigold import MarigoldAnnotator, MarigoldOptions
 from depth_normal.annotators.networks.latent_diffusion import LatentDiffusion

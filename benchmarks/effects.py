@@ -110,9 +110,9 @@ def _relight_rows(image: Tensor, known: Estimate) -> dict[str, Run]:
 
 
 def _parallax_rows(image: Tensor, known: Estimate) -> dict[str, Run]:
-    from depth_normal.geometry.edges import depth_at_picture_edges
-    from depth_normal.geometry.likely import likely_filled_depth, likely_intrinsics
-    from depth_normal.geometry.parallax import camera_path, parallax_frames
+    from depth_normal.geometry.assumptions import likely_filled_depth, likely_intrinsics
+    from depth_normal.geometry.edges.depth_edges import depth_at_picture_edges
+    from depth_normal.geometry.views.parallax import camera_path, parallax_frames
 
     picture, intrinsics = image.movedim(-1, 1), likely_intrinsics(known)
     depth = depth_at_picture_edges(likely_filled_depth(known), picture)
@@ -122,7 +122,7 @@ def _parallax_rows(image: Tensor, known: Estimate) -> dict[str, Run]:
 
 def _lens_rows(image: Tensor, known: Estimate) -> dict[str, Run]:
     lens = importlib.import_module("depth_normal.geometry.effects.depth_of_field")
-    from depth_normal.geometry.likely import likely_filled_depth
+    from depth_normal.geometry.assumptions import likely_filled_depth
 
     picture = image.movedim(-1, 1)
     # Sharp in the middle of the disparities; the largest circle is a fiftieth of the longer side.

@@ -21,11 +21,12 @@ from torch import nn
 
 from depth_normal.annotators.base import Annotator
 from depth_normal.annotators.registry import FAMILIES, MODELS
-from depth_normal.app import export, work
+from depth_normal.app import onnx_export
+from depth_normal.app.batch import per_image
 from depth_normal.model_loader import Model, load_model
-from depth_normal.model_loader.checkpoint import read_checkpoint
 from depth_normal.model_loader.inference.weights import Weights
 from depth_normal.model_loader.load import DTYPES
+from depth_normal.model_loader.weights.checkpoint import read_checkpoint
 
 MODEL_IDS = (
     "tiny",
@@ -86,7 +87,7 @@ def row(model_id: str, arguments: argparse.Namespace) -> str:
     exact = model if dtype == torch.float32 else made(model_id, torch.float32, arguments.weights)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            found = export.export_model(model, exact.annotator, Path(folder) / f"{model_id}.onnx", arguments.size)
+            found = onnx_export.export_model(model, exact.annotator, Path(folder) / f"{model_id}.onnx", arguments.size)
         except Exception as error:  # noqa: BLE001  whatever it is, the others shall have their rows
             return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     largest, mean = (max(getattr(each, name) for each in found.checks) for name in ("largest", "mean"))
@@ -120,7 +121,7 @@ def settle(annotator: Annotator) -> None:
         norm.reset_running_stats()
         norm.momentum = None
         norm.train()
-    photograph = work.read(export.PICTURE)
+    photograph = per_image.read(onnx_export.PICTURE)
     annotator.estimate(torch.cat((photograph, photograph.flip(-1))), min(256, annotator.spec.default_size))
     for norm in norms:
         norm.eval()

@@ -38,9 +38,9 @@ import torch
 from torch import Tensor, nn
 
 from depth_normal.annotators import midas, moge, zoe
+from depth_normal.annotators.building.libraries import from_transformers
 from depth_normal.annotators.depth_anything import DinoAnnotator
 from depth_normal.annotators.diffusion import DiffusionAnnotator
-from depth_normal.annotators.libraries import from_transformers
 from depth_normal.annotators.networks.bae import Bae
 from depth_normal.annotators.networks.configs import MogeConfig
 from depth_normal.annotators.networks.dsine import DSINE
@@ -50,8 +50,8 @@ from depth_normal.annotators.networks.metric3d import Metric3d
 from depth_normal.annotators.networks.midas_small import MidasSmall
 from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.annotators.specs.base import ModelSpec
-from depth_normal.app.export import check_graph
-from depth_normal.model_loader import host
+from depth_normal.app.onnx_export import check_graph
+from depth_normal.model_loader.comfy import host
 from depth_normal.model_loader.inference.model import Model
 from depth_normal.model_loader.inference.weights import Weights
 from depth_normal.model_loader.load import DTYPES, load_model

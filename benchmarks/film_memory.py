@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 
 from depth_normal.app.cli import main as depth_normal
-from depth_normal.app.films import work as film_work
-from depth_normal.geometry.films import FilmWriter
+from depth_normal.app.video import run as film_work
+from depth_normal.media import FilmWriter
 
 
 def main() -> None:

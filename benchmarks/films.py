@@ -30,10 +30,10 @@ from torch import Tensor
 from depth_normal import load_model
 from depth_normal.annotators.networks.midas_small import MidasSmall
 from depth_normal.annotators.registry import FAMILIES, MODELS
-from depth_normal.geometry.align import fit_scale_shift
+from depth_normal.geometry.alignment.scale_shift import fit_scale_shift
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.render import depth_to_image
-from depth_normal.geometry.temporal import FilmAligner, FilmOptions
+from depth_normal.geometry.images.render import depth_to_image
+from depth_normal.geometry.temporal.stabilization import FilmAligner, FilmOptions
 from depth_normal.model_loader import Model
 from depth_normal.model_loader.inference.weights import Weights
 

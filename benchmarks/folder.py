@@ -39,13 +39,13 @@ from families import Calls, hooked, mend_torchvision, narrow, refuse_diffusion, 
 from families import load as random_model
 
 from depth_normal.annotators.registry import MODELS
-from depth_normal.app.batch import count_cores, estimate_files
-from depth_normal.app.memory import keep_freed_memory
-from depth_normal.app.outputs import plan_outputs
-from depth_normal.app.pictures import find_pictures
-from depth_normal.app.work import Options, estimate, read, write
+from depth_normal.app.batch.allocator import keep_freed_memory
+from depth_normal.app.batch.local_engine import count_cores, estimate_files
+from depth_normal.app.batch.outputs import plan_outputs
+from depth_normal.app.batch.per_image import Options, estimate, read, write
+from depth_normal.app.batch.sources import find_pictures
 from depth_normal.geometry.estimate import Estimate
-from depth_normal.geometry.render import depth_to_image, normals_to_image
+from depth_normal.geometry.images.render import depth_to_image, normals_to_image
 from depth_normal.model_loader import Model
 
 CURVE_STEP = 1000

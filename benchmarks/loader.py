@@ -20,7 +20,7 @@ import numpy as np
 
 from depth_normal import load_model
 from depth_normal.annotators.registry import MODELS
-from depth_normal.model_loader.find import find_weights
+from depth_normal.model_loader.weights.find import find_weights
 
 MEGABYTE = 2**20
 

@@ -29,13 +29,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from depth_normal.geometry.align import fit_scale_shift
+from depth_normal.geometry.alignment.scale_shift import fit_scale_shift
 from depth_normal.geometry.camera import pixel_rays
-from depth_normal.geometry.cutting import Joins, cut_grid
-from depth_normal.geometry.edges import edge_radius
+from depth_normal.geometry.edges.depth_edges import edge_radius
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import SaveOptions, save_surface
-from depth_normal.geometry.mesh import MAX_POINTS, MeshOptions
+from depth_normal.geometry.surfaces.mesh import MAX_POINTS, MeshOptions
+from depth_normal.geometry.surfaces.mesh_cuts import Joins, cut_grid
 
 SCENES = (
     "Each .npz file in the folder is a scene: `rgb` (H, W, 3) uint8; `depth` (H, W) float32, metres along the axis; "

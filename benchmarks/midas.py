@@ -25,8 +25,8 @@ import numpy as np
 import torch
 
 import depth_normal
-from depth_normal.geometry.render import normalise_per_image
-from depth_normal.model_loader import host
+from depth_normal.geometry.images.render import normalise_per_image
+from depth_normal.model_loader.comfy import host
 from depth_normal.nodes import midas as nodes
 from depth_normal.utils import as_batch
 

@@ -25,7 +25,7 @@ from torch import Tensor
 from depth_normal.geometry.camera import depth_to_points, intrinsics_from_fov
 from depth_normal.geometry.conventions import convert_normals
 from depth_normal.geometry.estimate import Axes
-from depth_normal.geometry.normals import depth_to_normals, disparity_to_normals, dmap2norm, midas_normals
+from depth_normal.geometry.surfaces.normals import depth_to_normals, disparity_to_normals, dmap2norm, midas_normals
 
 SCENES = (
     "Each .npz file in the folder is a scene: `depth` (H, W) float32, metres along the axis; `normal` (H, W, 3) int16, OpenGL axes times "

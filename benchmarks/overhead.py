@@ -30,12 +30,12 @@ from families import load as random_model
 
 import depth_normal
 from depth_normal.annotators.registry import MODELS
-from depth_normal.app import work
-from depth_normal.geometry.derive import with_normals
+from depth_normal.app.batch import per_image
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
 from depth_normal.geometry.files import read_picture, write_depth_png, write_normals_png, write_npz
 from depth_normal.geometry.files.paths import write_bytes
-from depth_normal.geometry.render import depth_to_image
+from depth_normal.geometry.images.render import depth_to_image
+from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.model_loader import Model
 from depth_normal.utils import as_batch
 
@@ -196,7 +196,7 @@ FORWARD = "the network's forward"
 
 def our_way(model: Model, path: Path, folder: Path) -> None:
     """Read, estimate, write as the command does for its default files, one after another in one thread."""
-    found = work.estimate(model, work.read(path), work.Options(model.spec.id))
+    found = per_image.estimate(model, per_image.read(path), per_image.Options(model.spec.id))
     if found.depth is not None and found.quantity is not None:
         write_depth_png(folder / "depth.png", depth_to_image(found.depth, found.quantity, mask=found.mask))
     if found.normals is not None:

@@ -27,14 +27,14 @@ import cv2
 import numpy as np
 import torch
 
-from depth_normal.app.arguments import positive
+from depth_normal.app.batch.outputs import plan_outputs
+from depth_normal.app.batch.per_image import Options, estimate, read
+from depth_normal.app.batch.per_image import run as work_on
+from depth_normal.app.batch.sources import Source
 from depth_normal.app.cluster.engine import estimate_with_ray
 from depth_normal.app.cluster.local_ray import local_ray
 from depth_normal.app.cluster.options import RayOptions
-from depth_normal.app.outputs import plan_outputs
-from depth_normal.app.pictures import Source
-from depth_normal.app.work import Options, estimate, read
-from depth_normal.app.work import run as work_on
+from depth_normal.app.commands.arguments import positive
 
 OBJECT_STORE = 600 * 2**20
 # Seconds that one process waits for another.

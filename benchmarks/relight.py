@@ -116,7 +116,7 @@ def write_row(path: Path, pictures: list[Tensor]) -> None:
     """Pictures in linear light, side by side."""
     import cv2
 
-    from depth_normal.geometry.srgb import linear_to_srgb
+    from depth_normal.geometry.images.srgb import linear_to_srgb
 
     path.parent.mkdir(parents=True, exist_ok=True)
     row = torch.cat([linear_to_srgb(each.clamp(0, 1)) for each in pictures], 3)

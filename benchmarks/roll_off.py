@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from depth_normal.geometry.effects.relight import KNEE, roll_off
-from depth_normal.geometry.srgb import linear_to_srgb, srgb_to_linear
+from depth_normal.geometry.images.srgb import linear_to_srgb, srgb_to_linear
 
 # B. Ottosson, "A perceptual color space for image processing" (2020).
 _TO_CONES = (

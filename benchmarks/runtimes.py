@@ -25,12 +25,12 @@ from safetensors.torch import save_file
 
 from depth_normal.annotators.choices import ONNX, OPENVINO, TORCH
 from depth_normal.annotators.registry import MODELS
-from depth_normal.app.bench import processor, take_turns
-from depth_normal.app.bench_runtimes import EACH, HEADER, line, measure_runtimes
-from depth_normal.app.work import Options
+from depth_normal.app.batch.per_image import Options
+from depth_normal.app.bench.runtimes import EACH, HEADER, line, measure_runtimes
+from depth_normal.app.bench.timing import processor, take_turns
 from depth_normal.model_loader import Model
-from depth_normal.model_loader.runtimes.job import GRAPH_FILE
-from depth_normal.model_loader.runtimes.store import store_folder
+from depth_normal.model_loader.runtimes.build_job import GRAPH_FILE
+from depth_normal.model_loader.runtimes.engine_store import store_folder
 
 SIDES = (640, 480)
 USUAL = ("depth-anything-v2-small", "midas-v2.1-small", "tiny")

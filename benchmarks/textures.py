@@ -27,7 +27,7 @@ from torch import Tensor
 from depth_normal import load_model
 from depth_normal.geometry.camera import intrinsics_from_fov
 from depth_normal.geometry.conventions import encode_normal_map, unit_normals
-from depth_normal.geometry.derive import with_normals
+from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.geometry.textures.curvature import mean_curvature
 from depth_normal.geometry.textures.height import (
     AUTO,

@@ -34,12 +34,12 @@ import torch
 from torch import Tensor
 
 from depth_normal.annotators.registry import MODELS
-from depth_normal.geometry.align import fit_scale_shift
+from depth_normal.geometry.alignment.mosaic import Grid, lay_tiles
+from depth_normal.geometry.alignment.scale_shift import fit_scale_shift
 from depth_normal.geometry.conventions import unit_normals
-from depth_normal.geometry.edges import largest_within
+from depth_normal.geometry.edges.depth_edges import largest_within
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import read_picture
-from depth_normal.geometry.mosaic import Grid, lay_tiles
 from depth_normal.model_loader import Model, load_model
 from depth_normal.model_loader.inference.tile_layout import OVERLAP, check_tiles, tiles_along
 from depth_normal.utils import resize_map, to_planar

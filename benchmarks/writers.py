@@ -20,8 +20,8 @@ from functools import partial
 from pathlib import Path
 from statistics import mean, median
 
-from depth_normal.app.outputs import Outputs
-from depth_normal.app.staging import Stages, staged
+from depth_normal.app.batch.outputs import Outputs
+from depth_normal.app.batch.staging import Stages, staged
 
 CONTENT = bytes(20_000)
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 import depth_normal
-from depth_normal.app.estimate_command import DEMO_PICTURE
+from depth_normal.app.commands.estimate import DEMO_PICTURE
 from depth_normal.geometry.files import read_picture
 from depth_normal.nodes.preview import PreviewGeometry
 from depth_normal.nodes.relight import Relight

@@ -15,7 +15,7 @@ from make_scene_thumbnails import turned
 
 import depth_normal
 from depth_normal.app.cli import main as depth_normal_command
-from depth_normal.app.estimate_command import DEMO_PICTURE
+from depth_normal.app.commands.estimate import DEMO_PICTURE
 from depth_normal.geometry.files import read_picture
 from depth_normal.utils import as_batch
 

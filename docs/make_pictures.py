@@ -14,12 +14,12 @@ import torch
 from skimage import data
 
 import depth_normal
-from depth_normal.app.estimate_command import DEMO_PICTURE
+from depth_normal.app.commands.estimate import DEMO_PICTURE
 from depth_normal.geometry.conventions import encode_normal_map
 from depth_normal.geometry.estimate import Axes
 from depth_normal.geometry.files import read_picture
-from depth_normal.geometry.normals import midas_normals
-from depth_normal.geometry.render import depth_to_image
+from depth_normal.geometry.images.render import depth_to_image
+from depth_normal.geometry.surfaces.normals import midas_normals
 from depth_normal.nodes.relight import DepthParallax, Relight
 from depth_normal.nodes.stereo import Stereo
 from depth_normal.utils import as_batch, to_image

@@ -17,12 +17,12 @@ import numpy as np
 import torch
 
 import depth_normal
-from depth_normal.app.estimate_command import DEMO_PICTURE
+from depth_normal.app.commands.estimate import DEMO_PICTURE
 from depth_normal.geometry.conventions import encode_normal_map
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import read_picture
-from depth_normal.geometry.mesh import MeshOptions, depth_to_mesh
-from depth_normal.geometry.render import depth_to_image
+from depth_normal.geometry.images.render import depth_to_image
+from depth_normal.geometry.surfaces.mesh import MeshOptions, depth_to_mesh
 from depth_normal.utils import as_batch, to_image
 
 WORKFLOWS = Path(__file__).resolve().parent.parent / "workflows"

@@ -13,7 +13,7 @@ import torch
 
 from depth_normal import load_model
 from depth_normal.geometry.conventions import encode_normal_map
-from depth_normal.geometry.derive import with_normals
+from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.geometry.textures.height import SEAMLESS, height_to_normals
 from depth_normal.geometry.textures.occlusion import height_to_occlusion
 from depth_normal.geometry.textures.pbr import PbrOptions, material_normals, pbr_maps

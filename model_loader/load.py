@@ -15,20 +15,20 @@ import torch
 from ..annotators.base import Annotator
 from ..annotators.choices import BUNDLED_MODEL, DEVICE_CHOICES, DTYPE_CHOICES, RECOMMENDED_MODEL, TORCH
 from ..annotators.registry import FAMILIES, find_spec
+from ..annotators.setting_names import wording
 from ..annotators.specs.base import CheckpointError, ModelSpec, WeightFile, size_in_words
-from ..annotators.wording import wording
-from . import host
-from .checkpoint import read_checkpoint, read_shapes
-from .download import bundled_weights, download_weights
-from .download_errors import DownloadError
-from .find import find_weights
+from .comfy import host
 from .inference.model import Model
 from .inference.weights import Weights
-from .recognise import chosen_model, fitting
 from .runtimes.choose import dtype_for, network_dtype, usable_runtime, with_runtime
-from .runtimes.store import digest_of
-from .stock import forget
-from .verify import stamp, verify
+from .runtimes.engine_store import digest_of
+from .weights.checkpoint import read_checkpoint, read_shapes
+from .weights.download import bundled_weights, download_weights
+from .weights.download_errors import DownloadError
+from .weights.find import find_weights
+from .weights.identify import chosen_model, fitting
+from .weights.installed import forget
+from .weights.integrity import stamp, verify
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ..annotators.registry import BUNDLED_MODEL
-from ..model_loader.download_errors import DownloadError
-from ..model_loader.host import has_node, say
+from ..model_loader.comfy.host import has_node, say
+from ..model_loader.weights.download_errors import DownloadError
 from .legacy import LEGACY_CATEGORY
 from .sockets import Inputs
 from .widgets import choice_widget, image_input, short_side_widget

@@ -16,12 +16,12 @@ from ..annotators.diffusion import DiffusionOptions
 from ..annotators.lbm import LbmOptions
 from ..annotators.marigold import MarigoldOptions
 from ..annotators.registry import BUNDLED_MODEL, MODELS, models_of_family
+from ..geometry.alignment.metrics import disagreeing_axes
 from ..geometry.checks import check_choice, check_range
-from ..geometry.compare import disagreeing_axes
 from ..geometry.conventions import NormalMapCoding
 from ..geometry.estimate import Estimate
-from ..geometry.render import NORMALISATIONS, depth_to_image, normals_to_image
-from ..model_loader.host import progress_bar
+from ..geometry.images.render import NORMALISATIONS, depth_to_image, normals_to_image
+from ..model_loader.comfy.host import progress_bar
 from ..utils import to_pictures, to_planar
 from .batches import geometry_output, to_output
 from .checks import check_count, check_geometry, check_network_side

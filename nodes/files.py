@@ -15,7 +15,7 @@ from torch import Tensor
 from ..geometry.checks import check_alike, check_choice
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.files import FORMATS, SaveOptions, load_estimate, resolve_inside, save_estimate
-from ..model_loader.folders import USER_FOLDERS, user_folder
+from ..model_loader.comfy.folders import USER_FOLDERS, user_folder
 from ..utils import to_rgb
 from .batches import geometry_output, one_by_one
 from .checks import check_count, check_geometry

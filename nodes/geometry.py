@@ -10,18 +10,18 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ..geometry.assumptions import likely_depth, likely_intrinsics
 from ..geometry.camera import intrinsics_from_fov
 from ..geometry.checks import check_choice, check_range
-from ..geometry.depth_image import LINEAR_IN, image_to_depth
-from ..geometry.derive import with_normals
 from ..geometry.estimate import Axes, Estimate, Quantity
-from ..geometry.files.foreign import depth_mask
-from ..geometry.likely import likely_depth, likely_intrinsics
-from ..geometry.normals import EDGES, depth_to_normals, dmap2norm, midas_normals
-from ..geometry.render import NEAR
-from ..geometry.temporal import FilmOptions
+from ..geometry.files.unlabelled import depth_mask
+from ..geometry.images.depth_image import LINEAR_IN, image_to_depth
+from ..geometry.images.render import NEAR
+from ..geometry.surfaces.derive import with_normals
+from ..geometry.surfaces.normals import EDGES, depth_to_normals, dmap2norm, midas_normals
+from ..geometry.temporal.stabilization import FilmOptions
 from ..model_loader import Model
-from ..model_loader.host import default_device, image_placement, progress_bar
+from ..model_loader.comfy.host import default_device, image_placement, progress_bar
 from ..model_loader.inference.tile_layout import check_tiles
 from ..utils import to_pictures, to_planar
 from .batches import counted, counted_pictures, geometry_output, in_chunks, one_by_one

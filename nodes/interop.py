@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ..geometry.checks import check_choice
-from ..geometry.core_dicts import da3_to_estimate, estimate_to_da3, estimate_to_moge, moge_to_estimate
+from ..geometry.comfy_dicts import da3_to_estimate, estimate_to_da3, estimate_to_moge, moge_to_estimate
 from ..geometry.estimate import Estimate, Quantity
 from .batches import geometry_output, picture_for
 from .checks import check_camera, check_geometry

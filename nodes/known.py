@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from ..geometry.checks import check_alike, check_range
-from ..geometry.depth_image import maps_to_estimate
 from ..geometry.estimate import Estimate
-from ..model_loader.host import default_device
+from ..geometry.images.depth_image import maps_to_estimate
+from ..model_loader.comfy.host import default_device
 from ..model_loader.inference.memory_budget import check_effect_fits
 from ..utils import to_rgb
 from .batches import one_by_one

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..geometry.cuts import CutDetector
 from ..geometry.estimate import Estimate, Quantity
-from ..geometry.film_ranges import ClipRange, RunningRange
-from ..geometry.levels import MeasureRange, depth_to_nearness
-from ..geometry.render import depth_to_image
+from ..geometry.images.levels import MeasureRange, depth_to_nearness
+from ..geometry.images.render import depth_to_image
+from ..geometry.temporal.ranges import ClipRange, RunningRange
+from ..geometry.temporal.shot_cuts import CutDetector
 from ..model_loader import Model
-from ..model_loader.host import progress_bar
+from ..model_loader.comfy.host import progress_bar
 from ..model_loader.inference.memory_budget import check_result_fits
 from ..utils import resize_map, scale_short_side, to_pictures
 from .batches import geometry_output, to_output

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ..annotators.leres import LeresOptions
+from ..annotators.preprocessing.resizing import SHORT_SIDE
 from ..annotators.registry import BUNDLED_MODEL
-from ..annotators.resizing import SHORT_SIDE
 from ..geometry.checks import check_choice, check_range
 from ..model_loader import Model
 from .checks import check_network_size

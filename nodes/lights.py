@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from ..geometry.checks import check_choice
 from ..geometry.effects.lights import KINDS, LightPlan
-from ..geometry.srgb import colour_to_linear
+from ..geometry.images.srgb import colour_to_linear
 from .known import check_numbers, number_widgets
 from .sockets import EFFECTS, Inputs, Widget
 from .widgets import choice_widget, colour_widget

@@ -19,7 +19,7 @@ from ..geometry.conventions import convert_normals
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.files.png import write_normal_png
 from ..geometry.valid import valid_normals
-from ..model_loader.folders import folder_paths, user_folder
+from ..model_loader.comfy.folders import folder_paths, user_folder
 from ..utils import resize_map
 
 LONG_SIDE = 512

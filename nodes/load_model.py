@@ -8,8 +8,8 @@ from typing import ClassVar
 from ..annotators.choices import BEST_FIRST, TORCH
 from ..annotators.registry import MODELS, RECOMMENDED_MODEL
 from ..model_loader import Model
-from ..model_loader.find import find_file
 from ..model_loader.load import is_replaced
+from ..model_loader.weights.find import find_file
 from .loading import choose_tiny, load_model
 from .model_list import best_on_disk, by_place, model_widget
 from .sockets import DEPTH_NORMAL_MODEL, ESTIMATE, Inputs

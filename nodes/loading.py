@@ -10,8 +10,9 @@ from typing import Any
 from .. import model_loader
 from ..annotators.choices import TORCH
 from ..annotators.registry import BUNDLED_MODEL
-from ..model_loader import Model, host
-from ..model_loader.download_errors import DownloadError
+from ..model_loader import Model
+from ..model_loader.comfy import host
+from ..model_loader.weights.download_errors import DownloadError
 
 logger = logging.getLogger(__name__)
 

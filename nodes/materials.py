@@ -10,15 +10,15 @@ from torch import Tensor
 
 from ..geometry.checks import check_alike, check_choice, check_range
 from ..geometry.conventions import NormalMapCoding, encode_normal_map
-from ..geometry.derive import with_normals
 from ..geometry.estimate import Estimate
 from ..geometry.files import write_picture_exr, write_picture_png
+from ..geometry.surfaces.derive import with_normals
 from ..geometry.textures.detail import MAX_RELIEF
 from ..geometry.textures.height import BORDERS, FREE
 from ..geometry.textures.pbr import BOTH, DETAILS, NORMALS, PHOTO, PbrOptions, check_source, material_normals
 from ..geometry.textures.seamless import MAX_MARGIN, margins, seamless_estimate, tileable, wrap
 from ..model_loader import Model
-from ..model_loader.host import default_device, image_placement, progress_bar
+from ..model_loader.comfy.host import default_device, image_placement, progress_bar
 from ..utils import resize_picture, to_planar
 from .batches import counted, geometry_output, joined, one_by_one, to_output
 from .checks import check_count, check_model, check_network_side

@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..geometry.bas_relief import LIMITS, RAISED, ReliefOptions
 from ..geometry.checks import check_choice, check_range
 from ..geometry.estimate import Estimate
 from ..geometry.files import FORMATS, PLY_AXES, SaveOptions, save_surface
-from ..geometry.mesh import MAX_POINTS, MeshOptions
+from ..geometry.surfaces.mesh import MAX_POINTS, MeshOptions
+from ..geometry.surfaces.relief import LIMITS, RAISED, ReliefOptions
 from .batches import counted, one_by_one
 from .checks import check_camera, check_geometry
 from .files import pictures_of

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..annotators.registry import BUNDLED_MODEL
 from ..geometry.checks import check_choice, check_range
 from ..geometry.estimate import Estimate, Quantity
-from ..geometry.levels import MeasureRange, depth_to_nearness, measure_range
+from ..geometry.images.levels import MeasureRange, depth_to_nearness, measure_range
 from ..model_loader import Model
 from .checks import check_network_size
 from .legacy import LEGACY_CATEGORY, annotate_depth, render_depth

@@ -8,12 +8,12 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from ..annotators.preprocessing.resizing import SHORT_SIDE
 from ..annotators.registry import DEFAULT_MODEL, models_of_family
-from ..annotators.resizing import SHORT_SIDE
 from ..geometry.checks import check_choice, check_range
 from ..geometry.conventions import encode_normal_map
 from ..geometry.estimate import Axes, Estimate
-from ..geometry.normals import midas_normals
+from ..geometry.surfaces.normals import midas_normals
 from ..model_loader import Model
 from .legacy import LEGACY_CATEGORY, annotate, annotate_depth
 from .loading import choose_tiny, load_model

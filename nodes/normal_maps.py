@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ..geometry.checks import check_choice
 from ..geometry.estimate import Estimate
-from ..geometry.render import normals_to_image
+from ..geometry.images.render import normals_to_image
 from ..model_loader import Model
-from ..model_loader.host import progress_bar
+from ..model_loader.comfy.host import progress_bar
 from ..model_loader.inference.memory_budget import check_result_fits
 from ..utils import scale_short_side, to_pictures
 from .batches import to_output
@@ -21,7 +21,16 @@ from .checks import check_network_size, check_short_side
 from .legacy import LEGACY_CATEGORY
 from .loading import OTHER_NORMALS, load_model, options_for
 from .sockets import Inputs
-from .widgets import CODINGS, NORMALBAE, Widget, image_input, network_size_widget, old_coding_widget, precision_widget, short_side_widget
+from .widgets import (
+    CODINGS,
+    NORMALBAE,
+    Widget,
+    image_input,
+    network_size_widget,
+    old_coding_widget,
+    precision_widget,
+    short_side_widget,
+)
 
 
 class NormalMapNode:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..geometry.camera import fov_from_intrinsics
 from ..geometry.estimate import Axes, Estimate, Quantity
-from ..geometry.render import depth_to_image, normals_to_image
+from ..geometry.images.render import depth_to_image, normals_to_image
 from ..utils import resize_picture, to_rgb
 from .batches import one_by_one, to_output
 from .checks import check_count, check_geometry

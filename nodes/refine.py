@@ -7,9 +7,9 @@ from typing import ClassVar
 from torch import Tensor
 
 from ..geometry.checks import check_choice, check_range, check_whole
-from ..geometry.derive import with_normals
+from ..geometry.edges.refine import MAX_RADIUS, MAX_STRENGTH, Derive, refine_geometry
 from ..geometry.estimate import Estimate
-from ..geometry.refine import MAX_RADIUS, MAX_STRENGTH, Derive, refine_geometry
+from ..geometry.surfaces.derive import with_normals
 from ..utils import pictures_to_rgb, to_rgb
 from .batches import counted, geometry_output
 from .known import known_of, pictures_with

@@ -9,24 +9,33 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ..geometry.assumptions import likely_filled_depth, likely_intrinsics
 from ..geometry.checks import check_choice, check_range
-from ..geometry.edges import depth_at_picture_edges
+from ..geometry.edges.depth_edges import depth_at_picture_edges
 from ..geometry.effects.lights import KINDS
 from ..geometry.effects.lit_scene import LitScene, lit_scene
 from ..geometry.effects.relight import relight
 from ..geometry.effects.shadows import half_thickness
 from ..geometry.estimate import Axes, Estimate, Quantity
-from ..geometry.likely import likely_filled_depth, likely_intrinsics
-from ..geometry.parallax import MOVES, camera_path, parallax_frames
-from ..geometry.srgb import colour_to_linear
-from ..model_loader.host import throw_if_interrupted
+from ..geometry.images.srgb import colour_to_linear
+from ..geometry.views.parallax import MOVES, camera_path, parallax_frames
+from ..model_loader.comfy.host import throw_if_interrupted
 from ..utils import resize_map, to_rgb
 from .batches import counted, joined, to_output
 from .known import NO_DEPTH, check_numbers, depth_input, known_of, masks_of, number_widgets, pictures_with
 from .lights import PLACE_NUMBERS, SHADOWS, SIZE, WHITE, check_lights, kind_widget, lamp_colour_widget, light_plan, lights_input
 from .live import Payload, in_page, picture_payload, shown_on_node
 from .sockets import EFFECTS, Inputs
-from .widgets import CODINGS, choice_widget, coding_widget, colour_widget, count_widget, geometry_input, image_input, switch_widget
+from .widgets import (
+    CODINGS,
+    choice_widget,
+    coding_widget,
+    colour_widget,
+    count_widget,
+    geometry_input,
+    image_input,
+    switch_widget,
+)
 
 SKIES = ("auto", "none")
 MAX_FRAMES = 480

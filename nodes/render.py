@@ -10,8 +10,8 @@ from torch import Tensor
 from ..geometry.checks import check_choice, check_range
 from ..geometry.conventions import NormalMapCoding, blend_normals, encode_normal_map, scale_normal_strength, unit_normals
 from ..geometry.estimate import Quantity
-from ..geometry.normal_map_image import image_to_normals
-from ..geometry.render import COLOUR_MAPS, NEAR, depth_to_image, normals_to_image
+from ..geometry.images.normal_map_image import image_to_normals
+from ..geometry.images.render import COLOUR_MAPS, NEAR, depth_to_image, normals_to_image
 from ..utils import to_rgb
 from .batches import to_output
 from .checks import check_geometry

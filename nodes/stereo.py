@@ -8,7 +8,16 @@ from torch import Tensor
 
 from ..geometry.checks import check_choice
 from ..geometry.estimate import Estimate
-from ..geometry.stereo import LAYOUTS, MAX_DIVERGENCE, ORIGINALS, StereoOptions, compose, compose_holes, disparity_range, stereo_pair
+from ..geometry.views.stereo import (
+    LAYOUTS,
+    MAX_DIVERGENCE,
+    ORIGINALS,
+    StereoOptions,
+    compose,
+    compose_holes,
+    disparity_range,
+    stereo_pair,
+)
 from ..utils import to_rgb
 from .batches import counted, joined, to_output
 from .known import NO_DEPTH, check_numbers, depth_input, known_of, number_widgets, pictures_with

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from ..geometry.checks import check_choice, check_range
 from ..geometry.conventions import convert_normals
-from ..geometry.derive import with_normals
 from ..geometry.estimate import Axes, Estimate
-from ..geometry.normal_map_image import image_to_normals
+from ..geometry.images.normal_map_image import image_to_normals
+from ..geometry.surfaces.derive import with_normals
 from ..geometry.textures.height import check_size, height_to_normals, image_to_height
 from ..utils import resize_map, to_rgb
 from .batches import one_by_one

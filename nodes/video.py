@@ -9,20 +9,29 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ..geometry.checks import check_choice, check_range
-from ..geometry.derive import with_normals
 from ..geometry.estimate import Estimate
-from ..geometry.film_ranges import RunningRange
-from ..geometry.films import Frame, Loaded, estimated
-from ..geometry.levels import measure_range_of_most
-from ..geometry.render import NEAR, normals_to_image
-from ..geometry.temporal import ALIGNMENTS, FilmOptions
-from ..geometry.usual import usual_depth_image
+from ..geometry.images.display_defaults import usual_depth_image
+from ..geometry.images.levels import measure_range_of_most
+from ..geometry.images.render import NEAR, normals_to_image
+from ..geometry.surfaces.derive import with_normals
+from ..geometry.temporal.ranges import RunningRange
+from ..geometry.temporal.stabilization import ALIGNMENTS, FilmOptions
+from ..media import Frame, Loaded, estimated
 from ..model_loader import Model
-from ..model_loader.host import progress_bar, throw_if_interrupted
-from ..model_loader.videos import opened_video
+from ..model_loader.comfy.host import progress_bar, throw_if_interrupted
+from ..model_loader.comfy.videos import opened_video
 from .checks import check_model, check_network_side
 from .sockets import DEPTH_NORMAL_MODEL, ESTIMATE, VIDEO, Inputs, Widget
-from .widgets import CODING_READERS, CODINGS, PER_IMAGE, choice_widget, coding_widget, near_widget, network_side_widget, number_widget
+from .widgets import (
+    CODING_READERS,
+    CODINGS,
+    PER_IMAGE,
+    choice_widget,
+    coding_widget,
+    near_widget,
+    network_side_widget,
+    number_widget,
+)
 
 RUNNING = "running"
 RANGES = (RUNNING, PER_IMAGE)

@@ -15,10 +15,10 @@ from ..geometry.checks import check_choice, check_range
 from ..geometry.estimate import Quantity
 from ..geometry.files import resolve_inside
 from ..geometry.files.exr import write_depth_channel
-from ..geometry.render import depth_to_image
-from ..geometry.temporal import FilmOptions
-from ..model_loader.folders import user_folder
-from ..model_loader.host import default_device, is_fast, progress_bar
+from ..geometry.images.render import depth_to_image
+from ..geometry.temporal.stabilization import FilmOptions
+from ..model_loader.comfy.folders import user_folder
+from ..model_loader.comfy.host import default_device, is_fast, progress_bar
 from ..utils import pictures_to_rgb, resize_picture, to_pictures
 from .batches import counted, to_output
 from .loading import choose_tiny, load_model

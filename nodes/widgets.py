@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ..annotators.choices import RUNTIME_CHOICES
 from ..geometry.conventions import NormalMapCoding
-from ..geometry.render import NEAR, NORMALISATIONS
+from ..geometry.images.render import NEAR, NORMALISATIONS
 from ..model_loader import DTYPE_CHOICES
 from .sockets import GEOMETRY, Widget
 

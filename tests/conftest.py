@@ -142,10 +142,10 @@ def test_leaves_no_trace(request, module_leaves_no_trace):
     with _left_as_found(request.node.nodeid):
         yield
         import depth_normal
-        from depth_normal.model_loader import stock
+        from depth_normal.model_loader.weights import installed
 
         depth_normal.free()
-        stock.forget()
+        installed.forget()
 
 
 @pytest.fixture(scope="session")

@@ -19,9 +19,9 @@ from depth_normal.annotators.networks.leres import Leres
 from depth_normal.annotators.networks.midas_small import MidasSmall
 from depth_normal.annotators.networks.tiny import TinyNetwork
 from depth_normal.annotators.registry import FAMILIES, MODELS, models_of_family
-from depth_normal.app import work
-from depth_normal.app.apart import apart
-from depth_normal.app.export import PICTURE
+from depth_normal.app.batch import per_image
+from depth_normal.app.differences import apart
+from depth_normal.app.onnx_export import PICTURE
 from depth_normal.model_loader import load, load_model
 from depth_normal.utils import resize_picture
 
@@ -121,7 +121,7 @@ def loaded(name, folder):
 
 def photographs():
     """Of the bundled photograph: two at once, an odd part that is upright, and with a known camera; each with its field of view."""
-    whole = work.read(PICTURE)
+    whole = per_image.read(PICTURE)
     small = resize_picture(whole, 120, 180)
     return (torch.cat((small, 0.7 * small)), 0.0), (resize_picture(whole[..., :300], 135, 90), 0.0), (small, 50.0)
 

@@ -45,7 +45,7 @@ class UseSlowDownload:
             spec.file, repo_id=None, url=f"http://127.0.0.1:{server.server_port}/zoe.pt", size=SIZE, sha256=None, revision="main"
         )
         models["zoedepth-nyu"] = replace(spec, files=(file,))
-        setattr(sys.modules[f"{pack}.model_loader.hub"], "is_offline", lambda: False)  # noqa: B010
+        setattr(sys.modules[f"{pack}.model_loader.weights.hub"], "is_offline", lambda: False)  # noqa: B010
         return ()
 
 

@@ -14,14 +14,15 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Each room may import itself and these. Imports go one way: nodes, app -> model_loader -> annotators -> networks, geometry -> utils.
+# Each package may import itself and these. Imports go one way: nodes, app -> model_loader -> annotators -> media -> geometry -> utils.
 ROOMS = {
-    "": {"nodes", "app", "model_loader", "geometry"},
-    "nodes": {"model_loader", "annotators", "geometry", "utils"},
-    "app": {"", "model_loader", "annotators", "geometry", "utils"},
-    "model_loader": {"annotators", "geometry", "utils"},
-    "annotators": {"annotators/networks", "geometry", "utils"},
+    "": {"nodes", "app", "model_loader", "media", "geometry"},
+    "nodes": {"model_loader", "annotators", "media", "geometry", "utils"},
+    "app": {"", "model_loader", "annotators", "media", "geometry", "utils"},
+    "model_loader": {"annotators", "media", "geometry", "utils"},
+    "annotators": {"annotators/networks", "media", "geometry", "utils"},
     "annotators/networks": set(),
+    "media": {"geometry", "utils"},
     "geometry": {"utils"},
     "utils": set(),
 }

@@ -14,11 +14,11 @@ import torch
 from PIL import Image
 
 from depth_normal import utils
-from depth_normal.annotators.guided import enlarge_map
-from depth_normal.geometry.edges import largest_within
-from depth_normal.geometry.files.pictures import decode_picture, read_picture
+from depth_normal.annotators.detail.guided_upsampling import enlarge_map
+from depth_normal.geometry.edges.depth_edges import largest_within
+from depth_normal.geometry.files.image_files import decode_picture, read_picture
 from depth_normal.geometry.files.png import write_normals_png, write_picture_png
-from depth_normal.geometry.regions import large_regions, region_around
+from depth_normal.geometry.regions.connected import large_regions, region_around
 
 ROOT = Path(__file__).resolve().parents[1]
 NUMBERS = torch.Generator().manual_seed(0)

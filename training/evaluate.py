@@ -25,7 +25,7 @@ from torch import Tensor
 
 from depth_normal.annotators.registry import BUNDLED_MODEL, MODELS
 from depth_normal.annotators.tiny import TinyAnnotator
-from depth_normal.geometry.normals import disparity_to_normals
+from depth_normal.geometry.surfaces.normals import disparity_to_normals
 from depth_normal.utils import round_to_multiple
 
 from . import judged

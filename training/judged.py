@@ -10,8 +10,8 @@ import torch
 
 from depth_normal.annotators.tiny import TinyAnnotator
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.render import depth_to_image
-from depth_normal.geometry.temporal import FilmAligner, FilmOptions
+from depth_normal.geometry.images.render import depth_to_image
+from depth_normal.geometry.temporal.stabilization import FilmAligner, FilmOptions
 
 from .data import read_photos
 from .measures import aligned_depth_scores, estimate_of, motorcycle_photograph

@@ -2,7 +2,7 @@
 
     python -m training.skies --data DIR [--sheets DIR]
 
-Writes DIR/skies/NAME.npz for each of DIR/labels/: 1 sky, 0 none, 2 unknown. Sky is what `geometry.sky.find_sky` finds by the picture and
+Writes DIR/skies/NAME.npz for each of DIR/labels/: 1 sky, 0 none, 2 unknown. Sky is what `geometry.regions.sky.find_sky` finds by the picture and
 the teacher's disparity, less its rim. Every find in the largest crops was looked at: skies.tsv lists the photographs in which there is no
 sky, and those in which something else was taken for it. Elsewhere what is near, or lies under something near, is no sky. --sheets draws
 the finds.
@@ -20,8 +20,8 @@ import torch
 from tqdm import tqdm
 
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.levels import FAR_AND_NEAR_END
-from depth_normal.geometry.sky import find_sky
+from depth_normal.geometry.images.levels import FAR_AND_NEAR_END
+from depth_normal.geometry.regions.sky import find_sky
 from depth_normal.utils import as_batch
 
 from .data import read_photos, save_npz

@@ -1,4 +1,4 @@
-"""Prints how often `geometry.sky.find_sky` is right on photographs that were looked at one by one.
+"""Prints how often `geometry.regions.sky.find_sky` is right on photographs that were looked at one by one.
 
     python -m training.sky --data DIR [--model ID --weights FILE]
 
@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 import depth_normal
-from depth_normal.geometry.sky import find_sky
+from depth_normal.geometry.regions.sky import find_sky
 from depth_normal.utils import as_batch
 
 from .data import read_photos

@@ -3,7 +3,7 @@
 const LONGEST = 256
 const SAME = 0.05
 const DEFAULT_FOV = 55
-// As geometry/likely.py assumes where nothing says how deep a scene is.
+// As geometry/assumptions.py assumes where nothing says how deep a scene is.
 const FAR_BY_NEAR = 3
 const ENDS = [0.02, 0.98]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...geometry.kinds import Axes, Quantity
-from ..resizing import SHORT_SIDE, Resizing
+from ..preprocessing.resizing import SHORT_SIDE, Resizing
 
 RGB = tuple[float, float, float]
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

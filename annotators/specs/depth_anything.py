@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...geometry.kinds import Quantity
-from ..kernels import cubic
 from ..networks.configs import DptConfig, VitConfig
-from ..resizing import Fit, Resizing
+from ..preprocessing.kernels import cubic
+from ..preprocessing.resizing import Fit, Resizing
 from .base import ModelSpec, WeightFile
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...geometry.kinds import Quantity
-from ..kernels import linear
 from ..networks.configs import BoostConfig, LeresConfig
-from ..resizing import Fit, Resizing
+from ..preprocessing.kernels import linear
+from ..preprocessing.resizing import Fit, Resizing
 from .base import ModelSpec, WeightFile
 from .midas import ANNOTATORS_COMMIT
 

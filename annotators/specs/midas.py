@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...geometry.kinds import Quantity
-from ..kernels import cubic
-from ..resizing import Fit, Resizing
+from ..preprocessing.kernels import cubic
+from ..preprocessing.resizing import Fit, Resizing
 from .base import HALF, IMAGENET_MEAN, IMAGENET_STD, RGB, ModelSpec, WeightFile
 
 

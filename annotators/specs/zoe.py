@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...geometry.kinds import Quantity
-from ..kernels import linear_to_corners
-from ..resizing import Fit, Resizing
+from ..preprocessing.kernels import linear_to_corners
+from ..preprocessing.resizing import Fit, Resizing
 from .base import ModelSpec, WeightFile
 from .midas import ANNOTATORS_COMMIT, DPT_BEIT_LARGE
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ...geometry.kinds import Quantity
-from ..kernels import linear_to_corners
-from ..resizing import Fit, Resizing
+from ..preprocessing.kernels import linear_to_corners
+from ..preprocessing.resizing import Fit, Resizing
 from .base import ModelSpec, WeightFile
 from .depth_anything import FOLDERS, V1_LARGE, V1_LICENCE
 

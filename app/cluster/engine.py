@@ -24,17 +24,17 @@ import torch
 
 from ...annotators.registry import find_spec
 from ...geometry.files.paths import remove_leftovers
-from ..batch import BATCH_ON_A_GPU, Outcome, images_side_by_side
-from ..failures import Failure
-from ..models import find_weights_files
-from ..outputs import Outputs
-from ..records import RECORDS, mark
-from ..shards.catalogue import shard_of_record
-from ..shards.rows import Row
-from ..shards.writer import ShardTarget
-from ..staging import sign_in
-from ..stores import Url
-from ..work import Options
+from ..batch.failures import Failure
+from ..batch.local_engine import BATCH_ON_A_GPU, Outcome, images_side_by_side
+from ..batch.outputs import Outputs
+from ..batch.per_image import Options
+from ..batch.records import RECORDS, mark
+from ..batch.remote_files import Url
+from ..batch.shards.catalogue import shard_of_record
+from ..batch.shards.rows import Row
+from ..batch.shards.writer import ShardTarget
+from ..batch.staging import sign_in
+from ..model_files import find_weights_files
 from .library import import_ray
 from .options import RayOptions
 from .session import session

@@ -6,7 +6,7 @@ import argparse
 import math
 from dataclasses import dataclass
 
-from ..arguments import number, positive
+from ..commands.arguments import number, positive
 
 ENGINES = ("local", "ray")
 RAY_OPTIONS = ("--address", "--workers", "--gpus-per-worker", "--batch-size")

@@ -13,12 +13,12 @@ from pathlib import Path
 from types import ModuleType
 from urllib.parse import urlsplit
 
-from ..arguments import DOCS
+from ..commands.arguments import DOCS
 from .library import QUIET, import_ray, signals_kept
 from .local_ray import local_ray
 
 PACKAGE = Path(__file__).parents[2]
-_SHIPPED = ("annotators", "app", "geometry", "model_loader", "nodes")
+_SHIPPED = ("annotators", "app", "geometry", "media", "model_loader", "nodes")
 _SECONDS_TO_ANSWER = 5
 
 

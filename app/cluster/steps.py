@@ -21,17 +21,17 @@ from torch import Tensor
 
 from ...geometry.estimate import Estimate
 from ...geometry.files import FORMATS
-from .. import work
-from ..arguments import EXPECTED_ERRORS, STEREO_CHOICES
-from ..failures import Failure, failure_of
-from ..outputs import Outputs
-from ..records import mark
-from ..shards.rows import Row, estimate_of, row_of, schema
-from ..shards.store import open_store
-from ..shards.writer import Closed, ShardRun, ShardWriter
-from ..staging import check_sign
-from ..stores import as_path, local_copy
-from ..work import Options
+from ..batch import per_image
+from ..batch.failures import Failure, failure_of
+from ..batch.outputs import Outputs
+from ..batch.per_image import Options
+from ..batch.records import mark
+from ..batch.remote_files import as_path, local_copy
+from ..batch.shards.rows import Row, estimate_of, row_of, schema
+from ..batch.shards.shard_store import open_store
+from ..batch.shards.writer import Closed, ShardRun, ShardWriter
+from ..batch.staging import check_sign
+from ..commands.arguments import EXPECTED_ERRORS, STEREO_CHOICES
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -122,7 +122,7 @@ def _read_row(row: Row, job: Job) -> Row:
     try:
         seen = row["seen"] or json.dumps(mark(picture))
         with local_copy(picture) as copy:
-            pixels = work.read(copy)
+            pixels = per_image.read(copy)
     except Exception as error:  # noqa: BLE001 - the report gets it
         failure = _failure_of(str(copy), error)
         words = failure.reason.replace(str(copy), row["path"])
@@ -184,7 +184,7 @@ class Worker:
     def _estimate(self, rows: list[Row]) -> Iterator[Row]:
         """Of pictures of one size."""
         try:
-            found = work.estimate(self.model, torch.cat([_pixels_of(row) for row in rows]), self.job.options)
+            found = per_image.estimate(self.model, torch.cat([_pixels_of(row) for row in rows]), self.job.options)
         except Exception as error:  # noqa: BLE001 - the report gets it
             if len(rows) == 1:
                 yield _failed(rows[0], _failure_of(rows[0]["path"], error))
@@ -217,7 +217,7 @@ def _written(row: Row, job: Job) -> Row:
     try:
         _check_sign(job)
         picture = _pixels_of(row) if row["pixels"] else None
-        files = work.write(outputs, estimate_of(row), job.options, picture, json.loads(row["seen"]), job.settings)
+        files = per_image.write(outputs, estimate_of(row), job.options, picture, json.loads(row["seen"]), job.settings)
     except Exception as error:  # noqa: BLE001 - the report gets it
         return _failed(row, _failure_of(row["path"], error, outputs.folder))
     return {"index": row["index"], "files": [path.name for path in files]}

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..checks import check_map, check_range
-from ..edges import largest_within
+from ..edges.depth_edges import largest_within
 
 MAX_EDGE = 10.0
 """The widest border, in percent of the picture's longer side."""

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ..checks import check_choice, check_not_negative
-from ..edges import EDGE
-from ..regions import region_around
+from ..edges.depth_edges import EDGE
+from ..regions.connected import region_around
 from .depths import UNITS, Depths, check_metric
 
 

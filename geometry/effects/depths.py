@@ -8,11 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..assumptions import likely_filled_depth
 from ..checks import check_range
 from ..errors import InvalidArgumentError
 from ..estimate import Estimate, Quantity
-from ..levels import FAR_AND_NEAR_END, measure_range_of_samples
-from ..likely import likely_filled_depth
+from ..images.levels import FAR_AND_NEAR_END, measure_range_of_samples
 
 UNITS = ("percent", "metres")
 """What limits and the focus are given in. percent: 0 the near end of the scene, 100 its far end, with steps as in a depth picture."""

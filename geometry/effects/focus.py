@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from ..assumptions import likely_intrinsics
 from ..checks import check_choice, check_range
-from ..edges import edge_radius, sharpen_depth_edges
+from ..edges.depth_edges import edge_radius, sharpen_depth_edges
 from ..estimate import Estimate
-from ..likely import likely_intrinsics
 from .depths import UNITS, Depths, check_limit, check_metric, depth_of, known_depths
 from .lens import SHARP_SHARE, aperture_scale, circle_of_confusion, sharp_range
 

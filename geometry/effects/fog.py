@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..assumptions import likely_intrinsics
 from ..camera import depth_to_ray_distance, pixel_rays
 from ..checks import check_map, check_not_negative
-from ..edges import edge_radius, sharpen_depth_edges
+from ..edges.depth_edges import edge_radius, sharpen_depth_edges
 from ..estimate import Estimate, Quantity
-from ..likely import likely_intrinsics
-from ..sky import sky_share
-from ..srgb import linear_to_srgb, srgb_to_linear
+from ..images.srgb import linear_to_srgb, srgb_to_linear
+from ..regions.sky import sky_share
 from .cutout import cut_out
 from .depths import known_depths
 

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from ...utils import resize_map
+from ..assumptions import NEAR_FAR_RATIO, likely_filled_depth, likely_intrinsics
 from ..conventions import convert_normals, unit_normals
-from ..derive import with_normals
-from ..edges import edge_radius, sharpen_depth_edges
+from ..edges.depth_edges import edge_radius, sharpen_depth_edges
 from ..estimate import Axes, Estimate, Quantity
-from ..likely import NEAR_FAR_RATIO, likely_filled_depth, likely_intrinsics
-from ..plane_fit import by_bands
-from ..sky import sky_share, told_sky
+from ..regions.sky import sky_share, told_sky
+from ..surfaces.derive import with_normals
+from ..surfaces.plane_fit import by_bands
 from .lights import Light, LightPlan, unit
 
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ..camera import DEFAULT_FOV, intrinsics_from_fov
 from ..checks import check_depth, check_intrinsics, check_map, check_mask, check_range
-from ..plane_fit import by_bands
-from ..srgb import linear_to_srgb, srgb_to_linear
+from ..images.srgb import linear_to_srgb, srgb_to_linear
+from ..surfaces.plane_fit import by_bands
 from .lights import Light, placed_on, towards, unit
 from .shadows import cast_shadow
 

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..checks import check_depth, check_intrinsics
-from ..edges import EDGE, largest_within, neighbours_largest
-from ..enlarging import ANOTHER, enlarged_along, middles, same_surface, surface_slope
+from ..edges.depth_edges import EDGE, largest_within, neighbours_largest
+from ..surfaces.upsampling import ANOTHER, enlarged_along, middles, same_surface, surface_slope
 from .lights import Light, placed_on, unit
 
 _MIN_STEPS, _MAX_STEPS, _PIXELS_A_STEP = 64, 256, 4

@@ -1,12 +1,13 @@
 """Files of depth and normals: numbers go out and come back whole."""
 
+from .estimate_meshes import SURFACES, SaveOptions, save_surface
 from .exr import read_exr, write_exr, write_picture_exr
 from .formats import FORMATS, FileFormat, load_estimate, possible_paths, save_estimate
-from .mesh import PLY_AXES, write_glb, write_ply, write_stl
+from .image_files import read_picture
+from .mesh_files import PLY_AXES, write_glb, write_ply, write_stl
 from .npz import read_npz, write_npz
 from .paths import MAX_PIXELS, FileFormatError, atomic_path, resolve_inside
 from .pfm import read_pfm, write_pfm
-from .pictures import read_picture
 from .png import (
     read_values_png,
     write_depth_png,
@@ -16,7 +17,6 @@ from .png import (
     write_normals_png,
     write_picture_png,
 )
-from .surfaces import SURFACES, SaveOptions, save_surface
 
 __all__ = [
     "FORMATS",

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from ..checks import check_intrinsics
 from ..estimate import Axes, Estimate, Quantity
-from .foreign import depth_mask, planes_to_map, unnamed_map
 from .paths import MAX_NUMBERS, FileFormatError, atomic_path, check_size, checked_file, damage_named, one_picture
+from .unlabelled import depth_mask, planes_to_map, unnamed_map
 
 logger = logging.getLogger(__name__)
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..estimate import Axes, Estimate, Quantity
+from .estimate_meshes import SaveOptions, save_surface
 from .exr import openexr, read_exr, write_exr
-from .foreign import depth_mask
 from .headers import exr_holds_maps, npz_holds_maps, pfm_holds_maps, png_holds_maps
 from .npz import read_npz, write_npz
 from .paths import FileFormatError, atomic_path, one_picture
 from .pfm import read_pfm, write_pfm
 from .png import read_values_png, write_depth_values_png, write_normal_values_png
-from .surfaces import SaveOptions, save_surface
+from .unlabelled import depth_mask
 
 NORMALS_SUFFIX = "_normals"
 """What is added to the name of the second file where a format holds one map and the estimate has depth and normals."""

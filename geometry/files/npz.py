@@ -15,8 +15,8 @@ from torch import Tensor
 from ..checks import check_extrinsics, check_intrinsics
 from ..conventions import unit_normals
 from ..estimate import Axes, Estimate, Quantity
-from .foreign import depth_mask
 from .paths import MAX_NUMBERS, MAX_PIXELS, FileFormatError, atomic_path, checked_file, damage_named
+from .unlabelled import depth_mask
 
 _MAPS = ("depth", "normals", "mask", "intrinsics", "extrinsics", "confidence", "dmap", "nmap")
 _MATRICES = {"intrinsics": check_intrinsics, "extrinsics": check_extrinsics}

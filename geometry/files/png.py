@@ -16,9 +16,9 @@ from ..checks import check_intrinsics
 from ..conventions import NormalMapCoding, convert_normals, decode_normal_map, encode_normal_map
 from ..estimate import Axes, Estimate, Quantity
 from ..valid import all_point, valid_depth, valid_normals
-from .foreign import FAR_AWAY
+from .image_files import decode_picture
 from .paths import FileFormatError, one_picture, read_bytes, write_bytes
-from .pictures import decode_picture
+from .unlabelled import FAR_AWAY
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 """How every PNG begins."""

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ..checks import check_choice, check_map, check_mask, check_range
 from ..conventions import convert_normals
+from ..images.levels import measure_range_of_samples
 from ..kinds import Axes
-from ..levels import measure_range_of_samples
 from ..valid import valid_normals
 from .height import BORDERS, FREE, SEAMLESS, check_size
 from .slopes import slopes_of

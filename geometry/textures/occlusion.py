@@ -12,8 +12,8 @@ from torch import Tensor
 from ..camera import depth_to_points
 from ..checks import check_choice, check_depth, check_intrinsics, check_map, check_mask, check_range, check_whole
 from ..conventions import convert_normals, unit_normals
-from ..enlarging import enlarged_along, middles
 from ..kinds import Axes
+from ..surfaces.upsampling import enlarged_along, middles
 from .height import BORDERS, FREE, SEAMLESS, check_size
 from .slopes import slopes_of
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..derive import with_normals
+from ..assumptions import NEAR_FAR_RATIO, likely_filled_depth, likely_intrinsics
 from ..estimate import Estimate
 from ..kinds import Quantity
-from ..likely import NEAR_FAR_RATIO, likely_filled_depth, likely_intrinsics
+from ..surfaces.derive import with_normals
 from .occlusion import depth_to_occlusion
 
 

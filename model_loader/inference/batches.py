@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from ...annotators.base import is_out_of_memory
-from .. import host
+from ..comfy import host
 
 logger = logging.getLogger(__name__)
 

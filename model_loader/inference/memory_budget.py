@@ -12,8 +12,8 @@ from enum import IntEnum
 import torch
 
 from ...annotators.base import Annotator
+from ...annotators.setting_names import wording
 from ...annotators.specs.base import ModelSpec
-from ...annotators.wording import wording
 from ..main_memory import free_main_memory
 
 

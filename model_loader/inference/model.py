@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from ...annotators.base import Annotator
 from ...annotators.choices import TORCH
 from ...annotators.family import Progress
-from ...annotators.film import FilmAnnotator
-from ...annotators.graph import Engine
-from ...annotators.resizing import Resizing
+from ...annotators.graphs.graph import Engine
+from ...annotators.preprocessing.resizing import Resizing
 from ...annotators.specs.base import ModelSpec
+from ...annotators.video.frame_annotator import FilmAnnotator
 from ...geometry.estimate import Estimate
-from ...geometry.temporal import FilmOptions
+from ...geometry.temporal.stabilization import FilmOptions
 from ...utils import check_pictures
 from .images import image_estimates
 from .memory_budget import working_bytes

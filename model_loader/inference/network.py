@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 
 from ...annotators.base import Annotator
-from .. import host
+from ..comfy import host
 from .batches import without_traceback
 from .memory_budget import check_network_fits, images_that_fit, too_large, working_bytes
 from .weights import LoadedNetwork, Weights

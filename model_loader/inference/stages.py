@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from torch import Tensor
 
+from ...geometry.edges.refine import refine_geometry
 from ...geometry.estimate import Estimate
-from ...geometry.refine import refine_geometry
 from ...utils import pictures_to_rgb
 from .forward import Images, batch_shape
 from .options import InferenceOptions

@@ -1,7 +1,7 @@
 """Estimates of tiles become one estimate: aligned with the whole image, and blended.
 
 Source:
-    `geometry.mosaic` has the mathematics and where it comes from.
+    `geometry.alignment.mosaic` has the mathematics and where it comes from.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...geometry.alignment.mosaic import Grid, Tile, bring_mask, bring_normals, bring_values, cells_of, sample
 from ...geometry.camera import resize_intrinsics
 from ...geometry.conventions import unit_normals
 from ...geometry.estimate import Axes, Estimate, Quantity
-from ...geometry.mosaic import Grid, Tile, bring_mask, bring_normals, bring_values, cells_of, sample
 from ...utils import resize_map
 
 _LEAST_WEIGHT, _KNOWN = 1e-6, 0.01

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from ...geometry.mosaic import Grid, Tile, lay_tiles
+from ...geometry.alignment.mosaic import Grid, Tile, lay_tiles
 
 AUTO, OFF = "auto", "off"
 MOST_TILES = 64

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from ...annotators.family import Progress
+from ...geometry.alignment.mosaic import Mosaic, Tile
 from ...geometry.estimate import Estimate
-from ...geometry.mosaic import Mosaic, Tile
 from ...utils import pictures_to_rgb, resize_map
-from .. import host
+from ..comfy import host
 from .forward import Images, batch_shape
 from .images import image_estimates
 from .memory_budget import BytesPerPixel

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from ...annotators.family import Progress
-from ...annotators.film import FilmAnnotator, FilmState
+from ...annotators.video.frame_annotator import FilmAnnotator, FilmState
 from ...geometry.checks import check_map
-from ...geometry.cuts import CutDetector
 from ...geometry.estimate import Estimate
-from ...geometry.temporal import FilmAligner, FilmOptions
+from ...geometry.temporal.shot_cuts import CutDetector
+from ...geometry.temporal.stabilization import FilmAligner, FilmOptions
 from ...utils import check_pictures
 from .images import image_estimates
 from .network import Network

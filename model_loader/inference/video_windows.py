@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor
 
-from ...annotators.film import FilmAnnotator, FilmState, IsCut
-from ...annotators.windows import ENCODED_AT_ONCE
+from ...annotators.video.frame_annotator import FilmAnnotator, FilmState, IsCut
+from ...annotators.video.windows import ENCODED_AT_ONCE
 from ...geometry.estimate import Estimate
 from ...utils import check_pictures
 from .batches import in_batches

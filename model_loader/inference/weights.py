@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from ...annotators.base import Annotator
-from .. import host
+from ..comfy import host
 
 logger = logging.getLogger(__name__)
 

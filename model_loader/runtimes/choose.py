@@ -14,16 +14,16 @@ from ...annotators.base import Annotator
 from ...annotators.choices import AUTO_RUNTIME, COMPILE, ONNX, OPENVINO, RUNTIME_CHOICES, TORCH
 from ...annotators.registry import FAMILIES
 from ...annotators.specs.base import ModelSpec
-from .. import host
-from ..network_errors import in_one_line
+from ..comfy import host
+from ..weights.network_errors import in_one_line
+from .build_job import Job
+from .build_thread import in_background
 from .engine import GraphEngine, Runner, Sides, UnusableError, tell
-from .job import Job
-from .store import StoreError
-from .work import in_background
+from .engine_store import StoreError
 
 logger = logging.getLogger(__name__)
 
-_MODULES = {COMPILE: "compiled", ONNX: "onnx_runtime", OPENVINO: "openvino"}
+_MODULES = {COMPILE: "torch_compile", ONNX: "onnx_runtime", OPENVINO: "openvino"}
 _PACKAGES = {ONNX: ("onnxruntime", "onnx", "onnxscript"), OPENVINO: ("openvino", "onnx", "onnxscript")}
 
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from ...annotators.base import is_out_of_memory
 from ...annotators.choices import TORCH
-from ...annotators.graph import Graph
-from .. import host
-from ..network_errors import in_one_line
+from ...annotators.graphs.graph import Graph
+from ..comfy import host
+from ..weights.network_errors import in_one_line
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class Runner(Protocol):
 
 
 class GraphEngine:
-    """Runs an annotator's graph: see `annotators.graph.Engine`.
+    """Runs an annotator's graph: see `annotators.graphs.graph.Engine`.
 
     Args:
         model_id: For messages.
@@ -106,7 +106,7 @@ class GraphEngine:
             self._runners = {sides: runner for sides, runner in self._runners.items() if runner is None}
 
     def __call__(self, pixels: Tensor, numbers: Tensor | None = None) -> tuple[Tensor, ...]:
-        """See `annotators.graph.Engine`."""
+        """See `annotators.graphs.graph.Engine`."""
         runner = self.runner(pixels)
         if runner is None:
             return self._by_torch(pixels, numbers)

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..network_errors import in_one_line
+from ..weights.network_errors import in_one_line
+from .build_job import Job
+from .build_thread import LeftError
 from .engine import OutOfRangeError, Runner, Sides, UnusableError, tell
-from .job import Job
-from .store import StoreError, folder_bytes, kept
-from .work import LeftError
+from .engine_store import StoreError, folder_bytes, kept
 
 PROVIDERS = {
     "TensorrtExecutionProvider": "TensorRT",

@@ -16,7 +16,7 @@ from depth_normal.annotators.networks.bae import Bae
 from depth_normal.annotators.registry import MODELS
 from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.geometry.estimate import Axes
-from depth_normal.geometry.render import normals_to_image
+from depth_normal.geometry.images.render import normals_to_image
 
 TINY = SimpleNamespace(**runpy.run_path(str(Path(__file__).resolve().parents[1] / "tiny_bae.py")))
 SPEC = MODELS["bae-normal"]

@@ -9,14 +9,14 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from depth_normal.annotators import depth_anything as da
-from depth_normal.annotators.libraries import from_transformers
+from depth_normal.annotators.building.libraries import from_transformers
 from depth_normal.annotators.networks.dpt import DptConfig
 from depth_normal.annotators.networks.vit import VitConfig
 from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.annotators.specs.base import CheckpointError, ModelSpec, WeightFile
 from depth_normal.annotators.specs.depth_anything import RESIZING, DepthAnythingConfig
 from depth_normal.geometry.estimate import Quantity
-from depth_normal.model_loader.checkpoint import read_checkpoint
+from depth_normal.model_loader.weights.checkpoint import read_checkpoint
 
 HEAD = DptConfig((16, 24, 32, 40), 16)
 SPREAD = DepthAnythingConfig(VitConfig(32, 4, 2, (0, 1, 2, 3)), HEAD)

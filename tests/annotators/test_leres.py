@@ -14,11 +14,11 @@ from depth_normal.annotators.leres import LeresAnnotator, LeresOptions
 from depth_normal.annotators.networks.configs import LeresConfig, MergeConfig
 from depth_normal.annotators.networks.leres import Leres
 from depth_normal.annotators.networks.merge import MergeNetwork
+from depth_normal.annotators.preprocessing.resizing import SHORT_SIDE
 from depth_normal.annotators.registry import MODELS
-from depth_normal.annotators.resizing import SHORT_SIDE
 from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.geometry.estimate import Quantity
-from depth_normal.model_loader.checkpoint import read_checkpoint
+from depth_normal.model_loader.weights.checkpoint import read_checkpoint
 
 ORACLE_FILE = Path(__file__).resolve().parents[1] / "leres_oracle.py"
 DEVICE = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0")

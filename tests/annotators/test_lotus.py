@@ -18,8 +18,8 @@ from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.annotators.specs.diffusion import SD2_UNET, SD_VAE
 from depth_normal.annotators.specs.lotus import LOTUS_D, LOTUS_G
 from depth_normal.geometry.estimate import Axes, Quantity
-from depth_normal.model_loader.checkpoint import read_checkpoint
-from depth_normal.model_loader.find import find_weights
+from depth_normal.model_loader.weights.checkpoint import read_checkpoint
+from depth_normal.model_loader.weights.find import find_weights
 
 diffusers = pytest.importorskip("diffusers", reason="the diffusion models need the extra [diffusion]")
 from transformers import CLIPTextConfig, CLIPTextModel  # noqa: E402

@@ -18,8 +18,8 @@ from depth_normal.annotators.specs.base import CheckpointError, ModelSpec
 from depth_normal.annotators.specs.diffusion import SD2_TEXT_ENCODER, SD2_UNET, SD_VAE
 from depth_normal.annotators.specs.marigold import MARIGOLD_LCM, MARIGOLD_V1_1, MarigoldConfig
 from depth_normal.geometry.estimate import Axes, Quantity
-from depth_normal.model_loader.checkpoint import read_checkpoint
-from depth_normal.model_loader.find import find_weights
+from depth_normal.model_loader.weights.checkpoint import read_checkpoint
+from depth_normal.model_loader.weights.find import find_weights
 
 diffusers = pytest.importorskip("diffusers", reason="the diffusion models need the extra [diffusion]")
 from transformers import CLIPTextConfig, CLIPTextModel  # noqa: E402

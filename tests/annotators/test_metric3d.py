@@ -21,8 +21,8 @@ from depth_normal.annotators.networks.metric3d import Metric3d, Metric3dOutput
 from depth_normal.annotators.registry import MODELS, find_spec
 from depth_normal.annotators.specs.base import CheckpointError, ModelSpec, WeightFile
 from depth_normal.geometry.camera import DEFAULT_FOV, depth_to_points, fov_from_intrinsics, intrinsics_from_fov, pixel_rays
-from depth_normal.geometry.derive import with_normals
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
+from depth_normal.geometry.surfaces.derive import with_normals
 
 DEVICES = runpy.run_path(str(Path(__file__).resolve().parents[1] / "geometry" / "test_devices.py"))
 DEVICE = DEVICES["DEVICE"]

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 
 from depth_normal.annotators.midas import MidasAnnotator
 from depth_normal.annotators.networks.midas_small import MidasSmall
+from depth_normal.annotators.preprocessing.resizing import SHORT_SIDE
 from depth_normal.annotators.registry import MODELS
-from depth_normal.annotators.resizing import SHORT_SIDE
 from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.utils import as_batch

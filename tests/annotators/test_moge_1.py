@@ -14,10 +14,10 @@ from depth_normal.annotators.networks.moge_1 import MoGe1
 from depth_normal.annotators.registry import MODELS, find_spec
 from depth_normal.annotators.specs import moge as published
 from depth_normal.annotators.specs.base import CheckpointError, ModelSpec, WeightFile
-from depth_normal.geometry.core_dicts import estimate_to_moge, moge_to_estimate
-from depth_normal.geometry.derive import with_normals
+from depth_normal.geometry.comfy_dicts import estimate_to_moge, moge_to_estimate
 from depth_normal.geometry.estimate import Quantity
-from depth_normal.model_loader.checkpoint import read_checkpoint
+from depth_normal.geometry.surfaces.derive import with_normals
+from depth_normal.model_loader.weights.checkpoint import read_checkpoint
 
 CONFIG = Moge1Config(VitConfig(16, 4, 2, (0, 1, 2, 3), grid=3), 12, (8, 8, 8))
 SPEC = ModelSpec(

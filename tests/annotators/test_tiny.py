@@ -7,8 +7,8 @@ from depth_normal.annotators.networks.tiny import COUNTER, TinyConfig, TinyNetwo
 from depth_normal.annotators.registry import MODELS
 from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.annotators.tiny import TinyAnnotator, _sure_sky, with_far_sky
+from depth_normal.geometry.assumptions import likely_depth
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
-from depth_normal.geometry.likely import likely_depth
 
 SPEC = MODELS["tiny"]
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from depth_normal.annotators import zoe
-from depth_normal.annotators.libraries import from_transformers
+from depth_normal.annotators.building.libraries import from_transformers
 from depth_normal.annotators.networks.dpt import DptConfig
 from depth_normal.annotators.networks.vit import VitConfig
 from depth_normal.annotators.networks.zoe_depth_anything import ZoeDepthAnything
@@ -22,7 +22,7 @@ from depth_normal.annotators.specs.depth_anything import DepthAnythingConfig
 from depth_normal.annotators.specs.zoe import SPECS, ZOE_KITTI, ZOE_NYU, ZOE_NYU_KITTI, resizing
 from depth_normal.annotators.zoe_depth_anything import ZoeDepthAnythingAnnotator
 from depth_normal.geometry.estimate import Quantity
-from depth_normal.model_loader.checkpoint import read_checkpoint
+from depth_normal.model_loader.weights.checkpoint import read_checkpoint
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -17,12 +17,14 @@ import torch
 from PIL import Image
 
 import depth_normal
-from depth_normal.app import arguments, cli, work
-from depth_normal.app.records import RECORDS
+from depth_normal.app import cli
+from depth_normal.app.batch import per_image
+from depth_normal.app.batch.records import RECORDS
+from depth_normal.app.commands import arguments
 from depth_normal.geometry.camera import intrinsics_from_fov
-from depth_normal.geometry.derive import with_normals
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import read_picture, save_estimate
+from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.model_loader import load_model
 from depth_normal.utils import as_batch
 
@@ -327,7 +329,7 @@ def test_from_python_the_same_is_taken(picture, monkeypatch):
     def refuse(model, *_):
         raise ValueError(model)
 
-    monkeypatch.setattr(work, "load_model", refuse)
+    monkeypatch.setattr(per_image, "load_model", refuse)
     with pytest.raises(ValueError, match=r"^moge-2-vits-normal$"):
         next(depth_normal.estimate_folder(picture))
 
@@ -415,7 +417,7 @@ def stand_in(monkeypatch, found):
         working_bytes=lambda *_: 1,
     )
     model.for_another_thread = lambda: model
-    monkeypatch.setattr(work, "load_model", lambda *_: model)
+    monkeypatch.setattr(per_image, "load_model", lambda *_: model)
 
 
 def test_the_picture_of_metres_shows_disparity_and_the_numbers_are_metres(estimate, picture, tmp_path, monkeypatch):
@@ -445,7 +447,7 @@ def test_what_points_up_in_a_ply_is_a_choice(estimate, picture, tmp_path, monkey
         depth=torch.full((1, 1, 512, 512), 2.0), quantity=Quantity.METRIC_DEPTH, intrinsics=intrinsics_from_fov(50.0, 512, 512)
     )
     stand_in(monkeypatch, plane)
-    monkeypatch.setattr(work, "check_writes", lambda *_: None)
+    monkeypatch.setattr(per_image, "check_writes", lambda *_: None)
     assert estimate(picture, "--also", "ply", *words) == 0
     data = (tmp_path / "out" / "astronaut.ply").read_bytes()
     first = np.frombuffer(data, "<f4", 3, data.index(b"end_header\n") + len(b"end_header\n"))

@@ -15,11 +15,11 @@ import torch
 from PIL import Image
 from torch import nn
 
-from depth_normal.annotators.kernels import KERNELS
 from depth_normal.annotators.moge import _is_first
+from depth_normal.annotators.preprocessing.kernels import KERNELS
 from depth_normal.annotators.registry import FAMILIES, MODELS
-from depth_normal.app import export as exporting
-from depth_normal.app import work
+from depth_normal.app import onnx_export as exporting
+from depth_normal.app.batch import per_image
 from depth_normal.app.cli import main
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.geometry.files import read_npz
@@ -45,7 +45,7 @@ def script():
 
 def images():
     """Of several aspects, larger and smaller than the networks, of odd sides, with and without sky."""
-    photo = work.read(exporting.PICTURE)
+    photo = per_image.read(exporting.PICTURE)
     return {
         "photo": photo,
         "small": resize_picture(photo, 31, 47),
@@ -135,7 +135,7 @@ def test_its_maps_are_the_packs(script, name):
 @pytest.mark.parametrize(("name", "sides", "size"), [("moge-1", (100, 140), 83), ("zoedepth-nyu", (120, 160), 96)])
 def test_a_file_of_one_size_gives_the_packs_own_maps_of_images_that_the_pack_runs_at_it(script, name, sides, size):
     annotator = SHRUNK["annotator"](name)
-    image = resize_picture(work.read(exporting.PICTURE), *sides)
+    image = resize_picture(per_image.read(exporting.PICTURE), *sides)
     assert annotator.network_size(*sides, size) == FIXED[name]
     session = Session(annotator.for_input_size(*FIXED[name]), size)
     found = script.estimate(session, image[0].movedim(0, -1).numpy())
@@ -255,7 +255,7 @@ def test_a_real_file_of_each_family_gives_the_packs_maps(script, name, tmp_path)
     photos = write_photos(tmp_path)
     found = run_script(tmp_path / "small.onnx", tmp_path, photos)
     for photo in photos:
-        assert_same(found[photo], model.estimate(work.read(tmp_path / photo), size))
+        assert_same(found[photo], model.estimate(per_image.read(tmp_path / photo), size))
     if name == "depth-anything-v2-small":
         assert_docs_lines_give(model, size, tmp_path)
 
@@ -271,5 +271,5 @@ np.savez("lines.npz", depth=disparity)
     for photo in ("photo", "small", "upright"):
         shutil.copy(folder / f"{photo}.png", folder / "photo.jpg")
         subprocess.run([sys.executable, "-c", lines + end], cwd=folder, check=True)
-        assert_same(dict(np.load(folder / "lines.npz")), model.estimate(work.read(folder / f"{photo}.png"), size))
+        assert_same(dict(np.load(folder / "lines.npz")), model.estimate(per_image.read(folder / f"{photo}.png"), size))
         assert (folder / "depth.png").stat().st_size > 100

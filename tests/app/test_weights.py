@@ -10,10 +10,10 @@ import pytest
 import depth_normal
 from depth_normal.annotators.registry import MODELS
 from depth_normal.app import cli
-from depth_normal.app.arguments import chosen_model
-from depth_normal.app.bench import Bench
-from depth_normal.app.records import RECORDS
-from depth_normal.model_loader.find import BUNDLED_FOLDER
+from depth_normal.app.batch.records import RECORDS
+from depth_normal.app.bench.timing import Bench
+from depth_normal.app.commands.arguments import chosen_model
+from depth_normal.model_loader.weights.find import BUNDLED_FOLDER
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_bench_speaks_of_the_model_that_the_file_is_of(own, monkeypatch, capsys)
         asked.append((options.model, options.weights))
         return Bench({}, {}, {})
 
-    monkeypatch.setattr("depth_normal.app.bench.measure", measure)
+    monkeypatch.setattr("depth_normal.app.bench.timing.measure", measure)
     assert cli.main(["bench", "--json", "--weights", str(own)]) == 0
     assert cli.main(["bench", "--json"]) == 0
     assert asked[0] == ("tiny", own) and asked[1][0] in MODELS and asked[1][1] is None

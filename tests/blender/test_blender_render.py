@@ -210,7 +210,7 @@ def test_normals_from_the_depth_agree_with_the_normals(rendered):
     """On a smooth scene the pack's normals from Blender's depth are Blender's normals, to within a degree on average."""
     import torch
 
-    from depth_normal.geometry.normals import depth_to_normals
+    from depth_normal.geometry.surfaces.normals import depth_to_normals
 
     found, _ = load(rendered, "smooth")
     depth, mask = torch.from_numpy(found["depth"])[None, None], torch.from_numpy(found["mask"])[None, None]

@@ -48,7 +48,7 @@ def test_the_registrys_pictures_are_where_it_looks(name, width, height):
 def test_the_registry_ships_what_users_need_and_no_more():
     files = shipped()
     rooms = {name.split("/")[0] for name in files if "/" in name}
-    code = {"annotators", "app", "blender", "geometry", "model_loader", "nodes", "packaging"}
+    code = {"annotators", "app", "blender", "geometry", "media", "model_loader", "nodes", "packaging"}
     assert rooms == code | {"docs", "locales", "web", "workflows"}
     assert {"__init__.py", "utils.py", "requirements.txt", "pyproject.toml", "LICENSE", "README.md", "CHANGELOG.md"} <= {*files}
     assert "locales/zh/nodeDefs.json" in files and "locales/zh.json" not in files

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from depth_normal.geometry.derive import with_normals
-from depth_normal.geometry.films import read_frames
-from depth_normal.geometry.render import depth_to_image, normals_to_image
+from depth_normal.geometry.images.render import depth_to_image, normals_to_image
+from depth_normal.geometry.surfaces.derive import with_normals
+from depth_normal.media import read_frames
 from depth_normal.model_loader import load_model
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from depth_normal.geometry.checks import check_choice, check_depth, check_extrinsics, check_intrinsics, check_map, check_mask, check_range
+from depth_normal.geometry.checks import (
+    check_choice,
+    check_depth,
+    check_extrinsics,
+    check_intrinsics,
+    check_map,
+    check_mask,
+    check_range,
+)
 
 K = torch.tensor([[[500.0, 0.0, 319.5], [0.0, 480.0, 239.5], [0.0, 0.0, 1.0]]])
 POSE = torch.eye(3, 4)[None]

@@ -15,44 +15,15 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from depth_normal import geometry
-from depth_normal.geometry import (
-    align,
-    camera,
-    checks,
-    compare,
-    conventions,
-    core_dicts,
-    cuts,
-    cutting,
-    depth_image,
-    derive,
-    disturbance,
-    edges,
-    enlarging,
-    film_ranges,
-    levels,
-    likely,
-    mosaic,
-    motion,
-    normal_map_image,
-    normals,
-    parallax,
-    plane_fit,
-    point_map,
-    refine,
-    render,
-    sides,
-    sky,
-    sparse_fit,
-    splat,
-    srgb,
-    stereo,
-    temporal,
-    uncovered,
-    usual,
-    valid,
-)
+from depth_normal.geometry import assumptions, camera, checks, comfy_dicts, conventions, valid
+from depth_normal.geometry.alignment import metrics, mosaic, scale_shift
+from depth_normal.geometry.edges import depth_edges, ramp_sharpening, refine
 from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.images import depth_image, display_defaults, levels, normal_map_image, render, srgb
+from depth_normal.geometry.regions import sky
+from depth_normal.geometry.surfaces import derive, mesh_cuts, noise, normals, plane_fit, point_map, sparse_fit, upsampling
+from depth_normal.geometry.temporal import camera_motion, ranges, shot_cuts, stabilization
+from depth_normal.geometry.views import disocclusion, forward_warp, parallax, stereo
 
 # Without CUDA or its driver not every torch can slice even fake tensors on it; "lazy" is the other device it knows without a driver.
 DEVICE = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0")
@@ -128,12 +99,12 @@ def depth_only(quantity):
 
 
 def surface():
-    return splat.Layer(maps(3), maps(), (2, 1))
+    return forward_warp.Layer(maps(3), maps(), (2, 1))
 
 
 def view():
     one = torch.ones(BATCH, 1, 1, 1, device=DEVICE)
-    return splat.View(one, one, one, one, 0.1, one, one, sideways=False, stretch=2)
+    return forward_warp.View(one, one, one, one, 0.1, one, one, sideways=False, stretch=2)
 
 
 def eyes():
@@ -141,13 +112,13 @@ def eyes():
 
 
 def clip_ends():
-    clip = film_ranges.ClipRange()
+    clip = ranges.ClipRange()
     clip.add(maps(), mask())
     return clip.ends(maps(), mask(), (2, 98))
 
 
 def film():
-    aligner = temporal.FilmAligner()
+    aligner = stabilization.FilmAligner()
     return [aligner.push(maps(3), Estimate(maps(), Quantity.METRIC_DEPTH, normals=maps(3), mask=mask())) for _ in range(2)]
 
 
@@ -170,12 +141,16 @@ NUMBERS = "gives numbers, not maps"
 NO_NORMAL_MAP = "warns of an image that is no normal map"
 
 # Meshes are arrays, and regions are searched pixel by pixel: what comes in is moved to the CPU first.
-ON_THE_CPU = ("bas_relief", "cutting", "mesh", "regions")
+TESTED_ELSEWHERE = ("effects", "files", "textures")
+ON_THE_CPU = ("surfaces.relief", "surfaces.mesh_cuts", "surfaces.mesh", "regions.connected")
 
 # function: how it is called, and why it waits for the device where it does
 CASES = {
-    "align.fit_scale_shift": (lambda: align.fit_scale_shift(maps(), maps(), mask()), None),
-    "align.fit_robustly": (lambda: align.fit_robustly(maps()[:1], maps()[:1], maps()[:1], torch.ones((), device=DEVICE)), None),
+    "alignment.scale_shift.fit_scale_shift": (lambda: scale_shift.fit_scale_shift(maps(), maps(), mask()), None),
+    "alignment.scale_shift.fit_robustly": (
+        lambda: scale_shift.fit_robustly(maps()[:1], maps()[:1], maps()[:1], torch.ones((), device=DEVICE)),
+        None,
+    ),
     "camera.intrinsics_from_focal_length": (lambda: camera.intrinsics_from_focal_length(torch.ones(2, device=DEVICE), 4, 6), CAMERA),
     "camera.intrinsics_from_fov": (lambda: camera.intrinsics_from_fov(torch.ones(2, device=DEVICE), 4, 6), ANGLE),
     "camera.intrinsics_from_sensor": (lambda: camera.intrinsics_from_sensor(35.0, 4, 6), None),
@@ -200,9 +175,9 @@ CASES = {
     "checks.check_image_of": (lambda: checks.check_image_of(torch.rand(1, 3, HEIGHT, WIDTH, device=DEVICE), 1, HEIGHT, WIDTH), None),
     "checks.check_alike": (lambda: checks.check_alike("depth", (HEIGHT, WIDTH), (2 * HEIGHT, 2 * WIDTH)), None),
     "checks.check_choice": (lambda: checks.check_choice("near", "white", ("white", "black")), None),
-    "compare.compare_normals": (lambda: compare.compare_normals(estimate(), estimate()), None),
-    "compare.compare_depth": (lambda: compare.compare_depth(estimate(Quantity.DISPARITY), estimate()), None),
-    "compare.disagreeing_axes": (lambda: compare.disagreeing_axes(estimate(), estimate()), NUMBERS),
+    "alignment.metrics.compare_normals": (lambda: metrics.compare_normals(estimate(), estimate()), None),
+    "alignment.metrics.compare_depth": (lambda: metrics.compare_depth(estimate(Quantity.DISPARITY), estimate()), None),
+    "alignment.metrics.disagreeing_axes": (lambda: metrics.disagreeing_axes(estimate(), estimate()), NUMBERS),
     "conventions.convert_normals": (lambda: conventions.convert_normals(maps(3), "opengl", "scannet"), None),
     "conventions.encode_normal_map": (lambda: conventions.encode_normal_map(maps(3), "controlnet-1.0-normal"), None),
     "conventions.decode_normal_map": (lambda: conventions.decode_normal_map(maps(3), "directx"), None),
@@ -211,124 +186,136 @@ CASES = {
     "conventions.world_to_camera_normals": (lambda: conventions.world_to_camera_normals(maps(3), torch.eye(4)), ROTATION),
     "conventions.scale_normal_strength": (lambda: conventions.scale_normal_strength(maps(3), 2.0), None),
     "conventions.blend_normals": (lambda: conventions.blend_normals(maps(3), maps(3)), None),
-    "core_dicts.estimate_to_moge": (lambda: core_dicts.estimate_to_moge(estimate(), maps(3)), None),
-    "core_dicts.moge_to_estimate": (
-        lambda: core_dicts.moge_to_estimate({"depth": maps()[:, 0], "mask": mask()[:, 0], "intrinsics": matrices()}),
+    "comfy_dicts.estimate_to_moge": (lambda: comfy_dicts.estimate_to_moge(estimate(), maps(3)), None),
+    "comfy_dicts.moge_to_estimate": (
+        lambda: comfy_dicts.moge_to_estimate({"depth": maps()[:, 0], "mask": mask()[:, 0], "intrinsics": matrices()}),
         CAMERA,
     ),
-    "core_dicts.estimate_to_da3": (lambda: core_dicts.estimate_to_da3(estimate(), maps(3)), None),
-    "core_dicts.da3_to_estimate": (
-        lambda: core_dicts.da3_to_estimate({"depth": maps()[:, 0], "sky": maps()[:, 0], "intrinsics": matrices()[None]}),
+    "comfy_dicts.estimate_to_da3": (lambda: comfy_dicts.estimate_to_da3(estimate(), maps(3)), None),
+    "comfy_dicts.da3_to_estimate": (
+        lambda: comfy_dicts.da3_to_estimate({"depth": maps()[:, 0], "sky": maps()[:, 0], "intrinsics": matrices()[None]}),
         CAMERA,
     ),
-    "cuts.shared_contrast": (lambda: cuts.shared_contrast(maps(3), maps(3)), None),
-    "cuts.CutDetector.push": (lambda: cuts.CutDetector().push(maps(3)), None),
-    "depth_image.maps_to_estimate": (lambda: depth_image.maps_to_estimate(maps(3), maps(3)[:1], "opengl", HEIGHT, WIDTH), NO_NORMAL_MAP),
-    "normal_map_image.image_to_normals": (lambda: normal_map_image.image_to_normals(maps(3), "opengl"), NO_NORMAL_MAP),
-    "normal_map_image.normal_map_problem": (lambda: normal_map_image.normal_map_problem(maps(3), estimate().normals), NO_NORMAL_MAP),
-    "depth_image.image_to_depth": (lambda: depth_image.image_to_depth(maps(), metric_range=(1.0, 5.0)), None),
-    "derive.with_normals": (lambda: derive.with_normals(depth_only(Quantity.DISPARITY)), ONE_BY_ONE),
-    "disturbance.measure_disturbance": (lambda: disturbance.measure_disturbance(maps()[:1], maps()[:1]), ONE_BY_ONE),
+    "temporal.shot_cuts.shared_contrast": (lambda: shot_cuts.shared_contrast(maps(3), maps(3)), None),
+    "temporal.shot_cuts.CutDetector.push": (lambda: shot_cuts.CutDetector().push(maps(3)), None),
+    "images.depth_image.maps_to_estimate": (
+        lambda: depth_image.maps_to_estimate(maps(3), maps(3)[:1], "opengl", HEIGHT, WIDTH),
+        NO_NORMAL_MAP,
+    ),
+    "images.normal_map_image.image_to_normals": (lambda: normal_map_image.image_to_normals(maps(3), "opengl"), NO_NORMAL_MAP),
+    "images.normal_map_image.normal_map_problem": (lambda: normal_map_image.normal_map_problem(maps(3), estimate().normals), NO_NORMAL_MAP),
+    "images.depth_image.image_to_depth": (lambda: depth_image.image_to_depth(maps(), metric_range=(1.0, 5.0)), None),
+    "surfaces.derive.with_normals": (lambda: derive.with_normals(depth_only(Quantity.DISPARITY)), ONE_BY_ONE),
+    "surfaces.noise.measure_disturbance": (lambda: noise.measure_disturbance(maps()[:1], maps()[:1]), ONE_BY_ONE),
     "estimate.Estimate.cat": (lambda: Estimate.cat([estimate(), estimate()]), None),
     "estimate.Estimate.expanded": (lambda: Estimate(maps()[:1], Quantity.DISPARITY).expanded(3), None),
     "estimate.Estimate.pictures": (lambda: estimate().pictures(1, 2), None),
     "estimate.Estimate.split": (lambda: list(estimate().split()), None),
     "estimate.Estimate.resized": (lambda: (estimate().resized(48, 20), estimate().resized(9, 70, "bicubic")), HOLES),
     "estimate.Estimate.to": (lambda: estimate().to("cpu").to(DEVICE), None),
-    "edges.sharpen_depth_edges": (lambda: edges.sharpen_depth_edges(maps(), 2, 1), DEPTH),
-    "edges.depth_at_picture_edges": (lambda: edges.depth_at_picture_edges(maps(), maps(3)), DEPTH),
-    "edges.edge_radius": (lambda: edges.edge_radius(20, 30), None),
-    "edges.neighbours_largest": (lambda: edges.neighbours_largest(maps()), None),
-    "edges.largest_within": (lambda: edges.largest_within(maps(), 2), None),
-    "film_ranges.RunningRange.update": (lambda: film_ranges.RunningRange().update(maps(), mask(), (2, 98)), None),
-    "film_ranges.ClipRange.ends": (clip_ends, None),
-    "levels.depth_to_nearness": (lambda: levels.depth_to_nearness(maps(), Quantity.METRIC_DEPTH, True), None),
-    "levels.measure_range": (lambda: (levels.measure_range(maps(), mask()), levels.measure_range(maps(), mask(), (2, 85), True)), None),
-    "levels.measure_range_of_samples": (lambda: levels.measure_range_of_samples(maps(), mask(), (2, 98)), None),
-    "levels.measure_range_of_most": (lambda: levels.measure_range_of_most(maps(), mask(), (2, 98)), None),
-    "levels.sample_stride": (lambda: levels.sample_stride(HEIGHT * WIDTH), None),
-    "levels.sampled": (lambda: levels.sampled(maps()[:1], mask()[:1]), "gives a number of values that only it knows"),
-    "levels.value_at_ranks": (lambda: levels.value_at_ranks(maps(), mask(), [0, 1]), None),
-    "likely.likely_depth": (lambda: likely.likely_depth(estimate(Quantity.RELATIVE_DEPTH), 3.0), ONE_BY_ONE),
-    "likely.likely_filled_depth": (lambda: likely.likely_filled_depth(estimate()), None),
-    "likely.likely_intrinsics": (lambda: likely.likely_intrinsics(depth_only(Quantity.DISPARITY), 60.0), None),
-    "mosaic.lay_tiles": (lambda: mosaic.lay_tiles(HEIGHT, WIDTH, 2, 3, 0.3), None),
-    "mosaic.windows": (lambda: mosaic.windows((0, 10), 14, DEVICE), None),
-    "mosaic.sample": (lambda: mosaic.sample(maps()[:1], [mosaic.Tile(0, 0, 9, 9), mosaic.Tile(3, 3, 9, 9)], (48, 64), 8, 8), None),
-    "mosaic.cells_of": (lambda: mosaic.cells_of(100.0, 80.0), None),
-    "mosaic.bring_values": (lambda: mosaic.bring_values(maps(), maps(), maps()[..., :9, :9], maps()[..., :9, :9]), None),
-    "mosaic.bring_normals": (lambda: mosaic.bring_normals(maps(3), maps(), maps(3)[..., :9, :9], maps()[..., :9, :9]), None),
-    "mosaic.bring_mask": (lambda: mosaic.bring_mask(maps(), maps()[..., :9, :9]), None),
-    "mosaic.Mosaic": (whole_of_tiles, None),
-    "motion.camera_motion": (lambda: motion.camera_motion(maps(3)[:1], maps(3)[:1]), None),
-    "motion.moved": (lambda: motion.moved(maps()[:1], torch.eye(3, device=DEVICE)[None, :2], "zeros"), None),
-    "normals.midas_normals": (lambda: normals.midas_normals(maps()), None),
-    "normals.dmap2norm": (lambda: normals.dmap2norm(maps()), None),
-    "normals.depth_to_normals": (lambda: normals.depth_to_normals(maps(), matrices(), mask(), "auto"), ONE_BY_ONE),
-    "normals.disparity_to_normals": (lambda: normals.disparity_to_normals(maps(), mask(), 60.0), ONE_BY_ONE),
-    "parallax.camera_path": (lambda: parallax.camera_path("orbit", 4, 0.1), None),
-    "parallax.parallax_frames": (
+    "edges.depth_edges.sharpen_depth_edges": (lambda: depth_edges.sharpen_depth_edges(maps(), 2, 1), DEPTH),
+    "edges.depth_edges.depth_at_picture_edges": (lambda: depth_edges.depth_at_picture_edges(maps(), maps(3)), DEPTH),
+    "edges.depth_edges.edge_radius": (lambda: depth_edges.edge_radius(20, 30), None),
+    "edges.depth_edges.neighbours_largest": (lambda: depth_edges.neighbours_largest(maps()), None),
+    "edges.depth_edges.largest_within": (lambda: depth_edges.largest_within(maps(), 2), None),
+    "temporal.ranges.RunningRange.update": (lambda: ranges.RunningRange().update(maps(), mask(), (2, 98)), None),
+    "temporal.ranges.ClipRange.ends": (clip_ends, None),
+    "images.levels.depth_to_nearness": (lambda: levels.depth_to_nearness(maps(), Quantity.METRIC_DEPTH, True), None),
+    "images.levels.measure_range": (
+        lambda: (levels.measure_range(maps(), mask()), levels.measure_range(maps(), mask(), (2, 85), True)),
+        None,
+    ),
+    "images.levels.measure_range_of_samples": (lambda: levels.measure_range_of_samples(maps(), mask(), (2, 98)), None),
+    "images.levels.measure_range_of_most": (lambda: levels.measure_range_of_most(maps(), mask(), (2, 98)), None),
+    "images.levels.sample_stride": (lambda: levels.sample_stride(HEIGHT * WIDTH), None),
+    "images.levels.sampled": (lambda: levels.sampled(maps()[:1], mask()[:1]), "gives a number of values that only it knows"),
+    "images.levels.value_at_ranks": (lambda: levels.value_at_ranks(maps(), mask(), [0, 1]), None),
+    "assumptions.likely_depth": (lambda: assumptions.likely_depth(estimate(Quantity.RELATIVE_DEPTH), 3.0), ONE_BY_ONE),
+    "assumptions.likely_filled_depth": (lambda: assumptions.likely_filled_depth(estimate()), None),
+    "assumptions.likely_intrinsics": (lambda: assumptions.likely_intrinsics(depth_only(Quantity.DISPARITY), 60.0), None),
+    "alignment.mosaic.lay_tiles": (lambda: mosaic.lay_tiles(HEIGHT, WIDTH, 2, 3, 0.3), None),
+    "alignment.mosaic.windows": (lambda: mosaic.windows((0, 10), 14, DEVICE), None),
+    "alignment.mosaic.sample": (
+        lambda: mosaic.sample(maps()[:1], [mosaic.Tile(0, 0, 9, 9), mosaic.Tile(3, 3, 9, 9)], (48, 64), 8, 8),
+        None,
+    ),
+    "alignment.mosaic.cells_of": (lambda: mosaic.cells_of(100.0, 80.0), None),
+    "alignment.mosaic.bring_values": (lambda: mosaic.bring_values(maps(), maps(), maps()[..., :9, :9], maps()[..., :9, :9]), None),
+    "alignment.mosaic.bring_normals": (lambda: mosaic.bring_normals(maps(3), maps(), maps(3)[..., :9, :9], maps()[..., :9, :9]), None),
+    "alignment.mosaic.bring_mask": (lambda: mosaic.bring_mask(maps(), maps()[..., :9, :9]), None),
+    "alignment.mosaic.Mosaic": (whole_of_tiles, None),
+    "temporal.camera_motion.camera_motion": (lambda: camera_motion.camera_motion(maps(3)[:1], maps(3)[:1]), None),
+    "temporal.camera_motion.moved": (lambda: camera_motion.moved(maps()[:1], torch.eye(3, device=DEVICE)[None, :2], "zeros"), None),
+    "surfaces.normals.midas_normals": (lambda: normals.midas_normals(maps()), None),
+    "surfaces.normals.dmap2norm": (lambda: normals.dmap2norm(maps()), None),
+    "surfaces.normals.depth_to_normals": (lambda: normals.depth_to_normals(maps(), matrices(), mask(), "auto"), ONE_BY_ONE),
+    "surfaces.normals.disparity_to_normals": (lambda: normals.disparity_to_normals(maps(), mask(), 60.0), ONE_BY_ONE),
+    "views.parallax.camera_path": (lambda: parallax.camera_path("orbit", 4, 0.1), None),
+    "views.parallax.parallax_frames": (
         lambda: list(parallax.parallax_frames(maps(3), maps(), matrices(), parallax.camera_path("dolly", 2, 0.1))),
         "asks once, before the first frame, how far the move reaches",
     ),
-    "plane_fit.by_bands": (lambda: plane_fit.by_bands(lambda padded: (padded[..., 2:-2, 2:-2],), 2, maps()), None),
-    "plane_fit.fit_planes": (
+    "surfaces.plane_fit.by_bands": (lambda: plane_fit.by_bands(lambda padded: (padded[..., 2:-2, 2:-2],), 2, maps()), None),
+    "surfaces.plane_fit.fit_planes": (
         lambda: plane_fit.fit_planes(
             maps()[:1],
             maps()[:1],
             30.0,
-            disturbance.Disturbance(noise=0.1, noise_length=3.0, pixel_noise=0.1, step=0.01, step_power=2, soft=True),
+            noise.Disturbance(noise=0.1, noise_length=3.0, pixel_noise=0.1, step=0.01, step_power=2, soft=True),
             True,
         ),
         ONE_BY_ONE,
     ),
-    "srgb.srgb_to_linear": (lambda: srgb.srgb_to_linear(maps(3)), None),
-    "srgb.linear_to_srgb": (lambda: srgb.linear_to_srgb(maps(3)), None),
-    "srgb.colour_to_linear": (lambda: srgb.colour_to_linear("#fff"), None),
-    "refine.refine_geometry": (
+    "images.srgb.srgb_to_linear": (lambda: srgb.srgb_to_linear(maps(3)), None),
+    "images.srgb.linear_to_srgb": (lambda: srgb.linear_to_srgb(maps(3)), None),
+    "images.srgb.colour_to_linear": (lambda: srgb.colour_to_linear("#fff"), None),
+    "edges.refine.refine_geometry": (
         lambda: refine.refine_geometry(estimate(), torch.rand(BATCH, 3, 2 * HEIGHT, 2 * WIDTH, device=DEVICE)),
         ONE_BY_ONE,
     ),
-    "sides.ramp_width": (lambda: sides.ramp_width(maps()[:1]), "gives a number"),
-    "sides.take_sides": (lambda: sides.take_sides(maps()[:1], maps(3)[:1], 2, normals=maps(3)[:1]), "looks at the pixels of ramps only"),
-    "render.normalise_per_image": (lambda: render.normalise_per_image(maps(), mask()), None),
-    "render.depth_to_image": (
+    "edges.ramp_sharpening.ramp_width": (lambda: ramp_sharpening.ramp_width(maps()[:1]), "gives a number"),
+    "edges.ramp_sharpening.take_sides": (
+        lambda: ramp_sharpening.take_sides(maps()[:1], maps(3)[:1], 2, normals=maps(3)[:1]),
+        "looks at the pixels of ramps only",
+    ),
+    "images.render.normalise_per_image": (lambda: render.normalise_per_image(maps(), mask()), None),
+    "images.render.depth_to_image": (
         lambda: render.depth_to_image(
             maps(), "metric_depth", percentiles=(2, 85), as_disparity=True, near="black", colour_map="turbo", mask=mask()
         ),
         None,
     ),
-    "point_map.find_focal_and_shift": (lambda: point_map.find_focal_and_shift(maps(3), maps(2)[:1], mask()), None),
-    "render.normals_to_image": (lambda: render.normals_to_image(maps(3), mask=mask()), None),
+    "surfaces.point_map.find_focal_and_shift": (lambda: point_map.find_focal_and_shift(maps(3), maps(2)[:1], mask()), None),
+    "images.render.normals_to_image": (lambda: render.normals_to_image(maps(3), mask=mask()), None),
     "estimate.Estimate.known_depth": (lambda: estimate().known_depth(), None),
-    "render.colourise": (lambda: render.colourise(maps(), "spectral"), None),
-    "enlarging.enlarged_along": (lambda: enlarging.enlarged_along(maps()[:, :, ::2], maps()[:, :, ::2], maps(), 2, 2), None),
-    "enlarging.middles": (lambda: enlarging.middles(HEIGHT, 2, DEVICE), None),
-    "enlarging.same_surface": (lambda: enlarging.same_surface(maps(), maps()), None),
-    "enlarging.surface_slope": (lambda: enlarging.surface_slope(maps(), 3), None),
+    "images.render.colourise": (lambda: render.colourise(maps(), "spectral"), None),
+    "surfaces.upsampling.enlarged_along": (lambda: upsampling.enlarged_along(maps()[:, :, ::2], maps()[:, :, ::2], maps(), 2, 2), None),
+    "surfaces.upsampling.middles": (lambda: upsampling.middles(HEIGHT, 2, DEVICE), None),
+    "surfaces.upsampling.same_surface": (lambda: upsampling.same_surface(maps(), maps()), None),
+    "surfaces.upsampling.surface_slope": (lambda: upsampling.surface_slope(maps(), 3), None),
     "estimate.Estimate.in_float32": (lambda: estimate().in_float32(), None),
-    "sky.sky_share": (lambda: sky.sky_share(maps(3), Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), None),
-    "sky.find_sky": (lambda: sky.find_sky(maps(3), Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), None),
-    "sky.told_sky": (lambda: sky.told_sky(Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), None),
-    "sky.sky_to_drop": (lambda: sky.sky_to_drop(maps(3), Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), None),
-    "splat.render_layer": (lambda: tuple(splat.render_layer(surface(), view(), 22, 28)), None),
-    "splat.with_margin": (lambda: tuple(splat.with_margin(maps(3), maps(), (2, 1))[:2]), None),
-    "stereo.stereo_pair": (lambda: vars(stereo.stereo_pair(maps(3), depth_only(Quantity.DISPARITY))), f"{DEPTH}, for each picture"),
-    "stereo.disparity_range": (lambda: stereo.disparity_range(estimate(), per_clip=True), None),
-    "stereo.compose": (lambda: [stereo.compose(eyes(), layout) for layout in stereo.LAYOUTS], None),
-    "stereo.compose_holes": (lambda: [stereo.compose_holes(eyes(), layout) for layout in stereo.LAYOUTS], None),
-    "stereo.stereo_suffix": (lambda: stereo.stereo_suffix("anaglyph"), None),
-    "uncovered.fill_uncovered": (lambda: uncovered.fill_uncovered(maps(3), maps()), None),
-    "splat.values_at": (lambda: splat.values_at(maps(3), maps().long(), maps().long()), None),
-    "sparse_fit.join_lonely": (
+    "regions.sky.sky_share": (lambda: sky.sky_share(maps(3), Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), None),
+    "regions.sky.find_sky": (lambda: sky.find_sky(maps(3), Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), None),
+    "regions.sky.told_sky": (lambda: sky.told_sky(Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), None),
+    "regions.sky.sky_to_drop": (lambda: sky.sky_to_drop(maps(3), Estimate(maps(), Quantity.METRIC_DEPTH, mask=mask())), None),
+    "views.forward_warp.render_layer": (lambda: tuple(forward_warp.render_layer(surface(), view(), 22, 28)), None),
+    "views.forward_warp.with_margin": (lambda: tuple(forward_warp.with_margin(maps(3), maps(), (2, 1))[:2]), None),
+    "views.stereo.stereo_pair": (lambda: vars(stereo.stereo_pair(maps(3), depth_only(Quantity.DISPARITY))), f"{DEPTH}, for each picture"),
+    "views.stereo.disparity_range": (lambda: stereo.disparity_range(estimate(), per_clip=True), None),
+    "views.stereo.compose": (lambda: [stereo.compose(eyes(), layout) for layout in stereo.LAYOUTS], None),
+    "views.stereo.compose_holes": (lambda: [stereo.compose_holes(eyes(), layout) for layout in stereo.LAYOUTS], None),
+    "views.stereo.stereo_suffix": (lambda: stereo.stereo_suffix("anaglyph"), None),
+    "views.disocclusion.fill_uncovered": (lambda: disocclusion.fill_uncovered(maps(3), maps()), None),
+    "views.forward_warp.values_at": (lambda: forward_warp.values_at(maps(3), maps().long(), maps().long()), None),
+    "surfaces.sparse_fit.join_lonely": (
         lambda: sparse_fit.join_lonely(plane_fit.Planes(maps()[:1], maps()[:1], maps()[:1]), maps()[:1], maps()[:1]),
         "asks whether any pixel is left without neighbours",
     ),
-    "cutting.find_joins": (lambda: cutting.find_joins(maps()[0, 0], mask()[0, 0]), None),
-    "splat.pixel_grid": (lambda: splat.pixel_grid(maps(), (2, 1)), None),
-    "temporal.FilmAligner.push": (film, None),
-    "usual.usual_depth_image": (lambda: usual.usual_depth_image(depth_only(Quantity.METRIC_DEPTH)), None),
-    "usual.usual_range": (lambda: usual.usual_range(depth_only(Quantity.METRIC_DEPTH)), None),
+    "surfaces.mesh_cuts.find_joins": (lambda: mesh_cuts.find_joins(maps()[0, 0], mask()[0, 0]), None),
+    "views.forward_warp.pixel_grid": (lambda: forward_warp.pixel_grid(maps(), (2, 1)), None),
+    "temporal.stabilization.FilmAligner.push": (film, None),
+    "images.display_defaults.usual_depth_image": (lambda: display_defaults.usual_depth_image(depth_only(Quantity.METRIC_DEPTH)), None),
+    "images.display_defaults.usual_range": (lambda: display_defaults.usual_range(depth_only(Quantity.METRIC_DEPTH)), None),
     "valid.all_point": (lambda: valid.all_point(maps(3)), "its answer is yes or no, for a CPU alone"),
     "valid.valid_depth": (lambda: valid.valid_depth(maps(), Quantity.METRIC_DEPTH, mask()), None),
     "valid.valid_normals": (lambda: valid.valid_normals(maps(3), mask()), None),
@@ -336,13 +323,14 @@ CASES = {
 
 
 def public_functions():
-    for found in pkgutil.iter_modules(geometry.__path__):
-        if found.ispkg or found.name in ON_THE_CPU:
+    for found in pkgutil.walk_packages(geometry.__path__, f"{geometry.__name__}."):
+        place = found.name.removeprefix(f"{geometry.__name__}.")
+        if found.ispkg or place in ON_THE_CPU or place.split(".")[0] in TESTED_ELSEWHERE:
             continue
-        module = importlib.import_module(f"{geometry.__name__}.{found.name}")
+        module = importlib.import_module(found.name)
         for name, function in inspect.getmembers(module, inspect.isfunction):
             if function.__module__ == module.__name__ and not name.startswith("_"):
-                yield f"{found.name}.{name}"
+                yield f"{place}.{name}"
     for name, _ in inspect.getmembers(Estimate, inspect.isfunction):
         if not name.startswith("_"):
             yield f"estimate.Estimate.{name}"
@@ -364,7 +352,7 @@ def test_it_runs_on_a_device_and_says_why_it_waits(name, ask):
     call, reason = CASES[name]
     result, asked = ask(call)
     assert (asked > 0) == (reason is not None), f"{asked} questions to the device; the stated reason is {reason!r}"
-    if not name.startswith(("core_dicts.estimate_to", "camera.intrinsics_from_sensor", "parallax.camera_path")):
+    if not name.startswith(("comfy_dicts.estimate_to", "camera.intrinsics_from_sensor", "views.parallax.camera_path")):
         assert devices_of(result) <= {DEVICE}, "the result stays on the device of what came in"
 
 

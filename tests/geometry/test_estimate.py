@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from depth_normal.geometry.derive import with_normals
+from depth_normal.geometry.assumptions import likely_depth
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
-from depth_normal.geometry.likely import likely_depth
+from depth_normal.geometry.surfaces.derive import with_normals
 
 # Of one in 70 depths plain interpolation leaves the range by rounding, which `resized` does not.
 RANDOM = torch.Generator().manual_seed(0)

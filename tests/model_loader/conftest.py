@@ -21,7 +21,7 @@ from torch import nn
 
 from depth_normal.annotators import registry
 from depth_normal.annotators.base import Annotator
-from depth_normal.annotators.checkpoints import checkpoint_mismatch
+from depth_normal.annotators.building.checkpoints import checkpoint_mismatch
 from depth_normal.annotators.specs.base import CheckpointError, ModelSpec, WeightFile
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.model_loader import load_model
@@ -194,7 +194,7 @@ def caches(tmp_path, monkeypatch):
     """Points every cache at a temporary folder, and makes the pauses between attempts short."""
     from huggingface_hub import constants
 
-    from depth_normal.model_loader import transfer
+    from depth_normal.model_loader.weights import transfer
 
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "AUX_ANNOTATOR_CKPTS_PATH"):
         monkeypatch.delenv(name, raising=False)

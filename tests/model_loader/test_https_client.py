@@ -14,8 +14,8 @@ from types import SimpleNamespace
 import pytest
 
 from depth_normal.annotators.specs.base import WeightFile
-from depth_normal.model_loader.download import download_weights
-from depth_normal.model_loader.download_errors import CorruptDownloadError, DownloadError, NoNetworkError
+from depth_normal.model_loader.weights.download import download_weights
+from depth_normal.model_loader.weights.download_errors import CorruptDownloadError, DownloadError, NoNetworkError
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "whole_files.py")))
@@ -33,7 +33,7 @@ def test_one_module_asks_servers():
                 if any(name in NETWORK_LIBRARIES or name.partition(".")[0] in NETWORK_LIBRARIES for name in names):
                     found.add(path.relative_to(ROOT).as_posix())
     # the other one names a type, for the type checker
-    assert found == {"model_loader/https.py", "model_loader/http_response.py"}
+    assert found == {"model_loader/weights/https.py", "model_loader/weights/http_response.py"}
 
 
 @contextmanager

@@ -15,10 +15,11 @@ from depth_normal.annotators import registry
 from depth_normal.annotators.networks.midas_small import MidasSmall
 from depth_normal.annotators.registry import find_spec
 from depth_normal.annotators.specs.base import CheckpointError
-from depth_normal.model_loader import free, host, load_model
+from depth_normal.model_loader import free, load_model
 from depth_normal.model_loader import load as load_module
-from depth_normal.model_loader.find import bundled_path, download_folder
+from depth_normal.model_loader.comfy import host
 from depth_normal.model_loader.load import DTYPE_CHOICES, parse_device
+from depth_normal.model_loader.weights.find import bundled_path, download_folder
 
 TIMEOUT = 60
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from depth_normal.model_loader import host
+from depth_normal.model_loader.comfy import host
 from depth_normal.model_loader.main_memory import free_main_memory
 
 GIB = 2**30

@@ -15,7 +15,8 @@ from depth_normal.annotators.lbm import LbmOptions
 from depth_normal.annotators.marigold import MarigoldOptions
 from depth_normal.annotators.registry import MODELS
 from depth_normal.geometry.estimate import Axes, Estimate, Quantity
-from depth_normal.model_loader import download, load, load_model
+from depth_normal.model_loader import load, load_model
+from depth_normal.model_loader.weights import download
 from depth_normal.nodes import diffusion
 from depth_normal.nodes.diffusion import LbmDepth, LbmNormals, LotusDepth, LotusNormals, MarigoldDepth, MarigoldNormals
 

@@ -10,8 +10,8 @@ import torch
 
 import depth_normal
 from depth_normal.annotators.leres import LeresOptions
+from depth_normal.annotators.preprocessing.resizing import SHORT_SIDE
 from depth_normal.annotators.registry import MODELS
-from depth_normal.annotators.resizing import SHORT_SIDE
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.nodes import depth_maps, dsine, metric3d, midas, normal_maps
 from depth_normal.nodes import leres as nodes

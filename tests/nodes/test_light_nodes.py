@@ -8,7 +8,7 @@ import torch
 from depth_normal.geometry.conventions import encode_normal_map
 from depth_normal.geometry.effects.lights import LightPlan
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.srgb import srgb_to_linear
+from depth_normal.geometry.images.srgb import srgb_to_linear
 from depth_normal.nodes.lights import MAX_LIGHTS, Light
 from depth_normal.nodes.relight import Relight
 

@@ -30,8 +30,8 @@ def nowhere(monkeypatch, tmp_path):
     """No weights on this computer, and no network."""
     for name in ("DEPTH_NORMAL_HOME", "HF_HOME", "TORCH_HOME"):
         monkeypatch.setenv(name, str(tmp_path / name))
-    monkeypatch.setattr("depth_normal.model_loader.hub.is_offline", lambda: True)
-    monkeypatch.setattr("depth_normal.model_loader.hub.cache_folder", lambda file: tmp_path / "hub" / "none")
+    monkeypatch.setattr("depth_normal.model_loader.weights.hub.is_offline", lambda: True)
+    monkeypatch.setattr("depth_normal.model_loader.weights.hub.cache_folder", lambda file: tmp_path / "hub" / "none")
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "torch"))
     monkeypatch.delenv(loading.PREVIEW_SETTING, raising=False)
 

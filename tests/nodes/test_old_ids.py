@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from depth_normal import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
-from depth_normal.model_loader import host
+from depth_normal.model_loader.comfy import host
 from depth_normal.nodes import NODES, old_ids
 from depth_normal.nodes.old_ids import OWN_IDS, WITHOUT_TWIN
 

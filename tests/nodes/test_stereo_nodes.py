@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.stereo import LAYOUTS
+from depth_normal.geometry.views.stereo import LAYOUTS
 from depth_normal.nodes.stereo import NODES, Stereo
 
 SIZE = 64

@@ -10,10 +10,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from depth_normal.geometry.derive import with_normals
-from depth_normal.geometry.films import FilmError, read_frames
-from depth_normal.geometry.render import depth_to_image, normals_to_image
-from depth_normal.model_loader import load_model, videos
+from depth_normal.geometry.images.render import depth_to_image, normals_to_image
+from depth_normal.geometry.surfaces.derive import with_normals
+from depth_normal.media import FilmError, read_frames
+from depth_normal.model_loader import load_model
+from depth_normal.model_loader.comfy import videos
 from depth_normal.nodes.video import DepthOfVideo, NormalsOfVideo
 
 FILMS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "films.py")))

@@ -8,7 +8,7 @@ import torch
 from depth_normal.geometry.camera import intrinsics_from_focal_length
 from depth_normal.geometry.effects.fog import FogBank, add_fog, fog_of, fog_transmittance
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.srgb import colour_to_linear, srgb_to_linear
+from depth_normal.geometry.images.srgb import colour_to_linear, srgb_to_linear
 
 CAMERA = intrinsics_from_focal_length(4.0, 7, 7)
 

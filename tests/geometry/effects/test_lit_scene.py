@@ -6,7 +6,7 @@ import torch
 from depth_normal.geometry.effects.lit_scene import lit_scene
 from depth_normal.geometry.effects.relight import relight
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.geometry.sky import told_sky
+from depth_normal.geometry.regions.sky import told_sky
 
 HEIGHT, WIDTH, HORIZON = 48, 64, 20
 FAR = {Quantity.DISPARITY: -5.0, Quantity.METRIC_DEPTH: 1e6, Quantity.RELATIVE_DEPTH: 30.0}

@@ -10,7 +10,7 @@ from depth_normal.geometry.camera import intrinsics_from_focal_length
 from depth_normal.geometry.effects.lights import Light, LightPlan, light_direction, light_position
 from depth_normal.geometry.effects.relight import _shoulder, relight, roll_off
 from depth_normal.geometry.effects.shadows import cast_shadow
-from depth_normal.geometry.srgb import colour_to_linear, linear_to_srgb, srgb_to_linear
+from depth_normal.geometry.images.srgb import colour_to_linear, linear_to_srgb, srgb_to_linear
 
 FROM_LEFT = Light(light_direction(180, 0))
 

@@ -7,9 +7,9 @@ import torch
 
 from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
 from depth_normal.geometry.conventions import blend_normals, unit_normals
-from depth_normal.geometry.derive import with_normals
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.kinds import Axes
+from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.geometry.textures import occlusion
 from depth_normal.geometry.textures.curvature import curvature_maps, mean_curvature
 from depth_normal.geometry.textures.detail import detail_normals, photo_normals, photo_relief, subtract_normals

@@ -16,12 +16,13 @@ from torch import nn
 import depth_normal
 from depth_normal.annotators import registry
 from depth_normal.annotators.networks.midas_small import MidasSmall
-from depth_normal.annotators.resizing import Fit, Resizing
+from depth_normal.annotators.preprocessing.resizing import Fit, Resizing
 from depth_normal.geometry.estimate import Estimate, Quantity
-from depth_normal.model_loader import free, host, load_model
-from depth_normal.model_loader.checkpoint import read_checkpoint
+from depth_normal.model_loader import free, load_model
+from depth_normal.model_loader.comfy import host
 from depth_normal.model_loader.inference import forward as forward_module
 from depth_normal.model_loader.inference.memory_budget import BytesPerPixel
+from depth_normal.model_loader.weights.checkpoint import read_checkpoint
 from depth_normal.utils import as_batch, pictures_to_rgb
 
 

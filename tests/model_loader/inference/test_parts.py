@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from depth_normal.geometry.derive import with_normals
 from depth_normal.geometry.estimate import Estimate
-from depth_normal.geometry.temporal import FilmOptions
-from depth_normal.model_loader import host
+from depth_normal.geometry.surfaces.derive import with_normals
+from depth_normal.geometry.temporal.stabilization import FilmOptions
+from depth_normal.model_loader.comfy import host
 
 DARK = 0.2
 

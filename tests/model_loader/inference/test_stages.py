@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from depth_normal.geometry.derive import with_normals
 from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.model_loader import inference
 from depth_normal.model_loader.inference.options import InferenceOptions
 from depth_normal.model_loader.inference.stages import finish

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from depth_normal.annotators.base import Annotator
-from depth_normal.geometry.derive import with_normals
 from depth_normal.geometry.estimate import Quantity
-from depth_normal.model_loader import host, load_model
+from depth_normal.geometry.surfaces.derive import with_normals
+from depth_normal.model_loader import load_model
+from depth_normal.model_loader.comfy import host
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from depth_normal.geometry.estimate import Axes
-from depth_normal.geometry.temporal import FilmOptions
+from depth_normal.geometry.temporal.stabilization import FilmOptions
 from depth_normal.model_loader import load_model
 from depth_normal.model_loader.inference.video import VideoState
 

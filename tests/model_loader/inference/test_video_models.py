@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from depth_normal.annotators import registry
-from depth_normal.annotators.film import FilmState
-from depth_normal.geometry.derive import with_normals
-from depth_normal.geometry.temporal import FilmOptions
-from depth_normal.model_loader import free, host, load_model
+from depth_normal.annotators.video.frame_annotator import FilmState
+from depth_normal.geometry.surfaces.derive import with_normals
+from depth_normal.geometry.temporal.stabilization import FilmOptions
+from depth_normal.model_loader import free, load_model
+from depth_normal.model_loader.comfy import host
 from depth_normal.model_loader.inference.batches import in_batches
 from depth_normal.model_loader.inference.model import Model
 from depth_normal.model_loader.inference.options import InferenceOptions

@@ -10,11 +10,11 @@ from torch import nn
 
 from depth_normal.annotators import registry
 from depth_normal.annotators.base import Annotator
-from depth_normal.annotators.graph import Signature
+from depth_normal.annotators.graphs.graph import Signature
 from depth_normal.annotators.specs.base import ModelSpec, WeightFile
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.model_loader import load_model
-from depth_normal.model_loader.runtimes import job
+from depth_normal.model_loader.runtimes import build_job
 
 SPEC = ModelSpec(
     id="convolved",
@@ -74,7 +74,7 @@ def exported(monkeypatch):
         seen.append(sides)
         write_onnx(graph, path, sides)
 
-    monkeypatch.setattr(job, "export_graph", export)
+    monkeypatch.setattr(build_job, "export_graph", export)
     return seen
 
 

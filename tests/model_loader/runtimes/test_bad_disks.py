@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from depth_normal.model_loader.runtimes import job, onnx_runtime, openvino, store
-from depth_normal.model_loader.runtimes.store import RECORD
+from depth_normal.model_loader.runtimes import build_job, engine_store, onnx_runtime, openvino
+from depth_normal.model_loader.runtimes.engine_store import RECORD
 
 RUNTIMES = pytest.mark.parametrize(("runtime", "package"), [("onnx", "onnxruntime"), ("openvino", "openvino")])
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -33,7 +33,7 @@ def test_a_disk_that_is_full_in_the_middle_of_the_graph_leaves_the_model_to_torc
         path.write_bytes(b"half")
         raise FULL
 
-    monkeypatch.setattr(job, "export_graph", half)
+    monkeypatch.setattr(build_job, "export_graph", half)
     assert left_to_torch(convolved.load(runtime), picture, expected)
     (line,) = told()
     assert "cannot hold it: the disk is full: torch runs it" in line
@@ -105,7 +105,7 @@ def test_an_engine_in_a_folder_that_is_read_only_is_used(runtime, package, convo
 
     for name in ("mkdir", "write_bytes", "unlink", "touch"):
         monkeypatch.setattr(Path, name, refused)
-    monkeypatch.setattr(store, "locked", refused)
+    monkeypatch.setattr(engine_store, "locked", refused)
     model = convolved.load(runtime)
     assert torch.allclose(model.estimate(picture).depth, expected, atol=1e-5) and model.runtime != "torch" and not told()
 

@@ -10,8 +10,8 @@ import torch
 import depth_normal
 from depth_normal.annotators.choices import RUNTIME_CHOICES
 from depth_normal.annotators.registry import FAMILIES, MODELS
-from depth_normal.model_loader import host
-from depth_normal.model_loader.runtimes import choose, compiled, engine, job, onnx_runtime
+from depth_normal.model_loader.comfy import host
+from depth_normal.model_loader.runtimes import build_job, choose, engine, onnx_runtime, torch_compile
 from depth_normal.model_loader.runtimes.engine import UnusableError
 
 CPU = torch.device("cpu")
@@ -42,7 +42,7 @@ def test_torch_compile_gives_what_torch_gives(convolved, picture, expected, monk
 def test_torch_compile_compiles_no_more_for_another_size(convolved, picture, monkeypatch):
     """Each time takes a minute."""
     torch._dynamo.reset()  # of what other tests compiled
-    monkeypatch.setattr(job.Job, "usual_sides", (96, 128))  # one multiple alone would be compiled by itself, and so would few numbers
+    monkeypatch.setattr(build_job.Job, "usual_sides", (96, 128))  # one multiple alone would be compiled by itself, and so would few numbers
     compile_, made = torch.compile, []
 
     def backend(module, _inputs):
@@ -187,7 +187,7 @@ def test_cancel_while_building_is_no_failure(convolved, monkeypatch):
         raise CancelledError
 
     monkeypatch.setattr(host, "throw_if_interrupted", cancelled)
-    monkeypatch.setattr("depth_normal.model_loader.runtimes.job.export_graph", slow_export)
+    monkeypatch.setattr("depth_normal.model_loader.runtimes.build_job.export_graph", slow_export)
     with pytest.raises(CancelledError):
         choose.with_runtime(loaded(convolved), "onnx", "digest", torch.float32, CPU)
 
@@ -226,4 +226,4 @@ def loaded(convolved):
 
 def test_the_choices_are_the_modules():
     assert set(choose._MODULES) == set(RUNTIME_CHOICES) - {"torch", "auto"}
-    assert compiled.start and onnx_runtime.start
+    assert torch_compile.start and onnx_runtime.start

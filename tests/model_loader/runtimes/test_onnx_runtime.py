@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from depth_normal.model_loader.runtimes import job, onnx_runtime
+from depth_normal.model_loader.runtimes import build_job, onnx_runtime
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 
@@ -27,7 +27,7 @@ def test_a_provider_that_is_listed_and_cannot_be_loaded_is_named_and_the_next_ta
     from depth_normal.model_loader import load_model
 
     listed("DmlExecutionProvider", "CoreMLExecutionProvider")
-    monkeypatch.setattr("depth_normal.model_loader.host.default_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr("depth_normal.model_loader.comfy.host.default_device", lambda: torch.device("cpu"))
     model = load_model("convolved", "float32", "auto", convolved.weights, "onnx")
     assert model.runtime.endswith("CPU") and model.estimate(picture).depth.shape == (2, 1, 32, 64)
     assert [line.partition(", which does not work here")[0] for line in told()] == [
@@ -42,7 +42,7 @@ def test_a_device_that_was_named_gets_no_other(convolved, listed, told):
 
 
 def test_a_provider_whose_session_cannot_be_made_is_named(convolved, monkeypatch, told):
-    monkeypatch.setattr(job, "export_graph", lambda _graph, path, _sides: path.write_bytes(b"no graph"))
+    monkeypatch.setattr(build_job, "export_graph", lambda _graph, path, _sides: path.write_bytes(b"no graph"))
     assert convolved.load("onnx").runtime == "torch"
     lines = told()
     assert lines[0].startswith("ONNX Runtime lists CPU, which does not work here: ") and "INVALID_PROTOBUF" in lines[0]

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from depth_normal.model_loader.runtimes import openvino, store
+from depth_normal.model_loader.runtimes import engine_store, openvino
 
 pytest.importorskip("openvino", reason="needs the extra openvino")
 
@@ -39,7 +39,7 @@ def test_a_broken_blob_is_compiled_anew(convolved, picture, told):
     model.unload()
     (blob,) = convolved.store.glob("convolved/*/compiled.blob")
     blob.write_bytes(blob.read_bytes()[:100])
-    store._known.clear()
+    engine_store._known.clear()
     assert torch.equal(model.estimate(picture).depth, expected)
     assert "built anew" in told()[0] and "OpenVINO" in model.runtime
 

@@ -1,0 +1,1 @@
+"""Networks built and filled from state dicts, strictly."""

@@ -1,0 +1,171 @@
+"""What comes from the libraries that only some families need, transformers and diffusers: imported on first use, filled strictly."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.metadata
+import re
+import sys
+import threading
+from collections import Counter
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from ..networks.names import StateDict
+from ..specs.base import CheckpointError
+from .checkpoints import count_keys
+
+# from_pretrained replaces functions of torch.nn.init while it works and puts back what it found: two at once would put back the wrong ones.
+_one_at_a_time = threading.Lock()
+
+# The oldest versions with which the families' tests pass. They are checked where a model needs them, and not when the pack is installed:
+# ComfyUI and other packs may rely on older ones.
+_OLDEST = {"transformers": "4.45", "diffusers": "0.33"}
+# What comes with diffusers, and would be upgraded though the installed transformers and others may need the version that is there.
+_KEPT = ("huggingface_hub", "safetensors", "numpy", "typing_extensions")
+
+
+def from_transformers(*names: str) -> tuple[Any, ...]:
+    """Classes of the transformers library.
+
+    Raises:
+        ImportError: The library is absent, too old, or broken by a torchvision that does not fit torch; the message says how to fix it.
+    """
+    return _from_library("transformers", names, f'run  "{sys.executable}" -m pip install "transformers>={_OLDEST["transformers"]}"')
+
+
+def from_diffusers(*names: str) -> tuple[Any, ...]:
+    """Classes of the diffusers library.
+
+    Raises:
+        ImportError: As `from_transformers`.
+    """
+    return _from_library("diffusers", names, how_to_install_diffusion())
+
+
+def how_to_install_diffusion() -> str:
+    """The command that installs what the extra `[diffusion]` lists, into the Python that runs here: ComfyUI's own, inside ComfyUI.
+
+    It names packages that are installed with their versions: pip then takes a diffusers that fits them, and leaves them as they are.
+    """
+    wanted = [f"diffusers>={_OLDEST['diffusers']}", "scipy>=1.11"]
+    for name in _KEPT:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            wanted.append(f"{name}=={importlib.metadata.version(name)}")
+    return " ".join((f'run  "{sys.executable}" -m pip install', *(f'"{each}"' for each in wanted)))
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """(4, 45) of "4.45.0.dev0"."""
+    return tuple(map(int, re.findall(r"\d+", version)[:2]))
+
+
+def _from_library(library: str, names: tuple[str, ...], remedy: str) -> tuple[Any, ...]:
+    try:
+        module = importlib.import_module(library)
+        if _numbers(module.__version__) < _numbers(_OLDEST[library]):
+            raise ImportError(f"version {module.__version__} is installed, {_OLDEST[library]} or newer is needed")
+        return tuple(getattr(module, name) for name in names)
+    except (ImportError, RuntimeError, AttributeError) as error:
+        raise ImportError(_explain_import_error(library, error, remedy)) from error
+
+
+def _explain_import_error(library: str, error: BaseException, remedy: str) -> str:
+    """Why a library cannot be imported, with what to do; `remedy` is for where it is absent or too old."""
+    causes: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        causes.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    if any("torchvision" in str(each) for each in causes):
+        return (
+            f"the {library} library cannot be imported because the installed torchvision does not fit torch {torch.__version__} "
+            f"({causes[-1]}). Install the torchvision made for this torch, or remove it (pip uninstall torchvision): "
+            "this pack does not need it"
+        )
+    return f"the {library} library cannot be imported ({causes[-1]}): {remedy}"
+
+
+def from_state_dict(network_class: Any, config: Any, state: StateDict, model_id: str) -> Any:
+    """A network of the transformers library, filled strictly, and through its from_pretrained: that applies the renamings between versions.
+
+    Args:
+        network_class: A model class of the library (see `from_transformers`), or one derived from it.
+        config: Its configuration.
+        state: Tensors under the names that files on the hub have. Of torch's meta device they are compared alone, and so is the network.
+        model_id: The model's name, for the message.
+
+    Raises:
+        CheckpointError: The tensors are not exactly the network's; the message names the first that differ.
+    """
+    known_by_shape = bool(state) and all(value.is_meta for value in state.values())
+    if known_by_shape:
+        state = _stand_ins(network_class, config, state, model_id)
+    try:
+        network, report = _fill(network_class, config, state)
+    except ValueError as error:  # version 4 gives up at once where not even the prefix of the keys fits
+        raise CheckpointError(
+            f"not a checkpoint of {model_id}: its keys (first: {min(state, default=None)}) are another network's"
+        ) from error
+    kinds = ("unexpected", "missing", "mismatched")
+    parts = count_keys({kind: (str(key[0] if isinstance(key, tuple) else key) for key in report[f"{kind}_keys"]) for kind in kinds})
+    if parts:
+        raise CheckpointError(f"not a checkpoint of {model_id}: {', '.join(parts)}")
+    return network.to("meta") if known_by_shape else network
+
+
+def on_meta_device(network_class: Any, config: Any) -> Any:
+    """A network of the transformers library whose tensors take no memory.
+
+    Args:
+        network_class: As in `from_state_dict`.
+        config: As in `from_state_dict`.
+    """
+    with torch.device("meta"), _NumbersOnCpu():
+        return network_class(config)
+
+
+class _NumbersOnCpu(TorchFunctionMode):
+    """Leaves `torch.linspace` on the CPU: older versions of transformers read numbers from one, and on the meta device there are none."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is torch.linspace:
+            kwargs.setdefault("device", "cpu")
+        return func(*args, **kwargs)
+
+
+def _stand_ins(network_class: Any, config: Any, state: StateDict, model_id: str) -> dict[str, torch.Tensor]:
+    """Tensors of these names and shapes that take no memory, for from_pretrained, which takes none of the meta device.
+
+    Raises:
+        CheckpointError: Too few have the shapes of the network's parameters: from_pretrained would make those, in full, by chance.
+    """
+    network = on_meta_device(network_class, config)
+    wanted, found = (Counter(tuple(each.shape) for each in tensors) for tensors in (network.parameters(), state.values()))
+    if absent := wanted - found:
+        raise CheckpointError(f"not a checkpoint of {model_id}: {absent.total()} tensors missing (the first of shape {min(absent)})")
+    return {
+        name: torch.zeros((), dtype=torch.float32 if value.is_floating_point() else value.dtype, device="cpu").expand(value.shape)
+        for name, value in state.items()
+    }
+
+
+def _fill(network_class: Any, config: Any, state: StateDict) -> tuple[Any, dict[str, Any]]:
+    """The network and the library's report, without its log and progress bars."""
+    transformers_logging = importlib.import_module("transformers.utils.logging")
+    with _one_at_a_time:
+        verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
+        try:
+            return network_class.from_pretrained(
+                None, config=config, state_dict=dict(state), output_loading_info=True, ignore_mismatched_sizes=True
+            )
+        finally:
+            transformers_logging.set_verbosity(verbosity)
+            if bars:
+                transformers_logging.enable_progress_bar()

@@ -1,0 +1,1 @@
+"""Networks as graphs for exporters and other engines, and as ONNX files."""

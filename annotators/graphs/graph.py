@@ -1,0 +1,146 @@
+"""A network as one function: what exporters take, and what engines run in its place (`Annotator.graph`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...geometry.kinds import Axes, Quantity
+from ..specs.base import IMAGENET_MEAN, IMAGENET_STD, RGB, ModelSpec
+
+Engine = Callable[..., tuple[Tensor, ...]]
+"""Runs a graph: takes pixels (B, 3, h, w) float32, contiguous, and the scalar inputs (n,) float32 of a graph that has such, on any device;
+returns the graph's outputs in order, float32, on the pixels' device."""
+
+Predict = Callable[[Tensor, Sequence[Any]], tuple[Tensor, ...]]
+"""`Family.predict`."""
+
+NOT_NORMALISED: tuple[RGB, RGB] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+"""Mean and deviation of a network that takes RGB in [0, 1] as it is."""
+
+_MEANINGS = {
+    Quantity.DISPARITY: "inverse depth, large = near, unknown scale and shift",
+    Quantity.RELATIVE_DEPTH: "depth, large = far, unknown scale and shift",
+    Quantity.METRIC_DEPTH: "metres along the optical axis",
+}
+_AXES = {
+    Axes.OPENGL: "+X right, +Y up, +Z to the viewer",
+    Axes.DIRECTX: "+X right, +Y down, +Z to the viewer",
+    Axes.OPENCV: "+X right, +Y down, +Z away from the viewer",
+    Axes.SCANNET: "+X left, +Y up, +Z to the viewer",
+}
+
+
+@dataclass(frozen=True)
+class ScalarInputs:
+    """Inputs of a network beside the images: a few scalars, the same for all of a batch.
+
+    Attributes:
+        name: Of the graph's second input, (n,) float32.
+        meaning: In words.
+        example: Values for tracing.
+        step: How an exported file's metadata states where they come from.
+    """
+
+    name: str
+    meaning: str
+    example: tuple[float, ...]
+    step: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Inputs and outputs of a family's network.
+
+    Attributes:
+        outputs: Names of the outputs, in order, and what they mean.
+        mean: What is subtracted from RGB in [0, 1].
+        std: What that is then divided by.
+        scalar_inputs: The network's inputs beside the images.
+        dynamic_batch: Whether one trace holds for any B.
+        dynamic_sides: Whether one trace holds for any h and w; else it holds for those of its example.
+        most_batch: The largest B; None = any.
+        batch_is_clip: Whether the images of a batch are the frames of one clip.
+        least_side: The least h and w.
+        afterwards: Steps from the outputs to maps, as an exported file states them; limits of depth and resizing follow by themselves.
+        at_image_size: Whether maps have the image's size after these steps, so that no resizing follows.
+    """
+
+    outputs: Mapping[str, str]
+    mean: RGB = IMAGENET_MEAN
+    std: RGB = IMAGENET_STD
+    scalar_inputs: ScalarInputs | None = None
+    dynamic_batch: bool = True
+    dynamic_sides: bool = True
+    most_batch: int | None = None
+    batch_is_clip: bool = False
+    least_side: int = 1
+    afterwards: Sequence[dict[str, Any]] = field(default=())
+    at_image_size: bool = False
+
+    @classmethod
+    def of(cls, spec: ModelSpec, **changes: Any) -> Signature:
+        """That of a network whose outputs are what its entry in the table names: depth, normals or both."""
+        depth = {} if spec.quantity is None else depth_output(spec)
+        normals = {} if spec.axes is None else normals_output(spec.axes)
+        return cls({**depth, **normals}, **changes)
+
+    @property
+    def one_image(self) -> bool:
+        """Whether images that do not belong together go through the graph one by one."""
+        return self.batch_is_clip or self.most_batch == 1
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the inputs, in order."""
+        return ("pixels",) if self.scalar_inputs is None else ("pixels", self.scalar_inputs.name)
+
+    def example(self, batch: int, height: int, width: int) -> tuple[Tensor, ...]:
+        """Inputs of a size, for tracing."""
+        pixels = torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(0))
+        return (pixels,) if self.scalar_inputs is None else (pixels, torch.tensor(self.scalar_inputs.example))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph(Signature):
+    """A network as one function, with its signature.
+
+    Attributes:
+        module: Takes pixels (B, 3, h, w) float32, resized and normalised, and `scalar_inputs` where the graph has such; returns a tuple of
+            float32 tensors. It casts to the network's dtype and back by itself. Its parameters are the annotator's own.
+        multiple_of: h and w are multiples of this.
+    """
+
+    module: nn.Module
+    multiple_of: int
+
+
+class GraphModule(nn.Module):
+    """A family's network with what makes one function of it."""
+
+    def __init__(self, network: nn.Module, predict: Predict, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.network = network  # so that exporters find the weights
+        self._predict = predict
+        self._dtype = dtype
+
+    def forward(self, pixels: Tensor, scalar_inputs: Tensor | None = None) -> tuple[Tensor, ...]:
+        """See `Graph.module`."""
+        scalars: Any = () if scalar_inputs is None else scalar_inputs.unbind()
+        return tuple(output.float() for output in self._predict(pixels.to(self._dtype), scalars))
+
+
+def depth_output(spec: ModelSpec) -> dict[str, str]:
+    """The entry of `Graph.outputs` for a model's depth."""
+    assert spec.quantity is not None
+    scale = ", up to one factor for the whole picture" if spec.up_to_scale else ""
+    return {spec.quantity.value: _MEANINGS[spec.quantity] + scale}
+
+
+def normals_output(axes: Axes) -> dict[str, str]:
+    """The entry of `Graph.outputs` for normals."""
+    return {"normals": f"unit vectors, {_AXES[axes]}"}

@@ -1,0 +1,365 @@
+"""The sizes of networks' inputs: the rules of the families' authors, as data.
+
+`steps` runs these rules, and an exported file's metadata states them in the vocabulary of docs/export.md.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import Enum
+from typing import Any, ClassVar
+
+from .kernels import Kernel, by_area
+
+Size = tuple[int, int]
+"""(height, width)"""
+
+
+@dataclass(frozen=True)
+class SizeRule(ABC):
+    """How the size of a resized image follows from the image's own; the fields of each rule go into an exported file's metadata.
+
+    Attributes:
+        name: Of the rule, there.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def size(self, height: int, width: int) -> Size:
+        """The size that an image of height x width is resized to."""
+
+    @property
+    @abstractmethod
+    def words(self) -> str:
+        """The rule for people."""
+
+    def metadata(self) -> dict[str, Any]:
+        """The rule as an exported file states it."""
+        return {"rule": self.name, **asdict(self)}
+
+
+class Fit(Enum):
+    """How an image meets the frame that a network was trained in; the value names it in an exported file's metadata."""
+
+    SHORT_SIDE = "short_side"
+    LOWER_BOUND = "lower_bound"
+    UPPER_BOUND = "upper_bound"
+    MINIMAL = "least_scaling"
+    STRETCHED = "stretch"
+
+
+_FITS: Mapping[Fit, str] = {
+    Fit.SHORT_SIDE: "the shorter side is {height}, aspect kept, in whole pixels; then both sides the nearest multiple of {multiple}",
+    Fit.LOWER_BOUND: "neither side is below {width}x{height}, aspect kept; both sides the nearest multiple of {multiple} not below that",
+    Fit.UPPER_BOUND: "neither side is above {width}x{height}, aspect kept; both sides the nearest multiple of {multiple} not above that",
+    Fit.MINIMAL: "one side is that of {width}x{height}, the one that needs the lesser scaling, aspect kept; both sides the nearest "
+    "multiple of {multiple}",
+    Fit.STRETCHED: "{width}x{height}, aspect not kept; both sides the nearest multiple of {multiple}",
+}
+_SCALES: Mapping[Fit, Callable[[Sequence[float]], float]] = {
+    Fit.LOWER_BOUND: max,
+    Fit.UPPER_BOUND: min,
+    Fit.MINIMAL: lambda scales: min(scales, key=lambda scale: abs(1 - scale)),
+}
+
+
+@dataclass(frozen=True)
+class Frame(SizeRule):
+    """Fits images to a frame.
+
+    Attributes:
+        fit: How.
+        height: The frame's; of `Fit.SHORT_SIDE` the shorter side.
+        width: The frame's.
+        multiple_of: What both sides are rounded to: the nearest multiple, at least one, or the next one on the frame's allowed side.
+
+    Source:
+        `Resize` in MiDaS's transforms.py (Ranftl et al.), which ZoeDepth and Depth Anything took over.
+    """
+
+    fit: Fit
+    height: float
+    width: float
+    multiple_of: int
+
+    @property
+    def words(self) -> str:
+        """See `SizeRule`."""
+        frame = _FITS[self.fit].format(height=f"{self.height:g}", width=f"{self.width:g}", multiple=self.multiple_of)
+        return f"{frame}, at least one"
+
+    def size(self, height: int, width: int) -> Size:
+        """See `SizeRule`."""
+        from ...utils import round_to_multiple, scale_short_side
+
+        if self.fit is Fit.SHORT_SIDE:
+            rows, columns = scale_short_side(height, width, int(self.height))
+            return round_to_multiple(rows, self.multiple_of), round_to_multiple(columns, self.multiple_of)
+        scales = (self.height / height, self.width / width)
+        if self.fit in _SCALES:
+            scales = (_SCALES[self.fit](scales),) * 2
+        return self._side(scales[0] * height, self.height), self._side(scales[1] * width, self.width)
+
+    def metadata(self) -> dict[str, Any]:
+        """See `SizeRule`."""
+        height, width = (round(side) if side == round(side) else side for side in (self.height, self.width))
+        return {"rule": self.fit.value, "height": height, "width": width, "multiple_of": self.multiple_of}
+
+    def _side(self, length: float, bound: float) -> int:
+        from ...utils import round_to_multiple
+
+        rounded = round_to_multiple(length, self.multiple_of)
+        if self.fit is Fit.LOWER_BOUND and rounded < bound:
+            return rounded + self.multiple_of
+        if self.fit is Fit.UPPER_BOUND and rounded > bound:
+            return max(self.multiple_of, rounded - self.multiple_of)
+        return rounded
+
+
+@dataclass(frozen=True)
+class WideFrame(SizeRule):
+    """As `Fit.LOWER_BOUND` with a square frame, which is smaller for long images so that they have no more pixels than those at a limit.
+
+    Attributes:
+        side: Of the frame.
+        longest_aspect: Longer by shorter side from which on the frame is smaller ...
+        of_aspect: ... by this divided by the image's aspect.
+        multiple_of: As `Frame`.
+
+    Source:
+        Video Depth Anything (Chen et al.), `infer_video_depth`.
+    """
+
+    side: int
+    longest_aspect: float
+    of_aspect: float
+    multiple_of: int
+    name: ClassVar[str] = "lower_bound_wide"
+
+    @property
+    def words(self) -> str:
+        """See `SizeRule`."""
+        return (
+            f"{self._frame(self.side).words}; of images with an aspect above {self.longest_aspect} the frame is a square of "
+            f"{self.side} * {self.of_aspect} / aspect, cut to whole pixels and rounded to a multiple"
+        )
+
+    def size(self, height: int, width: int) -> Size:
+        """See `SizeRule`."""
+        from ...utils import round_to_multiple
+
+        aspect = max(height, width) / min(height, width)
+        side = self.side
+        if aspect > self.longest_aspect:
+            side = round_to_multiple(int(side * self.of_aspect / aspect), self.multiple_of)
+        return self._frame(side).size(height, width)
+
+    def _frame(self, side: int) -> Frame:
+        return Frame(Fit.LOWER_BOUND, side, side, self.multiple_of)
+
+
+@dataclass(frozen=True)
+class ShortSideCapped(SizeRule):
+    """The shorter side is given, and less where the longer one would be above so many times it.
+
+    Attributes:
+        side: The shorter side.
+        longest_aspect: How many times `side` the longer side may be, as long as the shorter one is at least one multiple.
+        multiple_of: As `Frame`.
+    """
+
+    side: int
+    longest_aspect: float
+    multiple_of: int
+    name: ClassVar[str] = "short_side_capped"
+
+    @property
+    def words(self) -> str:
+        """See `SizeRule`."""
+        return (
+            f"the shorter side is {self.side}, or less so that the longer one is at most {self.longest_aspect * self.side:g}, aspect kept; "
+            f"both sides the nearest multiple of {self.multiple_of}, at least one"
+        )
+
+    def size(self, height: int, width: int) -> Size:
+        """See `SizeRule`."""
+        from ...utils import round_to_multiple
+
+        short, long = sorted((height, width))
+        scale = min(self.side / short, max(self.longest_aspect * self.side / long, self.multiple_of / short))
+        return round_to_multiple(height * scale, self.multiple_of), round_to_multiple(width * scale, self.multiple_of)
+
+
+@dataclass(frozen=True)
+class LongSide(SizeRule):
+    """The longer side is given, in whole pixels; then both sides are rounded to the nearest multiple, ties up.
+
+    Attributes:
+        side: The longer side.
+        multiple_of: As `Frame`.
+    """
+
+    side: int
+    multiple_of: int
+    name: ClassVar[str] = "long_side"
+
+    @property
+    def words(self) -> str:
+        """See `SizeRule`."""
+        rounded = f"; then both sides the nearest multiple of {self.multiple_of}, ties up, at least one" * (self.multiple_of > 1)
+        return f"the longer side is {self.side}, aspect kept, in whole pixels{rounded}"
+
+    def size(self, height: int, width: int) -> Size:
+        """See `SizeRule`."""
+        scale, multiple = self.side / max(height, width), self.multiple_of
+        rows, columns = (max(1, round(side * scale)) for side in (height, width))
+        return tuple(max(multiple, (2 * side + multiple) // (2 * multiple) * multiple) for side in (rows, columns))  # pyright: ignore[reportReturnType]
+
+
+@dataclass(frozen=True)
+class LongSideCut(SizeRule):
+    """The longer side is given, aspect kept, sides cut to whole pixels.
+
+    Attributes:
+        side: The longer side.
+    """
+
+    side: int
+    name: ClassVar[str] = "long_side_cut"
+
+    @property
+    def words(self) -> str:
+        """See `SizeRule`."""
+        return f"the longer side is {self.side}, aspect kept; both sides cut to whole pixels, at least one"
+
+    def size(self, height: int, width: int) -> Size:
+        """See `SizeRule`."""
+        longest = max(height, width)
+        return max(1, height * self.side // longest), max(1, width * self.side // longest)
+
+
+@dataclass(frozen=True)
+class PixelCount(SizeRule):
+    """As many pixels as a square has, aspect kept.
+
+    Attributes:
+        side: Of the square.
+        multiple_of: As `Frame`.
+    """
+
+    side: int
+    multiple_of: int
+    name: ClassVar[str] = "pixel_count"
+
+    @property
+    def words(self) -> str:
+        """See `SizeRule`."""
+        return (
+            f"as many pixels as {self.side}x{self.side}, aspect kept; both sides the nearest multiple of {self.multiple_of}, at least one"
+        )
+
+    def size(self, height: int, width: int) -> Size:
+        """See `SizeRule`."""
+        cells, aspect, multiple = (self.side / self.multiple_of) ** 2, width / height, self.multiple_of
+        return multiple * max(1, round((cells / aspect) ** 0.5)), multiple * max(1, round((cells * aspect) ** 0.5))
+
+
+@dataclass(frozen=True)
+class PixelCountCut(SizeRule):
+    """As many pixels as a square has, aspect kept, sides cut to whole pixels.
+
+    Attributes:
+        side: Of the square.
+        least: The least side.
+    """
+
+    side: int
+    least: int
+    name: ClassVar[str] = "pixel_count_cut"
+
+    @property
+    def words(self) -> str:
+        """See `SizeRule`."""
+        return f"as many pixels as {self.side}x{self.side}, aspect kept; both sides cut to whole pixels, at least {self.least}"
+
+    def size(self, height: int, width: int) -> Size:
+        """See `SizeRule`."""
+        scale = self.side / (height * width) ** 0.5
+        return max(self.least, int(height * scale)), max(self.least, int(width * scale))
+
+
+@dataclass(frozen=True)
+class Inside(SizeRule):
+    """As large as fits into a frame, aspect kept, sides cut to whole pixels; a `Pad` fills the rest.
+
+    Attributes:
+        height: The frame's.
+        width: The frame's.
+    """
+
+    height: int
+    width: int
+    name: ClassVar[str] = "inside"
+
+    @property
+    def words(self) -> str:
+        """See `SizeRule`."""
+        return f"as large as fits into {self.width}x{self.height}, aspect kept; both sides cut to whole pixels"
+
+    def scale(self, height: int, width: int) -> float:
+        """Pixels of the resized image for one of the image."""
+        return min(self.height / height, self.width / width)
+
+    def size(self, height: int, width: int) -> Size:
+        """See `SizeRule`."""
+        scale = self.scale(height, width)
+        return max(1, int(height * scale)), max(1, int(width * scale))
+
+
+@dataclass(frozen=True)
+class Fixed(SizeRule):
+    """One size, whatever the image: that of a network which was exported for it."""
+
+    height: int
+    width: int
+    name: ClassVar[str] = "fixed"
+
+    @property
+    def words(self) -> str:
+        """See `SizeRule`."""
+        return f"{self.width}x{self.height}, aspect not kept: images of about that aspect come out best"
+
+    def size(self, height: int, width: int) -> Size:
+        """See `SizeRule`."""
+        return self.height, self.width
+
+
+@dataclass(frozen=True)
+class Resizing:
+    """How a family's authors resize images: by a frame, at a size that the caller may choose.
+
+    Attributes:
+        fit: How the image meets the frame.
+        aspect: The frame's width by its height; its height is the `size` that a caller may choose.
+        resample: Brings (B, C, H, W) to (height, width); one of `KERNELS`.
+    """
+
+    fit: Fit = Fit.SHORT_SIDE
+    aspect: float = 1.0
+    resample: Kernel = by_area
+
+    def rule(self, size: int, multiple_of: int) -> Frame:
+        """The rule for a size.
+
+        Args:
+            size: Height of the frame in pixels.
+            multiple_of: See `Frame`.
+        """
+        return Frame(self.fit, size, size * self.aspect, multiple_of)
+
+
+SHORT_SIDE = Resizing()
+"""The rule of the old MiDaS nodes, and of families whose authors name none."""

@@ -1,0 +1,238 @@
+"""The steps from an image to a network's input, and how an exported file states those from its outputs to maps.
+
+A family lists the steps before its network (`Family.preprocess`). The pack runs that list, and `depth-normal export` writes the same list
+into the file's metadata, so that the file states what the pack does. What follows the network is code of the family, which states it with
+the numbers that it uses (`Signature.afterwards`). docs/export.md has the vocabulary of both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..specs.base import RGB
+from .kernels import KERNELS, Kernel
+from .resizing import Fixed, Inside, Size, SizeRule
+
+
+class Step(Protocol):
+    """One step from an image to a network's input."""
+
+    def size(self, height: int, width: int) -> Size:
+        """The size that it gives an image of height x width."""
+        ...
+
+    def apply(self, images: Tensor) -> Tensor:
+        """Runs it on images (B, 3, H, W) in [0, 1]."""
+        ...
+
+    def metadata(self) -> dict[str, Any]:
+        """How an exported file states it, as JSON can hold it; `means` is for people."""
+        ...
+
+
+Steps = tuple[Step, ...]
+Metadata = list[dict[str, Any]]
+"""Steps as an exported file states them."""
+
+
+class Margins(NamedTuple):
+    """Pixels added on each side, in the order of `torch.nn.functional.pad`."""
+
+    left: int
+    right: int
+    top: int
+    bottom: int
+
+
+@dataclass(frozen=True)
+class Resize:
+    """Resamples images.
+
+    Attributes:
+        rule: To which size.
+        kernel: How; one of `KERNELS`.
+    """
+
+    rule: SizeRule
+    kernel: Kernel
+
+    def size(self, height: int, width: int) -> Size:
+        """See `Step`."""
+        return self.rule.size(height, width)
+
+    def apply(self, images: Tensor) -> Tensor:
+        """See `Step`."""
+        return self.kernel(images, *self.size(images.shape[-2], images.shape[-1]))
+
+    def metadata(self) -> dict[str, Any]:
+        """See `Step`."""
+        kernel, words = KERNELS[self.kernel]
+        return {"step": "resize", **self.rule.metadata(), "kernel": kernel, "means": f"{self.rule.words}; kernel: {words}"}
+
+
+@dataclass(frozen=True)
+class Pad:
+    """Adds a border of one colour, as much on each side; of an odd number of pixels the larger half lies at the right and at the bottom.
+
+    Attributes:
+        height: Of the result; 0 = the next multiple.
+        width: The same.
+        multiple_of: What both sides are then a multiple of.
+        value: The colour, RGB in [0, 1].
+    """
+
+    value: RGB
+    height: int = 0
+    width: int = 0
+    multiple_of: int = 1
+
+    def size(self, height: int, width: int) -> Size:
+        """See `Step`."""
+        if self.height:
+            return self.height, self.width
+        return height + -height % self.multiple_of, width + -width % self.multiple_of
+
+    def margins(self, height: int, width: int) -> Margins:
+        """What it adds to an image of height x width."""
+        padded_height, padded_width = self.size(height, width)
+        rows, columns = padded_height - height, padded_width - width
+        return Margins(columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
+
+    def apply(self, images: Tensor) -> Tensor:
+        """See `Step`."""
+        height, width = images.shape[-2:]
+        left, _, top, _ = self.margins(height, width)
+        padded = images.new_tensor(self.value).view(1, 3, 1, 1).repeat(len(images), 1, *self.size(height, width))
+        padded[..., top : top + height, left : left + width] = images
+        return padded
+
+    def metadata(self) -> dict[str, Any]:
+        """See `Step`."""
+        size = f"{self.width}x{self.height}" if self.height else f"the next multiples of {self.multiple_of}"
+        words = f"a border of RGB {self.value} up to {size}, the image in the middle"
+        return {"step": "pad", **asdict(self), "means": words}
+
+
+@dataclass(frozen=True)
+class PadReflect:
+    """Adds a border that reflects the image, without repeating its outermost pixels.
+
+    Attributes:
+        factor: Its width is the square root of half the image's side, times this, cut to whole pixels and below the side.
+    """
+
+    factor: float
+
+    def size(self, height: int, width: int) -> Size:
+        """See `Step`."""
+        _, columns, _, rows = self.margins(height, width)
+        return height + 2 * rows, width + 2 * columns
+
+    def margins(self, height: int, width: int) -> Margins:
+        """What it adds to an image of height x width."""
+        rows, columns = (min(int((side / 2) ** 0.5 * self.factor), side - 1) for side in (height, width))
+        return Margins(columns, columns, rows, rows)
+
+    def apply(self, images: Tensor) -> Tensor:
+        """See `Step`."""
+        return F.pad(images, self.margins(images.shape[-2], images.shape[-1]), mode="reflect")
+
+    def metadata(self) -> dict[str, Any]:
+        """See `Step`."""
+        words = f"a reflected border of {self.factor:g} * sqrt(side / 2) pixels above and below by the height, left and right by the width"
+        return {"step": "pad_reflect", **asdict(self), "means": words}
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """Appends the mirror images of a batch to it."""
+
+    def size(self, height: int, width: int) -> Size:
+        """See `Step`."""
+        return height, width
+
+    def apply(self, images: Tensor) -> Tensor:
+        """See `Step`."""
+        return torch.cat((images, images.flip(-1)))
+
+    def metadata(self) -> dict[str, Any]:
+        """See `Step`."""
+        words = "the network runs on the image and on its mirror image; all maps are the mean of the first and of the second mirrored back"
+        return {"step": "mirror", "means": words}
+
+
+def size_after(steps: Sequence[Step], height: int, width: int) -> Size:
+    """The size that steps give an image of height x width."""
+    for step in steps:
+        height, width = step.size(height, width)
+    return height, width
+
+
+def for_one_size(steps: Steps, size: Size) -> Steps:
+    """The steps for a network that takes images of one size alone: the last resizing, with its border, ends there."""
+    *first, last = steps
+    if isinstance(last, Mirror):
+        return (*for_one_size(tuple(first), size), last)
+    if isinstance(last, Resize):
+        return (*first, replace(last, rule=Fixed(*size)))
+    *first, resize = first
+    assert isinstance(last, Pad) and isinstance(resize, Resize)
+    rule = Inside(*size) if isinstance(resize.rule, Inside) else Fixed(*size)
+    return (*first, replace(resize, rule=rule), replace(last, height=size[0], width=size[1]))
+
+
+def crop() -> dict[str, Any]:
+    """Metadata: what was added before the network is cut away."""
+    return {"step": "crop", "means": "the border that padding added is cut away from all maps"}
+
+
+def undo_resize(kernel: Kernel) -> dict[str, Any]:
+    """Metadata: maps get the size that the image had before the resizing."""
+    name, words = KERNELS[kernel]
+    return {"step": "undo_resize", "kernel": name, "means": f"all maps get the size from before the resizing; kernel: {words}"}
+
+
+def scale_by_focal_length(fov: float, focal_length: float, of: str) -> dict[str, Any]:
+    """Metadata: depth is multiplied by the focal length in pixels, and divided by the one at which it is in metres.
+
+    Args:
+        fov: Degrees on the longer side, where the camera is not known.
+        focal_length: At which the network's output is in metres.
+        of: Whose longer side the field of view spans: "input", or "image", scaled as the resizing scales it.
+    """
+    side = "input" if of == "input" else "image as it lies in the input, before its sides are cut to whole pixels"
+    words = f"depth * f / {focal_length:g}, f = longer side / 2 / tan(fov / 2) in pixels, of the {side}; fov: the camera's if it is known"
+    return {"step": "scale_by_focal_length", "fov": fov, "focal_length": focal_length, "of": of, "means": words}
+
+
+def limit_depth(least: float | None = None, most: float | None = None, unit: str = "m") -> dict[str, Any]:
+    """Metadata: depth is clamped.
+
+    Args:
+        least: From here on; None = no such limit.
+        most: Up to here; None = no such limit.
+        unit: Of the limits, for people.
+    """
+    limits = {name: limit for name, limit in (("least", least), ("most", most)) if limit is not None}
+    words = " and ".join(f"at {name} {limit:g} {unit}" for name, limit in limits.items())
+    return {"step": "limit_depth", **limits, "means": f"depth is {words}"}
+
+
+def resize_to_image(resampling: str) -> dict[str, Any]:
+    """Metadata: what `Estimate.resized` does.
+
+    Args:
+        resampling: As there.
+    """
+    grows = "linear" if resampling == "bilinear" else "cubic (a = -0.75), kept in the map's range,"
+    words = (
+        f"all maps get the image's size: each axis the area average where it shrinks, {grows} where it grows; values outside the mask have "
+        "no weight; normals are made unit vectors"
+    )
+    return {"step": "resize_to_image", "kernel": "area_linear" if resampling == "bilinear" else "area_cubic", "means": words}

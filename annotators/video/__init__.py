@@ -1,0 +1,1 @@
+"""Networks that process several frames of a video in one window."""

@@ -1,0 +1,153 @@
+"""The engines of `estimate`, by one protocol, and files as the results of a run. Nothing large is imported before a run begins.
+
+An engine knows where images can come from and how work is spread. It does not know which images are to be done, or what a run replaces:
+that is the matter of the results, `FileFolder` here and `ShardFolder` of `shards.folder`, whose `run` calls the engine.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Protocol
+
+from ..cluster.options import RayOptions
+from ..commands.arguments import SHARD_CHOICES
+from .sources import Source, find_pictures
+
+if TYPE_CHECKING:
+    from ...model_loader import Model
+    from .local_engine import Outcome
+    from .outputs import Outputs, Plan
+    from .per_image import Options
+    from .shards.writer import ShardTarget
+
+Words = Sequence[str | os.PathLike[str]]
+
+
+class Engine(Protocol):
+    """What reads images, runs the network over them, and writes."""
+
+    def find(self, words: Words, recursive: bool, out: Path) -> tuple[list[Source], list[str]]:
+        """The images that are named; as `find_pictures`."""
+        ...
+
+    def prepare(self, options: Options) -> None:
+        """Loads, or looks for, what a run needs; called when it is certain that there is something to do."""
+        ...
+
+    def files(self, todo: Sequence[Outputs], options: Options, stop: Event, sign: Path | None) -> Iterator[Outcome]:
+        """Writes files; as `batch.estimate_files`."""
+        ...
+
+    def shards(self, todo: Sequence[Outputs], options: Options, target: ShardTarget, stop: Event, sign: Path | None) -> Iterator[Outcome]:
+        """Writes shards; as `shards.local.estimate_shards`."""
+        ...
+
+
+class LocalEngine:
+    """This machine, in one process.
+
+    Args:
+        device: As `load_model` takes it.
+    """
+
+    def __init__(self, device: str = "auto") -> None:
+        self._device = device
+        self._model: Model | None = None
+
+    def find(self, words: Words, recursive: bool, out: Path) -> tuple[list[Source], list[str]]:
+        """See `Engine`."""
+        if urls := [str(word) for word in words if "://" in str(word)]:
+            raise ValueError(f"{urls[0]}: images in stores are read with --engine ray; without it name files and folders")
+        return find_pictures(words, recursive=recursive, out=out)
+
+    def prepare(self, options: Options) -> None:
+        """See `Engine`."""
+        self._model = options.load(self._device)
+
+    def files(self, todo: Sequence[Outputs], options: Options, stop: Event, sign: Path | None) -> Iterator[Outcome]:
+        """See `Engine`."""
+        from .local_engine import estimate_files
+
+        return estimate_files(self._loaded(options), todo, options, stop, sign)
+
+    def shards(self, todo: Sequence[Outputs], options: Options, target: ShardTarget, stop: Event, sign: Path | None) -> Iterator[Outcome]:
+        """See `Engine`."""
+        from .shards.local_shards import estimate_shards
+
+        return estimate_shards(self._loaded(options), todo, options, target, stop, sign)
+
+    def _loaded(self, options: Options) -> Model:
+        return self._model or options.load(self._device)
+
+
+class RayEngine:
+    """A Ray cluster, or a Ray on this machine.
+
+    Args:
+        ray_options: How a run is spread over it.
+    """
+
+    def __init__(self, ray_options: RayOptions) -> None:
+        self._ray_options = ray_options
+
+    def find(self, words: Words, recursive: bool, out: Path) -> tuple[list[Source], list[str]]:
+        """See `Engine`."""
+        from .remote_files import find_sources
+
+        return find_sources(words, recursive, out)
+
+    def prepare(self, options: Options) -> None:
+        """See `Engine`. The model is loaded where the workers are."""
+
+    def files(self, todo: Sequence[Outputs], options: Options, stop: Event, sign: Path | None) -> Iterator[Outcome]:
+        """See `Engine`."""
+        from ..cluster.engine import estimate_with_ray
+
+        return estimate_with_ray(todo, options, self._ray_options, stop, sign)
+
+    def shards(self, todo: Sequence[Outputs], options: Options, target: ShardTarget, stop: Event, sign: Path | None) -> Iterator[Outcome]:
+        """See `Engine`."""
+        from ..cluster.engine import estimate_with_ray
+
+        return estimate_with_ray(todo, options, self._ray_options, stop, sign, target)
+
+
+class FileFolder:
+    """A folder that one run writes files to.
+
+    Args:
+        folder: Where it is.
+        options: What is asked of every image.
+        writes: As `Outputs.writes`.
+        overwrite: As `Outputs.overwrite`.
+
+    Attributes:
+        log: The folder that `failures.jsonl` goes below.
+
+    Raises:
+        ImportError, ValueError: As `work.check_writes`, or the folder is in a store.
+    """
+
+    def __init__(self, folder: Path, options: Options, writes: tuple[str, ...], overwrite: bool = False) -> None:
+        from .per_image import check_writes
+
+        if "://" in str(folder):
+            raise ValueError(f"--out {folder}: files go to a folder, shards to a store too: add --write {' or '.join(SHARD_CHOICES)}")
+        check_writes(writes, options)
+        self.log = folder
+        self._options, self._writes, self._overwrite = options, writes, overwrite
+
+    def plan(self, sources: Sequence[Source], going_on: bool) -> Plan:
+        """Decides what is to be done; as `plan_outputs`."""
+        from .outputs import plan_outputs
+
+        done_by = self._options.settings(self._writes) if going_on else None
+        self._plan = plan_outputs(sources, self.log, self._writes, self._overwrite, done_by)
+        return self._plan
+
+    def run(self, engine: Engine, stop: Event, sign: Path | None) -> Iterator[Outcome]:
+        """Has an engine do what was planned; yields what became of each image."""
+        return engine.files(self._plan.todo, self._options, stop, sign) if self._plan.todo else iter(())

@@ -1,0 +1,208 @@
+"""What went wrong with which picture, and whether trying again makes sense: `.depth-normal/failures.jsonl` in the folder of the results.
+
+One line a failure, as JSON:
+
+    {"picture": "/photos/a.jpg", "relative": "a.jpg", "reason": "...", "again": true, "bytes": 81920, "modified_ns": ..., "time": "..."}
+
+Lines are added while pictures fail. When a run ends, the lines of pictures that are done go; of two lines about one picture the last
+stays. One process at a time changes the file.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from ...annotators.base import is_out_of_memory
+from ...geometry.files.paths import write_bytes
+from .name_locks import locked_names
+from .records import RECORDS, mark
+from .remote_files import as_path, is_url
+from .sources import Source
+from .staging import check_sign
+
+logger = logging.getLogger(__name__)
+
+FAILURES = "failures.jsonl"
+
+# What writing the next picture would meet as well: a disk that is full, read-only or gone.
+_LASTING = {
+    getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EROFS", "EIO", "ESTALE", "ENOTCONN", "ENODEV", "EHOSTDOWN", "EHOSTUNREACH")
+} - {None}
+_FULL_BELOW = 2**20
+_MAX_LINE = 2**20
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a picture was not done.
+
+    Attributes:
+        reason: In words, with the name of what they are about.
+        again: Whether trying again makes sense though neither the picture nor the options have changed.
+        lasting: Whether every other picture would fail in the same way, until somebody has made room or brought the disk back.
+    """
+
+    reason: str
+    again: bool = False
+    lasting: bool = False
+
+
+def failure_of(name: str, error: BaseException, written_to: Path | None = None) -> Failure:
+    """An error as a failure.
+
+    Args:
+        name: What the error is about; its words get the name if they do not have it.
+        error: What was raised.
+        written_to: The folder that was written to at that moment; None = the picture was read or estimated.
+    """
+    text = str(error) or type(error).__name__
+    reason = text if name in text else f"{name}: {text}"
+    if written_to is not None and (_number(error) in _LASTING or _is_full(written_to)):
+        return Failure(reason, again=True, lasting=True)
+    in_vain = isinstance(error, (PermissionError, FileExistsError, IsADirectoryError))
+    return Failure(reason, again=is_out_of_memory(error) or (isinstance(error, OSError) and not in_vain))
+
+
+def _number(error: BaseException | None) -> int | None:
+    """The system's number of an error or of what caused it."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno is not None:
+            return error.errno
+        error = error.__cause__
+    return None
+
+
+def _is_full(folder: Path) -> bool:
+    """Whether a disk has no room: libraries that write by themselves do not say why they cannot."""
+    try:
+        usage = shutil.disk_usage(next(each for each in (folder, *folder.parents) if each.exists()))
+    except OSError:
+        return False
+    return usage.total > 0 and usage.free < _FULL_BELOW  # some file systems of FUSE's know neither
+
+
+def folder_of_failures(out: Path) -> Path:
+    """The folder that `failures.jsonl` goes below: `out` itself, or for a store a folder on this machine."""
+    if not is_url(out):
+        return out
+    from ...model_loader.weights.find import user_cache
+
+    return user_cache() / "runs" / hashlib.sha256(str(out).encode()).hexdigest()[:16]
+
+
+class FailureLog:
+    """The failures of the pictures whose results go to one folder.
+
+    Where they cannot be kept the log says so once, and the run goes on: the failures themselves are told by whoever runs it.
+
+    Args:
+        out: The folder of all results.
+        sign: As `staging.check_sign`, asked before a failure is noted.
+
+    Attributes:
+        path: The file.
+    """
+
+    def __init__(self, out: Path, sign: Path | None = None) -> None:
+        self._out, self._sign = out, sign
+        self.path = out / RECORDS / FAILURES
+        self._failed = {entry["picture"] for entry in self._entries()}
+        self._done: set[str] = set()
+        self._kept = True
+
+    def add(self, source: Source, failure: Failure) -> None:
+        """Notes a failure at once."""
+        if self._kept:
+            with self._tolerant():
+                self._add(source, failure)
+
+    def _add(self, source: Source, failure: Failure) -> None:
+        picture = str(source.path.absolute())
+        entry = {
+            "picture": picture,
+            "relative": str(source.relative),
+            "reason": failure.reason,
+            "again": failure.again,
+            **(mark(source.path) or {}),
+            "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        }
+        check_sign(self._sign)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with locked_names(self._out, (FAILURES,)), self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+        self._failed.add(picture)
+
+    def remove(self, picture: Path) -> None:
+        """Notes that a picture is done, for `settle`."""
+        if self._failed and (name := str(picture.absolute())) in self._failed:
+            self._done.add(name)
+
+    def settle(self) -> int:
+        """Takes the pictures that are done now out of the file, and of each other all lines but the last. The file goes where none is left.
+
+        Returns:
+            How many are left.
+        """
+        left: dict[str, dict[str, Any]] = {}
+        if not self._kept or not self.path.is_file():
+            return 0
+        with self._tolerant(), locked_names(self._out, (FAILURES,)):
+            left = {entry["picture"]: entry for entry in self._entries() if entry["picture"] not in self._done}
+            if left:
+                write_bytes(self.path, "".join(json.dumps(entry) + "\n" for entry in left.values()).encode())
+            else:
+                self.path.unlink(missing_ok=True)
+        return len(left)
+
+    @contextmanager
+    def _tolerant(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._kept = False
+            logger.warning("failures are not kept: %s (%s)", error.strerror or error, self.path)
+
+    def worth_trying(self) -> list[Source]:
+        """The pictures for which trying again makes sense: it may go better, or the file has changed since."""
+        last = {entry["picture"]: entry for entry in self._entries()}
+        chosen = (entry for entry in last.values() if entry["again"] or _has_changed(entry))
+        return [Source(as_path(entry["picture"]), Path(entry["relative"])) for entry in chosen]
+
+    def _entries(self) -> Iterator[dict[str, Any]]:
+        """What can be read: the last line of a process that was killed may be half a line."""
+        try:
+            file = self.path.open(encoding="utf-8", errors="surrogateescape")
+        except OSError:
+            return
+        with file:
+            while line := file.readline(_MAX_LINE):
+                try:
+                    entry = json.loads(line)
+                except (ValueError, RecursionError):
+                    continue
+                if isinstance(entry, dict) and _is_entry(entry):
+                    yield entry
+
+
+def _is_entry(entry: Mapping[str, Any]) -> bool:
+    """Whether a line is one of ours, and its results stay below the folder of results."""
+    picture, relative = entry.get("picture"), entry.get("relative")
+    if not isinstance(picture, str) or not isinstance(relative, str) or not isinstance(entry.get("again"), bool):
+        return False
+    below = Path(relative)
+    return bool(below.name) and not below.anchor and ".." not in below.parts
+
+
+def _has_changed(entry: Mapping[str, Any]) -> bool:
+    now = mark(as_path(entry["picture"]))
+    return now is not None and not now.items() <= entry.items()

@@ -1,0 +1,160 @@
+"""Folders of pictures from Python: the command's engine as an iterator."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, nullcontext
+from pathlib import Path
+from types import TracebackType
+
+import torch
+
+from ...annotators.choices import RECOMMENDED_MODEL, TORCH
+from ...geometry.estimate import Estimate
+from ...geometry.views.stereo import StereoOptions
+from ...model_loader.inference.tile_layout import check_tiles
+from ...model_loader.load import parse_device
+from ...model_loader.runtimes.choose import check_runtime
+from ...model_loader.weights.identify import chosen_model
+from ..commands.arguments import CODING_CHOICES, DEFAULT_WRITES, WRITE_CHOICES
+from . import per_image
+from .failures import Failure, FailureLog
+from .local_engine import Taken, process
+from .outputs import Outputs, Plan, plan_outputs
+from .per_image import Options, check_writes
+from .sources import find_pictures
+from .staging import Stages, check_sign, sign_in
+
+logger = logging.getLogger(__name__)
+
+Sources = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+
+
+def estimate_folder(
+    source: Sources,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    model: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    dtype: str = "auto",
+    device: str | torch.device = "auto",
+    size: int | None = None,
+    fov: float = 0.0,
+    near_far_ratio: float | None = None,
+    recursive: bool = False,
+    writes: Sequence[str] = DEFAULT_WRITES,
+    overwrite: bool = False,
+    resume: bool = False,
+    stereo: StereoOptions | None = None,
+    tiles: int | str | None = None,
+    refine: bool = False,
+    runtime: str = TORCH,
+    coding: str = CODING_CHOICES[0],
+) -> Iterator[tuple[Path, Estimate]]:
+    """Depth and normals of many pictures, one after another; the next ones are read, and the last ones written, meanwhile.
+
+    A picture that cannot be read, estimated or written is logged and left out, and stands in `failures.jsonl` where there is an `out`.
+
+    Args:
+        source: A folder, a picture, a pattern, `@list.txt`, or several of these.
+        out: The folder for the results; None = nothing is written.
+        model: An id of the table of models; None = the model that `weights` are of, as their tensors say, else the nodes' default.
+        weights: A file to use in place of the published one.
+        dtype: As `load_model`.
+        device: As `load_model`.
+        size: As `Model.estimate`.
+        fov: As `Model.estimate`.
+        near_far_ratio: As `likely_depth`, for the normals of a model that gives none.
+        recursive: Whether to look into folders in folders; the tree is kept below `out`.
+        writes: What is written: "depth", "normals", "npz", "exr", "pfm", "ply", "glb", "stl", "full-sbs" and the other layouts of stereo.
+        overwrite: Whether files that this pack did not make may be replaced.
+        resume: Whether to leave out pictures whose results are there, made of the same picture with the same model and options.
+        stereo: Of pictures for both eyes: how deep; None = as `StereoOptions` has it.
+        tiles: As `Model.estimate`.
+        refine: As `Model.estimate`.
+        runtime: As `load_model`.
+        coding: How `<stem>_normals.png` stores its vectors, of `geometry.conventions.NormalMapCoding`.
+
+    Yields:
+        The picture's path, and its estimate: one picture, at its size, float32, on the CPU. Its files are written by then.
+
+    Raises:
+        ValueError: No picture is found, an unknown model, runtime or coding, a device that is not there, weights of no model, unknown
+            `writes`, or nothing can be written to `out`; raised at once, before anything is loaded.
+        OSError: The disk of `out` is full or gone; `resume` goes on later.
+    """
+    named = [source] if isinstance(source, (str, os.PathLike)) else list(source)
+    sources, problems = find_pictures(named, recursive=recursive, out=out)
+    for problem in problems:
+        logger.warning(problem)
+    if not sources:
+        raise ValueError("; ".join(problems) or f"there is no image in {', '.join(map(str, named))}")
+    parse_device(device)  # whether it is there
+    file = Path(weights) if weights else None
+    model = chosen_model(model, file, RECOMMENDED_MODEL)
+    beyond = {"stereo": stereo or StereoOptions(), "tiles": check_tiles(tiles) or None, "refine": refine, "runtime": check_runtime(runtime)}
+    options = Options(model, file, dtype, size, fov, near_far_ratio, **beyond, coding=coding)
+    if isinstance(writes, str) or not set(writes) <= set(WRITE_CHOICES):
+        raise ValueError(f"writes={writes!r} cannot be written; choose of {WRITE_CHOICES}, as a tuple")
+    if out is None:
+        return _estimates(Plan([Outputs(each.path, Path(), ()) for each in sources], [], []), options, device, None)
+    check_writes(writes, options)
+    settings = options.settings(tuple(dict.fromkeys(writes)))
+    plan = plan_outputs(sources, Path(out), writes, overwrite, settings if resume else None)
+    return _estimates(plan, options, device, Path(out))
+
+
+def _estimates(plan: Plan, options: Options, device: str | torch.device, out: Path | None) -> Iterator[tuple[Path, Estimate]]:
+    """Runs the engine; a generator of its own, so that what is wrong with the words above is said when they are."""
+    signed = sign_in(out) if out is not None and plan.todo else nullcontext()
+    with signed as sign, _Notes(plan, out, sign) as notes, Stages() as stages:
+
+        def finish(taken: Taken) -> Estimate:
+            found = taken.found
+            assert found is not None
+            if out is not None:
+                check_sign(sign)
+                per_image.write(taken.outputs, found, options, taken.picture, taken.seen, stages=stages)
+            return found.to("cpu")
+
+        if not plan.todo:
+            return
+        with closing(process(options.load(device), plan.todo, options, finish)) as results:
+            for outputs, result in results:
+                if not isinstance(result, Failure):
+                    notes.done(outputs)
+                    yield outputs.picture, result
+                    continue
+                notes.failed(outputs, result)
+                if result.lasting:
+                    raise OSError(f"{result.reason}; go on later with resume=True")
+
+
+class _Notes:
+    """Says what fails, and keeps `failures.jsonl` where there is a folder of results; a context that settles it."""
+
+    def __init__(self, plan: Plan, out: Path | None, sign: Path | None) -> None:
+        self._plan, self._out = plan, out
+        self._log = FailureLog(out, sign) if out is not None else None
+
+    def __enter__(self) -> _Notes:
+        for outputs in self._plan.done:
+            self.done(outputs)
+        for outputs, reason in self._plan.refused:
+            self.failed(outputs, Failure(reason))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._log is not None:
+            self._log.settle()
+
+    def done(self, outputs: Outputs) -> None:
+        if self._log is not None:
+            self._log.remove(outputs.picture)
+
+    def failed(self, outputs: Outputs, failure: Failure) -> None:
+        logger.warning(failure.reason)
+        if self._log is not None and self._out is not None:
+            self._log.add(outputs.source_below(self._out), failure)

@@ -1,0 +1,315 @@
+"""The local engine: reading, the network and writing go on at the same time, and memory stays the same however many pictures there are.
+
+Threads read ahead and write behind (decoding and packing images let other threads run). On a CPU other threads run the network, on several
+images side by side; elsewhere the caller's thread runs it, on batches, and everywhere it hands out what is finished. Nothing is queued
+without a limit: in numbers, and in pixels as far as sizes are known.
+
+Every thread of a run computes with the same number of threads of torch's (`Options.threads_per_image`), however many images there are: with
+another number the last bits of an image's maps would be others, and torch's matrix products have one number for the whole process.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event, local
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from ...annotators.base import is_out_of_memory
+from ...geometry.estimate import Estimate
+from ...model_loader import Model
+from ...model_loader.inference.memory_budget import images_that_fit
+from ..commands.arguments import EXPECTED_ERRORS
+from . import per_image
+from .failures import Failure, failure_of
+from .outputs import Outputs
+from .per_image import Options
+from .records import mark
+from .staging import Stages, check_sign
+
+T = TypeVar("T")
+Sides = tuple[int, int]
+
+# Pictures that run through the network together: it is worth it where launching the kernels takes longer than they do.
+BATCH_ON_A_GPU = 8
+_TOGETHER = {"cuda": BATCH_ON_A_GPU}
+# Of so many times a batch's pictures, those that came first no longer wait for others of their size.
+_WINDOW = 4
+# Of all networks that run side by side on a CPU, in bytes.
+_SIDE_BY_SIDE = 2**32
+# Of all pictures between reading and writing, for each picture of a batch; a pixel takes about 64 bytes.
+_PIXELS = 2**25
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a picture.
+
+    Attributes:
+        outputs: The picture and its files.
+        files: Those that were written.
+        failure: Why it was not done; None if it was.
+    """
+
+    outputs: Outputs
+    files: tuple[Path, ...] = ()
+    failure: Failure | None = None
+
+
+@dataclass
+class Taken:
+    """A picture on its way.
+
+    Attributes:
+        outputs: The picture and its files.
+        seen: Its mark from before it was read.
+        picture: (1, 3, H, W) in [0, 1].
+        found: The estimate, once there is one.
+    """
+
+    outputs: Outputs
+    seen: Mapping[str, int] | None
+    picture: Tensor
+    found: Estimate | None = None
+
+    @property
+    def sides(self) -> Sides:
+        """Height and width."""
+        return self.picture.shape[-2], self.picture.shape[-1]
+
+    @property
+    def pixels(self) -> int:
+        """How large it is."""
+        return self.picture.shape[-2] * self.picture.shape[-1]
+
+
+def estimate_files(
+    model: Model, todo: Iterable[Outputs], options: Options, stop: Event | None = None, sign: Path | None = None
+) -> Iterator[Outcome]:
+    """Reads pictures, estimates and writes.
+
+    Args:
+        model: The model to run, as `options` asks for it.
+        todo: The pictures and their files; looked at only as they are needed.
+        options: What is asked.
+        stop: When it is set no further picture is begun; those in hand are finished.
+        sign: As `staging.check_sign`, asked before a picture's results are written.
+
+    Yields:
+        What became of each picture, about in order. After a failure that is `lasting` no further picture is begun.
+    """
+    settings: dict[tuple[str, ...], dict[str, Any]] = {}
+
+    def write(taken: Taken) -> tuple[Path, ...]:
+        outputs = taken.outputs
+        assert taken.found is not None
+        check_sign(sign)
+        how = settings.get(outputs.writes) or settings.setdefault(outputs.writes, options.settings(outputs.writes))
+        return tuple(per_image.write(outputs, taken.found, options, taken.picture, taken.seen, how, stages))
+
+    with Stages() as stages, closing(process(model, todo, options, write, stop)) as results:
+        for outputs, result in results:
+            yield Outcome(outputs, failure=result) if isinstance(result, Failure) else Outcome(outputs, result)
+
+
+def process(
+    model: Model, todo: Iterable[Outputs], options: Options, finish: Callable[[Taken], T], stop: Event | None = None
+) -> Generator[tuple[Outputs, T | Failure], None, None]:
+    """The pipeline: reads ahead, runs the network, and hands each estimate to `finish`, which runs in other threads.
+
+    Args:
+        model: The model to run.
+        todo: The pictures; looked at only as they are needed.
+        options: What is asked.
+        finish: What is done with an estimate.
+        stop: As `estimate_files`.
+
+    Yields:
+        What `finish` returned, or why there is nothing, about in order. After a failure that is `lasting` no further picture is begun.
+    """
+    pipeline = _Pipeline(model, options, finish, stop or Event())
+    try:
+        yield from pipeline.run(iter(todo))
+    finally:
+        pipeline.close()
+
+
+class _Pipeline(Generic[T]):
+    """What is under way: pictures that are being read, those that wait for others of their size, and those that are being finished."""
+
+    def __init__(self, model: Model, options: Options, finish: Callable[[Taken], T], stop: Event) -> None:
+        self.model, self.options, self.finish, self.stop = model, options, finish, stop
+        self.together = _TOGETHER.get(model.device.type, 1)
+        self.pixels = _PIXELS * self.together
+        self.cores = count_cores()
+        self.threads = max(1, self.cores // 2)
+        self.torch_threads = torch.get_num_threads()
+        self.threads_each = options.threads_per_image(model.device.type, self.torch_threads)
+        self.reading, self.writing = self._pool(self.threads, "read"), self._pool(self.cores, "write")
+        self.networks: ThreadPoolExecutor | None = None
+        self.own = local()
+        self.ahead: deque[tuple[Outputs, Future[Taken | Failure]]] = deque()
+        self.waiting: dict[Sides, list[Taken]] = {}
+        self.behind: deque[tuple[Taken, Future[T | Failure]]] = deque()
+        self.largest = 0
+        self.fitting: dict[Sides, int] = {}
+
+    def run(self, todo: Iterator[Outputs]) -> Iterator[tuple[Outputs, T | Failure]]:
+        """Does everything, as `process` says."""
+        while not self.stop.is_set():
+            self._read_ahead(todo)
+            if not self.ahead:
+                break
+            outputs, future = self.ahead.popleft()
+            taken = future.result()
+            if isinstance(taken, Failure):
+                yield outputs, taken
+                continue
+            self.largest = max(self.largest, taken.pixels)
+            self.waiting.setdefault(taken.sides, []).append(taken)
+            yield from self._estimate_where_full()
+            yield from self._finished(self.cores + self.together, self.pixels)
+        while self.waiting and not self.stop.is_set():
+            yield from self._estimate(next(iter(self.waiting)))
+        yield from self._finished(0)
+
+    def close(self) -> None:
+        """Drops what was only read, and waits for what is being written."""
+        self.reading.shutdown(wait=False, cancel_futures=True)
+        if self.networks is not None:
+            self.networks.shutdown(cancel_futures=True)
+        self.writing.shutdown(cancel_futures=True)
+        torch.set_num_threads(self.torch_threads)
+
+    def _pool(self, count: int, name: str) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(count, name, torch.set_num_threads, (self.threads_each,))
+
+    def _estimate_side_by_side(self, taken: Taken) -> Iterator[tuple[Outputs, Failure]]:
+        """Hands a picture to one of the threads that run the network on a CPU; the first picture decides how many there are."""
+        try:
+            self.networks = self.networks or self._network_threads(taken)
+        except EXPECTED_ERRORS as error:  # the network cannot be run on such a picture
+            yield taken.outputs, failure_of(str(taken.outputs.picture), error)
+            return
+        found = self.networks.submit(self._found, [taken])
+        self.behind.append((taken, self.writing.submit(self._finish_found, taken, found)))
+
+    def _network_threads(self, first: Taken) -> ThreadPoolExecutor:
+        """As many threads as there are images side by side, and as fit the memory."""
+        fitting = images_that_fit(_SIDE_BY_SIDE, self.model.working_bytes(*first.sides, self.options.size))
+        side_by_side = min(images_side_by_side(self.threads_each, self.torch_threads), fitting)
+        return ThreadPoolExecutor(side_by_side, "network", self._take_model)
+
+    def _take_model(self) -> None:
+        torch.set_num_threads(self.threads_each)
+        self.own.model = self.model.for_another_thread()
+
+    def _held(self) -> int:
+        """Pixels of all pictures that are read and not finished, and as far as can be known of those that are being read."""
+        waiting = sum(len(each) * height * width for (height, width), each in self.waiting.items())
+        return waiting + sum(taken.pixels for taken, _ in self.behind) + len(self.ahead) * self.largest
+
+    def _read_ahead(self, todo: Iterator[Outputs]) -> None:
+        while len(self.ahead) < self.threads + self.together and (not self.ahead or self._held() + self.largest <= self.pixels):
+            outputs = next(todo, None)
+            if outputs is None:
+                return
+            self.ahead.append((outputs, self.reading.submit(self._read, outputs)))
+
+    def _estimate_where_full(self) -> Iterator[tuple[Outputs, Failure]]:
+        """Runs the network on pictures of one size as soon as there are enough, or where others have waited too long for more of theirs."""
+        for sides, batch in list(self.waiting.items()):
+            if len(batch) >= self._most(sides):
+                yield from self._estimate(sides)
+        if self.waiting and (sum(map(len, self.waiting.values())) >= _WINDOW * self.together or self._held() > self.pixels // 2):
+            yield from self._estimate(next(iter(self.waiting)))
+
+    def _most(self, sides: Sides) -> int:
+        return min(self.together, self.fitting.get(sides, self.together), self.model.fitting(*sides) or self.together)
+
+    def _estimate(self, sides: Sides) -> Iterator[tuple[Outputs, Failure]]:
+        """Runs the network on what waits of one size, and hands on what it gives."""
+        batch = self.waiting.pop(sides)
+        if self.model.device.type == "cpu" and len(batch) == 1:
+            yield from self._estimate_side_by_side(batch[0])
+            return
+        for taken, found in zip(batch, self._found(batch), strict=True):
+            if isinstance(found, Exception):
+                yield taken.outputs, failure_of(str(taken.outputs.picture), found)
+            else:
+                taken.found = found
+                self.behind.append((taken, self.writing.submit(self._finish, taken)))
+
+    def _found(self, batch: Sequence[Taken]) -> list[Estimate | Exception]:
+        """The estimate of each picture. Where a batch fails its halves are tried: either it was too large, or one picture is bad."""
+        try:
+            pictures = torch.cat([taken.picture for taken in batch]) if len(batch) > 1 else batch[0].picture
+            found = per_image.estimate(
+                getattr(self.own, "model", self.model), pictures.to(self.model.device, non_blocking=True), self.options
+            )
+        except EXPECTED_ERRORS as error:
+            if len(batch) == 1:
+                return [error]
+            half = len(batch) // 2
+            if is_out_of_memory(error):
+                self.fitting[batch[0].sides] = half
+        else:
+            return [found.pictures(index, index + 1) for index in range(len(batch))]
+        return self._found(batch[:half]) + self._found(batch[half:])
+
+    def _read(self, outputs: Outputs) -> Taken | Failure:
+        seen = mark(outputs.picture)
+        try:
+            return Taken(outputs, seen, per_image.read(outputs.picture))
+        except EXPECTED_ERRORS as error:
+            return failure_of(str(outputs.picture), error)
+
+    def _finish_found(self, taken: Taken, estimated: Future[list[Estimate | Exception]]) -> T | Failure:
+        """`_finish`, once the network has seen the picture. Pictures come here in the order in which the network takes them."""
+        (found,) = estimated.result()
+        if isinstance(found, Exception):
+            return failure_of(str(taken.outputs.picture), found)
+        taken.found = found
+        return self._finish(taken)
+
+    def _finish(self, taken: Taken) -> T | Failure:
+        try:
+            return self.finish(taken)
+        except EXPECTED_ERRORS as error:
+            return failure_of(str(taken.outputs.picture), error, written_to=taken.outputs.folder)
+
+    def _finished(self, most: int, pixels: int = 0) -> Iterator[tuple[Outputs, T | Failure]]:
+        """Hands out what is finished, and waits until no more than so many pictures, or so many pixels, are left."""
+        while self.behind and (self.behind[0][1].done() or len(self.behind) > most or self._held() > pixels):
+            taken, future = self.behind.popleft()
+            result = future.result()
+            if isinstance(result, Failure) and result.lasting:
+                self.stop.set()
+            yield taken.outputs, result
+
+
+def images_side_by_side(threads_each: int, available: int) -> int:
+    """How many images a machine computes at the same time.
+
+    Args:
+        threads_each: Of each image, as `Options.threads_per_image` says.
+        available: Threads that torch may use.
+
+    Returns:
+        As many as there are threads, where an image has one. Else one more than the threads are enough for: while those of one image wait
+        for each other, those of another go on.
+    """
+    return available if threads_each == 1 else available // threads_each + 1
+
+
+def count_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,314 @@
+"""Where results go: their names, which of them are done, and what must not be overwritten."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ...geometry.files import possible_paths
+from ...geometry.views.stereo import LAYOUTS, stereo_suffix
+from ..commands import result_paths
+from ..commands.arguments import DEFAULT_WRITES, HOLES
+from ..commands.result_paths import files_there, nearest_folder
+from .records import RECORDS, is_whole, mark, read_record
+from .sources import Identity, Source
+
+T = TypeVar("T")
+
+_PICTURES = {
+    "depth": "_depth.png",
+    "normals": "_normals.png",
+    **{layout: f"{stereo_suffix(layout)}.png" for layout in LAYOUTS},
+    **{f"{layout}{HOLES}": f"{stereo_suffix(layout)}_holes.png" for layout in LAYOUTS},
+}
+_NAMED_PROBLEMS = 5
+# Every disk stores names of this length.
+_SHORT_NAME = 100
+# That look at what is there, each at so many images in one go.
+_THREADS = 8
+_CHUNK = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """The files of one picture.
+
+    Attributes:
+        picture: The file that is read.
+        folder: Where the results go.
+        writes: What is written: "depth" and "normals" (pictures), formats of `geometry.files.FORMATS` without their dot, and layouts of
+            `geometry.views.stereo.LAYOUTS` (both eyes' pictures; with "-holes" behind, the mask of what was filled in).
+        overwrite: Whether files that this pack did not make may be replaced.
+    """
+
+    picture: Path
+    folder: Path
+    writes: tuple[str, ...] = DEFAULT_WRITES
+    overwrite: bool = False
+
+    def path(self, kind: str) -> Path:
+        """The file of one kind of `writes`; of a format that may need two, the name that `save_estimate` is given."""
+        return self.folder / f"{self.picture.stem}{_PICTURES.get(kind, f'.{kind}')}"
+
+    @property
+    def record(self) -> Path:
+        """What was made and how."""
+        return Path(self.record_name)
+
+    @property
+    def record_name(self) -> str:
+        """The same as text: of a million pictures, a Path for each name takes minutes."""
+        return os.path.join(self.folder, RECORDS, f"{self.picture.stem}.json")  # noqa: PTH118
+
+    def source_below(self, out: Path) -> Source:
+        """The picture as it was named for a run whose results go to `out`."""
+        return Source(self.picture, self.folder.relative_to(out) / self.picture.name)
+
+    def names(self) -> tuple[str, ...]:
+        """The names of all files that may be written, whatever the model gives."""
+        stem = self.picture.stem
+        return tuple([stem + ending for ending in _endings(self.writes)])
+
+    def paths(self) -> tuple[Path, ...]:
+        """The same as paths."""
+        return tuple(self.folder / name for name in self.names())
+
+
+@functools.lru_cache(maxsize=64)
+def _endings(writes: tuple[str, ...]) -> tuple[str, ...]:
+    """What follows the stem in the names of a picture's files."""
+    names = (_PICTURES.get(kind) or tuple(path.name[1:] for path in possible_paths(f"x.{kind}")) for kind in writes)
+    return tuple(dict.fromkeys(ending for each in names for ending in ([each] if isinstance(each, str) else each)))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run has to do.
+
+    Attributes:
+        todo: The pictures to read, each with its files.
+        done: The pictures that need no further work.
+        refused: The pictures that cannot be done, and why.
+    """
+
+    todo: list[Outputs]
+    done: list[Outputs]
+    refused: list[tuple[Outputs, str]]
+
+    @property
+    def total(self) -> int:
+        """How many pictures there are."""
+        return len(self.todo) + len(self.done) + len(self.refused)
+
+
+def plan_outputs(
+    sources: Iterable[Source],
+    folder: Path,
+    writes: Sequence[str] = DEFAULT_WRITES,
+    overwrite: bool = False,
+    done_by: Mapping[str, Any] | None = None,
+) -> Plan:
+    """The files of all pictures, before anything is written. A picture that is given twice is planned once.
+
+    Args:
+        sources: The files that will be read; they need not exist.
+        folder: Where the results go, each below the folder that its source names; it need not exist.
+        writes: As `Outputs.writes`; given twice counts once.
+        overwrite: As `Outputs.overwrite`.
+        done_by: The settings by which a picture is left out if nothing is left to do of it (`records.is_whole`); None = none is left out.
+
+    Returns:
+        The plan. A picture is refused if it would write the same files as one before it, if a result would replace one of the pictures, a
+        file that this pack did not make or one that it made of another picture, or if nothing can have such a name; the words say what
+        and where. Names that differ only in case or in the coding of accents are the same here, because some file systems treat them so.
+
+    Raises:
+        ValueError: Every picture is refused, or nothing can be written to the folder.
+    """
+    planned = list(_unique_outputs(sources, folder, tuple(dict.fromkeys(writes)), overwrite))
+    folders = dict.fromkeys((folder, *(outputs.folder for outputs in planned)))
+    if problems := list(dict.fromkeys(problem for each in folders for problem in _folder_problems(each, tried=each == folder))):
+        raise ValueError(_nothing_written(problems))
+    folders = {each: each.is_dir() for each in folders}
+    shared = shared_names(planned)
+    existing = list(_in_threads(lambda outputs: _existing(outputs, done_by, folders[outputs.folder]), planned))
+    pictures = _identities(planned) if any(each.taken for each in existing) else {}
+    plan = Plan([], [], [])
+    for outputs, each in zip(planned, existing, strict=True):
+        problem = shared.get(outputs) if shared else None  # hashing a million paths takes long
+        if problem := problem or _picture_in_the_way(outputs, each, pictures) or each.problem:
+            plan.refused.append((outputs, problem))
+        else:
+            (plan.done if each.whole else plan.todo).append(outputs)
+    if plan.refused and not plan.todo and not plan.done:
+        raise ValueError(_nothing_written([problem for _, problem in plan.refused]))
+    return plan
+
+
+def _nothing_written(problems: Sequence[str]) -> str:
+    more = f" (and {len(problems) - _NAMED_PROBLEMS} more)" if len(problems) > _NAMED_PROBLEMS else ""
+    return f"nothing was written: {'; '.join(problems[:_NAMED_PROBLEMS])}{more}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Existing:
+    """What is there already where an image's results go.
+
+    Attributes:
+        whole: Whether nothing is left to do.
+        taken: The identities of the files that would be replaced, by name.
+        problem: Why nothing can be written, in words.
+    """
+
+    whole: bool = False
+    taken: Mapping[str, Identity] = field(default_factory=dict)
+    problem: str | None = None
+
+
+_NOTHING = _Existing()
+_WHOLE = _Existing(whole=True)
+
+
+def _existing(outputs: Outputs, done_by: Mapping[str, Any] | None, folder_exists: bool) -> _Existing:
+    """Looks at each file once; of a million images that lie on a server, each look counts."""
+    if not folder_exists:
+        return _Existing(problem=problem) if (problem := _name_problem(outputs)) else _NOTHING
+    names = outputs.names()
+    # The marks before the record: a process that replaces files now has both marks in it.
+    marks, taken = files_there(outputs.folder, names)
+    record = read_record(outputs.record_name) or {} if marks and (done_by or not outputs.overwrite) else {}
+    if done_by and record and is_whole(record, mark(outputs.picture), done_by, names, marks):
+        return _WHOLE
+    problem = (None if record else _name_problem(outputs)) or "; ".join(_refusals(outputs, marks, record))
+    return _Existing(taken=taken, problem=problem or None) if marks or problem else _NOTHING
+
+
+def _in_threads(look: Callable[[Outputs], T], planned: Sequence[Outputs]) -> Iterator[T]:
+    """The results in order. Disks and servers answer several questions at a time."""
+    chunks = (planned[start : start + _CHUNK] for start in range(0, len(planned), _CHUNK))
+    pool = ThreadPoolExecutor(_THREADS, "plan")
+    try:
+        for result_paths in pool.map(lambda chunk: [look(outputs) for outputs in chunk], chunks):
+            yield from result_paths
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _identities(planned: Sequence[Outputs]) -> dict[Identity, Path]:
+    """The images by their identities."""
+    found = _in_threads(lambda outputs: _identity(outputs.picture), planned)
+    return {identity: outputs.picture for outputs, identity in zip(planned, found, strict=True) if identity}
+
+
+def _picture_in_the_way(outputs: Outputs, existing: _Existing, pictures: Mapping[Identity, Path]) -> str:
+    """Why a result would replace one of the images that are to be read, in words; empty where none would."""
+    found = [(outputs.folder / name, pictures[identity]) for name, identity in existing.taken.items() if identity in pictures]
+    return "; ".join(
+        f"{outputs.picture} would write {path}, which is the image {picture}; choose another folder with --out" for path, picture in found
+    )
+
+
+def _unique_outputs(sources: Iterable[Source], folder: Path, writes: tuple[str, ...], overwrite: bool) -> Iterator[Outputs]:
+    seen, parents, folders = set(), {}, {}
+    for source in sources:
+        parent, name = os.path.split(source.path)
+        below = os.path.dirname(source.relative)  # noqa: PTH120  as above
+        real = parents.get(parent) or parents.setdefault(parent, str(source.path.parent.resolve()))
+        if (known := f"{real}{os.sep}{name}") not in seen:
+            seen.add(known)
+            yield Outputs(source.path, folders.get(below) or folders.setdefault(below, folder / below), writes, overwrite)
+
+
+def shared_names(planned: Iterable[Outputs]) -> dict[Outputs, str]:
+    """Pictures that would write a file that one before them writes, and why not, in words."""
+    stems: dict[str, Outputs] = {}
+    refused = {}
+    for outputs in planned:
+        first = stems.setdefault(_folded_stem(outputs), outputs)
+        if first is not outputs:
+            refused[outputs] = _same_files(first, outputs)
+    for added in {ending.removesuffix(other) for outputs in stems.values() for ending, other in _overlapping(outputs.writes)}:
+        for stem, outputs in stems.items():
+            if stem.endswith(added) and (other := stems.get(stem.removesuffix(added))):
+                refused[outputs] = _same_files(other, outputs)
+    return refused
+
+
+def _same_files(first: Outputs, second: Outputs) -> str:
+    names = {folded(name) for name in second.names()}
+    path = next(path for path in first.paths() if folded(path.name) in names)
+    return f"{first.picture} and {second.picture} would write the same files ({path}); run them apart, each with its own --out"
+
+
+def _folded_stem(outputs: Outputs) -> str:
+    return folded(f"{outputs.folder}{os.sep}{outputs.picture.stem}")
+
+
+@functools.lru_cache(maxsize=64)
+def _overlapping(writes: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Endings that end with another of the endings: what is before it can be a part of somebody's stem."""
+    endings = _endings(writes)
+    return tuple((one, other) for one in endings for other in endings if one != other and one.endswith(other))
+
+
+def folded(name: str) -> str:
+    """A name as it is for file systems that do not tell case, or codings of accents, apart."""
+    return name.lower() if name.isascii() else unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
+
+
+def refusals(outputs: Outputs, paths: Iterable[Path]) -> list[str]:
+    """Which of a picture's `paths` must not be replaced, in words, as `results.refusals` says."""
+    marks, _ = files_there(outputs.folder, [path.name for path in paths])
+    # Before the record is read: a process that replaces them now has both marks in it.
+    return _refusals(outputs, marks, {} if outputs.overwrite or not marks else read_record(outputs.record) or {})
+
+
+def _refusals(outputs: Outputs, marks: Mapping[str, Any], record: Mapping[str, Any]) -> list[str]:
+    return result_paths.refusals(outputs.folder, marks, record, outputs.picture, outputs.overwrite)
+
+
+def _folder_problems(folder: Path, tried: bool) -> list[str]:
+    """Why results cannot be written to a folder, in words; with `tried`, as `results.unwritable`."""
+    records = folder / RECORDS
+    touched = [nearest_folder(folder)]
+    if not touched[0].is_dir():
+        return [f"{touched[0]} is a file, not a folder; choose another --out"]
+    if os.path.lexists(records):
+        if not records.is_dir():
+            return [f"{records} is not a folder, and the records of what was made go there; move it, or choose another --out"]
+        if records.stat().st_dev != folder.stat().st_dev:
+            return [f"{records} is on another disk than {folder}, and results are moved from it whole; move it, or choose another --out"]
+        touched.append(records)
+    return [f"{problem} with --out" for each in touched if (problem := result_paths.unwritable(each, tried))]
+
+
+def _name_problem(outputs: Outputs) -> str | None:
+    """Why a picture's results or record cannot have their names, in words; None where they can."""
+    if os.path.isdir(outputs.record_name):  # noqa: PTH112  Path.is_dir raises on names that are too long
+        return f"{outputs.record} is a folder, and the record of what was made of {outputs.picture} goes there; move it"
+    longest = max((*outputs.names(), f"{outputs.picture.stem}.json"), key=len)
+    if len(longest) <= _SHORT_NAME and longest.isascii():
+        return None
+    try:
+        # Only the disk knows how long its names may be.
+        os.lstat(nearest_folder(outputs.folder) / longest)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return f"the name {longest} is too long for the disk of {outputs.folder}; give {outputs.picture} a shorter one"
+    return None
+
+
+def _identity(path: Path) -> Identity | None:
+    """A value that all names of one file share; None if there is no file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

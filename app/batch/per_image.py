@@ -1,0 +1,320 @@
+"""The way of a picture in three functions, `read`, `estimate` and `write`, which every engine calls; `run` does the three in one go."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...annotators.checks import log_used_size
+from ...annotators.choices import BUNDLED_MODEL, TORCH
+from ...annotators.registry import find_spec
+from ...annotators.specs.base import ModelSpec
+from ...geometry.camera import DEFAULT_FOV
+from ...geometry.conventions import NormalMapCoding
+from ...geometry.estimate import Axes, Estimate, Quantity
+from ...geometry.files import (
+    FORMATS,
+    FileFormatError,
+    SaveOptions,
+    read_picture,
+    save_estimate,
+    write_depth_png,
+    write_normal_png,
+    write_normals_png,
+)
+from ...geometry.images.display_defaults import usual_depth_image
+from ...geometry.surfaces.derive import with_normals
+from ...geometry.surfaces.mesh import MeshOptions
+from ...geometry.views.stereo import StereoOptions, StereoPair, compose, compose_holes, stereo_pair
+from ...model_loader import Model, load_model
+from ...utils import to_planar
+from ..commands.arguments import CODING_CHOICES, HOLES, STEREO_CHOICES
+from .outputs import Outputs
+from .records import mark
+from .sources import VIDEOS
+from .staging import Stages, staged
+
+logger = logging.getLogger(__name__)
+
+# Bytes of weights up to which a network is run by one thread about as fast as by many: tiny has 7 MB, the next larger network 80.
+_LIGHT_WEIGHTS = 2**25
+
+# A pair takes some 250 bytes a pixel while it is made, and its operations use all cores by themselves.
+_one_pair = Lock()
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is asked of every picture of a run.
+
+    Attributes:
+        model: An id of the table of models.
+        weights: A file to use in place of the published one.
+        dtype: As `load_model` takes it.
+        size: Side of the network's input in pixels; None = the model's default.
+        fov: Degrees that the longer side of the picture spans; 0 = not known.
+        near_far_ratio: As `likely_depth`, for the normals of a model that gives none.
+        ply_up: Of a PLY: what points up.
+        stereo: Of the pictures for both eyes: how deep.
+        tiles: As `Model.estimate`.
+        refine: Whether depth edges and normals are brought to the pictures' edges.
+        runtime: As `load_model`.
+        coding: How `<stem>_normals.png` stores its vectors, of `NormalMapCoding`.
+    """
+
+    model: str = BUNDLED_MODEL
+    weights: Path | None = None
+    dtype: str = "auto"
+    size: int | None = None
+    fov: float = 0.0
+    near_far_ratio: float | None = None
+    ply_up: str = "y"
+    stereo: StereoOptions = field(default_factory=StereoOptions)
+    tiles: int | str | None = None
+    refine: bool = False
+    runtime: str = TORCH
+    coding: str = NormalMapCoding.OPENGL.value
+
+    def settings(self, writes: Sequence[str]) -> dict[str, Any]:
+        """What decides on the results, as the record of a picture holds it. It is known before a model is loaded.
+
+        Args:
+            writes: As `Outputs.writes`.
+
+        Raises:
+            ValueError: An unknown model.
+        """
+        asked = asdict(self)
+        for name in ("tiles", "refine"):  # records from before there were these stay good
+            if not asked[name]:
+                del asked[name]
+        if self.size:
+            asked["size"] = find_spec(self.model).used_size(self.size)
+        if asked["runtime"] == TORCH:
+            del asked["runtime"]
+        if asked["coding"] == NormalMapCoding.OPENGL or "normals" not in writes:
+            del asked["coding"]
+        return {**asked, "weights": known_weights(self.model, self.weights), "writes": list(writes)}
+
+    def threads_per_image(self, device_type: str, available: int) -> int:
+        """How many of torch's threads compute one image, from its pixels to its files.
+
+        Results depend on the number of threads in their last bits. So it follows from what is asked and from the machine alone, never
+        from how many images there are or what else runs: an image gives the same bytes by itself, in a folder, in a resumed run and on Ray.
+
+        Args:
+            device_type: Where the network runs: "cpu", "cuda", ...
+            available: Threads that torch may use, as `torch.get_num_threads()` says.
+
+        Returns:
+            1 where a GPU runs the network, or where threads would mostly wait for each other, because it is small; else all.
+        """
+        sizes = [file.size or math.inf for file in find_spec(self.model).files]
+        is_light = sum(sizes) <= _LIGHT_WEIGHTS and self.runtime == TORCH and not self.tiles and not self.refine
+        return 1 if device_type != "cpu" or is_light else available
+
+    def load(self, device: str | torch.device = "auto") -> Model:
+        """The model that is asked for, as `load_model` gives it."""
+        return load_model(self.model, self.dtype, device, self.weights, self.runtime)
+
+
+def known_weights(model: str, weights: Path | None) -> Any:
+    """What tells a model's weights from others, as JSON can hold it, before they are read.
+
+    Args:
+        model: An id of the table of models.
+        weights: A file to use in place of the published one.
+
+    Raises:
+        ValueError: An unknown model.
+    """
+    spec = find_spec(model)
+    return {"name": weights.name, **(mark(weights) or {})} if weights else [file.sha256 or file.revision for file in spec.files]
+
+
+def check_writes(writes: Sequence[str], options: Options) -> None:
+    """Refuses what cannot be written of a model's estimates, before any is made.
+
+    Args:
+        writes: As `Outputs.writes`.
+        options: What is asked.
+
+    Raises:
+        ValueError: An unknown model or coding, a map alone that the model does not give, pictures for both eyes, and the model gives no
+            depth, or a surface, and the model gives no depth. What a surface must assume, and a size that is not used, is logged.
+        ImportError: The library that writes a format is missing; the message says how to install it.
+    """
+    if options.coding not in CODING_CHOICES:
+        raise ValueError(f"unknown coding {options.coding!r}; accepted: {', '.join(CODING_CHOICES)}")
+    spec = find_spec(options.model)
+    if options.size:
+        log_used_size(spec, options.size)
+    gives = {"depth"} if spec.quantity else set()
+    if spec.axes or (spec.quantity and (spec.quantity is not Quantity.RELATIVE_DEPTH or options.near_far_ratio)):
+        gives.add("normals")
+    if not gives & set(writes) and set(writes) <= {"depth", "normals"}:
+        raise ValueError(f"{spec.id} gives {spec.gives}: there is no {' or '.join(writes)} to write; choose another model or --write")
+    if options.near_far_ratio and spec.quantity is Quantity.METRIC_DEPTH:
+        logger.warning("%s gives metres: a near-far ratio (%g) changes nothing", spec.id, options.near_far_ratio)
+    for name in writes:
+        if name in STEREO_CHOICES:
+            if spec.quantity is None:
+                raise ValueError(f"{spec.id} gives {spec.gives}; images for both eyes ({name}) need depth: choose another model")
+        elif name not in ("depth", "normals"):
+            _check_format(name, spec, options.fov, options.near_far_ratio)
+
+
+def _check_format(name: str, spec: ModelSpec, fov: float, near_far_ratio: float | None) -> None:
+    chosen = FORMATS[f".{name}"]
+    chosen.check_library()
+    if not chosen.surface:
+        return
+    if spec.quantity is None:
+        raise ValueError(f"{spec.id} gives {spec.gives}; a mesh ({name}) needs depth: choose another model")
+    if name == "stl":
+        return
+    if spec.quantity is not Quantity.METRIC_DEPTH:
+        ratio = f"{near_far_ratio:g}, as --near-far-ratio says" if near_far_ratio else "3 or so; --near-far-ratio N says it"
+        logger.info("%s gives no metres: a mesh (%s) has likely depth, near end to far end as 1 to %s", spec.id, name, ratio)
+    if not fov and not spec.knows_camera:
+        logger.info(
+            "%s does not know the camera: a mesh (%s) assumes a field of view of %g degrees; --fov DEGREES says it",
+            spec.id,
+            name,
+            DEFAULT_FOV,
+        )
+
+
+def run(model: Model, outputs: Outputs, options: Options) -> list[Path]:
+    """The whole way of one picture.
+
+    Args:
+        model: The model to run, as `options` asks for it.
+        outputs: The picture and where its results go.
+        options: What is asked.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ValueError, OSError: The picture cannot be read, or the results cannot be written.
+    """
+    seen = mark(outputs.picture)
+    with _computing_threads(options.threads_per_image(model.device.type, torch.get_num_threads())):
+        picture = read(outputs.picture)
+        return write(outputs, estimate(model, picture, options), options, picture, seen)
+
+
+@contextmanager
+def _computing_threads(count: int) -> Iterator[None]:
+    """Has torch compute with so many threads in the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def read(path: Path) -> Tensor:
+    """The picture as (1, 3, H, W) in [0, 1].
+
+    Raises:
+        ValueError, OSError: It cannot be read.
+    """
+    try:
+        return to_planar(torch.from_numpy(read_picture(path)))
+    except FileFormatError as error:
+        if path.suffix.lower() not in VIDEOS:
+            raise
+        raise FileFormatError(f"{path} is a video, not an image; `depth-normal video` makes maps of videos") from error
+
+
+def estimate(model: Model, pictures: Tensor, options: Options) -> Estimate:
+    """What the model gives of pictures, with the normals that follow from their depth.
+
+    Args:
+        model: The model to run.
+        pictures: (B, 3, H, W) in [0, 1].
+        options: What is asked.
+
+    Returns:
+        The estimate at the pictures' size.
+    """
+    derive = partial(with_normals, near_far_ratio=options.near_far_ratio)
+    in_tiles: dict[str, Any] = {"tiles": options.tiles} if options.tiles else {}
+    return model.estimate(pictures, options.size, fov=options.fov, derive=derive, refine=options.refine, **in_tiles)
+
+
+def write(
+    outputs: Outputs,
+    found: Estimate,
+    options: Options,
+    picture: Tensor | None = None,
+    seen: Mapping[str, int] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    stages: Stages | None = None,
+) -> list[Path]:
+    """Writes what `outputs.writes` names and the estimate gives.
+
+    Args:
+        outputs: Where to.
+        found: The estimate of one picture.
+        options: What was asked.
+        picture: (1, 3, H, W) in [0, 1], for what shows it: surfaces, and both eyes' pictures.
+        seen: The `records.mark` of the picture from before it was read, for the record; None = as it is now.
+        settings: What was asked for, for the record; None = as `options` says it.
+        stages: As `staged`.
+
+    Returns:
+        The files. They appear together, each whole, or none does.
+
+    Raises:
+        ValueError, OSError: They cannot be written.
+    """
+    mesh = MeshOptions(near_far_ratio=options.near_far_ratio)
+    save = SaveOptions(picture=picture, ply_up=options.ply_up, mesh=mesh)
+    pair = _pair(found, picture, options.stereo) if set(outputs.writes) & set(STEREO_CHOICES) else None
+    with staged(outputs, settings or options.settings(outputs.writes), seen, stages) as stage:
+        written = []
+        for kind in outputs.writes:
+            path = stage.path(kind)
+            if kind == "depth":
+                if found.depth is not None:
+                    write_depth_png(path, usual_depth_image(found))
+                    written.append(path)
+            elif kind == "normals":
+                if found.normals is not None:
+                    write_normals_png(path, found.normals, found.axes or Axes.OPENGL, found.mask, options.coding)
+                    written.append(path)
+            elif pair is not None and kind in STEREO_CHOICES:
+                _write_stereo(path, pair, kind)
+                written.append(path)
+            else:
+                written += save_estimate(path, found, save)
+    return [outputs.folder / path.name for path in written]
+
+
+def _pair(found: Estimate, picture: Tensor | None, options: StereoOptions) -> StereoPair:
+    """What both eyes see, made where the estimate is."""
+    if found.depth is None or picture is None:
+        raise ValueError("images for both eyes are made of an image and its depth")
+    with _one_pair:
+        return stereo_pair(picture.to(found.depth.device), found, options)
+
+
+def _write_stereo(path: Path, pair: StereoPair, kind: str) -> None:
+    if kind.endswith(HOLES):
+        write_depth_png(path, compose_holes(pair, kind.removesuffix(HOLES)))
+    else:  # three channels of 8 bits, as a normal map's picture has
+        write_normal_png(path, compose(pair, kind)[0])

@@ -1,0 +1,191 @@
+"""Folders and pictures by their URLs: `s3://`, `gs://` and the others that pyarrow knows, and what fsspec knows beyond them.
+
+A store is reached with the credentials that its own tools use (`AWS_PROFILE`, `AWS_ENDPOINT_URL`, `GOOGLE_APPLICATION_CREDENTIALS`, ...).
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from types import ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING, cast
+
+from .sources import EXTENSIONS, Search, Source, is_picture_name
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileInfo, FileSystem
+
+_MISSING = "Parquet files, and stores such as s3://, need pyarrow, which is not installed: pip install 'pyarrow>=17'"
+
+
+class Url(PurePosixPath):
+    """The address of a file in a store. It answers what the pack asks of the paths of pictures."""
+
+    status: SimpleNamespace | None = None
+
+    def __str__(self) -> str:
+        return super().__str__().replace(":/", "://", 1)
+
+    def absolute(self) -> Url:
+        """Itself."""
+        return self
+
+    resolve = absolute
+
+    def stat(self) -> SimpleNamespace:
+        """Length and time of change, as `Path.stat` names them; asked for once.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+        """
+        if self.status is None:
+            filesystem, path = locate(self)
+            self.status = _status(self, filesystem.get_file_info(path))
+        return self.status
+
+
+def import_pyarrow() -> ModuleType:
+    """Imports pyarrow.
+
+    Raises:
+        ImportError: It is not installed; the message says how to install it.
+    """
+    try:
+        import pyarrow
+    except ImportError as error:
+        raise ImportError(_MISSING) from error
+    return pyarrow
+
+
+def is_url(text: object) -> bool:
+    """Whether this is the address of a store, not a path."""
+    return isinstance(text, Url) or "://" in str(text)
+
+
+def as_path(text: str) -> Path:
+    """A path, or a `Url` where it is one."""
+    return cast("Path", Url(text)) if is_url(text) else Path(text)
+
+
+def locate(url: object) -> tuple[FileSystem, str]:
+    """The file system of an address or of a path, and its name there.
+
+    Raises:
+        ImportError: pyarrow, or the package by which fsspec reaches such a store, is missing.
+        ValueError: Nobody knows such stores.
+        OSError: The store does not answer.
+    """
+    scheme, divider, rest = str(url).partition("://")
+    if not divider:
+        filesystem, root = _filesystem("file:///")
+        return filesystem, str(Path(str(url)).absolute())
+    place, _, key = rest.partition("/")
+    filesystem, root = _filesystem(f"{scheme}://{place}")
+    return filesystem, f"{root.rstrip('/')}/{key}".rstrip("/")
+
+
+@lru_cache
+def _filesystem(root: str) -> tuple[FileSystem, str]:
+    pa = import_pyarrow()
+    from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
+
+    try:
+        return FileSystem.from_uri(root if not root.endswith("://") else f"{root}/")
+    except pa.ArrowInvalid:
+        try:
+            import fsspec
+        except ImportError as error:
+            raise ImportError(f"{root}: stores that pyarrow does not know are reached by fsspec: pip install 'fsspec>=2024.6'") from error
+        try:
+            other, path = fsspec.core.url_to_fs(root)
+        except ValueError as error:
+            raise ValueError(f"{root}: {error}; accepted are paths, s3://, gs:// and what fsspec knows") from error
+        return PyFileSystem(FSSpecHandler(other)), path
+
+
+def _status(url: object, info: FileInfo) -> SimpleNamespace:
+    from pyarrow.fs import FileType
+
+    if info.type != FileType.File:
+        raise FileNotFoundError(f"{url}: there is no such file")
+    return SimpleNamespace(st_size=info.size, st_mtime_ns=info.mtime_ns or 0, st_dev=-1, st_ino=hash(str(url)))
+
+
+def find_sources(
+    words: Iterable[str | os.PathLike[str]], recursive: bool = False, out: str | os.PathLike[str] | None = None
+) -> tuple[list[Source], list[str]]:
+    """As `find_pictures`, and a URL names a picture, or a folder whose pictures are found by their extension; in lists too."""
+    search = _Search(recursive, None if is_url(out) else out)
+    for word in words:
+        search.add(word)
+    return search.found, search.problems
+
+
+class _Search(Search):
+    """Looks in stores too."""
+
+    def __init__(self, recursive: bool, out: str | os.PathLike[str] | None) -> None:
+        super().__init__(recursive, out)
+        self._urls: set[str] = set()
+
+    def add(self, source: str | os.PathLike[str]) -> None:
+        """Finds the pictures of one source."""
+        if not is_url(source) or str(source).startswith("@"):
+            super().add(source)
+            return
+        url = Url(os.fspath(source))
+        pictures = list(_listed(url, self._recursive))
+        self._take(pictures)
+        if not pictures:
+            self.problems.append(f"{url}: no images in it; images end with {', '.join(sorted(EXTENSIONS))}")
+
+    def add_line(self, line: str, where: str) -> None:
+        """Finds what a line of a list names. The store is not asked about a picture: for a million that takes hours."""
+        if not is_url(line):
+            super().add_line(line, where)
+        elif is_picture_name((url := Url(line)).name):
+            self._take([Source(cast("Path", url), Path(url.name))])
+        else:
+            self.add(line)
+
+    def _take(self, pictures: Iterable[Source]) -> None:
+        for each in pictures:
+            if (url := str(each.path)) not in self._urls:
+                self._urls.add(url)
+                self.found.append(each)
+
+
+def _listed(url: Url, recursive: bool) -> Iterator[Source]:
+    from pyarrow.fs import FileSelector, FileType
+
+    filesystem, path = locate(url)
+    if (info := filesystem.get_file_info(path)).type == FileType.File:
+        url.status = _status(url, info)
+        yield Source(cast("Path", url), Path(url.name))
+        return
+    for each in sorted(filesystem.get_file_info(FileSelector(path, allow_not_found=True, recursive=recursive)), key=lambda info: info.path):
+        relative = PurePosixPath(each.path.lstrip("/")).relative_to(path.lstrip("/"))
+        hidden = any(part.startswith(".") for part in relative.parts)
+        if each.type == FileType.File and not hidden and relative.suffix.lower() in EXTENSIONS:
+            picture = url / relative
+            picture.status = _status(picture, each)
+            yield Source(cast("Path", picture), Path(relative))
+
+
+@contextmanager
+def local_copy(path: Path) -> Iterator[Path]:
+    """A file on this machine with a picture's bytes: itself, or a copy of what a store has, removed when the block ends."""
+    if not is_url(path):
+        yield path
+        return
+    filesystem, name = locate(path)
+    with tempfile.TemporaryDirectory(prefix="depth-normal-") as folder:
+        copy = Path(folder) / f"picture{path.suffix}"
+        with filesystem.open_input_stream(name) as source, copy.open("wb") as target:
+            while chunk := source.read(2**20):
+                target.write(chunk)
+        yield copy

@@ -1,0 +1,103 @@
+"""What a run over pictures tells: a progress bar, a line a picture, `failures.jsonl`, and a summary at the end."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from types import TracebackType
+
+from ...model_loader.comfy.terminal_bar import terminal_bar
+from ..commands.arguments import DONE, NOTHING_DONE, SOME_FAILED
+from ..console.terminal import complain, say, shown
+from .failures import Failure, FailureLog
+from .local_engine import Outcome
+from .outputs import Outputs, Plan
+
+
+class Report:
+    """Counts what becomes of the pictures of a plan and tells it as it comes; a context that owns the progress bar.
+
+    Args:
+        plan: The pictures.
+        out: The folder of all results.
+        json_lines: Whether stdout gets JSON instead of words.
+        missed: How many pictures were asked for and not found.
+        sign: As `staging.check_sign`, for `failures.jsonl`.
+    """
+
+    def __init__(self, plan: Plan, out: Path, json_lines: bool = False, missed: int = 0, sign: Path | None = None) -> None:
+        self.done = 0
+        self.failed = missed
+        self.stopped_by: Failure | None = None
+        self._plan, self._out, self._json_lines = plan, out, json_lines
+        self._total = plan.total + missed
+        self._log = FailureLog(out, sign)
+        self._started = time.monotonic()
+
+    def __enter__(self) -> Report:
+        hidden = self._total == 1 or not self._plan.todo
+        self._bar = terminal_bar(len(self._plan.todo), "picture", hidden=hidden, smoothing=0.02)
+        for outputs in self._plan.done:
+            self._forget(outputs)
+        for outputs, reason in self._plan.refused:
+            self._fail(outputs, Failure(reason))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bar.close()
+
+    def add(self, outcome: Outcome) -> None:
+        """Tells what became of one picture."""
+        if outcome.failure:
+            self._fail(outcome.outputs, outcome.failure)
+        else:
+            self.done += 1
+            self._forget(outcome.outputs)
+            if self._json_lines:
+                self._say_json(outcome.outputs, status="done", files=[str(path) for path in outcome.files])
+            else:
+                say(shown(f"{outcome.outputs.picture}: {', '.join(map(str, outcome.files))}"))
+        self._bar.update()
+
+    def _fail(self, outputs: Outputs, failure: Failure) -> None:
+        self.failed += 1
+        self._bar.set_postfix(failed=self.failed, refresh=False)
+        if failure.lasting and self.stopped_by is None:
+            self.stopped_by = failure
+        complain(failure.reason)
+        if self._json_lines:
+            self._say_json(outputs, status="failed", reason=failure.reason, again=failure.again)
+        self._log.add(outputs.source_below(self._out), failure)
+
+    def _forget(self, outputs: Outputs) -> None:
+        self._log.remove(outputs.picture)
+
+    def _say_json(self, outputs: Outputs, **fields: object) -> None:
+        say(json.dumps({"picture": str(outputs.picture), **fields}))
+
+    def finish(self) -> int:
+        """Settles `failures.jsonl`, tells the summary of a run over several pictures, and returns the exit code."""
+        self._bar.close()
+        left = self._log.settle()
+        if self._total > 1:
+            seconds = time.monotonic() - self._started
+            skipped = f"{len(self._plan.done)} skipped (done before), " if self._plan.done else ""
+            rate = f" ({self.done / seconds:.3g} images/s)" if self.done else ""
+            where = f"; why is in {self._log.path}" if left and self.failed else ""
+            complain(f"{self.done} done, {skipped}{self.failed} failed of {self._total} images in {seconds:.1f} s{rate}{where}")
+        elif self._plan.done:
+            complain(f"{self._plan.done[0].picture}: its results are there already, made by the same command")
+        if not self.failed:
+            return DONE
+        return SOME_FAILED if self.done or self._plan.done else NOTHING_DONE
+
+    @property
+    def made(self) -> int:
+        """How many images have their results, made by this run or before."""
+        return self.done + len(self._plan.done)
+
+    @property
+    def left(self) -> int:
+        """How many pictures were not begun."""
+        return self._total - self.done - self.failed - len(self._plan.done)

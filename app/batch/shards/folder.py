@@ -1,0 +1,187 @@
+"""A folder of shards as the place where a run's results go: plans the run, and afterwards takes out of older shards what it made anew.
+
+Nothing is removed before what replaces it is stored:
+
+1. Workers write new shards beside those that are there.
+2. When the run has come to its end, shards of which a part was made anew are copied without that part.
+3. The manifest is written: it names the shards that stay.
+4. Shards of which nothing counts any more are removed.
+
+A run that is killed leaves at worst images that are in two shards; the next run over these images leaves each in one. In a store, which has
+no locks, several runs may be at work: each takes out only images that it names, of shards that were there when it was planned or that it
+made itself. So what the one that was planned last makes is never taken out.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from ....geometry.files.paths import damage_named
+from ..failures import folder_of_failures
+from ..local_engine import Outcome
+from ..outputs import Plan
+from ..per_image import Options
+from ..sources import Source
+from .catalogue import Shard, read_catalogue, read_records, record_name, remove_shards, shard_files, shard_name, write_manifest
+from .plan import plan_shards, superseded
+from .provenance import provenance
+from .shard_formats import KINDS, kind_of
+from .shard_store import BusyError, open_store
+from .writer import ShardOptions, ShardRun, ShardTarget
+
+if TYPE_CHECKING:
+    from ..engines import Engine
+
+logger = logging.getLogger(__name__)
+
+# Shards that the manifest does not name yet before it is written during a run: so many, and half of those that it names.
+_SHARDS_WITHOUT_MANIFEST = 1000
+
+
+class ShardFolder:
+    """A folder or store that one run writes shards to.
+
+    Args:
+        place: Its path or URL.
+        options: What is asked of every image.
+        shards: How shards are written.
+        overwrite: As `plan_shards`.
+
+    Attributes:
+        log: The folder that `failures.jsonl` goes below.
+
+    Raises:
+        ImportError: A package that such shards or such a store need is missing.
+        ValueError: An unknown model, or a store that nobody knows.
+    """
+
+    def __init__(self, place: Path, options: Options, shards: ShardOptions, overwrite: bool = False) -> None:
+        KINDS[shards.kind].check_library()
+        self.log = folder_of_failures(place)
+        self._store = open_store(place)
+        self._options, self._shard_options, self._overwrite = options, shards, overwrite
+        self._settings: dict[str, Any] = {**options.settings((shards.kind,)), "numbers": shards.numbers}
+        self._run = uuid.uuid4().hex
+        self._new: dict[str, Shard] = {}
+        self._in_manifest = 0
+
+    def plan(self, sources: Sequence[Source], going_on: bool) -> Plan:
+        """Decides what is to be done; as `plan_shards`."""
+        catalogue = read_catalogue(self._store)
+        self._plan = plan_shards(sources, catalogue, self._settings, self.log, going_on, self._overwrite)
+        self._in_manifest = len(catalogue.in_manifest)
+        return self._plan.images
+
+    def run(self, engine: Engine, stop: Event, sign: Path | None) -> Iterator[Outcome]:
+        """Has an engine do what was planned, and tidies up.
+
+        Args:
+            engine: What does it.
+            stop: When it is set no further image is begun.
+            sign: As `staging.check_sign`; of no use where the shards are in a store.
+
+        Yields:
+            What became of each image.
+
+        Raises:
+            BusyError: Another run writes there.
+        """
+        if self._plan.images.todo:
+            with self._alone():
+                ended = yield from self._write(engine, stop, sign)
+                if ended:
+                    self._settle()
+                elif self._new:
+                    self._write_manifest()
+        elif self._is_untidy():
+            with suppress(BusyError), self._alone():  # it can wait for the next run
+                self._settle()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keeps other runs out, and refuses to go on if one came between."""
+        with self._store.alone():
+            if self._store.local is not None and shard_files(self._store) != self._plan.catalogue.files:
+                raise BusyError(f"another run wrote shards to {self._store.place} while this one began; run the same command again")
+            yield
+
+    def _write(self, engine: Engine, stop: Event, sign: Path | None) -> Generator[Outcome, None, bool]:
+        """Writes new shards; returns whether every image had its turn."""
+        run = ShardRun(self._shard_options, self._settings, provenance(self._options, self._settings), self._run, time.time_ns())
+        target = ShardTarget(self._store, run, self._stored)
+        lasting = False
+        for outcome in engine.shards(self._plan.images.todo, self._options, target, stop, sign if self._store.local else None):
+            lasting |= outcome.failure is not None and outcome.failure.lasting
+            yield outcome
+        return not lasting and not stop.is_set()
+
+    def _stored(self, shard: Shard) -> None:
+        """Notes a new shard. A run that is killed shall not leave many records to read one by one."""
+        self._new[shard.name] = shard
+        known = len(self._plan.catalogue.shards) + len(self._new)
+        if known - self._in_manifest >= max(_SHARDS_WITHOUT_MANIFEST, self._in_manifest // 2):
+            self._write_manifest()
+            self._in_manifest = known
+
+    def _write_manifest(self) -> None:
+        write_manifest(self._store, [*self._plan.catalogue.shards.values(), *self._new.values()])
+
+    def _is_untidy(self) -> bool:
+        """Whether an earlier run left something to do though all images are done."""
+        plan = self._plan
+        named = plan.catalogue.shards.keys() == plan.catalogue.in_manifest
+        return not named or bool(plan.unwanted or plan.damaged or superseded(plan, [*plan.usable.values()], self._run))
+
+    def _settle(self) -> None:
+        """Leaves every image of the run in one shard, and the manifest naming all shards."""
+        plan = self._plan
+        if plan.images.todo:
+            self._new |= self._unanswered()
+        present = {**plan.usable, **self._new}
+        old_rows = superseded(plan, [*present.values()], self._run)
+        copies = self._copied([(present[name], paths) for name, paths in old_rows.items() if len(paths) < len(present[name].images)])
+        removed = old_rows.keys() - copies.keys()
+        images = {path for shard in present.values() for path in shard.images}
+        removed |= {name for name, shard in plan.damaged.items() if shard.images.keys() <= images}
+        if plan.images.done or self._new:
+            removed |= plan.unwanted
+        kept = {name: shard for name, shard in {**plan.catalogue.shards, **self._new, **copies}.items() if name not in removed}
+        if kept.keys() != plan.catalogue.in_manifest:
+            write_manifest(self._store, kept.values())
+        remove_shards(self._store, removed)
+
+    def _unanswered(self) -> dict[str, Shard]:
+        """Shards of this run whose answer was lost with the worker that wrote them."""
+        names = shard_files(self._store).keys() - self._plan.catalogue.files.keys() - self._new.keys()
+        return {name: shard for name, shard in read_records(self._store, names).items() if shard.run == self._run}
+
+    def _copied(self, parts: Sequence[tuple[Shard, set[str]]]) -> dict[str, Shard]:
+        """Copies of shards, each without some of its images."""
+        if parts:
+            logger.info("%d older shards have images that this run did not make again: their rows are copied to new shards", len(parts))
+        copies = (self._copy(shard, paths) for shard, paths in parts)
+        return {copy.name: copy for copy in copies if copy}
+
+    def _copy(self, shard: Shard, without: set[str]) -> Shard | None:
+        try:
+            source = self._store.open(shard.name)
+        except FileNotFoundError:  # in a store, another run did the same meanwhile
+            return None
+        images = {path: mark for path, mark in shard.images.items() if path not in without}
+        kind = kind_of(shard.name)
+        with source, self._store.workspace() as folder:
+            path = folder / f"shard{kind.ending}"
+            with damage_named(self._store.path(shard.name), "its rows cannot be copied to a new shard"):
+                kind.copy(source, path, images.keys())
+            copy = replace(shard, name=shard_name(shard.name, images, kind.ending), bytes=path.stat().st_size, images=images)
+            self._store.write(record_name(copy.name), copy.record())
+            self._store.publish(path, copy.name)
+        return copy

@@ -1,0 +1,64 @@
+"""Shards by the local engine: the pipeline of `batch`, whose estimates become rows of one shard after another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from threading import Event, Lock
+
+from ....model_loader import Model
+from ...commands.arguments import EXPECTED_ERRORS
+from ..failures import Failure, failure_of
+from ..local_engine import Outcome, Taken, process
+from ..outputs import Outputs
+from ..per_image import Options
+from ..staging import check_sign
+from .rows import row_of
+from .writer import Closed, ShardTarget, ShardWriter
+
+
+def estimate_shards(
+    model: Model, todo: Sequence[Outputs], options: Options, target: ShardTarget, stop: Event, sign: Path | None = None
+) -> Iterator[Outcome]:
+    """Reads images, estimates, and writes shards.
+
+    Args:
+        model: The model to run, as `options` asks for it.
+        todo: The images.
+        options: What is asked.
+        target: Where the shards go.
+        stop: When it is set no further image is begun; those in hand are finished.
+        sign: As `staging.check_sign`, asked before a row or a shard is written.
+
+    Yields:
+        What became of each image, when its shard is in its place. After a failure that is `lasting` no further image is begun.
+    """
+    one_at_a_time = Lock()
+    with ShardWriter[Outputs](target.store, target.run, partial(check_sign, sign)) as writer:
+
+        def outcomes(closed: Closed[Outputs] | None) -> list[Outcome]:
+            if closed is None:
+                return []
+            if closed.shard is not None:
+                target.stored(closed.shard)
+                return [Outcome(outputs, (target.store.path(closed.shard.name),)) for outputs in closed.items]
+            if not isinstance(closed.error, EXPECTED_ERRORS):
+                raise closed.error or AssertionError("no shard and no error")
+            failures = [failure_of(str(outputs.picture), closed.error, target.store.local) for outputs in closed.items]
+            if any(failure.lasting for failure in failures):
+                stop.set()
+            return [Outcome(outputs, failure=failure) for outputs, failure in zip(closed.items, failures, strict=True)]
+
+        def finish(taken: Taken) -> list[Outcome]:
+            assert taken.found is not None
+            row = row_of(str(taken.outputs.picture.absolute()), taken.found, target.run.options.numbers)
+            with one_at_a_time:
+                return outcomes(writer.add(taken.outputs, row, taken.seen))
+
+        for outputs, result in process(model, todo, options, finish, stop):
+            if isinstance(result, Failure):
+                yield Outcome(outputs, failure=result)
+            else:
+                yield from result
+        yield from outcomes(writer.close())

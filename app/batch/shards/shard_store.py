@@ -1,0 +1,175 @@
+"""Where shards and their records lie: a folder on a disk, or a store such as `s3://bucket/maps`."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from ....geometry.files.paths import temporary_folder, write_bytes
+from ..records import RECORDS
+from ..remote_files import as_path, is_url, locate
+
+_CHUNK = 2**23
+
+
+class BusyError(RuntimeError):
+    """Another run writes to a store at this moment."""
+
+
+class Store(ABC):
+    """A place for files that each appear whole or not at all.
+
+    Attributes:
+        place: Its path or URL.
+        local: The path, where it is on a disk.
+    """
+
+    place: str
+    local: Path | None = None
+
+    def path(self, name: str) -> Path:
+        """The path or URL of a file in it."""
+        return as_path(f"{self.place}/{name}")
+
+    @abstractmethod
+    def sizes(self) -> dict[str, int]:
+        """The files directly in it, by name, with their lengths in bytes."""
+
+    @abstractmethod
+    def open(self, name: str) -> BinaryIO:
+        """A file in it, to be read at any place.
+
+        Raises:
+            FileNotFoundError: There is none.
+        """
+
+    @abstractmethod
+    def workspace(self) -> AbstractContextManager[Path]:
+        """A folder to write files to that `publish` takes; it goes with the block."""
+
+    @abstractmethod
+    def publish(self, file: Path, name: str) -> None:
+        """Puts a finished file of a `workspace` in its place."""
+
+    @abstractmethod
+    def write(self, name: str, data: bytes) -> None:
+        """Writes a small file."""
+
+    @abstractmethod
+    def remove(self, name: str) -> None:
+        """Removes a file; one that is not there is no error."""
+
+    @abstractmethod
+    def alone(self) -> AbstractContextManager[object]:
+        """Keeps a second run out as long as the block runs, where that is possible.
+
+        Raises:
+            BusyError: Another run writes there.
+        """
+
+    def read(self, name: str) -> bytes:
+        """All bytes of a file; raises as `open`."""
+        with self.open(name) as file:
+            return file.read()
+
+
+def open_store(place: str | os.PathLike[str]) -> Store:
+    """The store at a path or URL; nothing is made there before something is written.
+
+    Raises:
+        ImportError: A package that reaches such a store is missing.
+        ValueError: Nobody knows such stores.
+    """
+    return _ObjectStore(os.fspath(place)) if is_url(place) else _Folder(Path(place))
+
+
+class _Folder(Store):
+    """On a disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self.place = str(folder)
+        self.local = self._folder = folder
+
+    def sizes(self) -> dict[str, int]:
+        sizes = {}
+        with suppress(FileNotFoundError), os.scandir(self._folder) as entries:
+            for entry in entries:
+                if entry.is_file():
+                    sizes[entry.name] = entry.stat().st_size
+        return sizes
+
+    def open(self, name: str) -> BinaryIO:
+        if not (path := self._folder / name).is_file():  # a pipe would be waited for
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        return path.open("rb")
+
+    def workspace(self) -> AbstractContextManager[Path]:
+        return temporary_folder(self._folder / RECORDS)
+
+    def publish(self, file: Path, name: str) -> None:
+        file.replace(self._folder / name)
+
+    def write(self, name: str, data: bytes) -> None:
+        target = self._folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(target, data)
+
+    def remove(self, name: str) -> None:
+        (self._folder / name).unlink(missing_ok=True)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        from filelock import FileLock, Timeout
+
+        lock = self._folder / RECORDS / "run.lock"
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(lock, timeout=0):
+                yield
+        except Timeout as error:
+            raise BusyError(f"another run writes shards to {self._folder} at this moment; wait for it, or choose another --out") from error
+
+
+class _ObjectStore(Store):
+    """What pyarrow or fsspec reaches by a URL. It shows a file when all of it has arrived, and has no locks."""
+
+    def __init__(self, url: str) -> None:
+        self.place = url.rstrip("/")
+        self._filesystem, self._root = locate(self.place)
+
+    def sizes(self) -> dict[str, int]:
+        from pyarrow.fs import FileSelector, FileType
+
+        infos = self._filesystem.get_file_info(FileSelector(self._root, allow_not_found=True))
+        return {info.base_name: info.size for info in infos if info.type == FileType.File}
+
+    def open(self, name: str) -> BinaryIO:
+        return cast("BinaryIO", self._filesystem.open_input_file(f"{self._root}/{name}"))
+
+    @contextmanager
+    def workspace(self) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(prefix="depth-normal-") as folder:
+            yield Path(folder)
+
+    def publish(self, file: Path, name: str) -> None:
+        with file.open("rb") as source, self._filesystem.open_output_stream(f"{self._root}/{name}") as target:
+            while chunk := source.read(_CHUNK):
+                target.write(chunk)
+        file.unlink()
+
+    def write(self, name: str, data: bytes) -> None:
+        with self._filesystem.open_output_stream(f"{self._root}/{name}") as target:
+            target.write(data)
+
+    def remove(self, name: str) -> None:
+        with suppress(FileNotFoundError):
+            self._filesystem.delete_file(f"{self._root}/{name}")
+
+    def alone(self) -> AbstractContextManager[Any]:
+        return nullcontext()

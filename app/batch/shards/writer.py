@@ -1,0 +1,186 @@
+"""Writes rows to shards: cuts them by size, and puts each shard in its place when it is whole, after its record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from ...commands.arguments import NUMBER_CHOICES, SHARD_BYTES
+from .catalogue import Shard, record_name, shard_name
+from .rows import Row, map_bytes
+from .shard_formats import KINDS, ShardFile
+from .shard_store import Store
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ShardOptions:
+    """How shards are written.
+
+    Attributes:
+        kind: Of SHARD_CHOICES.
+        numbers: Of depth, normals and confidence: "float32", bit for bit, or "float16", rounded.
+        size: A shard is closed as soon as its maps have this many bytes.
+    """
+
+    kind: str
+    numbers: str = NUMBER_CHOICES[0]
+    size: int = SHARD_BYTES
+
+
+@dataclass(frozen=True)
+class ShardRun:
+    """What all shards of one run have in common.
+
+    Attributes:
+        options: Their kind, numbers and size.
+        settings: How their maps are made, for the records.
+        metadata: What `provenance` says, for the shards themselves.
+        run: A name that no other run has.
+        made: When it began, in nanoseconds since 1970.
+    """
+
+    options: ShardOptions
+    settings: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+    run: str
+    made: int
+
+
+@dataclass(frozen=True)
+class ShardTarget:
+    """Where an engine's workers write shards.
+
+    Attributes:
+        store: The folder or store.
+        run: What the shards have in common.
+        stored: To be called with every shard that is in its place.
+    """
+
+    store: Store
+    run: ShardRun
+    stored: Callable[[Shard], None]
+
+
+@dataclass(frozen=True)
+class Closed(Generic[T]):
+    """What became of the rows of one shard.
+
+    Attributes:
+        items: What the caller calls them.
+        shard: The shard; None if it could not be written.
+        error: Why not.
+    """
+
+    items: list[T]
+    shard: Shard | None = None
+    error: Exception | None = None
+
+
+class ShardWriter(Generic[T]):
+    """Takes rows one after another; a context that drops what is not closed.
+
+    A row goes to the file at once: what is held in memory does not grow with the size of a shard.
+
+    Args:
+        store: Where the shards go.
+        run: What they have in common.
+        check: Raises where nothing may be written any more; called before every row and shard.
+    """
+
+    def __init__(self, store: Store, run: ShardRun, check: Callable[[], None] = lambda: None) -> None:
+        self._store, self._run, self._check = store, run, check
+        self._kind = KINDS[run.options.kind]
+        self._open = ExitStack()
+        self._file: ShardFile | None = None
+        self._path = Path()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._items: list[T] = []
+        self._images: dict[str, tuple[int | None, int | None]] = {}
+        self._bytes = 0
+
+    def __enter__(self) -> ShardWriter[T]:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._drop()
+
+    def add(self, item: T, row: Row, mark: Mapping[str, int] | None) -> Closed[T] | None:
+        """Writes a row.
+
+        Args:
+            item: What the caller calls it.
+            row: As `row_of` gives it.
+            mark: Of its image, `records.mark` from before it was read.
+
+        Returns:
+            The shard that is whole with it, or that could not be written; None while there is room for more.
+
+        Raises:
+            ValueError: This row cannot be written; the others of its shard are not lost. What `check` raises means the same.
+        """
+        self._check()
+        mark = mark or {}
+        self._items.append(item)
+        try:
+            self._opened().add({**row, "model": self._run.metadata["model"], "licence": self._run.metadata["licence"]})
+        except OSError as error:
+            return self._lost(error)
+        except BaseException:
+            self._items.pop()
+            raise
+        self._images[row["path"]] = mark.get("bytes"), mark.get("modified_ns")
+        self._bytes += map_bytes(row)
+        return self.close() if self._bytes >= self._run.options.size else None
+
+    def close(self) -> Closed[T] | None:
+        """Puts the shard in its place that is being written; None if none is, or it is empty."""
+        if not self._images:
+            self._drop()
+            return None
+        try:
+            shard = self._publish()
+        except Exception as error:  # noqa: BLE001 - the caller gets it
+            return self._lost(error)
+        closed = Closed(self._items, shard)
+        self._forget()
+        return closed
+
+    def _opened(self) -> ShardFile:
+        if self._file is None:
+            self._path = self._open.enter_context(self._store.workspace()) / f"shard{self._kind.ending}"
+            self._file = self._kind.create(self._path, self._run.metadata)
+        return self._file
+
+    def _publish(self) -> Shard:
+        assert self._file is not None, "there are rows"
+        self._check()
+        self._file.close()
+        self._file = None
+        name = shard_name(self._run.run, self._images, self._kind.ending)
+        shard = Shard(name, self._path.stat().st_size, self._run.made, self._run.run, self._run.settings, self._images)
+        self._store.write(record_name(name), shard.record())
+        self._store.publish(self._path, name)
+        self._open.close()
+        return shard
+
+    def _lost(self, error: Exception) -> Closed[T]:
+        items = self._items
+        self._drop()
+        return Closed(items, error=error)
+
+    def _drop(self) -> None:
+        """Forgets the shard that is being written."""
+        if self._file is not None:
+            with suppress(Exception):
+                self._file.close()
+        self._file = None
+        self._open.close()
+        self._forget()

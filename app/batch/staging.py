@@ -1,0 +1,160 @@
+"""How results get to their places: written aside, then renamed together.
+
+Of two processes that work on one image, the last one's files are there, all of them: one at a time checks, records and renames. Those that
+work on different images do not wait for each other (`locks`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import replace
+from pathlib import Path
+from threading import get_ident
+from typing import Any
+
+from ...geometry.files.paths import temporary_folder
+from .name_locks import locked_names
+from .outputs import Outputs, refusals
+from .records import RECORDS, mark, new_record
+
+
+class Stages:
+    """Folders to write in that a run keeps from one image to the next: making and removing one takes longer than writing small files.
+
+    A context, which removes them; by then nobody writes.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[int, tuple[Path, ExitStack]] = {}  # by thread
+
+    def __enter__(self) -> Stages:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for thread in reversed(list(self._kept)):  # what the first one made is empty after the last
+            self._close(thread)
+
+    def empty(self, records: Path) -> Path:
+        """This thread's empty folder on the disk of a folder of records, which is made where it is absent."""
+        thread = get_ident()
+        stage, _ = self._kept.get(thread, (None, None))
+        if stage is None or stage.parent != records or not stage.exists():  # another folder's, or its disk went away and came back
+            self._close(thread)
+            with ExitStack() as stack:
+                stack.enter_context(kept_if_used(records))
+                stage = stack.enter_context(temporary_folder(records))
+                self._kept[thread] = stage, stack.pop_all()
+        return stage
+
+    def _close(self, thread: int) -> None:
+        if thread in self._kept:
+            _, stack = self._kept.pop(thread)
+            stack.close()
+
+
+@contextmanager
+def staged(
+    outputs: Outputs, settings: Mapping[str, Any], seen: Mapping[str, int] | None = None, stages: Stages | None = None
+) -> Iterator[Outputs]:
+    """A place to write one picture's results. They appear together with their record when the block ends well; otherwise none appears.
+
+    Args:
+        outputs: Where they shall go; the folder is made where it is absent.
+        settings: What was asked for, as JSON can hold it.
+        seen: The mark of the picture from before it was read; None = as it is now.
+        stages: Of a run that writes many; None = the place is made for this picture alone.
+
+    Yields:
+        The same names in an empty folder on the same disk.
+
+    Raises:
+        FileExistsError: A file came there meanwhile that this pack did not make.
+        OSError: The system refuses to write; the message says why and what to do.
+    """
+    with _refusal_in_words(outputs.folder), nullcontext(stages) if stages else Stages() as kept:
+        stage = kept.empty(outputs.folder / RECORDS)
+        try:
+            yield replace(outputs, folder=stage)
+            written = sorted(stage.iterdir())
+            with locked_names(outputs.folder, (outputs.record.name, *(path.name for path in written))):
+                _publish(outputs, settings, seen or mark(outputs.picture), stage, written)
+        except BaseException:
+            with suppress(OSError):
+                for path in stage.iterdir():
+                    path.unlink()
+            raise
+
+
+def _publish(outputs: Outputs, settings: Mapping[str, Any], seen: Mapping[str, int] | None, stage: Path, written: Sequence[Path]) -> None:
+    targets = [outputs.folder / path.name for path in written]
+    if problems := refusals(outputs, targets):
+        raise FileExistsError("; ".join(problems))
+    record = new_record(outputs.record, outputs.picture, seen, settings, {path.name: mark(path) for path in written})
+    # Written aside as well: a process that is killed leaves nothing outside its folder.
+    (stage / outputs.record.name).write_bytes(record)
+    # The record goes first: after a crash in between it knows what has arrived and what has not.
+    for path, target in zip((stage / outputs.record.name, *written), (outputs.record, *targets), strict=True):
+        path.replace(target)
+
+
+@contextmanager
+def sign_in(folder: Path) -> Iterator[Path]:
+    """A name below the records' folder as long as a run lasts: who does not find it, sees another folder of the same name.
+
+    Args:
+        folder: Where the results go; made if absent, and removed again where nothing was written to it.
+
+    Yields:
+        The sign, for `check_sign`.
+
+    Raises:
+        OSError: The system refuses to write; the message says why and what to do.
+    """
+    records = folder.absolute() / RECORDS
+    with kept_if_used(records), ExitStack() as stack:
+        with _refusal_in_words(folder):
+            sign = stack.enter_context(temporary_folder(records))
+        yield sign
+
+
+def check_sign(sign: Path | None) -> None:
+    """Refuses to write where the folder of the results is no longer the one that the run began with; None = it does not matter.
+
+    Raises:
+        OSError: The sign is not there. A drive that is unmounted leaves an empty folder, which would take the results.
+    """
+    if sign is not None and not sign.exists():
+        raise OSError(
+            f"{sign.parent.parent} is not the folder that the run began with: its drive is gone, or somebody emptied or moved it; bring it "
+            "back, or choose another --out"
+        ) from OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+
+
+@contextmanager
+def _refusal_in_words(folder: Path) -> Iterator[None]:
+    """Says of what the system refuses in the block that it was writing to `folder`, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:  # it is in words
+            raise
+        reason = error.strerror or error
+        raise type(error)(
+            f"cannot write to {folder}: {reason}; free room there, change its permissions, or choose another --out"
+        ) from error
+
+
+@contextmanager
+def kept_if_used(folder: Path) -> Iterator[None]:
+    """Makes a folder and those above it. What is made here, and holds nothing when the block ends, is removed again."""
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # the first that holds something
+            for each in made:
+                each.rmdir()

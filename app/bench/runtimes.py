@@ -1,0 +1,179 @@
+"""How fast each runtime of this machine runs a model's network, and how far its pictures are from torch's, in one run."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from ...annotators.choices import COMPILE, ONNX, OPENVINO, TORCH
+from ...geometry.estimate import Estimate
+from ...model_loader import runtimes
+from ...model_loader.comfy import host
+from ..batch import per_image
+from ..batch.per_image import Options
+from ..differences import apart
+from . import timing
+
+EACH = (TORCH, ONNX, OPENVINO, COMPILE)
+"""What is measured where all are asked for; what takes minutes before it runs is the last."""
+
+HEADER = (
+    "| runtime | ms/image | torch's in turn | times torch | of 255: most, mean | ready after s | what ran it |",
+    "|---|---:|---:|---:|---:|---:|---|",
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One runtime.
+
+    Attributes:
+        name: The runtime, with the dtype where that is not torch's own.
+        words: What ran the network; or why there is nothing, in words.
+        ready: Seconds until it could run: to load the weights, and to build the engine or to take it from the store.
+        seconds: Of the network for one picture; None where it did not run.
+        torch_seconds: Of torch in float32, which took turns with it; None for torch itself.
+        most: How far its pictures are from torch's in float32, in 255ths: the pixel that is farthest.
+        mean: The same, of all pixels.
+    """
+
+    name: str
+    words: str
+    ready: float
+    seconds: float | None = None
+    torch_seconds: float | None = None
+    most: float = 0.0
+    mean: float = 0.0
+
+    @property
+    def times(self) -> float:
+        """How many times as fast as torch in float32."""
+        return self.torch_seconds / self.seconds if self.torch_seconds and self.seconds else 1.0
+
+
+def measure_runtimes(
+    options: Options,
+    device: str = "auto",
+    seconds: float = 4.0,
+    sides: tuple[int, int] = timing.FULL_HD,
+    asked: Collection[str] = EACH,
+) -> Iterator[Row]:
+    """Measures runtimes one after the other, torch in float32 first. Each takes turns with it, so that the ratios hold.
+
+    Args:
+        options: The model and how it is run.
+        device: As `load_model`.
+        seconds: About how long each is measured, and torch beside it.
+        sides: Width and height of the picture.
+        asked: Which runtimes, of `RUNTIME_CHOICES`.
+
+    Yields:
+        Each, once it is measured.
+    """
+    with tempfile.TemporaryDirectory(prefix="depth-normal-bench-") as folder:
+        picture = Path(folder) / "picture.jpg"
+        timing.write_picture(picture, sides)
+        where = _where(device)
+        first = _Measured("torch float32", replace(options, runtime=TORCH, dtype="float32"), device, picture)
+        wait = timing.waiting(where)
+        yield first.row(timing.take_turns({TORCH: first.way}, wait, seconds)[TORCH])
+        for name, wanted in _others(options, where, asked):
+            other = _Measured(name, wanted, device, picture)
+            if other.is_left_to_torch:
+                yield Row(name, " ".join(other.lines) or "torch runs it", other.ready)
+                continue
+            times = timing.take_turns({TORCH: first.way, name: other.way}, wait, seconds)
+            most, mean, _ = apart(other.found, first.found)
+            yield replace(other.row(times[name]), torch_seconds=times[TORCH], most=most, mean=mean)
+
+
+class _Measured:
+    """A model that was loaded with a runtime, what it saw, and its network's calls, to be made again."""
+
+    def __init__(self, name: str, options: Options, device: str, picture: Path) -> None:
+        start = time.perf_counter()
+        with _told() as self.lines:
+            model = options.load(device)
+            # engines of one size are built for the first picture, and torch runs it until then
+            found = per_image.estimate(model, per_image.read(picture), options) if model.engine is not None else None
+        self.ready = time.perf_counter() - start
+        self.is_left_to_torch = options.runtime != TORCH and model.runtime == TORCH
+        self._name = name
+        if self.is_left_to_torch:
+            return
+        self.found: Estimate = per_image.estimate(model, per_image.read(picture), options) if found is None else found
+        self.way = partial(timing.replay, timing.network_calls(model, picture, options, 1))
+        self._words = model.runtime if model.runtime != TORCH else f"torch {torch.__version__}, {model.device}"
+
+    def row(self, seconds: float) -> Row:
+        """The row of it, as if it were torch itself."""
+        return Row(self._name, self._words, self.ready, seconds)
+
+
+def _others(options: Options, where: torch.device, asked: Collection[str]) -> Iterator[tuple[str, Options]]:
+    """What is measured beside torch in float32, by name."""
+    for runtime in dict.fromkeys(asked):
+        if runtime != TORCH:
+            yield runtime, replace(options, runtime=runtime)
+        for dtype in _half_of(runtime, where):
+            yield f"{runtime} {dtype}", replace(options, runtime=runtime, dtype=dtype)
+
+
+def _half_of(runtime: str, where: torch.device) -> list[str]:
+    """The half precisions in which a runtime is measured too."""
+    if runtime == TORCH:
+        return [dtype for dtype in ("bfloat16", "float16") if host.is_fast(getattr(torch, dtype), where)]
+    return ["bfloat16"] if runtime == OPENVINO and where.type == "cpu" and host.is_fast(torch.bfloat16, where) else []
+
+
+def _where(device: str) -> torch.device:
+    return host.default_device() if device == "auto" else torch.device(device)
+
+
+@contextmanager
+def _told() -> Iterator[list[str]]:
+    """The lines in which a runtime says why it is not used."""
+    lines: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(record.getMessage())
+
+    listener, logger = Listener(logging.WARNING), logging.getLogger(runtimes.__name__)
+    logger.addHandler(listener)
+    try:
+        yield lines
+    finally:
+        logger.removeHandler(listener)
+
+
+def as_json(row: Row) -> dict[str, object]:
+    """A row as JSON can hold it."""
+    ran = row.seconds is not None
+    return {
+        "runtime": row.name,
+        "words": row.words,
+        "ready_seconds": row.ready,
+        "seconds_per_picture": row.seconds,
+        "torch_seconds_per_picture": row.torch_seconds,
+        "times_torch": row.times if ran else None,
+        "most_of_255": row.most if ran else None,
+        "mean_of_255": row.mean if ran else None,
+    }
+
+
+def line(row: Row) -> str:
+    """A row for people: Markdown, below `HEADER`."""
+    if row.seconds is None:
+        return f"| {row.name} | | | | | {row.ready:.1f} | not run: {row.words} |"
+    apart = f"{row.most:.2f}, {row.mean:.3f}"
+    beside = f"{1000 * row.torch_seconds:.0f}" if row.torch_seconds else ""
+    return f"| {row.name} | {1000 * row.seconds:.0f} | {beside} | {row.times:.2f} | {apart} | {row.ready:.1f} | {row.words} |"

@@ -1,0 +1,277 @@
+"""How fast a model is on this machine: whole ways from files to files beside the bare network, in one run, so that the ratios hold.
+
+The clock is read when the device has done its work. Every way runs once before it counts; the ways take turns, so that a machine that
+slows down slows all of them, and the figure is the median.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from ... import __version__
+from ...annotators.family import Request
+from ...model_loader import Model
+from ...utils import opencv
+from ..batch import per_image
+from ..batch.local_engine import estimate_files
+from ..batch.outputs import Outputs, plan_outputs
+from ..batch.per_image import Options
+from ..batch.sources import Source
+
+PICTURE = Path(__file__).parents[1] / "coffee.jpg"
+FULL_HD = (1920, 1080)
+AT_ONCE = 4
+"""Pictures of a batch."""
+_FEWEST, _MOST = 3, 50  # rounds
+_TURN_SECONDS = 0.25
+_MOST_IN_FOLDER = 200
+
+Way = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What one way takes.
+
+    Attributes:
+        seconds: A picture.
+        at_once: Pictures that the network sees at once; None where the engine decides.
+        network: Seconds a picture of the bare network, with as many at once; the less of all where the engine decides.
+    """
+
+    seconds: float
+    at_once: int | None
+    network: float
+
+    @property
+    def rate(self) -> float:
+        """Pictures a second."""
+        return 1 / self.seconds
+
+    @property
+    def of_network(self) -> float:
+        """Its rate as a share of the bare network's."""
+        return self.network / self.seconds
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What was measured.
+
+    Attributes:
+        figures: "network" and "network, N at once"; "single", "batch" and "folder".
+        machine: What the figures hold for, in words.
+        memory: Most bytes: "process" (where the system tells), "cuda".
+    """
+
+    figures: dict[str, Figure]
+    machine: dict[str, str]
+    memory: dict[str, int]
+
+
+def measure(options: Options, device: str = "auto", seconds: float = 4.0, sides: tuple[int, int] = FULL_HD) -> Bench:
+    """Measures a model.
+
+    Args:
+        options: The model and how it is run.
+        device: As `load_model`.
+        seconds: About how long each way is measured.
+        sides: Width and height of the picture.
+
+    Returns:
+        The figures: each way begins with the picture's file (JPEG) and ends with the two PNG files that `estimate` writes by default.
+    """
+    model = options.load(device)
+    wait = waiting(model.device)
+    with tempfile.TemporaryDirectory(prefix="depth-normal-bench-") as temporary:
+        folder = Path(temporary)
+        picture = folder / "picture.jpg"
+        write_picture(picture, sides)
+        if model.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(model.device)
+        run = partial(per_image.run, model, Outputs(picture, folder / "single"), options)
+        calls = {count: network_calls(model, picture, options, count) for count in (1, AT_ONCE)}
+        ways: dict[str, Way] = {f"network {count}": partial(replay, each) for count, each in calls.items()}
+        ways |= {"single": run, "batch": partial(_batch, model, picture, folder / "batch", options)}
+        times = take_turns(ways, wait, seconds)
+        one, many = times["network 1"], times[f"network {AT_ONCE}"] / AT_ONCE
+        each = _folder(model, picture, folder, options, seconds / times["single"], wait)
+        figures = {
+            "network": Figure(one, 1, one),
+            f"network, {AT_ONCE} at once": Figure(many, AT_ONCE, many),
+            "single": Figure(times["single"], 1, one),
+            "batch": Figure(times["batch"] / AT_ONCE, AT_ONCE, many),
+            "folder": Figure(each, None, min(one, many)),
+        }
+    return Bench(figures, _machine(model, sides, calls[1]), _memory(model.device))
+
+
+def write_picture(path: Path, sides: tuple[int, int]) -> None:
+    """Writes the bundled photograph at a size (width, height)."""
+    from PIL import Image
+
+    with Image.open(PICTURE) as image:
+        image.convert("RGB").resize(sides, Image.Resampling.BICUBIC).save(path, quality=92)
+
+
+def waiting(device: torch.device) -> Way:
+    """What waits until the device has done its work."""
+    if device.type == "cuda":
+        return partial(torch.cuda.synchronize, device)
+    return torch.mps.synchronize if device.type == "mps" else lambda: None
+
+
+def network_calls(model: Model, picture: Path, options: Options, count: int) -> list[Way]:
+    """The calls of the network that an estimate of so many pictures makes, to be made again."""
+    calls: list[Way] = []
+    with _watched(model, calls):
+        per_image.estimate(model, per_image.read(picture).expand(count, -1, -1, -1), options)
+    return calls
+
+
+@contextmanager
+def _watched(model: Model, calls: list[Way]) -> Iterator[None]:
+    """Notes the calls of `Annotator.run_network`, or of `infer_resized` in families whose network is no single function."""
+    annotator = model.annotator
+    name = "infer_resized" if annotator.why_no_graph(model.spec) else "run_network"
+    run = getattr(annotator, name)
+
+    def noting(*arguments: Any) -> Any:
+        silent = (replace(each, progress=None) if isinstance(each, Request) else each for each in arguments)
+        calls.append(partial(run, *silent))
+        return run(*arguments)
+
+    vars(annotator)[name] = noting
+    try:
+        yield
+    finally:
+        del vars(annotator)[name]
+
+
+def replay(calls: list[Way]) -> None:
+    """Makes such calls again."""
+    with torch.no_grad():
+        for call in calls:
+            call()
+
+
+def _batch(model: Model, picture: Path, folder: Path, options: Options) -> None:
+    """Several pictures read, estimated at once and written, one step after the other."""
+    pictures = torch.cat([per_image.read(picture) for _ in range(AT_ONCE)])
+    found = per_image.estimate(model, pictures, options)
+    for index in range(AT_ONCE):
+        outputs = Outputs(picture, folder / str(index))
+        per_image.write(outputs, found.pictures(index, index + 1), options)
+
+
+def _folder(model: Model, picture: Path, folder: Path, options: Options, pictures: float, wait: Way) -> float:
+    """Seconds a picture of the way of `depth-normal estimate FOLDER`, the model loaded."""
+    count = max(2 * AT_ONCE, min(_MOST_IN_FOLDER, int(pictures)))
+    data = picture.read_bytes()
+    sources = [Source(folder / "photos" / f"{number}.jpg", Path(f"{number}.jpg")) for number in range(count)]
+    sources[0].path.parent.mkdir()
+    for source in sources:
+        source.path.write_bytes(data)
+
+    def run(some: list[Source], out: Path) -> None:
+        for outcome in estimate_files(model, plan_outputs(some, out).todo, options):
+            if outcome.failure:
+                raise RuntimeError(outcome.failure.reason)
+
+    run(sources[: 2 * AT_ONCE], folder / "warm")
+    return _time(partial(run, sources, folder / "maps"), wait) / count
+
+
+def take_turns(ways: dict[str, Way], wait: Way, seconds: float) -> dict[str, float]:
+    """The median seconds of one call of each way.
+
+    A turn is several calls where they are short. The threads of some engines go on spinning after a call, which slows whatever comes next:
+    with one call a turn, torch beside ONNX Runtime took twice its time on two cores.
+    """
+    for way in ways.values():
+        _time(way, wait)
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    end = time.perf_counter() + len(ways) * seconds
+    for done in range(_MOST):
+        if done >= _FEWEST and time.perf_counter() > end:
+            break
+        for name, way in ways.items():
+            times[name] += _turn(way, wait, min(_TURN_SECONDS, seconds / _FEWEST))
+    return {name: median(each) for name, each in times.items()}
+
+
+def _turn(way: Way, wait: Way, seconds: float) -> list[float]:
+    """Seconds of each call; where calls are short, without the first, during which the threads of the way before may still spin."""
+    first = _time(way, wait)
+    if first >= seconds:
+        return [first]
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while not times or time.perf_counter() < end:
+        times.append(_time(way, wait))
+    return times
+
+
+def _time(way: Way, wait: Way) -> float:
+    wait()
+    start = time.perf_counter()
+    way()
+    wait()
+    return time.perf_counter() - start
+
+
+def _machine(model: Model, sides: tuple[int, int], calls: list[Way]) -> dict[str, str]:
+    """What the figures hold for, in words."""
+    import numpy as np
+    import PIL
+
+    seen = [call.args[0].shape for call in calls if isinstance(call, partial)]
+    device = model.device
+    cv2 = opencv()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {
+        "model": f"{model.spec.id}, {str(model.dtype).removeprefix('torch.')}",
+        "device": name,
+        "runtime": model.runtime,
+        "processor": f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads of torch"
+        + (f", {cv2.getNumThreads()} of OpenCV" if cv2 else ""),
+        "picture": f"{sides[0]}x{sides[1]} JPEG, the network sees {', '.join(f'{shape[-1]}x{shape[-2]}' for shape in seen)}",
+        "versions": f"depth-normal {__version__}, Python {platform.python_version()}, torch {torch.__version__}, NumPy {np.__version__}, "
+        f"{f'OpenCV {cv2.__version__}' if cv2 else 'no OpenCV'}, Pillow {PIL.__version__}, {platform.system()} {platform.release()}",
+    }
+
+
+def processor() -> str:
+    """The name of this machine's processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return next(iter(names), "") or platform.processor() or platform.machine()
+
+
+def _memory(device: torch.device) -> dict[str, int]:
+    """Most bytes that were in use at once since the process began; on the GPU, since the model was loaded."""
+    found = {}
+    if sys.platform != "win32":
+        import resource
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        found["process"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    if device.type == "cuda":
+        found["cuda"] = torch.cuda.max_memory_allocated(device)
+    return found

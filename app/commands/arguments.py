@@ -1,0 +1,379 @@
+"""What the commands have in common: exit codes, the errors that a person may cause, options and their types. Imports nothing large."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...annotators.choices import BUNDLED_MODEL, DEVICE_CHOICES, DTYPE_CHOICES, RUNTIME_CHOICES, TORCH
+
+DONE, SOME_FAILED, NOTHING_DONE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+EXIT_CODES = """exit codes: 0 all done; 1 some failed, the others are done; 2 nothing could be done;
+130 stopped by Ctrl-C, 143 by SIGTERM: what was finished before stays"""
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+"""The folder of the documentation, in a clone and in an installed package."""
+
+# What a bad picture, file, model or machine raises; anything else is a fault of this program and shows its traceback.
+EXPECTED_ERRORS = (ValueError, OSError, RuntimeError, ArithmeticError, MemoryError, ImportError)
+
+
+CODING_CHOICES = ("opengl", "directx", "opencv", "scannet", "controlnet-normalbae", "controlnet-1.0-normal")
+"""Those of `geometry.conventions.NormalMapCoding`, which imports torch; a test compares them."""
+
+LAYOUT_CHOICES = ("full-sbs", "half-sbs", "full-tb", "half-tb", "cross-eyed", "anaglyph")
+"""Those of `geometry.views.stereo`, which imports torch; a test compares them. Also its `ORIGINALS`:"""
+
+ORIGINAL_CHOICES = ("middle", "left", "right")
+
+UP_CHOICES = ("y", "z")
+"""Those of `geometry.files.mesh_files.PLY_AXES`."""
+UP = "what points up in a ply: y (the default), or z as in Blender"
+
+HOLES = "-holes"
+"""What follows a layout's name where the mask of what was filled in is meant."""
+
+STEREO_CHOICES = (*LAYOUT_CHOICES, *(f"{layout}{HOLES}" for layout in LAYOUT_CHOICES))
+"""What can be written for both eyes."""
+
+WRITE_CHOICES = ("depth", "normals", "npz", "exr", "pfm", "ply", "glb", "stl", *STEREO_CHOICES)
+"""What can be written of an image: two images to look at, the formats of `geometry.files` by their extensions, and stereo."""
+
+MOST_TILES = 64
+"""As `inference.tile_layout` has it, which imports torch; a test compares them."""
+
+DEFAULT_WRITES = WRITE_CHOICES[:2]
+"""What is written if nobody says what."""
+
+_SIZE = (
+    "side of the network's input in pixels, as its authors count it (default: theirs); less is faster. MoGe-2: 840 is its resolution "
+    "level 9, 485 level 0"
+)
+_TILES = (
+    "more detail in a large image: run on the whole image and on overlapping tiles of it; N along the longer side, or auto (tiles of "
+    "about the network's own size, at most 4)"
+)
+_REFINE = "move the edges of depth and normals to the edges of the image (docs/large.md)"
+
+SHARD_CHOICES = ("parquet", "webdataset")
+"""What can be written instead of these: shards, with many pictures in each file."""
+
+NUMBER_CHOICES = ("float32", "float16")
+"""Of the numbers in shards."""
+
+SHARD_BYTES = 256 * 10**6
+"""How large shards become if nobody says how large."""
+
+_MILLIMETRES = {"": 1.0, "mm": 1.0, "cm": 10.0, "m": 1000.0, "in": 25.4}
+_UNITS = {f"{prefix}{unit}".lower(): base**power for unit, base in (("B", 1000), ("iB", 1024)) for power, prefix in enumerate("KMGT", 1)}
+
+
+_NUMBERED = ("cuda", "mps")
+DEVICE_WORDS = f"{', '.join(DEVICE_CHOICES)}, or cuda:N for the GPU of that number, from 0"
+"""What --device takes."""
+
+
+def add_model(parser: argparse._ActionsContainer, default: str) -> None:
+    """Adds --model and --weights; `chosen_model` says which model they mean."""
+    model = f"which model; `depth-normal models` lists them (default: the one that --weights are of, else {default})"
+    parser.add_argument("--model", metavar="MODEL", help=model)
+    _add_weights(parser, default)
+
+
+def add_model_or_word(parser: argparse.ArgumentParser, default: str) -> None:
+    """As `add_model`, for a command whose only word is the model: `bench tiny` is `bench --model tiny`."""
+    model = f"which model; `depth-normal models` lists them (default: the one that --weights are of, else {default})"
+    _add_one(parser, model)
+    _add_weights(parser, default)
+
+
+def add_model_to_name(parser: argparse.ArgumentParser, task: str) -> None:
+    """The same for a command that has no default; `named_model` says which one is meant."""
+    _add_one(parser, f"the model {task}, as `depth-normal models` lists them")
+
+
+def _add_one(parser: argparse.ArgumentParser, told: str) -> None:
+    # Without a value of its own, the word that is not there leaves the option's alone.
+    parser.add_argument("model", nargs="?", action=_OneModel, default=argparse.SUPPRESS, metavar="MODEL", help=told)
+    parser.add_argument("--model", action=_OneModel, metavar="MODEL", help="the same as an option")
+
+
+def add_models(parser: argparse.ArgumentParser, told: str) -> None:
+    """Adds models as words and as --model, for a command that takes several: `arguments.models`, empty if none is named."""
+    parser.add_argument("models", nargs="*", action="extend", default=argparse.SUPPRESS, metavar="MODEL", help=told)
+    parser.add_argument("--model", dest="models", nargs="+", action="extend", default=[], metavar="MODEL", help="the same as an option")
+
+
+class _OneModel(argparse.Action):
+    """A model as a word or as an option; both may be there where they say the same."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
+        """Notes it."""
+        before = getattr(namespace, self.dest, None)
+        if before not in (None, values):
+            raise argparse.ArgumentError(None, f"two models are named, {before} and {values}; this command takes one")
+        setattr(namespace, self.dest, values)
+
+
+def _add_weights(parser: argparse._ActionsContainer, default: str) -> None:
+    weights = "weights to use in place of the published file; without --model their tensors say which model it is"
+    parser.add_argument("--weights", type=Path, metavar="FILE", help=weights)
+    parser.set_defaults(default_model=default)
+
+
+NETWORK_OPTIONS = ("--model", "--weights", "--size", "--tiles", "--refine", "--dtype", "--runtime")
+"""What `add_network` adds besides --device, which also says where an effect is computed."""
+
+
+def add_network(parser: argparse._ActionsContainer, default: str) -> None:
+    """Adds everything that decides how a model runs on an image.
+
+    Args:
+        parser: The command's, or a group of its options.
+        default: The model if nobody chooses.
+    """
+    add_model(parser, default)
+    add_size(parser)
+    parser.add_argument("--tiles", type=tiles, metavar="N", help=_TILES)
+    parser.add_argument("--refine", action="store_true", help=_REFINE)
+    add_device(parser)
+    add_runtime(parser)
+
+
+def add_size(parser: argparse._ActionsContainer) -> None:
+    """Adds --size."""
+    parser.add_argument("--size", type=positive, metavar="N", help=_SIZE)
+
+
+def chosen_model(arguments: argparse.Namespace) -> str:
+    """The id of the model that is asked for.
+
+    Raises:
+        ValueError: The weights cannot be read, or are of no known model.
+    """
+    if arguments.model is not None:
+        return arguments.model
+    if arguments.weights is None:
+        return arguments.default_model
+    from ...model_loader.weights.identify import recognise
+
+    return recognise(arguments.weights).id
+
+
+def check_weights(arguments: argparse.Namespace) -> None:
+    """Refuses a file of weights that is not there, before anything is loaded.
+
+    Raises:
+        FileNotFoundError: It is not there.
+    """
+    if arguments.weights is not None and not arguments.weights.exists():
+        raise FileNotFoundError(f"{arguments.weights} does not exist; give the path of a weights file (.safetensors, .pth, .pt, .bin)")
+
+
+def named_model(arguments: argparse.Namespace) -> str:
+    """The model of `add_model_to_name`.
+
+    Raises:
+        ValueError: None is named.
+    """
+    if arguments.model is None:
+        raise ValueError(f"no model is named; name one, such as {arguments.parser.prog} {BUNDLED_MODEL} (`depth-normal models` lists them)")
+    return arguments.model
+
+
+def refuse_options(arguments: argparse.Namespace, options: Iterable[str], why: str) -> None:
+    """Refuses options that would change nothing.
+
+    Args:
+        arguments: Of a command of `cli`, whose `parser` is a `Parser`.
+        options: Their names.
+        why: Why they are in vain, in words that go on from an option's name.
+
+    Raises:
+        ValueError: One has another value than its default.
+    """
+    for option in options:
+        if arguments.parser.is_changed(arguments, option):
+            raise ValueError(f"{option} {why}")
+
+
+def add_device(parser: argparse._ActionsContainer) -> None:
+    """Adds --device and --dtype."""
+    where = f"where the network runs: {DEVICE_WORDS} (default: auto, the GPU where there is one)"
+    parser.add_argument("--device", default="auto", type=device, metavar="NAME", help=where)
+    dtype = "what the network computes in (default: auto, the fastest with the same maps)"
+    parser.add_argument("--dtype", default="auto", choices=DTYPE_CHOICES, help=dtype)
+
+
+def device(text: str) -> str:
+    """A name that `load_model` takes for a device, be it there or not."""
+    kind, divider, index = text.partition(":")
+    if kind not in DEVICE_CHOICES or (divider and not (kind in _NUMBERED and index.isdecimal() and index.isascii())):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a device; accepted: {DEVICE_WORDS}")
+    return text
+
+
+ALL = "all"
+"""Of the runtimes: all that are here."""
+
+_RUNTIME = "what runs the network (default: torch; docs/runtimes.md); a runtime that fails is replaced by torch"
+
+
+def add_runtime(parser: argparse._ActionsContainer) -> None:
+    """Adds --runtime."""
+    parser.add_argument("--runtime", default=TORCH, choices=RUNTIME_CHOICES, help=_RUNTIME)
+
+
+def add_runtimes(parser: argparse._ActionsContainer) -> None:
+    """Adds --runtime for one or several."""
+    runtime = f"{_RUNTIME}; several: each beside torch, printed once measured; {ALL}: all that are here (of {', '.join(RUNTIME_CHOICES)})"
+    names = several_of((*RUNTIME_CHOICES, ALL))
+    parser.add_argument("--runtime", nargs="+", action="extend", type=names, metavar="NAME", help=runtime)
+
+
+def add_coding(parser: argparse._ActionsContainer, what: str) -> None:
+    """Adds --coding; `what` says of which normal map."""
+    told = f"{what}: {', '.join(CODING_CHOICES)} (default: %(default)s)"
+    parser.add_argument("--coding", choices=CODING_CHOICES, default=CODING_CHOICES[0], metavar="CODING", help=told)
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Adds --json."""
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def several_of(choices: Sequence[str], shown: Sequence[str] = ()) -> Callable[[str], tuple[str, ...]]:
+    """The type of an option that takes one or several words, with commas between.
+
+    Args:
+        choices: The words.
+        shown: Those that an error names; none = all.
+    """
+
+    def words(text: str) -> tuple[str, ...]:
+        found = tuple(text.split(","))
+        if wrong := [word for word in found if word not in choices]:
+            raise argparse.ArgumentTypeError(f"{wrong[0]!r} is none of {', '.join(shown or choices)} (several: with commas, no spaces)")
+        return found
+
+    return words
+
+
+def add_shards(parser: argparse.ArgumentParser) -> None:
+    """Adds --numbers and --shard-size."""
+    title = f"for --write {' or '.join(SHARD_CHOICES)}"
+    group = parser.add_argument_group(title, "the raw maps of many images in each file (docs/scale.md)")
+    numbers = "of depth and normals in shards (default: %(default)s, bit for bit)"
+    group.add_argument("--numbers", choices=NUMBER_CHOICES, default=NUMBER_CHOICES[0], help=numbers)
+    size = f"a shard is closed as soon as its maps have this size (default: {SHARD_BYTES // 10**6}MB)"
+    group.add_argument("--shard-size", type=byte_size, default=SHARD_BYTES, metavar="SIZE", help=size)
+
+
+def byte_size(text: str) -> int:
+    """A number of bytes with its unit: 256MB, 1.5GB, 64MiB."""
+    match = re.fullmatch(r"(\d{1,12}(?:\.\d{1,12})?) ?([a-z]+)", text.lower(), re.ASCII)
+    if not match or match[2] not in _UNITS or not (size := int(float(match[1]) * _UNITS[match[2]])):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size: a number above 0 with its unit, such as 256MB or 1GB")
+    return size
+
+
+def add_depth_of_stereo(parser: argparse._ActionsContainer) -> None:
+    """Adds what every command that makes stereo asks: how deep, and where the screen is."""
+    divergence = "depth of the pair: shift between near and far in percent of the width, 0 to 20 (default: %(default)s)"
+    parser.add_argument("--divergence", type=real, default=2.0, metavar="PERCENT", help=divergence)
+    convergence = "what lies on the screen: 0 the farthest, 1 the nearest (default: %(default)s)"
+    parser.add_argument("--convergence", type=real, default=0.5, metavar="SHARE", help=convergence)
+    original = "which eye sees the image unchanged; middle: neither, both are made (default: %(default)s)"
+    parser.add_argument("--original", default=ORIGINAL_CHOICES[0], choices=ORIGINAL_CHOICES, help=original)
+
+
+def whole_pixels(text: str) -> int:
+    """A whole number of pixels, with or without px."""
+    if not (value := pixels(text)).is_integer():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of pixels; accepted: a number such as 6 or 6px")
+    return int(value)
+
+
+def positive(text: str) -> int:
+    """A whole number of pixels."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of pixels above 0")
+    return int(text)
+
+
+def tiles(text: str) -> int | str:
+    """How many tiles along the longer side: a number from 2 on, or auto."""
+    if text != "auto" and (not text.isdecimal() or not 2 <= int(text) <= MOST_TILES):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor a whole number from 2 to {MOST_TILES}")
+    return text if text == "auto" else int(text)
+
+
+def degrees(text: str) -> float:
+    """An angle of view."""
+    if not 0 < (angle := number(text)) < 180:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an angle between 0 and 180 degrees")
+    return angle
+
+
+def near_far_ratio(text: str) -> float:
+    """How many times farther the far end is."""
+    if not 1 < (value := number(text)) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 1")
+    return value
+
+
+def point(text: str) -> tuple[float, ...]:
+    """A place in the picture."""
+    return numbers(text, ("x", "y"))
+
+
+def numbers(text: str, names: Sequence[str]) -> tuple[float, ...]:
+    """As many numbers as there are names, with commas between."""
+    found = tuple(map(number, text.split(",")))
+    if len(found) != len(names) or any(map(math.isnan, found)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {','.join(names)}: {len(names)} numbers with commas between, no spaces")
+    return found
+
+
+def real(text: str) -> float:
+    """A number, infinite ones included."""
+    if math.isnan(value := number(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+    return value
+
+
+def millimetres(text: str) -> float:
+    """A length with its unit, or a plain number of millimetres."""
+    value, unit = _with_unit(text)
+    if unit not in _MILLIMETRES:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a length; accepted: a number with mm, cm, m or in, such as 6mm; 6 alone means 6 mm"
+        )
+    return value * _MILLIMETRES[unit]
+
+
+def pixels(text: str) -> float:
+    """A number of pixels, with or without px."""
+    value, unit = _with_unit(text)
+    if unit not in ("", "px"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of pixels; accepted: a number, such as 6 or 6px")
+    return value
+
+
+def _with_unit(text: str) -> tuple[float, str | None]:
+    """A number and the letters behind it; None in place of these where it is no number."""
+    found = re.fullmatch(r"(.*?[\d.]) ?([a-z]*)", text.strip().lower(), re.ASCII)
+    value = number(found[1]) if found else math.nan
+    return (value, None) if found is None or math.isnan(value) else (value, found[2])
+
+
+def number(text: str) -> float:
+    """NaN where it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

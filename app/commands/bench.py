@@ -1,0 +1,106 @@
+"""`depth-normal bench`: how fast a model is here, as a table to paste into an issue."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ...annotators.choices import RECOMMENDED_MODEL, TORCH
+from ..batch.allocator import keep_freed_memory
+from ..console.terminal import say
+from .arguments import ALL, DONE, add_device, add_json, add_model_or_word, add_runtimes, check_weights, chosen_model, number
+
+if TYPE_CHECKING:
+    from ..batch.per_image import Options
+    from ..bench.timing import Bench
+
+DEFAULT_SECONDS = 4.0
+DISTURBED = 1.1  # of the network's rate: files cannot be made faster than that
+
+
+def add_bench(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `bench`."""
+    add_model_or_word(parser, RECOMMENDED_MODEL)
+    add_device(parser)
+    add_runtimes(parser)
+    seconds = "about how long each of the five figures is measured (default: %(default)g)"
+    parser.add_argument("--seconds", type=_seconds, default=DEFAULT_SECONDS, metavar="N", help=seconds)
+    add_json(parser)
+    parser.set_defaults(run=_bench)
+
+
+def _seconds(text: str) -> float:
+    if not 0 < (value := number(text)) <= 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0, at most 3600")
+    return value
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    check_weights(arguments)
+    keep_freed_memory()  # as the commands do that it speaks for
+    from ..batch.per_image import Options
+    from ..bench.timing import measure
+
+    options = Options(model=chosen_model(arguments), weights=arguments.weights, dtype=arguments.dtype)
+    runtimes = [name for names in arguments.runtime or [(TORCH,)] for name in names]
+    if ALL in runtimes or len(runtimes) > 1:
+        return _bench_runtimes(arguments, options, runtimes)
+    options = replace(options, runtime=runtimes[0])
+    found = measure(options, arguments.device, arguments.seconds)
+    say(json.dumps(as_json(found), indent=2) if arguments.json else table(found))
+    return DONE
+
+
+def _bench_runtimes(arguments: argparse.Namespace, options: Options, runtimes: Sequence[str]) -> int:
+    from ..bench.runtimes import EACH, HEADER, as_json, line, measure_runtimes
+
+    asked = EACH if ALL in runtimes else runtimes
+    measured: list[dict[str, object]] = []
+    try:
+        for row in measure_runtimes(options, arguments.device, arguments.seconds, asked=asked):
+            if not arguments.json:
+                say("\n".join((*(() if measured else HEADER), line(row))))
+            measured.append(as_json(row))
+    finally:
+        if arguments.json and measured:  # also what was measured before a stop
+            say(json.dumps(measured, indent=2))
+    return DONE
+
+
+def as_json(found: Bench) -> dict[str, object]:
+    """The figures as JSON can hold them: seconds a picture, pictures a second, shares of 1, bytes."""
+    figures = {
+        name: {
+            "seconds_per_picture": figure.seconds,
+            "pictures_per_second": figure.rate,
+            "at_once": figure.at_once,
+            "of_network_rate": figure.of_network,
+            "outside_network": max(0.0, 1 - figure.of_network),
+        }
+        for name, figure in found.figures.items()
+    }
+    return {"figures": figures, "peak_memory": found.memory, **found.machine}
+
+
+def table(found: Bench) -> str:
+    """The figures for people: Markdown, which is readable as it is."""
+    names = {
+        "single": "single: a file to two files",
+        "batch": "batch: the same, several at once",
+        "folder": "folder: as `estimate` does, overlapped",
+    }
+    rows = [("", "images/s", "ms/image", "of the network's rate", "outside the network")]
+    for name, figure in found.figures.items():
+        of_network, outside = (f"{figure.of_network:.0%}", f"{max(0.0, 1 - figure.of_network):.0%}") if name in names else ("", "")
+        rows.append((names.get(name, f"{name} (bare)"), f"{figure.rate:.2f}", f"{1000 * figure.seconds:.0f}", of_network, outside))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["| " + " | ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) + " |" for row in rows]
+    ruler = "|" + "|".join(["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])]) + "|"
+    notes = [f"- {name}: {text}" for name, text in found.machine.items()]
+    if any(found.figures[name].of_network > DISTURBED for name in found.figures.keys() & names):
+        notes.insert(0, "- files took less time than the network alone: the machine did other work too; measure again when it is idle")
+    memory = ", ".join(f"{size / 2**30:.2f} GiB {kind}" for kind, size in found.memory.items()) or "not known"
+    return "\n".join([lines[0], ruler, *lines[1:], "", *notes, f"- most memory: {memory}"])

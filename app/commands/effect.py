@@ -1,0 +1,221 @@
+"""`depth-normal effect`: masks, cut-outs, fog and depth of field of an image, by its depth."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ..console.parser import Parser
+from .arguments import DONE, millimetres, point, real, refuse_options
+from .for_each_image import over_pictures
+from .result_paths import add_result, result_path, say_result, settle_result
+from .scene import PICTURES, add_scene, check_model, read_scene, write_picture
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ...geometry.effects.depth_mask import MaskChoice
+    from .scene import Scene
+
+    Make = Callable[[Scene], tuple[Tensor, str]]
+    # How an effect is made, and what of it needs metres, in words.
+    Plan = tuple[Make, str]
+
+UNIT_CHOICES = ("percent", "metres")
+"""Those of `geometry.effects.depths.UNITS`, which imports torch; a test compares them."""
+
+COMMON = {
+    "mask": ("--near", "--far", "--feather", "--unit", "--point", "--tolerance", "--invert"),
+    "cutout": ("--near", "--far", "--feather", "--unit", "--point", "--tolerance", "--edge"),
+    "fog": ("--density", "--colour", "--start", "--height-falloff", "--sky"),
+    "depth-of-field": ("--focus", "--unit", "--point", "--blur", "--f-number", "--focal-length"),
+}
+"""What `--help` shows of each effect's options, besides:"""
+COMMON_TO_ALL = ("--out", "--open", "--overwrite", "--model", "--recursive")
+
+_UNIT = "of distances: percent of the way from the near end of the scene to its far end, or metres, for metric depth (default: %(default)s)"
+
+
+def add_effect(parser: Parser) -> None:
+    """Adds the effects, each with its options."""
+    effects = parser.add_subparsers(required=True, metavar="EFFECT")
+    for name, task, add, ending, extensions in (
+        ("mask", "a mask of what lies between two distances, or around a point", _add_mask, "_mask.png", (".png",)),
+        ("cutout", "the foreground with a transparent background", _add_cutout, "_cutout.png", (".png",)),
+        ("fog", "the image in fog", _add_fog, "_fog.png", PICTURES),
+        ("depth-of-field", "the image through a lens that is wide open", _add_depth_of_field, "_dof.png", PICTURES),
+    ):
+        added: Parser = effects.add_parser(name, help=task, description=f"Make {task}.")
+        add_scene(added, several=True)
+        add_result(added, ending, extensions)
+        add(added.add_argument_group("the effect"))
+        added.common = frozenset((*COMMON_TO_ALL, *COMMON[name]))
+        added.called = {"falloff": "--height-falloff"}
+        added.set_defaults(parser=added, run=over_pictures(_effect, _planned))
+
+
+def _add_choice(group: argparse._ArgumentGroup) -> None:
+    """What a mask takes in."""
+    group.add_argument("--unit", choices=UNIT_CHOICES, default=UNIT_CHOICES[0], help=_UNIT)
+    group.add_argument("--near", type=real, default=0.0, metavar="X", help="where it begins (default: %(default)s)")
+    far = "where it ends; 100 percent or 0 metres is no limit, and takes in the sky (default: %(default)s)"
+    group.add_argument("--far", type=real, default=40.0, metavar="X", help=far)
+    group.add_argument("--feather", type=real, default=2.0, metavar="X", help="over how much it falls off (default: %(default)s)")
+    where = "in place of --near and --far: the connected surface around this point, 0 to 1 from left to right and from top to bottom"
+    group.add_argument("--point", type=point, metavar="X,Y", help=where)
+    tolerance = "how much nearer or farther than the point it may reach (default: %(default)s)"
+    group.add_argument("--tolerance", type=real, default=8.0, metavar="X", help=tolerance)
+
+
+def _add_mask(group: argparse._ArgumentGroup) -> None:
+    _add_choice(group)
+    group.add_argument("--invert", action="store_true", help="everything else")
+    group.set_defaults(plan=_mask)
+
+
+def _add_cutout(group: argparse._ArgumentGroup) -> None:
+    _add_choice(group)
+    edge = "half the width of the border that follows the image, in percent of the longer side (default: %(default)s)"
+    group.add_argument("--edge", type=real, default=0.6, metavar="PERCENT", help=edge)
+    group.add_argument("--keep-colours", action="store_true", help="leave the old background's share in the border's colours")
+    group.set_defaults(plan=_cutout)
+
+
+def _add_fog(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--colour", default="#c4ccd4", metavar="COLOUR", help="of the fog: #d9b38c, #fff, white or 217,179,140 (default: %(default)s)"
+    )
+    density = "light lost a metre: exp(-density) comes through; without metres the near end is at 1 (default: %(default)s)"
+    group.add_argument("--density", type=real, default=0.1, metavar="X", help=density)
+    group.add_argument("--start", type=real, default=0.0, metavar="X", help="how far from the camera it begins (default: %(default)s)")
+    falloff = "how fast it thins upwards from the camera's height (default: %(default)s, not at all)"
+    group.add_argument("--height-falloff", type=real, default=0.0, metavar="X", help=falloff)
+    sky = "what looks like sky is infinitely far, or (--no-sky) nothing is sky (default: --sky)"
+    group.add_argument("--sky", action=argparse.BooleanOptionalAction, help=sky)
+    group.set_defaults(plan=_fog)
+
+
+def _add_depth_of_field(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--focus", type=real, default=30.0, metavar="X", help="what is sharp, in --unit (default: %(default)s)")
+    group.add_argument("--unit", choices=UNIT_CHOICES, default=UNIT_CHOICES[0], help=_UNIT)
+    where = "in place of --focus: what is at this point is sharp, 0 to 1 from left to right and from top to bottom"
+    group.add_argument("--point", type=point, metavar="X,Y", help=where)
+    blur = "circle of a far point when the near end is in focus, in percent of the longer side (default: %(default)s)"
+    group.add_argument("--blur", type=real, default=2.0, metavar="PERCENT", help=blur)
+    f_number = "in place of --blur: the opening of a real lens, for metric depth"
+    group.add_argument("--f-number", type=real, default=0.0, metavar="N", help=f_number)
+    focal_length = "of the real lens, as 50mm (default: by the camera's field of view)"
+    group.add_argument("--focal-length", type=millimetres, default=0.0, metavar="LENGTH", help=focal_length)
+    group.add_argument("--sensor", type=millimetres, default=36.0, metavar="LENGTH", help="longer side of its sensor (default: 36mm)")
+    group.add_argument("--blades", type=int, default=0, metavar="N", help="of the shutter; 0: highlights are discs (default: %(default)s)")
+    group.add_argument("--rotation", type=real, default=0.0, metavar="DEGREES", help="of the blades (default: %(default)s)")
+    highlights = "how many stops brighter than white clipped highlights are taken to be (default: %(default)s)"
+    group.add_argument("--highlights", type=real, default=1.0, metavar="STOPS", help=highlights)
+    group.set_defaults(plan=_depth_of_field)
+
+
+def _planned(arguments: argparse.Namespace) -> Make:
+    """The effect, once it is clear that the options, and the model where there is one, can make it."""
+    make, metres = arguments.plan(arguments)
+    check_model(arguments, depth=True, metres=metres)
+    return make
+
+
+def _effect(arguments: argparse.Namespace) -> int:
+    settle_result(arguments)
+    make = _planned(arguments)
+    scene = read_scene(arguments)
+    result, words = make(scene)
+    with result_path(arguments) as path:
+        write_picture(path, result, scene.bits)
+    say_result(arguments, words)
+    return DONE
+
+
+def _choice(arguments: argparse.Namespace) -> tuple[MaskChoice, str]:
+    from ...geometry.effects.depth_mask import MaskChoice
+
+    if arguments.point:
+        refuse_options(arguments, ("--near", "--far"), "says nothing beside --point, which takes their place; leave one of them out")
+    else:
+        refuse_options(arguments, ("--tolerance",), "says how far the surface around --point reaches; name a point, or leave it out")
+    invert = getattr(arguments, "invert", False)
+    choice = MaskChoice(arguments.near, arguments.far, arguments.unit, arguments.feather, arguments.point, arguments.tolerance, invert)
+    return choice, _needing_metres(arguments.unit)
+
+
+def _needing_metres(unit: str) -> str:
+    return "--unit metres" if unit == "metres" else ""
+
+
+def _chosen(choice: MaskChoice, scene: Scene) -> tuple[Tensor, str]:
+    from ...geometry.effects.depths import known_depths
+
+    depths = known_depths(scene.known)
+    mask = choice.mask(depths)
+    return mask, choice.words(depths, float(mask.mean()))
+
+
+def _mask(arguments: argparse.Namespace) -> Plan:
+    choice, metres = _choice(arguments)
+    return partial(_chosen, choice), metres
+
+
+def _cutout(arguments: argparse.Namespace) -> Plan:
+    import torch
+
+    from ...geometry.checks import check_range
+    from ...geometry.effects.cutout import MAX_EDGE, cut_out
+    from ...geometry.files.image_files import read_alpha
+
+    choice, metres = _choice(arguments)
+    check_range("edge", arguments.edge, 0, MAX_EDGE)
+
+    def make(scene: Scene) -> tuple[Tensor, str]:
+        mask, words = _chosen(choice, scene)
+        colour, alpha = cut_out(scene.picture, mask, arguments.edge, not arguments.keep_colours)
+        if (own := read_alpha(arguments.picture)) is not None:  # what the file shows through stays so
+            alpha = alpha * torch.from_numpy(own).to(alpha)
+        return torch.cat((colour, alpha), 1), words
+
+    return make, metres
+
+
+def _fog(arguments: argparse.Namespace) -> Plan:
+    from ...geometry.effects.fog import FogBank, add_fog, fog_of
+    from ...geometry.images.srgb import colour_to_linear
+
+    fog = FogBank(arguments.density, arguments.start, arguments.height_falloff)
+    colour = colour_to_linear(arguments.colour, "--colour")
+
+    def make(scene: Scene) -> tuple[Tensor, str]:
+        through, words = fog_of(scene.known, scene.picture, fog, arguments.sky is not False)
+        return add_fog(scene.picture, through, colour), words
+
+    return make, ""
+
+
+def _depth_of_field(arguments: argparse.Namespace) -> Plan:
+    from ...geometry.effects.depth_of_field import check_lens, depth_of_field
+    from ...geometry.effects.focus import Focus, focused
+
+    if arguments.point:
+        refuse_options(arguments, ("--focus",), "says nothing beside --point, which takes its place; leave one of them out")
+    if arguments.f_number:
+        refuse_options(arguments, ("--blur",), "says nothing beside --f-number, which takes its place; leave one of them out")
+    else:
+        refuse_options(arguments, ("--focal-length", "--sensor"), "is of a real lens; give its --f-number too, or leave it out")
+    if not arguments.blades:
+        refuse_options(arguments, ("--rotation",), "turns the blades of the shutter; give their number with --blades, or leave it out")
+    looks = (arguments.blur, arguments.f_number, arguments.focal_length, arguments.sensor)
+    focus = Focus(arguments.focus, arguments.unit, arguments.point, *looks)
+    blades = {"blades": arguments.blades, "rotation": arguments.rotation, "highlights": arguments.highlights}
+    check_lens(**blades)
+
+    def make(scene: Scene) -> tuple[Tensor, str]:
+        circle, words = focused(scene.known, scene.picture, focus)
+        return depth_of_field(scene.picture, circle, **blades), words
+
+    return make, "--f-number" if focus.f_number else "" if focus.point else _needing_metres(focus.unit)

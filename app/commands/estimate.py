@@ -1,0 +1,326 @@
+"""`depth-normal estimate` and `depth-normal demo`: maps of images."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING
+
+from ...annotators.choices import BUNDLED_MODEL, RECOMMENDED_MODEL
+from ..batch.allocator import keep_freed_memory
+from ..batch.sources import VIDEOS, Source
+from ..cluster.options import RAY_OPTIONS, add_ray, ray_options
+from ..console.parser import Parser
+from ..console.terminal import complain, program, quoted, say, stdout_for_results, stoppable
+from ..console.viewer import show
+from .arguments import (
+    DEFAULT_WRITES,
+    DONE,
+    HOLES,
+    INTERRUPTED,
+    LAYOUT_CHOICES,
+    NOTHING_DONE,
+    SHARD_CHOICES,
+    STEREO_CHOICES,
+    TERMINATED,
+    UP,
+    UP_CHOICES,
+    WRITE_CHOICES,
+    add_coding,
+    add_depth_of_stereo,
+    add_network,
+    add_shards,
+    chosen_model,
+    degrees,
+    near_far_ratio,
+    refuse_options,
+    several_of,
+)
+from .result_paths import add_folder, folder_or_url
+
+if TYPE_CHECKING:
+    from ..batch.engines import Engine, FileFolder
+    from ..batch.local_engine import Outcome
+    from ..batch.outputs import Plan
+    from ..batch.per_image import Options
+    from ..batch.shards.folder import ShardFolder
+
+    # By whether to stop, and the sign of the folder of results (`staging.sign_in`).
+    Run = Callable[[Event, Path | None], Iterator[Outcome]]
+
+DEMO_PICTURE = Path(__file__).parents[1] / "coffee.jpg"
+DEMO_WRITES = (*DEFAULT_WRITES, "npz")
+
+GO_ON = "run the same command with --resume to go on"
+
+COMMON = (
+    *("--out", "--open", "--model", "--also", "--write", "--coding", "--tiles", "--refine", "--size"),
+    *("--recursive", "--resume", "--overwrite"),
+)
+"""What `--help` of `estimate` shows of the options."""
+
+_OF_STEREO = ("--divergence", "--convergence", "--original")
+_OF_SHARDS = ("--numbers", "--shard-size")
+_OF_DEPTH_ALONE = {"depth", "stl", *STEREO_CHOICES}
+"""What is made of depth as the model gives it, however far apart its ends are."""
+
+
+def add_estimate(parser: Parser) -> None:
+    """Adds the options of `estimate`."""
+    add_pictures(parser)
+    _add_writes(parser)
+    add_coding(parser, "how the normal map (<image>_normals.png) stores its vectors; Unreal wants directx")
+    fov = "field of view of the images' longer side, where the camera is known (makes Depth Anything 3's and Metric3D's metres right)"
+    parser.add_argument("--fov", type=degrees, default=0.0, metavar="DEGREES", help=fov)
+    ratio = (
+        "how many times farther the far end of the scene is than the near end, above 1, for normals of depth that is not metric "
+        "(default: 3, or 30 where the model itself marks the sky; 30 suits landscapes)"
+    )
+    parser.add_argument("--near-far-ratio", type=near_far_ratio, metavar="N", help=ratio)
+    add_depth_of_stereo(parser.add_argument_group(f"for --write {LAYOUT_CHOICES[0]} and the other layouts for both eyes"))
+    add_shards(parser)
+    add_ray(parser)
+    parser.common = frozenset(COMMON)
+    parser.set_defaults(run=lambda arguments: run_pictures(arguments, _writes(arguments)))
+
+
+def add_pictures(parser: argparse.ArgumentParser) -> None:
+    """Adds what every command over images asks: which, where to, by which model, and what to do with what is there."""
+    sources = "images, folders, patterns such as 'photos/*.jpg', @list.txt (one path a line), or - (the same on stdin)"
+    parser.add_argument("pictures", nargs="*", metavar="IMAGE", help=sources)
+    add_folder(parser, takes=folder_or_url)
+    add_network(parser, RECOMMENDED_MODEL)
+    parser.add_argument("--recursive", action="store_true", help="look into folders in folders too, and keep their tree below --out")
+    _add_going_on(parser)
+    _add_overwrite(parser)
+    parser.add_argument("--json-lines", action="store_true", help="print one JSON object for each image")
+
+
+def _add_writes(parser: argparse.ArgumentParser) -> None:
+    kinds = (
+        f"what to write, with commas: {', '.join(kind for kind in WRITE_CHOICES if kind not in STEREO_CHOICES)} (default: "
+        f"{','.join(DEFAULT_WRITES)}; npz has the raw numbers), one of {', '.join(SHARD_CHOICES)} by itself, and for both eyes "
+        f"{', '.join(LAYOUT_CHOICES)} (with {HOLES} behind: the mask of the pixels that were filled in); may be given again"
+    )
+    choices = several_of((*WRITE_CHOICES, *SHARD_CHOICES), WRITE_CHOICES)
+    parser.add_argument("--write", type=choices, action="extend", metavar="KINDS", help=kinds)
+    also = f"write these besides {' and '.join(DEFAULT_WRITES)}, such as npz,glb; may be given again"
+    parser.add_argument("--also", type=choices, action="extend", default=[], metavar="KINDS", help=also)
+    parser.add_argument("--up", choices=UP_CHOICES, help=UP)
+
+
+def _add_going_on(parser: argparse.ArgumentParser) -> None:
+    resume = "skip images whose results are there, complete, of the same image, model and options"
+    parser.add_argument("--resume", action="store_true", help=resume)
+    retry = "only images that failed before and may succeed now; of those named, or of all without IMAGE (docs/folders.md)"
+    parser.add_argument("--retry-failed", action="store_true", help=retry)
+
+
+def _add_overwrite(parser: argparse.ArgumentParser) -> None:
+    told = "also replace files that this command did not make, or made of another image"
+    parser.add_argument("--overwrite", action="store_true", help=told)
+
+
+def add_demo(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `demo`."""
+    add_folder(parser)
+    _add_overwrite(parser)
+    parser.set_defaults(run=_demo)
+
+
+def run_pictures(arguments: argparse.Namespace, writes: tuple[str, ...]) -> int:
+    """A run over the pictures that are named.
+
+    Args:
+        arguments: Of a command that has all options of `estimate` but those that say what is written.
+        writes: As `outputs.Outputs.writes`.
+
+    Returns:
+        The exit code.
+    """
+    _refuse_useless(arguments, writes)
+    engine = _engine(arguments)
+    if arguments.retry_failed:
+        sources, problems = _failed_before(arguments, engine)
+        if not sources and not problems:
+            complain(f"{arguments.out}: no failure is left for which trying again makes sense")
+            return DONE
+    else:
+        if not arguments.pictures:
+            raise ValueError("no images are named: name files, folders, patterns, @list.txt or - (or use --retry-failed)")
+        sources, problems = engine.find(arguments.pictures, arguments.recursive, arguments.out)
+    for problem in problems:
+        complain(problem)
+        if arguments.json_lines:
+            say(json.dumps({"picture": None, "status": "failed", "reason": problem, "again": False}))
+    if not sources:
+        return NOTHING_DONE
+    _refuse_videos(sources)
+    keep_freed_memory()
+    options = _options(arguments)
+    results = _results(arguments, writes, options)
+    plan = results.plan(sources, arguments.resume or arguments.retry_failed)
+    if plan.todo:
+        engine.prepare(options)
+    return _run(plan, partial(results.run, engine), results.log, arguments, len(problems))
+
+
+def _engine(arguments: argparse.Namespace) -> Engine:
+    from ..batch.engines import LocalEngine, RayEngine
+
+    return RayEngine(ray_options(arguments)) if arguments.engine == "ray" else LocalEngine(arguments.device)
+
+
+def _results(arguments: argparse.Namespace, writes: tuple[str, ...], options: Options) -> FileFolder | ShardFolder:
+    """Where results go, and as what."""
+    kind = next((each for each in writes if each in SHARD_CHOICES), None)
+    if kind is None:
+        from ..batch.engines import FileFolder
+
+        return FileFolder(arguments.out, options, writes, arguments.overwrite)
+    if len(writes) > 1:
+        raise ValueError(f"--write {','.join(writes)}: shards hold all maps, and one kind of them is written by itself; choose one")
+    from ..batch.shards.folder import ShardFolder
+    from ..batch.shards.writer import ShardOptions
+
+    shards = ShardOptions(kind, arguments.numbers, arguments.shard_size)
+    return ShardFolder(arguments.out, options, shards, arguments.overwrite)
+
+
+def _options(arguments: argparse.Namespace) -> Options:
+    from ...geometry.views.stereo import StereoOptions
+    from ..batch.per_image import Options
+
+    return Options(
+        model=chosen_model(arguments),
+        weights=arguments.weights,
+        dtype=arguments.dtype,
+        size=arguments.size,
+        fov=arguments.fov,
+        near_far_ratio=arguments.near_far_ratio,
+        tiles=arguments.tiles,
+        ply_up=arguments.up or UP_CHOICES[0],
+        stereo=StereoOptions(arguments.divergence, arguments.convergence, arguments.original),
+        refine=arguments.refine,
+        runtime=arguments.runtime,
+        coding=arguments.coding,
+    )
+
+
+def _writes(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """What is to be written, without doubles."""
+    return tuple(dict.fromkeys((*(arguments.write or DEFAULT_WRITES), *arguments.also)))
+
+
+def _refuse_useless(arguments: argparse.Namespace, writes: tuple[str, ...]) -> None:
+    """Refuses options that say nothing of what is written, or of who does the work."""
+    if "--up" in arguments.parser.options and "ply" not in writes:
+        refuse_options(arguments, ("--up",), "says how a PLY stands, and none is asked for: add --also ply, or leave it out")
+    if "--coding" in arguments.parser.options and "normals" not in writes:
+        refuse_options(arguments, ("--coding",), "says how <image>_normals.png is, and none is asked for: add normals to --write")
+    if "--near-far-ratio" in arguments.parser.options and set(writes) <= _OF_DEPTH_ALONE:
+        why = f"is for normals and meshes, and {','.join(writes)} is neither: write normals too, or leave it out"
+        refuse_options(arguments, ("--near-far-ratio",), why)
+        _refuse_useless_fov(arguments)
+    if not set(writes) & set(STEREO_CHOICES):
+        refuse_options(arguments, _OF_STEREO, f"is for images for both eyes, and none are asked for: add --also {LAYOUT_CHOICES[0]}")
+    if "--numbers" in arguments.parser.options and not set(writes) & set(SHARD_CHOICES):
+        refuse_options(arguments, _OF_SHARDS, f"is for shards, and none are asked for: add --write {' or '.join(SHARD_CHOICES)}")
+    if "--engine" in arguments.parser.options and arguments.engine != "ray":
+        refuse_options(arguments, RAY_OPTIONS, "is for a Ray cluster: add --engine ray, or leave it out")
+
+
+def _refuse_useless_fov(arguments: argparse.Namespace) -> None:
+    """Refuses a field of view that changes nothing of depth alone: where depth has no metres, and its shape follows from no camera."""
+    if not arguments.fov:
+        return
+    from ...annotators.registry import find_spec
+    from ...geometry.estimate import Quantity
+
+    spec = find_spec(chosen_model(arguments))
+    if spec.quantity is not Quantity.METRIC_DEPTH and not spec.knows_camera:
+        why = f"is for normals, meshes and metres, and {spec.id} gives depth without any: write normals too, or leave it out"
+        refuse_options(arguments, ("--fov",), why)
+
+
+def _refuse_videos(sources: list[Source]) -> None:
+    """Says, before a model is loaded, which command takes videos, where nothing else is named."""
+    if all(source.path.suffix.lower() in VIDEOS for source in sources):
+        raise ValueError(f"{sources[0].path} is a video; `{program()} video {quoted(sources[0].path)}` makes maps of it")
+
+
+def _failed_before(arguments: argparse.Namespace, engine: Engine) -> tuple[list[Source], list[str]]:
+    """The pictures of `failures.jsonl` that are worth another try; where pictures are named, only those of them."""
+    from ..batch.failures import FailureLog, folder_of_failures
+
+    failed = FailureLog(folder_of_failures(arguments.out)).worth_trying()
+    if not arguments.pictures:
+        return failed, []
+    named, problems = engine.find(arguments.pictures, arguments.recursive, arguments.out)
+    wanted = {source.path.absolute() for source in named}
+    return [source for source in failed if source.path in wanted], problems
+
+
+def _run(plan: Plan, run: Run, log: Path, arguments: argparse.Namespace, missed: int) -> int:
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    from ..batch.report import Report
+    from ..batch.staging import sign_in
+
+    with (
+        sign_in(log) if plan.todo else nullcontext() as sign,
+        Report(plan, log, arguments.json_lines, missed, sign) as report,
+        logging_redirect_tqdm(),
+        stdout_for_results(),
+        stoppable() as stop,
+    ):
+        for outcome in run(stop.event, sign):
+            report.add(outcome)
+        code = report.finish()
+    if arguments.open and report.made:
+        _show(plan, log)
+    if report.stopped_by:
+        complain(f"stopped with {report.left} images not begun: {report.stopped_by.reason}; {GO_ON}")
+    if stop.signal is None:
+        return code
+    complain(f"stopped with {report.left} images not begun; {GO_ON}")
+    return TERMINATED if stop.signal == signal.SIGTERM else INTERRUPTED
+
+
+def _show(plan: Plan, folder: Path) -> None:
+    """Shows the first file of a single image, or the folder of several."""
+    outputs = (*plan.todo, *plan.done)
+    files = [path for path in outputs[0].paths() if path.exists()] if plan.total == 1 else []
+    show(files[0] if files else folder)
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from ...annotators.registry import find_spec
+    from ..batch.outputs import plan_outputs
+    from ..batch.per_image import Options, run
+
+    (outputs,) = plan_outputs([Source(DEMO_PICTURE, Path(DEMO_PICTURE.name))], arguments.out, DEMO_WRITES, arguments.overwrite).todo
+    options, recommended = Options(BUNDLED_MODEL), find_spec(RECOMMENDED_MODEL)
+    files = run(options.load(), outputs, options)
+    for path in files:
+        say(str(path))
+    say(f"""
+The photo is by Rachel Michetti (CC0). These maps are a preview by {BUNDLED_MODEL}, the small model in the package.
+The same photo by {RECOMMENDED_MODEL}, which sees finer detail and knows metres and the camera
+(downloads {recommended.size_in_words} once, {recommended.licence}):
+
+    {program()} {quoted(DEMO_PICTURE)}
+
+Your own photo takes the place of that path; --model {BUNDLED_MODEL} needs no download.
+All models, with their sizes and licences:
+
+    {program()} models""")
+    if arguments.open:
+        show(files[0])
+    return DONE

@@ -1,0 +1,77 @@
+"""`depth-normal export`: a model's network as an ONNX file, for programs that have neither this package nor torch."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+from pathlib import Path
+
+from ..console.parser import Parser
+from ..console.step_display import displayed_steps
+from ..console.terminal import say, shown
+from ..console.viewer import show
+from .arguments import DONE, add_json, add_model_to_name, named_model
+from .result_paths import add_overwrite, add_place, check_places, note_results
+
+DTYPES = ("float32", "float16")
+
+
+def add_export(parser: Parser) -> None:
+    """Adds the options of `export`."""
+    add_model_to_name(parser, "to export")
+    add_place(parser, "the .onnx file; weights beyond 1.8 GB lie beside it as FILE.onnx.data", "<model>.onnx")
+    dtype = "what the network computes in; what goes in and comes out is float32 (default: %(default)s)"
+    parser.add_argument("--dtype", default=DTYPES[0], choices=DTYPES, help=dtype)
+    size = "WxH: the one size of the file's input, whatever the image; N: as `estimate --size`, stated in the file's metadata and compared"
+    parser.add_argument("--size", type=_size, metavar="N|WxH", help=f"{size} (default: the model's)")
+    batch = "the one batch size of the file (default: any, where the network allows)"
+    parser.add_argument("--batch", type=_count, metavar="N", help=batch)
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="weights to use in place of the published file")
+    add_overwrite(parser)
+    add_json(parser)
+    parser.set_defaults(run=_export)
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 4096:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a batch size from 1 to 4096")
+    return int(text)
+
+
+def _size(text: str) -> int | tuple[int, int]:
+    """A side, or (height, width)."""
+    found = re.fullmatch(r"([1-9]\d{0,4})(?:[xX]([1-9]\d{0,4}))?", text, re.ASCII)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size; give pixels such as 518, or width x height such as 686x518")
+    width, height = found.groups()
+    return (int(height), int(width)) if height else int(width)
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    model = named_model(arguments)
+    out: Path = arguments.place.file(f"{model}.onnx")
+    if out.suffix.lower() != ".onnx":
+        found = f"the name ends in {out.suffix}" if out.suffix else f"the name has no extension (that of a folder ends in {os.sep})"
+        raise ValueError(f"{out}: {found}; this command writes .onnx")
+    weights = [] if arguments.weights is None else [arguments.weights]
+    made_of = out if arguments.place.is_folder else None
+    check_places([out, out.with_name(f"{out.name}.data")], weights, arguments.overwrite, made_of)
+    from ..onnx_export import export
+
+    size, sides = (None, arguments.size) if isinstance(arguments.size, tuple) else (arguments.size, None)
+    with displayed_steps(model) as step:
+        found = export(model, out, arguments.dtype, size, sides, arguments.batch, arguments.weights, step)
+    if made_of is not None:
+        note_results(made_of, found.files)
+    if arguments.open:
+        show(found.files[0])
+    if arguments.json:
+        checks = [each._asdict() for each in found.checks]
+        say(json.dumps({"files": list(map(str, found.files)), "bytes": found.size, "seconds": found.seconds, "checks": checks}, indent=2))
+        return DONE
+    say(shown(f"{model}: {', '.join(map(str, found.files))} ({found.size / 1e6:.1f} MB, {found.seconds:.0f} s)"))
+    for each in found.checks:
+        say(f"  {each.by} beside torch in float32, of {each.what}: at most {each.largest:.2g} of 255 apart, {each.mean:.2g} in the mean")
+    return DONE

@@ -1,0 +1,89 @@
+"""What a command does to one image, done to several, one after the other with one model."""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ..batch.sources import Source, find_pictures
+from ..console.terminal import complain, shown
+from ..console.viewer import show
+from .arguments import DONE, EXPECTED_ERRORS, NOTHING_DONE, SOME_FAILED
+from .result_paths import Place
+from .scene import named_files, scene_options
+
+Run = Callable[[argparse.Namespace], int]
+
+
+def over_pictures(run: Run, check: Callable[[argparse.Namespace], object]) -> Run:
+    """A command for one image as one for several.
+
+    Args:
+        run: Makes the result of `arguments.picture`, of a parser with `add_result`.
+        check: Refuses what no image can be made with, before the first is read and a model is loaded.
+
+    Returns:
+        The same for `arguments.pictures`, of `add_scene(several=True)`.
+    """
+
+    def run_all(arguments: argparse.Namespace) -> int:
+        check(arguments)
+        named: Sequence[str] = arguments.pictures
+        if len(named) == 1 and _is_file_name(named[0]):
+            return run(_for(arguments, picture=Path(named[0])))
+        folder = _folder(arguments)
+        sources, problems = find_pictures(named, recursive=arguments.recursive, out=folder)
+        for problem in problems:
+            complain(problem)
+        if sources:
+            scene_options(arguments).load(arguments.device)  # what no image can do without is said once
+        arguments = _for(arguments, inputs=[source.path for source in sources])
+        done = sum(_is_done(run, arguments, *each) for each in _results(sources, folder, arguments.ending))
+        if done and arguments.open:
+            show(folder)
+        return DONE if done == len(sources) + len(problems) else SOME_FAILED if done else NOTHING_DONE
+
+    return run_all
+
+
+def _is_file_name(name: str) -> bool:
+    return not (name == "-" or name.startswith("@") or Path(name).is_dir()) and (Path(name).exists() or glob.escape(name) == name)
+
+
+def _folder(arguments: argparse.Namespace) -> Path:
+    """Where the results of several images go."""
+    place: Place = arguments.place
+    if files := named_files(arguments):
+        raise ValueError(f"{files[0]} is of one image, and several are named; name the one, or leave the rest to a model")
+    if place.path.suffix.lower() in arguments.extensions and not place.is_folder:
+        such = f"{place.path.with_suffix('')}{os.sep}"
+        raise ValueError(f"{place.path} is the name of one file, and several images are named; give -o a folder, such as {such}")
+    return place.path
+
+
+def _results(sources: Sequence[Source], folder: Path, ending: str) -> list[tuple[Path, Path, bool]]:
+    """Each image with its result, and whether another image has that result already."""
+    found, taken = [], set()
+    for source in sources:
+        out = folder / source.relative.with_name(f"{source.path.stem}{ending}")
+        name = str(out).casefold()
+        found.append((source.path, out, name in taken))
+        taken.add(name)
+    return found
+
+
+def _is_done(run: Run, arguments: argparse.Namespace, picture: Path, out: Path, taken: bool) -> bool:
+    try:
+        if taken:
+            raise ValueError(f"{out} is another image's result already; rename one of them")
+        return run(_for(arguments, picture=picture, place=Place(out.parent, is_folder=True), open=False)) == DONE
+    except EXPECTED_ERRORS as error:
+        complain(shown(f"{picture}: {arguments.parser.words_of(error)}"))
+        return False
+
+
+def _for(arguments: argparse.Namespace, **changed: object) -> argparse.Namespace:
+    return argparse.Namespace(**{**vars(arguments), **changed})

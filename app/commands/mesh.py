@@ -1,0 +1,103 @@
+"""`depth-normal mesh`: an image as a textured mesh, or as a relief to print."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ..console.parser import Parser
+from .arguments import DONE, UP, UP_CHOICES, millimetres, near_far_ratio, real, refuse_options
+from .result_paths import add_result, result_path, say_result, settle_result
+from .scene import add_scene, check_model, read_scene
+
+if TYPE_CHECKING:
+    from ...geometry.files import SaveOptions
+
+EXTENSIONS = (".glb", ".ply", ".stl")
+RELIEF = ".stl"
+DEFAULT_POINTS, DEFAULT_RELIEF_POINTS = 1_000_000, 500_000
+RAISED_CHOICES = ("near", "far")
+
+COMMON = ("--out", "--open", "--overwrite", "--model", "--size", "--tiles", "--refine", "--sky", "--width", "--relief", "--base", "--up")
+"""What `--help` shows of the options."""
+
+_OF_MESHES = ("--max-jump", "--near-far-ratio", "--up")
+_OF_RELIEFS = ("--width", "--relief", "--base", "--detail", "--curve", "--raised")
+
+
+def add_mesh(parser: Parser) -> None:
+    """Adds the options of `mesh`."""
+    add_scene(parser)
+    add_result(parser, ".glb", EXTENSIONS)
+    points = (
+        f"most points; of larger maps every second, third, ... pixel is taken; 0: all (default: {DEFAULT_POINTS}, of an stl "
+        f"{DEFAULT_RELIEF_POINTS}, whose maps are averaged)"
+    )
+    parser.add_argument("--max-points", type=_count, metavar="N", help=points)
+    sky = "keep what looks like sky, or (--no-sky) leave it out, which in an stl makes it ground (default: --no-sky)"
+    parser.add_argument("--sky", action=argparse.BooleanOptionalAction, help=sky)
+    mesh = parser.add_argument_group("for .glb and .ply")
+    jump = "share by which depth may differ between neighbours beyond what the plane there explains (default: 0.05)"
+    mesh.add_argument("--max-jump", type=real, metavar="SHARE", help=jump)
+    ratio = "how many times farther the far end is than the near end, above 1, where depth is not metric (default: 3, or 30 with a sky)"
+    mesh.add_argument("--near-far-ratio", type=near_far_ratio, metavar="N", help=ratio)
+    mesh.add_argument("--up", choices=UP_CHOICES, help=UP)
+    relief = parser.add_argument_group("for .stl")
+    relief.add_argument("--width", type=millimetres, metavar="LENGTH", help="width of the plate, as 80mm or 8cm (default: 100mm)")
+    relief.add_argument("--relief", type=millimetres, metavar="LENGTH", help="from the lowest point to the highest (default: 10mm)")
+    relief.add_argument("--base", type=millimetres, metavar="LENGTH", help="thickness below the lowest point (default: 2mm)")
+    detail = "how much jumps between objects are lowered, so that fine relief has more of the height, 0 to 0.95 (default: 0.3)"
+    relief.add_argument("--detail", type=real, metavar="SHARE", help=detail)
+    curve = "exponent of the heights: below 1 raises what is far, above 1 lowers it (default: 1)"
+    relief.add_argument("--curve", type=real, metavar="POWER", help=curve)
+    relief.add_argument("--raised", choices=RAISED_CHOICES, help="what stands out: near (the default), or far, for a mould")
+    parser.common = frozenset(COMMON)
+    parser.set_defaults(run=_mesh)
+
+
+def _mesh(arguments: argparse.Namespace) -> int:
+    settle_result(arguments)
+    _refuse_useless(arguments)
+    from ...geometry.files import save_surface
+
+    options = _options(arguments)
+    check_model(arguments, depth=True)
+    scene = read_scene(arguments, fitted=False)
+    with result_path(arguments) as path:
+        said = save_surface(path, scene.known, replace(options, picture=scene.picture))
+    say_result(arguments, said)
+    return DONE
+
+
+def _refuse_useless(arguments: argparse.Namespace) -> None:
+    """Refuses options that the result's kind does not know."""
+    suffix = arguments.out.suffix.lower()
+    useless = _OF_MESHES if suffix == RELIEF else _OF_RELIEFS if suffix == ".ply" else (*_OF_RELIEFS, "--up")
+    other = {RELIEF: ".glb or .ply", ".ply": RELIEF, ".glb": ".stl (--up: .ply)"}[suffix]
+    refuse_options(arguments, useless, f"says nothing of a {suffix}; leave it out, or name another kind of file with -o: {other}")
+
+
+def _options(arguments: argparse.Namespace) -> SaveOptions:
+    """What was asked for; the rest is the functions' own choice. Refused before a model is loaded."""
+    from ...geometry.files import SaveOptions
+    from ...geometry.surfaces.mesh import MeshOptions
+    from ...geometry.surfaces.relief import ReliefOptions
+
+    def given(*names: str) -> dict[str, Any]:
+        return {name: value for name in names if (value := getattr(arguments, name)) is not None}
+
+    drop_sky = not arguments.sky
+    if arguments.out.suffix.lower() == RELIEF:
+        looks = given("max_points", *(option.removeprefix("--") for option in _OF_RELIEFS))
+        return SaveOptions(relief=ReliefOptions(drop_sky=drop_sky, **looks))
+    points = DEFAULT_POINTS if arguments.max_points is None else arguments.max_points
+    mesh = MeshOptions(max_points=points, fov=arguments.fov, drop_sky=drop_sky, **given("max_jump", "near_far_ratio"))
+    return SaveOptions(ply_up=arguments.up or UP_CHOICES[0], mesh=mesh)
+
+
+def _count(text: str) -> int:
+    """A whole number, 0 included."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number; 0 means all points")
+    return int(text)

@@ -1,0 +1,140 @@
+"""`depth-normal models` and `depth-normal download`: which models there are, and their weights."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import textwrap
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from ...annotators.choices import BUNDLED_MODEL, RECOMMENDED_FILM_MODEL, RECOMMENDED_MODEL
+from ..console.terminal import complain, program, say
+from .arguments import DONE, EXPECTED_ERRORS, NOTHING_DONE, SOME_FAILED, add_json, add_models
+
+if TYPE_CHECKING:
+    from ...annotators.specs.base import ModelSpec
+
+LICENCE_CHOICES = ("commercial", "non-commercial", "unclear")
+_COMMERCIAL_USE = dict(zip(LICENCE_CHOICES, ("yes", "no", "unclear"), strict=True))
+_COLUMNS = 100
+
+
+def add_models_list(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `models`."""
+    licence = "only models whose licence allows commercial use, forbids it, or leaves it unclear"
+    parser.add_argument("--licence", choices=LICENCE_CHOICES, help=licence)
+    parser.add_argument("--on-disk", action="store_true", help="only models whose weights are on this computer, and where")
+    add_json(parser)
+    parser.set_defaults(run=_models)
+
+
+def add_download(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `download`."""
+    add_models(parser, "as `depth-normal models` lists them")
+    parser.set_defaults(run=_download)
+
+
+def _models(arguments: argparse.Namespace) -> int:
+    from ...annotators.registry import MODELS
+    from ..model_files import describe
+
+    rows = {spec.id: describe(spec) for spec in MODELS.values()}
+    wanted = [
+        spec
+        for spec in MODELS.values()
+        if arguments.licence in (None, next(name for name, use in _COMMERCIAL_USE.items() if use == spec.commercial_use))
+        and (rows[spec.id]["file"] or not arguments.on_disk)
+    ]
+    if arguments.json:
+        say(json.dumps([rows[spec.id] | {"group": group_of(spec)} for spec in wanted], indent=2))
+    else:
+        say("\n".join(table(wanted, rows, arguments.on_disk)))
+    return DONE
+
+
+GROUPS = {
+    "included": "In the package, without a download: a preview (disparity, normals)",
+    "recommended": "Recommended, and the defaults: metres, normals and camera of images; disparity of videos",
+    "metres and normals": "Metres and normals",
+    "metres": "Metres",
+    "no unit": "Depth without a unit, and the camera",
+    "disparity": "Disparity, near = large: depth images, as for ControlNet",
+    "relative depth": "Relative depth, far = large",
+    "normals": "Normals alone",
+    "video": "Videos without flicker: disparity, or metres",
+    "diffusion": "Diffusion: fine detail, slow, wants a GPU (pip install diffusers scipy)",
+}
+"""Titles of the groups of the table, in its order."""
+
+_DIFFUSION = ("marigold", "lotus", "lbm")
+
+
+def group_of(spec: ModelSpec) -> str:
+    """Which of `GROUPS` a model belongs to."""
+    if spec.id == BUNDLED_MODEL:
+        return "included"
+    if spec.id in (RECOMMENDED_MODEL, RECOMMENDED_FILM_MODEL):
+        return "recommended"
+    if spec.family in _DIFFUSION:
+        return "diffusion"
+    if spec.family == "video-depth-anything":
+        return "video"
+    if spec.in_metres:
+        return "metres and normals" if spec.axes else "metres"
+    if spec.quantity is None:
+        return "normals"
+    return {"disparity": "disparity", "relative_depth": "relative depth"}.get(spec.quantity.value, "no unit")
+
+
+def table(specs: Iterable[ModelSpec], rows: dict[str, dict[str, Any]], paths: bool = False) -> list[str]:
+    """The models by groups, as lines of at most 100 columns, paths apart.
+
+    Args:
+        specs: The models.
+        rows: What `models.describe` says, by the model's id.
+        paths: Whether the place of the weights follows each model, on a line of its own.
+    """
+    by_group: dict[str, list[ModelSpec]] = {name: [] for name in GROUPS}
+    for spec in specs:
+        by_group[group_of(spec)].append(spec)
+    lines = _lines("MODEL", "SIZE", "HERE", "COMMERCIAL", "LICENCE")
+    for name, members in by_group.items():
+        if members:
+            lines += ["", GROUPS[name]]
+        for spec in members:
+            file = rows[spec.id]["file"]
+            lines += _lines(f"  {spec.id}", spec.size_in_words, "yes" if file else "", spec.commercial_use, spec.licence)
+            if paths:
+                lines.append(f"      {file}")
+    if len(lines) == 1:
+        return [f"no model is like this; `{program()} models` lists all of them"]
+    return [*lines, "", f"HERE: on this computer. COMMERCIAL: use that the licence allows. To choose one: --model {BUNDLED_MODEL}"]
+
+
+def _lines(model: str, size: str, here: str, commercial: str, licence: str) -> list[str]:
+    """A row; a long licence goes on below."""
+    first = f"{model:<40}  {size:>12}  {here:<4}  {commercial:<10}  "
+    head, *more = textwrap.wrap(licence, _COLUMNS - len(first), break_on_hyphens=False)
+    return [first + head, *(" " * len(first) + line for line in more)]
+
+
+def _download(arguments: argparse.Namespace) -> int:
+    from ...annotators.registry import find_spec
+    from ...model_loader.weights.download_errors import NoNetworkError
+    from ..model_files import find_or_download
+
+    if not arguments.models:
+        raise ValueError(f"no model is named; name one or several, such as {RECOMMENDED_MODEL} (`depth-normal models` lists them)")
+    files = [(spec, file) for spec in map(find_spec, arguments.models) for file in spec.files]
+    failed, no_network = 0, False
+    for spec, file in files:
+        try:
+            say(f"{spec.id}: {find_or_download(spec, file)}")
+        except EXPECTED_ERRORS as error:
+            failed += 1
+            no_network |= isinstance(error, NoNetworkError)
+            complain(f"{spec.id}: {error}")
+    if no_network:
+        complain(f"without a network, --model {BUNDLED_MODEL} works at once: it comes with the package")
+    return (NOTHING_DONE if failed == len(files) else SOME_FAILED) if failed else DONE

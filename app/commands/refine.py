@@ -1,0 +1,39 @@
+"""`depth-normal refine`: geometry whose edges sit on the image's."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .arguments import DONE, real, whole_pixels
+from .result_paths import add_result, result_path, say_result, settle_result
+
+WRITTEN = (".npz", ".exr")
+
+
+def add_refine(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `refine`."""
+    parser.add_argument("picture", type=Path, metavar="IMAGE", help="the image that the geometry is of; the result has its size")
+    geometry = "depth, with or without normals, of the image, of any size: .npz, .exr, .pfm, or a .png of the node Save Geometry"
+    parser.add_argument("--geometry", required=True, type=Path, metavar="FILE", help=geometry)
+    add_result(parser, "_refined.npz", WRITTEN)
+    strength = "weight of the image's colours against the middle of the depth's own ramp, 0 to 2 (default: %(default)s)"
+    parser.add_argument("--strength", type=real, default=1.0, metavar="N", help=strength)
+    radius = "half the width of the depth's soft edges in pixels of the image, at most 64 (default: 0, measured)"
+    parser.add_argument("--radius", type=whole_pixels, default=0, metavar="PIXELS", help=radius)
+    parser.set_defaults(run=_refine)
+
+
+def _refine(arguments: argparse.Namespace) -> int:
+    settle_result(arguments)
+    from ...geometry.edges.refine import refine_geometry
+    from ...geometry.files import load_estimate, save_estimate
+    from ...geometry.surfaces.derive import with_normals
+    from ..batch.per_image import read
+
+    picture, estimate = read(arguments.picture), load_estimate(arguments.geometry)
+    refined = refine_geometry(estimate, picture, arguments.strength, arguments.radius, derive=with_normals)
+    with result_path(arguments) as path:
+        save_estimate(path, refined)
+    say_result(arguments)
+    return DONE

@@ -1,0 +1,229 @@
+"""What every command that makes an image or a surface of an image asks: the image, and where its depth and normals come from."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...annotators.choices import RECOMMENDED_MODEL
+from .arguments import NETWORK_OPTIONS, add_coding, add_network, check_weights, chosen_model, degrees, refuse_options
+from .result_paths import SOURCES
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ...geometry.estimate import Estimate
+    from ..batch.per_image import Options
+
+
+PICTURES = (".png", ".jpg", ".jpeg")
+"""Extensions of the pictures that `write_picture` writes."""
+
+_JPEG_QUALITY = 95
+_PNG_BITS_AT, _TIFF_BITS = 24, 258
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture and what is known of it.
+
+    Attributes:
+        picture: (1, 3, H, W) in [0, 1], as coded in the file, where the estimate is.
+        known: Depth and/or normals at the picture's size.
+        bits: Of the file's channels: 8 or 16.
+    """
+
+    picture: Tensor
+    known: Estimate
+    bits: int
+
+
+def add_scene(parser: argparse.ArgumentParser, several: bool = False) -> None:
+    """Adds the image, or several for `over_pictures`, and where its depth and normals come from; `read_scene` takes them."""
+    if several:
+        sources = "an image; or several, folders, patterns, @list.txt or -, whose results go to a folder"
+        parser.add_argument("pictures", nargs="+", metavar="IMAGE", help=sources)
+        recursive = "look into folders in folders too, and keep their tree below the folder of the results"
+        parser.add_argument("--recursive", action="store_true", help=recursive)
+    else:
+        parser.add_argument("picture", type=Path, metavar="IMAGE", help="the image")
+    group = parser.add_argument_group("depth and normals", "They come from a model, or from files.")
+    geometry = "depth and/or normals of the image: .npz, .exr, .pfm, or a .png of the node Save Geometry"
+    group.add_argument("--geometry", type=Path, metavar="FILE", help=geometry)
+    depth = "a depth image of any program, near = white, read as disparity"
+    group.add_argument("--depth", type=Path, metavar="FILE", help=depth)
+    normals = "a normal map of any program, beside or without --depth"
+    group.add_argument("--normal-map", type=Path, metavar="FILE", help=normals)
+    add_coding(group, "how --normal-map stores its vectors")
+    add_network(group, RECOMMENDED_MODEL)
+    fov = "field of view of the image's longer side, where the camera is known"
+    group.add_argument("--fov", type=degrees, default=0.0, metavar="DEGREES", help=fov)
+
+
+def read_scene(arguments: argparse.Namespace, fitted: bool = True) -> Scene:
+    """The picture and what is known of it.
+
+    Args:
+        arguments: Of a parser with `add_scene`.
+        fitted: Bring a geometry file to the picture's size; else it keeps its own, and steps of depth stay steps.
+
+    Raises:
+        ValueError, OSError: A file cannot be read, two sources are named for one thing, or the file holds several pictures.
+    """
+    from ...model_loader.inference.memory_budget import check_effect_fits
+    from ...model_loader.load import parse_device
+    from ..batch.per_image import estimate, read
+
+    files = named_files(arguments)
+    picture = read(arguments.picture)
+    height, width = picture.shape[-2:]
+    device = parse_device(arguments.device)
+    check_effect_fits(height, width, device)
+    if files:
+        return Scene(picture.to(device), _from_files(arguments, height, width, fitted).to(device), bits_of(arguments.picture))
+    options = scene_options(arguments)
+    known = estimate(options.load(arguments.device), picture, options)
+    return Scene(picture.to(known.device), known, bits_of(arguments.picture))
+
+
+def scene_options(arguments: argparse.Namespace) -> Options:
+    """The model that depth and normals come from, of a parser with `add_scene`."""
+    from ..batch.per_image import Options
+
+    return Options(
+        model=chosen_model(arguments),
+        weights=arguments.weights,
+        dtype=arguments.dtype,
+        size=arguments.size,
+        fov=arguments.fov,
+        tiles=arguments.tiles,
+        refine=arguments.refine,
+        runtime=arguments.runtime,
+    )
+
+
+def check_model(arguments: argparse.Namespace, *, depth: bool = False, normals: bool = False, metres: str = "") -> None:
+    """Refuses a model that does not give what a command needs, before it is loaded. What files hold is seen when they are read.
+
+    Args:
+        arguments: Of a parser with `add_scene`.
+        depth: Whether depth is needed.
+        normals: Whether normals are needed, its own or those of its depth.
+        metres: Why depth in metres is needed, in words; empty where it is not.
+
+    Raises:
+        ValueError: The model gives something else, an unknown model, or as `named_files`.
+    """
+    from ...annotators.registry import find_spec
+    from ...geometry.estimate import Quantity
+
+    if files := named_files(arguments):
+        if (depth or metres) and files == [arguments.normal_map]:
+            raise ValueError(f"{files[0]} has normals alone, and depth is needed; add --depth FILE, or leave the depth to a model")
+        return
+    check_weights(arguments)
+    spec = find_spec(chosen_model(arguments))
+    if (depth or metres) and spec.quantity is None:
+        raise ValueError(f"{spec.id} gives {spec.gives}, and depth is needed; choose another --model")
+    if metres and spec.quantity is not Quantity.METRIC_DEPTH:
+        raise ValueError(
+            f"{spec.id} gives {spec.gives}, and {metres} needs depth in metres: leave it out, or choose a model of metric depth"
+        )
+    if normals and not spec.axes and spec.quantity is Quantity.RELATIVE_DEPTH:
+        raise ValueError(f"{spec.id} gives {spec.gives}, whose slopes are not known, and normals are needed; choose another --model")
+
+
+def named_files(arguments: argparse.Namespace) -> list[Path]:
+    """The files that depth and normals come from.
+
+    Raises:
+        ValueError: They contradict each other, or an option is in vain.
+    """
+    named = [(name, path) for name in SOURCES if (path := getattr(arguments, name)) is not None]
+    if named:
+        refuse_options(arguments, NETWORK_OPTIONS, f"is for a model, and depth and normals come from {named[0][1]}; leave one of them out")
+    if arguments.normal_map is None and "--normal-map" in arguments.parser.options:
+        refuse_options(arguments, ("--coding",), "says how a --normal-map stores its vectors, and none is named; leave it out")
+    if len(named) > 1 and named[0][0] == "geometry":
+        raise ValueError(f"--geometry and --{named[1][0].replace('_', '-')} both say where depth and normals come from; name one")
+    return [path for _, path in named]
+
+
+def _from_files(arguments: argparse.Namespace, height: int, width: int, fitted: bool) -> Estimate:
+    """What files say, at a picture's size."""
+    from ...geometry.camera import intrinsics_from_fov
+    from ...geometry.checks import check_alike
+    from ...geometry.files import load_estimate
+    from ...geometry.files.png import PlainImageError
+
+    if arguments.geometry:
+        try:
+            known = load_estimate(arguments.geometry)
+        except PlainImageError as error:
+            if "--depth" not in arguments.parser.options:
+                raise
+            raise ValueError(f"{error}: name it behind --depth (near = white) or --normal-map") from error
+        if known.batch != 1:
+            raise ValueError(f"{arguments.geometry} holds {known.batch} images; an image needs the one that is of it")
+        check_alike(str(arguments.geometry), (known.height, known.width), (height, width))
+    else:
+        known = _from_pictures(arguments, height, width)
+    camera = intrinsics_from_fov(arguments.fov, known.height, known.width) if arguments.fov else known.intrinsics
+    known = replace(known, intrinsics=camera)
+    return known.resized(height, width) if fitted else known
+
+
+def _from_pictures(arguments: argparse.Namespace, height: int, width: int) -> Estimate:
+    """What a depth picture, a normal map or both say."""
+    from ...geometry.checks import check_alike
+    from ...geometry.images.depth_image import maps_to_estimate
+    from ..batch.per_image import read
+
+    paths = {name: getattr(arguments, name) for name in ("depth", "normal_map")}
+    maps = {name: None if path is None else read(path) for name, path in paths.items()}
+    for name, image in maps.items():
+        if image is not None:
+            check_alike(str(paths[name]), (image.shape[-2], image.shape[-1]), (height, width))
+    return maps_to_estimate(maps["depth"], maps["normal_map"], arguments.coding, height, width, str(paths["normal_map"]))
+
+
+def bits_of(path: Path) -> int:
+    """Of a picture's channels, 8 or 16, so that a result can have as many."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        if image.format == "PNG":
+            with path.open("rb") as file:
+                return 16 if file.read(_PNG_BITS_AT + 1)[_PNG_BITS_AT] == 16 else 8
+        return 16 if max(_tiff_bits(image), default=8) > 8 else 8
+
+
+def _tiff_bits(image: Any) -> tuple[int, ...]:
+    return tuple(getattr(image, "tag_v2", {}).get(_TIFF_BITS, ()))
+
+
+def write_picture(path: Path, picture: Tensor, bits: int = 8) -> None:
+    """Writes a picture as its extension says.
+
+    Args:
+        path: One of PICTURES.
+        picture: (C, H, W) or (1, C, H, W) in [0, 1], 1 (grey), 3 (RGB) or 4 channels (RGB and alpha, a PNG only).
+        bits: 8 or 16 a channel; a JPEG has 8.
+
+    Raises:
+        ValueError: Alpha in a JPEG.
+    """
+    from ...geometry.files import write_picture_png
+
+    if path.suffix.lower() == ".png":
+        write_picture_png(path, picture, bits)
+        return
+    from PIL import Image
+
+    planes = picture[0] if picture.ndim == 4 else picture
+    if planes.shape[0] == 4:
+        raise ValueError(f"{path}: a JPEG has no alpha; write a .png")
+    pixels = (planes.float().nan_to_num(0.0).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(path, quality=_JPEG_QUALITY, subsampling=0)

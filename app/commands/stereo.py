@@ -1,0 +1,35 @@
+"""`depth-normal stereo`: an image for each eye. `depth-normal estimate` with other options for what is written."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..console.parser import Parser
+from .arguments import CODING_CHOICES, HOLES, LAYOUT_CHOICES, add_depth_of_stereo, several_of
+from .estimate import add_pictures, run_pictures
+
+COMMON = (
+    *("--out", "--open", "--layout", "--divergence", "--convergence"),
+    *("--model", "--size", "--tiles", "--refine", "--recursive", "--resume", "--overwrite"),
+)
+"""What `--help` shows of the options."""
+
+
+def add_stereo(parser: Parser) -> None:
+    """Adds the options of `stereo`."""
+    add_pictures(parser)
+    layout = (
+        f"one or more of {', '.join(LAYOUT_CHOICES)}, with commas (default: {LAYOUT_CHOICES[0]}); sbs: side by side, tb: top and bottom, "
+        "anaglyph: for red-cyan glasses; may be given again"
+    )
+    parser.add_argument("--layout", type=several_of(LAYOUT_CHOICES), action="extend", metavar="LAYOUTS", help=layout)
+    add_depth_of_stereo(parser)
+    parser.add_argument("--holes", action="store_true", help="also write <image>..._holes.png: the mask of the pixels that were filled in")
+    parser.common = frozenset(COMMON)
+    parser.set_defaults(run=_stereo, fov=0.0, near_far_ratio=None, up=None, coding=CODING_CHOICES[0], engine="local")
+
+
+def _stereo(arguments: argparse.Namespace) -> int:
+    layouts = tuple(dict.fromkeys(arguments.layout or LAYOUT_CHOICES[:1]))
+    holes = (f"{layout}{HOLES}" for layout in layouts) if arguments.holes else ()
+    return run_pictures(arguments, (*layouts, *holes))

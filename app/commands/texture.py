@@ -1,0 +1,376 @@
+"""`depth-normal texture`: maps of a material, one by one or all of one photo."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...annotators.choices import RECOMMENDED_MODEL
+from ..console.parser import Parser
+from .arguments import DONE, NETWORK_OPTIONS, add_coding, add_network, number, pixels, positive, real, refuse_options
+from .result_paths import (
+    add_folder,
+    add_overwrite,
+    add_result,
+    check_results,
+    note_results,
+    result_path,
+    say_result,
+    settle_result,
+)
+from .scene import check_model, read_scene, scene_options
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ...geometry.estimate import Estimate
+
+MAPS = (".png", ".exr")
+ESTIMATES = (".npz", ".exr", ".pfm", ".png")
+PBR_NAMES = ("height", "normal", "ao", "curvature")
+AUTO = "auto"
+BORDER_CHOICES, DERIVATIVE_CHOICES = ("free", "seamless"), ("central", "spline")
+"""Those of `geometry.textures`, which imports torch; a test compares them. Also:"""
+DETAIL_CHOICES = ("both", "normals", "photo")
+COMMON_DETAIL = (
+    *("--out", "--open", "--overwrite", "--borders", "--source", "--shape", "--relief", "--coding", "--model", "--size", "--tiles"),
+)
+"""What `--help` of `detail` shows of the options; and that of `pbr`:"""
+COMMON_PBR = (*COMMON_DETAIL, "--radius")
+HEIGHT_RANGE, DEFAULT_RANGE = "depth_normal.height_range", 32.0
+"""What a height's PNG calls its pixels between black and white, and how many there are where it does not say."""
+_NUMBERS = (".npz", ".exr", ".pfm")
+_COLOURED = 0.05
+"""Mean difference of the channels from which an image is no grey one."""
+
+logger = logging.getLogger(__name__)
+
+
+def add_texture(parser: Parser) -> None:
+    """Adds the commands of `texture`."""
+    commands = parser.add_subparsers(required=True, metavar="MAP")
+
+    def command(name: str, task: str, run: Any, source: str) -> Parser:
+        added: Parser = commands.add_parser(name, help=task, description=f"{task[0].upper()}{task[1:]}.")
+        added.add_argument("picture", type=Path, metavar="IN", help=source)
+        added.set_defaults(run=run, parser=added)
+        return added
+
+    normals = "a normal map, or raw normals (.npz, .exr)"
+    heights = "a height map, white = high, or raw heights in pixels (.npz, .exr, .pfm)"
+    photo = "the photo"
+    _add_height(command("height", "integrate normals to a height (16-bit PNG, or pixels as EXR)", _height, normals))
+    _add_normals(command("normals", "make a normal map of a height: the inverse of `height`", _normals, heights))
+    _add_curvature(command("curvature", "show where a surface is convex (white) and concave (black)", _curvature, normals))
+    _add_occlusion(
+        command("occlusion", "compute the ambient occlusion of a height, or of depth", _occlusion, f"{heights}, or --from-depth")
+    )
+    seamless = command("seamless", "estimate depth and normals that tile, of a photo that tiles", _seamless, photo)
+    _add_network(seamless)
+    add_result(seamless, "_seamless.npz", ESTIMATES)
+    detail = command("detail", "make normals of fine relief, without the shape that it lies on", _detail, photo)
+    _add_material(detail)
+    add_result(detail, "_detail.png", MAPS)
+    detail.common = frozenset(COMMON_DETAIL)
+    _add_pbr(command("pbr", "make height, normal, ambient occlusion and curvature maps of one photo", _pbr, photo))
+
+
+def _add_height(parser: Parser) -> None:
+    add_coding(parser, "how the normal map stores its vectors")
+    _add_surface(parser, "_height.png", (AUTO, *DERIVATIVE_CHOICES))
+    parser.add_argument("--level", action="store_true", help="take the mean slope out first, as of a wall photographed at an angle")
+    flatten = "make shapes of this width half as high, wider ones flatter (default: none)"
+    parser.add_argument("--flatten", type=pixels, default=0.0, metavar="PIXELS", help=flatten)
+
+
+def _add_normals(parser: argparse.ArgumentParser) -> None:
+    add_coding(parser, "how the normal map stores its vectors")
+    _add_range(parser)
+    _add_surface(parser, "_normals.png", DERIVATIVE_CHOICES)
+
+
+def _add_curvature(parser: argparse.ArgumentParser) -> None:
+    add_coding(parser, "how the normal map stores its vectors")
+    parser.add_argument("--scale", type=pixels, default=2.0, metavar="PIXELS", help="finer bends are smoothed away (default: %(default)s)")
+    parser.add_argument("--strength", type=real, default=0.0, metavar="N", help="contrast (default: 1 %% of the pixels is white or black)")
+    parser.add_argument("--show", choices=("curvature", "edges", "cavities"), default="curvature", help="one map of the three")
+    _add_surface(parser, "_curvature.png")
+
+
+def _add_occlusion(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--from-depth", action="store_true", help="IN holds depth of an image with its camera (.npz, .exr), not heights")
+    _add_reach(parser, 64.0)
+    _add_range(parser)
+    _add_surface(parser, "_ao.png")
+
+
+def _add_pbr(parser: Parser) -> None:
+    _add_material(parser)
+    _add_reach(parser, None)
+    add_folder(parser, ", which gets <photo>_height.png, _normal, _ao and _curvature")
+    add_overwrite(parser)
+    parser.common = frozenset(COMMON_PBR)
+
+
+def _add_surface(parser: argparse.ArgumentParser, ending: str, derivatives: tuple[str, ...] = ()) -> None:
+    _add_borders(parser, "seamless: the map tiles (default: %(default)s)")
+    if derivatives:
+        measured = "of a height: central, calm beside steps; spline, truer to smooth surfaces (default: %(default)s)"
+        parser.add_argument("--derivative", choices=derivatives, default=derivatives[0], help=measured)
+    add_result(parser, ending, MAPS)
+
+
+def _add_borders(parser: argparse.ArgumentParser, told: str) -> None:
+    parser.add_argument("--borders", choices=BORDER_CHOICES, default=BORDER_CHOICES[0], help=told)
+
+
+def _add_range(parser: argparse.ArgumentParser) -> None:
+    told = f"pixels between black and white (default: what the file says, else {DEFAULT_RANGE:g})"
+    parser.add_argument("--height-range", type=pixels, metavar="PIXELS", help=told)
+
+
+def _add_reach(parser: argparse.ArgumentParser, radius: float | None) -> None:
+    told = "how far things hide the sky (default: " + ("%(default)s)" if radius else "half of --shape)")
+    parser.add_argument("--radius", dest="occlusion_radius", type=pixels, default=radius or 0.0, metavar="PIXELS", help=told)
+    parser.add_argument("--directions", type=positive, default=16, metavar="N", help="round each point (default: %(default)s)")
+
+
+def _add_network(parser: argparse.ArgumentParser) -> None:
+    add_network(parser, RECOMMENDED_MODEL)
+    share = "how much of the tiled photo the model sees beyond each border, as a share of its sides (default: %(default)s)"
+    parser.add_argument("--margin", type=real, default=0.25, metavar="SHARE", help=share)
+    parser.set_defaults(geometry=None, depth=None, normal_map=None, fov=0.0)
+
+
+def _add_material(parser: Parser) -> None:
+    parser.called = {"radius": "--shape"}
+    _add_network(parser)
+    parser.add_argument("--geometry", type=Path, metavar="FILE", help="normals of the photo (.npz, .exr) in place of a model's")
+    _add_borders(parser, "seamless: the photo tiles, and so will the maps (default: %(default)s)")
+    parser.add_argument("--source", choices=DETAIL_CHOICES, default=DETAIL_CHOICES[0], help="of fine relief (default: %(default)s)")
+    wide = "shapes wider than this are taken out (default: an eighth of the shorter side)"
+    parser.add_argument("--shape", type=pixels, default=0.0, metavar="PIXELS", help=wide)
+    high = "how many pixels high the photo's usual contrast is (default: %(default)s)"
+    parser.add_argument("--relief", type=pixels, default=1.0, metavar="PIXELS", help=high)
+    add_coding(parser, "how the normal map stores its vectors")
+
+
+def _height(arguments: argparse.Namespace) -> int:
+    from ...geometry.textures.height import height_to_image, normals_to_height
+
+    settle_result(arguments)
+    known = _read_normals(arguments)
+    assert known.normals is not None
+    options = {"borders": arguments.borders, "level": arguments.level, "flatten": arguments.flatten, "derivative": arguments.derivative}
+    height = normals_to_height(known.normals, known.axes, weight=known.normals_valid, **options)
+    image, span = height_to_image(height, known.normals_valid)
+    with result_path(arguments) as path:
+        _write_height(path, height, image, span.item())
+    say_result(arguments, _height_words(span.item()))
+    return DONE
+
+
+def _normals(arguments: argparse.Namespace) -> int:
+    from ...geometry.textures.height import height_to_normals
+
+    settle_result(arguments)
+    normals = height_to_normals(_read_height(arguments), borders=arguments.borders, derivative=arguments.derivative)
+    return _write_normals(arguments, normals)
+
+
+def _curvature(arguments: argparse.Namespace) -> int:
+    from ...geometry.textures.curvature import curvature_maps, mean_curvature
+
+    arguments.ending = f"_{arguments.show}.png"
+    settle_result(arguments)
+    known = _read_normals(arguments)
+    assert known.normals is not None
+    valid, scale = known.normals_valid, arguments.scale
+    bend = mean_curvature(known.normals, known.axes, scale=scale, weight=valid, borders=arguments.borders)
+    maps = curvature_maps(bend, scale=scale, strength=arguments.strength, weight=valid)
+    return _write_map(arguments, getattr(maps, arguments.show))
+
+
+def _occlusion(arguments: argparse.Namespace) -> int:
+    from ...geometry.textures.occlusion import height_to_occlusion
+
+    settle_result(arguments)
+    options = {"radius": arguments.occlusion_radius, "directions": arguments.directions}
+    if not arguments.from_depth:
+        return _write_map(arguments, height_to_occlusion(_read_height(arguments), borders=arguments.borders, **options))
+    from ...geometry.files import load_estimate
+    from ...geometry.textures.view import estimate_to_occlusion
+
+    return _write_map(arguments, estimate_to_occlusion(load_estimate(arguments.picture), **options))
+
+
+def _seamless(arguments: argparse.Namespace) -> int:
+    from ...geometry.files import possible_paths, save_estimate
+    from ..batch.per_image import read
+
+    settle_result(arguments)
+    check_results(arguments, possible_paths(arguments.out), arguments.place.is_folder)
+    known = _estimated_seamless(arguments, read(arguments.picture))
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    paths = save_estimate(arguments.out, known)
+    if arguments.place.is_folder:
+        note_results(arguments.picture, paths)
+    say_result(arguments, paths=paths)
+    return DONE
+
+
+def _detail(arguments: argparse.Namespace) -> int:
+    settle_result(arguments)
+    return _write_normals(arguments, _material(arguments))
+
+
+def _pbr(arguments: argparse.Namespace) -> int:
+    from ...geometry.conventions import encode_normal_map
+    from ...geometry.files import atomic_path
+    from ...geometry.textures.pbr import pbr_maps
+    from .scene import write_picture
+
+    paths = {name: arguments.out / f"{arguments.picture.stem}_{name}.png" for name in PBR_NAMES}
+    check_results(arguments, list(paths.values()))
+    maps = pbr_maps(_material(arguments), _options(arguments))
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    with atomic_path(paths["height"]) as path:
+        _write_height(path, None, maps.height, maps.height_range.item())
+    pictures = (encode_normal_map(maps.normals, arguments.coding), maps.occlusion, maps.bend.curvature)
+    for name, picture in zip(PBR_NAMES[1:], pictures, strict=True):
+        with atomic_path(paths[name]) as path:
+            write_picture(path, picture, 16)
+    note_results(arguments.picture, list(paths.values()))
+    say_result(arguments, _height_words(maps.height_range.item()), paths.values())
+    return DONE
+
+
+def _options(arguments: argparse.Namespace) -> Any:
+    from ...geometry.textures.pbr import PbrOptions
+
+    reach = {"occlusion_radius": arguments.occlusion_radius, "directions": arguments.directions} if "directions" in arguments else {}
+    return PbrOptions(arguments.source, arguments.shape, arguments.relief, arguments.borders, **reach)
+
+
+def _material(arguments: argparse.Namespace) -> Tensor:
+    """Normals of the relief of a photograph, (1, 3, H, W)."""
+    from ...geometry.surfaces.derive import with_normals
+    from ...geometry.textures.pbr import NORMALS, PHOTO, material_normals
+    from ..batch.per_image import read
+
+    options = _options(arguments)
+    if arguments.source == PHOTO:
+        needless = (*NETWORK_OPTIONS, "--margin", "--geometry")
+        refuse_options(arguments, needless, f"says where normals come from, and --source {PHOTO} takes none; leave it out")
+        return material_normals(None, read(arguments.picture), options)
+    check_model(arguments, normals=True)
+    if arguments.source == NORMALS:
+        refuse_options(
+            arguments, ("--relief",), f"says how high the photo's contrast is, and --source {NORMALS} takes none of it; leave it out"
+        )
+    if arguments.geometry is not None or arguments.borders != BORDER_CHOICES[1]:
+        why = f"says how far a model sees beyond the borders of a photo that tiles; add --borders {BORDER_CHOICES[1]}, or leave it out"
+        refuse_options(arguments, ("--margin",), why)
+    if arguments.geometry is None and arguments.borders == BORDER_CHOICES[1]:
+        picture = read(arguments.picture)
+        known = _estimated_seamless(arguments, picture)
+        picture = picture.to(known.device)
+    else:
+        scene = read_scene(arguments)
+        picture, known = scene.picture, scene.known
+    return material_normals(with_normals(known), picture, options)
+
+
+def _estimated_seamless(arguments: argparse.Namespace, picture: Tensor) -> Estimate:
+    from ...geometry.textures.seamless import margins, seamless_estimate, wrap
+    from ..batch.per_image import estimate
+
+    check_model(arguments)
+    options = scene_options(arguments)
+    beyond = margins(picture.shape[-2], picture.shape[-1], arguments.margin)
+    return seamless_estimate(estimate(options.load(arguments.device), wrap(picture, beyond), options), beyond)
+
+
+def _read_normals(arguments: argparse.Namespace) -> Estimate:
+    """Of a normal map or of a file of numbers, (1, 3, H, W)."""
+    from ...geometry.estimate import Estimate
+    from ...geometry.files import load_estimate
+    from ...geometry.images.normal_map_image import image_to_normals
+    from ...geometry.surfaces.derive import with_normals
+    from ..batch.per_image import read
+
+    if arguments.picture.suffix.lower() not in _NUMBERS:
+        picture = read(arguments.picture)
+        counts = picture.amax(1, keepdim=True) > 1.5 / 255
+        normals = image_to_normals(picture, arguments.coding, str(arguments.picture))
+        return Estimate(normals=normals, mask=None if bool(counts.all()) else counts)
+    refuse_options(arguments, ("--coding",), f"says how an image stores normals, and {arguments.picture} holds numbers; leave it out")
+    known = with_normals(load_estimate(arguments.picture))
+    if known.normals is None:
+        raise ValueError(f"{arguments.picture} holds relative depth and no normals; its slopes are not known")
+    return known
+
+
+def _read_height(arguments: argparse.Namespace) -> Tensor:
+    """(1, 1, H, W) in pixels."""
+    import torch
+
+    from ...geometry.estimate import Quantity
+    from ...geometry.files import load_estimate
+    from ...geometry.files.image_files import decode_picture
+    from ...geometry.files.paths import read_bytes
+    from ...geometry.textures.height import image_to_height
+    from ..batch.per_image import read
+
+    path: Path = arguments.picture
+    if path.suffix.lower() in _NUMBERS:
+        refuse_options(
+            arguments, ("--height-range",), f"says what the grey levels of an image mean, and {path} holds numbers; leave it out"
+        )
+        known = load_estimate(path, Quantity.RELATIVE_DEPTH)
+        if known.depth is None:
+            raise ValueError(f"{path} holds normals and no heights; integrate them with `depth-normal texture height`")
+        return torch.where(known.depth_valid, known.depth, torch.nan) if known.depth_valid is not None else known.depth
+    told = arguments.height_range
+    if told is None and path.suffix.lower() == ".png":
+        told = number(decode_picture(path, read_bytes(path)).text.get(HEIGHT_RANGE, str(DEFAULT_RANGE)))
+    image = read(path)
+    if float((image.amax(1) - image.amin(1)).mean()) > _COLOURED:
+        logger.warning("%s is coloured, and a height map is grey; `depth-normal texture height` makes one of a normal map", path)
+    return image_to_height(image, DEFAULT_RANGE if told is None else told)
+
+
+def _height_words(span: float) -> str:
+    """What a height map's range says, in words."""
+    return f"white is {span:.6g} pixels higher than black"
+
+
+def _write_height(path: Path, height: Tensor | None, image: Tensor, span: float) -> None:
+    from ...geometry.files import write_depth_png, write_picture_exr
+
+    if path.suffix.lower() == ".exr" and height is not None:
+        write_picture_exr(path, height)
+    else:
+        write_depth_png(path, image, {HEIGHT_RANGE: repr(span)})
+
+
+def _write_normals(arguments: argparse.Namespace, normals: Tensor) -> int:
+    """As a normal map of 16 bits, or as vectors in an EXR, in the axes of the coding."""
+    from ...geometry.conventions import encode_normal_map
+
+    picture = encode_normal_map(normals, arguments.coding)
+    return _write_map(arguments, picture if arguments.out.suffix.lower() == ".png" else 2 * picture - 1)
+
+
+def _write_map(arguments: argparse.Namespace, picture: Tensor) -> int:
+    from ...geometry.files import write_picture_exr, write_picture_png
+
+    with result_path(arguments) as path:
+        if arguments.out.suffix.lower() == ".exr":
+            write_picture_exr(path, picture)
+        else:
+            write_picture_png(path, picture, 16)
+    say_result(arguments)
+    return DONE

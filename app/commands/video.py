@@ -1,0 +1,297 @@
+"""`depth-normal video`: depth, normals, stereo, or depth beside the image, of a video."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import logging
+import math
+import os
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...annotators.choices import RECOMMENDED_FILM_MODEL
+from ..console.parser import Parser
+from ..console.terminal import complain, say, shown
+from ..console.viewer import show
+from .arguments import (
+    DONE,
+    SOME_FAILED,
+    add_device,
+    add_model,
+    add_runtime,
+    add_size,
+    chosen_model,
+    degrees,
+    number,
+    positive,
+    refuse_options,
+)
+from .result_paths import add_overwrite, add_place, check_folder, note_results
+
+if TYPE_CHECKING:
+    from ...annotators.specs.base import ModelSpec
+    from ...media import Film
+    from ...model_loader import Model
+    from ..video.finished import Finished
+    from ..video.segments import Pieces
+    from ..video.task import FilmTask
+
+logger = logging.getLogger(__name__)
+
+WHAT_CHOICES = ("depth", "normals", "side-by-side", "stereo")
+NORMALISE_CHOICES = ("per-image", "per-clip", "running")
+ALIGN_CHOICES = ("scale-shift", "none")
+DEFAULT_SMOOTH = 1.0
+CODEC_CHOICES = ("h264", "h265", "ffv1")
+LAYOUT_CHOICES = ("full-sbs", "half-sbs", "full-tb", "half-tb", "cross-eyed", "anaglyph")
+PRESET_CHOICES = ("wan", "ltx", "hunyuan", "cogvideox", "cogvideox1.5", "mochi")
+MAX_QUALITY = 51
+MAX_DIVERGENCE = 20.0
+_OF_STEREO = ("--layout", "--divergence", "--convergence")
+
+COMMON = (
+    *("--out", "--open", "--what", "--model", "--size", "--codec", "--quality", "--layout"),
+    *("--start", "--frames", "--resume", "--overwrite"),
+)
+"""What `--help` shows of the options."""
+
+
+def add_video(parser: Parser) -> None:
+    """Adds the options of `video`."""
+    parser.add_argument("source", type=Path, metavar="VIDEO", help="a video, numbered images (frame_%%05d.png), or a folder of images")
+    out = "a video (.mp4, .mov, .mkv) or numbered files (depth_%05d.png: 16 bits; .exr: the raw numbers)"
+    add_place(parser, out, "<video>_depth.mp4")
+    what = (
+        f"one or more of {', '.join(WHAT_CHOICES)}, with commas (default: depth); its name ends each of several files; may be given again"
+    )
+    parser.add_argument("--what", type=_whats, action="extend", metavar="WHAT", help=what)
+    add_model(parser, RECOMMENDED_FILM_MODEL)
+    add_size(parser)
+    _add_frames(parser)
+    _add_looks(parser)
+    parser.add_argument("--fov", type=degrees, default=0.0, metavar="DEGREES", help="field of view of the longer side, where it is known")
+    add_device(parser)
+    add_runtime(parser)
+    resume = "go on after what a stopped run has finished, and leave a video that is finished as it is; give the same options"
+    parser.add_argument("--resume", action="store_true", help=resume)
+    segment = "frames in a segment, in whole steps of the model: the most that a stop loses (default: %(default)s)"
+    parser.add_argument("--segment", type=positive, default=120, metavar="N", help=segment)
+    add_overwrite(parser)
+    parser.common = frozenset(COMMON)
+    parser.set_defaults(run=_video)
+
+
+def _add_frames(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--start", type=_seconds, default=Fraction(0), metavar="SECONDS", help="where to begin (default: 0)")
+    parser.add_argument("--frames", type=positive, metavar="N", help="most frames to make (default: all)")
+    fps = "frames per second of the result, as 24 or 24000/1001; of numbered images how fast they play (default: the video's own, or 25)"
+    parser.add_argument("--fps", type=_rate, metavar="RATE", help=fps)
+    preset = "frames per second, height, width and number of frames as this video model expects them of a control video"
+    parser.add_argument("--preset", choices=PRESET_CHOICES, help=preset)
+
+
+def _add_looks(parser: argparse.ArgumentParser) -> None:
+    normalise = (
+        "where the range between black and white comes from: each frame, the whole video (which takes two passes), or the frames so far "
+        "(default: running)"
+    )
+    parser.add_argument("--normalise", choices=NORMALISE_CHOICES, default="running", help=normalise)
+    align = "how the frames of a model for single images are aligned with those before (default: scale-shift)"
+    parser.add_argument("--align", choices=ALIGN_CHOICES, default=ALIGN_CHOICES[0], help=align)
+    smooth = "0 to 1: weight of the frames before where nothing moves (default: %(default)s)"
+    parser.add_argument("--smooth", type=_share, default=DEFAULT_SMOOTH, metavar="X", help=smooth)
+    layout = f"of stereo: where the images of the two eyes lie: {', '.join(LAYOUT_CHOICES)} (default: %(default)s)"
+    parser.add_argument("--layout", choices=LAYOUT_CHOICES, default=LAYOUT_CHOICES[0], metavar="LAYOUT", help=layout)
+    divergence = "of stereo: shift between near and far in percent of the width, 0 to 20 (default: %(default)s)"
+    parser.add_argument("--divergence", type=number, default=2.0, metavar="PERCENT", help=divergence)
+    convergence = "of stereo: what lies on the screen, 0 the far end, 1 the near end (default: %(default)s)"
+    parser.add_argument("--convergence", type=_share, default=0.5, metavar="SHARE", help=convergence)
+    codec = "h264: 8 bits, to look at (the default). h265: 10 bits. ffv1: 16 bits without loss, in .mkv"
+    parser.add_argument("--codec", choices=CODEC_CHOICES, help=codec)
+    quality = f"the encoder's CRF, 0 to {MAX_QUALITY}, less = better and larger (default: 14)"
+    parser.add_argument("--quality", type=_quality, metavar="N", help=quality)
+
+
+def _video(arguments: argparse.Namespace) -> int:
+    from ...annotators.registry import find_spec
+    from ...media import is_sequence
+    from ...model_loader import load_model
+    from ..batch.per_image import known_weights
+    from ..video.finished import FinishedRecord
+    from ..video.run import dtype_name
+    from ..video.segments import Pieces
+    from ..video.task import check_targets, has_pieces
+
+    if not is_sequence(arguments.source) and not arguments.source.exists():  # said before a package is missed
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(arguments.source))
+    task, model_id = _task(arguments), chosen_model(arguments)
+    check_folder(next(iter(task.targets.values())).parent)
+    spec = find_spec(model_id)
+    _check_model(spec, task)
+    film = task.header()
+    weights = known_weights(model_id, arguments.weights)
+    by = {"model": model_id, "weights": weights, "dtype": arguments.dtype, "runtime": arguments.runtime}
+    asked = task.settings() | by | {"size": task.size and spec.used_size(task.size)}
+    record, stopped = FinishedRecord(task), arguments.resume and has_pieces(task.targets)
+    if arguments.resume and not arguments.overwrite and not stopped and (finished := record.found(asked)):
+        return _say_made(task, finished, arguments.open, ", made before: nothing is left to do")
+    made_of = task.source.resolve() if arguments.place.is_folder else None
+    # Where a stopped run is gone on with, what is there is its own.
+    check_targets(task.source, task.targets, arguments.overwrite or stopped, made_of)
+    model = load_model(model_id, arguments.dtype, arguments.device, arguments.weights, arguments.runtime)
+    used = {"dtype": dtype_name(model), "runtime": model.runtime}
+    with Pieces(task, asked | used, arguments.resume) as pieces:
+        record.remove()
+        if pieces.done:
+            say(shown(f"{task.source}: {pieces.done} frames are finished, going on behind them"))
+            if pieces.records[-1].dtype != used["dtype"]:
+                # Half precision had turned out too small for the frames before: the run that was stopped had gone on like this.
+                model = load_model(model_id, pieces.records[-1].dtype, arguments.device, arguments.weights, arguments.runtime)
+        finished = _make(model, task, film, pieces)
+        if arguments.resume:
+            record.note(asked, finished)
+        if made_of is not None:
+            note_results(made_of, list(task.targets.values()))
+        pieces.remove()
+    return _say_made(task, finished, arguments.open)
+
+
+def _task(arguments: argparse.Namespace) -> FilmTask:
+    from ...geometry.temporal.stabilization import FilmOptions
+    from ...media import PRESETS
+    from ..video.task import FilmTask, StereoLooks, chosen_codec, plan_targets, usual_name
+
+    whats: list[str] = list(dict.fromkeys(arguments.what or WHAT_CHOICES[:1]))
+    if not 0 <= arguments.divergence <= MAX_DIVERGENCE:
+        raise ValueError(f"--divergence is {arguments.divergence:g}; accepted: 0 to {MAX_DIVERGENCE:g}")
+    if "stereo" not in whats:
+        refuse_options(arguments, _OF_STEREO, "is for stereo, and --what names none; add stereo to --what, or leave it out")
+    out = arguments.place.file(usual_name(arguments.source, whats, arguments.layout, arguments.codec))
+    codec = chosen_codec(out, arguments.codec, whats)
+    if arguments.quality is not None and codec not in ("h264", "h265"):
+        raise ValueError(f"--quality is for h264 and h265; {codec} loses nothing: leave it out")
+    return FilmTask(
+        source=arguments.source,
+        targets=plan_targets(out, whats, arguments.layout),
+        codec=codec,
+        quality=arguments.quality,
+        rate=arguments.fps,
+        start=arguments.start,
+        frames=arguments.frames,
+        preset=PRESETS[arguments.preset] if arguments.preset else None,
+        normalise=arguments.normalise.replace("-", "_"),
+        options=FilmOptions(align=arguments.align.replace("-", "_"), smooth=arguments.smooth),
+        stereo=StereoLooks(arguments.layout, arguments.divergence, arguments.convergence),
+        size=arguments.size,
+        fov=arguments.fov,
+        segment=arguments.segment,
+    )
+
+
+def _check_model(spec: ModelSpec, task: FilmTask) -> None:
+    """Refuses what a model does not give before a frame is read."""
+    from ...geometry.estimate import Quantity
+
+    asked = task.targets.keys()
+    if spec.quantity is None and (lacking := {"depth", "stereo"} & asked):
+        raise ValueError(
+            f"{spec.id} gives {spec.gives}, and --what {','.join(sorted(lacking))} needs depth: choose another --model or --what"
+        )
+    if not spec.axes and spec.quantity is Quantity.RELATIVE_DEPTH and "normals" in asked:
+        raise ValueError(f"{spec.id} gives {spec.gives}, whose slopes are not known: choose another --model for normals, or another --what")
+
+
+def _make(model: Model, task: FilmTask, film: Film, pieces: Pieces) -> Finished:
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    from ...model_loader.comfy.terminal_bar import terminal_bar
+    from ..video.run import make_film
+
+    if task.preset is not None:
+        side = task.preset.side
+        width, height = (length // side * side for length in (film.width, film.height))
+        part = "the whole" if (width, height) == (film.width, film.height) else f"the middle {width}x{height}"
+        logger.info("%s: %s of %dx%d pixels", task.preset.name, part, film.width, film.height)
+    expected = task.expected(film)
+    _warn_of_space(task, film, expected, pieces)
+    with ExitStack() as stack:
+        stack.enter_context(logging_redirect_tqdm())
+        bar = stack.enter_context(terminal_bar(expected, "frame", pieces.done))
+        bars = [bar.update]
+        if task.in_two_passes:
+            bars.append(stack.enter_context(terminal_bar(expected, "frame", desc="one range")).update)
+        try:
+            return make_film(model, task, film, pieces, *bars)
+        except BaseException:
+            if pieces.done:
+                complain(f"{pieces.done} frames are finished; the same command with --resume goes on behind them")
+            else:
+                pieces.remove()
+            raise
+
+
+def _say_made(task: FilmTask, finished: Finished, shows: bool, more: str = "") -> int:
+    from ...media import numbered
+
+    frames = finished.frames
+    names = [
+        f"{numbered(each, 1)}{f' to {numbered(each, frames).name}' * (frames > 1)}" if task.sequence else str(each)
+        for each in task.targets.values()
+    ]
+    say(shown(f"{task.source}: {', '.join(names)} ({frames} frame{'s' * (frames != 1)}){more}"))
+    if shows:
+        first = next(iter(task.targets.values()))
+        show(first.parent if task.sequence else first)
+    if finished.problem is None:
+        return DONE
+    complain(f"{finished.problem}. The {frames} frames before that are kept")
+    return SOME_FAILED
+
+
+def _warn_of_space(task: FilmTask, film: Film, expected: int | None, pieces: Pieces) -> None:
+    from ...annotators.specs.base import size_in_words
+    from ..video.run import bytes_between_passes, free_bytes
+
+    needed = bytes_between_passes(film, expected)
+    if task.in_two_passes and needed is not None:
+        logger.info("between the two passes up to %s of depth are kept in %s", size_in_words(needed), pieces.folder)
+        if needed > (free := free_bytes(pieces.folder)):
+            logger.warning("%s are free there: --normalise running needs none", size_in_words(free))
+
+
+def _whats(text: str) -> list[str]:
+    whats = list(dict.fromkeys(text.split(",")))
+    if unknown := [each for each in whats if each not in WHAT_CHOICES]:
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown) or 'nothing'} cannot be made; known: {', '.join(WHAT_CHOICES)}")
+    return whats
+
+
+def _rate(text: str) -> Fraction:
+    try:
+        rate = Fraction(text).limit_denominator(1001)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if not 0 < rate <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of frames a second, as 24 or 24000/1001")
+    return rate
+
+
+def _seconds(text: str) -> Fraction:
+    if not 0 <= number(text) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return Fraction(text)
+
+
+def _share(text: str) -> float:
+    if not 0 <= (value := number(text)) <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return value
+
+
+def _quality(text: str) -> int:
+    if not text.isdecimal() or int(text) > MAX_QUALITY:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {MAX_QUALITY}")
+    return int(text)

@@ -1,0 +1,157 @@
+"""The parser of the command line: a short help and a full one, and answers to words that it does not know. Imports nothing large."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NoReturn
+
+from ...geometry.errors import InvalidArgumentError
+from .terminal import shown
+
+_WIDTH = 100
+_HELP_COLUMN = 30
+# No option is named like this, so it is a value: -1mm, -30,10, -.5.
+_NEGATIVE = re.compile(r"-\.?\d")
+_COLUMN = re.compile(r" {2,}(?=\S)")
+_COMMENT = re.compile(r" {2,}(?=# )")
+_FEWEST_COLUMNS = 40
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose `--help` shows the options that people use, and whose `--help-all` shows every one.
+
+    Attributes:
+        common: The options that `--help` shows, each by one of its names; empty = all. Positional arguments are always shown.
+        called: What arguments of the library are called here that have another name than their option.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        options.setdefault("formatter_class", _Formatter)
+        super().__init__(*arguments, **options)
+        self._negative_number_matcher = _NEGATIVE
+        self.common: frozenset[str] = frozenset()
+        self.called: Mapping[str, str] = {}
+        self.add_argument("--help-all", action=_HelpAll, help="show every option and exit")
+
+    def format_help(self, everything: bool = False) -> str:
+        """The help as text.
+
+        Args:
+            everything: Whether options that are not `common` are shown too.
+        """
+        formatter = self._get_formatter()
+        actions = [action for action in self._actions if everything or (self._is_common(action) and action.dest != "help_all")]
+        formatter.add_text(self.format_usage().rstrip())
+        formatter.add_text(self.description)
+        for group in self._action_groups:
+            if visible := [action for action in group._group_actions if action in actions]:
+                formatter.start_section(group.title)
+                formatter.add_text(group.description)
+                formatter.add_arguments(visible)
+                formatter.end_section()
+        if hidden := sum(not self._is_common(action) for action in self._actions) * (not everything):
+            formatter.add_text(f"{hidden} more options: {self.prog} --help-all")
+        formatter.add_text(self.epilog)
+        return formatter.format_help()
+
+    def format_usage(self) -> str:
+        """The usage, without the options that may be left out: with all of them it hides the error that follows."""
+        needed = [action for action in self._actions if action.required or not action.option_strings]
+        formatter = self._get_formatter()
+        formatter.add_usage(self.usage, needed, [])
+        text = formatter.format_help()
+        return text if self.usage else text.replace(self.prog, f"{self.prog} [options]", 1)
+
+    def _is_common(self, action: argparse.Action) -> bool:
+        """Whether `--help` shows it; `--help-all` is mentioned at the end of the help, where it shows more."""
+        always = not self.common or not action.option_strings or action.dest in ("help", "help_all")
+        return always or not self.common.isdisjoint(action.option_strings)
+
+    @property
+    def options(self) -> frozenset[str]:
+        """The names of all options, those of commands below this one included."""
+        below = (each for action in self._actions if isinstance(action, argparse._SubParsersAction) for each in action.choices.values())
+        return frozenset(self._option_string_actions).union(*(each.options for each in below))
+
+    def is_changed(self, arguments: argparse.Namespace, option: str) -> bool:
+        """Whether an option has another value than its default."""
+        dest = self._option_string_actions[option].dest
+        return getattr(arguments, dest) != self.get_default(dest)
+
+    def words_of(self, error: BaseException) -> str:
+        """What an error of this command says: the system's own without its number, an argument by the name of its option."""
+        if isinstance(error, OSError) and error.filename is not None and error.strerror:
+            return f"{error.filename}: {error.strerror}"
+        if isinstance(error, InvalidArgumentError):
+            return f"{self._called(error.argument)} {error.problem}"
+        return str(error)
+
+    def _called(self, argument: str) -> str:
+        """What an argument of the library is called on the command line."""
+        options = (action.option_strings[-1] for action in self._actions if action.dest == argument and action.option_strings)
+        return self.called.get(argument) or next(options, argument)
+
+    def owners(self, option: str) -> Iterator[str]:
+        """The commands with an option: this one, or those below it, each as it is typed behind the program's name."""
+        below = [action for action in self._actions if isinstance(action, argparse._SubParsersAction)]
+        if option in self._option_string_actions:
+            yield self.prog.partition(" ")[2]
+        for action in below:
+            for each in action.choices.values():
+                yield from each.owners(option)
+
+    def error(self, message: str) -> NoReturn:
+        """See `argparse.ArgumentParser`. The message can be shown, whatever was typed."""
+        if found := re.fullmatch(r"argument (?:\S*/)?(-\S+): expected one argument", message):
+            message += f" (one that begins with a dash is typed {found[1]}=-...)"
+        super().error(shown(message))
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known word that a mistyped one is probably meant for; empty where there is none."""
+    return next(iter(difflib.get_close_matches(word, list(known), 1)), "")
+
+
+class _HelpAll(argparse.Action):
+    """`--help-all`."""
+
+    def __init__(self, option_strings: Any, dest: str, **options: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=options.get("help"))
+
+    def __call__(self, parser: Any, *_: Any) -> None:
+        """Shows the full help and ends the program."""
+        parser._print_message(parser.format_help(everything=True), sys.stdout)
+        parser.exit()
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Help as wide as the terminal, but of 100 columns at most: longer lines are hard to read."""
+
+    def __init__(self, prog: str, **options: Any) -> None:
+        columns = max(shutil.get_terminal_size().columns - 2, _FEWEST_COLUMNS)
+        super().__init__(prog, **{"max_help_position": _HELP_COLUMN, "width": min(columns, _WIDTH), **options})
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        """Descriptions keep their lines; only those that are too long are wrapped, or all comments, to look alike."""
+        lines = [indent + line for line in text.splitlines()]
+        comments_below = any(len(line) > width and _COMMENT.search(line) for line in lines)
+        return "\n".join(part for line in lines for part in _wrapped(line, width, comments_below))
+
+
+def _wrapped(line: str, width: int, comments_below: bool) -> list[str]:
+    """A line as lines of at most `width`: a second column keeps its place, and the comment behind a command may go below it."""
+    indent = line[: len(line) - len(line.lstrip())]
+    if comments_below and (comment := _COMMENT.search(line)):
+        below = textwrap.wrap(line[comment.end() :], width, initial_indent=f"{indent}    ", subsequent_indent=f"{indent}    # ")
+        return [*_wrapped(line[: comment.start()], width, False), *below]
+    if len(line) <= width:
+        return [line]
+    column = _COLUMN.search(line, len(indent))
+    hanging = " " * column.end() if column and column.end() < width // 2 else indent
+    return textwrap.wrap(line, width, subsequent_indent=hanging, break_long_words=False, break_on_hyphens=False)

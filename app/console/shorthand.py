@@ -1,0 +1,99 @@
+"""What people type without a command: `depth-normal photo.jpg` is `depth-normal estimate photo.jpg`. Imports nothing large."""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from .parser import nearest
+
+_PROGRAM_OPTIONS = ("-h", "--help", "--help-all", "--version")
+_IMPLIED = "estimate"
+
+
+class UnknownCommandError(ValueError):
+    """A word that is neither a command nor an image; the message says what was probably meant."""
+
+
+def with_command(words: Sequence[str], commands: Iterable[str]) -> list[str]:
+    """The words of the command line with the command that is meant.
+
+    Args:
+        words: What was typed behind the program's name; not empty.
+        commands: The commands that there are.
+
+    Returns:
+        The same words, with `estimate` before them where they begin with an image or an option, or where an image that is not there
+        stands before others; `help COMMAND` is `COMMAND --help`.
+
+    Raises:
+        UnknownCommandError: The first word is none of these.
+    """
+    first = words[0]
+    if first == "help" and not names_images(first):
+        return [*words[1:], "--help"]
+    if first in commands or (len(first) > 1 and first != "--" and any(option.startswith(first) for option in _PROGRAM_OPTIONS)):
+        return list(words)
+    if first.startswith("-") or names_images(first) or (_seems_a_path(first) and any(map(_is_another_image, words[1:]))):
+        return [_IMPLIED, *words]
+    raise UnknownCommandError(_neither(first, commands))
+
+
+def names_images(word: str) -> bool:
+    """Whether a word names images rather than a command: a file, a folder, a pattern, a list or a URL."""
+    return bool(word) and (word[0] == "@" or "://" in word or os.path.lexists(word) or glob.escape(word) != word)
+
+
+def _seems_a_path(word: str) -> bool:
+    return bool(Path(word).suffix) or len(Path(word).parts) > 1
+
+
+def _is_another_image(word: str) -> bool:
+    from ..batch.sources import EXTENSIONS
+
+    return not word.startswith("-") and (names_images(word) or Path(word).suffix.lower() in EXTENSIONS)
+
+
+def dashed_file(words: Sequence[str], options: Iterable[str]) -> str:
+    """The first word that is taken for an option and is the name of a file; empty if there is none."""
+    before = itertools.takewhile(lambda word: word != "--", words)
+    return next((word for word in before if len(word) > 1 and word[0] == "-" and word not in options and os.path.lexists(word)), "")
+
+
+def misplaced_command(images: Sequence[str], commands: Iterable[str]) -> str:
+    """The command that stands behind options, and so was taken for an image; empty if there is none."""
+    return next((word for word in images[:1] if word in commands and not names_images(word)), "")
+
+
+def model_among(images: Sequence[str]) -> str:
+    """The word among images that is a model's id and no file: `--model` was forgotten; empty if there is none."""
+    from ..batch.sources import EXTENSIONS
+
+    absent = [word for word in images if Path(word).suffix.lower() not in EXTENSIONS and not names_images(word)]
+    if not absent:
+        return ""
+    from ...annotators.registry import MODELS
+
+    return next((word for word in absent if word in MODELS), "")
+
+
+def _neither(word: str, commands: Iterable[str]) -> str:
+    path = Path(word)
+    if not word:
+        return "the first word is empty; name a command or an image (. is the working directory)"
+    if _seems_a_path(word):
+        try:
+            close = nearest(path.name, (each.name for each in path.parent.iterdir()))
+        except (OSError, ValueError):
+            close = ""
+        return f"{word}: there is no such file" + (f"; did you mean {path.with_name(close)}?" if close else "")
+    from ...annotators.registry import MODELS
+
+    if word in MODELS:
+        return f"{word!r} is a model; name an image before it: depth-normal photo.jpg --model {word}"
+    close = nearest(word, commands)
+    meant = f"did you mean {close}?" if close else "depth-normal --help lists the commands"
+    return f"{word!r} is neither a command nor a file here; {meant}"

@@ -1,0 +1,45 @@
+"""How far two estimates' final pictures are apart: what another engine or another dtype changes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from torch import Tensor
+
+from ..geometry.estimate import Estimate
+from ..geometry.images.display_defaults import usual_depth_image
+
+_LEVELS = 255
+
+
+class Apart(NamedTuple):
+    """How far.
+
+    Attributes:
+        largest: Of all pixels that count by both, in 255ths of the picture's range; of depth and normals, whichever is more.
+        mean: The same.
+        elsewhere: Share of the pixels that count by the one and not by the other, 0 to 1.
+    """
+
+    largest: float
+    mean: float
+    elsewhere: float
+
+
+def apart(found: Estimate, true: Estimate) -> Apart:
+    """How far an estimate is from another of the same pictures, in the maps that both have."""
+    both = found.valid & true.valid
+    differences = []
+    if found.depth is not None and true.depth is not None:
+        picture, expected = (usual_depth_image(replace(each, mask=both)) for each in (found, true))
+        differences.append((picture - expected)[both])
+    if found.normals is not None and true.normals is not None:
+        differences.append((found.normals - true.normals)[both.expand_as(true.normals)] / 2)
+    largest, mean = zip(*map(_of, differences), strict=True)
+    return Apart(max(largest), max(mean), (found.valid != true.valid).float().mean().item())
+
+
+def _of(difference: Tensor) -> tuple[float, float]:
+    levels = _LEVELS * difference.abs()
+    return (levels.max().item(), levels.mean().item()) if len(levels) else (0.0, 0.0)

@@ -1,0 +1,315 @@
+"""A model's network as an ONNX file that is as good as the network: it is run by ONNX Runtime and compared before it is in its place."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import __version__
+from ..annotators.base import Annotator
+from ..annotators.graphs.graph import Engine, Graph
+from ..annotators.graphs.onnx_file import GRAPH_VERSION, check_onnx, export_graph
+from ..annotators.registry import FAMILIES, MODELS, find_spec
+from ..geometry.estimate import Estimate
+from ..geometry.files.paths import temporary_folder
+from ..model_loader import Model, load_model
+from ..model_loader.inference.memory_budget import check_network_fits
+from ..model_loader.weights.integrity import sha256_of
+from .batch import per_image
+from .console.step_display import Step
+from .differences import apart
+
+PICTURE = Path(__file__).parent / "coffee.jpg"
+MOST = 1.0
+"""By how many 255ths a file's picture may differ from torch's."""
+_ODD = (slice(None), slice(None), slice(0, 397), slice(120, 331))
+"""Of the photograph, a part with odd sides and another aspect."""
+_QUICK_SIZE = 384
+"""The greatest `size` of all comparisons but one, the file's of the whole photograph: networks at 840 take five times as long."""
+_MOST_ELSEWHERE = 1e-3  # share of the pixels that may count by the one and not by the other: those on the border of a mask
+
+
+Images = list[tuple[str, Tensor, int]]
+"""What is compared: in words, the images (B, 3, H, W) in [0, 1], and the `size` of the network's input."""
+
+
+class Check(NamedTuple):
+    """How far a picture is from torch's in float32.
+
+    Attributes:
+        by: What made it: the file, or torch in half precision.
+        what: Of which picture, and how the network saw it.
+        largest: Of all pixels, in 255ths.
+        mean: The same.
+    """
+
+    by: str
+    what: str
+    largest: float
+    mean: float
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written.
+
+    Attributes:
+        files: It, and the one with its weights where they are too many for it.
+        size: Bytes of all.
+        seconds: What writing it took, without the comparison.
+        checks: What the comparison found.
+    """
+
+    files: tuple[Path, ...]
+    size: int
+    seconds: float
+    checks: tuple[Check, ...]
+
+
+def export(
+    model_id: str,
+    path: Path,
+    dtype: str = "float32",
+    size: int | None = None,
+    sides: tuple[int, int] | None = None,
+    batch: int | None = None,
+    weights: Path | None = None,
+    step: Step = lambda name: None,
+) -> Exported:
+    """Writes a model's network as an ONNX file.
+
+    Args:
+        model_id: The model.
+        path: The file; what is there is replaced once the new one has been found good.
+        dtype: Of weights and activations, "float32" or "float16"; what goes in and comes out is float32.
+        size: The `size` that the file's metadata states and that is compared, and the side of a square input where a network's size cannot
+            be free; None = the model's default.
+        sides: Height and width of the file's input, whatever the image; None = any, where the network allows.
+        batch: The file's number of images at once; None = any, where the network allows.
+        weights: As `load_model`.
+        step: Called with the name of each step when it begins.
+
+    Raises:
+        ValueError: The network is not one graph, sides or batch do not fit, or the file's picture is another than torch's.
+        ImportError: A package is missing.
+        ArithmeticError: The network's numbers are beyond float16.
+        RuntimeError: The exporter or ONNX Runtime fails.
+    """
+    check_graph(model_id)
+    check_onnx()
+    _onnx_runtime()
+    model = load_model(model_id, dtype, "cpu", weights)
+    exact = model if dtype == "float32" else load_model(model_id, "float32", "cpu", weights)
+    return export_model(model, exact.annotator, path, size, sides, batch, step)
+
+
+def check_graph(model_id: str) -> None:
+    """Refuses a model whose network is not one graph, before it is downloaded.
+
+    Raises:
+        ValueError: It is not; the message says why, and names all that are none.
+    """
+    spec = find_spec(model_id)
+    if why := FAMILIES[spec.family].why_no_graph(spec):
+        unable = ", ".join(each.id for each in MODELS.values() if FAMILIES[each.family].why_no_graph(each))
+        raise ValueError(f"{spec.id} cannot be exported: {why}. All models can but these: {unable}")
+
+
+def export_model(
+    model: Model,
+    exact: Annotator,
+    path: Path,
+    size: int | None = None,
+    sides: tuple[int, int] | None = None,
+    batch: int | None = None,
+    step: Step = lambda name: None,
+) -> Exported:
+    """As `export`, of a loaded model on the CPU; `exact` is its annotator in float32."""
+    annotator, graph = model.annotator, model.annotator.graph()
+    size = size or model.spec.default_size
+    if sides is not None or not graph.dynamic_sides:
+        side = _rounded(size, graph.multiple_of)
+        sides, graph = sides or (side, side), replace(graph, dynamic_sides=False)
+        annotator, exact = annotator.for_input_size(*sides), exact.for_input_size(*sides)
+    graph = replace(graph, dynamic_batch=graph.dynamic_batch and batch is None)
+    _check_room(exact, size)
+    images = _images(graph, size, batch or 1)
+    half = _half_precision(model, annotator, exact, images, step)
+    with temporary_folder(path.parent) as folder:
+        made = folder / path.name
+        start = time.monotonic()
+        _write(graph, made, sides, batch, _notes(model, annotator, graph, size), step)
+        seconds = time.monotonic() - start
+        step("starting ONNX Runtime")
+        engine = onnx_runtime_engine(made, graph, batch)
+        checks = _near(model, _compared("the file", annotator.with_engine(engine), exact, images, step))
+        return _in_place(made, path, seconds, (*checks, *half))
+
+
+def _half_precision(model: Model, annotator: Annotator, exact: Annotator, images: Images, step: Step) -> tuple[Check, ...]:
+    """What half precision does in torch: on a CPU ONNX Runtime computes a float16 file in float32, and sees nothing that overflows."""
+    if annotator.dtype == torch.float32:
+        return ()
+    quick = [(name, image, min(size, _QUICK_SIZE)) for name, image, size in images]
+    return _near(model, _compared(f"torch in {_dtype(model)}", annotator, exact, quick, step))
+
+
+def _near(model: Model, checks: Iterator[Check]) -> tuple[Check, ...]:
+    """The checks, all of which are near enough.
+
+    Raises:
+        ValueError: One is not.
+    """
+    found = tuple(checks)
+    worst = max(found, key=lambda each: each.largest)
+    if worst.largest > MOST:
+        raise ValueError(
+            f"the image of {model.spec.id} by {worst.by} differs from torch's in float32 "
+            f"by up to {worst.largest:.2f} of 255, more than {MOST:g}: nothing was written"
+            + ("" if model.annotator.dtype == torch.float32 else "; use --dtype float32")
+        )
+    return found
+
+
+def _check_room(exact: Annotator, size: int) -> None:
+    """Refuses at once what the comparison could not be made at.
+
+    Raises:
+        ValueError: The network's input would be more than any machine holds.
+        MemoryError: It does not fit in this one.
+    """
+    height, width = per_image.read(PICTURE).shape[-2:]
+    exact.checked_network_size(height, width, size)
+    check_network_fits(exact, torch.device("cpu"), height, width, size)
+
+
+def _write(graph: Graph, path: Path, sides: tuple[int, int] | None, batch: int | None, notes: dict[str, str], step: Step) -> None:
+    try:
+        export_graph(graph, path, sides, batch, notes, step)
+    except (ValueError, ImportError, OSError, MemoryError):
+        raise
+    except Exception as error:  # the exporter's own have no class in common
+        lines = [line for line in str(error.__cause__ or error).splitlines() if line.strip()]
+        raise RuntimeError(f"torch {torch.__version__} cannot export the network: {lines[0] if lines else type(error).__name__}") from error
+
+
+def _in_place(made: Path, path: Path, seconds: float, checks: tuple[Check, ...]) -> Exported:
+    """Moves what was made to where it shall be, the weights first; weights beside an older file go."""
+    files, size = [], 0
+    beside = path.with_name(f"{path.name}.data")
+    for source, target in ((made.with_name(beside.name), beside), (made, path)):
+        if source.exists():
+            size += source.stat().st_size
+            source.replace(target)
+            files.append(target)
+    if beside not in files:
+        beside.unlink(missing_ok=True)
+    return Exported(tuple(reversed(files)), size, seconds, checks)
+
+
+def _notes(model: Model, annotator: Annotator, graph: Graph, size: int) -> dict[str, str]:
+    """What the file says of itself."""
+    spec = model.spec
+    scalars = graph.scalar_inputs
+    return {
+        "model": spec.id,
+        "quantity": "" if spec.quantity is None else spec.quantity.value + " (up to scale)" * spec.up_to_scale,
+        "axes": spec.axes.value if spec.axes else "",
+        "input": "pixels (B, 3, h, w) float32: RGB in [0, 1], mean subtracted, then divided by std",
+        "mean": json.dumps(graph.mean),
+        "std": json.dumps(graph.std),
+        "multiple_of": str(graph.multiple_of),
+        "preprocess": json.dumps(annotator.preprocess_metadata(size)),
+        "postprocess": json.dumps(annotator.postprocess_metadata()),
+        "outputs": json.dumps(dict(graph.outputs)),
+        **({f"input {scalars.name}": scalars.meaning} if scalars else {}),
+        "dtype": _dtype(model),
+        "licence": spec.terms,
+        "licence_url": spec.licence_page,
+        "weights": model.weights.name,
+        "weights_sha256": sha256_of(model.weights),
+        "made_by": f"depth-normal {__version__}, torch {torch.__version__}",
+        "graph_version": GRAPH_VERSION,
+    }
+
+
+def _dtype(model: Model) -> str:
+    return str(model.dtype).removeprefix("torch.")
+
+
+def _rounded(side: int, multiple: int) -> int:
+    return max(1, round(side / multiple)) * multiple
+
+
+def _onnx_runtime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError(f"comparing the file with torch needs ONNX Runtime ({error}): pip install onnxruntime") from error
+    return onnxruntime
+
+
+def onnx_runtime_engine(path: Path, graph: Graph, batch: int | None = None) -> Engine:
+    """What runs a file by ONNX Runtime on the CPU.
+
+    Args:
+        path: The file.
+        graph: What it was made of.
+        batch: Its number of images at once, where that is fixed; families that also run on mirror images are given several times as many.
+
+    Raises:
+        RuntimeError: It cannot be loaded.
+    """
+    library = _onnx_runtime()
+    try:
+        session = library.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:  # its own have no class in common
+        raise RuntimeError(f"ONNX Runtime {library.__version__} refuses the file: {str(error).splitlines()[0]}") from error
+
+    def run(pixels: Tensor, *numbers: Tensor) -> tuple[Tensor, ...]:
+        parts = [run_part(part, *numbers) for part in pixels.split(batch or len(pixels))]
+        return tuple(torch.cat(each) for each in zip(*parts, strict=True))
+
+    def run_part(*given: Tensor) -> tuple[Tensor, ...]:
+        outputs = session.run(None, dict(zip(graph.inputs, (each.numpy() for each in given), strict=True)))
+        return tuple(torch.from_numpy(np.ascontiguousarray(output)) for output in outputs)
+
+    return run
+
+
+def _images(graph: Graph, size: int, batch: int) -> Images:
+    """What is compared: the photograph, and an odd part of it where the graph's sides are free."""
+    photograph = per_image.read(PICTURE).expand(batch, -1, -1, -1)
+    images = [("the photograph", photograph, size)]
+    if graph.dynamic_sides:
+        images.append(("an odd part of it", photograph[_ODD], min(size, _QUICK_SIZE)))
+    return images
+
+
+@torch.no_grad()
+def _compared(by: str, annotator: Annotator, exact: Annotator, images: Images, step: Step) -> Iterator[Check]:
+    """The checks, one of each image."""
+    for name, image, size in images:
+        height, width = exact.checked_network_size(image.shape[-2], image.shape[-1], size)
+        what = f"{name}, seen at {width}x{height}"
+        step(f"comparing {by} with torch in float32: {what}")
+        found, true = (each.estimate(image, size) for each in (annotator, exact))
+        yield Check(by, what, *_differences(found, true))
+
+
+def _differences(found: Estimate, true: Estimate) -> tuple[float, float]:
+    """Largest and mean difference of the final pictures, in 255ths."""
+    largest, mean, elsewhere = apart(found, true)
+    if elsewhere > _MOST_ELSEWHERE:
+        raise ValueError(f"{elsewhere:.2%} of the pixels count by torch in float32 alone, or not by it alone: nothing was written")
+    if not (found.valid & true.valid).any():
+        raise ValueError("no pixel of the photograph counts, so that nothing can be compared: nothing was written")
+    return largest, mean

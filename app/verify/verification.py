@@ -1,0 +1,218 @@
+"""One model's last check: its files, whether it loads and runs, and whether its answer to the pack's photograph can be right."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ... import __version__
+from ...annotators.registry import FAMILIES, MODELS
+from ...annotators.specs.base import CheckpointError, ModelSpec, WeightFile
+from ...geometry.estimate import Estimate
+from ...model_loader import free, load_model
+from ...model_loader.weights.find import bundled_path, find_weights
+from ...model_loader.weights.integrity import sha256_of, structure_problem, trust
+from ..commands.arguments import EXPECTED_ERRORS
+from ..model_files import find_or_download
+from .coffee_scene import photograph
+from .figures import compare_figures, figures_of
+from .sanity_checks import METRES, METRES_OUTDOORS, Finding, Grade, judge
+
+logger = logging.getLogger(__name__)
+
+NOT_CHECKED = "not checked"
+_OUTDOORS = {"outdoor", "kitti"}
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What is known of one file of a model.
+
+    Attributes:
+        name: The published file's.
+        origin: "bundled", "here", "downloaded", "given" or "missing".
+        path: Where it is.
+        size: Its bytes.
+        sha256: Its hex digest.
+        size_ok: Whether the size is the published one; None where that is not known, or where another file is meant.
+        sha_ok: The same of the sha256.
+        problems: What is wrong with it, in words.
+        readable: Whether it can be read as weights.
+    """
+
+    name: str
+    origin: str
+    path: Path | None = None
+    size: int | None = None
+    sha256: str | None = None
+    size_ok: bool | None = None
+    sha_ok: bool | None = None
+    problems: tuple[str, ...] = ()
+    readable: bool = True
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was found of one model.
+
+    Attributes:
+        model: Its id.
+        files: Its files.
+        keys_ok: Whether every tensor was in its place; None where that was not tried.
+        runs: What it ran on, in what precision, and the seconds of its first picture; None where it did not run.
+        findings: Of its answer.
+        problem: Why it was not checked to the end.
+        figures: Those of its answer, to be stored; None where some are stored already.
+    """
+
+    model: str
+    files: tuple[FileFacts, ...] = ()
+    keys_ok: bool | None = None
+    runs: Mapping[str, Any] | None = None
+    findings: tuple[Finding, ...] = ()
+    problem: str | None = None
+    figures: Mapping[str, Any] | None = field(default=None, repr=False)
+
+    @property
+    def verdict(self) -> str:
+        """Any of "sound", "doubtful", "wrong", or "not checked"."""
+        if self.keys_ok is False or any(file.problems for file in self.files):
+            return Grade.WRONG.name.lower()
+        if not self.findings:
+            return NOT_CHECKED
+        return max(finding.grade for finding in self.findings).name.lower()
+
+
+def check(
+    spec: ModelSpec,
+    stored: Mapping[str, Mapping[str, Any]],
+    device: str = "auto",
+    dtype: str = "auto",
+    weights: Path | None = None,
+) -> Verification:
+    """Checks a model, downloading what is missing. The model is forgotten afterwards.
+
+    Args:
+        spec: Its entry.
+        stored: Figures by model, as `read_figures` gives them.
+        device: As `load_model`.
+        dtype: As `load_model`.
+        weights: A file to check in place of the network's published one, of the same architecture.
+
+    Returns:
+        What was found, whatever went wrong.
+    """
+    found = Verification(spec.id)
+    try:
+        FAMILIES[spec.family].check_requirements(spec)  # before anything is downloaded in vain
+        for file in spec.files:
+            logger.info("%s: looking at %s", spec.id, file.name)
+            found = replace(found, files=(*found.files, FileFacts(file.name, "missing", readable=False)))
+            facts = look_at(spec, file, weights if file is spec.file else None)
+            found = replace(found, files=(*found.files[:-1], facts))
+        if all(file.readable for file in found.files):
+            found = _run(found, spec, stored, (device, dtype, weights))
+        return found
+    except EXPECTED_ERRORS as error:
+        return replace(found, problem=_first_line(error))
+    finally:
+        free(spec.id)
+
+
+def look_at(spec: ModelSpec, file: WeightFile, given: Path | None = None) -> FileFacts:
+    """Finds or downloads a file and compares it with the published one.
+
+    Args:
+        spec: The model.
+        file: The file.
+        given: What to look at instead; its size and sha256 are told, not compared.
+
+    Raises:
+        DownloadError: It is nowhere and cannot be downloaded.
+        OSError: It cannot be read.
+    """
+    path, origin = given or find_weights(file), "given" if given else "bundled" if file.bundled else "here"
+    if path is None:
+        path = bundled_path(file) if file.bundled else find_weights(file, lambda _: True)  # one that cannot be read is to be named
+    if path is None:
+        path, origin = find_or_download(spec, file), "downloaded"
+    if not path.is_file():
+        return FileFacts(file.name, "missing", path, problems=(f"{path} does not exist",), readable=False)
+    size, sha256 = path.stat().st_size, sha256_of(path)
+    size_ok = sha_ok = None
+    if not given and path.suffix.lower() == Path(file.name).suffix.lower():  # others are conversions
+        size_ok = None if file.size is None else size == file.size
+        sha_ok = None if file.sha256 is None else sha256 == file.sha256.lower()
+    if sha_ok and size_ok is not False:
+        trust(path, file)
+    unreadable = structure_problem(path)
+    said = (
+        unreadable,
+        f"the published file has {file.size} bytes" if size_ok is False else None,
+        f"the published file's sha256 is {file.sha256}" if sha_ok is False else None,
+        _owner(sha256, file) or FAMILIES[spec.family].name_contradicts(spec, str(path)),
+    )
+    return FileFacts(file.name, origin, path, size, sha256, size_ok, sha_ok, tuple(filter(None, said)), not unreadable)
+
+
+def _owner(sha256: str, file: WeightFile) -> str | None:
+    """Whose published file one is, if it is another's."""
+    others = (spec.id for spec in MODELS.values() for each in spec.files if each.sha256 and each.sha256.lower() == sha256)
+    owners = ", ".join(dict.fromkeys(others))
+    return f"it is the published file of {owners}" if owners and (file.sha256 or "").lower() != sha256 else None
+
+
+def _run(found: Verification, spec: ModelSpec, stored: Mapping[str, Mapping[str, Any]], how: tuple[str, str, Path | None]) -> Verification:
+    """Loads the model, runs it, and judges what it gives."""
+    device, dtype, weights = how
+    try:
+        model = load_model(spec.id, dtype, device, weights)
+    except CheckpointError as error:
+        return replace(found, keys_ok=False, problem=_first_line(error))
+    start = time.perf_counter()
+    try:
+        estimate = model.estimate(photograph())
+    except ArithmeticError as error:
+        return replace(found, keys_ok=True, findings=(Finding("runs", Grade.WRONG, _first_line(error)),))
+    seconds, entry = time.perf_counter() - start, stored.get(spec.id)
+    precision = str(model.dtype).removeprefix("torch.")
+    on = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else model.device.type
+    origin = f"depth-normal {__version__}, torch {torch.__version__}, Python {platform.python_version()}, {on}, {precision}"
+    findings = tuple(_judged(spec, estimate, entry))
+    return replace(
+        found,
+        keys_ok=True,
+        runs={"device": on, "dtype": precision, "seconds": round(seconds, 2)},
+        findings=findings,
+        figures=None if entry or _gives_nothing(findings) else figures_of(estimate, origin),
+    )
+
+
+def _judged(spec: ModelSpec, estimate: Estimate, entry: Mapping[str, Any] | None) -> Iterator[Finding]:
+    quantity, gives_normals = estimate.quantity, estimate.normals is not None
+    if (quantity, gives_normals) != (spec.quantity, spec.axes is not None):
+        yield Finding("gives", Grade.WRONG, f"gave {quantity}, normals: {gives_normals}; its entry says {spec.gives}")
+    metres = METRES_OUTDOORS if _OUTDOORS & set(spec.id.split("-")) else METRES
+    findings = judge(estimate, None if spec.up_to_scale else metres)
+    yield from findings
+    if entry is None or _gives_nothing(findings):
+        return
+    try:
+        yield compare_figures(estimate, dict(entry))
+    except ValueError as error:
+        yield Finding("figures", Grade.DOUBTFUL, _first_line(error))
+
+
+def _gives_nothing(findings: Iterable[Finding]) -> bool:
+    return any(finding.name == "gives" and finding.grade is Grade.WRONG for finding in findings)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).strip().split("\n", 1)[0]

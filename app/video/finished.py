@@ -1,0 +1,96 @@
+"""How a finished film was made, for a run that may come again: the same command with `--resume` leaves it as it is."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...geometry.files.paths import write_bytes
+from ...media import FilmError, numbered, numbered_files
+from ..batch.records import RECORD_VERSION, digest_of_marks, read_record
+from .task import FilmTask, pieces_folder
+
+logger = logging.getLogger(__name__)
+
+_ADVICE = "give those it was made with, choose another name, or replace it with --overwrite"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A film that is there.
+
+    Attributes:
+        frames: How many it has.
+        problem: Why the source could not be read to its end; None = it could.
+    """
+
+    frames: int
+    problem: str | None = None
+
+
+class FinishedRecord:
+    """The record of one film, `.depth-normal/<name>.film.json` beside it: what was asked for, and what tells the files that were written.
+
+    Args:
+        task: What is asked.
+    """
+
+    def __init__(self, task: FilmTask) -> None:
+        folder = pieces_folder(task.targets)
+        self.path = folder.with_name(f"{folder.name}.json")
+        self._task = task
+
+    def found(self, settings: Mapping[str, Any]) -> Finished | None:
+        """The film, if it was made with these settings and is there, whole; None where nothing of it, or no record, is there.
+
+        Args:
+            settings: All that decides on the frames.
+
+        Raises:
+            FilmError: It was made with other settings, or a file of it was changed or is missing.
+        """
+        record = read_record(self.path) or {}
+        known, files, frames = (record.get(name) for name in ("settings", "files", "frames"))
+        if not (isinstance(known, dict) and isinstance(files, dict) and isinstance(frames, int) and frames > 0):
+            return None
+        if not any(map(self._is_there, self._task.targets.values())):
+            return None
+        if differing := differing_settings(known, settings):
+            raise FilmError(f"{self.path}: the video was made with other settings ({', '.join(differing)}); {_ADVICE}")
+        for target in self._task.targets.values():
+            if self._digest(target, frames) != files.get(target.name):
+                raise FilmError(f"{target} was changed since it was made, or lacks files; remove it, or replace it with --overwrite")
+        return Finished(frames, record.get("problem"))
+
+    def note(self, settings: Mapping[str, Any], finished: Finished) -> None:
+        """Writes the record of a film that is there, in the folder of records, which is there too; where it cannot, that is logged."""
+        files = {target.name: self._digest(target, finished.frames) for target in self._task.targets.values()}
+        record = {"version": RECORD_VERSION, "settings": settings, "files": files, "frames": finished.frames, "problem": finished.problem}
+        try:
+            write_bytes(self.path, json.dumps(record, indent=1).encode())
+        except OSError as error:
+            logger.warning("the video is there, but --resume will not know it: %s cannot be written (%s)", self.path, error)
+
+    def remove(self) -> None:
+        """Removes the record: the film is made anew."""
+        self.path.unlink(missing_ok=True)
+
+    def _is_there(self, target: Path) -> bool:
+        return bool(numbered_files(target)) if self._task.sequence else target.exists()
+
+    def _digest(self, target: Path, frames: int) -> str:
+        if not self._task.sequence:
+            return digest_of_marks([target])
+        # Of a record that names more frames than there are files none is looked for: the number may be anything.
+        there = min(frames, len(numbered_files(target)) + 1)
+        return digest_of_marks([numbered(target, number) for number in range(1, there + 1)])
+
+
+def differing_settings(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Names of the settings in which two runs differ; of one of them as JSON gave it back."""
+    other = json.loads(json.dumps(other))
+    return sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))

@@ -1,0 +1,152 @@
+"""What is shown of a film's estimates: depth, normals, and each frame beside its depth."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from ...geometry.estimate import Estimate, Quantity
+from ...geometry.images.display_defaults import usual_depth_image, usual_range
+from ...geometry.images.levels import FAR_AND_NEAR_END, depth_to_nearness, measure_range_of_most
+from ...geometry.images.render import normals_to_image
+from ...geometry.temporal.ranges import RunningRange
+from ...media import Frame
+from .segments import NUMBERS, Shown
+from .task import DEPTH, NORMALS, RUNNING, SIDE_BY_SIDE, STEREO, FilmTask
+
+Ends: TypeAlias = tuple[float, float]
+
+# Level 0 is no value, so that the numbers of a frame have these many levels.
+_TOP = 65535
+_STEPS = _TOP - 1
+
+
+class Renderer:
+    """Makes the pictures of a film, part after part.
+
+    Args:
+        task: What is asked.
+        whats: What of it is made now.
+        black_and_white: The film's own, as `usual_range` has them, in a second pass.
+        ends: The far and the near end of the film for stereo, in a second pass.
+
+    Attributes:
+        running: The ranges that follow the film by what they are for, if that is asked for.
+    """
+
+    def __init__(self, task: FilmTask, whats: set[str], black_and_white: Ends | None = None, ends: Ends | None = None) -> None:
+        self._whats, self._range, self._ends = whats, black_and_white, ends
+        self._numbers, self._stereo = task.codec == "exr", task.stereo
+        self._keeps_ends = STEREO in task.targets
+        self.running = {DEPTH: RunningRange(measure_range_of_most), STEREO: RunningRange()} if task.normalise == RUNNING else {}
+
+    def shown(self, frames: list[Frame], pictures: Tensor, found: Estimate) -> Shown:
+        """The pictures of the next frames.
+
+        Args:
+            frames: Their times.
+            pictures: (B, 3, H, W) in [0, 1].
+            found: Their estimate.
+
+        Raises:
+            ValueError: Something is asked for that the model does not give.
+        """
+        made: dict[str, Tensor] = {}
+        if not self._numbers:
+            if {DEPTH, SIDE_BY_SIDE} & self._whats:
+                made = self._depth_pictures(pictures, found)
+            if NORMALS in self._whats:
+                made[NORMALS] = self._normals(found)
+            if STEREO in self._whats:
+                made[STEREO] = self._stereo_pictures(pictures, found)
+        elif NORMALS in self._whats:
+            self._normals(found)
+        ranges, black_and_white, ends = [], [], []
+        if NUMBERS in self._whats:
+            made[NUMBERS], ranges = to_levels(found)
+            black_and_white = _pairs(usual_range(found))
+            if self._keeps_ends:
+                from ...geometry.views.stereo import disparity_range
+
+                ends = _pairs(disparity_range(found))
+        return Shown(frames, made, found, ranges, black_and_white, ends)
+
+    def _depth_pictures(self, pictures: Tensor, found: Estimate) -> dict[str, Tensor]:
+        if found.depth is None and DEPTH not in self._whats:
+            beside = self._normals(found)
+            return {SIDE_BY_SIDE: torch.cat((pictures, beside), 3)}
+        image = usual_depth_image(found, self._measure)
+        made = {DEPTH: image, SIDE_BY_SIDE: torch.cat((pictures, image.expand_as(pictures)), 3)}
+        return {what: made[what] for what in self._whats & made.keys()}
+
+    def _measure(self, nearness: Tensor, valid: Tensor, percentiles: tuple[float, float]) -> tuple[Tensor, Tensor]:
+        if self.running:
+            return self.running[DEPTH].update(nearness, valid, percentiles)
+        if self._range is None:
+            return measure_range_of_most(nearness, valid, percentiles)
+        low, high = nearness.new_tensor(self._range).view(2, 1, 1, 1, 1)
+        return low, high
+
+    def _stereo_pictures(self, pictures: Tensor, found: Estimate) -> Tensor:
+        from ...geometry.views.stereo import StereoOptions, compose, stereo_pair
+
+        ends: Any = self._ends
+        if self.running:
+            depth, quantity, valid = found.known_depth()
+            nearness = depth_to_nearness(depth.where(valid, 1), quantity, as_disparity=quantity is Quantity.METRIC_DEPTH)
+            ends = self.running[STEREO].update(nearness, valid, FAR_AND_NEAR_END)
+        options = StereoOptions(self._stereo.divergence, self._stereo.convergence)
+        return compose(stereo_pair(pictures, found, options, ends), self._stereo.layout)
+
+    def _normals(self, found: Estimate) -> Tensor:
+        if found.normals is None:
+            raise ValueError("the model gives depth of unknown scale and no normals; choose another model, or ask for depth alone")
+        return normals_to_image(found.normals, source=found.axes, mask=found.mask)
+
+
+def _pairs(ends: tuple[Tensor, Tensor]) -> list[Ends]:
+    low, high = ends
+    return list(zip(low.flatten().tolist(), high.flatten().tolist(), strict=True))
+
+
+def to_levels(found: Estimate) -> tuple[Tensor, list[Ends]]:
+    """Depth as 16-bit levels of each frame's own range; metres as 1 / depth, as they are shown.
+
+    Returns:
+        (B, 1, H, W) levels / 65535, 0 where there is no value; and each frame's least and greatest number, (0, 0) of a frame without any.
+    """
+    depth, quantity, valid = found.known_depth()
+    values = 1 / depth if quantity is Quantity.METRIC_DEPTH else depth
+    low = values.where(valid, torch.inf).amin((1, 2, 3))
+    high = values.where(valid, -torch.inf).amax((1, 2, 3))
+    known = high >= low
+    low, high = low.where(known, 0), high.where(known, 0)
+    span = (high - low).where(high > low, 1).view(-1, 1, 1, 1)
+    share = (values.where(valid, 0) - low.view(-1, 1, 1, 1)) / span
+    levels = torch.where(valid, (share * _STEPS).round().clamp(0, _STEPS) + 1, 0) / _TOP
+    return levels, list(zip(low.tolist(), high.tolist(), strict=True))
+
+
+def from_levels(picture: Tensor, bounds: Ends, quantity: str) -> Estimate:
+    """The depth of one frame that `to_levels` was given, within half a 65534th of the frame's range (of metres, of 1 / depth).
+
+    Args:
+        picture: (3, H, W), the frame as it is read back.
+        bounds: Its least and greatest number.
+        quantity: What the depth is.
+    """
+    levels = (picture[None, :1].double() * _TOP).round()
+    low, high = bounds
+    values = (low + (levels - 1).clamp(min=0) / _STEPS * (high - low)).float()
+    known = levels > 0
+    return Estimate(1 / values.where(known, 1) if quantity == Quantity.METRIC_DEPTH else values, Quantity(quantity), mask=known)
+
+
+def clip_range(ranges: list[Ends]) -> Ends:
+    """The least and the greatest number of a film by those of its frames; a range of some width where it is constant."""
+    ranges = [each for each in ranges if math.isfinite(each[0]) and math.isfinite(each[1])] or [(0.0, 0.0)]
+    low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
+    return low, high if high > low else low + max(1e-6, abs(low) * 1e-6)

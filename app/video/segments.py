@@ -1,0 +1,326 @@
+"""The finished pieces of a film that is being made, beside it, so that a run that was stopped can go on.
+
+    out.mp4
+    .depth-normal/out.mp4.film/
+        pieces.json               what was asked for, and of each piece its frames, its time and what tells its files
+        00000_depth.mp4           so many frames, coded by themselves
+        00001_state.safetensors   what the frames after so many pieces need to know of those before (of the newest two pieces)
+
+A piece counts when `pieces.json` names it; that is written last, whole, when all that it names is on the disk. The folder goes when the
+film is there.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+from torch import Tensor
+
+from ...geometry.estimate import Axes, Estimate
+from ...geometry.files import write_depth_png, write_exr, write_normal_png
+from ...geometry.files.paths import atomic_path
+from ...media import CODECS, FilmError, FilmWriter, Frame, numbered
+from ..batch.records import digest_of_marks
+from ..batch.staging import kept_if_used
+from .finished import differing_settings
+from .segment_record import PieceRecord, checked_records
+from .state import read_state, state_to_bytes
+from .task import DEPTH, PIECES, FilmTask, pieces_folder
+
+logger = logging.getLogger(__name__)
+
+NUMBERS = "numbers"
+"""The piece that keeps depth for a second pass: 16 bits of each frame's own range, without loss."""
+
+_VERSION = 4
+_MOST_BYTES = 2**30
+_ADVICE = "run without --resume to begin anew"
+
+
+class Pieces:
+    """The pieces of one film, which no other run touches meanwhile. To be used as a context, which makes the folders that are absent.
+
+    What is not a finished piece of the same settings is removed when it is opened. A newest piece that is damaged, as after a power
+    failure, is made again.
+
+    Args:
+        task: What is asked.
+        settings: All that decides on the frames.
+        resume: Whether to go on with what is there.
+
+    Raises:
+        FilmError: There are pieces that were made with other settings, or are damaged, and `resume` is asked for; or another run makes the
+            same film.
+    """
+
+    def __init__(self, task: FilmTask, settings: Mapping[str, Any], resume: bool) -> None:
+        self.folder = pieces_folder(task.targets)
+        self._task = task
+        self._settings = json.loads(json.dumps(settings))
+        self.records: list[PieceRecord] = []
+        self._lock: Any = None
+        self._resume = resume
+
+    def __enter__(self) -> Pieces:
+        from filelock import FileLock, Timeout
+
+        self._lock = FileLock(self.folder.with_name(f"{self.folder.name}.lock"))
+        self._place = ExitStack()
+        self._place.enter_context(kept_if_used(self.folder.parent))
+        self.folder.mkdir(exist_ok=True)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            self._place.close()
+            raise FilmError(f"{self.folder}: another run makes this video at this moment; wait for it, or choose another name") from error
+        try:
+            self._open()
+        except BaseException:
+            self._release()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._release()
+
+    def _release(self) -> None:
+        self._lock.release()
+        with suppress(OSError):
+            Path(self._lock.lock_file).unlink()
+        self._place.close()
+        with suppress(OSError):  # other records are in it
+            self.folder.parent.rmdir()
+
+    def _open(self) -> None:
+        if self._resume:
+            self._load()
+        count = len(self.records)
+        states = {self._state_path(number).name for number in (count, count - 1)}
+        known = {PIECES, *states, *(name for each in self.records for name in each.files.values())}
+        for path in self.folder.iterdir():
+            if path.name not in known:
+                path.unlink()
+        if not self.records:
+            self._save()
+
+    @property
+    def done(self) -> int:
+        """Frames in finished pieces."""
+        return sum(each.frames for each in self.records)
+
+    def _load(self) -> None:
+        path = self.folder / PIECES
+        if not path.is_file():
+            return
+        try:
+            if path.stat().st_size > _MOST_BYTES:
+                raise ValueError(f"more than {_MOST_BYTES} bytes")
+            found = json.loads(path.read_bytes())
+            if found["version"] != _VERSION:
+                return
+            settings, records = found["settings"], checked_records(found["pieces"], self._task.targets)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise FilmError(f"{path} is damaged ({error}); {_ADVICE}") from error
+        if differing := differing_settings(settings if isinstance(settings, dict) else {}, self._settings):
+            raise FilmError(f"{self.folder} was begun with other settings ({', '.join(differing)}); give those, or run without --resume")
+        self.records = self._whole(records)
+
+    def _whole(self, records: list[PieceRecord]) -> list[PieceRecord]:
+        """The records of the pieces that are as they were made: of all, or of all but the newest.
+
+        Raises:
+            FilmError: An earlier one is not.
+        """
+        whole = first = 0
+        while whole < len(records) and digest_of_marks(self._files(records[whole], first)) == records[whole].digest:
+            first += records[whole].frames
+            whole += 1
+        for count in range(len(records), max(-1, len(records) - 2), -1):
+            if whole >= count and (not count or digest_of_marks([self._state_path(count)]) == records[count - 1].state):
+                if count < len(records):
+                    logger.warning(
+                        "%s: the newest %d frames are not there as they were made; they are made again", self.folder, records[-1].frames
+                    )
+                return records[:count]
+        changed = f"the piece behind frame {first}" if whole < len(records) else self._state_path(len(records)).name
+        raise FilmError(f"{self.folder}: {changed} is missing or was changed, and what follows depends on it; put it back, or {_ADVICE}")
+
+    def _files(self, record: PieceRecord, first: int) -> list[Path]:
+        """The files of a piece before which there were so many frames."""
+        numbers = range(first + 1, first + record.frames + 1)
+        return [
+            *(self.folder / name for name in record.files.values()),
+            *(numbered(self._task.targets[what], number) for what in record.numbered for number in numbers),
+        ]
+
+    def state(self) -> Any:
+        """What was kept with the newest piece; None at the beginning.
+
+        Raises:
+            FilmError: It is damaged.
+        """
+        if not self.records:
+            return None
+        try:
+            return read_state(self._state_path(len(self.records)))
+        except FilmError as error:
+            raise FilmError(f"{error}; {_ADVICE}") from error
+
+    def add(self, record: PieceRecord, state: Any) -> None:
+        """Makes a piece count, with what the next one needs.
+
+        Args:
+            record: The piece, all of it but what tells its files and its state.
+            state: As `state_to_bytes` takes it.
+        """
+        count = len(self.records) + 1
+        files = self._files(record, self.done)
+        _flush(files)
+        _write_durably(self._state_path(count), state_to_bytes(state))
+        record.digest, record.state = digest_of_marks(files), digest_of_marks([self._state_path(count)])
+        self._save(record)
+        self.records.append(record)
+        self._state_path(count - 2).unlink(missing_ok=True)
+
+    def _save(self, *new: PieceRecord) -> None:
+        content = {"version": _VERSION, "settings": self._settings, "pieces": [asdict(each) for each in (*self.records, *new)]}
+        _write_durably(self.folder / PIECES, json.dumps(content).encode())
+
+    def _state_path(self, pieces: int) -> Path:
+        return self.folder / f"{pieces:05d}_state.safetensors"
+
+    def remove(self) -> None:
+        """Removes the folder."""
+        rmtree(self.folder, ignore_errors=True)
+
+
+def _flush(paths: Iterable[Path]) -> None:
+    """Waits until files are on the disk: a failure of the power then costs none of them."""
+    for path in paths:
+        with path.open("r+b") as file:
+            os.fsync(file.fileno())
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+        _flush([temporary])
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Some frames as they are written.
+
+    Attributes:
+        frames: Their times.
+        pictures: (B, 1 or 3, H, W) in [0, 1] by what they show; for EXR nothing.
+        estimate: The numbers.
+        ranges: Of `NUMBERS`.
+        black_and_white: Of `NUMBERS`.
+        ends: Of `NUMBERS` for stereo.
+    """
+
+    frames: list[Frame]
+    pictures: Mapping[str, Tensor]
+    estimate: Estimate
+    ranges: list[tuple[float, float]] = field(default_factory=list)
+    black_and_white: list[tuple[float, float]] = field(default_factory=list)
+    ends: list[tuple[float, float]] = field(default_factory=list)
+
+
+class PieceWriter:
+    """Writes one piece: a film by what is in it, or numbered files at their final place.
+
+    Args:
+        pieces: Where films of pieces go.
+        task: What is asked.
+        rate: Frames a second.
+        time_base: Of the source.
+        first: How many frames were before this piece.
+        label: What the files' names begin with.
+    """
+
+    def __init__(self, pieces: Pieces, task: FilmTask, rate: Fraction, time_base: Fraction, first: int, label: str) -> None:
+        self._folder, self._task, self._rate, self._time_base = pieces.folder, task, rate, time_base
+        self._first, self._label = first, label
+        self._films: dict[str, FilmWriter] = {}
+        self._numbered: list[Path] = []
+        self._opened = ExitStack()
+        self.record = PieceRecord()
+
+    def write(self, shown: Shown) -> None:
+        """The next frames."""
+        if shown.ranges and shown.estimate.quantity is not None:
+            self.record.quantity = shown.estimate.quantity.value
+        self.record.ranges += shown.ranges
+        self.record.black_and_white += shown.black_and_white
+        self.record.ends += shown.ends
+        for index, frame in enumerate(shown.frames):
+            if not self.record.frames:
+                self.record.time = str(frame.time)
+            self.record.end = str(frame.time + (frame.duration or 1 / self._rate))
+            for what, pictures in shown.pictures.items():
+                self._write(what, pictures[index], frame)
+            if self._task.codec == "exr":
+                self._write_exr(shown.estimate.pictures(index, index + 1))
+            self.record.frames += 1
+
+    def _write(self, what: str, picture: Tensor, frame: Frame) -> None:
+        if self._task.sequence and what != NUMBERS:
+            path = self._place(what)
+            write = write_depth_png if len(picture) == 1 else _write_rgb
+            write(path, picture)
+            return
+        if what not in self._films:
+            codec = "ffv1" if what == NUMBERS else self._task.codec
+            suffix = CODECS["ffv1"].containers[0] if what == NUMBERS else self._task.targets[what].suffix
+            name = f"{self._label}_{what}{suffix}"
+            film = FilmWriter(self._folder / name, codec, self._rate, self._time_base, self._task.quality)
+            self._films[what] = self._opened.enter_context(film)
+            self.record.files[what] = name
+        self._films[what].write(picture, frame.time - Fraction(self.record.time), frame.duration)
+
+    def _write_exr(self, estimate: Estimate) -> None:
+        for what in self._task.targets:
+            depth = what == DEPTH
+            part = Estimate(
+                estimate.depth if depth else None,
+                estimate.quantity if depth else None,
+                None if depth else estimate.normals,
+                axes=Axes.OPENGL if depth else estimate.axes,
+                mask=estimate.mask,
+                intrinsics=estimate.intrinsics,
+            )
+            write_exr(self._place(what), part)
+
+    def _place(self, what: str) -> Path:
+        """Where the frame that is written now has its numbered file."""
+        if what not in self.record.numbered:
+            self.record.numbered.append(what)
+        path = numbered(self._task.targets[what], self._first + self.record.frames + 1)
+        self._numbered.append(path)
+        return path
+
+    def close(self) -> None:
+        """Finishes the films."""
+        self._opened.close()
+
+    def abandon(self) -> None:
+        """Closes the films as they are, which do not count, and removes numbered files."""
+        with suppress(Exception):
+            self._opened.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+        for path in self._numbered:
+            path.unlink(missing_ok=True)
+
+
+def _write_rgb(path: Path, picture: Tensor) -> None:
+    write_normal_png(path, picture, bits=16)

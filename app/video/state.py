@@ -1,0 +1,68 @@
+"""What a video's next piece needs to know of those before, in a file: numbers alone, of which nothing is executed or unpacked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...media import FilmError
+
+_TENSOR, _CHANNELS_LAST = "tensor", "channels_last"
+
+
+def state_to_bytes(state: Any) -> bytes:
+    """A state as a safetensors file: its tensors, and as a word beside them how they are nested.
+
+    Args:
+        state: Dictionaries, lists and tuples of tensors, numbers, text and None.
+    """
+    from safetensors.torch import save
+
+    tensors: dict[str, Tensor] = {}
+    return save(tensors, {"state": json.dumps(_apart(state, tensors))})
+
+
+def read_state(path: Path) -> Any:
+    """The state in a file that holds what `state_to_bytes` gave; tuples are lists, tensors are on the CPU.
+
+    Raises:
+        FilmError: The file is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
+            return _together(json.loads((file.metadata() or {})["state"]), tensors)
+    except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise FilmError(f"{path} is damaged ({error})") from error
+
+
+def _apart(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """The value with a mark in place of each tensor, which goes into `tensors`."""
+    if isinstance(value, Tensor):
+        name = str(len(tensors))
+        tensors[name] = value.detach().to("cpu", copy=True).contiguous()
+        # In which order the numbers lie can decide on the last bits of what is computed of them.
+        last = not value.is_contiguous() and value.ndim == 4 and value.is_contiguous(memory_format=torch.channels_last)
+        return {_TENSOR: name, _CHANNELS_LAST: last}
+    if isinstance(value, dict):
+        return {name: _apart(each, tensors) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_apart(each, tensors) for each in value]
+    return value
+
+
+def _together(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, list):
+        return [_together(each, tensors) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {_TENSOR, _CHANNELS_LAST}:
+        tensor = tensors[value[_TENSOR]]
+        return tensor.contiguous(memory_format=torch.channels_last) if value[_CHANNELS_LAST] else tensor
+    return {name: _together(each, tensors) for name, each in value.items()}

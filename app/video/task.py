@@ -1,0 +1,268 @@
+"""What is asked of a film: which of its frames, what is made of them, and where it goes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ...geometry.files import FORMATS
+from ...geometry.temporal.stabilization import FilmOptions
+from ...media import (
+    CODECS,
+    CONTAINERS,
+    Film,
+    FilmError,
+    Frame,
+    Preset,
+    at_rate,
+    check_codec,
+    cropped,
+    film_header,
+    find_pictures,
+    in_groups,
+    is_sequence,
+    numbered,
+    numbered_files,
+    read_frames,
+    read_sequence,
+    reads,
+    sequence_header,
+)
+from ..batch.records import RECORDS, digest_of_marks
+from ..commands.result_paths import check_places, nearest_folder
+
+DEPTH, NORMALS, SIDE_BY_SIDE, STEREO = WHATS = ("depth", "normals", "side-by-side", "stereo")
+"""What can be made of a film: pictures of depth, normal maps, each frame beside its depth, and what two eyes see."""
+
+RANGED = {DEPTH, SIDE_BY_SIDE, STEREO}
+"""What depends on which depth is near and which is far."""
+
+PER_CLIP, RUNNING = "per_clip", "running"
+SEQUENCES = {".png": "png", ".exr": "exr"}
+SEGMENT_FRAMES = 120
+PIECES = "pieces.json"
+
+# A number with as many digits as any pattern asks for.
+_FAR = 10**30
+
+
+@dataclass(frozen=True)
+class StereoLooks:
+    """How a stereo film looks; as `geometry.views.stereo` has it.
+
+    Attributes:
+        layout: Where the two eyes' pictures lie.
+        divergence: How deep it is.
+        convergence: Where the screen is in it.
+    """
+
+    layout: str = "full-sbs"
+    divergence: float = 2.0
+    convergence: float = 0.5
+
+
+@dataclass(frozen=True)
+class FilmTask:
+    """What is asked of a film.
+
+    Attributes:
+        source: A film, numbered pictures, or a folder of pictures.
+        targets: The film, or the pattern of numbered files, by what is in it (`WHATS`).
+        codec: One of `CODECS`, or "png" or "exr" for numbered files.
+        quality: As `Codec.quality`.
+        rate: Frames a second of the result, of numbered pictures also of what is read; None = the source's own.
+        start: Seconds that are left out at the beginning.
+        frames: How many are made at most.
+        preset: What the model that will read it expects.
+        normalise: Where the range between black and white comes from: "per_image", "per_clip" or "running".
+        options: How frames are made one.
+        stereo: How `STEREO` looks.
+        size: As `Model.estimate`.
+        fov: As `Model.estimate`.
+        segment: How many frames a stop can cost.
+    """
+
+    source: Path
+    targets: Mapping[str, Path]
+    codec: str
+    quality: int | None = None
+    rate: Fraction | None = None
+    start: Fraction = Fraction(0)
+    frames: int | None = None
+    preset: Preset | None = None
+    normalise: str = "per_image"
+    options: FilmOptions = field(default_factory=FilmOptions)
+    stereo: StereoLooks = StereoLooks()
+    size: int | None = None
+    fov: float = 0.0
+    segment: int = SEGMENT_FRAMES
+
+    @property
+    def sequence(self) -> bool:
+        """Whether numbered files are written."""
+        return self.codec not in CODECS
+
+    @property
+    def in_two_passes(self) -> bool:
+        """Whether the range is known only when the whole film has been seen. Numbers (EXR) need none."""
+        return self.normalise == PER_CLIP and self.codec != "exr" and bool(RANGED & set(self.targets))
+
+    @property
+    def new_rate(self) -> Fraction | None:
+        """Frames a second to which the film is brought; None = its frames stay what they are."""
+        if self.preset is not None and self.rate is None:
+            return Fraction(self.preset.rate)
+        return None if is_sequence(self.source) and self.preset is None else self.rate
+
+    def header(self) -> Film:
+        """What the source says of itself."""
+        return sequence_header(self.source, self.rate) if is_sequence(self.source) else film_header(self.source)
+
+    def read(self) -> Iterator[Frame]:
+        """The frames that are asked for; each is converted only when its picture is asked for."""
+        frames = (
+            read_sequence(self.source, self.rate, self.start) if is_sequence(self.source) else read_frames(self.source, start=self.start)
+        )
+        if self.new_rate is not None:
+            frames = at_rate(frames, self.new_rate)
+        if self.frames is not None:
+            frames = islice(frames, self.frames)
+        return frames if self.preset is None else in_groups(frames, self.preset.group)
+
+    @property
+    def change(self) -> Callable[[Tensor], Tensor] | None:
+        """What is done to every picture before it is looked at."""
+        return None if self.preset is None else partial(cropped, side=self.preset.side)
+
+    def expected(self, film: Film) -> int | None:
+        """How many frames there will be, by the header; None = it does not say."""
+        seconds = film.seconds if film.frames is None else film.frames / film.rate
+        if seconds is None:
+            return self.frames
+        total = max(0, round((seconds - self.start) * (self.new_rate or film.rate)))
+        total = total if self.frames is None else min(total, self.frames)
+        return total if self.preset is None or not total else (total - 1) // self.preset.group * self.preset.group + 1
+
+    def settings(self) -> dict[str, Any]:
+        """What decides on the frames of the result, as JSON can hold it."""
+        return {
+            "source": str(self.source.resolve()),
+            "source_files": digest_of_marks(find_pictures(self.source) if is_sequence(self.source) else [self.source.resolve()]),
+            "what": sorted(self.targets),
+            "codec": self.codec,
+            "quality": self.quality,
+            "rate": self.rate and str(self.rate),
+            "start": str(self.start),
+            "frames": self.frames,
+            "preset": self.preset and self.preset.name,
+            "normalise": self.normalise,
+            **asdict(self.options),
+            **(asdict(self.stereo) if STEREO in self.targets else {}),
+            "size": self.size,
+            "fov": self.fov,
+            "segment": self.segment,
+        }
+
+
+def usual_name(source: Path, whats: Sequence[str], layout: str = "full-sbs", codec: str | None = None) -> str:
+    """What the result is called if nobody says: the video's name with what is made of it, or without where `plan_targets` adds that."""
+    stem = source.stem.partition("%")[0].rstrip("_-. ") if is_sequence(source) and "%" in source.name else source.resolve().stem
+    ending = _ending(whats[0], layout) if len(whats) == 1 else ""
+    return f"{stem or 'video'}{ending}{'.mkv' if codec == 'ffv1' else '.mp4'}"
+
+
+def plan_targets(out: Path, whats: Iterable[str], layout: str = "full-sbs") -> dict[str, Path]:
+    """Which file each thing goes to: `out` itself, or, of several, its name with what is in it at its end.
+
+    Args:
+        out: What was named.
+        whats: Of `WHATS`.
+        layout: Of `STEREO`, whose ending is the one by which players know it.
+
+    Raises:
+        FilmError: Nothing can be written under that name.
+    """
+    if out.suffix.lower() not in (*CONTAINERS, *SEQUENCES):
+        accepted = ", ".join(CONTAINERS)
+        names = f"a video ({accepted}), numbered files (frame_%05d.png, frame_%05d.exr), or a folder, whose name ends in {os.sep}"
+        raise FilmError(f"{out}: name {names}")
+    if not (nearest := nearest_folder(out.parent)).is_dir():
+        raise FilmError(f"{out}: {nearest} is a file, not a folder; choose another name")
+    ordered = sorted(whats, key=WHATS.index)
+    return {what: out.with_name(f"{out.stem}{_ending(what, layout)}{out.suffix}") if len(ordered) > 1 else out for what in ordered}
+
+
+def check_targets(source: Path, targets: Mapping[str, Path], overwrite: bool = False, made_of: Path | None = None) -> None:
+    """Refuses targets that would replace what they must not, as `results.check_places`; of numbered files, the first that is there counts.
+
+    Args:
+        source: What is read.
+        targets: As `plan_targets` gives them.
+        overwrite: Whether what is there already may be replaced.
+        made_of: As `results.check_places`.
+
+    Raises:
+        FilmError: The result would be read with the source.
+        ValueError, OSError: As `results.check_places`.
+    """
+    for target in targets.values():
+        if target.suffix.lower() in SEQUENCES and is_sequence(source) and reads(source, numbered(target, _FAR)):
+            raise FilmError(f"{target}: these files would be read as images of {source}; choose another name or folder")
+    places = [place for target in targets.values() for place in _places(target, source)]
+    check_places(places, [source], overwrite, made_of)
+
+
+def _places(target: Path, source: Path) -> list[Path]:
+    """The files that decide whether a target is free."""
+    if target.suffix.lower() not in SEQUENCES:
+        return [target]
+    there = [path for _, path in numbered_files(target)]
+    return [*there[:1], *(path for path in there[1:] if source.exists() and path.samefile(source))] or [numbered(target, 1)]
+
+
+def pieces_folder(targets: Mapping[str, Path]) -> Path:
+    """Where the finished pieces of a film lie."""
+    first = next(iter(targets.values()))
+    return first.parent / RECORDS / f"{first.name}.film"
+
+
+def has_pieces(targets: Mapping[str, Path]) -> bool:
+    """Whether a run that was stopped left pieces of the film."""
+    return (pieces_folder(targets) / PIECES).is_file()
+
+
+def _ending(what: str, layout: str) -> str:
+    if what != STEREO:
+        return f"_{what}"
+    from ...geometry.views.stereo import stereo_suffix
+
+    return stereo_suffix(layout)
+
+
+def chosen_codec(out: Path, codec: str | None, whats: list[str]) -> str:
+    """The codec that is asked for, or the usual one of the file's kind.
+
+    Raises:
+        FilmError: The file cannot hold it, or this build of PyAV lacks it.
+        ImportError: The library that writes such files is missing; the message says how to install it.
+    """
+    extension = out.suffix.lower()
+    if extension in SEQUENCES:
+        if codec not in (None, SEQUENCES[extension]):
+            raise FilmError(f"{out}: numbered {extension} files are asked for, and --codec {codec}; name a video, or leave --codec out")
+        if extension == ".exr" and (pictures := [what for what in whats if what in (SIDE_BY_SIDE, STEREO)]):
+            raise FilmError(f"{out}: EXR holds numbers, and {pictures[0]} is an image; write it as a video or as PNG")
+        if extension in FORMATS:
+            FORMATS[extension].check_library()
+        return SEQUENCES[extension]
+    codec = codec or "h264"
+    check_codec(out, codec)
+    return codec

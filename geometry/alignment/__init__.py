@@ -1,0 +1,1 @@
+"""Maps of one view aligned to each other, joined, and compared."""

@@ -1,0 +1,325 @@
+"""Maps of overlapping tiles brought to a map of the whole picture, and made one.
+
+A network that sees a tile knows its detail and not what surrounds it: scale and shift differ from tile to tile, planes lean, and flat walls
+get a shape. A map of the whole knows what is where and no detail. Here the low frequencies are the whole's and the high ones the tile's:
+each tile is first brought to the whole by one robust scale and shift, then by a scale and a shift that change slowly over it. The windows
+by which tiles fade into each other add up to one, so that nothing is left of the grid.
+
+Source:
+    Li, Bhat and Wonka, "PatchFusion" (2024), and Miangoleh et al., "Boosting Monocular Depth Estimation Models to High-Resolution" (2021):
+    a pass over the whole and patches at full size. Theirs are joined by networks that were trained for it, TilingZoeDepth's (B. F. Smith,
+    2023) by scale and shift. The slowly changing ones are those of He and Sun, "Fast Guided Filter" (2015), of the whole with the tile as
+    its guide, with one change of ours: where nothing tells the slope it is 1 and not 0, so that detail stays where the whole is flat.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...utils import resize_map
+from .scale_shift import fit_robustly
+
+# Variance of the whole's noise by that of the tile's in the fit: nearly least squares, which trust a tile less the less it resembles.
+_NOISE_RATIO = 100.0
+# Of the map on which the corrections are found: its longer side at most, and how far they reach, as a share of it.
+_CELLS = 64
+_REACH = 1 / 24
+# A tile's deviation, as a share of that of all of it, below which nothing is told of the slope, and how far it may be from 1.
+_FLAT = 0.2
+_SLOPES = (-0.9, 1.0)
+# Rounds in which cells that do not fit are left out, and by how many mean deviations they begin to.
+_ROUNDS = 3
+_OUTLIER = 2.0
+# Of what tiles share: so much at each end belongs to one of them alone.
+_MARGIN = 0.1
+_TINY = 1e-12
+
+
+class Tile(NamedTuple):
+    """A part of a picture, in pixels; of one that is stretched to another size, not whole ones."""
+
+    top: float
+    left: float
+    height: float
+    width: float
+
+
+class Grid(NamedTuple):
+    """Overlapping tiles of one size that cover a map.
+
+    Attributes:
+        height, width: Of the map.
+        tops, lefts: Where the rows and columns of tiles begin.
+        tile_height, tile_width: Of each tile.
+    """
+
+    height: int
+    width: int
+    tops: tuple[int, ...]
+    lefts: tuple[int, ...]
+    tile_height: int
+    tile_width: int
+
+    def row(self, index: int) -> list[Tile]:
+        """The tiles of a row, from left to right."""
+        return [Tile(self.tops[index], left, self.tile_height, self.tile_width) for left in self.lefts]
+
+
+def lay_tiles(height: int, width: int, rows: int, columns: int, overlap: float) -> Grid:
+    """Tiles of one size, evenly spread.
+
+    Args:
+        height: Of the map.
+        width: Of the map.
+        rows: Of tiles; no more than there are pixels.
+        columns: Of tiles.
+        overlap: How much neighbours share, as a share of a tile's side, 0 to 0.5.
+    """
+    tops, tile_height = _spread(height, min(rows, height), overlap)
+    lefts, tile_width = _spread(width, min(columns, width), overlap)
+    return Grid(height, width, tops, lefts, tile_height, tile_width)
+
+
+def _spread(length: int, count: int, overlap: float) -> tuple[tuple[int, ...], int]:
+    side = min(length, math.ceil(length / (count - (count - 1) * overlap)))
+    return tuple(round(index * (length - side) / max(1, count - 1)) for index in range(count)), side
+
+
+def windows(starts: tuple[int, ...], side: int, device: torch.device) -> Tensor:
+    """How much each tile counts along one axis: (tiles, side), smooth; what overlaps adds up to 1."""
+    lengths = [(before + side - start) for before, start in pairwise(starts)]
+    places = torch.arange(side, device=device, dtype=torch.float32) + 0.5
+    raw = [
+        _rise(places, lengths[index - 1] if index else 0) * _rise(side - places, lengths[index] if index < len(lengths) else 0)
+        for index in range(len(starts))
+    ]
+    total = torch.zeros(starts[-1] + side, device=device)
+    for start, window in zip(starts, raw, strict=True):
+        total[start : start + side] += window
+    return torch.stack([window / total[start : start + side] for start, window in zip(starts, raw, strict=True)])
+
+
+def _rise(places: Tensor, length: int) -> Tensor:
+    """From 0 to 1 over a length, twice differentiable; what a network says close to its border counts for nothing."""
+    t = ((places / max(length, 1) - _MARGIN) / (1 - 2 * _MARGIN)).clamp(0, 1) if length else torch.ones_like(places)
+    return t * t * t * (10 + t * (6 * t - 15))
+
+
+class Mosaic:
+    """Blends tiles row by row; of the whole it holds only the result.
+
+    Args:
+        grid: The tiles.
+        channels: Of the maps.
+        home: Where the result is to be. Tiles are added up where they are.
+    """
+
+    def __init__(self, grid: Grid, channels: int, home: torch.device) -> None:
+        self._grid = grid
+        self._result = torch.empty(1, channels, grid.height, grid.width, device=home)
+        self._carried: Tensor | None = None
+
+    def rows(self) -> Iterator[_Row]:
+        """A row of tiles after another, to add the row's tiles to; it is finished when the next one is asked for."""
+        for index, top in enumerate(self._grid.tops):
+            row = _Row(self._grid, index, self._result.shape[1])
+            yield row
+            strip = row.finished()
+            if self._carried is not None:
+                strip[:, : self._carried.shape[1]] += self._carried
+            bottom = self._grid.tops[index + 1] if index + 1 < len(self._grid.tops) else self._grid.height
+            self._result[0, :, top:bottom] = strip[:, : bottom - top]
+            self._carried = strip[:, bottom - top :]
+
+    @property
+    def result(self) -> Tensor:
+        """(1, channels, height, width), once all rows are in."""
+        return self._result
+
+
+class _Row:
+    """A row of tiles on its way into a mosaic.
+
+    Attributes:
+        index: Which row.
+    """
+
+    def __init__(self, grid: Grid, index: int, channels: int) -> None:
+        self._grid, self.index, self._channels = grid, index, channels
+        self._strip: Tensor | None = None
+        self._across: Tensor | None = None
+        self._done = 0
+
+    def add(self, tiles: Tensor) -> None:
+        """Adds the row's next tiles, (N, channels, tile height, tile width), from left to right."""
+        grid = self._grid
+        if self._strip is None or self._across is None:
+            self._strip = tiles.new_zeros(self._channels, grid.tile_height, grid.width)
+            self._across = windows(grid.lefts, grid.tile_width, tiles.device)
+        for tile in tiles:
+            left = grid.lefts[self._done]
+            self._strip[..., left : left + grid.tile_width].addcmul_(tile, self._across[self._done])
+            self._done += 1
+
+    def finished(self) -> Tensor:
+        """The row's tiles, (channels, tile height, width), as much as they count."""
+        assert self._strip is not None and self._done == len(self._grid.lefts)
+        return self._strip * windows(self._grid.tops, self._grid.tile_height, self._strip.device)[self.index][:, None]
+
+
+def sample(values: Tensor, places: list[Tile], size: tuple[int, int], height: int, width: int) -> Tensor:
+    """Parts of a map at another resolution.
+
+    Args:
+        values: (1, C, h, w), which shows what a picture of `size` does.
+        places: The parts, in pixels of that size.
+        size: Height and width.
+        height: Of the result.
+        width: Of the result.
+
+    Returns:
+        (N, C, height, width), linear between pixels.
+    """
+    box = torch.tensor([tuple(place) for place in places], dtype=torch.float32).to(values.device, non_blocking=True)
+    down, across = (
+        (box[:, start, None] + (torch.arange(count, device=values.device) + 0.5) / count * box[:, start + 2, None]) * (2 / side) - 1
+        for start, count, side in ((0, height, size[0]), (1, width, size[1]))
+    )
+    grid = torch.stack((across[:, None, :].expand(-1, height, -1), down[:, :, None].expand(-1, -1, width)), -1)
+    parts = values.expand(len(places), -1, -1, -1)
+    return F.grid_sample(parts, grid.to(values.dtype), mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def cells_of(height: float, width: float) -> tuple[int, int]:
+    """Size of the map on which a tile's corrections are found; the sides are those of the tile as the whole shows it."""
+    scale = min(1.0, _CELLS / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def bring_values(tile: Tensor, counts: Tensor, whole: Tensor, whole_counts: Tensor) -> Tensor:
+    """Depth or disparity of tiles, brought to the whole's.
+
+    Args:
+        tile: (N, 1, H, W), finite.
+        counts: (N, 1, H, W) float, 1 where the tile's values count, else 0.
+        whole: (N, 1, h, w), the same places of the whole, smaller, finite.
+        whole_counts: (N, 1, h, w) float, how much they count, 0 to 1.
+
+    Returns:
+        (N, 1, H, W): the tile's detail on the whole's shape. Where nothing counts, whatever was there. Nothing is asked of the device.
+    """
+    small, weight = _means(tile, counts, whole)
+    weight = weight * whole_counts
+    scale, shift = fit_robustly(small, whole, weight, _one(small) * _NOISE_RATIO)
+    small = scale * small + shift
+    slope, offset = _slow_line(small, whole - small, weight)
+    slope, offset = (_at_size_of(tile, each) for each in (slope, offset))
+    brought = scale * tile + shift
+    return brought + slope * brought + offset
+
+
+def _slow_line(values: Tensor, change: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Slope and offset, both slowly changing, by which values (N, 1, h, w) tell a change."""
+    mean = _weighted_mean(values, weight)
+    values = values - mean
+    least = (_FLAT**2) * _weighted_mean(values.square(), weight)
+    counts, slope, offset = weight, torch.zeros_like(values), torch.zeros_like(values)
+    for _ in range(_ROUNDS):
+        slope, offset = _local_line(values, change, counts, least)
+        residual = (change - slope * values - offset).abs()
+        typical = _weighted_mean(residual, counts)
+        counts = weight / (1 + (residual / (_OUTLIER * typical + _TINY)).square()).square()
+    return slope, offset - slope * mean
+
+
+def _local_line(values: Tensor, change: Tensor, weight: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
+    total = _blurred(weight)
+    share = total.clamp(min=_TINY)
+    v, c, vv, vc = (_blurred(weight * each) / share for each in (values, change, values.square(), values * change))
+    slope = ((vc - v * c) / (vv - v * v + least).clamp(min=_TINY)).clamp(*_SLOPES)
+    told = total / (total + 1e-3)  # far from all that counts, one and the same correction
+    everywhere = _weighted_mean(change, weight)
+    slope, offset = told * slope, told * (c - slope * v) + (1 - told) * everywhere
+    return _blurred_evenly(slope), _blurred_evenly(offset)
+
+
+def bring_normals(tile: Tensor, counts: Tensor, whole: Tensor, whole_counts: Tensor) -> Tensor:
+    """Normals of tiles, turned so that their slow changes are the whole's.
+
+    Args:
+        tile: (N, 3, H, W) unit vectors.
+        counts: As `bring_values`.
+        whole: (N, 3, h, w), the same places of the whole, smaller.
+        whole_counts: As `bring_values`.
+
+    Returns:
+        (N, 3, H, W) unit vectors. A part cut from a picture is seen as if the camera had been turned to it: normals lean by up to the
+        angle to its middle. Nothing is asked of the device.
+    """
+    small, weight = _means(tile, counts, whole)
+    weight = weight * whole_counts
+    before, after = (_blurred_evenly(_blurred(weight * each) + _TINY * each) for each in (small, whole))
+    before, after = (F.normalize(_at_size_of(tile, F.normalize(each, dim=1)), dim=1) for each in (before, after))
+    both = before + after
+    along = (tile * both).sum(1, keepdim=True) / (both.square().sum(1, keepdim=True) / 2).clamp(min=1e-3)
+    return F.normalize(tile - along * both + 2 * (tile * before).sum(1, keepdim=True) * after, dim=1)
+
+
+def bring_mask(tile: Tensor, whole: Tensor) -> Tensor:
+    """Which pixels of tiles count: the tile's edges on the whole's areas.
+
+    Args:
+        tile: (N, 1, H, W) float, 1 where they count, else 0.
+        whole: (N, 1, h, w) float, the same places of the whole, smaller.
+
+    Returns:
+        (N, 1, H, W): above 0.5 where they count.
+    """
+    small = _at_size_of(whole, tile)
+    return tile + _at_size_of(tile, _blurred_evenly(whole) - _blurred_evenly(small))
+
+
+def _means(values: Tensor, counts: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Values at a smaller map's size, means of what counts, and how much counts."""
+    weight = _at_size_of(like, counts)
+    return _at_size_of(like, values * counts) / weight.clamp(min=_TINY), weight
+
+
+def _at_size_of(like: Tensor, values: Tensor) -> Tensor:
+    return resize_map(values, like.shape[-2], like.shape[-1])
+
+
+def _weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
+    total = weight.sum((1, 2, 3), keepdim=True).clamp(min=_TINY)
+    return (values * weight).sum((1, 2, 3), keepdim=True) / total
+
+
+def _one(values: Tensor) -> Tensor:
+    return torch.ones((), device=values.device, dtype=values.dtype)
+
+
+def _blurred_evenly(values: Tensor) -> Tensor:
+    """Blurred; at the border, of what there is."""
+    return _blurred(values) / _blurred(torch.ones_like(values[:1, :1]))
+
+
+def _blurred(values: Tensor) -> Tensor:
+    """A Gaussian's sums, of which nothing lies beyond the border."""
+    reach = max(1.0, _REACH * max(values.shape[-2:]))
+    for axis in (-2, -1):
+        values = _blurred_along(values, reach, axis)
+    return values
+
+
+def _blurred_along(values: Tensor, reach: float, axis: int) -> Tensor:
+    """By a matrix of weights: the maps are small."""
+    places = torch.arange(values.shape[axis], device=values.device, dtype=values.dtype)
+    weights = torch.exp(-0.5 * ((places[:, None] - places) / reach).square()) / (reach * math.sqrt(2 * math.pi))
+    return weights @ values if axis == -2 else values @ weights

@@ -1,0 +1,135 @@
+"""What is assumed where an estimate does not say it: the zero of its depth, its unit, what is behind holes, and the camera."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .camera import DEFAULT_FOV, intrinsics_from_fov
+from .errors import InvalidArgumentError
+from .estimate import Estimate, Quantity
+from .images.levels import FAR_AND_NEAR_END, measure_range, measure_range_of_samples, value_at_ranks
+
+NEAR_FAR_RATIO = 3.0
+"""How many times farther the far end of a scene is than its near end, where nothing says it."""
+
+_NEAREST = 0.1
+_SKY_RATIO = 30.0
+# What is as far as anything gets, as a share of the values' span, and how much of the top border it fills where it is sky.
+_AS_FAR, _SKY_SHARE = 0.005, 0.1
+_NEAREST_FILLED, _FARTHEST_FILLED = 0.5, 1e6
+
+
+def likely_depth(estimate: Estimate, near_far_ratio: float | None = None) -> Tensor:
+    """Depth that is 0 at the camera, in metres or up to scale.
+
+    Metric depth is taken as it is. Disparity and relative depth have an unknown shift; it follows from how many times farther the far
+    end of each picture is than its near end (the 2nd and the 98th percentile). The near end is at depth 1 then.
+
+    Args:
+        estimate: With depth.
+        near_far_ratio: Far depth divided by near depth, above 1. None or 0 = for disparity 3, or 30 where sky is seen: a region along
+            the top border, masked or not, that is one constant value, as far as anything gets. Only networks that were taught the sky
+            give it so. No picture is at hand here to tell the skies of others, as `sky.find_sky` does: give 30 for landscapes.
+
+    Returns:
+        (B, 1, H, W), positive; NaN where depth does not count (`Estimate.depth_valid`).
+
+    Raises:
+        ValueError: No depth, a ratio that is not above 1, or relative depth without a ratio: nothing says how deep it is.
+    """
+    depth, quantity, valid = estimate.known_depth()
+    if near_far_ratio and not near_far_ratio > 1:
+        raise InvalidArgumentError("near_far_ratio", f"is {near_far_ratio}; expected a number above 1, or 0 to choose it automatically")
+    if quantity is Quantity.METRIC_DEPTH:
+        return torch.where(valid, depth, torch.nan)
+    pictures = zip(depth.split(1), valid.split(1), strict=True)
+    if quantity is Quantity.DISPARITY:
+        likely = torch.cat([1 / _likely_inverse_depth(values, usable, near_far_ratio) for values, usable in pictures])
+    elif near_far_ratio:
+        likely = torch.cat([_stretched(values, usable, near_far_ratio) for values, usable in pictures])
+    else:
+        raise ValueError(
+            "relative depth has an unknown zero, so its shape is not known; give near_far_ratio "
+            "(how many times farther the far end is than the near end), or use metric depth or disparity"
+        )
+    return torch.where(valid, likely, torch.nan)
+
+
+def likely_filled_depth(estimate: Estimate) -> Tensor:
+    """Depth without holes whose near end is 1, so that a camera's move or a lamp's place means the same in every scene.
+
+    Args:
+        estimate: With depth of any quantity. Relative depth is taken to reach from 1 to 3.
+
+    Returns:
+        (B, 1, H, W), 0.5 to a million. The near end is the 2nd percentile of each picture; what is nearer than half of it is
+        brought there. Holes and masked pixels are as far as the farthest valid pixel; a picture without any is a wall at 1.
+
+    Raises:
+        ValueError: No depth.
+    """
+    depth = likely_depth(estimate, NEAR_FAR_RATIO if estimate.quantity is Quantity.RELATIVE_DEPTH else None)
+    return torch.cat([_filled_and_scaled(picture) for picture in depth.split(1)])
+
+
+def likely_intrinsics(estimate: Estimate, fov: float | None = None) -> Tensor:
+    """The camera: the one asked for, else the one the estimate knows, else one of `DEFAULT_FOV`.
+
+    Args:
+        estimate: Whose size and batch the intrinsics are for.
+        fov: Degrees on the longer side; None or 0 = not asked for.
+
+    Returns:
+        (B, 3, 3) float32, pixels, on the estimate's device.
+
+    Raises:
+        ValueError: A `fov` that is not below 180.
+    """
+    if not fov and estimate.intrinsics is not None:
+        return estimate.intrinsics
+    return intrinsics_from_fov(fov or DEFAULT_FOV, estimate.height, estimate.width, batch=estimate.batch).to(estimate.device)
+
+
+def _likely_inverse_depth(disparity: Tensor, valid: Tensor, near_far_ratio: float | None) -> Tensor:
+    """Disparity of one picture (1, 1, H, W) as inverse depth: positive everywhere, 1 at the near end, 1 / ratio at the far end."""
+    far, near = measure_range_of_samples(disparity, valid, FAR_AND_NEAR_END)
+    if not bool(torch.isfinite(far)):  # a coarse grid may miss the few values there are
+        far, near = measure_range(disparity, valid, FAR_AND_NEAR_END)
+    if not bool(torch.isfinite(far)):
+        return torch.ones_like(disparity)
+    span = near - far
+    ratio = near_far_ratio or (_SKY_RATIO if _sees_sky(disparity, far, span) else NEAR_FAR_RATIO)
+    share = torch.where(valid & (span > 0), (disparity - far) / torch.where(span > 0, span, 1), 1)
+    return (share * (1 - 1 / ratio) + 1 / ratio).clamp(min=_NEAREST / ratio)
+
+
+def _stretched(depth: Tensor, valid: Tensor, ratio: float) -> Tensor:
+    """Relative depth of one picture (1, 1, H, W), its near end at 1 and its far end at `ratio`."""
+    count = int(valid.sum())
+    if not count:
+        return torch.ones_like(depth)
+    near, far = value_at_ranks(depth, valid, [round(end / 100 * (count - 1)) for end in FAR_AND_NEAR_END])
+    share = torch.where(far > near, (depth - near) / torch.where(far > near, far - near, 1), 0)
+    return (1 + share * (ratio - 1)).clamp(min=_NEAREST)
+
+
+def _sees_sky(disparity: Tensor, far: Tensor, span: Tensor) -> bool:
+    """Whether a tenth of the top border is one farthest value. The mask may leave out the sky, so it is not asked.
+
+    It sees the sky of networks that were taught to give it one value, and needs no picture. `sky.find_sky` sees that of the others too,
+    by the picture.
+    """
+    farthest = torch.where(torch.isfinite(disparity), disparity, float("inf")).amin()
+    sky = disparity[..., 0, :] - farthest < _AS_FAR * (far + span - farthest)
+    return float(sky.float().mean()) > _SKY_SHARE
+
+
+def _filled_and_scaled(depth: Tensor) -> Tensor:
+    """One picture (1, 1, H, W), NaN where it has no value; nothing is asked of the device."""
+    valid = torch.isfinite(depth)
+    near, _ = measure_range_of_samples(depth, valid, FAR_AND_NEAR_END)
+    # A coarse grid may miss the few values there are.
+    near = torch.where(torch.isfinite(near), near, torch.where(valid, depth, torch.inf).amin())
+    scaled = torch.where(valid, depth, torch.where(valid, depth, -torch.inf).amax()) / near
+    return torch.where(valid.any(), scaled.clamp(_NEAREST_FILLED, _FARTHEST_FILLED), 1)

@@ -1,0 +1,231 @@
+"""Core ComfyUI's own geometry: the dictionaries of its MoGe and Depth Anything 3 nodes, to and from estimates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .assumptions import likely_depth, likely_intrinsics
+from .camera import depth_to_points
+from .checks import check_extrinsics, check_intrinsics, check_map
+from .conventions import convert_normals, unit_normals
+from .estimate import Axes, Estimate, Quantity
+from .valid import valid_depth
+
+_SKY = 0.5
+_OFF_CENTRE = 0.1
+
+
+def estimate_to_moge(
+    estimate: Estimate, picture: Tensor, fov: float | None = None, near_far_ratio: float | None = None
+) -> dict[str, Tensor]:
+    """An estimate as core's MOGE_GEOMETRY.
+
+    Args:
+        estimate: With depth or normals.
+        picture: (B, 3, H, W) RGB in [0, 1], the picture it was made of; core's meshes wear it.
+        fov: As `likely_intrinsics`.
+        near_far_ratio: As `likely_depth`.
+
+    Returns:
+        Tensors on the CPU. Always `image` (B, H, W, 3) and `mask` (B, H, W) bool. If there is depth: planar `depth` (B, H, W) and
+        `points` (B, H, W, 3) in OPENCV axes, both infinite where depth does not count, and `intrinsics` (B, 3, 3) in shares of width
+        and height. If there are normals: `normal` (B, H, W, 3) in OPENCV axes, zero where depth or normals do not count, as MoGe does.
+
+    Convention:
+        Normalised intrinsics put the picture's corners at 0 and 1: cx = (cx in pixels + 0.5) / W.
+
+    Raises:
+        ValueError: A picture of another batch or size, or as `likely_depth`.
+    """
+    _check_picture(picture, estimate)
+    estimate = estimate.to("cpu")
+    converted = {"image": picture.movedim(1, -1).contiguous().cpu()}
+    if estimate.depth is not None:
+        depth = likely_depth(estimate, near_far_ratio)
+        mask = ~torch.isnan(depth)
+        depth = torch.where(mask, depth, torch.inf)
+        intrinsics = likely_intrinsics(estimate, fov)
+        points = torch.where(mask, depth_to_points(depth, intrinsics), torch.inf)
+        converted["depth"] = depth[:, 0]
+        converted["points"] = points.movedim(1, -1).contiguous()
+        converted["intrinsics"] = _normalised(intrinsics, estimate.height, estimate.width)
+    if estimate.normals is not None:
+        normals = convert_normals(estimate.normals, estimate.axes, Axes.OPENCV)
+        converted["normal"] = normals.where(estimate.valid, 0).movedim(1, -1).contiguous()
+    counts = estimate.normals_valid if estimate.depth_valid is None else estimate.depth_valid
+    assert counts is not None
+    converted["mask"] = counts[:, 0]
+    return converted
+
+
+def moge_to_estimate(geometry: Mapping[str, Any]) -> Estimate:
+    """Core's MOGE_GEOMETRY as an estimate.
+
+    Args:
+        geometry: As `estimate_to_moge` returns it; `image` is not needed, all else as far as it is there.
+
+    Returns:
+        Metric depth (up to scale from MoGe 1, which knows no metres) and/or normals in OPENCV axes, with mask and intrinsics.
+
+    Raises:
+        ValueError: Neither depth nor normals, tensors that do not fit, or a panorama, whose depth is no planar depth.
+    """
+    _check_mapping(geometry, "MOGE_GEOMETRY")
+    if "points" in geometry and "intrinsics" not in geometry:
+        raise ValueError(
+            "the MoGe geometry is a panorama's (points without intrinsics), whose depth is a distance on a sphere; "
+            "accepted: geometry of flat pictures, as Run MoGe Inference gives it"
+        )
+    depth = _plane(geometry, "depth", "MOGE_GEOMETRY")
+    normals = None
+    if geometry.get("normal") is not None:
+        normals = unit_normals(_tensor(geometry, "normal", 4, "MOGE_GEOMETRY").float().movedim(-1, 1).contiguous(), Axes.OPENCV)
+    if depth is None and normals is None:
+        raise ValueError(f"the MoGe geometry has neither depth nor normals; it has {', '.join(sorted(geometry))}")
+    mask = _plane(geometry, "mask", "MOGE_GEOMETRY")
+    mask = None if mask is None else mask > 0
+    if depth is not None:
+        mask = valid_depth(depth, Quantity.METRIC_DEPTH, mask)
+    quantity = None if depth is None else Quantity.METRIC_DEPTH
+    estimate = Estimate(depth=depth, quantity=quantity, normals=normals, axes=Axes.OPENCV, mask=mask)
+    if geometry.get("intrinsics") is None:
+        return estimate
+    intrinsics = _in_pixels(_tensor(geometry, "intrinsics", 3, "MOGE_GEOMETRY").float(), estimate.height, estimate.width)
+    check_intrinsics(intrinsics, estimate.batch)
+    return replace(estimate, intrinsics=intrinsics)
+
+
+def estimate_to_da3(
+    estimate: Estimate, picture: Tensor, fov: float | None = None, near_far_ratio: float | None = None
+) -> dict[str, Tensor | str]:
+    """An estimate as core's DA3_GEOMETRY.
+
+    Args:
+        estimate: With depth.
+        picture: (B, 3, H, W) RGB in [0, 1], the picture it was made of; core's meshes wear it.
+        fov: As `likely_intrinsics`.
+        near_far_ratio: As `likely_depth`.
+
+    Returns:
+        Tensors on the CPU: `depth` (B, H, W), the farthest value where masked; `image` (B, H, W, 3); `sky` (B, H, W), 1 where masked;
+        `intrinsics` (1, B, 3, 3) in pixels; `extrinsics` (1, B, 3, 4), every camera at the origin where the estimate does not say where
+        they stand; `confidence` (B, H, W) if known.
+        And `mode`, which is "multiview", as core looks at the camera in that mode only.
+
+    Raises:
+        ValueError: A picture of another batch or size, or as `likely_depth`.
+    """
+    _check_picture(picture, estimate)
+    estimate = estimate.to("cpu")
+    depth = likely_depth(estimate, near_far_ratio)
+    masked = torch.isnan(depth)
+    farthest = torch.where(masked, 0, depth).amax((1, 2, 3), keepdim=True)
+    poses = torch.eye(3, 4).expand(estimate.batch, 3, 4) if estimate.extrinsics is None else estimate.extrinsics
+    converted: dict[str, Tensor | str] = {
+        "depth": torch.where(masked, farthest, depth)[:, 0],
+        "image": picture.movedim(1, -1).contiguous().cpu(),
+        "mode": "multiview",
+        "sky": masked[:, 0].float(),
+        "intrinsics": likely_intrinsics(estimate, fov)[None],
+        "extrinsics": poses[None].contiguous(),
+    }
+    if estimate.confidence is not None:
+        converted["confidence"] = estimate.confidence[:, 0]
+    return converted
+
+
+def da3_to_estimate(geometry: Mapping[str, Any], quantity: Quantity | str | None = None) -> Estimate:
+    """Core's DA3_GEOMETRY as an estimate.
+
+    Args:
+        geometry: As `estimate_to_da3` returns it; only `depth` is needed.
+        quantity: What the depth is; None = metric depth (up to scale) where there is a camera, else relative depth.
+
+    Returns:
+        Depth, not trusted where `sky` is 0.5 and more, with confidence, intrinsics and extrinsics as far as they are there. Cameras that
+        all stand at the origin say nothing of their places.
+
+    Raises:
+        ValueError: No depth, tensors that do not fit, or disparity asked for: Depth Anything 3 gives depth.
+    """
+    _check_mapping(geometry, "DA3_GEOMETRY")
+    depth = _plane(geometry, "depth", "DA3_GEOMETRY")
+    if depth is None:
+        raise ValueError(f"the Depth Anything 3 geometry has no depth; it has {', '.join(sorted(geometry))}")
+    sky, intrinsics, extrinsics = _plane(geometry, "sky", "DA3_GEOMETRY"), None, None
+    if geometry.get("intrinsics") is not None:
+        matrices = _tensor(geometry, "intrinsics", 4, "DA3_GEOMETRY").float()[0]
+        check_intrinsics(matrices, depth.shape[0])
+        # what core writes where its model found no camera
+        unknown = bool((matrices == torch.eye(3).to(matrices)).all())
+        intrinsics = None if unknown else _of_this_size(matrices, *depth.shape[-2:])
+    if geometry.get("extrinsics") is not None:
+        poses = _tensor(geometry, "extrinsics", 4, "DA3_GEOMETRY").float()[0, :, :3]
+        check_extrinsics(poses, depth.shape[0])
+        extrinsics = None if bool((poses == torch.eye(3, 4).to(poses)).all()) else poses
+    quantity = Quantity(quantity or (Quantity.RELATIVE_DEPTH if intrinsics is None else Quantity.METRIC_DEPTH))
+    if quantity is Quantity.DISPARITY:
+        raise ValueError("Depth Anything 3's depth is large where it is far; accepted: metric_depth, relative_depth")
+    mask = valid_depth(depth, quantity, None if sky is None else sky < _SKY)
+    return Estimate(
+        depth=depth,
+        quantity=quantity,
+        mask=None if bool(mask.all()) else mask,
+        intrinsics=intrinsics,
+        confidence=_plane(geometry, "confidence", "DA3_GEOMETRY"),
+        extrinsics=extrinsics,
+    )
+
+
+def _normalised(intrinsics: Tensor, height: int, width: int) -> Tensor:
+    """Converts intrinsics from pixels (first centre = 0) to fractions of width and height (corners = 0 and 1)."""
+    scale = intrinsics.new_tensor([[1 / width] * 3, [1 / height] * 3, [1.0] * 3])
+    return (intrinsics + intrinsics.new_tensor([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])) * scale
+
+
+def _in_pixels(intrinsics: Tensor, height: int, width: int) -> Tensor:
+    """The inverse of `_normalised`."""
+    scale = intrinsics.new_tensor([[width] * 3, [height] * 3, [1.0] * 3])
+    return intrinsics * scale - intrinsics.new_tensor([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
+
+
+def _of_this_size(intrinsics: Tensor, height: int, width: int) -> Tensor:
+    """Intrinsics of a picture's size.
+
+    Core resizes the depth to the picture but leaves the intrinsics at the network's size. Its cameras look at the middle of the picture:
+    a centre that is off by the same factor in both directions gives the ratio of the two sizes.
+    """
+    centre = intrinsics[:, :2, 2]
+    middle = intrinsics.new_tensor([width / 2, height / 2])
+    scale = middle / centre
+    centred = bool(((centre - middle).abs() < _OFF_CENTRE * middle + 0.5).all())
+    if centred or not bool(((centre > 0) & ((scale / scale.flip(1) - 1).abs() < _OFF_CENTRE)).all()):
+        return intrinsics
+    return torch.cat((intrinsics[:, :2] * scale[..., None], intrinsics[:, 2:]), 1)
+
+
+def _check_picture(picture: Tensor, estimate: Estimate) -> None:
+    check_map(picture, 3, "picture", like=estimate.depth if estimate.depth is not None else estimate.normals)
+
+
+def _check_mapping(geometry: Any, name: str) -> None:
+    if not isinstance(geometry, Mapping):
+        raise ValueError(f"the {name} input is a {type(geometry).__name__}; expected the dictionary that core's nodes pass on")
+
+
+def _plane(geometry: Mapping[str, Any], key: str, name: str) -> Tensor | None:
+    """(B, H, W) as (B, 1, H, W) float32; None if absent."""
+    return None if geometry.get(key) is None else _tensor(geometry, key, 3, name).float()[:, None].contiguous()
+
+
+def _tensor(geometry: Mapping[str, Any], key: str, rank: int, name: str) -> Tensor:
+    value = geometry[key]
+    if not isinstance(value, Tensor) or value.ndim != rank:
+        found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        raise ValueError(f"{name}['{key}'] is {found}; expected a tensor with {rank} axes")
+    return value

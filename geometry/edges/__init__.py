@@ -1,0 +1,1 @@
+"""Depth edges: found, sharpened, and moved to the edges of the image."""

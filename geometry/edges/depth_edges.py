@@ -1,0 +1,198 @@
+"""Depth edges: where one thing ends before another, and ramps there made steps again."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...utils import opencv_for
+from ..checks import check_depth
+
+EDGE = 1.05
+"""Neighbours whose depths differ by more than this factor are different things: nothing is stretched between them."""
+
+# How many times larger the span of a window twice as wide is: 2 on a slope, 1 where the window holds the whole ramp.
+_WIDER = 1.8
+# A ramp is worn away from its ends in this many rounds, and its values differ by this factor from one round to the next.
+_ROUNDS, _STEEP = 6, 1.02
+# The variance of colours (of 0 to 1) below which they tell nothing, and what stands for 0 in a divisor.
+_ALIKE, _TINY = 1e-3, 1e-9
+# The radius up to which OpenCV, whose time grows with it, is faster than doubling.
+_WIDEST_BY_OPENCV = 64
+
+
+def edge_radius(height: int, width: int) -> int:
+    """Half of the width that depth edges have in networks' maps, in pixels of a picture of that size."""
+    return max(1, round(max(height, width) / 100))
+
+
+def depth_at_picture_edges(depth: Tensor, picture: Tensor) -> Tensor:
+    """Depth with steps where the picture has its edges: what a moved camera needs.
+
+    Args:
+        depth: (B, 1, H, W), positive and finite, from a network or any other source.
+        picture: (B, 3, H, W) in [0, 1].
+
+    Returns:
+        (B, 1, H, W) of values of `depth`. Near things reach a little beyond their edges: the colours there are mixed ones and belong to
+        them.
+
+    Raises:
+        ValueError: As `sharpen_depth_edges`.
+    """
+    radius = edge_radius(*picture.shape[-2:])
+    return sharpen_depth_edges(depth, radius, max(1, radius // 4), picture)
+
+
+def sharpen_depth_edges(depth: Tensor, radius: int, growth: int = 0, picture: Tensor | None = None) -> Tensor:
+    """Makes steps of the ramps between near and far things. Networks and resizing turn steps into ramps.
+
+    A value on a ramp becomes that of its near or its far end, step by step from the ends; what is a step already stays.
+
+    Args:
+        depth: (B, 1, H, W), positive and finite.
+        radius: Half the width in pixels of the ramps that are steepened.
+        growth: By how many pixels near things grow at their edges, so that the picture's mixed colours there move with them.
+        picture: (B, 3, H, W) in [0, 1]. With it the step is where the colours change from the near thing's to the far one's; without it,
+            in the middle of the ramp.
+
+    Returns:
+        (B, 1, H, W) of values of `depth`; slopes of surfaces stay as they are.
+
+    Raises:
+        ValueError: Not (B, 1, H, W), depth that is not positive and finite, or a picture of another size.
+
+    Source:
+        H. P. Kramer and J. B. Bruckner, "Iterations of a non-linear transformation for enhancement of digital images" (1975), for the
+        steps; the colours are our addition.
+    """
+    check_depth(depth, like=picture)
+    inverse = 1 / depth
+    low, high = _extremes(inverse, radius)
+    wide_low, wide_high = -_largest(-low, radius), _largest(high, radius)
+    # A window twice as wide sees twice the span of a slope, but hardly more of a ramp that the window holds already.
+    edge = (high > low * EDGE) & (wide_high - wide_low < _WIDER * (high - low))
+    nearness = (inverse - low) / (high - low).clamp(min=_TINY) - 0.5
+    if picture is not None:
+        nearness = nearness + _nearness_by_colour(picture, inverse, wide_low, wide_high, radius) - 0.5
+    step = max(1, round(radius / _ROUNDS))
+    for _ in range(math.ceil(radius / step)):
+        inverse = _worn(inverse, edge, nearness > 0, step)
+    grown = _largest(inverse, growth)
+    return 1 / torch.where(grown > inverse * EDGE, grown, inverse)
+
+
+def _worn(inverse: Tensor, edge: Tensor, is_near: Tensor, step: int) -> Tensor:
+    """Ramps within edges, worn away by so many pixels from both their ends."""
+    below, above = _extremes(inverse, step)
+    ramp = edge & (above > inverse * _STEEP) & (inverse > below * _STEEP)
+    return torch.where(ramp, torch.where(is_near, above, below), inverse)
+
+
+def _nearness_by_colour(picture: Tensor, inverse: Tensor, low: Tensor, high: Tensor, radius: int) -> Tensor:
+    """How much each pixel's colour is that of the near things around it (1) and not that of the far ones (0): (B, 1, H, W).
+
+    A linear function of the colour, in a window around each pixel the one that fits best which pixels there are near.
+
+    Source:
+        K. He, J. Sun and X. Tang, "Guided image filtering" (2013); K. He and J. Sun, "Fast guided filter" (2015).
+    """
+    step = max(1, radius // 4)
+    small, near, counts = (
+        F.avg_pool2d(each, step, ceil_mode=True, count_include_pad=False)
+        for each in (picture, (2 * inverse > low + high).to(inverse), (high > low * EDGE).to(inverse))
+    )
+    maps = torch.cat((counts, counts * near, counts * small, counts * near * small, counts * _products(small)), 1)
+    means = _box_means(maps, max(1, round(radius / step)))
+    total = means[:, :1].clamp(min=_TINY)
+    mean_near, mean_colour = means[:, 1:2] / total, means[:, 2:5] / total
+    slope = _solved(means[:, 8:] / total - _products(mean_colour), means[:, 5:8] / total - mean_colour * mean_near)
+    fit = torch.cat((slope, mean_near - (slope * mean_colour).sum(1, keepdim=True)), 1)
+    fit = F.interpolate(_box_means(fit, 1), picture.shape[-2:], mode="bilinear")
+    return (fit[:, :3] * picture).sum(1, keepdim=True) + fit[:, 3:]
+
+
+def _products(colour: Tensor) -> Tensor:
+    """The six products of three channels: rr, rg, rb, gg, gb, bb."""
+    red, green, blue = colour.split(1, 1)
+    return torch.cat((red * red, red * green, red * blue, green * green, green * blue, blue * blue), 1)
+
+
+def _solved(covariance: Tensor, right: Tensor) -> Tensor:
+    """The solution of a symmetric system of three equations in each pixel, steadied where the colours hardly differ."""
+    rr, rg, rb, gg, gb, bb = covariance.split(1, 1)
+    rr, gg, bb = rr + _ALIKE, gg + _ALIKE, bb + _ALIKE
+    rows = (gg * bb - gb * gb, gb * rb - rg * bb, rg * gb - gg * rb), (rr * bb - rb * rb, rb * rg - rr * gb), rr * gg - rg * rg
+    (first, second, third), (fourth, fifth), sixth = rows
+    x, y, z = right.split(1, 1)
+    solution = torch.cat((first * x + second * y + third * z, second * x + fourth * y + fifth * z, third * x + fifth * y + sixth * z), 1)
+    return solution / (rr * first + rg * second + rb * third)
+
+
+def _box_means(values: Tensor, radius: int) -> Tensor:
+    size = 2 * radius + 1
+    rows = F.avg_pool2d(values, (1, size), stride=1, padding=(0, radius), count_include_pad=False)
+    return F.avg_pool2d(rows, (size, 1), stride=1, padding=(radius, 0), count_include_pad=False)
+
+
+def _extremes(values: Tensor, radius: int) -> tuple[Tensor, Tensor]:
+    """The smallest and the largest in a square around every pixel."""
+    return -_largest(-values, radius), _largest(values, radius)
+
+
+def largest_within(values: Tensor, radius: int) -> Tensor:
+    """The largest value in a square around every pixel.
+
+    Args:
+        values: (B, C, H, W).
+        radius: The square reaches this many pixels in each direction; 0 = the pixel itself.
+
+    Returns:
+        (B, C, H, W); at the border, of the pixels that there are. NaN is the largest.
+    """
+    return _largest(values, radius, bool(values.isnan().any()) if _opencv_for(values, radius) else True)
+
+
+def _largest(values: Tensor, radius: int, has_nan: bool = False) -> Tensor:
+    """As `largest_within`, of what is known to be without NaN."""
+    if not has_nan and (cv2 := _opencv_for(values, radius)):
+        return _largest_by_opencv(cv2, values, radius)
+    for axis in (-1, -2):
+        values = _largest_along(values, radius, axis)
+    return values
+
+
+def _opencv_for(values: Tensor, radius: int) -> Any:
+    return opencv_for(values) if 0 < radius <= _WIDEST_BY_OPENCV and values.numel() > 0 else None
+
+
+def _largest_by_opencv(cv2: Any, values: Tensor, radius: int) -> Tensor:
+    """On a CPU a fifth of the time."""
+    square = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
+    planes = values.reshape(-1, *values.shape[-2:]).contiguous().numpy()
+    largest = [cv2.dilate(plane, square, borderType=cv2.BORDER_REPLICATE) for plane in planes]
+    return torch.from_numpy(np.stack(largest) if len(largest) > 1 else largest[0]).view(values.shape)
+
+
+def neighbours_largest(values: Tensor, upright: bool = True) -> Tensor:
+    """The largest of each value and those beside it; also above and below it if `upright`."""
+    values = _largest_along(values, 1, -1)
+    return _largest_along(values, 1, -2) if upright else values
+
+
+def _largest_along(values: Tensor, radius: int, axis: int) -> Tensor:
+    """By doubling: windows of 1, 2, 4, ... values, then two of those that overlap."""
+    length, size = values.shape[axis], 2 * radius + 1
+    sides = (radius, radius) if axis == -1 else (0, 0, radius, radius)
+    largest, reached = F.pad(values, sides, value=-torch.inf), 1
+    while reached < size:
+        step = min(reached, size - reached)
+        count = largest.shape[axis] - step
+        largest = torch.maximum(largest.narrow(axis, 0, count), largest.narrow(axis, step, count))
+        reached += step
+    return largest.narrow(axis, 0, length)

@@ -1,0 +1,262 @@
+"""Ramps between near and far things made steps where a picture has its edges, each side going on as the plane that it is.
+
+For every pixel of a ramp, places around it speak for the near or the far side, as their nearness is above or below the ramp's middle. How
+like its colour theirs are, together with how far up from the far side's plane to the near one's it stands, says to which side it belongs;
+in doubt to the near one, by as much as the other mistake would be worse. It takes over what the planes of that side, extrapolated to it,
+say of nearness, and the normals there: a weighted mode of two bins and not a mean over both, so that nothing in between stays. A slope is
+no ramp: the planes of both its sides agree.
+
+Source:
+    J. Kopf et al., "Joint bilateral upsampling" (2007), for the weights; D. Min, J. Lu and M. N. Do, "Depth video enhancement based on
+    weighted mode filtering" (2012), for the mode. Planes in place of values, their straightness as a weight, and the ramp's own middle as
+    the prior are our addition. A linear function of the colour (K. He et al., "Guided image filtering", 2010) would print textures; the
+    solver of J. T. Barron and B. Poole, "The fast bilateral solver" (2016), minimises a squared difference and leaves values in between.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .depth_edges import EDGE, largest_within
+
+# Rings of places that are asked, in radii, how many on each, and the reach of their weights.
+_RINGS, _PLACES, _REACH = (0.7, 1.3, 2.0, 3.0), 8, 1.5
+# How alike colours of one thing are, and the share of likeness that says nothing.
+_COLOUR, _DOUBT = 0.1, 0.05
+# What the place on a ramp counts, as a logarithm of odds from end to end; colours alone reach 3.
+_PRIOR = 12.0
+# Near taken for far is wrong by a larger share of the depth than far for near, by their ratio: what its logarithm counts, up to a ratio.
+_CAUTION, _MOST = 0.5, 20.0
+# A place speaks for a side from this share of the span above or below the middle, and as a plane within that.
+_CLEAR, _PLAIN = 0.25, 0.2
+# Bends, as shares of nearness, that make a plane doubtful, and the weight that is left to the most doubtful.
+_BEND, _LEAST = 0.003, 1e-4
+# How far apart the planes of both sides are at least: shares of the span, of the far side, and what of the span may stay.
+_APART, _STEP, _REST = 0.15, 1.03, 0.03
+# The span of a window twice as wide, where the window holds the ramp.
+_WIDER = 1.8
+_TINY, _NO_WEIGHT, _UNKNOWN = 1e-9, 1e-7, 1e-14
+# What is left of the weight of a plane that crosses the ramp, and components of normals that cancelled each other.
+_IMPLAUSIBLE, _NO_DIRECTION = 1e-3, 1e-3
+# Colours speak together within this share of the radius.
+_SPEAKERS = 3
+# So many pixels of ramps at a time.
+_AT_ONCE = 2**15
+# Widths of ramps are measured in windows of these radii, at so many pixels, where a span is no longer growing.
+_WINDOWS, _SAMPLES, _GROWING, _STRONG = (1, 2, 4, 8, 16, 32), 2**17, 1.15, 0.1
+
+
+def ramp_width(nearness: Tensor) -> float:
+    """How many pixels wide depth edges are: 1 for steps, 0 where there are no edges. Waits for the device once.
+
+    Args:
+        nearness: (1, 1, H, W), not negative, large = near.
+
+    Returns:
+        The median over edges of what rises beside them by the steepest step.
+    """
+    stride = max(1, nearness.numel() // _SAMPLES)
+    lines = (nearness[..., ::stride, :], nearness.mT[..., ::stride, :])
+    widths = torch.cat([_widths(each).flatten() for each in lines if each.shape[-1] > 1] or [nearness.new_full((1,), torch.nan)])
+    width = float(widths.nanmedian())
+    return width if width > 0 else 0.0
+
+
+def _widths(lines: Tensor) -> Tensor:
+    """How wide the ramp around every step of rows is; NaN where that is no edge, or no end is seen."""
+    steps = lines.diff(dim=-1).abs()
+    widths, edges = [], []
+    for radius in _WINDOWS:
+        window = {"kernel_size": (1, 2 * radius + 1), "stride": 1, "padding": (0, radius)}
+        high, low = F.max_pool2d(lines, **window), -F.max_pool2d(-lines, **window)
+        top, bottom = torch.maximum(high[..., 1:], high[..., :-1]), torch.minimum(low[..., 1:], low[..., :-1])
+        widths.append((top - bottom) / steps.clamp(min=_TINY))
+        steepest = F.max_pool2d(steps, (1, 4 * radius + 1), 1, (0, 2 * radius))
+        edges.append((top > bottom * (1 + _STRONG)) & (steps >= steepest))
+    found = torch.full_like(steps, torch.nan)
+    for width, wider, is_edge in reversed(list(zip(widths[:-1], widths[1:], edges[:-1], strict=True))):
+        found = torch.where((wider < width * _GROWING) & is_edge, width, found)
+    return found
+
+
+def take_sides(nearness: Tensor, picture: Tensor, radius: int, strength: float = 1.0, normals: Tensor | None = None) -> tuple[Tensor, ...]:
+    """Steps where there were ramps.
+
+    Args:
+        nearness: (1, 1, H, W), finite and not negative, linear on planes (inverse depth up to scale); 0 = the infinitely far.
+        picture: (1, 3, H, W) in [0, 1].
+        radius: Half the width of the ramps in pixels, at least 1.
+        strength: What colours count beside the place on the ramp; 0: steps in the middle of ramps.
+        normals: (1, 3, H, W) unit vectors to bring to the sides too; None = none.
+
+    Returns:
+        Nearness (1, 1, H, W); where it changed, (1, 1, H, W) bool; and normals if there were some, not unit. Elsewhere, all is as it was.
+    """
+    low, high = _extremes(nearness, radius)
+    wide_low, wide_high = _extremes(nearness, 2 * radius)
+    ramp = (high > low * EDGE) & (wide_high - wide_low < _WIDER * (high - low))
+    height, width = nearness.shape[-2:]
+    places = _places(radius)
+    reach = max(max(abs(dy), abs(dx)) for dy, dx, _ in places)
+    maps = [nearness, *_slopes(nearness), _straightness(nearness), torch.ones_like(nearness), picture]
+    maps += [] if normals is None else [normals]
+    # All that is known of a pixel lies together: it is fetched in one go.
+    table = F.pad(torch.cat(maps, 1), (reach, reach, reach, reach))[0].flatten(1).T.contiguous()
+    pixels = torch.arange(height * width, device=nearness.device).view_as(ramp)[ramp]
+    found = [
+        _asked(table, _padded_index(part, width, reach), width + 2 * reach, places, [each.flatten()[part] for each in bounds])
+        for part, bounds in ((part, (low, high, wide_low, wide_high)) for part in pixels.split(_AT_ONCE))
+    ]
+    return _chosen(nearness, normals, pixels, _Found(*(torch.cat(parts) for parts in zip(*found, strict=True))), radius, strength)
+
+
+def _padded_index(pixels: Tensor, width: int, reach: int) -> Tensor:
+    """Where pixels lie in maps with `reach` more pixels on every side."""
+    rows = pixels.div(width, rounding_mode="floor")
+    return (rows + reach) * (width + 2 * reach) + (pixels - rows * width) + reach
+
+
+class _Found(NamedTuple):
+    """What the places around pixels of ramps say; of N pixels."""
+
+    colour: Tensor
+    place: Tensor
+    is_edge: Tensor
+    span: Tensor
+    near: Tensor
+    far: Tensor
+    near_normals: Tensor
+    far_normals: Tensor
+
+
+def _places(radius: int) -> list[tuple[int, int, float]]:
+    """Rows and columns to every place that is asked, each once, and its weight."""
+    found = {}
+    for ring, distance in enumerate(_RINGS):
+        for place in range(_PLACES):
+            angle = (place + ring % 2 / 2) * math.tau / _PLACES
+            dy, dx = round(distance * radius * math.sin(angle)), round(distance * radius * math.cos(angle))
+            if dy or dx:
+                found[dy, dx] = math.exp(-(dy * dy + dx * dx) / (2 * (_REACH * radius) ** 2))
+    return [(dy, dx, weight) for (dy, dx), weight in found.items()]
+
+
+def _asked(table: Tensor, index: Tensor, stride: int, places: list[tuple[int, int, float]], bounds: list[Tensor]) -> _Found:
+    """Asks the places around some pixels.
+
+    Args:
+        table: (pixels of the padded maps, 8 or 11): nearness, slopes, straightness, whether it is inside, colour, normal.
+        index: (N,) rows of the table.
+        stride: Rows of the table from one line of the picture to the next.
+        places: As `_places`.
+        bounds: (N,) each: the extremes in windows of one and of two radii.
+    """
+    low, high, wide_low, wide_high = bounds
+    here = table[index].T.contiguous()
+    middle, span = (low + high) * 0.5, (high - low).clamp(min=_TINY)
+    top, bottom = torch.add(middle, span, alpha=_CLEAR), torch.add(middle, span, alpha=-_CLEAR)
+    plain_top, plain_bottom = torch.add(middle, span, alpha=_PLAIN), torch.add(middle, span, alpha=-_PLAIN)
+    near, far = (_Side(middle, table.shape[1] - 8) for _ in range(2))
+    for dy, dx, weight in places:
+        there = table.index_select(0, index + (dy * stride + dx)).T.contiguous()
+        value, slope_x, slope_y, straight, inside = there[:5]
+        red, green, blue = there[5:8] - here[5:8]
+        alike = (red * red).addcmul_(green, green).addcmul_(blue, blue).mul_(-0.5 / _COLOUR**2).exp_()
+        plane = torch.add(value, slope_x, alpha=-dx).add_(slope_y, alpha=-dy)
+        plane = torch.maximum(torch.minimum(plane, wide_high), wide_low)
+        trust, counts = (alike + 0.01).mul_(straight), inside * weight
+        near.add(counts * (value > top), alike, trust * (plane > plain_top).to(trust).clamp_(min=_IMPLAUSIBLE), plane, there[8:])
+        far.add(counts * (value < bottom), alike, trust * (plane < plain_bottom).to(trust).clamp_(min=_IMPLAUSIBLE), plane, there[8:])
+    seen = (near.count > _NO_WEIGHT) & (far.count > _NO_WEIGHT)
+    colour = torch.log((near.likeness() + _DOUBT) / (far.likeness() + _DOUBT)).mul_(seen)
+    # Beside the infinitely far, nothing else is the far side: no plane reaches it.
+    near_value, far_value = near.value(high), far.value(low).mul_(low > 0)
+    is_edge = (near_value - far_value > _APART * span) & (near_value > far_value * _STEP)
+    place = ((here[0] - (near_value + far_value) * 0.5) / (near_value - far_value).clamp(min=_TINY)).clamp(-0.5, 0.5)
+    return _Found(colour, place, is_edge, span, near_value, far_value, near.directions(), far.directions())
+
+
+class _Side:
+    """What the places of one side say, summed up; of N pixels."""
+
+    def __init__(self, like: Tensor, channels: int) -> None:
+        self.count, self.colour, self.weight, self.sum = (torch.zeros_like(like) for _ in range(4))
+        self.normals = like.new_zeros(channels, like.shape[0])
+
+    def add(self, counts: Tensor, alike: Tensor, trust: Tensor, plane: Tensor, normals: Tensor) -> None:
+        """Takes in one place of every pixel: whether it counts, how alike its colour is, and what its plane and normal are worth."""
+        self.count += counts
+        self.colour.addcmul_(counts, alike)
+        trust = trust.mul_(counts)
+        self.weight += trust
+        self.sum.addcmul_(trust, plane)
+        self.normals.addcmul_(trust, normals)
+
+    def likeness(self) -> Tensor:
+        """How alike the side's colours are to the pixel's, 0 to 1."""
+        return self.colour / self.count.clamp(min=_NO_WEIGHT)
+
+    def value(self, otherwise: Tensor) -> Tensor:
+        """The side's nearness at the pixel."""
+        return torch.where(self.weight > _UNKNOWN, self.sum / self.weight.clamp(min=_UNKNOWN), otherwise)
+
+    def directions(self) -> Tensor:
+        """(N, 3) or (N, 0): the side's normals, not unit."""
+        return (self.normals / self.weight.clamp(min=_UNKNOWN)).T
+
+
+def _chosen(nearness: Tensor, normals: Tensor | None, pixels: Tensor, found: _Found, radius: int, strength: float) -> tuple[Tensor, ...]:
+    """Each ramp's pixel on the side that speaks louder."""
+    # Single pixels must not speak against all around them.
+    spoken = torch.stack((found.colour, torch.ones_like(found.colour)))
+    spread = nearness.new_zeros(2, nearness.numel()).index_copy(1, pixels, spoken).view(1, 2, *nearness.shape[-2:])
+    around = max(1, radius // _SPEAKERS)
+    total, count = F.avg_pool2d(spread, 2 * around + 1, 1, around).flatten(2)[0, :, pixels]
+    colour = total / count
+    caution = torch.where(found.far > 0, (found.near / found.far.clamp(min=_TINY)).clamp(1, _MOST).log(), 0)
+    is_near = colour * strength + found.place * _PRIOR + caution * _CAUTION > 0
+    here = nearness.flatten()[pixels]
+    value = torch.where(is_near, found.near, found.far)
+    moves = found.is_edge & ((value - here).abs() > _REST * found.span)
+    refined = nearness.flatten().index_copy(0, pixels, torch.where(moves, value, here)).view_as(nearness)
+    moved = torch.zeros_like(nearness, dtype=torch.bool).flatten().index_copy(0, pixels, moves).view_as(nearness)
+    if normals is None:
+        return refined, moved
+    directions = torch.where(is_near[:, None], found.near_normals, found.far_normals)
+    known = found.is_edge & (directions.abs().amax(1) > _NO_DIRECTION)
+    flat = normals[0].flatten(1)
+    turned = torch.where(known[:, None], directions, flat[:, pixels].T)
+    return refined, moved, flat.index_copy(1, pixels, turned.T).view_as(normals)
+
+
+def _slopes(values: Tensor) -> list[Tensor]:
+    """Slopes along columns and rows, of 3x3 pixels; at the border one-sided, so that planes are planes there too."""
+    rises = _rises(values)
+    return [F.avg_pool2d((before + after) * 0.5, 3, 1, 1, count_include_pad=False) for before, after in rises]
+
+
+def _straightness(values: Tensor) -> Tensor:
+    """1 where the surroundings are a plane, next to nothing on ramps."""
+    bend = torch.stack([(after - before).abs() for before, after in _rises(values)]).amax(0)
+    share = largest_within(bend, 1) / largest_within(values, 1).clamp(min=_TINY)
+    return (share / _BEND).square_().add_(1).reciprocal_().add_(_LEAST)
+
+
+def _rises(values: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """From the pixel before and to the pixel after, along columns and rows; the border's are those beside it."""
+    found = []
+    for axis in (-1, -2):
+        steps = values.diff(dim=axis) if values.shape[axis] > 1 else torch.zeros_like(values)
+        length = values.shape[axis]
+        steps = torch.cat((steps.narrow(axis, 0, 1), steps, steps.narrow(axis, steps.shape[axis] - 1, 1)), axis)
+        found.append((steps.narrow(axis, 0, length), steps.narrow(axis, 1, length)))
+    return found
+
+
+def _extremes(values: Tensor, radius: int) -> tuple[Tensor, Tensor]:
+    return -largest_within(-values, radius), largest_within(values, radius)

@@ -1,0 +1,204 @@
+"""Geometry whose edges sit where the picture's are: depth without ramps, and normals of their own side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...utils import resize_map
+from ..checks import check_alike, check_map, check_range
+from ..estimate import Estimate, Quantity
+from ..images.levels import FAR_AND_NEAR_END, measure_range
+from .depth_edges import largest_within
+from .ramp_sharpening import ramp_width, take_sides
+
+MAX_STRENGTH, MAX_RADIUS = 2.0, 64
+
+Derive = Callable[[Estimate], Estimate]
+
+# Ramps of up to so many pixels are one mixed pixel between two things; of up to so many, the same enlarged by two.
+_SOFT, _BY_TWO = 2.0, 3.0
+_ROUNDS = 3
+_RADIUS, _SHARP = 0.9, 1.2
+_LEAST, _SHORT = 0.05, 1e-12
+# How far a cubic reaches from the nearest old pixel; from how many times as near on it may not undershoot, and to what share of the least
+# value it may before that.
+_SUPPORT, _MANY_TIMES, _UNDERSHOOT = 2, 8.0, 0.25
+
+
+def refine_geometry(
+    estimate: Estimate,
+    picture: Tensor,
+    strength: float = 1.0,
+    radius: int = 0,
+    derive: Derive | None = None,
+    resampling: str = "bilinear",
+    squashed: bool = False,
+) -> Estimate:
+    """The estimate at the picture's size, with depth edges where the picture has its own.
+
+    Networks see pictures smaller than they are: at the edges of things their depth is a ramp between near and far. Every pixel of a ramp
+    becomes a part of the surface on one of its sides; masks, where the infinitely far begins, likewise. What is no ramp stays as it is,
+    textures included.
+
+    Args:
+        estimate: With depth of any quantity, of the picture's shape and any size; best of the network's own.
+        picture: (B, 3, H, W) in [0, 1].
+        strength: What colours count beside the ramp's own middle, 0 to 2.
+        radius: Half the width of ramps in pixels of the picture, to 64; 0 = measured.
+        derive: Adds normals where there are none, as `with_normals` does: before ramps are removed they would be wrong beside edges, and
+            after the depth is enlarged the network's pixels would show in them. None = nothing is added.
+        resampling: As `Estimate.resized`.
+        squashed: Whether the estimate may have another shape than the picture, as of networks that stretch it.
+
+    Returns:
+        Depth, mask and normals refined, confidence and intrinsics resized.
+
+    Raises:
+        ValueError: No depth, a picture of another batch or shape, or numbers out of range.
+
+    Source:
+        See `sides`.
+    """
+    estimate.known_depth()
+    check_map(picture, 3, "picture")
+    check_range("strength", strength, 0, MAX_STRENGTH)
+    check_range("radius", radius, 0, MAX_RADIUS)
+    _check_alike(estimate, picture, squashed)
+    pairs = zip(estimate.split(), picture.split(1), strict=True)
+    parts = (_refined(one, each.to(estimate.device), strength, radius, derive, resampling) for one, each in pairs)
+    return Estimate.cat(parts, estimate.batch)
+
+
+def _check_alike(estimate: Estimate, picture: Tensor, squashed: bool) -> None:
+    if picture.shape[0] != estimate.batch:
+        raise ValueError(f"geometry holds {estimate.batch} pictures, picture {picture.shape[0]}; expected as many")
+    if not squashed:
+        check_alike("geometry", (estimate.height, estimate.width), (picture.shape[-2], picture.shape[-1]))
+
+
+def _refined(one: Estimate, picture: Tensor, strength: float, radius: int, derive: Derive | None, resampling: str) -> Estimate:
+    """One picture's estimate at the picture's size."""
+    height, width = picture.shape[-2:]
+    if one.height > height or one.width > width:
+        one = one.resized(height, width)
+    if one.normals is None and derive is not None:
+        one = _with_derived(one, picture, strength, derive)
+    base = one.resized(height, width, resampling)
+    nearness, depth_of = _nearness(one)
+    grown = _enlarged(nearness, height, width)
+    reach = radius or _radius(ramp_width(grown))
+    if reach == 0:
+        return base
+    refined, moved, *normals = take_sides(grown, picture, reach, strength, base.normals)
+    assert base.depth is not None and base.depth_valid is not None
+    is_far = refined <= 0
+    depth = torch.where(moved & ~is_far, depth_of(refined).to(base.depth), base.depth)
+    return replace(base, depth=depth, normals=_unit(normals[0], base) if normals else None, mask=_mask(base, moved, is_far))
+
+
+def _enlarged(nearness: Tensor, height: int, width: int) -> Tensor:
+    """Nearness enlarged by a cubic; 0 only where the nearest old values have none, whatever the cubic undershoots beside them.
+
+    What has no value adds nothing to what has: the cubic of both is divided by the cubic of where there are values.
+    """
+    if nearness.shape[-2:] == (height, width):
+        return nearness
+    known = nearness > 0
+    share = resize_map(known.to(nearness), height, width, "bicubic")
+    mean = resize_map(nearness, height, width, "bicubic") / share.clamp(min=_SHORT)
+    floor = F.interpolate(_floor(nearness, known), (height, width), mode="nearest-exact")
+    return torch.where(share > 0, torch.maximum(mean, floor) * share, 0)
+
+
+def _floor(nearness: Tensor, known: Tensor) -> Tensor:
+    """The least that may come of values by resampling: positive wherever there are any around.
+
+    A little undershoot makes ramps steep, as they were before depth was shrunk. Beside what is many times as near, it is more than all
+    that the far side has: there the least value around is kept.
+    """
+    low = -largest_within(torch.where(known, -nearness, -torch.inf), _SUPPORT)
+    high = largest_within(nearness, _SUPPORT)
+    return torch.where(torch.isfinite(low), torch.where(high > _MANY_TIMES * low, low, low * _UNDERSHOOT), 0)
+
+
+def _radius(width: float) -> int:
+    """Half of what is taken for a ramp, by how wide ramps are; 0 where edges are steps, or there are none."""
+    return min(MAX_RADIUS, math.ceil(_RADIUS * width)) if width > _SHARP else 0
+
+
+def _mask(base: Estimate, moved: Tensor, is_far: Tensor) -> Tensor | None:
+    """The mask with its edges where sides were taken; None where all counts."""
+    assert base.depth_valid is not None
+    mask = torch.where(moved, ~is_far, base.depth_valid)
+    return None if base.mask is None and bool(mask.all()) else mask
+
+
+def _unit(directions: Tensor, base: Estimate) -> Tensor:
+    """Unit normals; where the base has holes of its own, as they are there."""
+    x, y, z = directions.split(1, 1)
+    length = (x * x).addcmul_(y, y).addcmul_(z, z).sqrt_()
+    assert base.normals is not None
+    return torch.where(length > 0, directions / length.clamp(min=_SHORT), base.normals)
+
+
+def _with_derived(one: Estimate, picture: Tensor, strength: float, derive: Derive) -> Estimate:
+    """The estimate with normals of its depth, derived without the pixels of ramps that stand between two things."""
+    nearness, depth_of = _nearness(one)
+    width, source = ramp_width(nearness), one
+    if _SOFT < width < _BY_TWO and one.height >= picture.shape[-2]:
+        source, nearness = _halved(one, nearness, depth_of)
+        width = ramp_width(nearness)
+    if 0 < width <= _SOFT:
+        clean, _ = take_sides(nearness, resize_map(picture, source.height, source.width), 1, strength)[:2]
+        depth, _, valid = source.known_depth()
+        source = replace(source, depth=torch.where(valid & (clean > 0), depth_of(clean).to(depth), depth))
+    derived = derive(source)
+    if derived.normals is None:
+        return one
+    sized = derived.resized(one.height, one.width)
+    return replace(one, normals=sized.normals, axes=derived.axes, mask=one.mask if derived.mask is None else sized.mask)
+
+
+def _halved(one: Estimate, nearness: Tensor, depth_of: Callable[[Tensor], Tensor]) -> tuple[Estimate, Tensor]:
+    """An estimate and its nearness as they were before somebody enlarged them by two, it seems.
+
+    Source:
+        M. Irani and S. Peleg, "Improving resolution by image registration" (1991): what enlarging the result would miss is put back.
+    """
+    small = one.resized(max(1, one.height // 2), max(1, one.width // 2))
+    size = (small.height, small.width)
+    halved = resize_map(nearness, *size)
+    floor = _floor(halved, halved > 0)
+    for _ in range(_ROUNDS):
+        missing = nearness - resize_map(halved, one.height, one.width, "bicubic")
+        halved = torch.maximum(halved + resize_map(missing, *size), floor)
+    depth, _, valid = small.known_depth()
+    halved = torch.where(valid, halved, 0)
+    return replace(small, depth=torch.where(valid & (halved > 0), depth_of(halved).to(depth), depth)), halved
+
+
+def _nearness(one: Estimate) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Inverse depth up to scale, 0 where there is none; and what brings values of it back to depth.
+
+    The zero of disparity and of relative depth is unknown; their far end is taken to be three times as far as their near end.
+    """
+    depth, quantity, valid = one.known_depth()
+    depth = torch.where(valid, depth, 1)
+    if quantity is Quantity.METRIC_DEPTH:
+        inverse = torch.where(valid, 1 / depth, 0)
+        unit = inverse.amax().clamp(min=torch.finfo(inverse.dtype).tiny)
+        return inverse / unit, lambda nearness: 1 / (nearness * unit).clamp(min=torch.finfo(inverse.dtype).tiny)
+    low, high = (torch.where(torch.isfinite(end), end, 0) for end in measure_range(depth, valid, FAR_AND_NEAR_END))
+    span = torch.where(high > low, high - low, 1)
+    share = (depth - low) / span
+    if quantity is Quantity.DISPARITY:
+        nearness = (share * 2 + 1).clamp(min=_LEAST)
+        return torch.where(valid, nearness, 0), lambda found: (found - 1) / 2 * span + low
+    nearness = 1 / (share * 2 + 1).clamp(min=_LEAST)
+    return torch.where(valid, nearness, 0), lambda found: (1 / found.clamp(min=_LEAST) - 1) / 2 * span + low

@@ -1,0 +1,90 @@
+"""An estimate as a surface in a file, and what became of it in words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor
+
+from ..estimate import Estimate
+from ..surfaces.mesh import Mesh, MeshOptions, depth_to_meshes, describe_source, grid_step, joined_meshes
+from ..surfaces.relief import ReliefOptions, depth_to_relief
+from .mesh_files import GLB_LIMIT, write_glb, write_ply, write_stl
+
+SURFACES = (".glb", ".ply", ".stl")
+"""Extensions of the files that `save_surface` writes."""
+
+
+@dataclass(frozen=True)
+class SaveOptions:
+    """What only some formats can use.
+
+    Attributes:
+        half: EXR in 16-bit instead of 32-bit floats.
+        picture: (B, 3, h, w) RGB in [0, 1]: the texture of a GLB, the colours of a PLY, where the sky is.
+        ply_up: What points up in a PLY: "y", or "z" as in Blender. A GLB is Y up by its standard.
+        mesh: How a PLY or GLB is made.
+        relief: How an STL is made.
+    """
+
+    half: bool = False
+    picture: Tensor | None = None
+    ply_up: str = "y"
+    mesh: MeshOptions = field(default_factory=MeshOptions)
+    relief: ReliefOptions = field(default_factory=ReliefOptions)
+
+
+def save_surface(path: str | os.PathLike[str], estimate: Estimate, options: SaveOptions) -> str:
+    """Writes depth as a surface: a mesh (.glb, .ply) or a relief (.stl), atomically.
+
+    Args:
+        path: The file, which ends as one of SURFACES.
+        estimate: As `depth_to_meshes` or `depth_to_relief`.
+        options: How.
+
+    Returns:
+        One line for people: how many points and triangles, how many bytes, and which depth was taken.
+
+    Raises:
+        ValueError: An estimate of which no surface can be made, another extension, or a file beyond its format's limits.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in SURFACES:
+        raise ValueError(f"{path}: surfaces are written to {', '.join(SURFACES)}")
+    if suffix == ".stl":
+        plate = depth_to_relief(estimate, options.picture, options.relief)
+        write_stl(path, plate)
+        sides = " x ".join(f"{side:.4g}" for side in plate.points.max(0).tolist())
+        return f"{_size(path, [plate])}; {sides} mm, of {estimate.known_depth()[1].value.replace('_', ' ')}"
+    if suffix == ".glb":
+        _check_size(path, estimate, options)
+    meshes = depth_to_meshes(estimate, options.picture, options.mesh)
+    if suffix == ".ply":
+        meshes = [joined_meshes(meshes)]
+        write_ply(path, meshes[0], options.ply_up)
+    else:
+        write_glb(path, meshes)
+    return f"{_size(path, meshes)}; {describe_source(estimate, options.mesh)}"
+
+
+def _check_size(path: Path, estimate: Estimate, options: SaveOptions) -> None:
+    """Refuses what a GLB cannot hold before memory is taken for it."""
+    valid = estimate.known_depth()[2]
+    step = grid_step(estimate.height, estimate.width, options.mesh.max_points / estimate.batch)
+    points = int(valid.sum()) / step**2
+    # A place, two triangles, and what else a point has.
+    each = 12 + 24 + (8 if options.picture is not None else 0) + (12 if estimate.normals is not None else 0)
+    if points * each > GLB_LIMIT:
+        raise ValueError(
+            f"{path}: {points:,.0f} points make a GLB of about {points * each / 2**30:.1f} GiB, and it holds {GLB_LIMIT / 2**30:.3g}; "
+            f"ask for at most {int(0.9 * GLB_LIMIT / each):,} points, or write PLY"
+        )
+
+
+def _size(path: Path, meshes: Sequence[Mesh]) -> str:
+    points, triangles = (sum(len(part) for part in parts) for parts in zip(*((m.points, m.triangles) for m in meshes), strict=True))
+    return f"{points:,} points, {triangles:,} triangles, {path.stat().st_size / 1e6:.3g} MB"

@@ -1,0 +1,213 @@
+"""Surfaces as files: PLY, GLB and STL, written only."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Sequence
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+
+from ..surfaces.mesh import Mesh
+from .paths import write_bytes
+
+PLY_AXES = {"y": ((1, 0), (1, 1), (1, 2)), "z": ((1, 0), (-1, 2), (1, 1))}
+"""Sign and OPENGL axis of a PLY's x, y and z, by what points up: "y" in most viewers, "z" in Blender, where the camera looks along +Y."""
+
+MAX_TEXTURE_SIDE = 4096
+"""Pixels of a texture's longer side: what all browsers and phones show."""
+
+GLB_LIMIT = 2**32 - 1
+"""Bytes of the largest GLB."""
+
+_FLOAT, _USHORT, _UINT = 5126, 5123, 5125
+_DTYPES = {_FLOAT: "<f4", _USHORT: "<u2", _UINT: "<u4"}
+_VERTICES, _INDICES = 34962, 34963
+_CLAMPED, _LINEAR, _SMOOTH = 33071, 9729, 9987
+_JPEG_QUALITY = 92
+_STL_HEADER = b"ComfyUI-Depth-Normal, millimetres".ljust(80)
+_STL_TRIANGLES = 2**18
+
+
+def write_ply(path: str | os.PathLike[str], mesh: Mesh, up: str = "y") -> None:
+    """Writes a point cloud, or with triangles a mesh, as binary little-endian PLY, atomically.
+
+    Colours are 8-bit sRGB, as PLY viewers expect.
+
+    Args:
+        path: The file.
+        mesh: The surface.
+        up: What points up in the file, which cannot say it: a key of PLY_AXES.
+
+    Raises:
+        ValueError: Another `up`.
+    """
+    if up not in PLY_AXES:
+        raise ValueError(f"up is {up!r}; accepted: {', '.join(PLY_AXES)}")
+    fields: list[tuple[str, str, str, np.ndarray]] = []
+    for names, values in (("xyz", mesh.points), (("nx", "ny", "nz"), mesh.normals)):
+        if values is not None:
+            fields += [(name, "<f4", "float", sign * values[:, i]) for name, (sign, i) in zip(names, PLY_AXES[up], strict=True)]
+    if mesh.colours is not None:
+        levels = np.round(mesh.colours * 255).astype(np.uint8)
+        fields += [(name, "u1", "uchar", levels[:, i]) for i, name in enumerate(("red", "green", "blue"))]
+    vertices = np.empty(len(mesh.points), [(name, kind) for name, kind, _, _ in fields])
+    for name, _, _, values in fields:
+        vertices[name] = values
+    faces = np.empty(len(mesh.triangles), [("count", "u1"), ("corners", "<u4", 3)])
+    faces["count"], faces["corners"] = 3, mesh.triangles
+    lines = ["ply", "format binary_little_endian 1.0", f"element vertex {len(vertices)}"]
+    lines += [f"property {word} {name}" for name, _, word, _ in fields]
+    if len(faces):
+        lines += [f"element face {len(faces)}", "property list uchar uint vertex_indices"]
+    write_bytes(path, "\n".join([*lines, "end_header", ""]).encode(), _bytes(vertices), _bytes(faces))
+
+
+def write_stl(path: str | os.PathLike[str], mesh: Mesh) -> None:
+    """Writes the triangles of a mesh as binary STL, atomically. The format has no colours, and programs take its unit for millimetres.
+
+    Raises:
+        ValueError: No triangles.
+    """
+    if not len(mesh.triangles):
+        raise ValueError("an STL holds triangles, and the mesh has points alone (a picture of one row or column?)")
+    header = _STL_HEADER + struct.pack("<I", len(mesh.triangles))
+    parts = (mesh.triangles[at : at + _STL_TRIANGLES] for at in range(0, len(mesh.triangles), _STL_TRIANGLES))
+    write_bytes(path, header, *(_bytes(_facets(mesh.points, part)) for part in parts))
+
+
+def _facets(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """Triangles as STL has them: each with its normal and its own corners."""
+    facets = np.zeros(len(triangles), [("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("more", "<u2")])
+    facets["corners"] = corners = points[triangles]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    facets["normal"] = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), np.float32(1e-30))
+    return facets
+
+
+def write_glb(path: str | os.PathLike[str], meshes: Mesh | Sequence[Mesh]) -> None:
+    """Writes meshes (without triangles: point clouds) as binary glTF 2.0, atomically.
+
+    A mesh with a texture wears it; else it has its points' colours, linear in 16 bits, as glTF wants. Both are shown unlit: a photograph
+    has its light. Surfaces are seen from both sides.
+
+    Args:
+        path: The file.
+        meshes: One, or the views of one scene.
+
+    Raises:
+        ValueError: Beyond the format's 4 GiB.
+
+    Source:
+        https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html
+    """
+    document = _Document()
+    for mesh in [meshes] if isinstance(meshes, Mesh) else meshes:
+        if len(mesh.points):
+            document.add_mesh(mesh)
+    document.write(path)
+
+
+class _Document:
+    """A GLB that grows: its JSON, and the blocks of its binary chunk, each a multiple of 4 bytes long."""
+
+    def __init__(self) -> None:
+        self.blocks: list[memoryview | bytes] = []
+        self.length = 0
+        self.parts: dict[str, list[dict[str, Any]]] = {
+            name: [] for name in ("bufferViews", "accessors", "images", "textures", "samplers", "materials")
+        }
+        self.primitives: list[dict[str, Any]] = []
+
+    def add_mesh(self, mesh: Mesh) -> None:
+        """One primitive with its own points and its own material."""
+        extent = {"min": mesh.points.min(0).tolist(), "max": mesh.points.max(0).tolist()}
+        attributes = {"POSITION": self._array(mesh.points, _FLOAT, "VEC3", **extent)}
+        if mesh.normals is not None:
+            attributes["NORMAL"] = self._array(mesh.normals, _FLOAT, "VEC3")
+        textured = mesh.texture is not None and len(mesh.triangles) > 0
+        if textured and mesh.uvs is not None:
+            attributes["TEXCOORD_0"] = self._array(mesh.uvs, _FLOAT, "VEC2")
+        elif mesh.colours is not None:
+            attributes["COLOR_0"] = self._array(_linear_levels(mesh.colours), _USHORT, "VEC4", normalized=True)
+        primitive: dict[str, Any] = {"attributes": attributes, "material": self._material(mesh, textured), "mode": 0}
+        if len(mesh.triangles):
+            primitive |= {"mode": 4, "indices": self._array(mesh.triangles.reshape(-1), _UINT, "SCALAR")}
+        self.primitives.append(primitive)
+
+    def _array(self, values: np.ndarray, component: int, kind: str, **extra: Any) -> int:
+        target = _INDICES if kind == "SCALAR" else _VERTICES
+        place = self._block(_bytes(np.ascontiguousarray(values, _DTYPES[component])), target=target)
+        return self._add("accessors", {"bufferView": place, "componentType": component, "type": kind, "count": len(values)} | extra)
+
+    def _material(self, mesh: Mesh, textured: bool) -> int:
+        surface: dict[str, Any] = {"metallicFactor": 0.0, "roughnessFactor": 1.0}
+        material: dict[str, Any] = {"doubleSided": True, "pbrMetallicRoughness": surface}
+        if textured:
+            assert mesh.texture is not None
+            image = self._add("images", {"bufferView": self._block(_jpeg(mesh.texture)), "mimeType": "image/jpeg"})
+            filters = {"magFilter": _LINEAR, "minFilter": _SMOOTH, "wrapS": _CLAMPED, "wrapT": _CLAMPED}
+            texture = {"source": image, "sampler": self._add("samplers", filters)}
+            surface["baseColorTexture"] = {"index": self._add("textures", texture)}
+        if textured or mesh.colours is not None:
+            material["extensions"] = {"KHR_materials_unlit": {}}
+        return self._add("materials", material)
+
+    def _block(self, block: memoryview | bytes, **extra: Any) -> int:
+        place = self._add("bufferViews", {"buffer": 0, "byteOffset": self.length, "byteLength": len(block)} | extra)
+        padding = bytes(-len(block) % 4)
+        self.blocks += [block, padding]
+        self.length += len(block) + len(padding)
+        return place
+
+    def _add(self, kind: str, entry: dict[str, Any]) -> int:
+        self.parts[kind].append(entry)
+        return len(self.parts[kind]) - 1
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """The container: a JSON chunk and a binary chunk."""
+        document: dict[str, Any] = {
+            "asset": {"version": "2.0", "generator": "ComfyUI-Depth-Normal"},
+            "scene": 0,
+            "scenes": [{"nodes": [0]}],
+            "nodes": [{"mesh": 0}],
+            "meshes": [{"primitives": self.primitives}],
+            "buffers": [{"byteLength": self.length}],
+            **{name: entries for name, entries in self.parts.items() if entries},
+        }
+        if any("extensions" in material for material in self.parts["materials"]):
+            document["extensionsUsed"] = ["KHR_materials_unlit"]
+        text = json.dumps(document, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 4)
+        total = 12 + 8 + len(text) + 8 + self.length
+        if total > GLB_LIMIT:
+            raise ValueError(f"{path}: {total / 2**30:.1f} GiB, a GLB holds 4; ask for fewer points, or write PLY")
+        head = struct.pack("<4sII", b"glTF", 2, total) + struct.pack("<I4s", len(text), b"JSON")
+        write_bytes(path, head, text, struct.pack("<I4s", self.length, b"BIN\0"), *self.blocks)
+
+
+def _bytes(values: np.ndarray) -> memoryview:
+    """An array's memory as it is, without a copy."""
+    return np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
+
+
+def _jpeg(texture: np.ndarray) -> bytes:
+    """A texture that all viewers take: at most MAX_TEXTURE_SIDE long, no colour thinned out."""
+    from PIL import Image
+
+    image = Image.fromarray(texture)
+    image.thumbnail((MAX_TEXTURE_SIDE, MAX_TEXTURE_SIDE), Image.Resampling.LANCZOS)
+    packed = BytesIO()
+    image.save(packed, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
+    return packed.getvalue()
+
+
+def _linear_levels(colours: np.ndarray) -> np.ndarray:
+    """SRGB colours as (N, 4) linear levels of 65535, opaque. IEC 61966-2-1."""
+    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+    levels = np.full((len(colours), 4), 65535, np.uint16)
+    levels[:, :3] = np.round(linear * 65535)
+    return levels

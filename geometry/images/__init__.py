@@ -1,0 +1,1 @@
+"""Maps as images to look at, and such images read as maps."""

@@ -1,0 +1,57 @@
+"""Depth as ControlNet's models and ComfyUI's own nodes show it: near = white, metres as 1 / depth.
+
+In metres a far hill would take the grey levels from all that is near. Of metres a thousandth of the pixels may be nearer than white, and as
+many farther than black, so that a speck does not darken the rest.
+
+Source:
+    The percentiles are those of ComfyUI's MoGeRender.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..estimate import Estimate, Quantity
+from .levels import MeasureRange, depth_to_nearness, measure_range_of_most
+from .render import NEAR, depth_to_image
+
+_METRIC_PERCENTILES = (0.1, 99.9)
+_WHOLE_RANGE = (0.0, 100.0)
+
+
+def usual_depth_image(estimate: Estimate, normalisation: MeasureRange = measure_range_of_most, near: str = NEAR[0]) -> Tensor:
+    """The picture of an estimate's depth.
+
+    Args:
+        estimate: What has depth.
+        normalisation: What finds the range between black and white, as `depth_to_image` takes it: each picture's own, or one that goes on
+            from call to call, such as the `update` of a `RunningRange`.
+        near: "white" or "black".
+
+    Returns:
+        (B, 1, H, W) in [0, 1]; black where masked or without a value.
+
+    Raises:
+        ValueError: There is no depth.
+    """
+    depth, quantity, _ = estimate.known_depth()
+    metric = quantity is Quantity.METRIC_DEPTH
+    percentiles = _METRIC_PERCENTILES if metric else _WHOLE_RANGE
+    return depth_to_image(
+        depth, quantity, near=near, normalisation=normalisation, percentiles=percentiles, as_disparity=metric, mask=estimate.mask
+    )
+
+
+def usual_range(estimate: Estimate) -> tuple[Tensor, Tensor]:
+    """The ends of `usual_depth_image` of each picture, as nearness.
+
+    Returns:
+        Of black and of white, (B, 1, 1, 1): 1 / metres, disparity, or relative depth below zero; infinite where no value counts.
+
+    Raises:
+        ValueError: There is no depth.
+    """
+    depth, quantity, valid = estimate.known_depth()
+    metric = quantity is Quantity.METRIC_DEPTH
+    nearness = depth_to_nearness(depth.where(valid, 1), quantity, as_disparity=metric)
+    return measure_range_of_most(nearness, valid, _METRIC_PERCENTILES if metric else _WHOLE_RANGE)

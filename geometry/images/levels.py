@@ -1,0 +1,182 @@
+"""Levels of a map: what is near, the range it spans (extremes or percentiles, of a picture or of a clip), and samples of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from ..kinds import Quantity
+
+MeasureRange: TypeAlias = Callable[[Tensor, Tensor, tuple[float, float]], tuple[Tensor, Tensor]]
+"""Finds the range between black and white: from values, where they count and the percentiles; low and high, (B or 1, 1, 1, 1)."""
+
+FAR_AND_NEAR_END = (2.0, 98.0)
+"""The percentiles of nearness at which a scene ends, so that a few stray values do not count."""
+
+_DIGITS = 2**16
+_SAMPLES = 2**16
+
+
+def depth_to_nearness(depth: Tensor, quantity: Quantity, as_disparity: bool = False) -> Tensor:
+    """Values that are larger the nearer something is.
+
+    Args:
+        depth: Any shape, in the unit that `quantity` names.
+        quantity: What `depth` holds.
+        as_disparity: Gives 1 / depth instead of -depth; disparity stays as it is.
+
+    Returns:
+        The same shape.
+    """
+    if quantity is Quantity.DISPARITY:
+        return depth
+    return 1 / depth if as_disparity else -depth
+
+
+def measure_range(
+    values: Tensor, valid: Tensor, percentiles: tuple[float, float] = (0.0, 100.0), per_clip: bool = False
+) -> tuple[Tensor, Tensor]:
+    """The ends of the range of values.
+
+    Args:
+        values: (B, 1, H, W).
+        valid: (B, 1, H, W) bool, where values count.
+        percentiles: (low, high), 0 to 100; between two values they are interpolated.
+        per_clip: One range for all pictures instead of one each.
+
+    Returns:
+        Low and high, (B, 1, 1, 1), of a clip (1, 1, 1, 1); infinite where no value counts. Nothing is asked of the device.
+    """
+    if percentiles == (0.0, 100.0):
+        dimensions = (0, 1, 2, 3) if per_clip else (1, 2, 3)
+        low = torch.where(valid, values, float("inf")).amin(dimensions, keepdim=True)
+        return low, torch.where(valid, values, float("-inf")).amax(dimensions, keepdim=True)
+    pictures = [(value.flatten().float(), counts.flatten()) for value, counts in zip(values, valid, strict=True)]
+    groups = [pictures] if per_clip else [[picture] for picture in pictures]
+    ends = torch.stack([_percentiles(group, percentiles) for group in groups]).to(values).view(-1, 2, 1, 1, 1)
+    return ends[:, 0], ends[:, 1]
+
+
+def sample_stride(pixels: int) -> int:
+    """The distance, in rows and in columns, of some ten thousand samples of a map that has so many pixels."""
+    return max(1, int((pixels / _SAMPLES) ** 0.5))
+
+
+def measure_range_of_samples(values: Tensor, valid: Tensor, percentiles: tuple[float, float]) -> tuple[Tensor, Tensor]:
+    """`measure_range` of each picture by some ten thousand of its values, for ends that need not be exact.
+
+    Args:
+        values: (B, 1, H, W).
+        valid: (B, 1, H, W) bool, where values count.
+        percentiles: As `measure_range`.
+
+    Returns:
+        Low and high, (B, 1, 1, 1); infinite where no sample counts. Nothing is asked of the device.
+    """
+    stride = sample_stride(values.shape[-2] * values.shape[-1])
+    return measure_range(values[..., ::stride, ::stride], valid[..., ::stride, ::stride], percentiles)
+
+
+def measure_range_of_most(values: Tensor, valid: Tensor, percentiles: tuple[float, float] = (0.0, 100.0)) -> tuple[Tensor, Tensor]:
+    """`measure_range` of each picture, to look at: exact extremes, percentiles of samples.
+
+    Args:
+        values: (B, 1, H, W).
+        valid: (B, 1, H, W) bool, where values count.
+        percentiles: As `measure_range`.
+
+    Returns:
+        Low and high, (B, 1, 1, 1): the extremes where the percentiles fall together or no sample counts, infinite where no value does.
+        Nothing is asked of the device.
+    """
+    least, greatest = measure_range(values, valid)
+    if percentiles == (0.0, 100.0):
+        return least, greatest
+    low, high = measure_range_of_samples(values, valid, percentiles)
+    apart = high > low
+    return torch.where(apart, low, least), torch.where(apart, high, greatest)
+
+
+def value_at_ranks(values: Tensor, valid: Tensor, ranks: Sequence[int]) -> Tensor:
+    """The valid values that would stand at `ranks` (from 0) if all were sorted, exactly.
+
+    Args:
+        values: Any shape.
+        valid: The same shape, bool, where values count; more than the highest rank.
+        ranks: Places in the ascending order.
+
+    Returns:
+        One value for each rank.
+    """
+    wanted = torch.tensor(ranks, device=values.device)
+    return _ranked([(values.flatten().float(), valid.flatten())], wanted).to(values)
+
+
+def sampled(values: Tensor, valid: Tensor) -> Tensor:
+    """Some ten thousand of the valid values, for medians and percentiles that need not be exact.
+
+    Args:
+        values: (1, 1, H, W).
+        valid: (1, 1, H, W) bool, where values count.
+
+    Returns:
+        (N,) values of a sparse grid, without gradient; all valid values where the grid misses them. The device is asked for N.
+    """
+    stride = sample_stride(values.numel())
+    sample = values[..., ::stride, ::stride][valid[..., ::stride, ::stride]].detach()
+    return sample if sample.numel() else values[valid].detach()
+
+
+def _percentiles(pictures: Sequence[tuple[Tensor, Tensor]], percentiles: tuple[float, float]) -> Tensor:
+    """(2,) percentiles of the valid values of all pictures together; infinite where there are none."""
+    device = pictures[0][0].device
+    total = torch.stack([valid.sum() for _, valid in pictures]).sum()
+    last = (total - 1).clamp(min=0)
+    position = last * torch.tensor(percentiles, dtype=torch.float32).div(100).to(device)
+    below = position.floor().long()
+    low, high = _ranked(pictures, torch.stack((below, torch.minimum(below + 1, last)))).unbind()
+    return torch.where(total > 0, torch.lerp(low, high, position - below), float("inf"))
+
+
+def _ranked(pictures: Sequence[tuple[Tensor, Tensor]], ranks: Tensor) -> Tensor:
+    """The valid values that would stand at `ranks` (any shape, from 0) if all were sorted, exactly; any number where there are fewer.
+
+    A radix select: first the upper 16 bits of all numbers are counted, then the lower 16 bits of those numbers whose upper bits are those
+    of a wanted one. Nothing is sorted, and a clip is looked at one picture at a time.
+    """
+    wanted = ranks.flatten()
+    first = _counts(pictures, lambda upper, lower: upper, _DIGITS)
+    upper, inside = _find(first.expand(len(wanted), -1), wanted)
+    # Ranks that share their first digits share a histogram of the rest; the last histogram is of all other numbers.
+    places = torch.arange(len(wanted), device=wanted.device)
+    histogram = torch.full((_DIGITS,), len(wanted), device=wanted.device).index_put((upper,), places)
+    rest = _counts(pictures, lambda upper, lower: histogram[upper] * _DIGITS + lower, (len(wanted) + 1) * _DIGITS)
+    lower, _ = _find(rest.view(-1, _DIGITS)[histogram[upper]], inside)
+    bits = (upper - _DIGITS // 2) * _DIGITS + lower
+    return _ordered_bits(bits.to(torch.int32)).view(torch.float32).view(ranks.shape)
+
+
+def _counts(pictures: Sequence[tuple[Tensor, Tensor]], bin_of: Callable[[Tensor, Tensor], Tensor], bins: int) -> Tensor:
+    """How many valid values fall into each bin; `bin_of` gives the bin of a value from the upper and the lower digits of its order."""
+    counts = torch.zeros(bins + 1, dtype=torch.int64, device=pictures[0][0].device)
+    one = torch.ones((), dtype=torch.int64, device=counts.device)
+    for values, valid in pictures:
+        order = _ordered_bits(values.contiguous().view(torch.int32)).long()
+        index = torch.where(valid, bin_of((order >> 16) + _DIGITS // 2, order & (_DIGITS - 1)), bins)
+        counts.scatter_add_(0, index, one.expand_as(index))
+    return counts[:-1]
+
+
+def _find(counts: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor]:
+    """For each row of counts (N, bins): the bin that holds the rank, and the rank within that bin."""
+    reached = counts.cumsum(1)
+    bins = torch.searchsorted(reached, ranks[:, None], right=True).clamp(max=counts.shape[1] - 1)
+    return bins[:, 0], ranks - (reached - counts).gather(1, bins)[:, 0]
+
+
+def _ordered_bits(bits: Tensor) -> Tensor:
+    """Turns the bits of float32 numbers into integers that are in the order of the numbers, and back."""
+    return bits ^ ((bits >> 31) & 0x7FFFFFFF)

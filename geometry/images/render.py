@@ -1,0 +1,216 @@
+"""Depth and normals as pictures to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ..checks import check_choice, check_map, check_mask
+from ..conventions import NormalMapCoding, encode_normal_map
+from ..kinds import Axes, Quantity
+from ..temporal.ranges import RunningRange
+from ..valid import valid_depth, valid_normals
+from .levels import MeasureRange, depth_to_nearness, measure_range
+
+NEAR = ("white", "black")
+"""Which end of the grey levels is near."""
+
+# How the range between black and white is found in a batch, by what makes the function; None = the caller gives the range.
+_RANGES: dict[str, Callable[[], MeasureRange] | None] = {
+    "per_image": lambda: measure_range,
+    "per_clip": lambda: partial(measure_range, per_clip=True),
+    "fixed": None,
+    "running": lambda: RunningRange().update,
+}
+
+NORMALISATIONS = tuple(_RANGES)
+"""Where the range between black and white comes from: each picture, the whole batch, the caller, or the frames so far."""
+
+# Evenly spaced colours of each map, dark or red end first; between them the maps are linear to within 2 of 255 levels.
+_COLOUR_MAPS = {
+    "turbo": (
+        "30123b 392870 3f3e9c 4452c1 4666dd 477af1 458cfd 3c9ffd 2fb2f4 23c4e3 1ad4d0 18e1bc 22ebaa 37f493 52fa7a 6ffe61 8bff4b a3fd3c "
+        "b7f735 caee34 dbe236 ead439 f5c53a fcb537 fea130 fd8b27 f9751d f25f14 e84b0c dc3c08 ce2d04 bd2102 a91601 930c01 7a0403"
+    ),
+    "inferno": (
+        "000004 030311 0a0722 130a33 1e0c45 2a0b56 380962 440a69 510e6c 5d126e 69166e 741b6e 801f6c 8c2369 982766 a42c61 b0315b bb3755 "
+        "c63d4d d04545 d94d3d e15734 e9612b ef6d22 f47918 f8860e fa9407 fca208 fcb014 fbbf24 f8cd37 f5dc4e f2ea69 f3f688 fcffa4"
+    ),
+    "spectral": "9e0142 d53e4f f46d43 fdae61 fee08b ffffbe e6f598 abdda4 66c2a5 3288bd 5e4fa2",
+}
+
+COLOUR_MAPS = tuple(_COLOUR_MAPS)
+"""Names that `colourise` knows."""
+
+
+def normalise_per_image(values: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Values stretched so that each picture spans 0 to 1.
+
+    Args:
+        values: (B, 1, H, W), any range.
+        mask: (B, 1, H, W) bool, True where values count; None = everywhere. NaN and infinity never count.
+
+    Returns:
+        (B, 1, H, W) in [0, 1]; 0 for a picture that is constant or has no value that counts, and where a value is not a number.
+        What the mask leaves out is clamped.
+
+    Raises:
+        ValueError: Maps of the wrong shape, dtype or device.
+    """
+    check_map(values, 1, "values")
+    check_mask(mask, values)
+    low, high = measure_range(values, valid_depth(values, Quantity.RELATIVE_DEPTH, mask))
+    return _normalise(values, low, high)
+
+
+def depth_to_image(
+    depth: Tensor,
+    quantity: Quantity | str,
+    *,
+    near: str = "white",
+    normalisation: str | MeasureRange = "per_image",
+    percentiles: tuple[float, float] = (0.0, 100.0),
+    value_range: tuple[float, float] | None = None,
+    as_disparity: bool = False,
+    colour_map: str | None = None,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Depth as a picture.
+
+    Args:
+        depth: (B, 1, H, W) in the unit that `quantity` names. Metric depth that is not positive and finite is a hole.
+        quantity: What `depth` holds.
+        near: "white" or "black".
+        normalisation: "per_image": the range of each picture; "per_clip": one range for the whole batch, so that a video does not flicker;
+            "running": the batch is a film, whose range is followed frame by frame (`RunningRange`); "fixed": `value_range`. Or a function
+            that goes on from call to call, such as the `update` of a `RunningRange` or the `ends` of a `ClipRange`.
+        percentiles: (low, high), 0 to 100: the shares of the values that give the ends of the range, instead of the extremes. For
+            `as_disparity`, percentiles of the disparity.
+        value_range: (low, high) in the unit of `depth`; for "fixed" only.
+        as_disparity: Shows metric depth as 1 / depth, which spends the grey levels on what is near.
+        colour_map: None for grey, or one of `COLOUR_MAPS`; white takes its last colour.
+        mask: (B, 1, H, W) bool, True where depth can be trusted; None = everywhere.
+
+    Returns:
+        (B, 1, H, W), with a colour map (B, 3, H, W), in [0, 1]. Black where masked or without a value. A picture without any
+        range (constant depth) is all at the far end.
+
+    Raises:
+        ValueError: Unknown names, percentiles or a range out of order, `as_disparity` of what is not metric depth, or maps of
+            the wrong shape, dtype or device.
+    """
+    check_map(depth, 1, "depth")
+    check_mask(mask, depth)
+    quantity = Quantity(quantity)
+    _check_choices(quantity, near, normalisation, percentiles, value_range, as_disparity)
+    valid = valid_depth(depth, quantity, mask)
+    # Only a CPU answers at once, and only there do passes over the map cost more than the question.
+    whole = depth.device.type == "cpu" and bool(valid.all())
+    nearness = depth_to_nearness(depth if whole else torch.where(valid, depth, 1), quantity, as_disparity)
+    measure = _measure(normalisation)
+    if measure is None:
+        low, high = depth_to_nearness(depth.new_tensor(value_range), quantity, as_disparity).sort().values
+    else:
+        if quantity is not Quantity.DISPARITY and not as_disparity:
+            percentiles = (100 - percentiles[1], 100 - percentiles[0])
+        low, high = measure(nearness, valid, percentiles)
+    image = _normalise(nearness, low, high)
+    if near == "black":
+        image = 1 - image
+    if colour_map is not None:
+        image = colourise(image, colour_map)
+    return image if whole else torch.where(valid, image, 0)
+
+
+def normals_to_image(
+    normals: Tensor,
+    target: NormalMapCoding | Axes | str = NormalMapCoding.OPENGL,
+    source: Axes | str = Axes.OPENGL,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Normals as a picture, black where masked or without a direction.
+
+    Args:
+        normals: (B, 3, H, W) unit vectors in `source` axes.
+        target: How the picture shall store them.
+        source: The axes of `normals`.
+        mask: (B, 1, H, W) bool, True where normals can be trusted; None = everywhere.
+
+    Returns:
+        (B, 3, H, W) in [0, 1].
+
+    Raises:
+        ValueError: Maps of the wrong shape, dtype or device, unknown axes or coding.
+    """
+    picture = encode_normal_map(normals, target, source)
+    check_mask(mask, normals[:, :1])
+    # On a CPU a product is several times as fast as torch.where over channels. It leaves NaN as it is.
+    return picture.mul_(valid_normals(normals, mask).to(picture)).nan_to_num_(0.0)
+
+
+def colourise(image: Tensor, colour_map: str) -> Tensor:
+    """Grey levels as colours.
+
+    Args:
+        image: (B, 1, H, W) in [0, 1].
+        colour_map: One of `COLOUR_MAPS`.
+
+    Returns:
+        (B, 3, H, W) RGB in [0, 1].
+
+    Source:
+        turbo: A. Mikhailov, "Turbo, An Improved Rainbow Colormap for Visualization" (2019); inferno: S. van der Walt and N. Smith,
+        matplotlib (2015); spectral: C. Brewer, colorbrewer2.org. Here as evenly spaced samples of the published tables.
+
+    Raises:
+        ValueError: Not (B, 1, H, W), or an unknown map.
+    """
+    check_map(image, 1, "image")
+    check_choice("colour_map", colour_map, COLOUR_MAPS)
+    table = image.new_tensor([list(bytes.fromhex(colour)) for colour in _COLOUR_MAPS[colour_map].split()]) / 255
+    position = image[:, 0].nan_to_num(0.0).clamp(0, 1) * (len(table) - 1)
+    below = position.detach().floor().long().clamp(max=len(table) - 2)
+    return torch.lerp(table[below], table[below + 1], (position - below)[..., None]).movedim(-1, 1)
+
+
+def _measure(normalisation: str | MeasureRange) -> MeasureRange | None:
+    """What finds the range; None where the caller gives it."""
+    if not isinstance(normalisation, str):
+        return normalisation
+    make = _RANGES[normalisation]
+    return None if make is None else make()
+
+
+def _check_choices(
+    quantity: Quantity,
+    near: str,
+    normalisation: str | MeasureRange,
+    percentiles: tuple[float, float],
+    value_range: tuple[float, float] | None,
+    as_disparity: bool,
+) -> None:
+    check_choice("near", near, NEAR)
+    if isinstance(normalisation, str):
+        check_choice("normalisation", normalisation, NORMALISATIONS)
+    if not 0 <= percentiles[0] < percentiles[1] <= 100:
+        raise ValueError(f"percentiles are {percentiles}; expected two numbers from 0 to 100, the lower first")
+    if as_disparity and quantity is not Quantity.METRIC_DEPTH:
+        raise ValueError(f"as_disparity needs metric_depth, whose zero is the camera; found {quantity.value}")
+    given = isinstance(normalisation, str) and _RANGES[normalisation] is None
+    if given != (value_range is not None):
+        raise ValueError(f"value_range belongs to normalisation 'fixed'; found {value_range} with {normalisation!r}")
+    if value_range is not None and not value_range[0] < value_range[1] < float("inf"):
+        raise ValueError(f"value_range is {value_range}; expected two numbers, the lower first")
+    if value_range is not None and as_disparity and not value_range[0] > 0:
+        raise ValueError(f"value_range is {value_range}; as disparity it must begin above 0 metres")
+
+
+def _normalise(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    usable = torch.isfinite(low) & torch.isfinite(high) & (high > low)
+    # Halves keep the difference of huge values finite.
+    span = torch.where(usable, high / 2 - low / 2, 1)
+    share = (values / 2).sub_(torch.where(usable, low, 0) / 2).div_(span).clamp_(0, 1)
+    return share.nan_to_num_(0.0).mul_(usable)

@@ -1,0 +1,74 @@
+"""Connected regions of pixels. With OpenCV or without it the regions are the same; without it they take several times as long."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...utils import opencv
+
+
+def large_regions(cells: Tensor, least: int) -> Tensor:
+    """The cells of regions that are not too small.
+
+    Args:
+        cells: (H, W) bool, on the CPU.
+        least: How many cells a region must have; cells that share a side are of one region.
+
+    Returns:
+        (H, W) bool.
+    """
+    if cv2 := opencv():
+        _, labels, statistics, _ = cv2.connectedComponentsWithStats(cells.numpy().astype(np.uint8), connectivity=4)
+        is_large = statistics[:, cv2.CC_STAT_AREA] >= least
+        return torch.from_numpy(is_large[np.asarray(labels, np.int64)]) & cells
+    labels = _label_regions(cells[:, :-1] & cells[:, 1:], cells[:-1] & cells[1:])
+    return (labels.flatten().bincount() >= least)[labels] & cells
+
+
+def region_around(values: Tensor, allowed: Tensor, row: int, column: int, step: float) -> Tensor:
+    """The pixels that can be reached from one pixel without a step in value.
+
+    Args:
+        values: (H, W) float32, on the CPU.
+        allowed: (H, W) bool, the pixels that may be passed.
+        row: Of the pixel to start from.
+        column: Of the pixel to start from.
+        step: The most by which the values of neighbours may differ: those above, below, left and right of a pixel.
+
+    Returns:
+        (H, W) bool; nowhere true if the first pixel is not allowed.
+    """
+    if not allowed[row, column]:
+        return torch.zeros_like(allowed)
+    if cv2 := opencv():
+        reached = np.pad(~allowed.numpy(), 1, constant_values=True).astype(np.uint8)
+        flags = 4 | (2 << 8) | cv2.FLOODFILL_MASK_ONLY
+        cv2.floodFill(values.numpy().copy(), reached, (column, row), (0,), (step,), (step,), flags)
+        return torch.from_numpy(reached[1:-1, 1:-1] == 2)
+    step = float(np.float32(step))  # as OpenCV has it
+    across = allowed[:, :-1] & allowed[:, 1:] & (values.diff(dim=1).abs() <= step)
+    down = allowed[:-1] & allowed[1:] & (values.diff(dim=0).abs() <= step)
+    labels = _label_regions(across, down)
+    return labels == labels[row, column]
+
+
+def _label_regions(across: Tensor, down: Tensor) -> Tensor:
+    """(H, W) int64: the same number for pixels that are connected, by `across` (H, W - 1) and `down` (H - 1, W) bool.
+
+    A label is the index of a pixel of the region. Of two that meet, the larger one takes over the smaller, until none meet any more.
+    """
+    height, width = across.shape[0], down.shape[1]
+    indices = torch.arange(height * width).view(height, width)
+    first = torch.cat((indices[:, :-1][across], indices[:-1][down]))
+    second = torch.cat((indices[:, 1:][across], indices[1:][down]))
+    labels = indices.flatten()
+    while len(first):
+        labels.scatter_reduce_(0, torch.maximum(first, second), torch.minimum(first, second), "amin")
+        while not torch.equal(labels, shorter := labels[labels]):
+            labels = shorter
+        first, second = labels[first], labels[second]
+        apart = first != second
+        first, second = first[apart], second[apart]
+    return labels.view(height, width)

@@ -1,0 +1,161 @@
+"""Where a photograph shows the sky, judged by the picture and its depth together.
+
+Networks that were not trained to tell the sky make it the farthest thing of the picture, but rarely one constant value. A wall behind a
+person looks the same to them, so depth alone does not tell. Depth and picture together give three signs: the top border is far; what is
+far there is brighter or bluer than the rest, and less finely drawn; and the bottom border is near, as is the ground in front of a camera.
+
+`likely.likely_depth` has no picture when it chooses how deep a scene is, so it sees only a sky of one constant farthest value.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..checks import check_map
+from ..estimate import Estimate, Quantity
+from ..images.levels import FAR_AND_NEAR_END, depth_to_nearness, measure_range_of_samples
+
+# What is far, as a share of the way from the far end to the near end. It and the signs were chosen on the photographs of training/sky.tsv.
+_FAR = 0.12
+_TOP_IS_FAR = 0.5
+_BRIGHTER = _BLUER = 0.1
+_BOTTOM_IS_NEAR = 0.85
+_BORDER = 1 / 64
+# The signs are looked for in every n-th pixel, about so many along the longer side.
+_LOOKED_AT = 512
+# What is as finely drawn as the rest, by this share, is no sky: shelves, leaves, houses.
+_AS_FINE, _PLAIN = 0.85, 0.02
+# From where to where what is far becomes sky: shares as _FAR, and, where depth is metric, shares of the sky's own depth.
+_SOFT, _SOFT_METRIC = (0.25, 0.06), (0.4, 0.8)
+
+
+def find_sky(picture: Tensor, estimate: Estimate) -> Tensor:
+    """Where the sky is.
+
+    A guess from these signs, for estimates whose network does not tell the sky itself: `python -m training.sky` prints how often it is
+    right. Night skies and skies as dark as the ground are missed; a bright or blue wall behind near things can pass for sky.
+
+    Args:
+        picture: (B, 3, H, W) RGB in [0, 1], of the estimate's size.
+        estimate: With depth, of any quantity.
+
+    Returns:
+        (B, 1, H, W) bool; nowhere True in a picture that seems to show no sky, or where the depth has no value.
+
+    Raises:
+        ValueError: No depth, or a picture of another batch or size.
+    """
+    depth, _, _ = estimate.known_depth()
+    check_map(picture, 3, "picture", like=depth)
+    share, valid = _share_of_nearness(estimate)
+    far = valid & (share < _FAR)
+    step = max(1, max(far.shape[-2:]) // _LOOKED_AT)
+    shown = _shows_sky(*(each[..., ::step, ::step] for each in (picture, share, valid, far)))
+    return far & shown.view(-1, 1, 1, 1)
+
+
+def _shows_sky(picture: Tensor, share: Tensor, valid: Tensor, far: Tensor) -> Tensor:
+    """(B,) bool: whether a picture has all the signs, of its share of nearness, where that is known, and what is far."""
+    brightness, blueness = picture.mean(1, keepdim=True), picture[:, 2:] - picture[:, :1]
+    rows = max(1, round(far.shape[-2] * _BORDER))
+    # Down each column, what is far without a break from the top border on.
+    from_top = far.int().cumprod(2).bool()
+    brighter, bluer = (_mean(each, from_top) - _mean(each, ~from_top) for each in (brightness, blueness))
+    detail = _detail(brightness, from_top)
+    top, bottom = far[:, :, :rows], share[:, :, -rows:]
+    return (
+        (top.float().mean((1, 2, 3)) > _TOP_IS_FAR)
+        & ((brighter > _BRIGHTER) | (bluer > _BLUER))
+        & (_mean(detail, from_top) < _AS_FINE * _mean(detail, ~from_top).clamp(min=_PLAIN))
+        & (_mean(bottom, valid[:, :, -rows:]) > _BOTTOM_IS_NEAR)
+    )
+
+
+def sky_share(picture: Tensor, estimate: Estimate) -> Tensor:
+    """How much each pixel is of the sky that `find_sky` finds: without the hard border that the network did not draw.
+
+    Args:
+        picture: As `find_sky`.
+        estimate: As `find_sky`; with steps of depth made sharp there is no rim of half-far values around near things.
+
+    Returns:
+        (B, 1, H, W) in [0, 1]; 0 in a picture without sky.
+
+    Raises:
+        ValueError: As `find_sky`.
+    """
+    sky = find_sky(picture, estimate)
+    depth, quantity, valid = estimate.known_depth()
+    if quantity is Quantity.METRIC_DEPTH:
+        # The mean of what is found, in which the farthest counts most.
+        level = _mean(depth.square(), sky) / _mean(depth, sky).clamp(min=1e-6)
+        ends, share = _SOFT_METRIC, depth / level.clamp(min=1e-6).view(-1, 1, 1, 1)
+    else:
+        ends, (share, _) = _SOFT, _share_of_nearness(estimate)
+    ramp = ((share - ends[0]) / (ends[1] - ends[0])).clamp(0, 1)
+    shown = sky.flatten(1).any(1).view(-1, 1, 1, 1) & valid
+    return torch.where(shown, ramp * ramp * (3 - 2 * ramp), 0)
+
+
+def sky_to_drop(picture: Tensor, estimate: Estimate) -> Tensor:
+    """The sky without what is far before it, for those who leave it out of a surface: of metres only what is about as far as the sky.
+
+    Args:
+        picture: As `find_sky`.
+        estimate: As `find_sky`.
+
+    Returns:
+        (B, 1, H, W) bool.
+
+    Raises:
+        ValueError: As `find_sky`.
+    """
+    sky = find_sky(picture, estimate)
+    return sky & (sky_share(picture, estimate) > 0.5) if estimate.quantity is Quantity.METRIC_DEPTH else sky
+
+
+def told_sky(estimate: Estimate) -> Tensor:
+    """The sky that the network itself tells: what is masked and as far as anything gets. Other holes have no value, or are nearer.
+
+    Args:
+        estimate: With depth, of any quantity.
+
+    Returns:
+        (B, 1, H, W) bool; in a picture that is masked everywhere, all that has a value.
+
+    Raises:
+        ValueError: No depth.
+    """
+    depth, quantity, valid = estimate.known_depth()
+    if estimate.mask is None:
+        return torch.zeros_like(valid)
+    near = depth if quantity is Quantity.DISPARITY else -depth
+    far_end, _ = measure_range_of_samples(near, valid, FAR_AND_NEAR_END)
+    farthest = torch.where(valid, near, torch.inf).amin((1, 2, 3), keepdim=True)
+    told = ~estimate.mask & (near <= torch.where(torch.isfinite(far_end), far_end, farthest))
+    return told & (depth > 0) if quantity is Quantity.METRIC_DEPTH else told
+
+
+def _detail(brightness: Tensor, side: Tensor) -> Tensor:
+    """How much each pixel differs from the pixels to its right and below that are on its side: (B, 1, H, W)."""
+    differences = torch.zeros_like(brightness)
+    for axis in (2, 3):
+        length = brightness.shape[axis] - 1
+        same = side.narrow(axis, 0, length) == side.narrow(axis, 1, length)
+        differences.narrow(axis, 0, length).add_(brightness.diff(dim=axis).abs() * same)
+    return differences
+
+
+def _share_of_nearness(estimate: Estimate) -> tuple[Tensor, Tensor]:
+    """How near everything is, 0 at the far end of each picture and 1 at its near end, and where that is known."""
+    depth, quantity, valid = estimate.known_depth()
+    near = depth_to_nearness(torch.where(valid, depth, 1), quantity, as_disparity=quantity is Quantity.METRIC_DEPTH)
+    far_end, near_end = measure_range_of_samples(near, valid, FAR_AND_NEAR_END)
+    span = near_end - far_end
+    return (near - far_end) / torch.where(span > 0, span, 1), valid & (span > 0)
+
+
+def _mean(values: Tensor, where: Tensor) -> Tensor:
+    """(B,) mean of each picture's values there; 0 where there are none."""
+    return torch.where(where, values, 0).sum((1, 2, 3)) / where.sum((1, 2, 3)).clamp(min=1)

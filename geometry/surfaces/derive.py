@@ -1,0 +1,31 @@
+"""What follows from an estimate: normals from its depth."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..assumptions import likely_depth, likely_intrinsics
+from ..estimate import Axes, Estimate, Quantity
+from .normals import depth_to_normals
+
+
+def with_normals(estimate: Estimate, edges: str = "auto", near_far_ratio: float | None = None) -> Estimate:
+    """The estimate with normals of its own depth.
+
+    An estimate that has normals comes back as it is; so does one of relative depth where no ratio is given: its zero is unknown, and so
+    are its slopes.
+
+    Args:
+        estimate: Any estimate. If it does not know its camera or the zero of its depth, the likely ones are taken.
+        edges: As `depth_to_normals`.
+        near_far_ratio: As `likely_depth`.
+
+    Returns:
+        An estimate whose `normals` are unit vectors in OPENGL axes if they were derived here; pixels without depth are masked then.
+    """
+    if estimate.normals is not None or (estimate.quantity is Quantity.RELATIVE_DEPTH and not near_far_ratio):
+        return estimate
+    _, _, valid = estimate.known_depth()
+    normals = depth_to_normals(likely_depth(estimate, near_far_ratio), likely_intrinsics(estimate), estimate.mask, edges)
+    # Where there is no depth the normals are made up, and only the mask can say so.
+    return replace(estimate, normals=normals, axes=Axes.OPENGL, mask=estimate.mask if bool(valid.all()) else valid)

@@ -1,0 +1,250 @@
+"""Surfaces as points and triangles, from depth and a camera."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...utils import resize_map
+from ..assumptions import NEAR_FAR_RATIO, likely_depth, likely_intrinsics
+from ..camera import camera_to_world_points, depth_to_points, fov_from_intrinsics
+from ..checks import check_choice, check_extrinsics, check_image_of, check_intrinsics
+from ..conventions import camera_to_world_normals, convert_normals
+from ..errors import InvalidArgumentError
+from ..estimate import Axes, Estimate, Quantity
+from ..images.levels import FAR_AND_NEAR_END, measure_range_of_samples
+from ..regions.sky import sky_to_drop
+from ..valid import FAR_AWAY
+from .mesh_cuts import MAX_JUMP, cut_grid, grid_triangles
+from .normals import EDGES
+
+MAX_POINTS = 1_000_000
+"""Points that viewers still turn smoothly; what is offered where a mesh is made to be looked at."""
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """A surface as numbers, in OPENGL axes: what glTF, Blender (after its import) and most viewers expect.
+
+    Attributes:
+        points: (N, 3) float32, the unit of the depth.
+        triangles: (M, 3) uint32 indices, counter-clockwise seen from the camera.
+        normals: (N, 3) float32 unit vectors, or None.
+        colours: (N, 3) float32 in [0, 1], sRGB, or None.
+        uvs: (N, 2) float32, where each point lies in the texture, shares of width and height from the top left; or None.
+        texture: (H, W, 3) uint8, the picture that the surface wears; or None.
+
+    Raises:
+        ValueError: Not as many normals, colours or uvs as points.
+    """
+
+    points: np.ndarray
+    triangles: np.ndarray
+    normals: np.ndarray | None = None
+    colours: np.ndarray | None = None
+    uvs: np.ndarray | None = None
+    texture: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("normals", "colours", "uvs"):
+            values = getattr(self, name)
+            if values is not None and len(values) != len(self.points):
+                raise ValueError(f"a mesh of {len(self.points)} points has {len(values)} {name}; expected one for each point")
+
+
+@dataclass(frozen=True)
+class MeshOptions:
+    """How a mesh is made.
+
+    Attributes:
+        max_jump: Share by which depth may differ between neighbours beyond what the plane of the surface there explains.
+        max_points: Where there are more pixels, every second, third, ... is taken in both directions; 0 = all pixels.
+        edges: Of the depth, as `depth_to_normals`: ramps of soft edges become steps, so that nothing hangs between things.
+        fov: As `likely_intrinsics`.
+        near_far_ratio: As `likely_depth`; relative depth takes NEAR_FAR_RATIO where it is None or 0.
+        drop_sky: Leave out what looks like the sky in the picture (`sky_to_drop`).
+
+    Raises:
+        ValueError: A number below 0, or unknown `edges`.
+    """
+
+    max_jump: float = MAX_JUMP
+    max_points: int = 0
+    edges: str = "auto"
+    fov: float = 0.0
+    near_far_ratio: float | None = None
+    drop_sky: bool = True
+
+    def __post_init__(self) -> None:
+        check_choice("edges", self.edges, EDGES)
+        for name in ("max_jump", "max_points"):
+            if not getattr(self, name) >= 0:
+                raise InvalidArgumentError(name, f"is {getattr(self, name)}; expected 0 or more")
+
+
+def depth_to_mesh(estimate: Estimate, picture: Tensor | None = None, options: MeshOptions | None = None) -> Mesh:
+    """The surface that a picture shows, or that all views of one scene show together, as one mesh with coloured points.
+
+    As `depth_to_meshes`, joined: without textures, as each view has its own.
+    """
+    return joined_meshes(depth_to_meshes(estimate, picture, options))
+
+
+def depth_to_meshes(estimate: Estimate, picture: Tensor | None = None, options: MeshOptions | None = None) -> list[Mesh]:
+    """The surface that a picture shows; of views of one scene (an estimate with extrinsics), that of each.
+
+    A point for each trusted pixel that a triangle needs; triangles between neighbours that are one surface (`cutting`). A picture whose
+    pixels are nowhere joined (one row) gives its points alone. Where views overlap, each gives its own points.
+
+    Args:
+        estimate: With depth; one picture, or with extrinsics any number of them. Disparity becomes likely depth. Normals become the
+            points' normals.
+        picture: (B, 3, h, w) RGB in [0, 1] of any size and of the depth's shape: the texture, and the points' colours.
+        options: How.
+
+    Returns:
+        Meshes in the axes of the camera, with extrinsics in those of the world. Pixels that are masked, without a value or FAR_AWAY give
+        no point, nor does the sky.
+
+    Raises:
+        ValueError: Several pictures without extrinsics, no depth, a picture of another batch or shape, or no pixel with a value.
+    """
+    options = options or MeshOptions()
+    estimate.known_depth()
+    if estimate.extrinsics is None and estimate.batch != 1:
+        raise ValueError(f"a mesh holds one picture, the batch has {estimate.batch}; write each to its own")
+    if estimate.extrinsics is not None:
+        check_extrinsics(estimate.extrinsics)
+    if estimate.intrinsics is not None:
+        check_intrinsics(estimate.intrinsics)
+    if picture is not None:
+        check_image_of(picture, estimate.batch, estimate.height, estimate.width)
+    step = grid_step(estimate.height, estimate.width, options.max_points and options.max_points / estimate.batch)
+    pictures = [None] * estimate.batch if picture is None else [each.cpu().float() for each in picture.split(1)]
+    views = (estimate.pictures(index, index + 1).to("cpu") for index in range(estimate.batch))
+    meshes = [_surface(*seen, step, options) for seen in zip(views, pictures, strict=True)]
+    if not any(len(mesh.points) for mesh in meshes):
+        raise ValueError("no pixel has a depth to make a mesh of (all are masked, sky, not positive or infinitely far)")
+    return meshes
+
+
+def grid_step(height: int, width: int, max_points: float) -> int:
+    """The distance of pixels, in rows and in columns, of which there are at most `max_points`; 0 = any number."""
+    step = 1
+    while max_points and -(-height // step) * -(-width // step) > max(1, max_points):
+        step += max(1, int(step * 0.01))
+    return step
+
+
+def describe_source(estimate: Estimate, options: MeshOptions | None = None) -> str:
+    """One line on the depth and the camera that a mesh is made of, for people.
+
+    Args:
+        estimate: As `depth_to_meshes`.
+        options: As `depth_to_meshes`.
+
+    Raises:
+        ValueError: No depth.
+    """
+    options = options or MeshOptions()
+    depth = _distances(estimate, options)
+    near, far = (float(end.median()) for end in measure_range_of_samples(depth, ~torch.isnan(depth), FAR_AND_NEAR_END))
+    if estimate.quantity is Quantity.METRIC_DEPTH:
+        words = f"metric depth, {near:.3g} to {far:.3g} m"
+    else:
+        assert estimate.quantity is not None
+        words = f"{estimate.quantity.value.replace('_', ' ')}: likely depth, near:far 1:{far / near:.3g}"
+    fov = float(fov_from_intrinsics(likely_intrinsics(estimate, options.fov)[:1].cpu(), estimate.height, estimate.width))
+    known = "asked for" if options.fov else "assumed" if estimate.intrinsics is None else "known"
+    return f"{words}; field of view {fov:.3g}° ({known})"
+
+
+def joined_meshes(meshes: Sequence[Mesh]) -> Mesh:
+    """One mesh of several that all have normals, or none has; the same of colours. Textures are left out."""
+    if len(meshes) == 1:
+        return replace(meshes[0], uvs=None, texture=None)
+    firsts = np.cumsum([0, *(len(mesh.points) for mesh in meshes[:-1])])
+    triangles = [mesh.triangles + np.uint32(first) for mesh, first in zip(meshes, firsts, strict=True)]
+
+    def together(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
+        known = [part for part in parts if part is not None]
+        return np.concatenate(known) if known else None
+
+    return Mesh(
+        points=np.concatenate([mesh.points for mesh in meshes]),
+        triangles=np.concatenate(triangles),
+        normals=together([mesh.normals for mesh in meshes]),
+        colours=together([mesh.colours for mesh in meshes]),
+    )
+
+
+def _distances(estimate: Estimate, options: MeshOptions) -> Tensor:
+    """Depth that is 0 at the camera; NaN where there is none."""
+    ratio = options.near_far_ratio
+    if estimate.quantity is Quantity.RELATIVE_DEPTH and not ratio:
+        ratio = NEAR_FAR_RATIO
+    return likely_depth(estimate, ratio)
+
+
+def _surface(view: Estimate, picture: Tensor | None, step: int, options: MeshOptions) -> Mesh:
+    """What one picture shows, of every `step`-th pixel; without points where no pixel counts."""
+    height, width = view.height, view.width
+    first = (min(step, height, width) - 1) // 2
+    picked = (..., slice(first, None, step), slice(first, None, step))
+    depth = _distances(view, options)
+    valid = (depth > 0) & (depth < FAR_AWAY)
+    seen = None if picture is None else resize_map(picture, height, width)
+    if seen is not None and options.drop_sky:
+        valid &= ~sky_to_drop(seen, view)
+    depth, valid = depth[picked].contiguous().float(), valid[picked].contiguous()
+    seen = None if seen is None else seen[picked].contiguous().clamp(0, 1)
+    depth, joins = cut_grid(depth, valid, seen, options.edges, options.max_jump)
+    depth = depth.where(valid, 1)
+    used, triangles = grid_triangles(depth[0, 0].numpy(), joins)
+    if not len(triangles):
+        used = valid[0, 0].numpy()
+    chosen = torch.from_numpy(used)
+    points, normals = _placed(view, depth, picked, first, step, options)
+
+    def at_points(maps: Tensor) -> np.ndarray:
+        return maps.detach()[0].movedim(0, -1)[chosen].float().contiguous().numpy()
+
+    mesh = Mesh(at_points(points), triangles, None if normals is None else at_points(normals))
+    return mesh if picture is None or seen is None else _dressed(mesh, picture, at_points(seen), used, first, step, (height, width))
+
+
+def _placed(view: Estimate, depth: Tensor, picked: tuple, first: int, step: int, options: MeshOptions) -> tuple[Tensor, Tensor | None]:
+    """Points and normals of the picked pixels, in OPENGL axes of the camera or the world."""
+    intrinsics = likely_intrinsics(view, options.fov).to(depth)
+    offset, scale = torch.zeros(3, 3), torch.ones(3, 3)
+    offset[:2, 2], scale[:2] = first, 1 / step
+    points = depth_to_points(depth, (intrinsics - offset) * scale)
+    normals = None if view.normals is None else convert_normals(view.normals[picked], view.axes, Axes.OPENCV)
+    if view.extrinsics is not None:
+        points = camera_to_world_points(points, view.extrinsics)
+        normals = None if normals is None else camera_to_world_normals(normals, view.extrinsics[:, :, :3].mT)
+    if normals is not None:
+        normals = _unit(convert_normals(normals, Axes.OPENCV, Axes.OPENGL))
+    return convert_normals(points, Axes.OPENCV, Axes.OPENGL), normals
+
+
+def _unit(normals: Tensor) -> Tensor:
+    """Vectors of length 1; those without a direction to the viewer."""
+    length = torch.linalg.vector_norm(normals, dim=1, keepdim=True)
+    known = (length > 0) & torch.isfinite(length)
+    viewer = torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1).to(normals)
+    return torch.where(known, normals / length, viewer)
+
+
+def _dressed(mesh: Mesh, picture: Tensor, colours: np.ndarray, used: np.ndarray, first: int, step: int, size: tuple[int, int]) -> Mesh:
+    """The mesh with its colours, and with the picture as its texture."""
+    rows, columns = np.nonzero(used)
+    uvs = np.empty((len(rows), 2), np.float32)
+    uvs[:, 0] = (first + step * columns + 0.5) / size[1]
+    uvs[:, 1] = (first + step * rows + 0.5) / size[0]
+    texture = (picture[0].nan_to_num(0.0).clamp(0, 1) * 255).round().byte().movedim(0, -1).contiguous().numpy()
+    return replace(mesh, colours=colours, uvs=uvs, texture=texture)

@@ -1,0 +1,228 @@
+"""Where the grid of a depth map is one surface, and where one thing ends before another: what becomes a triangle of a mesh.
+
+Depth of a floor jumps from row to row towards the horizon, by more than any limit that would part things. But inverse depth of a plane is
+linear in pixels: two neighbours belong together too where the surface on one side, continued straight, meets the other.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..edges.depth_edges import depth_at_picture_edges, edge_radius, largest_within, sharpen_depth_edges
+from ..images.levels import sampled
+from ..regions.connected import large_regions
+from .noise import measure_disturbance
+
+MAX_JUMP = 0.05
+"""Share by which depth may differ from one pixel to the next, beyond what the plane of the surface there explains."""
+
+# What a surface may bend beside a jump that it shall explain, as a share of inverse depth.
+_STRAIGHT = 0.05
+# A floor is straight over more pixels than the ramps between things are wide (in radii of ramps), and from where a slope needs a reason.
+_LONG, _SLANTED = 3, 0.01
+# What is steeper than this beside a cut of soft depth is the rest of a ramp: a surface would be seen edge on.
+_STEEP = 0.02
+
+
+class Joins(NamedTuple):
+    """Which neighbours are one surface: `across` (H, W - 1) and `down` (H - 1, W), bool."""
+
+    across: Tensor
+    down: Tensor
+
+
+def find_joins(depth: Tensor, valid: Tensor, max_jump: float = MAX_JUMP) -> Joins:
+    """Which neighbouring pixels show one surface.
+
+    Args:
+        depth: (H, W), positive where valid.
+        valid: (H, W) bool.
+        max_jump: As MAX_JUMP.
+
+    Returns:
+        Joins of pixels that both count and whose depths differ by at most `max_jump`, or by what a plane explains: the three pixels on
+        one side lie on a line of inverse depth that meets the other side's pixel within `max_jump`.
+    """
+    inverse = torch.where(valid, 1 / depth, 0)
+    return Joins(_joined_across(inverse, valid, max_jump), _joined_across(inverse.T, valid.T, max_jump).T)
+
+
+def _joined_across(inverse: Tensor, valid: Tensor, max_jump: float) -> Tensor:
+    left, right = inverse[:, :-1], inverse[:, 1:]
+    less, more = torch.minimum(left, right), torch.maximum(left, right)
+    joined = more <= less * (1 + max_jump)
+    joined |= _explained(inverse, valid, less * max_jump)
+    joined |= _explained(inverse.flip(1), valid.flip(1), (less * max_jump).flip(1)).flip(1)
+    return joined & valid[:, :-1] & valid[:, 1:]
+
+
+def _explained(inverse: Tensor, valid: Tensor, tolerance: Tensor) -> Tensor:
+    """Whether the line through the pixels on the left of each pair meets the one on the right: (H, W - 1) of tolerances as many."""
+    found = torch.zeros_like(tolerance, dtype=torch.bool)
+    if inverse.shape[1] < 4:
+        return found
+    steps = inverse.diff(dim=1)
+    bends = steps.diff(dim=1)  # of three pixels, the middle one from the second on
+    missed = bends[:, 1:].abs()  # by the line through the two before the pair
+    straight = (bends[:, :-1].abs() <= _STRAIGHT * torch.maximum(inverse[:, 2:-1], inverse[:, :-3])) & valid[:, :-3] & valid[:, 1:-2]
+    found[:, 2:] = straight & (missed <= tolerance[:, 2:])
+    return found
+
+
+def cut_grid(
+    depth: Tensor, valid: Tensor, picture: Tensor | None = None, edges: str = "auto", max_jump: float = MAX_JUMP
+) -> tuple[Tensor, Joins]:
+    """Depth with steps at its edges, and which neighbours are one surface.
+
+    Args:
+        depth: As `step_edges`.
+        valid: As `step_edges`.
+        picture: As `step_edges`.
+        edges: As `step_edges`.
+        max_jump: As MAX_JUMP.
+
+    Returns:
+        As `step_edges` and `find_joins`. Of soft edges, what is left of ramps beside cuts is cut too, slivers that would hang there, and
+        so are islands smaller than a ramp is wide.
+    """
+    stepped, radius = step_edges(depth, valid, picture, edges)
+    joins = find_joins(stepped[0, 0], valid[0, 0], max_jump)
+    if not radius:
+        return stepped, joins
+    return stepped, _without_islands(_without_slivers(joins, stepped[0, 0], valid[0, 0], radius), (2 * radius) ** 2)
+
+
+def _without_slivers(joins: Joins, depth: Tensor, valid: Tensor, radius: int) -> Joins:
+    """Joins without those that are steep, near a cut, and not on a long slope."""
+    inverse = torch.where(valid, 1 / depth, 0)
+    beside = torch.zeros_like(valid)
+    for joined, dim in ((joins.across, 1), (joins.down, 0)):
+        first, second = (valid.narrow(dim, start, joined.shape[dim]) for start in (0, 1))
+        cut = first & second & ~joined
+        for start in (0, 1):
+            beside.narrow(dim, start, joined.shape[dim]).logical_or_(cut)
+    doubtful = (largest_within(beside[None, None].float(), 2 * radius) > 0)[0, 0] & ~_on_long_slope(inverse, valid, _LONG * radius)
+
+    def trusted(joined: Tensor, dim: int) -> Tensor:
+        first, second = (inverse.narrow(dim, start, joined.shape[dim]) for start in (0, 1))
+        steep = torch.maximum(first, second) > torch.minimum(first, second) * (1 + _STEEP)
+        return joined & ~(steep & doubtful.narrow(dim, 0, joined.shape[dim]) & doubtful.narrow(dim, 1, joined.shape[dim]))
+
+    return Joins(trusted(joins.across, 1), trusted(joins.down, 0))
+
+
+def _without_islands(joins: Joins, least: int) -> Joins:
+    """Joins without those of connected cells that are fewer than `least`."""
+    top, bottom, left, right = joins.across[:-1], joins.across[1:], joins.down[:, :-1], joins.down[:, 1:]
+    kept = torch.nn.functional.pad(large_regions((top | bottom) & (left | right), least), (1, 1, 1, 1))
+    return Joins(joins.across & (kept[:-1, 1:-1] | kept[1:, 1:-1]), joins.down & (kept[1:-1, :-1] | kept[1:-1, 1:]))
+
+
+def step_edges(depth: Tensor, valid: Tensor, picture: Tensor | None = None, edges: str = "auto") -> tuple[Tensor, int]:
+    """Depth whose ramps between things are steps: networks and resizing make ramps, and a mesh of them hangs curtains between things.
+
+    Args:
+        depth: (1, 1, H, W), positive and finite where valid.
+        valid: (1, 1, H, W) bool.
+        picture: (1, 3, H, W) in [0, 1]; with it the steps are where its edges are.
+        edges: "sharp" leaves depth as it is; "soft" steepens; "auto" steepens where `measure_disturbance` finds ramps.
+
+    Returns:
+        The depth, each value on a ramp replaced by that of one of its ends, and half the width of ramps in pixels, 0 where there are
+        none. Floors stay: they are straight over more pixels than a ramp is wide.
+    """
+    if edges == "sharp" or min(depth.shape[-2:]) < 3 or not bool(valid.any()):
+        return depth, 0
+    inverse = torch.where(valid, 1 / depth, 0)
+    farthest = torch.where(valid, depth, 0).amax()
+    filled = torch.where(valid, depth, farthest)
+    if edges == "auto":
+        usual = sampled(inverse, valid).median()
+        if not measure_disturbance((1 / filled / usual).clamp(1e-6, 1e6), valid.to(depth)).soft:
+            return depth, 0
+    radius = edge_radius(*depth.shape[-2:])
+    stepped = sharpen_depth_edges(filled, radius) if picture is None else depth_at_picture_edges(filled, picture)
+    return torch.where(valid & ~_on_long_slope(inverse[0, 0], valid[0, 0], _LONG * radius), stepped, depth), radius
+
+
+def _on_long_slope(inverse: Tensor, valid: Tensor, length: int) -> Tensor:
+    """Where inverse depth changes along rows or columns as it does over a straight line of `length` pixels that ends there."""
+    along = [_slope_has_reason(*maps, length) for maps in ((inverse, valid), (inverse.T, valid.T))]
+    (level, straight), (level_down, straight_down) = along[0], (each.T for each in along[1])
+    return (straight | level) & (straight_down | level_down) & ~(level & level_down)
+
+
+def _slope_has_reason(inverse: Tensor, valid: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """Along rows: where it is level, and where a straight line ends."""
+    half = max(1, length // 2)
+    padded = torch.nn.functional.pad(inverse[None], (2 * half, 2 * half), mode="constant")[0]
+    counts = torch.nn.functional.pad(valid, (2 * half, 2 * half))
+    width = inverse.shape[1]
+    level, straight = torch.ones_like(valid), torch.zeros_like(valid)
+    for sign in (-1, 1):
+        near, middle, far = (slice(2 * half + sign * by, 2 * half + sign * by + width) for by in (1, half, 2 * half))
+        level &= ~counts[:, near] | ((padded[:, near] - inverse).abs() <= _SLANTED * inverse)
+        bend = (inverse - 2 * padded[:, middle] + padded[:, far]).abs()
+        straight |= counts[:, middle] & counts[:, far] & (bend <= _STRAIGHT * torch.maximum(inverse, padded[:, far]))
+    return level, straight
+
+
+def grid_triangles(depth: np.ndarray, joins: Joins) -> tuple[np.ndarray, np.ndarray]:
+    """Triangles of the pixel grid between joined neighbours.
+
+    A cell whose four sides are joined becomes two triangles, cut along the diagonal with the smaller jump in inverse depth; a cell with
+    two joined sides that meet becomes one.
+
+    Args:
+        depth: (H, W), positive where joined.
+        joins: As `find_joins`.
+
+    Returns:
+        Where pixels are corners of triangles, (H, W) bool; and triangles (M, 3) uint32, indices among these pixels in reading order,
+        counter-clockwise seen from the camera.
+    """
+    height, width = depth.shape
+    used = np.zeros((height, width), bool)
+    if min(height, width) < 2:
+        return used, np.empty((0, 3), np.uint32)
+    across, down = joins.across.numpy(), joins.down.numpy()
+    top, bottom, left, right = across[:-1], across[1:], down[:, :-1], down[:, 1:]
+    places = {
+        "tl": (slice(None, -1), slice(None, -1)),
+        "tr": (slice(None, -1), slice(1, None)),
+        "bl": (slice(1, None), slice(None, -1)),
+        "br": (slice(1, None), slice(1, None)),
+    }
+    rising = (top & left).astype(np.int8) + (bottom & right)  # cut from bottom left to top right
+    falling = (top & right).astype(np.int8) + (bottom & left)
+    falls = (falling > rising) | ((falling == rising) & _falls(depth, places))
+    corners = (
+        (("tl", "bl", "tr"), top & left & ~falls),
+        (("tr", "bl", "br"), bottom & right & ~falls),
+        (("tl", "br", "tr"), top & right & falls),
+        (("tl", "bl", "br"), bottom & left & falls),
+    )
+    for names, chosen in corners:
+        for name in names:
+            used[places[name]] |= chosen
+    indices = (np.cumsum(used, dtype=np.uint32) - np.uint32(1)).reshape(used.shape)
+    triangles = np.empty((sum(int(chosen.sum()) for _, chosen in corners), 3), np.uint32)
+    first = 0
+    for names, chosen in corners:
+        end = first + int(chosen.sum())
+        for column, name in enumerate(names):
+            triangles[first:end, column] = indices[places[name]][chosen]
+        first = end
+    return used, triangles
+
+
+def _falls(depth: np.ndarray, places: dict[str, tuple[slice, slice]]) -> np.ndarray:
+    """Where depth jumps clearly less from the top left to the bottom right than the other way; a tie by noise shall not make a pattern."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        inverse = 1 / depth
+        jumps = [np.abs(inverse[places[first]] - inverse[places[second]]) for first, second in (("tl", "br"), ("bl", "tr"))]
+        return jumps[0] * 1.1 < jumps[1]

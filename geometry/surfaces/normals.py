@@ -1,0 +1,194 @@
+"""Normals from depth."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..assumptions import likely_depth, likely_intrinsics
+from ..checks import check_choice, check_intrinsics, check_map, check_mask
+from ..conventions import unit_normals
+from ..estimate import Axes, Estimate, Quantity
+from ..images.levels import sampled
+from ..images.render import normalise_per_image
+from ..valid import valid_depth
+from .noise import measure_disturbance
+from .plane_fit import by_bands, fit_planes
+from .sparse_fit import join_lonely
+
+EDGES = ("sharp", "soft", "auto")
+
+_SMOOTH = {3: (1.0, 2.0, 1.0), 5: (1.0, 4.0, 6.0, 4.0, 1.0)}
+_DIFFERENCE = {3: (-1.0, 0.0, 1.0), 5: (-1.0, -2.0, 0.0, 2.0, 1.0)}
+
+
+def midas_normals(disparity: Tensor, a: float = 6.283185307179586, bg_threshold: float = 0.1) -> Tensor:
+    """The MiDaS normal map's vectors: Sobel slopes of raw disparity against a constant z.
+
+    The formula of ControlNet 1.0's annotator, kept for the pictures its `normal` model was trained on. It knows no camera; for
+    normals that are right see `disparity_to_normals`.
+
+    Args:
+        disparity: (B, 1, H, W), large = near, in the network's own unit (the result depends on it).
+        a: The z of every vector before it is made unit; smaller = stronger relief.
+        bg_threshold: Slopes are zero where the disparity, min-max normalised per image, is below this.
+
+    Returns:
+        (B, 3, H, W) float32 unit vectors in SCANNET axes; zero vectors (`a` = 0 on flat parts) become (0, 0, 1).
+
+    Convention:
+        The ControlNet picture is `encode_normal_map(vectors, "controlnet-1.0-normal", source=Axes.SCANNET)`.
+
+    Source:
+        lllyasviel/ControlNet, annotator/midas (Sobel with ksize 3 and OpenCV's default border, reflect without the edge).
+
+    Raises:
+        ValueError: `disparity` is not (B, 1, H, W) floating point.
+    """
+    check_map(disparity, 1, "disparity")
+    disparity = _finite(disparity.float())
+    background = normalise_per_image(disparity) < bg_threshold
+    slopes = _sobel(disparity, 3).masked_fill(background, 0)
+    return unit_normals(torch.cat((slopes, torch.full_like(disparity, a)), 1), Axes.SCANNET)
+
+
+def dmap2norm(depth: Tensor) -> Tensor:
+    """The normals of the Blender tutorial's `dmap2norm`: 5x5 Sobel slopes of depth against z = 1.
+
+    Args:
+        depth: (B, 1, H, W), large = far; the result depends on its unit.
+
+    Returns:
+        (B, 3, H, W) float32 unit vectors in SCANNET axes (the tutorial's x points left). Its `nmap` array, x last, is
+        `encode_normal_map(vectors, "controlnet-1.0-normal", source=Axes.SCANNET)`.
+
+    Source:
+        S. Khichi, "Generate Depth and Normal Maps with Blender" (2021), https://www.saifkhichi.com/blog/blender-depth-map-surface-normals
+
+    Raises:
+        ValueError: `depth` is not (B, 1, H, W) floating point.
+    """
+    check_map(depth, 1, "depth")
+    depth = _finite(depth.float())
+    return unit_normals(torch.cat((-_sobel(depth, 5), torch.ones_like(depth)), 1), Axes.SCANNET)
+
+
+def depth_to_normals(depth: Tensor, intrinsics: Tensor, mask: Tensor | None = None, edges: str = "sharp") -> Tensor:
+    """Normals of the surface that a depth map shows.
+
+    Exact on planes up to the border and up to edges, whatever the tilt; does not depend on the depth's scale. How far it looks
+    around follows from the noise it finds: 3x3 pixels where depth is clean, more where it is noisy or quantised and the surface is flat.
+
+    Args:
+        depth: (B, 1, H, W) planar depth (along the optical axis), any unit, large = far. NaN, infinite, zero and negative
+            values are holes.
+        intrinsics: (B, 3, 3), in pixels of this size, centre of the first pixel = (0, 0).
+        mask: (B, 1, H, W) bool, True where depth can be trusted; None = everywhere. What is masked is never looked at.
+        edges: "sharp" for true or measured depth; "soft" for depth whose edges are ramps (most networks' depth, resized depth):
+            pixels on a ramp take over the normal from beside it; "auto" tells the two apart, picture by picture.
+
+    Returns:
+        (B, 3, H, W) unit vectors in OPENGL axes, facing the camera, float32 (float64 for float64 depth); (0, 0, 1) where there is no depth.
+
+    Convention:
+        Facing the camera means normal . ray < 0. In perspective a visible surface (a ceiling) may have z < 0.
+
+    Source:
+        Inverse depth of a plane is linear in pixels; its slopes times the camera matrix are the normal. For the slopes see `plane_fit`.
+
+    Raises:
+        ValueError: Maps or intrinsics of the wrong shape, dtype or device, intrinsics of no camera, or unknown `edges`.
+    """
+    check_map(depth, 1, "depth")
+    check_intrinsics(intrinsics, depth.shape[0], depth)
+    check_mask(mask, depth)
+    check_choice("edges", edges, EDGES)
+    depth = depth if depth.dtype == torch.float64 else depth.float()
+    valid = valid_depth(depth, Quantity.METRIC_DEPTH, mask)
+    normals = [
+        _picture_normals(*picture, edges) for picture in zip(depth.split(1), intrinsics.to(depth.dtype), valid.split(1), strict=True)
+    ]
+    return torch.cat(normals)
+
+
+def disparity_to_normals(
+    disparity: Tensor,
+    mask: Tensor | None = None,
+    fov: float | None = None,
+    near_far_ratio: float | None = None,
+    edges: str = "auto",
+) -> Tensor:
+    """Normals from disparity of unknown scale and shift (MiDaS, Depth Anything), with a likely camera and a likely shift.
+
+    The scale does not matter. The shift matters most; it follows from an assumed ratio of far to near depth. The field of view comes next:
+    15 degrees too many or too few cost about 4 degrees of normal.
+
+    Args:
+        disparity: (B, 1, H, W), large = near, any scale and shift.
+        mask: (B, 1, H, W) bool, True where disparity can be trusted; None = everywhere.
+        fov: Degrees on the longer side; None or 0 = 55.
+        near_far_ratio: As `likely_depth`.
+        edges: As `depth_to_normals`.
+
+    Returns:
+        (B, 3, H, W) unit vectors in OPENGL axes, as `depth_to_normals`.
+
+    Raises:
+        ValueError: Maps of the wrong shape, dtype or device, `fov` not below 180, or a ratio that is not above 1.
+    """
+    check_map(disparity, 1, "disparity")
+    check_mask(mask, disparity)
+    disparity = disparity if disparity.dtype == torch.float64 else disparity.float()
+    estimate = Estimate(depth=disparity, quantity=Quantity.DISPARITY, mask=mask)
+    return depth_to_normals(likely_depth(estimate, near_far_ratio), likely_intrinsics(estimate, fov), edges=edges)
+
+
+def _picture_normals(depth: Tensor, intrinsics: Tensor, valid: Tensor, edges: str) -> Tensor:
+    """Normals of one picture: depth (1, 1, H, W), intrinsics (3, 3), valid (1, 1, H, W) bool."""
+    weight, one = valid.to(depth), depth.new_ones(())
+    # A power of two takes the unit away without rounding anything.
+    unit = torch.exp2(torch.log2(sampled(depth, valid).median()).round()) if bool(valid.any()) else one
+    # Beyond a millionth or a million times the usual depth, squares would leave float32.
+    inverse = (unit / torch.where(valid, depth, unit)).clamp_(1e-6, 1e6)
+    fx, skew, cx, fy, cy = intrinsics[0, 0], intrinsics[0, 1], intrinsics[0, 2], intrinsics[1, 1], intrinsics[1, 2]
+    disturbance = measure_disturbance(inverse, weight)
+    soft = edges == "soft" or (edges == "auto" and disturbance.soft)
+    planes = join_lonely(fit_planes(inverse, weight, float((fx + fy) / 2), disturbance, soft), inverse, weight)
+    v = torch.arange(depth.shape[-2], device=depth.device, dtype=depth.dtype).view(1, 1, -1, 1) - cy
+    u = torch.arange(depth.shape[-1], device=depth.device, dtype=depth.dtype) - cx
+
+    def band_normals(value: Tensor, slope_x: Tensor, slope_y: Tensor, weight: Tensor, v: Tensor) -> tuple[Tensor]:
+        x = -fx * slope_x * weight
+        y = (fy * slope_y + skew * slope_x) * weight
+        z = torch.lerp(one, value - u * slope_x - v * slope_y, weight)
+        return (torch.cat((x, y, z), 1) * torch.rsqrt(x * x + y * y + z * z),)
+
+    return by_bands(band_normals, 0, *planes, weight, v)[0]
+
+
+def _sobel(values: Tensor, size: int) -> Tensor:
+    """(B, 2, H, W) derivatives along columns and rows, not normalised, OpenCV's kernels and default border."""
+    smooth, difference = values.new_tensor(_SMOOTH[size]), values.new_tensor(_DIFFERENCE[size])
+    padded = _reflect(values, size // 2)
+    gx = F.conv2d(F.conv2d(padded, smooth.view(1, 1, -1, 1)), difference.view(1, 1, 1, -1))
+    gy = F.conv2d(F.conv2d(padded, difference.view(1, 1, -1, 1)), smooth.view(1, 1, 1, -1))
+    return torch.cat((gx, gy), 1)
+
+
+def _reflect(values: Tensor, radius: int) -> Tensor:
+    """Mirrors the map around itself without repeating the edge, for maps of any size: a side of 1 repeats its only pixel."""
+    height, width = values.shape[-2:]
+    rows = _reflected_index(height, radius, values.device)
+    columns = _reflected_index(width, radius, values.device)
+    return values.index_select(-2, rows).index_select(-1, columns)
+
+
+def _reflected_index(length: int, radius: int, device: torch.device) -> Tensor:
+    period = max(1, 2 * length - 2)
+    index = torch.arange(-radius, length + radius, device=device).remainder(period)
+    return torch.where(index < length, index, period - index)
+
+
+def _finite(values: Tensor) -> Tensor:
+    return torch.where(torch.isfinite(values), values, 0)

@@ -1,0 +1,343 @@
+"""Slopes of inverse depth: edge-aware planes, as wide as the noise asks for and the surface allows.
+
+On a plane, inverse depth is linear in pixel coordinates. `fit_planes` therefore describes the surroundings of every pixel by
+value + slope_x * du + slope_y * dv. Three steps:
+
+1. A weighted least-squares plane in a 3x3 window. Its first guess are one-sided slopes, mixed by how well two taps on a side
+   extrapolate to the centre, so that it does not reach over an edge.
+2. While the noise leaves the slope uncertain, the planes of 3x3 places some pixels apart are joined into one: the least-squares
+   plane through their values and slopes, each weighted by how well it agrees with the centre's. The distance about doubles every time,
+   so a window of 70 pixels costs four steps, and it grows only where the surface is flat within the noise. The slope of a window of k
+   pixels has the standard deviation sqrt(12) sigma / k^2 in white noise of deviation sigma. Noise that is shared over L pixels (see
+   `disturbance`) is white noise of deviation L sigma seen through a blur of L pixels: k^2 becomes k^2 + L^2 - 1.
+3. For depth with soft edges, a pixel on the ramp between two surfaces takes over the plane of the straight place nearby that
+   explains its depth best.
+
+Source:
+    Step 2 is adaptive weights smoothing (J. Polzehl and V. Spokoiny, "Propagation-separation approach for local likelihood
+    estimation", 2006) with local planes, on the sparse grids of the "a trous" wavelet transform.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import reduce
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .noise import Disturbance
+
+_BAND_PIXELS = 2**17
+# Step 1: how far it looks around; what a neighbour may be off the plane, as a share of inverse depth, and in second differences of a
+# curved surface.
+_REACH = 2
+_FLAT_TOLERANCE = 2.5e-4
+_CURVATURE_TOLERANCE = 3.0
+# Step 2: the distances, the standard deviations of the slope (due to noise; due to rounding) that end it, and shares of inverse depth.
+_STRIDES = (2, 4, 9, 20)
+_SURE_SLOPE = math.radians(0.5)
+_EXACT_SLOPE = math.radians(3e-4)
+_ROUNDING = 5e-8
+_LEAST_NOISE = 1e-6
+# Step 3: how far away straight places are looked for, and a cost above all others.
+_SOFT_RADII = (3, 5)
+_BEND_REACH = 3
+_NEVER = 1e30
+_DIRECTIONS = ((0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1))
+
+
+class Planes(NamedTuple):
+    """A plane of inverse depth at every pixel; all (1, 1, H, W)."""
+
+    value: Tensor
+    slope_x: Tensor
+    slope_y: Tensor
+
+
+def fit_planes(inverse: Tensor, valid: Tensor, focal_length: float, disturbance: Disturbance, soft: bool) -> Planes:
+    """The plane of inverse depth around every pixel.
+
+    Args:
+        inverse: (1, 1, H, W) inverse depth, positive and finite everywhere (any such value where not valid), of a size around 1.
+        valid: (1, 1, H, W) of the same dtype, 1 where it can be trusted, 0 elsewhere.
+        focal_length: In pixels; says what angle an uncertain slope means.
+        disturbance: What `measure_disturbance` found.
+        soft: Whether pixels on soft edges take over a plane from beside the edge.
+
+    Returns:
+        Planes; exact (to rounding) wherever the valid surroundings are a plane. Not meaningful where not valid.
+    """
+    size = 5 if soft else 3
+
+    def fit_band(inverse: Tensor, valid: Tensor) -> tuple[Tensor, ...]:
+        """Takes maps with `_REACH` more pixels on every side than it gives."""
+        here = _shifted(inverse, _REACH, 0, 0)
+        step = here**disturbance.step_power * disturbance.step if disturbance.step else 0.0
+        tolerance = (here * max(3 * disturbance.pixel_noise, _FLAT_TOLERANCE)).add_(step * 1.2)
+        slope_x, slope_y, curvature = _one_sided_slopes(inverse, valid, tolerance)
+        expected = (here * (3 * disturbance.pixel_noise)).add_(step * 3.0)
+        tolerance = (curvature - expected).clamp_(min=0).mul_(_CURVATURE_TOLERANCE).add_(tolerance)
+        planes, weight = _fit_window(inverse, valid, slope_x, slope_y, tolerance, size)
+        white = here**disturbance.noise_power * (disturbance.noise * disturbance.noise_length)
+        return *planes, weight, white.add_(here * _LEAST_NOISE).add_(step * 0.9)
+
+    *fitted, weight, deviation = by_bands(fit_band, _REACH, inverse, valid)
+    side = math.sqrt(size**2 + disturbance.noise_length**2 - 1)
+    angle = float((deviation / inverse).detach().mean()) * focal_length
+    planes = _widen(Planes(*fitted), weight, deviation, angle, focal_length, side)
+    return _leave_soft_edges(planes, inverse, valid) if soft else planes
+
+
+def _shifted(padded: Tensor, radius: int, dy: int, dx: int) -> Tensor:
+    """The values dy rows below and dx columns to the right of every pixel."""
+    height, width = padded.shape[-2:]
+    return padded[..., radius + dy : height - radius + dy, radius + dx : width - radius + dx]
+
+
+def _one_sided_slopes(inverse: Tensor, valid: Tensor, tolerance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Slopes that do not reach over edges, and how much the surface bends on its straighter sides (both axes' second differences).
+
+    Inverse depth and where it counts have `_REACH` more pixels on every side than the tolerance and the results.
+    """
+    padded, usable, inverse = inverse, valid, _shifted(inverse, _REACH, 0, 0)
+    scale = 1 / tolerance
+    slopes, curvature = [], torch.zeros_like(inverse)
+    for dy, dx in ((0, 1), (1, 0)):
+        sides = []
+        for sign in (-1, 1):
+            near, far = (_shifted(padded, _REACH, taps * sign * dy, taps * sign * dx) for taps in (1, 2))
+            near_usable, far_usable = (_shifted(usable, _REACH, taps * sign * dy, taps * sign * dx) for taps in (1, 2))
+            rise = near - inverse
+            # Without a second tap the first difference itself stands for the doubt.
+            doubt = torch.lerp(rise, rise - (far - near), far_usable).abs()
+            trust = near_usable / (doubt * scale).square_().add_(0.0025).square_()
+            sides.append((rise * sign, doubt + (1 - near_usable) * inverse, trust))
+        (left, left_doubt, left_trust), (right, right_doubt, right_trust) = sides
+        slopes.append((left * left_trust + right * right_trust) / (left_trust + right_trust).clamp(min=1e-30))
+        curvature = curvature + torch.minimum(torch.minimum(left_doubt, right_doubt), inverse)
+    return slopes[0], slopes[1], curvature
+
+
+def _fit_window(inverse: Tensor, valid: Tensor, slope_x: Tensor, slope_y: Tensor, tolerance: Tensor, size: int) -> tuple[Planes, Tensor]:
+    """Least-squares planes in a size x size window, weighted by the distance from the first guess; and the share of weight left.
+
+    Inverse depth and where it counts have `_REACH` more pixels on every side than the guess, the tolerance and the results.
+    """
+    radius, here, sharpness = size // 2, _shifted(inverse, _REACH, 0, 0), 1 / tolerance
+    one = torch.ones((), dtype=inverse.dtype, device=inverse.device)
+    half = [(dy, dx) for dy in range(radius + 1) for dx in range(-radius, radius + 1) if dy > 0 or dx > 0]
+    sums = _PlaneSums(torch.ones_like(here))
+    for dy, dx in half:
+        pair = []
+        for y, x in ((dy, dx), (-dy, -dx)):
+            rise = _shifted(inverse, _REACH, y, x) - here
+            residual = torch.add(rise, slope_x, alpha=-x).add_(slope_y, alpha=-y).mul_(sharpness)
+            doubt = torch.addcmul(one, residual, residual).square_()
+            pair.append((_shifted(valid, _REACH, y, x) / doubt, rise))
+        sums.add(dy, dx, *pair)
+    # The first guess decides where the neighbours leave a direction open (a line of pixels, a single pixel).
+    offset, slope_x, slope_y, total = sums.solve(slope_x, slope_y, 1e-5)
+    return Planes(here + offset, slope_x, slope_y), total * _shifted(valid, _REACH, 0, 0) / size**2
+
+
+class _PlaneSums:
+    """Weighted sums for a least-squares plane over neighbours, the pixel itself included with height 0 and the weight given."""
+
+    def __init__(self, weight: Tensor) -> None:
+        self.w = weight.clamp(min=1e-6)
+        self.x, self.y, self.xx, self.xy, self.yy, self.z, self.xz, self.yz = (torch.zeros_like(weight) for _ in range(8))
+
+    def add(self, dy: int, dx: int, ahead: tuple[Tensor, Tensor], behind: tuple[Tensor, Tensor]) -> None:
+        """Takes in the neighbours at (dy, dx) and at (-dy, -dx) of every pixel: the weight and the height above it of each."""
+        risen, fallen = ahead[0] * ahead[1], behind[0] * behind[1]
+        both, lead, slope = ahead[0] + behind[0], ahead[0] - behind[0], risen - fallen
+        self.w += both
+        self.z += risen.add_(fallen)
+        if dx:
+            self.x.add_(lead, alpha=dx)
+            self.xx.add_(both, alpha=dx * dx)
+            self.xz.add_(slope, alpha=dx)
+        if dy:
+            self.y.add_(lead, alpha=dy)
+            self.yy.add_(both, alpha=dy * dy)
+            self.yz.add_(slope, alpha=dy)
+        if dx and dy:
+            self.xy.add_(both, alpha=dx * dy)
+
+    def solve(self, slope_x: Tensor, slope_y: Tensor, stiffness: Tensor | float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The plane's offset and slopes, pulled with `stiffness` towards the given slopes; and the sum of weights."""
+        share = 1 / self.w
+        mean_x, mean_y = self.x * share, self.y * share
+        xx = self.xx - self.x * mean_x + stiffness
+        yy = self.yy - self.y * mean_y + stiffness
+        xy = self.xy - self.x * mean_y
+        xz = self.xz - self.z * mean_x + stiffness * slope_x
+        yz = self.yz - self.z * mean_y + stiffness * slope_y
+        share_xy = 1 / (xx * yy - xy * xy)
+        slope_x, slope_y = (yy * xz - xy * yz) * share_xy, (xx * yz - xy * xz) * share_xy
+        return (self.z * share) - slope_x * mean_x - slope_y * mean_y, slope_x, slope_y, self.w
+
+
+def _widen(planes: Planes, weight: Tensor, deviation: Tensor, angle: float, focal_length: float, size: float) -> Planes:
+    """Joins planes over growing distances until neither noise nor the rounding of float32 leaves the slope unsure.
+
+    Args:
+        planes: Fitted in size x size windows.
+        weight: Share of the window that each rests on.
+        deviation: Standard deviation of a single pixel, of noise that is white.
+        angle: That deviation, as the radians by which it tilts a surface over one pixel.
+        focal_length: In pixels.
+        size: Side of the windows.
+    """
+    for stride in _STRIDES:
+        share = math.sqrt(12) / size**2
+        if angle * share < _SURE_SLOPE and focal_length * _ROUNDING * share < _EXACT_SLOPE:
+            break
+        planes, weight = _join(planes, weight, deviation, stride, size)
+        size = math.sqrt(size**2 + 8 * stride**2)
+    return planes
+
+
+def _join(planes: Planes, weight: Tensor, deviation: Tensor, stride: int, size: float) -> tuple[Planes, Tensor]:
+    """One plane through the nine planes `stride` pixels apart, each weighted by how well it agrees with the one in the middle."""
+    value_variance, slope_variance = 1 / size**2, 12 / size**4
+    # A neighbour at three standard deviations of what two such planes differ by has a quarter of the full weight.
+    value_scale = 1 / (9 * (2 * value_variance + 0.75 * slope_variance * stride**2))
+    slope_scale = 1 / (9 * 2 * slope_variance)
+    slope_share = value_variance / slope_variance
+
+    def join_band(value: Tensor, slope_x: Tensor, slope_y: Tensor, weight: Tensor, deviation: Tensor) -> tuple[Tensor, ...]:
+        """Takes maps with `stride` more pixels on every side than it gives."""
+        precision = (deviation * deviation).reciprocal_().mul_(0.5 * slope_scale)
+        here = [_shifted(m, stride, 0, 0) for m in (value, slope_x, slope_y, weight)]
+        sums = _PlaneSums(here[3])
+        slopes_x, slopes_y = here[1] * here[3], here[2] * here[3]
+        for dy, dx in ((0, stride), (stride, 0), (stride, stride), (stride, -stride)):
+            agreement = _agreement((value, slope_x, slope_y), precision, dy, dx, value_scale / slope_scale)
+            # Two planes agree as much seen from one as from the other: the same map serves the opposite neighbour.
+            left, top = stride - max(0, -dx), stride
+            pair = []
+            for sign, y0, x0 in ((1, top, left), (-1, top - dy, left - dx)):
+                there = [_shifted(m, stride, sign * dy, sign * dx) for m in (value, slope_x, slope_y, weight)]
+                share = agreement[..., y0 : y0 + here[0].shape[-2], x0 : x0 + here[0].shape[-1]] * there[3]
+                pair.append((share, there[0] - here[0]))
+                slopes_x.addcmul_(share, there[1])
+                slopes_y.addcmul_(share, there[2])
+            sums.add(dy, dx, *pair)
+        mean = 1 / sums.w
+        offset, slope_x, slope_y, total = sums.solve(slopes_x * mean, slopes_y * mean, sums.w * slope_share)
+        return here[0] + offset, slope_x, slope_y, total / 9
+
+    *joined, weight = by_bands(join_band, stride, *planes, weight, deviation, outside=(0, 0, 0, 0, 1))
+    return Planes(*joined), weight
+
+
+def _agreement(planes: tuple[Tensor, Tensor, Tensor], precision: Tensor, dy: int, dx: int, value_share: float) -> Tensor:
+    """Weights in (0, 1] of pairs of planes, each with the one at (dy, dx) from it; only the places that have such a partner.
+
+    Args:
+        planes: Value and slopes.
+        precision: Half of how much a squared difference of slopes counts.
+        dy: Rows to the partner.
+        dx: Columns to the partner.
+        value_share: How much a squared difference of values counts beside one of slopes.
+    """
+    value, slope_x, slope_y = planes
+    # The mean of both slopes foretells the rise of a curved surface too: only creases and jumps disagree.
+    half_rise = (slope_x * (dx / 2)).add_(slope_y, alpha=dy / 2)
+    ahead, behind = _pair(value + half_rise, dy, dx)[0], _pair(value - half_rise, dy, dx)[1]
+    residual = behind - ahead
+    turn_x, turn_y = (b - a for a, b in (_pair(slope_x, dy, dx), _pair(slope_y, dy, dx)))
+    first, second = _pair(precision, dy, dx)
+    difference = (turn_x * turn_x).addcmul_(turn_y, turn_y).addcmul_(residual, residual, value=value_share)
+    doubt = (first + second).mul_(difference).add_(1)
+    return doubt.square_().reciprocal_()
+
+
+def _pair(values: Tensor, dy: int, dx: int) -> tuple[Tensor, Tensor]:
+    """The values at every place that has a neighbour at (dy, dx), dy >= 0, and the values at that neighbour."""
+    height, width = values.shape[-2] - dy, values.shape[-1] - abs(dx)
+    left = max(0, -dx)
+    return values[..., :height, left : left + width], values[..., dy:, left + dx : left + dx + width]
+
+
+def by_bands(
+    function: Callable[..., tuple[Tensor, ...]], radius: int, *maps: Tensor, outside: Sequence[float] | None = None
+) -> tuple[Tensor, ...]:
+    """Runs a function of maps; on a CPU in bands of rows that stay in its cache.
+
+    Args:
+        function: Takes maps with `radius` more pixels on every side than those it gives; all have 4 dimensions, the last two are H and W.
+        radius: How far it looks around.
+        maps: Of the first, H and W are the size of what is returned; all have that H.
+        outside: What each map holds beyond its border; None = zeros.
+
+    Returns:
+        What the function gives of the whole maps.
+    """
+    height, width = maps[0].shape[-2:]
+    rows = height if maps[0].device.type != "cpu" else max(2 * radius, _BAND_PIXELS // width, 1)
+    whole: tuple[Tensor, ...] = ()
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        fills = outside or (0.0,) * len(maps)
+        given = function(*(_band(each, top, bottom, radius, fill) for each, fill in zip(maps, fills, strict=True)))
+        if bottom - top == height:
+            return given
+        whole = whole or tuple(each.new_empty((*each.shape[:-2], height, width)) for each in given)
+        for all_rows, part in zip(whole, given, strict=True):
+            all_rows[..., top:bottom, :] = part
+    return whole
+
+
+def _band(values: Tensor, top: int, bottom: int, radius: int, fill: float) -> Tensor:
+    """Rows from `top` up to but not including `bottom`, with `radius` more pixels on every side."""
+    first, end = max(0, top - radius), min(values.shape[-2], bottom + radius)
+    rows = values[..., first:end, :]
+    return F.pad(rows, (radius, radius, radius - (top - first), radius - (end - bottom)), value=fill) if radius else rows
+
+
+def _leave_soft_edges(planes: Planes, inverse: Tensor, valid: Tensor) -> Planes:
+    """Gives each pixel the plane, its own or one up to a few pixels away, that is straight itself and explains the pixel's value."""
+    radius = max(_SOFT_RADII)
+
+    def leave_band(value: Tensor, slope_x: Tensor, slope_y: Tensor, inverse: Tensor, bend: Tensor) -> tuple[Tensor, ...]:
+        """Takes maps with `radius` more pixels on every side than it gives."""
+        best, seen = (_shifted(each, radius, 0, 0) for each in (bend, inverse))
+        chosen = tuple(_shifted(each, radius, 0, 0).clone() for each in (value, slope_x, slope_y))
+        scale = 1 / seen
+        for distance in _SOFT_RADII:
+            price = bend + 1e-3 * distance**2
+            for direction in _DIRECTIONS:
+                dy, dx = (distance * d for d in direction)
+                far, far_x, far_y = (_shifted(each, radius, dy, dx) for each in (value, slope_x, slope_y))
+                here = torch.add(far, far_x, alpha=-dx).add_(far_y, alpha=-dy)
+                cost = torch.addcmul(_shifted(price, radius, dy, dx), (here - seen).abs(), scale)
+                better = (cost < best).to(cost)
+                best = torch.minimum(best, cost)
+                for old, new in zip(chosen, (here, far_x, far_y), strict=True):
+                    old.lerp_(new, better)
+        return chosen
+
+    (bend,) = by_bands(_bend, _BEND_REACH, inverse, valid, outside=(1, 0))
+    return Planes(*by_bands(leave_band, radius, *planes, inverse, bend, outside=(0, 0, 0, 1, _NEVER)))
+
+
+def _bend(inverse: Tensor, valid: Tensor) -> tuple[Tensor]:
+    """Three times the largest relative second difference in the 5x5 surroundings; never to be chosen where not valid.
+
+    Takes maps with `_BEND_REACH` more pixels on every side than it gives.
+    """
+    here = _shifted(inverse, 1, 0, 0)
+    bend = torch.zeros_like(here)
+    for dy, dx in ((0, 1), (1, 0)):
+        second = 2 * here - _shifted(inverse, 1, dy, dx) - _shifted(inverse, 1, -dy, -dx)
+        bend = torch.maximum(bend, second.abs() * _shifted(valid, 1, dy, dx) * _shifted(valid, 1, -dy, -dx))
+    bend = bend / here * _shifted(valid, 1, 0, 0)
+    rows = reduce(torch.maximum, (bend[..., i : bend.shape[-2] - 4 + i, :] for i in range(5)))
+    largest = reduce(torch.maximum, (rows[..., i : bend.shape[-1] - 4 + i] for i in range(5)))
+    return (3 * (largest + (1 - _shifted(valid, _BEND_REACH, 0, 0)) * _NEVER),)

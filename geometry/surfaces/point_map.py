@@ -1,0 +1,95 @@
+"""Point maps: a point in space for each pixel, up to a shift in depth, and the camera that sees them so."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..checks import check_map, check_mask
+
+_WITH_FLOAT64 = ("cpu", "cuda")
+# The points the camera is found from: a square of so many, and how many of them must count.
+_SIDE = 64
+_LEAST_POINTS = 2
+# Levenberg and Marquardt: rounds, the first damping, by how much a step that helped or did not changes it, and the share of the error that
+# a step must take away for another to follow. Without that end, points that no camera sees so would be moved to infinity.
+_ROUNDS = 32
+_FIRST_DAMPING, _EASED, _TIGHTENED = 1e-3, 0.1, 10.0
+_WORTHWHILE = 1e-3
+
+
+def find_focal_and_shift(
+    points: Tensor, plane: Tensor, mask: Tensor | None = None, focal_length: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The focal length and the shift in depth with which a point map is seen where its pixels are.
+
+    It minimises the sum of |f * (x, y) / (z + s) - (u, v)|^2 over 64 x 64 of the points. For each shift the best focal length is known,
+    so that only the shift is searched.
+
+    Args:
+        points: (B, 3, H, W) in OPENCV axes; where the mask is set, z > 0.
+        plane: (1, 2, H, W), u and v of each pixel, on the same device; the focal length has its unit.
+        mask: (B, 1, H, W) bool, which points count; None = all.
+        focal_length: (B,), where it is known; None = look for it.
+
+    Returns:
+        Focal length and shift, (B,) float32 each. Where fewer than two points count, or no focal length above 0 fits, the focal length is
+        NaN and the shift 0. Nothing is asked of the device.
+
+    Raises:
+        ValueError: Shapes that do not fit.
+
+    Source:
+        The problem: Wang et al., "MoGe" (2024), whose code minimises it with MINPACK; the search with the focal length solved for each
+        shift: Golub and Pereyra, "The differentiation of pseudo-inverses and nonlinear least squares problems" (1973).
+    """
+    check_map(points, 3, "points")
+    check_map(plane.expand(points.shape[0], -1, -1, -1), 2, "plane", points)
+    check_mask(mask, points[:, :1])
+    dtype = torch.float64 if points.device.type in _WITH_FLOAT64 else torch.float32
+    counts = torch.ones_like(points[:, :1]) if mask is None else mask.to(points.dtype)
+    sample = F.interpolate(torch.cat((points, plane.expand(len(points), -1, -1, -1), counts), 1), size=(_SIDE, _SIDE), mode="nearest")
+    sample = sample.flatten(2).to(dtype)
+    counts = sample[:, 5:] > 0
+    # What does not count may be anything, infinity included, and must not touch the sums.
+    xy, z, uv = (torch.where(counts, part, neutral) for part, neutral in ((sample[:, :2], 0), (sample[:, 2:3], 1), (sample[:, 3:5], 0)))
+    known = None if focal_length is None else focal_length.to(dtype)[:, None, None]
+    focal, shift = _search(xy, z, uv, z.amin(2, keepdim=True), known)
+    found = (counts.sum((1, 2)) >= _LEAST_POINTS) & torch.isfinite(focal) & torch.isfinite(shift) & (focal > 0)
+    return torch.where(found, focal, torch.nan).float(), torch.where(found, shift, 0).float()
+
+
+def _search(xy: Tensor, z: Tensor, uv: Tensor, nearest: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Focal length and shift (B,) of points (B, 2 and 1, N); `nearest` is the least z, below whose negative no shift may lie."""
+    shift, damping = torch.zeros_like(nearest), torch.full_like(nearest, _FIRST_DAMPING)
+    going_on = torch.ones_like(nearest, dtype=torch.bool)
+    focal, residual, slope = _residual(xy, z, uv, shift, known)
+    for _ in range(_ROUNDS):
+        step = -_dot(residual, slope) / (_dot(slope, slope) * (1 + damping))
+        # A point in the camera's plane is seen nowhere: at most half of the way there in one step.
+        tried = torch.maximum(shift + step, (shift - nearest) / 2)
+        tried_focal, tried_residual, tried_slope = _residual(xy, z, uv, tried, known)
+        error, tried_error = _dot(residual, residual), _dot(tried_residual, tried_residual)
+        better = going_on & (tried_error < error)
+        going_on &= ~better | (tried_error < (1 - _WORTHWHILE) * error)
+        damping = damping * torch.where(better, _EASED, _TIGHTENED)
+        shift, focal = torch.where(better, tried, shift), torch.where(better, tried_focal, focal)
+        residual, slope = torch.where(better, tried_residual, residual), torch.where(better, tried_slope, slope)
+    return focal[:, 0, 0], shift[:, 0, 0]
+
+
+def _residual(xy: Tensor, z: Tensor, uv: Tensor, shift: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """The focal length, how far each point is seen from its pixel (B, 2, N), and how that changes with the shift."""
+    seen = xy / (z + shift)
+    change = -seen / (z + shift)
+    if known is not None:
+        return known, known * seen - uv, known * change
+    square = _dot(seen, seen)
+    focal = _dot(seen, uv) / square
+    focal_change = (_dot(change, uv) - 2 * focal * _dot(seen, change)) / square
+    return focal, focal * seen - uv, focal_change * seen + focal * change
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).sum((1, 2), keepdim=True)

@@ -1,0 +1,178 @@
+"""A plate with raised relief, from depth: closed on all sides, in millimetres, to print or to mill."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...utils import resize_map
+from ..checks import check_choice, check_image_of, check_range
+from ..estimate import Estimate, Quantity
+from ..images.levels import depth_to_nearness, measure_range_of_most
+from ..regions.sky import sky_to_drop
+from ..textures.transforms import dct, frequencies, idct
+from .mesh import Mesh
+
+NEAR, FAR = RAISED = ("near", "far")
+"""What stands out of the plate; "far" makes a mould."""
+
+LIMITS = {
+    "width": (1.0, 10_000.0),
+    "relief": (0.01, 1000.0),
+    "base": (0.1, 1000.0),
+    "detail": (0.0, 0.95),
+    "curve": (0.1, 10.0),
+    "max_points": (4, 4_000_000),
+}
+"""Least and most of each number of `ReliefOptions`."""
+
+# Values beyond these percentiles are cut: a stray pixel must not flatten all else.
+_ENDS = (0.1, 99.9)
+
+
+@dataclass(frozen=True)
+class ReliefOptions:
+    """How a relief is made.
+
+    Attributes:
+        width: Of the plate, in mm; its height follows from the picture's shape.
+        relief: How far the highest point stands above the lowest, in mm.
+        base: How thick the plate is below the lowest point, in mm.
+        detail: How much the jumps between things are lowered for the sake of what is fine, 0 (not at all) to 0.95.
+        curve: Exponent of the heights of 0 to 1: below 1 what is far rises, above 1 it sinks.
+        raised: One of `RAISED`.
+        max_points: Of the upper side; larger maps are averaged down.
+        drop_sky: What looks like the sky in the picture lies on the ground (`sky_to_drop`).
+
+    Raises:
+        ValueError: A number outside its LIMITS, or unknown `raised`.
+    """
+
+    width: float = 100.0
+    relief: float = 10.0
+    base: float = 2.0
+    detail: float = 0.3
+    curve: float = 1.0
+    raised: str = NEAR
+    max_points: int = 500_000
+    drop_sky: bool = True
+
+    def __post_init__(self) -> None:
+        check_choice("raised", self.raised, RAISED)
+        for field in fields(self):
+            if field.name in LIMITS:
+                check_range(field.name, getattr(self, field.name), *LIMITS[field.name])
+
+
+def depth_to_relief(estimate: Estimate, picture: Tensor | None = None, options: ReliefOptions | None = None) -> Mesh:
+    """A plate whose upper side shows a picture's depth.
+
+    Args:
+        estimate: One picture, with depth of any quantity; metric depth is shown as inverse depth, as disparity is.
+        picture: (1, 3, h, w) RGB in [0, 1] of any size and of the depth's shape, to find the sky in.
+        options: How.
+
+    Returns:
+        A closed surface in mm, +X right and +Y up in the picture, +Z out of it, its underside at z = 0. Each edge belongs to two
+        triangles, all of which face outwards. What does not count (`Estimate.depth_valid`) and the sky lie on the ground; of a constant
+        depth the plate is flat.
+
+    Raises:
+        ValueError: Several pictures, no depth, nothing that counts, fewer than 2x2 pixels, or a picture of another batch or shape.
+    """
+    options = options or ReliefOptions()
+    if estimate.batch != 1:
+        raise ValueError(f"a relief shows one picture, the batch has {estimate.batch}; make one of each")
+    if min(estimate.height, estimate.width) < 2:
+        raise ValueError(f"a relief needs at least 2x2 pixels; found {estimate.width}x{estimate.height}")
+    if picture is not None:
+        check_image_of(picture, estimate.batch, estimate.height, estimate.width)
+    share, valid = relief_heights(estimate.to("cpu"), picture, options)
+    heights = torch.where(valid, share, 0)[0, 0].numpy() * options.relief + options.base
+    return _plate(heights.astype(np.float32), options.width, options.width * estimate.height / estimate.width)
+
+
+def relief_heights(estimate: Estimate, picture: Tensor | None, options: ReliefOptions) -> tuple[Tensor, Tensor]:
+    """Heights of 0 to 1, (1, 1, h, w) of at most `max_points`, and where they count.
+
+    Raises:
+        ValueError: No depth, or nothing that counts.
+    """
+    depth, _, valid = estimate.known_depth()
+    if picture is not None and options.drop_sky:
+        valid = valid & ~sky_to_drop(resize_map(picture.cpu().float(), estimate.height, estimate.width), estimate)
+    if not bool(valid.any()):
+        raise ValueError("no pixel has a depth to make a relief of (all are masked, sky or not finite)")
+    size = relief_size(estimate.height, estimate.width, options.max_points)
+    sized = Estimate(depth=depth, quantity=estimate.quantity, mask=valid).resized(*size)
+    depth, quantity, valid = sized.known_depth()
+    near = depth_to_nearness(torch.where(valid, depth, 1), quantity, as_disparity=quantity is Quantity.METRIC_DEPTH)
+    low, high = measure_range_of_most(near, valid, _ENDS)
+    flat = ~(high > low)
+    share = ((near - low) / torch.where(flat, 1, high - low)).clamp(0, 1).masked_fill(flat, 0)
+    share = share if options.raised == NEAR else (1 - share).masked_fill(flat, 0)
+    share = _lowered_jumps(torch.where(valid, share, 0), valid, options.detail)
+    return share**options.curve, valid
+
+
+def relief_size(height: int, width: int, max_points: int) -> tuple[int, int]:
+    """The largest height and width of that shape with at most so many points, each at least 2; never more than there are."""
+    scale = min(1.0, math.sqrt(max_points / (height * width)))
+    rows = max(2, int(height * scale))
+    return min(rows, max(2, max_points // 2)), max(2, min(width, int(width * scale), max_points // rows))
+
+
+def _lowered_jumps(share: Tensor, valid: Tensor, detail: float) -> Tensor:
+    """Heights whose slopes are compressed logarithmically: of a jump less is left than of a fold.
+
+    Source:
+        T. Weyrich et al., "Digital bas-relief from 3D scenes" (2007): log(1 + a s) / a for slopes s, integrated anew.
+    """
+    values = share.double()
+    slopes = [values.diff(dim=dim) for dim in (-1, -2)]
+    usual = torch.cat([slope.abs().flatten() for slope in slopes]).mean()
+    if not detail or not bool(usual > 0):
+        return share
+    steepness = detail / (1 - detail) / usual
+    lowered = [torch.log1p(steepness * slope.abs()) / steepness * slope.sign() for slope in slopes]
+    heights = _integrated(*lowered)
+    low, high = measure_range_of_most(heights, valid)
+    return ((heights - low) / (high - low).clamp(min=1e-12)).clamp(0, 1).to(share)
+
+
+def _integrated(right: Tensor, down: Tensor) -> Tensor:
+    """The heights (1, 1, H, W) whose differences are nearest to these, (1, 1, H, W - 1) and (1, 1, H - 1, W).
+
+    Source:
+        Poisson's equation with free borders is diagonal in the cosine transform.
+    """
+    pad = torch.nn.functional.pad
+    divergence = pad(right, (0, 1)) - pad(right, (1, 0)) + pad(down, (0, 0, 0, 1)) - pad(down, (0, 0, 1, 0))
+    rows, columns = (2 * frequencies(length, False, divergence).cos() - 2 for length in divergence.shape[-2:])
+    power = rows[:, None] + columns
+    # The mean, of which slopes say nothing.
+    power[0, 0] = 1
+    return idct(idct(dct(dct(divergence, -1), -2) / power, -2), -1)
+
+
+def _plate(heights: np.ndarray, width: float, length: float) -> Mesh:
+    """A closed plate: the heights (h, w) on a grid, walls around it, and an underside that is a fan of triangles."""
+    rows, columns = heights.shape
+    grid = np.arange(rows * columns, dtype=np.uint32).reshape(rows, columns)
+    x, y = np.meshgrid(np.linspace(0, width, columns, dtype=np.float32), np.linspace(length, 0, rows, dtype=np.float32))
+    # Around the picture, clockwise seen from above: right along the top, down, left along the bottom, up.
+    rim = np.concatenate((grid[0, :-1], grid[:-1, -1], grid[-1, :0:-1], grid[:0:-1, 0]))
+    foot = np.arange(len(rim), dtype=np.uint32) + np.uint32(grid.size)
+    middle = np.full(len(rim), grid.size + len(rim), np.uint32)
+    top = np.stack((x, y, heights), -1).reshape(-1, 3)
+    below = top[rim] * np.array((1, 1, 0), np.float32)
+    centre = np.array([[width / 2, length / 2, 0]], np.float32)
+    upper = [(grid[:-1, :-1], grid[1:, :-1], grid[:-1, 1:]), (grid[:-1, 1:], grid[1:, :-1], grid[1:, 1:])]
+    after, foot_after = np.roll(rim, -1), np.roll(foot, -1)
+    sides = [(rim, after, foot_after), (rim, foot_after, foot), (foot, foot_after, middle)]
+    triangles = np.concatenate([np.stack([corner.reshape(-1) for corner in corners], -1) for corners in (*upper, *sides)])
+    return Mesh(np.concatenate((top, below, centre)), triangles)

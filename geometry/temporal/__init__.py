@@ -1,0 +1,1 @@
+"""Video: depth made temporally stable, camera movement, shot cuts and value ranges."""

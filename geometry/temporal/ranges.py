@@ -1,0 +1,142 @@
+"""The range of a film's values, found part by part: as it runs, or once all of it was seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..images.levels import MeasureRange, measure_range, sample_stride
+from .shot_cuts import CutDetector
+
+# About a second of most films, and how many frames a shot's first counts for: a plain mean would move most where a shot begins.
+_WINDOW, _FIRST = 24, 8
+_MOST_SAMPLES = 2**20
+
+
+class RunningRange:
+    """A range that follows a film: the mean of the frames' own ranges, exponential over some 24 frames, begun anew at a cut.
+
+    It knows no later frame. Values that a frame has beyond the range are clipped by whoever shows them. What it keeps is three numbers and
+    a thumbnail.
+
+    Args:
+        measure: Finds the frames' own ranges.
+
+    Example:
+        >>> running = RunningRange()
+        >>> for part in parts:
+        ...     picture = depth_to_image(part.depth, part.quantity, normalisation=running.update)
+    """
+
+    def __init__(self, measure: MeasureRange = measure_range) -> None:
+        self._measure = measure
+        self._detector = CutDetector()
+        self._ends: Tensor | None = None
+        self._count: Tensor | None = None
+
+    def update(
+        self, values: Tensor, valid: Tensor | None = None, percentiles: tuple[float, float] = (0.0, 100.0), cuts: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Takes the next frames in.
+
+        Args:
+            values: (B, 1, H, W), one or more frames in order.
+            valid: (B, 1, H, W) bool, where values count; None = where they are finite.
+            percentiles: As `measure_range`.
+            cuts: (B,) bool, which frames begin a shot, as a `CutDetector` says of the pictures; None = it is looked for in the values.
+
+        Returns:
+            Low and high, (B, 1, 1, 1), for each frame its own; infinite as long as no value counted. Nothing is asked of the device.
+        """
+        valid = torch.isfinite(values) if valid is None else valid
+        low, high = self._measure(values, valid, percentiles)
+        if cuts is None:
+            share = (values - low) / (high - low)
+            cuts = self._detector.push(share.where(valid & torch.isfinite(share), 0).clamp(0, 1))
+        measured = torch.cat((low, high), 1)
+        ends, count = self._ends, self._count
+        if ends is None or count is None:
+            ends, count = measured[:1], torch.zeros_like(measured[:1, :1])
+        told, found = torch.isfinite(measured).all(1, keepdim=True), []
+        for frame, cut, tells in zip(measured.split(1), cuts.to(values.device).view(-1, 1, 1, 1).split(1), told.split(1), strict=True):
+            count = (count * ~cut + tells.to(count)).clamp(max=_WINDOW)
+            # A frame without a value is shown by the range before; after a cut that range is as good as any.
+            ends = torch.where(tells, torch.where(count > 1, torch.lerp(ends, frame, 1 / count.clamp(min=1)), frame), ends)
+            count = torch.where(tells, count.clamp(min=_FIRST), count)
+            found.append(ends)
+        self._ends, self._count = ends, count
+        low, high = torch.cat(found).split(1, 1)
+        return low, high
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it keeps of the frames so far, as `torch.save` holds it."""
+        return {"ends": self._ends, "count": self._count, "cuts": self._detector.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on where another range's `state_dict` was taken."""
+        self._ends, self._count = state["ends"], state["count"]
+        self._detector.load_state_dict(state["cuts"])
+
+
+class ClipRange:
+    """The one range of a whole film that is looked at twice: first each part is added, then each is shown by `ends`.
+
+    The extremes are exact. Percentiles are those of evenly spaced samples, about a million at most, however long the film is.
+
+    Example:
+        >>> clip = ClipRange()
+        >>> for part in parts:
+        ...     clip.add(depth_to_nearness(part.depth, part.quantity), part.depth_valid)
+        >>> for part in parts:
+        ...     picture = depth_to_image(part.depth, part.quantity, normalisation=clip.ends)
+    """
+
+    def __init__(self) -> None:
+        self._extremes: tuple[Tensor, Tensor] | None = None
+        self._samples: list[Tensor] = []
+        self._every, self._seen = 1, 0
+
+    def add(self, values: Tensor, valid: Tensor) -> None:
+        """Takes frames in.
+
+        Args:
+            values: (B, 1, H, W).
+            valid: (B, 1, H, W) bool, where values count.
+        """
+        low, high = measure_range(values, valid, per_clip=True)
+        if self._extremes is not None:
+            low, high = torch.minimum(low, self._extremes[0]), torch.maximum(high, self._extremes[1])
+        self._extremes = low, high
+        stride = sample_stride(values.shape[-2] * values.shape[-1])
+        sparse = values.where(valid, torch.nan)[..., ::stride, ::stride].float()
+        for frame in sparse:
+            if self._seen % self._every == 0:
+                self._samples.append(frame.flatten())
+            self._seen += 1
+            if len(self._samples) * frame.numel() > _MOST_SAMPLES and len(self._samples) > 1:
+                self._samples = self._samples[::2]
+                self._every *= 2
+
+    def ends(self, values: Tensor, _valid: Tensor, percentiles: tuple[float, float] = (0.0, 100.0)) -> tuple[Tensor, Tensor]:
+        """The range of all that was added, as `depth_to_image` asks for it.
+
+        Args:
+            values: Frames to be shown; the range comes on their device.
+            percentiles: As `measure_range`.
+
+        Returns:
+            Low and high, (1, 1, 1, 1); infinite where no value counted.
+
+        Raises:
+            ValueError: Nothing was added.
+        """
+        if self._extremes is None:
+            raise ValueError("the range of a clip is asked for before any of its frames was added; add them all first")
+        low, high = self._extremes
+        if percentiles != (0.0, 100.0):
+            samples = torch.cat(self._samples)[None, None, None]
+            low, high = measure_range(samples, ~samples.isnan(), percentiles)
+        return low.to(values), high.to(values)

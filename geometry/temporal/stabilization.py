@@ -1,0 +1,259 @@
+"""Films: the estimates of single pictures, one after the other, made to hold still."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...utils import resize_map
+from ..alignment.scale_shift import fit_robustly
+from ..checks import check_choice, check_map, check_range
+from ..conventions import unit_normals
+from ..edges.depth_edges import largest_within
+from ..estimate import Estimate
+from ..kinds import Quantity
+from ..valid import valid_normals
+from .camera_motion import camera_motion, moved
+from .shot_cuts import CutDetector
+
+ALIGNMENTS = ("scale_shift", "none")
+"""How frames are brought to those before: by scale and shift (metres: by scale), or not at all."""
+
+# How many frames the mean reaches back at most.
+_MEMORY = 16
+# A difference of pictures, the mean of a square of 7 pixels, at which a pixel has changed for the most part; and how far around it the
+# network may see the change.
+_CHANGE = 6 / 255
+_BLUR, _AROUND = 3, 3
+# How soon what changed counts in the fit where little stayed the same: by the share that changed, to this power.
+_URGENCY = 8
+# What of the correction of metres is given back each frame, so that they stay the network's own in the long run.
+_LEASH = 1 / 64
+_SAMPLES = 2**14
+_TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class FilmOptions:
+    """How the frames of a film are made one.
+
+    Attributes:
+        align: One of `ALIGNMENTS`.
+        smooth: 0 to 1: how much of the mean over the frames before stands for a frame's own value, where the picture did not change.
+        cuts: Whether cuts are looked for, at which everything starts anew. Without, a film is one shot.
+
+    Raises:
+        ValueError: Unknown names, or numbers out of range.
+    """
+
+    align: str = ALIGNMENTS[0]
+    smooth: float = 1.0
+    cuts: bool = True
+
+    def __post_init__(self) -> None:
+        check_choice("align", self.align, ALIGNMENTS)
+        check_range("smooth", self.smooth, 0, 1)
+
+
+class FilmAligner:
+    """Brings the estimates of a film's frames to those before, one after the other, and knows no later frame.
+
+    A single-picture model gives each frame another scale and shift, and lets still things tremble. Here
+
+    0. what is known is brought to where the camera, panned, turned or zoomed, sees it now (`camera_motion`; parallax is not followed);
+       metres become less as what is seen becomes larger;
+    1. a pixel counts as unchanged by as much as its picture, blurred, is that of the frames before;
+    2. scale and shift bring the frame's disparity (or relative depth; of metres the logarithm, by a shift alone) to the mean of the
+       frames before over the unchanged pixels, by a fit that what moves cannot pull (`fit_robustly`); where everything moves, over all;
+    3. the mean goes on: at each pixel over as many of the last 16 frames as left it unchanged, so that one bad frame moves little;
+    4. `smooth` of that mean stands for the frame's own value. Where the picture changed, the mean is the frame's own value;
+    5. a cut (`CutDetector`) starts everything anew.
+
+    Metres are led back to the network's own in the long run; a lens that zooms is taken for a camera that comes nearer. Disparity and
+    relative depth keep their scale whatever the camera does. Normals that the model gives are averaged as the depth is; normals that are
+    to follow from depth follow from this one.
+
+    Source:
+        Scale and shift as what single pictures leave open: R. Ranftl et al., "Towards Robust Monocular Depth Estimation" (2020), and
+        aligned along a film: S. Chen et al., "Video Depth Anything" (2025), whose windows share frames. The unprocessed pictures as what
+        tells which change is real: N. Bonneel et al., "Blind Video Temporal Consistency" (2015). The mean as the reference, the fit
+        of noisy maps and the numbers are our own.
+    """
+
+    def __init__(self, options: FilmOptions | None = None) -> None:
+        self._options = options or FilmOptions()
+        self._cuts = CutDetector()
+        self._guide: _Mean | None = None
+        self._depth: _Mean | None = None
+        self._normals: _Mean | None = None
+
+    def push(self, frames: Tensor, estimate: Estimate) -> Estimate:
+        """The next frames.
+
+        Args:
+            frames: (B, 3, H, W) in [0, 1], the pictures in order; any size, on any device.
+            estimate: What a model says of them, of one kind and size throughout the film.
+
+        Returns:
+            The estimate of the same frames, brought to those before. Pixels that do not count stay as they are; but those that were as
+            far as any of the others, as a masked sky is, still are, unless it is metres. Nothing is asked of the device.
+
+        Raises:
+            ValueError: Another number of frames than of estimates, or another size or kind than before.
+        """
+        check_map(frames, 3, "frames")
+        if frames.shape[0] != estimate.batch:
+            raise ValueError(f"there are {frames.shape[0]} frames and estimates of {estimate.batch}; each frame needs its own")
+        guides = resize_map(frames.to(estimate.device), estimate.height, estimate.width)
+        cuts = self._cuts.push(guides)
+        self._check_kind(estimate)
+        return Estimate.cat([self._next(guides[i : i + 1], cuts[i], estimate.pictures(i, i + 1)) for i in range(estimate.batch)])
+
+    def _check_kind(self, estimate: Estimate) -> None:
+        """Begins with the first estimate; refuses later ones that do not go on from it."""
+        if self._guide is None:
+            like = estimate.depth if estimate.depth is not None else estimate.normals
+            assert like is not None
+            self._guide = _Mean.empty(like, 3)
+            self._depth = None if estimate.depth is None else _Mean.empty(like, 1)
+            self._normals = None if estimate.normals is None else _Mean.empty(like, 3)
+        size, found = self._guide.value.shape[-2:], (estimate.height, estimate.width)
+        if size != found:
+            raise ValueError(f"the film's estimates had {size[1]}x{size[0]} pixels, the next has {found[1]}x{found[0]}; begin a new film")
+        if (self._depth is None) != (estimate.depth is None) or (self._normals is None) != (estimate.normals is None):
+            raise ValueError("the film's estimates differ in what they hold, depth or normals; use one model for all frames")
+
+    def _next(self, guide: Tensor, cut: Tensor, estimate: Estimate) -> Estimate:
+        assert self._guide is not None
+        self._follow(guide, cut, estimate.quantity)
+        unchanged = _unchanged(guide, self._guide)
+        self._guide = self._guide.updated(guide, torch.ones_like(unchanged, dtype=torch.bool), unchanged)
+        depth, normals = estimate.depth, estimate.normals
+        if depth is not None and self._depth is not None and estimate.quantity is not None:
+            _, quantity, valid = estimate.known_depth()
+            values = _to_aligned_unit(depth.where(valid, 1), quantity)
+            if self._options.align != "none":
+                scale, shift = _fit(values, valid, self._depth, unchanged, quantity)
+                if quantity is Quantity.METRIC_DEPTH:
+                    self._depth, shift = replace(self._depth, value=self._depth.value - _LEASH * shift), shift * (1 - _LEASH)
+                values = scale * values + shift
+            self._depth = self._depth.updated(values, valid, unchanged)
+            values = torch.lerp(values, self._depth.value, self._options.smooth)
+            if quantity is Quantity.METRIC_DEPTH:
+                depth = torch.where(valid, values.exp(), depth)
+            else:
+                depth = _with_far_sky(values, valid, depth, 1 if quantity is Quantity.DISPARITY else -1)
+        if normals is not None and self._normals is not None:
+            valid = valid_normals(normals, estimate.mask)
+            self._normals = self._normals.updated(normals.where(valid, 0), valid, unchanged)
+            mean = torch.lerp(normals, self._normals.value, self._options.smooth)
+            normals = torch.where(valid, unit_normals(mean, estimate.axes), normals)
+        return replace(estimate, depth=depth, normals=normals)
+
+    def _follow(self, guide: Tensor, cut: Tensor, quantity: Quantity | None) -> None:
+        """Brings what is known to where the camera sees it in the next frame, or forgets it at a cut."""
+        assert self._guide is not None
+        motion = camera_motion(self._guide.value, guide) if self._guide.begun else None
+        if motion is not None and self._depth is not None and quantity is Quantity.METRIC_DEPTH:
+            # What is seen twice as large is half as far: a camera that comes nearer is more common than a lens that zooms.
+            (a, b), (c, d) = (row[:2].unbind() for row in motion[0].unbind())
+            self._depth = replace(self._depth, value=self._depth.value + (a * d - b * c).clamp(min=_TINY).log() / 2)
+        keep = ~cut if self._options.cuts else None
+        self._guide, self._depth, self._normals = (
+            None if each is None else each.followed(motion, keep) for each in (self._guide, self._depth, self._normals)
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it keeps of the frames so far, as `torch.save` holds it."""
+        means = {"guide": self._guide, "depth": self._depth, "normals": self._normals}
+        return {name: mean and (mean.value, mean.count) for name, mean in means.items()} | {"cuts": self._cuts.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on where another aligner's `state_dict` was taken, with the same options."""
+        self._guide, self._depth, self._normals = (state[name] and _Mean(*state[name]) for name in ("guide", "depth", "normals"))
+        self._cuts.load_state_dict(state["cuts"])
+
+
+@dataclass(frozen=True)
+class _Mean:
+    """A running mean of maps: at each pixel over the frames that left it unchanged.
+
+    Attributes:
+        value: (1, C, h, w); finite everywhere.
+        count: (1, 1, h, w): how many frames it is of, at most `_MEMORY`; 0 = none.
+        begun: Whether any frame was taken in.
+    """
+
+    value: Tensor
+    count: Tensor
+    begun: bool = True
+
+    @staticmethod
+    def empty(like: Tensor, channels: int) -> _Mean:
+        """Of no frame yet, at the size of a map and on its device."""
+        count = torch.zeros_like(like[:1, :1], dtype=torch.float32)
+        return _Mean(count.expand(-1, channels, -1, -1), count, begun=False)
+
+    def followed(self, motion: Tensor | None, keep: Tensor | None) -> _Mean:
+        """The same as a `camera_motion` moves it; a mean of nothing where `keep` is False."""
+        value, count = self.value, self.count
+        if motion is not None:
+            value, count = moved(value, motion), moved(count, motion, "zeros")
+        return replace(self, value=value, count=count if keep is None else count * keep)
+
+    def updated(self, values: Tensor, valid: Tensor, unchanged: Tensor) -> _Mean:
+        """With one frame more: values (1, C, h, w), finite; where they count; and how far each pixel is still what it was, 0 to 1."""
+        count = valid + unchanged * self.count.clamp(max=_MEMORY - 1)
+        step = valid / count.clamp(min=1)
+        return _Mean(torch.lerp(self.value, values, step), count)
+
+
+def _to_aligned_unit(depth: Tensor, quantity: Quantity) -> Tensor:
+    """Depth in the unit in which frames differ by scale and shift; metres by a shift of their logarithm."""
+    return depth.log() if quantity is Quantity.METRIC_DEPTH else depth
+
+
+def _with_far_sky(values: Tensor, valid: Tensor, given: Tensor, sign: int) -> Tensor:
+    """The values where they count, elsewhere what was given; what was as far there as anything gets the farthest of the values.
+
+    Args:
+        values: (1, 1, h, w).
+        valid: Where they count.
+        given: What they were made of.
+        sign: 1 where large is near, -1 where large is far.
+    """
+    before, after = (torch.where(valid, sign * each, torch.inf).amin() for each in (given, values))
+    sky = ~valid & (sign * given <= before) & torch.isfinite(before)
+    return torch.where(sky, sign * after, torch.where(valid, values, given))
+
+
+def _unchanged(guide: Tensor, before: _Mean) -> Tensor:
+    """(1, 1, h, w): by how much each pixel is what it was, from 0 (another thing, or nothing is known) to 1."""
+    side = 2 * _BLUR + 1
+    difference = _blurred(guide - before.value, side).abs()
+    seen = largest_within(difference.amax(1, keepdim=True), _AROUND)
+    return torch.exp(-(seen / _CHANGE).square()) * (before.count > 0)
+
+
+def _blurred(values: Tensor, side: int) -> Tensor:
+    """The mean over a square around every pixel; at the border over the pixels that there are."""
+    return F.avg_pool2d(values, side, stride=1, padding=side // 2, count_include_pad=False)
+
+
+def _fit(values: Tensor, valid: Tensor, before: _Mean, unchanged: Tensor, quantity: Quantity) -> tuple[Tensor, Tensor]:
+    """Scale and shift that bring a frame to the mean of those before, (1, 1, 1, 1) each."""
+    stride = max(1, int((values.shape[-2] * values.shape[-1] / _SAMPLES) ** 0.5))
+    values, target, count, unchanged, valid = (
+        each[..., ::stride, ::stride] for each in (values, before.value, before.count, unchanged, valid)
+    )
+    known = valid & (count > 0)
+    total = known.sum().clamp(min=1)
+    changed = 1 - (unchanged * known).sum() / total
+    weight = known * (unchanged + (1 - unchanged) * changed**_URGENCY)
+    noise_ratio = (weight / count.clamp(min=1)).sum() / weight.sum().clamp(min=1e-12)
+    return fit_robustly(values, target, weight, noise_ratio, with_scale=quantity is not Quantity.METRIC_DEPTH)

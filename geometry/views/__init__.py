@@ -1,0 +1,1 @@
+"""Other views of an image by its depth: stereo and parallax."""

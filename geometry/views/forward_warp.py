@@ -1,0 +1,175 @@
+"""Surfaces as a moved camera sees them: a z-buffer of cells that reach half way to their neighbours, and the colours read back.
+
+Convention: as `parallax`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..edges.depth_edges import EDGE, neighbours_largest
+
+SMALL_STEP = 1.15
+"""A step below this factor that opens by a few pixels is taken for noise: no background may shine through it."""
+
+# The weight of pixels of other surfaces, which are read where there are no others.
+_OTHER = 1e-6
+
+
+class Layer(NamedTuple):
+    """Surfaces as the source camera sees them, with a margin around the picture.
+
+    Attributes:
+        colour: (B, 3, h, w).
+        inverse: (B, 1, h, w) inverse depth.
+        margin: Pixels that were added on each side: (columns, rows).
+    """
+
+    colour: Tensor
+    inverse: Tensor
+    margin: tuple[int, int]
+
+
+class View(NamedTuple):
+    """A moved camera. All tensors are (B, 1, 1, 1).
+
+    Attributes:
+        across: How many columns the camera's move shifts what is at inverse depth 1.
+        down: How many rows it shifts what is at inverse depth 1.
+        shift_x: How many columns the whole picture is shifted back, so that the focus stays.
+        shift_y: How many rows the whole picture is shifted back.
+        forward: How far the camera goes forward, in the unit of depth.
+        centre_x: The column of the optical axis.
+        centre_y: The row of the optical axis.
+        sideways: Whether nothing moves up or down.
+        stretch: How many pixels wide the cracks of a stretched surface are on each side, at most.
+    """
+
+    across: Tensor
+    down: Tensor
+    shift_x: Tensor
+    shift_y: Tensor
+    forward: float
+    centre_x: Tensor
+    centre_y: Tensor
+    sideways: bool
+    stretch: int
+
+
+class Seen(NamedTuple):
+    """What a moved camera sees.
+
+    Attributes:
+        colour: (B, 3, height, width).
+        inverse: (B, 1, height, width) inverse depth; 0 where no surface is seen.
+        column: (B, 1, height, width), where in the source picture the colour was read: the column.
+        row: The same, the row; (B, 1, height, 1) where nothing moved up or down.
+    """
+
+    colour: Tensor
+    inverse: Tensor
+    column: Tensor
+    row: Tensor
+
+
+def with_margin(picture: Tensor, inverse: Tensor, margin: tuple[int, int]) -> Layer:
+    """A picture (B, 3, H, W) and its inverse depth (B, 1, H, W), mirrored beyond the border."""
+    sides = (margin[0], margin[0], margin[1], margin[1])
+    return Layer(F.pad(picture, sides, mode="reflect"), F.pad(inverse, sides, mode="reflect"), margin)
+
+
+def render_layer(layer: Layer, view: View, height: int, width: int) -> Seen:
+    """The layer as the moved camera sees it. Nothing is asked of the device."""
+    inverse = _close_cracks(layer, view, _splat(layer, view, height, width))
+    known = torch.where(inverse > 0, inverse, layer.inverse.amin((1, 2, 3), keepdim=True))
+    column, row = _source_of(known, view)
+    colour = _sample(layer, column + layer.margin[0], row + layer.margin[1], known, between_rows=not view.sideways)
+    return Seen(colour, inverse, column, row)
+
+
+def _splat(layer: Layer, view: View, height: int, width: int) -> Tensor:
+    """(B, 1, height, width) inverse depth of the nearest of the pixels that land in each place, 0 where none does."""
+    inverse = layer.inverse
+    rows, columns = pixel_grid(inverse, layer.margin)
+    x, y = columns - view.across * inverse, rows if view.sideways else rows - view.down * inverse
+    if view.forward:
+        closer = 1 / (1 - view.forward * inverse)
+        x, y = (x - view.centre_x) * closer + view.centre_x, (y - view.centre_y) * closer + view.centre_y
+    # Not `round`, which takes halves to even numbers: pixels that all move by a half would land on every second place.
+    x, y = (x + (view.shift_x + 0.5)).floor_(), (y + (view.shift_y + 0.5)).floor_()
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    first = torch.arange(inverse.shape[0], device=inverse.device).view(-1, 1, 1, 1) * (height * width)
+    # Picking out those inside would make a device wait. The others give a 0, which changes nothing, to pixels of their own: one for all
+    # would make a GPU take them one after the other.
+    index = x.clamp_(0, width - 1).long() + (y.clamp_(0, height - 1).long() * width + first)
+    target = inverse.new_zeros(inverse.shape[0] * height * width)
+    target.scatter_reduce_(0, index.flatten(), (inverse * inside).flatten(), "amax")
+    return target.view(-1, 1, height, width)
+
+
+def _close_cracks(layer: Layer, view: View, inverse: Tensor) -> Tensor:
+    """Joins what a stretched surface leaves open, also where something far shines through.
+
+    Each place asks the nearest surface beside it: would I, were I part of you, show you? The source picture has the answer. Beyond a
+    thing's edge it shows something else, and the place stays as it is.
+    """
+    for _ in range(view.stretch):
+        beside = neighbours_largest(inverse, upright=not view.sideways)
+        column, row = _source_of(beside, view)
+        row, column = row + (layer.margin[1] + 0.5), column + (layer.margin[0] + 0.5)
+        there = values_at(layer.inverse, row.floor_().long(), column.floor_().long())
+        joins = (beside > inverse * EDGE) & (there < beside * SMALL_STEP) & (there * SMALL_STEP > beside)
+        inverse = torch.where(joins, there, inverse)
+    return inverse
+
+
+def _source_of(inverse: Tensor, view: View) -> tuple[Tensor, Tensor]:
+    """Columns and rows of the source picture that show what is seen at inverse depth (B, 1, height, width) in the new one.
+
+    Where nothing moves up or down, the rows are one column of them.
+    """
+    height, width = inverse.shape[-2:]
+    rows = torch.arange(height, device=inverse.device, dtype=inverse.dtype).view(-1, 1) - view.shift_y
+    columns = torch.arange(width, device=inverse.device, dtype=inverse.dtype) - view.shift_x
+    # Written as the pixel plus its move, so that without a move it is exact.
+    column, row = columns + view.across * inverse, rows if view.sideways else rows + view.down * inverse
+    if view.forward:
+        ahead = view.forward * inverse
+        column, row = column - (columns - view.centre_x) * ahead, row - (rows - view.centre_y) * ahead
+    return column, row
+
+
+def _sample(layer: Layer, u: Tensor, v: Tensor, nearest: Tensor, between_rows: bool) -> Tensor:
+    """Bilinear colours at columns u and rows v, of the pixels only that belong to the surface at inverse depth `nearest`."""
+    height, width = layer.inverse.shape[-2:]
+    u, v = u.clamp(0, width - 1), v.clamp(0, height - 1)
+    left, top = u.floor(), v.floor()
+    total, weights = torch.zeros_like(layer.colour[..., :1, :1]), torch.zeros_like(nearest)
+    low, high = nearest / EDGE, nearest * EDGE
+    for row, weight_y in ((top, 1 - (v - top)), (top + 1, v - top))[: 1 + between_rows]:
+        for column, weight_x in ((left, 1 - (u - left)), (left + 1, u - left)):
+            i, j = row.long(), column.long()
+            inverse = values_at(layer.inverse, i, j)
+            same = ((inverse > low) & (inverse < high)).to(nearest)
+            weight = weight_x * weight_y * (same + _OTHER)
+            total = total + values_at(layer.colour, i, j) * weight
+            weights = weights + weight
+    return total / weights
+
+
+def values_at(values: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    """(B, C, h, w) values at rows and columns (B, 1, h', w') or that broadcast to it, which are brought inside."""
+    height, width = values.shape[-2:]
+    index = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
+    picked = values.flatten(2).gather(2, index.flatten(2).expand(-1, values.shape[1], -1))
+    return picked.unflatten(2, index.shape[-2:])
+
+
+def pixel_grid(like: Tensor, margin: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Row and column numbers of a map with a margin, counted from the picture's first pixel."""
+    rows = torch.arange(like.shape[-2], device=like.device).view(-1, 1) - margin[1]
+    return rows, torch.arange(like.shape[-1], device=like.device) - margin[0]

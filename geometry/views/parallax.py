@@ -1,0 +1,115 @@
+"""A small camera move through one picture, from its depth.
+
+A z-buffer moves the picture into each frame. What comes into view behind depth edges is continued from the background beside it, by the
+same rule in every frame, so that it does not flicker.
+
+Convention: the camera's positions are in OPENCV axes (+X right, +Y down, +Z away from the viewer), in the unit of depth. The camera
+never turns: its picture is shifted so that the plane at the focus stays where it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from ..checks import check_choice, check_depth, check_intrinsics, check_map
+from .disocclusion import fill_uncovered
+from .forward_warp import View, render_layer, with_margin
+
+MOVES = ("orbit", "swing", "dolly")
+"""orbit: a circle in the picture's plane; swing: left and right; dolly: forward and back. All end where they begin."""
+
+
+def camera_path(move: str, frames: int, amount: float) -> Tensor:
+    """Camera positions of a move that can be played in a loop.
+
+    Args:
+        move: One of `MOVES`.
+        frames: How many, at least 1.
+        amount: How far the camera goes from where it was (the radius of the orbit), in the unit of depth.
+
+    Returns:
+        (frames, 3) float32, OPENCV axes; swing and dolly begin at (0, 0, 0).
+
+    Raises:
+        ValueError: Unknown move, no frames, or an amount that is not finite.
+    """
+    check_choice("move", move, MOVES)
+    if frames < 1 or not math.isfinite(amount):
+        raise ValueError(f"{frames} frames with a move of {amount}; expected at least 1 frame and a finite number")
+    angle = torch.arange(frames, dtype=torch.float32) * (2 * math.pi / frames)
+    zero = torch.zeros_like(angle)
+    if move == "orbit":
+        return amount * torch.stack((angle.cos(), angle.sin(), zero), 1)
+    if move == "swing":
+        return amount * torch.stack((angle.sin(), zero, zero), 1)
+    return amount * torch.stack((zero, zero, (1 - angle.cos()) / 2), 1)
+
+
+def parallax_frames(picture: Tensor, depth: Tensor, intrinsics: Tensor, path: Tensor, focus: Tensor | float = math.inf) -> Iterator[Tensor]:
+    """What a moved camera sees of the scene.
+
+    Args:
+        picture: (B, 3, H, W) in [0, 1].
+        depth: (B, 1, H, W) planar depth, positive and finite, steps at the edges (see `sharpen_depth_edges`).
+        intrinsics: (B, 3, 3), pixels.
+        path: (F, 3) camera positions, OPENCV axes, in the unit of depth.
+        focus: Depth that stays where it is while the camera moves sideways, a number or (B,); infinity = none, the plain move.
+
+    Yields:
+        F times (B, 3, H, W) in [0, 1]. The nearest surface wins. Behind an edge the background beside it is continued; beyond the
+        picture's border the picture is mirrored. At (0, 0, 0) the frame is the picture itself.
+
+    Raises:
+        ValueError: Maps, intrinsics or path of the wrong shape or device, or depth or a path that is not finite, or that comes too near.
+    """
+    check_map(picture, 3, "picture")
+    check_depth(depth, like=picture)
+    check_intrinsics(intrinsics, picture.shape[0], picture)
+    if path.ndim != 2 or path.shape[1] != 3:
+        raise ValueError(f"the path has shape {tuple(path.shape)}; expected (frames, 3), finite")
+    positions = path.tolist()
+    if not all(math.isfinite(number) for position in positions for number in position):
+        raise ValueError("the path holds numbers that are not finite; expected (frames, 3), finite")
+    inverse, ahead = 1 / depth, max(z for _, _, z in positions)
+    share = ahead * float(inverse.amax()) if ahead > 0 else 0.0
+    if share > 0.9:
+        raise ValueError(f"the camera goes {ahead:g} forward, into what stands at {float(depth.amin()):g}; make the move smaller")
+    # What comes nearer grows, and what grows is torn apart by as many pixels.
+    stretch = 1 + math.ceil(0.5 / (1 - share))
+    views = _views(positions, intrinsics.to(picture), focus, stretch)
+    layer = with_margin(picture, inverse, _margin(inverse, views))
+    for view in views:
+        seen = render_layer(layer, view, *picture.shape[-2:])
+        yield fill_uncovered(seen.colour, seen.inverse, view.sideways)
+
+
+def _views(positions: list[list[float]], intrinsics: Tensor, focus: Tensor | float, stretch: int) -> list[View]:
+    """The camera at each position; `stretch` as `View.stretch`."""
+    focal_x, focal_y = (intrinsics[:, axis, axis].view(-1, 1, 1, 1) for axis in (0, 1))
+    centre_x, centre_y = (intrinsics[:, axis, 2].view(-1, 1, 1, 1) for axis in (0, 1))
+    still = (1 / torch.as_tensor(focus, dtype=intrinsics.dtype, device=intrinsics.device)).reshape(-1, 1, 1, 1)
+    views = []
+    for x, y, z in positions:
+        across, down = focal_x * x, focal_y * y
+        views.append(View(across, down, across * still, down * still, z, centre_x, centre_y, sideways=not (y or z), stretch=stretch))
+    return views
+
+
+def _margin(inverse: Tensor, views: list[View]) -> tuple[int, int]:
+    """The (columns, rows) that the moves need beyond the border."""
+    height, width = inverse.shape[-2:]
+    low, high = inverse.amin((1, 2, 3), keepdim=True), inverse.amax((1, 2, 3), keepdim=True)
+    moves = [high.amax()]
+    for view in views:
+        for way, shift in ((view.across, view.shift_x), (view.down, view.shift_y)):
+            moves.append(torch.maximum((way * low - shift).abs(), (way * high - shift).abs()).amax())
+    # Asked of the device once for all frames.
+    highest, *numbers = torch.stack(moves).tolist()
+    backward = [max(0.0, -view.forward) * highest for view in views]
+    columns = max(move + back * width for move, back in zip(numbers[0::2], backward, strict=True))
+    rows = max(move + back * height for move, back in zip(numbers[1::2], backward, strict=True))
+    return min(math.ceil(columns), width - 1), min(math.ceil(rows), height - 1)

@@ -1,0 +1,256 @@
+"""Two eyes' pictures from one picture and its depth, and the layouts in which screens, glasses and headsets take them.
+
+The renderer is that of `parallax`, for a camera that moves sideways. Near things go to the right in the left eye's picture and to the left
+in the right eye's; what lies on the screen stays where it is.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...utils import resize_picture
+from ..assumptions import NEAR_FAR_RATIO
+from ..checks import check_choice, check_map, check_range
+from ..edges.depth_edges import depth_at_picture_edges
+from ..estimate import Estimate, Quantity
+from ..images.levels import FAR_AND_NEAR_END, depth_to_nearness, measure_range, measure_range_of_samples, sample_stride
+from ..images.srgb import linear_to_srgb, srgb_to_linear
+from .disocclusion import fill_uncovered
+from .forward_warp import View, render_layer, with_margin
+
+LAYOUTS = ("full-sbs", "half-sbs", "full-tb", "half-tb", "cross-eyed", "anaglyph")
+"""sbs: side by side, left eye left. tb: left eye on top. half: both together as large as the picture. cross-eyed: left eye right. anaglyph:
+for red-cyan glasses."""
+
+ORIGINALS = ("middle", "left", "right")
+"""Which eye sees the picture itself: neither, as it lies in the middle and both are made; the left; the right."""
+
+MAX_DIVERGENCE = 20.0
+
+_SUFFIXES = {
+    "full-sbs": "_LRF_Full_SBS",
+    "half-sbs": "_LR",
+    "full-tb": "_TBF_fulltb",
+    "half-tb": "_TB",
+    "cross-eyed": "_RLF_cross",
+    "anaglyph": "_redcyan",
+}
+# How far beyond the ends of its range a scene may reach, as a share of it: a few pixels lie there in every picture.
+_BEYOND = 0.25
+
+_DUBOIS_LEFT = ((0.437, 0.449, 0.164), (-0.062, -0.062, -0.024), (-0.048, -0.050, -0.017))
+_DUBOIS_RIGHT = ((-0.011, -0.032, -0.007), (0.377, 0.761, 0.009), (-0.026, -0.093, 1.234))
+
+
+@dataclass(frozen=True)
+class StereoOptions:
+    """How deep the scene looks, and where the screen is in it.
+
+    Attributes:
+        divergence: By how much the two eyes' pictures of the near and of the far end part, both eyes together, in percent of the width;
+            0 to 20. The measure of nunif's iw3: 2 is comfortable, 5 is strong.
+        convergence: What lies on the screen: 0 the far end of the scene, 1 the near end.
+        original: One of `ORIGINALS`.
+
+    Raises:
+        ValueError: A number outside its range, or an unknown name.
+    """
+
+    divergence: float = 2.0
+    convergence: float = 0.5
+    original: str = ORIGINALS[0]
+
+    def __post_init__(self) -> None:
+        check_range("divergence", self.divergence, 0.0, MAX_DIVERGENCE)
+        check_range("convergence", self.convergence, 0.0, 1.0)
+        check_choice("original", self.original, ORIGINALS)
+
+
+@dataclass(frozen=True)
+class StereoPair:
+    """What the two eyes see.
+
+    Attributes:
+        left: (B, 3, H, W) in [0, 1].
+        right: The same.
+        holes_left: (B, 1, H, W) bool, True where the picture does not show what the left eye sees there: it was filled from beside it.
+        holes_right: The same.
+    """
+
+    left: Tensor
+    right: Tensor
+    holes_left: Tensor
+    holes_right: Tensor
+
+
+def stereo_pair(
+    images: Tensor,
+    estimate: Estimate,
+    options: StereoOptions = StereoOptions(),
+    depth_range: tuple[Tensor | float, Tensor | float] | None = None,
+) -> StereoPair:
+    """The pictures of both eyes.
+
+    Args:
+        images: (B, 3, H, W) in [0, 1].
+        estimate: With depth of any quantity and size, of as many pictures or of one for all. Disparity goes with inverse depth;
+            relative depth is taken to reach three times as far as it begins. Masked pixels and holes lie at the far end.
+        options: How deep.
+        depth_range: The far and the near end as `disparity_range` measures them, numbers or (B or 1, 1, 1, 1): one for all frames keeps
+            a film's depth and its screen still. None = each picture's own.
+
+    Returns:
+        The pair, on the images' device. A scene that is flat lies on the screen.
+
+    Raises:
+        ValueError: Not such images, no depth, or another number of estimates.
+    """
+    check_map(images, 3, "images")
+    if estimate.batch not in (1, len(images)):
+        raise ValueError(f"the estimate holds {estimate.batch} pictures, images {len(images)}; expected as many, or one for all")
+    far, near = (torch.as_tensor(end) for end in depth_range or disparity_range(estimate))
+    far, near = (end.to(images).reshape(-1, 1, 1, 1).expand(len(images), 1, 1, 1) for end in (far, near))
+    whole = estimate if estimate.batch == len(images) else estimate.expanded(len(images))
+    frames, (height, width) = [], images.shape[-2:]
+    for index, picture in enumerate(images.split(1)):  # one by one: all at once would take many times the memory of the film
+        sized = whole.pictures(index, index + 1).to(images.device).resized(height, width)
+        one = slice(index, index + 1)
+        frames.append(_both_eyes(picture, _share(sized, far[one], near[one], options.convergence), options))
+    return StereoPair(*(torch.cat(parts) for parts in zip(*frames, strict=True)))
+
+
+def disparity_range(estimate: Estimate, per_clip: bool = False) -> tuple[Tensor, Tensor]:
+    """The far and the near end of scenes, in the measure of their disparity.
+
+    Args:
+        estimate: With depth.
+        per_clip: One range for all its pictures.
+
+    Returns:
+        Far and near, (B, 1, 1, 1), of a clip (1, 1, 1, 1): the 2nd and the 98th percentile of 1 / metres, of disparity, or of relative
+        depth times -1. Infinite where no pixel counts.
+
+    Raises:
+        ValueError: No depth.
+    """
+    values, valid = _nearness(estimate)
+    if not per_clip:
+        return measure_range_of_samples(values, valid, FAR_AND_NEAR_END)
+    stride = sample_stride(values.shape[-2] * values.shape[-1])
+    return measure_range(values[..., ::stride, ::stride], valid[..., ::stride, ::stride], FAR_AND_NEAR_END, per_clip=True)
+
+
+def compose(pair: StereoPair, layout: str) -> Tensor:
+    """Both pictures in one.
+
+    Args:
+        pair: The two eyes' pictures.
+        layout: One of `LAYOUTS`.
+
+    Returns:
+        (B, 3, H', W') in [0, 1]: full-sbs and cross-eyed (H, 2 W), full-tb (2 H, W), the others (H, W).
+
+    Raises:
+        ValueError: Unknown layout, or a picture of one pixel's width or height that cannot be halved.
+    """
+    check_choice("layout", layout, LAYOUTS)
+    return _anaglyph(pair.left, pair.right) if layout == "anaglyph" else _arranged(pair.left, pair.right, layout)
+
+
+def compose_holes(pair: StereoPair, layout: str) -> Tensor:
+    """The pair's holes in the same layout: (B, 1, H', W') in [0, 1], 1 where `compose` shows what was filled; an anaglyph's in either eye.
+
+    Raises:
+        ValueError: As `compose`.
+    """
+    check_choice("layout", layout, LAYOUTS)
+    if layout == "anaglyph":
+        return (pair.holes_left | pair.holes_right).to(pair.left)
+    return _arranged(pair.holes_left.to(pair.left), pair.holes_right.to(pair.left), layout)
+
+
+def stereo_suffix(layout: str) -> str:
+    """What a file's name ends with, before its extension, so that players know the layout.
+
+    Source:
+        nunif iw3, "About file naming rule": `_LRF_Full_SBS` is what Pigasus, SKYBOX and DeoVR recognise; the others are its names too.
+
+    Raises:
+        ValueError: Unknown layout.
+    """
+    check_choice("layout", layout, LAYOUTS)
+    return _SUFFIXES[layout]
+
+
+def _nearness(estimate: Estimate) -> tuple[Tensor, Tensor]:
+    depth, quantity, valid = estimate.known_depth()
+    return depth_to_nearness(depth, quantity, as_disparity=quantity is Quantity.METRIC_DEPTH), valid
+
+
+def _share(estimate: Estimate, far: Tensor, near: Tensor, flat: float) -> Tensor:
+    """(1, 1, H, W) how near everything is as disparity sees it: 0 at the far end, 1 at the near end, `flat` where there is no depth."""
+    values, valid = _nearness(estimate)
+    known = torch.isfinite(near - far) & (near > far)
+    share = (values - far) / torch.where(known, near - far, 1)
+    if estimate.quantity is Quantity.RELATIVE_DEPTH:
+        share = (NEAR_FAR_RATIO / (1 + (1 - share.clamp(max=1 + _BEYOND / 2)) * (NEAR_FAR_RATIO - 1)) - 1) / (NEAR_FAR_RATIO - 1)
+    share = torch.where(valid, share.clamp(-_BEYOND, 1 + _BEYOND), 0)
+    return torch.where(known, share, flat)
+
+
+def _both_eyes(picture: Tensor, share: Tensor, options: StereoOptions) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Left and right picture, left and right holes, of one picture."""
+    pixels = options.divergence / 100 * picture.shape[-1]
+    left, right = {"middle": (0.5, -0.5), "left": (0.0, -1.0), "right": (1.0, 0.0)}[options.original]
+    # The renderer tells things apart by the ratio of their depths: the scene is laid where the ratio of its ends is the likely one.
+    inverse = 1 / depth_at_picture_edges(1 / torch.lerp(torch.full_like(share, 1 / NEAR_FAR_RATIO), torch.ones_like(share), share), picture)
+    (seen_left, holes_left), (seen_right, holes_right) = (
+        _one_eye(picture, inverse, pixels * eye, options.convergence) for eye in (left, right)
+    )
+    return seen_left, seen_right, holes_left, holes_right
+
+
+def _one_eye(picture: Tensor, inverse: Tensor, pixels: float, convergence: float) -> tuple[Tensor, Tensor]:
+    """One eye's picture and its holes; `pixels` is by how much more the near end moves to the right than the far end."""
+    if not pixels:
+        return picture, torch.zeros_like(inverse, dtype=torch.bool)
+    height, width = picture.shape[-2:]
+    across = pixels / (1 - 1 / NEAR_FAR_RATIO)
+    screen = 1 / NEAR_FAR_RATIO + convergence * (1 - 1 / NEAR_FAR_RATIO)
+    one = inverse.new_ones(1, 1, 1, 1)
+    view = View(-across * one, 0 * one, -across * screen * one, 0 * one, 0.0, 0 * one, 0 * one, sideways=True, stretch=2)
+    margin = min(math.ceil(abs(pixels) * (1 + _BEYOND)), width - 1)
+    seen = render_layer(with_margin(picture, inverse, (margin, 0)), view, height, width)
+    holes = (seen.inverse <= 0) | (seen.column < -0.5) | (seen.column > width - 0.5)
+    return fill_uncovered(seen.colour, seen.inverse, sideways=True), holes
+
+
+def _arranged(left: Tensor, right: Tensor, layout: str) -> Tensor:
+    if layout == "cross-eyed":
+        left, right = right, left
+    side = -2 if layout.endswith("tb") else -1
+    if layout.startswith("half"):
+        height, width = left.shape[-2:]
+        if left.shape[side] < 2:
+            raise ValueError(f"a picture of {width}x{height} pixels has no half; choose a full layout or anaglyph")
+        halves = (left.shape[side] + 1) // 2, left.shape[side] // 2
+        sizes = [(height, half) if side == -1 else (half, width) for half in halves]
+        left, right = (resize_picture(eye, *size) for eye, size in zip((left, right), sizes, strict=True))
+    return torch.cat((left, right), side)
+
+
+def _anaglyph(left: Tensor, right: Tensor) -> Tensor:
+    """For red-cyan glasses, in linear light.
+
+    Source:
+        E. Dubois, "A projection method to generate anaglyph stereo images" (2001); the matrices for red-cyan glasses before common LCD
+        screens are those of his "Conversion of a stereo pair to anaglyph with the least-squares projection method" (2009).
+    """
+    mixed = torch.zeros_like(left)
+    for eye, matrix in ((left, _DUBOIS_LEFT), (right, _DUBOIS_RIGHT)):
+        mixed = mixed + torch.einsum("oc,bchw->bohw", eye.new_tensor(matrix), srgb_to_linear(eye))
+    return linear_to_srgb(mixed.clamp(0, 1))

@@ -1,0 +1,110 @@
+"""Pieces of a film joined, with the sound of the film they were made of: packets are copied, pictures are not coded again."""
+
+from __future__ import annotations
+
+import errno
+import heapq
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..geometry.files.paths import atomic_path
+from .library import add_copied_stream, film_errors, open_film, open_output
+from .sound import Sound, SoundError, sound_errors, sound_tracks
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a film, in a file of its own whose times begin at 0.
+
+    Attributes:
+        path: The file.
+        time: Seconds at which it begins in the whole.
+    """
+
+    path: Path
+    time: Fraction
+
+
+def join_pieces(path: os.PathLike[str], pieces: Sequence[Piece], sound: Sound | None = None) -> None:
+    """Writes a film of pieces, atomically.
+
+    Sound is copied as it is where the container takes it, else made AAC; what neither works with is left out, and that is said: it never
+    costs the pictures.
+
+    Args:
+        path: The film, of the pieces' own kind.
+        pieces: One or more, in order, coded alike.
+        sound: What is laid under; None = nothing.
+
+    Raises:
+        FilmError: The pieces cannot be put there.
+    """
+    problem: SoundError | None = None
+    for copied in (True, False) if sound is not None else ():
+        try:
+            _join(path, pieces, sound, copied)
+        except SoundError as error:
+            if getattr(error.__cause__, "errno", None) == errno.ENOSPC:
+                raise
+            problem = problem or error
+        else:
+            if problem is not None:
+                logger.warning("%s: it is made AAC", problem)
+            return
+    _join(path, pieces, None)
+    if problem is not None:
+        logger.warning("%s: it is left out", problem)
+
+
+def _join(path: os.PathLike[str], pieces: Sequence[Piece], sound: Sound | None, copied: bool = True) -> None:
+    with atomic_path(path) as temporary, ExitStack() as opened:
+        first = opened.enter_context(open_film(pieces[0].path, path))
+        options = {"movflags": "+faststart"} if temporary.suffix.lower() in (".mp4", ".mov") else {}
+        about_sound = nullcontext if sound is None else partial(sound_errors, path)
+        with film_errors(path, "it cannot be written"), _output(temporary, options) as output:
+            pictures = add_copied_stream(output, first.streams.video[0])
+            tracks = [_pictures(pieces, pictures)]
+            if sound is not None:
+                tracks += opened.enter_context(sound_tracks(sound, output, path, copied=copied))
+            with about_sound():
+                output.start_encoding()
+            for _, packet in heapq.merge(*tracks, key=lambda each: each[0]):
+                with nullcontext() if packet.stream.index == pictures.index else about_sound():
+                    output.mux(packet)
+            with about_sound():
+                output.close()
+
+
+@contextmanager
+def _output(path: Path, options: dict[str, str]) -> Iterator[Any]:
+    """An output container, which is closed in the block; after an error no other one comes of closing it."""
+    container = open_output(path, options)
+    try:
+        yield container
+    except BaseException:
+        with suppress(Exception):
+            container.close()
+        raise
+
+
+def _pictures(pieces: Sequence[Piece], stream: Any) -> Iterator[tuple[Fraction, Any]]:
+    """The packets of all pieces with their times in the whole."""
+    for piece in pieces:
+        with open_film(piece.path, piece.path) as container:
+            for packet in container.demux(container.streams.video[0]):
+                if packet.dts is None:  # the mark of the end
+                    continue
+                base = Fraction(packet.time_base)
+                shift = round(piece.time / base)
+                packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+                packet.stream = stream
+                yield packet.dts * base, packet

@@ -1,0 +1,180 @@
+"""A film on its way: reading ahead and writing behind in threads with short queues, so that decoding, the network and coding overlap."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from itertools import islice
+from queue import Empty, Full, Queue
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from ..geometry.estimate import Estimate
+from .library import FilmError
+from .read import Frame
+
+Item = TypeVar("Item")
+
+# What the pictures of one chunk may take, and how many they are at most.
+_CHUNK_BYTES = 2**27
+_CHUNK_FRAMES = 8
+_LOOK_SECONDS = 0.2
+
+
+class Loaded:
+    """A film's frames with their pictures, up to where it can be read.
+
+    Attributes:
+        problem: Why it ended before its end; None = it did not.
+    """
+
+    def __init__(self, frames: Iterable[Frame], change: Callable[[Tensor], Tensor] | None = None) -> None:
+        self._frames, self._change = frames, change
+        self.problem: FilmError | None = None
+
+    def __iter__(self) -> Iterator[tuple[Frame, Tensor]]:
+        """Each frame with its picture, on which `change` was used.
+
+        Raises:
+            FilmError: Nothing of the film can be read.
+        """
+        count = 0
+        try:
+            for frame in self._frames:
+                picture = frame.picture()
+                yield frame, picture if self._change is None else self._change(picture)
+                count += 1
+        except FilmError as error:
+            if not count:
+                raise
+            self.problem = error
+
+
+def estimated(
+    frames: Iterable[tuple[Frame, Tensor]], estimate: Callable[[Iterator[Tensor]], Iterator[Estimate]], first: int = 0
+) -> Generator[tuple[list[Frame], Tensor, Estimate], None, None]:
+    """The estimates of a film beside its frames, a few frames at a time; the next ones are read meanwhile.
+
+    Args:
+        frames: Frames with their pictures (3, H, W).
+        estimate: Makes of chunks (B, 3, H, W) estimates of one or more frames each, in order.
+        first: How many frames of the film were before these. Chunks end where they would in the whole film: how many frames a network is
+            given at once can change the last bits of what it says of them.
+
+    Yields:
+        Frames, their pictures (B, 3, H, W), and their estimate.
+    """
+    waiting: deque[tuple[Frame, Tensor]] = deque()
+
+    def chunks() -> Iterator[Tensor]:
+        for chunk in ahead(_chunked(iter(frames), first)):
+            waiting.extend(chunk)
+            yield torch.stack([picture for _, picture in chunk])
+
+    for part in estimate(chunks()):
+        shown = [waiting.popleft() for _ in range(part.batch)]
+        yield [frame for frame, _ in shown], torch.stack([picture for _, picture in shown]), part
+
+
+def _chunked(frames: Iterator[tuple[Frame, Tensor]], number: int) -> Iterator[list[tuple[Frame, Tensor]]]:
+    for first in frames:
+        at_once = max(1, min(_CHUNK_FRAMES, _CHUNK_BYTES // (4 * first[1].numel())))
+        chunk = [first, *islice(frames, at_once - number % at_once - 1)]
+        number += len(chunk)
+        yield chunk
+
+
+def ahead(items: Iterable[Item], at_most: int = 1) -> Iterator[Item]:
+    """The items of an iterator that runs in a thread of its own, up to `at_most` items ahead. Its errors come out here."""
+    queue: Queue[tuple[bool, Any]] = Queue(at_most)
+    stopped = threading.Event()
+
+    def put(going: bool, item: Any) -> bool:
+        while not stopped.is_set():
+            try:
+                queue.put((going, item), timeout=_LOOK_SECONDS)
+                return True
+            except Full:
+                continue
+        return False
+
+    def work() -> None:
+        iterator = iter(items)
+        try:
+            while put(True, next(iterator)):
+                pass
+        except StopIteration:
+            put(False, None)
+        except BaseException as error:  # noqa: BLE001 (it is raised in the other thread)
+            put(False, error)
+        finally:
+            # A container is closed by the thread that reads it.
+            getattr(iterator, "close", bool)()
+
+    thread = threading.Thread(target=work, name="depth-normal reading ahead", daemon=True)
+    thread.start()
+    try:
+        while True:
+            going, item = queue.get()
+            if going:
+                yield item
+            elif item is None:
+                return
+            else:
+                raise item
+    finally:
+        stopped.set()
+        thread.join()
+
+
+class Behind:
+    """Calls that run one after the other in a thread of its own, while no more than `at_most` wait. To be used as a context.
+
+    The error of a call is raised by the next `call` or `finish`; what waits then is left out. What waits when the context is left, by
+    Ctrl-C too, is still run.
+    """
+
+    def __init__(self, at_most: int = 2) -> None:
+        self._queue: Queue[Callable[[], object]] = Queue(at_most)
+        self._problem: BaseException | None = None
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="depth-normal writing behind", daemon=True)
+
+    def __enter__(self) -> Behind:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while not (self._stopped.is_set() and self._queue.empty()):
+            try:
+                call = self._queue.get(timeout=_LOOK_SECONDS)
+            except Empty:
+                continue
+            try:
+                if self._problem is None:
+                    call()
+            except BaseException as error:  # noqa: BLE001 (it is raised in the other thread)
+                self._problem = error
+            finally:
+                self._queue.task_done()
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Runs a function later; waits while too many wait."""
+        self._raise()
+        self._queue.put(function)
+
+    def finish(self) -> None:
+        """Waits until all has run."""
+        self._queue.join()
+        self._raise()
+
+    def _raise(self) -> None:
+        if self._problem is not None:
+            raise self._problem

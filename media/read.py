@@ -1,0 +1,272 @@
+"""Films in: what a film's header says, and its frames one after the other as RGB, upright, each with its time."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..utils import resize_picture
+from .colour import BT_709, BT_2020, BT_2020_PRIMARIES, FULL, UNKNOWN, Colours, guessed_matrix
+from .library import FilmError, display_matrix, film_errors, open_film
+from .planes import frame_to_rgb, has_alpha
+from .timeline import packets_in_time
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_RATE = Fraction(25)
+"""Frames a second of what does not say, as FFmpeg takes it."""
+
+_BEGINNING = Fraction(0)
+
+# Containers whose header says how long they last, not how many frames they have.
+_SAY_SECONDS = ("matroska", "flv")
+
+
+@dataclass(frozen=True)
+class Film:
+    """What a film's header says.
+
+    Attributes:
+        name: What messages call it.
+        width: Pixels of a frame as it is stored.
+        height: Pixels of a frame as it is stored.
+        rate: Frames a second, on average.
+        time_base: Seconds of one unit in which its times are exact.
+        frames: How many it says there are; None = it does not say.
+        seconds: How long it says it lasts; None = it does not say.
+        sound: How many streams of sound it has.
+    """
+
+    name: str
+    width: int
+    height: int
+    rate: Fraction
+    time_base: Fraction
+    frames: int | None = None
+    seconds: Fraction | None = None
+    sound: int = 0
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame.
+
+    Attributes:
+        time: Seconds from the film's beginning, exact.
+        duration: Seconds until the next; 0 = not known.
+        picture: Gives (3, H, W) float32 RGB in [0, 1], upright, square pixels. What is not asked for is not converted.
+    """
+
+    time: Fraction
+    duration: Fraction
+    picture: Callable[[], Tensor] = field(repr=False)
+
+
+def film_header(source: Any, name: str | None = None) -> Film:
+    """What a film's header says.
+
+    Args:
+        source: A path, or a file-like object.
+        name: What messages call it; None = the path.
+
+    Raises:
+        FilmError: Not a film, no pictures in it, a codec that PyAV lacks, or colours that are not read.
+        ImportError: PyAV is missing.
+    """
+    name = name or str(source)
+    with open_film(source, name) as container:
+        stream = picture_stream(container, name)
+        seconds = None if container.duration is None else Fraction(container.duration, 1_000_000)
+        rate = Fraction(stream.average_rate or stream.guessed_rate or DEFAULT_RATE)
+        return Film(
+            name,
+            stream.width,
+            stream.height,
+            rate,
+            Fraction(stream.time_base),
+            stream.frames or None,
+            seconds,
+            len(container.streams.audio),
+        )
+
+
+def picture_stream(container: Any, name: str) -> Any:
+    """The stream of pictures that is read: the first that is no cover.
+
+    Raises:
+        FilmError: There is none, or PyAV has no decoder for it.
+    """
+    streams = sorted(container.streams.video, key=lambda each: each.frames == 1)  # a cover is one picture
+    if not streams:
+        raise FilmError(f"{name}: there are no pictures in it ({container.format.long_name})")
+    if streams[0].codec_context is None:
+        raise FilmError(f"{name}: this build of PyAV has no decoder for its pictures; convert it to H.264 first")
+    return streams[0]
+
+
+def read_streams(container: Any, pictures: Any) -> list[Any]:
+    """The streams that whoever reads a container asks for: pictures and all sound."""
+    return [pictures, *container.streams.audio]
+
+
+def read_frames(source: Any, name: str | None = None, start: Fraction = _BEGINNING) -> Iterator[Frame]:
+    """The frames of a film, in the order in which they are shown.
+
+    Colours are BT.709's or sRGB's as an ordinary screen shows them; HDR (PQ, HLG) is tone mapped (`colour.hdr_to_sdr`); alpha is left out.
+    Both are said once in the log. Pixels that are not square are made square by their width.
+
+    Args:
+        source: A path, or a file-like object.
+        name: What messages call it; None = the path.
+        start: Seconds from the film's beginning before which frames are left out.
+
+    Yields:
+        Frame after frame; none is kept.
+
+    Raises:
+        FilmError: As `film_header`; and, after what can be read was yielded: the film is damaged from there on, or changes its size.
+        ImportError: PyAV is missing.
+    """
+    name = name or str(source)
+    with open_film(source, name) as container:
+        stream = picture_stream(container, name)
+        stream.thread_type = "AUTO"
+        reader = _Reader(name, stream, Fraction(container.start_time or 0, 1_000_000))
+        for number, (frame, time, duration) in enumerate(reader.after(container, start)):
+            reader.look_at(frame, number)
+            yield Frame(time, duration, partial(reader.picture, frame))
+
+
+class _Reader:
+    """Decodes one stream of pictures."""
+
+    def __init__(self, name: str, stream: Any, beginning: Fraction) -> None:
+        self._name, self._stream, self._beginning = name, stream, beginning
+        self._aspect = Fraction(stream.sample_aspect_ratio or 1)
+        self._size: tuple[int, int] | None = None
+        self._colours = Colours()
+        self._matrix: tuple[int, ...] | None = None
+        # Where the last packet of pictures or sound ends.
+        self._end = Fraction(0)
+
+    def after(self, container: Any, start: Fraction) -> Iterator[tuple[Any, Fraction, Fraction]]:
+        """Decoded frames from `start` on, with their times and durations."""
+        step = 1 / Fraction(self._stream.average_rate or DEFAULT_RATE)
+        last: Fraction | None = None
+        count = 0
+        for frame, duration in self._decoded(container):
+            time = Fraction(frame.pts) * Fraction(frame.time_base) - self._beginning if frame.pts is not None else None
+            if time is None or (last is not None and time <= last):
+                time = Fraction(0) if last is None else last + step  # damaged films have none, or go back
+            last = time
+            count += 1
+            if time >= start:
+                yield frame, time, duration
+        if not count:
+            raise FilmError(f"{self._name}: there is not one frame in it that can be decoded")
+        expected = self._stream.frames
+        if expected and count < expected * 0.99 - 1:
+            raise FilmError(f"{self._name}: it says that it has {expected} frames, and ends after {count}; it is damaged or cut off")
+        seconds = Fraction(container.duration or 0, 1_000_000)
+        if not expected and container.format.name.startswith(_SAY_SECONDS) and seconds - self._end > max(1, seconds / 20):
+            raise FilmError(
+                f"{self._name}: it lasts {float(seconds):.1f} s by its header, and ends after {float(self._end):.1f} s; "
+                "it is damaged or cut off"
+            )
+
+    def _decoded(self, container: Any) -> Iterator[tuple[Any, Fraction]]:
+        frames = self._demuxed(container)
+        with film_errors(self._name, "not one picture of it could be decoded: it is no film, or damaged at its beginning"):
+            first = next(frames, None)
+        if first is None:
+            return
+        yield first
+        with film_errors(self._name, "it is damaged from here on"):
+            yield from frames
+
+    def _demuxed(self, container: Any) -> Iterator[tuple[Any, Fraction]]:
+        durations: dict[int, int] = {}
+        for packet in packets_in_time(container, read_streams(container, self._stream)):
+            if packet.pts is not None:
+                self._end = max(self._end, (packet.pts + (packet.duration or 0)) * Fraction(packet.time_base))
+            if packet.stream.index != self._stream.index:
+                continue
+            if packet.pts is not None and packet.duration:
+                durations[packet.pts] = packet.duration
+            for frame in packet.decode():
+                duration = durations.pop(frame.pts, 0) if frame.pts is not None else 0
+                yield frame, duration * Fraction(self._stream.time_base)
+
+    def look_at(self, frame: Any, number: int) -> None:
+        """Refuses a frame of another size than those before, and learns from the first how all are coded."""
+        size = (frame.width, frame.height)
+        if self._size is None:
+            self._size = size
+            self._colours = self._first(frame)
+        elif size != self._size:
+            was, now = (f"{width}x{height}" for width, height in (self._size, size))
+            raise FilmError(f"{self._name}: its pictures change from {was} to {now} pixels after {number} frames; split the film there")
+        self._matrix = display_matrix(frame) or self._matrix
+
+    def picture(self, frame: Any) -> Tensor:
+        """(3, H, W): the frame as it is shown. The container may be closed by now: nothing but the frame is asked."""
+        picture = frame_to_rgb(frame, self._colours)
+        if self._aspect != 1:
+            picture = resize_picture(picture[None], picture.shape[1], max(1, round(picture.shape[2] * self._aspect)))[0]
+        return picture if self._matrix is None else upright(picture, self._matrix)
+
+    def _first(self, frame: Any) -> Colours:
+        colours = film_colours(frame, self._stream.codec_context)
+        if colours.problem and not frame.format.is_rgb:
+            raise FilmError(f"{self._name}: {colours.problem}")
+        if colours.hdr:
+            logger.info("%s: HDR (%s), tone mapped by ITU-R BT.2390 to an ordinary screen", self._name, colours.hdr)
+        if has_alpha(frame):
+            logger.info("%s: its alpha channel is left out", self._name)
+        if getattr(frame, "interlaced_frame", False):
+            logger.warning("%s: it is interlaced, and its lines of two moments are taken as one; deinterlace it first", self._name)
+        return colours
+
+
+def film_colours(frame: Any, context: Any) -> Colours:
+    """How a frame is coded, by itself or its stream; what neither says as players guess it."""
+
+    def said(name: str) -> int:
+        values = (getattr(frame, name, None), getattr(context, name, None))
+        return next((int(value) for value in values if value is not None and int(value) not in (0, UNKNOWN)), UNKNOWN)
+
+    spans = (getattr(frame, "color_range", None), getattr(context, "color_range", None))
+    span = next((int(value) for value in spans if value), 0)
+    matrix = said("colorspace")
+    if matrix == UNKNOWN:
+        matrix = guessed_matrix(frame.width, frame.height)
+    name = frame.format.name
+    full = span == FULL or name.startswith("yuvj") or (span == 0 and name.startswith("gray"))
+    colours = Colours(matrix, full, said("color_trc"), said("color_primaries"))
+    if colours.primaries == UNKNOWN:
+        return replace(colours, primaries=BT_2020_PRIMARIES if matrix == BT_2020 else BT_709)
+    return colours
+
+
+def upright(picture: Tensor, matrix: tuple[int, ...]) -> Tensor:
+    """A picture as a display matrix turns or mirrors it; one that turns by other than right angles is left.
+
+    Args:
+        picture: (C, H, W).
+        matrix: (a, b, c, d): where the picture's x axis points, (a, b), and its y axis, (c, d).
+    """
+    a, b, c, d = matrix
+    if a and d and not b and not c:
+        sides = [axis for axis, length in ((2, a), (1, d)) if length < 0]
+        return torch.flip(picture, sides) if sides else picture
+    if b and c and not a and not d:
+        sides = [axis for axis, length in ((2, c), (1, b)) if length < 0]
+        return torch.flip(picture.transpose(1, 2), sides)
+    return picture

@@ -1,0 +1,114 @@
+"""Ends a computation where ComfyUI's user pressed cancel, from a thread beside it: as long as nobody does, it costs nothing."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from torch import nn
+
+_EVERY = 0.05
+"""Seconds between two looks."""
+
+_ROOT = Path(__file__).parents[2]
+_STEPS = tuple(
+    f"{folder}{os.sep}" for folder in (_ROOT / "annotators", _ROOT / "geometry", _ROOT / "media", _ROOT / "nodes", Path(nn.__file__).parent)
+)
+"""Where a computation may end: this pack's mathematics, and torch's layers. What is loaded, moved and kept is not left half-done."""
+_ALSO = str(_ROOT / "utils.py")
+
+_undisturbed: set[int] = set()
+
+
+class Watch:
+    """While it is entered, the thread's computation ends between two of its steps as soon as `look` raises.
+
+    Args:
+        look: Raises where the user pressed cancel; called from another thread.
+    """
+
+    def __init__(self, look: Callable[[], None]) -> None:
+        self._look = look
+        self._thread = threading.get_ident()
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._sent: type[BaseException] | None = None
+
+    def __enter__(self) -> None:
+        threading.Thread(target=self._run, daemon=True, name="depth-normal watch").start()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._lock:
+            self._over.set()
+        if self._sent is not None and (kind is None or not issubclass(kind, self._sent)):
+            _send(self._thread, None)  # the computation was over before it came
+            raise self._sent
+
+    def _run(self) -> None:
+        while not self._over.wait(_EVERY):
+            with self._lock:
+                if self._over.is_set() or not _is_at_a_step(self._thread):
+                    continue
+                try:
+                    self._look()
+                except BaseException as error:  # noqa: BLE001  it is raised where the computation is
+                    self._sent = type(error)
+                    _send(self._thread, self._sent)
+                    return
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Lets this thread finish what it does: nothing ends it meanwhile."""
+    thread = threading.get_ident()
+    outermost = thread not in _undisturbed
+    _undisturbed.add(thread)
+    try:
+        yield
+    finally:
+        if outermost:
+            _undisturbed.discard(thread)
+
+
+def _is_at_a_step(thread: int) -> bool:
+    """Whether a thread is where it may end; an import that was left would be half-done for good."""
+    frame: FrameType | None = sys._current_frames().get(thread)
+    if frame is None or thread in _undisturbed:
+        return False
+    where = frame.f_code.co_filename
+    if not (where.startswith(_STEPS) or where == _ALSO):
+        return False
+    return not _is_importing(frame)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    return frame is not None
+
+
+def end(thread: threading.Thread, kind: type[BaseException], is_working: Callable[[], bool]) -> None:
+    """Has a thread raise wherever it is, but not amid an import; in vain while it is in a library's own code, which no Python ends.
+
+    Args:
+        thread: Another one than this.
+        kind: What it raises.
+        is_working: Whether it still does what is to end.
+    """
+    while is_working() and thread.ident is not None:
+        if not _is_importing(sys._current_frames().get(thread.ident)):
+            _send(thread.ident, kind)
+            return
+        time.sleep(_EVERY)
+
+
+def _send(thread: int, kind: type[BaseException] | None) -> None:
+    """Has a thread raise as soon as it is back in Python; None takes back what has not come yet."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), None if kind is None else ctypes.py_object(kind))

@@ -1,0 +1,141 @@
+"""ComfyUI's VIDEO: what one is made of, and how the next node gets one."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...media import Behind, Film, FilmWriter, Frame, Piece, Sound, check_sound, film_header, join_pieces, read_frames
+from ...utils import to_image, to_rgb
+from .folders import user_folder
+
+_SUFFIX = ".mp4"
+
+
+@dataclass(frozen=True)
+class VideoFile:
+    """A VIDEO that is a film in a file, or in memory as a file would be.
+
+    Attributes:
+        source: A path or a file-like object.
+        film: Its header.
+        start: Seconds that are left out at its beginning.
+        seconds: How long it is from there; 0 = to its end.
+    """
+
+    source: Any
+    film: Film
+    start: Fraction = Fraction(0)
+    seconds: Fraction = Fraction(0)
+
+    @property
+    def count(self) -> int:
+        """How many frames it has, about."""
+        length = self.seconds or max(Fraction(0), (self.film.seconds or Fraction(0)) - self.start)
+        return max(1, round(length * self.film.rate))
+
+    def frames(self) -> Iterator[Frame]:
+        """Its frames, read as they are needed."""
+        frames = read_frames(self.source, self.film.name, self.start)
+        end = self.start + self.seconds
+        return takewhile(lambda frame: frame.time < end, frames) if self.seconds else frames
+
+    def made(self, pictures: Iterator[tuple[Frame, Tensor]]) -> Any:
+        """A VIDEO of other pictures at the times of these frames, with this one's sound, in ComfyUI's folder for what is temporary.
+
+        Args:
+            pictures: Frames with pictures (1 or 3, H, W) in [0, 1].
+
+        Returns:
+            ComfyUI's own object.
+        """
+        folder = user_folder("temp")
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"depth_normal_{uuid.uuid4().hex}{_SUFFIX}"
+        piece = path.with_stem(f"{path.stem}_pictures")
+        end: Fraction | None = None
+        if self.film.sound:
+            check_sound(self.source, self.film.name, _SUFFIX)
+        try:
+            with FilmWriter(piece, "h264", self.film.rate, self.film.time_base) as writer, Behind() as behind:
+                for frame, picture in pictures:
+                    behind.call(partial(writer.write, picture, frame.time - self.start, frame.duration))
+                    end = frame.time + (frame.duration or 1 / self.film.rate)
+                behind.finish()
+            sound = Sound(self.source, self.start, end if self.seconds else None) if self.film.sound else None
+            join_pieces(path, [Piece(piece, Fraction(0))], sound)
+        finally:
+            piece.unlink(missing_ok=True)
+        return _file_class()(str(path))
+
+
+@dataclass(frozen=True)
+class VideoFrames:
+    """A VIDEO that is a batch of pictures in memory, as Create Video gives it.
+
+    Attributes:
+        video: ComfyUI's object.
+        parts: What it is made of: images, audio, frame_rate.
+    """
+
+    video: Any
+    parts: Any
+
+    @property
+    def count(self) -> int:
+        """How many frames it has."""
+        return self.parts.images.shape[0]
+
+    def frames(self) -> Iterator[Frame]:
+        """Its frames."""
+        step = 1 / Fraction(self.parts.frame_rate)
+        for number, image in enumerate(self.parts.images):
+            yield Frame(number * step, step, partial(_planar, image))
+
+    def made(self, pictures: Iterator[tuple[Frame, Tensor]]) -> Any:
+        """A VIDEO of other pictures, with this one's sound; as `VideoFile.made`, in memory as this one is."""
+        images = torch.cat([to_image(picture[None]) for _, picture in pictures])
+        parts = type(self.parts)(images=images, audio=self.parts.audio, frame_rate=self.parts.frame_rate)
+        return type(self.video)(parts)
+
+
+def opened_video(video: Any) -> VideoFile | VideoFrames:
+    """What a node was given through a socket of the type VIDEO.
+
+    Raises:
+        TypeError: It is no VIDEO.
+        FilmError: Its file is not a film that can be read.
+    """
+    if not hasattr(video, "get_components"):
+        raise TypeError(f"the video input is a {type(video).__name__}; expected VIDEO, as Load Video and Create Video give it")
+    if "Components" in type(video).__name__ or not hasattr(video, "get_stream_source"):
+        return VideoFrames(video, video.get_components())
+    source = video.get_stream_source()
+    # Trimming without decoding came later than the VIDEO type.
+    start, seconds = getattr(video, "get_active_trim_window", lambda: (0.0, 0.0))()
+    name = Path(source).name if isinstance(source, str) else "the video"
+    return VideoFile(source, film_header(source, name), *(Fraction(value).limit_denominator(10**6) for value in (start, seconds)))
+
+
+def _planar(image: Tensor) -> Tensor:
+    return to_rgb(image)[0].cpu()
+
+
+def _file_class() -> Callable[[str], Any]:
+    for name, parts in (("comfy_api.latest", ("InputImpl", "VideoFromFile")), ("comfy_api.input_impl", ("VideoFromFile",))):
+        found: Any = sys.modules.get(name)
+        for part in parts:
+            found = getattr(found, part, None)
+        if found is not None:
+            return found
+    raise RuntimeError("this ComfyUI has no VIDEO of a file; update ComfyUI")

@@ -1,0 +1,175 @@
+"""What was exported and built for this machine, kept in the pack's model folder: found again under the same key, built anew under another.
+
+An entry is a folder. Its name holds the key's digest, and a record in it holds the key itself with the length and sha256 of every file. It
+is built beside its place and moved there when it is whole, so that what a process left half-built is never taken for an entry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+from ...geometry.files.json_file import read_json
+from ...geometry.files.paths import write_bytes
+from ..weights.disk_space import KEPT_FREE, free_space, is_disk_full
+from ..weights.find import download_folder
+from ..weights.integrity import sha256_of, stamp
+from ..weights.network_errors import in_one_line
+from ..weights.process_lock import locked
+
+logger = logging.getLogger(__name__)
+
+RECORD = "record.json"
+_PART = ".part"
+
+Key = Mapping[str, str]
+"""What an engine depends on, in words: "model", "weights" and "engine" at least."""
+
+Step = Callable[[str], None]
+"""Says what is done now; raises where nobody waits for it any more."""
+
+_known: dict[tuple[str, int, int], str] = {}
+"""Digests of files that this process has read or written."""
+
+
+class StoreError(RuntimeError):
+    """What was built could not be kept; the message says why."""
+
+
+def store_folder() -> Path:
+    """Where all of it lies: `runtimes` in the folder of what the pack downloads. It may be deleted at any time."""
+    return download_folder() / "runtimes"
+
+
+def entry_folder(key: Key) -> Path:
+    """Where the entry of a key is, or is to be."""
+    digest = hashlib.sha256(_text(key).encode()).hexdigest()[:16]
+    return store_folder() / _plain(key["model"]) / f"{_plain(key['engine'])}-{digest}"
+
+
+def kept(key: Key, build: Callable[[Path], None], step: Step, needed: int = 0) -> Path:
+    """The folder of what was built under a key; it is built first where it is not there, or not as it was.
+
+    When another process is building the same, this one waits and takes what came.
+
+    Args:
+        key: What it depends on. Whatever changes the result belongs here.
+        build: Puts files into an empty folder.
+        step: Called with what is done now, five times a second while another process is waited for; may raise to stop.
+        needed: About how many bytes it will take.
+
+    Raises:
+        StoreError: The disk is full, or the folder cannot be written to. Nothing is left of what was begun.
+    """
+    folder = entry_folder(key)
+    if is_whole(folder, key):
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock, waiting = folder.with_name(f"{folder.name}.lock"), partial(step, "waiting for another process that builds the same")
+        with locked(lock, f"building {folder}", waiting):
+            if is_whole(folder, key):
+                return folder
+            _clear(folder)
+            if needed > (free := free_space(folder.parent) - KEPT_FREE):
+                raise StoreError(f"{folder.parent} has room for {max(0, free) // 10**6} MB, and about {needed // 10**6} MB are needed")
+            return _built(folder, key, build)
+    except OSError as error:
+        reason = "the disk is full" if is_disk_full(error) else error.strerror or str(error)
+        raise StoreError(f"{folder.parent} cannot hold it: {reason}") from error
+
+
+def drop(folder: Path) -> None:
+    """Has an entry built anew the next time that it is asked for.
+
+    Raises:
+        StoreError: The folder cannot be written to.
+    """
+    try:
+        (folder / RECORD).unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be built anew: {error.strerror}") from error
+
+
+def is_whole(folder: Path, key: Key) -> bool:
+    """Whether an entry is there as it was built: its key, and each file by length and sha256. One that is not is named in the log."""
+    if not folder.is_dir():
+        return False
+    try:
+        problem = _problem(folder, read_json(folder / RECORD), key)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        problem = f"its record cannot be read ({type(error).__name__}: {in_one_line(error)})"
+    if problem:
+        logger.warning("%s is not used: %s; it is built anew", folder, problem)
+    return not problem
+
+
+def _problem(folder: Path, record: Any, key: Key) -> str | None:
+    if record["key"] != dict(key):
+        differing = sorted(name for name in {*record["key"], *key} if record["key"].get(name) != key.get(name))
+        return f"it was built for another {' and '.join(differing)}"
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {RECORD}
+    if found != record["files"].keys():
+        return f"its files are not those of its record (first: {min(found ^ record['files'].keys())})"
+    for name, file in record["files"].items():
+        if (folder / name).stat().st_size != file["size"]:
+            return f"{name} is cut short or has grown"
+        if digest_of(folder / name) != file["sha256"]:
+            return f"{name} has changed"
+    return None
+
+
+def _built(folder: Path, key: Key, build: Callable[[Path], None]) -> Path:
+    part = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}{_PART}")
+    part.mkdir()
+    try:
+        build(part)
+        files = [path for path in part.rglob("*") if path.is_file()]
+        record = {
+            "key": dict(key),
+            "files": {path.relative_to(part).as_posix(): {"size": path.stat().st_size, "sha256": sha256_of(path)} for path in files},
+        }
+        write_bytes(part / RECORD, json.dumps(record, indent=1).encode())
+        part.replace(folder)
+        for name, file in record["files"].items():
+            _known[stamp(folder / name)] = file["sha256"]
+        return folder
+    finally:
+        rmtree(part, ignore_errors=True)
+
+
+def _clear(folder: Path) -> None:
+    """Removes an entry that is not whole, and what processes that were killed left of it; whoever calls holds its lock."""
+    for path in folder.parent.glob(f"{folder.name}*"):
+        if path == folder or path.name.endswith(_PART):
+            rmtree(path)
+
+
+def digest_of(path: Path) -> str:
+    """A file's sha256, computed once as long as the file does not change."""
+    key = stamp(path)
+    if key not in _known:
+        _known[key] = sha256_of(path)
+    return _known[key]
+
+
+def _text(key: Key) -> str:
+    return json.dumps(dict(sorted(key.items())))
+
+
+def _plain(name: str) -> str:
+    """A name as any file system takes it."""
+    return re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip(".-")[:60] or "unnamed"
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes of all files in a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,78 @@
+"""torch.compile: the network as torch's own compiler makes it, with what it compiled kept in the store."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...annotators.graphs.graph import Graph
+from .build_job import Job
+from .engine import Runner, Sides
+from .engine_store import store_folder
+
+_CACHE = "TORCHINDUCTOR_CACHE_DIR"
+
+
+def start(job: Job, sides: Sides | None) -> Runner:
+    """Compiles the network for any size, which takes a minute the first time.
+
+    Raises:
+        UnusableError: It computes something else.
+        Exception: It cannot be compiled, or no C++ compiler is there.
+    """
+    # torch itself keys what it keeps there by its version, the code and the machine
+    os.environ.setdefault(_CACHE, os.fspath(store_folder() / "inductor"))
+    job.step("warming up torch.compile (about a minute the first time, seconds later)")
+    runner = _CompiledRunner(job)
+    if job.device.type == "cpu":
+        job.trial(runner, sides or job.usual_sides)
+    return runner
+
+
+class _CompiledRunner:
+    """A compiled network. See `engine.Runner`."""
+
+    size = 0
+
+    def __init__(self, job: Job) -> None:
+        self._cell = job.graph.multiple_of
+        self._run: Any = torch.compile(_OfCells(job.graph), dynamic=True)
+        self.words = f"torch.compile {torch.__version__}, {job.device}"
+
+    def run(self, pixels: Tensor, numbers: Tensor | None) -> tuple[Tensor, ...]:
+        """See `engine.Runner.run`."""
+        told = () if numbers is None else (numbers,)
+        # one picture is compiled apart from several, for another minute: on a CPU more than what several at once gain
+        parts = [self._run(self._cells(part), *told) for part in pixels.split(1 if pixels.device.type == "cpu" else len(pixels))]
+        return parts[0] if len(parts) == 1 else tuple(map(torch.cat, zip(*parts, strict=True)))
+
+    def _cells(self, pixels: Tensor) -> Tensor:
+        """What `_OfCells` takes, channels last in memory."""
+        ordered = pixels.contiguous(memory_format=torch.channels_last)
+        cells = ordered.unflatten(3, (-1, self._cell)).unflatten(2, (-1, self._cell))
+        # else rows or columns that happen to be as many as the channels or as a cell's pixels would be taken for one number with them
+        torch._dynamo.mark_static(ordered, 1)
+        torch._dynamo.mark_static(cells, [1, 3, 5])
+        return cells
+
+
+class _OfCells(nn.Module):
+    """A graph's module that takes images as (B, 3, rows, cell, columns, cell), where a cell is the graph's `multiple_of`.
+
+    So the compiler knows that both sides are multiples. Of any sides, those that strides of 2 leave are rounded up at each step, and
+    Inductor of torch 2.13 cannot compare products of them ("ValueRangeError: Invalid ranges [0:-1]", with tiny).
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        self.module = graph.module
+        self.cell = graph.multiple_of
+
+    def forward(self, cells: Tensor, numbers: Tensor | None = None) -> tuple[Tensor, ...]:
+        """See `Graph.module`."""
+        batch, channels, rows, _, columns, _ = cells.shape
+        pixels = cells.reshape(batch, channels, rows * self.cell, columns * self.cell)
+        return self.module(pixels) if numbers is None else self.module(pixels, numbers)

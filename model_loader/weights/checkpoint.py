@@ -1,0 +1,285 @@
+"""Reading weight files: by their content, whatever their extension, and without running any code in them."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...annotators.specs.base import CheckpointError, shown
+from .pickled_values import (
+    DamagedPickleError,
+    Name,
+    Other,
+    OtherTensor,
+    PickleError,
+    Storage,
+    StoredTensor,
+    UnsafePickleError,
+    is_possible_shape,
+)
+from .torch_files import NotWeightsError, TorchFile, open_torch_file
+
+_WRAPPERS = ("model", "state_dict", "model_state_dict", "depth_model")
+_MAX_HEADER = 20_000_000
+"""Bytes. The format allows 100 million, which take minutes and gigabytes to read; the largest models' files have about one million."""
+_MAX_TENSORS = 50_000
+_SAFETENSORS = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+"""By the names that safetensors has for them."""
+_VALUES = {StoredTensor: "a Tensor", OtherTensor: "a Tensor", Storage: "a storage", Name: "a class", Other: "an object"}
+_MOST_SHARED = 4
+"""How many times as long as the file the tensors of a PyTorch file may be together, as some share their numbers."""
+_LFS_POINTER = b"version https://git-lfs.github.com/spec"
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+_OTHER_FORMATS = {
+    b"\x89PNG": "a PNG picture",
+    b"\xff\xd8\xff": "a JPEG picture",
+    b"GGUF": "a GGUF file",
+    b"\x89HDF": "an HDF5 (Keras) file",
+    b"%PDF": "a PDF document",
+    b"\x1f\x8b": "a gzip archive",
+    b"7z\xbc\xaf": "a 7-Zip archive",
+    b"Rar!": "a RAR archive",
+    b"\x93NUMPY": "a NumPy array",
+}
+_ONNX = rb"\x08[\x03-\x1f]\x12.[ -~]"
+"""The format's version, and the name of what wrote the file."""
+
+
+def read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """Reads the tensors of a weights file onto the CPU, memory-mapped where the format allows.
+
+    The format is known by the content: safetensors, or PyTorch's, with zip or from before it, whose pickle is not run (`pickles`). A
+    dictionary wrapped as "model", "state_dict", "model_state_dict" or "depth_model" is unwrapped, and a prefix "module." that all names
+    share is dropped, as are entries that are no tensors.
+
+    Returns:
+        Tensors by name.
+
+    Raises:
+        CheckpointError: The file is missing, cannot be read, is damaged, holds code, is not a checkpoint, or holds tensors that are no
+            weights (bool, complex, sparse, quantised, longer than the file); the message names the file, what was found and what to do.
+    """
+    head, size = _begin(path)
+    if _is_safetensors(head):
+        _check_safetensors(path, size, head)
+        return _checked(path, _read_safetensors(path))
+    file = _open_torch_file(path)
+    return _checked(path, {name: file.tensor(stored) for name, stored in _stored_tensors(path, file.content, size).items()})
+
+
+def read_shapes(path: Path) -> dict[str, Tensor]:
+    """The names, shapes and dtypes of what `read_checkpoint` gives, as tensors of torch's meta device. No numbers are read.
+
+    Raises:
+        CheckpointError: As `read_checkpoint`.
+    """
+    head, size = _begin(path)
+    if _is_safetensors(head):
+        _check_safetensors(path, size, head)
+        return _checked(path, _safetensors_shapes(path))
+    stored = _stored_tensors(path, _open_torch_file(path).content, size)
+    return _checked(path, {name: torch.empty(each.shape, dtype=each.dtype, device="meta") for name, each in stored.items()})
+
+
+def _safetensors_shapes(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "np") as opened:  # its reader compares each tensor's shape with its place in the file
+            found = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
+            kinds = {name: (each.get_shape(), each.get_dtype()) for name, each in found.items()}
+    except (SafetensorError, ValueError, OSError) as error:
+        raise _damaged_safetensors(path, error) from error
+    if strange := next((f"{dtype}, first: {shown(name)}" for name, (_, dtype) in kinds.items() if dtype not in _SAFETENSORS), None):
+        raise CheckpointError(f"{path} holds tensors of a kind that is not known here ({strange}); get the weights as published")
+    return {name: torch.empty(shape, dtype=_SAFETENSORS[dtype], device="meta") for name, (shape, dtype) in kinds.items()}
+
+
+def _begin(path: Path) -> tuple[bytes, int]:
+    """A file's first bytes and its length, if it may be weights."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe is waited for, a device may have no end
+            kind = _KINDS.get(stat.S_IFMT(status.st_mode), "no regular file")
+            raise CheckpointError(f"{path} is {kind}; expected a weights file (.safetensors, .pth, .pt, .bin)")
+        with path.open("rb") as stream:
+            head = stream.read(512)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} does not exist; give the path of a weights file (.safetensors, .pth, .pt, .bin)") from error
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}. Check the file's permissions and its disk") from error
+    if not _is_safetensors(head) and not head.startswith(b"PK\x03\x04") and not (head.startswith(b"\x80") and head[1:2] <= b"\x05"):
+        raise CheckpointError(f"{path} is {_describe(head, status.st_size)}")
+    return head, status.st_size
+
+
+def _is_safetensors(head: bytes) -> bool:
+    return head[8:9] == b"{"
+
+
+def looks_like_html(head: bytes) -> bool:
+    """Whether a file that starts so is a web page, which is what a failed download often leaves."""
+    return (
+        re.match(rb"\s*(<!--.*?-->\s*)?<(!doctype|html|head|\?xml)", head.removeprefix(b"\xef\xbb\xbf"), re.IGNORECASE | re.DOTALL)
+        is not None
+    )
+
+
+def _describe(head: bytes, size: int) -> str:
+    if size == 0:
+        return "empty (0 bytes): a download or copy that failed. Delete it and fetch it again"
+    if looks_like_html(head):
+        return f"a web page (HTML, {size} bytes), not weights: save the file itself, by the page's download link, not the page"
+    if head.startswith(_LFS_POINTER):
+        true_size = re.search(rb"^size (\d+)", head, re.MULTILINE)
+        of = f" of a file of {int(true_size[1])} bytes" if true_size else ""
+        return f"only a Git LFS pointer ({size} bytes){of}: run `git lfs pull` in its repository, or download the file itself"
+    if not any(head):
+        return f"filled with zeros ({size} bytes): a download that reserved its space and never ended. Delete it and fetch it again"
+    kinds = (kind for magic, kind in _OTHER_FORMATS.items() if head.startswith(magic))
+    kind = next(kinds, "an ONNX file" if re.match(_ONNX, head) else f"{size} bytes starting with {head[:8]!r}")
+    return f"{kind}, not a checkpoint; accepted are safetensors and PyTorch files (.pth, .pt, .bin, .ckpt)"
+
+
+def _check_safetensors(path: Path, size: int, head: bytes) -> None:
+    """Refuses a file that is shorter than its header says; all else is its reader's to say.
+
+    Raises:
+        CheckpointError: It is, or the header cannot be read.
+    """
+    header_length = int.from_bytes(head[:8], "little")
+    if header_length > _MAX_HEADER:
+        raise CheckpointError(
+            f"{path} claims a safetensors header of {header_length} bytes, more than the {_MAX_HEADER} that any model needs: "
+            "the file is damaged or is not safetensors. Fetch it again"
+        )
+    try:
+        with path.open("rb") as stream:
+            stream.seek(8)
+            header = json.loads(stream.read(header_length)) if 8 + header_length <= size else {}
+        entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        end = max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
+        if len(entries) > _MAX_TENSORS:
+            raise ValueError(f"it has {len(entries)} tensors")
+        if odd := next((name for name, entry in entries.items() if not is_possible_shape(entry["shape"])), None):
+            raise ValueError(f"{shown(odd)} has an impossible shape")
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError) as error:
+        raise _damaged_safetensors(path, error) from error
+    if size < 8 + header_length + end:
+        needed = f"its header says {8 + header_length + end}" if header else f"its header alone needs {8 + header_length}"
+        raise CheckpointError(f"{path} is cut short: found {size} bytes, {needed}. Delete it and fetch it again")
+
+
+def _damaged_safetensors(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(f"{path} is a damaged safetensors file ({error}). Delete it and fetch it again")
+
+
+def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise _damaged_safetensors(path, error) from error
+
+
+def _open_torch_file(path: Path) -> TorchFile:
+    try:
+        return open_torch_file(path)
+    except NotWeightsError as error:
+        raise CheckpointError(f"{path} {error}") from error
+    except UnsafePickleError as error:
+        raise CheckpointError(
+            f"{path} holds more than weights: loading it would call {shown(error.name)}, and such a file can run any program. "
+            "It was not loaded; get the weights as .safetensors or as a plain state dict"
+        ) from error
+    except DamagedPickleError as error:
+        raise CheckpointError(
+            f"{path} is cut short or damaged: found {path.stat().st_size} bytes, and {error}. Delete it and fetch it again"
+        ) from error
+    except PickleError as error:
+        raise CheckpointError(
+            f"{path} is no state dict that can be read safely: {error}. "
+            "It was not loaded; get the weights as .safetensors or as a plain state dict saved by torch.save"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}. Check the file's disk") from error
+
+
+def _stored_tensors(path: Path, state: Any, size: int) -> dict[str, StoredTensor]:
+    """The tensors of a PyTorch file by their names, if all of them may be weights."""
+    for _ in range(3):  # a hostile file can hold itself
+        if isinstance(state, dict):
+            state = next((state[key] for key in _WRAPPERS if isinstance(state.get(key), dict)), state)
+    if not isinstance(state, dict):
+        kind = _VALUES.get(type(state), f"a {type(state).__name__}")
+        raise CheckpointError(f"{path} holds {kind}, not weights; expected a dictionary of tensors by name")
+    tensors = {str(name): value for name, value in state.items() if isinstance(value, StoredTensor | OtherTensor)}
+    if not tensors:
+        keys = ", ".join(shown(str(key)) for key in list(state)[:5]) or "none"
+        raise CheckpointError(
+            f"{path} holds no weights: its keys ({keys}) lead to no tensors; expected a dictionary of tensors, "
+            f"at the top or under one of {', '.join(_WRAPPERS)}"
+        )
+    plain, total = {}, 0
+    for name, value in tensors.items():
+        if isinstance(value, OtherTensor):
+            raise _no_weights(path, name, value.kind)
+        _check_dtype(path, name, value.dtype)
+        plain[name], total = value, total + value.nbytes
+        if value.nbytes > size or total > _MOST_SHARED * size:  # the same numbers, again and again
+            bytes_each = f"{value.nbytes} bytes" if value.nbytes > size else f"{total} bytes with those before it"
+            raise _no_weights(path, name, f"a tensor of {value.shape}, {bytes_each}, more than the {size} of the whole file")
+    return plain
+
+
+def _checked(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors under the names that a network has for them."""
+    if not tensors:
+        raise CheckpointError(f"{path} holds no weights: there are no tensors in it")
+    for name, value in tensors.items():
+        _check_dtype(path, name, value.dtype)
+    # training on several GPUs puts it before all names
+    prefix = "module." if all(name.startswith("module.") for name in tensors) else ""
+    return {name.removeprefix(prefix): value for name, value in tensors.items()}
+
+
+def _check_dtype(path: Path, name: str, dtype: torch.dtype) -> None:
+    if dtype.is_complex or dtype == torch.bool:
+        raise _no_weights(path, name, f"{dtype} values")
+    if dtype in (torch.qint8, torch.quint8, torch.qint32):
+        raise _no_weights(path, name, f"a quantised tensor ({dtype})")
+
+
+def _no_weights(path: Path, name: str, problem: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path} holds {shown(name)} as {problem}; expected plain tensors of floating point numbers or integers. "
+        "It was not loaded; get the weights as they were published"
+    )

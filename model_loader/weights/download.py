@@ -1,0 +1,254 @@
+"""Fetching weight files: one process at a time, checked before anybody sees them, with errors that say what to do."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from ...annotators.specs.base import CheckpointError, WeightFile
+from ...geometry.files.paths import write_bytes
+from ..comfy.folders import folder_paths
+from ..comfy.terminal_bar import terminal_bar
+from . import hub
+from .disk_space import free_space, is_disk_full
+from .download_errors import (
+    DownloadError,
+    corrupt_error,
+    disk_full_error,
+    explained,
+    foreign_file_error,
+    offline_error,
+    source_url,
+)
+from .find import bundled_path, download_folder, download_path, find_in_hub_cache
+from .http_response import Offer
+from .integrity import difference, is_usable, sha256_of, structure_problem, trust
+from .network_errors import SettingError, UnexpectedContentError
+from .process_lock import locked
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]
+
+
+def download_weights(file: WeightFile, licence: str, licence_url: str | None = None, progress: Progress | None = None) -> Path:
+    """Downloads a weights file, checks it and puts it where `find_weights` finds it.
+
+    Files of the hub go outside ComfyUI into the hub's cache, inside into `models/depth_normal/<repository>/`; HF_ENDPOINT, HF_TOKEN and
+    HF_HUB_OFFLINE hold. Files of other servers go into `download_folder()`. A download that breaks off or is stopped leaves a file `.part`
+    with its `.part.etag`, and the next call goes on from there. When another process is fetching the same file, this one waits and takes
+    what came.
+
+    Args:
+        file: What to fetch.
+        licence: The weights' licence in words, for the log.
+        licence_url: Where to read it, for the log.
+        progress: Called at most ten times a second with (bytes done, bytes in all or 0); it may raise to stop the download.
+
+    Returns:
+        The file, complete, readable as weights, with the published size and sha256: the table's, or else those that the hub states.
+
+    Raises:
+        NoNetworkError: No connection, or nothing over it, in the time that `timeouts.Timeouts` says; or HF_HUB_OFFLINE is set.
+        AccessDeniedError: The server answered 401 or 403.
+        CorruptDownloadError: Wrong size, wrong sha256, or not weights at all.
+        DiskFullError: Not enough space.
+        DownloadError: Anything else: not found, no right to write there, ...
+        CheckpointError: As `bundled_weights`.
+    """
+    if file.bundled:
+        return bundled_weights(file)
+    if file.repo_id:
+        _check_hub_settings(file)
+    root = hub.cache_folder(file).parent if _uses_hub_cache(file) else download_folder()
+    meter = _Meter(file, progress)
+    try:
+        with _lock(root, file, meter):
+            if there := _present(file, meter):
+                return there
+            if hub.is_offline():
+                raise offline_error(file)
+            _check_disk_space(file, root, file.size, _part(file))
+            terms = f"{licence} ({licence_url})" if licence_url else licence
+            logger.info("downloading %s (%s) from %s; licence: %s", file.name, file.size_in_words, source_url(file), terms)
+            path = _fetch(file, root, meter)
+            trust(path, file)
+            return path
+    except DownloadError:
+        raise
+    except (OSError, RuntimeError) as error:
+        raise explained(error, file, root) from error
+    finally:
+        meter.close()
+
+
+def _check_hub_settings(file: WeightFile) -> None:
+    try:
+        hub.library()
+    except SettingError as error:
+        raise DownloadError(f"{file.name} cannot be fetched: {error}") from error
+
+
+def bundled_weights(file: WeightFile) -> Path:
+    """A file that is a part of the pack, complete and unchanged.
+
+    Raises:
+        CheckpointError: It is missing or damaged.
+    """
+    path = bundled_path(file)
+    problem = difference(path, file) if path.is_file() else "it is missing"
+    if problem:
+        raise CheckpointError(f"{path} is not the file that the pack came with: {problem}. Install the pack again")
+    return path
+
+
+class _Meter:
+    """Tells the caller and the terminal how far a download is."""
+
+    def __init__(self, file: WeightFile, progress: Progress | None) -> None:
+        self.file = file
+        self.progress = progress
+        self.bar: Any = None
+        self._last = 0.0
+        self._ended = False
+
+    def report(self, done: int, total: int) -> None:
+        """Tells the caller, ten times a second and at the end."""
+        now, ends = time.monotonic(), done == total > 0 and not self._ended
+        if self.progress and (ends or now - self._last >= 0.1):
+            self._last, self._ended = now, self._ended or ends
+            self.progress(done, total)
+
+    def show(self, done: int, total: int) -> None:
+        """Tells both."""
+        total = total or self.file.size or 0
+        if done:
+            self._move_bar(done, total)
+        self.report(done, total)
+
+    def _move_bar(self, done: int, total: int) -> None:
+        if self.bar is None:
+            self.bar = terminal_bar(total or None, "B", done, desc=self.file.name, unit_scale=True)
+        self.bar.update(done - self.bar.n)
+
+    def close(self) -> None:
+        """Leaves the terminal's line."""
+        if self.bar is not None:
+            self.bar.close()
+
+
+@contextmanager
+def _lock(root: Path, file: WeightFile, meter: _Meter) -> Iterator[None]:
+    folder = root / ".locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / f"{_flat_name(file)}.lock", f"downloading {file.name}", lambda: meter.report(0, file.size or 0)):
+        yield
+
+
+def _flat_name(file: WeightFile) -> str:
+    return "--".join((file.repo_id or "web", file.filename)).replace("/", "--")
+
+
+def _uses_hub_cache(file: WeightFile) -> bool:
+    return bool(file.repo_id) and folder_paths() is None
+
+
+def _part(file: WeightFile) -> Path:
+    path = download_path(file)
+    return hub.part(file) if _uses_hub_cache(file) else path.with_name(path.name + ".part")
+
+
+def _present(file: WeightFile, meter: _Meter) -> Path | None:
+    """The file at its place, whole. One that is not is fetched anew, unless somebody else put it there.
+
+    Raises:
+        DownloadError: Somebody else did.
+    """
+    if _uses_hub_cache(file):
+        return find_in_hub_cache(file)
+    path = download_path(file)
+    if not path.is_file() or not path.stat().st_size:
+        return None
+
+    def tick() -> None:
+        meter.report(0, file.size or 0)
+
+    if is_usable(path, tick):
+        return path
+    if not _is_own(path, file):
+        raise foreign_file_error(file, path, structure_problem(path, tick))
+    return None
+
+
+def _fetch(file: WeightFile, root: Path, meter: _Meter) -> Path:
+    from . import transfer
+    from .https import Request
+
+    part = _part(file)
+    part.parent.mkdir(parents=True, exist_ok=True)
+    request = hub.request(file) if file.repo_id else Request(str(file.url), size=file.size)
+
+    def accept(offer: Offer) -> None:
+        _check_offer(file, offer)
+        _check_disk_space(file, root, offer.size, part)
+
+    try:
+        offer = transfer.fetch(request, part, meter.show, accept)
+    except OSError as error:
+        if is_disk_full(error) or isinstance(error, UnexpectedContentError):
+            transfer.discard(part)
+        raise
+    published = replace(file, size=file.size or offer.size, sha256=file.sha256 or offer.sha256)
+    there = part.stat().st_size
+
+    def tick() -> None:
+        meter.report(there, there)
+
+    problem = structure_problem(part, tick) or difference(part, published, tick)
+    if problem:
+        transfer.discard(part)
+        raise corrupt_error(file, problem)
+    sha256 = published.sha256 or sha256_of(part, tick)
+    path = hub.store(part, file, offer, sha256) if _uses_hub_cache(file) else _place(part, file, offer, sha256)
+    transfer.discard(part)
+    return path
+
+
+def _place(part: Path, file: WeightFile, offer: Offer, sha256: str) -> Path:
+    """Moves a complete file to the pack's folder and notes where it is from."""
+    path, note = download_path(file), _note(file)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(note, json.dumps({**asdict(offer), "sha256": sha256}, indent=2).encode())
+    part.replace(path)
+    return path
+
+
+def _note(file: WeightFile) -> Path:
+    return download_folder() / ".downloads" / f"{_flat_name(file)}.json"
+
+
+def _is_own(path: Path, file: WeightFile) -> bool:
+    """Whether the pack, or huggingface_hub for it, downloaded the file."""
+    by_hub = path.parents[file.filename.count("/")] / ".cache" / "huggingface" / "download" / f"{file.filename}.metadata"
+    return _note(file).is_file() or by_hub.is_file()
+
+
+def _check_offer(file: WeightFile, offer: Offer) -> None:
+    if file.size is not None and offer.size is not None and offer.size != file.size:
+        raise UnexpectedContentError(f"it offers {offer.size} bytes; the published file has {file.size}")
+    if file.sha256 and offer.sha256 and offer.sha256 != file.sha256.lower():
+        raise UnexpectedContentError(f"its sha256 is {offer.sha256}, the published file's {file.sha256}")
+    if _uses_hub_cache(file):
+        hub.commit_of(file, offer)
+
+
+def _check_disk_space(file: WeightFile, root: Path, size: int | None, part: Path) -> None:
+    needed = (size or 0) - (part.stat().st_size if part.is_file() else 0)
+    if needed > free_space(root):
+        raise disk_full_error(file, root, size)

@@ -1,0 +1,133 @@
+"""Files of the Hugging Face hub: their address, what the user's settings say, and their place in its cache."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from ...annotators.specs.base import WeightFile
+from .http_response import Offer
+from .network_errors import SettingError, TokenError, UnexpectedContentError, without_credentials
+
+if TYPE_CHECKING:
+    from .https import Request
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_BLOB = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
+
+
+def library() -> Any:
+    """The package huggingface_hub, which reads its settings as it is imported, and cannot be imported where they make no sense.
+
+    Raises:
+        SettingError: They make none; the message says which.
+    """
+    endpoint = os.environ.get("HF_ENDPOINT", "")
+    try:
+        _ = urlsplit(endpoint).port
+    except ValueError as error:
+        raise SettingError(
+            f"HF_ENDPOINT is {without_credentials(endpoint)!r}, which is no address ({error}): unset it, "
+            "or set it to one such as https://huggingface.co"
+        ) from error
+    try:
+        import huggingface_hub.constants
+    except ValueError as error:
+        names = ", ".join(sorted(name for name in os.environ if name.startswith("HF_"))) or "none that begins with HF_"
+        raise SettingError(f"huggingface_hub cannot read its settings ({error}); set in the environment: {names}") from error
+
+    return huggingface_hub
+
+
+def is_offline() -> bool:
+    """Whether HF_HUB_OFFLINE forbids any download."""
+    return bool(library().constants.HF_HUB_OFFLINE)
+
+
+def request(file: WeightFile) -> Request:
+    """How to ask for a file: of HF_ENDPOINT, with the user's token."""
+    from . import https
+
+    url = _url(file)
+    return https.Request(url, _token(), plain_http=https.is_plain_http(url), size=file.size)
+
+
+def public_url(file: WeightFile) -> str:
+    """The file's address for people and for the log."""
+    return without_credentials(_url(file))
+
+
+def cache_folder(file: WeightFile) -> Path:
+    """Where the cache keeps the file's repository."""
+    return Path(library().constants.HF_HUB_CACHE) / f"{file.repo_type}s--{str(file.repo_id).replace('/', '--')}"
+
+
+def part(file: WeightFile) -> Path:
+    """Where a file grows that goes into the cache: on the same disk as its place there."""
+    name = "--".join((file.revision, *file.filename.split("/")))
+    return cache_folder(file) / "blobs" / f"depth_normal--{name}.part"
+
+
+def commit_of(file: WeightFile, offer: Offer) -> str:
+    """The commit that the hub answered with.
+
+    Raises:
+        UnexpectedContentError: It names none: it is no hub.
+    """
+    commit = offer.commit or file.revision
+    if not _COMMIT.fullmatch(commit):
+        raise UnexpectedContentError(f"it is no hub: it names no commit (X-Repo-Commit is {offer.commit!r})")
+    return commit
+
+
+def store(path: Path, file: WeightFile, offer: Offer, sha256: str) -> Path:
+    """Moves a complete file into the cache, where huggingface_hub finds it too: blobs, snapshots, refs.
+
+    Args:
+        path: The file, on the cache's disk.
+        file: What it is.
+        offer: What the hub said of it.
+        sha256: Its hex digest.
+
+    Returns:
+        Its place in the snapshot.
+    """
+    from ...geometry.files.paths import atomic_path, write_bytes
+
+    folder, commit = cache_folder(file), commit_of(file, offer)
+    named = offer.sha256 or offer.etag or ""
+    blob = folder / "blobs" / (named if _BLOB.fullmatch(named) else sha256)
+    pointer = folder / "snapshots" / commit / file.filename
+    pointer.parent.mkdir(parents=True, exist_ok=True)
+    path.replace(blob)
+    try:
+        with atomic_path(pointer) as temporary:
+            temporary.symlink_to(os.path.relpath(blob, pointer.parent))
+    except OSError:  # file systems and Windows accounts without links: the file itself, as huggingface_hub does
+        blob.replace(pointer)
+    if file.revision != commit:
+        reference = folder / "refs" / file.revision
+        reference.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(reference, commit.encode())
+    return pointer
+
+
+def _token() -> Callable[[], str | None]:
+    """Gives the user's token; where it is one that expires, huggingface_hub first asks the network for a new one."""
+    constants, get_token = library().constants, library().get_token  # here, for the call comes from another thread
+
+    def token() -> str | None:
+        try:
+            return None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
+        except Exception as error:  # a file that cannot be read, a login that failed: the kinds differ by version
+            raise TokenError(f"the Hugging Face token cannot be had ({error}). Run `hf auth login`, or set HF_TOKEN") from error
+
+    return token
+
+
+def _url(file: WeightFile) -> str:
+    return library().hf_hub_url(str(file.repo_id), file.filename, repo_type=file.repo_type, revision=file.revision)

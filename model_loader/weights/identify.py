@@ -1,0 +1,242 @@
+"""Which model a weights file is of, by the names and shapes of its tensors; by its length and name where several models have the same."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from ...annotators.base import Annotator
+from ...annotators.registry import FAMILIES, MODELS, find_spec
+from ...annotators.setting_names import wording
+from ...annotators.specs.base import CheckpointError, ModelSpec, shown
+from ..comfy import host
+from .checkpoint import read_shapes
+from .find import name_rank
+from .integrity import sha256_of, stamp
+
+logger = logging.getLogger(__name__)
+
+_ESTIMATED = 0.02
+"""How far the length of a published file may be from what the table estimates, as a share."""
+_AS_LARGE = 1.2
+"""How many times as long as its parameters a published file may be."""
+_FOLDERS = 5
+"""How many of a path's last parts say what a file is."""
+
+_NO_NAMES = {"model", "weight", "checkpoint", "ckpt", "diffusion", "pytorch", "unet", "network", "fp16", "fp32"}
+"""Words that say of no file what it is."""
+
+_OTHERS = {
+    "a LoRA": r"lora_|\.lora\.|\.(alpha|dora_scale)$",
+    "a ControlNet": r"^(control_model|controlnet_\w+)\.",
+    "a whole checkpoint of Stable Diffusion or the like": r"^(model\.diffusion_model|first_stage_model|cond_stage_model|conditioner)\.",
+    "a VAE": r"^(encoder|decoder)\.(conv_in|down_blocks|down\.\d|mid)",
+    "a text encoder": r"^text_model\.",
+}
+"""What else lies in model folders, by a name that only it has."""
+
+_recognised: dict[tuple[str, int, int], str] = {}
+
+
+def chosen_model(model_id: str | None, weights: str | Path | None, default: str | None = None) -> str:
+    """The id of the model that is asked for: the one that is named, else the one that the weights are of, else the default.
+
+    Raises:
+        ValueError: None of the three, or an unknown model.
+        CheckpointError: As `recognise`.
+    """
+    if model_id is not None:
+        return find_spec(model_id).id
+    if weights is not None:
+        return recognise(Path(weights)).id
+    if default is None:
+        raise ValueError("no model is named; give its id (`depth-normal models` lists them), or a weights file to recognise it by")
+    return default
+
+
+def recognise(path: Path) -> ModelSpec:
+    """The model of the table whose network a file fills, tensor by tensor.
+
+    Only names and shapes are read, and networks are built without memory behind them. Of models that share all names and shapes (relative
+    and metric, versions, kinds of scene) it is the one whose published file this is, by length and where needed sha256; else the one that
+    the file's name, or its folder's, speaks of. What stays in doubt is logged, once. A file that was recognised is not looked at again.
+
+    Args:
+        path: A file of any format that `read_checkpoint` takes; of a model of several files, the network's.
+
+    Raises:
+        CheckpointError: It cannot be read, or is of no model of the table; the message says what is in it.
+    """
+    state_of_file = stamp(path) if path.is_file() else None
+    known = _recognised.get(state_of_file) if state_of_file else None
+    if known is None or known not in MODELS:
+        found = _recognise(path)
+        if state_of_file:
+            _recognised[state_of_file] = found.id
+        return found
+    return MODELS[known]
+
+
+def _recognise(path: Path) -> ModelSpec:
+    state = read_shapes(path)
+    candidates, untold = fitting(state)
+    if not candidates:
+        raise CheckpointError(_words_for_unknown(path, state, untold))
+    left = _published(path, candidates) or _by_name(path, candidates)
+    if len(left) > 1:
+        logger.warning(
+            "%s could be of %s: their tensors have the same names and shapes, and its name does not tell which. It is taken for %s; "
+            "if it is another, %s",
+            path,
+            _listed(left),
+            left[0].id,
+            wording().choose(left[1].id),
+        )
+    else:
+        logger.info("%s is recognised as %s", path, left[0].id)
+    return left[0]
+
+
+def fitting(state: Mapping[str, Tensor]) -> tuple[list[ModelSpec], dict[str, ImportError]]:
+    """The models whose network these tensors fill strictly, in the table's order.
+
+    All that share names and shapes are found together: those of about the file's number of parameters are compared first, the pack's own
+    networks before those of libraries, and the others only where none of these fits.
+
+    Args:
+        state: Tensors of torch's meta device, as `read_shapes` gives them.
+
+    Returns:
+        The models, and by their ids those that could not be compared, because a library is missing.
+    """
+    numbers = sum(value.numel() for value in state.values())
+    turns: dict[tuple[bool, bool], list[ModelSpec]] = {}
+    for spec in MODELS.values():
+        turns.setdefault((not _is_as_large(spec, numbers), _needs_library(FAMILIES[spec.family])), []).append(spec)
+    comparison = _Comparison(state)
+    for turn in sorted(turns):
+        if found := [spec for spec in turns[turn] if comparison.fits(spec)]:
+            return found, {}
+    return [], comparison.untold
+
+
+def _is_as_large(spec: ModelSpec, numbers: int) -> bool:
+    """Whether so many numbers may be as many as the published file has; also where its length is not known."""
+    size = spec.file.size or spec.file.approximate_size
+    return size is None or any(size / _AS_LARGE < numbers * width < size * _AS_LARGE for width in (2, 4))
+
+
+def _needs_library(family: type[Annotator]) -> bool:
+    return getattr(family.check_requirements, "__func__", None) is not getattr(Annotator.check_requirements, "__func__", None)
+
+
+class _Comparison:
+    """Compares tensors with one model after another; `untold` has those that could not be compared, because a library is missing."""
+
+    def __init__(self, state: Mapping[str, Tensor]) -> None:
+        self.untold: dict[str, ImportError] = {}
+        self._state = state
+        self._compared: list[tuple[ModelSpec, bool]] = []
+
+    def fits(self, spec: ModelSpec) -> bool:
+        """Whether they fill a model's network strictly."""
+        for other, fits in self._compared:
+            if other.family == spec.family and other.config == spec.config:  # the same network
+                return fits
+        fits = self._fill(spec)
+        self._compared.append((spec, fits))
+        return fits
+
+    def _fill(self, spec: ModelSpec) -> bool:
+        host.throw_if_interrupted()
+        family = FAMILIES[spec.family]
+        try:
+            if not family.could_be(spec, self._state.keys()):
+                return False
+            family.check_network(spec, self._state)
+        except CheckpointError:
+            return False
+        except ImportError as error:
+            self.untold[spec.id] = error
+            return False
+        except Exception:  # a family may stumble over tensors that are not its own in any way
+            logger.debug("%s cannot be compared", spec.id, exc_info=True)
+            return False
+        return True
+
+
+def _published(path: Path, candidates: Sequence[ModelSpec]) -> list[ModelSpec]:
+    """The one candidate whose published file this is, in a list; empty where that cannot be said."""
+    if len(candidates) == 1:
+        return list(candidates)
+    size = path.stat().st_size
+    as_long = [spec for spec in candidates if spec.file.size == size]
+    if len(as_long) == 1 and not _contradicts(path, as_long[0]):
+        return as_long
+    maybe = as_long or [spec for spec in candidates if spec.file.size is None and _about(size, spec.file.approximate_size)]
+    if not any(spec.file.sha256 for spec in maybe):
+        return []
+    digest = sha256_of(path, host.throw_if_interrupted)
+    return [spec for spec in maybe if spec.file.sha256 and spec.file.sha256.lower() == digest][:1]
+
+
+def _about(size: int, estimate: int | None) -> bool:
+    return estimate is not None and abs(size - estimate) <= _ESTIMATED * estimate
+
+
+def _by_name(path: Path, candidates: Sequence[ModelSpec]) -> list[ModelSpec]:
+    """The candidates that a file's name leaves, one or more."""
+    left = [spec for spec in candidates if not _contradicts(path, spec)] or list(candidates)
+    ranks = {spec.id: rank for spec in left if (rank := name_rank(path, spec.file)) is not None}
+    if ranks:
+        left = [spec for spec in left if ranks.get(spec.id) == min(ranks.values())]
+    return left if len(left) == 1 else _by_words(path, left)
+
+
+def _contradicts(path: Path, spec: ModelSpec) -> bool:
+    return FAMILIES[spec.family].name_contradicts(spec, str(path)) is not None
+
+
+def _by_words(path: Path, candidates: Sequence[ModelSpec]) -> list[ModelSpec]:
+    """The candidates that share the most words with the name, or with the first folder around it that has any of theirs."""
+    ids = [_words(spec.id) for spec in candidates]
+    names = [
+        _words(spec.id, (spec.file.repo_id or "").rsplit("/", 1)[-1], str(Path(spec.file.filename).with_suffix(""))) for spec in candidates
+    ]
+    known, telling = set().union(*names), set().union(*names) - set.intersection(*names)
+    for part in path.absolute().with_suffix("").parts[: -_FOLDERS - 1 : -1]:
+        words = _words(part)
+        is_theirs = any(not word.isdigit() for word in words & known)  # numbers alone are of dates, copies and much else
+        if is_theirs and (said := words & telling):
+            scores = [(len(said & own) - len(said - name), len(said & name)) for own, name in zip(ids, names, strict=True)]
+            return [spec for spec, score in zip(candidates, scores, strict=True) if score == max(scores)]
+    return list(candidates)
+
+
+def _words(*names: str) -> set[str]:
+    """The words of names that say something, without the s of plurals."""
+    return {word.rstrip("s") for name in names for word in re.findall(r"[a-z0-9]+", name.lower())} - _NO_NAMES
+
+
+def _words_for_unknown(path: Path, state: Mapping[str, Tensor], untold: dict[str, ImportError]) -> str:
+    first = ", ".join(shown(name) for name in sorted(state)[:3])
+    other = next((what for what, name in _OTHERS.items() if any(re.search(name, each) for each in state)), None)
+    if not any(value.is_floating_point() for value in state.values()):
+        other = other or "a file of whole numbers alone (quantised weights?)"
+    known = _listed(dict.fromkeys(spec.family for spec in MODELS.values()))
+    words = (
+        f"{path} is {other or 'of no model that is known here'}: it holds {len(state)} tensors (first: {first}). "
+        f"Accepted is the network's file of {known}; name the model (--model ID) to be told what differs from it"
+    )
+    if untold:
+        words += f". It was not compared with {', '.join(untold)}: {next(iter(untold.values()))}"
+    return words
+
+
+def _listed(things: Iterable[ModelSpec | str]) -> str:
+    *most, last = (each if isinstance(each, str) else each.id for each in things)
+    return f"{', '.join(most)} or {last}" if most else last

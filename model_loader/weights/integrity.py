@@ -1,0 +1,163 @@
+"""What is known about files that lie on this computer: whether they are whole, whether they are the published ones."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import zipfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from ...annotators.specs.base import CheckpointError, WeightFile
+from . import hub
+from .background import Background
+
+logger = logging.getLogger(__name__)
+
+_verdicts: dict[tuple[str, int, int, WeightFile], bool] = {}
+_structures: dict[tuple[str, int, int], str | None] = {}
+
+
+def verify(path: Path, file: WeightFile, tick: Callable[[], None] | None = None) -> bool:
+    """Compares a file that the user brought with the published one; a difference is logged as a warning, never an error.
+
+    A file of another extension is a conversion and is not compared. A file in the Hugging Face cache, in the folder of its own
+    repository, is not hashed: its blob is named by its sha256, and only its size is looked at. All others are hashed once per process.
+
+    Args:
+        path: The file.
+        file: The published one.
+        tick: Called many times a second meanwhile; may raise to stop.
+
+    Returns:
+        False if it differs in size or sha256.
+    """
+    key = (*stamp(path), file)
+    if key not in _verdicts:
+        converted = path.suffix.lower() != Path(file.name).suffix.lower()
+        problem = None if converted or _is_cached_blob(path, file) else difference(path, file, tick)
+        if problem:
+            logger.warning(
+                "%s is not the published %s: %s. It is used all the same; delete it to have it downloaded", path, file.name, problem
+            )
+        _verdicts[key] = problem is None
+    return _verdicts[key]
+
+
+def trust(path: Path, file: WeightFile) -> None:
+    """Notes that a file has just been compared with the published one."""
+    _verdicts[(*stamp(path), file)] = True
+
+
+def difference(path: Path, file: WeightFile, tick: Callable[[], None] | None = None) -> str | None:
+    """How a file differs from the published one, in words; None if it does not in anything that is known.
+
+    Args:
+        path: The file.
+        file: The published one.
+        tick: Called between pieces; may raise to stop.
+    """
+    size = path.stat().st_size
+    if file.size is not None and size != file.size:
+        return f"it has {size} bytes, the published file {file.size}"
+    if file.sha256 and (found := sha256_of(path, tick)) != file.sha256.lower():
+        return f"its sha256 is {found}, the published file's {file.sha256}"
+    return None
+
+
+def sha256_of(path: Path, tick: Callable[[], None] | None = None) -> str:
+    """A file's hex digest."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(2**22):
+            digest.update(chunk)
+            if tick:
+                tick()
+    return digest.hexdigest()
+
+
+def structure_problem(path: Path, tick: Callable[[], None] | None = None) -> str | None:
+    """Why a file cannot be read as weights, in words that begin with "it" ("it is cut short", "it is a web page"); None if it can.
+
+    Only names and shapes are read: the header of safetensors, and of PyTorch's files the pickle.
+
+    Args:
+        path: The file.
+        tick: Called about ten times a second meanwhile; may raise to stop.
+    """
+    if tick is None:
+        return _structure_problem(path)
+    with Background(_structure_problem(each) for each in [path]) as reading:
+        return reading.get(tick, math.inf, "")
+
+
+def _structure_problem(path: Path) -> str | None:
+    if path.is_file() and _begins_as_safetensors(path) and _is_whole_safetensors(path):
+        return None
+    from .checkpoint import read_shapes
+
+    try:
+        read_shapes(path)
+    except CheckpointError as error:
+        return str(error).replace(str(path), "it", 1)
+    return None
+
+
+def _begins_as_safetensors(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(9)[8:] == b"{"
+
+
+def _is_whole_safetensors(path: Path) -> bool:
+    from safetensors import SafetensorError, safe_open
+
+    with suppress(SafetensorError), safe_open(str(path), "np") as opened:  # it compares the header's end with the file's
+        return bool(opened.keys())
+    return False
+
+
+def seems_usable(path: Path) -> bool:
+    """As `is_usable`, by the index of the file alone and without torch: of PyTorch's files, what is in them is not looked at."""
+    try:
+        with path.open("rb") as stream:
+            begins = stream.read(4)
+        if begins == b"PK\x03\x04":
+            return zipfile.is_zipfile(path)
+        return begins[:1] == b"\x80" or (_begins_as_safetensors(path) and _is_whole_safetensors(path))
+    except OSError:
+        return False
+
+
+def is_usable(path: Path, tick: Callable[[], None] | None = None) -> bool:
+    """Whether a file found on this computer can be read as weights; one that cannot is named in the log, once, and left alone.
+
+    Args:
+        path: The file.
+        tick: Called about ten times a second meanwhile; may raise to stop.
+    """
+    try:
+        key = stamp(path)
+        if key not in _structures:
+            _structures[key] = structure_problem(path, tick)
+            if problem := _structures[key]:
+                logger.warning("%s is left aside: %s", path, problem)
+    except OSError as error:
+        logger.warning("%s cannot be read: %s", path, error)
+        return False
+    return _structures[key] is None
+
+
+def stamp(path: Path) -> tuple[str, int, int]:
+    """What changes when a file does: its path, its time of change and its length."""
+    stat = path.stat()
+    return str(path), stat.st_mtime_ns, stat.st_size
+
+
+def _is_cached_blob(path: Path, file: WeightFile) -> bool:
+    if not (file.repo_id and file.sha256 and path.is_symlink()):
+        return False
+    folder = hub.cache_folder(file)
+    blob = folder / "blobs" / file.sha256.lower()
+    return path.is_relative_to(folder / "snapshots") and path.resolve() == blob.resolve() and blob.stat().st_size == (file.size or -1)

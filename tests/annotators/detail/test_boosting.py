@@ -1,0 +1,228 @@
+"""Boosting: sides, patches and merging beside the code of the ControlNet nodes, at a fraction of its sizes; LeReS++ as a whole."""
+
+import math
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from depth_normal.annotators.detail import boosting
+from depth_normal.annotators.detail.boosting import Booster, Patch, choose_patches, find_side, fit_in_float32, gradients
+from depth_normal.annotators.leres import LeresOptions
+from depth_normal.annotators.leres_boost import LeresBoostAnnotator
+from depth_normal.annotators.networks.merge import MergeNetwork
+from depth_normal.annotators.preprocessing.kernels import cubic, linear
+from depth_normal.annotators.specs.base import CheckpointError
+from depth_normal.geometry.alignment.scale_shift import fit_scale_shift
+from depth_normal.geometry.estimate import Quantity
+
+ORACLE_FILE = Path(__file__).resolve().parents[2] / "leres_oracle.py"
+DEVICE = torch.device("cuda:0" if torch.cuda.is_available() else "lazy:0")
+
+
+@pytest.fixture(scope="module")
+def oracle():
+    return runpy.run_path(str(ORACLE_FILE))
+
+
+@pytest.fixture(scope="module")
+def annotator(oracle):
+    states = {"depth": oracle["relative_depth_model"]().state_dict(), "merge": oracle["merge_generator"]().state_dict()}
+    return LeresBoostAnnotator.build(oracle["shrunk"]("leres-boost"), states, torch.float32)
+
+
+class PlainDepth(torch.nn.Module):
+    """A network that is cheap, and sees detail only in small pictures."""
+
+    def __init__(self):
+        super().__init__()
+        self.unused = torch.nn.Parameter(torch.zeros(1))
+        self.seen = []
+
+    def depth_model(self, x):
+        self.seen.append(x.shape[-1])
+        grey = x.mean(1, keepdim=True)
+        return F.avg_pool2d(grey, 7, 1, 3) + 0.3 * grey
+
+
+def plain_merge(whole, fine):
+    return (0.6 * whole + 0.4 * fine + 0.2 * (fine - F.avg_pool2d(fine, 9, 1, 4))).tanh()
+
+
+def picture(height, width, detail, seed=0):
+    """Soft colours, and texture in one part."""
+    generator = torch.Generator().manual_seed(seed)
+    soft = F.interpolate(torch.rand(1, 3, 3, 4, generator=generator), size=(height, width), mode="bilinear")
+    fine = F.interpolate(torch.rand(1, 3, height // 4, width // 4, generator=generator), size=(height, width))
+    inside = torch.zeros(1, 1, height, width)
+    inside[..., height // 8 : height // 2, width // 3 : -width // 3] = 1
+    return 0.35 + 0.3 * soft + detail * inside * (fine - 0.5)
+
+
+def booster(network, config, merge=plain_merge):
+    mean, deviation = (torch.tensor(value)[:, None, None] for value in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+
+    def estimate(image, side):
+        fed = (linear(image.flip(1) * 255, side, side) - mean) / deviation
+        return cubic(network.depth_model(fed), *image.shape[-2:])
+
+    return Booster(estimate, merge, config.field, config.merge_side, config.greatest_side)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "detail", "patches"), [(160, 208, 0.5, True), (208, 160, 0.3, True), (96, 144, 0.4, False), (144, 144, 0.0, False)]
+)
+def test_depth_is_that_of_the_old_nodes(oracle, height, width, detail, patches):
+    """Same sides, same patches in the same order, same numbers."""
+    image = picture(height, width, detail)
+    theirs, ours = PlainDepth(), PlainDepth()
+    levels = image[0].permute(1, 2, 0).double().numpy() * 255
+    with torch.no_grad():
+        wanted = oracle["estimate_boosted"](levels, theirs, plain_merge)
+        found = booster(ours, oracle["BOOST"]).depth(image)[0, 0].numpy()
+    assert ours.seen == theirs.seen and (len(ours.seen) > 2) == patches
+    assert wanted.std() > 0.05 and found.shape == (height, width)
+    assert np.abs(found - wanted).max() < 2e-5
+
+
+def test_the_window_is_the_authors_mask(oracle):
+    mask = oracle["soft_window"]((3000, 3000))
+    cv2 = pytest.importorskip("cv2", reason="the oracle resizes with OpenCV (extra 'test')")
+    for height, width in ((160, 160), (97, 203)):
+        rows, columns = (boosting._window(length, torch.device("cpu")) for length in (height, width))
+        wanted = cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR)
+        assert np.abs((rows[:, None] * columns).numpy() - wanted).max() < 1e-4
+
+
+@pytest.mark.filterwarnings("ignore:Polyfit may be poorly conditioned")
+@pytest.mark.parametrize(("spread", "is_lost"), [(0.05, True), (0.3, True), (1.0, False)])
+def test_the_old_nodes_fit_is_numpys_in_float32(spread, is_lost):
+    """What deviates little loses half of its contrast there, and nothing here."""
+    values = 0.5 + spread * (torch.rand(1, 1, 1024, 1024, generator=torch.Generator().manual_seed(0)) - 0.5)
+    target = 0.8 * values + 0.1
+    wanted = np.polyfit(values.flatten().numpy(), target.flatten().numpy(), deg=1)
+    scale, shift = (each.item() for each in fit_in_float32(values, target))
+    assert (scale, shift) == pytest.approx(tuple(wanted), rel=1e-3)
+    assert (scale < 0.6) == is_lost
+    assert [each.item() for each in fit_scale_shift(values, target)] == pytest.approx([0.8, 0.1], rel=1e-4)
+
+
+def test_slopes_are_sobels():
+    cv2 = pytest.importorskip("cv2", reason="the oracle is OpenCV (extra 'test')")
+    image = picture(40, 50, 0.5)
+    grey = image[0].permute(1, 2, 0).double().numpy() @ np.array([0.2989, 0.5870, 0.1140])
+    wanted = sum(np.abs(cv2.Sobel(grey, cv2.CV_64F, *order, ksize=3)) for order in ((0, 1), (1, 0)))
+    np.testing.assert_allclose(gradients(image)[0, 0].numpy(), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "detail"), [(512, 640, 0.05), (640, 512, 0.5), (330, 210, 0.1), (161, 700, 0.3), (512, 512, 0.0)]
+)
+def test_the_side_is_the_old_nodes_at_its_own_sizes(oracle, height, width, detail):
+    """In 512x640, halves that rounding could decide make a difference."""
+    image = picture(height, width, detail)
+    levels = image[0].permute(1, 2, 0).double().numpy() * 255
+    side, share = oracle["authors"](".leres.depthmap").calculateprocessingres(levels, 448, 0.2, 3, 1600)
+    assert find_side(image, 448, 1600) == (side, pytest.approx(share, abs=1e-9))
+
+
+def test_a_picture_full_of_edges_is_seen_large_and_an_empty_one_small():
+    generator = torch.Generator().manual_seed(0)
+    full = torch.rand(1, 3, 512, 512, generator=generator)
+    lonely = torch.zeros(1, 3, 512, 512)
+    lonely[..., :8, :8] = 1
+    assert find_side(full, 448, 1600)[0] > 1300 and find_side(lonely, 448, 1600)[0] == 448
+    assert find_side(full[..., :160, :160], 448, 1600)[0] == 448, "not above three times the picture's side"
+    assert find_side(full, 448, 1600)[1] > 0.9 > 0.1 > find_side(lonely, 448, 1600)[1]
+
+
+def test_patches_lie_where_detail_is_and_the_largest_comes_first():
+    slopes = torch.full((1, 1, 300, 400), 0.01)
+    slopes[..., 100:, 180:] = 1
+    patches = choose_patches(slopes, 64, 32)
+    assert patches and all(patch.left + patch.side <= 400 and patch.top + patch.side <= 300 for patch in patches)
+    assert all(patch.left + patch.side > 180 for patch in patches) and min(patch.side for patch in patches) >= 128
+    assert [patch.side for patch in patches] == sorted((patch.side for patch in patches), reverse=True)
+    assert choose_patches(torch.zeros(1, 1, 300, 400), 64, 32) == [], "nothing is to be found in a constant picture"
+    assert Patch(0, 0, 128) not in patches
+
+
+@torch.no_grad()
+def test_the_merging_network_is_the_authors(oracle, annotator):
+    maps = torch.rand(1, 2, 128, 128, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    wanted = oracle["merge_generator"]()(maps.clone())
+    assert wanted.std() > 0.01
+    torch.testing.assert_close(annotator.network.merge(maps), wanted, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("old_node", [False, True])
+def test_the_networks_together_give_what_the_old_nodes_give(oracle, annotator, old_node):
+    image = picture(96, 144, 0.4)
+    model, merge = oracle["relative_depth_model"](), oracle["merge_generator"]()
+    levels = image[0].permute(1, 2, 0).double().numpy() * 255
+    if not old_node:  # grey, so that their code's reversed channels are no others
+        image = image.mean(1, keepdim=True).expand(1, 3, 96, 144)
+        levels = image[0].permute(1, 2, 0).double().numpy()
+    wanted = oracle["estimate_boosted"](levels, model, lambda whole, fine: merge(torch.cat((whole, fine), 1)))
+    found = annotator.estimate(image, 96, options=LeresOptions(old_node=old_node))
+    assert found.quantity is Quantity.RELATIVE_DEPTH
+    assert np.abs(found.depth[0, 0].numpy() - wanted).max() < 1e-4
+
+
+def test_sizes_batches_progress_and_constant_pictures(annotator):
+    told = []
+    images = torch.cat((picture(80, 120, 0.4), torch.full((1, 3, 80, 120), 0.5)))
+    found = annotator.estimate(images, 96, fov=50.0, progress=lambda done, total: told.append(done / total))
+    assert found.depth.shape == (2, 1, 96, 144) and torch.isfinite(found.depth).all() and found.intrinsics is not None
+    assert told == sorted(told) and (not told or told[-1] <= 1)
+    torch.testing.assert_close(annotator.estimate(images[:1], 96).depth, found.depth[:1])
+    assert annotator.estimate(torch.rand(1, 3, 1, 1)).depth.shape == (1, 1, 96, 96)
+    assert annotator.network_size(1080, 1920, 64) == (256, 256), "the largest that the network may get, for the memory"
+    assert annotator.network_size(1080, 1920, 540) == (540, 960)
+    with pytest.raises(ValueError, match="lower size"):
+        annotator.estimate(images, 16384)
+
+
+@pytest.mark.parametrize(("height", "width"), [(3, 900), (900, 3), (2, 1999)])
+def test_a_strip_has_no_room_for_patches(annotator, height, width):
+    """At the side in which patches are looked for it would be one pixel high, or none."""
+    found = annotator.estimate(torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0)), 64)
+    assert min(found.height, found.width) == 64 and torch.isfinite(found.depth).all()
+
+
+def test_no_tensor_is_made_on_another_device(oracle, monkeypatch):
+    """All but the answers that the search asks of the device: those are given."""
+    monkeypatch.setattr(boosting, "find_side", lambda *_: (128, 0.3))
+    monkeypatch.setattr(boosting, "choose_patches", lambda *_: [Patch(10, 20, 200)])
+    config = oracle["BOOST"]
+    with FakeTensorMode(), torch.no_grad():
+        image = torch.empty(1, 3, 144, 160, device=DEVICE)
+        seen, told = [], []
+
+        def estimate(picture, side):
+            seen.append(side)
+            return picture.mean(1, keepdim=True)
+
+        found = Booster(estimate, plain_merge, config.field, config.merge_side, config.greatest_side)
+        depth = found.depth(image, lambda done, total: told.append((done, total)))
+        assert depth.device == DEVICE and depth.shape == (1, 1, 144, 160) and seen == [128, 128, 128, 256] and told == [(1, 1)]
+        edges = gradients(image)
+        assert edges.device == boosting._context(edges, 6, 4).device == DEVICE
+        with DEVICE:
+            merge = MergeNetwork(oracle["MERGE"])
+        assert merge(torch.empty(1, 2, 128, 128, device=DEVICE)).device == DEVICE
+
+
+def test_a_file_of_another_network_is_refused_and_named(oracle):
+    states = {"depth": oracle["relative_depth_model"]().state_dict(), "merge": oracle["merge_generator"]().state_dict()}
+    swapped = {"depth": states["depth"], "merge": states["depth"]}
+    with pytest.raises(CheckpointError, match=r"latest_net_G\.pth is not the merging network's"):
+        LeresBoostAnnotator.build(oracle["shrunk"]("leres-boost"), swapped, torch.float32)
+    fewer = {**states, "merge": {key: value for key, value in states["merge"].items() if "bias" not in key}}
+    with pytest.raises(CheckpointError, match=r"1 missing keys \(first: up\.0\.bias\)"):
+        LeresBoostAnnotator.build(oracle["shrunk"]("leres-boost"), fewer, torch.float32)
+    assert math.log2(128) > len(MergeNetwork(oracle["MERGE"]).down)

@@ -1,0 +1,60 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from depth_normal.annotators.detail.guided_upsampling import enlarge_map, guided_detail, guided_upsample
+from depth_normal.utils import resize_map, resize_picture
+
+
+def test_guided_upsampling_follows_the_edges_of_the_picture():
+    picture = torch.zeros(1, 1, 64, 96)
+    picture[..., 47:] = 0.8
+    small = resize_picture(picture, 16, 24)
+    sharp = guided_upsample(3 * small + 1, picture, 2, 1e-5)
+    torch.testing.assert_close(sharp, 3 * picture + 1, atol=0.1, rtol=0)
+    smooth = resize_map(3 * small + 1, 64, 96)
+    assert (smooth - 3 * picture - 1).abs().max() > 0.5, "what it is better than"
+
+
+def test_guided_upsampling_leaves_texture_out():
+    generator = torch.Generator().manual_seed(0)
+    ramp = torch.linspace(0, 1, 24)[None, None, None].expand(1, 2, 16, 24)
+    texture = 0.5 + 0.1 * (torch.rand(1, 1, 64, 96, generator=generator) - 0.5)
+    found = guided_upsample(ramp, texture, 2, 0.01)
+    assert found.shape == (1, 2, 64, 96)
+    steps = found[..., 20:-20].diff(dim=-1)
+    torch.testing.assert_close(steps, torch.full_like(steps, 1 / 23 / 4), atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (64, 96)])
+def test_guided_upsampling_of_a_constant_is_constant(shape):
+    found = guided_upsample(torch.full((2, 1, 3, 5), 7.0), torch.rand(2, 1, *shape), 2, 0.01)
+    torch.testing.assert_close(found, torch.full((2, 1, *shape), 7.0), atol=1e-4, rtol=0)
+
+
+def test_sharp_maps_keep_what_they_are_and_gain_the_pictures_finer_edge():
+    picture = torch.zeros(1, 1, 64, 96)
+    picture[..., 47:] = 0.8
+    sharp = 3 * resize_picture(picture, 32, 48) + 1
+    found = guided_detail(sharp, picture, 2, 1e-5)
+    expected = 3 * picture + 1
+    assert (found - expected).abs().mean() < 0.5 * (resize_map(sharp, 64, 96) - expected).abs().mean()
+    plain = torch.full_like(picture, 0.5)
+    torch.testing.assert_close(guided_detail(sharp, plain, 2, 0.01), resize_map(sharp, 64, 96), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 5, 7), (2, 3, 11, 4)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_maps_are_enlarged_as_torch_does(shape, layout):
+    maps = torch.rand(shape, generator=torch.Generator().manual_seed(0)).contiguous(memory_format=layout)
+    expected = F.interpolate(maps, size=(11, 17), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(enlarge_map(maps, 11, 17), expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (8, 16), (24, 24)])
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_what_is_not_finite_spreads_as_in_torch(size, bad):
+    maps = torch.rand(1, 2, 8, 8)
+    maps[0, 0, 3, 3] = bad
+    expected = F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(enlarge_map(maps, *size), expected, equal_nan=True)

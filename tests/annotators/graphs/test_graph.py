@@ -1,0 +1,170 @@
+"""Networks as one function of one tensor: what it gives, what an engine in its place changes (nothing), and ONNX files of it."""
+
+import runpy
+from dataclasses import replace
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+
+from depth_normal.annotators.graphs import onnx_file as exporting
+from depth_normal.annotators.graphs.onnx_file import export_graph, traced_graph
+from depth_normal.annotators.networks.grids import resized_positions, shrunk
+from depth_normal.annotators.registry import FAMILIES, MODELS, models_of_family
+
+SHRUNK = runpy.run_path(str(Path(__file__).resolve().parents[2] / "graph_families.py"))
+annotator = SHRUNK["annotator"]
+EACH = pytest.mark.parametrize("name", [*SHRUNK["DINO"], *SHRUNK["OTHERS"]])
+NEW = pytest.mark.skipif(**SHRUNK["OLD_EXPORTER"])
+TRACED = mock.patch("torch.compiler.is_compiling", lambda: True)
+
+
+def example(graph, batch=2, rows=5, columns=7):
+    multiple = graph.multiple_of if graph.multiple_of > 1 else 15
+    return graph.example(batch, rows * multiple, columns * multiple)
+
+
+def pictures(batch=1):
+    return torch.rand(batch, 3, 61, 90, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.mark.quick_cases(4)
+@EACH
+@torch.no_grad()
+def test_what_exporters_trace_gives_what_torch_gives(name):
+    graph = annotator(name).graph()
+    given = example(graph)
+    direct = graph.module(*given)
+    with TRACED:
+        traced = graph.module(*given)
+    assert len(direct) == len(graph.outputs)
+    for found, expected in zip(traced, direct, strict=True):
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, expected, atol=2e-5 * expected.abs().max().item(), rtol=2e-5)
+
+
+@pytest.mark.quick_cases(4)
+@EACH
+@torch.no_grad()
+def test_an_engine_in_the_networks_place_changes_no_estimate(name):
+    by_torch = annotator(name)
+    seen = []
+
+    def engine(*given):
+        seen.append([(each.dtype, each.is_contiguous()) for each in given])
+        return by_torch.graph().module(*given)
+
+    size = 64 if by_torch.spec.default_size > 64 else None
+    expected, found = (each.estimate(pictures(2), size) for each in (by_torch, by_torch.with_engine(engine)))
+    assert all(each == (torch.float32, True) for given in seen for each in given)
+    assert {len(given) for given in seen} == {len(by_torch.graph().inputs)}
+    for map_name, value in expected.maps.items():
+        limit = 1e-4 * value.float().abs().clamp(max=1e4).max().item() + 1e-6
+        torch.testing.assert_close(found.maps[map_name].float(), value.float(), atol=limit, rtol=1e-4)
+
+
+def test_torch_runs_the_network_again_without_the_engine():
+    tiny = annotator("tiny")
+    assert tiny.with_engine(lambda _: pytest.fail("asked")).with_engine(None).estimate(pictures()).depth is not None
+
+
+@torch.no_grad()
+def test_half_precision_has_float32_ends():
+    graph = annotator("depth-anything-v2-small", torch.float16).graph()
+    assert {each.dtype for each in graph.module(*example(graph))} == {torch.float32}
+
+
+@pytest.mark.parametrize(("family", "words"), [("marigold", "VAE"), ("lotus", "VAE"), ("lbm", "VAE"), ("leres-boost", "many times")])
+def test_a_family_of_several_steps_says_why_it_has_no_graph(family, words):
+    spec = MODELS[models_of_family(family)[0]]
+    assert words in FAMILIES[family].why_no_graph(spec)
+
+
+def test_zoedepth_for_two_kinds_of_scene_has_no_graph():
+    assert "chooses" in FAMILIES["zoedepth"].why_no_graph(MODELS["zoedepth-nyu-kitti"])
+    assert FAMILIES["zoedepth"].why_no_graph(MODELS["zoedepth-nyu"]) is None
+
+
+@pytest.mark.parametrize("size", [(5, 5), (5, 7), (9, 4), (1, 12)])
+def test_positions_resized_by_products_are_those_that_torch_interpolates(size):
+    patches = torch.randn(1, 6, 5, 5, generator=torch.Generator().manual_seed(0))
+    expected = resized_positions(patches, *size, 0.1)
+    with TRACED:
+        found = resized_positions(patches, *size, 0.1)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_pictures_shrunk_by_products_are_those_that_torch_shrinks():
+    images = torch.rand(2, 3, 40, 53, generator=torch.Generator().manual_seed(0))
+    expected = shrunk(images, 28, 42)
+    with TRACED:
+        found = shrunk(images, 28, 42)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+
+
+def close(found, expected):
+    return torch.testing.assert_close(found, expected, atol=1e-5 * expected.abs().max().item(), rtol=1e-5)
+
+
+def session_of(path):
+    return pytest.importorskip("onnxruntime").InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
+def same_as_torch(session, graph, given):
+    found = session.run(None, dict(zip(graph.inputs, (each.numpy() for each in given), strict=True)))
+    for output, expected in zip(found, graph.module(*given), strict=True):
+        close(torch.from_numpy(output), expected)
+
+
+@NEW
+@pytest.mark.slow("traces a network")
+@torch.no_grad()
+def test_one_trace_holds_for_any_batch_and_sides():
+    """Where a size gets fixed, it is here: writing ONNX takes three times as long, and is done below for one network that has it all."""
+    graph = annotator("depth-anything-v2-small").graph()
+    traced = traced_graph(graph, graph.example(2, 140, 168)).module()
+    for given in (example(graph, 1, 5, 5), example(graph, 3, 7, 4)):
+        close(traced(*given)[0], graph.module(*given)[0])
+
+
+@NEW
+@pytest.mark.slow("exports a network to ONNX")
+@torch.no_grad()
+def test_one_onnx_file_holds_for_any_batch_and_sides(tmp_path):
+    """MoGe-2: positions that are resized, several outputs and a number beside the pictures."""
+    graph = annotator("moge").graph()
+    export_graph(graph, tmp_path / "graph.onnx", notes={"model": "moge"})
+    session = session_of(tmp_path / "graph.onnx")
+    assert session.get_modelmeta().custom_metadata_map["model"] == "moge"
+    assert [each.name for each in session.get_outputs()] == list(graph.outputs)
+    for given in (example(graph, 1, 5, 5), example(graph, 3, 7, 4)):
+        same_as_torch(session, graph, given)
+
+
+@NEW
+@pytest.mark.slow("exports a network to ONNX")
+@torch.no_grad()
+def test_one_onnx_file_holds_for_any_batch_at_sides_that_are_no_multiples(tmp_path):
+    """MoGe-1; and weights beside the file, which are found wherever both lie."""
+    graph = annotator("moge-1").graph()
+    with mock.patch.object(exporting, "MOST_INSIDE", 1000):
+        export_graph(graph, tmp_path / "graph.onnx", (53, 75))
+    (tmp_path / "elsewhere").mkdir()
+    moved = [each.rename(tmp_path / "elsewhere" / each.name) for each in tmp_path.glob("graph.onnx*")]
+    assert sorted(each.name for each in moved) == ["graph.onnx", "graph.onnx.data"]
+    session = session_of(tmp_path / "elsewhere" / "graph.onnx")
+    for batch in (1, 3):
+        same_as_torch(session, graph, graph.example(batch, 53, 75))
+
+
+def test_sides_that_are_no_multiples_are_refused(tmp_path):
+    graph = replace(annotator("depth-anything-v2-small").graph(), dynamic_sides=False)
+    with pytest.raises(ValueError, match="multiples of 14"):
+        export_graph(graph, tmp_path / "graph.onnx", (100, 140))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_package_is_named(tmp_path):
+    with mock.patch.dict("sys.modules", {"onnxscript": None}), pytest.raises(ImportError, match="pip install onnx onnxscript"):
+        export_graph(annotator("tiny").graph(), tmp_path / "graph.onnx")

@@ -1,0 +1,62 @@
+"""Networks on a device that this machine need not have: no op mixes devices, and none waits for a number; as torch runs and traces them."""
+
+import runpy
+from contextlib import nullcontext
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from depth_normal.annotators.family import Request
+from depth_normal.annotators.networks.configs import TINY, TINY_2
+from depth_normal.annotators.networks.tiny import TinyNetwork
+from depth_normal.annotators.registry import MODELS
+from depth_normal.annotators.tiny import TinyAnnotator
+
+TESTS = Path(__file__).resolve().parents[2]
+SHRUNK = runpy.run_path(str(TESTS / "graph_families.py"))
+DEVICES = runpy.run_path(str(TESTS / "geometry" / "test_devices.py"))
+DEVICE = DEVICES["DEVICE"]
+
+
+def moved(graph):
+    """The graph's module with weights and buffers of the same shapes on the other device, and an example's inputs there."""
+    tensors = dict((*graph.module.named_parameters(), *graph.module.named_buffers()))
+    state = {name: torch.empty(each.shape, dtype=each.dtype, device=DEVICE) for name, each in tensors.items()}
+    multiple = graph.multiple_of if graph.multiple_of > 1 else 15
+    given = tuple(torch.empty(each.shape, device=DEVICE) for each in graph.example(2, 5 * multiple, 7 * multiple))
+    return lambda: torch.func.functional_call(graph.module, state, given)
+
+
+@pytest.mark.slow("follows every network without its device")
+@pytest.mark.parametrize("name", [*SHRUNK["DINO"], *SHRUNK["OTHERS"]])
+@pytest.mark.parametrize(
+    "dtype", [pytest.param(torch.float32, marks=pytest.mark.slow("one more dtype")), torch.float16], ids=["float32", "float16"]
+)
+@torch.no_grad()
+def test_a_network_asks_its_device_nothing(name, dtype):
+    graph = SHRUNK["annotator"](name, dtype).graph()
+    with FakeTensorMode(), DEVICES["Questions"]() as questions:
+        call = moved(graph)
+        for traced in (False, True):
+            with mock.patch("torch.compiler.is_compiling", lambda: True) if traced else nullcontext():
+                found = call()
+            assert [(each.device, each.dtype) for each in found] == [(DEVICE, torch.float32)] * len(graph.outputs)
+    assert questions.asked == 0
+
+
+@pytest.mark.slow("follows a network without its device")
+@pytest.mark.parametrize("config", [TINY, TINY_2], ids=["first version", "second version"])
+@pytest.mark.parametrize("mirrored", [False, True])
+@torch.no_grad()
+def test_what_tiny_makes_of_its_network_asks_the_device_nothing(config, mirrored):
+    with FakeTensorMode(), DEVICES["Questions"]() as questions:
+        with DEVICE:
+            tiny = TinyAnnotator(MODELS["tiny"], TinyNetwork(config).eval())
+            tiny.network.mirrored = mirrored
+        found = tiny.infer(Request(torch.empty(2, 3, 61, 90, device=DEVICE), 64))
+    assert {each.device for each in found.maps.values()} == {DEVICE}
+    assert ("mask" in found.maps) == bool(config.fine)
+    assert questions.asked == 0

@@ -1,0 +1,625 @@
+"""Shards: what is in them, what a run may replace, and what a run that is killed leaves. The local engine writes them here."""
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+import tarfile
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from threading import Event
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from depth_normal.app import cli
+from depth_normal.app.batch import per_image, remote_files
+from depth_normal.app.batch.local_engine import Outcome
+from depth_normal.app.batch.records import RECORDS, mark
+from depth_normal.app.batch.remote_files import as_path
+from depth_normal.app.batch.shards import catalogue, folder
+from depth_normal.app.batch.shards.catalogue import MANIFEST, read_catalogue, shard_files
+from depth_normal.app.batch.shards.folder import ShardFolder
+from depth_normal.app.batch.shards.provenance import provenance
+from depth_normal.app.batch.shards.read import read_shards
+from depth_normal.app.batch.shards.rows import estimate_of, row_of
+from depth_normal.app.batch.shards.shard_formats import KINDS
+from depth_normal.app.batch.shards.shard_store import open_store
+from depth_normal.app.batch.shards.writer import ShardOptions, ShardRun, ShardWriter
+from depth_normal.app.batch.sources import Source
+from depth_normal.app.commands.arguments import byte_size
+from depth_normal.geometry.estimate import Axes, Estimate, Quantity
+
+pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'depth-normal[parquet]'")
+from pyarrow import parquet
+
+tiny_s3 = runpy.run_path(str(Path(__file__).parents[3] / "tiny_s3.py"))["tiny_s3"]
+
+EACH_KIND = pytest.mark.parametrize("kind", KINDS)
+OPTIONS = per_image.Options("tiny", size=32)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Four images in two folders."""
+    for number, name in enumerate(("2024/a.png", "2024/b.png", "2025/c.png", "2025/d.png")):
+        write_image(tmp_path / "photos" / name, number)
+    return tmp_path / "photos"
+
+
+def write_image(path, number):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(number).integers(0, 255, (6, 6, 3), np.uint8)
+    cv2.imwrite(str(path), cv2.resize(noise, (40, 32)))
+
+
+def estimate(*words, kind="parquet"):
+    return cli.main(["estimate", *map(str, words), "--model", "tiny", "--size", "32", "--device", "cpu", "--write", kind])
+
+
+def names_in(out):
+    """Which images a reader that knows nothing of the pack sees, in order."""
+    if not (shards := sorted(Path(out).glob("*.tar"))):
+        return sorted(Path(path).name for path in parquet.read_table(out)["path"].to_pylist())
+    found = []
+    for shard in shards:
+        with tarfile.open(shard) as tar:
+            found += [json.load(tar.extractfile(name))["path"] for name in tar.getnames() if name.endswith(".json")]
+    return sorted(Path(path).name for path in found)
+
+
+def rows_of(out):
+    """The content of all rows, by image."""
+    store = open_store(out)
+    rows = (
+        row for name in shard_files(store) for row in KINDS["webdataset" if name.endswith(".tar") else "parquet"].read(store.open(name))
+    )
+    return {Path(row["path"]).name: row for row in rows}
+
+
+def files_in(out):
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in Path(out).rglob("*") if path.is_file()}
+
+
+@EACH_KIND
+def test_a_second_source_leaves_the_first_one_alone(kind, photos, tmp_path):
+    out = tmp_path / "out"
+    assert estimate(photos / "2024", "--out", out, kind=kind) == 0
+    first = files_in(out)
+    assert estimate(photos / "2025", "--out", out, kind=kind) == 0
+    assert names_in(out) == ["a.png", "b.png", "c.png", "d.png"]
+    assert {name: data for name, data in files_in(out).items() if name in first and name != MANIFEST} == {
+        name: data for name, data in first.items() if name != MANIFEST
+    }
+
+
+@EACH_KIND
+def test_a_run_again_removes_its_old_shards_once_the_new_ones_are_stored(kind, photos, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    assert estimate(photos, "--recursive", "--out", out, "--shard-size", "50kB", kind=kind) == 0
+    old = set(shard_files(open_store(out)))
+    seen_at_removal = []
+    remove = folder.remove_shards
+
+    def watched(store, names):
+        manifest = catalogue.read_manifest(store)
+        seen_at_removal.append((names_in(out), set(names), manifest.keys()))
+        remove(store, names)
+
+    monkeypatch.setattr(folder, "remove_shards", watched)
+    assert estimate(photos, "--recursive", "--out", out, "--shard-size", "50kB", kind=kind) == 0
+    new = set(shard_files(open_store(out)))
+    assert seen_at_removal == [(sorted(2 * ["a.png", "b.png", "c.png", "d.png"]), old, new)]
+    assert len(old) == len(new) > 1 and not old & new and names_in(out) == ["a.png", "b.png", "c.png", "d.png"]
+    assert {path.name for path in (out / RECORDS).glob("*.json")} == {*(f"{name}.json" for name in new), "manifest.json"}
+
+
+@EACH_KIND
+def test_rows_of_images_that_a_run_does_not_name_are_kept_bit_by_bit(kind, photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert estimate(photos, "--recursive", "--out", out, kind=kind) == 0
+    (old,) = shard_files(open_store(out))
+    rows, metadata = rows_of(out), metadata_of(out / old)
+    assert estimate(photos / "2024", "--out", out, kind=kind) == 0
+    assert names_in(out) == ["a.png", "b.png", "c.png", "d.png"] and not (out / old).exists()
+    assert {name: rows_of(out)[name] for name in ("c.png", "d.png")} == {name: rows[name] for name in ("c.png", "d.png")}
+    assert [metadata_of(path) for path in out.iterdir() if path.is_file()] == 2 * [metadata]
+    assert "1 older shards have images that this run did not make again" in capsys.readouterr().err
+    assert read_catalogue(open_store(out)).in_manifest == shard_files(open_store(out)).keys()
+
+
+@EACH_KIND
+def test_resume_makes_only_what_is_not_there_or_has_changed(kind, photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert estimate(photos, "--recursive", "--out", out, kind=kind) == 0
+    rows, made = rows_of(out), files_in(out)
+    assert estimate(photos, "--recursive", "--out", out, "--resume", kind=kind) == 0
+    assert files_in(out) == made
+    write_image(photos / "2024/b.png", 7)
+    capsys.readouterr()
+    assert estimate(photos, "--recursive", "--out", out, "--resume", "--json-lines", kind=kind) == 0
+    assert [json.loads(line)["picture"] for line in capsys.readouterr().out.splitlines()] == [str(photos / "2024/b.png")]
+    assert names_in(out) == ["a.png", "b.png", "c.png", "d.png"]
+    assert [name for name, row in rows_of(out).items() if row != rows[name]] == ["b.png"]
+
+
+def test_an_image_that_fails_now_keeps_its_old_row(photos, tmp_path):
+    out = tmp_path / "out"
+    assert estimate(photos / "2024", "--out", out) == 0
+    rows = rows_of(out)
+    (photos / "2024/b.png").write_text("no image any more")
+    assert estimate(photos / "2024", "--out", out) == 1
+    assert names_in(out) == ["a.png", "b.png"] and rows_of(out)["b.png"] == rows["b.png"]
+
+
+def others_shard(out):
+    (out / "others.parquet").write_text("mine")
+
+
+def shard_of_other_options(out):
+    estimate(out.parent / "photos/2025", "--out", out, "--fov", "50")
+
+
+def truncated_shard(out):
+    estimate(out.parent / "photos/2025", "--out", out)
+    (name,) = shard_files(open_store(out))
+    os.truncate(out / name, 100)
+
+
+UNWANTED = [
+    (others_shard, "1 shards in --out are not made by depth-normal (first: others.parquet)"),
+    (shard_of_other_options, "1 shards in --out are made with another model or options"),
+    (truncated_shard, "1 shards in --out are not whole, though they hold images that are not named in this run"),
+]
+
+
+@pytest.mark.quick_cases(2)
+@pytest.mark.parametrize("going_on", [(), ("--resume",)])
+@pytest.mark.parametrize(("make", "words"), UNWANTED)
+def test_what_is_no_shard_of_this_kind_is_removed_with_overwrite_alone(make, words, going_on, photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    make(out)
+    before = files_in(out)
+    assert estimate(photos / "2024", "--out", out, *going_on) == 2
+    assert words in capsys.readouterr().err and files_in(out) == before
+    (photos / "bad.png").write_text("no image")
+    assert estimate(photos / "bad.png", "--out", out, "--overwrite", *going_on) == 2
+    assert before.items() <= files_in(out).items(), "nothing takes its place"
+    assert estimate(photos / "2024", "--out", out, "--overwrite", *going_on) == 0
+    assert names_in(out) == ["a.png", "b.png"]
+
+
+def test_a_truncated_shard_is_made_again_of_its_images(photos, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    truncated_shard(out)
+    assert estimate(photos / "2025", "--out", out, "--resume") == 0
+    assert names_in(out) == ["c.png", "d.png"]
+
+
+class Hand:
+    """An engine that writes images to shards as it is told, and answers for some of the shards alone."""
+
+    def __init__(self, *shards):
+        self.written = shards
+
+    def shards(self, todo, options, target, stop, sign):
+        todo = {each.picture.name: each for each in todo}
+        for names, answers in self.written:
+            with ShardWriter(target.store, replace(target.run, options=replace(target.run.options, size=2**40))) as shard:
+                for name in names.split():
+                    shard.add(name, row_of(str(todo[name].picture), small_estimate(), "float32"), mark(todo[name].picture))
+                closed = shard.close()
+            if answers:
+                target.stored(closed.shard)
+                yield from (Outcome(todo[name], (target.store.path(closed.shard.name),)) for name in closed.items)
+
+
+def small_estimate():
+    return Estimate(torch.rand(1, 1, 4, 5), Quantity.DISPARITY)
+
+
+def planned(out, photos, names, going_on=False, kind="parquet", **options):
+    """A run over some images that is planned and not begun."""
+    results = ShardFolder(out, OPTIONS, ShardOptions(kind), **options)
+    results.plan([Source(path, Path(path.name)) for path in sorted(photos.rglob("*.png")) if path.stem in names], going_on)
+    return results
+
+
+def carry_out(results, *shards):
+    return list(results.run(Hand(*shards), Event(), None))
+
+
+@EACH_KIND
+def test_an_answer_that_was_lost_leaves_no_image_twice_and_loses_none(kind, photos, tmp_path):
+    results = planned(tmp_path / "out", photos, "abcd", kind=kind)
+    carry_out(results, ("a.png b.png", False), ("d.png", False), ("b.png c.png", True))
+    assert names_in(tmp_path / "out") == ["a.png", "b.png", "c.png", "d.png"]
+    again = ShardFolder(tmp_path / "out", OPTIONS, ShardOptions(kind))
+    assert not again.plan([Source(path, Path(path.name)) for path in photos.rglob("*.png")], going_on=True).todo, "none is lost"
+
+
+class KilledError(BaseException):
+    """As a signal that nothing catches."""
+
+
+@pytest.mark.parametrize("step", ["write_manifest", "remove_shards", "_copy", "publish", "write", "remove"])
+@pytest.mark.parametrize("call", [1, 2, 3])
+def test_a_run_that_is_killed_at_any_moment_loses_nothing(step, call, photos, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    carry_out(planned(out, photos, "abcd"), ("a.png b.png c.png", True), ("d.png", True))
+    results = planned(out, photos, "bd")
+    places = (folder, ShardFolder, type(open_store(out)))
+    (place,) = (place for place in places if hasattr(place, step))
+    original, calls = getattr(place, step), []
+
+    def kill(*arguments):
+        calls.append(step)
+        if len(calls) == call:
+            raise KilledError
+        return original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, step, kill)
+        try:
+            carry_out(results, ("b.png", True), ("d.png", True))
+        except KilledError:
+            assert set(names_in(out)) == {"a.png", "b.png", "c.png", "d.png"}
+    again = planned(out, photos, "abcd", going_on=True)
+    assert not again._plan.images.todo
+    carry_out(again)
+    assert names_in(out) == ["a.png", "b.png", "c.png", "d.png"]
+    assert read_catalogue(open_store(out)).in_manifest == shard_files(open_store(out)).keys()
+
+
+@pytest.mark.slow("starts other processes")
+def test_processes_that_are_killed_leave_nothing_that_a_resume_does_not_mend(tmp_path, kind="webdataset"):
+    for number in range(24):
+        write_image(tmp_path / f"photos/{number:02}.png", number)
+    out = tmp_path / "out"
+    words = ["estimate", str(tmp_path / "photos"), "--out", str(out), "--model", "tiny", "--size", "32", "--write", kind]
+    command = [sys.executable, "-m", "depth_normal.app.cli", *words, "--shard-size", "60kB"]
+    for lines, going_on in ((5, []), (9, ["--resume"]), (2, [])):
+        with subprocess.Popen([*command, *going_on], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as run:
+            assert all(run.stdout.readline() for _ in range(lines))
+            run.kill()
+    assert estimate(tmp_path / "photos", "--out", out, "--resume", "--shard-size", "60kB", kind=kind) == 0
+    assert names_in(out) == [f"{number:02}.png" for number in range(24)]
+    shards = shard_files(open_store(out))
+    assert {path.name for path in (out / RECORDS).glob("*.json")} >= {*(f"{name}.json" for name in shards), "manifest.json"}
+    assert not [path for path in (out / RECORDS).iterdir() if path.name.startswith(".depth-normal-")], "nothing half"
+
+
+def test_runs_at_once_into_a_store_lose_nothing(photos, tmp_path, s3):
+    place = as_path("s3://maps/at-once")
+    carry_out(planned(place, photos, "abcd"), ("a.png b.png c.png d.png", True))
+    runs = [planned(place, photos, names) for names in ("ab", "bc", "d")]
+    for results, names in zip(runs, ("a.png b.png", "b.png c.png", "d.png"), strict=True):
+        carry_out(results, (names, True))
+    store = open_store(place)
+    assert {Path(path).name for path, _ in read_shards(place)} == {"a.png", "b.png", "c.png", "d.png"}
+    carry_out(planned(place, photos, "abcd", going_on=True))
+    assert sorted(Path(path).name for path, _ in read_shards(place)) == ["a.png", "b.png", "c.png", "d.png"]
+    assert read_catalogue(store).in_manifest == shard_files(store).keys()
+
+
+@pytest.fixture
+def s3(monkeypatch):
+    """The requests to a store, and its files."""
+    requests = []
+    with tiny_s3(requests) as (environment, files):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        remote_files._filesystem.cache_clear()
+        yield requests, files
+
+
+DAMAGE = {
+    "whole": lambda data: data,
+    "missing": None,
+    "empty": lambda data: b"",
+    "truncated": lambda data: data[: len(data) // 2],
+    "another digest": lambda data: data.replace(b"a.png", b"x.png"),
+    "no JSON": lambda data: b"\xff" * 100,
+    "deep": lambda data: b"[" * 10**5,
+    "another version": lambda data: data.replace(b'"version": 1', b'"version": 2', 1),
+    "other values": lambda data: head_of(b'{"settings": [{}], "shards": {"a": [1, 2]}}'),
+    "other types": lambda data: head_of(b'{"settings": 3, "shards": {"a": [1, 2, "3", 4, []]}}'),
+    "a list": lambda data: head_of(b"[]"),
+}
+
+
+def head_of(body):
+    return json.dumps(catalogue._manifest_head(body)).encode() + b"\n" + body
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_manifest_that_cannot_be_trusted_is_not(damage, photos, tmp_path):
+    out = tmp_path / "out"
+    carry_out(planned(out, photos, "abcd"), ("a.png b.png", True), ("c.png", True), ("d.png", True))
+    found = read_catalogue(open_store(out)).shards
+    assert len(found) == 3
+    data = (out / MANIFEST).read_bytes()
+    (out / MANIFEST).unlink()
+    if DAMAGE[damage]:
+        (out / MANIFEST).write_bytes(DAMAGE[damage](data))
+    again = read_catalogue(open_store(out))
+    assert again.shards == found and bool(again.in_manifest) == (damage == "whole")
+    assert estimate(photos, "--recursive", "--out", out, "--resume") == 0
+    assert read_catalogue(open_store(out)).in_manifest == found.keys(), "written anew"
+
+
+def test_a_manifest_from_before_counts_for_what_it_says(photos, tmp_path):
+    out = tmp_path / "out"
+    carry_out(planned(out, photos, "ab"), ("a.png", True), ("b.png", True))
+    before = (out / MANIFEST).read_bytes()
+    carry_out(planned(out, photos, "abcd", going_on=True), ("c.png d.png", True))
+    found = read_catalogue(open_store(out)).shards
+    (out / MANIFEST).write_bytes(before)
+    gone = next(iter(catalogue.read_manifest(open_store(out))))
+    (out / gone).unlink()
+    assert read_catalogue(open_store(out)).shards == {name: shard for name, shard in found.items() if name != gone}
+
+
+def test_a_store_that_does_not_answer_is_not_a_store_without_records(photos, tmp_path, monkeypatch):
+    """Else --overwrite would remove shards whose records could not be read at that moment."""
+    out = tmp_path / "out"
+    carry_out(planned(out, photos, "ab"), ("a.png b.png", True))
+    (out / MANIFEST).unlink()
+
+    def fail(store, name):
+        raise OSError("no answer")
+
+    monkeypatch.setattr(type(open_store(out)), "open", fail)
+    with pytest.raises(OSError, match="no answer"):
+        planned(out, photos, "cd", overwrite=True)
+
+
+def test_a_resume_takes_one_read_for_all_shards(photos, s3):
+    requests, files = s3
+    store = open_store("s3://maps/many")
+    shards = [catalogue.Shard(f"{number:04}.tar", 1, 0, "run", {}, {f"s3://photos/{number}.png": (1, 2)}) for number in range(2500)]
+    for shard in shards:
+        files[f"maps/many/{shard.name}"] = b"."
+        files[f"maps/many/{catalogue.record_name(shard.name)}"] = shard.record()
+    catalogue.write_manifest(store, shards[:-3])
+    requests.clear()
+    found = read_catalogue(store)
+    assert found.shards == {shard.name: shard for shard in shards} and len(found.in_manifest) == 2497
+    listings = [each for each in requests if each.endswith("?list")]
+    assert len(listings) == 3, "a thousand names each"
+    read = {each.partition(" ")[2] for each in requests if each not in listings}
+    assert read - {"maps/many/.depth-normal/manifest.json"} == {f"maps/many/.depth-normal/{shard.name}.json" for shard in shards[-3:]}
+    assert len(requests) - len(listings) <= 4 * 3
+
+
+def test_a_long_run_writes_the_manifest_now_and_then(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(folder, "_SHARDS_WITHOUT_MANIFEST", 2)
+    seen = []
+
+    class Watched(Hand):
+        def shards(self, *arguments):
+            for outcome in super().shards(*arguments):
+                seen.append(len(catalogue.read_manifest(open_store(tmp_path / "out"))))
+                yield outcome
+
+    results = planned(tmp_path / "out", photos, "abcd")
+    list(results.run(Watched(*((f"{name}.png", True) for name in "abcd")), Event(), None))
+    assert seen == [0, 2, 2, 4]
+
+
+@EACH_KIND
+def test_shards_to_a_store_by_the_local_engine(kind, photos, tmp_path, s3, monkeypatch):
+    monkeypatch.setenv("DEPTH_NORMAL_HOME", str(tmp_path / "home"))
+    _, files = s3
+    for words in ((photos / "2024",), (photos / "2025",), (photos, "--recursive", "--resume")):
+        assert estimate(*words, "--out", "s3://maps/here", kind=kind) == 0
+    assert sorted(Path(path).name for path, _ in read_shards("s3://maps/here")) == ["a.png", "b.png", "c.png", "d.png"]
+    assert len([name for name in files if name.endswith(KINDS[kind].ending)]) == 2
+
+
+@EACH_KIND
+def test_what_is_read_back_is_what_the_network_gives(kind, photos, tmp_path):
+    out = tmp_path / "out"
+    assert estimate(photos, "--recursive", "--out", out, kind=kind) == 0
+    assert estimate(photos, "--recursive", "--out", tmp_path / "files", kind="npz") == 0
+    for path, found in read_shards(out):
+        wanted = np.load(tmp_path / "files" / Path(path).relative_to(photos).with_suffix(".npz"))
+        assert np.array_equal(found.depth[0, 0], wanted["depth"])
+        assert np.array_equal(found.normals[0].movedim(0, -1), wanted["normals"])
+
+
+def metadata_of(shard):
+    """As docs/scale.md says how to read it."""
+    if shard.suffix == ".tar":
+        with tarfile.open(shard) as tar:
+            return json.loads(tar.pax_headers["comment"])
+    return json.loads(parquet.read_schema(shard).metadata[b"depth_normal"])
+
+
+@EACH_KIND
+def test_a_shard_says_how_it_was_made_and_under_which_licence(kind, photos, tmp_path):
+    out = tmp_path / "out"
+    assert estimate(photos / "2024", "--out", out, kind=kind) == 0
+    (name,) = shard_files(open_store(out))
+    about = metadata_of(out / name)
+    assert (about["model"], about["licence"], about["commercial_use"]) == ("tiny", "Apache-2.0", "yes")
+    assert about["weights"][0]["file"] == "tiny.safetensors" and len(about["weights"][0]["sha256"]) == 64
+    assert about["settings"]["size"] == 32 and about["depth_normal"].count(".") == 2
+    assert all((row["model"], row["licence"]) == ("tiny", "Apache-2.0") for row in rows_of(out).values())
+
+
+def test_maps_that_may_not_be_sold_say_so(tmp_path):
+    (tmp_path / "large.pth").write_bytes(b"weights")
+    about = provenance(per_image.Options("depth-anything-v2-large", weights=tmp_path / "large.pth"), {})
+    assert (about["licence"], about["commercial_use"]) == ("CC-BY-NC-4.0", "no")
+    assert about["licence_url"].startswith("https://huggingface.co/")
+    assert about["weights"] == [{"file": "large.pth", "sha256": sha256(b"weights").hexdigest()}]
+
+
+@EACH_KIND
+def test_a_shard_is_closed_when_it_has_its_size(kind, tmp_path):
+    """And not before: of two that are just too small together there is a third one with them."""
+    rows = [row_of(f"{number}.png", small_estimate()) for number in range(7)]
+    size = 2 * 4 * 5 * 4 + 1
+    run = ShardRun(ShardOptions(kind, size=size), {}, {"model": "tiny", "licence": "Apache-2.0"}, "run", 0)
+    with ShardWriter(open_store(tmp_path), run) as shards:
+        closed = [shards.add(number, row, None) for number, row in enumerate(rows)] + [shards.close(), shards.close()]
+    assert [each.items for each in closed if each] == [[0, 1, 2], [3, 4, 5], [6]]
+    assert {path.name for path in tmp_path.iterdir()} == {RECORDS, *(each.shard.name for each in closed if each)}
+    assert all(each.shard.bytes == (tmp_path / each.shard.name).stat().st_size for each in closed if each)
+
+
+@EACH_KIND
+def test_a_row_that_cannot_be_written_takes_no_other_with_it(kind, tmp_path):
+    run = ShardRun(ShardOptions(kind), {}, {"model": "tiny", "licence": "Apache-2.0"}, "run", 0)
+    with ShardWriter(open_store(tmp_path), run) as shards:
+        shards.add("a", row_of("a.png", small_estimate()), None)
+        with pytest.raises((ValueError, TypeError)):
+            shards.add("b", {**row_of("b.png", small_estimate()), "height": "tall"}, None)
+        shards.add("c", row_of("c.png", small_estimate()), None)
+        assert shards.close().items == ["a", "c"]
+    assert names_in(tmp_path) == ["a.png", "c.png"]
+
+
+@EACH_KIND
+def test_a_full_disk_ends_the_run_and_leaves_nothing_half(kind, photos, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(open_store(out)), "publish", full)
+        assert estimate(photos, "--recursive", "--out", out, "--shard-size", "30kB", kind=kind) == 2
+    said = capsys.readouterr().err
+    assert "No space left" in said and "run the same command with --resume to go on" in said
+    assert not shard_files(open_store(out)) and not list((out / RECORDS).glob(".depth-normal-*"))
+    assert estimate(photos, "--recursive", "--out", out, "--resume", kind=kind) == 0
+    assert names_in(out) == ["a.png", "b.png", "c.png", "d.png"]
+
+
+def test_a_run_that_is_stopped_keeps_what_is_done_and_removes_nothing(photos, tmp_path):
+    out, stop = tmp_path / "out", Event()
+    carry_out(planned(out, photos, "abcd"), ("a.png b.png c.png d.png", True))
+    (old,) = shard_files(open_store(out))
+    results = planned(out, photos, "abcd")
+    for outcome in results.run(Hand(("a.png", True)), stop, None):
+        assert outcome.failure is None
+        stop.set()
+    assert (out / old).exists() and len(shard_files(open_store(out))) == 2
+    assert read_catalogue(open_store(out)).in_manifest == shard_files(open_store(out)).keys()
+
+
+WITHOUT_PYARROW = """
+import sys
+sys.modules["pyarrow"] = None
+from depth_normal.app import cli
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow("starts other processes")
+@EACH_KIND
+def test_pyarrow_is_needed_for_parquet_alone(kind, photos, tmp_path):
+    words = ("estimate", photos / "2024", "--out", tmp_path / "out", "--model", "tiny", "--size", "32", "--write", kind)
+    command = [sys.executable, "-c", WITHOUT_PYARROW, *map(str, words)]
+    run = subprocess.run(command, capture_output=True, text=True)
+    if kind == "webdataset":
+        assert run.returncode == 0 and names_in(tmp_path / "out") == ["a.png", "b.png"], run.stderr
+    else:
+        assert run.returncode == 2 and "pip install 'pyarrow>=17'" in run.stderr and "Traceback" not in run.stderr
+        assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("256MB", 256 * 10**6), ("1.5 gb", 1500 * 10**6), ("64MiB", 2**26), ("1kB", 1000), ("2TiB", 2**41)]
+)
+def test_sizes_have_a_unit(text, size):
+    assert byte_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["16", "MB", "0MB", "+1MB", "1e9MB", "1 XB", "", "9" * 400 + "TB"])
+def test_what_is_no_size_is_refused(text, photos, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        estimate(photos, "--out", tmp_path / "out", "--shard-size", text)
+    assert "is not a size: a number above 0 with its unit, such as 256MB" in capsys.readouterr().err
+
+
+def assert_same(found, wanted):
+    assert found.maps.keys() == wanted.maps.keys() and (found.quantity, found.axes) == (wanted.quantity, wanted.axes)
+    for name, value in wanted.maps.items():
+        assert torch.equal(found.maps[name], value), name
+
+
+def random_estimate():
+    depth, normals = torch.rand(1, 1, 5, 7), torch.nn.functional.normalize(torch.randn(1, 3, 5, 7))
+    return Estimate(depth, Quantity.METRIC_DEPTH, normals, Axes.OPENCV, depth > 0.5, torch.rand(1, 3, 3), torch.rand(1, 1, 5, 7))
+
+
+@EACH_KIND
+def test_every_map_goes_through_a_shard(kind, tmp_path):
+    whole = random_estimate()
+    estimates = [
+        whole,
+        replace(whole, depth=None, quantity=None, mask=None),
+        replace(whole, normals=None, intrinsics=None, axes=Axes.OPENGL),
+    ]
+    shard = KINDS[kind].create(tmp_path / f"x{KINDS[kind].ending}", {"licence": "é"})
+    for number, each in enumerate(estimates):
+        shard.add(row_of(f"é/{number}.a.png", each))
+    shard.close()
+    for (path, found), (number, wanted) in zip(read_shards(tmp_path), enumerate(estimates), strict=True):
+        assert path == f"é/{number}.a.png"
+        assert_same(found, wanted)
+
+
+def test_a_row_is_one_picture_and_not_where_its_camera_stands_in_a_scene():
+    whole = random_estimate()
+    assert row_of("a.png", replace(whole, extrinsics=torch.eye(3, 4)[None])) == row_of("a.png", whole)
+
+
+def test_half_numbers_are_rounded_and_refused_where_they_end():
+    whole = random_estimate()
+    found = estimate_of(row_of("a.png", whole, "float16"))
+    assert torch.equal(found.depth, whole.depth.half().float()) and torch.equal(found.intrinsics, whole.intrinsics)
+    with pytest.raises(ValueError, match=r"a.png: depth has numbers up to 70000, .* write them as float32"):
+        row_of("a.png", replace(whole, depth=torch.full((1, 1, 5, 7), 7e4)), "float16")
+
+
+def test_half_numbers_take_a_sky_that_is_too_far_for_them():
+    """MoGe puts what does not count a million metres away."""
+    mask = torch.ones(1, 1, 5, 7, dtype=torch.bool)
+    mask[:, :, :2] = False
+    depth = torch.full((1, 1, 5, 7), 3.0).masked_fill(~mask, 1e6)
+    depth[0, 0, 0, 0] = torch.inf
+    found = estimate_of(row_of("a.png", Estimate(depth, Quantity.METRIC_DEPTH, mask=mask), "float16"))
+    assert torch.equal(found.mask, mask) and torch.equal(found.depth[mask], depth[mask])
+    assert found.depth[0, 0, 0, 0].isinf() and found.depth[0, 0, 1, 1] == 65504
+
+
+def test_a_second_run_into_a_folder_is_refused(photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    with open_store(out).alone():
+        assert estimate(photos / "2024", "--out", out) == 2
+    assert "another run writes shards to" in capsys.readouterr().err
+    results = planned(out, photos, "ab")
+    carry_out(planned(out, photos, "cd"), ("c.png d.png", True))
+    with pytest.raises(RuntimeError, match=r"another run wrote shards to .* while this one began"):
+        carry_out(results, ("a.png b.png", True))
+    assert names_in(out) == ["c.png", "d.png"]
+
+
+def test_where_nothing_is_to_do_a_second_run_is_no_matter(photos, tmp_path):
+    out = tmp_path / "out"
+    carry_out(planned(out, photos, "ab"), ("a.png b.png", True))
+    (out / MANIFEST).unlink()  # what there is to tidy can wait
+    with open_store(out).alone():
+        assert estimate(photos / "2024", "--out", out, "--resume") == 0
+    assert not (out / MANIFEST).exists()
+    assert estimate(photos / "2024", "--out", out, "--resume") == 0 and (out / MANIFEST).exists()

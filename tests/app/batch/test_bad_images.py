@@ -1,0 +1,132 @@
+"""What lies in people's folders: odd pictures that must come out right, and broken ones that must not stop the rest."""
+
+import json
+import logging
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from depth_normal.app import cli
+from depth_normal.app.batch import engines
+
+SIDES = (48, 32)
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """A folder beside that of the results; the command runs in their parent."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    return tmp_path / "photos"
+
+
+def estimate(*words):
+    return cli.main(["estimate", "photos", "--out", "maps", "--model", "tiny", "--size", "64", *words])
+
+
+def scene():
+    """Noise below a bright sky, so that up is not down."""
+    levels = np.random.default_rng(0).integers(0, 120, (SIDES[1], SIDES[0], 3), np.uint8)
+    levels[:12] = 230
+    return Image.fromarray(levels)
+
+
+def made(name):
+    """The depth and the normals of a picture, as they were written."""
+    return [cv2.imread(str(Path("maps", f"{name}_{kind}.png")), cv2.IMREAD_UNCHANGED) for kind in ("depth", "normals")]
+
+
+def save_odd_pictures(folder):
+    """Pictures that differ in how they are stored only, by name, and those of other sides."""
+    plain = scene()
+    plain.save(folder / "plain.png")
+    cv2.imwrite(str(folder / "deep.png"), np.asarray(plain)[..., ::-1].astype(np.uint16) * 257)
+    plain.convert("RGBA").save(folder / "alpha.webp", lossless=True)
+    plain.save(folder / "animated.webp", lossless=True, save_all=True, append_images=[plain.rotate(180)])
+    plain.save(folder / "animated.png", save_all=True, append_images=[plain.rotate(180)])
+    (folder / "animated.png").rename(folder / "moving.apng")
+    plain.save(folder / "pages.tiff", save_all=True, append_images=[plain.rotate(180)])
+    turned = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
+    for orientation, stored in turned.items():
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        plain.transpose(stored).save(folder / f"turned{orientation}.png", exif=exif)
+
+
+def test_however_a_picture_is_stored_its_maps_are_the_same(photos, caplog):
+    caplog.set_level(logging.INFO)
+    save_odd_pictures(photos)
+    assert estimate() == 0
+    depth, normals = made("plain")
+    assert depth.shape == (32, 48) and depth.dtype == np.uint16 and normals.shape == (32, 48, 3)
+    for name in ("deep", "alpha", "animated", "moving", "pages", "turned3", "turned6", "turned8"):
+        other_depth, other_normals = made(name)
+        assert np.abs(other_depth.astype(int) - depth).max() <= 2 and np.abs(other_normals.astype(int) - normals).max() <= 1, name
+    said = sorted(message for message in caplog.messages if "the first is taken" in message)
+    assert [message.split(":")[0] for message in said] == [
+        str(Path("photos", each)) for each in ("animated.webp", "moving.apng", "pages.tiff")
+    ]
+
+
+def test_pictures_of_other_colours_and_of_one_pixel_are_done(photos):
+    plain = scene()
+    plain.convert("CMYK").save(photos / "print.jpg")
+    plain.quantize(16).save(photos / "palette.png", transparency=3)
+    plain.save(photos / "animated.gif", save_all=True, append_images=[plain.rotate(180)])
+    plain.convert("1").save(photos / "fax.tif")
+    Image.new("RGB", (1, 1), (200, 100, 50)).save(photos / "point.png")
+    Image.new("RGB", (600, 1), (200, 100, 50)).save(photos / "line.png")
+    assert estimate() == 0
+    assert [made(name)[0].shape for name in ("print", "palette", "animated", "fax")] == [(32, 48)] * 4
+    assert made("point")[1].shape == (1, 1, 3) and made("line")[0].shape == (1, 600)
+
+
+def test_broken_pictures_are_named_and_the_rest_is_done(photos, capsys):
+    plain = scene()
+    plain.save(photos / "good.png")
+    for name in ("cut.jpg", "cut.png", "cut.tif", "cut.gif"):
+        path = photos / name.replace("cut", f"cut_{name[4:]}")
+        plain.save(path)
+        path.write_bytes(path.read_bytes()[:-40])
+    (photos / "empty.jpg").touch()
+    (photos / "page.jpg").write_text("<!DOCTYPE html>")
+    Image.new("RGB", (9000, 2)).save(photos / "thread.png")
+    assert estimate("--json-lines") == 1
+    said = capsys.readouterr()
+    rows = [json.loads(line) for line in said.out.splitlines()]
+    failed = {Path(row["picture"]).name: json.dumps(row) for row in rows if "good" not in row.get("picture", "good")}
+    reasons = {"empty.jpg": "the file is empty", "page.jpg": "not a picture", "thread.png": "more than 1000 times as long"}
+    reasons |= {f"cut_{each}.{each}": "cut off" for each in ("jpg", "png", "tif", "gif")}
+    assert failed.keys() == reasons.keys()
+    assert all(reason in failed[name] for name, reason in reasons.items())
+    assert made("good")[0] is not None and not list(Path("maps").glob("cut*"))
+
+
+def test_a_film_is_sent_to_the_command_for_films(photos, capsys):
+    (photos / "clip.MP4").write_bytes(b"\0\0\0\x20ftypisom")
+    assert cli.main(["estimate", "photos/clip.MP4", "--out", "maps", "--model", "tiny"]) == 2
+    assert "clip.MP4 is a video; `depth-normal video photos/clip.MP4` makes maps of it" in capsys.readouterr().err
+
+
+def test_what_vanishes_or_changes_after_it_was_found_loses_nothing_else(photos, monkeypatch, capsys):
+    plain = scene()
+    for name in ("a.png", "gone.png", "z.png"):
+        plain.save(photos / name)
+    plain.save(photos / "other.jpg", quality=95)
+    find = engines.find_pictures
+
+    def then(*words, **options):
+        found = find(*words, **options)
+        (photos / "gone.png").unlink()
+        Image.new("RGB", (20, 60)).save(photos / "other.jpg")
+        return found
+
+    monkeypatch.setattr(engines, "find_pictures", then)
+    assert estimate() == 1
+    said = capsys.readouterr().err
+    assert f"{Path('photos', 'gone.png')}: there is no such file" in said and said.count("gone.png") == 1
+    assert made("other")[0].shape == (60, 20), "as it is when it is read"
+    assert made("a")[0].shape == made("z")[0].shape == (32, 48)

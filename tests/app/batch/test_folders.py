@@ -1,0 +1,597 @@
+"""Many pictures: what is done at once, what is left out, what is told, and what an end by force, a full disk or a neighbour changes."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import depth_normal
+from depth_normal.annotators.registry import find_spec
+from depth_normal.app import cli
+from depth_normal.app.batch import local_engine, name_locks, per_image
+from depth_normal.app.batch.failures import FailureLog, failure_of
+from depth_normal.app.batch.outputs import plan_outputs
+from depth_normal.app.batch.per_image import Options
+from depth_normal.app.batch.records import RECORDS
+from depth_normal.app.batch.sources import Source, find_pictures
+from depth_normal.geometry.files import FileFormatError, paths, read_picture
+
+COMMAND = (sys.executable, "-m", "depth_normal.app.cli", "estimate")
+SMALL = ("--model", "tiny", "--size", "64")
+PROCESSES = "starts other processes"
+needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")
+
+
+@pytest.fixture
+def photos(tmp_path):
+    return save_photos(tmp_path / "photos", 4)
+
+
+def save_photos(folder, count, height=32, width=48):
+    """Small pictures, each another one."""
+    folder.mkdir(parents=True)
+    numbers = np.random.default_rng(0)
+    for name in range(count):
+        coarse = numbers.integers(0, 256, (4, 6, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / f"{name:03}.png"), cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC))
+    return folder
+
+
+def estimate(source, out, *words):
+    return cli.main(["estimate", str(source), "--out", str(out), *SMALL, *words])
+
+
+def made(folder):
+    """Every result below a folder, with its bytes; what is beside them is looked at too."""
+    assert not [path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".png", ".json") and path.name != "lock"]
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.png")}
+
+
+def times(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.glob("*.png")}
+
+
+def test_what_is_written_is_a_choice(photos, tmp_path):
+    assert estimate(photos, tmp_path / "out") == 0
+    assert {path.name[3:] for path in (tmp_path / "out").glob("0*")} == {"_depth.png", "_normals.png"}
+    assert estimate(photos, tmp_path / "raw", "--write", "npz,pfm") == 0
+    assert {path.name[3:] for path in (tmp_path / "raw").glob("0*")} == {".npz", ".pfm", "_normals.pfm"}
+    with pytest.raises(SystemExit):
+        estimate(photos, tmp_path / "raw", "--write", "depth,jpeg")
+
+
+def test_a_map_that_a_model_does_not_give_is_refused_at_once(photos, tmp_path, capsys):
+    assert cli.main(["estimate", str(photos), "--out", str(tmp_path / "out"), "--model", "marigold-normals", "--write", "depth"]) == 2
+    assert "marigold-normals gives normals: there is no depth to write" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_the_tree_is_kept(tmp_path):
+    save_photos(tmp_path / "photos", 1)
+    save_photos(tmp_path / "photos" / "trip" / "day", 2)
+    assert estimate(tmp_path / "photos", tmp_path / "out", "--recursive") == 0
+    assert len(made(tmp_path / "out")) == 6 and (tmp_path / "out" / "trip" / "day" / RECORDS / "001.json").is_file()
+
+
+def test_resume_makes_only_what_is_missing_or_was_made_otherwise(photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert estimate(photos, out) == 0
+    before = times(out)
+    (out / "001_depth.png").unlink()
+    (out / "002_normals.png").write_bytes((out / "002_normals.png").read_bytes() + b"edited")
+    assert estimate(photos, out, "--resume") == 1
+    assert "002_normals.png is there already" in capsys.readouterr().err, "an edited file stays"
+    after = times(out)
+    assert {path.name for path in after if after[path] != before.get(path)} == {"001_depth.png", "001_normals.png", "002_normals.png"}
+    (photos / "003.png").write_bytes((photos / "000.png").read_bytes())
+    assert estimate(photos, out, "--resume", "--overwrite") == 0
+    assert "2 done, 2 skipped (done before), 0 failed of 4 images" in capsys.readouterr().err
+    assert (out / "003_depth.png").read_bytes() == (out / "000_depth.png").read_bytes(), "of a picture that was changed"
+    assert not (out / RECORDS / "failures.jsonl").exists()
+
+
+@pytest.mark.quick_cases(2)
+@pytest.mark.parametrize(
+    ("words", "done"),
+    [((), 0), (("--write", "depth"), 0), (("--also", "npz"), 4), (("--fov", "50"), 4), (("--dtype", "float32"), 4), (("--size", "128"), 4)],
+)
+def test_resume_goes_by_model_and_options(photos, tmp_path, capsys, words, done):
+    assert estimate(photos, tmp_path / "out") == 0
+    capsys.readouterr()
+    assert estimate(photos, tmp_path / "out", "--resume", *words) == 0
+    assert len(capsys.readouterr().out.splitlines()) == done
+
+
+def test_resume_does_not_believe_what_other_published_weights_made(photos, tmp_path, monkeypatch):
+    assert estimate(photos, tmp_path / "out") == 0
+    sources, _ = find_pictures([photos])
+    asked = Options("tiny", size=64)
+
+    def left():
+        return len(plan_outputs(sources, tmp_path / "out", ("depth",), done_by=asked.settings(("depth",))).todo)
+
+    assert left() == 0
+    spec = find_spec("tiny")
+    monkeypatch.setattr(per_image, "find_spec", lambda _: replace(spec, files=(replace(spec.file, sha256="0" * 64),)))
+    assert left() == 4
+
+
+def test_resume_loads_no_model_where_nothing_is_left(photos, tmp_path, monkeypatch):
+    assert estimate(photos, tmp_path / "out") == 0
+    monkeypatch.setattr(per_image, "load_model", lambda *_: pytest.fail("a model was asked for"))
+    assert estimate(photos, tmp_path / "out", "--resume") == 0
+
+
+def test_a_picture_that_changes_while_it_is_estimated_is_made_again(photos, tmp_path, monkeypatch):
+    read = per_image.read
+
+    def read_and_change(path):
+        picture = read(path)
+        if path.name == "002.png":
+            os.utime(path, (1, 1))
+        return picture
+
+    monkeypatch.setattr(per_image, "read", read_and_change)
+    assert estimate(photos, tmp_path / "out") == 0
+    monkeypatch.undo()
+    before = times(tmp_path / "out")
+    assert estimate(photos, tmp_path / "out", "--resume") == 0
+    after = times(tmp_path / "out")
+    assert {path.name for path in after if after[path] != before[path]} == {"002_depth.png", "002_normals.png"}
+
+
+def test_json_lines(photos, tmp_path, capsys):
+    (photos / "bad.png").write_text("not a picture")
+    assert estimate(photos, tmp_path / "out", "--json-lines") == 1
+    lines = {Path(line["picture"]).name: line for line in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert len(lines) == 5 and lines["bad.png"]["status"] == "failed" and lines["bad.png"]["again"] is False
+    assert str(photos / "bad.png") in lines["bad.png"]["reason"]
+    assert lines["000.png"]["status"] == "done" and all(Path(path).is_file() for path in lines["000.png"]["files"])
+
+
+def test_json_lines_tell_what_is_not_there_too(photos, tmp_path, capsys):
+    assert cli.main(["estimate", str(photos), str(tmp_path / "absent.png"), "--out", str(tmp_path / "out"), *SMALL, "--json-lines"]) == 1
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    (missing,) = [line for line in lines if line["picture"] is None]
+    assert missing["status"] == "failed" and str(tmp_path / "absent.png") in missing["reason"] and missing["again"] is False
+    assert len(lines) == 5
+    assert cli.main(["estimate", str(tmp_path / "absent.png"), "--out", str(tmp_path / "out"), *SMALL, "--json-lines"]) == 2
+    assert json.loads(capsys.readouterr().out) == missing
+
+
+def test_a_halted_neighbour_costs_one_picture_and_ends_nothing(photos, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    monkeypatch.setattr(name_locks, "_PATIENCE_SECONDS", 0.2)
+    (out / RECORDS).mkdir(parents=True)
+    with name_locks.locked_names(out, ["001_depth.png"]):
+        assert estimate(photos, out) == 1
+    said = capsys.readouterr().err
+    assert said.count("another process has been writing the same results") == 1 and "not begun" not in said
+    assert "3 done, 1 failed of 4 images" in said and len(list(out.glob("*.png"))) == 6
+    assert estimate(photos, out, "--retry-failed") == 0 and len(made(out)) == 8
+
+
+def test_a_disk_that_does_not_know_its_size_is_not_full(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    error = PermissionError(13, "not yours")
+    for total, full in ((0, False), (usage.total, True)):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, total=total: usage._replace(total=total, free=0))
+        assert failure_of("a.png", error, written_to=tmp_path).lasting is full
+
+
+def test_failures_are_kept_and_tried_again_where_that_makes_sense(photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    (photos / "bad.png").write_text("not a picture")
+    whole = (photos / "001.png").read_bytes()
+    sources, _ = find_pictures([photos])
+    (photos / "001.png").unlink()
+    gone = Options("tiny", size=64)
+    plan = plan_outputs(sources, out)
+    log = FailureLog(out)
+    for outcome in local_engine.estimate_files(gone.load(), plan.todo, gone):
+        if outcome.failure:
+            log.add(Source(outcome.outputs.picture, Path(outcome.outputs.picture.name)), outcome.failure)
+    entries = {Path(line["picture"]).name: line for line in map(json.loads, log.path.read_text().splitlines())}
+    assert {name: entry["again"] for name, entry in entries.items()} == {"001.png": True, "bad.png": False}
+    assert entries["bad.png"]["relative"] == "bad.png" and entries["bad.png"]["bytes"] == 13
+    (photos / "001.png").write_bytes(whole)
+    capsys.readouterr()
+    assert cli.main(["estimate", "--out", str(out), *SMALL, "--retry-failed"]) == 0
+    assert capsys.readouterr().out.startswith(f"{photos / '001.png'}: "), "the damaged one has not changed"
+    assert [json.loads(line)["picture"] for line in log.path.read_text().splitlines()] == [str(photos / "bad.png")]
+    (photos / "bad.png").write_bytes(whole)
+    assert estimate(photos, out, "--retry-failed") == 0
+    assert not log.path.exists() and len(made(out)) == 10
+    assert cli.main(["estimate", "--out", str(out), *SMALL, "--retry-failed"]) == 0
+    assert "no failure is left" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (FileFormatError("damaged"), False),
+        (PermissionError(13, "not yours"), False),
+        (FileExistsError("a_depth.png is there already"), False),
+        (FileNotFoundError(2, "gone"), True),
+        (TimeoutError("the share does not answer"), True),
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), True),
+        (ArithmeticError("NaN"), False),
+    ],
+)
+def test_what_trying_again_is_worth(error, again, tmp_path):
+    assert failure_of("a.png", error).again is again
+    assert failure_of("a.png", error, written_to=tmp_path).lasting is False
+
+
+def test_named_lists_of_failures_survive_half_a_line(photos, tmp_path):
+    log = FailureLog(tmp_path)
+    (source,) = find_pictures([photos / "000.png"])[0]
+    log.add(source, failure_of("000.png", OSError("gone")))
+    with log.path.open("a") as file:
+        file.write('[]\n{"picture": "/a"}\n{"picture": "/half')
+    assert [each.path for each in FailureLog(tmp_path).worth_trying()] == [photos / "000.png"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"picture": [1], "relative": "a.png", "again": True},
+        {"picture": 5, "relative": "a.png", "again": True},
+        {"picture": "/a.png", "relative": 7, "again": True},
+        {"picture": "000.png", "relative": "../elsewhere/000.png", "again": True},
+        {"picture": "000.png", "relative": "/elsewhere/000.png", "again": True},
+        {"picture": "000.png", "relative": "", "again": True},
+    ],
+)
+def test_lines_that_are_not_ours_are_passed_over(line, tmp_path):
+    log = FailureLog(tmp_path)
+    log.path.parent.mkdir()
+    log.path.write_text(json.dumps(line) + "\n")
+    assert FailureLog(tmp_path).worth_trying() == []
+
+
+def test_a_record_takes_the_place_of_another_whole(photos, tmp_path):
+    """A second name of the old one still shows it: nothing was written into it."""
+    record = tmp_path / "out" / RECORDS / "000.json"
+    assert estimate(photos, tmp_path / "out") == 0
+    (tmp_path / "old").hardlink_to(record)
+    before = record.read_bytes()
+    assert estimate(photos, tmp_path / "out", "--fov", "50") == 0
+    assert (tmp_path / "old").read_bytes() == before != record.read_bytes()
+
+
+@pytest.mark.parametrize("way", ["command", "python"])
+def test_a_folder_that_goes_away_is_not_made_again(photos, tmp_path, monkeypatch, capsys, way):
+    """As a drive that is unmounted: below the name lies another, empty folder."""
+    out, run = tmp_path / "out", per_image.estimate
+
+    def unmount(*words):
+        if not (tmp_path / "drive").exists():
+            out.rename(tmp_path / "drive")
+            out.mkdir()
+        return run(*words)
+
+    monkeypatch.setattr(per_image, "estimate", unmount)
+    if way == "command":
+        assert estimate(photos, out) == 2
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert "not begun" in said and "its drive is gone" in said and said.endswith("with --resume to go on")
+    else:
+        with pytest.raises(OSError, match="its drive is gone"):
+            list(depth_normal.estimate_folder(photos, out, model="tiny", size=64))
+    assert list(out.iterdir()) == []
+    monkeypatch.undo()
+    shutil.rmtree(out)
+    (tmp_path / "drive").rename(out)
+    paths._remove_leftovers_once.cache_clear()  # as in a new process
+    assert estimate(photos, out, "--resume") == 0 and len(made(out)) == 8
+
+
+@needs_signals
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", ">/dev/full", "<&- >&- 2>&-"])
+@pytest.mark.slow(PROCESSES)
+def test_streams_that_are_closed_or_full_end_nothing(photos, tmp_path, closed):
+    if "full" in closed and not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    words = [*COMMAND, str(photos), "--out", str(tmp_path / "out"), *SMALL]
+    run = subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *words], stderr=subprocess.PIPE, text=True, timeout=300)
+    assert run.returncode == 0 and "Traceback" not in run.stderr, run.stderr
+    assert len(made(tmp_path / "out")) == 8
+
+
+def test_python_says_at_once_what_is_wrong(photos, tmp_path, monkeypatch):
+    for words in (
+        {"model": "nope"},
+        {"model": "tiny", "writes": ("tga",)},
+        {"model": "tiny", "writes": "npz"},
+        {"model": "tiny", "coding": "dx"},
+        {"model": "tiny", "device": "gpu"},
+    ):
+        with pytest.raises(ValueError, match=r"nope|choose of|unknown .*dx|unknown device 'gpu'"):
+            depth_normal.estimate_folder(photos, tmp_path / "out", **words)
+    with pytest.raises(ValueError, match="nope"):
+        depth_normal.estimate_folder(photos, model="nope")
+    (photos / "000.jpg").write_bytes((photos / "000.png").read_bytes())
+    assert len(list(depth_normal.estimate_folder(photos, tmp_path / "out", model="tiny", size=64))) == 4
+    lines = [json.loads(line) for line in (tmp_path / "out" / RECORDS / "failures.jsonl").read_text().splitlines()]
+    assert ["would write the same files" in line["reason"] for line in lines] == [True]
+    monkeypatch.setattr(per_image, "load_model", lambda *_: pytest.fail("a model was asked for"))
+    assert list(depth_normal.estimate_folder(photos, tmp_path / "out", model="tiny", size=64, resume=True)) == []
+
+
+def test_batches_of_like_size_give_what_single_pictures_give(tmp_path, monkeypatch):
+    """Three sizes in turn, so that batches form out of order; one picture is bad, and large batches do not fit."""
+    paths = []
+    for number in range(48):
+        (folder := tmp_path / f"{number:02}").mkdir()
+        sides = ((32, 48), (48, 32), (40, 40))[number % 3]
+        paths += save_photos(folder / "in", 1, *sides).iterdir()
+    paths[7].write_text("not a picture")
+    expected = {path: each.depth for path, each in depth_normal.estimate_folder(paths, model="tiny", size=64)}
+    sizes = []
+    monkeypatch.setitem(local_engine._TOGETHER, "cpu", 8)
+    estimate = per_image.estimate
+
+    def watch(model, pictures, options):
+        sizes.append(len(pictures))
+        if len(pictures) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return estimate(model, pictures, options)
+
+    monkeypatch.setattr(per_image, "estimate", watch)
+    found = {path: each.depth for path, each in depth_normal.estimate_folder(paths, model="tiny", size=64)}
+    assert len(found) == 47 and found.keys() == expected.keys()
+    worst = max((found[path] - expected[path]).abs().max() / expected[path].abs().max() for path in found)
+    assert worst < 1e-5
+    assert sum(size > 2 for size in sizes) == 3 * len("844"), "of each size once: what did not fit is remembered"
+
+
+def test_what_did_not_fit_the_model_itself_is_remembered(tmp_path, monkeypatch):
+    photos = save_photos(tmp_path / "photos", 16)
+    monkeypatch.setitem(local_engine._TOGETHER, "cpu", 4)
+    sizes, options = [], Options("tiny", size=64)
+    model = options.load()
+    estimate = per_image.estimate
+    monkeypatch.setattr(per_image, "estimate", lambda *words: sizes.append(len(words[1])) or estimate(*words))
+
+    def watch(_, args):
+        if len(args[0]) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+
+    hook = model.network.register_forward_pre_hook(watch)
+    try:
+        assert len(list(depth_normal.estimate_folder(photos, model="tiny", size=64))) == 16
+    finally:
+        hook.remove()
+        model.unload()
+    assert sizes == [4, 2, 2, 2, 2, 2, 2]
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("shareable", [True, False])
+def test_on_a_cpu_networks_run_side_by_side(photos, two_threads, monkeypatch, shareable):
+    """Each in its own thread, whose results are those of one thread; what keeps notes of a picture, as libraries' networks do, twice."""
+    model, options = Options("tiny", size=64).load(), Options("tiny", size=64)
+    monkeypatch.setattr(type(model.annotator), "shareable", shareable)
+    todo = plan_outputs(find_pictures([photos])[0], photos.parent / "out").todo
+    torch.set_num_threads(1)
+    alone = {outputs.picture: per_image.estimate(model, per_image.read(outputs.picture), options) for outputs in todo}
+    torch.set_num_threads(2)
+    inside, most, met, networks = 0, 0, threading.Barrier(2), set()
+
+    def enter(network, _):
+        nonlocal inside, most
+        networks.add(network)
+        inside += 1
+        most = max(most, inside)
+        with suppress(threading.BrokenBarrierError):
+            met.wait(timeout=5)
+
+    def leave(*_):
+        nonlocal inside
+        inside -= 1
+
+    hooks = [model.annotator.network.register_forward_pre_hook(enter), model.annotator.network.register_forward_hook(leave)]
+    try:
+        found = {outputs.picture: each for outputs, each in local_engine.process(model, todo, options, lambda taken: taken.found)}
+    finally:
+        [hook.remove() for hook in hooks]
+    assert most == 2 and found.keys() == alone.keys()
+    assert all(torch.equal(found[path].depth, alone[path].depth) for path in found)
+    assert len(networks) == (1 if shareable else 2)
+    assert len({each.last.weight.data_ptr() for each in networks}) == 1, "no weight is held twice"
+
+
+def test_a_first_picture_that_no_network_takes_fails_alone(photos, tmp_path, capsys):
+    cv2.imwrite(str(photos / "000.png"), np.zeros((1, 3000), np.uint8))
+    assert estimate(photos, tmp_path / "out") == 1
+    assert "more than 1000 times as long as the other" in capsys.readouterr().err
+    assert len(list((tmp_path / "out").glob("*.png"))) == 6
+
+
+def test_memory_between_reading_and_writing_is_bounded(photos, monkeypatch):
+    """With room for three pictures no more than that are held, however slow the end is."""
+    held, most = set(), 0
+    monkeypatch.setattr(local_engine, "_PIXELS", 3 * 32 * 48)
+    sources, _ = find_pictures([photos])
+    todo = plan_outputs(sources, photos.parent / "out").todo * 10
+    read = local_engine.per_image.read
+
+    def count(path):
+        nonlocal most
+        picture = read(path)
+        held.add(id(picture))
+        most = max(most, len(held))
+        return picture
+
+    def finish(taken):
+        time.sleep(0.01)
+        held.discard(id(taken.picture))
+
+    monkeypatch.setattr(local_engine.per_image, "read", count)
+    options = Options("tiny", size=64)
+    assert len(list(local_engine.process(options.load(), todo, options, finish))) == 40
+    assert most <= 5
+
+
+def test_python_gets_the_same_with_the_files(photos, tmp_path):
+    (photos / "bad.png").write_text("not a picture")
+    out = tmp_path / "out"
+    found = dict(depth_normal.estimate_folder(photos, out, model="tiny", size=64))
+    assert [path.name for path in found] == ["000.png", "001.png", "002.png", "003.png"]
+    model = depth_normal.load_model("tiny")
+    for path, estimate in found.items():
+        difference = (estimate.depth - model.estimate(read_picture(path), 64).depth).abs().max()
+        assert difference < 1e-5 * estimate.depth.abs().max(), "networks run side by side on a CPU, with fewer threads each"
+        assert estimate.normals.shape == (1, 3, 32, 48)
+    assert len(made_pngs := list(out.glob("*.png"))) == 8, made_pngs
+    assert json.loads((out / RECORDS / "failures.jsonl").read_text())["picture"] == str(photos / "bad.png")
+    assert list(depth_normal.estimate_folder(photos, out, model="tiny", size=64, resume=True)) == []
+    assert next(depth_normal.estimate_folder(photos, model="tiny", size=64))[0].name == "000.png", "one may stop early"
+    with pytest.raises(ValueError, match="no such file"):
+        depth_normal.estimate_folder(tmp_path / "nowhere")
+
+
+@pytest.mark.slow(PROCESSES)
+def test_a_log_has_no_progress_bar(photos, tmp_path):
+    words = [*COMMAND, str(photos), "--out", str(tmp_path / "out"), *SMALL]
+    said = subprocess.run(words, capture_output=True, timeout=300, check=True).stderr.decode()
+    assert "\r" not in said and [line.split()[0] for line in said.split("\n")[:-1]] == ["loading", "depth-normal:"]
+
+
+@needs_signals
+@pytest.mark.slow(PROCESSES)
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_pictures_in_hand_are_finished_and_the_rest_can_go_on(tmp_path, sent, code):
+    """Of so many pictures that the pipe is full long before the last, so that the run cannot end by itself."""
+    photos, out = save_photos(tmp_path / "photos", 1000), tmp_path / "out"
+    words = [*COMMAND, str(photos), "--out", str(out), *SMALL]
+    with (
+        (tmp_path / "said").open("w") as stderr,
+        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=stderr, text=True) as process,
+    ):
+        assert process.stdout.readline().startswith(str(photos / "000.png"))
+        process.send_signal(sent)
+        said = process.stdout.read()
+    complaints = (tmp_path / "said").read_text()
+    assert process.returncode == code and "Traceback" not in complaints
+    last = complaints.splitlines()[-1]
+    done = 1 + len(said.splitlines())
+    assert last == f"depth-normal: stopped with {1000 - done} images not begun; run the same command with --resume to go on", complaints
+    assert len(made(out)) == 2 * done < 2000 and not any(path.is_dir() for path in (out / RECORDS).iterdir())
+
+
+@needs_signals
+@pytest.mark.slow("starts other processes")
+def test_a_second_ctrl_c_stops_at_once(tmp_path):
+    photos = save_photos(tmp_path / "photos", 2)
+    program = "import sys, time\nfrom depth_normal.app import cli; from depth_normal.app.batch import per_image as work\n"
+    program += "work.estimate = lambda *_: print('.', file=sys.__stdout__, flush=True) or time.sleep(60)\n"
+    program += f"raise SystemExit(cli.main(['estimate', {str(photos)!r}, '--out', {str(tmp_path / 'out')!r}, *{SMALL}]))"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == ".\n"
+        process.send_signal(signal.SIGINT)
+        while "once more stops at once" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=120)[1].splitlines()[-1] == "depth-normal: stopped"
+    assert process.returncode == 130
+
+
+@needs_signals
+@pytest.mark.slow(PROCESSES)
+def test_killed_five_times_every_output_is_there_once_and_whole(tmp_path):
+    photos, out = save_photos(tmp_path / "photos", 100), tmp_path / "out"
+    assert estimate(photos, tmp_path / "undisturbed") == 0
+    expected = made(tmp_path / "undisturbed")
+    chance = random.Random(12)
+    words = [*COMMAND, str(photos), "--out", str(out), *SMALL, "--resume"]
+    told = []
+    for _ in range(5):
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+            told += [process.stdout.readline() for _ in range(chance.randrange(1, 12))]
+            time.sleep(chance.uniform(0, 0.05))
+            process.kill()
+            told += process.stdout.read().splitlines(keepends=True)
+    assert 5 <= len(told) < 100
+    assert estimate(photos, out, "--resume") == 0
+    pictures = [line.partition(": ")[0] for line in told if line.endswith("\n")]
+    assert len(set(pictures)) == len(pictures), "nothing that was done is done twice"
+    assert made(out) == expected and len(expected) == 200
+    assert len(list((out / RECORDS).glob("*.json"))) == 100
+    assert {path.name for path in (out / RECORDS).iterdir() if path.suffix != ".json"} <= {"lock"}, "nothing is left of the dead"
+
+
+@pytest.mark.slow(PROCESSES)
+def test_two_processes_into_one_folder(tmp_path):
+    photos, out = save_photos(tmp_path / "photos", 20), tmp_path / "out"
+    words = [*COMMAND, str(photos), "--out", str(out), *SMALL]
+    both = [subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=300)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert estimate(photos, tmp_path / "alone") == 0
+    assert made(out) == made(tmp_path / "alone")
+    before = times(out)
+    assert estimate(photos, out, "--resume") == 0 and times(out) == before
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of its own, of 600 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = shutil.which("mount")
+    if sys.platform != "linux" or not mount:
+        pytest.skip("needs a disk in memory, as Linux has them")
+    run = subprocess.run([mount, "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(folder)], capture_output=True, text=True)
+    if run.returncode:
+        pytest.skip(f"this user may not mount a disk: {run.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_ends_the_run_and_loses_nothing(tmp_path, small_disk, capsys):
+    photos, out = save_photos(tmp_path / "photos", 40), small_disk / "out"
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(500_000))
+    assert estimate(photos, out) == 1
+    said = capsys.readouterr()
+    done, last = len(said.out.splitlines()), said.err.splitlines()[-1]
+    assert 0 < done < 38 and "No space left on device" in last and last.endswith("run the same command with --resume to go on")
+    assert said.err.count("No space left on device") <= 6, "not once for each picture"
+    ballast.unlink()
+    before = times(out)
+    assert estimate(photos, out, "--resume") == 0
+    assert all(times(out)[path] == before[path] for path in list(before)[: 2 * done])
+    assert estimate(photos, tmp_path / "undisturbed") == 0
+    assert made(out) == made(tmp_path / "undisturbed")
+
+
+def test_a_folder_from_python_takes_a_runtime(photos):
+    with pytest.raises(ValueError, match="unknown runtime 'warp'; accepted: torch"):
+        depth_normal.estimate_folder(photos, model="tiny", runtime="warp")
+    asked = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(per_image, "load_model", lambda *given: asked.append(given[-1]) or depth_normal.load_model("tiny"))
+        assert len(list(depth_normal.estimate_folder(photos, model="tiny", size=32, runtime="onnx"))) == 4
+    assert asked == ["onnx"]

@@ -1,0 +1,454 @@
+"""Which files are written, which are refused, and what the record knows."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import unicodedata
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from depth_normal.app.batch.outputs import Outputs, folded, plan_outputs, refusals, shared_names
+from depth_normal.app.batch.records import RECORDS, read_record
+from depth_normal.app.batch.sources import Source
+from depth_normal.app.batch.staging import Stages, staged
+from depth_normal.geometry.files import paths
+
+THREE = ("depth", "normals", "npz")
+SETTINGS = {"model": "tiny", "size": None, "writes": list(THREE)}
+
+
+def planned(pictures, folder, further=(), overwrite=False, done_by=None):
+    return plan_outputs([Source(path, Path(path.name)) for path in pictures], folder, (*THREE, *further), overwrite, done_by)
+
+
+def plan(*words, **options):
+    """What is to be done, where nothing is refused."""
+    found = planned(*words, **options)
+    assert not found.refused
+    return found.todo
+
+
+def of(picture, folder, *further, overwrite=False):
+    return Outputs(picture, folder, (*THREE, *further), overwrite)
+
+
+def put(outputs, settings=SETTINGS, text="made", stages=None):
+    """Writes all files as a run would."""
+    with staged(outputs, settings, stages=stages) as stage:
+        for path in stage.paths():
+            path.write_text(text)
+
+
+def test_the_names_of_a_picture():
+    outputs = of(Path("photos/room.jpg"), Path("maps"), "exr", "pfm")
+    assert [path.as_posix() for path in outputs.paths()] == [
+        "maps/room_depth.png",
+        "maps/room_normals.png",
+        "maps/room.npz",
+        "maps/room.exr",
+        "maps/room.pfm",
+        "maps/room_normals.pfm",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "formats"),
+    [
+        ("a.png", "b/a.jpg", ()),
+        ("a.png", "A.PNG", ()),
+        ("straße.png", "STRASSE.png", ()),
+        (unicodedata.normalize("NFC", "é.png"), unicodedata.normalize("NFD", "é.png"), ()),
+        ("y.png", "y_normals.png", ("pfm",)),
+    ],
+)
+def test_pictures_that_would_write_the_same_files(first, second, formats):
+    folder = Path("maps")
+    found = shared_names([of(Path(name), folder, *formats) for name in (first, second)])
+    ((refused, why),) = found.items()
+    assert refused.picture == Path(second) and f"{Path(first)} and {Path(second)} would write the same files" in why
+
+
+def test_pictures_that_would_not():
+    names = ["y.png", "y_normals.png", "y_depth.png", "y_depth_depth.png"]
+    assert not shared_names([of(Path(name), Path("maps")) for name in names])
+    assert folded("a.png") != folded("ä.png"), "other letters stay other letters"
+
+
+def test_a_picture_given_twice_counts_once(tmp_path):
+    (tmp_path / "a.png").touch()
+    twice = [tmp_path / "a.png", tmp_path / "." / "a.png", tmp_path / "x" / ".." / "a.png"]
+    assert len(plan(twice[:2], tmp_path / "out", ("pfm", "pfm"))) == 1
+    assert plan(twice[:1], tmp_path / "out", ("pfm", "pfm"))[0].writes == (*THREE, "pfm")
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_result_never_replaces_a_picture_that_is_to_be_read(tmp_path, overwrite):
+    for name in ("y.png", "y_depth.png"):
+        (tmp_path / name).touch()
+    pictures = [tmp_path / "y.png", tmp_path / "y_depth.png"]
+    found = planned(pictures, tmp_path, overwrite=overwrite)
+    ((refused, why),) = found.refused
+    assert refused.picture == pictures[0] and [each.picture for each in found.todo] == pictures[1:]
+    assert f"y.png would write {tmp_path / 'y_depth.png'}, which is the image {tmp_path / 'y_depth.png'}" in why
+    assert len(plan(pictures, tmp_path / "out")) == 2
+
+
+@pytest.mark.parametrize("link", [os.link, os.symlink])
+def test_nor_by_another_name_of_it(tmp_path, link):
+    (tmp_path / "z.png").touch()
+    (tmp_path / "y.png").touch()
+    (tmp_path / "out").mkdir()
+    try:
+        link(tmp_path / "z.png", tmp_path / "out" / "y_depth.png")
+    except OSError as error:
+        pytest.skip(f"this system makes no such link: {error}")
+    ((refused, why),) = planned([tmp_path / "z.png", tmp_path / "y.png"], tmp_path / "out", overwrite=True).refused
+    assert refused.picture == tmp_path / "y.png" and f"which is the image {tmp_path / 'z.png'}" in why
+
+
+def test_files_of_others_need_overwrite_and_those_of_the_pack_do_not(tmp_path):
+    (outputs,) = plan([tmp_path / "a.png"], tmp_path)
+    put(outputs)
+    assert plan([tmp_path / "a.png"], tmp_path) == [outputs], "made by the pack"
+    outputs.path("normals").write_text("edited since")
+    with pytest.raises(ValueError, match=r"a_normals.png is there already, and depth-normal did not make it or it was changed since; move"):
+        plan([tmp_path / "a.png"], tmp_path)
+    assert outputs.path("normals").read_text() == "edited since"
+    put(*plan([tmp_path / "a.png"], tmp_path, overwrite=True), text="anew")
+    assert outputs.path("normals").read_text() == "anew"
+    assert plan([tmp_path / "a.png"], tmp_path)
+
+
+def test_a_link_to_nowhere_and_a_folder_are_not_the_packs(tmp_path):
+    outputs = of(tmp_path / "a.png", tmp_path, overwrite=True)
+    outputs.path("npz").mkdir()
+    assert "is a folder" in refusals(outputs, outputs.paths())[0]
+    outputs = of(tmp_path / "b.png", tmp_path)
+    outputs.path("npz").symlink_to(tmp_path / "absent")
+    assert len(refusals(outputs, outputs.paths())) == 1
+
+
+def test_many_problems_are_counted(tmp_path):
+    pictures = [tmp_path / f"{name}.png" for name in "abcdefg"]
+    for picture in pictures:
+        picture.with_suffix(".npz").touch()
+    with pytest.raises(ValueError, match=r"\(and 2 more\)$"):
+        planned(pictures, tmp_path)
+    found = planned([*pictures, tmp_path / "z.png"], tmp_path)
+    assert len(found.refused) == 7 and [outputs.picture.name for outputs in found.todo] == ["z.png"], "one more goes on"
+
+
+def test_the_record_says_what_was_made_and_how(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"12345")
+    outputs = of(tmp_path / "a.png", tmp_path / "out")
+    outputs.folder.mkdir()
+    put(outputs)
+    record = json.loads((tmp_path / "out" / RECORDS / "a.json").read_text())
+    assert record == read_record(outputs.record)
+    assert record["version"] == 1 and record["settings"] == SETTINGS
+    assert record["picture"]["path"] == str(tmp_path / "a.png") and record["picture"]["bytes"] == 5
+    assert sorted(record["files"]) == ["a.npz", "a_depth.png", "a_normals.png"]
+    assert record["files"]["a.npz"] == {"bytes": 4, "modified_ns": outputs.path("npz").stat().st_mtime_ns}
+
+
+def test_files_of_an_earlier_run_stay_the_packs(tmp_path):
+    put(of(tmp_path / "a.png", tmp_path, "exr"))
+    put(of(tmp_path / "a.png", tmp_path))
+    assert "a.exr" in read_record(tmp_path / RECORDS / "a.json")["earlier"]
+    assert plan([tmp_path / "a.png"], tmp_path, ("exr",))
+
+
+def test_when_writing_fails_nothing_of_it_appears(tmp_path):
+    outputs = of(tmp_path / "a.png", tmp_path)
+    put(outputs, text="first")
+    before = read_record(outputs.record)
+    with pytest.raises(ArithmeticError), staged(outputs, {}) as stage:
+        stage.path("depth").write_text("second")
+        raise ArithmeticError
+    assert outputs.path("depth").read_text() == "first" and read_record(outputs.record) == before
+    assert sorted(path.name for path in (tmp_path / RECORDS).iterdir()) == ["a.json", "lock"]
+
+
+HALF_WRITTEN = """
+import os, sys
+from pathlib import Path
+from depth_normal.app.batch.outputs import Outputs
+from depth_normal.app.batch.staging import staged
+
+with staged(Outputs(Path("a.png"), Path(sys.argv[1])), {}) as stage:
+    stage.path("depth").write_text("half")
+    print(flush=True)
+    sys.stdin.readline()
+    os._exit(9)
+"""
+
+
+def test_a_run_keeps_its_folder_to_write_in(tmp_path):
+    """To make one for each picture takes longer than to write small files."""
+    places = []
+    with Stages() as stages:
+        for name, folder in (("a", "out"), ("b", "out"), ("bad", "out"), ("c", "out"), ("d", "other"), ("e", "out")):
+            with suppress(ArithmeticError), staged(of(tmp_path / f"{name}.png", tmp_path / folder), SETTINGS, stages=stages) as stage:
+                assert not list(stage.folder.iterdir()), "nothing of the picture before"
+                for path in stage.paths():
+                    path.write_text(name)
+                places.append(stage.folder)
+                if name == "bad":
+                    raise ArithmeticError
+            if name == "c":
+                shutil.rmtree(stage.folder)  # as a drive that went away and came back
+                put(of(tmp_path / "c.png", tmp_path / "out"), text="c", stages=stages)
+    assert len(set(places)) == 3 and places[0] == places[1] == places[2] == places[3]
+    assert {path.name[0] for path in (tmp_path / "out").glob("*.*")} == {".", "a", "b", "c", "e"}
+    assert not [path for path in tmp_path.rglob("*") if path.is_dir() and path.name not in ("out", "other", RECORDS)], "gone with the run"
+
+
+@pytest.mark.slow("starts another process")
+def test_what_a_killed_run_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", HALF_WRITTEN, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline(), "it is writing"
+        (half,) = (tmp_path / RECORDS).glob("*/a_depth.png")
+        paths._remove_leftovers_once.cache_clear()
+        put(of(tmp_path / "b.png", tmp_path))
+        assert half.read_text() == "half", "somebody is writing there"
+        other.communicate(b"\n")
+    assert half.exists()
+    paths._remove_leftovers_once.cache_clear()
+    put(of(tmp_path / "a.png", tmp_path))
+    assert sorted(path.name for path in (tmp_path / RECORDS).iterdir()) == ["a.json", "b.json", "lock"]
+
+
+@contextmanager
+def counted(monkeypatch, *names):
+    """How often functions of `os` are called."""
+    calls = dict.fromkeys(names, 0)
+
+    def count(name, function, *words, **options):
+        calls[name] += 1
+        return function(*words, **options)
+
+    with monkeypatch.context() as patch:
+        for name in names:
+            patch.setattr(os, name, partial(count, name, getattr(os, name)))
+        yield calls
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, {**SETTINGS, "size": 64}], ids=["whole", "made otherwise"])
+def test_planning_looks_at_every_file_once(tmp_path, monkeypatch, settings):
+    """Of a million images, or of some thousand on a server, each look counts."""
+    found = {}
+    for count in (10, 40):
+        for number in range(count):
+            (tmp_path / f"{number}.png").touch()
+            put(of(tmp_path / f"{number}.png", tmp_path / "out"))
+        pictures = [tmp_path / f"{number}.png" for number in range(count)]
+        with counted(monkeypatch, "stat", "lstat", "open", "listdir", "scandir") as found[count]:
+            planned(pictures, tmp_path / "out", done_by=settings)
+    each = {name: (found[40][name] - found[10][name]) / 30 for name in found[10]}
+    # The second is the image again: no result must replace one.
+    stats = each.pop("stat")
+    assert stats <= (1 if settings is SETTINGS else 2)
+    assert each == {"lstat": 3, "open": 1, "listdir": 0, "scandir": 0}
+
+
+def test_what_came_meanwhile_is_not_replaced(tmp_path):
+    outputs = of(tmp_path / "a.png", tmp_path)
+    with pytest.raises(FileExistsError, match=r"a_depth.png is there already"), staged(outputs, {}) as stage:
+        stage.path("depth").write_text("ours")
+        outputs.path("depth").write_text("theirs")
+    assert outputs.path("depth").read_text() == "theirs" and read_record(outputs.record) is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b'{"version": 2}',
+        b"\xff\xfe",
+        b'{"version": 1, "files": 3, "earlier": null}',
+        b'{"version": 1, "files": {"\\u0000": 1, "\\ud800": 2}, "earlier": {"a.npz": null}}',
+        b"[" * 10**5,
+        b" " * 2**20 + b"{}",
+    ],
+)
+def test_a_damaged_record_knows_nothing_and_is_replaced(tmp_path, content):
+    outputs = of(tmp_path / "a.png", tmp_path)
+    put(outputs)
+    outputs.record.write_bytes(content)
+    assert len(refusals(outputs, outputs.paths())) == 3
+    put(*plan([outputs.picture], tmp_path, overwrite=True))
+    assert plan([outputs.picture], tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_record_that_is_a_pipe_is_not_waited_for(tmp_path):
+    outputs = of(tmp_path / "a.png", tmp_path)
+    (tmp_path / RECORDS).mkdir()
+    os.mkfifo(outputs.record)
+    assert read_record(outputs.record) is None
+    put(outputs)
+    assert plan([outputs.picture], tmp_path)
+
+
+def test_two_that_write_to_one_folder_leave_whole_records(tmp_path):
+    def work(names):
+        for name in names:
+            put(of(tmp_path / f"{name}.png", tmp_path))
+
+    threads = [threading.Thread(target=work, args=(range(start, 40, 2),)) for start in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for name in range(40):
+        outputs = of(tmp_path / f"{name}.png", tmp_path)
+        assert len(read_record(outputs.record)["files"]) == 3 and not refusals(outputs, outputs.paths())
+    assert len(list((tmp_path / RECORDS).iterdir())) == 40 + len(["lock"])
+
+
+def in_another_process(folder, before_move):
+    """Writes the files of `a.png`, the text "other"; `before_move` is run before the second of them is moved to its place."""
+    program = f"""
+import os, sys
+from pathlib import Path
+from depth_normal.app.batch.outputs import Outputs
+from depth_normal.app.batch.staging import staged
+
+replace = Path.replace
+def watched(source, target):
+    if source.name == "a_depth.png":
+        {before_move}
+    return replace(source, target)
+
+Path.replace = watched
+with staged(Outputs(Path("a.png"), Path("."), ("npz", "depth", "normals")), {{"by": "other"}}) as stage:
+    for path in stage.paths():
+        path.write_text("other")
+"""
+    command = [sys.executable, "-c", program]
+    return subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+@pytest.mark.slow("starts other processes")
+def test_of_two_processes_on_one_picture_the_last_wins_as_a_whole(tmp_path):
+    outputs = of(tmp_path / "a.png", tmp_path)
+    second = threading.Thread(target=put, args=(outputs, {"by": "us"}, "ours"))
+    with in_another_process(tmp_path, "print(flush=True), sys.stdin.readline()") as first:
+        assert first.stdout.readline(), "it has moved one of its files and waits"
+        assert outputs.path("npz").read_text() == "other" and not outputs.path("depth").exists()
+        second.start()
+        second.join(0.5)
+        assert outputs.path("npz").read_text() == "other"
+        first.communicate(b"\n")
+    second.join()
+    assert first.returncode == 0 and {path.read_text() for path in outputs.paths()} == {"ours"}
+    assert read_record(outputs.record)["settings"] == {"by": "us"} and not refusals(outputs, outputs.paths())
+
+
+@pytest.mark.slow("starts another process")
+def test_after_a_process_died_between_the_moves_all_files_are_still_the_packs(tmp_path):
+    outputs = of(tmp_path / "a.png", tmp_path)
+    put(outputs)
+    for _ in range(2):
+        with in_another_process(tmp_path, "os._exit(9)") as killed:
+            killed.communicate()
+        assert killed.returncode == 9 and [path.read_text() for path in outputs.paths()] == ["made", "made", "other"]
+        assert plan([outputs.picture], tmp_path)
+    put(outputs, text="again")
+    assert {path.read_text() for path in outputs.paths()} == {"again"} and plan([outputs.picture], tmp_path)
+
+
+def refused(folder, name="a.png", overwrite=True):
+    with pytest.raises(ValueError, match="nothing was written") as caught:
+        plan([folder / name], folder, overwrite=overwrite)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("make", [Path.touch, lambda path: path.symlink_to("nowhere")], ids=["file", "dangling link"])
+def test_what_is_no_folder_is_refused_before_anything_is_loaded(tmp_path, make):
+    try:
+        make(tmp_path / "out")
+    except OSError as error:
+        pytest.skip(f"this system makes no such link: {error}")
+    assert "out is a file, not a folder; choose another --out" in refused(tmp_path / "out" / "below")
+    make(tmp_path / RECORDS)
+    assert f"{RECORDS} is not a folder, and the records of what was made go there; move it" in refused(tmp_path)
+
+
+def test_a_folder_in_the_records_place_is_refused(tmp_path):
+    (tmp_path / RECORDS / "a.json").mkdir(parents=True)
+    assert "a.json is a folder, and the record of what was made" in refused(tmp_path)
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a second disk")
+def test_records_on_another_disk_are_refused(tmp_path):
+    if Path("/dev/shm").stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("needs a second disk")
+    (tmp_path / RECORDS).symlink_to("/dev/shm")
+    assert "is on another disk than" in refused(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell a name that is too long from one that is not there")
+def test_a_name_that_is_too_long_for_the_disk_is_refused(tmp_path):
+    assert plan([tmp_path / f"{'x' * 243}.png"], tmp_path / "out")
+    assert "too long for the disk" in refused(tmp_path / "out", f"{'x' * 244}.png")
+
+
+@contextmanager
+def read_only(folder):
+    """Without the right to write to `folder`, even where the tests run as root."""
+    folder.chmod(0o555)
+    root = hasattr(os, "geteuid") and os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        if os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+            pytest.skip("this system lets everybody write everywhere")
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+        folder.chmod(0o755)
+
+
+@pytest.mark.parametrize("name", ["", RECORDS])
+def test_a_folder_that_may_not_be_written_to_is_refused(tmp_path, name):
+    for parent in (tmp_path, *tmp_path.parents[:2]):
+        parent.chmod(0o777)
+    (tmp_path / RECORDS).mkdir()
+    with read_only(tmp_path / name):
+        assert f"this user may not write to {tmp_path / name}; change its permissions" in refused(tmp_path)
+        outputs = of(tmp_path / "a.png", tmp_path)
+        with pytest.raises(
+            PermissionError, match=r"cannot write to .*: Permission denied; free room there, change its permissions"
+        ) as caught:
+            put(outputs)
+    assert "[Errno" not in str(caught.value)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the length of files, which Windows does not have")
+@pytest.mark.slow("starts another process")
+def test_a_full_disk_is_named(tmp_path):
+    program = """
+import resource
+from pathlib import Path
+from depth_normal.app.batch.outputs import Outputs
+from depth_normal.app.batch.staging import staged
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+try:
+    with staged(Outputs(Path("a.png"), Path("."), ("npz", "depth", "normals")), {}) as stage:
+        stage.path("npz").write_bytes(bytes(200))
+except OSError as error:
+    print(error)
+"""
+    run = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert run.stdout == "cannot write to .: File too large; free room there, change its permissions, or choose another --out\n"
+    assert not list(tmp_path.iterdir()), "nor an empty folder for records"

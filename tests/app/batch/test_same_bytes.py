@@ -1,0 +1,88 @@
+"""An image gives the same bytes by itself, in a folder and in a resumed run, on a busy machine too. For Ray see test_ray.py."""
+
+import shutil
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from depth_normal.app import cli
+from depth_normal.app.batch.outputs import plan_outputs
+from depth_normal.app.batch.per_image import Options, run
+from depth_normal.app.batch.sources import find_pictures
+
+ROUNDS = 8
+WRITES = "npz,depth,normals"
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def busy_machine():
+    """Another program takes all the time that it gets."""
+    program = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    yield
+    program.kill()
+    program.wait()
+
+
+@pytest.fixture
+def photos(tmp_path):
+    (folder := tmp_path / "photos").mkdir()
+    for number, (height, width) in enumerate(((96, 128), (120, 90), (75, 131), (96, 128))):
+        noise = np.random.default_rng(number).integers(0, 256, (5, 6, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / f"{number}.png"), cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC))
+    return folder
+
+
+@pytest.fixture(params=["tiny, on one thread", "MiDaS, on all"])
+def model(request):
+    """The words of the command line, and as options: a network that one thread runs, and one that all threads of the machine run."""
+    if request.param.startswith("tiny"):
+        return ("--model", "tiny", "--size", "64"), Options("tiny", size=64)
+    weights = request.getfixturevalue("midas_small")
+    return ("--model", "midas-v2.1-small", "--weights", str(weights), "--size", "64"), Options("midas-v2.1-small", weights, size=64)
+
+
+@pytest.mark.slow("estimates 256 images beside a program that keeps a core busy")
+def test_an_image_gives_the_same_bytes_whichever_way_it_goes(photos, model, tmp_path, two_threads, busy_machine):
+    words, options = model
+
+    def estimate(sources, out, *more):
+        assert cli.main(["estimate", *map(str, sources), "--out", str(out), "--write", WRITES, "--device", "cpu", *words, *more]) == 0
+
+    def as_folder(out):
+        estimate([photos], out)
+
+    def one_by_one(out):
+        for image in photos.iterdir():
+            estimate([image], out)
+
+    def resumed(out):
+        estimate([photos / "1.png"], out)
+        estimate([photos], out, "--resume")
+
+    def without_an_engine(out):
+        loaded = options.load("cpu")
+        for outputs in plan_outputs(find_pictures([photos])[0], out, WRITES.split(",")).todo:
+            run(loaded, outputs, options)
+
+    ways = (as_folder, one_by_one, resumed, without_an_engine)
+    expected = None
+    for number in range(ROUNDS):
+        for way in ways:
+            way(out := tmp_path / "out")
+            found = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+            expected = expected or found
+            different = [name for name in expected if found.get(name) != expected[name]]
+            assert not different and len(found) == len(expected) == 12, f"round {number}, {way.__name__}"
+            shutil.rmtree(out)

@@ -1,0 +1,237 @@
+"""Which pictures are meant by the files, folders, patterns and lists that a person names."""
+
+import io
+import logging
+import os
+import socket
+import sys
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from depth_normal.app.batch import sources as pictures_module
+from depth_normal.app.batch.sources import Source, find_pictures
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """The folder that the command runs in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def touch(*names):
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+
+
+def found(*sources, **options):
+    """What is found, as (path, path below the output); nothing may be wrong."""
+    pictures, problems = find_pictures(sources, **options)
+    assert problems == []
+    return [(str(each.path), str(each.relative)) for each in pictures]
+
+
+def test_a_pattern_is_expanded_where_no_file_has_that_name(here):
+    touch("b.jpg", "a.jpg", "c.txt", "[x].jpg", "deep/er/d.jpg")
+    assert found(str(here / "?.jpg")) == [(str(here / name), name) for name in ("a.jpg", "b.jpg")]
+    assert found("[x].jpg") == [("[x].jpg", "[x].jpg")], "a file's own name"
+    assert found("deep/**/*.jpg") == [("deep/er/d.jpg", "d.jpg")]
+    assert find_pictures(["*.png"]) == ([], ["*.png: no file matches this pattern"])
+    assert find_pictures([Path("*.jpg")]) == ([], ["*.jpg: there is no such file"]), "a Path is a name, not a pattern"
+
+
+def test_a_folder_keeps_its_tree_and_a_file_its_name(here):
+    touch("photos/b.JPG", "photos/a.png", "photos/sub/er/c.webp", "photos/sub/d.tiff")
+    flat = [("photos/a.png", "a.png"), ("photos/b.JPG", "b.JPG")]
+    assert found("photos") == flat
+    assert found("photos", recursive=True) == [*flat, ("photos/sub/d.tiff", "sub/d.tiff"), ("photos/sub/er/c.webp", "sub/er/c.webp")]
+    assert found("photos/sub/d.tiff") == [("photos/sub/d.tiff", "d.tiff")]
+    assert find_pictures([Path("photos/a.png")])[0] == [Source(Path("photos/a.png"), Path("a.png"))]
+
+
+def test_lists_are_read_as_tools_write_them(here, monkeypatch):
+    """Paths count from the folder of the command, not of the list, and keep their folders below the output."""
+    touch("photos/sub/a.png", "photos/b.png", "photos/c d.png", "lists/empty.txt")
+    (here / "lists" / "l.txt").write_bytes("\ufeff# chosen\r\n\r\nphotos/sub/a.png\r\n  \nphotos/c d.png\r\nphotos/sub\n".encode())
+    expected = [("photos/sub/a.png", "photos/sub/a.png"), ("photos/c d.png", "photos/c d.png")]
+    assert found("@lists/l.txt") == expected
+    (here / "powershell.txt").write_bytes("photos/b.png\r\n".encode("utf-16"))
+    assert found("@powershell.txt") == [("photos/b.png", "photos/b.png")]
+    for absolute in (here / "photos" / "b.png", Path("photos", "..", "photos", "b.png")):
+        (here / "list").write_text(str(absolute))
+        assert found("@list") == [(str(absolute), "b.png")], "no folders above the output"
+    stdin = io.TextIOWrapper(io.BytesIO(b"photos/b.png\0photos/c d.png\0"))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    assert found("-") == [("photos/b.png", "photos/b.png"), ("photos/c d.png", "photos/c d.png")], "find -print0"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such names there")
+def test_names_of_any_kind_are_found_by_their_bytes(here):
+    """Of 255 bytes, of other scripts, with line breaks, not Unicode at all; and those that look like options of the command."""
+    names = ["é" * 125 + "a.png", "深度.jpg", "a\nb.png", os.fsdecode(b"\xff\xfe.png"), "@x.png", "-.png", "[1].png", "#1.png", " .png"]
+    kept = []
+    (here / "photos").mkdir()
+    for name in names:
+        try:
+            (here / "photos" / name).touch()
+            kept.append(name)
+        except OSError:  # disks that take Unicode alone
+            continue
+    assert len(kept) >= 6
+    assert sorted(name for _, name in found("photos")) == sorted(kept)
+    (here / "list").write_bytes(b"\0".join(os.fsencode(f"photos/{name}") for name in kept))
+    assert [name for _, name in found("@list")] == [f"photos/{name}" for name in kept]
+    touch("@x.png", "-")
+    assert found("./@x.png", "./-") == [("@x.png", "@x.png"), ("-", "-")]
+
+
+def test_a_list_that_is_none_is_refused_in_words(here, monkeypatch):
+    Image.new("RGB", (8, 8)).save("a.png")
+    touch("empty.txt")
+    (here / "wrong.txt").write_text("\nabsent.png\n")
+    said = find_pictures(["@a.png", "@absent.txt", "@empty.txt", "@wrong.txt", "@."])[1]
+    assert said[0] == "@a.png: the list cannot be read: it is an image, not a list of paths; name the image itself"
+    assert said[1].startswith("@absent.txt: the list cannot be read: ") and said[2] == "@empty.txt: the list is empty"
+    assert said[3] == "absent.png: there is no such file (line 2 of wrong.txt; its paths count from the folder that the command runs in)"
+    assert said[4].startswith("@.: the list cannot be read: ")
+    for kind in ("png", "jpeg", "webp", "gif", "bmp", "tiff"):
+        picture = io.BytesIO()
+        Image.new("RGB", (8, 8)).save(picture, kind)
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(picture.getvalue())))
+        assert "it is an image, not a list" in find_pictures(["-"])[1][0], "a picture's bytes on stdin"
+    touch("BMW/1.png")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"BMW/1.png\0")))
+    assert found("-") == [("BMW/1.png", "BMW/1.png")]
+
+
+def test_what_is_no_picture_is_passed_over_in_folders_and_counted(here, caplog):
+    caplog.set_level(logging.INFO)
+    names = ["Thumbs.db", ".DS_Store", "._a.jpg", "a.xmp", "b.XMP", "c.txt", "film.mp4", "README", "a.heic", "sub/x.png"]
+    touch(*(f"photos/{name}" for name in (*names, "a.jpg", "@eaDir/a.jpg", ".cache/a.jpg", "__MACOSX/b.png")))
+    assert found("photos") == [("photos/a.jpg", "a.jpg")]
+    (message,) = caplog.messages
+    start = "photos: passed over 9 other files (.xmp 2, hidden 2, .db 1, "
+    assert sorted(message.partition("(")[2].split(")")[0].split(", ")[:2]) == [".xmp 2", "hidden 2"], message
+    assert message.startswith(start[:34]) and message.endswith(", ...) and 1 folder (--recursive looks into them)")
+    assert [name for _, name in found("photos", recursive=True)] == ["a.jpg", "sub/x.png"]
+    assert found("photos/c.txt", "photos/README") == [("photos/c.txt", "c.txt"), ("photos/README", "README")], "named: always tried"
+
+
+def test_folders_without_pictures_say_what_they_have(here):
+    touch("raw/a.heic", "raw/b.heic", "tree/sub/a.png")
+    Path("empty").mkdir()
+    empty, raw, tree = find_pictures(["empty", "raw", "tree"])[1]
+    assert empty.startswith("empty: no images in it; images end with .apng, .bmp, ")
+    assert raw.startswith("raw: no images in it but 2 other files (.heic 2); ")
+    assert tree.startswith("tree: no images in it but 1 folder (--recursive looks into them); ")
+
+
+def test_the_folder_of_the_results_is_no_source(here):
+    touch("photos/a.png", "photos/maps/a_depth.png")
+    assert found("photos", recursive=True, out="photos/maps") == [("photos/a.png", "a.png")]
+    assert found("photos", recursive=True, out=here / "photos" / "maps") == [("photos/a.png", "a.png")], "however it is spelled"
+    assert found("photos", recursive=True, out="photos/absent")[1][1] == os.path.join("maps", "a_depth.png")  # noqa: PTH118
+    pictures, (problem,) = find_pictures(["photos"], out=here / "photos")
+    assert pictures == [] and problem.startswith("photos is where the results go (--out), and the next run would take them for images;")
+    assert found("photos/a.png", out="photos") == [("photos/a.png", "a.png")], "a file that is named is meant"
+
+
+def test_a_picture_that_is_named_twice_is_found_once(here):
+    touch("photos/a.png", "photos/b.png", "photos/sub/c.png", "photos/notes.txt")
+    both = [("photos/a.png", "a.png"), ("photos/b.png", "b.png")]
+    assert found("photos/a.png", "photos", str(here / "photos" / "b.png"), "photos/*.png", "photos/") == both
+    assert found("photos", "photos/notes.txt")[2:] == [("photos/notes.txt", "notes.txt")]
+    assert found("photos/sub", "photos", recursive=True) == [("photos/sub/c.png", "c.png"), *both], "as it was named first"
+    assert found("photos", "photos/sub", recursive=True) == [*both, ("photos/sub/c.png", "sub/c.png")]
+
+
+def test_pictures_whose_names_differ_in_case_only_are_two(here):
+    touch("photos/a.png")
+    if Path("photos/A.png").exists():
+        pytest.skip("this disk does not tell them apart")
+    touch("photos/A.png")
+    assert [name for _, name in found("photos")] == ["A.png", "a.png"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_links_are_followed_but_not_in_circles(here):
+    touch("photos/a.png", "elsewhere/b.png")
+    for name, target in (("loop", "."), ("up", ".."), ("far", here / "elsewhere"), ("again", here / "elsewhere"), ("self.png", "self.png")):
+        Path("photos", name).symlink_to(target)
+    Path("photos", "gone.png").symlink_to("nowhere.png")
+    Path("photos", "one.png").symlink_to("a.png")
+    pictures, problems = find_pictures(["photos"], recursive=True)
+    assert {str(each.path) for each in pictures} == {"photos/a.png", "photos/one.png", "photos/again/b.png"}
+    assert sorted(problems) == ["photos/gone.png: the link leads nowhere", "photos/self.png: the link leads nowhere"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such files")
+def test_pipes_and_sockets_are_never_waited_for(here):
+    touch("photos/a.png")
+    os.mkfifo("photos/pipe.png")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("photos/socket.jpg")
+        assert found("photos") == [("photos/a.png", "a.png")]
+        assert find_pictures(["photos/pipe.png", "photos/socket.jpg"]) == (
+            [],
+            ["photos/pipe.png is not a file", "photos/socket.jpg is not a file"],
+        )
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="Windows has other rights")
+def test_a_folder_that_may_not_be_read_is_said_and_the_rest_goes_on(here):
+    touch("photos/a.png", "photos/locked/b.png", "photos/open/c.png")
+    here.chmod(0o755)
+    locked = Path("photos/locked")
+    locked.chmod(0)
+    root = os.geteuid() == 0
+    try:
+        if root:
+            os.seteuid(65534)
+        if os.access(locked, os.R_OK, effective_ids=os.access in os.supports_effective_ids) or not os.access("photos", os.R_OK):
+            pytest.skip("this system lets everybody read every folder, or nobody")
+        pictures, problems = find_pictures(["photos", "photos/locked"], recursive=True)
+    finally:
+        if root:
+            os.seteuid(0)
+        locked.chmod(0o755)
+    assert [str(each.relative) for each in pictures] == ["a.png", "open/c.png"]
+    assert problems == ["photos/locked: the folder cannot be read: Permission denied"] * 2
+
+
+def test_many_files_take_little(here):
+    """No file is opened or looked at by itself: of a million only the names pass through memory."""
+    Path("photos").mkdir()
+    for number in range(4_000):
+        os.close(os.open(f"photos/{number:07}.jpg", os.O_CREAT | os.O_WRONLY))
+    find_pictures(["photos/0000000.jpg"])  # what is imported on the way is not counted
+    watched = []
+    real, pictures_module.os.stat = os.stat, lambda *words, **more: watched.append(words) or real(*words, **more)
+    try:
+        tracemalloc.start()
+        pictures, problems = find_pictures(["photos"], recursive=True)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        pictures_module.os.stat = real
+    assert len(pictures) == 4_000 and problems == [] and len(watched) < 10
+    assert most / 4_000 < 5_000, "bytes a picture, and what other threads of the tests take meanwhile"
+
+
+def test_patterns_end_where_links_lead_in_circles_and_pass_over_the_results(tmp_path):
+    for name in ("a.png", "trip/b.png", "trip/far/c.png", ".hidden/d.png", "maps/a_depth.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    for name in ("one", "two", "trip/three"):
+        try:
+            (tmp_path / name).symlink_to(tmp_path, target_is_directory=True)
+        except OSError as error:
+            pytest.skip(f"this user may make no links: {error}")
+    for pattern in ("**/*.png", "**", "**/**/*.png"):
+        found, problems = find_pictures([f"{tmp_path}/{pattern}"], out=tmp_path / "maps")
+        assert {each.path.name for each in found} == {"a.png", "b.png", "c.png"}, pattern
+        assert all("where the results go" in each for each in problems)

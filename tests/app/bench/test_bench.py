@@ -1,0 +1,219 @@
+"""`depth-normal bench`: that its figures are of what they say, with a small picture."""
+
+import json
+import re
+import runpy
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from depth_normal.annotators.registry import MODELS
+from depth_normal.app import cli
+from depth_normal.app.batch import per_image
+from depth_normal.app.batch.per_image import Options
+from depth_normal.app.bench import runtimes, timing
+from depth_normal.app.bench.runtimes import Row
+from depth_normal.app.commands.bench import as_json, table
+from depth_normal.model_loader import load_model
+
+OPTIONS = Options(model="tiny", size=32)
+quick = partial(timing.measure, OPTIONS, "cpu", seconds=0.02, sides=(80, 48))
+WAYS = ["network", "network, 4 at once", "single", "batch", "folder"]
+
+
+@pytest.fixture(scope="module")
+def found():
+    return quick()
+
+
+def test_what_is_slow_outside_the_network_is_told_so(monkeypatch):
+    write = per_image.write
+
+    def slow(*arguments):
+        time.sleep(0.1)
+        return write(*arguments)
+
+    monkeypatch.setattr(per_image, "write", slow)
+    figures = quick().figures
+    for name in ("single", "batch"):
+        assert figures[name].seconds - figures[name].network > 0.05, "the network itself is no slower"
+        assert figures[name].of_network == figures[name].network / figures[name].seconds < 1
+
+
+def test_the_bare_network_is_run_as_an_estimate_runs_it(tmp_path):
+    timing.write_picture(tmp_path / "a.jpg", (160, 96))
+    model, options = load_model("tiny", device="cpu"), Options(model="tiny")
+    for count in (1, 3):
+        (call,) = timing.network_calls(model, tmp_path / "a.jpg", options, count)
+        pixels, _ = call.args
+        height, width = model.network_size(96, 160)
+        assert pixels.shape == (count, 3, height, width)
+        assert all(torch.isfinite(each).all() for each in call())
+    assert "run_network" not in vars(model.annotator), "the model is as it was"
+
+
+def test_a_family_with_an_estimate_of_its_own_is_measured_too(tmp_path, monkeypatch):
+    """MoGe resizes and enlarges by itself; the network's time was 0 there."""
+    known = runpy.run_path(str(Path(__file__).parents[2] / "annotators" / "test_moge.py"))
+    spec = MODELS["moge-2-vits-normal"]
+    tiny = replace(spec, config=known["CONFIG"], default_size=70, files=(replace(spec.file, sha256=None, size=None),))
+    monkeypatch.setitem(MODELS, spec.id, tiny)
+    torch.save({"model": known["tiny_state"]()}, tmp_path / "model.pt")
+    timing.write_picture(tmp_path / "a.jpg", (160, 96))
+    model = load_model(spec.id, "float32", "cpu", tmp_path / "model.pt")
+    (call,) = timing.network_calls(model, tmp_path / "a.jpg", Options(model=spec.id), 2)
+    assert call.args[0].shape == (2, 3, 56, 84) and len(call()[0]) == 2
+
+
+def test_the_table_can_be_pasted_and_the_json_read(found, monkeypatch, capsys):
+    monkeypatch.setattr(timing, "measure", lambda *_: found)
+    assert list(found.figures) == WAYS
+    assert cli.main(["bench", "--model", "tiny"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == table(found).splitlines()
+    rows = [line for line in lines if line.startswith("|")]
+    assert len(rows) == 2 + len(WAYS) and len({len(row) for row in rows}) == 1
+    said = "\n".join(lines)
+    assert "tiny, float32" in said and torch.__version__ in said and f"{torch.get_num_threads()} threads" in said
+    assert cli.main(["bench", "--model", "tiny", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == as_json(found)
+    assert 0 < found.memory.get("process", 1) < 2**36
+
+
+def test_files_quicker_than_the_network_alone_were_measured_beside_other_work(found):
+    figures = {name: replace(figure, seconds=figure.network) for name, figure in found.figures.items()}
+    assert "measure again when it is idle" not in table(replace(found, figures=figures))
+    figures["folder"] = replace(figures["folder"], seconds=figures["folder"].network / 6)
+    assert "- files took less time than the network alone: " in table(replace(found, figures=figures))
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_the_clock_waits_for_it():
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    found = timing.measure(Options(model="tiny"), "cuda", 0.5, (640, 384))
+    assert found.memory["cuda"] > 2**20 and all(figure.seconds > 0 for figure in found.figures.values())
+    assert torch.cuda.get_device_name() == found.machine["device"]
+
+
+def test_all_runtimes_are_printed_beside_torch(monkeypatch, capsys, tmp_path):
+    """The engines are tested where they are built; here one is as torch, one is changed, and one is not there."""
+    from depth_normal.model_loader.runtimes import choose
+
+    monkeypatch.setenv("DEPTH_NORMAL_HOME", str(tmp_path))
+    changed = SimpleNamespace(onnx=1.0, openvino=1.02)
+
+    class Running:
+        def __init__(self, words, factor, graph):
+            self.words, self._factor, self._graph = words, factor, graph
+            if words.startswith("openvino"):  # as an engine of one size, which is built for the first picture
+                self.words, self._begun = "torch", words
+
+        def __call__(self, *given):
+            self.words = vars(self).get("_begun", self.words)
+            return tuple(self._factor * each for each in self._graph.module(*given))
+
+    def with_runtime(annotator, runtime, *_):
+        if runtime == "torch":
+            return annotator
+        if runtime == "compile":
+            choose.tell("tiny: no compiler is there: torch runs it")
+            return annotator
+        return annotator.with_engine(Running(f"{runtime} 1.0", getattr(changed, runtime), annotator.graph()))
+
+    monkeypatch.setattr("depth_normal.model_loader.load.with_runtime", with_runtime)
+    monkeypatch.setattr(choose, "_missing", lambda _runtime: None)
+    monkeypatch.setattr("depth_normal.model_loader.comfy.host.is_fast", lambda dtype, _device: dtype == torch.float32)
+    assert cli.main(["bench", "--model", "tiny", "--device", "cpu", "--runtime", "all", "--seconds", "0.02", "--json"]) == 0
+    rows = {row["runtime"]: row for row in json.loads(capsys.readouterr().out)}
+    assert list(rows) == ["torch float32", "onnx", "openvino", "compile"]
+    assert rows["compile"]["seconds_per_picture"] is None and "no compiler is there" in rows["compile"]["words"]
+    assert rows["onnx"]["most_of_255"] == rows["torch float32"]["most_of_255"] == 0
+    assert rows["openvino"]["words"] == "openvino 1.0"
+    assert rows["onnx"]["words"] == "onnx 1.0" and rows["onnx"]["seconds_per_picture"] > 0
+    assert rows["torch float32"]["ready_seconds"] > 0 and rows["torch float32"]["times_torch"] == 1
+    onnx, torch_beside = rows["onnx"], rows["onnx"]["torch_seconds_per_picture"]
+    assert onnx["times_torch"] == torch_beside / onnx["seconds_per_picture"] > 0 and rows["compile"]["times_torch"] is None
+
+
+@pytest.mark.parametrize(("json_wanted", "names"), [(False, ["onnx", "openvino"]), (True, ["onnx,openvino"])])
+def test_what_was_measured_before_a_stop_is_printed(json_wanted, names, monkeypatch, capsys):
+    """Each row is printed once it is there; JSON, which is read as a whole, when it ends."""
+    printed = []
+
+    def measured(*_, asked, **__):
+        assert asked == ["onnx", "openvino"], "compile can be left out"
+        yield Row("torch float32", "torch 2", 0.5, 0.2)
+        yield Row("onnx", "ONNX Runtime 1", 1.5, 0.1, 0.2)
+        printed.append(capsys.readouterr().out)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runtimes, "measure_runtimes", measured)
+    words = ["bench", "--model", "tiny", "--runtime", *names, *(["--json"] if json_wanted else [])]
+    assert cli.main(words) == 130
+    if json_wanted:
+        assert [row["runtime"] for row in json.loads(capsys.readouterr().out)] == ["torch float32", "onnx"]
+    else:
+        assert [text.split("|")[1].strip() for text in printed[0].splitlines()] == ["runtime", "---", "torch float32", "onnx"]
+
+
+def test_a_model_that_cannot_be_loaded_prints_no_table(monkeypatch, capsys):
+    def refused(*_, **__):
+        raise ValueError("no such file")
+        yield
+
+    monkeypatch.setattr(runtimes, "measure_runtimes", refused)
+    assert cli.main(["bench", "--model", "tiny", "--runtime", "all", "--json"]) == 2
+    assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("asked", "fast", "expected"),
+    [
+        (["torch"], ["bfloat16"], ["torch bfloat16"]),
+        (["openvino", "onnx"], ["bfloat16"], ["openvino", "openvino bfloat16", "onnx"]),
+        (runtimes.EACH, [], ["onnx", "openvino", "compile"]),
+    ],
+)
+def test_half_precision_is_measured_beside_what_was_asked_for(asked, fast, expected, monkeypatch):
+    monkeypatch.setattr("depth_normal.model_loader.comfy.host.is_fast", lambda dtype, _: str(dtype).removeprefix("torch.") in fast)
+    found = [name for name, _ in runtimes._others(Options(model="tiny"), torch.device("cpu"), asked)]
+    assert found == expected
+
+
+def test_the_table_of_runtimes_says_why_one_is_not_run():
+    absent, measured = Row("onnx", "onnxruntime is not installed", 0.0), Row("x", "X 1", 9, 0.1, 0.2, 2.5, 0.125)
+    assert runtimes.line(absent) == "| onnx | | | | | 0.0 | not run: onnxruntime is not installed |"
+    assert runtimes.line(measured) == "| x | 100 | 200 | 2.00 | 2.50, 0.125 | 9.0 | X 1 |"
+    assert runtimes.line(Row("torch float32", "torch 2", 1, 0.2)) == "| torch float32 | 200 |  | 1.00 | 0.00, 0.000 | 1.0 | torch 2 |"
+
+
+def test_what_a_runtime_leaves_running_does_not_slow_the_one_in_turn():
+    last = ""
+
+    def way(name):
+        nonlocal last
+        if name != last:  # as beside threads that spin on for a while
+            time.sleep(0.05)
+        last = name
+
+    times = timing.take_turns({name: partial(way, name) for name in "ab"}, lambda: None, 0.3)
+    assert max(times.values()) < 0.05
+
+
+def test_the_times_in_the_document_agree_with_their_ratios():
+    page = (Path(timing.__file__).parents[2] / "docs" / "runtimes.md").read_text(encoding="utf-8")
+    assert page.count(runtimes.HEADER[0]) == 2
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:5]]
+        for line in page.splitlines()
+        if re.match(r"\| (torch|onnx|openvino)[^|]*\| \d", line)
+    ]
+    assert len(rows) == 10
+    for _, own, beside, ratio in rows:
+        assert float(ratio) == pytest.approx(float(beside or own) / float(own), rel=0.02)

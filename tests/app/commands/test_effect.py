@@ -1,0 +1,116 @@
+"""`depth-normal effect`: each effect from a picture and a depth file to a file; what is refused."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from depth_normal.app.cli import main
+from depth_normal.app.commands.arguments import DONE, NOTHING_DONE, SOME_FAILED
+from depth_normal.app.commands.effect import UNIT_CHOICES
+from depth_normal.geometry.effects.depths import UNITS
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.files import read_picture, save_estimate, write_picture_png
+
+
+@pytest.fixture
+def scene(tmp_path):
+    """A picture of 16 bits, and metres: a square at 2 m before a wall at 6 m."""
+    depth = torch.full((1, 1, 40, 60), 6.0)
+    depth[..., 10:30, 20:40] = 2.0
+    write_picture_png(tmp_path / "a.png", torch.rand(3, 40, 60), 16)
+    save_estimate(tmp_path / "a.npz", Estimate(depth, Quantity.METRIC_DEPTH))
+    return tmp_path
+
+
+def effect(scene, name, *options, out="out.png"):
+    return main(["effect", name, str(scene / "a.png"), "--geometry", str(scene / "a.npz"), "--out", str(scene / out), *options])
+
+
+def test_units_are_those_of_the_effects():
+    assert UNIT_CHOICES == UNITS
+
+
+def test_a_mask_in_metres(scene, capsys):
+    assert effect(scene, "mask", "--unit", "metres", "--near", "1", "--far", "3", "--feather", "0") == DONE
+    mask = np.asarray(Image.open(scene / "out.png"))
+    assert mask.shape == (40, 60) and mask[20, 30] > 0 and mask[0, 0] == 0 and (mask > 0).sum() == 400
+    assert "mask 1 to 3 m, 17 % of the picture" in capsys.readouterr().out
+
+
+def test_a_cutout_with_alpha(scene):
+    assert effect(scene, "cutout", "--point", "0.5,0.5") == DONE
+    assert Image.open(scene / "out.png").mode == "RGBA"
+    assert effect(scene, "cutout", out="out.jpg") == NOTHING_DONE, "a JPEG has no alpha"
+
+
+def test_fog_and_lens_keep_sixteen_bits(scene, capsys):
+    assert effect(scene, "fog", "--density", "0.2", "--no-sky") == DONE
+    assert (scene / "out.png").read_bytes()[24] == 16
+    assert effect(scene, "depth-of-field", "--point", "0.5,0.5", "--f-number", "0.5", out="soft.png") == DONE
+    assert "focus 2 m, sharp from" in capsys.readouterr().out
+    sharp, soft = (read_picture(scene / name) for name in ("a.png", "soft.png"))
+    assert np.array_equal(np.asarray(sharp)[..., 12:28, 22:38], np.asarray(soft)[..., 12:28, 22:38]) or np.array_equal(
+        np.asarray(sharp)[12:28, 22:38], np.asarray(soft)[12:28, 22:38]
+    )
+
+
+def test_nothing_is_replaced_and_errors_say_what_to_do(scene, capsys):
+    (scene / "out.png").write_bytes(b"mine")
+    assert effect(scene, "fog") == NOTHING_DONE and (scene / "out.png").read_bytes() == b"mine"
+    assert effect(scene, "fog", out="a.png") == NOTHING_DONE
+    assert effect(scene, "depth-of-field", "--focus", "300", out="b.png") == NOTHING_DONE
+    assert "focus is 300" in capsys.readouterr().err and not (scene / "b.png").exists()
+    assert effect(scene, "fog", "--colour", "greyish", out="b.png") == NOTHING_DONE
+    with pytest.raises(SystemExit):
+        effect(scene, "mask", "--near", "deep", out="b.png")
+    assert "'deep' is not a number" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        effect(scene, "mask", "--point", "0.5", "0.4", out="b.png")
+    assert "'0.5' is not x,y: 2 numbers with commas between" in capsys.readouterr().err
+
+
+def test_several_pictures_go_to_a_folder(tmp_path, capsys):
+    for name in ("in/a.png", "in/b.jpg", "c.png"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.random.default_rng(0).integers(0, 255, (32, 48, 3), np.uint8)).save(path)
+    (tmp_path / "in" / "bad.png").write_bytes(b"no picture")
+    words = ["effect", "fog", str(tmp_path / "in"), str(tmp_path / "c.png"), "--model", "tiny", "--size", "32"]
+    assert main([*words, "--out", str(tmp_path / "fog")]) == SOME_FAILED
+    assert sorted(path.name for path in (tmp_path / "fog").glob("*.png")) == ["a_fog.png", "b_fog.png", "c_fog.png"]
+    said = capsys.readouterr()
+    assert "bad.png: " in said.err and said.out.count("fog over") == 3
+    assert main([*words, "--out", str(tmp_path / "fog")]) == SOME_FAILED, "those that this program made are made anew"
+    (tmp_path / "fog" / "c_fog.png").write_bytes(b"mine")
+    assert main([*words, "--out", str(tmp_path / "fog")]) == SOME_FAILED
+    assert "c_fog.png is there already, and depth-normal did not make it" in capsys.readouterr().err
+    assert (tmp_path / "fog" / "c_fog.png").read_bytes() == b"mine"
+    assert (
+        main(["effect", "mask", str(tmp_path / "in"), "--model", "tiny", "--size", "32", "--out", str(tmp_path / "masks")]) == SOME_FAILED
+    )
+    assert sorted(path.suffix for path in (tmp_path / "masks").glob("*_mask.png")) == [".png", ".png"]
+    (tmp_path / "in" / "sub").mkdir()
+    (tmp_path / "c.png").rename(tmp_path / "in" / "sub" / "c.png")
+    assert main([*words[:2], str(tmp_path / "in"), *words[4:], "--recursive", "--out", str(tmp_path / "tree")]) == SOME_FAILED
+    assert {path.relative_to(tmp_path / "tree").as_posix() for path in (tmp_path / "tree").rglob("*.png")} == {
+        *("a_fog.png", "b_fog.png", "sub/c_fog.png")
+    }
+    (tmp_path / "in" / "sub" / "c.png").rename(tmp_path / "c.png")
+    for options, message in (
+        (("--out", str(tmp_path / "one.png")), "several images are named; give -o a folder"),
+        (("--out", str(tmp_path / "d"), "--depth", str(tmp_path / "c.png")), "c.png is of one image, and several are named"),
+    ):
+        assert main(["effect", "fog", str(tmp_path / "in"), *options]) == NOTHING_DONE
+        assert message in capsys.readouterr().err
+
+
+def test_a_cutout_keeps_what_the_file_shows_through(tmp_path):
+    """The image's own alpha is multiplied in."""
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 60, 4), np.uint8)
+    pixels[..., 3] = np.where(np.arange(60) < 30, 0, 255)
+    Image.fromarray(pixels).save(tmp_path / "half.png")
+    words = ["effect", "cutout", str(tmp_path / "half.png"), "--model", "tiny", "--far", "100", "-o", str(tmp_path / "cut.png")]
+    assert main(words) == DONE
+    cut = np.asarray(Image.open(tmp_path / "cut.png"))[..., 3]
+    assert not cut[:, :30].any() and cut[:, 30:].mean() > 250

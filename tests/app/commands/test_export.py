@@ -1,0 +1,221 @@
+"""`depth-normal export`: the file, what it says of itself, its use without the pack, and what is refused without leaving anything."""
+
+import json
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from depth_normal.app import onnx_export as exporting
+from depth_normal.app.cli import main
+from depth_normal.model_loader import load_model
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+ROOT = Path(__file__).resolve().parents[3]
+OLD_EXPORTER = runpy.run_path(str(ROOT / "tests" / "graph_families.py"))["OLD_EXPORTER"]
+NEW = pytest.mark.skipif(**OLD_EXPORTER)
+
+
+def test_the_file_says_what_it_is(exported_tiny):
+    notes = {each.key: each.value for each in onnx.load(exported_tiny).metadata_props}
+    spec = load_model("tiny").spec
+    assert notes["model"] == "tiny"
+    assert (notes["quantity"], notes["axes"], notes["multiple_of"]) == ("disparity", "opengl", "32")
+    assert notes["weights_sha256"] == exporting.sha256_of(ROOT / "annotators" / "tiny.safetensors")
+    assert (notes["licence"], notes["licence_url"]) == (spec.terms, spec.licence_page)
+    assert list(json.loads(notes["outputs"])) == ["disparity", "normals", "sky"]
+    assert json.loads(notes["mean"]) == [0, 0, 0]
+    assert json.loads(notes["std"]) == [1, 1, 1]
+
+
+def test_nothing_but_the_file_is_left(exported_tiny):
+    assert [each.name for each in exported_tiny.parent.iterdir()] == ["tiny.onnx"]
+
+
+@pytest.fixture
+def quick():
+    """The exporter's seconds saved: what it would write is the bundled model's file."""
+
+    def use(source):
+        def copied(_graph, path, *_):
+            shutil.copy(source, path)
+
+        return mock.patch.object(exporting, "export_graph", copied)
+
+    return use
+
+
+def test_a_file_whose_picture_is_another_is_refused(exported_tiny, quick, tmp_path, capsys):
+    target = tmp_path / "tiny.onnx"
+    target.write_bytes(b"the old file")
+    engine = exporting.onnx_runtime_engine
+
+    def wrong(path, graph, batch):
+        run = engine(path, graph, batch)
+        return lambda *given: ((found := run(*given))[0] + 3 * given[0][:, :1], *found[1:])
+
+    with quick(exported_tiny), mock.patch.object(exporting, "onnx_runtime_engine", wrong):
+        assert main(["export", "tiny", "-o", str(target), "--overwrite"]) == 2
+    assert "more than 1: nothing was written" in capsys.readouterr().err
+    assert [each.read_bytes() for each in tmp_path.iterdir()] == [b"the old file"]
+
+
+def test_an_interruption_leaves_nothing(tmp_path):
+    with mock.patch.object(exporting, "export_graph", side_effect=KeyboardInterrupt):
+        assert main(["export", "tiny", "-o", str(tmp_path / "tiny.onnx")]) == 130
+    assert not list(tmp_path.iterdir())
+
+
+@NEW
+@pytest.mark.slow("exports a network to ONNX in another process")
+def test_ctrl_c_in_the_exporter_leaves_nothing(tmp_path):
+    """In a process of its own, in torch's own code; each step is one line there."""
+    words = ["export", "tiny", "-o", str(tmp_path / "tiny.onnx")]
+    with subprocess.Popen([sys.executable, "-m", "depth_normal.app.cli", *words], stderr=subprocess.PIPE, text=True) as command:
+        lines = []
+        for line in command.stderr:
+            lines.append(line.rstrip("\n"))
+            if "translating" in line:
+                assert len(list(tmp_path.iterdir())) > 0, "what is written until then lies beside the file's place"
+                time.sleep(1)
+                command.send_signal(signal.SIGINT)
+        assert command.wait() == 130
+    assert lines[1:] == ["tiny: tracing the network", "tiny: translating it to ONNX", "depth-normal: stopped"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_numbers_beyond_half_precision_are_said(exported_tiny, quick, tmp_path, capsys):
+    def overflown(path, graph, batch):
+        return lambda *given: tuple(torch.full((1, n, *(side // 2 for side in given[0].shape[-2:])), torch.inf) for n in (1, 3))
+
+    with quick(exported_tiny), mock.patch.object(exporting, "onnx_runtime_engine", overflown):
+        assert main(["export", "tiny", "-o", str(tmp_path / "tiny.onnx"), "--dtype", "float16"]) == 2
+    assert "float32" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@NEW
+def test_what_overflows_in_half_precision_is_refused_before_anything_is_written(tmp_path, capsys):
+    """ONNX Runtime would not see it: on a CPU it computes float16 in float32."""
+    state = load_file(ROOT / "annotators" / "tiny.safetensors")
+    for name in ("attention.0.project.weight", "attention.0.project.bias"):
+        state[name] = state[name].float() * 1e6
+    save_file(state, tmp_path / "loud.safetensors")
+    words = ["export", "tiny", "-o", str(tmp_path / "tiny.onnx"), "--dtype", "float16", "--weights", str(tmp_path / "loud.safetensors")]
+    with mock.patch.object(exporting, "export_graph", side_effect=AssertionError("written")):
+        assert main(words) == 2
+    assert "use float32" in capsys.readouterr().err
+    assert [each.name for each in tmp_path.iterdir()] == ["loud.safetensors"]
+
+
+@NEW
+def test_half_precision_that_shows_is_refused_before_anything_is_written(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(exporting, "MOST", 0.01)
+    with mock.patch.object(exporting, "export_graph", side_effect=AssertionError("written")):
+        assert main(["export", "tiny", "-o", str(tmp_path / "tiny.onnx"), "--dtype", "float16"]) == 2
+    said = capsys.readouterr().err
+    assert "by torch in float16 differs" in said
+    assert "use --dtype float32" in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_fixed_sides_are_those_of_the_comparison(exported_tiny, quick, tmp_path):
+    with quick(exported_tiny):
+        found = exporting.export("tiny", tmp_path / "tiny.onnx", sides=(96, 160), batch=2)
+    assert [each.what for each in found.checks] == ["the photograph, seen at 160x96"]
+    assert found.checks[0].largest < 0.1
+
+
+def test_weights_beside_the_file_come_and_go_with_it(tmp_path):
+    made, target = tmp_path / "made", tmp_path / "target"
+    made.mkdir(), target.mkdir()
+    for name in ("a.onnx", "a.onnx.data"):
+        (made / name).write_bytes(b"new")
+    found = exporting._in_place(made / "a.onnx", target / "a.onnx", 0.0, ())
+    assert [each.name for each in found.files] == ["a.onnx", "a.onnx.data"]
+    (made / "a.onnx").write_bytes(b"newer")
+    assert exporting._in_place(made / "a.onnx", target / "a.onnx", 0.0, ()).size == 5
+    assert [each.name for each in target.iterdir()] == ["a.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["lbm-normals", "a.onnx"], "VAE"),
+        (["tiny", "a.bin"], ".onnx"),
+        (["nothing", "a.onnx"], "unknown model"),
+        (["leres-boost", "a.onnx"], "All models can but these: "),
+        (["tiny", "a.onnx", "--size", "100x96"], "multiples of 32"),
+        (["tiny", "a.onnx", "--size", "65536x65536"], "more than 64 megapixels"),
+        (["tiny", "file.onnx/"], "tiny.onnx is a folder; move it"),
+        (["tiny", "file"], "file: the name has no extension (that of a folder ends in /)"),
+        (["tiny", "file/a.onnx"], "file"),
+        (["lbm-normals", "new/folder/a.onnx"], "VAE"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_in_words(words, complaint, tmp_path, capsys, monkeypatch):
+    from depth_normal.annotators.registry import models_of_family
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.export, "export", None)  # all of it is said before anything is traced
+    (tmp_path / "file.onnx" / "tiny.onnx").mkdir(parents=True)
+    (tmp_path / "file").touch()
+    model = models_of_family("lbm")[0] if words[0] == "lbm-normals" else words[0]
+    assert main(["export", model, "-o", *words[1:]]) == 2
+    assert complaint in capsys.readouterr().err
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["file", "file.onnx"]
+
+
+def test_what_a_killed_export_left_is_gone_with_the_next(exported_tiny, quick, tmp_path):
+    script = f"""
+import os
+from pathlib import Path
+from depth_normal.app import onnx_export as export
+export.export_graph = lambda *_: os._exit(9)
+export.export("tiny", Path({str(tmp_path / "tiny.onnx")!r}))"""
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 9
+    assert list(tmp_path.iterdir())
+    with quick(exported_tiny):
+        exporting.export("tiny", tmp_path / "tiny.onnx")
+    assert [each.name for each in tmp_path.iterdir()] == ["tiny.onnx"]
+
+
+def test_a_file_that_is_there_stays(tmp_path, capsys):
+    (tmp_path / "a.onnx").write_bytes(b"mine")
+    assert main(["export", "tiny", "-o", str(tmp_path / "a.onnx")]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert (tmp_path / "a.onnx").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("size", ["0", "12x", "x12", "1e3", "٣"])
+def test_a_size_that_is_none_is_refused(size):
+    with pytest.raises(SystemExit):
+        main(["export", "tiny", "-o", "a.onnx", "--size", size])
+
+
+def test_pixels_on_the_border_of_a_mask_do_not_count(tmp_path):
+    estimate = load_model("tiny").annotator.estimate(torch.rand(1, 3, 64, 64))
+    mask = torch.ones(1, 1, *estimate.depth.shape[-2:], dtype=torch.bool)
+    other = mask.clone()
+    other[..., 0, :3] = False
+    assert exporting._differences(replace(estimate, mask=mask), replace(estimate, mask=other)) == (0.0, 0.0)
+    other[..., :30, :] = False
+    with pytest.raises(ValueError, match="pixels count"):
+        exporting._differences(replace(estimate, mask=mask), replace(estimate, mask=other))
+
+
+def test_a_picture_of_which_nothing_counts_proves_nothing():
+    estimate = load_model("tiny").annotator.estimate(torch.rand(1, 3, 64, 64))
+    nothing = replace(estimate, mask=torch.zeros(1, 1, *estimate.depth.shape[-2:], dtype=torch.bool))
+    with pytest.raises(ValueError, match="no pixel of the photograph counts"):
+        exporting._differences(nothing, nothing)

@@ -1,0 +1,88 @@
+"""`depth-normal mesh`: one picture in, one surface out."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from depth_normal.app.cli import main
+from depth_normal.app.commands import arguments
+from depth_normal.app.commands import mesh as mesh_command
+from depth_normal.geometry import files
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.files import write_npz
+from depth_normal.geometry.surfaces import mesh, relief
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "photo.png"
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 2**8, (48, 64, 3), dtype=np.uint8))
+    return path
+
+
+@pytest.fixture
+def maps(tmp_path):
+    """Depth of half the picture's size with a step, which enlarging would soften."""
+    depth = torch.full((1, 1, 24, 32), 2.0)
+    depth[..., 16:] = 4.0
+    write_npz(tmp_path / "maps.npz", Estimate(depth, Quantity.METRIC_DEPTH))
+    return tmp_path / "maps.npz"
+
+
+def run(*words):
+    return main(["mesh", *(str(word) for word in words)])
+
+
+def test_what_the_geometry_knows_is_known_here():
+    assert tuple(sorted(files.SURFACES)) == mesh_command.EXTENSIONS and tuple(files.PLY_AXES) == arguments.UP_CHOICES
+    assert mesh_command.RAISED_CHOICES == relief.RAISED and mesh_command.DEFAULT_POINTS == mesh.MAX_POINTS
+    assert relief.ReliefOptions().max_points == mesh_command.DEFAULT_RELIEF_POINTS
+
+
+def test_a_model_makes_a_mesh_and_the_command_says_of_what(picture, tmp_path, capsys):
+    assert run(picture, "--out", tmp_path / "new" / "x.glb", "--model", "tiny", "--size", "64") == 0
+    said = capsys.readouterr().out
+    assert (
+        said.startswith(f"{picture}: {tmp_path / 'new' / 'x.glb'} (")
+        and "triangles" in said
+        and "disparity: likely depth, near:far 1:" in said
+    )
+    assert (tmp_path / "new" / "x.glb").read_bytes()[:4] == b"glTF"
+
+
+def test_a_file_makes_a_mesh_at_its_own_size(picture, maps, tmp_path, capsys):
+    assert run(picture, "--out", tmp_path / "x.ply", "--geometry", maps, "--fov", "60", "--up", "z") == 0
+    assert "768 points, 1,380 triangles" in capsys.readouterr().out, "the step parts two halves of 24x16 points"
+    assert run(picture, "--out", tmp_path / "y.ply", "--geometry", maps, "--max-points", "200") == 0
+    assert "192 points" in capsys.readouterr().out
+
+
+def test_a_relief(picture, maps, tmp_path, capsys):
+    assert run(picture, "--out", tmp_path / "x.stl", "--geometry", maps, "--width", "6cm", "--relief", "4mm", "--base", "1", "--sky") == 0
+    assert "60 x 45 x 5 mm, of metric depth" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--out", "x.obj"), "this command writes .glb, .ply, .stl"),
+        (("--out", "x.glb", "--width", "9"), "--width says nothing of a .glb"),
+        (("--out", "x.glb", "--up", "z"), "--up says nothing of a .glb"),
+        (("--out", "x.stl", "--near-far-ratio", "9"), "--near-far-ratio says nothing of a .stl"),
+        (("--out", "x.stl", "--width", "0"), "--width is 0"),
+        (("--out", "x.stl", "--max-points", "3"), "--max-points is 3"),
+        (("--out", "x.ply", "--max-jump", "-1"), "--max-jump is -1"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_anything_is_read(words, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run("absent.png", *words) == 2
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_there_stays(picture, maps, tmp_path, capsys):
+    (tmp_path / "x.glb").write_text("mine")
+    assert run(picture, "--out", tmp_path / "x.glb", "--geometry", maps) == 2
+    assert "--overwrite" in capsys.readouterr().err and (tmp_path / "x.glb").read_text() == "mine"

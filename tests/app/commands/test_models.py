@@ -1,0 +1,123 @@
+"""The command line's list of models, and its end by SIGTERM."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from depth_normal.annotators.registry import MODELS
+from depth_normal.app import cli
+from depth_normal.model_loader.weights import find
+
+
+def listed(capsys, *words):
+    """The rows of the table, by the model."""
+    assert cli.main(["models", *words]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 100
+    return {line.split()[0]: line for line in lines if re.match(r"  [a-z]", line)}
+
+
+def test_models_shows_every_model_once_tiny_and_the_defaults_first(capsys):
+    rows = listed(capsys)
+    assert sorted(rows) == sorted(MODELS)
+    assert set(list(rows)[1:3]) == {"moge-2-vits-normal", "video-depth-anything-small"} and next(iter(rows)) == "tiny"
+    for model, row in rows.items():
+        assert re.search(rf" {re.escape(MODELS[model].size_in_words)}  (yes )? +{MODELS[model].commercial_use} +\S", row), row
+
+
+def test_models_of_a_licence(capsys):
+    found = {choice: set(listed(capsys, "--licence", choice)) for choice in ("commercial", "non-commercial", "unclear")}
+    assert sorted(model for models in found.values() for model in models) == sorted(MODELS)
+    assert "tiny" in found["commercial"] and "depth-anything-v2-large" in found["non-commercial"] and "bae-normal" in found["unclear"]
+
+
+def test_models_on_the_disk_with_their_place(capsys, tmp_path, monkeypatch):
+    for name in ("TORCH_HOME", "HF_HOME", "DEPTH_NORMAL_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    assert cli.main(["models", "--on-disk"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (row,) = (number for number, line in enumerate(lines) if line.startswith("  tiny "))
+    assert Path(lines[row + 1].strip()) == Path(cli.__file__).parents[1] / "annotators" / "tiny.safetensors"
+    assert "moge-2-vits-normal" not in "".join(lines)
+
+
+LISTING = """
+import sys
+from pathlib import Path
+from depth_normal.app import cli
+cli.main(sys.argv[1:])
+large = {"torch", "numpy", "PIL", "cv2", "transformers", "httpx", "requests", "tqdm"}
+print("large:", *sorted(large & sys.modules.keys()), file=sys.stderr)
+print("torch hub:", __import__("depth_normal.model_loader.weights.find").model_loader.weights.find._torch_hub(), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("words", [["models"], ["models", "--json"]])
+def test_the_list_is_told_without_torch(words, tmp_path, monkeypatch):
+    """Whatever lies where weights are looked for: a file of PyTorch, and one that is none."""
+    for name in ("TORCH_HOME", "HF_HOME", "DEPTH_NORMAL_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    checkpoints = tmp_path / "TORCH_HOME" / "hub" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    torch.save({"weight": torch.zeros(1)}, checkpoints / "midas_v21_small_256.pt")
+    (checkpoints / "dpt_large_384.pt").write_text("<!DOCTYPE html>")
+    run = subprocess.run([sys.executable, "-c", LISTING, *words], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert run.stderr.splitlines() == ["large:", f"torch hub: {torch.hub.get_dir()}"]
+    if "--json" not in words:
+        return
+    files = {row["id"]: row["file"] for row in json.loads(run.stdout)}
+    assert list(files) == list(MODELS)
+    assert files["midas-v2.1-small"] == str(checkpoints / "midas_v21_small_256.pt")
+    assert files["midas-dpt-large"] is None and Path(files["tiny"]).parent.name == "annotators"
+
+
+def test_the_place_of_torchs_own_downloads_is_torchs(monkeypatch, tmp_path):
+    """With torch in memory, `torch.hub.set_dir` holds; without, the environment, as torch reads it."""
+    for variables in ({"TORCH_HOME": "~/elsewhere"}, {"XDG_CACHE_HOME": str(tmp_path)}, {}):
+        for name in ("TORCH_HOME", "XDG_CACHE_HOME"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        expected = torch.hub.get_dir()
+        with monkeypatch.context() as without_torch:
+            without_torch.setitem(sys.modules, "torch", None)
+            assert str(find._torch_hub()) == expected
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "set"))
+    assert find._torch_hub() == tmp_path / "set"
+
+
+TERMINATED = """
+import sys, time
+from pathlib import Path
+from depth_normal.app import cli
+from depth_normal.app.commands import models as models_command
+from depth_normal.geometry.files import atomic_path
+
+def write(_):
+    with atomic_path(Path(sys.argv[1]) / "maps.npz") as temporary:
+        temporary.write_bytes(b"half")
+        print("writing", flush=True)
+        time.sleep(60)
+
+models_command._models = write
+sys.exit(cli.main(["models"]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
+@pytest.mark.slow("starts other processes")
+def test_a_terminated_command_leaves_no_half_written_file(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", TERMINATED, str(tmp_path)], stdout=-1, stderr=-1, text=True) as process:
+        assert process.stdout.readline() == "writing\n"
+        assert list(tmp_path.iterdir())
+        process.terminate()
+        assert "depth-normal: stopped" in process.communicate(timeout=120)[1]
+        assert process.returncode == 143
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,76 @@
+"""`depth-normal relight`: what the options say of lamps, and the file that comes of it."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from depth_normal.app.cli import _parsed, main
+from depth_normal.app.commands.relight import _plans
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.files import write_npz
+from depth_normal.nodes.relight import Relight
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A picture of noise and the depth of a square before a wall."""
+    cv2.imwrite(str(tmp_path / "a.png"), np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8))
+    depth = torch.full((1, 1, 48, 64), 2.0)
+    depth[..., 16:32, 20:40] = 1.0
+    write_npz(tmp_path / "a.npz", Estimate(depth, Quantity.METRIC_DEPTH))
+    return tmp_path
+
+
+def plans(*words):
+    return _plans(_parsed(["relight", "a.png", "--out", "b.png", *words]))
+
+
+def test_without_a_lamp_there_is_the_nodes_own():
+    (lamp,) = plans()
+    assert (lamp.kind, lamp.azimuth, lamp.elevation, lamp.shadow) == ("directional", 135, 40, 0.5)
+    (lamp,) = plans("--colour", "#f00", "--intensity", "2")
+    assert (lamp.azimuth, lamp.colour, lamp.intensity) == (135, (1, 0, 0), 2)
+
+
+def test_what_follows_a_lamp_is_said_of_it_and_what_precedes_all_is_said_of_all():
+    sun, lamp = plans(
+        *("--shadows", "0.7", "--light=-30,10", "--intensity", "0.4"),
+        *("--point", "0.3,0.4,0.7", "--colour", "#ffffff", "--light-size", "0.2", "--size", "64"),
+    )
+    assert (sun.kind, sun.azimuth, sun.elevation, sun.intensity, sun.size, sun.shadow) == ("directional", -30, 10, 0.4, 0, 0.7)
+    assert (lamp.kind, lamp.x, lamp.y, lamp.depth, lamp.intensity, lamp.size, lamp.shadow) == ("point", 0.3, 0.4, 0.7, 1, 0.2, 0.7)
+
+
+def test_the_file_is_what_the_node_makes(files):
+    words = ["--light", "180,20", "--colour", "#ffb46b", "--exposure", "0.5", "--light-size", "0.2"]
+    assert main(["relight", str(files / "a.png"), "--out", str(files / "b.png"), "--geometry", str(files / "a.npz"), *words]) == 0
+    found = cv2.imread(str(files / "b.png"))[..., ::-1] / 255.0
+    image = torch.from_numpy(cv2.imread(str(files / "a.png"))[..., ::-1].copy()).float()[None] / 255
+    depth = torch.full((1, 1, 48, 64), 2.0)
+    depth[..., 16:32, 20:40] = 1.0
+    geometry = Estimate(depth, Quantity.METRIC_DEPTH)
+    (expected,) = Relight().execute(image, azimuth=180, elevation=20, colour="#ffb46b", exposure=0.5, light_size=0.2, geometry=geometry)
+    assert np.abs(found - expected[0].numpy()).max() < 1 / 255
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--light", "180"), "'180' is not azimuth,elevation: 2 numbers with commas between"),
+        (("--point", "a,1,2"), "'a,1,2' is not x,y,depth"),
+        (("--colour", "reddish"), "--colour is 'reddish'; accepted: #"),
+        (("--ambient-below", "reddish"), "--ambient-below is 'reddish'; accepted: #"),
+        (("--specular", "2"), "specular is 2.0; accepted: 0 to 1"),
+        (("--intensity", "-1"), "--intensity is -1.0; accepted: 0 and above"),
+        (("--light", "1,91"), "elevation is 91.0; accepted: -90 to 90"),
+        (("--point", "0.5,0.5,-1"), "the light stands at depth -1.0; accepted: above 0"),
+    ],
+)
+def test_bad_words_are_named(words, message, files, capsys):
+    command = ["relight", str(files / "a.png"), "--out", str(files / "b.png"), "--geometry", str(files / "a.npz"), *words]
+    try:
+        code = main(command)
+    except SystemExit as end:
+        code = end.code
+    assert code == 2 and message in capsys.readouterr().err and not (files / "b.png").exists()

@@ -1,0 +1,268 @@
+"""Where results go: default names, what may be replaced, and `--open`. Depth comes from a file, so that no network runs."""
+
+import json
+import os
+import shlex
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from depth_normal.app.batch.records import RECORDS
+from depth_normal.app.cli import main
+from depth_normal.app.commands.estimate import DEMO_PICTURE
+from depth_normal.app.console import viewer
+from depth_normal.app.onnx_export import Exported
+from depth_normal.geometry.estimate import Axes, Estimate, Quantity
+from depth_normal.geometry.files import save_estimate
+
+OUT = Path("depth-normal")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A working directory with an image, and what is known of it."""
+    monkeypatch.chdir(tmp_path)
+    Image.effect_noise((48, 32), 60).convert("RGB").save("photo.png")
+    depth = torch.linspace(1, 4, 48).expand(1, 1, 32, 48).contiguous()
+    facing = torch.tensor([0.0, 0, 1]).view(1, 3, 1, 1).expand(1, 3, 32, 48).contiguous()
+    save_estimate("known.npz", Estimate(depth, Quantity.METRIC_DEPTH, facing, Axes.OPENGL))
+    Image.new("RGB", (48, 32), (128, 128, 255)).save("flat.png")
+    return tmp_path
+
+
+def run(words, *more):
+    return main([*words.split(), *more])
+
+
+def names():
+    return sorted(path.name for path in OUT.iterdir() if path.name != RECORDS)
+
+
+@pytest.mark.quick_cases(4)
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("relight photo.png --geometry known.npz", "photo_relit.png"),
+        ("effect mask photo.png --geometry known.npz", "photo_mask.png"),
+        ("effect cutout photo.png --geometry known.npz", "photo_cutout.png"),
+        ("effect fog photo.png --geometry known.npz", "photo_fog.png"),
+        ("effect depth-of-field photo.png --geometry known.npz", "photo_dof.png"),
+        ("mesh photo.png --geometry known.npz", "photo.glb"),
+        ("refine photo.png --geometry known.npz", "photo_refined.npz"),
+        ("texture height flat.png", "flat_height.png"),
+        ("texture normals photo.png", "photo_normals.png"),
+        ("texture curvature flat.png --show edges", "flat_edges.png"),
+        ("texture occlusion photo.png --radius 4", "photo_ao.png"),
+        ("texture detail photo.png --source photo", "photo_detail.png"),
+    ],
+)
+def test_a_result_has_a_name_by_default_and_is_made_anew(words, name, here, capsys):
+    assert run(words) == 0
+    assert capsys.readouterr().out.startswith(f"{words.split()[1 + (words.split()[0] in ('effect', 'texture'))]}: {OUT / name}")
+    assert names() == [name]
+    assert run(words) == 0, "it is this program's own"
+    (OUT / name).write_bytes(b"mine")
+    capsys.readouterr()
+    assert run(words) == 2 and (OUT / name).read_bytes() == b"mine"
+    assert f"{OUT / name} is there already, and depth-normal did not make it or it was changed since" in capsys.readouterr().err
+    assert run(words, "--overwrite") == 0
+    assert run(words, "-o", "elsewhere/") == 0
+    assert (here / "elsewhere" / name).exists()
+
+
+def test_a_result_that_somebody_named_is_not_replaced(here, capsys):
+    words = "relight photo.png --geometry known.npz -o lit.png"
+    assert run(words) == 0 and run(words) == 2
+    assert "lit.png is there already; move it, choose another name with -o, or replace it with --overwrite" in capsys.readouterr().err
+    assert not (here / RECORDS).exists(), "nothing lies beside somebody's own files"
+
+
+def test_another_image_of_the_same_name_is_not_replaced(here, capsys):
+    assert run("relight photo.png --geometry known.npz") == 0
+    (here / "more").mkdir()
+    Image.effect_noise((48, 32), 60).convert("RGB").save("more/photo.png")
+    assert run("relight more/photo.png --geometry known.npz") == 2
+    assert f"shows {here / 'photo.png'}, not {Path('more/photo.png')}" in capsys.readouterr().err
+
+
+def test_commands_replace_each_others_files_and_resume_goes_on(here, capsys):
+    estimate = "photo.png --model tiny --size 32 --also glb"
+    mesh = "mesh photo.png --geometry known.npz"
+    assert run(mesh) == 0 and run(estimate) == 0
+    assert names() == ["photo.glb", "photo_depth.png", "photo_normals.png"]
+    assert run("relight photo.png --geometry known.npz") == 0
+    capsys.readouterr()
+    assert run(estimate, "--resume") == 0
+    assert "its results are there already" in capsys.readouterr().err, "another command's result leaves them what they are"
+    assert run(mesh) == 0 and run(estimate, "--resume") == 0
+    assert "photo.glb" in capsys.readouterr().out, "it was replaced, and is made anew"
+    record = json.loads((OUT / RECORDS / "photo.json").read_text())
+    assert record["settings"]["model"] == "tiny" and "photo_relit.png" in record["earlier"]
+
+
+def test_images_of_a_folder_keep_their_tree(here):
+    for name in ("photos/a.jpg", "photos/sub/b.jpg"):
+        (here / name).parent.mkdir(exist_ok=True)
+        Image.effect_noise((48, 32), 60).convert("RGB").save(name)
+    assert run("effect fog photos --recursive --model tiny --size 32") == 0
+    assert sorted(path.relative_to(OUT).as_posix() for path in OUT.rglob("*.png")) == ["a_fog.png", "sub/b_fog.png"]
+
+
+@pytest.fixture
+def opened(tmp_path, monkeypatch):
+    """What a stand-in for `xdg-open` was started with; it writes its arguments down."""
+    if os.name != "posix" or sys.platform == "darwin":
+        pytest.skip("its viewer is another")
+    log = tmp_path / "opened.txt"
+    script = tmp_path / "bin" / "xdg-open"
+    script.parent.mkdir()
+    script.write_text(
+        f'#!/bin/sh\nprintf "%s\\n" "$@" > {shlex.quote(str(log))}.part\nmv {shlex.quote(str(log))}.part {shlex.quote(str(log))}\n'
+    )
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", str(script.parent), prepend=os.pathsep)
+    monkeypatch.setenv("DISPLAY", ":0")
+
+    def words():
+        while not log.exists():
+            time.sleep(0.01)
+        return log.read_text().splitlines()
+
+    return words
+
+
+def test_open_shows_the_result(here, opened):
+    assert run("relight photo.png --geometry known.npz --open") == 0
+    assert opened() == [str(here / OUT / "photo_relit.png")]
+
+
+def test_open_shows_the_first_map_of_an_image(here, opened):
+    assert run("photo.png --model tiny --size 32 --open") == 0
+    assert opened() == [str(here / OUT / "photo_depth.png")]
+
+
+@pytest.mark.parametrize("words", ["photos", "effect fog photos"])
+def test_open_shows_the_folder_of_several(words, here, opened):
+    (here / "photos").mkdir()
+    for name in ("a", "b"):
+        Image.effect_noise((48, 32), 60).convert("RGB").save(f"photos/{name}.png")
+    assert run(words, "--model", "tiny", "--size", "32", "--open") == 0
+    assert opened() == [str(here / OUT)]
+
+
+def test_what_cannot_be_shown_is_said_and_the_result_is_there(here, opened, monkeypatch, capsys):
+    words = "relight photo.png --geometry known.npz --open"
+    (here / "bin" / "xdg-open").write_text("#!/bin/sh\nexit 3\n")
+    monkeypatch.setattr(viewer, "_SECONDS_TO_FAIL", 60)
+    assert run(words) == 0
+    assert f"--open: {OUT / 'photo_relit.png'} is not shown: xdg-open ended with status 3" in capsys.readouterr().err
+    monkeypatch.setenv("PATH", str(here))
+    assert run(words) == 0
+    assert "the program xdg-open is not there" in capsys.readouterr().err
+    monkeypatch.delenv("DISPLAY")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    assert run(words) == 0
+    assert "is not shown: there is no display" in capsys.readouterr().err
+    viewer.show(Path("s3://maps/a.png"))
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its shell has other words")
+@pytest.mark.slow("starts other processes")
+def test_what_the_demo_says_can_be_pasted(tmp_path):
+    """In a shell without the environment; a path with a space, and a program that is not on PATH."""
+    program = tmp_path / "my env" / "bin" / "depth-normal"
+    program.parent.mkdir(parents=True)
+    program.write_text(f"#!{sys.executable}\nimport sys\nfrom depth_normal.app.cli import main\nsys.exit(main())\n")
+    program.chmod(0o755)
+    run = subprocess.run([program, "demo"], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert [Path(line).name for line in run.stdout.splitlines()[:3]] == ["coffee_depth.png", "coffee_normals.png", "coffee.npz"]
+    estimate, models = (line.strip() for line in run.stdout.splitlines() if line.startswith("    "))
+    assert shlex.split(estimate) == [str(program), str(DEMO_PICTURE)]
+    for line in (f"{estimate} --model tiny --size 32", models):
+        assert subprocess.run(line, shell=True, capture_output=True, cwd=tmp_path).returncode == 0, line
+
+
+def test_two_images_of_one_name_share_a_folder_of_results(here):
+    """A command notes what it made of one image without forgetting what was made of the other."""
+    for folder in ("a", "b"):
+        Path(folder).mkdir()
+        Image.effect_noise((48, 32), 60).convert("RGB").save(f"{folder}/photo.png")
+    fog, mask = "effect fog b/photo.png --geometry known.npz", "effect mask a/photo.png --geometry known.npz"
+    for words in (mask, fog, mask, fog):
+        assert run(words) == 0, words
+    assert run("effect fog a/photo.png --geometry known.npz") == 2, "that of the other image stays"
+
+
+def test_an_input_is_never_replaced(here, capsys):
+    """Not even with --overwrite, where the result of one image has the name of another that is named with it."""
+    Path("in").mkdir()
+    for name in ("a", "a_fog"):
+        Image.effect_noise((32, 24), 60).convert("RGB").save(f"in/{name}.png")
+    before = Path("in/a_fog.png").read_bytes()
+    assert run("effect fog in/a.png in/a_fog.png -o in/ --overwrite --model tiny") == 1
+    assert "a_fog.png is an image or a file that is read" in capsys.readouterr().err
+    assert Path("in/a_fog.png").read_bytes() == before and Path("in/a_fog_fog.png").exists()
+
+
+def test_a_link_to_nowhere_is_not_replaced_in_silence(here, capsys):
+    """Whether its name is the default or somebody's; what it would have led to is not made either."""
+    OUT.mkdir()
+    for words, link in (
+        ("effect fog photo.png --geometry known.npz", OUT / "photo_fog.png"),
+        ("effect fog photo.png --geometry known.npz -o fog.png", Path("fog.png")),
+        ("export tiny", OUT / "tiny.onnx"),
+        ("video shots --model tiny", OUT / "shots_depth.mp4"),
+        ("video shots --model tiny -o shots.mp4", Path("shots.mp4")),
+    ):
+        Path("shots").mkdir(exist_ok=True)
+        Image.effect_noise((64, 32), 60).convert("RGB").save("shots/1.png")
+        link.symlink_to(here / "absent")
+        assert run(words) == 2, words
+        assert f"{link} is there already" in capsys.readouterr().err
+        assert link.is_symlink() and not (here / "absent").exists()
+    assert run("effect fog photo.png --geometry known.npz -o fog.png --overwrite") == 0 and not Path("fog.png").is_symlink()
+
+
+def test_a_video_is_made_anew_where_it_is_the_programs_own(here, capsys):
+    Path("shots").mkdir()
+    Image.effect_noise((64, 32), 60).convert("RGB").save("shots/1.png")
+    words, made = "video shots --model tiny --size 32", OUT / "shots_depth.mp4"
+    assert run(words) == 0 and run(words) == 0 and run(f"{words} --what depth,normals") == 0
+    assert names() == ["shots_depth.mp4", "shots_normals.mp4"]
+    made.write_bytes(b"mine")
+    assert run(words) == 2 and made.read_bytes() == b"mine"
+    assert f"{made} is there already, and depth-normal did not make it or it was changed since" in capsys.readouterr().err
+    assert run(f"{words} -o named.mp4") == 0 and run(f"{words} -o named.mp4") == 2, "somebody named it"
+
+
+def test_an_exported_file_is_replaced_where_it_is_the_programs_own(here, monkeypatch, capsys):
+    def exported(model, path, *_):
+        path.parent.mkdir(exist_ok=True)
+        files = path, path.with_name(f"{path.name}.data")
+        for each in files:
+            each.write_bytes(b"weights")
+        return Exported(files, 14, 0.0, ())
+
+    monkeypatch.setattr("depth_normal.app.onnx_export.export", exported)
+    for words, out in (
+        ("export midas-v2.1-small", OUT / "midas-v2.1-small.onnx"),
+        ("export midas-v2.1-large", OUT / "midas-v2.1-large.onnx"),
+    ):
+        assert run(words) == 0 and run(words) == 0
+        for each in (out, out.with_name(f"{out.name}.data")):
+            each.write_bytes(b"mine")
+            assert run(words) == 2 and each.read_bytes() == b"mine"
+            assert f"{each} is there already, and depth-normal did not make it" in capsys.readouterr().err
+            assert run(words, "--overwrite") == 0
+    assert run("export tiny -o a.onnx") == 0 and run("export tiny -o a.onnx") == 2, "somebody named it"
+    Path("b.onnx.data").write_bytes(b"mine")
+    assert run("export tiny -o b.onnx") == 2 and Path("b.onnx.data").read_bytes() == b"mine"
+    assert run("export tiny --overwrite --weights a.onnx -o a.onnx") == 2
+    assert "a.onnx is an image or a file that is read" in capsys.readouterr().err

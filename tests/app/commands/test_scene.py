@@ -1,0 +1,135 @@
+"""A picture, what is known of it, and where one result goes: what the commands of effects have in common."""
+
+import argparse
+import errno
+import os
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from depth_normal.app.commands import arguments, result_paths, scene
+from depth_normal.app.console.parser import Parser
+from depth_normal.geometry import conventions
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.files import read_picture, write_npz
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "photo.png"
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 2**16, (48, 64, 3), dtype=np.uint16))
+    return path
+
+
+def parsed(*words):
+    parser = Parser()
+    scene.add_scene(parser)
+    result_paths.add_result(parser, "_made.png", scene.PICTURES)
+    parser.set_defaults(parser=parser)
+    return parser.parse_args([str(word) for word in words])
+
+
+def test_the_codings_are_those_of_the_geometry():
+    assert tuple(coding.value for coding in conventions.NormalMapCoding) == arguments.CODING_CHOICES
+
+
+def test_a_model_says_what_is_known(picture, tmp_path):
+    found = scene.read_scene(parsed(picture, "--out", tmp_path / "x.png", "--model", "tiny", "--size", "64"))
+    assert found.bits == 16 and found.picture.shape == (1, 3, 48, 64)
+    assert found.known.depth is not None and found.known.normals is not None and found.known.height == 48
+
+
+def test_a_file_says_what_is_known_at_the_pictures_size(picture, tmp_path):
+    write_npz(tmp_path / "maps.npz", Estimate(torch.full((1, 1, 24, 32), 2.0), Quantity.METRIC_DEPTH))
+    found = scene.read_scene(parsed(picture, "--out", tmp_path / "x.png", "--geometry", tmp_path / "maps.npz", "--fov", "60"))
+    assert torch.equal(found.known.depth, torch.full((1, 1, 48, 64), 2.0))
+    assert found.known.intrinsics[0, 0, 0].item() == pytest.approx(32 / np.tan(np.deg2rad(30)))
+
+
+def test_pictures_of_depth_and_normals_say_what_is_known(picture, tmp_path):
+    depth, normals = tmp_path / "depth.png", tmp_path / "normals.png"
+    cv2.imwrite(str(depth), np.tile(np.linspace(0, 255, 64, dtype=np.uint8), (48, 1)))
+    cv2.imwrite(str(normals), np.full((48, 64, 3), (255, 128, 128), np.uint8))
+    words = (picture, "--out", tmp_path / "x.png", "--depth", depth, "--normal-map", normals)
+    found = scene.read_scene(parsed(*words)).known
+    assert found.quantity is Quantity.DISPARITY and bool((found.depth[..., -1] > found.depth[..., 0]).all())
+    assert (found.normals[0, :, 24, 32] - torch.tensor([0.0, 0, 1])).abs().max() < 0.01
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--geometry", "maps.npz", "--model", "tiny"), "--model is for a model, and depth and normals come from maps.npz"),
+        (("--geometry", "maps.npz", "--depth", "d.png"), "name one"),
+        (("--depth", "tall.png"), "another shape"),
+        (("--geometry", "absent.npz"), "absent.npz"),
+    ],
+)
+def test_sources_that_contradict_each_other_are_refused(picture, tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite("tall.png", np.zeros((64, 48), np.uint8))
+    write_npz("maps.npz", Estimate(torch.ones(1, 1, 48, 64), Quantity.METRIC_DEPTH))
+    with pytest.raises((ValueError, OSError), match=message):
+        scene.read_scene(parsed(picture, "--out", "x.png", *words))
+
+
+def test_a_result_replaces_nothing_unasked(picture, tmp_path):
+    result_paths.settle_result(parsed(picture, "--out", tmp_path / "new" / "x.jpg"))
+    (tmp_path / "x.png").write_bytes(b"mine")
+    with pytest.raises(FileExistsError, match="--overwrite"):
+        result_paths.settle_result(parsed(picture, "--out", tmp_path / "x.png"))
+    result_paths.settle_result(parsed(picture, "--out", tmp_path / "x.png", "--overwrite"))
+    with pytest.raises(ValueError, match="that is read"):
+        result_paths.settle_result(parsed(picture, "--out", picture, "--overwrite"))
+    with pytest.raises(ValueError, match=r"\.tga"):
+        result_paths.settle_result(parsed(picture, "--out", tmp_path / "x.tga"))
+    (tmp_path / "photo_made.png").mkdir()
+    with pytest.raises(FileExistsError, match=r"photo_made\.png is a folder"):
+        result_paths.settle_result(parsed(picture, "--out", tmp_path))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_png_holds_what_is_written(tmp_path, channels, bits):
+    image = torch.rand(1, channels, 5, 7)
+    arguments = parsed("x.png", "--out", tmp_path / "a" / "result.png")
+    result_paths.settle_result(arguments)
+    with result_paths.result_path(arguments) as path:
+        scene.write_picture(path, image, bits)
+    stored = cv2.imread(str(arguments.out), cv2.IMREAD_UNCHANGED).reshape(5, 7, channels)
+    stored = stored[..., [2, 1, 0, 3][:channels]] if channels > 1 else stored
+    top = 2**bits - 1
+    assert stored.dtype == (np.uint8 if bits == 8 else np.uint16)
+    assert np.array_equal(stored, (image[0].double() * top).round().permute(1, 2, 0).numpy().astype(stored.dtype))
+
+
+def test_a_jpeg_has_no_alpha(tmp_path):
+    scene.write_picture(tmp_path / "x.jpg", torch.full((1, 3, 8, 8), 0.5))
+    assert abs(read_picture(tmp_path / "x.jpg") - 0.5).max() < 0.01
+    with pytest.raises(ValueError, match="no alpha"):
+        scene.write_picture(tmp_path / "x.jpg", torch.rand(4, 8, 8))
+
+
+def test_half_a_result_is_not_left(tmp_path):
+    arguments = parsed("x.png", "--out", tmp_path / "result.png")
+    result_paths.settle_result(arguments)
+    with pytest.raises(RuntimeError), result_paths.result_path(arguments) as path:
+        path.write_bytes(b"half")
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_names_the_result(tmp_path):
+    arguments = argparse.Namespace(out=tmp_path / "a.png", overwrite=False)
+    with pytest.raises(OSError, match="No space left") as error, result_paths.result_path(arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert error.value.filename == str(arguments.out) and not list(tmp_path.iterdir())
+
+
+def test_a_file_in_place_of_the_results_folder_is_named_before_anything_is_read(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    arguments = parsed("x.png", "--out", tmp_path / "file" / "sub" / "a.png")
+    with pytest.raises(NotADirectoryError, match="file is a file, not a folder"):
+        result_paths.settle_result(arguments)

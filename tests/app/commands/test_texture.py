@@ -1,0 +1,123 @@
+"""`depth-normal texture`: files in, files out."""
+
+import re
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from depth_normal.app.cli import main
+from depth_normal.app.commands import texture as texture_command
+from depth_normal.geometry.conventions import encode_normal_map
+from depth_normal.geometry.estimate import Axes, Estimate, Quantity
+from depth_normal.geometry.files import load_estimate, read_picture, write_npz, write_picture_png
+from depth_normal.geometry.textures import height, pbr, slopes
+from depth_normal.geometry.textures.transforms import blurred
+
+
+@pytest.fixture
+def normals(tmp_path):
+    bumps = 40 * blurred(torch.rand(1, 1, 40, 48, generator=torch.Generator().manual_seed(0)), 2.0, True)
+    write_picture_png(tmp_path / "normals.png", encode_normal_map(height.height_to_normals(bumps, borders="seamless"))[0], 16)
+    return tmp_path / "normals.png"
+
+
+@pytest.fixture
+def photo(tmp_path):
+    cv2.imwrite(str(tmp_path / "wall.png"), np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8))
+    return tmp_path / "wall.png"
+
+
+def texture(*words):
+    return main(["texture", *map(str, words)])
+
+
+def test_the_choices_are_those_of_the_geometry():
+    assert texture_command.BORDER_CHOICES == height.BORDERS and texture_command.DERIVATIVE_CHOICES == slopes.DERIVATIVES
+    assert set(texture_command.DETAIL_CHOICES) == set(pbr.DETAILS)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".exr"])
+def test_there_and_back_through_files(normals, tmp_path, suffix):
+    if suffix == ".exr":
+        pytest.importorskip("OpenEXR")
+    way = ("--borders", "seamless")
+    assert texture("height", normals, "--out", tmp_path / f"h{suffix}", *way) == 0
+    assert texture("normals", tmp_path / f"h{suffix}", "--out", tmp_path / "again.png", *way) == 0
+    assert np.abs(read_picture(normals) - read_picture(tmp_path / "again.png")).max() < 3e-3
+    assert cv2.imread(str(tmp_path / "again.png"), cv2.IMREAD_UNCHANGED).dtype == np.uint16
+
+
+def test_curvature_and_occlusion(normals, tmp_path, capsys, caplog):
+    texture("height", normals, "--out", tmp_path / "h.png")
+    assert re.search(r"h.png \(white is [\d.]+ pixels higher than black\)", capsys.readouterr().out) and not caplog.text
+    assert texture("curvature", normals, "--out", tmp_path / "c.png", "--show", "edges") == 0
+    assert texture("occlusion", tmp_path / "h.png", "--out", tmp_path / "ao.png", "--radius", "8") == 0
+    assert read_picture(tmp_path / "ao.png").min() < 0.95
+    write_npz(tmp_path / "d.npz", Estimate(torch.rand(1, 1, 24, 24) + 2, Quantity.METRIC_DEPTH))
+    assert texture("occlusion", tmp_path / "d.npz", "--from-depth", "--radius", "8", "--out", tmp_path / "view.png") == 0
+
+
+@pytest.mark.parametrize("words", [("texture", "height"), ("texture", "curvature"), ("relight", "--normal-map")])
+def test_a_photograph_taken_for_a_normal_map_is_named(photo, tmp_path, caplog, words):
+    words = (*words, photo) if words[0] == "texture" else (words[0], photo, words[1], photo)
+    assert main([*map(str, words), "--out", str(tmp_path / "out.png")]) == 0
+    assert f"{photo} does not look like a normal map: " in caplog.text
+
+
+def test_a_photograph_becomes_a_material(photo, tmp_path, capsys):
+    words = (photo, "--directions", "4", "--out", tmp_path / "maps")
+    assert texture("pbr", *words, "--borders", "seamless", "--coding", "directx", "--model", "tiny", "--size", "64") == 0
+    assert sorted(path.name for path in (tmp_path / "maps").glob("*.png")) == [
+        f"wall_{name}.png" for name in sorted(texture_command.PBR_NAMES)
+    ]
+    (tmp_path / "maps" / "wall_ao.png").write_bytes(b"mine")
+    assert texture("pbr", *words) == 2 and "wall_ao.png is there already" in capsys.readouterr().err
+    assert texture("pbr", *words, "--overwrite", "--source", "photo") == 0
+
+
+def test_detail_and_seamless(photo, tmp_path):
+    assert texture("detail", photo, "--source", "photo", "--out", tmp_path / "d.png") == 0
+    assert texture("seamless", photo, "--model", "tiny", "--size", "64", "--out", tmp_path / "s.npz") == 0
+    assert load_estimate(tmp_path / "s.npz").normals.shape == (1, 3, 48, 64)
+    assert texture("detail", photo, "--source", "normals", "--geometry", tmp_path / "s.npz", "--out", tmp_path / "n.png") == 0
+    (tmp_path / "t_normals.pfm").write_bytes(b"mine")
+    assert texture("seamless", photo, "--model", "tiny", "--size", "64", "--out", tmp_path / "t.pfm") == 2, "its second file is there"
+    assert (tmp_path / "t_normals.pfm").read_bytes() == b"mine"
+    (tmp_path / "s.exr").write_bytes(b"normals")
+    again = ("--geometry", tmp_path / "s.exr", "--out", tmp_path / "s.exr", "--overwrite")
+    assert texture("detail", photo, "--source", "normals", *again) == 2, "what is read is not replaced"
+    assert (tmp_path / "s.exr").read_bytes() == b"normals"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("height", "normals.png", "--out", "h.jpg"), ".png, .exr"),
+        (("height", "normals.png", "--out", "normals.png"), "that is read"),
+        (("height", "absent.png", "--out", "h.png"), "absent.png"),
+        (("occlusion", "normals.png", "--radius", "0", "--out", "o.png"), "radius is 0"),
+    ],
+)
+def test_what_is_wrong_is_said(normals, tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(tmp_path)
+    assert texture(*words) == 2
+    assert message in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["normals.png"]
+
+
+def test_options_for_images_are_refused_with_numbers(tmp_path, capsys):
+    write_npz(tmp_path / "a.npz", Estimate(torch.rand(1, 1, 16, 16) + 1, Quantity.RELATIVE_DEPTH))
+    assert texture("normals", tmp_path / "a.npz", "--height-range", "5", "-o", tmp_path / "n.png") == 2
+    assert "--height-range says what the grey levels of an image mean" in capsys.readouterr().err
+    facing = torch.tensor([0.0, 0, 1]).view(1, 3, 1, 1).expand(1, 3, 16, 16).contiguous()
+    write_npz(tmp_path / "b.npz", Estimate(normals=facing, axes=Axes.OPENGL))
+    assert texture("curvature", tmp_path / "b.npz", "--coding", "directx", "-o", tmp_path / "c.png") == 2
+    assert "--coding says how an image stores normals" in capsys.readouterr().err
+
+
+def test_a_coloured_image_is_no_height(tmp_path, caplog):
+    cv2.imwrite(str(tmp_path / "normals.png"), np.full((16, 16, 3), (255, 128, 128), np.uint8))
+    assert texture("occlusion", tmp_path / "normals.png", "-o", tmp_path / "ao.png") == 0
+    assert "is coloured, and a height map is grey" in caplog.text and "texture height" in caplog.text

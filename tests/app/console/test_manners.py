@@ -1,0 +1,364 @@
+"""What the command does before it works, how it is stopped, and what its exit codes say."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+import depth_normal
+from depth_normal.annotators.registry import find_spec
+from depth_normal.annotators.specs.base import size_in_words
+from depth_normal.app import cli
+from depth_normal.app.batch import per_image
+from depth_normal.app.batch.failures import Failure, failure_of
+from depth_normal.app.batch.sources import EXTENSIONS
+from depth_normal.app.commands import arguments
+from depth_normal.geometry.files import FORMATS, PLY_AXES, exr
+from depth_normal.model_loader.weights import transfer
+
+COMMAND = (sys.executable, "-m", "depth_normal.app.cli")
+
+
+def save_picture(path, colour=(200, 120, 40)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (48, 32), colour).save(path)
+    return path
+
+
+@pytest.fixture
+def picture(tmp_path):
+    return save_picture(tmp_path / "photo.png")
+
+
+@pytest.fixture
+def estimate(tmp_path):
+    def run(*words):
+        return cli.main(["estimate", *map(str, words), "--out", str(tmp_path / "out"), "--model", "tiny", "--size", "64", "--also", "npz"])
+
+    return run
+
+
+@pytest.fixture
+def nothing_is_loaded(monkeypatch):
+    def refuse(*_):
+        pytest.fail("a model was asked for")
+
+    monkeypatch.setattr(per_image, "load_model", refuse)
+    monkeypatch.setattr(transfer, "fetch", refuse)
+
+
+LIGHT = """
+import sys
+from depth_normal.app import cli
+try:
+    cli.main(sys.argv[1:])
+finally:
+    print("large:", *sorted({"torch", "numpy", "tqdm", "PIL", "cv2", "huggingface_hub", "requests"} & sys.modules.keys()))
+    print("ours:", len([name for name in sys.modules if name.startswith("depth_normal")]))
+"""
+
+
+@pytest.mark.parametrize(
+    "words", [("--help",), ("--version",), ("estimate", "--help"), ("estimate", "x.jpg"), ("estimate", "absent.jpg", "--out", "o")]
+)
+def test_what_needs_no_network_imports_nothing_large(words, tmp_path):
+    run = subprocess.run([sys.executable, "-c", LIGHT, *words], capture_output=True, text=True, cwd=tmp_path)
+    *said, large, ours = run.stdout.splitlines()
+    assert large == "large:" and int(ours.split()[1]) <= 40, run.stderr
+    if words == ("--version",):
+        assert said == [f"depth-normal {depth_normal.__version__}"]
+
+
+def test_the_choices_are_those_of_the_tables():
+    files = {extension.lstrip(".") for extension in FORMATS} - {"png"}
+    assert set(arguments.WRITE_CHOICES) == {"depth", "normals", *arguments.STEREO_CHOICES} | files
+    assert set(arguments.UP_CHOICES) == set(PLY_AXES)
+
+
+def test_pictures_are_looked_at_before_anything_is_loaded(estimate, tmp_path, nothing_is_loaded, capsys):
+    (tmp_path / "photos").mkdir()
+    assert estimate(tmp_path / "absent.jpg", tmp_path / "photos", os.devnull) == 2
+    said = capsys.readouterr().err
+    assert said.splitlines() == [
+        f"depth-normal: {tmp_path / 'absent.jpg'}: there is no such file",
+        f"depth-normal: {tmp_path / 'photos'}: no images in it; images end with {', '.join(sorted(EXTENSIONS))}",
+        f"depth-normal: {os.devnull} is not a file",
+    ]
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_picture_of_the_same_name_is_not_replaced_in_silence(estimate, tmp_path, capsys):
+    first, second = save_picture(tmp_path / "a" / "x.png"), save_picture(tmp_path / "b" / "x.png", (0, 0, 250))
+    os.utime(second, (1, 1))
+    assert estimate(first) == 0
+    made = (tmp_path / "out" / "x.npz").read_bytes()
+    assert estimate(second) == 2
+    said = capsys.readouterr().err
+    assert f"shows {first}, not {second}" in said and "--overwrite" in said
+    assert (tmp_path / "out" / "x.npz").read_bytes() == made
+    assert estimate(first, "--fov", "50") == 0, "the same picture with other settings"
+    assert estimate(second, "--overwrite") == 0 and estimate(second) == 0
+    assert json.loads((tmp_path / "out" / ".depth-normal" / "x.json").read_text())["picture"]["path"] == str(second)
+
+
+def test_a_picture_that_was_moved_is_the_same(estimate, tmp_path):
+    first = save_picture(tmp_path / "a" / "x.png")
+    assert estimate(first) == 0
+    (tmp_path / "b").mkdir()
+    assert estimate(first.rename(tmp_path / "b" / "x.png")) == 0
+
+
+def test_files_of_a_replaced_picture_stay_somebody_elses(estimate, tmp_path, capsys):
+    first, second = save_picture(tmp_path / "a" / "x.png"), save_picture(tmp_path / "b" / "x.png")
+    os.utime(second, (1, 1))
+    assert estimate(first, "--also", "pfm") == 0
+    assert estimate(second, "--overwrite") == 0
+    assert estimate(second, "--also", "pfm") == 2
+    assert "x.pfm is there already" in capsys.readouterr().err
+
+
+def test_the_exit_codes(estimate, picture, tmp_path, capsys):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(picture.read_bytes()[:-40])
+    assert estimate(picture) == 0
+    assert estimate(picture, broken) == 1
+    assert "1 done, 1 failed of 2 images in " in capsys.readouterr().err
+    assert estimate(broken) == 2, "nothing could be done"
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.count(str(broken)) == 1 and "skipped" not in line and "1 of 1" not in line
+
+
+def names_in(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+def test_where_every_picture_fails_only_their_names_are_left(estimate, tmp_path):
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_text("no picture")
+    assert estimate(tmp_path / "a.png", tmp_path / "b.png") == 2
+    assert names_in(tmp_path / "out") == [".depth-normal", ".depth-normal/failures.jsonl", ".depth-normal/lock"]
+
+
+def test_what_writing_leaves_where_it_fails(estimate, picture, tmp_path, monkeypatch):
+    monkeypatch.setattr(per_image, "save_estimate", lambda *_: (_ for _ in ()).throw(OSError("no room")))
+    assert estimate(picture) == 2
+    assert names_in(tmp_path / "out") == [".depth-normal", ".depth-normal/failures.jsonl", ".depth-normal/lock"]
+
+
+def test_an_error_names_its_file_once():
+    assert failure_of("a.png", OSError("a.png: damaged")).reason == "a.png: damaged"
+    assert failure_of("a.png", OSError("no room")).reason == "a.png: no room"
+    assert failure_of("a.png", MemoryError()) == Failure("a.png: MemoryError", again=True)
+
+
+def test_a_mesh_of_normals_alone_is_refused_at_once():
+    with pytest.raises(ValueError, match=r"marigold-normals gives normals; a mesh \(glb\) needs depth: choose another model"):
+        per_image.check_writes(["glb"], per_image.Options("marigold-normals"))
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("tiny", ["tiny gives no metres", "1 to 3 or so", "tiny does not know the camera", "55 degrees"]),
+        ("zoedepth-nyu", ["zoedepth-nyu does not know the camera"]),
+        ("depth-anything-3-metric-large", []),
+    ],
+)
+def test_what_a_mesh_assumes_is_told(model, words, caplog):
+    with caplog.at_level("INFO"):
+        per_image.check_writes(["glb"], per_image.Options(model))
+    assert all(word in caplog.text for word in words) and bool(caplog.text) == bool(words)
+    caplog.clear()
+    per_image.check_writes(["pfm", "exr", "stl"], per_image.Options(model))
+    assert not caplog.text
+
+
+def test_a_ratio_that_metres_need_not_is_said(caplog):
+    per_image.check_writes(["normals"], per_image.Options("moge-2-vits-normal", near_far_ratio=30))
+    assert "moge-2-vits-normal gives metres: a near-far ratio (30) changes nothing" in caplog.text
+
+
+def test_a_missing_library_is_known_before_the_pictures(estimate, picture, tmp_path, nothing_is_loaded, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "OpenEXR", None)
+    with pytest.raises(ImportError):
+        exr.openexr()
+    assert estimate(picture, "--also", "exr") == 2
+    assert 'pip install "OpenEXR>=3.4"' in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_up_without_a_ply(estimate, picture, nothing_is_loaded, capsys):
+    assert estimate(picture, "--up", "z", "--also", "pfm") == 2
+    assert "--also ply" in capsys.readouterr().err
+
+
+def test_a_coding_of_normals_that_nobody_asks_for(estimate, picture, nothing_is_loaded, capsys):
+    assert estimate(picture, "--coding", "directx", "--write", "depth,npz") == 2
+    assert "add normals to --write" in capsys.readouterr().err
+
+
+def test_a_coding_is_no_setting_of_what_has_no_normals():
+    plain, other = per_image.Options(), per_image.Options(coding="directx")
+    assert plain.settings(["depth", "npz"]) == other.settings(["depth", "npz"])
+    assert plain.settings(["normals"]) != other.settings(["normals"])
+
+
+@pytest.mark.slow("starts other processes")
+def test_no_files_name_commands_the_terminal(tmp_path):
+    """Of a picture that is done, one that fails, what is not there, what is said by the log, and what was mistyped."""
+    name = "a\x1b[2J\rb\nc\x9b7m\u202e"
+    save_picture(tmp_path / f"{name}.png")
+    (tmp_path / f"bad{name}.png").write_text("no picture")
+    animated = [Image.new("RGB", (48, 32), colour) for colour in ("red", "blue")]
+    animated[0].save(tmp_path / f"moving{name}.webp", save_all=True, append_images=animated[1:], lossless=True)
+    words = ["estimate", str(tmp_path), f"absent{name}", "--out", str(tmp_path / f"out{name}"), "--model", "tiny", "--size", "64"]
+    run = subprocess.run([*COMMAND, *words], capture_output=True)
+    assert run.returncode == 1
+    mistyped = subprocess.run([*COMMAND, *words, f"--{name}"], capture_output=True)
+    assert mistyped.returncode == 2
+    told = run.stdout + run.stderr + mistyped.stderr
+    for command in ("\x1b[2J", "\rb", "b\nc", "\x9b", "\u202e"):
+        assert command.encode() not in told
+    escaped = r"a\x1b[2J\rb\nc\x9b7m\u202e"
+    assert f"{escaped}_depth.png" in run.stdout.decode()
+    shown = run.stderr.decode()
+    assert f"bad{escaped}.png: " in shown and f"absent{escaped}: " in shown
+    assert f"moving{escaped}.webp: of several pictures in the file the first is taken" in shown
+    assert f"unrecognized arguments: --{escaped}" in mistyped.stderr.decode()
+
+
+def test_nobody_reads_any_more(tmp_path):
+    """`depth-normal models | head -1`, and a reader that is gone from the start."""
+    with subprocess.Popen([*COMMAND, "models"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
+@pytest.mark.slow("starts other processes")
+def test_the_work_goes_on_where_nobody_reads(tmp_path):
+    pictures = [save_picture(tmp_path / f"{name}.png") for name in "ab"]
+    words = ["estimate", *map(str, pictures), "--out", str(tmp_path / "out"), "--model", "tiny", "--size", "64"]
+    with subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert b"Broken pipe" not in process.stderr.read()
+    assert process.returncode == 0
+    assert {"a_depth.png", "b_depth.png"} <= {path.name for path in (tmp_path / "out").iterdir()}
+
+
+@pytest.mark.slow("starts other processes")
+def test_progress_and_complaints_have_lines_of_their_own(tmp_path):
+    (tmp_path / "bad.png").write_text("no picture")
+    pictures = [save_picture(tmp_path / "a.png"), tmp_path / "bad.png", save_picture(tmp_path / "b.png")]
+    words = ["estimate", *map(str, pictures), "--out", str(tmp_path / "out"), "--model", "tiny", "--size", "64"]
+    run = subprocess.run([*COMMAND, *words], capture_output=True, text=True)
+    assert run.returncode == 1
+    (line,) = [line for line in run.stderr.replace("\r", "\n").splitlines() if "bad.png" in line]
+    assert line.startswith("depth-normal: ") and "picture/s" not in line
+    assert [line.split(":")[0] for line in run.stdout.splitlines()] == [str(pictures[0]), str(pictures[2])]
+
+
+STARTING = """
+import builtins, sys, time
+real = builtins.__import__
+def slow(name, *rest):
+    if name == "torch":
+        print("importing", flush=True)
+        time.sleep(60)
+    return real(name, *rest)
+builtins.__import__ = slow
+from depth_normal.app.cli import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_start_can_be_stopped_without_a_traceback(sent, code):
+    words = [sys.executable, "-c", STARTING, "compare", "a.npz", "b.npz"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "importing\n"
+        process.send_signal(sent)
+        assert process.communicate(timeout=120)[1] == "depth-normal: stopped\n"
+        assert process.returncode == code
+
+
+INTERRUPTED_IN_EXEC = """
+import sys
+from depth_normal.app import cli
+from depth_normal.app.commands import models as models_command
+models_command._models = lambda _: exec("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+sys.exit(cli.main(["models"]))
+"""
+
+
+def test_the_exit_code_of_an_interrupt_within_exec(tmp_path):
+    (tmp_path / "interrupted.py").write_text(INTERRUPTED_IN_EXEC)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))}
+    run = subprocess.run([sys.executable, "-m", "interrupted"], stderr=subprocess.PIPE, text=True, env=environment)
+    assert (run.returncode, run.stderr) == (130, "depth-normal: stopped\n")
+
+
+def test_every_example_of_the_help_can_be_typed(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photo.jpg").touch()
+    for command, lines in cli.EXAMPLES.items():
+        for line in lines:
+            program, *words = shlex.split(line, comments=True)
+            assert program == "depth-normal" and cli._parsed(words).parser.prog.split()[1] == command
+        with pytest.raises(SystemExit):
+            cli._parsed([command, "--help"])
+        assert all(line in capsys.readouterr().out for line in lines[-1:])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["estimate", "--modle", "tiny", "a.jpg", "--out", "x"], "depth-normal estimate: error: unrecognized arguments: --modle"),
+        (["video", "a.mp4", "--smoothe=1"], "did you mean --smooth?"),
+        (["models", "--xyz"], "depth-normal models: error: unrecognized arguments: --xyz\n"),
+        (["--json", "models"], "--json stands before the command; options follow it: depth-normal models --json\n"),
+        (["--model", "tiny", "estimate", "a.jpg"], "--model stands before the command"),
+        (["-x"], "depth-normal estimate: error: unrecognized arguments: -x\n"),
+        (["--light", "1,2", "a.jpg"], "unrecognized arguments: --light; that is an option of relight\n"),
+        (["mesh", "a.jpg", "b.jpg"], "b.jpg is one word too many; the name of the result follows -o\n"),
+    ],
+)
+def test_a_mistyped_option_is_told_with_those_of_its_command(words, said, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(words)
+    assert said in capsys.readouterr().err
+
+
+def test_the_codes_are_told(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert cli.EXIT_CODES in cli._parsers()[0].format_help()
+    for code in (arguments.DONE, arguments.SOME_FAILED, arguments.NOTHING_DONE, arguments.INTERRUPTED, arguments.TERMINATED):
+        assert str(code) in cli.EXIT_CODES
+
+
+def test_downloads_that_all_fail(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("DEPTH_NORMAL_HOME", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+
+    def unreachable(*_):
+        raise OSError(101, "Network is unreachable")
+
+    monkeypatch.setattr(transfer, "fetch", unreachable)
+    assert cli.main(["download", "midas-v2.1-small"]) == 2
+    said = capsys.readouterr().err
+    assert "midas_v21_small_256.pt cannot be fetched: the server cannot be reached (is there a network?)" in said
+    assert said.count("https://") == 1 and "--model tiny works at once" in said
+    assert cli.main(["download", "tiny", "midas-v2.1-small"]) == 1
+
+
+def test_sizes_in_words():
+    assert size_in_words(492_757_791) == "493 MB" and size_in_words(2_600_000_000, exact=False) == "about 2.6 GB"
+    assert find_spec("midas-v2.1-small").file.size_in_words == "86 MB"
+    assert find_spec("midas-swin2-tiny").file.size_in_words == "about 170 MB"

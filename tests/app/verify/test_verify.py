@@ -1,0 +1,359 @@
+"""`depth-normal verify`: sound models pass; what is broken on purpose, file or network, is found."""
+
+import json
+import runpy
+import shutil
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+
+from depth_normal.annotators import tiny
+from depth_normal.annotators.registry import MODELS, find_spec
+from depth_normal.annotators.specs.base import WeightFile
+from depth_normal.annotators.tiny import TinyAnnotator
+from depth_normal.app import cli
+from depth_normal.app.verify import verification
+from depth_normal.app.verify.figures import STORED, read_figures
+from depth_normal.model_loader.weights.find import BUNDLED_FOLDER
+from depth_normal.model_loader.weights.integrity import sha256_of
+
+TINY = BUNDLED_FOLDER / "tiny.safetensors"
+SHRUNK = runpy.run_path(str(Path(__file__).parents[2] / "tiny_depth.py"))
+
+
+def check(model="tiny", stored=None, **how):
+    return verification.check(find_spec(model), stored or {}, "cpu", **how)
+
+
+def wrong(found):
+    return {finding.name for finding in found.findings if finding.grade}
+
+
+def grades(found):
+    return {finding.name: finding.grade.name.lower() for finding in found.findings}
+
+
+# --- what the network gives ---
+
+
+def test_tiny_is_sound():
+    found = check(stored=read_figures(STORED))
+    assert found.verdict == "sound"
+    assert grades(found) == dict.fromkeys(("near/far", "likeness", "axes", "frame", "figures"), "sound")
+    assert found.keys_ok and found.files[0].origin == "bundled" and found.files[0].size_ok and found.files[0].sha_ok
+    assert found.runs["dtype"] == "float32" and 0 < found.runs["seconds"] < 600
+    assert found.figures is None, "there are some"
+
+
+def test_real_weights_of_midas_are_sound(partial_midas_small):
+    found = check("midas-v2.1-small", weights=partial_midas_small)
+    assert found.verdict == "sound" and found.figures["quantity"] == "disparity"
+    assert found.files[0].origin == "given" and found.files[0].size_ok is None
+
+
+def signs(*values):
+    return lambda found: replace(found, normals=found.normals * torch.tensor(values).view(1, 3, 1, 1))
+
+
+def maps(change):
+    return lambda found: replace(found, depth=change(found.depth), normals=change(found.normals))
+
+
+def padded(map_):
+    return F.interpolate(F.pad(map_, (80, 80, 60, 60), mode="replicate"), size=map_.shape[-2:], mode="bilinear")
+
+
+OUTPUTS = {
+    "an inverted depth": (lambda found: replace(found, depth=-found.depth), {"near/far", "likeness", "axes"}),
+    "x flipped": (signs(-1.0, 1.0, 1.0), {"axes"}),
+    "y flipped": (signs(1.0, -1.0, 1.0), {"axes"}),
+    "z flipped": (signs(1.0, 1.0, -1.0), {"axes"}),
+    "a mirrored frame": (maps(lambda map_: map_.flip(-1)), {"axes", "frame"}),
+    "a frame moved by a patch": (maps(lambda map_: map_.roll(16, -1)), {"frame"}),
+    "a frame moved by a patch downwards": (maps(lambda map_: map_.roll(16, -2)), {"frame"}),
+    "padding that stays": (maps(padded), {"frame"}),
+    "another answer": (lambda found: replace(found, depth=torch.ones_like(found.depth).cumsum(2)), {"near/far", "frame"}),
+}
+
+
+def break_what_is_read(break_output, monkeypatch):
+    read = tiny._to_estimate
+    monkeypatch.setattr(tiny, "_to_estimate", lambda *given: break_output(read(*given)))
+
+
+@pytest.mark.quick_cases(3)
+@pytest.mark.parametrize("fault", OUTPUTS)
+def test_what_is_wrong_with_a_network_is_found_without_its_figures(fault, monkeypatch):
+    break_output, names = OUTPUTS[fault]
+    if "frame" in names:  # of the map that leaves the family, which has the picture's edges
+        run = TinyAnnotator.infer
+        monkeypatch.setattr(TinyAnnotator, "infer", lambda self, request: break_output(run(self, request)))
+    else:
+        break_what_is_read(break_output, monkeypatch)
+    found = check()
+    assert names <= wrong(found) and found.verdict == "wrong"
+
+
+INPUTS = {
+    "swapped channels": lambda pixels: pixels.flip(1),
+    "normalised twice": lambda pixels: (pixels - 0.45) / 0.225,
+    "never normalised": lambda pixels: pixels * 0.225 + 0.45,
+}
+
+
+@pytest.mark.parametrize("fault", INPUTS)
+def test_a_wrong_preprocessing_is_found_by_the_figures(fault, monkeypatch):
+    as_inputs = TinyAnnotator.as_inputs
+    monkeypatch.setattr(TinyAnnotator, "as_inputs", lambda self, pixels: as_inputs(self, INPUTS[fault](pixels)))
+    assert "figures" in wrong(check(stored=read_figures(STORED)))
+
+
+def test_numbers_that_are_not_finite_are_wrong(monkeypatch):
+    break_what_is_read(maps(lambda map_: map_ * torch.nan), monkeypatch)
+    found = check()
+    assert found.verdict == "wrong" and "not finite" in found.findings[0].words
+
+
+def test_a_map_that_the_entry_does_not_promise_is_wrong(monkeypatch):
+    monkeypatch.setitem(MODELS, "tiny", replace(MODELS["tiny"], axes=None))
+    assert "gives" in wrong(check())
+
+
+@pytest.mark.parametrize("model", ["depth-anything-v2-metric-outdoor-small", "video-depth-anything-small"])
+def test_random_networks_of_other_families_run_and_are_wrong(model, monkeypatch, tmp_path):
+    """Finite and unlike: what a wrong prompt or a sibling's weights give."""
+    spec = SHRUNK["shrunk"](MODELS[model])
+    monkeypatch.setitem(MODELS, model, spec)
+    save_file({name: value.contiguous() for name, value in SHRUNK["random_states"](spec)["network"].items()}, tmp_path / "a.safetensors")
+    found = check(model, weights=tmp_path / "a.safetensors")
+    assert found.keys_ok and found.runs and found.verdict == "wrong"
+
+
+# --- files ---
+
+
+@pytest.fixture
+def places(tmp_path, monkeypatch):
+    """Where weights are looked for, empty; and a model, "small", whose published file is tiny's, on a server."""
+    for name in ("DEPTH_NORMAL_HOME", "TORCH_HOME", "HF_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    (tmp_path / "DEPTH_NORMAL_HOME").mkdir()
+    return tmp_path / "DEPTH_NORMAL_HOME"
+
+
+@pytest.fixture
+def small(places, monkeypatch):
+    file = WeightFile("small.safetensors", url="http://127.0.0.1:9/small.safetensors", sha256=sha256_of(TINY), size=TINY.stat().st_size)
+    spec = replace(MODELS["tiny"], id="small", files=(file,))
+    monkeypatch.setitem(MODELS, "small", spec)
+    return places / file.name
+
+
+def test_a_file_that_is_here_is_looked_at(small):
+    shutil.copy(TINY, small)
+    found = check("small")
+    assert found.verdict == "sound" and found.files[0].origin == "here" and found.files[0].path == small
+
+
+def test_a_file_cut_short_is_named_and_not_run(small):
+    small.write_bytes(TINY.read_bytes()[:-1000])
+    found = check("small")
+    assert found.verdict == "wrong" and found.runs is None and found.files[0].size_ok is False
+    assert "cut short" in found.files[0].problems[0]
+
+
+def test_a_file_that_differs_in_one_number_is_wrong(small):
+    data = bytearray(TINY.read_bytes())
+    data[-1] ^= 1
+    small.write_bytes(data)
+    found = check("small")
+    assert found.verdict == "wrong" and (found.files[0].size_ok, found.files[0].sha_ok) == (True, False)
+    assert not wrong(found), "its answer is as good as ever"
+
+
+def test_a_siblings_file_is_named_by_its_owner(small, monkeypatch):
+    tensors = load_file(TINY)
+    save_file({name: value + 0 for name, value in tensors.items()}, small, metadata={"by": "another"})
+    sibling = WeightFile("sibling.safetensors", url="http://127.0.0.1:9/sibling", sha256=sha256_of(small), size=small.stat().st_size)
+    monkeypatch.setitem(MODELS, "sibling", replace(MODELS["tiny"], id="sibling", files=(sibling,)))
+    assert "it is the published file of sibling" in check("small").files[0].problems
+    assert check("small", weights=small).verdict == "wrong"
+
+
+def test_a_file_of_another_network_has_wrong_keys(small, tmp_path):
+    save_file({"weight": torch.zeros(3)}, tmp_path / "other.safetensors")
+    found = check("small", weights=tmp_path / "other.safetensors")
+    assert found.keys_ok is False and found.verdict == "wrong" and "missing" in found.problem
+
+
+def test_what_is_not_known_of_a_file_is_neither_right_nor_wrong(small, monkeypatch):
+    monkeypatch.setitem(MODELS, "small", replace(MODELS["small"], files=(replace(MODELS["small"].file, sha256=None, size=None),)))
+    save_file(load_file(TINY), small, metadata={"by": "another"})
+    found = check("small")
+    assert found.verdict == "sound" and (found.files[0].size_ok, found.files[0].sha_ok) == (None, None)
+    assert found.files[0].sha256 == sha256_of(small), "for the table of models"
+
+
+def test_what_is_missing_is_downloaded(small, tmp_path, monkeypatch):
+    served = tmp_path / "served"
+    served.mkdir()
+    shutil.copy(TINY, served / small.name)
+    monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *_: None)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(served)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/{small.name}"
+    monkeypatch.setitem(MODELS, "small", replace(MODELS["small"], files=(replace(MODELS["small"].file, url=url),)))
+    try:
+        found = check("small")
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert found.verdict == "sound" and found.files[0].origin == "downloaded" and small.is_file()
+
+
+# --- the command ---
+
+
+def test_the_table_can_be_pasted(capsys):
+    assert cli.main(["verify", "tiny", "--device", "cpu"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line for line in lines if line.startswith("|")]
+    assert len(rows) == 3 and len({len(row) for row in rows}) == 1 and "sound" in rows[2] and "cpu, float32" in rows[2]
+    assert any(line.startswith("  - near/far: 12 of 12") for line in lines) and torch.__version__ in lines[-1]
+
+
+def test_json_holds_the_same_and_the_figures_that_nobody_has(small, capsys):
+    shutil.copy(TINY, small)
+    assert cli.main(["verify", "small", "tiny", "--json", "--device", "cpu"]) == 0
+    mine, tiny = json.loads(capsys.readouterr().out)
+    assert (mine["verdict"], tiny["verdict"]) == ("sound", "sound")
+    assert mine["files"][0]["sha256"] == sha256_of(TINY) and mine["findings"]["near/far"]["grade"] == "sound"
+    assert mine["figures"]["depth"] == read_figures(STORED)["tiny"]["depth"] and tiny["figures"] is None
+
+
+def test_without_a_model_those_that_are_here_are_checked(small, capsys):
+    assert cli.main(["verify", "--json", "--device", "cpu"]) == 0
+    assert "tiny" in (here := [each["model"] for each in json.loads(capsys.readouterr().out)]) and "small" not in here
+
+
+def test_what_cannot_be_downloaded_is_not_checked(small, capsys, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert cli.main(["verify", "small", "--device", "cpu"]) == 2
+    assert "**not checked**" in capsys.readouterr().out
+    assert cli.main(["verify", "small", "tiny", "--device", "cpu"]) == 1
+
+
+def test_all_says_first_how_much_is_to_be_downloaded(monkeypatch, caplog, small, capsys):
+    monkeypatch.setattr("depth_normal.annotators.registry.MODELS", {model: MODELS[model] for model in ("tiny", "small")})
+    said = []
+    monkeypatch.setattr(verification, "find_or_download", lambda *_: said.append(caplog.text) or Path(shutil.copy(TINY, small)))
+    with caplog.at_level("INFO"):
+        assert cli.main(["verify", "--all", "--device", "cpu"]) == 0
+    assert "1 files are not on this computer: 7 MB to download" in said[0]
+    assert capsys.readouterr().out.count("| sound") == 2
+
+
+def test_figures_are_stored_of_sound_models_that_have_none(small, tmp_path, capsys):
+    shutil.copy(TINY, small)
+    path = tmp_path / "mine.json"
+    words = ["verify", "small", "tiny", "--record", "--figures", str(path), "--device", "cpu"]
+    assert cli.main(words) == 0 and list(json.loads(path.read_text())) == ["small"]
+    before = path.read_bytes()
+    capsys.readouterr()
+    assert cli.main(words) == 0 and path.read_bytes() == before
+    assert "none stored" not in capsys.readouterr().out
+
+
+def test_where_figures_cannot_be_stored_the_rest_is_done(small, tmp_path, capsys, caplog):
+    shutil.copy(TINY, small)
+    (tmp_path / "file").write_text("")
+    path = tmp_path / "file" / "mine.json"
+    assert cli.main(["verify", "small", "tiny", "--record", "--figures", str(path), "--device", "cpu"]) == 0
+    assert "--figures FILE" in caplog.text and capsys.readouterr().out.count("| sound") == 2
+
+
+def test_a_wrong_model_leaves_no_figures(small, tmp_path, monkeypatch):
+    shutil.copy(TINY, small)
+    break_what_is_read(OUTPUTS["y flipped"][0], monkeypatch)
+    assert cli.main(["verify", "small", "--record", "--figures", str(tmp_path / "mine.json"), "--device", "cpu"]) == 1
+    assert not (tmp_path / "mine.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["tini"], "did you mean tiny"),
+        (["--all", "tiny"], "--all means every model"),
+        (["--all", "--weights", str(TINY)], "goes with one MODEL; found --all"),
+        (["tiny", "lbm-depth", "--weights", str(TINY)], "goes with one MODEL; found tiny, lbm-depth"),
+        (["tiny", "--weights", "nowhere.pt"], "nowhere.pt does not exist"),
+        (["tiny", "--weights", str(TINY.parent)], "is not a file"),
+        (["--weights", "nowhere.pt"], "nowhere.pt does not exist"),
+        (["--weights", str(TINY.parent)], "is a folder"),
+        (["tiny", "--figures", __file__], "is not JSON"),
+    ],
+)
+def test_words_that_cannot_be_are_refused(words, said, capsys):
+    assert cli.main(["verify", *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("json", [[], ["--json"]])
+def test_the_home_folder_is_not_told(small, capsys, monkeypatch, json):
+    """Neither where the file is nor where it was looked for."""
+    monkeypatch.setattr(Path, "home", lambda: small.parent)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    cli.main(["verify", "small", "--device", "cpu", *json])
+    out = capsys.readouterr().out
+    assert "looked in: ~" in out and str(small.parent) not in out
+    shutil.copy(TINY, small)
+    cli.main(["verify", "small", "--device", "cpu", *json])
+    out = capsys.readouterr().out
+    assert "~/small.safetensors" in out and str(small.parent) not in out
+
+
+def test_a_file_says_by_its_tensors_which_model_is_checked(tmp_path, capsys):
+    path = Path(shutil.copy(TINY, tmp_path / "mine.safetensors"))
+    assert cli.main(["verify", "--weights", str(path), "--device", "cpu", "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["model"] == "tiny" and found["files"][0]["origin"] == "given"
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_an_answer_of_which_nothing_counts_is_wrong(stored, monkeypatch):
+    run = TinyAnnotator.infer
+
+    def masked(self, request):
+        estimate = run(self, request)
+        return replace(estimate, mask=torch.zeros_like(estimate.depth, dtype=torch.bool))
+
+    monkeypatch.setattr(TinyAnnotator, "infer", masked)
+    found = check(stored=read_figures(STORED) if stored else {})
+    assert found.verdict == "wrong" and found.problem is None and found.figures is None
+    assert [finding.words for finding in found.findings] == ["not one pixel of its depth and normals counts: all are masked or not finite"]
+
+
+def test_damaged_figures_leave_the_other_checks():
+    stored = {"tiny": {**read_figures(STORED)["tiny"], "quantiles": "x"}}
+    found = check(stored=stored)
+    assert found.verdict == "doubtful" and wrong(found) == {"figures"} and len(found.findings) == 5
+    assert "record them anew" in found.findings[-1].words
+
+
+def test_help_needs_no_torch():
+    code = "import sys; from depth_normal.app import cli\ntry: cli.main(['verify', '--help'])\nexcept SystemExit: pass\n"
+    run = subprocess.run([sys.executable, "-c", f"{code}print('torch' in sys.modules)"], capture_output=True, text=True, check=True)
+    assert run.stdout.endswith("False\n") and "--record" in run.stdout

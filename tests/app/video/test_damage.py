@@ -1,0 +1,272 @@
+"""`depth-normal video --resume` on pieces that a power failure, a disk or a person has changed: made again, or said in words."""
+
+import io
+import json
+import os
+import pickle
+import runpy
+import shutil
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from depth_normal.app import cli
+from depth_normal.app.batch.records import digest_of_marks
+from depth_normal.app.video import rendering as film_pictures
+from depth_normal.app.video.state import read_state, state_to_bytes
+from depth_normal.media import FilmError
+
+FILMS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "films.py")))
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory) -> Path:
+    return FILMS.write_film(tmp_path_factory.mktemp("film") / "in.mkv", FILMS.moving_ball(28))
+
+
+def run(film, out, *more) -> int:
+    return cli.main(["video", str(film), "-o", str(out), "--model", "tiny", "--size", "32", "--segment", "8", *map(str, more)])
+
+
+def coded(path: Path) -> bytes | list[bytes]:
+    """A picture's file, or the coded frames of a film: the file of one has a number that is drawn."""
+    if path.suffix == ".png":
+        return path.read_bytes()
+    with FILMS.av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(container.streams.video[0]) if packet.size]
+
+
+def stop_after(monkeypatch, frames: int) -> None:
+    shown, seen = film_pictures.Renderer.shown, []
+
+    def stops(self, part, *rest):
+        seen.extend(part)
+        if len(seen) > frames:
+            raise KeyboardInterrupt
+        return shown(self, part, *rest)
+
+    monkeypatch.setattr(film_pictures.Renderer, "shown", stops)
+
+
+@pytest.fixture(scope="module")
+def stopped_folders(film, tmp_path_factory) -> dict[str, Path]:
+    """By the output's name a folder with what a run left that was stopped behind 24 frames, three pieces; in `whole` what it should be."""
+    folders = {}
+    for name, more in (("out.mkv", ("--codec", "ffv1")), ("d_%03d.png", ())):
+        folders[name] = tmp_path_factory.mktemp("stopped")
+        assert run(film, folders[name] / "whole" / name, *more) == 0
+        with pytest.MonkeyPatch.context() as patch:
+            stop_after(patch, 24)
+            assert run(film, folders[name] / name, *more) == 130
+    return folders
+
+
+@pytest.fixture
+def stopped(request, stopped_folders, film, tmp_path):
+    """A copy of such a folder; `pieces`, where its pieces are; `resume`, which goes on; and `made`, what the film is and should be."""
+    name = getattr(request, "param", "out.mkv")
+    shutil.copytree(stopped_folders[name], tmp_path, dirs_exist_ok=True, copy_function=shutil.copy2)
+    codec = ("--codec", "ffv1") if name == "out.mkv" else ()
+    pattern = name.replace("%03d", "*")
+
+    def made() -> tuple[list[bytes], list[bytes]]:
+        found, expected = (sorted(folder.glob(pattern)) for folder in (tmp_path, tmp_path / "whole"))
+        return [coded(path) for path in found], [coded(path) for path in expected]
+
+    (pieces,) = (tmp_path / ".depth-normal").glob("*.film")
+    files = sorted(pieces.glob("*_depth.mkv")) or [tmp_path / f"d_{number:03d}.png" for number in (1, 9, 17)]
+    return SimpleNamespace(
+        folder=tmp_path,
+        pieces=pieces,
+        files=files,
+        resume=lambda *more: run(film, tmp_path / name, *codec, "--resume", *more),
+        made=made,
+    )
+
+
+def state_of(stopped, number: int) -> Path:
+    return stopped.pieces / f"{number:05d}_state.safetensors"
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def halved(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def gone(path: Path) -> None:
+    path.unlink()
+
+
+def replaced(path: Path) -> None:
+    path.write_bytes(b"\0" * path.stat().st_size)
+
+
+in_films_and_files = pytest.mark.parametrize("stopped", ["out.mkv", "d_%03d.png"], indirect=True)
+
+
+def test_two_states_are_kept(stopped):
+    assert [path.name for path in sorted(stopped.pieces.glob("*.safetensors"))] == ["00002_state.safetensors", "00003_state.safetensors"]
+
+
+@pytest.mark.quick_cases(4)
+@in_films_and_files
+@pytest.mark.parametrize(
+    "damage", [halved, gone, *(pytest.param(each, marks=pytest.mark.slow("more damage")) for each in (emptied, replaced))]
+)
+@pytest.mark.parametrize("what", ["piece", "state"])
+def test_a_newest_piece_that_is_damaged_is_made_again(stopped, damage, what, caplog):
+    damage(stopped.files[2] if what == "piece" else state_of(stopped, 3))
+    assert stopped.resume() == 0
+    assert "the newest 8 frames are not there as they were made; they are made again" in caplog.text
+    found, expected = stopped.made()
+    assert found == expected
+
+
+def test_an_only_piece_that_is_damaged_is_made_again(film, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_after(patch, 8)
+        assert run(film, tmp_path / "d_%03d.png") == 130
+    emptied(tmp_path / "d_003.png")
+    assert run(film, tmp_path / "d_%03d.png", "--resume") == 0 and len(list(tmp_path.glob("*.png"))) == 28
+
+
+@pytest.mark.quick_cases(2)
+@in_films_and_files
+@pytest.mark.parametrize("damage", [emptied, gone, replaced])
+def test_an_earlier_piece_that_is_damaged_is_said_and_nothing_is_lost(stopped, damage, capsys):
+    kept = stopped.files[1].with_name("kept")
+    shutil.copy2(stopped.files[1], kept)
+    damage(stopped.files[1])
+    before = sorted(path.name for path in stopped.pieces.iterdir())
+    assert stopped.resume() == 2
+    said = capsys.readouterr().err
+    assert "the piece behind frame 8 is missing or was changed, and what follows depends on it; put it back, or run without" in said
+    assert sorted(path.name for path in stopped.pieces.iterdir()) == before
+    shutil.move(kept, stopped.files[1])
+    assert stopped.resume() == 0
+    found, expected = stopped.made()
+    assert found == expected
+
+
+def test_both_states_damaged_is_said(stopped, capsys):
+    emptied(state_of(stopped, 3))
+    emptied(state_of(stopped, 2))
+    assert stopped.resume() == 2
+    assert "00003_state.safetensors is missing or was changed" in capsys.readouterr().err
+    assert stopped.resume("--overwrite") == 2, "what is finished is not thrown away by the way"
+
+
+def nested(depth: int) -> str:
+    return "[" * depth + "]" * depth
+
+
+@pytest.mark.quick_cases(8)
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda found: "",
+        lambda found: nested(100_000),
+        lambda found: "[]",
+        lambda found: {**found, "pieces": 7},
+        lambda found: {**found, "pieces": [7]},
+        lambda found: {**found, "settings": nested(200)},
+        {"frames": 10**30}, {"frames": -8}, {"frames": True}, {"frames": 8.0}, {"frames": "8"},
+        {"time": "1/0"}, {"time": "1e999999999"}, {"time": "9" * 5000}, {"end": None},
+        {"files": {"depth": "../../../in.mkv"}}, {"files": {"depth": "/etc/passwd"}}, {"files": ["a"]}, {"files": {"depth": 3}},
+        {"numbered": "depth"}, {"numbered": [["depth"]]}, {"numbered": ["colour"]},
+        {"ranges": [[0, 1]]}, {"ranges": [[0, "1"]] * 8}, {"black_and_white": 3}, {"ends": [3]},
+        {"quantity": "colour"}, {"quantity": ["a"]}, {"dtype": 3}, {"state": 3}, {"digest": None}, {"more": 1},
+    ],
+    ids=lambda damage: str(damage)[:40],
+)  # fmt: skip
+def test_a_record_that_is_not_ours_is_said(stopped, damage, capsys):
+    path = stopped.pieces / "pieces.json"
+    found = json.loads(path.read_bytes())
+    if isinstance(damage, dict):
+        found["pieces"][0] |= damage
+    else:
+        found = damage(found)
+    path.write_text(found if isinstance(found, str) else json.dumps(found))
+    assert stopped.resume() == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said and "without --resume" in said
+
+
+class Executed:
+    def __reduce__(self):
+        return os.mkdir, ("executed",)
+
+
+def bomb() -> bytes:
+    """A file of some kilobytes that torch.load would unpack to gigabytes."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("data.pkl", "data/0"):
+            archive.writestr(f"archive/{name}", bytes(2**24))
+    return content.getvalue()
+
+
+def with_header(header: str, content: bytes = b"") -> bytes:
+    return len(header).to_bytes(8, "little") + header.encode() + content
+
+
+@pytest.mark.quick_cases(5)
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"\0" * 100, pickle.dumps(Executed()), bomb(), (2**60).to_bytes(8, "little") + b"{}",
+        with_header(nested(100_000)), with_header("{}"), with_header('{"__metadata__":{}}'),
+        with_header('{"a":{"dtype":"F32","shape":[1000000000000],"data_offsets":[0,4000000000000]}}'),
+        with_header('{"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,4]}}', bytes(4)),
+        with_header(json.dumps({"__metadata__": {"state": nested(100_000)}})),
+        with_header(json.dumps({"__metadata__": {"state": '{"film": {"tensor": "none", "channels_last": false}}'}})),
+        state_to_bytes([]), state_to_bytes({"film": None}), state_to_bytes({"film": {"aligner": 3, "windows": {}, "at_once": 0}}),
+        state_to_bytes({"film": {"aligner": {}, "windows": {}, "at_once": -3}, "ranges": {}}),
+        state_to_bytes({"film": {"aligner": {"guide": torch.zeros(3)}, "windows": {}, "at_once": 0}, "ranges": {"depth": {}}}),
+    ],
+    ids=lambda content: str(content[:30]),
+)  # fmt: skip
+def test_a_state_that_is_not_ours_is_said(stopped, content, capsys, monkeypatch):
+    """Also where the record says that it is."""
+    monkeypatch.chdir(stopped.folder)
+    path, record = state_of(stopped, 3), stopped.pieces / "pieces.json"
+    path.write_bytes(content)
+    found = json.loads(record.read_bytes())
+    found["pieces"][2]["state"] = digest_of_marks([path])
+    record.write_text(json.dumps(found))
+    assert stopped.resume() == 2
+    said = capsys.readouterr().err
+    assert "damaged" in said and "Traceback" not in said
+    assert not Path("executed").exists() and len(list(stopped.pieces.iterdir())) >= 3
+
+
+def test_a_state_comes_back_as_it_was(tmp_path):
+    last = torch.rand(2, 3, 4, 5).to(memory_format=torch.channels_last)
+    state = {
+        "a": (torch.rand(3), None, 7),
+        "b": {"last": last, "view": last[:1, :1], "half": torch.rand(2).half(), "flag": torch.tensor(True)},
+    }
+    path = tmp_path / "state.safetensors"
+    path.write_bytes(state_to_bytes(state))
+    found = read_state(path)
+    assert torch.equal(found["a"][0], state["a"][0]) and found["a"][1:] == [None, 7]
+    for name, expected in state["b"].items():
+        assert torch.equal(found["b"][name], expected) and found["b"][name].dtype == expected.dtype
+    assert found["b"]["last"].stride() == last.stride()
+    with pytest.raises(FilmError, match=r"state\.safetensors is damaged"):
+        halved(path)
+        read_state(path)
+
+
+def test_a_record_of_absurdly_many_frames_is_another_films(film, tmp_path, capsys):
+    assert run(film, tmp_path / "d_%03d.png", "--frames", 3, "--resume") == 0
+    (record,) = (tmp_path / ".depth-normal").glob("*.json")
+    record.write_text(json.dumps(json.loads(record.read_bytes()) | {"frames": 10**15}))
+    assert run(film, tmp_path / "d_%03d.png", "--frames", 3, "--resume") == 2
+    assert "was changed since it was made, or lacks files" in capsys.readouterr().err

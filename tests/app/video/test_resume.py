@@ -1,0 +1,229 @@
+"""`depth-normal video --resume`: whatever stopped a run, and wherever, the film is the one of a run that nothing stopped, bit for bit."""
+
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from depth_normal.annotators import registry
+from depth_normal.annotators.networks.tiny import TinyNetwork
+from depth_normal.annotators.networks.video_depth_anything import VideoDepthAnything
+from depth_normal.app import cli
+from depth_normal.app.video import rendering as film_pictures
+from depth_normal.app.video.state import read_state, state_to_bytes
+from depth_normal.media import Frame, estimated
+from depth_normal.model_loader import free
+from depth_normal.model_loader.inference.video import VideoState
+
+TESTS = Path(__file__).parents[2]
+FILMS = SimpleNamespace(**runpy.run_path(str(TESTS / "films.py")))
+FAMILIES = SimpleNamespace(**runpy.run_path(str(TESTS / "graph_families.py")))
+TINY = SimpleNamespace(**runpy.run_path(str(TESTS / "tiny_depth.py")))
+MODEL = "video-depth-anything-small"
+
+# A run that is killed, as by a power failure, when so many frames have been estimated: nothing of it can clean up.
+KILLED = """
+import os, runpy, signal, sys
+from dataclasses import replace
+from depth_normal.annotators import registry
+from depth_normal.app import cli
+from depth_normal.app.video import rendering as pictures
+tiny = runpy.run_path(sys.argv[1])
+registry.MODELS[sys.argv[2]] = replace(tiny["shrunk"](registry.MODELS[sys.argv[2]]), default_size=56)
+shown, seen = pictures.Renderer.shown, []
+def killed(self, frames, *rest):
+    seen.extend(frames)
+    if len(seen) > int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return shown(self, frames, *rest)
+pictures.Renderer.shown = killed
+sys.exit(cli.main(sys.argv[4:]))
+"""
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    spec = TINY.shrunk(registry.MODELS[MODEL])
+    path = tmp_path_factory.mktemp("weights") / spec.file.name
+    TINY.write_file(spec, path)
+    return path
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setitem(registry.MODELS, MODEL, replace(TINY.shrunk(registry.MODELS[MODEL]), default_size=56))
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory) -> Path:
+    """100 frames in two shots: the cut is at frame 61, in the middle of a window."""
+    frames = FILMS.moving_ball(61)
+    frames += [[255 - luma[::-1].copy(), blue, red] for luma, blue, red in FILMS.moving_ball(39)]
+    return FILMS.write_film(tmp_path_factory.mktemp("film") / "in.mkv", frames)
+
+
+def words(film, out, weights, *more) -> list[str]:
+    return ["video", str(film), "-o", str(out), "--model", MODEL, "--weights", str(weights), "--segment", "8", *map(str, more)]
+
+
+def frames_of(path) -> list[bytes]:
+    """The coded frames, bit by bit."""
+    with FILMS.av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(container.streams.video[0]) if packet.size]
+
+
+def pieces_of(folder: Path) -> list[int]:
+    (record,) = folder.glob(".depth-normal/*.film/pieces.json")
+    return [each["frames"] for each in json.loads(record.read_bytes())["pieces"]]
+
+
+def stop_after(monkeypatch, frames: int) -> None:
+    """Ctrl-C once so many frames are estimated."""
+    shown, seen = film_pictures.Renderer.shown, []
+
+    def stops(self, part, *rest):
+        seen.extend(part)
+        if len(seen) > frames:
+            raise KeyboardInterrupt
+        return shown(self, part, *rest)
+
+    monkeypatch.setattr(film_pictures.Renderer, "shown", stops)
+
+
+@pytest.fixture(scope="module")
+def whole(film, weights, tmp_path_factory):
+    """What a run that nothing stops makes, by the output's name."""
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(registry.MODELS, MODEL, replace(TINY.shrunk(registry.MODELS[MODEL]), default_size=56))
+        assert cli.main(words(film, folder / "out.mkv", weights, "--codec", "ffv1")) == 0
+        assert cli.main(words(film, folder / "d_%03d.png", weights)) == 0
+    return folder
+
+
+@pytest.mark.slow("starts other processes")
+def test_a_film_in_windows_that_was_killed_goes_on_bit_by_bit(film, weights, whole, small, tmp_path):
+    """Killed in a window twice; the second run goes on behind the first."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    done = []
+    for after in (24, 22):
+        command = [sys.executable, "-c", KILLED, str(TESTS / "tiny_depth.py"), MODEL, str(after)]
+        killed = subprocess.run(
+            [*command, *words(film, tmp_path / "out.mkv", weights, "--codec", "ffv1", "--resume")], env=environment, timeout=600
+        )
+        assert killed.returncode == -signal.SIGKILL
+        done.append(sum(pieces_of(tmp_path)))
+    assert done == [24, 46]
+    assert cli.main(words(film, tmp_path / "out.mkv", weights, "--codec", "ffv1", "--resume")) == 0
+    assert frames_of(tmp_path / "out.mkv") == frames_of(whole / "out.mkv")
+
+
+@pytest.mark.quick_cases(1)
+@pytest.mark.parametrize("after", [24, 46, 61])
+def test_a_film_in_windows_that_was_stopped_goes_on_bit_by_bit(film, weights, whole, small, tmp_path, monkeypatch, after):
+    """At each place where a piece can end: behind the first window, behind one that is joined to others, and at the cut."""
+    with monkeypatch.context() as stopped:
+        stop_after(stopped, after)
+        assert cli.main(words(film, tmp_path / "d_%03d.png", weights)) == 130
+    assert sum(pieces_of(tmp_path)) == after
+    assert cli.main(words(film, tmp_path / "d_%03d.png", weights, "--resume")) == 0
+    made, expected = ([path.read_bytes() for path in sorted(folder.glob("d_*.png"))] for folder in (tmp_path, whole))
+    assert len(made) == 100
+    assert [number + 1 for number, (one, other) in enumerate(zip(made, expected, strict=True)) if one != other] == []
+
+
+def scene(total: int) -> list[tuple[Frame, torch.Tensor]]:
+    """A pan over a soft picture with noise, and a cut at frame 13."""
+    random = torch.Generator().manual_seed(3)
+    coarse = torch.rand(1, 3, 6, 8, generator=random)
+    wide = torch.nn.functional.interpolate(coarse, size=(60, 90 + total), mode="bicubic")[0].clamp(0, 1)
+    frames = []
+    for number in range(total):
+        picture = wide[:, :, number : number + 90] if number < 13 else 1 - wide[:, :, number : number + 90].flip(1)
+        noisy = (picture + 0.02 * torch.randn(picture.shape, generator=random)).clamp(0, 1)
+        frames.append((Frame(Fraction(number), Fraction(1), lambda noisy=noisy: noisy), noisy))
+    return frames
+
+
+@pytest.mark.quick_cases(4)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in (MODEL, "tiny", "moge") else pytest.param(name, marks=pytest.mark.slow("more families"))
+        for name in (*FAMILIES.DINO, *FAMILIES.OTHERS)
+    ],
+)
+def test_every_family_goes_on_bit_by_bit(name, tmp_path):
+    """What is kept goes through a file, and the chunks end where they did."""
+    with FAMILIES.loaded(name, tmp_path) as load, torch.no_grad():
+        model = load("torch")
+        frames = scene(60 if model.is_video_model else 18)
+        whole, state, seam = [], VideoState(), 0
+        for shown, _, part in estimated(frames, partial(model.estimate_video, size=56, state=state)):
+            whole += [(frame, part.pictures(index, index + 1).maps) for index, frame in enumerate(shown)]
+            if len(whole) < len(frames):
+                (tmp_path / "state.safetensors").write_bytes(state_to_bytes(state.state_dict()))
+                seam = len(whole)
+        assert seam == (37 if model.is_video_model else 16)
+        state = VideoState()
+        state.load_state_dict(read_state(tmp_path / "state.safetensors"))
+        for shown, _, part in estimated(frames[seam:], partial(model.estimate_video, size=56, state=state), seam):
+            for index, frame in enumerate(shown):
+                expected_frame, expected = whole[seam]
+                maps = part.pictures(index, index + 1).maps
+                assert frame is expected_frame and maps.keys() == expected.keys()
+                assert all(torch.equal(maps[each].nan_to_num(), expected[each].nan_to_num()) for each in maps), f"{name}: frame {seam}"
+                seam += 1
+        assert seam == len(whole) == len(frames)
+
+
+def fails_in_half_precision(monkeypatch, network_class, method: str, after: int) -> None:
+    """A network whose numbers are beyond half precision, from its third call on or from the first."""
+    real, calls = getattr(network_class, method), []
+
+    def result(self, *inputs):
+        calls.append(1)
+        half = next(self.parameters()).dtype != torch.float32
+        return real(self, *inputs) * (float("inf") if half and len(calls) > after else 1)
+
+    monkeypatch.setattr(network_class, method, result)
+
+
+def test_half_precision_that_was_too_small_is_float32_from_then_on(film, weights, whole, small, tmp_path, monkeypatch, caplog):
+    """Also in the run that goes on, which would begin in half precision again."""
+    half = ("--dtype", "bfloat16", "--codec", "ffv1")
+    with monkeypatch.context() as stopped:
+        fails_in_half_precision(stopped, VideoDepthAnything, "finish", 0)
+        stop_after(stopped, 24)
+        assert cli.main(words(film, tmp_path / "out.mkv", weights, *half)) == 130
+    assert "Computed again in float32" in caplog.text
+    free()
+    assert cli.main(words(film, tmp_path / "out.mkv", weights, *half, "--resume")) == 0
+    assert frames_of(tmp_path / "out.mkv") == frames_of(whole / "out.mkv")
+
+
+def test_half_precision_that_became_too_small_in_the_middle(film, tmp_path, monkeypatch):
+    """Of a model of single pictures: its second chunk and all after it are in float32, in both runs."""
+    tiny = ["video", str(film), "--model", "tiny", "--size", "32", "--segment", "8", "--frames", "28", "--codec", "ffv1"]
+    tiny += ["--dtype", "bfloat16"]
+    with monkeypatch.context() as failing:
+        fails_in_half_precision(failing, TinyNetwork, "forward", 1)
+        assert cli.main([*tiny, "-o", str(tmp_path / "whole.mkv")]) == 0
+    free()
+    with monkeypatch.context() as failing:
+        fails_in_half_precision(failing, TinyNetwork, "forward", 1)
+        stop_after(failing, 24)
+        assert cli.main([*tiny, "-o", str(tmp_path / "out.mkv")]) == 130
+    free()
+    assert cli.main([*tiny, "-o", str(tmp_path / "out.mkv"), "--resume"]) == 0
+    assert frames_of(tmp_path / "out.mkv") == frames_of(tmp_path / "whole.mkv")

@@ -1,0 +1,138 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from depth_normal.geometry.alignment.metrics import compare_depth, compare_normals, disagreeing_axes
+from depth_normal.geometry.estimate import Axes, Estimate, Quantity
+
+
+def normals_at(degrees: float, axes: Axes = Axes.OPENGL) -> Estimate:
+    """Every pixel leans to the right by so much."""
+    x, z = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
+    vector = {Axes.OPENGL: (x, 0, z), Axes.SCANNET: (-x, 0, z), Axes.OPENCV: (x, 0, -z)}[axes]
+    return Estimate(normals=torch.tensor(vector).view(1, 3, 1, 1).expand(1, 3, 4, 6), axes=axes)
+
+
+@pytest.mark.parametrize("axes", [Axes.OPENGL, Axes.SCANNET, Axes.OPENCV])
+def test_angles_are_angles_in_any_axes(axes):
+    errors = compare_normals(normals_at(20, axes), normals_at(0))
+    assert errors["mean"] == pytest.approx(20, abs=1e-4) and errors["median"] == pytest.approx(20, abs=1e-4)
+    assert (errors["below 11.25 %"], errors["below 22.5 %"]) == (0, 100)
+
+
+def test_tiny_angles_are_not_lost():
+    assert compare_normals(normals_at(0.001), normals_at(0))["mean"] == pytest.approx(0.001, rel=1e-2)
+
+
+def depth(values: torch.Tensor, quantity=Quantity.METRIC_DEPTH, mask=None) -> Estimate:
+    return Estimate(depth=values.view(1, 1, 2, -1), quantity=quantity, mask=mask)
+
+
+TRUTH = torch.tensor([1.0, 2.0, 4.0, 8.0])
+
+
+def test_metric_depth_is_compared_as_it_is():
+    errors = compare_depth(depth(TRUTH * 1.2), depth(TRUTH))
+    assert errors["AbsRel"] == pytest.approx(0.2) and errors["delta1 %"] == 100
+    assert compare_depth(depth(TRUTH * 1.3), depth(TRUTH))["delta1 %"] == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "quantity"),
+    [(5 / TRUTH + 3, Quantity.DISPARITY), (TRUTH * 7 - 2, Quantity.RELATIVE_DEPTH)],
+)
+def test_unknown_scale_and_shift_do_not_count(values, quantity):
+    errors = compare_depth(depth(values, quantity), depth(TRUTH))
+    assert errors["AbsRel"] < 1e-5 and errors["delta1 %"] == 100 and errors["correlation"] == pytest.approx(1)
+
+
+def test_wrong_polarity_shows():
+    assert compare_depth(depth(TRUTH, Quantity.DISPARITY), depth(TRUTH))["correlation"] < 0
+
+
+def test_only_what_both_masks_allow_counts():
+    spoiled = TRUTH.clone()
+    spoiled[3] = 1000
+    errors = compare_depth(depth(spoiled, mask=torch.tensor([True, True, True, False]).view(1, 1, 2, 2)), depth(TRUTH))
+    assert errors["AbsRel"] == 0
+
+
+def test_holes_do_not_count():
+    assert compare_depth(depth(torch.tensor([0.0, 2, 4, 8])), depth(TRUTH))["AbsRel"] == 0
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: compare_depth(normals_at(1), depth(TRUTH)), "need depth"),
+        (lambda: compare_normals(normals_at(1), depth(TRUTH)), "need normals"),
+        (lambda: compare_depth(depth(TRUTH), depth(torch.cat([TRUTH, TRUTH]))), "1 of 2x2 against 1 of 4x2"),
+        (lambda: compare_depth(depth(TRUTH * 0), depth(TRUTH)), "no pixel"),
+    ],
+)
+def test_what_cannot_be_compared_says_why(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def hemisphere() -> tuple[torch.Tensor, torch.Tensor]:
+    """Normals, OPENGL, and depth of the front of a ball that fills the picture's middle square."""
+    x, y = torch.meshgrid(torch.linspace(-0.7, 0.7, 64), torch.linspace(0.7, -0.7, 64), indexing="xy")
+    z = (1 - x**2 - y**2).sqrt()
+    return torch.stack([x, y, z])[None], (3 - z)[None, None]
+
+
+@pytest.mark.parametrize("quantity", list(Quantity))
+def test_signs_that_agree_pass_and_flipped_ones_are_named(quantity, caplog):
+    vectors, distance = hemisphere()
+    depth = Estimate(depth=1 / distance if quantity is Quantity.DISPARITY else distance, quantity=quantity)
+    assert disagreeing_axes(Estimate(normals=vectors), depth) == ()
+    assert not caplog.records
+    flip = torch.tensor([[-1.0, 1, 1], [1, -1, 1], [-1, -1, 1]])
+    for signs, expected in zip(flip, (("x",), ("y",), ("x", "y")), strict=True):
+        caplog.clear()
+        assert disagreeing_axes(Estimate(normals=vectors * signs.view(1, 3, 1, 1)), depth) == expected
+        assert len(caplog.records) == len(expected)
+    scannet = Estimate(normals=vectors * flip[0].view(1, 3, 1, 1), axes=Axes.SCANNET)
+    assert disagreeing_axes(scannet, depth) == ()
+
+
+def test_signs_are_not_doubted_without_reason():
+    vectors, distance = hemisphere()
+    other_size = Estimate(depth=F.interpolate(distance, (48, 80), mode="bilinear"), quantity=Quantity.RELATIVE_DEPTH)
+    assert disagreeing_axes(Estimate(normals=vectors), other_size) == ()
+    flat = Estimate(depth=torch.ones(1, 1, 64, 64), quantity=Quantity.METRIC_DEPTH)
+    assert disagreeing_axes(Estimate(normals=vectors), flat) == ()
+    step = distance.clone()
+    step[..., 32:] += 100  # a far wall behind the right half: one steep contour must not outvote the surfaces
+    step[..., :32] = distance[..., :32]
+    assert disagreeing_axes(Estimate(normals=vectors), Estimate(depth=step, quantity=Quantity.METRIC_DEPTH)) == ()
+    with pytest.raises(ValueError, match="needs normals and a depth"):
+        disagreeing_axes(other_size, other_size)
+
+
+@pytest.mark.parametrize("hole", [float("nan"), float("inf"), 0.0, 1e10])
+@pytest.mark.parametrize("scale", [1.0, 0.5, 1.5])
+def test_signs_are_looked_at_between_holes(hole, scale):
+    vectors, distance = hemisphere()
+    holes = torch.zeros_like(distance, dtype=torch.bool)
+    holes[..., 20:40, 10:30] = holes[..., ::9, ::7] = True
+    depth = Estimate(depth=torch.where(holes, hole, distance), quantity=Quantity.METRIC_DEPTH, mask=~holes)
+    depth = depth.resized(round(64 * scale), round(64 * scale))
+    broken = vectors.clone()
+    broken[..., 50:60, 50:60] = float("nan")
+    assert disagreeing_axes(Estimate(normals=broken), depth) == ()
+    assert disagreeing_axes(Estimate(normals=broken * torch.tensor([-1.0, -1, 1]).view(1, 3, 1, 1)), depth) == ("x", "y")
+    nothing = Estimate(depth=distance, quantity=Quantity.METRIC_DEPTH, mask=torch.zeros_like(holes))
+    assert disagreeing_axes(Estimate(normals=vectors), nothing) == ()
+
+
+def test_a_normal_without_a_direction_is_not_compared():
+    found, truth = normals_at(20), normals_at(0)
+    broken = found.normals.clone()
+    broken[..., 0, 0] = 0.0
+    broken[..., 0, 1] = float("nan")
+    errors = compare_normals(Estimate(normals=broken), truth)
+    assert errors["mean"] == pytest.approx(20, abs=1e-4) and errors["below 11.25 %"] == 0

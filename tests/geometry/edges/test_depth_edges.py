@@ -1,0 +1,81 @@
+"""Depth edges: what becomes a step and what stays a slope."""
+
+import pytest
+import torch
+
+from depth_normal.geometry.edges.depth_edges import depth_at_picture_edges, largest_within, sharpen_depth_edges
+
+
+def test_ramps_become_steps_and_slopes_stay():
+    inverse = torch.full((20, 60), 0.25)
+    inverse[:, 27:33] = torch.linspace(0.25, 1, 8)[1:-1]
+    inverse[:, 33:] = 1
+    sharp = 1 / sharpen_depth_edges(1 / inverse[None, None], 4)[0, 0]
+    assert ((sharp - 0.25).abs() < 1e-6).logical_or((sharp - 1).abs() < 1e-6).all()
+    assert (sharp[:, :30] < 0.3).all() and (sharp[:, 30:] > 0.9).all(), "the step is in the middle of the ramp"
+    grown = 1 / sharpen_depth_edges(1 / inverse[None, None], 4, growth=2)[0, 0]
+    assert (grown[:, :28] < 0.3).all() and (grown[:, 28:] > 0.9).all()
+    slope = 1 / torch.linspace(0.3, 1, 60).expand(1, 1, 20, 60)
+    middle = slice(10, 50)  # at the border a window of any size sees the same
+    assert torch.equal(sharpen_depth_edges(slope, 4)[..., middle], slope[..., middle])
+
+
+def soft_edge(edge=64, width=128):
+    """Inverse depth that goes from 0.25 to 1 over eight columns around `edge`."""
+    share = ((torch.arange(width) - edge + 4.5) / 8).clamp(0, 1)
+    return (0.25 + 0.75 * share).expand(1, 1, 40, width)
+
+
+@pytest.mark.parametrize("aside", [-2, 0, 2])
+def test_with_a_picture_the_step_is_where_the_colours_change(aside):
+    """Two colours with noise; depth's own ramp lies two columns beside, or where it should."""
+    generator = torch.Generator().manual_seed(0)
+    picture = torch.tensor((0.2, 0.5, 0.3)).view(3, 1, 1).expand(1, 3, 40, 128).clone()
+    picture[..., 64 + aside :] = torch.tensor((0.6, 0.4, 0.3)).view(3, 1, 1)
+    picture += 0.05 * torch.randn(picture.shape, generator=generator)
+    inverse = 1 / sharpen_depth_edges(1 / soft_edge(), 4, 0, picture)
+    near = inverse > 0.6
+    assert (near.sum(3) - (64 - aside)).abs().float().mean() < 1.3, "two without the picture"
+    assert ((inverse - 0.25).abs().min((inverse - 1).abs()) < 0.02).float().mean() > 0.98
+    grown = 1 / sharpen_depth_edges(1 / soft_edge(), 4, 2, picture)
+    assert torch.equal((grown > 0.6).sum(3) >= near.sum(3) + 2, torch.ones_like(near.sum(3)) > 0), "mixed colours belong to what is near"
+
+
+def test_depth_at_picture_edges_chooses_radius_and_growth_by_the_size():
+    inverse, picture = soft_edge(200, 400), torch.full((1, 3, 40, 400), 0.5)
+    picture[..., 200:] = 0.9
+    assert torch.equal(depth_at_picture_edges(1 / inverse, picture), sharpen_depth_edges(1 / inverse, 4, 1, picture))
+
+
+def test_a_picture_of_one_colour_changes_nothing_and_a_step_stays():
+    plain = torch.full((1, 3, 40, 128), 0.5)
+    assert torch.equal(sharpen_depth_edges(1 / soft_edge(), 4, 0, plain) < 1.6, sharpen_depth_edges(1 / soft_edge(), 4) < 1.6)
+    blocks = torch.nn.functional.interpolate((torch.rand(1, 1, 5, 16, generator=torch.Generator().manual_seed(0)) > 0.5) + 0.5, (40, 128))
+    noise = torch.rand(1, 3, 40, 128, generator=torch.Generator().manual_seed(1))
+    assert (sharpen_depth_edges(blocks, 4, 0, noise) - blocks).abs().max() < 1e-6, "whatever the colours are"
+
+
+def test_the_largest_within_a_square_is_found_up_to_the_border():
+    values = torch.zeros(1, 1, 6, 7)
+    values[..., 1, 2] = 5
+    values[..., 5, 6] = -1
+    spread = largest_within(values, 2)
+    assert torch.equal(spread[0, 0, :4, :5], torch.full((4, 5), 5.0)) and not spread[0, 0, 4:].any() and not spread[0, 0, :, 5:].any()
+    assert torch.equal(largest_within(values, 0), values)
+
+
+def test_depth_with_holes_is_refused():
+    with pytest.raises(ValueError, match="fill the holes first"):
+        sharpen_depth_edges(torch.zeros(1, 1, 3, 3), 1)
+
+
+@pytest.mark.parametrize("radius", [1, 5, 30])
+def test_the_largest_is_the_same_whoever_finds_it(radius):
+    """Plain numbers on a CPU go through OpenCV, those that gradients are asked of through torch; so do NaN."""
+    values = torch.randn(2, 3, 24, 37, generator=torch.Generator().manual_seed(0))
+    values[0, 0, 3:9] = -torch.inf
+    by_torch = largest_within(values.clone().requires_grad_(), radius).detach()
+    assert torch.equal(largest_within(values, radius), by_torch)
+    assert torch.equal(largest_within(values.movedim(2, 3).contiguous().movedim(3, 2), radius), by_torch), "any layout"
+    values[1, 2, 12, 20] = torch.nan
+    assert largest_within(values, radius)[1, 2, 12, 21].isnan()

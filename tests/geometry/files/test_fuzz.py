@@ -1,0 +1,227 @@
+"""Two thousand damaged files through every reader: only the documented errors, no crash, no hang, no flood of memory.
+
+What is read runs in a process of its own, since a crash would take the tests with it: `python test_files_fuzz.py FOLDER COUNT` writes
+what went wrong to FOLDER/report.json and leaves the file at hand beside it.
+"""
+
+import importlib.util
+import io
+import json
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from depth_normal.annotators.specs.base import CheckpointError
+from depth_normal.geometry.estimate import Estimate, Quantity
+from depth_normal.geometry.files import FileFormatError, SaveOptions, load_estimate, read_picture, save_estimate
+from depth_normal.model_loader.weights.checkpoint import read_checkpoint
+
+COUNT = 2000
+LONGEST_S = 5.0
+MOST_MEGABYTES = 1500
+
+TELLING_NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
+
+
+@dataclass(frozen=True)
+class Seed:
+    """A whole file, and what reads it.
+
+    Attributes:
+        name: With the extension.
+        data: Its bytes.
+        read: Gives the values, to be compared.
+        error: The only exception that a damaged file may raise.
+    """
+
+    name: str
+    data: bytes
+    read: Callable[[Path], list[np.ndarray]]
+    error: type[Exception]
+
+
+def seeds(folder: Path) -> list[Seed]:
+    return [*pictures(), *estimates(folder), *checkpoints(folder)]
+
+
+def pictures() -> Iterator[Seed]:
+    def read(path: Path) -> list[np.ndarray]:
+        return [read_picture(path)]
+
+    levels = np.random.default_rng(0).integers(0, 256, (24, 32, 4)).astype(np.uint8)
+    colour, alpha, grey = Image.fromarray(levels[..., :3]), Image.fromarray(levels), Image.fromarray(levels[..., 0])
+    kinds: list[tuple[str, Image.Image, dict]] = [
+        ("colour.png", colour, {}),
+        ("alpha.png", alpha, {}),
+        ("grey16.png", Image.fromarray(levels[..., 0].astype(np.uint16) * 257), {}),
+        ("palette.png", colour.quantize(16), {}),
+        ("baseline.jpeg", colour, {"quality": 80}),
+        ("progressive.jpeg", colour, {"quality": 80, "progressive": True}),
+        ("restarts.jpeg", grey, {"restart_marker_blocks": 2}),
+        ("cmyk.jpeg", colour.convert("CMYK"), {}),
+        ("lossy.webp", colour, {}),
+        ("lossless.webp", alpha, {"lossless": True}),
+        ("colour.bmp", colour, {}),
+        ("palette.bmp", colour.quantize(16), {}),
+        ("palette.gif", colour.quantize(16), {}),
+        ("raw.tiff", colour, {}),
+        ("lzw.tiff", alpha, {"compression": "tiff_lzw"}),
+        ("jpeg.tiff", colour, {"compression": "jpeg"}),
+        ("grey16.tiff", Image.fromarray(levels[..., 0].astype(np.uint16) * 257), {"compression": "tiff_adobe_deflate"}),
+    ]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name, picture, options in kinds:
+        buffer = io.BytesIO()
+        picture.save(buffer, name.rpartition(".")[2], exif=exif, **options)
+        yield Seed(name, buffer.getvalue(), read, FileFormatError)
+
+
+def estimates(folder: Path) -> Iterator[Seed]:
+    def read(path: Path) -> list[np.ndarray]:
+        found = load_estimate(path)
+        maps = (found.depth, found.normals, found.mask, found.intrinsics, found.confidence)
+        return [values.numpy() for values in maps if values is not None]
+
+    generator = torch.Generator().manual_seed(0)
+    full = Estimate(
+        depth=1 + torch.rand(1, 1, 24, 32, generator=generator),
+        quantity=Quantity.METRIC_DEPTH,
+        normals=torch.nn.functional.normalize(torch.randn(1, 3, 24, 32, generator=generator), dim=1),
+        mask=torch.rand(1, 1, 24, 32, generator=generator) > 0.1,
+        intrinsics=torch.tensor([[[30.0, 0, 15.5], [0, 30, 11.5], [0, 0, 1]]]),
+    )
+    names = ["full.npz", "values.png", "map.pfm"]
+    if importlib.util.find_spec("OpenEXR"):
+        names += ["full.exr", "half.exr"]
+    for name in names:
+        for path in save_estimate(folder / name, full, SaveOptions(half=name == "half.exr")):
+            yield Seed(path.name, path.read_bytes(), read, FileFormatError)
+    np.savez_compressed(folder / "packed.npz", depth=full.depth[0, 0].numpy(), quantity="metric_depth")
+    yield Seed("packed.npz", (folder / "packed.npz").read_bytes(), read, FileFormatError)
+
+
+def checkpoints(folder: Path) -> Iterator[Seed]:
+    from safetensors.torch import save_file
+
+    def read(path: Path) -> list[np.ndarray]:
+        state = read_checkpoint(path)
+        names = [np.frombuffer(name.encode(errors="surrogatepass"), np.uint8) for name in state]
+        return names + [tensor.reshape(-1).view(torch.uint8).numpy().copy() for tensor in state.values()]
+
+    state = {"first.weight": torch.arange(60.0).reshape(4, 3, 5), "second.bias": torch.ones(7, dtype=torch.float16)}
+    save_file(state, folder / "a.safetensors")
+    torch.save({"state_dict": state}, folder / "zip.pth")
+    torch.save(state, folder / "legacy.pth", _use_new_zipfile_serialization=False)
+    for name in ("a.safetensors", "zip.pth", "legacy.pth"):
+        yield Seed(name, (folder / name).read_bytes(), read, CheckpointError)
+
+
+def cut(chance: random.Random, data: bytes, _: bytes) -> bytes:
+    return data[: chance.choice((chance.randrange(len(data)), len(data) - 1 - chance.randrange(min(64, len(data)))))]
+
+
+def flip(chance: random.Random, data: bytes, _: bytes) -> bytes:
+    damaged = bytearray(data)
+    for _ in range(chance.choice((1, 2, 8, 64))):
+        damaged[chance.randrange(len(damaged))] ^= 1 << chance.randrange(8)
+    return bytes(damaged)
+
+
+def edit_header(chance: random.Random, data: bytes, _: bytes) -> bytes:
+    """Numbers that break parsers, near the beginning or, where zip and TIFF keep theirs, near the end."""
+    damaged = bytearray(data)
+    for _ in range(chance.choice((1, 1, 3))):
+        width = chance.choice((1, 2, 4, 8))
+        at = chance.randrange(min(len(data), 400))
+        at = chance.choice((at, at, len(data) - 1 - at))
+        number = chance.choice(TELLING_NUMBERS) & (1 << 8 * width) - 1
+        damaged[at : at + width] = number.to_bytes(width, chance.choice(("little", "big")))
+    return bytes(damaged)
+
+
+def splice(chance: random.Random, data: bytes, other: bytes) -> bytes:
+    at, length = chance.randrange(len(data)), chance.randrange(200)
+    start = chance.randrange(len(other))
+    inserted = chance.choice((other[start : start + length], bytes(length), data[:length], b""))
+    return data[:at] + inserted + data[at + chance.choice((0, len(inserted), length)) :]
+
+
+MUTATIONS = (cut, flip, edit_header, splice)
+
+
+def run(folder: Path, count: int) -> dict:
+    """Reads `count` damaged files; what went wrong, how long and how large."""
+    chance = random.Random(0)
+    whole = seeds(folder)
+    values = [seed.read(write(folder, seed, seed.data)) for seed in whole]
+    before = peak_megabytes()
+    faults, refused, slowest = [], 0, 0.0
+    for number in range(count):
+        index = number % len(whole)
+        seed, mutation = whole[index], MUTATIONS[number // len(whole) % len(MUTATIONS)]
+        damaged = mutation(chance, seed.data, chance.choice(whole).data)
+        path = write(folder, seed, damaged)
+        started = time.process_time()
+        try:
+            found = seed.read(path)
+        except seed.error as error:
+            refused += 1
+            if str(path) not in str(error):
+                faults.append(f"{number} {mutation.__name__} {seed.name}: the message does not name the file: {error}")
+        except BaseException as error:  # noqa: BLE001  that is what is looked for
+            faults.append(f"{number} {mutation.__name__} {seed.name}: {type(error).__name__}: {error}")
+        else:
+            if mutation is cut and not same(found, values[index]):
+                faults.append(f"{number} cut {seed.name}: {len(damaged)} of {len(seed.data)} bytes were taken for a file")
+        slowest = max(slowest, time.process_time() - started)
+    return {"faults": faults, "refused": refused, "slowest": slowest, "megabytes": peak_megabytes() - before}
+
+
+def write(folder: Path, seed: Seed, data: bytes) -> Path:
+    path = folder / f"case_{seed.name}"
+    path.unlink(missing_ok=True)  # what is mapped stays as it was
+    path.write_bytes(data)
+    return path
+
+
+def same(found: list[np.ndarray], expected: list[np.ndarray]) -> bool:
+    return len(found) == len(expected) and all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def peak_megabytes() -> float:
+    """Most memory this process ever held; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return 0.0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+
+
+@pytest.mark.slow("starts another process")
+def test_damaged_files_raise_the_documented_errors_and_nothing_else(tmp_path):
+    command = [sys.executable, "-X", "faulthandler", __file__, str(tmp_path), str(COUNT)]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=300)
+    except subprocess.TimeoutExpired:
+        cases = sorted(tmp_path.glob("case_*"), key=lambda path: path.stat().st_mtime_ns)
+        pytest.fail(f"a reader hangs on {cases[-1:]}")
+    assert done.returncode == 0, done.stderr[-4000:].decode(errors="replace")
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert not report["faults"], "\n".join(report["faults"])
+    assert report["refused"] > COUNT / 2, "most damage is found"
+    assert report["slowest"] < LONGEST_S and report["megabytes"] < MOST_MEGABYTES, report
+
+
+if __name__ == "__main__":
+    report = run(Path(sys.argv[1]), int(sys.argv[2]))
+    (Path(sys.argv[1]) / "report.json").write_text(json.dumps(report, indent=1))

@@ -1,0 +1,326 @@
+import io
+import json
+import struct
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from depth_normal.geometry.estimate import Axes, Estimate, Quantity
+from depth_normal.geometry.files import SaveOptions, estimate_meshes, save_estimate, write_glb, write_ply, write_stl
+from depth_normal.geometry.files import mesh_files as mesh_files
+from depth_normal.geometry.files.mesh_files import MAX_TEXTURE_SIDE
+from depth_normal.geometry.surfaces.mesh import Mesh, MeshOptions, depth_to_mesh, depth_to_meshes
+
+# Focal length 10 and the centre on pixel (1, 1): a pixel to the right or down is 0.1 per unit of depth.
+INTRINSICS = torch.tensor([[[10.0, 0, 1], [0, 10, 1], [0, 0, 1]]])
+
+
+def plane(depth=2.0, height=3, width=3, **kwargs):
+    return Estimate(depth=torch.full((1, 1, height, width), depth), quantity=Quantity.METRIC_DEPTH, intrinsics=INTRINSICS, **kwargs)
+
+
+def read_glb(path):
+    data = path.read_bytes()
+    magic, version, total = struct.unpack_from("<4sII", data)
+    assert (magic, version, total) == (b"glTF", 2, len(data))
+    length, kind = struct.unpack_from("<I4s", data, 12)
+    assert kind == b"JSON"
+    assert length % 4 == 0
+    document = json.loads(data[20 : 20 + length])
+    binary_length, kind = struct.unpack_from("<I4s", data, 20 + length)
+    assert (kind, binary_length) == (b"BIN\0", document["buffers"][0]["byteLength"])
+    binary = data[28 + length :]
+    assert len(binary) == binary_length
+    assert binary_length % 4 == 0
+
+    def array(index):
+        accessor = document["accessors"][index]
+        view = document["bufferViews"][accessor["bufferView"]]
+        dtype = {5126: "<f4", 5123: "<u2", 5125: "<u4"}[accessor["componentType"]]
+        width = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}[accessor["type"]]
+        block = binary[view["byteOffset"] : view["byteOffset"] + view["byteLength"]]
+        return np.frombuffer(block, dtype).reshape(accessor["count"], width)
+
+    return document, array
+
+
+def test_points_lie_where_the_camera_saw_them_in_opengl_axes():
+    mesh = depth_to_mesh(plane())
+    assert mesh.points.shape == (9, 3)
+    np.testing.assert_allclose(mesh.points[0], [-0.2, 0.2, -2.0], atol=1e-6)
+    np.testing.assert_allclose(mesh.points[5], [0.2, 0.0, -2.0], atol=1e-6)
+
+
+def test_triangles_face_the_camera_and_cover_the_picture():
+    mesh = depth_to_mesh(plane())
+    assert mesh.triangles.shape == (8, 3)
+    a, b, c = (mesh.points[mesh.triangles[:, i]] for i in range(3))
+    twice_area = np.cross(b - a, c - a)
+    assert (twice_area[:, 2] > 0).all()
+    np.testing.assert_allclose(twice_area[:, 2].sum() / 2, 0.4 * 0.4, atol=1e-6)
+
+
+def test_triangles_do_not_span_jumps_holes_or_sky():
+    depth = torch.tensor([[1.0, 1.0, 3.0, 3.0]]).repeat(3, 1)[None, None]
+    estimate = Estimate(depth=depth, quantity=Quantity.METRIC_DEPTH, intrinsics=INTRINSICS)
+    mesh = depth_to_mesh(estimate)
+    z = mesh.points[mesh.triangles][..., 2]
+    assert len(mesh.triangles) == 8
+    assert (z.max(1) == z.min(1)).all()
+
+    holed = depth.clone()
+    holed[0, 0, 0, 0], holed[0, 0, 2, 0], holed[0, 0, 0, 3] = float("nan"), -1.0, float("inf")
+    mask = torch.ones_like(depth, dtype=torch.bool)
+    mask[0, 0, 2, 3] = False
+    mesh = depth_to_mesh(Estimate(depth=holed, quantity=Quantity.METRIC_DEPTH, intrinsics=INTRINSICS, mask=mask))
+    assert len(mesh.points) == 8
+    assert np.isfinite(mesh.points).all()
+    assert len(mesh.triangles) == 4, "a cell that lacks one corner keeps the other three"
+    assert mesh.triangles.max() < 8
+
+
+def test_a_slanted_surface_within_the_allowed_jump_stays_whole():
+    depth = (torch.arange(4.0) * 0.04 + 1)[None].repeat(3, 1)[None, None]
+    estimate = Estimate(depth=depth, quantity=Quantity.METRIC_DEPTH, intrinsics=INTRINSICS)
+    assert len(depth_to_mesh(estimate).triangles) == 12
+    assert len(depth_to_mesh(estimate, options=MeshOptions(max_jump=1e-4)).triangles) == 0
+
+
+def test_glb_holds_points_triangles_normals_and_linear_colours(tmp_path):
+    facing = torch.tensor([0.0, 0.0, -1.0]).reshape(1, 3, 1, 1).expand(1, 3, 3, 3)
+    picture = torch.tensor([1.0, 0.5, 0.0]).reshape(1, 3, 1, 1).expand(1, 3, 3, 3)
+    mesh = depth_to_mesh(plane(normals=facing, axes=Axes.OPENCV), picture)
+    assert mesh.texture is None
+    write_glb(tmp_path / "m.glb", mesh)
+    document, array = read_glb(tmp_path / "m.glb")
+    primitive = document["meshes"][0]["primitives"][0]
+    assert primitive["mode"] == 4
+    attributes = primitive["attributes"]
+    np.testing.assert_array_equal(array(attributes["POSITION"]), mesh.points)
+    np.testing.assert_array_equal(array(primitive["indices"]).reshape(-1, 3), mesh.triangles)
+    np.testing.assert_array_equal(array(attributes["NORMAL"]), np.tile([0, 0, 1], (9, 1)))
+    # sRGB 0.5 is 0.2140 linear (IEC 61966-2-1).
+    np.testing.assert_allclose(array(attributes["COLOR_0"])[0] / 65535, [1, 0.21404, 0, 1], atol=2e-5)
+    extent = document["accessors"][attributes["POSITION"]]
+    np.testing.assert_allclose([extent["min"], extent["max"]], [mesh.points.min(0), mesh.points.max(0)])
+
+
+def test_glb_without_triangles_is_a_point_cloud(tmp_path):
+    write_glb(tmp_path / "m.glb", depth_to_mesh(plane(height=1)))
+    primitive = read_glb(tmp_path / "m.glb")[0]["meshes"][0]["primitives"][0]
+    assert primitive["mode"] == 0
+    assert "indices" not in primitive
+
+
+def test_ply_holds_the_same(tmp_path):
+    picture = torch.tensor([1.0, 0.5, 0.0]).reshape(1, 3, 1, 1).expand(1, 3, 3, 3)
+    mesh = depth_to_mesh(plane(), picture)
+    write_ply(tmp_path / "m.ply", mesh)
+    header, _, body = (tmp_path / "m.ply").read_bytes().partition(b"end_header\n")
+    assert header.decode().splitlines() == [
+        "ply",
+        "format binary_little_endian 1.0",
+        "element vertex 9",
+        *(f"property float {name}" for name in "xyz"),
+        *(f"property uchar {name}" for name in ("red", "green", "blue")),
+        "element face 8",
+        "property list uchar uint vertex_indices",
+    ]
+    assert len(body) == 9 * 15 + 8 * 13
+    x, y, z, r, g, b = struct.unpack_from("<3f3B", body, 15)
+    assert (r, g, b) == (255, 128, 0)
+    np.testing.assert_array_equal(np.float32([x, y, z]), mesh.points[1])
+    assert struct.unpack_from("<B3I", body, 9 * 15) == (3, *mesh.triangles[0])
+
+
+def read_ply_vertices(path, columns):
+    header, _, body = path.read_bytes().partition(b"end_header\n")
+    count = int(header.split(b"element vertex ")[1].split()[0])
+    return np.frombuffer(body, "<f4", count * columns).reshape(count, columns)
+
+
+def test_a_ply_with_z_up_stands_before_a_camera_that_looks_along_y(tmp_path):
+    facing = torch.tensor([0.0, 0.6, -0.8]).reshape(1, 3, 1, 1).expand(1, 3, 3, 3)
+    estimate = plane(normals=facing, axes=Axes.OPENCV)
+    save_estimate(tmp_path / "y.ply", estimate)
+    save_estimate(tmp_path / "z.ply", estimate, SaveOptions(ply_up="z"))
+    y, z = (read_ply_vertices(tmp_path / f"{up}.ply", 6) for up in "yz")
+    # Top left pixel, 2 before the camera; its normal points down and back to the camera.
+    np.testing.assert_allclose(y[0], [-0.2, 0.2, -2, 0, -0.6, 0.8], atol=1e-6)
+    np.testing.assert_allclose(z[0], [-0.2, 2, 0.2, 0, -0.8, -0.6], atol=1e-6)
+    tail = 8 * 13
+    assert (tmp_path / "y.ply").read_bytes()[-tail:] == (tmp_path / "z.ply").read_bytes()[-tail:]
+    with pytest.raises(ValueError, match="'x'; accepted: y, z"):
+        save_estimate(tmp_path / "x.ply", estimate, SaveOptions(ply_up="x"))
+    assert not (tmp_path / "x.ply").exists()
+
+
+@pytest.mark.parametrize(
+    ("estimate", "message"),
+    [
+        (Estimate(normals=torch.ones(1, 3, 3, 3), intrinsics=INTRINSICS), "normals but no depth"),
+        (plane(depth=float("nan")), "no pixel has a depth"),
+        (Estimate(depth=torch.ones(2, 1, 3, 3), quantity=Quantity.METRIC_DEPTH, intrinsics=INTRINSICS.expand(2, 3, 3)), "one picture"),
+        (Estimate(depth=torch.ones(1, 1, 3, 3), quantity=Quantity.METRIC_DEPTH, intrinsics=torch.zeros(1, 3, 3)), "not a camera's"),
+    ],
+)
+def test_what_is_no_surface_is_refused(estimate, message):
+    with pytest.raises(ValueError, match=message):
+        depth_to_mesh(estimate)
+
+
+def test_a_picture_of_another_batch_is_refused():
+    with pytest.raises(ValueError, match="as many as the depth"):
+        depth_to_mesh(plane(), torch.zeros(2, 3, 4, 4))
+
+
+@pytest.mark.parametrize("suffix", ["ply", "glb", "stl"])
+def test_a_picture_of_another_size_is_resized_and_of_another_shape_refused(suffix, tmp_path):
+    depth, path = Estimate(1 + torch.rand(1, 1, 20, 30), Quantity.METRIC_DEPTH), tmp_path / f"m.{suffix}"
+    for size in ((20, 30), (40, 60), (10, 15), (33, 50)):
+        save_estimate(path, depth, SaveOptions(picture=torch.rand(1, 3, *size)))
+        path.unlink()
+    for size in ((30, 20), (64, 64), (20, 60), (1, 100)):
+        words = rf"depth has 30x20 pixels, the picture {size[1]}x{size[0]}: another shape"
+        with pytest.raises(ValueError, match=words):
+            save_estimate(path, depth, SaveOptions(picture=torch.rand(1, 3, *size)))
+    with pytest.raises(ValueError, match=r"picture has shape \(1, 1, 20, 30\); expected \(1, 3,"):
+        save_estimate(path, depth, SaveOptions(picture=torch.rand(1, 1, 20, 30)))
+    assert not list(tmp_path.iterdir()), "nothing half-written stays"
+
+
+@pytest.mark.parametrize("name", ["normals", "colours", "uvs"])
+def test_a_mesh_has_one_of_each_for_each_point(name):
+    columns = 2 if name == "uvs" else 3
+    points, triangles = np.zeros((4, 3), np.float32), np.zeros((1, 3), np.uint32)
+    with pytest.raises(ValueError, match=rf"4 points has 1 {name}; expected one for each point"):
+        Mesh(points, triangles, **{name: np.zeros((1, columns), np.float32)})
+
+
+def textured(path, size=(9, 9), of=None):
+    """A plane of 3x3 points that wears a picture of another size, red on the left and blue on the right."""
+    picture = torch.zeros(1, 3, *size)
+    picture[:, 0, :, : size[1] // 2], picture[:, 2, :, size[1] // 2 :] = 1, 1
+    write_glb(path, depth_to_meshes(of or plane(), picture))
+    return read_glb(path)
+
+
+def test_a_glb_wears_the_picture_at_its_own_size(tmp_path):
+    document, array = textured(tmp_path / "m.glb")
+    attributes = document["meshes"][0]["primitives"][0]["attributes"]
+    assert "COLOR_0" not in attributes, "colours would darken the texture"
+    # The middle of each pixel of the depth, from the top left.
+    expected = [[(column + 0.5) / 3, (row + 0.5) / 3] for row in range(3) for column in range(3)]
+    np.testing.assert_allclose(array(attributes["TEXCOORD_0"]), expected, atol=1e-6)
+    material = document["materials"][0]
+    assert material["doubleSided"] and "KHR_materials_unlit" in material["extensions"]
+    view = document["bufferViews"][document["images"][0]["bufferView"]]
+    data = (tmp_path / "m.glb").read_bytes()
+    start = data.index(b"BIN\0") + 4 + view["byteOffset"]
+    with Image.open(io.BytesIO(data[start : start + view["byteLength"]])) as image:
+        assert image.format == "JPEG" and image.size == (9, 9)
+        assert image.getpixel((0, 3))[0] > 200 and image.getpixel((8, 3))[2] > 200
+
+
+def test_large_textures_become_what_all_viewers_take(tmp_path):
+    textured(tmp_path / "m.glb", (8, MAX_TEXTURE_SIDE + 904), Estimate(torch.ones(1, 1, 2, 1250), Quantity.METRIC_DEPTH))
+    data = (tmp_path / "m.glb").read_bytes()
+    with Image.open(io.BytesIO(data[data.index(b"\xff\xd8\xff") :])) as image:
+        assert image.size == (MAX_TEXTURE_SIDE, 7)
+
+
+def test_each_view_of_a_scene_wears_its_own_picture(tmp_path):
+    write_glb(tmp_path / "m.glb", depth_to_meshes(wall_from_two_places(), torch.rand(2, 3, 5, 5)))
+    document, array = read_glb(tmp_path / "m.glb")
+    primitives = document["meshes"][0]["primitives"]
+    assert len(primitives) == len(document["images"]) == 2 and [each["material"] for each in primitives] == [0, 1]
+    assert [array(each["attributes"]["POSITION"]).shape for each in primitives] == [(9, 3), (9, 3)]
+    offsets = [view["byteOffset"] for view in document["bufferViews"]]
+    assert all(offset % 4 == 0 for offset in offsets) and offsets == sorted(offsets)
+
+
+def test_stl_holds_corners_and_normals(tmp_path):
+    mesh = depth_to_mesh(plane())
+    write_stl(tmp_path / "m.stl", mesh)
+    data = (tmp_path / "m.stl").read_bytes()
+    assert len(data) == 84 + 50 * 8 and struct.unpack_from("<I", data, 80) == (8,)
+    assert not data.startswith(b"solid"), "programs would take it for text"
+    facets = np.frombuffer(data, [("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("more", "<u2")], offset=84)
+    np.testing.assert_array_equal(facets["corners"], mesh.points[mesh.triangles])
+    np.testing.assert_allclose(facets["normal"], np.tile([0, 0, 1], (8, 1)), atol=1e-6)
+    with pytest.raises(ValueError, match="points alone"):
+        write_stl(tmp_path / "n.stl", depth_to_mesh(plane(height=1)))
+
+
+def wall_from_two_places():
+    """A wall at Z = 4 of the world, seen by a camera at the origin and by one at (0.5, 0, 1), turned by a quarter about its axis."""
+    turned = torch.tensor([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]])
+    poses = [torch.eye(3, 4), torch.cat((turned, -turned @ torch.tensor([[0.5], [0], [1.0]])), 1)]
+    return Estimate(
+        depth=torch.tensor([4.0, 3.0])[:, None, None, None].expand(2, 1, 3, 3),
+        quantity=Quantity.METRIC_DEPTH,
+        normals=torch.nn.functional.normalize(torch.tensor([0.6, 0.0, 0.8]).view(1, 3, 1, 1).expand(2, 3, 3, 3)),
+        intrinsics=INTRINSICS.expand(2, 3, 3),
+        extrinsics=torch.stack(poses),
+    )
+
+
+def test_views_of_one_scene_become_one_mesh_in_the_world():
+    estimate = wall_from_two_places()
+    picture = torch.stack((torch.zeros(3, 3, 3), torch.ones(3, 3, 3)))
+    mesh = depth_to_mesh(estimate, picture)
+    assert mesh.points.shape == (18, 3) and mesh.triangles.shape == (16, 3)
+    np.testing.assert_allclose(mesh.points[:, 2], -4.0, atol=1e-6)
+    np.testing.assert_allclose(mesh.points[9 + 4], [0.5, 0, -4], atol=1e-6)
+    # right for the second camera is down in the world
+    np.testing.assert_allclose(mesh.points[9 + 5], [0.5, -0.3, -4], atol=1e-6)
+    np.testing.assert_allclose(mesh.normals[[0, 9]], [[0.6, 0, 0.8], [0, -0.6, 0.8]], atol=1e-6)
+    np.testing.assert_array_equal(mesh.colours[:, 0], [0.0] * 9 + [1.0] * 9)
+    a, b, c = (mesh.points[mesh.triangles[:, i]] for i in range(3))
+    twice_area = np.cross(b - a, c - a)[:, 2]
+    np.testing.assert_allclose([twice_area[:8].sum() / 2, twice_area[8:].sum() / 2], [0.8**2, 0.6**2], rtol=1e-5)
+
+
+def test_a_view_by_itself_lies_where_it_does_in_its_scene():
+    estimate = wall_from_two_places()
+    whole, second = depth_to_mesh(estimate), depth_to_mesh(estimate.pictures(1, 2))
+    np.testing.assert_array_equal(second.points, whole.points[9:])
+    np.testing.assert_array_equal(second.triangles, whole.triangles[8:] - 9)
+
+
+def test_what_one_view_of_a_scene_does_not_see_leaves_the_others_whole():
+    estimate = wall_from_two_places()
+    depth = estimate.depth.clone()
+    depth[1], depth[0, 0, 0, 0] = torch.inf, torch.inf
+    mesh = depth_to_mesh(replace(estimate, depth=depth))
+    assert mesh.points.shape == (8, 3) and np.isfinite(mesh.points).all()
+    with pytest.raises(ValueError, match="no pixel has a depth"):
+        depth_to_mesh(replace(estimate, depth=torch.full_like(depth, torch.inf)))
+
+
+@pytest.mark.parametrize("suffix", ["ply", "glb"])
+def test_a_scene_goes_to_one_file_and_other_batches_do_not(tmp_path, suffix):
+    estimate = wall_from_two_places()
+    assert save_estimate(tmp_path / f"a.{suffix}", estimate) == (tmp_path / f"a.{suffix}",)
+    with pytest.raises(ValueError, match=f"a .{suffix} file holds one picture, the batch has 2"):
+        save_estimate(tmp_path / f"b.{suffix}", replace(estimate, extrinsics=None))
+
+
+def test_a_glb_that_would_be_too_large_is_refused_before_it_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(estimate_meshes, "GLB_LIMIT", 4000)
+    monkeypatch.setattr(estimate_meshes, "depth_to_meshes", lambda *_: pytest.fail("a mesh was made"))
+    with pytest.raises(ValueError, match=r"400 points make a GLB of about .* ask for at most 100 points, or write PLY"):
+        save_estimate(tmp_path / "m.glb", plane(height=20, width=20))
+    monkeypatch.undo()
+    monkeypatch.setattr(estimate_meshes, "GLB_LIMIT", 4000)
+    save_estimate(tmp_path / "m.glb", plane(height=20, width=20), SaveOptions(mesh=MeshOptions(max_points=100)))
+
+
+def test_a_glb_beyond_its_limit_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(mesh_files, "GLB_LIMIT", 400)
+    with pytest.raises(ValueError, match="a GLB holds 4"):
+        write_glb(tmp_path / "m.glb", depth_to_mesh(plane()))
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,233 @@
+import struct
+import sys
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from depth_normal.geometry.conventions import NormalMapCoding, convert_normals, unit_normals
+from depth_normal.geometry.estimate import Axes, Estimate, Quantity
+from depth_normal.geometry.files import (
+    FileFormatError,
+    png,
+    read_values_png,
+    write_depth_png,
+    write_depth_values_png,
+    write_normal_png,
+    write_normal_values_png,
+    write_normals_png,
+)
+from depth_normal.geometry.images.render import normals_to_image
+
+INTRINSICS = torch.tensor([[[500.1, 0, 31.5], [0, 499.9, 23.5], [0, 0, 1]]])
+
+
+def metres(height=48, width=64):
+    return 0.3 + 79.7 * torch.rand(1, 1, height, width, generator=torch.Generator().manual_seed(0))
+
+
+def test_depth_pictures_have_16_bits_rounded_and_clamped(tmp_path):
+    image = torch.tensor([[[0.0, 1.0, 0.5, 1 / 65535, 1.4 / 65535, 1.6 / 65535, -3.0, 7.0, float("nan")]]])
+    write_depth_png(tmp_path / "d.png", image)
+    pixels = cv2.imread(str(tmp_path / "d.png"), cv2.IMREAD_UNCHANGED)
+    assert pixels.dtype == np.uint16
+    assert pixels.tolist() == [[0, 65535, 32768, 1, 1, 2, 0, 65535, 0]]
+
+
+@pytest.mark.parametrize(("bits", "half"), [(8, 128), (16, 32768)])
+def test_normal_pictures_are_rgb_and_rounded(tmp_path, bits, half):
+    top = 2**bits - 1
+    picture = torch.tensor([0.5, 0.0, 1.0]).reshape(3, 1, 1)
+    write_normal_png(tmp_path / "n.png", picture, bits)
+    assert cv2.imread(str(tmp_path / "n.png"), cv2.IMREAD_UNCHANGED)[0, 0, ::-1].tolist() == [half, 0, top]
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_levels_are_rounded_exactly_in_every_band(tmp_path, bits, monkeypatch):
+    monkeypatch.setattr(png, "_BAND_PIXELS", 50)
+    top = 2**bits - 1
+    # Halves of a level and the numbers beside them: float32 arithmetic would take some for the halves.
+    halves = ((torch.arange(3 * 23 * 16) * 977 % top).double() + 0.5) / top
+    picture = torch.stack([halves.float().nextafter(torch.tensor(end)) for end in (0.0, 1.0)], -1).reshape(3, 23, 32)
+    write_normal_png(tmp_path / "n.png", picture, bits)
+    expected = np.rint(picture.double().numpy() * top)
+    assert np.array_equal(np.moveaxis(cv2.imread(str(tmp_path / "n.png"), cv2.IMREAD_UNCHANGED)[..., ::-1], -1, 0), expected)
+
+
+@pytest.mark.parametrize("absent", [False, True])
+@pytest.mark.parametrize("sides", [(1, 1), (1, 9), (9, 1), (33, 70)])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_other_readers_find_the_same_pixels_with_and_without_isal(tmp_path, monkeypatch, bits, sides, absent):
+    if absent:
+        monkeypatch.setitem(sys.modules, "isal", None)
+    levels = np.random.default_rng(0).integers(0, 2**bits, (3, *sides))
+    write_normal_png(tmp_path / "n.png", torch.from_numpy(levels / (2**bits - 1)).float(), bits)
+    write_depth_png(tmp_path / "d.png", torch.from_numpy(levels[:1] / (2**bits - 1)).double())
+    found = [cv2.imread(str(tmp_path / name), cv2.IMREAD_UNCHANGED) for name in ("n.png", "d.png")]
+    assert np.array_equal(np.moveaxis(found[0][..., ::-1], -1, 0), levels)
+    assert np.array_equal(found[1], np.rint(levels[0] / (2**bits - 1) * 65535))
+    with Image.open(tmp_path / "d.png") as opened:
+        opened.load()
+        assert np.array_equal(np.asarray(opened), found[1])
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(("axes", "coding"), [*((axes, "opengl") for axes in Axes), *((Axes.OPENGL, coding) for coding in NormalMapCoding)])
+def test_normals_are_written_as_their_picture_is(tmp_path, axes, coding, masked):
+    normals = unit_normals(torch.randn(1, 3, 60, 70, generator=torch.Generator().manual_seed(0)))
+    normals[..., 0, :5] = torch.tensor([0.0, torch.nan, torch.inf, -torch.inf, 1e-30])
+    mask = torch.rand(1, 1, 60, 70, generator=torch.Generator().manual_seed(1)) > 0.5 if masked else None
+    for sound in (normals, normals[..., 1:, :].contiguous()):
+        where = None if mask is None else mask[..., -sound.shape[2] :, :]
+        write_normals_png(tmp_path / "n.png", sound, axes, where, coding)
+        found = cv2.imread(str(tmp_path / "n.png"), cv2.IMREAD_UNCHANGED)[..., ::-1].astype(int)
+        wanted = normals_to_image(sound, coding, axes, where)[0].movedim(0, -1).double().mul(255).round().numpy()
+        apart = np.abs(found - wanted)
+        assert apart.max() <= 1 and np.count_nonzero(apart) < 4
+    with pytest.raises(ValueError, match="one picture"):
+        write_normals_png(tmp_path / "n.png", normals[0])
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (3, 5, 7), (2, 1, 5, 7), (1, 1, 1, 5, 7)])
+def test_wrong_shapes_write_nothing(tmp_path, shape):
+    with pytest.raises(ValueError, match=r"expected|one picture"):
+        write_depth_png(tmp_path / "d.png", torch.zeros(shape))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("quantity", list(Quantity))
+@pytest.mark.parametrize("masked", [False, True])
+def test_depth_comes_back_within_half_a_step(tmp_path, quantity, masked):
+    depth = metres()
+    mask = torch.rand(depth.shape, generator=torch.Generator().manual_seed(1)) > 0.2 if masked else None
+    write_depth_values_png(tmp_path / "d.png", Estimate(depth=depth, quantity=quantity, mask=mask, intrinsics=INTRINSICS))
+    back = read_values_png(tmp_path / "d.png")
+    trusted = torch.ones_like(depth, dtype=torch.bool) if mask is None else mask
+    half_step = (depth[trusted].max() - depth[trusted].min()).item() / (65534 if masked else 65535) / 2
+    rounding = 80 * 2**-24
+    assert (back.depth - depth)[trusted].abs().max() <= half_step + rounding
+    assert back.quantity is quantity
+    assert (back.mask is None) if mask is None else torch.equal(back.mask, mask)
+    assert torch.equal(back.intrinsics, INTRINSICS)
+
+
+@pytest.mark.parametrize(("quantity", "nearest"), [(Quantity.METRIC_DEPTH, 1.0), (Quantity.RELATIVE_DEPTH, 1.0), (Quantity.DISPARITY, 9.0)])
+def test_near_is_white(tmp_path, quantity, nearest):
+    depth = torch.tensor([[[[1.0, 9.0]]]])
+    write_depth_values_png(tmp_path / "d.png", Estimate(depth=depth, quantity=quantity))
+    pixels = cv2.imread(str(tmp_path / "d.png"), cv2.IMREAD_UNCHANGED)[0].tolist()
+    assert pixels == ([65535, 0] if nearest == 1.0 else [0, 65535])
+
+
+def test_other_programs_see_the_range(tmp_path):
+    depth = torch.tensor([[[[0.5, 20.0, float("nan")]]]])
+    write_depth_values_png(tmp_path / "d.png", Estimate(depth=depth, quantity=Quantity.METRIC_DEPTH))
+    with Image.open(tmp_path / "d.png") as image:
+        assert image.text == {
+            "depth_normal.quantity": "metric_depth",
+            "depth_normal.white": "0.5",
+            "depth_normal.black": "20.0",
+            "depth_normal.invalid": "0",
+        }
+        assert np.asarray(image).tolist() == [[65535, 1, 0]]
+
+
+def test_a_renderers_background_does_not_stretch_the_range(tmp_path):
+    depth = torch.tensor([[[[0.5, 2.0, 1e10]]]])
+    write_depth_values_png(tmp_path / "d.png", Estimate(depth=depth, quantity=Quantity.METRIC_DEPTH))
+    back = read_values_png(tmp_path / "d.png")
+    assert back.mask.flatten().tolist() == [True, True, False]
+    assert back.depth.flatten().tolist() == [0.5, 2.0, 0.0]
+
+
+def test_constant_depth_comes_back_exactly(tmp_path):
+    depth = torch.full((1, 1, 3, 3), 1.2345678)
+    write_depth_values_png(tmp_path / "d.png", Estimate(depth=depth, quantity=Quantity.METRIC_DEPTH))
+    assert torch.equal(read_values_png(tmp_path / "d.png").depth, depth)
+
+
+def test_depth_without_any_value_is_refused(tmp_path):
+    depth = torch.full((1, 1, 3, 3), float("nan"))
+    with pytest.raises(ValueError, match="no pixel has a value"):
+        write_depth_values_png(tmp_path / "d.png", Estimate(depth=depth, quantity=Quantity.METRIC_DEPTH))
+    assert list(tmp_path.iterdir()) == []
+
+
+# Half a step in each of three channels turns a unit vector by at most sqrt(3) / 2 steps of 2 / (2**bits - 1).
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("axes", list(Axes))
+def test_normals_come_back_within_half_a_step_in_opengl_axes(tmp_path, bits, axes):
+    normals = torch.nn.functional.normalize(torch.randn(1, 3, 40, 50, generator=torch.Generator().manual_seed(0)), dim=1)
+    mask = torch.rand(1, 1, 40, 50, generator=torch.Generator().manual_seed(1)) > 0.2
+    write_normal_values_png(tmp_path / "n.png", Estimate(normals=normals, axes=axes, mask=mask), bits)
+    back = read_values_png(tmp_path / "n.png")
+    assert back.axes is Axes.OPENGL
+    assert torch.equal(back.mask, mask)
+    chord = (back.normals - convert_normals(normals, axes, Axes.OPENGL)).norm(dim=1, keepdim=True)[mask].max()
+    assert chord <= 3**0.5 / (2**bits - 1) * 1.01 + 1e-6
+
+
+def test_a_plain_picture_is_not_taken_for_depth(tmp_path):
+    write_depth_png(tmp_path / "d.png", torch.rand(1, 4, 4))
+    with pytest.raises(FileFormatError, match="without the range"):
+        read_values_png(tmp_path / "d.png")
+
+
+def with_text(source, **changes):
+    """The PNG's bytes with other texts in place of this pack's."""
+    data = source.read_bytes()
+    position, kept = 8, data[:8]
+    while position < len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        if kind == b"IDAT":
+            for key, value in changes.items():
+                body = b"tEXt" + f"depth_normal.{key}".encode() + b"\0" + value.encode()
+                kept += struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+        if kind != b"tEXt":
+            kept += data[position : position + 12 + length]
+        position += 12 + length
+    return kept
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        {"quantity": "metric_depth"},
+        {"quantity": "furlongs", "white": "1", "black": "2"},
+        {"quantity": "metric_depth", "white": "nan", "black": "2"},
+        {"quantity": "metric_depth", "white": "1", "black": "inf"},
+        {"quantity": "metric_depth", "white": "one", "black": "2"},
+        {"quantity": "metric_depth", "white": "1", "black": "2", "intrinsics": "1 2 3"},
+        {"quantity": "metric_depth", "white": "1", "black": "2", "intrinsics": "0 0 0 0 0 0 0 0 0"},
+        {"axes": "opengl"},
+    ],
+)
+def test_damaged_notes_are_refused(tmp_path, text):
+    write_depth_values_png(tmp_path / "d.png", Estimate(depth=metres(), quantity=Quantity.METRIC_DEPTH))
+    (tmp_path / "bad.png").write_bytes(with_text(tmp_path / "d.png", **text))
+    with pytest.raises(FileFormatError, match="notes in the file are damaged"):
+        read_values_png(tmp_path / "bad.png")
+
+
+def test_cut_off_files_are_refused(tmp_path):
+    write_depth_values_png(tmp_path / "d.png", Estimate(depth=metres(), quantity=Quantity.METRIC_DEPTH))
+    (tmp_path / "cut.png").write_bytes((tmp_path / "d.png").read_bytes()[:150])
+    with pytest.raises(FileFormatError):
+        read_values_png(tmp_path / "cut.png")
+    (tmp_path / "text.png").write_text("not a picture at all")
+    with pytest.raises(FileFormatError, match="not a picture"):
+        read_values_png(tmp_path / "text.png")
+
+
+def test_what_has_no_value_is_marked_in_the_file_whatever_the_mask(tmp_path):
+    depth = torch.tensor([[[[1.0, 3.0, float("nan"), 0.0]]]])
+    write_depth_values_png(tmp_path / "d.png", Estimate(depth=depth, quantity=Quantity.METRIC_DEPTH))
+    back = read_values_png(tmp_path / "d.png")
+    assert back.mask.flatten().tolist() == [True, True, False, False]
+    assert back.depth[back.mask].tolist() == pytest.approx([1, 3], abs=1e-4)
+    normals = torch.tensor([[0.0, 0.6, 0.8], [float("nan")] * 3, [0.0] * 3]).T.view(1, 3, 1, 3)
+    write_normal_values_png(tmp_path / "n.png", Estimate(normals=normals))
+    assert read_values_png(tmp_path / "n.png").mask.flatten().tolist() == [True, False, False]

@@ -1,0 +1,183 @@
+"""Pictures of depth: which end is white, what the range is, and that nothing becomes NaN."""
+
+import importlib.util
+from itertools import combinations
+
+import pytest
+import torch
+
+from depth_normal.geometry.conventions import encode_normal_map
+from depth_normal.geometry.estimate import Axes, Quantity
+from depth_normal.geometry.images.render import (
+    COLOUR_MAPS,
+    NORMALISATIONS,
+    colourise,
+    depth_to_image,
+    normalise_per_image,
+    normals_to_image,
+)
+
+METRES = torch.tensor([1.0, 2.0, 4.0, 5.0]).view(1, 1, 2, 2)
+
+
+def levels(image):
+    return image.flatten().tolist()
+
+
+@pytest.mark.parametrize("quantity", [Quantity.METRIC_DEPTH, Quantity.RELATIVE_DEPTH, "metric_depth"])
+def test_near_depth_is_white(quantity):
+    assert levels(depth_to_image(METRES, quantity)) == pytest.approx([1, 0.75, 0.25, 0])
+
+
+def test_near_disparity_is_white():
+    assert levels(depth_to_image(METRES, Quantity.DISPARITY)) == pytest.approx([0, 0.25, 0.75, 1])
+
+
+def test_far_can_be_white():
+    assert levels(depth_to_image(METRES, Quantity.METRIC_DEPTH, near="black")) == pytest.approx([0, 0.25, 0.75, 1])
+
+
+def test_metres_shown_as_disparity():
+    image = depth_to_image(METRES, Quantity.METRIC_DEPTH, as_disparity=True)
+    assert levels(image) == pytest.approx([1, 0.375, 0.0625, 0])
+
+
+def test_per_image_and_per_clip_ranges_differ():
+    clip = torch.cat((METRES, METRES + 4))
+    per_image = depth_to_image(clip, Quantity.METRIC_DEPTH)
+    torch.testing.assert_close(per_image[0], per_image[1])
+    per_clip = depth_to_image(clip, Quantity.METRIC_DEPTH, normalisation="per_clip")
+    assert levels(per_clip) == pytest.approx([1, 7 / 8, 5 / 8, 4 / 8, 4 / 8, 3 / 8, 1 / 8, 0])
+
+
+@pytest.mark.parametrize("pair", combinations(NORMALISATIONS, 2), ids="-".join)
+def test_every_normalisation_finds_its_own_range(pair):
+    clip = torch.cat((METRES, METRES + 4))
+    ends = {"fixed": (2.0, 3.0)}
+    first, second = (depth_to_image(clip, "metric_depth", normalisation=name, value_range=ends.get(name)) for name in pair)
+    assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("as_disparity", [False, True])
+def test_a_fixed_range_is_in_metres_and_clips(as_disparity):
+    image = depth_to_image(METRES, Quantity.METRIC_DEPTH, normalisation="fixed", value_range=(2, 4), as_disparity=as_disparity)
+    assert levels(image) == pytest.approx([1, 1, 0, 0])
+
+
+def test_percentiles_are_those_of_the_depth_as_in_zoe():
+    depth = torch.rand(2, 1, 40, 50, generator=torch.Generator().manual_seed(0)) * 10 + 1
+    image = depth_to_image(depth, Quantity.METRIC_DEPTH, percentiles=(2, 85))
+    for picture, values in zip(image, depth, strict=True):
+        low, high = torch.quantile(values, torch.tensor([0.02, 0.85]))
+        torch.testing.assert_close(picture, 1 - ((values - low) / (high - low)).clamp(0, 1))
+
+
+@pytest.mark.parametrize("percentiles", [(0, 100), (10, 90)])
+def test_masked_pixels_are_black_and_count_for_nothing(percentiles):
+    mask = torch.tensor([True, True, True, False]).view(1, 1, 2, 2)
+    depth = METRES.clone()
+    depth[..., 1, 1] = 1e9
+    reference = depth_to_image(depth.flatten(2)[..., :3].view(1, 1, 1, 3), Quantity.METRIC_DEPTH, percentiles=percentiles)
+    assert levels(depth_to_image(depth, Quantity.METRIC_DEPTH, mask=mask, percentiles=percentiles)) == [*levels(reference), 0]
+
+
+@pytest.mark.parametrize("hole", [float("nan"), float("inf"), 0.0, -1.0])
+@pytest.mark.parametrize("near", ["white", "black"])
+@pytest.mark.parametrize("as_disparity", [False, True])
+def test_holes_of_metric_depth_are_black(hole, near, as_disparity):
+    depth = torch.tensor([1.0, 2.0, hole]).view(1, 1, 1, 3)
+    expected = [1, 0, 0] if near == "white" else [0, 1, 0]
+    assert levels(depth_to_image(depth, Quantity.METRIC_DEPTH, near=near, as_disparity=as_disparity)) == expected
+
+
+@pytest.mark.parametrize("quantity", list(Quantity))
+@pytest.mark.parametrize("percentiles", [(0, 100), (5, 95)])
+@pytest.mark.parametrize("value", [0.0, 3.0, 1e38, float("nan")])
+def test_a_constant_gives_a_constant(quantity, percentiles, value):
+    image = depth_to_image(torch.full((2, 1, 3, 3), value), quantity, percentiles=percentiles)
+    assert torch.equal(image, torch.zeros(2, 1, 3, 3))
+
+
+def test_nothing_left_by_the_mask_is_all_black():
+    nothing = torch.zeros_like(METRES, dtype=torch.bool)
+    for percentiles in ((0, 100), (5, 95)):
+        assert levels(depth_to_image(METRES, Quantity.METRIC_DEPTH, mask=nothing, percentiles=percentiles, near="black")) == [0] * 4
+
+
+def test_normalising_spans_zero_to_one_picture_by_picture():
+    values = torch.cat((METRES, METRES * -7, torch.full_like(METRES, 2.0)))
+    assert levels(normalise_per_image(values)) == pytest.approx([0, 0.25, 0.75, 1, 1, 0.75, 0.25, 0, 0, 0, 0, 0])
+
+
+def test_normalising_leaves_out_the_mask_and_what_is_no_number():
+    values = torch.tensor([1.0, 3.0, 9.0, float("nan"), float("inf"), 2.0]).view(1, 1, 1, 6)
+    mask = values != 9
+    assert levels(normalise_per_image(values, mask)) == pytest.approx([0, 1, 1, 0, 1, 0.5])
+
+
+def test_normalising_survives_the_ends_of_float32():
+    values = torch.tensor([-3e38, 0.0, 3e38]).view(1, 1, 1, 3)
+    assert levels(normalise_per_image(values)) == pytest.approx([0, 0.5, 1])
+
+
+@pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib, the oracle, is not installed")
+@pytest.mark.parametrize(("name", "published"), [("turbo", "turbo"), ("inferno", "inferno"), ("spectral", "Spectral")])
+def test_colour_maps_are_the_published_ones(name, published):
+    from matplotlib import colormaps
+
+    grey = torch.linspace(0, 1, 256).view(1, 1, 1, -1)
+    table = torch.from_numpy(colormaps[published](range(256))[:, :3]).float()
+    torch.testing.assert_close(colourise(grey, name)[0, :, 0].T, table, atol=2 / 255, rtol=0)
+
+
+def test_spectral_ends_are_colorbrewers():
+    ends = colourise(torch.tensor([0.0, 1.0]).view(1, 1, 1, 2), "spectral")[0, :, 0].T * 255
+    torch.testing.assert_close(ends, torch.tensor([[158.0, 1, 66], [94, 79, 162]]))
+
+
+@pytest.mark.parametrize("name", COLOUR_MAPS)
+def test_coloured_depth_is_black_where_masked(name):
+    mask = torch.tensor([True, True, True, False]).view(1, 1, 2, 2)
+    image = depth_to_image(METRES, Quantity.METRIC_DEPTH, colour_map=name, mask=mask)
+    assert image.shape == (1, 3, 2, 2)
+    assert image[0, :, 1, 1].tolist() == [0, 0, 0]
+    torch.testing.assert_close(image[..., 0, 0], colourise(torch.ones(1, 1, 1, 1), name)[..., 0, 0])
+
+
+def test_the_normal_picture_is_the_encoded_map_with_a_black_mask():
+    normals = torch.zeros(1, 3, 1, 2)
+    normals[:, 0] = 1
+    image = normals_to_image(normals, "scannet", Axes.OPENGL, torch.tensor([True, False]).view(1, 1, 1, 2))
+    torch.testing.assert_close(image[..., 0], encode_normal_map(normals, "scannet")[..., 0])
+    assert image[..., 1].flatten().tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"near": "grey"}, "grey"),
+        ({"normalisation": "per_video"}, "per_video"),
+        ({"percentiles": (90, 10)}, "percentiles"),
+        ({"percentiles": (-1, 101)}, "percentiles"),
+        ({"normalisation": "fixed"}, "value_range"),
+        ({"value_range": (0, 1)}, "value_range"),
+        ({"normalisation": "fixed", "value_range": (4, 2)}, "lower first"),
+        ({"normalisation": "fixed", "value_range": (0, 2), "as_disparity": True}, "above 0"),
+        ({"colour_map": "jet"}, "jet"),
+        ({"quantity": Quantity.DISPARITY, "as_disparity": True}, "disparity"),
+        ({"quantity": "feet"}, "feet"),
+        ({"mask": torch.ones(1, 1, 2, 2)}, "torch.bool"),
+        ({"depth": torch.ones(1, 3, 2, 2)}, r"\(1, 3, 2, 2\)"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(options, words):
+    arguments = {"depth": METRES, "quantity": Quantity.METRIC_DEPTH, **options}
+    with pytest.raises(ValueError, match=words):
+        depth_to_image(arguments.pop("depth"), arguments.pop("quantity"), **arguments)
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), 0.0])
+def test_a_normal_without_a_direction_is_black_as_if_masked(broken):
+    normals = torch.tensor([[0.0, 0.6, 0.8], [broken] * 3]).T.reshape(1, 3, 1, 2).contiguous()
+    picture = normals_to_image(normals)
+    assert torch.equal(picture[..., :1], encode_normal_map(normals[..., :1])) and not picture[..., 1:].any()

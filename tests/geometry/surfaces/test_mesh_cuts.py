@@ -1,0 +1,123 @@
+"""Truth: floors, walls and boxes whose joins are known, sharp and as networks soften them."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from depth_normal.geometry.surfaces.mesh_cuts import Joins, cut_grid, find_joins, grid_triangles, step_edges
+
+HEIGHT, WIDTH, HORIZON = 192, 256, 40
+
+
+def floor_and_box():
+    """Inverse depth of a floor that reaches the horizon, a box before it, and where each is."""
+    rows = torch.arange(HEIGHT, dtype=torch.float32)[:, None].expand(HEIGHT, WIDTH)
+    inverse = ((rows - HORIZON) / (HEIGHT - HORIZON)).clamp(min=0)
+    box = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
+    box[60:140, 100:160] = True
+    return torch.where(box, 1.2, inverse), rows > HORIZON, box
+
+
+def test_a_floor_stays_whole_to_the_horizon_and_a_box_is_cut_out():
+    inverse, valid, box = floor_and_box()
+    joins = find_joins(1 / inverse, valid)
+    assert inverse[HORIZON + 1, 0] < 0.015, "a jump of 100 % to the next row"
+    for joined, along in ((joins.across, 1), (joins.down, 0)):
+        size = joined.shape[along]
+        pairs = [each.narrow(along, start, size) for each in (valid, box) for start in (0, 1)]
+        expected = pairs[0] & pairs[1] & (pairs[2] == pairs[3])
+        assert torch.equal(joined, expected)
+
+
+def test_one_row_and_one_pixel_are_no_fault():
+    for shape in ((1, 1), (1, 9), (9, 1), (2, 2), (3, 3)):
+        depth = torch.full(shape, 2.0)
+        joins = find_joins(depth, torch.ones(shape, dtype=torch.bool))
+        assert joins.across.shape == (shape[0], shape[1] - 1) and bool(joins.across.all()) and bool(joins.down.all())
+        used, triangles = grid_triangles(depth.numpy(), joins)
+        assert used.shape == shape and len(triangles) == 2 * (shape[0] - 1) * (shape[1] - 1)
+
+
+def test_what_does_not_count_is_joined_to_nothing_and_proves_no_plane():
+    inverse, valid, _ = floor_and_box()
+    depth = torch.where(valid, 1 / inverse, torch.nan)
+    valid[60, 10] = False
+    joins = find_joins(depth, valid)
+    assert not joins.across[60, 9:11].any() and not joins.down[59:61, 10].any()
+
+
+def softened(inverse, by=4):
+    small = F.interpolate(inverse[None, None], scale_factor=1 / by, mode="area")
+    return F.interpolate(small, inverse.shape, mode="bilinear")
+
+
+@pytest.mark.parametrize("with_picture", [False, True])
+def test_ramps_become_steps_and_floors_stay(with_picture):
+    inverse, valid, box = floor_and_box()
+    soft = softened(inverse.clamp(min=0.004))
+    picture = torch.where(box, 0.9, 0.2).expand(1, 3, -1, -1) if with_picture else None
+    depth, radius = step_edges(1 / soft, valid[None, None], picture, "soft")
+    assert radius == 3
+    stepped = 1 / depth
+
+    def between(values):
+        """Pixels that are neither the box nor the floor."""
+        off = torch.minimum((values - 1.2).abs(), (values - inverse.clamp(max=1)).abs().where(~box, 9)) > 0.1
+        return int((off & valid).sum())
+
+    assert between(stepped[0, 0]) < between(soft[0, 0]) / 4
+    plain = torch.zeros_like(valid)
+    plain[HORIZON + 8 :, :80] = True  # floor beside which nothing stands
+    torch.testing.assert_close(stepped[0, 0][plain], soft[0, 0][plain])
+
+
+def test_sharp_depth_stays_as_it_is():
+    inverse, valid, _ = floor_and_box()
+    depth = torch.where(valid, 1 / inverse, 1)[None, None]
+    for edges in ("auto", "sharp"):
+        same, radius = step_edges(depth, valid[None, None], None, edges)
+        assert radius == 0 and torch.equal(same, depth)
+    nothing = torch.zeros_like(valid)[None, None]
+    assert torch.equal(step_edges(depth, nothing, None, "soft")[0], depth)
+
+
+def test_a_cell_is_cut_along_the_smaller_jump():
+    depth = np.array([[1.0, 1.0], [1.0, 1.5]], np.float32)  # the fold runs from the bottom left to the top right
+    for flipped in (False, True):
+        seen = depth[:, ::-1].copy() if flipped else depth
+        joins = Joins(torch.ones(2, 1, dtype=torch.bool), torch.ones(1, 2, dtype=torch.bool))
+        _, triangles = grid_triangles(seen, joins)
+        shared = set(map(int, triangles[0])) & set(map(int, triangles[1]))
+        assert shared == ({0, 3} if flipped else {1, 2})
+
+
+def test_triangles_need_two_joined_sides_and_points_a_triangle():
+    across = torch.tensor([[True, False, True], [True, False, True], [False, False, True]])
+    down = torch.tensor([[True, True, True, False], [False, False, False, True]])
+    used, triangles = grid_triangles(np.ones((3, 4), np.float32), Joins(across, down))
+    assert len(triangles) == 2 + 1 + 1
+    assert used.sum() == len(np.unique(triangles)) and triangles.max() == used.sum() - 1
+    rows, columns = np.nonzero(used)
+    corners = np.stack((columns, -rows, np.zeros_like(rows)), -1)[triangles]
+    assert (np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])[:, 2] == 1).all(), "counter-clockwise, of half a cell"
+
+
+def test_slivers_and_crumbs_of_soft_depth_are_left_out():
+    """A wall with a soft box before it, and a crumb and a block that float between."""
+    inverse = torch.full((HEIGHT, WIDTH), 0.2)
+    inverse[60:140, 100:160] = 1.0
+    inverse = softened(inverse)[0, 0]
+    inverse[20:23, 20:23], inverse[150:170, 20:40] = 0.5, 0.5
+    valid = torch.ones(1, 1, HEIGHT, WIDTH, dtype=torch.bool)
+    depth, joins = cut_grid(1 / inverse[None, None], valid, None, "soft")
+    assert not joins.across[20:23, 20:22].any() and joins.across[152:168, 22:37].all()
+    jumps = inverse_jumps(1 / depth[0, 0])
+    assert float(jumps[joins.across].max()) < 0.05
+    sharp, all_joins = cut_grid(1 / inverse[None, None], valid, None, "sharp")
+    assert all_joins.across[20:23, 20:22].all() and torch.equal(sharp, 1 / inverse[None, None])
+
+
+def inverse_jumps(inverse):
+    first, second = inverse[:, :-1], inverse[:, 1:]
+    return (first - second).abs() / torch.minimum(first, second)

@@ -1,0 +1,197 @@
+"""Truth: depth disturbed by noise of known deviation and correlation, and surfaces without any, which must not be taken for noise."""
+
+import importlib.util
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
+from depth_normal.geometry.conventions import convert_normals
+from depth_normal.geometry.estimate import Axes
+from depth_normal.geometry.surfaces.noise import measure_disturbance
+from depth_normal.geometry.surfaces.normals import depth_to_normals
+
+ROOT = Path(__file__).resolve().parents[3]
+HEIGHT, WIDTH = 240, 320
+EVERYWHERE = torch.ones(1, 1, HEIGHT, WIDTH)
+
+
+def correlated(length, seed=0):
+    """(1, 1, H, W) noise of deviation 1 that is shared over a square of `length` pixels; 1 = white."""
+    noise = torch.randn(1, 1, HEIGHT, WIDTH, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    if length > 1:
+        # A Gaussian blur of deviation s gives a correlation whose sum is 4 pi s^2.
+        blur = length / math.sqrt(4 * math.pi)
+        at = torch.arange(-math.ceil(4 * blur), math.ceil(4 * blur) + 1, dtype=torch.float64)
+        kernel = torch.exp(-(at**2) / (2 * blur**2))
+        radius = len(at) // 2
+        noise = F.pad(noise, (radius, radius, radius, radius), mode="reflect")
+        noise = F.conv2d(F.conv2d(noise, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))
+    return noise / noise.std()
+
+
+def tilted_wall(near_far=2.0):
+    """Inverse depth of a plane that is `near_far` times nearer at the bottom than at the top, and its normal for 55 degrees."""
+    intrinsics = intrinsics_from_fov(55, HEIGHT, WIDTH)
+    inverse = torch.linspace(2 / (1 + near_far), 2 * near_far / (1 + near_far), HEIGHT, dtype=torch.float64)
+    inverse = inverse.view(1, 1, -1, 1).expand(1, 1, HEIGHT, WIDTH)
+    ends = [
+        convert_normals(pixel_rays(intrinsics, HEIGHT, WIDTH), Axes.OPENCV, Axes.OPENGL)[0, :, y, x].double()
+        for y, x in ((0, 0), (0, -1), (-1, 0))
+    ]
+    a, b, c = (ray / inverse[0, 0, y, x] for ray, (y, x) in zip(ends, ((0, 0), (0, -1), (-1, 0)), strict=True))
+    normal = F.normalize(torch.linalg.cross(c - a, b - a), dim=0)
+    return inverse, normal.view(1, 3, 1, 1), intrinsics
+
+
+def angles(normals, truth):
+    a, b = torch.broadcast_tensors(normals.double(), truth.double())
+    return torch.rad2deg(torch.atan2(torch.linalg.vector_norm(torch.linalg.cross(a, b, dim=1), dim=1), (a * b).sum(1)))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("deviation", [1e-3, 1e-2])
+@pytest.mark.parametrize("length", [1.0, 2.5, 4.0, 5.0])
+def test_noise_and_how_far_it_is_shared_are_found(length, deviation, seed):
+    inverse = tilted_wall()[0] + deviation * correlated(length, seed)
+    found = measure_disturbance(inverse.float(), EVERYWHERE)
+    assert found.noise == pytest.approx(deviation, rel=0.15)
+    assert found.noise_length == pytest.approx(length, rel=0.2)
+    assert found.step == 0
+
+
+@pytest.mark.parametrize("length", [1.0, 4.0])
+@pytest.mark.parametrize("power", [0, 1, 2])
+def test_how_noise_depends_on_depth_is_found(power, length):
+    inverse = tilted_wall(3.0)[0]
+    noise = inverse**power * 5e-3 * correlated(length)
+    found = measure_disturbance((inverse + noise).float(), EVERYWHERE)
+    assert found.noise_power == power
+    assert found.noise == pytest.approx(5e-3, rel=0.15)
+
+
+@pytest.mark.parametrize("length", [7.0, 12.0])
+def test_noise_as_smooth_as_a_surface_is_left(length):
+    found = measure_disturbance((tilted_wall()[0] + 1e-2 * correlated(length)).float(), EVERYWHERE)
+    assert found.noise_length == 1
+    assert found.noise <= found.pixel_noise
+
+
+def test_pixels_show_the_noise_only_where_it_is_white():
+    white, shared = (measure_disturbance((tilted_wall()[0] * (1 + 0.005 * correlated(k))).float(), EVERYWHERE) for k in (1.0, 5.0))
+    assert white.pixel_noise == pytest.approx(white.noise, rel=0.1)
+    assert shared.pixel_noise < shared.noise / 4
+
+
+@pytest.mark.parametrize("holes", [0.2, 0.5])
+def test_holes_do_not_hide_the_noise(holes):
+    patches = correlated(12.0, 3)
+    valid = patches > torch.quantile(patches, holes)
+    inverse = torch.where(valid, tilted_wall()[0] + 0.004 * correlated(4.0), 1e6)
+    found = measure_disturbance(inverse.float(), valid.float())
+    assert found.noise == pytest.approx(0.004, rel=0.2)
+    assert found.noise_length == pytest.approx(4.0, rel=0.3)
+
+
+def surfaces():
+    v, u = torch.meshgrid(torch.arange(float(HEIGHT)).double(), torch.arange(float(WIDTH)).double(), indexing="ij")
+    waves = 1 + 0.1 * torch.sin(u / 20) * torch.cos(v / 15)
+    dome = 1 - (u**2 + v**2) / 4e5
+    # Straight pieces between points at random, as along lines in a room.
+    corners = torch.rand(1, 1, 13, 17, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    pieces = 1 + F.interpolate(corners, size=(HEIGHT, WIDTH), mode="bilinear", align_corners=True)
+    return {"waves": waves[None, None], "dome": dome[None, None], "pieces": pieces}
+
+
+@pytest.mark.parametrize("name", ["waves", "dome", "pieces"])
+def test_a_clean_surface_is_no_noise_however_much_it_bends(name):
+    found = measure_disturbance(surfaces()[name].float(), EVERYWHERE)
+    assert found.noise < 1e-5
+    assert found.noise_length == 1
+    assert found.noise <= max(2e-7, found.pixel_noise / 4)
+
+
+@pytest.mark.parametrize("name", ["waves", "dome"])
+def test_noise_is_found_beside_a_surface_that_bends(name):
+    found = measure_disturbance((surfaces()[name] * (1 + 0.01 * correlated(4.0))).float(), EVERYWHERE)
+    assert found.noise == pytest.approx(0.01, rel=0.25)
+
+
+@pytest.mark.parametrize("picture", ["coffee", "astronaut", "chelsea", "rocket"])
+def test_a_networks_depth_has_no_noise_that_a_window_should_average(picture):
+    data = pytest.importorskip("skimage.data")
+    import depth_normal
+
+    pixels = torch.from_numpy(getattr(data, picture)()).movedim(-1, 0)[None] / 255
+    disparity = depth_normal.load_model("tiny").estimate(pixels).depth
+    low, high = torch.quantile(disparity, torch.tensor([0.02, 0.98]))
+    inverse = ((disparity - low) / (high - low)).clamp(min=-0.4) * (2 / 3) + 1 / 3
+    found = measure_disturbance(inverse, torch.ones_like(inverse))
+    assert found.noise < 1e-4  # a fortieth of a level of 255
+    assert found.noise_length == 1
+    assert found.noise <= found.pixel_noise
+    rounded = (inverse * 128).round() / 128
+    found = measure_disturbance(rounded, torch.ones_like(inverse))
+    assert found.step == pytest.approx(1 / 128, rel=0.01)
+    assert found.noise == 0
+
+
+def test_a_staircase_without_noise_has_a_step_and_no_noise():
+    found = measure_disturbance((surfaces()["dome"] * 255).round().float() / 255, EVERYWHERE)
+    assert found.step == pytest.approx(1 / 255, rel=0.01)
+    assert found.noise == 0
+
+
+@pytest.mark.parametrize("length", [1.0, 3.0])
+def test_noise_is_found_on_a_staircase(length):
+    step = 1 / 128
+    noisy = ((tilted_wall()[0] + 0.6 * step * correlated(length)) / step).round() * step
+    found = measure_disturbance(noisy.float(), EVERYWHERE)
+    assert found.step == pytest.approx(step, rel=0.01)
+    assert found.noise == pytest.approx(0.6 * step, rel=0.2)
+
+
+@pytest.mark.parametrize(("length", "limit"), [(1.0, 0.5), (2.5, 0.7), (4.0, 0.7), (5.0, 0.7)])
+def test_a_wall_seen_by_a_depth_camera_is_a_wall(length, limit):
+    inverse, normal, intrinsics = tilted_wall()
+    noisy = inverse + 0.002 * correlated(length)
+    error = angles(depth_to_normals((1 / noisy).float(), intrinsics), normal)
+    assert float(error.mean()) < limit
+
+
+@pytest.mark.parametrize("radius", [1.0, 2.5])
+def test_a_clean_sphere_is_not_smoothed(radius):
+    intrinsics = intrinsics_from_fov(55, HEIGHT, WIDTH)
+    rays = pixel_rays(intrinsics.double(), HEIGHT, WIDTH)
+    centre = torch.tensor([0.1, -0.05, 4.0], dtype=torch.float64).view(1, 3, 1, 1)
+    a, b = (rays * rays).sum(1, keepdim=True), (rays * centre).sum(1, keepdim=True)
+    root = b * b - a * ((centre * centre).sum() - radius**2)
+    hit = root > 0
+    depth = torch.where(hit, (b - root.clamp(min=0).sqrt()) / a, 8.0)
+    truth = convert_normals((rays * depth - centre) / radius, Axes.OPENCV, Axes.OPENGL)
+    error = angles(depth_to_normals(depth.float(), intrinsics), truth)
+    inner = F.avg_pool2d(hit.float(), 9, 1, 4)[:, 0] == 1
+    assert float(error[inner].mean()) < 0.05
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    spec = importlib.util.spec_from_file_location("normals_benchmark", ROOT / "benchmarks" / "normals.py")
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.quick_cases(3)
+@pytest.mark.parametrize(
+    ("condition", "bar"), [("clean", 0.6), ("noise 0.1 %", 1.2), ("noise 0.5 %", 2.4), ("8-bit", 3.0), ("sensor", 3.2)]
+)
+def test_scenes_stay_below_the_bars(benchmark, true_scenes, condition, bar):
+    scenes = [benchmark.load_scene(path) for path in sorted(true_scenes.glob("*.npz"))]
+    errors = [benchmark.mean_error(benchmark.ours(s, benchmark.degraded(s, condition), condition), s, condition) for s in scenes]
+    assert np.mean(errors) < bar

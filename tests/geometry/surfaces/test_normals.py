@@ -1,0 +1,372 @@
+"""Truth: planes, spheres and edges whose normals are known; OpenCV as the oracle of the old formulas."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from depth_normal.geometry.camera import intrinsics_from_fov, pixel_rays
+from depth_normal.geometry.conventions import convert_normals, encode_normal_map
+from depth_normal.geometry.estimate import Axes
+from depth_normal.geometry.surfaces import plane_fit
+from depth_normal.geometry.surfaces.normals import EDGES, depth_to_normals, disparity_to_normals, dmap2norm, midas_normals
+
+HEIGHT, WIDTH = 120, 160
+K = intrinsics_from_fov(55, HEIGHT, WIDTH)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def plane(tilt, azimuth, height=HEIGHT, width=WIDTH, fov=55.0, distance=3.0):
+    """Depth (float32), where it is visible, and the OpenGL normal of a plane facing the camera, tilted by degrees."""
+    t, a = math.radians(tilt), math.radians(azimuth)
+    normal = torch.tensor([math.sin(t) * math.cos(a), math.sin(t) * math.sin(a), math.cos(t)], dtype=torch.float64)
+    rays = convert_normals(pixel_rays(intrinsics_from_fov(fov, height, width).double(), height, width), Axes.OPENCV, Axes.OPENGL)
+    facing = -(normal.view(1, 3, 1, 1) * rays).sum(1, keepdim=True)
+    visible = facing > 0.02
+    return torch.where(visible, distance * abs(math.cos(t)) / facing, 0).float(), visible, normal.view(1, 3, 1, 1)
+
+
+def angles(normals, truth):
+    """(B, 1, H, W) degrees between unit vectors."""
+    a, b = torch.broadcast_tensors(normals.double(), truth.double())
+    return torch.rad2deg(torch.atan2(torch.linalg.vector_norm(torch.linalg.cross(a, b, dim=1), dim=1), (a * b).sum(1)))[:, None]
+
+
+def assert_unit(normals):
+    assert torch.isfinite(normals).all()
+    torch.testing.assert_close(torch.linalg.vector_norm(normals, dim=1), torch.ones_like(normals[:, 0]))
+
+
+@pytest.mark.parametrize("edges", EDGES)
+@pytest.mark.parametrize("tilt", [0, 30, 60, 80])
+@pytest.mark.parametrize("azimuth", [0, 37, 90, 200, 290])
+def test_a_tilted_plane_keeps_its_normal_up_to_the_border(tilt, azimuth, edges):
+    depth, visible, normal = plane(tilt, azimuth)
+    assert float(angles(depth_to_normals(depth, K, edges=edges), normal)[visible].max()) < 0.01
+
+
+def test_a_plane_is_exact_at_full_hd():
+    depth, visible, normal = plane(80, 37, 1080, 1920, 40)
+    normals = depth_to_normals(depth, intrinsics_from_fov(40, 1080, 1920))
+    assert float(angles(normals, normal)[visible].max()) < 0.01
+
+
+def test_a_plane_is_exact_with_a_camera_off_centre_skewed_and_with_oblong_pixels():
+    intrinsics = torch.tensor([[[150.0, 4.0, 20.0], [0.0, 130.0, 100.0], [0.0, 0.0, 1.0]]])
+    normal = F.normalize(torch.tensor([0.3, -0.4, 0.7], dtype=torch.float64), dim=0).view(1, 3, 1, 1)
+    rays = convert_normals(pixel_rays(intrinsics.double(), HEIGHT, WIDTH), Axes.OPENCV, Axes.OPENGL)
+    facing = -(normal * rays).sum(1, keepdim=True)
+    visible = facing > 0.02
+    normals = depth_to_normals(torch.where(visible, 2 / facing, 0).float(), intrinsics)
+    assert float(angles(normals, normal)[visible].max()) < 0.01
+
+
+def test_a_ceiling_keeps_facing_the_camera_where_its_z_is_negative():
+    depth, visible, normal = plane(100, 270, fov=100)
+    assert visible.any()
+    assert float(normal[0, 2]) < 0
+    normals = depth_to_normals(depth, intrinsics_from_fov(100, HEIGHT, WIDTH))
+    assert float(angles(normals, normal)[visible].max()) < 0.01
+
+
+def test_a_sphere_before_a_wall_is_right_up_to_its_silhouette():
+    rays = pixel_rays(K.double(), HEIGHT, WIDTH)
+    centre, radius = torch.tensor([0.1, -0.05, 4.0], dtype=torch.float64).view(1, 3, 1, 1), 1.0
+    a, b = (rays * rays).sum(1, keepdim=True), (rays * centre).sum(1, keepdim=True)
+    root = b * b - a * ((centre * centre).sum() - radius**2)
+    hit = root > 0
+    depth = torch.where(hit, (b - root.clamp(min=0).sqrt()) / a, 8.0)
+    on_sphere = convert_normals((rays * depth - centre) / radius, Axes.OPENCV, Axes.OPENGL)
+    truth = torch.where(hit, on_sphere, torch.tensor([0.0, 0, 1], dtype=torch.float64).view(1, 3, 1, 1))
+    error = angles(depth_to_normals(depth.float(), K), truth)
+    assert float(error[hit].mean()) < 1.0
+    assert float(error[~hit].mean()) < 0.1
+    inner = F.avg_pool2d(hit.float(), 5, 1, 2) == 1
+    assert float(error[inner].max()) < 5
+
+
+@pytest.mark.parametrize("tilts", [(0, 0), (30, 50), (60, 10)])
+def test_a_jump_in_depth_bends_nothing(tilts):
+    near, _, near_normal = plane(tilts[0], 90, distance=2.0)
+    far, _, far_normal = plane(tilts[1], 0, distance=4.0)
+    left = (torch.arange(WIDTH) < 70).view(1, 1, 1, -1)
+    normals = depth_to_normals(torch.where(left, near, far), K)
+    assert float(angles(normals, torch.where(left, near_normal, far_normal)).max()) < 0.05
+
+
+def test_a_crease_between_two_walls_is_sharp():
+    first, _, first_normal = plane(45, 0)
+    second, _, second_normal = plane(45, 180)
+    ahead = first < second
+    truth = torch.where(ahead, first_normal, second_normal)
+    error = angles(depth_to_normals(torch.minimum(first, second), K), truth)
+    beside = (torch.arange(WIDTH) - (WIDTH - 1) / 2).abs() > 1
+    assert float(error[..., beside].max()) < 0.5
+    assert float(error.mean()) < 0.1
+
+
+@pytest.mark.parametrize(("noise", "limit"), [(0.0005, 0.5), (0.001, 0.5), (0.005, 1.0), (0.02, 3.0)])
+def test_a_noisy_plane_is_averaged_over_as_much_as_it_takes(noise, limit):
+    depth, _, normal = plane(40, 60)
+    noisy = depth * (1 + noise * torch.randn(depth.shape, generator=generator()))
+    assert float(angles(depth_to_normals(noisy, K), normal).mean()) < limit
+
+
+@pytest.mark.parametrize("quantised", ["disparity", "depth"])
+def test_the_steps_of_an_8_bit_source_are_smoothed(quantised):
+    depth, _, normal = plane(55, 20)
+    values = 1 / depth if quantised == "disparity" else depth
+    low, high = values.min(), values.max()
+    values = ((values - low) / (high - low) * 255).round() / 255 * (high - low) + low
+    normals = depth_to_normals(1 / values if quantised == "disparity" else values, K)
+    assert float(angles(normals, normal).mean()) < 1.5
+
+
+def blurred_jump():
+    """Two tilted walls at 2 and 4 metres whose edge is a ramp, and the true normals."""
+    near, _, near_normal = plane(30, 90, distance=2.0)
+    far, _, far_normal = plane(30, 0, distance=4.0)
+    left = (torch.arange(WIDTH) < 70).view(1, 1, 1, -1)
+    disparity = F.avg_pool2d(F.pad(1 / torch.where(left, near, far), (2, 2, 2, 2), mode="replicate"), 5, 1)
+    return 1 / disparity, torch.where(left, near_normal, far_normal)
+
+
+def test_soft_edges_take_the_normal_from_beside_the_ramp():
+    depth, truth = blurred_jump()
+    inside = (..., slice(4, -4), slice(4, -4))
+    sharp, soft, auto = (angles(depth_to_normals(depth, K, edges=e), truth)[inside].mean() for e in ("sharp", "soft", "auto"))
+    assert float(soft) < 0.5
+    assert float(soft) < float(sharp) / 3
+    assert float(auto) == float(soft)
+
+
+def test_auto_leaves_sharp_edges_alone():
+    left = (torch.arange(WIDTH) < 70).view(1, 1, 1, -1)
+    depth = torch.where(left, plane(30, 90, distance=2.0)[0], plane(30, 0, distance=4.0)[0])
+    assert torch.equal(depth_to_normals(depth, K, edges="auto"), depth_to_normals(depth, K, edges="sharp"))
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-3, 7.0, 1000.0, 1e30])
+@pytest.mark.parametrize("edges", EDGES)
+def test_the_unit_of_depth_does_not_matter(scale, edges):
+    depth = plane(50, 30)[0] * (1 + 0.001 * torch.randn(1, 1, HEIGHT, WIDTH, generator=generator()))
+    error = angles(depth_to_normals(depth * scale, K, edges=edges), depth_to_normals(depth, K, edges=edges))
+    assert float(error.mean()) < 1e-3
+    assert float((error > 0.01).double().mean()) < 0.001
+
+
+@pytest.mark.parametrize("edges", EDGES)
+def test_doubling_the_unit_changes_no_bit(edges):
+    depth = plane(50, 30)[0] * (1 + 0.001 * torch.randn(1, 1, HEIGHT, WIDTH, generator=generator()))
+    assert torch.equal(depth_to_normals(depth * 2.0**20, K, edges=edges), depth_to_normals(depth, K, edges=edges))
+
+
+@pytest.mark.parametrize("edges", EDGES)
+@pytest.mark.parametrize("kind", ["clean", "noisy", "eight bits"])
+def test_bands_of_rows_give_what_the_whole_gives(edges, kind, monkeypatch):
+    depth = plane(40, 70)[0].clone()
+    depth[..., 60:] *= 1.4
+    if kind == "noisy":
+        depth = depth * (1 + 0.01 * torch.randn(depth.shape, generator=generator()))
+    if kind == "eight bits":
+        depth = 255 / (255 / depth).round()
+    mask = torch.rand(depth.shape, generator=generator(1)) > 0.02
+    monkeypatch.setattr(plane_fit, "_BAND_PIXELS", 2**30)
+    whole = depth_to_normals(depth, K, mask, edges)
+    monkeypatch.setattr(plane_fit, "_BAND_PIXELS", 11 * WIDTH)
+    torch.testing.assert_close(depth_to_normals(depth, K, mask, edges), whole, atol=1e-6, rtol=0)
+
+
+def test_a_batch_gives_what_its_pictures_give():
+    depth = torch.cat((plane(50, 30)[0], plane(20, 200)[0] * (1 + 0.01 * torch.randn(1, 1, HEIGHT, WIDTH, generator=generator()))))
+    cameras = torch.cat((K, intrinsics_from_fov(80, HEIGHT, WIDTH)))
+    together = depth_to_normals(depth, cameras)
+    assert torch.equal(together, torch.cat([depth_to_normals(depth[i : i + 1], cameras[i : i + 1]) for i in range(2)]))
+
+
+@pytest.mark.parametrize("rubbish", [float("nan"), float("inf"), float("-inf"), 0.0, -3.0, 1e9])
+def test_what_is_masked_is_never_looked_at_and_faces_the_viewer(rubbish):
+    depth, _, normal = plane(40, 130)
+    mask = torch.rand(depth.shape, generator=generator()) > 0.3
+    normals = depth_to_normals(torch.where(mask, depth, rubbish), K, mask)
+    assert torch.equal(normals[:, :, ~mask[0, 0]], torch.tensor([0.0, 0, 1]).view(1, 3, 1).expand(1, 3, int((~mask).sum())))
+    surrounded = mask & (F.avg_pool2d(mask.float(), 3, 1, 1) > 0.6)
+    assert float(angles(normals, normal)[surrounded].max()) < 0.02
+    assert torch.equal(normals, depth_to_normals(depth, K, mask))
+
+
+def test_holes_are_found_without_a_mask():
+    depth, _, normal = plane(40, 130)
+    for hole in (float("nan"), float("inf"), 0.0, -1.0):
+        pierced = depth.clone()
+        pierced[..., 40:60, 50:80] = hole
+        normals = depth_to_normals(pierced, K)
+        outside = torch.ones_like(depth, dtype=torch.bool)
+        outside[..., 40:60, 50:80] = False
+        assert float(angles(normals, normal)[outside].max()) < 0.01
+        assert normals[0, :, 50, 60].tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 1), (1, 9), (9, 1), (3, 3), (5, 4), (40, 30)])
+@pytest.mark.parametrize("edges", EDGES)
+def test_no_input_gives_nan(size, edges):
+    choice = torch.rand(1, 1, *size, generator=generator(size[0]))
+    depth = torch.rand(1, 1, *size, generator=generator(size[1])) + 1
+    for i, value in enumerate((float("nan"), float("inf"), float("-inf"), 0.0, -1.0, 1e38, 1e-38, 1e-45, 1e12)):
+        depth[(choice > i / 20) & (choice < (i + 1) / 20)] = value
+    camera = intrinsics_from_fov(60, *size)
+    nothing = torch.zeros_like(depth, dtype=torch.bool)
+    for mask in (None, nothing):
+        assert_unit(depth_to_normals(depth, camera, mask, edges))
+        assert_unit(disparity_to_normals(depth, mask, edges=edges))
+    assert_unit(depth_to_normals(torch.rand(1, 1, *size, generator=generator(1)).exp(), camera, None, edges))
+    assert_unit(disparity_to_normals(torch.zeros(1, 1, *size), edges=edges))
+
+
+@pytest.mark.parametrize("edges", EDGES)
+def test_gradients_are_those_of_the_function(edges):
+    depth, _, _ = plane(30, 60, 12, 14)
+    camera = intrinsics_from_fov(55, 12, 14)
+    bumpy = (depth.double() * (1 + 0.003 * torch.rand(depth.shape, generator=generator(), dtype=torch.float64))).requires_grad_()
+    (gradient,) = torch.autograd.grad(depth_to_normals(bumpy, camera, edges=edges)[0, 0].sum(), bumpy)
+    assert torch.isfinite(gradient).all()
+    assert float(gradient.abs().max()) > 0
+    flat = torch.full((1, 1, 12, 14), 2.0, requires_grad=True)
+    (gradient,) = torch.autograd.grad(depth_to_normals(flat, camera, edges=edges)[0, 0].sum(), flat)
+    assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("edges", EDGES)
+def test_cuda_gives_what_the_cpu_gives(edges):
+    depth = plane(50, 30)[0] * (1 + 0.002 * torch.randn(1, 1, HEIGHT, WIDTH, generator=generator()))
+    on_gpu = depth_to_normals(depth.cuda(), K.cuda(), edges=edges)
+    assert on_gpu.device.type == "cuda"
+    assert float(angles(on_gpu.cpu(), depth_to_normals(depth, K, edges=edges)).mean()) < 0.01
+    assert float(angles(disparity_to_normals(1 / depth.cuda()).cpu(), disparity_to_normals(1 / depth)).mean()) < 0.01
+
+
+def scene_with_ratio(ratio):
+    """Disparity 0..1000 of a plane whose far and near ends (percentiles 2 and 98) differ by `ratio`; and its normal for 55 degrees."""
+    low, high = 0.0, 89.0
+    for _ in range(60):
+        depth, visible, normal = plane((low + high) / 2, 270)
+        ends = torch.quantile(1 / depth[visible], torch.tensor([0.02, 0.98]))
+        found = float(ends[1] / ends[0]) if bool(visible.all()) else math.inf
+        low, high = ((low + high) / 2, high) if found < ratio else (low, (low + high) / 2)
+    depth, visible, normal = plane(low, 270)
+    assert bool(visible.all())
+    return (1 / depth - 0.01) * 1000, normal
+
+
+def test_disparity_gives_true_normals_when_camera_and_ratio_are_as_assumed():
+    disparity, normal = scene_with_ratio(2.0)
+    assert float(angles(disparity_to_normals(disparity, near_far_ratio=2.0), normal).max()) < 0.5
+    assert float(angles(disparity_to_normals(disparity * -0.1 + 5, near_far_ratio=2.0), normal).mean()) > 20
+    disparity, normal = scene_with_ratio(3.0)
+    assert float(angles(disparity_to_normals(disparity), normal).max()) < 0.5
+    assert torch.equal(disparity_to_normals(disparity), disparity_to_normals(disparity, fov=55, near_far_ratio=3))
+
+
+def test_scale_and_shift_of_disparity_do_not_matter():
+    disparity, _ = scene_with_ratio(3.0)
+    assert float(angles(disparity_to_normals(disparity * 0.03 + 7), disparity_to_normals(disparity)).max()) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda d: depth_to_normals(d[0], K), r"\(1, 120, 160\)"),
+        (lambda d: depth_to_normals(d.expand(1, 3, -1, -1), K), r"\(1, 3, 120, 160\)"),
+        (lambda d: depth_to_normals(d.int(), K), "int32"),
+        (lambda d: depth_to_normals(d[..., :0], K), "empty"),
+        (lambda d: depth_to_normals(d, K[0]), "intrinsics"),
+        (lambda d: depth_to_normals(d, K.expand(2, 3, 3)), r"\(2, 3, 3\)"),
+        (lambda d: depth_to_normals(d, -K), "fx and fy > 0"),
+        (lambda d: depth_to_normals(d, K, torch.ones_like(d)), "torch.bool"),
+        (lambda d: depth_to_normals(d, K, torch.ones(1, 1, 2, 2, dtype=torch.bool)), r"\(1, 1, 2, 2\)"),
+        (lambda d: depth_to_normals(d, K, None, "crisp"), "crisp"),
+        (lambda d: disparity_to_normals(d, fov=180), "180"),
+        (lambda d: disparity_to_normals(d, near_far_ratio=1.0), "above 1"),
+        (lambda d: disparity_to_normals(d, near_far_ratio=-2), "above 1"),
+        (lambda d: midas_normals(d[0]), r"\(1, 120, 160\)"),
+        (lambda d: dmap2norm(d.repeat(1, 2, 1, 1)), r"\(1, 2, 120, 160\)"),
+    ],
+)
+def test_what_does_not_fit_is_refused(call, words):
+    with pytest.raises(ValueError, match=words):
+        call(torch.ones(1, 1, HEIGHT, WIDTH))
+
+
+def old_picture(disparity, a=math.tau, bg_threshold=0.1):
+    normals = midas_normals(disparity, a, bg_threshold)
+    return (encode_normal_map(normals, "controlnet-1.0-normal", Axes.SCANNET) * 255).int()
+
+
+def test_the_old_map_colours_a_cone_as_controlnet_1_0_was_trained():
+    v, u = torch.meshgrid(torch.arange(201.0) - 100, torch.arange(201.0) - 100, indexing="ij")
+    picture = old_picture((800 - 10 * torch.hypot(u, v)).clamp(min=0)[None, None])
+    colours = {"left": (100, 60), "right": (100, 140), "top": (60, 100), "bottom": (140, 100), "background": (2, 2)}
+    found = {name: tuple(picture[0, :, y, x].tolist()) for name, (y, x) in colours.items()}
+    assert found == {
+        "left": (137, 127, 254),
+        "right": (137, 127, 0),
+        "top": (137, 254, 127),
+        "bottom": (137, 0, 127),
+        "background": (255, 127, 127),
+    }
+
+
+@pytest.mark.parametrize(("height", "width"), [(37, 53), (2, 2), (1, 6), (6, 1), (1, 1), (2, 5)])
+@pytest.mark.parametrize(("a", "bg_threshold"), [(math.tau, 0.1), (0.5, 0.0), (15.7, 0.6)])
+def test_midas_normals_are_opencvs_sobel(height, width, a, bg_threshold):
+    cv2 = pytest.importorskip("cv2")
+    disparity = np.random.default_rng(0).random((height, width), dtype=np.float32) * 50
+    gx, gy = cv2.Sobel(disparity, cv2.CV_32F, 1, 0, ksize=3), cv2.Sobel(disparity, cv2.CV_32F, 0, 1, ksize=3)
+    span = disparity.max() - disparity.min()
+    background = (disparity - disparity.min()) / (span if span else 1) < bg_threshold
+    gx[background] = gy[background] = 0
+    expected = np.stack([gx, gy, np.full_like(gx, a)])
+    expected /= np.linalg.norm(expected, axis=0)
+    found = midas_normals(torch.from_numpy(disparity)[None, None], a, bg_threshold)[0].numpy()
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+def test_midas_normals_stay_finite_where_z_is_zero_and_the_picture_flat():
+    for disparity in (torch.zeros(1, 1, 4, 4), torch.full((1, 1, 4, 4), 7.0), torch.rand(1, 1, 4, 4, generator=generator())):
+        assert_unit(midas_normals(disparity, 0.0, 0.5))
+    assert midas_normals(torch.full((1, 1, 2, 2), 7.0), 0.0)[0, :, 0, 0].tolist() == [0, 0, 1]
+    assert_unit(midas_normals(torch.tensor([float("nan"), float("inf"), 1.0, 2.0]).view(1, 1, 2, 2)))
+
+
+def test_midas_normals_normalise_each_picture_for_itself():
+    batch = torch.rand(3, 1, 9, 8, generator=generator()) * torch.tensor([1.0, 20, 300]).view(3, 1, 1, 1)
+    assert torch.equal(midas_normals(batch), torch.cat([midas_normals(b) for b in batch.split(1)]))
+
+
+@pytest.mark.parametrize(("height", "width"), [(30, 41), (3, 3), (1, 7), (2, 2)])
+def test_dmap2norm_is_the_tutorials(height, width):
+    cv2 = pytest.importorskip("cv2")
+    depth = np.random.default_rng(1).random((height, width)) * 4
+    normal = np.dstack((-cv2.Sobel(depth, cv2.CV_64F, 1, 0, ksize=5), -cv2.Sobel(depth, cv2.CV_64F, 0, 1, ksize=5), np.ones_like(depth)))
+    stored = (normal / np.linalg.norm(normal, axis=2, keepdims=True) + 1) / 2
+    found = encode_normal_map(dmap2norm(torch.from_numpy(depth)[None, None]), "controlnet-1.0-normal", Axes.SCANNET)[0]
+    np.testing.assert_allclose(found.permute(1, 2, 0).numpy(), stored[:, :, ::-1], atol=2e-5)
+
+
+@pytest.mark.parametrize(("noise", "bar"), [(0.0, 0.6), (0.001, 3.5), (0.005, 6.5)])
+def test_scenes_stay_below_the_bars(true_scenes, noise, bar):
+    scene = np.load(min(true_scenes.glob("*.npz")))
+    fx, fy, cx, cy = (float(value) for value in scene["K"])
+    depth = torch.from_numpy(scene["depth"])[None, None]
+    depth = depth * (1 + noise * torch.randn(depth.shape, generator=generator()))
+    mask = torch.from_numpy(scene["mask"])[None, None]
+    truth = torch.from_numpy(scene["normal"].astype(np.float32) / 32767).movedim(-1, 0)[None]
+    normals = depth_to_normals(depth, torch.tensor([[[fx, 0, cx], [0, fy, cy], [0, 0, 1]]]), mask)
+    assert float(angles(normals, truth)[mask].mean()) < bar

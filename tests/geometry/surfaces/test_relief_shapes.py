@@ -1,0 +1,124 @@
+"""Truth: relief that repeats as noise does. Depth of pebbles, plaster, bricks and leaves must not be flattened."""
+
+import functools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from depth_normal.geometry.camera import intrinsics_from_fov
+from depth_normal.geometry.surfaces.noise import measure_disturbance
+from depth_normal.geometry.surfaces.normals import depth_to_normals
+
+HEIGHT, WIDTH = 240, 320
+WALL = 0.5  # inverse depth of a wall 2 m away
+
+
+def pebbles(u, v, radius=8.0):
+    """Half balls in rows, each a little off its place."""
+    pitch = 1.9 * radius
+    shift = np.random.default_rng(0).normal(0, 0.1 * radius, (2, 64, 64))
+    row, column = (np.floor(x / pitch).astype(int) for x in (v, u))
+    du, dv = u - (column + 0.5) * pitch - shift[0, row, column], v - (row + 0.5) * pitch - shift[1, row, column]
+    return 0.008 * np.sqrt(np.maximum(0, 1 - (du**2 + dv**2) / radius**2))
+
+
+def half_pebbles(u, v):
+    return np.where(u < WIDTH / 2, 0, pebbles(u, v))
+
+
+def plaster(u, v, wavelength=12.0, height=0.00025):
+    """Many waves of all directions and of a wavelength around the one given."""
+    generator = np.random.default_rng(3)
+    waves = np.zeros_like(u)
+    for _ in range(150):
+        angle, frequency = generator.random() * 2 * math.pi, abs(generator.normal()) * 2 * math.pi / wavelength / 1.5
+        waves += np.sin(frequency * (math.cos(angle) * u + math.sin(angle) * v) + generator.random() * 2 * math.pi)
+    return height * math.sqrt(2 / 150) * waves
+
+
+def bricks(u, v, softness):
+    """Bricks of 40 x 16 pixels that stand out 1 cm; softness: of the joints' edges, in pixels."""
+    u = u + (np.floor(v / 16) % 2) * 20
+    inside = np.minimum(np.minimum(u % 40, 40 - u % 40), np.minimum(v % 16, 16 - v % 16))
+    return 0.0025 / (1 + np.exp(-(inside - 2.5) / softness))
+
+
+def sheet(u, v, angle, wavelength=12.0):
+    return 0.001 * np.sin(2 * math.pi / wavelength * (u * math.cos(angle) + v * math.sin(angle)))
+
+
+def foliage(u, v):
+    """Flat leaves of 8 pixels, each tilted in its own way, one above the other."""
+    generator = np.random.default_rng(1)
+    height = np.zeros_like(u)
+    for leaf in range(1500):
+        du, dv = u - generator.uniform(0, WIDTH), v - generator.uniform(0, HEIGHT)
+        slope_u, slope_v = generator.normal(0, 0.002, 2)
+        height = np.where(du**2 + dv**2 < 64, 0.0002 * leaf + slope_u * du + slope_v * dv, height)
+    return height
+
+
+# relief: the mean error in degrees that windows of 3x3 pixels reach, clean and with white noise of 0.1 %
+RELIEFS = {
+    "pebbles": (pebbles, 8.16, 12.11),
+    "half pebbles": (half_pebbles, 3.82, 6.53),
+    "plaster": (plaster, 0.48, 2.41),
+    "coarse plaster": (lambda u, v: plaster(u, v, 20.0, 0.0005), 0.24, 1.97),
+    "bricks": (lambda u, v: bricks(u, v, 0.5), 2.96, 6.69),
+    "soft bricks": (lambda u, v: bricks(u, v, 1.0), 2.13, 4.55),
+    "sheet along x": (lambda u, v: sheet(u, v, 0.0), 0.24, 3.63),
+    "sheet along y": (lambda u, v: sheet(u, v, math.pi / 2), 0.25, 3.72),
+    "sheet across": (lambda u, v: sheet(u, v, math.pi / 4), 1.28, 4.04),
+    "foliage": (foliage, 7.78, 9.13),
+}
+
+
+def wall_with(relief):
+    """Depth (1, 1, H, W) float64 of a wall with a relief of inverse depth, its normals, and the intrinsics."""
+    v, u = np.mgrid[:HEIGHT, :WIDTH].astype(float)
+    intrinsics = intrinsics_from_fov(55, HEIGHT, WIDTH)
+    fx, fy, cx, cy = (float(intrinsics[0, i, j]) for i, j in ((0, 0), (1, 1), (0, 2), (1, 2)))
+    inverse, near = WALL + relief(u, v), 1e-4
+    slope_u = (relief(u + near, v) - relief(u - near, v)) / (2 * near)
+    slope_v = (relief(u, v + near) - relief(u, v - near)) / (2 * near)
+    normals = np.stack([-fx * slope_u, fy * slope_v, inverse - (u - cx) * slope_u - (v - cy) * slope_v])
+    normals /= np.linalg.norm(normals, axis=0)
+    return torch.from_numpy(1 / inverse)[None, None], normals, intrinsics
+
+
+def mean_error(depth, normals, intrinsics):
+    found = depth_to_normals(depth.float(), intrinsics)[0].double().numpy()
+    return float(np.degrees(np.arctan2(np.linalg.norm(np.cross(found, normals, axis=0), axis=0), (found * normals).sum(0))).mean())
+
+
+def noisy(depth):
+    return depth * (1 + 0.001 * torch.randn(depth.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
+
+
+@pytest.fixture(scope="module")
+def wall():
+    """`wall_with` by the relief's name; each is made once, for the leaves take long."""
+    return functools.cache(lambda name: wall_with(RELIEFS[name][0]))
+
+
+@pytest.mark.quick_cases(3)
+@pytest.mark.parametrize("name", RELIEFS)
+def test_relief_is_not_smoothed_away(name, wall):
+    assert mean_error(*wall(name)) < 1.05 * RELIEFS[name][1]
+
+
+@pytest.mark.parametrize("name", RELIEFS)
+def test_relief_under_white_noise_is_not_smoothed_away(name, wall):
+    depth, normals, intrinsics = wall(name)
+    assert mean_error(noisy(depth), normals, intrinsics) < 1.05 * RELIEFS[name][2]
+
+
+@pytest.mark.parametrize("name", RELIEFS)
+def test_relief_is_not_noise_that_pixels_share(name, wall):
+    depth, _, _ = wall(name)
+    for seen in (depth, noisy(depth)):
+        inverse = (2 / seen).float()
+        found = measure_disturbance(inverse, torch.ones_like(inverse))
+        assert found.noise_length == 1

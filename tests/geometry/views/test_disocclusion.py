@@ -1,0 +1,66 @@
+"""What fills the holes: the background beside them, and nothing of what is in front."""
+
+import pytest
+import torch
+
+from depth_normal.geometry.views.disocclusion import fill_uncovered
+
+HEIGHT, WIDTH = 24, 40
+NEAR, FAR = 1.0, 0.25
+RED, GREEN = torch.tensor((1.0, 0.0, 0.0)).view(3, 1, 1), torch.tensor((0.0, 1.0, 0.0)).view(3, 1, 1)
+
+
+def torn():
+    """A red near thing on the left, a hole of six columns, a green background on the right."""
+    colour, inverse = GREEN.expand(3, HEIGHT, WIDTH)[None].clone(), torch.full((1, 1, HEIGHT, WIDTH), FAR)
+    colour[..., :15], inverse[..., :15] = RED, NEAR
+    colour[..., 15:21], inverse[..., 15:21] = 0.0, 0.0
+    return colour, inverse
+
+
+@pytest.mark.parametrize(
+    ("turn", "sideways"),
+    [
+        (lambda x: x, True),
+        (lambda x: x.flip(3), True),
+        (lambda x: x, False),
+        (lambda x: x.flip(3), False),
+        (lambda x: x.mT, False),
+        (lambda x: x.mT.flip(2), False),
+    ],
+)
+def test_holes_are_filled_from_the_far_side_alone(turn, sideways):
+    colour, inverse = (turn(each).contiguous() for each in torn())
+    filled = fill_uncovered(colour, inverse, sideways)
+    assert torch.equal(filled.where(inverse > 0, 0), colour.where(inverse > 0, 0)), "what is seen stays"
+    assert (filled - GREEN).abs().amax(1, keepdim=True)[inverse == 0].max() < 1e-5
+
+
+def test_the_background_goes_on_as_its_mirror_image():
+    """Columns that differ: the mean over a pixel to each side of those of the mirror image."""
+    colour, inverse = torn()
+    colour[..., 21:] = torch.arange(21.0, WIDTH) / WIDTH
+    filled = fill_uncovered(colour, inverse, True)[0, 0, 12, 15:21] * WIDTH
+    mirrored = torch.tensor([26.0, 25, 24, 23, 22, 21])
+    expected = [mirrored[max(0, i - 1) : i + 2].mean() for i in range(6)]
+    assert torch.allclose(filled, torch.stack(expected), atol=1e-3)
+
+
+def test_a_narrow_background_does_not_reach_for_the_next_near_thing():
+    colour, inverse = torn()
+    colour[..., 23:], inverse[..., 23:] = RED, NEAR
+    filled = fill_uncovered(colour, inverse, True)
+    assert (filled[..., 15:23] - GREEN).abs().max() < 1e-5
+
+
+def test_a_picture_without_anything_and_one_without_holes_stay():
+    colour, inverse = torn()
+    assert torch.isfinite(fill_uncovered(colour, torch.zeros_like(inverse))).all()
+    assert torch.equal(fill_uncovered(colour, torch.ones_like(inverse)), colour)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (7, 1)])
+def test_tiny_pictures_work(size):
+    inverse = torch.zeros(2, 1, *size)
+    inverse[..., :1, :1] = 1
+    assert torch.isfinite(fill_uncovered(torch.rand(2, 3, *size), inverse)).all()

@@ -1,0 +1,102 @@
+"""What a moved camera sees, against pixels moved one by one, and against surfaces whose place is known."""
+
+import math
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from depth_normal.geometry.views.forward_warp import View, _splat, render_layer, with_margin
+
+HEIGHT, WIDTH, MARGIN = 20, 30, (4, 3)
+
+
+def scene():
+    """Two layers' worth of blocks at random depths, seen by a camera that moves aside and forward."""
+    generator = torch.Generator().manual_seed(0)
+    height, width = HEIGHT, WIDTH
+    blocks = torch.rand(2, 1, 5, 6, generator=generator)
+    inverse = 0.1 + 0.8 * torch.nn.functional.interpolate(blocks, (height, width), mode="nearest")
+    inverse += 0.02 * torch.rand(inverse.shape, generator=generator)
+    one = torch.ones(2, 1, 1, 1)
+    view = View(9 * one, 2 * one, one, 0 * one, 0.3, one * (WIDTH - 1) / 2, one * (HEIGHT - 1) / 2, sideways=False, stretch=2)
+    return with_margin(inverse.expand(-1, 3, -1, -1), inverse, MARGIN), view
+
+
+def moved_one_by_one(layer, view):
+    target = torch.zeros(layer.inverse.shape[0], 1, HEIGHT, WIDTH)
+    for b, _, row, column in torch.cartesian_prod(*map(torch.arange, layer.inverse.shape)).tolist():
+        inverse = layer.inverse[b, 0, row, column]
+        x, y = column - MARGIN[0] - 9 * inverse, row - MARGIN[1] - 2 * inverse
+        closer = 1 / (1 - 0.3 * inverse)
+        x = (x - (WIDTH - 1) / 2) * closer + (WIDTH - 1) / 2 + 1
+        y = (y - (HEIGHT - 1) / 2) * closer + (HEIGHT - 1) / 2
+        i, j = math.floor(float(y) + 0.5), math.floor(float(x) + 0.5)
+        if 0 <= i < HEIGHT and 0 <= j < WIDTH:
+            target[b, 0, i, j] = torch.maximum(target[b, 0, i, j], inverse)
+    return target
+
+
+def test_each_pixel_shows_the_nearest_that_lands_on_it():
+    layer, view = scene()
+    found = _splat(layer, view, HEIGHT, WIDTH)
+    assert (found > 0).float().mean() > 0.5
+    assert torch.equal(found, moved_one_by_one(layer, view))
+
+
+class Scattered(TorchDispatchMode):
+    """Notes to how many places each scatter writes, and how often to the place that is written to most."""
+
+    def __init__(self):
+        super().__init__()
+        self.most = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten.scatter_reduce_.two:
+            self.most.append(int(args[2].bincount().max()))
+        return func(*args, **(kwargs or {}))
+
+
+def test_pixels_that_land_outside_do_not_queue_for_one_place():
+    """On a GPU those that write to one place go one after the other."""
+    layer, view = scene()
+    with Scattered() as scattered:
+        _splat(layer, view, HEIGHT, WIDTH)
+    assert len(scattered.most) == 1 and max(scattered.most) < layer.inverse.numel() / 10, scattered.most
+
+
+@pytest.mark.parametrize("growth", [1.3, 2.2, 3.5])
+def test_a_stretched_surface_has_no_cracks_and_nothing_shines_through(growth):
+    """A camera that comes so near that things grow, a near wall before a far one: only the near one is seen, each place with its colour."""
+    near, far = 1.0, 0.2
+    inverse = torch.full((1, 1, HEIGHT, WIDTH), far)
+    inverse[..., 4:-4] = near
+    picture = torch.arange(WIDTH).expand(1, 3, HEIGHT, WIDTH) / WIDTH
+    one, middle = torch.ones(1, 1, 1, 1), ((WIDTH - 1) / 2, (HEIGHT - 1) / 2)
+    view = View(0 * one, 0 * one, 0 * one, 0 * one, 1 - 1 / growth, middle[0] * one, middle[1] * one, sideways=False, stretch=2)
+    seen = render_layer(with_margin(picture, inverse, (0, 0)), view, HEIGHT, WIDTH)
+    columns = torch.arange(WIDTH)
+    inside = (columns - middle[0]).abs() < (WIDTH / 2 - 4.5) * growth
+    assert (seen.inverse[..., inside] == near).all()
+    expected = (middle[0] + (columns - middle[0]) / growth) / WIDTH
+    assert (seen.colour[0, 0] - expected)[:, inside].abs().max() < 1e-5
+
+
+def test_a_gap_between_near_things_stays_open():
+    """Two plates one pixel apart: what lies behind goes on being seen between them."""
+    inverse = torch.full((1, 1, HEIGHT, WIDTH), 0.2)
+    inverse[..., 8:15] = inverse[..., 16:24] = 1.0
+    one = torch.ones(1, 1, 1, 1)
+    for pixels in (3.0, 3.4, -2.6):
+        view = View(pixels * one, 0 * one, pixels * 0.2 * one, 0 * one, 0.0, 0 * one, 0 * one, sideways=True, stretch=2)
+        seen = render_layer(with_margin(inverse.expand(-1, 3, -1, -1), inverse, (4, 0)), view, HEIGHT, WIDTH)
+        gap = math.floor(15 - pixels * 0.8 + 0.5)
+        assert (seen.inverse[..., gap - 7 : gap] == 1).all() and (seen.inverse[..., gap] < 0.5).all()
+        assert (seen.inverse[..., gap + 1 : gap + 8] == 1).all()
+
+
+def test_a_move_by_half_a_pixel_leaves_no_holes():
+    inverse = torch.ones(1, 1, HEIGHT, WIDTH)
+    one = torch.ones(1, 1, 1, 1)
+    view = View(2.5 * one, 0 * one, 0 * one, 0 * one, 0.0, 0 * one, 0 * one, sideways=True, stretch=0)
+    assert (_splat(with_margin(inverse.expand(-1, 3, -1, -1), inverse, (3, 0)), view, HEIGHT, WIDTH) > 0).all()

@@ -1,0 +1,194 @@
+"""The camera move against planes whose motion is known."""
+
+import math
+
+import pytest
+import torch
+
+from depth_normal.geometry.camera import intrinsics_from_focal_length
+from depth_normal.geometry.edges.depth_edges import sharpen_depth_edges
+from depth_normal.geometry.views.parallax import MOVES, camera_path, parallax_frames
+
+HEIGHT, WIDTH, FOCAL = 60, 100, 100.0
+INTRINSICS = intrinsics_from_focal_length(FOCAL, HEIGHT, WIDTH)
+RED, GREEN = torch.tensor((1.0, 0.0, 0.0)).view(3, 1, 1), torch.tensor((0.0, 1.0, 0.0)).view(3, 1, 1)
+
+
+def view(picture, depth, position, focus=math.inf, intrinsics=INTRINSICS):
+    (frame,) = parallax_frames(picture, depth, intrinsics, torch.tensor([position], dtype=torch.float32), focus)
+    return frame
+
+
+def noise(seed=0, batch=1):
+    return torch.rand(batch, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(seed))
+
+
+def ramp():
+    """Red grows by 0.005 a column, green by 0.01 a row: between pixels, bilinear reading is exact."""
+    columns, rows = torch.arange(WIDTH).expand(HEIGHT, WIDTH), torch.arange(HEIGHT)[:, None].expand(HEIGHT, WIDTH)
+    return torch.stack((columns * 0.005, rows * 0.01, torch.zeros(HEIGHT, WIDTH)))[None]
+
+
+def wall(depth):
+    return torch.full((1, 1, HEIGHT, WIDTH), float(depth))
+
+
+def plate_before_wall():
+    """A red plate at depth 1, columns 30 to 69 and rows 15 to 44, before a green wall at depth 4."""
+    picture, depth = GREEN.expand(3, HEIGHT, WIDTH)[None].clone(), wall(4)
+    picture[..., 15:45, 30:70], depth[..., 15:45, 30:70] = RED, 1.0
+    return picture, depth
+
+
+@pytest.mark.parametrize("focus", [math.inf, 1.5])
+def test_no_move_is_the_identity(focus):
+    depth = torch.rand(1, 1, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(1)) * 3 + 0.5
+    picture = noise()
+    assert (view(picture, depth, (0, 0, 0), focus) - picture).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("pixels", [3, -5])
+def test_a_wall_moves_by_focal_length_times_move_over_depth(pixels):
+    """To the right by f t / Z = 100 * 0.06 / 2 = 3: the picture moves 3 to the left. Down likewise."""
+    picture, move = noise(), pixels * 2 / FOCAL
+    inside = slice(8, -8)
+    across = view(picture, wall(2), (move, 0, 0))
+    assert (across - picture.roll(-pixels, 3))[..., inside].abs().max() < 1e-4
+    down = view(picture, wall(2), (0, move, 0))
+    assert (down - picture.roll(-pixels, 2))[..., inside, :].abs().max() < 1e-4
+
+
+def test_fractions_of_a_pixel_count():
+    frame = view(ramp(), wall(2), (0.05, 0, 0))
+    assert (frame[:, 0, :, 5:-5] - (ramp()[:, 0, :, 5:-5] + 2.5 * 0.005)).abs().max() < 1e-5
+
+
+def test_the_focus_stays():
+    picture = noise()
+    assert (view(picture, wall(2), (0.1, -0.07, 0), focus=2.0) - picture).abs().max() < 1e-4
+    assert (view(picture, wall(2), (0.1, 0, 0), focus=1.0) - picture.roll(5, 3))[..., 8:-8].abs().max() < 1e-4, (
+        "behind it, along with the camera"
+    )
+
+
+def test_a_dolly_magnifies_by_what_the_depth_becomes():
+    """From 2 to 1.5: column x shows what was at middle + (x - middle) * 0.75."""
+    frame, columns = view(ramp(), wall(2), (0, 0, 0.5)), torch.arange(WIDTH)
+    middle = (WIDTH - 1) / 2
+    assert (frame[0, 0] - (middle + (columns - middle) * 0.75) * 0.005).abs().max() < 1e-5
+
+
+def test_a_camera_that_goes_close_leaves_no_holes():
+    """From 2 to 0.24: everything is eight times as large, and a far wall behind the near one must not shine through."""
+    depth = wall(2)
+    depth[..., :3, :] = 40.0
+    frame, columns = view(ramp(), depth, (0, 0, 1.76)), torch.arange(WIDTH)
+    middle = (WIDTH - 1) / 2
+    assert (frame[0, 0, 10:] - (middle + (columns - middle) * 0.12) * 0.005).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("position", [(0.08, 0, 0), (-0.05, 0.06, 0), (0.03, 0.02, 0.25)])
+def test_a_tilted_plane_has_no_cracks(position):
+    """Inverse depth q = 0.3 + 0.004 u + 0.002 v seen from t: a point's new place is known, and so is the colour it carries there."""
+    rows, columns = torch.meshgrid(torch.arange(HEIGHT, dtype=torch.float64), torch.arange(WIDTH, dtype=torch.float64), indexing="ij")
+    frame = view(ramp(), (1 / (0.3 + 0.004 * columns + 0.002 * rows)).float()[None, None], position)[0].double()
+    across, down, forward = position[0] * FOCAL, position[1] * FOCAL, position[2]
+    u, v = columns.clone(), rows.clone()
+    for _ in range(60):  # the place that moves here, by fixed point
+        q = 0.3 + 0.004 * u + 0.002 * v
+        u = 49.5 + across * q + (columns - 49.5) * (1 - forward * q)
+        v = 29.5 + down * q + (rows - 29.5) * (1 - forward * q)
+    inside = (u > 0) & (u < WIDTH - 1) & (v > 0) & (v < HEIGHT - 1)
+    assert inside.float().mean() > 0.7
+    assert (frame[0] - u * 0.005).abs()[inside].max() < 0.2 * 0.005 and (frame[1] - v * 0.01).abs()[inside].max() < 0.2 * 0.01
+
+
+@pytest.mark.parametrize(("right", "down"), [(8, 0), (-8, 0), (0, 8), (0, -8), (8, 8), (-8, 4), (4, -8)])
+def test_behind_a_plate_the_background_appears(right, down):
+    """8 pixels for the plate, 2 for the wall: red exactly where the plate is now, green everywhere else, nothing in between."""
+    picture, depth = plate_before_wall()
+    frame = view(picture, depth, (right / FOCAL, down / FOCAL, 0))[0]
+    expected = GREEN.expand(3, HEIGHT, WIDTH).clone()
+    expected[:, 15 - down : 45 - down, 30 - right : 70 - right] = RED
+    assert (frame - expected).abs().max() < 1e-4
+
+
+def test_what_appears_continues_the_background_of_that_side():
+    """A thin post between blue on its left and green on its right: a camera to the right sees more green."""
+    picture, depth = torch.zeros(1, 3, HEIGHT, WIDTH), wall(4)
+    picture[:, 2, :, :48], picture[:, 1, :, 48:] = 1, 1
+    picture[..., 48:54], depth[..., 48:54] = RED, 1.0
+    frame = view(picture, depth, (0.12, 0, 0))[0]
+    assert (frame[:, :, 36:42] - RED).abs().max() < 1e-4
+    assert (frame[:, :, 54:] - GREEN).abs().max() < 1e-4 and frame[1, :, 48:54].mean() > 0.9, frame[:, 30, 40:56]
+
+
+def test_the_nearest_wins():
+    """At depth 1 red moves 12 to the left, blue at depth 2 only 6, the wall 3: red lands before blue."""
+    picture, depth = GREEN.expand(3, HEIGHT, WIDTH)[None].clone(), wall(4)
+    picture[..., 20:40, 40:48], depth[..., 20:40, 40:48] = torch.tensor((0.0, 0.0, 1.0)).view(3, 1, 1), 2.0
+    picture[..., 20:40, 50:58], depth[..., 20:40, 50:58] = RED, 1.0
+    frame = view(picture, depth, (0.12, 0, 0))[0]
+    assert (frame[:, 20:40, 38:46] - RED).abs().max() < 1e-4
+    assert (frame[2, 20:40, 34:38] - 1).abs().max() < 1e-4
+
+
+def test_a_batch_is_its_pictures_one_by_one_and_runs_agree():
+    plate, depth = plate_before_wall()
+    pictures, depths = torch.cat((noise(), plate)), torch.cat((wall(3), depth))
+    path = camera_path("orbit", 5, 0.06)
+    intrinsics = INTRINSICS.expand(2, 3, 3)
+    batch = torch.stack(list(parallax_frames(pictures, depths, intrinsics, path, torch.tensor([2.0, 1.5]))))
+    again = torch.stack(list(parallax_frames(pictures, depths, intrinsics, path, torch.tensor([2.0, 1.5]))))
+    assert torch.equal(batch, again) and batch.shape == (5, 2, 3, HEIGHT, WIDTH) and torch.isfinite(batch).all()
+    for index, focus in enumerate((2.0, 1.5)):
+        one = slice(index, index + 1)
+        single = torch.stack(list(parallax_frames(pictures[one], depths[one], INTRINSICS, path, focus)))
+        assert (batch[:, one] - single)[..., 12:-12].abs().max() < 1e-4, "margins differ only outside"
+
+
+def test_moves_loop_and_swing_and_dolly_begin_at_rest():
+    for move in MOVES:
+        path = camera_path(move, 8, 0.3)
+        assert path.shape == (8, 3) and torch.allclose(torch.linalg.vector_norm(path, dim=1).max(), torch.tensor(0.3))
+        steps = torch.linalg.vector_norm(path - path.roll(1, 0), dim=1)
+        assert steps.max() < 0.3, "no jump, not even from the last to the first"
+    assert not camera_path("swing", 8, 0.3)[0].any() and not camera_path("dolly", 8, 0.3)[0].any()
+    assert camera_path("swing", 8, 0.3)[2, 0] == pytest.approx(0.3) and (camera_path("dolly", 8, 0.3)[:, 2] >= 0).all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 2)])
+def test_tiny_pictures_work(size):
+    picture, depth = torch.rand(1, 3, *size), torch.rand(1, 1, *size) + 0.5
+    frames = list(
+        parallax_frames(picture, sharpen_depth_edges(depth, 1), intrinsics_from_focal_length(5.0, *size), camera_path("orbit", 3, 0.1))
+    )
+    assert len(frames) == 3 and all(torch.isfinite(frame).all() and frame.shape == picture.shape for frame in frames)
+
+
+@pytest.mark.parametrize(
+    ("depth", "path", "message"),
+    [
+        (wall(2)[..., :-1], torch.zeros(1, 3), "resize one of them first"),
+        (wall(0), torch.zeros(1, 3), "not positive and finite"),
+        (wall(float("nan")), torch.zeros(1, 3), "not positive and finite"),
+        (wall(2), torch.zeros(3), "path has shape"),
+        (wall(2), torch.tensor([[0, 0, 1.9]]), "into what stands at 2"),
+    ],
+)
+def test_bad_input_is_named(depth, path, message):
+    with pytest.raises(ValueError, match=message):
+        next(parallax_frames(noise(), depth, INTRINSICS, path))
+
+
+@pytest.mark.parametrize(
+    ("move", "frames", "amount", "message"),
+    [
+        ("fly", 3, 0.1, "accepted: orbit, swing, dolly"),
+        ("orbit", 0, 0.1, "expected at least 1 frame"),
+        ("swing", 3, float("nan"), "expected .* a finite number"),
+    ],
+)
+def test_bad_moves_are_named(move, frames, amount, message):
+    with pytest.raises(ValueError, match=message):
+        camera_path(move, frames, amount)

@@ -1,0 +1,211 @@
+"""Films out: the numbers, times, colours and sound that were given come back."""
+
+import runpy
+import sys
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from depth_normal.media import (
+    CODECS,
+    PRESETS,
+    FilmError,
+    FilmWriter,
+    Frame,
+    Piece,
+    Sound,
+    ahead,
+    at_rate,
+    check_codec,
+    check_sound,
+    cropped,
+    in_groups,
+    join_pieces,
+    read_frames,
+)
+
+FILMS = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "films.py")))
+av, moving_ball, seconds_of, sound_of, write_film = FILMS.av, FILMS.moving_ball, FILMS.seconds_of, FILMS.sound_of, FILMS.write_film
+
+TICK = Fraction(1, 600)
+
+
+def ramp(frames=4, channels=1, height=32, width=64) -> torch.Tensor:
+    """Smooth pictures that move."""
+    rows, columns = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
+    planes = torch.stack((columns, rows, (rows + columns) / 2))[:channels]
+    return torch.stack([planes * (1 - 0.05 * number) for number in range(frames)])
+
+
+def write(path, pictures, codec="h264", times=None, quality=None):
+    with FilmWriter(path, codec, Fraction(25), TICK, quality) as film:
+        for number, picture in enumerate(pictures):
+            film.write(picture, Fraction(number, 25) if times is None else times[number], Fraction(1, 25))
+    return path
+
+
+def read(path) -> torch.Tensor:
+    return torch.stack([frame.picture() for frame in read_frames(path)])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("codec", "name", "error"), [("h264", "a.mp4", 3 / 255), ("h265", "a.mov", 1.5 / 255), ("ffv1", "a.mkv", 0.51 / 65535)]
+)
+def test_pictures_come_back(tmp_path, codec, name, error, channels):
+    pictures = ramp(channels=channels)
+    found = read(write(tmp_path / name, pictures, codec, quality=1 if codec != "ffv1" else None))
+    assert found.shape == (4, 3, 32, 64)
+    # Chroma is stored at half the size: along the border it is not the picture's own.
+    assert (found - pictures.expand(-1, 3, -1, -1))[..., 2:-2, 2:-2].abs().max() <= error * (1 if channels == 1 else 2)
+
+
+@pytest.mark.parametrize("codec", ["h264", "h265"])
+def test_the_numbers_and_tags_are_bt_709s(tmp_path, codec):
+    """Pure red, green and blue are stored as the standard's colour bars have them."""
+    pictures = torch.eye(3)[:, :, None, None].expand(-1, -1, 32, 64)
+    bits = 8 if codec == "h264" else 10
+    with av.open(str(write(tmp_path / "a.mp4", pictures, codec, quality=1))) as container:
+        context = container.streams.video[0].codec_context
+        assert (int(context.colorspace), int(context.color_range), int(context.color_trc), int(context.color_primaries)) == (1, 1, 1, 1)
+        assert context.pix_fmt == ("yuv420p" if codec == "h264" else "yuv420p10le")
+        stored = [[middle(plane, bits) for plane in frame.planes] for frame in container.decode(video=0)]
+    bars = np.array([(63, 102, 240), (173, 42, 26), (32, 240, 118)])
+    assert np.abs(np.array(stored) / 2 ** (bits - 8) - bars).max() <= 1
+
+
+def middle(plane, bits) -> int:
+    rows = np.frombuffer(plane, np.uint8 if bits == 8 else "<u2").reshape(plane.height, -1)
+    return int(rows[plane.height // 2, plane.width // 2])
+
+
+def test_odd_sides_are_made_even_by_the_last_row_and_column(tmp_path):
+    pictures = ramp(height=31, width=63)
+    found = read(write(tmp_path / "a.mp4", pictures, quality=1))
+    assert found.shape[-2:] == (32, 64)
+    torch.testing.assert_close(found[..., :31, :63], pictures.expand(-1, 3, -1, -1), atol=3 / 255, rtol=0)
+    torch.testing.assert_close(found[..., 31, :63], found[..., 30, :63], atol=3 / 255, rtol=0)
+    assert read(write(tmp_path / "a.mkv", pictures, "ffv1")).shape[-2:] == (31, 63)
+
+
+def test_pieces_are_joined_with_their_times_and_the_sound(tmp_path):
+    """A variable frame rate over two pieces; the film lasts as long as the one it was made of, and sounds the same."""
+    units = [0, 20, 44, 60, 84, 200, 224, 250, 274, 300]
+    source = write_film(
+        tmp_path / "in.mp4", moving_ball(10), codec="libx264", times=units, time_base=TICK, sound=(0.54, "aac"), options={"bf": "0"}
+    )
+    times = [unit * TICK for unit in units]
+    first = write(tmp_path / "1.mp4", ramp(5), times=[time - times[0] for time in times[:5]])
+    second = write(tmp_path / "2.mp4", ramp(5), times=[time - times[5] for time in times[5:]])
+    out = tmp_path / "out.mp4"
+    join_pieces(out, [Piece(first, times[0]), Piece(second, times[5])], Sound(source))
+    assert [frame.time for frame in read_frames(out)] == times
+    assert sound_of(out) == sound_of(source) and sound_of(out)[0] == "aac"
+    assert seconds_of(out) == pytest.approx(seconds_of(source), abs=0.03)
+    pictures = read(out)
+    torch.testing.assert_close(pictures[:5], pictures[5:])
+    assert {path.name for path in tmp_path.iterdir()} == {"in.mp4", "1.mp4", "2.mp4", "out.mp4"}
+
+
+def test_sound_that_the_container_does_not_hold_is_made_aac(tmp_path, caplog):
+    source = write_film(tmp_path / "in.mkv", moving_ball(25), sound=(1.0, "pcm_s16le"))
+    piece = write(tmp_path / "1.mp4", ramp(25))
+    with caplog.at_level("INFO"):
+        check_sound(source, source.name, ".mp4")
+    assert caplog.messages == ["in.mkv: its sound (pcm_s16le) is made AAC, which .mp4 holds"]
+    join_pieces(tmp_path / "out.mp4", [Piece(piece, Fraction(0))], Sound(source))
+    codec, seconds = sound_of(tmp_path / "out.mp4")
+    assert codec == "aac" and seconds == pytest.approx(1, abs=0.05)
+    join_pieces(tmp_path / "part.mp4", [Piece(piece, Fraction(0))], Sound(source, Fraction(1, 4), Fraction(3, 4)))
+    assert sound_of(tmp_path / "part.mp4")[1] == pytest.approx(0.5, abs=0.06)
+    film = write(tmp_path / "1.mkv", ramp(25), "ffv1")
+    join_pieces(tmp_path / "out.mkv", [Piece(film, Fraction(0))], Sound(source))
+    assert sound_of(tmp_path / "out.mkv") == sound_of(source)
+    assert seconds_of(tmp_path / "out.mkv") == pytest.approx(seconds_of(source), abs=0.03)
+
+
+def test_a_film_that_cannot_be_joined_leaves_nothing(tmp_path):
+    piece = write(tmp_path / "1.mp4", ramp())
+    (tmp_path / "2.mp4").write_bytes(b"no film")
+    out = tmp_path / "out.mp4"
+    with pytest.raises(FilmError, match=r"2\.mp4"):
+        join_pieces(out, [Piece(piece, Fraction(0)), Piece(tmp_path / "2.mp4", Fraction(1))])
+    assert {path.name for path in tmp_path.iterdir()} == {"1.mp4", "2.mp4"}
+
+
+def test_what_cannot_be_written_is_said_before(tmp_path, monkeypatch):
+    with pytest.raises(FilmError, match=r"ffv1 can be written as \.mkv"):
+        check_codec(tmp_path / "a.mp4", "ffv1")
+    monkeypatch.setattr(av, "codecs_available", {"ffv1"})
+    with pytest.raises(FilmError, match="no encoder libx264 for h264; it has those for: ffv1"):
+        check_codec(tmp_path / "a.mp4", "h264")
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(ImportError, match='pip install "av>=12"'):
+        check_codec(tmp_path / "a.mp4", "h264")
+
+
+def frames(times, duration=Fraction(1, 10)) -> list[Frame]:
+    """Frames whose "pictures" are their numbers."""
+    return [Frame(Fraction(time), duration, lambda number=number: number) for number, time in enumerate(times)]
+
+
+def test_a_new_rate_shows_what_is_shown_then():
+    found = list(at_rate(iter(frames(Fraction(number, 10) for number in range(6))), Fraction(5)))
+    assert [(frame.time, frame.picture()) for frame in found] == [(0, 0), (Fraction(1, 5), 2), (Fraction(2, 5), 4)]
+    found = list(at_rate(iter(frames([0, 0.5])), Fraction(5)))
+    assert [frame.picture() for frame in found] == [0, 0, 0]
+    found = list(at_rate(iter(frames((Fraction(number, 30) for number in range(300)), Fraction(1, 30))), Fraction(16)))
+    assert len(found) == 160
+    assert [frame.picture() for frame in found[:5]] == [0, 1, 3, 5, 7]
+
+
+@pytest.mark.parametrize(("given", "kept"), [(1, 1), (8, 1), (9, 9), (10, 9), (17, 17)])
+def test_groups_of_frames(given, kept, caplog):
+    caplog.set_level("INFO")
+    assert [frame.picture() for frame in in_groups(iter(frames(range(given))), 8)] == list(range(kept))
+    left_out = [f"left out at the film's end, for a multiple of 8 frames and one more: {given - kept}"]
+    assert caplog.messages == left_out * (given > kept)
+
+
+def test_presets_name_their_sources_and_crop_to_the_middle():
+    assert all(preset.source.count(":") >= 1 for preset in PRESETS.values())
+    picture = torch.arange(70 * 100.0).view(1, 70, 100)
+    assert cropped(picture, 32).shape == (1, 64, 96) and cropped(picture, 32)[0, 0, 0] == 3 * 100 + 2
+    with pytest.raises(FilmError, match="100x70 pixels"):
+        cropped(picture, 128)
+
+
+def test_errors_of_the_thread_that_reads_ahead_come_out():
+    def items():
+        yield 1
+        raise OSError("gone")
+
+    found = ahead(items())
+    assert next(found) == 1
+    with pytest.raises(OSError, match="gone"):
+        next(found)
+
+
+def test_reading_ahead_stops_where_nobody_asks_any_more():
+    closed, read_so_far = [], []
+
+    def items():
+        try:
+            for number in range(1000):
+                read_so_far.append(number)
+                yield number
+        finally:
+            closed.append(True)
+
+    found = ahead(items())
+    next(found)
+    found.close()
+    assert closed and len(read_so_far) <= 4
+
+
+def test_the_codecs_that_lose_nothing_say_so():
+    assert [name for name, codec in CODECS.items() if codec.lossless] == ["ffv1"]

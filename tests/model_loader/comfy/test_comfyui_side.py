@@ -1,0 +1,522 @@
+"""The door to ComfyUI, with a stand-in behind it, and the way without ComfyUI."""
+
+import gc
+import importlib
+import logging
+import sys
+import threading
+import time
+import weakref
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from depth_normal.model_loader.comfy import host, interrupt
+
+META, CPU = torch.device("meta"), torch.device("cpu")
+
+
+class Interrupted(BaseException):
+    """ComfyUI's InterruptProcessingException is no Exception either."""
+
+
+class Loaded:
+    """An entry of ComfyUI's list of loaded models: it only refers weakly to its patcher."""
+
+    def __init__(self, patcher):
+        self._patcher = weakref.ref(patcher)
+
+    @property
+    def model(self) -> Any:
+        return self._patcher()
+
+    def model_unload(self):
+        self.model.unloaded += 1
+        self.model.model.to(self.model.offload_device)
+
+
+class Patcher:
+    def __init__(self, model, load_device, offload_device):
+        self.model, self.load_device, self.offload_device = model, load_device, offload_device
+        self.unloaded = 0
+
+
+class NewerPatcher(Patcher):
+    """What ComfyUI rebinds CoreModelPatcher to."""
+
+
+@pytest.fixture
+def comfy(monkeypatch):
+    """ComfyUI's memory manager, in small. `leaves`: weights stay where they were, as with --novram."""
+    manager: Any = ModuleType("comfy.model_management")
+    manager.calls, manager.current_loaded_models, manager.emptied = [], [], 0
+    manager.leaves, manager.interrupted, manager.device = False, False, CPU
+
+    def load_models_gpu(models, memory_required=0, force_full_load=False):
+        manager.calls.append(SimpleNamespace(models=models, memory_required=memory_required, force_full_load=force_full_load))
+        for patcher in models:
+            if all(entry.model is not patcher for entry in manager.current_loaded_models):
+                manager.current_loaded_models.insert(0, Loaded(patcher))
+            patcher.model.device = patcher.load_device
+            if not manager.leaves:
+                patcher.model.to(patcher.load_device)
+
+    def throw_exception_if_processing_interrupted():
+        if manager.interrupted:
+            raise Interrupted
+
+    def soft_empty_cache():
+        manager.emptied += 1
+
+    manager.load_models_gpu = load_models_gpu
+    manager.throw_exception_if_processing_interrupted = throw_exception_if_processing_interrupted
+    manager.soft_empty_cache = soft_empty_cache
+    manager.get_torch_device = lambda: manager.device
+    manager.unet_offload_device = lambda: CPU
+    manager.intermediate_device = lambda: CPU
+    manager.get_free_memory = lambda _device: 12345
+    manager.should_use_bf16 = lambda _device: True
+    manager.should_use_fp16 = lambda _device: False
+
+    patchers: Any = ModuleType("comfy.model_patcher")
+    patchers.ModelPatcher = patchers.CoreModelPatcher = Patcher
+    monkeypatch.setitem(sys.modules, "comfy.model_management", manager)
+    monkeypatch.setitem(sys.modules, "comfy.model_patcher", patchers)
+    manager.patchers = patchers
+    return manager
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    """No ComfyUI, whatever ran before."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "comfy"]:
+        monkeypatch.delitem(sys.modules, name)
+
+
+class Counting(nn.Linear):
+    """A layer that knows how often it ran, and can press the user's cancel button."""
+
+    def __init__(self, manager=None):
+        super().__init__(2, 2)
+        self.runs, self.manager = 0, manager
+
+    def forward(self, input):
+        self.runs += 1
+        if self.manager is not None:
+            self.manager.interrupted = True
+        return super().forward(input)
+
+
+def place(network, device=CPU):
+    return host.Placement(network, device)
+
+
+def test_outside_comfyui_nothing_of_it_is_imported(alone):
+    host.default_device()
+    host.image_placement()
+    host.throw_if_interrupted()
+    assert host.memory_manager() is None
+    assert not [name for name in sys.modules if name.split(".")[0] == "comfy"]
+
+
+@pytest.mark.parametrize(("cuda", "mps", "expected"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")])
+def test_the_default_device_outside_comfyui(alone, monkeypatch, cuda, mps, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert host.default_device() == torch.device(expected)
+
+
+def test_outside_comfyui(alone):
+    assert host.image_placement() == (CPU, torch.float32)
+    assert host.progress_bar(10) is None
+    assert host.is_fast(torch.float32, CPU)
+    assert not host.is_fast(torch.float16, CPU)
+    assert host.available_memory(CPU) == host.CPU_WORKING_BYTES
+
+
+def test_what_torch_keeps_idle_on_a_gpu_is_free_memory(alone, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (1000, 80000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _device: 70000)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _device: 20000)
+    assert host.available_memory(torch.device("cuda")) == 51000
+
+
+@pytest.mark.parametrize(("capability", "fast"), [((6, 1), False), ((7, 0), True), ((7, 5), True), ((12, 0), True)])
+def test_float16_is_fast_since_volta(alone, monkeypatch, capability, fast):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
+    assert host.is_fast(torch.float16, torch.device("cuda")) is fast
+    assert not host.is_fast(torch.float16, torch.device("mps"))
+
+
+def test_outside_comfyui_a_network_stays_on_its_device(alone):
+    network = nn.Linear(2, 2)
+    placement = place(network, META)
+    assert placement.ready(10) == META
+    assert network.weight.device == META
+
+
+def test_outside_comfyui_a_network_gets_no_hooks(alone):
+    network = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    host.make_interruptible(network)
+    assert not any(module._forward_pre_hooks for module in network.modules())
+
+
+def test_comfyuis_devices_and_dtypes(comfy):
+    comfy.device = torch.device("cuda:1")
+    assert host.default_device() == torch.device("cuda:1")
+    assert host.image_placement() == (CPU, torch.float32)  # a ComfyUI from before intermediate_dtype
+    comfy.intermediate_dtype = lambda: torch.float16
+    assert host.image_placement() == (CPU, torch.float16)
+    cuda = torch.device("cuda")
+    assert host.is_fast(torch.bfloat16, cuda)
+    assert not host.is_fast(torch.float16, cuda)
+    assert host.available_memory(cuda) == 12345
+    host.empty_cache()
+    assert comfy.emptied == 1
+
+
+def test_comfyuis_progress_bar(comfy, monkeypatch):
+    steps = []
+    utils: Any = ModuleType("comfy.utils")
+    utils.ProgressBar = lambda total: SimpleNamespace(update_absolute=lambda done, of: steps.append((total, done, of)))
+    monkeypatch.setitem(sys.modules, "comfy.utils", utils)
+    move = host.progress_bar(100)
+    move(3, 50)
+    assert steps == [(100, 3, 50)]
+
+
+def test_the_memory_manager_is_asked_for_room(comfy):
+    network = nn.Linear(2, 2)
+    placement = place(network)
+    assert placement.ready(777) == CPU
+    (call,) = comfy.calls
+    assert call.memory_required == 777
+    assert call.force_full_load
+    (patcher,) = call.models
+    assert type(patcher) is Patcher
+    assert list(patcher.model.children()) == [network]
+    assert patcher.load_device == CPU
+
+
+def test_a_network_that_does_not_let_its_device_be_set(comfy):
+    """The models of transformers; ComfyUI's manager sets it on whatever it is given."""
+
+    class Fixed(nn.Linear):
+        device = property(lambda self: self.weight.device)
+
+    assert place(Fixed(2, 2)).ready(1) == CPU
+
+
+def test_one_patcher_serves_all_runs(comfy):
+    placement = place(nn.Linear(2, 2))
+    placement.ready(1)
+    placement.ready(2)
+    assert comfy.calls[0].models[0] is comfy.calls[1].models[0]
+    assert len(comfy.current_loaded_models) == 1
+
+
+def test_the_patchers_class_is_read_when_it_is_needed(comfy):
+    comfy.patchers.CoreModelPatcher = NewerPatcher
+    place(nn.Linear(2, 2)).ready(1)
+    assert type(comfy.calls[0].models[0]) is NewerPatcher
+
+
+def test_an_older_comfyui_has_only_the_old_patcher(comfy):
+    del comfy.patchers.CoreModelPatcher
+    place(nn.Linear(2, 2)).ready(1)
+    assert type(comfy.calls[0].models[0]) is Patcher
+
+
+def test_weights_that_the_manager_left_behind_are_fetched(comfy):
+    comfy.leaves = True
+    network = nn.BatchNorm1d(2)
+    assert place(network, META).ready(1) == META
+    assert {tensor.device for tensor in (*network.parameters(), *network.buffers())} == {META}
+
+
+def test_weights_that_the_manager_left_half_way_are_fetched(comfy):
+    comfy.leaves = True
+    network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    network[0].to(META)
+    assert place(network, META).ready(1) == META
+    assert {tensor.device for tensor in network.parameters()} == {META}
+
+
+class TooLarge(nn.Linear):
+    """Does not fit on any device but the CPU."""
+
+    def to(self, *args, **options):
+        if torch.device(args[0]) != CPU:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        return super().to(*args, **options)
+
+
+def test_a_network_that_does_not_fit_runs_on_the_cpu_and_says_so(comfy, caplog):
+    comfy.leaves = True
+    network = TooLarge(2, 2)
+    with caplog.at_level(logging.WARNING):
+        assert place(network, META).ready(1) == CPU
+    assert network.weight.device == CPU
+    assert "TooLarge does not fit on meta: running on the CPU" in caplog.text
+
+
+def test_another_error_while_moving_is_not_hidden(comfy):
+    class Broken(nn.Linear):
+        def to(self, *args, **options):
+            raise RuntimeError("device-side assert triggered")
+
+    comfy.leaves = True
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        place(Broken(2, 2), META).ready(1)
+
+
+def test_unloading_takes_the_model_out_of_comfyuis_list_and_leaves_the_others(comfy):
+    first, second = place(nn.Linear(2, 2)), place(nn.Linear(2, 2))
+    first.ready(1)
+    second.ready(1)
+    patcher = comfy.calls[0].models[0]
+    first.unload()
+    assert patcher.unloaded == 1
+    assert [entry.model for entry in comfy.current_loaded_models] == [comfy.calls[1].models[0]]
+    assert comfy.emptied == 1
+
+
+def test_an_unloaded_network_is_free_to_die(comfy):
+    network = nn.Sequential(nn.Linear(2, 2))
+    host.make_interruptible(network)
+    placement = place(network)
+    placement.ready(1)
+    alive = weakref.ref(network)
+    placement.unload()
+    comfy.calls.clear()
+    del network, placement
+    gc.collect()
+    assert alive() is None
+
+
+def test_unloading_what_never_ran(comfy):
+    place(nn.Linear(2, 2)).unload()
+    assert comfy.current_loaded_models == []
+
+
+def test_an_unloaded_network_runs_again_under_the_manager(comfy):
+    placement = place(nn.Linear(2, 2))
+    placement.ready(1)
+    placement.unload()
+    assert comfy.current_loaded_models == []
+    assert placement.ready(2) == CPU
+    first, second = comfy.calls
+    assert second.models[0] is first.models[0]
+    assert second.memory_required == 2
+    assert [entry.model for entry in comfy.current_loaded_models] == first.models
+    placement.unload()
+    assert comfy.current_loaded_models == []
+    assert first.models[0].unloaded == 2
+
+
+def test_an_interruption_in_the_middle_of_a_forward_stops_it(comfy):
+    layers = [Counting(), Counting(comfy), Counting(), Counting()]
+    network = nn.Sequential(*layers)
+    host.make_interruptible(network)
+    with pytest.raises(Interrupted):
+        network(torch.zeros(1, 2))
+    assert [layer.runs for layer in layers] == [1, 1, 0, 0]
+    comfy.interrupted, layers[1].manager = False, None
+    assert network(torch.zeros(1, 2)).shape == (1, 2)
+
+
+def test_an_interruption_between_the_blocks_of_a_list_stops_it(comfy):
+    class Stack(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.ModuleList([Counting(comfy), Counting()])
+
+        def forward(self, x):
+            for layer in self.layers:
+                x = layer(x)
+            return x
+
+    network = Stack()
+    host.make_interruptible(network)
+    with pytest.raises(Interrupted):
+        network(torch.zeros(1, 2))
+    assert [layer.runs for layer in network.layers] == [1, 0]
+
+
+def computing(network, seconds=10.0):
+    """Runs a network again and again; how often."""
+    runs, end = 0, time.monotonic() + seconds
+    while time.monotonic() < end:
+        network(torch.zeros(1, 2))
+        runs += 1
+    return runs
+
+
+def cancelled_after(comfy, seconds):
+    timer = threading.Timer(seconds, setattr, (comfy, "interrupted", True))
+    timer.start()
+    return timer
+
+
+def test_a_nodes_work_ends_between_two_steps_where_it_is_cancelled(comfy):
+    cancelled_after(comfy, 0.1)
+    begin = time.monotonic()
+    with pytest.raises(Interrupted):
+        host.interruptible(computing)(nn.Linear(2, 2))
+    assert time.monotonic() - begin < 5
+    comfy.interrupted = False
+    assert host.interruptible(computing)(nn.Linear(2, 2), 0.2) > 1, "nothing is left that would end the next"
+    assert host.interruptible(computing).__doc__ == computing.__doc__
+
+
+def test_a_nodes_work_is_not_looked_after_outside_comfyui(comfy, monkeypatch):
+    comfy.interrupted = True
+    monkeypatch.delitem(sys.modules, "comfy.model_management")
+    assert host.interruptible(computing)(nn.Linear(2, 2), 0.2) > 1
+
+
+def test_looking_for_a_cancel_costs_each_step_nothing(comfy):
+    def inside():
+        return torch.overrides._get_current_function_mode_stack()  # a mode is asked before each of torch's functions: twice the time
+
+    assert host.interruptible(inside)() == []
+
+
+def test_a_cancel_that_comes_too_late_for_the_computation_still_ends_the_node(comfy, monkeypatch):
+    monkeypatch.setattr(interrupt, "_send", lambda thread, kind: None)  # it never arrives
+    cancelled_after(comfy, 0.1)
+    with pytest.raises(Interrupted):
+        host.interruptible(computing)(nn.Linear(2, 2), 0.5)
+
+
+def test_a_computation_that_fails_says_so(comfy):
+    def failing():
+        raise ValueError("found")
+
+    with pytest.raises(ValueError, match="found"):
+        host.interruptible(failing)()
+
+
+def test_the_memory_manager_is_not_interrupted_while_it_moves_models(comfy):
+    network = nn.Linear(2, 2)
+    placement = place(network)
+    moved = comfy.load_models_gpu
+
+    def move(*models, **more):
+        comfy.interrupted = True
+        computing(network, 0.3)
+        moved(*models, **more)
+        comfy.interrupted = False
+
+    comfy.load_models_gpu = move
+    assert host.interruptible(placement.ready)(1000) == CPU and len(comfy.current_loaded_models) == 1
+
+
+def test_an_import_is_not_left_half_done(comfy, tmp_path, monkeypatch):
+    (tmp_path / "slow_library.py").write_text(
+        "import time, torch\nlayer, end = torch.nn.Linear(2, 2), time.monotonic() + 0.3\n"
+        "while time.monotonic() < end:\n    layer(torch.zeros(1, 2))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    comfy.interrupted = True
+    host.interruptible(lambda: importlib.import_module("slow_library"))()
+    assert sys.modules.pop("slow_library").layer is not None
+
+
+@pytest.fixture
+def page(comfy, monkeypatch):
+    """ComfyUI's server with a page that listens; gives what was sent to it, and the clock."""
+    server: Any = ModuleType("server")
+    server.PromptServer = SimpleNamespace(instance=SimpleNamespace(client_id="page", last_node_id="7", last_prompt_id="first", sent=[]))
+    server.PromptServer.instance.send_progress_text = lambda *words: server.PromptServer.instance.sent.append(words)
+    monkeypatch.setitem(sys.modules, "server", server)
+    monkeypatch.setattr(host, "_spoken", host._Spoken())
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(host.time, "monotonic", lambda: clock.now)
+    utils: Any = ModuleType("comfy.utils")
+    utils.ProgressBar = lambda total: SimpleNamespace(update_absolute=lambda done, total: None)
+    monkeypatch.setitem(sys.modules, "comfy.utils", utils)
+    instance = server.PromptServer.instance
+    instance.clock = clock
+    return instance
+
+
+def test_words_go_to_the_node_that_runs_in_the_page_that_asked(page):
+    host.say("loading tiny")
+    assert page.sent == [("loading tiny", "7", "page")]
+
+
+def test_the_node_that_runs_is_comfyuis_executing_one_where_it_tells(page, monkeypatch):
+    utils: Any = ModuleType("comfy_execution.utils")
+    utils.get_executing_context = lambda: SimpleNamespace(prompt_id="second", node_id="5:3")
+    monkeypatch.setitem(sys.modules, "comfy_execution.utils", utils)
+    host.say("loading tiny")
+    assert page.sent == [("loading tiny", "5:3", "page")]
+
+
+@pytest.mark.parametrize("missing", ["client_id", "send_progress_text"])
+def test_nobody_listens(page, missing):
+    """A prompt of a script, and an old ComfyUI."""
+    page.client_id = None if missing == "client_id" else "page"
+    if missing == "send_progress_text":
+        del page.send_progress_text
+    host.say("loading tiny")
+    host.note("PREVIEW")
+    assert page.sent == []
+
+
+def test_of_many_words_four_a_second_are_sent_and_what_matters_always(page):
+    for _ in range(100):
+        host.say("much", often=True)
+        page.clock.now += 0.02
+    assert 7 <= len(page.sent) <= 9
+    host.say("loading")
+    host.say("running")
+    assert [words for words, *_ in page.sent[-2:]] == ["loading", "running"]
+
+
+def test_a_node_that_is_done_in_no_time_says_nothing(page):
+    move = host.progress_bar(3)
+    for done in (1, 2, 3):
+        page.clock.now += 0.1
+        move(done, 3)
+    assert page.sent == []
+
+
+def test_a_node_that_takes_long_says_how_far_it_is_and_how_long_it_took(page):
+    move = host.progress_bar(3)
+    for done in (1, 2, 3, 3):
+        page.clock.now += 2
+        move(done, 3)
+    assert [words for words, *_ in page.sent] == ["running 1 of 3", "running 2 of 3", "done in 6.0 s"]
+
+
+def test_a_node_that_said_something_says_that_it_is_done_however_soon(page):
+    host.say("running tiny")
+    host.progress_bar(1)(1, 1)
+    assert [words for words, *_ in page.sent] == ["running tiny", "done in 0.0 s"]
+    page.last_node_id = "8"
+    host.progress_bar(1)(1, 1)
+    assert len(page.sent) == 2, "the next node has said nothing yet"
+
+
+def test_a_note_stands_before_all_that_the_node_says_and_not_before_the_next_nodes(page):
+    host.note("PREVIEW by tiny, not leres")
+    host.say("running tiny")
+    host.progress_bar(1)(1, 1)
+    page.last_node_id = "8"
+    host.say("running leres")
+    assert [words for words, *_ in page.sent] == [
+        "PREVIEW by tiny, not leres: running tiny",
+        "PREVIEW by tiny, not leres: done in 0.0 s",
+        "running leres",
+    ]
+
+
+def test_outside_comfyui_nobody_is_told(alone):
+    host.say("loading tiny")
+    host.note("PREVIEW")
+    assert host.progress_bar(3) is None

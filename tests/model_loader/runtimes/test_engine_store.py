@@ -1,0 +1,300 @@
+"""What is kept of exported graphs and built engines: nothing stale, broken, foreign or half-built is ever taken."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+
+import pytest
+
+from depth_normal.geometry.files.json_file import MAX_BYTES
+from depth_normal.model_loader.comfy import host
+from depth_normal.model_loader.runtimes import engine_store
+from depth_normal.model_loader.runtimes.build_thread import LeftError, _Progress, in_background
+from depth_normal.model_loader.runtimes.engine_store import RECORD, StoreError, entry_folder, is_whole, kept, store_folder
+
+KEY = {"model": "some/model", "weights": "abc", "engine": "graph", "version": "1"}
+
+
+@pytest.fixture(autouse=True)
+def home(caches):
+    return caches
+
+
+class Builder:
+    """Writes a file, and counts."""
+
+    def __init__(self, text="engine"):
+        self.text, self.built = text, 0
+
+    def __call__(self, folder):
+        self.built += 1
+        (folder / "inner").mkdir()
+        (folder / "inner" / "engine.bin").write_text(self.text)
+
+
+def nothing(_words):
+    return
+
+
+def test_what_was_built_is_found_again():
+    build = Builder()
+    folder = kept(KEY, build, nothing)
+    assert kept(KEY, build, nothing) == folder and build.built == 1
+    assert (folder / "inner" / "engine.bin").read_text() == "engine"
+    assert folder.is_relative_to(store_folder()) and json.loads((folder / RECORD).read_text())["key"] == KEY
+
+
+@pytest.mark.parametrize("name", KEY)
+def test_whatever_the_engine_depends_on_makes_another_entry(name):
+    build = Builder()
+    first = kept(KEY, build, nothing)
+    assert kept({**KEY, name: "another"}, build, nothing) != first and build.built == 2
+
+
+@pytest.mark.parametrize("harm", ["changed", "cut short", "gone", "more", "no record", "record of nonsense"])
+def test_a_broken_entry_is_built_anew(harm, caplog):
+    build = Builder()
+    folder = kept(KEY, build, nothing)
+    file = folder / "inner" / "engine.bin"
+    if harm == "changed":
+        file.write_text("enginE")
+        os.utime(file, ns=(1, 1))
+    elif harm == "cut short":
+        file.write_text("eng")
+    elif harm == "gone":
+        file.unlink()
+    elif harm == "more":
+        (folder / "other.bin").write_text("?")
+    elif harm == "no record":
+        (folder / RECORD).unlink()
+    else:
+        (folder / RECORD).write_text('{"key": 3, "files": []}')
+    assert not is_whole(folder, KEY)
+    assert kept(KEY, build, nothing) == folder and build.built == 2
+    assert is_whole(folder, KEY) and "built anew" in caplog.text and not (folder / "other.bin").exists()
+
+
+@pytest.mark.parametrize("kind", ["deep", "deep key", "pipe", "device", "folder", "link to itself", "long", "no text"])
+def test_a_record_that_is_no_record(kind, caplog):
+    folder = kept(KEY, build := Builder(), nothing)
+    record = folder / RECORD
+    record.unlink()
+    if kind == "deep":
+        record.write_text("[" * 100_000)
+    elif kind == "deep key":
+        record.write_text('{"key": ' * 100_000)
+    elif kind == "pipe":
+        if not hasattr(os, "mkfifo"):
+            pytest.skip("no pipes in folders here")
+        os.mkfifo(record)
+    elif kind == "device":
+        record.symlink_to("/dev/zero")
+    elif kind == "folder":
+        record.mkdir()
+    elif kind == "link to itself":
+        record.symlink_to(record)
+    elif kind == "long":
+        record.write_bytes(b" " * (MAX_BYTES + 1))
+    else:
+        record.write_bytes(b"\xff\xfe{")
+    assert not is_whole(folder, KEY)
+    assert "its record cannot be read" in caplog.text
+    assert kept(KEY, build, nothing) == folder and build.built == 2
+    assert is_whole(folder, KEY)
+
+
+def test_a_foreign_entry_at_this_place_is_built_anew(caplog):
+    """As somebody copies it from another machine, under the name that is looked for here."""
+    other = kept({**KEY, "version": "2"}, Builder("of another version"), nothing)
+    entry_folder(KEY).parent.mkdir(parents=True, exist_ok=True)
+    other.rename(entry_folder(KEY))
+    assert (kept(KEY, Builder(), nothing) / "inner" / "engine.bin").read_text() == "engine"
+    assert "built for another version" in caplog.text
+
+
+def test_what_a_killed_process_left_half_built_is_never_taken_and_is_cleared():
+    folder = entry_folder(KEY)
+    part = folder.with_name(f"{folder.name}.0123abcd.part")
+    part.mkdir(parents=True)
+    (part / "engine.bin").write_text("half")
+    assert kept(KEY, build := Builder(), nothing) == folder and build.built == 1
+    assert not part.exists()
+
+
+def test_a_failure_leaves_nothing():
+    def fail(folder):
+        (folder / "engine.bin").write_text("half")
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        kept(KEY, fail, nothing)
+    assert [path.suffix for path in entry_folder(KEY).parent.iterdir()] == [".lock"]
+
+
+def test_too_little_room_is_said_before_anything_is_built(monkeypatch):
+    monkeypatch.setattr(engine_store, "free_space", lambda _folder: engine_store.KEPT_FREE + 5_000_000)
+    with pytest.raises(StoreError, match="room for 5 MB, and about 20 MB are needed"):
+        kept(KEY, build := Builder(), nothing, needed=20_000_000)
+    assert not build.built
+
+
+def test_a_full_disk_is_said_and_leaves_nothing():
+    resource = pytest.importorskip("resource", reason="needs a limit on the length of files")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def build(folder):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+        (folder / "engine.bin").write_bytes(bytes(10**6))
+
+    try:
+        with pytest.raises(StoreError, match="cannot hold it: the disk is full"):
+            kept(KEY, build, nothing)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.suffix for path in entry_folder(KEY).parent.iterdir()] == [".lock"]
+
+
+OTHER = """
+import sys, time
+from pathlib import Path
+from depth_normal.model_loader.runtimes.engine_store import kept
+def build(folder):
+    print("builds", flush=True)
+    while not Path(sys.argv[1]).exists():
+        time.sleep(0.05)
+    (folder / "engine.bin").write_text("of the other")
+kept({"model": "m", "engine": "e"}, build, print)
+"""
+
+
+@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.slow("starts other processes")
+def test_what_another_process_builds_is_waited_for_unless_it_is_killed(killed, tmp_path):
+    key, go, build, words = {"model": "m", "engine": "e"}, tmp_path / "go", Builder(), []
+    with subprocess.Popen([sys.executable, "-c", OTHER, str(go)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "builds\n"
+
+        def step(said):
+            words.append(said)
+            if killed:
+                other.kill()
+            else:
+                go.touch()
+
+        folder = kept(key, build, step)
+    assert set(words) == {"waiting for another process that builds the same"}
+    assert build.built == killed and is_whole(folder, key)
+    assert not [path for path in folder.parent.iterdir() if path.suffix == ".part"]
+
+
+def test_waiting_and_building_can_be_left(monkeypatch):
+    """Whoever waits leaves at once; the work ends at its next step, and nothing of it stays."""
+    from depth_normal.model_loader.comfy import host
+
+    begun, over = threading.Event(), threading.Event()
+
+    def build(folder):
+        (folder / "engine.bin").write_text("half")
+        begun.set()
+        try:
+            while True:
+                time.sleep(0.01)
+                step[0]("building")
+        finally:
+            over.set()
+
+    step = []
+
+    def work(say):
+        step.append(say)
+        return kept(KEY, build, say)
+
+    def cancelled():
+        if begun.is_set():
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(host, "throw_if_interrupted", cancelled)
+    with pytest.raises(KeyboardInterrupt):
+        in_background("model", work)
+    assert over.wait(5)
+    deadline = time.monotonic() + 5
+    while any(path.suffix != ".lock" for path in entry_folder(KEY).parent.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert [path.suffix for path in entry_folder(KEY).parent.iterdir()] == [".lock"]
+    with pytest.raises(LeftError):
+        step[0]("anything")
+
+
+def test_work_that_takes_no_step_ends_too_and_the_next_begins(monkeypatch):
+    """An exporter is minutes in its own Python, and takes every Exception for a reason to try something else."""
+    from depth_normal.model_loader.comfy import host
+
+    begun = threading.Event()
+
+    def build(folder):
+        (folder / "engine.bin").write_text("half")
+        begun.set()
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            with suppress(Exception):
+                time.sleep(0.01)
+
+    def cancelled():
+        if begun.is_set():
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(host, "throw_if_interrupted", cancelled)
+        in_background("model", lambda say: kept(KEY, build, say))
+    assert in_background("model", lambda _step: 7) == 7
+    assert [path.suffix for path in entry_folder(KEY).parent.iterdir()] == [".lock"]
+
+
+@pytest.mark.slow("starts other processes")
+def test_a_program_that_is_stopped_while_it_builds_ends_with_its_own_code(tmp_path):
+    """A thread in torch when Python is gone has the process abort."""
+    script = """
+import sys, torch
+from depth_normal.model_loader.comfy import host
+from depth_normal.model_loader.runtimes.build_thread import in_background
+torch.set_num_threads(1)
+begun = []
+def work(step):
+    network = torch.nn.Linear(64, 64)
+    begun.append(1)
+    while True:
+        try:
+            network(torch.zeros(64, 64))
+        except Exception:
+            pass
+def cancelled():
+    if begun:
+        sys.exit(7)
+host.throw_if_interrupted = cancelled
+in_background("model", work)"""
+    for _ in range(3):
+        ended = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False, timeout=60)
+        assert (ended.returncode, ended.stderr) == (7, b"")
+
+
+def test_what_the_work_raises_is_raised_where_it_is_waited_for():
+    def work(step):
+        step("working")
+        raise ValueError("why")
+
+    with pytest.raises(ValueError, match="why"):
+        in_background("model", work)
+    assert in_background("model", lambda _step: 7) == 7, "the next can be built"
+
+
+def test_what_is_shown_has_no_two_brackets_in_a_row(monkeypatch):
+    shown = []
+    monkeypatch.setattr(host, "say", lambda words, **_: shown.append(words))
+    progress = _Progress("model")
+    progress.step("compiling (minutes)")
+    progress.tick()
+    assert shown == ["model: compiling (minutes), 0 s"]

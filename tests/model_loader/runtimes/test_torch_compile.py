@@ -1,0 +1,44 @@
+"""torch.compile by torch's real compiler. A minute a network: `benchmarks/runtime_parity.py --runtime compile` has all families."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from depth_normal.annotators.graphs.graph import Graph
+from depth_normal.annotators.networks.configs import TINY_2
+from depth_normal.annotators.networks.tiny import TinyNetwork
+from depth_normal.annotators.registry import MODELS
+from depth_normal.model_loader.runtimes.build_job import Job
+from depth_normal.model_loader.runtimes.torch_compile import start
+
+CPU = torch.device("cpu")
+
+
+class Deepest(nn.Module):
+    """The part of *tiny* that Inductor could not compile: strides of 2 over images and their mirror images, attention, a convolution."""
+
+    def __init__(self):
+        super().__init__()
+        config = replace(TINY_2, channels=(4, 4, 4, 4, 8), attention_blocks=1, attention_heads=2, decoder=4, head=4)
+        self.network = TinyNetwork(config).to(memory_format=torch.channels_last)
+
+    def forward(self, pixels):
+        return (self.network.laterals[3](self.network.encode(torch.cat((pixels, pixels.flip(3))))[4]),)
+
+
+@pytest.mark.slow("compiles a network")
+@pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))), reason="torch.compile needs a C++ compiler")
+@torch.no_grad()
+def test_a_network_of_many_strides_is_compiled_once_for_all_sizes(caches, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    torch._dynamo.reset()  # of what other tests compiled
+    torch._dynamo.utils.counters.clear()
+    graph = Graph(Deepest().eval().requires_grad_(False), {"deepest": ""}, 32, (0, 0, 0), (1, 1, 1))
+    runner = start(Job(MODELS["tiny"], "digest", graph, torch.float32, CPU, False, lambda _: None), None)
+    for height, width in ((224, 288), (128, 96), (64, 352)):
+        (pixels,) = graph.example(1, height, width)
+        torch.testing.assert_close(runner.run(pixels, None), graph.module(pixels), atol=1e-5, rtol=1e-5)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1

@@ -1,0 +1,376 @@
+import hashlib
+import json
+import logging
+import os
+import runpy
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import huggingface_hub
+import pytest
+
+from depth_normal.annotators.specs.base import CheckpointError, WeightFile
+from depth_normal.model_loader.weights import find
+from depth_normal.model_loader.weights.download import bundled_weights, download_weights
+from depth_normal.model_loader.weights.download_errors import (
+    AccessDeniedError,
+    CorruptDownloadError,
+    DiskFullError,
+    DownloadError,
+    NoNetworkError,
+)
+from depth_normal.model_loader.weights.find import download_path, find_weights
+
+
+@contextmanager
+def largest_file(size):
+    """Lets the operating system refuse to write beyond a size, as a full disk does."""
+    resource = pytest.importorskip("resource", reason="this system has no limit on the size of a file")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "whole_files.py")))
+BODY, OTHER, SHA256, HUB, HUB_PATH = FILES.BODY, FILES.OTHER, FILES.SHA256, FILES.HUB, FILES.HUB_PATH
+
+
+# --- every way ---
+
+
+def test_a_file_comes_whole_and_is_found_again(kind, server, caplog):
+    file, _ = kind
+    with caplog.at_level(logging.INFO, "depth_normal"):
+        path = download_weights(file, "Apache-2.0", "https://example.org/licence")
+    assert path.read_bytes() == BODY
+    assert find_weights(file) == path
+    assert f"downloading {file.name} (3 MB) from {server.url}/" in caplog.text
+    assert "licence: Apache-2.0 (https://example.org/licence)" in caplog.text
+    asked = len(server.requests)
+    assert download_weights(file, "Apache-2.0") == path
+    assert len(server.requests) == asked, "a file that is there needs no network"
+
+
+def test_where_files_go(server, caches, comfyui, small, monkeypatch):
+    server.serve_hub(HUB.repo_id, HUB.filename, BODY)
+    assert download_weights(HUB, "MIT") == comfyui.models / "depth_normal" / "someone" / "Annotators" / "ckpt" / "hybrid.pt"
+    assert download_weights(small, "MIT") == comfyui.models / "depth_normal" / "small.pt"
+    monkeypatch.delitem(sys.modules, "folder_paths")
+    assert download_weights(HUB, "MIT").is_relative_to(caches.hub / "models--someone--Annotators" / "snapshots")
+    assert download_weights(small, "MIT") == caches.home / "small.pt"
+
+
+def test_a_file_of_a_space(server):
+    file = replace(HUB, repo_type="space")
+    server.serve_hub("spaces/" + HUB.repo_id, HUB.filename, BODY)
+    assert download_weights(file, "MIT").read_bytes() == BODY
+    assert find_weights(file).read_bytes() == BODY
+
+
+def test_wrong_bytes_are_deleted_and_the_next_run_works(kind, tmp_path):
+    file, served = kind
+    served.body = OTHER
+    with pytest.raises(CorruptDownloadError) as caught:
+        download_weights(file, "MIT")
+    assert SHA256 in str(caught.value)
+    assert hashlib.sha256(OTHER).hexdigest() in str(caught.value)
+    assert FILES.leftovers(tmp_path) == []
+    assert find_weights(file) is None
+    served.body = BODY
+    assert download_weights(file, "MIT").read_bytes() == BODY
+
+
+def test_another_size_is_not_taken(kind, tmp_path):
+    file, served = kind
+    served.body = BODY[:-1]
+    with pytest.raises(CorruptDownloadError, match=r"2999999 bytes.*3000000"):
+        download_weights(replace(file, sha256=None), "MIT")
+    assert FILES.leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("content_type", ["text/html", "application/octet-stream"])
+def test_a_web_page_instead_of_the_file(kind, tmp_path, content_type):
+    file, served = kind
+    served.body = b"<!doctype html><title>Please sign in</title>" + b" " * 5000
+    served.content_type = content_type
+    with pytest.raises(CorruptDownloadError, match="web page"):
+        download_weights(FILES.unknown(file), "MIT")
+    assert FILES.leftovers(tmp_path) == []
+
+
+def test_a_file_that_is_gone(kind, server):
+    file, _ = kind
+    server.files.clear()
+    with pytest.raises(DownloadError, match=rf"{server.url}/.*{file.name} does not exist \(HTTP 404\)"):
+        download_weights(file, "MIT")
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_names_the_address_and_the_way_round(kind, status):
+    file, served = kind
+    served.statuses, served.always = [status], True
+    with pytest.raises(AccessDeniedError, match=rf"HTTP {status}.*by hand and put it at .*{file.name}"):
+        download_weights(file, "MIT")
+
+
+def test_no_server(kind, server, tmp_path):
+    file, _ = kind
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(NoNetworkError) as caught:
+        download_weights(file, "MIT")
+    message = str(caught.value)
+    assert "looked in: " in message
+    assert str(tmp_path / "home") in message
+    assert "refused" in message
+    assert f"download {server.url}/" in message
+    assert f"by hand and put it at {download_path(file)}" in message
+    assert FILES.leftovers(tmp_path) == []
+
+
+def test_offline_by_choice(kind, server, monkeypatch):
+    file, _ = kind
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(
+        NoNetworkError, match=rf"HF_HUB_OFFLINE forbids it; unset that variable, or download .*{file.name} by hand.*looked in: "
+    ):
+        download_weights(file, "MIT")
+    assert server.requests == []
+
+
+def test_a_disk_known_to_be_too_small_is_not_tried(kind, server):
+    file, _ = kind
+    with pytest.raises(DiskFullError, match=r"1152921504\.61 GB are needed, [\d.]+ [MG]B are free"):
+        download_weights(replace(file, size=2**60), "MIT")
+    assert server.requests == []
+
+
+def test_a_disk_that_fills_up(kind, tmp_path):
+    file, _ = kind
+    with largest_file(1_500_000), pytest.raises(DiskFullError, match=r"no room for .* in .*free some space"):
+        download_weights(FILES.unknown(file), "MIT")
+    assert FILES.leftovers(tmp_path) == []
+    assert download_weights(file, "MIT").read_bytes() == BODY
+
+
+def test_a_folder_that_takes_no_files(kind, tmp_path, monkeypatch):
+    file, _ = kind
+    (tmp_path / "taken").write_text("a file where the folder should be")
+    monkeypatch.setenv("DEPTH_NORMAL_HOME", str(tmp_path / "taken"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "taken"))
+    if "folder_paths" in sys.modules:
+        monkeypatch.setattr(sys.modules["folder_paths"], "models_dir", str(tmp_path / "taken"))
+    with pytest.raises(DownloadError, match=rf"{file.name} cannot be stored below .*taken.*Make the folder writable"):
+        download_weights(file, "MIT")
+
+
+@pytest.fixture
+def bundled(caches, tmp_path, monkeypatch):
+    """A file of the pack itself, in a folder that stands in for the pack's."""
+    monkeypatch.setattr(find, "BUNDLED_FOLDER", tmp_path)
+    content = b"weights of the pack"
+    (tmp_path / "own.safetensors").write_bytes(content)
+    return WeightFile("own.safetensors", sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+
+
+def test_a_file_of_the_pack_is_taken_from_nowhere_else(bundled, server, tmp_path):
+    assert find.find_weights(bundled) == bundled_weights(bundled) == download_weights(bundled, "MIT") == tmp_path / "own.safetensors"
+    (tmp_path / "home").mkdir()
+    (tmp_path / "own.safetensors").rename(tmp_path / "home" / "own.safetensors")
+    assert find.find_weights(bundled) is None
+    for fetch in (bundled_weights, lambda file: download_weights(file, "MIT")):
+        with pytest.raises(CheckpointError, match=r"own.safetensors is not the file .*: it is missing. Install the pack again"):
+            fetch(bundled)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"weights of the p", "it has 16 bytes, the published file 19"), (b"wEights of the pack", "its sha256 is "), (b"", "it has 0 bytes")],
+)
+def test_a_damaged_file_of_the_pack_is_named(bundled, tmp_path, content, words):
+    (tmp_path / "own.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"{tmp_path}/own.safetensors is not the file .*: {words}.*Install the pack again"):
+        bundled_weights(bundled)
+
+
+# --- hub files ---
+
+
+def test_a_gated_model_says_where_to_accept_and_how_to_log_in(server, monkeypatch):
+    server.serve_hub(HUB.repo_id, HUB.filename, BODY, token="hf_good")
+    page = f"{server.url}/someone/Annotators"
+    with pytest.raises(AccessDeniedError, match=rf"HTTP 403; no token was sent.*licence at {page} .*hf auth login.*HF_TOKEN"):
+        download_weights(HUB, "other")
+    with pytest.raises(AccessDeniedError, match=rf"licence at {page} "):  # it is accepted on the hub, whatever page states it
+        download_weights(HUB, "other", "https://example.org/terms")
+    monkeypatch.setenv("HF_TOKEN", "hf_bad")
+    with pytest.raises(AccessDeniedError, match="the token that was sent gives no access"):
+        download_weights(HUB, "other")
+    monkeypatch.setenv("HF_TOKEN", "hf_good")
+    assert download_weights(HUB, "other").read_bytes() == BODY
+
+
+@pytest.mark.parametrize("code", ["RepoNotFound", "RevisionNotFound"])
+def test_a_repository_or_revision_that_is_gone(server, code):
+    server.serve_hub(HUB.repo_id, HUB.filename, BODY, statuses=[404], always=True, error_code=code)
+    with pytest.raises(DownloadError, match="HTTP 404"):
+        download_weights(HUB, "MIT")
+
+
+def test_a_server_that_is_no_hub(server):
+    server.serve(HUB_PATH, b"<html>hotel wifi</html>", content_type="text/html")
+    with pytest.raises(CorruptDownloadError, match=rf"{server.url}/someone.*it answers with a web page"):
+        download_weights(HUB, "MIT")
+    server.serve(HUB_PATH, BODY)
+    with pytest.raises(CorruptDownloadError, match="it is no hub: it names no commit"):
+        download_weights(HUB, "MIT")
+    server.serve(HUB_PATH, BODY, commit="../../../elsewhere")
+    with pytest.raises(CorruptDownloadError, match="it is no hub: it names no commit"):
+        download_weights(HUB, "MIT")
+
+
+def layout(caches):
+    """Every file and link of the hub's cache, links with what they lead to, without the locks."""
+    root = caches.hub / "models--someone--Annotators"
+    paths = [path for path in root.rglob("*") if path.is_file()]
+    return {path.relative_to(root).as_posix(): path.readlink().as_posix() if path.is_symlink() else "" for path in paths}
+
+
+@pytest.mark.parametrize("revision", ["main", "c" * 40])
+def test_the_hubs_cache_is_laid_out_as_huggingface_hub_does(server, caches, revision):
+    file = replace(HUB, revision=revision)
+    server.serve_hub(HUB.repo_id, HUB.filename, BODY, revision=revision)
+    ours = download_weights(file, "MIT")
+    found = layout(caches)
+    assert find_weights(file) == ours
+    assert huggingface_hub.try_to_load_from_cache(HUB.repo_id, HUB.filename, revision=revision) == str(ours)
+    asked = len(server.gets())
+    assert huggingface_hub.hf_hub_download(HUB.repo_id, HUB.filename, revision=revision) == str(ours)
+    assert len(server.gets()) == asked, "huggingface_hub takes the file that is there"
+    scanned = huggingface_hub.scan_cache_dir(caches.hub)
+    assert scanned.warnings == []
+    assert [repo.size_on_disk for repo in scanned.repos] == [len(BODY)]
+    shutil.rmtree(caches.hub)
+    assert huggingface_hub.hf_hub_download(HUB.repo_id, HUB.filename, revision=revision) == str(ours)
+    assert layout(caches) == found
+
+
+def test_a_file_system_without_links(server, caches, monkeypatch):
+    def refused(*_, **__):
+        raise OSError("a required privilege is not held by the client")
+
+    monkeypatch.setattr(Path, "symlink_to", refused)
+    server.serve_hub(HUB.repo_id, HUB.filename, BODY)
+    path = download_weights(HUB, "MIT")
+    assert path.read_bytes() == BODY
+    assert not path.is_symlink()
+    assert find_weights(HUB) == path
+    assert all("/blobs/" not in name for name in layout(caches))
+
+
+@pytest.mark.parametrize("etag", ['"../../../../evil"', '"a/b"', '""', f'"{"x" * 300}"'])
+def test_a_hostile_name_of_the_content_leaves_no_trace_elsewhere(server, caches, tmp_path, etag):
+    server.serve_hub(HUB.repo_id, HUB.filename, BODY, etag=etag)
+    path = download_weights(HUB, "MIT")
+    assert path.resolve() == caches.hub / "models--someone--Annotators" / "blobs" / SHA256
+    assert list(tmp_path.rglob("*evil*")) == []
+
+
+def test_where_a_file_came_from_is_noted(server, comfyui, small):
+    server.serve_hub(HUB.repo_id, HUB.filename, BODY)
+    download_weights(FILES.unknown(HUB), "MIT")
+    notes = comfyui.models / "depth_normal" / ".downloads"
+    note = json.loads((notes / "someone--Annotators--ckpt--hybrid.pt.json").read_text())
+    assert note["commit"] == "c" * 40
+    assert note["sha256"] == SHA256
+    assert note["size"] == len(BODY)
+    assert note["url"] == server.url + HUB_PATH
+    download_weights(small, "MIT")
+    assert json.loads((notes / "web--small.pt.json").read_text())["url"] == small.url
+
+
+# --- a file that is there and broken ---
+
+
+def test_a_broken_download_is_fetched_anew(kind, caplog):
+    file, _ = kind
+    path = download_weights(file, "MIT")
+    path.write_bytes(BODY[:1000])
+    assert find_weights(file) is None
+    assert f"{path} is left aside: it is cut short" in caplog.text
+    assert download_weights(file, "MIT") == path
+    assert path.read_bytes() == BODY
+    assert find_weights(file) == path
+
+
+@pytest.mark.parametrize("kind", ["web", "hub in ComfyUI"], indirect=True)
+def test_a_users_broken_file_is_named_and_left_alone(kind, server):
+    file, _ = kind
+    path = download_path(file)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b'{"error": "no"}')
+    assert find_weights(file) is None
+    with pytest.raises(DownloadError, match=rf"{path} cannot be read as weights \(it is .*\) and was not downloaded.*move it away"):
+        download_weights(file, "MIT")
+    assert path.read_bytes() == b'{"error": "no"}'
+    assert server.requests == []
+
+
+def test_what_an_older_version_of_the_pack_downloaded_is_its_own(server, comfyui):
+    server.serve_hub(HUB.repo_id, HUB.filename, BODY)
+    root = comfyui.models / "depth_normal" / "someone" / "Annotators"
+    huggingface_hub.hf_hub_download(HUB.repo_id, HUB.filename, local_dir=root)
+    (root / HUB.filename).write_bytes(b"<html>")
+    assert download_weights(HUB, "MIT").read_bytes() == BODY
+
+
+# --- two at once ---
+
+WORKER = """
+import os, sys
+from depth_normal.annotators.specs.base import WeightFile
+from depth_normal.model_loader.weights.download import download_weights
+sha256, size, url = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+print("ready", flush=True)
+sys.stdin.readline()
+for file in (
+    WeightFile("small.pt", url=url, sha256=sha256, size=size),
+    WeightFile("ckpt/hybrid.pt", repo_id="someone/Annotators", sha256=sha256, size=size),
+):
+    print(download_weights(file, "MIT"), flush=True)
+"""
+
+
+@pytest.mark.slow("starts other processes")
+def test_two_processes_that_want_the_same_files_fetch_them_once(server, small, tmp_path):
+    server.files["/v2_1/small.pt"].seconds = 1.0
+    server.serve_hub(HUB.repo_id, HUB.filename, BODY, seconds=1.0)
+    environment = {**os.environ, "HF_ENDPOINT": server.url, "HF_HOME": str(tmp_path / "hf"), "DEPTH_NORMAL_HOME": str(tmp_path / "home")}
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        environment.pop(name, None)
+    command = [sys.executable, "-c", WORKER, SHA256, str(len(BODY)), small.url]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    workers = [subprocess.Popen(command, env=environment, **pipes) for _ in range(2)]
+    for worker in workers:
+        assert worker.stdout.readline() == "ready\n"
+    outputs = []
+    for worker in workers:
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    for worker in workers:
+        outputs.append(worker.communicate(timeout=300)[0].split())
+        assert worker.returncode == 0
+    assert outputs[0] == outputs[1]
+    assert outputs[0][0] == str(tmp_path / "home" / "small.pt")
+    assert outputs[0][1].startswith(str(tmp_path / "hf" / "hub"))
+    assert all(Path(path).read_bytes() == BODY for path in outputs[0])
+    assert server.gets() == [None, None], "one download of each file"

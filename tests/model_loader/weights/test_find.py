@@ -1,0 +1,327 @@
+import os
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+from depth_normal.annotators.registry import MODELS
+from depth_normal.annotators.specs.base import WeightFile
+from depth_normal.model_loader.weights import find
+from depth_normal.model_loader.weights.find import download_folder, download_path, find_weights, search_places, user_cache
+
+HEADER = b'{"weight":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}'
+WEIGHTS = len(HEADER).to_bytes(8, "little") + HEADER + b"\0"
+"""The smallest file that is one of weights."""
+
+HYBRID = WeightFile(
+    "dpt_hybrid-midas-501f0c75.pt",
+    repo_id="lllyasviel/Annotators",
+    aliases=("dpt_hybrid_384.pt",),
+    size=len(WEIGHTS),
+    folders=("geometry_estimation",),
+)
+HF_OWN = WeightFile("model.safetensors", repo_id="Intel/dpt-hybrid-midas", folders=("diffusers",))
+NESTED = WeightFile("checkpoints/depth_anything_vitl14.pth", repo_id="LiheYoung/Depth-Anything", repo_type="space")
+OF_THE_WEB = WeightFile("midas_v21_small_256.pt", url="https://example.org/midas_v21_small_256.pt")
+
+
+def claimed_twice(specs):
+    """Ends of paths by which `find_weights` would take one file of a user for two different ones, or for the network of two models."""
+    owners, twice = {}, []
+    for spec in specs:
+        for file in spec.files:
+            owner = (file.repo_id, file.url, file.filename, spec.id if file.role == "network" else None)
+            twice += [end for end in find._wanted(file) if owners.setdefault((file.role, end), owner) != owner]
+    return twice
+
+
+def test_no_file_of_a_user_is_taken_for_two():
+    assert claimed_twice(MODELS.values()) == []
+    spec = MODELS["depth-anything-v2-small"]
+    other = replace(spec.file, repo_id="depth-anything/Depth-Anything-V2-Small-2", sha256=None)
+    second = replace(spec, id="depth-anything-v2-small-2", files=(other,))
+    assert "/depth_anything_v2_vits.pth" in claimed_twice([*MODELS.values(), second]), "a second variant needs a name of its own"
+
+
+def put(path, content=WEIGHTS):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def hub_cached(caches, file, revision="main", commit="a" * 40):
+    root = caches.hub / f"{file.repo_type}s--{file.repo_id.replace('/', '--')}"
+    put(root / "refs" / revision, commit.encode())
+    return put(root / "snapshots" / commit / file.filename)
+
+
+@pytest.mark.parametrize("file", [HYBRID, HF_OWN, NESTED, OF_THE_WEB], ids=lambda file: file.name)
+def test_looking_finds_nothing_and_creates_nothing(caches, comfyui, tmp_path, file):
+    before = sorted(tmp_path.rglob("*"))
+    assert find_weights(file) is None
+    assert search_places(file)
+    assert download_folder() == comfyui.models / "depth_normal"
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "models/depth_normal/dpt_hybrid-midas-501f0c75.pt",
+        "models/depth_normal/lllyasviel/Annotators/dpt_hybrid-midas-501f0c75.pt",
+        "models/depth_normal/DPT_Hybrid-MiDaS-501f0c75.PT",
+        "models/geometry_estimation/midas/dpt_hybrid_384.pt",
+        "custom_nodes/comfyui_controlnet_aux/ckpts/lllyasviel/Annotators/dpt_hybrid-midas-501f0c75.pt",
+        "custom_nodes/ComfyUI-ControlNet-Aux/ckpts/lllyasviel/Annotators/dpt_hybrid-midas-501f0c75.pt",
+        "custom_nodes/.disabled/comfyui_controlnet_aux@1_1_0/ckpts/lllyasviel/Annotators/dpt_hybrid-midas-501f0c75.pt",
+        "custom_nodes/comfyui_controlnet_aux/ckpts/models--x/snapshots/1/dpt_hybrid-midas-501f0c75.pt",
+    ],
+)
+def test_every_place_inside_comfyui(comfyui, place):
+    path = put(comfyui.models.parent / place)
+    assert find_weights(HYBRID) == path
+
+
+def test_the_folders_of_extra_model_paths(comfyui, tmp_path):
+    comfyui.folders["geometry_estimation"] = [str(tmp_path / "nas" / "geo")]
+    comfyui.folders["depth_normal"] = [str(tmp_path / "nas" / "dn"), str(tmp_path / "nas" / "dn2")]
+    assert download_folder() == tmp_path / "nas" / "dn"
+    in_core = put(tmp_path / "nas" / "geo" / "dpt_hybrid_384.pt")
+    assert find_weights(HYBRID) == in_core
+    own = put(tmp_path / "nas" / "dn2" / "dpt_hybrid_384.pt")
+    assert find_weights(HYBRID) == own
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "annotator_ckpts_path: ../../elsewhere/ckpts",
+        'annotator_ckpts_path: "../../elsewhere/ckpts"  # moved',
+        "annotator_ckpts_path: '../../elsewhere/ckpts'",
+    ],
+)
+def test_where_controlnet_aux_was_told_to_keep_its_files(comfyui, line):
+    put(comfyui.custom_nodes / "comfyui_controlnet_aux" / "config.yaml", f"# settings\n{line}\ncustom_temp_path:\n".encode())
+    path = put(comfyui.custom_nodes.parent / "elsewhere" / "ckpts" / "lllyasviel" / "Annotators" / HYBRID.name)
+    assert find_weights(HYBRID).resolve() == path
+
+
+def test_the_environment_variable_of_controlnet_aux(caches, tmp_path, monkeypatch):
+    monkeypatch.setenv("AUX_ANNOTATOR_CKPTS_PATH", str(tmp_path / "aux"))
+    path = put(tmp_path / "aux" / "LiheYoung" / "Depth-Anything" / "checkpoints" / "depth_anything_vitl14.pth")
+    assert find_weights(NESTED) == path
+
+
+def test_the_places_outside_comfyui(caches):
+    in_torch = put(caches.torch / "dpt_hybrid_384.pt")
+    assert find_weights(HYBRID) == in_torch
+    in_cache = put(caches.home / "dpt_hybrid-midas-501f0c75.pt")
+    assert find_weights(HYBRID) == in_cache
+
+
+@pytest.mark.parametrize("file", [HYBRID, HF_OWN, NESTED], ids=lambda file: file.name)
+def test_the_hugging_face_cache(caches, file):
+    path = hub_cached(caches, file)
+    assert find_weights(file) == path
+    assert path.parents[len(file.filename.split("/")) + 1] in search_places(file)
+
+
+def test_a_pinned_revision_falls_back_to_main(caches):
+    pinned = WeightFile("a.pt", repo_id="x/y", revision="b" * 40)
+    main = hub_cached(caches, pinned)
+    assert find_weights(pinned) == main
+    exact = hub_cached(caches, pinned, revision="v1", commit="b" * 40)
+    assert find_weights(pinned) == exact
+
+
+def test_a_generic_name_counts_only_in_its_repository(comfyui):
+    put(comfyui.models / "diffusers" / "marigold-depth-v1-1" / "model.safetensors")
+    put(comfyui.models / "depth_normal" / "model.safetensors")
+    assert find_weights(HF_OWN) is None
+    path = put(comfyui.models / "diffusers" / "dpt-hybrid-midas" / "model.safetensors")
+    assert find_weights(HF_OWN) == path
+
+
+def test_another_files_name_within_a_name_does_not_match(caches):
+    put(caches.home / "my_dpt_hybrid_384.pt")
+    assert find_weights(HYBRID) is None
+
+
+@pytest.mark.parametrize("name", [f"{HYBRID.name}.part", f"{HYBRID.name}.incomplete", f"{HYBRID.name}.crdownload"])
+def test_unfinished_downloads_do_not_count(caches, name):
+    put(caches.home / name)
+    assert find_weights(HYBRID) is None
+
+
+def test_empty_files_dead_links_and_folders_do_not_count(caches):
+    put(caches.home / "dpt_hybrid_384.pt", b"")
+    (caches.home / HYBRID.name).mkdir()
+    (caches.home / "more").mkdir()
+    (caches.home / "more" / HYBRID.name).symlink_to(caches.home / "gone")
+    assert find_weights(HYBRID) is None
+
+
+def test_the_file_of_the_published_size_wins(caches):
+    longer = HEADER.ljust(80)
+    put(caches.home / HYBRID.name, len(longer).to_bytes(8, "little") + longer + b"\0")
+    right = put(caches.home / "old" / "dpt_hybrid_384.pt")
+    assert find_weights(HYBRID) == right
+    right.unlink()
+    assert find_weights(HYBRID) == caches.home / HYBRID.name
+
+
+def test_a_file_that_is_no_weights_is_named_and_passed_over(caches, caplog):
+    broken = put(caches.home / HYBRID.name, b'{"error": "Rate limited"}'.ljust(len(WEIGHTS)))
+    assert find_weights(HYBRID) is None
+    whole = put(caches.torch / "dpt_hybrid_384.pt")
+    assert find_weights(HYBRID) == whole
+    assert caplog.text.count(f"{broken} is left aside: it is ") == 1
+    assert broken.is_file()
+
+
+def test_a_folder_that_holds_itself_ends(caches, scans):
+    put(caches.home / "sub" / "x.txt")
+    for i in range(10):  # 10**5 ways through them
+        (caches.home / "sub" / f"loop{i}").symlink_to(caches.home, target_is_directory=True)
+    (caches.home / "itself").symlink_to(caches.home / "itself")
+    assert find_weights(HYBRID) is None
+    assert set(scans) == {str(caches.home), str(caches.home / "sub")}
+
+
+def test_folders_that_link_to_each_other_are_read_once(caches, scans):
+    folders = [caches.home / f"d{i}" for i in range(16)]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        for i, other in enumerate(folders):
+            if other != folder:  # 15**5 ways through them
+                (folder / f"l{i}").symlink_to(other, target_is_directory=True)
+    path = put(folders[7] / HYBRID.name)
+    began = time.monotonic()
+    assert find_weights(HYBRID) == path
+    assert time.monotonic() - began < 10
+    assert sorted(scans) == sorted(map(str, [caches.home, *folders]))
+
+
+@pytest.mark.parametrize(("file", "inside"), [(HF_OWN, "model.safetensors"), (NESTED, "checkpoints/depth_anything_vitl14.pth")])
+def test_a_link_of_the_repositorys_name_to_a_folder_that_is_searched_already(caches, file, inside):
+    put(caches.home / "a" / inside)
+    link = caches.home / "deeper" / file.repo_id.rsplit("/", 1)[-1]
+    link.parent.mkdir()
+    link.symlink_to(caches.home / "a", target_is_directory=True)
+    assert find_weights(file) == link / inside
+
+
+def test_a_short_way_to_a_folder_that_is_too_deep_otherwise(caches):
+    deep = caches.home.joinpath("1", "2", "3", "4", "5")
+    put(deep / "6" / HYBRID.name)
+    for name in ("0", "z"):
+        (caches.home / name).symlink_to(deep, target_is_directory=True)
+    assert find_weights(HYBRID).parent.parent.parent == caches.home
+
+
+def test_a_stranger_named_folder_paths_is_left_alone(caches, monkeypatch):
+    monkeypatch.setitem(sys.modules, "folder_paths", object())
+    assert download_folder() == caches.home
+
+
+def test_a_file_put_where_the_messages_say_is_found(caches):
+    for file in (HYBRID, HF_OWN, NESTED, OF_THE_WEB):
+        path = put(download_path(file))
+        assert find_weights(file) == path
+
+
+@pytest.mark.parametrize(
+    ("platform", "variables", "expected"),
+    [
+        ("linux", {"XDG_CACHE_HOME": "/x"}, "/x/depth_normal"),
+        ("linux", {"HOME": "/h"}, "/h/.cache/depth_normal"),
+        ("darwin", {"HOME": "/h"}, "/h/Library/Caches/depth_normal"),
+        ("win32", {"LOCALAPPDATA": "/l"}, "/l/depth_normal"),
+        ("linux", {"HOME": "/h", "DEPTH_NORMAL_HOME": "~/dn"}, "/h/dn"),
+    ],
+)
+def test_the_users_cache(monkeypatch, platform, variables, expected):
+    for name in ("DEPTH_NORMAL_HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "platform", platform)
+    assert user_cache().as_posix() == expected
+
+
+OLD = 10**18  # a folder's time of change long ago, in nanoseconds
+
+
+@pytest.fixture
+def scans(monkeypatch):
+    """The folders that are read, in order."""
+    read, scandir = [], os.scandir
+    monkeypatch.setattr(find.os, "scandir", lambda folder: read.append(str(folder)) or scandir(folder))
+    return read
+
+
+def age(*folders):
+    for folder in folders:
+        os.utime(folder, ns=(OLD, OLD))
+
+
+def test_one_walk_serves_all_models(caches, scans):
+    files = [file for spec in MODELS.values() for file in spec.files if not file.bundled]
+    assert len(files) > 50
+    for i in range(20):
+        put(caches.home / f"pack{i % 4}" / f"stray{i}" / "model.safetensors")
+    wanted = put(caches.home / "pack0" / "dpt_hybrid_384.pt")
+    folders = [caches.home, *(path for path in caches.home.rglob("*") if path.is_dir())]
+    age(*folders)
+    scans.clear()
+    for file in files:
+        find_weights(file)
+    assert sorted(scans) == sorted(map(str, folders))
+    assert find_weights(HYBRID) == wanted
+    assert len(scans) == len(folders)
+
+
+def test_a_file_that_comes_or_goes_later_costs_one_folder(caches, scans):
+    near, far = caches.home / "near", caches.home / "far"
+    put(near / "x.txt")
+    put(far / "x.txt")
+    age(caches.home, near, far)
+    assert find_weights(HYBRID) is None
+    scans.clear()
+    path = put(near / HYBRID.name)
+    age(near)
+    os.utime(near, ns=(OLD, OLD + 1))
+    assert find_weights(HYBRID) == path
+    assert scans == [str(near)]
+    path.unlink()
+    assert find_weights(HYBRID) is None
+
+
+def test_a_file_within_the_same_tick_of_the_clock_is_found(caches):
+    put(caches.home / "x.txt")
+    now = caches.home.stat().st_mtime_ns
+    assert find_weights(HYBRID) is None
+    path = put(caches.home / HYBRID.name)
+    os.utime(caches.home, ns=(now, now))
+    assert find_weights(HYBRID) == path
+
+
+def test_a_folder_that_comes_and_one_that_goes(caches):
+    assert find_weights(HYBRID) is None
+    path = put(caches.home / "new" / "deeper" / HYBRID.name)
+    assert find_weights(HYBRID) == path
+    path.unlink()
+    path.parent.rmdir()
+    assert find_weights(HYBRID) is None
+    put(path)
+    assert find_weights(HYBRID) == path
+
+
+def test_folders_deeper_than_five_are_not_searched(caches):
+    deep = caches.home.joinpath("1", "2", "3", "4", "5")
+    assert find_weights(HYBRID) is None
+    put(deep / "6" / HYBRID.name)
+    assert find_weights(HYBRID) is None
+    path = put(deep / HYBRID.name)
+    assert find_weights(HYBRID) == path

@@ -1,0 +1,439 @@
+"""Troubles of the network, with every way in which a file comes, against a real local server."""
+
+import errno
+import http.client
+import io
+import logging
+import os
+import runpy
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import huggingface_hub
+import pytest
+import torch
+from huggingface_hub import constants
+
+from depth_normal.annotators.specs.base import WeightFile
+from depth_normal.model_loader.weights import transfer
+from depth_normal.model_loader.weights.download import download_weights
+from depth_normal.model_loader.weights.download_errors import CorruptDownloadError, DiskFullError, DownloadError, NoNetworkError
+from depth_normal.model_loader.weights.find import find_weights
+from depth_normal.model_loader.weights.timeouts import Timeouts
+
+FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "whole_files.py")))
+BODY, OTHER, SHA256, HUB, HUB_PATH, Stop = FILES.BODY, FILES.OTHER, FILES.SHA256, FILES.HUB, FILES.HUB_PATH, FILES.Stop
+SMALL_PATH = "/v2_1/small.pt"
+
+
+def parts(tmp_path):
+    """Every unfinished download anywhere."""
+    return sorted(tmp_path.rglob("*.part"))
+
+
+@contextmanager
+def stopped_after(seconds, within, ready=lambda: True):
+    """Expects `Stop` soon after a cancel, which comes after `seconds` and when it is `ready`; gives the progress function that cancels."""
+    began, cancelled = time.monotonic(), []
+
+    def progress(done, total):
+        if time.monotonic() - began >= seconds and ready():
+            cancelled.append(time.monotonic())
+            raise Stop
+
+    with pytest.raises(Stop):
+        yield progress
+    assert time.monotonic() - cancelled[0] < within
+
+
+# --- breaks, and going on ---
+
+
+def test_dropped_connections_are_taken_up_where_they_broke(kind, server):
+    file, served = kind
+    served.drops = [1_000_000, 500_000]
+    assert download_weights(file, "MIT").read_bytes() == BODY
+    assert server.gets() == [None, "bytes=1000000-", "bytes=1500000-"]
+
+
+def test_a_stopped_download_goes_on_where_it_was(kind, server, tmp_path):
+    file, served = kind
+    served.seconds = 1.0
+    with pytest.raises(Stop):
+        download_weights(file, "MIT", progress=FILES.stop_after(500_000))
+    (part,) = parts(tmp_path)
+    there = part.stat().st_size
+    assert 500_000 <= there < len(BODY)
+    assert find_weights(file) is None
+    assert download_weights(file, "MIT").read_bytes() == BODY
+    assert server.gets() == [None, f"bytes={there}-"]
+    assert list(tmp_path.rglob("*.part*")) == []
+
+
+def test_a_file_that_changed_in_between_is_begun_anew(kind, tmp_path):
+    file, served = kind
+    served.seconds = 0.5
+    with pytest.raises(Stop):
+        download_weights(file, "MIT", progress=FILES.stop_after(500_000))
+    served.body = OTHER
+    assert download_weights(FILES.unknown(file), "MIT").read_bytes() == OTHER
+    assert parts(tmp_path) == []
+
+
+def test_a_file_that_changes_while_its_connection_is_broken(kind, server):
+    file, served = kind
+    served.drops = [1_000_000]
+
+    class Changing(list):
+        def pop(self, *_):
+            served.body, served.drops = OTHER, []
+            return 1_000_000
+
+    served.drops = Changing([1])
+    assert download_weights(FILES.unknown(file), "MIT").read_bytes() == OTHER
+    assert len(server.gets()) == 2
+
+
+@pytest.mark.parametrize("trouble", [{"ranges": False}, {"etag": 'W/"weak"'}])
+def test_a_server_that_cannot_resume_sends_all_again(server, small, trouble):
+    server.serve(SMALL_PATH, BODY, drops=[1_000_000], **trouble)
+    assert download_weights(small, "MIT").read_bytes() == BODY
+
+
+@pytest.mark.parametrize(("body", "trouble"), [(OTHER, {"deaf_to_if_range": True}), (BODY, {"off_by": 7})])
+def test_a_server_that_resumes_something_else_is_not_trusted(server, small, body, trouble):
+    server.serve(SMALL_PATH, BODY, seconds=0.5)
+    with pytest.raises(Stop):
+        download_weights(FILES.unknown(small), "MIT", progress=FILES.stop_after(500_000))
+    server.serve(SMALL_PATH, body, **trouble)
+    assert download_weights(FILES.unknown(small), "MIT").read_bytes() == body
+    assert len(server.gets()) == 3
+
+
+def test_a_part_longer_than_the_file_is_begun_anew(server, small, caches):
+    caches.home.mkdir()
+    (caches.home / "small.pt.part").write_bytes(BODY + b"more")
+    (caches.home / "small.pt.part.etag").write_text(f'"{SHA256}"')
+    assert download_weights(small, "MIT").read_bytes() == BODY
+
+
+def test_giving_up_on_a_connection_that_always_breaks(kind, server):
+    file, served = kind
+    served.drops = [1_000_000] + [0] * 20
+    with pytest.raises(NoNetworkError, match="closed after"):
+        download_weights(file, "MIT")
+    assert len(server.gets()) == 5
+
+
+def test_giving_up_on_a_body_that_is_cut_a_little_later_each_time_and_always_begins_anew(server, small, tmp_path):
+    served = server.serve(SMALL_PATH, BODY, etag='W/"weak"', drops=[1000 * i for i in range(1, 2000)])
+    with pytest.raises(NoNetworkError, match="closed after 5000 of 3000000 bytes"):
+        download_weights(small, "MIT")
+    assert len(server.gets()) == 5
+    served.drops = []
+    assert download_weights(small, "MIT").read_bytes() == BODY
+
+
+def test_giving_up_on_a_body_that_always_ends_at_the_same_byte(kind, server, tmp_path):
+    file, served = kind
+    head = f"HTTP/1.1 200 OK\r\nX-Repo-Commit: {'c' * 40}\r\nContent-Length: {len(BODY) + 10}\r\n\r\n"
+    served.raw = head.encode() + BODY
+    with pytest.raises(CorruptDownloadError, match=r"it ends after 3000000 bytes each time .*closed after 3000000 of 3000010"):
+        download_weights(FILES.unknown(file), "MIT")
+    assert len(server.gets()) == 2
+    assert FILES.leftovers(tmp_path) == []
+
+
+def test_a_body_without_end_is_cut_at_the_files_size(kind, server, tmp_path):
+    file, served = kind
+    served.endless = True
+    told = []
+    with pytest.raises(CorruptDownloadError, match="it sends more than the 3000000 bytes that the file has"):
+        download_weights(file, "MIT", progress=lambda done, total: told.append(done))
+    assert max(told) <= len(BODY)
+    assert len(server.gets()) == 1
+    assert FILES.leftovers(tmp_path) == []
+
+
+def test_a_body_without_end_of_unknown_size_leaves_room_on_the_disk(kind, tmp_path, monkeypatch):
+    file, served = kind
+    served.endless = True
+    monkeypatch.setattr(transfer, "KEPT_FREE", shutil.disk_usage(tmp_path).free - 50_000_000)
+    told = []
+    with pytest.raises(DiskFullError, match=r"the size is not known, and [0-9.]+ GB are kept free"):
+        download_weights(FILES.unknown(file), "MIT", progress=lambda done, total: told.append(done))
+    assert max(told) < 10**9
+    assert FILES.leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("seed", [0, 2])
+def test_a_body_cut_short_whose_length_nobody_told(kind, tmp_path, seed):
+    file, served = kind
+    served.length, served.body = False, FILES.weights(seed)[:-1000]
+    with pytest.raises(CorruptDownloadError, match="it is cut short"):
+        download_weights(FILES.unknown(file), "MIT")
+    assert FILES.leftovers(tmp_path) == []
+    assert find_weights(file) is None
+    served.body = BODY
+    assert download_weights(FILES.unknown(file), "MIT").read_bytes() == BODY
+
+
+def test_the_length_that_the_hub_states_holds_where_the_body_has_none(server, tmp_path):
+    headers = {"X-Linked-Size": str(len(BODY)), "X-Linked-Etag": f'"{SHA256}"'}
+    served = server.serve_hub(HUB.repo_id, HUB.filename, BODY, length=False, headers=headers, drops=[1_000_000])
+    assert download_weights(FILES.unknown(HUB), "MIT").read_bytes() == BODY
+    assert server.gets() == [None, "bytes=1000000-"]
+    assert served.drops == []
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "application/octet-stream"])
+@pytest.mark.parametrize("body", [b'{"error": "Rate limited"}', b"{}", b"\0" * 5000, b"version https://git-lfs.github.com/spec/v1\n"])
+def test_an_answer_that_is_no_weights_is_never_kept(kind, tmp_path, body, content_type):
+    file, served = kind
+    good, served.body, served.content_type = served.body, body, content_type
+    with pytest.raises(CorruptDownloadError, match="not the published"):
+        download_weights(FILES.unknown(file), "MIT")
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and path.read_bytes() == body] == []
+    assert find_weights(file) is None
+    served.body, served.content_type = good, "application/octet-stream"
+    assert download_weights(FILES.unknown(file), "MIT").read_bytes() == BODY
+
+
+# --- no answer ---
+
+
+@pytest.fixture
+def timeouts(monkeypatch):
+    """Sets them as users do."""
+
+    def set_to(connect=None, read=None):
+        for name, value in (("CONNECT", connect), ("READ", read)):
+            if value is not None:
+                monkeypatch.setenv(f"DEPTH_NORMAL_{name}_TIMEOUT", str(value))
+
+    return set_to
+
+
+def test_how_long_a_server_is_waited_for(monkeypatch):
+    for name in ("DEPTH_NORMAL_CONNECT_TIMEOUT", "DEPTH_NORMAL_READ_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"):
+        monkeypatch.delenv(name, raising=False)
+    assert Timeouts.from_environment() == Timeouts(connect=10, read=60)
+    monkeypatch.setenv("HF_HUB_DOWNLOAD_TIMEOUT", "30")
+    assert Timeouts.from_environment() == Timeouts(connect=10, read=30)
+    monkeypatch.setenv("DEPTH_NORMAL_READ_TIMEOUT", " 1.5 ")
+    monkeypatch.setenv("DEPTH_NORMAL_CONNECT_TIMEOUT", "2")
+    assert Timeouts.from_environment() == Timeouts(connect=2, read=1.5)
+
+
+@pytest.mark.parametrize("value", ["soon", "0", "-1", "nan", "inf", "1e9", "9" * 5000])
+@pytest.mark.parametrize("name", ["DEPTH_NORMAL_CONNECT_TIMEOUT", "DEPTH_NORMAL_READ_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"])
+def test_a_timeout_that_is_no_number_of_seconds(kind, monkeypatch, name, value):
+    file, _ = kind
+    monkeypatch.setenv(name, value)
+    with pytest.raises(DownloadError, match=f"cannot be fetched: {name} is '{value[:80]}'; accepted are seconds, more than 0 and up to"):
+        download_weights(file, "MIT")
+
+
+def test_a_server_whose_first_byte_takes_longer_than_a_connection_may(kind, timeouts):
+    file, served = kind
+    timeouts(connect=0.3, read=60)
+    served.late = 1.0
+    assert download_weights(file, "MIT").read_bytes() == BODY
+
+
+def test_a_server_that_never_answers(kind, server, caplog, timeouts):
+    file, served = kind
+    served.silent = True
+    timeouts(read=0.5)
+    with (
+        caplog.at_level(logging.INFO, "depth_normal"),
+        pytest.raises(NoNetworkError, match=r"127\.0\.0\.1 did not answer within 0\.5 seconds"),
+    ):
+        download_weights(file, "MIT")
+    assert "connecting to 127.0.0.1" in caplog.text
+    assert len(server.gets()) == 2
+
+
+def test_a_server_that_answers_and_sends_nothing(kind, server, timeouts):
+    file, served = kind
+    served.stalls = True
+    timeouts(read=0.5)
+    with pytest.raises(NoNetworkError, match=r"nothing came from 127\.0\.0\.1 for 0\.5 seconds"):
+        download_weights(file, "MIT")
+    assert len(server.gets()) == 2
+
+
+def test_cancelling_while_nobody_answers(kind):
+    file, served = kind
+    served.silent = True
+    with stopped_after(0.3, within=5.0) as progress:
+        download_weights(file, "MIT", progress=progress)
+
+
+def test_cancelling_while_a_connection_cannot_be_made(caches, timeouts):
+    with socket.socket() as full:  # a backlog that is full takes no connection and refuses none
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        waiting = [socket.socket() for _ in range(4)]
+        for each in waiting:
+            each.setblocking(False)
+            each.connect_ex(full.getsockname())
+        file = WeightFile("a.pt", url=f"http://127.0.0.1:{full.getsockname()[1]}/a.pt")
+        with stopped_after(0.3, within=5.0) as progress:
+            download_weights(file, "MIT", progress=progress)
+        timeouts(connect=0.5, read=600)
+        with pytest.raises(NoNetworkError, match=r"no connection to 127\.0\.0\.1 within 0\.5 seconds"):
+            download_weights(file, "MIT")
+        for each in waiting:
+            each.close()
+
+
+@pytest.fixture
+def expired_token(server, tmp_path, monkeypatch):
+    """A login of huggingface_hub whose token has run out, at a hub that never gives the next one."""
+    if not hasattr(getattr(huggingface_hub.utils, "_auth", None), "_refresh_oauth_token_if_needed"):
+        pytest.skip("this huggingface_hub has no tokens that expire")
+    (tmp_path / "token").write_text(f"hf_{tmp_path.name}")
+    stored = tmp_path / "stored_tokens"
+    stored.write_text(f"[me]\nhf_token = hf_{tmp_path.name}\nrefresh_token = next\nexpires_at = 1\n")
+    monkeypatch.setattr(constants, "HF_STORED_TOKENS_PATH", str(stored))
+    server.serve("/oauth/token", b"", silent=True)
+    return server.serve_hub(HUB.repo_id, HUB.filename, BODY)
+
+
+def test_cancelling_while_the_token_is_renewed(expired_token, server):
+    with stopped_after(0.3, within=5.0, ready=lambda: server.requests) as progress:
+        download_weights(HUB, "MIT", progress=progress)
+    assert [path for _, path, _ in server.requests] == ["/oauth/token"]
+
+
+def test_a_token_that_is_never_renewed(expired_token, timeouts):
+    timeouts(connect=0.5, read=600)
+    with pytest.raises(NoNetworkError, match=r"no connection to 127\.0\.0\.1 within 0\.5 seconds"):
+        download_weights(HUB, "MIT")
+
+
+@pytest.mark.parametrize("stage", ["checked", pytest.param("hashed", marks=pytest.mark.slow("hashes 400 MB"))])
+def test_cancelling_while_a_file_is(stage, server, caches):
+    if stage == "hashed":
+        header = b'{"weight":{"dtype":"U8","shape":[400000000],"data_offsets":[0,400000000]}}'
+        body = len(header).to_bytes(8, "little") + header + bytes(400_000_000)
+    else:
+        stream = io.BytesIO()
+        torch.save({str(i): torch.zeros(1) for i in range(10_000)}, stream, _use_new_zipfile_serialization=False)
+        body = stream.getvalue()
+    server.serve("/big.pt", body, etag='"big"')
+    complete = []
+
+    def progress(done, total):
+        complete.append(done == len(body))
+        if complete.count(True) > 1:  # the first is the last byte's
+            raise Stop
+
+    with pytest.raises(Stop):
+        download_weights(WeightFile("big.pt", url=f"{server.url}/big.pt"), "MIT", progress=progress)
+
+
+def test_cancelling_while_a_body_trickles(kind):
+    file, served = kind
+    served.seconds = 20.0
+    with stopped_after(0.5, within=5.0) as progress:
+        download_weights(file, "MIT", progress=progress)
+
+
+def test_a_body_that_stops_coming_is_taken_up_again(kind, server, timeouts):
+    file, served = kind
+    timeouts(read=0.6)
+
+    class Once(float):
+        def __truediv__(self, other):
+            served.seconds = 0.0
+            return 2.0
+
+    served.seconds = Once(20)
+    assert download_weights(file, "MIT").read_bytes() == BODY
+    first, second = server.gets()
+    assert first is None
+    assert second.startswith("bytes=")
+
+
+@pytest.mark.parametrize("name", ["ENETDOWN", "ENETUNREACH", "ENETRESET", "EHOSTDOWN", "EHOSTUNREACH", "EADDRNOTAVAIL"])
+def test_a_network_that_goes_down_in_the_middle_is_waited_for(kind, server, monkeypatch, name):
+    """The system's own words for it cannot be had without the network: the answer is real up to there."""
+    file, _ = kind
+    code = getattr(errno, name)
+    read, times = http.client.HTTPResponse.read, iter(range(1000))
+
+    def going_down(response, *given):
+        if next(times) == 1:
+            raise OSError(code, os.strerror(code))
+        return read(response, *given)
+
+    monkeypatch.setattr(http.client.HTTPResponse, "read", going_down)
+    assert download_weights(file, "MIT").read_bytes() == BODY
+    first, second = server.gets()
+    assert first is None
+    assert second.startswith("bytes=")
+
+
+INTERRUPTED = """
+import logging, sys
+from depth_normal.annotators.specs.base import WeightFile
+from depth_normal.model_loader.weights.download import download_weights
+logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
+try:
+    download_weights(WeightFile("small.pt", url=sys.argv[1]), "MIT")
+except KeyboardInterrupt:
+    print("stopped")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to another process on Windows")
+@pytest.mark.slow("starts other processes")
+def test_control_c_while_nobody_answers(server, small, tmp_path):
+    server.files[SMALL_PATH].silent = True
+    command = [sys.executable, "-u", "-c", INTERRUPTED, small.url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        while "connecting to" not in process.stdout.readline():
+            assert process.poll() is None
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "stopped\n"
+        assert time.monotonic() - began < 5
+        assert process.wait(timeout=120) == 0
+
+
+TERMINATED = """
+import sys
+from depth_normal.app import cli
+from depth_normal.app.commands import models as models_command
+from depth_normal.annotators.specs.base import WeightFile
+from depth_normal.model_loader.weights.download import download_weights
+models_command._models = lambda _: download_weights(WeightFile("small.pt", url=sys.argv[1]), "MIT")
+sys.exit(cli.main(["models"]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
+@pytest.mark.slow("starts another process")
+def test_a_terminated_download_leaves_only_what_it_goes_on_from(server, small, caches):
+    server.files[SMALL_PATH].seconds = 20.0
+    command = [sys.executable, "-c", TERMINATED, small.url]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        part = caches.home / "small.pt.part"
+        while not (part.is_file() and part.stat().st_size):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.terminate()
+        assert "depth-normal: stopped" in process.communicate(timeout=120)[1]
+    assert sorted(path.name for path in caches.home.iterdir() if path.is_file()) == ["small.pt.part", "small.pt.part.etag"]
+    server.files[SMALL_PATH].seconds = 0.0
+    assert download_weights(small, "MIT").read_bytes() == BODY
+    assert server.gets()[1].startswith("bytes=")
