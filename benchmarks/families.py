@@ -51,7 +51,7 @@ from depth_normal.annotators.networks.midas_small import MidasSmall
 from depth_normal.annotators.registry import FAMILIES, MODELS
 from depth_normal.annotators.specs.base import ModelSpec
 from depth_normal.app.onnx_export import check_graph
-from depth_normal.model_loader.comfy import host
+from depth_normal.model_loader.comfy import devices
 from depth_normal.model_loader.inference.model import Model
 from depth_normal.model_loader.inference.weights import Weights
 from depth_normal.model_loader.load import DTYPES, load_model
@@ -86,7 +86,7 @@ def measure(arguments: argparse.Namespace) -> None:
     if arguments.peak:
         print(peak_on_cpu(load(arguments.models[0], arguments.dtype), arguments))
         return
-    device = host.default_device()
+    device = devices.default_device()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     print(f"{name}; torch {torch.__version__}; pictures of {arguments.width}x{arguments.height}, {arguments.dtype}")
     if not arguments.precision_only:
@@ -155,7 +155,7 @@ def load(model_id: str, dtype: str) -> Model:
         return load_model(model_id, dtype)
     states = {file.role: random_state(spec, file.role) for file in spec.files}
     annotator = FAMILIES[spec.family].build(spec, states, DTYPES[dtype])
-    return Model(Weights(annotator, DTYPES[dtype], host.default_device(), Path()))
+    return Model(Weights(annotator, DTYPES[dtype], devices.default_device(), Path()))
 
 
 def mend_torchvision() -> None:

@@ -26,7 +26,7 @@ import torch
 
 import depth_normal
 from depth_normal.geometry.images.render import normalise_per_image
-from depth_normal.model_loader.comfy import host
+from depth_normal.model_loader.comfy import devices
 from depth_normal.nodes import midas as nodes
 from depth_normal.utils import as_batch
 
@@ -48,7 +48,7 @@ def main() -> None:
         )
     if arguments.weights and not arguments.weights.is_file():
         parser.error(f"{arguments.weights} is not a file; --weights takes MiDaS's midas_v21_small_256.pt")
-    device = host.default_device()
+    device = devices.default_device()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type}, {torch.get_num_threads()} threads"
     print(f"device: {name}; torch {torch.__version__}; picture {arguments.size}x{arguments.size}")
     with tempfile.TemporaryDirectory() as folder:
@@ -115,7 +115,7 @@ def seconds(call: Callable[[], None], device: torch.device) -> float:
 def share_outside(call: Callable[[], None], folder: Path, precision: str, rounds: int) -> float:
     """The part of a call that is not spent in the network's forward."""
     model = depth_normal.load_model(nodes.DEFAULT_MODEL, precision, weights=folder / OLD_FILE)
-    network, device = model.network, host.default_device()
+    network, device = model.network, devices.default_device()
     marks: list[float] = []
 
     def mark(*_: object) -> None:

@@ -17,7 +17,7 @@ from ..annotators.choices import BUNDLED_MODEL, DEVICE_CHOICES, DTYPE_CHOICES, R
 from ..annotators.registry import FAMILIES, find_spec
 from ..annotators.setting_names import wording
 from ..annotators.specs.base import CheckpointError, ModelSpec, WeightFile, size_in_words
-from .comfy import host
+from .comfy import devices, feedback, interrupt
 from .inference.model import Model
 from .inference.weights import Weights
 from .runtimes.choose import dtype_for, network_dtype, usable_runtime, with_runtime
@@ -88,7 +88,7 @@ def load_model(
         model, stamps = _load(spec, torch_dtype, torch_device, Path(weights) if weights else None, runtime, any_device)
         with _lock:
             _cache[key], _stamps[key] = model, stamps
-        host.say(f"{spec.id} is loaded")
+        feedback.say(f"{spec.id} is loaded")
         return model
 
 
@@ -136,7 +136,7 @@ def _one_at_a_time(key: _Key) -> Iterator[None]:
     with _lock:
         lock = _loading.setdefault(key, threading.Lock())
     while not lock.acquire(timeout=0.1):
-        host.throw_if_interrupted()
+        interrupt.throw_if_interrupted()
     try:
         yield
     finally:
@@ -145,7 +145,7 @@ def _one_at_a_time(key: _Key) -> Iterator[None]:
 
 def _make_room(needed: int) -> None:
     """Forgets the models used longest ago while main memory has less than `needed` bytes free."""
-    while host.available_main_memory() < needed:
+    while devices.available_main_memory() < needed:
         with _lock:
             model = _cache.pop(next(iter(_cache))) if _cache else None
         if model is None:
@@ -164,7 +164,7 @@ def _load(
     # what reading takes, and what building the network from it takes
     _make_room(2 * sum(path.stat().st_size for path in paths.values() if path.is_file()))
     stamps = tuple(stamp(path) for path in paths.values() if path.is_file())  # from before they are read
-    host.say(f"loading {spec.id}")
+    feedback.say(f"loading {spec.id}")
 
     def build(dtype: torch.dtype) -> Annotator:
         annotator = _build(spec, paths, network_dtype(runtime, dtype))
@@ -205,12 +205,12 @@ def _weights_of(spec: ModelSpec, file: WeightFile) -> Path:
     if file.bundled:
         return bundled_weights(file)
     if path := find_weights(file):
-        host.say(f"checking {file.name}")
-        verify(path, file, host.throw_if_interrupted)
+        feedback.say(f"checking {file.name}")
+        verify(path, file, interrupt.throw_if_interrupted)
         return path
-    host.say(f"connecting, for {file.size_in_words} ({spec.licence})")
+    feedback.say(f"connecting, for {file.size_in_words} ({spec.licence})")
     try:
-        path = download_weights(file, spec.terms, spec.licence_url, progress=host.progress_bar(100, _Downloading(file, spec).words))
+        path = download_weights(file, spec.terms, spec.licence_url, progress=feedback.progress_bar(100, _Downloading(file, spec).words))
     except DownloadError as error:
         raise error.advised(_advice(spec)) from error.__cause__  # and not from the error itself: logs would print all of it twice
     forget()
@@ -253,7 +253,7 @@ def parse_device(device: str | torch.device) -> torch.device:
         ValueError: An unknown device, or one that this machine or its torch does not have.
     """
     if device == "auto":
-        return host.default_device()
+        return devices.default_device()
     try:
         found = torch.device(device)
     except (RuntimeError, TypeError):
@@ -277,9 +277,9 @@ def parse_device(device: str | torch.device) -> torch.device:
 def _parse_dtype(dtype: str, spec: ModelSpec, device: torch.device) -> torch.dtype:
     if dtype == "auto":
         wanted = spec.auto_dtypes or FAMILIES[spec.family].auto_dtypes
-        return next(each for name in (*wanted, "float32") if host.is_fast(each := DTYPES[name], device))
+        return next(each for name in (*wanted, "float32") if devices.is_fast(each := DTYPES[name], device))
     if dtype not in DTYPES:
         raise ValueError(f"unknown dtype {dtype!r}; accepted: {', '.join(DTYPE_CHOICES)}")
-    if not host.is_fast(DTYPES[dtype], device):
+    if not devices.is_fast(DTYPES[dtype], device):
         logger.warning("%s on %s is slower than float32 here", dtype, device)
     return DTYPES[dtype]

@@ -1,6 +1,7 @@
 """What ComfyUI sees: one file for each kind of node; the order of the tuples is the order in the menu."""
 
-from ..model_loader.comfy.host import interruptible, when_started
+from ..model_loader.comfy.interrupt import interruptible
+from ..model_loader.comfy.server import when_started
 from . import (
     aio,
     depth_maps,

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ..annotators.registry import BUNDLED_MODEL
-from ..model_loader.comfy.host import has_node, say
+from ..model_loader.comfy.feedback import say
+from ..model_loader.comfy.server import has_node
 from ..model_loader.weights.download_errors import DownloadError
 from .legacy import LEGACY_CATEGORY
 from .sockets import Inputs

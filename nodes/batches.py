@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from ..geometry.estimate import Estimate
-from ..model_loader.comfy.host import image_placement, progress_bar, throw_if_interrupted
+from ..model_loader.comfy.devices import image_placement
+from ..model_loader.comfy.feedback import progress_bar
+from ..model_loader.comfy.interrupt import throw_if_interrupted
 from ..utils import pictures_to_rgb, resize_picture, to_image, to_rgb
 
 Item = TypeVar("Item")

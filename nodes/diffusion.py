@@ -21,7 +21,7 @@ from ..geometry.checks import check_choice, check_range
 from ..geometry.conventions import NormalMapCoding
 from ..geometry.estimate import Estimate
 from ..geometry.images.render import NORMALISATIONS, depth_to_image, normals_to_image
-from ..model_loader.comfy.host import progress_bar
+from ..model_loader.comfy.feedback import progress_bar
 from ..utils import to_pictures, to_planar
 from .batches import geometry_output, to_output
 from .checks import check_count, check_geometry, check_network_side

@@ -14,7 +14,7 @@ from ..geometry.effects.cutout import MAX_EDGE, cut_out
 from ..geometry.effects.depth_mask import MaskChoice
 from ..geometry.effects.depths import UNITS, known_depths
 from ..geometry.estimate import Estimate
-from ..model_loader.comfy.host import image_placement
+from ..model_loader.comfy.devices import image_placement
 from ..utils import resize_map, to_planar, to_rgb
 from .batches import counted, joined, to_output
 from .checks import check_geometry

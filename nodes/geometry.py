@@ -21,7 +21,8 @@ from ..geometry.surfaces.derive import with_normals
 from ..geometry.surfaces.normals import EDGES, depth_to_normals, dmap2norm, midas_normals
 from ..geometry.temporal.stabilization import FilmOptions
 from ..model_loader import Model
-from ..model_loader.comfy.host import default_device, image_placement, progress_bar
+from ..model_loader.comfy.devices import default_device, image_placement
+from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.inference.tile_layout import check_tiles
 from ..utils import to_pictures, to_planar
 from .batches import counted, counted_pictures, geometry_output, in_chunks, one_by_one

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..geometry.checks import check_alike, check_range
 from ..geometry.estimate import Estimate
 from ..geometry.images.depth_image import maps_to_estimate
-from ..model_loader.comfy.host import default_device
+from ..model_loader.comfy.devices import default_device
 from ..model_loader.inference.memory_budget import check_effect_fits
 from ..utils import to_rgb
 from .batches import one_by_one

@@ -15,7 +15,7 @@ from ..geometry.images.render import depth_to_image
 from ..geometry.temporal.ranges import ClipRange, RunningRange
 from ..geometry.temporal.shot_cuts import CutDetector
 from ..model_loader import Model
-from ..model_loader.comfy.host import progress_bar
+from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.inference.memory_budget import check_result_fits
 from ..utils import resize_map, scale_short_side, to_pictures
 from .batches import geometry_output, to_output

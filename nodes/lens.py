@@ -15,7 +15,7 @@ from ..geometry.effects.focus import MAX_BLUR, Focus, focused
 from ..geometry.effects.fog import FogBank, add_fog, fog_of
 from ..geometry.estimate import Estimate
 from ..geometry.images.srgb import colour_to_linear
-from ..model_loader.comfy.host import image_placement
+from ..model_loader.comfy.devices import image_placement
 from ..utils import to_planar, to_rgb
 from .batches import counted, joined, to_output
 from .effects import MAX_DISTANCE, NO_POINT, Shown, chosen_point, point_widgets, sized_pairs

@@ -11,7 +11,7 @@ from .. import model_loader
 from ..annotators.choices import TORCH
 from ..annotators.registry import BUNDLED_MODEL
 from ..model_loader import Model
-from ..model_loader.comfy import host
+from ..model_loader.comfy import feedback
 from ..model_loader.weights.download_errors import DownloadError
 
 logger = logging.getLogger(__name__)
@@ -50,10 +50,10 @@ def load_model(model_id: str | None, precision: str, advice: str, weights: Path 
         return model_loader.load_model(model_id, precision, weights=weights, runtime=runtime)
     except DownloadError as error:
         if os.environ.get(PREVIEW_SETTING, "0") in ("", "0"):
-            host.say(advice.split(":")[0])  # the page hides an error's words behind a button
+            feedback.say(advice.split(":")[0])  # the page hides an error's words behind a button
             raise error.advised(advice) from error.__cause__
         logger.warning("%s stands in for %s, as %s allows: %s", BUNDLED_MODEL, model_id, PREVIEW_SETTING, error.reason)
-        host.note(f"PREVIEW by {BUNDLED_MODEL}, not {model_id}")
+        feedback.note(f"PREVIEW by {BUNDLED_MODEL}, not {model_id}")
         return model_loader.load_model(BUNDLED_MODEL, precision)
 
 

@@ -18,7 +18,8 @@ from ..geometry.textures.height import BORDERS, FREE
 from ..geometry.textures.pbr import BOTH, DETAILS, NORMALS, PHOTO, PbrOptions, check_source, material_normals
 from ..geometry.textures.seamless import MAX_MARGIN, margins, seamless_estimate, tileable, wrap
 from ..model_loader import Model
-from ..model_loader.comfy.host import default_device, image_placement, progress_bar
+from ..model_loader.comfy.devices import default_device, image_placement
+from ..model_loader.comfy.feedback import progress_bar
 from ..utils import resize_picture, to_planar
 from .batches import counted, geometry_output, joined, one_by_one, to_output
 from .checks import check_count, check_model, check_network_side

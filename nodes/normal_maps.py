@@ -13,7 +13,7 @@ from ..geometry.checks import check_choice
 from ..geometry.estimate import Estimate
 from ..geometry.images.render import normals_to_image
 from ..model_loader import Model
-from ..model_loader.comfy.host import progress_bar
+from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.inference.memory_budget import check_result_fits
 from ..utils import scale_short_side, to_pictures
 from .batches import to_output

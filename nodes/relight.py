@@ -19,7 +19,7 @@ from ..geometry.effects.shadows import half_thickness
 from ..geometry.estimate import Axes, Estimate, Quantity
 from ..geometry.images.srgb import colour_to_linear
 from ..geometry.views.parallax import MOVES, camera_path, parallax_frames
-from ..model_loader.comfy.host import throw_if_interrupted
+from ..model_loader.comfy.interrupt import throw_if_interrupted
 from ..utils import resize_map, to_rgb
 from .batches import counted, joined, to_output
 from .known import NO_DEPTH, check_numbers, depth_input, known_of, masks_of, number_widgets, pictures_with

@@ -15,7 +15,7 @@ from ..geometry.textures.occlusion import MAX_DIRECTIONS, MAX_RADIUS, MIN_DIRECT
 from ..geometry.textures.pbr import with_contrast
 from ..geometry.textures.slopes import DERIVATIVES
 from ..geometry.textures.view import estimate_to_occlusion
-from ..model_loader.comfy.host import default_device, image_placement
+from ..model_loader.comfy.devices import default_device, image_placement
 from .batches import counted, geometry_output, joined, one_by_one, to_output
 from .checks import check_geometry
 from .sockets import GEOMETRY, TEXTURES, Inputs, Widget

@@ -18,7 +18,8 @@ from ..geometry.temporal.ranges import RunningRange
 from ..geometry.temporal.stabilization import ALIGNMENTS, FilmOptions
 from ..media import Frame, Loaded, estimated
 from ..model_loader import Model
-from ..model_loader.comfy.host import progress_bar, throw_if_interrupted
+from ..model_loader.comfy.feedback import progress_bar
+from ..model_loader.comfy.interrupt import throw_if_interrupted
 from ..model_loader.comfy.videos import opened_video
 from .checks import check_model, check_network_side
 from .sockets import DEPTH_NORMAL_MODEL, ESTIMATE, VIDEO, Inputs, Widget

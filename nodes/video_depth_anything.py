@@ -17,8 +17,9 @@ from ..geometry.files import resolve_inside
 from ..geometry.files.exr import write_depth_channel
 from ..geometry.images.render import depth_to_image
 from ..geometry.temporal.stabilization import FilmOptions
+from ..model_loader.comfy.devices import default_device, is_fast
+from ..model_loader.comfy.feedback import progress_bar
 from ..model_loader.comfy.folders import user_folder
-from ..model_loader.comfy.host import default_device, is_fast, progress_bar
 from ..utils import pictures_to_rgb, resize_picture, to_pictures
 from .batches import counted, to_output
 from .loading import choose_tiny, load_model

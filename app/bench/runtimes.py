@@ -16,7 +16,7 @@ import torch
 from ...annotators.choices import COMPILE, ONNX, OPENVINO, TORCH
 from ...geometry.estimate import Estimate
 from ...model_loader import runtimes
-from ...model_loader.comfy import host
+from ...model_loader.comfy import devices
 from ..batch import per_image
 from ..batch.per_image import Options
 from ..differences import apart
@@ -130,12 +130,12 @@ def _others(options: Options, where: torch.device, asked: Collection[str]) -> It
 def _half_of(runtime: str, where: torch.device) -> list[str]:
     """The half precisions in which a runtime is measured too."""
     if runtime == TORCH:
-        return [dtype for dtype in ("bfloat16", "float16") if host.is_fast(getattr(torch, dtype), where)]
-    return ["bfloat16"] if runtime == OPENVINO and where.type == "cpu" and host.is_fast(torch.bfloat16, where) else []
+        return [dtype for dtype in ("bfloat16", "float16") if devices.is_fast(getattr(torch, dtype), where)]
+    return ["bfloat16"] if runtime == OPENVINO and where.type == "cpu" and devices.is_fast(torch.bfloat16, where) else []
 
 
 def _where(device: str) -> torch.device:
-    return host.default_device() if device == "auto" else torch.device(device)
+    return devices.default_device() if device == "auto" else torch.device(device)
 
 
 @contextmanager

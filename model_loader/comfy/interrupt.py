@@ -1,8 +1,9 @@
-"""Ends a computation where ComfyUI's user pressed cancel, from a thread beside it: as long as nobody does, it costs nothing."""
+"""Cancel in ComfyUI: looked for between the steps of a computation, and by a thread beside it, which costs nothing while nobody cancels."""
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import sys
 import threading
@@ -11,8 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from torch import nn
+
+from . import devices
 
 _EVERY = 0.05
 """Seconds between two looks."""
@@ -112,3 +116,37 @@ def end(thread: threading.Thread, kind: type[BaseException], is_working: Callabl
 def _send(thread: int, kind: type[BaseException] | None) -> None:
     """Has a thread raise as soon as it is back in Python; None takes back what has not come yet."""
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), None if kind is None else ctypes.py_object(kind))
+
+
+def throw_if_interrupted() -> None:
+    """Raises ComfyUI's InterruptProcessingException where the user pressed cancel. Nothing outside ComfyUI."""
+    if (manager := devices.memory_manager()) is not None:
+        manager.throw_exception_if_processing_interrupted()
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Whether an exception says that ComfyUI's user pressed cancel; in older versions it is an Exception as any other."""
+    kind = getattr(devices.memory_manager(), "InterruptProcessingException", None)
+    return kind is not None and isinstance(error, kind)
+
+
+def make_interruptible(network: nn.Module) -> None:
+    """Lets every layer of the network look for an interruption before it runs."""
+    if devices.memory_manager() is None:
+        return
+    for layer in network.modules():
+        if not any(layer.children()):
+            layer.register_forward_pre_hook(lambda _module, _inputs: throw_if_interrupted())
+
+
+def interruptible(work: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function; inside ComfyUI it ends between any two steps of its computation where the user pressed cancel."""
+
+    @functools.wraps(work)
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        if devices.memory_manager() is None:
+            return work(*args, **kwargs)
+        with Watch(throw_if_interrupted):
+            return work(*args, **kwargs)
+
+    return watched

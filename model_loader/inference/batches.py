@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from ...annotators.base import is_out_of_memory
-from ..comfy import host
+from ..comfy import devices, interrupt
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def in_batches(
     """
     done = 0
     while done < total:
-        host.throw_if_interrupted()
+        interrupt.throw_if_interrupted()
         stop = min(total, done + size)
         problem: Exception | None = None
         try:
@@ -59,7 +59,7 @@ def in_batches(
             del found
             done = stop
         if problem is not None:
-            host.empty_cache()
+            devices.empty_cache()
             if stop - done == 1 or not divisible:
                 raise MemoryError(too_large()) from problem
             size = (stop - done) // 2

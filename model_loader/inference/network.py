@@ -11,7 +11,8 @@ from typing import TypeVar
 import torch
 
 from ...annotators.base import Annotator
-from ..comfy import host
+from ..comfy import devices, feedback
+from ..comfy.placement import Placement
 from .batches import without_traceback
 from .memory_budget import check_network_fits, images_that_fit, too_large, working_bytes
 from .weights import LoadedNetwork, Weights
@@ -33,7 +34,7 @@ class RunnableNetwork:
 
     loaded: LoadedNetwork
     annotator: Annotator
-    placement: host.Placement
+    placement: Placement
     device: torch.device
 
     def prepare(
@@ -63,8 +64,8 @@ class RunnableNetwork:
         each = working_bytes(annotator, (height, width), (net_height, net_width))
         extra = extra_bytes(net_height, net_width) if extra_bytes is not None else 0
         device = self.placement.ready(extra + each * images)
-        host.say(f"running {annotator.spec.id}")
-        return PreparedNetwork(self, device, net_height, net_width, images_that_fit(host.available_memory(device) - extra, each))
+        feedback.say(f"running {annotator.spec.id}")
+        return PreparedNetwork(self, device, net_height, net_width, images_that_fit(devices.available_memory(device) - extra, each))
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ class Network:
         for variation in self.variations:
             annotator = variation(annotator)
         device, is_own = self.weights.device, annotator.network is not loaded.annotator.network
-        placement = host.Placement(annotator.network, device) if is_own else loaded.placement
+        placement = Placement(annotator.network, device) if is_own else loaded.placement
         return RunnableNetwork(loaded, annotator, placement, device)
 
 

@@ -13,7 +13,7 @@ from ...annotators.family import Progress
 from ...geometry.alignment.mosaic import Mosaic, Tile
 from ...geometry.estimate import Estimate
 from ...utils import pictures_to_rgb, resize_map
-from ..comfy import host
+from ..comfy import devices
 from .forward import Images, batch_shape
 from .images import image_estimates
 from .memory_budget import BytesPerPixel
@@ -58,7 +58,7 @@ def tile_estimates(network: Network, images: Images, options: InferenceOptions, 
     device = network.weights.device
     for index in range(total):
         found = estimate_in_tiles(run, network_size, images[index : index + 1], counts, options.fov, _of_all(progress, index, total))
-        fits = host.available_memory(device) > found.height * found.width * BytesPerPixel.TILED_ESTIMATE
+        fits = devices.available_memory(device) > found.height * found.width * BytesPerPixel.TILED_ESTIMATE
         yield found.to(device) if fits else found
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 
 from ...annotators.base import Annotator
-from ..comfy import host
+from ..comfy import interrupt
+from ..comfy.placement import Placement
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ class LoadedNetwork:
 
     annotator: Annotator
     dtype: torch.dtype
-    placement: host.Placement
+    placement: Placement
     batch_limits: dict[Sizes, int] = field(default_factory=dict)
 
 
@@ -91,5 +92,5 @@ class Weights:
     def _placed(self, annotator: Annotator, dtype: torch.dtype) -> LoadedNetwork:
         engine = annotator.engine
         if engine is None:
-            host.make_interruptible(annotator.network)  # not before it is traced or compiled
-        return LoadedNetwork(annotator, dtype, host.Placement(getattr(engine, "placed", annotator.network), self.device))
+            interrupt.make_interruptible(annotator.network)  # not before it is traced or compiled
+        return LoadedNetwork(annotator, dtype, Placement(getattr(engine, "placed", annotator.network), self.device))

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from ..comfy import host
+from ..comfy import feedback, interrupt
 from ..comfy.interrupt import end
 from ..weights.background import Background
 
@@ -74,9 +74,9 @@ class _Progress:
 
     def tick(self) -> None:
         """Shows it; raises where ComfyUI's user pressed cancel."""
-        host.throw_if_interrupted()
+        interrupt.throw_if_interrupted()
         if self._words:
-            host.say(f"{self._what}: {self._words}, {time.monotonic() - self._begin:.0f} s", often=True)
+            feedback.say(f"{self._what}: {self._words}, {time.monotonic() - self._begin:.0f} s", often=True)
 
     def leave(self) -> None:
         """Ends the work, if it is not done."""

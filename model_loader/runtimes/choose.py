@@ -14,7 +14,7 @@ from ...annotators.base import Annotator
 from ...annotators.choices import AUTO_RUNTIME, COMPILE, ONNX, OPENVINO, RUNTIME_CHOICES, TORCH
 from ...annotators.registry import FAMILIES
 from ...annotators.specs.base import ModelSpec
-from ..comfy import host
+from ..comfy import feedback, interrupt
 from ..weights.network_errors import in_one_line
 from .build_job import Job
 from .build_thread import in_background
@@ -105,7 +105,7 @@ def with_runtime(
         engine = GraphEngine(spec.id, graph, device, partial(_start, runtime, spec.id, job))
         engine.begin()
     except Exception as error:
-        if host.is_interruption(error):
+        if interrupt.is_interruption(error):
             raise
         tell(f"{spec.id}: {_reason(error)}: torch runs it")
         return annotator
@@ -116,7 +116,7 @@ def _start(runtime: str, model_id: str, job: Callable[..., Job], sides: Sides | 
     module = import_module(f".{_MODULES[runtime]}", __package__)
     runner = in_background(model_id, lambda step: module.start(job(step=step), sides))
     logger.info("%s is run by %s", model_id, runner.words)
-    host.say(f"{model_id} is run by {runner.words}")
+    feedback.say(f"{model_id} is run by {runner.words}")
     return runner
 
 

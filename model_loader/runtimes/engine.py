@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ...annotators.base import is_out_of_memory
 from ...annotators.choices import TORCH
 from ...annotators.graphs.graph import Graph
-from ..comfy import host
+from ..comfy import feedback, interrupt
 from ..weights.network_errors import in_one_line
 
 logger = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ class GraphEngine:
             self._tell(tuple(pixels.shape), f"{error}: torch runs such pictures")
             return self._by_torch(pixels, numbers)
         except Exception as error:
-            if host.is_interruption(error):
+            if interrupt.is_interruption(error):
                 raise
             if is_out_of_memory(error) or any(words in str(error).lower() for words in ("out of memory", "allocate memory", "bad_alloc")):
                 raise MemoryError(in_one_line(error)) from error
@@ -140,7 +140,7 @@ class GraphEngine:
                 try:
                     self._add(sides)
                 except Exception as error:
-                    if host.is_interruption(error):
+                    if interrupt.is_interruption(error):
                         raise
                     self._give_up(error, sides)
             return self._runners[sides]
@@ -195,4 +195,4 @@ class PlacedEngine(nn.Module):
 def tell(words: str) -> None:
     """One line for whoever runs the model: in the log and on ComfyUI's node."""
     logger.warning("%s", words)
-    host.say(words)
+    feedback.say(words)

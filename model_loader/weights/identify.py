@@ -13,7 +13,7 @@ from ...annotators.base import Annotator
 from ...annotators.registry import FAMILIES, MODELS, find_spec
 from ...annotators.setting_names import wording
 from ...annotators.specs.base import CheckpointError, ModelSpec, shown
-from ..comfy import host
+from ..comfy import interrupt
 from .checkpoint import read_shapes
 from .find import name_rank
 from .integrity import sha256_of, stamp
@@ -152,7 +152,7 @@ class _Comparison:
         return fits
 
     def _fill(self, spec: ModelSpec) -> bool:
-        host.throw_if_interrupted()
+        interrupt.throw_if_interrupted()
         family = FAMILIES[spec.family]
         try:
             if not family.could_be(spec, self._state.keys()):
@@ -180,7 +180,7 @@ def _published(path: Path, candidates: Sequence[ModelSpec]) -> list[ModelSpec]:
     maybe = as_long or [spec for spec in candidates if spec.file.size is None and _about(size, spec.file.approximate_size)]
     if not any(spec.file.sha256 for spec in maybe):
         return []
-    digest = sha256_of(path, host.throw_if_interrupted)
+    digest = sha256_of(path, interrupt.throw_if_interrupted)
     return [spec for spec in maybe if spec.file.sha256 and spec.file.sha256.lower() == digest][:1]
 
 

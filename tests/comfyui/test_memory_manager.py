@@ -37,7 +37,7 @@ assert not mm.current_loaded_models
 assert torch.isfinite(estimate(model)).all(), "runs again after ComfyUI unloaded it"
 assert len(mm.current_loaded_models) == 1
 # a node's output that ComfyUI keeps, while this pack forgets the model to make room for another
-host = sys.modules["pack_under_test.model_loader.comfy.host"]
+host = sys.modules["pack_under_test.model_loader.comfy.devices"]
 patcher, enough = loaded.model or mm.current_loaded_models[0].model, host.available_main_memory
 host.available_main_memory = lambda: 0
 other = module.load_model("tiny")

@@ -17,7 +17,7 @@ from depth_normal.annotators.registry import find_spec
 from depth_normal.annotators.specs.base import CheckpointError
 from depth_normal.model_loader import free, load_model
 from depth_normal.model_loader import load as load_module
-from depth_normal.model_loader.comfy import host
+from depth_normal.model_loader.comfy import devices, interrupt
 from depth_normal.model_loader.load import DTYPE_CHOICES, parse_device
 from depth_normal.model_loader.weights.find import bundled_path, download_folder
 
@@ -206,7 +206,7 @@ def test_waiting_for_another_threads_load_can_be_cancelled(gate, pool, midas, mo
 
     loading = pool.submit(midas)
     assert gate.reached.wait(TIMEOUT)
-    monkeypatch.setattr(host, "throw_if_interrupted", cancel)
+    monkeypatch.setattr(interrupt, "throw_if_interrupted", cancel)
     with pytest.raises(Cancelled):
         midas()
     gate.opened.set()
@@ -217,9 +217,9 @@ def test_models_are_forgotten_while_another_is_loaded(gate, pool, midas, monkeyp
     tiny = load_model("tiny", "float32", "cpu")
     loading = pool.submit(midas)
     assert gate.reached.wait(TIMEOUT)
-    monkeypatch.setattr(host, "available_main_memory", lambda: 0)
+    monkeypatch.setattr(devices, "available_main_memory", lambda: 0)
     other = pool.submit(load_model, "tiny", "bfloat16", "cpu").result(TIMEOUT)
-    monkeypatch.setattr(host, "available_main_memory", lambda: float("inf"))
+    monkeypatch.setattr(devices, "available_main_memory", lambda: float("inf"))
     assert pool.submit(load_model, "tiny", "float32", "cpu").result(TIMEOUT) is not tiny
     pool.submit(free).result(TIMEOUT)
     gate.opened.set()
@@ -232,9 +232,9 @@ def test_the_model_used_longest_ago_makes_room_where_main_memory_is_short(load, 
     assert load("weighted") is oldest, "used again, it is no longer the oldest"
     assert all(file.size is None for file in registry.MODELS["other"].files), "the file on the disk has a size"
     twice = 2 * weights.stat().st_size
-    monkeypatch.setattr(host, "available_main_memory", lambda: twice - (len(load_module._cache) > 1))
+    monkeypatch.setattr(devices, "available_main_memory", lambda: twice - (len(load_module._cache) > 1))
     third = load("other")
-    monkeypatch.setattr(host, "available_main_memory", lambda: float("inf"))
+    monkeypatch.setattr(devices, "available_main_memory", lambda: float("inf"))
     assert load("weighted") is oldest
     assert load("other") is third
     assert load("weighted", "bfloat16") is not newest
@@ -243,7 +243,7 @@ def test_the_model_used_longest_ago_makes_room_where_main_memory_is_short(load, 
 def test_a_forgotten_model_gives_its_memory_back_before_the_next_is_read(load, family, monkeypatch):
     network = weakref.ref(load().network)
     alive = []
-    monkeypatch.setattr(host, "available_main_memory", lambda: alive.append(network() is not None) or 0)
+    monkeypatch.setattr(devices, "available_main_memory", lambda: alive.append(network() is not None) or 0)
     load("other")
     assert alive == [True, False]
 
@@ -292,9 +292,9 @@ def test_a_torch_device_is_taken_as_it_is(load):
 def test_dtype_auto_is_the_first_that_the_device_is_fast_in(load, monkeypatch):
     spec = registry.MODELS["weighted"]
     monkeypatch.setitem(registry.MODELS, "weighted", type(spec)(**{**vars(spec), "auto_dtypes": ("bfloat16",)}))
-    monkeypatch.setattr(host, "is_fast", lambda dtype, _device: dtype == torch.float32)
+    monkeypatch.setattr(devices, "is_fast", lambda dtype, _device: dtype == torch.float32)
     assert load(dtype="auto").dtype == torch.float32
-    monkeypatch.setattr(host, "is_fast", lambda _dtype, _device: True)
+    monkeypatch.setattr(devices, "is_fast", lambda _dtype, _device: True)
     assert load(dtype="auto").dtype == torch.bfloat16
     assert load("other", dtype="auto").dtype == torch.float32
 
@@ -319,12 +319,12 @@ def test_dtype_auto_on_a_gpu_and_on_a_cpu(spec, monkeypatch):
     [("midas-dpt-large", "float16"), ("midas-v2.1-small", "float32"), ("midas-dpt-hybrid", "float32"), ("tiny", "float32")],
 )
 def test_transformers_run_in_half_precision_and_networks_of_many_convolutions_do_not(model_id, best, monkeypatch):
-    monkeypatch.setattr(host, "is_fast", lambda _dtype, _device: True)
+    monkeypatch.setattr(devices, "is_fast", lambda _dtype, _device: True)
     assert load_module._parse_dtype("auto", registry.MODELS[model_id], torch.device("cuda")) == load_module.DTYPES[best]
 
 
 def test_a_dtype_that_is_slow_here_is_taken_with_a_warning(load, monkeypatch, caplog):
-    monkeypatch.setattr(host, "is_fast", lambda dtype, _device: dtype == torch.float32)
+    monkeypatch.setattr(devices, "is_fast", lambda dtype, _device: dtype == torch.float32)
     with caplog.at_level(logging.WARNING):
         assert load(dtype="float16").dtype == torch.float16
     assert "slower than float32" in caplog.text

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from depth_normal.model_loader.comfy import host
+from depth_normal.model_loader.comfy import devices
 from depth_normal.model_loader.main_memory import free_main_memory
 
 GIB = 2**30
@@ -152,5 +152,5 @@ def test_comfyui_in_a_container_has_what_the_container_has_left(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "comfy.model_management", Manager)
     for left in (3 * GIB, 30 * GIB):
-        monkeypatch.setattr(host, "free_main_memory", lambda left=left: float(left))
-        assert host.available_main_memory() == min(left, 16 * GIB)
+        monkeypatch.setattr(devices, "free_main_memory", lambda left=left: float(left))
+        assert devices.available_main_memory() == min(left, 16 * GIB)

@@ -128,7 +128,7 @@ def test_all_runtimes_are_printed_beside_torch(monkeypatch, capsys, tmp_path):
 
     monkeypatch.setattr("depth_normal.model_loader.load.with_runtime", with_runtime)
     monkeypatch.setattr(choose, "_missing", lambda _runtime: None)
-    monkeypatch.setattr("depth_normal.model_loader.comfy.host.is_fast", lambda dtype, _device: dtype == torch.float32)
+    monkeypatch.setattr("depth_normal.model_loader.comfy.devices.is_fast", lambda dtype, _device: dtype == torch.float32)
     assert cli.main(["bench", "--model", "tiny", "--device", "cpu", "--runtime", "all", "--seconds", "0.02", "--json"]) == 0
     rows = {row["runtime"]: row for row in json.loads(capsys.readouterr().out)}
     assert list(rows) == ["torch float32", "onnx", "openvino", "compile"]
@@ -181,7 +181,7 @@ def test_a_model_that_cannot_be_loaded_prints_no_table(monkeypatch, capsys):
     ],
 )
 def test_half_precision_is_measured_beside_what_was_asked_for(asked, fast, expected, monkeypatch):
-    monkeypatch.setattr("depth_normal.model_loader.comfy.host.is_fast", lambda dtype, _: str(dtype).removeprefix("torch.") in fast)
+    monkeypatch.setattr("depth_normal.model_loader.comfy.devices.is_fast", lambda dtype, _: str(dtype).removeprefix("torch.") in fast)
     found = [name for name, _ in runtimes._others(Options(model="tiny"), torch.device("cpu"), asked)]
     assert found == expected
 

@@ -14,7 +14,8 @@ import pytest
 import torch
 from torch import nn
 
-from depth_normal.model_loader.comfy import host, interrupt
+from depth_normal.model_loader.comfy import devices, feedback, interrupt
+from depth_normal.model_loader.comfy.placement import Placement
 
 META, CPU = torch.device("meta"), torch.device("cpu")
 
@@ -111,14 +112,14 @@ class Counting(nn.Linear):
 
 
 def place(network, device=CPU):
-    return host.Placement(network, device)
+    return Placement(network, device)
 
 
 def test_outside_comfyui_nothing_of_it_is_imported(alone):
-    host.default_device()
-    host.image_placement()
-    host.throw_if_interrupted()
-    assert host.memory_manager() is None
+    devices.default_device()
+    devices.image_placement()
+    interrupt.throw_if_interrupted()
+    assert devices.memory_manager() is None
     assert not [name for name in sys.modules if name.split(".")[0] == "comfy"]
 
 
@@ -126,29 +127,29 @@ def test_outside_comfyui_nothing_of_it_is_imported(alone):
 def test_the_default_device_outside_comfyui(alone, monkeypatch, cuda, mps, expected):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    assert host.default_device() == torch.device(expected)
+    assert devices.default_device() == torch.device(expected)
 
 
 def test_outside_comfyui(alone):
-    assert host.image_placement() == (CPU, torch.float32)
-    assert host.progress_bar(10) is None
-    assert host.is_fast(torch.float32, CPU)
-    assert not host.is_fast(torch.float16, CPU)
-    assert host.available_memory(CPU) == host.CPU_WORKING_BYTES
+    assert devices.image_placement() == (CPU, torch.float32)
+    assert feedback.progress_bar(10) is None
+    assert devices.is_fast(torch.float32, CPU)
+    assert not devices.is_fast(torch.float16, CPU)
+    assert devices.available_memory(CPU) == devices.CPU_WORKING_BYTES
 
 
 def test_what_torch_keeps_idle_on_a_gpu_is_free_memory(alone, monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (1000, 80000))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _device: 70000)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _device: 20000)
-    assert host.available_memory(torch.device("cuda")) == 51000
+    assert devices.available_memory(torch.device("cuda")) == 51000
 
 
 @pytest.mark.parametrize(("capability", "fast"), [((6, 1), False), ((7, 0), True), ((7, 5), True), ((12, 0), True)])
 def test_float16_is_fast_since_volta(alone, monkeypatch, capability, fast):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
-    assert host.is_fast(torch.float16, torch.device("cuda")) is fast
-    assert not host.is_fast(torch.float16, torch.device("mps"))
+    assert devices.is_fast(torch.float16, torch.device("cuda")) is fast
+    assert not devices.is_fast(torch.float16, torch.device("mps"))
 
 
 def test_outside_comfyui_a_network_stays_on_its_device(alone):
@@ -160,21 +161,21 @@ def test_outside_comfyui_a_network_stays_on_its_device(alone):
 
 def test_outside_comfyui_a_network_gets_no_hooks(alone):
     network = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
-    host.make_interruptible(network)
+    interrupt.make_interruptible(network)
     assert not any(module._forward_pre_hooks for module in network.modules())
 
 
 def test_comfyuis_devices_and_dtypes(comfy):
     comfy.device = torch.device("cuda:1")
-    assert host.default_device() == torch.device("cuda:1")
-    assert host.image_placement() == (CPU, torch.float32)  # a ComfyUI from before intermediate_dtype
+    assert devices.default_device() == torch.device("cuda:1")
+    assert devices.image_placement() == (CPU, torch.float32)  # a ComfyUI from before intermediate_dtype
     comfy.intermediate_dtype = lambda: torch.float16
-    assert host.image_placement() == (CPU, torch.float16)
+    assert devices.image_placement() == (CPU, torch.float16)
     cuda = torch.device("cuda")
-    assert host.is_fast(torch.bfloat16, cuda)
-    assert not host.is_fast(torch.float16, cuda)
-    assert host.available_memory(cuda) == 12345
-    host.empty_cache()
+    assert devices.is_fast(torch.bfloat16, cuda)
+    assert not devices.is_fast(torch.float16, cuda)
+    assert devices.available_memory(cuda) == 12345
+    devices.empty_cache()
     assert comfy.emptied == 1
 
 
@@ -183,7 +184,7 @@ def test_comfyuis_progress_bar(comfy, monkeypatch):
     utils: Any = ModuleType("comfy.utils")
     utils.ProgressBar = lambda total: SimpleNamespace(update_absolute=lambda done, of: steps.append((total, done, of)))
     monkeypatch.setitem(sys.modules, "comfy.utils", utils)
-    move = host.progress_bar(100)
+    move = feedback.progress_bar(100)
     move(3, 50)
     assert steps == [(100, 3, 50)]
 
@@ -286,7 +287,7 @@ def test_unloading_takes_the_model_out_of_comfyuis_list_and_leaves_the_others(co
 
 def test_an_unloaded_network_is_free_to_die(comfy):
     network = nn.Sequential(nn.Linear(2, 2))
-    host.make_interruptible(network)
+    interrupt.make_interruptible(network)
     placement = place(network)
     placement.ready(1)
     alive = weakref.ref(network)
@@ -320,7 +321,7 @@ def test_an_unloaded_network_runs_again_under_the_manager(comfy):
 def test_an_interruption_in_the_middle_of_a_forward_stops_it(comfy):
     layers = [Counting(), Counting(comfy), Counting(), Counting()]
     network = nn.Sequential(*layers)
-    host.make_interruptible(network)
+    interrupt.make_interruptible(network)
     with pytest.raises(Interrupted):
         network(torch.zeros(1, 2))
     assert [layer.runs for layer in layers] == [1, 1, 0, 0]
@@ -340,7 +341,7 @@ def test_an_interruption_between_the_blocks_of_a_list_stops_it(comfy):
             return x
 
     network = Stack()
-    host.make_interruptible(network)
+    interrupt.make_interruptible(network)
     with pytest.raises(Interrupted):
         network(torch.zeros(1, 2))
     assert [layer.runs for layer in network.layers] == [1, 0]
@@ -365,31 +366,31 @@ def test_a_nodes_work_ends_between_two_steps_where_it_is_cancelled(comfy):
     cancelled_after(comfy, 0.1)
     begin = time.monotonic()
     with pytest.raises(Interrupted):
-        host.interruptible(computing)(nn.Linear(2, 2))
+        interrupt.interruptible(computing)(nn.Linear(2, 2))
     assert time.monotonic() - begin < 5
     comfy.interrupted = False
-    assert host.interruptible(computing)(nn.Linear(2, 2), 0.2) > 1, "nothing is left that would end the next"
-    assert host.interruptible(computing).__doc__ == computing.__doc__
+    assert interrupt.interruptible(computing)(nn.Linear(2, 2), 0.2) > 1, "nothing is left that would end the next"
+    assert interrupt.interruptible(computing).__doc__ == computing.__doc__
 
 
 def test_a_nodes_work_is_not_looked_after_outside_comfyui(comfy, monkeypatch):
     comfy.interrupted = True
     monkeypatch.delitem(sys.modules, "comfy.model_management")
-    assert host.interruptible(computing)(nn.Linear(2, 2), 0.2) > 1
+    assert interrupt.interruptible(computing)(nn.Linear(2, 2), 0.2) > 1
 
 
 def test_looking_for_a_cancel_costs_each_step_nothing(comfy):
     def inside():
         return torch.overrides._get_current_function_mode_stack()  # a mode is asked before each of torch's functions: twice the time
 
-    assert host.interruptible(inside)() == []
+    assert interrupt.interruptible(inside)() == []
 
 
 def test_a_cancel_that_comes_too_late_for_the_computation_still_ends_the_node(comfy, monkeypatch):
     monkeypatch.setattr(interrupt, "_send", lambda thread, kind: None)  # it never arrives
     cancelled_after(comfy, 0.1)
     with pytest.raises(Interrupted):
-        host.interruptible(computing)(nn.Linear(2, 2), 0.5)
+        interrupt.interruptible(computing)(nn.Linear(2, 2), 0.5)
 
 
 def test_a_computation_that_fails_says_so(comfy):
@@ -397,7 +398,7 @@ def test_a_computation_that_fails_says_so(comfy):
         raise ValueError("found")
 
     with pytest.raises(ValueError, match="found"):
-        host.interruptible(failing)()
+        interrupt.interruptible(failing)()
 
 
 def test_the_memory_manager_is_not_interrupted_while_it_moves_models(comfy):
@@ -412,7 +413,7 @@ def test_the_memory_manager_is_not_interrupted_while_it_moves_models(comfy):
         comfy.interrupted = False
 
     comfy.load_models_gpu = move
-    assert host.interruptible(placement.ready)(1000) == CPU and len(comfy.current_loaded_models) == 1
+    assert interrupt.interruptible(placement.ready)(1000) == CPU and len(comfy.current_loaded_models) == 1
 
 
 def test_an_import_is_not_left_half_done(comfy, tmp_path, monkeypatch):
@@ -422,7 +423,7 @@ def test_an_import_is_not_left_half_done(comfy, tmp_path, monkeypatch):
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     comfy.interrupted = True
-    host.interruptible(lambda: importlib.import_module("slow_library"))()
+    interrupt.interruptible(lambda: importlib.import_module("slow_library"))()
     assert sys.modules.pop("slow_library").layer is not None
 
 
@@ -433,9 +434,9 @@ def page(comfy, monkeypatch):
     server.PromptServer = SimpleNamespace(instance=SimpleNamespace(client_id="page", last_node_id="7", last_prompt_id="first", sent=[]))
     server.PromptServer.instance.send_progress_text = lambda *words: server.PromptServer.instance.sent.append(words)
     monkeypatch.setitem(sys.modules, "server", server)
-    monkeypatch.setattr(host, "_spoken", host._Spoken())
+    monkeypatch.setattr(feedback, "_spoken", feedback._Spoken())
     clock = SimpleNamespace(now=100.0)
-    monkeypatch.setattr(host.time, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(feedback.time, "monotonic", lambda: clock.now)
     utils: Any = ModuleType("comfy.utils")
     utils.ProgressBar = lambda total: SimpleNamespace(update_absolute=lambda done, total: None)
     monkeypatch.setitem(sys.modules, "comfy.utils", utils)
@@ -445,7 +446,7 @@ def page(comfy, monkeypatch):
 
 
 def test_words_go_to_the_node_that_runs_in_the_page_that_asked(page):
-    host.say("loading tiny")
+    feedback.say("loading tiny")
     assert page.sent == [("loading tiny", "7", "page")]
 
 
@@ -453,7 +454,7 @@ def test_the_node_that_runs_is_comfyuis_executing_one_where_it_tells(page, monke
     utils: Any = ModuleType("comfy_execution.utils")
     utils.get_executing_context = lambda: SimpleNamespace(prompt_id="second", node_id="5:3")
     monkeypatch.setitem(sys.modules, "comfy_execution.utils", utils)
-    host.say("loading tiny")
+    feedback.say("loading tiny")
     assert page.sent == [("loading tiny", "5:3", "page")]
 
 
@@ -463,23 +464,23 @@ def test_nobody_listens(page, missing):
     page.client_id = None if missing == "client_id" else "page"
     if missing == "send_progress_text":
         del page.send_progress_text
-    host.say("loading tiny")
-    host.note("PREVIEW")
+    feedback.say("loading tiny")
+    feedback.note("PREVIEW")
     assert page.sent == []
 
 
 def test_of_many_words_four_a_second_are_sent_and_what_matters_always(page):
     for _ in range(100):
-        host.say("much", often=True)
+        feedback.say("much", often=True)
         page.clock.now += 0.02
     assert 7 <= len(page.sent) <= 9
-    host.say("loading")
-    host.say("running")
+    feedback.say("loading")
+    feedback.say("running")
     assert [words for words, *_ in page.sent[-2:]] == ["loading", "running"]
 
 
 def test_a_node_that_is_done_in_no_time_says_nothing(page):
-    move = host.progress_bar(3)
+    move = feedback.progress_bar(3)
     for done in (1, 2, 3):
         page.clock.now += 0.1
         move(done, 3)
@@ -487,7 +488,7 @@ def test_a_node_that_is_done_in_no_time_says_nothing(page):
 
 
 def test_a_node_that_takes_long_says_how_far_it_is_and_how_long_it_took(page):
-    move = host.progress_bar(3)
+    move = feedback.progress_bar(3)
     for done in (1, 2, 3, 3):
         page.clock.now += 2
         move(done, 3)
@@ -495,20 +496,20 @@ def test_a_node_that_takes_long_says_how_far_it_is_and_how_long_it_took(page):
 
 
 def test_a_node_that_said_something_says_that_it_is_done_however_soon(page):
-    host.say("running tiny")
-    host.progress_bar(1)(1, 1)
+    feedback.say("running tiny")
+    feedback.progress_bar(1)(1, 1)
     assert [words for words, *_ in page.sent] == ["running tiny", "done in 0.0 s"]
     page.last_node_id = "8"
-    host.progress_bar(1)(1, 1)
+    feedback.progress_bar(1)(1, 1)
     assert len(page.sent) == 2, "the next node has said nothing yet"
 
 
 def test_a_note_stands_before_all_that_the_node_says_and_not_before_the_next_nodes(page):
-    host.note("PREVIEW by tiny, not leres")
-    host.say("running tiny")
-    host.progress_bar(1)(1, 1)
+    feedback.note("PREVIEW by tiny, not leres")
+    feedback.say("running tiny")
+    feedback.progress_bar(1)(1, 1)
     page.last_node_id = "8"
-    host.say("running leres")
+    feedback.say("running leres")
     assert [words for words, *_ in page.sent] == [
         "PREVIEW by tiny, not leres: running tiny",
         "PREVIEW by tiny, not leres: done in 0.0 s",
@@ -517,6 +518,6 @@ def test_a_note_stands_before_all_that_the_node_says_and_not_before_the_next_nod
 
 
 def test_outside_comfyui_nobody_is_told(alone):
-    host.say("loading tiny")
-    host.note("PREVIEW")
-    assert host.progress_bar(3) is None
+    feedback.say("loading tiny")
+    feedback.note("PREVIEW")
+    assert feedback.progress_bar(3) is None

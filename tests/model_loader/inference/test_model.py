@@ -19,7 +19,7 @@ from depth_normal.annotators.networks.midas_small import MidasSmall
 from depth_normal.annotators.preprocessing.resizing import Fit, Resizing
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.model_loader import free, load_model
-from depth_normal.model_loader.comfy import host
+from depth_normal.model_loader.comfy import devices, interrupt
 from depth_normal.model_loader.inference import forward as forward_module
 from depth_normal.model_loader.inference.memory_budget import BytesPerPixel
 from depth_normal.model_loader.weights.checkpoint import read_checkpoint
@@ -59,7 +59,7 @@ def test_a_batch_is_split_for_memory_alone(load, room_for, family, monkeypatch):
     images = pictures(7)
     whole = load().estimate(images, 32).depth
     family.batches.clear()
-    monkeypatch.setattr(host, "available_memory", lambda _device: room_for(3.9))
+    monkeypatch.setattr(devices, "available_memory", lambda _device: room_for(3.9))
     split = load().estimate(images, 32).depth
     assert family.batches == [3, 3, 1]
     assert torch.equal(split, whole)
@@ -108,7 +108,7 @@ def test_what_did_not_fit_is_gone_when_the_memory_is_emptied(load, family, monke
         except torch.OutOfMemoryError as error:
             raise RuntimeError("CUDA error: out of memory") from error  # libraries dress it up
 
-    monkeypatch.setattr(host, "empty_cache", lambda: alive.append([each() for each in held]))
+    monkeypatch.setattr(devices, "empty_cache", lambda: alive.append([each() for each in held]))
     monkeypatch.setattr(family, "memory", fits)
     model = load()
     model.annotator.__class__ = type("Holding", (family,), {"infer_resized": infer_resized})
@@ -123,7 +123,7 @@ def test_what_did_not_fit_is_gone_when_the_memory_is_emptied(load, family, monke
 def test_large_pictures_count_not_only_the_networks_input(load, family, monkeypatch):
     images = pictures(8, 64, 128)  # four times what the network sees
     each = 32 * 64 * family.bytes_per_pixel + 64 * 128 * BytesPerPixel.IMAGE_ON_DEVICE
-    monkeypatch.setattr(host, "available_memory", lambda _device: 3 * each)
+    monkeypatch.setattr(devices, "available_memory", lambda _device: 3 * each)
     load().estimate(images, 32)
     assert family.batches == [3, 3, 2]
 
@@ -131,7 +131,7 @@ def test_large_pictures_count_not_only_the_networks_input(load, family, monkeypa
 def test_a_batch_is_converted_derived_and_resized_part_by_part(load, room_for, family, monkeypatch):
     converted, derived = [], []
     monkeypatch.setattr(forward_module, "pictures_to_rgb", lambda part: converted.append(len(part)) or pictures_to_rgb(part))
-    monkeypatch.setattr(host, "available_memory", lambda _device: room_for(2))
+    monkeypatch.setattr(devices, "available_memory", lambda _device: room_for(2))
     images = np.random.default_rng(0).integers(0, 255, (5, 32, 64, 3), np.uint8)
     estimate = load().estimate(images, 32, derive=lambda part: derived.append((part.batch, len(converted))) or part)
     assert converted == [2, 2, 1]
@@ -157,7 +157,7 @@ def too_large(family, monkeypatch):
 
 
 def test_what_half_precision_cannot_hold_is_computed_in_float32_from_then_on(load, room_for, too_large, monkeypatch, caplog):
-    monkeypatch.setattr(host, "available_memory", lambda _device: room_for(2))
+    monkeypatch.setattr(devices, "available_memory", lambda _device: room_for(2))
     images = pictures(4)
     model = load(dtype="float16")
     estimate = model.estimate(images, 32)
@@ -256,7 +256,7 @@ def test_not_even_one_fits(load, family):
 
 
 def test_no_free_memory_at_all_is_one_picture_at_a_time(load, family, monkeypatch):
-    monkeypatch.setattr(host, "available_memory", lambda _device: 0)
+    monkeypatch.setattr(devices, "available_memory", lambda _device: 0)
     load().estimate(pictures(2), 32)
     assert family.batches == [1, 1]
 
@@ -280,7 +280,7 @@ def of_scenes(family, monkeypatch):
 
 
 def test_views_of_one_scene_are_one_forward_whatever_the_memory(load, of_scenes, monkeypatch):
-    monkeypatch.setattr(host, "available_memory", lambda _device: 0)
+    monkeypatch.setattr(devices, "available_memory", lambda _device: 0)
     asked, steps, derived, images = [], [], [], pictures(5, 50, 70)
     model = load()
     ready = model._network.current.placement.ready
@@ -339,7 +339,7 @@ def test_another_error_is_not_taken_for_want_of_memory(load, family, monkeypatch
 
 
 def test_progress_counts_pictures(load, room_for, family, monkeypatch):
-    monkeypatch.setattr(host, "available_memory", lambda _device: room_for(2))
+    monkeypatch.setattr(devices, "available_memory", lambda _device: room_for(2))
     steps = []
     load().estimate(pictures(5), 32, progress=lambda done, total: steps.append((done, total)))
     assert steps == [(2, 5), (4, 5), (5, 5)]
@@ -355,18 +355,18 @@ def test_an_interruption_stops_between_parts(load, family, monkeypatch):
     class Stop(BaseException):
         pass
 
-    def interrupt():
+    def stop():
         if len(family.batches) == 2:
             raise Stop
 
-    monkeypatch.setattr(host, "available_memory", lambda _device: 0)
-    monkeypatch.setattr(host, "throw_if_interrupted", interrupt)
+    monkeypatch.setattr(devices, "available_memory", lambda _device: 0)
+    monkeypatch.setattr(interrupt, "throw_if_interrupted", stop)
     model = load()
     with pytest.raises(Stop):
         model.estimate(pictures(5), 32)
     assert family.batches == [1, 1]
     family.batches.clear()
-    monkeypatch.setattr(host, "throw_if_interrupted", lambda: None)
+    monkeypatch.setattr(interrupt, "throw_if_interrupted", lambda: None)
     assert model.estimate(pictures(5), 32).batch == 5
 
 
@@ -437,7 +437,7 @@ def test_the_range_is_judged_once_of_the_whole_batch(load, room_for, family, mon
     batch = np.zeros((3, 3, 32, 64), np.float32)
     batch[2] = 200
     images = torch.tensor(batch) if kind is torch.tensor else batch.transpose(0, 2, 3, 1)
-    monkeypatch.setattr(host, "available_memory", lambda _device: room_for(1))
+    monkeypatch.setattr(devices, "available_memory", lambda _device: room_for(1))
     for run in (load().estimate, load().estimates):
         with pytest.raises(ValueError, match="from 0 to 200; expected"):
             run(images, 32)

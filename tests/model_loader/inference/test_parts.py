@@ -8,7 +8,7 @@ import torch
 from depth_normal.geometry.estimate import Estimate
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.geometry.temporal.stabilization import FilmOptions
-from depth_normal.model_loader.comfy import host
+from depth_normal.model_loader.comfy import devices
 
 DARK = 0.2
 
@@ -32,7 +32,7 @@ def estimated(load, family, monkeypatch):
 
     def estimated(at_once, **settings):
         each = 32 * 64 * (family.bytes_per_pixel + 64)
-        monkeypatch.setattr(host, "available_memory", lambda _device: at_once * each + 1)
+        monkeypatch.setattr(devices, "available_memory", lambda _device: at_once * each + 1)
         return load().estimate(images(), 32, derive=without_the_dark, **settings)
 
     return estimated

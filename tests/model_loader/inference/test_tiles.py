@@ -7,7 +7,7 @@ from depth_normal.annotators.base import Annotator
 from depth_normal.geometry.estimate import Quantity
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.model_loader import load_model
-from depth_normal.model_loader.comfy import host
+from depth_normal.model_loader.comfy import interrupt
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_cancelling_stops_between_tiles(tiny, monkeypatch):
         if len(calls) == 3:
             raise Interrupted
 
-    monkeypatch.setattr(host, "throw_if_interrupted", throw)
+    monkeypatch.setattr(interrupt, "throw_if_interrupted", throw)
     with pytest.raises(Interrupted):
         tiny.estimate(torch.rand(1, 3, 200, 200), 32, tiles=4)
 

@@ -14,7 +14,7 @@ from depth_normal.annotators.video.frame_annotator import FilmState
 from depth_normal.geometry.surfaces.derive import with_normals
 from depth_normal.geometry.temporal.stabilization import FilmOptions
 from depth_normal.model_loader import free, load_model
-from depth_normal.model_loader.comfy import host
+from depth_normal.model_loader.comfy import devices, interrupt
 from depth_normal.model_loader.inference.batches import in_batches
 from depth_normal.model_loader.inference.model import Model
 from depth_normal.model_loader.inference.options import InferenceOptions
@@ -120,7 +120,7 @@ def test_chunks_become_smaller_where_memory_is_short(load, short_of_memory, monk
     model = load()
     expected = depth(windows(model, video(33, chunk=33)))
     short_of_memory(model, step, 3)
-    monkeypatch.setattr(host, "available_memory", lambda _device: 2**40)
+    monkeypatch.setattr(devices, "available_memory", lambda _device: 2**40)
     with caplog.at_level(logging.WARNING):
         near(depth(windows(model, video(33, chunk=33))), expected)
     assert "out of memory: continuing with batches of 4" in caplog.text and "batches of 2" in caplog.text
@@ -144,7 +144,7 @@ def test_frames_go_to_the_device_as_memory_allows(load, monkeypatch):
     each = model.working_bytes(60, 90)
     for room, expected in ((-9, [1] * 5), (2.5, [2, 2, 1]), (3.9, [2, 2, 1]), (40, [5])):
         batches.clear()
-        monkeypatch.setattr(host, "available_memory", lambda _, room=room: model.annotator.film_bytes(56, 84) + int(room * each))
+        monkeypatch.setattr(devices, "available_memory", lambda _, room=room: model.annotator.film_bytes(56, 84) + int(room * each))
         list(windows(model, video(5, chunk=5)))
         assert batches == expected
         list(windows(model, video(5, chunk=1)))
@@ -193,7 +193,7 @@ def test_it_can_be_stopped_between_chunks(load, monkeypatch):
         if len(asked) > 4:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(host, "throw_if_interrupted", pressed)
+    monkeypatch.setattr(interrupt, "throw_if_interrupted", pressed)
     with pytest.raises(KeyboardInterrupt):
         list(windows(model, video(60)))
 

@@ -10,7 +10,7 @@ import torch
 import depth_normal
 from depth_normal.annotators.choices import RUNTIME_CHOICES
 from depth_normal.annotators.registry import FAMILIES, MODELS
-from depth_normal.model_loader.comfy import host
+from depth_normal.model_loader.comfy import devices, interrupt
 from depth_normal.model_loader.runtimes import build_job, choose, engine, onnx_runtime, torch_compile
 from depth_normal.model_loader.runtimes.engine import UnusableError
 
@@ -180,13 +180,13 @@ def test_cancel_while_building_is_no_failure(convolved, monkeypatch):
     class Manager:
         InterruptProcessingException = CancelledError
 
-    monkeypatch.setattr(host, "memory_manager", lambda: None)
+    monkeypatch.setattr(devices, "memory_manager", lambda: None)
 
     def cancelled():
-        monkeypatch.setattr(host, "memory_manager", Manager)
+        monkeypatch.setattr(devices, "memory_manager", Manager)
         raise CancelledError
 
-    monkeypatch.setattr(host, "throw_if_interrupted", cancelled)
+    monkeypatch.setattr(interrupt, "throw_if_interrupted", cancelled)
     monkeypatch.setattr("depth_normal.model_loader.runtimes.build_job.export_graph", slow_export)
     with pytest.raises(CancelledError):
         choose.with_runtime(loaded(convolved), "onnx", "digest", torch.float32, CPU)
@@ -208,7 +208,7 @@ def test_cancel_while_an_engine_runs_is_no_failure_of_the_engine(convolved, pict
     words = model.runtime
     with monkeypatch.context() as patch, pytest.raises(CancelledError):
         patch.setattr(onnx_runtime._OnnxRunner, "run", cancelled)
-        patch.setattr(engine, "host", SimpleNamespace(is_interruption=lambda error: isinstance(error, CancelledError)))
+        patch.setattr(engine, "interrupt", SimpleNamespace(is_interruption=lambda error: isinstance(error, CancelledError)))
         model.annotator.estimate(picture)
     assert model.runtime == words != "torch"
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 import pytest
 
 from depth_normal.geometry.files.json_file import MAX_BYTES
-from depth_normal.model_loader.comfy import host
+from depth_normal.model_loader.comfy import feedback, interrupt
 from depth_normal.model_loader.runtimes import engine_store
 from depth_normal.model_loader.runtimes.build_thread import LeftError, _Progress, in_background
 from depth_normal.model_loader.runtimes.engine_store import RECORD, StoreError, entry_folder, is_whole, kept, store_folder
@@ -193,7 +193,6 @@ def test_what_another_process_builds_is_waited_for_unless_it_is_killed(killed, t
 
 def test_waiting_and_building_can_be_left(monkeypatch):
     """Whoever waits leaves at once; the work ends at its next step, and nothing of it stays."""
-    from depth_normal.model_loader.comfy import host
 
     begun, over = threading.Event(), threading.Event()
 
@@ -217,7 +216,7 @@ def test_waiting_and_building_can_be_left(monkeypatch):
         if begun.is_set():
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(host, "throw_if_interrupted", cancelled)
+    monkeypatch.setattr(interrupt, "throw_if_interrupted", cancelled)
     with pytest.raises(KeyboardInterrupt):
         in_background("model", work)
     assert over.wait(5)
@@ -231,7 +230,6 @@ def test_waiting_and_building_can_be_left(monkeypatch):
 
 def test_work_that_takes_no_step_ends_too_and_the_next_begins(monkeypatch):
     """An exporter is minutes in its own Python, and takes every Exception for a reason to try something else."""
-    from depth_normal.model_loader.comfy import host
 
     begun = threading.Event()
 
@@ -248,7 +246,7 @@ def test_work_that_takes_no_step_ends_too_and_the_next_begins(monkeypatch):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(host, "throw_if_interrupted", cancelled)
+        patch.setattr(interrupt, "throw_if_interrupted", cancelled)
         in_background("model", lambda say: kept(KEY, build, say))
     assert in_background("model", lambda _step: 7) == 7
     assert [path.suffix for path in entry_folder(KEY).parent.iterdir()] == [".lock"]
@@ -259,7 +257,7 @@ def test_a_program_that_is_stopped_while_it_builds_ends_with_its_own_code(tmp_pa
     """A thread in torch when Python is gone has the process abort."""
     script = """
 import sys, torch
-from depth_normal.model_loader.comfy import host
+from depth_normal.model_loader.comfy import feedback, interrupt
 from depth_normal.model_loader.runtimes.build_thread import in_background
 torch.set_num_threads(1)
 begun = []
@@ -274,7 +272,7 @@ def work(step):
 def cancelled():
     if begun:
         sys.exit(7)
-host.throw_if_interrupted = cancelled
+interrupt.throw_if_interrupted = cancelled
 in_background("model", work)"""
     for _ in range(3):
         ended = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False, timeout=60)
@@ -293,7 +291,7 @@ def test_what_the_work_raises_is_raised_where_it_is_waited_for():
 
 def test_what_is_shown_has_no_two_brackets_in_a_row(monkeypatch):
     shown = []
-    monkeypatch.setattr(host, "say", lambda words, **_: shown.append(words))
+    monkeypatch.setattr(feedback, "say", lambda words, **_: shown.append(words))
     progress = _Progress("model")
     progress.step("compiling (minutes)")
     progress.tick()

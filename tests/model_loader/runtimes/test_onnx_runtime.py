@@ -27,7 +27,7 @@ def test_a_provider_that_is_listed_and_cannot_be_loaded_is_named_and_the_next_ta
     from depth_normal.model_loader import load_model
 
     listed("DmlExecutionProvider", "CoreMLExecutionProvider")
-    monkeypatch.setattr("depth_normal.model_loader.comfy.host.default_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr("depth_normal.model_loader.comfy.devices.default_device", lambda: torch.device("cpu"))
     model = load_model("convolved", "float32", "auto", convolved.weights, "onnx")
     assert model.runtime.endswith("CPU") and model.estimate(picture).depth.shape == (2, 1, 32, 64)
     assert [line.partition(", which does not work here")[0] for line in told()] == [

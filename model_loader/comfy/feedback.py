@@ -1,0 +1,115 @@
+"""ComfyUI's progress bar, and the text that a running node shows."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from . import devices
+
+# Seconds: between two of many words on a node, and what a node takes that says anything at all.
+_WORDS_EVERY = 0.25
+_WORTH_WORDS = 1.0
+
+
+def progress_bar(total: int, describe: Callable[[int, int], str] | None = None) -> Callable[[int, int], None] | None:
+    """A function (done, total) that moves ComfyUI's progress bar; None outside ComfyUI.
+
+    Args:
+        total: What is to be done.
+        describe: What the node says of (done, total); None = that it is running, and at the end how long it took.
+    """
+    if devices.memory_manager() is None:
+        return None
+    bar, words = sys.modules["comfy.utils"].ProgressBar(total), describe or _Running().words
+
+    def move(done: int, all_of_it: int) -> None:
+        bar.update_absolute(done, all_of_it)
+        if said := words(done, all_of_it):
+            say(said, often=done < all_of_it)
+
+    return move
+
+
+class _Running:
+    """What a node says while it runs; one that is done in no time says nothing."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+        self._ended = False
+
+    def words(self, done: int, total: int) -> str:
+        """What to say of a part that is done."""
+        took = time.monotonic() - self._start
+        if self._ended or (took < _WORTH_WORDS and not _has_spoken()):
+            return ""
+        self._ended = done >= total
+        return f"done in {took:.1f} s" if self._ended else f"running {done} of {total}"
+
+
+@dataclass
+class _Spoken:
+    """What the node that runs has been told.
+
+    Attributes:
+        run: Ids of the prompt and the node.
+        note: What stands above all that is said.
+        at: When something was sent.
+        said: Whether anything was.
+    """
+
+    run: tuple[str | None, str | None] = (None, None)
+    note: str = ""
+    at: float = 0.0
+    said: bool = False
+
+
+_spoken = _Spoken()
+
+
+def say(words: str, often: bool = False) -> None:
+    """Shows words on the node that ComfyUI is executing, in the page that asked for it. Nothing where there is none.
+
+    Args:
+        words: They take the place of what was said before.
+        often: There will be more in no time: of such, four a second are sent.
+    """
+    if (server := _listening_server()) is None:
+        return
+    spoken, now = _words_of_run(server), time.monotonic()
+    if often and now - spoken.at < _WORDS_EVERY:
+        return
+    spoken.at, spoken.said = now, True
+    server.send_progress_text(f"{spoken.note}: {words}" if spoken.note else words, spoken.run[1], server.client_id)
+
+
+def note(words: str) -> None:
+    """Has words stand before all that the node says until it has run."""
+    if (server := _listening_server()) is not None:
+        _words_of_run(server).note = words
+
+
+def _has_spoken() -> bool:
+    server = _listening_server()
+    return server is not None and _words_of_run(server).said
+
+
+def _listening_server() -> Any | None:
+    """ComfyUI's server, if a page waits for the node that runs."""
+    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+    # an old ComfyUI has no send_progress_text, and a prompt that a script posted no page
+    return server if getattr(server, "client_id", None) is not None and hasattr(server, "send_progress_text") else None
+
+
+def _words_of_run(server: Any) -> _Spoken:
+    """What the node that is executed has been told, forgotten when another is."""
+    global _spoken
+    find = getattr(sys.modules.get("comfy_execution.utils"), "get_executing_context", None)
+    context = find() if find is not None else None  # None in threads of our own too
+    run = (getattr(server, "last_prompt_id", None), server.last_node_id) if context is None else (context.prompt_id, context.node_id)
+    if run != _spoken.run:
+        _spoken = _Spoken(run)
+    return _spoken

@@ -1,0 +1,80 @@
+"""Networks on their devices, by ComfyUI's memory manager inside ComfyUI."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...annotators.base import is_out_of_memory
+from . import devices
+from .interrupt import undisturbed
+
+logger = logging.getLogger(__name__)
+
+
+class ManagedNetwork(nn.Module):
+    """A network as ComfyUI's memory manager gets it: the manager sets attributes on it, `device` too, which transformers' models refuse."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+
+class Placement:
+    """Keeps a network where it can run: through ComfyUI's memory manager inside ComfyUI, else on one device."""
+
+    def __init__(self, network: nn.Module, device: torch.device) -> None:
+        self._network = network
+        self._device = device
+        self._patcher: Any = None
+        if (manager := devices.memory_manager()) is not None:
+            patchers = sys.modules["comfy.model_patcher"]
+            # read at call time: ComfyUI rebinds it at start-up
+            patcher_class = getattr(patchers, "CoreModelPatcher", patchers.ModelPatcher)
+            self._patcher = patcher_class(ManagedNetwork(network), load_device=device, offload_device=manager.unet_offload_device())
+
+    def ready(self, working_bytes: int) -> torch.device:
+        """Brings the network to its device, with room for a forward, and returns where it is."""
+        if self._patcher is None:
+            self._network.to(self._device)
+            return self._device
+        manager = devices.memory_manager()
+        assert manager is not None
+        with undisturbed():  # ComfyUI's notes of what is where hold only at the end
+            manager.load_models_gpu([self._patcher], memory_required=working_bytes, force_full_load=True)
+        return self._gather()
+
+    def _gather(self) -> torch.device:
+        """Under memory pressure, and with --novram, ComfyUI leaves a plain torch module's weights where they were: moves them."""
+        target = self._patcher.load_device
+        places = {tensor.device for tensor in (*self._network.parameters(), *self._network.buffers())}
+        if places == {target}:
+            return target
+        try:
+            self._network.to(target)
+            return target
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        logger.warning("%s does not fit on %s: running on the CPU", type(self._network).__name__, target)
+        devices.empty_cache()
+        self._network.to("cpu")
+        return torch.device("cpu")
+
+    def unload(self) -> None:
+        """Takes the network off its device and out of ComfyUI's list of loaded models; `ready` brings it back the same way."""
+        manager = devices.memory_manager()
+        if release := getattr(self._network, "release", None):  # what an engine holds beside tensors, on a CPU too
+            release()
+        if self._patcher is None or manager is None:
+            self._network.to("cpu")
+        else:
+            with undisturbed():
+                for loaded in [entry for entry in manager.current_loaded_models if entry.model is self._patcher]:
+                    loaded.model_unload()
+                    manager.current_loaded_models.remove(loaded)
+        devices.empty_cache()

@@ -1,0 +1,53 @@
+"""ComfyUI's server: the nodes that it has, its start, and the prompts that are posted to it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+
+def has_node(node_id: str) -> bool:
+    """Whether ComfyUI has a node of this id by now: one of its own, or of a pack that it loaded before."""
+    return node_id in getattr(sys.modules.get("nodes"), "NODE_CLASS_MAPPINGS", ())
+
+
+def pack_of_node(node_id: str) -> str | None:
+    """The folder or file of the pack whose node of this id ComfyUI has; None where it has none."""
+    node = getattr(sys.modules.get("nodes"), "NODE_CLASS_MAPPINGS", {}).get(node_id)
+    return None if node is None else getattr(node, "RELATIVE_PYTHON_MODULE", "ComfyUI").removeprefix("custom_nodes.")
+
+
+def when_started(call: Callable[[], Awaitable[None]]) -> None:
+    """Calls once ComfyUI has loaded every pack and begins to serve. Never outside ComfyUI."""
+    app = getattr(getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None), "app", None)
+    if app is None or app.on_startup.frozen:
+        return
+
+    async def started(_app: object) -> None:
+        try:
+            await call()
+        except Exception:
+            logger.exception("what was to be done when ComfyUI starts failed; all nodes work")  # an error here would stop the server
+
+    app.on_startup.append(started)
+
+
+def before_each_prompt(change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Has ComfyUI hand what is posted to it for a run to a function first, and take what that returns."""
+    server: Any = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+    if hasattr(server, "add_on_prompt_handler"):
+        server.add_on_prompt_handler(change)
+
+
+async def offer_replacement(old_id: str, new_id: str) -> None:
+    """Lets ComfyUI's page put a node of another id, with inputs of the same names, in the place of a missing one."""
+    try:
+        from comfy_api.latest import ComfyAPI, io  # pyright: ignore[reportMissingImports]
+
+        await ComfyAPI().node_replacement.register(io.NodeReplace(new_node_id=new_id, old_node_id=old_id))
+    except (ImportError, AttributeError):  # versions before node replacement
+        return
