@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 from .. import __version__
 from ..annotators.setting_names import COMMAND_LINE, worded
-from .commands.arguments import DOCS, EXIT_CODES, EXPECTED_ERRORS, INTERRUPTED, NOTHING_DONE, TERMINATED
 from .commands.bench import add_bench
 from .commands.compare import add_compare
 from .commands.effect import add_effect
@@ -32,6 +31,7 @@ from .commands.video import add_video
 from .console.parser import Parser, nearest
 from .console.shorthand import UnknownCommandError, dashed_file, misplaced_command, model_among, with_command
 from .console.terminal import NAME, ShownFormatter, TerminatedError, complain, open_closed_streams, shown, terminable
+from .outcomes import DOCS, EXIT_CODES, EXPECTED_ERRORS, INTERRUPTED, NOTHING_DONE, TERMINATED
 
 
 class Command(NamedTuple):

@@ -13,7 +13,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Protocol
 
 from ..cluster.options import RayOptions
-from ..commands.arguments import SHARD_CHOICES
+from ..output_choices import SHARD_CHOICES
 from .sources import Source, find_pictures
 
 if TYPE_CHECKING:

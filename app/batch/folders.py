@@ -18,7 +18,7 @@ from ...model_loader.inference.tile_layout import check_tiles
 from ...model_loader.load import parse_device
 from ...model_loader.runtimes.choose import check_runtime
 from ...model_loader.weights.identify import chosen_model
-from ..commands.arguments import CODING_CHOICES, DEFAULT_WRITES, WRITE_CHOICES
+from ..output_choices import CODING_CHOICES, DEFAULT_WRITES, WRITE_CHOICES
 from . import per_image
 from .failures import Failure, FailureLog
 from .local_engine import Taken, process

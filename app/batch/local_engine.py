@@ -27,7 +27,7 @@ from ...annotators.base import is_out_of_memory
 from ...geometry.estimate import Estimate
 from ...model_loader import Model
 from ...model_loader.inference.memory_budget import images_that_fit
-from ..commands.arguments import EXPECTED_ERRORS
+from ..outcomes import EXPECTED_ERRORS
 from . import per_image
 from .failures import Failure, failure_of
 from .outputs import Outputs

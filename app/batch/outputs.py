@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 from ...geometry.files import possible_paths
 from ...geometry.views.stereo import LAYOUTS, stereo_suffix
 from ..commands import result_paths
-from ..commands.arguments import DEFAULT_WRITES, HOLES
 from ..commands.result_paths import files_there, nearest_folder
+from ..output_choices import DEFAULT_WRITES, HOLES
 from .records import RECORDS, is_whole, mark, read_record
 from .sources import Identity, Source
 

@@ -38,7 +38,7 @@ from ...geometry.surfaces.mesh import MeshOptions
 from ...geometry.views.stereo import StereoOptions, StereoPair, compose, compose_holes, stereo_pair
 from ...model_loader import Model, load_model
 from ...utils import to_planar
-from ..commands.arguments import CODING_CHOICES, HOLES, STEREO_CHOICES
+from ..output_choices import CODING_CHOICES, HOLES, STEREO_CHOICES
 from .outputs import Outputs
 from .records import mark
 from .sources import VIDEOS

@@ -8,8 +8,8 @@ from pathlib import Path
 from types import TracebackType
 
 from ...model_loader.comfy.terminal_bar import terminal_bar
-from ..commands.arguments import DONE, NOTHING_DONE, SOME_FAILED
 from ..console.terminal import complain, say, shown
+from ..outcomes import DONE, NOTHING_DONE, SOME_FAILED
 from .failures import Failure, FailureLog
 from .local_engine import Outcome
 from .outputs import Outputs, Plan

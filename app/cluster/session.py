@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from urllib.parse import urlsplit
 
-from ..commands.arguments import DOCS
+from ..outcomes import DOCS
 from .library import QUIET, import_ray, signals_kept
 from .local_ray import local_ray
 

@@ -31,7 +31,8 @@ from ..batch.shards.rows import Row, estimate_of, row_of, schema
 from ..batch.shards.shard_store import open_store
 from ..batch.shards.writer import Closed, ShardRun, ShardWriter
 from ..batch.staging import check_sign
-from ..commands.arguments import EXPECTED_ERRORS, STEREO_CHOICES
+from ..outcomes import EXPECTED_ERRORS
+from ..output_choices import STEREO_CHOICES
 
 if TYPE_CHECKING:
     import pyarrow as pa

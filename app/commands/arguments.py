@@ -10,44 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from ...annotators.choices import BUNDLED_MODEL, DEVICE_CHOICES, DTYPE_CHOICES, RUNTIME_CHOICES, TORCH
+from ..output_choices import CODING_CHOICES, NUMBER_CHOICES, ORIGINAL_CHOICES, SHARD_BYTES, SHARD_CHOICES
 
-DONE, SOME_FAILED, NOTHING_DONE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
-EXIT_CODES = """exit codes: 0 all done; 1 some failed, the others are done; 2 nothing could be done;
-130 stopped by Ctrl-C, 143 by SIGTERM: what was finished before stays"""
-
-DOCS = Path(__file__).resolve().parents[2] / "docs"
-"""The folder of the documentation, in a clone and in an installed package."""
-
-# What a bad picture, file, model or machine raises; anything else is a fault of this program and shows its traceback.
-EXPECTED_ERRORS = (ValueError, OSError, RuntimeError, ArithmeticError, MemoryError, ImportError)
-
-
-CODING_CHOICES = ("opengl", "directx", "opencv", "scannet", "controlnet-normalbae", "controlnet-1.0-normal")
-"""Those of `geometry.conventions.NormalMapCoding`, which imports torch; a test compares them."""
-
-LAYOUT_CHOICES = ("full-sbs", "half-sbs", "full-tb", "half-tb", "cross-eyed", "anaglyph")
-"""Those of `geometry.views.stereo`, which imports torch; a test compares them. Also its `ORIGINALS`:"""
-
-ORIGINAL_CHOICES = ("middle", "left", "right")
-
-UP_CHOICES = ("y", "z")
-"""Those of `geometry.files.mesh_files.PLY_AXES`."""
 UP = "what points up in a ply: y (the default), or z as in Blender"
-
-HOLES = "-holes"
-"""What follows a layout's name where the mask of what was filled in is meant."""
-
-STEREO_CHOICES = (*LAYOUT_CHOICES, *(f"{layout}{HOLES}" for layout in LAYOUT_CHOICES))
-"""What can be written for both eyes."""
-
-WRITE_CHOICES = ("depth", "normals", "npz", "exr", "pfm", "ply", "glb", "stl", *STEREO_CHOICES)
-"""What can be written of an image: two images to look at, the formats of `geometry.files` by their extensions, and stereo."""
 
 MOST_TILES = 64
 """As `inference.tile_layout` has it, which imports torch; a test compares them."""
-
-DEFAULT_WRITES = WRITE_CHOICES[:2]
-"""What is written if nobody says what."""
 
 _SIZE = (
     "side of the network's input in pixels, as its authors count it (default: theirs); less is faster. MoGe-2: 840 is its resolution "
@@ -58,15 +26,6 @@ _TILES = (
     "about the network's own size, at most 4)"
 )
 _REFINE = "move the edges of depth and normals to the edges of the image (docs/large.md)"
-
-SHARD_CHOICES = ("parquet", "webdataset")
-"""What can be written instead of these: shards, with many pictures in each file."""
-
-NUMBER_CHOICES = ("float32", "float16")
-"""Of the numbers in shards."""
-
-SHARD_BYTES = 256 * 10**6
-"""How large shards become if nobody says how large."""
 
 _MILLIMETRES = {"": 1.0, "mm": 1.0, "cm": 10.0, "m": 1000.0, "in": 25.4}
 _UNITS = {f"{prefix}{unit}".lower(): base**power for unit, base in (("B", 1000), ("iB", 1024)) for power, prefix in enumerate("KMGT", 1)}

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from ...annotators.choices import RECOMMENDED_MODEL, TORCH
 from ..batch.allocator import keep_freed_memory
 from ..console.terminal import say
-from .arguments import ALL, DONE, add_device, add_json, add_model_or_word, add_runtimes, check_weights, chosen_model, number
+from ..outcomes import DONE
+from .arguments import ALL, add_device, add_json, add_model_or_word, add_runtimes, check_weights, chosen_model, number
 
 if TYPE_CHECKING:
     from ..batch.per_image import Options

@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 
 from ..console.terminal import say
-from .arguments import DONE, add_json
+from ..outcomes import DONE
+from .arguments import add_json
 
 
 def add_compare(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..console.parser import Parser
-from .arguments import DONE, millimetres, point, real, refuse_options
+from ..outcomes import DONE
+from .arguments import millimetres, point, real, refuse_options
 from .for_each_image import over_pictures
 from .result_paths import add_result, result_path, say_result, settle_result
 from .scene import PICTURES, add_scene, check_model, read_scene, write_picture

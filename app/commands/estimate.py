@@ -19,19 +19,10 @@ from ..cluster.options import RAY_OPTIONS, add_ray, ray_options
 from ..console.parser import Parser
 from ..console.terminal import complain, program, quoted, say, stdout_for_results, stoppable
 from ..console.viewer import show
+from ..outcomes import DONE, INTERRUPTED, NOTHING_DONE, TERMINATED
+from ..output_choices import DEFAULT_WRITES, HOLES, LAYOUT_CHOICES, SHARD_CHOICES, STEREO_CHOICES, UP_CHOICES, WRITE_CHOICES
 from .arguments import (
-    DEFAULT_WRITES,
-    DONE,
-    HOLES,
-    INTERRUPTED,
-    LAYOUT_CHOICES,
-    NOTHING_DONE,
-    SHARD_CHOICES,
-    STEREO_CHOICES,
-    TERMINATED,
     UP,
-    UP_CHOICES,
-    WRITE_CHOICES,
     add_coding,
     add_depth_of_stereo,
     add_network,

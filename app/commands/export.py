@@ -12,7 +12,8 @@ from ..console.parser import Parser
 from ..console.step_display import displayed_steps
 from ..console.terminal import say, shown
 from ..console.viewer import show
-from .arguments import DONE, add_json, add_model_to_name, named_model
+from ..outcomes import DONE
+from .arguments import add_json, add_model_to_name, named_model
 from .result_paths import add_overwrite, add_place, check_places, note_results
 
 DTYPES = ("float32", "float16")

@@ -11,7 +11,7 @@ from pathlib import Path
 from ..batch.sources import Source, find_pictures
 from ..console.terminal import complain, shown
 from ..console.viewer import show
-from .arguments import DONE, EXPECTED_ERRORS, NOTHING_DONE, SOME_FAILED
+from ..outcomes import DONE, EXPECTED_ERRORS, NOTHING_DONE, SOME_FAILED
 from .result_paths import Place
 from .scene import named_files, scene_options
 

@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..console.parser import Parser
-from .arguments import DONE, UP, UP_CHOICES, millimetres, near_far_ratio, real, refuse_options
+from ..outcomes import DONE
+from ..output_choices import UP_CHOICES
+from .arguments import UP, millimetres, near_far_ratio, real, refuse_options
 from .result_paths import add_result, result_path, say_result, settle_result
 from .scene import add_scene, check_model, read_scene
 

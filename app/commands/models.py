@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...annotators.choices import BUNDLED_MODEL, RECOMMENDED_FILM_MODEL, RECOMMENDED_MODEL
 from ..console.terminal import complain, program, say
-from .arguments import DONE, EXPECTED_ERRORS, NOTHING_DONE, SOME_FAILED, add_json, add_models
+from ..outcomes import DONE, EXPECTED_ERRORS, NOTHING_DONE, SOME_FAILED
+from .arguments import add_json, add_models
 
 if TYPE_CHECKING:
     from ...annotators.specs.base import ModelSpec

@@ -6,7 +6,8 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from ..console.parser import Parser
-from .arguments import DONE, numbers, real
+from ..outcomes import DONE
+from .arguments import numbers, real
 from .for_each_image import over_pictures
 from .result_paths import add_result, result_path, say_result, settle_result
 from .scene import PICTURES, add_scene, check_model, read_scene, write_picture

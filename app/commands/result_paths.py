@@ -16,7 +16,7 @@ from ..batch.records import RECORDS, known_marks, mark_of, noted_marks, other_pi
 from ..batch.sources import EXTENSIONS, Identity
 from ..console.terminal import say, shown
 from ..console.viewer import show
-from .arguments import WRITE_CHOICES
+from ..output_choices import WRITE_CHOICES
 
 DEFAULT_FOLDER = Path("depth-normal")
 """Where results go unless somebody says where: in the working directory, named as the command.

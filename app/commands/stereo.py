@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from ..console.parser import Parser
-from .arguments import CODING_CHOICES, HOLES, LAYOUT_CHOICES, add_depth_of_stereo, several_of
+from ..output_choices import CODING_CHOICES, HOLES, LAYOUT_CHOICES
+from .arguments import add_depth_of_stereo, several_of
 from .estimate import add_pictures, run_pictures
 
 COMMON = (

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...annotators.choices import RECOMMENDED_MODEL
 from ..console.parser import Parser
-from .arguments import DONE, NETWORK_OPTIONS, add_coding, add_network, number, pixels, positive, real, refuse_options
+from ..outcomes import DONE
+from .arguments import NETWORK_OPTIONS, add_coding, add_network, number, pixels, positive, real, refuse_options
 from .result_paths import (
     add_folder,
     add_overwrite,

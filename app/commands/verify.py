@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...annotators.choices import BUNDLED_MODEL, DTYPE_CHOICES
 from ..console.terminal import say
-from .arguments import DEVICE_WORDS, DONE, NOTHING_DONE, SOME_FAILED, add_json, add_models, device
+from ..outcomes import DONE, NOTHING_DONE, SOME_FAILED
+from .arguments import DEVICE_WORDS, add_json, add_models, device
 
 if TYPE_CHECKING:
     from ...annotators.specs.base import ModelSpec

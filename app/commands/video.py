@@ -16,19 +16,8 @@ from ...annotators.choices import RECOMMENDED_FILM_MODEL
 from ..console.parser import Parser
 from ..console.terminal import complain, say, shown
 from ..console.viewer import show
-from .arguments import (
-    DONE,
-    SOME_FAILED,
-    add_device,
-    add_model,
-    add_runtime,
-    add_size,
-    chosen_model,
-    degrees,
-    number,
-    positive,
-    refuse_options,
-)
+from ..outcomes import DONE, SOME_FAILED
+from .arguments import add_device, add_model, add_runtime, add_size, chosen_model, degrees, number, positive, refuse_options
 from .result_paths import add_overwrite, add_place, check_folder, note_results
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from ...geometry.estimate import Estimate
 from ...model_loader import free, load_model
 from ...model_loader.weights.find import bundled_path, find_weights
 from ...model_loader.weights.integrity import sha256_of, structure_problem, trust
-from ..commands.arguments import EXPECTED_ERRORS
 from ..model_files import find_or_download
+from ..outcomes import EXPECTED_ERRORS
 from .coffee_scene import photograph
 from .figures import compare_figures, figures_of
 from .sanity_checks import METRES, METRES_OUTDOORS, Finding, Grade, judge

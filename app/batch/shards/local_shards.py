@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Event, Lock
 
 from ....model_loader import Model
-from ...commands.arguments import EXPECTED_ERRORS
+from ...outcomes import EXPECTED_ERRORS
 from ..failures import Failure, failure_of
 from ..local_engine import Outcome, Taken, process
 from ..outputs import Outputs

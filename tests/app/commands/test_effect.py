@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 from depth_normal.app.cli import main
-from depth_normal.app.commands.arguments import DONE, NOTHING_DONE, SOME_FAILED
 from depth_normal.app.commands.effect import UNIT_CHOICES
+from depth_normal.app.outcomes import DONE, NOTHING_DONE, SOME_FAILED
 from depth_normal.geometry.effects.depths import UNITS
 from depth_normal.geometry.estimate import Estimate, Quantity
 from depth_normal.geometry.files import read_picture, save_estimate, write_picture_png

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
+from depth_normal.app import output_choices
 from depth_normal.app.cli import main
-from depth_normal.app.commands import arguments
 from depth_normal.app.commands import mesh as mesh_command
 from depth_normal.geometry import files
 from depth_normal.geometry.estimate import Estimate, Quantity
@@ -35,7 +35,7 @@ def run(*words):
 
 
 def test_what_the_geometry_knows_is_known_here():
-    assert tuple(sorted(files.SURFACES)) == mesh_command.EXTENSIONS and tuple(files.PLY_AXES) == arguments.UP_CHOICES
+    assert tuple(sorted(files.SURFACES)) == mesh_command.EXTENSIONS and tuple(files.PLY_AXES) == output_choices.UP_CHOICES
     assert mesh_command.RAISED_CHOICES == relief.RAISED and mesh_command.DEFAULT_POINTS == mesh.MAX_POINTS
     assert relief.ReliefOptions().max_points == mesh_command.DEFAULT_RELIEF_POINTS
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from depth_normal.app.commands import arguments, result_paths, scene
+from depth_normal.app import output_choices
+from depth_normal.app.commands import result_paths, scene
 from depth_normal.app.console.parser import Parser
 from depth_normal.geometry import conventions
 from depth_normal.geometry.estimate import Estimate, Quantity
@@ -32,7 +33,7 @@ def parsed(*words):
 
 
 def test_the_codings_are_those_of_the_geometry():
-    assert tuple(coding.value for coding in conventions.NormalMapCoding) == arguments.CODING_CHOICES
+    assert tuple(coding.value for coding in conventions.NormalMapCoding) == output_choices.CODING_CHOICES
 
 
 def test_a_model_says_what_is_known(picture, tmp_path):

@@ -6,10 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from depth_normal.app import cli
+from depth_normal.app import cli, output_choices
 from depth_normal.app.batch import per_image
 from depth_normal.app.batch.folders import estimate_folder
-from depth_normal.app.commands import arguments
 from depth_normal.geometry.views import stereo
 
 
@@ -32,7 +31,7 @@ def results(folder):
 
 
 def test_the_choices_are_those_of_the_geometry():
-    assert arguments.LAYOUT_CHOICES == stereo.LAYOUTS and arguments.ORIGINAL_CHOICES == stereo.ORIGINALS
+    assert output_choices.LAYOUT_CHOICES == stereo.LAYOUTS and output_choices.ORIGINAL_CHOICES == stereo.ORIGINALS
     assert vars(stereo.StereoOptions()) == {"divergence": 2.0, "convergence": 0.5, "original": "middle"}
 
 

@@ -13,11 +13,10 @@ from PIL import Image
 import depth_normal
 from depth_normal.annotators.registry import find_spec
 from depth_normal.annotators.specs.base import size_in_words
-from depth_normal.app import cli
+from depth_normal.app import cli, outcomes, output_choices
 from depth_normal.app.batch import per_image
 from depth_normal.app.batch.failures import Failure, failure_of
 from depth_normal.app.batch.sources import EXTENSIONS
-from depth_normal.app.commands import arguments
 from depth_normal.geometry.files import FORMATS, PLY_AXES, exr
 from depth_normal.model_loader.weights import transfer
 
@@ -76,8 +75,8 @@ def test_what_needs_no_network_imports_nothing_large(words, tmp_path):
 
 def test_the_choices_are_those_of_the_tables():
     files = {extension.lstrip(".") for extension in FORMATS} - {"png"}
-    assert set(arguments.WRITE_CHOICES) == {"depth", "normals", *arguments.STEREO_CHOICES} | files
-    assert set(arguments.UP_CHOICES) == set(PLY_AXES)
+    assert set(output_choices.WRITE_CHOICES) == {"depth", "normals", *output_choices.STEREO_CHOICES} | files
+    assert set(output_choices.UP_CHOICES) == set(PLY_AXES)
 
 
 def test_pictures_are_looked_at_before_anything_is_loaded(estimate, tmp_path, nothing_is_loaded, capsys):
@@ -339,7 +338,7 @@ def test_a_mistyped_option_is_told_with_those_of_its_command(words, said, capsys
 def test_the_codes_are_told(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     assert cli.EXIT_CODES in cli._parsers()[0].format_help()
-    for code in (arguments.DONE, arguments.SOME_FAILED, arguments.NOTHING_DONE, arguments.INTERRUPTED, arguments.TERMINATED):
+    for code in (outcomes.DONE, outcomes.SOME_FAILED, outcomes.NOTHING_DONE, outcomes.INTERRUPTED, outcomes.TERMINATED):
         assert str(code) in cli.EXIT_CODES
 
 

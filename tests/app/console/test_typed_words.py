@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from depth_normal.annotators.setting_names import PYTHON, wording
-from depth_normal.app import cli
+from depth_normal.app import cli, outcomes
 from depth_normal.app.commands import arguments, result_paths
 from depth_normal.app.commands.arguments import NETWORK_OPTIONS
 from depth_normal.app.commands.estimate import _refuse_useless, _writes
@@ -355,7 +355,7 @@ def test_help_is_not_wider_than_the_terminal(columns, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(columns))
     for name, parser in {"": cli._parsers()[0], **every_parser()}.items():
         long = [line for line in parser.format_help(everything=True).splitlines() if len(line) > min(columns, 100)]
-        assert not [line for line in long if len(line.split()) > 1 and str(arguments.DOCS) not in line], name
+        assert not [line for line in long if len(line.split()) > 1 and str(outcomes.DOCS) not in line], name
 
 
 def test_a_missing_image_among_several_is_named_and_the_rest_is_done(tmp_path, monkeypatch, capsys):

@@ -1,0 +1,35 @@
+"""What can be written, by the words of options and of Python. Imports nothing large."""
+
+from __future__ import annotations
+
+CODING_CHOICES = ("opengl", "directx", "opencv", "scannet", "controlnet-normalbae", "controlnet-1.0-normal")
+"""Those of `geometry.conventions.NormalMapCoding`, which imports torch; a test compares them."""
+
+LAYOUT_CHOICES = ("full-sbs", "half-sbs", "full-tb", "half-tb", "cross-eyed", "anaglyph")
+"""Those of `geometry.views.stereo`, which imports torch; a test compares them. Also its `ORIGINALS`:"""
+
+ORIGINAL_CHOICES = ("middle", "left", "right")
+
+UP_CHOICES = ("y", "z")
+"""Those of `geometry.files.mesh_files.PLY_AXES`."""
+
+HOLES = "-holes"
+"""What follows a layout's name where the mask of what was filled in is meant."""
+
+STEREO_CHOICES = (*LAYOUT_CHOICES, *(f"{layout}{HOLES}" for layout in LAYOUT_CHOICES))
+"""What can be written for both eyes."""
+
+WRITE_CHOICES = ("depth", "normals", "npz", "exr", "pfm", "ply", "glb", "stl", *STEREO_CHOICES)
+"""What can be written of an image: two images to look at, the formats of `geometry.files` by their extensions, and stereo."""
+
+DEFAULT_WRITES = WRITE_CHOICES[:2]
+"""What is written if nobody says what."""
+
+SHARD_CHOICES = ("parquet", "webdataset")
+"""What can be written instead of these: shards, with many pictures in each file."""
+
+NUMBER_CHOICES = ("float32", "float16")
+"""Of the numbers in shards."""
+
+SHARD_BYTES = 256 * 10**6
+"""How large shards become if nobody says how large."""
