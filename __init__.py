@@ -8,6 +8,8 @@ Example:
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ._version import __version__ as __version__
+
 if TYPE_CHECKING:
     from .app.batch.folders import estimate_folder
     from .geometry.estimate import Axes, Estimate, Quantity
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     )
     from .nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 
-__version__ = "0.1.0"
 WEB_DIRECTORY = "./web"
 
 __all__ = [

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .. import __version__
+from .._version import __version__
 from ..annotators.setting_names import COMMAND_LINE, worded
 from .commands.bench import add_bench
 from .commands.compare import add_compare

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import __version__
+from .._version import __version__
 from ..annotators.base import Annotator
 from ..annotators.graphs.graph import Engine, Graph
 from ..annotators.graphs.onnx_file import GRAPH_VERSION, check_onnx, export_graph

@@ -2,7 +2,7 @@
 
     python docs/make_release.py 0.2.0
 
-Writes the version into pyproject.toml and __init__.py, turns CHANGELOG.md's heading "Unreleased" into the version with today's date and
+Writes the version into pyproject.toml and _version.py, turns CHANGELOG.md's heading "Unreleased" into the version with today's date and
 puts an empty one above it, and keeps what graphs rely on in this version's nodes (tests/object_info.py). docs/releasing.md has the rest.
 """
 
@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-_PLACES = {"pyproject.toml": r'^version = "(.+)"$', "__init__.py": r'^__version__ = "(.+)"$'}
+_PLACES = {"pyproject.toml": r'^version = "(.+)"$', "_version.py": r'^__version__ = "(.+)"$'}
 _UNRELEASED = "## Unreleased\n"
 
 

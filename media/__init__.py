@@ -2,7 +2,7 @@
 
 from .join import Piece, join_pieces
 from .library import FilmError, pyav
-from .prefetch import Behind, Loaded, ahead, estimated
+from .prefetch import Loaded, WriterThread, estimated, prefetch
 from .presets import PRESETS, Preset, at_rate, cropped, in_groups
 from .read import Film, Frame, film_header, read_frames
 from .sequences import find_pictures, is_sequence, numbered, numbered_files, read_sequence, reads, sequence_header
@@ -13,7 +13,6 @@ __all__ = [
     "CODECS",
     "CONTAINERS",
     "PRESETS",
-    "Behind",
     "Film",
     "FilmError",
     "FilmWriter",
@@ -22,7 +21,7 @@ __all__ = [
     "Piece",
     "Preset",
     "Sound",
-    "ahead",
+    "WriterThread",
     "at_rate",
     "check_codec",
     "check_sound",
@@ -35,6 +34,7 @@ __all__ = [
     "join_pieces",
     "numbered",
     "numbered_files",
+    "prefetch",
     "pyav",
     "read_frames",
     "read_sequence",

@@ -70,7 +70,7 @@ def estimated(
     waiting: deque[tuple[Frame, Tensor]] = deque()
 
     def chunks() -> Iterator[Tensor]:
-        for chunk in ahead(_chunked(iter(frames), first)):
+        for chunk in prefetch(_chunked(iter(frames), first)):
             waiting.extend(chunk)
             yield torch.stack([picture for _, picture in chunk])
 
@@ -87,7 +87,7 @@ def _chunked(frames: Iterator[tuple[Frame, Tensor]], number: int) -> Iterator[li
         yield chunk
 
 
-def ahead(items: Iterable[Item], at_most: int = 1) -> Iterator[Item]:
+def prefetch(items: Iterable[Item], at_most: int = 1) -> Iterator[Item]:
     """The items of an iterator that runs in a thread of its own, up to `at_most` items ahead. Its errors come out here."""
     queue: Queue[tuple[bool, Any]] = Queue(at_most)
     stopped = threading.Event()
@@ -130,7 +130,7 @@ def ahead(items: Iterable[Item], at_most: int = 1) -> Iterator[Item]:
         thread.join()
 
 
-class Behind:
+class WriterThread:
     """Calls that run one after the other in a thread of its own, while no more than `at_most` wait. To be used as a context.
 
     The error of a call is raised by the next `call` or `finish`; what waits then is left out. What waits when the context is left, by
@@ -143,7 +143,7 @@ class Behind:
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._work, name="depth-normal writing behind", daemon=True)
 
-    def __enter__(self) -> Behind:
+    def __enter__(self) -> WriterThread:
         self._thread.start()
         return self
 

@@ -28,7 +28,7 @@ from .name_locks import locked_names
 from .records import RECORDS, mark
 from .remote_files import as_path, is_url
 from .sources import Source
-from .staging import check_sign
+from .staging import check_run_marker
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ class FailureLog:
 
     Args:
         out: The folder of all results.
-        sign: As `staging.check_sign`, asked before a failure is noted.
+        sign: As `staging.check_run_marker`, asked before a failure is noted.
 
     Attributes:
         path: The file.
@@ -136,7 +136,7 @@ class FailureLog:
             **(mark(source.path) or {}),
             "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }
-        check_sign(self._sign)
+        check_run_marker(self._sign)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with locked_names(self._out, (FAILURES,)), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")

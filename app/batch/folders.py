@@ -21,11 +21,11 @@ from ...model_loader.weights.identify import chosen_model
 from ..output_choices import CODING_CHOICES, DEFAULT_WRITES, WRITE_CHOICES
 from . import per_image
 from .failures import Failure, FailureLog
-from .local_engine import Taken, process
+from .local_engine import InFlight, process
 from .outputs import Outputs, Plan, plan_outputs
 from .per_image import Options, check_writes
 from .sources import find_pictures
-from .staging import Stages, check_sign, sign_in
+from .staging import Stages, check_run_marker, open_run_marker
 
 logger = logging.getLogger(__name__)
 
@@ -108,14 +108,14 @@ def estimate_folder(
 
 def _estimates(plan: Plan, options: Options, device: str | torch.device, out: Path | None) -> Iterator[tuple[Path, Estimate]]:
     """Runs the engine; a generator of its own, so that what is wrong with the words above is said when they are."""
-    signed = sign_in(out) if out is not None and plan.todo else nullcontext()
+    signed = open_run_marker(out) if out is not None and plan.todo else nullcontext()
     with signed as sign, _Notes(plan, out, sign) as notes, Stages() as stages:
 
-        def finish(taken: Taken) -> Estimate:
+        def finish(taken: InFlight) -> Estimate:
             found = taken.found
             assert found is not None
             if out is not None:
-                check_sign(sign)
+                check_run_marker(sign)
                 per_image.write(taken.outputs, found, options, taken.picture, taken.seen, stages=stages)
             return found.to("cpu")
 

@@ -33,7 +33,7 @@ from .failures import Failure, failure_of
 from .outputs import Outputs
 from .per_image import Options
 from .records import mark
-from .staging import Stages, check_sign
+from .staging import Stages, check_run_marker
 
 T = TypeVar("T")
 Sides = tuple[int, int]
@@ -65,7 +65,7 @@ class Outcome:
 
 
 @dataclass
-class Taken:
+class InFlight:
     """A picture on its way.
 
     Attributes:
@@ -101,17 +101,17 @@ def estimate_files(
         todo: The pictures and their files; looked at only as they are needed.
         options: What is asked.
         stop: When it is set no further picture is begun; those in hand are finished.
-        sign: As `staging.check_sign`, asked before a picture's results are written.
+        sign: As `staging.check_run_marker`, asked before a picture's results are written.
 
     Yields:
         What became of each picture, about in order. After a failure that is `lasting` no further picture is begun.
     """
     settings: dict[tuple[str, ...], dict[str, Any]] = {}
 
-    def write(taken: Taken) -> tuple[Path, ...]:
+    def write(taken: InFlight) -> tuple[Path, ...]:
         outputs = taken.outputs
         assert taken.found is not None
-        check_sign(sign)
+        check_run_marker(sign)
         how = settings.get(outputs.writes) or settings.setdefault(outputs.writes, options.settings(outputs.writes))
         return tuple(per_image.write(outputs, taken.found, options, taken.picture, taken.seen, how, stages))
 
@@ -121,7 +121,7 @@ def estimate_files(
 
 
 def process(
-    model: Model, todo: Iterable[Outputs], options: Options, finish: Callable[[Taken], T], stop: Event | None = None
+    model: Model, todo: Iterable[Outputs], options: Options, finish: Callable[[InFlight], T], stop: Event | None = None
 ) -> Generator[tuple[Outputs, T | Failure], None, None]:
     """The pipeline: reads ahead, runs the network, and hands each estimate to `finish`, which runs in other threads.
 
@@ -145,7 +145,7 @@ def process(
 class _Pipeline(Generic[T]):
     """What is under way: pictures that are being read, those that wait for others of their size, and those that are being finished."""
 
-    def __init__(self, model: Model, options: Options, finish: Callable[[Taken], T], stop: Event) -> None:
+    def __init__(self, model: Model, options: Options, finish: Callable[[InFlight], T], stop: Event) -> None:
         self.model, self.options, self.finish, self.stop = model, options, finish, stop
         self.together = _TOGETHER.get(model.device.type, 1)
         self.pixels = _PIXELS * self.together
@@ -156,9 +156,9 @@ class _Pipeline(Generic[T]):
         self.reading, self.writing = self._pool(self.threads, "read"), self._pool(self.cores, "write")
         self.networks: ThreadPoolExecutor | None = None
         self.own = local()
-        self.ahead: deque[tuple[Outputs, Future[Taken | Failure]]] = deque()
-        self.waiting: dict[Sides, list[Taken]] = {}
-        self.behind: deque[tuple[Taken, Future[T | Failure]]] = deque()
+        self.ahead: deque[tuple[Outputs, Future[InFlight | Failure]]] = deque()
+        self.waiting: dict[Sides, list[InFlight]] = {}
+        self.behind: deque[tuple[InFlight, Future[T | Failure]]] = deque()
         self.largest = 0
         self.fitting: dict[Sides, int] = {}
 
@@ -192,7 +192,7 @@ class _Pipeline(Generic[T]):
     def _pool(self, count: int, name: str) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(count, name, torch.set_num_threads, (self.threads_each,))
 
-    def _estimate_side_by_side(self, taken: Taken) -> Iterator[tuple[Outputs, Failure]]:
+    def _estimate_side_by_side(self, taken: InFlight) -> Iterator[tuple[Outputs, Failure]]:
         """Hands a picture to one of the threads that run the network on a CPU; the first picture decides how many there are."""
         try:
             self.networks = self.networks or self._network_threads(taken)
@@ -202,7 +202,7 @@ class _Pipeline(Generic[T]):
         found = self.networks.submit(self._found, [taken])
         self.behind.append((taken, self.writing.submit(self._finish_found, taken, found)))
 
-    def _network_threads(self, first: Taken) -> ThreadPoolExecutor:
+    def _network_threads(self, first: InFlight) -> ThreadPoolExecutor:
         """As many threads as there are images side by side, and as fit the memory."""
         fitting = images_that_fit(_SIDE_BY_SIDE, self.model.working_bytes(*first.sides, self.options.size))
         side_by_side = min(images_side_by_side(self.threads_each, self.torch_threads), fitting)
@@ -248,7 +248,7 @@ class _Pipeline(Generic[T]):
                 taken.found = found
                 self.behind.append((taken, self.writing.submit(self._finish, taken)))
 
-    def _found(self, batch: Sequence[Taken]) -> list[Estimate | Exception]:
+    def _found(self, batch: Sequence[InFlight]) -> list[Estimate | Exception]:
         """The estimate of each picture. Where a batch fails its halves are tried: either it was too large, or one picture is bad."""
         try:
             pictures = torch.cat([taken.picture for taken in batch]) if len(batch) > 1 else batch[0].picture
@@ -265,14 +265,14 @@ class _Pipeline(Generic[T]):
             return [found.pictures(index, index + 1) for index in range(len(batch))]
         return self._found(batch[:half]) + self._found(batch[half:])
 
-    def _read(self, outputs: Outputs) -> Taken | Failure:
+    def _read(self, outputs: Outputs) -> InFlight | Failure:
         seen = mark(outputs.picture)
         try:
-            return Taken(outputs, seen, per_image.read(outputs.picture))
+            return InFlight(outputs, seen, per_image.read(outputs.picture))
         except EXPECTED_ERRORS as error:
             return failure_of(str(outputs.picture), error)
 
-    def _finish_found(self, taken: Taken, estimated: Future[list[Estimate | Exception]]) -> T | Failure:
+    def _finish_found(self, taken: InFlight, estimated: Future[list[Estimate | Exception]]) -> T | Failure:
         """`_finish`, once the network has seen the picture. Pictures come here in the order in which the network takes them."""
         (found,) = estimated.result()
         if isinstance(found, Exception):
@@ -280,7 +280,7 @@ class _Pipeline(Generic[T]):
         taken.found = found
         return self._finish(taken)
 
-    def _finish(self, taken: Taken) -> T | Failure:
+    def _finish(self, taken: InFlight) -> T | Failure:
         try:
             return self.finish(taken)
         except EXPECTED_ERRORS as error:

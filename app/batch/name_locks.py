@@ -38,7 +38,7 @@ _HELD_BY_ANOTHER = (errno.EACCES, errno.EAGAIN)
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
-class BusyError(TimeoutError):
+class NameLockedError(TimeoutError):
     """Another process has held a name for so long that it must have been halted."""
 
 
@@ -51,7 +51,7 @@ def locked_names(folder: Path, names: Iterable[str]) -> Iterator[None]:
         names: Of files or records. Those that differ only in case or in the coding of accents are the same, as in `folded`.
 
     Raises:
-        BusyError: Another process has held one of them for ten minutes.
+        NameLockedError: Another process has held one of them for ten minutes.
         OSError: The lock's file cannot be opened.
     """
     # Ascending, so that no two wait for each other. Every system can lock bytes below 2**30.
@@ -79,11 +79,11 @@ class _Wait:
         """Sleeps for a moment.
 
         Raises:
-            BusyError: It has been long enough.
+            NameLockedError: It has been long enough.
         """
         seconds = time.monotonic() - self._start
         if seconds > _PATIENCE_SECONDS:
-            raise BusyError(
+            raise NameLockedError(
                 f"another process has been writing the same results to {self._folder} for {_PATIENCE_SECONDS / 60:.0f} minutes: end it, or "
                 "let it go on if it was halted, and try again"
             )

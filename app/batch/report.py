@@ -23,7 +23,7 @@ class Report:
         out: The folder of all results.
         json_lines: Whether stdout gets JSON instead of words.
         missed: How many pictures were asked for and not found.
-        sign: As `staging.check_sign`, for `failures.jsonl`.
+        sign: As `staging.check_run_marker`, for `failures.jsonl`.
     """
 
     def __init__(self, plan: Plan, out: Path, json_lines: bool = False, missed: int = 0, sign: Path | None = None) -> None:

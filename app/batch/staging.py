@@ -101,14 +101,14 @@ def _publish(outputs: Outputs, settings: Mapping[str, Any], seen: Mapping[str, i
 
 
 @contextmanager
-def sign_in(folder: Path) -> Iterator[Path]:
+def open_run_marker(folder: Path) -> Iterator[Path]:
     """A name below the records' folder as long as a run lasts: who does not find it, sees another folder of the same name.
 
     Args:
         folder: Where the results go; made if absent, and removed again where nothing was written to it.
 
     Yields:
-        The sign, for `check_sign`.
+        The sign, for `check_run_marker`.
 
     Raises:
         OSError: The system refuses to write; the message says why and what to do.
@@ -120,7 +120,7 @@ def sign_in(folder: Path) -> Iterator[Path]:
         yield sign
 
 
-def check_sign(sign: Path | None) -> None:
+def check_run_marker(sign: Path | None) -> None:
     """Refuses to write where the folder of the results is no longer the one that the run began with; None = it does not matter.
 
     Raises:

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from ... import __version__
+from ..._version import __version__
 from ...annotators.family import Request
 from ...model_loader import Model
 from ...utils import opencv

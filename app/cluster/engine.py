@@ -33,7 +33,7 @@ from ..batch.remote_files import Url
 from ..batch.shards.catalogue import shard_of_record
 from ..batch.shards.rows import Row
 from ..batch.shards.writer import ShardTarget
-from ..batch.staging import sign_in
+from ..batch.staging import open_run_marker
 from ..model_files import find_weights_files
 from .library import import_ray
 from .options import RayOptions
@@ -74,7 +74,7 @@ def estimate_with_ray(
         options: What is asked.
         ray_options: How it is spread.
         stop: When it is set the run ends; what is not whole by then does not appear.
-        sign: As `staging.check_sign`, asked before results are written; None = of the first picture's folder, on a cluster.
+        sign: As `staging.check_run_marker`, asked before results are written; None = of the first picture's folder, on a cluster.
         target: Where shards go; None = files are written.
 
     Yields:
@@ -102,7 +102,7 @@ def estimate_with_ray(
         job = replace(job, cluster=cluster)
         _check_gpus(ray, ray_options, cluster)
         if job.cluster and place is not None and sign is None:
-            job = replace(job, sign=stack.enter_context(sign_in(place)))
+            job = replace(job, sign=stack.enter_context(open_run_marker(place)))
         yield from _all_outcomes(ray, todo, job, ray_options, target, stop or Event())
 
 

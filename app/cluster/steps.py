@@ -30,7 +30,7 @@ from ..batch.remote_files import as_path, local_copy
 from ..batch.shards.rows import Row, estimate_of, row_of, schema
 from ..batch.shards.shard_store import open_store
 from ..batch.shards.writer import Closed, ShardRun, ShardWriter
-from ..batch.staging import check_sign
+from ..batch.staging import check_run_marker
 from ..outcomes import EXPECTED_ERRORS
 from ..output_choices import STEREO_CHOICES
 
@@ -269,7 +269,7 @@ _store = lru_cache(open_store)
 
 def _check_sign(job: Job) -> None:
     if not job.cluster:
-        check_sign(job.sign)
+        check_run_marker(job.sign)
     elif job.sign is not None and not job.sign.exists():
         raise RuntimeError(
             f"the machine {socket.gethostname()} does not see the folder {job.sign.parent.parent} of the machine that began the run; "

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from ..batch.per_image import Options
     from ..batch.shards.folder import ShardFolder
 
-    # By whether to stop, and the sign of the folder of results (`staging.sign_in`).
+    # By whether to stop, and the sign of the folder of results (`staging.open_run_marker`).
     Run = Callable[[Event, Path | None], Iterator[Outcome]]
 
 DEMO_PICTURE = Path(__file__).parents[1] / "coffee.jpg"
@@ -262,10 +262,10 @@ def _run(plan: Plan, run: Run, log: Path, arguments: argparse.Namespace, missed:
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from ..batch.report import Report
-    from ..batch.staging import sign_in
+    from ..batch.staging import open_run_marker
 
     with (
-        sign_in(log) if plan.todo else nullcontext() as sign,
+        open_run_marker(log) if plan.todo else nullcontext() as sign,
         Report(plan, log, arguments.json_lines, missed, sign) as report,
         logging_redirect_tqdm(),
         stdout_for_results(),

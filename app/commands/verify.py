@@ -128,7 +128,7 @@ def report(found: Sequence[Verification]) -> str:
 
     import torch
 
-    from ... import __version__
+    from ..._version import __version__
 
     rows = [_COLUMNS, *map(_row, found)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]

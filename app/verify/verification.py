@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ... import __version__
+from ..._version import __version__
 from ...annotators.registry import FAMILIES, MODELS
 from ...annotators.specs.base import CheckpointError, ModelSpec, WeightFile
 from ...geometry.estimate import Estimate

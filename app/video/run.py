@@ -17,12 +17,12 @@ from torch import Tensor
 from ...geometry.estimate import Estimate
 from ...geometry.surfaces.derive import with_normals
 from ...media import (
-    Behind,
     Film,
     FilmError,
     Loaded,
     Piece,
     Sound,
+    WriterThread,
     check_sound,
     estimated,
     is_sequence,
@@ -132,7 +132,7 @@ def _write_pieces(
     unfinished: list[PieceWriter] = []
     count = 0
     try:
-        with Behind() as behind:
+        with WriterThread() as behind:
             for shown in parts:
                 if writer is None:
                     writer = PieceWriter(pieces, task, *_times(task, film), first, f"{number:05d}")
@@ -171,7 +171,7 @@ def _second_pass(task: FilmTask, film: Film, pieces: Pieces, tick: Tick) -> dict
     loaded = Loaded(islice(task.read(), pieces.done), task.change)
     writer = PieceWriter(pieces, task, *_times(task, film), 0, "film")
     try:
-        with Behind() as behind:
+        with WriterThread() as behind:
             for (frame, picture), found in zip(loaded, _kept_depth(pieces), strict=False):
                 behind.call(partial(writer.write, renderer.shown([frame], picture[None], found)))
                 tick(1)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...media import Behind, Film, FilmWriter, Frame, Piece, Sound, check_sound, film_header, join_pieces, read_frames
+from ...media import Film, FilmWriter, Frame, Piece, Sound, WriterThread, check_sound, film_header, join_pieces, read_frames
 from ...utils import to_image, to_rgb
 from .folders import user_folder
 
@@ -67,7 +67,7 @@ class VideoFile:
         if self.film.sound:
             check_sound(self.source, self.film.name, _SUFFIX)
         try:
-            with FilmWriter(piece, "h264", self.film.rate, self.film.time_base) as writer, Behind() as behind:
+            with FilmWriter(piece, "h264", self.film.rate, self.film.time_base) as writer, WriterThread() as behind:
                 for frame, picture in pictures:
                     behind.call(partial(writer.write, picture, frame.time - self.start, frame.duration))
                     end = frame.time + (frame.duration or 1 / self.film.rate)

@@ -8,7 +8,7 @@ from ...annotators.specs.base import WeightFile, size_in_words
 from . import hub
 from .disk_space import KEPT_FREE, free_space, is_disk_full
 from .find import download_path, search_places
-from .network_errors import AddressError, BusyError, RefusalError, SettingError, TokenError, UnexpectedContentError, plain_reason
+from .network_errors import AddressError, RefusalError, ServerBusyError, SettingError, TokenError, UnexpectedContentError, plain_reason
 
 
 class DownloadError(RuntimeError):
@@ -77,7 +77,7 @@ def explained(error: BaseException, file: WeightFile, root: Path) -> DownloadErr
         )
     if isinstance(error, UnexpectedContentError):
         return corrupt_error(file, str(error))
-    if isinstance(error, AddressError | BusyError | SettingError | TokenError):
+    if isinstance(error, AddressError | ServerBusyError | SettingError | TokenError):
         return DownloadError(f"{file.name} cannot be fetched: {error}. Or {_by_hand(file)}")
     if isinstance(error, RefusalError) and error.status in (401, 403):
         return AccessDeniedError(_denied(file, error))

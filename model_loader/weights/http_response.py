@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from .network_errors import BusyError, NetworkError, RefusalError, UnexpectedContentError
+from .network_errors import NetworkError, RefusalError, ServerBusyError, UnexpectedContentError
 
 if TYPE_CHECKING:
     from requests import Response
@@ -98,7 +98,7 @@ def requested_wait(error: BaseException) -> float | None:
     """Seconds that a refusal asks for by its Retry-After, a number or a date; None where it asks for none.
 
     Raises:
-        BusyError: More than `LONGEST_WAIT`.
+        ServerBusyError: More than `LONGEST_WAIT`.
     """
     value = error.retry_after if isinstance(error, RefusalError) else None
     seconds = parsed_number(value)
@@ -111,7 +111,7 @@ def requested_wait(error: BaseException) -> float | None:
         return None
     if seconds > LONGEST_WAIT:
         status = getattr(error, "status", "")
-        raise BusyError(f"the server is busy (HTTP {status}) and asks to wait {seconds:.0f} s: try again then") from error
+        raise ServerBusyError(f"the server is busy (HTTP {status}) and asks to wait {seconds:.0f} s: try again then") from error
     return max(float(seconds), 0.0)
 
 

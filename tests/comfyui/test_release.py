@@ -151,12 +151,12 @@ def test_every_release_has_a_heading_and_what_graphs_rely_on_in_it():
 
 
 def test_a_release_gets_its_number_everywhere(tmp_path):
-    for name in ("pyproject.toml", "__init__.py", "CHANGELOG.md"):
+    for name in ("pyproject.toml", "_version.py", "CHANGELOG.md"):
         shutil.copy(ROOT / name, tmp_path)
     release = runpy.run_path(str(ROOT / "docs" / "make_release.py"))["release"]
     release(tmp_path, "9.0.0", "2030-01-31")
     assert tomllib.loads((tmp_path / "pyproject.toml").read_text())["project"]["version"] == "9.0.0"
-    assert '\n__version__ = "9.0.0"\n' in (tmp_path / "__init__.py").read_text()
+    assert '\n__version__ = "9.0.0"\n' in (tmp_path / "_version.py").read_text()
     assert "\n## Unreleased\n\n## 9.0.0 - 2030-01-31\n" in (tmp_path / "CHANGELOG.md").read_text()
     for version, words in (("9.0.0", "has 9.0.0 already"), ("9.1.0", "nothing under Unreleased"), ("nine", "three numbers")):
         with pytest.raises(ValueError, match=words):

@@ -18,13 +18,13 @@ from depth_normal.media import (
     Frame,
     Piece,
     Sound,
-    ahead,
     at_rate,
     check_codec,
     check_sound,
     cropped,
     in_groups,
     join_pieces,
+    prefetch,
     read_frames,
 )
 
@@ -184,7 +184,7 @@ def test_errors_of_the_thread_that_reads_ahead_come_out():
         yield 1
         raise OSError("gone")
 
-    found = ahead(items())
+    found = prefetch(items())
     assert next(found) == 1
     with pytest.raises(OSError, match="gone"):
         next(found)
@@ -201,7 +201,7 @@ def test_reading_ahead_stops_where_nobody_asks_any_more():
         finally:
             closed.append(True)
 
-    found = ahead(items())
+    found = prefetch(items())
     next(found)
     found.close()
     assert closed and len(read_so_far) <= 4

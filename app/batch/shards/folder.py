@@ -34,7 +34,7 @@ from .catalogue import Shard, read_catalogue, read_records, record_name, remove_
 from .plan import plan_shards, superseded
 from .provenance import provenance
 from .shard_formats import KINDS, kind_of
-from .shard_store import BusyError, open_store
+from .shard_store import StoreBusyError, open_store
 from .writer import ShardOptions, ShardRun, ShardTarget
 
 if TYPE_CHECKING:
@@ -86,13 +86,13 @@ class ShardFolder:
         Args:
             engine: What does it.
             stop: When it is set no further image is begun.
-            sign: As `staging.check_sign`; of no use where the shards are in a store.
+            sign: As `staging.check_run_marker`; of no use where the shards are in a store.
 
         Yields:
             What became of each image.
 
         Raises:
-            BusyError: Another run writes there.
+            StoreBusyError: Another run writes there.
         """
         if self._plan.images.todo:
             with self._alone():
@@ -102,7 +102,7 @@ class ShardFolder:
                 elif self._new:
                     self._write_manifest()
         elif self._is_untidy():
-            with suppress(BusyError), self._alone():  # it can wait for the next run
+            with suppress(StoreBusyError), self._alone():  # it can wait for the next run
                 self._settle()
 
     @contextmanager
@@ -110,7 +110,7 @@ class ShardFolder:
         """Keeps other runs out, and refuses to go on if one came between."""
         with self._store.alone():
             if self._store.local is not None and shard_files(self._store) != self._plan.catalogue.files:
-                raise BusyError(f"another run wrote shards to {self._store.place} while this one began; run the same command again")
+                raise StoreBusyError(f"another run wrote shards to {self._store.place} while this one began; run the same command again")
             yield
 
     def _write(self, engine: Engine, stop: Event, sign: Path | None) -> Generator[Outcome, None, bool]:

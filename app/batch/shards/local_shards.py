@@ -10,10 +10,10 @@ from threading import Event, Lock
 from ....model_loader import Model
 from ...outcomes import EXPECTED_ERRORS
 from ..failures import Failure, failure_of
-from ..local_engine import Outcome, Taken, process
+from ..local_engine import InFlight, Outcome, process
 from ..outputs import Outputs
 from ..per_image import Options
-from ..staging import check_sign
+from ..staging import check_run_marker
 from .rows import row_of
 from .writer import Closed, ShardTarget, ShardWriter
 
@@ -29,13 +29,13 @@ def estimate_shards(
         options: What is asked.
         target: Where the shards go.
         stop: When it is set no further image is begun; those in hand are finished.
-        sign: As `staging.check_sign`, asked before a row or a shard is written.
+        sign: As `staging.check_run_marker`, asked before a row or a shard is written.
 
     Yields:
         What became of each image, when its shard is in its place. After a failure that is `lasting` no further image is begun.
     """
     one_at_a_time = Lock()
-    with ShardWriter[Outputs](target.store, target.run, partial(check_sign, sign)) as writer:
+    with ShardWriter[Outputs](target.store, target.run, partial(check_run_marker, sign)) as writer:
 
         def outcomes(closed: Closed[Outputs] | None) -> list[Outcome]:
             if closed is None:
@@ -50,7 +50,7 @@ def estimate_shards(
                 stop.set()
             return [Outcome(outputs, failure=failure) for outputs, failure in zip(closed.items, failures, strict=True)]
 
-        def finish(taken: Taken) -> list[Outcome]:
+        def finish(taken: InFlight) -> list[Outcome]:
             assert taken.found is not None
             row = row_of(str(taken.outputs.picture.absolute()), taken.found, target.run.options.numbers)
             with one_at_a_time:

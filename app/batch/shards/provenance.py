@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .... import __version__
+from ...._version import __version__
 from ....annotators.registry import find_spec
 from ....annotators.specs.base import ModelSpec
 from ....model_loader.weights.integrity import sha256_of

@@ -18,7 +18,7 @@ from ..remote_files import as_path, is_url, locate
 _CHUNK = 2**23
 
 
-class BusyError(RuntimeError):
+class StoreBusyError(RuntimeError):
     """Another run writes to a store at this moment."""
 
 
@@ -70,7 +70,7 @@ class Store(ABC):
         """Keeps a second run out as long as the block runs, where that is possible.
 
         Raises:
-            BusyError: Another run writes there.
+            StoreBusyError: Another run writes there.
         """
 
     def read(self, name: str) -> bytes:
@@ -133,7 +133,9 @@ class _Folder(Store):
             with FileLock(lock, timeout=0):
                 yield
         except Timeout as error:
-            raise BusyError(f"another run writes shards to {self._folder} at this moment; wait for it, or choose another --out") from error
+            raise StoreBusyError(
+                f"another run writes shards to {self._folder} at this moment; wait for it, or choose another --out"
+            ) from error
 
 
 class _ObjectStore(Store):

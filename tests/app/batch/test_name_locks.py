@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from depth_normal.app.batch import name_locks
-from depth_normal.app.batch.name_locks import BusyError, locked_names
+from depth_normal.app.batch.name_locks import NameLockedError, locked_names
 from depth_normal.app.batch.records import RECORDS
 
 needs_processes_of_unix = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks, and stops processes by signals")
@@ -47,7 +47,7 @@ def is_free(folder, *names):
     try:
         with locked_names(folder, names):
             return True
-    except BusyError:
+    except NameLockedError:
         return False
 
 
