@@ -12,12 +12,12 @@ import logging
 import os
 import sys
 import time
+import unicodedata
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .outputs import folded
 from .records import RECORDS
 
 if sys.platform == "win32":
@@ -40,6 +40,11 @@ _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 class NameLockedError(TimeoutError):
     """Another process has held a name for so long that it must have been halted."""
+
+
+def folded(name: str) -> str:
+    """A name as it is for file systems that do not tell case, or codings of accents, apart."""
+    return name.lower() if name.isascii() else unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
 @contextmanager

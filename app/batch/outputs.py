@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import functools
 import os
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from ...geometry.views.stereo import LAYOUTS, stereo_suffix
 from ..commands import result_paths
 from ..commands.result_paths import files_there, nearest_folder
 from ..output_choices import DEFAULT_WRITES, HOLES
+from .name_locks import folded
 from .records import RECORDS, is_whole, mark, read_record
 from .sources import Identity, Source
 
@@ -256,11 +256,6 @@ def _overlapping(writes: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     """Endings that end with another of the endings: what is before it can be a part of somebody's stem."""
     endings = _endings(writes)
     return tuple((one, other) for one in endings for other in endings if one != other and one.endswith(other))
-
-
-def folded(name: str) -> str:
-    """A name as it is for file systems that do not tell case, or codings of accents, apart."""
-    return name.lower() if name.isascii() else unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
 def refusals(outputs: Outputs, paths: Iterable[Path]) -> list[str]:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from depth_normal.app.batch.outputs import Outputs, folded, plan_outputs, refusals, shared_names
+from depth_normal.app.batch.name_locks import folded
+from depth_normal.app.batch.outputs import Outputs, plan_outputs, refusals, shared_names
 from depth_normal.app.batch.records import RECORDS, read_record
 from depth_normal.app.batch.sources import Source
 from depth_normal.app.batch.staging import Stages, staged
