@@ -38,7 +38,7 @@ class Engine(Protocol):
         ...
 
     def files(self, todo: Sequence[Outputs], options: Options, stop: Event, sign: Path | None) -> Iterator[Outcome]:
-        """Writes files; as `batch.estimate_files`."""
+        """Writes files; as `local_engine.estimate_files`."""
         ...
 
     def shards(self, todo: Sequence[Outputs], options: Options, target: ShardTarget, stop: Event, sign: Path | None) -> Iterator[Outcome]:
@@ -128,7 +128,7 @@ class FileFolder:
         log: The folder that `failures.jsonl` goes below.
 
     Raises:
-        ImportError, ValueError: As `work.check_writes`, or the folder is in a store.
+        ImportError, ValueError: As `per_image.check_writes`, or the folder is in a store.
     """
 
     def __init__(self, folder: Path, options: Options, writes: tuple[str, ...], overwrite: bool = False) -> None:

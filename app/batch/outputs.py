@@ -259,7 +259,7 @@ def _overlapping(writes: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 
 
 def refusals(outputs: Outputs, paths: Iterable[Path]) -> list[str]:
-    """Which of a picture's `paths` must not be replaced, in words, as `results.refusals` says."""
+    """Which of a picture's `paths` must not be replaced, in words, as `result_paths.refusals` says."""
     marks, _ = files_there(outputs.folder, [path.name for path in paths])
     # Before the record is read: a process that replaces them now has both marks in it.
     return _refusals(outputs, marks, {} if outputs.overwrite or not marks else read_record(outputs.record) or {})
@@ -270,7 +270,7 @@ def _refusals(outputs: Outputs, marks: Mapping[str, Any], record: Mapping[str, A
 
 
 def _folder_problems(folder: Path, tried: bool) -> list[str]:
-    """Why results cannot be written to a folder, in words; with `tried`, as `results.unwritable`."""
+    """Why results cannot be written to a folder, in words; with `tried`, as `result_paths.unwritable`."""
     records = folder / RECORDS
     touched = [nearest_folder(folder)]
     if not touched[0].is_dir():

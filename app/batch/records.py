@@ -163,7 +163,7 @@ def _is_same(made_of: Mapping[str, Any], now: Mapping[str, int] | None) -> bool:
 def mark(path: Any) -> dict[str, int] | None:
     """What tells whether a file is still the same; None if there is no file, or none can have that name."""
     try:
-        # What is neither is a picture in a store (`stores.Url`), which asks the store.
+        # What is neither is a picture in a store (`remote_files.Url`), which asks the store.
         return mark_of(os.stat(path) if isinstance(path, str | Path) else path.stat())  # noqa: PTH116  a Path takes long
     except (OSError, ValueError):
         return None

@@ -93,7 +93,7 @@ def table(specs: Iterable[ModelSpec], rows: dict[str, dict[str, Any]], paths: bo
 
     Args:
         specs: The models.
-        rows: What `models.describe` says, by the model's id.
+        rows: What `model_files.describe` says, by the model's id.
         paths: Whether the place of the weights follows each model, on a line of its own.
     """
     by_group: dict[str, list[ModelSpec]] = {name: [] for name in GROUPS}

@@ -60,7 +60,7 @@ def place(text: str) -> Place:
 
 
 def folder_or_url(text: str) -> Path:
-    """A folder, or the URL of one, which stays as it was typed (`stores.Url`)."""
+    """A folder, or the URL of one, which stays as it was typed (`remote_files.Url`)."""
     if "://" not in text:
         return folder(text)
     from ..batch.remote_files import as_path

@@ -201,17 +201,17 @@ def plan_targets(out: Path, whats: Iterable[str], layout: str = "full-sbs") -> d
 
 
 def check_targets(source: Path, targets: Mapping[str, Path], overwrite: bool = False, made_of: Path | None = None) -> None:
-    """Refuses targets that would replace what they must not, as `results.check_places`; of numbered files, the first that is there counts.
+    """Refuses targets that would replace what they must not, as `result_paths.check_places`; of numbered files, the first that is there counts.
 
     Args:
         source: What is read.
         targets: As `plan_targets` gives them.
         overwrite: Whether what is there already may be replaced.
-        made_of: As `results.check_places`.
+        made_of: As `result_paths.check_places`.
 
     Raises:
         FilmError: The result would be read with the source.
-        ValueError, OSError: As `results.check_places`.
+        ValueError, OSError: As `result_paths.check_places`.
     """
     for target in targets.values():
         if target.suffix.lower() in SEQUENCES and is_sequence(source) and reads(source, numbered(target, _FAR)):

@@ -62,7 +62,7 @@ def depth_of_field(picture: Tensor, circle: Tensor, *, blades: int = 0, rotation
 
     Args:
         picture: (B, 3, H, W) sRGB, [0, 1]; more is brighter than white, as in HDR pictures.
-        circle: (B, 1, H, W) signed diameters in pixels, steps at the edges (see `edges.sharpen_depth_edges`). Not finite = as far as
+        circle: (B, 1, H, W) signed diameters in pixels, steps at the edges (see `depth_edges.sharpen_depth_edges`). Not finite = as far as
             anything.
         blades: Of the shutter: 3 to 16 make the highlights polygons with their corners on the circle; less, discs.
         rotation: Of the polygon, in degrees.

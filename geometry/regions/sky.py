@@ -4,7 +4,7 @@ Networks that were not trained to tell the sky make it the farthest thing of the
 person looks the same to them, so depth alone does not tell. Depth and picture together give three signs: the top border is far; what is
 far there is brighter or bluer than the rest, and less finely drawn; and the bottom border is near, as is the ground in front of a camera.
 
-`likely.likely_depth` has no picture when it chooses how deep a scene is, so it sees only a sky of one constant farthest value.
+`assumptions.likely_depth` has no picture when it chooses how deep a scene is, so it sees only a sky of one constant farthest value.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def camera_motion(before: Tensor, after: Tensor) -> Tensor:
 
     Source:
         B. Lucas and T. Kanade, "An iterative image registration technique" (1981), coarse to fine; compositional, as S. Baker and
-        I. Matthews, "Lucas-Kanade 20 years on" (2004), with the residuals weighted as in `align.fit_robustly`.
+        I. Matthews, "Lucas-Kanade 20 years on" (2004), with the residuals weighted as in `scale_shift.fit_robustly`.
     """
     height, width = after.shape[-2:]
     still = torch.eye(3, device=after.device)

@@ -32,7 +32,7 @@ class Job:
         dtype: What the engine shall compute in.
         device: Where torch would run it.
         any_device: Whether another device will do, because nobody named this one.
-        step: See `store.Step`.
+        step: See `engine_store.Step`.
     """
 
     spec: ModelSpec
