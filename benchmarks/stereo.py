@@ -82,7 +82,7 @@ def plain(pair: Pair, depth: Tensor) -> Tensor:
 
 def renderer(pack: ModuleType) -> Way:
     """The layered renderer of a version of the pack, as its node uses it."""
-    edges, parallax = (importlib.import_module(f"{pack.__name__}.geometry.{name}") for name in ("edges", "parallax"))
+    edges, parallax = (importlib.import_module(f"{pack.__name__}.geometry.{name}") for name in ("edges.depth_edges", "views.parallax"))
 
     def way(pair: Pair, depth: Tensor) -> Tensor:
         if hasattr(edges, "depth_at_picture_edges"):

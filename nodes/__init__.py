@@ -4,21 +4,15 @@ from ..model_loader.comfy.interrupt import interruptible
 from ..model_loader.comfy.server import when_started
 from . import (
     aio,
-    depth_maps,
     diffusion,
-    dsine,
     effects,
     files,
     geometry,
     interop,
     lens,
-    leres,
     lights,
     materials,
     meshes,
-    metric3d,
-    midas,
-    normal_maps,
     old_ids,
     preview,
     refine,
@@ -32,12 +26,7 @@ from . import (
 from .search_words import with_other_languages
 
 NODES = (
-    *midas.NODES,
-    *depth_maps.NODES,
-    *normal_maps.NODES,
-    *metric3d.NODES,
-    *leres.NODES,
-    *dsine.NODES,
+    *aio.SERVED,
     *aio.NODES,
     *video_depth_anything.NODES,
     *geometry.NODES,

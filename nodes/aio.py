@@ -10,9 +10,12 @@ from ..annotators.registry import BUNDLED_MODEL
 from ..model_loader.comfy.feedback import say
 from ..model_loader.comfy.server import has_node
 from ..model_loader.weights.download_errors import DownloadError
-from .legacy import LEGACY_CATEGORY
+from . import depth_maps, dsine, leres, metric3d, midas, normal_maps
 from .sockets import Inputs
 from .widgets import choice_widget, image_input, short_side_widget
+
+SERVED = (*midas.NODES, *depth_maps.NODES, *normal_maps.NODES, *metric3d.NODES, *leres.NODES, *dsine.NODES)
+"""This pack's nodes that the old node has too."""
 
 NONE = "none"
 OLD_PACK = "comfyui_controlnet_aux"
@@ -108,10 +111,8 @@ class AioPreprocessor:
 
 
 def _served() -> dict[str, Any]:
-    """This pack's nodes that the old node has too, by their ids."""
-    from . import NODES  # which has this node as well
-
-    return {node.NODE_ID: node for node in NODES if node.CATEGORY == LEGACY_CATEGORY}
+    """The nodes of `SERVED` by their ids."""
+    return {node.NODE_ID: node for node in SERVED}
 
 
 def _defaults(node: Any) -> dict[str, Any]:
