@@ -65,7 +65,7 @@ def lamps_of(path: Path) -> Iterator[tuple[str, dict[str, Any], dict[str, Tensor
 
 def judged(pack: ModuleType, values: dict[str, Any], scene: dict[str, Tensor]) -> tuple[tuple[float, ...], Tensor]:
     """How far one pack is from the truth: with shadows, without, the shadow's agreement, seconds; and its picture in linear light."""
-    ways = importlib.import_module(f"{pack.__name__}.geometry.relight")
+    ways = importlib.import_module(f"{pack.__name__}.geometry.effects.relight")
     lamp = light_of(ways, values)
     valid = scene["depth"] > 0
     depth = torch.where(valid, scene["depth"], scene["depth"].amax())
