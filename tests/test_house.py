@@ -131,6 +131,61 @@ def test_a_wrong_arrow_is_seen(place, line, forbidden, tmp_path, monkeypatch):
     assert forbidden_imports(path) == forbidden
 
 
+def import_graph(paths: list[Path]) -> dict[Path, set[Path]]:
+    """Which modules each module imports relatively, anywhere in it; what a package gives that is no module counts as its `__init__`."""
+    known = set(paths)
+
+    def file_of(place: Path) -> Path | None:
+        return next((each for each in (place.with_suffix(".py"), place / "__init__.py") if each in known), None)
+
+    return {path: {file for level, target in imports(path) if level and (file := file_of(target))} - {path} for path in paths}
+
+
+def circles(graph: dict[Path, set[Path]]) -> list[list[Path]]:
+    """The strongly connected components of two modules and more (Kosaraju: by the order in which a walk leaves them, backwards)."""
+
+    def walk(start: Path, arrows: dict[Path, set[Path]], seen: set[Path]) -> list[Path]:
+        left, stack = [], [(start, iter(sorted(arrows[start])))]
+        seen.add(start)
+        while stack:
+            _, targets = stack[-1]
+            if (target := next((each for each in targets if each not in seen), None)) is None:
+                left.append(stack.pop()[0])
+            else:
+                seen.add(target)
+                stack.append((target, iter(sorted(arrows[target]))))
+        return left
+
+    seen: set[Path] = set()
+    order = [node for start in sorted(graph) if start not in seen for node in walk(start, graph, seen)]
+    backwards = {node: {source for source in graph if node in graph[source]} for node in graph}
+    seen = set()
+    return [sorted(found) for start in reversed(order) if start not in seen and len(found := walk(start, backwards, seen)) > 1]
+
+
+def test_no_modules_import_each_other():
+    """Neither directly nor by others, late and type-checking imports included."""
+    found = circles(import_graph(modules()))
+    assert [[str(path.relative_to(ROOT)) for path in circle] for circle in found] == []
+
+
+def test_a_circle_is_seen(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    lines = {
+        "nodes/__init__.py": "from . import one\nfrom .two import Two",
+        "nodes/one.py": "def late():\n    from .deep import three",
+        "nodes/deep/__init__.py": "",
+        "nodes/deep/three.py": "if TYPE_CHECKING:\n    from ..two import Two",
+        "nodes/two.py": "from . import one",
+        "nodes/four.py": "from . import NODES",
+    }
+    for place, line in lines.items():
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_text(line)
+    (circle,) = circles(import_graph([tmp_path / place for place in lines]))
+    assert [path.stem for path in circle] == ["three", "one", "two"]
+
+
 def test_every_folder_of_code_is_a_room():
     folders = {path.parent.name for path in ROOT.glob("*/*.py")}
     assert folders == {room for room in ROOMS if room and "/" not in room and room not in ("utils", "_version")} | BESIDE_THE_PRODUCT
