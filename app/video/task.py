@@ -201,7 +201,7 @@ def plan_targets(out: Path, whats: Iterable[str], layout: str = "full-sbs") -> d
 
 
 def check_targets(source: Path, targets: Mapping[str, Path], overwrite: bool = False, made_of: Path | None = None) -> None:
-    """Refuses targets that would replace what they must not, as `result_paths.check_places`; of numbered files, the first that is there counts.
+    """Refuses targets that would replace what they must not, as `result_paths.check_places`; the first of numbered files counts.
 
     Args:
         source: What is read.

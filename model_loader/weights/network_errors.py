@@ -45,7 +45,7 @@ class AddressError(OSError):
     """An address, or one that a server redirects to, is not requested; the message says why."""
 
 
-class BusyError(OSError):
+class ServerBusyError(OSError):
     """The server asks to wait longer than a download does."""
 
 

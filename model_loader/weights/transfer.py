@@ -47,7 +47,7 @@ def fetch(request: Request, part: Path, report: Report, accept: Callable[[Offer]
         AddressError: An address that is not https, or that is malformed.
         TokenError: The user's token cannot be read, or is malformed.
         SettingError: A time-out or a proxy in the environment cannot be used.
-        BusyError: The server asks to wait for longer than `http_response.LONGEST_WAIT`.
+        ServerBusyError: The server asks to wait for longer than `http_response.LONGEST_WAIT`.
         NetworkError: The network or the server failed; `RefusalError` where it answered with a status of failure.
         TimeoutError: No answer in all the time that the time-outs allow.
         OSError: The disk's: also where a file of unknown size would leave less than `KEPT_FREE`.
